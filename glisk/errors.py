@@ -1,0 +1,163 @@
+"""The error tree of the program: one question decides what happens next, transient or permanent?
+
+A service that catches `TransientError` may try the row again later; everything else must not be
+tried again without a change. An error that is not in this tree is never taken as harmless.
+`error_class` is the stable word that is stored in the database and counted by metrics; `str()` is
+safe to show to an operator.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from glisk.redaction import redact_text
+
+# Vendors answer with whole HTML pages; what an operator needs stands at the beginning.
+MAX_MESSAGE_LENGTH = 1000
+
+
+class GliskError(Exception):
+    """Base of every error that this program raises on purpose."""
+
+    error_class: str = "internal"
+
+
+class ProviderError(GliskError):
+    """A call to an outside service failed.
+
+    `vendor` names the service ("replicate", "pinata", "gateway", …), `status` is the HTTP status
+    if there was a reply, `code` the vendor's own word for the fault or ours.
+    """
+
+    error_class: str = "provider"
+
+    def __init__(
+        self, message: str, *, vendor: str, status: int | None = None, code: str | None = None
+    ) -> None:
+        self.message = redact_text(message)[:MAX_MESSAGE_LENGTH]
+        self.vendor = vendor
+        self.status = status
+        self.code = redact_text(code) if code is not None else None
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.message!r}, vendor={self.vendor!r}, "
+            f"status={self.status!r}, code={self.code!r})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are rebuilt from `args` by default, which a keyword-only `vendor` breaks;
+        # the task queue pickles what a task raised.
+        return (_restore, (type(self), self.args, self.__dict__))
+
+
+def _restore(
+    kind: type[ProviderError], args: tuple[Any, ...], state: dict[str, Any]
+) -> ProviderError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class TransientError(ProviderError):
+    """The same call may succeed later.
+
+    `retry_after_seconds` is the vendor's own wish (Retry-After), `rate_limited` says that the
+    call was refused for its rate: the attempt should not count against the row.
+    """
+
+    error_class = "transient"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        vendor: str,
+        status: int | None = None,
+        code: str | None = None,
+        retry_after_seconds: float | None = None,
+        rate_limited: bool = False,
+    ) -> None:
+        super().__init__(message, vendor=vendor, status=status, code=code)
+        self.retry_after_seconds = retry_after_seconds
+        self.rate_limited = rate_limited
+        if rate_limited:
+            self.error_class = "rate_limited"
+
+
+class UnknownOutcomeError(TransientError):
+    """A request that is not safe to repeat was sent, and its reply was lost.
+
+    The vendor may have accepted it, and charged for it: find out (callback, listing) before the
+    call is made again.
+    """
+
+    error_class = "unknown_outcome"
+
+
+class PermanentError(ProviderError):
+    """Repeating the same call cannot succeed. `reason` is one word for the cause."""
+
+    error_class = "permanent"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        vendor: str,
+        reason: str | None = None,
+        status: int | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, vendor=vendor, status=status, code=code)
+        self.reason = reason if reason is not None else self.error_class
+
+
+class InvalidRequestError(PermanentError):
+    """The vendor refused what this one call asked for; other rows are not concerned."""
+
+    error_class = "validation"
+
+
+class ContentPolicyError(PermanentError):
+    """The prompt or the picture was refused by the vendor's moderation."""
+
+    error_class = "content_policy"
+
+
+class AccountError(PermanentError):
+    """The account, its key, its credit or its configuration is refused: every row would fail.
+
+    The stage must be paused until an operator has acted; the row itself is not at fault.
+    """
+
+    error_class = "account"
+
+
+class ArtefactError(PermanentError):
+    """Bytes are not what they have to be: damaged, of a wrong type, or with another CID."""
+
+    error_class = "artefact"
+
+
+def error_class_of(error: BaseException) -> str:
+    """Return the stable class word of any exception; "unexpected" for those not of this tree."""
+    return error.error_class if isinstance(error, GliskError) else "unexpected"
+
+
+def error_record(error: BaseException) -> dict[str, Any]:
+    """Return the JSON-safe, redacted facts of an error for an error log column."""
+    record: dict[str, Any] = {
+        "error_class": error_class_of(error),
+        "type": type(error).__name__,
+        "message": redact_text(str(error))[:MAX_MESSAGE_LENGTH],
+    }
+    for name in ("vendor", "status", "code", "reason", "retry_after_seconds"):
+        value = getattr(error, name, None) if isinstance(error, ProviderError) else None
+        if value is not None:
+            record[name] = value
+    return record

@@ -1,0 +1,168 @@
+"""Remove secrets from any text that leaves the process: logs, stored errors, admin pages.
+
+Two nets: values that the settings register at start (`register_secret`), which are removed
+wherever they turn up, and patterns of credentials that may arrive from outside. A 32-byte hex
+value is removed only if it is registered, because transaction hashes look exactly like private
+keys and must stay readable.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterable, Mapping, MutableMapping
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from urllib.parse import quote
+from uuid import UUID
+
+MASK: Final = "[redacted]"
+
+# A shorter value ("test", "glisk") would blank ordinary words out of every log line.
+MIN_SECRET_LENGTH: Final = 8
+
+_HEX_KEY = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
+
+# (text that must occur for the pattern to be worth running, pattern, replacement). The plain
+# substring test is what keeps an ordinary log line at about a microsecond.
+_PATTERNS: Final[tuple[tuple[str, re.Pattern[str], str], ...]] = (
+    ("earer ", re.compile(r"(?i)\b(bearer)\s+[^\s\"',;]+"), rf"\1 {MASK}"),
+    ("r8_", re.compile(r"\br8_[A-Za-z0-9]{8,}"), f"r8_{MASK}"),
+    ("whsec_", re.compile(r"whsec_[A-Za-z0-9+/=_-]+"), f"whsec_{MASK}"),
+    ("eyJ", re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), MASK),
+    ("/v2/", re.compile(r"(alchemy\.com/v2/|alchemyapi\.io/v2/)[^/\s\"'<>)?]+"), rf"\1{MASK}"),
+    # Runs up to the last @ before a slash or blank, since passwords may hold an @ themselves.
+    ("://", re.compile(r"(://)[^/\s\"'<>?#]+@"), rf"\1{MASK}@"),
+    (
+        "inataGatewayToken=",
+        re.compile(r"(?i)(pinataGatewayToken=)[^&\s\"'<>)]+"),
+        rf"\1{MASK}",
+    ),
+)
+
+# Names under which request headers and settings carry credentials, compared in lower case.
+_SECRET_KEYS: Final = frozenset(
+    {
+        "authorization",
+        "cookie",
+        "password",
+        "private_key",
+        "keeper_private_key",
+        "pinata_api_key",
+        "pinata_secret_api_key",
+        "x-alchemy-token",
+        "x-pinata-gateway-token",
+    }
+)
+
+_PLAIN_TYPES: Final = (bool, int, float, type(None), datetime, date, timedelta, Decimal, UUID)
+
+_MAX_DEPTH: Final = 8
+
+_registered: tuple[str, ...] = ()
+
+
+def _spellings(value: str) -> set[str]:
+    """Return the forms in which one secret may appear in text."""
+    forms = {value, quote(value, safe=""), value.replace("\\", "\\\\").replace('"', '\\"')}
+    if _HEX_KEY.fullmatch(value):
+        bare = value.removeprefix("0x")
+        forms = {bare, bare.lower(), bare.upper()}
+    return forms
+
+
+def register_secret(value: str | None) -> None:
+    """Have `redact_text` remove this value from now on, in every spelling it may take.
+
+    Values under 8 characters are ignored: they would blank out ordinary words. Called once per
+    secret setting at start; safe to call again.
+    """
+    global _registered
+    if value is None or len(value.strip()) < MIN_SECRET_LENGTH:
+        return
+    # Longest first, so that a secret which contains another leaves no tail behind.
+    merged = set(_registered) | _spellings(value.strip())
+    _registered = tuple(sorted(merged, key=lambda secret: (-len(secret), secret)))
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return the text without the given secret values and without anything credential-shaped."""
+    given = {form for secret in secrets if secret for form in _spellings(secret)}
+    return _redact(text, sorted(given, key=len, reverse=True))
+
+
+def redact_text(text: str) -> str:
+    """Return the text without registered secrets and without anything credential-shaped."""
+    return _redact(text, _registered)
+
+
+def _redact(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, MASK)
+    for needle, pattern, replacement in _PATTERNS:
+        if needle in text:
+            text = pattern.sub(replacement, text)
+    return text
+
+
+def redact_value(value: Any, *, depth: int = 0) -> Any:
+    """Return a copy of a nested value with every text in it redacted.
+
+    Objects of unknown type are kept when their `repr` is clean and replaced by the redacted
+    `repr` when it is not, since the renderer would print just that.
+    """
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, _PLAIN_TYPES):
+        return value
+    if isinstance(value, BaseException):
+        return redact_text(f"{type(value).__name__}: {value}")
+    if depth >= _MAX_DEPTH:
+        return redact_text(repr(value))
+    if isinstance(value, Mapping):
+        return {
+            redact_value(key, depth=depth + 1): MASK
+            if isinstance(key, str) and key.lower() in _SECRET_KEYS and item
+            else redact_value(item, depth=depth + 1)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [redact_value(item, depth=depth + 1) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    shown = repr(value)
+    cleaned = redact_text(shown)
+    return value if cleaned == shown else cleaned
+
+
+def redact_processor(
+    logger: Any, method_name: str, event_dict: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Redact a structlog event in place: keys, nested values and exception text.
+
+    May stand anywhere before the renderer: an `exc_info` that nobody has formatted yet is
+    formatted here, so that no later step can print the raw exception.
+    """
+    exc_info = event_dict.get("exc_info")
+    error = _exception_of(exc_info)
+    if error is not None:
+        event_dict["exception"] = "".join(traceback.format_exception(error))
+        del event_dict["exc_info"]
+    for key, value in event_dict.items():
+        if key.startswith("_"):  # structlog's own bookkeeping (record, logger objects)
+            continue
+        event_dict[key] = MASK if key.lower() in _SECRET_KEYS and value else redact_value(value)
+    return event_dict
+
+
+def _exception_of(exc_info: Any) -> BaseException | None:
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple) and len(exc_info) == 3:
+        return exc_info[1] if isinstance(exc_info[1], BaseException) else None
+    if exc_info is True:
+        import sys
+
+        return sys.exc_info()[1]
+    return None
