@@ -1,0 +1,71 @@
+"""Prompt authors: a wallet, a prompt, and the handles they linked."""
+
+from collections.abc import Iterable
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Length, Lower
+
+from glisk.fields import ADDRESS_PATTERN, AddressField
+
+PROMPT_MAX_LENGTH = 1000
+
+
+class AuthorQuerySet(models.QuerySet["Author"]):
+    def by_wallet(self, wallet: str) -> "AuthorQuerySet":
+        """Match a wallet whatever its letter case, by the unique index."""
+        return self.annotate(wallet_lower=Lower("wallet_address")).filter(
+            wallet_lower=wallet.lower()
+        )
+
+    def by_wallets(self, wallets: Iterable[str]) -> dict[str, "Author"]:
+        """Return the known authors by lower-case wallet, in one query."""
+        lowered = {wallet.lower() for wallet in wallets}
+        found = self.annotate(wallet_lower=Lower("wallet_address")).filter(wallet_lower__in=lowered)
+        return {author.wallet_address.lower(): author for author in found}
+
+    def default(self) -> "Author":
+        """Return the author who owns the tokens of unregistered wallets; create them if need be."""
+        wallet = settings.GLISK_DEFAULT_AUTHOR_WALLET
+        author = self.by_wallet(wallet).first()
+        if author is None:
+            author, _ = self.get_or_create(
+                wallet_address=wallet, defaults={"prompt_text": settings.DEFAULT_PROMPT}
+            )
+        return author
+
+
+class Author(models.Model):
+    wallet_address = AddressField()
+    twitter_handle = models.CharField(max_length=50, null=True, blank=True)
+    farcaster_handle = models.CharField(max_length=50, null=True, blank=True)
+    prompt_text = models.TextField(max_length=PROMPT_MAX_LENGTH, blank=True, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = AuthorQuerySet.as_manager()
+
+    class Meta:
+        db_table = "authors"
+        constraints = [
+            models.UniqueConstraint(
+                Lower("wallet_address"),
+                name="author_wallet_unique",
+                violation_error_message="An author with this wallet exists already.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(wallet_address__regex=ADDRESS_PATTERN),
+                name="author_wallet_is_address",
+            ),
+            models.CheckConstraint(
+                condition=models.lookups.LessThanOrEqual(Length("prompt_text"), PROMPT_MAX_LENGTH),
+                name="author_prompt_length",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.twitter_handle or self.farcaster_handle or self.wallet_address
+
+    @property
+    def has_prompt(self) -> bool:
+        return bool(self.prompt_text.strip())

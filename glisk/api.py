@@ -1,0 +1,31 @@
+"""The one shape of an API error: `{"detail": <text>}`."""
+
+from typing import Any
+
+import structlog
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+logger = structlog.get_logger(__name__)
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Turn any error into one text; never an internal message (frontend-contract: detail)."""
+    response = drf_exception_handler(error, context)
+    if response is None:
+        logger.exception("request_failed", error=type(error).__name__)
+        return Response({"detail": "Something went wrong on our side."}, status=500)
+    if isinstance(error, exceptions.APIException):
+        response.data = {"detail": " ".join(_texts(error.detail))}
+    return response
+
+
+def _texts(detail: Any, field: str = "") -> list[str]:
+    """Flatten DRF's nested error details into sentences that name their field."""
+    if isinstance(detail, dict):
+        return [text for key, value in detail.items() for text in _texts(value, str(key))]
+    if isinstance(detail, list):
+        return [text for value in detail for text in _texts(value, field)]
+    named = field and field not in ("detail", "non_field_errors")
+    return [f"{field}: {detail}" if named else str(detail)]

@@ -1,0 +1,183 @@
+"""Read and judge the environment: every fault is collected, then named in one message.
+
+The readers return a usable value even after a fault, so that one pass over the settings
+finds all faults at once; `Environment.finish()` raises if there was any.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+T = TypeVar("T")
+
+REQUIRED: Any = object()
+_HEX_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+class ConfigurationError(ImproperlyConfigured):
+    """The environment is faulty; the message names every fault."""
+
+
+class Environment:
+    """A fault-collecting reader over environment variables (django-environ does the parsing)."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._env = environ.Env()
+        self._env.ENVIRON = {key: value.strip() for key, value in variables.items()}
+        self.faults: list[str] = []
+
+    def fault(self, name: str, problem: str) -> None:
+        self.faults.append(f"{name}: {problem}")
+
+    def finish(self) -> None:
+        """Raise `ConfigurationError` naming every fault that was found."""
+        if self.faults:
+            lines = "\n".join(f"  - {fault}" for fault in sorted(set(self.faults)))
+            raise ConfigurationError(
+                f"The environment has {len(set(self.faults))} fault(s):\n{lines}\n"
+                "Mend them in the environment or in the .env file; .env.example explains each."
+            )
+
+    def is_set(self, name: str) -> bool:
+        return bool(self._env.ENVIRON.get(name, ""))
+
+    def _read(self, name: str, default: T, read: Callable[[str], T], wanted: str, empty: T) -> T:
+        """Parse one variable; an empty one counts as not set."""
+        if not self.is_set(name):
+            if default is REQUIRED:
+                self.fault(name, f"is not set; it must be {wanted}")
+                return empty
+            return default
+        try:
+            return read(name)
+        except (ValueError, TypeError, ImproperlyConfigured):
+            self.fault(name, f"is not {wanted}")
+            return empty if default is REQUIRED else default
+
+    def text(
+        self,
+        name: str,
+        default: str = REQUIRED,
+        *,
+        wanted: str = "a text",
+        min_length: int = 0,
+        max_length: int | None = None,
+    ) -> str:
+        value = self._read(name, default, self._env.str, wanted, "")
+        if self.is_set(name) and len(value) < min_length:
+            self.fault(name, f"has {len(value)} characters; at least {min_length} are needed")
+        if max_length is not None and len(value) > max_length:
+            self.fault(name, f"has {len(value)} characters; at most {max_length} are allowed")
+        return value
+
+    def texts(self, name: str, default: list[str] = REQUIRED) -> list[str]:
+        values = self._read(name, default, self._env.list, "a comma-separated list", [])
+        return [value.strip() for value in values if value.strip()]
+
+    def flag(self, name: str, default: bool) -> bool:
+        def read(name: str) -> bool:
+            value = self._env.str(name).lower()
+            if value in ("1", "true", "yes", "on"):
+                return True
+            if value in ("0", "false", "no", "off"):
+                return False
+            raise ValueError(value)
+
+        return self._read(name, default, read, "true or false", default)
+
+    def integer(self, name: str, default: int, *, low: int, high: int) -> int:
+        wanted = f"a whole number from {low} to {high}"
+        value = self._read(name, default, self._env.int, wanted, default)
+        return self._within(name, value, low, high, default, wanted)
+
+    def number(self, name: str, default: float, *, low: float, high: float) -> float:
+        wanted = f"a number from {low:g} to {high:g}"
+        value = self._read(name, default, self._env.float, wanted, default)
+        return self._within(name, value, low, high, default, wanted)
+
+    def _within(self, name: str, value: Any, low: Any, high: Any, default: Any, wanted: str) -> Any:
+        if not low <= value <= high:  # also refuses NaN
+            self.fault(name, f"is {value}; it must be {wanted}")
+            return default
+        return value
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name, default, wanted=f"one of {', '.join(choices)}")
+        if value and value not in choices:
+            self.fault(name, f"is {value!r}; it must be one of {', '.join(choices)}")
+            return choices[0]
+        return value
+
+    def address(self, name: str, default: str = REQUIRED) -> str:
+        """An Ethereum address, returned with its EIP-55 checksum."""
+        from eth_utils.address import is_checksum_address, to_checksum_address
+
+        value = self.text(name, default, wanted="an Ethereum address (0x and 40 hex digits)")
+        if not value:
+            return value
+        if not _ADDRESS.fullmatch(value):
+            self.fault(name, "is not an Ethereum address (0x and 40 hex digits)")
+            return value
+        digits = value[2:]
+        mixed_case = digits != digits.lower() and digits != digits.upper()
+        if mixed_case and not is_checksum_address(value):
+            self.fault(name, "has a wrong EIP-55 checksum; look for a mistyped character")
+        return str(to_checksum_address(value))
+
+    def private_key(self, name: str) -> str:
+        """A 32-byte private key in hex, or the path to it in `<name>_FILE`; never echoed."""
+        file_name = f"{name}_FILE"
+        if self.is_set(name) and self.is_set(file_name):
+            self.fault(name, f"is set as well as {file_name}; keep one of them")
+        value = self.text(name, "")
+        if not value and self.is_set(file_name):
+            try:
+                value = Path(self._env.str(file_name)).read_text(encoding="ascii").strip()
+            except (OSError, UnicodeDecodeError):
+                self.fault(file_name, "cannot be read")
+                return ""
+            name = file_name
+        if not value:
+            self.fault(name, f"is not set; give the key or, better, its file as {file_name}")
+            return ""
+        if not _HEX_KEY.fullmatch(value):
+            self.fault(name, f"is not a private key (64 hex digits; this has {len(value)} characters)")
+            return ""
+        if not 0 < int(value, 16) < _SECP256K1_ORDER:
+            self.fault(name, "is not a private key (out of the range of secp256k1)")
+            return ""
+        return "0x" + value.lower().removeprefix("0x")
+
+    def url(self, name: str, default: str = REQUIRED, *, schemes: tuple[str, ...] = ("http", "https")) -> str:
+        wanted = f"a URL ({' or '.join(schemes)})"
+        value = self.text(name, default, wanted=wanted)
+        if not value:
+            return value
+        try:
+            parts = urlsplit(value)
+            valid = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            valid = False
+        if not valid:
+            self.fault(name, f"is not {wanted}")
+        return value.rstrip("/")
+
+
+def read_environment(env_file: Path | None) -> dict[str, str]:
+    """Return the process environment over the values of `env_file`, if that exists."""
+    variables: dict[str, str] = {}
+    if env_file is not None and env_file.is_file():
+        file_env = environ.Env()
+        file_env.ENVIRON = variables
+        file_env.read_env(str(env_file))
+    return {**variables, **os.environ}

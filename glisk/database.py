@@ -1,0 +1,33 @@
+"""Django's DATABASES entry: a given PostgreSQL, or the embedded one."""
+
+from pathlib import Path
+from typing import Any
+
+import environ
+
+# A statement that runs this long is a fault, not work; a transaction never waits on a vendor.
+_TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+
+
+def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) -> dict[str, Any]:
+    """Return the settings of the default database.
+
+    `pool_size` None means persistent connections without a pool: psycopg's pool does not
+    survive the forks of the task cluster. The embedded server is started if need be.
+    """
+    if not url:
+        from glisk.embedded_postgres import ensure_running
+
+        url = ensure_running(embedded_dir)
+    settings: dict[str, Any] = environ.Env.db_url_config(url)
+    settings["ENGINE"] = "django.db.backends.postgresql"
+    options: dict[str, Any] = settings.setdefault("OPTIONS", {})
+    options["options"] = " ".join(filter(None, (options.get("options"), _TIMEOUTS)))
+    if pool_size is None:
+        settings["CONN_MAX_AGE"] = None
+        settings["CONN_HEALTH_CHECKS"] = True
+    else:
+        options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 10}
+        settings["CONN_MAX_AGE"] = 0
+        settings["CONN_HEALTH_CHECKS"] = True
+    return settings

@@ -1,0 +1,64 @@
+"""Model fields for Ethereum values, with their database rules."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+ADDRESS_PATTERN = r"^0x[0-9a-fA-F]{40}$"
+HASH_PATTERN = r"^0x[0-9a-f]{64}$"
+ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
+
+
+def normalise_address(value: str) -> str:
+    """Return the address with its EIP-55 checksum; raise `ValidationError` if it is none."""
+    from eth_utils.address import is_hex_address, to_checksum_address
+
+    if not isinstance(value, str) or not value.startswith("0x") or not is_hex_address(value):
+        raise ValidationError("This is not an Ethereum address (0x and 40 hex digits).")
+    return str(to_checksum_address(value))
+
+
+class AddressField(models.CharField):
+    """A 20-byte address, stored as EIP-55 checksummed text of 42 characters."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["max_length"] = 42
+        super().__init__(*args, **kwargs)
+
+    def to_python(self, value: Any) -> Any:
+        value = super().to_python(value)
+        return normalise_address(value) if value else value
+
+    def get_prep_value(self, value: Any) -> Any:
+        value = super().get_prep_value(value)
+        return normalise_address(value) if value else value
+
+
+class HashField(models.CharField):
+    """A 32-byte hash, stored as lower-case hex with 0x, 66 characters."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["max_length"] = 66
+        super().__init__(*args, **kwargs)
+
+    def get_prep_value(self, value: Any) -> Any:
+        value = super().get_prep_value(value)
+        return value.lower() if isinstance(value, str) else value
+
+
+class WeiField(models.DecimalField):
+    """An amount in wei (uint256), stored as NUMERIC(78, 0)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["max_digits"] = 78
+        kwargs["decimal_places"] = 0
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> Any:
+        name, path, args, kwargs = super().deconstruct()
+        del kwargs["max_digits"], kwargs["decimal_places"]
+        return name, path, args, kwargs
+
+    def from_db_value(self, value: Any, *args: Any) -> int | None:
+        return None if value is None else int(value)

@@ -1,0 +1,40 @@
+"""System-wide state: pauses, breakers, progress marks, and the workers' heartbeats."""
+
+from django.db import models
+
+
+class SystemState(models.Model):
+    """One named piece of state shared by all processes, e.g. `breaker:replicate`."""
+
+    state_key = models.CharField(max_length=100, primary_key=True)
+    state_value = models.JSONField(default=dict)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "system_state"
+        verbose_name_plural = "system state"
+
+    def __str__(self) -> str:
+        return self.state_key
+
+
+class WorkerHeartbeat(models.Model):
+    """What one drain or supervisor process last said of itself; written every few seconds."""
+
+    owner = models.CharField(max_length=200, primary_key=True)  # host:main pid:pid:drain
+    host = models.CharField(max_length=100)
+    main_pid = models.IntegerField()
+    pid = models.IntegerField()
+    stage = models.CharField(max_length=50)
+    in_flight = models.IntegerField(default=0)
+    started_at = models.DateTimeField()
+    beat_at = models.DateTimeField()
+    last_claim_at = models.DateTimeField(null=True)
+    last_progress_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "worker_heartbeats"
+        indexes = [models.Index(fields=["beat_at"], name="heartbeat_beat_at")]  # .alive()
+
+    def __str__(self) -> str:
+        return self.owner

@@ -1,0 +1,303 @@
+"""Django settings; every value comes from the environment (see .env.example).
+
+The web process and the worker read the same variables. The only difference is the
+database connection: psycopg's pool does not survive the forks of the task cluster, so the
+worker holds persistent connections instead (GLISK_PROCESS, set by the commands themselves).
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from glisk.config import REQUIRED, Environment, read_environment
+from glisk.logging import logging_settings
+from glisk.redaction import register_secret
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+_env_file = os.environ.get("GLISK_ENV_FILE", str(BASE_DIR / ".env"))
+env = Environment(read_environment(Path(_env_file) if _env_file else None))
+
+# -- Process ----------------------------------------------------------------------------
+APP_ENV = env.choice("APP_ENV", "development", ("development", "test", "production"))
+PRODUCTION = APP_ENV == "production"
+DEBUG = False
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOG_FORMAT = env.choice("LOG_FORMAT", "json" if PRODUCTION else "console", ("console", "json"))
+IS_WORKER = "qcluster" in sys.argv[1:2]
+
+SECRET_KEY = env.text("SECRET_KEY", wanted="a random text of at least 50 characters", min_length=50)
+ALLOWED_HOSTS = env.texts("ALLOWED_HOSTS", REQUIRED if PRODUCTION else ["localhost", "127.0.0.1"])
+CORS_ALLOWED_ORIGINS = env.texts("CORS_ORIGINS", [])
+CSRF_TRUSTED_ORIGINS = env.texts("CSRF_TRUSTED_ORIGINS", [])
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.integer("PORT", 8000, low=1, high=65535)
+WEB_WORKERS = env.integer("WEB_WORKERS", 2, low=1, high=64)
+WEB_THREADS = env.integer("WEB_THREADS", 8, low=1, high=256)
+# Where the vendors reach this server, for completion callbacks; empty: polling only.
+PUBLIC_BASE_URL = env.url("PUBLIC_BASE_URL", "")
+
+# -- Database ---------------------------------------------------------------------------
+DB_POOL_SIZE = env.integer("DB_POOL_SIZE", 10, low=1, high=200)
+EMBEDDED_DATABASE_DIR = Path(
+    env.text("EMBEDDED_DATABASE_DIR", str(BASE_DIR / "var" / "postgres"))
+).resolve()
+_database_url = env.text("DATABASE_URL", "")
+EMBEDDED_DATABASE = not _database_url
+
+# -- Chain ------------------------------------------------------------------------------
+NETWORK = env.choice("NETWORK", REQUIRED, ("BASE_MAINNET", "BASE_SEPOLIA", "LOCAL"))
+CHAIN_ID = {"BASE_MAINNET": 8453, "BASE_SEPOLIA": 84532, "LOCAL": 31337}[NETWORK or "LOCAL"]
+EXPLORER_URL = {
+    "BASE_MAINNET": "https://basescan.org",
+    "BASE_SEPOLIA": "https://sepolia.basescan.org",
+    "LOCAL": "",
+}[NETWORK or "LOCAL"]
+ALCHEMY_API_KEY = env.text("ALCHEMY_API_KEY", "", min_length=10)
+RPC_URL = env.url("RPC_URL", "")
+if not RPC_URL:
+    if ALCHEMY_API_KEY and NETWORK != "LOCAL":
+        _host = "base-mainnet" if NETWORK == "BASE_MAINNET" else "base-sepolia"
+        RPC_URL = f"https://{_host}.g.alchemy.com/v2/{ALCHEMY_API_KEY}"
+    else:
+        env.fault("RPC_URL", "is not set and ALCHEMY_API_KEY cannot replace it")
+RPC_TIMEOUT_SECONDS = env.number("RPC_TIMEOUT_SECONDS", 10.0, low=0.5, high=120)
+ALCHEMY_WEBHOOK_SECRETS = env.texts("ALCHEMY_WEBHOOK_SECRET")
+for _key in ALCHEMY_WEBHOOK_SECRETS:
+    if len(_key) < 10:
+        env.fault("ALCHEMY_WEBHOOK_SECRET", "holds a key of fewer than 10 characters")
+GLISK_NFT_CONTRACT_ADDRESS = env.address("GLISK_NFT_CONTRACT_ADDRESS")
+GLISK_DEFAULT_AUTHOR_WALLET = env.address("GLISK_DEFAULT_AUTHOR_WALLET")
+DEFAULT_PROMPT = env.text("DEFAULT_PROMPT", min_length=1, max_length=1000)
+MINT_CONFIRMATIONS = env.integer(
+    "MINT_CONFIRMATIONS", 1 if NETWORK == "LOCAL" else 2, low=1, high=1000
+)
+
+# -- Image generation -------------------------------------------------------------------
+REPLICATE_BASE_URL = env.url("REPLICATE_BASE_URL", "https://api.replicate.com")
+REPLICATE_API_TOKEN = env.text("REPLICATE_API_TOKEN", min_length=20)
+REPLICATE_MODEL_VERSION = env.text("REPLICATE_MODEL_VERSION", "black-forest-labs/flux-schnell")
+REPLICATE_WEBHOOK_SECRETS = env.texts("REPLICATE_WEBHOOK_SECRET", [])
+REPLICATE_OUTPUT_HOSTS = env.texts(
+    "REPLICATE_OUTPUT_HOSTS", ["replicate.delivery", "*.replicate.delivery"]
+)
+FALLBACK_CENSORED_PROMPT = env.text(
+    "FALLBACK_CENSORED_PROMPT",
+    "A serene abstract landscape of soft colours and gentle light",
+    min_length=1,
+    max_length=1000,
+)
+GENERATION_COST_USD = env.number("GENERATION_COST_USD", 0.003, low=0, high=100)
+GENERATION_MAX_ATTEMPTS = env.integer("GENERATION_MAX_ATTEMPTS", 3, low=1, high=20)
+GENERATION_TIMEOUT_SECONDS = env.number("GENERATION_TIMEOUT_SECONDS", 300, low=1, high=1800)
+IMAGE_MAX_BYTES = env.integer("IMAGE_MAX_BYTES", 20_000_000, low=1000, high=100_000_000)
+
+# -- Storage ----------------------------------------------------------------------------
+PINATA_API_URL = env.url("PINATA_API_URL", "https://api.pinata.cloud")
+PINATA_JWT = env.text("PINATA_JWT", "", min_length=10)
+PINATA_API_KEY = env.text("PINATA_API_KEY", "")
+PINATA_API_SECRET = env.text("PINATA_API_SECRET", "")
+if not PINATA_JWT and not (PINATA_API_KEY and PINATA_API_SECRET):
+    env.fault("PINATA_JWT", "is not set, nor are PINATA_API_KEY and PINATA_API_SECRET")
+PINATA_GATEWAY = env.texts("PINATA_GATEWAY")
+PINATA_GATEWAY_TOKEN = env.text("PINATA_GATEWAY_TOKEN", "")
+IMAGE_CID_VERSION = env.integer("IMAGE_CID_VERSION", 1, low=0, high=1)
+METADATA_CID_VERSION = env.integer("METADATA_CID_VERSION", 0, low=0, high=1)
+
+# -- Reveal -----------------------------------------------------------------------------
+ENABLE_IMAGE_WORKER = env.flag("ENABLE_IMAGE_WORKER", True)
+ENABLE_IPFS_WORKER = env.flag("ENABLE_IPFS_WORKER", True)
+ENABLE_REVEAL_WORKER = env.flag("ENABLE_REVEAL_WORKER", True)
+KEEPER_PRIVATE_KEY = env.private_key("KEEPER_PRIVATE_KEY") if ENABLE_REVEAL_WORKER else ""
+KEEPER_GAS_STRATEGY = env.choice("KEEPER_GAS_STRATEGY", "medium", ("slow", "medium", "fast"))
+REVEAL_GAS_BUFFER = env.number("REVEAL_GAS_BUFFER", 1.2, low=1.0, high=3.0)
+REVEAL_MAX_GAS_PRICE_GWEI = env.number("REVEAL_MAX_GAS_PRICE_GWEI", 1.0, low=0.000001, high=10_000)
+REVEAL_MAX_IN_FLIGHT = env.integer("REVEAL_MAX_IN_FLIGHT", 4, low=1, high=16)
+TRANSACTION_TIMEOUT_SECONDS = env.number("TRANSACTION_TIMEOUT_SECONDS", 180, low=1, high=86_400)
+REVEAL_CONFIRMATIONS = env.integer("REVEAL_CONFIRMATIONS", 1, low=1, high=1000)
+BATCH_REVEAL_WAIT_SECONDS = env.number("BATCH_REVEAL_WAIT_SECONDS", 5.0, low=0, high=3600)
+BATCH_REVEAL_MAX_TOKENS = env.integer("BATCH_REVEAL_MAX_TOKENS", 50, low=1, high=120)
+
+# -- Worker -----------------------------------------------------------------------------
+POLL_INTERVAL_SECONDS = env.number("POLL_INTERVAL_SECONDS", 5.0, low=1, high=3600)
+WORKER_BATCH_SIZE = env.integer("WORKER_BATCH_SIZE", 10, low=1, high=200)
+UPLOAD_CONCURRENCY = env.integer("UPLOAD_CONCURRENCY", 10, low=1, high=200)
+LEASE_SECONDS = env.number("LEASE_SECONDS", 60, low=5, high=3600)
+DRAIN_BUDGET_SECONDS = env.number("DRAIN_BUDGET_SECONDS", 300, low=1, high=3600)
+SHUTDOWN_GRACE_SECONDS = env.number("SHUTDOWN_GRACE_SECONDS", 25, low=1, high=600)
+HTTP_CONNECT_TIMEOUT_SECONDS = env.number("HTTP_CONNECT_TIMEOUT_SECONDS", 5, low=0.1, high=60)
+HTTP_READ_TIMEOUT_SECONDS = env.number("HTTP_READ_TIMEOUT_SECONDS", 30, low=0.1, high=300)
+HTTP_POOL_SIZE = env.integer("HTTP_POOL_SIZE", 64, low=1, high=1000)
+
+# -- Webhooks ---------------------------------------------------------------------------
+WEBHOOK_MAX_BYTES = env.integer("WEBHOOK_MAX_BYTES", 5_000_000, low=10_000, high=50_000_000)
+DATA_UPLOAD_MAX_MEMORY_SIZE = WEBHOOK_MAX_BYTES
+
+for _secret in (
+    SECRET_KEY,
+    ALCHEMY_API_KEY,
+    *ALCHEMY_WEBHOOK_SECRETS,
+    REPLICATE_API_TOKEN,
+    *REPLICATE_WEBHOOK_SECRETS,
+    PINATA_JWT,
+    PINATA_API_KEY,
+    PINATA_API_SECRET,
+    PINATA_GATEWAY_TOKEN,
+    KEEPER_PRIVATE_KEY,
+    KEEPER_PRIVATE_KEY.removeprefix("0x"),
+):
+    if _secret:
+        register_secret(_secret)
+
+env.finish()
+
+# -- Django -----------------------------------------------------------------------------
+INSTALLED_APPS = [
+    # Before django_q: its qcluster command replaces django-q2's.
+    "glisk.apps.GliskConfig",
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_q",
+    "authors",
+    "tokens",
+    "reveals",
+    "webhooks",
+]
+MIDDLEWARE = [
+    "glisk.middleware.RequestContextMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "glisk.urls"
+WSGI_APPLICATION = "glisk.wsgi.application"
+APPEND_SLASH = False  # a redirect would turn the frontend's POSTs into GETs
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "glisk" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+def _database() -> dict[str, Any]:
+    from glisk.database import database_settings
+
+    return database_settings(
+        url=_database_url,
+        embedded_dir=EMBEDDED_DATABASE_DIR,
+        pool_size=None if IS_WORKER or "pytest" in sys.modules else DB_POOL_SIZE,
+    )
+
+
+DATABASES = {"default": _database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = not PRODUCTION
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "glisk.api.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "GLISK",
+    "DESCRIPTION": "Blind-box NFT reveals: what the frontend and the vendors talk to.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+UNFOLD = {
+    "SITE_TITLE": "GLISK",
+    "SITE_HEADER": "GLISK",
+    "SITE_SUBHEADER": f"NFT reveals on {NETWORK}",
+    "SHOW_HISTORY": True,
+}
+
+# django-q2 as docs/adr/0002-engine.md explains: long-lived drains, no retries by the queue,
+# no saved successes, schedules run by our own supervisor.
+Q_CLUSTER = {
+    "name": "glisk",
+    "orm": "default",
+    "workers": 4,
+    "queue_limit": 4,
+    "bulk": 1,
+    "poll": 0.5,
+    "guard_cycle": 1,
+    "timeout": int(DRAIN_BUDGET_SECONDS) + 300,
+    "retry": int(DRAIN_BUDGET_SECONDS) + 600,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "save_limit": -1,
+    "catch_up": False,
+    "recycle": 50,
+    "scheduler": False,
+    "label": "Task queue",
+}
+
+if PRODUCTION:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", True)
+    SECURE_REDIRECT_EXEMPT = [r"^health"]  # probed inside the network, without TLS
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+LOGGING = logging_settings(level=LOG_LEVEL, json=LOG_FORMAT == "json")

@@ -1,0 +1,25 @@
+#!/usr/bin/env python
+"""Run a management command; a faulty environment ends with one clear message."""
+
+import os
+import sys
+
+from glisk.config import ConfigurationError
+
+
+def main() -> int:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
+    from django.conf import settings
+    from django.core.management import execute_from_command_line
+
+    try:
+        settings.configured or settings.INSTALLED_APPS  # noqa: B018 - loads the settings now
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    execute_from_command_line(sys.argv)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

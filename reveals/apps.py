@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class RevealsConfig(AppConfig):
+    name = "reveals"
+    verbose_name = "Reveals"

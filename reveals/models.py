@@ -1,0 +1,142 @@
+"""Reveal batches and every transaction that was ever signed for them."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField, WeiField
+from tokens.models import Token
+
+
+class BatchStatus(models.TextChoices):
+    OPEN = "open"  # a nonce is reserved, a signed transaction is stored
+    CONFIRMED = "confirmed"
+    REVERTED = "reverted"  # mined, but without effect: the tokens are free again
+
+
+class RevealBatch(models.Model):
+    """One nonce of one keeper, spent on one set of tokens."""
+
+    keeper = AddressField()
+    nonce = models.PositiveBigIntegerField()
+    status = models.CharField(max_length=12, choices=BatchStatus.choices, default=BatchStatus.OPEN)
+    created_at = models.DateTimeField(auto_now_add=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "reveal_batches"
+        verbose_name_plural = "reveal batches"
+        constraints = [
+            models.UniqueConstraint(fields=["keeper", "nonce"], name="reveal_batch_nonce_unique"),
+            models.CheckConstraint(
+                condition=models.Q(keeper__regex=ADDRESS_PATTERN), name="reveal_batch_keeper"
+            ),
+        ]
+        indexes = [
+            # the drain's list of what is in flight, in nonce order
+            models.Index(
+                fields=["nonce"],
+                name="reveal_batch_open",
+                condition=models.Q(status="open"),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"batch {self.pk} (nonce {self.nonce})"
+
+
+class RevealBatchToken(models.Model):
+    """A token's place in a batch; the database allows it in one open batch only."""
+
+    batch = models.ForeignKey(RevealBatch, on_delete=models.CASCADE, related_name="items")
+    token = models.ForeignKey(Token, on_delete=models.PROTECT, related_name="batch_items")
+    position = models.PositiveIntegerField()
+    metadata_uri = models.TextField()
+    is_open = models.BooleanField(default=True)
+
+    class Meta:
+        db_table = "reveal_batch_tokens"
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["token"],
+                condition=models.Q(is_open=True),
+                name="reveal_token_in_one_open_batch",
+            ),
+            models.UniqueConstraint(fields=["batch", "token"], name="reveal_batch_token_once"),
+            # The contract accepts an empty URI, for ever; we do not.
+            models.CheckConstraint(
+                condition=models.Q(metadata_uri__regex=r"^ipfs://[a-zA-Z0-9]{46,}$"),
+                name="reveal_uri_is_ipfs",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"token {self.token_id} in batch {self.batch_id}"
+
+
+class TransactionStatus(models.TextChoices):
+    SIGNED = "signed"  # stored; maybe broadcast, maybe not
+    BROADCAST = "broadcast"
+    CONFIRMED = "confirmed"
+    REVERTED = "reverted"
+    REPLACED = "replaced"  # another transaction of the same nonce was mined
+
+
+class RevealTransaction(models.Model):
+    """A signed transaction; its raw bytes are stored before anybody sees them."""
+
+    batch = models.ForeignKey(RevealBatch, on_delete=models.PROTECT, related_name="transactions")
+    tx_hash = HashField(unique=True)
+    keeper = AddressField()
+    nonce = models.PositiveBigIntegerField()
+    token_ids = ArrayField(models.PositiveBigIntegerField())
+    metadata_uris = ArrayField(models.TextField())
+    raw_transaction = models.BinaryField()
+    gas_limit = models.PositiveBigIntegerField()
+    max_fee_per_gas_wei = WeiField()
+    max_priority_fee_per_gas_wei = WeiField()
+    status = models.CharField(
+        max_length=12, choices=TransactionStatus.choices, default=TransactionStatus.SIGNED
+    )
+    replaces = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="replaced_by"
+    )
+    signed_at = models.DateTimeField(auto_now_add=True)
+    broadcast_at = models.DateTimeField(null=True, blank=True)
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+    block_number = models.PositiveBigIntegerField(null=True, blank=True)
+    block_hash = HashField(null=True, blank=True)
+    gas_used = models.PositiveBigIntegerField(null=True, blank=True)
+    effective_gas_price_wei = WeiField(null=True, blank=True)
+    l1_fee_wei = WeiField(null=True, blank=True)
+    error = models.TextField(blank=True, default="")
+
+    class Meta:
+        db_table = "reveal_transactions"
+        constraints = [
+            # A nonce is spent once, whatever we signed for it.
+            models.UniqueConstraint(
+                fields=["keeper", "nonce"],
+                condition=models.Q(status__in=["confirmed", "reverted"]),
+                name="reveal_one_mined_per_nonce",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(tx_hash__regex=HASH_PATTERN), name="reveal_tx_hash_form"
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(status__in=["confirmed", "reverted"])
+                | models.Q(block_number__isnull=False, block_hash__isnull=False),
+                name="reveal_mined_has_block",
+            ),
+        ]
+        indexes = [models.Index(fields=["-signed_at"], name="reveal_newest")]
+
+    def __str__(self) -> str:
+        return self.tx_hash
+
+    @property
+    def cost_wei(self) -> int | None:
+        """What the keeper paid: gas and, on Base, the L1 data fee."""
+        if self.gas_used is None or self.effective_gas_price_wei is None:
+            return None
+        return self.gas_used * self.effective_gas_price_wei + (self.l1_fee_wei or 0)

@@ -1,0 +1,67 @@
+"""What becomes of a token on IPFS: the image's bytes and each attempt to pin something."""
+
+from django.db import models
+
+from tokens.models.token import Token
+
+
+class TokenImage(models.Model):
+    """The image's bytes as generated; any worker on any machine goes on from here."""
+
+    token = models.OneToOneField(
+        Token, on_delete=models.CASCADE, primary_key=True, related_name="image"
+    )
+    data = models.BinaryField(null=True)  # purged some days after the reveal
+    mime_type = models.CharField(max_length=40)
+    extension = models.CharField(max_length=10)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    size_bytes = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "token_images"
+
+    def __str__(self) -> str:
+        return f"image of {self.token_id}"
+
+
+class UploadType(models.TextChoices):
+    IMAGE = "image"
+    METADATA = "metadata"
+
+
+class UploadStatus(models.TextChoices):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    MISMATCH = "mismatch"  # the vendor answered with another CID: a hard stop
+
+
+class IPFSUploadRecord(models.Model):
+    """One attempt to pin one file."""
+
+    token = models.ForeignKey(Token, on_delete=models.CASCADE, related_name="upload_records")
+    upload_type = models.CharField(max_length=10, choices=UploadType.choices)
+    computed_cid = models.CharField(max_length=100)
+    returned_cid = models.CharField(max_length=100, blank=True, default="")
+    size_bytes = models.PositiveIntegerField()
+    attempt_number = models.PositiveIntegerField()
+    status = models.CharField(max_length=10, choices=UploadStatus.choices)
+    error_class = models.CharField(max_length=40, blank=True, default="")
+    error = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "ipfs_upload_records"
+        constraints = [
+            # One pinned file of each kind per token and CID is enough to know.
+            models.CheckConstraint(
+                condition=~models.Q(status="succeeded")
+                | models.Q(returned_cid=models.F("computed_cid")),
+                name="upload_record_success_means_equal_cids",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.upload_type} {self.computed_cid}"

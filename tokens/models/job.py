@@ -1,0 +1,71 @@
+"""One paid image generation; the row exists before the call that costs money."""
+
+from django.db import models
+
+from tokens.models.token import Token
+
+
+class JobStatus(models.TextChoices):
+    CREATED = "created"  # the call may be under way; its outcome is not known yet
+    SUBMITTED = "submitted"  # the vendor has it and told us its id
+    SUCCEEDED = "succeeded"  # the vendor made the image; its bytes are still to be fetched
+    CAPTURED = "captured"  # the bytes are in our database
+    FAILED = "failed"
+    REJECTED = "rejected"  # the vendor surely never accepted the call; nothing was paid
+
+
+OPEN_JOB_STATUSES = (JobStatus.CREATED, JobStatus.SUBMITTED, JobStatus.SUCCEEDED)
+
+
+class JobService(models.TextChoices):
+    REPLICATE = "replicate"
+    SELFHOSTED = "selfhosted"
+
+
+class ImageGenerationJob(models.Model):
+    token = models.ForeignKey(Token, on_delete=models.CASCADE, related_name="generation_jobs")
+    prompt = models.TextField()
+    # What was sent, with a seed of its own: the listing finds a lost reply by it.
+    input = models.JSONField()
+    service = models.CharField(max_length=20, choices=JobService.choices)
+    model = models.CharField(max_length=200)
+    external_id = models.CharField(max_length=100, null=True, blank=True)
+    attempt_number = models.PositiveIntegerField()
+    status = models.CharField(max_length=20, choices=JobStatus.choices, default=JobStatus.CREATED)
+    output_url = models.TextField(null=True, blank=True)
+    cost_usd = models.DecimalField(max_digits=10, decimal_places=6, null=True, blank=True)
+    predict_time_seconds = models.FloatField(null=True, blank=True)
+    error_class = models.CharField(max_length=40, blank=True, default="")
+    error = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+    submitted_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "image_generation_jobs"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["service", "external_id"], name="generation_job_external_id_unique"
+            ),
+            models.UniqueConstraint(
+                fields=["token"],
+                condition=models.Q(status__in=OPEN_JOB_STATUSES),
+                name="generation_job_one_open_per_token",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(status__in=["submitted", "succeeded", "captured"])
+                | models.Q(external_id__isnull=False),
+                name="generation_job_submitted_has_id",
+            ),
+        ]
+        indexes = [
+            # The poller and the reconciliation look at open jobs only.
+            models.Index(
+                fields=["created_at"],
+                name="generation_job_open",
+                condition=models.Q(status__in=OPEN_JOB_STATUSES),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"job {self.pk} ({self.status})"

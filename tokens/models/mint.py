@@ -1,0 +1,57 @@
+"""A `BatchMinted` log as the chain told it: the reason why tokens exist."""
+
+from django.db import models
+
+from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField, WeiField
+
+
+class MintSource(models.TextChoices):
+    WEBHOOK = "webhook"
+    BACKFILL = "backfill"
+
+
+class MintEvent(models.Model):
+    tx_hash = HashField()
+    log_index = models.PositiveIntegerField()
+    block_number = models.PositiveBigIntegerField()
+    block_hash = HashField()
+    block_timestamp = models.DateTimeField()
+    minter = AddressField()
+    prompt_author = AddressField()
+    start_token_id = models.PositiveBigIntegerField()
+    quantity = models.PositiveIntegerField()
+    total_paid_wei = WeiField()
+    source = models.CharField(max_length=20, choices=MintSource.choices)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "mint_events"
+        constraints = [
+            models.UniqueConstraint(fields=["tx_hash", "log_index"], name="mint_event_log_unique"),
+            models.CheckConstraint(
+                condition=models.Q(tx_hash__regex=HASH_PATTERN, block_hash__regex=HASH_PATTERN),
+                name="mint_event_hashes",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    minter__regex=ADDRESS_PATTERN, prompt_author__regex=ADDRESS_PATTERN
+                ),
+                name="mint_event_addresses",
+            ),
+            # The contract mints 1 to 50 at once (MAX_BATCH_SIZE); ids start at 1.
+            models.CheckConstraint(
+                condition=models.Q(quantity__gte=1, quantity__lte=50, start_token_id__gte=1),
+                name="mint_event_range",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["block_number"], name="mint_event_block"),
+            models.Index(fields=["start_token_id"], name="mint_event_start"),  # the tiling proof
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tx_hash}:{self.log_index}"
+
+    @property
+    def token_ids(self) -> range:
+        return range(self.start_token_id, self.start_token_id + self.quantity)

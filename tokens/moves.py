@@ -1,0 +1,104 @@
+"""The one place where a token's state changes: map, fence, columns and timeline together.
+
+A move is one statement: a conditional UPDATE whose returned rows become the timeline. Rows
+that are not in the expected state, or whose lease somebody else holds, stay as they are and
+are missing from the answer: zero rows means that someone else owns the token.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection
+
+from tokens.states import TERMINAL, TokenStatus, check_transition
+
+# The columns that a move may write, and their types in PostgreSQL.
+_COLUMN_TYPES = {
+    "image_url": "text",
+    "image_cid": "text",
+    "metadata_text": "text",
+    "metadata_cid": "text",
+    "reveal_tx_hash": "text",
+    "revealed_at": "timestamptz",
+    "generation_error": "text",
+    "error_class": "text",
+    "generation_attempts": "integer",
+    "fallback_used": "boolean",
+}
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The claim under which a worker moves tokens."""
+
+    owner: str
+    keep: bool = False  # go on holding it in the next stage
+
+
+@dataclass(frozen=True)
+class Move:
+    """What changes for one token; `attempts` is the fencing token of a leased move."""
+
+    token_id: int
+    attempts: int = 0
+    reason: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+def move_tokens(
+    moves: Sequence[Move],
+    *,
+    source: TokenStatus,
+    target: TokenStatus,
+    actor: str,
+    lease: Lease | None = None,
+) -> set[int]:
+    """Move tokens from `source` to `target`; return the ids of those that moved.
+
+    All moves must write the same columns. With a lease, only tokens that it still holds move.
+    Raises `InvalidStateTransition` if the map does not allow the move at all.
+    """
+    check_transition(source, target, token_id=moves[0].token_id if len(moves) == 1 else None)
+    if not moves:
+        return set()
+    columns = sorted(moves[0].fields)
+    if any(sorted(move.fields) != columns for move in moves):
+        raise ValueError("the moves of one call must write the same columns")
+    keep = lease is not None and lease.keep and target not in TERMINAL
+    names = ["token_id", "fence", "reason", "detail", *columns]
+    types = ["bigint", "integer", "text", "jsonb", *(_COLUMN_TYPES[name] for name in columns)]
+    arrays: list[list[Any]] = [
+        [move.token_id for move in moves],
+        [move.attempts for move in moves],
+        [move.reason for move in moves],
+        [json.dumps(move.detail) for move in moves],
+        *([move.fields[name] for move in moves] for name in columns),
+    ]
+    unnest = ", ".join(f"%s::{kind}[]" for kind in types)
+    sets = "".join(f", {name} = v.{name}" for name in columns)
+    held = "" if keep else ", lease_owner = NULL, lease_expires_at = NULL"
+    fence = "AND t.lease_owner = %s AND t.attempts = v.fence" if lease else ""
+    sql = f"""
+        WITH moved AS (
+            UPDATE tokens_s0 t
+            SET status = %s, status_changed_at = clock_timestamp(), updated_at = clock_timestamp(),
+                attempts = %s, next_attempt_at = NULL{held}{sets}
+            FROM unnest({unnest}) AS v({", ".join(names)})
+            WHERE t.token_id = v.token_id AND t.status = %s {fence}
+            RETURNING t.token_id, v.fence, v.reason, v.detail
+        )
+        INSERT INTO token_transitions
+            (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
+        SELECT token_id, %s, %s, reason, fence, %s, detail, clock_timestamp() FROM moved
+        RETURNING token_id
+    """  # noqa: S608 - column names come from the table above
+    parameters: list[Any] = [target.value, 1 if keep else 0, *arrays, source.value]
+    if lease:
+        parameters.append(lease.owner)
+    parameters += [source.value, target.value, actor]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return {row[0] for row in cursor.fetchall()}

@@ -1,0 +1,43 @@
+"""The life of a token: its states and the moves that are allowed between them.
+
+docs/state-machine.md draws this map; a test holds the two together.
+"""
+
+from django.db import models
+
+
+class TokenStatus(models.TextChoices):
+    DETECTED = "detected"
+    GENERATING = "generating"
+    UPLOADING = "uploading"
+    READY = "ready"
+    REVEALED = "revealed"
+    FAILED = "failed"
+
+
+TRANSITIONS: dict[TokenStatus, frozenset[TokenStatus]] = {
+    TokenStatus.DETECTED: frozenset({TokenStatus.GENERATING, TokenStatus.FAILED}),
+    TokenStatus.GENERATING: frozenset({TokenStatus.UPLOADING, TokenStatus.FAILED}),
+    TokenStatus.UPLOADING: frozenset({TokenStatus.READY, TokenStatus.FAILED}),
+    TokenStatus.READY: frozenset({TokenStatus.REVEALED, TokenStatus.FAILED}),
+    TokenStatus.REVEALED: frozenset(),
+    TokenStatus.FAILED: frozenset(),
+}
+
+ACTIVE = frozenset(state for state, targets in TRANSITIONS.items() if targets)
+TERMINAL = frozenset(TokenStatus) - ACTIVE
+
+
+class InvalidStateTransition(Exception):  # noqa: N818 - the name is the project's term
+    """A move that the map does not allow, or that somebody else made first."""
+
+    def __init__(self, current: str, target: str, *, token_id: int | None = None) -> None:
+        self.current, self.target, self.token_id = current, target, token_id
+        subject = "Token" if token_id is None else f"Token {token_id}"
+        super().__init__(f"{subject} cannot go from {current} to {target}.")
+
+
+def check_transition(current: str, target: str, *, token_id: int | None = None) -> None:
+    """Raise `InvalidStateTransition` unless the map allows the move."""
+    if TokenStatus(target) not in TRANSITIONS[TokenStatus(current)]:
+        raise InvalidStateTransition(current, target, token_id=token_id)

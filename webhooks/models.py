@@ -1,0 +1,40 @@
+"""The inbox: each signed event as it came, before any work was done on it."""
+
+from django.db import models
+
+
+class EventStatus(models.TextChoices):
+    RECEIVED = "received"
+    PROCESSED = "processed"
+    IGNORED = "ignored"  # well signed, but nothing of ours in it
+    FAILED = "failed"
+
+
+class WebhookEvent(models.Model):
+    event_id = models.CharField(max_length=64, unique=True)
+    webhook_id = models.CharField(max_length=64, blank=True)
+    event_type = models.CharField(max_length=40, blank=True)
+    body = models.BinaryField()
+    status = models.CharField(
+        max_length=12, choices=EventStatus.choices, default=EventStatus.RECEIVED
+    )
+    deliveries = models.PositiveIntegerField(default=1)
+    verdicts = models.JSONField(default=list)  # one per log: what it was, what became of it
+    error = models.TextField(blank=True, default="")
+    received_at = models.DateTimeField(auto_now_add=True)
+    last_delivery_at = models.DateTimeField(auto_now_add=True)
+    processed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "webhook_events"
+        indexes = [
+            models.Index(
+                fields=["received_at"],
+                name="webhook_event_unfinished",  # the rescue of events that were stored only
+                condition=models.Q(status__in=["received", "failed"]),
+            ),
+            models.Index(fields=["-received_at"], name="webhook_event_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return self.event_id
