@@ -1,0 +1,136 @@
+"""Decide, by seed, which calls go wrong and how."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Kind = Literal["throttle", "server_error", "drop_before", "drop_after", "error_after"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+BEFORE_ACCEPTANCE = frozenset({"throttle", "server_error", "drop_before"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """Set how a vendor misbehaves; the defaults are a vendor without fault.
+
+    Rates are probabilities from 0 to 1 for each call whose "METHOD /path" matches the regular
+    expression `scope`. `throttle`, `server_error` and `drop_before` strike before the vendor's
+    logic runs; after `drop_after` and `error_after` the vendor has done the work, but the
+    client does not learn of it.
+    """
+
+    seed: int = 0
+    scope: str = ""
+    latency_seconds: tuple[float, float] = (0.0, 0.0)
+    throttle_rate: float = 0.0
+    retry_after_seconds: int = 1
+    server_error_rate: float = 0.0
+    server_error_status: int = 500
+    drop_before_rate: float = 0.0
+    drop_after_rate: float = 0.0
+    error_after_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            setting = getattr(self, field.name)
+            if field.name.endswith("_rate") and not 0 <= setting <= 1:
+                raise ValueError(f"{field.name} must lie between 0 and 1")
+            if isinstance(setting, list):
+                object.__setattr__(self, field.name, tuple(setting))
+            if isinstance(setting, (list, tuple)) and field.name.endswith("_seconds"):
+                low, high = setting
+                if not 0 <= low <= high:
+                    raise ValueError(f"{field.name} must be a range [low, high]")
+        re.compile(self.scope)
+
+    def changed(self, changes: Mapping[str, Any]) -> Faults:
+        """Return a copy with some settings changed; raises ValueError for unknown names."""
+        known = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, setting in changes.items():
+            if name not in known:
+                raise ValueError(f"unknown fault setting {name!r}; known: {', '.join(known)}")
+            if not _fits(setting, known[name]):
+                raise ValueError(f"{name} must look like {known[name]!r}")
+        return dataclasses.replace(self, **changes)
+
+
+def _fits(setting: Any, default: Any) -> bool:
+    if isinstance(default, bool) or isinstance(setting, bool):
+        return isinstance(setting, bool) and isinstance(default, bool)
+    if isinstance(default, int):
+        return isinstance(setting, int)
+    if isinstance(default, float):
+        return isinstance(setting, (int, float))
+    if isinstance(default, tuple):
+        return isinstance(setting, (list, tuple))
+    return isinstance(setting, str)
+
+
+@dataclass
+class PlannedFault:
+    """Strike the next `times` calls whose "METHOD /path" matches `scope`."""
+
+    kind: Kind
+    times: int = 1
+    scope: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown fault {self.kind!r}; known: {', '.join(KINDS)}")
+        re.compile(self.scope)
+
+
+class FaultPlan:
+    """Hold the settings, the planned faults and one random stream for each kind of fault.
+
+    A stream of its own for each kind keeps a run reproducible when only another rate changes.
+    """
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self.planned: list[PlannedFault] = []
+        self._streams: dict[str, random.Random] = {}
+
+    def use(self, faults: Faults) -> None:
+        """Replace the settings and start the random streams anew."""
+        self.faults = faults
+        self._streams = {}
+
+    def stream(self, name: str) -> random.Random:
+        """Return the random stream of one kind of fault."""
+        if name not in self._streams:
+            self._streams[name] = random.Random(f"{self.faults.seed}:{name}")
+        return self._streams[name]
+
+    def chance(self, name: str, rate: float) -> bool:
+        """Draw whether something of this rate happens now."""
+        return rate > 0 and self.stream(name).random() < rate
+
+    def seconds(self, name: str, limits: tuple[float, float]) -> float:
+        """Draw a duration from a range."""
+        low, high = limits
+        return low if high <= low else self.stream(name).uniform(low, high)
+
+    def strike(self, call: str) -> Kind | None:
+        """Decide what happens to one call, named "METHOD /path"."""
+        for planned in self.planned:
+            if re.search(planned.scope, call):
+                planned.times -= 1
+                if planned.times <= 0:
+                    self.planned.remove(planned)
+                return planned.kind
+        if not self.in_scope(call):
+            return None
+        for kind in KINDS:
+            if self.chance(kind, getattr(self.faults, f"{kind}_rate")):
+                return kind
+        return None
+
+    def in_scope(self, call: str) -> bool:
+        """Say whether the rates apply to a call."""
+        return not self.faults.scope or re.search(self.faults.scope, call) is not None

@@ -1,0 +1,78 @@
+"""Run an emulator as a process: options, signals, and dying with its parent."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from sandbox.http.emulator import Emulator
+
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def base_parser(name: str, *, port: int) -> argparse.ArgumentParser:
+    """Build a parser with the options that every emulator has."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m sandbox.{name}",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=port, help="port to listen on; 0 is a free one")
+    parser.add_argument(
+        "--public-url", default="", help="address clients use, where it differs from host and port"
+    )
+    parser.add_argument("--log-file", type=Path, help="append every call here as a JSON line")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all faults")
+    parser.add_argument(
+        "--faults", default="{}", help='fault settings as JSON, e.g. {"throttle_rate": 0.1}'
+    )
+    return parser
+
+
+def range_option(text: str) -> tuple[float, float]:
+    """Parse "1.5" or "0.5:2" into a range; raises ValueError."""
+    low, colon, high = text.partition(":")
+    limits = (float(low), float(high) if colon else float(low))
+    if not 0 <= limits[0] <= limits[1]:
+        raise ValueError(f"not a range: {text}")
+    return limits
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent ends; Linux only.
+
+    Nobody is left to stop an emulator whose supervisor was killed.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the call above
+        os._exit(0)
+
+
+def run(emulator: Emulator, options: argparse.Namespace) -> int:
+    """Apply the common options and serve until SIGTERM or SIGINT; return the exit code."""
+    die_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    try:
+        emulator.set_faults(**json.loads(options.faults))
+    except (ValueError, TypeError) as error:
+        print(f"--faults: {error}", file=sys.stderr)
+        return 2
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: emulator.request_stop())
+    try:
+        emulator.serve_forever(
+            lambda: print(f"{emulator.name} emulator on {emulator.url}", flush=True)
+        )
+    except OSError as error:
+        print(f"{emulator.name} emulator: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,120 @@
+"""Decide how predictions end: by words in the prompt, else by rates and seed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sandbox.http import FaultPlan, Faults
+from sandbox.replicate.models import Model
+
+FLUX_NSFW_ERROR = (
+    "All generated images contained NSFW content. Try running it again with a different prompt."
+)
+SD_NSFW_ERROR = "NSFW content detected. Try running it again, or try a different prompt."
+FLAGGED_ERROR = (
+    "The input or output was flagged as sensitive. Please try again with different inputs. (E005)"
+)
+CRASHED_ERROR = "Director: unexpected error handling prediction (E6716)"
+
+GARBAGE_KINDS = ("html", "truncated", "black", "empty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicateFaults(Faults):
+    """Set how Replicate misbehaves.
+
+    The `*_words` are comma-separated words; a prompt that has one of them as a whole word gets
+    that outcome. A prompt with the word "garbage-html" (-truncated, -black, -empty) gets such a
+    file. `account_refusal` is empty, "insufficient_credit", "spend_limit" or "invalid_version".
+    """
+
+    nsfw_words: str = "nsfw,nude"
+    nsfw_rate: float = 0.0
+    flagged_words: str = "e005,gore"
+    flagged_rate: float = 0.0
+    flagged_suffix: str = ""
+    crash_words: str = "crash-the-model"
+    crash_rate: float = 0.0
+    stuck_words: str = "never-ending"
+    stuck_rate: float = 0.0
+    garbage_rate: float = 0.0
+    garbage_kinds: str = ",".join(GARBAGE_KINDS)
+    account_refusal: str = ""
+    webhook_lost_rate: float = 0.0
+    webhook_duplicate_rate: float = 0.0
+    webhook_forged_rate: float = 0.0
+    webhook_delay_seconds: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = set(self.garbage_kinds.split(",")) - set(GARBAGE_KINDS)
+        if unknown:
+            raise ValueError(f"garbage_kinds: unknown {', '.join(sorted(unknown))}")
+        if self.account_refusal not in ("", "insufficient_credit", "spend_limit", "invalid_version"):
+            raise ValueError(f"account_refusal: unknown {self.account_refusal!r}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Say how a prediction ends; `unsafe` are the indices of images that are held back."""
+
+    name: str
+    unsafe: tuple[int, ...] = ()
+    garbage: str = ""
+
+
+def has_word(prompt: str, words: str) -> bool:
+    """Say whether a prompt holds one of the comma-separated words as a whole word."""
+    return any(
+        re.search(rf"(?<![\w-]){re.escape(word.strip())}(?![\w-])", prompt, re.IGNORECASE)
+        for word in words.split(",")
+        if word.strip()
+    )
+
+
+def decide(plan: FaultPlan, faults: ReplicateFaults, prompt: str, images: int) -> Outcome:
+    """Draw the outcome of a new prediction."""
+    if has_word(prompt, faults.flagged_words) or plan.chance("flagged", faults.flagged_rate):
+        return Outcome("flagged")
+    if has_word(prompt, faults.crash_words) or plan.chance("crash", faults.crash_rate):
+        return Outcome("crashed")
+    if has_word(prompt, faults.stuck_words) or plan.chance("stuck", faults.stuck_rate):
+        return Outcome("stuck")
+    all_unsafe = has_word(prompt, faults.nsfw_words)
+    unsafe = tuple(
+        index
+        for index in range(images)
+        if all_unsafe or plan.chance("nsfw", faults.nsfw_rate)
+    )
+    if len(unsafe) == images:
+        return Outcome("nsfw", unsafe)
+    return Outcome("succeeded", unsafe, _garbage(plan, faults, prompt))
+
+
+def _garbage(plan: FaultPlan, faults: ReplicateFaults, prompt: str) -> str:
+    for kind in GARBAGE_KINDS:
+        if has_word(prompt, f"garbage-{kind}"):
+            return kind
+    if plan.chance("garbage", faults.garbage_rate):
+        return plan.stream("garbage-kind").choice(faults.garbage_kinds.split(","))
+    return ""
+
+
+def error_text(model: Model, outcome: str, faults: ReplicateFaults) -> str | None:
+    """Return the `error` of a prediction that ended this way."""
+    if outcome == "nsfw":
+        return FLUX_NSFW_ERROR if model.family == "flux" else SD_NSFW_ERROR
+    if outcome == "flagged":
+        return FLAGGED_ERROR + (f" ({faults.flagged_suffix})" if faults.flagged_suffix else "")
+    return CRASHED_ERROR if outcome == "crashed" else None
+
+
+def log_text(outcome: str, seed: int, images: int, unsafe: list[int]) -> str:
+    """Write the `logs` of a finished prediction."""
+    lines = [f"Using seed: {seed}"]
+    if outcome in ("succeeded", "nsfw"):
+        lines.append("100%|██████████| 4/4 [00:00<00:00,  8.93it/s]")
+        lines += [f"NSFW content detected in image {index}" for index in unsafe]
+        lines.append(f"Total safe images: {images - len(unsafe)} out of {images}")
+    return "\n".join(lines) + "\n"
