@@ -105,7 +105,10 @@ contract GliskDemo is ERC721Enumerable, AccessControl, ERC2981, ReentrancyGuard 
 
     /// @notice Set the final URIs of tokens, once and for ever.
     /// @dev Deliberately checks neither existence nor content, like the deployed contract.
-    function revealTokens(uint256[] calldata tokenIds, string[] calldata uris) external {
+    function revealTokens(uint256[] calldata tokenIds, string[] calldata uris)
+        external
+        nonReentrant
+    {
         if (!hasRole(KEEPER_ROLE, msg.sender) && !hasRole(DEFAULT_ADMIN_ROLE, msg.sender)) {
             revert AccessControlUnauthorizedAccount(msg.sender, KEEPER_ROLE);
         }

@@ -1,0 +1,40 @@
+"""Test fixtures of the sandbox's chain: import them in a conftest.py, or call the functions.
+
+from sandbox.testing import anvil_binary, deployed_chain, running_node
+
+def test_something():
+    with running_node() as node, ...:
+        chain = deployed_chain(node)
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.accounts import KEEPER
+from sandbox.anvil import ensure_anvil
+from sandbox.chain import DemoChain
+from sandbox.node import Node
+
+
+@pytest.fixture(scope="session")
+def anvil_binary() -> Path:
+    """Install the node once, before the first test's own time limit starts to run."""
+    return ensure_anvil()
+
+
+@contextmanager
+def running_node(*, block_time: float | None = 0, **options: Any) -> Iterator[Node]:
+    """Run a node on a free port; by default it mines at every transaction. Options: see Node."""
+    with Node(port=0, block_time=block_time, **options) as node:
+        yield node
+
+
+def deployed_chain(node: Node, keeper_address: str = KEEPER.address) -> DemoChain:
+    """Deploy the demo contract on the node and return the chain."""
+    chain = DemoChain(node.rpc_url)
+    chain.deploy(keeper_address)
+    return chain
