@@ -1,0 +1,270 @@
+"""Fetch a generated image from the URL that a vendor named.
+
+The URL comes from outside, so it is treated as hostile: allowed hosts only, https only, no token,
+no redirect, no address inside our own network, a limit on size and on the whole time. The name is
+resolved once and the connection goes to the very address that was checked, so that a second
+answer of the DNS cannot lead elsewhere. Proxies are not used, for the same reason.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from glisk.clients.http_faults import retry_after_seconds
+from glisk.errors import ArtefactError, PermanentError, ProviderError, TransientError
+
+VENDOR: Final = "output"
+
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_PIECE: Final = 64 * 1024
+_MIN_SOCKET_SECONDS: Final = 0.001
+
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]
+
+
+def download_output(
+    url: str, *, allowed_hosts: Sequence[str], max_bytes: int, timeout: float
+) -> bytes:
+    """Return the bytes behind an output URL.
+
+    `allowed_hosts` holds names (`replicate.delivery`), wildcards for subdomains
+    (`*.replicate.delivery`) and, only where an emulator runs, a loopback name with or without a
+    port (`127.0.0.1:8601`), for which plain http is allowed too. `timeout` bounds the whole
+    transfer in seconds.
+
+    Raises PermanentError for a URL or an answer that is refused (reasons "forbidden_url",
+    "redirect", "gone", "refused"), ArtefactError if there are more than `max_bytes` bytes, and
+    TransientError for everything that may pass (a 404 too: the file may still be on its way).
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _forbidden("it is not a URL") from None
+    loopback = _check_url(parts, allowed_hosts)
+    addresses = _resolve(parts, loopback=loopback)
+    try:
+        connection = _connect(parts, addresses, deadline)
+        try:
+            return _get(connection, parts, max_bytes, deadline)
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException) as error:
+        timed_out = isinstance(error, TimeoutError)
+        raise TransientError(
+            f"output: the download failed ({type(error).__name__}: {error}). It is tried again.",
+            vendor=VENDOR,
+            code="timeout" if timed_out else "connection",
+        ) from None
+
+
+def is_allowed_host(host: str, port: int | None, allowed_hosts: Sequence[str]) -> bool:
+    """Tell whether the allow-list names this host (in lower case)."""
+    for entry in allowed_hosts:
+        pattern = entry.strip().lower()
+        if pattern.startswith("*."):
+            if host.endswith(pattern[1:]) and host != pattern[1:]:
+                return True
+        elif host == pattern or (port is not None and f"{host}:{port}" == pattern):
+            return True
+    return False
+
+
+def _check_url(parts: SplitResult, allowed_hosts: Sequence[str]) -> bool:
+    """Raise PermanentError unless the URL may be fetched; tell whether it is a loopback one."""
+    host = (parts.hostname or "").lower()
+    try:
+        port = parts.port
+    except ValueError:
+        raise _forbidden("its port is not a number") from None
+    if parts.username is not None or parts.password is not None:
+        raise _forbidden("it carries credentials")
+    if not host or not is_allowed_host(host, port, allowed_hosts):
+        raise _forbidden(f"host {host[:80]!r} is not in REPLICATE_OUTPUT_HOSTS")
+    if host in _LOOPBACK_NAMES:
+        if parts.scheme not in ("http", "https"):
+            raise _forbidden("its scheme is neither http nor https")
+        return True
+    if parts.scheme != "https" or port not in (None, 443):
+        raise _forbidden("it is not https on port 443")
+    return False
+
+
+def _forbidden(why: str) -> PermanentError:
+    return PermanentError(
+        f"output: the URL is refused: {why}.",
+        vendor=VENDOR,
+        reason="forbidden_url",
+        code="forbidden_url",
+    )
+
+
+def _resolve(parts: SplitResult, *, loopback: bool) -> list[Address]:
+    """Return the addresses of the host after checking every one of them."""
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise TransientError(
+            f"output: the name {host[:80]!r} does not resolve ({error}). It is tried again.",
+            vendor=VENDOR,
+            code="dns",
+        ) from None
+    for *_rest, sockaddr in found:
+        if not is_allowed_address(str(sockaddr[0]), loopback=loopback):
+            raise _forbidden("its host leads to an address that is not public")
+    return [(family, sockaddr) for family, _type, _proto, _name, sockaddr in found]
+
+
+def is_allowed_address(text: str, *, loopback: bool) -> bool:
+    """Tell whether a resolved address may be connected to.
+
+    IPv6 forms that carry an IPv4 address (mapped, 6to4, NAT64) are judged by that address too.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if loopback:
+        return address.is_loopback
+    if not address.is_global or address.is_multicast:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        carried = address.ipv4_mapped or address.sixtofour
+        if address in ipaddress.ip_network("64:ff9b::/96"):
+            carried = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        return carried is None or carried.is_global
+    return True
+
+
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    # Loading the certificates takes tens of milliseconds of CPU: once per process.
+    return ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
+
+
+def _connect(
+    parts: SplitResult, addresses: list[Address], deadline: float
+) -> http.client.HTTPConnection:
+    failure: OSError = OSError("no address")
+    for family, sockaddr in addresses:
+        plain = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            plain.settimeout(_left(deadline))
+            plain.connect(sockaddr)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if parts.scheme == "https":
+                plain.settimeout(_left(deadline))
+                plain = _tls().wrap_socket(plain, server_hostname=parts.hostname)
+        except OSError as error:
+            plain.close()
+            failure = error
+            continue
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+        connection.sock = _TimedSocket(plain, deadline)
+        return connection
+    raise failure
+
+
+class _TimedSocket:
+    """The little of a socket that http.client uses, every read bounded by one deadline.
+
+    A socket's own timeout starts anew with every byte; a server that sends one now and then would
+    hold the thread for ever.
+    """
+
+    def __init__(self, plain: socket.socket, deadline: float) -> None:
+        self._plain = plain
+        self._deadline = deadline
+
+    def sendall(self, data: bytes) -> None:
+        self._plain.settimeout(_left(self._deadline))
+        self._plain.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_TimedReader(self._plain, self._deadline), _PIECE)
+
+    def close(self) -> None:
+        self._plain.close()
+
+
+class _TimedReader(io.RawIOBase):
+    def __init__(self, plain: socket.socket, deadline: float) -> None:
+        self._plain = plain
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._plain.settimeout(_left(self._deadline))
+        return self._plain.recv_into(buffer)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left < _MIN_SOCKET_SECONDS:
+        raise TimeoutError("the time for the whole download is over")
+    return left
+
+
+def _get(
+    connection: http.client.HTTPConnection, parts: SplitResult, max_bytes: int, deadline: float
+) -> bytes:
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        connection.request(
+            "GET",
+            target,
+            headers={"Accept-Encoding": "identity", "User-Agent": "glisk-backend"},
+        )
+    except (http.client.InvalidURL, UnicodeEncodeError):
+        raise _forbidden("its path holds characters that no URL may hold") from None
+    response = connection.getresponse()
+    if response.status != 200:
+        raise _error_for_status(response)
+    if response.length is not None and response.length > max_bytes:
+        raise _too_large(max_bytes)
+    body = bytearray()
+    while piece := response.read1(_PIECE):
+        body += piece
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return bytes(body)
+
+
+def _too_large(max_bytes: int) -> ArtefactError:
+    return ArtefactError(
+        f"output: the image is larger than the limit of {max_bytes} bytes.",
+        vendor=VENDOR,
+        code="too_large",
+    )
+
+
+def _error_for_status(response: http.client.HTTPResponse) -> ProviderError:
+    status = response.status
+    text = f"output: the image's URL answered HTTP {status}"
+    if status >= 500 or status in (404, 408, 425, 429):
+        return TransientError(
+            f"{text}. It is tried again.",
+            vendor=VENDOR,
+            status=status,
+            code=str(status),
+            retry_after_seconds=retry_after_seconds(dict(response.headers)),
+            rate_limited=status == 429,
+        )
+    reason = "redirect" if 300 <= status < 400 else "gone" if status == 410 else "refused"
+    return PermanentError(
+        f"{text} ({reason}).", vendor=VENDOR, status=status, code=str(status), reason=reason
+    )

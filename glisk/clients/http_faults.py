@@ -1,0 +1,232 @@
+"""What went wrong with an HTTP call, and which error of the tree that is.
+
+HTTP semantics: RFC 9110 (status codes, Retry-After in section 10.2.3); 52x are Cloudflare's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import requests
+import urllib3
+
+from glisk.errors import (
+    AccountError,
+    InvalidRequestError,
+    PermanentError,
+    ProviderError,
+    TransientError,
+    UnknownOutcomeError,
+)
+
+MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
+_EXCERPT_LENGTH: Final = 300
+
+_ACCOUNT_STATUSES: Final = frozenset({401, 402, 403})
+_TRANSIENT_STATUSES: Final = frozenset({408, 425})
+
+# A gateway that lost the server behind it: the request may well have reached that server.
+# 500 and 503 come from the server itself; 521 to 523 mean that it was never reached.
+_PERHAPS_ACCEPTED: Final = frozenset({502, 504, 520, 524})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply with its whole (bounded) body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json_object(self) -> dict[str, Any] | None:
+        """Return the body as a JSON object, or None if it is anything else."""
+        try:
+            value = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    def excerpt(self) -> str:
+        """Return the beginning of the body on one line, for a message."""
+        text = self.body[: 4 * _EXCERPT_LENGTH].decode("utf-8", "replace")
+        return " ".join(text.split())[:_EXCERPT_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What a vendor's error body says.
+
+    `kind` overrides the class that the status alone would give; `retry_after_seconds` is used
+    when the header is missing.
+    """
+
+    detail: str
+    code: str | None = None
+    kind: type[ProviderError] | None = None
+    retry_after_seconds: float | None = None
+
+
+def read_plain(reply: Reply) -> Fault:
+    """Read an error body of which nothing is known."""
+    return Fault(detail=reply.excerpt())
+
+
+def retry_after_seconds(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
+    """Return the seconds that a Retry-After header asks for, or None.
+
+    Takes seconds or an HTTP date; a date is compared with the reply's own Date header where
+    there is one, so that a wrong clock on either side does no harm. Never negative, at most a
+    day.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        due = _timestamp(value)
+        if due is None:
+            return None
+        sent = _timestamp(headers.get("Date", ""))
+        seconds = due - (sent if sent is not None else now if now is not None else time.time())
+    return bounded_seconds(seconds)
+
+
+def bounded_seconds(seconds: float) -> float | None:
+    """Return a vendor's wait as a usable number of seconds, or None if it is not one."""
+    if not math.isfinite(seconds):
+        return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def _timestamp(value: str) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def error_for_reply(
+    reply: Reply, fault: Fault, vendor: str, what: str, *, idempotent: bool
+) -> ProviderError:
+    """Return the error that a reply outside 2xx means."""
+    status = reply.status
+    text = f"{vendor}: {what} answered HTTP {status}"
+    if fault.detail:
+        text = f"{text}: {fault.detail}"
+    code = fault.code or str(status)
+    kind = fault.kind or _kind_for_status(status, idempotent=idempotent)
+    if issubclass(kind, TransientError):
+        wait = retry_after_seconds(reply.headers)
+        if wait is None:
+            wait = fault.retry_after_seconds
+        return kind(
+            f"{text} | {_advice(kind, status, wait)}",
+            vendor=vendor,
+            status=status,
+            code=code,
+            retry_after_seconds=wait,
+            rate_limited=status == 429,
+        )
+    if issubclass(kind, PermanentError):
+        reason = "not_found" if status == 404 and kind is InvalidRequestError else None
+        reason = "redirect" if 300 <= status < 400 else reason
+        return kind(
+            f"{text} | {_advice(kind, status, None)}",
+            vendor=vendor,
+            status=status,
+            code=code,
+            reason=reason,
+        )
+    return kind(text, vendor=vendor, status=status, code=code)
+
+
+def _kind_for_status(status: int, *, idempotent: bool) -> type[ProviderError]:
+    if status in _ACCOUNT_STATUSES:
+        return AccountError
+    if status == 429 or status in _TRANSIENT_STATUSES:
+        return TransientError
+    if status >= 500:
+        lost = not idempotent and status in _PERHAPS_ACCEPTED
+        return UnknownOutcomeError if lost else TransientError
+    if status >= 400:
+        return InvalidRequestError
+    return PermanentError
+
+
+def _advice(kind: type[ProviderError], status: int, wait: float | None) -> str:
+    if status == 429:
+        asked = f"in {wait:g} s" if wait is not None else "later"
+        return f"Rate limit: the call is made again {asked}; lower the concurrency if it stays."
+    if issubclass(kind, UnknownOutcomeError):
+        return "It may have been accepted: look it up before it is sent again."
+    if issubclass(kind, TransientError):
+        return "Passing fault of the vendor: the call is made again later."
+    if issubclass(kind, AccountError):
+        return "Check the key, its scopes, the credit and the model, then resume the stage."
+    if 300 <= status < 400:
+        return "Redirects are not followed: check the vendor's URL setting."
+    return "Repeating it unchanged cannot help."
+
+
+def error_for_lost(error: Exception, vendor: str, what: str, *, idempotent: bool) -> ProviderError:
+    """Return the error for a request that brought no whole reply."""
+    cause = f"{type(_innermost(error)).__name__}: {_innermost(error)}"
+    if isinstance(error, requests.exceptions.InvalidHeader | requests.exceptions.InvalidURL):
+        return AccountError(
+            f"{vendor}: {what} cannot be sent ({cause}). Check the vendor's URL and key settings.",
+            vendor=vendor,
+            code="unusable_setting",
+        )
+    code = "timeout" if _is_timeout(error) else "connection"
+    if was_surely_not_sent(error):
+        text = f"{vendor}: {what} did not reach the vendor ({cause}). It is tried again later."
+        return TransientError(text, vendor=vendor, code=code)
+    text = f"{vendor}: the reply to {what} was lost ({cause})."
+    if idempotent:
+        return TransientError(f"{text} It is tried again later.", vendor=vendor, code=code)
+    return UnknownOutcomeError(
+        f"{text} It may have been accepted: look it up before it is sent again.",
+        vendor=vendor,
+        code=code,
+    )
+
+
+def was_surely_not_sent(error: Exception) -> bool:
+    """Tell whether the vendor cannot have seen the request. In doubt: False."""
+    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
+        return True
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    if isinstance(
+        reason,
+        urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError,
+    ):
+        return True
+    return isinstance(_innermost(error), ssl.SSLCertVerificationError)
+
+
+def _is_timeout(error: Exception) -> bool:
+    return isinstance(
+        error, requests.exceptions.Timeout | urllib3.exceptions.TimeoutError | TimeoutError
+    )
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the exception at the bottom: the others only repeat it, with the URL."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inner = error.__cause__ or error.__context__
+        if inner is None:
+            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
+    return error

@@ -1,0 +1,211 @@
+"""Replicate's prediction object, and what its failures mean.
+
+Format: https://replicate.com/docs/reference/http#predictions.get. The official SDK's model is not
+used because it refuses the status `aborted`, which the API sends since October 2025.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from glisk.errors import (
+    ContentPolicyError,
+    InvalidRequestError,
+    ProviderError,
+    TransientError,
+)
+
+VENDOR: Final = "replicate"
+
+STARTING, PROCESSING = "starting", "processing"
+SUCCEEDED, FAILED, CANCELED, ABORTED = "succeeded", "failed", "canceled", "aborted"
+TERMINAL_STATUSES: Final = frozenset({SUCCEEDED, FAILED, CANCELED, ABORTED})
+
+_MAX_LOG_CHARACTERS: Final = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A prediction as one reply or webhook showed it. Times are aware UTC.
+
+    `input` and `logs` are left out of listings and out of `repr` (they may be long).
+    """
+
+    id: str
+    status: str
+    output_urls: tuple[str, ...] = ()
+    error: str | None = None
+    logs: str = field(default="", repr=False)
+    predict_time_seconds: float | None = None
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+    input: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    data_removed: bool = False
+    model: str = ""
+    version: str = ""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Tell whether nothing more will come.
+
+        A status that we do not know counts as running until the prediction has an end time:
+        taking it for a failure would pay for a second picture while the first is made.
+        """
+        if self.status in TERMINAL_STATUSES:
+            return True
+        return self.status not in (STARTING, PROCESSING) and self.completed_at is not None
+
+    @property
+    def is_succeeded(self) -> bool:
+        """Tell whether it ended well; its output may still be gone (`data_removed`)."""
+        return self.status == SUCCEEDED
+
+
+def parse_prediction(payload: Mapping[str, Any]) -> Prediction:
+    """Read a prediction from a reply or a webhook body.
+
+    Only `id` and `status` are required; anything else of an unexpected type counts as absent.
+    Raises ValueError if one of these two is missing.
+    """
+    identifier, status = payload.get("id"), payload.get("status")
+    if not isinstance(identifier, str) or not identifier or not isinstance(status, str):
+        raise ValueError("not a prediction: id or status is missing")
+    metrics = payload.get("metrics")
+    inputs = payload.get("input")
+    return Prediction(
+        id=identifier,
+        status=status,
+        output_urls=_output_urls(payload.get("output")),
+        error=_error_text(payload.get("error")),
+        logs=_text(payload.get("logs"))[-_MAX_LOG_CHARACTERS:],
+        predict_time_seconds=_number(
+            metrics.get("predict_time") if isinstance(metrics, Mapping) else None
+        ),
+        created_at=_time(payload.get("created_at")),
+        completed_at=_time(payload.get("completed_at")),
+        input=dict(inputs) if isinstance(inputs, Mapping) else {},
+        data_removed=payload.get("data_removed") is True,
+        model=_text(payload.get("model")),
+        version=_text(payload.get("version")),
+    )
+
+
+class FailureRule(NamedTuple):
+    """A text by which a failure is known (compared in lower case), and what it means."""
+
+    text: str
+    kind: type[ProviderError]
+    code: str
+    source: str
+
+
+FAILURE_RULES: Final = (
+    FailureRule(
+        "nsfw content",
+        ContentPolicyError,
+        "nsfw",
+        "flux: 'All generated images contained NSFW content. …'; Stable Diffusion: 'NSFW content "
+        "detected. …' (model code, public reports)",
+    ),
+    FailureRule(
+        "flagged as sensitive",
+        ContentPolicyError,
+        "E005",
+        "API moderation: 'The input or output was flagged as sensitive. … (E005)', at times with "
+        "a request code after it (public reports)",
+    ),
+    FailureRule("(e005)", ContentPolicyError, "E005", "as above, other wordings"),
+    FailureRule(
+        "prediction interrupted",
+        TransientError,
+        "interrupted",
+        "'Prediction interrupted; please retry (code: PA)': https://github.com/replicate/"
+        "cog-whisper/issues/1",
+    ),
+    FailureRule(
+        "unexpected error handling prediction",
+        TransientError,
+        "director",
+        "'Director: unexpected error handling prediction (E9828)': Replicate's own "
+        "infrastructure (public reports)",
+    ),
+    FailureRule(
+        "input validation failed",
+        InvalidRequestError,
+        "validation",
+        "title of the 422 body, https://replicate.com/docs/reference/http",
+    ),
+)
+
+
+def policy_rule(text: str) -> FailureRule | None:
+    """Return the content policy rule that a text falls under, if any."""
+    rule = _rule_for(text)
+    return rule if rule is not None and rule.kind is ContentPolicyError else None
+
+
+def classify_prediction_failure(prediction: Prediction) -> ProviderError:
+    """Return the error that an ended prediction without usable output means.
+
+    A failure of unknown wording is transient: in practice these are faults of a GPU host, a
+    retry costs one more picture, and the row's attempts bound it. A prediction that was canceled
+    or aborted, or whose output is gone, needs a new one as well. Raises ValueError for a
+    prediction that still runs.
+    """
+    if not prediction.is_terminal:
+        raise ValueError(f"prediction {prediction.id} has not ended ({prediction.status})")
+    where = f"replicate: prediction {prediction.id} {prediction.status}"
+    if prediction.is_succeeded:
+        code = "output_removed" if prediction.data_removed else "no_output"
+        return TransientError(f"{where} without output ({code})", vendor=VENDOR, code=code)
+    # The logs decide only where the error says nothing: they may quote the prompt.
+    told = prediction.error or prediction.logs
+    rule = _rule_for(told) if prediction.status not in (CANCELED, ABORTED) else None
+    text = f"{where}: {(prediction.error or 'no error text')[:500]}"
+    if rule is None:
+        code = prediction.status if prediction.status != FAILED else "model_failed"
+        return TransientError(text, vendor=VENDOR, code=code)
+    return rule.kind(text, vendor=VENDOR, code=rule.code)
+
+
+def _rule_for(text: str) -> FailureRule | None:
+    lowered = text.lower()
+    return next((rule for rule in FAILURE_RULES if rule.text in lowered), None)
+
+
+def _output_urls(output: Any) -> tuple[str, ...]:
+    if isinstance(output, str):
+        return (output,)
+    if isinstance(output, list):
+        return tuple(item for item in output if isinstance(item, str))
+    return ()
+
+
+def _error_text(error: Any) -> str | None:
+    if error is None or isinstance(error, str):
+        return error or None
+    return str(error)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value)
+
+
+def _time(value: Any) -> datetime | None:
+    """Read an ISO time with any number of decimals; without a zone it is none of Replicate's."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
