@@ -49,7 +49,7 @@ class RpcClient:
             body = json.dumps(
                 {"jsonrpc": "2.0", "id": self._id, "method": method, "params": list(params)}
             ).encode()
-            answer = json.loads(self._exchange(body))
+            answer = _parse(self._exchange(body))
         if "error" in answer:
             error = answer["error"]
             raise RpcError(error.get("code", 0), error.get("message", ""), error.get("data"))
@@ -85,6 +85,16 @@ class RpcClient:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except ValueError as error:
+        raise ConnectionError("the answer is no JSON-RPC reply") from error
+    if not isinstance(answer, dict):
+        raise ConnectionError("the answer is no JSON-RPC reply")
+    return answer
 
 
 def _as_os_error(error: Exception) -> OSError:

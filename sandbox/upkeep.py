@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from sandbox.heads import HeadFollower, Header
+from sandbox.heads import Header, HeadFollower
 from sandbox.rpc import RpcClient, RpcError
 
 # Also when nothing happens: bounds how many empty blocks a restart has to make up for.
