@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
+from requests.structures import CaseInsensitiveDict
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from glisk.clients.http_faults import retry_after_seconds
@@ -261,7 +262,7 @@ def _error_for_status(response: http.client.HTTPResponse) -> ProviderError:
             vendor=VENDOR,
             status=status,
             code=str(status),
-            retry_after_seconds=retry_after_seconds(dict(response.headers)),
+            retry_after_seconds=retry_after_seconds(CaseInsensitiveDict(response.headers.items())),
             rate_limited=status == 429,
         )
     reason = "redirect" if 300 <= status < 400 else "gone" if status == 410 else "refused"
