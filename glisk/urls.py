@@ -1,8 +1,24 @@
 """Every URL of the server."""
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
+from drf_spectacular.views import (
+    SpectacularJSONAPIView,
+    SpectacularRedocView,
+    SpectacularSwaggerView,
+)
+
+from glisk.health import health, health_metrics, health_workers
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
+    path("health", health, name="health"),
+    path("health/workers", health_workers, name="health-workers"),
+    path("health/metrics", health_metrics, name="health-metrics"),
+    path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
+    path("docs", SpectacularSwaggerView.as_view(url_name="openapi"), name="docs"),
+    path("redoc", SpectacularRedocView.as_view(url_name="openapi"), name="redoc"),
+    # Before the authors: their wallet path would take `leaderboard` for a wallet.
+    path("", include("tokens.urls")),
+    path("", include("authors.urls")),
 ]

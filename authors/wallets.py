@@ -1,0 +1,13 @@
+"""Wallets as callers write them."""
+
+from django.core.exceptions import ValidationError
+
+from glisk.fields import normalise_address
+
+
+def parse_wallet(text: str) -> str | None:
+    """Return the EIP-55 form of an address in any letter case, or None if it is no address."""
+    try:
+        return normalise_address(text)
+    except ValidationError:
+        return None
