@@ -7,7 +7,6 @@ client (glisk/clients/chain) did. Used by the demo, the tests and the benchmarks
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +19,9 @@ from web3.types import TxParams, TxReceipt, Wei
 from web3.utils import get_create_address
 
 from sandbox.accounts import ACCOUNTS, CONTRACT_ADDRESS, DEPLOYER, KEEPER
+from sandbox.chain_records import Mint, Reveal
+
+__all__ = ["DemoChain", "Mint", "Reveal"]
 
 ARTEFACT_FILE = Path(__file__).resolve().parent / "contracts" / "GliskDemo.json"
 NAME, SYMBOL = "GLISK Season 0", "GLISK0"
@@ -30,37 +32,6 @@ PLACEHOLDER_URI = (
 KEEPER_ROLE = keccak(text="KEEPER_ROLE")
 PRIORITY_FEE_WEI = 1_000_000
 TX_GAS_CAP = 1 << 24  # EIP-7825.
-
-
-@dataclass(frozen=True)
-class Mint:
-    """One BatchMinted log."""
-
-    tx_hash: str
-    log_index: int
-    block_number: int
-    block_hash: str
-    block_timestamp: int
-    minter: str
-    prompt_author: str
-    start_token_id: int
-    quantity: int
-    total_paid_wei: int
-
-
-@dataclass(frozen=True)
-class Reveal:
-    """One successful revealTokens transaction."""
-
-    tx_hash: str
-    block_number: int
-    block_timestamp: int
-    sender: str
-    token_ids: tuple[int, ...]
-    uris: tuple[str, ...]
-    gas_used: int
-    gas_limit: int
-    effective_gas_price_wei: int
 
 
 class DemoChain:
@@ -214,23 +185,21 @@ class DemoChain:
 
     def mints(self, from_block: int = 0) -> list[Mint]:
         """Return every BatchMinted log of the canonical chain, in order."""
-        found = []
-        for log in self.contract.events.BatchMinted().get_logs(from_block=from_block):
-            found.append(
-                Mint(
-                    tx_hash=log["transactionHash"].to_0x_hex(),
-                    log_index=log["logIndex"],
-                    block_number=log["blockNumber"],
-                    block_hash=log["blockHash"].to_0x_hex(),
-                    block_timestamp=self.block_timestamp(log["blockNumber"]),
-                    minter=log["args"]["minter"],
-                    prompt_author=log["args"]["promptAuthor"],
-                    start_token_id=log["args"]["startTokenId"],
-                    quantity=log["args"]["quantity"],
-                    total_paid_wei=log["args"]["totalPaid"],
-                )
+        return [
+            Mint(
+                tx_hash=log["transactionHash"].to_0x_hex(),
+                log_index=log["logIndex"],
+                block_number=log["blockNumber"],
+                block_hash=log["blockHash"].to_0x_hex(),
+                block_timestamp=self.block_timestamp(log["blockNumber"]),
+                minter=log["args"]["minter"],
+                prompt_author=log["args"]["promptAuthor"],
+                start_token_id=log["args"]["startTokenId"],
+                quantity=log["args"]["quantity"],
+                total_paid_wei=log["args"]["totalPaid"],
             )
-        return found
+            for log in self.contract.events.BatchMinted().get_logs(from_block=from_block)
+        ]
 
     def reveal_transactions(self, from_block: int = 0) -> list[Reveal]:
         """Return every successful reveal of the canonical chain, in order."""

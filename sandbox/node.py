@@ -22,7 +22,7 @@ from typing import Self
 
 from sandbox.anvil import AnvilInstallError, ensure_anvil
 from sandbox.rpc import RpcClient, RpcError
-from sandbox.upkeep import Upkeep, head_file, is_loadable, make_up_lost_blocks
+from sandbox.upkeep import Upkeep, head_file, make_up_lost_blocks, saved_timestamp
 
 __all__ = ["AnvilInstallError", "Node", "NodeError", "ensure_anvil", "start_node"]
 
@@ -76,6 +76,7 @@ class Node:
         self.extra_arguments = extra_arguments
         self.process: subprocess.Popen[bytes] | None = None
         self._upkeep: Upkeep | None = None
+        self._continues = False
 
     @property
     def rpc_url(self) -> str:
@@ -98,6 +99,7 @@ class Node:
             AnvilInstallError: the binary is missing and could not be installed.
             NodeError: the process ended, does not answer, or the state file is damaged.
         """
+        self._require_free_port()
         command = [str(ensure_anvil()), *self._arguments()]
         if self.log_file is not None:
             self.log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -200,15 +202,26 @@ class Node:
         if self.state_file is not None:
             self.state_file.parent.mkdir(parents=True, exist_ok=True)
             if self.state_file.exists():
-                if not is_loadable(self.state_file):
+                timestamp = saved_timestamp(self.state_file)
+                if timestamp is None:
                     raise NodeError(f"{self.state_file} is damaged: delete it for a new chain")
-                arguments += ["--load-state", str(self.state_file)]
+                arguments += ["--load-state", str(self.state_file), "--timestamp", str(timestamp)]
+                self._continues = True
             else:
                 head_file(self.state_file).unlink(missing_ok=True)
         return [*arguments, *self.extra_arguments]
 
+    def _require_free_port(self) -> None:
+        """Refuse a taken port here: anvil would end, and the other node would answer for it."""
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", self.port))
+            except OSError as error:
+                raise NodeError(f"port {self.port} is in use") from error
+
     def _begin_upkeep(self) -> None:
-        if self.state_file is not None:
+        if self.state_file is not None and self._continues:
             rpc = RpcClient(self.rpc_url, timeout_seconds=60)
             make_up_lost_blocks(rpc, self.state_file, self.block_time or 1)
             rpc.close()

@@ -8,9 +8,9 @@ carried a transaction, and replaced atomically.
 
 import gzip
 import json
-import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from sandbox.heads import Header, HeadFollower
@@ -47,10 +47,8 @@ class Upkeep:
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
-        try:
+        with suppress(OSError, RpcError):  # The node is gone: the last checkpoint stands.
             self.checkpoint()
-        except (OSError, RpcError):
-            pass  # The node is gone; the last checkpoint stands.
         self._rpc.close()
 
     def checkpoint(self) -> None:
@@ -92,10 +90,8 @@ class Upkeep:
     def _save_late(self) -> None:
         with self._lock:
             self._timer = None
-            try:
+            with suppress(OSError, RpcError):  # The node is gone: the next head saves again.
                 self._save()
-            except (OSError, RpcError):
-                pass  # The node is gone; the next head brings the next save.
 
     def _save(self) -> None:
         """Write the state file; the caller holds the lock."""
@@ -117,31 +113,35 @@ def make_up_lost_blocks(rpc: RpcClient, state_file: Path, seconds_per_block: flo
     """Mine what a crash lost, so that block numbers never run backwards; return how many.
 
     Those blocks were empty (every other one was saved within moments): only their hashes differ.
+    The node's clock must stand at the last saved block; it is set to the present afterwards.
     """
-    try:
-        last_seen = int(head_file(state_file).read_text())
-    except (OSError, ValueError):
-        return 0
-    lost = last_seen - int(rpc.call("eth_blockNumber"), 16)
-    if lost <= 0:
-        return 0
-    # Mined in one go they would all be stamped with this moment and push the clock ahead.
-    rpc.call("anvil_setBlockTimestampInterval", max(1, int(seconds_per_block)))
-    rpc.call("anvil_mine", hex(lost))
-    rpc.call("anvil_removeBlockTimestampInterval")
+    lost = max(0, _last_block_seen(state_file) - int(rpc.call("eth_blockNumber"), 16))
+    if lost:
+        rpc.call("anvil_setBlockTimestampInterval", max(1, int(seconds_per_block)))
+        rpc.call("anvil_mine", hex(lost))
+        rpc.call("anvil_removeBlockTimestampInterval")
+    latest = int(rpc.call("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+    rpc.call("evm_setTime", hex(max(int(time.time()), latest)))
     return lost
 
 
-def is_loadable(state_file: Path) -> bool:
-    """Return whether the file holds a state that anvil can start from."""
+def saved_timestamp(state_file: Path) -> int | None:
+    """Return the time of the state's last block in Unix seconds; None if it cannot be loaded."""
     try:
         with open(state_file, "rb") as stream:
-            return "accounts" in json.load(stream)
+            return int(json.load(stream)["block"]["timestamp"], 16)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _last_block_seen(state_file: Path) -> int:
+    try:
+        return int(head_file(state_file).read_text())
     except (OSError, ValueError):
-        return False
+        return 0
 
 
 def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + ".new")
     temporary.write_bytes(content)
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -188,7 +187,7 @@ class AlchemyEmulator(Emulator):
         next_block = number + 1 if pending is None else min(pending, number + 1)
         temporary = self._cursor_file.with_name(self._cursor_file.name + ".new")
         temporary.write_text(json.dumps({"next_block": next_block}))
-        os.replace(temporary, self._cursor_file)
+        temporary.replace(self._cursor_file)
         self._cursor_saved = number
 
     # --- control ---

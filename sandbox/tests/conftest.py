@@ -1,0 +1,3 @@
+from sandbox.testing import anvil_binary
+
+__all__ = ["anvil_binary"]
