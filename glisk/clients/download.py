@@ -56,11 +56,8 @@ def download_output(
     loopback = _check_url(parts, allowed_hosts)
     addresses = _resolve(parts, loopback=loopback)
     try:
-        connection = _connect(parts, addresses, deadline)
-        try:
-            return _get(connection, parts, max_bytes, deadline)
-        finally:
-            connection.close()
+        with _connect(parts, addresses, deadline) as plain:
+            return _get(_TimedSocket(plain, deadline), parts, max_bytes)
     except (OSError, http.client.HTTPException) as error:
         timed_out = isinstance(error, TimeoutError)
         raise TransientError(
@@ -153,9 +150,7 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
 
 
-def _connect(
-    parts: SplitResult, addresses: list[Address], deadline: float
-) -> http.client.HTTPConnection:
+def _connect(parts: SplitResult, addresses: list[Address], deadline: float) -> socket.socket:
     failure: OSError = OSError("no address")
     for family, sockaddr in addresses:
         plain = socket.socket(family, socket.SOCK_STREAM)
@@ -170,9 +165,7 @@ def _connect(
             plain.close()
             failure = error
             continue
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
-        connection.sock = _TimedSocket(plain, deadline)
-        return connection
+        return plain
     raise failure
 
 
@@ -195,7 +188,7 @@ class _TimedSocket:
         return io.BufferedReader(_TimedReader(self._plain, self._deadline), _PIECE)
 
     def close(self) -> None:
-        self._plain.close()
+        """Leave the socket open: http.client closes before it reads a body without a length."""
 
 
 class _TimedReader(io.RawIOBase):
@@ -218,9 +211,9 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _get(
-    connection: http.client.HTTPConnection, parts: SplitResult, max_bytes: int, deadline: float
-) -> bytes:
+def _get(timed: _TimedSocket, parts: SplitResult, max_bytes: int) -> bytes:
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+    connection.sock = timed
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         connection.request(

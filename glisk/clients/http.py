@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
@@ -138,8 +139,12 @@ class HttpClient:
         held = self._session_and_pid
         if held is not None and held[1] == os.getpid():
             return held[0]
-        # A forked child must not talk on its parent's sockets.
+        if held is not None:
+            # A forked child must not talk on its parent's sockets; closing its copies of them
+            # does not end the parent's connections.
+            held[0].close()
         session = requests.Session()
+        weakref.finalize(self, session.close).atexit = False
         session.trust_env = False  # ~/.netrc would replace our Authorization header
         session.proxies.update(self._proxies)
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True

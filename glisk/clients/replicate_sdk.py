@@ -37,10 +37,11 @@ def read_webhook_secret(*, api_token: str, base_url: str, options: HttpOptions) 
     Raises AccountError if the token is refused, TransientError or another error of the tree for
     anything else.
     """
+    transport = _OneTry()
     client = replicate.Client(
         api_token=api_token,
         base_url=base_url,
-        transport=_OneTry(),
+        transport=transport,
         timeout=httpx.Timeout(
             options.read_timeout_seconds, connect=options.connect_timeout_seconds
         ),
@@ -57,3 +58,5 @@ def read_webhook_secret(*, api_token: str, base_url: str, options: HttpOptions) 
             vendor=VENDOR,
             code="connection",
         ) from None
+    finally:
+        transport.close()  # the SDK's client itself has no way to be closed

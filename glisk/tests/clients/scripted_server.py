@@ -6,6 +6,7 @@ would send: cut-off bodies, resets after the request was read, single bytes with
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -108,12 +109,9 @@ class ScriptedServer:
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
-
-    @property
-    def port(self) -> int:
-        return int(self._listener.getsockname()[1])
 
     @property
     def url(self) -> str:
@@ -123,15 +121,15 @@ class ScriptedServer:
         self._steps.extend(steps)
 
     def close(self) -> None:
+        if self.over.is_set():
+            return
         self.over.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         with self._lock:
             for connection in self._open:
-                try:
+                with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
         self._thread.join(5)
 
     def _accept(self) -> None:

@@ -1,0 +1,316 @@
+"""Downloads of generated images: what is fetched, and what is refused."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from glisk.clients.download import download_output, is_allowed_address, is_allowed_host
+from glisk.errors import ArtefactError, PermanentError, ProviderError, TransientError
+from glisk.tests.clients.scripted_server import (
+    ScriptedServer,
+    Step,
+    answer,
+    drip,
+    hang_up,
+    raw,
+    reset,
+    silence,
+)
+
+REPLICATE = ["replicate.delivery", "*.replicate.delivery"]
+
+
+def fetch(server: ScriptedServer, path: str = "/xezq/t/out-0.webp", **changes: Any) -> bytes:
+    given: dict[str, Any] = {
+        "allowed_hosts": ["127.0.0.1"],
+        "max_bytes": 1000,
+        "timeout": 2.0,
+    }
+    return download_output(server.url + path, **(given | changes))
+
+
+def failure(server: ScriptedServer, **changes: Any) -> ProviderError:
+    with pytest.raises(ProviderError) as caught:
+        fetch(server, **changes)
+    return caught.value
+
+
+def refusal(url: str, hosts: list[str]) -> PermanentError:
+    with pytest.raises(PermanentError) as caught:
+        download_output(url, allowed_hosts=hosts, max_bytes=10, timeout=1)
+    assert caught.value.reason == "forbidden_url"
+    return caught.value
+
+
+class TestTheBytes:
+    def test_are_returned_whole_and_no_token_is_sent(self, server: ScriptedServer) -> None:
+        data = bytes(range(256)) * 3
+        server.script(answer(200, data))
+        assert fetch(server, "/a/out-0.webp?x=1") == data
+        seen = server.requests[0]
+        assert (seen.method, seen.target) == ("GET", "/a/out-0.webp?x=1")
+        assert "authorization" not in seen.headers and "cookie" not in seen.headers
+
+    @pytest.mark.parametrize(
+        "step",
+        [
+            raw(b"HTTP/1.1 200 OK\r\n\r\nall of it"),
+            raw(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"4\r\nall \r\n5\r\nof it\r\n0\r\n\r\n"
+            ),
+        ],
+    )
+    def test_may_come_without_a_length(self, server: ScriptedServer, step: Step) -> None:
+        server.script(step)
+        assert fetch(server) == b"all of it"
+
+    def test_up_to_the_limit_are_taken(self, server: ScriptedServer) -> None:
+        server.script(answer(200, b"x" * 1000))
+        assert len(fetch(server, max_bytes=1000)) == 1000
+
+
+class TestTooManyBytes:
+    @pytest.mark.parametrize(
+        "step",
+        [
+            answer(200, b"x" * 1001),
+            raw(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n"),
+            raw(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1_000_000),
+            raw(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                + (b"200\r\n" + b"x" * 512 + b"\r\n") * 3
+            ),
+        ],
+    )
+    def test_are_refused_whatever_the_length_claims(
+        self, server: ScriptedServer, step: Step
+    ) -> None:
+        server.script(step)
+        error = failure(server)
+        assert type(error) is ArtefactError and error.code == "too_large"
+
+
+class TestAnInterruptedTransfer:
+    @pytest.mark.parametrize(
+        "step",
+        [
+            raw(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + b"x" * 100),
+            raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nxx"),
+            raw(b"nonsense\r\n\r\n"),
+            hang_up(),
+            reset(),
+        ],
+    )
+    def test_is_transient(self, server: ScriptedServer, step: Step) -> None:
+        server.script(step)
+        error = failure(server)
+        assert type(error) is TransientError and error.code == "connection"
+
+    @pytest.mark.parametrize(
+        "step",
+        [
+            silence(),
+            drip(b"HTTP/1.1 200 OK\r\n" + b"X-Slow: yes\r\n" * 50, pause_seconds=0.02),
+            drip(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + b"x" * 500, pause_seconds=0.02
+            ),
+        ],
+    )
+    def test_ends_when_its_whole_time_is_over(self, server: ScriptedServer, step: Step) -> None:
+        server.script(step)
+        began = time.monotonic()
+        error = failure(server, timeout=0.4)
+        assert type(error) is TransientError and error.code == "timeout"
+        assert time.monotonic() - began < 1.0
+
+    def test_at_a_closed_port_is_transient(self, server: ScriptedServer) -> None:
+        server.close()
+        assert type(failure(server)) is TransientError
+
+
+class TestAStatus:
+    @pytest.mark.parametrize("status", [404, 408, 429, 500, 503])
+    def test_that_may_pass_is_transient(self, server: ScriptedServer, status: int) -> None:
+        server.script(answer(status, b"", retry_after="7"))
+        error = failure(server)
+        assert type(error) is TransientError
+        assert error.retry_after_seconds == 7
+        assert error.rate_limited is (status == 429)
+
+    @pytest.mark.parametrize(
+        ("status", "reason"),
+        [(204, "refused"), (301, "redirect"), (302, "redirect"), (403, "refused"), (410, "gone")],
+    )
+    def test_that_will_not_pass_is_permanent(
+        self, server: ScriptedServer, status: int, reason: str
+    ) -> None:
+        server.script(answer(status, b"", Location="http://169.254.169.254/latest/meta-data"))
+        error = failure(server)
+        assert type(error) is PermanentError and error.reason == reason
+        assert len(server.requests) == 1
+
+
+class TestAUrl:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://evil.example/out.webp",
+            "https://replicate.delivery.evil.example/out.webp",
+            "https://evilreplicate.delivery/out.webp",
+            "https://replicate.delivery@evil.example/out.webp",
+            "https://user:pw@replicate.delivery/out.webp",
+            "http://replicate.delivery/out.webp",
+            "https://replicate.delivery:8443/out.webp",
+            "https://replicate.delivery:x/out.webp",
+            "ftp://replicate.delivery/out.webp",
+            "file:///etc/passwd",
+            "data:image/png;base64,AAAA",
+            "//replicate.delivery/x",
+            "https:///x",
+            "https://[::1",
+            "http://127.0.0.1/x",
+            "http://localhost/x",
+            "https://2130706433/x",
+            "",
+        ],
+    )
+    def test_outside_the_allow_list_is_refused(self, url: str) -> None:
+        refusal(url, REPLICATE)
+
+    def test_of_loopback_needs_the_port_that_the_setting_names(
+        self, server: ScriptedServer
+    ) -> None:
+        server.script(answer(200, b"ok"))
+        assert fetch(server, allowed_hosts=[f"127.0.0.1:{server.port}"]) == b"ok"
+        refusal(server.url + "/x", [f"127.0.0.1:{server.port + 1}"])
+
+    @pytest.mark.parametrize("path", ["/a b", "/a\x7f", "/ü"])
+    def test_with_a_forged_request_line_is_refused(self, server: ScriptedServer, path: str) -> None:
+        refusal(server.url + path, ["127.0.0.1"])
+        assert server.requests == []
+
+    @pytest.mark.parametrize(
+        ("host", "allowed"),
+        [
+            ("replicate.delivery", True),
+            ("tjzk.replicate.delivery", True),
+            ("a.b.replicate.delivery", True),
+            (".replicate.delivery", False),
+            ("replicate.delivery.", False),
+            ("xreplicate.delivery", False),
+        ],
+    )
+    def test_matches_wildcards_by_whole_labels(self, host: str, allowed: bool) -> None:
+        hosts = ["replicate.delivery"] if host == "replicate.delivery" else ["*.replicate.delivery"]
+        if host == ".replicate.delivery":
+            hosts = ["replicate.delivery"]
+        assert is_allowed_host(host, None, hosts) is allowed
+
+
+class TestAnAddress:
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "10.0.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1%eth0",
+            "fc00::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254",
+            "2002:0a00:0001::1",
+            "64:ff9b::a00:1",
+        ],
+    )
+    def test_that_is_not_public_is_refused(self, address: str) -> None:
+        assert not is_allowed_address(address, loopback=False)
+
+    @pytest.mark.parametrize("address", ["104.18.0.1", "2606:4700::1", "64:ff9b::6812:1"])
+    def test_that_is_public_is_taken(self, address: str) -> None:
+        assert is_allowed_address(address, loopback=False)
+
+    def test_of_a_loopback_name_must_be_loopback(self) -> None:
+        assert is_allowed_address("127.0.0.1", loopback=True)
+        assert not is_allowed_address("10.0.0.1", loopback=True)
+
+    def test_inside_our_network_behind_an_allowed_name_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One private address among public ones is enough: it is an attempt at rebinding."""
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda host, port, **_: [
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("104.18.0.1", port)),
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", port)),
+            ],
+        )
+        refusal("https://x.replicate.delivery/out.webp", REPLICATE)
+
+    def test_that_was_checked_is_the_one_that_is_connected_to(
+        self, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A name that is resolved a second time could lead elsewhere."""
+        calls: list[str] = []
+
+        def resolve(host: str, port: int, **_: object) -> list[Any]:
+            calls.append(host)
+            address = "127.0.0.1" if len(calls) == 1 else "10.0.0.1"
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        server.script(answer(200, b"ok"))
+        url = f"http://localhost:{server.port}/x"
+        got = download_output(url, allowed_hosts=["localhost"], max_bytes=10, timeout=2)
+        assert got == b"ok" and calls == ["localhost"]
+        assert server.requests[0].headers["host"] == f"localhost:{server.port}"
+
+    def test_that_does_not_answer_gives_way_to_the_next(
+        self, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with socket.create_server(("127.0.0.2", 0)) as taken:
+            closed = taken.getsockname()
+        addresses = [closed, ("127.0.0.1", server.port)]
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda host, port, **_: [
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", each) for each in addresses
+            ],
+        )
+        server.script(answer(200, b"ok"))
+        assert fetch(server) == b"ok"
+
+    def test_of_an_unknown_name_is_transient(self) -> None:
+        for host in ("no-such.invalid", "a" * 70 + ".invalid"):
+            with pytest.raises(TransientError) as caught:
+                download_output(
+                    f"https://{host}/x", allowed_hosts=["*.invalid"], max_bytes=10, timeout=2
+                )
+            assert caught.value.code == "dns"
+
+
+def test_many_downloads_may_run_at_once(server: ScriptedServer) -> None:
+    server.script(*[answer(200, b"ok")] * 16)
+    got: list[bytes] = []
+    threads = [threading.Thread(target=lambda: got.append(fetch(server))) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [b"ok"] * 16

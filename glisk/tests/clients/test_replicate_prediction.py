@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from glisk.clients.replicate_prediction import (
+    FAILURE_RULES,
+    classify_prediction_failure,
+    parse_prediction,
+)
+from glisk.errors import ContentPolicyError, InvalidRequestError, ProviderError, TransientError
+
+
+def ended(**changes: Any) -> ProviderError:
+    return classify_prediction_failure(
+        parse_prediction({"id": "p1", "status": "failed", "error": None} | changes)
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "All generated images contained NSFW content. Try running it again with a different "
+        "prompt.",
+        "NSFW content detected. Try running it again, or try a different prompt.",
+        "The input or output was flagged as sensitive. Please try again with different inputs. "
+        "(E005)",
+        "The input or output was flagged as sensitive. Please try again with different inputs. "
+        "(E005) (uIJ6l3ruRD)",
+    ],
+)
+def test_every_known_refusal_is_one_of_content_policy(error: str) -> None:
+    classified = ended(error=error)
+    assert type(classified) is ContentPolicyError
+    assert classified.error_class == "content_policy"
+    assert error[:60] in str(classified)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("Prediction interrupted; please retry (code: PA)", "interrupted"),
+        ("Director: unexpected error handling prediction (E9828)", "director"),
+        ("CUDA error: out of memory", "model_failed"),
+        ("prediction 429-402-nsfw1 did something new", "model_failed"),
+        ("", "model_failed"),
+        (None, "model_failed"),
+        ({"odd": "object"}, "model_failed"),
+    ],
+)
+def test_faults_of_the_machinery_and_unknown_ones_are_transient(error: Any, code: str) -> None:
+    classified = ended(error=error)
+    assert type(classified) is TransientError and classified.code == code
+
+
+def test_a_refused_input_is_permanent() -> None:
+    assert type(ended(error="Input validation failed: - input.prompt")) is InvalidRequestError
+
+
+@pytest.mark.parametrize("status", ["canceled", "aborted"])
+def test_a_stopped_prediction_may_be_made_again(status: str) -> None:
+    classified = ended(status=status, logs="NSFW content detected in image 0")
+    assert type(classified) is TransientError and classified.code == status
+
+
+def test_the_logs_decide_only_when_there_is_no_error_text() -> None:
+    logs = "NSFW content detected in image 0\nTotal safe images: 0 out of 1"
+    assert type(ended(logs=logs)) is ContentPolicyError
+    assert type(ended(logs=logs, error="CUDA error")) is TransientError
+
+
+@pytest.mark.parametrize(("removed", "code"), [(True, "output_removed"), (False, "no_output")])
+def test_success_without_output_needs_a_new_prediction(removed: bool, code: str) -> None:
+    classified = ended(status="succeeded", output=[], data_removed=removed)
+    assert type(classified) is TransientError and classified.code == code
+
+
+@pytest.mark.parametrize("status", ["starting", "processing", "queued"])
+def test_a_running_prediction_has_not_failed(status: str) -> None:
+    with pytest.raises(ValueError, match="has not ended"):
+        ended(status=status)
+
+
+@pytest.mark.parametrize(
+    ("status", "completed_at", "terminal"),
+    [
+        ("starting", None, False),
+        ("processing", None, False),
+        ("processing", "2026-02-01T10:00:00Z", False),
+        ("succeeded", None, True),
+        ("failed", None, True),
+        ("canceled", None, True),
+        ("aborted", None, True),
+        ("queued", None, False),
+        ("exploded", "2026-02-01T10:00:00Z", True),
+    ],
+)
+def test_an_unknown_status_runs_until_it_has_an_end(
+    status: str, completed_at: str | None, terminal: bool
+) -> None:
+    shown = {"id": "p1", "status": status, "completed_at": completed_at}
+    assert parse_prediction(shown).is_terminal is terminal
+
+
+@pytest.mark.parametrize(
+    ("output", "urls"),
+    [
+        (None, ()),
+        ([], ()),
+        ("https://a/b", ("https://a/b",)),
+        (["https://a/0", "https://a/1"], ("https://a/0", "https://a/1")),
+        ([1, None, "https://a"], ("https://a",)),
+        ({"image": "https://a"}, ()),
+    ],
+)
+def test_output_takes_several_forms(output: Any, urls: tuple[str, ...]) -> None:
+    shown = {"id": "p1", "status": "succeeded", "output": output}
+    assert parse_prediction(shown).output_urls == urls
+
+
+def test_fields_of_a_wrong_type_count_as_absent() -> None:
+    got = parse_prediction(
+        {
+            "id": "p1",
+            "status": "processing",
+            "logs": 7,
+            "metrics": "fast",
+            "input": [],
+            "created_at": "yesterday",
+            "completed_at": "2026-02-01T10:00:00",
+            "data_removed": "no",
+            "model": None,
+        }
+    )
+    assert (got.logs, got.predict_time_seconds, got.input) == ("", None, {})
+    assert (got.created_at, got.completed_at, got.data_removed) == (None, None, False)
+
+
+def test_long_logs_keep_their_end() -> None:
+    got = parse_prediction({"id": "p1", "status": "failed", "logs": "x" * 9000 + "the end"})
+    assert got.logs.endswith("the end") and len(got.logs) == 4000
+
+
+@pytest.mark.parametrize("shown", [{}, {"id": "p1"}, {"status": "x"}, {"id": 1, "status": "x"}])
+def test_without_id_and_status_it_is_no_prediction(shown: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not a prediction"):
+        parse_prediction(shown)
+
+
+def test_every_rule_names_its_source_and_can_match() -> None:
+    for rule in FAILURE_RULES:
+        assert rule.source and rule.text == rule.text.lower()
