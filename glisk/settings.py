@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from django.templatetags.static import static
+
 from glisk.config import REQUIRED, Environment, read_environment
 from glisk.logging import logging_settings
 from glisk.redaction import register_secret
@@ -123,6 +125,8 @@ BATCH_REVEAL_MAX_TOKENS = env.integer("BATCH_REVEAL_MAX_TOKENS", 50, low=1, high
 POLL_INTERVAL_SECONDS = env.number("POLL_INTERVAL_SECONDS", 5.0, low=1, high=3600)
 WORKER_BATCH_SIZE = env.integer("WORKER_BATCH_SIZE", 10, low=1, high=200)
 UPLOAD_CONCURRENCY = env.integer("UPLOAD_CONCURRENCY", 10, low=1, high=200)
+# Pipeline drains that run at once over all machines; each works on WORKER_BATCH_SIZE images.
+PIPELINE_SLOTS = env.integer("PIPELINE_SLOTS", 1, low=1, high=64)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 60, low=5, high=3600)
 DRAIN_BUDGET_SECONDS = env.number("DRAIN_BUDGET_SECONDS", 300, low=1, high=3600)
 SHUTDOWN_GRACE_SECONDS = env.number("SHUTDOWN_GRACE_SECONDS", 25, low=1, high=600)
@@ -233,7 +237,8 @@ USE_I18N = False
 USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-WHITENOISE_USE_FINDERS = not PRODUCTION
+# Outside production files come from where they lie, without collectstatic.
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = not PRODUCTION
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
@@ -266,6 +271,18 @@ UNFOLD = {
     "SITE_TITLE": "GLISK",
     "SITE_HEADER": "GLISK",
     "SITE_SUBHEADER": f"NFT reveals on {NETWORK}",
+    "SITE_SYMBOL": "deployed_code",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("glisk/favicon.svg"),
+        }
+    ],
+    "ENVIRONMENT": "glisk.navigation.network_label",
+    "DASHBOARD_CALLBACK": "glisk.dashboard.dashboard_context",
+    "STYLES": [lambda request: static("glisk/admin.css")],
+    "SIDEBAR": {"navigation": "glisk.navigation.sidebar"},
     "SHOW_HISTORY": True,
 }
 

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from django.db import connection
 
 from tokens.states import TERMINAL, TokenStatus, check_transition
+
+logger = structlog.get_logger(__name__)
 
 # The columns that a move may write, and their types in PostgreSQL.
 _COLUMN_TYPES = {
@@ -102,3 +105,38 @@ def move_tokens(
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return {row[0] for row in cursor.fetchall()}
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A token that nothing more is tried for, and the reason, which says what to do."""
+
+    token_id: int
+    attempts: int
+    message: str
+    error_class: str
+
+
+def fail_tokens(rows: Sequence[Failed], *, source: TokenStatus, owner: str) -> set[int]:
+    """Fail leased tokens; return those that were still ours."""
+    if not rows:
+        return set()
+    for row in rows:
+        logger.error(
+            "token_failed",
+            token_id=row.token_id,
+            error_class=row.error_class,
+            reason=row.message,
+        )
+    moves = [
+        Move(
+            token_id=row.token_id,
+            attempts=row.attempts,
+            reason=row.message,
+            fields={"generation_error": row.message, "error_class": row.error_class},
+        )
+        for row in rows
+    ]
+    return move_tokens(
+        moves, source=source, target=TokenStatus.FAILED, actor=owner, lease=Lease(owner)
+    )

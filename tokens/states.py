@@ -28,7 +28,7 @@ ACTIVE = frozenset(state for state, targets in TRANSITIONS.items() if targets)
 TERMINAL = frozenset(TokenStatus) - ACTIVE
 
 
-class InvalidStateTransition(Exception):  # noqa: N818 - the name is the project's term
+class InvalidStateTransition(Exception):
     """A move that the map does not allow, or that somebody else made first."""
 
     def __init__(self, current: str, target: str, *, token_id: int | None = None) -> None:

@@ -10,11 +10,17 @@ class JobStatus(models.TextChoices):
     SUBMITTED = "submitted"  # the vendor has it and told us its id
     SUCCEEDED = "succeeded"  # the vendor made the image; its bytes are still to be fetched
     CAPTURED = "captured"  # the bytes are in our database
+    ERRORED = "errored"  # the vendor made none; what that means for the token is not decided yet
     FAILED = "failed"
     REJECTED = "rejected"  # the vendor surely never accepted the call; nothing was paid
 
 
-OPEN_JOB_STATUSES = (JobStatus.CREATED, JobStatus.SUBMITTED, JobStatus.SUCCEEDED)
+OPEN_JOB_STATUSES = (
+    JobStatus.CREATED,
+    JobStatus.SUBMITTED,
+    JobStatus.SUCCEEDED,
+    JobStatus.ERRORED,
+)
 
 
 class JobService(models.TextChoices):
@@ -53,7 +59,7 @@ class ImageGenerationJob(models.Model):
                 name="generation_job_one_open_per_token",
             ),
             models.CheckConstraint(
-                condition=~models.Q(status__in=["submitted", "succeeded", "captured"])
+                condition=~models.Q(status__in=["submitted", "succeeded", "errored", "captured"])
                 | models.Q(external_id__isnull=False),
                 name="generation_job_submitted_has_id",
             ),

@@ -123,9 +123,7 @@ class Token(models.Model):
                 condition=models.Q(lease_owner__isnull=False),
             ),
             # author pages: newest first
-            models.Index(
-                fields=["prompt_author_wallet", "-token_id"], name="token_prompt_author"
-            ),
+            models.Index(fields=["prompt_author_wallet", "-token_id"], name="token_prompt_author"),
             models.Index(fields=["minter_address", "-token_id"], name="token_minter"),
         ]
 
@@ -160,7 +158,10 @@ class Token(models.Model):
         reason: str = "",
     ) -> None:
         """Move generating → uploading with the image's CID (given here or set before)."""
-        fields = {"image_cid": image_cid or self.image_cid, "image_url": image_url or self.image_url}
+        fields = {
+            "image_cid": image_cid or self.image_cid,
+            "image_url": image_url or self.image_url,
+        }
         self._mark(TokenStatus.UPLOADING, actor, reason, fields)
 
     def mark_ready(
@@ -177,7 +178,9 @@ class Token(models.Model):
         fields = {"reveal_tx_hash": tx_hash or self.reveal_tx_hash}
         self._mark(TokenStatus.REVEALED, actor, reason, fields)
 
-    def mark_failed(self, error: str = "", *, error_class: str = "", actor: str = "operator") -> None:
+    def mark_failed(
+        self, error: str = "", *, error_class: str = "", actor: str = "operator"
+    ) -> None:
         """Move any active state → failed, with the reason."""
         fields = {"generation_error": error or None, "error_class": error_class}
         self._mark(TokenStatus.FAILED, actor, error, fields)

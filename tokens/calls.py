@@ -1,0 +1,163 @@
+"""The vendor calls of the pipeline: what runs in a pool thread. No database in here."""
+
+import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from glisk.cid import compute_cid
+from glisk.clients.download import download_output
+from glisk.clients.pinata import Pin, PinataClient
+from glisk.clients.replicate import Prediction, ReplicateClient
+from glisk.errors import ContentPolicyError, InvalidRequestError, ProviderError, TransientError
+from glisk.images import ImageFacts, inspect_image
+from tokens.jobs import same_input
+
+# A paid call that was asked for this long ago is not made any more: the process was frozen,
+# and somebody else may have taken the token over.
+STALE_CALL_SECONDS = 5.0
+_FEW = 3
+
+
+class NotSentError(TransientError):
+    """The paid call was not made, since too much time had passed."""
+
+    error_class = "not_sent"
+
+
+def create_prediction(
+    client: ReplicateClient, *, input: dict[str, Any], webhook_url: str | None, asked_at: float
+) -> Prediction:
+    """Make the paid call, unless this thread slept past its time (`asked_at`: monotonic)."""
+    if time.monotonic() - asked_at > STALE_CALL_SECONDS:
+        raise NotSentError("replicate: the call came too late and was not made", vendor="replicate")
+    return client.create_prediction(input=input, webhook_url=webhook_url)
+
+
+def poll_predictions(
+    client: ReplicateClient, *, external_ids: Collection[str], created_after: datetime
+) -> list[Prediction]:
+    """Ask for many predictions with few requests: the listing says which have ended.
+
+    A prediction that the vendor does not know any more comes back as `aborted`.
+    """
+    if len(external_ids) <= _FEW:
+        return [_get_or_gone(client, external_id) for external_id in external_ids]
+    listing = client.list_predictions(created_after=created_after)
+    wanted = set(external_ids)
+    listed = {found.id: found for found in listing.predictions if found.id in wanted}
+    ended = [found.id for found in listed.values() if found.is_terminal]
+    unlisted = [external_id for external_id in external_ids if external_id not in listed]
+    return [_get_or_gone(client, external_id) for external_id in (*ended, *unlisted)]
+
+
+def _get_or_gone(client: ReplicateClient, external_id: str) -> Prediction:
+    try:
+        return client.get_prediction(external_id)
+    except InvalidRequestError as error:
+        if error.reason != "not_found":
+            raise
+        return Prediction(id=external_id, status="aborted", error="The vendor does not know it.")
+
+
+def end_overdue(client: ReplicateClient, *, external_id: str) -> Prediction:
+    """Cancel a prediction that took too long, unless it has ended by now."""
+    prediction = _get_or_gone(client, external_id)
+    if prediction.is_terminal:
+        return prediction
+    return client.cancel_prediction(external_id)
+
+
+def find_lost(
+    client: ReplicateClient,
+    *,
+    wanted: Sequence[tuple[int, dict[str, Any]]],
+    known_ids: Collection[str],
+    created_after: datetime,
+) -> dict[int, Prediction | None]:
+    """Look for calls whose reply was lost, (job id, input), in the vendor's listing.
+
+    Every input holds a seed of its own, so an equal input is the same call. Raises
+    `TransientError` if the listing is not complete: then nothing may be concluded.
+    """
+    listing = client.list_predictions(created_after=created_after, max_pages=20)
+    candidates = [found for found in listing.predictions if found.id not in known_ids]
+    whole = [found if found.input else _get_or_gone(client, found.id) for found in candidates]
+    result: dict[int, Prediction | None] = {}
+    for job_id, job_input in wanted:
+        result[job_id] = next((p for p in whole if same_input(dict(p.input), job_input)), None)
+    if None in result.values() and not listing.is_complete:
+        raise TransientError(
+            "replicate: the listing is longer than can be searched now", vendor="replicate"
+        )
+    return result
+
+
+@dataclass(frozen=True)
+class Captured:
+    """An image as fetched and checked, with the CID that it will have."""
+
+    data: bytes
+    facts: ImageFacts
+    cid: str
+
+
+def capture_image(
+    *, url: str, allowed_hosts: Sequence[str], max_bytes: int, timeout: float, cid_version: int
+) -> Captured:
+    """Fetch the generated image, decode it fully, and compute its CID.
+
+    Raises `ContentPolicyError` for a blank picture: that is how some models refuse a prompt.
+    """
+    data = download_output(url, allowed_hosts=allowed_hosts, max_bytes=max_bytes, timeout=timeout)
+    facts = inspect_image(data, max_bytes=max_bytes)
+    if facts.is_blank:
+        raise ContentPolicyError(
+            "replicate: the image is blank, which is how a refused prompt may end",
+            vendor="replicate",
+            code="blank_image",
+        )
+    return Captured(data, facts, compute_cid(data, version=1 if cid_version else 0))
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file that has to be pinned, and the CID that it must get."""
+
+    kind: str  # image or metadata
+    data: bytes
+    name: str
+    content_type: str
+    cid: str
+    cid_version: int
+
+
+@dataclass(frozen=True)
+class UploadOutcome:
+    upload: Upload
+    pin: Pin | None
+    error: ProviderError | None
+
+
+def pin_files(
+    client: PinataClient, pool: ThreadPoolExecutor, *, token_id: int, uploads: Sequence[Upload]
+) -> list[UploadOutcome]:
+    """Pin a token's missing files at the same time; one file's fault does not hide the other."""
+
+    def pin(upload: Upload) -> UploadOutcome:
+        try:
+            result = client.pin_file(
+                data=upload.data,
+                name=upload.name,
+                keyvalues={"season": "0", "token_id": str(token_id)},
+                cid_version=1 if upload.cid_version else 0,
+                content_type=upload.content_type,
+            )
+        except ProviderError as error:
+            return UploadOutcome(upload, None, error)
+        return UploadOutcome(upload, result, None)
+
+    others = [pool.submit(pin, upload) for upload in uploads[1:]]
+    return [pin(uploads[0]), *(other.result() for other in others)] if uploads else []

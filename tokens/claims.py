@@ -1,0 +1,146 @@
+"""Claims and leases: who works on which token, for how long, and what if they die.
+
+A claim is one UPDATE over rows that nobody else holds (SKIP LOCKED). It counts the attempt
+at once, so that a token which kills its worker runs out of attempts like any other; a claim
+that is given back in order is not counted. `attempts` is the fencing token of the lease.
+"""
+
+from dataclasses import dataclass
+
+from django.db import connection
+
+from tokens.states import TokenStatus, check_transition
+
+# A token that was claimed this often without any outcome kills its workers: it is set aside.
+MAX_CLAIMS = 20
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claimed token as it stood at the moment of the claim."""
+
+    token_id: int
+    attempts: int
+    was: str
+    prompt: str
+    generation_attempts: int
+    fallback_used: bool
+
+
+_RETURNING = """
+    RETURNING t.token_id, t.attempts, c.was, t.prompt, t.generation_attempts, t.fallback_used
+"""
+
+
+def claim_for_generation(*, owner: str, limit: int, lease_seconds: float) -> list[Claim]:
+    """Claim the oldest tokens that want an image, and mark new ones as generating."""
+    check_transition(TokenStatus.DETECTED, TokenStatus.GENERATING)
+    sql = f"""
+        WITH claimed AS (
+            UPDATE tokens_s0 t
+            SET status = 'generating', lease_owner = %s,
+                lease_expires_at = clock_timestamp() + make_interval(secs => %s),
+                attempts = t.attempts + 1, next_attempt_at = NULL,
+                status_changed_at =
+                    CASE WHEN c.was = 'detected' THEN clock_timestamp() ELSE t.status_changed_at END
+            FROM (
+                SELECT token_id, status AS was FROM tokens_s0
+                WHERE status IN ('detected', 'generating') AND lease_owner IS NULL
+                  AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
+                ORDER BY mint_timestamp, token_id
+                LIMIT %s FOR UPDATE SKIP LOCKED
+            ) c
+            WHERE t.token_id = c.token_id {_RETURNING}
+        ), noted AS (
+            INSERT INTO token_transitions
+                (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
+            SELECT token_id, 'detected', 'generating', '', attempts, %s, '{{}}', clock_timestamp()
+            FROM claimed WHERE was = 'detected'
+        )
+        SELECT * FROM claimed ORDER BY token_id
+    """  # noqa: S608 - no value is formatted in
+    return _claim(sql, [owner, lease_seconds, limit, owner])
+
+
+def claim_for_upload(*, owner: str, limit: int, lease_seconds: float) -> list[Claim]:
+    """Claim the oldest tokens whose image waits for its upload."""
+    sql = f"""
+        WITH claimed AS (
+            UPDATE tokens_s0 t
+            SET lease_owner = %s,
+                lease_expires_at = clock_timestamp() + make_interval(secs => %s),
+                attempts = t.attempts + 1, next_attempt_at = NULL
+            FROM (
+                SELECT token_id, status AS was FROM tokens_s0
+                WHERE status = 'uploading' AND lease_owner IS NULL
+                  AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
+                ORDER BY mint_timestamp, token_id
+                LIMIT %s FOR UPDATE SKIP LOCKED
+            ) c
+            WHERE t.token_id = c.token_id {_RETURNING}
+        )
+        SELECT * FROM claimed ORDER BY token_id
+    """  # noqa: S608 - no value is formatted in
+    return _claim(sql, [owner, lease_seconds, limit])
+
+
+def _claim(sql: str, parameters: list[object]) -> list[Claim]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return [Claim(*row) for row in cursor.fetchall()]
+
+
+def seconds_until_next_attempt() -> float | None:
+    """Return the seconds until a waiting token is due (0 if one is), or None if none waits."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXTRACT(EPOCH FROM min(next_attempt_at) - clock_timestamp()) FROM tokens_s0 "
+            "WHERE status IN ('detected', 'generating', 'uploading') AND lease_owner IS NULL "
+            "AND next_attempt_at IS NOT NULL"
+        )
+        row = cursor.fetchone()
+    return None if row is None or row[0] is None else max(0.0, float(row[0]))
+
+
+def renew_leases(*, owner: str, lease_seconds: float) -> int:
+    """Prolong every lease that the owner holds; return how many."""
+    return _execute(
+        "UPDATE tokens_s0 SET lease_expires_at = clock_timestamp() + make_interval(secs => %s) "
+        "WHERE lease_owner = %s",
+        [lease_seconds, owner],
+    )
+
+
+def release_claims(*, owner: str, token_ids: list[int]) -> int:
+    """Give claims back in order: the attempt is not counted, stored ids stay."""
+    if not token_ids:
+        return 0
+    return _execute(
+        "UPDATE tokens_s0 SET lease_owner = NULL, lease_expires_at = NULL, "
+        "attempts = GREATEST(attempts - 1, 0) WHERE lease_owner = %s AND token_id = ANY(%s)",
+        [owner, token_ids],
+    )
+
+
+def release_leases_of(prefix: str) -> int:
+    """Free the tokens of a process tree that died; the attempt stays counted."""
+    return _execute(
+        "UPDATE tokens_s0 SET lease_owner = NULL, lease_expires_at = NULL "
+        "WHERE lease_owner IS NOT NULL AND starts_with(lease_owner, %s)",
+        [prefix],
+    )
+
+
+def rescue_stalled() -> int:
+    """Free the tokens whose lease ran out; stage and stored ids stay, so work resumes."""
+    return _execute(
+        "UPDATE tokens_s0 SET lease_owner = NULL, lease_expires_at = NULL "
+        "WHERE lease_owner IS NOT NULL AND lease_expires_at < clock_timestamp()",
+        [],
+    )
+
+
+def _execute(sql: str, parameters: list[object]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return cursor.rowcount

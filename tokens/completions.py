@@ -1,0 +1,105 @@
+"""Take in what a vendor says of a prediction: by webhook or by polling, in any order, often.
+
+Whoever comes first writes the outcome into the job and wakes the pipeline; everybody later
+changes nothing. The token itself is moved by the pipeline, which holds its lease.
+"""
+
+from decimal import Decimal
+
+import structlog
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from glisk.clients.replicate import Prediction, classify_prediction_failure
+from glisk.engine.notify import notify
+from glisk.errors import ProviderError
+from tokens.models import ImageGenerationJob
+from tokens.models.job import JobService, JobStatus
+
+PIPELINE_CHANNEL = "glisk_pipeline"
+
+logger = structlog.get_logger(__name__)
+
+
+def record_prediction(prediction: Prediction, *, job_id: int | None = None) -> str:
+    """Write a prediction's outcome into its job.
+
+    Returns "recorded", "duplicate" (nothing new), "running" (no outcome yet) or "unknown" (no
+    such job). `job_id` finds the job whose reply was lost before its external id was stored.
+    """
+    with transaction.atomic():
+        job = _find(prediction.id, job_id)
+        if job is None:
+            return "unknown"
+        if job.status not in (JobStatus.CREATED, JobStatus.SUBMITTED, JobStatus.REJECTED):
+            return "duplicate"
+        learned_id = job.external_id is None
+        if learned_id and not _adopt(job, prediction.id):
+            return "unknown"
+        if not prediction.is_terminal:
+            if learned_id:
+                notify(PIPELINE_CHANNEL)
+            return "running"
+        _complete(job, prediction)
+        notify(PIPELINE_CHANNEL)
+    return "recorded"
+
+
+def _find(external_id: str, job_id: int | None) -> ImageGenerationJob | None:
+    by_id = Q(external_id=external_id)
+    if job_id is not None:
+        by_id |= Q(pk=job_id, external_id__isnull=True)
+    found = list(
+        ImageGenerationJob.objects.select_for_update()
+        .filter(by_id, service=JobService.REPLICATE)
+        .order_by("pk")
+    )
+    # The row that has the vendor's id already wins over the one that the query named.
+    return next((job for job in found if job.external_id), found[0] if found else None)
+
+
+def _adopt(job: ImageGenerationJob, external_id: str) -> bool:
+    """Give a job the id of a prediction whose reply was lost."""
+    fields = {
+        "external_id": external_id,
+        "status": JobStatus.SUBMITTED,
+        "submitted_at": timezone.now(),
+        "cost_usd": Decimal(str(settings.GENERATION_COST_USD)),
+    }
+    if job.status == JobStatus.REJECTED:
+        # Given up already, and perhaps made anew: keep the ledger true, change nothing else.
+        fields["status"] = JobStatus.FAILED
+        fields["error"] = "The vendor had accepted this call after all; its image is not used."
+        logger.error("prediction_paid_twice", job_id=job.pk, token_id=job.token_id)
+    try:
+        with transaction.atomic():
+            ImageGenerationJob.objects.filter(pk=job.pk).update(**fields)
+    except IntegrityError:
+        return False
+    for name, value in fields.items():
+        setattr(job, name, value)
+    return job.status == JobStatus.SUBMITTED
+
+
+def _complete(job: ImageGenerationJob, prediction: Prediction) -> None:
+    job.completed_at = prediction.completed_at or timezone.now()
+    job.predict_time_seconds = prediction.predict_time_seconds
+    if prediction.is_succeeded and prediction.output_urls:
+        job.status = JobStatus.SUCCEEDED
+        job.output_url = prediction.output_urls[0]
+    else:
+        error: ProviderError = classify_prediction_failure(prediction)
+        job.status = JobStatus.ERRORED
+        job.error_class, job.error = error.error_class, str(error)
+    job.save(
+        update_fields=[
+            "status",
+            "output_url",
+            "error_class",
+            "error",
+            "completed_at",
+            "predict_time_seconds",
+        ]
+    )

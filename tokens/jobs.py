@@ -1,0 +1,128 @@
+"""Generation jobs in bulk: written before the paid call, completed by whoever hears first."""
+
+import json
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Q
+from django.utils import timezone
+
+from glisk.errors import (
+    ContentPolicyError,
+    InvalidRequestError,
+    PermanentError,
+    ProviderError,
+    TransientError,
+)
+from tokens.models import ImageGenerationJob
+from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
+
+# Replicate deletes the files of a prediction one hour after its end.
+OUTPUT_LIFETIME_SECONDS = 3600.0
+
+_ERRORS: dict[str, type[ProviderError]] = {
+    kind.error_class: kind for kind in (ContentPolicyError, InvalidRequestError, PermanentError)
+}
+
+
+@dataclass(frozen=True)
+class NewJob:
+    token_id: int
+    prompt: str
+    attempt_number: int
+
+
+def create_jobs(new: Sequence[NewJob]) -> dict[int, ImageGenerationJob]:
+    """Write the rows of calls that are about to be made; return them by token id."""
+    jobs = ImageGenerationJob.objects.bulk_create(
+        ImageGenerationJob(
+            token_id=job.token_id,
+            prompt=job.prompt,
+            # A seed of its own makes every input unique: the vendor's listing is searched by it
+            # when a reply was lost (the API has no idempotency key).
+            input={"prompt": job.prompt, "seed": secrets.randbelow(2**31)},
+            service=JobService.REPLICATE,
+            model=settings.REPLICATE_MODEL_VERSION,
+            attempt_number=job.attempt_number,
+        )
+        for job in new
+    )
+    return {job.token_id: job for job in jobs}
+
+
+def open_jobs(token_ids: Iterable[int]) -> dict[int, ImageGenerationJob]:
+    """Return the open job of each of these tokens, by token id."""
+    found = ImageGenerationJob.objects.filter(
+        token_id__in=list(token_ids), status__in=OPEN_JOB_STATUSES
+    )
+    return {job.token_id: job for job in found}
+
+
+def jobs_with_news(
+    *, waiting: Sequence[int], reconciling: Sequence[int]
+) -> list[ImageGenerationJob]:
+    """Return the jobs whose outcome is known; of those being reconciled, also the found ones."""
+    no_news = Q(status=JobStatus.CREATED) | Q(status=JobStatus.SUBMITTED, pk__in=waiting)
+    both = [*waiting, *reconciling]
+    return list(ImageGenerationJob.objects.filter(pk__in=both).exclude(no_news)) if both else []
+
+
+def record_submitted(accepted: Sequence[tuple[int, str]]) -> set[int]:
+    """Store the vendor's ids, (job id, external id), as soon as they are known.
+
+    Whether the lease still holds does not matter here: the prediction is paid for. Returns the
+    ids of the jobs that were still waiting for it.
+    """
+    if not accepted:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE image_generation_jobs j SET external_id = v.external_id, "
+            "status = 'submitted', submitted_at = clock_timestamp(), cost_usd = %s "
+            "FROM unnest(%s::bigint[], %s::text[]) AS v(id, external_id) "
+            "WHERE j.id = v.id AND j.external_id IS NULL AND j.status = 'created' "
+            "RETURNING j.id",
+            [
+                Decimal(str(settings.GENERATION_COST_USD)),
+                [job_id for job_id, _ in accepted],
+                [external_id for _, external_id in accepted],
+            ],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def close_jobs(
+    job_ids: Sequence[int], *, status: JobStatus, error_class: str = "", error: str = ""
+) -> None:
+    """End open jobs: captured, failed or rejected."""
+    if job_ids:
+        ImageGenerationJob.objects.filter(pk__in=job_ids, status__in=OPEN_JOB_STATUSES).update(
+            status=status, error_class=error_class, error=error, completed_at=timezone.now()
+        )
+
+
+def external_ids_since(moment: datetime) -> set[str]:
+    """Return the vendor's ids that belong to jobs of ours made since then."""
+    found = ImageGenerationJob.objects.filter(created_at__gte=moment, external_id__isnull=False)
+    return {str(external_id) for external_id in found.values_list("external_id", flat=True)}
+
+
+def error_of(job: ImageGenerationJob) -> ProviderError:
+    """Return the error that a failed job's stored class means."""
+    kind = _ERRORS.get(job.error_class, TransientError)
+    return kind(job.error, vendor=job.service)
+
+
+def same_input(left: Any, right: Any) -> bool:
+    """Compare two inputs as JSON, whatever their key order."""
+    return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
+
+
+def age_seconds(moment: datetime) -> float:
+    return (timezone.now() - moment).total_seconds()

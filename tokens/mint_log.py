@@ -1,0 +1,186 @@
+"""Read a `BatchMinted` log, from whomever it came: strictly, or not at all.
+
+    BatchMinted(address indexed minter, address indexed promptAuthor,
+                uint256 indexed startTokenId, uint256 quantity, uint256 totalPaid)
+
+The webhook and the backfill share this module. A value is taken as an integer or as 0x-hex,
+because Alchemy's GraphQL logs carry integers where RPC logs carry hex. Whatever a `MintLog`
+holds fits the columns of `mint_events` and `tokens_s0`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from glisk.fields import normalise_address
+
+BATCH_MINTED_TOPIC: Final = "0x20c0d4a5bab7118059cf1d2fd0403c4f29a05e446d435b347f90b80778374c54"
+MAX_QUANTITY: Final = 50  # the contract's MAX_BATCH_SIZE
+
+_MAX_BIGINT: Final = 2**63 - 1
+_MAX_INTEGER: Final = 2**31 - 1
+_WORD = re.compile(r"0x[0-9a-fA-F]{64}")
+_TWO_WORDS = re.compile(r"0x[0-9a-fA-F]{128}")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_HEX_NUMBER = re.compile(r"0x[0-9a-fA-F]{1,64}")
+
+
+class MalformedLog(ValueError):
+    """The log is none that the contract can have emitted; the text says why, in our words."""
+
+
+class IncompleteLog(MalformedLog):
+    """The sender left facts out without which a mint cannot be registered faithfully."""
+
+    def __init__(self, missing: list[str]) -> None:
+        self.missing = missing
+        super().__init__(f"the sender left out: {', '.join(missing)}")
+
+
+@dataclass(frozen=True)
+class MintLog:
+    """A mint as the chain tells it: `quantity` tokens from `start_token_id` on.
+
+    Hashes are lower-case hex, addresses EIP-55, the timestamp is the block's, aware, in UTC.
+    """
+
+    tx_hash: str
+    log_index: int
+    block_number: int
+    block_hash: str
+    block_timestamp: datetime
+    minter: str
+    prompt_author: str
+    start_token_id: int
+    quantity: int
+    total_paid_wei: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What identifies a log on a chain: transaction and block-wide index."""
+        return self.tx_hash, self.log_index
+
+    @property
+    def token_ids(self) -> range:
+        return range(self.start_token_id, self.start_token_id + self.quantity)
+
+
+def decode_mint_log(
+    *,
+    topics: object,
+    data: object,
+    tx_hash: object,
+    log_index: object,
+    block_number: object,
+    block_hash: object,
+    block_timestamp: object,
+) -> MintLog:
+    """Return the mint that a log's parts tell of; whose contract it is, the caller has checked.
+
+    `block_timestamp` is in unix seconds. Raises `IncompleteLog` if a part is None, and
+    `MalformedLog` if one is not what the contract and the node can have written.
+    """
+    parts = {
+        "topics": topics,
+        "data": data,
+        "transaction hash": tx_hash,
+        "log index": log_index,
+        "block number": block_number,
+        "block hash": block_hash,
+        "block timestamp": block_timestamp,
+    }
+    missing = [name for name, value in parts.items() if value is None]
+    if missing:
+        raise IncompleteLog(missing)
+    minter, prompt_author, start_token_id = _read_topics(topics)
+    quantity, total_paid_wei = _read_data(data)
+    if not 1 <= quantity <= MAX_QUANTITY:
+        raise MalformedLog(f"the quantity is not from 1 to {MAX_QUANTITY}")
+    if not 1 <= start_token_id <= _MAX_BIGINT - quantity:
+        raise MalformedLog("the start token id is out of range")
+    return MintLog(
+        tx_hash=_read_hash(tx_hash, "transaction hash"),
+        log_index=read_number(log_index, "log index", high=_MAX_INTEGER),
+        block_number=read_number(block_number, "block number", high=_MAX_BIGINT),
+        block_hash=_read_hash(block_hash, "block hash"),
+        block_timestamp=_read_timestamp(block_timestamp),
+        minter=minter,
+        prompt_author=prompt_author,
+        start_token_id=start_token_id,
+        quantity=quantity,
+        total_paid_wei=total_paid_wei,
+    )
+
+
+def decode_rpc_mint_log(log: Mapping[str, Any], *, block_timestamp: object = None) -> MintLog:
+    """Return the mint of a log in the form of JSON-RPC (`eth_getLogs`).
+
+    Nodes of Base write `blockTimestamp` into logs; `block_timestamp` serves where one does not.
+    Raises as `decode_mint_log`.
+    """
+    stamped = log.get("blockTimestamp")
+    return decode_mint_log(
+        topics=log.get("topics"),
+        data=log.get("data"),
+        tx_hash=log.get("transactionHash"),
+        log_index=log.get("logIndex"),
+        block_number=log.get("blockNumber"),
+        block_hash=log.get("blockHash"),
+        block_timestamp=block_timestamp if stamped is None else stamped,
+    )
+
+
+def is_address(value: object) -> bool:
+    """Tell whether a value is the text of an address, in any letter case."""
+    return isinstance(value, str) and _ADDRESS.fullmatch(value) is not None
+
+
+def read_number(value: object, name: str, *, high: int, low: int = 0) -> int:
+    """Return an integer given as such or as 0x-hex; raise `MalformedLog` unless low..high."""
+    if isinstance(value, str) and _HEX_NUMBER.fullmatch(value):
+        number = int(value, 16)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    else:
+        raise MalformedLog(f"the {name} is not a number")
+    if not low <= number <= high:
+        raise MalformedLog(f"the {name} is out of range")
+    return number
+
+
+def _read_topics(topics: object) -> tuple[str, str, int]:
+    if not isinstance(topics, list | tuple) or len(topics) != 4:
+        raise MalformedLog("there are not four topics")
+    for topic in topics:
+        if not isinstance(topic, str) or not _WORD.fullmatch(topic):
+            raise MalformedLog("a topic is not a 32-byte word")
+    signature, minter, prompt_author, start = topics
+    if signature.lower() != BATCH_MINTED_TOPIC:
+        raise MalformedLog("the log is not of BatchMinted")
+    return _read_address(minter), _read_address(prompt_author), int(start, 16)
+
+
+def _read_data(data: object) -> tuple[int, int]:
+    if not isinstance(data, str) or not _TWO_WORDS.fullmatch(data):
+        raise MalformedLog("the data is not two 32-byte words")
+    return int(data[2:66], 16), int(data[66:], 16)
+
+
+def _read_address(word: str) -> str:
+    if word[2:26] != "0" * 24:
+        raise MalformedLog("an address topic has more than 20 bytes")
+    return normalise_address("0x" + word[26:])
+
+
+def _read_hash(value: object, name: str) -> str:
+    if not isinstance(value, str) or not _WORD.fullmatch(value):
+        raise MalformedLog(f"the {name} is not a 32-byte word")
+    return value.lower()
+
+
+def _read_timestamp(value: object) -> datetime:
+    # The last second of the year 9999 is where datetime ends.
+    seconds = read_number(value, "block timestamp", low=1, high=253_402_300_799)
+    return datetime.fromtimestamp(seconds, tz=UTC)

@@ -1,0 +1,159 @@
+"""What a failed attempt means for a token: wait, try again, use the fallback prompt, or fail.
+
+| error                                   | token                             | attempt counted |
+|-----------------------------------------|-----------------------------------|-----------------|
+| vendor down, rate limit, account fault  | waits, goes on by itself          | no              |
+| transient, vendor up                    | backoff 1, 2, 4 s; then failed    | yes             |
+| content policy                          | once more with the fallback prompt| yes             |
+| permanent, or out of attempts           | failed, with what to do           | yes             |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+
+from glisk.backoff import backoff_seconds
+from glisk.errors import (
+    AccountError,
+    ArtefactError,
+    ContentPolicyError,
+    ProviderError,
+    TransientError,
+    error_class_of,
+)
+from tokens import jobs
+from tokens.claims import Claim
+from tokens.models import ImageGenerationJob
+from tokens.models.job import JobStatus
+from tokens.moves import Failed, fail_tokens
+from tokens.retries import Retry, retry_later
+from tokens.states import TokenStatus
+
+if TYPE_CHECKING:
+    from tokens.generation import Item
+
+logger = structlog.get_logger(__name__)
+
+_VENDOR_WAIT_SECONDS = 1.0  # the breaker decides when the next call is made
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One item's failed attempt, and what becomes of its job."""
+
+    item: Item
+    error: ProviderError
+    job_status: JobStatus | None  # None: the job stays open (its image can still be fetched)
+    vendor_waits: bool = False  # the breaker is open or the rate is limited
+
+
+def begin_attempts(claims: Sequence[Claim], *, owner: str) -> dict[int, ImageGenerationJob]:
+    """Write the job rows of the calls that come next; count the attempts."""
+    if not claims:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE tokens_s0 SET generation_attempts = generation_attempts + 1 "
+            "WHERE token_id = ANY(%s) AND lease_owner = %s",
+            [[claim.token_id for claim in claims], owner],
+        )
+    return jobs.create_jobs(
+        [
+            jobs.NewJob(
+                token_id=claim.token_id,
+                prompt=settings.FALLBACK_CENSORED_PROMPT if claim.fallback_used else claim.prompt,
+                attempt_number=claim.generation_attempts + 1,
+            )
+            for claim in claims
+        ]
+    )
+
+
+def fail_claims(failed: Sequence[tuple[Claim, str]], *, owner: str) -> None:
+    """Fail claimed tokens for which no call is worth making."""
+    rows = [Failed(claim.token_id, claim.attempts, why, "validation") for claim, why in failed]
+    fail_tokens(rows, source=TokenStatus.GENERATING, owner=owner)
+
+
+def settle_failures(failures: Sequence[Failure], *, owner: str) -> None:
+    """Decide and write what becomes of the items, all in one transaction."""
+    if not failures:
+        return
+    retries: list[Retry] = []
+    lost: list[Failed] = []
+    for failure in failures:
+        retry = _retry_of(failure)
+        if retry is not None:
+            retries.append(retry)
+        else:
+            item = failure.item
+            message = _final_message(failure)
+            lost.append(Failed(item.token_id, item.attempts, message, _class_of(failure)))
+    with transaction.atomic():
+        for failure in failures:
+            if failure.job_status is not None:
+                jobs.close_jobs(
+                    [failure.item.job.pk],
+                    status=failure.job_status,
+                    error_class=_class_of(failure),
+                    error=str(failure.error),
+                )
+        retry_later(retries, owner=owner)
+        fail_tokens(lost, source=TokenStatus.GENERATING, owner=owner)
+
+
+def _retry_of(failure: Failure) -> Retry | None:
+    """Return how the token goes on, or None if it fails."""
+    item, error = failure.item, failure.error
+    common = {
+        "token_id": item.token_id,
+        "attempts": item.attempts,
+        "error": str(error),
+        "error_class": _class_of(failure),
+    }
+    rejected = failure.job_status == JobStatus.REJECTED
+    if failure.vendor_waits or isinstance(error, AccountError):
+        # Nothing was paid if the call was refused: the attempt is given back with its job.
+        number = item.generation_attempts - 1 if rejected else None
+        return Retry(
+            **common, wait_seconds=_VENDOR_WAIT_SECONDS, counted=False, generation_attempts=number
+        )
+    if failure.job_status is None:
+        return Retry(**common, wait_seconds=backoff_seconds(2), counted=False)
+    if isinstance(error, ContentPolicyError):
+        return None if item.fallback_used else _fallback_retry(item, error, common)
+    repeatable = isinstance(error, TransientError | ArtefactError)
+    if not repeatable or item.generation_attempts >= settings.GENERATION_MAX_ATTEMPTS:
+        return None
+    at_least = error.retry_after_seconds if isinstance(error, TransientError) else None
+    wait = backoff_seconds(item.generation_attempts, at_least=at_least)
+    return Retry(**common, wait_seconds=wait, detail={"job_id": item.job.pk})
+
+
+def _fallback_retry(item: Item, error: ProviderError, common: dict[str, object]) -> Retry:
+    logger.warning("prompt_censored", token_id=item.token_id, prompt=item.job.prompt)
+    return Retry(
+        **{**common, "error": f"{error} The fallback prompt is used instead."},  # type: ignore[arg-type]
+        wait_seconds=0,
+        fallback_used=True,
+        detail={"censored": True, "original_prompt": item.job.prompt, "job_id": item.job.pk},
+    )
+
+
+def _final_message(failure: Failure) -> str:
+    tried = failure.item.generation_attempts
+    if isinstance(failure.error, ContentPolicyError):
+        return f"{failure.error} The fallback prompt was refused too: choose another one."
+    if isinstance(failure.error, TransientError | ArtefactError):
+        return f"{failure.error} Given up after {tried} attempts: retry when the vendor is well."
+    return str(failure.error)
+
+
+def _class_of(failure: Failure) -> str:
+    return error_class_of(failure.error)

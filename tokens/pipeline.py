@@ -1,0 +1,82 @@
+"""The resident drain that moves tokens from detected to ready.
+
+One turn saves what the vendors answered, looks for news, claims what there is room for, and
+renews the leases. All database work happens here, in the drain's main thread; the calls run in
+its thread pool.
+"""
+
+import time
+
+from django.conf import settings
+
+from glisk.engine.drain import CallResult, Drain
+from tokens import claims
+from tokens.completions import PIPELINE_CHANNEL
+from tokens.generation import Generation
+from tokens.storage import Storage
+
+
+class PipelineDrain(Drain):
+    stage = "pipeline"
+    channels = (PIPELINE_CHANNEL,)
+
+    generation: Generation
+    storage: Storage
+
+    @property
+    def slots(self) -> int:
+        return int(settings.PIPELINE_SLOTS)
+
+    @property
+    def threads(self) -> int:
+        """One for each call with a vendor, and some for captures, polls and reconciliations."""
+        return 2 * int(settings.WORKER_BATCH_SIZE) + int(settings.UPLOAD_CONCURRENCY) + 4
+
+    def prepare(self) -> None:
+        self.generation = Generation(self)
+        self.storage = Storage(self)
+        self._renewed_at = time.monotonic()
+
+    def turn(self, results: list[CallResult]) -> float | None:
+        self.generation.take(results)
+        self.storage.take(results)
+        self.generation.follow()
+        if not self.stopping:
+            if settings.ENABLE_IMAGE_WORKER:
+                self.generation.claim()
+            if settings.ENABLE_IPFS_WORKER:
+                self.storage.claim()
+            self.storage.start()
+        self._renew_leases()
+        return self._next_turn_seconds()
+
+    def _renew_leases(self) -> None:
+        if not (self.generation.items or self.storage.items):
+            return
+        if time.monotonic() - self._renewed_at >= settings.LEASE_SECONDS / 3:
+            claims.renew_leases(owner=self.owner, lease_seconds=settings.LEASE_SECONDS)
+            self._renewed_at = time.monotonic()
+
+    def _next_turn_seconds(self) -> float | None:
+        """Return when to look again; NOTIFY and finished calls come sooner by themselves."""
+        soon = [self.generation.next_turn_seconds(), claims.seconds_until_next_attempt()]
+        if self.generation.items or self.storage.items:
+            soon.append(settings.LEASE_SECONDS / 3)
+        known = [max(0.05, seconds) for seconds in soon if seconds is not None]
+        return min(known, default=None)
+
+    def release(self) -> None:
+        """Give back what no call is under way for; stored ids let the next worker go on."""
+        idle = [
+            *(i.token_id for i in self.generation.items.values() if not i.busy),
+            *(i.token_id for i in self.storage.items.values() if not i.busy),
+        ]
+        claims.release_claims(owner=self.owner, token_ids=idle)
+        for token_id in idle:
+            self.generation.items.pop(token_id, None)
+            self.storage.items.pop(token_id, None)
+
+    def close(self) -> None:
+        if hasattr(self, "storage"):
+            self.storage.close()
+        super().close()

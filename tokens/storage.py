@@ -1,0 +1,344 @@
+"""The storage half of the pipeline: pin image and metadata under the CIDs that we computed.
+
+Both files go up at the same time, since the metadata's CID needs no answer from anybody. A
+file that is pinned already is not sent again. An answer with another CID is a hard stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+
+from glisk.backoff import backoff_seconds
+from glisk.breaker import Breaker
+from glisk.cid import compute_cid
+from glisk.clients.pinata import PinataClient
+from glisk.engine.drain import CallResult
+from glisk.engine.notify import notify
+from glisk.errors import (
+    AccountError,
+    PermanentError,
+    ProviderError,
+    TransientError,
+    error_class_of,
+)
+from tokens import calls
+from tokens.calls import Captured, Upload, UploadOutcome
+from tokens.claims import MAX_CLAIMS, claim_for_upload
+from tokens.models import IPFSUploadRecord, Token
+from tokens.models.artefact import UploadStatus, UploadType
+from tokens.moves import Failed, Lease, Move, fail_tokens, move_tokens
+from tokens.retries import Retry, retry_later
+from tokens.states import TokenStatus
+
+if TYPE_CHECKING:
+    from tokens.pipeline import PipelineDrain
+
+logger = structlog.get_logger(__name__)
+
+REVEAL_CHANNEL = "glisk_reveal"
+_LONGEST_BACKOFF_SECONDS = 60.0
+_MISSING_IMAGE = "The image's bytes are gone from the database: regenerate the token."
+
+
+@dataclass
+class Item:
+    """A token whose files are on their way."""
+
+    token_id: int
+    attempts: int
+    uploads: list[Upload]
+    metadata_cid: str
+    tries: dict[str, int] = field(default_factory=dict)  # earlier attempts by kind
+    busy: bool = False
+
+
+class Storage:
+    def __init__(self, drain: PipelineDrain) -> None:
+        self.drain = drain
+        self.client = PinataClient.from_settings()
+        self.breaker = Breaker("pinata")
+        self.items: dict[int, Item] = {}
+        # The second file of each token; the first goes up in the drain's own thread.
+        self._pool = ThreadPoolExecutor(settings.UPLOAD_CONCURRENCY, thread_name_prefix="pin")
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # -- claims -------------------------------------------------------------------------
+
+    def add(self, token_id: int, *, image: Captured, metadata: str) -> None:
+        """Take over a token that this drain has just generated, lease and bytes included."""
+        extension = {"jpeg": "jpg"}.get(image.facts.format, image.facts.format)
+        uploads = [
+            _image_upload(token_id, image.data, image.facts.mime, extension, image.cid),
+            _metadata_upload(token_id, metadata),
+        ]
+        # A kept lease starts the new stage with its first attempt (tokens.moves).
+        self.items[token_id] = Item(token_id, 1, uploads, metadata_cid=uploads[1].cid)
+
+    def claim(self) -> None:
+        """Claim tokens that wait for their upload: those of dead workers and past failures."""
+        free = settings.UPLOAD_CONCURRENCY - len(self.items)
+        if free <= 0 or self.breaker.places(1) <= 0:
+            return
+        limit = 1 if self.breaker.is_open else free
+        with transaction.atomic():
+            claimed = claim_for_upload(
+                owner=self.drain.owner, limit=limit, lease_seconds=settings.LEASE_SECONDS
+            )
+            loaded = _load([claim.token_id for claim in claimed])
+            self._fail(
+                [
+                    Failed(claim.token_id, claim.attempts, fault, "storage")
+                    for claim in claimed
+                    if (fault := _fault_of(claim.attempts, loaded[claim.token_id]))
+                ]
+            )
+        for claim in claimed:
+            uploads = loaded[claim.token_id]
+            if not _fault_of(claim.attempts, uploads):
+                assert uploads is not None
+                self.items[claim.token_id] = Item(
+                    claim.token_id,
+                    claim.attempts,
+                    [upload for upload in uploads.files if upload.kind not in uploads.done],
+                    metadata_cid=uploads.metadata_cid,
+                    tries=uploads.tries,
+                )
+        if claimed:
+            self.drain.note_claim()
+        else:
+            self.breaker.give_probe_back()
+
+    def start(self) -> None:
+        """Start the uploads that have a free place; give back what the breaker keeps waiting."""
+        idle = [item for item in self.items.values() if not item.busy]
+        if not idle:
+            return
+        busy = len(self.items) - len(idle)
+        free = min(len(idle), settings.UPLOAD_CONCURRENCY - busy)
+        if self.breaker.is_open:
+            free = min(free, 1 if self.breaker.probing else self.breaker.places(1))
+            self._give_back(idle[free:])
+        for item in idle[:free]:
+            item.busy = True
+            token_id, uploads = item.token_id, item.uploads
+            self.drain.submit(
+                "pin",
+                token_id,
+                lambda token_id=token_id, uploads=uploads: calls.pin_files(
+                    self.client, self._pool, token_id=token_id, uploads=uploads
+                ),
+            )
+
+    def _give_back(self, items: Sequence[Item]) -> None:
+        retry_later(
+            [
+                Retry(
+                    token_id=item.token_id,
+                    attempts=item.attempts,
+                    wait_seconds=1.0,
+                    error=self.breaker.reason,
+                    error_class="vendor_down",
+                    counted=False,
+                )
+                for item in items
+            ],
+            owner=self.drain.owner,
+        )
+        for item in items:
+            del self.items[item.token_id]
+
+    # -- results ------------------------------------------------------------------------
+
+    def take(self, results: list[CallResult]) -> None:
+        """Save the finished uploads: records, and what becomes of each token."""
+        pinned = [r for r in results if r.kind == "pin" and r.key in self.items]
+        if not pinned:
+            return
+        for result in pinned:
+            if result.error is not None:
+                raise result.error  # pin_files returns the vendor's faults; this is one of ours
+        faults = {r.key: _fault(r.value) for r in pinned}
+        waits = {
+            key: self._vendor_waits(fault)
+            for key, fault in faults.items()
+            if isinstance(fault, ProviderError)
+        }
+        if len(waits) < len(faults):
+            self.breaker.succeeded()
+        with transaction.atomic():
+            IPFSUploadRecord.objects.bulk_create(
+                _record(self.items[r.key], outcome) for r in pinned for outcome in r.value
+            )
+            self._finish([key for key, fault in faults.items() if fault is None])
+            self._retry({k: f for k, f in faults.items() if isinstance(f, ProviderError)}, waits)
+            self._fail(
+                [
+                    Failed(key, self.items[key].attempts, fault, "cid_mismatch")
+                    for key, fault in faults.items()
+                    if isinstance(fault, str)
+                ]
+            )
+        for key in faults:
+            del self.items[key]
+        self.drain.note_progress()
+
+    def _vendor_waits(self, error: ProviderError) -> bool:
+        if isinstance(error, PermanentError) and not isinstance(error, AccountError):
+            return False
+        return self.breaker.failed(error)
+
+    def _finish(self, token_ids: list[int]) -> None:
+        if not token_ids:
+            return
+        items = [self.items[token_id] for token_id in token_ids]
+        moved = move_tokens(
+            [
+                Move(
+                    token_id=item.token_id,
+                    attempts=item.attempts,
+                    fields={
+                        "metadata_cid": item.metadata_cid,
+                        "generation_error": None,
+                        "error_class": "",
+                    },
+                )
+                for item in items
+            ],
+            source=TokenStatus.UPLOADING,
+            target=TokenStatus.READY,
+            actor=self.drain.owner,
+            lease=Lease(self.drain.owner),
+        )
+        if moved:
+            notify(REVEAL_CHANNEL)
+
+    def _retry(self, faults: dict[int, ProviderError], waits: dict[int, bool]) -> None:
+        retries = []
+        lost = []
+        for token_id, error in faults.items():
+            item = self.items[token_id]
+            if not waits[token_id] and not isinstance(error, TransientError):
+                lost.append(Failed(token_id, item.attempts, str(error), "storage"))
+                continue
+            at_least = error.retry_after_seconds if isinstance(error, TransientError) else None
+            tried = max(item.tries.values(), default=0) + 1
+            wait = backoff_seconds(tried, cap=_LONGEST_BACKOFF_SECONDS, at_least=at_least)
+            retries.append(
+                Retry(
+                    token_id=token_id,
+                    attempts=item.attempts,
+                    wait_seconds=1.0 if waits[token_id] else wait,
+                    error=str(error),
+                    error_class=error_class_of(error),
+                    counted=not waits[token_id],
+                )
+            )
+        retry_later(retries, owner=self.drain.owner)
+        self._fail(lost)
+
+    def _fail(self, rows: list[Failed]) -> None:
+        fail_tokens(rows, source=TokenStatus.UPLOADING, owner=self.drain.owner)
+
+
+@dataclass(frozen=True)
+class _Files:
+    files: list[Upload]
+    metadata_cid: str
+    done: set[str]
+    tries: dict[str, int]
+
+
+def _load(token_ids: list[int]) -> dict[int, _Files | None]:
+    """Read the bytes of claimed tokens, and which of their files are pinned already."""
+    if not token_ids:
+        return {}
+    tokens = Token.objects.select_related("image").in_bulk(token_ids)
+    records: dict[int, list[IPFSUploadRecord]] = {}
+    for record in IPFSUploadRecord.objects.filter(token_id__in=token_ids):
+        records.setdefault(record.token_id, []).append(record)
+    return {
+        token_id: _files_of(tokens[token_id], records.get(token_id, [])) for token_id in token_ids
+    }
+
+
+def _files_of(token: Token, records: list[IPFSUploadRecord]) -> _Files | None:
+    image = getattr(token, "image", None)
+    if image is None or image.data is None or not token.metadata_text or not token.image_cid:
+        return None
+    files = [
+        _image_upload(
+            token.token_id, bytes(image.data), image.mime_type, image.extension, token.image_cid
+        ),
+        _metadata_upload(token.token_id, token.metadata_text),
+    ]
+    cids = {upload.kind: upload.cid for upload in files}
+    done = {
+        record.upload_type
+        for record in records
+        if record.status == UploadStatus.SUCCEEDED
+        and record.returned_cid == cids[record.upload_type]
+    }
+    tries = {kind: sum(r.upload_type == kind for r in records) for kind in cids}
+    return _Files(files, cids["metadata"], done, tries)
+
+
+def _fault_of(attempts: int, files: _Files | None) -> str:
+    if attempts > MAX_CLAIMS:
+        return f"Its worker died {attempts - 1} times: look at the workers' logs, then retry."
+    return _MISSING_IMAGE if files is None else ""
+
+
+def _image_upload(token_id: int, data: bytes, mime: str, extension: str, cid: str) -> Upload:
+    name = f"s0-token-{token_id}.{extension}"
+    return Upload(UploadType.IMAGE, data, name, mime, cid, settings.IMAGE_CID_VERSION)
+
+
+def _metadata_upload(token_id: int, text: str) -> Upload:
+    data = text.encode()
+    version = settings.METADATA_CID_VERSION
+    cid = compute_cid(data, version=1 if version else 0)
+    name = f"s0-token-{token_id}-metadata.json"
+    return Upload(UploadType.METADATA, data, name, "application/json", cid, version)
+
+
+def _fault(outcomes: list[UploadOutcome]) -> ProviderError | str | None:
+    """Return what is wrong with a token's uploads: a vendor's error, or a text for a hard stop."""
+    for outcome in outcomes:
+        if outcome.pin is not None and outcome.pin.cid != outcome.upload.cid:
+            message = (
+                f"Pinata answered {outcome.pin.cid} for the {outcome.upload.kind}, whose CID is "
+                f"{outcome.upload.cid}: nothing is revealed. Check the pinned file, then retry."
+            )
+            logger.critical("cid_mismatch", reason=message)
+            return message
+    return next((outcome.error for outcome in outcomes if outcome.error is not None), None)
+
+
+def _record(item: Item, outcome: UploadOutcome) -> IPFSUploadRecord:
+    upload, pin = outcome.upload, outcome.pin
+    if pin is None:
+        status = UploadStatus.FAILED
+    elif pin.cid == upload.cid:
+        status = UploadStatus.SUCCEEDED
+    else:
+        status = UploadStatus.MISMATCH
+    return IPFSUploadRecord(
+        token_id=item.token_id,
+        upload_type=upload.kind,
+        computed_cid=upload.cid,
+        returned_cid=pin.cid if pin else "",
+        size_bytes=len(upload.data),
+        attempt_number=item.tries.get(upload.kind, 0) + 1,
+        status=status,
+        error_class=error_class_of(outcome.error) if outcome.error else "",
+        error=str(outcome.error) if outcome.error else "",
+    )
