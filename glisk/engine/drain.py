@@ -1,0 +1,96 @@
+"""A drain: a long-lived django-q2 task that moves rows, not one task per row.
+
+A subclass says how rows are claimed and saved (`turn`); the base makes calls in threads, holds
+the slot, waits for whatever comes first, and survives the database (see loop.py).
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from django.utils import timezone
+
+from glisk.engine.calls import CallResult, Calls
+from glisk.engine.heartbeat import Heartbeat
+from glisk.engine.owner import new_owner
+from glisk.engine.stop import StopFlag
+
+__all__ = ["CallResult", "Drain", "run_drain"]
+
+
+class Drain(ABC):
+    """One stage's work. All methods run in the main thread; only submitted calls do not."""
+
+    stage: ClassVar[str]
+    channels: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self) -> None:
+        self.owner = new_owner()
+        self.in_flight = 0
+        # Set when the drain ends: turn() must claim nothing new. Calls may read it as well.
+        self.stopping = False
+        self.heartbeat = Heartbeat(self.owner, os.getpid(), self.stage)
+        self._calls: Calls | None = None
+
+    @property
+    def slots(self) -> int:
+        """How many drains of this stage may run in all; at most one of them per supervisor."""
+        return 1
+
+    @property
+    def threads(self) -> int:
+        """How many calls may be under way at once."""
+        return 1
+
+    def prepare(self) -> None:  # noqa: B027 - a hook
+        """Build clients and the like; called once, after the slot is taken."""
+
+    @abstractmethod
+    def turn(self, results: list[CallResult]) -> float | None:
+        """Save the finished calls, claim rows, submit calls; all database work is done here.
+
+        Return after how many seconds at most the next turn is wanted; None for the idle tick.
+        A notification or a finished call ends the wait. If a turn fails, the next one gets the
+        same results again, so saving them must bear repetition.
+        """
+
+    def release(self) -> None:  # noqa: B027 - a hook
+        """Give back the claims that no call is under way for; may be called more than once."""
+
+    def close(self) -> None:  # noqa: B027 - a hook
+        """Close clients and the like; called once at the end."""
+
+    def submit(self, kind: str, key: Any, function: Callable[..., Any], *args: Any) -> None:
+        """Call `function(*args)` in a thread; a later turn gets it as a `CallResult`."""
+        self.calls.submit(kind, key, function, *args)
+        self.in_flight += 1
+
+    def note_claim(self) -> None:
+        """Stamp the heartbeat: rows were claimed."""
+        self.heartbeat.last_claim_at = timezone.now()
+
+    def note_progress(self) -> None:
+        """Stamp the heartbeat: rows moved on."""
+        self.heartbeat.last_progress_at = timezone.now()
+
+    @property
+    def calls(self) -> Calls:
+        """The thread pool; made on first use, so that it follows `threads` as prepared."""
+        if self._calls is None:
+            self._calls = Calls(self.threads, self.stage)
+        return self._calls
+
+
+def run_drain(drain_class: type[Drain], stop: StopFlag | None = None) -> int | None:
+    """Run a drain to its end; the body of a django-q2 task.
+
+    Returns how many calls it finished, and 0 at once when no slot is free. `stop` replaces the
+    process's stop flag (for tests). Raises what `turn()` raised, once the calls under way are
+    saved.
+    """
+    from glisk.engine.loop import run_loop
+
+    return run_loop(drain_class, stop)

@@ -1,0 +1,91 @@
+"""Heartbeats: a row per drain and per supervisor, written every few seconds.
+
+They prove that the process reaches the database, which django-q2's own status does not: it
+says "Idle" while its cluster is wedged.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.utils import timezone
+
+from glisk.engine.owner import host_name, main_pid, own_prefix
+from glisk.models import WorkerHeartbeat
+
+BEAT_SECONDS = 5.0
+# A row this old says only that its process is gone; operators have had time to see it.
+PRUNE_AFTER = timedelta(minutes=10)
+
+_UPSERT = """
+    INSERT INTO worker_heartbeats (owner, host, main_pid, pid, stage, in_flight, started_at,
+                                   beat_at, last_claim_at, last_progress_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, now(), %s, %s)
+    ON CONFLICT (owner) DO UPDATE SET in_flight = EXCLUDED.in_flight, beat_at = now(),
+        last_claim_at = EXCLUDED.last_claim_at, last_progress_at = EXCLUDED.last_progress_at
+"""
+
+
+@dataclass
+class Heartbeat:
+    """What one process says of itself."""
+
+    owner: str
+    pid: int
+    stage: str
+    in_flight: int = 0
+    started_at: datetime = field(default_factory=timezone.now)
+    last_claim_at: datetime | None = None
+    last_progress_at: datetime | None = None
+
+    def write(self, execute: Callable[[str, list[Any]], Any]) -> None:
+        """Upsert the row through `execute`: one statement, on whichever connection proves life."""
+        execute(
+            _UPSERT,
+            [
+                self.owner,
+                host_name(),
+                main_pid(),
+                self.pid,
+                self.stage,
+                self.in_flight,
+                self.started_at,
+                self.last_claim_at,
+                self.last_progress_at,
+            ],
+        )
+
+    def remove(self, execute: Callable[[str, list[Any]], Any]) -> None:
+        execute("DELETE FROM worker_heartbeats WHERE owner = %s", [self.owner])
+
+
+def prune_heartbeats() -> int:
+    """Delete the rows of processes that have been silent for long; return how many."""
+    stale = WorkerHeartbeat.objects.filter(beat_at__lt=timezone.now() - PRUNE_AFTER)
+    return stale.delete()[0]
+
+
+def remove_own_heartbeats() -> int:
+    """Delete the rows of this supervisor's processes, which are gone; return how many."""
+    return WorkerHeartbeat.objects.filter(owner__startswith=own_prefix()).delete()[0]
+
+
+def dead_supervisors() -> set[int]:
+    """Return the pids of this host's supervisors that left heartbeats and are no more.
+
+    Their processes died with them, so what they hold can be released without waiting for the
+    leases to run out. A pid that is in use again counts as alive: the leases decide then.
+    """
+    pids = WorkerHeartbeat.objects.filter(host=host_name()).values_list("main_pid", flat=True)
+    return {pid for pid in set(pids) if pid == main_pid() or not _is_running(pid)}
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        # The state stands behind the command's name, which is in brackets.
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return not Path("/proc/self").exists()  # no procfs, no knowledge
+    return state not in ("Z", "X")

@@ -1,0 +1,35 @@
+"""The engine's own scheduled tasks."""
+
+from datetime import timedelta
+
+import structlog
+from django.utils import timezone
+from django_q.models import Failure
+
+from glisk.engine import leases
+from glisk.engine.heartbeat import prune_heartbeats
+from glisk.engine.schedules import declare
+
+logger = structlog.get_logger(__name__)
+
+_KEEP_FAILURES = timedelta(days=7)
+
+
+def rescue() -> int:
+    """Free the leases that ran out, and forget processes that are long silent."""
+    count = leases.rescue_leases()
+    if count:
+        logger.warning("leases_rescued", count=count)
+    prune_heartbeats()
+    return count
+
+
+def purge() -> int:
+    """Delete old records of failed tasks (django-q2 keeps them for ever), and what apps name."""
+    old = Failure.objects.filter(stopped__lt=timezone.now() - _KEEP_FAILURES)
+    return old.delete()[0] + leases.purge_rows()
+
+
+def declare_housekeeping() -> None:
+    declare("rescue", "glisk.engine.housekeeping.rescue", 60)
+    declare("purge", "glisk.engine.housekeeping.purge", "0 3 * * * 0", at_start=False)

@@ -1,0 +1,225 @@
+"""The loop of a drain: deliver, claim, wait; and survive what happens to the database."""
+
+from __future__ import annotations
+
+import select
+import time
+
+import psycopg
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connections
+
+from glisk.engine.calls import CallResult
+from glisk.engine.drain import Drain
+from glisk.engine.handover import enqueue_successor
+from glisk.engine.heartbeat import BEAT_SECONDS
+from glisk.engine.listener import Listener
+from glisk.engine.slots import Slot, slot_is_free, take_slot
+from glisk.engine.stop import StopFlag, process_stop_flag
+
+logger = structlog.get_logger(__name__)
+
+IDLE_TICK_SECONDS = 2.0
+# Under load the results of a few milliseconds are saved together; a lone one never waits.
+_GATHER_SECONDS = 0.005
+_LONGEST_BACKOFF_SECONDS = 2.0
+_BACKOFF_WHEN_STOPPING_SECONDS = 0.2
+_DATABASE_ERRORS = (
+    OperationalError,
+    InterfaceError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
+
+
+def run_loop(drain_class: type[Drain], stop: StopFlag | None) -> int:
+    """Run one drain, if it is wanted and a slot is free; return how many calls it finished."""
+    stop = stop or process_stop_flag()
+    drain = drain_class()
+    if stop.is_set() or not slot_is_free(drain.stage, drain.slots):
+        return 0
+    with structlog.contextvars.bound_contextvars(stage=drain.stage, drain=drain.owner):
+        listener = Listener(drain.channels)
+        slot = take_slot(listener.session, drain.stage, drain.slots)
+        if slot is None:
+            listener.close()
+            return 0
+        loop = _Loop(drain, stop, listener, slot)
+        try:
+            drain.prepare()
+            loop.work()
+        finally:
+            loop.end()
+        return loop.finished
+
+
+class _Loop:
+    def __init__(self, drain: Drain, stop: StopFlag, listener: Listener, slot: Slot) -> None:
+        self.finished = 0
+        self._drain = drain
+        self._stop = stop
+        self._listener = listener
+        self._slot: Slot | None = slot
+        self._budget_ends = time.monotonic() + settings.DRAIN_BUDGET_SECONDS
+        self._next_beat = 0.0
+        self._turn_ended = 0.0
+        self._failures = 0
+
+    def work(self) -> None:
+        """Turn until the stop flag or the budget ends it and no call is under way."""
+        drain = self._drain
+        undelivered: list[CallResult] = []
+        logger.info("drain_started")
+        while True:
+            if not drain.stopping:
+                self._notice_end()
+            undelivered += self._collect()
+            if drain.stopping and not undelivered and not drain.in_flight:
+                break
+            try:
+                self._beat()
+                tick = drain.turn(undelivered)
+            except _DATABASE_ERRORS as error:
+                self._reconnect(error, unsaved=len(undelivered))
+                continue
+            except Exception:
+                logger.exception("turn_failed")
+                self._salvage(undelivered)
+                raise
+            self._failures = 0
+            undelivered = []
+            self._turn_ended = time.monotonic()
+            self._wait(IDLE_TICK_SECONDS if tick is None else tick)
+        logger.info("drain_ended", finished=self.finished)
+
+    def end(self) -> None:
+        """Give everything back; what the database does not hear of, its timeouts will mend."""
+        try:
+            self._drain.release()
+            self._release_slot()
+            self._drain.heartbeat.remove(self._listener.session.execute)
+        except _DATABASE_ERRORS as error:
+            logger.warning("drain_release_failed", error=str(error))
+        finally:
+            self._drain.calls.close()
+            self._listener.close()
+            self._drain.close()
+
+    def _notice_end(self) -> None:
+        if self._stop.is_set():
+            self._drain.stopping = True
+            hand_over = False
+        elif time.monotonic() >= self._budget_ends:
+            self._drain.stopping = True
+            hand_over = True
+        else:
+            return
+        try:
+            self._drain.release()
+            self._listener.stop_listening()
+            if hand_over:
+                # First of all: the successor claims while the last calls of this one finish.
+                self._release_slot()
+                enqueue_successor()
+        except _DATABASE_ERRORS as error:
+            logger.warning("hand_over_failed", error=str(error))  # the schedule starts the next
+
+    def _release_slot(self) -> None:
+        if self._slot is not None:
+            self._slot.release()
+            self._slot = None
+
+    def _collect(self) -> list[CallResult]:
+        results = self._drain.calls.finished()
+        self._drain.in_flight -= len(results)
+        self.finished += len(results)
+        return results
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now < self._next_beat:
+            return
+        self._drain.heartbeat.in_flight = self._drain.in_flight
+        self._drain.heartbeat.write(self._listener.session.execute)
+        self._next_beat = now + BEAT_SECONDS
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for a notification, a finished call or the stop flag, at most `seconds`."""
+        poll = select.poll()
+        poll.register(self._drain.calls, select.POLLIN)
+        if not self._drain.stopping:
+            poll.register(self._stop, select.POLLIN)
+            poll.register(self._listener, select.POLLIN)
+            if self._heard():  # while a heartbeat was written
+                return
+        ready = poll.poll(max(0.0, min(seconds, BEAT_SECONDS)) * 1000)
+        if ready and not self._stop.is_set():
+            time.sleep(max(0.0, self._turn_ended + _GATHER_SECONDS - time.monotonic()))
+            if not self._drain.stopping:
+                self._heard()
+
+    def _heard(self) -> bool:
+        try:
+            return self._listener.heard()
+        except psycopg.Error:
+            self._next_beat = 0.0  # the heartbeat meets the lost connection, and its handling
+            return True
+
+    def _reconnect(self, error: Exception, *, unsaved: int) -> None:
+        """Come back to the database and to the slot; results wait, and calls go on."""
+        drain = self._drain
+        logger.warning(
+            "database_lost", error=str(error).strip(), unsaved=unsaved, in_flight=drain.in_flight
+        )
+        connections.close_all()
+        self._next_beat = 0.0
+        while True:
+            self._pause()
+            if self._listener.is_alive():
+                return  # only Django's connection was lost, or a statement was refused
+            self._listener.close()
+            self._slot = None
+            if self._stop.is_set() and not unsaved and not drain.in_flight:
+                drain.stopping = True
+                return
+            try:
+                self._listener = Listener(() if drain.stopping else drain.channels)
+            except psycopg.OperationalError:
+                continue
+            if not drain.stopping:
+                self._retake_slot()
+            logger.info("database_back")
+            return
+
+    def _retake_slot(self) -> None:
+        self._slot = take_slot(self._listener.session, self._drain.stage, self._drain.slots)
+        if self._slot is None:
+            logger.warning("slot_lost")  # another drain claims now; this one only finishes
+            self._drain.stopping = True
+
+    def _pause(self) -> None:
+        delay = min(_LONGEST_BACKOFF_SECONDS, 0.05 * 2**self._failures)
+        self._failures = min(self._failures + 1, 10)
+        if self._stop.is_set():
+            time.sleep(min(delay, _BACKOFF_WHEN_STOPPING_SECONDS))
+        else:
+            self._stop.wait(delay)
+
+    def _salvage(self, undelivered: list[CallResult]) -> None:
+        """Save what is under way one by one, so that one poison result costs no other.
+
+        The slot stays taken: a successor would only meet the same fault.
+        """
+        drain = self._drain
+        drain.stopping = True
+        pending = list(undelivered)
+        while pending or drain.in_flight:
+            for result in pending:
+                try:
+                    drain.turn([result])
+                except Exception:
+                    logger.exception("result_not_saved", kind=result.kind, key=str(result.key))
+            if drain.in_flight:
+                self._wait(BEAT_SECONDS)
+            pending = self._collect()

@@ -1,0 +1,100 @@
+"""Schedules are declared in code; the supervisor writes them to django-q2's table."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django_q.models import Schedule
+from django_q.tasks import async_task
+
+# Rows of this name belong to this module; an operator's own schedules are left alone.
+_PREFIX = "glisk:"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A task that runs by the clock."""
+
+    name: str
+    func: str
+    cron: str
+    at_start: bool
+
+
+_declared: dict[str, Declared] = {}
+
+
+def declare(name: str, func_path: str, cron_seconds: float | str, *, at_start: bool = True) -> None:
+    """Declare that `func_path` runs every `cron_seconds`, or by a 6-field cron expression.
+
+    The task takes no argument and returns an int or None. `at_start` runs it at the start of
+    every supervisor as well. To be called while apps load (`AppConfig.ready`); the last
+    declaration of a name counts. Declare whatever the settings say, and let a task that is
+    switched off return at once: the schedules of all machines are one table.
+    """
+    cron = cron_seconds if isinstance(cron_seconds, str) else cron_of(cron_seconds)
+    _declared[name] = Declared(name, func_path, cron, at_start)
+
+
+def declared() -> list[Declared]:
+    return sorted(_declared.values(), key=lambda schedule: schedule.name)
+
+
+def forget_all() -> None:
+    """Forget what was declared, so that a test's own tasks run alone."""
+    _declared.clear()
+
+
+def cron_of(seconds: float) -> str:
+    """Return the 6-field cron expression nearest to an interval; the seconds stand last."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"* * * * * */{whole}"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"*/{minutes} * * * * 0"
+    hours = round(minutes / 60)
+    return f"0 */{hours} * * * 0" if hours < 24 else "0 3 * * * 0"
+
+
+def write_schedules() -> None:
+    """Make django-q2's table hold what is declared: add, mend, and remove what no longer is.
+
+    Several supervisors may do this at once; a running schedule keeps its next run.
+    """
+    with transaction.atomic():
+        rows = {
+            row.name: row
+            for row in Schedule.objects.select_for_update().filter(name__startswith=_PREFIX)
+        }
+        for schedule in declared():
+            row = rows.pop(_PREFIX + schedule.name, None)
+            if row is None:
+                row = Schedule(name=_PREFIX + schedule.name)
+            elif (row.func, row.cron, row.repeats) == (schedule.func, schedule.cron, -1):
+                continue
+            row.func = schedule.func
+            row.schedule_type = Schedule.CRON
+            row.cron = schedule.cron
+            row.repeats = -1
+            row.args = row.kwargs = row.hook = None
+            row.next_run = row.calculate_next_run()
+            row.save()
+        Schedule.objects.filter(pk__in=[row.pk for row in rows.values()]).delete()
+
+
+def next_due() -> datetime | None:
+    """Return when the next schedule is due; None if there is none. One cheap statement."""
+    return (
+        Schedule.objects.exclude(repeats=0)
+        .order_by("next_run")
+        .values_list("next_run", flat=True)
+        .first()
+    )
+
+
+def seed() -> None:
+    """Enqueue every task that is to run at the start."""
+    for schedule in declared():
+        if schedule.at_start:
+            async_task(schedule.func)
