@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import random
+import re
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from sandbox.paint.canvas import Canvas
 from sandbox.paint.files import encode, stamp
+from sandbox.paint.palette import choose_palette
+from sandbox.paint.styles import STYLES, choose_style
+
+SMALLEST_SIDE = 64  # below, the styles have no pixels to work with
 
 
-def paint_picture(prompt: str, seed: int, width: int, height: int) -> Image.Image:
-    """Paint a prompt; equal arguments give an equal picture."""
+def paint_picture(
+    prompt: str, seed: int, width: int, height: int, style: str = ""
+) -> Image.Image:
+    """Paint a prompt, in the style given or in one that fits; equal arguments, equal picture."""
     rng = random.Random(f"{prompt}\0{seed}")
-    picture = Image.new("RGB", (width, height), tuple(rng.randrange(60, 256) for _ in range(3)))
-    draw = ImageDraw.Draw(picture)
-    for _ in range(12):
-        x, y, r = rng.random() * width, rng.random() * height, rng.random() * width / 4
-        draw.ellipse((x - r, y - r, x + r, y + r), tuple(rng.randrange(256) for _ in range(3)))
-    return picture
+    words = _words(prompt)
+    chosen = choose_style(words, rng)
+    palette = choose_palette(words, rng)
+    size = (max(width, SMALLEST_SIDE), max(height, SMALLEST_SIDE))
+    canvas = Canvas(*size, palette, rng, frozenset(words))
+    picture = STYLES[style or chosen](canvas)
+    return picture if size == (width, height) else picture.resize((width, height))
+
+
+def _words(prompt: str) -> list[str]:
+    """List the words in order, each in the singular too."""
+    words = []
+    for word in re.findall(r"[a-z]+", prompt.lower()):
+        words.append(word)
+        for ending, singular in (("ies", "y"), ("ves", "f"), ("es", ""), ("s", "")):
+            if word.endswith(ending) and len(word) > len(ending) + 2:
+                words.append(word.removesuffix(ending) + singular)
+    return words
 
 
 class Painter:
@@ -41,10 +61,10 @@ class Painter:
             width, height = max(1, round(width * scale)), max(1, round(height * scale))
         if not self._distinct_images:
             return encode(paint_picture(prompt, seed, width, height), file_format, quality)
-        rng = random.Random(f"{prompt}\0{seed}")
-        key = (rng.randrange(self._distinct_images), width, height, file_format, quality)
+        number = random.Random(f"{prompt}\0{seed}").randrange(self._distinct_images)
+        key = (number, width, height, file_format, quality)
         if key not in self._painted:
-            self._painted[key] = encode(
-                paint_picture(prompt, seed, width, height), file_format, quality
-            )
+            # Not by the prompt that comes first: equal arguments must give equal bytes always.
+            picture = paint_picture(f"picture {number}", number, width, height)
+            self._painted[key] = encode(picture, file_format, quality)
         return stamp(self._painted[key], file_format, f"{seed} {prompt}".encode()[:1000])
