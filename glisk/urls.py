@@ -21,4 +21,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     # Before the authors: their wallet path would take `leaderboard` for a wallet.
     path("", include("tokens.urls")),
     path("", include("authors.urls")),
+    path("", include("webhooks.urls")),
 ]

@@ -1,0 +1,66 @@
+"""Read a request's body, but never more of it than is allowed."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest
+from rest_framework import status
+from rest_framework.exceptions import APIException, ParseError
+
+
+class BodyTooLarge(APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The body is larger than we accept."
+    default_code = "body_too_large"
+
+
+def read_body(request: HttpRequest) -> bytes:
+    """Return the raw body, of at most WEBHOOK_MAX_BYTES.
+
+    A body that is announced as larger is refused unread; one without a length (chunked) as soon
+    as the limit is passed. Raises `BodyTooLarge`, or `ParseError` if the connection broke off.
+    """
+    limit = settings.WEBHOOK_MAX_BYTES
+    try:
+        if _is_chunked(request):
+            body = _read_stream(request.META["wsgi.input"], limit)
+        else:
+            if _announced_length(request) > limit:
+                raise BodyTooLarge
+            body = request.body
+    except RequestDataTooBig as error:
+        raise BodyTooLarge from error
+    except OSError as error:  # Django's UnreadablePostError, gunicorn's broken chunks
+        raise ParseError("The body could not be read.") from error
+    if len(body) > limit:
+        raise BodyTooLarge
+    return body
+
+
+def _is_chunked(request: HttpRequest) -> bool:
+    """Tell whether the body has no announced length, yet an end that the server marks.
+
+    Django takes a request without Content-Length for one without a body.
+    """
+    return bool(
+        "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
+        and request.META.get("wsgi.input_terminated")
+    )
+
+
+def _announced_length(request: HttpRequest) -> int:
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+def _read_stream(stream: Any, limit: int) -> bytes:
+    body = bytearray()
+    while len(body) <= limit:
+        piece = stream.read(min(65_536, limit + 1 - len(body)))
+        if not piece:
+            break
+        body += piece
+    return bytes(body)

@@ -1,0 +1,192 @@
+"""The inbox: an event is stored before anything is done about it, and done once.
+
+    store (own commit) → mints, tokens, wake-up and verdicts in one transaction
+
+What fails stays in the inbox as `failed` and is done again when the vendor delivers again, or
+by `process_unfinished`. There is no lock on the event: registration is idempotent, and of two
+deliveries at the same time the first to commit writes the verdicts.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+import structlog
+from django.db import Error, connection, transaction
+from django.utils import timezone
+from rest_framework.exceptions import ParseError
+
+from glisk.redaction import redact_text
+from tokens.models.mint import MintSource
+from tokens.registration import MintOutcome, register_mints
+from webhooks.alchemy import AlchemyEvent, Finding, Verdict, read_event
+from webhooks.models import EventStatus, WebhookEvent
+from webhooks.payloads import read_json_object
+
+ACTOR: Final = "webhook"
+# An event rarely has more than a few logs; a body of nonsense can have millions.
+MAX_STORED_VERDICTS: Final = 500
+DONE: Final = (EventStatus.PROCESSED, EventStatus.IGNORED)
+UNFINISHED: Final = (EventStatus.RECEIVED, EventStatus.FAILED)
+
+logger = structlog.get_logger(__name__)
+
+
+class EventNotProcessedError(Exception):
+    """The event is stored, but the work on it failed; it has to be done again."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of a delivery: "processed", "duplicate" or "ignored", and logs by verdict."""
+
+    status: str
+    counts: dict[str, int] = field(default_factory=dict)
+    tokens: int = 0
+
+
+def receive_event(event: AlchemyEvent, body: bytes) -> Receipt:
+    """Store a signed event and register its mints; safe to call again with the same event.
+
+    Raises `EventNotProcessedError` if the work failed after the event was stored, and
+    `django.db.Error` if it could not be stored at all.
+    """
+    _warn(event)
+    if event.heartbeat:
+        return Receipt("ignored")
+    event_pk, status, deliveries = _store(event, body)
+    if status in DONE:
+        if deliveries > 1:
+            return Receipt("duplicate")
+        return Receipt("ignored", _counts(event.findings))
+    return _process(event_pk, event)
+
+
+def process_unfinished(*, older_than_seconds: float = 60, limit: int = 100) -> int:
+    """Process events that were stored but not finished (a crash, a fault); return how many are."""
+    before = timezone.now() - timedelta(seconds=older_than_seconds)
+    waiting = WebhookEvent.objects.filter(status__in=UNFINISHED, last_delivery_at__lt=before)
+    finished = 0
+    for stored in waiting.order_by("received_at")[:limit]:
+        try:
+            event = read_event(read_json_object(bytes(stored.body)))
+            if event is not None:
+                _process(stored.pk, event)
+                finished += 1
+        except (EventNotProcessedError, ParseError):
+            continue  # it stays in the inbox, with its error, for an operator
+    return finished
+
+
+def _store(event: AlchemyEvent, body: bytes) -> tuple[int, str, int]:
+    """Insert the event, or count one more delivery; return its key, status and deliveries."""
+    sql = """
+        INSERT INTO webhook_events
+            (event_id, webhook_id, event_type, body, status, deliveries, verdicts, error,
+             received_at, last_delivery_at, processed_at)
+        VALUES (%s, %s, %s, %s, %s, 1, %s::jsonb, %s, clock_timestamp(), clock_timestamp(), %s)
+        ON CONFLICT (event_id) DO UPDATE
+        SET deliveries = webhook_events.deliveries + 1, last_delivery_at = clock_timestamp()
+        RETURNING id, status, deliveries
+    """
+    # Where there is nothing to register, the first commit is the last one.
+    if event.mints:
+        outcome = (EventStatus.RECEIVED.value, "[]", "", None)
+    else:
+        verdicts = json.dumps(_verdicts(event.findings, []))
+        outcome = (EventStatus.IGNORED.value, verdicts, _error(event), timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [event.id, event.webhook_id, event.type, body, *outcome])
+        row: tuple[int, str, int] = cursor.fetchone()
+        return row
+
+
+def _process(event_pk: int, event: AlchemyEvent) -> Receipt:
+    try:
+        with transaction.atomic():
+            outcomes = register_mints(event.mints, source=MintSource.WEBHOOK, actor=ACTOR)
+            written = WebhookEvent.objects.filter(pk=event_pk, status__in=UNFINISHED).update(
+                status=EventStatus.PROCESSED if outcomes else EventStatus.IGNORED,
+                verdicts=_verdicts(event.findings, outcomes),
+                error=_error(event),
+                processed_at=timezone.now(),
+            )
+    except Exception as error:  # whatever it is, the event must be found as failed
+        _mark_failed(event_pk, error)
+        raise EventNotProcessedError from error
+    if not written:
+        return Receipt("duplicate")  # the other delivery of the two was first
+    counts = _counts(event.findings) | Counter(outcome.result.value for outcome in outcomes)
+    return Receipt(
+        "processed" if outcomes else "ignored",
+        dict(counts),
+        sum(len(outcome.created) for outcome in outcomes),
+    )
+
+
+def _mark_failed(event_pk: int, error: Exception) -> None:
+    logger.error("webhook_event_failed", exc_info=error)
+    text = redact_text(f"{type(error).__name__}: {error}")[:1000].replace("\x00", "")
+    try:
+        WebhookEvent.objects.filter(pk=event_pk, status__in=UNFINISHED).update(
+            status=EventStatus.FAILED, error=text
+        )
+    except Error:
+        logger.warning("webhook_event_failure_not_stored")  # it stays `received`
+
+
+def _counts(findings: Sequence[Finding]) -> Counter[str]:
+    """Count the logs that did not come as far as registration."""
+    return Counter(finding.verdict.value for finding in findings if not finding.mint)
+
+
+def _verdicts(
+    findings: Sequence[Finding], outcomes: Sequence[MintOutcome]
+) -> list[dict[str, Any]]:
+    """Return one JSON object per log: what it was, what became of it."""
+    by_mint = iter(outcomes)
+    verdicts: list[dict[str, Any]] = []
+    for finding in findings[:MAX_STORED_VERDICTS]:
+        verdict: dict[str, Any] = {"log": finding.position, "verdict": finding.verdict.value}
+        if finding.reason:
+            verdict["reason"] = finding.reason
+        if finding.mint:
+            verdict |= _mint_facts(next(by_mint))
+        verdicts.append(verdict)
+    left_out = len(findings) - len(verdicts)
+    return [*verdicts, {"verdict": "not_listed", "logs": left_out}] if left_out else verdicts
+
+
+def _mint_facts(outcome: MintOutcome) -> dict[str, Any]:
+    log = outcome.log
+    facts: dict[str, Any] = {
+        "verdict": outcome.result.value,
+        "tx_hash": log.tx_hash,
+        "log_index": log.log_index,
+        "tokens": [log.start_token_id, log.token_ids[-1]],
+    }
+    if outcome.conflicting:
+        facts["conflicting"] = list(outcome.conflicting)
+    return facts
+
+
+def _error(event: AlchemyEvent) -> str:
+    """Say why an event, or a part of it, led to nothing."""
+    if event.ignored:
+        return event.ignored
+    wrong = (Verdict.MALFORMED, Verdict.INCOMPLETE)
+    return next((f.reason for f in event.findings if f.verdict in wrong), "")
+
+
+def _warn(event: AlchemyEvent) -> None:
+    verdicts = {finding.verdict for finding in event.findings}
+    if event.over_capacity:
+        logger.warning("alchemy_over_capacity", told=event.ignored)
+    elif Verdict.INCOMPLETE in verdicts:
+        # The mint is not lost: the backfill finds it. But the webhook's query needs mending.
+        logger.error("webhook_query_incomplete", reason=_error(event))
+    elif Verdict.MALFORMED in verdicts:
+        logger.error("webhook_log_malformed", reason=_error(event))

@@ -1,0 +1,38 @@
+"""Read the JSON of a signed body: whatever it holds, the answer is an object or `ParseError`."""
+
+import json
+from typing import Any
+
+from rest_framework.exceptions import ParseError
+
+
+def read_json_object(body: bytes) -> dict[str, Any]:
+    """Return the object that a body consists of; raise `ParseError` (400) if it is none."""
+    try:
+        payload = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ParseError("The body is nested too deeply.") from error
+    except ValueError as error:  # JSON, UTF-8 and integers of thousands of digits
+        raise ParseError("The body is not valid JSON.") from error
+    if not isinstance(payload, dict):
+        raise ParseError("The body is not a JSON object.")
+    return payload
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def plain_text(value: object, *, max_length: int) -> str:
+    """Return a text if it is short and printable ASCII, else an empty one.
+
+    NUL bytes and lone surrogates, which JSON can carry, have no place in PostgreSQL.
+    """
+    if isinstance(value, str) and len(value) <= max_length and value.isascii():
+        return value if value.isprintable() else ""
+    return ""
+
+
+def storable_text(text: str) -> str:
+    """Return a text without the NUL bytes and lone surrogates that PostgreSQL refuses."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,131 @@
+"""The addresses that vendors call. No vendor and no chain is called from here."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from django.db import Error
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from glisk.clients.replicate import Prediction, parse_prediction
+from tokens.completions import record_prediction
+from webhooks.alchemy import read_event
+from webhooks.authentication import AlchemySignature, ReplicateSignature
+from webhooks.inbox import EventNotProcessedError, receive_event
+from webhooks.payloads import plain_text, read_json_object, storable_text
+
+logger = structlog.get_logger(__name__)
+
+
+class TryAgainLater(APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "The event could not be taken in now; deliver it again."
+    default_code = "try_again_later"
+
+
+class AlwaysJSON(BaseContentNegotiation):
+    """Answer in JSON whatever the Accept header or `?format=` says: a 406 would be retried."""
+
+    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser | None:
+        return parsers[0]
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Sequence[BaseRenderer],
+        format_suffix: str | None = None,
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], renderers[0].media_type
+
+
+class SignedWebhookView(APIView):
+    """A view that sees only what the authentication class has found signed."""
+
+    content_negotiation_class = AlwaysJSON
+
+    def signed_payload(self, request: Request) -> dict[str, Any]:
+        """Return the object in the signed body; raise `ParseError` if there is none."""
+        return read_json_object(request.auth)
+
+
+class AlchemyWebhookView(SignedWebhookView):
+    authentication_classes = [AlchemySignature]
+
+    @extend_schema(
+        operation_id="webhook_alchemy",
+        tags=["webhooks"],
+        summary="Alchemy's events",
+        description="Signed by X-Alchemy-Signature. 200 for whatever need not come again.",
+        auth=[],
+        request=OpenApiTypes.OBJECT,
+        responses={200: OpenApiTypes.OBJECT},
+    )
+    def post(self, request: Request) -> Response:
+        event = read_event(self.signed_payload(request))
+        if event is None:
+            raise ParseError("The event has no usable id.")
+        structlog.contextvars.bind_contextvars(event_id=event.id)
+        try:
+            receipt = receive_event(event, request.auth)
+        except (EventNotProcessedError, Error) as error:
+            logger.warning("webhook_refused_for_now", error=type(error).__name__)
+            raise TryAgainLater from error
+        answer: dict[str, Any] = {"status": receipt.status, **receipt.counts}
+        if receipt.status == "processed":
+            answer["tokens"] = receipt.tokens
+        return Response(answer)
+
+
+class ReplicateWebhookView(SignedWebhookView):
+    authentication_classes = [ReplicateSignature]
+
+    @extend_schema(
+        operation_id="webhook_replicate",
+        tags=["webhooks"],
+        summary="Replicate's predictions",
+        description="Signed as Standard Webhooks are. `job` finds a prediction whose id we miss.",
+        parameters=[OpenApiParameter("job", int, description="Our id of the generation job.")],
+        auth=[],
+        request=OpenApiTypes.OBJECT,
+        responses={200: OpenApiTypes.OBJECT},
+    )
+    def post(self, request: Request) -> Response:
+        prediction = _read_prediction(self.signed_payload(request))
+        structlog.contextvars.bind_contextvars(prediction_id=prediction.id)
+        try:
+            result = record_prediction(prediction, job_id=_job_id(request))
+        except Error as error:
+            logger.warning("webhook_refused_for_now", error=type(error).__name__)
+            raise TryAgainLater from error
+        return Response({"status": "ignored" if result == "unknown" else result})
+
+
+def _read_prediction(payload: dict[str, Any]) -> Prediction:
+    """Return the prediction with texts that the database can hold."""
+    try:
+        prediction = parse_prediction(payload)
+    except (ValueError, OverflowError) as error:
+        raise ParseError("The body is not a prediction.") from error
+    if not plain_text(prediction.id, max_length=100).strip():
+        raise ParseError("The prediction has no usable id.")
+    return replace(
+        prediction,
+        error=None if prediction.error is None else storable_text(prediction.error),
+        logs=storable_text(prediction.logs),
+        output_urls=tuple(storable_text(url) for url in prediction.output_urls),
+    )
+
+
+def _job_id(request: Request) -> int | None:
+    text = request.query_params.get("job", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
