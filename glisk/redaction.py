@@ -27,7 +27,7 @@ _HEX_KEY = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 # (text that must occur for the pattern to be worth running, pattern, replacement). The plain
 # substring test is what keeps an ordinary log line at about a microsecond.
 _PATTERNS: Final[tuple[tuple[str, re.Pattern[str], str], ...]] = (
-    ("earer ", re.compile(r"(?i)\b(bearer)\s+[^\s\"',;]+"), rf"\1 {MASK}"),
+    ("earer ", re.compile(r"(?i)\b(bearer)\s+[^\s\"',;]{6,}"), rf"\1 {MASK}"),
     ("r8_", re.compile(r"\br8_[A-Za-z0-9]{8,}"), f"r8_{MASK}"),
     ("whsec_", re.compile(r"whsec_[A-Za-z0-9+/=_-]+"), f"whsec_{MASK}"),
     ("eyJ", re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), MASK),

@@ -79,16 +79,17 @@ class HttpClient:
         self._read_fault = read_fault
         # Looked up once: per call it is a third of the whole cost.
         self._proxies = dict(requests.utils.get_environ_proxies(self.base_url))
-        self._session_and_pid: tuple[requests.Session, int] | None = None
+        self._held: tuple[requests.Session, int] | None = None
+        self._session()  # now, so that the first calls of many threads share one session
 
     def __repr__(self) -> str:
         return f"<HttpClient for {self.vendor}>"
 
     def close(self) -> None:
         """Close the pooled connections; the next call opens new ones."""
-        if self._session_and_pid is not None:
-            self._session_and_pid[0].close()
-            self._session_and_pid = None
+        if self._held is not None:
+            self._held[0].close()
+            self._held = None
 
     def call(
         self,
@@ -136,7 +137,7 @@ class HttpClient:
         return self._finish(response, what, idempotent=idempotent, max_bytes=max_bytes)
 
     def _session(self) -> requests.Session:
-        held = self._session_and_pid
+        held = self._held
         if held is not None and held[1] == os.getpid():
             return held[0]
         if held is not None:
@@ -153,7 +154,7 @@ class HttpClient:
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=self._options.pool_size)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
-        self._session_and_pid = (session, os.getpid())
+        self._held = (session, os.getpid())
         return session
 
     def _finish(

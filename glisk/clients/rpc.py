@@ -1,0 +1,178 @@
+"""JSON-RPC 2.0 to an Ethereum node: batches in one round trip, each member with its own fate.
+
+web3.py is not used here: its batches throw everything away when one member fails, its retries
+re-send transactions by themselves, and its errors carry the URL with the API key. Error forms:
+https://docs.alchemy.com/reference/error-reference, geth, reth and anvil (measured).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+from glisk.clients.http import HttpClient, HttpOptions, bad_reply
+from glisk.clients.http_faults import Fault, Reply
+from glisk.errors import AccountError, PermanentError, ProviderError, TransientError
+from glisk.redaction import register_secret
+
+VENDOR: Final = "chain"
+_MAX_REPLY_BYTES: Final = 50 * 1024 * 1024
+_TOO_MANY_CALLS: Final = -32014  # Base's public node: "maximum 10 calls in 1 batch"
+_SMALL_BATCH: Final = 10
+
+# Codes and texts (in lower case) of refusals that pass by themselves.
+_RATE_CODES: Final = frozenset({429, -32005, -32016})
+_RATE_TEXTS: Final = ("rate limit", "compute units per second", "too many requests")
+_ACCOUNT_TEXTS: Final = ("must be authenticated", "monthly capacity", "app is inactive")
+
+
+class RevertError(PermanentError):
+    """A call would revert; `data` is the contract's answer: selector and arguments, hex."""
+
+    error_class = "revert"
+
+    def __init__(self, message: str, *, data: str) -> None:
+        super().__init__(message, vendor=VENDOR, code="revert")
+        self.data = data
+
+
+class RpcError(PermanentError):
+    """The node refused one call; `rpc_code` is the JSON-RPC code, `rpc_message` its text."""
+
+    error_class = "rpc"
+
+    def __init__(self, rpc_code: int, rpc_message: str, method: str) -> None:
+        super().__init__(
+            f"chain: {method} was refused ({rpc_code}): {rpc_message}",
+            vendor=VENDOR,
+            code=str(rpc_code),
+        )
+        self.rpc_code, self.rpc_message = rpc_code, rpc_message
+
+
+Call = tuple[str, list[Any]]
+
+
+class RpcClient:
+    """Calls to one node. Thread-safe. Results are the raw JSON values."""
+
+    def __init__(self, url: str, *, options: HttpOptions | None = None, batch_size: int = 500):
+        """`batch_size`: calls in one HTTP request at most (Alchemy takes 1,000)."""
+        path = urlsplit(url).path
+        for part in path.split("/"):
+            if len(part) >= 16:  # noqa: PLR2004 - an API key; "v2" and the like are shorter
+                register_secret(part)
+        self._http = HttpClient(
+            vendor=VENDOR, base_url=url, options=options, read_fault=_read_fault
+        )
+        self._batch_size = batch_size
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        from django.conf import settings
+
+        options = HttpOptions(
+            connect_timeout_seconds=settings.HTTP_CONNECT_TIMEOUT_SECONDS,
+            read_timeout_seconds=settings.RPC_TIMEOUT_SECONDS,
+            pool_size=settings.HTTP_POOL_SIZE,
+        )
+        return cls(settings.RPC_URL, options=options)
+
+    def call(self, method: str, *params: Any) -> Any:
+        """Make one call; raise `RevertError`, `RpcError`, `TransientError` or `AccountError`."""
+        reply = self._post(
+            {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}, method
+        )
+        if not isinstance(reply, dict):
+            raise TransientError(f"chain: {method} got no JSON-RPC answer", vendor=VENDOR)
+        return _result(reply, method)
+
+    def batch(self, calls: Sequence[Call]) -> list[Any]:
+        """Make many calls; return results in order, a `ProviderError` in place of a failed one.
+
+        Raises only if the whole request failed.
+        """
+        results: list[Any] = []
+        for start in range(0, len(calls), self._batch_size):
+            results += self._batch(calls[start : start + self._batch_size])
+        return results
+
+    def batch_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Like `batch`, but raise the first failure instead of returning it."""
+        results = self.batch(calls)
+        for result in results:
+            if isinstance(result, ProviderError):
+                raise result
+        return results
+
+    def _batch(self, calls: Sequence[Call]) -> list[Any]:
+        payload = [
+            {"jsonrpc": "2.0", "id": index, "method": method, "params": params}
+            for index, (method, params) in enumerate(calls)
+        ]
+        reply = self._post(payload, f"a batch of {len(calls)} calls")
+        if isinstance(reply, dict) and reply.get("error", {}).get("code") == _TOO_MANY_CALLS:
+            if self._batch_size <= _SMALL_BATCH:
+                raise _error(reply["error"], "batch")
+            self._batch_size = _SMALL_BATCH
+            return self.batch(calls)
+        if isinstance(reply, dict):
+            _result(reply, "batch")
+        if not isinstance(reply, list):
+            raise TransientError("chain: the batch got no list as answer", vendor=VENDOR)
+        by_id = {member.get("id"): member for member in reply if isinstance(member, dict)}
+        return [_outcome(by_id.get(index), method) for index, (method, _) in enumerate(calls)]
+
+    def _post(self, payload: Any, what: str) -> Any:
+        # Sending the same signed bytes twice has no effect either: every call may be repeated.
+        reply = self._http.call(
+            "POST", "", idempotent=True, json_body=payload, max_bytes=_MAX_REPLY_BYTES
+        )
+        try:
+            return reply.json()
+        except ValueError:
+            raise bad_reply(VENDOR, what, reply, idempotent=True, why="no JSON") from None
+
+
+def _outcome(member: dict[str, Any] | None, method: str) -> Any:
+    if member is None:
+        return TransientError(f"chain: {method} is missing in the batch's answer", vendor=VENDOR)
+    try:
+        return _result(member, method)
+    except ProviderError as error:
+        return error
+
+
+def _result(reply: dict[str, Any], method: str) -> Any:
+    error = reply.get("error")
+    if error is None:
+        return reply.get("result")
+    raise _error(error if isinstance(error, dict) else {"message": str(error)}, method)
+
+
+def _error(error: dict[str, Any], method: str) -> ProviderError:
+    code, message = error.get("code"), str(error.get("message", ""))
+    code = code if isinstance(code, int) else 0
+    lowered = message.lower()
+    data = error.get("data")
+    if code == 3 or "execution reverted" in lowered:  # noqa: PLR2004 - EIP-1474's revert
+        return RevertError(
+            f"chain: {method} reverts: {message}", data=data if isinstance(data, str) else ""
+        )
+    if code in _RATE_CODES or any(text in lowered for text in _RATE_TEXTS):
+        return TransientError(f"chain: rate limit: {message}", vendor=VENDOR, rate_limited=True)
+    if any(text in lowered for text in _ACCOUNT_TEXTS):
+        return AccountError(f"chain: {message}. Check the RPC key.", vendor=VENDOR)
+    return RpcError(code, message, method)
+
+
+def _read_fault(reply: Reply) -> Fault:
+    """Read a JSON-RPC error that came with an HTTP error status."""
+    error = (reply.json_object() or {}).get("error")
+    message = error.get("message") if isinstance(error, dict) else None
+    text = message if isinstance(message, str) else reply.excerpt()
+    kind: type[ProviderError] | None = None
+    if any(known in text.lower() for known in _ACCOUNT_TEXTS):
+        kind = AccountError
+    return Fault(detail=text, kind=kind)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+
+from glisk.errors import (
+    AccountError,
+    ArtefactError,
+    ContentPolicyError,
+    GliskError,
+    InvalidRequestError,
+    PermanentError,
+    ProviderError,
+    TransientError,
+    UnknownOutcomeError,
+    error_class_of,
+    error_record,
+)
+
+KINDS = [
+    (ProviderError, "provider"),
+    (TransientError, "transient"),
+    (UnknownOutcomeError, "unknown_outcome"),
+    (PermanentError, "permanent"),
+    (InvalidRequestError, "validation"),
+    (ContentPolicyError, "content_policy"),
+    (AccountError, "account"),
+    (ArtefactError, "artefact"),
+]
+
+
+@pytest.mark.parametrize(("kind", "word"), KINDS)
+def test_every_kind_has_its_own_stable_word(kind: type[ProviderError], word: str) -> None:
+    error = kind("what happened", vendor="acme", status=500, code="E1")
+    assert error.error_class == error_class_of(error) == word
+    assert str(error) == "what happened"
+    assert (error.vendor, error.status, error.code) == ("acme", 500, "E1")
+
+
+def test_transient_and_permanent_are_the_two_answers() -> None:
+    for kind in (UnknownOutcomeError, TransientError):
+        assert issubclass(kind, TransientError) and not issubclass(kind, PermanentError)
+    for other in (InvalidRequestError, ContentPolicyError, AccountError, ArtefactError):
+        assert issubclass(other, PermanentError) and not issubclass(other, TransientError)
+
+
+def test_a_rate_limit_is_told_apart_from_other_transient_errors() -> None:
+    limited = TransientError("slow", vendor="acme", rate_limited=True, retry_after_seconds=5)
+    assert limited.error_class == "rate_limited" and limited.retry_after_seconds == 5
+    assert TransientError("x", vendor="acme").error_class == "transient"
+
+
+def test_a_permanent_error_without_reason_gives_its_class() -> None:
+    assert AccountError("x", vendor="acme").reason == "account"
+    assert PermanentError("x", vendor="acme", reason="redirect").reason == "redirect"
+
+
+def test_an_error_from_elsewhere_is_unexpected_and_never_harmless() -> None:
+    assert error_class_of(KeyError("x")) == "unexpected"
+    assert error_class_of(GliskError("x")) == "internal"
+
+
+def test_messages_are_redacted_and_bounded() -> None:
+    error = ProviderError("token r8_abcdefghijkl " + "x" * 5000, vendor="acme", code="r8_abcdefgh")
+    for shown in (str(error), repr(error), str(error.code), str(error.args)):
+        assert "abcdefgh" not in shown
+    assert len(str(error)) == 1000
+
+
+@pytest.mark.parametrize(("kind", "_word"), KINDS)
+def test_errors_survive_the_task_queues_pickling(kind: type[ProviderError], _word: str) -> None:
+    error = kind("what happened", vendor="acme", status=429, code="E1")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is kind and repr(copy) == repr(error)
+    assert copy.__dict__ == error.__dict__
+
+
+def test_a_record_holds_the_facts_as_json() -> None:
+    error = TransientError(
+        "slow", vendor="acme", status=429, rate_limited=True, retry_after_seconds=5
+    )
+    assert json.loads(json.dumps(error_record(error))) == {
+        "error_class": "rate_limited",
+        "type": "TransientError",
+        "message": "slow",
+        "vendor": "acme",
+        "status": 429,
+        "retry_after_seconds": 5,
+    }
+
+
+def test_a_record_of_an_error_from_elsewhere_is_redacted_too() -> None:
+    record = error_record(RuntimeError("postgres://glisk:hunter22@db/glisk refused"))
+    assert record == {
+        "error_class": "unexpected",
+        "type": "RuntimeError",
+        "message": "postgres://[redacted]@db/glisk refused",
+    }

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glisk import redaction
+from glisk.redaction import (
+    MASK,
+    redact,
+    redact_processor,
+    redact_text,
+    redact_value,
+    register_secret,
+)
+
+TX_HASH = "0x" + "ab12" * 16
+PRIVATE_KEY = "0x" + "Cd34" * 16
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(redaction, "_registered", ())
+    yield
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("Authorization: Bearer abc.def-123", f"Authorization: Bearer {MASK}"),
+        ("authorization: bearer abcdef, next", f"authorization: bearer {MASK}, next"),
+        ("'Authorization': 'Bearer abcdef'}", f"'Authorization': 'Bearer {MASK}'}}"),
+        ("token r8_Abc123456789 end", f"token r8_{MASK} end"),
+        ("key whsec_Z2xpc2s+/=_- end", f"key whsec_{MASK} end"),
+        ("jwt eyJhbGciOi.eyJzdWIi.sig-_1 end", f"jwt {MASK} end"),
+        (
+            "https://base-mainnet.g.alchemy.com/v2/s3cretKey-_x: refused",
+            f"https://base-mainnet.g.alchemy.com/v2/{MASK} refused",
+        ),
+        (
+            "host='base-sepolia.g.alchemy.com' url: https://base-sepolia.g.alchemy.com/v2/k3y?a=1",
+            "host='base-sepolia.g.alchemy.com' url: "
+            f"https://base-sepolia.g.alchemy.com/v2/{MASK}?a=1",
+        ),
+        ("postgres://glisk:p@ss:w@db:5432/x", f"postgres://{MASK}@db:5432/x"),
+        ("redis://:pw@cache/0", f"redis://{MASK}@cache/0"),
+        ("https://token@host/path", f"https://{MASK}@host/path"),
+        (
+            "https://x.mypinata.cloud/ipfs/Qm?pinataGatewayToken=abc&img=1",
+            f"https://x.mypinata.cloud/ipfs/Qm?pinataGatewayToken={MASK}&img=1",
+        ),
+    ],
+)
+def test_credentials_from_outside_are_removed(text: str, cleaned: str) -> None:
+    assert redact_text(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"revealed token 7 in {TX_HASH}",
+        "author 0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A minted",
+        "ipfs://bafkreib7iuxn6dmu4qki7ibjr2arn7dp5y7etonjbsqjnu2oaccs6ymmfe",
+        "https://replicate.delivery/xezq/abc/out-0.webp",
+        "https://x.com/@getglisk and mail@example.com",
+        "prediction gm3qorzdhgbfurvjtvhg6dckhu is processing",
+        "POST /v2/orders took 3 ms; whsec is not set; r8_ is a prefix",
+        "The bearer of bad news",
+    ],
+)
+def test_ordinary_lines_are_left_alone(text: str) -> None:
+    assert redact_text(text) == text
+
+
+def test_a_32_byte_value_is_removed_only_if_registered() -> None:
+    register_secret(PRIVATE_KEY)
+    assert TX_HASH in redact_text(f"tx {TX_HASH}")
+    for spelling in (PRIVATE_KEY, PRIVATE_KEY.lower(), PRIVATE_KEY[2:].upper()):
+        assert PRIVATE_KEY[2:10].lower() not in redact_text(f"key {spelling}!").lower()
+
+
+def test_registered_values_are_removed_in_every_spelling() -> None:
+    register_secret('p"ss/w ord\\1')
+    for spelling in ('p"ss/w ord\\1', "p%22ss%2Fw%20ord%5C1", 'p\\"ss/w ord\\\\1'):
+        assert redact_text(f"<{spelling}>") == f"<{MASK}>"
+
+
+def test_a_secret_within_another_leaves_no_tail() -> None:
+    register_secret("abcdefgh")
+    register_secret("abcdefgh-and-more")
+    assert redact_text("x abcdefgh-and-more y") == f"x {MASK} y"
+
+
+@pytest.mark.parametrize("value", [None, "", "   ", "short", "1234567"])
+def test_short_values_do_not_blank_out_the_log(value: str | None) -> None:
+    register_secret(value)
+    assert redact_text("a short line with 1234567") == "a short line with 1234567"
+
+
+def test_redact_takes_its_secrets_from_the_call() -> None:
+    assert redact("key=topsecret r8_abcdefgh", ["topsecret", ""]) == f"key={MASK} r8_{MASK}"
+    assert redact_text("key=topsecret") == "key=topsecret"
+
+
+class Odd:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"<Odd {self.text}>"
+
+
+def test_nested_values_are_walked() -> None:
+    register_secret("hunter2hunter2")
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    clean = Odd("fine")
+    given_value = {
+        "a": ["x hunter2hunter2", ("y", {"z": "hunter2hunter2"})],
+        "headers": {"Authorization": "Basic abc", "X-Other": "ok"},
+        "hunter2hunter2": 1,
+        "error": ValueError("hunter2hunter2"),
+        "odd": Odd("hunter2hunter2"),
+        "plain": [1, 2.5, None, True, moment, clean],
+        "bytes": b"hunter2hunter2",
+    }
+    assert redact_value(given_value) == {
+        "a": [f"x {MASK}", ("y", {"z": MASK})],
+        "headers": {"Authorization": MASK, "X-Other": "ok"},
+        MASK: 1,
+        "error": f"ValueError: {MASK}",
+        "odd": f"<Odd {MASK}>",
+        "plain": [1, 2.5, None, True, moment, clean],
+        "bytes": f"b'{MASK}'",
+    }
+
+
+def test_a_value_that_contains_itself_comes_to_an_end() -> None:
+    loop: list[Any] = ["r8_abcdefghij"]
+    loop.append(loop)
+    assert "abcdefghij" not in repr(redact_value(loop))
+
+
+def fail() -> None:
+    raise ValueError("postgres://u:hunter2@db failed")
+
+
+@pytest.mark.parametrize("form", ["true", "tuple", "error"])
+def test_exception_text_is_redacted_whatever_form_it_has(form: str) -> None:
+    try:
+        fail()
+    except ValueError as error:
+        forms: dict[str, Any] = {"true": True, "tuple": sys.exc_info(), "error": error}
+        event = redact_processor(None, "error", {"event": "x", "exc_info": forms[form]})
+    assert "exc_info" not in event
+    assert "ValueError: postgres://[redacted]@db failed" in event["exception"]
+    assert "in fail" in event["exception"]
+
+
+def test_the_processor_redacts_every_field_of_an_event() -> None:
+    event = {
+        "event": "call to https://a:b@c failed",
+        "token_id": 7,
+        "nested": {"list": ["Bearer abcdef"]},
+        "private_key": PRIVATE_KEY,
+        "exception": "Traceback … r8_abcdefghijkl",
+        "_record": object(),
+    }
+    record = event["_record"]
+    assert redact_processor(None, "info", event) == {
+        "event": f"call to https://{MASK}@c failed",
+        "token_id": 7,
+        "nested": {"list": [f"Bearer {MASK}"]},
+        "private_key": MASK,
+        "exception": f"Traceback … r8_{MASK}",
+        "_record": record,
+    }
+
+
+def test_an_event_without_an_exception_keeps_its_fields() -> None:
+    assert redact_processor(None, "info", {"event": "x", "exc_info": False}) == {
+        "event": "x",
+        "exc_info": False,
+    }
+
+
+@settings(deadline=None)
+@given(st.text(max_size=300))
+def test_any_text_is_redacted_twice_as_once(text: str) -> None:
+    once = redact_text(text)
+    assert redact_text(once) == once
+
+
+@pytest.mark.parametrize(
+    "text", ["://" + "a" * 50_000, "eyJ" + "a." * 25_000, "Bearer " * 7_000, "://a@" * 10_000]
+)
+def test_hostile_text_takes_no_more_than_linear_time(text: str) -> None:
+    began = time.process_time()
+    redact_text(text)
+    assert time.process_time() - began < 0.5
+
+
+def test_an_ordinary_log_line_costs_microseconds() -> None:
+    for number in range(12):
+        register_secret(f"secret-value-number-{number}")
+    line = f"token 7 revealed in {TX_HASH} by the keeper after 3 attempts"
+    began = time.process_time()
+    for _ in range(2000):
+        redact_text(line)
+    assert (time.process_time() - began) / 2000 < 0.00002
