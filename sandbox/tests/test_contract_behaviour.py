@@ -1,0 +1,388 @@
+"""What the contract does, on a real node: the facts that the backend is built around."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_utils.crypto import keccak
+from web3 import Web3
+from web3.contract.contract import Contract
+from web3.exceptions import ContractCustomError
+from web3.types import TxParams, Wei
+
+from sandbox.accounts import AUTHORS, COLLECTORS, CONTRACT_ADDRESS, DEPLOYER, KEEPER, STRANGER
+from sandbox.chain import KEEPER_ROLE, MINT_PRICE_WEI, PLACEHOLDER_URI, DemoChain
+from sandbox.testing import deployed_chain, running_node
+
+AUTHOR = AUTHORS[0].address
+ZERO = "0x" + "00" * 20
+URI = "ipfs://bafkrei" + "a" * 52
+TWO_WEEKS_SECONDS = 14 * 24 * 3600
+PAYING: TxParams = {
+    "from": Web3.to_checksum_address(COLLECTORS[0].address),
+    "value": Wei(MINT_PRICE_WEI),
+}
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="module")
+def shared_chain(anvil_binary: Path) -> Iterator[DemoChain]:
+    with running_node() as node:
+        yield deployed_chain(node)
+
+
+@pytest.fixture
+def chain(shared_chain: DemoChain) -> Iterator[DemoChain]:
+    """The contract as deployed: every test's traces are taken back."""
+    snapshot = shared_chain.snapshot()
+    yield shared_chain
+    shared_chain.revert(snapshot)
+
+
+def selector(signature: str) -> str:
+    return "0x" + keccak(text=signature)[:4].hex()
+
+
+def refusal(
+    chain: DemoChain, sender: str, function: str, *arguments: Any, value_wei: int = 0
+) -> str:
+    """Return the revert data of a call that must fail."""
+    call = chain.contract.get_function_by_name(function)(*arguments)
+    with pytest.raises(ContractCustomError) as caught:
+        call.call({"from": chain.w3.to_checksum_address(sender), "value": value_wei})
+    return str(caught.value.data)
+
+
+def succeed(chain: DemoChain, tx_hash: str) -> Any:
+    receipt = chain.wait(tx_hash)
+    assert receipt["status"] == 1
+    return receipt
+
+
+def deploy_helper(chain: DemoChain, name: str) -> Contract:
+    artefact = json.loads((DATA / f"{name}.json").read_text())
+    receipt = succeed(chain, chain.send_raw(1, data=artefact["bytecode"], gas=3_000_000))
+    contract: Contract = chain.w3.eth.contract(
+        address=receipt["contractAddress"], abi=artefact["abi"]
+    )
+    return contract
+
+
+# --- minting -----------------------------------------------------------------------------------
+
+
+def test_ids_start_at_one_and_batches_tile_the_range(chain: DemoChain) -> None:
+    assert chain.next_token_id() == 1
+    for minter, quantity in ((1, 3), (2, 1), (COLLECTORS[2].private_key, 50)):
+        succeed(chain, chain.mint(minter, AUTHOR, quantity))
+    next_id = 1
+    for mint in chain.mints():
+        assert mint.start_token_id == next_id
+        next_id += mint.quantity
+    assert next_id == chain.next_token_id() == 55
+
+
+def test_batch_minted_comes_after_the_transfers(chain: DemoChain) -> None:
+    logs = succeed(chain, chain.mint(1, AUTHOR, 4))["logs"]
+    transfer = keccak(text="Transfer(address,address,uint256)")
+    assert [bytes(log["topics"][0]) == transfer for log in logs] == [True] * 4 + [False]
+    assert chain.mints()[0].log_index == 4
+
+
+def test_any_author_address_is_taken_the_zero_address_too(chain: DemoChain) -> None:
+    succeed(chain, chain.mint(1, ZERO))
+    assert chain.mints()[0].prompt_author == ZERO
+    assert chain.token_prompt_author(1) == ZERO
+
+
+def test_mint_checks_quantity_then_size_then_payment_then_season(chain: DemoChain) -> None:
+    price = MINT_PRICE_WEI
+    minter = COLLECTORS[0].address
+    succeed(chain, chain.send(0, "endSeason"))
+    assert refusal(chain, minter, "mint", AUTHOR, 0) == selector("InvalidQuantity()")
+    assert refusal(chain, minter, "mint", AUTHOR, 51) == selector("ExceedsMaxBatchSize()")
+    short = refusal(chain, minter, "mint", AUTHOR, 2, value_wei=2 * price - 1)
+    assert short == selector("InsufficientPayment()")
+    ended = refusal(chain, minter, "mint", AUTHOR, 2, value_wei=2 * price)
+    assert ended == selector("MintingDisabled()")
+
+
+def test_the_author_gets_half_the_price_and_the_treasury_every_overpayment(
+    chain: DemoChain,
+) -> None:
+    succeed(chain, chain.send(0, "setMintPrice", 101))
+    succeed(chain, chain.mint(1, AUTHOR, 3, value_wei=1000))
+    functions = chain.contract.functions
+    assert functions.authorClaimable(AUTHOR).call() == 303 // 2
+    assert functions.treasuryBalance().call() == 1000 - 303 // 2
+    assert chain.mints()[0].total_paid_wei == 1000
+
+
+def test_the_author_is_written_after_the_receivers_callback(chain: DemoChain) -> None:
+    receiver = deploy_helper(chain, "GreedyReceiver")
+    data = receiver.encode_abi("mintFrom", args=[chain.contract.address, AUTHOR])
+    price = MINT_PRICE_WEI
+    succeed(chain, chain.send_raw(1, to=receiver.address, data=data, value_wei=price, gas=500_000))
+    assert receiver.functions.authorSeenInCallback().call() == ZERO
+    assert chain.token_prompt_author(1) == AUTHOR
+    assert chain.owner_of(1) == receiver.address
+
+
+def test_minting_inside_the_callback_is_refused(chain: DemoChain) -> None:
+    receiver = deploy_helper(chain, "GreedyReceiver")
+    data = receiver.encode_abi("setReenter", args=[True])
+    succeed(chain, chain.send_raw(1, to=receiver.address, data=data, gas=100_000))
+    mint = receiver.functions.mintFrom(chain.contract.address, AUTHOR)
+    with pytest.raises(ContractCustomError) as caught:
+        mint.call(PAYING)
+    assert caught.value.data == selector("ReentrancyGuardReentrantCall()")
+
+
+def test_a_contract_that_cannot_receive_is_refused(chain: DemoChain) -> None:
+    receiver = deploy_helper(chain, "DeafReceiver")
+    mint = receiver.functions.mintFrom(chain.contract.address, AUTHOR)
+    with pytest.raises(ContractCustomError) as caught:
+        mint.call(PAYING)
+    assert str(caught.value.data).startswith(selector("ERC721InvalidReceiver(address)"))
+
+
+def test_several_collectors_mint_at_once_without_waiting(chain: DemoChain) -> None:
+    chain.set_automine(False)
+    sent = [chain.mint(minter, AUTHOR, 2) for minter in (1, 2, 3, 1, COLLECTORS[1].private_key)]
+    assert len(set(sent)) == 5
+    chain.mine()
+    chain.set_automine(True)
+    assert {mint.block_number for mint in chain.mints()} == {chain.block_number()}
+    assert chain.next_token_id() == 11
+
+
+def test_tokens_can_be_enumerated(chain: DemoChain) -> None:
+    succeed(chain, chain.mint(1, AUTHOR, 2))
+    succeed(chain, chain.mint(2, AUTHOR, 1))
+    functions = chain.contract.functions
+    assert functions.totalSupply().call() == 3
+    assert functions.tokenByIndex(2).call() == 3
+    assert functions.tokenOfOwnerByIndex(COLLECTORS[1].address, 0).call() == 3
+    assert functions.balanceOf(COLLECTORS[0].address).call() == 2
+    out_of_bounds = refusal(chain, ZERO, "tokenByIndex", 3)
+    assert out_of_bounds.startswith(selector("ERC721OutOfBoundsIndex(address,uint256)"))
+
+
+# --- revealing ---------------------------------------------------------------------------------
+
+
+def test_a_reveal_replaces_the_placeholder(chain: DemoChain) -> None:
+    succeed(chain, chain.mint(1, AUTHOR, 2))
+    assert chain.token_uri(2) == PLACEHOLDER_URI
+    assert not chain.is_revealed(2)
+    receipt = succeed(chain, chain.reveal(KEEPER.private_key, [2], [URI]))
+    assert chain.token_uri(2) == URI
+    assert chain.token_uri(1) == PLACEHOLDER_URI
+    reveal = chain.reveal_transactions()[0]
+    assert (reveal.token_ids, reveal.uris, reveal.sender) == ((2,), (URI,), KEEPER.address)
+    assert reveal.gas_used == receipt["gasUsed"]
+
+
+def test_a_token_that_does_not_exist_can_be_revealed_and_is_poisoned(chain: DemoChain) -> None:
+    succeed(chain, chain.reveal(9, [1, 999_999], [URI, ""]))
+    assert chain.is_revealed(999_999)
+    succeed(chain, chain.mint(1, AUTHOR))
+    assert chain.token_uri(1) == URI
+    again = refusal(chain, KEEPER.address, "revealTokens", [1], ["ipfs://right"])
+    assert again == selector("AlreadyRevealed(uint256)") + f"{1:064x}"
+
+
+def test_an_empty_uri_and_empty_arrays_succeed(chain: DemoChain) -> None:
+    succeed(chain, chain.mint(1, AUTHOR))
+    succeed(chain, chain.reveal(9, [], []))
+    succeed(chain, chain.reveal(9, [1], [""]))
+    assert chain.is_revealed(1)
+    assert chain.token_uri(1) == ""
+
+
+def test_one_revealed_or_repeated_id_takes_the_whole_batch_down(chain: DemoChain) -> None:
+    succeed(chain, chain.mint(1, AUTHOR, 5))
+    succeed(chain, chain.reveal(9, [3], [URI]))
+    offender = refusal(chain, KEEPER.address, "revealTokens", [1, 2, 3, 4], [URI] * 4)
+    assert offender == selector("AlreadyRevealed(uint256)") + f"{3:064x}"
+    repeated = refusal(chain, KEEPER.address, "revealTokens", [1, 2, 2], [URI] * 3)
+    assert repeated == selector("AlreadyRevealed(uint256)") + f"{2:064x}"
+    assert chain.wait(chain.reveal(9, [1, 2, 3, 4], [URI] * 4))["status"] == 0
+    assert not any(chain.is_revealed(token_id) for token_id in (1, 2, 4))
+
+
+def test_ids_and_uris_must_be_of_one_length(chain: DemoChain) -> None:
+    short = refusal(chain, KEEPER.address, "revealTokens", [1, 2], [URI])
+    assert short == selector("LengthMismatch()")
+
+
+def test_keeper_and_admin_may_reveal_and_a_refusal_names_the_keepers_role(
+    chain: DemoChain,
+) -> None:
+    succeed(chain, chain.reveal(9, [1], [URI]))
+    succeed(chain, chain.reveal(0, [2], [URI]))
+    refused = refusal(chain, STRANGER.address, "revealTokens", [3], [URI])
+    assert refused == (
+        selector("AccessControlUnauthorizedAccount(address,bytes32)")
+        + STRANGER.address[2:].lower().rjust(64, "0")
+        + KEEPER_ROLE.hex()
+    )
+
+
+def test_views_of_tokens_that_do_not_exist(chain: DemoChain) -> None:
+    assert not chain.is_revealed(77)
+    assert chain.token_prompt_author(77) == ZERO
+    nonexistent = selector("ERC721NonexistentToken(uint256)")
+    assert refusal(chain, ZERO, "tokenURI", 77).startswith(nonexistent)
+    assert refusal(chain, ZERO, "ownerOf", 77).startswith(nonexistent)
+
+
+# --- administration ----------------------------------------------------------------------------
+
+
+def test_the_keeper_can_do_nothing_but_reveal(chain: DemoChain) -> None:
+    unauthorized = selector("AccessControlUnauthorizedAccount(address,bytes32)")
+    attempts: list[tuple[Any, ...]] = [
+        ("setPlaceholderURI", "ipfs://mine"),
+        ("setMintPrice", 0),
+        ("endSeason",),
+        ("withdrawTreasury",),
+        ("sweepUnclaimedRewards", []),
+        ("recoverERC20", KEEPER.address, 1),
+        ("setDefaultRoyalty", KEEPER.address, 1),
+        ("grantRole", KEEPER_ROLE, STRANGER.address),
+    ]
+    for attempt in attempts:
+        refused = refusal(chain, KEEPER.address, *attempt)
+        assert refused == (unauthorized + KEEPER.address[2:].lower().rjust(64, "0") + "00" * 32), (
+            attempt
+        )
+    admin_role = bytes(32)
+    assert not chain.contract.functions.hasRole(admin_role, KEEPER.address).call()
+
+
+def test_renouncing_for_somebody_else_is_refused(chain: DemoChain) -> None:
+    refused = refusal(chain, STRANGER.address, "renounceRole", KEEPER_ROLE, KEEPER.address)
+    assert refused == selector("AccessControlBadConfirmation()")
+
+
+def test_a_new_placeholder_shows_at_once_and_only_where_not_revealed(chain: DemoChain) -> None:
+    succeed(chain, chain.mint(1, AUTHOR, 2))
+    succeed(chain, chain.reveal(9, [1], [URI]))
+    succeed(chain, chain.send(0, "setPlaceholderURI", "ipfs://new"))
+    assert (chain.token_uri(1), chain.token_uri(2)) == (URI, "ipfs://new")
+
+
+def test_royalty_is_two_and_a_half_percent_to_the_deployer(chain: DemoChain) -> None:
+    assert chain.contract.functions.royaltyInfo(1, 10_000).call() == [DEPLOYER.address, 250]
+    succeed(chain, chain.send(0, "setDefaultRoyalty", AUTHOR, 500))
+    assert chain.contract.functions.royaltyInfo(1, 10_000).call() == [AUTHOR, 500]
+
+
+@pytest.mark.parametrize(
+    ("interface", "supported"),
+    [
+        ("0x01ffc9a7", True),  # ERC-165
+        ("0x80ac58cd", True),  # ERC-721
+        ("0x780e9d63", True),  # ERC-721 Enumerable
+        ("0x7965db0b", True),  # AccessControl
+        ("0x2a55205a", True),  # ERC-2981
+        ("0x49064906", False),  # ERC-4906
+        ("0xffffffff", False),
+    ],
+)
+def test_interfaces(chain: DemoChain, interface: str, supported: bool) -> None:
+    assert chain.contract.functions.supportsInterface(interface).call() is supported
+
+
+def test_an_author_claims_once(chain: DemoChain) -> None:
+    succeed(chain, chain.mint(1, AUTHOR, 4))
+    before = chain.balance_wei(AUTHOR)
+    receipt = succeed(chain, chain.send(4, "claimAuthorRewards"))
+    fee = receipt["gasUsed"] * receipt["effectiveGasPrice"]
+    assert chain.balance_wei(AUTHOR) == before + 2 * MINT_PRICE_WEI - fee
+    assert refusal(chain, AUTHOR, "claimAuthorRewards") == selector("NoBalance()")
+
+
+def test_a_payment_that_bounces_fails_the_claim(chain: DemoChain) -> None:
+    receiver = deploy_helper(chain, "GreedyReceiver")
+    succeed(chain, chain.mint(1, receiver.address))
+    with pytest.raises(ContractCustomError) as caught:
+        receiver.functions.claimFrom(chain.contract.address).call()
+    assert caught.value.data == selector("TransferFailed()")
+
+
+def test_the_treasury_takes_direct_payments_and_is_withdrawn_by_the_admin(
+    chain: DemoChain,
+) -> None:
+    paid = chain.send_raw(1, to=chain.contract.address, value_wei=500, gas=100_000)
+    log = succeed(chain, paid)["logs"][0]
+    assert bytes(log["topics"][0]) == keccak(text="DirectPaymentReceived(address,uint256)")
+    assert chain.contract.functions.treasuryBalance().call() == 500
+    succeed(chain, chain.send(0, "withdrawTreasury"))
+    assert chain.balance_wei(chain.contract.address) == 0
+    assert refusal(chain, DEPLOYER.address, "withdrawTreasury") == selector("NoBalance()")
+
+
+def test_unclaimed_rewards_are_swept_two_weeks_after_the_season(chain: DemoChain) -> None:
+    admin = DEPLOYER.address
+    succeed(chain, chain.mint(1, AUTHOR, 2))
+    sweep = ("sweepUnclaimedRewards", [AUTHOR])
+    assert refusal(chain, admin, *sweep) == selector("SeasonNotEnded()")
+    succeed(chain, chain.send(0, "endSeason"))
+    assert refusal(chain, admin, "endSeason") == selector("SeasonAlreadyEnded()")
+    assert refusal(chain, admin, *sweep) == selector("SweepProtectionActive()")
+    chain.increase_time(TWO_WEEKS_SECONDS)
+    succeed(chain, chain.send(0, *sweep))
+    functions = chain.contract.functions
+    assert functions.authorClaimable(AUTHOR).call() == 0
+    assert functions.treasuryBalance().call() == 2 * MINT_PRICE_WEI
+
+
+def test_coins_sent_by_mistake_are_recovered(chain: DemoChain) -> None:
+    coin = deploy_helper(chain, "TestCoin")
+    data = coin.encode_abi("transfer", args=[chain.contract.address, 7])
+    succeed(chain, chain.send_raw(1, to=coin.address, data=data, gas=100_000))
+    succeed(chain, chain.send(0, "recoverERC20", coin.address, 7))
+    assert coin.functions.balanceOf(DEPLOYER.address).call() == 7
+
+
+# --- the chain around it -----------------------------------------------------------------------
+
+
+def test_deploying_again_changes_nothing(chain: DemoChain) -> None:
+    block = chain.block_number()
+    assert DemoChain(chain.rpc_url).deploy() == CONTRACT_ADDRESS
+    assert chain.block_number() == block
+    assert not chain.has_keeper_role(STRANGER.address)
+    chain.deploy(STRANGER.address)
+    assert chain.has_keeper_role(STRANGER.address)
+
+
+def test_a_reorg_takes_a_mint_back_or_moves_it(chain: DemoChain) -> None:
+    succeed(chain, chain.mint(1, AUTHOR))
+    kept = chain.mint(2, AUTHOR, 2)
+    before = chain.mints()[1]
+    chain.reorg(2, keep=[(kept, 1)])
+    (after,) = chain.mints()
+    assert after.tx_hash == before.tx_hash
+    assert after.block_number == before.block_number
+    assert after.block_hash != before.block_hash
+    assert (after.start_token_id, chain.next_token_id()) == (1, 3)
+
+
+def test_a_dropped_transaction_is_gone(chain: DemoChain) -> None:
+    chain.set_automine(False)
+    tx_hash = chain.mint(1, AUTHOR)
+    chain.drop_transaction(tx_hash)
+    chain.mine()
+    chain.set_automine(True)
+    assert chain.next_token_id() == 1
+
+
+def test_waiting_for_reveals_says_whether_they_came(chain: DemoChain) -> None:
+    assert not chain.wait_until_revealed([1], timeout_seconds=0.1)
+    succeed(chain, chain.reveal(9, [1], [URI]))
+    assert chain.wait_until_revealed([1], timeout_seconds=1)
