@@ -289,7 +289,7 @@ def _parse_v1(text: str) -> Cid:
     if not text.startswith("b") or len(text) > 128:
         raise ValueError("not a base32 CID")
     letters = text[1:].upper()
-    body = base64.b32decode(letters + "=" * (-len(letters) % 8))
+    body = base64.b32decode((letters + "=" * (-len(letters) % 8)).encode("ascii"))
     codec, start = _read_varint(body, 1)
     if body[0] != 1 or body[start : start + 2] != _SHA2_256 or len(body) != start + 34:
         raise ValueError("not a version 1 CID with a sha2-256 digest")
