@@ -291,19 +291,21 @@ UNFOLD = {
 Q_CLUSTER = {
     "name": "glisk",
     "orm": "default",
+    "broker_class": "glisk.engine.broker.ListeningBroker",
     "workers": 4,
     "queue_limit": 4,
     "bulk": 1,
-    "poll": 0.5,
-    "guard_cycle": 1,
+    "poll": 5,  # the broker is woken by notifications; this is the net below
+    "guard_cycle": 5,  # deaths are noticed at once; this counts the timeouts down
     "timeout": int(DRAIN_BUDGET_SECONDS) + 300,
     "retry": int(DRAIN_BUDGET_SECONDS) + 600,
     "max_attempts": 1,
     "ack_failures": True,
     "save_limit": -1,
     "catch_up": False,
-    "recycle": 50,
+    "recycle": 200,
     "scheduler": False,
+    "ALT_CLUSTERS": {},
     "label": "Task queue",
 }
 

@@ -26,8 +26,8 @@ def rescue() -> int:
 
 def purge() -> int:
     """Delete old records of failed tasks (django-q2 keeps them for ever), and what apps name."""
-    old = Failure.objects.filter(stopped__lt=timezone.now() - _KEEP_FAILURES)
-    return old.delete()[0] + leases.purge_rows()
+    count: int = Failure.objects.filter(stopped__lt=timezone.now() - _KEEP_FAILURES).delete()[0]
+    return count + leases.purge_rows()
 
 
 def declare_housekeeping() -> None:

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from zlib import crc32
 
-from django.db import transaction
+from django.db import connection, transaction
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
 # Rows of this name belong to this module; an operator's own schedules are left alone.
 _PREFIX = "glisk:"
+_WRITE_LOCK = crc32(b"glisk:write_schedules")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def write_schedules() -> None:
     Several supervisors may do this at once; a running schedule keeps its next run.
     """
     with transaction.atomic():
+        with connection.cursor() as cursor:  # the table has no unique name
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_WRITE_LOCK])
         rows = {
             row.name: row
             for row in Schedule.objects.select_for_update().filter(name__startswith=_PREFIX)
@@ -85,12 +89,13 @@ def write_schedules() -> None:
 
 def next_due() -> datetime | None:
     """Return when the next schedule is due; None if there is none. One cheap statement."""
-    return (
+    due: datetime | None = (
         Schedule.objects.exclude(repeats=0)
         .order_by("next_run")
         .values_list("next_run", flat=True)
         .first()
     )
+    return due
 
 
 def seed() -> None:

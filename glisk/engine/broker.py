@@ -1,0 +1,97 @@
+"""django-q2's ORM broker, woken by notifications instead of polling every fraction of a second.
+
+A task starts a few milliseconds after the commit that enqueued it, and an idle queue costs one
+statement per `poll` seconds. `broker_class` is django-q2's own way to name a broker.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+import psycopg
+import structlog
+from django.db import InterfaceError, OperationalError, connections
+from django.db.models.functions import Now
+from django_q.brokers.orm import ORM
+from django_q.conf import Conf
+from django_q.models import OrmQ
+
+from glisk.engine.listener import Listener
+from glisk.engine.notify import notify
+from glisk.engine.stop import process_stop_flag
+
+logger = structlog.get_logger(__name__)
+
+QUEUE_CHANNEL = "glisk_queue"
+_RETRY_SECONDS = 0.5
+
+# The lock is what the next delivery waits for; clocks are compared on the database's side only.
+_CLAIM = """
+    UPDATE django_q_ormq SET lock = now() + make_interval(secs => %s)
+    WHERE id IN (SELECT id FROM django_q_ormq WHERE key = %s AND lock <= now()
+                 ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+    RETURNING id, payload
+"""
+
+
+class ListeningBroker(ORM):
+    """A queue in PostgreSQL; `dequeue()` runs in the pusher process only."""
+
+    _listener: Listener | None = None
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> Any:
+        """Return the queue's manager without a connection: the database may be away."""
+        return OrmQ.objects.using(Conf.ORM)
+
+    def enqueue(self, task: str) -> int:
+        """Insert a task and wake the pushers, both in the caller's transaction if there is one."""
+        row = OrmQ.objects.create(key=self.list_key, payload=task, lock=Now())
+        notify(QUEUE_CHANNEL)
+        return int(row.pk)
+
+    def dequeue(self) -> list[tuple[int, str]] | None:
+        """Claim up to `bulk` tasks; if there is none, wait for a notification first."""
+        try:
+            if self._listener is None:
+                self._listener = Listener([QUEUE_CHANNEL])
+            claimed = self._listener.session.execute(
+                _CLAIM, [Conf.RETRY, self.list_key, Conf.BULK]
+            ).fetchall()
+            if claimed:
+                return claimed
+            self._wait(self._listener)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            logger.warning("queue_unreachable", error=str(error).strip())
+            self._close()
+            process_stop_flag().wait(_RETRY_SECONDS)
+        return None
+
+    def _wait(self, listener: Listener) -> None:
+        if listener.heard():  # came with the claim's own answer
+            return
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        poll.register(process_stop_flag(), select.POLLIN)
+        if poll.poll(Conf.POLL * 1000):
+            listener.heard()
+
+    def _close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def acknowledge(self, task_id: int) -> None:
+        """Delete a finished task; a lost connection must not end the monitor process.
+
+        A task that stays is delivered again after `retry` seconds, which drains bear.
+        """
+        for attempt in (1, 2):
+            try:
+                self.delete(task_id)
+                return
+            except (OperationalError, InterfaceError) as error:
+                connections.close_all()
+                if attempt == 2:
+                    logger.warning("task_not_acknowledged", error=str(error).strip())

@@ -1,0 +1,179 @@
+"""The supervisor: keeps one tree of django-q2 processes alive, and runs the schedules.
+
+It is crash-only: whatever goes wrong in the tree ends the tree; its leases are released and a
+new one starts. Signal handlers only set the stop flag.
+"""
+
+import contextlib
+import gc
+import importlib
+import os
+import select
+import signal
+import time
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection, connections
+from django.utils import timezone
+from django_q.brokers import get_broker
+from django_q.scheduler import scheduler
+
+from glisk.engine import leases, schedules
+from glisk.engine.heartbeat import (
+    BEAT_SECONDS,
+    Heartbeat,
+    dead_supervisors,
+    remove_own_heartbeats,
+)
+from glisk.engine.housekeeping import declare_housekeeping
+from glisk.engine.owner import host_name, own_prefix, owner_prefix, set_main_pid
+from glisk.engine.stop import process_stop_flag
+from glisk.engine.tree import Tree
+from glisk.models import WorkerHeartbeat
+
+logger = structlog.get_logger(__name__)
+
+# Imported before the first fork: the workers share the pages, and start in milliseconds.
+_HEAVY_MODULES = ("requests", "PIL.Image", "eth_account", "web3")
+_STABLE_SECONDS = 10.0
+_FIRST_BACKOFF_SECONDS = 0.5
+_LONGEST_BACKOFF_SECONDS = 30.0
+_DATABASE_RETRY_SECONDS = 1.0
+
+
+class Supervisor:
+    """Runs in the main process of `manage.py qcluster`."""
+
+    def __init__(self) -> None:
+        set_main_pid(os.getpid())
+        self._stop = process_stop_flag()
+        self._heartbeat = Heartbeat(f"{own_prefix()}supervisor", os.getpid(), "supervisor")
+        self._next_beat = 0.0
+        self._crashes = 0
+
+    def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or SIGHUP, then let the work under way finish."""
+        for stop_signal in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(stop_signal, lambda *_: self._stop.set())
+        declare_housekeeping()
+        _import_before_fork()
+        logger.info("supervisor_started", pid=os.getpid())
+        while self._prepare_database():
+            started = time.monotonic()
+            tree = Tree(self._stop)
+            try:
+                self._watch(tree)
+            finally:
+                self._end(tree)
+            if not self._stop.is_set():
+                self._back_off(time.monotonic() - started)
+        logger.info("supervisor_stopped", pid=os.getpid())
+
+    # -- One tree -----------------------------------------------------------------------
+    def _watch(self, tree: Tree) -> None:
+        """Run the schedules until the tree dies or is to stop."""
+        poll = select.poll()
+        poll.register(self._stop, select.POLLIN)
+        poll.register(tree, select.POLLIN)
+        while not self._stop.is_set() and tree.is_alive():
+            poll.poll(self._run_due() * 1000)
+
+    def _end(self, tree: Tree) -> None:
+        """See the tree to its end, within the grace if it is to stop; release its leases."""
+        if self._stop.is_set() and not tree.wait(settings.SHUTDOWN_GRACE_SECONDS):
+            logger.warning("grace_exceeded", seconds=settings.SHUTDOWN_GRACE_SECONDS)
+        if not tree.end():
+            logger.error("processes_left", prefix=own_prefix())
+        _reap_orphans()
+        try:
+            released = leases.release_leases(own_prefix())
+            remove_own_heartbeats()
+            if released:
+                logger.warning("leases_released", count=released)
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("leases_not_released", error=str(error).strip())
+        connections.close_all()
+
+    def _back_off(self, lived: float) -> None:
+        """Restart a tree at once if it lived for a while, else ever later."""
+        self._crashes = 1 if lived > _STABLE_SECONDS else self._crashes + 1
+        delay = 0.0
+        if self._crashes > 1:
+            delay = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** (self._crashes - 2))
+        logger.error("tree_died", lived_seconds=round(lived, 1), restart_in_seconds=delay)
+        self._stop.wait(delay)
+
+    # -- Database -----------------------------------------------------------------------
+    def _prepare_database(self) -> bool:
+        """Write schedules, release what the dead left, seed the drains; False if to stop."""
+        while not self._stop.is_set():
+            try:
+                schedules.write_schedules()
+                _release_the_dead()
+                schedules.seed()
+                return True
+            except (DatabaseError, InterfaceError) as error:
+                self._meet_lost_database(error)
+                self._stop.wait(_DATABASE_RETRY_SECONDS)
+        return False
+
+    def _run_due(self) -> float:
+        """Run what is due; return after how many seconds to come back."""
+        try:
+            now = time.monotonic()
+            if now >= self._next_beat:
+                self._next_beat = now + BEAT_SECONDS
+                with connection.cursor() as cursor:
+                    self._heartbeat.write(cursor.execute)
+            due = schedules.next_due()
+            if due is not None and due <= timezone.now():
+                scheduler(broker=get_broker())
+                due = schedules.next_due()
+            left = BEAT_SECONDS if due is None else (due - timezone.now()).total_seconds()
+            return min(BEAT_SECONDS, max(0.1, left + 0.01))
+        except (DatabaseError, InterfaceError) as error:
+            self._meet_lost_database(error)
+            return _DATABASE_RETRY_SECONDS
+
+    def _meet_lost_database(self, error: Exception) -> None:
+        logger.warning("database_unreachable", error=str(error).strip())
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            connections.close_all()
+        if settings.EMBEDDED_DATABASE:
+            from glisk.embedded_postgres import ensure_running
+
+            try:
+                ensure_running(settings.EMBEDDED_DATABASE_DIR)
+            except Exception:
+                logger.exception("embedded_database_not_started")
+
+
+def _import_before_fork() -> None:
+    """Load the tasks and what they need; raises if a declared task does not exist."""
+    for name in _HEAVY_MODULES:
+        importlib.import_module(name)
+    for schedule in schedules.declared():
+        module, _, function = schedule.func.rpartition(".")
+        getattr(importlib.import_module(module), function)
+    # What is loaded stays: the collector must neither visit it nor dirty the shared pages.
+    gc.collect()
+    gc.freeze()
+
+
+def _release_the_dead() -> None:
+    """Release what supervisors of this host held when they were killed."""
+    for pid in dead_supervisors():
+        prefix = owner_prefix(host_name(), pid)
+        released = leases.release_leases(prefix)
+        WorkerHeartbeat.objects.filter(owner__startswith=prefix).delete()
+        logger.warning("dead_supervisor_found", pid=pid, leases_released=released)
+
+
+def _reap_orphans() -> None:
+    """Collect what a dead sentinel left, if this process is the one that inherits orphans."""
+    if os.getpid() != 1:
+        return
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

@@ -1,0 +1,19 @@
+from django.apps import AppConfig
+from django.conf import settings
+
+
+class WorldConfig(AppConfig):
+    name = "glisk.tests.engine.world"
+    label = "engine_world"
+
+    def ready(self) -> None:
+        from glisk.engine import leases, schedules
+        from glisk.tests.engine.world import jobs
+
+        schedules.forget_all()
+        for stage in ("alpha", "beta"):
+            schedules.declare(
+                stage, f"glisk.tests.engine.world.jobs.run_{stage}", settings.POLL_INTERVAL_SECONDS
+            )
+        leases.register_lease_release(jobs.release_of)
+        leases.register_rescue(jobs.rescue)

@@ -1,0 +1,108 @@
+"""Jobs: rows that wait to be called for once, and the drains that do it."""
+
+import os
+import time
+
+from django.db import connection
+
+from glisk.engine.calls import CallResult
+from glisk.engine.drain import Drain, run_drain
+
+TABLE = "engine_jobs"
+CREATE = f"""
+    DROP TABLE IF EXISTS {TABLE};
+    CREATE TABLE {TABLE} (
+        id serial PRIMARY KEY, stage text NOT NULL, seconds float NOT NULL,
+        owner text, lease_expires_at timestamptz, claims int NOT NULL DEFAULT 0,
+        calls int NOT NULL DEFAULT 0, created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        claimed_at timestamptz, done_at timestamptz, done_by text
+    )
+"""
+LEASE_SECONDS = 30
+
+
+def _execute(sql: str, parameters: tuple[str, ...] = ()) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return int(cursor.rowcount)
+
+
+def release_of(prefix: str) -> int:
+    return _execute(
+        f"UPDATE {TABLE} SET owner = NULL, lease_expires_at = NULL "
+        "WHERE done_at IS NULL AND starts_with(owner, %s)",
+        (prefix,),
+    )
+
+
+def rescue() -> int:
+    return _execute(
+        f"UPDATE {TABLE} SET owner = NULL, lease_expires_at = NULL "
+        "WHERE done_at IS NULL AND lease_expires_at < now()"
+    )
+
+
+class JobDrain(Drain):
+    """Claims jobs of its stage; a call takes the job's own time and returns its process."""
+
+    @property
+    def threads(self) -> int:
+        return 8
+
+    def turn(self, results: list[CallResult]) -> float | None:
+        for result in results:
+            if result.error is not None:
+                raise result.error
+            _execute(
+                f"UPDATE {TABLE} SET done_at = clock_timestamp(), done_by = %s, calls = calls + 1 "
+                "WHERE id = %s AND owner = %s",
+                (f"{result.value}", result.key, self.owner),
+            )
+            self.note_progress()
+        if not self.stopping:
+            self._claim(self.threads - self.in_flight)
+        return None
+
+    def _claim(self, free: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                UPDATE {TABLE} SET owner = %s, claims = claims + 1, claimed_at = clock_timestamp(),
+                    lease_expires_at = now() + make_interval(secs => {LEASE_SECONDS})
+                WHERE id IN (SELECT id FROM {TABLE} WHERE stage = %s AND owner IS NULL
+                             AND done_at IS NULL ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+                RETURNING id, seconds
+                """,
+                (self.owner, self.stage, free),
+            )
+            rows = cursor.fetchall()
+        for job, seconds in rows:
+            self.submit("call", job, _call, seconds)
+        if rows:
+            self.note_claim()
+
+    def release(self) -> None:
+        """Nothing is claimed without a call under way."""
+
+
+def _call(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+class AlphaDrain(JobDrain):
+    stage = "alpha"
+    channels = ("engine_alpha",)
+
+
+class BetaDrain(JobDrain):
+    stage = "beta"
+    channels = ("engine_beta",)
+
+
+def run_alpha() -> int | None:
+    return run_drain(AlphaDrain)
+
+
+def run_beta() -> int | None:
+    return run_drain(BetaDrain)
