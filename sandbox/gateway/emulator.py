@@ -64,9 +64,7 @@ class GatewayEmulator(Emulator):
     name = "gateway"
     faults_class = GatewayFaults
 
-    def __init__(
-        self, *, store: ContentStore | Path | str, token: str = "", **common: Any
-    ) -> None:
+    def __init__(self, *, store: ContentStore | Path | str, token: str = "", **common: Any) -> None:
         """Prepare the gateway over a store; with a token, every read needs it.
 
         For `common` see `Emulator`.

@@ -42,7 +42,7 @@ def _answer(emulator: Emulator, request: Request, action: str) -> Response:
             return json_response(_faults(emulator))
         case ("POST", "reset"):
             options = request.json() or {}
-            emulator.reset(state=bool(options.get("state", False)))
+            emulator.forget(state=bool(options.get("state", False)))
             return json_response({"status": "reset"})
     response = emulator.control(request, action)
     return response or json_response({"detail": f"no control action {action!r}"}, 404)

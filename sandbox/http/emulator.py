@@ -126,7 +126,19 @@ class Emulator:
         self.plan.planned.append(PlannedFault(kind, times, scope))
 
     def reset(self, *, state: bool = False) -> None:
-        """Forget calls, bill and faults; with `state`, the vendor's own data too."""
+        """Forget calls, bill and faults; with `state`, the vendor's own data too.
+
+        For threads other than the server's, which must not be disturbed in the middle of a call.
+        """
+        assert self._loop is not None
+
+        async def forget() -> None:
+            self.forget(state=state)
+
+        asyncio.run_coroutine_threadsafe(forget(), self._loop).result()
+
+    def forget(self, *, state: bool) -> None:
+        """Do what `reset` does, from within the event loop."""
         self.call_log.clear()
         self.bill.clear()
         self.plan.planned.clear()

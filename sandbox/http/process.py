@@ -35,7 +35,20 @@ def base_parser(name: str, *, port: int) -> argparse.ArgumentParser:
     return parser
 
 
-def range_option(text: str) -> tuple[float, float]:
+def add_range(
+    parser: argparse.ArgumentParser, option: str, default: tuple[float, float], help_text: str
+) -> None:
+    """Add an option that takes a duration in seconds, or a range to draw from."""
+    parser.add_argument(
+        option,
+        type=seconds_range,
+        default=default,
+        metavar="S|LOW:HIGH",
+        help=help_text,
+    )
+
+
+def seconds_range(text: str) -> tuple[float, float]:
     """Parse "1.5" or "0.5:2" into a range; raises ValueError."""
     low, colon, high = text.partition(":")
     limits = (float(low), float(high) if colon else float(low))

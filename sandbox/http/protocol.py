@@ -123,16 +123,20 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     async def _write_slowly(self, response: Response, method: str) -> None:
-        if self._transport is None:
-            return
-        self._transport.write(encode_head(response, keep_alive=True))
+        self._send(encode_head(response, keep_alive=True))
         body = b"" if method == "HEAD" else response.body
         step = max(1, int(response.bytes_per_second * SLOW_STEP_SECONDS))
         for start in range(0, len(body), step):
-            if self._transport is None:
+            if not self._send(body[start : start + step]):
                 return
-            self._transport.write(body[start : start + step])
             await asyncio.sleep(SLOW_STEP_SECONDS)
+
+    def _send(self, content: bytes) -> bool:
+        """Send on, unless the client has hung up meanwhile."""
+        if self._transport is None:
+            return False
+        self._transport.write(content)
+        return True
 
 
 class SizedBody:

@@ -19,6 +19,7 @@ SUPERSAMPLING = 2
 GRADIENT_STEPS = 64
 
 Point = tuple[float, float]
+Curve = Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class Canvas:
         box = [round(part) for part in (x - radius, y - radius, x + radius, y + radius)]
         side = max(1, box[2] - box[0])
         light = _GLOW.point([round(level * strength) for level in range(256)])
-        picture.paste(colour, (box[0], box[1]), light.resize((side, side)))
+        enlarged = light.resize((side, side), Image.Resampling.BILINEAR)
+        picture.paste(colour, (box[0], box[1]), enlarged)
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,10 @@ class Pen:
 
     def box(self, left: float, top: float, right: float, bottom: float, fill: Rgb | int) -> None:
         """Fill a rectangle."""
-        s = self.scale
-        self.draw.rectangle((left * s, top * s, max(left, right) * s - 1, bottom * s - 1), fill)
+        # The right and the lower edge belong to the next pixel; a thin box keeps one.
+        x, y = left * self.scale, top * self.scale
+        end = (max(x, right * self.scale - 1), max(y, bottom * self.scale - 1))
+        self.draw.rectangle((x, y, *end), fill)
 
     def _box(self, centre: Point, radius: float) -> tuple[float, float, float, float]:
         (x, y), s = centre, self.scale
@@ -160,7 +164,7 @@ def colourize(grey: Image.Image, stops: Sequence[Rgb]) -> Image.Image:
     return Image.merge("RGB", bands)
 
 
-def wave(rng: random.Random, octaves: int = 4, roughness: float = 0.5) -> Callable[[float], float]:
+def wave(rng: random.Random, octaves: int = 4, roughness: float = 0.5) -> Curve:
     """Make a smooth random curve over 0 to 1 with values of about -1 to 1."""
     parts = [
         (roughness**index, rng.uniform(0.7, 1.4) * 1.9**index, rng.uniform(0, math.tau))
@@ -176,13 +180,31 @@ def soften(picture: Image.Image, radius: float) -> Image.Image:
     """Blur at a quarter of the size, which looks the same and costs far less."""
     small = picture.reduce(4) if min(picture.size) >= 64 else picture
     blurred = small.filter(ImageFilter.GaussianBlur(radius * small.width / picture.width))
-    return blurred.resize(picture.size, Image.Resampling.BICUBIC)
+    return blurred.resize(picture.size, Image.Resampling.BILINEAR)
+
+
+def drop_shadow(
+    picture: Image.Image,
+    shape: Image.Image,
+    shift: float,
+    blur: float,
+    colour: Rgb,
+    strength: float,
+) -> None:
+    """Darken a picture below a shape that is about to be laid on it; lengths in pixels."""
+    factor = 4 if min(shape.size) >= 64 else 1
+    small = shape.reduce(factor)
+    fallen = Image.new("L", small.size)
+    fallen.paste(small, (round(shift / factor), round(2 * shift / factor)))
+    dark = fallen.filter(ImageFilter.GaussianBlur(blur / factor))
+    dark = dark.point([round(level * strength) for level in range(256)])
+    picture.paste(colour, (0, 0), dark.resize(picture.size, Image.Resampling.BILINEAR))
 
 
 def vignette(picture: Image.Image, strength: float, colour: Rgb = (0, 0, 0)) -> None:
     """Darken the corners; strength 0 to 1."""
     table = [round(max(0, level - 110) / 145 * 255 * strength) for level in range(256)]
-    shade = _DISTANCE.point(table).resize(picture.size, Image.Resampling.BICUBIC)
+    shade = _DISTANCE.point(table).resize(picture.size, Image.Resampling.BILINEAR)
     picture.paste(colour, (0, 0), shade)
 
 

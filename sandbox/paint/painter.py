@@ -15,9 +15,7 @@ from sandbox.paint.styles import STYLES, choose_style
 SMALLEST_SIDE = 64  # below, the styles have no pixels to work with
 
 
-def paint_picture(
-    prompt: str, seed: int, width: int, height: int, style: str = ""
-) -> Image.Image:
+def paint_picture(prompt: str, seed: int, width: int, height: int, style: str = "") -> Image.Image:
     """Paint a prompt, in the style given or in one that fits; equal arguments, equal picture."""
     rng = random.Random(f"{prompt}\0{seed}")
     words = _words(prompt)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sandbox.paint.colour import Rgb, from_hex, from_oklch, gradient, mix
+from sandbox.paint.colour import Rgb, from_hex, from_oklch, gradient, lightness, mix
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,10 @@ class Palette:
         return self.ramp[-1]
 
     @property
-    def all(self) -> tuple[Rgb, ...]:
-        """Return every colour."""
-        return (*self.ramp, self.accent, self.second_accent)
+    def sun(self) -> Rgb:
+        """Return the accent that can give light, or the palest colour where both are dark."""
+        brightest = max(self.accent, self.second_accent, key=lightness)
+        return brightest if lightness(brightest) > 0.7 else mix(self.pale, (255, 222, 150), 0.5)
 
     def shades(self, count: int) -> list[Rgb]:
         """Return so many colours from dark to light."""
@@ -69,32 +70,29 @@ THEMES: dict[str, Palette] = {
     "moss": _palette("1b1f1a 40462f 77784a b7b27a efe9cf c8553d 588b8b"),
 }
 
+_THEME_WORDS: dict[str, str] = {
+    "sunset": "sunset sunrise dusk dawn evening",
+    "desert": "desert dune sand sahara canyon",
+    "ocean": "ocean sea wave water underwater lake river whale fish",
+    "forest": "forest tree leaf fern",
+    "tropics": "jungle tropical beach palm parrot",
+    "autumn": "autumn fall harvest fox",
+    "lavender": "lavender dream dreamy magic wizard fairy mystic",
+    "neon": "neon cyberpunk synthwave vaporwave robot hologram glitch disco",
+    "japan": "japan japanese samurai zen koi temple ukiyo kyoto",
+    "gold": "golden royal king queen deco baroque lion",
+    "volcano": "dragon fire lava volcano flame phoenix",
+    "rose": "love romantic cherry blossom heart",
+    "ice": "winter snow ice frozen arctic glacier",
+    "meadow": "meadow spring garden field grass",
+    "terracotta": "clay ceramic rustic mediterranean retro",
+    "candy": "candy cute playful toy kawaii",
+    "midnight": "night midnight star galaxy space moon cosmic cosmos",
+    "moss": "moss vintage ancient ruin",
+}
 THEME_WORDS: dict[str, str] = {
-    "sunset": "sunset", "sunrise": "sunset", "dusk": "sunset", "dawn": "sunset", "evening": "sunset",
-    "desert": "desert", "dune": "desert", "sand": "desert", "sahara": "desert", "canyon": "desert",
-    "ocean": "ocean", "sea": "ocean", "wave": "ocean", "water": "ocean", "underwater": "ocean",
-    "lake": "ocean", "river": "ocean", "whale": "ocean", "fish": "ocean",
-    "forest": "forest", "tree": "forest", "jungle": "tropics", "leaf": "forest", "fern": "forest",
-    "autumn": "autumn", "fall": "autumn", "harvest": "autumn", "fox": "autumn",
-    "lavender": "lavender", "dream": "lavender", "dreamy": "lavender", "magic": "lavender",
-    "wizard": "lavender", "fairy": "lavender", "mystic": "lavender",
-    "neon": "neon", "cyberpunk": "neon", "synthwave": "neon", "vaporwave": "neon", "robot": "neon",
-    "hologram": "neon", "glitch": "neon", "disco": "neon",
-    "japan": "japan", "japanese": "japan", "samurai": "japan", "zen": "japan", "koi": "japan",
-    "temple": "japan", "ukiyo": "japan", "kyoto": "japan",
-    "golden": "gold", "royal": "gold", "king": "gold", "queen": "gold", "deco": "gold",
-    "baroque": "gold", "lion": "gold", "dragon": "volcano",
-    "love": "rose", "romantic": "rose", "cherry": "rose", "blossom": "rose", "heart": "rose",
-    "winter": "ice", "snow": "ice", "ice": "ice", "frozen": "ice", "arctic": "ice", "glacier": "ice",
-    "meadow": "meadow", "spring": "meadow", "garden": "meadow", "field": "meadow", "grass": "meadow",
-    "clay": "terracotta", "ceramic": "terracotta", "rustic": "terracotta", "mediterranean": "terracotta",
-    "candy": "candy", "cute": "candy", "playful": "candy", "toy": "candy", "kawaii": "candy",
-    "tropical": "tropics", "beach": "tropics", "palm": "tropics", "parrot": "tropics",
-    "night": "midnight", "midnight": "midnight", "star": "midnight", "galaxy": "midnight",
-    "space": "midnight", "moon": "midnight", "cosmic": "midnight", "cosmos": "midnight",
-    "fire": "volcano", "lava": "volcano", "volcano": "volcano", "flame": "volcano", "phoenix": "volcano",
-    "moss": "moss", "vintage": "moss", "retro": "terracotta", "ancient": "moss", "ruin": "moss",
-}  # fmt: skip
+    word: theme for theme, words in _THEME_WORDS.items() for word in words.split()
+}
 
 COLOUR_HUES: dict[str, tuple[float, float]] = {
     "red": (25, 0.19), "crimson": (18, 0.19), "scarlet": (28, 0.2), "pink": (355, 0.15),
@@ -119,10 +117,10 @@ def choose_palette(words: Iterable[str], rng: random.Random) -> Palette:
 
 def _from_hues(hues: list[tuple[float, float]], rng: random.Random) -> Palette:
     hue, chroma = hues[0]
-    drift = rng.choice((-1, 1)) * rng.uniform(18, 42)
+    drift = rng.choice((-1, 1)) * rng.uniform(15, 45)
     ramp = tuple(
-        from_oklch(lightness, chroma * strength, hue + drift * (position - 0.5))
-        for position, (lightness, strength) in enumerate(
+        from_oklch(light, chroma * strength, hue + drift * (position / 4 - 0.5))
+        for position, (light, strength) in enumerate(
             ((0.2, 0.6), (0.38, 0.95), (0.57, 1.0), (0.77, 0.75), (0.95, 0.25))
         )
     )

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from sandbox.http.process import base_parser, range_option, run
+from sandbox.http.process import add_range, base_parser, run
 from sandbox.pinata.emulator import SANDBOX_JWT, PinataEmulator
 
 DEFAULT_STORE = Path("var/sandbox/ipfs")
@@ -18,13 +18,7 @@ def main() -> int:
     parser.add_argument(
         "--store", type=Path, default=DEFAULT_STORE, help="folder of content and pins"
     )
-    parser.add_argument(
-        "--pin-seconds",
-        type=range_option,
-        default=(0.2, 0.2),
-        metavar="S|LOW:HIGH",
-        help="time that a pin takes",
-    )
+    add_range(parser, "--pin-seconds", (0.2, 0.2), "time that a pin takes")
     options = parser.parse_args()
     emulator = PinataEmulator(
         host=options.host,

@@ -29,10 +29,7 @@ def _ordered(content: dict[str, Any]) -> list[str]:
 
 def _is_index(key: str) -> bool:
     return (
-        key.isascii()
-        and key.isdigit()
-        and str(int(key)) == key
-        and int(key) <= LARGEST_ARRAY_INDEX
+        key.isascii() and key.isdigit() and str(int(key)) == key and int(key) <= LARGEST_ARRAY_INDEX
     )
 
 

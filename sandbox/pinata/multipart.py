@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
+from itertools import pairwise
 from urllib.parse import unquote
 
 
@@ -35,8 +36,7 @@ def parse_multipart(content_type: str, body: bytes) -> list[Part]:
     if not positions or not positions[-1][2]:
         raise MalformedMultipart("the body does not end with the closing boundary")
     return [
-        _part(memoryview(body)[start:end])
-        for (_, start, _), (end, _, _) in zip(positions, positions[1:], strict=False)
+        _part(memoryview(body)[start:end]) for (_, start, _), (end, _, _) in pairwise(positions)
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -46,7 +45,7 @@ class ContentStore:
             return
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         part.write_bytes(content)
-        os.replace(part, path)
+        part.replace(path)
 
     def read(self, cid: str) -> bytes | None:
         """Return a file's bytes, or None; raises InvalidCid."""

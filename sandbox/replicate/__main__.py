@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from sandbox.http.process import base_parser, range_option, run
+from sandbox.http.process import add_range, base_parser, run
 from sandbox.paint import Painter
+from sandbox.replicate.desk import Pace
 from sandbox.replicate.emulator import (
-    RETENTION_SECONDS,
     SANDBOX_TOKEN,
     SANDBOX_WEBHOOK_SECRET,
     ReplicateEmulator,
@@ -19,20 +19,15 @@ from sandbox.replicate.emulator import (
 def main() -> int:
     """Parse the options and serve; secrets come from the environment, never from options."""
     parser = base_parser("replicate", port=8601)
-    seconds = {"type": range_option, "metavar": "S|LOW:HIGH"}
-    parser.add_argument(
-        "--generation-seconds", default=(1.0, 1.0), help="time that a prediction runs", **seconds
-    )
-    parser.add_argument(
-        "--start-seconds", default=(0.0, 0.0), help="time until a prediction starts", **seconds
-    )
+    add_range(parser, "--generation-seconds", (1.0, 1.0), "time that a prediction runs")
+    add_range(parser, "--start-seconds", (0.0, 0.0), "time until a prediction starts")
     parser.add_argument(
         "--concurrency", type=int, default=0, help="predictions that run at once; 0 is no limit"
     )
     parser.add_argument(
         "--retention-seconds",
         type=float,
-        default=RETENTION_SECONDS,
+        default=Pace.retention,
         help="time after which input, output and files are deleted",
     )
     parser.add_argument(

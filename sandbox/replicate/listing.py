@@ -27,9 +27,7 @@ def list_predictions(
         after, before = _moment(query.get("created_after")), _moment(query.get("created_before"))
         offset = _offset(query.get("cursor", ""))
     except ValueError as error:
-        return json_response(
-            {"title": "Invalid query", "detail": f"{error}", "status": 422}, 422
-        )
+        return json_response({"title": "Invalid query", "detail": f"{error}", "status": 422}, 422)
     matching = [
         prediction
         for prediction in newest_first

@@ -122,10 +122,17 @@ MODELS: tuple[Model, ...] = (
 def find_model(reference: str) -> Model | None:
     """Find a model by the `version` of a request: 64 hex digits, or an official model's name."""
     for model in MODELS:
-        names = (model.name,) if model.official else (model.version, f"{model.name}:{model.version}")
+        names = (
+            (model.name,) if model.official else (model.version, f"{model.name}:{model.version}")
+        )
         if reference in names:
             return model
     return None
+
+
+def named_model(name: str) -> Model:
+    """Return a known model by its name."""
+    return next(model for model in MODELS if model.name == name)
 
 
 def find_official(name: str) -> Model | None:

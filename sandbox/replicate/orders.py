@@ -116,8 +116,7 @@ def not_found() -> Response:
 def invalid_version() -> Response:
     """Build the 422 of an unknown version, or of an account that may not run it."""
     detail = (
-        "The specified version does not exist "
-        "(or perhaps you don't have permission to use it?)"
+        "The specified version does not exist (or perhaps you don't have permission to use it?)"
     )
     title = "Invalid version or not permitted"
     return json_response({"title": title, "detail": detail, "status": 422}, 422)

@@ -27,6 +27,7 @@ class ReplicateFaults(Faults):
     The `*_words` are comma-separated words; a prompt that has one of them as a whole word gets
     that outcome. A prompt with the word "garbage-html" (-truncated, -black, -empty) gets such a
     file. `account_refusal` is empty, "insufficient_credit", "spend_limit" or "invalid_version".
+    `creations_per_minute` is the rate limit, 0 is none (the vendor's own is 600).
     """
 
     nsfw_words: str = "nsfw,nude"
@@ -41,6 +42,7 @@ class ReplicateFaults(Faults):
     garbage_rate: float = 0.0
     garbage_kinds: str = ",".join(GARBAGE_KINDS)
     account_refusal: str = ""
+    creations_per_minute: int = 0
     webhook_lost_rate: float = 0.0
     webhook_duplicate_rate: float = 0.0
     webhook_forged_rate: float = 0.0
@@ -51,7 +53,12 @@ class ReplicateFaults(Faults):
         unknown = set(self.garbage_kinds.split(",")) - set(GARBAGE_KINDS)
         if unknown:
             raise ValueError(f"garbage_kinds: unknown {', '.join(sorted(unknown))}")
-        if self.account_refusal not in ("", "insufficient_credit", "spend_limit", "invalid_version"):
+        if self.account_refusal not in (
+            "",
+            "insufficient_credit",
+            "spend_limit",
+            "invalid_version",
+        ):
             raise ValueError(f"account_refusal: unknown {self.account_refusal!r}")
 
 
@@ -83,9 +90,7 @@ def decide(plan: FaultPlan, faults: ReplicateFaults, prompt: str, images: int) -
         return Outcome("stuck")
     all_unsafe = has_word(prompt, faults.nsfw_words)
     unsafe = tuple(
-        index
-        for index in range(images)
-        if all_unsafe or plan.chance("nsfw", faults.nsfw_rate)
+        index for index in range(images) if all_unsafe or plan.chance("nsfw", faults.nsfw_rate)
     )
     if len(unsafe) == images:
         return Outcome("nsfw", unsafe)

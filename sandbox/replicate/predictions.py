@@ -62,6 +62,10 @@ class Prediction:
         """Say whether the prediction has ended."""
         return self.status in TERMINAL
 
+    def safe_images(self, images: int) -> list[int]:
+        """Return the numbers of the images that were not held back."""
+        return [number for number in range(images) if number not in self.unsafe_images]
+
     def metrics(self) -> dict[str, Any]:
         """Return the metrics of an ended prediction, in seconds."""
         if self.completed_at is None or self.started_at is None:

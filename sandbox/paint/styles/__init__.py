@@ -28,25 +28,25 @@ STYLES: dict[str, Style] = {
     "city": form.city,
 }
 
-STYLE_WORDS: dict[str, tuple[str, ...]] = {
-    "ridges": ("landscape", "mountain", "alps", "peak", "hill", "valley", "mist", "fog", "horizon", "island", "castle"),
-    "dunes": ("dune", "desert", "sand", "sahara", "camel", "pyramid", "mars"),
-    "paper-cut": ("paper", "layer", "topographic", "map", "cave", "canyon", "organic", "cell", "lava", "agate"),
-    "starry-night": ("night", "star", "starry", "moon", "aurora", "forest", "fir", "camp", "wolf", "owl", "winter"),
-    "nebula": ("nebula", "space", "galaxy", "cosmos", "cosmic", "planet", "universe", "astronaut", "dream", "dreamy", "saturn"),
-    "ribbons": ("silk", "ribbon", "flow", "fluid", "abstract", "music", "wind", "marble", "liquid", "dance", "river"),
-    "scalloped-sea": ("sea", "ocean", "wave", "japan", "japanese", "koi", "fish", "whale", "boat", "ship", "ukiyo"),
-    "blossom": ("flower", "blossom", "bloom", "rose", "lotus", "mandala", "petal", "botanical", "dahlia", "butterfly"),
-    "meadow": ("meadow", "garden", "spring", "field", "grass", "poppy", "tulip", "bee", "rabbit", "wildflower"),
-    "tiles": ("bauhaus", "geometric", "pattern", "tile", "mosaic", "minimal", "minimalist", "poster", "modern", "quilt"),
-    "facets": ("crystal", "polygon", "diamond", "origami", "glass", "gem", "prism", "ice", "fox", "cat", "lion", "tiger"),
-    "sunburst": ("sun", "sunset", "sunrise", "deco", "retro", "temple", "beach", "summer", "king", "queen", "phoenix"),
-    "city": ("city", "skyline", "urban", "street", "tokyo", "cyberpunk", "neon", "building", "tower", "robot", "car"),
-}  # fmt: skip
+STYLE_WORDS: dict[str, str] = {
+    "ridges": "landscape mountain alps peak hill valley mist fog horizon island castle",
+    "dunes": "dune desert sand sahara camel pyramid mars",
+    "paper-cut": "paper layer topographic map cave canyon organic cell lava agate",
+    "starry-night": "night star starry moon aurora forest fir camp wolf owl winter",
+    "nebula": "nebula space galaxy cosmos cosmic planet universe astronaut dream dreamy saturn",
+    "ribbons": "silk ribbon flow fluid abstract music wind marble liquid dance river",
+    "scalloped-sea": "sea ocean wave japan japanese koi fish whale boat ship ukiyo",
+    "blossom": "flower blossom bloom rose lotus mandala petal botanical dahlia butterfly",
+    "meadow": "meadow garden spring field grass poppy tulip bee rabbit wildflower",
+    "tiles": "bauhaus geometric pattern tile mosaic minimal minimalist poster modern quilt",
+    "facets": "crystal polygon diamond origami glass gem prism ice fox cat lion tiger",
+    "sunburst": "sun sunset sunrise deco retro temple beach summer king queen phoenix",
+    "city": "city skyline urban street tokyo cyberpunk neon building tower robot car",
+}
 
 
 def choose_style(words: Iterable[str], rng: random.Random) -> str:
     """Choose among the styles that the prompt's words call for, else by chance."""
     given = set(words)
-    called = [name for name, calls in STYLE_WORDS.items() if not given.isdisjoint(calls)]
+    called = [name for name, calls in STYLE_WORDS.items() if not given.isdisjoint(calls.split())]
     return rng.choice(called or list(STYLES))

@@ -31,16 +31,29 @@ def blossom(canvas: Canvas) -> Image.Image:
     """Paint one great blossom, seen from above, ring within ring."""
     palette, rng = canvas.palette, canvas.rng
     dark = rng.random() < 0.6
-    back = [palette.ramp[1], palette.deep] if dark else [palette.pale, mix(palette.pale, palette.ramp[3], 0.5)]
+    back = (
+        [palette.ramp[1], palette.deep]
+        if dark
+        else [palette.pale, mix(palette.pale, palette.ramp[3], 0.5)]
+    )
     picture = canvas.vertical(back)
     middle = (canvas.width / 2, canvas.height / 2)
     canvas.glow(picture, middle, canvas.unit * 0.75, palette.ramp[2 if dark else 4], 0.7)
     rings = rng.randint(6, 8)
     fold = rng.choice((8, 10, 12, 14, 16))
     tip = rng.uniform(0.2, 1)
-    hues = [palette.ramp[1], palette.ramp[2], palette.ramp[3], palette.second_accent, palette.accent, palette.pale]
+    hues = [
+        palette.ramp[1],
+        palette.ramp[2],
+        palette.ramp[3],
+        palette.second_accent,
+        palette.accent,
+        palette.pale,
+    ]
     rng.shuffle(hues)
-    shadow = canvas.mask(lambda pen: pen.disc((middle[0], middle[1] * 1.02), canvas.unit * 0.44, 190))
+    shadow = canvas.mask(
+        lambda pen: pen.disc((middle[0], middle[1] * 1.02), canvas.unit * 0.44, 190)
+    )
     picture.paste(mix(palette.deep, (0, 0, 0), 0.4), (0, 0), soften(shadow, canvas.unit * 0.03))
 
     def paint(pen: Pen) -> None:
@@ -60,7 +73,14 @@ def blossom(canvas: Canvas) -> Image.Image:
 
 
 def _petal(
-    canvas: Canvas, pen: Pen, middle: Point, angle: float, outer: float, fold: int, tip: float, colour: Rgb
+    canvas: Canvas,
+    pen: Pen,
+    middle: Point,
+    angle: float,
+    outer: float,
+    fold: int,
+    tip: float,
+    colour: Rgb,
 ) -> None:
     palette = canvas.palette
     start = outer * 0.08
@@ -70,7 +90,10 @@ def _petal(
     for inset in range(4):
         part = 1 - 0.1 - 0.17 * inset
         tone = mix(mix(colour, palette.deep, 0.1), palette.pale, 0.13 * inset)
-        pen.polygon(petal(middle, angle, start, (outer - start) * (0.975 - 0.1 * inset), width * part, tip), tone)
+        pen.polygon(
+            petal(middle, angle, start, (outer - start) * (0.975 - 0.1 * inset), width * part, tip),
+            tone,
+        )
     foot = (middle[0] + math.cos(angle) * outer * 0.3, middle[1] + math.sin(angle) * outer * 0.3)
     end = (middle[0] + math.cos(angle) * outer * 0.8, middle[1] + math.sin(angle) * outer * 0.8)
     pen.line([foot, end], edge, canvas.unit * 0.0018)
@@ -81,9 +104,15 @@ def _leaves(canvas: Canvas, pen: Pen, middle: Point, fold: int) -> None:
     count = fold // 2
     for index in range(count):
         angle = math.tau * (index + 0.5) / count
-        for colour, size in ((palette.ramp[1], 1.0), (mix(palette.ramp[1], palette.ramp[2], 0.6), 0.72)):
+        for colour, size in (
+            (palette.ramp[1], 1.0),
+            (mix(palette.ramp[1], palette.ramp[2], 0.6), 0.72),
+        ):
             length = canvas.unit * 0.36 * size
-            pen.polygon(petal(middle, angle, canvas.unit * 0.28, length, canvas.unit * 0.13 * size, 1), colour)
+            pen.polygon(
+                petal(middle, angle, canvas.unit * 0.28, length, canvas.unit * 0.13 * size, 1),
+                colour,
+            )
 
 
 def _heart(canvas: Canvas, pen: Pen, middle: Point, radius: float) -> None:
@@ -92,16 +121,21 @@ def _heart(canvas: Canvas, pen: Pen, middle: Point, radius: float) -> None:
     golden = math.pi * (3 - math.sqrt(5))
     for seed in range(70):
         reach = radius * 0.92 * math.sqrt(seed / 70)
-        place = (middle[0] + reach * math.cos(seed * golden), middle[1] + reach * math.sin(seed * golden))
+        place = (
+            middle[0] + reach * math.cos(seed * golden),
+            middle[1] + reach * math.sin(seed * golden),
+        )
         pen.disc(place, radius * 0.065, mix(palette.accent, palette.pale, seed / 70))
 
 
 def meadow(canvas: Canvas) -> Image.Image:
     """Paint stems with blossoms against the light."""
     palette, rng = canvas.palette, canvas.rng
-    picture = canvas.vertical([palette.pale, mix(palette.pale, palette.ramp[3], 0.6), palette.ramp[3]])
+    picture = canvas.vertical(
+        [palette.pale, mix(palette.pale, palette.ramp[3], 0.6), palette.ramp[3]]
+    )
     centre = (canvas.width * rng.uniform(0.3, 0.7), canvas.height * rng.uniform(0.25, 0.4))
-    canvas.glow(picture, centre, canvas.unit * 0.55, mix(palette.accent, (255, 255, 255), 0.4), 0.8)
+    canvas.glow(picture, centre, canvas.unit * 0.55, mix(palette.sun, (255, 255, 255), 0.5), 0.85)
     flowers = (palette.accent, palette.second_accent, palette.ramp[2], palette.pale)
     for depth in range(3):
         nearness = depth / 2
@@ -134,6 +168,9 @@ def _stem(canvas: Canvas, pen: Pen, nearness: float, flower: Rgb) -> None:
     turn = rng.random()
     for index in range(count):
         angle = math.tau * (index + turn) / count
-        pen.polygon(petal(points[-1], angle, 0, size, size * 3.6 / count, 0.2), mix(tone, palette.deep, 0.12))
+        pen.polygon(
+            petal(points[-1], angle, 0, size, size * 3.6 / count, 0.2),
+            mix(tone, palette.deep, 0.12),
+        )
         pen.polygon(petal(points[-1], angle, 0, size * 0.9, size * 2.7 / count, 0.2), tone)
     pen.disc(points[-1], size * 0.26, mix(palette.accent, palette.deep, 0.35))

@@ -27,7 +27,8 @@ def ribbons(canvas: Canvas) -> Image.Image:
                 canvas.width * x,
                 canvas.height
                 * (
-                    1.5 * place - 0.25
+                    1.5 * place
+                    - 0.25
                     + 0.16 * base(x * 0.8 + 0.3 * place)
                     + 0.09 * bend(x * 0.9 - 0.8 * place) * (0.4 + place)
                     + 0.03 * fold(1.6 * x + 2 * place)
@@ -64,10 +65,10 @@ def scalloped_sea(canvas: Canvas) -> Image.Image:
     picture = canvas.vertical(sky)
     radius = canvas.unit * rng.uniform(0.15, 0.24)
     centre = (canvas.width * rng.uniform(0.3, 0.7), horizon - radius * rng.uniform(0.1, 0.9))
-    canvas.glow(picture, centre, radius * 2.6, palette.accent, 0.5)
+    canvas.glow(picture, centre, radius * 2.6, mix(palette.sun, palette.pale, 0.4), 0.6)
 
     def paint(pen: Pen) -> None:
-        pen.disc(centre, radius, palette.accent)
+        pen.disc(centre, radius, palette.sun)
         for _ in range(rng.randint(3, 5)):
             _cloud(canvas, pen, horizon)
         size = canvas.unit * rng.uniform(0.085, 0.12)
@@ -80,6 +81,7 @@ def scalloped_sea(canvas: Canvas) -> Image.Image:
                 _scallop(canvas, pen, place, size, depth)
             row += 1
             y += size * 0.5
+
     return canvas.shapes(picture, paint)
 
 

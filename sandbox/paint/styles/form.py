@@ -6,7 +6,7 @@ import math
 
 from PIL import Image
 
-from sandbox.paint.canvas import Canvas, Pen, vignette, wave
+from sandbox.paint.canvas import Canvas, Pen, vertical_gradient, vignette, wave
 from sandbox.paint.colour import Rgb, mix
 
 
@@ -17,13 +17,22 @@ def tiles(canvas: Canvas) -> Image.Image:
     across = rng.randint(4, 6)
     side = canvas.unit / across
     columns, rows = math.ceil(canvas.width / side), math.ceil(canvas.height / side)
-    colours = [palette.deep, palette.ramp[1], palette.ramp[2], palette.ramp[3], palette.accent, palette.second_accent]
+    colours = [
+        palette.deep,
+        palette.ramp[1],
+        palette.ramp[2],
+        palette.ramp[3],
+        palette.accent,
+        palette.second_accent,
+    ]
 
     def paint(pen: Pen) -> None:
         last = paper
         for row in range(rows):
             for column in range(columns):
-                ground = rng.choice([colour for colour in (*colours, paper, paper) if colour != last])
+                ground = rng.choice(
+                    [colour for colour in (*colours, paper, paper) if colour != last]
+                )
                 last = ground
                 ink = rng.choice([colour for colour in (*colours, paper) if colour != ground])
                 other = rng.choice([colour for colour in colours if colour not in (ground, ink)])
@@ -125,7 +134,9 @@ def sunburst(canvas: Canvas) -> Image.Image:
         steps = 9
         for step in range(steps):
             radius = canvas.unit * 0.52 * (1 - step / steps)
-            colour = mix(palette.at(0.15 + 0.85 * step / steps), palette.accent, 0.35 if step % 3 == 0 else 0)
+            colour = mix(
+                palette.at(0.15 + 0.85 * step / steps), palette.accent, 0.35 if step % 3 == 0 else 0
+            )
             pen.disc(centre, radius, colour)
             pen.ring(centre, radius, canvas.unit * 0.003, palette.pale)
         _sea(canvas, pen, centre[1])
@@ -155,21 +166,35 @@ def city(canvas: Canvas) -> Image.Image:
     shore = round(canvas.height * rng.uniform(0.7, 0.78))
     picture = canvas.vertical([palette.deep, palette.ramp[1], palette.ramp[2], palette.ramp[3]])
     radius = canvas.unit * rng.uniform(0.1, 0.2)
-    centre = (canvas.width * rng.uniform(0.25, 0.75), shore - canvas.height * rng.uniform(0.25, 0.4))
-    canvas.glow(picture, centre, radius * 3, palette.accent, 0.5)
+    centre = (
+        canvas.width * rng.uniform(0.25, 0.75),
+        shore - canvas.height * rng.uniform(0.25, 0.4),
+    )
+    canvas.glow(picture, centre, radius * 3, palette.sun, 0.55)
 
     def paint(pen: Pen) -> None:
-        pen.disc(centre, radius, mix(palette.accent, palette.pale, 0.35))
+        pen.disc(centre, radius, mix(palette.sun, palette.pale, 0.3))
         for depth in range(3):
             _blocks(canvas, pen, shore, depth / 2)
 
     picture = canvas.shapes(picture, paint)
     mirrored = picture.crop((0, max(0, 2 * shore - canvas.height), canvas.width, shore))
-    water = mirrored.transpose(Image.Transpose.FLIP_TOP_BOTTOM).resize((canvas.width, canvas.height - shore))
-    water = Image.blend(water, Image.new("RGB", water.size, palette.deep), 0.45)
-    picture.paste(water, (0, shore))
+    water = mirrored.transpose(Image.Transpose.FLIP_TOP_BOTTOM).resize(
+        (canvas.width, canvas.height - shore)
+    )
+    sheen = vertical_gradient(
+        water.size, [mix(palette.ramp[2], palette.ramp[3], 0.5), palette.deep]
+    )
+    picture.paste(Image.blend(water, sheen, 0.5), (0, shore))
 
     def ripples(pen: Pen) -> None:
+        pen.box(
+            0,
+            shore - canvas.unit * 0.004,
+            canvas.width,
+            shore,
+            mix(palette.deep, palette.ramp[1], 0.2),
+        )
         for _ in range(70):
             y = shore + (canvas.height - shore) * rng.random() ** 1.4
             x, length = canvas.width * rng.random(), canvas.unit * rng.uniform(0.02, 0.14)

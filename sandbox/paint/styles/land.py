@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import cast
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from sandbox.paint.canvas import (
     Canvas,
-    Pen,
+    Curve,
+    Point,
+    drop_shadow,
     height_field,
-    soften,
     threshold,
     vertical_gradient,
     vignette,
@@ -39,17 +40,16 @@ def ridges(canvas: Canvas) -> Image.Image:
         outline = [
             (canvas.width * i / POINTS, top - reach * line(i / POINTS)) for i in range(POINTS + 1)
         ]
-        shape = canvas.mask(
-            lambda pen, outline=outline: pen.polygon(
-                [*outline, (canvas.width, canvas.height), (0, canvas.height)], 255
-            )
-        )
+        shape = _below(canvas, outline)
         body = palette.at(0.78 * (1 - nearness) ** 0.85)
-        fill = canvas.vertical([mix(body, palette.accent, 0.16), body, mix(body, palette.pale, 0.3)])
         first_row = max(0, int(top - reach))
         fill = vertical_gradient(
             (canvas.width, canvas.height - first_row),
-            [mix(body, palette.ramp[3], 0.12), body, mix(body, palette.pale, 0.22 * (1 - nearness))],
+            [
+                mix(body, palette.ramp[3], 0.12),
+                body,
+                mix(body, palette.pale, 0.22 * (1 - nearness)),
+            ],
         )
         box = (0, first_row, canvas.width, canvas.height)
         picture.paste(fill, (0, first_row), shape.crop(box))
@@ -57,7 +57,12 @@ def ridges(canvas: Canvas) -> Image.Image:
     return picture
 
 
-def _crest(canvas: Canvas, sharp: bool) -> Callable[[float], float]:
+def _below(canvas: Canvas, outline: list[Point]) -> Image.Image:
+    corners = [(canvas.width, canvas.height), (0, canvas.height)]
+    return canvas.mask(lambda pen: pen.polygon([*outline, *corners], 255))
+
+
+def _crest(canvas: Canvas, sharp: bool) -> Curve:
     smooth = wave(canvas.rng, 5 if sharp else 3, 0.55 if sharp else 0.42)
     if not sharp:
         return smooth
@@ -69,64 +74,64 @@ def _sun(canvas: Canvas, picture: Image.Image, horizon: float) -> None:
     palette, rng = canvas.palette, canvas.rng
     radius = canvas.unit * rng.uniform(0.07, 0.15)
     centre = (canvas.width * rng.uniform(0.25, 0.75), horizon - radius * rng.uniform(0.3, 2.2))
-    light = mix(palette.pale, palette.accent, 0.35)
-    canvas.glow(picture, centre, radius * 5.5, light, 0.75)
+    canvas.glow(picture, centre, radius * 5.5, mix(palette.pale, palette.sun, 0.4), 0.75)
     disc = canvas.mask(lambda pen: pen.disc(centre, radius, 255))
-    picture.paste(mix(palette.accent, palette.pale, 0.25), (0, 0), disc)
+    picture.paste(mix(palette.sun, palette.pale, 0.2), (0, 0), disc)
 
 
 def dunes(canvas: Canvas) -> Image.Image:
-    """Paint dunes: each has a lit and a shaded side that meet in a curving crest."""
+    """Paint dunes: each has a lit and a shaded side that meet in a winding crest."""
     palette, rng = canvas.palette, canvas.rng
     picture = canvas.vertical([palette.ramp[2], palette.ramp[3], palette.pale, palette.pale])
-    horizon = canvas.height * rng.uniform(0.34, 0.46)
+    horizon = canvas.height * rng.uniform(0.36, 0.46)
     _sun(canvas, picture, horizon)
     layers = 5
+    side = rng.choice((-1, 1))
     for layer in range(layers):
         nearness = layer / (layers - 1)
-        top = horizon + canvas.height * (0.03 + 0.5 * nearness**1.3)
-        peak = rng.uniform(0.15, 0.85)
-        width = rng.uniform(0.22, 0.4)
-        rise = canvas.height * (0.05 + 0.12 * nearness)
-        roll = wave(rng, 2)
-
-        def crest(x: float, peak: float = peak, width: float = width, roll: object = roll) -> float:
-            return math.exp(-(((x - peak) / width) ** 2)) * 1.6 + 0.35 * roll(x)  # type: ignore[operator]
-
-        _dune(canvas, picture, crest, top, rise, peak, 1 - nearness)
+        top = horizon + canvas.height * (0.02 + 0.42 * nearness**1.2)
+        peak = 0.5 + side * rng.uniform(0.08, 0.42)
+        side = -side
+        _dune(canvas, picture, peak, top, 1 - nearness)
     vignette(picture, 0.2, palette.deep)
     return picture
 
 
-def _dune(
-    canvas: Canvas,
-    picture: Image.Image,
-    crest: Callable[[float], float],
-    top: float,
-    rise: float,
-    peak: float,
-    distance: float,
-) -> None:
-    palette, width, height = canvas.palette, canvas.width, canvas.height
-    outline = [(width * i / POINTS, top - rise * crest(i / POINTS)) for i in range(POINTS + 1)]
-    lit = mix(palette.at(0.62), palette.pale, 0.45 * distance)
-    dark = mix(palette.at(0.3), palette.at(0.7), 0.55 * distance)
-    shape = canvas.mask(lambda pen: pen.polygon([*outline, (width, height), (0, height)], 255))
-    fill = canvas.vertical([lit, lit, mix(lit, palette.at(0.42), 0.55)])
-    picture.paste(fill, (0, 0), shape)
-    sway = wave(canvas.rng, 2)
-    ridge = [
-        (
-            width * (peak + 0.06 * sway(t * 0.7) * t + 0.16 * t * t),
-            top - rise * crest(peak) + (height - top + rise * crest(peak)) * t,
-        )
-        for t in (i / 40 for i in range(41))
+def _dune(canvas: Canvas, picture: Image.Image, peak: float, top: float, distance: float) -> None:
+    palette, rng, width, height = canvas.palette, canvas.rng, canvas.width, canvas.height
+    rise = canvas.height * (0.06 + 0.1 * (1 - distance))
+    spread, roll = rng.uniform(0.28, 0.42), wave(rng, 2)
+
+    def crest(x: float) -> float:
+        bell = 1 / (1 + ((x - peak) / spread) ** 2 * 2.2)
+        return top - rise * (1.5 * bell + 0.22 * roll(x))
+
+    outline = [(width * i / POINTS, crest(i / POINTS)) for i in range(POINTS + 1)]
+    lit = mix(palette.at(0.68), palette.pale, 0.12 + 0.5 * distance)
+    dark = mix(palette.at(0.24), palette.at(0.72), 0.75 * distance)
+    first_row = max(0, int(min(y for _, y in outline)))
+    size, box = (width, height - first_row), (0, first_row, width, height)
+    shape = _below(canvas, outline)
+    fill = vertical_gradient(size, [mix(lit, palette.pale, 0.3), lit, mix(lit, dark, 0.45)])
+    picture.paste(fill, (0, first_row), shape.crop(box))
+    # The edge between light and shade runs down from the peak in widening bends.
+    bend, lean = rng.uniform(0.05, 0.1), rng.choice((-1, 1)) * rng.uniform(0.08, 0.3)
+    bottom = height * 1.02
+    edge = []
+    for step in range(61):
+        t = step / 60
+        x = peak + bend * math.sin(t * 6.5) * t**0.7 + lean * t
+        edge.append((width * x, crest(peak) + (bottom - crest(peak)) * t**1.25))
+    beyond = [(x, y) for x, y in outline if x > width * peak]
+    face = [
+        *edge[::-1],
+        *beyond,
+        (width * 1.2, beyond[-1][1] if beyond else top),
+        (width * 1.2, bottom),
     ]
-    after = [point for point in outline if point[0] > width * peak]
-    face = [*ridge[::-1], *after, (width, height)]
-    shade = canvas.mask(lambda pen: pen.polygon(face, 255))
-    falling = canvas.vertical([dark, mix(dark, palette.deep, 0.25), mix(dark, lit, 0.35)])
-    picture.paste(falling, (0, 0), shade)
+    shade = ImageChops.multiply(canvas.mask(lambda pen: pen.polygon(face, 255)), shape)
+    falling = vertical_gradient(size, [dark, mix(dark, lit, 0.12), mix(dark, lit, 0.6)])
+    picture.paste(falling, (0, first_row), shade.crop(box))
 
 
 def paper_cut(canvas: Canvas) -> Image.Image:
@@ -146,20 +151,17 @@ def paper_cut(canvas: Canvas) -> Image.Image:
         )
 
     field = height_field(size, level)
-    low, high = field.getextrema()
-    layers = rng.randint(7, 9)
+    low, high = cast(tuple[float, float], field.getextrema())
+    layers = rng.randint(6, 8)
     colours = palette.shades(layers + 1)
     if rng.random() < 0.5:
         colours.reverse()
     picture = Image.new("RGB", size, colours[0])
-    shift = round(canvas.unit * 0.008)
     for layer in range(layers):
         height = low + (high - low) * (layer + 0.6) / (layers + 0.6)
         mask = threshold(field, height, (high - low) * 0.004)
-        shadow = Image.new("L", size)
-        shadow.paste(mask, (shift, shift * 2))
-        dark = soften(shadow, canvas.unit * 0.012).point([round(v * 0.5) for v in range(256)])
-        picture.paste(mix(colours[layer], (8, 6, 18), 0.8), (0, 0), dark)
+        dark = mix(colours[layer], (8, 6, 18), 0.8)
+        drop_shadow(picture, mask, canvas.unit * 0.008, canvas.unit * 0.012, dark, 0.5)
         picture.paste(colours[layer + 1], (0, 0), mask)
     _paper_detail(canvas, picture)
     return picture
@@ -170,12 +172,6 @@ def _paper_detail(canvas: Canvas, picture: Image.Image) -> None:
     radius = canvas.unit * rng.uniform(0.05, 0.09)
     centre = (canvas.width * rng.uniform(0.2, 0.8), canvas.height * rng.uniform(0.15, 0.5))
 
-    def sun(pen: Pen) -> None:
-        pen.disc(centre, radius, 255)
-
-    disc = canvas.mask(sun)
-    shadow = Image.new("L", picture.size)
-    shadow.paste(disc, (round(radius * 0.1), round(radius * 0.2)))
-    dark = soften(shadow, canvas.unit * 0.012).point([round(v * 0.45) for v in range(256)])
-    picture.paste(palette.deep, (0, 0), dark)
+    disc = canvas.mask(lambda pen: pen.disc(centre, radius, 255))
+    drop_shadow(picture, disc, radius * 0.1, canvas.unit * 0.012, palette.deep, 0.45)
     picture.paste(palette.accent, (0, 0), disc)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from PIL import Image, ImageChops
 
-from sandbox.paint.canvas import Canvas, Pen, Point, colourize, noise, soften, vignette, wave
+from sandbox.paint.canvas import Canvas, Curve, Pen, Point, colourize, noise, soften, vignette, wave
 from sandbox.paint.colour import Rgb, mix
 
 POINTS = 120
@@ -83,31 +84,29 @@ def _aurora(canvas: Canvas, picture: Image.Image) -> None:
     palette, rng = canvas.palette, canvas.rng
     for colour in (palette.accent, palette.ramp[3], palette.second_accent):
         drift, base = wave(rng, 3), canvas.height * rng.uniform(0.3, 0.62)
-
-        def curtain(pen: Pen, drift: object = drift, base: float = base) -> None:
-            for strip in range(POINTS):
-                x = strip / POINTS
-                foot = base + canvas.height * 0.12 * drift(x)  # type: ignore[operator]
-                tall = canvas.height * rng.uniform(0.2, 0.34)
-                left = canvas.width * x
-                for part in range(6):
-                    pen.box(
-                        left,
-                        foot - tall * (part + 1) / 6,
-                        left + canvas.width / POINTS * 1.5,
-                        foot - tall * part / 6,
-                        round(150 * (1 - part / 6) ** 1.3),
-                    )
-
-        light = soften(canvas.mask(curtain), canvas.unit * 0.012)
+        mask = canvas.mask(partial(_curtain, canvas, drift, base))
+        light = soften(mask, canvas.unit * 0.012)
         picture.paste(mix(colour, (255, 255, 255), 0.1), (0, 0), light)
+
+
+def _curtain(canvas: Canvas, drift: Curve, base: float, pen: Pen) -> None:
+    steps = 6
+    for strip in range(POINTS):
+        x = strip / POINTS
+        foot = base + canvas.height * 0.12 * drift(x)
+        tall = canvas.height * canvas.rng.uniform(0.2, 0.34)
+        left, right = canvas.width * x, canvas.width * (x + 1.5 / POINTS)
+        pen.box(left, foot, right, foot + tall * 0.06, 70)
+        for part in range(steps):
+            top, bottom = foot - tall * (part + 1) / steps, foot - tall * part / steps
+            pen.box(left, top, right, bottom, round(150 * (1 - part / steps) ** 1.3))
 
 
 def _moon(canvas: Canvas, picture: Image.Image) -> None:
     palette, rng = canvas.palette, canvas.rng
     radius = canvas.unit * rng.uniform(0.045, 0.085)
     centre = (canvas.width * rng.uniform(0.18, 0.82), canvas.height * rng.uniform(0.14, 0.34))
-    light = mix(palette.accent, (255, 252, 240), 0.55)
+    light = mix(palette.sun, (255, 252, 240), 0.5)
     canvas.glow(picture, centre, radius * 5, light, 0.55)
     crescent = rng.random() < 0.5
 
@@ -124,8 +123,8 @@ def _firs(canvas: Canvas, pen: Pen, far: Rgb, near: Rgb) -> None:
     for colour, level, tall, count in ((far, 0.8, 0.05, 46), (near, 0.9, 0.13, 26)):
         line = wave(rng, 3)
 
-        def ground(x: float, line: object = line, level: float = level) -> float:
-            return canvas.height * (level + 0.035 * line(x))  # type: ignore[operator]
+        def ground(x: float, line: Curve = line, level: float = level) -> float:
+            return canvas.height * (level + 0.035 * line(x))
 
         outline = [(canvas.width * i / 60, ground(i / 60)) for i in range(61)]
         bottom = [(canvas.width, canvas.height), (0, canvas.height)]
@@ -156,7 +155,14 @@ def nebula(canvas: Canvas) -> Image.Image:
     clouds = noise(rng, size, 3, 5, 0.5).point([min(255, max(0, (v - 60) * 2)) for v in range(256)])
     shape = ImageChops.multiply(ImageChops.invert(folds), clouds)
     space = mix(palette.deep, (4, 4, 16), 0.55)
-    colours = [space, palette.ramp[0], palette.ramp[1], palette.ramp[2], palette.ramp[3], palette.pale]
+    colours = [
+        space,
+        palette.ramp[0],
+        palette.ramp[1],
+        palette.ramp[2],
+        palette.ramp[3],
+        palette.pale,
+    ]
     picture = colourize(shape, colours)
     hue = noise(rng, size, 2, 2).point([max(0, min(150, (v - 110) * 3)) for v in range(256)])
     tint = ImageChops.multiply(hue, shape)
@@ -180,9 +186,11 @@ def planet(canvas: Canvas, picture: Image.Image) -> Image.Image:
     box = (round(centre[0] - radius), round(centre[1] - radius))
     bands = noise(rng, (side, side), 2, 4).resize((3, side)).resize((side, side))
     swirl = Image.blend(bands, noise(rng, (side, side), 3, 4), 0.22)
-    body = colourize(swirl, [palette.ramp[1], palette.accent, palette.ramp[3], palette.second_accent])
+    body = colourize(
+        swirl, [palette.ramp[1], palette.accent, palette.ramp[3], palette.second_accent]
+    )
     light = Image.radial_gradient("L").resize((side * 2, side * 2))
-    corner = (round(side * 0.72), round(side * 0.66))
+    corner = (round(side * 0.78), round(side * 0.72))
     shade = light.crop((*corner, corner[0] + side, corner[1] + side))
     body.paste(mix(palette.deep, (0, 0, 8), 0.7), (0, 0), shade.point(_shade_table()))
     disc = canvas.mask(lambda pen: pen.disc(centre, radius, 255))
@@ -190,15 +198,19 @@ def planet(canvas: Canvas, picture: Image.Image) -> Image.Image:
     ringed = rng.random() < 0.6
     tilt = rng.uniform(-0.5, 0.5)
     if ringed:
-        picture = canvas.shapes(picture, lambda pen: _rings(canvas, pen, centre, radius, tilt, back=True))
+        picture = canvas.shapes(
+            picture, lambda pen: _rings(canvas, pen, centre, radius, tilt, back=True)
+        )
     picture.paste(body, box, disc.crop((*box, box[0] + side, box[1] + side)))
     if ringed:
-        picture = canvas.shapes(picture, lambda pen: _rings(canvas, pen, centre, radius, tilt, back=False))
+        picture = canvas.shapes(
+            picture, lambda pen: _rings(canvas, pen, centre, radius, tilt, back=False)
+        )
     return picture
 
 
 def _shade_table() -> list[int]:
-    return [min(255, max(0, round((v - 60) * 1.7))) for v in range(256)]
+    return [min(235, max(0, round((v - 45) * 2.3))) for v in range(256)]
 
 
 def _rings(
