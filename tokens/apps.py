@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class TokensConfig(AppConfig):
@@ -7,7 +8,9 @@ class TokensConfig(AppConfig):
 
     def ready(self) -> None:
         from glisk.engine.leases import register_lease_release, register_rescue
+        from glisk.engine.schedules import declare
         from tokens.claims import release_leases_of, rescue_stalled
 
+        declare("move_tokens", "tokens.tasks.move_tokens", settings.POLL_INTERVAL_SECONDS)
         register_lease_release(release_leases_of)
         register_rescue(rescue_stalled)

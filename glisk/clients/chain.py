@@ -105,9 +105,7 @@ class ChainClient:
     def from_settings(cls) -> Self:
         from django.conf import settings
 
-        return cls(
-            RpcClient.from_settings(), contract_address=settings.GLISK_NFT_CONTRACT_ADDRESS
-        )
+        return cls(RpcClient.from_settings(), contract_address=settings.GLISK_NFT_CONTRACT_ADDRESS)
 
     def reveal_facts(
         self, *, keeper: str, token_ids: Sequence[int], mint_blocks: Sequence[int]
@@ -161,9 +159,7 @@ class ChainClient:
             balance_wei=_int(answers[6]),
         )
 
-    def fees_and_gas(
-        self, *, keeper: str, data: str, percentile: int
-    ) -> tuple[FeeHistory, int]:
+    def fees_and_gas(self, *, keeper: str, data: str, percentile: int) -> tuple[FeeHistory, int]:
         """Return the fee history of ten blocks, and the gas that the call would use.
 
         Raises `RevertError` if the call would revert.

@@ -7,6 +7,7 @@ https://docs.alchemy.com/reference/error-reference, geth, reth and anvil (measur
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -61,7 +62,7 @@ class RpcClient:
         """`batch_size`: calls in one HTTP request at most (Alchemy takes 1,000)."""
         path = urlsplit(url).path
         for part in path.split("/"):
-            if len(part) >= 16:  # noqa: PLR2004 - an API key; "v2" and the like are shorter
+            if len(part) >= 16:
                 register_secret(part)
         self._http = HttpClient(
             vendor=VENDOR, base_url=url, options=options, read_fault=_read_fault
@@ -130,8 +131,8 @@ class RpcClient:
             "POST", "", idempotent=True, json_body=payload, max_bytes=_MAX_REPLY_BYTES
         )
         try:
-            return reply.json()
-        except ValueError:
+            return json.loads(reply.body)
+        except (ValueError, RecursionError):
             raise bad_reply(VENDOR, what, reply, idempotent=True, why="no JSON") from None
 
 
@@ -156,7 +157,7 @@ def _error(error: dict[str, Any], method: str) -> ProviderError:
     code = code if isinstance(code, int) else 0
     lowered = message.lower()
     data = error.get("data")
-    if code == 3 or "execution reverted" in lowered:  # noqa: PLR2004 - EIP-1474's revert
+    if code == 3 or "execution reverted" in lowered:
         return RevertError(
             f"chain: {method} reverts: {message}", data=data if isinstance(data, str) else ""
         )

@@ -1,0 +1,121 @@
+"""Which tokens may go next, and what becomes of those that the gate turned away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from reveals.gate import Candidate, Objection
+from tokens.models import Token
+from tokens.moves import Move, move_tokens
+from tokens.states import TokenStatus
+
+logger = structlog.get_logger(__name__)
+
+# A token that the gate turned away this often without a final reason is set aside for good.
+MAX_REFUSALS = 10
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A ready token that is in no open batch, and since when it has been ready."""
+
+    candidate: Candidate
+    ready_since: datetime
+    refusals: int
+
+
+def waiting_tokens(limit: int) -> list[Waiting]:
+    """Return the ready tokens that are due and in no open batch, oldest mint first."""
+    rows = (
+        Token.objects.ready()
+        .filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=timezone.now()))
+        .exclude(batch_items__is_open=True)
+        .values_list(
+            "token_id",
+            "prompt_author_wallet",
+            "image_cid",
+            "metadata_cid",
+            "mint_event__block_number",
+            "mint_event__block_hash",
+            "status_changed_at",
+            "attempts",
+        )[:limit]
+    )
+    return [Waiting(Candidate(*row[:6]), row[6], row[7]) for row in rows]
+
+
+def set_aside(objections: Sequence[Objection], *, actor: str) -> None:
+    """Let turned-away tokens wait, or fail those that waiting cannot mend."""
+    if not objections:
+        return
+    final = [o for o in objections if o.final]
+    waiting = [o for o in objections if not o.final]
+    with transaction.atomic():
+        if final:
+            move_tokens(
+                [
+                    Move(
+                        token_id=o.token_id,
+                        reason=o.reason,
+                        fields={"generation_error": o.reason, "error_class": o.error_class},
+                    )
+                    for o in final
+                ],
+                source=TokenStatus.READY,
+                target=TokenStatus.FAILED,
+                actor=actor,
+            )
+        if waiting:
+            _postpone(waiting, actor=actor)
+    for objection in objections:
+        logger.warning(
+            "reveal_refused",
+            token_id=objection.token_id,
+            error_class=objection.error_class,
+            final=objection.final,
+            reason=objection.reason,
+        )
+
+
+def _postpone(objections: Sequence[Objection], *, actor: str) -> None:
+    """Set the next attempt; a reason that is new goes into the timeline, once."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH before AS (
+                SELECT token_id, error_class FROM tokens_s0
+                WHERE token_id = ANY(%s) AND status = 'ready' FOR UPDATE
+            ), postponed AS (
+                UPDATE tokens_s0 t
+                SET next_attempt_at = clock_timestamp() + make_interval(secs => v.wait),
+                    attempts = t.attempts
+                        + CASE WHEN v.error_class = 'unconfirmed' THEN 0 ELSE 1 END,
+                    generation_error = v.reason, error_class = v.error_class,
+                    updated_at = clock_timestamp()
+                FROM unnest(%s::bigint[], %s::float8[], %s::text[], %s::text[])
+                    AS v(token_id, wait, reason, error_class)
+                WHERE t.token_id = v.token_id AND t.status = 'ready'
+                RETURNING t.token_id, t.attempts, v.reason, v.error_class
+            )
+            INSERT INTO token_transitions
+                (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
+            SELECT p.token_id, 'ready', 'ready', p.reason, p.attempts, %s, '{}', clock_timestamp()
+            FROM postponed p JOIN before b USING (token_id)
+            WHERE b.error_class <> p.error_class
+            """,
+            [
+                [o.token_id for o in objections],
+                [o.token_id for o in objections],
+                [o.wait_seconds for o in objections],
+                [o.reason for o in objections],
+                [o.error_class for o in objections],
+                actor,
+            ],
+        )

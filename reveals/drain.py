@@ -1,0 +1,228 @@
+"""The resident drain that takes tokens from ready to revealed.
+
+There is one in all, since one keeper has one sequence of nonces.
+
+    ready → artefacts verified → batch → chain asked → signed and stored → broadcast → receipt
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.utils import timezone
+
+from glisk.backoff import backoff_seconds
+from glisk.breaker import Breaker
+from glisk.clients.chain import ChainClient
+from glisk.clients.gateway import GatewayClient
+from glisk.clients.rpc import RevertError
+from glisk.engine.drain import CallResult, Drain
+from glisk.errors import AccountError, ProviderError, TransientError, error_class_of
+from reveals import gate, outbox
+from reveals.batching import decide_departure
+from reveals.candidates import MAX_REFUSALS, Waiting, set_aside, waiting_tokens
+from reveals.fees import GasPriceTooHighError, choose_fees
+from reveals.flight import Flights
+from reveals.gate import Candidate, Objection
+from reveals.keeper import Keeper
+from reveals.preparing import Prepared, prepare_batch
+from tokens.models import Token
+from tokens.storage import REVEAL_CHANNEL
+
+VERIFY_CONCURRENCY = 16
+GAS_PRICE_WAIT_SECONDS = 5.0
+
+
+class RevealDrain(Drain):
+    stage = "reveal"
+    channels = (REVEAL_CHANNEL,)
+
+    keeper: Keeper
+    chain: ChainClient
+    flights: Flights
+
+    @property
+    def threads(self) -> int:
+        return VERIFY_CONCURRENCY + int(settings.REVEAL_MAX_IN_FLIGHT) + 2
+
+    def prepare(self) -> None:
+        self.keeper = Keeper.from_settings()
+        self.chain = ChainClient.from_settings()
+        self.gateway = GatewayClient.from_settings()
+        self.chain_breaker = Breaker("chain")
+        self.gateway_breaker = Breaker("gateway")
+        self.flights = Flights(self)
+        self._verified: dict[int, Candidate] = {}
+        self._verifying: dict[int, Waiting] = {}
+        self._preparing = False
+        self._departs_in: float | None = None
+
+    def turn(self, results: list[CallResult]) -> float | None:
+        self.flights.take(results)
+        self._take_verified([r for r in results if r.kind == "verify"])
+        for result in results:
+            if result.kind == "prepare":
+                self._take_prepared(result)
+        if not self.stopping:
+            self._look_for_work()
+            self.flights.send_due()
+            self.flights.watch()
+        return self._next_turn_seconds()
+
+    def _look_for_work(self) -> None:
+        self._departs_in = None
+        room = settings.REVEAL_MAX_IN_FLIGHT - len(self.flights)
+        limit = settings.BATCH_REVEAL_MAX_TOKENS * (max(room, 0) + 1)
+        waiting = waiting_tokens(limit)
+        ids = {entry.candidate.token_id for entry in waiting}
+        self._verified = {key: c for key, c in self._verified.items() if key in ids}
+        self._verify(waiting)
+        if room > 0 and not self._preparing:
+            self._depart([w for w in waiting if self._is_verified(w.candidate)])
+
+    # -- artefacts ----------------------------------------------------------------------
+
+    def _is_verified(self, candidate: Candidate) -> bool:
+        return self._verified.get(candidate.token_id) == candidate
+
+    def _verify(self, waiting: list[Waiting]) -> None:
+        """Check the artefacts of tokens that were not checked yet, some at a time."""
+        for entry in waiting:
+            candidate = entry.candidate
+            if self._is_verified(candidate) or candidate.token_id in self._verifying:
+                continue
+            if len(self._verifying) >= VERIFY_CONCURRENCY or not self.gateway_breaker.places(1):
+                return
+            self._verifying[candidate.token_id] = entry
+            self.submit(
+                "verify",
+                candidate.token_id,
+                lambda candidate=candidate: gate.check_artefacts(self.gateway, candidate),
+            )
+
+    def _take_verified(self, results: list[CallResult]) -> None:
+        refused = []
+        for result in results:
+            entry = self._verifying.get(result.key)
+            if entry is None:
+                continue
+            if result.error is None:
+                self._verified[result.key] = entry.candidate
+                self.gateway_breaker.succeeded()
+            elif isinstance(result.error, ProviderError):
+                refused.append(self._artefact_objection(entry, result.error))
+            else:
+                raise result.error
+        set_aside(refused, actor=self.owner)
+        for result in results:
+            self._verifying.pop(result.key, None)
+
+    def _artefact_objection(self, entry: Waiting, error: ProviderError) -> Objection:
+        """Late bytes wait; wrong metadata is final; wrong bytes are final after some tries."""
+        down = isinstance(error, AccountError | TransientError) and _is_outage(error)
+        if down:
+            self.gateway_breaker.failed(error)
+        else:
+            self.gateway_breaker.succeeded()
+        hopeless = gate.is_final(error) and (
+            error.code == "metadata" or entry.refusals >= MAX_REFUSALS
+        )
+        return Objection(
+            entry.candidate.token_id,
+            str(error),
+            error_class_of(error),
+            final=hopeless,
+            wait_seconds=backoff_seconds(min(entry.refusals + 1, 6), cap=30.0),
+        )
+
+    # -- departure ----------------------------------------------------------------------
+
+    def _depart(self, verified: list[Waiting]) -> None:
+        if not verified:
+            return
+        others = bool(self._verifying) or Token.objects.on_their_way().exists()
+        departure = decide_departure(
+            [entry.ready_since for entry in verified],
+            others_on_their_way=others,
+            at=timezone.now(),
+            max_tokens=settings.BATCH_REVEAL_MAX_TOKENS,
+            wait_seconds=settings.BATCH_REVEAL_WAIT_SECONDS,
+        )
+        self._departs_in = departure.wait_seconds
+        if departure.now == 0 or not self.chain_breaker.places(1):
+            return
+        candidates = [entry.candidate for entry in verified[: departure.now]]
+        self._preparing = True
+        self.note_claim()
+        self.submit(
+            "prepare",
+            None,
+            lambda: prepare_batch(self.chain, keeper=self.keeper.address, candidates=candidates),
+        )
+
+    def _take_prepared(self, result: CallResult) -> None:
+        if result.error is None:
+            self._sign(result.value)
+        elif isinstance(result.error, RevertError):
+            # No single token explains it: the contract refuses the keeper or the season.
+            problem = f"The reveal would revert: {result.error}. Nothing is sent."
+            self.chain_breaker.failed(AccountError(problem, vendor="chain"))
+        elif isinstance(result.error, ProviderError):
+            self.chain_breaker.failed(result.error)
+        else:
+            raise result.error
+        self._preparing = False
+
+    def _sign(self, prepared: Prepared) -> None:
+        set_aside(prepared.refused, actor=self.owner)
+        if not prepared.candidates:
+            self.chain_breaker.succeeded()
+            return
+        try:
+            fees = choose_fees(prepared.history, ceiling_wei=outbox.ceiling_wei())
+        except GasPriceTooHighError as error:
+            self.chain_breaker.failed(
+                TransientError(
+                    str(error),
+                    vendor="chain",
+                    rate_limited=True,
+                    retry_after_seconds=GAS_PRICE_WAIT_SECONDS,
+                )
+            )
+            return
+        cost_wei = prepared.gas_limit * fees.max_fee_per_gas_wei
+        if prepared.facts.balance_wei < cost_wei:
+            self.chain_breaker.failed(_no_funds(self.keeper.address, prepared, cost_wei))
+            return
+        self.chain_breaker.succeeded()
+        row = outbox.store_signed(
+            keeper=self.keeper,
+            candidates=prepared.candidates,
+            data=prepared.data,
+            gas_limit=prepared.gas_limit,
+            fees=fees,
+            transaction_count=prepared.facts.transaction_count,
+        )
+        if row is not None:
+            self.flights.add(row)
+
+    def _next_turn_seconds(self) -> float | None:
+        soon = [self.flights.next_turn_seconds(), self._departs_in]
+        if self._verified and not self._preparing and not len(self.flights):
+            soon.append(0.5)  # a breaker holds them back
+        known = [max(0.02, seconds) for seconds in soon if seconds is not None]
+        return min(known, default=None)
+
+
+def _is_outage(error: ProviderError) -> bool:
+    """Tell a gateway that is down from one that does not have this file yet."""
+    return error.status not in (403, 404, 410)
+
+
+def _no_funds(keeper: str, prepared: Prepared, cost_wei: int) -> AccountError:
+    balance = prepared.facts.balance_wei / 1e18
+    return AccountError(
+        f"The keeper {keeper} has {balance:.6f} ETH, and the next reveal may cost "
+        f"{cost_wei / 1e18:.6f} ETH. Send it some; reveals go on by themselves.",
+        vendor="chain",
+        code="no_funds",
+    )

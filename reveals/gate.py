@@ -1,0 +1,150 @@
+"""The gate before a reveal: what a token must prove, since nothing can be taken back.
+
+Artefacts are fetched from a gateway by CID and hashed again, once per token. What the chain
+says (minted, author, unrevealed, confirmations, canonical block) is read for the whole batch
+in one round trip, right before signing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from glisk.clients.chain import RevealFacts
+from glisk.clients.gateway import GatewayClient
+from glisk.errors import AccountError, ArtefactError, ProviderError
+from tokens.metadata import metadata_fault
+
+_METADATA_MAX_BYTES = 100_000
+
+
+class ChainSetupError(AccountError):
+    """The node, the contract or the keeper's role is not what it has to be: nothing is sent."""
+
+    error_class = "chain_setup"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A ready token as the database has it."""
+
+    token_id: int
+    prompt_author_wallet: str
+    image_cid: str
+    metadata_cid: str
+    mint_block: int | None
+    mint_block_hash: str | None
+
+    @property
+    def metadata_uri(self) -> str:
+        return f"ipfs://{self.metadata_cid}"
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a token may not be revealed now. `final`: waiting cannot mend it."""
+
+    token_id: int
+    reason: str
+    error_class: str
+    final: bool
+    wait_seconds: float = 0.0
+
+
+def check_artefacts(gateway: GatewayClient, candidate: Candidate) -> None:
+    """Fetch metadata and image by CID and check them.
+
+    Raises `ArtefactError` if they are not what will be revealed, `TransientError` if a gateway
+    does not have them yet.
+    """
+    metadata = gateway.fetch_verified(candidate.metadata_cid, max_bytes=_METADATA_MAX_BYTES)
+    fault = metadata_fault(metadata, token_id=candidate.token_id, image_cid=candidate.image_cid)
+    if fault is not None:
+        raise ArtefactError(f"gateway: {fault}", vendor="gateway", code="metadata")
+    gateway.fetch_verified(candidate.image_cid, max_bytes=settings.IMAGE_MAX_BYTES)
+
+
+def check_setup(facts: RevealFacts, *, keeper: str) -> None:
+    """Raise `ChainSetupError` if nothing may be sent at all."""
+    setup = facts.setup
+    problem = ""
+    if setup.chain_id != settings.CHAIN_ID:
+        problem = (
+            f"the node is on chain {setup.chain_id}, but NETWORK is {settings.NETWORK} "
+            f"({settings.CHAIN_ID}): check RPC_URL"
+        )
+    elif not setup.has_code:
+        problem = (
+            f"there is no contract at {settings.GLISK_NFT_CONTRACT_ADDRESS}: check "
+            "GLISK_NFT_CONTRACT_ADDRESS and NETWORK"
+        )
+    elif not setup.is_keeper:
+        problem = f"{keeper} has no KEEPER_ROLE: let the contract's admin grant it"
+    if problem:
+        raise ChainSetupError(f"chain: {problem}. Reveals wait.", vendor="chain")
+
+
+def objections(candidates: Sequence[Candidate], facts: RevealFacts) -> list[Objection]:
+    """Return what the chain says against each candidate; no entry means that it may pass."""
+    found = (_objection(candidate, facts) for candidate in candidates)
+    return [objection for objection in found if objection is not None]
+
+
+def _objection(candidate: Candidate, facts: RevealFacts) -> Objection | None:
+    token_id = candidate.token_id
+    token = facts.tokens[token_id]
+    if not token.exists:
+        return Objection(
+            token_id,
+            "The chain does not know this token (yet): the node lags, or its mint is gone.",
+            "not_minted",
+            final=False,
+            wait_seconds=10.0,
+        )
+    if token.prompt_author.lower() != candidate.prompt_author_wallet.lower():
+        return Objection(
+            token_id,
+            f"On chain the author is {token.prompt_author}, here it is "
+            f"{candidate.prompt_author_wallet}: recover the token before it is revealed.",
+            "author_differs",
+            final=True,
+        )
+    if token.revealed:
+        return Objection(
+            token_id,
+            "It is revealed on chain already, by a transaction that is not ours: compare its "
+            "tokenURI with the metadata here.",
+            "already_revealed",
+            final=True,
+        )
+    return _block_objection(candidate, facts)
+
+
+def _block_objection(candidate: Candidate, facts: RevealFacts) -> Objection | None:
+    if candidate.mint_block is None:
+        return None  # found by its id, without a log: the facts above are all there is
+    confirmations = facts.head.number - candidate.mint_block + 1
+    if confirmations < settings.MINT_CONFIRMATIONS:
+        return Objection(
+            candidate.token_id,
+            f"Its mint has {max(confirmations, 0)} of {settings.MINT_CONFIRMATIONS} confirmations.",
+            "unconfirmed",
+            final=False,
+            wait_seconds=0.5,
+        )
+    if facts.block_hashes.get(candidate.mint_block) != candidate.mint_block_hash:
+        return Objection(
+            candidate.token_id,
+            "The block of its mint is not part of the chain (any more): a reorg, or the node lags.",
+            "reorged",
+            final=False,
+            wait_seconds=10.0,
+        )
+    return None
+
+
+def is_final(error: ProviderError) -> bool:
+    """Tell whether bytes are wrong for good, and not only late."""
+    return isinstance(error, ArtefactError)

@@ -1,0 +1,151 @@
+"""The outbox of reveals: nobody outside sees a transaction before it is durable.
+
+Nonce, signature and raw bytes are stored in one commit, and only then broadcast. Signing is arithmetic, so reserving the nonce, signing and storing need no separate commits: a
+crash leaves either nothing, or a transaction that can be broadcast again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from reveals.fees import Fees
+from reveals.gate import Candidate
+from reveals.keeper import Keeper
+from reveals.models import (
+    BatchStatus,
+    RevealBatch,
+    RevealBatchToken,
+    RevealTransaction,
+    TransactionStatus,
+)
+from tokens.models import Token
+from tokens.states import TokenStatus
+
+logger = structlog.get_logger(__name__)
+
+_NONCE_LOCK = 0x474C4B4E  # advisory lock: one nonce is reserved at a time
+
+
+def store_signed(
+    *,
+    keeper: Keeper,
+    candidates: Sequence[Candidate],
+    data: str,
+    gas_limit: int,
+    fees: Fees,
+    transaction_count: int,
+) -> RevealTransaction | None:
+    """Reserve the next nonce for these tokens, sign, and store; return what may be broadcast.
+
+    `transaction_count` is the keeper's number of mined transactions. Returns None if one of the
+    tokens is no longer what was verified: then the batch has to be composed anew.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NONCE_LOCK])
+        if not _still_ready(candidates):
+            return None
+        nonce = _next_nonce(keeper.address, transaction_count)
+        batch = RevealBatch.objects.create(keeper=keeper.address, nonce=nonce)
+        RevealBatchToken.objects.bulk_create(
+            RevealBatchToken(
+                batch=batch,
+                token_id=candidate.token_id,
+                position=position,
+                metadata_uri=candidate.metadata_uri,
+            )
+            for position, candidate in enumerate(candidates)
+        )
+        row = _sign(keeper, batch, data, gas_limit, fees)
+        row.token_ids = [candidate.token_id for candidate in candidates]
+        row.metadata_uris = [candidate.metadata_uri for candidate in candidates]
+        row.save()
+    logger.info("reveal_signed", tx_hash=row.tx_hash, nonce=nonce, tokens=len(candidates))
+    return row
+
+
+def store_replacement(
+    *, keeper: Keeper, old: RevealTransaction, data: str, fees: Fees
+) -> RevealTransaction:
+    """Sign the same call with the same nonce and higher fees, and store it."""
+    with transaction.atomic():
+        row = _sign(keeper, old.batch, data, old.gas_limit, fees)
+        row.token_ids, row.metadata_uris = old.token_ids, old.metadata_uris
+        row.replaces = old
+        row.save()
+    logger.warning("reveal_replaced", tx_hash=row.tx_hash, replaces=old.tx_hash, nonce=old.nonce)
+    return row
+
+
+def mark_broadcast(row: RevealTransaction) -> None:
+    """Note that the node has taken the transaction."""
+    if row.broadcast_at is None:
+        row.status, row.broadcast_at = TransactionStatus.BROADCAST, timezone.now()
+        RevealTransaction.objects.filter(pk=row.pk, status=TransactionStatus.SIGNED).update(
+            status=row.status, broadcast_at=row.broadcast_at
+        )
+
+
+def open_transactions() -> dict[int, list[RevealTransaction]]:
+    """Return every transaction of every open batch, by batch in nonce order, oldest first."""
+    rows = (
+        RevealTransaction.objects.filter(batch__status=BatchStatus.OPEN)
+        .select_related("batch")
+        .order_by("nonce", "pk")
+    )
+    found: dict[int, list[RevealTransaction]] = {}
+    for row in rows:
+        found.setdefault(row.batch_id, []).append(row)
+    return found
+
+
+def _still_ready(candidates: Sequence[Candidate]) -> bool:
+    """Lock the tokens and compare them with what was verified."""
+    wanted = {c.token_id: (c.image_cid, c.metadata_cid) for c in candidates}
+    rows = (
+        Token.objects.select_for_update()
+        .filter(token_id__in=list(wanted), status=TokenStatus.READY)
+        .exclude(batch_items__is_open=True)
+        .order_by("token_id")
+        .values_list("token_id", "image_cid", "metadata_cid")
+    )
+    return {token_id: (image, metadata) for token_id, image, metadata in rows} == wanted
+
+
+def _next_nonce(keeper: str, transaction_count: int) -> int:
+    """Continue after everything that we signed and everything that the chain has mined."""
+    last = RevealBatch.objects.filter(keeper=keeper).aggregate(last=Max("nonce"))["last"]
+    return transaction_count if last is None else max(transaction_count, last + 1)
+
+
+def _sign(
+    keeper: Keeper, batch: RevealBatch, data: str, gas_limit: int, fees: Fees
+) -> RevealTransaction:
+    signed = keeper.sign(
+        nonce=batch.nonce,
+        data=data,
+        gas_limit=gas_limit,
+        max_fee_per_gas_wei=fees.max_fee_per_gas_wei,
+        max_priority_fee_per_gas_wei=fees.max_priority_fee_per_gas_wei,
+    )
+    return RevealTransaction(
+        batch=batch,
+        tx_hash=signed.tx_hash,
+        raw_transaction=signed.raw,
+        keeper=keeper.address,
+        nonce=batch.nonce,
+        gas_limit=gas_limit,
+        max_fee_per_gas_wei=fees.max_fee_per_gas_wei,
+        max_priority_fee_per_gas_wei=fees.max_priority_fee_per_gas_wei,
+    )
+
+
+def ceiling_wei() -> int:
+    """Return REVEAL_MAX_GAS_PRICE_GWEI in wei."""
+    return int(settings.REVEAL_MAX_GAS_PRICE_GWEI * 1_000_000_000)

@@ -1,0 +1,110 @@
+"""What a mined transaction means: tokens revealed, or free again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from glisk.clients.chain import Receipt
+from reveals.models import (
+    BatchStatus,
+    RevealBatch,
+    RevealBatchToken,
+    RevealTransaction,
+    TransactionStatus,
+)
+from tokens.moves import Move, move_tokens
+from tokens.states import TokenStatus
+
+logger = structlog.get_logger(__name__)
+
+
+def confirm(
+    row: RevealTransaction, receipt: Receipt, *, revealed_at: datetime, actor: str
+) -> set[int]:
+    """Close a batch whose transaction succeeded; return the tokens that are revealed by it."""
+    with transaction.atomic():
+        if not _close(row, receipt, BatchStatus.CONFIRMED, TransactionStatus.CONFIRMED):
+            return set()
+        moved = move_tokens(
+            [
+                Move(
+                    token_id=token_id,
+                    fields={
+                        "reveal_tx_hash": row.tx_hash,
+                        "revealed_at": revealed_at,
+                        "generation_error": None,
+                        "error_class": "",
+                    },
+                    detail={"tx_hash": row.tx_hash, "block_number": receipt.block_number},
+                )
+                for token_id in row.token_ids
+            ],
+            source=TokenStatus.READY,
+            target=TokenStatus.REVEALED,
+            actor=actor,
+        )
+    logger.info(
+        "reveal_confirmed",
+        tx_hash=row.tx_hash,
+        tokens=len(moved),
+        block_number=receipt.block_number,
+        gas_used=receipt.gas_used,
+    )
+    if len(moved) != len(row.token_ids):
+        logger.error("revealed_but_not_ready", tx_hash=row.tx_hash, tokens=row.token_ids)
+    return moved
+
+
+def release_reverted(row: RevealTransaction, receipt: Receipt) -> None:
+    """Close a batch whose transaction was mined without effect; its tokens are free again."""
+    with transaction.atomic():
+        _close(row, receipt, BatchStatus.REVERTED, TransactionStatus.REVERTED)
+    logger.error("reveal_reverted", tx_hash=row.tx_hash, nonce=row.nonce, tokens=row.token_ids)
+
+
+def release_superseded(rows: Sequence[RevealTransaction]) -> None:
+    """Close a batch whose nonce was spent by a transaction that is not ours."""
+    batch = rows[0].batch
+    with transaction.atomic():
+        if _close_batch(batch, BatchStatus.SUPERSEDED):
+            RevealTransaction.objects.filter(batch=batch).update(
+                status=TransactionStatus.REPLACED,
+                error="The nonce was spent by a transaction that this program did not sign.",
+            )
+    logger.error("keeper_nonce_used_by_others", keeper=batch.keeper, nonce=batch.nonce)
+
+
+def _close(
+    row: RevealTransaction,
+    receipt: Receipt,
+    batch_status: BatchStatus,
+    status: TransactionStatus,
+) -> bool:
+    if not _close_batch(row.batch, batch_status):
+        return False
+    RevealTransaction.objects.filter(batch=row.batch).exclude(pk=row.pk).update(
+        status=TransactionStatus.REPLACED
+    )
+    RevealTransaction.objects.filter(pk=row.pk).update(
+        status=status,
+        confirmed_at=timezone.now(),
+        block_number=receipt.block_number,
+        block_hash=receipt.block_hash,
+        gas_used=receipt.gas_used,
+        effective_gas_price_wei=receipt.effective_gas_price_wei,
+        l1_fee_wei=receipt.l1_fee_wei,
+    )
+    return True
+
+
+def _close_batch(batch: RevealBatch, status: BatchStatus) -> bool:
+    closed = RevealBatch.objects.filter(pk=batch.pk, status=BatchStatus.OPEN).update(
+        status=status, closed_at=timezone.now()
+    )
+    RevealBatchToken.objects.filter(batch=batch, is_open=True).update(is_open=False)
+    return bool(closed)

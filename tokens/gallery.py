@@ -1,0 +1,121 @@
+"""The public gallery: one page, and the small answer that its script asks for again and again."""
+
+import hashlib
+import json
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.cache import patch_cache_control
+from django.views.decorators.http import require_safe
+
+from glisk.links import explorer_transaction_url, gateway_origin, gateway_url
+from tokens.models import Token
+from tokens.reads import newest_reveals, under_way
+
+REVEALS_SHOWN = 24
+UNDER_WAY_SHOWN = 24
+_LARGEST_ID = 2**63 - 1
+
+
+@require_safe
+def gallery(request: HttpRequest) -> HttpResponse:
+    """Show the newest reveals and the tokens on their way; `?before=<token id>` shows older ones.
+
+    The page works without its script; with it, it follows the pipeline by itself.
+    """
+    before = _token_id(request.GET.get("before", ""))
+    state = gallery_state(before)
+    context = {
+        **state,
+        "before": before,
+        "older_url": _older_url(state["revealed"]),
+        "contract": settings.GLISK_NFT_CONTRACT_ADDRESS,
+        "network": {"BASE_MAINNET": "Base", "BASE_SEPOLIA": "Base Sepolia"}.get(
+            settings.NETWORK, "local network"
+        ),
+        "explorer": settings.EXPLORER_URL,
+    }
+    response = render(request, "tokens/gallery.html", context)
+    response["Content-Security-Policy"] = content_security_policy()
+    patch_cache_control(response, no_cache=True)
+    return response
+
+
+@require_safe
+def gallery_updates(request: HttpRequest) -> HttpResponse:
+    """Answer with the gallery's state, or with 304 if it is the one that the caller has."""
+    body = json.dumps(gallery_state(None), separators=(",", ":"), sort_keys=True)
+    tag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
+    response: HttpResponse
+    if tag in request.headers.get("If-None-Match", ""):
+        response = HttpResponse(status=304)
+    else:
+        response = HttpResponse(body, content_type="application/json")
+    response["ETag"] = tag
+    patch_cache_control(response, no_cache=True)
+    return response
+
+
+def gallery_state(before: int | None) -> dict[str, Any]:
+    """Return what the gallery shows; two queries, or one on an older page."""
+    return {
+        "under_way": [] if before else [_on_its_way(token) for token in under_way(UNDER_WAY_SHOWN)],
+        "revealed": [_card(token) for token in newest_reveals(REVEALS_SHOWN, before)],
+    }
+
+
+def content_security_policy() -> str:
+    """Return the page's policy: our own files, and images from the gateway."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"img-src 'self' {gateway_origin()}",
+            "style-src 'self'",
+            "script-src 'self'",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
+def _on_its_way(token: Token) -> dict[str, Any]:
+    return {
+        "token_id": token.pk,
+        "status": token.status,
+        "since": token.status_changed_at.isoformat(),
+        "minted_at": token.mint_timestamp.isoformat(),
+    }
+
+
+def _card(token: Token) -> dict[str, Any]:
+    wallet = token.prompt_author_wallet
+    return {
+        "token_id": token.pk,
+        "name": token.name,
+        "author": f"{wallet[:6]}…{wallet[-4:]}",
+        "author_address": wallet,
+        "revealed_at": (token.revealed_at or token.status_changed_at).isoformat(),
+        "image_url": gateway_url(token.image_cid),
+        "metadata_url": gateway_url(token.metadata_cid),
+        "explorer_url": token.explorer_url,
+        "transaction_url": explorer_transaction_url(token.reveal_tx_hash),
+    }
+
+
+def _token_id(text: str) -> int | None:
+    """Return the number in a query string, or None if there is none that makes sense."""
+    if not (text.isascii() and text.isdecimal()):
+        return None
+    return min(int(text[:20]), _LARGEST_ID)
+
+
+def _older_url(cards: list[dict[str, Any]]) -> str:
+    """Return the address of the next older page, if this one is full."""
+    if len(cards) < REVEALS_SHOWN:
+        return ""
+    return f"{reverse('gallery')}?before={cards[-1]['token_id']}"
