@@ -52,8 +52,8 @@ def _is_chunked(request: HttpRequest) -> bool:
 def _announced_length(request: HttpRequest) -> int:
     try:
         return int(request.META.get("CONTENT_LENGTH") or 0)
-    except ValueError:
-        return 0
+    except ValueError as error:
+        raise ParseError("The Content-Length is not a number.") from error
 
 
 def _read_stream(stream: Any, limit: int) -> bytes:

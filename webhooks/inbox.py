@@ -143,9 +143,7 @@ def _counts(findings: Sequence[Finding]) -> Counter[str]:
     return Counter(finding.verdict.value for finding in findings if not finding.mint)
 
 
-def _verdicts(
-    findings: Sequence[Finding], outcomes: Sequence[MintOutcome]
-) -> list[dict[str, Any]]:
+def _verdicts(findings: Sequence[Finding], outcomes: Sequence[MintOutcome]) -> list[dict[str, Any]]:
     """Return one JSON object per log: what it was, what became of it."""
     by_mint = iter(outcomes)
     verdicts: list[dict[str, Any]] = []

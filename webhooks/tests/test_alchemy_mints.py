@@ -1,18 +1,34 @@
 """Alchemy's events become tokens: each mint once, whatever else stands beside it."""
 
+from typing import Any
+
 import pytest
+from django.conf import settings as django_settings
 from django.test import Client
 from pytest_django import Settings
 
-from tokens.models import Token
+from authors.factories import AuthorFactory, wallet
+from tokens.factories import hash32
+from tokens.models import MintEvent, Token
+from webhooks.models import EventStatus, WebhookEvent
 from webhooks.tests.sending import (
     ALCHEMY_URL,
     SAMPLE_FILE,
     SAMPLE_KEY,
     SAMPLE_SIGNATURE,
+    activity_event,
+    block_event,
+    block_log,
+    post_alchemy,
+    rpc_log,
+    word,
 )
 
 pytestmark = pytest.mark.django_db
+
+
+def token_ids() -> list[int]:
+    return list(Token.objects.order_by("token_id").values_list("token_id", flat=True))
 
 
 def test_the_recorded_sample_becomes_tokens(client: Client, settings: Settings) -> None:
@@ -27,4 +43,299 @@ def test_the_recorded_sample_becomes_tokens(client: Client, settings: Settings) 
     )
     assert response.status_code == 200
     assert response.json() == {"status": "processed", "registered": 1, "tokens": 2}
-    assert list(Token.objects.values_list("token_id", flat=True).order_by("token_id")) == [670, 671]
+    assert token_ids() == [670, 671]
+    mint = MintEvent.objects.get()
+    assert (mint.block_number, mint.log_index) == (45, 2)
+    assert mint.block_timestamp.timestamp() == 1_795_159_793
+    event = WebhookEvent.objects.get()
+    assert bytes(event.body) == body
+    assert (event.event_id, event.webhook_id) == ("whevt_vq499kv7elmlbp2v", "wh_k63lg72rxda78gce")
+    assert (event.event_type, event.status) == ("GRAPHQL", EventStatus.PROCESSED)
+    assert event.processed_at is not None
+    assert event.verdicts == [
+        {
+            "log": 0,
+            "verdict": "registered",
+            "tx_hash": mint.tx_hash,
+            "log_index": 2,
+            "tokens": [670, 671],
+        }
+    ]
+
+
+def test_a_token_gets_the_prompt_of_the_author_it_was_minted_by(client: Client) -> None:
+    author = AuthorFactory(wallet_address=wallet(0xAA), prompt_text="a fox in the snow")
+    post_alchemy(client, block_event([block_log()]))
+    token = Token.objects.get()
+    assert (token.author_id, token.prompt) == (author.pk, "a fox in the snow")
+
+
+def test_every_mint_of_a_block_is_registered(client: Client) -> None:
+    logs = [block_log(start=1 + n * 3, quantity=3, index=3 + n * 4, tx=n) for n in range(5)]
+    response = post_alchemy(client, block_event(logs))
+    assert response.json() == {"status": "processed", "registered": 5, "tokens": 15}
+    assert token_ids() == list(range(1, 16))
+
+
+def test_a_raw_log_with_hex_numbers_is_registered(client: Client) -> None:
+    response = post_alchemy(client, activity_event([None, rpc_log(start=4, quantity=2)]))
+    assert response.json() == {"status": "processed", "registered": 1, "tokens": 2}
+    mint = MintEvent.objects.get()
+    assert (mint.block_number, mint.log_index, mint.block_hash) == (45, 2, hash32(0xB1))
+    assert token_ids() == [4, 5]
+
+
+def test_each_log_stands_alone(client: Client) -> None:
+    post_alchemy(client, block_event([block_log(start=1)], event_id="whevt_before"))
+    foreign = block_log(start=50, index=11)
+    foreign["account"]["address"] = wallet(0x999).lower()
+    transfer = block_log(start=51, index=12)
+    transfer["topics"][0] = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
+    taken_back = block_log(start=52, index=13) | {"removed": True}
+    half = block_log(start=53, index=14)
+    del half["transaction"]
+    broken = block_log(start=54, index=15) | {"data": "0x123"}
+    logs = [
+        block_log(start=1),
+        foreign,
+        transfer,
+        taken_back,
+        half,
+        broken,
+        "no log at all",
+        block_log(start=1, index=16),
+        block_log(start=2, index=17),
+    ]
+    response = post_alchemy(client, block_event(logs))
+    assert response.json() == {
+        "status": "processed",
+        "duplicate": 1,
+        "foreign_contract": 1,
+        "foreign_event": 1,
+        "removed": 1,
+        "incomplete": 1,
+        "malformed": 2,
+        "conflict": 1,
+        "registered": 1,
+        "tokens": 1,
+    }
+    assert token_ids() == [1, 2]
+    event = WebhookEvent.objects.get(event_id="whevt_one")
+    assert [entry["verdict"] for entry in event.verdicts] == [
+        "duplicate",
+        "foreign_contract",
+        "foreign_event",
+        "removed",
+        "incomplete",
+        "malformed",
+        "malformed",
+        "conflict",
+        "registered",
+    ]
+    assert event.verdicts[4]["reason"] == "the sender left out: transaction hash"
+    assert event.verdicts[7]["conflicting"] == [1]
+
+
+def test_a_mint_told_again_from_another_block_is_a_reorg(client: Client) -> None:
+    post_alchemy(client, block_event([block_log()]))
+    again = block_event([block_log()], event_id="whevt_two", block_hash=0xB2)
+    assert post_alchemy(client, again).json() == {"status": "processed", "reorged": 1, "tokens": 0}
+
+
+@pytest.mark.parametrize("field", ["hash", "number", "timestamp"])
+def test_without_a_fact_of_the_block_the_mint_is_left_to_the_backfill(
+    client: Client, field: str
+) -> None:
+    event = block_event([block_log()])
+    del event["event"]["data"]["block"][field]
+    response = post_alchemy(client, event)
+    assert response.json() == {"status": "ignored", "incomplete": 1}
+    stored = WebhookEvent.objects.get()
+    assert stored.error == f"the sender left out: block {field}"
+    assert not Token.objects.exists()
+
+
+def test_a_raw_log_without_a_timestamp_is_left_to_the_backfill(client: Client) -> None:
+    log = rpc_log()
+    del log["blockTimestamp"]
+    assert post_alchemy(client, activity_event([log])).json()["incomplete"] == 1
+
+
+def test_a_log_without_its_contract_is_left_to_the_backfill(client: Client) -> None:
+    log = block_log()
+    del log["account"]
+    assert post_alchemy(client, block_event([log])).json()["incomplete"] == 1
+
+
+def test_a_log_without_its_transactions_status_is_registered(client: Client) -> None:
+    log = block_log()
+    del log["transaction"]["status"]
+    assert post_alchemy(client, block_event([log])).json()["registered"] == 1
+
+
+@pytest.mark.parametrize("named", ["LOCAL", None])
+def test_an_event_of_our_network_is_ours(client: Client, named: str | None) -> None:
+    event = block_event([block_log()])
+    event["event"]["network"] = named
+    assert post_alchemy(client, event).json()["status"] == "processed"
+
+
+@pytest.mark.parametrize("named", ["BASE_MAINNET", "BASE_SEPOLIA", "local", "", 5, ["LOCAL"], {}])
+def test_nothing_of_another_network_becomes_a_token(client: Client, named: object) -> None:
+    event = block_event([block_log()])
+    event["event"]["network"] = named
+    assert post_alchemy(client, event).json() == {"status": "ignored"}
+    assert WebhookEvent.objects.get().error == "it is of another network"
+    assert not Token.objects.exists()
+
+
+def test_the_contract_is_known_whatever_the_letter_case(client: Client) -> None:
+    log = block_log()
+    log["account"]["address"] = django_settings.GLISK_NFT_CONTRACT_ADDRESS
+    assert post_alchemy(client, block_event([log])).json()["registered"] == 1
+
+
+def _with_log(**changes: Any) -> dict[str, Any]:
+    return block_event([block_log() | changes])
+
+
+def _with_block(**changes: Any) -> dict[str, Any]:
+    event = block_event([block_log()])
+    event["event"]["data"]["block"] |= changes
+    return event
+
+
+def _with_topic(position: int, value: object) -> dict[str, Any]:
+    event = block_event([block_log()])
+    event["event"]["data"]["block"]["logs"][0]["topics"][position] = value
+    return event
+
+
+BAD_LOGS = {
+    "log is a text": block_event(["0x00"]),
+    "log is null": block_event([None]),
+    "log is a list": block_event([[block_log()]]),
+    "topics are numbers": _with_log(topics=[1, 2, 3, 4]),
+    "topics are a text": _with_log(topics="0x20c0"),
+    "three topics": _with_log(topics=block_log()["topics"][:3]),
+    "short topic": _with_topic(1, "0x01"),
+    "minter of 32 bytes": _with_topic(1, "0x" + "f" * 64),
+    "id beyond bigint": _with_topic(3, "0x" + word(2**63)),
+    "id of 256 bits": _with_topic(3, "0x" + "f" * 64),
+    "id 0": _with_topic(3, "0x" + word(0)),
+    "NUL in a topic": _with_topic(2, "0x\x00" + "0" * 63),
+    "lone surrogate in a topic": _with_topic(2, "\ud800"),
+    "data of odd length": _with_log(data="0x" + word(1) + word(1)[:-1]),
+    "data is a number": _with_log(data=5),
+    "quantity 0": _with_log(data="0x" + word(0) + word(1)),
+    "quantity 51": _with_log(data="0x" + word(51) + word(1)),
+    "quantity 2^255": _with_log(data="0x" + word(2**255) + word(1)),
+    "index is a text": _with_log(index="two"),
+    "index is a boolean": _with_log(index=True),
+    "index is negative": _with_log(index=-1),
+    "index is a fraction": _with_log(index=2.5),
+    "index beyond integer": _with_log(index=2**31),
+    "index of 4000 digits": _with_log(index=10**4000),
+    "account is a text": _with_log(account=wallet(1)),
+    "address is a number": _with_log(account={"address": 5}),
+    "address is short": _with_log(account={"address": "0x5fbd"}),
+    "transaction is a list": _with_log(transaction=[]),
+    "transaction hash is short": _with_log(transaction={"hash": "0x1"}),
+    "transaction failed": _with_log(transaction={"hash": hash32(1), "status": 0}),
+    "transaction status is a text": _with_log(transaction={"hash": hash32(1), "status": "ok"}),
+    "removed is a text": _with_log(removed="true"),
+    "block number is negative": _with_block(number=-5),
+    "block number beyond bigint": _with_block(number=2**63),
+    "block number is a text": _with_block(number="45"),
+    "block hash is a number": _with_block(hash=45),
+    "block hash is short": _with_block(hash="0xb1"),
+    "timestamp is 0": _with_block(timestamp=0),
+    "timestamp beyond datetime": _with_block(timestamp=10**12),
+    "timestamp is ISO": _with_block(timestamp="2026-02-23T07:42:26Z"),
+    "timestamp is a fraction": _with_block(timestamp=1_795_159_793.5),
+}
+
+
+@pytest.mark.parametrize("event", BAD_LOGS.values(), ids=BAD_LOGS.keys())
+def test_a_log_that_makes_no_sense_is_malformed(client: Client, event: dict[str, Any]) -> None:
+    event["event"]["data"]["block"]["logs"].append(None)  # each is judged, not the first alone
+    response = post_alchemy(client, event)
+    assert response.status_code == 200
+    assert response.json() == {"status": "ignored", "malformed": 2}
+    stored = WebhookEvent.objects.get()
+    assert stored.error == stored.verdicts[0]["reason"]
+    assert not MintEvent.objects.exists()
+
+
+NOT_OURS = {
+    "no event": {"id": "whevt_one"},
+    "event is a text": {"id": "whevt_one", "event": "data"},
+    "event is a list": {"id": "whevt_one", "event": []},
+    "event is empty": {"id": "whevt_one", "event": {}},
+    "data is null": {"id": "whevt_one", "event": {"data": None}},
+    "data is a list": {"id": "whevt_one", "event": {"data": []}},
+    "block is null": {"id": "whevt_one", "event": {"data": {"block": None}}},
+    "block is a text": {"id": "whevt_one", "event": {"data": {"block": "0x"}}},
+    "block without logs": {"id": "whevt_one", "event": {"data": {"block": {"number": 5}}}},
+    "logs are a text": {"id": "whevt_one", "event": {"data": {"block": {"logs": "0x"}}}},
+    "logs are an object": {"id": "whevt_one", "event": {"data": {"block": {"logs": {}}}}},
+    "activity is a text": {"id": "whevt_one", "event": {"activity": "0x"}},
+    "odd envelope": {"id": "whevt_one", "webhookId": ["\x00"], "type": "\ud800", "event": None},
+    "other type": {"id": "whevt_one", "type": "NFT_METADATA_UPDATE", "event": {"data": 5}},
+}
+
+
+@pytest.mark.parametrize("event", NOT_OURS.values(), ids=NOT_OURS.keys())
+def test_an_event_of_another_kind_is_ignored(client: Client, event: dict[str, Any]) -> None:
+    response = post_alchemy(client, event)
+    assert (response.status_code, response.json()) == (200, {"status": "ignored"})
+    stored = WebhookEvent.objects.get()
+    assert stored.status == EventStatus.IGNORED
+    assert stored.error
+
+
+def test_transfers_of_an_activity_webhook_are_foreign(client: Client) -> None:
+    transfer = rpc_log()
+    transfer["topics"] = [
+        "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef",
+        "0x" + word(0),
+        "0x" + word(5),
+        "0x" + word(1),
+    ]
+    response = post_alchemy(client, activity_event([transfer, 5, "x"]))
+    assert response.json() == {"status": "ignored", "foreign_event": 1, "malformed": 2}
+
+
+def test_an_anonymous_log_of_our_contract_is_foreign(client: Client) -> None:
+    assert post_alchemy(client, _with_log(topics=[])).json()["foreign_event"] == 1
+
+
+@pytest.mark.parametrize(
+    "event", [block_event([]), activity_event([]), activity_event([None, None])]
+)
+def test_a_heartbeat_leaves_no_trace(client: Client, event: dict[str, Any]) -> None:
+    assert post_alchemy(client, event).json() == {"status": "ignored"}
+    assert not WebhookEvent.objects.exists()
+
+
+def test_the_capacity_message_is_kept_and_answered_with_200(client: Client) -> None:
+    told = "Monthly capacity limit exceeded. Visit https://dashboard.alchemy.com/settings/billing"
+    response = post_alchemy(
+        client, {"id": "whevt_one", "type": "GRAPHQL", "event": {"error": told}}
+    )
+    assert (response.status_code, response.json()) == (200, {"status": "ignored"})
+    assert WebhookEvent.objects.get().error == f"Alchemy says: {told}"
+
+
+@pytest.mark.parametrize("told", ["a\x00b", "\ud800", {"code": 5}, 5, "x" * 10_000])
+def test_a_strange_capacity_message_does_no_harm(client: Client, told: object) -> None:
+    response = post_alchemy(client, {"id": "whevt_one", "event": {"error": told}})
+    assert (response.status_code, response.json()) == (200, {"status": "ignored"})
+
+
+def test_of_a_body_of_nonsense_only_some_verdicts_are_stored(client: Client) -> None:
+    response = post_alchemy(client, block_event([0] * 50_000))
+    assert response.json() == {"status": "ignored", "malformed": 50_000}
+    stored = WebhookEvent.objects.get().verdicts
+    assert len(stored) == 501
+    assert stored[-1] == {"verdict": "not_listed", "logs": 49_500}

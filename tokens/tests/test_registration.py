@@ -1,0 +1,302 @@
+"""Mints become tokens once: whole, with the right author and prompt, whatever came before."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, transaction
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from authors.factories import AuthorFactory, wallet
+from authors.models import Author
+from tokens.factories import TokenFactory, hash32
+from tokens.mint_log import MintLog
+from tokens.models import MintEvent, Token, TokenTransition
+from tokens.models.mint import MintSource
+from tokens.registration import MintOutcome, MintResult, register_mint, register_mints
+from tokens.states import TokenStatus
+
+pytestmark = pytest.mark.django_db
+
+MINTED_AT = datetime(2026, 2, 1, 12, 30, tzinfo=UTC)
+
+
+def mint_log(**facts: Any) -> MintLog:
+    log = MintLog(
+        tx_hash=hash32(0x71),
+        log_index=2,
+        block_number=45,
+        block_hash=hash32(0xB1),
+        block_timestamp=MINTED_AT,
+        minter=wallet(0xCC),
+        prompt_author=wallet(0xAA),
+        start_token_id=1,
+        quantity=1,
+        total_paid_wei=250_000_000_000_000,
+    )
+    return replace(log, **facts)
+
+
+def register(*logs: MintLog) -> list[MintOutcome]:
+    return register_mints(logs, source=MintSource.WEBHOOK, actor="test")
+
+
+def results(outcomes: list[MintOutcome]) -> list[str]:
+    return [outcome.result.value for outcome in outcomes]
+
+
+def token_ids() -> list[int]:
+    return list(Token.objects.order_by("token_id").values_list("token_id", flat=True))
+
+
+@pytest.fixture(autouse=True)
+def default_author(settings: Settings) -> Author:
+    author: Author = AuthorFactory(
+        wallet_address=settings.GLISK_DEFAULT_AUTHOR_WALLET, prompt_text="the default prompt"
+    )
+    return author
+
+
+def test_a_mint_is_stored_as_the_chain_told_it() -> None:
+    paid = 2**256 - 1
+    register(mint_log(start_token_id=7, quantity=2, total_paid_wei=paid))
+    mint = MintEvent.objects.get()
+    assert (mint.tx_hash, mint.log_index) == (hash32(0x71), 2)
+    assert (mint.block_number, mint.block_hash) == (45, hash32(0xB1))
+    assert mint.block_timestamp == MINTED_AT
+    assert (mint.minter, mint.prompt_author) == (wallet(0xCC), wallet(0xAA))
+    assert (mint.start_token_id, mint.quantity, mint.total_paid_wei) == (7, 2, paid)
+    assert mint.source == MintSource.WEBHOOK
+
+
+def test_each_token_of_a_mint_is_detected_with_its_facts() -> None:
+    author = AuthorFactory(wallet_address=wallet(0xAA), prompt_text="a fox in the snow")
+    [outcome] = register(mint_log(start_token_id=7, quantity=3))
+    assert outcome.result == MintResult.REGISTERED
+    assert outcome.created == (7, 8, 9)
+    assert token_ids() == [7, 8, 9]
+    mint = MintEvent.objects.get()
+    for token in Token.objects.all():
+        assert token.status == TokenStatus.DETECTED
+        assert token.author == author
+        assert token.prompt == "a fox in the snow"
+        assert token.prompt_author_wallet == wallet(0xAA)
+        assert token.minter_address == wallet(0xCC)
+        assert token.mint_event == mint
+        assert token.mint_timestamp == MINTED_AT
+        assert token.error_log == []
+        assert token.lease_owner is None
+
+
+def test_the_timeline_of_a_token_begins_with_its_mint() -> None:
+    register(mint_log(quantity=2))
+    first, second = TokenTransition.objects.order_by("token_id")
+    assert (first.token_id, second.token_id) == (1, 2)
+    assert (first.from_status, first.to_status) == ("", TokenStatus.DETECTED)
+    assert first.actor == "test"
+    assert hash32(0x71) in first.reason
+    assert first.detail == {"source": "webhook"}
+
+
+def test_an_author_is_found_whatever_the_letter_case() -> None:
+    author = AuthorFactory(wallet_address=wallet(0xABCDEF))
+    with connection.cursor() as cursor:  # as an import of older data may have left it
+        cursor.execute("UPDATE authors SET wallet_address = lower(wallet_address)")
+    register(mint_log(prompt_author=wallet(0xABCDEF)))
+    assert Token.objects.get().author_id == author.pk
+
+
+def test_an_unknown_author_leaves_the_token_to_the_default_author(default_author: Author) -> None:
+    register(mint_log(prompt_author=wallet(0xBEEF)))
+    token = Token.objects.get()
+    assert token.author == default_author
+    assert token.prompt == "the default prompt"
+    assert token.prompt_author_wallet == wallet(0xBEEF)
+    assert not Author.objects.by_wallet(wallet(0xBEEF)).exists()
+
+
+def test_the_zero_address_is_an_unknown_author(default_author: Author) -> None:
+    register(mint_log(prompt_author=wallet(0)))
+    assert Token.objects.get().author == default_author
+
+
+@pytest.mark.parametrize("empty", ["", "   \n"])
+def test_an_author_without_a_prompt_owns_the_token_with_the_default_prompt(empty: str) -> None:
+    author = AuthorFactory(wallet_address=wallet(0xAA), prompt_text=empty)
+    register(mint_log())
+    token = Token.objects.get()
+    assert token.author == author
+    assert token.prompt == "the default prompt"
+
+
+def test_without_any_prompt_the_configured_one_is_taken(
+    settings: Settings, default_author: Author
+) -> None:
+    settings.DEFAULT_PROMPT = "the configured prompt"
+    Author.objects.filter(pk=default_author.pk).update(prompt_text="")
+    register(mint_log())
+    assert Token.objects.get().prompt == "the configured prompt"
+
+
+def test_a_missing_default_author_is_created(settings: Settings, default_author: Author) -> None:
+    default_author.delete()
+    register(mint_log())
+    token = Token.objects.get()
+    assert token.author.wallet_address == settings.GLISK_DEFAULT_AUTHOR_WALLET
+    assert token.prompt == settings.DEFAULT_PROMPT
+
+
+def test_a_later_prompt_does_not_change_a_token() -> None:
+    author = AuthorFactory(wallet_address=wallet(0xAA), prompt_text="before")
+    register(mint_log())
+    Author.objects.filter(pk=author.pk).update(prompt_text="after")
+    register(mint_log())
+    assert Token.objects.get().prompt == "before"
+
+
+def test_the_same_mint_again_changes_nothing() -> None:
+    register(mint_log(quantity=3))
+    Token.objects.update(status=TokenStatus.GENERATING)
+    [outcome] = register(mint_log(quantity=3))
+    assert outcome == MintOutcome(mint_log(quantity=3), MintResult.DUPLICATE)
+    assert MintEvent.objects.count() == 1
+    assert TokenTransition.objects.count() == 3
+    assert set(Token.objects.values_list("status", flat=True)) == {TokenStatus.GENERATING}
+
+
+def test_a_known_mint_does_not_hide_a_new_one() -> None:
+    known = mint_log(quantity=2)
+    register(known)
+    new = mint_log(log_index=9, start_token_id=3, quantity=2)
+    assert results(register(known, new)) == ["duplicate", "registered"]
+    assert token_ids() == [1, 2, 3, 4]
+
+
+def test_one_outcome_comes_back_per_log_in_their_order() -> None:
+    late = mint_log(tx_hash=hash32(0x99), start_token_id=2)
+    early = mint_log(tx_hash=hash32(0x11), start_token_id=1)
+    outcomes = register(late, early, late)
+    assert [outcome.log for outcome in outcomes] == [late, early, late]
+    assert results(outcomes) == ["registered", "registered", "duplicate"]
+    assert [outcome.created for outcome in outcomes] == [(2,), (1,), ()]
+
+
+def test_an_overlap_blocks_nothing_but_the_overlapping_ids() -> None:
+    older = TokenFactory(token_id=2)
+    overlapping = mint_log(quantity=3)
+    other = mint_log(log_index=9, start_token_id=4)
+    first, second = register(overlapping, other)
+    assert first == MintOutcome(overlapping, MintResult.CONFLICT, (1, 3), (2,))
+    assert second.result == MintResult.REGISTERED
+    assert token_ids() == [1, 2, 3, 4]
+    assert Token.objects.get(token_id=2).mint_event == older.mint_event
+    assert results(register(overlapping)) == ["conflict"]
+
+
+def test_two_mints_of_one_call_that_overlap_are_told_apart() -> None:
+    first, second = register(mint_log(quantity=2), mint_log(log_index=3, start_token_id=2))
+    assert (first.result, first.created) == (MintResult.REGISTERED, (1, 2))
+    assert (second.result, second.conflicting) == (MintResult.CONFLICT, (2,))
+
+
+def test_the_same_mint_from_another_block_is_a_reorg() -> None:
+    register(mint_log())
+    moved = mint_log(block_hash=hash32(0xB2), block_number=46)
+    assert results(register(moved)) == ["reorged"]
+    assert results(register(mint_log())) == ["duplicate"]
+    assert MintEvent.objects.get().block_hash == hash32(0xB1)
+
+
+def test_the_same_log_with_other_tokens_creates_none() -> None:
+    register(mint_log())
+    [outcome] = register(mint_log(start_token_id=50, quantity=2))
+    assert (outcome.result, outcome.conflicting) == (MintResult.CONFLICT, (50, 51))
+    assert token_ids() == [1]
+
+
+def test_contradictory_logs_of_one_call_create_the_first_ones_tokens() -> None:
+    outcomes = register(
+        mint_log(), mint_log(start_token_id=5), mint_log(block_hash=hash32(0xB2)), mint_log()
+    )
+    assert results(outcomes) == ["registered", "conflict", "reorged", "duplicate"]
+    assert token_ids() == [1]
+
+
+def test_missing_tokens_of_a_known_mint_are_created() -> None:
+    register(mint_log(quantity=3))
+    TokenTransition.objects.filter(token_id=2).delete()
+    Token.objects.filter(token_id=2).delete()
+    [outcome] = register(mint_log(quantity=3))
+    assert (outcome.result, outcome.created) == (MintResult.REGISTERED, (2,))
+    assert token_ids() == [1, 2, 3]
+
+
+def test_no_logs_need_no_statement(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    with django_assert_num_queries(0):
+        assert register() == []
+
+
+@pytest.mark.parametrize(("mints", "quantity"), [(1, 1), (1, 50), (40, 5)])
+def test_any_number_of_tokens_takes_four_statements(
+    django_assert_num_queries: DjangoAssertNumQueries, mints: int, quantity: int
+) -> None:
+    logs = [
+        mint_log(log_index=n, start_token_id=1 + n * quantity, quantity=quantity)
+        for n in range(mints)
+    ]
+    with django_assert_num_queries(4):  # mints, authors, tokens with timeline, wake-up
+        register(*logs)
+    assert Token.objects.count() == mints * quantity
+
+
+def test_known_mints_take_two_statements(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    logs = [mint_log(log_index=n, start_token_id=1 + n * 5, quantity=5) for n in range(20)]
+    register(*logs)
+    with django_assert_num_queries(2):
+        register(*logs)
+
+
+def test_one_mint_can_be_registered_by_itself() -> None:
+    outcome = register_mint(event=mint_log(), source=MintSource.BACKFILL, actor="test")
+    assert outcome.result == MintResult.REGISTERED
+    assert MintEvent.objects.get().source == MintSource.BACKFILL
+
+
+@pytest.fixture
+def heard() -> Any:
+    """Return a function that tells how many wake-ups of the pipeline came since the last call."""
+    parameters = connection.get_connection_params()
+    names = ("host", "port", "user", "password", "dbname")
+    listener = psycopg.connect(
+        **{name: parameters[name] for name in names if parameters.get(name)}, autocommit=True
+    )
+    listener.execute("LISTEN glisk_pipeline")
+    yield lambda: len(list(listener.notifies(timeout=0.2)))
+    listener.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_commit_of_new_tokens_wakes_the_pipeline(heard: Callable[[], int]) -> None:
+    with transaction.atomic():
+        register(mint_log(quantity=3))
+        assert heard() == 0
+    assert heard() == 1
+    register(mint_log(quantity=3))
+    assert heard() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rollback_takes_everything_back(heard: Callable[[], int]) -> None:
+    def fail_after_registering() -> None:
+        with transaction.atomic():
+            register(mint_log(quantity=3))
+            raise RuntimeError("something later in the caller's transaction")
+
+    with pytest.raises(RuntimeError):
+        fail_after_registering()
+    assert not MintEvent.objects.exists()
+    assert not Token.objects.exists()
+    assert heard() == 0

@@ -1,0 +1,191 @@
+"""An event is stored before the work, done once, and done again after a failure."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+from django.http import HttpResponse
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from authors.models import Author
+from tokens.models import MintEvent, Token
+from webhooks import inbox
+from webhooks.inbox import process_unfinished
+from webhooks.models import EventStatus, WebhookEvent
+from webhooks.tests.sending import block_event, block_log, post_alchemy
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+EVENT = block_event([block_log(quantity=3)])
+
+
+def test_a_processed_event_is_answered_at_once_the_next_time(client: Client) -> None:
+    post_alchemy(client, EVENT)
+    first = WebhookEvent.objects.get()
+    with CaptureQueriesContext(connection) as queries:
+        response = post_alchemy(client, EVENT)
+    assert response.json() == {"status": "duplicate"}
+    assert len(queries) == 1
+    again = WebhookEvent.objects.get()
+    assert again.deliveries == 2
+    assert again.last_delivery_at > first.last_delivery_at
+    assert (again.processed_at, again.verdicts) == (first.processed_at, first.verdicts)
+
+
+def test_an_ignored_event_is_answered_at_once_the_next_time(client: Client) -> None:
+    ignored = block_event([5])
+    assert post_alchemy(client, ignored).json() == {"status": "ignored", "malformed": 1}
+    assert post_alchemy(client, ignored).json() == {"status": "duplicate"}
+    assert WebhookEvent.objects.get().deliveries == 2
+
+
+def test_another_event_with_a_known_mint_changes_no_token(client: Client) -> None:
+    post_alchemy(client, EVENT)
+    other = block_event([block_log(quantity=3)], event_id="whevt_two")
+    assert post_alchemy(client, other).json() == {
+        "status": "processed",
+        "duplicate": 1,
+        "tokens": 0,
+    }
+    assert Token.objects.count() == 3
+
+
+@pytest.fixture
+def broken_registration(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Let the work fail after the tokens were created, for as long as the patch stands."""
+    whole = inbox.register_mints
+
+    def fail_late(*args: Any, **kwargs: Any) -> Any:
+        whole(*args, **kwargs)
+        raise RuntimeError("the key whsec_sandbox_alchemy is not for the error text\x00")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox, "register_mints", fail_late)
+        yield patch
+
+
+def test_a_failure_keeps_the_event_and_nothing_else(
+    client: Client, broken_registration: pytest.MonkeyPatch
+) -> None:
+    response = post_alchemy(client, EVENT)
+    assert response.status_code == 503
+    event = WebhookEvent.objects.get()
+    assert event.status == EventStatus.FAILED
+    assert event.error.startswith("RuntimeError: the key")
+    assert "sandbox_alchemy" not in event.error + response.content.decode()
+    assert not MintEvent.objects.exists()
+    assert not Token.objects.exists()
+
+
+def test_a_failed_event_is_processed_at_its_next_delivery(
+    client: Client, broken_registration: pytest.MonkeyPatch
+) -> None:
+    post_alchemy(client, EVENT)
+    broken_registration.undo()
+    assert post_alchemy(client, EVENT).json()["status"] == "processed"
+    event = WebhookEvent.objects.get()
+    assert (event.status, event.error, event.deliveries) == (EventStatus.PROCESSED, "", 2)
+    assert Token.objects.count() == 3
+
+
+def test_an_event_that_was_only_stored_is_processed_at_its_next_delivery(client: Client) -> None:
+    post_alchemy(client, EVENT)
+    Token.objects.all().delete()
+    MintEvent.objects.all().delete()
+    WebhookEvent.objects.update(status=EventStatus.RECEIVED, processed_at=None)
+    assert post_alchemy(client, EVENT).json()["status"] == "processed"
+    assert Token.objects.count() == 3
+
+
+def test_unfinished_events_are_finished_without_the_vendor(
+    client: Client, broken_registration: pytest.MonkeyPatch
+) -> None:
+    post_alchemy(client, EVENT)
+    assert process_unfinished() == 0  # too fresh: its request may still be at work
+    WebhookEvent.objects.update(last_delivery_at=timezone.now() - timedelta(minutes=2))
+    assert process_unfinished() == 0  # still broken
+    broken_registration.undo()
+    assert process_unfinished() == 1
+    assert WebhookEvent.objects.get().status == EventStatus.PROCESSED
+    assert Token.objects.count() == 3
+    assert process_unfinished() == 0
+
+
+def test_a_table_that_stays_locked_asks_the_sender_to_come_again(client: Client) -> None:
+    parameters = connection.get_connection_params()
+    names = ("host", "port", "user", "password", "dbname")
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '200ms'")
+    try:
+        with psycopg.connect(
+            **{name: parameters[name] for name in names if parameters.get(name)}
+        ) as other:
+            other.execute("LOCK TABLE tokens_s0 IN ACCESS EXCLUSIVE MODE")
+            assert post_alchemy(client, EVENT).status_code == 503
+        assert WebhookEvent.objects.get().status == EventStatus.FAILED
+        assert post_alchemy(client, EVENT).json()["status"] == "processed"
+    finally:
+        connection.close()
+
+
+def _deliver_at_once(payloads: list[dict[str, Any]]) -> list[HttpResponse]:
+    barrier = threading.Barrier(len(payloads))
+
+    def deliver(payload: dict[str, Any]) -> HttpResponse:
+        try:
+            connection.ensure_connection()
+            barrier.wait(timeout=10)
+            return post_alchemy(Client(), payload)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(payloads)) as pool:
+        return list(pool.map(deliver, payloads))
+
+
+def test_deliveries_of_one_event_at_the_same_time_end_as_one() -> None:
+    for turn in range(10):
+        log = block_log(start=1 + turn * 10, quantity=10, index=turn)
+        event = block_event([log], event_id=f"whevt_{turn}")
+        responses = _deliver_at_once([event] * 4)
+        assert [response.status_code for response in responses] == [200] * 4
+        told = sorted(response.json()["status"] for response in responses)
+        assert told == ["duplicate"] * 3 + ["processed"]
+    assert Token.objects.count() == 100
+    assert set(WebhookEvent.objects.values_list("status", "deliveries")) == {("processed", 4)}
+    assert {event.verdicts[0]["verdict"] for event in WebhookEvent.objects.all()} == {"registered"}
+
+
+def test_different_events_with_overlapping_mints_end_as_one() -> None:
+    for turn in range(10):
+        logs = [
+            block_log(start=1 + turn * 30 + n * 5, quantity=5, tx=turn, index=n) for n in range(6)
+        ]
+        responses = _deliver_at_once(
+            [
+                block_event(logs[:4], event_id=f"whevt_{turn}_a"),
+                block_event(logs[2:][::-1], event_id=f"whevt_{turn}_b"),
+                block_event(logs[::-1], event_id=f"whevt_{turn}_c"),
+            ]
+        )
+        assert [response.status_code for response in responses] == [200] * 3
+        assert sum(response.json()["tokens"] for response in responses) == 30
+    assert Token.objects.count() == 300
+    assert set(WebhookEvent.objects.values_list("status", flat=True)) == {"processed"}
+
+
+def test_fifty_tokens_take_six_statements(client: Client) -> None:
+    Author.objects.default()
+    with CaptureQueriesContext(connection) as queries:
+        post_alchemy(client, block_event([block_log(quantity=50)]))
+    statements = [query["sql"] for query in queries if query["sql"] not in ("BEGIN", "COMMIT")]
+    assert len(queries) - len(statements) == 2
+    assert len(statements) == 6, "\n".join(statements)
+    assert Token.objects.count() == 50
