@@ -7,7 +7,7 @@ from rest_framework.views import APIView
 
 from authors.models import Author
 from authors.serializers import AuthorSerializer
-from authors.wallets import parse_wallet
+from glisk.wallets import parse_wallet
 
 WALLET_PARAMETER = OpenApiParameter(
     "wallet",

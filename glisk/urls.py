@@ -8,9 +8,14 @@ from drf_spectacular.views import (
     SpectacularSwaggerView,
 )
 
+from glisk.dashboard import fragment_view
 from glisk.health import health, health_metrics, health_workers
+from tokens.gallery import gallery, gallery_updates
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", gallery, name="gallery"),
+    path("gallery/updates", gallery_updates, name="gallery-updates"),
+    path("admin/dashboard/", fragment_view, name="admin-dashboard"),
     path("admin/", admin.site.urls),
     path("health", health, name="health"),
     path("health/workers", health_workers, name="health-workers"),

@@ -1,0 +1,105 @@
+"""The admin's pages of the system itself: state, workers, task queue, users."""
+
+# Imported for what they register: their own pages are replaced below.
+import django.contrib.auth.admin
+import django_q.admin  # noqa: F401
+from django.contrib import admin
+from django.contrib.auth.models import Group, User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django_q.models import Failure, OrmQ, Schedule, Success
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from glisk.admin_tables import ExactSearch, MachineAdmin
+from glisk.display import age, duration, json_block, text_block
+from glisk.health import ALIVE_SECONDS
+from glisk.models import SystemState, WorkerHeartbeat
+
+for _model in (Schedule, Success, Failure, OrmQ, User, Group):
+    admin.site.unregister(_model)
+
+
+@admin.register(User)
+class UserAdmin(django.contrib.auth.admin.UserAdmin, ModelAdmin):
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class GroupAdmin(django.contrib.auth.admin.GroupAdmin, ModelAdmin):
+    pass
+
+
+@admin.register(SystemState)
+class SystemStateAdmin(ExactSearch, MachineAdmin):
+    list_display = ("state_key", "value", "changed")
+    ordering = ("state_key",)
+    search_texts = ("state_key",)
+    fields = ("state_key", "value", "updated_at")
+
+    @display(description="Value")
+    def value(self, state: SystemState) -> SafeString | str:
+        return json_block(state.state_value)
+
+    @display(description="Changed")
+    def changed(self, state: SystemState) -> SafeString | str:
+        return age(state.updated_at)
+
+
+@admin.register(WorkerHeartbeat)
+class WorkerHeartbeatAdmin(MachineAdmin):
+    list_display = ("owner", "stage", "alive", "beat", "in_flight", "running_for", "progress")
+    list_filter = ("stage",)
+    ordering = ("-beat_at",)
+
+    @display(description="State", label={"alive": "success", "silent": "danger"})
+    def alive(self, worker: WorkerHeartbeat) -> str:
+        silent_for = (timezone.now() - worker.beat_at).total_seconds()
+        return "alive" if silent_for < ALIVE_SECONDS else "silent"
+
+    @display(description="Last heartbeat", ordering="beat_at")
+    def beat(self, worker: WorkerHeartbeat) -> SafeString | str:
+        return age(worker.beat_at)
+
+    @display(description="Running for")
+    def running_for(self, worker: WorkerHeartbeat) -> str:
+        return duration((worker.beat_at - worker.started_at).total_seconds())
+
+    @display(description="Last progress")
+    def progress(self, worker: WorkerHeartbeat) -> SafeString | str:
+        return age(worker.last_progress_at)
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(MachineAdmin):
+    """Schedules are declared in code: one bad row would stop all of them."""
+
+    list_display = ("name", "func", "schedule_type", "minutes", "next_run")
+    ordering = ("name",)
+    fields = ("name", "func", "args", "kwargs", "schedule_type", "minutes", "cron", "next_run")
+
+
+@admin.register(Failure)
+class FailureAdmin(ExactSearch, MachineAdmin):
+    list_display = ("name", "func", "started", "took")
+    ordering = ("-stopped",)
+    search_texts = ("id", "name", "func")
+    search_help_text = "Task id, name or function"
+    fields = ("name", "func", "started", "stopped", "took", "attempt_count", "why")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Failure]:
+        # Arguments are pickled; one that cannot be read must not hide all the others.
+        return super().get_queryset(request).defer("args", "kwargs", "result")
+
+    @display(description="Took")
+    def took(self, task: Failure) -> str:
+        return duration(task.time_taken())
+
+    @display(description="Result")
+    def why(self, task: Failure) -> SafeString | str:
+        return text_block(str(task.result))

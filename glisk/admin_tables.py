@@ -1,0 +1,118 @@
+"""What every admin table of ours has in common."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+
+from glisk.paginator import EstimatingPaginator
+from glisk.wallets import parse_wallet
+
+_HASH_LENGTH = 66
+_CID_LENGTHS = range(46, 101)
+_MAX_ID = 2**63 - 1
+
+
+class LargeTableAdmin(ModelAdmin):
+    """A table whose pages cost the same at a hundred rows as at a million."""
+
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = EstimatingPaginator
+    list_per_page = 50
+    list_max_show_all = 0
+    list_filter_submit = False
+    compressed_fields = True
+    warn_unsaved_form = False
+
+
+class MachineAdmin(LargeTableAdmin):
+    """A table that the machine writes; people look at it."""
+
+    actions: Sequence[Any] | None = None
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class MachineInline(TabularInline):
+    """Rows of the machine below the object that they belong to."""
+
+    extra = 0
+    can_delete = False
+    hide_title = True
+    tab = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ExactSearch(LargeTableAdmin):
+    """Search by what the text is: a number, a wallet, a transaction hash or a CID.
+
+    Each kind is compared for equality with its own columns, so that an index answers;
+    `LIKE '%…%'` over every column reads the whole table.
+    """
+
+    search_ids: tuple[str, ...] = ()
+    search_wallets: tuple[str, ...] = ()
+    search_hashes: tuple[str, ...] = ()
+    search_cids: tuple[str, ...] = ()
+    search_texts: tuple[str, ...] = ()
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        """Say that there is a search; the columns are chosen per term."""
+        return [
+            *self.search_ids,
+            *self.search_wallets,
+            *self.search_hashes,
+            *self.search_cids,
+            *self.search_texts,
+        ]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        wanted = self._conditions(term)
+        return (queryset.filter(wanted) if wanted else queryset.none()), False
+
+    def _conditions(self, term: str) -> Q:
+        wanted = Q()
+        number = term.removeprefix("#")
+        if number.isascii() and number.isdecimal() and int(number) <= _MAX_ID:
+            wanted |= _any(self.search_ids, int(number))
+        if (wallet := parse_wallet(term)) is not None:
+            wanted |= _any(self.search_wallets, wallet)
+        if len(term) == _HASH_LENGTH and term[:2].lower() == "0x":
+            wanted |= _any(self.search_hashes, term.lower())
+        cid = term.removeprefix("ipfs://")
+        if len(cid) in _CID_LENGTHS and cid.isascii() and cid.isalnum():
+            wanted |= _any(self.search_cids, cid)
+        if "\x00" not in term:
+            wanted |= _any(self.search_texts, term)
+        return wanted
+
+
+def _any(lookups: tuple[str, ...], value: Any) -> Q:
+    wanted = Q()
+    for lookup in lookups:
+        wanted |= Q(**{lookup: value})
+    return wanted

@@ -1,0 +1,117 @@
+"""Pieces of HTML that the admin's pages share."""
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Model
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
+NOTHING = "–"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration in its largest unit, for example `12 min`."""
+    if seconds is None:
+        return NOTHING
+    for unit, size in _UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else _two(seconds, unit)
+    return f"{max(seconds, 0):.0f} s" if seconds >= 10 or seconds < 1 else f"{seconds:.1f} s"
+
+
+def _two(seconds: float, unit: str) -> str:
+    """Return a duration below ten of its unit with the next smaller unit."""
+    sizes = {"d": (86_400, 3_600, "h"), "h": (3_600, 60, "min"), "min": (60, 1, "s")}
+    size, rest_size, rest_unit = sizes[unit]
+    whole, rest = divmod(int(seconds), size)
+    smaller = rest // rest_size
+    return f"{whole} {unit} {smaller} {rest_unit}" if smaller else f"{whole} {unit}"
+
+
+def age(moment: datetime | None) -> SafeString | str:
+    """Return how long ago a moment was, with the moment itself as the tooltip."""
+    if moment is None:
+        return NOTHING
+    passed = duration((timezone.now() - moment).total_seconds())
+    iso = moment.isoformat(timespec="seconds")
+    return format_html('<time datetime="{}" title="{}" class="nowrap">{}</time>', iso, iso, passed)
+
+
+def short(text: str | None) -> SafeString | str:
+    """Return a hash, address or CID by its two ends, whole in the tooltip."""
+    if not text:
+        return NOTHING
+    return format_html('<code class="glisk-hash" title="{}">{}</code>', text, shortened(text))
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= 16 else f"{text[:8]}…{text[-6:]}"
+
+
+def external_link(url: str, label: str, *, title: str = "") -> SafeString | str:
+    """Return a link that opens beside the admin; only its label if there is no address."""
+    if not url.startswith(("http://", "https://")):
+        return label
+    return format_html(
+        '<a href="{}" title="{}" target="_blank" rel="noopener noreferrer" class="glisk-link">'
+        "{}&nbsp;↗</a>",
+        url,
+        title or url,
+        label,
+    )
+
+
+def hash_link(text: str | None, url: str) -> SafeString | str:
+    """Return a shortened hash as a link to the explorer or the gateway, if there is one."""
+    if not text:
+        return NOTHING
+    return external_link(url, shortened(text), title=text) if url else short(text)
+
+
+def admin_link(target: Model, label: str = "") -> SafeString:
+    """Return a link to an object's admin page."""
+    meta = target._meta
+    url = reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[target.pk])
+    return format_html('<a href="{}" class="glisk-link">{}</a>', url, label or str(target))
+
+
+def json_block(value: Any) -> SafeString | str:
+    """Return JSON, given as text or as a value, indented; anything else as it is."""
+    if value in (None, "", b""):
+        return NOTHING
+    if isinstance(value, bytes | memoryview):
+        value = bytes(value).decode(errors="replace")
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return text_block(value)
+    return text_block(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def text_block(text: str | None) -> SafeString | str:
+    """Return a longer text with its line breaks."""
+    return format_html('<pre class="glisk-pre">{}</pre>', text) if text else NOTHING
+
+
+def ether(wei: int | None) -> str:
+    """Return an amount in ETH with the digits that matter."""
+    return NOTHING if wei is None else f"{_plain(Decimal(wei) / 10**18, 9)} ETH"
+
+
+def gwei(wei: int | None) -> str:
+    """Return an amount in gwei with the digits that matter."""
+    return NOTHING if wei is None else f"{_plain(Decimal(wei) / 10**9, 6)} gwei"
+
+
+def _plain(amount: Decimal, places: int) -> str:
+    rounded = f"{amount:.{places}f}"
+    if amount and not float(rounded):
+        return f"{amount:.2g}"
+    return rounded.rstrip("0").rstrip(".")

@@ -1,0 +1,38 @@
+"""Pages over tables too long to count."""
+
+import json
+
+from django.core.paginator import Paginator
+from django.db import connections
+from django.db.models import QuerySet
+from django.utils.functional import cached_property
+
+EXACT_LIMIT = 10_000
+
+
+class EstimatingPaginator(Paginator):
+    """Count exactly up to `EXACT_LIMIT` rows; beyond it take the planner's estimate.
+
+    Counting a million rows costs a tenth of a second on each page view, and nobody reads the
+    last digit. The estimate comes from the same statistics as PostgreSQL's plans.
+    """
+
+    @cached_property
+    def count(self) -> int:
+        rows = self.object_list
+        if not isinstance(rows, QuerySet):
+            return len(rows)
+        rows = rows.order_by()
+        exact = rows[: EXACT_LIMIT + 1].count()
+        return exact if exact <= EXACT_LIMIT else max(exact, estimated_count(rows))
+
+
+def estimated_count(rows: QuerySet) -> int:
+    """Return how many rows the planner expects; no row is read."""
+    sql, parameters = rows.query.get_compiler(rows.db).as_sql()
+    with connections[rows.db].cursor() as cursor:
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
+        plan = cursor.fetchone()[0]
+    if isinstance(plan, str):
+        plan = json.loads(plan)
+    return int(plan[0]["Plan"]["Plan Rows"])

@@ -1,0 +1,6 @@
+"""The admin's pages of tokens and of what the machine writes about them."""
+
+from tokens.admin.records import ImageGenerationJobAdmin, IPFSUploadRecordAdmin, MintEventAdmin
+from tokens.admin.token import TokenAdmin
+
+__all__ = ["IPFSUploadRecordAdmin", "ImageGenerationJobAdmin", "MintEventAdmin", "TokenAdmin"]

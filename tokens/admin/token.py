@@ -1,0 +1,255 @@
+"""The token list and the token page."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import F, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline
+from glisk.display import (
+    NOTHING,
+    admin_link,
+    age,
+    gwei,
+    hash_link,
+    json_block,
+    short,
+    text_block,
+)
+from glisk.links import (
+    explorer_address_url,
+    explorer_block_url,
+    explorer_transaction_url,
+    gateway_url,
+)
+from tokens.admin.filters import AttentionFilter
+from tokens.admin.labels import JOB_LABELS, TOKEN_LABELS, UPLOAD_LABELS
+from tokens.admin.pictures import picture
+from tokens.admin.summary import picture_url, token_summary
+from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
+
+
+class JobInline(MachineInline):
+    model = ImageGenerationJob
+    verbose_name_plural = "Generation jobs"
+    fields = ("attempt_number", "state", "service", "external_id", "cost_usd", "error", "created")
+    readonly_fields = fields
+    ordering = ("-id",)
+    show_change_link = True
+
+    @display(description="State", label=JOB_LABELS)
+    def state(self, job: ImageGenerationJob) -> str:
+        return job.status
+
+    @display(description="Age")
+    def created(self, job: ImageGenerationJob) -> SafeString | str:
+        return age(job.created_at)
+
+
+class UploadInline(MachineInline):
+    model = IPFSUploadRecord
+    verbose_name_plural = "Uploads"
+    fields = ("upload_type", "attempt_number", "state", "cid", "size_bytes", "error", "created")
+    readonly_fields = fields
+    ordering = ("-id",)
+    show_change_link = True
+
+    @display(description="State", label=UPLOAD_LABELS)
+    def state(self, record: IPFSUploadRecord) -> str:
+        return record.status
+
+    @display(description="Computed CID")
+    def cid(self, record: IPFSUploadRecord) -> SafeString | str:
+        return hash_link(record.computed_cid, gateway_url(record.computed_cid))
+
+    @display(description="Age")
+    def created(self, record: IPFSUploadRecord) -> SafeString | str:
+        return age(record.created_at)
+
+
+@admin.register(Token)
+class TokenAdmin(ExactSearch, MachineAdmin):
+    list_display = (
+        "thumbnail",
+        "number",
+        "state",
+        "in_state_for",
+        "author_link",
+        "minter",
+        "tries",
+        "trouble",
+        "reveal",
+    )
+    list_display_links = ("number",)
+    list_filter = ("status", AttentionFilter, "fallback_used")
+    list_select_related = ("author", "image")
+    ordering = ("-token_id",)
+    search_ids = ("token_id",)
+    search_wallets = ("prompt_author_wallet", "minter_address")
+    search_hashes = ("reveal_tx_hash",)
+    search_cids = ("image_cid", "metadata_cid")
+    search_help_text = "Token number, wallet, transaction hash or CID"
+    inlines = (JobInline, UploadInline)
+    change_form_before_template = "admin/tokens/token/summary.html"
+    fieldsets = (
+        ("Mint", {"fields": ("mint", "block", "minter_link", "prompt_author", "mint_timestamp")}),
+        (
+            "Generation",
+            {"fields": ("prompt_text", "fallback_used", "generation_attempts", "failure")},
+        ),
+        ("Storage", {"fields": ("image_url", "image_link", "metadata_link", "metadata_json")}),
+        ("Reveal", {"fields": ("token_uri", "reveal", "revealed_at")}),
+        (
+            "Work",
+            {
+                "fields": (
+                    "status_changed_at",
+                    "attempts",
+                    "next_attempt_at",
+                    "lease_owner",
+                    "lease_expires_at",
+                    "errors",
+                )
+            },
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Token]:
+        found = super().get_queryset(request).select_related("author", "mint_event", "image")
+        # The list needs to know that bytes are there, never the bytes.
+        return found.defer("image__data").annotate(
+            has_picture=Q(image__data__isnull=False), image_sha256=F("image__sha256")
+        )
+
+    def get_urls(self) -> list[URLPattern]:
+        see = self.admin_site.admin_view
+        return [
+            path(
+                "<int:token_id>/picture/",
+                see(picture, cacheable=True),
+                name="tokens_token_picture",
+            ),
+            path(
+                "<int:token_id>/thumbnail/",
+                see(picture, cacheable=True),
+                {"thumbnail": True},
+                name="tokens_token_thumbnail",
+            ),
+            *super().get_urls(),
+        ]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if (token := context.get("original")) is not None:
+            context["summary"] = token_summary(token)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @display(description="")
+    def thumbnail(self, token: Token) -> SafeString:
+        if not token.has_picture:
+            return format_html('<span class="glisk-thumb glisk-thumb-{}"></span>', token.status)
+        source = picture_url(token.pk, token.image_sha256, thumbnail=True)
+        return format_html(
+            '<img class="glisk-thumb" src="{}" alt="" width="40" height="40" loading="lazy">',
+            source,
+        )
+
+    @display(description="Token", ordering="token_id")
+    def number(self, token: Token) -> str:
+        return f"#{token.pk}"
+
+    @display(description="State", label=TOKEN_LABELS, ordering="status")
+    def state(self, token: Token) -> str:
+        return token.status
+
+    @display(description="For")
+    def in_state_for(self, token: Token) -> SafeString | str:
+        return age(token.status_changed_at)
+
+    @display(description="Author")
+    def author_link(self, token: Token) -> SafeString:
+        author = token.author
+        label = author.twitter_handle or author.farcaster_handle
+        if token.prompt_author_wallet.lower() != author.wallet_address.lower():
+            return format_html("{} <small>unregistered</small>", short(token.prompt_author_wallet))
+        return admin_link(author, f"@{label}" if label else _short(token.prompt_author_wallet))
+
+    @display(description="Minter")
+    def minter(self, token: Token) -> SafeString | str:
+        return short(token.minter_address)
+
+    @display(description="Attempts", ordering="generation_attempts")
+    def tries(self, token: Token) -> int:
+        return token.generation_attempts
+
+    @display(description="Trouble")
+    def trouble(self, token: Token) -> SafeString | str:
+        error = token.generation_error or token.error_class
+        if not error:
+            return ""
+        return format_html('<span class="glisk-clip" title="{}">{}</span>', error, error)
+
+    @display(description="Reveal transaction")
+    def reveal(self, token: Token) -> SafeString | str:
+        return hash_link(token.reveal_tx_hash, explorer_transaction_url(token.reveal_tx_hash))
+
+    @display(description="Mint event")
+    def mint(self, token: Token) -> SafeString | str:
+        event = token.mint_event
+        return NOTHING if event is None else admin_link(event)
+
+    @display(description="Block")
+    def block(self, token: Token) -> SafeString | str:
+        event: MintEvent | None = token.mint_event
+        if event is None:
+            return NOTHING
+        url = explorer_block_url(event.block_number)
+        number = hash_link(str(event.block_number), url)
+        paid = gwei(event.total_paid_wei)
+        return format_html("{} · {} paid for {} token(s)", number, paid, event.quantity)
+
+    @display(description="Minter")
+    def minter_link(self, token: Token) -> SafeString | str:
+        wallet = token.minter_address
+        return hash_link(wallet, explorer_address_url(wallet))
+
+    @display(description="Prompt author")
+    def prompt_author(self, token: Token) -> SafeString:
+        wallet = token.prompt_author_wallet
+        owner = admin_link(token.author)
+        return format_html("{} · {}", hash_link(wallet, explorer_address_url(wallet)), owner)
+
+    @display(description="Frozen prompt")
+    def prompt_text(self, token: Token) -> SafeString | str:
+        return text_block(token.prompt)
+
+    @display(description="Error")
+    def failure(self, token: Token) -> SafeString | str:
+        text = ": ".join(filter(None, (token.error_class, token.generation_error)))
+        return text_block(text)
+
+    @display(description="Image CID")
+    def image_link(self, token: Token) -> SafeString | str:
+        return hash_link(token.image_cid, gateway_url(token.image_cid))
+
+    @display(description="Metadata CID")
+    def metadata_link(self, token: Token) -> SafeString | str:
+        return hash_link(token.metadata_cid, gateway_url(token.metadata_cid))
+
+    @display(description="Metadata")
+    def metadata_json(self, token: Token) -> SafeString | str:
+        return json_block(token.metadata_text)
+
+    @display(description="Error log")
+    def errors(self, token: Token) -> SafeString | str:
+        return json_block(token.error_log)
+
+
+def _short(wallet: str) -> str:
+    return f"{wallet[:6]}…{wallet[-4:]}"

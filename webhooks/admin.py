@@ -1,0 +1,95 @@
+"""The admin's pages of the inbox."""
+
+from collections import Counter
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from glisk.admin_tables import ExactSearch, MachineAdmin
+from glisk.display import NOTHING, age, json_block, text_block
+from webhooks.models import EventStatus, WebhookEvent
+
+EVENT_LABELS = {
+    EventStatus.RECEIVED: "info",
+    EventStatus.PROCESSED: "success",
+    EventStatus.IGNORED: "default",
+    EventStatus.FAILED: "danger",
+}
+
+
+@admin.register(WebhookEvent)
+class WebhookEventAdmin(ExactSearch, MachineAdmin):
+    list_display = ("event_id", "state", "event_type", "verdict", "deliveries", "took", "seen")
+    list_filter = ("status",)
+    ordering = ("-received_at",)
+    search_texts = ("event_id",)
+    search_help_text = "Event id"
+    fieldsets = (
+        (None, {"fields": ("event_id", "webhook_id", "event_type", "state", "failure")}),
+        (
+            "Deliveries",
+            {
+                "fields": (
+                    "deliveries",
+                    "received_at",
+                    "last_delivery_at",
+                    "processed_at",
+                    "took",
+                )
+            },
+        ),
+        ("Verdicts", {"fields": ("verdict_list",)}),
+        ("Body as signed", {"fields": ("size", "body_json")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEvent]:
+        found = super().get_queryset(request)
+        listed = request.resolver_match and request.resolver_match.url_name == (
+            "webhooks_webhookevent_changelist"
+        )
+        return found.defer("body", "error") if listed else found
+
+    @display(description="State", label=EVENT_LABELS)
+    def state(self, event: WebhookEvent) -> str:
+        return event.status
+
+    @display(description="Verdicts")
+    def verdict(self, event: WebhookEvent) -> str:
+        counted = Counter(_verdict_name(verdict) for verdict in event.verdicts)
+        return ", ".join(f"{number} {name}" for name, number in counted.most_common()) or NOTHING
+
+    @display(description="Took")
+    def took(self, event: WebhookEvent) -> str:
+        if event.processed_at is None:
+            return NOTHING
+        return f"{(event.processed_at - event.received_at).total_seconds() * 1000:.0f} ms"
+
+    @display(description="Age", ordering="received_at")
+    def seen(self, event: WebhookEvent) -> SafeString | str:
+        return age(event.received_at)
+
+    @display(description="Error")
+    def failure(self, event: WebhookEvent) -> SafeString | str:
+        return text_block(event.error)
+
+    @display(description="Verdict per log")
+    def verdict_list(self, event: WebhookEvent) -> SafeString | str:
+        return json_block(event.verdicts or None)
+
+    @display(description="Size")
+    def size(self, event: WebhookEvent) -> str:
+        return f"{len(event.body):,} bytes"
+
+    @display(description="Body")
+    def body_json(self, event: WebhookEvent) -> SafeString | str:
+        return json_block(event.body)
+
+
+def _verdict_name(verdict: Any) -> str:
+    if isinstance(verdict, dict):
+        return str(verdict.get("verdict") or verdict.get("outcome") or "log")
+    return str(verdict)
