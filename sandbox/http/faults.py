@@ -46,7 +46,7 @@ class Faults:
                 low, high = setting
                 if not 0 <= low <= high:
                     raise ValueError(f"{field.name} must be a range [low, high]")
-        re.compile(self.scope)
+        check_scope(self.scope)
 
     def changed(self, changes: Mapping[str, Any]) -> Faults:
         """Return a copy with some settings changed; raises ValueError for unknown names."""
@@ -82,7 +82,15 @@ class PlannedFault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown fault {self.kind!r}; known: {', '.join(KINDS)}")
-        re.compile(self.scope)
+        check_scope(self.scope)
+
+
+def check_scope(scope: str) -> None:
+    """Raise ValueError for a scope that is no regular expression."""
+    try:
+        re.compile(scope)
+    except re.error as error:
+        raise ValueError(f"scope {scope!r}: {error}") from None
 
 
 class FaultPlan:

@@ -32,7 +32,9 @@ def test_there_are_72_vectors() -> None:
 @pytest.mark.parametrize(
     "vector",
     VECTORS,
-    ids=lambda v: f"{v['name']}-{v['chunk']}-v{v['cidVersion']}-{'raw' if v['rawLeaves'] else 'pb'}",
+    ids=lambda v: (
+        f"{v['name']}-{v['chunk']}-v{v['cidVersion']}-{'raw' if v['rawLeaves'] else 'pb'}"
+    ),
 )
 def test_cid_and_size_equal_the_reference(vector: dict[str, Any]) -> None:
     added = add_file(
