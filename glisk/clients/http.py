@@ -190,9 +190,9 @@ class HttpClient:
                     return bytes(body[:max_bytes]), False
                 if time.monotonic() > deadline:
                     raise TimeoutError("the body took too long")
-            response.raw.release_conn()
         finally:
-            # Does nothing to a connection that has gone back to the pool.
+            # Ends the connection unless the body was read to its end: then it has gone back to
+            # the pool by itself.
             response.raw.close()
         return bytes(body), True
 

@@ -92,6 +92,7 @@ def test_files_and_pieces_of_any_size_give_the_same_cid(version: Any) -> None:
     assert compute_cid(io.BytesIO(data), version=version) == expected
     assert compute_cid(OddReader(data), version=version) == expected
     assert compute_cid(pieces, version=version) == expected
+    assert compute_cid([data[:10], data[10:]], version=version) == expected
     assert compute_cid([b"", *pieces, b""], version=version) == expected
     assert compute_cid(memoryview(data), version=version) == expected
     assert compute_cid(bytearray(data), version=version) == expected

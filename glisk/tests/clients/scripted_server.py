@@ -101,14 +101,14 @@ def drip(data: bytes, *, pause_seconds: float) -> Step:
 class ScriptedServer:
     """Takes the steps in order; a request without a step is answered with 599."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         self.requests: list[SeenRequest] = []
         self.over = threading.Event()
         self.accepted = 0
         self._steps: deque[Step] = deque()
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((address, 0))
         self.port = int(self._listener.getsockname()[1])
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
