@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sandbox.anvil import AnvilInstallError, ensure_anvil
 from sandbox.rpc import RpcClient, RpcError
@@ -92,6 +92,10 @@ class Node:
             raise NodeError("the node is not running")
         return self.process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def start(self) -> Self:
         """Start the process, wait until it answers, and look after it from then on.
 
@@ -128,7 +132,7 @@ class Node:
         rpc = RpcClient(self.rpc_url, timeout_seconds=2)
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
-            if self.process is None or self.process.poll() is not None:
+            if not self.is_running:
                 raise NodeError(
                     f"the node ended at once; is port {self.port} in use?{self._tail()}"
                 )
@@ -242,19 +246,10 @@ def start_node(
     port: int = DEFAULT_PORT,
     block_time: float | None = BLOCK_TIME_SECONDS,
     chain_id: int = CHAIN_ID,
-    state_file: Path | None = None,
-    log_file: Path | None = None,
-    base_fee_wei: int = BASE_FEE_WEI,
+    **options: Any,
 ) -> Node:
     """Start a node and return it when it answers; see Node for the options and errors."""
-    return Node(
-        port=port,
-        block_time=block_time,
-        chain_id=chain_id,
-        state_file=state_file,
-        log_file=log_file,
-        base_fee_wei=base_fee_wei,
-    ).start()
+    return Node(port=port, block_time=block_time, chain_id=chain_id, **options).start()
 
 
 def free_port() -> int:
@@ -280,17 +275,19 @@ def main() -> int:
     parser.add_argument("--state-file", type=Path, help="keep the chain here between runs")
     parser.add_argument("--log-file", type=Path)
     options = parser.parse_args()
+    ending = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ending.set())
     try:
         node = start_node(**vars(options))
     except (AnvilInstallError, NodeError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"node ready at {node.rpc_url}, pid {node.pid}", flush=True)
-    ending = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, lambda *_: ending.set())
-    ending.wait()
-    crashed = node.process is not None and node.process.poll() is not None
+    signal.signal(signal.SIGCHLD, lambda *_: ending.set())
+    if node.is_running:  # It may have ended before the handler stood.
+        print(f"node ready at {node.rpc_url}, pid {node.pid}", flush=True)
+        ending.wait()
+    crashed = not node.is_running
     node.stop()
     return 1 if crashed else 0
 

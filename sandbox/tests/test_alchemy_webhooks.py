@@ -392,13 +392,13 @@ def test_a_reordered_notification_is_overtaken_by_the_next(
     node: Node, chain: DemoChain, receiver: Receiver
 ) -> None:
     with emulator(node, receiver) as alchemy:
-        alchemy.set_faults(webhook_reorder_rate=1.0)
+        alchemy.set_faults(webhook_reorder_rate=1.0, webhook_reorder_seconds=[0.8, 0.8])
         first = mint(chain)
         assert eventually(lambda: alchemy.sender.oldest_pending_block() == first)
         alchemy.set_faults(webhook_reorder_rate=0.0)
         second = mint(chain)
-        receiver.wait_for(2)
-        time.sleep(0.1)
+        receiver.wait_for(2, seconds=0.6)
+        time.sleep(0.8)  # The end of its own waiting time sends nothing a second time.
     assert receiver.block_numbers() == [second, first]
 
 
