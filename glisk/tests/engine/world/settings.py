@@ -8,4 +8,4 @@ from glisk.test_settings import INSTALLED_APPS
 INSTALLED_APPS = [*INSTALLED_APPS, "glisk.tests.engine.world.apps.WorldConfig"]
 DRAIN_BUDGET_SECONDS = float(os.environ.get("TEST_DRAIN_BUDGET_SECONDS", "300"))
 SHUTDOWN_GRACE_SECONDS = float(os.environ.get("TEST_SHUTDOWN_GRACE_SECONDS", "15"))
-POLL_INTERVAL_SECONDS = 1.0
+POLL_INTERVAL_SECONDS = float(os.environ.get("TEST_POLL_INTERVAL_SECONDS", "1"))

@@ -1,0 +1,198 @@
+"""A table of jobs, and real qclusters that work on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from glisk.engine.notify import notify
+from glisk.tests.engine.world import jobs
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 15.0, *, what: str = "") -> Any:
+    """Return the first true value of `condition`; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: {what or condition}")
+        time.sleep(0.01)
+
+
+def query(sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return cursor.fetchall()
+
+
+def add_jobs(count: int, *, seconds: float = 0.0, stage: str = "alpha") -> None:
+    """Insert jobs and wake their drain, in one transaction, as the program does."""
+    from django.db import transaction
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {jobs.TABLE} (stage, seconds) SELECT %s, %s FROM generate_series(1, %s)",
+            [stage, seconds, count],
+        )
+        notify(f"engine_{stage}")
+
+
+def done() -> int:
+    return int(query(f"SELECT count(*) FROM {jobs.TABLE} WHERE done_at IS NOT NULL")[0][0])
+
+
+def claimed() -> int:
+    return int(query(f"SELECT count(*) FROM {jobs.TABLE} WHERE claims > 0")[0][0])
+
+
+def drains(stage: str = "alpha") -> list[int]:
+    """Return the processes of the drains of a stage that say they live."""
+    return [pid for (pid,) in query("SELECT pid FROM worker_heartbeats WHERE stage = %s", stage)]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in ("Z", "X")
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process in the order in which it forked them."""
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+    return sorted(int(child) for child in found)
+
+
+class QCluster:
+    """A `manage.py qcluster` of the test world, in a process group of its own."""
+
+    def __init__(self, log: Path, environment: dict[str, str]) -> None:
+        self._log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "qcluster"],
+                cwd=settings.BASE_DIR,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._seen: set[int] = {self.process.pid}
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def tree(self) -> dict[str, Any]:
+        """Return the pids by role, once all processes are there."""
+
+        def complete() -> list[int] | None:
+            sentinels = [pid for pid in children(self.pid) if is_running(pid)]
+            forked = children(sentinels[0]) if sentinels else []
+            self._seen |= {*sentinels, *forked}
+            return [*sentinels, *forked] if len(forked) == 6 else None
+
+        sentinel, *forked = eventually(complete, what="a whole tree")
+        roles = {"main": self.pid, "sentinel": sentinel, "workers": forked[:4]}
+        return {**roles, "monitor": forked[4], "pusher": forked[5]}
+
+    def ready(self) -> QCluster:
+        """Wait until both drains of this cluster run."""
+        eventually(
+            lambda: (
+                {"alpha", "beta"}
+                <= {
+                    stage
+                    for (stage,) in query(
+                        "SELECT stage FROM worker_heartbeats WHERE main_pid = %s", self.pid
+                    )
+                }
+            ),
+            what="the drains of a new qcluster",
+        )
+        self.tree()
+        return self
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = 20.0) -> int:
+        return self.process.wait(seconds)
+
+    def stop(self) -> int:
+        self.signal()
+        return self.wait()
+
+    def leftovers(self) -> list[int]:
+        return [pid for pid in self._seen if is_running(pid)]
+
+    def destroy(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for pid in self.leftovers():
+            os.kill(pid, signal.SIGKILL)
+
+
+def database_url() -> str:
+    parameters = connection.get_connection_params()
+    user = quote(str(parameters.get("user", "")), safe="")
+    password = quote(str(parameters.get("password", "")), safe="")
+    host, port = str(parameters.get("host", "")), parameters.get("port") or 5432
+    address, tail = (f"{host}:{port}", "") if not host.startswith("/") else (f":{port}", "?host=")
+    tail += quote(host, safe="") if tail else ""
+    return f"postgresql://{user}:{password}@{address}/{parameters['dbname']}{tail}"
+
+
+@pytest.fixture
+def world(transactional_db: None) -> Iterator[None]:
+    """Make the table of jobs; each test has its own."""
+    with connection.cursor() as cursor:
+        cursor.execute(jobs.CREATE)
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE {jobs.TABLE}")
+
+
+@pytest.fixture
+def qcluster(world: None, tmp_path: Path) -> Iterator[Callable[..., QCluster]]:
+    """Start qclusters; variables of the environment may be given as keywords."""
+    started: list[QCluster] = []
+
+    def start(**variables: str) -> QCluster:
+        environment = {
+            **os.environ,
+            "DATABASE_URL": database_url(),
+            "DJANGO_SETTINGS_MODULE": "glisk.tests.engine.world.settings",
+            **variables,
+        }
+        cluster = QCluster(tmp_path / f"qcluster-{len(started)}.log", environment)
+        started.append(cluster)
+        return cluster
+
+    yield start
+    for cluster in started:
+        cluster.destroy()
+        sys.stdout.write(cluster.log)
