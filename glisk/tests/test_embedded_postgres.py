@@ -1,0 +1,409 @@
+"""The embedded server as processes see it: real starts, real kills."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from glisk.embedded_postgres import EmbeddedPostgresError, ensure_running, stop
+from glisk.embedded_postgres.layout import Layout
+
+ROOT = Path(__file__).resolve().parents[2]
+# Starts the server, says so, and lives until its standard input is closed.
+USER = """
+import sys
+from pathlib import Path
+from glisk.embedded_postgres import ensure_running
+print(ensure_running(Path(sys.argv[1])), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of our own: pytest takes others' access to its folders away at every start."""
+    with tempfile.TemporaryDirectory(prefix="glisk-test-") as name:
+        yield Path(name).resolve()
+
+
+@pytest.fixture
+def directory(folder: Path) -> Iterator[Path]:
+    place = folder / "database"
+    yield place
+    stop(place)
+
+
+@pytest.fixture(scope="module")
+def shared_directory() -> Iterator[Path]:
+    """One server for the tests that leave it as they found it."""
+    with tempfile.TemporaryDirectory(prefix="glisk-test-") as name:
+        place = Path(name).resolve() / "database"
+        ensure_running(place)
+        yield place
+        stop(place)
+
+
+def start_user(directory: Path, program: str = USER) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(directory)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def started(user: subprocess.Popen[str]) -> str:
+    assert user.stdout is not None
+    url = user.stdout.readline().strip()
+    assert url.startswith("postgresql://"), "the user process did not start"
+    return url
+
+
+def end(user: subprocess.Popen[str]) -> None:
+    user.communicate(timeout=10)
+    assert user.returncode == 0
+
+
+def server_pid(directory: Path) -> int:
+    server = Layout(directory.resolve()).postmaster()
+    assert server is not None
+    return int(server.pid)
+
+
+def keeper_pid(directory: Path) -> int:
+    return int(Layout(directory.resolve()).keeper_lock.read_text().split("\n")[0])
+
+
+def is_dead(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> float:
+    """Return how long it took; fail after `seconds`."""
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < seconds, "waited too long"
+        time.sleep(0.01)
+    return time.monotonic() - begin
+
+
+def answers(url: str) -> bool:
+    try:
+        with psycopg.connect(url, connect_timeout=2) as connection:
+            return connection.execute("SELECT 1").fetchone() == (1,)
+    except psycopg.OperationalError:
+        return False
+
+
+def setting(url: str, name: str) -> str:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT current_setting(%s)", (name,)).fetchone()
+        assert row is not None
+        return str(row[0])
+
+
+def test_first_start_creates_the_database_at_once(directory: Path) -> None:
+    begin = time.monotonic()
+    url = ensure_running(directory)
+    assert time.monotonic() - begin < 5  # 0.6 s on an idle machine
+    assert answers(url)
+
+
+def test_settings_fit_the_project(shared_directory: Path) -> None:
+    url = ensure_running(shared_directory)
+    assert setting(url, "max_connections") == "200"
+    assert setting(url, "TimeZone") == "UTC"
+    assert setting(url, "server_encoding") == "UTF8"
+    assert setting(url, "listen_addresses") == ""
+
+
+def test_only_its_own_user_can_reach_the_socket(shared_directory: Path) -> None:
+    sockets = Layout(shared_directory.resolve()).socket_directory
+    assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+    assert stat.S_IMODE((sockets / ".s.PGSQL.5432").stat().st_mode) == 0o700
+
+
+def test_server_never_runs_as_root(shared_directory: Path) -> None:
+    assert psutil.Process(server_pid(shared_directory)).uids().effective != 0
+    assert psutil.Process(keeper_pid(shared_directory)).uids().effective != 0
+
+
+def test_a_call_while_it_runs_is_cheap(shared_directory: Path) -> None:
+    ensure_running(shared_directory)
+    begin = time.process_time()
+    for _ in range(100):
+        ensure_running(shared_directory)
+    assert (time.process_time() - begin) / 100 < 0.001
+
+
+def test_five_processes_that_start_at_once_share_one_server(directory: Path) -> None:
+    users = [start_user(directory) for _ in range(5)]
+    urls = {started(user) for user in users}
+    assert len(urls) == 1
+    with psycopg.connect(urls.pop()) as connection:
+        row = connection.execute("SELECT pg_postmaster_start_time()").fetchone()
+    assert row is not None
+    assert server_pid(directory)
+    for user in users:
+        end(user)
+
+
+def test_threads_of_one_process_may_call_at_once(directory: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        urls = set(pool.map(ensure_running, [directory] * 8))
+    assert len(urls) == 1
+
+
+def test_stops_with_the_last_user_and_not_before(directory: Path) -> None:
+    first, second = start_user(directory), start_user(directory)
+    url = started(first)
+    started(second)
+    pid = server_pid(directory)
+    end(first)
+    time.sleep(1.5)  # longer than the keeper lingers
+    assert server_pid(directory) == pid
+    assert answers(url)
+    end(second)
+    wait_until(lambda: Layout(directory).postmaster() is None, 6)
+    wait_until(lambda: is_dead(keeper_pid(directory)), 6)
+
+
+def test_a_killed_user_does_not_count(directory: Path) -> None:
+    killed, other = start_user(directory), start_user(directory)
+    started(killed)
+    url = started(other)
+    killed.kill()
+    killed.communicate()
+    assert answers(url)
+    other.kill()
+    other.communicate()
+    wait_until(lambda: Layout(directory).postmaster() is None, 6)
+
+
+def test_a_user_that_comes_while_it_stops_gets_a_server(directory: Path) -> None:
+    end_soon = start_user(directory)
+    started(end_soon)
+    end(end_soon)
+    # About when the keeper gives up waiting: whatever the order, the newcomer is served.
+    for wait in (0.95, 1.0, 1.05):
+        time.sleep(wait)
+        user = start_user(directory)
+        assert answers(started(user))
+        end(user)
+
+
+def test_a_killed_server_is_back_within_two_seconds(directory: Path) -> None:
+    url = ensure_running(directory)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept (n int)")
+        connection.execute("INSERT INTO kept VALUES (7)")
+    old = server_pid(directory)
+    os.kill(old, signal.SIGKILL)
+    begin = time.monotonic()
+    wait_until(lambda: is_dead(old), 2)
+    assert ensure_running(directory) == url
+    wait_until(lambda: answers(url), 2)
+    assert time.monotonic() - begin < 2
+    assert server_pid(directory) != old
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT n FROM kept").fetchone() == (7,)
+
+
+def test_a_killed_server_comes_back_though_nobody_calls(directory: Path) -> None:
+    url = ensure_running(directory)
+    os.kill(server_pid(directory), signal.SIGKILL)
+    wait_until(lambda: answers(url), 3)
+
+
+def test_a_killed_keeper_is_replaced_and_the_data_kept(directory: Path) -> None:
+    url = ensure_running(directory)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept (n int)")
+    killed = keeper_pid(directory)
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: is_dead(killed), 2)
+    assert answers(url)  # the server itself goes on
+    assert ensure_running(directory) == url
+    assert keeper_pid(directory) != killed
+    with psycopg.connect(url) as connection:
+        connection.execute("SELECT n FROM kept")
+
+
+def test_a_killed_server_and_keeper_are_both_replaced(directory: Path) -> None:
+    url = ensure_running(directory)
+    with psycopg.connect(url):  # a backend that outlives the server for a moment
+        keeper, server = keeper_pid(directory), server_pid(directory)
+        os.kill(keeper, signal.SIGKILL)
+        os.kill(server, signal.SIGKILL)
+        wait_until(lambda: is_dead(keeper) and is_dead(server), 2)
+        begin = time.monotonic()
+        assert ensure_running(directory) == url
+        assert time.monotonic() - begin < 3
+    assert answers(url)
+
+
+def test_a_stale_pid_file_that_names_another_process_is_no_hindrance(directory: Path) -> None:
+    ensure_running(directory)
+    stop(directory)
+    layout = Layout(directory.resolve())
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        lines = [
+            bystander.pid,
+            layout.cluster,
+            1,
+            5432,
+            layout.socket_directory,
+            "",
+            "1 1",
+            "ready",
+        ]
+        (layout.cluster / "postmaster.pid").write_text("\n".join(map(str, lines)) + "\n")
+        assert answers(ensure_running(directory))
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_an_end_of_a_forked_child_does_not_stop_it(directory: Path) -> None:
+    program = USER.replace(
+        "sys.stdin.read()", "import os\nif os.fork() == 0: sys.exit(0)\nos.wait()"
+    )
+    user = start_user(directory, program + "\nprint('child ended', flush=True)\nsys.stdin.read()")
+    url = started(user)
+    assert user.stdout is not None
+    assert user.stdout.readline() == "child ended\n"
+    time.sleep(1.5)
+    assert answers(url)
+    end(user)
+
+
+def test_it_stays_while_a_forked_child_outlives_its_parent(directory: Path) -> None:
+    program = USER.replace(
+        "sys.stdin.read()", "import os\nif os.fork(): os._exit(0)\nsys.stdin.read()"
+    )
+    user = start_user(directory, program)
+    url = started(user)
+    user.wait(10)
+    time.sleep(1.5)
+    assert answers(url)
+    end(user)
+    wait_until(lambda: Layout(directory).postmaster() is None, 6)
+
+
+def test_a_pipe_of_the_caller_is_not_held_open(directory: Path) -> None:
+    program = USER.replace("sys.stdin.read()", "")
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(directory)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    assert done.stderr == ""
+
+
+def test_no_secret_of_the_callers_environment_reaches_the_server(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEPER_PRIVATE_KEY", "11" * 32)
+    ensure_running(directory)
+    for pid in (server_pid(directory), keeper_pid(directory)):
+        assert "KEEPER_PRIVATE_KEY" not in psutil.Process(pid).environ()
+
+
+def test_libpq_variables_of_the_caller_do_not_matter(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPORT", "6000")
+    monkeypatch.setenv("PGDATA", "/nowhere")
+    assert answers(ensure_running(directory))
+
+
+def test_a_directory_too_long_for_a_socket_works(folder: Path) -> None:
+    place = folder / ("d" * 60) / ("e" * 60)
+    try:
+        assert answers(ensure_running(place))
+    finally:
+        stop(place)
+
+
+@pytest.mark.parametrize("name", ["with, space", "it's 100%20", "größe"])
+def test_a_directory_with_odd_characters_works(folder: Path, name: str) -> None:
+    place = folder / name
+    try:
+        assert answers(ensure_running(place))
+    finally:
+        stop(place)
+
+
+def test_a_deleted_directory_is_created_anew(directory: Path) -> None:
+    ensure_running(directory)
+    stop(directory)
+    shutil.rmtree(directory)
+    assert answers(ensure_running(directory))
+
+
+def test_an_interrupted_creation_is_begun_anew(directory: Path) -> None:
+    half = directory / "cluster.new"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18\n")
+    assert answers(ensure_running(directory))
+
+
+def test_stop_ends_everything_and_may_be_repeated(directory: Path) -> None:
+    url = ensure_running(directory)
+    keeper = keeper_pid(directory)
+    stop(directory)
+    assert Layout(directory.resolve()).postmaster() is None
+    wait_until(lambda: is_dead(keeper), 2)
+    assert not answers(url)
+    stop(directory)
+
+
+def test_stop_ends_a_server_whose_keeper_was_killed(directory: Path) -> None:
+    ensure_running(directory)
+    killed = keeper_pid(directory)
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: is_dead(killed), 2)
+    stop(directory)
+    assert Layout(directory.resolve()).postmaster() is None
+
+
+def test_stop_of_a_directory_that_never_was_does_nothing(folder: Path) -> None:
+    stop(folder / "none")
+    assert not (folder / "none").exists()
+
+
+def test_a_start_that_fails_says_why(directory: Path) -> None:
+    ensure_running(directory)
+    stop(directory)
+    (directory / "cluster" / "PG_VERSION").write_text("9.1\n")
+    with pytest.raises(EmbeddedPostgresError) as failure:
+        ensure_running(directory)
+    message = str(failure.value)
+    assert "PostgreSQL version 9.1" in message
+    assert "DATABASE_URL" in message
+
+
+def test_an_unusable_directory_is_named(folder: Path) -> None:
+    (folder / "file").write_text("")
+    with pytest.raises(EmbeddedPostgresError, match="file"):
+        ensure_running(folder / "file" / "database")
