@@ -173,11 +173,17 @@ class Environment:
         return value.rstrip("/")
 
 
+def read_env_file(env_file: Path) -> dict[str, str]:
+    """Return the values of a .env file; the process environment stays as it is."""
+
+    class FileEnv(environ.Env):  # django-environ reads into its class's environment
+        ENVIRON: dict[str, str] = {}
+
+    FileEnv.read_env(str(env_file))
+    return dict(FileEnv.ENVIRON)
+
+
 def read_environment(env_file: Path | None) -> dict[str, str]:
     """Return the process environment over the values of `env_file`, if that exists."""
-    variables: dict[str, str] = {}
-    if env_file is not None and env_file.is_file():
-        file_env = environ.Env()
-        file_env.ENVIRON = variables
-        file_env.read_env(str(env_file))
-    return {**variables, **os.environ}
+    from_file = read_env_file(env_file) if env_file is not None and env_file.is_file() else {}
+    return {**from_file, **os.environ}

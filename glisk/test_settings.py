@@ -7,13 +7,10 @@ answers, else the embedded server. Processes that a test starts inherit the same
 import os
 from pathlib import Path
 
-import environ
+from glisk.config import read_env_file
 
 _BASE_DIR = Path(__file__).resolve().parent.parent
-_VARIABLES: dict[str, str] = {}
-_example = environ.Env()
-_example.ENVIRON = _VARIABLES
-_example.read_env(str(_BASE_DIR / ".env.example"))
+_VARIABLES = read_env_file(_BASE_DIR / ".env.example")
 
 # Nothing of the developer's own environment decides how a test ends, but for the database.
 _KEPT = ("DATABASE_URL",)

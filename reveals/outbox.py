@@ -1,7 +1,8 @@
 """The outbox of reveals: nobody outside sees a transaction before it is durable.
 
-Nonce, signature and raw bytes are stored in one commit, and only then broadcast. Signing is arithmetic, so reserving the nonce, signing and storing need no separate commits: a
-crash leaves either nothing, or a transaction that can be broadcast again and again.
+Nonce, signature and raw bytes are stored in one commit, and only then broadcast. Signing is
+arithmetic, so reserving the nonce, signing and storing need no separate commits: a crash leaves
+either nothing, or a transaction that can be broadcast again and again.
 """
 
 from __future__ import annotations

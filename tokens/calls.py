@@ -28,12 +28,12 @@ class NotSentError(TransientError):
 
 
 def create_prediction(
-    client: ReplicateClient, *, input: dict[str, Any], webhook_url: str | None, asked_at: float
+    client: ReplicateClient, *, job_input: dict[str, Any], webhook_url: str | None, asked_at: float
 ) -> Prediction:
     """Make the paid call, unless this thread slept past its time (`asked_at`: monotonic)."""
     if time.monotonic() - asked_at > STALE_CALL_SECONDS:
         raise NotSentError("replicate: the call came too late and was not made", vendor="replicate")
-    return client.create_prediction(input=input, webhook_url=webhook_url)
+    return client.create_prediction(input=job_input, webhook_url=webhook_url)
 
 
 def poll_predictions(

@@ -135,7 +135,7 @@ class Generation:
             item.token_id,
             lambda: calls.create_prediction(
                 self.client,
-                input=job.input,
+                job_input=job.input,
                 webhook_url=_callback_url(job),
                 asked_at=asked_at,
             ),

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -111,36 +111,42 @@ def settle_failures(failures: Sequence[Failure], *, owner: str) -> None:
 def _retry_of(failure: Failure) -> Retry | None:
     """Return how the token goes on, or None if it fails."""
     item, error = failure.item, failure.error
-    common = {
-        "token_id": item.token_id,
-        "attempts": item.attempts,
-        "error": str(error),
-        "error_class": _class_of(failure),
-    }
-    rejected = failure.job_status == JobStatus.REJECTED
+    waiting = Retry(
+        token_id=item.token_id,
+        attempts=item.attempts,
+        error=str(error),
+        error_class=_class_of(failure),
+        wait_seconds=_VENDOR_WAIT_SECONDS,
+        counted=False,
+    )
     if failure.vendor_waits or isinstance(error, AccountError):
         # Nothing was paid if the call was refused: the attempt is given back with its job.
+        rejected = failure.job_status == JobStatus.REJECTED
         number = item.generation_attempts - 1 if rejected else None
-        return Retry(
-            **common, wait_seconds=_VENDOR_WAIT_SECONDS, counted=False, generation_attempts=number
-        )
+        return replace(waiting, generation_attempts=number)
     if failure.job_status is None:
-        return Retry(**common, wait_seconds=backoff_seconds(2), counted=False)
+        return replace(waiting, wait_seconds=backoff_seconds(2))
     if isinstance(error, ContentPolicyError):
-        return None if item.fallback_used else _fallback_retry(item, error, common)
+        return None if item.fallback_used else _with_fallback(waiting, item)
     repeatable = isinstance(error, TransientError | ArtefactError)
     if not repeatable or item.generation_attempts >= settings.GENERATION_MAX_ATTEMPTS:
         return None
     at_least = error.retry_after_seconds if isinstance(error, TransientError) else None
-    wait = backoff_seconds(item.generation_attempts, at_least=at_least)
-    return Retry(**common, wait_seconds=wait, detail={"job_id": item.job.pk})
+    return replace(
+        waiting,
+        wait_seconds=backoff_seconds(item.generation_attempts, at_least=at_least),
+        counted=True,
+        detail={"job_id": item.job.pk},
+    )
 
 
-def _fallback_retry(item: Item, error: ProviderError, common: dict[str, object]) -> Retry:
+def _with_fallback(waiting: Retry, item: Item) -> Retry:
     logger.warning("prompt_censored", token_id=item.token_id, prompt=item.job.prompt)
-    return Retry(
-        **{**common, "error": f"{error} The fallback prompt is used instead."},  # type: ignore[arg-type]
+    return replace(
+        waiting,
+        error=f"{waiting.error} The fallback prompt is used instead.",
         wait_seconds=0,
+        counted=True,
         fallback_used=True,
         detail={"censored": True, "original_prompt": item.job.prompt, "job_id": item.job.pk},
     )

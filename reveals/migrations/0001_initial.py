@@ -7,77 +7,203 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('tokens', '0001_initial'),
+        ("tokens", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='RevealBatch',
+            name="RevealBatch",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('keeper', glisk.fields.AddressField(max_length=42)),
-                ('nonce', models.PositiveBigIntegerField()),
-                ('status', models.CharField(choices=[('open', 'Open'), ('confirmed', 'Confirmed'), ('reverted', 'Reverted'), ('superseded', 'Superseded')], default='open', max_length=12)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('closed_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("keeper", glisk.fields.AddressField(max_length=42)),
+                ("nonce", models.PositiveBigIntegerField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("open", "Open"),
+                            ("confirmed", "Confirmed"),
+                            ("reverted", "Reverted"),
+                            ("superseded", "Superseded"),
+                        ],
+                        default="open",
+                        max_length=12,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'verbose_name_plural': 'reveal batches',
-                'db_table': 'reveal_batches',
-                'indexes': [models.Index(condition=models.Q(('status', 'open')), fields=['nonce'], name='reveal_batch_open')],
-                'constraints': [models.UniqueConstraint(fields=('keeper', 'nonce'), name='reveal_batch_nonce_unique'), models.CheckConstraint(condition=models.Q(('keeper__regex', '^0x[0-9a-fA-F]{40}$')), name='reveal_batch_keeper')],
+                "verbose_name_plural": "reveal batches",
+                "db_table": "reveal_batches",
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status", "open")),
+                        fields=["nonce"],
+                        name="reveal_batch_open",
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("keeper", "nonce"), name="reveal_batch_nonce_unique"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("keeper__regex", "^0x[0-9a-fA-F]{40}$")),
+                        name="reveal_batch_keeper",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='RevealBatchToken',
+            name="RevealBatchToken",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.PositiveIntegerField()),
-                ('metadata_uri', models.TextField()),
-                ('is_open', models.BooleanField(default=True)),
-                ('batch', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='items', to='reveals.revealbatch')),
-                ('token', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='batch_items', to='tokens.token')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("position", models.PositiveIntegerField()),
+                ("metadata_uri", models.TextField()),
+                ("is_open", models.BooleanField(default=True)),
+                (
+                    "batch",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="items",
+                        to="reveals.revealbatch",
+                    ),
+                ),
+                (
+                    "token",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="batch_items",
+                        to="tokens.token",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'reveal_batch_tokens',
-                'ordering': ['position'],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('is_open', True)), fields=('token',), name='reveal_token_in_one_open_batch'), models.UniqueConstraint(fields=('batch', 'token'), name='reveal_batch_token_once'), models.CheckConstraint(condition=models.Q(('metadata_uri__regex', '^ipfs://[a-zA-Z0-9]{46,}$')), name='reveal_uri_is_ipfs')],
+                "db_table": "reveal_batch_tokens",
+                "ordering": ["position"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_open", True)),
+                        fields=("token",),
+                        name="reveal_token_in_one_open_batch",
+                    ),
+                    models.UniqueConstraint(
+                        fields=("batch", "token"), name="reveal_batch_token_once"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("metadata_uri__regex", "^ipfs://[a-zA-Z0-9]{46,}$")),
+                        name="reveal_uri_is_ipfs",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='RevealTransaction',
+            name="RevealTransaction",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tx_hash', glisk.fields.HashField(max_length=66, unique=True)),
-                ('keeper', glisk.fields.AddressField(max_length=42)),
-                ('nonce', models.PositiveBigIntegerField()),
-                ('token_ids', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveBigIntegerField(), size=None)),
-                ('metadata_uris', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), size=None)),
-                ('raw_transaction', models.BinaryField()),
-                ('gas_limit', models.PositiveBigIntegerField()),
-                ('max_fee_per_gas_wei', glisk.fields.WeiField()),
-                ('max_priority_fee_per_gas_wei', glisk.fields.WeiField()),
-                ('status', models.CharField(choices=[('signed', 'Signed'), ('broadcast', 'Broadcast'), ('confirmed', 'Confirmed'), ('reverted', 'Reverted'), ('replaced', 'Replaced')], default='signed', max_length=12)),
-                ('signed_at', models.DateTimeField(auto_now_add=True)),
-                ('broadcast_at', models.DateTimeField(blank=True, null=True)),
-                ('confirmed_at', models.DateTimeField(blank=True, null=True)),
-                ('block_number', models.PositiveBigIntegerField(blank=True, null=True)),
-                ('block_hash', glisk.fields.HashField(blank=True, max_length=66, null=True)),
-                ('gas_used', models.PositiveBigIntegerField(blank=True, null=True)),
-                ('effective_gas_price_wei', glisk.fields.WeiField(blank=True, null=True)),
-                ('l1_fee_wei', glisk.fields.WeiField(blank=True, null=True)),
-                ('error', models.TextField(blank=True, default='')),
-                ('batch', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='transactions', to='reveals.revealbatch')),
-                ('replaces', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='replaced_by', to='reveals.revealtransaction')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tx_hash", glisk.fields.HashField(max_length=66, unique=True)),
+                ("keeper", glisk.fields.AddressField(max_length=42)),
+                ("nonce", models.PositiveBigIntegerField()),
+                (
+                    "token_ids",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.PositiveBigIntegerField(), size=None
+                    ),
+                ),
+                (
+                    "metadata_uris",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.TextField(), size=None
+                    ),
+                ),
+                ("raw_transaction", models.BinaryField()),
+                ("gas_limit", models.PositiveBigIntegerField()),
+                ("max_fee_per_gas_wei", glisk.fields.WeiField()),
+                ("max_priority_fee_per_gas_wei", glisk.fields.WeiField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("signed", "Signed"),
+                            ("broadcast", "Broadcast"),
+                            ("confirmed", "Confirmed"),
+                            ("reverted", "Reverted"),
+                            ("replaced", "Replaced"),
+                        ],
+                        default="signed",
+                        max_length=12,
+                    ),
+                ),
+                ("signed_at", models.DateTimeField(auto_now_add=True)),
+                ("broadcast_at", models.DateTimeField(blank=True, null=True)),
+                ("confirmed_at", models.DateTimeField(blank=True, null=True)),
+                ("block_number", models.PositiveBigIntegerField(blank=True, null=True)),
+                ("block_hash", glisk.fields.HashField(blank=True, max_length=66, null=True)),
+                ("gas_used", models.PositiveBigIntegerField(blank=True, null=True)),
+                ("effective_gas_price_wei", glisk.fields.WeiField(blank=True, null=True)),
+                ("l1_fee_wei", glisk.fields.WeiField(blank=True, null=True)),
+                ("error", models.TextField(blank=True, default="")),
+                (
+                    "batch",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="transactions",
+                        to="reveals.revealbatch",
+                    ),
+                ),
+                (
+                    "replaces",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="replaced_by",
+                        to="reveals.revealtransaction",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'reveal_transactions',
-                'indexes': [models.Index(fields=['-signed_at'], name='reveal_newest')],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('status__in', ['confirmed', 'reverted'])), fields=('keeper', 'nonce'), name='reveal_one_mined_per_nonce'), models.CheckConstraint(condition=models.Q(('tx_hash__regex', '^0x[0-9a-f]{64}$')), name='reveal_tx_hash_form'), models.CheckConstraint(condition=models.Q(models.Q(('status__in', ['confirmed', 'reverted']), _negated=True), models.Q(('block_hash__isnull', False), ('block_number__isnull', False)), _connector='OR'), name='reveal_mined_has_block')],
+                "db_table": "reveal_transactions",
+                "indexes": [models.Index(fields=["-signed_at"], name="reveal_newest")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("status__in", ["confirmed", "reverted"])),
+                        fields=("keeper", "nonce"),
+                        name="reveal_one_mined_per_nonce",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("tx_hash__regex", "^0x[0-9a-f]{64}$")),
+                        name="reveal_tx_hash_form",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status__in", ["confirmed", "reverted"]), _negated=True),
+                            models.Q(
+                                ("block_hash__isnull", False), ("block_number__isnull", False)
+                            ),
+                            _connector="OR",
+                        ),
+                        name="reveal_mined_has_block",
+                    ),
+                ],
             },
         ),
     ]

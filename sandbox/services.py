@@ -1,0 +1,139 @@
+"""Child processes of the local world: started, watched, brought back, ended without leftovers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_CHECK_SECONDS = 0.1
+# A service that dies this often within the window has a fault that a restart does not mend.
+MAX_RESTARTS = 20
+
+
+class ServiceError(Exception):
+    """A service did not start or does not stay up; the message holds the end of its log."""
+
+
+class Service:
+    """One process with a log file of its own. Start it from a thread that outlives it."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: dict[str, str],
+        log_file: Path,
+        cwd: Path,
+        is_ready: Callable[[], bool] | None = None,
+        ready_seconds: float = 30.0,
+    ) -> None:
+        self.name = name
+        self.log_file = log_file
+        self.restarts = 0
+        self._command, self._env, self._cwd = list(command), env, cwd
+        self._is_ready, self._ready_seconds = is_ready, ready_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise ServiceError(f"{self.name} is not started")
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process; return at once (see `wait_ready`)."""
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own commands
+                self._command,
+                env=self._env,
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for the world, which ends its services in order.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread holds a lock it needs
+            )
+
+    def wait_ready(self) -> None:
+        """Return when the service answers; raise `ServiceError` if it does not in time."""
+        deadline = time.monotonic() + self._ready_seconds
+        while self._is_ready is not None and not self._is_ready():
+            if not self.is_running:
+                raise ServiceError(f"{self.name} ended at its start:\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise ServiceError(f"{self.name} does not answer:\n{self.log_tail()}")
+            time.sleep(0.02)
+
+    def stop(self, seconds: float = 15.0) -> int | None:
+        """End the process with SIGTERM, after some seconds with SIGKILL; return its status."""
+        if self._process is None:
+            return None
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.wait()
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def log_tail(self, lines: int = 15) -> str:
+        if not self.log_file.exists():
+            return ""
+        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Watchdog:
+    """Start services again that end by themselves, as an init system would in production."""
+
+    def __init__(self, services: Callable[[], Sequence[Service]]) -> None:
+        self._services = services
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching; no service is started after this returns."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_CHECK_SECONDS):
+            for service in self._services():
+                if service.is_running or service.restarts >= MAX_RESTARTS:
+                    continue
+                service.restarts += 1
+                service.start()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this child when the world is killed (Linux)."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() == 1:
+            os._exit(1)
