@@ -11,44 +11,29 @@ tree level, whatever the file's size.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal
 
+from glisk.cid_text import DAG_PB, RAW, SHA2_256, Cid, is_cid, parse_cid, varint
+
+__all__ = [
+    "DAG_PB",
+    "RAW",
+    "Cid",
+    "Dag",
+    "cid_matches",
+    "compute_cid",
+    "compute_dag",
+    "is_cid",
+    "parse_cid",
+]
+
 Data = bytes | bytearray | memoryview | BinaryIO | Iterable[bytes]
 
 DEFAULT_CHUNK_SIZE: Final = 262_144
 DEFAULT_MAX_LINKS: Final = 174
-
-RAW: Final = 0x55
-DAG_PB: Final = 0x70
-_SHA2_256: Final = b"\x12\x20"  # multihash prefix: code 0x12, 32 bytes
-
-_BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_BASE58_VALUE: Final = {letter: value for value, letter in enumerate(_BASE58)}
-
-
-@dataclass(frozen=True, slots=True)
-class Cid:
-    """A content identifier with a sha2-256 digest; `codec` is RAW, DAG_PB or another varint."""
-
-    version: Literal[0, 1]
-    codec: int
-    digest: bytes
-
-    def __str__(self) -> str:
-        if self.version == 0:
-            return _base58_encode(_SHA2_256 + self.digest)
-        body = b"\x01" + _varint(self.codec) + _SHA2_256 + self.digest
-        return "b" + base64.b32encode(body).decode("ascii").rstrip("=").lower()
-
-    @property
-    def is_raw(self) -> bool:
-        """Tell whether the digest is simply the hash of the file's bytes."""
-        return self.codec == RAW
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,30 +98,6 @@ def compute_dag(
     shown: Literal[0, 1] = 1 if root.codec == RAW else version
     cid = Cid(version=shown, codec=root.codec, digest=root.digest)
     return Dag(cid=str(cid), dag_size_bytes=root.dag_size, file_size_bytes=root.file_size)
-
-
-def parse_cid(text: str) -> Cid:
-    """Return the parts of a CID in its usual text form (`Qm…` or base32 `b…`).
-
-    Raises ValueError if the text is not the one canonical spelling of a CID with a sha2-256
-    digest.
-    """
-    try:
-        cid = _parse_v0(text) if text.startswith("Qm") else _parse_v1(text)
-    except (KeyError, IndexError, OverflowError, binascii.Error, UnicodeEncodeError) as error:
-        raise ValueError("not a CID") from error
-    if str(cid) != text:
-        raise ValueError("not the canonical spelling of a CID")
-    return cid
-
-
-def is_cid(text: str) -> bool:
-    """Tell whether the text is a CID that this program can check."""
-    try:
-        parse_cid(text)
-    except ValueError:
-        return False
-    return True
 
 
 # The ways in which the importers in use cut a file, most likely first: Pinata's, and the
@@ -228,18 +189,18 @@ def _leaf(chunk: bytes | memoryview, version: int, raw: bool) -> _Node:
     if raw:
         return _node(chunk, codec=RAW, version=1, dag_size=size, file_size=size)
     content = _field(2, bytes(chunk)) if size else b""
-    block = _field(1, b"\x08\x02" + content + b"\x18" + _varint(size))
+    block = _field(1, b"\x08\x02" + content + b"\x18" + varint(size))
     return _node(block, codec=DAG_PB, version=version, dag_size=len(block), file_size=size)
 
 
 def _parent(children: list[_Node], version: int) -> _Node:
     file_size = sum(child.file_size for child in children)
     links = b"".join(
-        _field(2, _field(1, child.cid) + b"\x12\x00\x18" + _varint(child.dag_size))
+        _field(2, _field(1, child.cid) + b"\x12\x00\x18" + varint(child.dag_size))
         for child in children
     )
-    blocksizes = b"".join(b"\x20" + _varint(child.file_size) for child in children)
-    block = links + _field(1, b"\x08\x02\x18" + _varint(file_size) + blocksizes)
+    blocksizes = b"".join(b"\x20" + varint(child.file_size) for child in children)
+    block = links + _field(1, b"\x08\x02\x18" + varint(file_size) + blocksizes)
     dag_size = len(block) + sum(child.dag_size for child in children)
     return _node(block, codec=DAG_PB, version=version, dag_size=dag_size, file_size=file_size)
 
@@ -248,59 +209,10 @@ def _node(
     block: bytes | memoryview, *, codec: int, version: int, dag_size: int, file_size: int
 ) -> _Node:
     digest = hashlib.sha256(block).digest()
-    prefix = b"" if version == 0 else b"\x01" + _varint(codec)
-    return _Node(prefix + _SHA2_256 + digest, digest, codec, dag_size, file_size)
+    prefix = b"" if version == 0 else b"\x01" + varint(codec)
+    return _Node(prefix + SHA2_256 + digest, digest, codec, dag_size, file_size)
 
 
 def _field(number: int, payload: bytes) -> bytes:
     """Encode a length-delimited protobuf field."""
-    return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _base58_encode(data: bytes) -> str:
-    number = int.from_bytes(data, "big")
-    letters = ""
-    while number:
-        number, remainder = divmod(number, 58)
-        letters = _BASE58[remainder] + letters
-    return letters  # a multihash begins with 0x12, so there are no leading zeros to keep
-
-
-def _parse_v0(text: str) -> Cid:
-    number = 0
-    for letter in text[:64]:  # 46 letters in a real one; bounds the work on hostile input
-        number = number * 58 + _BASE58_VALUE[letter]
-    body = number.to_bytes(34, "big")
-    if not body.startswith(_SHA2_256):
-        raise ValueError("not a sha2-256 CID")
-    return Cid(version=0, codec=DAG_PB, digest=body[2:])
-
-
-def _parse_v1(text: str) -> Cid:
-    if not text.startswith("b") or len(text) > 128:
-        raise ValueError("not a base32 CID")
-    letters = text[1:].upper()
-    body = base64.b32decode((letters + "=" * (-len(letters) % 8)).encode("ascii"))
-    codec, start = _read_varint(body, 1)
-    if body[0] != 1 or body[start : start + 2] != _SHA2_256 or len(body) != start + 34:
-        raise ValueError("not a version 1 CID with a sha2-256 digest")
-    return Cid(version=1, codec=codec, digest=body[start + 2 :])
-
-
-def _read_varint(body: bytes, start: int) -> tuple[int, int]:
-    value = shift = 0
-    for position in range(start, start + 9):
-        value |= (body[position] & 0x7F) << shift
-        shift += 7
-        if body[position] < 0x80:
-            return value, position + 1
-    raise ValueError("varint is too long")
+    return bytes([number << 3 | 2]) + varint(len(payload)) + payload
