@@ -24,6 +24,8 @@ from glisk.embedded_postgres.layout import DATABASE_NAME, PORT, Layout, end_left
 
 _TIMEOUT_SECONDS = 45.0
 _ROOT = Path(__file__).resolve().parents[2]
+# All that the keeper gets of our environment, which holds secrets: where code and /tmp are.
+_PASSED_ON = ("HOME", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR")
 _KEEPER = (
     "import sys; sys.path.append(sys.argv[1])\n"
     "from glisk.embedded_postgres.keeper import main; sys.exit(main(sys.argv[2]))"
@@ -132,14 +134,13 @@ def _start_keeper(layout: Layout) -> None:
     """Start the keeper unless there is one, and wait until its server answers."""
     if _keeper_runs(layout):
         return
-    passed_on = ("LD_LIBRARY_PATH", "TMPDIR")
     done = subprocess.run(
-        [sys.executable, "-I", "-c", _KEEPER, str(_ROOT), str(layout.directory)],
+        [sys.executable, "-P", "-c", _KEEPER, str(_ROOT), str(layout.directory)],
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={name: os.environ[name] for name in passed_on if name in os.environ},
+        env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
         text=True,
         check=False,
     )
