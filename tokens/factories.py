@@ -1,11 +1,12 @@
 """Factories of mints and tokens, for the tests of every app.
 
-`TokenFactory(status=TokenStatus.READY)` makes a token in any state, with the columns that the
-database demands of that state, and the mint that it came from. `mint_event=None` spares the
+`TokenFactory.create(status=TokenStatus.READY)` makes a token in any state, with the columns that
+the database demands of that state, and the mint that it came from. `mint_event=None` spares the
 mint. Token ids count up, unless a test gives them.
 """
 
 from datetime import timedelta
+from typing import Literal
 
 import factory
 from django.utils import timezone
@@ -85,6 +86,6 @@ class TokenFactory(factory.django.DjangoModelFactory[Token]):
     )
 
 
-def _cid(kind: str, token_id: int, version: int) -> str:
+def _cid(kind: str, token_id: int, version: Literal[0, 1]) -> str:
     """Return a well-formed CID that belongs to no bytes that a test stores."""
-    return str(compute_cid(f"{kind} of token {token_id}".encode(), version=version))
+    return compute_cid(f"{kind} of token {token_id}".encode(), version=version)

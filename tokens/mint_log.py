@@ -24,7 +24,7 @@ _MAX_INTEGER: Final = 2**31 - 1
 _WORD = re.compile(r"0x[0-9a-fA-F]{64}")
 _TWO_WORDS = re.compile(r"0x[0-9a-fA-F]{128}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
-_HEX_NUMBER = re.compile(r"0x[0-9a-fA-F]{1,64}")
+_QUANTITY = re.compile(r"0x(0|[1-9a-fA-F][0-9a-fA-F]{0,63})")  # of JSON-RPC: no leading zeros
 
 
 class MalformedLog(ValueError):
@@ -139,7 +139,7 @@ def is_address(value: object) -> bool:
 
 def read_number(value: object, name: str, *, high: int, low: int = 0) -> int:
     """Return an integer given as such or as 0x-hex; raise `MalformedLog` unless low..high."""
-    if isinstance(value, str) and _HEX_NUMBER.fullmatch(value):
+    if isinstance(value, str) and _QUANTITY.fullmatch(value):
         number = int(value, 16)
     elif isinstance(value, int) and not isinstance(value, bool):
         number = value

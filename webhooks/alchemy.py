@@ -9,7 +9,7 @@ and `event.activity[].log` of the activity events, in the form of JSON-RPC.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -58,9 +58,9 @@ class AlchemyEvent:
     `heartbeat` marks the empty message that comes for every block; it is not worth a row.
     """
 
-    id: str
-    webhook_id: str
-    type: str
+    id: str = ""
+    webhook_id: str = ""
+    type: str = ""
     findings: list[Finding] = field(default_factory=list)
     ignored: str = ""
     heartbeat: bool = False
@@ -76,32 +76,36 @@ def read_event(payload: Mapping[str, Any]) -> AlchemyEvent | None:
     event_id = plain_text(payload.get("id"), max_length=MAX_ID_LENGTH)
     if not event_id.strip():
         return None
-    envelope = {
-        "id": event_id,
-        "webhook_id": plain_text(payload.get("webhookId"), max_length=MAX_ID_LENGTH),
-        "type": plain_text(payload.get("type"), max_length=40),
-    }
-    event = payload.get("event")
+    return replace(
+        _read_contents(payload.get("event")),
+        id=event_id,
+        webhook_id=plain_text(payload.get("webhookId"), max_length=MAX_ID_LENGTH),
+        type=plain_text(payload.get("type"), max_length=40),
+    )
+
+
+def _read_contents(event: object) -> AlchemyEvent:
     if not isinstance(event, dict):
-        return AlchemyEvent(**envelope, ignored="it has no event object")
+        return AlchemyEvent(ignored="it has no event object")
     network = event.get("network")
     # Alchemy's older messages name no network. Where one is named it must be ours, also on
     # LOCAL: a chain of another network cannot tell us of our mints.
     if network is not None and network != settings.NETWORK:
-        return AlchemyEvent(**envelope, ignored="it is of another network")
+        return AlchemyEvent(ignored="it is of another network")
     if "data" not in event and "activity" not in event:
         told = event.get("error")
-        if told is not None:
-            text = plain_text(told, max_length=400) or "an error without a readable text"
-            return AlchemyEvent(**envelope, ignored=f"Alchemy says: {text}", over_capacity=True)
-        return AlchemyEvent(**envelope, ignored="it has neither data nor activity")
+        if told is None:
+            return AlchemyEvent(ignored="it has neither data nor activity")
+        text = plain_text(told, max_length=400) or "an error without a readable text"
+        return AlchemyEvent(ignored=f"Alchemy says: {text}", over_capacity=True)
     block, logs = _block_logs(event)
     if logs is None:
-        return AlchemyEvent(**envelope, ignored="it has no list of logs")
+        return AlchemyEvent(ignored="it has no list of logs")
     if not logs:
-        return AlchemyEvent(**envelope, ignored="it has no logs", heartbeat=True)
-    findings = [_judge(position, log, block) for position, log in enumerate(logs)]
-    return AlchemyEvent(**envelope, findings=findings)
+        return AlchemyEvent(ignored="it has no logs", heartbeat=True)
+    return AlchemyEvent(
+        findings=[_judge(position, log, block) for position, log in enumerate(logs)]
+    )
 
 
 def _block_logs(event: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, list[Any] | None]:

@@ -93,13 +93,13 @@ def _store(event: AlchemyEvent, body: bytes) -> tuple[int, str, int]:
         RETURNING id, status, deliveries
     """
     # Where there is nothing to register, the first commit is the last one.
-    if event.mints:
-        outcome = (EventStatus.RECEIVED.value, "[]", "", None)
-    else:
-        verdicts = json.dumps(_verdicts(event.findings, []))
-        outcome = (EventStatus.IGNORED.value, verdicts, _error(event), timezone.now())
+    done = not event.mints
+    status = EventStatus.IGNORED if done else EventStatus.RECEIVED
+    verdicts = json.dumps(_verdicts(event.findings, []) if done else [])
+    processed_at = timezone.now() if done else None
+    parameters: list[Any] = [event.id, event.webhook_id, event.type, body, status.value, verdicts]
     with connection.cursor() as cursor:
-        cursor.execute(sql, [event.id, event.webhook_id, event.type, body, *outcome])
+        cursor.execute(sql, [*parameters, _error(event) if done else "", processed_at])
         row: tuple[int, str, int] = cursor.fetchone()
         return row
 

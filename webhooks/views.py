@@ -1,6 +1,6 @@
 """The addresses that vendors call. No vendor and no chain is called from here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -36,16 +36,17 @@ class TryAgainLater(APIException):
 class AlwaysJSON(BaseContentNegotiation):
     """Answer in JSON whatever the Accept header or `?format=` says: a 406 would be retried."""
 
-    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser | None:
-        return parsers[0]
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
+        return next(iter(parsers))
 
     def select_renderer(
         self,
         request: Request,
-        renderers: Sequence[BaseRenderer],
+        renderers: Iterable[BaseRenderer],
         format_suffix: str | None = None,
     ) -> tuple[BaseRenderer, str]:
-        return renderers[0], renderers[0].media_type
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
 
 
 class SignedWebhookView(APIView):
@@ -53,9 +54,10 @@ class SignedWebhookView(APIView):
 
     content_negotiation_class = AlwaysJSON
 
-    def signed_payload(self, request: Request) -> dict[str, Any]:
-        """Return the object in the signed body; raise `ParseError` if there is none."""
-        return read_json_object(request.auth)
+    def signed_body(self, request: Request) -> bytes:
+        """Return the bytes that the authentication class has found signed."""
+        body: Any = request.auth
+        return bytes(body)
 
 
 class AlchemyWebhookView(SignedWebhookView):
@@ -71,12 +73,13 @@ class AlchemyWebhookView(SignedWebhookView):
         responses={200: OpenApiTypes.OBJECT},
     )
     def post(self, request: Request) -> Response:
-        event = read_event(self.signed_payload(request))
+        body = self.signed_body(request)
+        event = read_event(read_json_object(body))
         if event is None:
             raise ParseError("The event has no usable id.")
         structlog.contextvars.bind_contextvars(event_id=event.id)
         try:
-            receipt = receive_event(event, request.auth)
+            receipt = receive_event(event, body)
         except (EventNotProcessedError, Error) as error:
             logger.warning("webhook_refused_for_now", error=type(error).__name__)
             raise TryAgainLater from error
@@ -100,7 +103,7 @@ class ReplicateWebhookView(SignedWebhookView):
         responses={200: OpenApiTypes.OBJECT},
     )
     def post(self, request: Request) -> Response:
-        prediction = _read_prediction(self.signed_payload(request))
+        prediction = _read_prediction(read_json_object(self.signed_body(request)))
         structlog.contextvars.bind_contextvars(prediction_id=prediction.id)
         try:
             result = record_prediction(prediction, job_id=_job_id(request))

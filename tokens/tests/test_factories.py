@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.mark.parametrize("status", TokenStatus)
 def test_a_token_of_any_state_is_valid(status: TokenStatus) -> None:
-    made = TokenFactory(status=status)
+    made = TokenFactory.create(status=status)
     token = Token.objects.get(pk=made.token_id)
     assert token.status == status
     assert token.mint_event is not None
@@ -19,5 +19,5 @@ def test_a_token_of_any_state_is_valid(status: TokenStatus) -> None:
 
 
 def test_a_mint_says_which_tokens_it_made() -> None:
-    mint = MintEventFactory(start_token_id=7, quantity=3)
+    mint = MintEventFactory.create(start_token_id=7, quantity=3)
     assert list(mint.token_ids) == [7, 8, 9]

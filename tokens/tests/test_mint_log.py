@@ -147,6 +147,7 @@ def test_a_topic_of_a_wrong_kind_is_malformed(position: int, value: object) -> N
         pytest.param(parts(log_index=2**31), id="log index beyond integer"),
         pytest.param(parts(block_number=2**63), id="block beyond bigint"),
         pytest.param(parts(block_number="0x" + "f" * 65), id="block beyond 32 bytes"),
+        pytest.param(parts(block_number="0x02d"), id="block with a leading zero"),
         pytest.param(parts(block_timestamp=0), id="no time at all"),
         pytest.param(parts(block_timestamp=253_402_300_800), id="year 10000"),
         pytest.param(parts(block_timestamp=10**400), id="beyond any time"),

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpResponse
 from django.test import Client
 
 from authors.factories import wallet
@@ -108,7 +107,7 @@ def activity_event(logs: Sequence[Any], *, event_id: str = "whevt_activity") -> 
     }
 
 
-def post_alchemy(client: Client, payload: Any, *, key: str | None = None) -> HttpResponse:
+def post_alchemy(client: Client, payload: Any, *, key: str | None = None) -> Any:
     """Post a payload (bytes go as they are), signed with the first key of the settings."""
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     signature = sign_alchemy_body(body, key or settings.ALCHEMY_WEBHOOK_SECRETS[0])

@@ -64,7 +64,7 @@ def test_the_recorded_sample_becomes_tokens(client: Client, settings: Settings) 
 
 
 def test_a_token_gets_the_prompt_of_the_author_it_was_minted_by(client: Client) -> None:
-    author = AuthorFactory(wallet_address=wallet(0xAA), prompt_text="a fox in the snow")
+    author = AuthorFactory.create(wallet_address=wallet(0xAA), prompt_text="a fox in the snow")
     post_alchemy(client, block_event([block_log()]))
     token = Token.objects.get()
     assert (token.author_id, token.prompt) == (author.pk, "a fox in the snow")

@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import connection
-from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -135,10 +134,10 @@ def test_a_table_that_stays_locked_asks_the_sender_to_come_again(client: Client)
         connection.close()
 
 
-def _deliver_at_once(payloads: list[dict[str, Any]]) -> list[HttpResponse]:
+def _deliver_at_once(payloads: list[dict[str, Any]]) -> list[Any]:
     barrier = threading.Barrier(len(payloads))
 
-    def deliver(payload: dict[str, Any]) -> HttpResponse:
+    def deliver(payload: dict[str, Any]) -> Any:
         try:
             connection.ensure_connection()
             barrier.wait(timeout=10)

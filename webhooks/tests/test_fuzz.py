@@ -1,0 +1,178 @@
+"""Thousands of damaged bodies, the same ones every time: never a 5xx, never a token."""
+
+import copy
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tokens.models import MintEvent, Token
+from webhooks.authentication import sign_alchemy_body
+from webhooks.models import WebhookEvent
+from webhooks.tests.sending import (
+    ALCHEMY_URL,
+    SAMPLE_FILE,
+    activity_event,
+    block_event,
+    block_log,
+    post_alchemy,
+    rpc_log,
+)
+
+pytestmark = pytest.mark.django_db
+
+SEED = 20260223
+MISSING = object()
+# None of these is a value of any field that a mint needs.
+NONSENSE: tuple[Any, ...] = (
+    MISSING, None, True, False, -1, 1.5, 1e308, 2**255, 10**300, "", "0x", "0x0g", "-0x1", "\x00",
+    "\ud800", "é" * 200, "0x" + "f" * 65, "0x" + "0" * 63, [], [[]], {}, {"address": None}, [None],
+)  # fmt: skip
+# A mint cannot do without these, each as a path from `event`.
+BLOCK_PATHS: tuple[tuple[Any, ...], ...] = (
+    ("data", "block", "hash"),
+    ("data", "block", "number"),
+    ("data", "block", "timestamp"),
+    ("data", "block", "logs", 0),
+    ("data", "block", "logs", 0, "data"),
+    ("data", "block", "logs", 0, "index"),
+    ("data", "block", "logs", 0, "topics"),
+    *(("data", "block", "logs", 0, "topics", n) for n in range(4)),
+    ("data", "block", "logs", 0, "account"),
+    ("data", "block", "logs", 0, "account", "address"),
+    ("data", "block", "logs", 0, "transaction"),
+    ("data", "block", "logs", 0, "transaction", "hash"),
+)
+RPC_PATHS: tuple[tuple[Any, ...], ...] = (
+    ("activity", 0, "log"),
+    *(
+        ("activity", 0, "log", name)
+        for name in (
+            "address", "topics", "data", "blockNumber", "blockHash", "transactionHash",
+            "logIndex", "blockTimestamp",
+        )
+    ),
+    *(("activity", 0, "log", "topics", n) for n in range(4)),
+)  # fmt: skip
+
+
+def replace_at(root: Any, path: tuple[Any, ...], value: Any) -> None:
+    *way, last = path
+    for step in way:
+        root = root[step]
+    if value is MISSING:
+        del root[last]
+    else:
+        root[last] = copy.deepcopy(value)
+
+
+def paths_of(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every value inside a JSON value."""
+    entries: Any = ()
+    if isinstance(node, dict):
+        entries = list(node.items())
+    elif isinstance(node, list):
+        entries = list(enumerate(node))
+    for key, value in entries:
+        yield (*path, key)
+        yield from paths_of(value, (*path, key))
+
+
+def damage_anywhere(dice: random.Random, event: dict[str, Any]) -> None:
+    """Put nonsense, or a copy of another part, in some place of the event."""
+    for _ in range(dice.randint(1, 3)):
+        path = dice.choice(list(paths_of(event)))
+        donor = dice.choice(list(paths_of(event)))
+        value: Any = dice.choice(NONSENSE)
+        if dice.random() < 0.3:
+            value = event
+            for step in donor:
+                value = value[step]
+        replace_at(event, path, value)
+
+
+def damage_bytes(dice: random.Random, body: bytes) -> bytes:
+    damaged = bytearray(body)
+    for _ in range(dice.randint(1, 4)):
+        place = dice.randrange(len(damaged))
+        match dice.randrange(4):
+            case 0:
+                damaged[place] = dice.randrange(256)
+            case 1:
+                del damaged[place : place + dice.randint(1, 40)]
+            case 2:
+                damaged[place:place] = dice.randbytes(dice.randint(1, 8))
+            case _:
+                damaged = damaged[: place + 1]
+        if not damaged:
+            return b""
+    return bytes(damaged)
+
+
+def test_a_mint_without_one_sound_fact_never_becomes_a_token(client: Client) -> None:
+    dice = random.Random(SEED)
+    for n in range(1500):
+        if n % 3:
+            event = block_event([block_log(quantity=2)], event_id=f"whevt_{n}")
+            path = dice.choice(BLOCK_PATHS)
+        else:
+            event = activity_event([rpc_log(quantity=2)], event_id=f"whevt_{n}")
+            path = dice.choice(RPC_PATHS)
+        replace_at(event, ("event", *path), dice.choice(NONSENSE))
+        response = post_alchemy(client, event)
+        assert response.status_code == 200, (path, event)
+        assert response.json()["status"] == "ignored", (path, event)
+    assert not MintEvent.objects.exists()
+    assert not Token.objects.exists()
+
+
+def test_damage_in_any_place_is_never_our_fault(client: Client) -> None:
+    dice = random.Random(SEED)
+    seen = set()
+    for n in range(1500):
+        event = block_event(
+            [block_log(start=1 + n * 4, quantity=2, index=n), block_log(start=3 + n * 4, tx=n)],
+            event_id=f"whevt_{n}",
+        )
+        damage_anywhere(dice, event)
+        response = post_alchemy(client, event)
+        assert response.status_code in (200, 400), event
+        seen.add(response.json().get("status", "refused"))
+    assert seen == {"processed", "ignored", "duplicate", "refused"}
+    tokens = Token.objects.in_bulk()
+    mints = MintEvent.objects.in_bulk()
+    assert set(tokens) == {token_id for mint in mints.values() for token_id in mint.token_ids}
+    for token in tokens.values():
+        assert token.mint_event_id is not None
+        assert token.token_id in mints[token.mint_event_id].token_ids
+
+
+def test_damaged_bytes_are_never_our_fault(client: Client) -> None:
+    dice = random.Random(SEED)
+    body = SAMPLE_FILE.read_bytes()
+    for _ in range(1000):
+        response = post_alchemy(client, damage_bytes(dice, body))
+        assert response.status_code in (200, 400)
+    assert not Token.objects.exists()  # the sample is of another network
+
+
+def test_damaged_bytes_under_the_old_signature_are_refused_and_not_stored(client: Client) -> None:
+    dice = random.Random(SEED)
+    body = json.dumps(block_event([block_log(quantity=5)])).encode()
+    signature = sign_alchemy_body(body, "whsec_sandbox_alchemy")
+    for _ in range(1000):
+        damaged = damage_bytes(dice, body)
+        if damaged == body:
+            continue
+        response = client.post(
+            ALCHEMY_URL,
+            data=damaged,
+            content_type="application/json",
+            headers={"X-Alchemy-Signature": signature},
+        )
+        assert response.status_code == 401
+    assert not WebhookEvent.objects.exists()
+    assert not Token.objects.exists()
