@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from glisk.engine.calls import CallResult, Calls
 from glisk.engine.heartbeat import Heartbeat
+from glisk.engine.loop import run_loop
 from glisk.engine.owner import new_owner
 from glisk.engine.stop import StopFlag
 
@@ -91,6 +92,4 @@ def run_drain(drain_class: type[Drain], stop: StopFlag | None = None) -> int | N
     process's stop flag (for tests). Raises what `turn()` raised, once the calls under way are
     saved.
     """
-    from glisk.engine.loop import run_loop
-
     return run_loop(drain_class, stop)

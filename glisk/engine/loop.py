@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import time
+from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
@@ -11,12 +12,14 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 
 from glisk.engine.calls import CallResult
-from glisk.engine.drain import Drain
 from glisk.engine.handover import enqueue_successor
 from glisk.engine.heartbeat import BEAT_SECONDS
 from glisk.engine.listener import Listener
 from glisk.engine.slots import Slot, slot_is_free, take_slot
 from glisk.engine.stop import StopFlag, process_stop_flag
+
+if TYPE_CHECKING:
+    from glisk.engine.drain import Drain
 
 logger = structlog.get_logger(__name__)
 
@@ -90,7 +93,8 @@ class _Loop:
             self._failures = 0
             undelivered = []
             self._turn_ended = time.monotonic()
-            self._wait(IDLE_TICK_SECONDS if tick is None else tick)
+            if drain.in_flight or not drain.stopping:
+                self._wait(IDLE_TICK_SECONDS if tick is None else tick)
         logger.info("drain_ended", finished=self.finished)
 
     def end(self) -> None:
@@ -153,6 +157,7 @@ class _Loop:
             poll.register(self._listener, select.POLLIN)
             if self._heard():  # while a heartbeat was written
                 return
+            seconds = min(seconds, self._budget_ends - time.monotonic())
         ready = poll.poll(max(0.0, min(seconds, BEAT_SECONDS)) * 1000)
         if ready and not self._stop.is_set():
             time.sleep(max(0.0, self._turn_ended + _GATHER_SECONDS - time.monotonic()))

@@ -35,7 +35,7 @@ from glisk.models import WorkerHeartbeat
 logger = structlog.get_logger(__name__)
 
 # Imported before the first fork: the workers share the pages, and start in milliseconds.
-_HEAVY_MODULES = ("requests", "PIL.Image", "eth_account", "web3")
+_HEAVY_MODULES = ("requests", "PIL.Image", "eth_account")
 _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0

@@ -3,9 +3,10 @@
 import os
 
 from glisk.test_settings import *  # noqa: F403
-from glisk.test_settings import INSTALLED_APPS
+from glisk.test_settings import INSTALLED_APPS, LOGGING
 
 INSTALLED_APPS = [*INSTALLED_APPS, "glisk.tests.engine.world.apps.WorldConfig"]
 DRAIN_BUDGET_SECONDS = float(os.environ.get("TEST_DRAIN_BUDGET_SECONDS", "300"))
 SHUTDOWN_GRACE_SECONDS = float(os.environ.get("TEST_SHUTDOWN_GRACE_SECONDS", "15"))
+LOGGING["root"]["level"] = os.environ.get("TEST_LOG_LEVEL", "WARNING")
 POLL_INTERVAL_SECONDS = float(os.environ.get("TEST_POLL_INTERVAL_SECONDS", "1"))

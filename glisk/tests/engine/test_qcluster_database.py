@@ -1,0 +1,85 @@
+"""What the database does to the workers, and they to each other through it."""
+
+import time
+from collections.abc import Callable
+
+from glisk.tests.engine.conftest import QCluster, add_jobs, claimed, done, drains, eventually, query
+
+Start = Callable[..., QCluster]
+
+
+def _terminate_other_sessions() -> int:
+    return len(
+        query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND backend_type = 'client backend'"
+        )
+    )
+
+
+def test_results_outlive_all_database_sessions(qcluster: Start) -> None:
+    cluster = qcluster().ready()
+    add_jobs(8, seconds=1.0)
+    eventually(lambda: claimed() == 8, what="claims")
+    tree = cluster.tree()
+
+    assert _terminate_other_sessions() >= 4
+
+    eventually(lambda: done() == 8, 5, what="the results that were under way")
+    assert query("SELECT max(claims), max(calls) FROM engine_jobs") == [(1, 1)]
+    assert cluster.tree() == tree  # no process died of it
+    add_jobs(1)
+    eventually(lambda: done() == 9, 5, what="new work")
+    assert cluster.stop() == 0
+
+
+def test_a_commit_wakes_the_drain_at_once(qcluster: Start) -> None:
+    cluster = qcluster().ready()
+    for _ in range(20):
+        add_jobs(1)
+        time.sleep(0.02)
+    eventually(lambda: done() == 20, what="all jobs")
+    ((median,),) = query(
+        "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY "
+        "extract(epoch FROM claimed_at - created_at)) FROM engine_jobs"
+    )
+    assert median < 0.02  # far below every tick; 1 to 3 ms on an idle machine
+    assert cluster.stop() == 0
+
+
+def test_two_clusters_share_one_database(qcluster: Start) -> None:
+    first = qcluster().ready()
+    second = qcluster()
+    eventually(
+        lambda: query("SELECT 1 FROM worker_heartbeats WHERE main_pid = %s", second.pid),
+        what="the second supervisor",
+    )
+    second.tree()
+    add_jobs(100, seconds=0.05)
+    eventually(lambda: done() == 100, what="all jobs")
+    time.sleep(1.2)  # both have run the schedules by now
+    assert query("SELECT max(claims), count(DISTINCT owner) FROM engine_jobs") == [(1, 1)]
+    assert [len(drains("alpha")), len(drains("beta"))] == [1, 1]
+
+    assert first.stop() == 0
+    add_jobs(1)
+    eventually(lambda: done() == 101, 5, what="a job for the cluster that stays")
+    assert second.stop() == 0
+
+
+def test_a_drain_hands_over_without_a_gap(qcluster: Start) -> None:
+    cluster = qcluster(TEST_DRAIN_BUDGET_SECONDS="1", TEST_POLL_INTERVAL_SECONDS="3600").ready()
+    ends = time.monotonic() + 4
+    while time.monotonic() < ends:
+        add_jobs(1, seconds=0.3)
+        time.sleep(0.05)
+    eventually(lambda: done() == claimed() > 40, what="all jobs")
+    ((owners, longest_wait),) = query(
+        "SELECT count(DISTINCT owner), max(extract(epoch FROM claimed_at - created_at)) "
+        "FROM engine_jobs"
+    )
+    assert owners >= 4  # one a second, and no schedule that could have started them
+    assert longest_wait < 0.5
+    assert query("SELECT max(claims), max(calls) FROM engine_jobs") == [(1, 1)]
+    assert cluster.stop() == 0
