@@ -1,7 +1,8 @@
 """Settings of the test suite: the sandbox's public values over an empty environment.
 
 The database is DATABASE_URL if that is set, else a PostgreSQL container if a Docker engine
-answers, else the embedded server. Processes that a test starts inherit the same variables.
+answers, else the embedded server in var/test-postgres. Processes that a test starts inherit the
+same variables.
 """
 
 import os
@@ -10,23 +11,30 @@ from pathlib import Path
 from glisk.config import read_env_file
 
 _BASE_DIR = Path(__file__).resolve().parent.parent
-_VARIABLES = read_env_file(_BASE_DIR / ".env.example")
 
 # Nothing of the developer's own environment decides how a test ends, but for the database.
-_KEPT = ("DATABASE_URL",)
-for _name, _value in _VARIABLES.items():
-    if _name not in _KEPT:
-        os.environ[_name] = _value
+_database_url = os.environ.get("DATABASE_URL", "")
 os.environ.update(
+    read_env_file(_BASE_DIR / ".env.example"),
     APP_ENV="test",
     GLISK_ENV_FILE="",
     LOG_LEVEL="WARNING",
-    SECRET_KEY="test-only-secret-key-that-everybody-may-know-0000000000000",
+    SECRET_KEY="test-only-secret-key-that-everybody-may-know-0000000000000",  # noqa: S106
+    DATABASE_URL=_database_url,
     EMBEDDED_DATABASE_DIR=str(_BASE_DIR / "var" / "test-postgres"),
     PUBLIC_BASE_URL="",
 )
-os.environ.setdefault("DATABASE_URL", "")
+if not _database_url:
+    from glisk.tests.containers import postgres_url
+
+    os.environ["DATABASE_URL"] = postgres_url() or ""
 
 from glisk.settings import *  # noqa: E402, F403 - the variables above must come first
+from glisk.settings import DATABASES  # noqa: E402
+
+# Two runs at once do not meet: each has a database of its own.
+DATABASES["default"]["TEST"] = {"NAME": f"test_glisk_{os.getpid()}"}
+# What a crash of the machine would lose is of no use to a test.
+DATABASES["default"]["OPTIONS"]["options"] += " -c synchronous_commit=off"
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

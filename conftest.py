@@ -1,0 +1,162 @@
+"""What every test shares: no network but loopback, the test database, the browser.
+
+pytest                     browser tests are skipped where there is no Chromium
+pytest --require-browser   as in CI: a missing browser, or any other skip, is a failure
+pytest -m live             the tests against real vendors, which never run otherwise
+"""
+
+import ipaddress
+import os
+import shutil
+import sys
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import psycopg
+import pytest
+from django.conf import settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_NO_BROWSER = (
+    f"no browser: none of {', '.join(_BROWSERS)} is installed and CHROMIUM_BINARY is not set"
+)
+_network_allowed = False
+
+
+class NetworkAccessError(Exception):
+    """A test tried to leave this machine. No OSError, so that no code under test retries it."""
+
+
+def _is_local(host: object) -> bool:
+    if host in (None, "", b"", "localhost", b"localhost"):
+        return True
+    text = host.decode() if isinstance(host, bytes) else str(host)
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """Audit hook: let no socket of this process out. libpq's own connections do not pass here."""
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) else None  # else AF_UNIX
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = arguments[0]
+    else:
+        return
+    if not _network_allowed and not _is_local(host):
+        raise NetworkAccessError(f"tests talk to this machine only, not to {host!r}")
+
+
+def find_browser() -> str | None:
+    given = os.environ.get("CHROMIUM_BINARY")
+    return given or next(filter(None, map(shutil.which, _BROWSERS)), None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-browser",
+        action="store_true",
+        help="fail if there is no browser, and on any other skip",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--require-browser") and find_browser() is None:
+        raise pytest.UsageError(_NO_BROWSER)
+    sys.addaudithook(_refuse_network)
+
+
+def pytest_unconfigure() -> None:
+    global _network_allowed
+    _network_allowed = True  # a remote Docker engine is told to remove the database
+
+
+def pytest_report_header() -> str:
+    database = settings.DATABASES["default"]
+    kind = "embedded PostgreSQL" if settings.EMBEDDED_DATABASE else "PostgreSQL"
+    return f"database: {kind} at {database['HOST']}, browser: {find_browser() or 'none'}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "live" not in config.getoption("markexpr"):
+        live = [item for item in items if item.get_closest_marker("live")]
+        config.hook.pytest_deselected(items=live)
+        items[:] = [item for item in items if item not in live]
+    if find_browser() is None:
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(pytest.mark.skip(reason=_NO_BROWSER))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _fail_skips(item.config, report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_skips(collector.config, report)
+    return report
+
+
+def _fail_skips(config: pytest.Config, report: pytest.TestReport | pytest.CollectReport) -> None:
+    expected = hasattr(report, "wasxfail")
+    if report.skipped and not expected and config.getoption("--require-browser"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"nothing may be skipped here, but this was: {reason}"
+
+
+@pytest.fixture(autouse=True)
+def _allow_network_to_live_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    global _network_allowed
+    _network_allowed = request.node.get_closest_marker("live") is not None
+    yield
+    _network_allowed = False
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A headless Chromium; tests that use it are marked `browser`.
+
+    It lives for one module only: Playwright keeps an event loop running in this thread, which
+    asyncio.run() and, without the variable, Django's database layer refuse.
+    """
+    from playwright.sync_api import sync_playwright
+
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        chromium = playwright.chromium.launch(executable_path=find_browser(), args=options)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """Drop the databases that killed test runs left in the embedded server."""
+    if not settings.EMBEDDED_DATABASE:
+        return
+    from glisk.embedded_postgres import ensure_running
+
+    with psycopg.connect(ensure_running(settings.EMBEDDED_DATABASE_DIR), autocommit=True) as server:
+        names = server.execute(r"SELECT datname FROM pg_database WHERE datname ~ '^test_glisk_\d+'")
+        for (name,) in names.fetchall():
+            owner = int(name.split("_")[2])
+            if not psutil.pid_exists(owner):
+                server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
