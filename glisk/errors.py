@@ -144,6 +144,25 @@ class ArtefactError(PermanentError):
     error_class = "artefact"
 
 
+class UnexpectedError(PermanentError):
+    """A fault of this program, met while it worked on one row: that row is set aside, and the
+    others go on.
+    """
+
+    error_class = "unexpected"
+
+
+def as_provider_error(error: BaseException, *, vendor: str) -> ProviderError:
+    """Return a `ProviderError` as it is, and any other exception as an `UnexpectedError`."""
+    if isinstance(error, ProviderError):
+        return error
+    return UnexpectedError(
+        f"{vendor}: unexpected {type(error).__name__}: {error}. This is a fault of the program: "
+        "the traceback is in the worker's log.",
+        vendor=vendor,
+    )
+
+
 def error_class_of(error: BaseException) -> str:
     """Return the stable class word of any exception; "unexpected" for those not of this tree."""
     return error.error_class if isinstance(error, GliskError) else "unexpected"

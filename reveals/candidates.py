@@ -48,7 +48,22 @@ def waiting_tokens(limit: int) -> list[Waiting]:
             "attempts",
         )[:limit]
     )
-    return [Waiting(Candidate(*row[:6]), row[6], row[7]) for row in rows]
+    # A ready token has both CIDs (a database check).
+    return [
+        Waiting(
+            Candidate(
+                token_id=row[0],
+                prompt_author_wallet=row[1],
+                image_cid=row[2] or "",
+                metadata_cid=row[3] or "",
+                mint_block=row[4],
+                mint_block_hash=row[5],
+            ),
+            ready_since=row[6],
+            refusals=row[7],
+        )
+        for row in rows
+    ]
 
 
 def set_aside(objections: Sequence[Objection], *, actor: str) -> None:

@@ -7,6 +7,7 @@ There is one in all, since one keeper has one sequence of nonces.
 
 from __future__ import annotations
 
+import structlog
 from django.conf import settings
 from django.utils import timezone
 
@@ -16,7 +17,13 @@ from glisk.clients.chain import ChainClient
 from glisk.clients.gateway import GatewayClient
 from glisk.clients.rpc import RevertError
 from glisk.engine.drain import CallResult, Drain
-from glisk.errors import AccountError, ProviderError, TransientError, error_class_of
+from glisk.errors import (
+    AccountError,
+    ProviderError,
+    TransientError,
+    as_provider_error,
+    error_class_of,
+)
 from reveals import gate, outbox
 from reveals.batching import decide_departure
 from reveals.candidates import MAX_REFUSALS, Waiting, set_aside, waiting_tokens
@@ -27,6 +34,8 @@ from reveals.keeper import Keeper
 from reveals.preparing import Prepared, prepare_batch
 from tokens.models import Token
 from tokens.storage import REVEAL_CHANNEL
+
+logger = structlog.get_logger(__name__)
 
 VERIFY_CONCURRENCY = 16
 GAS_PRICE_WAIT_SECONDS = 5.0
@@ -108,10 +117,11 @@ class RevealDrain(Drain):
             if result.error is None:
                 self._verified[result.key] = entry.candidate
                 self.gateway_breaker.succeeded()
-            elif isinstance(result.error, ProviderError):
-                refused.append(self._artefact_objection(entry, result.error))
             else:
-                raise result.error
+                fault = as_provider_error(result.error, vendor="gateway")
+                if fault is not result.error:
+                    logger.error("artefact_check_failed", exc_info=result.error)
+                refused.append(self._artefact_objection(entry, fault))
         set_aside(refused, actor=self.owner)
         for result in results:
             self._verifying.pop(result.key, None)
@@ -169,7 +179,9 @@ class RevealDrain(Drain):
         elif isinstance(result.error, ProviderError):
             self.chain_breaker.failed(result.error)
         else:
-            raise result.error
+            logger.error("preparation_failed", exc_info=result.error)
+            problem = str(as_provider_error(result.error, vendor="chain"))
+            self.chain_breaker.failed(AccountError(problem, vendor="chain"))
         self._preparing = False
 
     def _sign(self, prepared: Prepared) -> None:
@@ -204,6 +216,8 @@ class RevealDrain(Drain):
         )
         if row is not None:
             self.flights.add(row)
+        else:
+            self.flights.reload()  # perhaps it was stored, and only the commit's answer was lost
 
     def _next_turn_seconds(self) -> float | None:
         soon = [self.flights.next_turn_seconds(), self._departs_in]

@@ -14,7 +14,7 @@ from django.utils import timezone
 from glisk.backoff import backoff_seconds
 from glisk.clients.chain import ChainClient, FeeHistory, Head, Receipt, encode_reveal
 from glisk.engine.drain import CallResult
-from glisk.errors import ProviderError
+from glisk.errors import as_provider_error
 from reveals import outbox, settlement
 from reveals.broadcasting import Verdict, broadcast
 from reveals.fees import PERCENTILES, Fees, bump_fees
@@ -52,12 +52,16 @@ class Flight:
 class Flights:
     def __init__(self, drain: RevealDrain) -> None:
         self.drain = drain
-        self.by_batch = {
-            batch_id: Flight(rows) for batch_id, rows in outbox.open_transactions().items()
-        }
+        self.by_batch: dict[int, Flight] = {}
         self._watched_at = 0.0
         self._watching = False
         self._watch_failures = 0
+        self.reload()
+
+    def reload(self) -> None:
+        """Take up the open batches of the database that are not known yet."""
+        for batch_id, rows in outbox.open_transactions().items():
+            self.by_batch.setdefault(batch_id, Flight(rows))
 
     def __len__(self) -> int:
         return len(self.by_batch)
@@ -126,11 +130,9 @@ class Flights:
         flight.busy, flight.send_at = False, time.monotonic() + wait
 
     def _send_failed(self, flight: Flight, error: Exception) -> None:
-        if not isinstance(error, ProviderError):
-            raise error
         flight.failures += 1
         wait = backoff_seconds(flight.failures, base=0.5, cap=10.0)
-        logger.warning("broadcast_failed", tx_hash=flight.newest.tx_hash, error=str(error))
+        self._log_failure("broadcast_failed", error)
         flight.busy, flight.send_at = False, time.monotonic() + wait
 
     def _replace(self, flight: Flight, result: CallResult) -> None:
@@ -169,11 +171,9 @@ class Flights:
     def _watched(self, result: CallResult) -> None:
         self._watching = False
         if result.error is not None:
-            if not isinstance(result.error, ProviderError):
-                raise result.error
             self._watch_failures += 1
             wait = backoff_seconds(self._watch_failures, base=0.5, cap=10.0)
-            logger.warning("receipts_unavailable", error=str(result.error))
+            self._log_failure("receipts_unavailable", result.error)
             self._watched_at = time.monotonic() + wait
             return
         self._watch_failures = 0
@@ -219,6 +219,10 @@ class Flights:
             return False
         settlement.release_superseded(flight.rows)
         return True
+
+    def _log_failure(self, event: str, error: Exception) -> None:
+        fault = as_provider_error(error, vendor="chain")
+        logger.warning(event, error=str(fault), exc_info=None if fault is error else error)
 
     def next_turn_seconds(self) -> float | None:
         """Return when to watch or send next, or None if nothing is in flight."""

@@ -14,7 +14,7 @@ from django.conf import settings
 
 from glisk.clients.chain import RevealFacts
 from glisk.clients.gateway import GatewayClient
-from glisk.errors import AccountError, ArtefactError, ProviderError
+from glisk.errors import AccountError, ArtefactError, ProviderError, UnexpectedError
 from tokens.metadata import metadata_fault
 
 _METADATA_MAX_BYTES = 100_000
@@ -147,4 +147,4 @@ def _block_objection(candidate: Candidate, facts: RevealFacts) -> Objection | No
 
 def is_final(error: ProviderError) -> bool:
     """Tell whether bytes are wrong for good, and not only late."""
-    return isinstance(error, ArtefactError)
+    return isinstance(error, ArtefactError | UnexpectedError)

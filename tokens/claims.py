@@ -102,12 +102,15 @@ def seconds_until_next_attempt() -> float | None:
     return None if row is None or row[0] is None else max(0.0, float(row[0]))
 
 
-def renew_leases(*, owner: str, lease_seconds: float) -> int:
-    """Prolong every lease that the owner holds; return how many."""
+def renew_leases(*, owner: str, token_ids: list[int], lease_seconds: float) -> int:
+    """Prolong the leases of the tokens that the owner knows it works on; return how many.
+
+    A claim whose commit the owner never heard of is not among them: it runs out by itself.
+    """
     return _execute(
         "UPDATE tokens_s0 SET lease_expires_at = clock_timestamp() + make_interval(secs => %s) "
-        "WHERE lease_owner = %s",
-        [lease_seconds, owner],
+        "WHERE lease_owner = %s AND token_id = ANY(%s)",
+        [lease_seconds, owner, token_ids],
     )
 
 

@@ -23,11 +23,17 @@ from django.db import transaction
 from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.engine.drain import CallResult
-from glisk.errors import PermanentError, ProviderError, TransientError, UnknownOutcomeError
+from glisk.errors import (
+    PermanentError,
+    ProviderError,
+    TransientError,
+    UnknownOutcomeError,
+    as_provider_error,
+)
 from tokens import calls, jobs, outcomes
 from tokens.calls import Captured, NotSentError
 from tokens.capturing import save_captured
-from tokens.claims import MAX_CLAIMS, Claim, claim_for_generation
+from tokens.claims import MAX_CLAIMS, Claim, claim_for_generation, release_claims
 from tokens.completions import record_prediction
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
@@ -63,6 +69,8 @@ class Item:
     job: ImageGenerationJob
     phase: Phase
     busy: bool = False  # a call for this item alone is under way
+    waiting_since: float = 0.0  # monotonic; when the vendor has had it
+    fault: ProviderError | None = None  # an unexpected one, while its call is looked up
 
 
 class Generation:
@@ -179,6 +187,7 @@ class Generation:
                 record_prediction(prediction, job_id=item.job.pk)
             item.job.external_id = prediction.id
             item.phase, item.busy = Phase.WAITING, False
+            item.waiting_since = time.monotonic()
         if live:
             self.breaker.succeeded()
         failures = []
@@ -192,14 +201,17 @@ class Generation:
     def _creation_failure(self, item: Item, error: Exception) -> Failure | None:
         if isinstance(error, NotSentError):
             return Failure(item, error, JobStatus.REJECTED, vendor_waits=True)
-        if isinstance(error, UnknownOutcomeError) or not isinstance(error, ProviderError):
-            # Perhaps paid: look it up before anything else is done.
-            logger.warning("prediction_outcome_unknown", token_id=item.token_id, error=str(error))
-            if isinstance(error, ProviderError):
-                self.breaker.failed(error)
-            item.phase, item.busy = Phase.RECONCILING, False
-            return None
-        return Failure(item, error, JobStatus.REJECTED, vendor_waits=self._vendor_waits(error))
+        if isinstance(error, ProviderError) and not isinstance(error, UnknownOutcomeError):
+            return Failure(item, error, JobStatus.REJECTED, vendor_waits=self._vendor_waits(error))
+        # Perhaps paid: look it up before anything else is done.
+        if isinstance(error, UnknownOutcomeError):
+            logger.warning("prediction_outcome_unknown", token_id=item.token_id)
+            self.breaker.failed(error)
+        else:
+            logger.error("creation_failed", token_id=item.token_id, exc_info=error)
+            item.fault = as_provider_error(error, vendor="replicate")
+        item.phase, item.busy = Phase.RECONCILING, False
+        return None
 
     def _vendor_waits(self, error: ProviderError) -> bool:
         """Count a fault of the vendor as a whole; tell whether everybody has to wait for it."""
@@ -233,10 +245,11 @@ class Generation:
 
     def _capture_failure(self, item: Item, error: Exception) -> Failure:
         if not isinstance(error, ProviderError):
-            raise error
-        passing = isinstance(error, TransientError)
+            logger.error("capture_failed", token_id=item.token_id, exc_info=error)
+        fault = as_provider_error(error, vendor="replicate")
+        passing = isinstance(fault, TransientError)
         expired = jobs.age_seconds(item.job.created_at) > jobs.OUTPUT_LIFETIME_SECONDS
-        return Failure(item, error, None if passing and not expired else JobStatus.FAILED)
+        return Failure(item, fault, None if passing and not expired else JobStatus.FAILED)
 
     def _in(self, token_id: int, phase: Phase) -> bool:
         item = self.items.get(token_id)
@@ -267,21 +280,27 @@ class Generation:
             elif job.status == JobStatus.ERRORED:
                 failures.append(Failure(item, jobs.error_of(job), JobStatus.FAILED))
             else:
-                logger.info("stale_claim", token_id=item.token_id)
-                del self.items[item.token_id]
+                self._drop(item)
         self._settle(failures)
         self._end_overdue()
         self._poll()
         self._reconcile()
 
+    def _drop(self, item: Item) -> None:
+        """Stop working on a token whose job somebody else has closed."""
+        logger.info("stale_claim", token_id=item.token_id)
+        release_claims(owner=self.drain.owner, token_ids=[item.token_id])
+        del self.items[item.token_id]
+
     def _waiting(self, phase: Phase) -> list[Item]:
         return [i for i in self.items.values() if i.phase is phase and not i.busy]
 
     def _poll(self) -> None:
-        waiting = self._waiting(Phase.WAITING)
-        if not waiting or self._polling or self.drain.stopping:
+        now, wait = time.monotonic(), _poll_seconds()
+        if self._polling or self.drain.stopping or now - self._polled_at < wait:
             return
-        if time.monotonic() - self._polled_at < _poll_seconds():
+        waiting = [i for i in self._waiting(Phase.WAITING) if now - i.waiting_since >= wait]
+        if not waiting:
             return
         ids = [item.job.external_id or "" for item in waiting]
         created_after = min(item.job.created_at for item in waiting) - timedelta(minutes=1)
@@ -364,24 +383,33 @@ class Generation:
                 record_prediction(prediction, job_id=item.job.pk)
                 logger.info("prediction_found_again", token_id=token_id, job_id=item.job.pk)
             else:
-                error = NotSentError("replicate: the call never arrived", vendor="replicate")
-                missing.append(Failure(item, error, JobStatus.REJECTED, vendor_waits=True))
+                never = NotSentError("replicate: the call never arrived", vendor="replicate")
+                missing.append(
+                    Failure(
+                        item,
+                        item.fault or never,
+                        JobStatus.REJECTED,
+                        vendor_waits=item.fault is None,
+                    )
+                )
         self._settle(missing)
         self._reconciling = False
 
     def _read_failed(self, event: str, error: Exception) -> None:
-        if not isinstance(error, ProviderError):
-            raise error
-        logger.warning(event, error=str(error))
-        self.breaker.failed(error)
+        fault = as_provider_error(error, vendor="replicate")
+        unexpected = error if fault is not error else None
+        logger.warning(event, error=str(fault), exc_info=unexpected)
+        self.breaker.failed(fault)
 
     def next_turn_seconds(self) -> float | None:
         """Return when the vendor has to be asked next, or None if nothing waits for it."""
         if self._waiting(Phase.RECONCILING):
             return 0.5
-        if self._waiting(Phase.WAITING):
-            return max(0.01, _poll_seconds() - (time.monotonic() - self._polled_at))
-        return None
+        waiting = self._waiting(Phase.WAITING)
+        if not waiting or self._polling:
+            return None
+        first = min(item.waiting_since for item in waiting)
+        return max(0.01, max(first, self._polled_at) + _poll_seconds() - time.monotonic())
 
 
 def _poll_seconds() -> float:

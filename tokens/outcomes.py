@@ -96,16 +96,17 @@ def settle_failures(failures: Sequence[Failure], *, owner: str) -> None:
             message = _final_message(failure)
             lost.append(Failed(item.token_id, item.attempts, message, _class_of(failure)))
     with transaction.atomic():
+        ours = retry_later(retries, owner=owner)
+        ours |= fail_tokens(lost, source=TokenStatus.GENERATING, owner=owner)
         for failure in failures:
-            if failure.job_status is not None:
+            # If the lease is lost, somebody else works with this job.
+            if failure.job_status is not None and failure.item.token_id in ours:
                 jobs.close_jobs(
                     [failure.item.job.pk],
                     status=failure.job_status,
                     error_class=_class_of(failure),
                     error=str(failure.error),
                 )
-        retry_later(retries, owner=owner)
-        fail_tokens(lost, source=TokenStatus.GENERATING, owner=owner)
 
 
 def _retry_of(failure: Failure) -> Retry | None:

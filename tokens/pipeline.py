@@ -51,10 +51,11 @@ class PipelineDrain(Drain):
         return self._next_turn_seconds()
 
     def _renew_leases(self) -> None:
-        if not (self.generation.items or self.storage.items):
-            return
-        if time.monotonic() - self._renewed_at >= settings.LEASE_SECONDS / 3:
-            claims.renew_leases(owner=self.owner, lease_seconds=settings.LEASE_SECONDS)
+        held = [*self.generation.items, *self.storage.items]
+        if held and time.monotonic() - self._renewed_at >= settings.LEASE_SECONDS / 3:
+            claims.renew_leases(
+                owner=self.owner, token_ids=held, lease_seconds=settings.LEASE_SECONDS
+            )
             self._renewed_at = time.monotonic()
 
     def _next_turn_seconds(self) -> float | None:

@@ -26,6 +26,7 @@ from glisk.errors import (
     PermanentError,
     ProviderError,
     TransientError,
+    as_provider_error,
     error_class_of,
 )
 from tokens import calls
@@ -163,10 +164,7 @@ class Storage:
         pinned = [r for r in results if r.kind == "pin" and r.key in self.items]
         if not pinned:
             return
-        for result in pinned:
-            if result.error is not None:
-                raise result.error  # pin_files returns the vendor's faults; this is one of ours
-        faults = {r.key: _fault(r.value) for r in pinned}
+        faults = {r.key: _fault_of_call(r) for r in pinned}
         waits = {
             key: self._vendor_waits(fault)
             for key, fault in faults.items()
@@ -176,7 +174,7 @@ class Storage:
             self.breaker.succeeded()
         with transaction.atomic():
             IPFSUploadRecord.objects.bulk_create(
-                _record(self.items[r.key], outcome) for r in pinned for outcome in r.value
+                _record(self.items[r.key], outcome) for r in pinned for outcome in r.value or ()
             )
             self._finish([key for key, fault in faults.items() if fault is None])
             self._retry({k: f for k, f in faults.items() if isinstance(f, ProviderError)}, waits)
@@ -227,7 +225,7 @@ class Storage:
         for token_id, error in faults.items():
             item = self.items[token_id]
             if not waits[token_id] and not isinstance(error, TransientError):
-                lost.append(Failed(token_id, item.attempts, str(error), "storage"))
+                lost.append(Failed(token_id, item.attempts, str(error), error_class_of(error)))
                 continue
             at_least = error.retry_after_seconds if isinstance(error, TransientError) else None
             tried = max(item.tries.values(), default=0) + 1
@@ -308,6 +306,13 @@ def _metadata_upload(token_id: int, text: str) -> Upload:
     cid = compute_cid(data, version=1 if version else 0)
     name = f"s0-token-{token_id}-metadata.json"
     return Upload(UploadType.METADATA, data, name, "application/json", cid, version)
+
+
+def _fault_of_call(result: CallResult) -> ProviderError | str | None:
+    if result.error is not None:  # pin_files returns the vendor's faults; this is one of ours
+        logger.error("upload_failed", token_id=result.key, exc_info=result.error)
+        return as_provider_error(result.error, vendor="pinata")
+    return _fault(result.value)
 
 
 def _fault(outcomes: list[UploadOutcome]) -> ProviderError | str | None:
