@@ -96,5 +96,5 @@ def _install() -> None:
         ) from error
     if done.returncode:
         raise AnvilInstallError(
-            f"'{' '.join(command[1:])}' failed in {SANDBOX.name}/:\n{done.stderr[-2000:].strip()}"
+            f"'{' '.join(command[1:])}' failed in {SANDBOX.name}/:\n{done.stderr[:1500].strip()}"
         )

@@ -7,6 +7,7 @@ client (glisk/clients/chain) did. Used by the demo, the tests and the benchmarks
 import json
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -133,7 +134,7 @@ class DemoChain:
             "gas": gas,
             "maxPriorityFeePerGas": Wei(PRIORITY_FEE_WEI),
             "maxFeePerGas": Wei(2 * self.base_fee_wei() + PRIORITY_FEE_WEI),
-            "chainId": self.w3.eth.chain_id,
+            "chainId": self._chain_id,
         }
         if to is not None:
             transaction["to"] = _address(to)
@@ -288,6 +289,10 @@ class DemoChain:
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
         return answer["result"]
+
+    @cached_property
+    def _chain_id(self) -> int:
+        return self.w3.eth.chain_id
 
     def _bind(self, address: str) -> None:
         self.contract: Contract = self.w3.eth.contract(

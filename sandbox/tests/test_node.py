@@ -1,5 +1,6 @@
 """The local node: installing, starting, ending, and what survives a crash."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -87,8 +88,13 @@ def test_without_npm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPa
         anvil.find_npm()
 
 
-def test_the_lockfile_names_no_registry() -> None:
-    assert "resolved" not in (anvil.SANDBOX / "package-lock.json").read_text()
+def test_the_lockfile_names_no_registry_and_every_platform() -> None:
+    text = (anvil.SANDBOX / "package-lock.json").read_text()
+    assert "resolved" not in text
+    packages = json.loads(text)["packages"]
+    # npm ci refuses a lockfile that lacks one, on every platform.
+    for name, version in packages["node_modules/@foundry-rs/anvil"]["optionalDependencies"].items():
+        assert packages[f"node_modules/{name}"]["version"] == version
 
 
 def test_a_fresh_node_has_the_chain_id_and_the_base_fee_of_the_sandbox() -> None:
