@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.views import ChangeList
 
 from glisk.paginator import EstimatingPaginator
 from glisk.wallets import parse_wallet
@@ -14,6 +15,21 @@ from glisk.wallets import parse_wallet
 _HASH_LENGTH = 66
 _CID_LENGTHS = range(46, 101)
 _MAX_ID = 2**63 - 1
+
+
+def shows_list(request: HttpRequest) -> bool:
+    """Say whether this is the list and not one object's page."""
+    match = request.resolver_match
+    return match is not None and str(match.url_name).endswith("_changelist")
+
+
+class PlainChangeList(ChangeList):
+    """A list that says "n results (show all)" only where a filter hides some."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not self.query and not self.has_active_filters:
+            self.full_result_count = self.result_count
 
 
 class LargeTableAdmin(ModelAdmin):
@@ -24,9 +40,12 @@ class LargeTableAdmin(ModelAdmin):
     paginator = EstimatingPaginator
     list_per_page = 50
     list_max_show_all = 0
-    list_filter_submit = False
+    list_fullwidth = True
     compressed_fields = True
     warn_unsaved_form = False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PlainChangeList
 
 
 class MachineAdmin(LargeTableAdmin):

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 NOTHING = "–"
+LONGEST_TEXT = 100_000
 
 
 def duration(seconds: float | None) -> str:
@@ -40,7 +41,14 @@ def age(moment: datetime | None) -> SafeString | str:
         return NOTHING
     passed = duration((timezone.now() - moment).total_seconds())
     iso = moment.isoformat(timespec="seconds")
-    return format_html('<time datetime="{}" title="{}" class="nowrap">{}</time>', iso, iso, passed)
+    return format_html(
+        '<time datetime="{}" title="{}" class="glisk-nowrap">{}</time>', iso, iso, passed
+    )
+
+
+def instant(moment: datetime | None) -> str:
+    """Return a moment in UTC to the millisecond."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}" if moment else NOTHING
 
 
 def short(text: str | None) -> SafeString | str:
@@ -83,7 +91,7 @@ def admin_link(target: Model, label: str = "") -> SafeString:
 
 def json_block(value: Any) -> SafeString | str:
     """Return JSON, given as text or as a value, indented; anything else as it is."""
-    if value in (None, "", b""):
+    if value in (None, "", b"", [], {}):
         return NOTHING
     if isinstance(value, bytes | memoryview):
         value = bytes(value).decode(errors="replace")
@@ -96,8 +104,12 @@ def json_block(value: Any) -> SafeString | str:
 
 
 def text_block(text: str | None) -> SafeString | str:
-    """Return a longer text with its line breaks."""
-    return format_html('<pre class="glisk-pre">{}</pre>', text) if text else NOTHING
+    """Return a longer text with its line breaks; only the beginning of a very long one."""
+    if not text:
+        return NOTHING
+    cut = len(text) - LONGEST_TEXT
+    shown = text if cut <= 0 else f"{text[:LONGEST_TEXT]}\n… and {cut:,} characters more"
+    return format_html('<pre class="glisk-pre">{}</pre>', shown)
 
 
 def ether(wei: int | None) -> str:

@@ -22,7 +22,7 @@ class EstimatingPaginator(Paginator):
         rows = self.object_list
         if not isinstance(rows, QuerySet):
             return len(rows)
-        rows = rows.order_by()
+        rows = rows.order_by().values("pk")
         exact = rows[: EXACT_LIMIT + 1].count()
         return exact if exact <= EXACT_LIMIT else max(exact, estimated_count(rows))
 

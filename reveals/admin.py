@@ -1,7 +1,7 @@
 """The admin's pages of reveal batches and their transactions."""
 
 from django.contrib import admin
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.urls import reverse
@@ -9,7 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline
+from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline, shows_list
 from glisk.display import (
     NOTHING,
     admin_link,
@@ -50,6 +50,9 @@ class TransactionInline(MachineInline):
     fields = ("link", "state", "fee_cap", "paid_price", "gas_used", "cost", "signed")
     readonly_fields = fields
     ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RevealTransaction]:
+        return super().get_queryset(request).defer("raw_transaction", "metadata_uris")
 
     @display(description="Transaction")
     def link(self, transaction: RevealTransaction) -> SafeString:
@@ -168,8 +171,15 @@ class RevealTransactionAdmin(ExactSearch, MachineAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealTransaction]:
-        found = super().get_queryset(request).select_related("batch", "replaces")
-        return found.defer("replaces__raw_transaction", "replaces__metadata_uris")
+        found = super().get_queryset(request)
+        if shows_list(request):
+            return found.defer("raw_transaction", "metadata_uris", "error")
+        later = RevealTransaction.objects.only("tx_hash", "replaces").order_by("id")
+        return (
+            found.select_related("batch", "replaces")
+            .defer("replaces__raw_transaction", "replaces__metadata_uris")
+            .prefetch_related(Prefetch("replaced_by", queryset=later))
+        )
 
     @display(description="Transaction")
     def name(self, transaction: RevealTransaction) -> SafeString | str:
@@ -193,8 +203,8 @@ class RevealTransactionAdmin(ExactSearch, MachineAdmin):
 
     @display(description="Replaced by")
     def replacements(self, transaction: RevealTransaction) -> SafeString | str:
-        later = transaction.replaced_by.only("tx_hash").order_by("id")
-        return format_html_join(" ", "{}", ((admin_link(t),) for t in later)) or NOTHING
+        later = ((admin_link(other),) for other in transaction.replaced_by.all())
+        return format_html_join(" ", "{}", later) or NOTHING
 
     @display(description="Tokens")
     def size(self, transaction: RevealTransaction) -> int:

@@ -67,7 +67,8 @@ class AuthorTokensView(APIView):
         ],
     )
     def get(self, request: Request, wallet: str) -> Response:
-        query = PageQuery(data=request.query_params)
+        # As a plain dict: a query string counts as a form, where an empty value is no value.
+        query = PageQuery(data=request.query_params.dict())
         if not query.is_valid():
             raise InvalidQuery(query.errors)
         offset, limit = query.validated_data["offset"], query.validated_data["limit"]

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin_tables import ExactSearch, MachineAdmin
+from glisk.admin_tables import ExactSearch, MachineAdmin, shows_list
 from glisk.display import NOTHING, age, json_block, text_block
 from webhooks.models import EventStatus, WebhookEvent
 
@@ -48,10 +48,7 @@ class WebhookEventAdmin(ExactSearch, MachineAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEvent]:
         found = super().get_queryset(request)
-        listed = request.resolver_match and request.resolver_match.url_name == (
-            "webhooks_webhookevent_changelist"
-        )
-        return found.defer("body", "error") if listed else found
+        return found.defer("body", "error") if shows_list(request) else found
 
     @display(description="State", label=EVENT_LABELS)
     def state(self, event: WebhookEvent) -> str:

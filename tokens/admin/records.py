@@ -1,11 +1,14 @@
 """Mint events, generation jobs and upload records."""
 
 from django.contrib import admin
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin_tables import ExactSearch, MachineAdmin
+from glisk.admin_tables import ExactSearch, MachineAdmin, shows_list
 from glisk.display import (
     admin_link,
     age,
@@ -24,7 +27,13 @@ from glisk.links import (
     gateway_url,
 )
 from tokens.admin.labels import JOB_LABELS, UPLOAD_LABELS
-from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent
+from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
+
+
+def token_link(token_id: int) -> SafeString:
+    """Return a link to a token's page, without a look at the token."""
+    url = reverse("admin:tokens_token_change", args=[token_id])
+    return format_html('<a href="{}" class="glisk-link">#{}</a>', url, token_id)
 
 
 @admin.register(MintEvent)
@@ -49,6 +58,15 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
         "source",
         "created_at",
     )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[MintEvent]:
+        found = super().get_queryset(request)
+        tokens = Token.objects.only("token_id", "mint_event").order_by("token_id")
+        return (
+            found
+            if shows_list(request)
+            else found.prefetch_related(Prefetch("tokens", queryset=tokens))
+        )
 
     @display(description="Block")
     def name(self, event: MintEvent) -> str:
@@ -93,21 +111,29 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
 
     @display(description="Tokens")
     def token_links(self, event: MintEvent) -> SafeString:
-        tokens = event.tokens.only("token_id", "mint_event").order_by("token_id")
-        return format_html_join(" ", "{}", ((admin_link(t, f"#{t.pk}"),) for t in tokens))
+        tokens = ((admin_link(token, f"#{token.pk}"),) for token in event.tokens.all())
+        return format_html_join(" ", "{}", tokens)
 
 
 @admin.register(ImageGenerationJob)
 class ImageGenerationJobAdmin(ExactSearch, MachineAdmin):
-    list_display = ("name", "token_link", "state", "prediction", "cost_usd", "took", "why", "seen")
+    list_display = (
+        "name",
+        "token_number",
+        "state",
+        "prediction",
+        "cost_usd",
+        "took",
+        "why",
+        "seen",
+    )
     list_filter = ("status", "service")
-    list_select_related = ("token",)
     ordering = ("-id",)
     search_ids = ("token_id",)
     search_texts = ("external_id",)
     search_help_text = "Token number or prediction id"
     fields = (
-        "token_link",
+        "token_number",
         "state",
         "attempt_number",
         "service",
@@ -129,8 +155,8 @@ class ImageGenerationJobAdmin(ExactSearch, MachineAdmin):
         return f"{job.pk}"
 
     @display(description="Token")
-    def token_link(self, job: ImageGenerationJob) -> SafeString:
-        return admin_link(job.token, f"#{job.token_id}")
+    def token_number(self, job: ImageGenerationJob) -> SafeString:
+        return token_link(job.token_id)
 
     @display(description="State", label=JOB_LABELS)
     def state(self, job: ImageGenerationJob) -> str:
@@ -174,15 +200,14 @@ class ImageGenerationJobAdmin(ExactSearch, MachineAdmin):
 
 @admin.register(IPFSUploadRecord)
 class IPFSUploadRecordAdmin(ExactSearch, MachineAdmin):
-    list_display = ("name", "token_link", "upload_type", "state", "cid", "size", "why", "seen")
+    list_display = ("name", "token_number", "upload_type", "state", "cid", "size", "why", "seen")
     list_filter = ("status", "upload_type")
-    list_select_related = ("token",)
     ordering = ("-id",)
     search_ids = ("token_id",)
     search_cids = ("computed_cid",)
     search_help_text = "Token number or CID"
     fields = (
-        "token_link",
+        "token_number",
         "upload_type",
         "state",
         "attempt_number",
@@ -198,8 +223,8 @@ class IPFSUploadRecordAdmin(ExactSearch, MachineAdmin):
         return f"{record.pk}"
 
     @display(description="Token")
-    def token_link(self, record: IPFSUploadRecord) -> SafeString:
-        return admin_link(record.token, f"#{record.token_id}")
+    def token_number(self, record: IPFSUploadRecord) -> SafeString:
+        return token_link(record.token_id)
 
     @display(description="State", label=UPLOAD_LABELS)
     def state(self, record: IPFSUploadRecord) -> str:

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
-from glisk.display import duration, shortened
+from glisk.display import duration, instant, shortened
 from glisk.links import explorer_address_url, explorer_transaction_url, gateway_url
 from tokens.admin.labels import TOKEN_LABELS
 from tokens.models import Token, TokenImage
@@ -65,7 +65,12 @@ def _links(token: Token) -> list[dict[str, str]]:
 def _timeline(token: Token, moves: list[Any]) -> list[dict[str, Any]]:
     """Return the moves with the time from each to the next; the last one's still runs."""
     entries: list[dict[str, Any]] = [
-        {"move": move, "label": TOKEN_LABELS[TokenStatus(move.to_status)]} for move in moves
+        {
+            "move": move,
+            "at": instant(move.created_at),
+            "label": TOKEN_LABELS[TokenStatus(move.to_status)],
+        }
+        for move in moves
     ]
     for entry, (earlier, later) in zip(entries[1:], pairwise(moves), strict=True):
         entry["after"] = duration((later.created_at - earlier.created_at).total_seconds())

@@ -19,6 +19,7 @@ from glisk.display import (
     hash_link,
     json_block,
     short,
+    shortened,
     text_block,
 )
 from glisk.links import (
@@ -178,7 +179,7 @@ class TokenAdmin(ExactSearch, MachineAdmin):
         label = author.twitter_handle or author.farcaster_handle
         if token.prompt_author_wallet.lower() != author.wallet_address.lower():
             return format_html("{} <small>unregistered</small>", short(token.prompt_author_wallet))
-        return admin_link(author, f"@{label}" if label else _short(token.prompt_author_wallet))
+        return admin_link(author, f"@{label}" if label else shortened(token.prompt_author_wallet))
 
     @display(description="Minter")
     def minter(self, token: Token) -> SafeString | str:
@@ -249,7 +250,3 @@ class TokenAdmin(ExactSearch, MachineAdmin):
     @display(description="Error log")
     def errors(self, token: Token) -> SafeString | str:
         return json_block(token.error_log)
-
-
-def _short(wallet: str) -> str:
-    return f"{wallet[:6]}…{wallet[-4:]}"

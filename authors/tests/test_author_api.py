@@ -1,0 +1,39 @@
+"""The public author endpoint answers as the frontend expects."""
+
+import pytest
+from django.test import Client
+
+from authors.factories import AuthorFactory, wallet
+
+pytestmark = pytest.mark.django_db
+UNKNOWN = {"has_prompt": False, "twitter_handle": None, "farcaster_handle": None}
+
+
+@pytest.mark.parametrize("spell", [str, str.lower, lambda text: "0x" + text[2:].upper()])
+def test_finds_an_author_in_any_letter_case(client: Client, spell) -> None:
+    author = AuthorFactory(twitter_handle="glisk", farcaster_handle="glisk.eth")
+    answer = client.get(f"/api/authors/{spell(author.wallet_address)}")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "has_prompt": True,
+        "twitter_handle": "glisk",
+        "farcaster_handle": "glisk.eth",
+    }
+
+
+@pytest.mark.parametrize("text", [wallet(1), "nonsense", "0x12", "%00", "☂", "0x" + "g" * 40])
+def test_answers_empty_for_unknown_and_invalid_wallets(client: Client, text: str) -> None:
+    answer = client.get(f"/api/authors/{text}")
+    assert (answer.status_code, answer.json()) == (200, UNKNOWN)
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n"])
+def test_an_empty_prompt_is_none(client: Client, prompt: str) -> None:
+    author = AuthorFactory(prompt_text=prompt)
+    assert client.get(f"/api/authors/{author.wallet_address}").json()["has_prompt"] is False
+
+
+def test_needs_one_query(client: Client, django_assert_num_queries) -> None:
+    author = AuthorFactory()
+    with django_assert_num_queries(1):
+        client.get(f"/api/authors/{author.wallet_address}")

@@ -1,0 +1,130 @@
+"""Every admin page opens, costs the same whatever the size, and lets nobody write for the machine."""
+
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.db import connection, models
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django_q.models import Failure, OrmQ, Schedule, Success
+
+from authors.models import Author
+from glisk.admin_tables import MachineAdmin
+from glisk.models import SystemState, WorkerHeartbeat
+from glisk.tests.pipeline_world import build_world
+from reveals.models import RevealBatch, RevealTransaction
+from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
+from webhooks.models import WebhookEvent
+
+pytestmark = pytest.mark.django_db
+MACHINE_TABLES: list[type[models.Model]] = [
+    Token,
+    MintEvent,
+    ImageGenerationJob,
+    IPFSUploadRecord,
+    RevealBatch,
+    RevealTransaction,
+    WebhookEvent,
+    SystemState,
+    WorkerHeartbeat,
+]
+TABLES = [*MACHINE_TABLES, Author]
+
+
+def url(model: type[models.Model], page: str, *args: Any) -> str:
+    meta = model._meta
+    return reverse(f"admin:{meta.app_label}_{meta.model_name}_{page}", args=args)
+
+
+def queries(client: Client, address: str) -> int:
+    """Return the number of queries that a page takes; it must open."""
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        answer = client.get(address)
+    assert answer.status_code == 200, address
+    return len(captured)
+
+
+@pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
+def test_a_list_takes_the_same_queries_at_any_size(
+    admin_client: Client, model: type[models.Model]
+) -> None:
+    address = url(model, "changelist")
+    build_world(2)
+    queries(admin_client, address)  # what is cached on first use, is cached now
+    few = queries(admin_client, address)
+    build_world(10)
+    assert queries(admin_client, address) == few
+    assert few <= 6
+
+
+@pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
+def test_a_page_takes_the_same_queries_at_any_size(
+    admin_client: Client, model: type[models.Model]
+) -> None:
+    build_world(2)
+    address = url(model, "change", model._default_manager.first().pk)  # type: ignore[union-attr]
+    queries(admin_client, address)
+    few = queries(admin_client, address)
+    build_world(10)
+    assert queries(admin_client, address) == few
+    assert few <= 12
+
+
+@pytest.mark.parametrize("model", MACHINE_TABLES, ids=lambda model: model.__name__)
+def test_nobody_writes_for_the_machine(admin_client: Client, model: type[models.Model]) -> None:
+    build_world(1)
+    row = (
+        model._default_manager.get()
+        if model is not RevealTransaction
+        else (RevealTransaction.objects.first())
+    )
+    assert row is not None
+    before = model._default_manager.count()
+    assert admin_client.get(url(model, "add")).status_code == 403
+    assert admin_client.post(url(model, "change", row.pk), {}).status_code == 403
+    assert admin_client.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+    chosen = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
+    admin_client.post(url(model, "changelist"), chosen)
+    assert model._default_manager.count() == before
+
+
+@pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
+@pytest.mark.parametrize("term", ["1", "' OR 1=1", "\x00", "0x" + "1" * 64, "9" * 40, "%"])
+def test_any_search_term_is_answered(
+    admin_client: Client, model: type[models.Model], term: str
+) -> None:
+    build_world(1)
+    assert admin_client.get(url(model, "changelist"), {"q": term}).status_code == 200
+
+
+@pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
+def test_a_page_that_does_not_exist_leads_back(
+    admin_client: Client, model: type[models.Model]
+) -> None:
+    assert admin_client.get(url(model, "change", "999999999")).status_code == 302
+
+
+def test_the_task_queue_can_be_looked_at_only(admin_client: Client) -> None:
+    for model in (Schedule, Failure):
+        assert isinstance(admin.site.get_model_admin(model), MachineAdmin)
+        assert admin_client.get(url(model, "changelist")).status_code == 200
+        assert admin_client.get(url(model, "add")).status_code == 403
+    for model in (Success, OrmQ):
+        assert not admin.site.is_registered(model)
+
+
+@pytest.mark.parametrize("name", ["user", "group"])
+def test_users_and_groups_open(admin_client: Client, name: str) -> None:
+    for page in ("changelist", "add"):
+        assert admin_client.get(reverse(f"admin:auth_{name}_{page}")).status_code == 200
+
+
+def test_the_header_names_the_network(admin_client: Client) -> None:
+    text = admin_client.get(reverse("admin:index")).content.decode()
+    assert "NFT reveals on LOCAL" in text
+    for group in ("Pipeline", "Chain", "Authors", "System"):
+        assert group in text

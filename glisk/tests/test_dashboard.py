@@ -1,0 +1,122 @@
+"""The dashboard says how the pipeline stands, and costs the same at any size."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from glisk.models import SystemState, WorkerHeartbeat
+from glisk.tests.pipeline_world import build_world
+from tokens.factories import TokenFactory
+from tokens.models import Token
+from tokens.states import TokenStatus
+
+pytestmark = pytest.mark.django_db
+FRAGMENT = "/admin/dashboard/"
+
+
+def board(client: Client) -> dict[str, Any]:
+    answer = client.get(FRAGMENT)
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.context["dashboard"]
+    return found
+
+
+def test_counts_tokens_by_state_with_the_oldest_age(admin_client: Client) -> None:
+    TokenFactory.create_batch(2, status=TokenStatus.GENERATING)
+    TokenFactory(status=TokenStatus.REVEALED)
+    Token.objects.filter(status=TokenStatus.GENERATING).update(
+        status_changed_at=timezone.now() - timedelta(minutes=5)
+    )
+    funnel = {stage["status"]: stage for stage in board(admin_client)["funnel"]}
+    assert [*funnel] == list(TokenStatus)
+    assert (funnel["generating"]["number"], funnel["generating"]["oldest"]) == (2, "5 min")
+    assert (funnel["revealed"]["number"], funnel["revealed"]["oldest"]) == (1, "")
+    assert funnel["ready"]["number"] == 0
+
+
+def test_shows_what_is_in_flight(admin_client: Client) -> None:
+    build_world(2)
+    batches = board(admin_client)["batches"]
+    assert [(row["batch"].nonce, row["size"]) for row in batches] == [(1, 1), (2, 1)]
+    assert batches[0]["transaction"].replaces_id is not None
+
+
+def test_tells_living_workers_from_silent_ones(admin_client: Client) -> None:
+    build_world(2)
+    silent = WorkerHeartbeat.objects.order_by("owner").last()
+    assert silent is not None
+    WorkerHeartbeat.objects.filter(pk=silent.pk).update(
+        beat_at=timezone.now() - timedelta(seconds=16)
+    )
+    alive = {row["worker"].pk: row["alive"] for row in board(admin_client)["workers"]}
+    assert alive.pop(silent.pk) is False
+    assert list(alive.values()) == [True]
+
+
+def test_shows_pauses_and_open_breakers_only(admin_client: Client) -> None:
+    for key, value in {
+        "breaker:pinata": {"state": "open", "reason": "HTTP 503", "retry_at": "2999-01-01T00:00Z"},
+        "breaker:replicate": {"state": "closed"},
+        "pause:reveal": {"reason": "<b>gas</b>"},
+        "pause:odd": [1],
+        "breaker:odd": {"state": "open", "since": 5, "retry_at": "never"},
+        "last_processed_block": {"number": 1},
+    }.items():
+        SystemState.objects.create(state_key=key, state_value=value)
+    answer = admin_client.get(FRAGMENT)
+    obstacles = answer.context["dashboard"]["obstacles"]
+    shown = {row["key"] for row in obstacles}
+    assert shown == {"breaker:pinata", "breaker:odd", "pause:reveal", "pause:odd"}
+    assert "<b>gas</b>" not in answer.content.decode()
+
+
+def test_shows_the_last_webhooks(admin_client: Client) -> None:
+    build_world(10)
+    events = board(admin_client)["events"]
+    assert len(events) == 8
+    assert events[0]["event"].event_id == "whevt_10"
+
+
+def test_costs_the_same_at_any_size(
+    admin_client: Client, django_assert_num_queries: Callable[..., Any]
+) -> None:
+    board(admin_client)
+    counts = []
+    for _ in range(2):
+        build_world(6)
+        with CaptureQueriesContext(connection) as captured:
+            board(admin_client)
+        counts.append(len(captured))
+    assert counts[0] == counts[1] <= 9  # session and user are two of them
+
+
+def test_the_first_page_shows_it_and_refreshes_it(admin_client: Client) -> None:
+    text = admin_client.get(reverse("admin:index")).content.decode()
+    assert f'data-url="{FRAGMENT}"' in text
+    assert "glisk/dashboard.js" in text
+    assert "No worker has reported." in text
+
+
+def test_strangers_see_nothing(client: Client) -> None:
+    assert client.get(FRAGMENT).status_code == 302
+
+
+def test_each_part_needs_its_permission(client: Client) -> None:
+    user = User.objects.create_user("reader", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_token"))
+    client.force_login(user)
+    build_world(1)
+    shown = board(client)
+    assert shown["funnel"]
+    assert not (shown["batches"] or shown["workers"] or shown["events"] or shown["obstacles"])
+    navigation = client.get(reverse("admin:index")).content.decode()
+    assert reverse("admin:tokens_token_changelist") in navigation
+    assert reverse("admin:webhooks_webhookevent_changelist") not in navigation

@@ -1,0 +1,139 @@
+"""The health pages tell how things are, whatever state the database is in."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connections
+from django.test import Client
+from django.utils import timezone
+
+from authors.factories import wallet
+from glisk import health
+from glisk.models import WorkerHeartbeat
+from reveals.models import BatchStatus, RevealBatch, RevealBatchToken
+from tokens.factories import TokenFactory
+from tokens.models import Token
+from tokens.states import TokenStatus
+
+pytestmark = pytest.mark.django_db
+
+
+def unreachable(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    wrapper = connections["default"]
+    given = wrapper.get_connection_params()
+    monkeypatch.setattr(wrapper, "get_connection_params", lambda: {**given, **changes})
+
+
+def heartbeat(stage: str, beat_age_seconds: float, in_flight: int = 0) -> None:
+    now = timezone.now()
+    WorkerHeartbeat.objects.create(
+        owner=f"machine:1:2:{stage}",
+        host="machine",
+        main_pid=1,
+        pid=2,
+        stage=stage,
+        in_flight=in_flight,
+        started_at=now - timedelta(hours=1),
+        beat_at=now - timedelta(seconds=beat_age_seconds),
+    )
+
+
+def test_healthy(client: Client) -> None:
+    answer = client.get("/health")
+    assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
+    assert "no-store" in answer["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"host": "127.0.0.1", "port": 1}, {"dbname": "no_such_database_hunter2"}],
+    ids=["nobody listens", "no such database"],
+)
+def test_unhealthy_without_an_exceptions_text(
+    client: Client, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    unreachable(monkeypatch, **changes)
+    began = time.monotonic()
+    answer = client.get("/health")
+    assert time.monotonic() - began < 5
+    assert answer.status_code == 503
+    assert answer.json() == {
+        "status": "unhealthy",
+        "error": {"type": "DatabaseUnavailable", "message": "The database does not answer."},
+    }
+
+
+@pytest.mark.parametrize("page", ["workers", "metrics"])
+def test_the_other_pages_do_not_fail_either(
+    client: Client, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    def fail() -> None:
+        raise DatabaseError("hunter2")
+
+    monkeypatch.setattr(health, "worker_list" if page == "workers" else "metrics", fail)
+    answer = client.get(f"/health/{page}")
+    assert answer.status_code == 503
+    assert b"hunter2" not in answer.content
+
+
+def test_workers_are_those_that_were_heard_of_lately(client: Client) -> None:
+    heartbeat("generation", beat_age_seconds=3, in_flight=4)
+    heartbeat("reveal", beat_age_seconds=16)
+    (worker,) = client.get("/health/workers").json()["workers"]
+    assert (worker["stage"], worker["in_flight"]) == ("generation", 4)
+    assert 3 <= worker["beat_age_seconds"] < 10
+    assert "machine" not in str(worker)
+
+
+def test_stages_count_what_waits_and_what_moves(client: Client) -> None:
+    lease = {"lease_owner": "a", "lease_expires_at": timezone.now()}
+    TokenFactory(status=TokenStatus.DETECTED)
+    TokenFactory(status=TokenStatus.GENERATING, **lease)
+    TokenFactory.create_batch(2, status=TokenStatus.UPLOADING)
+    ready = TokenFactory.create_batch(3, status=TokenStatus.READY)
+    TokenFactory(status=TokenStatus.REVEALED)
+    Token.objects.filter(status=TokenStatus.UPLOADING).update(
+        status_changed_at=timezone.now() - timedelta(seconds=90)
+    )
+    for nonce, is_open in enumerate((False, False, True)):
+        status = BatchStatus.OPEN if is_open else BatchStatus.REVERTED
+        batch = RevealBatch.objects.create(keeper=wallet(9), nonce=nonce, status=status)
+        RevealBatchToken.objects.create(
+            batch=batch,
+            token=ready[0],
+            position=0,
+            metadata_uri=ready[0].token_uri,
+            is_open=is_open,
+        )
+    stages = {stage["stage"]: stage for stage in client.get("/health/workers").json()["stages"]}
+    counted = {name: (stage["pending"], stage["active"]) for name, stage in stages.items()}
+    assert counted == {"generation": (1, 1), "upload": (2, 0), "reveal": (2, 1)}
+    assert 90 <= stages["upload"]["oldest_age_seconds"] < 100
+
+
+def test_metrics_of_an_empty_system(client: Client) -> None:
+    assert client.get("/health/metrics").json() == {
+        "total_mints": 0,
+        "total_revealed": 0,
+        "error_rate_24h": 0.0,
+    }
+
+
+def test_the_error_rate_is_of_what_ended_in_the_last_day(client: Client) -> None:
+    TokenFactory.create_batch(3, status=TokenStatus.REVEALED)
+    TokenFactory(status=TokenStatus.FAILED)
+    TokenFactory(status=TokenStatus.DETECTED)
+    old = TokenFactory(status=TokenStatus.FAILED)
+    Token.objects.filter(pk=old.pk).update(status_changed_at=timezone.now() - timedelta(hours=25))
+    assert client.get("/health/metrics").json() == {
+        "total_mints": 6,
+        "total_revealed": 3,
+        "error_rate_24h": 0.25,
+    }
+
+
+@pytest.mark.parametrize("page", ["", "/workers", "/metrics"])
+def test_only_reading_is_allowed(client: Client, page: str) -> None:
+    assert client.post(f"/health{page}").status_code == 405

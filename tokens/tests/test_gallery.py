@@ -1,0 +1,119 @@
+"""The gallery shows what is revealed and what is on its way, and asks nobody but the gateway."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from tokens.factories import TokenFactory
+from tokens.gallery import REVEALS_SHOWN
+from tokens.states import TokenStatus
+
+pytestmark = pytest.mark.django_db
+UPDATES = "/gallery/updates"
+
+
+@pytest.fixture(autouse=True)
+def gateway(settings: Settings) -> str:
+    settings.PINATA_GATEWAY = ["pictures.example"]
+    settings.EXPLORER_URL = "https://explorer.example"
+    return "https://pictures.example"
+
+
+def test_shows_reveals_with_picture_metadata_and_explorer(client: Client, gateway: str) -> None:
+    token = TokenFactory(status=TokenStatus.REVEALED)
+    text = client.get("/").content.decode()
+    assert "<title>GLISK</title>" in text
+    assert f'src="{gateway}/ipfs/{token.image_cid}"' in text
+    assert f'href="{gateway}/ipfs/{token.metadata_cid}"' in text
+    assert f"https://explorer.example/tx/{token.reveal_tx_hash}" in text
+
+
+def test_says_so_when_nothing_is_revealed(client: Client) -> None:
+    text = client.get("/").content.decode()
+    assert re.search(r'<p id="empty" class="empty">\s*Nothing has been revealed yet', text)
+    assert '<section id="way" class="way" hidden' in text
+
+
+def test_shows_tokens_on_their_way_and_new_failures(client: Client) -> None:
+    for token_id, status in enumerate(TokenStatus, start=1):
+        TokenFactory(token_id=token_id, status=status)
+    long_ago = timezone.now() - timedelta(days=2)
+    TokenFactory(token_id=99, status=TokenStatus.FAILED, mint_timestamp=long_ago)
+    listed = client.get(UPDATES).json()["under_way"]
+    assert {token["status"] for token in listed} == set(TokenStatus) - {TokenStatus.REVEALED}
+    assert 99 not in {token["token_id"] for token in listed}
+
+
+def test_an_unchanged_state_is_not_sent_again(client: Client) -> None:
+    token = TokenFactory()
+    first = client.get(UPDATES)
+    again = client.get(UPDATES, headers={"If-None-Match": first["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    token.mark_generating()
+    changed = client.get(UPDATES, headers={"If-None-Match": first["ETag"]})
+    assert changed.status_code == 200
+    assert changed.json()["under_way"][0]["status"] == "generating"
+
+
+def test_older_pages_follow_by_token_id(client: Client) -> None:
+    for token_id in range(1, REVEALS_SHOWN + 4):
+        TokenFactory(token_id=token_id, status=TokenStatus.REVEALED, mint_event=None)
+    first = client.get("/")
+    assert [card["token_id"] for card in first.context["revealed"]][-1] == 4
+    second = client.get(first.context["older_url"])
+    assert [card["token_id"] for card in second.context["revealed"]] == [3, 2, 1]
+    assert second.context["older_url"] == ""
+
+
+@pytest.mark.parametrize("before", ["", "x", "-1", "9" * 40, "٣", "0"])
+def test_a_senseless_page_is_no_error(client: Client, before: str) -> None:
+    TokenFactory(status=TokenStatus.REVEALED)
+    assert client.get("/", {"before": before}).status_code == 200
+
+
+@pytest.mark.parametrize("size", [2, 20])
+def test_queries_do_not_grow(
+    client: Client, django_assert_num_queries: Callable[..., Any], size: int
+) -> None:
+    for status in (TokenStatus.REVEALED, TokenStatus.GENERATING):
+        TokenFactory.create_batch(size, status=status, mint_event=None)
+    for url in ("/", UPDATES):
+        with django_assert_num_queries(2):
+            client.get(url)
+
+
+def test_asks_nobody_but_us_and_the_gateway(client: Client, gateway: str) -> None:
+    TokenFactory(status=TokenStatus.REVEALED)
+    answer = client.get("/")
+    policy = answer["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert f"img-src 'self' {gateway};" in policy
+    assert "unsafe" not in policy
+    text = answer.content.decode()
+    loaded = re.findall(r'<(?:script|img|link)[^>]+?(?:src|href)="([^"]+)"', text)
+    assert len(loaded) >= 4
+    for url in loaded:
+        assert urlsplit(url).netloc in ("", "pictures.example"), url
+        if not urlsplit(url).netloc:
+            assert finders.find(url.removeprefix("/static/")), url
+    assert "<script>" not in text
+    assert "style=" not in text
+
+
+def test_a_gateway_token_is_never_shown(client: Client, settings: Settings) -> None:
+    settings.PINATA_GATEWAY_TOKEN = "gateway-secret"
+    TokenFactory(status=TokenStatus.REVEALED)
+    assert b"gateway-secret" not in client.get("/").content + client.get(UPDATES).content
+
+
+@pytest.mark.parametrize("url", ["/", UPDATES])
+def test_only_reading_is_allowed(client: Client, url: str) -> None:
+    assert client.post(url).status_code == 405

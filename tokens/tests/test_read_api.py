@@ -1,0 +1,165 @@
+"""The token endpoints answer as the frontend expects."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import DatabaseError
+from django.test import Client
+
+from authors.factories import AuthorFactory, wallet
+from tokens import views
+from tokens.factories import TokenFactory
+from tokens.states import TokenStatus
+
+pytestmark = pytest.mark.django_db
+LISTED = {
+    "token_id",
+    "status",
+    "image_cid",
+    "metadata_cid",
+    "image_url",
+    "generation_attempts",
+    "generation_error",
+    "reveal_tx_hash",
+    "created_at",
+}
+
+
+def page(client: Client, address: str, **query: Any) -> dict[str, Any]:
+    answer = client.get(f"/api/authors/{address}/tokens", query)
+    assert answer.status_code == 200, answer.content
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def test_lists_an_authors_tokens_newest_first(client: Client) -> None:
+    author = AuthorFactory()
+    for token_id in (3, 20, 100):
+        TokenFactory(token_id=token_id, author=author, status=TokenStatus.REVEALED)
+    TokenFactory(token_id=50)
+    body = page(client, author.wallet_address.lower())
+    assert [token["token_id"] for token in body["tokens"]] == [100, 20, 3]
+    assert (body["total"], body["offset"], body["limit"]) == (3, 0, 20)
+    assert set(body) == {"tokens", "total", "offset", "limit"}
+    assert all(set(token) == LISTED for token in body["tokens"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", body["tokens"][0]["created_at"])
+
+
+def test_lists_by_the_wallet_on_chain_registered_or_not(client: Client) -> None:
+    address = wallet(0xBEEF)
+    TokenFactory(token_id=7, prompt_author_wallet=address)
+    assert [token["token_id"] for token in page(client, address)["tokens"]] == [7]
+
+
+@pytest.mark.parametrize(
+    ("offset", "limit", "ids"), [(0, 2, [5, 4]), (2, 2, [3, 2]), (4, 2, [1]), (5, 2, [])]
+)
+def test_pages(client: Client, offset: int, limit: int, ids: list[int]) -> None:
+    author = AuthorFactory()
+    for token_id in range(1, 6):
+        TokenFactory(token_id=token_id, author=author)
+    body = page(client, author.wallet_address, offset=offset, limit=limit)
+    assert [token["token_id"] for token in body["tokens"]] == ids
+    assert (body["total"], body["offset"], body["limit"]) == (5, offset, limit)
+
+
+@pytest.mark.parametrize("text", [wallet(1), "nonsense", "%00", "leaderboard"])
+def test_unknown_and_invalid_wallets_have_no_tokens(client: Client, text: str) -> None:
+    TokenFactory()
+    assert page(client, text) == {"tokens": [], "total": 0, "offset": 0, "limit": 20}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"limit": "0"},
+        {"limit": "101"},
+        {"offset": "-1"},
+        {"limit": "ten"},
+        {"offset": "1.5"},
+        {"limit": ""},
+        {"offset": str(10**30)},
+    ],
+)
+def test_a_bad_query_is_refused_in_words(client: Client, query: dict[str, str]) -> None:
+    answer = client.get(f"/api/authors/{wallet(1)}/tokens", query)
+    assert answer.status_code == 422
+    (name,) = query
+    assert isinstance(answer.json()["detail"], str)
+    assert answer.json()["detail"].startswith(f"{name}: ")
+
+
+def test_the_largest_offset_is_an_empty_page(client: Client) -> None:
+    author = AuthorFactory()
+    TokenFactory(author=author)
+    assert page(client, author.wallet_address, offset=2**63 - 1)["tokens"] == []
+
+
+@pytest.mark.parametrize("size", [1, 30])
+def test_a_page_needs_two_queries(
+    client: Client, django_assert_num_queries: Callable[..., Any], size: int
+) -> None:
+    author = AuthorFactory()
+    TokenFactory.create_batch(size, author=author)
+    with django_assert_num_queries(2):
+        page(client, author.wallet_address, limit=100)
+
+
+def test_the_leaderboard_counts_by_wallet_on_chain(
+    client: Client, django_assert_num_queries: Callable[..., Any]
+) -> None:
+    addresses = sorted(wallet(0xABCDEF0000 * (n + 1)) for n in range(3))
+    for address, number in zip(addresses, (1, 2, 2), strict=True):
+        TokenFactory.create_batch(number, prompt_author_wallet=address)
+    with django_assert_num_queries(1):
+        answer = client.get("/api/authors/leaderboard")
+    assert answer.json() == [
+        {"author_address": addresses[1], "total_tokens": 2},
+        {"author_address": addresses[2], "total_tokens": 2},
+        {"author_address": addresses[0], "total_tokens": 1},
+    ]
+
+
+def test_the_leaderboard_has_fifty_places_in_the_order_of_addresses(client: Client) -> None:
+    tokens = TokenFactory.create_batch(55, mint_event=None)
+    addresses = sorted(token.prompt_author_wallet for token in tokens)
+    listed = [entry["author_address"] for entry in client.get("/api/authors/leaderboard").json()]
+    assert listed == addresses[:50]
+
+
+def test_an_empty_leaderboard_is_an_array(client: Client) -> None:
+    assert client.get("/api/authors/leaderboard").json() == []
+
+
+def test_a_leaderboard_without_database_is_still_an_array(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> list[Any]:
+        raise DatabaseError("secret")
+
+    monkeypatch.setattr(views, "leaderboard", fail)
+    answer = client.get("/api/authors/leaderboard")
+    assert (answer.status_code, answer.json()) == (503, [])
+
+
+def test_one_token_with_author_and_uri(
+    client: Client, django_assert_num_queries: Callable[..., Any]
+) -> None:
+    token = TokenFactory(status=TokenStatus.REVEALED)
+    with django_assert_num_queries(1):
+        body = client.get(f"/api/tokens/{token.pk}").json()
+    assert set(body) > LISTED
+    assert body["token_id"] == token.pk
+    assert body["author_address"] == token.prompt_author_wallet
+    assert body["minter_address"] == token.minter_address
+    assert body["token_uri"] == f"ipfs://{token.metadata_cid}"
+    assert body["revealed_at"].endswith("Z")
+
+
+@pytest.mark.parametrize("token_id", [1, 10**30])
+def test_an_unknown_token_is_not_found_in_words(client: Client, token_id: int) -> None:
+    answer = client.get(f"/api/tokens/{token_id}")
+    assert answer.status_code == 404
+    assert answer.json() == {"detail": f"There is no token {token_id}."}

@@ -1,0 +1,198 @@
+"""The token list answers an operator's questions; the token page tells a token's story."""
+
+import io
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+from PIL import Image
+from pytest_django import Settings
+
+from authors.factories import AuthorFactory, wallet
+from glisk.tests.pipeline_world import add_image, add_ready_token, png
+from tokens.factories import TokenFactory
+from tokens.models import Token, TokenImage
+from tokens.states import TokenStatus
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/tokens/token/"
+
+
+def found(client: Client, **query: str) -> set[int]:
+    return {token.pk for token in client.get(LIST, query).context["cl"].result_list}
+
+
+def test_searches_by_number_wallet_hash_and_cid(admin_client: Client) -> None:
+    token = TokenFactory(token_id=41, status=TokenStatus.REVEALED)
+    TokenFactory(token_id=410, status=TokenStatus.REVEALED)
+    terms = [
+        "41",
+        " #41 ",
+        token.prompt_author_wallet.lower(),
+        token.minter_address,
+        token.reveal_tx_hash.upper().replace("0X", "0x"),
+        token.image_cid,
+        token.metadata_cid,
+        f"ipfs://{token.metadata_cid}",
+    ]
+    for term in terms:
+        assert found(admin_client, q=term) == {41}, term
+    for term in ("4", "GLISK", wallet(1), token.image_cid[:-1]):
+        assert found(admin_client, q=term) == set(), term
+
+
+def test_filters_what_needs_attention(admin_client: Client) -> None:
+    now = timezone.now()
+    past = now - timedelta(minutes=1)
+    TokenFactory(
+        token_id=1, status=TokenStatus.GENERATING, lease_owner="gone", lease_expires_at=past
+    )
+    TokenFactory(token_id=2, status=TokenStatus.GENERATING, next_attempt_at=now)
+    TokenFactory(token_id=3, status=TokenStatus.FAILED)
+    TokenFactory(token_id=4, status=TokenStatus.UPLOADING)
+    TokenFactory(token_id=5, status=TokenStatus.REVEALED)
+    TokenFactory(token_id=6, status=TokenStatus.FAILED)
+    Token.objects.filter(pk=6).update(status_changed_at=now - timedelta(days=2))
+    for choice, ids in {
+        "stalled": {1},
+        "retrying": {2},
+        "failed_today": {3},
+        "unpinned": {4},
+    }.items():
+        assert found(admin_client, attention=choice) == ids, choice
+
+
+def test_the_list_never_loads_bytes_or_long_texts(admin_client: Client) -> None:
+    add_ready_token(1)
+    with CaptureQueriesContext(connection) as captured:
+        text = admin_client.get(LIST).content.decode()
+    (listing,) = [query["sql"] for query in captured if '"token_images"."sha256"' in query["sql"]]
+    assert '"token_images"."data",' not in listing
+    assert "/thumbnail/?v=" in text
+
+
+def test_an_unregistered_author_is_named_as_such(admin_client: Client) -> None:
+    default = AuthorFactory()
+    TokenFactory(author=default, prompt_author_wallet=wallet(0xABC))
+    assert "unregistered" in admin_client.get(LIST).content.decode()
+
+
+def test_the_page_shows_picture_links_timeline_and_metadata(
+    admin_client: Client, settings: Settings
+) -> None:
+    settings.EXPLORER_URL = "https://explorer.example"
+    settings.PINATA_GATEWAY = ["gateway.example"]
+    token = add_ready_token(1)
+    text = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk])).content.decode()
+    for expected in (
+        f"/admin/tokens/token/{token.pk}/picture/?v=",
+        f"https://gateway.example/ipfs/{token.image_cid}",
+        f"https://gateway.example/ipfs/{token.metadata_cid}",
+        f"https://explorer.example/token/{settings.GLISK_NFT_CONTRACT_ADDRESS}?a={token.pk}",
+        "&quot;name&quot;: &quot;GLISK S0 #1&quot;",
+        "by drain, attempt 1",
+        "prediction1",
+    ):
+        assert expected in text, expected
+    assert text.count("<time datetime=") >= 3
+
+
+def test_the_link_to_the_batches_works(admin_client: Client) -> None:
+    token, _ = add_ready_token(1), add_ready_token(2)
+    page = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk]))
+    (link,) = [
+        link["url"]
+        for link in page.context["summary"]["links"]
+        if link["label"] == "Reveal batches"
+    ]
+    batches = admin_client.get(link).context["cl"].result_list
+    assert [batch.nonce for batch in batches] == [1]
+
+
+def test_foreign_text_is_escaped(admin_client: Client) -> None:
+    evil = "<script>alert(1)</script>"
+    token = TokenFactory(
+        status=TokenStatus.FAILED, generation_error=evil, prompt=evil, metadata_text=evil
+    )
+    for address in (LIST, reverse("admin:tokens_token_change", args=[token.pk])):
+        assert evil not in admin_client.get(address).content.decode()
+
+
+class TestPicture:
+    @pytest.fixture
+    def token(self) -> Token:
+        made: Token = TokenFactory(status=TokenStatus.READY)
+        add_image(made)
+        return made
+
+    def address(self, token: Token, kind: str = "picture") -> str:
+        return reverse(f"admin:tokens_token_{kind}", args=[token.pk])
+
+    def test_the_bytes_as_they_are(self, admin_client: Client, token: Token) -> None:
+        answer = admin_client.get(self.address(token))
+        assert answer.content == png()
+        assert answer["Content-Type"] == "image/png"
+        assert answer["X-Content-Type-Options"] == "nosniff"
+        for word in ("private", "immutable", "max-age=31536000"):
+            assert word in answer["Cache-Control"]
+
+    def test_a_browser_that_has_it_gets_nothing(self, admin_client: Client, token: Token) -> None:
+        tag = admin_client.get(self.address(token))["ETag"]
+        with CaptureQueriesContext(connection) as captured:
+            again = admin_client.get(self.address(token), headers={"If-None-Match": tag})
+        assert (again.status_code, again.content) == (304, b"")
+        assert not any('"data"' in query["sql"] for query in captured)
+
+    def test_a_thumbnail_is_small(self, admin_client: Client, token: Token) -> None:
+        answer = admin_client.get(self.address(token, "thumbnail"))
+        assert answer["Content-Type"] == "image/webp"
+        with Image.open(io.BytesIO(answer.content)) as image:
+            assert image.size == (96, 96)
+
+    def test_strangers_and_staff_without_the_right_see_nothing(
+        self, client: Client, token: Token
+    ) -> None:
+        assert client.get(self.address(token)).status_code == 302
+        client.force_login(User.objects.create_user("clerk", is_staff=True))
+        for kind in ("picture", "thumbnail"):
+            assert client.get(self.address(token, kind)).status_code == 403
+
+    def test_purged_and_unknown_images_are_not_found(
+        self, admin_client: Client, token: Token
+    ) -> None:
+        TokenImage.objects.update(data=None)
+        assert admin_client.get(self.address(token)).status_code == 404
+        assert admin_client.get("/admin/tokens/token/999/picture/").status_code == 404
+        page = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk]))
+        assert f"ipfs/{token.image_cid}" in page.content.decode()
+
+    def test_broken_bytes_have_no_thumbnail(self, admin_client: Client) -> None:
+        token = TokenFactory(status=TokenStatus.READY)
+        add_image(token, b"GIF89a and then nothing")
+        assert admin_client.get(self.address(token, "thumbnail")).status_code == 404
+
+    def test_a_foreign_type_is_never_served_as_a_page(
+        self, admin_client: Client, token: Token
+    ) -> None:
+        TokenImage.objects.update(mime_type="text/html")
+        answer = admin_client.get(self.address(token))
+        assert answer["Content-Type"] == "application/octet-stream"
+
+
+def test_a_page_takes_the_same_queries_whatever_happened(
+    admin_client: Client, django_assert_max_num_queries: Callable[..., Any]
+) -> None:
+    token = add_ready_token(1)
+    address = reverse("admin:tokens_token_change", args=[token.pk])
+    admin_client.get(address)
+    for _ in range(3):
+        token.transitions.create(from_status="ready", to_status="ready", actor="drain")
+    with django_assert_max_num_queries(9):
+        assert admin_client.get(address).status_code == 200
