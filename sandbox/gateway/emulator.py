@@ -79,7 +79,7 @@ class GatewayEmulator(Emulator):
         return [
             ("GET", path, self._serve_file),
             ("HEAD", path, self._serve_file),
-            ("OPTIONS", ".*", self._preflight),
+            ("OPTIONS", path, lambda request, cid: self._with_cors(Response(204))),
         ]
 
     def not_found(self, request: Request) -> Response:
@@ -105,9 +105,6 @@ class GatewayEmulator(Emulator):
     def _with_cors(response: Response) -> Response:
         response.headers.update(CORS)
         return response
-
-    def _preflight(self, request: Request) -> Response:
-        return self._with_cors(Response(204))
 
     def _allowed(self, request: Request) -> bool:
         given = request.query.get(

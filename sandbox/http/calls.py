@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+
+from sandbox.http.jsonlines import JsonLines
 
 KEPT_IN_MEMORY = 200_000
 
@@ -38,10 +38,7 @@ class CallLog:
     def __init__(self, path: Path | None = None) -> None:
         self._calls: deque[Call] = deque(maxlen=KEPT_IN_MEMORY)
         self._count = 0
-        self._file: TextIO | None = None
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._file = JsonLines(path) if path is not None else None
 
     def next_number(self) -> int:
         """Return the number of the next call, counted from 1."""
@@ -52,7 +49,7 @@ class CallLog:
         """Append one answered call."""
         self._calls.append(call)
         if self._file is not None:
-            self._file.write(json.dumps(asdict(call)) + "\n")
+            self._file.append(asdict(call))
 
     def since(self, number: int = 0) -> list[Call]:
         """Return the calls with a higher number, in the order of their answers."""

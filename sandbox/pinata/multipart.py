@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from itertools import pairwise
-from urllib.parse import unquote
 
 
 class MalformedMultipart(ValueError):
@@ -76,6 +76,4 @@ def _part(raw: memoryview) -> Part:
 
 def _filename(header: Message) -> str | None:
     filename = header.get_param("filename", header="content-disposition")
-    if isinstance(filename, tuple):  # RFC 2231: charset, language, percent-encoded text
-        return unquote(filename[2], encoding=filename[0] or "utf-8")
-    return filename
+    return None if filename is None else collapse_rfc2231_value(filename)

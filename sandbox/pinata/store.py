@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from sandbox.http.jsonlines import JsonLines
 from sandbox.pinata.ipfs_cid import parse_cid
 
 
@@ -74,20 +74,15 @@ class PinList:
 
     def __init__(self, folder: Path) -> None:
         self._pins: dict[str, Pin] = {}
-        path = folder / "pins.jsonl"
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    pin = Pin(**json.loads(line))
-                except ValueError:
-                    continue  # the line that a kill cut short
-                self._pins[pin.cid] = pin
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._file = JsonLines(folder / "pins.jsonl")
+        for record in self._file:
+            pin = Pin(**record)
+            self._pins[pin.cid] = pin
 
     def save(self, pin: Pin) -> None:
         """Remember a pin or its newest state."""
         self._pins[pin.cid] = pin
-        self._file.write(json.dumps(asdict(pin)) + "\n")
+        self._file.append(asdict(pin))
 
     def get(self, cid: str) -> Pin | None:
         """Return the pin of a CID, if it is pinned now."""
@@ -104,7 +99,7 @@ class PinList:
     def clear(self) -> None:
         """Forget all pins."""
         self._pins.clear()
-        self._file.truncate(0)
+        self._file.clear()
 
     def close(self) -> None:
         """Close the file."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from sandbox.http.jsonlines import JsonLines
 
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32
 ID_LENGTH = 26
@@ -113,21 +114,9 @@ class PredictionStore:
     def __init__(self, folder: Path | None = None) -> None:
         self._predictions: dict[str, Prediction] = {}
         self._by_file_token: dict[str, Prediction] = {}
-        self._file: TextIO | None = None
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / "predictions.jsonl"
-            if path.exists():
-                self._load(path)
-            self._file = path.open("a", encoding="utf-8", buffering=1)
-
-    def _load(self, path: Path) -> None:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                prediction = Prediction(**json.loads(line))
-            except ValueError:
-                continue  # the line that a kill cut short
-            self._index(prediction)
+        self._file = JsonLines(folder / "predictions.jsonl") if folder is not None else None
+        for record in self._file or ():
+            self._index(Prediction(**record))
 
     def _index(self, prediction: Prediction) -> None:
         self._predictions[prediction.id] = prediction
@@ -137,7 +126,7 @@ class PredictionStore:
         """Remember a prediction or its newest state."""
         self._index(prediction)
         if self._file is not None:
-            self._file.write(json.dumps(asdict(prediction)) + "\n")
+            self._file.append(asdict(prediction))
 
     def get(self, prediction_id: str) -> Prediction | None:
         """Return a prediction by its id."""
@@ -162,7 +151,7 @@ class PredictionStore:
         self._predictions.clear()
         self._by_file_token.clear()
         if self._file is not None:
-            self._file.truncate(0)
+            self._file.clear()
 
     def close(self) -> None:
         """Close the file."""

@@ -178,8 +178,12 @@ def test_a_line_cut_short_by_a_kill_is_skipped(tmp_path: Path) -> None:
         kept = client.create().json()["id"]
     with (tmp_path / "predictions.jsonl").open("a") as file:
         file.write('{"id": "half')
-    with ReplicateEmulator(state_dir=tmp_path) as second, Client(second) as client:
+    with (
+        ReplicateEmulator(state_dir=tmp_path, start_seconds=60) as second,
+        Client(second) as client,
+    ):
         assert client.read(f"/v1/predictions/{kept}")["id"] == kept
+        client.post(f"{client.base}/v1/predictions/{kept}/cancel", timeout=5)
         fresh = client.create().json()["id"]
     with ReplicateEmulator(state_dir=tmp_path) as third, Client(third) as client:
         assert client.read(f"/v1/predictions/{fresh}")["id"] == fresh

@@ -29,6 +29,7 @@ def client(emulator: ReplicateEmulator) -> Iterator[Client]:
 
 def test_run_returns_the_outputs(client: Client) -> None:
     output = client.run(FLUX, input={"prompt": "a fox", "megapixels": "0.25"})
+    assert isinstance(output, list)
     assert str(output[0]).endswith("/out-0.webp")
 
 
@@ -39,9 +40,10 @@ def test_run_raises_the_models_error(client: Client) -> None:
 
 def test_predictions_can_be_created_polled_listed_and_cancelled(client: Client) -> None:
     prediction = client.models.predictions.create(FLUX, input={"prompt": "a fox"})
-    assert prediction.status == "starting"
+    statuses: list[str] = [prediction.status]
     prediction.wait()
-    assert prediction.status == "succeeded"
+    statuses.append(prediction.status)
+    assert statuses == ["starting", "succeeded"]
     assert prediction.version == "hidden"
     second = client.predictions.create(version=FLUX, input={"prompt": "a fox"})
     second.cancel()
