@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from glisk.fields import normalise_address
@@ -168,6 +169,7 @@ def _read_data(data: object) -> tuple[int, int]:
     return int(data[2:66], 16), int(data[66:], 16)
 
 
+@lru_cache(maxsize=4096)  # a checksum costs a hash, and the same wallets mint again and again
 def _read_address(word: str) -> str:
     if word[2:26] != "0" * 24:
         raise MalformedLog("an address topic has more than 20 bytes")

@@ -157,7 +157,7 @@ def _create_tokens(
     default = authors.get(default_wallet.lower()) or Author.objects.default()
     default_prompt = default.prompt_text if default.has_prompt else settings.DEFAULT_PROMPT
     rows = []
-    for mint_event_id, log in sorted(mints, key=lambda mint: mint[1].start_token_id):
+    for mint_event_id, log in mints:
         author = authors.get(log.prompt_author.lower(), default)
         rows.append(
             (

@@ -58,9 +58,6 @@ def _announced_length(request: HttpRequest) -> int:
 
 def _read_stream(stream: Any, limit: int) -> bytes:
     body = bytearray()
-    while len(body) <= limit:
-        piece = stream.read(min(65_536, limit + 1 - len(body)))
-        if not piece:
-            break
+    while (room := limit + 1 - len(body)) > 0 and (piece := stream.read(min(65_536, room))):
         body += piece
     return bytes(body)

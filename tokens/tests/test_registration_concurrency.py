@@ -2,12 +2,15 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connection
+from django.conf import settings
+from django.db import connection, transaction
 
+from authors.factories import AuthorFactory
 from tokens.factories import hash32
 from tokens.mint_log import MintLog
 from tokens.models import MintEvent, Token, TokenTransition
@@ -92,3 +95,31 @@ def test_mints_that_claim_the_same_tokens_do_not_deadlock() -> None:
         assert count(outcomes, lambda outcome: len(outcome.created)) == 60
         assert count(outcomes, lambda outcome: len(outcome.conflicting)) == 60
     assert Token.objects.count() == 600
+
+
+def test_an_author_who_registers_at_the_same_time_is_not_overlooked() -> None:
+    """Whoever holds mint_events in SHARE mode comes either before the mint or after it."""
+    AuthorFactory.create(wallet_address=settings.GLISK_DEFAULT_AUTHOR_WALLET)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("LOCK TABLE mint_events IN SHARE MODE")
+            waiting = pool.submit(all_at_once, [[mint_log()]])
+            _wait_until_somebody_waits_for_a_lock()
+            author = AuthorFactory.create(wallet_address=mint_log().prompt_author)
+        waiting.result(timeout=10)
+    assert Token.objects.get().author == author
+
+
+def _wait_until_somebody_waits_for_a_lock() -> None:
+    deadline = time.monotonic() + 10
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks "
+                "WHERE NOT granted AND relation = 'mint_events'::regclass"
+            )
+            if cursor.fetchone()[0]:
+                return
+            time.sleep(0.01)
+    raise AssertionError("the registration did not wait")
