@@ -145,9 +145,7 @@ class ArtefactError(PermanentError):
 
 
 class UnexpectedError(PermanentError):
-    """A fault of this program, met while it worked on one row: that row is set aside, and the
-    others go on.
-    """
+    """A fault of this program, met at work on one row: it is set aside, the others go on."""
 
     error_class = "unexpected"
 

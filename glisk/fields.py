@@ -1,6 +1,6 @@
 """Model fields for Ethereum values, with their database rules."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -49,6 +49,9 @@ class HashField(models.CharField):
 
 class WeiField(models.DecimalField):
     """An amount in wei (uint256), stored as NUMERIC(78, 0)."""
+
+    if TYPE_CHECKING:  # what from_db_value returns; django-stubs reads it here
+        _pyi_private_get_type: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["max_digits"] = 78

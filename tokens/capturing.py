@@ -14,9 +14,10 @@ from tokens.models import Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.moves import Lease, Move, move_tokens
 from tokens.states import TokenStatus
+from tokens.uploads import image_extension
 
 if TYPE_CHECKING:
-    from tokens.generation import Item
+    from tokens.items import Item
 
 
 def save_captured(
@@ -91,7 +92,7 @@ def _image_row(item: Item, image: Captured) -> TokenImage:
         token_id=item.token_id,
         data=image.data,
         mime_type=facts.mime,
-        extension={"jpeg": "jpg"}.get(facts.format, facts.format),
+        extension=image_extension(facts.format),
         width=facts.width,
         height=facts.height,
         size_bytes=facts.size_bytes,

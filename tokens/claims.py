@@ -6,6 +6,7 @@ that is given back in order is not counted. `attempts` is the fencing token of t
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 
@@ -84,7 +85,7 @@ def claim_for_upload(*, owner: str, limit: int, lease_seconds: float) -> list[Cl
     return _claim(sql, [owner, lease_seconds, limit])
 
 
-def _claim(sql: str, parameters: list[object]) -> list[Claim]:
+def _claim(sql: str, parameters: list[Any]) -> list[Claim]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return [Claim(*row) for row in cursor.fetchall()]
@@ -143,7 +144,7 @@ def rescue_stalled() -> int:
     )
 
 
-def _execute(sql: str, parameters: list[object]) -> int:
+def _execute(sql: str, parameters: list[Any]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
-        return cursor.rowcount
+        return int(cursor.rowcount)

@@ -36,7 +36,7 @@ from tokens.retries import Retry, retry_later
 from tokens.states import TokenStatus
 
 if TYPE_CHECKING:
-    from tokens.generation import Item
+    from tokens.items import Item
 
 logger = structlog.get_logger(__name__)
 

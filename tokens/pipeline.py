@@ -40,7 +40,7 @@ class PipelineDrain(Drain):
     def turn(self, results: list[CallResult]) -> float | None:
         self.generation.take(results)
         self.storage.take(results)
-        self.generation.follow()
+        self.generation.follower.follow()
         if not self.stopping:
             if settings.ENABLE_IMAGE_WORKER:
                 self.generation.claim()
@@ -60,7 +60,7 @@ class PipelineDrain(Drain):
 
     def _next_turn_seconds(self) -> float | None:
         """Return when to look again; NOTIFY and finished calls come sooner by themselves."""
-        soon = [self.generation.next_turn_seconds(), claims.seconds_until_next_attempt()]
+        soon = [self.generation.follower.next_turn_seconds(), claims.seconds_until_next_attempt()]
         if self.generation.items or self.storage.items:
             soon.append(settings.LEASE_SECONDS / 3)
         known = [max(0.05, seconds) for seconds in soon if seconds is not None]

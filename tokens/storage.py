@@ -17,7 +17,6 @@ from django.db import transaction
 
 from glisk.backoff import backoff_seconds
 from glisk.breaker import Breaker
-from glisk.cid import compute_cid
 from glisk.clients.pinata import PinataClient
 from glisk.engine.drain import CallResult
 from glisk.engine.notify import notify
@@ -32,11 +31,12 @@ from glisk.errors import (
 from tokens import calls
 from tokens.calls import Captured, Upload, UploadOutcome
 from tokens.claims import MAX_CLAIMS, claim_for_upload
-from tokens.models import IPFSUploadRecord, Token
-from tokens.models.artefact import UploadStatus, UploadType
+from tokens.models import IPFSUploadRecord
+from tokens.models.artefact import UploadStatus
 from tokens.moves import Failed, Lease, Move, fail_tokens, move_tokens
 from tokens.retries import Retry, retry_later
 from tokens.states import TokenStatus
+from tokens.uploads import Files, fresh_files, load_files
 
 if TYPE_CHECKING:
     from tokens.pipeline import PipelineDrain
@@ -76,13 +76,9 @@ class Storage:
 
     def add(self, token_id: int, *, image: Captured, metadata: str) -> None:
         """Take over a token that this drain has just generated, lease and bytes included."""
-        extension = {"jpeg": "jpg"}.get(image.facts.format, image.facts.format)
-        uploads = [
-            _image_upload(token_id, image.data, image.facts.mime, extension, image.cid),
-            _metadata_upload(token_id, metadata),
-        ]
+        files = fresh_files(token_id, image=image, metadata=metadata)
         # A kept lease starts the new stage with its first attempt (tokens.moves).
-        self.items[token_id] = Item(token_id, 1, uploads, metadata_cid=uploads[1].cid)
+        self.items[token_id] = Item(token_id, 1, files.files, metadata_cid=files.metadata_cid)
 
     def claim(self) -> None:
         """Claim tokens that wait for their upload: those of dead workers and past failures."""
@@ -94,7 +90,7 @@ class Storage:
             claimed = claim_for_upload(
                 owner=self.drain.owner, limit=limit, lease_seconds=settings.LEASE_SECONDS
             )
-            loaded = _load([claim.token_id for claim in claimed])
+            loaded = load_files([claim.token_id for claim in claimed])
             self._fail(
                 [
                     Failed(claim.token_id, claim.attempts, fault, "storage")
@@ -247,65 +243,10 @@ class Storage:
         fail_tokens(rows, source=TokenStatus.UPLOADING, owner=self.drain.owner)
 
 
-@dataclass(frozen=True)
-class _Files:
-    files: list[Upload]
-    metadata_cid: str
-    done: set[str]
-    tries: dict[str, int]
-
-
-def _load(token_ids: list[int]) -> dict[int, _Files | None]:
-    """Read the bytes of claimed tokens, and which of their files are pinned already."""
-    if not token_ids:
-        return {}
-    tokens = Token.objects.select_related("image").in_bulk(token_ids)
-    records: dict[int, list[IPFSUploadRecord]] = {}
-    for record in IPFSUploadRecord.objects.filter(token_id__in=token_ids):
-        records.setdefault(record.token_id, []).append(record)
-    return {
-        token_id: _files_of(tokens[token_id], records.get(token_id, [])) for token_id in token_ids
-    }
-
-
-def _files_of(token: Token, records: list[IPFSUploadRecord]) -> _Files | None:
-    image = getattr(token, "image", None)
-    if image is None or image.data is None or not token.metadata_text or not token.image_cid:
-        return None
-    files = [
-        _image_upload(
-            token.token_id, bytes(image.data), image.mime_type, image.extension, token.image_cid
-        ),
-        _metadata_upload(token.token_id, token.metadata_text),
-    ]
-    cids = {upload.kind: upload.cid for upload in files}
-    done = {
-        record.upload_type
-        for record in records
-        if record.status == UploadStatus.SUCCEEDED
-        and record.returned_cid == cids[record.upload_type]
-    }
-    tries = {kind: sum(r.upload_type == kind for r in records) for kind in cids}
-    return _Files(files, cids["metadata"], done, tries)
-
-
-def _fault_of(attempts: int, files: _Files | None) -> str:
+def _fault_of(attempts: int, files: Files | None) -> str:
     if attempts > MAX_CLAIMS:
         return f"Its worker died {attempts - 1} times: look at the workers' logs, then retry."
     return _MISSING_IMAGE if files is None else ""
-
-
-def _image_upload(token_id: int, data: bytes, mime: str, extension: str, cid: str) -> Upload:
-    name = f"s0-token-{token_id}.{extension}"
-    return Upload(UploadType.IMAGE, data, name, mime, cid, settings.IMAGE_CID_VERSION)
-
-
-def _metadata_upload(token_id: int, text: str) -> Upload:
-    data = text.encode()
-    version = settings.METADATA_CID_VERSION
-    cid = compute_cid(data, version=1 if version else 0)
-    name = f"s0-token-{token_id}-metadata.json"
-    return Upload(UploadType.METADATA, data, name, "application/json", cid, version)
 
 
 def _fault_of_call(result: CallResult) -> ProviderError | str | None:

@@ -1,0 +1,46 @@
+"""A claimed token on its way through the generation: where it stands, in memory."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from django.conf import settings
+
+from glisk.errors import ProviderError
+from tokens.models import ImageGenerationJob
+
+
+class Phase(Enum):
+    CREATING = "creating"
+    WAITING = "waiting"
+    RECONCILING = "reconciling"
+    CAPTURING = "capturing"
+
+
+@dataclass
+class Item:
+    """A token that this process holds the lease of."""
+
+    token_id: int
+    attempts: int
+    generation_attempts: int
+    fallback_used: bool
+    job: ImageGenerationJob
+    phase: Phase
+    busy: bool = False  # a call for this item alone is under way
+    waiting_since: float = 0.0  # monotonic; when the vendor has had it
+    fault: ProviderError | None = None  # an unexpected one, while its call is looked up
+
+
+def uses_callbacks() -> bool:
+    """Tell whether the vendor can call us back: it needs our address and a signing key."""
+    return bool(settings.PUBLIC_BASE_URL and settings.REPLICATE_WEBHOOK_SECRETS)
+
+
+def callback_url(job: ImageGenerationJob) -> str | None:
+    """Return where the vendor reports the outcome, with our job's id in the query.
+
+    The id finds the job even if the reply to our call is lost.
+    """
+    if not uses_callbacks():
+        return None
+    return f"{settings.PUBLIC_BASE_URL}/webhooks/replicate?job={job.pk}"
