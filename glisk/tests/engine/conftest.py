@@ -35,7 +35,8 @@ def eventually(condition: Callable[[], Any], seconds: float = 15.0, *, what: str
 def query(sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def add_jobs(count: int, *, seconds: float = 0.0, stage: str = "alpha") -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -21,13 +22,17 @@ from glisk.tests.engine.conftest import (
 Start = Callable[..., QCluster]
 
 
+def _is_gone(pid: int) -> bool:
+    return not is_running(pid)
+
+
 def _victim(cluster: QCluster, role: str) -> int:
     tree = cluster.tree()
     busy = [*drains("alpha"), *drains("beta")]
     if role == "busy worker":
         return drains("alpha")[0]
     if role == "idle worker":
-        return next(pid for pid in tree["workers"] if pid not in busy)
+        return int(next(pid for pid in tree["workers"] if pid not in busy))
     return int(tree[role])
 
 
@@ -77,7 +82,7 @@ def test_a_tree_that_keeps_dying_is_restarted_ever_later(qcluster: Start) -> Non
     for _ in range(2):
         sentinel = cluster.tree()["sentinel"]
         os.kill(sentinel, signal.SIGKILL)
-        eventually(lambda pid=sentinel: not is_running(pid), what="the sentinel's end")
+        eventually(partial(_is_gone, sentinel), what="the sentinel's end")
     eventually(lambda: "restart_in_seconds=0.5" in cluster.log, what="a backoff")
     add_jobs(1)
     eventually(lambda: done() == 1, 10, what="a job after two kills")

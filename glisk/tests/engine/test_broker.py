@@ -1,0 +1,96 @@
+"""The queue: transactional, delivered once, woken by notifications."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from django.db import connections, transaction
+from django_q.brokers import get_broker
+from django_q.models import OrmQ
+from django_q.tasks import async_task
+
+from glisk.engine import broker as module
+from glisk.engine.broker import ListeningBroker
+from glisk.engine.stop import StopFlag
+from glisk.tests.engine.conftest import query
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[StopFlag]:
+    flag = StopFlag()
+    monkeypatch.setattr(module, "process_stop_flag", lambda: flag)
+    yield flag
+    flag.close()
+
+
+@pytest.fixture
+def broker(stop: StopFlag) -> Iterator[ListeningBroker]:
+    broker = get_broker()
+    assert isinstance(broker, ListeningBroker)
+    yield broker
+    broker._close()
+
+
+def _dequeued(broker: ListeningBroker) -> list[int]:
+    return [key for key, _ in broker.dequeue() or []]
+
+
+def test_a_task_is_delivered_once_and_oldest_first(broker: ListeningBroker) -> None:
+    first, second = broker.enqueue("a"), broker.enqueue("b")
+    other = ListeningBroker()
+    assert _dequeued(broker) == [first]
+    assert _dequeued(other) == [second]
+    broker.acknowledge(first)
+    assert list(OrmQ.objects.values_list("pk", flat=True)) == [second]
+    other._close()
+
+
+def test_a_task_that_was_not_acknowledged_comes_again(broker: ListeningBroker) -> None:
+    key = broker.enqueue("a")
+    assert _dequeued(broker) == [key]
+    query("UPDATE django_q_ormq SET lock = now() - interval '1 second' RETURNING 1")
+    assert _dequeued(broker) == [key]
+
+
+def test_a_rolled_back_task_was_never_there(broker: ListeningBroker) -> None:
+    with transaction.atomic():
+        async_task("glisk.engine.housekeeping.rescue")
+        transaction.set_rollback(True)
+    assert OrmQ.objects.count() == 0
+
+
+def test_an_enqueued_task_ends_the_wait(broker: ListeningBroker) -> None:
+    def enqueue() -> None:
+        time.sleep(0.2)
+        broker.enqueue("a")
+        connections.close_all()
+
+    thread = threading.Thread(target=enqueue)
+    thread.start()
+    before = time.monotonic()
+    assert broker.dequeue() is None  # waited for the notification
+    assert 0.1 < time.monotonic() - before < 2
+    assert len(_dequeued(broker)) == 1
+    thread.join()
+
+
+def test_the_stop_flag_ends_the_wait(broker: ListeningBroker, stop: StopFlag) -> None:
+    stop.set()
+    before = time.monotonic()
+    assert broker.dequeue() is None
+    assert time.monotonic() - before < 1
+
+
+def test_a_lost_session_is_replaced(broker: ListeningBroker) -> None:
+    key = broker.enqueue("a")
+    assert _dequeued(broker) == [key]
+    assert broker._listener is not None
+    query("SELECT pg_terminate_backend(%s)", broker._listener.session.info.backend_pid)
+    again = broker.enqueue("b")
+    assert broker.dequeue() is None
+    assert _dequeued(broker) == [again]

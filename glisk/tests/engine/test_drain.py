@@ -1,0 +1,318 @@
+"""One drain in this process: turns, results, slots, faults."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection, connections
+
+from glisk.engine.calls import CallResult, DatabaseInThreadError
+from glisk.engine.drain import Drain, run_drain
+from glisk.engine.notify import notify
+from glisk.engine.owner import owner_prefix
+from glisk.engine.stop import StopFlag
+from glisk.models import SystemState, WorkerHeartbeat
+from glisk.tests.engine.conftest import eventually, query
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Scripted(Drain):
+    """Does in each turn what the test says."""
+
+    stage = "scripted"
+    channels = ("engine_scripted",)
+    places = 1
+    script: Callable[[Scripted, list[CallResult]], float | None]
+
+    @property
+    def threads(self) -> int:
+        return 4
+
+    @property
+    def slots(self) -> int:
+        return self.places
+
+    def turn(self, results: list[CallResult]) -> float | None:
+        return type(self).script(self, results)
+
+
+def scripted(
+    script: Callable[[Scripted, list[CallResult]], float | None], **attributes: Any
+) -> type[Scripted]:
+    return type("ScriptedOnce", (Scripted,), {"script": staticmethod(script), **attributes})
+
+
+class Run:
+    """A drain in a thread of its own, with a stop flag of its own."""
+
+    def __init__(self, drain_class: type[Drain]) -> None:
+        self.stop_flag = StopFlag()
+        self.outcome: int | None = None
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, args=(drain_class,))
+        self.thread.start()
+
+    def _run(self, drain_class: type[Drain]) -> None:
+        try:
+            self.outcome = run_drain(drain_class, self.stop_flag)
+        except Exception as error:  # noqa: BLE001 - the test judges it
+            self.error = error
+        finally:
+            connections.close_all()
+
+    def join(self, seconds: float = 10) -> Run:
+        self.thread.join(seconds)
+        assert not self.thread.is_alive()
+        return self
+
+    def stop(self) -> Run:
+        self.stop_flag.set()
+        return self.join()
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[[type[Drain]], Run]]:
+    runs: list[Run] = []
+
+    def start(drain_class: type[Drain]) -> Run:
+        runs.append(Run(drain_class))
+        return runs[-1]
+
+    yield start
+    for each in runs:
+        each.stop()
+        each.stop_flag.close()
+
+
+Start = Callable[[type[Drain]], Run]
+
+
+def _slots_taken() -> int:
+    return int(
+        query(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = "
+            "(SELECT oid FROM pg_database WHERE datname = current_database())"
+        )[0][0]
+    )
+
+
+def test_results_and_errors_of_calls_reach_a_turn(run: Start) -> None:
+    got: dict[str, CallResult] = {}
+
+    def script(drain: Scripted, results: list[CallResult]) -> None:
+        got.update({result.kind: result for result in results})
+        if not got and not drain.in_flight:
+            drain.submit("value", 1, lambda a, b: a + b, 2, 3)
+            drain.submit("error", 2, int, "x")
+            drain.submit("exit", 3, exit)
+
+    drain = run(scripted(script))
+    eventually(lambda: len(got) == 3)
+    assert drain.stop().outcome == 3
+    assert got["value"] == CallResult("value", 1, value=5)
+    assert isinstance(got["error"].error, ValueError)
+    assert isinstance(got["exit"].error, RuntimeError)
+
+
+def test_a_call_may_not_touch_the_database(run: Start) -> None:
+    got: list[CallResult] = []
+
+    def script(drain: Scripted, results: list[CallResult]) -> None:
+        got.extend(results)
+        if not got and not drain.in_flight:
+            drain.submit("orm", 1, SystemState.objects.count)
+
+    run(scripted(script))
+    eventually(lambda: got)
+    assert isinstance(got[0].error, DatabaseInThreadError)
+
+
+def test_a_finished_call_and_a_notification_end_the_wait(run: Start) -> None:
+    turns: list[float] = []
+
+    def script(drain: Scripted, results: list[CallResult]) -> float:
+        turns.append(time.monotonic())
+        if len(turns) == 1:
+            drain.submit("nap", 1, time.sleep, 0.1)
+        return 60.0
+
+    run(scripted(script))
+    eventually(lambda: len(turns) == 2, 2, what="the turn after the call")
+    before = time.monotonic()
+    notify("engine_scripted")
+    eventually(lambda: len(turns) >= 3, 2, what="the turn after the notification")
+    assert turns[2] - before < 0.2
+
+
+def test_the_wait_is_as_long_as_the_turn_asked(run: Start) -> None:
+    turns: list[float] = []
+
+    def script(drain: Scripted, results: list[CallResult]) -> float:
+        turns.append(time.monotonic())
+        return 0.2
+
+    run(scripted(script))
+    eventually(lambda: len(turns) >= 4, 5)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(turns)]
+    assert min(gaps) > 0.15
+
+
+def test_only_as_many_run_as_there_are_slots(run: Start) -> None:
+    def script(drain: Scripted, results: list[CallResult]) -> None:
+        return None
+
+    first = run(scripted(script, places=2))
+    second = run(scripted(script, places=2))
+    eventually(lambda: _slots_taken() == 2, what="two slots")
+    third = run(scripted(script, places=2)).join()
+    assert third.outcome == 0
+
+    first.stop()
+    fourth = run(scripted(script, places=2))
+    eventually(lambda: _slots_taken() == 2, what="the slot that was freed")
+    second.stop()
+    fourth.stop()
+    assert _slots_taken() == 0
+
+
+def test_of_many_that_start_at_once_one_gets_the_slot(run: Start) -> None:
+    started: list[str] = []
+
+    def script(drain: Scripted, results: list[CallResult]) -> None:
+        started.append(drain.owner)
+
+    runs = [run(scripted(script)) for _ in range(6)]
+    eventually(lambda: sum(each.thread.is_alive() for each in runs) == 1, what="five that end")
+    assert len(set(started)) == 1
+    assert _slots_taken() == 1
+
+
+def test_a_heartbeat_stands_as_long_as_the_drain(run: Start) -> None:
+    def script(drain: Scripted, results: list[CallResult]) -> None:
+        drain.note_claim()
+
+    drain = run(scripted(script))
+    row = eventually(WorkerHeartbeat.objects.first)
+    assert row.stage == "scripted"
+    assert row.owner.startswith(owner_prefix(row.host, row.main_pid))
+    drain.stop()
+    assert not WorkerHeartbeat.objects.exists()
+
+
+def test_a_stop_lets_calls_finish_and_claims_no_more(run: Start) -> None:
+    seen: list[tuple[bool, int]] = []
+
+    def script(drain: Scripted, results: list[CallResult]) -> None:
+        seen.append((drain.stopping, len(results)))
+        if not drain.stopping and not drain.in_flight:
+            drain.submit("nap", 1, time.sleep, 0.5)
+
+    drain = run(scripted(script))
+    eventually(lambda: seen)
+    before = time.monotonic()
+    assert drain.stop().outcome == 1
+    assert 0.3 < time.monotonic() - before < 2
+    assert seen[-1] == (True, 1)
+
+
+def test_results_are_delivered_again_after_the_database_was_lost(run: Start) -> None:
+    tries: list[list[Any]] = []
+
+    def script(drain: Scripted, results: list[CallResult]) -> None:
+        if results:
+            tries.append([result.key for result in results])
+            if len(tries) == 1:
+                raise OperationalError("terminating connection due to administrator command")
+        elif not tries and not drain.in_flight:
+            drain.submit("paid", 7, time.sleep, 0)
+
+    drain = run(scripted(script))
+    eventually(lambda: len(tries) == 2)
+    assert tries == [[7], [7]]
+    assert drain.stop().outcome == 1
+
+
+def _terminate_listeners() -> None:
+    query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+        "AND backend_type = 'client backend'"
+    )
+
+
+def test_a_lost_listener_is_replaced_and_its_slot_taken_again(run: Start) -> None:
+    turns: list[float] = []
+
+    def script(drain: Scripted, results: list[CallResult]) -> float:
+        turns.append(time.monotonic())
+        return 60.0
+
+    run(scripted(script))
+    eventually(lambda: turns)
+    _terminate_listeners()
+    eventually(lambda: len(turns) >= 2 and _slots_taken() == 1, 3, what="the slot")
+    before = len(turns)
+    notify("engine_scripted")
+    eventually(lambda: len(turns) > before, 2, what="a turn after a notification")
+
+
+def test_a_drain_whose_slot_was_taken_meanwhile_only_finishes(run: Start) -> None:
+    saved: list[bool] = []
+    thief: list[psycopg.Connection[Any]] = []
+
+    def script(drain: Scripted, results: list[CallResult]) -> None:
+        saved.extend(drain.stopping for _ in results)
+        if not saved and not drain.in_flight:
+            drain.submit("paid", 1, time.sleep, 0.5)
+
+    drain = run(scripted(script))
+    eventually(lambda: _slots_taken() == 1)
+    ((key, index),) = query("SELECT classid::int, objid::int FROM pg_locks WHERE objsubid = 2")
+    parameters = connection.get_connection_params()
+    parameters.pop("cursor_factory")
+    with psycopg.connect(**parameters, autocommit=True) as session:
+        thief.append(session)
+        waiting = threading.Thread(
+            target=session.execute, args=("SELECT pg_advisory_lock(%s, %s)", (key, index))
+        )
+        waiting.start()
+        time.sleep(0.1)
+        query("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objsubid = 2 AND granted")
+        waiting.join()
+        drain.join()
+    assert saved == [True]
+    assert drain.outcome == 1
+
+
+def test_a_fault_in_a_turn_ends_the_drain_but_loses_no_other_result(run: Start) -> None:
+    saved: list[int] = []
+
+    def script(drain: Scripted, results: list[CallResult]) -> None:
+        if any(result.key == 2 for result in results):
+            raise ValueError("this one cannot be saved")
+        saved.extend(result.key for result in results)
+        if not drain.in_flight and not saved and not drain.stopping:
+            for key in (1, 2, 3):
+                drain.submit("paid", key, time.sleep, 0.1 * key)
+
+    drain = run(scripted(script)).join()
+    assert isinstance(drain.error, ValueError)
+    assert saved == [1, 3]
+    assert _slots_taken() == 0
+    assert not WorkerHeartbeat.objects.exists()
+
+
+def test_a_fault_in_prepare_frees_the_slot(run: Start) -> None:
+    def fail(self: Drain) -> None:
+        raise RuntimeError("no client")
+
+    drain = run(scripted(lambda *_: None, prepare=fail)).join()
+    assert isinstance(drain.error, RuntimeError)
+    assert _slots_taken() == 0
