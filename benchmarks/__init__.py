@@ -1,0 +1,1 @@
+"""The program's own measurements: `make bench`. See README.md for what each figure means."""

@@ -1,0 +1,109 @@
+"""A whole world for one measurement, started and ended with it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.chain_watch import ChainWatch
+from benchmarks.processes import Usage, pss_mb, usage
+from benchmarks.statements import StatementLog
+from sandbox.world import BASE_DIR, Ports, World, WorldOptions
+
+PROGRAM = ("web", "worker")
+EMULATORS = ("replicate", "pinata", "gateway", "alchemy")
+_QUIET = {"LOG_LEVEL": "WARNING"}
+_DRAINS_RUN = (
+    "SELECT count(DISTINCT stage) = 2 FROM worker_heartbeats WHERE stage IN ('pipeline', 'reveal')"
+)
+
+
+@dataclass
+class Scene:
+    """A running world and the instruments that look at it."""
+
+    world: World
+    watch: ChainWatch
+    statements: StatementLog
+
+    def usage(self, *kinds: str) -> Usage:
+        """Return what the process trees of these kinds of service have used so far."""
+        return usage(self.pids(*kinds))
+
+    def pss_mb(self, *kinds: str) -> float:
+        return pss_mb(self.pids(*kinds))
+
+    def pids(self, *kinds: str) -> list[int]:
+        """Return the first process of each service: web, worker, node, …, or postgres."""
+        found = [
+            service.pid
+            for name, service in self.world.services.items()
+            if name.split("-")[0] in kinds
+        ]
+        return [*found, self.statements.server_pid] if "postgres" in kinds else found
+
+
+@contextmanager
+def scene(name: str, options: WorldOptions) -> Iterator[Scene]:
+    """Start everything on free ports in a directory of its own; leave nothing behind.
+
+    SIGTERM ends it in order, as Ctrl-C does. The ends of the logs are shown if it fails.
+    """
+    parent = BASE_DIR / "var" / "benchmarks"
+    parent.mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+    options = replace(options, env={**_QUIET, **options.env})
+    world = World(directory, ports=Ports.free(), options=options)
+    with _sigterm_as_exit(), ExitStack() as stack:
+        stack.callback(_end, world)
+        try:
+            world.start_vendors()
+            world.manage("migrate", "--verbosity", "0")
+            statements = StatementLog(directory / "postgres")
+            stack.callback(statements.close)
+            world.start_apps()
+            watch = stack.enter_context(ChainWatch(world.ports.url("node")))
+            statements.wait_for(_DRAINS_RUN, timeout_seconds=30)
+            yield Scene(world, watch, statements)
+        except Exception:
+            _show_logs(world)
+            raise
+
+
+def _end(world: World) -> None:
+    """Stop everything and delete what it wrote; a second Ctrl-C cannot interrupt it."""
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers[number] = signal.signal(number, signal.SIG_IGN)
+    try:
+        world.stop()
+        shutil.rmtree(world.directory, ignore_errors=True)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _show_logs(world: World) -> None:
+    for service in world.services.values():
+        if tail := service.log_tail():
+            print(f"--- {service.name}\n{tail}", file=sys.stderr)

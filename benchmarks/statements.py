@@ -1,0 +1,94 @@
+"""How many statements PostgreSQL ran, and for how long, by its own log.
+
+The embedded server has no pg_stat_statements, and pg_stat_database counts transactions. With
+log_duration the server writes one short line per statement it finished, without its text. The
+extended protocol's PARSE and BIND are lines of their own and not counted; BEGIN and COMMIT are
+statements. Lines of the benchmark's own connection are left out.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from benchmarks.processes import parent_of
+from glisk.embedded_postgres import ensure_running
+
+_SETTINGS = {"log_duration": "on", "log_line_prefix": "'glisk-bench %p %i: '"}
+_LINE = re.compile(r"^glisk-bench (\d+) ([A-Z ]+): LOG:  duration: ([0-9.]+) ms")
+_NOT_COUNTED = frozenset({"PARSE", "BIND"})
+
+
+@dataclass(frozen=True)
+class StatementCount:
+    """Finished statements and the server's time for them."""
+
+    count: int
+    server_ms: float
+    by_tag: Counter[str]
+
+
+class StatementLog:
+    """Counts from its creation on; `since_mark()` counts from the last `mark()`."""
+
+    def __init__(self, database_dir: Path) -> None:
+        self.session: psycopg.Connection[Any] = psycopg.connect(
+            ensure_running(database_dir), autocommit=True
+        )
+        self._own_pid = self.session.info.backend_pid
+        self._file = database_dir / "log"
+        self._position = 0
+        for name, value in _SETTINGS.items():
+            self.session.execute(f"ALTER SYSTEM SET {name} = {value}")  # type: ignore[call-overload]
+        self.session.execute("SELECT pg_reload_conf()")
+        self.mark()
+
+    @property
+    def server_pid(self) -> int:
+        """The server's first process, from which all others descend."""
+        pid = parent_of(self._own_pid)
+        if pid is None:
+            raise RuntimeError("the database's connection is gone")
+        return pid
+
+    def mark(self) -> None:
+        self._position = self._file.stat().st_size
+
+    def since_mark(self) -> StatementCount:
+        with self._file.open(errors="replace") as log:
+            log.seek(self._position)
+            return count_lines(log.read(), own_pid=self._own_pid)
+
+    def wait_for(self, query: str, timeout_seconds: float) -> None:
+        """Return once the query's only value is true. Raises `TimeoutError`."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            row = self.session.execute(query).fetchone()  # type: ignore[call-overload]
+            if row and row[0]:
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not true within {timeout_seconds:g} s: {query}")
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        self.session.close()
+
+
+def count_lines(text: str, *, own_pid: int) -> StatementCount:
+    """Count the statements of a piece of the server's log."""
+    tags: Counter[str] = Counter()
+    server_ms = 0.0
+    for line in text.splitlines():
+        found = _LINE.match(line)
+        if found is None or int(found[1]) == own_pid:
+            continue
+        server_ms += float(found[3])
+        if found[2] not in _NOT_COUNTED:
+            tags[found[2]] += 1
+    return StatementCount(tags.total(), server_ms, tags)
