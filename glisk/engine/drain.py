@@ -84,6 +84,10 @@ class Drain(ABC):
             self._calls = Calls(self.threads, self.stage)
         return self._calls
 
+    def close_calls(self) -> None:
+        if self._calls is not None:
+            self._calls.close()
+
 
 def run_drain(drain_class: type[Drain], stop: StopFlag | None = None) -> int | None:
     """Run a drain to its end; the body of a django-q2 task.

@@ -44,17 +44,19 @@ def run_loop(drain_class: type[Drain], stop: StopFlag | None) -> int:
         return 0
     with structlog.contextvars.bound_contextvars(stage=drain.stage, drain=drain.owner):
         listener = Listener(drain.channels)
-        slot = take_slot(listener.session, drain.stage, drain.slots)
-        if slot is None:
-            listener.close()
-            return 0
-        loop = _Loop(drain, stop, listener, slot)
         try:
-            drain.prepare()
-            loop.work()
+            slot = take_slot(listener.session, drain.stage, drain.slots)
+            if slot is None:
+                return 0
+            loop = _Loop(drain, stop, listener, slot)
+            try:
+                drain.prepare()
+                loop.work()
+            finally:
+                loop.end()
+            return loop.finished
         finally:
-            loop.end()
-        return loop.finished
+            listener.close()
 
 
 class _Loop:
@@ -106,7 +108,7 @@ class _Loop:
         except _DATABASE_ERRORS as error:
             logger.warning("drain_release_failed", error=str(error))
         finally:
-            self._drain.calls.close()
+            self._drain.close_calls()
             self._listener.close()
             self._drain.close()
 

@@ -1,12 +1,17 @@
 """Schedules are declared in code; the supervisor writes them to django-q2's table."""
 
+import ast
 from dataclasses import dataclass
 from datetime import datetime
 from zlib import crc32
 
+import structlog
 from django.db import connection, transaction
+from django.utils import timezone
 from django_q.models import Schedule
 from django_q.tasks import async_task
+
+logger = structlog.get_logger(__name__)
 
 # Rows of this name belong to this module; an operator's own schedules are left alone.
 _PREFIX = "glisk:"
@@ -75,7 +80,7 @@ def write_schedules() -> None:
             row = rows.pop(_PREFIX + schedule.name, None)
             if row is None:
                 row = Schedule(name=_PREFIX + schedule.name)
-            elif (row.func, row.cron, row.repeats) == (schedule.func, schedule.cron, -1):
+            elif _facts(row) == (schedule.func, Schedule.CRON, schedule.cron, -1, None, None, None):
                 continue
             row.func = schedule.func
             row.schedule_type = Schedule.CRON
@@ -87,6 +92,11 @@ def write_schedules() -> None:
         Schedule.objects.filter(pk__in=[row.pk for row in rows.values()]).delete()
 
 
+def _facts(row: Schedule) -> tuple[object, ...]:
+    fixed = (row.func, row.schedule_type, row.cron, row.repeats)
+    return (*fixed, row.args or None, row.kwargs or None, row.hook or None)
+
+
 def next_due() -> datetime | None:
     """Return when the next schedule is due; None if there is none. One cheap statement."""
     due: datetime | None = (
@@ -96,6 +106,33 @@ def next_due() -> datetime | None:
         .first()
     )
     return due
+
+
+def mend() -> None:
+    """Make the due schedules runnable again: ours as declared, an operator's switched off.
+
+    django-q2 runs all due schedules in one transaction: one whose arguments or cron expression
+    cannot be read would hold up all others for ever.
+    """
+    write_schedules()
+    foreign = Schedule.objects.exclude(name__startswith=_PREFIX).exclude(repeats=0)
+    due = foreign.filter(next_run__lt=timezone.now())
+    for schedule in due:
+        try:
+            _check_runnable(schedule)
+        except Exception:
+            logger.exception("schedule_disabled", schedule=schedule.name, func=schedule.func)
+            Schedule.objects.filter(pk=schedule.pk).update(repeats=0)
+
+
+def _check_runnable(schedule: Schedule) -> None:
+    """Do what django-q2's scheduler does with a row, short of running it; raise as it does."""
+    if schedule.args:
+        ast.literal_eval(schedule.args)
+    if schedule.kwargs and schedule.kwargs.lstrip()[:1] in "{[(":
+        dict(ast.literal_eval(schedule.kwargs))
+    if schedule.schedule_type != Schedule.ONCE:
+        schedule.calculate_next_run()
 
 
 def seed() -> None:

@@ -40,6 +40,7 @@ _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
 _DATABASE_RETRY_SECONDS = 1.0
+_SCHEDULER_RETRY_SECONDS = 1.0
 
 
 class Supervisor:
@@ -94,6 +95,7 @@ class Supervisor:
         except (DatabaseError, InterfaceError) as error:
             logger.warning("leases_not_released", error=str(error).strip())
         connections.close_all()
+        self._next_beat = 0.0
 
     def _back_off(self, lived: float) -> None:
         """Restart a tree at once if it lived for a while, else ever later."""
@@ -129,9 +131,12 @@ class Supervisor:
             due = schedules.next_due()
             if due is not None and due <= timezone.now():
                 scheduler(broker=get_broker())
+                if schedules.next_due() == due:  # it rolled everything back
+                    schedules.mend()
+                    return _SCHEDULER_RETRY_SECONDS
                 due = schedules.next_due()
             left = BEAT_SECONDS if due is None else (due - timezone.now()).total_seconds()
-            return min(BEAT_SECONDS, max(0.1, left + 0.01))
+            return min(BEAT_SECONDS, max(0.05, left + 0.01))
         except (DatabaseError, InterfaceError) as error:
             self._meet_lost_database(error)
             return _DATABASE_RETRY_SECONDS
