@@ -11,17 +11,22 @@ from glisk.fields import ADDRESS_PATTERN, AddressField
 PROMPT_MAX_LENGTH = 1000
 
 
+def _lower_wallet() -> Lower:
+    """Lower-case text: as an AddressField it would get its checksum back when compared."""
+    return Lower("wallet_address", output_field=models.CharField())
+
+
 class AuthorQuerySet(models.QuerySet["Author"]):
     def by_wallet(self, wallet: str) -> "AuthorQuerySet":
         """Match a wallet whatever its letter case, by the unique index."""
-        return self.annotate(wallet_lower=Lower("wallet_address")).filter(
+        return self.annotate(wallet_lower=_lower_wallet()).filter(
             wallet_lower=wallet.lower()
         )
 
     def by_wallets(self, wallets: Iterable[str]) -> dict[str, "Author"]:
         """Return the known authors by lower-case wallet, in one query."""
         lowered = {wallet.lower() for wallet in wallets}
-        found = self.annotate(wallet_lower=Lower("wallet_address")).filter(wallet_lower__in=lowered)
+        found = self.annotate(wallet_lower=_lower_wallet()).filter(wallet_lower__in=lowered)
         return {author.wallet_address.lower(): author for author in found}
 
     def default(self) -> "Author":

@@ -34,7 +34,7 @@ def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) ->
     if pool_size is None:
         settings["CONN_MAX_AGE"] = None
     else:
-        options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 10}
+        options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 3}
         settings["CONN_MAX_AGE"] = 0
     return settings
 
