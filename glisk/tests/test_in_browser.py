@@ -1,0 +1,170 @@
+"""What people see, in a real browser: pages follow the pipeline, and nothing complains."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
+from pytest_django import Settings
+from pytest_django.live_server_helper import LiveServer
+
+from glisk.tests.pipeline_world import add_image, add_ready_token, png
+from tokens.factories import TokenFactory, hash32
+from tokens.models import Token
+from tokens.states import TokenStatus
+
+PASSWORD = "correct horse battery staple"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+]
+
+
+class Gateway:
+    """An IPFS gateway on loopback that shows one picture for every CID but those it lost."""
+
+    def __init__(self) -> None:
+        self.lost: set[str] = set()
+        gateway = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path.rsplit("/", 1)[-1] in gateway.lost:
+                    self.send_error(504)
+                    return
+                data = png(64)
+                self.send_response(200)
+                self.send_header("Content-Type", "image/png")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def gateway(settings: Settings) -> Iterator[Gateway]:
+    gateway = Gateway()
+    settings.PINATA_GATEWAY = [gateway.url]
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture
+def page(browser: Browser, live_server: LiveServer, gateway: Gateway) -> Iterator[Page]:
+    """Open a page; at the end nothing may have complained or gone to a third party."""
+    complaints: list[str] = []
+    ours = {urlsplit(live_server.url).netloc, urlsplit(gateway.url).netloc}
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            complaints.append(message.text)
+
+    def see(request: Request) -> None:
+        if request.url.startswith("http") and urlsplit(request.url).netloc not in ours:
+            complaints.append(f"third party: {request.url}")
+
+    def forgive(request: Request) -> None:
+        """Redoc wants a logo from its maker; our policy stops it before it leaves."""
+        if request.failure == "csp":
+            complaints.remove(f"third party: {request.url}")
+            complaints[:] = [text for text in complaints if request.url not in text]
+
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.on("console", hear)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", see)
+    page.on("requestfailed", forgive)
+    yield page
+    context.close()
+    # What a test makes fail on purpose, it makes fail with 504; the browser logs each one.
+    assert [text for text in complaints if "504" not in text] == []
+
+
+def test_the_gallery_follows_a_token_without_a_reload(page: Page, live_server: LiveServer) -> None:
+    token = TokenFactory(token_id=7, status=TokenStatus.GENERATING)
+    page.goto(live_server.url)
+    expect(page).to_have_title("GLISK")
+    expect(page.get_by_text("Nothing has been revealed yet.")).to_be_visible()
+    box = page.locator('#way-list [data-token="7"]')
+    expect(box).to_contain_text("generating")
+    page.evaluate("window.untouched = true")
+
+    token.mark_uploading(image_cid="bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy")
+    expect(box).to_contain_text("uploading")
+    token.mark_ready(metadata_cid="QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG")
+    token.mark_revealed(tx_hash=hash32(7))
+
+    card = page.locator('#cards [data-token="7"]')
+    expect(card.locator("img")).to_be_visible()
+    expect(box).to_have_count(0)
+    expect(page.get_by_text("Nothing has been revealed yet.")).to_be_hidden()
+    page.wait_for_function(
+        "document.querySelector('#cards [data-token=\"7\"] img').naturalWidth === 64"
+    )
+    assert page.evaluate("window.untouched") is True
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_gallery_is_honest_about_a_lost_picture(
+    page: Page, live_server: LiveServer, gateway: Gateway
+) -> None:
+    shown, lost = (TokenFactory(status=TokenStatus.REVEALED) for _ in range(2))
+    gateway.lost.add(lost.image_cid)
+    page.goto(live_server.url)
+    explanation = page.locator(f'[data-token="{lost.pk}"] .missing')
+    expect(explanation).to_be_visible()
+    expect(page.locator(f'[data-token="{shown.pk}"] .missing')).to_be_hidden()
+
+
+def test_the_gallery_says_when_it_is_not_live_and_recovers(
+    page: Page, live_server: LiveServer
+) -> None:
+    page.goto(live_server.url)
+    page.route("**/gallery/updates", lambda route: route.fulfill(status=504))
+    signal = page.locator("#signal")
+    expect(signal).to_contain_text("does not answer", timeout=10_000)
+    page.unroute("**/gallery/updates")
+    expect(signal).to_have_text("Live", timeout=20_000)
+
+
+def test_the_admin_leads_from_login_to_a_token(page: Page, live_server: LiveServer) -> None:
+    User.objects.create_superuser("operator", password=PASSWORD)
+    token: Token = add_ready_token(1)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(f"{live_server.url}/admin/")
+    page.fill("[name=username]", "operator")
+    page.fill("[name=password]", PASSWORD)
+    page.click("[type=submit]")
+
+    ready = page.locator(".glisk-funnel .is-ready .glisk-funnel-number")
+    expect(ready).to_have_text("1")
+    add_image(TokenFactory(status=TokenStatus.READY))
+    expect(ready).to_have_text("2", timeout=10_000)  # by itself
+
+    page.locator(".glisk-funnel .is-ready a").click()
+    page.get_by_role("link", name=f"#{token.pk}", exact=True).click()
+    expect(page.locator(".glisk-head h2")).to_have_text(token.name)
+    expect(page.locator(".glisk-timeline li")).to_have_count(3)
+    page.wait_for_function("document.querySelector('.glisk-picture img').naturalWidth === 200")
+
+
+@pytest.mark.parametrize("path", ["docs", "redoc"])
+def test_the_api_pages_show_the_api(page: Page, live_server: LiveServer, path: str) -> None:
+    page.goto(f"{live_server.url}/{path}")
+    expect(page.get_by_text("/api/authors/leaderboard").first).to_be_attached(timeout=20_000)
