@@ -10,13 +10,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _CHECK_SECONDS = 0.1
-# A service that dies this often within the window has a fault that a restart does not mend.
-MAX_RESTARTS = 20
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 8.0
+# A service that lived for so long died of something that happened, not of how it was started.
+_STABLE_SECONDS = 5.0
+# One that dies so often at its start has a fault that a restart does not mend.
+MAX_FAILED_STARTS = 6
+# The kernel ends a child with the *thread* that forked it: this one lives as long as we do.
+_STARTER = ThreadPoolExecutor(1, "service-starter")
 
 
 class ServiceError(Exception):
@@ -24,7 +32,7 @@ class ServiceError(Exception):
 
 
 class Service:
-    """One process with a log file of its own. Start it from a thread that outlives it."""
+    """One process with a log file of its own; `wanted` says whether it is meant to run."""
 
     def __init__(
         self,
@@ -39,10 +47,14 @@ class Service:
     ) -> None:
         self.name = name
         self.log_file = log_file
+        self.wanted = False
         self.restarts = 0
+        self.failed_starts = 0
+        self.started_at = 0.0
         self._command, self._env, self._cwd = list(command), env, cwd
         self._is_ready, self._ready_seconds = is_ready, ready_seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
 
     @property
     def pid(self) -> int:
@@ -54,11 +66,28 @@ class Service:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether it ended at its start so often that nobody starts it any more."""
+        return self.failed_starts >= MAX_FAILED_STARTS
+
     def start(self) -> None:
         """Start the process; return at once (see `wait_ready`)."""
+        with self._lock:
+            self.wanted = True
+            _STARTER.submit(self._start).result()
+
+    def bring_back(self) -> None:
+        """Start the process again, unless somebody stopped it in the meantime."""
+        with self._lock:
+            if self.wanted and not self.is_running:
+                self.restarts += 1
+                _STARTER.submit(self._start).result()
+
+    def _start(self) -> None:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own commands
+            self._process = subprocess.Popen(
                 self._command,
                 env=self._env,
                 cwd=self._cwd,
@@ -67,8 +96,9 @@ class Service:
                 stderr=log,
                 # Ctrl-C is for the world, which ends its services in order.
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread holds a lock it needs
+                preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - one system call, no lock
             )
+        self.started_at = time.monotonic()
 
     def wait_ready(self) -> None:
         """Return when the service answers; raise `ServiceError` if it does not in time."""
@@ -82,6 +112,8 @@ class Service:
 
     def stop(self, seconds: float = 15.0) -> int | None:
         """End the process with SIGTERM, after some seconds with SIGKILL; return its status."""
+        with self._lock:
+            self.wanted = False
         if self._process is None:
             return None
         if self._process.poll() is None:
@@ -110,7 +142,7 @@ class Watchdog:
     def __init__(self, services: Callable[[], Sequence[Service]]) -> None:
         self._services = services
         self._stopping = threading.Event()
-        self._lock = threading.Lock()
+        self._not_before: dict[str, float] = {}
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
@@ -125,15 +157,28 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._stopping.wait(_CHECK_SECONDS):
             for service in self._services():
-                if service.is_running or service.restarts >= MAX_RESTARTS:
-                    continue
-                service.restarts += 1
-                service.start()
+                if service.wanted and not service.is_running and not service.gave_up:
+                    self._bring_back(service)
+
+    def _bring_back(self, service: Service) -> None:
+        """Restart at once what had been stable, ever later what ends at its start."""
+        now = time.monotonic()
+        due = self._not_before.get(service.name)
+        if due is None:
+            stable = now - service.started_at > _STABLE_SECONDS
+            service.failed_starts = 0 if stable else service.failed_starts + 1
+            pause = 0.0
+            if service.failed_starts > 1:
+                pause = _FIRST_PAUSE_SECONDS * 2 ** (service.failed_starts - 2)
+            due = self._not_before[service.name] = now + min(_LONGEST_PAUSE_SECONDS, pause)
+        if now >= due and not service.gave_up:
+            del self._not_before[service.name]
+            service.bring_back()
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     """Have the kernel end this child when the world is killed (Linux)."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() == 1:
+        if os.getppid() != parent:  # it died before the call above
             os._exit(1)

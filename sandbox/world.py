@@ -11,60 +11,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from glisk.config import read_env_file
+from glisk.embedded_postgres import ensure_running
+from glisk.embedded_postgres import stop as stop_database
 from sandbox.accounts import KEEPER
 from sandbox.anvil import ensure_anvil
 from sandbox.chain import DemoChain
-from sandbox.node import free_port
-from sandbox.services import Service, Watchdog
+from sandbox.ports import NAMES, Ports
+from sandbox.recipes import BASE_DIR, Recipes, WorldOptions
+from sandbox.services import Service, ServiceError, Watchdog
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-NAMES = ("node", "replicate", "pinata", "gateway", "alchemy", "web")
+__all__ = ["Ports", "World", "WorldOptions", "reset_directory"]
 
-
-@dataclass(frozen=True)
-class Ports:
-    """Where everything listens on 127.0.0.1; the defaults are those of .env.example."""
-
-    node: int = 8545
-    replicate: int = 8601
-    pinata: int = 8602
-    gateway: int = 8603
-    alchemy: int = 8604
-    web: int = 8000
-
-    @classmethod
-    def free(cls) -> Self:
-        return cls(**{name: free_port() for name in NAMES})
-
-    def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{getattr(self, name)}"
-
-
-@dataclass(frozen=True)
-class WorldOptions:
-    """`block_time` and the vendors' times are in seconds; `env` overrides the program's."""
-
-    block_time: float = 2.0
-    generation_seconds: str = "1.0"
-    pin_seconds: str = "0.2"
-    image_size: int = 0
-    distinct_images: int = 0
-    workers: int = 1
-    env: dict[str, str] = field(default_factory=dict)
+_WORKERS_READY_SECONDS = 30.0
 
 
 class World:
@@ -74,35 +45,13 @@ class World:
         self.directory, self.ports, self.options = directory.resolve(), ports, options
         self.services: dict[str, Service] = {}
         self._watchdog: Watchdog | None = None
-        self.env = self._environment()
+        self.recipes = Recipes(self.directory, ports, options)
+        self.env = self.recipes.env
         self.chain = DemoChain(ports.url("node"))
-
-    # -- environment --------------------------------------------------------------------
-
-    def _environment(self) -> dict[str, str]:
-        """Return the program's environment: .env.example, with this world's places in it."""
-        example = read_env_file(BASE_DIR / ".env.example")
-        url = self.ports.url
-        return {
-            **{key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ},
-            **example,
-            "GLISK_ENV_FILE": "",
-            "DJANGO_SETTINGS_MODULE": "glisk.settings",
-            "PYTHONUNBUFFERED": "1",
-            "EMBEDDED_DATABASE_DIR": str(self.directory / "postgres"),
-            "PORT": str(self.ports.web),
-            "PUBLIC_BASE_URL": url("web"),
-            "RPC_URL": url("node"),
-            "REPLICATE_BASE_URL": url("replicate"),
-            "REPLICATE_OUTPUT_HOSTS": f"127.0.0.1:{self.ports.replicate}",
-            "PINATA_API_URL": url("pinata"),
-            "PINATA_GATEWAY": url("gateway"),
-            **self.options.env,
-        }
 
     def manage(self, *arguments: str) -> str:
         """Run a management command and return what it prints."""
-        result = subprocess.run(  # noqa: S603 - our own commands
+        result = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=BASE_DIR,
             env=self.env,
@@ -117,26 +66,66 @@ class World:
 
     # -- life ---------------------------------------------------------------------------
 
+    def start(self) -> None:
+        """Start everything, and keep it running from then on."""
+        with ThreadPoolExecutor(1) as pool:
+            migrated = pool.submit(self.manage, "migrate", "--verbosity", "0")
+            self.start_vendors()
+            migrated.result()
+        self.start_apps(migrate=False)
+        self.watch()
+
     def start_vendors(self) -> None:
         """Start node and emulators, and deploy the contract."""
         ensure_anvil()
         self.directory.mkdir(parents=True, exist_ok=True)
-        vendors = [self._node(), self._replicate(), self._pinata(), self._gateway()]
+        vendors = [
+            self.recipes.node(is_ready=self._node_answers),
+            self.recipes.replicate(),
+            self.recipes.pinata(),
+            self.recipes.gateway(),
+        ]
         for service in vendors:
             self._add(service)
         for service in vendors:
             service.wait_ready()
         self.chain.deploy(KEEPER.address)
-        alchemy = self._add(self._alchemy())
+        alchemy = self._add(self.recipes.alchemy(self.chain.contract.address))
         alchemy.wait_ready()
 
-    def start_apps(self) -> None:
+    def start_apps(self, *, migrate: bool = True) -> None:
         """Bring the tables up to date, then start the web server and the workers."""
-        self.manage("migrate", "--verbosity", "0")
-        web = self._add(self._web())
+        if migrate:
+            self.manage("migrate", "--verbosity", "0")
+        web = self._add(self.recipes.web())
         for number in range(1, self.options.workers + 1):
-            self._add(self.worker(number))
+            self._add(self.recipes.worker(number))
         web.wait_ready()
+
+    def wait_for_workers(self) -> None:
+        """Return when both stages have a drain that says it is alive."""
+        deadline = time.monotonic() + _WORKERS_READY_SECONDS
+        while not {"pipeline", "reveal"} <= self._stages_alive():
+            if time.monotonic() > deadline:
+                tail = self.services["worker-1"].log_tail()
+                raise ServiceError(f"the worker has not begun to work:\n{tail}")
+            time.sleep(0.05)
+
+    def _stages_alive(self) -> set[str]:
+        url = self.ports.url("web") + "/health/workers"
+        with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=2) as answer:
+            return {worker["stage"] for worker in json.load(answer)["workers"]}
+        return set()
+
+    def database_url(self) -> str:
+        """Return the URL of the program's database; the embedded one starts if need be."""
+        given = self.env.get("DATABASE_URL")
+        return given or ensure_running(Path(self.env["EMBEDDED_DATABASE_DIR"]))
+
+    @property
+    def broken(self) -> list[Service]:
+        """The services that ended so often that nobody starts them again."""
+        return [service for service in self.services.values() if service.gave_up]
 
     def watch(self) -> None:
         """Bring services back from now on when they end."""
@@ -165,9 +154,7 @@ class World:
 
     def _stop_database(self) -> None:
         if not self.env.get("DATABASE_URL"):
-            from glisk.embedded_postgres import stop
-
-            stop(Path(self.env["EMBEDDED_DATABASE_DIR"]))
+            stop_database(Path(self.env["EMBEDDED_DATABASE_DIR"]))
 
     def __enter__(self) -> Self:
         return self
@@ -180,105 +167,34 @@ class World:
     ) -> None:
         self.stop()
 
-    def _add(self, service: Service) -> Service:
-        self.services[service.name] = service
-        service.start()
-        return service
-
-    # -- services -----------------------------------------------------------------------
-
-    def _service(self, name: str, command: list[str], *, ready_path: str | None) -> Service:
-        url = self.ports.url(name) if name in NAMES else ""
-
-        def is_ready() -> bool:
-            with suppress(OSError, ValueError):
-                with urllib.request.urlopen(url + str(ready_path), timeout=2):  # noqa: S310
-                    return True
-            return False
-
-        return Service(
-            name,
-            [sys.executable, *command],
-            env=self.env,
-            log_file=self.directory / "logs" / f"{name}.log",
-            cwd=BASE_DIR,
-            is_ready=is_ready if ready_path is not None else None,
-        )
-
-    def _emulator(self, name: str, *arguments: str) -> Service:
-        port = str(getattr(self.ports, name))
-        log = str(self.directory / "logs" / f"{name}-calls.jsonl")
-        command = ["-m", f"sandbox.{name}", "--port", port, "--log-file", log, *arguments]
-        return self._service(name, command, ready_path="/_sandbox/health")
-
-    def _node(self) -> Service:
-        command = [
-            "-m", "sandbox.node",
-            "--port", str(self.ports.node),
-            "--block-time", str(self.options.block_time),
-            "--state-file", str(self.directory / "chain" / "state.json.gz"),
-            "--log-file", str(self.directory / "logs" / "anvil.log"),
-        ]  # fmt: skip
-        service = self._service("node", command, ready_path=None)
-        service._is_ready = self._node_answers
-        return service
-
     def _node_answers(self) -> bool:
         with suppress(Exception):
             return bool(self.chain.w3.is_connected())
         return False
 
-    def _replicate(self) -> Service:
-        return self._emulator(
-            "replicate",
-            "--generation-seconds", self.options.generation_seconds,
-            "--image-size", str(self.options.image_size),
-            "--distinct-images", str(self.options.distinct_images),
-            "--state-dir", str(self.directory / "replicate"),
-        )  # fmt: skip
-
-    def _pinata(self) -> Service:
-        store = str(self.directory / "ipfs")
-        return self._emulator("pinata", "--store", store, "--pin-seconds", self.options.pin_seconds)
-
-    def _gateway(self) -> Service:
-        return self._emulator("gateway", "--store", str(self.directory / "ipfs"))
-
-    def _alchemy(self) -> Service:
-        return self._emulator(
-            "alchemy",
-            "--rpc-url", self.ports.url("node"),
-            "--contract", self.chain.contract.address,
-            "--target", self.ports.url("web") + "/webhooks/alchemy",
-            "--cursor-file", str(self.directory / "alchemy-cursor.json"),
-        )  # fmt: skip
-
-    def _web(self) -> Service:
-        return self._service("web", ["-m", "gunicorn"], ready_path="/health")
-
-    def worker(self, number: int) -> Service:
-        return self._service(f"worker-{number}", ["manage.py", "qcluster"], ready_path=None)
+    def _add(self, service: Service) -> Service:
+        self.services[service.name] = service
+        service.start()
+        return service
 
     # -- what the vendors saw -----------------------------------------------------------
 
     def control(self, name: str, path: str, body: Any = None) -> Any:
         """Ask an emulator's control port: `calls`, `bill`, `faults`, `reset`."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(  # noqa: S310 - loopback
+        request = urllib.request.Request(
             f"{self.ports.url(name)}/_sandbox/{path}",
             data=data,
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=10) as response:
             return json.load(response)
 
 
 def reset_directory(directory: Path) -> None:
     """Delete what an earlier world left, so that this one begins with an empty chain."""
-    from glisk.embedded_postgres import stop
-
     if (directory / "postgres").exists():
-        stop(directory / "postgres")
+        stop_database(directory / "postgres")
     if directory.exists():
         shutil.rmtree(directory)
 
@@ -299,8 +215,6 @@ def main() -> int:
         generation_seconds=chosen.generation_seconds,
         pin_seconds=chosen.pin_seconds,
     )
-    if not chosen.apps:  # the program's own .env says where its database is
-        options = replace(options, env={})
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())

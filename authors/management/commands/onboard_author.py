@@ -1,0 +1,106 @@
+"""Takes in prompt authors: one by options, or many from a JSON file."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from authors.onboarding import NewAuthor, onboard_author
+
+_EXAMPLES = """\
+examples:
+  manage.py onboard_author 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 \\
+      --prompt "Misty mountain ridges at sunrise" --x ridgewalker --farcaster ridge.eth
+  manage.py onboard_author 0x15d3…6A65 --prompt-file prompt.txt    (the prompt from a file)
+  manage.py onboard_author 0x15d3…6A65 --x newhandle              (change one thing only)
+  manage.py onboard_author --file authors.json --dry-run          (look before writing)
+
+authors.json is a list of objects:
+  [{"wallet": "0x15d3…6A65", "prompt": "…", "x": "ridgewalker", "farcaster": "ridge.eth"}]
+
+What is not given stays as it is. A second run with the same values changes nothing. A changed
+prompt is used for tokens that are minted from then on.
+"""
+_KEYS = {"wallet", "prompt", "x", "farcaster"}
+
+
+class Command(BaseCommand):
+    help = "Creates prompt authors, or brings what is stored of them up to date."
+    requires_migrations_checks = True
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.setdefault("epilog", _EXAMPLES)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("wallet", nargs="?", help="The author's wallet, 0x and 40 hex digits.")
+        prompt = parser.add_mutually_exclusive_group()
+        prompt.add_argument("--prompt", help="What tokens are painted by, 1 to 1000 characters.")
+        prompt.add_argument("--prompt-file", type=Path, help="A text file with the prompt.")
+        parser.add_argument("--x", metavar="HANDLE", help="Handle on X, with or without @.")
+        parser.add_argument("--farcaster", metavar="NAME", help="Name on Farcaster.")
+        parser.add_argument("--file", type=Path, help="A JSON file with several authors.")
+        parser.add_argument("--dry-run", action="store_true", help="Check and say; write nothing.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        authors = _from_file(options) if options["file"] else [_from_options(options)]
+        faults: list[str] = []
+        lines: list[str] = []
+        with transaction.atomic():
+            for new in authors:
+                try:
+                    author, outcome = onboard_author(new, dry_run=options["dry_run"])
+                except ValidationError as error:
+                    faults += [f"{new.wallet}: {message}" for message in error.messages]
+                    continue
+                lines.append(f"{author.wallet_address}  {outcome}  {author}")
+            if faults:  # all or nothing: the transaction ends with this
+                raise CommandError("Nothing was written.\n  " + "\n  ".join(faults))
+        note = " (dry run: nothing was written)" if options["dry_run"] else ""
+        self.stdout.write("\n".join(lines) + note)
+
+
+def _from_options(options: dict[str, Any]) -> NewAuthor:
+    if not options["wallet"]:
+        raise CommandError("Give a wallet, or several authors by --file; see --help.")
+    prompt = options["prompt"]
+    if options["prompt_file"]:
+        prompt = _read(options["prompt_file"])
+    return NewAuthor(options["wallet"], prompt, options["x"], options["farcaster"])
+
+
+def _from_file(options: dict[str, Any]) -> list[NewAuthor]:
+    given = [
+        name for name in ("wallet", "prompt", "prompt_file", "x", "farcaster") if options[name]
+    ]
+    if given:
+        raise CommandError(f"--file excludes {', '.join(given)}.")
+    try:
+        rows = json.loads(_read(options["file"]))
+    except ValueError as error:
+        raise CommandError(f"{options['file']} is not JSON: {error}") from None
+    if not isinstance(rows, list) or not rows:
+        raise CommandError(f"{options['file']} must be a list of authors; see --help.")
+    return [_from_row(number, row) for number, row in enumerate(rows, 1)]
+
+
+def _from_row(number: int, row: Any) -> NewAuthor:
+    if not isinstance(row, dict) or "wallet" not in row or not row.keys() <= _KEYS:
+        raise CommandError(
+            f"Author {number} must be an object with wallet, prompt, x, farcaster; see --help."
+        )
+    if not all(value is None or isinstance(value, str) for value in row.values()):
+        raise CommandError(f"Author {number}: every value must be a text.")
+    return NewAuthor(row["wallet"] or "", row.get("prompt"), row.get("x"), row.get("farcaster"))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path} cannot be read: {error}") from None

@@ -1,0 +1,117 @@
+"""Taking authors in: a wallet, a prompt and handles, checked and stored once."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from authors.models import PROMPT_MAX_LENGTH, Author
+from glisk.fields import ZERO_ADDRESS, normalise_address
+
+Outcome = Literal["created", "updated", "unchanged"]
+
+_X_HANDLE = re.compile(r"[A-Za-z0-9_]{1,15}")
+# A Farcaster name of its own (fname), or an ENS name such as name.eth or name.base.eth.
+_FARCASTER_HANDLE = re.compile(r"[a-z0-9][a-z0-9-]{0,15}|([a-z0-9][a-z0-9-]*\.)+eth")
+
+
+@dataclass(frozen=True)
+class NewAuthor:
+    """What is known of an author; None leaves what is stored as it is."""
+
+    wallet: str
+    prompt: str | None = None
+    twitter_handle: str | None = None
+    farcaster_handle: str | None = None
+
+    def cleaned(self) -> "NewAuthor":
+        """Return the author in stored form; raise `ValidationError` that names every fault."""
+        faults: list[str] = []
+        wallet = ""
+        try:
+            wallet = _wallet(self.wallet)
+        except ValidationError as error:
+            faults += error.messages
+        prompt = self.prompt.strip() if self.prompt is not None else None
+        if prompt is not None and not prompt:
+            faults.append("The prompt is empty.")
+        if prompt and len(prompt) > PROMPT_MAX_LENGTH:
+            faults.append(
+                f"The prompt has {len(prompt)} characters; {PROMPT_MAX_LENGTH} are allowed."
+            )
+        if prompt and "\x00" in prompt:
+            faults.append("The prompt holds a NUL character.")
+        twitter = _handle(self.twitter_handle, _X_HANDLE, "X handle", faults)
+        farcaster = _handle(self.farcaster_handle, _FARCASTER_HANDLE, "Farcaster name", faults)
+        if faults:
+            raise ValidationError(faults)
+        return NewAuthor(wallet, prompt, twitter, farcaster)
+
+
+def onboard_author(new: NewAuthor, *, dry_run: bool = False) -> tuple[Author, Outcome]:
+    """Create the author or bring what is stored up to date; say which.
+
+    Tokens that were minted before keep the prompt that they were frozen with.
+
+    Raises:
+        ValidationError: wallet, prompt or a handle is wrong; a new author needs a prompt.
+    """
+    given = new.cleaned()
+    values = {
+        name: value
+        for name, value in (
+            ("prompt_text", given.prompt),
+            ("twitter_handle", given.twitter_handle),
+            ("farcaster_handle", given.farcaster_handle),
+        )
+        if value is not None
+    }
+    with transaction.atomic():
+        author = Author.objects.by_wallet(given.wallet).select_for_update().first()
+        if author is None:
+            return _create(given.wallet, values, dry_run=dry_run)
+        changed = {name: value for name, value in values.items() if getattr(author, name) != value}
+        if not changed:
+            return author, "unchanged"
+        for name, value in changed.items():
+            setattr(author, name, value)
+        if not dry_run:
+            author.save(update_fields=[*changed, "updated_at"])
+    return author, "updated"
+
+
+def _create(wallet: str, values: dict[str, str], *, dry_run: bool) -> tuple[Author, Outcome]:
+    if not values.get("prompt_text"):
+        raise ValidationError("A new author needs a prompt.")
+    author = Author(wallet_address=wallet, **values)
+    if not dry_run:
+        # Whoever inserts the same wallet at the same moment wins; the unique index decides.
+        author.save(force_insert=True)
+    return author, "created"
+
+
+def _wallet(text: str) -> str:
+    from eth_utils.address import is_checksum_address
+
+    address = normalise_address(text.strip())
+    digits = text.strip()[2:]
+    if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(text.strip()):
+        raise ValidationError(
+            "The wallet's letter case does not fit its EIP-55 checksum; look for a mistyped "
+            "character."
+        )
+    if address == ZERO_ADDRESS:
+        raise ValidationError("The zero address cannot be an author.")
+    return address
+
+
+def _handle(text: str | None, pattern: re.Pattern[str], name: str, faults: list[str]) -> str | None:
+    """Return a handle without its @; note a fault if it is none."""
+    if text is None:
+        return None
+    handle = text.strip().removeprefix("@")
+    if not pattern.fullmatch(handle):
+        faults.append(f"This is no {name}: {text}")
+    return handle
