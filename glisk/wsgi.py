@@ -1,8 +1,19 @@
-"""The WSGI application that gunicorn serves."""
+"""The WSGI application that gunicorn serves; a faulty environment ends with one clear message."""
 
 import os
+import sys
 
 from django.core.wsgi import get_wsgi_application
 
+from glisk.config import ConfigurationError
+
+# A gunicorn worker that exits so ends its master; with any other status it would be started anew
+# for ever (gunicorn/arbiter.py, WORKER_BOOT_ERROR).
+_CANNOT_START = 3
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
-application = get_wsgi_application()
+try:
+    application = get_wsgi_application()
+except ConfigurationError as error:
+    print(error, file=sys.stderr, flush=True)
+    sys.exit(_CANNOT_START)
