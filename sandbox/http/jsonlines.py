@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ class JsonLines:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._file = path.open("a", encoding="utf-8", buffering=1)
-        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+        if not _ends_with_newline(path):
             self._file.write("\n")  # else the next record would continue the broken one
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -38,3 +39,11 @@ class JsonLines:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"

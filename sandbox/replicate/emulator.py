@@ -211,7 +211,11 @@ class ReplicateEmulator(Emulator):
 
     def _list(self, request: Request) -> Response:
         return list_predictions(
-            request, self._desk.store.newest_first(), self.url, self._desk.removed
+            request,
+            self._desk.store.newest_first(),
+            self.url,
+            self._desk.removed,
+            self._settings.list_omits.split(","),
         )
 
     def _secret(self, request: Request) -> Response:

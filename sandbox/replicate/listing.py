@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +12,6 @@ from sandbox.http import Request, Response, json_response
 from sandbox.replicate.predictions import Prediction
 
 PAGE_SIZE = 100
-OMITTED = ("logs", "deadline", "deployment")  # what the API reference's list example lacks
 
 
 def list_predictions(
@@ -20,8 +19,9 @@ def list_predictions(
     newest_first: Iterable[Prediction],
     base_url: str,
     removed: Callable[[Prediction], bool],
+    omitted: Collection[str],
 ) -> Response:
-    """Answer GET /v1/predictions with its filters and cursors."""
+    """Answer GET /v1/predictions with its filters and cursors; items lack the `omitted` fields."""
     query = request.query
     try:
         after, before = _moment(query.get("created_after")), _moment(query.get("created_before"))
@@ -41,17 +41,17 @@ def list_predictions(
         cursor = base64.urlsafe_b64encode(f"o={to}".encode()).decode()
         return f"{base_url}/v1/predictions?{urlencode({**rest, 'cursor': cursor})}"
 
+    def item(prediction: Prediction) -> dict[str, Any]:
+        full = prediction.as_json(base_url, removed=removed(prediction))
+        return {name: part for name, part in full.items() if name not in omitted}
+
     return json_response(
         {
             "previous": link(max(0, offset - PAGE_SIZE)) if offset else None,
             "next": link(offset + PAGE_SIZE) if len(matching) > offset + PAGE_SIZE else None,
-            "results": [_item(p.as_json(base_url, removed=removed(p))) for p in page],
+            "results": [item(prediction) for prediction in page],
         }
     )
-
-
-def _item(full: dict[str, Any]) -> dict[str, Any]:
-    return {name: part for name, part in full.items() if name not in OMITTED}
 
 
 def _moment(text: str | None) -> float | None:

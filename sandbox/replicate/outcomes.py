@@ -27,7 +27,8 @@ class ReplicateFaults(Faults):
     The `*_words` are comma-separated words; a prompt that has one of them as a whole word gets
     that outcome. A prompt with the word "garbage-html" (-truncated, -black, -empty) gets such a
     file. `account_refusal` is empty, "insufficient_credit", "spend_limit" or "invalid_version".
-    `creations_per_minute` is the rate limit, 0 is none (the vendor's own is 600).
+    `creations_per_minute` is the rate limit, 0 is none (the vendor's own is 600). `list_omits` are
+    the fields that the items of a list lack; which ones is not documented, so try more.
     """
 
     nsfw_words: str = "nsfw,nude"
@@ -43,6 +44,7 @@ class ReplicateFaults(Faults):
     garbage_kinds: str = ",".join(GARBAGE_KINDS)
     account_refusal: str = ""
     creations_per_minute: int = 0
+    list_omits: str = "logs,deadline,deployment"
     webhook_lost_rate: float = 0.0
     webhook_duplicate_rate: float = 0.0
     webhook_forged_rate: float = 0.0

@@ -293,12 +293,16 @@ def test_lists_can_be_bounded_in_time(client: Client) -> None:
     assert client.read("/v1/predictions?created_after=yesterday")["status"] == 422
 
 
-def test_list_items_leave_out_the_logs(client: Client) -> None:
+def test_list_items_leave_out_the_logs_and_more_on_demand(
+    emulator: ReplicateEmulator, client: Client
+) -> None:
     client.create(headers={"Prefer": "wait"})
     item = client.read("/v1/predictions")["results"][0]
     assert item["status"] == "succeeded"
     assert item["input"] == {"prompt": "a fox"}
     assert "logs" not in item
+    emulator.set_faults(list_omits="logs,input,output")
+    assert "input" not in client.read("/v1/predictions")["results"][0]
 
 
 def test_every_accepted_prediction_is_on_the_bill_once(
