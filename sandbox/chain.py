@@ -52,8 +52,7 @@ class DemoChain:
         self._artefact: dict[str, Any] = json.loads(ARTEFACT_FILE.read_text())
         self._bind(contract_address)
 
-    # --- deploying -------------------------------------------------------------------------
-
+    # --- deploying ---
     def deploy(self, keeper_address: str = KEEPER.address, price_wei: int = MINT_PRICE_WEI) -> str:
         """Deploy the contract unless it is there, give the keeper its role; return the address.
 
@@ -84,8 +83,7 @@ class DemoChain:
     def has_keeper_role(self, address: str) -> bool:
         return bool(self.contract.functions.hasRole(KEEPER_ROLE, _address(address)).call())
 
-    # --- sending ---------------------------------------------------------------------------
-
+    # --- sending ---
     def mint(
         self,
         minter: int | str,
@@ -152,8 +150,7 @@ class DemoChain:
             cast(HexStr, tx_hash), timeout=timeout_seconds, poll_latency=0.02
         )
 
-    # --- looking ---------------------------------------------------------------------------
-
+    # --- looking ---
     def next_token_id(self) -> int:
         return int(self.contract.functions.nextTokenId().call())
 
@@ -235,8 +232,7 @@ class DemoChain:
                 time.sleep(0.05)
         return not waiting
 
-    # --- disturbing ------------------------------------------------------------------------
-
+    # --- disturbing ---
     def mine(self, blocks: int = 1) -> None:
         self.rpc("anvil_mine", hex(blocks))
 

@@ -46,7 +46,8 @@ class Node:
 
     `block_time` is in seconds: a fraction is allowed, 0 mines at every transaction, None mines
     only when told to. Blocks faster than one second push the chain's clock ahead of real time,
-    since no two blocks may share a timestamp. `port` 0 takes a free one.
+    since no two blocks may share a timestamp. `port` 0 takes a free one. The log file gets errors
+    only, unless `verbose`: then a line for every call and block.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Node:
         chain_id: int = CHAIN_ID,
         state_file: Path | None = None,
         log_file: Path | None = None,
+        verbose: bool = False,
         base_fee_wei: int = BASE_FEE_WEI,
         hold_base_fee: bool | None = None,
         hardfork: str = "osaka",
@@ -68,6 +70,7 @@ class Node:
         self.chain_id = chain_id
         self.state_file = state_file
         self.log_file = log_file
+        self.verbose = verbose
         self.base_fee_wei = base_fee_wei
         # Short-lived automining nodes have no time to let the base fee sink.
         self.hold_base_fee = bool(block_time) if hold_base_fee is None else hold_base_fee
@@ -197,7 +200,7 @@ class Node:
             # Older states would be written to disk and cost time at every block.
             *("--prune-history", str(STATES_IN_MEMORY)),
         ]
-        if self.log_file is None:
+        if not self.verbose:
             arguments.append("--quiet")
         if self.block_time is None:
             arguments.append("--no-mining")
@@ -273,7 +276,8 @@ def main() -> int:
     parser.add_argument("--chain-id", type=int, default=CHAIN_ID)
     parser.add_argument("--base-fee-wei", type=int, default=BASE_FEE_WEI)
     parser.add_argument("--state-file", type=Path, help="keep the chain here between runs")
-    parser.add_argument("--log-file", type=Path)
+    parser.add_argument("--log-file", type=Path, help="what the node says of itself")
+    parser.add_argument("--verbose", action="store_true", help="log every block and call, too")
     options = parser.parse_args()
     ending = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

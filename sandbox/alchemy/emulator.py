@@ -32,6 +32,7 @@ SANDBOX_SIGNING_KEY = "whsec_sandbox_alchemy"
 SANDBOX_WEBHOOK_ID = "wh_sandbox"
 SEQUENCE_BASE = 10_000_000_000_000_000_000
 CURSOR_EVERY_BLOCKS = 30
+HEAD_TIMEOUT_SECONDS = 3.0
 
 
 class AlchemyEmulator(Emulator):
@@ -76,7 +77,7 @@ class AlchemyEmulator(Emulator):
         self._skip_empty_messages = skip_empty_messages
         self._transaction_fields = transaction_fields
         self._cursor_file = cursor_file
-        self._cursor_saved = -1
+        self._cursor_saved = -CURSOR_EVERY_BLOCKS
         self._last_sequence = 0
         self.sender = WebhookSender(
             target,
@@ -237,6 +238,8 @@ class AlchemyEmulator(Emulator):
 
     async def on_start(self) -> None:
         self.watcher.start()
+        # Ready means that the next block will be noticed; without a node we start all the same.
+        await asyncio.to_thread(self.watcher.wait_for_head, HEAD_TIMEOUT_SECONDS)
 
     async def on_stop(self) -> None:
         await asyncio.to_thread(self.watcher.stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from sandbox.heads import Header, HeadFollower
@@ -28,6 +29,7 @@ class ChainWatcher:
         self._genesis = ""
         self._hashes: dict[int, str] = {}
         self.head = -1
+        self._has_head = threading.Event()
         self._follower = HeadFollower(rpc_url, self.on_head)
 
     @property
@@ -38,6 +40,10 @@ class ChainWatcher:
     def start(self) -> None:
         """Begin to watch in the background."""
         self._follower.start()
+
+    def wait_for_head(self, timeout_seconds: float) -> bool:
+        """Return whether the node told of its head in time: from then on no block is missed."""
+        return self._has_head.wait(timeout_seconds)
 
     def stop(self) -> None:
         """End the thread."""
@@ -57,6 +63,7 @@ class ChainWatcher:
             self._first = number + 1
             self._hashes = {number: header["hash"]}
             self.head = number
+        self._has_head.set()
         if self._hashes.get(number) == header["hash"] and self.head == number:
             return
         for block in self._new_branch(header):

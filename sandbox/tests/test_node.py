@@ -126,6 +126,27 @@ def test_a_transaction_above_the_gas_cap_is_refused() -> None:
         chain.wait(chain.send_raw(KEEPER.private_key, to=KEEPER.address, gas=1 << 24))
 
 
+def test_the_log_tells_of_calls_only_when_asked_to(tmp_path: Path) -> None:
+    sizes = []
+    for verbose in (False, True):
+        log_file = tmp_path / f"{verbose}.log"
+        with running_node(log_file=log_file, verbose=verbose) as node:
+            deployed_chain(node)
+        sizes.append(len(log_file.read_text()))
+    assert sizes[0] == 0
+    assert sizes[1] > 500
+
+
+def test_a_node_that_cannot_start_is_reported_with_its_own_words(tmp_path: Path) -> None:
+    with pytest.raises(NodeError, match="no-such-option"):
+        Node(
+            port=0,
+            block_time=0,
+            log_file=tmp_path / "log",
+            extra_arguments=("--no-such-option",),
+        ).start()
+
+
 def test_a_taken_port_is_reported() -> None:
     with running_node() as node, pytest.raises(NodeError, match=str(node.port)):
         Node(port=node.port, block_time=0).start()
