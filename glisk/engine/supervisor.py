@@ -35,7 +35,8 @@ from glisk.models import WorkerHeartbeat
 logger = structlog.get_logger(__name__)
 
 # Imported before the first fork: the workers share the pages, and start in milliseconds.
-_HEAVY_MODULES = ("requests", "PIL.Image", "eth_account")
+# The drain's module also has to hear of every task from a worker's first on (handover.py).
+_HEAVY_MODULES = ("glisk.engine.drain", "requests", "PIL.Image", "eth_account")
 _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
