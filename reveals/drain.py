@@ -32,8 +32,8 @@ from reveals.flight import Flights
 from reveals.gate import Candidate, Objection
 from reveals.keeper import Keeper
 from reveals.preparing import Prepared, prepare_batch
+from tokens.channels import REVEAL_CHANNEL
 from tokens.models import Token
-from tokens.storage import REVEAL_CHANNEL
 
 logger = structlog.get_logger(__name__)
 

@@ -15,10 +15,9 @@ from django.utils import timezone
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.engine.notify import notify
 from glisk.errors import ProviderError
+from tokens.channels import PIPELINE_CHANNEL
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
-
-PIPELINE_CHANNEL = "glisk_pipeline"
 
 logger = structlog.get_logger(__name__)
 

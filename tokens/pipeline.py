@@ -11,7 +11,7 @@ from django.conf import settings
 
 from glisk.engine.drain import CallResult, Drain
 from tokens import claims
-from tokens.completions import PIPELINE_CHANNEL
+from tokens.channels import PIPELINE_CHANNEL
 from tokens.generation import Generation
 from tokens.storage import Storage
 

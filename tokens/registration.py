@@ -20,11 +20,10 @@ from django.db import connection, transaction
 
 from authors.models import Author
 from glisk.engine.notify import notify
+from tokens.channels import PIPELINE_CHANNEL
 from tokens.mint_log import MintLog
 from tokens.models.mint import MintSource
 from tokens.states import TokenStatus
-
-PIPELINE_CHANNEL = "glisk_pipeline"
 
 logger = structlog.get_logger(__name__)
 

@@ -30,6 +30,7 @@ from glisk.errors import (
 )
 from tokens import calls
 from tokens.calls import Captured, Upload, UploadOutcome
+from tokens.channels import REVEAL_CHANNEL
 from tokens.claims import MAX_CLAIMS, claim_for_upload
 from tokens.models import IPFSUploadRecord
 from tokens.models.artefact import UploadStatus
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-REVEAL_CHANNEL = "glisk_reveal"
 _LONGEST_BACKOFF_SECONDS = 60.0
 _MISSING_IMAGE = "The image's bytes are gone from the database: regenerate the token."
 
