@@ -53,6 +53,7 @@ class Node:
     def __init__(
         self,
         *,
+        host: str = "127.0.0.1",
         port: int = DEFAULT_PORT,
         block_time: float | None = BLOCK_TIME_SECONDS,
         chain_id: int = CHAIN_ID,
@@ -65,6 +66,7 @@ class Node:
         block_gas_limit: int = BLOCK_GAS_LIMIT,
         extra_arguments: tuple[str, ...] = (),
     ) -> None:
+        self.host = host
         self.port = port or free_port()
         self.block_time = block_time
         self.chain_id = chain_id
@@ -193,7 +195,7 @@ class Node:
 
     def _arguments(self) -> list[str]:
         arguments = [
-            *("--host", "127.0.0.1", "--port", str(self.port)),
+            *("--host", self.host, "--port", str(self.port)),
             *("--chain-id", str(self.chain_id), "--hardfork", self.hardfork),
             *("--block-base-fee-per-gas", str(self.base_fee_wei)),
             *("--gas-limit", str(self.block_gas_limit), "--enable-tx-gas-limit"),
@@ -271,6 +273,7 @@ def _die_with_parent() -> None:
 def main() -> int:
     """Run a node in the foreground until SIGINT or SIGTERM; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.node", description=main.__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
     parser.add_argument("--block-time", type=float, default=BLOCK_TIME_SECONDS, help="seconds")
     parser.add_argument("--chain-id", type=int, default=CHAIN_ID)
