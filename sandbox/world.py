@@ -49,12 +49,12 @@ class World:
         self.env = self.recipes.env
         self.chain = DemoChain(ports.url("node"))
 
-    def manage(self, *arguments: str) -> str:
-        """Run a management command and return what it prints."""
+    def manage(self, *arguments: str, **variables: str) -> str:
+        """Run a management command and return what it prints; secrets go by `variables`."""
         result = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=BASE_DIR,
-            env=self.env,
+            env={**self.env, **variables},
             capture_output=True,
             text=True,
             timeout=300,

@@ -1,0 +1,129 @@
+"""What is shown when all is done: verdicts, times, gas, and where to look on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from sandbox.chain import Reveal
+from sandbox.contact_sheet import make_contact_sheet
+from sandbox.demo.cast import author_of, name_of
+from sandbox.demo.checks import Verdict
+from sandbox.demo.evidence import TokenEvidence
+from sandbox.demo.screen import ACCENT, eth
+from sandbox.demo.times import STAGES, TokenTimes, percentile
+
+_ROWS_SHOWN = 60
+_FAULTS_SHOWN = 5
+_PICTURES_SHOWN = 60
+_LINK = "#7dcfff"
+
+
+def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return a line per check, and some of its faults below it."""
+    lines = []
+    for verdict in verdicts:
+        mark = "[bold red]✗[/]" if verdict.faults else "[green]✓[/]"
+        lines.append(f"  {mark} {verdict.claim:<62} [dim]{verdict.looked_at:>4}[/]")
+        lines += [f"      [red]{escape(fault)}[/]" for fault in verdict.faults[:_FAULTS_SHOWN]]
+        if len(verdict.faults) > _FAULTS_SHOWN:
+            lines.append(f"      [red]and {len(verdict.faults) - _FAULTS_SHOWN} more[/]")
+    return lines
+
+
+def times_table(times: Sequence[TokenTimes]) -> Table:
+    """Return seconds per stage for every token, and the percentiles of all."""
+    table = Table(
+        title="Times in seconds, from the mint's block to the reveal's block",
+        title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1),
+    )  # fmt: skip
+    for heading in ("token", "author"):
+        table.add_column(heading, justify="right" if heading == "token" else "left")
+    for heading in ("blocks", *(f"→ {stage}" for stage in STAGES), "total"):
+        table.add_column(heading, justify="right")
+    for token in times[:_ROWS_SHOWN]:
+        table.add_row(
+            f"#{token.token_id}",
+            f"[dim]{name_of(token.author)}[/]",
+            f"[dim]{token.minted_block} → {token.revealed_block}[/]",
+            *(f"{seconds:.2f}" for seconds in token.stages),
+            f"[bold]{token.total:.2f}[/]",
+        )
+    if len(times) > _ROWS_SHOWN:
+        table.add_row("", f"[dim]and {len(times) - _ROWS_SHOWN} more[/]")
+    table.add_section()
+    for percent in (50, 95):
+        columns = [[token.stages[i] for token in times] for i in range(len(STAGES))]
+        table.add_row(
+            f"[bold]p{percent}[/]", "", "",
+            *(f"{percentile(column, percent):.2f}" for column in columns),
+            f"[bold {ACCENT}]{percentile([token.total for token in times], percent):.2f}[/]",
+        )  # fmt: skip
+    return table
+
+
+def gas_table(reveals: Sequence[Reveal]) -> Table:
+    """Return what each reveal used and cost, and all together."""
+    table = Table(
+        title="Gas of the reveals", title_justify="left", title_style="bold",
+        box=box.SIMPLE_HEAD, padding=(0, 1),
+    )  # fmt: skip
+    table.add_column("block", justify="right")
+    table.add_column("transaction")
+    for heading in ("tokens", "gas", "gas per token", "gwei", "keeper paid"):
+        table.add_column(heading, justify="right")
+    for reveal in reveals[:_ROWS_SHOWN]:
+        table.add_row(
+            str(reveal.block_number),
+            f"[dim]{reveal.tx_hash[:10]}…{reveal.tx_hash[-4:]}[/]",
+            str(len(reveal.token_ids)),
+            f"{reveal.gas_used:,}",
+            f"{reveal.gas_used / len(reveal.token_ids):,.0f}",
+            f"{reveal.effective_gas_price_wei / 10**9:.4f}",
+            eth(reveal.gas_used * reveal.effective_gas_price_wei),
+        )
+    tokens = sum(len(reveal.token_ids) for reveal in reveals)
+    gas = sum(reveal.gas_used for reveal in reveals)
+    fees = sum(reveal.gas_used * reveal.effective_gas_price_wei for reveal in reveals)
+    table.add_section()
+    table.add_row(
+        "", f"[bold]{len(reveals)} reveals[/]", f"[bold]{tokens}[/]", f"[bold]{gas:,}[/]",
+        f"[bold {ACCENT}]{gas / max(1, tokens):,.0f}[/]", "", f"[bold]{eth(fees)}[/]",
+    )  # fmt: skip
+    return table
+
+
+def write_contact_sheet(tokens: Sequence[TokenEvidence], path: Path) -> Path | None:
+    """Lay the newest pictures out on one sheet; None if there are none."""
+    shown = [token for token in tokens if token.image][-_PICTURES_SHOWN:]
+    if not shown:
+        return None
+    items = []
+    for token in shown:
+        author = author_of(token.prompt_author)
+        subtitle = f"{author.name} · {author.prompt}" if author else "the default author's prompt"
+        items.append((token.image or b"", f"GLISK S0 #{token.token_id}", subtitle))
+    return make_contact_sheet(items, path, "GLISK Season 0")
+
+
+def places_panel(
+    *, base_url: str, user: str, password: str, sheet: Path | None, logs: Path
+) -> Panel:
+    """Return where to look on."""
+    table = Table.grid(padding=(0, 3))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, text in (
+        ("gallery", f"[{_LINK}]{base_url}/[/]"),
+        ("admin", f"[{_LINK}]{base_url}/admin/[/]   [bold]{user}[/] / [bold]{escape(password)}[/]"),
+        ("API docs", f"[{_LINK}]{base_url}/docs[/]"),
+        ("contact sheet", escape(str(sheet)) if sheet else "none"),
+        ("logs", escape(str(logs))),
+    ):
+        table.add_row(name, text)
+    return Panel(table, border_style=ACCENT, padding=(1, 2), expand=False)
