@@ -94,7 +94,8 @@ class FailureAdmin(ExactSearch, MachineAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Failure]:
         # Arguments are pickled; one that cannot be read must not hide all the others.
-        return super().get_queryset(request).defer("args", "kwargs", "result")
+        found: QuerySet[Failure] = super().get_queryset(request)
+        return found.defer("args", "kwargs", "result")
 
     @display(description="Took")
     def took(self, task: Failure) -> str:

@@ -18,7 +18,7 @@ from glisk.models import SystemState, WorkerHeartbeat
 from glisk.paginator import EXACT_LIMIT, estimated_count
 from reveals.models import BatchStatus, RevealBatch, RevealTransaction
 from tokens.models import Token
-from tokens.states import TERMINAL, TokenStatus
+from tokens.states import ACTIVE, TERMINAL, TokenStatus
 from webhooks.models import WebhookEvent
 
 _ROWS = 8
@@ -47,7 +47,7 @@ def dashboard_fragment(request: HttpRequest) -> HttpResponse:
 
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
-    """Return what this user may see of the pipeline; six queries, whatever the size."""
+    """Return what this user may see of the pipeline; eight queries, whatever the size."""
     now = timezone.now()
     may = {
         name: request.user.has_perm(permission)
@@ -71,23 +71,26 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
 
 
 def _funnel(now: datetime) -> list[dict[str, Any]]:
-    """Return a stage per state; revealed tokens are estimated once there are very many."""
-    living = Token.objects.exclude(status=TokenStatus.REVEALED).order_by().values("status")
-    counted = living.annotate(number=Count("pk"), oldest=Min("status_changed_at"))
-    rows = {row["status"]: row for row in counted}
-    revealed = Token.objects.filter(status=TokenStatus.REVEALED).order_by()
-    number = revealed[: EXACT_LIMIT + 1].values("pk").count()
-    about = number > EXACT_LIMIT
-    rows[TokenStatus.REVEALED] = {"number": estimated_count(revealed) if about else number}
+    """Return a stage per state; what has ended is estimated once there is very much of it."""
+    counted = (
+        Token.objects.filter(status__in=ACTIVE)
+        .order_by()
+        .values("status")
+        .annotate(number=Count("pk"), oldest=Min("status_changed_at"))
+    )
+    rows: dict[str, dict[str, Any]] = {row["status"]: dict(row) for row in counted}
+    for status in TERMINAL:
+        ended = Token.objects.filter(status=status).order_by().values("pk")
+        number = ended[: EXACT_LIMIT + 1].count()
+        about = number > EXACT_LIMIT
+        rows[status] = {"number": estimated_count(ended) if about else number, "about": about}
     return [
         {
             "status": status,
             "label": status.label,
             "number": rows.get(status, {}).get("number", 0),
-            "about": about and status == TokenStatus.REVEALED,
-            "oldest": ""
-            if status in TERMINAL or status not in rows
-            else _since(now, rows[status]["oldest"]),
+            "about": rows.get(status, {}).get("about", False),
+            "oldest": _since(now, rows.get(status, {}).get("oldest")),
         }
         for status in TokenStatus
     ]

@@ -23,11 +23,10 @@ ALIVE_SECONDS = 15
 _ERROR_WINDOW = timedelta(hours=24)
 # A probe must answer while the pool is exhausted or the network swallows packets: it has a
 # connection of its own, and every phase of it has an end.
-_PROBE_OPTIONS = {
+_PROBE_LIMITS: dict[str, Any] = {
     "connect_timeout": 2,
     "tcp_user_timeout": 2000,
     "options": "-c statement_timeout=2s",
-    "autocommit": True,
 }
 _STAGES = {
     "generation": (TokenStatus.DETECTED, TokenStatus.GENERATING),
@@ -40,9 +39,9 @@ def database_answers() -> bool:
     """Say whether the database answers within a few seconds."""
     given = connection.get_connection_params()
     names = ("host", "port", "user", "password", "dbname", "sslmode")
-    parameters = {name: given[name] for name in names if name in given}
+    parameters: dict[str, Any] = {name: given[name] for name in names if name in given}
     try:
-        with psycopg.connect(**parameters, **_PROBE_OPTIONS) as probe:
+        with psycopg.connect(**parameters, **_PROBE_LIMITS, autocommit=True) as probe:
             probe.execute("SELECT 1")
     except psycopg.Error as error:
         logger.warning("database_unreachable", error=type(error).__name__)

@@ -52,7 +52,8 @@ class TransactionInline(MachineInline):
     ordering = ("-id",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealTransaction]:
-        return super().get_queryset(request).defer("raw_transaction", "metadata_uris")
+        found: QuerySet[RevealTransaction] = super().get_queryset(request)
+        return found.defer("raw_transaction", "metadata_uris")
 
     @display(description="Transaction")
     def link(self, transaction: RevealTransaction) -> SafeString:
@@ -87,7 +88,8 @@ class ItemInline(MachineInline):
     ordering = ("position",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealBatchToken]:
-        return super().get_queryset(request).select_related("token")
+        found: QuerySet[RevealBatchToken] = super().get_queryset(request)
+        return found.select_related("token")
 
     @display(description="Token")
     def token_link(self, item: RevealBatchToken) -> SafeString:
@@ -109,7 +111,8 @@ class RevealBatchAdmin(ExactSearch, MachineAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealBatch]:
         items = RevealBatchToken.objects.filter(batch=OuterRef("pk")).order_by().values("batch")
         counted = items.annotate(number=Count("pk")).values("number")
-        return super().get_queryset(request).annotate(item_count=Coalesce(Subquery(counted), 0))
+        found: QuerySet[RevealBatch] = super().get_queryset(request)
+        return found.annotate(item_count=Coalesce(Subquery(counted), 0))
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow the link from a token's page."""
@@ -171,7 +174,7 @@ class RevealTransactionAdmin(ExactSearch, MachineAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealTransaction]:
-        found = super().get_queryset(request)
+        found: QuerySet[RevealTransaction] = super().get_queryset(request)
         if shows_list(request):
             return found.defer("raw_transaction", "metadata_uris", "error")
         later = RevealTransaction.objects.only("tx_hash", "replaces").order_by("id")

@@ -26,7 +26,7 @@ def author_tokens(wallet: str) -> TokenQuerySet:
     return Token.objects.by_author_wallet(wallet).defer(*_HEAVY)
 
 
-def leaderboard() -> list[dict[str, Any]]:
+def leaderboard() -> list[Any]:
     """Return the authors with most tokens: wallet and number, most first, then by address."""
     rows = (
         Token.objects.order_by()

@@ -47,7 +47,7 @@ class WebhookEventAdmin(ExactSearch, MachineAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEvent]:
-        found = super().get_queryset(request)
+        found: QuerySet[WebhookEvent] = super().get_queryset(request)
         return found.defer("body", "error") if shows_list(request) else found
 
     @display(description="State", label=EVENT_LABELS)

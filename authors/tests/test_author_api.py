@@ -1,5 +1,8 @@
 """The public author endpoint answers as the frontend expects."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from django.test import Client
 
@@ -10,8 +13,8 @@ UNKNOWN = {"has_prompt": False, "twitter_handle": None, "farcaster_handle": None
 
 
 @pytest.mark.parametrize("spell", [str, str.lower, lambda text: "0x" + text[2:].upper()])
-def test_finds_an_author_in_any_letter_case(client: Client, spell) -> None:
-    author = AuthorFactory(twitter_handle="glisk", farcaster_handle="glisk.eth")
+def test_finds_an_author_in_any_letter_case(client: Client, spell: Callable[[str], str]) -> None:
+    author = AuthorFactory.create(twitter_handle="glisk", farcaster_handle="glisk.eth")
     answer = client.get(f"/api/authors/{spell(author.wallet_address)}")
     assert answer.status_code == 200
     assert answer.json() == {
@@ -29,11 +32,11 @@ def test_answers_empty_for_unknown_and_invalid_wallets(client: Client, text: str
 
 @pytest.mark.parametrize("prompt", ["", "  \n"])
 def test_an_empty_prompt_is_none(client: Client, prompt: str) -> None:
-    author = AuthorFactory(prompt_text=prompt)
+    author = AuthorFactory.create(prompt_text=prompt)
     assert client.get(f"/api/authors/{author.wallet_address}").json()["has_prompt"] is False
 
 
-def test_needs_one_query(client: Client, django_assert_num_queries) -> None:
-    author = AuthorFactory()
+def test_needs_one_query(client: Client, django_assert_num_queries: Callable[..., Any]) -> None:
+    author = AuthorFactory.create()
     with django_assert_num_queries(1):
         client.get(f"/api/authors/{author.wallet_address}")

@@ -42,7 +42,7 @@ def add_image(token: Token, data: bytes | None = None) -> TokenImage:
 
 def add_ready_token(number: int) -> Token:
     """Add a token that has come as far as a broadcast reveal, with all its records."""
-    token: Token = TokenFactory(
+    token: Token = TokenFactory.create(
         status=TokenStatus.READY, metadata_text=json.dumps({"name": f"GLISK S0 #{number}"})
     )
     for before, after in (("", "detected"), ("detected", "generating"), ("uploading", "ready")):
@@ -63,8 +63,8 @@ def add_ready_token(number: int) -> Token:
     IPFSUploadRecord.objects.create(
         token=token,
         upload_type="image",
-        computed_cid=token.image_cid,
-        returned_cid=token.image_cid,
+        computed_cid=token.image_cid or "",
+        returned_cid=token.image_cid or "",
         size_bytes=10,
         attempt_number=1,
         status="succeeded",

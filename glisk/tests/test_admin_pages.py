@@ -1,4 +1,4 @@
-"""Every admin page opens, costs the same whatever the size, and lets nobody write for the machine."""
+"""Every admin page opens, costs the same at any size, and lets nobody write for the machine."""
 
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Durations, amounts and foreign text look right and do no harm in the admin."""
 
+from collections.abc import Callable
+
 import pytest
 
 from glisk.display import duration, ether, external_link, gwei, json_block, short, text_block
@@ -40,12 +42,12 @@ def test_amounts(wei: int | None, in_ether: str, in_gwei: str) -> None:
 
 
 @pytest.mark.parametrize("write", [json_block, text_block, short])
-def test_foreign_text_is_escaped(write) -> None:
+def test_foreign_text_is_escaped(write: Callable[[str], str]) -> None:
     assert "<script>" not in write("<script>alert(1)</script>")
 
 
 def test_json_is_indented_and_other_text_stays() -> None:
-    assert "{\n  &quot;a&quot;: &quot;é&quot;\n}" in json_block('{"a":"\\u00e9"}'.encode())
+    assert "{\n  &quot;a&quot;: &quot;é&quot;\n}" in json_block(b'{"a":"\\u00e9"}')
     assert ">not json<" in json_block("not json")
     assert json_block([]) == "–"
 

@@ -89,11 +89,11 @@ def test_workers_are_those_that_were_heard_of_lately(client: Client) -> None:
 
 def test_stages_count_what_waits_and_what_moves(client: Client) -> None:
     lease = {"lease_owner": "a", "lease_expires_at": timezone.now()}
-    TokenFactory(status=TokenStatus.DETECTED)
-    TokenFactory(status=TokenStatus.GENERATING, **lease)
+    TokenFactory.create(status=TokenStatus.DETECTED)
+    TokenFactory.create(status=TokenStatus.GENERATING, **lease)
     TokenFactory.create_batch(2, status=TokenStatus.UPLOADING)
     ready = TokenFactory.create_batch(3, status=TokenStatus.READY)
-    TokenFactory(status=TokenStatus.REVEALED)
+    TokenFactory.create(status=TokenStatus.REVEALED)
     Token.objects.filter(status=TokenStatus.UPLOADING).update(
         status_changed_at=timezone.now() - timedelta(seconds=90)
     )
@@ -104,7 +104,7 @@ def test_stages_count_what_waits_and_what_moves(client: Client) -> None:
             batch=batch,
             token=ready[0],
             position=0,
-            metadata_uri=ready[0].token_uri,
+            metadata_uri=ready[0].token_uri or "",
             is_open=is_open,
         )
     stages = {stage["stage"]: stage for stage in client.get("/health/workers").json()["stages"]}
@@ -123,9 +123,9 @@ def test_metrics_of_an_empty_system(client: Client) -> None:
 
 def test_the_error_rate_is_of_what_ended_in_the_last_day(client: Client) -> None:
     TokenFactory.create_batch(3, status=TokenStatus.REVEALED)
-    TokenFactory(status=TokenStatus.FAILED)
-    TokenFactory(status=TokenStatus.DETECTED)
-    old = TokenFactory(status=TokenStatus.FAILED)
+    TokenFactory.create(status=TokenStatus.FAILED)
+    TokenFactory.create(status=TokenStatus.DETECTED)
+    old = TokenFactory.create(status=TokenStatus.FAILED)
     Token.objects.filter(pk=old.pk).update(status_changed_at=timezone.now() - timedelta(hours=25))
     assert client.get("/health/metrics").json() == {
         "total_mints": 6,

@@ -97,7 +97,7 @@ def page(browser: Browser, live_server: LiveServer, gateway: Gateway) -> Iterato
 
 
 def test_the_gallery_follows_a_token_without_a_reload(page: Page, live_server: LiveServer) -> None:
-    token = TokenFactory(token_id=7, status=TokenStatus.GENERATING)
+    token = TokenFactory.create(token_id=7, status=TokenStatus.GENERATING)
     page.goto(live_server.url)
     expect(page).to_have_title("GLISK")
     expect(page.get_by_text("Nothing has been revealed yet.")).to_be_visible()
@@ -124,8 +124,8 @@ def test_the_gallery_follows_a_token_without_a_reload(page: Page, live_server: L
 def test_the_gallery_is_honest_about_a_lost_picture(
     page: Page, live_server: LiveServer, gateway: Gateway
 ) -> None:
-    shown, lost = (TokenFactory(status=TokenStatus.REVEALED) for _ in range(2))
-    gateway.lost.add(lost.image_cid)
+    shown, lost = (TokenFactory.create(status=TokenStatus.REVEALED) for _ in range(2))
+    gateway.lost.add(str(lost.image_cid))
     page.goto(live_server.url)
     explanation = page.locator(f'[data-token="{lost.pk}"] .missing')
     expect(explanation).to_be_visible()
@@ -154,7 +154,7 @@ def test_the_admin_leads_from_login_to_a_token(page: Page, live_server: LiveServ
 
     ready = page.locator(".glisk-funnel .is-ready .glisk-funnel-number")
     expect(ready).to_have_text("1")
-    add_image(TokenFactory(status=TokenStatus.READY))
+    add_image(TokenFactory.create(status=TokenStatus.READY))
     expect(ready).to_have_text("2", timeout=10_000)  # by itself
 
     page.locator(".glisk-funnel .is-ready a").click()

@@ -1,7 +1,8 @@
-"""The API describes itself, completely and without a warning, and its pages load nothing foreign."""
+"""The API describes itself without a warning, and its pages load nothing foreign."""
 
 import json
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -10,7 +11,7 @@ from django.core.management import call_command
 from django.test import Client
 
 
-def test_the_schema_is_generated_without_warnings(tmp_path) -> None:
+def test_the_schema_is_generated_without_warnings(tmp_path: Path) -> None:
     target = tmp_path / "schema.json"
     call_command(
         "spectacular", file=str(target), format="openapi-json", validate=True, fail_on_warn=True

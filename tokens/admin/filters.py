@@ -36,7 +36,11 @@ class AttentionFilter(admin.SimpleListFilter):
                 status=TokenStatus.FAILED,
                 status_changed_at__gte=timezone.now().replace(hour=0, minute=0, second=0),
             ),
-            "unpinned": Q(image_cid__isnull=False, metadata_cid__isnull=True),
+            "unpinned": Q(
+                status__in=(TokenStatus.GENERATING, TokenStatus.UPLOADING, TokenStatus.FAILED),
+                image_cid__isnull=False,
+                metadata_cid__isnull=True,
+            ),
         }
         wanted = conditions.get(self.value() or "")
         return queryset if wanted is None else queryset.filter(wanted)

@@ -60,7 +60,7 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[MintEvent]:
-        found = super().get_queryset(request)
+        found: QuerySet[MintEvent] = super().get_queryset(request)
         tokens = Token.objects.only("token_id", "mint_event").order_by("token_id")
         return (
             found

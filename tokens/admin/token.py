@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
@@ -76,8 +76,8 @@ class UploadInline(MachineInline):
 @admin.register(Token)
 class TokenAdmin(ExactSearch, MachineAdmin):
     list_display = (
-        "thumbnail",
         "number",
+        "thumbnail",
         "state",
         "in_state_for",
         "author_link",
@@ -121,10 +121,12 @@ class TokenAdmin(ExactSearch, MachineAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Token]:
-        found = super().get_queryset(request).select_related("author", "mint_event", "image")
+        found: QuerySet[Token] = super().get_queryset(request)
         # The list needs to know that bytes are there, never the bytes.
-        return found.defer("image__data").annotate(
-            has_picture=Q(image__data__isnull=False), image_sha256=F("image__sha256")
+        return (
+            found.select_related("author", "mint_event", "image")
+            .defer("image__data")
+            .annotate(has_picture=Q(image__data__isnull=False))
         )
 
     def get_urls(self) -> list[URLPattern]:
@@ -149,13 +151,14 @@ class TokenAdmin(ExactSearch, MachineAdmin):
     ) -> HttpResponse:
         if (token := context.get("original")) is not None:
             context["summary"] = token_summary(token)
-        return super().render_change_form(request, context, *args, **kwargs)
+        page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return page
 
-    @display(description="")
+    @display(description="Image")
     def thumbnail(self, token: Token) -> SafeString:
-        if not token.has_picture:
+        if not getattr(token, "has_picture", False):
             return format_html('<span class="glisk-thumb glisk-thumb-{}"></span>', token.status)
-        source = picture_url(token.pk, token.image_sha256, thumbnail=True)
+        source = picture_url(token.pk, token.image.sha256, thumbnail=True)
         return format_html(
             '<img class="glisk-thumb" src="{}" alt="" width="40" height="40" loading="lazy">',
             source,
@@ -196,7 +199,7 @@ class TokenAdmin(ExactSearch, MachineAdmin):
             return ""
         return format_html('<span class="glisk-clip" title="{}">{}</span>', error, error)
 
-    @display(description="Reveal transaction")
+    @display(description="Reveal")
     def reveal(self, token: Token) -> SafeString | str:
         return hash_link(token.reveal_tx_hash, explorer_transaction_url(token.reveal_tx_hash))
 

@@ -28,7 +28,7 @@ def gateway(settings: Settings) -> str:
 
 
 def test_shows_reveals_with_picture_metadata_and_explorer(client: Client, gateway: str) -> None:
-    token = TokenFactory(status=TokenStatus.REVEALED)
+    token = TokenFactory.create(status=TokenStatus.REVEALED)
     text = client.get("/").content.decode()
     assert "<title>GLISK</title>" in text
     assert f'src="{gateway}/ipfs/{token.image_cid}"' in text
@@ -44,16 +44,16 @@ def test_says_so_when_nothing_is_revealed(client: Client) -> None:
 
 def test_shows_tokens_on_their_way_and_new_failures(client: Client) -> None:
     for token_id, status in enumerate(TokenStatus, start=1):
-        TokenFactory(token_id=token_id, status=status)
+        TokenFactory.create(token_id=token_id, status=status)
     long_ago = timezone.now() - timedelta(days=2)
-    TokenFactory(token_id=99, status=TokenStatus.FAILED, mint_timestamp=long_ago)
+    TokenFactory.create(token_id=99, status=TokenStatus.FAILED, mint_timestamp=long_ago)
     listed = client.get(UPDATES).json()["under_way"]
     assert {token["status"] for token in listed} == set(TokenStatus) - {TokenStatus.REVEALED}
     assert 99 not in {token["token_id"] for token in listed}
 
 
 def test_an_unchanged_state_is_not_sent_again(client: Client) -> None:
-    token = TokenFactory()
+    token = TokenFactory.create()
     first = client.get(UPDATES)
     again = client.get(UPDATES, headers={"If-None-Match": first["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -65,7 +65,7 @@ def test_an_unchanged_state_is_not_sent_again(client: Client) -> None:
 
 def test_older_pages_follow_by_token_id(client: Client) -> None:
     for token_id in range(1, REVEALS_SHOWN + 4):
-        TokenFactory(token_id=token_id, status=TokenStatus.REVEALED, mint_event=None)
+        TokenFactory.create(token_id=token_id, status=TokenStatus.REVEALED, mint_event=None)
     first = client.get("/")
     assert [card["token_id"] for card in first.context["revealed"]][-1] == 4
     second = client.get(first.context["older_url"])
@@ -75,7 +75,7 @@ def test_older_pages_follow_by_token_id(client: Client) -> None:
 
 @pytest.mark.parametrize("before", ["", "x", "-1", "9" * 40, "٣", "0"])
 def test_a_senseless_page_is_no_error(client: Client, before: str) -> None:
-    TokenFactory(status=TokenStatus.REVEALED)
+    TokenFactory.create(status=TokenStatus.REVEALED)
     assert client.get("/", {"before": before}).status_code == 200
 
 
@@ -91,7 +91,7 @@ def test_queries_do_not_grow(
 
 
 def test_asks_nobody_but_us_and_the_gateway(client: Client, gateway: str) -> None:
-    TokenFactory(status=TokenStatus.REVEALED)
+    TokenFactory.create(status=TokenStatus.REVEALED)
     answer = client.get("/")
     policy = answer["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -110,7 +110,7 @@ def test_asks_nobody_but_us_and_the_gateway(client: Client, gateway: str) -> Non
 
 def test_a_gateway_token_is_never_shown(client: Client, settings: Settings) -> None:
     settings.PINATA_GATEWAY_TOKEN = "gateway-secret"
-    TokenFactory(status=TokenStatus.REVEALED)
+    TokenFactory.create(status=TokenStatus.REVEALED)
     assert b"gateway-secret" not in client.get("/").content + client.get(UPDATES).content
 
 

@@ -35,10 +35,10 @@ def page(client: Client, address: str, **query: Any) -> dict[str, Any]:
 
 
 def test_lists_an_authors_tokens_newest_first(client: Client) -> None:
-    author = AuthorFactory()
+    author = AuthorFactory.create()
     for token_id in (3, 20, 100):
-        TokenFactory(token_id=token_id, author=author, status=TokenStatus.REVEALED)
-    TokenFactory(token_id=50)
+        TokenFactory.create(token_id=token_id, author=author, status=TokenStatus.REVEALED)
+    TokenFactory.create(token_id=50)
     body = page(client, author.wallet_address.lower())
     assert [token["token_id"] for token in body["tokens"]] == [100, 20, 3]
     assert (body["total"], body["offset"], body["limit"]) == (3, 0, 20)
@@ -49,7 +49,7 @@ def test_lists_an_authors_tokens_newest_first(client: Client) -> None:
 
 def test_lists_by_the_wallet_on_chain_registered_or_not(client: Client) -> None:
     address = wallet(0xBEEF)
-    TokenFactory(token_id=7, prompt_author_wallet=address)
+    TokenFactory.create(token_id=7, prompt_author_wallet=address)
     assert [token["token_id"] for token in page(client, address)["tokens"]] == [7]
 
 
@@ -57,9 +57,9 @@ def test_lists_by_the_wallet_on_chain_registered_or_not(client: Client) -> None:
     ("offset", "limit", "ids"), [(0, 2, [5, 4]), (2, 2, [3, 2]), (4, 2, [1]), (5, 2, [])]
 )
 def test_pages(client: Client, offset: int, limit: int, ids: list[int]) -> None:
-    author = AuthorFactory()
+    author = AuthorFactory.create()
     for token_id in range(1, 6):
-        TokenFactory(token_id=token_id, author=author)
+        TokenFactory.create(token_id=token_id, author=author)
     body = page(client, author.wallet_address, offset=offset, limit=limit)
     assert [token["token_id"] for token in body["tokens"]] == ids
     assert (body["total"], body["offset"], body["limit"]) == (5, offset, limit)
@@ -67,7 +67,7 @@ def test_pages(client: Client, offset: int, limit: int, ids: list[int]) -> None:
 
 @pytest.mark.parametrize("text", [wallet(1), "nonsense", "%00", "leaderboard"])
 def test_unknown_and_invalid_wallets_have_no_tokens(client: Client, text: str) -> None:
-    TokenFactory()
+    TokenFactory.create()
     assert page(client, text) == {"tokens": [], "total": 0, "offset": 0, "limit": 20}
 
 
@@ -92,8 +92,8 @@ def test_a_bad_query_is_refused_in_words(client: Client, query: dict[str, str]) 
 
 
 def test_the_largest_offset_is_an_empty_page(client: Client) -> None:
-    author = AuthorFactory()
-    TokenFactory(author=author)
+    author = AuthorFactory.create()
+    TokenFactory.create(author=author)
     assert page(client, author.wallet_address, offset=2**63 - 1)["tokens"] == []
 
 
@@ -101,7 +101,7 @@ def test_the_largest_offset_is_an_empty_page(client: Client) -> None:
 def test_a_page_needs_two_queries(
     client: Client, django_assert_num_queries: Callable[..., Any], size: int
 ) -> None:
-    author = AuthorFactory()
+    author = AuthorFactory.create()
     TokenFactory.create_batch(size, author=author)
     with django_assert_num_queries(2):
         page(client, author.wallet_address, limit=100)
@@ -147,7 +147,7 @@ def test_a_leaderboard_without_database_is_still_an_array(
 def test_one_token_with_author_and_uri(
     client: Client, django_assert_num_queries: Callable[..., Any]
 ) -> None:
-    token = TokenFactory(status=TokenStatus.REVEALED)
+    token = TokenFactory.create(status=TokenStatus.REVEALED)
     with django_assert_num_queries(1):
         body = client.get(f"/api/tokens/{token.pk}").json()
     assert set(body) > LISTED

@@ -30,35 +30,35 @@ def found(client: Client, **query: str) -> set[int]:
 
 
 def test_searches_by_number_wallet_hash_and_cid(admin_client: Client) -> None:
-    token = TokenFactory(token_id=41, status=TokenStatus.REVEALED)
-    TokenFactory(token_id=410, status=TokenStatus.REVEALED)
+    token = TokenFactory.create(token_id=41, status=TokenStatus.REVEALED)
+    TokenFactory.create(token_id=410, status=TokenStatus.REVEALED)
     terms = [
         "41",
         " #41 ",
         token.prompt_author_wallet.lower(),
         token.minter_address,
-        token.reveal_tx_hash.upper().replace("0X", "0x"),
-        token.image_cid,
-        token.metadata_cid,
+        str(token.reveal_tx_hash).upper().replace("0X", "0x"),
+        str(token.image_cid),
+        str(token.metadata_cid),
         f"ipfs://{token.metadata_cid}",
     ]
     for term in terms:
         assert found(admin_client, q=term) == {41}, term
-    for term in ("4", "GLISK", wallet(1), token.image_cid[:-1]):
+    for term in ("4", "GLISK", wallet(1), str(token.image_cid)[:-1]):
         assert found(admin_client, q=term) == set(), term
 
 
 def test_filters_what_needs_attention(admin_client: Client) -> None:
     now = timezone.now()
     past = now - timedelta(minutes=1)
-    TokenFactory(
+    TokenFactory.create(
         token_id=1, status=TokenStatus.GENERATING, lease_owner="gone", lease_expires_at=past
     )
-    TokenFactory(token_id=2, status=TokenStatus.GENERATING, next_attempt_at=now)
-    TokenFactory(token_id=3, status=TokenStatus.FAILED)
-    TokenFactory(token_id=4, status=TokenStatus.UPLOADING)
-    TokenFactory(token_id=5, status=TokenStatus.REVEALED)
-    TokenFactory(token_id=6, status=TokenStatus.FAILED)
+    TokenFactory.create(token_id=2, status=TokenStatus.GENERATING, next_attempt_at=now)
+    TokenFactory.create(token_id=3, status=TokenStatus.FAILED)
+    TokenFactory.create(token_id=4, status=TokenStatus.UPLOADING)
+    TokenFactory.create(token_id=5, status=TokenStatus.REVEALED)
+    TokenFactory.create(token_id=6, status=TokenStatus.FAILED)
     Token.objects.filter(pk=6).update(status_changed_at=now - timedelta(days=2))
     for choice, ids in {
         "stalled": {1},
@@ -79,8 +79,8 @@ def test_the_list_never_loads_bytes_or_long_texts(admin_client: Client) -> None:
 
 
 def test_an_unregistered_author_is_named_as_such(admin_client: Client) -> None:
-    default = AuthorFactory()
-    TokenFactory(author=default, prompt_author_wallet=wallet(0xABC))
+    default = AuthorFactory.create()
+    TokenFactory.create(author=default, prompt_author_wallet=wallet(0xABC))
     assert "unregistered" in admin_client.get(LIST).content.decode()
 
 
@@ -118,7 +118,7 @@ def test_the_link_to_the_batches_works(admin_client: Client) -> None:
 
 def test_foreign_text_is_escaped(admin_client: Client) -> None:
     evil = "<script>alert(1)</script>"
-    token = TokenFactory(
+    token = TokenFactory.create(
         status=TokenStatus.FAILED, generation_error=evil, prompt=evil, metadata_text=evil
     )
     for address in (LIST, reverse("admin:tokens_token_change", args=[token.pk])):
@@ -128,7 +128,7 @@ def test_foreign_text_is_escaped(admin_client: Client) -> None:
 class TestPicture:
     @pytest.fixture
     def token(self) -> Token:
-        made: Token = TokenFactory(status=TokenStatus.READY)
+        made: Token = TokenFactory.create(status=TokenStatus.READY)
         add_image(made)
         return made
 
@@ -174,7 +174,7 @@ class TestPicture:
         assert f"ipfs/{token.image_cid}" in page.content.decode()
 
     def test_broken_bytes_have_no_thumbnail(self, admin_client: Client) -> None:
-        token = TokenFactory(status=TokenStatus.READY)
+        token = TokenFactory.create(status=TokenStatus.READY)
         add_image(token, b"GIF89a and then nothing")
         assert admin_client.get(self.address(token, "thumbnail")).status_code == 404
 
