@@ -6,6 +6,8 @@ finds all faults at once; `Environment.finish()` raises if there was any.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,8 +19,12 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 REQUIRED: Any = object()
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?"
+)
 _HEX_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -80,9 +86,24 @@ class Environment:
             self.fault(name, f"has {len(value)} characters; at most {max_length} are allowed")
         return value
 
-    def texts(self, name: str, default: list[str] = REQUIRED) -> list[str]:
-        values = self._read(name, default, self._env.list, "a comma-separated list", [])
-        return [value.strip() for value in values if value.strip()]
+    def texts(
+        self,
+        name: str,
+        default: list[str] = REQUIRED,
+        *,
+        wanted: str = "texts",
+        each: Callable[[str], bool] = bool,
+    ) -> list[str]:
+        """A comma-separated list; entries that `each` refuses are faults, told by number only."""
+        wanted = f"a comma-separated list of {wanted}"
+        values = self._read(name, default, self._env.list, wanted, [])
+        values = [value.strip() for value in values if value.strip()]
+        if self.is_set(name) and not values:
+            self.fault(name, f"is empty; it must be {wanted}")
+        wrong = [str(number) for number, value in enumerate(values, 1) if not each(value)]
+        if wrong:
+            self.fault(name, f"is not {wanted} (look at entry {', '.join(wrong)})")
+        return values
 
     def flag(self, name: str, default: bool) -> bool:
         def read(name: str) -> bool:
@@ -97,15 +118,15 @@ class Environment:
 
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         wanted = f"a whole number from {low} to {high}"
-        value = self._read(name, default, self._env.int, wanted, default)
+        value: int = self._read(name, default, self._env.int, wanted, default)
         return self._within(name, value, low, high, default, wanted)
 
     def number(self, name: str, default: float, *, low: float, high: float) -> float:
         wanted = f"a number from {low:g} to {high:g}"
-        value = self._read(name, default, self._env.float, wanted, default)
+        value: float = self._read(name, default, self._env.float, wanted, default)
         return self._within(name, value, low, high, default, wanted)
 
-    def _within(self, name: str, value: Any, low: Any, high: Any, default: Any, wanted: str) -> Any:
+    def _within(self, name: str, value: N, low: N, high: N, default: N, wanted: str) -> N:
         if not low <= value <= high:  # also refuses NaN
             self.fault(name, f"is {value}; it must be {wanted}")
             return default
@@ -151,39 +172,110 @@ class Environment:
             self.fault(name, f"is not set; give the key or, better, its file as {file_name}")
             return ""
         if not _HEX_KEY.fullmatch(value):
-            self.fault(name, f"is not a private key (64 hex digits; this has {len(value)} characters)")
+            found = f"this has {len(value)} characters"
+            self.fault(name, f"is not a private key (64 hex digits; {found})")
             return ""
         if not 0 < int(value, 16) < _SECP256K1_ORDER:
             self.fault(name, "is not a private key (out of the range of secp256k1)")
             return ""
         return "0x" + value.lower().removeprefix("0x")
 
-    def url(self, name: str, default: str = REQUIRED, *, schemes: tuple[str, ...] = ("http", "https")) -> str:
-        wanted = f"a URL ({' or '.join(schemes)})"
-        value = self.text(name, default, wanted=wanted)
+    def url(self, name: str, default: str = REQUIRED) -> str:
+        """An HTTP URL, returned without a trailing slash."""
+        value = self.text(name, default, wanted="a URL (http or https)")
+        if value and not is_http_url(value):
+            self.fault(name, "is not a URL (http or https)")
+        return value.rstrip("/")
+
+    def database_url(self, name: str) -> str:
+        """A PostgreSQL URL, or empty; a password in it is never echoed."""
+        value = self.text(name, "")
         if not value:
-            return value
+            return ""
         try:
             parts = urlsplit(value)
-            valid = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+            valid = parts.scheme in ("postgres", "postgresql") and len(parts.path) > 1
+            _ = parts.port
         except ValueError:
             valid = False
         if not valid:
-            self.fault(name, f"is not {wanted}")
-        return value.rstrip("/")
+            self.fault(name, "is not a database URL (postgres://user:password@host:5432/name)")
+        return value
+
+
+def is_host_name(value: str) -> bool:
+    return _HOST_NAME.fullmatch(value) is not None
+
+
+def is_allowed_host(value: str) -> bool:
+    """Tell whether Django's ALLOWED_HOSTS may hold this: no scheme, no port."""
+    bracketed = value.startswith("[") and value.endswith("]") and ":" in value
+    return value == "*" or bracketed or is_host_name(value.removeprefix("."))
+
+
+def is_host_pattern(value: str) -> bool:
+    """Tell whether this names a host, all hosts below one (`*.name`), or one port of a host."""
+    host, colon, port = value.removeprefix("*.").partition(":")
+    return is_host_name(host) and (not colon or port.isdigit())
+
+
+def is_http_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        port_fits = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port_fits
+
+
+def is_origin(value: str) -> bool:
+    """Tell whether this is a URL of scheme, host and port only."""
+    return is_http_url(value) and value.count("/") == 2 and "?" not in value
+
+
+def is_gateway(value: str) -> bool:
+    return is_http_url(value) or is_host_pattern(value)
+
+
+def is_svix_secret(value: str) -> bool:
+    """Tell whether this is a signing key as Replicate gives it: whsec_ and base64."""
+    if not value.startswith("whsec_"):
+        return False
+    try:
+        return len(base64.b64decode(value.removeprefix("whsec_"), validate=True)) >= 16
+    except binascii.Error:
+        return False
 
 
 def read_env_file(env_file: Path) -> dict[str, str]:
-    """Return the values of a .env file; the process environment stays as it is."""
+    """Return the values of a .env file; the process environment stays as it is.
+
+    Raises:
+        ConfigurationError: there is no such file, or it cannot be read.
+    """
 
     class FileEnv(environ.Env):  # django-environ reads into its class's environment
         ENVIRON: dict[str, str] = {}
 
-    FileEnv.read_env(str(env_file))
+    try:
+        with env_file.open(encoding="utf-8") as lines:
+            FileEnv.read_env(lines)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The .env file {env_file} (GLISK_ENV_FILE) cannot be read: {error.strerror}"
+        ) from error
     return dict(FileEnv.ENVIRON)
 
 
-def read_environment(env_file: Path | None) -> dict[str, str]:
-    """Return the process environment over the values of `env_file`, if that exists."""
-    from_file = read_env_file(env_file) if env_file is not None and env_file.is_file() else {}
+def read_environment(default_file: Path) -> dict[str, str]:
+    """Return the process environment over the values of a .env file.
+
+    The file is `default_file` if that exists, or the one that GLISK_ENV_FILE names, which must
+    exist; empty means none.
+    """
+    named = os.environ.get("GLISK_ENV_FILE")
+    if named is None:
+        from_file = read_env_file(default_file) if default_file.is_file() else {}
+    else:
+        from_file = read_env_file(Path(named)) if named else {}
     return {**from_file, **os.environ}

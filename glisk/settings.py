@@ -5,21 +5,30 @@ database connection: psycopg's pool does not survive the forks of the task clust
 worker holds persistent connections instead (GLISK_PROCESS, set by the commands themselves).
 """
 
-import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from django.templatetags.static import static
 
-from glisk.config import REQUIRED, Environment, read_environment
+from glisk.config import (
+    REQUIRED,
+    Environment,
+    is_allowed_host,
+    is_gateway,
+    is_host_name,
+    is_host_pattern,
+    is_origin,
+    is_svix_secret,
+    read_environment,
+)
 from glisk.logging import logging_settings
 from glisk.redaction import register_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-_env_file = os.environ.get("GLISK_ENV_FILE", str(BASE_DIR / ".env"))
-env = Environment(read_environment(Path(_env_file) if _env_file else None))
+env = Environment(read_environment(BASE_DIR / ".env"))
 
 # -- Process ----------------------------------------------------------------------------
 APP_ENV = env.choice("APP_ENV", "development", ("development", "test", "production"))
@@ -30,13 +39,22 @@ LOG_FORMAT = env.choice("LOG_FORMAT", "json" if PRODUCTION else "console", ("con
 IS_WORKER = "qcluster" in sys.argv[1:2]
 
 SECRET_KEY = env.text("SECRET_KEY", wanted="a random text of at least 50 characters", min_length=50)
-ALLOWED_HOSTS = env.texts("ALLOWED_HOSTS", REQUIRED if PRODUCTION else ["localhost", "127.0.0.1"])
-CORS_ALLOWED_ORIGINS = env.texts("CORS_ORIGINS", [])
-CSRF_TRUSTED_ORIGINS = env.texts("CSRF_TRUSTED_ORIGINS", [])
+ALLOWED_HOSTS = env.texts(
+    "ALLOWED_HOSTS",
+    REQUIRED if PRODUCTION else ["localhost", "127.0.0.1"],
+    wanted="host names without scheme and port",
+    each=is_allowed_host,
+)
+_ORIGINS = "origins (https://host, no path)"
+CORS_ALLOWED_ORIGINS = env.texts("CORS_ORIGINS", [], wanted=_ORIGINS, each=is_origin)
+CSRF_TRUSTED_ORIGINS = env.texts("CSRF_TRUSTED_ORIGINS", [], wanted=_ORIGINS, each=is_origin)
 HOST = env.text("HOST", "127.0.0.1")
+if not is_host_name(HOST) and ":" not in HOST:  # the latter: IPv6
+    env.fault("HOST", "is not an address or a host name")
 PORT = env.integer("PORT", 8000, low=1, high=65535)
 WEB_WORKERS = env.integer("WEB_WORKERS", 2, low=1, high=64)
 WEB_THREADS = env.integer("WEB_THREADS", 8, low=1, high=256)
+_ssl_redirect = env.flag("SECURE_SSL_REDIRECT", True)
 # Where the vendors reach this server, for completion callbacks; empty: polling only.
 PUBLIC_BASE_URL = env.url("PUBLIC_BASE_URL", "")
 
@@ -45,7 +63,7 @@ DB_POOL_SIZE = env.integer("DB_POOL_SIZE", 10, low=1, high=200)
 EMBEDDED_DATABASE_DIR = Path(
     env.text("EMBEDDED_DATABASE_DIR", str(BASE_DIR / "var" / "postgres"))
 ).resolve()
-_database_url = env.text("DATABASE_URL", "")
+_database_url = env.database_url("DATABASE_URL")
 EMBEDDED_DATABASE = not _database_url
 
 # -- Chain ------------------------------------------------------------------------------
@@ -65,10 +83,11 @@ if not RPC_URL:
     else:
         env.fault("RPC_URL", "is not set and ALCHEMY_API_KEY cannot replace it")
 RPC_TIMEOUT_SECONDS = env.number("RPC_TIMEOUT_SECONDS", 10.0, low=0.5, high=120)
-ALCHEMY_WEBHOOK_SECRETS = env.texts("ALCHEMY_WEBHOOK_SECRET")
-for _key in ALCHEMY_WEBHOOK_SECRETS:
-    if len(_key) < 10:
-        env.fault("ALCHEMY_WEBHOOK_SECRET", "holds a key of fewer than 10 characters")
+ALCHEMY_WEBHOOK_SECRETS = env.texts(
+    "ALCHEMY_WEBHOOK_SECRET",
+    wanted="signing keys of at least 10 characters",
+    each=lambda key: len(key) >= 10,
+)
 GLISK_NFT_CONTRACT_ADDRESS = env.address("GLISK_NFT_CONTRACT_ADDRESS")
 GLISK_DEFAULT_AUTHOR_WALLET = env.address("GLISK_DEFAULT_AUTHOR_WALLET")
 DEFAULT_PROMPT = env.text("DEFAULT_PROMPT", min_length=1, max_length=1000)
@@ -80,9 +99,16 @@ MINT_CONFIRMATIONS = env.integer(
 REPLICATE_BASE_URL = env.url("REPLICATE_BASE_URL", "https://api.replicate.com")
 REPLICATE_API_TOKEN = env.text("REPLICATE_API_TOKEN", min_length=20)
 REPLICATE_MODEL_VERSION = env.text("REPLICATE_MODEL_VERSION", "black-forest-labs/flux-schnell")
-REPLICATE_WEBHOOK_SECRETS = env.texts("REPLICATE_WEBHOOK_SECRET", [])
+if not re.fullmatch(r"[\w.-]+/[\w.-]+(:[0-9a-f]{64})?|[0-9a-f]{64}", REPLICATE_MODEL_VERSION):
+    env.fault("REPLICATE_MODEL_VERSION", "is not owner/name, owner/name:version or a version")
+REPLICATE_WEBHOOK_SECRETS = env.texts(
+    "REPLICATE_WEBHOOK_SECRET", [], wanted="keys (whsec_ and base64)", each=is_svix_secret
+)
 REPLICATE_OUTPUT_HOSTS = env.texts(
-    "REPLICATE_OUTPUT_HOSTS", ["replicate.delivery", "*.replicate.delivery"]
+    "REPLICATE_OUTPUT_HOSTS",
+    ["replicate.delivery", "*.replicate.delivery"],
+    wanted="hosts (host, *.host or host:port)",
+    each=is_host_pattern,
 )
 FALLBACK_CENSORED_PROMPT = env.text(
     "FALLBACK_CENSORED_PROMPT",
@@ -102,7 +128,7 @@ PINATA_API_KEY = env.text("PINATA_API_KEY", "")
 PINATA_API_SECRET = env.text("PINATA_API_SECRET", "")
 if not PINATA_JWT and not (PINATA_API_KEY and PINATA_API_SECRET):
     env.fault("PINATA_JWT", "is not set, nor are PINATA_API_KEY and PINATA_API_SECRET")
-PINATA_GATEWAY = env.texts("PINATA_GATEWAY")
+PINATA_GATEWAY = env.texts("PINATA_GATEWAY", wanted="hosts or URLs", each=is_gateway)
 PINATA_GATEWAY_TOKEN = env.text("PINATA_GATEWAY_TOKEN", "")
 IMAGE_CID_VERSION = env.integer("IMAGE_CID_VERSION", 1, low=0, high=1)
 METADATA_CID_VERSION = env.integer("METADATA_CID_VERSION", 0, low=0, high=1)
@@ -312,7 +338,7 @@ Q_CLUSTER = {
 
 if PRODUCTION:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    SECURE_SSL_REDIRECT = env.flag("SECURE_SSL_REDIRECT", True)
+    SECURE_SSL_REDIRECT = _ssl_redirect
     SECURE_REDIRECT_EXEMPT = [r"^health"]  # probed inside the network, without TLS
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
