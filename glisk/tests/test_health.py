@@ -1,5 +1,6 @@
 """The health pages tell how things are, whatever state the database is in."""
 
+import socket
 import time
 from datetime import timedelta
 from typing import Any
@@ -63,6 +64,16 @@ def test_unhealthy_without_an_exceptions_text(
         "status": "unhealthy",
         "error": {"type": "DatabaseUnavailable", "message": "The database does not answer."},
     }
+
+
+def test_a_database_that_says_nothing_is_not_waited_for(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        unreachable(monkeypatch, host="127.0.0.1", port=silent.getsockname()[1])
+        began = time.monotonic()
+        assert client.get("/health").status_code == 503
+        assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("page", ["workers", "metrics"])
