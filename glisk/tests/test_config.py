@@ -1,0 +1,294 @@
+"""A faulty environment stops every start with one message that names every fault."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glisk.config import ConfigurationError, Environment, read_env_file, read_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = read_env_file(ROOT / ".env.example")
+PRODUCTION = read_env_file(Path(__file__).parent / "data" / "production.env")
+KEY = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"
+ORDER = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"
+MANAGE = ("manage.py", "check")
+GUNICORN = ("-m", "gunicorn")
+# Without our gunicorn.conf.py, as somebody else's server would load the application.
+BARE_GUNICORN = ("-m", "gunicorn", "-c", "python:glisk", "--no-control-socket", "glisk.wsgi")
+
+
+def start(
+    variables: dict[str, str], command: tuple[str, ...] = MANAGE
+) -> subprocess.CompletedProcess[str]:
+    """Run a command under these variables, and none of our own."""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment |= {"GLISK_ENV_FILE": "", "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none"}
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def faults(variables: dict[str, str]) -> list[str]:
+    """Return the fault lines that the settings report for .env.example with these changes."""
+    done = start({**EXAMPLE, "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none", **variables})
+    assert "Traceback" not in done.stderr
+    if done.returncode == 0:
+        return []
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    found = [line.removeprefix("  - ") for line in lines if line.startswith("  - ")]
+    assert lines[0] == f"The environment has {len(found)} fault(s):"
+    return found
+
+
+def test_the_example_and_the_production_sample_are_without_fault() -> None:
+    assert faults({}) == []
+    assert start(PRODUCTION).returncode == 0
+
+
+def test_an_empty_environment_names_everything_that_is_required() -> None:
+    done = start({})
+    assert done.returncode == 2
+    for name in (
+        "SECRET_KEY",
+        "NETWORK",
+        "RPC_URL",
+        "ALCHEMY_WEBHOOK_SECRET",
+        "GLISK_NFT_CONTRACT_ADDRESS",
+        "GLISK_DEFAULT_AUTHOR_WALLET",
+        "DEFAULT_PROMPT",
+        "REPLICATE_API_TOKEN",
+        "PINATA_JWT",
+        "PINATA_GATEWAY",
+        "KEEPER_PRIVATE_KEY",
+    ):
+        assert f"  - {name}: " in done.stderr
+    assert ".env.example" in done.stderr
+
+
+# One start judges many faults at once, as it should: each variable must then have its own line.
+WRONG_AT_ONCE = [
+    {
+        "APP_ENV": "staging",
+        "LOG_LEVEL": "LOUD",
+        "SECRET_KEY": "short",
+        "PORT": "70000",
+        "HOST": "not a host",
+        "WEB_THREADS": "many",
+        "DATABASE_URL": "mysql://glisk:hunter2secret@127.0.0.1/glisk",
+        "NETWORK": "ROPSTEN",
+        "RPC_URL": "ftp://127.0.0.1",
+        "GLISK_NFT_CONTRACT_ADDRESS": "0x1234",
+        "GLISK_DEFAULT_AUTHOR_WALLET": "0x14dC79964da2C08b23698B3D3cc7Ca32193d9956",
+        "DEFAULT_PROMPT": "p" * 1001,
+        "KEEPER_PRIVATE_KEY": KEY[:-1],
+        "REVEAL_GAS_BUFFER": "0.9",
+        "REVEAL_MAX_GAS_PRICE_GWEI": "nan",
+        "TRANSACTION_TIMEOUT_SECONDS": "-5",
+        "BATCH_REVEAL_MAX_TOKENS": "121",
+        "ENABLE_IMAGE_WORKER": "perhaps",
+        "SECURE_SSL_REDIRECT": "maybe",
+    },
+    {
+        "ALLOWED_HOSTS": "https://glisk.example",
+        "CORS_ORIGINS": "https://app.glisk.example/path",
+        "CSRF_TRUSTED_ORIGINS": "glisk.example",
+        "PUBLIC_BASE_URL": "glisk.example",
+        "DATABASE_URL": "postgres://127.0.0.1:5432",
+        "RPC_TIMEOUT_SECONDS": "inf",
+        "ALCHEMY_API_KEY": "short",
+        "ALCHEMY_WEBHOOK_SECRET": "whsec_long_enough_key,short",
+        "GLISK_NFT_CONTRACT_ADDRESS": "",
+        "DEFAULT_PROMPT": "   ",
+        "REPLICATE_API_TOKEN": "r8_short",
+        "REPLICATE_WEBHOOK_SECRET": "whsec_not*base64",
+        "REPLICATE_MODEL_VERSION": "flux schnell",
+        "REPLICATE_OUTPUT_HOSTS": "https://replicate.delivery",
+        "PINATA_JWT": "",
+        "PINATA_GATEWAY": ",",
+        "PINATA_API_URL": "https://",
+        "IMAGE_CID_VERSION": "2",
+        "KEEPER_PRIVATE_KEY": ORDER,
+        "MINT_CONFIRMATIONS": "1.5",
+        "POLL_INTERVAL_SECONDS": "0",
+    },
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_AT_ONCE)
+def test_every_senseless_value_is_named_in_one_message(wrong: dict[str, str]) -> None:
+    named = {fault.split(":")[0] for fault in faults(wrong)}
+    assert named == set(wrong)
+
+
+def test_no_secret_is_echoed() -> None:
+    secrets = {
+        "SECRET_KEY": "shhh-a-short-one",
+        "DATABASE_URL": "mysql://glisk:shhh-password@127.0.0.1/glisk",
+        "RPC_URL": "wss://rpc.example/v2/shhh-key",
+        "ALCHEMY_API_KEY": "shhh-9",
+        "ALCHEMY_WEBHOOK_SECRET": "shhh-8,shhh-7",
+        "REPLICATE_API_TOKEN": "shhh-token",
+        "REPLICATE_WEBHOOK_SECRET": "whsec_shhh!",
+        "PINATA_JWT": "shhh-jwt",
+        "KEEPER_PRIVATE_KEY": "shhh" + KEY,
+    }
+    done = start({**EXAMPLE, **secrets})
+    assert done.returncode == 2
+    assert "shhh" not in done.stderr + done.stdout
+    assert KEY not in done.stderr
+
+
+def test_a_key_and_its_file_at_once_are_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    both = {"KEEPER_PRIVATE_KEY": KEY, "KEEPER_PRIVATE_KEY_FILE": str(tmp_path / "key")}
+    assert len(faults(both)) == 1
+    assert "keep one of them" in faults(both)[0]
+
+
+def test_a_key_file_that_is_missing_or_senseless_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("not a key")
+    for path, problem in ((tmp_path / "none", "cannot be read"), (tmp_path / "key", "64 hex")):
+        found = faults({"KEEPER_PRIVATE_KEY": "", "KEEPER_PRIVATE_KEY_FILE": str(path)})
+        assert [fault.split(":")[0] for fault in found] == ["KEEPER_PRIVATE_KEY_FILE"]
+        assert problem in found[0]
+
+
+def test_a_machine_without_the_reveal_worker_needs_no_key() -> None:
+    assert faults({"KEEPER_PRIVATE_KEY": "", "ENABLE_REVEAL_WORKER": "false"}) == []
+
+
+def test_a_named_env_file_must_exist(tmp_path: Path) -> None:
+    done = start({"GLISK_ENV_FILE": str(tmp_path / "none.env")})
+    assert done.returncode == 2
+    assert "none.env" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("command", "status"), [(GUNICORN, 2), (BARE_GUNICORN, 3)])
+def test_gunicorn_says_it_once_and_ends(command: tuple[str, ...], status: int) -> None:
+    done = start({**EXAMPLE, "PORT": "0", "KEEPER_PRIVATE_KEY": "x"}, command)
+    assert done.returncode == status
+    assert done.stderr.count("The environment has 2 fault(s)") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_an_embedded_database_that_cannot_start_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = start({**EXAMPLE, "EMBEDDED_DATABASE_DIR": str(tmp_path / "file" / "database")})
+    assert done.returncode == 2
+    assert "embedded PostgreSQL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_process_environment_wins_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file.env").write_text("GLISK_A=file\nGLISK_B=file\n# GLISK_C=none\n")
+    monkeypatch.delenv("GLISK_ENV_FILE")
+    monkeypatch.setenv("GLISK_B", "process")
+    variables = read_environment(tmp_path / "file.env")
+    assert (variables["GLISK_A"], variables["GLISK_B"]) == ("file", "process")
+    assert "GLISK_C" not in variables
+    assert "GLISK_A" not in os.environ
+
+
+def test_an_empty_env_file_name_means_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file.env").write_text("GLISK_A=file\n")
+    monkeypatch.setenv("GLISK_ENV_FILE", "")
+    assert "GLISK_A" not in read_environment(tmp_path / "file.env")
+
+
+def read(reader: str, value: str, *arguments: object, **options: object) -> tuple[object, int]:
+    """Read one variable; return the value and the number of faults."""
+    environment = Environment({"NAME": value})
+    result = getattr(environment, reader)("NAME", *arguments, **options)
+    return result, len(environment.faults)
+
+
+@pytest.mark.parametrize(
+    ("value", "faults"),
+    [
+        ("0x14dC79964da2C08b23698B3D3cc7Ca32193d9955", 0),
+        ("0x14dc79964da2c08b23698b3d3cc7ca32193d9955", 0),
+        ("0x14DC79964DA2C08B23698B3D3CC7CA32193D9955", 0),
+        ("0x14dC79964da2C08b23698B3D3cc7Ca32193d9956", 1),
+        ("0x14dc79964da2c08b23698b3d3cc7ca32193d995", 1),
+        ("14dc79964da2c08b23698b3d3cc7ca32193d9955", 1),
+        ("0xg4dc79964da2c08b23698b3d3cc7ca32193d9955", 1),
+    ],
+)
+def test_addresses_are_judged_by_their_checksum(value: str, faults: int) -> None:
+    result, found = read("address", value)
+    assert found == faults
+    if not faults:
+        assert result == "0x14dC79964da2C08b23698B3D3cc7Ca32193d9955"
+
+
+@pytest.mark.parametrize(
+    ("value", "faults"),
+    [
+        (KEY, 0),
+        ("0x" + KEY.upper(), 0),
+        (KEY + "0", 1),
+        ("0" * 64, 1),
+        (ORDER, 1),
+        (ORDER[:-1] + "0", 0),
+        ("zz" + KEY[2:], 1),
+    ],
+)
+def test_private_keys_are_judged_by_length_and_range(value: str, faults: int) -> None:
+    result, found = read("private_key", value)
+    assert found == faults
+    assert result == ("" if faults else "0x" + value.lower().removeprefix("0x"))
+
+
+@pytest.mark.parametrize("value", ["1", "true", "YES", "on"])
+def test_flags_that_are_true(value: str) -> None:
+    assert read("flag", value, False) == (True, 0)
+
+
+@pytest.mark.parametrize("value", ["0", "False", "no", "off"])
+def test_flags_that_are_false(value: str) -> None:
+    assert read("flag", value, True) == (False, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "faults"),
+    [
+        ("https://host", 0),
+        ("http://127.0.0.1:8545/", 0),
+        ("https://user:pass@host:8443/path?x=1", 0),
+        ("https://[::1]:80", 0),
+        ("host:8545", 1),
+        ("https://host:99999", 1),
+        ("https://", 1),
+        ("http://[::1", 1),
+        ("wss://host", 1),
+    ],
+)
+def test_urls_are_judged(value: str, faults: int) -> None:
+    assert read("url", value)[1] == faults
+
+
+def test_a_url_loses_its_trailing_slash() -> None:
+    assert read("url", "https://host/") == ("https://host", 0)
+
+
+def test_a_fault_is_reported_once_however_often_it_is_read() -> None:
+    environment = Environment({})
+    environment.text("NAME")
+    environment.text("NAME")
+    with pytest.raises(ConfigurationError, match=r"1 fault\(s\)"):
+        environment.finish()
