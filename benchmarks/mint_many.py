@@ -34,6 +34,7 @@ class Measured:
 
     first_revealed: float
     last_revealed: float
+    last_broadcast: float
     reveals: int
     cpu: list[float]
     statements: StatementCount
@@ -78,6 +79,7 @@ def _measure(place: Scene, tokens: int, block_seconds: int) -> Measured:
     return Measured(
         first_revealed=min(times),
         last_revealed=max(times),
+        last_broadcast=max(place.watch.pending[reveal.tx_hash] for reveal in reveals) - minted_at,
         reveals=len(reveals),
         cpu=[end - start for start, end in zip(before, after, strict=True)],
         statements=place.statements.since_mark(),
@@ -117,11 +119,16 @@ def _wait_for_reveals(place: Scene, wanted: set[int], mint_block: int) -> list[R
     raise TimeoutError(f"not all tokens were revealed within {_TIMEOUT_SECONDS:g} s")
 
 
-def floor_seconds(options: argparse.Namespace) -> float:
-    """Return the time of the first block after the vendors' own time for all tokens."""
+def vendor_seconds(options: argparse.Namespace) -> float:
+    """Return the vendors' own time for all tokens, at the given number of calls at once."""
     rounds = math.ceil(options.tokens / CONCURRENCY)
-    vendors = rounds * options.generation_seconds + options.pin_seconds
-    return float(options.block_seconds * math.ceil(vendors / options.block_seconds))
+    return float(rounds * options.generation_seconds + options.pin_seconds)
+
+
+def floor_seconds(options: argparse.Namespace) -> float:
+    """Return the time of the first block that can take the last token."""
+    blocks = math.ceil(vendor_seconds(options) / options.block_seconds)
+    return float(options.block_seconds * blocks)
 
 
 def _report(measured: Measured, options: argparse.Namespace, machine: dict[str, Any]) -> Report:
@@ -137,13 +144,20 @@ def _report(measured: Measured, options: argparse.Namespace, machine: dict[str, 
                 "tokens_per_s": tokens / measured.last_revealed,
                 "cpu_ms_per_token": program,
                 "statements_per_token": statements.count / tokens,
+                "last_broadcast_s": measured.last_broadcast,
                 "first_revealed_s": measured.first_revealed,
                 "reveal_transactions": float(measured.reveals),
                 "postgres_cpu_ms_per_token": postgres,
                 "emulators_cpu_ms_per_token": emulators,
             }
         ),
-        floor=rounded({"last_revealed_s": floor, "tokens_per_s": tokens / floor}),
+        floor=rounded(
+            {
+                "last_revealed_s": floor,
+                "tokens_per_s": tokens / floor,
+                "last_broadcast_s": vendor_seconds(options),
+            }
+        ),
         machine=machine,
         notes=(
             f"{tokens} tokens minted in one block, {CONCURRENCY} generations at once of "

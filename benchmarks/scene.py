@@ -6,11 +6,12 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from benchmarks.chain_watch import ChainWatch
 from benchmarks.processes import Usage, pss_mb, usage
@@ -54,18 +55,18 @@ class Scene:
 def scene(name: str, options: WorldOptions) -> Iterator[Scene]:
     """Start everything on free ports in a directory of its own; leave nothing behind.
 
-    SIGTERM ends it in order, as Ctrl-C does. The ends of the logs are shown if it fails.
+    To be used from the main thread: SIGTERM ends it in order, as Ctrl-C does. The ends of the
+    logs are shown if it fails.
     """
     parent = BASE_DIR / "var" / "benchmarks"
     parent.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
     options = replace(options, env={**_QUIET, **options.env})
     world = World(directory, ports=Ports.free(), options=options)
-    with _sigterm_as_exit(), ExitStack() as stack:
+    with _one_signal_ends(), ExitStack() as stack:
         stack.callback(_end, world)
         try:
             world.start_vendors()
-            world.manage("migrate", "--verbosity", "0")
             statements = StatementLog(directory / "postgres")
             stack.callback(statements.close)
             world.start_apps()
@@ -78,29 +79,28 @@ def scene(name: str, options: WorldOptions) -> Iterator[Scene]:
 
 
 def _end(world: World) -> None:
-    """Stop everything and delete what it wrote; a second Ctrl-C cannot interrupt it."""
-    handlers = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handlers[number] = signal.signal(number, signal.SIG_IGN)
-    try:
-        world.stop()
-        shutil.rmtree(world.directory, ignore_errors=True)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    """Stop everything and delete what it wrote."""
+    world.stop()
+    shutil.rmtree(world.directory, ignore_errors=True)
 
 
 @contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+def _one_signal_ends() -> Iterator[None]:
+    """Unwind at the first SIGINT or SIGTERM; further ones cannot cut the clean-up short."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    before = {each: signal.signal(each, end) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _show_logs(world: World) -> None:

@@ -45,7 +45,7 @@ class StatementLog:
         self._file = database_dir / "log"
         self._position = 0
         for name, value in _SETTINGS.items():
-            self.session.execute(f"ALTER SYSTEM SET {name} = {value}")  # type: ignore[call-overload]
+            self.session.execute(f"ALTER SYSTEM SET {name} = {value}")
         self.session.execute("SELECT pg_reload_conf()")
         self.mark()
 
@@ -69,7 +69,7 @@ class StatementLog:
         """Return once the query's only value is true. Raises `TimeoutError`."""
         deadline = time.monotonic() + timeout_seconds
         while True:
-            row = self.session.execute(query).fetchone()  # type: ignore[call-overload]
+            row = self.session.execute(query).fetchone()
             if row and row[0]:
                 return
             if time.monotonic() > deadline:

@@ -1,0 +1,127 @@
+"""The benchmarks as a user starts them: results as JSON, nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from sandbox.world import BASE_DIR
+
+pytestmark = pytest.mark.timeout(90)
+
+
+@contextmanager
+def started(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
+    """Run a benchmark; a test that fails ends it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=BASE_DIR,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a Ctrl-C of this test is not pytest's
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def result_of(file: Path, *arguments: str) -> dict[str, Any]:
+    with started(*arguments, "--json", str(file)) as process:
+        output, errors = process.communicate(timeout=80)
+    assert process.returncode == 0, errors
+    found: dict[str, Any] = json.loads(file.read_text())
+    assert sorted(found) == ["figures", "floor", "machine", "name"]
+    assert found["name"] == arguments[0]
+    assert all(isinstance(value, float) for value in found["figures"].values())
+    assert set(found["floor"]) <= set(found["figures"])
+    assert found["machine"]["cpus"] >= 1
+    for name in found["figures"]:
+        assert name in output
+    return found
+
+
+def test_idle_reports_what_the_program_takes(tmp_path: Path) -> None:
+    found = result_of(tmp_path / "idle.json", "idle", "--seconds", "2", "--settle-seconds", "0")
+
+    figures = found["figures"]
+    assert 0 < figures["cpu_percent"] < 200
+    assert figures["pss_mb"] > figures["worker_pss_mb"] > 20
+    # Heartbeats alone make some.
+    assert 0 < figures["statements_per_s"] < 1000
+
+
+def test_mint_many_follows_every_token_to_its_reveal(tmp_path: Path) -> None:
+    found = result_of(
+        tmp_path / "many.json",
+        *("mint_many", "--tokens", "3", "--generation-seconds", "0.1"),
+        *("--pin-seconds", "0.05", "--block-seconds", "1"),
+    )
+
+    figures, floor = found["figures"], found["floor"]
+    assert floor["last_revealed_s"] == 1.0
+    assert floor["last_broadcast_s"] == pytest.approx(0.15)
+    assert figures["last_broadcast_s"] > floor["last_broadcast_s"]
+    assert figures["last_revealed_s"] > figures["last_broadcast_s"]
+    assert figures["tokens_per_s"] == pytest.approx(3 / figures["last_revealed_s"], rel=0.01)
+    assert 1 <= figures["reveal_transactions"] <= 3
+    assert figures["cpu_ms_per_token"] > 0
+    assert figures["postgres_cpu_ms_per_token"] > 0
+    # Each token is detected, claimed, captured, pinned and revealed.
+    assert figures["statements_per_token"] > 5
+
+
+def test_a_stopped_benchmark_leaves_no_process_and_no_file() -> None:
+    with started("idle") as process:
+        directory = world_of(process)
+        assert any(processes_of(directory))
+
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # impatience does not cut the clean-up short
+        _, errors = process.communicate(timeout=60)
+
+    assert process.returncode in (130, 143), errors
+    assert not list(processes_of(directory))
+    assert not directory.exists()
+
+
+def world_of(process: "subprocess.Popen[str]") -> Path:
+    """Return the directory of the benchmark's world, once its web server has started."""
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        assert process.poll() is None
+        for child in psutil.Process(process.pid).children():
+            with suppress(psutil.Error):
+                if "gunicorn" in child.cmdline():
+                    return Path(child.environ()["EMBEDDED_DATABASE_DIR"]).parent
+        time.sleep(0.05)
+    raise AssertionError("the web server did not start")
+
+
+def processes_of(directory: Path) -> Iterator[psutil.Process]:
+    """Find every process that was told this directory, by argument or environment."""
+    for process in psutil.process_iter():
+        try:
+            told = [*process.cmdline(), *process.environ().values()]
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and any(str(directory) in text for text in told):
+            yield process
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with started("no_such_benchmark") as process:
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "lone_mint" in errors

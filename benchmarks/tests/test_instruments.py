@@ -1,0 +1,112 @@
+"""The instruments themselves, against loads of known size."""
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.processes import parent_of, pss_mb, tree_of, usage
+from benchmarks.report import Report
+from benchmarks.statements import count_lines
+
+BURN = "import time\nwhile time.process_time() < {seconds}: pass\n"
+WAIT = "print('ready', flush=True); input()"
+
+
+def python(code: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def let_end(process: "subprocess.Popen[str]") -> None:
+    process.communicate("\n", timeout=30)
+
+
+def wait_ready(process: "subprocess.Popen[str]") -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+
+
+def test_usage_is_the_processor_time_of_a_process() -> None:
+    process = python(BURN.format(seconds=0.3) + WAIT)
+    wait_ready(process)
+
+    assert usage([process.pid]).cpu_seconds == pytest.approx(0.3, abs=0.05)
+    let_end(process)
+
+
+def test_usage_counts_children_that_live_and_children_that_ended() -> None:
+    burn = BURN.format(seconds=0.2)
+    process = python(
+        "import subprocess, sys\n"
+        f"burn = {burn!r}\n"
+        "subprocess.run([sys.executable, '-c', burn])\n"
+        "living = subprocess.Popen([sys.executable, '-c', burn + 'input()'], stdin=-1)\n"
+        "import time; time.sleep(0.6)\n" + WAIT + "\nliving.communicate(b'\\n')"
+    )
+    wait_ready(process)
+
+    found = usage([process.pid])
+    assert found.processes == 2
+    assert found.cpu_seconds >= 0.4
+    let_end(process)
+
+
+def test_a_tree_is_a_process_and_all_its_descendants() -> None:
+    process = python(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WAIT!r}])")
+    wait_ready(process)
+
+    tree = tree_of([process.pid])
+    assert len(tree) == 2
+    (child,) = tree - {process.pid}
+    assert parent_of(child) == process.pid
+    let_end(process)
+    assert tree_of([process.pid]) == set()
+    assert parent_of(child) is None
+
+
+def test_memory_grows_with_what_a_process_holds() -> None:
+    small, large = python(WAIT), python(f"held = b'x' * 50_000_000; {WAIT}")
+    wait_ready(small)
+    wait_ready(large)
+
+    assert pss_mb([large.pid]) - pss_mb([small.pid]) == pytest.approx(50e6 / 2**20, abs=3)
+    let_end(small)
+    let_end(large)
+
+
+def test_statements_are_counted_once_and_without_the_observers_own() -> None:
+    log = (
+        "glisk-bench 11 BEGIN: LOG:  duration: 0.010 ms\n"
+        "glisk-bench 11 PARSE: LOG:  duration: 0.200 ms\n"
+        "glisk-bench 11 BIND: LOG:  duration: 0.100 ms\n"
+        "glisk-bench 11 SELECT: LOG:  duration: 1.500 ms\n"
+        "glisk-bench 11 CREATE TABLE: LOG:  duration: 2.000 ms\n"
+        "glisk-bench 12 SELECT: LOG:  duration: 9.000 ms\n"
+        "glisk-bench 11 idle: ERROR:  canceling statement\n"
+        "2030-01-01 00:00:00 UTC [7] LOG:  starting\n"
+    )
+
+    found = count_lines(log, own_pid=12)
+
+    assert found.count == 3
+    assert found.by_tag == {"BEGIN": 1, "SELECT": 1, "CREATE TABLE": 1}
+    assert found.server_ms == pytest.approx(3.81)
+
+
+def test_a_report_prints_every_figure_beside_its_floor() -> None:
+    machine = {"cpus": 2, "cpu": "Some CPU", "memory_gb": 4.0, "load_before": 0.5}
+    report = Report("example", {"time_s": 2.5, "size_mb": 7.0}, {"time_s": 2.0}, machine, ("how",))
+
+    lines = [line.split() for line in report.as_text().splitlines()]
+
+    assert ["time_s", "2.50", "2.00"] in lines
+    assert ["size_mb", "7.00"] in lines
+    assert ["how"] in lines
+    assert report.as_json() == {
+        "name": "example",
+        "figures": {"time_s": 2.5, "size_mb": 7.0},
+        "floor": {"time_s": 2.0},
+        "machine": machine,
+    }
