@@ -1,0 +1,113 @@
+"""`check --deploy` finds what would be dangerous on a real network."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.checks import run_checks
+from pytest_django.fixtures import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PRODUCTION = Path(__file__).parent / "data" / "production.env"
+FIRST_PUBLIC_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+
+
+def found() -> set[str]:
+    """Return the ids of our own messages."""
+    messages = run_checks(include_deployment_checks=True)
+    return {str(message.id) for message in messages if str(message.id).startswith("glisk.")}
+
+
+@pytest.fixture
+def production(settings: Settings) -> Settings:
+    """Change the settings to those of a sound deployment."""
+    settings.PRODUCTION = True
+    settings.NETWORK = "BASE_SEPOLIA"
+    settings.EMBEDDED_DATABASE = False
+    settings.SECRET_KEY = "of the deployment"
+    settings.ALCHEMY_WEBHOOK_SECRETS = ["whsec_of_the_deployment"]
+    settings.REPLICATE_WEBHOOK_SECRETS = ["whsec_b2YtdGhlLWRlcGxveW1lbnQ="]
+    settings.REPLICATE_API_TOKEN = "r8_of_the_deployment"
+    settings.PINATA_JWT = "of.the.deployment"
+    settings.REPLICATE_BASE_URL = "https://api.replicate.com"
+    settings.PINATA_API_URL = "https://api.pinata.cloud"
+    settings.RPC_URL = "https://base-sepolia.g.alchemy.com/v2/of-the-deployment"
+    settings.PUBLIC_BASE_URL = "https://glisk.example"
+    settings.KEEPER_PRIVATE_KEY = "0x" + "17" * 32
+    return settings
+
+
+def test_a_sound_deployment_has_no_finding(production: Settings) -> None:
+    assert found() == set()
+
+
+def test_the_local_network_has_no_finding_in_development() -> None:
+    assert found() == set()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+@pytest.mark.parametrize("name", ["RPC_URL", "REPLICATE_BASE_URL", "PINATA_API_URL"])
+def test_an_emulator_is_refused(production: Settings, name: str, host: str) -> None:
+    setattr(production, name, f"https://{host}:8545")
+    assert found() == {"glisk.E001"}
+
+
+def test_a_public_keeper_key_is_refused(production: Settings) -> None:
+    production.KEEPER_PRIVATE_KEY = FIRST_PUBLIC_KEY
+    assert found() == {"glisk.E002"}
+
+
+def test_secrets_of_the_example_are_refused_also_beside_a_good_one(
+    production: Settings,
+) -> None:
+    production.ALCHEMY_WEBHOOK_SECRETS = ["whsec_of_the_deployment", "whsec_sandbox_alchemy"]
+    assert found() == {"glisk.E003"}
+
+
+def test_a_callback_address_without_tls_is_refused(production: Settings) -> None:
+    production.PUBLIC_BASE_URL = "http://glisk.example"
+    assert found() == {"glisk.E004"}
+    production.PUBLIC_BASE_URL = ""
+    assert found() == set()
+
+
+def test_a_vendor_without_tls_is_warned_of(production: Settings) -> None:
+    production.RPC_URL = "http://rpc.example"
+    assert found() == {"glisk.W002"}
+
+
+def test_a_local_network_in_production_is_warned_of(production: Settings) -> None:
+    production.NETWORK = "LOCAL"
+    assert found() == {"glisk.W001"}
+
+
+def test_an_embedded_database_in_production_is_warned_of(production: Settings) -> None:
+    production.EMBEDDED_DATABASE = True
+    assert found() == {"glisk.W003"}
+
+
+def deploy_check(**variables: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+        cwd=ROOT,
+        env={**kept, "GLISK_ENV_FILE": str(PRODUCTION), **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_production_sample_passes_all_of_djangos_checks_too() -> None:
+    done = deploy_check()
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_finding_makes_the_command_fail() -> None:
+    done = deploy_check(KEEPER_PRIVATE_KEY=FIRST_PUBLIC_KEY)
+    assert done.returncode == 1
+    assert "glisk.E002" in done.stderr
+    assert FIRST_PUBLIC_KEY not in done.stderr

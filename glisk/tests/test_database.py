@@ -1,0 +1,106 @@
+"""Connections as each kind of process has them, and migrations by one process at a time."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.db import connection
+
+from glisk.database import database_settings
+from glisk.management.commands.migrate import _LOCK
+from glisk.tests.database import database_url
+
+ROOT = Path(__file__).resolve().parents[2]
+URL = "postgres://user:p%40ss@db.example:6543/name"
+
+
+def test_web_processes_have_a_pool_and_workers_do_not() -> None:
+    web = database_settings(url=URL, embedded_dir=Path("unused"), pool_size=7)
+    worker = database_settings(url=URL, embedded_dir=Path("unused"), pool_size=None)
+    assert web["OPTIONS"]["pool"]["max_size"] == 7
+    assert web["CONN_MAX_AGE"] == 0  # Django refuses a pool with any other
+    assert "pool" not in worker["OPTIONS"]
+    assert worker["CONN_MAX_AGE"] is None
+    assert worker["CONN_HEALTH_CHECKS"]
+
+
+def test_a_url_is_taken_apart() -> None:
+    given = database_settings(url=URL, embedded_dir=Path("unused"), pool_size=None)
+    names = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
+    assert [given[name] for name in names] == ["name", "user", "p@ss", "db.example", 6543]
+
+
+def test_options_of_the_url_stay_beside_our_time_limits() -> None:
+    url = f"{URL}?sslmode=require&options=-c%20jit%3Doff"
+    options = database_settings(url=url, embedded_dir=Path("x"), pool_size=None)["OPTIONS"]
+    assert options["sslmode"] == "require"
+    assert options["options"].startswith("-c jit=off -c statement_timeout=")
+
+
+def test_a_socket_directory_becomes_the_host() -> None:
+    url = "postgresql://postgres@:5432/glisk?host=%2Fvar%2Frun%2Fpg"
+    given = database_settings(url=url, embedded_dir=Path("x"), pool_size=None)
+    assert given["HOST"] == "/var/run/pg"
+    assert "host" not in given["OPTIONS"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("statement_timeout", "30s"),
+        ("lock_timeout", "10s"),
+        ("idle_in_transaction_session_timeout", "1min"),
+        ("TimeZone", "UTC"),
+    ],
+)
+def test_sessions_have_time_limits(name: str, value: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting(%s)", [name])
+        assert cursor.fetchone() == (value,)
+
+
+@pytest.fixture
+def empty_database(transactional_db: None) -> Iterator[str]:
+    """Create a database without tables on the test server; yield its URL."""
+    name = f"{connection.settings_dict['NAME']}_empty"
+    with connection.cursor() as cursor:
+        cursor.execute(f'CREATE DATABASE "{name}"')
+    yield database_url(name)
+    with connection.cursor() as cursor:
+        cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def start_migrate(url: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "migrate"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "glisk.settings"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_three_migrates_at_once_apply_each_migration_once(empty_database: str) -> None:
+    runs = [start_migrate(empty_database) for _ in range(3)]
+    output = [run.communicate(timeout=100) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], output
+    applied = [line for out, _ in output for line in out.splitlines() if "tokens.0001" in line]
+    assert len(applied) == 1
+
+
+def test_migrate_waits_and_says_so_while_another_runs(empty_database: str) -> None:
+    with psycopg.connect(empty_database, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+        run = start_migrate(empty_database)
+        assert run.stderr is not None
+        assert "waiting" in run.stderr.readline()
+        assert run.poll() is None
+        other.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+        run.communicate(timeout=100)
+        assert run.returncode == 0
