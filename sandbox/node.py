@@ -33,6 +33,7 @@ BASE_FEE_WEI = 5_000_000  # Base mainnet's minimum since 19 Feb 2026.
 BLOCK_GAS_LIMIT = 400_000_000
 STATES_IN_MEMORY = 128
 READY_TIMEOUT_SECONDS = 15.0
+WATCH_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -86,10 +87,6 @@ class Node:
     @property
     def rpc_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def ws_url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -290,10 +287,10 @@ def main() -> int:
     except (AnvilInstallError, NodeError) as error:
         print(error, file=sys.stderr)
         return 1
-    signal.signal(signal.SIGCHLD, lambda *_: ending.set())
-    if node.is_running:  # It may have ended before the handler stood.
-        print(f"node ready at {node.rpc_url}, pid {node.pid}", flush=True)
-        ending.wait()
+    print(f"node ready at {node.rpc_url}, pid {node.pid}", flush=True)
+    # In steps: a signal that comes just before a wait does not end it.
+    while node.is_running and not ending.wait(WATCH_SECONDS):
+        pass
     crashed = not node.is_running
     node.stop()
     return 1 if crashed else 0

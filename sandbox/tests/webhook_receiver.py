@@ -67,6 +67,9 @@ def running_receiver() -> Iterator[Receiver]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if "X-Alchemy-Signature" not in self.headers:
+                self.close_connection = True  # Some other program's call to a port's last owner.
+                return
             one = Received(time.time(), body, self.headers["X-Alchemy-Signature"])
             receiver.received.append(one)
             time.sleep(receiver.delay_seconds)
