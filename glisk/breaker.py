@@ -9,8 +9,9 @@ if that succeeds, everything goes on.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 from django.db import connection, transaction
@@ -39,9 +40,20 @@ class BreakerState:
     reason: str = ""
     since: str | None = None
 
+    @classmethod
+    def parse(cls, value: dict[str, Any]) -> BreakerState:
+        """Read a stored state; what is not understood counts as absent, so nobody gets stuck."""
+        known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
+        return cls(**known)
+
     @property
-    def due(self) -> bool:
-        return self.retry_at is None or datetime.fromisoformat(self.retry_at) <= _now()
+    def seconds_left(self) -> float:
+        """Return after how many seconds a probe is due; 0 if it is, or if no time is known."""
+        try:
+            due_at = datetime.fromisoformat(self.retry_at or "")
+            return max(0.0, (due_at - _now()).total_seconds())
+        except (TypeError, ValueError):
+            return 0.0
 
 
 def _now() -> datetime:
@@ -71,6 +83,11 @@ class Breaker:
     def reason(self) -> str:
         return self._view.reason
 
+    @property
+    def seconds_until_probe(self) -> float | None:
+        """Return after how many seconds a call is worth trying again; None while it is closed."""
+        return self._view.seconds_left if self.is_open else None
+
     def places(self, wanted: int) -> int:
         """Return how many calls may start now: all, none, or one as a probe."""
         if wanted <= 0:
@@ -78,7 +95,7 @@ class Breaker:
         self._refresh()
         if not self.is_open:
             return wanted
-        if not self._view.due:
+        if self._view.seconds_left > 0:
             return 0
         return 1 if self._take_probe() else 0
 
@@ -88,28 +105,29 @@ class Breaker:
             return
         if self.is_open and not self._probing:
             return  # the answer to a call made before it opened proves nothing
-        self._probing = False
         with transaction.atomic():
             was = self._locked()
-            self._save(BreakerState())
-        if was.state == "open":
+            late = was.state == "open" and not self._probing  # somebody else opened it meanwhile
+            self._save(was if late else BreakerState())
+        self._probing = False
+        if was.state == "open" and not late:
             logger.info("breaker_closed", vendor=self.vendor)
 
     def give_probe_back(self) -> None:
         """Let somebody else probe: there was nothing to call for."""
         if not self._probing:
             return
-        self._probing = False
         with transaction.atomic():
             self._save(replace(self._locked(), retry_at=_now().isoformat()))
+        self._probing = False
 
     def failed(self, error: ProviderError) -> bool:
         """Count a failure of the vendor; return whether the breaker is open after it."""
-        self._probing = False
         with transaction.atomic():
             was = self._locked()
-            now = _next(was, error)
+            now = _next(was, error, probing=self._probing)
             self._save(now)
+        self._probing = False
         if now.state == "open" and was.state != "open":
             logger.warning(
                 "breaker_opened", vendor=self.vendor, reason=now.reason, retry_at=now.retry_at
@@ -120,13 +138,13 @@ class Breaker:
         if time.monotonic() - self._read_at < _REFRESH_SECONDS:
             return
         row = SystemState.objects.filter(state_key=self.key).values_list("state_value", flat=True)
-        self._view = BreakerState(**(row.first() or {}))
+        self._view = BreakerState.parse(row.first() or {})
         self._read_at = time.monotonic()
 
     def _locked(self) -> BreakerState:
         SystemState.objects.get_or_create(state_key=self.key, defaults={"state_value": {}})
         row = SystemState.objects.select_for_update().get(state_key=self.key)
-        return BreakerState(**row.state_value)
+        return BreakerState.parse(row.state_value)
 
     def _save(self, state: BreakerState) -> None:
         SystemState.objects.filter(state_key=self.key).update(
@@ -140,7 +158,8 @@ class Breaker:
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE system_state SET state_value = jsonb_set(state_value, '{retry_at}', "
-                "to_jsonb(%s::text)) WHERE state_key = %s AND state_value->>'retry_at' = %s",
+                "to_jsonb(%s::text)) WHERE state_key = %s AND state_value->>'state' = 'open' "
+                "AND state_value->>'retry_at' IS NOT DISTINCT FROM %s",
                 [ahead, self.key, self._view.retry_at],
             )
             self._probing = cursor.rowcount == 1
@@ -148,25 +167,35 @@ class Breaker:
         return self._probing
 
 
-def _next(was: BreakerState, error: ProviderError) -> BreakerState:
-    """Return the state after one more failure."""
+def _next(was: BreakerState, error: ProviderError, *, probing: bool) -> BreakerState:
+    """Return the state after one more failure.
+
+    Once it is open, only the probe's failure makes it wait longer each time. The others are
+    answers to calls made before; they count only if the vendor asks for a longer wait.
+    """
     now = _now()
-    failures = was.failures + 1
+    late = was.state == "open" and not probing
+    failures = was.failures
     if isinstance(error, AccountError):
         wait = ACCOUNT_WAIT_SECONDS
     elif isinstance(error, TransientError) and error.rate_limited:
-        failures = was.failures  # a refusal for the rate is not a fault of the vendor
+        # A refusal for the rate is not a fault of the vendor.
         wait = error.retry_after_seconds or backoff_seconds(was.openings + 1)
-    elif failures >= FAILURES_TO_OPEN or was.state == "open":
+    elif late:
+        return was
+    else:
+        failures += 1
+        if failures < FAILURES_TO_OPEN and was.state != "open":
+            return replace(was, failures=failures)
         wait = backoff_seconds(was.openings + 1, cap=LONGEST_WAIT_SECONDS)
         if isinstance(error, TransientError) and error.retry_after_seconds:
             wait = max(wait, error.retry_after_seconds)
-    else:
-        return replace(was, failures=failures)
+    if late and wait <= was.seconds_left:
+        return was
     return BreakerState(
         state="open",
         failures=failures,
-        openings=was.openings + 1,
+        openings=was.openings if late else was.openings + 1,
         retry_at=(now + timedelta(seconds=wait)).isoformat(),
         reason=str(error),
         since=was.since or now.isoformat(),
