@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-IDLE_TICK_SECONDS = 2.0
+# Only the net below notifications; with the heartbeat's rhythm, an idle drain wakes up once.
+IDLE_TICK_SECONDS = BEAT_SECONDS
 # Under load the results of a few milliseconds are saved together; a lone one never waits.
 _GATHER_SECONDS = 0.005
 _LONGEST_BACKOFF_SECONDS = 2.0

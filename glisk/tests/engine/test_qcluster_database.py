@@ -66,6 +66,7 @@ def test_two_clusters_share_one_database(qcluster: Start) -> None:
     add_jobs(1)
     eventually(lambda: done() == 101, 5, what="a job for the cluster that stays")
     assert second.stop() == 0
+    assert first.log + second.log == ""  # nothing to warn of, such as a connection lost by a fork
 
 
 def test_a_drain_hands_over_without_a_gap(qcluster: Start) -> None:
