@@ -98,9 +98,14 @@ class World:
         if migrate:
             self.manage("migrate", "--verbosity", "0")
         web = self._add(self.recipes.web())
-        for number in range(1, self.options.workers + 1):
-            self._add(self.recipes.worker(number))
+        for _ in range(self.options.workers):
+            self.add_worker()
         web.wait_ready()
+
+    def add_worker(self) -> Service:
+        """Start one more qcluster, as on one more machine."""
+        number = 1 + sum(name.startswith("worker-") for name in self.services)
+        return self._add(self.recipes.worker(number))
 
     def wait_for_workers(self) -> None:
         """Return when both stages have a drain that says it is alive."""

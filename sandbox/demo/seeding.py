@@ -20,14 +20,15 @@ def seed(world: World) -> str:
     """
     password_file = world.directory / "operator-password"
     with ThreadPoolExecutor(1) as pool:
-        authors = pool.submit(_onboard_authors, world)
+        authors = pool.submit(onboard_authors, world)
         if not password_file.exists():
             _create_operator(world, password_file)
         authors.result()
     return password_file.read_text()
 
 
-def _onboard_authors(world: World) -> None:
+def onboard_authors(world: World) -> None:
+    """Take in the authors of the cast, or bring them up to date."""
     file = world.directory / "authors.json"
     rows = [
         {"wallet": a.wallet, "prompt": a.prompt, "x": a.x, "farcaster": a.farcaster} for a in CAST
