@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from glisk.redaction import redact_text
+from glisk.storable import storable_text
 
 # Vendors answer with whole HTML pages; what an operator needs stands at the beginning.
 MAX_MESSAGE_LENGTH = 1000
@@ -34,7 +35,7 @@ class ProviderError(GliskError):
     def __init__(
         self, message: str, *, vendor: str, status: int | None = None, code: str | None = None
     ) -> None:
-        self.message = redact_text(message)[:MAX_MESSAGE_LENGTH]
+        self.message = redact_text(storable_text(message))[:MAX_MESSAGE_LENGTH]
         self.vendor = vendor
         self.status = status
         self.code = redact_text(code) if code is not None else None

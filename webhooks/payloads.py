@@ -5,6 +5,10 @@ from typing import Any
 
 from rest_framework.exceptions import ParseError
 
+from glisk.storable import storable_text
+
+__all__ = ["plain_text", "read_json_object", "storable_text"]
+
 
 def read_json_object(body: bytes) -> dict[str, Any]:
     """Return the object that a body consists of; raise `ParseError` (400) if it is none."""
@@ -31,8 +35,3 @@ def plain_text(value: object, *, max_length: int) -> str:
     if isinstance(value, str) and len(value) <= max_length and value.isascii():
         return value if value.isprintable() else ""
     return ""
-
-
-def storable_text(text: str) -> str:
-    """Return a text without the NUL bytes and lone surrogates that PostgreSQL refuses."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

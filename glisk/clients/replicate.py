@@ -17,6 +17,7 @@ the SDK
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -192,7 +193,7 @@ class ReplicateClient:
                 raise bad_reply(
                     VENDOR, "GET /v1/predictions", reply, idempotent=True, why="no results"
                 )
-            page = [parse_prediction(item) for item in results if _is_prediction(item)]
+            page = _readable(results)
             found += page
             following = answer.get("next")
             is_past = bool(page) and _is_past(page[-1], created_after)
@@ -266,11 +267,13 @@ def _read_prediction(reply: Reply, what: str, *, idempotent: bool) -> Prediction
         raise bad_reply(VENDOR, what, reply, idempotent=idempotent, why="no prediction") from None
 
 
-def _is_prediction(item: Any) -> bool:
-    if not isinstance(item, dict):
-        return False
-    identifier, status = item.get("id"), item.get("status")
-    return isinstance(identifier, str) and bool(identifier) and isinstance(status, str)
+def _readable(items: list[Any]) -> list[Prediction]:
+    """Return the predictions of a listing; leave out what is none."""
+    found = []
+    for item in items:
+        with contextlib.suppress(ValueError):
+            found.append(parse_prediction(item if isinstance(item, dict) else {}))
+    return found
 
 
 def _is_past(prediction: Prediction, bound: datetime | None) -> bool:

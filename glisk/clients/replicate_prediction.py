@@ -17,6 +17,7 @@ from glisk.errors import (
     ProviderError,
     TransientError,
 )
+from glisk.storable import storable_text
 
 VENDOR: Final = "replicate"
 
@@ -24,6 +25,7 @@ STARTING, PROCESSING = "starting", "processing"
 SUCCEEDED, FAILED, CANCELED, ABORTED = "succeeded", "failed", "canceled", "aborted"
 TERMINAL_STATUSES: Final = frozenset({SUCCEEDED, FAILED, CANCELED, ABORTED})
 
+_MAX_ID_CHARACTERS: Final = 100
 _MAX_LOG_CHARACTERS: Final = 4000
 
 
@@ -68,11 +70,15 @@ def parse_prediction(payload: Mapping[str, Any]) -> Prediction:
     """Read a prediction from a reply or a webhook body.
 
     Only `id` and `status` are required; anything else of an unexpected type counts as absent.
-    Raises ValueError if one of these two is missing.
+    Raises ValueError if one of these two is missing, or if the id is no plain short text.
     """
     identifier, status = payload.get("id"), payload.get("status")
     if not isinstance(identifier, str) or not identifier or not isinstance(status, str):
         raise ValueError("not a prediction: id or status is missing")
+    if not (identifier.isascii() and identifier.isprintable()):
+        raise ValueError("not a prediction: the id is not plain text")
+    if len(identifier) > _MAX_ID_CHARACTERS:
+        raise ValueError("not a prediction: the id is too long")
     metrics = payload.get("metrics")
     inputs = payload.get("input")
     return Prediction(
@@ -178,9 +184,9 @@ def _rule_for(text: str) -> FailureRule | None:
 
 def _output_urls(output: Any) -> tuple[str, ...]:
     if isinstance(output, str):
-        return (output,)
+        return (storable_text(output),)
     if isinstance(output, list):
-        return tuple(item for item in output if isinstance(item, str))
+        return tuple(storable_text(item) for item in output if isinstance(item, str))
     return ()
 
 
