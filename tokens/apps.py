@@ -7,10 +7,15 @@ class TokensConfig(AppConfig):
     verbose_name = "Tokens"
 
     def ready(self) -> None:
+        from django.db.models.signals import post_save
+
+        from authors.models import Author
         from glisk.engine.leases import register_lease_release, register_rescue
         from glisk.engine.schedules import declare
+        from tokens.authorship import on_author_saved
         from tokens.claims import release_leases_of, rescue_stalled
 
         declare("move_tokens", "tokens.tasks.move_tokens", settings.POLL_INTERVAL_SECONDS)
         register_lease_release(release_leases_of)
         register_rescue(rescue_stalled)
+        post_save.connect(on_author_saved, sender=Author, dispatch_uid="waiting_tokens")

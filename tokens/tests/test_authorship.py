@@ -1,0 +1,94 @@
+"""Tokens of unknown authors wait for them, as long as no image was asked for."""
+
+import threading
+
+import pytest
+from django.conf import settings
+from django.db import connection, transaction
+
+from authors.models import Author
+from tokens.factories import MintEventFactory, TokenFactory, wallet
+from tokens.models import Token
+
+WALLET = wallet(0xABC)
+
+
+def waiting_token(token_id: int, status: str = "detected") -> Token:
+    return TokenFactory.create(
+        token_id=token_id,
+        status=status,
+        author=Author.objects.default(),
+        prompt_author_wallet=WALLET,
+        prompt="the default prompt",
+    )
+
+
+@pytest.mark.django_db
+def test_a_registering_author_gets_the_tokens_that_wait() -> None:
+    waiting_token(1)
+    waiting_token(2, "generating")
+    author = Author.objects.create(wallet_address=WALLET.lower(), prompt_text="A red fox")
+    first, second = Token.objects.order_by("token_id")
+    assert (first.author, first.prompt) == (author, "A red fox")
+    assert second.author != author  # its image is paid for already
+    assert second.prompt == "the default prompt"
+
+
+@pytest.mark.django_db
+def test_an_author_without_a_prompt_takes_nothing_until_there_is_one() -> None:
+    waiting_token(1)
+    author = Author.objects.create(wallet_address=WALLET, prompt_text="")
+    assert Token.objects.get().prompt == "the default prompt"
+    author.prompt_text = "A red fox"
+    author.save()
+    assert Token.objects.get().prompt == "A red fox"
+
+
+@pytest.mark.django_db
+def test_a_later_edit_of_the_prompt_changes_later_mints_only() -> None:
+    author = Author.objects.create(wallet_address=WALLET, prompt_text="A red fox")
+    TokenFactory.create(token_id=1, author=author, prompt_author_wallet=WALLET, prompt="A red fox")
+    author.prompt_text = "A blue whale"
+    author.save()
+    assert Token.objects.get().prompt == "A red fox"
+
+
+@pytest.mark.django_db
+def test_the_default_author_does_not_take_tokens_of_others() -> None:
+    waiting_token(1)
+    default = Author.objects.default()
+    default.prompt_text = "Another default"
+    default.save()
+    assert Token.objects.get().prompt == "the default prompt"
+    assert default.wallet_address == settings.GLISK_DEFAULT_AUTHOR_WALLET
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_mint_under_way_is_waited_for() -> None:
+    """The mint read the authors before this one was there, and commits after."""
+    default = Author.objects.default()
+    registered, finish = threading.Event(), threading.Event()
+
+    def mint() -> None:
+        try:
+            with transaction.atomic():
+                event = MintEventFactory.create(start_token_id=1, quantity=1)
+                registered.set()
+                finish.wait(10)
+                TokenFactory.create(
+                    token_id=1,
+                    author=default,
+                    prompt_author_wallet=WALLET,
+                    prompt="the default prompt",
+                    mint_event=event,
+                )
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=mint)
+    thread.start()
+    assert registered.wait(10)
+    threading.Timer(0.2, finish.set).start()
+    Author.objects.create(wallet_address=WALLET, prompt_text="A red fox")
+    thread.join()
+    assert Token.objects.get().prompt == "A red fox"
