@@ -23,10 +23,8 @@ def read_by_settings() -> set[str]:
             continue
         owner = node.func.value
         if isinstance(owner, ast.Name) and owner.id == "env" and node.args:
-            assert isinstance(node.args[0], ast.Constant), "a variable's name must be spelled out"
-            names.add(str(node.args[0].value))
-            if node.func.attr == "private_key":
-                names.add(f"{node.args[0].value}_FILE")
+            name = ast.literal_eval(node.args[0])  # fails unless the name is spelled out
+            names |= {name, f"{name}_FILE"} if node.func.attr == "private_key" else {name}
     return names
 
 

@@ -1,0 +1,128 @@
+"""What reaches stderr: one line per record, in UTC, and never a secret, whoever wrote it."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "hunter2-very-secret"
+PROLOGUE = f"""
+import logging, logging.config, sys, threading, warnings
+import structlog
+from glisk.logging import logging_settings
+from glisk.redaction import register_secret
+SECRET = "{SECRET}"
+register_secret(SECRET)
+logging.config.dictConfig(logging_settings(level="INFO", json=sys.argv[1] == "json"))
+own, library = structlog.get_logger("glisk.own"), logging.getLogger("library")
+"""
+# Every way out that a text has; each must end in one record without the secret.
+WAYS_OUT = {
+    "own event": "own.info(f'event {SECRET}')",
+    "own key": "own.info('event', detail=f'is {SECRET}')",
+    "own nested value": "own.info('event', detail={'a': ['b', {'c': SECRET}]})",
+    "own bytes": "own.info('event', detail=SECRET.encode())",
+    "own object": "own.info('event', detail=type('T', (), {'__repr__': lambda s: SECRET})())",
+    "own error object": "own.info('event', detail=ValueError(SECRET))",
+    "library message": "library.warning(f'says {SECRET}')",
+    "library argument": "library.warning('says %s', SECRET)",
+    "library named argument": "library.warning('says %(a)s', {'a': SECRET})",
+    "library lacking an argument": "library.warning('says %s %s', SECRET)",
+    "exception, own": ("try: raise ValueError(SECRET)\nexcept ValueError: own.exception('failed')"),
+    "exception, library": (
+        "try: raise ValueError(SECRET)\nexcept ValueError: library.exception('failed')"
+    ),
+    "chained exception": (
+        "try:\n  try: raise ValueError(SECRET)\n  except ValueError as e: raise KeyError from e\n"
+        "except KeyError: own.exception('failed')"
+    ),
+    "uncaught exception": "raise ValueError(SECRET)",
+    "uncaught exception in a thread": (
+        "def f(): raise ValueError(SECRET)\nt = threading.Thread(target=f); t.start(); t.join()"
+    ),
+    "warning": "warnings.warn(f'mind {SECRET}')",
+}
+
+
+def run(program: str, form: str = "json") -> str:
+    """Run a program after the prologue; return its stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROLOGUE + program, form],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "TZ": "Asia/Tokyo"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout == ""
+    return done.stderr
+
+
+def records(program: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run(program).splitlines()]
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_way_out_for_a_secret(way: str, form: str) -> None:
+    output = run(WAYS_OUT[way], form)
+    assert output, "nothing was written"
+    assert SECRET not in output
+    if way != "library lacking an argument":  # there the arguments are left out altogether
+        assert "[redacted]" in output
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_each_record_is_one_line_of_json(way: str) -> None:
+    (record,) = records(WAYS_OUT[way])
+    assert {"event", "level", "logger", "timestamp"} <= set(record)
+
+
+def test_time_is_utc() -> None:
+    (record,) = records("own.info('event')")
+    assert record["timestamp"].endswith("Z")
+    age = datetime.now(UTC) - datetime.fromisoformat(record["timestamp"])
+    assert timedelta(0) <= age < timedelta(minutes=1)
+
+
+def test_keys_of_an_event_stay_separate() -> None:
+    (record,) = records("own.info('token_revealed', token_id=7, tx_hash='0x' + 'ab' * 32)")
+    assert record["event"] == "token_revealed"
+    assert record["token_id"] == 7
+    assert record["tx_hash"] == "0x" + "ab" * 32
+    assert (record["level"], record["logger"]) == ("info", "glisk.own")
+
+
+def test_an_exception_is_told_in_full() -> None:
+    (record,) = records(WAYS_OUT["chained exception"])
+    assert "ValueError: [redacted]" in record["exception"]
+    assert "KeyError" in record["exception"]
+
+
+def test_bound_context_reaches_library_records_too() -> None:
+    program = "structlog.contextvars.bind_contextvars(token_id=7); library.warning('retrying')"
+    (record,) = records(program)
+    assert (record["event"], record["token_id"]) == ("retrying", 7)
+
+
+def test_records_below_the_level_are_dropped() -> None:
+    assert records("own.debug('event'); library.debug('event')") == []
+
+
+def test_a_message_from_outside_cannot_forge_a_line_or_command_the_terminal() -> None:
+    output = run("library.warning('name\\n2026-01-01T00:00:00Z [info] forged \\x1b[2J')", "console")
+    assert len(output.splitlines()) == 1
+    assert "\x1b" not in output
+
+
+def test_a_record_that_cannot_be_formatted_is_still_named() -> None:
+    (record,) = records(WAYS_OUT["library lacking an argument"])
+    assert record["event"] == "unformattable log record: says %s %s"
+    assert record["logger"] == "library"
