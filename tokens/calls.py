@@ -13,7 +13,7 @@ from glisk.clients.pinata import Pin, PinataClient
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.errors import ContentPolicyError, InvalidRequestError, ProviderError, TransientError
 from glisk.images import ImageFacts, inspect_image
-from tokens.jobs import same_input
+from tokens.jobs import is_our_input
 
 # A paid call that was asked for this long ago is not made any more: the process was frozen,
 # and somebody else may have taken the token over.
@@ -41,16 +41,32 @@ def poll_predictions(
 ) -> list[Prediction]:
     """Ask for many predictions with few requests: the listing says which have ended.
 
-    A prediction that the vendor does not know any more comes back as `aborted`.
+    A prediction that the vendor does not know any more comes back as `aborted`; one that cannot
+    be read now is left out, so that it keeps nobody waiting. Raises if none can be read.
     """
     if len(external_ids) <= _FEW:
-        return [_get_or_gone(client, external_id) for external_id in external_ids]
+        return _get_many(client, external_ids)
     listing = client.list_predictions(created_after=created_after)
     wanted = set(external_ids)
     listed = {found.id: found for found in listing.predictions if found.id in wanted}
     ended = [found.id for found in listed.values() if found.is_terminal]
     unlisted = [external_id for external_id in external_ids if external_id not in listed]
-    return [_get_or_gone(client, external_id) for external_id in (*ended, *unlisted)]
+    return _get_many(client, (*ended, *unlisted))
+
+
+def _get_many(client: ReplicateClient, external_ids: Collection[str]) -> list[Prediction]:
+    found: list[Prediction] = []
+    faults: list[ProviderError] = []
+    for external_id in external_ids:
+        try:
+            found.append(_get_or_gone(client, external_id))
+        except ProviderError as error:
+            faults.append(error)
+            if len(faults) == _FEW:  # it is not this or that prediction
+                break
+    if faults and not found:
+        raise faults[0]
+    return found
 
 
 def _get_or_gone(client: ReplicateClient, external_id: str) -> Prediction:
@@ -79,19 +95,20 @@ def find_lost(
 ) -> dict[int, Prediction | None]:
     """Look for calls whose reply was lost, (job id, input), in the vendor's listing.
 
-    Every input holds a seed of its own, so an equal input is the same call. Raises
-    `TransientError` if the listing is not complete: then nothing may be concluded.
+    Every input holds a seed of its own, so an equal input is the same call. A job that is missing
+    in the answer stays open: the listing was too long, or a candidate could not be read, so that
+    nothing may be concluded from its absence.
     """
     listing = client.list_predictions(created_after=created_after, max_pages=20)
     candidates = [found for found in listing.predictions if found.id not in known_ids]
-    whole = [found if found.input else _get_or_gone(client, found.id) for found in candidates]
+    bare = [found.id for found in candidates if not found.input]
+    whole = [*(found for found in candidates if found.input), *_get_many(client, bare)]
+    conclusive = listing.is_complete and len(whole) == len(candidates)
     result: dict[int, Prediction | None] = {}
     for job_id, job_input in wanted:
-        result[job_id] = next((p for p in whole if same_input(dict(p.input), job_input)), None)
-    if None in result.values() and not listing.is_complete:
-        raise TransientError(
-            "replicate: the listing is longer than can be searched now", vendor="replicate"
-        )
+        match = next((found for found in whole if is_our_input(found.input, job_input)), None)
+        if match is not None or conclusive:
+            result[job_id] = match
     return result
 
 

@@ -1,8 +1,9 @@
 """Claims and leases: who works on which token, for how long, and what if they die.
 
-A claim is one UPDATE over rows that nobody else holds (SKIP LOCKED). It counts the attempt
-at once, so that a token which kills its worker runs out of attempts like any other; a claim
-that is given back in order is not counted. `attempts` is the fencing token of the lease.
+A claim is one UPDATE over rows that nobody else holds (SKIP LOCKED), chosen once: as a plain
+subquery the planner could choose anew per row and claim more than was asked for. The attempt
+is counted at once, so that a token which kills its worker runs out of attempts like any other;
+a claim that is given back in order is not counted. `attempts` is the lease's fencing token.
 """
 
 from dataclasses import dataclass
@@ -37,21 +38,20 @@ def claim_for_generation(*, owner: str, limit: int, lease_seconds: float) -> lis
     """Claim the oldest tokens that want an image, and mark new ones as generating."""
     check_transition(TokenStatus.DETECTED, TokenStatus.GENERATING)
     sql = f"""
-        WITH claimed AS (
+        WITH c AS MATERIALIZED (
+            SELECT token_id, status AS was FROM tokens_s0
+            WHERE status IN ('detected', 'generating') AND lease_owner IS NULL
+              AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
+            ORDER BY mint_timestamp, token_id
+            LIMIT %s FOR UPDATE SKIP LOCKED
+        ), claimed AS (
             UPDATE tokens_s0 t
             SET status = 'generating', lease_owner = %s,
                 lease_expires_at = clock_timestamp() + make_interval(secs => %s),
                 attempts = t.attempts + 1, next_attempt_at = NULL,
                 status_changed_at =
                     CASE WHEN c.was = 'detected' THEN clock_timestamp() ELSE t.status_changed_at END
-            FROM (
-                SELECT token_id, status AS was FROM tokens_s0
-                WHERE status IN ('detected', 'generating') AND lease_owner IS NULL
-                  AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
-                ORDER BY mint_timestamp, token_id
-                LIMIT %s FOR UPDATE SKIP LOCKED
-            ) c
-            WHERE t.token_id = c.token_id {_RETURNING}
+            FROM c WHERE t.token_id = c.token_id {_RETURNING}
         ), noted AS (
             INSERT INTO token_transitions
                 (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
@@ -60,29 +60,28 @@ def claim_for_generation(*, owner: str, limit: int, lease_seconds: float) -> lis
         )
         SELECT * FROM claimed ORDER BY token_id
     """  # noqa: S608 - no value is formatted in
-    return _claim(sql, [owner, lease_seconds, limit, owner])
+    return _claim(sql, [limit, owner, lease_seconds, owner])
 
 
 def claim_for_upload(*, owner: str, limit: int, lease_seconds: float) -> list[Claim]:
     """Claim the oldest tokens whose image waits for its upload."""
     sql = f"""
-        WITH claimed AS (
+        WITH c AS MATERIALIZED (
+            SELECT token_id, status AS was FROM tokens_s0
+            WHERE status = 'uploading' AND lease_owner IS NULL
+              AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
+            ORDER BY mint_timestamp, token_id
+            LIMIT %s FOR UPDATE SKIP LOCKED
+        ), claimed AS (
             UPDATE tokens_s0 t
             SET lease_owner = %s,
                 lease_expires_at = clock_timestamp() + make_interval(secs => %s),
                 attempts = t.attempts + 1, next_attempt_at = NULL
-            FROM (
-                SELECT token_id, status AS was FROM tokens_s0
-                WHERE status = 'uploading' AND lease_owner IS NULL
-                  AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
-                ORDER BY mint_timestamp, token_id
-                LIMIT %s FOR UPDATE SKIP LOCKED
-            ) c
-            WHERE t.token_id = c.token_id {_RETURNING}
+            FROM c WHERE t.token_id = c.token_id {_RETURNING}
         )
         SELECT * FROM claimed ORDER BY token_id
     """  # noqa: S608 - no value is formatted in
-    return _claim(sql, [owner, lease_seconds, limit])
+    return _claim(sql, [limit, owner, lease_seconds])
 
 
 def _claim(sql: str, parameters: list[Any]) -> list[Claim]:
@@ -92,12 +91,15 @@ def _claim(sql: str, parameters: list[Any]) -> list[Claim]:
 
 
 def seconds_until_next_attempt() -> float | None:
-    """Return the seconds until a waiting token is due (0 if one is), or None if none waits."""
+    """Return the seconds until the next waiting token is due, or None if none is to come.
+
+    Those that are due already do not count: a claim takes them, or there is no place for them.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT EXTRACT(EPOCH FROM min(next_attempt_at) - clock_timestamp()) FROM tokens_s0 "
             "WHERE status IN ('detected', 'generating', 'uploading') AND lease_owner IS NULL "
-            "AND next_attempt_at IS NOT NULL"
+            "AND next_attempt_at > clock_timestamp()"
         )
         row = cursor.fetchone()
     return None if row is None or row[0] is None else max(0.0, float(row[0]))

@@ -16,6 +16,7 @@ from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.engine.notify import notify
 from glisk.errors import ProviderError
 from tokens.channels import PIPELINE_CHANNEL
+from tokens.jobs import is_of_another
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 
@@ -35,6 +36,9 @@ def record_prediction(prediction: Prediction, *, job_id: int | None = None) -> s
         if job.status not in (JobStatus.CREATED, JobStatus.SUBMITTED, JobStatus.REJECTED):
             return "duplicate"
         learned_id = job.external_id is None
+        if learned_id and is_of_another(prediction.input, job.input):
+            logger.error("prediction_of_another_job", job_id=job.pk, prediction_id=prediction.id)
+            return "unknown"
         if learned_id and not _adopt(job, prediction.id):
             return "unknown"
         if not prediction.is_terminal:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 from django.conf import settings
 
+from glisk.backoff import backoff_seconds
 from glisk.clients.replicate import Prediction
 from glisk.engine.drain import CallResult
 from glisk.errors import as_provider_error
@@ -27,6 +28,9 @@ logger = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.3
 POLL_WITH_CALLBACK_SECONDS = 2.0
+RECONCILE_SECONDS = 2.0
+OVERDUE_SECONDS = 5.0  # an overdue prediction that does not end is canceled again this often
+_LONGEST_POLL_SECONDS = 10.0
 # How long a call of unknown outcome may take to show up in the vendor's listing.
 SETTLE_SECONDS = 15.0
 
@@ -41,6 +45,9 @@ class Follower:
         self.breaker = generation.breaker
         self._polled_at = 0.0
         self._polling = False
+        self._poll_wait = _poll_seconds()
+        self._poll_failures = 0
+        self._reconciled_at = 0.0
         self._reconciling = False
 
     def take(self, result: CallResult) -> None:
@@ -86,10 +93,11 @@ class Follower:
         return [i for i in self.generation.items.values() if i.phase is phase and not i.busy]
 
     def _poll(self) -> None:
-        now, wait = time.monotonic(), _poll_seconds()
-        if self._polling or self.drain.stopping or now - self._polled_at < wait:
+        now = time.monotonic()
+        if self._polling or self.drain.stopping or now - self._polled_at < self._poll_wait:
             return
-        waiting = [i for i in self._waiting(Phase.WAITING) if now - i.waiting_since >= wait]
+        patience = _poll_seconds()
+        waiting = [i for i in self._waiting(Phase.WAITING) if now - i.waiting_since >= patience]
         if not waiting:
             return
         ids = [item.job.external_id or "" for item in waiting]
@@ -108,32 +116,44 @@ class Follower:
             for prediction in result.value:
                 if prediction.is_terminal:
                     record_prediction(prediction)
-            self.breaker.succeeded()
+            self._poll_failures, self._poll_wait = 0, _poll_seconds()
+            if not self.breaker.is_open:  # an account may be allowed to read, but not to create
+                self.breaker.succeeded()
         else:
-            self._read_failed("poll_failed", result.error)
+            self._poll_failures += 1
+            self._poll_wait = backoff_seconds(
+                self._poll_failures,
+                base=_poll_seconds(),
+                cap=_LONGEST_POLL_SECONDS,
+                at_least=getattr(result.error, "retry_after_seconds", None),
+            )
+            self._read_failed("poll_failed", result.error, counts=not self.breaker.is_open)
         self._polling, self._polled_at = False, time.monotonic()
 
     def _end_overdue(self) -> None:
+        now = time.monotonic()
         for item in self._waiting(Phase.WAITING):
             started = item.job.submitted_at or item.job.created_at
             if jobs.age_seconds(started) < settings.GENERATION_TIMEOUT_SECONDS:
                 continue
-            item.busy = True
+            if self.drain.stopping or now < item.cancel_again_at:
+                continue
+            item.busy, item.cancel_again_at = True, now + OVERDUE_SECONDS
             external_id = item.job.external_id or ""
             self.drain.submit(
                 "overdue",
-                item.token_id,
+                item.key,
                 lambda external_id=external_id: calls.end_overdue(
                     self.client, external_id=external_id
                 ),
             )
 
     def _ended(self, result: CallResult) -> None:
-        item = self.generation.items.get(result.key)
+        item = self.generation.held(result.key, Phase.WAITING)
         if result.error is None:
             record_prediction(result.value)
         else:
-            self._read_failed("cancel_failed", result.error)
+            self._read_failed("cancel_failed", result.error, counts=not self.breaker.is_open)
         if item is not None:
             item.busy = False
 
@@ -143,7 +163,11 @@ class Follower:
             for item in self._waiting(Phase.RECONCILING)
             if jobs.age_seconds(item.job.created_at) >= SETTLE_SECONDS
         ]
-        if not due or self._reconciling or self.drain.stopping or not self.breaker.places(1):
+        if not due or self._reconciling or self.drain.stopping:
+            return
+        if time.monotonic() - self._reconciled_at < RECONCILE_SECONDS:
+            return
+        if not self.breaker.places(1):
             return
         created_after = min(item.job.created_at for item in due) - timedelta(minutes=1)
         known = jobs.external_ids_since(created_after)
@@ -151,7 +175,7 @@ class Follower:
         self._reconciling = True
         self.drain.submit(
             "reconcile",
-            [item.token_id for item in due],
+            [item.key for item in due],
             lambda: calls.find_lost(
                 self.client, wanted=wanted, known_ids=known, created_after=created_after
             ),
@@ -159,19 +183,19 @@ class Follower:
 
     def _reconciled(self, result: CallResult) -> None:
         if result.error is not None:
-            self._read_failed("reconciliation_failed", result.error)
-            self._reconciling = False
+            self._read_failed("reconciliation_failed", result.error, counts=True)
+            self._reconciling, self._reconciled_at = False, time.monotonic()
             return
         self.breaker.succeeded()
         missing = []
-        for token_id in result.key:
-            if not self.generation.holds(token_id, Phase.RECONCILING):
-                continue
-            item = self.generation.items[token_id]
-            prediction: Prediction | None = result.value.get(item.job.pk)
+        for key in result.key:
+            item = self.generation.held(key, Phase.RECONCILING)
+            if item is None or item.job.pk not in result.value:
+                continue  # settled by other news meanwhile, or nothing may be concluded
+            prediction: Prediction | None = result.value[item.job.pk]
             if prediction is not None:
                 record_prediction(prediction, job_id=item.job.pk)
-                logger.info("prediction_found_again", token_id=token_id, job_id=item.job.pk)
+                logger.info("prediction_found_again", token_id=item.token_id, job_id=item.job.pk)
             else:
                 never = NotSentError("replicate: the call never arrived", vendor="replicate")
                 missing.append(
@@ -183,23 +207,26 @@ class Follower:
                     )
                 )
         self.generation.settle(missing)
-        self._reconciling = False
+        self._reconciling, self._reconciled_at = False, time.monotonic()
 
-    def _read_failed(self, event: str, error: Exception) -> None:
+    def _read_failed(self, event: str, error: Exception, *, counts: bool) -> None:
         fault = as_provider_error(error, vendor="replicate")
         unexpected = error if fault is not error else None
         logger.warning(event, error=str(fault), exc_info=unexpected)
-        self.breaker.failed(fault)
+        if counts:
+            self.breaker.failed(fault)
 
     def next_turn_seconds(self) -> float | None:
         """Return when the vendor has to be asked next, or None if nothing waits for it."""
+        if self.drain.stopping:
+            return None
         if self._waiting(Phase.RECONCILING):
             return 0.5
         waiting = self._waiting(Phase.WAITING)
         if not waiting or self._polling:
             return None
-        first = min(item.waiting_since for item in waiting)
-        return max(0.01, max(first, self._polled_at) + _poll_seconds() - time.monotonic())
+        first = min(item.waiting_since for item in waiting) + _poll_seconds()
+        return max(0.01, max(first, self._polled_at + self._poll_wait) - time.monotonic())
 
 
 def _poll_seconds() -> float:

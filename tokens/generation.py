@@ -58,8 +58,10 @@ class Generation:
 
     def claim(self) -> None:
         """Claim tokens for the free places and start their calls."""
-        with_vendor = sum(item.phase is not Phase.CAPTURING for item in self.items.values())
-        free = settings.WORKER_BATCH_SIZE - with_vendor
+        places = settings.WORKER_BATCH_SIZE
+        capturing = sum(item.phase is Phase.CAPTURING for item in self.items.values())
+        # A slow download takes no vendor's place, but images must not pile up either.
+        free = min(places - (len(self.items) - capturing), 2 * places - len(self.items))
         if free <= 0:
             return
         limit = self.breaker.places(free)
@@ -80,8 +82,8 @@ class Generation:
             made = outcomes.begin_attempts(fresh, owner=self.drain.owner)
         if claimed:
             self.drain.note_claim()
-        else:
-            self.breaker.give_probe_back()
+        if not made:
+            self.breaker.give_probe_back()  # nothing is asked of the vendor now
         for claim in usable:
             job = found.get(claim.token_id)
             resumed = job is not None
@@ -111,7 +113,7 @@ class Generation:
         asked_at, job = time.monotonic(), item.job
         self.drain.submit(
             "create",
-            item.token_id,
+            item.key,
             lambda: calls.create_prediction(
                 self.client,
                 job_input=job.input,
@@ -125,7 +127,7 @@ class Generation:
         url = item.job.output_url or ""
         self.drain.submit(
             "capture",
-            item.token_id,
+            item.key,
             lambda: calls.capture_image(
                 url=url,
                 allowed_hosts=settings.REPLICATE_OUTPUT_HOSTS,
@@ -146,7 +148,8 @@ class Generation:
 
     def _created(self, results: list[CallResult]) -> None:
         accepted = [(r, r.value) for r in results if r.error is None]
-        live = [(self.items[r.key], p) for r, p in accepted if self.holds(r.key, Phase.CREATING)]
+        held = [(self.held(r.key, Phase.CREATING), p) for r, p in accepted]
+        live = [(item, prediction) for item, prediction in held if item is not None]
         stored = jobs.record_submitted([(item.job.pk, p.id) for item, p in live])
         for item, prediction in live:
             if item.job.pk not in stored:  # its webhook was faster, or the job was given up
@@ -158,8 +161,9 @@ class Generation:
             self.breaker.succeeded()
         failures = []
         for result in results:
-            if result.error is not None and self.holds(result.key, Phase.CREATING):
-                failure = self._creation_failure(self.items[result.key], result.error)
+            refused = self.held(result.key, Phase.CREATING)
+            if result.error is not None and refused is not None:
+                failure = self._creation_failure(refused, result.error)
                 if failure is not None:
                     failures.append(failure)
         self.settle(failures)
@@ -190,14 +194,14 @@ class Generation:
         good: list[tuple[Item, Captured]] = []
         failures = []
         for result in results:
-            if not self.holds(result.key, Phase.CAPTURING):
+            item = self.held(result.key, Phase.CAPTURING)
+            if item is None:
                 continue
-            item = self.items[result.key]
             if result.error is None:
                 good.append((item, result.value))
             else:
                 failures.append(self._capture_failure(item, result.error))
-        keep = settings.ENABLE_IPFS_WORKER and not self.drain.stopping
+        keep = not self.drain.stopping and self.drain.storage.has_room(len(good))
         texts = save_captured(good, owner=self.drain.owner, keep_lease=keep)
         for item, image in good:
             del self.items[item.token_id]
@@ -217,9 +221,10 @@ class Generation:
         expired = jobs.age_seconds(item.job.created_at) > jobs.OUTPUT_LIFETIME_SECONDS
         return Failure(item, fault, None if passing and not expired else JobStatus.FAILED)
 
-    def holds(self, token_id: int, phase: Phase) -> bool:
-        item = self.items.get(token_id)
-        return item is not None and item.phase is phase
+    def held(self, key: tuple[int, int], phase: Phase) -> Item | None:
+        """Return the item that a call was made for, if it still waits for just that call."""
+        item = self.items.get(key[0])
+        return item if item is not None and item.phase is phase and item.key == key else None
 
     def settle(self, failures: list[Failure]) -> None:
         outcomes.settle_failures(failures, owner=self.drain.owner)

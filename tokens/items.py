@@ -28,7 +28,13 @@ class Item:
     phase: Phase
     busy: bool = False  # a call for this item alone is under way
     waiting_since: float = 0.0  # monotonic; when the vendor has had it
+    cancel_again_at: float = 0.0  # monotonic; of an overdue prediction
     fault: ProviderError | None = None  # an unexpected one, while its call is looked up
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Name a call made for it: results may come twice, and the token may have a new job."""
+        return self.token_id, self.job.pk
 
 
 def uses_callbacks() -> bool:

@@ -1,8 +1,7 @@
 """Generation jobs in bulk: written before the paid call, completed by whoever hears first."""
 
-import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -119,9 +118,14 @@ def error_of(job: ImageGenerationJob) -> ProviderError:
     return kind(job.error, vendor=job.service)
 
 
-def same_input(left: Any, right: Any) -> bool:
-    """Compare two inputs as JSON, whatever their key order."""
-    return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
+def is_our_input(shown: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
+    """Tell whether a prediction's input is what we sent; the vendor may add its defaults."""
+    return bool(sent) and all(shown.get(name) == value for name, value in sent.items())
+
+
+def is_of_another(shown: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
+    """Tell whether a prediction surely belongs to another call: every call has its own seed."""
+    return "seed" in shown and "seed" in sent and shown["seed"] != sent["seed"]
 
 
 def age_seconds(moment: datetime) -> float:

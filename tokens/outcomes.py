@@ -120,11 +120,10 @@ def _retry_of(failure: Failure) -> Retry | None:
         wait_seconds=_VENDOR_WAIT_SECONDS,
         counted=False,
     )
-    if failure.vendor_waits or isinstance(error, AccountError):
-        # Nothing was paid if the call was refused: the attempt is given back with its job.
-        rejected = failure.job_status == JobStatus.REJECTED
-        number = item.generation_attempts - 1 if rejected else None
-        return replace(waiting, generation_attempts=number)
+    refused = failure.job_status == JobStatus.REJECTED
+    if refused and (failure.vendor_waits or isinstance(error, AccountError)):
+        # Nothing was paid: the attempt is given back with its job.
+        return replace(waiting, generation_attempts=item.generation_attempts - 1)
     if failure.job_status is None:
         return replace(waiting, wait_seconds=backoff_seconds(2))
     if isinstance(error, ContentPolicyError):

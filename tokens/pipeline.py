@@ -36,11 +36,14 @@ class PipelineDrain(Drain):
         self.generation = Generation(self)
         self.storage = Storage(self)
         self._renewed_at = time.monotonic()
+        self._due_in: float | None = None
 
     def turn(self, results: list[CallResult]) -> float | None:
         self.generation.take(results)
         self.storage.take(results)
         self.generation.follower.follow()
+        # Before the claims: what falls due while they run must not be overlooked.
+        self._due_in = None if self.stopping else claims.seconds_until_next_attempt()
         if not self.stopping:
             if settings.ENABLE_IMAGE_WORKER:
                 self.generation.claim()
@@ -60,7 +63,11 @@ class PipelineDrain(Drain):
 
     def _next_turn_seconds(self) -> float | None:
         """Return when to look again; NOTIFY and finished calls come sooner by themselves."""
-        soon = [self.generation.follower.next_turn_seconds(), claims.seconds_until_next_attempt()]
+        soon = [self.generation.follower.next_turn_seconds(), self._due_in]
+        if not self.stopping:
+            # A probe that is due already was not wanted now: then the idle tick will do.
+            breakers = (self.generation.breaker, self.storage.breaker)
+            soon += [breaker.seconds_until_probe or None for breaker in breakers]
         if self.generation.items or self.storage.items:
             soon.append(settings.LEASE_SECONDS / 3)
         known = [max(0.05, seconds) for seconds in soon if seconds is not None]

@@ -28,6 +28,7 @@ from glisk.errors import (
     as_provider_error,
     error_class_of,
 )
+from glisk.storable import storable_text
 from tokens import calls
 from tokens.calls import Captured, Upload, UploadOutcome
 from tokens.channels import REVEAL_CHANNEL
@@ -80,6 +81,11 @@ class Storage:
         # A kept lease starts the new stage with its first attempt (tokens.moves).
         self.items[token_id] = Item(token_id, 1, files.files, metadata_cid=files.metadata_cid)
 
+    def has_room(self, count: int) -> bool:
+        """Tell whether to take over so many tokens: their images are held in memory."""
+        room = 2 * int(settings.UPLOAD_CONCURRENCY) - len(self.items)
+        return bool(settings.ENABLE_IPFS_WORKER) and count <= room
+
     def claim(self) -> None:
         """Claim tokens that wait for their upload: those of dead workers and past failures."""
         free = settings.UPLOAD_CONCURRENCY - len(self.items)
@@ -122,7 +128,8 @@ class Storage:
         busy = len(self.items) - len(idle)
         free = min(len(idle), settings.UPLOAD_CONCURRENCY - busy)
         if self.breaker.is_open:
-            free = min(free, 1 if self.breaker.probing else self.breaker.places(1))
+            probing = self.breaker.probing and not busy
+            free = min(free, 1 if probing else self.breaker.places(1))
             self._give_back(idle[free:])
         for item in idle[:free]:
             item.busy = True
@@ -187,6 +194,7 @@ class Storage:
 
     def _vendor_waits(self, error: ProviderError) -> bool:
         if isinstance(error, PermanentError) and not isinstance(error, AccountError):
+            self.breaker.succeeded()  # it answered: it is up
             return False
         return self.breaker.failed(error)
 
@@ -281,7 +289,8 @@ def _record(item: Item, outcome: UploadOutcome) -> IPFSUploadRecord:
         token_id=item.token_id,
         upload_type=upload.kind,
         computed_cid=upload.cid,
-        returned_cid=pin.cid if pin else "",
+        # The vendor's word, whatever it is: the column is what a real CID needs.
+        returned_cid=storable_text(pin.cid)[:100] if pin else "",
         size_bytes=len(upload.data),
         attempt_number=item.tries.get(upload.kind, 0) + 1,
         status=status,

@@ -116,6 +116,12 @@ class Token(models.Model):
                 name="token_ready",
                 condition=models.Q(status="ready"),
             ),
+            # tokens.claims.seconds_until_next_attempt
+            models.Index(
+                fields=["next_attempt_at"],
+                name="token_waiting",
+                condition=models.Q(next_attempt_at__isnull=False),
+            ),
             # the rescue of expired leases, and the release of a dead process's leases
             models.Index(
                 fields=["lease_expires_at"],
