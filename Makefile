@@ -20,6 +20,7 @@ help: ## List the targets
 
 .PHONY: venv install
 venv: $(STAMP) ## Create .venv with the pinned packages (done by the other targets too)
+	@:
 install: venv
 
 $(STAMP): requirements.txt requirements-dev.txt
