@@ -132,10 +132,10 @@ class Supervisor:
             due = schedules.next_due()
             if due is not None and due <= timezone.now():
                 scheduler(broker=get_broker())
-                if schedules.next_due() == due:  # it rolled everything back
+                missed, due = due, schedules.next_due()
+                if due == missed:  # it rolled everything back
                     schedules.mend()
                     return _SCHEDULER_RETRY_SECONDS
-                due = schedules.next_due()
             left = BEAT_SECONDS if due is None else (due - timezone.now()).total_seconds()
             return min(BEAT_SECONDS, max(0.05, left + 0.01))
         except (DatabaseError, InterfaceError) as error:

@@ -7,6 +7,7 @@ from django.db import connection
 from django.utils import timezone
 from django_q.models import Schedule
 
+from glisk.engine.notify import notify
 from glisk.tests.engine.conftest import QCluster, drains, eventually
 
 Start = Callable[..., QCluster]
@@ -15,6 +16,7 @@ Start = Callable[..., QCluster]
 def test_a_schedule_starts_the_drain_that_is_missing(qcluster: Start) -> None:
     cluster = qcluster().ready()
     _rename("engine_jobs", "engine_jobs_away")
+    notify("engine_alpha")
     # A fault in turn() ends the drain; its worker lives on, and nobody is asked to succeed it.
     eventually(lambda: drains("alpha") == [], 5, what="the drain's end")
     _rename("engine_jobs_away", "engine_jobs")
