@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 from django.db import connection, transaction
 from django.db.models import Q
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from reveals.gate import Candidate, Objection
 from tokens.models import Token
@@ -18,8 +18,10 @@ from tokens.states import TokenStatus
 
 logger = structlog.get_logger(__name__)
 
-# A token that the gate turned away this often without a final reason is set aside for good.
+# A token whose artefacts were found wrong this often is set aside for good. Only these refusals
+# are counted: an outage of the gateway or the node says nothing about a token.
 MAX_REFUSALS = 10
+_COUNTED = ["artefact", "unexpected"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def waiting_tokens(limit: int) -> list[Waiting]:
     """Return the ready tokens that are due and in no open batch, oldest mint first."""
     rows = (
         Token.objects.ready()
-        .filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=timezone.now()))
+        .filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=Now()))
         .exclude(batch_items__is_open=True)
         .values_list(
             "token_id",
@@ -64,6 +66,17 @@ def waiting_tokens(limit: int) -> list[Waiting]:
         )
         for row in rows
     ]
+
+
+def seconds_until_due() -> float | None:
+    """Return the seconds until the next ready token that waits may be tried, None if none does."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXTRACT(EPOCH FROM min(next_attempt_at) - clock_timestamp()) FROM tokens_s0 "
+            "WHERE status = 'ready' AND next_attempt_at > clock_timestamp()"
+        )
+        row = cursor.fetchone()
+    return None if row is None or row[0] is None else max(0.0, float(row[0]))
 
 
 def set_aside(objections: Sequence[Objection], *, actor: str) -> None:
@@ -111,7 +124,7 @@ def _postpone(objections: Sequence[Objection], *, actor: str) -> None:
                 UPDATE tokens_s0 t
                 SET next_attempt_at = clock_timestamp() + make_interval(secs => v.wait),
                     attempts = t.attempts
-                        + CASE WHEN v.error_class = 'unconfirmed' THEN 0 ELSE 1 END,
+                        + CASE WHEN v.error_class = ANY(%s) THEN 1 ELSE 0 END,
                     generation_error = v.reason, error_class = v.error_class,
                     updated_at = clock_timestamp()
                 FROM unnest(%s::bigint[], %s::float8[], %s::text[], %s::text[])
@@ -127,6 +140,7 @@ def _postpone(objections: Sequence[Objection], *, actor: str) -> None:
             """,
             [
                 [o.token_id for o in objections],
+                _COUNTED,
                 [o.token_id for o in objections],
                 [o.wait_seconds for o in objections],
                 [o.reason for o in objections],

@@ -7,6 +7,8 @@ There is one in all, since one keeper has one sequence of nonces.
 
 from __future__ import annotations
 
+import time
+
 import structlog
 from django.conf import settings
 from django.utils import timezone
@@ -26,7 +28,13 @@ from glisk.errors import (
 )
 from reveals import gate, outbox
 from reveals.batching import decide_departure
-from reveals.candidates import MAX_REFUSALS, Waiting, set_aside, waiting_tokens
+from reveals.candidates import (
+    MAX_REFUSALS,
+    Waiting,
+    seconds_until_due,
+    set_aside,
+    waiting_tokens,
+)
 from reveals.fees import GasPriceTooHighError, choose_fees
 from reveals.flight import Flights
 from reveals.gate import Candidate, Objection
@@ -39,6 +47,8 @@ logger = structlog.get_logger(__name__)
 
 VERIFY_CONCURRENCY = 16
 GAS_PRICE_WAIT_SECONDS = 5.0
+# What the chain said is not signed upon after so long: this process may have slept.
+FACTS_LAST_SECONDS = 30.0
 
 
 class RevealDrain(Drain):
@@ -62,8 +72,9 @@ class RevealDrain(Drain):
         self.flights = Flights(self)
         self._verified: dict[int, Candidate] = {}
         self._verifying: dict[int, Waiting] = {}
-        self._preparing = False
+        self._preparing: object | None = None  # names the one preparation under way
         self._departs_in: float | None = None
+        self._due_in: float | None = None
 
     def turn(self, results: list[CallResult]) -> float | None:
         self.flights.take(results)
@@ -79,13 +90,14 @@ class RevealDrain(Drain):
 
     def _look_for_work(self) -> None:
         self._departs_in = None
+        self._due_in = seconds_until_due()
         room = settings.REVEAL_MAX_IN_FLIGHT - len(self.flights)
         limit = settings.BATCH_REVEAL_MAX_TOKENS * (max(room, 0) + 1)
         waiting = waiting_tokens(limit)
         ids = {entry.candidate.token_id for entry in waiting}
         self._verified = {key: c for key, c in self._verified.items() if key in ids}
         self._verify(waiting)
-        if room > 0 and not self._preparing:
+        if room > 0 and self._preparing is None:
             self._depart([w for w in waiting if self._is_verified(w.candidate)])
 
     # -- artefacts ----------------------------------------------------------------------
@@ -161,16 +173,23 @@ class RevealDrain(Drain):
         if departure.now == 0 or not self.chain_breaker.places(1):
             return
         candidates = [entry.candidate for entry in verified[: departure.now]]
-        self._preparing = True
+        self._preparing = object()
         self.note_claim()
         self.submit(
             "prepare",
-            None,
+            (self._preparing, time.monotonic()),
             lambda: prepare_batch(self.chain, keeper=self.keeper.address, candidates=candidates),
         )
 
     def _take_prepared(self, result: CallResult) -> None:
-        if result.error is None:
+        name, asked_at = result.key
+        if name is not self._preparing:
+            return  # delivered before
+        stale = time.monotonic() - asked_at > FACTS_LAST_SECONDS
+        if self.stopping or (stale and result.error is None):
+            logger.info("preparation_dropped", stale=stale)
+            self.chain_breaker.give_probe_back()
+        elif result.error is None:
             self._sign(result.value)
         elif isinstance(result.error, RevertError):
             # No single token explains it: the contract refuses the keeper or the season.
@@ -182,7 +201,7 @@ class RevealDrain(Drain):
             logger.error("preparation_failed", exc_info=result.error)
             problem = str(as_provider_error(result.error, vendor="chain"))
             self.chain_breaker.failed(AccountError(problem, vendor="chain"))
-        self._preparing = False
+        self._preparing = None
 
     def _sign(self, prepared: Prepared) -> None:
         set_aside(prepared.refused, actor=self.owner)
@@ -220,9 +239,12 @@ class RevealDrain(Drain):
             self.flights.reload()  # perhaps it was stored, and only the commit's answer was lost
 
     def _next_turn_seconds(self) -> float | None:
-        soon = [self.flights.next_turn_seconds(), self._departs_in]
-        if self._verified and not self._preparing and not len(self.flights):
-            soon.append(0.5)  # a breaker holds them back
+        if self.stopping:
+            return None
+        soon = [self.flights.next_turn_seconds(), self._departs_in, self._due_in]
+        # A probe that is due already was not wanted now: then the idle tick will do.
+        breakers = (self.chain_breaker, self.gateway_breaker)
+        soon += [breaker.seconds_until_probe or None for breaker in breakers]
         known = [max(0.02, seconds) for seconds in soon if seconds is not None]
         return min(known, default=None)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
@@ -42,6 +43,7 @@ class Flight:
     send_at: float = 0.0  # monotonic
     failures: int = 0
     busy: bool = False
+    calls: int = 0  # a result may be delivered twice: only the last call's counts
     spent_since: float | None = None
 
     @property
@@ -75,18 +77,21 @@ class Flights:
     def send_due(self) -> None:
         """Broadcast what has not been taken yet, replace what takes too long."""
         now = time.monotonic()
-        for batch_id, flight in self.by_batch.items():
+        for flight in self.by_batch.values():
             if flight.busy or now < flight.send_at:
                 continue
-            flight.busy = True
             if self._overdue(flight.newest):
-                self._ask_for_fees(batch_id)
-                continue
-            self._broadcast(flight)
+                self._ask_for_fees(flight)
+            else:
+                self._broadcast(flight)
 
     def _broadcast(self, flight: Flight) -> None:
         raw = bytes(flight.newest.raw_transaction)
-        self.drain.submit("broadcast", flight.newest.batch_id, lambda: broadcast(self.chain, raw))
+        self._submit(flight, "broadcast", lambda: broadcast(self.chain, raw))
+
+    def _submit(self, flight: Flight, kind: str, call: Callable[[], Any]) -> None:
+        flight.busy, flight.calls = True, flight.calls + 1
+        self.drain.submit(kind, (flight.newest.batch_id, flight.calls), call)
 
     def _overdue(self, row: RevealTransaction) -> bool:
         if row.broadcast_at is None or row.keeper != self.drain.keeper.address:
@@ -94,23 +99,24 @@ class Flights:
         age: float = (timezone.now() - row.broadcast_at).total_seconds()
         return age > settings.TRANSACTION_TIMEOUT_SECONDS
 
-    def _ask_for_fees(self, batch_id: int) -> None:
+    def _ask_for_fees(self, flight: Flight) -> None:
         percentile = PERCENTILES[settings.KEEPER_GAS_STRATEGY]
-        self.drain.submit(
-            "replace", batch_id, lambda: self.chain.fee_history(percentile=percentile)
-        )
+        self._submit(flight, "replace", lambda: self.chain.fee_history(percentile=percentile))
 
     def take(self, results: list[CallResult]) -> None:
         for result in results:
             if result.kind == "receipts":
                 self._watched(result)
                 continue
-            flight = self.by_batch.get(result.key)
-            if flight is None or not flight.busy:
+            if result.kind not in ("broadcast", "replace"):
+                continue
+            batch_id, call = result.key
+            flight = self.by_batch.get(batch_id)
+            if flight is None or not flight.busy or flight.calls != call:
                 continue
             if result.kind == "broadcast":
                 self._sent(flight, result)
-            elif result.kind == "replace":
+            else:
                 self._replace(flight, result)
 
     def _sent(self, flight: Flight, result: CallResult) -> None:
@@ -125,7 +131,7 @@ class Flights:
             wait = NO_FUNDS_WAIT_SECONDS
             logger.error("keeper_without_funds", keeper=flight.newest.keeper)
         elif result.value is Verdict.UNDERPRICED and flight.newest.broadcast_at is None:
-            self._ask_for_fees(flight.newest.batch_id)
+            self._ask_for_fees(flight)
             return  # still busy, until the replacement is signed
         flight.busy, flight.send_at = False, time.monotonic() + wait
 
@@ -143,7 +149,14 @@ class Flights:
         fees = self._higher_fees(old, history)
         if fees is None:
             logger.error("replacement_above_ceiling", tx_hash=old.tx_hash, nonce=old.nonce)
-            self._broadcast(flight)  # the same bytes, again and again
+            if old.broadcast_at is not None:
+                self._broadcast(flight)  # the same bytes, again and again
+            else:  # the node has refused just these a moment ago
+                flight.busy, flight.send_at = False, time.monotonic() + REBROADCAST_SECONDS
+            return
+        if self.drain.stopping:
+            # The next drain must know every hash, and it has read them already.
+            flight.busy = False
             return
         data = encode_reveal(old.token_ids, old.metadata_uris)
         row = outbox.store_replacement(keeper=self.drain.keeper, old=old, data=data, fees=fees)
@@ -165,7 +178,7 @@ class Flights:
         keeper = next(iter(self.by_batch.values())).newest.keeper
         self._watching = True
         self.drain.submit(
-            "receipts", None, lambda: self.chain.receipts(keeper=keeper, tx_hashes=hashes)
+            "receipts", keeper, lambda: self.chain.receipts(keeper=keeper, tx_hashes=hashes)
         )
 
     def _watched(self, result: CallResult) -> None:
@@ -180,7 +193,9 @@ class Flights:
         self._watched_at = time.monotonic() + RECEIPT_POLL_SECONDS
         head, transaction_count, receipts = result.value
         for batch_id, flight in list(self.by_batch.items()):
-            if self._settle(flight, head, transaction_count, receipts):
+            # The count says nothing of another keeper's nonces (the key was changed).
+            count = transaction_count if flight.newest.keeper == result.key else 0
+            if self._settle(flight, head, count, receipts):
                 del self.by_batch[batch_id]
                 self.drain.note_progress()
 
@@ -204,7 +219,7 @@ class Flights:
                     row, receipt, revealed_at=_mined_at(head, receipt), actor=self.drain.owner
                 )
             else:
-                settlement.release_reverted(row, receipt)
+                settlement.release_reverted(row, receipt, actor=self.drain.owner)
             return True
         return self._is_superseded(flight, transaction_count)
 
@@ -216,6 +231,10 @@ class Flights:
         if flight.spent_since is None:
             flight.spent_since = now
         if now - flight.spent_since < SUPERSEDED_AFTER_SECONDS:
+            return False
+        rows = outbox.transactions_of(flight.newest.batch_id)
+        if len(rows) > len(flight.rows):  # signed by a drain that was ending
+            flight.rows, flight.spent_since = rows, None
             return False
         settlement.release_superseded(flight.rows)
         return True

@@ -74,9 +74,15 @@ def store_signed(
 def store_replacement(
     *, keeper: Keeper, old: RevealTransaction, data: str, fees: Fees
 ) -> RevealTransaction:
-    """Sign the same call with the same nonce and higher fees, and store it."""
+    """Sign the same call with the same nonce and higher fees, and store it.
+
+    Equal fees give equal bytes: what was stored before is returned as it is.
+    """
     with transaction.atomic():
         row = _sign(keeper, old.batch, data, old.gas_limit, fees)
+        known = RevealTransaction.objects.filter(tx_hash=row.tx_hash).first()
+        if known is not None:
+            return known  # only the answer to its commit was lost
         row.token_ids, row.metadata_uris = old.token_ids, old.metadata_uris
         row.replaces = old
         row.save()
@@ -87,10 +93,11 @@ def store_replacement(
 def mark_broadcast(row: RevealTransaction) -> None:
     """Note that the node has taken the transaction."""
     if row.broadcast_at is None:
-        row.status, row.broadcast_at = TransactionStatus.BROADCAST, timezone.now()
+        now = timezone.now()
         RevealTransaction.objects.filter(pk=row.pk, status=TransactionStatus.SIGNED).update(
-            status=row.status, broadcast_at=row.broadcast_at
+            status=TransactionStatus.BROADCAST, broadcast_at=now
         )
+        row.status, row.broadcast_at = TransactionStatus.BROADCAST, now
 
 
 def open_transactions() -> dict[int, list[RevealTransaction]]:
@@ -106,17 +113,23 @@ def open_transactions() -> dict[int, list[RevealTransaction]]:
     return found
 
 
+def transactions_of(batch_id: int) -> list[RevealTransaction]:
+    """Return every transaction that was ever signed for a batch, oldest first."""
+    rows = RevealTransaction.objects.filter(batch=batch_id).select_related("batch")
+    return list(rows.order_by("pk"))
+
+
 def _still_ready(candidates: Sequence[Candidate]) -> bool:
     """Lock the tokens and compare them with what was verified."""
-    wanted = {c.token_id: (c.image_cid, c.metadata_cid) for c in candidates}
+    wanted = {c.token_id: (c.prompt_author_wallet, c.image_cid, c.metadata_cid) for c in candidates}
     rows = (
         Token.objects.select_for_update()
         .filter(token_id__in=list(wanted), status=TokenStatus.READY)
         .exclude(batch_items__is_open=True)
         .order_by("token_id")
-        .values_list("token_id", "image_cid", "metadata_cid")
+        .values_list("token_id", "prompt_author_wallet", "image_cid", "metadata_cid")
     )
-    return {token_id: (image, metadata) for token_id, image, metadata in rows} == wanted
+    return {token_id: tuple(facts) for token_id, *facts in rows} == wanted
 
 
 def _next_nonce(keeper: str, transaction_count: int) -> int:

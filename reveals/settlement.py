@@ -7,9 +7,13 @@ from datetime import datetime
 
 import structlog
 from django.db import transaction
+from django.db.models import Count
 from django.utils import timezone
 
+from glisk.backoff import backoff_seconds
 from glisk.clients.chain import Receipt
+from reveals.candidates import set_aside
+from reveals.gate import Objection
 from reveals.models import (
     BatchStatus,
     RevealBatch,
@@ -21,6 +25,8 @@ from tokens.moves import Move, move_tokens
 from tokens.states import TokenStatus
 
 logger = structlog.get_logger(__name__)
+
+REVERT_WAIT_SECONDS = 5.0
 
 
 def confirm(
@@ -60,11 +66,34 @@ def confirm(
     return moved
 
 
-def release_reverted(row: RevealTransaction, receipt: Receipt) -> None:
-    """Close a batch whose transaction was mined without effect; its tokens are free again."""
+def release_reverted(row: RevealTransaction, receipt: Receipt, *, actor: str) -> None:
+    """Close a batch whose transaction was mined without effect; its tokens are free again.
+
+    They wait longer each time, since every transaction costs gas, whatever comes of it.
+    """
     with transaction.atomic():
-        _close(row, receipt, BatchStatus.REVERTED, TransactionStatus.REVERTED)
+        if _close(row, receipt, BatchStatus.REVERTED, TransactionStatus.REVERTED):
+            set_aside(_objections_after_revert(row), actor=actor)
     logger.error("reveal_reverted", tx_hash=row.tx_hash, nonce=row.nonce, tokens=row.token_ids)
+
+
+def _objections_after_revert(row: RevealTransaction) -> list[Objection]:
+    reverts = (
+        RevealBatchToken.objects.filter(token__in=row.token_ids, batch__status=BatchStatus.REVERTED)
+        .values_list("token_id")
+        .annotate(times=Count("pk"))
+    )
+    return [
+        Objection(
+            token_id,
+            f"Its reveal {row.tx_hash} was mined, but reverted ({times} in all): look at the "
+            "transaction. It is tried again later.",
+            "reverted",
+            final=False,
+            wait_seconds=backoff_seconds(times, base=REVERT_WAIT_SECONDS, cap=300.0),
+        )
+        for token_id, times in reverts
+    ]
 
 
 def release_superseded(rows: Sequence[RevealTransaction]) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 
 from glisk.clients.rpc import VENDOR, Call, RevertError, RpcClient
@@ -223,7 +224,10 @@ def already_revealed_id(error: RevertError) -> int | None:
     """Return the token id of an AlreadyRevealed(uint256) revert, or None for another one."""
     if CUSTOM_ERRORS.get(error.data[:10]) != "AlreadyRevealed":
         return None
-    return int(decode(["uint256"], bytes.fromhex(error.data[10:]))[0])
+    try:
+        return int(decode(["uint256"], bytes.fromhex(error.data[10:]))[0])
+    except (ValueError, DecodingError):  # not the argument that the contract gives it
+        return None
 
 
 def _word(value: int) -> str:

@@ -113,12 +113,12 @@ class RpcClient:
             for index, (method, params) in enumerate(calls)
         ]
         reply = self._post(payload, f"a batch of {len(calls)} calls")
-        if isinstance(reply, dict) and reply.get("error", {}).get("code") == _TOO_MANY_CALLS:
-            if self._batch_size <= _SMALL_BATCH:
-                raise _error(reply["error"], "batch")
-            self._batch_size = _SMALL_BATCH
-            return self.batch(calls)
         if isinstance(reply, dict):
+            error = reply.get("error")
+            too_many = isinstance(error, dict) and error.get("code") == _TOO_MANY_CALLS
+            if too_many and self._batch_size > _SMALL_BATCH:
+                self._batch_size = _SMALL_BATCH
+                return self.batch(calls)
             _result(reply, "batch")
         if not isinstance(reply, list):
             raise TransientError("chain: the batch got no list as answer", vendor=VENDOR)
