@@ -1,13 +1,11 @@
-"""What the task queue runs for reveals."""
+"""What the task queue runs for reveals (see tokens.tasks for why the import stands at the top)."""
 
 from django.conf import settings
+
+from glisk.engine.drain import run_drain
+from reveals.drain import RevealDrain
 
 
 def reveal_tokens() -> int | None:
     """Move tokens from ready to revealed until the budget is used up."""
-    if not settings.ENABLE_REVEAL_WORKER:
-        return 0
-    from glisk.engine.drain import run_drain
-    from reveals.drain import RevealDrain
-
-    return run_drain(RevealDrain)
+    return run_drain(RevealDrain) if settings.ENABLE_REVEAL_WORKER else 0

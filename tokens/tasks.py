@@ -1,9 +1,13 @@
-"""What the task queue runs for tokens: ids or nothing in, a number out."""
+"""What the task queue runs for tokens.
+
+The drain is imported here at the top, so that workers share the memory of what is loaded before
+they are forked; only the task queue loads this module.
+"""
+
+from glisk.engine.drain import run_drain
+from tokens.pipeline import PipelineDrain
 
 
 def move_tokens() -> int | None:
     """Move tokens from detected to ready until the budget is used up."""
-    from glisk.engine.drain import run_drain
-    from tokens.pipeline import PipelineDrain
-
     return run_drain(PipelineDrain)
