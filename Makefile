@@ -95,7 +95,7 @@ bench: $(STAMP) .env ## Measure; one benchmark: make bench ARGS="lone_mint --jso
 
 .PHONY: clean
 clean: ## Stop the embedded databases and delete everything that was generated but .env
-	@for directory in var/postgres var/test-postgres; do \
+	@for directory in var/*postgres var/*/postgres; do \
 		if [ -d $$directory ] && [ -x $(PY) ]; then $(PY) -m glisk.embedded_postgres stop $$directory; fi; done
 	@rm -rf var staticfiles sandbox/node_modules $(VENV) \
 		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

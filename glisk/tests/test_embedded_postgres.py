@@ -261,7 +261,9 @@ def test_a_stale_pid_file_that_names_another_process_is_no_hindrance(directory: 
     ensure_running(directory)
     stop(directory)
     layout = Layout(directory.resolve())
-    bystander = subprocess.Popen(["sleep", "60"])
+    # PostgreSQL takes any process of its own user for the server that the file names.
+    user, group = layout.server_user() if os.geteuid() == 0 else (None, None)
+    bystander = subprocess.Popen(["sleep", "60"], user=user, group=group)
     try:
         lines = [
             bystander.pid,
