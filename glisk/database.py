@@ -8,9 +8,22 @@ import environ
 from glisk.config import ConfigurationError
 
 # A statement that runs this long is a fault, not work; a transaction never waits on a vendor.
-_TIMEOUTS = (
+# A web request gives up on a lock before Alchemy gives up on the request (5 s).
+_WORKER_TIMEOUTS = (
     "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
 )
+_WEB_TIMEOUTS = (
+    "-c statement_timeout=30s -c lock_timeout=3s -c idle_in_transaction_session_timeout=60s"
+)
+# A network that swallows packets must not hold a process for the kernel's quarter of an hour.
+_KEEPALIVE = {
+    "connect_timeout": 5,  # seconds
+    "keepalives": 1,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
 
 
 def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) -> dict[str, Any]:
@@ -29,7 +42,9 @@ def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) ->
     options: dict[str, Any] = settings.setdefault("OPTIONS", {})
     # A socket's directory comes as an option; Django and its dbshell look for it here.
     settings["HOST"] = options.pop("host", settings["HOST"])
-    options["options"] = " ".join(filter(None, (options.get("options"), _TIMEOUTS)))
+    timeouts = _WORKER_TIMEOUTS if pool_size is None else _WEB_TIMEOUTS
+    options["options"] = " ".join(filter(None, (options.get("options"), timeouts)))
+    settings["OPTIONS"] = options = {**_KEEPALIVE, **options}
     settings["CONN_HEALTH_CHECKS"] = True
     if pool_size is None:
         settings["CONN_MAX_AGE"] = None

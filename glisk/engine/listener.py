@@ -12,15 +12,6 @@ import psycopg
 from django.db import connection
 from psycopg import sql
 
-# A dead network must be noticed long before a lease ends (libpq's connection parameters).
-_KEEPALIVE = {
-    "connect_timeout": 10,
-    "keepalives": 1,
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
 # Django's own classes, which a plain connection does without.
 _DJANGO_ONLY = ("cursor_factory", "context", "prepare_threshold")
 
@@ -29,7 +20,7 @@ class Listener:
     """Listens on channels; raises `psycopg.OperationalError` when the connection is lost."""
 
     def __init__(self, channels: Iterable[str]) -> None:
-        parameters: dict[str, Any] = {**_KEEPALIVE, **connection.get_connection_params()}
+        parameters: dict[str, Any] = dict(connection.get_connection_params())
         for name in _DJANGO_ONLY:
             parameters.pop(name, None)
         self.session: psycopg.Connection[Any] = psycopg.connect(**parameters, autocommit=True)
