@@ -89,6 +89,13 @@ ALCHEMY_WEBHOOK_SECRETS = env.texts(
     each=lambda key: len(key) >= 10,
 )
 GLISK_NFT_CONTRACT_ADDRESS = env.address("GLISK_NFT_CONTRACT_ADDRESS")
+# No mint is older: the backfill begins here.
+CONTRACT_DEPLOYED_AT_BLOCK = env.integer(
+    "CONTRACT_DEPLOYED_AT_BLOCK",
+    {"BASE_MAINNET": 37_432_871, "BASE_SEPOLIA": 32_652_800}.get(NETWORK, 0),
+    low=0,
+    high=2**40,
+)
 GLISK_DEFAULT_AUTHOR_WALLET = env.address("GLISK_DEFAULT_AUTHOR_WALLET")
 DEFAULT_PROMPT = env.text("DEFAULT_PROMPT", min_length=1, max_length=1000)
 MINT_CONFIRMATIONS = env.integer(
@@ -162,6 +169,7 @@ HTTP_POOL_SIZE = env.integer("HTTP_POOL_SIZE", 64, low=1, high=1000)
 
 # -- Webhooks ---------------------------------------------------------------------------
 WEBHOOK_MAX_BYTES = env.integer("WEBHOOK_MAX_BYTES", 5_000_000, low=10_000, high=50_000_000)
+ALCHEMY_DUPLICATE_STATUS = int(env.choice("ALCHEMY_DUPLICATE_STATUS", "200", ("200", "409")))
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBHOOK_MAX_BYTES
 
 for _secret in (

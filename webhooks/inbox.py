@@ -69,16 +69,34 @@ def process_unfinished(*, older_than_seconds: float = 60, limit: int = 100) -> i
     """Process events that were stored but not finished (a crash, a fault); return how many are."""
     before = timezone.now() - timedelta(seconds=older_than_seconds)
     waiting = WebhookEvent.objects.filter(status__in=UNFINISHED, last_delivery_at__lt=before)
-    finished = 0
-    for stored in waiting.order_by("received_at")[:limit]:
-        try:
-            event = read_event(read_json_object(bytes(stored.body)))
-            if event is not None:
-                _process(stored.pk, event)
-                finished += 1
-        except (EventNotProcessedError, ParseError):
-            continue  # it stays in the inbox, with its error, for an operator
-    return finished
+    keys = list(waiting.order_by("received_at").values_list("pk", flat=True)[:limit])
+    # What fails again stays in the inbox, with its error, for an operator.
+    return sum(not replay_event(pk).failed for pk in keys)
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """What became of a stored event that was processed again."""
+
+    failed: bool
+    tokens: int = 0
+    reason: str = ""
+
+
+def replay_event(event_pk: int) -> ReplayResult:
+    """Process a stored event again, whatever its state; harmless for one that was done."""
+    stored = WebhookEvent.objects.get(pk=event_pk)
+    try:
+        event = read_event(read_json_object(bytes(stored.body)))
+        if event is None:
+            return ReplayResult(failed=True, reason="the event has no usable id")
+        receipt = _process(stored.pk, event, again=True)
+    except ParseError as error:
+        return ReplayResult(failed=True, reason=str(error.detail))
+    except EventNotProcessedError:
+        stored.refresh_from_db(fields=["error"])
+        return ReplayResult(failed=True, reason=stored.error)
+    return ReplayResult(failed=False, tokens=receipt.tokens)
 
 
 def _store(event: AlchemyEvent, body: bytes) -> tuple[int, str, int]:
@@ -104,11 +122,13 @@ def _store(event: AlchemyEvent, body: bytes) -> tuple[int, str, int]:
         return row
 
 
-def _process(event_pk: int, event: AlchemyEvent) -> Receipt:
+def _process(event_pk: int, event: AlchemyEvent, *, again: bool = False) -> Receipt:
+    """Register an event's mints and mark it; `again` does so for one that was done before."""
+    states = EventStatus.values if again else UNFINISHED
     try:
         with transaction.atomic():
             outcomes = register_mints(event.mints, source=MintSource.WEBHOOK, actor=ACTOR)
-            written = WebhookEvent.objects.filter(pk=event_pk, status__in=UNFINISHED).update(
+            written = WebhookEvent.objects.filter(pk=event_pk, status__in=states).update(
                 status=EventStatus.PROCESSED if outcomes else EventStatus.IGNORED,
                 verdicts=_verdicts(event.findings, outcomes),
                 error=_error(event),

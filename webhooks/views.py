@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import Error
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -86,7 +87,9 @@ class AlchemyWebhookView(SignedWebhookView):
         answer: dict[str, Any] = {"status": receipt.status, **receipt.counts}
         if receipt.status == "processed":
             answer["tokens"] = receipt.tokens
-        return Response(answer)
+        duplicate = receipt.status == "duplicate"
+        code = settings.ALCHEMY_DUPLICATE_STATUS if duplicate else status.HTTP_200_OK
+        return Response(answer, status=code)
 
 
 class ReplicateWebhookView(SignedWebhookView):

@@ -4,32 +4,54 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='WebhookEvent',
+            name="WebhookEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('event_id', models.CharField(max_length=64, unique=True)),
-                ('webhook_id', models.CharField(blank=True, max_length=64)),
-                ('event_type', models.CharField(blank=True, max_length=40)),
-                ('body', models.BinaryField()),
-                ('status', models.CharField(choices=[('received', 'Received'), ('processed', 'Processed'), ('ignored', 'Ignored'), ('failed', 'Failed')], default='received', max_length=12)),
-                ('deliveries', models.PositiveIntegerField(default=1)),
-                ('verdicts', models.JSONField(default=list)),
-                ('error', models.TextField(blank=True, default='')),
-                ('received_at', models.DateTimeField(auto_now_add=True)),
-                ('last_delivery_at', models.DateTimeField(auto_now_add=True)),
-                ('processed_at', models.DateTimeField(null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("event_id", models.CharField(max_length=64, unique=True)),
+                ("webhook_id", models.CharField(blank=True, max_length=64)),
+                ("event_type", models.CharField(blank=True, max_length=40)),
+                ("body", models.BinaryField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("received", "Received"),
+                            ("processed", "Processed"),
+                            ("ignored", "Ignored"),
+                            ("failed", "Failed"),
+                        ],
+                        default="received",
+                        max_length=12,
+                    ),
+                ),
+                ("deliveries", models.PositiveIntegerField(default=1)),
+                ("verdicts", models.JSONField(default=list)),
+                ("error", models.TextField(blank=True, default="")),
+                ("received_at", models.DateTimeField(auto_now_add=True)),
+                ("last_delivery_at", models.DateTimeField(auto_now_add=True)),
+                ("processed_at", models.DateTimeField(null=True)),
             ],
             options={
-                'db_table': 'webhook_events',
-                'indexes': [models.Index(condition=models.Q(('status__in', ['received', 'failed'])), fields=['received_at'], name='webhook_event_unfinished'), models.Index(fields=['-received_at'], name='webhook_event_newest')],
+                "db_table": "webhook_events",
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status__in", ["received", "failed"])),
+                        fields=["received_at"],
+                        name="webhook_event_unfinished",
+                    ),
+                    models.Index(fields=["-received_at"], name="webhook_event_newest"),
+                ],
             },
         ),
     ]
