@@ -81,7 +81,12 @@ class Token(models.Model):
                 name="token_metadata_known_when_ready",
             ),
             models.CheckConstraint(
-                condition=models.Q(status=TokenStatus.REVEALED, reveal_tx_hash__regex=HASH_PATTERN)
+                # NULL matches no pattern, but does not break a rule either: it is named apart.
+                condition=models.Q(
+                    status=TokenStatus.REVEALED,
+                    reveal_tx_hash__isnull=False,
+                    reveal_tx_hash__regex=HASH_PATTERN,
+                )
                 | (~models.Q(status=TokenStatus.REVEALED) & models.Q(reveal_tx_hash__isnull=True)),
                 name="token_revealed_has_transaction",
             ),
