@@ -1,4 +1,4 @@
-"""Every module of glisk/ is either in the leaf library's import contract or known to stand above."""
+"""Every module of glisk/ is in the leaf library's import contract or known to stand above."""
 
 import tomllib
 from pathlib import Path
