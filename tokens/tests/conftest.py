@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from glisk import breaker
+from sandbox.paint import Painter
+from sandbox.pinata.emulator import PinataEmulator
+from sandbox.pinata.store import ContentStore
+from sandbox.replicate.emulator import ReplicateEmulator
+from tokens import following, outcomes, storage
+from tokens.pipeline import PipelineDrain
+from tokens.tests.stage import Vendors, Worker
+
+
+@pytest.fixture(scope="session")
+def _vendors() -> Iterator[Vendors]:
+    replicate = ReplicateEmulator(
+        generation_seconds=0.1, painter=Painter(image_size=96), webhook_retry_seconds=0.1
+    )
+    vendors = Vendors(
+        replicate.start(), PinataEmulator(store=ContentStore(), pin_seconds=0.0).start()
+    )
+    yield vendors
+    vendors.stop()
+
+
+@pytest.fixture
+def vendors(_vendors: Vendors, settings: Settings) -> Iterator[Vendors]:
+    """Emulators without any memory, and settings that lead to them."""
+    settings.REPLICATE_BASE_URL = _vendors.replicate.url
+    settings.REPLICATE_OUTPUT_HOSTS = [_vendors.replicate.url.removeprefix("http://")]
+    settings.PINATA_API_URL = _vendors.pinata.url
+    settings.PINATA_GATEWAY = [_vendors.gateway.url]
+    settings.HTTP_READ_TIMEOUT_SECONDS = 3
+    _vendors.reset()
+    yield _vendors
+    _vendors.reset()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every wait short; what a vendor asks for is still honoured."""
+
+    def soon(attempt: int, *, at_least: float | None = None, **limits: Any) -> float:
+        return max(0.02 * attempt, at_least or 0.0)
+
+    for module in (outcomes, following, storage, breaker):
+        monkeypatch.setattr(module, "backoff_seconds", soon)
+    monkeypatch.setattr(outcomes, "_VENDOR_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(breaker, "ACCOUNT_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(breaker, "_REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(following, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(following, "RECONCILE_SECONDS", 0.1)
+    monkeypatch.setattr(following, "OVERDUE_SECONDS", 0.2)
+
+
+@pytest.fixture
+def worker(vendors: Vendors, quick: None) -> Iterator[Callable[[], Worker]]:
+    """Start pipeline drains; each call gives another process's."""
+    started: list[Worker] = []
+
+    def start() -> Worker:
+        started.append(Worker(PipelineDrain()))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.crash()
