@@ -19,9 +19,7 @@ def _lower_wallet() -> Lower:
 class AuthorQuerySet(models.QuerySet["Author"]):
     def by_wallet(self, wallet: str) -> "AuthorQuerySet":
         """Match a wallet whatever its letter case, by the unique index."""
-        return self.annotate(wallet_lower=_lower_wallet()).filter(
-            wallet_lower=wallet.lower()
-        )
+        return self.annotate(wallet_lower=_lower_wallet()).filter(wallet_lower=wallet.lower())
 
     def by_wallets(self, wallets: Iterable[str]) -> dict[str, "Author"]:
         """Return the known authors by lower-case wallet, in one query."""

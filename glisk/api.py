@@ -14,7 +14,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """Turn any error into one text; never an internal message (frontend-contract: detail)."""
     response = drf_exception_handler(error, context)
     if response is None:
-        logger.exception("request_failed", error=type(error).__name__)
+        logger.error("request_failed", exc_info=error)
         return Response({"detail": "Something went wrong on our side."}, status=500)
     if isinstance(error, exceptions.APIException):
         response.data = {"detail": " ".join(_texts(error.detail))}

@@ -38,8 +38,10 @@ DEFAULT_MAX_LINKS: Final = 174
 
 @dataclass(frozen=True, slots=True)
 class Dag:
-    """A file's identity on IPFS: its CID, the bytes of all blocks (`dag_size_bytes`, what Pinata
-    reports as PinSize), and the bytes of the file itself."""
+    """A file's identity on IPFS: its CID, and the bytes of all blocks and of the file itself.
+
+    `dag_size_bytes` is what Pinata reports as PinSize.
+    """
 
     cid: str
     dag_size_bytes: int

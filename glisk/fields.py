@@ -51,7 +51,7 @@ class WeiField(models.DecimalField):
     """An amount in wei (uint256), stored as NUMERIC(78, 0)."""
 
     if TYPE_CHECKING:  # what from_db_value returns; django-stubs reads it here
-        _pyi_private_get_type: int
+        _pyi_private_get_type: int  # type: ignore[assignment]  # not the base class's Decimal
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["max_digits"] = 78

@@ -31,8 +31,11 @@ _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a picture's bytes are. `is_blank` marks one plain colour or full transparency, which
-    is how some models answer to a refused prompt."""
+    """What a picture's bytes are.
+
+    `is_blank` marks one plain colour or full transparency, which is how some models answer to a
+    refused prompt.
+    """
 
     format: ImageFormat
     mime: str

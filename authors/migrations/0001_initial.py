@@ -7,27 +7,46 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Author',
+            name="Author",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('wallet_address', glisk.fields.AddressField(max_length=42)),
-                ('twitter_handle', models.CharField(blank=True, max_length=50, null=True)),
-                ('farcaster_handle', models.CharField(blank=True, max_length=50, null=True)),
-                ('prompt_text', models.TextField(blank=True, default='', max_length=1000)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("wallet_address", glisk.fields.AddressField(max_length=42)),
+                ("twitter_handle", models.CharField(blank=True, max_length=50, null=True)),
+                ("farcaster_handle", models.CharField(blank=True, max_length=50, null=True)),
+                ("prompt_text", models.TextField(blank=True, default="", max_length=1000)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                'db_table': 'authors',
-                'constraints': [models.UniqueConstraint(django.db.models.functions.text.Lower('wallet_address'), name='author_wallet_unique', violation_error_message='An author with this wallet exists already.'), models.CheckConstraint(condition=models.Q(('wallet_address__regex', '^0x[0-9a-fA-F]{40}$')), name='author_wallet_is_address'), models.CheckConstraint(condition=django.db.models.lookups.LessThanOrEqual(django.db.models.functions.text.Length('prompt_text'), 1000), name='author_prompt_length')],
+                "db_table": "authors",
+                "constraints": [
+                    models.UniqueConstraint(
+                        django.db.models.functions.text.Lower("wallet_address"),
+                        name="author_wallet_unique",
+                        violation_error_message="An author with this wallet exists already.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("wallet_address__regex", "^0x[0-9a-fA-F]{40}$")),
+                        name="author_wallet_is_address",
+                    ),
+                    models.CheckConstraint(
+                        condition=django.db.models.lookups.LessThanOrEqual(
+                            django.db.models.functions.text.Length("prompt_text"), 1000
+                        ),
+                        name="author_prompt_length",
+                    ),
+                ],
             },
         ),
     ]

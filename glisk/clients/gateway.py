@@ -16,7 +16,7 @@ from glisk.errors import AccountError, ArtefactError, ProviderError, TransientEr
 from glisk.redaction import register_secret
 
 VENDOR: Final = "gateway"
-TOKEN_HEADER: Final = "x-pinata-gateway-token"
+TOKEN_HEADER: Final = "x-pinata-gateway-token"  # noqa: S105 - a header's name
 
 # Not here now, but perhaps in a moment: a fresh pin reaches a gateway late, and a dedicated
 # Pinata gateway answers 403 for a file that it does not yet know to be its owner's.

@@ -79,8 +79,11 @@ class ModelReference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PredictionListing:
-    """Predictions, newest first. `is_complete` is False if there were more pages than asked for:
-    then a prediction that is not among them may exist all the same."""
+    """Predictions, newest first.
+
+    `is_complete` is False if there were more pages than asked for: then a prediction that is not
+    among them may exist all the same.
+    """
 
     predictions: tuple[Prediction, ...]
     is_complete: bool
@@ -124,7 +127,12 @@ class ReplicateClient:
             options=HttpOptions.from_settings(),
         )
 
-    def create_prediction(self, *, input: Mapping[str, Any], webhook_url: str | None) -> Prediction:
+    def create_prediction(
+        self,
+        *,
+        input: Mapping[str, Any],  # noqa: A002 - the vendor's own word for it
+        webhook_url: str | None,
+    ) -> Prediction:
         """Start one prediction and return it as accepted. This call costs money.
 
         Keys of `input` whose value is None are left out, since Replicate refuses null. The API

@@ -4,42 +4,40 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='SystemState',
+            name="SystemState",
             fields=[
-                ('state_key', models.CharField(max_length=100, primary_key=True, serialize=False)),
-                ('state_value', models.JSONField(default=dict)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                ("state_key", models.CharField(max_length=100, primary_key=True, serialize=False)),
+                ("state_value", models.JSONField(default=dict)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                'verbose_name_plural': 'system state',
-                'db_table': 'system_state',
+                "verbose_name_plural": "system state",
+                "db_table": "system_state",
             },
         ),
         migrations.CreateModel(
-            name='WorkerHeartbeat',
+            name="WorkerHeartbeat",
             fields=[
-                ('owner', models.CharField(max_length=200, primary_key=True, serialize=False)),
-                ('host', models.CharField(max_length=100)),
-                ('main_pid', models.IntegerField()),
-                ('pid', models.IntegerField()),
-                ('stage', models.CharField(max_length=50)),
-                ('in_flight', models.IntegerField(default=0)),
-                ('started_at', models.DateTimeField()),
-                ('beat_at', models.DateTimeField()),
-                ('last_claim_at', models.DateTimeField(null=True)),
-                ('last_progress_at', models.DateTimeField(null=True)),
+                ("owner", models.CharField(max_length=200, primary_key=True, serialize=False)),
+                ("host", models.CharField(max_length=100)),
+                ("main_pid", models.IntegerField()),
+                ("pid", models.IntegerField()),
+                ("stage", models.CharField(max_length=50)),
+                ("in_flight", models.IntegerField(default=0)),
+                ("started_at", models.DateTimeField()),
+                ("beat_at", models.DateTimeField()),
+                ("last_claim_at", models.DateTimeField(null=True)),
+                ("last_progress_at", models.DateTimeField(null=True)),
             ],
             options={
-                'db_table': 'worker_heartbeats',
-                'indexes': [models.Index(fields=['beat_at'], name='heartbeat_beat_at')],
+                "db_table": "worker_heartbeats",
+                "indexes": [models.Index(fields=["beat_at"], name="heartbeat_beat_at")],
             },
         ),
     ]

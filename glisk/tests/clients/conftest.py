@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -26,3 +27,13 @@ def second_server() -> Iterator[ScriptedServer]:
 def options() -> HttpOptions:
     """Short timeouts, so that the tests of silence take no time."""
     return HttpOptions(connect_timeout_seconds=1, read_timeout_seconds=0.4, pool_size=4)
+
+
+@pytest.fixture
+def no_dns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no name resolve, as a resolver says of one that does not exist."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)

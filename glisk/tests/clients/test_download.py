@@ -294,6 +294,7 @@ class TestAnAddress:
         server.script(answer(200, b"ok"))
         assert fetch(server) == b"ok"
 
+    @pytest.mark.usefixtures("no_dns")
     def test_of_an_unknown_name_is_transient(self) -> None:
         for host in ("no-such.invalid", "a" * 70 + ".invalid"):
             with pytest.raises(TransientError) as caught:

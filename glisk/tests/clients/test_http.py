@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
@@ -287,6 +287,7 @@ class TestAVendorThatIsNotThere:
         assert type(error) is TransientError
         assert "refused" in str(error)
 
+    @pytest.mark.usefixtures("no_dns")
     def test_by_an_unknown_name_is_transient(self, options: HttpOptions) -> None:
         client = HttpClient(vendor="acme", base_url="http://no-such.invalid", options=options)
         assert type(failure(client, idempotent=False)) is TransientError
@@ -359,13 +360,13 @@ class TestSecrets:
         self,
         server: ScriptedServer,
         options: HttpOptions,
-        tmp_path: object,
+        tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        netrc = os.path.join(str(tmp_path), "netrc")
-        with open(netrc, "w", encoding="ascii") as file:
+        netrc = tmp_path / "netrc"
+        with netrc.open("w", encoding="ascii") as file:
             file.write("machine 127.0.0.1 login someone password else\n")
-        monkeypatch.setenv("NETRC", netrc)
+        monkeypatch.setenv("NETRC", str(netrc))
         server.script(answer(200))
         client = HttpClient(
             vendor="acme",

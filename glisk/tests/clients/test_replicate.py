@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -59,8 +58,8 @@ def make(server: ScriptedServer, options: HttpOptions, model: str = MODEL) -> Re
 
 
 @pytest.fixture
-def client(server: ScriptedServer, options: HttpOptions) -> Iterator[ReplicateClient]:
-    yield make(server, options)
+def client(server: ScriptedServer, options: HttpOptions) -> ReplicateClient:
+    return make(server, options)
 
 
 def refused(client: ReplicateClient) -> ProviderError:
