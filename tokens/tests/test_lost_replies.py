@@ -1,0 +1,300 @@
+"""Replies that never came, and workers that died: nothing is paid for twice."""
+
+import dataclasses
+import time
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from glisk.engine.calls import CallResult
+from glisk.engine.owner import own_prefix
+from tokens import calls, following
+from tokens.claims import release_leases_of
+from tokens.completions import record_prediction
+from tokens.factories import TokenFactory
+from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
+from tokens.models.job import JobStatus
+from tokens.states import TokenStatus
+from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_reply_lost_after_acceptance_is_found_in_the_listing(
+    worker: Start, vendors: Vendors
+) -> None:
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    token = TokenFactory.create()
+    worker().until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+    assert job_of(token).external_id == vendors.predictions[0].id
+
+
+def test_a_gateway_error_after_acceptance_is_no_refusal(worker: Start, vendors: Vendors) -> None:
+    vendors.replicate.plan_fault("error_after", scope=CREATE)
+    token = TokenFactory.create()
+    worker().until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+
+
+def test_a_reply_lost_before_acceptance_ends_with_one_prediction(
+    worker: Start, vendors: Vendors
+) -> None:
+    vendors.replicate.plan_fault("drop_before", scope=CREATE)
+    token = TokenFactory.create()
+    worker().until(is_ready(token))
+    assert vendors.creations() == 2
+    assert vendors.paid == 1
+    statuses = ImageGenerationJob.objects.order_by("pk").values_list("status", flat=True)
+    assert list(statuses) == [JobStatus.REJECTED, JobStatus.CAPTURED]
+    token.refresh_from_db()
+    assert token.generation_attempts == 1  # nothing was paid for the first
+
+
+def test_the_listing_is_not_asked_before_a_late_call_must_show_up(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "SETTLE_SECONDS", 60.0)
+    vendors.replicate.plan_fault("drop_before", scope=CREATE)
+    TokenFactory.create()
+    drain = worker()
+    drain.settle(0.6)
+    assert vendors.creations() == 1
+    assert not any(call.method == "GET" for call in vendors.replicate.calls)
+
+
+def test_the_callback_is_faster_than_the_listing(worker: Start, vendors: Vendors) -> None:
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    token = TokenFactory.create()
+    drain = worker()
+    drain.step()
+    lost = drain.finished()
+    while not vendors.predictions[0].terminal:
+        time.sleep(0.01)
+    client = drain.drain.generation.client  # type: ignore[attr-defined]
+    prediction = client.get_prediction(vendors.predictions[0].id)
+    assert record_prediction(prediction, job_id=job_of(token).pk) == "recorded"
+    drain.drain.turn(lost)
+    drain.until(is_ready(token))
+    assert vendors.paid == 1
+
+
+def test_a_listing_without_inputs_is_read_one_by_one(worker: Start, vendors: Vendors) -> None:
+    vendors.replicate.set_faults(list_omits="input,output,logs")
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    token = TokenFactory.create()
+    worker().until(is_ready(token))
+    assert vendors.paid == 1
+
+
+def test_inputs_that_the_vendor_completed_are_ours_all_the_same(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API is not documented to show the input as it was sent."""
+    as_sent = calls.ReplicateClient.list_predictions
+
+    def with_defaults(*arguments: object, **options: object) -> object:
+        listing = as_sent(*arguments, **options)  # type: ignore[arg-type]
+        found = [
+            dataclasses.replace(p, input={**p.input, "go_fast": True, "num_outputs": 1})
+            for p in listing.predictions
+        ]
+        return dataclasses.replace(listing, predictions=tuple(found))
+
+    monkeypatch.setattr(calls.ReplicateClient, "list_predictions", with_defaults)
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    token = TokenFactory.create()
+    worker().until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+
+
+def test_an_incomplete_listing_proves_nothing(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = calls.ReplicateClient.list_predictions
+
+    def cut(*arguments: object, **options: object) -> object:
+        listing = whole(*arguments, **options)  # type: ignore[arg-type]
+        return dataclasses.replace(listing, predictions=(), is_complete=False)
+
+    monkeypatch.setattr(calls.ReplicateClient, "list_predictions", cut)
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    token = TokenFactory.create()
+    drain = worker()
+    drain.settle(1.0)
+    assert vendors.creations() == 1
+    monkeypatch.setattr(calls.ReplicateClient, "list_predictions", whole)
+    drain.until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+
+
+def test_a_late_lookup_decides_nothing_about_a_newer_job(worker: Start, vendors: Vendors) -> None:
+    """The lookup of one job is still under way when the token's next job loses its reply."""
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    token = TokenFactory.create()
+    drain = worker()
+    drain.step()
+    drain.drain.turn(drain.finished())
+    job = job_of(token)
+    late = CallResult("reconcile", [(token.token_id, job.pk - 1)], value={job.pk - 1: None})
+    drain.drain.turn([late])
+    partial = CallResult("reconcile", [(token.token_id, job.pk)], value={})
+    drain.drain.turn([partial])
+    assert job_of(token).status == JobStatus.CREATED
+    drain.until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+
+
+# -- crashes ----------------------------------------------------------------------------
+
+
+def crash(worker: Worker) -> None:
+    """Kill the worker; its supervisor frees the leases."""
+    worker.crash()
+    release_leases_of(own_prefix())
+
+
+def until_job(worker: Worker, token: Token, *statuses: JobStatus) -> None:
+    def reached() -> bool:
+        return ImageGenerationJob.objects.filter(token=token, status__in=statuses).exists()
+
+    worker.until(reached)
+
+
+def test_killed_before_the_call_was_made(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = TokenFactory.create()
+    first = worker()
+    monkeypatch.setattr(first.drain, "submit", lambda *arguments: None)
+    first.step()
+    assert job_of(token).status == JobStatus.CREATED
+    crash(first)
+    worker().until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+
+
+def test_killed_between_the_call_and_its_reply(worker: Start, vendors: Vendors) -> None:
+    token = TokenFactory.create()
+    first = worker()
+    first.step()
+    first.finished()
+    assert vendors.paid == 1
+    crash(first)
+    worker().until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+
+
+def test_killed_after_the_id_was_stored(worker: Start, vendors: Vendors) -> None:
+    token = TokenFactory.create()
+    first = worker()
+    until_job(first, token, JobStatus.SUBMITTED)
+    crash(first)
+    worker().until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+
+
+def test_killed_when_the_outcome_was_stored(worker: Start, vendors: Vendors) -> None:
+    token = TokenFactory.create()
+    first = worker()
+    until_job(first, token, JobStatus.SUCCEEDED)
+    crash(first)
+    assert job_of(token).status == JobStatus.SUCCEEDED
+    worker().until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+
+
+def test_killed_when_the_bytes_were_stored(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.ENABLE_IPFS_WORKER = False
+    token = TokenFactory.create()
+    first = worker()
+    until_job(first, token, JobStatus.CAPTURED)
+    crash(first)
+    # The vendor is not needed any more, and has deleted the file.
+    vendors.replicate.reset(state=True)
+    settings.ENABLE_IPFS_WORKER = True
+    worker().until(is_ready(token))
+    assert vendors.creations() == 0
+    assert IPFSUploadRecord.objects.filter(status="succeeded").count() == 2
+
+
+def test_killed_with_a_refusal_at_hand(worker: Start, vendors: Vendors) -> None:
+    token = TokenFactory.create(prompt="a nude on the beach")
+    first = worker()
+    until_job(first, token, JobStatus.ERRORED, JobStatus.FAILED)
+    crash(first)
+    worker().until(is_ready(token))
+    token.refresh_from_db()
+    assert token.fallback_used
+    assert vendors.paid == 2
+    assert ImageGenerationJob.objects.count() == 2
+
+
+def test_killed_again_and_again_a_token_is_set_aside(worker: Start, vendors: Vendors) -> None:
+    token = TokenFactory.create()
+    Token.objects.filter(pk=token.pk).update(attempts=20)
+    worker().step()
+    token.refresh_from_db()
+    assert token.status == TokenStatus.FAILED
+    assert "worker died 20 times" in (token.generation_error or "")
+    assert vendors.creations() == 0
+
+
+def test_a_worker_without_its_lease_changes_nothing_and_pays_nothing(
+    worker: Start, vendors: Vendors
+) -> None:
+    """As after SIGSTOP: the lease ran out, and somebody else does the work."""
+    token = TokenFactory.create()
+    frozen, other = worker(), worker()
+    until_job(frozen, token, JobStatus.SUBMITTED)
+    Token.objects.filter(pk=token.pk).update(
+        lease_owner=None, lease_expires_at=None, next_attempt_at=timezone.now() + timedelta(hours=1)
+    )
+    while not vendors.predictions[0].terminal:
+        time.sleep(0.01)
+    frozen.settle(0.5)
+    token.refresh_from_db()
+    assert token.status == TokenStatus.GENERATING
+    assert not IPFSUploadRecord.objects.exists()
+    assert TokenTransition.objects.count() == 1
+    Token.objects.filter(pk=token.pk).update(next_attempt_at=None)
+    other.until(is_ready(token))
+    frozen.settle(0.1)
+    assert vendors.paid == vendors.creations() == 1
+    assert TokenTransition.objects.count() == 3
+
+
+def test_a_call_that_overslept_is_not_made(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "STALE_CALL_SECONDS", -1.0)
+    token = TokenFactory.create()
+    drain = worker()
+    drain.until(lambda: ImageGenerationJob.objects.filter(status=JobStatus.REJECTED).exists())
+    assert vendors.creations() == 0
+    monkeypatch.setattr(calls, "STALE_CALL_SECONDS", 5.0)
+    drain.until(is_ready(token))
+    token.refresh_from_db()
+    assert vendors.paid == token.generation_attempts == 1
+
+
+def test_a_prediction_of_a_job_that_was_given_up_stands_in_the_ledger(
+    worker: Start, vendors: Vendors
+) -> None:
+    """The vendor accepted the call after all, long after the listing did not show it."""
+    token = TokenFactory.create()
+    drain = worker()
+    drain.step()
+    drain.finished()
+    job = job_of(token)
+    ImageGenerationJob.objects.filter(pk=job.pk).update(status=JobStatus.REJECTED)
+    client = drain.drain.generation.client  # type: ignore[attr-defined]
+    prediction = client.get_prediction(vendors.predictions[0].id)
+    assert record_prediction(prediction, job_id=job.pk) == "unknown"
+    job.refresh_from_db()
+    assert (job.status, job.external_id) == (JobStatus.FAILED, prediction.id)
+    assert job.cost_usd is not None
