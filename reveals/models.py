@@ -49,7 +49,9 @@ class RevealBatchToken(models.Model):
     """A token's place in a batch; the database allows it in one open batch only."""
 
     batch = models.ForeignKey(RevealBatch, on_delete=models.CASCADE, related_name="items")
-    token = models.ForeignKey(Token, on_delete=models.PROTECT, related_name="batch_items")
+    # A token in an open batch is never withdrawn (tokens.recovery.withdrawal); the transactions
+    # keep their token ids.
+    token = models.ForeignKey(Token, on_delete=models.CASCADE, related_name="batch_items")
     position = models.PositiveIntegerField()
     metadata_uri = models.TextField()
     is_open = models.BooleanField(default=True)

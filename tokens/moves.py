@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from django.db import connection
 
-from tokens.states import TERMINAL, TokenStatus, check_transition
+from tokens.states import ADOPTABLE, TERMINAL, TokenStatus, check_transition
 
 logger = structlog.get_logger(__name__)
 
@@ -24,6 +24,7 @@ _COLUMN_TYPES = {
     "metadata_text": "text",
     "metadata_cid": "text",
     "reveal_tx_hash": "text",
+    "adopted_uri": "text",
     "revealed_at": "timestamptz",
     "generation_error": "text",
     "error_class": "text",
@@ -58,13 +59,17 @@ def move_tokens(
     target: TokenStatus,
     actor: str,
     lease: Lease | None = None,
+    adopts: bool = False,
 ) -> set[int]:
     """Move tokens from `source` to `target`; return the ids of those that moved.
 
     All moves must write the same columns. With a lease, only tokens that it still holds move.
-    Raises `InvalidStateTransition` if the map does not allow the move at all.
+    `adopts`: the target is what the chain says, not the next stage (states.ADOPTABLE). Raises
+    `InvalidStateTransition` if the map does not allow the move at all.
     """
-    check_transition(source, target, token_id=moves[0].token_id if len(moves) == 1 else None)
+    token_id = moves[0].token_id if len(moves) == 1 else None
+    if not (adopts and target is TokenStatus.REVEALED and source in ADOPTABLE):
+        check_transition(source, target, token_id=token_id)
     if not moves:
         return set()
     columns = sorted(moves[0].fields)

@@ -24,6 +24,9 @@ TRANSITIONS: dict[TokenStatus, frozenset[TokenStatus]] = {
     TokenStatus.FAILED: frozenset(),
 }
 
+# Besides the map: a token that others revealed on chain is revealed, whatever it was here.
+ADOPTABLE = frozenset(TokenStatus) - {TokenStatus.REVEALED}
+
 ACTIVE = frozenset(state for state, targets in TRANSITIONS.items() if targets)
 TERMINAL = frozenset(TokenStatus) - ACTIVE
 

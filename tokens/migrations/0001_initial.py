@@ -6,232 +6,516 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('authors', '0001_initial'),
+        ("authors", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Token',
+            name="Token",
             fields=[
-                ('token_id', models.PositiveBigIntegerField(primary_key=True, serialize=False)),
-                ('prompt_author_wallet', glisk.fields.AddressField(max_length=42)),
-                ('minter_address', glisk.fields.AddressField(max_length=42)),
-                ('mint_timestamp', models.DateTimeField()),
-                ('prompt', models.TextField(blank=True)),
-                ('status', models.CharField(choices=[('detected', 'Detected'), ('generating', 'Generating'), ('uploading', 'Uploading'), ('ready', 'Ready'), ('revealed', 'Revealed'), ('failed', 'Failed')], default='detected', max_length=20)),
-                ('status_changed_at', models.DateTimeField(auto_now_add=True)),
-                ('image_url', models.TextField(blank=True, null=True)),
-                ('image_cid', models.CharField(blank=True, max_length=100, null=True)),
-                ('metadata_text', models.TextField(blank=True, null=True)),
-                ('metadata_cid', models.CharField(blank=True, max_length=100, null=True)),
-                ('reveal_tx_hash', glisk.fields.HashField(blank=True, max_length=66, null=True)),
-                ('revealed_at', models.DateTimeField(blank=True, null=True)),
-                ('generation_attempts', models.PositiveIntegerField(default=0)),
-                ('generation_error', models.TextField(blank=True, null=True)),
-                ('fallback_used', models.BooleanField(default=False)),
-                ('error_class', models.CharField(blank=True, default='', max_length=40)),
-                ('error_log', models.JSONField(blank=True, default=list)),
-                ('lease_owner', models.CharField(blank=True, max_length=200, null=True)),
-                ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('attempts', models.PositiveIntegerField(default=0)),
-                ('next_attempt_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('author', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='tokens', to='authors.author')),
+                ("token_id", models.PositiveBigIntegerField(primary_key=True, serialize=False)),
+                ("prompt_author_wallet", glisk.fields.AddressField(max_length=42)),
+                ("minter_address", glisk.fields.AddressField(max_length=42)),
+                ("mint_timestamp", models.DateTimeField()),
+                ("prompt", models.TextField(blank=True)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("detected", "Detected"),
+                            ("generating", "Generating"),
+                            ("uploading", "Uploading"),
+                            ("ready", "Ready"),
+                            ("revealed", "Revealed"),
+                            ("failed", "Failed"),
+                        ],
+                        default="detected",
+                        max_length=20,
+                    ),
+                ),
+                ("status_changed_at", models.DateTimeField(auto_now_add=True)),
+                ("image_url", models.TextField(blank=True, null=True)),
+                ("image_cid", models.CharField(blank=True, max_length=100, null=True)),
+                ("metadata_text", models.TextField(blank=True, null=True)),
+                ("metadata_cid", models.CharField(blank=True, max_length=100, null=True)),
+                ("reveal_tx_hash", glisk.fields.HashField(blank=True, max_length=66, null=True)),
+                ("revealed_at", models.DateTimeField(blank=True, null=True)),
+                ("generation_attempts", models.PositiveIntegerField(default=0)),
+                ("generation_error", models.TextField(blank=True, null=True)),
+                ("fallback_used", models.BooleanField(default=False)),
+                ("error_class", models.CharField(blank=True, default="", max_length=40)),
+                ("error_log", models.JSONField(blank=True, default=list)),
+                ("lease_owner", models.CharField(blank=True, max_length=200, null=True)),
+                ("lease_expires_at", models.DateTimeField(blank=True, null=True)),
+                ("attempts", models.PositiveIntegerField(default=0)),
+                ("next_attempt_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="tokens",
+                        to="authors.author",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'tokens_s0',
+                "db_table": "tokens_s0",
             },
         ),
         migrations.CreateModel(
-            name='MintEvent',
+            name="MintEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tx_hash', glisk.fields.HashField(max_length=66)),
-                ('log_index', models.PositiveIntegerField()),
-                ('block_number', models.PositiveBigIntegerField()),
-                ('block_hash', glisk.fields.HashField(max_length=66)),
-                ('block_timestamp', models.DateTimeField()),
-                ('minter', glisk.fields.AddressField(max_length=42)),
-                ('prompt_author', glisk.fields.AddressField(max_length=42)),
-                ('start_token_id', models.PositiveBigIntegerField()),
-                ('quantity', models.PositiveIntegerField()),
-                ('total_paid_wei', glisk.fields.WeiField()),
-                ('source', models.CharField(choices=[('webhook', 'Webhook'), ('backfill', 'Backfill')], max_length=20)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tx_hash", glisk.fields.HashField(max_length=66)),
+                ("log_index", models.PositiveIntegerField()),
+                ("block_number", models.PositiveBigIntegerField()),
+                ("block_hash", glisk.fields.HashField(max_length=66)),
+                ("block_timestamp", models.DateTimeField()),
+                ("minter", glisk.fields.AddressField(max_length=42)),
+                ("prompt_author", glisk.fields.AddressField(max_length=42)),
+                ("start_token_id", models.PositiveBigIntegerField()),
+                ("quantity", models.PositiveIntegerField()),
+                ("total_paid_wei", glisk.fields.WeiField()),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[("webhook", "Webhook"), ("backfill", "Backfill")], max_length=20
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'db_table': 'mint_events',
-                'indexes': [models.Index(fields=['block_number'], name='mint_event_block'), models.Index(fields=['start_token_id'], name='mint_event_start')],
-                'constraints': [models.UniqueConstraint(fields=('tx_hash', 'log_index'), name='mint_event_log_unique'), models.CheckConstraint(condition=models.Q(('block_hash__regex', '^0x[0-9a-f]{64}$'), ('tx_hash__regex', '^0x[0-9a-f]{64}$')), name='mint_event_hashes'), models.CheckConstraint(condition=models.Q(('minter__regex', '^0x[0-9a-fA-F]{40}$'), ('prompt_author__regex', '^0x[0-9a-fA-F]{40}$')), name='mint_event_addresses'), models.CheckConstraint(condition=models.Q(('quantity__gte', 1), ('quantity__lte', 50), ('start_token_id__gte', 1)), name='mint_event_range')],
+                "db_table": "mint_events",
+                "indexes": [
+                    models.Index(fields=["block_number"], name="mint_event_block"),
+                    models.Index(fields=["start_token_id"], name="mint_event_start"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("tx_hash", "log_index"), name="mint_event_log_unique"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("block_hash__regex", "^0x[0-9a-f]{64}$"),
+                            ("tx_hash__regex", "^0x[0-9a-f]{64}$"),
+                        ),
+                        name="mint_event_hashes",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("minter__regex", "^0x[0-9a-fA-F]{40}$"),
+                            ("prompt_author__regex", "^0x[0-9a-fA-F]{40}$"),
+                        ),
+                        name="mint_event_addresses",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("quantity__gte", 1), ("quantity__lte", 50), ("start_token_id__gte", 1)
+                        ),
+                        name="mint_event_range",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='TokenImage',
+            name="TokenImage",
             fields=[
-                ('token', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='image', serialize=False, to='tokens.token')),
-                ('data', models.BinaryField(null=True)),
-                ('mime_type', models.CharField(max_length=40)),
-                ('extension', models.CharField(max_length=10)),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('size_bytes', models.PositiveIntegerField()),
-                ('sha256', models.CharField(max_length=64)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                (
+                    "token",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="image",
+                        serialize=False,
+                        to="tokens.token",
+                    ),
+                ),
+                ("data", models.BinaryField(null=True)),
+                ("mime_type", models.CharField(max_length=40)),
+                ("extension", models.CharField(max_length=10)),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                ("size_bytes", models.PositiveIntegerField()),
+                ("sha256", models.CharField(max_length=64)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'db_table': 'token_images',
+                "db_table": "token_images",
             },
         ),
         migrations.AddField(
-            model_name='token',
-            name='mint_event',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='tokens', to='tokens.mintevent'),
+            model_name="token",
+            name="mint_event",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="tokens",
+                to="tokens.mintevent",
+            ),
         ),
         migrations.CreateModel(
-            name='IPFSUploadRecord',
+            name="IPFSUploadRecord",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('upload_type', models.CharField(choices=[('image', 'Image'), ('metadata', 'Metadata')], max_length=10)),
-                ('computed_cid', models.CharField(max_length=100)),
-                ('returned_cid', models.CharField(blank=True, default='', max_length=100)),
-                ('size_bytes', models.PositiveIntegerField()),
-                ('attempt_number', models.PositiveIntegerField()),
-                ('status', models.CharField(choices=[('succeeded', 'Succeeded'), ('failed', 'Failed'), ('mismatch', 'Mismatch')], max_length=10)),
-                ('error_class', models.CharField(blank=True, default='', max_length=40)),
-                ('error', models.TextField(blank=True, default='')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('token', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='upload_records', to='tokens.token')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "upload_type",
+                    models.CharField(
+                        choices=[("image", "Image"), ("metadata", "Metadata")], max_length=10
+                    ),
+                ),
+                ("computed_cid", models.CharField(max_length=100)),
+                ("returned_cid", models.CharField(blank=True, default="", max_length=100)),
+                ("size_bytes", models.PositiveIntegerField()),
+                ("attempt_number", models.PositiveIntegerField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("mismatch", "Mismatch"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("error_class", models.CharField(blank=True, default="", max_length=40)),
+                ("error", models.TextField(blank=True, default="")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "token",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="upload_records",
+                        to="tokens.token",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'ipfs_upload_records',
+                "db_table": "ipfs_upload_records",
             },
         ),
         migrations.CreateModel(
-            name='ImageGenerationJob',
+            name="ImageGenerationJob",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('prompt', models.TextField()),
-                ('input', models.JSONField()),
-                ('service', models.CharField(choices=[('replicate', 'Replicate'), ('selfhosted', 'Selfhosted')], max_length=20)),
-                ('model', models.CharField(max_length=200)),
-                ('external_id', models.CharField(blank=True, max_length=100, null=True)),
-                ('attempt_number', models.PositiveIntegerField()),
-                ('status', models.CharField(choices=[('created', 'Created'), ('submitted', 'Submitted'), ('succeeded', 'Succeeded'), ('captured', 'Captured'), ('errored', 'Errored'), ('failed', 'Failed'), ('rejected', 'Rejected')], default='created', max_length=20)),
-                ('output_url', models.TextField(blank=True, null=True)),
-                ('cost_usd', models.DecimalField(blank=True, decimal_places=6, max_digits=10, null=True)),
-                ('predict_time_seconds', models.FloatField(blank=True, null=True)),
-                ('error_class', models.CharField(blank=True, default='', max_length=40)),
-                ('error', models.TextField(blank=True, default='')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('submitted_at', models.DateTimeField(blank=True, null=True)),
-                ('completed_at', models.DateTimeField(blank=True, null=True)),
-                ('token', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='generation_jobs', to='tokens.token')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("prompt", models.TextField()),
+                ("input", models.JSONField()),
+                (
+                    "service",
+                    models.CharField(
+                        choices=[("replicate", "Replicate"), ("selfhosted", "Selfhosted")],
+                        max_length=20,
+                    ),
+                ),
+                ("model", models.CharField(max_length=200)),
+                ("external_id", models.CharField(blank=True, max_length=100, null=True)),
+                ("attempt_number", models.PositiveIntegerField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("created", "Created"),
+                            ("submitted", "Submitted"),
+                            ("succeeded", "Succeeded"),
+                            ("captured", "Captured"),
+                            ("errored", "Errored"),
+                            ("failed", "Failed"),
+                            ("rejected", "Rejected"),
+                        ],
+                        default="created",
+                        max_length=20,
+                    ),
+                ),
+                ("output_url", models.TextField(blank=True, null=True)),
+                (
+                    "cost_usd",
+                    models.DecimalField(blank=True, decimal_places=6, max_digits=10, null=True),
+                ),
+                ("predict_time_seconds", models.FloatField(blank=True, null=True)),
+                ("error_class", models.CharField(blank=True, default="", max_length=40)),
+                ("error", models.TextField(blank=True, default="")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("submitted_at", models.DateTimeField(blank=True, null=True)),
+                ("completed_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "token",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="generation_jobs",
+                        to="tokens.token",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'image_generation_jobs',
+                "db_table": "image_generation_jobs",
             },
         ),
         migrations.CreateModel(
-            name='TokenTransition',
+            name="TokenTransition",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('from_status', models.CharField(blank=True, choices=[('detected', 'Detected'), ('generating', 'Generating'), ('uploading', 'Uploading'), ('ready', 'Ready'), ('revealed', 'Revealed'), ('failed', 'Failed')], max_length=20)),
-                ('to_status', models.CharField(choices=[('detected', 'Detected'), ('generating', 'Generating'), ('uploading', 'Uploading'), ('ready', 'Ready'), ('revealed', 'Revealed'), ('failed', 'Failed')], max_length=20)),
-                ('reason', models.TextField(blank=True, default='')),
-                ('attempt', models.PositiveIntegerField(default=0)),
-                ('actor', models.CharField(max_length=200)),
-                ('detail', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('token', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='transitions', to='tokens.token')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "from_status",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("detected", "Detected"),
+                            ("generating", "Generating"),
+                            ("uploading", "Uploading"),
+                            ("ready", "Ready"),
+                            ("revealed", "Revealed"),
+                            ("failed", "Failed"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "to_status",
+                    models.CharField(
+                        choices=[
+                            ("detected", "Detected"),
+                            ("generating", "Generating"),
+                            ("uploading", "Uploading"),
+                            ("ready", "Ready"),
+                            ("revealed", "Revealed"),
+                            ("failed", "Failed"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("reason", models.TextField(blank=True, default="")),
+                ("attempt", models.PositiveIntegerField(default=0)),
+                ("actor", models.CharField(max_length=200)),
+                ("detail", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "token",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="transitions",
+                        to="tokens.token",
+                    ),
+                ),
             ],
             options={
-                'db_table': 'token_transitions',
-                'ordering': ['id'],
+                "db_table": "token_transitions",
+                "ordering": ["id"],
             },
         ),
         migrations.AddIndex(
-            model_name='token',
-            index=models.Index(fields=['status', 'mint_timestamp'], name='token_status_minted'),
+            model_name="token",
+            index=models.Index(fields=["status", "mint_timestamp"], name="token_status_minted"),
         ),
         migrations.AddIndex(
-            model_name='token',
-            index=models.Index(condition=models.Q(('lease_owner', None), ('status__in', ['detected', 'generating'])), fields=['mint_timestamp', 'token_id'], name='token_claim_generation'),
+            model_name="token",
+            index=models.Index(
+                condition=models.Q(
+                    ("lease_owner", None), ("status__in", ["detected", "generating"])
+                ),
+                fields=["mint_timestamp", "token_id"],
+                name="token_claim_generation",
+            ),
         ),
         migrations.AddIndex(
-            model_name='token',
-            index=models.Index(condition=models.Q(('lease_owner', None), ('status', 'uploading')), fields=['mint_timestamp', 'token_id'], name='token_claim_upload'),
+            model_name="token",
+            index=models.Index(
+                condition=models.Q(("lease_owner", None), ("status", "uploading")),
+                fields=["mint_timestamp", "token_id"],
+                name="token_claim_upload",
+            ),
         ),
         migrations.AddIndex(
-            model_name='token',
-            index=models.Index(condition=models.Q(('status', 'ready')), fields=['mint_timestamp', 'token_id'], name='token_ready'),
+            model_name="token",
+            index=models.Index(
+                condition=models.Q(("status", "ready")),
+                fields=["mint_timestamp", "token_id"],
+                name="token_ready",
+            ),
         ),
         migrations.AddIndex(
-            model_name='token',
-            index=models.Index(condition=models.Q(('lease_owner__isnull', False)), fields=['lease_expires_at'], name='token_leased'),
+            model_name="token",
+            index=models.Index(
+                condition=models.Q(("lease_owner__isnull", False)),
+                fields=["lease_expires_at"],
+                name="token_leased",
+            ),
         ),
         migrations.AddIndex(
-            model_name='token',
-            index=models.Index(fields=['prompt_author_wallet', '-token_id'], name='token_prompt_author'),
+            model_name="token",
+            index=models.Index(
+                fields=["prompt_author_wallet", "-token_id"], name="token_prompt_author"
+            ),
         ),
         migrations.AddIndex(
-            model_name='token',
-            index=models.Index(fields=['minter_address', '-token_id'], name='token_minter'),
+            model_name="token",
+            index=models.Index(fields=["minter_address", "-token_id"], name="token_minter"),
         ),
         migrations.AddConstraint(
-            model_name='token',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['detected', 'generating', 'uploading', 'ready', 'revealed', 'failed'])), name='token_status_known'),
+            model_name="token",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "status__in",
+                        ["detected", "generating", "uploading", "ready", "revealed", "failed"],
+                    )
+                ),
+                name="token_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='token',
-            constraint=models.CheckConstraint(condition=models.Q(('token_id__gte', 1)), name='token_id_from_1'),
+            model_name="token",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("token_id__gte", 1)), name="token_id_from_1"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='token',
-            constraint=models.CheckConstraint(condition=models.Q(('prompt_author_wallet__regex', '^0x[0-9a-fA-F]{40}$'), ('minter_address__regex', '^0x[0-9a-fA-F]{40}$')), name='token_addresses'),
+            model_name="token",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prompt_author_wallet__regex", "^0x[0-9a-fA-F]{40}$"),
+                    ("minter_address__regex", "^0x[0-9a-fA-F]{40}$"),
+                ),
+                name="token_addresses",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='token',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', ('uploading', 'ready', 'revealed')), _negated=True), models.Q(('image_cid__isnull', False), models.Q(('image_cid', ''), _negated=True)), _connector='OR'), name='token_image_known_after_generation'),
+            model_name="token",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status__in", ("uploading", "ready", "revealed")), _negated=True),
+                    models.Q(
+                        ("image_cid__isnull", False), models.Q(("image_cid", ""), _negated=True)
+                    ),
+                    _connector="OR",
+                ),
+                name="token_image_known_after_generation",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='token',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', ('ready', 'revealed')), _negated=True), models.Q(('metadata_cid__isnull', False), models.Q(('metadata_cid', ''), _negated=True)), _connector='OR'), name='token_metadata_known_when_ready'),
+            model_name="token",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status__in", ("ready", "revealed")), _negated=True),
+                    models.Q(
+                        ("metadata_cid__isnull", False),
+                        models.Q(("metadata_cid", ""), _negated=True),
+                    ),
+                    _connector="OR",
+                ),
+                name="token_metadata_known_when_ready",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='token',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('reveal_tx_hash__regex', '^0x[0-9a-f]{64}$'), ('status', 'revealed')), models.Q(models.Q(('status', 'revealed'), _negated=True), ('reveal_tx_hash__isnull', True)), _connector='OR'), name='token_revealed_has_transaction'),
+            model_name="token",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("reveal_tx_hash__regex", "^0x[0-9a-f]{64}$"), ("status", "revealed")),
+                    models.Q(
+                        models.Q(("status", "revealed"), _negated=True),
+                        ("reveal_tx_hash__isnull", True),
+                    ),
+                    _connector="OR",
+                ),
+                name="token_revealed_has_transaction",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='token',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_expires_at__isnull', True), ('lease_owner__isnull', True)), models.Q(('lease_expires_at__isnull', False), ('lease_owner__isnull', False)), _connector='OR'), name='token_lease_is_whole'),
+            model_name="token",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("lease_expires_at__isnull", True), ("lease_owner__isnull", True)),
+                    models.Q(("lease_expires_at__isnull", False), ("lease_owner__isnull", False)),
+                    _connector="OR",
+                ),
+                name="token_lease_is_whole",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='token',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', ['revealed', 'failed']), _negated=True), ('lease_owner__isnull', True), _connector='OR'), name='token_terminal_has_no_lease'),
+            model_name="token",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status__in", ["revealed", "failed"]), _negated=True),
+                    ("lease_owner__isnull", True),
+                    _connector="OR",
+                ),
+                name="token_terminal_has_no_lease",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='ipfsuploadrecord',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'succeeded'), _negated=True), ('returned_cid', models.F('computed_cid')), _connector='OR'), name='upload_record_success_means_equal_cids'),
+            model_name="ipfsuploadrecord",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status", "succeeded"), _negated=True),
+                    ("returned_cid", models.F("computed_cid")),
+                    _connector="OR",
+                ),
+                name="upload_record_success_means_equal_cids",
+            ),
         ),
         migrations.AddIndex(
-            model_name='imagegenerationjob',
-            index=models.Index(condition=models.Q(('status__in', ('created', 'submitted', 'succeeded', 'errored'))), fields=['created_at'], name='generation_job_open'),
+            model_name="imagegenerationjob",
+            index=models.Index(
+                condition=models.Q(
+                    ("status__in", ("created", "submitted", "succeeded", "errored"))
+                ),
+                fields=["created_at"],
+                name="generation_job_open",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='imagegenerationjob',
-            constraint=models.UniqueConstraint(fields=('service', 'external_id'), name='generation_job_external_id_unique'),
+            model_name="imagegenerationjob",
+            constraint=models.UniqueConstraint(
+                fields=("service", "external_id"), name="generation_job_external_id_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='imagegenerationjob',
-            constraint=models.UniqueConstraint(condition=models.Q(('status__in', ('created', 'submitted', 'succeeded', 'errored'))), fields=('token',), name='generation_job_one_open_per_token'),
+            model_name="imagegenerationjob",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(
+                    ("status__in", ("created", "submitted", "succeeded", "errored"))
+                ),
+                fields=("token",),
+                name="generation_job_one_open_per_token",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='imagegenerationjob',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', ['submitted', 'succeeded', 'errored', 'captured']), _negated=True), ('external_id__isnull', False), _connector='OR'), name='generation_job_submitted_has_id'),
+            model_name="imagegenerationjob",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("status__in", ["submitted", "succeeded", "errored", "captured"]),
+                        _negated=True,
+                    ),
+                    ("external_id__isnull", False),
+                    _connector="OR",
+                ),
+                name="generation_job_submitted_has_id",
+            ),
         ),
     ]

@@ -41,7 +41,10 @@ class UploadStatus(models.TextChoices):
 class IPFSUploadRecord(models.Model):
     """One attempt to pin one file."""
 
-    token = models.ForeignKey(Token, on_delete=models.CASCADE, related_name="upload_records")
+    # By its number, without a constraint: books are kept of tokens that a reorg took away too.
+    token = models.ForeignKey(
+        Token, on_delete=models.DO_NOTHING, db_constraint=False, related_name="upload_records"
+    )
     upload_type = models.CharField(max_length=10, choices=UploadType.choices)
     computed_cid = models.CharField(max_length=100)
     returned_cid = models.CharField(max_length=100, blank=True, default="")

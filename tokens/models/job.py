@@ -29,7 +29,10 @@ class JobService(models.TextChoices):
 
 
 class ImageGenerationJob(models.Model):
-    token = models.ForeignKey(Token, on_delete=models.CASCADE, related_name="generation_jobs")
+    # By its number, without a constraint: books are kept of tokens that a reorg took away too.
+    token = models.ForeignKey(
+        Token, on_delete=models.DO_NOTHING, db_constraint=False, related_name="generation_jobs"
+    )
     prompt = models.TextField()
     # What was sent, with a seed of its own: the listing finds a lost reply by it.
     input = models.JSONField()

@@ -39,6 +39,8 @@ class Token(models.Model):
     metadata_text = models.TextField(null=True, blank=True)  # the canonical JSON, byte for byte
     metadata_cid = models.CharField(max_length=100, null=True, blank=True)
     reveal_tx_hash = HashField(null=True, blank=True)
+    # The URI on chain of a token that somebody else revealed, as it is; also if it is empty.
+    adopted_uri = models.TextField(null=True, blank=True)
     revealed_at = models.DateTimeField(null=True, blank=True)
 
     generation_attempts = models.PositiveIntegerField(default=0)
@@ -72,11 +74,13 @@ class Token(models.Model):
             ),
             models.CheckConstraint(
                 condition=~models.Q(status__in=WITH_IMAGE)
+                | models.Q(adopted_uri__isnull=False)
                 | (models.Q(image_cid__isnull=False) & ~models.Q(image_cid="")),
                 name="token_image_known_after_generation",
             ),
             models.CheckConstraint(
                 condition=~models.Q(status__in=WITH_METADATA)
+                | models.Q(adopted_uri__isnull=False)
                 | (models.Q(metadata_cid__isnull=False) & ~models.Q(metadata_cid="")),
                 name="token_metadata_known_when_ready",
             ),
@@ -87,8 +91,18 @@ class Token(models.Model):
                     reveal_tx_hash__isnull=False,
                     reveal_tx_hash__regex=HASH_PATTERN,
                 )
+                | models.Q(
+                    status=TokenStatus.REVEALED,
+                    reveal_tx_hash__isnull=True,
+                    adopted_uri__isnull=False,
+                )
                 | (~models.Q(status=TokenStatus.REVEALED) & models.Q(reveal_tx_hash__isnull=True)),
                 name="token_revealed_has_transaction",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(adopted_uri__isnull=True)
+                | models.Q(status=TokenStatus.REVEALED),
+                name="token_adopted_is_revealed",
             ),
             models.CheckConstraint(
                 condition=models.Q(lease_owner__isnull=True, lease_expires_at__isnull=True)
@@ -143,7 +157,9 @@ class Token(models.Model):
 
     @property
     def token_uri(self) -> str | None:
-        """The URI that the reveal writes on chain."""
+        """The URI that is, or that the reveal writes, on chain."""
+        if self.adopted_uri is not None:
+            return self.adopted_uri
         return f"ipfs://{self.metadata_cid}" if self.metadata_cid else None
 
     @property

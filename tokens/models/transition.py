@@ -7,7 +7,10 @@ from tokens.states import TokenStatus
 
 
 class TokenTransition(models.Model):
-    token = models.ForeignKey(Token, on_delete=models.CASCADE, related_name="transitions")
+    # By its number, without a constraint: books are kept of tokens that a reorg took away too.
+    token = models.ForeignKey(
+        Token, on_delete=models.DO_NOTHING, db_constraint=False, related_name="transitions"
+    )
     from_status = models.CharField(max_length=20, choices=TokenStatus.choices, blank=True)
     to_status = models.CharField(max_length=20, choices=TokenStatus.choices)
     reason = models.TextField(blank=True, default="")
