@@ -50,7 +50,7 @@ def _show(options: DemoOptions, screen: Screen) -> int:
             demo.start()
             right = demo.run()
             if not options.exit:
-                screen.line("\n  [dim]Everything stays up. Ctrl-C ends it.[/]")
+                screen.show("\n  [dim]Everything stays up. Ctrl-C ends it.[/]")
                 _wait_for_interrupt()
         finally:
             # A second Ctrl-C must not leave half of it behind.

@@ -29,6 +29,7 @@ class DemoOptions:
     keep: bool = False
     block_time: float = 2.0
     directory: Path = DEFAULT_DIRECTORY
+    free_ports: bool = False
     screenshots: Path | None = None
 
 
@@ -55,6 +56,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> DemoOptions:
     )  # fmt: skip
     parser.add_argument(
         "--directory", type=Path, default=usual.directory, help="where the world lives (var/demo)"
+    )
+    parser.add_argument(
+        "--free-ports", action="store_true", help="take any free ports, not those of .env.example"
     )
     parser.add_argument(
         "--screenshots", type=Path, metavar="DIR", help="save pictures of the pages; needs Chromium"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -31,34 +33,35 @@ _PLAIN_WIDTH = 110
 _WIDEST = 118
 _REFRESH_PER_SECOND = 8
 _PLAIN_EVERY_SECONDS = 1.0
-_BAR = 30
+_BAR = 34
 _MOST_CELLS = 300
 
 
 class Screen:
     """Print to the terminal; the same content in plain lines if the output is none."""
 
-    def __init__(self, *, record: bool = False) -> None:
-        console = Console(highlight=False, record=record)
-        if not console.is_terminal:
-            # The lines go to a file or another program, which has no width.
-            console = Console(highlight=False, width=_PLAIN_WIDTH)
-        elif console.width > _WIDEST or record:
-            console = Console(highlight=False, width=min(_WIDEST, console.width), record=record)
-        self.console = console
+    def __init__(self) -> None:
+        console = Console(highlight=False)
+        width = min(_WIDEST, console.width) if console.is_terminal else _PLAIN_WIDTH
+        self.console = Console(highlight=False, width=width)
         self._live: Live | None = None
         self._began = time.monotonic()
         self._plain_due = 0.0
         self._plain_line = ""
+        self._printed: list[RenderableType] = []
+        self._best: tuple[int, list[RenderableType]] = (0, [])
 
     @property
     def interactive(self) -> bool:
         return self.console.is_terminal
 
+    def show(self, thing: RenderableType = "") -> None:
+        """Print a line of markup or anything else that rich can draw."""
+        self.console.print(thing)
+        self._printed.append(thing)
+
     def title(self, text: str, subtitle: str) -> None:
-        self.console.print()
-        self.console.print(f"[bold {ACCENT}]{text}[/]  [dim]{subtitle}[/]")
-        self.console.print()
+        self.show(f"\n[bold {ACCENT}]{text}[/]  [dim]{subtitle}[/]\n")
 
     @contextmanager
     def step(self, text: str) -> Iterator[list[str]]:
@@ -72,25 +75,18 @@ class Screen:
             yield notes
         took = time.monotonic() - started
         note = f"  [dim]{notes[0]}[/]" if notes else ""
-        self.console.print(f"  [green]✓[/] {text:<44} [dim]{took:5.1f} s[/]{note}")
+        self.show(f"  [green]✓[/] {text:<40} [dim]{took:5.1f} s[/]{note}")
 
-    def event(self, text: str, *, mark: str = "·", style: str = "dim") -> None:
+    def event(self, text: str, *, mark: str, style: str) -> None:
         """Print one thing that happened, above the live picture if there is one."""
         seconds = time.monotonic() - self._began
-        self.console.print(f"  [dim]{seconds:6.1f} s[/]  [{style}]{mark}[/] {text}")
-
-    def line(self, text: str = "") -> None:
-        self.console.print(text)
-
-    def show(self, thing: RenderableType) -> None:
-        self.console.print(thing)
+        self.show(f"  [dim]{seconds:6.1f} s[/]  [{style}]{mark}[/] {text}")
 
     def fail(self, text: str, detail: str = "") -> None:
         """Say what went wrong and what to do about it."""
-        self.console.print()
-        self.console.print(f"  [bold red]✗[/] [bold]{escape(text)}[/]")
+        self.console.print(f"\n  [bold red]✗[/] [bold]{escape(text)}[/]")
         if detail:
-            self.console.print(Text(detail, style="dim"), soft_wrap=True)
+            self.console.print(Padding(Text(detail), (0, 4)))
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -102,7 +98,6 @@ class Screen:
         with Live(
             console=self.console,
             refresh_per_second=_REFRESH_PER_SECOND,
-            transient=False,
             redirect_stdout=False,
             redirect_stderr=False,
         ) as live:
@@ -113,16 +108,29 @@ class Screen:
                 self._live = None
 
     def update(self, snapshot: Snapshot, *, expected: int) -> None:
-        """Draw the state; in plain output a line whenever it has changed."""
+        """Draw the state; in plain output print a line when it has changed."""
         seconds = time.monotonic() - self._began
+        picture = draw(snapshot, expected=expected, seconds=seconds)
         if self._live is not None:
-            self._live.update(draw(snapshot, expected=expected, seconds=seconds))
+            self._live.update(picture)
         elif not self.interactive:
             line = plain(snapshot, expected=expected)
             done = snapshot.counts["revealed"] == expected
             if line != self._plain_line and (seconds >= self._plain_due or done):
                 self._plain_line, self._plain_due = line, seconds + _PLAIN_EVERY_SECONDS
                 self.console.print(f"  {seconds:6.1f} s  {line}", soft_wrap=True)
+        variety = len(snapshot.counts)
+        if variety >= self._best[0]:
+            self._best = (variety, [*self._printed, picture])
+
+    def picture_svg(self) -> str:
+        """Return the screen as an SVG, at the moment when the run showed most at once."""
+        canvas = Console(
+            record=True, file=io.StringIO(), width=_WIDEST, force_terminal=True, highlight=False
+        )
+        for thing in self._best[1]:
+            canvas.print(thing)
+        return canvas.export_svg(title="make demo")
 
 
 def plain(snapshot: Snapshot, *, expected: int) -> str:
@@ -181,7 +189,7 @@ def _figures(snapshot: Snapshot) -> Table:
         or "none"
     )
     table.add_row("in flight", flying)
-    table.add_row("reveals", f"{len(snapshot.reveals)} transactions")
+    table.add_row("reveals", str(len(snapshot.reveals)))
     table.add_row("gas", f"{snapshot.gas:,}")
     table.add_row("keeper paid", eth(snapshot.fees_wei))
     table.add_row("Replicate", f"{snapshot.predictions} predictions, ${snapshot.vendor_usd:.3f}")

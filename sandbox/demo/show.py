@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +23,11 @@ from sandbox.demo.screen import Screen
 from sandbox.demo.seeding import OPERATOR, seed
 from sandbox.demo.times import read_times
 from sandbox.demo.watching import Snapshot, Watcher
-from sandbox.services import ServiceError
 from sandbox.world import Ports, World, WorldOptions, reset_directory
 
 _LOOK_EVERY_SECONDS = 0.12
 # Nothing has moved for so long: something is wrong that waiting does not mend.
 _PATIENCE_SECONDS = 60.0
-_TIMES_SHOWN_FROM = 1
 
 
 class DirectoryInUse(Exception):
@@ -68,9 +67,9 @@ class Demo:
         screen, world = self._screen, self._world
         watcher = Watcher(world)
         try:
-            screen.line()
+            screen.show()
             ended = self._mint_and_watch(watcher)
-            screen.line()
+            screen.show()
             with screen.step("Everything read again, independently"):
                 evidence = collect(world, KEEPER.address)
             verdicts = judge(evidence)
@@ -115,8 +114,8 @@ class Demo:
     def _report(self, watcher: Watcher, evidence: Evidence, verdicts: Sequence[Verdict]) -> None:
         screen, world = self._screen, self._world
         for line in report.verdict_lines(verdicts):
-            screen.line(line)
-        screen.line()
+            screen.show(line)
+        screen.show()
         times = read_times(
             world,
             arrivals=watcher.arrivals,
@@ -137,6 +136,26 @@ class Demo:
                 logs=world.directory / "logs",
             )
         )
+        if self._options.screenshots is not None:
+            self._take_screenshots(self._options.screenshots, sheet)
+
+    def _take_screenshots(self, directory: Path, sheet: Path | None) -> None:
+        from sandbox.demo.screenshots import ScreenshotError, take_screenshots
+
+        try:
+            with self._screen.step("Screenshots") as notes:
+                take_screenshots(
+                    directory,
+                    base_url=self._world.ports.url("web"),
+                    user=OPERATOR,
+                    password=self._password,
+                    terminal_svg=self._screen.picture_svg(),
+                )
+                if sheet is not None:
+                    shutil.copy(sheet, directory / sheet.name)
+                notes.append(str(directory))
+        except ScreenshotError as error:
+            self._screen.fail("The screenshots could not be taken.", str(error))
 
 
 class _Teller:
@@ -175,7 +194,7 @@ def build_world(options: DemoOptions) -> World:
         reset_directory(options.directory)
     return World(
         options.directory,
-        ports=Ports.default_or_free(),
+        ports=Ports.free() if options.free_ports else Ports.default_or_free(),
         options=WorldOptions(block_time=options.block_time),
     )
 
@@ -193,6 +212,3 @@ def claimed(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-__all__ = ["Demo", "DirectoryInUse", "ServiceError", "build_world", "claimed"]
