@@ -1,0 +1,343 @@
+"""What each failure of the vendor means for a token: wait, try again, another prompt, or fail."""
+
+import time
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from glisk.models import SystemState
+from sandbox.node import free_port
+from tokens.factories import TokenFactory
+from tokens.models import ImageGenerationJob, Token, TokenTransition
+from tokens.models.job import JobStatus
+from tokens.states import TokenStatus
+from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def breaker_state() -> dict[str, Any]:
+    found = SystemState.objects.filter(state_key="breaker:replicate").first()
+    return dict(found.state_value) if found else {}
+
+
+def is_open() -> bool:
+    return breaker_state().get("state") == "open"
+
+
+def timeline(token: Token) -> list[tuple[str, str]]:
+    return list(TokenTransition.objects.filter(token=token).values_list("from_status", "to_status"))
+
+
+# -- the vendor is not well ---------------------------------------------------------------
+
+
+def test_while_the_vendor_is_down_tokens_wait_and_go_on_by_themselves(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.REPLICATE_BASE_URL = f"http://127.0.0.1:{free_port()}"
+    tokens = TokenFactory.create_batch(4)
+    first = worker()
+    first.until(is_open)
+    first.settle(1.0)
+    assert not Token.objects.filter(status=TokenStatus.FAILED).exists()
+    assert "did not reach the vendor" in breaker_state()["reason"]
+    # The first failures, before it was clear that the vendor is down, are counted; no others.
+    assert sum(len(t.error_log) for t in Token.objects.all()) <= 2
+    first.stop()
+    settings.REPLICATE_BASE_URL = vendors.replicate.url
+    worker().until(is_ready(*tokens))
+    assert vendors.paid == 4
+    assert not is_open()
+
+
+def test_an_outage_does_not_make_turn_follow_turn(
+    worker: Start, vendors: Vendors, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens that are due, while the breaker is open, are no reason to look again at once."""
+    monkeypatch.setattr("glisk.breaker.ACCOUNT_WAIT_SECONDS", 3.0)
+    vendors.replicate.set_faults(account_refusal="insufficient_credit")
+    TokenFactory.create_batch(3)
+    drain = worker()
+    drain.until(is_open)
+    drain.settle(0.2)
+    assert drain.tick is not None
+    assert drain.tick > 1.0
+
+
+def test_a_full_drain_does_not_make_turn_follow_turn(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.WORKER_BATCH_SIZE = 1
+    settings.PUBLIC_BASE_URL = "http://127.0.0.1:9"  # polls are rare
+    TokenFactory.create(prompt="never-ending", mint_timestamp="2026-01-01T00:00Z")
+    Token.objects.filter(pk=TokenFactory.create().pk).update(next_attempt_at="2026-01-01T00:00Z")
+    drain = worker()
+    drain.settle(0.3)
+    assert drain.tick is not None
+    assert drain.tick > 0.5
+
+
+def test_a_rate_limit_is_waited_for_as_long_as_the_vendor_asks(
+    worker: Start, vendors: Vendors
+) -> None:
+    vendors.replicate.plan_fault("throttle", scope=CREATE)  # Retry-After: 1
+    token = TokenFactory.create()
+    worker().until(is_ready(token))
+    first, second = [c for c in vendors.replicate.calls if c.method == "POST"]
+    assert first.status == 429
+    assert 0.95 <= second.received_at - first.answered_at <= 2.0
+    token.refresh_from_db()
+    assert token.generation_attempts == 1
+    assert token.error_log == []
+    assert vendors.paid == 1
+
+
+def test_server_errors_are_tried_again_and_counted(worker: Start, vendors: Vendors) -> None:
+    vendors.replicate.plan_fault("server_error", times=2, scope=CREATE)
+    token = TokenFactory.create()
+    worker().until(is_ready(token))
+    token.refresh_from_db()
+    assert token.generation_attempts == 3
+    assert [entry["error_class"] for entry in token.error_log] == ["transient", "transient"]
+    assert timeline(token).count(("generating", "generating")) == 2
+    assert vendors.paid == 1
+
+
+def test_a_prediction_that_crashes_is_tried_again_and_given_up_after_three(
+    worker: Start, vendors: Vendors
+) -> None:
+    token = TokenFactory.create(prompt="please crash-the-model now")
+    worker().until(is_failed(token))
+    token.refresh_from_db()
+    assert vendors.paid == 3
+    assert "Given up after 3 attempts" in (token.generation_error or "")
+    assert token.error_class == "transient"
+    numbers = ImageGenerationJob.objects.order_by("pk").values_list("attempt_number", flat=True)
+    assert list(numbers) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("refusal", ["insufficient_credit", "spend_limit", "invalid_version"])
+def test_a_refused_account_pauses_the_stage_and_fails_no_token(
+    worker: Start, vendors: Vendors, refusal: str
+) -> None:
+    vendors.replicate.set_faults(account_refusal=refusal)
+    tokens = TokenFactory.create_batch(3)
+    drain = worker()
+    drain.until(is_open)
+    drain.settle(0.8)
+    calls = vendors.creations()
+    assert calls <= 3 + 4  # the first ones together, then one probe at a time
+    for token in Token.objects.all():
+        assert (token.status, token.generation_attempts) == (TokenStatus.GENERATING, 0)
+        assert token.error_class == "account"
+        assert token.error_log == []
+    vendors.replicate.set_faults(account_refusal="")
+    drain.until(is_ready(*tokens))
+    assert vendors.paid == 3
+
+
+def test_a_wrong_token_pauses_the_stage(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    right, settings.REPLICATE_API_TOKEN = settings.REPLICATE_API_TOKEN, "r8_" + "1" * 37
+    token = TokenFactory.create()
+    first = worker()
+    first.until(is_open)
+    assert not is_failed(token)()
+    first.stop()
+    settings.REPLICATE_API_TOKEN = right
+    worker().until(is_ready(token))
+    assert vendors.paid == 1
+
+
+def test_polls_that_fail_pause_longer_and_longer(worker: Start, vendors: Vendors) -> None:
+    TokenFactory.create(prompt="a never-ending story")
+    drain = worker()
+    drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
+    vendors.replicate.set_faults(server_error_rate=1.0)
+    before = len(vendors.replicate.calls)
+    drain.settle(1.0)
+    assert 2 <= len(vendors.replicate.calls) - before <= 12
+    vendors.replicate.set_faults(server_error_rate=0.0)
+
+
+def test_one_unreadable_prediction_keeps_nobody_waiting(worker: Start, vendors: Vendors) -> None:
+    poison = TokenFactory.create(prompt="a never-ending story")
+    drain = worker()
+    drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
+    external_id = ImageGenerationJob.objects.get(token=poison).external_id
+    vendors.replicate.plan_fault("server_error", times=10_000, scope=f"GET .*/{external_id}")
+    token = TokenFactory.create()
+    drain.until(is_ready(token))
+
+
+# -- the prediction does not end ------------------------------------------------------------
+
+
+def test_what_takes_too_long_is_canceled_and_tried_again(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.GENERATION_TIMEOUT_SECONDS = 0.3
+    settings.GENERATION_MAX_ATTEMPTS = 2
+    token = TokenFactory.create(prompt="a never-ending story")
+    worker().until(is_failed(token))
+    assert [p.status for p in vendors.predictions] == ["canceled", "canceled"]
+    assert vendors.paid == 2
+
+
+def test_a_cancel_without_effect_is_not_repeated_at_once(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.GENERATION_TIMEOUT_SECONDS = 0.2
+    vendors.replicate.plan_fault("server_error", times=1000, scope="/cancel$")
+    TokenFactory.create(prompt="a never-ending story")
+    drain = worker()
+    drain.settle(1.2)
+    cancels = [call for call in vendors.replicate.calls if call.path.endswith("/cancel")]
+    assert 1 <= len(cancels) <= 6
+
+
+def test_a_prediction_that_the_vendor_forgot_is_made_again(worker: Start, vendors: Vendors) -> None:
+    token = TokenFactory.create()
+    drain = worker()
+    drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
+    vendors.replicate.reset(state=True)
+    drain.until(is_ready(token))
+    statuses = ImageGenerationJob.objects.order_by("pk").values_list("status", flat=True)
+    assert list(statuses) == [JobStatus.FAILED, JobStatus.CAPTURED]
+
+
+# -- the prompt or the picture --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["nsfw", "e005", "garbage-black"])
+def test_a_refused_prompt_is_replaced_once(
+    worker: Start, vendors: Vendors, settings: Settings, word: str
+) -> None:
+    token = TokenFactory.create(prompt=f"a {word} picture")
+    worker().until(is_ready(token))
+    token.refresh_from_db()
+    assert token.fallback_used
+    assert token.prompt == f"a {word} picture"
+    prompts = [p.input["prompt"] for p in vendors.predictions]
+    assert prompts == [f"a {word} picture", settings.FALLBACK_CENSORED_PROMPT]
+    noted = TokenTransition.objects.get(token=token, detail__censored=True)
+    assert noted.detail["original_prompt"] == f"a {word} picture"
+    assert "fallback prompt is used instead" in noted.reason
+
+
+def test_a_refused_fallback_fails_the_token(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.FALLBACK_CENSORED_PROMPT = "also nsfw"
+    token = TokenFactory.create(prompt="a nude")
+    worker().until(is_failed(token))
+    token.refresh_from_db()
+    assert vendors.paid == 2
+    assert token.error_class == "content_policy"
+    assert "fallback prompt was refused too" in (token.generation_error or "")
+
+
+@pytest.mark.parametrize("kind", ["html", "truncated", "empty"])
+def test_damaged_bytes_are_never_stored(worker: Start, vendors: Vendors, kind: str) -> None:
+    token = TokenFactory.create(prompt=f"a garbage-{kind} picture")
+    worker().until(is_failed(token))
+    token.refresh_from_db()
+    assert vendors.paid == 3
+    assert token.error_class == "artefact"
+    assert token.image_cid is None
+    assert not vendors.pinata.pins
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [("", "is empty"), (" \n\t", "is empty"), ("x" * 1001, "has 1001 characters")],
+)
+def test_a_senseless_prompt_fails_without_a_call(
+    worker: Start, vendors: Vendors, prompt: str, reason: str
+) -> None:
+    bad = TokenFactory.create(prompt=prompt)
+    good = TokenFactory.create(prompt="x" * 1000)
+    worker().until(is_ready(good))
+    bad.refresh_from_db()
+    assert bad.status == TokenStatus.FAILED
+    assert reason in (bad.generation_error or "")
+    assert not ImageGenerationJob.objects.filter(token=bad).exists()
+    assert vendors.paid == 1
+
+
+def test_a_download_that_fails_does_not_pay_again(worker: Start, vendors: Vendors) -> None:
+    vendors.replicate.plan_fault("server_error", times=3, scope="GET /delivery/")
+    token = TokenFactory.create()
+    worker().until(is_ready(token))
+    token.refresh_from_db()
+    assert vendors.paid == 1
+    assert token.generation_attempts == 1
+
+
+def test_a_file_that_the_vendor_deleted_is_made_again(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokens.jobs.OUTPUT_LIFETIME_SECONDS", 0.0)
+    vendors.replicate.plan_fault("server_error", scope="GET /delivery/")
+    token = TokenFactory.create()
+    worker().until(is_ready(token))
+    assert vendors.paid == 2
+
+
+# -- what is delivered twice ---------------------------------------------------------------
+
+
+def test_every_result_may_come_twice(worker: Start, vendors: Vendors) -> None:
+    """As after a database that was lost in the middle of a turn."""
+    vendors.replicate.set_faults(nsfw_words="nude")
+    tokens = [
+        *TokenFactory.create_batch(3),
+        TokenFactory.create(prompt="a nude"),
+        TokenFactory.create(prompt="a garbage-html picture"),
+    ]
+    drain = worker()
+    deadline = time.monotonic() + 10
+    ended = [TokenStatus.READY, TokenStatus.FAILED]
+    while Token.objects.filter(status__in=ended).count() < len(tokens):
+        drain.drain.turn(drain.step())
+        assert time.monotonic() < deadline
+    assert Token.objects.filter(status=TokenStatus.READY).count() == 4
+    assert vendors.paid == 3 + 2 + 3
+    assert not vendors.replicate.bill.duplicates()
+
+
+def test_an_old_refusal_says_nothing_of_the_call_that_follows_it(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same turn settles a refusal and makes the next call, then loses the database."""
+    token = TokenFactory.create(prompt="a nude")
+    drain = worker()
+    drain.step()
+    (accepted,) = drain.finished()
+    refusal = type(accepted)("create", accepted.key, error=_policy_error())
+    drain.drain.turn([refusal])
+    assert drain.drain.in_flight == 1  # the fallback prompt's call
+    drain.drain.turn([refusal])
+    drain.until(is_ready(token))
+    open_jobs = ImageGenerationJob.objects.values_list("status", flat=True).order_by("pk")
+    assert list(open_jobs) == [JobStatus.REJECTED, JobStatus.CAPTURED]
+
+
+def _policy_error() -> Exception:
+    from glisk.errors import ContentPolicyError
+
+    return ContentPolicyError("refused", vendor="replicate")
+
+
+def test_an_ending_drain_gives_back_what_waits(worker: Start, vendors: Vendors) -> None:
+    token = TokenFactory.create(prompt="a never-ending story")
+    drain: Worker = worker()
+    drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
+    drain.stop()
+    token.refresh_from_db()
+    assert token.lease_owner is None
+    assert token.attempts == 0
+    assert token.status == TokenStatus.GENERATING
