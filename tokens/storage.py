@@ -28,7 +28,6 @@ from glisk.errors import (
     as_provider_error,
     error_class_of,
 )
-from glisk.storable import storable_text
 from tokens import calls
 from tokens.calls import Captured, Upload, UploadOutcome
 from tokens.channels import REVEAL_CHANNEL
@@ -289,8 +288,7 @@ def _record(item: Item, outcome: UploadOutcome) -> IPFSUploadRecord:
         token_id=item.token_id,
         upload_type=upload.kind,
         computed_cid=upload.cid,
-        # The vendor's word, whatever it is: the column is what a real CID needs.
-        returned_cid=storable_text(pin.cid)[:100] if pin else "",
+        returned_cid=pin.cid if pin else "",
         size_bytes=len(upload.data),
         attempt_number=item.tries.get(upload.kind, 0) + 1,
         status=status,

@@ -16,8 +16,10 @@ from glisk.clients.http import HttpClient, HttpOptions, bad_reply
 from glisk.clients.http_faults import Fault, Reply, bounded_seconds
 from glisk.errors import AccountError, InvalidRequestError
 from glisk.redaction import register_secret
+from glisk.storable import storable_text
 
 VENDOR: Final = "pinata"
+_MAX_CID_CHARACTERS: Final = 100
 MAX_KEYVALUES: Final = 10  # https://docs.pinata.cloud, pinataMetadata
 
 
@@ -102,6 +104,8 @@ class PinataClient:
         cid, size = answer.get("IpfsHash"), answer.get("PinSize")
         if not isinstance(cid, str) or not cid or not isinstance(size, int):
             raise bad_reply(VENDOR, "pinFileToIPFS", reply, idempotent=True, why="no IpfsHash")
+        # Whatever it is, it will be stored, and compared with a CID of ours.
+        cid = storable_text(cid)[:_MAX_CID_CHARACTERS]
         return Pin(cid=cid, size_bytes=size, is_duplicate=answer.get("isDuplicate") is True)
 
     def probe(self) -> None:

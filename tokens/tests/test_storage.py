@@ -1,0 +1,291 @@
+"""From stored bytes to two pinned files under the CIDs that we computed."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from pytest_django import Settings
+
+from authors.factories import AuthorFactory
+from glisk.cid import compute_cid
+from glisk.models import SystemState
+from sandbox.node import free_port
+from tokens.factories import TokenFactory
+from tokens.metadata import build_metadata
+from tokens.models import IPFSUploadRecord, Token, TokenImage
+from tokens.states import TokenStatus
+from tokens.tests.stage import Start, Vendors, is_failed, is_ready
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PIN = "/pinning/pinFileToIPFS$"
+
+
+@pytest.fixture
+def stored(vendors: Vendors) -> Callable[..., Token]:
+    """Make tokens whose image is in the database, as a worker that died left them."""
+
+    def make(**columns: object) -> Token:
+        token: Token = TokenFactory.create(status=TokenStatus.UPLOADING, **columns)
+        data = b"bytes of image %d" % token.token_id
+        token.image_cid = compute_cid(data, version=1)
+        token.metadata_text = build_metadata(
+            token_id=token.token_id,
+            image_cid=token.image_cid,
+            twitter_handle=token.author.twitter_handle,
+            farcaster_handle=token.author.farcaster_handle,
+        )
+        token.save()
+        TokenImage.objects.create(
+            token=token,
+            data=data,
+            mime_type="image/webp",
+            extension="webp",
+            width=96,
+            height=96,
+            size_bytes=len(data),
+            sha256="0" * 64,
+        )
+        return token
+
+    return make
+
+
+Stored = Callable[..., Token]
+
+
+def records(token: Token) -> list[tuple[str, str, int]]:
+    found = IPFSUploadRecord.objects.filter(token=token).order_by("pk")
+    return list(found.values_list("upload_type", "status", "attempt_number"))
+
+
+def is_open() -> bool:
+    return SystemState.objects.filter(
+        state_key="breaker:pinata", state_value__state="open"
+    ).exists()
+
+
+def test_both_files_are_pinned_under_our_cids(worker: Start, vendors: Vendors) -> None:
+    author = AuthorFactory.create(twitter_handle="painter", farcaster_handle="@brush")
+    token = TokenFactory.create(author=author)
+    worker().until(is_ready(token))
+    token.refresh_from_db()
+    pins = {pin.name: pin for pin in vendors.pinata.pins}
+    image = pins[f"s0-token-{token.token_id}.webp"]
+    metadata = pins[f"s0-token-{token.token_id}-metadata.json"]
+    assert image.cid == token.image_cid
+    assert metadata.cid == token.metadata_cid
+    assert str(token.metadata_cid).startswith("Qm")
+    assert (
+        image.keyvalues
+        == metadata.keyvalues
+        == {
+            "season": "0",
+            "token_id": str(token.token_id),
+        }
+    )
+    assert sorted(records(token)) == [("image", "succeeded", 1), ("metadata", "succeeded", 1)]
+    for record in IPFSUploadRecord.objects.all():
+        assert record.returned_cid == record.computed_cid
+    document = json.loads(vendors.store.read(metadata.cid) or b"")
+    assert document == {
+        "name": f"GLISK S0 #{token.token_id}",
+        "description": "GLISK Season 0. https://x.com/getglisk",
+        "image": f"ipfs://{token.image_cid}",
+        "attributes": [
+            {"trait_type": "Author X Handle", "value": "@painter"},
+            {"trait_type": "Author Farcaster Handle", "value": "@brush"},
+        ],
+    }
+    assert vendors.store.read(metadata.cid) == (token.metadata_text or "").encode()
+
+
+def test_another_worker_goes_on_from_the_stored_bytes(
+    worker: Start, vendors: Vendors, stored: Stored
+) -> None:
+    token = stored()
+    worker().until(is_ready(token))
+    token.refresh_from_db()
+    assert vendors.store.read(str(token.image_cid)) == bytes(token.image.data or b"")
+    assert vendors.paid == 0
+
+
+def test_only_what_is_missing_is_sent_again(
+    worker: Start, vendors: Vendors, stored: Stored
+) -> None:
+    vendors.pinata.plan_fault("server_error", scope=PIN)
+    token = stored()
+    worker().until(is_ready(token))
+    assert len(vendors.pinata.calls) == 3
+    assert sum(name == "failed" for _, name, _ in records(token)) == 1
+    (again,) = [(kind, number) for kind, name, number in records(token) if number == 2]
+    assert (again[0], "failed", 1) in records(token)
+
+
+def test_a_worker_that_dies_between_the_files_sends_only_the_missing_one(
+    worker: Start, vendors: Vendors, stored: Stored
+) -> None:
+    token = stored()
+    IPFSUploadRecord.objects.create(
+        token=token,
+        upload_type="image",
+        computed_cid=str(token.image_cid),
+        returned_cid=str(token.image_cid),
+        size_bytes=1,
+        attempt_number=1,
+        status="succeeded",
+    )
+    worker().until(is_ready(token))
+    assert [pin.name for pin in vendors.pinata.pins] == [f"s0-token-{token.token_id}-metadata.json"]
+
+
+def test_when_both_are_pinned_already_nothing_is_sent(
+    worker: Start, vendors: Vendors, stored: Stored
+) -> None:
+    token = stored()
+    cids = {
+        "image": str(token.image_cid),
+        "metadata": compute_cid((token.metadata_text or "").encode(), version=0),
+    }
+    for kind, cid in cids.items():
+        IPFSUploadRecord.objects.create(
+            token=token,
+            upload_type=kind,
+            computed_cid=cid,
+            returned_cid=cid,
+            size_bytes=1,
+            attempt_number=1,
+            status="succeeded",
+        )
+    worker().until(is_ready(token))
+    token.refresh_from_db()
+    assert token.metadata_cid == cids["metadata"]
+    assert vendors.pinata.calls == []
+
+
+def test_another_cid_is_a_hard_stop(worker: Start, vendors: Vendors, stored: Stored) -> None:
+    vendors.pinata.set_faults(wrong_cid_rate=1.0)
+    token = stored()
+    worker().until(is_failed(token))
+    token.refresh_from_db()
+    assert token.error_class == "cid_mismatch"
+    assert "nothing is revealed" in (token.generation_error or "")
+    assert token.metadata_cid is None
+    assert {name for _, name, _ in records(token)} == {"mismatch"}
+    for record in IPFSUploadRecord.objects.all():
+        assert record.returned_cid not in ("", record.computed_cid)
+
+
+def test_an_answer_that_no_column_can_hold_stops_one_token_only(
+    worker: Start, vendors: Vendors, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sandbox.pinata import replies
+
+    as_real = replies.pinned
+
+    def odd(pin: object, *, duplicate: bool) -> object:
+        response = as_real(pin, duplicate=duplicate)  # type: ignore[arg-type]
+        if b"token-1" in str(pin).encode():
+            response.body = json.dumps({"IpfsHash": "Qm\0" + "x" * 300, "PinSize": 3}).encode()
+        return response
+
+    monkeypatch.setattr(replies, "pinned", odd)
+    bad, good = stored(token_id=1, mint_event=None), stored(token_id=2, mint_event=None)
+    drain = worker()
+    drain.until(is_ready(good))
+    drain.until(is_failed(bad))
+
+
+@pytest.mark.parametrize("refusal", ["key_revoked", "no_scopes", "plan_limit_reached"])
+def test_a_refused_key_pauses_the_stage_and_fails_no_token(
+    worker: Start, vendors: Vendors, stored: Stored, refusal: str
+) -> None:
+    vendors.pinata.set_faults(**{refusal: True})
+    tokens = [stored() for _ in range(3)]
+    drain = worker()
+    drain.until(is_open)
+    drain.settle(0.6)
+    assert Token.objects.filter(status=TokenStatus.UPLOADING).count() == 3
+    assert {token.error_class for token in Token.objects.all()} <= {"account", "vendor_down"}
+    vendors.pinata.set_faults(**{refusal: False})
+    drain.until(is_ready(*tokens))
+
+
+def test_a_wrong_key_waits_for_the_right_one(
+    worker: Start, vendors: Vendors, stored: Stored, settings: Settings
+) -> None:
+    right, settings.PINATA_JWT = settings.PINATA_JWT, "another.jwt.here"
+    token = stored()
+    first = worker()
+    first.until(is_open)
+    first.stop()
+    settings.PINATA_JWT = right
+    worker().until(is_ready(token))
+
+
+def test_while_pinata_is_down_tokens_wait_with_their_bytes(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.PINATA_API_URL = f"http://127.0.0.1:{free_port()}"
+    tokens = TokenFactory.create_batch(3)
+    first = worker()
+    first.until(lambda: TokenImage.objects.count() == 3)
+    first.until(is_open)
+    first.stop()
+    # Meanwhile Replicate has deleted its files.
+    vendors.replicate.reset(state=True)
+    settings.PINATA_API_URL = vendors.pinata.url
+    worker().until(is_ready(*tokens))
+    assert vendors.creations() == 0
+    assert len(vendors.pinata.pins) == 6
+
+
+def test_a_rate_limit_is_waited_for(worker: Start, vendors: Vendors, stored: Stored) -> None:
+    vendors.pinata.plan_fault("throttle", scope=PIN)  # Retry-After: 1
+    token = stored()
+    worker().until(is_ready(token))
+    first = min(call.answered_at for call in vendors.pinata.calls if call.status == 429)
+    last = max(call.received_at for call in vendors.pinata.calls)
+    assert last - first >= 0.95
+    token.refresh_from_db()
+    assert token.error_log == []
+
+
+def test_bytes_that_are_gone_fail_the_token_with_what_to_do(
+    worker: Start, vendors: Vendors
+) -> None:
+    token = TokenFactory.create(status=TokenStatus.UPLOADING)
+    worker().until(is_failed(token))
+    token.refresh_from_db()
+    assert "regenerate" in (token.generation_error or "")
+
+
+def test_images_do_not_pile_up_before_slow_uploads(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.UPLOAD_CONCURRENCY = 1
+    vendors.pinata.set_faults(latency_seconds=(0.15, 0.15))
+    tokens = TokenFactory.create_batch(8)
+    drain = worker()
+    storage = drain.drain.storage  # type: ignore[attr-defined]
+    most = 0
+
+    def done() -> bool:
+        nonlocal most
+        most = max(most, len(storage.items))
+        return is_ready(*tokens)()
+
+    drain.until(done, 20)
+    assert most <= 2
+    vendors.pinata.set_faults(latency_seconds=(0.0, 0.0))
+
+
+def test_results_may_come_twice(worker: Start, vendors: Vendors, stored: Stored) -> None:
+    vendors.pinata.plan_fault("server_error", scope=PIN)
+    tokens = [stored() for _ in range(3)]
+    drain = worker()
+    while not is_ready(*tokens)():
+        drain.drain.turn(drain.step())
+    assert len(vendors.pinata.pins) == 6
+    assert IPFSUploadRecord.objects.filter(status="succeeded").count() == 6
+    assert IPFSUploadRecord.objects.filter(status="failed").count() == 1
