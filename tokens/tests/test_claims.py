@@ -26,7 +26,7 @@ from tokens.moves import Failed, Lease, Move, fail_tokens, move_tokens
 from tokens.retries import Retry, retry_later
 from tokens.states import TokenStatus
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 CID = "QmNv2Te3poKDS6kPeVUDbwXXsAY6FyFzC8xPxuBkJvDvdS"
 CLAIMS = [
@@ -52,6 +52,7 @@ def in_threads(count: int, work: Callable[[int], list[Claim]]) -> list[list[Clai
         return list(pool.map(run, range(count)))
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("take", "status"), CLAIMS)
 def test_no_token_is_claimed_twice(take: Take, status: TokenStatus) -> None:
     TokenFactory.create_batch(60, status=status, mint_event=None)
@@ -68,6 +69,7 @@ def test_no_token_is_claimed_twice(take: Take, status: TokenStatus) -> None:
     assert TokenTransition.objects.count() == (60 if status == TokenStatus.DETECTED else 0)
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("take", "status"), CLAIMS)
 def test_a_claim_passes_by_what_another_transaction_holds(take: Take, status: TokenStatus) -> None:
     held = TokenFactory.create(status=status, mint_timestamp="2026-01-01T00:00Z")

@@ -25,7 +25,7 @@ from tokens.models.job import JobStatus
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Vendors, Worker, is_ready, job_of, status
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_a_mint_becomes_a_ready_token_with_one_prediction(worker: Start, vendors: Vendors) -> None:
@@ -77,6 +77,7 @@ def test_the_oldest_mint_comes_first(worker: Start, vendors: Vendors, settings: 
     assert [p.input["prompt"] for p in vendors.predictions] == ["older", "newer"]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_job_row_is_committed_before_the_call(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,12 +120,14 @@ def test_many_predictions_are_polled_with_few_requests(worker: Start, vendors: V
     TokenFactory.create_batch(8, prompt="a never-ending story")
     drain = worker()
     drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").count() == 8)
+    drain.settle(0.2)
     vendors.replicate.call_log.clear()
     drain.settle(0.3)
     polls = [call for call in vendors.replicate.calls if call.method == "GET"]
     assert {call.path for call in polls} == {"/v1/predictions"}
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_vendors_webhook_completes_a_prediction(
     worker: Start,
     vendors: Vendors,

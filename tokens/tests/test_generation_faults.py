@@ -14,7 +14,7 @@ from tokens.models.job import JobStatus
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def breaker_state() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tokens.models.job import JobStatus
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_a_reply_lost_after_acceptance_is_found_in_the_listing(

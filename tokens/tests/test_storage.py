@@ -16,7 +16,7 @@ from tokens.models import IPFSUploadRecord, Token, TokenImage
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 PIN = "/pinning/pinFileToIPFS$"
 

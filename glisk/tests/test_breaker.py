@@ -1,0 +1,223 @@
+"""The breaker: opens for everybody, lets one probe through, and never stays shut by itself."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from glisk import breaker as breaker_module
+from glisk.breaker import Breaker
+from glisk.errors import AccountError, PermanentError, ProviderError, TransientError
+from glisk.models import SystemState
+
+pytestmark = pytest.mark.django_db
+
+DOWN = TransientError("It is down.", vendor="v")
+BUSY = TransientError("Slow down.", vendor="v", rate_limited=True, retry_after_seconds=7.0)
+REFUSED = AccountError("No credit.", vendor="v")
+
+
+@pytest.fixture(autouse=True)
+def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker_module, "_REFRESH_SECONDS", 0.0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A clock that the test moves."""
+    from datetime import UTC, datetime, timedelta
+
+    class Clock:
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+
+        def forward(self, seconds: float) -> None:
+            self.now += timedelta(seconds=seconds)
+
+    made = Clock()
+    monkeypatch.setattr(breaker_module, "_now", lambda: made.now)
+    return made
+
+
+def stored() -> dict[str, Any]:
+    return dict(SystemState.objects.get(state_key="breaker:v").state_value)
+
+
+def opened(error: ProviderError = DOWN) -> Breaker:
+    breaker = Breaker("v")
+    while not breaker.failed(error):
+        pass
+    return breaker
+
+
+def test_a_closed_breaker_writes_nothing() -> None:
+    breaker = Breaker("v")
+    assert breaker.places(5) == 5
+    assert breaker.places(0) == 0
+    breaker.succeeded()
+    assert breaker.seconds_until_probe is None
+    assert not SystemState.objects.exists()
+
+
+def test_three_failures_in_a_row_open_it(clock: Any) -> None:
+    breaker = Breaker("v")
+    assert [breaker.failed(DOWN) for _ in range(2)] == [False, False]
+    breaker.succeeded()
+    assert [breaker.failed(DOWN) for _ in range(3)] == [False, False, True]
+    assert breaker.places(5) == 0
+    assert breaker.reason == "It is down."
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"), [(REFUSED, breaker_module.ACCOUNT_WAIT_SECONDS), (BUSY, 7.0)]
+)
+def test_a_refusal_opens_it_at_once_for_its_time(
+    clock: Any, error: ProviderError, seconds: float
+) -> None:
+    breaker = Breaker("v")
+    assert breaker.failed(error)
+    assert breaker.seconds_until_probe == pytest.approx(seconds)
+    clock.forward(seconds - 0.1)
+    assert breaker.places(5) == 0
+    clock.forward(0.2)
+    assert breaker.places(5) == 1
+
+
+def test_a_wish_of_the_vendor_prolongs_an_outage(clock: Any) -> None:
+    slow = TransientError("x", vendor="v", retry_after_seconds=100.0)
+    assert opened(slow).seconds_until_probe == pytest.approx(100.0)
+
+
+def test_everybody_sees_it_open(clock: Any) -> None:
+    other = Breaker("v")
+    assert other.places(5) == 5
+    opened()
+    assert other.places(5) == 0
+
+
+def test_one_probe_decides(clock: Any) -> None:
+    breaker = opened()
+    clock.forward(20)
+    assert breaker.places(5) == 1
+    assert breaker.places(5) == 0
+    assert breaker.probing
+    breaker.succeeded()
+    assert breaker.places(5) == 5
+    assert stored()["state"] == "closed"
+
+
+def test_a_failed_probe_waits_longer_up_to_a_limit(clock: Any) -> None:
+    breaker = opened()
+    waits = []
+    for _ in range(8):
+        waits.append(breaker.seconds_until_probe or 0.0)
+        clock.forward(30)
+        assert breaker.places(1) == 1
+        assert breaker.failed(DOWN)
+    assert waits[0] <= 1.0 < waits[2] < waits[3]
+    assert max(waits) <= breaker_module.LONGEST_WAIT_SECONDS
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_processes_one_gets_the_probe(clock: Any) -> None:
+    opened()
+    clock.forward(20)
+    barrier = threading.Barrier(4)
+
+    def ask(_: int) -> int:
+        try:
+            breaker = Breaker("v")
+            breaker._refresh()  # all have seen it due
+            barrier.wait(timeout=10)
+            return breaker._take_probe()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(ask, range(4))) == 1
+
+
+def test_a_lost_probe_is_made_by_somebody_else(clock: Any) -> None:
+    lost = opened()
+    clock.forward(20)
+    assert lost.places(1) == 1
+    other = Breaker("v")
+    assert other.places(1) == 0
+    clock.forward(breaker_module.PROBE_WINDOW_SECONDS + 0.1)
+    assert other.places(1) == 1
+    other.succeeded()
+    assert stored()["state"] == "closed"
+
+
+def test_a_probe_without_anything_to_call_for_is_given_back(clock: Any) -> None:
+    breaker, other = opened(), Breaker("v")
+    clock.forward(20)
+    assert breaker.places(1) == 1
+    breaker.give_probe_back()
+    assert not breaker.probing
+    assert other.places(1) == 1
+    breaker.give_probe_back()  # nothing to give
+    assert other.places(1) == 0
+
+
+def test_the_answer_to_an_old_call_does_not_close_it(clock: Any) -> None:
+    breaker = opened()
+    breaker.succeeded()
+    assert stored()["state"] == "open"
+
+
+def test_the_answer_to_an_old_call_does_not_close_what_another_process_opened(clock: Any) -> None:
+    unaware = Breaker("v")
+    unaware.failed(DOWN)  # its view: closed, one failure
+    opened()
+    unaware.succeeded()
+    assert stored()["state"] == "open"
+
+
+def test_late_failures_do_not_make_it_wait_longer(clock: Any) -> None:
+    """Ten calls were under way when the vendor went down."""
+    breaker = opened()
+    before = stored()
+    for _ in range(7):
+        assert breaker.failed(DOWN)
+    assert stored() == before
+
+
+def test_a_late_refusal_is_heeded_if_it_asks_for_more(clock: Any) -> None:
+    breaker = opened()
+    breaker.failed(REFUSED)
+    assert breaker.seconds_until_probe == pytest.approx(breaker_module.ACCOUNT_WAIT_SECONDS)
+    assert breaker.reason == "No credit."
+    breaker.failed(BUSY)
+    assert breaker.reason == "No credit."
+
+
+def test_a_refusal_of_one_call_counts_like_any_failure(clock: Any) -> None:
+    breaker = Breaker("v")
+    assert breaker.failed(PermanentError("odd", vendor="v")) is False
+    assert stored()["failures"] == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"state": "open"},
+        {"state": "open", "retry_at": None},
+        {"state": "open", "retry_at": "soon"},
+        {"state": "open", "retry_at": "2020-01-01T00:00:00+00:00", "of_a_later_version": 1},
+    ],
+)
+def test_whatever_is_stored_somebody_gets_through(value: dict[str, Any]) -> None:
+    SystemState.objects.create(state_key="breaker:v", state_value=value)
+    breaker = Breaker("v")
+    assert breaker.places(1) == 1
+    breaker.failed(DOWN)
+    Breaker("v").places(1)
+
+
+def test_deleting_the_row_closes_it(clock: Any) -> None:
+    breaker = opened()
+    SystemState.objects.all().delete()
+    assert breaker.places(4) == 4
