@@ -6,11 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, Error, Page, Playwright, sync_playwright
 
 _SIZE = {"width": 1440, "height": 900}
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _SETTLE_MS = 400
+_SHEET_SIZE = (1400, 4000)  # pixels, at most
 
 
 class ScreenshotError(Exception):
@@ -30,6 +32,14 @@ def take_screenshots(
         return _take(directory, base_url, user, password, terminal_svg)
     except Error as error:
         raise ScreenshotError(error.message.strip()) from error
+
+
+def shrink(picture: Path, target: Path) -> Path:
+    """Save a picture as a JPEG small enough for a page."""
+    with Image.open(picture) as opened:
+        opened.thumbnail(_SHEET_SIZE, Image.Resampling.LANCZOS)
+        opened.convert("RGB").save(target, "JPEG", quality=86, optimize=True, progressive=True)
+    return target
 
 
 def _take(

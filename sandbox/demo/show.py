@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +46,7 @@ class Demo:
         if find_anvil() is None:
             with screen.step("Local EVM node installed"):
                 ensure_anvil()
+        ensure_anvil()  # raises before anything has started
         with ThreadPoolExecutor(1) as pool:
             migrated = pool.submit(world.manage, "migrate", "--verbosity", "0")
             with screen.step("EVM node, contract, emulated vendors") as notes:
@@ -140,7 +140,7 @@ class Demo:
             self._take_screenshots(self._options.screenshots, sheet)
 
     def _take_screenshots(self, directory: Path, sheet: Path | None) -> None:
-        from sandbox.demo.screenshots import ScreenshotError, take_screenshots
+        from sandbox.demo.screenshots import ScreenshotError, shrink, take_screenshots
 
         try:
             with self._screen.step("Screenshots") as notes:
@@ -152,7 +152,7 @@ class Demo:
                     terminal_svg=self._screen.picture_svg(),
                 )
                 if sheet is not None:
-                    shutil.copy(sheet, directory / sheet.name)
+                    shrink(sheet, directory / "contact-sheet.jpg")
                 notes.append(str(directory))
         except ScreenshotError as error:
             self._screen.fail("The screenshots could not be taken.", str(error))

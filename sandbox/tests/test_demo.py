@@ -1,0 +1,255 @@
+"""The demo: what it mints, what it shows, and whole runs of it as a stranger starts it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import psutil
+import pytest
+import requests
+from rich.console import Console
+
+from sandbox.accounts import COLLECTORS
+from sandbox.chain import DemoChain
+from sandbox.demo.cast import CAST, UNREGISTERED
+from sandbox.demo.minting import Minter, PlannedMint, plan_mints
+from sandbox.demo.options import parse_options
+from sandbox.demo.screen import draw, plain
+from sandbox.demo.times import percentile
+from sandbox.demo.watching import MinedReveal, Snapshot
+from sandbox.recipes import BASE_DIR
+
+# --- what is minted ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3, 4, 5, 24, 100, 500])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_plan_mints_just_so_many_tokens(tokens: int, seed: int) -> None:
+    waves = plan_mints(tokens, seed)
+    mints = [mint for wave in waves for mint in wave]
+    assert sum(mint.quantity for mint in mints) == tokens
+    assert all(1 <= mint.quantity <= 50 for mint in mints)
+    assert waves == plan_mints(tokens, seed)
+
+
+def test_the_plan_has_everybody_in_it() -> None:
+    mints = [mint for wave in plan_mints(24, 7) for mint in wave]
+    assert {mint.author for mint in mints} == {*(author.wallet for author in CAST), UNREGISTERED}
+    assert {mint.collector for mint in mints} == set(range(1, 1 + len(COLLECTORS)))
+    assert {1} < {mint.quantity for mint in mints}
+    assert sum(mint.author == UNREGISTERED for mint in mints) == 1
+
+
+def test_another_seed_is_another_plan() -> None:
+    assert plan_mints(100, 1) != plan_mints(100, 2)
+
+
+def test_a_wave_is_sent_once_per_block() -> None:
+    class Chain:
+        sent = 0
+
+        def mint(self, collector: int, author: str, quantity: int) -> str:
+            self.sent += 1
+            return f"0x{self.sent}"
+
+    chain = Chain()
+    mint = PlannedMint(1, UNREGISTERED, 1)
+    minter = Minter(cast(DemoChain, chain), [[mint, mint], [mint]])
+    sent = []
+    for block in (5, 5, 6, 7):
+        minter.send_next(block)
+        sent.append(chain.sent)
+    assert sent == [2, 2, 3, 3]
+    assert minter.all_sent
+
+
+# --- what is shown -------------------------------------------------------------------------
+
+SNAPSHOT = Snapshot(
+    block=12,
+    statuses={1: "revealed", 2: "generating", 3: "failed"},
+    in_flight=[("0x" + "ab" * 32, 4)],
+    reveals=[MinedReveal("0x" + "cd" * 32, 11, 1, 119_941, 10**12)],
+    predictions=3,
+    vendor_usd=0.009,
+)
+
+
+def test_the_picture_shows_states_transaction_and_costs() -> None:
+    console = Console(file=StringIO(), width=118)
+    console.print(draw(SNAPSHOT, expected=5, seconds=3.21))
+    text = cast(StringIO, console.file).getvalue()
+    for part in ("block 12", "generating", "failed", "0xababab", "119,941", "$0.009", "3.2 s"):
+        assert part in text
+    assert text.count("·") == 2  # two tokens are not minted yet
+
+
+def test_the_plain_line_shows_what_there_is() -> None:
+    line = plain(SNAPSHOT, expected=5)
+    assert line == "block 12  generating 1  revealed 1  failed 1  not minted yet 2  in flight 1"
+
+
+def test_percentiles() -> None:
+    assert percentile([4.0], 95) == 4.0
+    assert percentile([1.0, 2.0, 3.0], 50) == 2.0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--tokens", "0"], ["--tokens", "9999"], ["--block-time", "0"], ["--tokns", "3"]]
+)
+def test_senseless_options_are_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_options(arguments)
+    assert ended.value.code == 2
+
+
+# --- whole runs ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    # Not below pytest's own folder: see sandbox/tests/killing.py.
+    with TemporaryDirectory(prefix="glisk-demo-", ignore_cleanup_errors=True) as made:
+        yield Path(made) / "demo"
+
+
+def _command(directory: Path, *arguments: str) -> list[str]:
+    options = ["--directory", str(directory), "--free-ports", "--block-time", "1"]
+    return [sys.executable, "-m", "sandbox.demo", *options, *arguments]
+
+
+def _run(directory: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _command(directory, *arguments),
+        cwd=BASE_DIR,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@contextmanager
+def _running(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = _command(directory, *arguments)
+    with subprocess.Popen(command, cwd=BASE_DIR, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def _left_behind(directory: Path) -> list[str]:
+    """Return the processes that work in the directory, by command line or environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values()]
+            if process.pid != os.getpid() and any(str(directory) in word for word in words):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def _until(process: subprocess.Popen[str], text: str) -> str:
+    """Read the output up to the line that holds `text`."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    pytest.fail(f"ended before {text!r}:\n{''.join(lines)}")
+
+
+@pytest.mark.usefixtures("anvil_binary")
+def test_a_run_ends_with_0_only_if_every_token_is_right(directory: Path) -> None:
+    # Nothing of the developer's own environment may decide how it ends.
+    poison = {"DATABASE_URL": "postgres://nowhere/x", "PINATA_GATEWAY": "x", "NETWORK": "MOON"}
+    poison |= {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    done = _run(directory, "--exit", "--tokens", "5", **poison)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for part in ("p95", "gas per token", "/admin/", "/docs", "operator", "5 reveals"[1:]):
+        assert part in done.stdout
+    assert done.stdout.count("✓") >= 12
+    assert "✗" not in done.stdout
+    assert (directory / "contact-sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert _left_behind(directory) == []
+
+    # What was pinned changes afterwards: the chain and the database know nothing of it.
+    contents = [path for path in (directory / "ipfs").rglob("*") if path.is_file()]
+    metadata = next(path for path in contents if b'"GLISK S0 #2"' in path.read_bytes())
+    metadata.write_bytes(metadata.read_bytes().replace(b"Season 0", b"Season 9"))
+    done = _run(directory, "--exit", "--keep", "--tokens", "1")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "token 2: the metadata's bytes do not hash to" in done.stdout
+    assert "✗" in done.stdout
+    assert re.search(r"exactly one paid prediction per token +6", done.stdout)
+    assert _left_behind(directory) == []
+
+
+@pytest.mark.usefixtures("anvil_binary")
+def test_it_stays_up_until_ctrl_c_and_leaves_nothing_behind(directory: Path) -> None:
+    with _running(directory, "--tokens", "1") as process:
+        output = _until(process, "Ctrl-C ends it")
+        second = _run(directory, "--exit")
+        assert second.returncode == 1
+        assert "Another demo runs" in second.stdout
+        _look_around(output)
+        assert len(_left_behind(directory)) > 8  # the search for leftovers finds what there is
+
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert _left_behind(directory) == []
+
+
+def _look_around(output: str) -> None:
+    """Visit the addresses that the demo printed, and log in as it says."""
+    found = re.search(r"(http://[0-9.:]+)/admin/ +operator / (\S+)", output)
+    assert found is not None
+    base_url, password = found.groups()
+    with requests.Session() as browser:
+        browser.trust_env = False
+        assert "#1" in browser.get(f"{base_url}/", timeout=10).text
+        assert browser.get(f"{base_url}/docs", timeout=10).status_code == 200
+        browser.get(f"{base_url}/admin/login/", timeout=10)
+        form: dict[str, Any] = {"username": "operator", "password": password, "next": "/admin/"}
+        form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
+        answer = browser.post(f"{base_url}/admin/login/", data=form, timeout=10)
+        assert answer.url == f"{base_url}/admin/"
+        assert answer.status_code == 200
+
+
+@pytest.mark.usefixtures("anvil_binary")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_in_the_middle_leaves_nothing_behind(directory: Path, number: int) -> None:
+    with _running(directory, "--tokens", "40") as process:
+        _until(process, "generating")
+        process.send_signal(number)
+        assert process.wait(40) == (130 if number == signal.SIGTERM else -9)
+    deadline = time.monotonic() + (0 if number == signal.SIGTERM else 30)
+    while _left_behind(directory) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert _left_behind(directory) == []
+
+
+def test_a_node_that_cannot_be_installed_is_said_plainly(directory: Path) -> None:
+    done = _run(directory, "--exit", ANVIL_BINARY="/nonexistent/anvil")
+    assert done.returncode == 1
+    assert "The local EVM node could not be installed." in done.stdout
+    assert "ANVIL_BINARY" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert _left_behind(directory) == []
