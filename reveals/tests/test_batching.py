@@ -1,0 +1,45 @@
+"""When a batch goes, and with how many."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from reveals.batching import Departure, decide_departure
+
+NOW = datetime(2026, 2, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("ages", "others", "expected"),
+    [
+        pytest.param([], False, Departure(0, None), id="nothing to send"),
+        pytest.param([], True, Departure(0, None), id="nothing yet"),
+        pytest.param([0.0], False, Departure(1, None), id="alone, nobody comes"),
+        pytest.param([0.0, 0.0], False, Departure(2, None), id="two, nobody comes"),
+        pytest.param([0.0], True, Departure(0, 5.0), id="waits for company"),
+        pytest.param([1.5, 0.2], True, Departure(0, 3.5), id="the oldest sets the clock"),
+        pytest.param([0.2, 1.5], True, Departure(0, 3.5), id="in any order"),
+        pytest.param([5.0, 0.0], True, Departure(2, None), id="waited long enough"),
+        pytest.param([600.0], True, Departure(1, None), id="waited far too long"),
+        pytest.param([0.0] * 4, True, Departure(4, None), id="full"),
+        pytest.param([0.0] * 9, True, Departure(4, None), id="more than full"),
+        pytest.param([-3.0], True, Departure(0, 8.0), id="a clock ahead of ours"),
+    ],
+)
+def test_departure(ages: list[float], others: bool, expected: Departure) -> None:
+    departure = decide_departure(
+        [NOW - timedelta(seconds=age) for age in ages],
+        others_on_their_way=others,
+        at=NOW,
+        max_tokens=4,
+        wait_seconds=5.0,
+    )
+    assert departure.now == expected.now
+    assert departure.wait_seconds == pytest.approx(expected.wait_seconds)
+
+
+def test_without_patience_nobody_waits() -> None:
+    departure = decide_departure(
+        [NOW], others_on_their_way=True, at=NOW, max_tokens=4, wait_seconds=0.0
+    )
+    assert departure == Departure(1, None)

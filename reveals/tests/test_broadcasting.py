@@ -1,0 +1,100 @@
+"""What nodes say of a transaction, in their own words."""
+
+import pytest
+
+from glisk.clients.chain import ChainClient
+from glisk.clients.rpc import RpcClient, RpcError
+from glisk.errors import TransientError
+from glisk.tests.clients.scripted_server import ScriptedServer, answer, hang_up
+from reveals.broadcasting import Verdict, broadcast, classify
+
+WORDINGS = [
+    # geth: core/txpool/errors.go, core/error.go
+    ("already known", Verdict.ACCEPTED),
+    ("nonce too low", Verdict.NONCE_SPENT),
+    ("nonce too low: next nonce 4, tx nonce 3", Verdict.NONCE_SPENT),
+    ("replacement transaction underpriced", Verdict.UNDERPRICED),
+    ("transaction underpriced", Verdict.UNDERPRICED),
+    (
+        "transaction underpriced: gas tip cap 0, minimum needed 1000000",
+        Verdict.UNDERPRICED,
+    ),
+    (
+        "max fee per gas less than block base fee: address 0x12, maxFeePerGas: 1, baseFee: 7",
+        Verdict.UNDERPRICED,
+    ),
+    ("insufficient funds for gas * price + value", Verdict.NO_FUNDS),
+    (
+        "insufficient funds for gas * price + value: balance 0, tx cost 9, overshot 9",
+        Verdict.NO_FUNDS,
+    ),
+    ("known transaction: 0xab", Verdict.ACCEPTED),  # geth before 1.9
+    # reth, which Base runs
+    (
+        "insufficient funds for gas * price + value: have 1 want 21000000000000",
+        Verdict.NO_FUNDS,
+    ),
+    ("max fee per gas less than block base fee", Verdict.UNDERPRICED),
+    # anvil 1.7.1, measured
+    ("transaction already imported", Verdict.ACCEPTED),
+    ("Insufficient funds for gas * price + value", Verdict.NO_FUNDS),
+    ("transaction nonce is too low", Verdict.NONCE_SPENT),
+    # Alchemy
+    ("ALREADY_EXISTS: already known", Verdict.ACCEPTED),
+    ("[-32000] Nonce too low", Verdict.NONCE_SPENT),
+    # what nobody has a rule for
+    ("intrinsic gas too low", None),
+    ("exceeds maximum per-transaction gas limit", None),
+    ("invalid sender", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("message", "verdict"), WORDINGS)
+def test_a_nodes_words(message: str, verdict: Verdict | None) -> None:
+    assert classify(message) is verdict
+
+
+@pytest.fixture
+def node() -> object:
+    server = ScriptedServer()
+    yield server
+    server.close()
+
+
+def _chain(node: ScriptedServer) -> ChainClient:
+    return ChainClient(RpcClient(node.url), contract_address="0x" + "11" * 20)
+
+
+def _refusal(message: str, status: int = 200) -> object:
+    error = {"code": -32000, "message": message}
+    return answer(status, {"jsonrpc": "2.0", "id": 1, "error": error})
+
+
+def test_accepted_bytes_were_sent_as_they_are(node: ScriptedServer) -> None:
+    node.script(answer(200, {"jsonrpc": "2.0", "id": 1, "result": "0xaa"}))
+    assert broadcast(_chain(node), b"\x02\xff") is Verdict.ACCEPTED
+    assert node.requests[0].json["method"] == "eth_sendRawTransaction"
+    assert node.requests[0].json["params"] == ["0x02ff"]
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_known_refusal_is_a_verdict(node: ScriptedServer, status: int) -> None:
+    node.script(_refusal("nonce too low: next nonce 4, tx nonce 3", status))
+    assert broadcast(_chain(node), b"\x02") is Verdict.NONCE_SPENT
+
+
+def test_an_unknown_refusal_is_an_error(node: ScriptedServer) -> None:
+    node.script(_refusal("intrinsic gas too low"))
+    with pytest.raises(RpcError, match="intrinsic gas too low"):
+        broadcast(_chain(node), b"\x02")
+
+
+def test_no_answer_says_nothing(node: ScriptedServer) -> None:
+    node.script(hang_up())
+    with pytest.raises(TransientError):
+        broadcast(_chain(node), b"\x02")
+    # Not even if the words of a refusal stand in a gateway's error page.
+    node.script(answer(503, "nonce too low"))
+    with pytest.raises(TransientError):
+        broadcast(_chain(node), b"\x02")

@@ -1,0 +1,98 @@
+"""What is offered per gas: enough to be mined, never above the ceiling."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glisk.clients.chain import FeeHistory
+from reveals.fees import (
+    MAX_TRANSACTION_GAS,
+    MIN_PRIORITY_FEE_WEI,
+    Fees,
+    GasPriceTooHighError,
+    bump_fees,
+    choose_fees,
+    gas_limit,
+)
+
+GWEI = 10**9
+wei = st.integers(min_value=0, max_value=10_000 * GWEI)
+histories = st.builds(
+    FeeHistory,
+    next_base_fee_per_gas_wei=wei,
+    priority_fees_wei=st.lists(wei, max_size=10).map(tuple),
+)
+
+
+@given(history=histories, ceiling=wei)
+def test_a_choice_is_mined_in_the_next_block_and_stays_under_the_ceiling(
+    history: FeeHistory, ceiling: int
+) -> None:
+    base = history.next_base_fee_per_gas_wei
+    try:
+        fees = choose_fees(history, ceiling_wei=ceiling)
+    except GasPriceTooHighError:
+        assert base + MIN_PRIORITY_FEE_WEI > ceiling
+        return
+    tip = fees.max_priority_fee_per_gas_wei
+    assert MIN_PRIORITY_FEE_WEI <= tip <= fees.max_fee_per_gas_wei <= ceiling
+    assert fees.max_fee_per_gas_wei >= base + tip
+
+
+@given(
+    fee=st.integers(min_value=1_000, max_value=1_000 * GWEI),
+    tip=st.integers(min_value=1_000, max_value=1_000 * GWEI),
+    history=histories,
+    ceiling=wei,
+)
+def test_a_replacement_raises_both_fees_by_an_eighth_or_is_not_made(
+    fee: int, tip: int, history: FeeHistory, ceiling: int
+) -> None:
+    paid = Fees(max(fee, tip), tip)
+    bumped = bump_fees(paid, history, ceiling_wei=ceiling)
+    if bumped is None:
+        assert 9 * paid.max_fee_per_gas_wei > 8 * ceiling
+        return
+    assert 8 * bumped.max_fee_per_gas_wei >= 9 * paid.max_fee_per_gas_wei
+    assert 8 * bumped.max_priority_fee_per_gas_wei >= 9 * paid.max_priority_fee_per_gas_wei
+    assert bumped.max_priority_fee_per_gas_wei <= bumped.max_fee_per_gas_wei <= ceiling
+
+
+@given(ceiling=st.integers(min_value=10**6, max_value=10**13))
+def test_replacements_come_to_an_end(ceiling: int) -> None:
+    fees: Fees | None = Fees(2_000, 1_000)
+    history = FeeHistory(0, ())
+    for _ in range(250):
+        assert fees is not None
+        fees = bump_fees(fees, history, ceiling_wei=ceiling)
+        if fees is None:
+            return
+    pytest.fail("it went on and on")
+
+
+def test_the_usual_choice_survives_a_doubling_of_the_base_fee() -> None:
+    history = FeeHistory(5_000_000, (1_000_000, 0, 3_000_000, 2_000_000))
+    assert choose_fees(history, ceiling_wei=GWEI) == Fees(12_000_000, 2_000_000)
+
+
+def test_a_chain_without_tips_gets_the_smallest() -> None:
+    assert choose_fees(FeeHistory(5_000_000, (0, 0)), ceiling_wei=GWEI) == Fees(10_001_000, 1_000)
+
+
+def test_a_replacement_follows_the_market() -> None:
+    bumped = bump_fees(Fees(12_000_000, 1_000_000), FeeHistory(50_000_000, ()), ceiling_wei=GWEI)
+    assert bumped == Fees(101_125_000, 1_125_000)
+
+
+def test_a_price_above_the_ceiling_says_what_to_do() -> None:
+    with pytest.raises(GasPriceTooHighError, match="raise the ceiling") as caught:
+        choose_fees(FeeHistory(GWEI, ()), ceiling_wei=GWEI)
+    assert caught.value.needed_wei == GWEI + MIN_PRIORITY_FEE_WEI
+
+
+@given(
+    estimate=st.integers(min_value=21_000, max_value=MAX_TRANSACTION_GAS),
+    buffer=st.floats(min_value=1.0, max_value=3.0),
+)
+def test_a_gas_limit_covers_the_estimate_and_the_chains_cap(estimate: int, buffer: float) -> None:
+    assert estimate <= gas_limit(estimate, buffer=buffer) <= MAX_TRANSACTION_GAS
