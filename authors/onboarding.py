@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from authors.models import PROMPT_MAX_LENGTH, Author
 from glisk.fields import ZERO_ADDRESS, normalise_address
@@ -71,7 +71,12 @@ def onboard_author(new: NewAuthor, *, dry_run: bool = False) -> tuple[Author, Ou
     with transaction.atomic():
         author = Author.objects.by_wallet(given.wallet).select_for_update().first()
         if author is None:
-            return _create(given.wallet, values, dry_run=dry_run)
+            if not given.prompt:
+                raise ValidationError("A new author needs a prompt.")
+            new_author = Author(wallet_address=given.wallet, **values)
+            if dry_run or _inserted(new_author):
+                return new_author, "created"
+            author = Author.objects.by_wallet(given.wallet).select_for_update().get()
         changed = {name: value for name, value in values.items() if getattr(author, name) != value}
         if not changed:
             return author, "unchanged"
@@ -82,14 +87,14 @@ def onboard_author(new: NewAuthor, *, dry_run: bool = False) -> tuple[Author, Ou
     return author, "updated"
 
 
-def _create(wallet: str, values: dict[str, str], *, dry_run: bool) -> tuple[Author, Outcome]:
-    if not values.get("prompt_text"):
-        raise ValidationError("A new author needs a prompt.")
-    author = Author(wallet_address=wallet, **values)
-    if not dry_run:
-        # Whoever inserts the same wallet at the same moment wins; the unique index decides.
-        author.save(force_insert=True)
-    return author, "created"
+def _inserted(author: Author) -> bool:
+    """Insert the author; False if somebody else inserted the same wallet at this moment."""
+    try:
+        with transaction.atomic():
+            author.save(force_insert=True)
+    except IntegrityError:
+        return False
+    return True
 
 
 def _wallet(text: str) -> str:

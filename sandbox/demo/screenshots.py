@@ -7,9 +7,16 @@ import shutil
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, Error, Page, Playwright, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    Error,
+    Page,
+    Playwright,
+    ViewportSize,
+    sync_playwright,
+)
 
-_SIZE = {"width": 1440, "height": 900}
+_SIZE: ViewportSize = {"width": 1440, "height": 900}
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _SETTLE_MS = 400
 _SHEET_SIZE = (1400, 4000)  # pixels, at most

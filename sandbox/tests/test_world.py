@@ -63,10 +63,8 @@ def _eventually(condition: Callable[[], Any], seconds: float = 10.0) -> None:
 
 def test_a_service_runs_until_it_is_stopped(make_service: MakeService) -> None:
     service = make_service()
-    assert not service.is_running
     service.start()
-    _eventually(lambda: "up" in service.log_tail())
-    assert service.is_running
+    _eventually(lambda: service.is_running and "up" in service.log_tail())
     assert service.stop() == -signal.SIGTERM
     assert not service.is_running
 

@@ -1,0 +1,185 @@
+"""Taking authors in by the operator's command: checked, idempotent, all or nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from authors.factories import AuthorFactory, wallet
+from authors.models import Author
+from authors.onboarding import NewAuthor, onboard_author
+
+WALLET = wallet(0xA11CE)
+
+
+def run(*arguments: Any, **options: Any) -> str:
+    out = StringIO()
+    call_command("onboard_author", *arguments, stdout=out, **options)
+    return out.getvalue()
+
+
+@pytest.mark.django_db
+class TestOne:
+    def test_a_new_author_is_created(self) -> None:
+        out = run(WALLET, prompt=" Misty ridges ", x="@ridges", farcaster="ridges.base.eth")
+        author = Author.objects.get()
+        assert author.wallet_address == WALLET
+        assert author.prompt_text == "Misty ridges"
+        assert (author.twitter_handle, author.farcaster_handle) == ("ridges", "ridges.base.eth")
+        assert "created" in out
+        assert WALLET in out
+
+    def test_a_second_run_changes_nothing(self) -> None:
+        run(WALLET, prompt="Misty ridges", x="ridges")
+        before = Author.objects.get()
+        assert "unchanged" in run(WALLET.lower(), prompt="Misty ridges", x="ridges")
+        assert Author.objects.get().updated_at == before.updated_at
+
+    def test_what_is_not_given_stays(self) -> None:
+        AuthorFactory(wallet_address=WALLET, prompt_text="Old", twitter_handle="old")
+        assert "updated" in run(WALLET, prompt="New")
+        author = Author.objects.get()
+        assert (author.prompt_text, author.twitter_handle) == ("New", "old")
+        assert author.updated_at > author.created_at
+
+    def test_the_prompt_may_come_from_a_file(self, tmp_path: Path) -> None:
+        file = tmp_path / "prompt.txt"
+        file.write_text("Ein Wald bei Nacht, überall Glühwürmchen\n", encoding="utf-8")
+        run(WALLET, prompt_file=file)
+        assert Author.objects.get().prompt_text == "Ein Wald bei Nacht, überall Glühwürmchen"
+
+    def test_a_dry_run_writes_nothing(self) -> None:
+        out = run(WALLET, prompt="Misty ridges", dry_run=True)
+        assert "created" in out
+        assert "nothing was written" in out
+        assert not Author.objects.exists()
+        AuthorFactory(wallet_address=WALLET, prompt_text="Old")
+        assert "updated" in run(WALLET, prompt="New", dry_run=True)
+        assert Author.objects.get().prompt_text == "Old"
+
+    def test_nobody_is_named(self) -> None:
+        with pytest.raises(CommandError, match="Give a wallet"):
+            run()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("new", "fault"),
+    [
+        (NewAuthor("0x12", "A prompt"), "not an Ethereum address"),
+        (NewAuthor("", "A prompt"), "not an Ethereum address"),
+        (NewAuthor("0x" + "0" * 40, "A prompt"), "zero address"),
+        (NewAuthor("0x15D34AAf54267DB7D7c367839AAf71A00a2C6A65", "A prompt"), "EIP-55"),
+        (NewAuthor(WALLET), "needs a prompt"),
+        (NewAuthor(WALLET, "  "), "empty"),
+        (NewAuthor(WALLET, "x" * 1001), "1001 characters"),
+        (NewAuthor(WALLET, "a\x00b"), "NUL"),
+        (NewAuthor(WALLET, "A prompt", "no spaces"), "no X handle"),
+        (NewAuthor(WALLET, "A prompt", "x" * 16), "no X handle"),
+        (NewAuthor(WALLET, "A prompt", ""), "no X handle"),
+        (NewAuthor(WALLET, "A prompt", None, "UPPER"), "no Farcaster name"),
+        (NewAuthor(WALLET, "A prompt", None, "a.b"), "no Farcaster name"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(new: NewAuthor, fault: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        onboard_author(new)
+    assert fault in " ".join(caught.value.messages)
+    assert not Author.objects.exists()
+
+
+@pytest.mark.django_db
+def test_every_fault_is_named_at_once() -> None:
+    with pytest.raises(ValidationError) as caught:
+        onboard_author(NewAuthor("0x12", " ", "no spaces", "UPPER"))
+    assert len(caught.value.messages) == 4
+
+
+@pytest.mark.django_db
+def test_a_prompt_of_a_thousand_characters_is_taken() -> None:
+    assert onboard_author(NewAuthor(WALLET, "é" * 1000))[1] == "created"
+
+
+@pytest.mark.django_db
+class TestMany:
+    def file(self, tmp_path: Path, content: Any) -> Path:
+        file = tmp_path / "authors.json"
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+        return file
+
+    def test_all_are_taken_in(self, tmp_path: Path) -> None:
+        rows = [
+            {"wallet": wallet(1), "prompt": "One", "x": "one", "farcaster": None},
+            {"wallet": wallet(2), "prompt": "Two"},
+        ]
+        file = self.file(tmp_path, rows)
+        assert run(file=file).count("created") == 2
+        assert run(file=file).count("unchanged") == 2
+        assert Author.objects.count() == 2
+
+    def test_one_fault_stops_them_all_and_every_fault_is_named(self, tmp_path: Path) -> None:
+        rows = [
+            {"wallet": wallet(1), "prompt": "One"},
+            {"wallet": "0x2", "prompt": "Two"},
+            {"wallet": wallet(3), "prompt": ""},
+        ]
+        with pytest.raises(CommandError) as caught:
+            run(file=self.file(tmp_path, rows))
+        assert "0x2" in str(caught.value)
+        assert wallet(3) in str(caught.value)
+        assert not Author.objects.exists()
+
+    @pytest.mark.parametrize(
+        ("content", "fault"),
+        [
+            ("{", "is not JSON"),
+            ([], "must be a list"),
+            ({}, "must be a list"),
+            (["x"], "Author 1 must be an object"),
+            ([{"prompt": "One"}], "Author 1 must be an object"),
+            ([{"wallet": WALLET, "promt": "One"}], "Author 1 must be an object"),
+            ([{"wallet": WALLET, "prompt": 7}], "every value must be a text"),
+        ],
+    )
+    def test_a_file_of_another_form_is_refused(
+        self, tmp_path: Path, content: Any, fault: str
+    ) -> None:
+        with pytest.raises(CommandError, match=fault):
+            run(file=self.file(tmp_path, content))
+
+    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(CommandError, match="cannot be read"):
+            run(file=tmp_path / "nothing.json")
+
+    def test_a_file_and_a_wallet_exclude_each_other(self, tmp_path: Path) -> None:
+        with pytest.raises(CommandError, match="--file excludes wallet, prompt"):
+            run(WALLET, prompt="One", file=self.file(tmp_path, []))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_operators_at_once_make_one_author() -> None:
+    barrier = threading.Barrier(2)
+    outcomes: list[str] = []
+
+    def onboard(text: str) -> None:
+        barrier.wait(10)
+        try:
+            outcomes.append(onboard_author(NewAuthor(WALLET, text))[1])
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=onboard, args=(text,)) for text in ("One", "Two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(outcomes) == ["created", "updated"]
+    assert Author.objects.count() == 1
