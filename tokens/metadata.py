@@ -7,6 +7,8 @@ of this module does not change a file whose CID is already known.
 
 import json
 
+from glisk.foreign_json import loads
+
 DESCRIPTION = "GLISK Season 0. https://x.com/getglisk"
 
 
@@ -38,8 +40,8 @@ def build_metadata(
 def metadata_fault(text: bytes, *, token_id: int, image_cid: str) -> str | None:
     """Return what is wrong with metadata that is about to be revealed, or None."""
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
+        document = loads(text)
+    except ValueError:
         return "the metadata is not JSON"
     if not isinstance(document, dict):
         return "the metadata is not a JSON object"

@@ -1,10 +1,10 @@
 """Read the JSON of a signed body: whatever it holds, the answer is an object or `ParseError`."""
 
-import json
 from typing import Any
 
 from rest_framework.exceptions import ParseError
 
+from glisk.foreign_json import loads
 from glisk.storable import storable_text
 
 __all__ = ["plain_text", "read_json_object", "storable_text"]
@@ -13,9 +13,7 @@ __all__ = ["plain_text", "read_json_object", "storable_text"]
 def read_json_object(body: bytes) -> dict[str, Any]:
     """Return the object that a body consists of; raise `ParseError` (400) if it is none."""
     try:
-        payload = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ParseError("The body is nested too deeply.") from error
+        payload = loads(body, parse_constant=_refuse_constant)
     except ValueError as error:  # JSON, UTF-8 and integers of thousands of digits
         raise ParseError("The body is not valid JSON.") from error
     if not isinstance(payload, dict):

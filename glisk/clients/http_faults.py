@@ -5,7 +5,6 @@ HTTP semantics: RFC 9110 (status codes, Retry-After in section 10.2.3); 52x are 
 
 from __future__ import annotations
 
-import json
 import math
 import ssl
 import time
@@ -25,6 +24,7 @@ from glisk.errors import (
     TransientError,
     UnknownOutcomeError,
 )
+from glisk.foreign_json import loads
 
 MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
 _EXCERPT_LENGTH: Final = 300
@@ -48,8 +48,8 @@ class Reply:
     def json_object(self) -> dict[str, Any] | None:
         """Return the body as a JSON object, or None if it is anything else."""
         try:
-            value = json.loads(self.body)
-        except (ValueError, RecursionError):
+            value = loads(self.body)
+        except ValueError:
             return None
         return value if isinstance(value, dict) else None
 

@@ -7,7 +7,6 @@ https://docs.alchemy.com/reference/error-reference, geth, reth and anvil (measur
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from glisk.clients.http import HttpClient, HttpOptions, bad_reply
 from glisk.clients.http_faults import Fault, Reply
 from glisk.errors import AccountError, PermanentError, ProviderError, TransientError
+from glisk.foreign_json import loads
 from glisk.redaction import register_secret
 
 VENDOR: Final = "chain"
@@ -131,8 +131,8 @@ class RpcClient:
             "POST", "", idempotent=True, json_body=payload, max_bytes=_MAX_REPLY_BYTES
         )
         try:
-            return json.loads(reply.body)
-        except (ValueError, RecursionError):
+            return loads(reply.body)
+        except ValueError:
             raise bad_reply(VENDOR, what, reply, idempotent=True, why="no JSON") from None
 
 
