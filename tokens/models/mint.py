@@ -22,6 +22,8 @@ class MintEvent(models.Model):
     quantity = models.PositiveIntegerField()
     total_paid_wei = WeiField()
     source = models.CharField(max_length=20, choices=MintSource.choices)
+    # When its block was seen to be too deep for a reorg; until then the chain is asked again.
+    settled_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -47,6 +49,12 @@ class MintEvent(models.Model):
         indexes = [
             models.Index(fields=["block_number"], name="mint_event_block"),
             models.Index(fields=["start_token_id"], name="mint_event_start"),  # the tiling proof
+            # tokens.recovery.unsettled: what every look at the chain asks about again
+            models.Index(
+                fields=["block_number"],
+                name="mint_event_unsettled",
+                condition=models.Q(settled_at__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:
