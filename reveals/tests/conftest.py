@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from glisk import breaker
+from reveals import drain as drain_module
+from reveals import flight, settlement
+from reveals.drain import RevealDrain
+from reveals.tests.stage import Scene
+from sandbox.accounts import KEEPER
+from sandbox.chain import DemoChain
+from sandbox.gateway.emulator import GatewayEmulator
+from sandbox.pinata.store import ContentStore
+from sandbox.testing import anvil_binary, deployed_chain, running_node
+from tokens.tests.stage import Worker
+
+__all__ = ["anvil_binary"]
+
+
+@pytest.fixture(scope="session")
+def _chain(anvil_binary: Path) -> Iterator[DemoChain]:
+    with running_node() as node:
+        yield deployed_chain(node)
+
+
+@pytest.fixture(scope="session")
+def _gateway() -> Iterator[tuple[GatewayEmulator, ContentStore]]:
+    store = ContentStore()
+    with GatewayEmulator(store=store) as gateway:
+        yield gateway, store
+    store.close()
+
+
+@pytest.fixture
+def scene(
+    _chain: DemoChain,
+    _gateway: tuple[GatewayEmulator, ContentStore],
+    settings: Settings,
+) -> Iterator[Scene]:
+    """A chain that mines at once and goes back to its beginning after the test."""
+    gateway, store = _gateway
+    settings.RPC_URL = _chain.rpc_url
+    settings.GLISK_NFT_CONTRACT_ADDRESS = _chain.contract.address
+    settings.KEEPER_PRIVATE_KEY = KEEPER.private_key
+    settings.PINATA_GATEWAY = [gateway.url]
+    settings.HTTP_READ_TIMEOUT_SECONDS = 2
+    settings.RPC_TIMEOUT_SECONDS = 5
+    before = _chain.snapshot()
+    yield Scene(_chain, gateway, store)
+    gateway.reset(state=True)
+    store.clear()
+    _chain.rpc("anvil_dropAllTransactions")
+    _chain.revert(before)
+    _chain.set_automine(True)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every wait short; what a vendor asks for is still honoured."""
+
+    def soon(attempt: int, *, at_least: float | None = None, **limits: Any) -> float:
+        return max(0.02 * attempt, at_least or 0.0)
+
+    for module in (drain_module, flight, settlement, breaker):
+        monkeypatch.setattr(module, "backoff_seconds", soon)
+    monkeypatch.setattr(breaker, "ACCOUNT_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(breaker, "_REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr(drain_module, "GAS_PRICE_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(flight, "RECEIPT_POLL_SECONDS", 0.03)
+    monkeypatch.setattr(flight, "REBROADCAST_SECONDS", 0.15)
+    monkeypatch.setattr(flight, "NO_FUNDS_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(flight, "SUPERSEDED_AFTER_SECONDS", 0.3)
+
+
+@pytest.fixture
+def worker(scene: Scene, quick: None) -> Iterator[Callable[[], Worker]]:
+    """Start reveal drains; each call gives another process's."""
+    started: list[Worker] = []
+
+    def start() -> Worker:
+        started.append(Worker(RevealDrain()))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.crash()

@@ -1,0 +1,126 @@
+"""Ready tokens that stand on a real chain, with their bytes at a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from authors.models import Author
+from glisk.cid import compute_cid
+from glisk.models import SystemState
+from reveals.models import RevealBatch, RevealTransaction
+from sandbox.accounts import AUTHORS, KEEPER
+from sandbox.chain import DemoChain
+from sandbox.gateway.emulator import GatewayEmulator
+from sandbox.pinata.store import ContentStore
+from tokens.factories import MintEventFactory, TokenFactory
+from tokens.metadata import build_metadata
+from tokens.models import Token
+from tokens.states import TokenStatus
+
+
+class Scene:
+    """A chain, a gateway, and the tokens that a test mints."""
+
+    def __init__(self, chain: DemoChain, gateway: GatewayEmulator, store: ContentStore) -> None:
+        self.chain, self.gateway, self.store = chain, gateway, store
+
+    def mint(self, quantity: int = 1, *, author: str = AUTHORS[0].address) -> list[Token]:
+        """Mint on chain, and bring the tokens to `ready` as the pipeline does."""
+        receipt = self.chain.wait(self.chain.mint(1, author, quantity))
+        (mint,) = [m for m in self.chain.mints(receipt["blockNumber"]) if m.quantity == quantity]
+        owner, _ = Author.objects.get_or_create(
+            wallet_address=author, defaults={"prompt_text": "a fox"}
+        )
+        minted_at = datetime.fromtimestamp(mint.block_timestamp, tz=UTC)
+        event = MintEventFactory.create(
+            tx_hash=mint.tx_hash,
+            log_index=mint.log_index,
+            block_number=mint.block_number,
+            block_hash=mint.block_hash,
+            block_timestamp=minted_at,
+            minter=mint.minter,
+            prompt_author=mint.prompt_author,
+            start_token_id=mint.start_token_id,
+            quantity=mint.quantity,
+        )
+        return [
+            self._ready(token_id, owner, event=event, minted_at=minted_at, minter=mint.minter)
+            for token_id in range(mint.start_token_id, mint.start_token_id + quantity)
+        ]
+
+    def _ready(self, token_id: int, owner: Author, **facts: object) -> Token:
+        image = f"image of token {token_id}".encode()
+        image_cid = self.pin(image, version=1)
+        text = build_metadata(
+            token_id=token_id, image_cid=image_cid, twitter_handle=None, farcaster_handle=None
+        )
+        token: Token = TokenFactory.create(
+            token_id=token_id,
+            author=owner,
+            prompt_author_wallet=owner.wallet_address,
+            minter_address=facts["minter"],
+            mint_event=facts["event"],
+            mint_timestamp=facts["minted_at"],
+            status=TokenStatus.READY,
+            image_cid=image_cid,
+            metadata_text=text,
+            metadata_cid=self.pin(text.encode(), version=0),
+        )
+        return token
+
+    def pin(self, data: bytes, *, version: int) -> str:
+        """Put bytes where the gateway finds them; return their CID."""
+        cid = compute_cid(data, version=1 if version else 0)
+        self.store.write(cid, data)
+        return cid
+
+    def nonce(self) -> int:
+        """How many transactions of the keeper are mined."""
+        return int(self.chain.w3.eth.get_transaction_count(KEEPER.address))
+
+    def pool(self) -> list[str]:
+        """The hashes of the keeper's transactions that wait to be mined."""
+        content = self.chain.rpc("txpool_content")
+        waiting: list[str] = []
+        for part in ("pending", "queued"):
+            for sender, by_nonce in content[part].items():
+                if sender.lower() == KEEPER.address.lower():
+                    waiting += [by_nonce[nonce]["hash"] for nonce in sorted(by_nonce, key=int)]
+        return waiting
+
+    def revealed_once(self, tokens: Sequence[Token]) -> bool:
+        """Whether database and chain agree that each was revealed, with its URI, exactly once."""
+        ids = [token.token_id for token in tokens]
+        if Token.objects.filter(pk__in=ids, status=TokenStatus.REVEALED).count() != len(ids):
+            return False
+        events = self.chain.reveal_transactions()
+        counted = [token_id for event in events for token_id in event.token_ids]
+        assert sorted(t for t in counted if t in ids) == sorted(ids)
+        by_hash = {event.tx_hash: event for event in events}
+        for token in Token.objects.filter(pk__in=ids):
+            assert self.chain.token_uri(token.token_id) == token.token_uri
+            assert token.token_id in by_hash[str(token.reveal_tx_hash)].token_ids
+            assert token.revealed_at is not None
+        assert not RevealBatch.objects.filter(status="open", items__token__in=ids).exists()
+        return True
+
+
+def transactions() -> list[RevealTransaction]:
+    return list(RevealTransaction.objects.order_by("pk"))
+
+
+def statuses() -> list[str]:
+    return [row.status for row in transactions()]
+
+
+def breaker_reason(vendor: str = "chain") -> str:
+    """Return why the breaker is open, or an empty text."""
+    row = SystemState.objects.filter(state_key=f"breaker:{vendor}").first()
+    if row is None or row.state_value.get("state") != "open":
+        return ""
+    return str(row.state_value["reason"])
+
+
+def is_held_back(vendor: str = "chain") -> bool:
+    return bool(breaker_reason(vendor))

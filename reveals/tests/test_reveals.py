@@ -1,0 +1,184 @@
+"""From ready to revealed on a real chain: batches, order, nonces, and what is written down."""
+
+import pytest
+from pytest_django import Settings
+
+from reveals import drain as drain_module
+from reveals.models import RevealBatch, RevealTransaction
+from reveals.tests.stage import Scene, statuses, transactions
+from sandbox.accounts import AUTHORS, KEEPER
+from tokens.factories import TokenFactory
+from tokens.models import Token, TokenTransition
+from tokens.states import TokenStatus
+from tokens.tests.stage import Start
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_ready_token_is_revealed_with_its_uri(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint()
+    worker().until(lambda: scene.revealed_once(tokens))
+    (row,) = transactions()
+    (reveal,) = scene.chain.reveal_transactions()
+    assert reveal.sender == KEEPER.address
+    assert (row.status, row.tx_hash) == ("confirmed", reveal.tx_hash)
+    assert row.token_ids == [tokens[0].token_id]
+    assert row.metadata_uris == [tokens[0].token_uri]
+    assert (row.gas_used, row.gas_limit) == (reveal.gas_used, reveal.gas_limit)
+    assert row.effective_gas_price_wei == reveal.effective_gas_price_wei
+    assert row.block_number == reveal.block_number
+    assert row.cost_wei == reveal.gas_used * reveal.effective_gas_price_wei
+    moved = TokenTransition.objects.get(token=tokens[0])
+    assert (moved.from_status, moved.to_status) == ("ready", "revealed")
+    assert moved.detail == {"tx_hash": row.tx_hash, "block_number": row.block_number}
+    batch = RevealBatch.objects.get()
+    assert (batch.status, batch.items.get().is_open) == ("confirmed", False)
+    assert batch.closed_at is not None
+
+
+def test_tokens_that_are_ready_together_go_together_oldest_first(
+    worker: Start, scene: Scene
+) -> None:
+    tokens = [*scene.mint(3), *scene.mint(2, author=AUTHORS[1].address)]
+    Token.objects.filter(pk=tokens[4].pk).update(mint_timestamp="2020-01-01T00:00Z")
+    worker().until(lambda: scene.revealed_once(tokens))
+    (reveal,) = scene.chain.reveal_transactions()
+    assert reveal.token_ids == tuple(tokens[i].token_id for i in (4, 0, 1, 2, 3))
+
+
+def test_more_than_a_batch_goes_in_several_transactions_in_nonce_order(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.BATCH_REVEAL_MAX_TOKENS = 3
+    settings.REVEAL_MAX_IN_FLIGHT = 4
+    tokens = scene.mint(8)
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: len(scene.pool()) == 3)
+    assert [row.nonce for row in transactions()] == [0, 1, 2]
+    assert [len(row.token_ids) for row in transactions()] == [3, 3, 2]
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert scene.nonce() == 3
+
+
+def test_no_more_are_in_flight_than_allowed(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.BATCH_REVEAL_MAX_TOKENS = 1
+    settings.REVEAL_MAX_IN_FLIGHT = 2
+    tokens = scene.mint(5)
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: len(scene.pool()) == 2)
+    drain.settle(0.3)
+    assert len(transactions()) == 2
+    scene.chain.set_automine(True)
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_a_token_waits_for_company_that_is_on_its_way(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.BATCH_REVEAL_WAIT_SECONDS = 0.6
+    tokens = scene.mint()
+    other = TokenFactory.create(token_id=900, status=TokenStatus.GENERATING)
+    drain = worker()
+    drain.settle(0.2)
+    assert transactions() == []
+    drain.until(lambda: scene.revealed_once(tokens))
+    other.refresh_from_db()
+    assert other.status == TokenStatus.GENERATING
+
+
+def test_company_that_waits_itself_is_not_waited_for(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.BATCH_REVEAL_WAIT_SECONDS = 60
+    tokens = scene.mint()
+    TokenFactory.create(
+        token_id=900, status=TokenStatus.GENERATING, next_attempt_at="2090-01-01T00:00Z"
+    )
+    worker().until(lambda: scene.revealed_once(tokens))
+
+
+def test_confirmations_are_waited_for(worker: Start, scene: Scene, settings: Settings) -> None:
+    settings.REVEAL_CONFIRMATIONS = 3
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: scene.chain.is_revealed(tokens[0].token_id))
+    drain.settle(0.2)
+    assert statuses() == ["broadcast"]
+    scene.chain.mine()
+    drain.settle(0.1)
+    assert statuses() == ["broadcast"]
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_a_batch_above_the_gas_cap_is_parted(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reveals.preparing.MAX_TRANSACTION_GAS", 500_000)
+    tokens = scene.mint(8)
+    worker().until(lambda: scene.revealed_once(tokens))
+    assert [len(row.token_ids) for row in transactions()] == [4, 4]
+
+
+def test_every_result_may_come_twice(worker: Start, scene: Scene, settings: Settings) -> None:
+    """As after a database that was lost in the middle of a turn."""
+    settings.BATCH_REVEAL_MAX_TOKENS = 2
+    tokens = scene.mint(5)
+    drain = worker()
+    for _ in range(500):
+        drain.drain.turn(drain.step())
+        if scene.revealed_once(tokens):
+            break
+    assert scene.revealed_once(tokens)
+    assert scene.nonce() == 3
+    assert len(transactions()) == 3
+
+
+def test_what_the_chain_said_long_ago_is_not_signed_upon(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain_module, "FACTS_LAST_SECONDS", -1.0)
+    tokens = scene.mint()
+    drain = worker()
+    drain.settle(0.3)
+    assert transactions() == []
+    monkeypatch.setattr(drain_module, "FACTS_LAST_SECONDS", 30.0)
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_an_ending_drain_signs_nothing_more(worker: Start, scene: Scene) -> None:
+    """Its successor has read the open batches already, and would not know of another one."""
+    tokens = scene.mint()
+    ending = worker()
+    ending.until(lambda: ending.drain._preparing is not None)  # type: ignore[attr-defined]
+    ending.stop()
+    assert transactions() == []
+    worker().until(lambda: scene.revealed_once(tokens))
+
+
+def test_the_verified_artefacts_are_fetched_once(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint(2)
+    worker().until(lambda: scene.revealed_once(tokens))
+    assert len(scene.gateway.calls) == 4
+
+
+def test_a_token_that_changed_after_its_check_is_not_signed(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (token,) = scene.mint()
+    stored = drain_module.outbox.store_signed
+
+    def store_changed(**facts: object) -> RevealTransaction | None:
+        Token.objects.filter(pk=token.pk).update(metadata_cid=token.image_cid)
+        return stored(**facts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(drain_module.outbox, "store_signed", store_changed)
+    drain = worker()
+    drain.settle(0.5)
+    assert transactions() == []
+    assert not scene.chain.is_revealed(token.token_id)
