@@ -1,0 +1,339 @@
+"""What the gate turns away, and why: nothing that was not verified reaches the chain."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from glisk.clients.chain import ChainClient
+from glisk.clients.rpc import RpcClient
+from reveals import preparing
+from reveals.gate import Candidate
+from reveals.preparing import prepare_batch
+from reveals.tests.stage import Scene, breaker_reason, is_held_back, transactions
+from sandbox.accounts import AUTHORS, KEEPER
+from sandbox.node import free_port
+from tokens.factories import hash32
+from tokens.metadata import build_metadata, metadata_fault
+from tokens.models import MintEvent, Token, TokenTransition
+from tokens.states import TokenStatus
+from tokens.tests.stage import Start, Worker
+
+pytestmark = pytest.mark.django_db
+
+
+def reason_of(token: Token) -> tuple[str, str]:
+    token.refresh_from_db()
+    return token.status, token.error_class
+
+
+def turned_away(drain: Worker, token: Token, *, as_: str) -> Callable[[], bool]:
+    return lambda: reason_of(token)[1] == as_
+
+
+def due(token: Token) -> None:
+    """Let the time pass that a token was told to wait."""
+    Token.objects.filter(pk=token.pk).update(next_attempt_at=None)
+
+
+# -- what the chain says --------------------------------------------------------------------
+
+
+def test_a_token_that_is_not_minted_waits(worker: Start, scene: Scene) -> None:
+    """The contract would accept it, and poison the id for ever."""
+    (good,) = scene.mint()
+    unminted = scene._ready(
+        999, good.author, event=None, minted_at=good.mint_timestamp, minter=good.minter_address
+    )
+    drain = worker()
+    drain.until(lambda: scene.revealed_once([good]))
+    drain.until(turned_away(drain, unminted, as_="not_minted"))
+    assert reason_of(unminted) == (TokenStatus.READY, "not_minted")
+    assert not scene.chain.is_revealed(999)
+
+
+def test_another_author_on_chain_is_final(worker: Start, scene: Scene) -> None:
+    good, bad = scene.mint(2)
+    Token.objects.filter(pk=bad.pk).update(prompt_author_wallet=AUTHORS[1].address)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once([good]))
+    assert reason_of(bad) == (TokenStatus.FAILED, "author_differs")
+    assert AUTHORS[0].address in (bad.generation_error or "")
+    assert not scene.chain.is_revealed(bad.token_id)
+
+
+def test_a_token_that_others_revealed_is_set_aside_and_the_rest_goes_on(
+    worker: Start, scene: Scene
+) -> None:
+    foreign, good = scene.mint(2)
+    scene.chain.wait(scene.chain.reveal(0, [foreign.token_id], ["ipfs://foreign"]))
+    drain = worker()
+    drain.until(lambda: Token.objects.get(pk=good.pk).status == TokenStatus.REVEALED)
+    assert reason_of(foreign) == (TokenStatus.FAILED, "already_revealed")
+    assert scene.chain.token_uri(foreign.token_id) == "ipfs://foreign"
+    assert scene.chain.token_uri(good.token_id) == good.token_uri
+
+
+def test_a_mint_needs_its_confirmations(worker: Start, scene: Scene, settings: Settings) -> None:
+    settings.MINT_CONFIRMATIONS = 3
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(turned_away(drain, tokens[0], as_="unconfirmed"))
+    assert "1 of 3 confirmations" in (tokens[0].generation_error or "")
+    assert tokens[0].attempts == 0
+    assert drain.tick is not None
+    assert drain.tick <= 0.5  # looks again as soon as it is due, not at the idle tick
+    scene.chain.mine(2)
+    drain.until(lambda: scene.revealed_once(tokens))
+    tokens[0].refresh_from_db()
+    assert tokens[0].error_class == ""
+    assert TokenTransition.objects.filter(token=tokens[0], to_status="ready").count() == 1
+
+
+def test_a_mint_in_a_block_that_is_gone_waits(worker: Start, scene: Scene) -> None:
+    (token,) = scene.mint()
+    event = MintEvent.objects.get()
+    right = event.block_hash
+    MintEvent.objects.update(block_hash=hash32(0xDEAD))
+    drain = worker()
+    drain.until(turned_away(drain, token, as_="reorged"))
+    assert transactions() == []
+    MintEvent.objects.update(block_hash=right)
+    due(token)
+    drain.until(lambda: scene.revealed_once([token]))
+
+
+def test_a_mint_that_a_reorg_took_is_not_revealed(worker: Start, scene: Scene) -> None:
+    (token,) = scene.mint()
+    scene.chain.reorg(1)
+    drain = worker()
+    drain.until(turned_away(drain, token, as_="not_minted"))
+    assert transactions() == []
+
+
+def test_a_reveal_in_the_last_moment_takes_one_token_out(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the questions and the simulation somebody reveals two of four."""
+    tokens = scene.mint(4)
+    ids = [token.token_id for token in tokens]
+    scene.chain.wait(scene.chain.reveal(0, [ids[0], ids[2]], ["ipfs://a", "ipfs://b"]))
+    monkeypatch.setattr(preparing, "objections", lambda *_: [])
+    candidates = [
+        Candidate(
+            token_id=token.token_id,
+            prompt_author_wallet=token.prompt_author_wallet,
+            image_cid=token.image_cid or "",
+            metadata_cid=token.metadata_cid or "",
+            mint_block=None,
+            mint_block_hash=None,
+        )
+        for token in tokens
+    ]
+    chain = ChainClient(RpcClient(scene.chain.rpc_url), contract_address=_contract(scene))
+    prepared = prepare_batch(chain, keeper=KEEPER.address, candidates=candidates)
+    assert [c.token_id for c in prepared.candidates] == [ids[1], ids[3]]
+    assert sorted(o.token_id for o in prepared.refused) == [ids[0], ids[2]]
+    assert {o.error_class for o in prepared.refused} == {"already_revealed"}
+    only = [candidates[0], candidates[2]]
+    nothing = prepare_batch(chain, keeper=KEEPER.address, candidates=only)
+    assert (nothing.candidates, len(nothing.refused)) == ([], 2)
+
+
+def _contract(scene: Scene) -> str:
+    return str(scene.chain.contract.address)
+
+
+# -- what the gateway serves ------------------------------------------------------------------
+
+
+def with_metadata(scene: Scene, token: Token, text: str) -> None:
+    """Give a token other metadata, properly pinned."""
+    cid = scene.pin(text.encode(), version=0)
+    Token.objects.filter(pk=token.pk).update(metadata_cid=cid, metadata_text=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("no brackets at all", "not JSON"),
+        ("[]", "not a JSON object"),
+        ("null", "not a JSON object"),
+        ("[" * 10_000, "not JSON"),
+        ('{"name":"GLISK S0 #1"}', "another image"),
+        ('{"name":"GLISK S0 #2","image":"ipfs://IMAGE","attributes":[]}', "not that of token 1"),
+        ('{"name":"GLISK S0 #1","image":"ipfs://None","attributes":[]}', "another image"),
+        ('{"name":"GLISK S0 #1","image":"https://x/IMAGE","attributes":[]}', "another image"),
+        ('{"name":"GLISK S0 #1","image":"ipfs://IMAGE"}', "no list of attributes"),
+    ],
+)
+def test_wrong_metadata_fails_at_once(worker: Start, scene: Scene, text: str, reason: str) -> None:
+    bad, good = scene.mint(2)
+    with_metadata(scene, bad, text.replace("IMAGE", str(bad.image_cid)))
+    drain = worker()
+    drain.until(lambda: scene.revealed_once([good]))
+    assert reason_of(bad) == (TokenStatus.FAILED, "artefact")
+    assert reason in (bad.generation_error or "")
+    assert not scene.chain.is_revealed(bad.token_id)
+
+
+def test_the_metadata_of_another_token_fails(worker: Start, scene: Scene) -> None:
+    one, two = scene.mint(2)
+    Token.objects.filter(pk=one.pk).update(metadata_cid=two.metadata_cid)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once([two]))
+    assert reason_of(one) == (TokenStatus.FAILED, "artefact")
+
+
+@pytest.mark.parametrize("cid", ["None", "", "Qm", "https://example.org/x"])
+def test_what_is_no_cid_is_never_asked_for(worker: Start, scene: Scene, cid: str) -> None:
+    bad, good = scene.mint(2)
+    Token.objects.filter(pk=bad.pk).update(metadata_cid=cid or "x")
+    drain = worker()
+    drain.until(lambda: scene.revealed_once([good]))
+    drain.until(turned_away(drain, bad, as_="artefact"))
+    assert not scene.chain.is_revealed(bad.token_id)
+
+
+@pytest.mark.parametrize("fault", ["html_rate", "wrong_content_rate", "truncated_rate"])
+def test_wrong_bytes_wait_and_go_when_they_are_right(
+    worker: Start, scene: Scene, fault: str
+) -> None:
+    scene.gateway.set_faults(**{fault: 1.0})
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(turned_away(drain, tokens[0], as_="artefact"))
+    drain.settle(0.1)
+    assert reason_of(tokens[0])[0] == TokenStatus.READY
+    assert transactions() == []
+    scene.gateway.set_faults(**{fault: 0.0})
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_bytes_that_stay_wrong_fail_after_some_tries(worker: Start, scene: Scene) -> None:
+    good, bad = scene.mint(2)
+    scene.store.delete(str(bad.image_cid))
+    scene.store.write(str(bad.image_cid), b"another image")
+    drain = worker()
+    drain.until(lambda: Token.objects.get(pk=bad.pk).status == TokenStatus.FAILED)
+    assert reason_of(bad)[1] == "artefact"
+    assert bad.attempts == 0
+    drain.until(lambda: scene.revealed_once([good]))
+    assert len([c for c in scene.gateway.calls if str(bad.image_cid) in c.path]) == 11
+
+
+def test_a_file_that_comes_late_is_waited_for(worker: Start, scene: Scene) -> None:
+    scene.gateway.set_faults(not_found_first=12)
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens), 20)
+    assert len([call for call in scene.gateway.calls if call.status == 404]) == 24
+
+
+def test_a_404_is_no_outage(worker: Start, scene: Scene) -> None:
+    missing, good = scene.mint(2)
+    scene.store.delete(str(missing.metadata_cid))
+    drain = worker()
+    drain.until(lambda: scene.revealed_once([good]))
+    drain.settle(0.3)
+    assert not is_held_back("gateway")
+    assert reason_of(missing) == (TokenStatus.READY, "transient")
+
+
+def test_an_outage_of_the_gateway_is_waited_for_and_counts_against_nobody(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    right, settings.PINATA_GATEWAY = settings.PINATA_GATEWAY, [f"http://127.0.0.1:{free_port()}"]
+    tokens = scene.mint(3)
+    first = worker()
+    first.until(lambda: is_held_back("gateway"))
+    first.settle(0.8)
+    assert set(Token.objects.values_list("status", "attempts")) == {("ready", 0)}
+    first.stop()
+    settings.PINATA_GATEWAY = right
+    worker().until(lambda: scene.revealed_once(tokens))
+
+
+def test_a_slow_gateway_holds_up_nobody_else(worker: Start, scene: Scene) -> None:
+    slow, quick = scene.mint(2)
+    Token.objects.filter(pk=slow.pk).update(next_attempt_at=timezone.now() + timedelta(hours=1))
+    drain = worker()
+    drain.until(lambda: scene.revealed_once([quick]))
+    scene.gateway.set_faults(latency_seconds=(0.5, 0.5))
+    due(slow)
+    drain.settle(0.2)
+    (third,) = scene.mint()
+    drain.until(lambda: scene.revealed_once([slow, third]))
+    scene.gateway.set_faults(latency_seconds=(0.0, 0.0))
+
+
+def test_tokens_without_a_mint_event_are_judged_by_the_contract(
+    worker: Start, scene: Scene
+) -> None:
+    """Found by their id: there is no block to compare, but existence, author and state are."""
+    tokens = scene.mint(2)
+    Token.objects.update(mint_event=None)
+    worker().until(lambda: scene.revealed_once(tokens))
+
+
+def test_what_is_built_passes_its_own_check() -> None:
+    text = build_metadata(
+        token_id=7, image_cid="bafy", twitter_handle="ä\"<>'", farcaster_handle=None
+    )
+    assert metadata_fault(text.encode(), token_id=7, image_cid="bafy") is None
+    assert metadata_fault(text.encode(), token_id=8, image_cid="bafy") is not None
+
+
+# -- what must hold before anything is sent ----------------------------------------------------
+
+
+def test_without_its_role_the_keeper_sends_nothing(worker: Start, scene: Scene) -> None:
+    from sandbox.chain import KEEPER_ROLE
+
+    scene.chain.wait(scene.chain.send(0, "revokeRole", KEEPER_ROLE, KEEPER.address))
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(is_held_back)
+    assert "has no KEEPER_ROLE" in breaker_reason()
+    drain.settle(0.5)
+    assert transactions() == []
+    scene.chain.wait(scene.chain.send(0, "grantRole", KEEPER_ROLE, KEEPER.address))
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_the_admin_may_be_the_keeper(worker: Start, scene: Scene, settings: Settings) -> None:
+    from sandbox.accounts import DEPLOYER
+
+    settings.KEEPER_PRIVATE_KEY = DEPLOYER.private_key
+    tokens = scene.mint()
+    worker().until(lambda: scene.revealed_once(tokens))
+
+
+def test_on_another_chain_nothing_is_sent(worker: Start, scene: Scene, settings: Settings) -> None:
+    tokens = scene.mint()
+    settings.CHAIN_ID = 8453
+    drain = worker()
+    drain.until(is_held_back)
+    assert "chain 31337" in breaker_reason()
+    assert transactions() == []
+    settings.CHAIN_ID = 31337
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_without_a_contract_nothing_is_sent(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    tokens = scene.mint()
+    right, settings.GLISK_NFT_CONTRACT_ADDRESS = (
+        settings.GLISK_NFT_CONTRACT_ADDRESS,
+        "0x" + "12" * 20,
+    )
+    first = worker()
+    first.until(is_held_back)
+    assert "no contract" in breaker_reason()
+    assert transactions() == []
+    first.stop()
+    settings.GLISK_NFT_CONTRACT_ADDRESS = right
+    worker().until(lambda: scene.revealed_once(tokens))

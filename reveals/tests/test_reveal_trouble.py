@@ -1,0 +1,473 @@
+"""Crashes, nodes and fees that do not do what they should: still each token exactly once."""
+
+from collections.abc import Callable
+
+import pytest
+from eth_account import Account
+from pytest_django import Settings
+
+from glisk.clients.chain import ChainClient
+from glisk.clients.rpc import RpcError
+from glisk.errors import TransientError
+from reveals import flight, outbox
+from reveals.models import RevealBatch, RevealTransaction
+from reveals.tests.stage import Scene, breaker_reason, is_held_back, statuses, transactions
+from sandbox.accounts import ACCOUNTS, KEEPER
+from sandbox.chain import KEEPER_ROLE
+from sandbox.node import free_port
+from tokens.models import Token
+from tokens.states import TokenStatus
+from tokens.tests.stage import Start, Worker
+
+pytestmark = pytest.mark.django_db
+
+GWEI = 10**9
+
+
+def signed(worker: Worker) -> RevealTransaction:
+    """Turn until the first transaction is stored, and let nothing be broadcast."""
+    submit = worker.drain.submit
+
+    def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:
+        if kind != "broadcast":
+            submit(kind, key, function, *arguments)
+
+    worker.drain.submit = hold  # type: ignore[method-assign]
+    worker.until(RevealTransaction.objects.exists)
+    return transactions()[0]
+
+
+# -- crashes ------------------------------------------------------------------------------------
+
+
+def test_killed_before_the_broadcast_the_same_bytes_go_out(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint(2)
+    first = worker()
+    row = signed(first)
+    first.crash()
+    assert scene.pool() == []
+    worker().until(lambda: scene.revealed_once(tokens))
+    assert [r.tx_hash for r in scene.chain.reveal_transactions()] == [row.tx_hash]
+    assert statuses() == ["confirmed"]
+    assert scene.nonce() == 1
+
+
+def test_killed_after_the_broadcast(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint(2)
+    scene.chain.set_automine(False)
+    first = worker()
+    first.until(lambda: len(scene.pool()) == 1)
+    first.crash()
+    second = worker()
+    second.settle(0.3)
+    assert len(scene.pool()) == 1
+    scene.chain.mine()
+    second.until(lambda: scene.revealed_once(tokens))
+    assert statuses() == ["confirmed"]
+
+
+def test_killed_when_it_was_mined_but_not_yet_noted(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint(2)
+    first = worker()
+    first.until(lambda: scene.chain.is_revealed(tokens[0].token_id))
+    if statuses() != ["confirmed"]:
+        first.crash()
+    worker().until(lambda: scene.revealed_once(tokens))
+    assert scene.nonce() == 1
+
+
+def test_killed_with_several_in_flight_leaves_no_gap(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.BATCH_REVEAL_MAX_TOKENS = 1
+    tokens = scene.mint(6)
+    scene.chain.set_automine(False)
+    first = worker()
+    first.until(lambda: len(transactions()) == 3)
+    first.crash()
+    second = worker()
+    second.until(lambda: len(transactions()) == 4)
+    scene.chain.set_automine(True)
+    scene.chain.mine()
+    second.until(lambda: scene.revealed_once(tokens))
+    assert sorted(row.nonce for row in transactions()) == [0, 1, 2, 3, 4, 5]
+    assert scene.nonce() == 6
+
+
+def test_when_the_answer_to_a_commit_is_lost_nothing_is_signed_twice(
+    worker: Start, scene: Scene
+) -> None:
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: drain.drain._preparing is not None)  # type: ignore[attr-defined]
+    prepared = drain.finished()
+    while not any(result.kind == "prepare" for result in prepared):
+        drain.drain.turn(prepared)
+        prepared = drain.finished()
+    store = outbox.store_signed
+    calls = []
+
+    def store_and_lose(**facts: object) -> RevealTransaction | None:
+        calls.append(store(**facts))  # type: ignore[arg-type]
+        raise ConnectionError("server closed the connection unexpectedly")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outbox, "store_signed", store_and_lose)
+        with pytest.raises(ConnectionError):
+            drain.drain.turn(prepared)
+    drain.drain.turn(prepared)  # the loop delivers them again
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert len(calls) == len(transactions()) == 1
+
+
+# -- the pool ------------------------------------------------------------------------------------
+
+
+def test_a_dropped_transaction_is_broadcast_again(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint()
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: len(scene.pool()) == 1)
+    (tx_hash,) = scene.pool()
+    scene.chain.drop_transaction(tx_hash)
+    assert scene.pool() == []
+    drain.until(lambda: scene.pool() == [tx_hash])
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert len(transactions()) == 1
+
+
+def test_a_lost_reply_to_the_broadcast_is_no_failure(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = ChainClient.send_raw_transaction
+    lost = []
+
+    def send_and_lose(self: ChainClient, raw: bytes) -> None:
+        send(self, raw)
+        if not lost:
+            lost.append(raw)
+            raise TransientError("the reply was lost", vendor="chain")
+
+    monkeypatch.setattr(ChainClient, "send_raw_transaction", send_and_lose)
+    tokens = scene.mint()
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert lost and len(transactions()) == 1
+
+
+def stuck(scene: Scene, drain: Worker) -> str:
+    """Bring a transaction into the pool that nobody mines; return its hash."""
+    scene.chain.set_automine(False)
+    drain.until(lambda: statuses() == ["broadcast"])
+    (tx_hash,) = scene.pool()
+    return tx_hash
+
+
+def test_a_stuck_transaction_is_replaced_and_one_of_them_is_mined(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
+    tokens = scene.mint(2)
+    drain = worker()
+    old_hash = stuck(scene, drain)
+    drain.until(lambda: scene.pool() not in ([], [old_hash]))
+    drain.until(lambda: statuses() == ["broadcast", "broadcast"])
+    settings.TRANSACTION_TIMEOUT_SECONDS = 180
+    old, new = transactions()[:2]
+    assert (new.replaces_id, new.nonce, new.token_ids) == (old.pk, old.nonce, old.token_ids)
+    assert 8 * int(new.max_fee_per_gas_wei) >= 9 * int(old.max_fee_per_gas_wei)
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert scene.nonce() == 1
+    assert statuses()[-1] == "confirmed"
+    assert set(statuses()[:-1]) == {"replaced"}
+
+
+def test_a_base_fee_that_rose_above_the_offer_is_followed(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
+    tokens = scene.mint(2)
+    drain = worker()
+    old_hash = stuck(scene, drain)
+    offered = int(transactions()[0].max_fee_per_gas_wei)
+    scene.chain.set_base_fee(2 * offered)
+    scene.chain.mine()  # the node throws out what cannot pay
+    assert old_hash not in scene.pool()
+    drain.until(lambda: statuses()[-1] == "broadcast" and len(transactions()) > 1)
+    settings.TRANSACTION_TIMEOUT_SECONDS = 180
+    assert int(transactions()[-1].max_fee_per_gas_wei) > 2 * offered
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert scene.nonce() == 1
+
+
+def test_the_original_may_win_over_its_replacement(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
+    tokens = scene.mint()
+    drain = worker()
+    old_hash = stuck(scene, drain)
+    drain.until(lambda: len(transactions()) == 2)
+    settings.TRANSACTION_TIMEOUT_SECONDS = 180
+    drain.until(lambda: scene.pool() not in ([], [old_hash]))
+    (new_hash,) = scene.pool()
+    scene.chain.drop_transaction(new_hash)
+    raw = bytes(transactions()[0].raw_transaction)
+    scene.chain.w3.eth.send_raw_transaction(raw)
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert statuses()[0] == "confirmed"
+    assert set(statuses()[1:]) == {"replaced"}
+    assert Token.objects.get().reveal_tx_hash == old_hash
+
+
+def test_at_the_ceiling_the_same_bytes_are_sent_again_with_pauses(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.2
+    tokens = scene.mint()
+    drain = worker()
+    old_hash = stuck(scene, drain)
+    settings.REVEAL_MAX_GAS_PRICE_GWEI = int(transactions()[0].max_fee_per_gas_wei) / GWEI
+    turns = drain.turns
+    drain.settle(0.8)
+    assert len(transactions()) == 1
+    assert drain.turns - turns < 80
+    assert scene.pool() == [old_hash]
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert Token.objects.get().reveal_tx_hash == old_hash
+
+
+def test_a_refusal_at_the_ceiling_does_not_hammer_the_node(
+    worker: Start, scene: Scene, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base fee rose between signing and broadcast, and the ceiling leaves no room."""
+    tokens = scene.mint()
+    first = worker()
+    row = signed(first)
+    first.crash()
+    settings.REVEAL_MAX_GAS_PRICE_GWEI = int(row.max_fee_per_gas_wei) / GWEI
+    refusals = []
+    send = ChainClient.send_raw_transaction
+
+    def underpriced(self: ChainClient, raw: bytes) -> None:
+        refusals.append(raw)
+        raise RpcError(-32000, "max fee per gas less than block base fee", "x")
+
+    monkeypatch.setattr(ChainClient, "send_raw_transaction", underpriced)
+    second = worker()
+    second.settle(0.8)
+    assert 2 <= len(refusals) <= 8
+    monkeypatch.setattr(ChainClient, "send_raw_transaction", send)
+    second.until(lambda: scene.revealed_once(tokens))
+    assert len(transactions()) == 1
+
+
+# -- somebody else ---------------------------------------------------------------------------------
+
+
+def test_a_nonce_that_somebody_else_spent_frees_the_tokens(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint(2)
+    first = worker()
+    signed(first)
+    first.crash()
+    scene.chain.wait(scene.chain.send_raw(KEEPER.private_key, to=ACCOUNTS[1].address, value_wei=1))
+    worker().until(lambda: scene.revealed_once(tokens))
+    assert [row.status for row in transactions()] == ["replaced", "confirmed"]
+    assert [row.nonce for row in transactions()] == [0, 1]
+    assert list(RevealBatch.objects.order_by("pk").values_list("status", flat=True)) == [
+        "superseded",
+        "confirmed",
+    ]
+
+
+def test_a_replacement_that_this_process_never_heard_of_is_found(
+    worker: Start, scene: Scene
+) -> None:
+    """The drain before it signed one while it ended; only the table knows."""
+    tokens = scene.mint()
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    (old,) = transactions()
+    fees = flight.Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
+    data = flight.encode_reveal(old.token_ids, old.metadata_uris)
+    keeper = drain.drain.keeper  # type: ignore[attr-defined]
+    new = outbox.store_replacement(keeper=keeper, old=old, data=data, fees=fees)
+    scene.chain.w3.eth.send_raw_transaction(bytes(new.raw_transaction))
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert Token.objects.get().reveal_tx_hash == new.tx_hash
+    assert statuses() == ["replaced", "confirmed"]
+
+
+def test_equal_fees_give_the_stored_replacement(worker: Start, scene: Scene) -> None:
+    scene.mint()
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    (old,) = transactions()
+    fees = flight.Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
+    data = flight.encode_reveal(old.token_ids, old.metadata_uris)
+    keeper = drain.drain.keeper  # type: ignore[attr-defined]
+    made = [
+        outbox.store_replacement(keeper=keeper, old=old, data=data, fees=fees) for _ in range(2)
+    ]
+    assert made[0] == made[1]
+    assert len(transactions()) == 2
+
+
+def test_a_reveal_that_reverts_frees_the_tokens_and_pauses(worker: Start, scene: Scene) -> None:
+    """Somebody reveals one of them while our transaction waits in the pool."""
+    foreign, *good = scene.mint(3)
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: len(scene.pool()) == 1)
+    function = scene.chain.contract.functions.revealTokens([foreign.token_id], ["ipfs://other"])
+    function.transact({"from": ACCOUNTS[0].address, "maxPriorityFeePerGas": GWEI, "gas": 300_000})
+    scene.chain.mine()
+    drain.until(lambda: statuses()[:1] == ["reverted"])
+    assert {t.error_class for t in Token.objects.all()} == {"reverted"}
+    scene.chain.set_automine(True)
+    drain.until(lambda: scene.revealed_once(good))
+    foreign.refresh_from_db()
+    assert (foreign.status, foreign.error_class) == (TokenStatus.FAILED, "already_revealed")
+    assert statuses() == ["reverted", "confirmed"]
+    assert transactions()[0].gas_used is not None
+
+
+def test_a_new_keeper_leaves_the_old_ones_transactions_alone(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    """The old keeper has spent more nonces; that says nothing of the new one's."""
+    new_keeper = ACCOUNTS[6]
+    scene.chain.wait(scene.chain.send(0, "grantRole", KEEPER_ROLE, new_keeper.address))
+    for _ in range(3):
+        scene.chain.wait(scene.chain.send_raw(9, to=ACCOUNTS[1].address, value_wei=1))
+    old_tokens, new_tokens = scene.mint(), scene.mint()
+    Token.objects.filter(pk=new_tokens[0].pk).update(next_attempt_at="2090-01-01T00:00Z")
+    scene.chain.set_automine(False)
+    first = worker()
+    first.until(lambda: statuses() == ["broadcast"])
+    first.stop()
+    settings.KEEPER_PRIVATE_KEY = new_keeper.private_key
+    second = worker()
+    Token.objects.filter(pk=new_tokens[0].pk).update(next_attempt_at=None)
+    second.until(lambda: len(transactions()) == 2)
+    second.settle(0.6)
+    assert sorted((row.keeper, row.nonce) for row in transactions()) == sorted(
+        [(KEEPER.address, 3), (new_keeper.address, 0)]
+    )
+    scene.chain.mine()
+    second.until(lambda: scene.revealed_once([*old_tokens, *new_tokens]))
+    assert statuses() == ["confirmed", "confirmed"]
+
+
+# -- node, funds, price ----------------------------------------------------------------------
+
+
+def test_while_the_node_is_down_tokens_wait(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    tokens = scene.mint(2)
+    right, settings.RPC_URL = settings.RPC_URL, f"http://127.0.0.1:{free_port()}"
+    first = worker()
+    first.until(is_held_back)
+    assert "did not reach" in breaker_reason()
+    assert Token.objects.filter(status=TokenStatus.READY).count() == 2
+    first.stop()
+    settings.RPC_URL = right
+    worker().until(lambda: scene.revealed_once(tokens))
+
+
+def test_a_node_that_goes_away_with_transactions_in_flight(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint(2)
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    chain: ChainClient = drain.drain.chain  # type: ignore[attr-defined]
+    reachable = chain.rpc
+    drain.drain.chain = ChainClient(  # type: ignore[attr-defined]
+        type(reachable)(f"http://127.0.0.1:{free_port()}"),
+        contract_address=chain.contract_address,
+    )
+    drain.settle(0.4)
+    assert statuses() == ["broadcast"]
+    drain.drain.chain = chain  # type: ignore[attr-defined]
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_without_funds_nothing_is_signed_until_there_are_some(worker: Start, scene: Scene) -> None:
+    scene.chain.set_balance(KEEPER.address, 1)
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(is_held_back)
+    assert "Send it some" in breaker_reason()
+    drain.settle(0.4)
+    assert transactions() == []
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_funds_that_are_gone_at_the_broadcast_are_waited_for(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint()
+    first = worker()
+    signed(first)
+    first.crash()
+    scene.chain.set_balance(KEEPER.address, 1)
+    second = worker()
+    second.settle(0.5)
+    assert statuses() == ["signed"]
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    second.until(lambda: scene.revealed_once(tokens))
+    assert len(transactions()) == 1
+
+
+def test_above_the_ceiling_tokens_wait_and_the_reason_is_known(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.REVEAL_MAX_GAS_PRICE_GWEI = 0.000001
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(is_held_back)
+    assert "REVEAL_MAX_GAS_PRICE_GWEI" in breaker_reason()
+    drain.settle(0.3)
+    assert transactions() == []
+    settings.REVEAL_MAX_GAS_PRICE_GWEI = 10.0
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_a_reorg_before_the_confirmations_takes_nothing_for_granted(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.REVEAL_CONFIRMATIONS = 3
+    tokens = scene.mint()
+    scene.chain.mine(3)
+    drain = worker()
+    drain.until(lambda: scene.chain.is_revealed(tokens[0].token_id))
+    scene.chain.reorg(1)
+    assert not scene.chain.is_revealed(tokens[0].token_id)
+    drain.until(lambda: scene.chain.is_revealed(tokens[0].token_id))
+    scene.chain.mine(3)
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert len(transactions()) == 1
+
+
+def test_the_key_shows_nowhere(
+    worker: Start, scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    key = KEEPER.private_key.removeprefix("0x")
+    assert Account.from_key(key).address == KEEPER.address
+    assert key not in caplog.text.lower()
+    assert key not in repr(vars(drain.drain)).lower()
