@@ -25,12 +25,13 @@ from tokens.registration import MintOutcome, register_mints
 from webhooks.alchemy import AlchemyEvent, Finding, Verdict, read_event
 from webhooks.models import EventStatus, WebhookEvent
 from webhooks.payloads import read_json_object
+from webhooks.prepared import prepared_statements
 
 ACTOR: Final = "webhook"
 # An event rarely has more than a few logs; a body of nonsense can have millions.
 MAX_STORED_VERDICTS: Final = 500
-DONE: Final = (EventStatus.PROCESSED, EventStatus.IGNORED)
-UNFINISHED: Final = (EventStatus.RECEIVED, EventStatus.FAILED)
+DONE: Final = (EventStatus.PROCESSED.value, EventStatus.IGNORED.value)
+UNFINISHED: Final = (EventStatus.RECEIVED.value, EventStatus.FAILED.value)
 
 logger = structlog.get_logger(__name__)
 
@@ -57,12 +58,13 @@ def receive_event(event: AlchemyEvent, body: bytes) -> Receipt:
     _warn(event)
     if event.heartbeat:
         return Receipt("ignored")
-    event_pk, status, deliveries = _store(event, body)
-    if status in DONE:
-        if deliveries > 1:
-            return Receipt("duplicate")
-        return Receipt("ignored", _counts(event.findings))
-    return _process(event_pk, event)
+    with prepared_statements():
+        event_pk, status, deliveries = _store(event, body)
+        if status in DONE:
+            if deliveries > 1:
+                return Receipt("duplicate")
+            return Receipt("ignored", _counts(event.findings))
+        return _process(event_pk, event)
 
 
 def process_unfinished(*, older_than_seconds: float = 60, limit: int = 100) -> int:
@@ -128,12 +130,7 @@ def _process(event_pk: int, event: AlchemyEvent, *, again: bool = False) -> Rece
     try:
         with transaction.atomic():
             outcomes = register_mints(event.mints, source=MintSource.WEBHOOK, actor=ACTOR)
-            written = WebhookEvent.objects.filter(pk=event_pk, status__in=states).update(
-                status=EventStatus.PROCESSED if outcomes else EventStatus.IGNORED,
-                verdicts=_verdicts(event.findings, outcomes),
-                error=_error(event),
-                processed_at=timezone.now(),
-            )
+            written = _finish(event_pk, event, outcomes, states)
     except Exception as error:  # whatever it is, the event must be found as failed
         _mark_failed(event_pk, error)
         raise EventNotProcessedError from error
@@ -145,6 +142,22 @@ def _process(event_pk: int, event: AlchemyEvent, *, again: bool = False) -> Rece
         dict(counts),
         sum(len(outcome.created) for outcome in outcomes),
     )
+
+
+def _finish(
+    event_pk: int, event: AlchemyEvent, outcomes: Sequence[MintOutcome], states: Sequence[str]
+) -> bool:
+    """Mark an event that is in one of these states as done; tell whether it was in one."""
+    sql = """
+        UPDATE webhook_events
+        SET status = %s, verdicts = %s::jsonb, error = %s, processed_at = clock_timestamp()
+        WHERE id = %s AND status = ANY (%s)
+    """
+    status = EventStatus.PROCESSED if outcomes else EventStatus.IGNORED
+    verdicts = json.dumps(_verdicts(event.findings, outcomes))
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [status.value, verdicts, _error(event), event_pk, list(states)])
+        return cursor.rowcount == 1
 
 
 def _mark_failed(event_pk: int, error: Exception) -> None:
