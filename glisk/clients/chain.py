@@ -142,7 +142,7 @@ class ChainClient:
         blocks = answers[fixed + 2 * count :]
         return RevealFacts(
             head=_head(answers[4]),
-            setup=Setup(chain_id, True, bool(_int(answers[2]) or _int(answers[3]))),
+            setup=Setup(chain_id, True, any([_int(answers[2]), _int(answers[3])])),
             tokens={
                 token_id: TokenFacts(
                     token_id=token_id,
@@ -241,9 +241,18 @@ def _ok(result: Any) -> Any:
 
 
 def _int(value: Any) -> int:
-    if not isinstance(value, str) or not value.startswith("0x"):
-        raise ProviderError(f"chain: expected a number, got {value!r}", vendor=VENDOR)
-    return int(value, 16) if len(value) > len("0x") else 0
+    if value == "0x":
+        return 0
+    try:
+        if value.startswith("0x"):
+            return int(value, 16)
+    except (AttributeError, ValueError):
+        pass
+    raise _odd("a number", value)
+
+
+def _odd(wanted: str, got: Any) -> ProviderError:
+    return ProviderError(f"chain: expected {wanted}, got {got!r:.100}", vendor=VENDOR)
 
 
 def _address(word: Any) -> str:
@@ -252,7 +261,7 @@ def _address(word: Any) -> str:
 
 def _head(block: Any) -> Head:
     if not isinstance(block, dict):
-        raise ProviderError("chain: the node names no newest block", vendor=VENDOR)
+        raise _odd("the newest block", block)
     return Head(
         number=_int(block.get("number")),
         block_hash=str(block.get("hash")),
@@ -262,23 +271,29 @@ def _head(block: Any) -> Head:
 
 
 def _fee_history(answer: Any) -> FeeHistory:
-    base_fees, rewards = answer["baseFeePerGas"], answer.get("reward") or []
-    return FeeHistory(
-        next_base_fee_per_gas_wei=_int(base_fees[-1]),
-        priority_fees_wei=tuple(_int(block[0]) for block in rewards),
-    )
+    try:
+        base_fees, rewards = answer["baseFeePerGas"], answer.get("reward") or []
+        return FeeHistory(
+            next_base_fee_per_gas_wei=_int(base_fees[-1]),
+            priority_fees_wei=tuple(_int(block[0]) for block in rewards),
+        )
+    except (AttributeError, IndexError, KeyError, TypeError):
+        raise _odd("a fee history", answer) from None
 
 
 def _receipt(answer: Any) -> Receipt | None:
     if not isinstance(answer, dict) or answer.get("blockNumber") is None:
         return None
     l1_fee = answer.get("l1Fee")
-    return Receipt(
-        tx_hash=str(answer["transactionHash"]),
-        succeeded=_int(answer["status"]) == 1,
-        block_number=_int(answer["blockNumber"]),
-        block_hash=str(answer["blockHash"]),
-        gas_used=_int(answer["gasUsed"]),
-        effective_gas_price_wei=_int(answer.get("effectiveGasPrice", "0x0")),
-        l1_fee_wei=_int(l1_fee) if l1_fee is not None else None,
-    )
+    try:
+        return Receipt(
+            tx_hash=str(answer["transactionHash"]),
+            succeeded=_int(answer["status"]) == 1,
+            block_number=_int(answer["blockNumber"]),
+            block_hash=str(answer["blockHash"]),
+            gas_used=_int(answer["gasUsed"]),
+            effective_gas_price_wei=_int(answer.get("effectiveGasPrice", "0x0")),
+            l1_fee_wei=_int(l1_fee) if l1_fee is not None else None,
+        )
+    except KeyError as missing:
+        raise _odd(f"a receipt with {missing}", answer) from None

@@ -95,7 +95,8 @@ class RpcClient:
         Raises only if the whole request failed.
         """
         results: list[Any] = []
-        for start in range(0, len(calls), self._batch_size):
+        while len(results) < len(calls):  # the size may sink while the parts are sent
+            start = len(results)
             results += self._batch(calls[start : start + self._batch_size])
         return results
 
@@ -116,13 +117,14 @@ class RpcClient:
         if isinstance(reply, dict):
             error = reply.get("error")
             too_many = isinstance(error, dict) and error.get("code") == _TOO_MANY_CALLS
-            if too_many and self._batch_size > _SMALL_BATCH:
+            if too_many and len(calls) > _SMALL_BATCH:
                 self._batch_size = _SMALL_BATCH
                 return self.batch(calls)
             _result(reply, "batch")
         if not isinstance(reply, list):
             raise TransientError("chain: the batch got no list as answer", vendor=VENDOR)
-        by_id = {member.get("id"): member for member in reply if isinstance(member, dict)}
+        members = [member for member in reply if isinstance(member, dict)]
+        by_id = {m["id"]: m for m in members if isinstance(m.get("id"), int)}
         return [_outcome(by_id.get(index), method) for index, (method, _) in enumerate(calls)]
 
     def _post(self, payload: Any, what: str) -> Any:

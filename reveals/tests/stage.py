@@ -77,7 +77,7 @@ class Scene:
 
     def nonce(self) -> int:
         """How many transactions of the keeper are mined."""
-        return int(self.chain.w3.eth.get_transaction_count(KEEPER.address))
+        return int(self.chain.rpc("eth_getTransactionCount", KEEPER.address, "latest"), 16)
 
     def pool(self) -> list[str]:
         """The hashes of the keeper's transactions that wait to be mined."""

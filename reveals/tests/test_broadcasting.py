@@ -1,11 +1,13 @@
 """What nodes say of a transaction, in their own words."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from glisk.clients.chain import ChainClient
 from glisk.clients.rpc import RpcClient, RpcError
 from glisk.errors import TransientError
-from glisk.tests.clients.scripted_server import ScriptedServer, answer, hang_up
+from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer, hang_up
 from reveals.broadcasting import Verdict, broadcast, classify
 
 WORDINGS = [
@@ -56,7 +58,7 @@ def test_a_nodes_words(message: str, verdict: Verdict | None) -> None:
 
 
 @pytest.fixture
-def node() -> object:
+def node() -> Iterator[ScriptedServer]:
     server = ScriptedServer()
     yield server
     server.close()
@@ -66,7 +68,7 @@ def _chain(node: ScriptedServer) -> ChainClient:
     return ChainClient(RpcClient(node.url), contract_address="0x" + "11" * 20)
 
 
-def _refusal(message: str, status: int = 200) -> object:
+def _refusal(message: str, status: int = 200) -> Step:
     error = {"code": -32000, "message": message}
     return answer(status, {"jsonrpc": "2.0", "id": 1, "error": error})
 

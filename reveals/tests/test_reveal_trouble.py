@@ -141,7 +141,7 @@ def test_a_lost_reply_to_the_broadcast_is_no_failure(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = ChainClient.send_raw_transaction
-    lost = []
+    lost: list[bytes] = []
 
     def send_and_lose(self: ChainClient, raw: bytes) -> None:
         send(self, raw)
@@ -254,7 +254,7 @@ def test_a_refusal_at_the_ceiling_does_not_hammer_the_node(
     row = signed(first)
     first.crash()
     settings.REVEAL_MAX_GAS_PRICE_GWEI = int(row.max_fee_per_gas_wei) / GWEI
-    refusals = []
+    refusals: list[bytes] = []
     send = ChainClient.send_raw_transaction
 
     def underpriced(self: ChainClient, raw: bytes) -> None:
@@ -330,8 +330,10 @@ def test_a_reveal_that_reverts_frees_the_tokens_and_pauses(worker: Start, scene:
     scene.chain.set_automine(False)
     drain = worker()
     drain.until(lambda: len(scene.pool()) == 1)
-    function = scene.chain.contract.functions.revealTokens([foreign.token_id], ["ipfs://other"])
-    function.transact({"from": ACCOUNTS[0].address, "maxPriorityFeePerGas": GWEI, "gas": 300_000})
+    data = flight.encode_reveal([foreign.token_id], ["ipfs://other"])
+    better = {"maxPriorityFeePerGas": hex(GWEI), "maxFeePerGas": hex(9 * GWEI), "gas": hex(300_000)}
+    sender, contract = ACCOUNTS[0].address, scene.chain.contract.address
+    scene.chain.rpc("eth_sendTransaction", {"from": sender, "to": contract, "data": data, **better})
     scene.chain.mine()
     drain.until(lambda: statuses()[:1] == ["reverted"])
     assert {t.error_class for t in Token.objects.all()} == {"reverted"}

@@ -1,0 +1,289 @@
+"""The contract's client: one round trip for a batch of questions, and no guess in any answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_utils.crypto import keccak
+
+from glisk.clients.chain import (
+    CUSTOM_ERRORS,
+    KEEPER_ROLE,
+    SELECTORS,
+    ChainClient,
+    already_revealed_id,
+    encode_reveal,
+)
+from glisk.clients.http import HttpOptions
+from glisk.clients.rpc import RevertError, RpcClient
+from glisk.errors import ProviderError, TransientError
+from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer
+from sandbox.accounts import AUTHORS, DEPLOYER, KEEPER, STRANGER
+from sandbox.chain import DemoChain
+from sandbox.testing import anvil_binary, deployed_chain, running_node
+
+__all__ = ["anvil_binary"]
+
+CONTRACT = "0x" + "11" * 20
+SIGNATURES = {
+    "revealTokens": "revealTokens(uint256[],string[])",
+    "isRevealed": "isRevealed(uint256)",
+    "tokenURI": "tokenURI(uint256)",
+    "nextTokenId": "nextTokenId()",
+    "tokenPromptAuthor": "tokenPromptAuthor(uint256)",
+    "hasRole": "hasRole(bytes32,address)",
+}
+URI = "ipfs://QmNv2Te3poKDS6kPeVUDbwXXsAY6FyFzC8xPxuBkJvDvdS"
+
+
+def test_selectors_roles_and_errors_are_those_of_the_contract() -> None:
+    for name, signature in SIGNATURES.items():
+        assert SELECTORS[name] == "0x" + keccak(text=signature)[:4].hex()
+    assert keccak(text="KEEPER_ROLE").hex() == KEEPER_ROLE
+    arguments = {
+        "AlreadyRevealed": "(uint256)",
+        "LengthMismatch": "()",
+        "AccessControlUnauthorizedAccount": "(address,bytes32)",
+        "ERC721NonexistentToken": "(uint256)",
+    }
+    for selector, name in CUSTOM_ERRORS.items():
+        assert selector == "0x" + keccak(text=name + arguments[name])[:4].hex()
+
+
+# -- on a real node -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo(anvil_binary: Path) -> Iterator[DemoChain]:
+    with running_node() as node:
+        yield deployed_chain(node)
+
+
+@pytest.fixture
+def real(demo: DemoChain) -> Iterator[ChainClient]:
+    before = demo.snapshot()
+    address = str(demo.contract.address)
+    yield ChainClient(RpcClient(demo.rpc_url), contract_address=address)
+    demo.revert(before)
+
+
+def test_the_facts_of_a_batch(real: ChainClient, demo: DemoChain) -> None:
+    first = demo.wait(demo.mint(1, AUTHORS[0].address, 2))
+    second = demo.wait(demo.mint(2, AUTHORS[1].address, 1))
+    demo.wait(demo.reveal(0, [2], [URI]))
+    blocks = [first["blockNumber"], second["blockNumber"], 10**9]
+    facts = real.reveal_facts(keeper=KEEPER.address, token_ids=[1, 2, 3, 4], mint_blocks=blocks)
+    assert facts.setup.chain_id == 31337
+    assert facts.setup.has_code and facts.setup.is_keeper
+    seen = {i: (t.exists, t.prompt_author, t.revealed) for i, t in facts.tokens.items()}
+    nobody = "0x" + "0" * 40
+    assert seen == {
+        1: (True, AUTHORS[0].address, False),
+        2: (True, AUTHORS[0].address, True),
+        3: (True, AUTHORS[1].address, False),
+        4: (False, nobody, False),
+    }
+    assert facts.block_hashes == {
+        blocks[0]: first["blockHash"].to_0x_hex(),
+        blocks[1]: second["blockHash"].to_0x_hex(),
+        blocks[2]: None,
+    }
+    assert facts.head.number == demo.block_number()
+    assert facts.head.base_fee_per_gas_wei == demo.base_fee_wei()
+    assert facts.balance_wei == demo.balance_wei(KEEPER.address)
+    assert facts.transaction_count == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [(KEEPER.address, True), (DEPLOYER.address, True), (STRANGER.address, False)],
+)
+def test_who_may_reveal(real: ChainClient, address: str, expected: bool) -> None:
+    facts = real.reveal_facts(keeper=address, token_ids=[], mint_blocks=[])
+    assert facts.setup.is_keeper is expected
+
+
+def test_no_contract_is_a_fact_and_no_failure(demo: DemoChain) -> None:
+    client = ChainClient(RpcClient(demo.rpc_url), contract_address=CONTRACT)
+    facts = client.reveal_facts(keeper=KEEPER.address, token_ids=[1], mint_blocks=[1])
+    assert not facts.setup.has_code
+    assert not facts.setup.is_keeper
+
+
+def test_gas_and_fees_of_a_call_and_its_receipt(real: ChainClient, demo: DemoChain) -> None:
+    demo.wait(demo.mint(1, AUTHORS[0].address, 2))
+    data = encode_reveal([1, 2], [URI, URI])
+    history, gas = real.fees_and_gas(keeper=KEEPER.address, data=data, percentile=50)
+    assert history.next_base_fee_per_gas_wei > 0
+    assert len(history.priority_fees_wei) >= 1
+    assert real.fee_history(percentile=50) == history
+    tx_hash = demo.reveal(0, [1, 2], [URI, URI])
+    mined = demo.wait(tx_hash)
+    missing = "0x" + "ab" * 32
+    head, count, receipts = real.receipts(keeper=KEEPER.address, tx_hashes=[tx_hash, missing])
+    receipt = receipts[tx_hash]
+    assert receipt is not None
+    assert receipts[missing] is None
+    assert (receipt.tx_hash, receipt.succeeded) == (tx_hash, True)
+    assert receipt.block_number == head.number == mined["blockNumber"]
+    assert receipt.block_hash == mined["blockHash"].to_0x_hex()
+    assert receipt.gas_used == mined["gasUsed"] <= gas
+    assert receipt.effective_gas_price_wei == mined["effectiveGasPrice"]
+    assert receipt.l1_fee_wei is None
+    assert count == 0
+
+
+def test_a_reveal_of_what_is_revealed_names_the_token(real: ChainClient, demo: DemoChain) -> None:
+    demo.wait(demo.mint(1, AUTHORS[0].address, 3))
+    demo.wait(demo.reveal(0, [2], [URI]))
+    data = encode_reveal([1, 2, 3], [URI] * 3)
+    with pytest.raises(RevertError) as caught:
+        real.fees_and_gas(keeper=KEEPER.address, data=data, percentile=50)
+    assert already_revealed_id(caught.value) == 2
+
+
+def test_a_reveal_without_the_role_reverts_for_another_reason(
+    real: ChainClient, demo: DemoChain
+) -> None:
+    demo.wait(demo.mint(1, AUTHORS[0].address, 1))
+    data = encode_reveal([1], [URI])
+    with pytest.raises(RevertError) as caught:
+        real.fees_and_gas(keeper=STRANGER.address, data=data, percentile=50)
+    assert already_revealed_id(caught.value) is None
+
+
+@pytest.mark.parametrize(
+    "data", ["", "0x", "0xa3a57894", "0xa3a57894zz", "0xa3a5789400", "0xff633a38", "0xdeadbeef"]
+)
+def test_an_odd_answer_names_no_token(data: str) -> None:
+    assert already_revealed_id(RevertError("x", data=data)) is None
+
+
+# -- nodes that answer oddly ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def scripted(server: ScriptedServer, options: HttpOptions) -> ChainClient:
+    return ChainClient(RpcClient(server.url, options=options), contract_address=CONTRACT)
+
+
+BLOCK = {"number": "0x5", "hash": "0x" + "0b" * 32, "timestamp": "0x65", "baseFeePerGas": "0x7"}
+# chain id, code, two roles, head, count, balance, next id, then author and flag of one token
+GOOD = [
+    "0x7a69", "0x6080", "0x1", "0x0", BLOCK, "0x3", "0x9", "0x2",
+    "0x" + "00" * 12 + "22" * 20, "0x" + "00" * 32,
+]  # fmt: skip
+
+
+def batch(results: list[Any]) -> Step:
+    members = [
+        {"id": i, "error": item} if isinstance(item, dict) and "code" in item
+        else {"id": i, "result": item}
+        for i, item in enumerate(results)
+    ]  # fmt: skip
+    return answer(200, json.dumps(members))
+
+
+def ask(client: ChainClient) -> Any:
+    return client.reveal_facts(keeper=KEEPER.address, token_ids=[1], mint_blocks=[])
+
+
+def test_a_good_answer_is_one_request(scripted: ChainClient, server: ScriptedServer) -> None:
+    server.script(batch(GOOD))
+    facts = ask(scripted)
+    assert facts.tokens[1].prompt_author == "0x2222222222222222222222222222222222222222"
+    assert (facts.transaction_count, facts.balance_wei) == (3, 9)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("position", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+@pytest.mark.parametrize(
+    "value", [None, 7, "text", {"code": -32000, "message": "header not found"}]
+)
+def test_no_odd_fact_is_taken_for_a_good_one(
+    scripted: ChainClient, server: ScriptedServer, position: int, value: Any
+) -> None:
+    if (position, value) == (1, "text"):
+        value = "0x"  # any text might be code; that there is none is the fact that matters
+    server.script(batch([value if i == position else item for i, item in enumerate(GOOD)]))
+    try:
+        facts = ask(scripted)
+    except ProviderError:
+        return
+    assert not facts.setup.has_code
+
+
+def test_a_missing_answer_is_transient(scripted: ChainClient, server: ScriptedServer) -> None:
+    server.script(batch(GOOD[:-1]))
+    with pytest.raises(TransientError):
+        ask(scripted)
+
+
+ReceiptField = Callable[[dict[str, Any]], None]
+RECEIPT = {
+    "transactionHash": "0x" + "aa" * 32,
+    "blockNumber": "0x5",
+    "blockHash": "0x" + "0b" * 32,
+    "status": "0x1",
+    "gasUsed": "0x10",
+    "effectiveGasPrice": "0x7",
+    "l1Fee": "0x2a",
+}
+
+
+def receipts(client: ChainClient, server: ScriptedServer, receipt: Any) -> Any:
+    server.script(batch([BLOCK, "0x3", receipt]))
+    found = client.receipts(keeper=KEEPER.address, tx_hashes=["0x" + "aa" * 32])
+    return found[2]["0x" + "aa" * 32]
+
+
+def test_bases_l1_fee_is_read(scripted: ChainClient, server: ScriptedServer) -> None:
+    assert receipts(scripted, server, RECEIPT).l1_fee_wei == 42
+
+
+@pytest.mark.parametrize(
+    "receipt", [None, {**RECEIPT, "blockNumber": None}], ids=["none", "pending"]
+)
+def test_what_is_not_mined_has_no_receipt(
+    scripted: ChainClient, server: ScriptedServer, receipt: Any
+) -> None:
+    assert receipts(scripted, server, receipt) is None
+
+
+def test_a_failed_transaction_is_seen_as_such(
+    scripted: ChainClient, server: ScriptedServer
+) -> None:
+    assert receipts(scripted, server, {**RECEIPT, "status": "0x0"}).succeeded is False
+
+
+@pytest.mark.parametrize("name", ["status", "gasUsed", "blockHash", "transactionHash"])
+def test_a_receipt_without_its_facts_is_none_at_all(
+    scripted: ChainClient, server: ScriptedServer, name: str
+) -> None:
+    broken = {key: value for key, value in RECEIPT.items() if key != name}
+    with pytest.raises(ProviderError):
+        receipts(scripted, server, broken)
+
+
+@pytest.mark.parametrize(
+    "history", [None, {}, {"baseFeePerGas": []}, {"baseFeePerGas": ["0x1"], "reward": [[]]}, "x"]
+)
+def test_a_fee_history_without_fees_is_an_error(
+    scripted: ChainClient, server: ScriptedServer, history: Any
+) -> None:
+    server.script(answer(200, json.dumps({"id": 1, "result": history})))
+    with pytest.raises(ProviderError):
+        scripted.fee_history(percentile=50)
+
+
+def test_a_node_without_rewards_still_tells_the_base_fee(
+    scripted: ChainClient, server: ScriptedServer
+) -> None:
+    result = {"baseFeePerGas": ["0x1", "0x5"], "reward": None}
+    server.script(answer(200, json.dumps({"id": 1, "result": result})))
+    history = scripted.fee_history(percentile=50)
+    assert (history.next_base_fee_per_gas_wei, history.priority_fees_wei) == (5, ())

@@ -1,0 +1,325 @@
+"""JSON-RPC over a socket: every member of a batch has its own fate, every failure its class."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from glisk.clients.http import HttpOptions
+from glisk.clients.rpc import RevertError, RpcClient, RpcError
+from glisk.errors import AccountError, ProviderError, TransientError
+from glisk.tests.clients.scripted_server import (
+    ScriptedServer,
+    Step,
+    answer,
+    drip,
+    hang_up,
+    raw,
+    reset,
+    silence,
+)
+
+KEY = "alch3myKeyOfTwentyTwoXX"
+ALCHEMY_BUSY = (
+    "Your app has exceeded its compute units per second capacity. If you have retries enabled, "
+    "you can safely ignore this message."
+)
+CALLS: list[tuple[str, list[Any]]] = [("eth_chainId", []), ("eth_blockNumber", [])]
+
+
+@pytest.fixture
+def client(server: ScriptedServer, options: HttpOptions) -> RpcClient:
+    return RpcClient(f"{server.url}/v2/{KEY}", options=options)
+
+
+def reply(body: Any, status: int = 200, **headers: str) -> Step:
+    return answer(status, json.dumps(body), **headers)
+
+
+def member(index: int, result: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": index, "result": result}
+
+
+def fault(code: int, message: str, index: int | None = 1, **more: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": index, "error": {"code": code, "message": message, **more}}
+
+
+def test_a_call_is_one_request_and_its_raw_result(
+    client: RpcClient, server: ScriptedServer
+) -> None:
+    server.script(reply(member(1, "0x7a69")))
+    assert client.call("eth_chainId") == "0x7a69"
+    (seen,) = server.requests
+    assert (seen.method, seen.target) == ("POST", f"/v2/{KEY}")
+    assert seen.json == {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
+
+
+def test_null_is_a_result(client: RpcClient, server: ScriptedServer) -> None:
+    server.script(reply(member(1, None)))
+    assert client.call("eth_getTransactionReceipt", "0xaa") is None
+
+
+# -- batches ------------------------------------------------------------------------------
+
+
+def test_a_batch_is_one_request_in_any_order(client: RpcClient, server: ScriptedServer) -> None:
+    server.script(reply([member(1, "b"), member(0, "a")]))
+    assert client.batch(CALLS) == ["a", "b"]
+    assert len(server.requests) == 1
+    assert [call["method"] for call in server.requests[0].json] == [name for name, _ in CALLS]
+
+
+def test_an_empty_batch_asks_nobody(client: RpcClient, server: ScriptedServer) -> None:
+    assert client.batch([]) == []
+    assert server.requests == []
+
+
+def test_a_failing_member_hides_no_other(client: RpcClient, server: ScriptedServer) -> None:
+    server.script(reply([fault(-32000, "header not found", 0), member(1, "b")]))
+    failed, good = client.batch(CALLS)
+    assert isinstance(failed, RpcError)
+    assert (failed.rpc_code, failed.rpc_message) == (-32000, "header not found")
+    assert good == "b"
+    server.script(reply([fault(-32000, "header not found", 0), member(1, "b")]))
+    with pytest.raises(RpcError, match="eth_chainId was refused"):
+        client.batch_all(CALLS)
+
+
+def test_members_fail_each_in_their_own_class(client: RpcClient, server: ScriptedServer) -> None:
+    calls: list[tuple[str, list[Any]]] = [("m", [])] * 4
+    server.script(
+        reply(
+            [
+                fault(429, ALCHEMY_BUSY, 0),
+                fault(3, "execution reverted", 1, data="0xa3a57894"),
+                fault(-32600, "Must be authenticated!", 2),
+                fault(-32602, "invalid params", 3),
+            ]
+        )
+    )
+    found = client.batch(calls)
+    assert [type(error) for error in found] == [TransientError, RevertError, AccountError, RpcError]
+    assert found[0].rate_limited
+    assert found[1].data == "0xa3a57894"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        [member(1, "b")],
+        [member(0, "a"), "text", None, 7],
+        [{"id": 5, "result": "x"}, {"id": [1], "result": "x"}],
+    ],
+)
+def test_a_missing_member_is_transient(
+    client: RpcClient, server: ScriptedServer, body: list[Any]
+) -> None:
+    server.script(reply(body))
+    found = client.batch(CALLS)
+    assert len(found) == 2
+    missing = [item for item in found if isinstance(item, ProviderError)]
+    assert missing
+    assert all(isinstance(item, TransientError) for item in missing)
+
+
+def test_a_node_with_small_batches_gets_small_batches(
+    client: RpcClient, server: ScriptedServer
+) -> None:
+    """Base's public node answers a longer batch with one object, and HTTP 200."""
+    refusal = fault(-32014, "maximum 10 calls in 1 batch", None)
+    parts = [reply([member(i, f"{start + i}") for i in range(10)]) for start in (0, 10)]
+    server.script(reply(refusal), *parts, reply([member(i, f"{20 + i}") for i in range(5)]))
+    assert client.batch([("m", [])] * 25) == [str(number) for number in range(25)]
+    assert [len(seen.json) for seen in server.requests] == [25, 10, 10, 5]
+    server.script(*parts, reply([member(0, "20")]))
+    client.batch([("m", [])] * 21)
+    assert len(server.requests) == 7  # it remembers
+
+
+def test_a_long_batch_that_is_refused_loses_none_of_its_parts(
+    server: ScriptedServer, options: HttpOptions
+) -> None:
+    client = RpcClient(server.url, options=options, batch_size=20)
+    refusal = reply(fault(-32014, "maximum 10 calls in 1 batch", None))
+    ten = reply([member(i, i) for i in range(10)])
+    server.script(refusal, ten, ten, ten, reply([member(i, i) for i in range(5)]))
+    assert client.batch([("m", [])] * 35) == [*range(10)] * 3 + [*range(5)]
+
+
+def test_small_batches_that_are_still_too_large_are_an_error(
+    server: ScriptedServer, options: HttpOptions
+) -> None:
+    client = RpcClient(server.url, options=options, batch_size=10)
+    server.script(reply(fault(-32014, "maximum 1 calls in 1 batch", None)))
+    with pytest.raises(RpcError):
+        client.batch(CALLS)
+
+
+def test_long_batches_are_cut(server: ScriptedServer, options: HttpOptions) -> None:
+    client = RpcClient(server.url, options=options, batch_size=2)
+    server.script(reply([member(0, "a"), member(1, "b")]), reply([member(0, "c")]))
+    assert client.batch([("m", [])] * 3) == ["a", "b", "c"]
+
+
+# -- the whole request fails -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 429])
+def test_a_rate_limit_comes_with_either_status(
+    client: RpcClient, server: ScriptedServer, status: int
+) -> None:
+    body = {"jsonrpc": "2.0", "error": {"code": 429, "message": ALCHEMY_BUSY}}
+    for call in (lambda: client.call("m"), lambda: client.batch(CALLS)):
+        server.script(reply(body, status, Retry_After="3"))
+        with pytest.raises(TransientError, match="compute units") as caught:
+            call()
+        assert caught.value.rate_limited
+        assert caught.value.retry_after_seconds == (3.0 if status == 429 else None)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (-32005, "limit exceeded"),
+        (-32016, "over rate limit"),
+        (-32000, "Too Many Requests"),
+        (-32603, "rate limit exceeded, slow down"),
+    ],
+)
+def test_other_nodes_rate_limits(
+    client: RpcClient, server: ScriptedServer, code: int, message: str
+) -> None:
+    server.script(reply(fault(code, message)))
+    with pytest.raises(TransientError) as caught:
+        client.call("eth_sendRawTransaction", "0x")
+    assert caught.value.rate_limited
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "Must be authenticated!"),
+        (403, "Monthly capacity limit exceeded."),
+        (403, "App is inactive."),
+        (400, "Must be authenticated!"),
+        (200, "Must be authenticated!"),
+    ],
+)
+def test_a_refused_account(
+    client: RpcClient, server: ScriptedServer, status: int, message: str
+) -> None:
+    server.script(reply(fault(-32600, message, None), status))
+    with pytest.raises(AccountError, match=message):
+        client.call("eth_blockNumber")
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
+def test_a_node_that_is_not_well_is_transient(
+    client: RpcClient, server: ScriptedServer, status: int
+) -> None:
+    server.script(answer(status, "Unable to complete request at this time."))
+    with pytest.raises(TransientError):
+        client.batch(CALLS)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        answer(200, "<!DOCTYPE html><html>Just a moment...</html>"),
+        answer(200, ""),
+        answer(200, "{"),
+        answer(200, "[" * 100_000),
+        reply(None),
+        reply("text"),
+        reply(7),
+        reply({}),
+        reply({"jsonrpc": "2.0", "id": None}),
+        hang_up(),
+        reset(),
+        silence(),
+        raw(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n[]"),
+        drip(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n" + b" " * 40, pause_seconds=0.02),
+    ],
+)
+def test_what_is_no_answer_is_transient(
+    client: RpcClient, server: ScriptedServer, step: Step
+) -> None:
+    server.script(step)
+    with pytest.raises(TransientError):
+        client.batch(CALLS)
+
+
+@pytest.mark.parametrize(
+    "body", [{"error": "text"}, {"error": ["x"]}, {"error": {"code": "7", "message": None}}]
+)
+def test_errors_of_an_odd_form_are_errors_of_ours(
+    client: RpcClient, server: ScriptedServer, body: dict[str, Any]
+) -> None:
+    server.script(reply(body), reply(body))
+    with pytest.raises(ProviderError):
+        client.batch(CALLS)
+    with pytest.raises(ProviderError):
+        client.call("m")
+
+
+def test_nobody_listens(options: HttpOptions, server: ScriptedServer) -> None:
+    client = RpcClient(server.url, options=options)
+    server.close()
+    with pytest.raises(TransientError, match="did not reach"):
+        client.call("m")
+
+
+# -- reverts ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "data"),
+    [
+        ({"code": 3, "message": "execution reverted", "data": "0xa3a57894"}, "0xa3a57894"),
+        (
+            {"code": 3, "message": "execution reverted: custom error 0xa3a57894", "data": "0x"},
+            "0x",
+        ),
+        ({"code": -32000, "message": "execution reverted"}, ""),
+        ({"code": -32015, "message": "VM: Execution reverted", "data": {"x": 1}}, ""),
+    ],
+)
+def test_a_revert_carries_the_contracts_answer(
+    client: RpcClient, server: ScriptedServer, error: dict[str, Any], data: str
+) -> None:
+    server.script(reply({"jsonrpc": "2.0", "id": 1, "error": error}))
+    with pytest.raises(RevertError) as caught:
+        client.call("eth_call", {})
+    assert caught.value.data == data
+
+
+# -- secrets ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        hang_up(),
+        silence(),
+        answer(200, "no JSON"),
+        answer(500, f"upstream https://base-mainnet.g.alchemy.com/v2/{KEY} failed"),
+        reply(fault(-32000, f"bad key {KEY}")),
+        answer(302, "", Location=f"https://elsewhere.example/v2/{KEY}"),
+    ],
+)
+def test_the_key_in_the_url_is_in_no_error(
+    client: RpcClient, server: ScriptedServer, step: Step, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.script(step)
+    with pytest.raises(ProviderError) as caught:
+        client.call("eth_chainId")
+    chain: BaseException | None = caught.value
+    while chain is not None:
+        assert KEY not in str(chain) + repr(chain)
+        chain = chain.__cause__
+    assert KEY not in repr(client)
