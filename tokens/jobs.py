@@ -62,9 +62,12 @@ def create_jobs(new: Sequence[NewJob]) -> dict[int, ImageGenerationJob]:
 
 def open_jobs(token_ids: Iterable[int]) -> dict[int, ImageGenerationJob]:
     """Return the open job of each of these tokens, by token id."""
+    wanted = list(token_ids)
+    if not wanted:
+        return {}
     found = ImageGenerationJob.objects.raw(
         "SELECT * FROM image_generation_jobs WHERE token_id = ANY(%s) AND status = ANY(%s)",
-        [list(token_ids), _OPEN],
+        [wanted, _OPEN],
     )
     return {job.token_id: job for job in found}
 
