@@ -103,6 +103,14 @@ def _objection(candidate: Candidate, facts: RevealFacts) -> Objection | None:
             final=False,
             wait_seconds=10.0,
         )
+    if int(token.prompt_author, 16) == 0 != int(candidate.prompt_author_wallet, 16):
+        return Objection(
+            token_id,
+            "The chain names no author of this token (yet): a part of the node lags.",
+            "author_unknown",
+            final=False,
+            wait_seconds=10.0,
+        )
     if token.prompt_author.lower() != candidate.prompt_author_wallet.lower():
         return Objection(
             token_id,

@@ -150,10 +150,12 @@ class Generation:
         accepted = [(r, r.value) for r in results if r.error is None]
         held = [(self.held(r.key, Phase.CREATING), p) for r, p in accepted]
         live = [(item, prediction) for item, prediction in held if item is not None]
-        stored = jobs.record_submitted([(item.job.pk, p.id) for item, p in live])
+        # Each one is paid for, whether its token is still ours or not.
+        stored = jobs.record_submitted([(r.key[1], p.id) for r, p in accepted])
+        for result, prediction in accepted:
+            if result.key[1] not in stored:  # its webhook was faster, or the job was given up
+                record_prediction(prediction, job_id=result.key[1])
         for item, prediction in live:
-            if item.job.pk not in stored:  # its webhook was faster, or the job was given up
-                record_prediction(prediction, job_id=item.job.pk)
             item.job.external_id = prediction.id
             item.phase, item.busy = Phase.WAITING, False
             item.waiting_since = time.monotonic()

@@ -1,13 +1,15 @@
 """What the gate turns away, and why: nothing that was not verified reaches the chain."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from glisk.clients.chain import ChainClient
+from glisk.clients.chain import ChainClient, RevealFacts
 from glisk.clients.rpc import RpcClient
 from reveals import preparing
 from reveals.gate import Candidate
@@ -62,6 +64,34 @@ def test_another_author_on_chain_is_final(worker: Start, scene: Scene) -> None:
     assert reason_of(bad) == (TokenStatus.FAILED, "author_differs")
     assert AUTHORS[0].address in (bad.generation_error or "")
     assert not scene.chain.is_revealed(bad.token_id)
+
+
+def test_a_chain_that_names_no_author_yet_is_waited_for(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Members of one batch may be answered by different nodes, of which one lags."""
+    read = ChainClient.reveal_facts
+
+    def lagging(self: ChainClient, **question: Any) -> RevealFacts:
+        facts = read(self, **question)
+        nobody = "0x" + "0" * 40
+        tokens = {i: replace(token, prompt_author=nobody) for i, token in facts.tokens.items()}
+        return replace(facts, tokens=tokens)
+
+    (token,) = scene.mint()
+    drain = worker()
+    with monkeypatch.context() as patch:
+        patch.setattr(ChainClient, "reveal_facts", lagging)
+        drain.until(turned_away(drain, token, as_="author_unknown"))
+    assert token.status == TokenStatus.READY
+    due(token)
+    drain.until(lambda: scene.revealed_once([token]))
+
+
+def test_a_mint_by_way_of_nobody_is_revealed(worker: Start, scene: Scene) -> None:
+    """The contract lets anybody mint for the zero address."""
+    tokens = scene.mint(author="0x" + "0" * 40)
+    worker().until(lambda: scene.revealed_once(tokens))
 
 
 def test_a_token_that_others_revealed_is_set_aside_and_the_rest_goes_on(

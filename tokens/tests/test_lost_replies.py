@@ -282,6 +282,19 @@ def test_a_call_that_overslept_is_not_made(
     assert vendors.paid == token.generation_attempts == 1
 
 
+def test_a_reply_for_a_token_that_was_taken_over_is_stored_all_the_same(
+    worker: Start, vendors: Vendors
+) -> None:
+    """The lease ran out while the call was made; whoever goes on must find the id."""
+    token = TokenFactory.create()
+    drain = worker()
+    drain.step()
+    accepted = drain.finished()
+    drain.drain.generation.items.clear()  # type: ignore[attr-defined]
+    drain.drain.turn(accepted)
+    assert job_of(token).external_id == vendors.predictions[0].id
+
+
 def test_a_prediction_of_a_job_that_was_given_up_stands_in_the_ledger(
     worker: Start, vendors: Vendors
 ) -> None:

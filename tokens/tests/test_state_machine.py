@@ -94,6 +94,23 @@ def test_a_bulk_move_obeys_the_same_map(source: TokenStatus, target: TokenStatus
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_only_an_adoption_goes_past_the_map_and_only_to_revealed(
+    source: TokenStatus, target: TokenStatus
+) -> None:
+    token = TokenFactory.create(status=source)
+    fields = {"adopted_uri": "ipfs://x"} if target is TokenStatus.REVEALED else FIELDS.get(target)
+    move = Move(token_id=token.token_id, fields=fields or {})
+    if target is TokenStatus.REVEALED and source is not TokenStatus.REVEALED:
+        moved = move_tokens([move], source=source, target=target, actor="test", adopts=True)
+        assert moved == {token.token_id}
+        assert row(token)["adopted_uri"] == "ipfs://x"
+    elif target not in TRANSITIONS[source]:
+        with pytest.raises(InvalidStateTransition):
+            move_tokens([move], source=source, target=target, actor="test", adopts=True)
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("actual", [state for state in TokenStatus if state != "uploading"])
 def test_a_bulk_move_leaves_rows_of_other_states_alone(actual: TokenStatus) -> None:
     right = TokenFactory.create(status=TokenStatus.UPLOADING)
