@@ -16,7 +16,7 @@ from sandbox.demo import report
 from sandbox.demo.cast import COLLECTOR_INDICES, name_of
 from sandbox.demo.checks import Verdict, judge
 from sandbox.demo.evidence import Evidence, collect
-from sandbox.demo.minting import Minter, plan_mints
+from sandbox.demo.minting import Minter, PlannedMint, plan_mints
 from sandbox.demo.options import DemoOptions
 from sandbox.demo.screen import Screen
 from sandbox.demo.seeding import OPERATOR, seed
@@ -87,8 +87,7 @@ class Demo:
         moved_at, before = time.monotonic(), Snapshot()
         with self._screen.live():
             while True:
-                if not minter.all_sent:
-                    teller.tell_mints(minter, watcher.block)
+                teller.tell_mints(minter.step(watcher.block))
                 snapshot = watcher.look()
                 teller.tell_reveals(snapshot)
                 self._screen.update(snapshot, expected=self._options.tokens)
@@ -165,17 +164,14 @@ class _Teller:
         self._screen = screen
         self._told: set[str] = set()
 
-    def tell_mints(self, minter: Minter, block: int) -> None:
-        known = set(minter.hashes)
-        minter.send_next(block)
-        for tx_hash, mint in minter.hashes.items():
-            if tx_hash not in known:
-                collector = COLLECTOR_INDICES.index(mint.collector) + 1
-                tokens = "1 token" if mint.quantity == 1 else f"{mint.quantity} tokens"
-                self._screen.event(
-                    f"collector {collector} mints {tokens} of {name_of(mint.author)}",
-                    mark="+", style="#7aa2f7",
-                )  # fmt: skip
+    def tell_mints(self, mints: Sequence[PlannedMint]) -> None:
+        for mint in mints:
+            collector = COLLECTOR_INDICES.index(mint.collector) + 1
+            tokens = "1 token" if mint.quantity == 1 else f"{mint.quantity} tokens"
+            self._screen.event(
+                f"collector {collector} mints {tokens} of {name_of(mint.author)}",
+                mark="+", style="#7aa2f7",
+            )  # fmt: skip
 
     def tell_reveals(self, snapshot: Snapshot) -> None:
         for reveal in snapshot.reveals:

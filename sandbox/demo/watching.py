@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from glisk.embedded_postgres import EmbeddedPostgresError
 from sandbox.heads import Header, HeadFollower
 from sandbox.world import World
 
@@ -89,7 +90,7 @@ class Watcher:
         """Return the present state, or the last one known while something is down."""
         try:
             self._last = self._read()
-        except (psycopg.Error, OSError):
+        except (psycopg.Error, EmbeddedPostgresError, OSError):
             if self._connection is not None:
                 self._connection.close()
             self._connection = None

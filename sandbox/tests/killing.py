@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +19,7 @@ from sandbox.accounts import KEEPER
 from sandbox.demo.cast import CAST, COLLECTOR_INDICES
 from sandbox.demo.checks import judge
 from sandbox.demo.evidence import Evidence, collect
+from sandbox.demo.minting import Minter, PlannedMint
 from sandbox.demo.seeding import onboard_authors
 from sandbox.world import Ports, World, WorldOptions
 
@@ -52,6 +53,7 @@ class Arena:
     def __init__(self, world: World) -> None:
         self.world = world
         self.chain = world.chain
+        self._minter = Minter(world.chain, [])
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database; while it is down, ask again."""
@@ -66,9 +68,12 @@ class Arena:
     def mint(self, quantities: list[int]) -> range:
         """Send these mints at once; return the ids that they will have."""
         first = self.chain.next_token_id()
-        for number, quantity in enumerate(quantities):
-            author = CAST[number % len(CAST)].wallet
-            self.chain.mint(COLLECTOR_INDICES[number % 3], author, quantity)
+        wave = [
+            PlannedMint(COLLECTOR_INDICES[number % 3], CAST[number % len(CAST)].wallet, quantity)
+            for number, quantity in enumerate(quantities)
+        ]
+        self._minter = Minter(self.chain, [wave])
+        self._minter.step(0)
         return range(first, first + sum(quantities))
 
     def counts(self, tokens: range) -> Counter[str]:
@@ -109,10 +114,17 @@ class Arena:
                     if name.startswith(("worker", "web"))
                 )
                 pytest.fail(f"after {seconds:g} s: {dict(self.counts(tokens))}\n{logs}")
+            self._minter.step(0)  # a wallet sends again what the node forgot
             time.sleep(0.1)
+
+    def node_answers(self) -> bool:
+        with suppress(OSError):
+            return self.chain.w3.is_connected()
+        return False
 
     def verify(self) -> Evidence:
         """Check every token of this world from outside, as the demo does."""
+        eventually(self.node_answers, 20, what="the node")
         evidence = collect(self.world, KEEPER.address)
         faults = [fault for verdict in judge(evidence) for fault in verdict.faults]
         assert faults == []

@@ -55,23 +55,59 @@ def test_another_seed_is_another_plan() -> None:
     assert plan_mints(100, 1) != plan_mints(100, 2)
 
 
+class ForgetfulChain:
+    """A node with a pool that can be emptied, and that can be down."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, int]] = []
+        self.known: set[str] = set()
+        self.down = False
+
+    def mint(self, collector: int, author: str, quantity: int) -> str:
+        if self.down:
+            raise ConnectionRefusedError
+        self.sent.append((collector, quantity))
+        self.known.add(f"0x{len(self.sent)}")
+        return f"0x{len(self.sent)}"
+
+    def rpc(self, method: str, tx_hash: str) -> dict[str, str] | None:
+        assert method == "eth_getTransactionByHash"
+        return {} if tx_hash in self.known else None
+
+
+def _minter(chain: ForgetfulChain) -> Minter:
+    first, second, third = (PlannedMint(number, UNREGISTERED, number) for number in (1, 2, 3))
+    return Minter(cast(DemoChain, chain), [[first, second], [third]])
+
+
 def test_a_wave_is_sent_once_per_block() -> None:
-    class Chain:
-        sent = 0
+    chain = ForgetfulChain()
+    minter = _minter(chain)
+    told = [len(minter.step(block)) for block in (5, 5, 6, 7)]
+    assert told == [2, 0, 1, 0]
+    assert chain.sent == [(1, 1), (2, 2), (3, 3)]
 
-        def mint(self, collector: int, author: str, quantity: int) -> str:
-            self.sent += 1
-            return f"0x{self.sent}"
 
-    chain = Chain()
-    mint = PlannedMint(1, UNREGISTERED, 1)
-    minter = Minter(cast(DemoChain, chain), [[mint, mint], [mint]])
-    sent = []
-    for block in (5, 5, 6, 7):
-        minter.send_next(block)
-        sent.append(chain.sent)
-    assert sent == [2, 2, 3, 3]
-    assert minter.all_sent
+def test_what_the_node_forgot_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.demo.minting._LOOK_AGAIN_SECONDS", 0.0)
+    chain = ForgetfulChain()
+    minter = _minter(chain)
+    minter.step(5)
+    chain.known.remove("0x2")
+    assert minter.step(5) == []
+    assert chain.sent == [(1, 1), (2, 2), (2, 2)]
+
+
+def test_a_node_that_is_down_gets_its_mints_later() -> None:
+    chain = ForgetfulChain()
+    minter = _minter(chain)
+    chain.down = True
+    minter.step(5)
+    minter.step(6)
+    chain.down = False
+    minter.step(7)
+    minter.step(8)
+    assert chain.sent == [(1, 1), (2, 2), (3, 3)]
 
 
 # --- what is shown -------------------------------------------------------------------------
