@@ -8,6 +8,7 @@ from pytest_django import Settings
 
 from glisk.models import SystemState
 from sandbox.node import free_port
+from tokens.completions import record_prediction
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobStatus
@@ -136,6 +137,27 @@ def test_a_refused_account_pauses_the_stage_and_fails_no_token(
         assert token.error_log == []
     vendors.replicate.set_faults(account_refusal="")
     drain.until(is_ready(*tokens))
+    assert vendors.paid == 3
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["succeeded", "submitted"])
+def test_what_is_paid_for_is_finished_while_the_account_is_refused(
+    worker: Start, vendors: Vendors, known: bool
+) -> None:
+    """Tokens that need no new prediction use up none of the rare probes."""
+    tokens = TokenFactory.create_batch(3)
+    first = worker()
+    first.until(lambda: ImageGenerationJob.objects.filter(status="submitted").count() == 3)
+    first.stop()
+    while not all(prediction.terminal for prediction in vendors.predictions):
+        time.sleep(0.01)
+    client = first.drain.generation.client  # type: ignore[attr-defined]
+    for prediction in vendors.predictions if known else []:
+        record_prediction(client.get_prediction(prediction.id))
+    vendors.replicate.set_faults(account_refusal="insufficient_credit")
+    value = {"state": "open", "retry_at": "2026-01-01T00:00:00+00:00", "reason": "No credit."}
+    SystemState.objects.create(state_key="breaker:replicate", state_value=value)
+    worker().until(is_ready(*tokens), 5)
     assert vendors.paid == 3
 
 
