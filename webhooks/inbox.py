@@ -157,7 +157,7 @@ def _finish(
     verdicts = json.dumps(_verdicts(event.findings, outcomes))
     with connection.cursor() as cursor:
         cursor.execute(sql, [status.value, verdicts, _error(event), event_pk, list(states)])
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount)
 
 
 def _mark_failed(event_pk: int, error: Exception) -> None:
