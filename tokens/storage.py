@@ -135,7 +135,7 @@ class Storage:
             token_id, uploads = item.token_id, item.uploads
             self.drain.submit(
                 "pin",
-                token_id,
+                item,
                 lambda token_id=token_id, uploads=uploads: calls.pin_files(
                     self.client, self._pool, token_id=token_id, uploads=uploads
                 ),
@@ -163,10 +163,10 @@ class Storage:
 
     def take(self, results: list[CallResult]) -> None:
         """Save the finished uploads: records, and what becomes of each token."""
-        pinned = [r for r in results if r.kind == "pin" and r.key in self.items]
+        pinned = [r for r in results if r.kind == "pin" and self._is_current(r.key)]
         if not pinned:
             return
-        faults = {r.key: _fault_of_call(r) for r in pinned}
+        faults = {r.key.token_id: _fault_of_call(r) for r in pinned}
         waits = {
             key: self._vendor_waits(fault)
             for key, fault in faults.items()
@@ -176,7 +176,7 @@ class Storage:
             self.breaker.succeeded()
         with transaction.atomic():
             IPFSUploadRecord.objects.bulk_create(
-                _record(self.items[r.key], outcome) for r in pinned for outcome in r.value or ()
+                _record(r.key, outcome) for r in pinned for outcome in r.value or ()
             )
             self._finish([key for key, fault in faults.items() if fault is None])
             self._retry({k: f for k, f in faults.items() if isinstance(f, ProviderError)}, waits)
@@ -190,6 +190,10 @@ class Storage:
         for key in faults:
             del self.items[key]
         self.drain.note_progress()
+
+    def _is_current(self, item: Item) -> bool:
+        """Tell whether a result is of the claim that is held now, and not delivered before."""
+        return self.items.get(item.token_id) is item
 
     def _vendor_waits(self, error: ProviderError) -> bool:
         if isinstance(error, PermanentError) and not isinstance(error, AccountError):
@@ -258,7 +262,7 @@ def _fault_of(attempts: int, files: Files | None) -> str:
 
 def _fault_of_call(result: CallResult) -> ProviderError | str | None:
     if result.error is not None:  # pin_files returns the vendor's faults; this is one of ours
-        logger.error("upload_failed", token_id=result.key, exc_info=result.error)
+        logger.error("upload_failed", token_id=result.key.token_id, exc_info=result.error)
         return as_provider_error(result.error, vendor="pinata")
     return _fault(result.value)
 
