@@ -191,8 +191,8 @@ def complete_tokens(mints: Sequence[tuple[int, MintLog]], *, actor: str) -> dict
     return completed
 
 
-def unsettle(logs: Sequence[MintLog]) -> int:
-    """Have the stored mints that these logs contradict looked at again; return how many."""
+def unsettle(logs: Sequence[MintLog]) -> None:
+    """Have the stored mints that these logs contradict looked at again."""
     sql = """
         UPDATE mint_events m SET settled_at = NULL
         FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS v(tx_hash, first_id, last_id)
@@ -211,4 +211,3 @@ def unsettle(logs: Sequence[MintLog]) -> int:
                 MAX_QUANTITY,
             ],
         )
-        return cursor.rowcount

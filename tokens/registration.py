@@ -163,7 +163,7 @@ class _Work:
         mint = self.known.get(log.key)
         if mint is None and log.key not in self.stored:
             return MintOutcome(log, MintResult.REORGED)  # its transaction, in another block
-        if mint and mint.log_facts != _facts(log):
+        if mint and mint.log_facts != log.facts:
             return MintOutcome(log, MintResult.CONFLICT, conflicting=tuple(log.token_ids))
         if mint and mint.block_hash != log.block_hash:
             return MintOutcome(log, MintResult.REORGED)
@@ -179,19 +179,15 @@ class _Work:
         return MintOutcome(log, result, made, completed=completed)
 
 
-def _facts(log: MintLog) -> tuple[str, str, int, int]:
-    return log.minter, log.prompt_author, log.start_token_id, log.quantity
-
-
 def _same_mint(mint: KnownMint, log: MintLog) -> bool:
-    return mint.log_facts == _facts(log) and mint.block_hash == log.block_hash
+    return mint.log_facts == log.facts and mint.block_hash == log.block_hash
 
 
 def _repeated(log: MintLog, first: MintLog) -> MintOutcome:
     """Return the outcome of a log whose like came before it in the same call."""
     if log == first:
         return MintOutcome(log, MintResult.DUPLICATE)
-    if _facts(log) == _facts(first):
+    if log.facts == first.facts:
         return MintOutcome(log, MintResult.REORGED)
     return MintOutcome(log, MintResult.CONFLICT, conflicting=tuple(log.token_ids))
 

@@ -1,16 +1,13 @@
-"""Read mints from a node: logs by block range, block hashes, token facts; always in batches.
+"""Read mints and reveals from a node: logs by block range, blocks, token facts; in batches.
 
-Ranges are what providers limit, each in its own words. Refusals that mean "ask for less" raise
-`RangeTooWideError` with the range that the provider suggests, if it does. Texts: Alchemy's free
-plan ("up to a 10 block range … this block range should work: [0x…, 0x…]"), its size limit ("Log
-response size exceeded … [0x…, 0x…]"), geth ("query returned more than 10000 results"), and the
-usual proxies ("block range is too wide", "exceed maximum block range").
+What a node says is taken as a whole or not at all: a missing member of a batch, an answer of the
+wrong form or a block that the node does not have yet raise `TransientError`, so that nobody takes
+silence for "there is nothing".
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -18,29 +15,23 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
 from glisk.clients.chain import SELECTORS
-from glisk.clients.rpc import VENDOR, Call, RevertError, RpcClient, RpcError
-from glisk.errors import InvalidRequestError, ProviderError, TransientError
+from glisk.clients.log_ranges import as_too_wide, is_beyond_head
+from glisk.clients.rpc import VENDOR, Call, RevertError, RpcClient
+from glisk.errors import AccountError, ProviderError, TransientError
 
 _OWNER_OF: Final = "0x6352211e"
-_SUGGESTION: Final = re.compile(r"\[(0x[0-9a-f]+),\s*(0x[0-9a-f]+)\]", re.IGNORECASE)
-_TOO_WIDE: Final = (
-    "block range",  # Alchemy, proxies: "up to a 10 block range", "block range is too wide"
-    "response size exceeded",  # Alchemy
-    "query returned more than",  # geth, Infura
-    "too many results",
-    "range is too large",
-    "limit exceeded",
-)
+# TokensRevealed(uint256[] tokenIds)
+REVEALED_TOPIC: Final = "0x5f36dfedf769ad12bf71aec843edc397276a255b70d51016d99f5fb020dfd902"
+
+CALLS_AT_ONCE: Final = 500  # Alchemy takes 1,000; RpcClient makes them fewer where it must
+
+RawLog = dict[str, Any]
 
 
-class RangeTooWideError(ProviderError):
-    """The provider answers for fewer blocks only; `blocks` is how many it suggests, if it does."""
+class WrongChainError(AccountError):
+    """The node belongs to another chain: nothing that it says is about our tokens."""
 
-    error_class = "range_too_wide"
-
-    def __init__(self, message: str, *, blocks: int | None) -> None:
-        super().__init__(message, vendor=VENDOR, code="range_too_wide")
-        self.blocks = blocks
+    error_class = "chain_setup"
 
 
 @dataclass(frozen=True)
@@ -52,12 +43,10 @@ class BlockFacts:
 
 @dataclass(frozen=True)
 class Survey:
-    """The chain at one moment, in one round trip."""
+    """The chain at one moment, in one round trip; a block is None if the node does not know it."""
 
     head: BlockFacts
     next_token_id: int
-    logs: list[dict[str, Any]] | None  # None if the range was too wide
-    too_wide: RangeTooWideError | None
     blocks: dict[int, BlockFacts | None]
 
 
@@ -67,21 +56,25 @@ class OnChainToken:
 
     token_id: int
     exists: bool
-    prompt_author: str
+    prompt_author: str  # lower case, as the owner
     owner: str
     revealed: bool
     uri: str
 
 
 class MintReader:
-    """Reads one contract by one node. Every method is one round trip, whatever it asks for."""
+    """Reads one contract by one node. A method is one round trip per CALLS_AT_ONCE calls."""
 
-    def __init__(self, rpc: RpcClient, *, contract_address: str, topic: str) -> None:
-        """`topic` is the first topic of the logs wanted: the hash of BatchMinted's signature."""
+    def __init__(
+        self, rpc: RpcClient, *, contract_address: str, topic: str, chain_id: int | None = None
+    ) -> None:
+        """`topic`: the hash of BatchMinted's signature. `chain_id`: refuse any other chain."""
         self.rpc = rpc
         self.contract_address = contract_address
         self._topic = topic
-        self.requests = 0
+        self._chain_id = chain_id
+        self.requests = 0  # HTTP round trips
+        self.calls = 0
 
     @classmethod
     def from_settings(cls, *, topic: str) -> Self:
@@ -91,81 +84,137 @@ class MintReader:
             RpcClient.from_settings(),
             contract_address=settings.GLISK_NFT_CONTRACT_ADDRESS,
             topic=topic,
+            chain_id=settings.CHAIN_ID,
         )
 
-    def survey(self, *, from_block: int, blocks: Sequence[int] = ()) -> Survey:
-        """Return the head, nextTokenId, the logs from `from_block` on, and the blocks asked for.
+    # -- the chain now ------------------------------------------------------------------
 
-        Raises `TransientError` if the node does not answer or answers with a part only.
+    def survey(self, *, blocks: Iterable[int] = ()) -> Survey:
+        """Return the head, nextTokenId and the blocks asked for, in one round trip.
+
+        Raises `TransientError` if the node does not answer, or with a part only, and
+        `WrongChainError` if it is on another chain.
         """
-        head, next_id, logs, *found = self._batch(
+        numbers = sorted(set(blocks))
+        chain_id, head, next_id, *found = self._batch(
             [
-                ("eth_getBlockByNumber", ["latest", False]),
+                ("eth_chainId", []),
+                _block_call("latest"),
                 self._call(SELECTORS["nextTokenId"]),
-                self._logs_call(hex(from_block), "latest"),
-                *(("eth_getBlockByNumber", [hex(number), False]) for number in blocks),
+                *(_block_call(hex(number)) for number in numbers),
             ]
         )
-        too_wide = _as_too_wide(logs)
-        if too_wide is None and isinstance(logs, ProviderError):
-            if not _is_beyond_head(logs):
-                raise logs
-            logs = []
+        actual = _number(_value(chain_id))
+        if self._chain_id is not None and actual != self._chain_id:
+            raise WrongChainError(
+                f"chain: the node is on chain {actual}, but NETWORK means {self._chain_id}: "
+                "check RPC_URL.",
+                vendor=VENDOR,
+            )
+        if _value(next_id) == "0x":
+            raise TransientError(
+                f"chain: there is no contract at {self.contract_address} (yet): check "
+                "GLISK_NFT_CONTRACT_ADDRESS and RPC_URL.",
+                vendor=VENDOR,
+                code="no_contract",
+            )
         return Survey(
             head=_block(_value(head)),
             next_token_id=_number(_value(next_id)),
-            logs=None if too_wide else _list(logs),
-            too_wide=too_wide,
-            blocks={
-                number: None if _value(block) is None else _block(block)
-                for number, block in zip(blocks, found, strict=True)
-            },
+            blocks=_blocks(numbers, found),
         )
 
-    def mint_logs(self, *, from_block: int, to_block: int) -> list[dict[str, Any]]:
-        """Return the raw logs of a range, both ends included.
-
-        Raises `RangeTooWideError`, `TransientError`, or another `ProviderError`.
-        """
-        try:
-            self.requests += 1
-            method, params = self._logs_call(hex(from_block), hex(to_block))
-            return _list(self.rpc.call(method, *params))
-        except ProviderError as error:
-            raise _as_too_wide(error) or error from None
-
-    def head_and_next_token_id(self) -> tuple[BlockFacts, int]:
-        head, next_id = self._batch(
-            [("eth_getBlockByNumber", ["latest", False]), self._call(SELECTORS["nextTokenId"])]
-        )
-        return _block(_value(head)), _number(_value(next_id))
-
-    def blocks(self, numbers: Sequence[int]) -> dict[int, BlockFacts | None]:
+    def blocks(self, numbers: Iterable[int]) -> dict[int, BlockFacts | None]:
         """Return blocks by number; None for one that the node does not know."""
-        found = self._batch([("eth_getBlockByNumber", [hex(n), False]) for n in numbers])
-        return {
-            number: None if _value(block) is None else _block(block)
-            for number, block in zip(numbers, found, strict=True)
-        }
+        wanted = sorted(set(numbers))
+        return _blocks(wanted, self._batch([_block_call(hex(number)) for number in wanted]))
 
-    def receipts(self, tx_hashes: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+    # -- logs ---------------------------------------------------------------------------
+
+    def logs(self, *, first: int, last: int, near_head: bool = False) -> list[RawLog]:
+        """Return the raw logs of mints and reveals in a range of blocks, both ends included.
+
+        `near_head`: the last block may be too new for this very node; have it prove that it
+        knows it. Raises `RangeTooWideError`, `TransientError`, or another `ProviderError`.
+        """
+        call = self._logs_call(first, last)
+        try:
+            if near_head:
+                logs, block = self._batch([call, _block_call(hex(last))])
+                if _value(block) is None:
+                    raise _behind(last)
+            else:
+                self.requests, self.calls = self.requests + 1, self.calls + 1
+                logs = self.rpc.call(call[0], *call[1])
+            return self._read_logs(logs, first, last)
+        except ProviderError as error:
+            raise _log_error(error, last) from None
+
+    def logs_of_spans(self, spans: Sequence[tuple[int, int]]) -> list[list[RawLog]]:
+        """Return the raw logs of several ranges at once; raises as `logs` does."""
+        answers = self._batch([self._logs_call(first, last) for first, last in spans])
+        try:
+            return [
+                self._read_logs(answer, *span) for span, answer in zip(spans, answers, strict=True)
+            ]
+        except ProviderError as error:
+            raise _log_error(error, spans[-1][1]) from None
+
+    def is_reveal(self, log: RawLog) -> bool:
+        """Tell a log of a reveal from one of a mint."""
+        return str(log["topics"][0]).lower() == REVEALED_TOPIC
+
+    def is_mint(self, log: Any) -> bool:
+        """Tell whether any log, of a receipt for example, is a mint of this contract."""
+        return isinstance(log, dict) and self._is_ours(log) and not self.is_reveal(log)
+
+    def _read_logs(self, answer: Any, first: int, last: int) -> list[RawLog]:
+        """Check that an answer holds what was asked for; logs that were taken back are left out."""
+        logs = _value(answer)
+        if not isinstance(logs, list) or not all(self._is_ours(log) for log in logs):
+            raise TransientError("chain: eth_getLogs gave something else", vendor=VENDOR)
+        if any(not first <= _number(log.get("blockNumber")) <= last for log in logs):
+            raise TransientError("chain: eth_getLogs gave logs of other blocks", vendor=VENDOR)
+        return [log for log in logs if log.get("removed") is not True]
+
+    def _is_ours(self, log: Any) -> bool:
+        if not isinstance(log, dict):
+            return False
+        topics = log.get("topics")
+        known = (self._topic, REVEALED_TOPIC)
+        return (
+            str(log.get("address")).lower() == self.contract_address.lower()
+            and isinstance(topics, list)
+            and len(topics) > 0
+            and str(topics[0]).lower() in known
+        )
+
+    # -- transactions and tokens --------------------------------------------------------
+
+    def receipts(self, tx_hashes: Iterable[str]) -> dict[str, dict[str, Any] | None]:
         """Return raw receipts by hash; None for a transaction that is in no block."""
-        found = self._batch([("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes])
-        return {
-            tx_hash: receipt if isinstance(_value(receipt), dict) else None
-            for tx_hash, receipt in zip(tx_hashes, found, strict=True)
-        }
+        wanted = sorted(set(tx_hashes))
+        found = self._batch([("eth_getTransactionReceipt", [tx_hash]) for tx_hash in wanted])
+        receipts: dict[str, dict[str, Any] | None] = {}
+        for tx_hash, answer in zip(wanted, found, strict=True):
+            receipt = _value(answer)
+            if receipt is not None and not isinstance(receipt, dict):
+                raise TransientError("chain: the node gave no receipt", vendor=VENDOR)
+            receipts[tx_hash] = receipt
+        return receipts
 
-    def tokens(self, token_ids: Sequence[int]) -> dict[int, OnChainToken]:
-        """Return what the contract says of the tokens."""
+    def tokens(
+        self, token_ids: Sequence[int], *, block: int | None = None
+    ) -> dict[int, OnChainToken]:
+        """Return what the contract says of the tokens, now or at the end of a block."""
         calls: list[Call] = []
         for token_id in token_ids:
             word = f"{token_id:064x}"
             calls += [
-                self._call(SELECTORS["tokenPromptAuthor"] + word),
-                self._call(SELECTORS["isRevealed"] + word),
-                self._call(_OWNER_OF + word),
-                self._call(SELECTORS["tokenURI"] + word),
+                self._call(SELECTORS["tokenPromptAuthor"] + word, block),
+                self._call(SELECTORS["isRevealed"] + word, block),
+                self._call(_OWNER_OF + word, block),
+                self._call(SELECTORS["tokenURI"] + word, block),
             ]
         answers = self._batch(calls)
         return {
@@ -184,57 +233,64 @@ class MintReader:
             if _number(_value(answer)) == 1
         ]
 
+    # -- calls --------------------------------------------------------------------------
+
     def _batch(self, calls: Sequence[Call]) -> list[Any]:
-        self.requests += 1
-        return self.rpc.batch(calls)
+        answers: list[Any] = []
+        for start in range(0, len(calls), CALLS_AT_ONCE):
+            part = calls[start : start + CALLS_AT_ONCE]
+            self.requests += 1
+            self.calls += len(part)
+            answers += self.rpc.batch(part)
+        return answers
 
-    def _call(self, data: str) -> Call:
-        return ("eth_call", [{"to": self.contract_address, "data": data}, "latest"])
+    def _call(self, data: str, block: int | None = None) -> Call:
+        tag = "latest" if block is None else hex(block)
+        return ("eth_call", [{"to": self.contract_address, "data": data}, tag])
 
-    def _logs_call(self, from_block: str, to_block: str) -> Call:
+    def _logs_call(self, first: int, last: int) -> Call:
         return (
             "eth_getLogs",
             [
                 {
                     "address": self.contract_address,
-                    "topics": [self._topic],
-                    "fromBlock": from_block,
-                    "toBlock": to_block,
+                    "topics": [[self._topic, REVEALED_TOPIC]],
+                    "fromBlock": hex(first),
+                    "toBlock": hex(last),
                 }
             ],
         )
 
 
-def _as_too_wide(error: Any) -> RangeTooWideError | None:
-    """Read a refusal that asks for a smaller range, whatever its form."""
-    if not isinstance(error, RpcError | InvalidRequestError):
-        return None
-    text = str(error)
-    if not any(known in text.lower() for known in _TOO_WIDE):
-        return None
-    suggested = _SUGGESTION.search(text)
-    blocks = None
-    if suggested:
-        blocks = int(suggested[2], 16) - int(suggested[1], 16) + 1
-    return RangeTooWideError(text, blocks=blocks if blocks and blocks > 0 else None)
+def revealed_ids(log: RawLog) -> list[int]:
+    """Return the token ids of a TokensRevealed log; empty if it cannot be read."""
+    try:
+        data = bytes.fromhex(str(log.get("data")).removeprefix("0x"))
+        return [int(token_id) for token_id in decode(["uint256[]"], data)[0]]
+    except (DecodingError, ValueError, OverflowError):
+        return []
 
 
-def _is_beyond_head(error: ProviderError) -> bool:
-    """Tell the refusal of a range that begins after the newest block: there is nothing there."""
-    text = str(error).lower()
-    return "invalid block range" in text or "beyond current head" in text or "after last" in text
+def _log_error(error: ProviderError, last: int) -> ProviderError:
+    if is_beyond_head(error):
+        return _behind(last)
+    return as_too_wide(error) or error
+
+
+def _behind(block: int) -> TransientError:
+    return TransientError(
+        f"chain: the node does not know block {block} yet; it is asked again.", vendor=VENDOR
+    )
+
+
+def _block_call(tag: str) -> Call:
+    return ("eth_getBlockByNumber", [tag, False])
 
 
 def _value(result: Any) -> Any:
     if isinstance(result, ProviderError):
         raise result
     return result
-
-
-def _list(value: Any) -> list[dict[str, Any]]:
-    if not isinstance(_value(value), list):
-        raise TransientError("chain: eth_getLogs gave no list", vendor=VENDOR)
-    return [log for log in value if isinstance(log, dict)]
 
 
 def _number(value: Any) -> int:
@@ -244,12 +300,23 @@ def _number(value: Any) -> int:
         raise TransientError(f"chain: expected a number, got {value!r}", vendor=VENDOR) from None
 
 
+def _blocks(numbers: Sequence[int], answers: Sequence[Any]) -> dict[int, BlockFacts | None]:
+    found: dict[int, BlockFacts | None] = {}
+    for number, answer in zip(numbers, answers, strict=True):
+        block = None if _value(answer) is None else _block(answer)
+        if block is not None and block.number != number:
+            raise TransientError("chain: the node gave another block", vendor=VENDOR)
+        found[number] = block
+    return found
+
+
 def _block(block: Any) -> BlockFacts:
-    if not isinstance(block, dict):
+    block_hash = block.get("hash") if isinstance(block, dict) else None
+    if not isinstance(block_hash, str):
         raise TransientError("chain: the node gave no block", vendor=VENDOR)
     return BlockFacts(
         number=_number(block.get("number")),
-        block_hash=str(block.get("hash")).lower(),
+        block_hash=block_hash.lower(),
         timestamp=_number(block.get("timestamp")),
     )
 
@@ -267,11 +334,13 @@ def _token(token_id: int, author: Any, revealed: Any, owner: Any, uri: Any) -> O
 
 
 def _address(word: Any) -> str:
-    return f"0x{_number(word):040x}"[-42:]
+    return "0x" + f"{_number(word):040x}"[-40:]
 
 
 def _text(data: Any) -> str:
+    """Return an ABI string; its bytes may be anything, since the contract does not look."""
     try:
-        return str(decode(["string"], bytes.fromhex(str(data).removeprefix("0x")))[0])
-    except (DecodingError, ValueError):
-        return ""
+        text = decode(["bytes"], bytes.fromhex(str(data).removeprefix("0x")))[0]
+    except (DecodingError, ValueError, OverflowError):
+        raise TransientError("chain: the node gave no text", vendor=VENDOR) from None
+    return bytes(text).decode("utf-8", "replace").replace("\x00", "\ufffd")

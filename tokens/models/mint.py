@@ -61,5 +61,10 @@ class MintEvent(models.Model):
         return f"{self.tx_hash}:{self.log_index}"
 
     @property
+    def facts(self) -> tuple[str, str, int, int]:
+        """What a reorg does not change as long as it is the same mint."""
+        return self.minter, self.prompt_author, self.start_token_id, self.quantity
+
+    @property
     def token_ids(self) -> range:
         return range(self.start_token_id, self.start_token_id + self.quantity)

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection, transaction
 
 from glisk.cid import is_cid
 from glisk.clients.mint_reader import MintReader, OnChainToken
 from tokens.models import Token
 from tokens.moves import Move, move_tokens
-from tokens.states import TokenStatus
+from tokens.recovery.work import close_jobs_of, in_flight
+from tokens.states import ADOPTABLE, TokenStatus
 
 FACTS_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class RevealLog:
+    """Where the chain says that a token was revealed; the time may be unknown."""
+
+    tx_hash: str
+    revealed_at: datetime | None
 
 
 def unknown_ids(token_ids: Iterable[int]) -> list[int]:
@@ -22,41 +35,104 @@ def unknown_ids(token_ids: Iterable[int]) -> list[int]:
 
 def revealed_facts(reader: MintReader, token_ids: list[int]) -> dict[int, OnChainToken]:
     """Return the facts of those tokens that the contract calls revealed, in batches."""
-    revealed: list[int] = []
-    for start in range(0, len(token_ids), FACTS_AT_ONCE):
-        revealed += reader.revealed(token_ids[start : start + FACTS_AT_ONCE])
+    revealed = reader.revealed(token_ids)
     facts: dict[int, OnChainToken] = {}
     for start in range(0, len(revealed), FACTS_AT_ONCE):
         facts |= reader.tokens(revealed[start : start + FACTS_AT_ONCE])
     return {token_id: token for token_id, token in facts.items() if token.revealed}
 
 
-def adopt_revealed(
-    facts: Mapping[int, OnChainToken],
-    *,
-    source: TokenStatus,
-    actor: str,
-    tx_hashes: Mapping[int, str] | None = None,
+def adopt_new(
+    facts: Mapping[int, OnChainToken], *, actor: str, logs: Mapping[int, RevealLog] | None = None
 ) -> set[int]:
-    """Mark tokens in state `source` as revealed with the URI that is on chain; return which."""
-    moves = [
-        Move(
-            token_id=token_id,
-            reason=f"revealed on chain already, with {token.uri or 'an empty URI'}",
-            fields={
-                "adopted_uri": token.uri,
-                "metadata_cid": cid_of(token.uri),
-                "reveal_tx_hash": (tx_hashes or {}).get(token_id),
-                "generation_error": None,
-                "error_class": "",
-            },
+    """Mark tokens that were created in this transaction as revealed; return which."""
+    if not facts:
+        return set()
+    moves = [_move(facts[token_id], (logs or {}).get(token_id), None) for token_id in sorted(facts)]
+    return move_tokens(
+        moves,
+        source=TokenStatus.DETECTED,
+        target=TokenStatus.REVEALED,
+        actor=actor,
+        adopts=True,
+    )
+
+
+def adopt_known(
+    facts: Mapping[int, OnChainToken], *, actor: str, logs: Mapping[int, RevealLog] | None = None
+) -> set[int]:
+    """Mark tokens that others revealed, whatever their state here; return which.
+
+    A token in a transaction of ours that is under way is left to that transaction's receipt.
+    What was generated for a token stays with it if the URI on chain is ours; otherwise it is
+    not this token's picture, and only the books keep it.
+    """
+    if not facts:
+        return set()
+    adopted: set[int] = set()
+    with transaction.atomic():
+        tokens = Token.objects.select_for_update().filter(
+            token_id__in=list(facts), status__in=ADOPTABLE
         )
-        for token_id, token in sorted(facts.items())
-    ]
-    return move_tokens(moves, source=source, target=TokenStatus.REVEALED, actor=actor, adopts=True)
+        rows = {token.token_id: token for token in tokens.order_by("token_id")}
+        for token_id in in_flight(rows):
+            del rows[token_id]
+        for state in sorted({token.status for token in rows.values()}):
+            moves = [
+                _move(facts[token_id], (logs or {}).get(token_id), token)
+                for token_id, token in rows.items()
+                if token.status == state
+            ]
+            adopted |= move_tokens(
+                moves,
+                source=TokenStatus(state),
+                target=TokenStatus.REVEALED,
+                actor=actor,
+                adopts=True,
+            )
+        close_jobs_of(sorted(adopted), why="the token is revealed on chain already")
+    return adopted
+
+
+def _move(facts: OnChainToken, log: RevealLog | None, token: Token | None) -> Move:
+    ours = token is not None and token.token_uri == facts.uri
+    return Move(
+        token_id=facts.token_id,
+        reason=f"revealed on chain already, with {facts.uri or 'an empty URI'}",
+        fields={
+            "adopted_uri": facts.uri,
+            "metadata_cid": cid_of(facts.uri),
+            "image_cid": token.image_cid if token is not None and ours else None,
+            "image_url": token.image_url if token is not None and ours else None,
+            "reveal_tx_hash": log.tx_hash if log else None,
+            "revealed_at": log.revealed_at if log else None,
+            "generation_error": None,
+            "error_class": "",
+        },
+    )
+
+
+def name_transactions(logs: Mapping[int, RevealLog]) -> None:
+    """Give adopted tokens whose transaction was not known yet the one that revealed them."""
+    if not logs:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE tokens_s0 t SET reveal_tx_hash = v.tx_hash, "
+            "revealed_at = COALESCE(t.revealed_at, v.revealed_at) "
+            "FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[]) "
+            "AS v(token_id, tx_hash, revealed_at) "
+            "WHERE t.token_id = v.token_id AND t.status = 'revealed' "
+            "AND t.reveal_tx_hash IS NULL AND t.adopted_uri IS NOT NULL",
+            [
+                list(logs),
+                [log.tx_hash for log in logs.values()],
+                [log.revealed_at for log in logs.values()],
+            ],
+        )
 
 
 def cid_of(uri: str) -> str | None:
     """Return the CID of an `ipfs://` URI, or None if it is anything else."""
     cid = uri.removeprefix("ipfs://")
-    return cid if cid != uri and is_cid(cid) else None
+    return cid if cid != uri and is_cid(cid) and len(cid) <= 100 else None

@@ -1,143 +1,76 @@
-"""Read mints from the chain's logs, however little the provider gives at once.
+"""Register what the chain's logs tell: mints, and reveals of tokens that are not ours.
 
-The range of one request adapts: it shrinks to what the provider suggests, or by half, when it
-refuses, and grows again on success, up to what was refused before. Each range is registered and
-its end stored before the next is asked for, so a backfill that is interrupted goes on where it
-was.
+Each range is registered and its end stored before the next is asked for, so a backfill that is
+interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from django.db import transaction
 
-from glisk.clients.mint_reader import MintReader, RangeTooWideError
+from glisk.clients.mint_reader import MintReader, OnChainToken, RawLog, revealed_ids
 from tokens.mint_log import MalformedLog, MintLog, decode_rpc_mint_log
+from tokens.models import Token
 from tokens.models.mint import MintSource
-from tokens.recovery.adoption import adopt_revealed, revealed_facts, unknown_ids
+from tokens.recovery.adoption import (
+    RevealLog,
+    adopt_known,
+    adopt_new,
+    name_transactions,
+    revealed_facts,
+    unknown_ids,
+)
 from tokens.recovery.progress import Progress, save_progress
+from tokens.recovery.ranges import RangeWalker
+from tokens.recovery.unsettled import settle_by_key, settled_depth
+from tokens.recovery.work import in_flight
 from tokens.registration import MintOutcome, MintResult, register_mints
-from tokens.states import TokenStatus
+from tokens.states import ADOPTABLE
 
 logger = structlog.get_logger(__name__)
 
 ACTOR = "backfill"
-FIRST_RANGE_BLOCKS = 2_000
-LARGEST_RANGE_BLOCKS = 50_000
-LOGS_AT_ONCE = 500
+TOKENS_AT_ONCE = 2_500  # in one transaction
 
 
 @dataclass
 class Report:
-    """What a backfill found. `failed_at` is the first block that could not be read."""
+    """What a backfill found. `ended_early`: its time was up before its last block."""
 
     blocks: int = 0
     logs: int = 0
     created: int = 0
-    adopted: list[int] = field(default_factory=list)  # revealed on chain before we knew them
+    completed: int = 0
+    adopted: list[int] = field(default_factory=list)  # revealed on chain, not by us
     malformed: list[str] = field(default_factory=list)
     conflicts: list[MintOutcome] = field(default_factory=list)
     reorged: list[MintOutcome] = field(default_factory=list)
+    ended_early: bool = False
 
     def add(self, outcomes: Sequence[MintOutcome]) -> None:
         self.logs += len(outcomes)
         for outcome in outcomes:
             self.created += len(outcome.created)
+            self.completed += len(outcome.completed)
             if outcome.result is MintResult.CONFLICT:
                 self.conflicts.append(outcome)
             elif outcome.result is MintResult.REORGED:
                 self.reorged.append(outcome)
 
 
-class RangeWalker:
-    """Walks a range of blocks in steps that the provider accepts."""
+@dataclass(frozen=True)
+class Found:
+    """What raw logs say."""
 
-    def __init__(self, reader: MintReader, *, blocks: int = FIRST_RANGE_BLOCKS) -> None:
-        self.blocks = max(1, blocks)
-        self._reader = reader
-        self._ceiling = LARGEST_RANGE_BLOCKS
-
-    def walk(self, first: int, last: int) -> Iterator[tuple[int, int, list[dict[str, Any]]]]:
-        """Yield (from, to, raw logs) until `last` is reached, both ends included.
-
-        Raises `RangeTooWideError` if not even one block is given, and the errors of the reader.
-        """
-        start = first
-        while start <= last:
-            end = min(last, start + self.blocks - 1)
-            try:
-                logs = self._reader.mint_logs(from_block=start, to_block=end)
-            except RangeTooWideError as error:
-                self._shrink(error, end - start + 1)
-                continue
-            yield start, end, logs
-            start = end + 1
-            self.blocks = min(self._ceiling, self.blocks * 2)
-
-    def _shrink(self, error: RangeTooWideError, asked: int) -> None:
-        if asked <= 1:
-            raise error
-        wanted = error.blocks if error.blocks and error.blocks < asked else asked // 2
-        if error.blocks and error.blocks < asked:
-            self._ceiling = wanted  # a rule of the plan: asking for more again is a wasted call
-        self.blocks = max(1, wanted)
-        logger.info("log_range_reduced", blocks=self.blocks)
-
-
-def decode_logs(
-    reader: MintReader, logs: Sequence[dict[str, Any]]
-) -> tuple[list[MintLog], list[str]]:
-    """Return the mints of raw logs, and why some are none. Logs taken back are left out."""
-    wanting = sorted(
-        {
-            int(str(log.get("blockNumber")), 16)
-            for log in logs
-            if log.get("blockTimestamp") is None and log.get("blockNumber")
-        }
-    )
-    times = {
-        number: block.timestamp
-        for number, block in (reader.blocks(wanting) if wanting else {}).items()
-        if block is not None
-    }
-    mints: list[MintLog] = []
-    malformed: list[str] = []
-    for log in logs:
-        if log.get("removed") is True:
-            continue
-        number = int(str(log.get("blockNumber") or "0x0"), 16)
-        try:
-            mints.append(decode_rpc_mint_log(log, block_timestamp=times.get(number)))
-        except MalformedLog as error:
-            malformed.append(f"block {number}: {error}")
-    return mints, malformed
-
-
-def register_logs(reader: MintReader, logs: Sequence[dict[str, Any]], report: Report) -> None:
-    """Register raw logs in bulk; add what became of them to the report.
-
-    Tokens that are new to us may be revealed already: the contract is asked before they exist
-    here, and they become revealed in the commit that creates them, so that nothing is paid.
-    """
-    mints, malformed = decode_logs(reader, logs)
-    report.malformed += malformed
-    for start in range(0, len(mints), LOGS_AT_ONCE):
-        part = mints[start : start + LOGS_AT_ONCE]
-        fresh = unknown_ids(token_id for mint in part for token_id in mint.token_ids)
-        revealed = revealed_facts(reader, fresh)
-        with transaction.atomic():
-            outcomes = register_mints(part, source=MintSource.BACKFILL, actor=ACTOR)
-            created = {token_id for outcome in outcomes for token_id in outcome.created}
-            report.adopted += adopt_revealed(
-                {token_id: facts for token_id, facts in revealed.items() if token_id in created},
-                source=TokenStatus.DETECTED,
-                actor=ACTOR,
-            )
-        report.add(outcomes)
+    mints: list[MintLog]
+    reveals: dict[int, RevealLog]
+    malformed: list[str]
 
 
 def backfill(
@@ -149,21 +82,26 @@ def backfill(
     report: Report,
     range_blocks: int | None = None,
     keep_progress: bool = True,
+    only_ids: Collection[int] | None = None,
+    until: float | None = None,
     on_range: Callable[[int, int], None] | None = None,
 ) -> None:
     """Register every mint from block `first` to `last`, both included.
 
     `keep_progress` stores the end of each range, which is right only if everything before
-    `first` has been read. Raises what the reader raises; `report` holds what was done until then.
+    `first` has been read. `only_ids`: create no other tokens. `until`: end in order after this
+    moment of the monotonic clock. Raises what the reader raises; `report` holds what was done
+    until then.
     """
-    walker = RangeWalker(reader, blocks=range_blocks or FIRST_RANGE_BLOCKS)
+    walker = RangeWalker(reader, head=head, blocks=range_blocks, until=until)
     for start, end, logs in walker.walk(first, last):
-        register_logs(reader, logs, report)
+        register_logs(reader, logs, report, head=head, only_ids=only_ids)
         report.blocks += end - start + 1
         if keep_progress:
             save_progress(Progress(block=end, head=head, range_blocks=walker.blocks))
         if on_range is not None:
             on_range(start, end)
+    report.ended_early = walker.ended_early
 
 
 def count_unknown(
@@ -174,16 +112,132 @@ def count_unknown(
     head: int,
     report: Report,
     range_blocks: int | None = None,
-    keep_progress: bool = False,
     on_range: Callable[[int, int], None] | None = None,
 ) -> None:
     """Do what `backfill` does, but write nothing: count the tokens that it would create."""
-    walker = RangeWalker(reader, blocks=range_blocks or FIRST_RANGE_BLOCKS)
+    walker = RangeWalker(reader, head=head, blocks=range_blocks)
     for start, end, logs in walker.walk(first, last):
-        mints, malformed = decode_logs(reader, logs)
-        report.malformed += malformed
-        report.logs += len(mints)
-        report.created += len(unknown_ids(i for mint in mints for i in mint.token_ids))
+        found = decode_logs(reader, logs)
+        report.malformed += found.malformed
+        report.logs += len(found.mints)
+        report.created += len(unknown_ids(i for mint in found.mints for i in mint.token_ids))
         report.blocks += end - start + 1
         if on_range is not None:
             on_range(start, end)
+
+
+def decode_logs(reader: MintReader, logs: Sequence[RawLog]) -> Found:
+    """Return the mints and reveals of raw logs, and why some could not be read."""
+    times = block_times(reader, logs)
+    mints: list[MintLog] = []
+    reveals: dict[int, RevealLog] = {}
+    malformed: list[str] = []
+    for log in logs:
+        number = int(log["blockNumber"], 16)
+        if reader.is_reveal(log):
+            seen = RevealLog(str(log.get("transactionHash")).lower(), _moment(log, times))
+            reveals.update(dict.fromkeys(revealed_ids(log), seen))
+            continue
+        try:
+            mints.append(decode_rpc_mint_log(log, block_timestamp=times.get(number)))
+        except MalformedLog as error:
+            malformed.append(f"block {number}: {error}")
+    if malformed:
+        logger.error("chain_logs_malformed", reasons=malformed[:10])
+    return Found(mints, reveals, malformed)
+
+
+def block_times(reader: MintReader, logs: Sequence[RawLog]) -> dict[int, int]:
+    """Return the times (unix seconds) of the blocks whose logs do not tell it, by one batch."""
+    wanted = {int(log["blockNumber"], 16) for log in logs if log.get("blockTimestamp") is None}
+    return {n: b.timestamp for n, b in reader.blocks(wanted).items() if b} if wanted else {}
+
+
+def _moment(log: RawLog, times: Mapping[int, int]) -> datetime | None:
+    stamped: Any = log.get("blockTimestamp")
+    try:
+        seconds = times.get(int(log["blockNumber"], 16)) if stamped is None else int(stamped, 16)
+    except (TypeError, ValueError):
+        return None
+    return None if seconds is None else datetime.fromtimestamp(seconds, tz=UTC)
+
+
+def register_logs(
+    reader: MintReader,
+    logs: Sequence[RawLog],
+    report: Report,
+    *,
+    head: int,
+    only_ids: Collection[int] | None = None,
+) -> None:
+    """Register raw logs in bulk; add what became of them to the report.
+
+    Tokens that are new to us may be revealed already: the contract is asked before they exist
+    here, and they become revealed in the commit that creates them, so that nothing is paid.
+    """
+    found = decode_logs(reader, logs)
+    report.malformed += found.malformed
+    mints = found.mints
+    if only_ids is not None:
+        mints = [mint for mint in mints if not set(only_ids).isdisjoint(mint.token_ids)]
+    for part in _parts(mints):
+        revealed = revealed_facts(
+            reader, unknown_ids(token_id for mint in part for token_id in mint.token_ids)
+        )
+        with transaction.atomic():
+            register_found(part, revealed, found.reveals, report, head=head, only_ids=only_ids)
+    if found.reveals:
+        _adopt_from_logs(reader, found.reveals, report)
+
+
+def register_found(
+    mints: Sequence[MintLog],
+    revealed: Mapping[int, OnChainToken],
+    reveals: Mapping[int, RevealLog],
+    report: Report,
+    *,
+    head: int,
+    only_ids: Collection[int] | None = None,
+) -> None:
+    """Register mints that the chain holds now; within the caller's transaction."""
+    outcomes = register_mints(mints, source=MintSource.BACKFILL, actor=ACTOR, only_ids=only_ids)
+    created = {token_id for outcome in outcomes for token_id in outcome.created}
+    fresh = {token_id: facts for token_id, facts in revealed.items() if token_id in created}
+    report.adopted += sorted(adopt_new(fresh, actor=ACTOR, logs=reveals))
+    deep = head - settled_depth() + 1
+    settle_by_key(
+        [
+            (mint.tx_hash, mint.log_index, mint.block_hash)
+            for mint, outcome in zip(mints, outcomes, strict=True)
+            if mint.block_number <= deep
+            and outcome.result not in (MintResult.CONFLICT, MintResult.REORGED)
+        ]
+    )
+    report.add(outcomes)
+
+
+def _parts(mints: Sequence[MintLog]) -> Iterator[list[MintLog]]:
+    part: list[MintLog] = []
+    tokens = 0
+    for mint in mints:
+        if part and tokens + mint.quantity > TOKENS_AT_ONCE:
+            yield part
+            part, tokens = [], 0
+        part.append(mint)
+        tokens += mint.quantity
+    if part:
+        yield part
+
+
+def _adopt_from_logs(reader: MintReader, reveals: Mapping[int, RevealLog], report: Report) -> None:
+    """Adopt known tokens that logs call revealed and we do not; name their transactions."""
+    name_transactions(reveals)
+    others = set(
+        Token.objects.filter(token_id__in=list(reveals), status__in=ADOPTABLE).values_list(
+            "token_id", flat=True
+        )
+    )
+    others -= in_flight(others)
+    if others:
+        facts = revealed_facts(reader, sorted(others))
+        report.adopted += sorted(adopt_known(facts, actor=ACTOR, logs=reveals))

@@ -1,43 +1,54 @@
 """Where chain and database differ, what was mended, and what an operator has to do.
 
-Proof of completeness: the mint events tile `[1, nextTokenId)` exactly, since the contract numbers
-without gaps. Drift: what the contract says of our tokens (minted, author, revealed, URI), in
-batches, and reveals of ids that are not ours.
+Complete by command. By itself every few minutes it compares what can differ: tokens that are on
+their way, tokens that were revealed lately, what differed before, and some of all others in turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import structlog
-from django.db import connection
+from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from glisk.clients.mint_reader import MintReader, OnChainToken
+from glisk.clients.mint_reader import MintReader, OnChainToken, Survey
 from glisk.models import SystemState
-from tokens.models import Token
-from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_revealed
+from tokens.models import MintEvent, Token
+from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_known
 from tokens.recovery.gaps import missing_ranges, vanished_tokens
+from tokens.recovery.tiling import prove_tiling
+from tokens.recovery.withdrawal import withdraw
 from tokens.states import ADOPTABLE, TokenStatus
 
 logger = structlog.get_logger(__name__)
 
 KEY = "drift_report"
 ACTOR = "drift"
-_LISTED = 100  # of each kind; the counts are complete
+LISTED = 100  # of each kind; the counts are complete
 ADVICE = {
     "not_tiled": "Run `manage.py recover_tokens`: it reads the blocks around the gap again.",
     "missing": "Run `manage.py recover_tokens`.",
-    "vanished": "The contract has not given these ids out. If GLISK_NFT_CONTRACT_ADDRESS and "
-    "RPC_URL are right, a reorg took them away: run `manage.py recover_events`.",
-    "author_differs": "Chain and database name different authors: fail the token and recover it.",
+    "vanished": "The contract has not given these ids out. Check GLISK_NFT_CONTRACT_ADDRESS and "
+    "RPC_URL. If both are right, a reorg took the mints: the worker withdraws what is not "
+    "revealed within a minute.",
+    "author_differs": "Chain and database name different authors. The mint is looked at again by "
+    "the worker; if this stays, compare GLISK_NFT_CONTRACT_ADDRESS with the mint's transaction.",
     "uri_differs": "The URI on chain is not ours. It cannot be changed: compare both files, and "
     "find out who else holds KEEPER_ROLE.",
-    "not_revealed": "The database says revealed, the chain does not: run "
-    "`manage.py reconcile_reveals`, and check that the node is on the right chain.",
+    "not_revealed": "The database says revealed, the chain does not: look at the transaction on "
+    "an explorer, and check that the node is on the right chain.",
+    "revealed_unminted": "Somebody revealed ids that are not minted yet: whoever mints them gets "
+    "that art. Find out who holds KEEPER_ROLE, and revoke it.",
 }
+# Of ids that are given out next, so many are looked at for reveals that came too early.
+_IDS_AHEAD = 100
+# A node may lag: what it calls unrevealed shortly after its reveal proves nothing.
+_SURE_AFTER = timedelta(minutes=10)
 
 
 @dataclass
@@ -51,6 +62,7 @@ class Finding:
 @dataclass
 class DriftReport:
     checked_at: str = ""
+    complete: bool = False  # every token was compared
     next_token_id: int = 0
     tokens_checked: int = 0
     tiled: bool = False
@@ -59,7 +71,7 @@ class DriftReport:
 
     def add(self, finding: Finding) -> None:
         self.counts[finding.kind] = self.counts.get(finding.kind, 0) + 1
-        if self.counts[finding.kind] <= _LISTED:
+        if self.counts[finding.kind] <= LISTED:
             self.findings.append(finding)
 
     @property
@@ -67,121 +79,185 @@ class DriftReport:
         return self.tiled and all(finding.repaired for finding in self.findings)
 
 
-def tiling_faults(next_token_id: int, *, limit: int = _LISTED) -> list[str]:
-    """Return where the mint events do not tile `[1, nextTokenId)` exactly; empty is the proof."""
-    sql = """
-        WITH tiles AS (
-            SELECT start_token_id AS first, start_token_id + quantity AS following,
-                   lag(start_token_id + quantity, 1, 1::bigint)
-                       OVER (ORDER BY start_token_id, id) AS expected
-            FROM mint_events
-        )
-        SELECT first, expected FROM tiles WHERE first <> expected ORDER BY first LIMIT %s
+def check_drift(
+    reader: MintReader,
+    *,
+    repair: bool,
+    since_id: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> DriftReport:
+    """Compare every token from `since_id` on with the contract; keep the report.
+
+    `repair` adopts tokens that the chain calls revealed and we do not, which only stops spending,
+    and begins anew with adopted ones that the chain calls unrevealed. Raises the errors of the
+    reader.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [limit])
-        faults = [
-            f"ids {expected} to {first - 1} have no mint event"
-            if first > expected
-            else f"ids {first} to {expected - 1} have two mint events"
-            for first, expected in cursor.fetchall()
-        ]
-        cursor.execute("SELECT COALESCE(max(start_token_id + quantity), 1) FROM mint_events")
-        end = cursor.fetchone()[0]
-    if end != next_token_id:
-        faults.append(
-            f"the mint events end before {end}, the contract's ids before {next_token_id}"
-        )
-    return faults
+    survey = reader.survey()
+    report = _begin(survey)
+    _prove(report, survey, known_below=1)
+    ahead = list(range(survey.next_token_id, survey.next_token_id + _IDS_AHEAD))
+    for token_id in reader.revealed(ahead):
+        report.add(Finding("revealed_unminted", token_id, "revealed, but not minted"))
+    for rows in _pages(since_id, survey.next_token_id):
+        _compare_all(reader, rows, report, repair=repair)
+        if on_progress is not None:
+            on_progress(report.tokens_checked, survey.next_token_id - since_id)
+    report.complete = since_id <= 1
+    return _keep(report)
 
 
-def check_drift(reader: MintReader, *, repair: bool, since_id: int = 1) -> DriftReport:
-    """Compare the tokens from `since_id` on with the contract; keep the report.
+def check_some(
+    reader: MintReader, survey: Survey, *, token_ids: Sequence[int], proven_below: int
+) -> DriftReport:
+    """Compare these tokens, and those that differed before; mend, and keep the report.
 
-    `repair` adopts tokens that the chain calls revealed and we do not: that only stops spending.
-    Raises the errors of the reader.
+    `proven_below`: the mint events below are known to tile.
     """
-    _, next_token_id = reader.head_and_next_token_id()
-    report = DriftReport(
-        checked_at=timezone.now().isoformat(timespec="seconds"), next_token_id=next_token_id
-    )
-    faults = tiling_faults(next_token_id)
-    report.tiled = not faults
-    for fault in faults:
+    report = _begin(survey)
+    _prove(report, survey, known_below=proven_below)
+    before = last_report()
+    wanted = {*token_ids, *(f.token_id for f in before.findings if f.token_id and not f.repaired)}
+    rows = _rows(Token.objects.filter(token_id__in=wanted, token_id__lt=survey.next_token_id))
+    for start in range(0, len(rows), FACTS_AT_ONCE):
+        _compare_all(reader, rows[start : start + FACTS_AT_ONCE], report, repair=True)
+    unminted = [f.token_id for f in before.findings if f.kind == "revealed_unminted"]
+    for token_id in unminted:
+        if token_id >= survey.next_token_id:
+            report.add(Finding("revealed_unminted", token_id, "revealed, but not minted"))
+    return _keep(report)
+
+
+def last_report() -> DriftReport:
+    """Return the report of the last check; an empty one if there was none."""
+    row = SystemState.objects.filter(state_key=KEY).values_list("state_value", flat=True).first()
+    try:
+        stored = dict(row or {})
+        findings = [Finding(**finding) for finding in stored.pop("findings", [])]
+        return DriftReport(**stored, findings=findings)
+    except (TypeError, ValueError):  # of another version
+        return DriftReport()
+
+
+def _begin(survey: Survey) -> DriftReport:
+    now = timezone.now().isoformat(timespec="seconds")
+    return DriftReport(checked_at=now, next_token_id=survey.next_token_id)
+
+
+def _prove(report: DriftReport, survey: Survey, *, known_below: int) -> None:
+    tiling = prove_tiling(survey.next_token_id, known_below=known_below, limit=LISTED)
+    report.tiled = tiling.is_exact
+    for fault in tiling.faults():
         report.add(Finding("not_tiled", 0, fault))
-    for first, last in missing_ranges(next_token_id)[:_LISTED]:
+    for first, last in missing_ranges(survey.next_token_id, known_below=known_below)[:LISTED]:
         report.add(Finding("missing", first, f"ids {first} to {last} have no row"))
-    for token_id in vanished_tokens(next_token_id):
+    for token_id in vanished_tokens(survey.next_token_id):
         report.add(Finding("vanished", token_id, "unknown to the contract"))
-    for rows in _pages(since_id, next_token_id):
-        facts = reader.tokens([row["token_id"] for row in rows])
-        report.tokens_checked += len(rows)
-        for row in rows:
-            _compare(row, facts[row["token_id"]], report)
-        if repair:
-            _adopt(rows, facts, report)
+
+
+def _keep(report: DriftReport) -> DriftReport:
     SystemState.objects.update_or_create(state_key=KEY, defaults={"state_value": asdict(report)})
     if not report.is_clean:
         logger.error("drift_found", counts=report.counts)
     return report
 
 
+_COLUMNS = (
+    "token_id",
+    "status",
+    "status_changed_at",
+    "prompt_author_wallet",
+    "metadata_cid",
+    "adopted_uri",
+    "mint_event_id",
+)
+
+
+def _rows(found: QuerySet[Token], limit: int | None = None) -> list[dict[str, Any]]:
+    return [dict(row) for row in found.order_by("token_id").values(*_COLUMNS)[:limit]]
+
+
 def _pages(first: int, next_token_id: int) -> Iterator[list[dict[str, Any]]]:
     start = first
     while True:
         found = Token.objects.filter(token_id__gte=start, token_id__lt=next_token_id)
-        columns = ("token_id", "status", "prompt_author_wallet", "metadata_cid", "adopted_uri")
-        rows = [dict(row) for row in found.order_by("token_id").values(*columns)[:FACTS_AT_ONCE]]
+        rows = _rows(found, FACTS_AT_ONCE)
         if not rows:
             return
         yield rows
         start = rows[-1]["token_id"] + 1
 
 
-def _compare(row: dict[str, Any], token: OnChainToken, report: DriftReport) -> None:
-    token_id = row["token_id"]
-    if token.prompt_author.lower() != row["prompt_author_wallet"].lower():
-        detail = f"on chain {token.prompt_author}, here {row['prompt_author_wallet']}"
-        report.add(Finding("author_differs", token_id, detail))
-    revealed_here = row["status"] == TokenStatus.REVEALED
-    if revealed_here and not token.revealed:
-        report.add(Finding("not_revealed", token_id, "revealed here, not on chain"))
-    elif revealed_here:
-        ours = (
-            row["adopted_uri"]
-            if row["adopted_uri"] is not None
-            else f"ipfs://{row['metadata_cid']}"
-        )
-        if token.uri != ours:
-            report.add(Finding("uri_differs", token_id, f"on chain {token.uri!r}, here {ours!r}"))
-
-
-def _adopt(
-    rows: Sequence[dict[str, Any]], facts: dict[int, OnChainToken], report: DriftReport
+def _compare_all(
+    reader: MintReader, rows: Sequence[dict[str, Any]], report: DriftReport, *, repair: bool
 ) -> None:
+    facts = reader.tokens([row["token_id"] for row in rows])
+    report.tokens_checked += len(rows)
+    undone: list[int] = []
+    for row in rows:
+        token = facts[row["token_id"]]
+        _compare_author(row, token, report, repair=repair)
+        if row["status"] == TokenStatus.REVEALED:
+            if token.revealed:
+                _compare_uri(row, token, report)
+            elif repair and _may_begin_anew(row):
+                undone.append(token.token_id)
+            else:
+                detail = "revealed here, not on chain"
+                report.add(Finding("not_revealed", token.token_id, detail))
+    _adopt([facts[row["token_id"]] for row in rows if _is_ahead(row, facts)], report, repair=repair)
+    _begin_anew(undone, report)
+
+
+def _compare_author(
+    row: dict[str, Any], token: OnChainToken, report: DriftReport, *, repair: bool
+) -> None:
+    if token.prompt_author == row["prompt_author_wallet"].lower():
+        return
+    detail = f"on chain {token.prompt_author}, here {row['prompt_author_wallet']}"
+    report.add(Finding("author_differs", token.token_id, detail))
+    if repair and row["mint_event_id"] is not None:
+        # Either a reorg took the mint, or the token is not the mint's: the next look finds out.
+        MintEvent.objects.filter(pk=row["mint_event_id"]).update(settled_at=None)
+
+
+def _compare_uri(row: dict[str, Any], token: OnChainToken, report: DriftReport) -> None:
+    adopted = row["adopted_uri"]
+    ours = f"ipfs://{row['metadata_cid']}" if adopted is None else adopted
+    if token.uri != ours:
+        detail = f"on chain {token.uri[:200]!r}, here {ours[:200]!r}"
+        report.add(Finding("uri_differs", token.token_id, detail))
+
+
+def _is_ahead(row: dict[str, Any], facts: dict[int, OnChainToken]) -> bool:
+    return row["status"] in ADOPTABLE and facts[row["token_id"]].revealed
+
+
+def _adopt(tokens: Iterable[OnChainToken], report: DriftReport, *, repair: bool) -> None:
     """Adopt what is revealed on chain and not here; a token in flight is left to its receipt."""
-    in_flight = _in_flight([row["token_id"] for row in rows])
-    for state in sorted(ADOPTABLE):
-        revealed = {
-            row["token_id"]: facts[row["token_id"]]
-            for row in rows
-            if row["status"] == state
-            and facts[row["token_id"]].revealed
-            and row["token_id"] not in in_flight
-        }
-        if not revealed:
-            continue
-        adopted = adopt_revealed(revealed, source=state, actor=ACTOR)
-        for token_id in sorted(adopted):
-            detail = f"adopted as revealed with {revealed[token_id].uri!r}"
-            report.add(Finding("revealed_by_others", token_id, detail, repaired=True))
+    revealed = {token.token_id: token for token in tokens}
+    if not repair:
+        for token_id, token in revealed.items():
+            detail = f"revealed on chain with {token.uri[:200]!r}, not here"
+            report.add(Finding("revealed_by_others", token_id, detail))
+        return
+    for token_id in sorted(adopt_known(revealed, actor=ACTOR)):
+        detail = f"adopted as revealed with {revealed[token_id].uri[:200]!r}"
+        report.add(Finding("revealed_by_others", token_id, detail, repaired=True))
 
 
-def _in_flight(token_ids: list[int]) -> set[int]:
-    with connection.cursor() as cursor:
-        # reveals' table by its name: tokens may not import reveals.
-        cursor.execute(
-            "SELECT token_id FROM reveal_batch_tokens WHERE is_open AND token_id = ANY(%s)",
-            [token_ids],
-        )
-        return {row[0] for row in cursor.fetchall()}
+def _may_begin_anew(row: dict[str, Any]) -> bool:
+    """Tell whether a token was adopted, long enough ago: nothing of ours is lost by a new start."""
+    adopted = row["adopted_uri"] is not None
+    return adopted and bool(row["status_changed_at"] < timezone.now() - _SURE_AFTER)
+
+
+def _begin_anew(token_ids: Sequence[int], report: DriftReport) -> None:
+    """Withdraw adopted tokens whose reveal a reorg took back; the next look makes them anew."""
+    if not token_ids:
+        return
+    with transaction.atomic():
+        tokens = list(Token.objects.select_for_update().filter(token_id__in=token_ids))
+        withdraw(tokens, "the reveal that it was adopted for is not part of the chain any more")
+    for token_id in token_ids:
+        detail = "the reveal by others is gone; made anew"
+        report.add(Finding("not_revealed", token_id, detail, repaired=True))

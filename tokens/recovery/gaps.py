@@ -1,36 +1,32 @@
 """Token ids that the contract has given out and the database does not know.
 
 The contract numbers from 1 without gaps, so `nextTokenId` names every token there is. A missing
-id lies between the mints of its neighbours, and so do the blocks where its log must be: that
-range is read again. Only what no log explains is taken from the contract's facts alone, without a
-mint event; if its log turns up later, registration completes it.
+id lies between the mints of its neighbours, and so do the blocks where its log must be: those are
+read. Only what no log explains is taken from the contract's facts alone (facts.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Max, Min
+from django.db import connection
 
-from authors.models import Author
-from glisk.clients.mint_reader import BlockFacts, MintReader, OnChainToken
-from glisk.engine.notify import notify
-from glisk.errors import ProviderError
-from tokens.channels import PIPELINE_CHANNEL
-from tokens.models import MintEvent, Token, TokenTransition
-from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_revealed
+from glisk.clients.mint_reader import MintReader, Survey
+from glisk.errors import ProviderError, TransientError
+from tokens.models import Token
 from tokens.recovery.backfill import Report, backfill
-from tokens.states import TokenStatus
+from tokens.recovery.facts import register_from_contract
+from tokens.recovery.progress import load_progress
 
 logger = structlog.get_logger(__name__)
 
-ACTOR = "gap"
+# A neighbour's block may be one that a reorg has just replaced.
+_MARGIN_BLOCKS = 16
+_RANGES_AT_ONCE = 1000
 
 
 @dataclass
@@ -42,157 +38,178 @@ class GapReport:
     adopted: list[int] = field(default_factory=list)
     vanished: list[int] = field(default_factory=list)  # known here, not to the contract
     unread: list[str] = field(default_factory=list)  # ranges whose logs could not be read
+    unconfirmed: int = 0  # too new to be taken from the contract without a log
+
+    @property
+    def created(self) -> int:
+        return self.from_logs + len(self.from_facts)
 
 
-def missing_ranges(next_token_id: int) -> list[tuple[int, int]]:
-    """Return the missing ids below `next_token_id` as (first, last), by one query."""
+def count_rows(first: int, following: int) -> int:
+    """Count the tokens with ids from `first` to below `following`."""
+    return Token.objects.filter(token_id__gte=first, token_id__lt=following).count()
+
+
+def missing_ranges(next_token_id: int, *, known_below: int = 1) -> list[tuple[int, int]]:
+    """Return the missing ids below `next_token_id` as (first, last), by one query.
+
+    `known_below`: an id below which none is missing.
+    """
     sql = """
         WITH known AS (
-            SELECT token_id, lead(token_id, 1, %(next)s) OVER (ORDER BY token_id) AS following
-            FROM tokens_s0 WHERE token_id < %(next)s
+            SELECT token_id,
+                   lag(token_id, 1, %(known)s - 1::bigint) OVER (ORDER BY token_id) AS before
+            FROM (SELECT token_id FROM tokens_s0
+                  WHERE token_id >= %(known)s AND token_id < %(next)s
+                  UNION ALL SELECT %(next)s) AS ids
         )
-        SELECT 1, COALESCE((SELECT min(token_id) FROM tokens_s0), %(next)s) - 1
-        WHERE COALESCE((SELECT min(token_id) FROM tokens_s0), %(next)s) > 1
-        UNION ALL
-        SELECT token_id + 1, following - 1 FROM known WHERE following > token_id + 1
-        ORDER BY 1
+        SELECT before + 1, token_id - 1 FROM known WHERE token_id > before + 1 ORDER BY 1
     """
-    if next_token_id <= 1 or count_below(next_token_id) == next_token_id - 1:
-        return []
     with connection.cursor() as cursor:
-        cursor.execute(sql, {"next": next_token_id})
-        return [(first, min(last, next_token_id - 1)) for first, last in cursor.fetchall()]
+        cursor.execute(sql, {"next": next_token_id, "known": known_below})
+        return [(int(first), int(last)) for first, last in cursor.fetchall()]
 
 
-def count_below(next_token_id: int) -> int:
-    return Token.objects.filter(token_id__lt=next_token_id).count()
+def first_missing_id(known_below: int) -> int:
+    """Return the first id from `known_below` on that has no row."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT min(id) FROM (SELECT %(first)s::bigint AS id UNION ALL "
+            "SELECT token_id + 1 FROM tokens_s0 WHERE token_id >= %(first)s) AS ids "
+            "WHERE NOT EXISTS (SELECT 1 FROM tokens_s0 t WHERE t.token_id = ids.id)",
+            {"first": known_below},
+        )
+        return int(cursor.fetchone()[0])
 
 
 def vanished_tokens(next_token_id: int) -> list[int]:
-    """Return the tokens that the contract has not given out."""
+    """Return tokens that the contract has not given out, at most a thousand."""
     beyond = Token.objects.filter(token_id__gte=next_token_id).order_by("token_id")
     return list(beyond.values_list("token_id", flat=True)[:1000])
+
+
+def low_bound(token_id: int) -> int:
+    """Return the block before which the mint of a token cannot be."""
+    return block_bounds([(token_id, token_id)], head=0)[0][0]
+
+
+def block_bounds(
+    ranges: Sequence[tuple[int, int]], *, head: int, without: Collection[int] = ()
+) -> list[tuple[int, int]]:
+    """Return for each range of ids the first and last block where its mints can be.
+
+    They lie between the blocks of the neighbours' mints, since ids are given out in order.
+    `without`: mint events that say nothing about the chain any more.
+    """
+    sql = """
+        SELECT (SELECT block_number FROM mint_events
+                WHERE start_token_id <= v.first AND id <> ALL (%(without)s)
+                ORDER BY start_token_id DESC LIMIT 1),
+               (SELECT block_number FROM mint_events
+                WHERE start_token_id > v.last AND id <> ALL (%(without)s)
+                ORDER BY start_token_id LIMIT 1)
+        FROM unnest(%(firsts)s::bigint[], %(lasts)s::bigint[]) WITH ORDINALITY AS v(first, last, n)
+        ORDER BY n
+    """
+    deployed = int(settings.CONTRACT_DEPLOYED_AT_BLOCK)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql,
+            {
+                "firsts": [first for first, _ in ranges],
+                "lasts": [last for _, last in ranges],
+                "without": list(without),
+            },
+        )
+        rows = cursor.fetchall()
+    bounds = []
+    for before, after in rows:
+        low = deployed if before is None else max(deployed, before - _MARGIN_BLOCKS)
+        high = head if after is None else min(head, after + _MARGIN_BLOCKS)
+        bounds.append((low, max(low, high)))
+    return bounds
 
 
 def fill_gaps(
     reader: MintReader,
     *,
+    survey: Survey | None = None,
     limit: int | None = None,
     dry_run: bool = False,
+    until: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> GapReport:
     """Find and register missing tokens, at most `limit`.
 
-    Raises the errors of the reader; what was registered until then stays. A second call does
-    nothing, with one round trip.
+    `survey` spares the first round trip, `until` ends the reading of logs at a moment of the
+    monotonic clock. Raises the errors of the reader; what was registered until then stays. A
+    second call does nothing, with one round trip.
     """
-    head, next_token_id = reader.head_and_next_token_id()
-    ranges = missing_ranges(next_token_id)
+    survey = survey or reader.survey()
+    ranges = missing_ranges(survey.next_token_id)
     report = GapReport(
-        next_token_id=next_token_id,
+        next_token_id=survey.next_token_id,
         missing=sum(last - first + 1 for first, last in ranges),
-        vanished=vanished_tokens(next_token_id),
+        vanished=vanished_tokens(survey.next_token_id),
     )
     if report.vanished:
         logger.error("tokens_unknown_to_chain", token_ids=report.vanished[:20])
     if dry_run or not ranges:
         return report
     wanted = list(islice(_ids(ranges), limit))
-    for first, last in _cut(ranges, wanted[-1]):
-        report.from_logs += _from_logs(reader, first, last, head, report)
-    _from_facts(reader, wanted, head, report, on_progress)
+    only_ids = None if limit is None else set(wanted)
+    found = Report()
+    head = survey.head.number
+    for low, high in _blocks_to_read(_cut(ranges, wanted[-1]), head):
+        try:
+            backfill(
+                reader,
+                first=low,
+                last=high,
+                head=head,
+                report=found,
+                range_blocks=load_progress().range_blocks,
+                keep_progress=False,
+                only_ids=only_ids,
+                until=until,
+            )
+        except TransientError:
+            raise
+        except ProviderError as error:
+            report.unread.append(f"blocks {low} to {high}: {error}")
+            logger.warning("gap_logs_unread", first=low, last=high, error=str(error))
+        if on_progress is not None:
+            on_progress(found.created, len(wanted))
+    report.from_logs = found.created
+    report.adopted += found.adopted
+    if not found.ended_early:
+        _from_facts(reader, wanted, survey, report)
+        if on_progress is not None:
+            on_progress(report.created, len(wanted))
     return report
 
 
-def _from_logs(
-    reader: MintReader, first: int, last: int, head: BlockFacts, report: GapReport
-) -> int:
-    """Read the blocks where the logs of a gap must be; return how many tokens they gave."""
-    low, high = _block_bounds(first, last, head.number)
-    found = Report()
-    try:
-        backfill(reader, first=low, last=high, head=head.number, report=found, keep_progress=False)
-    except ProviderError as error:
-        report.unread.append(f"blocks {low} to {high}: {error}")
-        logger.warning("gap_logs_unread", first=first, last=last, error=str(error))
-    report.adopted += found.adopted
-    return found.created
-
-
-def _block_bounds(first: int, last: int, head: int) -> tuple[int, int]:
-    """Return the blocks between the mints before and after the gap."""
-    before = MintEvent.objects.filter(start_token_id__lt=first).aggregate(b=Max("block_number"))
-    after = MintEvent.objects.filter(start_token_id__gt=last).aggregate(b=Min("block_number"))
-    low = before["b"] if before["b"] is not None else settings.CONTRACT_DEPLOYED_AT_BLOCK
-    high = after["b"] if after["b"] is not None else head
-    return int(low), max(int(low), int(high))
-
-
 def _from_facts(
-    reader: MintReader,
-    wanted: Sequence[int],
-    head: BlockFacts,
-    report: GapReport,
-    on_progress: Callable[[int, int], None] | None,
+    reader: MintReader, wanted: Sequence[int], survey: Survey, report: GapReport
 ) -> None:
-    """Take what no log explained from the contract itself, many tokens in one round trip."""
     known = set(Token.objects.filter(token_id__in=wanted).values_list("token_id", flat=True))
     unexplained = [token_id for token_id in wanted if token_id not in known]
-    for start in range(0, len(unexplained), FACTS_AT_ONCE):
-        part = unexplained[start : start + FACTS_AT_ONCE]
-        facts = {i: token for i, token in reader.tokens(part).items() if token.exists}
-        created, adopted = register_facts(list(facts.values()), head)
-        report.from_facts += created
-        report.adopted += adopted
-        if on_progress is not None:
-            on_progress(start + len(part), len(unexplained))
+    created, adopted = register_from_contract(reader, unexplained, survey.head)
+    report.from_facts += created
+    report.adopted += adopted
+    report.unconfirmed = len(unexplained) - len(created)
 
 
-def register_facts(facts: Sequence[OnChainToken], head: BlockFacts) -> tuple[list[int], list[int]]:
-    """Create tokens from the contract's facts; return the created and the adopted ids.
-
-    The minter is the owner of now, the time that of the newest block, until the log is found.
-    """
-    wallets = [settings.GLISK_DEFAULT_AUTHOR_WALLET, *(f.prompt_author for f in facts)]
-    authors = Author.objects.by_wallets(wallets)
-    default = authors.get(settings.GLISK_DEFAULT_AUTHOR_WALLET.lower()) or Author.objects.default()
-    seen_at = datetime.fromtimestamp(head.timestamp, tz=UTC)
-    with transaction.atomic():
-        rows = []
-        for token in facts:
-            author = authors.get(token.prompt_author.lower(), default)
-            prompt = author.prompt_text if author.has_prompt else default.prompt_text
-            rows.append(
-                Token(
-                    token_id=token.token_id,
-                    author=author,
-                    prompt_author_wallet=token.prompt_author,
-                    minter_address=token.owner,
-                    mint_timestamp=seen_at,
-                    prompt=prompt or settings.DEFAULT_PROMPT,
-                )
-            )
-        before = {t.token_id for t in facts} & _existing([t.token_id for t in facts])
-        Token.objects.bulk_create(rows, ignore_conflicts=True)
-        created = sorted({t.token_id for t in facts} - before)
-        TokenTransition.objects.bulk_create(
-            TokenTransition(
-                token_id=token_id,
-                from_status="",
-                to_status=TokenStatus.DETECTED,
-                reason="found in the contract, without a log",
-                actor=ACTOR,
-            )
-            for token_id in created
-        )
-        revealed = {t.token_id: t for t in facts if t.revealed and t.token_id in set(created)}
-        adopted = adopt_revealed(revealed, source=TokenStatus.DETECTED, actor=ACTOR)
-        notify(PIPELINE_CHANNEL)
-    return created, sorted(adopted)
-
-
-def _existing(token_ids: list[int]) -> set[int]:
-    return set(Token.objects.filter(token_id__in=token_ids).values_list("token_id", flat=True))
+def _blocks_to_read(ranges: Sequence[tuple[int, int]], head: int) -> list[tuple[int, int]]:
+    """Return the blocks where the ids can be, as ranges that do not overlap."""
+    found: list[tuple[int, int]] = []
+    for start in range(0, len(ranges), _RANGES_AT_ONCE):
+        for low, high in sorted(block_bounds(ranges[start : start + _RANGES_AT_ONCE], head=head)):
+            if found and low <= found[-1][1] + 1:
+                found[-1] = (found[-1][0], max(found[-1][1], high))
+            else:
+                found.append((low, high))
+    return found
 
 
 def _ids(ranges: Sequence[tuple[int, int]]) -> Iterator[int]:

@@ -1,89 +1,120 @@
 """Keep the database equal to the chain by itself: what the schedules run.
 
-A look every few seconds, a thorough one every few minutes. One of each at a time, whatever the
-number of machines; while the node is down nothing happens but a log line, and the next look
-begins where the last one ended.
+A look every few seconds, a thorough one every few minutes. One at a time, whatever the number of
+machines; while the node is down nothing happens but a log line, and the next look begins where
+the last one ended.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from zlib import crc32
 
 import structlog
-from django.db import connection
+from django.conf import settings
+from django.db import Error, connection
 from django_q.tasks import async_task
 
 from glisk.breaker import Breaker
 from glisk.clients.mint_reader import MintReader
 from glisk.errors import ProviderError
 from tokens.mint_log import BATCH_MINTED_TOPIC
-from tokens.recovery.drift import check_drift
-from tokens.recovery.gaps import count_below, fill_gaps
-from tokens.recovery.scan import ScanReport, scan_chain
+from tokens.recovery.proof import prove
+from tokens.recovery.scan import scan_chain
 
 logger = structlog.get_logger(__name__)
 
+# A long history is read in pieces: in between, other tasks and a shutdown have their turn.
+LOOK_BUDGET_SECONDS = 60.0
+PROOF_WAITS_SECONDS = 20.0
+_NUDGE_SECONDS = 1.0
 _LOCK = crc32(b"glisk:recovery")
+
+_nudged_at = -_NUDGE_SECONDS
 
 
 def look_at_chain() -> int:
-    """Read new mints; return how many tokens they brought. Cheap when there are none."""
-    with _alone() as alone:
-        if not alone:
-            return 0
-        reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+    """Read what is new on the chain; return how many tokens it brought. Cheap without news."""
+    with _alone(wait_seconds=0) as alone:
         breaker = Breaker("rpc")
-        if not breaker.places(1):
+        if not alone or not breaker.places(1):
             return 0
         try:
-            report = scan_chain(reader)
-            created = report.mints.created
-            if _is_incomplete(report):
-                created += fill_gaps(reader).from_logs
+            report = scan_chain(_reader(), budget_seconds=LOOK_BUDGET_SECONDS)
         except ProviderError as error:
             logger.warning("chain_unread", error=str(error))
             breaker.failed(error)
             return 0
         breaker.succeeded()
-        return created
+    if report.mints.ended_early:
+        look_soon()
+    return report.created
 
 
 def prove_completeness() -> int:
-    """Fill gaps, prove the tiling, compare with the contract; return how much was mended."""
-    with _alone() as alone:
-        if not alone:
+    """Look, fill gaps, prove the tiling, compare with the contract; return how much was mended."""
+    with _alone(wait_seconds=PROOF_WAITS_SECONDS) as alone:
+        breaker = Breaker("rpc")
+        if not alone or not breaker.places(1):
             return 0
-        reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
         try:
-            gaps = fill_gaps(reader)
-            drift = check_drift(reader, repair=True)
+            mended = prove(_reader(), budget_seconds=LOOK_BUDGET_SECONDS)
         except ProviderError as error:
-            logger.warning("chain_unread", error=str(error))
+            logger.warning("chain_unproven", error=str(error))
+            breaker.failed(error)
             return 0
-        return gaps.from_logs + len(gaps.from_facts) + sum(f.repaired for f in drift.findings)
+        breaker.succeeded()
+        return mended
 
 
 def look_soon() -> None:
-    """Have the chain looked at now, e.g. because a webhook told of a reorg."""
-    async_task("tokens.tasks.look_at_chain")
+    """Have the chain looked at now, e.g. because a webhook told of a reorg.
+
+    Once a second at most: more would find the same, and the schedule comes anyway.
+    """
+    global _nudged_at
+    now = time.monotonic()
+    if now - _nudged_at >= _NUDGE_SECONDS:
+        _nudged_at = now
+        async_task("tokens.tasks.look_at_chain")
 
 
-def _is_incomplete(report: ScanReport) -> bool:
-    if report.lagging or report.reorgs.suspected:
-        return False
-    return count_below(report.next_token_id) < report.next_token_id - 1
+def _reader() -> MintReader:
+    """Return this process's reader: its connection to the node is kept open."""
+    reader = _kept_reader(settings.RPC_URL, settings.GLISK_NFT_CONTRACT_ADDRESS)
+    reader.requests = reader.calls = 0
+    return reader
+
+
+@lru_cache(maxsize=1)
+def _kept_reader(url: str, contract_address: str) -> MintReader:
+    return MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
 
 
 @contextmanager
-def _alone() -> Iterator[bool]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        held = bool(cursor.fetchone()[0])
+def _alone(*, wait_seconds: float) -> Iterator[bool]:
+    deadline = time.monotonic() + wait_seconds
+    while not (held := _try_lock()) and time.monotonic() < deadline:
+        time.sleep(0.25)
     try:
         yield held
     finally:
         if held:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+            _unlock()
+
+
+def _try_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
+        return bool(cursor.fetchone()[0])
+
+
+def _unlock() -> None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+    except Error as error:  # the lock went with the connection
+        logger.warning("recovery_lock_lost", error=str(error).strip())

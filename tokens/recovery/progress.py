@@ -1,48 +1,155 @@
-"""How far the chain has been read: the block up to which no mint is missing."""
+"""How far the chain has been read, and what the looks at it remember from one to the next."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
 
 from django.db import connection
 
 from glisk.models import SystemState
 
-KEY = "last_processed_block"
+PROGRESS_KEY = "last_processed_block"
+MEMORY_KEY = "recovery"
+FIRST_RETRY_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`block` is read completely; `range_blocks` is what the provider lets us ask for at once."""
+    """`block`: up to there no mint is missing. `range_blocks`: what the provider gives at once."""
 
     block: int | None = None
-    block_hash: str = ""
-    head: int | None = None
+    head: int | None = None  # the newest block ever seen
     range_blocks: int | None = None
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Self:
+        """Read a stored state; what is not understood counts as absent."""
+        known = {f.name: value[f.name] for f in fields(cls) if type(value.get(f.name)) is int}
+        return cls(**known)
+
+
+@dataclass
+class Memory:
+    """What makes the next look cheap; losing it costs a thorough look, nothing else.
+
+    Every id below `known_below` has a row, and the mint events tile everything below
+    `tiled_below`. `suspects` are mints that seem gone: event id → head and time (unix seconds)
+    when that was first seen. `gap` is one that could not be filled: how many ids, how often it
+    was tried, and when it is worth trying again; `hole` the same for ids without a mint event.
+    `timeline` is the last row of the tokens' timeline, `window` the last id, that the drift check
+    has looked at.
+    """
+
+    known_below: int = 1
+    tiled_below: int = 1
+    timeline: int | None = None
+    window: int = 0
+    suspects: dict[str, tuple[int, float]] = field(default_factory=dict)
+    gap: dict[str, float] = field(default_factory=dict)
+    hole: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Self:
+        """Read a stored state; what is not understood counts as absent."""
+        memory = cls()
+        try:
+            memory.known_below = max(1, int(value.get("known_below", 1)))
+            memory.tiled_below = max(1, int(value.get("tiled_below", 1)))
+            memory.window = int(value.get("window", 0))
+            timeline = value.get("timeline")
+            memory.timeline = None if timeline is None else int(timeline)
+            memory.suspects = {
+                str(int(key)): (int(head), float(since))
+                for key, (head, since) in value.get("suspects", {}).items()
+            }
+            memory.gap = {str(k): float(number) for k, number in value.get("gap", {}).items()}
+            memory.hole = {str(k): float(number) for k, number in value.get("hole", {}).items()}
+        except (TypeError, ValueError, AttributeError):
+            return cls()
+        return memory
+
+
+def load() -> tuple[Progress, Memory]:
+    """Return progress and memory by one query."""
+    rows = dict(
+        SystemState.objects.filter(state_key__in=[PROGRESS_KEY, MEMORY_KEY]).values_list(
+            "state_key", "state_value"
+        )
+    )
+    return Progress.parse(rows.get(PROGRESS_KEY, {})), Memory.parse(rows.get(MEMORY_KEY, {}))
 
 
 def load_progress() -> Progress:
-    row = SystemState.objects.filter(state_key=KEY).values_list("state_value", flat=True).first()
-    known = Progress.__dataclass_fields__
-    return Progress(**{name: value for name, value in (row or {}).items() if name in known})
+    return load()[0]
 
 
 def save_progress(progress: Progress) -> None:
-    """Store the progress; of two readers at the same time the one further on wins."""
-    SystemState.objects.get_or_create(state_key=KEY, defaults={"state_value": {}})
+    """Store what is not None; of two readers at the same time the one further on wins."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE system_state SET state_value = %s::jsonb, updated_at = clock_timestamp() "
-            "WHERE state_key = %s AND COALESCE((state_value->>'block')::bigint, -1) <= %s",
-            [json.dumps(asdict(progress)), KEY, -1 if progress.block is None else progress.block],
+            """
+            INSERT INTO system_state (state_key, state_value, updated_at)
+            VALUES (%s, %s::jsonb, clock_timestamp())
+            ON CONFLICT (state_key) DO UPDATE
+            SET state_value = system_state.state_value || EXCLUDED.state_value,
+                updated_at = EXCLUDED.updated_at
+            WHERE COALESCE((system_state.state_value->>'block')::bigint, -1) <= %s
+            """,
+            [
+                PROGRESS_KEY,
+                json.dumps({k: v for k, v in asdict(progress).items() if v is not None}),
+                -1 if progress.block is None else progress.block,
+            ],
         )
 
 
 def rewind_progress(block: int) -> None:
-    """Have everything after `block` read again, e.g. after a reorg."""
+    """Have everything after `block` read again: something there is missing after all."""
     progress = load_progress()
     if progress.block is not None and progress.block > block:
-        SystemState.objects.filter(state_key=KEY).update(
-            state_value={**asdict(progress), "block": block, "block_hash": ""}
+        SystemState.objects.filter(state_key=PROGRESS_KEY).update(
+            state_value={**asdict(progress), "block": max(0, block)}
         )
+
+
+def save_memory(memory: Memory) -> None:
+    SystemState.objects.update_or_create(
+        state_key=MEMORY_KEY, defaults={"state_value": asdict(memory)}
+    )
+
+
+def forget_from(token_id: int) -> None:
+    """Let the next look count and prove anew from this id on: a row or a mint is taken away."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE system_state SET state_value = state_value || jsonb_build_object(
+                'known_below', LEAST((state_value->>'known_below')::bigint, %s),
+                'tiled_below', LEAST((state_value->>'tiled_below')::bigint, %s))
+            WHERE state_key = %s
+            """,
+            [token_id, token_id, MEMORY_KEY],
+        )
+
+
+def wait_before_trying(stuck: dict[str, float], *, longest_seconds: float, **what: float) -> float:
+    """Note a try that led to nothing, in place; return after how many seconds to try again.
+
+    Twice as long each time for the same `what`, from the beginning for anything else.
+    """
+    same = all(stuck.get(key) == number for key, number in what.items())
+    tries = stuck.get("tries", 0.0) + 1 if same else 1.0
+    wait = min(longest_seconds, FIRST_RETRY_SECONDS * 2 ** min(tries - 1, 20))
+    stuck.clear()
+    stuck.update(what, tries=tries, retry_at=time.time() + wait)
+    return float(wait)
+
+
+def is_worth_trying(stuck: dict[str, float], **what: float) -> bool:
+    """Tell whether this is new, or has been left alone for long enough."""
+    same = all(stuck.get(key) == number for key, number in what.items())
+    return not same or time.time() >= stuck.get("retry_at", 0.0)

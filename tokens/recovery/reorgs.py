@@ -1,177 +1,176 @@
-"""When a block of ours is no longer part of the chain: follow the mint, or withdraw it.
+"""When a block of ours is no longer part of the chain: follow the mint, or give it up.
 
 A changed hash at a mint's height says that something happened, not what. The transaction's
-receipt does: mined again in another block, the mint moves there with its tokens; in no block, and
-its tokens unknown to the contract, it is gone. One answer of one node is not enough for that: the
-mint must still be gone some blocks later. A node that lags knows no block at that height, or the
-old one, and so can never cause a withdrawal.
+receipt does: mined again with the same tokens, the mint moves to its new block; in no block, or
+with other tokens, it is gone. One answer of one node is not enough for that: the mint must still
+be gone some blocks later, and nothing new begins for its tokens until then. A node that lags
+knows no block at that height, or the old one, and so never causes a withdrawal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
-from django.conf import settings
 from django.db import transaction
 
-from glisk.clients.mint_reader import BlockFacts, MintReader, Survey
-from glisk.models import SystemState
-from tokens.mint_log import BATCH_MINTED_TOPIC, MalformedLog, MintLog, decode_rpc_mint_log
+from glisk.clients.mint_reader import MintReader, OnChainToken, Survey
+from tokens.mint_log import MintLog
 from tokens.models import MintEvent
-from tokens.recovery.progress import load_progress, rewind_progress
-from tokens.recovery.withdrawal import withdraw_mint
+from tokens.recovery.adoption import revealed_facts
+from tokens.recovery.backfill import Report, decode_logs, register_found
+from tokens.recovery.gaps import block_bounds
+from tokens.recovery.progress import Memory, save_memory
+from tokens.recovery.ranges import RangeWalker
+from tokens.recovery.tracking import Tracked, move_mints, track
+from tokens.recovery.unsettled import judge, mark_settled, spans
+from tokens.recovery.withdrawal import lock_mints, retire_mint
+from tokens.recovery.work import hold
 
 logger = structlog.get_logger(__name__)
 
-# Mints are watched for this many blocks beyond MINT_CONFIRMATIONS. On Base only reorgs of one
-# block have been seen; the reveal's gate checks the hash once more whatever the depth.
-WATCHED_BLOCKS = 12
-# A mint counts as gone only if it still is this many blocks after it was first missed.
+# A mint counts as gone if it is still missing so many blocks after it was first missed; or so
+# many seconds, on a chain that makes blocks only when there is something to put into them.
 PATIENCE_BLOCKS = 2
-SUSPECTS_KEY = "reorg_suspects"
+PATIENCE_SECONDS = 15.0
+HOLD_SECONDS = 30.0
+# Nothing older than this is read for the successors of a mint: no reorg goes deeper.
+DEEPEST_REORG_BLOCKS = 128
 
 
 @dataclass
 class ReorgReport:
-    moved: list[str] = field(default_factory=list)  # transactions found in another block
+    """Transactions, by what became of their mints."""
+
+    moved: list[str] = field(default_factory=list)  # found in another block
     suspected: list[str] = field(default_factory=list)  # gone, but not for long enough
-    withdrawn: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)  # gone, but in flight or revealed
+    retired: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)  # gone, but a reveal is under way
+    created: int = 0  # tokens of the mints that took their place
 
 
-def unsettled_blocks() -> list[int]:
-    """Return the heights whose hashes have to be looked at: recent mints, and suspects."""
-    head = load_progress().head
-    if head is None:
-        return []
-    first = head - settings.MINT_CONFIRMATIONS - WATCHED_BLOCKS
-    recent = MintEvent.objects.filter(block_number__gt=first).values_list("block_number", flat=True)
-    suspected = MintEvent.objects.filter(pk__in=[int(key) for key in _suspects()]).values_list(
-        "block_number", flat=True
-    )
-    return sorted({*recent.distinct(), *suspected})
-
-
-def settle_changed_blocks(reader: MintReader, survey: Survey) -> ReorgReport:
-    """Find mints whose block has another hash now, and do what their receipts say."""
+def settle_mints(
+    reader: MintReader, survey: Survey, watched: Sequence[MintEvent], memory: Memory
+) -> ReorgReport:
+    """Settle what is deep enough; follow or give up what the chain does not hold as we do."""
     report = ReorgReport()
-    changed = _changed(survey)
-    if not changed:
-        if _suspects():
-            _save_suspects({})
-        return report
-    receipts = reader.receipts(sorted({event.tx_hash for event in changed}))
-    gone: list[MintEvent] = []
-    for event in changed:
-        receipt = receipts[event.tx_hash]
-        if receipt is None:
-            gone.append(event)
-        elif _move(reader, event, receipt):
-            report.moved.append(event.tx_hash)
-    _settle_gone(reader, survey, gone, report)
-    if report.moved or report.withdrawn:
-        rewind_progress(min(event.block_number for event in changed) - 1)
+    settled, ripe, doubtful = judge(survey, watched)
+    if ripe:
+        held = {
+            (mint.tx_hash, mint.log_index, mint.block_hash): mint
+            for logs in reader.logs_of_spans(spans(ripe))
+            for mint in decode_logs(reader, logs).mints
+        }
+        for event in ripe:
+            log = held.get((event.tx_hash, event.log_index, event.block_hash))
+            (settled if log and log.facts == event.facts else doubtful).append(event)
+    mark_settled(settled)
+    tracked = track(reader, doubtful) if doubtful else Tracked()
+    if tracked.moved:
+        report.moved += [log.tx_hash for log in move_mints(tracked.moved)]
+    before = dict(memory.suspects)
+    due = _due(tracked.gone, survey, memory, report)
+    if due:
+        _replace(reader, survey, due, memory, report)
+    if memory.suspects != before or due:
+        save_memory(memory)
     return report
 
 
-def _changed(survey: Survey) -> list[MintEvent]:
-    known: dict[int, BlockFacts] = {n: b for n, b in survey.blocks.items() if b is not None}
-    events = MintEvent.objects.filter(block_number__in=list(known)).order_by("start_token_id")
-    return [event for event in events if known[event.block_number].block_hash != event.block_hash]
+def _due(
+    gone: Sequence[MintEvent], survey: Survey, memory: Memory, report: ReorgReport
+) -> list[MintEvent]:
+    """Return the mints that have been gone for long enough; remember the others, hold them all."""
+    head, now = survey.head.number, time.time()
+    first_missed = {
+        str(event.pk): memory.suspects.get(str(event.pk), (head, now)) for event in gone
+    }
+    due = []
+    for event in gone:
+        since_head, since = first_missed[str(event.pk)]
+        if head - since_head >= PATIENCE_BLOCKS or now - since >= PATIENCE_SECONDS:
+            due.append(event)
+        else:
+            report.suspected.append(event.tx_hash)
+            if str(event.pk) not in memory.suspects:
+                logger.warning("mint_missed", tx_hash=event.tx_hash, block=event.block_number)
+    memory.suspects = first_missed
+    hold([event.pk for event in gone], seconds=HOLD_SECONDS)
+    return due
 
 
-def _move(reader: MintReader, event: MintEvent, receipt: dict[str, Any]) -> bool:
-    """Give the event the block that its transaction is in now; return whether it changed."""
-    new = _log_of(reader, event, receipt)
-    if new is None:
-        logger.error("mint_receipt_without_log", tx_hash=event.tx_hash)
-        return False
-    if (new.block_hash, new.log_index) == (event.block_hash, event.log_index):
-        return False  # the chain came back to where we thought it was
-    same_tokens = (new.start_token_id, new.quantity) == (event.start_token_id, event.quantity)
-    if not same_tokens:
-        # Mined in another order: the ids are others'. The rewound scan registers them anew.
-        return withdraw_mint(event, reason=f"its transaction mints from {new.start_token_id} now")
+def _replace(
+    reader: MintReader,
+    survey: Survey,
+    due: Sequence[MintEvent],
+    memory: Memory,
+    report: ReorgReport,
+) -> None:
+    """Give up mints that are gone, and register what the chain has in their place."""
+    mints = _successors(reader, survey, due)
+    owners = {token_id: mint for mint in mints for token_id in mint.token_ids}
+    facts = reader.tokens(sorted({i for event in due for i in event.token_ids}))
+    sure = [event for event in due if _is_sure(event, owners, facts)]
+    report.suspected += [event.tx_hash for event in due if event not in sure]
+    if not sure:
+        return
+    affected = {token_id for event in sure for token_id in event.token_ids}
+    mints = [mint for mint in mints if not affected.isdisjoint(mint.token_ids)]
+    revealed = revealed_facts(reader, sorted({i for mint in mints for i in mint.token_ids}))
+    found = Report()
     with transaction.atomic():
-        # A scan or a webhook may have stored the same log under its new index already.
-        twin = MintEvent.objects.filter(tx_hash=new.tx_hash, log_index=new.log_index)
-        for other in twin.exclude(pk=event.pk):
-            other.tokens.update(mint_event=event)
-            other.delete()
-        MintEvent.objects.filter(pk=event.pk).update(
-            log_index=new.log_index,
-            block_number=new.block_number,
-            block_hash=new.block_hash,
-            block_timestamp=new.block_timestamp,
+        lock_mints()
+        for event in sure:
+            if retire_mint(event, owners):
+                report.retired.append(event.tx_hash)
+            else:
+                report.waiting.append(event.tx_hash)
+        register_found(mints, revealed, {}, found, head=survey.head.number)
+    memory.known_below = min(memory.known_below, *affected)
+    memory.tiled_below = min(memory.tiled_below, *affected)
+    for event in sure:
+        if event.tx_hash in report.retired:
+            memory.suspects.pop(str(event.pk), None)
+    report.created += found.created
+
+
+def _is_sure(
+    event: MintEvent, owners: Mapping[int, MintLog], facts: Mapping[int, OnChainToken]
+) -> bool:
+    """Tell whether logs and contract agree about the tokens of a mint that is gone.
+
+    Where the contract knows a token, but no log tells whose mint it is, or another author's than
+    the log says, the node contradicts itself: it is asked again at the next look.
+    """
+    for token_id in event.token_ids:
+        owner, token = owners.get(token_id), facts[token_id]
+        agrees = (
+            token.prompt_author == owner.prompt_author.lower() and token.exists
+            if owner
+            else not token.exists
         )
-        event.tokens.update(mint_timestamp=new.block_timestamp)
-    logger.warning("mint_moved", tx_hash=event.tx_hash, block_number=new.block_number)
+        if not agrees:
+            logger.warning("node_contradicts_itself", tx_hash=event.tx_hash, token_id=token_id)
+            return False
     return True
 
 
-def _log_of(reader: MintReader, event: MintEvent, receipt: dict[str, Any]) -> MintLog | None:
-    """Return the log of a receipt that is this mint's: by its index among the mints in it."""
-    logs = [
-        log
-        for log in receipt.get("logs") or []
-        if isinstance(log, dict)
-        and str(log.get("address", "")).lower() == reader.contract_address.lower()
-        and (log.get("topics") or [None])[0] == BATCH_MINTED_TOPIC
-    ]
-    earlier = MintEvent.objects.filter(tx_hash=event.tx_hash, log_index__lt=event.log_index)
-    position = earlier.count()
-    if position >= len(logs):
-        return None
-    try:
-        number = int(str(receipt.get("blockNumber")), 16)
-        block = reader.blocks([number])[number]
-        if block is None:
-            return None
-        return decode_rpc_mint_log(logs[position], block_timestamp=block.timestamp)
-    except (MalformedLog, ValueError):
-        return None
-
-
-def _settle_gone(
-    reader: MintReader, survey: Survey, gone: Sequence[MintEvent], report: ReorgReport
-) -> None:
-    """Withdraw mints that have been gone for long enough; remember the others."""
-    before, now = _suspects(), {}
-    for event in gone:
-        if _still_minted(reader, event):
-            continue  # the node contradicts itself: it knows the tokens but not the receipt
-        since = before.get(str(event.pk), survey.head.number)
-        if survey.head.number - since < PATIENCE_BLOCKS:
-            now[str(event.pk)] = since
-            report.suspected.append(event.tx_hash)
-        elif withdraw_mint(event, reason="a reorg took its mint away"):
-            report.withdrawn.append(event.tx_hash)
-        else:
-            now[str(event.pk)] = since
-            report.kept.append(event.tx_hash)
-    if now != before:
-        _save_suspects(now)
-
-
-def _still_minted(reader: MintReader, event: MintEvent) -> bool:
-    """Tell whether the contract has the tokens with this very author and minter."""
-    facts = reader.tokens(list(event.token_ids))
-    return all(
-        token.exists
-        and token.prompt_author.lower() == event.prompt_author.lower()
-        and token.owner.lower() == event.minter.lower()
-        for token in facts.values()
+def _successors(reader: MintReader, survey: Survey, due: Sequence[MintEvent]) -> list[MintLog]:
+    """Read the mints that the chain has where those of the gone ones must be."""
+    head = survey.head.number
+    bounds = block_bounds(
+        [(event.start_token_id, event.token_ids[-1]) for event in due],
+        head=head,
+        without=[event.pk for event in due],
     )
-
-
-def _suspects() -> dict[str, int]:
-    """Return the mints that seem gone: event id → the head at which that was first seen."""
-    row = SystemState.objects.filter(state_key=SUSPECTS_KEY).values_list("state_value", flat=True)
-    return dict(row.first() or {})
-
-
-def _save_suspects(suspects: dict[str, int]) -> None:
-    SystemState.objects.update_or_create(state_key=SUSPECTS_KEY, defaults={"state_value": suspects})
+    deepest = min(event.block_number for event in due) - DEEPEST_REORG_BLOCKS
+    first = max(0, deepest, min(low for low, _ in bounds))
+    last = max(high for _, high in bounds)
+    walker = RangeWalker(reader, head=head)
+    return [
+        mint
+        for _, _, logs in walker.walk(min(first, last), last)
+        for mint in decode_logs(reader, logs).mints
+    ]

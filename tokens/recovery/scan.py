@@ -1,88 +1,156 @@
 """One look at the chain: new mints, blocks that changed, and whether anything is missing.
 
-In the usual case it is one round trip: the newest block, `nextTokenId`, the logs since the last
-look, and the blocks of mints that are not settled yet.
+In the usual case it is one round trip of three calls: chain, newest block and `nextTokenId`, and
+the blocks of mints that are not settled yet. The contract numbers without gaps: as long as every
+id below `nextTokenId` has a row, no log needs to be read.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import structlog
 from django.conf import settings
 
 from glisk.clients.mint_reader import MintReader, Survey
-from tokens.recovery.backfill import Report, backfill, register_logs
-from tokens.recovery.progress import Progress, load_progress, save_progress
-from tokens.recovery.reorgs import ReorgReport, settle_changed_blocks, unsettled_blocks
+from tokens.recovery.backfill import Report, backfill
+from tokens.recovery.gaps import (
+    GapReport,
+    count_rows,
+    fill_gaps,
+    first_missing_id,
+    low_bound,
+)
+from tokens.recovery.progress import (
+    Memory,
+    Progress,
+    is_worth_trying,
+    load,
+    rewind_progress,
+    save_memory,
+    save_progress,
+    wait_before_trying,
+)
+from tokens.recovery.reorgs import ReorgReport, settle_mints
+from tokens.recovery.unsettled import unsettled_mints
 
 logger = structlog.get_logger(__name__)
 
-# Blocks that are read again each time: a reorg of the newest ones may bring other mints, and a
-# load-balanced node may answer for a moment from behind. With it, a pass every few seconds fits
-# into the ten blocks that Alchemy's free plan gives.
+# Blocks that are read again each time: a load-balanced node may answer for a moment from behind.
+# With it, a look every few seconds fits into the ten blocks that Alchemy's free plan gives.
 OVERLAP_BLOCKS = 4
+_LONGEST_RETRY_SECONDS = 300.0
 
 
 @dataclass
 class ScanReport:
     head: int = 0
     next_token_id: int = 0
-    requests: int = 0
     mints: Report = field(default_factory=Report)
+    gaps: GapReport | None = None
     reorgs: ReorgReport = field(default_factory=ReorgReport)
     lagging: bool = False  # the node is behind what we have read already
+    complete: bool = False  # every id that the contract has given out has a row
+
+    @property
+    def created(self) -> int:
+        return self.mints.created + self.reorgs.created + (self.gaps.created if self.gaps else 0)
 
 
-def scan_chain(reader: MintReader) -> ScanReport:
+def scan_chain(reader: MintReader, *, budget_seconds: float | None = None) -> ScanReport:
     """Bring the database up to the newest block.
 
-    Raises the errors of the reader; whatever was read until then is stored, and the next pass
-    goes on from there.
+    With a budget it ends in order when that is used up, and the next look goes on from there
+    (`mints.ended_early`). Raises the errors of the reader; whatever was read until then is stored.
     """
-    progress = load_progress()
-    first = _first_block(progress)
-    survey = reader.survey(from_block=first, blocks=unsettled_blocks())
+    until = None if budget_seconds is None else time.monotonic() + budget_seconds
+    progress, memory = load()
+    watched = unsettled_mints()
+    survey = reader.survey(blocks=[mint.block_number for mint in watched])
     report = ScanReport(head=survey.head.number, next_token_id=survey.next_token_id)
-    if progress.block is not None and survey.head.number < progress.block - OVERLAP_BLOCKS:
-        # A node that is behind proves nothing: neither that a mint is gone nor that none came.
-        logger.warning("node_lags", head=survey.head.number, processed=progress.block)
-        report.lagging = True
-        report.requests = reader.requests
-        return report
-    _read_logs(reader, survey, first, progress, report)
-    report.reorgs = settle_changed_blocks(reader, survey)
-    report.requests = reader.requests
+    report.lagging = (
+        progress.head is not None and survey.head.number < progress.head - OVERLAP_BLOCKS
+    )
+    if report.lagging:
+        # It proves nothing: neither that a mint is gone nor that none came since.
+        logger.warning("node_lags", head=survey.head.number, seen=progress.head)
+    elif watched or memory.suspects:
+        report.reorgs = settle_mints(reader, survey, watched, memory)
+    look = _Look(reader, survey, progress, memory, report, until)
+    if not look.is_complete() and look.is_worth_trying():
+        look.read()
+    look.remember()
     return report
 
 
-def _first_block(progress: Progress) -> int:
-    if progress.block is None:
-        return int(settings.CONTRACT_DEPLOYED_AT_BLOCK)
-    return max(int(settings.CONTRACT_DEPLOYED_AT_BLOCK), progress.block + 1 - OVERLAP_BLOCKS)
+@dataclass
+class _Look:
+    """What one look knows, and the reading of what is missing."""
 
+    reader: MintReader
+    survey: Survey
+    progress: Progress
+    memory: Memory
+    report: ScanReport
+    until: float | None
+    tried: bool = False
 
-def _read_logs(
-    reader: MintReader, survey: Survey, first: int, progress: Progress, report: ScanReport
-) -> None:
-    head = survey.head.number
-    if survey.logs is None:
-        suggested = survey.too_wide.blocks if survey.too_wide else None
+    def missing(self) -> int:
+        """Count the ids without a row; ids that the node does not know yet do not count."""
+        first, following = self.memory.known_below, self.survey.next_token_id
+        return max(0, following - first - count_rows(first, following)) if following > first else 0
+
+    def is_complete(self) -> bool:
+        return self.missing() == 0
+
+    def is_worth_trying(self) -> bool:
+        """Tell whether the gap is new, or has not been tried for long enough."""
+        following, missing = self.survey.next_token_id, self.missing()
+        return is_worth_trying(self.memory.gap, next=following, ids=missing)
+
+    def read(self) -> None:
+        """Read the logs since the last look; then whatever they do not explain."""
+        self.tried = True
+        deployed = int(settings.CONTRACT_DEPLOYED_AT_BLOCK)
+        stored = self.progress.block
+        head = self.survey.head.number
+        first = deployed if stored is None else max(deployed, stored + 1 - OVERLAP_BLOCKS)
         backfill(
-            reader,
+            self.reader,
             first=first,
             last=head,
             head=head,
-            report=report.mints,
-            range_blocks=suggested or progress.range_blocks,
+            report=self.report.mints,
+            range_blocks=self.progress.range_blocks,
+            until=self.until,
         )
-        return
-    register_logs(reader, survey.logs, report.mints)
-    save_progress(
-        Progress(
-            block=head,
-            block_hash=survey.head.block_hash,
-            head=head,
-            range_blocks=progress.range_blocks,
+        if not self.report.mints.ended_early and not self.is_complete():
+            self.report.gaps = fill_gaps(self.reader, survey=self.survey, until=self.until)
+
+    def remember(self) -> None:
+        """Store how far everything is known, or that something cannot be found now."""
+        before = (self.memory.known_below, dict(self.memory.gap))
+        missing = self.missing()
+        self.report.complete = missing == 0
+        if self.report.complete:
+            self.memory.known_below = max(self.memory.known_below, self.survey.next_token_id)
+            self.memory.gap = {}
+            if not self.report.lagging:
+                head = self.survey.head.number
+                save_progress(Progress(block=head, head=head))
+        elif self.tried and not self.report.mints.ended_early:
+            self._remember_gap(missing)
+        if before != (self.memory.known_below, self.memory.gap):
+            save_memory(self.memory)
+
+    def _remember_gap(self, missing: int) -> None:
+        """Wait longer each time for the same gap; the blocks around it count as unread."""
+        wait = wait_before_trying(
+            self.memory.gap,
+            longest_seconds=_LONGEST_RETRY_SECONDS,
+            next=self.survey.next_token_id,
+            ids=missing,
         )
-    )
+        rewind_progress(low_bound(first_missing_id(self.memory.known_below)) - 1)
+        logger.warning("tokens_missing", count=missing, next_look_in_seconds=wait)

@@ -1,14 +1,31 @@
-"""Take back tokens whose mint the chain no longer knows; what happened to them stays on record."""
+"""Take tokens from a mint that the chain no longer knows; what happened to them stays on record.
+
+What becomes of a token depends on who owns its number now:
+
+| the number belongs to       | token revealed here                 | token not revealed          |
+|-----------------------------|-------------------------------------|-----------------------------|
+| a mint of the same author   | waits for that mint, state and all  | the same: nothing paid twice|
+| a mint of another author    | is handed to that author, as it is  | withdrawn: made anew        |
+| nobody                      | stays, without a mint: a case for an operator | withdrawn         |
+
+The new mint's registration then completes the tokens that wait, and creates those that are gone.
+"""
 
 from __future__ import annotations
 
-import structlog
-from django.db import connection, transaction
+from collections.abc import Mapping, Sequence
 
+import structlog
+from django.conf import settings
+from django.db import connection
+
+from authors.models import Author
 from glisk.engine.notify import notify
 from tokens.channels import PIPELINE_CHANNEL
-from tokens.models import ImageGenerationJob, MintEvent, Token, TokenTransition
-from tokens.models.job import OPEN_JOB_STATUSES, JobStatus
+from tokens.mint_log import MintLog
+from tokens.models import MintEvent, Token, TokenTransition
+from tokens.recovery.progress import forget_from
+from tokens.recovery.work import close_jobs_of, in_flight
 from tokens.states import TokenStatus
 
 logger = structlog.get_logger(__name__)
@@ -16,55 +33,89 @@ logger = structlog.get_logger(__name__)
 ACTOR = "reorg"
 
 
-def withdraw_mint(event: MintEvent, *, reason: str) -> bool:
-    """Delete a mint and its tokens; return False if one of them cannot be taken back.
+def lock_mints() -> None:
+    """Let no mint be registered until this transaction ends; those under way end first."""
+    with connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE mint_events IN SHARE ROW EXCLUSIVE MODE")
 
-    A token that is revealed, or in a transaction that is under way, stays, and so does its mint:
-    that is an operator's case. Jobs, upload records and the timeline stay under the token's id.
+
+def retire_mint(event: MintEvent, owners: Mapping[int, MintLog]) -> bool:
+    """Delete a mint and give up its tokens; return False if one is being revealed right now.
+
+    `owners` names the mint that the chain has for a token id, if there is one. To be called
+    under `lock_mints`.
     """
-    with transaction.atomic():
-        tokens = list(
-            Token.objects.select_for_update().filter(mint_event=event).order_by("token_id")
-        )
-        ids = [token.token_id for token in tokens]
-        bound = _bound(tokens)
-        if bound:
-            logger.critical(
-                "mint_gone_but_revealing",
-                tx_hash=event.tx_hash,
-                token_ids=bound,
-                advice="The reveal is on chain or under way: compare with the chain by hand.",
-            )
-            return False
-        TokenTransition.objects.bulk_create(
-            TokenTransition(
-                token_id=token.token_id,
-                from_status=token.status,
-                to_status="",
-                reason=f"withdrawn: {reason}",
-                actor=ACTOR,
-                detail={"tx_hash": event.tx_hash, "block_hash": event.block_hash},
-            )
-            for token in tokens
-        )
-        ImageGenerationJob.objects.filter(token_id__in=ids, status__in=OPEN_JOB_STATUSES).update(
-            status=JobStatus.FAILED, error_class="withdrawn", error=f"withdrawn: {reason}"
-        )
-        Token.objects.filter(token_id__in=ids).delete()
-        event.delete()
-        notify(PIPELINE_CHANNEL)
-    logger.warning("mint_withdrawn", tx_hash=event.tx_hash, token_ids=ids, reason=reason)
+    tokens = list(Token.objects.select_for_update().filter(mint_event=event).order_by("token_id"))
+    if in_flight(token.token_id for token in tokens):
+        return False
+    give_up(tokens, owners, reason=f"its mint {event.tx_hash} is not part of the chain any more")
+    event.delete()
+    forget_from(event.start_token_id)
+    logger.warning("mint_retired", tx_hash=event.tx_hash, first=event.start_token_id)
     return True
 
 
-def _bound(tokens: list[Token]) -> list[int]:
-    """Return the tokens that are revealed, or that an open transaction reveals."""
+def give_up(tokens: Sequence[Token], owners: Mapping[int, MintLog], *, reason: str) -> None:
+    """Withdraw, detach or hand over locked tokens, none of which is being revealed."""
+    gone: list[Token] = []
+    kept: list[Token] = []
+    for token in tokens:
+        owner = owners.get(token.token_id)
+        same_author = owner is not None and owner.prompt_author == token.prompt_author_wallet
+        if same_author or token.status == TokenStatus.REVEALED:
+            kept.append(token)
+            if owner is not None and not same_author:
+                _hand_over(token, owner)
+            elif owner is None:
+                logger.critical(
+                    "revealed_without_a_mint",
+                    token_id=token.token_id,
+                    reason=reason,
+                    advice="A reveal cannot be taken back: whoever mints this id gets this art.",
+                )
+        else:
+            gone.append(token)
+    Token.objects.filter(pk__in=[token.pk for token in kept]).update(mint_event=None)
+    _note(kept, reason, to_status=None)
+    withdraw(gone, reason)
+
+
+def withdraw(tokens: Sequence[Token], reason: str) -> None:
+    """Delete locked tokens; their jobs, uploads and timeline stay under their ids."""
+    if not tokens:
+        return
     ids = [token.token_id for token in tokens]
-    with connection.cursor() as cursor:
-        # reveals' table by its name: tokens may not import reveals.
-        cursor.execute(
-            "SELECT token_id FROM reveal_batch_tokens WHERE is_open AND token_id = ANY(%s)", [ids]
+    _note(tokens, f"withdrawn: {reason}", to_status="")
+    close_jobs_of(ids, why=f"withdrawn: {reason}")
+    Token.objects.filter(token_id__in=ids).delete()
+    forget_from(min(ids))
+    notify(PIPELINE_CHANNEL)
+    logger.warning("tokens_withdrawn", token_ids=ids, reason=reason)
+
+
+def _hand_over(token: Token, owner: MintLog) -> None:
+    """Attribute a revealed token to the author whom the chain names; its art cannot change."""
+    default = settings.GLISK_DEFAULT_AUTHOR_WALLET
+    authors = Author.objects.by_wallets([owner.prompt_author, default])
+    author = authors.get(owner.prompt_author.lower()) or authors.get(default.lower())
+    Token.objects.filter(pk=token.pk).update(
+        prompt_author_wallet=owner.prompt_author, author=author or Author.objects.default()
+    )
+    logger.critical(
+        "revealed_for_another_author", token_id=token.token_id, author=owner.prompt_author
+    )
+
+
+def _note(tokens: Sequence[Token], reason: str, *, to_status: str | None) -> None:
+    """Write the timeline; without a new status the token stays what it was."""
+    TokenTransition.objects.bulk_create(
+        TokenTransition(
+            token_id=token.token_id,
+            from_status=token.status,
+            to_status=token.status if to_status is None else to_status,
+            reason=reason,
+            attempt=token.attempts,
+            actor=ACTOR,
         )
-        in_flight = {row[0] for row in cursor.fetchall()}
-    revealed = {t.token_id for t in tokens if t.status == TokenStatus.REVEALED}
-    return sorted(in_flight | revealed)
+        for token in tokens
+    )

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from tqdm import tqdm
 
 from glisk.clients.mint_reader import MintReader
 from glisk.errors import ProviderError
@@ -15,7 +16,7 @@ DRIFT = 2
 _EXAMPLES = """\
 examples:
   manage.py check_drift                 (look only)
-  manage.py check_drift --repair        (adopt what others revealed, so that nothing is paid for it)
+  manage.py check_drift --repair        (adopt what others revealed, so nothing is paid for it)
   manage.py check_drift --from-id 5000  (the newer tokens only)
 
 exit status: 0 chain and database agree, 1 the node does not answer, 2 they differ.
@@ -37,7 +38,18 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
         try:
-            report = check_drift(reader, repair=options["repair"], since_id=options["from_id"])
+            with tqdm(unit="token", disable=None) as bar:
+
+                def on_progress(done: int, total: int) -> None:
+                    bar.total = total
+                    bar.update(done - bar.n)
+
+                report = check_drift(
+                    reader,
+                    repair=options["repair"],
+                    since_id=options["from_id"],
+                    on_progress=on_progress,
+                )
         except ProviderError as error:
             raise CommandError(f"The chain could not be read: {error}") from error
         self._write(report)

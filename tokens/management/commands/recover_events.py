@@ -1,6 +1,7 @@
 """Reads mints from the chain's logs and registers what is missing."""
 
 import argparse
+from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
 from django.conf import settings
@@ -49,28 +50,19 @@ class Command(BaseCommand):
         stored = deployed if progress.block is None else progress.block + 1
         first = stored if options["from_block"] is None else options["from_block"]
         try:
-            head, _ = reader.head_and_next_token_id()
+            head = reader.survey().head
         except ProviderError as error:
             raise CommandError(f"The node does not answer: {error}") from error
         last = head.number if options["to_block"] is None else min(options["to_block"], head.number)
         if first > last:
             self.stdout.write(f"Nothing to read: block {first} is after {last}.")
             return
-        run = count_unknown if options["dry_run"] else backfill
         report = Report()
+        span = _Span(first, last, head.number, options["batch_size"] or progress.range_blocks)
         try:
             with tqdm(total=last - first + 1, unit="block", disable=None) as bar:
-                run(
-                    reader,
-                    first=first,
-                    last=last,
-                    head=head.number,
-                    report=report,
-                    range_blocks=options["batch_size"] or progress.range_blocks,
-                    # Only what continues the stored progress may move it.
-                    keep_progress=first <= stored,
-                    on_range=lambda start, end: _advance(bar, end - start + 1),
-                )
+                # Only what continues the stored progress may move it.
+                _read(reader, span, report, bar, options["dry_run"], keep=first <= stored)
         except ProviderError as error:
             self._summarise(report, reader, options["dry_run"])
             status = PARTLY_DONE if report.blocks else 1
@@ -86,18 +78,47 @@ class Command(BaseCommand):
     def _summarise(self, report: Report, reader: MintReader, dry_run: bool) -> None:
         verb = "would be created" if dry_run else "created"
         self.stdout.write(
-            f"{report.blocks} blocks read in {reader.requests} requests: {report.logs} mints, "
-            f"{report.created} tokens {verb}, {len(report.adopted)} adopted as revealed."
+            f"{report.blocks} blocks read in {reader.requests} requests ({reader.calls} RPC "
+            f"calls): {report.logs} mints, {report.created} tokens {verb}, "
+            f"{len(report.adopted)} adopted as revealed."
         )
+        if report.completed:
+            self.stdout.write(f"{report.completed} tokens got the mint that was missing.")
         for outcome in report.conflicts:
             ids = ", ".join(map(str, outcome.conflicting[:10]))
-            self.stdout.write(f"conflict: {outcome.log.tx_hash}: ids {ids} belong to another mint")
+            self.stdout.write(
+                f"conflict: {outcome.log.tx_hash}: ids {ids} belong to another mint here. A reorg "
+                "does that; the worker finds out which is right (check_drift shows what is left)."
+            )
         for line in report.malformed:
             self.stdout.write(f"malformed: {line}")
 
 
-def _advance(bar: "tqdm[NoReturn]", blocks: int) -> None:
-    bar.update(blocks)
+@dataclass(frozen=True)
+class _Span:
+    first: int
+    last: int
+    head: int
+    range_blocks: int | None
+
+
+def _read(
+    reader: MintReader,
+    span: _Span,
+    report: Report,
+    bar: "tqdm[NoReturn]",
+    dry_run: bool,
+    *,
+    keep: bool,
+) -> None:
+    def on_range(start: int, end: int) -> None:
+        bar.update(end - start + 1)
+
+    facts: dict[str, Any] = {**asdict(span), "report": report, "on_range": on_range}
+    if dry_run:
+        count_unknown(reader, **facts)
+    else:
+        backfill(reader, **facts, keep_progress=keep)
 
 
 def _block(text: str) -> int:

@@ -19,7 +19,7 @@ examples:
   manage.py recover_tokens                 (register all that is missing)
   manage.py recover_tokens --limit 500
 
-exit status: 0 nothing is missing now, 1 the node does not answer, 2 something is left to do.
+exit status: 0 done, 1 the node does not answer, 2 something that was asked for is left to do.
 """
 
 
@@ -55,7 +55,8 @@ class Command(BaseCommand):
             except ProviderError as error:
                 raise CommandError(f"The chain could not be read: {error}") from error
         self._summarise(report, reader, dry_run=options["dry_run"])
-        left = report.missing - report.from_logs - len(report.from_facts)
+        wanted = report.missing if options["limit"] is None else options["limit"]
+        left = min(report.missing, wanted) - report.created
         if report.vanished or (left > 0 and not options["dry_run"]):
             raise CommandError("Something is left to do; see above.", returncode=PARTLY_DONE)
 
@@ -70,13 +71,19 @@ class Command(BaseCommand):
         )
         self.stdout.write(
             f"The contract has given out {report.next_token_id - 1} ids; {report.missing} are "
-            f"missing here ({reader.requests} requests).{verb}"
+            f"missing here ({reader.requests} requests, {reader.calls} RPC calls).{verb}"
         )
+        if report.unconfirmed:
+            self.stdout.write(
+                f"{report.unconfirmed} are in no log, and too new to be taken without one: "
+                "run it again in a minute."
+            )
         for line in report.unread:
             self.stdout.write(f"logs not read: {line}")
         if report.vanished:
             ids = ", ".join(map(str, report.vanished[:20]))
             self.stdout.write(
                 f"unknown to the contract: {ids}. Check GLISK_NFT_CONTRACT_ADDRESS and RPC_URL; "
-                "if both are right, a reorg took them away: run recover_events."
+                "if both are right, a reorg took them away, and the worker withdraws what is not "
+                "revealed."
             )

@@ -1,0 +1,129 @@
+"""The thorough look of every few minutes: gaps, tiling, and what can differ from the contract."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+from django.db.models import Max
+
+from glisk.clients.mint_reader import MintReader, Survey
+from glisk.errors import ProviderError, TransientError
+from tokens.models import Token, TokenTransition
+from tokens.recovery.adoption import adopt_known, revealed_facts
+from tokens.recovery.backfill import Report, backfill
+from tokens.recovery.drift import check_some
+from tokens.recovery.gaps import block_bounds, fill_gaps
+from tokens.recovery.orphans import settle_orphans
+from tokens.recovery.progress import (
+    Memory,
+    is_worth_trying,
+    load,
+    save_memory,
+    wait_before_trying,
+)
+from tokens.recovery.scan import scan_chain
+from tokens.recovery.tiling import Tiling, prove_tiling, settled_proof, unsettle_range
+from tokens.recovery.unsettled import unsettle_refused
+from tokens.states import ACTIVE, TokenStatus
+
+logger = structlog.get_logger(__name__)
+
+ACTOR = "proof"
+# Each costs calls to the node: few of the old ones, all of the new ones up to a limit.
+_OLD_ONES = 10
+_NEW_ONES = 200
+_ON_THEIR_WAY = 500
+_LONGEST_RETRY_SECONDS = 6 * 3600.0
+
+
+def prove(reader: MintReader, *, budget_seconds: float) -> int:
+    """Mend what is missing or differs; return how many tokens that concerned.
+
+    Raises the errors of the reader.
+    """
+    until = time.monotonic() + budget_seconds
+    unsettle_refused()
+    look = scan_chain(reader, budget_seconds=budget_seconds)
+    if look.lagging or look.mints.ended_early:
+        return look.created
+    survey = reader.survey()
+    gaps = fill_gaps(reader, survey=survey, until=until)
+    progress, memory = load()
+    tiling = prove_tiling(survey.next_token_id, known_below=memory.tiled_below)
+    completed = _mend_tiling(reader, survey, tiling, memory, progress.range_blocks, until)
+    orphans = settle_orphans()
+    memory.tiled_below = max(memory.tiled_below, settled_proof(tiling))
+    adopted = _adopt_on_their_way(reader)
+    token_ids = [*_lately_revealed(memory), *_next_window(memory)]
+    save_memory(memory)  # before anything is withdrawn, which makes it remember less
+    drift = check_some(reader, survey, token_ids=token_ids, proven_below=memory.tiled_below)
+    repaired = sum(finding.repaired for finding in drift.findings)
+    return look.created + gaps.created + completed + orphans + adopted + repaired
+
+
+def _mend_tiling(
+    reader: MintReader,
+    survey: Survey,
+    tiling: Tiling,
+    memory: Memory,
+    range_blocks: int | None,
+    until: float,
+) -> int:
+    """Read the blocks again where mint events are missing; return how many tokens got theirs.
+
+    Less and less often for the same holes: some nodes keep no old logs.
+    """
+    for first, last in tiling.overlaps:
+        unsettle_range(first, last)
+    if not tiling.holes:
+        memory.hole = {}
+        return 0
+    what = {"holes": len(tiling.holes), "first": tiling.holes[0][0], "last": tiling.holes[-1][1]}
+    if not is_worth_trying(memory.hole, **what):
+        return 0
+    found = Report()
+    for low, high in block_bounds(tiling.holes, head=survey.head.number):
+        try:
+            backfill(
+                reader,
+                first=low,
+                last=high,
+                head=survey.head.number,
+                report=found,
+                range_blocks=range_blocks,
+                keep_progress=False,
+                until=until,
+            )
+        except TransientError:
+            raise
+        except ProviderError as error:
+            logger.warning("hole_unread", first=low, last=high, error=str(error))
+    if found.created + found.completed == 0:
+        wait_before_trying(memory.hole, longest_seconds=_LONGEST_RETRY_SECONDS, **what)
+    return found.created + found.completed
+
+
+def _adopt_on_their_way(reader: MintReader) -> int:
+    """Stop the spending on tokens that somebody else has revealed meanwhile."""
+    found = Token.objects.filter(status__in=ACTIVE).order_by("mint_timestamp")
+    ids = list(found.values_list("token_id", flat=True)[:_ON_THEIR_WAY])
+    return len(adopt_known(revealed_facts(reader, ids), actor=ACTOR)) if ids else 0
+
+
+def _lately_revealed(memory: Memory) -> list[int]:
+    """Return the tokens that were revealed since the last proof, by the timeline."""
+    newest = TokenTransition.objects.aggregate(newest=Max("id"))["newest"] or 0
+    since, memory.timeline = memory.timeline, newest
+    if since is None:
+        return []
+    moves = TokenTransition.objects.filter(id__gt=since, to_status=TokenStatus.REVEALED)
+    return list(moves.order_by("-id").values_list("token_id", flat=True)[:_NEW_ONES])
+
+
+def _next_window(memory: Memory) -> list[int]:
+    """Return some tokens after those of the last proof; from the beginning after the last ones."""
+    after = Token.objects.filter(token_id__gt=memory.window).order_by("token_id")
+    ids = list(after.values_list("token_id", flat=True)[:_OLD_ONES])
+    memory.window = ids[-1] if len(ids) == _OLD_ONES else 0
+    return ids

@@ -1,0 +1,52 @@
+"""The work under way for tokens of which the chain says something new: find it, end it, hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from django.db import connection
+
+from tokens.models.job import OPEN_JOB_STATUSES
+
+
+def in_flight(token_ids: Iterable[int]) -> set[int]:
+    """Return those of the tokens that an open transaction of ours reveals."""
+    with connection.cursor() as cursor:
+        # reveals' table by its name: tokens may not import reveals.
+        cursor.execute(
+            "SELECT token_id FROM reveal_batch_tokens WHERE is_open AND token_id = ANY(%s)",
+            [list(token_ids)],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def close_jobs_of(token_ids: Sequence[int], *, why: str) -> None:
+    """End the open generation jobs of tokens; ids and costs stay in the books.
+
+    A call whose reply has not come yet is closed as rejected: should the vendor have accepted it,
+    its id and cost are entered all the same (tokens.completions), and nothing else follows.
+    """
+    if not token_ids:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE image_generation_jobs SET "
+            "status = CASE status WHEN 'created' THEN 'rejected' ELSE 'failed' END, "
+            "error_class = 'withdrawn', error = %s, completed_at = clock_timestamp() "
+            "WHERE token_id = ANY(%s) AND status = ANY(%s)",
+            [why, list(token_ids), [str(status.value) for status in OPEN_JOB_STATUSES]],
+        )
+
+
+def hold(mint_event_ids: Sequence[int], *, seconds: float) -> None:
+    """Let nothing new begin for the tokens of these mints for a while; what runs may end."""
+    if not mint_event_ids:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE tokens_s0 SET next_attempt_at = GREATEST(next_attempt_at, "
+            "clock_timestamp() + make_interval(secs => %s)) "
+            "WHERE mint_event_id = ANY(%s) AND lease_owner IS NULL "
+            "AND status IN ('detected', 'generating', 'uploading', 'ready')",
+            [seconds, list(mint_event_ids)],
+        )
