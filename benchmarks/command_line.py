@@ -8,10 +8,16 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import idle, lone_mint, mint_many, webhook_intake
+from benchmarks import idle, lone_mint, mint_many, recovery, webhook_intake
 
 # Each has NAME, add_options(parser) and run(options), which returns a Report.
-BENCHMARKS: tuple[ModuleType, ...] = (lone_mint, mint_many, webhook_intake, idle)
+BENCHMARKS: tuple[ModuleType, ...] = (
+    lone_mint,
+    mint_many,
+    webhook_intake,
+    recovery,
+    idle,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
