@@ -189,7 +189,7 @@ class Flights:
             self._log_failure("receipts_unavailable", result.error)
             self._watched_at = time.monotonic() + wait
             return
-        self._watch_failures = 0
+        was_away, self._watch_failures = self._watch_failures > 0, 0
         self._watched_at = time.monotonic() + RECEIPT_POLL_SECONDS
         head, transaction_count, receipts = result.value
         for batch_id, flight in list(self.by_batch.items()):
@@ -198,6 +198,14 @@ class Flights:
             if self._settle(flight, head, count, receipts):
                 del self.by_batch[batch_id]
                 self.drain.note_progress()
+        if was_away:
+            self._send_again()
+
+    def _send_again(self) -> None:
+        """Have everything broadcast at once: a node that was away may have lost its pool."""
+        for flight in self.by_batch.values():
+            if not flight.busy:
+                flight.send_at = 0.0
 
     def _settle(
         self,
