@@ -12,7 +12,8 @@ from pytest_django import Settings
 from glisk.clients.chain import ChainClient, RevealFacts
 from glisk.clients.rpc import RpcClient
 from reveals import preparing
-from reveals.gate import Candidate
+from reveals.candidates import waiting_tokens
+from reveals.gate import Candidate, objections
 from reveals.preparing import prepare_batch
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, transactions
 from sandbox.accounts import AUTHORS, KEEPER
@@ -141,6 +142,19 @@ def test_a_mint_that_a_reorg_took_is_not_revealed(worker: Start, scene: Scene) -
     drain = worker()
     drain.until(turned_away(drain, token, as_="not_minted"))
     assert transactions() == []
+
+
+def test_a_revealed_token_is_named_before_anything_is_simulated(scene: Scene) -> None:
+    (token,) = scene.mint()
+    scene.chain.wait(scene.chain.reveal(0, [token.token_id], ["ipfs://x"]))
+    (waiting,) = waiting_tokens(1)
+    chain = ChainClient(RpcClient(scene.chain.rpc_url), contract_address=_contract(scene))
+    block = waiting.candidate.mint_block or 0
+    facts = chain.reveal_facts(
+        keeper=KEEPER.address, token_ids=[token.token_id], mint_blocks=[block]
+    )
+    (objection,) = objections([waiting.candidate], facts)
+    assert (objection.error_class, objection.final) == ("already_revealed", True)
 
 
 def test_a_reveal_in_the_last_moment_takes_one_token_out(

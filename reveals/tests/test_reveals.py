@@ -139,6 +139,21 @@ def test_every_result_may_come_twice(worker: Start, scene: Scene, settings: Sett
     assert len(transactions()) == 3
 
 
+def test_a_preparation_counts_once(worker: Start, scene: Scene) -> None:
+    """Delivered again when its batch is over, it would be signed with what the chain said then."""
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: drain.drain._preparing is not None)  # type: ignore[attr-defined]
+    results = drain.finished()
+    while not any(result.kind == "prepare" for result in results):
+        drain.drain.turn(results)
+        results = drain.finished()
+    drain.drain._preparing = None  # type: ignore[attr-defined]
+    drain.drain._take_prepared(results[0])  # type: ignore[attr-defined]
+    assert transactions() == []
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
 def test_what_the_chain_said_long_ago_is_not_signed_upon(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
