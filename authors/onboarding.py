@@ -53,7 +53,8 @@ class NewAuthor:
 def onboard_author(new: NewAuthor, *, dry_run: bool = False) -> tuple[Author, Outcome]:
     """Create the author or bring what is stored up to date; say which.
 
-    Tokens that were minted before keep the prompt that they were frozen with.
+    Tokens that were minted before keep the prompt that they were frozen with, but for those that
+    wait for just this author (see tokens.authorship).
 
     Raises:
         ValidationError: wallet, prompt or a handle is wrong; a new author needs a prompt.

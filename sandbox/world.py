@@ -10,7 +10,9 @@ pinned files, database, logs) stays in its directory, so that a second start goe
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -18,24 +20,29 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 from glisk.embedded_postgres import ensure_running
 from glisk.embedded_postgres import stop as stop_database
 from sandbox.accounts import KEEPER
-from sandbox.anvil import ensure_anvil
+from sandbox.anvil import AnvilInstallError, ensure_anvil
 from sandbox.chain import DemoChain
 from sandbox.ports import NAMES, Ports
 from sandbox.recipes import BASE_DIR, Recipes, WorldOptions
 from sandbox.services import Service, ServiceError, Watchdog
 
-__all__ = ["Ports", "World", "WorldOptions", "reset_directory"]
+__all__ = ["DirectoryInUse", "Ports", "World", "WorldOptions", "claimed", "reset_directory"]
 
 _WORKERS_READY_SECONDS = 30.0
+
+
+class DirectoryInUse(Exception):
+    """Another world runs in the same directory."""
 
 
 class World:
@@ -204,6 +211,22 @@ def reset_directory(directory: Path) -> None:
         shutil.rmtree(directory)
 
 
+@contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """Have the directory for oneself; raises `DirectoryInUse` if somebody else has it."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the directory, which may be deleted.
+    lock = os.open(directory.with_name(directory.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DirectoryInUse(str(directory)) from None
+        yield
+    finally:
+        os.close(lock)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make sandbox", description=__doc__)
     parser.add_argument("--directory", type=Path, default=BASE_DIR / "var" / "sandbox")
@@ -213,26 +236,46 @@ def main() -> int:
     parser.add_argument("--apps", action="store_true", help="start web server and worker too")
     parser.add_argument("--fresh", action="store_true", help="forget the chain of the last run")
     chosen = parser.parse_args()
-    if chosen.fresh:
-        reset_directory(chosen.directory)
     options = WorldOptions(
         block_time=chosen.block_time,
         generation_seconds=chosen.generation_seconds,
         pin_seconds=chosen.pin_seconds,
     )
-    stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
-    with World(chosen.directory, ports=Ports(), options=options) as world:
-        world.start_vendors()
-        if chosen.apps:
-            world.start_apps()
-        world.watch()
-        for name in NAMES[: None if chosen.apps else -1]:
-            print(f"{name:10} {world.ports.url(name)}")
-        print(f"{'contract':10} {world.chain.contract.address}\nCtrl-C ends it.", flush=True)
-        stopping.wait()
-    return 0
+        signal.signal(number, _interrupt)
+    try:
+        with claimed(chosen.directory):
+            if chosen.fresh:
+                reset_directory(chosen.directory)
+            _serve(World(chosen.directory, ports=Ports(), options=options), apps=chosen.apps)
+    except KeyboardInterrupt:
+        return 0
+    except DirectoryInUse as error:
+        print(f"Another world runs in {error}.", file=sys.stderr)
+    except (AnvilInstallError, ServiceError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+    return 1
+
+
+def _serve(world: World, *, apps: bool) -> None:
+    """Run the world until it is interrupted."""
+    with world:
+        try:
+            world.start_vendors()
+            if apps:
+                world.start_apps()
+            world.watch()
+            for name in NAMES[: None if apps else -1]:
+                print(f"{name:10} {world.ports.url(name)}")
+            print(f"{'contract':10} {world.chain.contract.address}\nCtrl-C ends it.", flush=True)
+            threading.Event().wait()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C would leave half of it
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from types import FrameType
 from sandbox.anvil import AnvilInstallError
 from sandbox.demo.options import DemoOptions, parse_options
 from sandbox.demo.screen import Screen, bypass_proxies, make_output_robust
-from sandbox.demo.show import Demo, DirectoryInUse, build_world, claimed
+from sandbox.demo.show import Demo, build_world
 from sandbox.services import ServiceError
+from sandbox.world import DirectoryInUse, claimed
 
 _INTERRUPTED = 130
 
@@ -30,7 +31,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except DirectoryInUse as error:
-        screen.fail(f"Another demo runs in {error}.", "End it, or give a --directory of its own.")
+        screen.fail(f"Another world runs in {error}.", "End it, or give a --directory of its own.")
     except AnvilInstallError as error:
         screen.fail(
             "The local EVM node could not be installed.",

@@ -19,6 +19,7 @@ from playwright.sync_api import (
 _SIZE: ViewportSize = {"width": 1440, "height": 900}
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _SETTLE_MS = 400
+_JPEG_QUALITY = 86
 _SHEET_SIZE = (1400, 4000)  # pixels, at most
 
 
@@ -45,7 +46,9 @@ def shrink(picture: Path, target: Path) -> Path:
     """Save a picture as a JPEG small enough for a page."""
     with Image.open(picture) as opened:
         opened.thumbnail(_SHEET_SIZE, Image.Resampling.LANCZOS)
-        opened.convert("RGB").save(target, "JPEG", quality=86, optimize=True, progressive=True)
+        opened.convert("RGB").save(
+            target, "JPEG", quality=_JPEG_QUALITY, optimize=True, progressive=True
+        )
     return target
 
 
@@ -55,12 +58,12 @@ def _take(
     with sync_playwright() as playwright:
         browser = _launch(playwright)
         page = browser.new_page(viewport=_SIZE, color_scheme="dark")
-        saved = [_save(page, directory / "gallery.png", f"{base_url}/")]
+        saved = [_save(page, directory / "gallery.jpg", f"{base_url}/")]
         _log_in(page, base_url, user, password)
         saved += [
             _save(page, directory / "admin.png", f"{base_url}/admin/"),
             _save(page, directory / "tokens.png", f"{base_url}/admin/tokens/token/"),
-            _save(page, directory / "token.png", f"{base_url}/admin/tokens/token/1/change/"),
+            _save(page, directory / "token.jpg", f"{base_url}/admin/tokens/token/1/change/"),
             _save_svg(browser, directory / "terminal.png", terminal_svg),
         ]
         browser.close()
@@ -92,7 +95,12 @@ def _save(page: Page, path: Path, url: str) -> Path:
     # The pages go on asking for news: the network is never idle for long.
     page.wait_for_load_state("load")
     page.wait_for_timeout(_SETTLE_MS)
-    page.screenshot(path=path)
+    photographic = path.suffix == ".jpg"
+    page.screenshot(
+        path=path,
+        type="jpeg" if photographic else "png",
+        quality=_JPEG_QUALITY if photographic else None,
+    )
     return path
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from sandbox.accounts import KEEPER
@@ -27,10 +24,6 @@ from sandbox.world import Ports, World, WorldOptions, reset_directory
 _LOOK_EVERY_SECONDS = 0.12
 # Nothing has moved for so long: something is wrong that waiting does not mend.
 _PATIENCE_SECONDS = 60.0
-
-
-class DirectoryInUse(Exception):
-    """Another demo runs in the same directory."""
 
 
 class Demo:
@@ -193,18 +186,3 @@ def build_world(options: DemoOptions) -> World:
         ports=Ports.free() if options.free_ports else Ports.default_or_free(),
         options=WorldOptions(block_time=options.block_time),
     )
-
-
-@contextmanager
-def claimed(directory: Path) -> Iterator[None]:
-    """Have the directory for oneself; raises `DirectoryInUse` if somebody else has it."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(directory.with_name(directory.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DirectoryInUse(str(directory)) from None
-        yield
-    finally:
-        os.close(lock)

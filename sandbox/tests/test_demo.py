@@ -243,7 +243,7 @@ def test_it_stays_up_until_ctrl_c_and_leaves_nothing_behind(directory: Path) -> 
         output = _until(process, "Ctrl-C ends it")
         second = _run(directory, "--exit")
         assert second.returncode == 1
-        assert "Another demo runs" in second.stdout
+        assert "Another world runs" in second.stdout
         _look_around(output)
         assert len(_left_behind(directory)) > 8  # the search for leftovers finds what there is
 

@@ -90,7 +90,7 @@ def test_a_node_that_forgot_the_reveals_in_its_pool_gets_them_again(ring: Arena)
 
     ring.anvil().kill()
 
-    ring.until_revealed(tokens)
+    ring.until_revealed(tokens, 12)  # as soon as the node is back, not at the next routine look
     ring.verify()
 
 
