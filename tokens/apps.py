@@ -1,6 +1,8 @@
 from django.apps import AppConfig
 from django.conf import settings
 
+PROOF_INTERVAL_SECONDS = 180
+
 
 class TokensConfig(AppConfig):
     name = "tokens"
@@ -16,6 +18,8 @@ class TokensConfig(AppConfig):
         from tokens.claims import release_leases_of, rescue_stalled
 
         declare("move_tokens", "tokens.tasks.move_tokens", settings.POLL_INTERVAL_SECONDS)
+        declare("look_at_chain", "tokens.tasks.look_at_chain", settings.POLL_INTERVAL_SECONDS)
+        declare("prove_completeness", "tokens.tasks.prove_completeness", PROOF_INTERVAL_SECONDS)
         register_lease_release(release_leases_of)
         register_rescue(rescue_stalled)
         post_save.connect(on_author_saved, sender=Author, dispatch_uid="waiting_tokens")

@@ -6,8 +6,19 @@ they are forked; only the task queue loads this module.
 
 from glisk.engine.drain import run_drain
 from tokens.pipeline import PipelineDrain
+from tokens.recovery import keeping
 
 
 def move_tokens() -> int | None:
     """Move tokens from detected to ready until the budget is used up."""
     return run_drain(PipelineDrain)
+
+
+def look_at_chain() -> int:
+    """Read what is new on the chain; return how many tokens it brought."""
+    return keeping.look_at_chain()
+
+
+def prove_completeness() -> int:
+    """Fill gaps and compare with the contract; return how many tokens were mended."""
+    return keeping.prove_completeness()

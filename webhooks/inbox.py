@@ -21,7 +21,8 @@ from rest_framework.exceptions import ParseError
 
 from glisk.redaction import redact_text
 from tokens.models.mint import MintSource
-from tokens.registration import MintOutcome, register_mints
+from tokens.recovery.keeping import look_soon
+from tokens.registration import MintOutcome, MintResult, register_mints
 from webhooks.alchemy import AlchemyEvent, Finding, Verdict, read_event
 from webhooks.models import EventStatus, WebhookEvent
 from webhooks.payloads import read_json_object
@@ -31,6 +32,14 @@ ACTOR: Final = "webhook"
 # An event rarely has more than a few logs; a body of nonsense can have millions.
 MAX_STORED_VERDICTS: Final = 500
 DONE: Final = (EventStatus.PROCESSED.value, EventStatus.IGNORED.value)
+_DOUBTFUL: Final = frozenset(
+    {
+        Verdict.REMOVED.value,
+        Verdict.INCOMPLETE.value,
+        MintResult.CONFLICT.value,
+        MintResult.REORGED.value,
+    }
+)
 UNFINISHED: Final = (EventStatus.RECEIVED.value, EventStatus.FAILED.value)
 
 logger = structlog.get_logger(__name__)
@@ -59,12 +68,28 @@ def receive_event(event: AlchemyEvent, body: bytes) -> Receipt:
     if event.heartbeat:
         return Receipt("ignored")
     with prepared_statements():
-        event_pk, status, deliveries = _store(event, body)
-        if status in DONE:
-            if deliveries > 1:
-                return Receipt("duplicate")
-            return Receipt("ignored", _counts(event.findings))
-        return _process(event_pk, event)
+        receipt = _take_in(event, body)
+    _look_if_doubtful(receipt)
+    return receipt
+
+
+def _take_in(event: AlchemyEvent, body: bytes) -> Receipt:
+    event_pk, status, deliveries = _store(event, body)
+    if status in DONE:
+        if deliveries > 1:
+            return Receipt("duplicate")
+        return Receipt("ignored", _counts(event.findings))
+    return _process(event_pk, event)
+
+
+def _look_if_doubtful(receipt: Receipt) -> None:
+    """Have the chain itself asked where a log hints at a reorg, or cannot be registered."""
+    if _DOUBTFUL.isdisjoint(receipt.counts):
+        return
+    try:
+        look_soon()
+    except Error as error:  # the schedule looks a few seconds later
+        logger.warning("look_not_enqueued", error=str(error).strip())
 
 
 def process_unfinished(*, older_than_seconds: float = 60, limit: int = 100) -> int:
@@ -93,6 +118,7 @@ def replay_event(event_pk: int) -> ReplayResult:
         if event is None:
             return ReplayResult(failed=True, reason="the event has no usable id")
         receipt = _process(stored.pk, event, again=True)
+        _look_if_doubtful(receipt)
     except ParseError as error:
         return ReplayResult(failed=True, reason=str(error.detail))
     except EventNotProcessedError:
