@@ -291,7 +291,10 @@ def test_a_senseless_prompt_fails_without_a_call(
     assert vendors.paid == 1
 
 
-def test_a_download_that_fails_does_not_pay_again(worker: Start, vendors: Vendors) -> None:
+def test_a_download_that_fails_does_not_pay_again(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.GENERATION_MAX_ATTEMPTS = 1
     vendors.replicate.plan_fault("server_error", times=3, scope="GET /delivery/")
     token = TokenFactory.create()
     worker().until(is_ready(token))
