@@ -14,6 +14,7 @@ from tokens.models.mint import MintSource
 from tokens.recovery.withdrawal import ACTOR, give_up, lock_mints
 from tokens.recovery.work import in_flight
 from tokens.registration import register_mints
+from tokens.states import TokenStatus
 
 _AT_ONCE = 200
 
@@ -40,7 +41,9 @@ def settle_orphans() -> int:
         )
         busy = in_flight(token.token_id for token in orphans)
         free = [token for token in orphans if token.token_id not in busy]
-        give_up(free, owners, reason="its mint is another than was thought")
+        # What is revealed here stays so: if the chain says otherwise, the drift check finds it.
+        revealed = {t.token_id for t in free if t.status == TokenStatus.REVEALED}
+        give_up(free, owners, revealed, reason="its mint is another than was thought")
         register_mints(logs, source=MintSource.BACKFILL, actor=ACTOR)
     return len(free)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import structlog
 from django.db import transaction
 
+from glisk.clients.log_ranges import RangeTooWideError
 from glisk.clients.mint_reader import MintReader, OnChainToken, Survey
 from tokens.mint_log import MintLog
 from tokens.models import MintEvent
@@ -25,7 +26,7 @@ from tokens.recovery.gaps import block_bounds
 from tokens.recovery.progress import Memory, save_memory
 from tokens.recovery.ranges import RangeWalker
 from tokens.recovery.tracking import Tracked, move_mints, track
-from tokens.recovery.unsettled import judge, mark_settled, spans
+from tokens.recovery.unsettled import LogKey, judge, mark_settled, spans
 from tokens.recovery.withdrawal import lock_mints, retire_mint
 from tokens.recovery.work import hold
 
@@ -58,11 +59,7 @@ def settle_mints(
     report = ReorgReport()
     settled, ripe, doubtful = judge(survey, watched)
     if ripe:
-        held = {
-            (mint.tx_hash, mint.log_index, mint.block_hash): mint
-            for logs in reader.logs_of_spans(spans(ripe))
-            for mint in decode_logs(reader, logs).mints
-        }
+        held = _own_reading(reader, ripe)
         for event in ripe:
             log = held.get((event.tx_hash, event.log_index, event.block_hash))
             (settled if log and log.facts == event.facts else doubtful).append(event)
@@ -77,6 +74,19 @@ def settle_mints(
     if memory.suspects != before or due:
         save_memory(memory)
     return report
+
+
+def _own_reading(reader: MintReader, events: Sequence[MintEvent]) -> dict[LogKey, MintLog]:
+    """Read the blocks of mints that a webhook told of, in one round trip."""
+    try:
+        answers = reader.logs_of_spans(spans(events))
+    except RangeTooWideError:
+        answers = reader.logs_of_spans(spans(events, blocks=1))
+    return {
+        (mint.tx_hash, mint.log_index, mint.block_hash): mint
+        for logs in answers
+        for mint in decode_logs(reader, logs).mints
+    }
 
 
 def _due(
@@ -119,11 +129,12 @@ def _replace(
     affected = {token_id for event in sure for token_id in event.token_ids}
     mints = [mint for mint in mints if not affected.isdisjoint(mint.token_ids)]
     revealed = revealed_facts(reader, sorted({i for mint in mints for i in mint.token_ids}))
+    on_chain = {token_id for token_id, token in facts.items() if token.revealed}
     found = Report()
     with transaction.atomic():
         lock_mints()
         for event in sure:
-            if retire_mint(event, owners):
+            if retire_mint(event, owners, on_chain):
                 report.retired.append(event.tx_hash)
             else:
                 report.waiting.append(event.tx_hash)

@@ -14,6 +14,7 @@ import structlog
 from django.conf import settings
 
 from glisk.clients.mint_reader import MintReader, Survey
+from glisk.errors import ProviderError
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.gaps import (
     GapReport,
@@ -75,12 +76,18 @@ def scan_chain(reader: MintReader, *, budget_seconds: float | None = None) -> Sc
     if report.lagging:
         # It proves nothing: neither that a mint is gone nor that none came since.
         logger.warning("node_lags", head=survey.head.number, seen=progress.head)
-    elif watched or memory.suspects:
-        report.reorgs = settle_mints(reader, survey, watched, memory)
+    fault = None
+    if not report.lagging and (watched or memory.suspects):
+        try:
+            report.reorgs = settle_mints(reader, survey, watched, memory)
+        except ProviderError as error:
+            fault = error  # new mints need not wait for it
     look = _Look(reader, survey, progress, memory, report, until)
     if not look.is_complete() and look.is_worth_trying():
         look.read()
     look.remember()
+    if fault is not None:
+        raise fault
     return report
 
 

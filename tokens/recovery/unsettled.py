@@ -23,7 +23,7 @@ WATCHED_BLOCKS = 12
 _AT_ONCE = 1000
 # A block above the head of our node: after so long, the node is not late, the block is not real.
 _UNHEARD_OF = timedelta(minutes=2)
-_SPAN_BLOCKS = 10  # what Alchemy's free plan gives at once
+SPAN_BLOCKS = 10  # what Alchemy's free plan gives at once
 
 LogKey = tuple[str, int, str]  # transaction, log index, block hash
 
@@ -61,11 +61,11 @@ def judge(
     return settled, ripe, doubtful
 
 
-def spans(mints: Iterable[MintEvent]) -> list[tuple[int, int]]:
-    """Return the mints' blocks as few ranges that every provider accepts."""
+def spans(mints: Iterable[MintEvent], *, blocks: int = SPAN_BLOCKS) -> list[tuple[int, int]]:
+    """Return the mints' blocks as few ranges of at most so many blocks."""
     found: list[tuple[int, int]] = []
     for number in sorted({mint.block_number for mint in mints}):
-        if found and number - found[-1][0] < _SPAN_BLOCKS:
+        if found and number - found[-1][0] < blocks:
             found[-1] = (found[-1][0], number)
         else:
             found.append((number, number))

@@ -2,18 +2,18 @@
 
 What becomes of a token depends on who owns its number now:
 
-| the number belongs to       | token revealed here                 | token not revealed          |
-|-----------------------------|-------------------------------------|-----------------------------|
-| a mint of the same author   | waits for that mint, state and all  | the same: nothing paid twice|
-| a mint of another author    | is handed to that author, as it is  | withdrawn: made anew        |
-| nobody                      | stays, without a mint: a case for an operator | withdrawn         |
+| the number belongs to     | token revealed on chain               | token not revealed       |
+|---------------------------|---------------------------------------|--------------------------|
+| a mint of the same author | waits for that mint, as it is         | the same: not paid twice |
+| a mint of another author  | is handed to that author, as it is    | withdrawn: made anew     |
+| nobody                    | stays, without a mint: needs a person | withdrawn                |
 
 The new mint's registration then completes the tokens that wait, and creates those that are gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 from django.conf import settings
@@ -39,30 +39,45 @@ def lock_mints() -> None:
         cursor.execute("LOCK TABLE mint_events IN SHARE ROW EXCLUSIVE MODE")
 
 
-def retire_mint(event: MintEvent, owners: Mapping[int, MintLog]) -> bool:
+def retire_mint(event: MintEvent, owners: Mapping[int, MintLog], revealed: Collection[int]) -> bool:
     """Delete a mint and give up its tokens; return False if one is being revealed right now.
 
-    `owners` names the mint that the chain has for a token id, if there is one. To be called
-    under `lock_mints`.
+    `owners` names the mint that the chain has for a token id, if there is one; `revealed` are
+    the tokens that it calls revealed. To be called under `lock_mints`.
     """
     tokens = list(Token.objects.select_for_update().filter(mint_event=event).order_by("token_id"))
     if in_flight(token.token_id for token in tokens):
         return False
-    give_up(tokens, owners, reason=f"its mint {event.tx_hash} is not part of the chain any more")
+    if any(_is_reveal_in_doubt(token, revealed) for token in tokens):
+        return False  # our transaction may come back: the reveal's own watch decides
+    reason = f"its mint {event.tx_hash} is not part of the chain any more"
+    give_up(tokens, owners, revealed, reason=reason)
     event.delete()
     forget_from(event.start_token_id)
     logger.warning("mint_retired", tx_hash=event.tx_hash, first=event.start_token_id)
     return True
 
 
-def give_up(tokens: Sequence[Token], owners: Mapping[int, MintLog], *, reason: str) -> None:
+def _is_reveal_in_doubt(token: Token, revealed: Collection[int]) -> bool:
+    ours = token.status == TokenStatus.REVEALED and token.adopted_uri is None
+    return ours and token.token_id not in revealed
+
+
+def give_up(
+    tokens: Sequence[Token],
+    owners: Mapping[int, MintLog],
+    revealed: Collection[int],
+    *,
+    reason: str,
+) -> None:
     """Withdraw, detach or hand over locked tokens, none of which is being revealed."""
     gone: list[Token] = []
     kept: list[Token] = []
     for token in tokens:
         owner = owners.get(token.token_id)
         same_author = owner is not None and owner.prompt_author == token.prompt_author_wallet
-        if same_author or token.status == TokenStatus.REVEALED:
+        stays = token.status == TokenStatus.REVEALED and token.token_id in revealed
+        if same_author or stays:
             kept.append(token)
             if owner is not None and not same_author:
                 _hand_over(token, owner)

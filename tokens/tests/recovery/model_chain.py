@@ -107,9 +107,7 @@ class ModelChain:
             for transaction in block.transactions:
                 for mint in transaction.mints:
                     log_index += mint.quantity  # one Transfer for each token comes first
-                    placed.append(
-                        PlacedMint(transaction.tx_hash, log_index, block, mint, next_id)
-                    )
+                    placed.append(PlacedMint(transaction.tx_hash, log_index, block, mint, next_id))
                     next_id += mint.quantity
                     log_index += 1
                 if transaction.revealed:
@@ -191,15 +189,26 @@ class ModelNode:
                 answers.append(TransientError("missing in the answer", vendor="chain"))
                 continue
             try:
-                answers.append(getattr(self, method.removeprefix("eth_"))(head, *params))
+                answers.append(self._answer(head, method, params))
             except ProviderError as error:
                 answers.append(error)
         return answers
 
-    def chainId(self, head: int) -> str:
-        return hex(31337)
+    def _answer(self, head: int, method: str, params: list[Any]) -> Any:
+        match method:
+            case "eth_chainId":
+                return hex(31337)
+            case "eth_getBlockByNumber":
+                return self._block(head, params[0])
+            case "eth_getLogs":
+                return self._logs(head, params[0])
+            case "eth_getTransactionReceipt":
+                return self._receipt(head, params[0])
+            case "eth_call":
+                return self._contract(head, params[0]["data"], params[1])
+        raise AssertionError(method)
 
-    def getBlockByNumber(self, head: int, tag: str, _full: bool) -> dict[str, str] | None:
+    def _block(self, head: int, tag: str) -> dict[str, str] | None:
         number = head if tag == "latest" else int(tag, 16)
         if number > head:
             return None
@@ -210,7 +219,7 @@ class ModelNode:
             "timestamp": hex(block.timestamp),
         }
 
-    def getLogs(self, head: int, options: dict[str, Any]) -> list[dict[str, Any]]:
+    def _logs(self, head: int, options: dict[str, Any]) -> list[dict[str, Any]]:
         first, last = int(options["fromBlock"], 16), int(options["toBlock"], 16)
         if self.range_blocks is not None and last - first + 1 > self.range_blocks:
             raise RpcError(-32602, f"query exceeds max block range {self.range_blocks}", "getLogs")
@@ -243,11 +252,9 @@ class ModelNode:
             "removed": False,
         }
 
-    def getTransactionReceipt(self, head: int, tx_hash: str) -> dict[str, Any] | None:
+    def _receipt(self, head: int, tx_hash: str) -> dict[str, Any] | None:
         logs = [
-            self.chain.log(placed)
-            for placed in self.chain.mints(head)
-            if placed.tx_hash == tx_hash
+            self.chain.log(placed) for placed in self.chain.mints(head) if placed.tx_hash == tx_hash
         ]
         if not logs:
             return None
@@ -259,7 +266,7 @@ class ModelNode:
             "logs": logs,
         }
 
-    def call_contract(self, head: int, data: str, tag: str) -> str:
+    def _contract(self, head: int, data: str, tag: str) -> str:
         block = head if tag == "latest" else int(tag, 16)
         if block > head:
             raise RpcError(-32000, "header not found", "eth_call")
@@ -275,10 +282,6 @@ class ModelNode:
             SELECTORS["tokenURI"]: lambda: _uri(token_id) if mint else _reverts(),
         }
         return answers[selector]()
-
-
-def _model_call(self: ModelNode, head: int, transaction: dict[str, str], tag: str) -> str:
-    return self.call_contract(head, transaction["data"], tag)
 
 
 def _reverts() -> str:
