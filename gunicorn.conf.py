@@ -4,13 +4,17 @@ The settings are loaded before any worker starts: a faulty environment ends the 
 one message, and the workers share the loaded code's memory.
 """
 
+import ctypes
 import os
+import signal
 import sys
 from logging.config import dictConfig
 from pathlib import Path
 
+from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
@@ -63,3 +67,13 @@ forwarded_allow_ips = "127.0.0.1,::1"
 # There is no access log: the proxy writes one, and the metrics count requests.
 logger_class = PipelineLogger
 accesslog = None
+
+_PR_SET_PDEATHSIG = 1
+
+
+def post_fork(server: Arbiter, worker: Worker) -> None:
+    """Have a worker die with its master (Linux): an orphan would hold the port for the grace."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != worker.ppid:
+            os._exit(1)

@@ -4,6 +4,7 @@ import os
 import sys
 
 from django.core.wsgi import get_wsgi_application
+from django.urls import get_resolver
 
 from glisk.config import ConfigurationError
 
@@ -14,6 +15,8 @@ _CANNOT_START = 3
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
 try:
     application = get_wsgi_application()
+    # Before the workers fork: otherwise the first webhook after a start waits for all URLs.
+    _ = get_resolver().url_patterns
 except ConfigurationError as error:
     print(error, file=sys.stderr, flush=True)
     sys.exit(_CANNOT_START)

@@ -120,6 +120,16 @@ def test_a_killed_worker_is_replaced(web: Callable[..., WebServer]) -> None:
     assert server.get("/health")[0] == 200
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel does it on Linux only")
+def test_workers_die_with_their_master_and_free_the_port(web: Callable[..., WebServer]) -> None:
+    server = web()
+    orphans = server.workers()
+    server.process.kill()
+    server.process.wait()
+    _, alive = psutil.wait_procs(orphans, timeout=10)  # far less than the grace of 25 s
+    assert alive == []
+
+
 def test_connections_are_kept_alive(web: Callable[..., WebServer]) -> None:
     server = web()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
