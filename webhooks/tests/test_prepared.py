@@ -41,6 +41,17 @@ def test_the_statements_of_a_delivery_are_prepared_when_they_come_again(client: 
     assert Token.objects.count() == 4
 
 
+def test_a_prepared_statement_is_planned_once(client: Client) -> None:
+    connection.close()
+    for number in range(1, 9):
+        deliver(client, number)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT generic_plans, custom_plans FROM pg_prepared_statements")
+        plans = cursor.fetchall()
+    assert plans
+    assert all(custom == 0 for _, custom in plans), plans
+
+
 def test_the_connection_is_given_back_as_it_came() -> None:
     connection.ensure_connection()
     session = connection.connection
