@@ -206,7 +206,10 @@ class MintReader:
     def tokens(
         self, token_ids: Sequence[int], *, block: int | None = None
     ) -> dict[int, OnChainToken]:
-        """Return what the contract says of the tokens, now or at the end of a block."""
+        """Return what the contract says of the tokens, now or at the end of a block.
+
+        At a block before the contract there was none of them.
+        """
         calls: list[Call] = []
         for token_id in token_ids:
             word = f"{token_id:064x}"
@@ -217,6 +220,8 @@ class MintReader:
                 self._call(SELECTORS["tokenURI"] + word, block),
             ]
         answers = self._batch(calls)
+        if block is not None and answers and all(answer == "0x" for answer in answers):
+            return {i: OnChainToken(i, False, "0x" + "0" * 40, "", False, "") for i in token_ids}
         return {
             token_id: _token(token_id, *answers[4 * index : 4 * index + 4])
             for index, token_id in enumerate(token_ids)

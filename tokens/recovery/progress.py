@@ -38,8 +38,9 @@ class Memory:
 
     Every id below `known_below` has a row, and the mint events tile everything below
     `tiled_below`. `suspects` are mints that seem gone: event id → head and time (unix seconds)
-    when that was first seen. `gap` is one that could not be filled: how many ids, how often it
-    was tried, and when it is worth trying again; `hole` the same for ids without a mint event.
+    when that was first seen; `unknown` are tokens without a mint that the contract seems to have
+    forgotten: id → head. `gap` is one that could not be filled: how many ids, how often it was
+    tried, and when it is worth trying again; `hole` the same for ids without a mint event.
     `timeline` is the last row of the tokens' timeline, `window` the last id, that the drift check
     has looked at.
     """
@@ -49,6 +50,7 @@ class Memory:
     timeline: int | None = None
     window: int = 0
     suspects: dict[str, tuple[int, float]] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
     gap: dict[str, float] = field(default_factory=dict)
     hole: dict[str, float] = field(default_factory=dict)
 
@@ -65,6 +67,9 @@ class Memory:
             memory.suspects = {
                 str(int(key)): (int(head), float(since))
                 for key, (head, since) in value.get("suspects", {}).items()
+            }
+            memory.unknown = {
+                str(int(key)): int(head) for key, head in value.get("unknown", {}).items()
             }
             memory.gap = {str(k): float(number) for k, number in value.get("gap", {}).items()}
             memory.hole = {str(k): float(number) for k, number in value.get("hole", {}).items()}

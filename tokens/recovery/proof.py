@@ -14,7 +14,7 @@ from tokens.recovery.adoption import adopt_known, revealed_facts
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.drift import check_some
 from tokens.recovery.gaps import block_bounds, fill_gaps
-from tokens.recovery.orphans import settle_orphans
+from tokens.recovery.orphans import settle_orphans, withdraw_unknown
 from tokens.recovery.progress import (
     Memory,
     is_worth_trying,
@@ -48,15 +48,17 @@ def prove(reader: MintReader, *, budget_seconds: float) -> int:
     if look.lagging or look.mints.ended_early:
         return look.created
     survey = reader.survey()
+    if survey.head.number < look.head:
+        return look.created  # this time another node answered, which is behind
     gaps = fill_gaps(reader, survey=survey, until=until)
     progress, memory = load()
     tiling = prove_tiling(survey.next_token_id, known_below=memory.tiled_below)
     completed = _mend_tiling(reader, survey, tiling, memory, progress.range_blocks, until)
-    orphans = settle_orphans()
+    orphans = settle_orphans() + withdraw_unknown(survey, memory)
     memory.tiled_below = max(memory.tiled_below, settled_proof(tiling))
     adopted = _adopt_on_their_way(reader)
     token_ids = [*_lately_revealed(memory), *_next_window(memory)]
-    save_memory(memory)  # before anything is withdrawn, which makes it remember less
+    save_memory(memory)  # before the drift check withdraws anything, which it must not undo
     drift = check_some(reader, survey, token_ids=token_ids, proven_below=memory.tiled_below)
     repaired = sum(finding.repaired for finding in drift.findings)
     return look.created + gaps.created + completed + orphans + adopted + repaired

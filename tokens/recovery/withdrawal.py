@@ -8,6 +8,9 @@ What becomes of a token depends on who owns its number now:
 | a mint of another author  | is handed to that author, as it is    | withdrawn: made anew     |
 | nobody                    | stays, without a mint: needs a person | withdrawn                |
 
+What others revealed for nobody is withdrawn too: nothing of ours is in it, and whoever mints the
+id is told of the reveal then.
+
 The new mint's registration then completes the tokens that wait, and creates those that are gone.
 """
 
@@ -77,7 +80,7 @@ def give_up(
         owner = owners.get(token.token_id)
         same_author = owner is not None and owner.prompt_author == token.prompt_author_wallet
         stays = token.status == TokenStatus.REVEALED and token.token_id in revealed
-        if same_author or stays:
+        if same_author or (stays and (owner is not None or token.adopted_uri is None)):
             kept.append(token)
             if owner is not None and not same_author:
                 _hand_over(token, owner)

@@ -241,9 +241,11 @@ class Case:
         self.look()
         self.chain.mine_empty(20)
         for _ in range(4):
+            self.chain.mine_empty(2)
             self.look(thorough=True)
             report = self.look()
-            if report is not None and report.complete and not unsettled_mints():
+            orphans = Token.objects.filter(mint_event=None).exists()
+            if report and report.complete and not unsettled_mints() and not orphans:
                 return
 
 

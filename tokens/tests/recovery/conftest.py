@@ -1,6 +1,7 @@
 """A real node with the contract, which every test finds as it was deployed."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from pytest_django import Settings
@@ -8,9 +9,15 @@ from pytest_django import Settings
 from authors.factories import AuthorFactory
 from authors.models import Author
 from glisk.clients.mint_reader import MintReader
+from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from sandbox.testing import deployed_chain, running_node
 from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.models import MintEvent, Token
+from tokens.recovery import progress, reorgs
+from tokens.tests.recovery.node_proxy import NodeProxy
+
+PROMPTS = {AUTHORS[0].address: "a fox in the snow", AUTHORS[1].address: "a lighthouse at night"}
 
 
 @pytest.fixture(scope="session")
@@ -33,14 +40,71 @@ def chain(_deployed: DemoChain, settings: Settings) -> Iterator[DemoChain]:
 
 
 @pytest.fixture
+def proxy(chain: DemoChain, settings: Settings) -> Iterator[NodeProxy]:
+    """The same node by way of a provider that a test may let misbehave."""
+    proxy = NodeProxy(chain.rpc_url)
+    settings.RPC_URL = proxy.url
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
 def reader(chain: DemoChain) -> MintReader:
     return MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
 
 
+@pytest.fixture
+def bad_reader(proxy: NodeProxy) -> MintReader:
+    """A reader that goes by way of the proxy."""
+    return MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+
+
 @pytest.fixture(autouse=True)
-def default_author(settings: Settings, request: pytest.FixtureRequest) -> Author | None:
+def authors(settings: Settings, request: pytest.FixtureRequest) -> list[Author]:
+    """The default author and two others; a third wallet mints without being registered."""
     if request.node.get_closest_marker("django_db") is None:
-        return None
-    return AuthorFactory.create(
+        return []
+    request.getfixturevalue("db")
+    default = AuthorFactory.create(
         wallet_address=settings.GLISK_DEFAULT_AUTHOR_WALLET, prompt_text="the default prompt"
     )
+    return [
+        default,
+        *(AuthorFactory.create(wallet_address=w, prompt_text=p) for w, p in PROMPTS.items()),
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits of the wall clock are left out; those in blocks are played."""
+    monkeypatch.setattr(progress, "FIRST_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(reorgs, "PATIENCE_SECONDS", 1e9)
+
+
+def assert_equal_to_chain(chain: DemoChain) -> None:
+    """Compare every mint and every token with what the chain itself says."""
+    mints = chain.mints()
+    assert {
+        (e.tx_hash, e.log_index, e.block_number, e.block_hash, e.start_token_id, e.quantity)
+        for e in MintEvent.objects.all()
+    } == {
+        (m.tx_hash, m.log_index, m.block_number, m.block_hash, m.start_token_id, m.quantity)
+        for m in mints
+    }
+    owners = {
+        token_id: mint
+        for mint in mints
+        for token_id in range(mint.start_token_id, mint.start_token_id + mint.quantity)
+    }
+    tokens = {t.token_id: t for t in Token.objects.select_related("mint_event", "author")}
+    assert sorted(tokens) == sorted(owners) == list(range(1, chain.next_token_id()))
+    for token_id, token in tokens.items():
+        mint = owners[token_id]
+        assert token.mint_event is not None
+        assert token.mint_event.tx_hash == mint.tx_hash
+        assert (
+            token.prompt_author_wallet == mint.prompt_author == chain.token_prompt_author(token_id)
+        )
+        assert token.minter_address == mint.minter
+        assert token.mint_timestamp == datetime.fromtimestamp(mint.block_timestamp, tz=UTC)
+        assert token.prompt == PROMPTS.get(mint.prompt_author, "the default prompt")

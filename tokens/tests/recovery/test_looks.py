@@ -1,0 +1,352 @@
+"""One look at the chain: what it finds, what it costs, and what a faulty node cannot make it do."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+
+from glisk.clients.mint_reader import MintReader, WrongChainError
+from glisk.errors import ProviderError, TransientError
+from sandbox.accounts import AUTHORS, DEPLOYER, KEEPER
+from sandbox.chain import DemoChain
+from tokens.models import MintEvent, Token, TokenTransition
+from tokens.models.mint import MintSource
+from tokens.recovery.progress import Progress, load, load_progress, save_progress
+from tokens.recovery.scan import ScanReport, scan_chain
+from tokens.states import TokenStatus
+from tokens.tests.recovery.conftest import assert_equal_to_chain
+from tokens.tests.recovery.node_proxy import DROP, HttpAnswer, NodeProxy
+
+pytestmark = pytest.mark.django_db
+
+STRANGER = "0x00000000000000000000000000000000000000Ee"
+URI = "ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
+
+
+def mint(chain: DemoChain, quantity: int = 1, author: str = AUTHORS[0].address) -> str:
+    tx_hash = chain.mint(1, author, quantity)
+    chain.wait(tx_hash)
+    return tx_hash
+
+
+def look(reader: MintReader) -> ScanReport:
+    reader.requests = reader.calls = 0
+    return scan_chain(reader)
+
+
+# -- what it finds ----------------------------------------------------------------------
+
+
+def test_the_first_look_registers_the_whole_history(chain: DemoChain, reader: MintReader) -> None:
+    for author in (AUTHORS[0].address, AUTHORS[1].address, STRANGER):
+        mint(chain, 3, author)
+    report = look(reader)
+    assert (report.created, report.complete) == (9, True)
+    assert_equal_to_chain(chain)
+    assert set(MintEvent.objects.values_list("source", flat=True)) == {MintSource.BACKFILL}
+
+
+def test_the_next_look_registers_what_is_new(chain: DemoChain, reader: MintReader) -> None:
+    mint(chain)
+    look(reader)
+    mint(chain, 5)
+    assert look(reader).created == 5
+    assert_equal_to_chain(chain)
+
+
+def test_it_begins_where_the_contract_was_deployed(
+    chain: DemoChain, proxy: NodeProxy, bad_reader: MintReader, settings: Settings
+) -> None:
+    mint(chain)
+    settings.CONTRACT_DEPLOYED_AT_BLOCK = chain.block_number()
+    mint(chain)
+    look(bad_reader)
+    assert min(first for first, _ in proxy.log_ranges) == settings.CONTRACT_DEPLOYED_AT_BLOCK
+
+
+def test_a_chain_without_a_mint_has_nothing_to_find(chain: DemoChain, reader: MintReader) -> None:
+    report = look(reader)
+    assert (report.created, report.complete, report.next_token_id) == (0, True, 1)
+    assert load_progress().block == chain.block_number()
+
+
+# -- what it costs ----------------------------------------------------------------------
+
+
+def test_without_news_it_is_one_round_trip_of_three_calls(
+    chain: DemoChain, proxy: NodeProxy, bad_reader: MintReader
+) -> None:
+    mint(chain, 3)
+    look(bad_reader)
+    chain.mine(20)
+    look(bad_reader)
+    proxy.requests.clear()
+    assert look(bad_reader).complete
+    assert proxy.requests == [["eth_chainId", "eth_getBlockByNumber", "eth_call"]]
+    assert (bad_reader.requests, bad_reader.calls) == (1, 3)
+
+
+def test_without_news_it_takes_three_statements(chain: DemoChain, reader: MintReader) -> None:
+    mint(chain, 3)
+    look(reader)
+    chain.mine(20)
+    look(reader)
+    chain.mine(1)
+    with CaptureQueriesContext(connection) as queries:
+        look(reader)
+    assert len(queries) == 3, "\n".join(q["sql"] for q in queries)  # state, unsettled, progress
+
+
+def test_a_recent_mint_costs_its_block_and_no_second_trip(
+    chain: DemoChain, reader: MintReader
+) -> None:
+    mint(chain, 3)
+    look(reader)
+    look(reader)
+    assert (reader.requests, reader.calls) == (1, 4)
+
+
+def test_mints_are_settled_once_their_block_is_deep_enough(
+    chain: DemoChain, reader: MintReader
+) -> None:
+    mint(chain)
+    look(reader)
+    chain.mine(11)
+    look(reader)
+    assert MintEvent.objects.get().settled_at is None
+    chain.mine(1)
+    look(reader)
+    assert MintEvent.objects.get().settled_at is not None
+
+
+# -- what is revealed already -----------------------------------------------------------
+
+
+def test_revealed_tokens_are_adopted_in_the_commit_that_creates_them(
+    chain: DemoChain, reader: MintReader
+) -> None:
+    mint(chain, 3)
+    tx_hash = chain.reveal(0, [2], [URI])
+    chain.wait(tx_hash)
+    report = look(reader)
+    assert report.mints.adopted == [2]
+    token = Token.objects.get(pk=2)
+    assert token.status == TokenStatus.REVEALED
+    assert (token.adopted_uri, token.metadata_cid) == (URI, URI.removeprefix("ipfs://"))
+    assert token.reveal_tx_hash == tx_hash
+    assert token.revealed_at is not None
+    assert Token.objects.filter(status=TokenStatus.DETECTED).count() == 2
+    moves = TokenTransition.objects.filter(token_id=2).values_list("from_status", "to_status")
+    assert list(moves) == [("", "detected"), ("detected", "revealed")]
+
+
+def test_an_id_that_was_revealed_before_its_mint_is_adopted_too(
+    chain: DemoChain, reader: MintReader
+) -> None:
+    chain.wait(chain.reveal(KEEPER.private_key, [1, 2], ["", "\udcff not a uri"[1:]]))
+    mint(chain, 3)
+    look(reader)
+    first, second, third = Token.objects.order_by("token_id")
+    assert (first.status, first.adopted_uri, first.metadata_cid) == ("revealed", "", None)
+    assert (second.status, second.adopted_uri) == ("revealed", " not a uri")
+    assert third.status == TokenStatus.DETECTED
+
+
+def test_the_transaction_of_a_reveal_in_a_later_range_is_entered_when_it_is_read(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    save_progress(Progress(range_blocks=1))
+    mint(chain)
+    chain.mine(3)
+    tx_hash = chain.reveal(0, [1], [URI])
+    chain.wait(tx_hash)
+    look(bad_reader)
+    assert Token.objects.get().reveal_tx_hash == tx_hash
+    assert len(proxy.log_ranges) > 1
+
+
+# -- nodes that are behind, silent or wrong ---------------------------------------------
+
+
+def refused(reader: MintReader) -> ProviderError:
+    with pytest.raises(ProviderError) as caught:
+        look(reader)
+    return caught.value
+
+
+def test_another_chain_is_refused(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    mint(chain)
+    proxy.alter = lambda method, params, answer: (
+        {**answer, "result": "0x2105"} if method == "eth_chainId" else answer
+    )
+    assert isinstance(refused(bad_reader), WrongChainError)
+    assert not Token.objects.exists()
+    assert load_progress().block is None
+
+
+def test_an_address_without_a_contract_is_named(
+    chain: DemoChain, reader: MintReader, settings: Settings
+) -> None:
+    settings.GLISK_NFT_CONTRACT_ADDRESS = STRANGER
+    reader.contract_address = STRANGER
+    error = refused(reader)
+    assert isinstance(error, TransientError)
+    assert "no contract" in str(error)
+
+
+def without_logs(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+    return {**answer, "result": []} if method == "eth_getLogs" else answer
+
+
+def test_empty_logs_do_not_pass_for_read_blocks(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, settings: Settings
+) -> None:
+    settings.MINT_CONFIRMATIONS = 5  # nothing may be taken without its log yet
+    mint(chain, 2)
+    minted_at = chain.block_number()
+    proxy.alter = without_logs
+    report = look(bad_reader)
+    assert not report.complete
+    block = load_progress().block
+    assert block is not None and block < minted_at
+    proxy.reset()
+    assert look(bad_reader).created == 2
+    assert_equal_to_chain(chain)
+
+
+def test_empty_logs_take_nothing_away(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    mint(chain, 2)
+    look(bad_reader)
+    proxy.alter = without_logs
+    for _ in range(3):
+        chain.mine(5)
+        look(bad_reader)
+    assert_equal_to_chain(chain)
+
+
+def test_a_node_that_hides_a_gap_is_asked_less_and_less_often(
+    chain: DemoChain,
+    bad_reader: MintReader,
+    proxy: NodeProxy,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.MINT_CONFIRMATIONS = 50
+    monkeypatch.setattr("tokens.recovery.progress.FIRST_RETRY_SECONDS", 3600.0)
+    mint(chain)
+    proxy.alter = without_logs
+    look(bad_reader)
+    proxy.log_ranges.clear()
+    look(bad_reader)
+    assert proxy.log_ranges == []
+    mint(chain)  # another gap: tried at once
+    look(bad_reader)
+    assert proxy.log_ranges != []
+
+
+Answer = Callable[[dict[str, Any]], Any]
+BROKEN: dict[str, tuple[str, Answer]] = {
+    "no newest block": ("eth_getBlockByNumber", lambda a: {**a, "result": None}),
+    "a block without a hash": ("eth_getBlockByNumber", lambda a: {**a, "result": {}}),
+    "half a batch": ("eth_call", lambda a: DROP),
+    "logs that are no list": ("eth_getLogs", lambda a: {**a, "result": None}),
+    "logs of strangers": (
+        "eth_getLogs",
+        lambda a: {**a, "result": [{**log, "address": STRANGER} for log in a["result"]]},
+    ),
+    "logs of other blocks": (
+        "eth_getLogs",
+        lambda a: {**a, "result": [{**log, "blockNumber": "0xffff"} for log in a["result"]]},
+    ),
+    "a member's error": (
+        "eth_call",
+        lambda a: {"id": a["id"], "jsonrpc": "2.0", "error": {"code": -32603, "message": "oops"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_answer_is_taken_for_none(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, fault: str
+) -> None:
+    mint(chain)
+    look(bad_reader)
+    before = load()
+    mint(chain, 2)
+    broken, answer = BROKEN[fault]
+    proxy.alter = lambda method, params, whole: answer(whole) if method == broken else whole
+    refused(bad_reader)
+    assert load() == before
+    assert Token.objects.count() == 1
+    proxy.reset()
+    look(bad_reader)
+    assert_equal_to_chain(chain)
+
+
+def test_a_node_that_does_not_know_the_newest_block_yet_is_asked_again(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    """The head comes from one node of a pool, the logs from another that is behind."""
+    mint(chain, 2)
+    head = hex(chain.block_number())
+
+    def behind(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+        if method == "eth_getLogs":
+            return {**answer, "result": []}
+        return {**answer, "result": None} if params == [head, False] else answer
+
+    proxy.alter = behind
+    assert "does not know block" in str(refused(bad_reader))
+    assert load_progress().block is None
+
+
+def test_a_lagging_node_changes_nothing(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    chain.mine(20)
+    mint(chain, 2)
+    look(bad_reader)
+    before = load_progress()
+
+    def lagging(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+        """It is ten blocks behind: the mint has not happened yet."""
+        if method == "eth_getBlockByNumber":
+            if params[0] != "latest":
+                return {**answer, "result": None}
+            number = int(answer["result"]["number"], 16) - 10
+            return {**answer, "result": {**answer["result"], "number": hex(number)}}
+        return {**answer, "result": f"0x{1:064x}"} if method == "eth_call" else answer
+
+    proxy.alter = lagging
+    for _ in range(5):
+        assert look(bad_reader).lagging
+    assert load_progress() == before
+    proxy.reset()
+    assert_equal_to_chain(chain)
+
+
+def test_a_refused_key_ends_the_look(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    def refuse(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+        raise HttpAnswer(
+            401,
+            {"jsonrpc": "2.0", "error": {"code": -32600, "message": "Must be authenticated!"}},
+        )
+
+    proxy.alter = refuse
+    assert refused(bad_reader).error_class == "account"
+
+
+def test_only_the_admin_or_the_keeper_reveals(chain: DemoChain) -> None:
+    """What the tests of adoption rest on."""
+    assert DEPLOYER.address != KEEPER.address
+    mint(chain)
+    assert chain.wait(chain.reveal(2, [1], [URI]))["status"] == 0
