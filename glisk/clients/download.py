@@ -15,6 +15,7 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -41,8 +42,9 @@ def download_output(
 
     `allowed_hosts` holds names (`replicate.delivery`), wildcards for subdomains
     (`*.replicate.delivery`) and, only where an emulator runs, a loopback name with or without a
-    port (`127.0.0.1:8601`), for which plain http is allowed too. `timeout` bounds the whole
-    transfer in seconds.
+    port (`127.0.0.1:8601`), for which plain http is allowed too. A name with its port
+    (`images.internal:5000`) is a server of our own: by http too, and at a private address.
+    `timeout` bounds the whole transfer in seconds.
 
     Raises PermanentError for a URL or an answer that is refused (reasons "forbidden_url",
     "redirect", "gone", "refused"), ArtefactError if there are more than `max_bytes` bytes, and
@@ -53,8 +55,7 @@ def download_output(
         parts = urlsplit(url)
     except ValueError:
         raise _forbidden("it is not a URL") from None
-    loopback = _check_url(parts, allowed_hosts)
-    addresses = _resolve(parts, loopback=loopback)
+    addresses = _resolve(parts, reach=_check_url(parts, allowed_hosts))
     try:
         with _connect(parts, addresses, deadline) as plain:
             return _get(_TimedSocket(plain, deadline), parts, max_bytes)
@@ -79,8 +80,16 @@ def is_allowed_host(host: str, port: int | None, allowed_hosts: Sequence[str]) -
     return False
 
 
-def _check_url(parts: SplitResult, allowed_hosts: Sequence[str]) -> bool:
-    """Raise PermanentError unless the URL may be fetched; tell whether it is a loopback one."""
+class Reach(Enum):
+    """Which addresses a host may lead to, by how the setting names it."""
+
+    PUBLIC = "public"
+    OWN_NETWORK = "own_network"  # named with its port: a server of ours, by http too
+    LOOPBACK = "loopback"  # where an emulator runs
+
+
+def _check_url(parts: SplitResult, allowed_hosts: Sequence[str]) -> Reach:
+    """Raise PermanentError unless the URL may be fetched; tell what its host may lead to."""
     host = (parts.hostname or "").lower()
     try:
         port = parts.port
@@ -90,13 +99,14 @@ def _check_url(parts: SplitResult, allowed_hosts: Sequence[str]) -> bool:
         raise _forbidden("it carries credentials")
     if not host or not is_allowed_host(host, port, allowed_hosts):
         raise _forbidden(f"host {host[:80]!r} is not in REPLICATE_OUTPUT_HOSTS")
-    if host in _LOOPBACK_NAMES:
+    named_with_port = f"{host}:{port}" in [entry.strip().lower() for entry in allowed_hosts]
+    if host in _LOOPBACK_NAMES or named_with_port:
         if parts.scheme not in ("http", "https"):
             raise _forbidden("its scheme is neither http nor https")
-        return True
+        return Reach.LOOPBACK if host in _LOOPBACK_NAMES else Reach.OWN_NETWORK
     if parts.scheme != "https" or port not in (None, 443):
         raise _forbidden("it is not https on port 443")
-    return False
+    return Reach.PUBLIC
 
 
 def _forbidden(why: str) -> PermanentError:
@@ -108,7 +118,7 @@ def _forbidden(why: str) -> PermanentError:
     )
 
 
-def _resolve(parts: SplitResult, *, loopback: bool) -> list[Address]:
+def _resolve(parts: SplitResult, *, reach: Reach) -> list[Address]:
     """Return the addresses of the host after checking every one of them."""
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -121,19 +131,21 @@ def _resolve(parts: SplitResult, *, loopback: bool) -> list[Address]:
             code="dns",
         ) from None
     for *_rest, sockaddr in found:
-        if not is_allowed_address(str(sockaddr[0]), loopback=loopback):
+        if not is_allowed_address(str(sockaddr[0]), reach=reach):
             raise _forbidden("its host leads to an address that is not public")
     return [(family, sockaddr) for family, _type, _proto, _name, sockaddr in found]
 
 
-def is_allowed_address(text: str, *, loopback: bool) -> bool:
+def is_allowed_address(text: str, *, reach: Reach) -> bool:
     """Tell whether a resolved address may be connected to.
 
     IPv6 forms that carry an IPv4 address (mapped, 6to4, NAT64) are judged by that address too.
     """
     address = ipaddress.ip_address(text.partition("%")[0])
-    if loopback:
+    if reach is Reach.LOOPBACK:
         return address.is_loopback
+    if reach is Reach.OWN_NETWORK and _is_of_own_network(address):
+        return True
     if not address.is_global or address.is_multicast:
         return False
     if isinstance(address, ipaddress.IPv6Address):
@@ -142,6 +154,17 @@ def is_allowed_address(text: str, *, loopback: bool) -> bool:
             carried = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         return carried is None or carried.is_global
     return True
+
+
+def _is_of_own_network(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Tell a private address from loopback, link-local (cloud metadata!) and the like."""
+    return address.is_private and not (
+        address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address.is_unspecified
+        or address.is_reserved
+    )
 
 
 @lru_cache(maxsize=1)

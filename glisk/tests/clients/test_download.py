@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from glisk.clients.download import download_output, is_allowed_address, is_allowed_host
+from glisk.clients.download import Reach, download_output, is_allowed_address, is_allowed_host
 from glisk.errors import ArtefactError, PermanentError, ProviderError, TransientError
 from glisk.tests.clients.scripted_server import (
     ScriptedServer,
@@ -235,15 +235,51 @@ class TestAnAddress:
         ],
     )
     def test_that_is_not_public_is_refused(self, address: str) -> None:
-        assert not is_allowed_address(address, loopback=False)
+        assert not is_allowed_address(address, reach=Reach.PUBLIC)
 
     @pytest.mark.parametrize("address", ["104.18.0.1", "2606:4700::1", "64:ff9b::6812:1"])
     def test_that_is_public_is_taken(self, address: str) -> None:
-        assert is_allowed_address(address, loopback=False)
+        assert is_allowed_address(address, reach=Reach.PUBLIC)
 
     def test_of_a_loopback_name_must_be_loopback(self) -> None:
-        assert is_allowed_address("127.0.0.1", loopback=True)
-        assert not is_allowed_address("10.0.0.1", loopback=True)
+        assert is_allowed_address("127.0.0.1", reach=Reach.LOOPBACK)
+        assert not is_allowed_address("10.0.0.1", reach=Reach.LOOPBACK)
+
+    @pytest.mark.parametrize("address", ["10.0.0.1", "172.18.0.4", "192.168.1.9", "fd00::7"])
+    def test_of_a_server_of_our_own_may_be_private(self, address: str) -> None:
+        assert is_allowed_address(address, reach=Reach.OWN_NETWORK)
+
+    @pytest.mark.parametrize(
+        "address", ["127.0.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1", "::1", "fe80::1"]
+    )
+    def test_of_a_server_of_our_own_is_never_this_machine_or_link_local(self, address: str) -> None:
+        assert not is_allowed_address(address, reach=Reach.OWN_NETWORK)
+
+    def test_of_a_server_of_our_own_is_for_the_named_port_only(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        resolved: list[str] = []
+
+        def resolve(host: str, port: int, **_: object) -> list[object]:
+            resolved.append(f"{host}:{port}")
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.9", port))]
+
+        def connect(*arguments: object) -> None:
+            raise ConnectionRefusedError
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        monkeypatch.setattr("glisk.clients.download._connect", connect)
+        refusal("http://images.internal:5001/out.webp", ["images.internal:5000"])
+        refusal("http://images.internal/out.webp", ["images.internal:5000", "images.internal"])
+        assert resolved == []
+        with pytest.raises(TransientError):  # allowed, but nobody is there
+            download_output(
+                "http://images.internal:5000/out.webp",
+                allowed_hosts=["images.internal:5000"],
+                max_bytes=10,
+                timeout=0.3,
+            )
+        assert resolved == ["images.internal:5000"]
 
     def test_inside_our_network_behind_an_allowed_name_is_refused(
         self, monkeypatch: pytest.MonkeyPatch
