@@ -82,8 +82,8 @@ class Storage:
 
     def has_room(self, count: int) -> bool:
         """Tell whether to take over so many tokens: their images are held in memory."""
-        room = 2 * int(settings.UPLOAD_CONCURRENCY) - len(self.items)
-        return bool(settings.ENABLE_IPFS_WORKER) and count <= room
+        most = 2 * int(settings.UPLOAD_CONCURRENCY) if settings.ENABLE_IPFS_WORKER else 0
+        return len(self.items) + count <= most
 
     def claim(self) -> None:
         """Claim tokens that wait for their upload: those of dead workers and past failures."""
@@ -127,8 +127,7 @@ class Storage:
         busy = len(self.items) - len(idle)
         free = min(len(idle), settings.UPLOAD_CONCURRENCY - busy)
         if self.breaker.is_open:
-            probing = self.breaker.probing and not busy
-            free = min(free, 1 if probing else self.breaker.places(1))
+            free = min(free, int(self.breaker.probing and not busy) or self.breaker.places(1))
             self._give_back(idle[free:])
         for item in idle[:free]:
             item.busy = True
