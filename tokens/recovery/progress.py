@@ -41,13 +41,13 @@ class Memory:
     when that was first seen; `unknown` are tokens without a mint that the contract seems to have
     forgotten: id → head. `gap` is one that could not be filled: how many ids, how often it was
     tried, and when it is worth trying again; `hole` the same for ids without a mint event.
-    `timeline` is the last row of the tokens' timeline, `window` the last id, that the drift check
-    has looked at.
+    `timeline` are the last rows of the tokens' timeline at the last proofs, `window` is the last
+    id that the drift check has come to.
     """
 
     known_below: int = 1
     tiled_below: int = 1
-    timeline: int | None = None
+    timeline: list[int] = field(default_factory=list)
     window: int = 0
     suspects: dict[str, tuple[int, float]] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
@@ -62,8 +62,7 @@ class Memory:
             memory.known_below = max(1, int(value.get("known_below", 1)))
             memory.tiled_below = max(1, int(value.get("tiled_below", 1)))
             memory.window = int(value.get("window", 0))
-            timeline = value.get("timeline")
-            memory.timeline = None if timeline is None else int(timeline)
+            memory.timeline = [int(row) for row in value.get("timeline", [])]
             memory.suspects = {
                 str(int(key)): (int(head), float(since))
                 for key, (head, since) in value.get("suspects", {}).items()

@@ -34,6 +34,7 @@ ACTOR = "proof"
 _OLD_ONES = 10
 _NEW_ONES = 200
 _ON_THEIR_WAY = 500
+_PROOFS_UNTIL_SURE = 10
 _LONGEST_RETRY_SECONDS = 6 * 3600.0
 
 
@@ -114,13 +115,23 @@ def _adopt_on_their_way(reader: MintReader) -> int:
 
 
 def _lately_revealed(memory: Memory) -> list[int]:
-    """Return the tokens that were revealed since the last proof, by the timeline."""
+    """Return the tokens revealed since the last proof, and those of half an hour ago again.
+
+    By then no reorg can take a reveal back, and no node is late.
+    """
     newest = TokenTransition.objects.aggregate(newest=Max("id"))["newest"] or 0
-    since, memory.timeline = memory.timeline, newest
-    if since is None:
-        return []
-    moves = TokenTransition.objects.filter(id__gt=since, to_status=TokenStatus.REVEALED)
-    return list(moves.order_by("-id").values_list("token_id", flat=True)[:_NEW_ONES])
+    seen = [*memory.timeline, newest]
+    memory.timeline = seen[-_PROOFS_UNTIL_SURE - 2 :]
+    spans = [(seen[-2], newest)] if len(seen) > 1 else []
+    if len(seen) >= _PROOFS_UNTIL_SURE + 2:
+        spans.append((seen[-_PROOFS_UNTIL_SURE - 2], seen[-_PROOFS_UNTIL_SURE - 1]))
+    found: list[int] = []
+    for since, until in spans:
+        moves = TokenTransition.objects.filter(
+            id__gt=since, id__lte=until, to_status=TokenStatus.REVEALED
+        )
+        found += moves.order_by("-id").values_list("token_id", flat=True)[:_NEW_ONES]
+    return found
 
 
 def _next_window(memory: Memory) -> list[int]:

@@ -134,16 +134,15 @@ def _replace(
     with transaction.atomic():
         lock_mints()
         for event in sure:
+            key = str(event.pk)
             if retire_mint(event, owners, on_chain):
                 report.retired.append(event.tx_hash)
+                memory.suspects.pop(key, None)
             else:
                 report.waiting.append(event.tx_hash)
         register_found(mints, revealed, {}, found, head=survey.head.number)
     memory.known_below = min(memory.known_below, *affected)
     memory.tiled_below = min(memory.tiled_below, *affected)
-    for event in sure:
-        if event.tx_hash in report.retired:
-            memory.suspects.pop(str(event.pk), None)
     report.created += found.created
 
 

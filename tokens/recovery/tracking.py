@@ -108,7 +108,7 @@ def _move(moves: Sequence[tuple[MintEvent, MintLog]]) -> None:
         if twin is event:
             kept.append((event, log))
         else:
-            event.tokens.update(mint_event=twin)
+            event.tokens.update(mint_event=twin, mint_timestamp=log.block_timestamp)
             event.delete()
     _write([event.pk for event, _ in kept], [log for _, log in kept])
 

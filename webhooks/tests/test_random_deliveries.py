@@ -22,7 +22,7 @@ from authors.factories import AuthorFactory, wallet
 from glisk.errors import ProviderError
 from tokens.models import ImageGenerationJob, MintEvent, Token
 from tokens.models.job import JobStatus
-from tokens.recovery import drift, keeping, progress
+from tokens.recovery import drift, keeping, progress, proof
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import ScanReport, scan_chain
 from tokens.recovery.unsettled import unsettled_mints
@@ -63,6 +63,7 @@ def _world(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     # Waits of the wall clock; the chain's own, in blocks, are played.
     monkeypatch.setattr(progress, "FIRST_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(drift, "_SURE_AFTER", drift._SURE_AFTER * 0)
+    monkeypatch.setattr(proof, "_OLD_ONES", 1000)  # all of them in every proof
     monkeypatch.setattr(keeping, "_NUDGE_SECONDS", 1e9)
 
 
