@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import connection
 
 from authors.models import Author
+from authors.prompts import prompts_by_wallet
 from tokens.mint_log import MAX_QUANTITY, MintLog
 from tokens.models.mint import MintSource
 from tokens.states import TokenStatus
@@ -86,7 +87,7 @@ def create_tokens(
     if not mints:
         return {}
     default_wallet = settings.GLISK_DEFAULT_AUTHOR_WALLET
-    authors = Author.objects.by_wallets([default_wallet, *(log.prompt_author for _, log in mints)])
+    authors = prompts_by_wallet([default_wallet, *(log.prompt_author for _, log in mints)])
     default = authors.get(default_wallet.lower()) or Author.objects.default()
     default_prompt = default.prompt_text if default.has_prompt else settings.DEFAULT_PROMPT
     rows = []
