@@ -11,7 +11,7 @@ class EventStatus(models.TextChoices):
 
 
 class WebhookEvent(models.Model):
-    event_id = models.CharField(max_length=64, unique=True)
+    event_id = models.CharField(max_length=64)
     webhook_id = models.CharField(max_length=64, blank=True)
     event_type = models.CharField(max_length=40, blank=True)
     body = models.BinaryField()
@@ -27,6 +27,10 @@ class WebhookEvent(models.Model):
 
     class Meta:
         db_table = "webhook_events"
+        constraints = [
+            # As a constraint it has one index; unique=True would add a second one for LIKE.
+            models.UniqueConstraint(fields=["event_id"], name="webhook_event_id_unique"),
+        ]
         indexes = [
             models.Index(
                 fields=["received_at"],
