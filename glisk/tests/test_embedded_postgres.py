@@ -121,7 +121,7 @@ def setting(url: str, name: str) -> str:
 def test_first_start_creates_the_database_at_once(directory: Path) -> None:
     begin = time.monotonic()
     url = ensure_running(directory)
-    assert time.monotonic() - begin < 5  # 0.6 s on an idle machine
+    assert time.monotonic() - begin < 30  # 0.6 s on an idle machine
     assert answers(url)
 
 
@@ -252,7 +252,7 @@ def test_a_killed_server_and_keeper_are_both_replaced(directory: Path) -> None:
         wait_until(lambda: is_dead(keeper) and is_dead(server), 20)
         begin = time.monotonic()
         assert ensure_running(directory) == url
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 20
     assert answers(url)
 
 
