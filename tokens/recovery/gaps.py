@@ -53,33 +53,34 @@ def count_rows(first: int, following: int) -> int:
 def missing_ranges(next_token_id: int, *, known_below: int = 1) -> list[tuple[int, int]]:
     """Return the missing ids below `next_token_id` as (first, last), by one query.
 
-    `known_below`: an id below which none is missing.
+    Ids are counted by the thousand; only where some are missing is it asked which. That is one
+    pass over the index, without the sort or the window of all ids that took several times as
+    long. `known_below`: an id below which none is missing.
     """
     sql = """
-        WITH known AS (
-            SELECT token_id,
-                   lag(token_id, 1, %(known)s - 1::bigint) OVER (ORDER BY token_id) AS before
-            FROM (SELECT token_id FROM tokens_s0
-                  WHERE token_id >= %(known)s AND token_id < %(next)s
-                  UNION ALL SELECT %(next)s) AS ids
+        WITH short AS MATERIALIZED (
+            SELECT first, last FROM (
+                SELECT GREATEST(t * 1000, %(known)s) AS first,
+                       LEAST(t * 1000 + 999, %(next)s - 1) AS last
+                FROM generate_series(%(known)s / 1000, (%(next)s - 1) / 1000) AS t
+            ) AS spans CROSS JOIN LATERAL (
+                SELECT count(*) AS n FROM tokens_s0 WHERE token_id BETWEEN first AND last
+            ) AS counted WHERE n <= last - first
         )
-        SELECT before + 1, token_id - 1 FROM known WHERE token_id > before + 1 ORDER BY 1
+        SELECT min(id), max(id) FROM (
+            SELECT id, id - row_number() OVER (ORDER BY id) AS run
+            FROM short CROSS JOIN LATERAL (
+                SELECT id FROM generate_series(first, last) AS id EXCEPT
+                SELECT token_id FROM tokens_s0 WHERE token_id BETWEEN first AND last
+            ) AS missing
+        ) AS runs GROUP BY run
+        ORDER BY 1
     """
+    if next_token_id <= known_below:
+        return []
     with connection.cursor() as cursor:
         cursor.execute(sql, {"next": next_token_id, "known": known_below})
         return [(int(first), int(last)) for first, last in cursor.fetchall()]
-
-
-def first_missing_id(known_below: int) -> int:
-    """Return the first id from `known_below` on that has no row."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT min(id) FROM (SELECT %(first)s::bigint AS id UNION ALL "
-            "SELECT token_id + 1 FROM tokens_s0 WHERE token_id >= %(first)s) AS ids "
-            "WHERE NOT EXISTS (SELECT 1 FROM tokens_s0 t WHERE t.token_id = ids.id)",
-            {"first": known_below},
-        )
-        return int(cursor.fetchone()[0])
 
 
 def vanished_tokens(next_token_id: int) -> list[int]:

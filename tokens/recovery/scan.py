@@ -20,8 +20,8 @@ from tokens.recovery.gaps import (
     GapReport,
     count_rows,
     fill_gaps,
-    first_missing_id,
     low_bound,
+    missing_ranges,
 )
 from tokens.recovery.progress import (
     Memory,
@@ -159,5 +159,7 @@ class _Look:
             next=self.survey.next_token_id,
             ids=missing,
         )
-        rewind_progress(low_bound(first_missing_id(self.memory.known_below)) - 1)
+        ranges = missing_ranges(self.survey.next_token_id, known_below=self.memory.known_below)
+        if ranges:
+            rewind_progress(low_bound(ranges[0][0]) - 1)
         logger.warning("tokens_missing", count=missing, next_look_in_seconds=wait)

@@ -1,0 +1,349 @@
+"""Ids that the contract has given out and the database does not know are found and filled."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+
+from authors.factories import AuthorFactory, wallet
+from glisk.clients.mint_reader import MintReader
+from sandbox.accounts import AUTHORS
+from sandbox.chain import DemoChain
+from tokens.models import MintEvent, Token, TokenTransition
+from tokens.recovery.gaps import fill_gaps, missing_ranges
+from tokens.recovery.progress import load_progress
+from tokens.recovery.proof import prove
+from tokens.recovery.scan import scan_chain
+from tokens.states import TokenStatus
+from tokens.tests.recovery.conftest import assert_equal_to_chain
+from tokens.tests.recovery.node_proxy import NodeProxy
+
+pytestmark = pytest.mark.django_db
+
+FOX, LIGHTHOUSE = AUTHORS[0].address, AUTHORS[1].address
+URI = "ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
+
+
+def mint(chain: DemoChain, author: str = FOX, quantity: int = 1) -> None:
+    chain.wait(chain.mint(1, author, quantity))
+
+
+def lose(*token_ids: int) -> None:
+    """Forget tokens, and the mints that are left without any."""
+    TokenTransition.objects.filter(token_id__in=token_ids).delete()
+    Token.objects.filter(token_id__in=token_ids).delete()
+    MintEvent.objects.filter(tokens=None).delete()
+
+
+@pytest.fixture
+def history(chain: DemoChain, reader: MintReader) -> DemoChain:
+    """Six mints of twelve tokens, all known."""
+    for number in range(6):
+        mint(chain, FOX if number % 2 else LIGHTHOUSE, 1 + number % 3)
+        chain.mine(30)
+    scan_chain(reader)
+    reader.requests = reader.calls = 0
+    return chain
+
+
+def rows(first: int, last: int) -> None:
+    """Insert tokens without more ado."""
+    author = AuthorFactory.create()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO tokens_s0 (token_id, author_id, prompt_author_wallet, minter_address, "
+            "mint_timestamp, prompt, status, status_changed_at, generation_attempts, "
+            "fallback_used, error_class, error_log, attempts, created_at, updated_at) "
+            "SELECT id, %s, %s, %s, now(), '', 'detected', now(), 0, false, '', '[]', 0, now(), "
+            "now() FROM generate_series(%s, %s) AS id",
+            [author.pk, wallet(1), wallet(2), first, last],
+        )
+
+
+# -- finding ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("there", "next_token_id", "missing"),
+    [
+        ([], 1, []),
+        ([], 4, [(1, 3)]),
+        ([(1, 3)], 4, []),
+        ([(2, 2)], 4, [(1, 1), (3, 3)]),
+        ([(1, 2), (5, 5), (8, 9)], 12, [(3, 4), (6, 7), (10, 11)]),
+        ([(1, 5)], 3, []),
+        ([(7, 9)], 3, [(1, 2)]),
+    ],
+)
+def test_missing_ids_are_found_as_ranges(
+    there: list[tuple[int, int]], next_token_id: int, missing: list[tuple[int, int]]
+) -> None:
+    for first, last in there:
+        rows(first, last)
+    with CaptureQueriesContext(connection) as queries:
+        assert missing_ranges(next_token_id) == missing
+    assert len(queries) <= 1
+
+
+def test_ranges_go_on_over_the_thousands_by_which_they_are_counted() -> None:
+    rows(1, 998)
+    rows(2_001, 2_004)
+    rows(5_000, 5_000)
+    assert missing_ranges(7_501) == [(999, 2_000), (2_005, 4_999), (5_001, 7_500)]
+    assert missing_ranges(7_501, known_below=2_003) == [(2_005, 4_999), (5_001, 7_500)]
+
+
+def test_what_is_there_is_counted_in_one_pass_over_the_index() -> None:
+    rows(1, 5_000)
+    Token.objects.filter(pk__in=[17, 18, 3_333]).delete()
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE tokens_s0")
+        cursor.execute("SET LOCAL enable_seqscan = off")  # so small a table would be read whole
+        with CaptureQueriesContext(connection) as queries:
+            assert missing_ranges(5_001) == [(17, 18), (3_333, 3_333)]
+        cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + queries[0]["sql"])
+        (answer,) = cursor.fetchone()
+    plan = answer if isinstance(answer, list) else json.loads(answer)
+    scans = [node for node in nodes(plan[0]["Plan"]) if node.get("Relation Name") == "tokens_s0"]
+    # Once for the count; then only the two thousands where something is missing.
+    assert {node["Node Type"] for node in scans} == {"Index Only Scan"}
+    read = sum(int(node["Actual Rows"]) * int(node["Actual Loops"]) for node in scans)
+    assert read <= 5_000 + 2_000
+    assert not any(node["Node Type"] == "Sort" and node["Plan Rows"] > 5_000 for node in scans)
+
+
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for child in plan.get("Plans", []) for node in nodes(child))]
+
+
+# -- filling ----------------------------------------------------------------------------
+
+
+def test_lost_tokens_come_back_with_their_mints(history: DemoChain, reader: MintReader) -> None:
+    lose(1, 4, 5, 6, 11)
+    report = fill_gaps(reader)
+    assert (report.missing, report.from_logs, report.from_facts) == (5, 5, [])
+    assert_equal_to_chain(history)
+    assert fill_gaps(reader).missing == 0
+
+
+def test_only_the_blocks_around_a_gap_are_read(
+    history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    whole = {m.start_token_id: m.block_number for m in history.mints()}
+    lose(4, 5, 6)
+    fill_gaps(bad_reader)
+    assert_equal_to_chain(history)
+    (span,) = proxy.log_ranges
+    assert whole[2] - 16 <= span[0] < whole[4] < span[1] <= whole[7] + 16
+
+
+def test_nothing_missing_costs_one_round_trip(history: DemoChain, reader: MintReader) -> None:
+    fill_gaps(reader)
+    assert (reader.requests, reader.calls) == (1, 3)
+
+
+def test_the_progress_of_the_backfill_is_left_alone(history: DemoChain, reader: MintReader) -> None:
+    before = load_progress()
+    lose(4, 5, 6)
+    fill_gaps(reader)
+    assert load_progress() == before
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4])
+def test_no_more_than_the_limit_is_created(
+    history: DemoChain, reader: MintReader, limit: int
+) -> None:
+    lose(4, 5, 6, 11)
+    assert fill_gaps(reader, limit=limit).created == limit
+    assert Token.objects.count() == 8 + limit
+    assert fill_gaps(reader).created == 4 - limit
+    assert_equal_to_chain(history)
+
+
+def test_a_dry_run_only_counts(history: DemoChain, reader: MintReader) -> None:
+    lose(4, 5, 6)
+    report = fill_gaps(reader, dry_run=True)
+    assert (report.missing, report.created) == (3, 0)
+    assert Token.objects.count() == 9
+
+
+def test_revealed_tokens_come_back_as_revealed(history: DemoChain, reader: MintReader) -> None:
+    tx_hash = history.reveal(0, [4], [URI])
+    history.wait(tx_hash)
+    lose(4, 5, 6)
+    assert fill_gaps(reader).adopted == [4]
+    token = Token.objects.get(pk=4)
+    assert (token.status, token.adopted_uri) == (TokenStatus.REVEALED, URI)
+
+
+def test_tokens_that_the_chain_does_not_know_are_named(
+    history: DemoChain, reader: MintReader
+) -> None:
+    rows(100, 101)
+    assert fill_gaps(reader).vanished == [100, 101]
+    assert Token.objects.count() == 14
+
+
+# -- without logs -----------------------------------------------------------------------
+
+
+def without_logs(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+    return {**answer, "result": []} if method == "eth_getLogs" else answer
+
+
+def test_what_no_log_explains_is_taken_from_the_contract(
+    history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    history.wait(history.reveal(0, [5], [URI]))
+    lose(4, 5, 6, 11)
+    proxy.alter = without_logs
+    proxy.requests.clear()
+    report = fill_gaps(bad_reader)
+    assert (report.from_logs, report.from_facts, report.adopted) == (0, [4, 5, 6, 11], [5])
+    facts = [methods for methods in proxy.requests if "eth_getLogs" not in methods]
+    assert len(facts) == 2  # the survey, and every fact of all four tokens
+    token = Token.objects.get(pk=4)
+    assert token.mint_event is None
+    assert token.prompt_author_wallet == history.token_prompt_author(4)
+    assert token.minter_address == history.owner_of(4)
+    assert token.prompt == "a fox in the snow" or token.prompt == "a lighthouse at night"
+    assert token.status == TokenStatus.DETECTED
+    assert Token.objects.get(pk=5).adopted_uri == URI
+    moves = list(TokenTransition.objects.filter(token_id=5).values_list("to_status", flat=True))
+    assert moves == ["detected", "revealed"]
+
+
+def test_its_log_completes_it_later(
+    history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    lose(4, 5, 6)
+    proxy.alter = without_logs
+    fill_gaps(bad_reader)
+    Token.objects.filter(pk=4).update(status=TokenStatus.GENERATING, attempts=1)
+    proxy.reset()
+    call_command("recover_events", "--from-block", "0", stdout=io.StringIO())
+    assert_equal_to_chain(history)
+    assert Token.objects.get(pk=4).status == TokenStatus.GENERATING
+    reasons = TokenTransition.objects.filter(token_id=4).values_list("reason", flat=True)
+    assert any(reason.startswith("its mint was found in transaction") for reason in reasons)
+
+
+def test_a_refusal_of_the_logs_does_not_hold_the_facts_back(
+    history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    lose(4, 5, 6)
+    refusal = {"code": -32601, "message": "the method eth_getLogs is not available"}
+
+    def refuse(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+        if method != "eth_getLogs":
+            return answer
+        return {"jsonrpc": "2.0", "id": answer["id"], "error": refusal}
+
+    proxy.alter = refuse
+    report = fill_gaps(bad_reader)
+    assert report.from_facts == [4, 5, 6]
+    assert "not available" in report.unread[0]
+
+
+def test_a_token_without_a_log_needs_its_confirmations(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, settings: Settings
+) -> None:
+    """Nothing else would hold it back from its reveal."""
+    settings.MINT_CONFIRMATIONS = 3
+    proxy.alter = without_logs
+    mint(chain)
+    chain.mine(1)
+    report = fill_gaps(bad_reader)
+    assert (report.created, report.unconfirmed) == (0, 1)
+    chain.mine(1)
+    assert fill_gaps(bad_reader).from_facts == [1]
+
+
+def test_an_author_who_is_not_registered_leaves_it_to_the_default_one(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, settings: Settings
+) -> None:
+    proxy.alter = without_logs
+    mint(chain, wallet(0xEE))
+    fill_gaps(bad_reader)
+    token = Token.objects.select_related("author").get()
+    assert token.author.wallet_address == settings.GLISK_DEFAULT_AUTHOR_WALLET
+    assert (token.prompt_author_wallet, token.prompt) == (wallet(0xEE), "the default prompt")
+
+
+def test_many_tokens_take_few_round_trips(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    for _ in range(4):
+        mint(chain, FOX, 50)
+    proxy.alter = without_logs
+    report = fill_gaps(bad_reader)
+    assert len(report.from_facts) == 200
+    assert len(proxy.requests) <= 4  # the survey, the logs, 800 facts by 500
+
+
+# -- the command ------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> str:
+    output = io.StringIO()
+    call_command("recover_tokens", *arguments, stdout=output)
+    return output.getvalue()
+
+
+def test_the_command_fills_and_says_so(history: DemoChain) -> None:
+    lose(4, 5, 6)
+    assert "3 are missing" in command("--dry-run")
+    assert Token.objects.count() == 9
+    assert "2 registered from logs" in command("--limit", "2")
+    assert "1 registered from logs" in command()
+    assert "0 are missing" in command()
+    assert_equal_to_chain(history)
+
+
+def test_the_command_names_what_vanished_with_status_2(history: DemoChain) -> None:
+    rows(100, 100)
+    output = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("recover_tokens", stdout=output)
+    assert caught.value.returncode == 2
+    assert "unknown to the contract: 100" in output.getvalue()
+
+
+def test_the_command_says_that_something_is_too_new(
+    chain: DemoChain, proxy: NodeProxy, settings: Settings
+) -> None:
+    settings.MINT_CONFIRMATIONS = 2
+    proxy.alter = without_logs
+    mint(chain)
+    with pytest.raises(CommandError) as caught:
+        command()
+    assert caught.value.returncode == 2
+
+
+def test_a_senseless_limit_is_refused(history: DemoChain) -> None:
+    with pytest.raises(CommandError, match="1 or more"):
+        command("--limit", "0")
+
+
+def test_a_mint_that_conflicts_with_a_token_from_the_contract_wins_once_it_is_settled(
+    history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    lose(4, 5, 6)
+    proxy.alter = without_logs
+    fill_gaps(bad_reader)
+    Token.objects.filter(pk=5).update(prompt_author_wallet=wallet(0xEE))  # the node was wrong
+    proxy.reset()
+    call_command("recover_events", "--from-block", "0", stdout=io.StringIO())
+    history.mine(20)
+    for _ in range(2):
+        prove(bad_reader, budget_seconds=10)
+    assert_equal_to_chain(history)
