@@ -1,0 +1,146 @@
+"""What the schedules run: one at a time, patient with a node that is away, woken by webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from django.db import connection
+from django_q.models import OrmQ
+from django_q.signing import SignedPackage
+from pytest_django import Settings
+
+from glisk.breaker import Breaker
+from glisk.engine import schedules
+from sandbox.accounts import AUTHORS
+from sandbox.chain import DemoChain
+from sandbox.node import free_port
+from tokens import tasks
+from tokens.models import Token
+from tokens.recovery import keeping
+from tokens.recovery.progress import load_progress
+from tokens.tests.recovery.conftest import assert_equal_to_chain
+from tokens.tests.recovery.node_proxy import NodeProxy
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    keeping._kept_reader.cache_clear()
+    monkeypatch.setattr(keeping, "_nudged_at", -1e9)
+    yield
+    keeping._kept_reader.cache_clear()
+
+
+@pytest.fixture
+def other_machine() -> Iterator[psycopg.Connection]:
+    parameters = connection.get_connection_params()
+    names = ("host", "port", "user", "password", "dbname")
+    with psycopg.connect(
+        **{name: parameters[name] for name in names if parameters.get(name)}, autocommit=True
+    ) as session:
+        yield session
+
+
+def mint(chain: DemoChain, quantity: int = 1) -> None:
+    chain.wait(chain.mint(1, AUTHORS[0].address, quantity))
+
+
+def queued() -> list[str]:
+    return [SignedPackage.loads(row.payload)["func"] for row in OrmQ.objects.order_by("pk")]
+
+
+def test_both_run_by_the_clock_and_at_the_start(settings: Settings) -> None:
+    declared = {schedule.name: schedule for schedule in schedules.declared()}
+    look, proof = declared["look_at_chain"], declared["prove_completeness"]
+    assert (look.func, look.at_start) == ("tokens.tasks.look_at_chain", True)
+    assert look.cron == schedules.cron_of(settings.POLL_INTERVAL_SECONDS)
+    assert (proof.func, proof.at_start) == ("tokens.tasks.prove_completeness", True)
+    assert proof.cron == "*/3 * * * * 0"
+
+
+def test_without_any_webhook_a_look_finds_the_mints(chain: DemoChain) -> None:
+    mint(chain, 3)
+    assert tasks.look_at_chain() == 3
+    assert tasks.look_at_chain() == 0
+    assert_equal_to_chain(chain)
+    assert tasks.prove_completeness() == 0
+
+
+def test_a_look_does_nothing_while_another_machine_looks(
+    chain: DemoChain, other_machine: psycopg.Connection
+) -> None:
+    mint(chain)
+    other_machine.execute("SELECT pg_advisory_lock(%s)", [keeping._LOCK])
+    assert tasks.look_at_chain() == 0
+    assert not Token.objects.exists()
+    other_machine.execute("SELECT pg_advisory_unlock(%s)", [keeping._LOCK])
+    assert tasks.look_at_chain() == 1
+
+
+def test_the_proof_waits_for_the_look_that_began_with_it(
+    chain: DemoChain, other_machine: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mint(chain)
+    other_machine.execute("SELECT pg_advisory_lock(%s)", [keeping._LOCK])
+    monkeypatch.setattr(
+        keeping.time,
+        "sleep",
+        lambda seconds: other_machine.execute("SELECT pg_advisory_unlock_all()"),
+    )
+    assert tasks.prove_completeness() == 1
+
+
+def test_the_lock_is_given_back_after_a_fault(
+    chain: DemoChain, other_machine: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("a fault of the program")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeping, "scan_chain", fail)
+        with pytest.raises(RuntimeError):
+            tasks.look_at_chain()
+    row = other_machine.execute("SELECT pg_try_advisory_lock(%s)", [keeping._LOCK]).fetchone()
+    assert row == (True,)
+
+
+def test_a_node_that_is_away_opens_the_breaker_and_nothing_else(
+    chain: DemoChain, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glisk.breaker._REFRESH_SECONDS", 0.0)
+    settings.RPC_URL = f"http://127.0.0.1:{free_port()}"
+    for _ in range(3):
+        assert tasks.look_at_chain() == 0
+    breaker = Breaker("rpc")
+    assert breaker.places(1) == 0
+    assert "did not reach" in breaker.reason
+    assert load_progress().block is None
+    assert tasks.prove_completeness() == 0
+
+
+def test_a_long_history_is_read_in_pieces(
+    chain: DemoChain, proxy: NodeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mint(chain)
+    monkeypatch.setattr(keeping, "LOOK_BUDGET_SECONDS", -1.0)
+    assert tasks.look_at_chain() == 0
+    assert load_progress().block is None
+    assert queued() == ["tokens.tasks.look_at_chain"]  # the next piece comes at once
+    monkeypatch.undo()
+    assert tasks.look_at_chain() == 1
+
+
+def test_a_nudge_enqueues_one_look_a_second() -> None:
+    for _ in range(5):
+        keeping.look_soon()
+    assert queued() == ["tokens.tasks.look_at_chain"]
+
+
+def test_the_connection_to_the_node_is_kept(chain: DemoChain, settings: Settings) -> None:
+    assert keeping._reader().rpc is keeping._reader().rpc
+    before = keeping._reader().rpc
+    settings.RPC_URL = chain.rpc_url + "/"
+    assert keeping._reader().rpc is not before
