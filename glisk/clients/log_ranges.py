@@ -28,14 +28,14 @@ _TOO_LARGE: Final = (
 )
 _TOO_WIDE: Final = ("block range", "blocks range", "range is too large", "range too large")
 _TOO_WIDE_PATTERNS: Final = (
-    re.compile(r"limited to (?:a )?[\d,]+ (?:block )?range"),
+    re.compile(r"limited to (?:a )?[\d,]+ (?:blocks? )?range"),
     re.compile(r"ranges? over [\d,]+ blocks"),
 )
 _HEX_RANGE: Final = re.compile(r"\[\s*(0x[0-9a-f]+)\s*,\s*(0x[0-9a-f]+)\s*\]", re.IGNORECASE)
 _DECIMAL_RANGE: Final = re.compile(r"\brange (\d+)-(\d+)")
 _RULE: Final = re.compile(
     r"up to an? ([\d,]+) block range|max(?:imum)? block range:? ([\d,]+)"
-    r"|limited to (?:a )?([\d,]+) (?:block )?range|ranges? over ([\d,]+) blocks"
+    r"|limited to (?:a )?([\d,]+) (?:blocks? )?range|ranges? over ([\d,]+) blocks"
 )
 _BEYOND_HEAD: Final = (
     "beyond current head",
