@@ -1,0 +1,62 @@
+"""Takes in one webhook event and dies at a given moment, as kill -9 would: see test_crashes.py.
+
+python -m webhooks.tests.dying_intake MOMENT < body
+"""
+
+import os
+import sys
+from typing import Any, NoReturn
+
+import django
+from django.db import connection
+
+
+def die(*arguments: Any, **options: Any) -> NoReturn:
+    os._exit(9)
+
+
+def arm(moment: str) -> None:
+    """Replace what comes at the moment by death."""
+    from tokens import registration
+    from webhooks import inbox
+
+    match moment:
+        case "after storing":
+            inbox._process = die
+        case "between mints and tokens":
+            registration.create_tokens = die
+        case "before the wake-up":
+            registration.notify = die
+        case "before the verdicts":
+            inbox._finish = die
+        case "before the commit":
+            finish = inbox._finish
+
+            def finish_and_die(*arguments: Any) -> NoReturn:
+                finish(*arguments)
+                die()
+
+            inbox._finish = finish_and_die
+        case "before the answer":
+            pass
+        case _:
+            raise SystemExit(f"what is {moment!r}?")
+
+
+def main() -> NoReturn:
+    django.setup()
+    from webhooks.alchemy import read_event
+    from webhooks.inbox import receive_event
+    from webhooks.payloads import read_json_object
+
+    connection.ensure_connection()
+    arm(sys.argv[1])
+    body = sys.stdin.buffer.read()
+    event = read_event(read_json_object(body))
+    assert event is not None
+    receive_event(event, body)
+    die()
+
+
+if __name__ == "__main__":
+    main()
