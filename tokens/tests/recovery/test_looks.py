@@ -207,6 +207,7 @@ def test_empty_logs_do_not_pass_for_read_blocks(
     chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, settings: Settings
 ) -> None:
     settings.MINT_CONFIRMATIONS = 5  # nothing may be taken without its log yet
+    chain.mine(10)  # a node need not know the state of blocks before the test's
     mint(chain, 2)
     minted_at = chain.block_number()
     proxy.alter = without_logs
@@ -239,6 +240,7 @@ def test_a_node_that_hides_a_gap_is_asked_less_and_less_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.MINT_CONFIRMATIONS = 50
+    chain.mine(60)
     monkeypatch.setattr("tokens.recovery.progress.FIRST_RETRY_SECONDS", 3600.0)
     mint(chain)
     proxy.alter = without_logs
