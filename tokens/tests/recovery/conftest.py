@@ -20,7 +20,9 @@ from tokens.tests.recovery.node_proxy import NodeProxy
 PROMPTS = {AUTHORS[0].address: "a fox in the snow", AUTHORS[1].address: "a lighthouse at night"}
 
 
-@pytest.fixture(scope="session")
+# A node keeps the state of its last 128 blocks, those that a test undid included: one for each
+# module is young enough for every reorg.
+@pytest.fixture(scope="module")
 def _deployed() -> Iterator[DemoChain]:
     with running_node(hold_base_fee=False) as node:
         yield deployed_chain(node)
