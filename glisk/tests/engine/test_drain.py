@@ -190,6 +190,7 @@ def test_of_many_that_start_at_once_one_gets_the_slot(run: Start) -> None:
 
     runs = [run(scripted(script)) for _ in range(6)]
     eventually(lambda: sum(each.thread.is_alive() for each in runs) == 1, what="five that end")
+    eventually(lambda: started, what="the turn of the one that stays")
     assert len(set(started)) == 1
     assert _slots_taken() == 1
 
