@@ -129,6 +129,18 @@ class MintReader:
         wanted = sorted(set(numbers))
         return _blocks(wanted, self._batch([_block_call(hex(number)) for number in wanted]))
 
+    def next_token_ids(self, numbers: Iterable[int]) -> dict[int, int]:
+        """Return nextTokenId at the end of each block, 1 where there was no contract yet.
+
+        Raises a `ProviderError` if the node does not keep the state of one of them.
+        """
+        wanted = sorted(set(numbers))
+        answers = self._batch([self._call(SELECTORS["nextTokenId"], n) for n in wanted])
+        return {
+            number: 1 if _value(answer) == "0x" else _number(answer)
+            for number, answer in zip(wanted, answers, strict=True)
+        }
+
     # -- logs ---------------------------------------------------------------------------
 
     def logs(self, *, first: int, last: int, near_head: bool = False) -> list[RawLog]:

@@ -14,6 +14,7 @@ import structlog
 
 from glisk.clients.log_ranges import RangeTooWideError
 from glisk.clients.mint_reader import MintReader, RawLog
+from tokens.recovery.quiet import WORTH_REQUESTS, busy_spans
 
 logger = structlog.get_logger(__name__)
 
@@ -44,28 +45,67 @@ class RangeWalker:
         self._rule = LARGEST_RANGE_BLOCKS
         self._refused = LARGEST_RANGE_BLOCKS + 1
         self._successes = 0
+        self._limited = False  # by a rule of the provider, whether it names it or not
+        self._probed = False
 
     def walk(self, first: int, last: int) -> Iterator[tuple[int, int, list[RawLog]]]:
         """Yield (from, to, raw logs) until `last` is reached, both ends included.
 
-        Raises `RangeTooWideError` if not even one block is given, and the errors of the reader.
+        Parts that are proven to hold no mint come without logs and without a request. Raises
+        `RangeTooWideError` if not even one block is given, and the errors of the reader.
         """
         start = first
         while start <= last:
-            if self._until is not None and time.monotonic() >= self._until:
-                self.ended_early = True
+            if self._is_late():
                 return
-            end = min(last, start + self.blocks - 1)
-            try:
-                logs = self._reader.logs(
-                    first=start, last=end, near_head=end > self._head - NEAR_HEAD_BLOCKS
-                )
-            except RangeTooWideError as error:
-                self._shrink(error, end - start + 1)
-                continue
-            yield start, end, logs
-            start = end + 1
-            self._grow()
+            if self._is_long(start, last):
+                yield from self._walk_busy(start, last)
+                return
+            read = self._read(start, last)
+            if read is not None:
+                yield start, *read
+                start = read[0] + 1
+
+    def _walk_busy(self, first: int, last: int) -> Iterator[tuple[int, int, list[RawLog]]]:
+        """Walk a long range by small steps, without its quiet parts."""
+        self._probed = True
+        fresh = min(last + 1, max(first, self._head - NEAR_HEAD_BLOCKS))  # is always read
+        spans = busy_spans(self._reader, first, fresh - 1, step=self.blocks)
+        if spans is None:
+            yield from self.walk(first, last)
+            return
+        at = first
+        for start, end in [*spans, *([(fresh, last)] if fresh <= last else [])]:
+            if at < start:
+                yield at, start - 1, []
+            yield from self.walk(start, end)
+            if self.ended_early:
+                return
+            at = end + 1
+        if at <= last:
+            yield at, last, []
+
+    def _is_late(self) -> bool:
+        if self._until is not None and time.monotonic() >= self._until:
+            self.ended_early = True
+        return self.ended_early
+
+    def _is_long(self, start: int, last: int) -> bool:
+        """Tell whether it is worth finding out which parts are quiet: once, and by a small rule."""
+        requests = (last - start + 1) // self.blocks
+        return self._limited and not self._probed and requests >= WORTH_REQUESTS
+
+    def _read(self, start: int, last: int) -> tuple[int, list[RawLog]] | None:
+        """Read one step; return its end and its logs, or None if the step has to be smaller."""
+        end = min(last, start + self.blocks - 1)
+        near_head = end > self._head - NEAR_HEAD_BLOCKS
+        try:
+            logs = self._reader.logs(first=start, last=end, near_head=near_head)
+        except RangeTooWideError as error:
+            self._shrink(error, end - start + 1)
+            return None
+        self._grow()
+        return end, logs
 
     def _shrink(self, error: RangeTooWideError, asked: int) -> None:
         if asked <= 1:
@@ -74,6 +114,7 @@ class RangeWalker:
         self.blocks = suggested or asked // 2
         if suggested is not None and not error.by_size:
             self._rule = suggested
+        self._limited = self._limited or not error.by_size
         self._refused, self._successes = asked, 0
         logger.info("log_range_reduced", blocks=self.blocks)
 

@@ -32,7 +32,7 @@ def arm(moment: str) -> None:
         case "before the commit":
             finish = inbox._finish
 
-            def finish_and_die(*arguments: Any) -> NoReturn:
+            def finish_and_die(*arguments: Any) -> bool:
                 finish(*arguments)
                 die()
 

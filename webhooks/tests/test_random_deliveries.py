@@ -114,8 +114,8 @@ class Case:
         for each in again:
             blocks[dice.randrange(len(blocks))].append(each)
         # A reveal needs no token, but these are of tokens: it comes after them all.
-        for block in blocks:
-            block.sort(key=lambda t: bool(t.revealed))
+        for transactions in blocks:
+            transactions.sort(key=lambda t: bool(t.revealed))
         old = chain.reorg(depth, blocks)
         if dice.random() < 0.3:
             self.pending += [self.removed(block) for block in old if block.transactions]

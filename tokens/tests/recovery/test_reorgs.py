@@ -429,7 +429,7 @@ def test_a_token_that_the_contract_knows_is_not_withdrawn_for_a_missing_log(
     """The node has lost its logs and its receipts, and calls another block by our number."""
     mint(chain, FOX, 2)
     look(bad_reader)
-    lost = {"eth_getLogs": [], "eth_getTransactionReceipt": None}
+    lost: dict[str, object] = {"eth_getLogs": [], "eth_getTransactionReceipt": None}
 
     def alter(method: str, params: list[object], answer: dict[str, object]) -> object:
         if method == "eth_getBlockByNumber" and params[0] != "latest":
