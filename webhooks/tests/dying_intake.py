@@ -3,12 +3,19 @@
 python -m webhooks.tests.dying_intake MOMENT < body
 """
 
+from __future__ import annotations
+
 import os
 import sys
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import django
 from django.db import connection
+
+if TYPE_CHECKING:
+    from tokens.registration import MintOutcome
+    from webhooks.alchemy import AlchemyEvent
 
 
 def die(*arguments: Any, **options: Any) -> NoReturn:
@@ -32,8 +39,13 @@ def arm(moment: str) -> None:
         case "before the commit":
             finish = inbox._finish
 
-            def finish_and_die(*arguments: Any) -> bool:
-                finish(*arguments)
+            def finish_and_die(
+                event_pk: int,
+                event: AlchemyEvent,
+                outcomes: Sequence[MintOutcome],
+                states: Sequence[str],
+            ) -> bool:
+                finish(event_pk, event, outcomes, states)
                 die()
 
             inbox._finish = finish_and_die
