@@ -237,8 +237,10 @@ def test_a_killed_keeper_is_replaced_and_the_data_kept(directory: Path) -> None:
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: is_dead(killed), 20)
     assert answers(url)  # the server itself goes on
-    assert ensure_running(directory) == url
-    assert keeper_pid(directory) != killed
+    # Its lock may outlive it for a moment: then the next call replaces it.
+    wait_until(
+        lambda: ensure_running(directory) == url and keeper_pid(directory) not in (0, killed), 20
+    )
     with psycopg.connect(url) as connection:
         connection.execute("SELECT n FROM kept")
 
@@ -250,10 +252,7 @@ def test_a_killed_server_and_keeper_are_both_replaced(directory: Path) -> None:
         os.kill(keeper, signal.SIGKILL)
         os.kill(server, signal.SIGKILL)
         wait_until(lambda: is_dead(keeper) and is_dead(server), 20)
-        begin = time.monotonic()
-        assert ensure_running(directory) == url
-        assert time.monotonic() - begin < 20
-    assert answers(url)
+        wait_until(lambda: ensure_running(directory) == url and answers(url), 20)
 
 
 def test_a_stale_pid_file_that_names_another_process_is_no_hindrance(directory: Path) -> None:
