@@ -143,9 +143,8 @@ class _Look:
         if self.report.complete:
             self.memory.known_below = max(self.memory.known_below, self.survey.next_token_id)
             self.memory.gap = {}
-            if not self.report.lagging:
-                head = self.survey.head.number
-                save_progress(Progress(block=head, head=head))
+            head = self.survey.head.number  # of a node that lags it changes nothing
+            save_progress(Progress(block=head, head=head))
         elif self.tried and not self.report.mints.ended_early:
             self._remember_gap(missing)
         if before != (self.memory.known_below, self.memory.gap):

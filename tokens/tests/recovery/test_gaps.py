@@ -268,6 +268,22 @@ def test_a_token_without_a_log_needs_its_confirmations(
     assert fill_gaps(bad_reader).from_facts == [1]
 
 
+def test_a_token_without_a_mint_that_a_reorg_took_is_withdrawn(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    chain.mine(3)
+    proxy.alter = without_logs
+    mint(chain, FOX, 2)
+    assert scan_chain(bad_reader).created == 2
+    chain.reorg(1)
+    prove(bad_reader, budget_seconds=10)
+    assert Token.objects.count() == 2  # one answer is not enough
+    chain.mine(2)
+    assert prove(bad_reader, budget_seconds=10) == 2
+    assert not Token.objects.exists()
+    assert load_progress().block == chain.block_number()
+
+
 def test_an_author_who_is_not_registered_leaves_it_to_the_default_one(
     chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, settings: Settings
 ) -> None:

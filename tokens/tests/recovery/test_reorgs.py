@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from django.db import connection
 
+from glisk.clients.chain import SELECTORS
 from glisk.clients.mint_reader import MintReader
 from sandbox.accounts import AUTHORS, CONTRACT_ADDRESS
 from sandbox.chain import DemoChain
@@ -125,6 +127,7 @@ def test_one_mint_that_two_deliveries_stored_becomes_one(
         total_paid_wei=event.total_paid_wei,
         source=MintSource.WEBHOOK,
     )
+    Token.objects.filter(pk=2).update(mint_timestamp="2026-01-01T00:00Z")  # of the old block
     look(reader)
     assert_equal_to_chain(chain)
 
@@ -444,6 +447,39 @@ def test_a_token_that_the_contract_knows_is_not_withdrawn_for_a_missing_log(
         assert look(bad_reader).retired == []
     proxy.reset()
     assert look(bad_reader).suspected == []
+    assert_equal_to_chain(chain)
+
+
+def test_a_node_that_is_stuck_on_an_old_fork_withdraws_nothing(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    """Everything that it says is of a chain that has long been left: only its head tells."""
+    chain.mine(20)
+    mint(chain, FOX, 2)
+    look(bad_reader)
+    stuck_at = hex(chain.block_number() - 10)
+    reverted = {"code": 3, "message": "execution reverted", "data": "0x7e273289"}
+
+    def alter(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+        if method == "eth_getBlockByNumber":
+            number = stuck_at if params[0] == "latest" else params[0]
+            block = {**answer["result"], "number": number, "hash": "0x" + "ab" * 32}
+            return {**answer, "result": block}
+        if method == "eth_call" and params[0]["data"] != SELECTORS["nextTokenId"]:
+            return {"jsonrpc": "2.0", "id": answer["id"], "error": reverted}
+        old: dict[str, Any] = {
+            "eth_getLogs": [],
+            "eth_getTransactionReceipt": None,
+            "eth_call": f"0x{1:064x}",
+        }
+        return {**answer, "result": old[method]} if method in old else answer
+
+    proxy.alter = alter
+    for _ in range(3):
+        assert look(bad_reader) == ReorgReport()
+        chain.mine(3)
+        stuck_at = hex(int(stuck_at, 16) + 1)  # it goes on, by itself
+    proxy.reset()
     assert_equal_to_chain(chain)
 
 
