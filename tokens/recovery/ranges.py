@@ -104,7 +104,8 @@ class RangeWalker:
         except RangeTooWideError as error:
             self._shrink(error, end - start + 1)
             return None
-        self._grow()
+        if end - start + 1 == self.blocks:  # a shorter one, at the end, proves nothing
+            self._grow()
         return end, logs
 
     def _shrink(self, error: RangeTooWideError, asked: int) -> None:

@@ -174,7 +174,7 @@ def test_the_range_grows_on_success(
     chain.mine(100)
     run(bad_reader, chain, range_blocks=2)
     assert widths(proxy)[:5] == [2, 4, 8, 16, 32]
-    assert load_progress().range_blocks == 128
+    assert load_progress().range_blocks == 64
 
 
 def test_a_block_that_is_too_large_by_itself_is_named(

@@ -122,6 +122,16 @@ def test_mints_are_settled_once_their_block_is_deep_enough(
     assert MintEvent.objects.get().settled_at is not None
 
 
+def test_short_looks_do_not_unlearn_what_the_provider_gives(
+    chain: DemoChain, reader: MintReader
+) -> None:
+    save_progress(Progress(range_blocks=10))
+    for _ in range(4):
+        mint(chain)
+        look(reader)
+    assert load_progress().range_blocks == 10
+
+
 # -- what is revealed already -----------------------------------------------------------
 
 
