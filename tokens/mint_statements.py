@@ -1,16 +1,22 @@
 """The statements of mint registration: each for any number of mints at once."""
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection
 
 from authors.models import Author
-from authors.prompts import prompts_by_wallet
+from tokens.channels import PIPELINE_CHANNEL
 from tokens.mint_log import MAX_QUANTITY, MintLog
 from tokens.models.mint import MintSource
 from tokens.states import TokenStatus
+
+# What Python's strip() takes off: an author with such a prompt has none (Author.has_prompt).
+_BLANK: Final = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 
 @dataclass(frozen=True)
@@ -34,24 +40,29 @@ def store_mints(logs: Sequence[MintLog], source: MintSource) -> dict[tuple[str, 
             (tx_hash, log_index, block_number, block_hash, block_timestamp, minter,
              prompt_author, start_token_id, quantity, total_paid_wei, source, created_at)
         SELECT v.*, %s, clock_timestamp()
-        FROM unnest(%s::text[], %s::integer[], %s::bigint[], %s::text[], %s::timestamptz[],
-                    %s::text[], %s::text[], %s::bigint[], %s::integer[], %s::numeric[])
-            AS v(tx_hash, log_index, block_number, block_hash)
-        WHERE NOT EXISTS (SELECT 1 FROM mint_events m
-                          WHERE m.tx_hash = v.tx_hash AND m.block_hash <> v.block_hash)
+        FROM jsonb_to_recordset(%s::jsonb)
+            AS v(tx_hash text, log_index integer, block_number bigint, block_hash text,
+                 block_timestamp timestamptz, minter text, prompt_author text,
+                 start_token_id bigint, quantity integer, total_paid_wei numeric)
+        -- A scalar subquery, so that it is looked up by the index for each log: as NOT EXISTS it
+        -- becomes a join with the whole table in a plan that was made while it was small.
+        WHERE (SELECT true FROM mint_events m
+               WHERE m.tx_hash = v.tx_hash AND m.block_hash <> v.block_hash LIMIT 1) IS NULL
         ON CONFLICT (tx_hash, log_index) DO NOTHING
         RETURNING tx_hash, log_index, id
     """
-    columns = [
-        [getattr(log, name) for log in logs]
-        for name in (
-            "tx_hash", "log_index", "block_number", "block_hash", "block_timestamp", "minter",
-            "prompt_author", "start_token_id", "quantity", "total_paid_wei",
-        )
-    ]  # fmt: skip
     with connection.cursor() as cursor:
-        cursor.execute(sql, [source.value, *columns])
+        cursor.execute(sql, [source.value, _as_json(vars(log) for log in logs)])
         return {(tx_hash, index): pk for tx_hash, index, pk in cursor.fetchall()}
+
+
+def _as_json(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as one JSON array.
+
+    psycopg adapts each column of an `unnest` by itself, in Python: for a single mint that took
+    longer than PostgreSQL's parsing of this does.
+    """
+    return json.dumps(list(rows), default=datetime.isoformat)
 
 
 def known_mints(logs: Sequence[MintLog]) -> dict[tuple[str, int], KnownMint]:
@@ -83,67 +94,97 @@ def create_tokens(
     """Insert the tokens of mint events and the start of their timelines, in one statement.
 
     Returns the ids of the tokens that are new, by mint event. Ids that exist stay as they are.
+    The pipeline hears of new ones at the commit.
     """
     if not mints:
         return {}
-    default_wallet = settings.GLISK_DEFAULT_AUTHOR_WALLET
-    authors = prompts_by_wallet([default_wallet, *(log.prompt_author for _, log in mints)])
-    default = authors.get(default_wallet.lower()) or Author.objects.default()
-    default_prompt = default.prompt_text if default.has_prompt else settings.DEFAULT_PROMPT
-    rows = []
-    for mint_event_id, log in mints:
-        author = authors.get(log.prompt_author.lower(), default)
-        rows.append(
-            (
-                mint_event_id,
-                log.start_token_id,
-                log.quantity,
-                author.pk,
-                log.prompt_author,
-                log.minter,
-                log.block_timestamp,
-                author.prompt_text if author.has_prompt else default_prompt,
-                f"minted in transaction {log.tx_hash}, log {log.log_index}",
-            )
-        )
+    created = _create_tokens(mints, source, actor, only_ids)
+    if created is None:
+        Author.objects.default()  # makes it; from now on it is found
+        created = _create_tokens(mints, source, actor, only_ids)
+    return created or {}
+
+
+def _create_tokens(
+    mints: Sequence[tuple[int, MintLog]],
+    source: MintSource,
+    actor: str,
+    only_ids: Collection[int] | None,
+) -> dict[int, list[int]] | None:
+    """Do so, or return None, with nothing done, if there is no default author."""
+    # The prompt to freeze is the author's own, else the default author's, else the setting's.
+    # LATERAL: one index lookup per mint, whatever plan was kept.
     sql = """
-        WITH mint AS (
-            SELECT * FROM unnest(
-                %s::bigint[], %s::bigint[], %s::integer[], %s::bigint[], %s::text[], %s::text[],
-                %s::timestamptz[], %s::text[], %s::text[]
-            ) AS v(mint_event_id, first_id, quantity, author_id, prompt_author_wallet,
-                   minter_address, minted_at, prompt, reason)
+        WITH default_author AS (
+            SELECT id, CASE WHEN btrim(prompt_text, %(blank)s) = '' THEN %(prompt)s
+                            ELSE prompt_text END AS prompt
+            FROM authors WHERE lower(wallet_address) = %(default_wallet)s
+        ), mint AS (
+            SELECT v.*, coalesce(a.id, d.id) AS author_id,
+                   CASE WHEN btrim(a.prompt_text, %(blank)s) <> '' THEN a.prompt_text
+                        ELSE d.prompt END AS prompt
+            FROM jsonb_to_recordset(%(mints)s::jsonb)
+                AS v(mint_event_id bigint, first_id bigint, quantity integer, wallet text,
+                     minter text, minted_at timestamptz, reason text)
+            CROSS JOIN default_author d
+            LEFT JOIN LATERAL (
+                SELECT id, prompt_text
+                FROM authors WHERE lower(wallet_address) = lower(v.wallet) LIMIT 1
+            ) a ON true
         ), created AS (
             INSERT INTO tokens_s0
                 (token_id, author_id, prompt_author_wallet, minter_address, mint_event_id,
                  mint_timestamp, prompt, status, status_changed_at, generation_attempts,
                  fallback_used, error_class, error_log, attempts, created_at, updated_at)
-            SELECT id, author_id, prompt_author_wallet, minter_address, mint_event_id, minted_at,
-                   prompt, %s, clock_timestamp(), 0, false, '', '[]', 0, clock_timestamp(),
+            SELECT id, author_id, wallet, minter, mint_event_id, minted_at,
+                   prompt, %(status)s, clock_timestamp(), 0, false, '', '[]', 0, clock_timestamp(),
                    clock_timestamp()
             FROM mint CROSS JOIN generate_series(first_id, first_id + quantity - 1) AS id
-            WHERE %s::bigint[] IS NULL OR id = ANY (%s::bigint[])
+            WHERE %(only)s::bigint[] IS NULL OR id = ANY (%(only)s::bigint[])
             ORDER BY id
             ON CONFLICT (token_id) DO NOTHING
             RETURNING token_id, mint_event_id
         ), timeline AS (
             INSERT INTO token_transitions
                 (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
-            SELECT token_id, '', %s, reason, 0, %s, jsonb_build_object('source', %s::text),
-                   clock_timestamp()
+            SELECT token_id, '', %(status)s, reason, 0, %(actor)s,
+                   jsonb_build_object('source', %(source)s::text), clock_timestamp()
             FROM created JOIN mint USING (mint_event_id)
         )
-        SELECT mint_event_id, token_id FROM created
+        SELECT mint_event_id, token_id, pg_notify(%(channel)s, '') FROM created
+        UNION ALL SELECT NULL, NULL, NULL WHERE NOT EXISTS (SELECT FROM default_author)
     """
-    status = TokenStatus.DETECTED.value
+    parameters = {
+        "blank": _BLANK,
+        "prompt": settings.DEFAULT_PROMPT,
+        "default_wallet": settings.GLISK_DEFAULT_AUTHOR_WALLET.lower(),
+        "mints": _as_json(_token_facts(pk, log) for pk, log in mints),
+        "status": TokenStatus.DETECTED.value,
+        "only": None if only_ids is None else sorted(only_ids),
+        "actor": actor,
+        "source": source.value,
+        "channel": PIPELINE_CHANNEL,
+    }
     created: dict[int, list[int]] = {}
     with connection.cursor() as cursor:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        only = None if only_ids is None else sorted(only_ids)
-        cursor.execute(sql, [*columns, status, only, only, status, actor, source.value])
-        for mint_event_id, token_id in cursor.fetchall():
+        cursor.execute(sql, parameters)
+        for mint_event_id, token_id, _ in cursor.fetchall():
+            if mint_event_id is None:
+                return None
             created.setdefault(mint_event_id, []).append(token_id)
     return created
+
+
+def _token_facts(mint_event_id: int, log: MintLog) -> dict[str, Any]:
+    return {
+        "mint_event_id": mint_event_id,
+        "first_id": log.start_token_id,
+        "quantity": log.quantity,
+        "wallet": log.prompt_author,
+        "minter": log.minter,
+        "minted_at": log.block_timestamp,
+        "reason": f"minted in transaction {log.tx_hash}, log {log.log_index}",
+    }
 
 
 def complete_tokens(mints: Sequence[tuple[int, MintLog]], *, actor: str) -> dict[int, list[int]]:

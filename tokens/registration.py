@@ -21,8 +21,6 @@ from enum import StrEnum
 import structlog
 from django.db import transaction
 
-from glisk.engine.notify import notify
-from tokens.channels import PIPELINE_CHANNEL
 from tokens.mint_log import MintLog
 from tokens.mint_statements import (
     KnownMint,
@@ -95,8 +93,6 @@ def register_mints(
         work.created = create_tokens(mints, source=source, actor=actor, only_ids=only_ids)
         if any(work.left_over(log) for _, log in mints):
             work.completed = complete_tokens(mints, actor=actor)
-        if any(work.created.values()):
-            notify(PIPELINE_CHANNEL)
         found = {log.key: work.outcome(log) for log in ordered}
         doubtful = [
             outcome.log

@@ -32,8 +32,6 @@ def arm(moment: str) -> None:
             inbox._process = die
         case "between mints and tokens":
             registration.create_tokens = die
-        case "before the wake-up":
-            registration.notify = die
         case "before the verdicts":
             inbox._finish = die
         case "before the commit":

@@ -28,7 +28,6 @@ EVENT: dict[str, Any] = block_event([block_log(quantity=3), block_log(start=4, i
 MOMENTS = {
     "after storing": (EventStatus.RECEIVED, 0),
     "between mints and tokens": (EventStatus.RECEIVED, 0),
-    "before the wake-up": (EventStatus.RECEIVED, 0),
     "before the verdicts": (EventStatus.RECEIVED, 0),
     "before the commit": (EventStatus.RECEIVED, 0),
     "before the answer": (EventStatus.PROCESSED, 4),

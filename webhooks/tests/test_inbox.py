@@ -180,11 +180,11 @@ def test_different_events_with_overlapping_mints_end_as_one() -> None:
     assert set(WebhookEvent.objects.values_list("status", flat=True)) == {"processed"}
 
 
-def test_fifty_tokens_take_six_statements(client: Client) -> None:
+def test_fifty_tokens_take_four_statements(client: Client) -> None:
     Author.objects.default()
     with CaptureQueriesContext(connection) as queries:
         post_alchemy(client, block_event([block_log(quantity=50)]))
     statements = [query["sql"] for query in queries if query["sql"] not in ("BEGIN", "COMMIT")]
     assert len(queries) - len(statements) == 2
-    assert len(statements) == 6, "\n".join(statements)
+    assert len(statements) == 4, "\n".join(statements)
     assert Token.objects.count() == 50
