@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +16,8 @@ from tokens.states import TokenStatus
 
 logger = structlog.get_logger(__name__)
 
-# A token whose artefacts were found wrong this often is set aside for good. Only these refusals
-# are counted: an outage of the gateway or the node says nothing about a token.
-MAX_REFUSALS = 10
-_COUNTED = ["artefact", "unexpected"]
+# A token that was refused this often is worth an operator's look: the log says so, at each try.
+ALARM_AFTER_REFUSALS = 8
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,8 @@ def set_aside(objections: Sequence[Objection], *, actor: str) -> None:
         if waiting:
             _postpone(waiting, actor=actor)
     for objection in objections:
-        logger.warning(
+        logger.log(
+            logging.ERROR if objection.final or objection.alarming else logging.WARNING,
             "reveal_refused",
             token_id=objection.token_id,
             error_class=objection.error_class,
@@ -119,12 +119,11 @@ def _postpone(objections: Sequence[Objection], *, actor: str) -> None:
             WITH postponed AS (
                 UPDATE tokens_s0 t
                 SET next_attempt_at = clock_timestamp() + make_interval(secs => v.wait),
-                    attempts = t.attempts
-                        + CASE WHEN v.error_class = ANY(%s) THEN 1 ELSE 0 END,
+                    attempts = t.attempts + CASE WHEN v.counted THEN 1 ELSE 0 END,
                     generation_error = v.reason, error_class = v.error_class,
                     updated_at = clock_timestamp()
-                FROM unnest(%s::bigint[], %s::float8[], %s::text[], %s::text[])
-                    AS v(token_id, wait, reason, error_class)
+                FROM unnest(%s::bigint[], %s::float8[], %s::bool[], %s::text[], %s::text[])
+                    AS v(token_id, wait, counted, reason, error_class)
                 -- Joined here, what was there is read before it is overwritten.
                 JOIN (
                     SELECT token_id, error_class FROM tokens_s0
@@ -139,9 +138,9 @@ def _postpone(objections: Sequence[Objection], *, actor: str) -> None:
             FROM postponed p WHERE p.was <> p.error_class
             """,
             [
-                _COUNTED,
                 [o.token_id for o in objections],
                 [o.wait_seconds for o in objections],
+                [o.counted for o in objections],
                 [o.reason for o in objections],
                 [o.error_class for o in objections],
                 [o.token_id for o in objections],

@@ -29,7 +29,7 @@ from glisk.errors import (
 from reveals import gate, outbox
 from reveals.batching import decide_departure
 from reveals.candidates import (
-    MAX_REFUSALS,
+    ALARM_AFTER_REFUSALS,
     Waiting,
     seconds_until_due,
     set_aside,
@@ -46,6 +46,8 @@ from tokens.models import Token
 logger = structlog.get_logger(__name__)
 
 VERIFY_CONCURRENCY = 16
+# A token whose artefacts a gateway does not serve is looked at again this often at least.
+LONGEST_REFUSAL_SECONDS = 120.0
 GAS_PRICE_WAIT_SECONDS = 5.0
 # What the chain said is not signed upon after so long: this process may have slept.
 FACTS_LAST_SECONDS = 30.0
@@ -139,21 +141,20 @@ class RevealDrain(Drain):
             self._verifying.pop(result.key, None)
 
     def _artefact_objection(self, entry: Waiting, error: ProviderError) -> Objection:
-        """Late bytes wait; wrong metadata is final; wrong bytes are final after some tries."""
+        """Late and wrong bytes wait, longer each time; what the CID proves wrong is final."""
         down = isinstance(error, AccountError | TransientError) and _is_outage(error)
         if down:
             self.gateway_breaker.failed(error)
         else:
             self.gateway_breaker.succeeded()
-        hopeless = gate.is_final(error) and (
-            error.code == "metadata" or entry.refusals >= MAX_REFUSALS
-        )
         return Objection(
             entry.candidate.token_id,
             str(error),
             error_class_of(error),
-            final=hopeless,
-            wait_seconds=backoff_seconds(min(entry.refusals + 1, 6), cap=30.0),
+            final=gate.is_final(error),
+            wait_seconds=backoff_seconds(entry.refusals + 1, cap=LONGEST_REFUSAL_SECONDS),
+            counted=not down,
+            alarming=entry.refusals >= ALARM_AFTER_REFUSALS,
         )
 
     # -- departure ----------------------------------------------------------------------

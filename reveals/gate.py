@@ -2,7 +2,7 @@
 
 Artefacts are fetched from a gateway by CID and hashed again, once per token. What the chain
 says (minted, author, unrevealed, confirmations, canonical block) is read for the whole batch
-in one round trip, right before signing.
+as of one block, in two round trips, right before signing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.conf import settings
 
 from glisk.clients.chain import RevealFacts
 from glisk.clients.gateway import GatewayClient
-from glisk.errors import AccountError, ArtefactError, ProviderError, UnexpectedError
+from glisk.errors import AccountError, ArtefactError, ProviderError
 from tokens.metadata import metadata_fault
 
 _METADATA_MAX_BYTES = 100_000
@@ -44,13 +44,19 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Objection:
-    """Why a token may not be revealed now. `final`: waiting cannot mend it."""
+    """Why a token may not be revealed now.
+
+    `final`: waiting cannot mend it. `counted`: the token itself is at fault, as far as one can
+    tell, so that it waits longer each time; an outage or a lagging node says nothing about it.
+    """
 
     token_id: int
     reason: str
     error_class: str
     final: bool
     wait_seconds: float = 0.0
+    counted: bool = False
+    alarming: bool = False  # it has lasted for long: an operator should look
 
 
 def check_artefacts(gateway: GatewayClient, candidate: Candidate) -> None:
@@ -62,7 +68,11 @@ def check_artefacts(gateway: GatewayClient, candidate: Candidate) -> None:
     metadata = gateway.fetch_verified(candidate.metadata_cid, max_bytes=_METADATA_MAX_BYTES)
     fault = metadata_fault(metadata, token_id=candidate.token_id, image_cid=candidate.image_cid)
     if fault is not None:
-        raise ArtefactError(f"gateway: {fault}", vendor="gateway", code="metadata")
+        raise ArtefactError(
+            f"gateway: {fault}. Its CID proves that it was stored so: upload it again.",
+            vendor="gateway",
+            code="metadata",
+        )
     gateway.fetch_verified(candidate.image_cid, max_bytes=settings.IMAGE_MAX_BYTES)
 
 
@@ -132,7 +142,7 @@ def _objection(candidate: Candidate, facts: RevealFacts) -> Objection | None:
 
 def _block_objection(candidate: Candidate, facts: RevealFacts) -> Objection | None:
     if candidate.mint_block is None:
-        return None  # found by its id, without a log: the facts above are all there is
+        return _unsettled_objection(candidate, facts)
     confirmations = facts.head.number - candidate.mint_block + 1
     if confirmations < settings.MINT_CONFIRMATIONS:
         return Objection(
@@ -153,6 +163,25 @@ def _block_objection(candidate: Candidate, facts: RevealFacts) -> Objection | No
     return None
 
 
+def _unsettled_objection(candidate: Candidate, facts: RevealFacts) -> Objection | None:
+    """Judge a token that was found by its id, without a log: it must have existed long enough."""
+    if candidate.token_id < facts.confirmed_next_token_id:
+        return None
+    return Objection(
+        candidate.token_id,
+        f"It did not exist {settings.MINT_CONFIRMATIONS - 1} blocks ago: its mint lacks "
+        "confirmations.",
+        "unconfirmed",
+        final=False,
+        wait_seconds=0.5,
+    )
+
+
 def is_final(error: ProviderError) -> bool:
-    """Tell whether bytes are wrong for good, and not only late."""
-    return isinstance(error, ArtefactError | UnexpectedError)
+    """Tell whether an artefact is wrong for good.
+
+    Metadata that was proved by its CID and says something wrong is, and so is a stored CID that
+    is none. Bytes that are not those of the CID say more of the gateway than of the token: a
+    page of a proxy or of a maintenance comes with status 200 as well.
+    """
+    return isinstance(error, ArtefactError) and error.code in ("metadata", "bad_cid")

@@ -40,7 +40,10 @@ def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candi
     """
     blocks = sorted({c.mint_block for c in candidates if c.mint_block is not None})
     facts = chain.reveal_facts(
-        keeper=keeper, token_ids=[c.token_id for c in candidates], mint_blocks=blocks
+        keeper=keeper,
+        token_ids=[c.token_id for c in candidates],
+        mint_blocks=blocks,
+        confirmations=settings.MINT_CONFIRMATIONS,
     )
     check_setup(facts, keeper=keeper)
     refused = objections(candidates, facts)

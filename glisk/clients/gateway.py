@@ -79,7 +79,12 @@ class GatewayClient:
         self, cid: str, *, max_bytes: int, check: Callable[[bytes, str], bool] | None
     ) -> bytes:
         if not is_cid(cid):
-            raise ArtefactError("gateway: this is not a CID", vendor=VENDOR, code="bad_cid")
+            raise ArtefactError(
+                f"gateway: {cid[:100]!r} is not a CID: no gateway is asked for it. "
+                "Upload the file again.",
+                vendor=VENDOR,
+                code="bad_cid",
+            )
         failures: list[ProviderError] = []
         for client in self._clients:
             try:

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from glisk.clients.chain import ChainClient, RevealFacts
 from glisk.clients.rpc import RpcClient
 from reveals import preparing
-from reveals.candidates import waiting_tokens
+from reveals.candidates import ALARM_AFTER_REFUSALS, waiting_tokens
 from reveals.gate import Candidate, objections
 from reveals.preparing import prepare_batch
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, transactions
@@ -256,16 +256,27 @@ def test_wrong_bytes_wait_and_go_when_they_are_right(
     drain.until(lambda: scene.revealed_once(tokens))
 
 
-def test_bytes_that_stay_wrong_fail_after_some_tries(worker: Start, scene: Scene) -> None:
+def test_bytes_that_stay_wrong_wait_longer_and_longer_and_raise_an_alarm(
+    worker: Start, scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy's page may stand there for an hour: the token is good, and goes when it is gone."""
     good, bad = scene.mint(2)
     scene.store.delete(str(bad.image_cid))
     scene.store.write(str(bad.image_cid), b"another image")
     drain = worker()
-    drain.until(lambda: Token.objects.get(pk=bad.pk).status == TokenStatus.FAILED)
-    assert reason_of(bad)[1] == "artefact"
-    assert bad.attempts == 0
+    drain.until(lambda: Token.objects.get(pk=bad.pk).attempts > ALARM_AFTER_REFUSALS)
+    assert reason_of(bad) == (TokenStatus.READY, "artefact")
+    assert bad.next_attempt_at is not None
+    alarms = [
+        r for r in caplog.records if r.levelname == "ERROR" and "reveal_refused" in str(r.msg)
+    ]
+    assert alarms
     drain.until(lambda: scene.revealed_once([good]))
-    assert len([c for c in scene.gateway.calls if str(bad.image_cid) in c.path]) == 11
+    assert TokenTransition.objects.filter(token=bad, to_status="ready").count() == 1
+    scene.store.delete(str(bad.image_cid))
+    scene.store.write(str(bad.image_cid), f"image of token {bad.token_id}".encode())
+    due(bad)
+    drain.until(lambda: scene.revealed_once([bad]))
 
 
 def test_a_file_that_comes_late_is_waited_for(worker: Start, scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""The contract's client: one round trip for a batch of questions, and no guess in any answer."""
+"""The contract's client: all facts as of one block, and no guess in any answer."""
 
 from __future__ import annotations
 
@@ -172,11 +172,13 @@ def scripted(server: ScriptedServer, options: HttpOptions) -> ChainClient:
 
 
 BLOCK = {"number": "0x5", "hash": "0x" + "0b" * 32, "timestamp": "0x65", "baseFeePerGas": "0x7"}
-# chain id, code, two roles, head, count, balance, next id, then author and flag of one token
+# chain id, code, two roles, count, balance, next id now and when confirmed, the head by its number,
+# then author and flag of one token
 GOOD = [
-    "0x7a69", "0x6080", "0x1", "0x0", BLOCK, "0x3", "0x9", "0x2",
+    "0x7a69", "0x6080", "0x1", "0x0", "0x3", "0x9", "0x2", "0x2", BLOCK,
     "0x" + "00" * 12 + "22" * 20, "0x" + "00" * 32,
 ]  # fmt: skip
+HEAD = answer(200, json.dumps({"id": 1, "result": BLOCK}))
 
 
 def batch(results: list[Any]) -> Step:
@@ -192,15 +194,77 @@ def ask(client: ChainClient) -> Any:
     return client.reveal_facts(keeper=KEEPER.address, token_ids=[1], mint_blocks=[])
 
 
-def test_a_good_answer_is_one_request(scripted: ChainClient, server: ScriptedServer) -> None:
-    server.script(batch(GOOD))
+def test_all_is_asked_of_one_block_in_two_requests(
+    scripted: ChainClient, server: ScriptedServer
+) -> None:
+    server.script(HEAD, batch(GOOD))
     facts = ask(scripted)
     assert facts.tokens[1].prompt_author == "0x2222222222222222222222222222222222222222"
     assert (facts.transaction_count, facts.balance_wei) == (3, 9)
-    assert len(server.requests) == 1
+    assert len(server.requests) == 2
+    pinned = {"blockHash": BLOCK["hash"], "requireCanonical": True}
+    for call in json.loads(server.requests[1].body):
+        if call["method"] not in ("eth_chainId", "eth_getBlockByNumber"):
+            assert call["params"][-1] in (pinned, BLOCK["number"])
 
 
-@pytest.mark.parametrize("position", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "header not found",  # geth
+        "block not found: hash 0x0b",  # reth
+        "hash 0b0b is not currently canonical",  # geth, reth
+        "missing trie node 0b (path )",  # geth
+        "BlockNotFound",  # anvil
+    ],
+)
+def test_a_node_that_lost_the_block_is_asked_again(
+    scripted: ChainClient, server: ScriptedServer, text: str
+) -> None:
+    refusal = {"code": -32000, "message": text}
+    server.script(HEAD, batch([*GOOD[:-1], refusal]))
+    with pytest.raises(TransientError, match="lags, or there was a reorg"):
+        ask(scripted)
+
+
+def test_another_block_under_the_heads_number_is_noticed(
+    scripted: ChainClient, server: ScriptedServer
+) -> None:
+    other = {**BLOCK, "hash": "0x" + "0c" * 32}
+    server.script(HEAD, batch([other if item is BLOCK else item for item in GOOD]))
+    with pytest.raises(TransientError, match="another block"):
+        ask(scripted)
+
+
+def test_the_facts_are_those_of_the_named_block(real: ChainClient, demo: DemoChain) -> None:
+    """What happens while the questions are on their way is not mixed in."""
+    demo.wait(demo.mint(1, AUTHORS[0].address, 1))
+    send = real.rpc.batch
+
+    def late(calls: Any) -> list[Any]:
+        demo.wait(demo.reveal(0, [1], [URI]))
+        return send(calls)
+
+    real.rpc.batch = late  # type: ignore[method-assign]
+    facts = real.reveal_facts(keeper=KEEPER.address, token_ids=[1], mint_blocks=[])
+    assert facts.head.number == demo.block_number() - 1
+    assert not facts.tokens[1].revealed
+
+
+def test_a_block_that_a_reorg_took_gives_no_facts(real: ChainClient, demo: DemoChain) -> None:
+    demo.wait(demo.mint(1, AUTHORS[0].address, 1))
+    send = real.rpc.batch
+
+    def late(calls: Any) -> list[Any]:
+        demo.reorg(1)
+        return send(calls)
+
+    real.rpc.batch = late  # type: ignore[method-assign]
+    with pytest.raises(TransientError):
+        real.reveal_facts(keeper=KEEPER.address, token_ids=[1], mint_blocks=[])
+
+
+@pytest.mark.parametrize("position", range(len(GOOD)))
 @pytest.mark.parametrize(
     "value", [None, 7, "text", {"code": -32000, "message": "header not found"}]
 )
@@ -209,7 +273,7 @@ def test_no_odd_fact_is_taken_for_a_good_one(
 ) -> None:
     if (position, value) == (1, "text"):
         value = "0x"  # any text might be code; that there is none is the fact that matters
-    server.script(batch([value if i == position else item for i, item in enumerate(GOOD)]))
+    server.script(HEAD, batch([value if i == position else item for i, item in enumerate(GOOD)]))
     try:
         facts = ask(scripted)
     except ProviderError:
@@ -218,7 +282,7 @@ def test_no_odd_fact_is_taken_for_a_good_one(
 
 
 def test_a_missing_answer_is_transient(scripted: ChainClient, server: ScriptedServer) -> None:
-    server.script(batch(GOOD[:-1]))
+    server.script(HEAD, batch(GOOD[:-1]))
     with pytest.raises(TransientError):
         ask(scripted)
 
