@@ -58,6 +58,7 @@ def waiting_tokens(limit: int) -> list[Waiting]:
                 metadata_cid=row[3] or "",
                 mint_block=row[4],
                 mint_block_hash=row[5],
+                refusals=row[7],
             ),
             ready_since=row[6],
             refusals=row[7],

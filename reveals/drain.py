@@ -26,7 +26,7 @@ from glisk.errors import (
     as_provider_error,
     error_class_of,
 )
-from reveals import gate, outbox
+from reveals import gate, outbox, reconciling
 from reveals.batching import decide_departure
 from reveals.candidates import (
     ALARM_AFTER_REFUSALS,
@@ -40,6 +40,7 @@ from reveals.flight import Flights
 from reveals.gate import Candidate, Objection
 from reveals.keeper import Keeper
 from reveals.preparing import Prepared, prepare_batch
+from reveals.reconciling import ask_chain
 from tokens.channels import REVEAL_CHANNEL
 from tokens.models import Token
 
@@ -75,6 +76,7 @@ class RevealDrain(Drain):
         self._verified: dict[int, Candidate] = {}
         self._verifying: dict[int, Waiting] = {}
         self._preparing: object | None = None  # names the one preparation under way
+        self._reconciling: set[int] = set()  # tokens that the chain called revealed
         self._departs_in: float | None = None
         self._due_in: float | None = None
 
@@ -84,6 +86,8 @@ class RevealDrain(Drain):
         for result in results:
             if result.kind == "prepare":
                 self._take_prepared(result)
+            elif result.kind == "reconcile":
+                self._take_reconciled(result)
         if not self.stopping:
             self._look_for_work()
             self.flights.send_due()
@@ -100,9 +104,12 @@ class RevealDrain(Drain):
         self._verified = {key: c for key, c in self._verified.items() if key in ids}
         self._verify(waiting)
         if room > 0 and self._preparing is None:
-            self._depart([w for w in waiting if self._is_verified(w.candidate)])
+            self._depart([w for w in waiting if self._may_depart(w.candidate)])
 
     # -- artefacts ----------------------------------------------------------------------
+
+    def _may_depart(self, candidate: Candidate) -> bool:
+        return self._is_verified(candidate) and candidate.token_id not in self._reconciling
 
     def _is_verified(self, candidate: Candidate) -> bool:
         return self._verified.get(candidate.token_id) == candidate
@@ -205,7 +212,9 @@ class RevealDrain(Drain):
         self._preparing = None
 
     def _sign(self, prepared: Prepared) -> None:
-        set_aside(prepared.refused, actor=self.owner)
+        revealed = [o for o in prepared.refused if o.error_class == "already_revealed"]
+        set_aside([o for o in prepared.refused if o not in revealed], actor=self.owner)
+        self._reconcile([o.token_id for o in revealed])
         if not prepared.candidates:
             self.chain_breaker.succeeded()
             return
@@ -238,6 +247,27 @@ class RevealDrain(Drain):
             self.flights.add(row)
         else:
             self.flights.reload()  # perhaps it was stored, and only the commit's answer was lost
+
+    # -- revealed already ---------------------------------------------------------------
+
+    def _reconcile(self, token_ids: list[int]) -> None:
+        """Find out who revealed these tokens, and with which URI; nobody waits for the answer."""
+        if not token_ids:
+            return
+        doubts = reconciling.doubts_about(token_ids)
+        self._reconciling.update(token_ids)
+        self.submit("reconcile", tuple(token_ids), lambda: ask_chain(self.chain, doubts))
+
+    def _take_reconciled(self, result: CallResult) -> None:
+        if result.error is not None:
+            fault = as_provider_error(result.error, vendor="chain")
+            logger.warning("reconciliation_failed", error=str(fault))
+            unclear, why = list(result.key), str(fault)
+        else:
+            unclear = reconciling.settle_answers(result.value, actor=self.owner).unrevealed
+            why = "the node says at once that it is revealed and that it is not"
+        set_aside(reconciling.unclear(unclear, reason=why), actor=self.owner)
+        self._reconciling.difference_update(result.key)
 
     def _next_turn_seconds(self) -> float | None:
         if self.stopping:

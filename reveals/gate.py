@@ -8,7 +8,7 @@ as of one block, in two round trips, right before signing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.conf import settings
 
@@ -36,6 +36,8 @@ class Candidate:
     metadata_cid: str
     mint_block: int | None
     mint_block_hash: str | None
+    # How often it was refused in this state; says nothing of what the token is.
+    refusals: int = field(default=0, compare=False)
 
     @property
     def metadata_uri(self) -> str:

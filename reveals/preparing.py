@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 
+from glisk.backoff import backoff_seconds
 from glisk.clients.chain import (
     ChainClient,
     FeeHistory,
@@ -14,9 +15,17 @@ from glisk.clients.chain import (
     already_revealed_id,
     encode_reveal,
 )
-from glisk.clients.rpc import RevertError
+from glisk.clients.rpc import VENDOR, RevertError
+from glisk.clients.simulation import revert_reason, simulate_reveals
+from glisk.errors import TransientError
 from reveals.fees import MAX_TRANSACTION_GAS, PERCENTILES, gas_limit
 from reveals.gate import Candidate, Objection, check_setup, objections
+from reveals.poison import Group, find_poison
+
+# A token whose reveal would revert, and nobody can say why, is set aside for good after so many
+# looks; nothing was sent for it.
+MAX_WOULD_REVERT = 10
+WOULD_REVERT_WAIT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -34,9 +43,10 @@ class Prepared:
 def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candidate]) -> Prepared:
     """Ask the chain about every candidate, simulate the reveal, and estimate its gas.
 
-    A token that somebody revealed in the meantime is taken out and named; the rest goes on. A
-    batch above the chain's gas cap is halved. Raises `ChainSetupError`, `RevertError` for a
-    refusal that no single token explains, and the errors of the RPC client.
+    Tokens that were revealed meanwhile, or that make the batch revert for any other reason, are
+    found, taken out and named; the rest goes on. A batch above the chain's gas cap is halved.
+    Raises `ChainSetupError`, `RevertError` for a refusal that no token explains, and the errors
+    of the RPC client.
     """
     blocks = sorted({c.mint_block for c in candidates if c.mint_block is not None})
     facts = chain.reveal_facts(
@@ -47,8 +57,8 @@ def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candi
     )
     check_setup(facts, keeper=keeper)
     refused = objections(candidates, facts)
-    turned_away = {objection.token_id for objection in refused}
-    passing = [c for c in candidates if c.token_id not in turned_away]
+    passing = _without(candidates, refused)
+    reverted_once = False
     while passing:
         data = encode_reveal([c.token_id for c in passing], [c.metadata_uri for c in passing])
         try:
@@ -56,11 +66,11 @@ def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candi
                 keeper=keeper, data=data, percentile=PERCENTILES[settings.KEEPER_GAS_STRATEGY]
             )
         except RevertError as error:
-            revealed = already_revealed_id(error)
-            if revealed not in {c.token_id for c in passing}:
-                raise
-            refused.append(_revealed_meanwhile(revealed))
-            passing = [c for c in passing if c.token_id != revealed]
+            culprits = _culprits(chain, keeper, passing, error, named_is_enough=not reverted_once)
+            reverted_once = True
+            refused += culprits
+            # If only the combination reverts, each half has its chance.
+            passing = _without(passing, culprits) if culprits else _first_half(passing, error)
             continue
         if estimate > MAX_TRANSACTION_GAS and len(passing) > 1:
             passing = passing[: len(passing) // 2]
@@ -70,10 +80,65 @@ def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candi
     return Prepared(facts, [], refused)
 
 
-def _revealed_meanwhile(token_id: int | None) -> Objection:
+def _without(candidates: Sequence[Candidate], refused: Sequence[Objection]) -> list[Candidate]:
+    turned_away = {objection.token_id for objection in refused}
+    return [c for c in candidates if c.token_id not in turned_away]
+
+
+def _first_half(candidates: list[Candidate], error: RevertError) -> list[Candidate]:
+    if len(candidates) == 1:
+        raise TransientError(f"{error}. The next try would not: it is asked again.", vendor=VENDOR)
+    return candidates[: len(candidates) // 2]
+
+
+def _culprits(
+    chain: ChainClient,
+    keeper: str,
+    candidates: list[Candidate],
+    error: RevertError,
+    *,
+    named_is_enough: bool,
+) -> list[Objection]:
+    """Return the tokens that make the batch revert: the one that the contract names, or search.
+
+    The first name is trusted, since mostly it is the only one.
+    """
+    by_id = {c.token_id: c for c in candidates}
+    named = already_revealed_id(error)
+    if named in by_id and named_is_enough:
+        return [_objection(by_id[named], error)]
+
+    def simulate(groups: Sequence[Group]) -> list[RevertError | None]:
+        reveals = [([c.token_id for c in g], [c.metadata_uri for c in g]) for g in groups]
+        return simulate_reveals(
+            chain.rpc, contract=chain.contract_address, keeper=keeper, reveals=reveals
+        )
+
+    found = find_poison(candidates, simulate)
+    return [_objection(by_id[token_id], why) for token_id, why in found.items()]
+
+
+def _objection(candidate: Candidate, error: RevertError) -> Objection:
+    if already_revealed_id(error) == candidate.token_id:
+        return Objection(
+            candidate.token_id,
+            "It was revealed on chain meanwhile, by a transaction that is not ours.",
+            "already_revealed",
+            final=True,
+        )
+    hopeless = candidate.refusals >= MAX_WOULD_REVERT
+    after = (
+        "It was tried often enough: find out why, then retry it."
+        if hopeless
+        else "Nothing was sent; it is tried again later, and the others go on."
+    )
     return Objection(
-        int(token_id or 0),
-        "It was revealed on chain meanwhile, by a transaction that is not ours.",
-        "already_revealed",
-        final=True,
+        candidate.token_id,
+        f"Its reveal would revert: {revert_reason(error)}. {after}",
+        "would_revert",
+        final=hopeless,
+        wait_seconds=backoff_seconds(
+            candidate.refusals + 1, base=WOULD_REVERT_WAIT_SECONDS, cap=300.0
+        ),
+        counted=True,
     )

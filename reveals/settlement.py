@@ -30,11 +30,19 @@ REVERT_WAIT_SECONDS = 5.0
 
 
 def confirm(
-    row: RevealTransaction, receipt: Receipt, *, revealed_at: datetime, actor: str
+    row: RevealTransaction,
+    receipt: Receipt,
+    *,
+    revealed_at: datetime,
+    actor: str,
+    was: Sequence[BatchStatus] = (BatchStatus.OPEN,),
 ) -> set[int]:
-    """Close a batch whose transaction succeeded; return the tokens that are revealed by it."""
+    """Close a batch whose transaction succeeded; return the tokens that are revealed by it.
+
+    `was`: the states of the batch in which that is news.
+    """
     with transaction.atomic():
-        if not _close(row, receipt, BatchStatus.CONFIRMED, TransactionStatus.CONFIRMED):
+        if not _close(row, receipt, BatchStatus.CONFIRMED, TransactionStatus.CONFIRMED, was):
             return set()
         moved = move_tokens(
             [
@@ -113,8 +121,9 @@ def _close(
     receipt: Receipt,
     batch_status: BatchStatus,
     status: TransactionStatus,
+    was: Sequence[BatchStatus] = (BatchStatus.OPEN,),
 ) -> bool:
-    if not _close_batch(row.batch, batch_status):
+    if not _close_batch(row.batch, batch_status, was):
         return False
     RevealTransaction.objects.filter(batch=row.batch).exclude(pk=row.pk).update(
         status=TransactionStatus.REPLACED
@@ -131,8 +140,16 @@ def _close(
     return True
 
 
-def _close_batch(batch: RevealBatch, status: BatchStatus) -> bool:
-    closed = RevealBatch.objects.filter(pk=batch.pk, status=BatchStatus.OPEN).update(
+def batches_of(token_ids: Sequence[int]) -> list[int]:
+    """Return the batches that the tokens were ever in."""
+    items = RevealBatchToken.objects.filter(token__in=token_ids)
+    return list(items.values_list("batch_id", flat=True).distinct())
+
+
+def _close_batch(
+    batch: RevealBatch, status: BatchStatus, was: Sequence[BatchStatus] = (BatchStatus.OPEN,)
+) -> bool:
+    closed = RevealBatch.objects.filter(pk=batch.pk, status__in=was).update(
         status=status, closed_at=timezone.now()
     )
     RevealBatchToken.objects.filter(batch=batch, is_open=True).update(is_open=False)

@@ -120,6 +120,11 @@ class ChainClient:
         }
         return head(answers[0]), number(answers[1]), found
 
+    def receipts_of(self, tx_hashes: Sequence[str]) -> dict[str, Receipt | None]:
+        """Return each hash's receipt or None."""
+        answers = self.rpc.batch_all([("eth_getTransactionReceipt", [h]) for h in tx_hashes])
+        return {h: _receipt(answer) for h, answer in zip(tx_hashes, answers, strict=True)}
+
     def block_hashes(self, numbers: Sequence[int]) -> dict[int, str | None]:
         """Return the hash of each block, None for those that the node does not know."""
         answers = self.rpc.batch_all(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from eth_utils.crypto import keccak
+
 from authors.models import Author
 from glisk.cid import compute_cid
 from glisk.models import SystemState
@@ -17,6 +19,8 @@ from tokens.factories import MintEventFactory, TokenFactory
 from tokens.metadata import build_metadata
 from tokens.models import Token
 from tokens.states import TokenStatus
+
+TOKEN_URIS_SLOT = 21  # mapping(uint256 => string) _tokenURIs
 
 
 class Scene:
@@ -74,6 +78,15 @@ class Scene:
         cid = compute_cid(data, version=1 if version else 0)
         self.store.write(cid, data)
         return cid
+
+    def jam(self, token_id: int, *, jammed: bool = True) -> None:
+        """Make every reveal of the token revert with a panic that names nobody.
+
+        Its URI's slot says "long string" and a length below 32, which Solidity refuses.
+        """
+        slot = keccak(token_id.to_bytes(32) + TOKEN_URIS_SLOT.to_bytes(32)).hex()
+        value = f"0x{int(jammed):064x}"
+        self.chain.rpc("anvil_setStorageAt", self.chain.contract.address, f"0x{slot}", value)
 
     def nonce(self) -> int:
         """How many transactions of the keeper are mined."""

@@ -127,6 +127,19 @@ def check_some(
     return _keep(report)
 
 
+def report_finding(finding: Finding) -> None:
+    """Add what was found elsewhere to the last report; the next check looks at it again."""
+    with transaction.atomic():
+        SystemState.objects.get_or_create(state_key=KEY, defaults={"state_value": {}})
+        SystemState.objects.select_for_update().get(state_key=KEY)
+        report = last_report()
+        known = {(f.kind, f.token_id) for f in report.findings}
+        if (finding.kind, finding.token_id) not in known:
+            report.add(finding)
+            SystemState.objects.filter(state_key=KEY).update(state_value=asdict(report))
+    logger.error("drift_found", kind=finding.kind, token_id=finding.token_id)
+
+
 def last_report() -> DriftReport:
     """Return the report of the last check; an empty one if there was none."""
     row = SystemState.objects.filter(state_key=KEY).values_list("state_value", flat=True).first()

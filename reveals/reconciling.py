@@ -1,0 +1,193 @@
+"""Tokens and transactions of which the chain may know more than we do: ask it, and follow it.
+
+    doubts_about (database) → ask_chain (node) → settle_answers (database)
+
+A drain makes the middle step in a thread; `reconcile_reveals` makes all three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from django.utils import timezone
+
+from glisk.clients.chain import ChainClient, Receipt
+from glisk.clients.mint_reader import MintReader, OnChainToken
+from reveals import settlement
+from reveals.candidates import set_aside
+from reveals.gate import Objection
+from reveals.models import BatchStatus, RevealTransaction
+from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.models import Token
+from tokens.recovery.adoption import adopt_known
+from tokens.recovery.drift import Finding, report_finding
+from tokens.states import TokenStatus
+
+logger = structlog.get_logger(__name__)
+
+UNCLEAR_WAIT_SECONDS = 5.0
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A ready token, its URI here, and every transaction that we ever signed for it."""
+
+    token_id: int
+    metadata_uri: str
+    tx_hashes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    doubt: Doubt
+    on_chain: OnChainToken
+    receipt: Receipt | None  # of the transaction of ours that revealed it
+
+
+@dataclass
+class Reconciled:
+    """Token ids, by what the chain says of them."""
+
+    checked: int = 0
+    unrevealed: list[int] = field(default_factory=list)  # as here: they wait for their reveal
+    confirmed: list[int] = field(default_factory=list)  # by a transaction of ours
+    adopted: list[int] = field(default_factory=list)  # by somebody else, with our URI
+    foreign: list[int] = field(default_factory=list)  # by somebody else, with another URI
+
+
+def doubts_about(token_ids: Iterable[int]) -> list[Doubt]:
+    """Return what we know of these ready tokens; those in an open batch are left to its receipt."""
+    tokens = (
+        Token.objects.filter(token_id__in=list(token_ids), status=TokenStatus.READY)
+        .exclude(batch_items__is_open=True)
+        .order_by("token_id")
+    )
+    uris = {token.token_id: token.token_uri or "" for token in tokens}
+    signed = RevealTransaction.objects.filter(
+        batch__in=settlement.batches_of(list(uris))
+    ).values_list("tx_hash", "token_ids")
+    hashes: dict[int, list[str]] = {token_id: [] for token_id in uris}
+    for tx_hash, token_ids_of_it in signed:
+        for token_id in token_ids_of_it:
+            if token_id in hashes:
+                hashes[token_id].append(tx_hash)
+    return [Doubt(token_id, uri, tuple(hashes[token_id])) for token_id, uri in uris.items()]
+
+
+def ask_chain(chain: ChainClient, doubts: Sequence[Doubt]) -> list[Answer]:
+    """Read what the contract and the receipts say; no database. Raises the client's errors."""
+    reader = MintReader(
+        chain.rpc, contract_address=chain.contract_address, topic=BATCH_MINTED_TOPIC
+    )
+    facts = reader.tokens([doubt.token_id for doubt in doubts])
+    in_question = [doubt for doubt in doubts if facts[doubt.token_id].revealed]
+    hashes = sorted({tx_hash for doubt in in_question for tx_hash in doubt.tx_hashes})
+    receipts = chain.receipts_of(hashes) if hashes else {}
+    return [
+        Answer(
+            doubt,
+            facts[doubt.token_id],
+            next(
+                (
+                    receipt
+                    for tx_hash in doubt.tx_hashes
+                    if (receipt := receipts.get(tx_hash)) is not None and receipt.succeeded
+                ),
+                None,
+            ),
+        )
+        for doubt in doubts
+    ]
+
+
+def settle_answers(answers: Sequence[Answer], *, actor: str) -> Reconciled:
+    """Follow the chain: revealed by us, by others with our URI, or with a foreign one.
+
+    A foreign URI cannot be changed: the token fails with both URIs in the reason, and the drift
+    report names it.
+    """
+    report = Reconciled(checked=len(answers))
+    adoptable: dict[int, OnChainToken] = {}
+    objections: list[Objection] = []
+    for answer in answers:
+        token_id, on_chain = answer.doubt.token_id, answer.on_chain
+        if not on_chain.revealed:
+            report.unrevealed.append(token_id)
+        elif answer.receipt is not None:
+            if token_id in _confirm(answer.receipt, actor=actor):
+                report.confirmed.append(token_id)
+        elif on_chain.uri == answer.doubt.metadata_uri:
+            adoptable[token_id] = on_chain
+        else:
+            report.foreign.append(token_id)
+            objections.append(_foreign(answer))
+    report.adopted = sorted(adopt_known(adoptable, actor=actor))
+    set_aside(objections, actor=actor)
+    for objection in objections:
+        report_finding(Finding("uri_differs", objection.token_id, objection.reason))
+    if report.confirmed or report.adopted:
+        logger.warning("reveals_reconciled", confirmed=report.confirmed, adopted=report.adopted)
+    return report
+
+
+def unclear(token_ids: Iterable[int], *, reason: str) -> list[Objection]:
+    """Let tokens wait that the chain called revealed a moment ago; then it is asked again."""
+    return [
+        Objection(
+            token_id,
+            f"The chain calls it revealed, but not how: {reason}. It is asked again.",
+            "already_revealed",
+            final=False,
+            wait_seconds=UNCLEAR_WAIT_SECONDS,
+        )
+        for token_id in token_ids
+    ]
+
+
+def reconcile_reveals(
+    chain: ChainClient, *, actor: str, token_ids: Iterable[int] | None = None
+) -> Reconciled:
+    """Compare every ready token (or these) with the chain, and follow it.
+
+    Safe at any time, beside the drain as well: tokens in an open batch are left to its receipt.
+    Raises the errors of the chain's client; what was settled by then stays.
+    """
+    if token_ids is None:
+        ready = Token.objects.filter(status=TokenStatus.READY).order_by("token_id")
+        token_ids = list(ready.values_list("token_id", flat=True))
+    wanted = list(token_ids)
+    report = Reconciled()
+    for start in range(0, len(wanted), _AT_ONCE):
+        doubts = doubts_about(wanted[start : start + _AT_ONCE])
+        part = settle_answers(ask_chain(chain, doubts), actor=actor)
+        report.checked += part.checked
+        for name in ("unrevealed", "confirmed", "adopted", "foreign"):
+            getattr(report, name).extend(getattr(part, name))
+    return report
+
+
+def _confirm(receipt: Receipt, *, actor: str) -> set[int]:
+    """Enter a transaction of ours whose batch was given up: it was mined all the same."""
+    row = RevealTransaction.objects.select_related("batch").get(tx_hash=receipt.tx_hash)
+    return settlement.confirm(
+        row,
+        receipt,
+        revealed_at=timezone.now(),
+        actor=actor,
+        was=(BatchStatus.OPEN, BatchStatus.SUPERSEDED, BatchStatus.REVERTED),
+    )
+
+
+def _foreign(answer: Answer) -> Objection:
+    uri = answer.on_chain.uri
+    return Objection(
+        answer.doubt.token_id,
+        f"It is revealed on chain already, by a transaction that is not ours, with {uri[:200]!r}; "
+        f"here it is {answer.doubt.metadata_uri!r}. A reveal cannot be changed: find out who else "
+        "holds KEEPER_ROLE.",
+        "already_revealed",
+        final=True,
+    )

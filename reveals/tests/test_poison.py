@@ -1,0 +1,260 @@
+"""Tokens that make a batch revert: found by simulation, set aside by name; the others go on."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from glisk.clients.chain import ChainClient
+from glisk.clients.rpc import Call, RevertError, RpcClient
+from reveals import preparing
+from reveals.candidates import waiting_tokens
+from reveals.gate import Candidate
+from reveals.poison import Group, find_poison
+from reveals.preparing import prepare_batch
+from reveals.reconciling import reconcile_reveals
+from reveals.tests.stage import Scene, breaker_reason, is_held_back, statuses, transactions
+from sandbox.accounts import KEEPER
+from sandbox.chain import KEEPER_ROLE
+from tokens.models import Token, TokenTransition
+from tokens.recovery.drift import last_report
+from tokens.states import TokenStatus
+from tokens.tests.stage import Start, is_failed
+
+pytestmark = pytest.mark.django_db
+
+BATCH = 50
+
+
+def candidates(count: int) -> list[Candidate]:
+    return [Candidate(i, "0x" + "1" * 40, "b", "Qm", None, None) for i in range(1, count + 1)]
+
+
+class Oracle:
+    """A contract that reverts for some ids, without saying for which; counts what it is asked."""
+
+    def __init__(self, poison: set[int]) -> None:
+        self.poison, self.simulations, self.rounds = poison, 0, 0
+
+    def __call__(self, groups: Sequence[Group]) -> list[RevertError | None]:
+        self.simulations += len(groups)
+        self.rounds += 1
+        return [
+            RevertError("no reason", data="") if self.poison & {c.token_id for c in group} else None
+            for group in groups
+        ]
+
+
+@pytest.mark.parametrize("k", range(1, BATCH + 1))
+def test_every_poison_token_is_found_in_few_simulations(k: int) -> None:
+    poison = set(random.Random(k).sample(range(1, BATCH + 1), k))
+    oracle = Oracle(poison)
+    assert set(find_poison(candidates(BATCH), oracle)) == poison
+    assert oracle.simulations <= 2 * k * math.ceil(math.log2(BATCH)) + 1
+    assert oracle.rounds <= math.ceil(math.log2(BATCH))
+
+
+def test_if_nothing_at_all_may_be_revealed_no_token_is_blamed() -> None:
+    def refuse(groups: Sequence[Group]) -> list[RevertError | None]:
+        return [RevertError("the season is over", data="") for _ in groups]
+
+    with pytest.raises(RevertError, match="season"):
+        find_poison(candidates(4), refuse)
+
+
+def test_a_combination_blames_nobody() -> None:
+    def only_all(groups: Sequence[Group]) -> list[RevertError | None]:
+        return [RevertError("x", data="") if len(group) == 4 else None for group in groups]
+
+    assert find_poison(candidates(4), only_all) == {}
+
+
+# -- on the chain --------------------------------------------------------------------------------
+
+
+class CountingRpc(RpcClient):
+    """Counts the simulations, and the requests that they took."""
+
+    simulations = 0
+    requests = 0
+
+    def batch(self, calls: Sequence[Call]) -> list[Any]:
+        self.requests += 1
+        self.simulations += sum(
+            "from" in params[0] for method, params in calls if method == "eth_call"
+        )
+        return super().batch(calls)
+
+
+@pytest.fixture
+def fifty(scene: Scene) -> list[Candidate]:
+    scene.mint(BATCH)
+    return [waiting.candidate for waiting in waiting_tokens(BATCH)]
+
+
+def test_any_number_of_jammed_tokens_is_found_on_the_real_node(
+    scene: Scene, fifty: list[Candidate]
+) -> None:
+    for k in range(0, BATCH + 1, 5):
+        poison = random.Random(k).sample([c.token_id for c in fifty], k)
+        before = scene.chain.snapshot()
+        for token_id in poison:
+            scene.jam(token_id)
+        rpc = CountingRpc(scene.chain.rpc_url)
+        chain = ChainClient(rpc, contract_address=scene.chain.contract.address)
+        prepared = prepare_batch(chain, keeper=KEEPER.address, candidates=fifty)
+        scene.chain.revert(before)
+        good = [c.token_id for c in fifty if c.token_id not in poison]
+        assert [c.token_id for c in prepared.candidates] == good
+        assert sorted(o.token_id for o in prepared.refused) == sorted(poison)
+        assert all("Panic(0x22)" in o.reason for o in prepared.refused)
+        assert rpc.simulations <= 2 * k * math.ceil(math.log2(BATCH)) + 1
+
+
+@pytest.mark.parametrize("k", [0, 1, 7, 25, 49, 50])
+def test_the_good_ones_go_in_one_transaction(worker: Start, scene: Scene, k: int) -> None:
+    tokens = scene.mint(BATCH)
+    chosen = set(random.Random(k).sample(range(BATCH), k))
+    for index in chosen:
+        scene.jam(tokens[index].token_id)
+    good = [token for index, token in enumerate(tokens) if index not in chosen]
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(good))
+    bad_ids = [tokens[index].token_id for index in chosen]
+    bad = Token.objects.filter(pk__in=bad_ids)
+    drain.until(lambda: bad.filter(error_class="would_revert").count() == k)
+    assert statuses() == (["confirmed"] if good else [])
+    assert scene.nonce() == len(transactions())
+
+
+def test_a_jammed_token_fails_after_some_looks_or_goes_when_it_can(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "MAX_WOULD_REVERT", 2)
+    bad, mended = scene.mint(2)
+    scene.jam(bad.token_id)
+    scene.jam(mended.token_id)
+    drain = worker()
+    drain.until(lambda: Token.objects.filter(error_class="would_revert").count() == 2)
+    scene.jam(mended.token_id, jammed=False)
+    drain.until(lambda: scene.revealed_once([mended]))
+    drain.until(is_failed(bad))
+    bad.refresh_from_db()
+    assert bad.error_class == "would_revert"
+    assert "Panic(0x22)" in (bad.generation_error or "")
+    assert statuses() == ["confirmed"]
+
+
+def test_without_its_role_the_keeper_is_at_fault_and_no_token(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The role goes between the facts and the simulation."""
+    tokens = scene.mint(2)
+    monkeypatch.setattr(preparing, "check_setup", lambda facts, *, keeper: None)
+    scene.chain.wait(scene.chain.send(0, "revokeRole", KEEPER_ROLE, KEEPER.address))
+    drain = worker()
+    drain.until(is_held_back)
+    assert "would revert" in breaker_reason()
+    assert Token.objects.filter(error_class="").count() == 2
+    scene.chain.wait(scene.chain.send(0, "grantRole", KEEPER_ROLE, KEEPER.address))
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+# -- revealed by others --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 20, 50])
+def test_what_others_revealed_as_we_would_is_adopted(
+    worker: Start, scene: Scene, settings: Settings, k: int
+) -> None:
+    tokens = scene.mint(BATCH)
+    theirs, ours = tokens[:k], tokens[k:]
+    ids, uris = [t.token_id for t in theirs], [str(t.token_uri) for t in theirs]
+    assert scene.chain.wait(scene.chain.reveal(0, ids, uris))["status"] == 1
+    drain = worker()
+    drain.until(lambda: Token.objects.filter(status=TokenStatus.REVEALED).count() == BATCH)
+    assert statuses() == (["confirmed"] if ours else [])
+    adopted = Token.objects.get(pk=ids[0])
+    assert (adopted.adopted_uri, adopted.token_uri) == (uris[0], uris[0])
+    assert adopted.image_cid == theirs[0].image_cid
+    moved = TokenTransition.objects.get(token_id=ids[0], to_status="revealed")
+    assert uris[0] in moved.reason
+    assert last_report().findings == []
+
+
+def test_a_foreign_uri_fails_with_both_uris_and_is_reported_as_drift(
+    worker: Start, scene: Scene
+) -> None:
+    foreign, good = scene.mint(2)
+    scene.chain.wait(scene.chain.reveal(0, [foreign.token_id], ["ipfs://somebody-elses"]))
+    drain = worker()
+    drain.until(lambda: scene.revealed_once([good]))
+    drain.until(is_failed(foreign))
+    foreign.refresh_from_db()
+    assert foreign.error_class == "already_revealed"
+    assert "ipfs://somebody-elses" in (foreign.generation_error or "")
+    assert str(foreign.token_uri) in (foreign.generation_error or "")
+    (finding,) = last_report().findings
+    assert (finding.kind, finding.token_id) == ("uri_differs", foreign.token_id)
+
+
+def test_revealed_between_the_facts_and_the_simulation(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The contract names the first offender only; the second is searched for."""
+    tokens = scene.mint(6)
+    facts = ChainClient.reveal_facts
+
+    def and_then_somebody_reveals(self: ChainClient, **question: Any) -> Any:
+        found = facts(self, **question)
+        if not scene.chain.is_revealed(tokens[1].token_id):
+            theirs = [tokens[1], tokens[4]]
+            scene.chain.wait(
+                scene.chain.reveal(
+                    0, [t.token_id for t in theirs], [str(theirs[0].token_uri), "ipfs://foreign"]
+                )
+            )
+        return found
+
+    monkeypatch.setattr(ChainClient, "reveal_facts", and_then_somebody_reveals)
+    drain = worker()
+    drain.until(is_failed(tokens[4]))
+    drain.until(lambda: Token.objects.filter(status=TokenStatus.REVEALED).count() == 5)
+    assert statuses() == ["confirmed"]
+    assert transactions()[0].token_ids == [tokens[i].token_id for i in (0, 2, 3, 5)]
+
+
+def test_a_node_that_contradicts_itself_is_asked_again(worker: Start, scene: Scene) -> None:
+    """A part of it lags behind the other, or a reorg came in between."""
+    (token,) = scene.mint()
+    before = scene.chain.snapshot()
+    scene.chain.wait(scene.chain.reveal(0, [token.token_id], ["ipfs://foreign"]))
+    drain = worker()
+    reconcile = drain.drain._reconcile  # type: ignore[attr-defined]
+
+    def after_a_reorg(token_ids: list[int]) -> None:
+        if token_ids:
+            scene.chain.revert(before)
+        reconcile(token_ids)
+
+    drain.drain._reconcile = after_a_reorg  # type: ignore[attr-defined]
+    drain.until(lambda: Token.objects.get(pk=token.pk).error_class == "already_revealed")
+    drain.until(lambda: scene.revealed_once([token]))
+    (waited,) = TokenTransition.objects.filter(token=token, to_status="ready")
+    assert "revealed and that it is not" in waited.reason
+
+
+def test_reconciling_by_hand_follows_the_chain_for_all_ready_tokens(scene: Scene) -> None:
+    same, foreign, waiting = scene.mint(3)
+    uris = [str(same.token_uri), "ipfs://foreign"]
+    scene.chain.wait(scene.chain.reveal(0, [same.token_id, foreign.token_id], uris))
+    report = reconcile_reveals(ChainClient.from_settings(), actor="operator")
+    assert (report.checked, report.adopted, report.foreign, report.unrevealed) == (
+        3, [same.token_id], [foreign.token_id], [waiting.token_id],
+    )  # fmt: skip
+    assert reconcile_reveals(ChainClient.from_settings(), actor="operator").checked == 1
