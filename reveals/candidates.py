@@ -30,7 +30,7 @@ class Waiting:
 
 
 def waiting_tokens(limit: int) -> list[Waiting]:
-    """Return the ready tokens that are due and in no open batch, oldest mint first."""
+    """Return the ready tokens that are due, not held and in no open batch, oldest mint first."""
     # Plain SQL, since every turn asks this: the ORM needs 1 ms to build it.
     with connection.cursor() as cursor:
         cursor.execute(
@@ -38,7 +38,7 @@ def waiting_tokens(limit: int) -> list[Waiting]:
             SELECT t.token_id, t.prompt_author_wallet, t.image_cid, t.metadata_cid,
                    m.block_number, m.block_hash, t.status_changed_at, t.attempts
             FROM tokens_s0 t LEFT JOIN mint_events m ON m.id = t.mint_event_id
-            WHERE t.status = 'ready'
+            WHERE t.status = 'ready' AND t.held_at IS NULL
               AND (t.next_attempt_at IS NULL OR t.next_attempt_at <= statement_timestamp())
               AND NOT EXISTS (SELECT FROM reveal_batch_tokens b
                               WHERE b.token_id = t.token_id AND b.is_open)
@@ -72,7 +72,7 @@ def seconds_until_due() -> float | None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT EXTRACT(EPOCH FROM min(next_attempt_at) - clock_timestamp()) FROM tokens_s0 "
-            "WHERE status = 'ready' AND next_attempt_at > clock_timestamp()"
+            "WHERE status = 'ready' AND held_at IS NULL AND next_attempt_at > clock_timestamp()"
         )
         row = cursor.fetchone()
     return None if row is None or row[0] is None else max(0.0, float(row[0]))

@@ -124,7 +124,7 @@ def _still_ready(candidates: Sequence[Candidate]) -> bool:
     wanted = {c.token_id: (c.prompt_author_wallet, c.image_cid, c.metadata_cid) for c in candidates}
     rows = (
         Token.objects.select_for_update()
-        .filter(token_id__in=list(wanted), status=TokenStatus.READY)
+        .filter(token_id__in=list(wanted), status=TokenStatus.READY, held_at=None)
         .exclude(batch_items__is_open=True)
         .order_by("token_id")
         .values_list("token_id", "prompt_author_wallet", "image_cid", "metadata_cid")

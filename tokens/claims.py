@@ -11,10 +11,13 @@ from typing import Any
 
 from django.db import connection
 
+from tokens.models.job import OPEN_JOB_STATUSES
 from tokens.states import TokenStatus, check_transition
 
 # A token that was claimed this often without any outcome kills its workers: it is set aside.
 MAX_CLAIMS = 20
+
+_OPEN = [status.value for status in OPEN_JOB_STATUSES]
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,21 @@ _RETURNING = """
 
 
 def claim_for_generation(*, owner: str, limit: int, lease_seconds: float) -> list[Claim]:
-    """Claim the oldest tokens that want an image, and mark new ones as generating."""
+    """Claim the oldest tokens that want an image, and mark new ones as generating.
+
+    A held token is not claimed, but for a prediction of its that may be paid for: the vendor
+    deletes the image after an hour, and it would have to be paid for again.
+    """
     check_transition(TokenStatus.DETECTED, TokenStatus.GENERATING)
     sql = f"""
         WITH c AS MATERIALIZED (
             SELECT token_id, status AS was FROM tokens_s0
             WHERE status IN ('detected', 'generating') AND lease_owner IS NULL
               AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
+              AND (held_at IS NULL OR (
+                  -- No EXISTS: it may be hashed, which reads the open jobs of all tokens.
+                  SELECT true FROM image_generation_jobs j
+                  WHERE j.token_id = tokens_s0.token_id AND j.status = ANY(%s) LIMIT 1))
             ORDER BY mint_timestamp, token_id
             LIMIT %s FOR UPDATE SKIP LOCKED
         ), claimed AS (
@@ -60,7 +71,7 @@ def claim_for_generation(*, owner: str, limit: int, lease_seconds: float) -> lis
         )
         SELECT * FROM claimed ORDER BY token_id
     """  # noqa: S608 - no value is formatted in
-    return _claim(sql, [limit, owner, lease_seconds, owner])
+    return _claim(sql, [_OPEN, limit, owner, lease_seconds, owner])
 
 
 def claim_for_upload(*, owner: str, limit: int, lease_seconds: float) -> list[Claim]:
@@ -68,7 +79,7 @@ def claim_for_upload(*, owner: str, limit: int, lease_seconds: float) -> list[Cl
     sql = f"""
         WITH c AS MATERIALIZED (
             SELECT token_id, status AS was FROM tokens_s0
-            WHERE status = 'uploading' AND lease_owner IS NULL
+            WHERE status = 'uploading' AND lease_owner IS NULL AND held_at IS NULL
               AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
             ORDER BY mint_timestamp, token_id
             LIMIT %s FOR UPDATE SKIP LOCKED
@@ -99,7 +110,7 @@ def seconds_until_next_attempt() -> float | None:
         cursor.execute(
             "SELECT EXTRACT(EPOCH FROM min(next_attempt_at) - clock_timestamp()) FROM tokens_s0 "
             "WHERE status IN ('detected', 'generating', 'uploading') AND lease_owner IS NULL "
-            "AND next_attempt_at > clock_timestamp()"
+            "AND held_at IS NULL AND next_attempt_at > clock_timestamp()"
         )
         row = cursor.fetchone()
     return None if row is None or row[0] is None else max(0.0, float(row[0]))

@@ -28,11 +28,16 @@ class TokenQuerySet(models.QuerySet["Token"]):
             models.Q(status=TokenStatus.DETECTED)
             | models.Q(status__in=[TokenStatus.GENERATING, TokenStatus.UPLOADING]),
             next_attempt_at__isnull=True,
+            held_at__isnull=True,
         )
 
     def stalled(self) -> "TokenQuerySet":
         """Tokens whose worker is gone: the lease ran out."""
         return self.filter(lease_owner__isnull=False, lease_expires_at__lt=timezone.now())
+
+    def held(self) -> "TokenQuerySet":
+        """Tokens that an operator holds back, longest held first."""
+        return self.active().filter(held_at__isnull=False).order_by("held_at")
 
     def by_author_wallet(self, wallet: str) -> "TokenQuerySet":
         """Tokens minted by way of this author's wallet, newest first."""

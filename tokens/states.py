@@ -27,6 +27,33 @@ TRANSITIONS: dict[TokenStatus, frozenset[TokenStatus]] = {
 # Besides the map: a token that others revealed on chain is revealed, whatever it was here.
 ADOPTABLE = frozenset(TokenStatus) - {TokenStatus.REVEALED}
 
+
+class Repair(models.TextChoices):
+    """What a person may do by hand (tokens.repairs); nothing of it touches a revealed token."""
+
+    RETRY = "retry"
+    REGENERATE = "regenerate"
+
+
+# Besides the map, too. A retry leads back to the stage that the token failed in; only a new
+# generation leads back to before an image that was paid for.
+REPAIRS: dict[Repair, dict[TokenStatus, frozenset[TokenStatus]]] = {
+    Repair.RETRY: {
+        TokenStatus.FAILED: frozenset(
+            {
+                TokenStatus.DETECTED,
+                TokenStatus.GENERATING,
+                TokenStatus.UPLOADING,
+                TokenStatus.READY,
+            }
+        )
+    },
+    Repair.REGENERATE: {
+        state: frozenset({TokenStatus.GENERATING})
+        for state in (TokenStatus.UPLOADING, TokenStatus.READY, TokenStatus.FAILED)
+    },
+}
+
 ACTIVE = frozenset(state for state, targets in TRANSITIONS.items() if targets)
 TERMINAL = frozenset(TokenStatus) - ACTIVE
 
@@ -40,7 +67,10 @@ class InvalidStateTransition(Exception):
         super().__init__(f"{subject} cannot go from {current} to {target}.")
 
 
-def check_transition(current: str, target: str, *, token_id: int | None = None) -> None:
-    """Raise `InvalidStateTransition` unless the map allows the move."""
-    if TokenStatus(target) not in TRANSITIONS[TokenStatus(current)]:
+def check_transition(
+    current: str, target: str, *, token_id: int | None = None, repair: Repair | None = None
+) -> None:
+    """Raise `InvalidStateTransition` unless the map (of this repair) allows the move."""
+    targets = TRANSITIONS if repair is None else REPAIRS[repair]
+    if TokenStatus(target) not in targets.get(TokenStatus(current), frozenset()):
         raise InvalidStateTransition(current, target, token_id=token_id)

@@ -21,15 +21,18 @@ class AttentionFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
             ("stalled", "Stalled: the worker is gone"),
+            ("held", "Held"),
             ("retrying", "Waiting for a retry"),
             ("failed_today", "Failed today"),
             ("unpinned", "Image without metadata CID"),
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Token]) -> QuerySet[Token]:
+        assert isinstance(queryset, TokenQuerySet)
         if self.value() == "stalled":
-            assert isinstance(queryset, TokenQuerySet)
             return queryset.stalled()
+        if self.value() == "held":
+            return queryset.active().filter(held_at__isnull=False)
         conditions = {
             "retrying": Q(status__in=ACTIVE, next_attempt_at__isnull=False),
             "failed_today": Q(

@@ -111,6 +111,8 @@ class TokenAdmin(ExactSearch, MachineAdmin):
                 "fields": (
                     "status_changed_at",
                     "attempts",
+                    "held_at",
+                    "hold_reason",
                     "next_attempt_at",
                     "lease_owner",
                     "lease_expires_at",

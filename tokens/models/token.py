@@ -55,6 +55,10 @@ class Token(models.Model):
     attempts = models.PositiveIntegerField(default=0)  # claims in this stage; the fencing token
     next_attempt_at = models.DateTimeField(null=True, blank=True)
 
+    # An operator's hold: nothing new is begun for the token until it is released.
+    held_at = models.DateTimeField(null=True, blank=True)
+    hold_reason = models.TextField(blank=True, default="", db_default="")
+
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -110,6 +114,10 @@ class Token(models.Model):
                 name="token_lease_is_whole",
             ),
             models.CheckConstraint(
+                condition=models.Q(held_at__isnull=False) | models.Q(hold_reason=""),
+                name="token_hold_is_whole",
+            ),
+            models.CheckConstraint(
                 condition=~models.Q(status__in=[TokenStatus.REVEALED, TokenStatus.FAILED])
                 | models.Q(lease_owner__isnull=True),
                 name="token_terminal_has_no_lease",
@@ -146,6 +154,10 @@ class Token(models.Model):
                 fields=["lease_expires_at"],
                 name="token_leased",
                 condition=models.Q(lease_owner__isnull=False),
+            ),
+            # the operator's list of held tokens
+            models.Index(
+                fields=["held_at"], name="token_held", condition=models.Q(held_at__isnull=False)
             ),
             # author pages: newest first
             models.Index(fields=["prompt_author_wallet", "-token_id"], name="token_prompt_author"),

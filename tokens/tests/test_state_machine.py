@@ -11,7 +11,15 @@ from django.conf import settings
 from tokens.factories import TokenFactory, hash32
 from tokens.models import Token, TokenTransition
 from tokens.moves import Move, move_tokens
-from tokens.states import ACTIVE, TERMINAL, TRANSITIONS, InvalidStateTransition, TokenStatus
+from tokens.states import (
+    ACTIVE,
+    REPAIRS,
+    TERMINAL,
+    TRANSITIONS,
+    InvalidStateTransition,
+    Repair,
+    TokenStatus,
+)
 
 CID = "QmNv2Te3poKDS6kPeVUDbwXXsAY6FyFzC8xPxuBkJvDvdS"
 PAIRS = list(itertools.product(TokenStatus, TokenStatus))
@@ -166,6 +174,48 @@ def test_the_documented_diagram_is_the_map() -> None:
     assert inside == {(s.value, t.value) for s, targets in TRANSITIONS.items() for t in targets}
     assert {target for source, target in arrows if source == "[*]"} == {"detected"}
     assert {source for source, target in arrows if target == "[*]"} == {s.value for s in TERMINAL}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("repair", Repair)
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_a_repair_has_a_map_of_its_own(
+    source: TokenStatus, target: TokenStatus, repair: Repair
+) -> None:
+    columns = {"image_cid": CID, "metadata_cid": CID}
+    token = TokenFactory.create(status=source, **columns)
+    before = row(token)
+    fields = FIELDS.get(target, {})
+    moves = [Move(token_id=token.token_id, fields=fields)]
+    if target in REPAIRS[repair].get(source, ()):
+        moved = move_tokens(moves, source=source, target=target, actor="test", repair=repair)
+        assert moved == {token.token_id}
+        assert row(token)["status"] == target
+        return
+    with pytest.raises(InvalidStateTransition):
+        move_tokens(moves, source=source, target=target, actor="test", repair=repair)
+    assert row(token) == before
+
+
+def test_no_repair_touches_a_revealed_token() -> None:
+    for targets in REPAIRS.values():
+        assert TokenStatus.REVEALED not in targets
+        assert all(TokenStatus.REVEALED not in reached for reached in targets.values())
+
+
+def test_the_documented_repairs_are_the_map() -> None:
+    diagram = re.search(r"## By hand.*?stateDiagram-v2\n(.*?)```", _page(), re.DOTALL)
+    assert diagram is not None
+    arrows = re.findall(r"^\s+(\S+) --> (\S+): (.+)$", diagram[1], re.MULTILINE)
+    documented = {
+        (source, target, repair) for source, target, names in arrows for repair in names.split(", ")
+    }
+    assert documented == {
+        (source.value, target.value, repair.value)
+        for repair, targets in REPAIRS.items()
+        for source, reached in targets.items()
+        for target in reached
+    }
 
 
 def test_the_documented_table_names_every_state() -> None:

@@ -1,0 +1,31 @@
+"""A token that an operator holds back enters no batch, whenever the hold comes."""
+
+import pytest
+
+from reveals.candidates import seconds_until_due, waiting_tokens
+from reveals.outbox import _still_ready
+from tokens.factories import TokenFactory
+from tokens.models import Token
+from tokens.repairs import hold_tokens, release_tokens
+from tokens.states import TokenStatus
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_held_token_is_no_candidate() -> None:
+    token, other = TokenFactory.create_batch(2, status=TokenStatus.READY)
+    hold_tokens(token_ids=[token.pk], actor="admin:alice", reason="odd")
+    assert [w.candidate.token_id for w in waiting_tokens(10)] == [other.pk]
+    Token.objects.filter(pk=token.pk).update(next_attempt_at="2100-01-01T00:00Z")
+    assert seconds_until_due() is None
+    Token.objects.update(next_attempt_at=None)
+    release_tokens(token_ids=[token.pk], actor="admin:alice")
+    assert len(waiting_tokens(10)) == 2
+
+
+def test_a_hold_between_the_check_and_the_signature_stops_the_batch() -> None:
+    token = TokenFactory.create(status=TokenStatus.READY)
+    candidates = [entry.candidate for entry in waiting_tokens(10)]
+    assert _still_ready(candidates)
+    hold_tokens(token_ids=[token.pk], actor="admin:alice", reason="odd")
+    assert not _still_ready(candidates)

@@ -1,0 +1,71 @@
+"""Hold tokens back, and let them go: nothing new is begun for a held token, and no reveal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from django.utils import timezone
+
+from tokens.models import Token
+from tokens.recovery.work import in_flight
+from tokens.repairs.results import (
+    RepairResult,
+    is_in_work,
+    note,
+    repair_each,
+    said,
+    wake,
+    with_reason,
+)
+from tokens.states import ACTIVE
+
+
+def hold_tokens(*, token_ids: Iterable[int], actor: str, reason: str) -> list[RepairResult]:
+    """Hold tokens until they are released; what a worker has begun may end.
+
+    Raises ValueError without a reason.
+    """
+    return repair_each(token_ids, partial(_hold, actor=actor, reason=said(reason)))
+
+
+def _hold(tokens: Sequence[Token], *, actor: str, reason: str) -> list[RepairResult]:
+    # After the locks: a reveal that had them first has committed its batch by now.
+    revealing = in_flight(token.pk for token in tokens)
+    results = []
+    for token in tokens:
+        refusal = ""
+        if token.status not in ACTIVE:
+            refusal = f"It is {token.status}: there is nothing to hold back."
+        elif token.held_at is not None:
+            refusal = f"It is held already: {token.hold_reason}"
+        elif token.pk in revealing:
+            refusal = "Its reveal is under way in a transaction, which cannot be taken back."
+        else:
+            Token.objects.filter(pk=token.pk).update(
+                held_at=timezone.now(), hold_reason=reason, updated_at=timezone.now()
+            )
+            note(token, reason=with_reason("held", reason), actor=actor, kind="hold")
+        busy = " What a worker has begun ends first." if is_in_work(token) else ""
+        results.append(RepairResult(token.pk, not refusal, refusal or f"Held.{busy}"))
+    return results
+
+
+def release_tokens(*, token_ids: Iterable[int], actor: str, reason: str = "") -> list[RepairResult]:
+    """Let held tokens go on."""
+    return repair_each(token_ids, partial(_release, actor=actor, reason=" ".join(reason.split())))
+
+
+def _release(tokens: Sequence[Token], *, actor: str, reason: str) -> list[RepairResult]:
+    results = []
+    for token in tokens:
+        if token.held_at is None:
+            results.append(RepairResult(token.pk, False, "It is not held."))
+            continue
+        Token.objects.filter(pk=token.pk).update(
+            held_at=None, hold_reason="", updated_at=timezone.now()
+        )
+        note(token, reason=with_reason("released", reason), actor=actor, kind="release")
+        wake(token.status)
+        results.append(RepairResult(token.pk, True, f"Released: it goes on as {token.status}."))
+    return results

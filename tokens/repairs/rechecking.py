@@ -1,0 +1,72 @@
+"""Ask the chain about tokens at once, instead of waiting for the next proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+
+from glisk.clients.mint_reader import MintReader, OnChainToken
+from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.models import MintEvent, Token
+from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_known
+from tokens.repairs.results import Progress, RepairResult, repair_each
+from tokens.states import TokenStatus
+
+
+def recheck_tokens(
+    *,
+    token_ids: Iterable[int],
+    actor: str,
+    reader: MintReader | None = None,
+    on_progress: Progress | None = None,
+) -> list[RepairResult]:
+    """Compare tokens with the contract; adopt what is revealed there and not here.
+
+    `done` means that both agree now. Nothing else is changed: what contradicts is named, with
+    what to do. Raises the errors of the reader.
+    """
+    reader = reader or MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+    wanted = sorted(set(token_ids))
+    results: list[RepairResult] = []
+    for start in range(0, len(wanted), FACTS_AT_ONCE):
+        part = wanted[start : start + FACTS_AT_ONCE]
+        facts = reader.tokens(part)  # before any lock: the node may take its time
+        step = partial(_recheck, facts=facts, actor=actor)
+        results += repair_each(part, step, on_progress=on_progress)
+    return results
+
+
+def _recheck(
+    tokens: Sequence[Token], *, facts: Mapping[int, OnChainToken], actor: str
+) -> list[RepairResult]:
+    return [_compare(token, facts[token.pk], actor=actor) for token in tokens]
+
+
+def _compare(token: Token, chain: OnChainToken, *, actor: str) -> RepairResult:
+    def differs(message: str) -> RepairResult:
+        return RepairResult(token.pk, False, message)
+
+    if not chain.exists:
+        return differs(
+            "The chain does not know it: the node lags, or a reorg took its mint. The worker "
+            "withdraws it then by itself."
+        )
+    if chain.prompt_author != token.prompt_author_wallet.lower():
+        if token.mint_event_id is not None:  # the next look at the chain asks about the mint
+            MintEvent.objects.filter(pk=token.mint_event_id).update(settled_at=None)
+        return differs(
+            f"On chain the author is {chain.prompt_author}, here {token.prompt_author_wallet}: "
+            "the worker looks at its mint again."
+        )
+    if token.status == TokenStatus.REVEALED:
+        if not chain.revealed:
+            return differs("It is revealed here, but not on chain: look at the transaction.")
+        if chain.uri != token.token_uri:
+            return differs(f"On chain its URI is {chain.uri[:200]!r}, which is not ours.")
+        return RepairResult(token.pk, True, "Revealed, here and on chain.")
+    if chain.revealed:
+        if adopt_known({token.pk: chain}, actor=actor):
+            return RepairResult(token.pk, True, f"Adopted as revealed with {chain.uri[:200]!r}.")
+        return differs("It is revealed on chain, and a transaction of ours waits for its receipt.")
+    more = " It may be retried." if token.status == TokenStatus.FAILED else ""
+    return RepairResult(token.pk, True, f"Minted by this author and not revealed.{more}")

@@ -1,0 +1,104 @@
+"""What came of a repair, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from django.db import connection, transaction
+
+from glisk.engine.notify import notify
+from tokens.channels import PIPELINE_CHANNEL, REVEAL_CHANNEL
+from tokens.models import Token, TokenTransition
+from tokens.states import TokenStatus
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class RepairResult:
+    """One token's part: `message` says what was done, or why it was skipped.
+
+    `pays`: it leads to a new prediction, which the vendor charges.
+    """
+
+    token_id: int
+    done: bool
+    message: str
+    pays: bool = False
+
+
+def repair_each(
+    token_ids: Iterable[int],
+    repair: Callable[[Sequence[Token]], list[RepairResult]],
+    *,
+    at_once: int = 1,
+    lock: bool = True,
+    on_progress: Progress | None = None,
+) -> list[RepairResult]:
+    """Call `repair` with locked tokens in a transaction of their own; return all results by id.
+
+    One token at a time is the rule: a drain locks many in an order of its own, and so the two
+    cannot wait for each other. `at_once`: more of them, for tokens that no drain touches.
+    `lock`: False for a look that changes nothing.
+    """
+    wanted = sorted(set(token_ids))
+    results: list[RepairResult] = []
+    for start in range(0, len(wanted), at_once):
+        part = wanted[start : start + at_once]
+        with transaction.atomic():
+            found = Token.objects.filter(pk__in=part).select_related("author").order_by("pk")
+            tokens = list(found.select_for_update(of=("self",)) if lock else found)
+            known = {token.pk for token in tokens}
+            results += [
+                RepairResult(token_id, False, f"There is no token {token_id} here.")
+                for token_id in part
+                if token_id not in known
+            ]
+            results += repair(tokens)
+        if on_progress is not None:
+            on_progress(len(part))
+    return sorted(results, key=lambda result: result.token_id)
+
+
+def said(text: str) -> str:
+    """Return an operator's reason as it is stored; raise ValueError if there is none."""
+    text = " ".join(text.split())
+    if not text:
+        raise ValueError("say why: the reason goes into the token's timeline")
+    return text
+
+
+def with_reason(what: str, reason: str) -> str:
+    return f"{what}: {reason}" if reason else what
+
+
+def note(token: Token, *, reason: str, actor: str, kind: str) -> None:
+    """Write what happened to a token without a move into its timeline."""
+    TokenTransition.objects.create(
+        token=token,
+        from_status=token.status,
+        to_status=token.status,
+        reason=reason,
+        attempt=token.attempts,
+        actor=actor,
+        detail={"repair": kind},
+    )
+
+
+def wake(*statuses: TokenStatus | str) -> None:
+    """Wake the stages that go on with tokens in these states, with this transaction's commit."""
+    if any(status != TokenStatus.READY for status in statuses):
+        notify(PIPELINE_CHANNEL)
+    if TokenStatus.READY in statuses:
+        notify(REVEAL_CHANNEL)
+
+
+def is_in_work(token: Token) -> bool:
+    """Tell whether a worker holds the token now; the database's clock decides, as for workers."""
+    if token.lease_owner is None:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s > clock_timestamp()", [token.lease_expires_at])
+        row = cursor.fetchone()
+    return bool(row and row[0])

@@ -1,0 +1,154 @@
+"""Let failed tokens go on in the stage where they failed, with everything that is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from tokens.models import ImageGenerationJob, Token
+from tokens.moves import Move, move_tokens
+from tokens.repairs.failed import NO_PROMPT, Remains, remains_of, reopen, stages_of, usable_prompt
+from tokens.repairs.results import Progress, RepairResult, repair_each, wake, with_reason
+from tokens.states import Repair, TokenStatus
+
+logger = structlog.get_logger(__name__)
+
+_AT_ONCE = 100  # no drain touches a failed token
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How one token goes on; `refusal`: not at all, and why."""
+
+    token: Token
+    target: TokenStatus = TokenStatus.FAILED
+    refusal: str = ""
+    message: str = ""
+    pays: bool = False
+    prompt: str = ""
+    reopened: ImageGenerationJob | None = None
+
+
+def failed_token_ids(
+    *,
+    stage: str | None = None,
+    error_class: str | None = None,
+    token_ids: Sequence[int] | None = None,
+    limit: int | None = None,
+) -> list[int]:
+    """Return the failed tokens that are asked for, oldest mint first.
+
+    `stage` is the state that a token failed in (tokens.states).
+    """
+    found = Token.objects.filter(status=TokenStatus.FAILED)
+    if error_class is not None:
+        found = found.filter(error_class=error_class)
+    if token_ids is not None:
+        found = found.filter(pk__in=token_ids)
+    ids = list(found.order_by("mint_timestamp", "pk").values_list("pk", flat=True))
+    if stage is not None:
+        stages = stages_of(ids)
+        ids = [token_id for token_id in ids if stages.get(token_id) == stage]
+    return ids[:limit]
+
+
+def retry_tokens(
+    *,
+    token_ids: Iterable[int],
+    actor: str,
+    reason: str = "",
+    dry_run: bool = False,
+    on_progress: Progress | None = None,
+) -> list[RepairResult]:
+    """Put failed tokens back into the stage they failed in.
+
+    Stored ids stay: an image that is here is not generated again, and a prediction that is known
+    or that the vendor still keeps is not paid for again. `dry_run`: only say what would happen.
+    """
+    step = partial(_retry, actor=actor, reason=" ".join(reason.split()), dry_run=dry_run)
+    return repair_each(token_ids, step, at_once=_AT_ONCE, lock=not dry_run, on_progress=on_progress)
+
+
+def _retry(
+    tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool
+) -> list[RepairResult]:
+    remains = remains_of(tokens)
+    ways = [_way_of(token, remains) for token in tokens]
+    if not dry_run:
+        _go([way for way in ways if not way.refusal], actor=actor, reason=reason)
+    return [
+        RepairResult(way.token.pk, not way.refusal, way.refusal or way.message, way.pays)
+        for way in ways
+    ]
+
+
+def _way_of(token: Token, remains: Remains) -> _Way:
+    stage = remains.stages.get(token.pk)
+    if stage is None:
+        return _Way(token, refusal=f"It has not failed: it is {token.status}.")
+    held = "" if token.held_at is None else " It is held: release it, too."
+    if stage is TokenStatus.READY and token.image_cid and token.metadata_cid:
+        return _Way(token, stage, message=f"Back to its reveal.{held}")
+    if stage in (TokenStatus.READY, TokenStatus.UPLOADING):
+        if not (token.image_cid and token.metadata_text and token.pk in remains.with_bytes):
+            return _Way(token, refusal="The image's bytes are not kept: regenerate it.")
+        message = f"Back to its upload, with the image that is here.{held}"
+        return _Way(token, TokenStatus.UPLOADING, message=message)
+    return _before_the_image(token, stage, remains, held)
+
+
+def _before_the_image(token: Token, stage: TokenStatus, remains: Remains, held: str) -> _Way:
+    job, fetchable = remains.open_jobs.get(token.pk), remains.fetchable.get(token.pk)
+    prompt = usable_prompt(token)
+    if job is not None:
+        message = f"Back to its generation, with the call that is under way.{held}"
+        return _Way(token, TokenStatus.GENERATING, message=message, prompt=token.prompt)
+    if fetchable is not None:
+        message = f"Back to its generation, with the image that is paid for.{held}"
+        return _Way(
+            token, TokenStatus.GENERATING, message=message, prompt=token.prompt, reopened=fetchable
+        )
+    if prompt is None:
+        return _Way(token, refusal=NO_PROMPT)
+    message = f"Back to its generation: a new prediction is paid for.{held}"
+    return _Way(token, stage, message=message, prompt=prompt, pays=True)
+
+
+def _go(ways: Sequence[_Way], *, actor: str, reason: str) -> None:
+    for way in ways:
+        if way.reopened is not None:
+            reopen(way.reopened)
+    for target in sorted({way.target for way in ways}):
+        moves = [_move(way, reason) for way in ways if way.target == target]
+        moved = move_tokens(
+            moves, source=TokenStatus.FAILED, target=target, actor=actor, repair=Repair.RETRY
+        )
+        logger.info("tokens_retried", token_ids=sorted(moved)[:100], stage=target, actor=actor)
+    if ways:
+        wake(*(way.target for way in ways))
+
+
+def _move(way: _Way, reason: str) -> Move:
+    token = way.token
+    anew = way.target in (TokenStatus.DETECTED, TokenStatus.GENERATING)
+    detail = {
+        "repair": Repair.RETRY.value,
+        "error_class": token.error_class,
+        "error": token.generation_error or "",
+    }
+    if anew and way.prompt != token.prompt:
+        detail["old_prompt"] = token.prompt
+    return Move(
+        token_id=token.pk,
+        reason=with_reason("retried", reason),
+        fields={
+            "prompt": way.prompt if anew else token.prompt,
+            "generation_attempts": 0 if anew else token.generation_attempts,
+            "generation_error": None,
+            "error_class": "",
+        },
+        detail=detail,
+    )

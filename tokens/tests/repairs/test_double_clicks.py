@@ -1,0 +1,91 @@
+"""Two people, or one who clicks twice: everything is done once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection, transaction
+
+from tokens.models import Token, TokenTransition
+from tokens.repairs import (
+    RepairResult,
+    fail_by_hand,
+    hold_tokens,
+    regenerate_tokens,
+    release_tokens,
+    retry_tokens,
+)
+from tokens.states import TokenStatus
+from tokens.tests.repairs.stock import ACTOR, failed, put_in_batch, timeline, with_artefacts
+from tokens.tests.stage import status
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Service = Callable[..., list[RepairResult]]
+
+
+def held(state: TokenStatus) -> Token:
+    token = with_artefacts(state)
+    hold_tokens(token_ids=[token.pk], actor="before", reason="wait")
+    return token
+
+
+@pytest.mark.parametrize(
+    ("service", "make"),
+    [
+        (retry_tokens, lambda: failed(TokenStatus.UPLOADING)),
+        (regenerate_tokens, lambda: with_artefacts(TokenStatus.READY)),
+        (hold_tokens, lambda: with_artefacts(TokenStatus.READY)),
+        (release_tokens, lambda: held(TokenStatus.READY)),
+        (fail_by_hand, lambda: with_artefacts(TokenStatus.READY)),
+    ],
+    ids=["retry", "regenerate", "hold", "release", "fail"],
+)
+def test_two_clicks_at_once_do_it_once(service: Service, make: Callable[[], Token]) -> None:
+    tokens = [make() for _ in range(4)]
+    ids = [token.pk for token in tokens]
+    barrier = threading.Barrier(2)
+
+    def click(order: list[int]) -> list[RepairResult]:
+        try:
+            connection.ensure_connection()
+            barrier.wait(timeout=10)
+            return service(token_ids=order, actor=ACTOR, reason="because")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        results = [r for part in pool.map(click, [ids, ids[::-1]]) for r in part]
+    assert sorted(r.token_id for r in results if r.done) == ids
+    assert sorted(r.token_id for r in results if not r.done) == ids
+    assert all(len(timeline(token)) == 1 for token in tokens)
+
+
+@pytest.mark.parametrize("service", [regenerate_tokens, hold_tokens, fail_by_hand])
+def test_a_reveal_that_is_just_being_signed_wins(service: Service) -> None:
+    """As the outbox does: the token's row is locked, then the batch is stored."""
+    token = with_artefacts(TokenStatus.READY)
+    is_locked, results = threading.Event(), []
+
+    def click() -> None:
+        try:
+            is_locked.wait(10)
+            results.extend(service(token_ids=[token.pk], actor=ACTOR, reason="stop"))
+        finally:
+            connection.close()
+
+    person = threading.Thread(target=click)
+    person.start()
+    with transaction.atomic():
+        Token.objects.select_for_update().get(pk=token.pk)
+        is_locked.set()
+        person.join(0.3)
+        assert person.is_alive()  # it waits for the lock
+        put_in_batch(token)
+    person.join(10)
+    assert [r.done for r in results] == [False]
+    assert status(token) == TokenStatus.READY
+    assert not TokenTransition.objects.filter(actor=ACTOR).exists()
