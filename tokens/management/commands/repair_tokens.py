@@ -1,0 +1,75 @@
+"""Regenerates, holds, releases, fails or rechecks tokens by number."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from glisk.errors import ProviderError
+from tokens.management.repairing import RepairCommand, token_ids
+from tokens.repairs import (
+    RepairResult,
+    fail_by_hand,
+    hold_tokens,
+    recheck_tokens,
+    regenerate_tokens,
+    release_tokens,
+)
+
+ACTOR = "repair_tokens"
+
+_SERVICES: dict[str, Callable[..., list[RepairResult]]] = {
+    "regenerate": regenerate_tokens,
+    "hold": hold_tokens,
+    "release": release_tokens,
+    "fail": fail_by_hand,
+    "recheck": recheck_tokens,
+}
+_NEED_A_REASON = ("regenerate", "hold", "fail")
+
+
+class Command(RepairCommand):
+    help = (
+        "Does by number what the admin does by click: regenerate (makes a new image and pays for "
+        "it), hold, release, fail, recheck (against the chain)."
+    )
+    examples = """\
+examples:
+  manage.py repair_tokens recheck --token-ids 42
+  manage.py repair_tokens hold --token-ids 3,7,20-25 --reason "the author asks us to wait"
+  manage.py repair_tokens release --token-ids 3,7,20-25
+  manage.py repair_tokens regenerate --token-ids 42 --reason "a hand too many" --dry-run
+  manage.py repair_tokens fail --token-ids 42 --reason "the author withdrew the prompt"
+
+exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the reason.
+"""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", choices=_SERVICES)
+        parser.add_argument("--token-ids", type=token_ids, required=True, help="As 3,7,20-25.")
+        parser.add_argument("--reason", default="", help="Stands in the timeline.")
+        parser.add_argument("--dry-run", action="store_true", help="regenerate: only look.")
+        parser.add_argument("--yes", action="store_true", help="Pay for predictions unasked.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        action, wanted, dry_run = options["action"], options["token_ids"], options["dry_run"]
+        if action in _NEED_A_REASON and not options["reason"].strip():
+            raise CommandError(f"Say why, for the timeline: --reason is needed to {action}.")
+        if dry_run and action != "regenerate":
+            raise CommandError("--dry-run belongs to regenerate; the others cost nothing.")
+        service = partial(_SERVICES[action], token_ids=wanted, actor=ACTOR)
+        if action != "recheck":
+            service = partial(service, reason=options["reason"])
+        if action == "regenerate":
+            planned = service(dry_run=True)
+            if not dry_run:
+                self.confirm_spending(planned, yes=options["yes"])
+            else:
+                self.summarise(planned, dry_run=True)
+                return
+        try:
+            results = service()
+        except ProviderError as error:
+            raise CommandError(f"The chain could not be read: {error}") from error
+        self.summarise(results, dry_run=False)
