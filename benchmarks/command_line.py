@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import idle, lone_mint, mint_many, recovery, webhook_intake
+from benchmarks import idle, lone_mint, mint_many, recovery, reveal, webhook_intake
 
 # Each has NAME, add_options(parser) and run(options), which returns a Report.
 BENCHMARKS: tuple[ModuleType, ...] = (
@@ -16,6 +16,7 @@ BENCHMARKS: tuple[ModuleType, ...] = (
     mint_many,
     webhook_intake,
     recovery,
+    reveal,
     idle,
 )
 

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> Report:
     machine = machine_facts()
     settings = WorldOptions(generation_seconds="0.2", pin_seconds="0.05", image_size=256)
     with scene(NAME, settings) as place:
-        post = _Postman(place)
+        post = Postman(place)
         measured = Measured()
         _keep_a_reveal_waiting(place, lambda: _during_reveal(post, options, measured))
         place.world.services["worker-1"].stop()
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> Report:
     return _report(measured, options, machine)
 
 
-class _Postman:
+class Postman:
     """Sends events with ids that were never used before."""
 
     def __init__(self, place: Scene) -> None:
@@ -159,7 +159,7 @@ def _wait_for_broadcast(place: Scene, timeout_seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def _during_reveal(post: _Postman, options: argparse.Namespace, measured: Measured) -> None:
+def _during_reveal(post: Postman, options: argparse.Namespace, measured: Measured) -> None:
     rate = options.reveal_rate
     events = max(1, round(rate * options.reveal_seconds))
     measured.nothing_during_reveal = post.nothing(events, per_second=rate)
@@ -169,7 +169,7 @@ def _during_reveal(post: _Postman, options: argparse.Namespace, measured: Measur
 # -- as many as possible ------------------------------------------------------------------
 
 
-def _round(place: Scene, post: _Postman, options: argparse.Namespace, measured: Measured) -> None:
+def _round(place: Scene, post: Postman, options: argparse.Namespace, measured: Measured) -> None:
     _log_statements(place, on=False)
     measured.nothing_to_do.append(post.nothing(options.events))
     before = [place.usage(kind).cpu_seconds for kind in ("web", "postgres")]
@@ -208,7 +208,7 @@ def _bare_commits(place: Scene, events: int) -> float:
         session.execute("DROP TABLE bare_commits")
 
 
-def _batches(place: Scene, post: _Postman, options: argparse.Namespace, measured: Measured) -> None:
+def _batches(place: Scene, post: Postman, options: argparse.Namespace, measured: Measured) -> None:
     """Send events of 50 tokens one by one: the whole requests, then the database's part."""
     large = {"quantity": TOKENS_AT_ONCE, "connections": 1}
     post.mints(min(10, options.batches), **large)

@@ -77,6 +77,7 @@ class RevealDrain(Drain):
         self._verifying: dict[int, Waiting] = {}
         self._preparing: object | None = None  # names the one preparation under way
         self._reconciling: set[int] = set()  # tokens that the chain called revealed
+        self._more_wait = False  # ready tokens that were not looked at yet
         self._departs_in: float | None = None
         self._due_in: float | None = None
 
@@ -98,8 +99,10 @@ class RevealDrain(Drain):
         self._departs_in = None
         self._due_in = seconds_until_due()
         room = settings.REVEAL_MAX_IN_FLIGHT - len(self.flights)
-        limit = settings.BATCH_REVEAL_MAX_TOKENS * (max(room, 0) + 1)
+        # Artefacts are checked ahead, so that a place in flight never waits for a gateway.
+        limit = settings.BATCH_REVEAL_MAX_TOKENS * (settings.REVEAL_MAX_IN_FLIGHT + 1)
         waiting = waiting_tokens(limit)
+        self._more_wait = len(waiting) == limit
         ids = {entry.candidate.token_id for entry in waiting}
         self._verified = {key: c for key, c in self._verified.items() if key in ids}
         self._verify(waiting)
@@ -169,7 +172,7 @@ class RevealDrain(Drain):
     def _depart(self, verified: list[Waiting]) -> None:
         if not verified:
             return
-        others = bool(self._verifying) or Token.objects.on_their_way().exists()
+        others = bool(self._verifying) or self._more_wait or Token.objects.on_their_way().exists()
         departure = decide_departure(
             [entry.ready_since for entry in verified],
             others_on_their_way=others,

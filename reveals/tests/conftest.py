@@ -22,8 +22,9 @@ from tokens.tests.stage import Worker
 __all__ = ["anvil_binary"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _chain(anvil_binary: Path) -> Iterator[DemoChain]:
+    """A node that is young: it keeps the states of its last 128 blocks, those of tests included."""
     with running_node() as node:
         yield deployed_chain(node)
 
