@@ -16,8 +16,8 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from glisk.admin_tables import ExactSearch, MachineAdmin
 from glisk.display import age, duration, json_block, text_block
-from glisk.health import ALIVE_SECONDS
 from glisk.models import SystemState, WorkerHeartbeat
+from glisk.overview import ALIVE_SECONDS
 
 for _model in (Schedule, Success, Failure, OrmQ, User, Group):
     admin.site.unregister(_model)

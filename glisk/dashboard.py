@@ -1,24 +1,18 @@
 """The admin's first page: how the pipeline stands, at a glance."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, Min, Prefetch, Q
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.views.decorators.cache import never_cache
 
 from glisk.display import duration
-from glisk.health import ALIVE_SECONDS
 from glisk.links import explorer_transaction_url
-from glisk.models import SystemState, WorkerHeartbeat
-from glisk.paginator import EXACT_LIMIT, estimated_count
-from reveals.models import BatchStatus, RevealBatch, RevealTransaction
-from tokens.models import Token
-from tokens.states import ACTIVE, TERMINAL, TokenStatus
+from glisk.overview import obstacles, open_batches, workers
+from tokens.totals import count_by_state
 from webhooks.models import WebhookEvent
 
 _ROWS = 8
@@ -47,7 +41,7 @@ def dashboard_fragment(request: HttpRequest) -> HttpResponse:
 
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
-    """Return what this user may see of the pipeline; eight queries, whatever the size."""
+    """Return what this user may see of the pipeline; seven queries, whatever the size."""
     now = timezone.now()
     may = {
         name: request.user.has_perm(permission)
@@ -71,93 +65,49 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
 
 
 def _funnel(now: datetime) -> list[dict[str, Any]]:
-    """Return a stage per state; what has ended is estimated once there is very much of it."""
-    counted = (
-        Token.objects.filter(status__in=ACTIVE)
-        .order_by()
-        .values("status")
-        .annotate(number=Count("pk"), oldest=Min("status_changed_at"))
-    )
-    rows: dict[str, dict[str, Any]] = {row["status"]: dict(row) for row in counted}
-    for status in TERMINAL:
-        ended = Token.objects.filter(status=status).order_by().values("pk")
-        number = ended[: EXACT_LIMIT + 1].count()
-        about = number > EXACT_LIMIT
-        rows[status] = {"number": estimated_count(ended) if about else number, "about": about}
     return [
         {
-            "status": status,
-            "label": status.label,
-            "number": rows.get(status, {}).get("number", 0),
-            "about": rows.get(status, {}).get("about", False),
-            "oldest": _since(now, rows.get(status, {}).get("oldest")),
+            "status": count.status,
+            "label": count.status.label,
+            "number": count.number,
+            "oldest": _since(now, count.oldest_at),
         }
-        for status in TokenStatus
+        for count in count_by_state()
     ]
 
 
 def _batches(now: datetime) -> list[dict[str, Any]]:
-    """Return the open reveal batches in nonce order, each with its newest transaction."""
-    newest = (
-        RevealTransaction.objects.order_by("batch_id", "-id")
-        .distinct("batch_id")
-        .only("batch_id", "tx_hash", "status", "signed_at", "broadcast_at", "max_fee_per_gas_wei")
-    )
-    found = (
-        RevealBatch.objects.filter(status=BatchStatus.OPEN)
-        .annotate(size=Count("items"))
-        .order_by("nonce")
-        .prefetch_related(Prefetch("transactions", queryset=newest, to_attr="newest"))
-    )
-    rows = []
-    for batch in found[:_ROWS]:
-        transaction = next(iter(getattr(batch, "newest", [])), None)
-        rows.append(
-            {
-                "batch": batch,
-                "size": getattr(batch, "size", 0),
-                "transaction": transaction,
-                "url": explorer_transaction_url(transaction.tx_hash) if transaction else "",
-                "label": _LABELS.get(transaction.status if transaction else "", "default"),
-                "age": _since(now, batch.created_at),
-            }
-        )
-    return rows
+    return [
+        {
+            "batch": batch,
+            "url": explorer_transaction_url(batch.tx_hash) if batch.tx_hash else "",
+            "label": _LABELS.get(batch.tx_status or "", "default"),
+            "age": _since(now, batch.created_at),
+        }
+        for batch in open_batches()[:_ROWS]
+    ]
 
 
 def _workers(now: datetime) -> list[dict[str, Any]]:
-    """Return the workers of the last minutes; a silent one is shown as such."""
     return [
         {
             "worker": worker,
-            "alive": now - worker.beat_at < timedelta(seconds=ALIVE_SECONDS),
             "beat": _since(now, worker.beat_at),
             "progress": _since(now, worker.last_progress_at),
         }
-        for worker in WorkerHeartbeat.objects.order_by("stage", "owner")[: 4 * _ROWS]
+        for worker in workers()
     ]
 
 
 def _obstacles(now: datetime) -> list[dict[str, Any]]:
-    """Return what holds work back: pauses, and breakers that are open."""
-    keys = Q(state_key__startswith="pause:") | Q(state_key__startswith="breaker:")
-    rows = []
-    for state in SystemState.objects.filter(keys).order_by("state_key"):
-        kind, _, subject = state.state_key.partition(":")
-        value = state.state_value if isinstance(state.state_value, dict) else {}
-        if kind == "breaker" and value.get("state") != "open":
-            continue
-        rows.append(
-            {
-                "key": state.state_key,
-                "kind": kind,
-                "subject": subject,
-                "reason": value.get("reason", ""),
-                "since": _since(now, _moment(value.get("since")) or state.updated_at),
-                "retry": _until(now, _moment(value.get("retry_at"))),
-            }
-        )
-    return rows
+    return [
+        {
+            "obstacle": obstacle,
+            "since": _since(now, obstacle.since),
+            "retry": _until(now, obstacle.retry_at),
+        }
+        for obstacle in obstacles()
+    ]
 
 
 def _events(now: datetime) -> list[dict[str, Any]]:
@@ -181,13 +131,6 @@ def _since(now: datetime, moment: datetime | None) -> str:
 
 def _until(now: datetime, moment: datetime | None) -> str:
     return "" if moment is None or moment <= now else duration((moment - now).total_seconds())
-
-
-def _moment(text: Any) -> datetime | None:
-    try:
-        return parse_datetime(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
 
 
 fragment_view = admin.site.admin_view(dashboard_fragment)

@@ -9,7 +9,7 @@ from drf_spectacular.views import (
 )
 
 from glisk.dashboard import fragment_view
-from glisk.health import health, health_metrics, health_workers
+from glisk.health import health, health_blockchain, health_metrics, health_workers
 from tokens.gallery import gallery, gallery_updates
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -18,6 +18,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/dashboard/", fragment_view, name="admin-dashboard"),
     path("admin/", admin.site.urls),
     path("health", health, name="health"),
+    path("health/blockchain", health_blockchain, name="health-blockchain"),
     path("health/workers", health_workers, name="health-workers"),
     path("health/metrics", health_metrics, name="health-metrics"),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),

@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from glisk import dashboard
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
+from reveals.models import RevealTransaction
 from tokens.factories import TokenFactory
 from tokens.models import Token
 from tokens.states import TokenStatus
@@ -43,23 +43,15 @@ def test_counts_tokens_by_state_with_the_oldest_age(admin_client: Client) -> Non
     assert funnel["ready"]["number"] == 0
 
 
-def test_very_many_reveals_are_estimated(
-    admin_client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    TokenFactory.create_batch(4, status=TokenStatus.REVEALED, mint_event=None)
-    TokenFactory.create_batch(4, status=TokenStatus.READY, mint_event=None)
-    monkeypatch.setattr(dashboard, "EXACT_LIMIT", 3)
-    monkeypatch.setattr(dashboard, "estimated_count", lambda rows: 1_000_000)
-    funnel = {stage["status"]: stage for stage in board(admin_client)["funnel"]}
-    assert (funnel["revealed"]["number"], funnel["revealed"]["about"]) == (1_000_000, True)
-    assert (funnel["ready"]["number"], funnel["ready"]["about"]) == (4, False)
-
-
 def test_shows_what_is_in_flight(admin_client: Client) -> None:
     build_world(2)
     batches = board(admin_client)["batches"]
-    assert [(row["batch"].nonce, row["size"]) for row in batches] == [(1, 1), (2, 1)]
-    assert batches[0]["transaction"].replaces_id is not None
+    found = [
+        (row["batch"].nonce, row["batch"].tokens, row["batch"].transactions) for row in batches
+    ]
+    assert found == [(1, 1, 2), (2, 1, 2)]
+    newest = RevealTransaction.objects.order_by("-id").filter(nonce=1)[0]
+    assert shown[0].tx_hash == newest.tx_hash
 
 
 def test_tells_living_workers_from_silent_ones(admin_client: Client) -> None:
@@ -69,7 +61,7 @@ def test_tells_living_workers_from_silent_ones(admin_client: Client) -> None:
     WorkerHeartbeat.objects.filter(pk=silent.pk).update(
         beat_at=timezone.now() - timedelta(seconds=16)
     )
-    alive = {row["worker"].pk: row["alive"] for row in board(admin_client)["workers"]}
+    alive = {row["worker"].owner: row["worker"].alive for row in board(admin_client)["workers"]}
     assert alive.pop(silent.pk) is False
     assert list(alive.values()) == [True]
 
@@ -86,7 +78,7 @@ def test_shows_pauses_and_open_breakers_only(admin_client: Client) -> None:
         SystemState.objects.create(state_key=key, state_value=value)
     answer = admin_client.get(FRAGMENT)
     obstacles = answer.context["dashboard"]["obstacles"]
-    shown = {row["key"] for row in obstacles}
+    shown = {row["obstacle"].key for row in obstacles}
     assert shown == {"breaker:pinata", "breaker:odd", "pause:reveal", "pause:odd"}
     assert "<b>gas</b>" not in answer.content.decode()
 

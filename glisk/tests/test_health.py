@@ -9,13 +9,15 @@ import pytest
 from django.db import DatabaseError, connections
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from authors.factories import wallet
 from glisk import health
-from glisk.models import WorkerHeartbeat
+from glisk.models import SystemState, WorkerHeartbeat
 from reveals.models import BatchStatus, RevealBatch, RevealBatchToken
 from tokens.factories import TokenFactory
 from tokens.models import Token
+from tokens.recovery.progress import PROGRESS_KEY, Progress, save_progress
 from tokens.states import TokenStatus
 
 pytestmark = pytest.mark.django_db
@@ -76,14 +78,15 @@ def test_a_database_that_says_nothing_is_not_waited_for(
         assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("page", ["workers", "metrics"])
+@pytest.mark.parametrize("page", ["blockchain", "workers", "metrics"])
 def test_the_other_pages_do_not_fail_either(
     client: Client, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
-    def fail() -> None:
+    def fail(**options: Any) -> None:
         raise DatabaseError("hunter2")
 
-    monkeypatch.setattr(health, "worker_list" if page == "workers" else "metrics", fail)
+    asked = {"blockchain": "chain_facts", "workers": "workers", "metrics": "count_by_state"}
+    monkeypatch.setattr(health, asked[page], fail)
     answer = client.get(f"/health/{page}")
     assert answer.status_code == 503
     assert b"hunter2" not in answer.content
@@ -124,6 +127,36 @@ def test_stages_count_what_waits_and_what_moves(client: Client) -> None:
     assert 90 <= stages["upload"]["oldest_age_seconds"] < 100
 
 
+def test_the_chain_is_known_from_what_the_worker_stored(client: Client, settings: Settings) -> None:
+    unknown = client.get("/health/blockchain").json()
+    assert unknown == {
+        "status": "stale",
+        "chain_id": settings.CHAIN_ID,
+        "last_processed_block": None,
+        "blocks_behind": None,
+        "read_age_seconds": None,
+    }
+    save_progress(Progress(block=90, head=100))
+    known = client.get("/health/blockchain").json()
+    assert (known["status"], known["last_processed_block"], known["blocks_behind"]) == (
+        "healthy",
+        90,
+        10,
+    )
+
+
+def test_facts_of_a_chain_that_nobody_looks_at_are_stale(client: Client) -> None:
+    save_progress(Progress(block=100, head=100))
+    SystemState.objects.update(updated_at=timezone.now() - timedelta(seconds=61))
+    assert client.get("/health/blockchain").json()["status"] == "stale"
+
+
+def test_a_senseless_stored_fact_is_no_fact(client: Client) -> None:
+    SystemState.objects.create(state_key=PROGRESS_KEY, state_value=["?"])
+    answer = client.get("/health/blockchain")
+    assert (answer.status_code, answer.json()["last_processed_block"]) == (200, None)
+
+
 def test_metrics_of_an_empty_system(client: Client) -> None:
     assert client.get("/health/metrics").json() == {
         "total_mints": 0,
@@ -145,6 +178,6 @@ def test_the_error_rate_is_of_what_ended_in_the_last_day(client: Client) -> None
     }
 
 
-@pytest.mark.parametrize("page", ["", "/workers", "/metrics"])
+@pytest.mark.parametrize("page", ["", "/blockchain", "/workers", "/metrics"])
 def test_only_reading_is_allowed(client: Client, page: str) -> None:
     assert client.post(f"/health{page}").status_code == 405

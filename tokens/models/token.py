@@ -159,6 +159,12 @@ class Token(models.Model):
             models.Index(
                 fields=["held_at"], name="token_held", condition=models.Q(held_at__isnull=False)
             ),
+            # tokens.totals.error_rate_24h, the admin's "failed today"
+            models.Index(
+                fields=["status", "status_changed_at"],
+                name="token_ended",
+                condition=models.Q(status__in=["revealed", "failed"]),
+            ),
             # author pages: newest first
             models.Index(fields=["prompt_author_wallet", "-token_id"], name="token_prompt_author"),
             models.Index(fields=["minter_address", "-token_id"], name="token_minter"),

@@ -1,0 +1,35 @@
+"""How the whole system stands: one set of questions for everybody who asks.
+
+The dashboard, the health pages, the operations API and `manage.py pipeline_status` read these
+facts and differ only in how they show them. Nothing here asks a foreign machine, and nothing
+costs more with a million tokens.
+"""
+
+from glisk.overview.reveals import OpenBatch, open_batches
+from glisk.overview.stages import StageLoad, stage_loads
+from glisk.overview.system import (
+    ALIVE_SECONDS,
+    ChainFacts,
+    Obstacle,
+    Worker,
+    chain_facts,
+    obstacles,
+    workers,
+)
+from glisk.overview.whole import Overview, take_overview
+
+__all__ = [
+    "ALIVE_SECONDS",
+    "ChainFacts",
+    "Obstacle",
+    "OpenBatch",
+    "Overview",
+    "StageLoad",
+    "Worker",
+    "chain_facts",
+    "obstacles",
+    "open_batches",
+    "stage_loads",
+    "take_overview",
+    "workers",
+]

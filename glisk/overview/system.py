@@ -1,0 +1,130 @@
+"""Workers, what holds work back, and how far the chain has been read."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from glisk.models import SystemState, WorkerHeartbeat
+from tokens.recovery.progress import PROGRESS_KEY, Progress
+
+ALIVE_SECONDS = 15
+_MOST_WORKERS = 32
+# The chain is looked at every POLL_INTERVAL_SECONDS; so many missed looks are no accident.
+_MISSED_LOOKS = 6
+_SHORTEST_PATIENCE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What one drain or supervisor last said of itself."""
+
+    owner: str
+    stage: str
+    alive: bool
+    in_flight: int
+    started_at: datetime
+    beat_at: datetime
+    last_progress_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """A pause of a stage, or a breaker that is open; `kind` is `pause` or `breaker`."""
+
+    key: str
+    kind: str
+    subject: str
+    reason: str
+    since: datetime
+    retry_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ChainFacts:
+    """How far the chain has been read, as the worker last stored it.
+
+    `blocks_behind` is as of `read_at`: with `is_fresh` False nobody knows how many there are.
+    """
+
+    chain_id: int
+    last_processed_block: int | None
+    newest_block: int | None
+    blocks_behind: int | None
+    read_at: datetime | None
+    is_fresh: bool
+
+
+def workers(*, alive_only: bool = False) -> list[Worker]:
+    """Return the workers of the last minutes; a silent one is shown as such."""
+    since = timezone.now() - timedelta(seconds=ALIVE_SECONDS)
+    found = WorkerHeartbeat.objects.order_by("stage", "started_at", "owner")
+    if alive_only:
+        found = found.filter(beat_at__gte=since)
+    return [
+        Worker(
+            owner=row.owner,
+            stage=row.stage,
+            alive=row.beat_at >= since,
+            in_flight=row.in_flight,
+            started_at=row.started_at,
+            beat_at=row.beat_at,
+            last_progress_at=row.last_progress_at,
+        )
+        for row in found[:_MOST_WORKERS]
+    ]
+
+
+def obstacles() -> list[Obstacle]:
+    """Return what holds work back: pauses, and breakers that are open."""
+    keys = Q(state_key__startswith="pause:") | Q(state_key__startswith="breaker:")
+    found = []
+    for state in SystemState.objects.filter(keys).order_by("state_key"):
+        kind, _, subject = state.state_key.partition(":")
+        value = state.state_value if isinstance(state.state_value, dict) else {}
+        if kind == "breaker" and value.get("state") != "open":
+            continue
+        found.append(
+            Obstacle(
+                key=state.state_key,
+                kind=kind,
+                subject=subject,
+                reason=str(value.get("reason", "")),
+                since=_moment(value.get("since")) or state.updated_at,
+                retry_at=_moment(value.get("retry_at")),
+            )
+        )
+    return found
+
+
+def chain_facts() -> ChainFacts:
+    """Return what the workers last knew of the chain; one query, no request to any node."""
+    row = SystemState.objects.filter(pk=PROGRESS_KEY).first()
+    value = row.state_value if row and isinstance(row.state_value, dict) else {}
+    progress = Progress.parse(value)
+    patience = max(_SHORTEST_PATIENCE_SECONDS, _MISSED_LOOKS * settings.POLL_INTERVAL_SECONDS)
+    read_at = row.updated_at if row else None
+    behind = None
+    if progress.block is not None and progress.head is not None:
+        behind = max(0, progress.head - progress.block)
+    return ChainFacts(
+        chain_id=settings.CHAIN_ID,
+        last_processed_block=progress.block,
+        newest_block=progress.head,
+        blocks_behind=behind,
+        read_at=read_at,
+        is_fresh=read_at is not None and timezone.now() - read_at <= timedelta(seconds=patience),
+    )
+
+
+def _moment(text: Any) -> datetime | None:
+    """Read a stored time; what is not understood counts as absent."""
+    try:
+        found = parse_datetime(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found and found.tzinfo is None else found

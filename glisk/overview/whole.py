@@ -1,0 +1,46 @@
+"""Everything at once, for whoever shows the whole picture."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils import timezone
+
+from glisk.overview.reveals import OpenBatch, open_batches
+from glisk.overview.stages import StageLoad, stage_loads
+from glisk.overview.system import (
+    ChainFacts,
+    Obstacle,
+    Worker,
+    chain_facts,
+    obstacles,
+    workers,
+)
+from tokens.totals import StateCount, count_by_state, error_rate_24h
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The state of the system at one moment."""
+
+    taken_at: datetime
+    tokens: list[StateCount]
+    error_rate_24h: float
+    stages: list[StageLoad]
+    batches: list[OpenBatch]
+    workers: list[Worker]
+    obstacles: list[Obstacle]
+    chain: ChainFacts
+
+
+def take_overview() -> Overview:
+    """Return the whole picture; nine queries, whatever the size."""
+    return Overview(
+        taken_at=timezone.now(),
+        tokens=count_by_state(),
+        error_rate_24h=error_rate_24h(),
+        stages=stage_loads(),
+        batches=open_batches(),
+        workers=workers(),
+        obstacles=obstacles(),
+        chain=chain_facts(),
+    )

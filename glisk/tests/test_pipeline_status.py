@@ -1,0 +1,100 @@
+"""The dashboard in a terminal: the same facts, for people and for programs."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError
+from django.utils import timezone
+
+from glisk.management.commands import pipeline_status
+from glisk.models import SystemState, WorkerHeartbeat
+from glisk.tests.pipeline_world import build_world
+from tokens.factories import TokenFactory
+from tokens.recovery.progress import Progress, save_progress
+from tokens.states import TokenStatus
+
+pytestmark = pytest.mark.django_db
+
+
+def run(*arguments: str) -> str:
+    out = StringIO()
+    call_command("pipeline_status", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_tells_people_how_it_stands() -> None:
+    build_world(2)
+    TokenFactory.create(status=TokenStatus.FAILED)
+    save_progress(Progress(block=1_234, head=1_240))
+    shown = run()
+    for part in (
+        "Ready                 2",
+        "Failed                1",
+        "reveal            0 waiting",
+    ):
+        assert part in shown
+    assert "broadcast, 2 transactions" in shown
+    assert "alive, 0 in flight" in shown
+    assert "block 1,234, 6 behind" in shown
+    assert "100.00%" in shown
+
+
+def test_tells_programs_the_same() -> None:
+    build_world(1)
+    save_progress(Progress(block=5, head=5))
+    found = json.loads(run("--json"))
+    assert {count["status"]: count["number"] for count in found["tokens"]}["ready"] == 1
+    assert found["batches"][0]["nonce"] == 1
+    assert found["chain"]["blocks_behind"] == 0
+
+
+@pytest.mark.parametrize("trouble", ["no worker", "silent", "paused", "open breaker", "stale"])
+def test_trouble_has_an_exit_status_of_its_own(trouble: str) -> None:
+    build_world(1)
+    save_progress(Progress(block=5, head=5))
+    long_ago = timezone.now() - timedelta(hours=1)
+    if trouble == "no worker":
+        WorkerHeartbeat.objects.all().delete()
+    if trouble == "silent":
+        WorkerHeartbeat.objects.update(beat_at=long_ago)
+    if trouble == "paused":
+        SystemState.objects.create(state_key="pause:reveal", state_value={"reason": "gas"})
+    if trouble == "open breaker":
+        SystemState.objects.create(state_key="breaker:pinata", state_value={"state": "open"})
+    if trouble == "stale":
+        SystemState.objects.update(updated_at=long_ago)
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == pipeline_status.TROUBLE
+
+
+def test_a_database_that_is_away_is_said_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise DatabaseError("hunter2")
+
+    monkeypatch.setattr(pipeline_status, "take_overview", fail)
+    monkeypatch.setattr(pipeline_status.connection, "close", lambda: None)
+    with pytest.raises(CommandError) as error:
+        run()
+    assert "hunter2" not in str(error.value)
+
+
+def test_watching_goes_on_until_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline_status.time, "sleep", wait)
+    assert run("--watch", "3").count("Reveals under way") == 2
+    assert waits == [3.0, 3.0]
+
+
+def test_a_senseless_period_is_refused() -> None:
+    with pytest.raises(CommandError, match="above 0"):
+        run("--watch", "0")

@@ -1,0 +1,70 @@
+"""The totals are exact, and no revealed token is read for them."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from tokens.factories import TokenFactory
+from tokens.models import Token
+from tokens.recovery.progress import Memory, save_memory
+from tokens.states import TokenStatus
+from tokens.tests.plans import plans, table
+from tokens.totals import count_by_state, error_rate_24h
+
+__all__ = ["plans", "table"]
+
+pytestmark = pytest.mark.django_db
+
+
+def numbers() -> dict[str, int]:
+    return {str(count.status): count.number for count in count_by_state()}
+
+
+def test_every_state_is_counted_in_order() -> None:
+    for status, number in (("ready", 2), ("revealed", 3), ("failed", 1)):
+        TokenFactory.create_batch(number, status=status)
+    assert [*numbers()] == TokenStatus.values
+    assert numbers() == {
+        "detected": 0,
+        "generating": 0,
+        "uploading": 0,
+        "ready": 2,
+        "revealed": 3,
+        "failed": 1,
+    }
+
+
+def test_the_oldest_is_told_of_what_waits() -> None:
+    long_ago = timezone.now() - timedelta(hours=3)
+    TokenFactory.create_batch(2, status=TokenStatus.READY)
+    TokenFactory.create(status=TokenStatus.REVEALED)
+    Token.objects.filter(pk=Token.objects.ready()[0].pk).update(status_changed_at=long_ago)
+    oldest = {count.status: count.oldest_at for count in count_by_state()}
+    assert oldest[TokenStatus.READY] == long_ago
+    assert oldest[TokenStatus.REVEALED] is None
+
+
+@pytest.mark.parametrize("known_below", [1, 3, 5])
+def test_what_the_looks_know_changes_no_number(known_below: int) -> None:
+    for token_id in (1, 2, 3, 4, 6):
+        status = TokenStatus.REVEALED if token_id < 3 else TokenStatus.DETECTED
+        TokenFactory.create(token_id=token_id, status=status)
+    save_memory(Memory(known_below=known_below))
+    assert (numbers()["revealed"], numbers()["detected"]) == (2, 3)
+
+
+@pytest.mark.usefixtures("table")
+def test_a_long_table_is_read_by_indexes(plans: list[str]) -> None:
+    with connection.cursor() as cursor:  # as it is: nearly all was revealed long ago
+        cursor.execute("DELETE FROM tokens_s0 WHERE status <> 'revealed' AND token_id > 500")
+        cursor.execute("UPDATE tokens_s0 SET status_changed_at = now() - interval '2 days'")
+        cursor.execute("ANALYZE tokens_s0")
+    save_memory(Memory(known_below=20_001))
+    plans.clear()
+    count_by_state()
+    error_rate_24h()
+    counts, rate = plans
+    assert '"Node Type": "Seq Scan"' not in counts
+    assert '"Index Name": "token_ended"' in rate

@@ -1,0 +1,65 @@
+"""How many tokens there are in each state; as cheap with a million of them as with ten."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from tokens.models import Token
+from tokens.recovery.progress import load
+from tokens.states import ACTIVE, TERMINAL, TokenStatus
+
+_ERROR_WINDOW = timedelta(hours=24)
+_ALL = "all"
+
+# One statement, so that the numbers fit each other.
+_COUNTS = """
+    SELECT status, count(*), min(status_changed_at) FROM tokens_s0
+        WHERE status = ANY(%(active)s) GROUP BY status
+    UNION ALL
+    SELECT status, count(*), NULL FROM tokens_s0 WHERE status = 'failed' GROUP BY status
+    UNION ALL
+    SELECT 'all', %(known)s + count(*), NULL FROM tokens_s0 WHERE token_id > %(known)s
+"""
+
+
+@dataclass(frozen=True)
+class StateCount:
+    """How many tokens are in a state, and since when the one that has been in it longest.
+
+    `oldest_at` is None where it means nothing: for what has ended.
+    """
+
+    status: TokenStatus
+    number: int
+    oldest_at: datetime | None = None
+
+
+def count_by_state() -> list[StateCount]:
+    """Return every state in the order of a token's life; two queries.
+
+    The revealed tokens, which are nearly all of them, are never read: the looks at the chain
+    know up to which id every token has a row (tokens.recovery), so that all tokens are counted
+    from there on only, and the revealed ones are those that are nothing else.
+    """
+    known = load()[1].known_below - 1
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNTS, {"active": [str(status) for status in ACTIVE], "known": known})
+        found = {status: (number, oldest) for status, number, oldest in cursor.fetchall()}
+    everything = found.pop(_ALL)[0]
+    revealed = everything - sum(number for number, _ in found.values())
+    found[TokenStatus.REVEALED] = (max(0, revealed), None)
+    return [StateCount(status, *found.get(status, (0, None))) for status in TokenStatus]
+
+
+def error_rate_24h() -> float:
+    """Return the failed share of what ended in the last day; 0 if nothing did."""
+    ended = Token.objects.filter(
+        status__in=TERMINAL, status_changed_at__gte=timezone.now() - _ERROR_WINDOW
+    )
+    found = ended.aggregate(
+        ended=Count("pk"), failed=Count("pk", filter=Q(status=TokenStatus.FAILED))
+    )
+    return round(found["failed"] / found["ended"], 4) if found["ended"] else 0.0
