@@ -38,17 +38,16 @@ def test_counts_tokens_by_state_with_the_oldest_age(admin_client: Client) -> Non
     )
     funnel = {stage["status"]: stage for stage in board(admin_client)["funnel"]}
     assert [*funnel] == list(TokenStatus)
-    assert (funnel["generating"]["number"], funnel["generating"]["oldest"]) == (2, "5 min")
+    assert funnel["generating"]["number"] == 2
+    assert funnel["generating"]["oldest"].startswith("5 min")
     assert (funnel["revealed"]["number"], funnel["revealed"]["oldest"]) == (1, "")
     assert funnel["ready"]["number"] == 0
 
 
 def test_shows_what_is_in_flight(admin_client: Client) -> None:
     build_world(2)
-    batches = board(admin_client)["batches"]
-    found = [
-        (row["batch"].nonce, row["batch"].tokens, row["batch"].transactions) for row in batches
-    ]
+    shown = [row["batch"] for row in board(admin_client)["batches"]]
+    found = [(batch.nonce, batch.tokens, batch.transactions) for batch in shown]
     assert found == [(1, 1, 2), (2, 1, 2)]
     newest = RevealTransaction.objects.order_by("-id").filter(nonce=1)[0]
     assert shown[0].tx_hash == newest.tx_hash
