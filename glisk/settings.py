@@ -137,6 +137,11 @@ if not PINATA_JWT and not (PINATA_API_KEY and PINATA_API_SECRET):
     env.fault("PINATA_JWT", "is not set, nor are PINATA_API_KEY and PINATA_API_SECRET")
 PINATA_GATEWAY = env.texts("PINATA_GATEWAY", wanted="hosts or URLs", each=is_gateway)
 PINATA_GATEWAY_TOKEN = env.text("PINATA_GATEWAY_TOKEN", "")
+SEASON = env.integer("SEASON", 0, low=0, high=1000)
+COLLECTION_NAME = env.text("COLLECTION_NAME", "GLISK", min_length=1, max_length=50)
+METADATA_DESCRIPTION = env.text(
+    "METADATA_DESCRIPTION", f"GLISK Season {SEASON}. https://x.com/getglisk", max_length=1000
+)
 IMAGE_CID_VERSION = env.integer("IMAGE_CID_VERSION", 1, low=0, high=1)
 METADATA_CID_VERSION = env.integer("METADATA_CID_VERSION", 0, low=0, high=1)
 

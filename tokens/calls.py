@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
+
 from glisk.cid import compute_cid
 from glisk.clients.download import download_output
 from glisk.clients.pinata import Pin, PinataClient
@@ -168,7 +170,7 @@ def pin_files(
             result = client.pin_file(
                 data=upload.data,
                 name=upload.name,
-                keyvalues={"season": "0", "token_id": str(token_id)},
+                keyvalues={"season": str(settings.SEASON), "token_id": str(token_id)},
                 cid_version=1 if upload.cid_version else 0,
                 content_type=upload.content_type,
             )

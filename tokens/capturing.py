@@ -9,7 +9,7 @@ from django.db import transaction
 
 from tokens import jobs
 from tokens.calls import Captured
-from tokens.metadata import build_metadata
+from tokens.metadata import METADATA_VERSION, build_metadata
 from tokens.models import Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.moves import Lease, Move, move_tokens
@@ -42,6 +42,7 @@ def save_captured(
                 image_cid=image.cid,
                 twitter_handle=authors[item.token_id].twitter_handle,
                 farcaster_handle=authors[item.token_id].farcaster_handle,
+                model=item.job.model,
             )
             for item, image in captured
             if item.token_id in authors
@@ -58,7 +59,11 @@ def save_captured(
                         "generation_error": None,
                         "error_class": "",
                     },
-                    detail={"job_id": item.job.pk, "sha256": image.facts.sha256},
+                    detail={
+                        "job_id": item.job.pk,
+                        "sha256": image.facts.sha256,
+                        "metadata_version": METADATA_VERSION,
+                    },
                 )
                 for item, image in captured
             ],

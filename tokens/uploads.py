@@ -72,13 +72,14 @@ def image_extension(image_format: str) -> str:
 
 
 def _image_upload(token_id: int, data: bytes, mime: str, extension: str, cid: str) -> Upload:
-    name = f"s0-token-{token_id}.{extension}"
-    return Upload(UploadType.IMAGE, data, name, mime, cid, settings.IMAGE_CID_VERSION)
+    name = f"s{settings.SEASON}-token-{token_id}.{extension}"
+    # The stored CID decides: the setting may have changed since the image was captured.
+    return Upload(UploadType.IMAGE, data, name, mime, cid, 0 if cid.startswith("Qm") else 1)
 
 
 def _metadata_upload(token_id: int, text: str) -> Upload:
     data = text.encode()
     version = settings.METADATA_CID_VERSION
     cid = compute_cid(data, version=1 if version else 0)
-    name = f"s0-token-{token_id}-metadata.json"
+    name = f"s{settings.SEASON}-token-{token_id}-metadata.json"
     return Upload(UploadType.METADATA, data, name, "application/json", cid, version)

@@ -7,6 +7,7 @@ from django.db import models
 
 from authors.models import Author
 from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField
+from tokens.metadata import token_name
 from tokens.models.mint import MintEvent
 from tokens.moves import Move, move_tokens
 from tokens.querysets import TokenQuerySet
@@ -182,7 +183,7 @@ class Token(models.Model):
 
     @property
     def name(self) -> str:
-        return f"GLISK S0 #{self.token_id}"
+        return token_name(self.token_id)
 
     @property
     def explorer_url(self) -> str:

@@ -95,6 +95,8 @@ def test_both_files_are_pinned_under_our_cids(worker: Start, vendors: Vendors) -
         "attributes": [
             {"trait_type": "Author X Handle", "value": "@painter"},
             {"trait_type": "Author Farcaster Handle", "value": "@brush"},
+            {"trait_type": "Season", "value": "0"},
+            {"trait_type": "Model", "value": "black-forest-labs/flux-schnell"},
         ],
     }
     assert vendors.store.read(metadata.cid) == (token.metadata_text or "").encode()
