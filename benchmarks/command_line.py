@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import idle, lone_mint, mint_many, recovery, reveal, webhook_intake
+from benchmarks import generation, idle, lone_mint, mint_many, recovery, reveal, webhook_intake
 
 # Each has NAME, add_options(parser) and run(options), which returns a Report.
 BENCHMARKS: tuple[ModuleType, ...] = (
     lone_mint,
     mint_many,
+    generation,
     webhook_intake,
     recovery,
     reveal,
