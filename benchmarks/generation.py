@@ -112,8 +112,7 @@ def _measure(place: Scene, tokens: int) -> Measured:
     return Measured(
         seconds=seconds,
         cpu={
-            group[0]: end - start
-            for group, start, end in zip(_GROUPS, before, after, strict=True)
+            group[0]: end - start for group, start, end in zip(_GROUPS, before, after, strict=True)
         },
         statements=place.statements.since_mark(),
         image_bytes=float(sizes[0]) if sizes else 0.0,

@@ -82,6 +82,23 @@ def test_mint_many_follows_every_token_to_its_reveal(tmp_path: Path) -> None:
     assert figures["statements_per_token"] > 5
 
 
+def test_generation_follows_every_token_to_its_pins(tmp_path: Path) -> None:
+    found = result_of(
+        tmp_path / "generation.json",
+        *("generation", "--tokens", "12", "--concurrency", "5", "--generation-seconds", "0.2"),
+        *("--pin-seconds", "0.05", "--image-size", "96"),
+    )
+
+    figures, floor = found["figures"], found["floor"]
+    assert floor["ready_s"] == pytest.approx(3 * 0.2 + 0.05)  # three rounds, and the last pin
+    assert figures["floor_ratio"] == pytest.approx(figures["ready_s"] / 0.65, rel=0.01)
+    assert figures["floor_ratio"] > 1
+    assert figures["predictions_per_token"] == 1
+    assert figures["pins_per_token"] == 2
+    parts = figures["worker_cpu_ms_per_token"] + figures["web_cpu_ms_per_token"]
+    assert figures["cpu_ms_per_token"] == pytest.approx(parts, abs=0.01)
+
+
 def test_a_stopped_benchmark_leaves_no_process_and_no_file() -> None:
     with started("idle") as process:
         directory = world_of(process)

@@ -112,6 +112,17 @@ def job() -> ImageGenerationJob:
 
 
 @pytest.mark.django_db
+def test_the_usual_outcome_costs_one_statement(
+    job: ImageGenerationJob, django_assert_num_queries: Any
+) -> None:
+    """Every picture's callback comes this way: it is most of what the web server does."""
+    with django_assert_num_queries(1):
+        assert post(prediction(), query=f"?job={job.pk}").json() == {"status": "recorded"}
+    job.refresh_from_db()
+    assert (job.status, job.output_url) == (JobStatus.SUCCEEDED, OUTPUT_URL)
+
+
+@pytest.mark.django_db
 def test_a_prediction_completes_its_job_once(job: ImageGenerationJob) -> None:
     assert post(prediction()).json() == {"status": "recorded"}
     job.refresh_from_db()

@@ -278,6 +278,31 @@ class TestALostReply:
         assert client.call("GET", "/", idempotent=True).json_object() == {"fine": True}
 
 
+class TestAProxy:
+    """Where the environment names one, as in networks that let nothing else out."""
+
+    def test_is_told_the_whole_url_and_its_own_password(
+        self, server: ScriptedServer, options: HttpOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("http_proxy", server.url.replace("http://", "http://us:pass@"))
+        server.script(answer(200, {"fine": True}))
+        client = HttpClient(vendor="acme", base_url="http://vendor.invalid/v1", options=options)
+        client.call("GET", "/thing", idempotent=True, params={"a": "b c"})
+        client.close()
+        seen = server.requests[0]
+        assert seen.target == "http://vendor.invalid/v1/thing?a=b+c"
+        assert seen.headers["proxy-authorization"] == "Basic dXM6cGFzcw=="
+
+    def test_that_is_not_there_surely_passed_nothing_on(
+        self, options: HttpOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        client = HttpClient(vendor="acme", base_url="http://vendor.invalid", options=options)
+        assert type(failure(client, idempotent=False)) is TransientError
+
+
 class TestAVendorThatIsNotThere:
     def test_surely_did_not_accept_a_paid_call(self, options: HttpOptions) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
