@@ -13,42 +13,25 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from glisk.backoff import backoff_seconds
 from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient
-from glisk.clients.gateway import GatewayClient
 from glisk.clients.rpc import RevertError
 from glisk.engine.drain import CallResult, Drain
-from glisk.errors import (
-    AccountError,
-    ProviderError,
-    TransientError,
-    as_provider_error,
-    error_class_of,
-)
-from reveals import gate, outbox, reconciling
+from glisk.errors import AccountError, ProviderError, TransientError, as_provider_error
+from reveals import outbox, reconciling
 from reveals.batching import decide_departure
-from reveals.candidates import (
-    ALARM_AFTER_REFUSALS,
-    Waiting,
-    seconds_until_due,
-    set_aside,
-    waiting_tokens,
-)
+from reveals.candidates import Waiting, seconds_until_due, set_aside, waiting_tokens
 from reveals.fees import GasPriceTooHighError, choose_fees
 from reveals.flight import Flights
-from reveals.gate import Candidate, Objection
 from reveals.keeper import Keeper
 from reveals.preparing import Prepared, prepare_batch
 from reveals.reconciling import ask_chain
+from reveals.verifying import CONCURRENCY, Verifier
 from tokens.channels import REVEAL_CHANNEL
 from tokens.models import Token
 
 logger = structlog.get_logger(__name__)
 
-VERIFY_CONCURRENCY = 16
-# A token whose artefacts a gateway does not serve is looked at again this often at least.
-LONGEST_REFUSAL_SECONDS = 120.0
 GAS_PRICE_WAIT_SECONDS = 5.0
 # What the chain said is not signed upon after so long: this process may have slept.
 FACTS_LAST_SECONDS = 30.0
@@ -64,17 +47,14 @@ class RevealDrain(Drain):
 
     @property
     def threads(self) -> int:
-        return VERIFY_CONCURRENCY + int(settings.REVEAL_MAX_IN_FLIGHT) + 2
+        return CONCURRENCY + int(settings.REVEAL_MAX_IN_FLIGHT) + 2
 
     def prepare(self) -> None:
         self.keeper = Keeper.from_settings()
         self.chain = ChainClient.from_settings()
-        self.gateway = GatewayClient.from_settings()
         self.chain_breaker = Breaker("chain")
-        self.gateway_breaker = Breaker("gateway")
         self.flights = Flights(self)
-        self._verified: dict[int, Candidate] = {}
-        self._verifying: dict[int, Waiting] = {}
+        self.verifier = Verifier(self)
         self._preparing: object | None = None  # names the one preparation under way
         self._reconciling: set[int] = set()  # tokens that the chain called revealed
         self._more_wait = False  # ready tokens that were not looked at yet
@@ -83,7 +63,7 @@ class RevealDrain(Drain):
 
     def turn(self, results: list[CallResult]) -> float | None:
         self.flights.take(results)
-        self._take_verified([r for r in results if r.kind == "verify"])
+        self.verifier.take([r for r in results if r.kind == "verify"])
         for result in results:
             if result.kind == "prepare":
                 self._take_prepared(result)
@@ -103,76 +83,20 @@ class RevealDrain(Drain):
         limit = settings.BATCH_REVEAL_MAX_TOKENS * (settings.REVEAL_MAX_IN_FLIGHT + 1)
         waiting = waiting_tokens(limit)
         self._more_wait = len(waiting) == limit
-        ids = {entry.candidate.token_id for entry in waiting}
-        self._verified = {key: c for key, c in self._verified.items() if key in ids}
-        self._verify(waiting)
+        self.verifier.check(waiting)
         if room > 0 and self._preparing is None:
-            self._depart([w for w in waiting if self._may_depart(w.candidate)])
+            self._depart([w for w in waiting if self._may_depart(w)])
 
-    # -- artefacts ----------------------------------------------------------------------
-
-    def _may_depart(self, candidate: Candidate) -> bool:
-        return self._is_verified(candidate) and candidate.token_id not in self._reconciling
-
-    def _is_verified(self, candidate: Candidate) -> bool:
-        return self._verified.get(candidate.token_id) == candidate
-
-    def _verify(self, waiting: list[Waiting]) -> None:
-        """Check the artefacts of tokens that were not checked yet, some at a time."""
-        for entry in waiting:
-            candidate = entry.candidate
-            if self._is_verified(candidate) or candidate.token_id in self._verifying:
-                continue
-            if len(self._verifying) >= VERIFY_CONCURRENCY or not self.gateway_breaker.places(1):
-                return
-            self._verifying[candidate.token_id] = entry
-            self.submit(
-                "verify",
-                candidate.token_id,
-                lambda candidate=candidate: gate.check_artefacts(self.gateway, candidate),
-            )
-
-    def _take_verified(self, results: list[CallResult]) -> None:
-        refused = []
-        for result in results:
-            entry = self._verifying.get(result.key)
-            if entry is None:
-                continue
-            if result.error is None:
-                self._verified[result.key] = entry.candidate
-                self.gateway_breaker.succeeded()
-            else:
-                fault = as_provider_error(result.error, vendor="gateway")
-                if fault is not result.error:
-                    logger.error("artefact_check_failed", exc_info=result.error)
-                refused.append(self._artefact_objection(entry, fault))
-        set_aside(refused, actor=self.owner)
-        for result in results:
-            self._verifying.pop(result.key, None)
-
-    def _artefact_objection(self, entry: Waiting, error: ProviderError) -> Objection:
-        """Late and wrong bytes wait, longer each time; what the CID proves wrong is final."""
-        down = isinstance(error, AccountError | TransientError) and _is_outage(error)
-        if down:
-            self.gateway_breaker.failed(error)
-        else:
-            self.gateway_breaker.succeeded()
-        return Objection(
-            entry.candidate.token_id,
-            str(error),
-            error_class_of(error),
-            final=gate.is_final(error),
-            wait_seconds=backoff_seconds(entry.refusals + 1, cap=LONGEST_REFUSAL_SECONDS),
-            counted=not down,
-            alarming=entry.refusals >= ALARM_AFTER_REFUSALS,
-        )
+    def _may_depart(self, entry: Waiting) -> bool:
+        candidate = entry.candidate
+        return self.verifier.has_verified(candidate) and candidate.token_id not in self._reconciling
 
     # -- departure ----------------------------------------------------------------------
 
     def _depart(self, verified: list[Waiting]) -> None:
         if not verified:
             return
-        others = bool(self._verifying) or self._more_wait or Token.objects.on_their_way().exists()
+        others = self.verifier.is_busy or self._more_wait or Token.objects.on_their_way().exists()
         departure = decide_departure(
             [entry.ready_since for entry in verified],
             others_on_their_way=others,
@@ -277,15 +201,10 @@ class RevealDrain(Drain):
             return None
         soon = [self.flights.next_turn_seconds(), self._departs_in, self._due_in]
         # A probe that is due already was not wanted now: then the idle tick will do.
-        breakers = (self.chain_breaker, self.gateway_breaker)
+        breakers = (self.chain_breaker, self.verifier.breaker)
         soon += [breaker.seconds_until_probe or None for breaker in breakers]
         known = [max(0.02, seconds) for seconds in soon if seconds is not None]
         return min(known, default=None)
-
-
-def _is_outage(error: ProviderError) -> bool:
-    """Tell a gateway that is down from one that does not have this file yet."""
-    return error.status not in (403, 404, 410)
 
 
 def _no_funds(keeper: str, prepared: Prepared, cost_wei: int) -> AccountError:

@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from glisk import breaker
 from reveals import drain as drain_module
-from reveals import flight, preparing, reconciling, settlement
+from reveals import flight, preparing, reconciling, settlement, verifying
 from reveals.drain import RevealDrain
 from reveals.tests.stage import Scene
 from sandbox.accounts import KEEPER
@@ -67,7 +67,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def soon(attempt: int, *, at_least: float | None = None, **limits: Any) -> float:
         return max(0.02 * attempt, at_least or 0.0)
 
-    for module in (drain_module, flight, preparing, settlement, breaker):
+    for module in (verifying, flight, preparing, settlement, breaker):
         monkeypatch.setattr(module, "backoff_seconds", soon)
     monkeypatch.setattr(breaker, "ACCOUNT_WAIT_SECONDS", 0.2)
     monkeypatch.setattr(breaker, "_REFRESH_SECONDS", 0.02)
