@@ -24,6 +24,7 @@ from glisk.config import (
     read_environment,
 )
 from glisk.logging import logging_settings
+from glisk.prices import is_price_entry, read_price_table
 from glisk.redaction import register_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -123,7 +124,19 @@ FALLBACK_CENSORED_PROMPT = env.text(
     min_length=1,
     max_length=1000,
 )
+# US dollars for a model that REPLICATE_PRICES does not name.
 GENERATION_COST_USD = env.number("GENERATION_COST_USD", 0.003, low=0, high=100)
+_prices = env.texts(
+    "REPLICATE_PRICES",
+    ["black-forest-labs/flux-schnell=0.003", "black-forest-labs/flux-dev=0.025"],
+    wanted="prices (owner/name=0.003 an image, or =0.000725/s)",
+    each=is_price_entry,
+)
+REPLICATE_PRICES = read_price_table(entry for entry in _prices if is_price_entry(entry))
+DAILY_SPEND_CAP_USD = env.number("DAILY_SPEND_CAP_USD", 0, low=0, high=1_000_000)
+REPLICATE_PREDICTIONS_PER_MINUTE = env.integer(
+    "REPLICATE_PREDICTIONS_PER_MINUTE", 600, low=0, high=1_000_000
+)
 GENERATION_MAX_ATTEMPTS = env.integer("GENERATION_MAX_ATTEMPTS", 3, low=1, high=20)
 GENERATION_TIMEOUT_SECONDS = env.number("GENERATION_TIMEOUT_SECONDS", 300, low=1, high=1800)
 IMAGE_MAX_BYTES = env.integer("IMAGE_MAX_BYTES", 20_000_000, low=1000, high=100_000_000)
@@ -135,6 +148,10 @@ PINATA_API_KEY = env.text("PINATA_API_KEY", "")
 PINATA_API_SECRET = env.text("PINATA_API_SECRET", "")
 if not PINATA_JWT and not (PINATA_API_KEY and PINATA_API_SECRET):
     env.fault("PINATA_JWT", "is not set, nor are PINATA_API_KEY and PINATA_API_SECRET")
+# Pinata's free plan allows 60 requests a minute; an emulator has no such limit.
+PINATA_REQUESTS_PER_MINUTE = env.integer(
+    "PINATA_REQUESTS_PER_MINUTE", 0 if NETWORK == "LOCAL" else 60, low=0, high=1_000_000
+)
 PINATA_GATEWAY = env.texts("PINATA_GATEWAY", wanted="hosts or URLs", each=is_gateway)
 PINATA_GATEWAY_TOKEN = env.text("PINATA_GATEWAY_TOKEN", "")
 SEASON = env.integer("SEASON", 0, low=0, high=1000)

@@ -37,11 +37,27 @@ _RETURNING = """
 """
 
 
-def claim_for_generation(*, owner: str, limit: int, lease_seconds: float) -> list[Claim]:
+# Few rows: at most one for each call under way.
+_WITH_OPEN_JOB = """
+              AND token_id IN (
+                  SELECT token_id FROM image_generation_jobs WHERE status = ANY(%s))
+"""
+_NOT_HELD = """
+              AND (held_at IS NULL OR (
+                  -- No EXISTS: it may be hashed, which reads the open jobs of all tokens.
+                  SELECT true FROM image_generation_jobs j
+                  WHERE j.token_id = tokens_s0.token_id AND j.status = ANY(%s) LIMIT 1))
+"""
+
+
+def claim_for_generation(
+    *, owner: str, limit: int, lease_seconds: float, resuming: bool = False
+) -> list[Claim]:
     """Claim the oldest tokens that want an image, and mark new ones as generating.
 
     A held token is not claimed, but for a prediction of its that may be paid for: the vendor
-    deletes the image after an hour, and it would have to be paid for again.
+    deletes the image after an hour, and it would have to be paid for again. `resuming`: only
+    tokens with such a prediction, which need no new call.
     """
     check_transition(TokenStatus.DETECTED, TokenStatus.GENERATING)
     sql = f"""
@@ -49,10 +65,7 @@ def claim_for_generation(*, owner: str, limit: int, lease_seconds: float) -> lis
             SELECT token_id, status AS was FROM tokens_s0
             WHERE status IN ('detected', 'generating') AND lease_owner IS NULL
               AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
-              AND (held_at IS NULL OR (
-                  -- No EXISTS: it may be hashed, which reads the open jobs of all tokens.
-                  SELECT true FROM image_generation_jobs j
-                  WHERE j.token_id = tokens_s0.token_id AND j.status = ANY(%s) LIMIT 1))
+              {_WITH_OPEN_JOB if resuming else _NOT_HELD}
             ORDER BY mint_timestamp, token_id
             LIMIT %s FOR UPDATE SKIP LOCKED
         ), claimed AS (

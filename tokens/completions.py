@@ -4,7 +4,6 @@ Whoever comes first writes the outcome into the job and wakes the pipeline; ever
 changes nothing. The token itself is moved by the pipeline, which holds its lease.
 """
 
-from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -20,6 +19,7 @@ from tokens.channels import PIPELINE_CHANNEL
 from tokens.jobs import is_of_another
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
+from tokens.spend import price_of
 
 logger = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ def _adopt(job: ImageGenerationJob, external_id: str) -> bool:
         "external_id": external_id,
         "status": JobStatus.SUBMITTED,
         "submitted_at": timezone.now(),
-        "cost_usd": Decimal(str(settings.GENERATION_COST_USD)),
+        "cost_usd": price_of(job.service, job.model).reserved,
     }
     if job.status == JobStatus.REJECTED:
         # Given up already, and perhaps made anew: keep the ledger true, change nothing else.
@@ -93,7 +93,10 @@ def _complete_at_once(prediction: Prediction) -> bool:
     """Complete the usual job, whose id is stored and which nobody has completed, in one statement.
 
     The way with its lock, which every other case takes, costs the web server 2.5 ms of CPU more.
+    It knows the job's model, too, which a price by the second needs.
     """
+    if price_of(JobService.REPLICATE, settings.REPLICATE_MODEL_VERSION).per_second:
+        return False
     outcome = _outcome_of(prediction)
     sets = ", ".join(f"{name} = %s" for name in outcome)
     with connection.cursor() as cursor:
@@ -113,7 +116,10 @@ def _complete_at_once(prediction: Prediction) -> bool:
 
 
 def _complete(job: ImageGenerationJob, prediction: Prediction) -> None:
-    ImageGenerationJob.objects.filter(pk=job.pk).update(**_outcome_of(prediction))
+    price, cost = price_of(job.service, job.model), {}
+    if price.per_second:
+        cost = {"cost_usd": price.of(prediction.predict_time_seconds)}
+    ImageGenerationJob.objects.filter(pk=job.pk).update(**_outcome_of(prediction), **cost)
 
 
 def _outcome_of(prediction: Prediction) -> dict[str, Any]:

@@ -28,9 +28,10 @@ from glisk.errors import (
     as_provider_error,
 )
 from tokens import calls, jobs, outcomes
+from tokens.admission import Admission
 from tokens.calls import Captured, NotSentError
 from tokens.capturing import save_captured
-from tokens.claims import MAX_CLAIMS, Claim, claim_for_generation
+from tokens.claims import MAX_CLAIMS, Claim, claim_for_generation, release_claims
 from tokens.completions import record_prediction
 from tokens.following import Follower
 from tokens.items import Item, Phase, callback_url
@@ -51,6 +52,7 @@ class Generation:
         self.drain = drain
         self.client = ReplicateClient.from_settings()
         self.breaker = Breaker("replicate")
+        self.admission = Admission(self.breaker)
         self.items: dict[int, Item] = {}
         self.follower = Follower(self)
 
@@ -64,12 +66,20 @@ class Generation:
         free = min(places - (len(self.items) - capturing), 2 * places - len(self.items))
         if free <= 0:
             return
-        limit = self.breaker.places(free)
-        if limit <= 0:
-            return
+        limit = self.admission.places(free)
+        if limit < free:
+            free -= self._claim(free, resuming=True)
+        if min(limit, free) > 0:
+            self._claim(min(limit, free))
+
+    def _claim(self, limit: int, *, resuming: bool = False) -> int:
+        """Claim tokens and start their calls; `resuming`: only what is paid for already."""
         with transaction.atomic():
             claimed = claim_for_generation(
-                owner=self.drain.owner, limit=limit, lease_seconds=settings.LEASE_SECONDS
+                owner=self.drain.owner,
+                limit=limit,
+                lease_seconds=settings.LEASE_SECONDS,
+                resuming=resuming,
             )
             found = jobs.open_jobs(claim.token_id for claim in claimed)
             hopeless = [claim for claim in claimed if _fault_of(claim)]
@@ -79,15 +89,20 @@ class Generation:
                 )
             usable = [claim for claim in claimed if not _fault_of(claim)]
             fresh = [claim for claim in usable if claim.token_id not in found]
-            made = outcomes.begin_attempts(fresh, owner=self.drain.owner)
+            admitted = self.admission.admit(len(fresh))
+            made = outcomes.begin_attempts(fresh[:admitted], owner=self.drain.owner)
+            release_claims(
+                owner=self.drain.owner, token_ids=[claim.token_id for claim in fresh[admitted:]]
+            )
         if claimed:
             self.drain.note_claim()
-        if not made:
+        if not made and not resuming:
             self.breaker.give_probe_back()  # nothing is asked of the vendor now
         for claim in usable:
-            job = found.get(claim.token_id)
-            resumed = job is not None
-            self._take(claim, job or made[claim.token_id], resumed=resumed)
+            job = found.get(claim.token_id) or made.get(claim.token_id)
+            if job is not None:
+                self._take(claim, job, resumed=claim.token_id in found)
+        return len(claimed)
 
     def _take(self, claim: Claim, job: ImageGenerationJob, *, resumed: bool) -> None:
         item = Item(

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -24,6 +23,7 @@ from glisk.errors import (
 )
 from tokens.models import ImageGenerationJob
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
+from tokens.spend import price_of
 
 # Replicate deletes the files of a prediction one hour after its end.
 OUTPUT_LIFETIME_SECONDS = 3600.0
@@ -54,6 +54,7 @@ def create_jobs(new: Sequence[NewJob]) -> dict[int, ImageGenerationJob]:
             service=JobService.REPLICATE,
             model=settings.REPLICATE_MODEL_VERSION,
             attempt_number=job.attempt_number,
+            cost_usd=price_of(JobService.REPLICATE, settings.REPLICATE_MODEL_VERSION).reserved,
         )
         for job in new
     )
@@ -98,12 +99,11 @@ def record_submitted(accepted: Sequence[tuple[int, str]]) -> set[int]:
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE image_generation_jobs j SET external_id = v.external_id, "
-            "status = 'submitted', submitted_at = clock_timestamp(), cost_usd = %s "
+            "status = 'submitted', submitted_at = clock_timestamp() "
             "FROM unnest(%s::bigint[], %s::text[]) AS v(id, external_id) "
             "WHERE j.id = v.id AND j.external_id IS NULL AND j.status = 'created' "
             "RETURNING j.id",
             [
-                Decimal(str(settings.GENERATION_COST_USD)),
                 [job_id for job_id, _ in accepted],
                 [external_id for _, external_id in accepted],
             ],
@@ -120,8 +120,17 @@ def close_jobs(
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE image_generation_jobs SET status = %s, error_class = %s, error = %s, "
-            "completed_at = %s WHERE id = ANY(%s) AND status = ANY(%s)",
-            [status.value, error_class, error, timezone.now(), list(job_ids), _OPEN],
+            "completed_at = %s, cost_usd = CASE WHEN %s THEN NULL ELSE cost_usd END "
+            "WHERE id = ANY(%s) AND status = ANY(%s)",
+            [
+                status.value,
+                error_class,
+                error,
+                timezone.now(),
+                status is JobStatus.REJECTED,  # it was surely not paid
+                list(job_ids),
+                _OPEN,
+            ],
         )
 
 

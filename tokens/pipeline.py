@@ -68,6 +68,8 @@ class PipelineDrain(Drain):
             # A probe that is due already was not wanted now: then the idle tick will do.
             breakers = (self.generation.breaker, self.storage.breaker)
             soon += [breaker.seconds_until_probe or None for breaker in breakers]
+            soon.append(self.generation.admission.seconds_until_open)
+            soon.append(self.storage.rate.seconds_until_free or None)
         if self.generation.items or self.storage.items:
             soon.append(settings.LEASE_SECONDS / 3)
         known = [max(0.05, seconds) for seconds in soon if seconds is not None]

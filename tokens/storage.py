@@ -28,6 +28,7 @@ from glisk.errors import (
     as_provider_error,
     error_class_of,
 )
+from glisk.rate_limit import RateLimit
 from tokens import calls
 from tokens.calls import Captured, Upload, UploadOutcome
 from tokens.channels import REVEAL_CHANNEL
@@ -65,6 +66,9 @@ class Storage:
         self.drain = drain
         self.client = PinataClient.from_settings()
         self.breaker = Breaker("pinata")
+        self.rate = RateLimit(
+            "pinata", per_minute=settings.PINATA_REQUESTS_PER_MINUTE, slack_seconds=1
+        )
         self.items: dict[int, Item] = {}
         # The second file of each token; the first goes up in the drain's own thread.
         self._pool = ThreadPoolExecutor(settings.UPLOAD_CONCURRENCY, thread_name_prefix="pin")
@@ -129,7 +133,8 @@ class Storage:
         if self.breaker.is_open:
             free = min(free, int(self.breaker.probing and not busy) or self.breaker.places(1))
             self._give_back(idle[free:])
-        for item in idle[:free]:
+        admitted = self.rate.take_whole([len(item.uploads) for item in idle[:free]])
+        for item in idle[:admitted]:  # the others wait in memory
             item.busy = True
             token_id, uploads = item.token_id, item.uploads
             self.drain.submit(

@@ -7,6 +7,7 @@ they are forked; only the task queue loads this module.
 from glisk.engine.drain import run_drain
 from tokens.pipeline import PipelineDrain
 from tokens.recovery import keeping
+from tokens.spend import close_days
 
 
 def move_tokens() -> int | None:
@@ -22,3 +23,8 @@ def look_at_chain() -> int:
 def prove_completeness() -> int:
     """Fill gaps and compare with the contract; return how many tokens were mended."""
     return keeping.prove_completeness()
+
+
+def close_spend_days() -> int:
+    """Write down what the days have cost that nothing changes any more."""
+    return close_days()

@@ -42,6 +42,7 @@ class ImageGenerationJob(models.Model):
     attempt_number = models.PositiveIntegerField()
     status = models.CharField(max_length=20, choices=JobStatus.choices, default=JobStatus.CREATED)
     output_url = models.TextField(null=True, blank=True)
+    # Reserved when the row is written; NULL once the vendor surely refused the call.
     cost_usd = models.DecimalField(max_digits=10, decimal_places=6, null=True, blank=True)
     predict_time_seconds = models.FloatField(null=True, blank=True)
     error_class = models.CharField(max_length=40, blank=True, default="")
@@ -73,6 +74,13 @@ class ImageGenerationJob(models.Model):
                 fields=["created_at"],
                 name="generation_job_open",
                 condition=models.Q(status__in=OPEN_JOB_STATUSES),
+            ),
+            # tokens.spend: the sums of the open days, and of today before every paid call
+            models.Index(
+                fields=["created_at"],
+                name="generation_job_spend",
+                include=["service", "model", "cost_usd"],
+                condition=models.Q(cost_usd__isnull=False),
             ),
         ]
 

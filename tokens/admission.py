@@ -1,0 +1,56 @@
+"""How many paid calls may start now: the vendor's breaker, the daily cap, the rate limit.
+
+Asked in two steps. `places` is cheap and comes before tokens are claimed; `admit` is binding and
+runs in the transaction that writes the calls' job rows. Tokens that are not admitted wait without
+losing an attempt; what is paid for already goes on whatever this says.
+"""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+from django.conf import settings
+
+from glisk.breaker import Breaker
+from glisk.rate_limit import RateLimit
+from tokens.calls import STALE_CALL_SECONDS
+from tokens.models.job import JobService
+from tokens.spend import allowed_by_cap, cap_reason, price_of, seconds_until_midnight
+
+logger = structlog.get_logger(__name__)
+
+_CAP_RECHECK_SECONDS = 30.0  # calls that the vendor refused after all make room again
+
+
+class Admission:
+    """One drain's gate to the vendor that makes the images."""
+
+    def __init__(self, breaker: Breaker) -> None:
+        self.breaker = breaker
+        self.rate = RateLimit(
+            JobService.REPLICATE,
+            per_minute=settings.REPLICATE_PREDICTIONS_PER_MINUTE,
+            slack_seconds=int(STALE_CALL_SECONDS),
+        )
+        self._capped_until = 0.0
+
+    @property
+    def seconds_until_open(self) -> float | None:
+        """Return when a refused call is worth trying again; None if nothing is refused."""
+        waits = [self.rate.seconds_until_free, self._capped_until - time.monotonic()]
+        return max((wait for wait in waits if wait > 0), default=None)
+
+    def places(self, wanted: int) -> int:
+        """Return how many new calls are worth claiming tokens for."""
+        return 0 if self.seconds_until_open else self.breaker.places(wanted)
+
+    def admit(self, wanted: int) -> int:
+        """Take the places of calls that start when this transaction is committed."""
+        price = price_of(JobService.REPLICATE, settings.REPLICATE_MODEL_VERSION)
+        affordable = allowed_by_cap(wanted, price)
+        if affordable < wanted:
+            logger.warning("daily_spend_cap_reached", reason=cap_reason())
+            wait = min(_CAP_RECHECK_SECONDS, seconds_until_midnight())
+            self._capped_until = time.monotonic() + wait
+        return self.rate.take(affordable)

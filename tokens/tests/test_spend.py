@@ -1,0 +1,264 @@
+"""Every prediction's cost is known, and no day costs more than its cap."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+
+from glisk.prices import Price, is_price_entry, read_price_table
+from tokens import admission, jobs, spend
+from tokens.factories import TokenFactory
+from tokens.models import DailySpend, ImageGenerationJob, Token
+from tokens.models.job import JobStatus
+from tokens.states import TokenStatus
+from tokens.tests.stage import CREATE, Start, Vendors, is_ready, job_of
+
+pytestmark = pytest.mark.django_db
+USD = Decimal
+
+
+def add_job(cost: str | None = "0.003", *, days_ago: float = 0, model: str = "a/b") -> None:
+    job = ImageGenerationJob.objects.create(
+        token_id=1,
+        prompt="p",
+        input={},
+        service="replicate",
+        model=model,
+        attempt_number=1,
+        status=JobStatus.FAILED,
+        cost_usd=cost,
+    )
+    made = datetime.now(UTC) - timedelta(days=days_ago)
+    ImageGenerationJob.objects.filter(pk=job.pk).update(created_at=made)
+
+
+# -- prices -------------------------------------------------------------------------------
+
+
+def test_a_price_is_by_image_or_by_second() -> None:
+    by_image, by_second = Price.parse("0.003"), Price.parse("0.000725/s")
+    assert by_image.of(12.0) == by_image.of(None) == by_image.reserved == USD("0.003")
+    assert by_second.reserved == USD("0.00725")
+    assert by_second.of(2.0) == USD("0.00145")
+    assert by_second.of(None) == by_second.reserved
+    table = read_price_table(["a/b=1", "c/d:00ff=0.5/s"])
+    assert table == {"a/b": Price(USD(1)), "c/d:00ff": Price(USD("0.5"), True)}
+
+
+@pytest.mark.parametrize("text", ["", "a/b", "=1", "a/b=", "a/b=-1", "a/b=1e9", "a/b=1/m"])
+def test_a_senseless_price_is_refused(text: str) -> None:
+    assert not is_price_entry(text)
+    if not text.startswith("="):
+        with pytest.raises(ValueError, match="a price is"):
+            read_price_table([text])
+
+
+def test_the_ledger_equals_the_vendors_bill(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.REPLICATE_PRICES = read_price_table(["black-forest-labs/flux-schnell=0.003"])
+    settings.GENERATION_COST_USD = 99
+    vendors.replicate.plan_fault("server_error", scope=CREATE)
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    vendors.replicate.plan_fault("drop_before", scope=CREATE)
+    tokens = [*TokenFactory.create_batch(3), TokenFactory.create(prompt="a nude")]
+    worker().until(is_ready(*tokens))
+    assert vendors.paid == 5
+    assert float(spend.spent_today()) == vendors.replicate.bill.total_usd == 0.015
+    refused = ImageGenerationJob.objects.filter(status=JobStatus.REJECTED)
+    assert refused.exists()
+    assert not refused.exclude(cost_usd=None).exists()
+
+
+def test_a_model_paid_by_time_costs_its_time(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.REPLICATE_PRICES = read_price_table(["black-forest-labs/flux-schnell=0.01/s"])
+    token = TokenFactory.create()
+    worker().until(is_ready(token))
+    job = job_of(token)
+    assert job.predict_time_seconds
+    assert float(job.cost_usd or 0) == pytest.approx(job.predict_time_seconds * 0.01, abs=1e-6)
+
+
+# -- sums ---------------------------------------------------------------------------------
+
+
+def test_the_sums_are_of_whole_days_by_model() -> None:
+    for days_ago in (0, 6, 7, 29, 30, 400):
+        add_job(days_ago=days_ago)
+    add_job("0.025", model="c/d")
+    add_job(None)
+    for _ in range(2):
+        totals = spend.spend_totals()
+        first, second = totals.lines
+        assert (first.model, first.predictions) == ("a/b", 6)
+        sums = (first.today_usd, first.seven_days_usd, first.thirty_days_usd, first.all_time_usd)
+        assert sums == tuple(USD("0.003") * n for n in (1, 2, 4, 6))
+        assert second.today_usd == second.all_time_usd == USD("0.025")
+        assert totals.today_usd == USD("0.028")
+        assert (totals.all_time_usd, totals.predictions) == (USD("0.043"), 7)
+        spend.close_days()  # changes no sum
+
+
+def test_old_days_are_closed_once_and_read_from_their_sums() -> None:
+    for days_ago in (1, 2, 3, 3, 10):
+        add_job(days_ago=days_ago)
+    assert spend.close_days() == 2
+    assert spend.close_days() == 0
+    assert sorted(DailySpend.objects.values_list("predictions", flat=True)) == [1, 2]
+    ImageGenerationJob.objects.filter(
+        created_at__lt=datetime.now(UTC) - timedelta(days=2.999)
+    ).delete()
+    assert spend.spend_totals().predictions == 5
+
+
+def test_a_million_jobs_are_summed_by_the_index(settings: Settings) -> None:
+    """A smaller table with the same shape: the plan is what counts."""
+    settings.DAILY_SPEND_CAP_USD = 1
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO image_generation_jobs (token_id, prompt, input, service, model, "
+            "attempt_number, status, cost_usd, error_class, error, created_at) "
+            "SELECT i, 'p', '{}', 'replicate', 'a/b', 1, 'failed', 0.003, '', '', "
+            "now() - i * interval '1 minute' FROM generate_series(1, 20000) AS i"
+        )
+        cursor.execute("ANALYZE image_generation_jobs")
+    spend.close_days()
+    with CaptureQueriesContext(connection) as captured:
+        spend.spend_totals()
+        spend.allowed_by_cap(1, Price(USD("0.003")))
+    sums = [q["sql"] for q in captured if "sum(cost_usd)" in q["sql"].lower()]
+    assert len(sums) == 2
+    for sql in sums:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {sql}")
+            plan = " ".join(row[0] for row in cursor.fetchall())
+        assert "generation_job_spend" in plan
+        assert "Seq Scan on image_generation_jobs" not in plan
+
+
+# -- the cap ------------------------------------------------------------------------------
+
+
+def test_the_cap_pauses_before_the_call_that_would_exceed_it(
+    worker: Start, vendors: Vendors, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DAILY_SPEND_CAP_USD = 0.01  # three predictions
+    add_job("100", days_ago=1)
+    tokens = TokenFactory.create_batch(5)
+    drain = worker()
+    drain.until(lambda: Token.objects.filter(status=TokenStatus.READY).count() == 3)
+    drain.settle(0.3)
+    assert vendors.creations() == vendors.paid == 3
+    assert "0.009 USD are spent today" in spend.cap_reason()
+    waiting = Token.objects.exclude(status=TokenStatus.READY)
+    assert {(t.generation_attempts, t.attempts, t.lease_owner) for t in waiting} == {(0, 0, None)}
+    assert drain.tick is not None
+    assert drain.tick > 1
+    drain.stop()
+    settings.DAILY_SPEND_CAP_USD = 0.015
+    worker().until(is_ready(*tokens))
+    assert spend.spent_today() == USD("0.015")
+
+
+def test_it_goes_on_by_itself_at_midnight(
+    worker: Start, vendors: Vendors, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DAILY_SPEND_CAP_USD = 0.003
+    tokens = TokenFactory.create_batch(2)
+    drain = worker()
+    monkeypatch.setattr(admission, "_CAP_RECHECK_SECONDS", 0.1)
+    drain.until(lambda: Token.objects.filter(status=TokenStatus.READY).count() == 1)
+    drain.settle(0.3)
+    assert vendors.paid == 1
+    ImageGenerationJob.objects.update(created_at=datetime.now(UTC) - timedelta(days=1))
+    drain.until(is_ready(*tokens))
+
+
+def test_what_is_paid_for_is_finished_under_the_cap(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.DAILY_SPEND_CAP_USD = 0.006
+    paid = TokenFactory.create_batch(2)
+    waiting = TokenFactory.create_batch(2, mint_timestamp="2026-01-01T00:00Z")
+    Token.objects.filter(pk__in=[t.pk for t in waiting]).update(next_attempt_at="2999-01-01T00:00Z")
+    first = worker()
+    first.until(lambda: ImageGenerationJob.objects.filter(status="submitted").count() == 2)
+    first.stop()
+    Token.objects.filter(pk__in=[t.pk for t in waiting]).update(next_attempt_at=None)
+    second = worker()
+    second.until(is_ready(*paid))
+    assert vendors.paid == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several_processes_together_keep_to_the_cap(settings: Settings) -> None:
+    settings.DAILY_SPEND_CAP_USD = 0.06
+    price = Price(USD("0.003"))
+    barrier = threading.Barrier(3)
+
+    def spend_it(number: int) -> int:
+        try:
+            barrier.wait(timeout=10)
+            made = 0
+            for turn in range(5):
+                with transaction.atomic():
+                    allowed = spend.allowed_by_cap(3, price)
+                    time.sleep(0.005)
+                    ids = [number * 100 + turn * 10 + n for n in range(allowed)]
+                    jobs.create_jobs([jobs.NewJob(pk, "p", 1) for pk in ids])
+                made += allowed
+            return made
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(spend_it, range(3))) == 20
+    assert spend.spent_today() == USD("0.06")
+
+
+def test_without_a_cap_nothing_is_asked(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        assert spend.allowed_by_cap(5, Price(USD(1))) == 5
+        assert spend.cap_reason() == ""
+
+
+# -- the rate -----------------------------------------------------------------------------
+
+
+def test_predictions_beyond_the_rate_wait_without_an_attempt(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.REPLICATE_PREDICTIONS_PER_MINUTE = 2
+    TokenFactory.create_batch(5)
+    first, second = worker(), worker()
+    first.until(lambda: Token.objects.filter(status=TokenStatus.READY).count() == 2)
+    for each in (first, second):
+        each.settle(0.2)
+        assert each.tick is not None
+        assert each.tick > 1
+    assert vendors.creations() == 2
+    waiting = Token.objects.exclude(status=TokenStatus.READY)
+    assert {(t.generation_attempts, t.attempts, t.error_log == []) for t in waiting} == {
+        (0, 0, True)
+    }
+
+
+def test_uploads_beyond_the_rate_wait_in_whole_tokens(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.PINATA_REQUESTS_PER_MINUTE = 5
+    TokenFactory.create_batch(3)
+    drain = worker()
+    drain.until(lambda: Token.objects.filter(status=TokenStatus.READY).count() == 2)
+    drain.until(lambda: Token.objects.filter(status=TokenStatus.UPLOADING).count() == 1)
+    drain.settle(0.3)
+    assert len([c for c in vendors.pinata.calls if c.method == "POST"]) == 4
