@@ -80,7 +80,7 @@ class RateLimit:
         return sum(used <= places for used in accumulate(sizes))
 
     def _ask(self, wanted: int, unit: int) -> tuple[int, float]:
-        parameters = {
+        parameters: dict[str, str | int] = {
             "key": self.key,
             "window": self._window,
             "wanted": wanted,

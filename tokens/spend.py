@@ -131,7 +131,7 @@ def close_days() -> int:
                 "open_to": _midnight() - timedelta(days=OPEN_DAYS - 1),
             },
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def _open_from() -> datetime:
