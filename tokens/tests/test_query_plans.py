@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from tokens import claims
 from tokens.tests.plans import assert_uses, plans, table
@@ -39,3 +40,20 @@ def test_a_query_uses_its_index(
     query()
     (plan,) = plans
     assert_uses(plan, index)
+
+
+@pytest.mark.usefixtures("table")
+def test_what_is_paid_for_is_found_by_its_open_jobs(plans: list[str]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO image_generation_jobs (token_id, prompt, input, service, model, "
+            "external_id, attempt_number, status, error_class, error, created_at) "
+            "SELECT i, 'p', '{}', 'replicate', 'm', 'e' || i, 1, "
+            "CASE i % 1000 WHEN 7 THEN 'submitted' ELSE 'captured' END, '', '', now() "
+            "FROM generate_series(1, 5000) AS i"
+        )
+        cursor.execute("ANALYZE image_generation_jobs")
+    found = claims.claim_for_generation(owner="w", limit=10, lease_seconds=60, resuming=True)
+    assert {claim.token_id % 1000 for claim in found} == {7}
+    (plan,) = plans
+    assert_uses(plan, "generation_job_one_open_per_token")
