@@ -8,9 +8,12 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
 from unfold.decorators import display
 
-from authors.models import Author
+from authors.models import Author, PromptChange
+from authors.onboarding import record_prompt
+from authors.prompt_text import check_prompt
 from glisk.admin_tables import ExactSearch
 from glisk.display import NOTHING, age, external_link, hash_link, shortened
 from glisk.fields import normalise_address
@@ -34,6 +37,29 @@ class AuthorForm(forms.ModelForm):
             )
         return address
 
+    def clean_prompt_text(self) -> str:
+        text: str = self.cleaned_data["prompt_text"]
+        if text:
+            check_prompt(text)
+        return text
+
+
+class PromptHistory(TabularInline):
+    """The prompts that an author had, newest first; nobody edits them."""
+
+    model = PromptChange
+    verbose_name_plural = "Prompt history"
+    fields = readonly_fields = ("created_at", "actor", "prompt_text")
+    extra = 0
+    can_delete = False
+    per_page = 10
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
 
 @admin.register(Author)
 class AuthorAdmin(ExactSearch):
@@ -45,6 +71,7 @@ class AuthorAdmin(ExactSearch):
     search_texts = ("twitter_handle", "farcaster_handle")
     search_help_text = "Wallet or handle"
     actions = None
+    inlines = (PromptHistory,)
     fieldsets = (
         (None, {"fields": ("wallet_address", "prompt_text")}),
         ("Handles", {"fields": ("twitter_handle", "farcaster_handle")}),
@@ -54,6 +81,11 @@ class AuthorAdmin(ExactSearch):
 
     def get_fieldsets(self, request: HttpRequest, obj: Author | None = None) -> Any:
         return super().get_fieldsets(request, obj) if obj else self.fieldsets[:2]
+
+    def save_model(self, request: HttpRequest, obj: Author, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if "prompt_text" in form.changed_data:
+            record_prompt(obj, actor=f"operator {request.user.get_username()}")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Never: tokens belong to their author for ever."""

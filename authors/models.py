@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Length, Lower
 
+from authors.signatures.actions import Action
 from glisk.fields import ADDRESS_PATTERN, AddressField
 
 PROMPT_MAX_LENGTH = 1000
@@ -72,3 +73,39 @@ class Author(models.Model):
     @property
     def has_prompt(self) -> bool:
         return bool(self.prompt_text.strip())
+
+
+class PromptChange(models.Model):
+    """One entry of the history of prompts: what was set, by whom, when. Never changed."""
+
+    author = models.ForeignKey(Author, models.PROTECT, related_name="prompt_changes")
+    prompt_text = models.TextField(max_length=PROMPT_MAX_LENGTH, blank=True)
+    # "wallet" (by its signature), "operator <name>", "command", "unknown" (before the history)
+    actor = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "prompt_changes"
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{self.created_at:%Y-%m-%d %H:%M:%S} by {self.actor}"
+
+
+class SignInNonce(models.Model):
+    """A text that a wallet was offered to sign; it allows one action, once, until it expires."""
+
+    nonce = models.CharField(max_length=32, unique=True)
+    wallet_address = AddressField()
+    action = models.CharField(max_length=20, choices=Action.choices)
+    value_hash = models.CharField(max_length=64, blank=True)  # SHA-256, hex; link_x has no value
+    message = models.TextField()
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "author_nonces"
+        indexes = [models.Index(fields=["expires_at"], name="author_nonce_expires_at")]  # purge
+
+    def __str__(self) -> str:
+        return f"{self.action} for {self.wallet_address}"

@@ -7,7 +7,8 @@ from typing import Literal
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from authors.models import PROMPT_MAX_LENGTH, Author
+from authors.models import Author, PromptChange
+from authors.prompt_text import check_prompt
 from glisk.fields import ZERO_ADDRESS, normalise_address
 
 Outcome = Literal["created", "updated", "unchanged"]
@@ -35,14 +36,11 @@ class NewAuthor:
         except ValidationError as error:
             faults += error.messages
         prompt = self.prompt.strip() if self.prompt is not None else None
-        if prompt is not None and not prompt:
-            faults.append("The prompt is empty.")
-        if prompt and len(prompt) > PROMPT_MAX_LENGTH:
-            faults.append(
-                f"The prompt has {len(prompt)} characters; {PROMPT_MAX_LENGTH} are allowed."
-            )
-        if prompt and "\x00" in prompt:
-            faults.append("The prompt holds a NUL character.")
+        if prompt is not None:
+            try:
+                check_prompt(prompt)
+            except ValidationError as error:
+                faults += error.messages
         twitter = _handle(self.twitter_handle, _X_HANDLE, "X handle", faults)
         farcaster = _handle(self.farcaster_handle, _FARCASTER_HANDLE, "Farcaster name", faults)
         if faults:
@@ -50,14 +48,18 @@ class NewAuthor:
         return NewAuthor(wallet, prompt, twitter, farcaster)
 
 
-def onboard_author(new: NewAuthor, *, dry_run: bool = False) -> tuple[Author, Outcome]:
+def onboard_author(
+    new: NewAuthor, *, actor: str, needs_prompt: bool = True, dry_run: bool = False
+) -> tuple[Author, Outcome]:
     """Create the author or bring what is stored up to date; say which.
 
     Tokens that were minted before keep the prompt that they were frozen with, but for those that
-    wait for just this author (see tokens.authorship).
+    wait for just this author (see tokens.authorship). A changed prompt enters the history under
+    the name of the actor.
 
     Raises:
-        ValidationError: wallet, prompt or a handle is wrong; a new author needs a prompt.
+        ValidationError: wallet, prompt or a handle is wrong, or a new author has no prompt
+            although one is needed.
     """
     given = new.cleaned()
     values = {
@@ -72,10 +74,12 @@ def onboard_author(new: NewAuthor, *, dry_run: bool = False) -> tuple[Author, Ou
     with transaction.atomic():
         author = Author.objects.by_wallet(given.wallet).select_for_update().first()
         if author is None:
-            if not given.prompt:
+            if needs_prompt and not given.prompt:
                 raise ValidationError("A new author needs a prompt.")
             new_author = Author(wallet_address=given.wallet, **values)
             if dry_run or _inserted(new_author):
+                if given.prompt and not dry_run:
+                    record_prompt(new_author, actor=actor)
                 return new_author, "created"
             author = Author.objects.by_wallet(given.wallet).select_for_update().get()
         changed = {name: value for name, value in values.items() if getattr(author, name) != value}
@@ -85,7 +89,14 @@ def onboard_author(new: NewAuthor, *, dry_run: bool = False) -> tuple[Author, Ou
             setattr(author, name, value)
         if not dry_run:
             author.save(update_fields=[*changed, "updated_at"])
+            if "prompt_text" in changed:
+                record_prompt(author, actor=actor)
     return author, "updated"
+
+
+def record_prompt(author: Author, *, actor: str) -> None:
+    """Enter the author's present prompt into the history."""
+    PromptChange.objects.create(author=author, prompt_text=author.prompt_text, actor=actor[:200])
 
 
 def _inserted(author: Author) -> bool:

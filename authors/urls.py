@@ -2,8 +2,12 @@
 
 from django.urls import path
 
+from authors.nonce_api import NonceView
+from authors.prompt_api import PromptView
 from authors.views import AuthorView
 
 urlpatterns = [
+    path("api/authors/prompt", PromptView.as_view(), name="author-prompt"),
+    path("api/authors/<str:wallet>/nonce", NonceView.as_view(), name="author-nonce"),
     path("api/authors/<str:wallet>", AuthorView.as_view(), name="author"),
 ]

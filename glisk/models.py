@@ -38,3 +38,17 @@ class WorkerHeartbeat(models.Model):
 
     def __str__(self) -> str:
         return self.owner
+
+
+class RequestCount(models.Model):
+    """Requests of one subject in its present window; see glisk.throttling."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    count = models.IntegerField()
+    ends_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "request_counts"
+
+    def __str__(self) -> str:
+        return self.key

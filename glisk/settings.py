@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.templatetags.static import static
 
@@ -194,6 +195,18 @@ WEBHOOK_MAX_BYTES = env.integer("WEBHOOK_MAX_BYTES", 5_000_000, low=10_000, high
 ALCHEMY_DUPLICATE_STATUS = int(env.choice("ALCHEMY_DUPLICATE_STATUS", "200", ("200", "409")))
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBHOOK_MAX_BYTES
 
+# -- Authors ----------------------------------------------------------------------------
+FRONTEND_URL = env.url("FRONTEND_URL", REQUIRED if PRODUCTION else "http://localhost:3000")
+# What a wallet shows as the asking site; the authority of FRONTEND_URL unless set.
+SIGN_IN_DOMAIN = env.text("SIGN_IN_DOMAIN", urlsplit(FRONTEND_URL).netloc)
+if SIGN_IN_DOMAIN and not is_host_pattern(SIGN_IN_DOMAIN):
+    env.fault("SIGN_IN_DOMAIN", "is not a host name, or host:port")
+SIGN_IN_SECONDS = env.integer("SIGN_IN_SECONDS", 600, low=30, high=86_400)
+LEGACY_SIGNATURES = env.flag("LEGACY_SIGNATURES", True)
+SIGNED_REQUESTS_PER_MINUTE = env.integer("SIGNED_REQUESTS_PER_MINUTE", 30, low=0, high=100_000)
+CHANGES_PER_HOUR = env.integer("CHANGES_PER_HOUR", 30, low=0, high=100_000)
+TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", 0, low=0, high=10)
+
 for _secret in (
     SECRET_KEY,
     ALCHEMY_API_KEY,
@@ -309,10 +322,11 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["glisk.api.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "glisk.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    "NUM_PROXIES": TRUSTED_PROXIES,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "GLISK",

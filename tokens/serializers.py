@@ -68,7 +68,3 @@ class TokenPageSerializer(serializers.Serializer):
 class LeaderboardEntrySerializer(serializers.Serializer):
     author_address = serializers.CharField()
     total_tokens = serializers.IntegerField(min_value=1)
-
-
-class ErrorSerializer(serializers.Serializer):
-    detail = serializers.CharField(help_text="What went wrong, for people.")

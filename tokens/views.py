@@ -11,11 +11,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from authors.views import WALLET_PARAMETER
+from glisk.api import ErrorSerializer
 from glisk.wallets import parse_wallet
 from tokens.models import Token
 from tokens.reads import author_tokens, leaderboard
 from tokens.serializers import (
-    ErrorSerializer,
     LeaderboardEntrySerializer,
     PageQuery,
     TokenDetailSerializer,

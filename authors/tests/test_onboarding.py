@@ -81,7 +81,7 @@ class TestOne:
         (NewAuthor(WALLET), "needs a prompt"),
         (NewAuthor(WALLET, "  "), "empty"),
         (NewAuthor(WALLET, "x" * 1001), "1001 characters"),
-        (NewAuthor(WALLET, "a\x00b"), "NUL"),
+        (NewAuthor(WALLET, "a\x00b"), "control character"),
         (NewAuthor(WALLET, "A prompt", "no spaces"), "no X handle"),
         (NewAuthor(WALLET, "A prompt", "x" * 16), "no X handle"),
         (NewAuthor(WALLET, "A prompt", ""), "no X handle"),
@@ -91,7 +91,7 @@ class TestOne:
 )
 def test_what_makes_no_sense_is_refused(new: NewAuthor, fault: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        onboard_author(new)
+        onboard_author(new, actor="test")
     assert fault in " ".join(caught.value.messages)
     assert not Author.objects.exists()
 
@@ -99,13 +99,13 @@ def test_what_makes_no_sense_is_refused(new: NewAuthor, fault: str) -> None:
 @pytest.mark.django_db
 def test_every_fault_is_named_at_once() -> None:
     with pytest.raises(ValidationError) as caught:
-        onboard_author(NewAuthor("0x12", " ", "no spaces", "UPPER"))
+        onboard_author(NewAuthor("0x12", " ", "no spaces", "UPPER"), actor="test")
     assert len(caught.value.messages) == 4
 
 
 @pytest.mark.django_db
 def test_a_prompt_of_a_thousand_characters_is_taken() -> None:
-    assert onboard_author(NewAuthor(WALLET, "é" * 1000))[1] == "created"
+    assert onboard_author(NewAuthor(WALLET, "é" * 1000), actor="test")[1] == "created"
 
 
 @pytest.mark.django_db
@@ -172,7 +172,7 @@ def test_two_operators_at_once_make_one_author() -> None:
     def onboard(text: str) -> None:
         barrier.wait(10)
         try:
-            outcomes.append(onboard_author(NewAuthor(WALLET, text))[1])
+            outcomes.append(onboard_author(NewAuthor(WALLET, text), actor="test")[1])
         finally:
             connection.close()
 

@@ -70,7 +70,8 @@ class RpcClient:
         self._batch_size = batch_size
 
     @classmethod
-    def from_settings(cls) -> Self:
+    def from_settings(cls, url: str = "") -> Self:
+        """Build the client of RPC_URL, or of another node under the same timeouts."""
         from django.conf import settings
 
         options = HttpOptions(
@@ -78,7 +79,7 @@ class RpcClient:
             read_timeout_seconds=settings.RPC_TIMEOUT_SECONDS,
             pool_size=settings.HTTP_POOL_SIZE,
         )
-        return cls(settings.RPC_URL, options=options)
+        return cls(url or settings.RPC_URL, options=options)
 
     def call(self, method: str, *params: Any) -> Any:
         """Make one call; raise `RevertError`, `RpcError`, `TransientError` or `AccountError`."""

@@ -54,7 +54,9 @@ class Command(BaseCommand):
         with transaction.atomic():
             for new in authors:
                 try:
-                    author, outcome = onboard_author(new, dry_run=options["dry_run"])
+                    author, outcome = onboard_author(
+                        new, actor="command", dry_run=options["dry_run"]
+                    )
                 except ValidationError as error:
                     faults += [f"{new.wallet}: {message}" for message in error.messages]
                     continue

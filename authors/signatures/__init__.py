@@ -1,0 +1,1 @@
+"""Who a wallet's signature belongs to, and what exactly it allows."""

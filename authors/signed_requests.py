@@ -1,0 +1,92 @@
+"""What the endpoints share that act for a wallet: throttles, proof, words of refusal."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from rest_framework import exceptions, serializers, status
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from authors.signatures.actions import Action
+from authors.signatures.offers import InvalidMessage
+from authors.signatures.proof import Proof, prove
+from authors.signatures.wallet_signature import MAX_SIGNATURE_BYTES, InvalidSignature
+from glisk.errors import ProviderError
+from glisk.request_counts import seconds_to_wait
+from glisk.throttling import SignedRequestThrottle
+from glisk.wallets import parse_wallet
+
+logger = structlog.get_logger(__name__)
+
+MAX_MESSAGE_LENGTH = 2000
+WRONG_WALLET = "Please ensure you're using the correct wallet."
+
+
+class SignatureField(serializers.CharField):
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("max_length", 2 + 2 * MAX_SIGNATURE_BYTES + 2)
+        super().__init__(trim_whitespace=False, **kwargs)
+
+
+class MessageField(serializers.CharField):
+    def __init__(self, *, max_length: int = MAX_MESSAGE_LENGTH, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, max_length=max_length, **kwargs)
+
+
+class VendorUnavailable(exceptions.APIException):
+    """Something that must be asked does not answer; the same request may succeed soon."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+
+
+class SignedView(APIView):
+    """A view whose caller proves to be a wallet; refusals are 400 with the reason."""
+
+    throttle_classes = [SignedRequestThrottle]
+    refusal = "Signature verification failed."
+
+    def prove(self, *, wallet: str, action: Action, value: str, **signed: str) -> Proof:
+        """Check `message` and `signature`, and count a change of this wallet.
+
+        Counted are proven changes only: otherwise anybody could use up somebody else's.
+        """
+        try:
+            proof = prove(wallet=wallet, action=action, value=value, **signed)
+        except ProviderError as error:
+            logger.warning("signature_not_checked", wallet=wallet, error=str(error))
+            raise VendorUnavailable(
+                "The chain does not answer, so the signature of a smart wallet cannot be "
+                "checked. Please try again in a moment."
+            ) from None
+        wait = seconds_to_wait(
+            scope="wallet",
+            subject=wallet,
+            limit=settings.CHANGES_PER_HOUR,
+            window=timedelta(hours=1),
+        )
+        if wait is not None:
+            raise exceptions.Throttled(wait=wait)
+        return proof
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, InvalidSignature):
+            logger.info("signature_refused", fault=exc.fault)
+            text = f"{self.refusal} {WRONG_WALLET} {exc.explanation}".rstrip()
+            exc = exceptions.ValidationError(text)
+        elif isinstance(exc, InvalidMessage):
+            logger.info("message_refused", reason=str(exc))
+            exc = exceptions.ValidationError(f"{self.refusal} {exc}")
+        return super().handle_exception(exc)
+
+
+def require_wallet(text: str) -> str:
+    """Return the wallet with its checksum; raise a 400 for anything that is none."""
+    wallet = parse_wallet(text)
+    if wallet is None:
+        shown = text[:60].encode("ascii", "replace").decode("ascii")
+        raise exceptions.ValidationError(f"Invalid Ethereum address: {shown}")
+    return wallet
