@@ -6,18 +6,20 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.admin import TabularInline
 from unfold.decorators import display
 
-from authors.models import Author, PromptChange
+from authors.models import Author
 from authors.onboarding import record_prompt
 from authors.prompt_text import check_prompt
 from glisk.admin_tables import ExactSearch
 from glisk.display import NOTHING, age, external_link, hash_link, shortened
 from glisk.fields import normalise_address
 from glisk.links import explorer_address_url
+
+HISTORY_LENGTH = 20
+TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
 class AuthorForm(forms.ModelForm):
@@ -44,23 +46,6 @@ class AuthorForm(forms.ModelForm):
         return text
 
 
-class PromptHistory(TabularInline):
-    """The prompts that an author had, newest first; nobody edits them."""
-
-    model = PromptChange
-    verbose_name_plural = "Prompt history"
-    fields = readonly_fields = ("created_at", "actor", "prompt_text")
-    extra = 0
-    can_delete = False
-    per_page = 10
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 @admin.register(Author)
 class AuthorAdmin(ExactSearch):
     form = AuthorForm
@@ -71,13 +56,13 @@ class AuthorAdmin(ExactSearch):
     search_texts = ("twitter_handle", "farcaster_handle")
     search_help_text = "Wallet or handle"
     actions = None
-    inlines = (PromptHistory,)
     fieldsets = (
         (None, {"fields": ("wallet_address", "prompt_text")}),
         ("Handles", {"fields": ("twitter_handle", "farcaster_handle")}),
         ("Links", {"fields": ("wallet", "tokens", "created_at", "updated_at")}),
+        ("History", {"fields": ("prompt_history",)}),
     )
-    readonly_fields = ("wallet", "tokens", "created_at", "updated_at")
+    readonly_fields = ("wallet", "tokens", "created_at", "updated_at", "prompt_history")
 
     def get_fieldsets(self, request: HttpRequest, obj: Author | None = None) -> Any:
         return super().get_fieldsets(request, obj) if obj else self.fieldsets[:2]
@@ -115,6 +100,15 @@ class AuthorAdmin(ExactSearch):
     def prompt(self, author: Author) -> SafeString | str:
         text = author.prompt_text
         return format_html('<span class="glisk-clip" title="{}">{}</span>', text, text or NOTHING)
+
+    @display(description="Prompts")
+    def prompt_history(self, author: Author) -> SafeString | str:
+        changes = author.prompt_changes.all()[:HISTORY_LENGTH]
+        lines = (
+            (f"{change.created_at:{TIME_FORMAT}}", change.actor, change.prompt_text)
+            for change in changes
+        )
+        return format_html_join("", "<p>{} by {}: {}</p>", lines) or NOTHING
 
     @display(description="Tokens")
     def tokens(self, author: Author) -> SafeString:

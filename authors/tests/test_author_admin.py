@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from authors.factories import AuthorFactory
-from authors.models import Author
+from authors.models import Author, PromptChange
 
 pytestmark = pytest.mark.django_db
 ADD = "/admin/authors/author/add/"
@@ -64,6 +64,23 @@ def test_edits_a_prompt(admin_client: Client) -> None:
     assert admin_client.post(url, form(prompt_text="new")).status_code == 302
     author.refresh_from_db()
     assert author.prompt_text == "new"
+    change = PromptChange.objects.get()
+    assert (change.prompt_text, change.actor) == ("new", "operator admin")
+    page = admin_client.get(url).content.decode()
+    assert "by operator admin: new" in page
+
+
+def test_an_edit_of_a_handle_is_no_change_of_the_prompt(admin_client: Client) -> None:
+    author = AuthorFactory.create(wallet_address=CHECKSUMMED, prompt_text="old")
+    url = f"/admin/authors/author/{author.pk}/change/"
+    admin_client.post(url, form(prompt_text="old", twitter_handle="fox"))
+    assert not PromptChange.objects.exists()
+
+
+def test_a_prompt_with_control_characters_is_refused(admin_client: Client) -> None:
+    answer = admin_client.post(ADD, form(prompt_text="a\x07b"))
+    assert "control character (U+0007)" in answer.content.decode()
+    assert not Author.objects.exists()
 
 
 def test_finds_authors_by_wallet_and_handle(admin_client: Client) -> None:

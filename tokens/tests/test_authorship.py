@@ -5,6 +5,9 @@ import threading
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
+from django.test import Client
+from eth_account import Account
+from eth_account.messages import encode_defunct
 
 from authors.models import Author
 from tokens.factories import MintEventFactory, TokenFactory, wallet
@@ -32,6 +35,25 @@ def test_a_registering_author_gets_the_tokens_that_wait() -> None:
     assert (first.author, first.prompt) == (author, "A red fox")
     assert second.author != author  # its image is paid for already
     assert second.prompt == "the default prompt"
+
+
+@pytest.mark.django_db
+def test_an_author_who_registers_by_the_api_gets_them_too(client: Client) -> None:
+    waiting_token(1)
+    account = Account.from_key("0x" + "11" * 32)
+    Token.objects.update(prompt_author_wallet=account.address)
+    message = f"Update GLISK prompt for wallet: {account.address}"
+    signature = account.sign_message(encode_defunct(text=message)).signature.hex()
+    body = {
+        "wallet_address": account.address,
+        "prompt_text": "A red fox",
+        "message": message,
+        "signature": f"0x{signature}",
+    }
+    answer = client.post("/api/authors/prompt", body, content_type="application/json")
+    assert answer.status_code == 200, answer.content
+    assert Token.objects.get().prompt == "A red fox"
+    assert Token.objects.get().author.wallet_address == account.address
 
 
 @pytest.mark.django_db

@@ -1,0 +1,356 @@
+"""Authors set their prompts, and nobody does it for them."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from authors.models import Author, PromptChange, SignInNonce
+from authors.signatures.actions import Action, legacy_message
+from authors.signatures.eip4361 import read_sign_in_message
+from authors.signatures.offers import hash_of, offer_message, purge_nonces
+from authors.tests.wallets import AUTHOR, OTHER, high_s_twin, offered, post, sign
+from glisk.api_parser import MAX_BODY_BYTES
+
+PATH = "/api/authors/prompt"
+PROMPT = "Misty mountain ridges at sunrise"
+LEGACY = f"Update GLISK prompt for wallet: {AUTHOR.address}"
+REFUSED = "Signature verification failed. Please ensure you're using the correct wallet."
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    """Return the frontend's request, signed by the author for whatever message it holds."""
+    asked = {
+        "wallet_address": AUTHOR.address,
+        "prompt_text": PROMPT,
+        "message": LEGACY,
+    } | changes
+    return {"signature": sign(AUTHOR, asked["message"])} | asked
+
+
+def detail(answer: Any, status: int = 400) -> str:
+    """Check that this is a refusal with a text and return the text."""
+    assert answer.status_code == status, answer.content
+    assert set(answer.json()) == {"detail"}
+    assert isinstance(answer.json()["detail"], str)
+    return str(answer.json()["detail"])
+
+
+@pytest.mark.django_db
+class TestLegacyMessages:
+    def test_an_author_registers(self, client: Client) -> None:
+        answer = post(client, PATH, body())
+        assert (answer.status_code, answer.json()) == (200, {"success": True, "has_prompt": True})
+        assert Author.objects.get().wallet_address == AUTHOR.address
+        status = client.get(f"/api/authors/{AUTHOR.address}")
+        assert status.json()["has_prompt"] is True
+        assert PROMPT not in status.content.decode()
+
+    def test_the_wallet_may_be_written_in_any_case(self, client: Client) -> None:
+        assert post(client, PATH, body(wallet_address=AUTHOR.address.lower())).status_code == 200
+        assert Author.objects.get().wallet_address == AUTHOR.address
+
+    def test_a_prompt_is_changed_and_its_history_kept(self, client: Client) -> None:
+        post(client, PATH, body())
+        post(client, PATH, body(prompt_text="Dunes"))
+        post(client, PATH, body(prompt_text="Dunes"))
+        assert Author.objects.get().prompt_text == "Dunes"
+        history = PromptChange.objects.values_list("prompt_text", "actor")
+        assert list(history) == [("Dunes", "wallet"), (PROMPT, "wallet")]
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"wallet_address": OTHER.address},
+            {"signature": sign(OTHER, LEGACY)},
+            {"signature": high_s_twin(sign(AUTHOR, LEGACY))},
+            {"signature": "0xdeadbeef"},
+            {"signature": "nonsense"},
+            {"signature": "0x" + "00" * 65},
+            {"message": LEGACY + "\n"},
+            {"message": " " + LEGACY},
+            {"message": LEGACY.lower()},
+            {"message": f"Update GLISK prompt for wallet: {AUTHOR.address.lower()}"},
+            {"message": f"Update GLISK prompt for wallet: {OTHER.address}"},
+            {"message": f"Link X account for wallet: {AUTHOR.address}"},
+            {"message": f"Link Farcaster account for wallet: {AUTHOR.address}"},
+            {"message": "Welcome to another site! Nonce: 12345678"},
+            {"message": f"evil.example wants you to sign in\nNonce: {'a' * 24}\n"},
+        ],
+    )
+    def test_a_signature_for_anything_else_changes_nothing(
+        self, client: Client, changes: dict[str, str]
+    ) -> None:
+        assert detail(post(client, PATH, body(**changes))).startswith(
+            "Signature verification failed."
+        )
+        assert not Author.objects.exists()
+
+    def test_the_wrong_wallet_is_told_in_the_frontends_words(self, client: Client) -> None:
+        answer = post(client, PATH, body(signature=sign(OTHER, LEGACY)))
+        assert detail(answer) == REFUSED
+
+    def test_they_can_be_switched_off(self, client: Client, settings: Settings) -> None:
+        settings.LEGACY_SIGNATURES = False
+        assert "no longer accepted" in detail(post(client, PATH, body()))
+        message = offered(client, AUTHOR.address, "update_prompt", hash_of(PROMPT))
+        assert post(client, PATH, body(message=message)).status_code == 200
+
+
+@pytest.mark.django_db
+class TestOfferedMessages:
+    @pytest.fixture
+    def message(self, client: Client) -> str:
+        return offered(client, AUTHOR.address.lower(), "update_prompt", hash_of(PROMPT))
+
+    def test_it_names_everything_that_it_allows(self, message: str, settings: Settings) -> None:
+        read = read_sign_in_message(message)
+        assert read.domain == "localhost:3000"
+        assert read.address == AUTHOR.address
+        assert read.statement == "Update my GLISK prompt."
+        assert read.uri == settings.FRONTEND_URL
+        assert read.chain_id == settings.CHAIN_ID
+        assert read.expires_at == read.issued_at + timedelta(seconds=settings.SIGN_IN_SECONDS)
+        assert read.resources == (f"urn:glisk:update_prompt:sha256:{hash_of(PROMPT)}",)
+        stored = SignInNonce.objects.get()
+        assert (stored.nonce, stored.message) == (read.nonce, message)
+
+    def test_it_works_once(self, client: Client, message: str) -> None:
+        assert post(client, PATH, body(message=message)).status_code == 200
+        Author.objects.update(prompt_text="Changed since")
+        assert "used already" in detail(post(client, PATH, body(message=message)))
+        assert Author.objects.get().prompt_text == "Changed since"
+
+    def test_it_expires(self, client: Client, message: str) -> None:
+        SignInNonce.objects.update(expires_at=timezone.now())
+        assert "has expired" in detail(post(client, PATH, body(message=message)))
+
+    def test_it_is_for_one_value(self, client: Client, message: str) -> None:
+        answer = post(client, PATH, body(message=message, prompt_text=PROMPT + "!"))
+        assert "another value" in detail(answer)
+
+    def test_a_refused_signature_does_not_use_it_up(self, client: Client, message: str) -> None:
+        wrong = body(message=message, signature=sign(OTHER, message))
+        assert detail(post(client, PATH, wrong)) == REFUSED
+        assert post(client, PATH, body(message=message)).status_code == 200
+
+    def test_it_is_for_one_wallet(self, client: Client, message: str) -> None:
+        stolen = {"wallet_address": OTHER.address, "signature": sign(OTHER, message)}
+        assert "not the one" in detail(post(client, PATH, body(message=message) | stolen))
+
+    @pytest.mark.parametrize("action", ["link_x", "link_farcaster"])
+    def test_it_is_for_one_action(self, client: Client, action: str) -> None:
+        value = "" if action == "link_x" else hash_of(PROMPT)
+        message = offered(client, AUTHOR.address, action, value)
+        assert "not the one" in detail(post(client, PATH, body(message=message)))
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("localhost:3000 wants", "evil.example wants"),
+            ("Chain ID: 31337", "Chain ID: 1"),
+            ("Update my GLISK prompt.", "Log in to a game."),
+            ("Expiration Time: 2", "Expiration Time: 3"),
+            (":sha256:", ":sha512:"),
+            ("Nonce: ", "Nonce:  "),
+        ],
+    )
+    def test_a_changed_text_is_none(self, client: Client, message: str, old: str, new: str) -> None:
+        assert old in message
+        answer = post(client, PATH, body(message=message.replace(old, new)))
+        assert "not the one" in detail(answer)
+
+    @pytest.mark.parametrize(
+        ("wallet", "query", "fault"),
+        [
+            ("0x12", {"action": "link_x"}, "Invalid Ethereum address: 0x12"),
+            ("☂", {"action": "link_x"}, "Invalid Ethereum address"),
+            (AUTHOR.address, {}, "action"),
+            (AUTHOR.address, {"action": "drain"}, "action"),
+            (AUTHOR.address, {"action": "update_prompt"}, "value_hash"),
+            (AUTHOR.address, {"action": "update_prompt", "value_hash": "AB" * 32}, "value_hash"),
+            (AUTHOR.address, {"action": "link_x", "value_hash": "ab" * 32}, "value_hash"),
+        ],
+    )
+    def test_a_senseless_question_is_refused(
+        self, client: Client, wallet: str, query: dict[str, str], fault: str
+    ) -> None:
+        assert fault in detail(client.get(f"/api/authors/{wallet}/nonce", query))
+
+    def test_nobody_caches_it(self, client: Client) -> None:
+        answer = client.get(f"/api/authors/{AUTHOR.address}/nonce", {"action": "link_x"})
+        assert answer["Cache-Control"] == "no-store"
+
+    def test_old_ones_are_purged(self, client: Client, message: str) -> None:
+        assert purge_nonces() == 0
+        SignInNonce.objects.update(expires_at=timezone.now() - timedelta(hours=2))
+        assert purge_nonces() == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "prompt", ["x", "x" * 1000, "☂" * 1000, "two\nlines\tand a tab", "\u200dé"]
+)
+def test_prompts_of_one_to_a_thousand_characters_are_taken(client: Client, prompt: str) -> None:
+    assert post(client, PATH, body(prompt_text=prompt)).status_code == 200
+    assert Author.objects.get().prompt_text == prompt
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompt_text": ""},
+        {"prompt_text": " \n"},
+        {"prompt_text": "x" * 1001},
+        {"prompt_text": "a\x00b"},
+        {"prompt_text": "a\x07b"},
+        {"prompt_text": "a\x1b[31mb"},
+        {"prompt_text": "a\x7fb"},
+        {"prompt_text": "a\x85b"},
+        {"prompt_text": "a\ud800b"},
+        {"prompt_text": None},
+        {"prompt_text": ["x"]},
+        {"prompt_text": {"x": 1}},
+        {"wallet_address": "0x12"},
+        {"wallet_address": "\ud800"},
+        {"wallet_address": 7},
+        {"wallet_address": None},
+        {"message": "x" * 3000, "signature": "0x00"},
+        {"signature": 7},
+        {"signature": "\ud800"},
+        {"signature": "0x" + "00" * 20000},
+    ],
+)
+def test_what_makes_no_sense_is_refused(client: Client, changes: dict[str, Any]) -> None:
+    detail(post(client, PATH, body() | changes))
+    assert not Author.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"\xff\xfe",
+        b'{"prompt_text": NaN}',
+        b"[" * 100_000,
+        b'{"prompt_text": "' + b"x" * MAX_BODY_BYTES + b'"}',
+    ],
+)
+def test_a_body_that_is_no_request_is_refused(client: Client, raw: bytes) -> None:
+    detail(client.post(PATH, raw, content_type="application/json"))
+
+
+@pytest.mark.django_db
+def test_a_failure_is_told_in_the_frontends_words(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("a secret of the machine")
+
+    monkeypatch.setattr("authors.prompt_api.onboard_author", fail)
+    client.raise_request_exception = False
+    answer = post(client, PATH, body())
+    assert detail(answer, 500) == "Failed to update author prompt. Please try again later."
+
+
+@pytest.mark.django_db
+def test_prompts_are_never_shown(client: Client) -> None:
+    secret = "A prompt that nobody else may read"
+    post(client, PATH, body(prompt_text=secret))
+    for path in ("", "/tokens"):
+        assert secret not in client.get(f"/api/authors/{AUTHOR.address}{path}").content.decode()
+    assert client.get(PATH).status_code == 405
+
+
+@pytest.mark.django_db
+class TestThrottles:
+    def test_one_address_is_bounded_over_all_endpoints(
+        self, client: Client, settings: Settings
+    ) -> None:
+        settings.SIGNED_REQUESTS_PER_MINUTE = 2
+        assert post(client, PATH, {}).status_code == 400
+        assert client.get(f"/api/authors/{AUTHOR.address}/nonce").status_code == 400
+        answer = post(client, PATH, body())
+        assert "throttled" in detail(answer, 429)
+        assert 0 < int(answer["Retry-After"]) <= 61
+        other = client.post(PATH, body(), content_type="application/json", REMOTE_ADDR="10.0.0.9")
+        assert other.status_code == 200
+
+    def test_a_forged_header_makes_no_other_sender(
+        self, client: Client, settings: Settings
+    ) -> None:
+        settings.SIGNED_REQUESTS_PER_MINUTE = 1
+        statuses = [
+            post(client, PATH, {}, **{"X-Forwarded-For": f"10.0.0.{n}"}).status_code
+            for n in range(2)
+        ]
+        assert statuses == [400, 429]
+
+    def test_only_proven_changes_count_for_a_wallet(
+        self, client: Client, settings: Settings
+    ) -> None:
+        """Else anybody could lock somebody out."""
+        settings.CHANGES_PER_HOUR = 1
+        for _ in range(3):
+            assert detail(post(client, PATH, body(signature=sign(OTHER, LEGACY)))) == REFUSED
+        assert post(client, PATH, body()).status_code == 200
+        assert "throttled" in detail(post(client, PATH, body(prompt_text="More")), 429)
+        assert Author.objects.get().prompt_text == PROMPT
+
+
+def at_once(number: int, work: Callable[[int], Any]) -> list[Any]:
+    """Do the work in several connections at the same moment; return what each brought."""
+    barrier = threading.Barrier(number)
+    outcomes: list[Any] = [None] * number
+
+    def run(index: int) -> None:
+        try:
+            barrier.wait(10)
+            outcomes[index] = work(index)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_uses_at_once_one_succeeds() -> None:
+    nonce = offer_message(
+        wallet=AUTHOR.address, action=Action.UPDATE_PROMPT, value_hash=hash_of(PROMPT)
+    )
+    asked = body(message=nonce.message)
+    statuses = at_once(4, lambda _: post(Client(), PATH, asked).status_code)
+    assert sorted(statuses) == [200, 400, 400, 400]
+    assert PromptChange.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_requests_at_once_are_all_counted(settings: Settings) -> None:
+    settings.SIGNED_REQUESTS_PER_MINUTE = 5
+    statuses = at_once(8, lambda _: post(Client(), PATH, {}).status_code)
+    assert sorted(statuses) == [400] * 5 + [429] * 3
+
+
+def test_the_legacy_messages_are_those_of_the_frontend() -> None:
+    assert [legacy_message(action, "0xAb") for action in Action] == [
+        "Update GLISK prompt for wallet: 0xAb",
+        "Link X account for wallet: 0xAb",
+        "Link Farcaster account for wallet: 0xAb",
+    ]
