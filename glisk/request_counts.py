@@ -18,7 +18,7 @@ from glisk.models import RequestCount
 
 _COUNT: Final = """
 INSERT INTO request_counts AS counts (key, count, ends_at)
-VALUES (%(key)s, 1, clock_timestamp() + %(window)s)
+VALUES (%(key)s, 1, clock_timestamp() + make_interval(secs => %(seconds)s))
 ON CONFLICT (key) DO UPDATE SET
     count = CASE WHEN counts.ends_at <= clock_timestamp() THEN 1 ELSE counts.count + 1 END,
     ends_at = CASE WHEN counts.ends_at <= clock_timestamp()
@@ -36,7 +36,7 @@ def seconds_to_wait(*, scope: str, subject: str, limit: int, window: timedelta) 
         return None
     key = salted_hmac(f"request_counts:{scope}", subject, algorithm="sha256").hexdigest()
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT, {"key": key, "window": window})
+        cursor.execute(_COUNT, {"key": key, "seconds": window.total_seconds()})
         count, seconds = cursor.fetchone()
     return float(seconds) if count > limit else None
 

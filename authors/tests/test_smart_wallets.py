@@ -78,7 +78,7 @@ class TestUndeployed:
         wallet, calldata = wallet_chain.undeployed_wallet(AUTHOR)
         signature = wrapped(wallet_chain.factory.address, calldata, sign(AUTHOR, MESSAGE))
         assert accepted(wallet_chain, wallet, signature)
-        assert wallet_chain.chain.w3.eth.get_code(wallet) == b""
+        assert wallet_chain.chain.rpc("eth_getCode", wallet, "latest") == "0x"
 
     def test_anothers_is_not(self, wallet_chain: WalletChain) -> None:
         factory = wallet_chain.factory.address

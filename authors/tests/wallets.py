@@ -9,6 +9,7 @@ from eth_abi.abi import encode
 from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
+from eth_typing import Hash32
 from web3.contract.contract import Contract
 
 from sandbox.chain import DemoChain
@@ -26,7 +27,7 @@ def sign(account: LocalAccount, message: str) -> str:
 
 
 def sign_digest(account: LocalAccount, digest: bytes) -> bytes:
-    return bytes(account.unsafe_sign_hash(digest).signature)
+    return bytes(account.unsafe_sign_hash(Hash32(digest)).signature)
 
 
 def wrapped(factory: str, calldata: str, signature: str) -> str:
@@ -83,9 +84,10 @@ class WalletChain:
         deployed = self.deploy(name)
         code = self.chain.w3.eth.get_code(deployed.address).to_0x_hex()
         self.chain.rpc("anvil_setCode", address, code)
-        contract: Contract = self.chain.w3.eth.contract(
+        contract = self.chain.w3.eth.contract(
             address=self.chain.w3.to_checksum_address(address), abi=deployed.abi
         )
+        assert isinstance(contract, Contract)
         return contract
 
     def transact(self, contract: Contract, function: str, *arguments: Any) -> None:
