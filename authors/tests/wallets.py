@@ -74,9 +74,12 @@ class WalletChain:
         ]
         data = artefact["bytecode"] + encode(kinds, arguments).hex()
         receipt = self.chain.wait(self.chain.send_raw(1, data=data, gas=_GAS))
-        contract: Contract = self.chain.w3.eth.contract(
-            address=receipt["contractAddress"], abi=artefact["abi"]
-        )
+        assert receipt["contractAddress"] is not None
+        return self._at(receipt["contractAddress"], artefact["abi"])
+
+    def _at(self, address: str, abi: Any) -> Contract:
+        checksummed = self.chain.w3.to_checksum_address(address)
+        contract: Contract = self.chain.w3.eth.contract(address=checksummed, abi=abi)
         return contract
 
     def install(self, name: str, address: str) -> Contract:
@@ -84,11 +87,7 @@ class WalletChain:
         deployed = self.deploy(name)
         code = self.chain.w3.eth.get_code(deployed.address).to_0x_hex()
         self.chain.rpc("anvil_setCode", address, code)
-        contract = self.chain.w3.eth.contract(
-            address=self.chain.w3.to_checksum_address(address), abi=deployed.abi
-        )
-        assert isinstance(contract, Contract)
-        return contract
+        return self._at(address, deployed.abi)
 
     def transact(self, contract: Contract, function: str, *arguments: Any) -> None:
         data = contract.encode_abi(function, args=arguments)
