@@ -8,6 +8,7 @@ from django.db.models.functions import Length, Lower
 
 from authors.signatures.actions import Action
 from glisk.fields import ADDRESS_PATTERN, AddressField
+from glisk.permissions import declared
 
 PROMPT_MAX_LENGTH = 1000
 
@@ -51,6 +52,7 @@ class Author(models.Model):
 
     class Meta:
         db_table = "authors"
+        permissions = declared("authors")
         constraints = [
             models.UniqueConstraint(
                 Lower("wallet_address"),

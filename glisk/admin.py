@@ -1,6 +1,8 @@
 """The admin's pages of the system itself: state, workers, task queue, users."""
 
 # Imported for what they register: their own pages are replaced below.
+from typing import Any
+
 import django.contrib.auth.admin
 import django_q.admin  # noqa: F401
 from django.contrib import admin
@@ -25,9 +27,26 @@ for _model in (Schedule, Success, Failure, OrmQ, User, Group):
 
 @admin.register(User)
 class UserAdmin(django.contrib.auth.admin.UserAdmin, ModelAdmin):
+    """Logins. Whoever is no superuser can neither make one nor become one."""
+
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        beyond_roles = () if request.user.is_superuser else ("is_superuser", "user_permissions")
+        return (*fields, *beyond_roles)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _may_touch(request, obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _may_touch(request, obj) and super().has_delete_permission(request, obj)
+
+
+def _may_touch(request: HttpRequest, user: Any) -> bool:
+    return request.user.is_superuser or not (isinstance(user, User) and user.is_superuser)
 
 
 @admin.register(Group)

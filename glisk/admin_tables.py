@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.views import ChangeList
 
@@ -46,6 +47,15 @@ class LargeTableAdmin(ModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PlainChangeList
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Refuse what only looks like a list without an effect: actions nobody offered."""
+        if request.method == "POST" and not self.get_actions(request):
+            raise PermissionDenied
+        page: HttpResponse = super().changelist_view(request, extra_context)
+        return page
 
 
 class MachineAdmin(LargeTableAdmin):

@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from glisk.permissions import declared
+
 
 class SystemState(models.Model):
     """One named piece of state shared by all processes, e.g. `breaker:replicate`."""
@@ -13,6 +15,7 @@ class SystemState(models.Model):
     class Meta:
         db_table = "system_state"
         verbose_name_plural = "system state"
+        permissions = declared("glisk")
 
     def __str__(self) -> str:
         return self.state_key

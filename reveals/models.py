@@ -4,6 +4,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField, WeiField
+from glisk.permissions import declared
 from tokens.models import Token
 
 
@@ -26,6 +27,7 @@ class RevealBatch(models.Model):
     class Meta:
         db_table = "reveal_batches"
         verbose_name_plural = "reveal batches"
+        permissions = declared("reveals")
         constraints = [
             models.UniqueConstraint(fields=["keeper", "nonce"], name="reveal_batch_nonce_unique"),
             models.CheckConstraint(

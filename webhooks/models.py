@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from glisk.permissions import declared
+
 
 class EventStatus(models.TextChoices):
     RECEIVED = "received"
@@ -27,6 +29,7 @@ class WebhookEvent(models.Model):
 
     class Meta:
         db_table = "webhook_events"
+        permissions = declared("webhooks")
         constraints = [
             # As a constraint it has one index; unique=True would add a second one for LIKE.
             models.UniqueConstraint(fields=["event_id"], name="webhook_event_id_unique"),

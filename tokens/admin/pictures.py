@@ -6,7 +6,7 @@ import warnings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.cache import patch_cache_control
-from django.views.decorators.http import etag
+from django.views.decorators.http import etag, require_safe
 from PIL import Image
 
 from tokens.models import TokenImage
@@ -38,6 +38,7 @@ def _picture(request: HttpRequest, token_id: int, *, thumbnail: bool = False) ->
     return response
 
 
+@require_safe
 def picture(request: HttpRequest, token_id: int, *, thumbnail: bool = False) -> HttpResponse:
     """Answer with the image's bytes or a thumbnail of it; 403 without the right to see tokens."""
     if not request.user.has_perm("tokens.view_token"):

@@ -7,6 +7,7 @@ from django.db import models
 
 from authors.models import Author
 from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField
+from glisk.permissions import declared
 from tokens.metadata import token_name
 from tokens.models.mint import MintEvent
 from tokens.moves import Move, move_tokens
@@ -67,6 +68,7 @@ class Token(models.Model):
 
     class Meta:
         db_table = "tokens_s0"
+        permissions = declared("tokens")
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(status__in=TokenStatus.values), name="token_status_known"

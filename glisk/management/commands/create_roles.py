@@ -1,0 +1,51 @@
+"""Makes the roles viewer, operator and admin, and gives one to somebody."""
+
+import argparse
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from glisk.roles import ADMIN, OPERATOR, VIEWER, give_role, make_roles
+
+_EXAMPLES = """\
+examples:
+  manage.py create_roles                           (make them, or bring them up to date)
+  manage.py create_roles --give maria operator     (maria repairs from now on)
+
+viewer    sees everything of the pipeline, changes nothing
+operator  takes in authors and repairs: retry, hold, reveal, pause, replay, recover
+admin     does all that, and makes logins
+
+A user has one of the roles; giving another one takes the first away. Logins are made in the
+admin or by `manage.py createsuperuser`.
+"""
+
+
+class Command(BaseCommand):
+    help = "Makes the roles viewer, operator and admin (harmless when repeated)."
+    requires_migrations_checks = True
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.setdefault("epilog", _EXAMPLES)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--give", nargs=2, metavar=("USER", "ROLE"), help="Give a role to a user, too."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        names = (VIEWER, OPERATOR, ADMIN)
+        given = options["give"]
+        if given and given[1] not in names:
+            raise CommandError(f"There is no role {given[1]}, only {', '.join(names)}.")
+        for role in make_roles():
+            self.stdout.write(f"{role.name:<10} {role.permissions:>3} permissions, {role.outcome}")
+        if given:
+            try:
+                user = give_role(*given)
+            except User.DoesNotExist:
+                raise CommandError(f"There is no user {given[0]}.") from None
+            self.stdout.write(f"{user.get_username()} is {given[1]} now")

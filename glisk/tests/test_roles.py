@@ -1,0 +1,149 @@
+"""Three roles: the viewer changes nothing anywhere, the operator repairs, the admin adds logins."""
+
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission, User
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import URLPattern, reverse
+
+from glisk.permissions import ACTIONS
+from glisk.roles import ADMIN, OPERATOR, VIEWER, give_role, make_roles
+from glisk.tests.pipeline_world import build_world
+from tokens.models import Token
+
+pytestmark = pytest.mark.django_db
+
+READS = ("_changelist", "_change", "_history", "_picture", "_thumbnail")
+
+
+def run(*arguments: str) -> str:
+    out = StringIO()
+    call_command("create_roles", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def log_in(client: Client, role: str) -> User:
+    make_roles()
+    user = User.objects.create_user(f"some {role}")
+    give_role(user.username, role)
+    client.force_login(user)
+    return user
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """Yield name and address of every page of every table, the actions' own pages included."""
+    for model, model_admin in admin.site._registry.items():
+        row = model._default_manager.first()
+        for pattern in model_admin.get_urls():
+            assert isinstance(pattern, URLPattern)
+            if pattern.name is None:
+                continue  # the redirect of old addresses
+            given: dict[str, Any] = {}
+            for name in pattern.pattern.converters:
+                given[name] = row.pk if row else 1
+            yield pattern.name, reverse(f"admin:{pattern.name}", kwargs=given)
+
+
+def test_every_action_has_its_permission_in_the_database() -> None:
+    found = {f"{p.content_type.app_label}.{p.codename}" for p in Permission.objects.all()}
+    assert set(ACTIONS) <= found
+
+
+def test_the_command_may_be_repeated() -> None:
+    assert run().count("created") == 3
+    Group.objects.get(name=VIEWER).permissions.clear()
+    Group.objects.get(name=OPERATOR).permissions.add(Permission.objects.get(codename="add_group"))
+    again = run()
+    assert (again.count("updated"), again.count("unchanged")) == (2, 1)
+    assert run().count("unchanged") == 3
+
+
+def test_each_role_holds_more_than_the_one_before() -> None:
+    make_roles()
+    viewer, operator, boss = (
+        {
+            f"{p.content_type.app_label}.{p.codename}"
+            for p in Group.objects.get(name=name).permissions.all()
+        }
+        for name in (VIEWER, OPERATOR, ADMIN)
+    )
+    assert all(name.partition(".")[2].startswith("view_") for name in viewer)
+    assert viewer < operator < boss
+    assert operator - viewer == {*ACTIONS, "authors.add_author", "authors.change_author"}
+    assert {"auth.add_user", "auth.change_group"} <= boss
+    assert not any(name.startswith("auth.") for name in operator)
+
+
+def test_a_user_has_one_role() -> None:
+    User.objects.create_user("maria")
+    run("--give", "maria", "operator")
+    assert "maria is viewer now" in run("--give", "maria", "viewer")
+    maria = User.objects.get()
+    assert maria.is_staff
+    assert [group.name for group in maria.groups.all()] == [VIEWER]
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"), [(("nobody", "viewer"), "no user"), (("nobody", "king"), "no role")]
+)
+def test_what_does_not_exist_is_named(given: tuple[str, str], fault: str) -> None:
+    with pytest.raises(CommandError, match=fault):
+        run("--give", *given)
+
+
+def test_the_viewer_is_refused_every_write(client: Client) -> None:
+    build_world(1)
+    log_in(client, VIEWER)
+    visited = [*pages()]
+    assert len(visited) > 60
+    for name, address in visited:
+        if name.endswith("_history"):
+            continue  # Django shows it on POST, too; it writes nothing
+        answer = client.post(address, {"post": "yes", "action": "delete_selected"})
+        assert answer.status_code in (403, 405), (name, answer.status_code)
+        if not name.endswith(READS):
+            assert client.get(address).status_code == 403, name
+
+
+def test_the_viewer_sees_what_the_machine_wrote(client: Client) -> None:
+    build_world(1)
+    log_in(client, VIEWER)
+    for app, model in (("tokens", "token"), ("reveals", "revealbatch"), ("authors", "author")):
+        assert client.get(reverse(f"admin:{app}_{model}_changelist")).status_code == 200
+    token = Token.objects.get()
+    assert client.get(reverse("admin:tokens_token_change", args=[token.pk])).status_code == 200
+    assert client.get(reverse("admin:auth_user_changelist")).status_code == 403
+
+
+def test_the_operator_adds_authors_and_no_logins(client: Client) -> None:
+    log_in(client, OPERATOR)
+    assert client.get(reverse("admin:authors_author_add")).status_code == 200
+    assert client.get(reverse("admin:auth_user_add")).status_code == 403
+
+
+def test_an_admin_makes_logins_but_no_superuser(client: Client) -> None:
+    log_in(client, ADMIN)
+    root = User.objects.create_superuser("root", password="long enough secret")
+    other = User.objects.create_user("other")
+    page = reverse("admin:auth_user_change", args=[other.pk])
+    form = {
+        "username": "other",
+        "is_active": "on",
+        "is_staff": "on",
+        "is_superuser": "on",
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00:00",
+    }
+    assert client.post(page, form).status_code == 302
+    other.refresh_from_db()
+    assert (other.is_staff, other.is_superuser) == (True, False)
+    for name in ("change", "delete"):
+        address = reverse(f"admin:auth_user_{name}", args=[root.pk])
+        assert client.post(address, form | {"post": "yes"}).status_code == 403
+    password = reverse("admin:auth_user_password_change", args=[root.pk])
+    assert client.post(password, {}).status_code == 403
