@@ -4,7 +4,12 @@ Every action checks one of these: in the admin by Django's `has_perm`, in the op
 `glisk.operations.requires`, both with the names below.
 """
 
-from typing import Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrPromise as _StrPromise
 
 RETRY_TOKEN: Final = "tokens.retry_token"
 REGENERATE_TOKEN: Final = "tokens.regenerate_token"
@@ -43,9 +48,9 @@ ACTIONS: Final[dict[str, str]] = {
 }
 
 
-def declared(app_label: str) -> list[tuple[str, str]]:
+def declared(app_label: str) -> list[tuple[str, str | _StrPromise]]:
     """Return an app's actions in the form of `Meta.permissions`."""
-    found = []
+    found: list[tuple[str, str | _StrPromise]] = []
     for name, description in ACTIONS.items():
         app, _, codename = name.partition(".")
         if app == app_label:
