@@ -256,5 +256,8 @@ def _fault_of(claim: Claim) -> str:
     if not claim.prompt.strip():
         return "The prompt is empty: set the author's prompt, then retry."
     if len(claim.prompt) > PROMPT_MAX_LENGTH:
-        return f"The prompt has {len(claim.prompt)} characters; {PROMPT_MAX_LENGTH} are allowed."
+        return (
+            f"The prompt has {len(claim.prompt)} characters; {PROMPT_MAX_LENGTH} are allowed: "
+            "shorten the author's prompt, then retry."
+        )
     return ""

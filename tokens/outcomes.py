@@ -5,6 +5,7 @@
 | vendor down, rate limit, account fault  | waits, goes on by itself          | no              |
 | transient, vendor up                    | backoff 1, 2, 4 s; then failed    | yes             |
 | content policy                          | once more with the fallback prompt| yes             |
+| image of a size that no other will mend | failed, with what to do           | yes             |
 | permanent, or out of attempts           | failed, with what to do           | yes             |
 """
 
@@ -23,6 +24,7 @@ from glisk.errors import (
     AccountError,
     ArtefactError,
     ContentPolicyError,
+    InvalidRequestError,
     ProviderError,
     TransientError,
     error_class_of,
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
     from tokens.items import Item
 
 logger = structlog.get_logger(__name__)
+
+# glisk.images and glisk.clients.download: sizes are the model's, not one picture's.
+_SIZE_CODES = frozenset({"too_large", "too_many_pixels", "too_small"})
 
 _VENDOR_WAIT_SECONDS = 1.0  # the breaker decides when the next call is made
 
@@ -128,7 +133,7 @@ def _retry_of(failure: Failure) -> Retry | None:
         return replace(waiting, wait_seconds=backoff_seconds(2))
     if isinstance(error, ContentPolicyError):
         return None if item.fallback_used else _with_fallback(waiting, item)
-    repeatable = isinstance(error, TransientError | ArtefactError)
+    repeatable = isinstance(error, TransientError | ArtefactError) and not _is_of_the_model(error)
     if not repeatable or item.generation_attempts >= settings.GENERATION_MAX_ATTEMPTS:
         return None
     at_least = error.retry_after_seconds if isinstance(error, TransientError) else None
@@ -153,12 +158,30 @@ def _with_fallback(waiting: Retry, item: Item) -> Retry:
 
 
 def _final_message(failure: Failure) -> str:
-    tried = failure.item.generation_attempts
-    if isinstance(failure.error, ContentPolicyError):
-        return f"{failure.error} The fallback prompt was refused too: choose another one."
-    if isinstance(failure.error, TransientError | ArtefactError):
-        return f"{failure.error} Given up after {tried} attempts: retry when the vendor is well."
-    return str(failure.error)
+    """Return why the token fails, and what a person has to do."""
+    error, tried = failure.error, failure.item.generation_attempts
+    if isinstance(error, ContentPolicyError):
+        advice = (
+            "The fallback prompt was refused too: set another FALLBACK_CENSORED_PROMPT, then retry."
+        )
+    elif _is_of_the_model(error):
+        advice = "Every image of this model would be: check it and IMAGE_MAX_BYTES, then retry."
+    elif isinstance(error, ArtefactError):
+        advice = f"Given up after {tried} attempts: look at the model's output, then retry."
+    elif isinstance(error, TransientError):
+        advice = f"Given up after {tried} attempts: retry when the vendor is well."
+    elif isinstance(error, InvalidRequestError):
+        advice = "Check the prompt and REPLICATE_MODEL_VERSION, then retry."
+    elif failure.item.job.output_url:
+        advice = "The image is paid for: mend the cause and retry while the vendor keeps it (1 h)."
+    else:
+        advice = "Mend the cause, then retry."
+    return f"{error} {advice}"
+
+
+def _is_of_the_model(error: ProviderError) -> bool:
+    """Tell whether another image would be refused for the same reason, and paid for in vain."""
+    return isinstance(error, ArtefactError) and error.code in _SIZE_CODES
 
 
 def _class_of(failure: Failure) -> str:

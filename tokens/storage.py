@@ -236,7 +236,8 @@ class Storage:
         for token_id, error in faults.items():
             item = self.items[token_id]
             if not waits[token_id] and not isinstance(error, TransientError):
-                lost.append(Failed(token_id, item.attempts, str(error), error_class_of(error)))
+                why = f"{error} Mend the cause, then retry: the files are kept."
+                lost.append(Failed(token_id, item.attempts, why, error_class_of(error)))
                 continue
             at_least = error.retry_after_seconds if isinstance(error, TransientError) else None
             tried = max(item.tries.values(), default=0) + 1
@@ -268,10 +269,10 @@ def _fault_of_call(result: CallResult) -> ProviderError | str | None:
     if result.error is not None:  # pin_files returns the vendor's faults; this is one of ours
         logger.error("upload_failed", token_id=result.key.token_id, exc_info=result.error)
         return as_provider_error(result.error, vendor="pinata")
-    return _fault(result.value)
+    return _fault(result.value, token_id=result.key.token_id)
 
 
-def _fault(outcomes: list[UploadOutcome]) -> ProviderError | str | None:
+def _fault(outcomes: list[UploadOutcome], *, token_id: int) -> ProviderError | str | None:
     """Return what is wrong with a token's uploads: a vendor's error, or a text for a hard stop."""
     for outcome in outcomes:
         if outcome.pin is not None and outcome.pin.cid != outcome.upload.cid:
@@ -279,7 +280,7 @@ def _fault(outcomes: list[UploadOutcome]) -> ProviderError | str | None:
                 f"Pinata answered {outcome.pin.cid} for the {outcome.upload.kind}, whose CID is "
                 f"{outcome.upload.cid}: nothing is revealed. Check the pinned file, then retry."
             )
-            logger.critical("cid_mismatch", reason=message)
+            logger.critical("cid_mismatch", token_id=token_id, reason=message)
             return message
     return next((outcome.error for outcome in outcomes if outcome.error is not None), None)
 

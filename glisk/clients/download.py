@@ -32,6 +32,10 @@ _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _PIECE: Final = 64 * 1024
 _MIN_SOCKET_SECONDS: Final = 0.001
 
+# RFC 6052 and RFC 4291; outside of these lie site-local fec0::/10, ::10.0.0.1, 64:ff9b:1::/48, …
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 
@@ -139,7 +143,8 @@ def _resolve(parts: SplitResult, *, reach: Reach) -> list[Address]:
 def is_allowed_address(text: str, *, reach: Reach) -> bool:
     """Tell whether a resolved address may be connected to.
 
-    IPv6 forms that carry an IPv4 address (mapped, 6to4, NAT64) are judged by that address too.
+    IPv6 forms that carry an IPv4 address (mapped, 6to4, NAT64) are judged by that address too; all
+    others must be global unicast, since old forms of private ones pass for global in `ipaddress`.
     """
     address = ipaddress.ip_address(text.partition("%")[0])
     if reach is Reach.LOOPBACK:
@@ -150,9 +155,9 @@ def is_allowed_address(text: str, *, reach: Reach) -> bool:
         return False
     if isinstance(address, ipaddress.IPv6Address):
         carried = address.ipv4_mapped or address.sixtofour
-        if address in ipaddress.ip_network("64:ff9b::/96"):
+        if address in _NAT64:
             carried = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        return carried is None or carried.is_global
+        return address in _GLOBAL_UNICAST if carried is None else carried.is_global
     return True
 
 

@@ -232,12 +232,21 @@ class TestAnAddress:
             "::ffff:169.254.169.254",
             "2002:0a00:0001::1",
             "64:ff9b::a00:1",
+            "64:ff9b:1::a00:1",
+            "::10.0.0.1",
+            "::127.0.0.1",
+            "::ffff:0:10.0.0.1",
+            "fec0::1",
+            "2001:db8::1",
+            "2001:0:53aa:64c:0:0:f5ff:fffe",
         ],
     )
     def test_that_is_not_public_is_refused(self, address: str) -> None:
         assert not is_allowed_address(address, reach=Reach.PUBLIC)
 
-    @pytest.mark.parametrize("address", ["104.18.0.1", "2606:4700::1", "64:ff9b::6812:1"])
+    @pytest.mark.parametrize(
+        "address", ["104.18.0.1", "2606:4700::1", "64:ff9b::6812:1", "::ffff:104.18.0.1"]
+    )
     def test_that_is_public_is_taken(self, address: str) -> None:
         assert is_allowed_address(address, reach=Reach.PUBLIC)
 
