@@ -1,6 +1,7 @@
 """Whether the system is well, for probes and monitors; no foreign machine is asked."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from glisk.overview import chain_facts, stage_loads, workers
+from reveals.keeper_state import keeper_state
 from tokens.states import TokenStatus
 from tokens.totals import count_by_state, error_rate_24h
 
@@ -62,6 +64,13 @@ def health_blockchain(request: HttpRequest) -> JsonResponse:
 def health_workers(request: HttpRequest) -> JsonResponse:
     """Answer with the workers that are alive, and what waits and moves in each stage."""
     return _answer(pipeline)
+
+
+@never_cache
+@require_safe
+def health_keeper(request: HttpRequest) -> JsonResponse:
+    """Answer with whether the keeper can reveal, and why not, as the workers last saw it."""
+    return _answer(lambda: asdict(keeper_state()))
 
 
 @never_cache

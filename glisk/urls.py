@@ -9,7 +9,7 @@ from drf_spectacular.views import (
 )
 
 from glisk.dashboard import fragment_view
-from glisk.health import health, health_blockchain, health_metrics, health_workers
+from glisk.health import health, health_blockchain, health_keeper, health_metrics, health_workers
 from tokens.gallery import gallery, gallery_updates
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -20,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("health", health, name="health"),
     path("health/blockchain", health_blockchain, name="health-blockchain"),
     path("health/workers", health_workers, name="health-workers"),
+    path("health/keeper", health_keeper, name="health-keeper"),
     path("health/metrics", health_metrics, name="health-metrics"),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("docs", SpectacularSwaggerView.as_view(url_name="openapi"), name="docs"),

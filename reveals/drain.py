@@ -18,11 +18,12 @@ from glisk.clients.chain import ChainClient
 from glisk.clients.rpc import RevertError
 from glisk.engine.drain import CallResult, Drain
 from glisk.errors import AccountError, ProviderError, TransientError, as_provider_error
-from reveals import outbox, reconciling
+from reveals import keeper_watch, outbox, reconciling
 from reveals.batching import decide_departure
 from reveals.candidates import Waiting, seconds_until_due, set_aside, waiting_tokens
-from reveals.fees import GasPriceTooHighError, choose_fees
+from reveals.fees import GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.flight import Flights
+from reveals.gate import ChainSetupError
 from reveals.keeper import Keeper
 from reveals.preparing import Prepared, prepare_batch
 from reveals.reconciling import ask_chain
@@ -33,6 +34,7 @@ from tokens.models import Token
 logger = structlog.get_logger(__name__)
 
 GAS_PRICE_WAIT_SECONDS = 5.0
+NOTE_KEEPER_SECONDS = 10.0
 # What the chain said is not signed upon after so long: this process may have slept.
 FACTS_LAST_SECONDS = 30.0
 
@@ -57,6 +59,7 @@ class RevealDrain(Drain):
         self.verifier = Verifier(self)
         self._preparing: object | None = None  # names the one preparation under way
         self._reconciling: set[int] = set()  # tokens that the chain called revealed
+        self._noted_at = -NOTE_KEEPER_SECONDS
         self._more_wait = False  # ready tokens that were not looked at yet
         self._departs_in: float | None = None
         self._due_in: float | None = None
@@ -126,11 +129,14 @@ class RevealDrain(Drain):
             self.chain_breaker.give_probe_back()
         elif result.error is None:
             self._sign(result.value)
+            self._note_keeper(result.value)
         elif isinstance(result.error, RevertError):
             # No single token explains it: the contract refuses the keeper or the season.
             problem = f"The reveal would revert: {result.error}. Nothing is sent."
             self.chain_breaker.failed(AccountError(problem, vendor="chain"))
         elif isinstance(result.error, ProviderError):
+            if isinstance(result.error, ChainSetupError):
+                keeper_watch.note_problem(str(result.error), address=self.keeper.address)
             self.chain_breaker.failed(result.error)
         else:
             logger.error("preparation_failed", exc_info=result.error)
@@ -146,7 +152,7 @@ class RevealDrain(Drain):
             self.chain_breaker.succeeded()
             return
         try:
-            fees = choose_fees(prepared.history, ceiling_wei=outbox.ceiling_wei())
+            fees = choose_fees(prepared.history, ceiling_wei=configured_ceiling_wei())
         except GasPriceTooHighError as error:
             self.chain_breaker.failed(
                 TransientError(
@@ -174,6 +180,13 @@ class RevealDrain(Drain):
             self.flights.add(row)
         else:
             self.flights.reload()  # perhaps it was stored, and only the commit's answer was lost
+
+    def _note_keeper(self, prepared: Prepared) -> None:
+        """Keep what was seen of the keeper, now and then; after the signing, which is in haste."""
+        now = time.monotonic()
+        if prepared.candidates and now - self._noted_at >= NOTE_KEEPER_SECONDS:
+            self._noted_at = now
+            keeper_watch.note_facts(prepared.facts, prepared.history, address=self.keeper.address)
 
     # -- revealed already ---------------------------------------------------------------
 

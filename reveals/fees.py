@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
+from django.conf import settings
+
 from glisk.clients.chain import FeeHistory
+from glisk.clients.rpc import RpcError
 
 # Percentile of the priority fees that transactions of the last ten blocks paid.
 PERCENTILES = {"slow": 10, "medium": 50, "fast": 90}
@@ -18,6 +21,16 @@ _REPLACEMENT_NUMERATOR, _REPLACEMENT_DENOMINATOR = 9, 8
 
 # EIP-7825: no transaction may have a higher gas limit (Base since May 2026).
 MAX_TRANSACTION_GAS = 1 << 24
+
+
+# How nodes refuse to estimate or take a call that needs more than they allow.
+_ABOVE_CAP = (
+    "per-transaction gas limit",  # Base: "exceeds maximum per-transaction gas limit"
+    "gas required exceeds allowance",  # geth, reth
+    "intrinsic gas too high",  # anvil
+    "exceeds block gas limit",  # geth
+    "transaction gas limit too high",  # geth, EIP-7825
+)
 
 
 class GasPriceTooHighError(Exception):
@@ -38,6 +51,11 @@ class Fees:
 
     max_fee_per_gas_wei: int
     max_priority_fee_per_gas_wei: int
+
+
+def configured_ceiling_wei() -> int:
+    """Return REVEAL_MAX_GAS_PRICE_GWEI in wei."""
+    return int(settings.REVEAL_MAX_GAS_PRICE_GWEI * 1_000_000_000)
 
 
 def choose_fees(history: FeeHistory, *, ceiling_wei: int) -> Fees:
@@ -75,3 +93,9 @@ def _bumped(wei: int) -> int:
 def gas_limit(estimate: int, *, buffer: float) -> int:
     """Return the estimate with its buffer, under the chain's cap per transaction."""
     return min(int(estimate * buffer), MAX_TRANSACTION_GAS)
+
+
+def is_above_cap(error: RpcError) -> bool:
+    """Tell whether a node refused a call because it needs more gas than one transaction may."""
+    lowered = error.rpc_message.lower()
+    return any(text in lowered for text in _ABOVE_CAP)

@@ -18,7 +18,7 @@ from glisk.engine.drain import CallResult
 from glisk.errors import as_provider_error
 from reveals import outbox, settlement
 from reveals.broadcasting import Verdict, broadcast
-from reveals.fees import PERCENTILES, Fees, bump_fees
+from reveals.fees import PERCENTILES, Fees, bump_fees, configured_ceiling_wei
 from reveals.models import RevealTransaction
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Flights:
 
     def _higher_fees(self, old: RevealTransaction, history: FeeHistory) -> Fees | None:
         paid = Fees(int(old.max_fee_per_gas_wei), int(old.max_priority_fee_per_gas_wei))
-        return bump_fees(paid, history, ceiling_wei=outbox.ceiling_wei())
+        return bump_fees(paid, history, ceiling_wei=configured_ceiling_wei())
 
     # -- watching -----------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import structlog
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
@@ -158,8 +157,3 @@ def _sign(
         max_fee_per_gas_wei=fees.max_fee_per_gas_wei,
         max_priority_fee_per_gas_wei=fees.max_priority_fee_per_gas_wei,
     )
-
-
-def ceiling_wei() -> int:
-    """Return REVEAL_MAX_GAS_PRICE_GWEI in wei."""
-    return int(settings.REVEAL_MAX_GAS_PRICE_GWEI * 1_000_000_000)

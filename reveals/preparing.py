@@ -15,10 +15,10 @@ from glisk.clients.chain import (
     already_revealed_id,
     encode_reveal,
 )
-from glisk.clients.rpc import VENDOR, RevertError
+from glisk.clients.rpc import VENDOR, RevertError, RpcError
 from glisk.clients.simulation import revert_reason, simulate_reveals
 from glisk.errors import TransientError
-from reveals.fees import MAX_TRANSACTION_GAS, PERCENTILES, gas_limit
+from reveals.fees import MAX_TRANSACTION_GAS, PERCENTILES, gas_limit, is_above_cap
 from reveals.gate import Candidate, Objection, check_setup, objections
 from reveals.poison import Group, find_poison
 
@@ -71,6 +71,11 @@ def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candi
             refused += culprits
             # If only the combination reverts, each half has its chance.
             passing = _without(passing, culprits) if culprits else _first_half(passing, error)
+            continue
+        except RpcError as error:
+            if len(passing) == 1 or not is_above_cap(error):
+                raise
+            passing = passing[: len(passing) // 2]
             continue
         if estimate > MAX_TRANSACTION_GAS and len(passing) > 1:
             passing = passing[: len(passing) // 2]

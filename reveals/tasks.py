@@ -3,9 +3,15 @@
 from django.conf import settings
 
 from glisk.engine.drain import run_drain
+from reveals import keeper_watch
 from reveals.drain import RevealDrain
 
 
 def reveal_tokens() -> int | None:
     """Move tokens from ready to revealed until the budget is used up."""
     return run_drain(RevealDrain) if settings.ENABLE_REVEAL_WORKER else 0
+
+
+def look_at_keeper() -> int:
+    """Read the keeper's role, chain, balance and gas price; return how many keepers were seen."""
+    return keeper_watch.look()

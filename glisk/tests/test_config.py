@@ -292,3 +292,18 @@ def test_a_fault_is_reported_once_however_often_it_is_read() -> None:
     environment.text("NAME")
     with pytest.raises(ConfigurationError, match=r"1 fault\(s\)"):
         environment.finish()
+
+
+@pytest.mark.parametrize(
+    ("network", "gwei", "refused"),
+    [
+        ("BASE_MAINNET", "0.01", True),  # an offer is twice the floor and a tip: never sent
+        ("BASE_MAINNET", "0.02", False),
+        ("BASE_SEPOLIA", "0.0005", True),
+        ("BASE_SEPOLIA", "0.01", False),
+        ("LOCAL", "0.000001", False),
+    ],
+)
+def test_a_ceiling_near_the_chains_floor_is_refused(network: str, gwei: str, refused: bool) -> None:
+    named = faults({"NETWORK": network, "REVEAL_MAX_GAS_PRICE_GWEI": gwei})
+    assert any("REVEAL_MAX_GAS_PRICE_GWEI" in fault for fault in named) is refused

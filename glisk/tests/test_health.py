@@ -78,14 +78,19 @@ def test_a_database_that_says_nothing_is_not_waited_for(
         assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("page", ["blockchain", "workers", "metrics"])
+@pytest.mark.parametrize("page", ["blockchain", "workers", "keeper", "metrics"])
 def test_the_other_pages_do_not_fail_either(
     client: Client, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     def fail(**options: Any) -> None:
         raise DatabaseError("hunter2")
 
-    asked = {"blockchain": "chain_facts", "workers": "workers", "metrics": "count_by_state"}
+    asked = {
+        "blockchain": "chain_facts",
+        "workers": "workers",
+        "keeper": "keeper_state",
+        "metrics": "count_by_state",
+    }
     monkeypatch.setattr(health, asked[page], fail)
     answer = client.get(f"/health/{page}")
     assert answer.status_code == 503

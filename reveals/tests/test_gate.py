@@ -280,11 +280,11 @@ def test_bytes_that_stay_wrong_wait_longer_and_longer_and_raise_an_alarm(
 
 
 def test_a_file_that_comes_late_is_waited_for(worker: Start, scene: Scene) -> None:
-    scene.gateway.set_faults(not_found_first=12)
+    scene.gateway.set_faults(not_found_first=5)
     tokens = scene.mint()
     drain = worker()
     drain.until(lambda: scene.revealed_once(tokens), 20)
-    assert len([call for call in scene.gateway.calls if call.status == 404]) == 24
+    assert len([call for call in scene.gateway.calls if call.status == 404]) == 10
 
 
 def test_a_404_is_no_outage(worker: Start, scene: Scene) -> None:

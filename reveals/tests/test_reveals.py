@@ -1,8 +1,12 @@
 """From ready to revealed on a real chain: batches, order, nonces, and what is written down."""
 
+from typing import Any
+
 import pytest
 from pytest_django import Settings
 
+from glisk.clients.chain import ChainClient
+from glisk.clients.rpc import RpcError
 from reveals import drain as drain_module
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.tests.stage import Scene, statuses, transactions
@@ -120,6 +124,30 @@ def test_a_batch_above_the_gas_cap_is_parted(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reveals.preparing.MAX_TRANSACTION_GAS", 500_000)
+    tokens = scene.mint(8)
+    worker().until(lambda: scene.revealed_once(tokens))
+    assert [len(row.token_ids) for row in transactions()] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "exceeds maximum per-transaction gas limit",  # Base
+        "gas required exceeds allowance (16777216)",  # geth, reth
+        "intrinsic gas too high",  # anvil
+    ],
+)
+def test_a_batch_that_the_node_calls_too_large_is_parted(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    estimate = ChainClient.fees_and_gas
+
+    def refuse(self: ChainClient, **call: Any) -> Any:
+        if len(call["data"]) > 1700:  # some tokens' worth
+            raise RpcError(-32000, text, "eth_estimateGas")
+        return estimate(self, **call)
+
+    monkeypatch.setattr(ChainClient, "fees_and_gas", refuse)
     tokens = scene.mint(8)
     worker().until(lambda: scene.revealed_once(tokens))
     assert [len(row.token_ids) for row in transactions()] == [4, 4]
