@@ -1,18 +1,24 @@
 """From stored bytes to two pinned files under the CIDs that we computed."""
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
+import requests
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
 from glisk.cid import compute_cid
 from glisk.models import SystemState
 from sandbox.node import free_port
+from sandbox.paint import Painter
+from sandbox.pinata.emulator import PinataEmulator
+from sandbox.pinata.store import ContentStore
+from sandbox.replicate.emulator import ReplicateEmulator
 from tokens.factories import TokenFactory
 from tokens.metadata import build_metadata
-from tokens.models import IPFSUploadRecord, Token, TokenImage
+from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenImage
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
 
@@ -240,6 +246,48 @@ def test_while_pinata_is_down_tokens_wait_with_their_bytes(
     worker().until(is_ready(*tokens))
     assert vendors.creations() == 0
     assert len(vendors.pinata.pins) == 6
+
+
+def test_pinata_may_be_down_for_longer_than_replicate_keeps_its_files(
+    worker: Start, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage of hours, played in two seconds: what was paid for is what is revealed."""
+    replicate = ReplicateEmulator(
+        generation_seconds=0.05, retention_seconds=0.5, painter=Painter(image_size=96)
+    )
+    pinata = PinataEmulator(store=ContentStore(), pin_seconds=0.0)
+    replicate.start()
+    pinata.start()
+    try:
+        monkeypatch.setattr("tokens.jobs.OUTPUT_LIFETIME_SECONDS", 0.5)
+        settings.REPLICATE_BASE_URL = replicate.url
+        settings.REPLICATE_OUTPUT_HOSTS = [replicate.url.removeprefix("http://")]
+        settings.PINATA_API_URL = pinata.url
+        pinata.set_faults(server_error_rate=1.0, server_error_status=503)
+        tokens = TokenFactory.create_batch(5)
+        first = worker()
+        first.until(lambda: TokenImage.objects.count() == 5)
+        first.until(is_open)
+        made = {image.pk: bytes(image.data or b"") for image in TokenImage.objects.all()}
+        time.sleep(0.8)
+        files = [
+            requests.get(str(job.output_url), timeout=5).status_code
+            for job in ImageGenerationJob.objects.all()
+        ]
+        assert files == [404] * 5  # nothing is left at the vendor
+        first.crash()  # and nothing in a worker's memory
+        Token.objects.update(lease_owner=None, lease_expires_at=None)
+        pinata.set_faults(server_error_rate=0.0)
+        worker().until(is_ready(*tokens))
+        for token in Token.objects.all():
+            assert pinata.store.read(str(token.image_cid)) == made[token.pk]
+            assert pinata.store.read(str(token.metadata_cid)) == str(token.metadata_text).encode()
+            assert token.generation_attempts == 1
+        assert len(replicate.bill) == len(replicate.predictions) == 5
+    finally:
+        replicate.stop()
+        pinata.stop()
+        pinata.store.close()
 
 
 def test_a_rate_limit_is_waited_for(worker: Start, vendors: Vendors, stored: Stored) -> None:
