@@ -160,6 +160,7 @@ COLLECTION_NAME = env.text("COLLECTION_NAME", "GLISK", min_length=1, max_length=
 METADATA_DESCRIPTION = env.text(
     "METADATA_DESCRIPTION", f"GLISK Season {SEASON}. https://x.com/getglisk", max_length=1000
 )
+IMAGE_RETENTION_DAYS = env.number("IMAGE_RETENTION_DAYS", 3, low=1, high=3650)
 IMAGE_CID_VERSION = env.integer("IMAGE_CID_VERSION", 1, low=0, high=1)
 METADATA_CID_VERSION = env.integer("METADATA_CID_VERSION", 0, low=0, high=1)
 

@@ -13,10 +13,11 @@ class TokensConfig(AppConfig):
         from django.db.models.signals import post_save
 
         from authors.models import Author
-        from glisk.engine.leases import register_lease_release, register_rescue
+        from glisk.engine.leases import register_lease_release, register_purge, register_rescue
         from glisk.engine.schedules import declare
         from tokens.authorship import on_author_saved
         from tokens.claims import release_leases_of, rescue_stalled
+        from tokens.purging import purge_images
 
         declare("move_tokens", "tokens.tasks.move_tokens", settings.POLL_INTERVAL_SECONDS)
         declare("look_at_chain", "tokens.tasks.look_at_chain", settings.POLL_INTERVAL_SECONDS)
@@ -24,4 +25,5 @@ class TokensConfig(AppConfig):
         declare("close_spend_days", "tokens.tasks.close_spend_days", SPEND_INTERVAL_SECONDS)
         register_lease_release(release_leases_of)
         register_rescue(rescue_stalled)
+        register_purge(purge_images)
         post_save.connect(on_author_saved, sender=Author, dispatch_uid="waiting_tokens")

@@ -11,7 +11,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
+from tokens.models.job import JobService
 from tokens.repairs import RepairResult
+from tokens.spend import price_of
 
 SKIPPED = 2
 _LISTED = 50
@@ -57,8 +59,7 @@ class RepairCommand(BaseCommand):
         paying = sum(result.pays for result in planned)
         if not paying or yes:
             return
-        cost = paying * settings.GENERATION_COST_USD
-        question = f"{paying} new predictions, about {cost:.2f} US dollars, will be paid for."
+        question = f"{paying} new predictions, about {_cost(paying)}, will be paid for."
         if not sys.stdin.isatty():
             raise CommandError(f"{question} Add --yes to agree. Nothing was done.")
         if input(f"{question} Go on? [y/N] ").strip().lower() not in ("y", "yes"):
@@ -90,10 +91,15 @@ class RepairCommand(BaseCommand):
             self.stdout.write(f"… and {len(skipped) - _LISTED} more.")
         self.stdout.write(
             f"{len(done)} tokens {would}done, {len(skipped)} {would}skipped, {paying} new "
-            f"predictions, about {paying * settings.GENERATION_COST_USD:.2f} US dollars."
+            f"predictions, about {_cost(paying)}."
         )
         if skipped:
             raise CommandError("Not everything was done; see above.", returncode=SKIPPED)
+
+
+def _cost(predictions: int) -> str:
+    price = price_of(JobService.REPLICATE, settings.REPLICATE_MODEL_VERSION)
+    return f"{predictions * price.reserved:.2f} US dollars"
 
 
 def _listed(ids: Sequence[int]) -> str:

@@ -22,6 +22,14 @@ class TokenImage(models.Model):
 
     class Meta:
         db_table = "token_images"
+        indexes = [
+            # tokens.purging: the few whose bytes are still here
+            models.Index(
+                fields=["created_at"],
+                name="token_image_kept",
+                condition=models.Q(data__isnull=False),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"image of {self.token_id}"

@@ -58,7 +58,7 @@ def test_nothing_to_do_is_no_fault() -> None:
 
 
 def test_a_dry_run_names_the_cost_and_does_nothing(settings: Settings) -> None:
-    settings.GENERATION_COST_USD = 0.5
+    settings.GENERATION_COST_USD, settings.REPLICATE_PRICES = 0.5, {}
     paying, free = failed(TokenStatus.GENERATING), failed(TokenStatus.UPLOADING)
     text = run("retry_failed", "--dry-run")
     assert "2 tokens would be done, 0 would be skipped, 1 new predictions, about 0.50" in text
