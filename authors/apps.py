@@ -7,6 +7,8 @@ class AuthorsConfig(AppConfig):
 
     def ready(self) -> None:
         from authors.signatures.offers import purge_nonces
+        from authors.x_linking import purge_link_requests
         from glisk.engine.leases import register_purge
 
         register_purge(purge_nonces)
+        register_purge(purge_link_requests)

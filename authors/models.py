@@ -111,3 +111,20 @@ class SignInNonce(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} for {self.wallet_address}"
+
+
+class XLinkRequest(models.Model):
+    """A sign-in at X that a wallet began; deleted when the browser comes back with its state."""
+
+    state_hash = models.CharField(max_length=64, unique=True)
+    browser_hash = models.CharField(max_length=64)
+    wallet_address = AddressField()
+    code_verifier = models.CharField(max_length=128)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "x_link_requests"
+        indexes = [models.Index(fields=["expires_at"], name="x_link_expires_at")]  # purge
+
+    def __str__(self) -> str:
+        return f"{self.wallet_address} until {self.expires_at:%H:%M:%S}"

@@ -26,7 +26,13 @@ _PUBLIC_KEYS = frozenset(
     }
 )
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared only
-_VENDOR_URLS = ("REPLICATE_BASE_URL", "PINATA_API_URL", "RPC_URL")
+_VENDOR_URLS = (
+    "REPLICATE_BASE_URL",
+    "PINATA_API_URL",
+    "RPC_URL",
+    "X_AUTHORIZE_URL",
+    "X_API_URL",
+)
 
 Check = Callable[..., list[checks.CheckMessage]]
 
@@ -113,6 +119,21 @@ def check_plain_http() -> list[checks.CheckMessage]:
         checks.Warning(f"{name} is plain HTTP: its credentials can be read.", id="glisk.W002")
         for name in _VENDOR_URLS
         if urlsplit(getattr(settings, name)).scheme == "http"
+    ]
+
+
+@_for_real_networks
+def check_x_callback() -> list[checks.CheckMessage]:
+    """Warn of a callback that the browser's cookie would not reach (glisk.W004)."""
+    hosts = {urlsplit(url).hostname for url in (settings.FRONTEND_URL, settings.X_REDIRECT_URI)}
+    if not settings.X_CLIENT_ID or not settings.X_SAME_BROWSER or len(hosts) == 1:
+        return []
+    return [
+        checks.Warning(
+            "X_REDIRECT_URI is not on the frontend's host: no X account can be linked.",
+            hint="Register FRONTEND_URL/api/authors/x/callback at X, or set X_SAME_BROWSER=false.",
+            id="glisk.W004",
+        )
     ]
 
 

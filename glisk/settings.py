@@ -215,6 +215,14 @@ if SIGN_IN_DOMAIN and not is_host_pattern(SIGN_IN_DOMAIN):
     env.fault("SIGN_IN_DOMAIN", "is not a host name, or host:port")
 SIGN_IN_SECONDS = env.integer("SIGN_IN_SECONDS", 600, low=30, high=86_400)
 LEGACY_SIGNATURES = env.flag("LEGACY_SIGNATURES", True)
+# Without a client id X accounts cannot be linked.
+X_CLIENT_ID = env.text("X_CLIENT_ID", "")
+X_CLIENT_SECRET = env.text("X_CLIENT_SECRET", "", min_length=8)
+X_REDIRECT_URI = env.url("X_REDIRECT_URI", f"{FRONTEND_URL}/api/authors/x/callback")
+X_AUTHORIZE_URL = env.url("X_AUTHORIZE_URL", "https://x.com/i/oauth2/authorize")
+X_API_URL = env.url("X_API_URL", "https://api.x.com")
+X_TIMEOUT_SECONDS = env.number("X_TIMEOUT_SECONDS", 10, low=0.1, high=60)
+X_SAME_BROWSER = env.flag("X_SAME_BROWSER", True)
 SIGNED_REQUESTS_PER_MINUTE = env.integer("SIGNED_REQUESTS_PER_MINUTE", 30, low=0, high=100_000)
 CHANGES_PER_HOUR = env.integer("CHANGES_PER_HOUR", 30, low=0, high=100_000)
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", 0, low=0, high=10)
@@ -229,6 +237,7 @@ for _secret in (
     PINATA_API_KEY,
     PINATA_API_SECRET,
     PINATA_GATEWAY_TOKEN,
+    X_CLIENT_SECRET,
     KEEPER_PRIVATE_KEY,
     KEEPER_PRIVATE_KEY.removeprefix("0x"),
 ):

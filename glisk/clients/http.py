@@ -122,10 +122,10 @@ class HttpClient:
     ) -> Reply:
         """Make one request and return its 2xx reply with the whole body read.
 
-        `data` and `files` (name, bytes, type) are the fields of a multipart body. `idempotent`
-        says whether the request may be repeated without harm; with False a reply that got lost
-        raises UnknownOutcomeError. Replies over `max_bytes` raise ArtefactError. Everything else
-        that goes wrong raises TransientError or a kind of PermanentError.
+        `data` are the fields of a form, with `files` (name, bytes, type) of a multipart one.
+        `idempotent` says whether the request may be repeated without harm; with False a reply
+        that got lost raises UnknownOutcomeError. Replies over `max_bytes` raise ArtefactError.
+        Everything else that goes wrong raises TransientError or a kind of PermanentError.
         """
         what = f"{method} {path}"
         sent_headers = {**self._headers, **(headers or {})}
@@ -136,6 +136,9 @@ class HttpClient:
         elif files:
             fields: dict[str, str | tuple[str, bytes, str]] = {**(data or {}), **files}
             body, sent_headers["Content-Type"] = urllib3.encode_multipart_formdata(fields)
+        elif data:
+            body = urlencode(data).encode("ascii")
+            sent_headers["Content-Type"] = "application/x-www-form-urlencoded"
         try:
             response = self._sender().urlopen(
                 method,

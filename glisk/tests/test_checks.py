@@ -78,6 +78,15 @@ def test_a_vendor_without_tls_is_warned_of(production: Settings) -> None:
     assert found() == {"glisk.W002"}
 
 
+def test_a_callback_of_x_on_another_host_is_warned_of(production: Settings) -> None:
+    production.X_CLIENT_ID = "of the deployment"
+    production.FRONTEND_URL = "https://app.glisk.example"
+    production.X_REDIRECT_URI = "https://api.glisk.example/api/authors/x/callback"
+    assert found() == {"glisk.W004"}
+    production.X_SAME_BROWSER = False
+    assert found() == set()
+
+
 def test_a_local_network_in_production_is_warned_of(production: Settings) -> None:
     production.NETWORK = "LOCAL"
     assert found() == {"glisk.W001"}

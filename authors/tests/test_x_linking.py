@@ -1,0 +1,368 @@
+"""Linking X accounts against an emulated X: proof on both ends, and nobody else's account."""
+
+import re
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import requests
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from authors.factories import AuthorFactory
+from authors.models import Author, PromptChange, XLinkRequest
+from authors.tests.wallets import AUTHOR, OTHER, offered, post, sign
+from authors.x_linking import purge_link_requests
+from sandbox.http import Response, json_response
+from sandbox.x.emulator import CLIENT_ID, CLIENT_SECRET, XEmulator
+
+START = "/api/authors/x/auth/start"
+CALLBACK = "/api/authors/x/callback"
+REDIRECT_URI = f"http://localhost:3000{CALLBACK}"
+LEGACY = f"Link X account for wallet: {AUTHOR.address}"
+
+
+@pytest.fixture(scope="module")
+def running_x() -> Iterator[XEmulator]:
+    with XEmulator(redirect_uri=REDIRECT_URI) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def x(running_x: XEmulator, settings: Settings) -> XEmulator:
+    running_x.reset(state=True)
+    running_x.username = "glisk_author"
+    settings.X_CLIENT_ID, settings.X_CLIENT_SECRET = CLIENT_ID, CLIENT_SECRET
+    settings.X_REDIRECT_URI = REDIRECT_URI
+    settings.X_AUTHORIZE_URL = f"{running_x.url}/i/oauth2/authorize"
+    settings.X_API_URL = running_x.url
+    settings.X_TIMEOUT_SECONDS = 5.0
+    return running_x
+
+
+def start(client: Client, **changes: Any) -> Any:
+    asked = {"wallet_address": AUTHOR.address, "message": LEGACY} | changes
+    return post(client, START, {"signature": sign(AUTHOR, asked["message"])} | asked)
+
+
+def consent(client: Client) -> dict[str, str]:
+    """Begin, sign in at X, and return the parameters that X sends the browser back with."""
+    answer = start(client)
+    assert answer.status_code == 200, answer.content
+    reply = requests.get(answer.json()["authorization_url"], allow_redirects=False, timeout=5)
+    assert reply.status_code == 302, reply.text
+    back = urlsplit(reply.headers["Location"])
+    assert f"{back.scheme}://{back.netloc}{back.path}" == REDIRECT_URI
+    return dict(parse_qsl(back.query))
+
+
+def outcome(client: Client, params: dict[str, str]) -> dict[str, str]:
+    """Let the browser come back and return what it tells the frontend."""
+    answer = client.get(CALLBACK, params)
+    assert answer.status_code == 302
+    target = answer["Location"]
+    assert target.startswith("http://localhost:3000/profile?tab=author&x_linked=")
+    told = dict(parse_qsl(urlsplit(target).query))
+    assert told.pop("tab") == "author"
+    return told
+
+
+def failed(error: str) -> dict[str, str]:
+    return {"x_linked": "false", "error": error}
+
+
+@pytest.mark.django_db
+class TestLinking:
+    def test_an_account_is_linked(self, client: Client, x: XEmulator) -> None:
+        AuthorFactory.create(wallet_address=AUTHOR.address, prompt_text="A fox")
+        told = outcome(client, consent(client))
+        assert told == {"x_linked": "true", "username": "glisk_author"}
+        author = Author.objects.get()
+        assert (author.twitter_handle, author.prompt_text) == ("glisk_author", "A fox")
+        assert not XLinkRequest.objects.exists()
+        assert not PromptChange.objects.exists()
+
+    def test_a_wallet_may_link_before_it_has_a_prompt(self, client: Client, x: XEmulator) -> None:
+        assert outcome(client, consent(client))["x_linked"] == "true"
+        answer = client.get(f"/api/authors/{AUTHOR.address}").json()
+        assert (answer["has_prompt"], answer["twitter_handle"]) == (False, "glisk_author")
+
+    def test_an_application_without_a_secret(self, client: Client, settings: Settings) -> None:
+        with XEmulator(redirect_uri=REDIRECT_URI, client_secret="") as public:
+            settings.X_CLIENT_ID, settings.X_CLIENT_SECRET = CLIENT_ID, ""
+            settings.X_AUTHORIZE_URL = f"{public.url}/i/oauth2/authorize"
+            settings.X_API_URL, settings.X_REDIRECT_URI = public.url, REDIRECT_URI
+            assert outcome(client, consent(client))["x_linked"] == "true"
+
+    def test_an_offered_message_begins_one_link(self, client: Client, x: XEmulator) -> None:
+        message = offered(client, AUTHOR.address, "link_x")
+        assert start(client, message=message).status_code == 200
+        assert "used already" in start(client, message=message).json()["detail"]
+
+    def test_what_is_asked_of_x(self, client: Client, x: XEmulator) -> None:
+        url = urlsplit(start(client).json()["authorization_url"])
+        query = dict(parse_qsl(url.query))
+        assert url.path == "/i/oauth2/authorize"
+        assert query.pop("scope") == "tweet.read users.read"
+        assert re.fullmatch(r"[\w-]{43}", query.pop("state"))
+        assert re.fullmatch(r"[\w-]{43}", query.pop("code_challenge"))
+        assert query == {
+            "response_type": "code",
+            "client_id": CLIENT_ID,
+            "redirect_uri": REDIRECT_URI,
+            "code_challenge_method": "S256",
+        }
+        # Nothing that could finish the link is stored or shown.
+        stored = XLinkRequest.objects.get()
+        assert stored.code_verifier not in url.query
+        assert len(stored.code_verifier) >= 43
+
+
+@pytest.mark.django_db
+class TestAttacks:
+    def test_only_the_wallet_begins(self, client: Client, x: XEmulator) -> None:
+        for changes in (
+            {"signature": sign(OTHER, LEGACY)},
+            {"signature": "0x00"},
+            {"message": f"Update GLISK prompt for wallet: {AUTHOR.address}"},
+            {"message": LEGACY + " "},
+            {"wallet_address": OTHER.address},
+        ):
+            answer = start(client, **changes)
+            assert answer.status_code == 400
+            assert answer.json()["detail"].startswith("Signature verification failed.")
+        answer = start(client, wallet_address="0x12")
+        assert answer.json() == {"detail": "Invalid Ethereum address: 0x12"}
+        assert start(client, message="x" * 501).status_code == 400
+        assert not XLinkRequest.objects.exists()
+
+    def test_a_state_works_once(self, client: Client, x: XEmulator) -> None:
+        cookies = Client()
+        params = consent(cookies)
+        key = cookies.cookies["glisk_x_link"].value
+        assert outcome(cookies, params)["x_linked"] == "true"
+        cookies.cookies["glisk_x_link"] = key
+        assert outcome(cookies, params) == failed("state_mismatch")
+
+    def test_another_browser_cannot_finish(self, client: Client, x: XEmulator) -> None:
+        """The attacker begins with the own wallet and has a victim follow the link."""
+        params = consent(client)
+        assert outcome(Client(), params) == failed("state_mismatch")
+        victim = Client()
+        start(victim)
+        assert outcome(victim, params) == failed("state_mismatch")
+        assert not Author.objects.exists()
+        assert outcome(client, params)["x_linked"] == "true"  # and it cost the owner nothing
+
+    def test_other_browsers_may_be_allowed(
+        self, client: Client, x: XEmulator, settings: Settings
+    ) -> None:
+        settings.X_SAME_BROWSER = False
+        assert outcome(Client(), consent(client))["x_linked"] == "true"
+
+    def test_a_state_lives_five_minutes(self, client: Client, x: XEmulator) -> None:
+        params = consent(client)
+        left = XLinkRequest.objects.get().expires_at - timezone.now()
+        assert timedelta(minutes=4, seconds=50) < left <= timedelta(minutes=5)
+        XLinkRequest.objects.update(expires_at=timezone.now())
+        assert outcome(client, params) == failed("state_mismatch")
+        assert purge_link_requests() == 1
+
+    def test_an_expired_verifier_goes_with_the_next_request(
+        self, client: Client, x: XEmulator
+    ) -> None:
+        start(client)
+        XLinkRequest.objects.update(expires_at=timezone.now())
+        start(client)
+        assert XLinkRequest.objects.count() == 1
+
+    @pytest.mark.parametrize("state", ["", "forged", "x" * 5000, "\x00", "☂"])
+    def test_a_forged_state_finishes_nothing(
+        self, client: Client, x: XEmulator, state: str
+    ) -> None:
+        code = consent(client)["code"]
+        told = outcome(client, {"code": code, "state": state})
+        assert told == failed("state_mismatch" if 0 < len(state) < 2000 else "missing_params")
+
+    def test_a_foreign_code_is_refused_by_its_challenge(self, client: Client, x: XEmulator) -> None:
+        foreign = consent(Client())["code"]
+        params = consent(client) | {"code": foreign}
+        assert outcome(client, params) == failed("token_exchange_failed")
+
+    @pytest.mark.parametrize(
+        "extra",
+        [
+            {"next": "https://evil.example"},
+            {"redirect_uri": "https://evil.example"},
+            {"error_description": "https://evil.example"},
+            {"error": "//evil.example/\r\nSet-Cookie: a=b"},
+            {"error": "<script>alert(1)</script>"},
+        ],
+    )
+    def test_nothing_of_the_request_decides_where_it_leads(
+        self, client: Client, x: XEmulator, extra: dict[str, str]
+    ) -> None:
+        answer = client.get(CALLBACK, {"state": "a", "code": "b", **extra})
+        assert answer["Location"].startswith("http://localhost:3000/profile?")
+        assert "evil" not in answer["Location"]
+        assert "script" not in answer["Location"]
+
+    def test_the_cookie_is_for_the_callback_only(self, client: Client, x: XEmulator) -> None:
+        cookie = start(client).cookies["glisk_x_link"]
+        assert cookie["httponly"]
+        assert (cookie["path"], cookie["samesite"], cookie["max-age"]) == (CALLBACK, "Lax", 300)
+
+    def test_a_name_that_is_no_handle_is_refused(self, client: Client, x: XEmulator) -> None:
+        x.username = "not a handle <b>"
+        assert outcome(client, consent(client)) == failed("validation_failed")
+        assert not Author.objects.exists()
+
+
+@pytest.mark.django_db
+class TestFailures:
+    def test_the_user_says_no(self, client: Client, x: XEmulator) -> None:
+        x.set_faults(denied=True)
+        params = consent(client)
+        assert outcome(client, params) == failed("access_denied")
+        assert not XLinkRequest.objects.exists()  # the state is used up
+
+    @pytest.mark.parametrize("params", [{}, {"state": "a"}, {"code": "b"}])
+    def test_parameters_are_missing(self, client: Client, params: dict[str, str]) -> None:
+        assert outcome(client, params) == failed("missing_params")
+
+    def test_the_code_has_expired(self, client: Client, x: XEmulator) -> None:
+        x.set_faults(code_seconds=0.0)
+        assert outcome(client, consent(client)) == failed("token_exchange_failed")
+
+    @pytest.mark.parametrize("kind", ["throttle", "server_error", "drop_before", "drop_after"])
+    @pytest.mark.parametrize(
+        ("scope", "error"),
+        [("oauth2/token", "token_exchange_failed"), ("users/me", "validation_failed")],
+    )
+    def test_x_fails(self, client: Client, x: XEmulator, kind: Any, scope: str, error: str) -> None:
+        params = consent(client)
+        x.plan_fault(kind, scope=scope)
+        assert outcome(client, params) == failed(error)
+        assert not Author.objects.exists()
+
+    def test_x_hangs(self, client: Client, x: XEmulator, settings: Settings) -> None:
+        params = consent(client)
+        settings.X_TIMEOUT_SECONDS = 0.3
+        x.set_faults(latency_seconds=(2, 2))
+        assert outcome(client, params) == failed("token_exchange_failed")
+
+    def test_the_application_is_refused(
+        self, client: Client, x: XEmulator, settings: Settings
+    ) -> None:
+        params = consent(client)
+        settings.X_CLIENT_SECRET = "another secret"
+        assert outcome(client, params) == failed("token_exchange_failed")
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Response(200, b"no json"),
+            json_response([]),
+            json_response({"token_type": "bearer"}),
+            json_response({"access_token": 7, "token_type": "bearer"}),
+            json_response({"access_token": "a", "scope": 5}),
+            json_response({"access_token": "a", "expires_in": "soon"}),
+            json_response({"error": "invalid_grant"}),
+        ],
+    )
+    def test_the_token_is_none(
+        self, client: Client, x: XEmulator, monkeypatch: pytest.MonkeyPatch, answer: Response
+    ) -> None:
+        params = consent(client)
+        _answer_with(monkeypatch, x, "/2/oauth2/token", answer)
+        assert outcome(client, params) == failed("token_exchange_failed")
+
+    @pytest.mark.parametrize(
+        "answer", [json_response({}), json_response({"data": []}), json_response({"data": {}})]
+    )
+    def test_the_user_is_none(
+        self, client: Client, x: XEmulator, monkeypatch: pytest.MonkeyPatch, answer: Response
+    ) -> None:
+        params = consent(client)
+        _answer_with(monkeypatch, x, "/2/users/me", answer)
+        assert outcome(client, params) == failed("validation_failed")
+
+    def test_a_fault_of_ours_leads_back_too(
+        self, client: Client, x: XEmulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(**kwargs: Any) -> None:
+            raise RuntimeError("a fault")
+
+        monkeypatch.setattr("authors.x_api.finish_link", fail)
+        assert outcome(client, {"state": "a", "code": "b"}) == failed("unexpected_error")
+
+    def test_it_is_not_set_up(self, client: Client, settings: Settings) -> None:
+        settings.X_CLIENT_ID = ""
+        answer = start(client)
+        assert answer.status_code == 503
+        assert "not set up" in answer.json()["detail"]
+
+    def test_a_failing_start_is_told_in_the_frontends_words(
+        self, client: Client, x: XEmulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(proof: Any) -> None:
+            raise RuntimeError("a secret of the machine")
+
+        monkeypatch.setattr("authors.x_api.begin_link", fail)
+        client.raise_request_exception = False
+        answer = start(client)
+        assert answer.status_code == 500
+        assert answer.json() == {"detail": "Failed to initiate X OAuth. Please try again later."}
+
+
+def _answer_with(
+    monkeypatch: pytest.MonkeyPatch, x: XEmulator, path: str, answer: Response
+) -> None:
+    routes = [
+        (method, pattern, (lambda request: answer) if pattern.pattern == path else handler)
+        for method, pattern, handler in x._routes
+    ]
+    monkeypatch.setattr(x, "_routes", routes)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_callbacks_at_once_one_links(x: XEmulator) -> None:
+    client = Client()
+    params = consent(client)
+    key = client.cookies["glisk_x_link"].value
+    told: list[dict[str, str]] = []
+    barrier = threading.Barrier(4)
+
+    def come_back() -> None:
+        browser = Client()
+        browser.cookies["glisk_x_link"] = key
+        try:
+            barrier.wait(10)
+            told.append(outcome(browser, params))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=come_back) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answer["x_linked"] for answer in told) == ["false"] * 3 + ["true"]
+
+
+@pytest.mark.django_db
+def test_nothing_secret_is_logged(
+    client: Client, x: XEmulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = consent(client)
+    verifier = XLinkRequest.objects.get().code_verifier
+    x.plan_fault("server_error", scope="users/me")
+    outcome(client, params)
+    logged = "".join(capsys.readouterr())
+    for secret in (params["code"], params["state"], verifier, CLIENT_SECRET, *x._tokens):
+        assert secret not in logged

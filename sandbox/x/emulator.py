@@ -1,0 +1,156 @@
+"""Emulate X as far as a sign-in needs it: consent, token, and who the user is."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from sandbox.http import Emulator, Faults, Request, Response, json_response
+from sandbox.http.emulator import Handler
+
+CLIENT_ID = "sandbox-x-client"
+CLIENT_SECRET = "sandbox-x-secret"
+SCOPES = {"tweet.read", "users.read"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class XFaults(Faults):
+    """Set how X misbehaves; `denied`: the user says no; `code_seconds`: how long a code lives."""
+
+    denied: bool = False
+    code_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a code was given for."""
+
+    redirect_uri: str
+    challenge: str
+    username: str
+    made_at: float
+
+
+class XEmulator(Emulator):
+    """One application, one user, who consents at once; `username` is who that is."""
+
+    name = "x"
+    faults_class = XFaults
+
+    def __init__(
+        self,
+        *,
+        redirect_uri: str,
+        client_id: str = CLIENT_ID,
+        client_secret: str = CLIENT_SECRET,
+        username: str = "glisk_author",
+        **common: Any,
+    ) -> None:
+        """Prepare the emulator; an empty secret makes the application a public client."""
+        super().__init__(**common)
+        self.redirect_uri, self.username = redirect_uri, username
+        self._client_id, self._client_secret = client_id, client_secret
+        self._grants: dict[str, Grant] = {}
+        self._tokens: dict[str, str] = {}
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        return [
+            ("GET", "/i/oauth2/authorize", self._authorize),
+            ("POST", "/2/oauth2/token", self._token),
+            ("GET", "/2/users/me", self._me),
+        ]
+
+    def throttled(self, retry_after_seconds: int) -> Response:
+        reset = str(int(time.time()) + retry_after_seconds)
+        headers = {"x-rate-limit-limit": "75", "x-rate-limit-remaining": "0"}
+        return json_response(
+            _problem("Too Many Requests", 429), 429, {**headers, "x-rate-limit-reset": reset}
+        )
+
+    def server_error(self, status: int) -> Response:
+        return json_response(_problem("Service Unavailable", status), status)
+
+    def on_reset(self) -> None:
+        self._grants.clear()
+        self._tokens.clear()
+
+    def _authorize(self, request: Request) -> Response:
+        asked = request.query
+        fits = (
+            asked.get("response_type") == "code"
+            and asked.get("client_id") == self._client_id
+            and asked.get("redirect_uri") == self.redirect_uri
+            and set(asked.get("scope", "").split()) >= SCOPES
+            and asked.get("code_challenge_method") == "S256"
+            and asked.get("code_challenge")
+        )
+        if not fits:  # X shows a page; the browser does not come back
+            return json_response({"error": "Something went wrong"}, 400)
+        answer = {"state": asked.get("state", "")}
+        if self._denied():
+            answer["error"] = "access_denied"
+        else:
+            code = secrets.token_urlsafe(24)
+            self._grants[code] = Grant(
+                self.redirect_uri, asked["code_challenge"], self.username, time.time()
+            )
+            answer["code"] = code
+        return Response(302, b"", {"Location": f"{self.redirect_uri}?{urlencode(answer)}"})
+
+    def _denied(self) -> bool:
+        return isinstance(self.faults, XFaults) and self.faults.denied
+
+    def _token(self, request: Request) -> Response:
+        form = dict(parse_qsl(request.body.decode()))
+        if not self._knows_client(request, form):
+            return _oauth_error(401, "unauthorized_client", "Missing valid authorization header")
+        grant = self._grants.pop(form.get("code", ""), None)
+        lifetime = self.faults.code_seconds if isinstance(self.faults, XFaults) else 0.0
+        verifier = form.get("code_verifier", "")
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
+        fits = (
+            form.get("grant_type") == "authorization_code"
+            and grant is not None
+            and grant.made_at + lifetime > time.time()
+            and grant.redirect_uri == form.get("redirect_uri")
+            and grant.challenge == challenge.decode().rstrip("=")
+        )
+        if not fits or grant is None:
+            text = "Value passed for the authorization code was invalid."
+            return _oauth_error(400, "invalid_request", text)
+        token = secrets.token_urlsafe(48)
+        self._tokens[token] = grant.username
+        return json_response(
+            {
+                "token_type": "bearer",
+                "expires_in": 7200,
+                "access_token": token,
+                "scope": "users.read tweet.read",  # not in the order asked for
+            }
+        )
+
+    def _knows_client(self, request: Request, form: dict[str, str]) -> bool:
+        if not self._client_secret:
+            return form.get("client_id") == self._client_id
+        pair = base64.b64encode(f"{self._client_id}:{self._client_secret}".encode()).decode()
+        return request.headers.get("authorization") == f"Basic {pair}"
+
+    def _me(self, request: Request) -> Response:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if token not in self._tokens:
+            return json_response(_problem("Unauthorized", 401), 401)
+        name = self._tokens[token]
+        return json_response({"data": {"id": "2244994945", "name": name.title(), "username": name}})
+
+
+def _problem(title: str, status: int) -> dict[str, Any]:
+    return {"title": title, "type": "about:blank", "status": status, "detail": title}
+
+
+def _oauth_error(status: int, error: str, description: str) -> Response:
+    return json_response({"error": error, "error_description": description}, status)
