@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("authors", "0002_signed_actions"),
+        ("authors", "0003_operators_permissions"),
     ]
 
     operations = [
