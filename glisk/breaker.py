@@ -39,6 +39,7 @@ class BreakerState:
     retry_at: str | None = None
     reason: str = ""
     since: str | None = None
+    rate_limited: bool = False  # open for the rate alone: the vendor is well
 
     @classmethod
     def parse(cls, value: dict[str, Any]) -> BreakerState:
@@ -73,6 +74,11 @@ class Breaker:
     @property
     def is_open(self) -> bool:
         return self._view.state == "open"
+
+    @property
+    def is_rate_limited(self) -> bool:
+        """Whether it is open because of the rate alone."""
+        return self.is_open and self._view.rate_limited
 
     @property
     def probing(self) -> bool:
@@ -199,4 +205,5 @@ def _next(was: BreakerState, error: ProviderError, *, probing: bool) -> BreakerS
         retry_at=(now + timedelta(seconds=wait)).isoformat(),
         reason=str(error),
         since=was.since or now.isoformat(),
+        rate_limited=isinstance(error, TransientError) and error.rate_limited,
     )

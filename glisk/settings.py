@@ -25,7 +25,7 @@ from glisk.config import (
     read_environment,
 )
 from glisk.logging import logging_settings
-from glisk.prices import is_price_entry, read_price_table
+from glisk.prices import is_price, is_price_entry, read_price_table
 from glisk.redaction import register_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -119,6 +119,16 @@ REPLICATE_OUTPUT_HOSTS = env.texts(
     wanted="hosts (host, *.host or host:port)",
     each=is_host_pattern,
 )
+IMAGE_SERVICE = env.choice("IMAGE_SERVICE", "replicate", ("replicate", "selfhosted"))
+SELFHOSTED_IMAGE_API_URL = env.url("SELFHOSTED_IMAGE_API_URL", "")
+if IMAGE_SERVICE == "selfhosted" and not SELFHOSTED_IMAGE_API_URL:
+    env.fault("SELFHOSTED_IMAGE_API_URL", "is not set although IMAGE_SERVICE is selfhosted")
+SELFHOSTED_IMAGE_API_TOKEN = env.text("SELFHOSTED_IMAGE_API_TOKEN", "", min_length=10)
+SELFHOSTED_MODEL = env.text("SELFHOSTED_MODEL", "selfhosted", min_length=1, max_length=200)
+SELFHOSTED_CONCURRENCY = env.integer("SELFHOSTED_CONCURRENCY", 1, low=1, high=200)
+SELFHOSTED_PRICE_USD = env.text("SELFHOSTED_PRICE_USD", "0")
+if not is_price(SELFHOSTED_PRICE_USD):
+    env.fault("SELFHOSTED_PRICE_USD", "is not a price (0.002 an image, or 0.0002/s)")
 FALLBACK_CENSORED_PROMPT = env.text(
     "FALLBACK_CENSORED_PROMPT",
     "A serene abstract landscape of soft colours and gentle light",
@@ -233,6 +243,7 @@ for _secret in (
     *ALCHEMY_WEBHOOK_SECRETS,
     REPLICATE_API_TOKEN,
     *REPLICATE_WEBHOOK_SECRETS,
+    SELFHOSTED_IMAGE_API_TOKEN,
     PINATA_JWT,
     PINATA_API_KEY,
     PINATA_API_SECRET,

@@ -10,11 +10,9 @@ from __future__ import annotations
 import time
 
 import structlog
-from django.conf import settings
 
 from glisk.breaker import Breaker
 from glisk.rate_limit import RateLimit
-from tokens.calls import STALE_CALL_SECONDS
 from tokens.models.job import JobService
 from tokens.spend import allowed_by_cap, cap_reason, price_of, seconds_until_midnight
 
@@ -24,15 +22,12 @@ _CAP_RECHECK_SECONDS = 30.0  # calls that the vendor refused after all make room
 
 
 class Admission:
-    """One drain's gate to the vendor that makes the images."""
+    """One drain's gate to one service that makes images."""
 
-    def __init__(self, breaker: Breaker) -> None:
+    def __init__(self, service: JobService, breaker: Breaker, rate: RateLimit) -> None:
+        self.service = service
         self.breaker = breaker
-        self.rate = RateLimit(
-            JobService.REPLICATE,
-            per_minute=settings.REPLICATE_PREDICTIONS_PER_MINUTE,
-            slack_seconds=int(STALE_CALL_SECONDS),
-        )
+        self.rate = rate
         self._capped_until = 0.0
 
     @property
@@ -45,10 +40,9 @@ class Admission:
         """Return how many new calls are worth claiming tokens for."""
         return 0 if self.seconds_until_open else self.breaker.places(wanted)
 
-    def admit(self, wanted: int) -> int:
+    def admit(self, wanted: int, model: str) -> int:
         """Take the places of calls that start when this transaction is committed."""
-        price = price_of(JobService.REPLICATE, settings.REPLICATE_MODEL_VERSION)
-        affordable = allowed_by_cap(wanted, price)
+        affordable = allowed_by_cap(wanted, price_of(self.service, model))
         if affordable < wanted:
             logger.warning("daily_spend_cap_reached", reason=cap_reason())
             wait = min(_CAP_RECHECK_SECONDS, seconds_until_midnight())

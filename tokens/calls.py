@@ -5,17 +5,20 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 
 from glisk.cid import compute_cid
+from glisk.clients.data_uri import SCHEME, read_data_uri
 from glisk.clients.download import download_output
 from glisk.clients.pinata import Pin, PinataClient
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.errors import ContentPolicyError, InvalidRequestError, ProviderError, TransientError
 from glisk.images import ImageFacts, inspect_image
 from tokens.jobs import is_our_input
+from tokens.models import ImageGenerationJob
+from tokens.models.job import JobService
 
 # A paid call that was asked for this long ago is not made any more: the process was frozen,
 # and somebody else may have taken the token over.
@@ -29,13 +32,20 @@ class NotSentError(TransientError):
     error_class = "not_sent"
 
 
-def create_prediction(
-    client: ReplicateClient, *, job_input: dict[str, Any], webhook_url: str | None, asked_at: float
-) -> Prediction:
+class Creator(Protocol):
+    """A service that makes images (tokens.services.ImageService)."""
+
+    name: JobService
+
+    def create(self, job: ImageGenerationJob) -> Prediction: ...
+
+
+def create_prediction(service: Creator, *, job: ImageGenerationJob, asked_at: float) -> Prediction:
     """Make the paid call, unless this thread slept past its time (`asked_at`: monotonic)."""
     if time.monotonic() - asked_at > STALE_CALL_SECONDS:
-        raise NotSentError("replicate: the call came too late and was not made", vendor="replicate")
-    return client.create_prediction(input=job_input, webhook_url=webhook_url)
+        text = f"{service.name}: the call came too late and was not made"
+        raise NotSentError(text, vendor=service.name)
+    return service.create(job)
 
 
 def poll_predictions(
@@ -124,18 +134,31 @@ class Captured:
 
 
 def capture_image(
-    *, url: str, allowed_hosts: Sequence[str], max_bytes: int, timeout: float, cid_version: int
+    *,
+    url: str,
+    vendor: str,
+    allows_inline: bool,
+    allowed_hosts: Sequence[str],
+    max_bytes: int,
+    timeout: float,
+    cid_version: int,
 ) -> Captured:
     """Fetch the generated image, decode it fully, and compute its CID.
 
-    Raises `ContentPolicyError` for a blank picture: that is how some models refuse a prompt.
+    `allows_inline`: the URL may be a data URI. Raises `ContentPolicyError` for a blank picture:
+    that is how some models refuse a prompt.
     """
-    data = download_output(url, allowed_hosts=allowed_hosts, max_bytes=max_bytes, timeout=timeout)
+    if allows_inline and url.startswith(SCHEME):
+        data = read_data_uri(url, max_bytes=max_bytes, vendor=vendor)
+    else:
+        data = download_output(
+            url, allowed_hosts=allowed_hosts, max_bytes=max_bytes, timeout=timeout
+        )
     facts = inspect_image(data, max_bytes=max_bytes)
     if facts.is_blank:
         raise ContentPolicyError(
-            "replicate: the image is blank, which is how a refused prompt may end",
-            vendor="replicate",
+            f"{vendor}: the image is blank, which is how a refused prompt may end",
+            vendor=vendor,
             code="blank_image",
         )
     return Captured(data, facts, compute_cid(data, version=1 if cid_version else 0))

@@ -59,7 +59,10 @@ def save_captured(
                         "generation_error": None,
                         "error_class": "",
                     },
+                    # Who made it, so that images of the self-hosted server can be found later.
                     detail={
+                        "service": item.job.service,
+                        "model": item.job.model,
                         "job_id": item.job.pk,
                         "sha256": image.facts.sha256,
                         "metadata_version": METADATA_VERSION,

@@ -42,7 +42,7 @@ class Follower:
         self.generation = generation
         self.drain = generation.drain
         self.client = generation.client
-        self.breaker = generation.breaker
+        self.breaker = generation.services.replicate.admission.breaker
         self._polled_at = 0.0
         self._polling = False
         self._poll_wait = _poll_seconds()

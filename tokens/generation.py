@@ -10,34 +10,30 @@ database was lost in between): each looks at the item's phase first.
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
 from django.db import transaction
 
-from glisk.breaker import Breaker
-from glisk.clients.replicate import ReplicateClient
 from glisk.engine.drain import CallResult
 from glisk.errors import (
-    PermanentError,
     ProviderError,
     TransientError,
-    UnknownOutcomeError,
     as_provider_error,
 )
 from tokens import calls, jobs, outcomes
-from tokens.admission import Admission
-from tokens.calls import Captured, NotSentError
+from tokens.calls import Captured
 from tokens.capturing import save_captured
 from tokens.claims import MAX_CLAIMS, Claim, claim_for_generation, release_claims
-from tokens.completions import record_prediction
+from tokens.creating import Creation
 from tokens.following import Follower
-from tokens.items import Item, Phase, callback_url
+from tokens.items import Item, Phase
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
 from tokens.outcomes import Failure
+from tokens.services import Services
 
 if TYPE_CHECKING:
     from tokens.pipeline import PipelineDrain
@@ -50,10 +46,10 @@ PROMPT_MAX_LENGTH = 1000
 class Generation:
     def __init__(self, drain: PipelineDrain) -> None:
         self.drain = drain
-        self.client = ReplicateClient.from_settings()
-        self.breaker = Breaker("replicate")
-        self.admission = Admission(self.breaker)
+        self.services = Services()
+        self.client = self.services.replicate.client
         self.items: dict[int, Item] = {}
+        self.creation = Creation(self)
         self.follower = Follower(self)
 
     # -- claims -------------------------------------------------------------------------
@@ -62,15 +58,23 @@ class Generation:
         """Claim tokens for the free places and start their calls."""
         places = settings.WORKER_BATCH_SIZE
         capturing = sum(item.phase is Phase.CAPTURING for item in self.items.values())
+        # What waits for a vendor that is down must not keep another one from working.
+        held = len(self.items) - sum(self._is_stuck(item) for item in self.items.values())
         # A slow download takes no vendor's place, but images must not pile up either.
-        free = min(places - (len(self.items) - capturing), 2 * places - len(self.items))
+        free = min(places - (held - capturing), 2 * places - held)
         if free <= 0:
             return
-        limit = self.admission.places(free)
+        busy = Counter(item.job.service for item in self.items.values() if item.busy)
+        limit = self.services.places(free, busy=busy)
         if limit < free:
             free -= self._claim(free, resuming=True)
         if min(limit, free) > 0:
             self._claim(min(limit, free))
+
+    def _is_stuck(self, item: Item) -> bool:
+        service = self.services.of(item.job)
+        waits = item.phase in (Phase.WAITING, Phase.RECONCILING)
+        return waits and service is not None and service.admission.breaker.is_open
 
     def _claim(self, limit: int, *, resuming: bool = False) -> int:
         """Claim tokens and start their calls; `resuming`: only what is paid for already."""
@@ -89,15 +93,19 @@ class Generation:
                 )
             usable = [claim for claim in claimed if not _fault_of(claim)]
             fresh = [claim for claim in usable if claim.token_id not in found]
-            admitted = self.admission.admit(len(fresh))
-            made = outcomes.begin_attempts(fresh[:admitted], owner=self.drain.owner)
+            admitted = self.services.admit(len(fresh)) if fresh and not resuming else []
+            chosen = list(zip(fresh, admitted, strict=False))
+            made = outcomes.begin_attempts(
+                [(claim, service.name) for claim, service in chosen], owner=self.drain.owner
+            )
             release_claims(
-                owner=self.drain.owner, token_ids=[claim.token_id for claim in fresh[admitted:]]
+                owner=self.drain.owner,
+                token_ids=[claim.token_id for claim in fresh[len(chosen) :]],
             )
         if claimed:
             self.drain.note_claim()
-        if not made and not resuming:
-            self.breaker.give_probe_back()  # nothing is asked of the vendor now
+        if not resuming:
+            self.services.give_probes_back(admitted)
         for claim in usable:
             job = found.get(claim.token_id) or made.get(claim.token_id)
             if job is not None:
@@ -114,8 +122,15 @@ class Generation:
             phase=Phase.CREATING,
         )
         self.items[claim.token_id] = item
-        if not resumed:
-            self._create(item)
+        service = self.services.of(job)
+        if service is None:
+            text = f"{job.service}: it is not configured any more; the image is made anew."
+            error = TransientError(text, vendor=job.service)
+            self.settle([Failure(item, error, JobStatus.FAILED)])
+        elif not resumed:
+            self.creation.create(item, service)
+        elif service.repeats_calls and job.status in (JobStatus.CREATED, JobStatus.SUBMITTED):
+            self.creation.create_again(item, service)
         elif job.status == JobStatus.CREATED:
             item.phase = Phase.RECONCILING
         elif job.status == JobStatus.SUCCEEDED:
@@ -123,29 +138,18 @@ class Generation:
         else:
             item.phase = Phase.WAITING  # follow() finds what has become of it
 
-    def _create(self, item: Item) -> None:
-        item.phase, item.busy = Phase.CREATING, True
-        asked_at, job = time.monotonic(), item.job
-        self.drain.submit(
-            "create",
-            item.key,
-            lambda: calls.create_prediction(
-                self.client,
-                job_input=job.input,
-                webhook_url=callback_url(job),
-                asked_at=asked_at,
-            ),
-        )
-
     def capture(self, item: Item) -> None:
         item.phase, item.busy = Phase.CAPTURING, True
-        url = item.job.output_url or ""
+        url = item.image or item.job.output_url or ""
+        service = self.services.of(item.job) or self.services.replicate
         self.drain.submit(
             "capture",
             item.key,
             lambda: calls.capture_image(
                 url=url,
-                allowed_hosts=settings.REPLICATE_OUTPUT_HOSTS,
+                vendor=service.name,
+                allows_inline=service.repeats_calls,
+                allowed_hosts=service.output_hosts,
                 max_bytes=settings.IMAGE_MAX_BYTES,
                 timeout=settings.HTTP_READ_TIMEOUT_SECONDS,
                 cid_version=settings.IMAGE_CID_VERSION,
@@ -156,56 +160,10 @@ class Generation:
 
     def take(self, results: list[CallResult]) -> None:
         """Save the finished calls, kind by kind, and start what follows from them."""
-        self._created([r for r in results if r.kind == "create"])
+        self.creation.take([r for r in results if r.kind == "create"])
         for result in results:
             self.follower.take(result)
         self._captured([r for r in results if r.kind == "capture"])
-
-    def _created(self, results: list[CallResult]) -> None:
-        accepted = [(r, r.value) for r in results if r.error is None]
-        held = [(self.held(r.key, Phase.CREATING), p) for r, p in accepted]
-        live = [(item, prediction) for item, prediction in held if item is not None]
-        # Each one is paid for, whether its token is still ours or not.
-        stored = jobs.record_submitted([(r.key[1], p.id) for r, p in accepted])
-        for result, prediction in accepted:
-            if result.key[1] not in stored:  # its webhook was faster, or the job was given up
-                record_prediction(prediction, job_id=result.key[1])
-        for item, prediction in live:
-            item.job.external_id = prediction.id
-            item.phase, item.busy = Phase.WAITING, False
-            item.waiting_since = time.monotonic()
-        if live:
-            self.breaker.succeeded()
-        failures = []
-        for result in results:
-            refused = self.held(result.key, Phase.CREATING)
-            if result.error is not None and refused is not None:
-                failure = self._creation_failure(refused, result.error)
-                if failure is not None:
-                    failures.append(failure)
-        self.settle(failures)
-
-    def _creation_failure(self, item: Item, error: Exception) -> Failure | None:
-        if isinstance(error, NotSentError):
-            return Failure(item, error, JobStatus.REJECTED, vendor_waits=True)
-        if isinstance(error, ProviderError) and not isinstance(error, UnknownOutcomeError):
-            return Failure(item, error, JobStatus.REJECTED, vendor_waits=self._vendor_waits(error))
-        # Perhaps paid: look it up before anything else is done.
-        if isinstance(error, UnknownOutcomeError):
-            logger.warning("prediction_outcome_unknown", token_id=item.token_id)
-            self.breaker.failed(error)
-        else:
-            logger.error("creation_failed", token_id=item.token_id, exc_info=error)
-            item.fault = as_provider_error(error, vendor="replicate")
-        item.phase, item.busy = Phase.RECONCILING, False
-        return None
-
-    def _vendor_waits(self, error: ProviderError) -> bool:
-        """Count a fault of the vendor as a whole; tell whether everybody has to wait for it."""
-        if isinstance(error, PermanentError) and error.error_class != "account":
-            self.breaker.succeeded()  # it answered: it is up
-            return False
-        return self.breaker.failed(error)
 
     def _captured(self, results: list[CallResult]) -> None:
         good: list[tuple[Item, Captured]] = []

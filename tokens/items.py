@@ -29,6 +29,7 @@ class Item:
     busy: bool = False  # a call for this item alone is under way
     waiting_since: float = 0.0  # monotonic; when the vendor has had it
     cancel_again_at: float = 0.0  # monotonic; of an overdue prediction
+    image: str | None = None  # data URI or URL of the image, if its reply told it
     fault: ProviderError | None = None  # an unexpected one, while its call is looked up
 
     @property

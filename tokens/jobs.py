@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -23,7 +22,7 @@ from glisk.errors import (
 )
 from tokens.models import ImageGenerationJob
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
-from tokens.spend import price_of
+from tokens.spend import model_of, price_of
 
 # Replicate deletes the files of a prediction one hour after its end.
 OUTPUT_LIFETIME_SECONDS = 3600.0
@@ -40,6 +39,7 @@ class NewJob:
     token_id: int
     prompt: str
     attempt_number: int
+    service: JobService = JobService.REPLICATE
 
 
 def create_jobs(new: Sequence[NewJob]) -> dict[int, ImageGenerationJob]:
@@ -51,10 +51,10 @@ def create_jobs(new: Sequence[NewJob]) -> dict[int, ImageGenerationJob]:
             # A seed of its own makes every input unique: the vendor's listing is searched by it
             # when a reply was lost (the API has no idempotency key).
             input={"prompt": job.prompt, "seed": secrets.randbelow(2**31)},
-            service=JobService.REPLICATE,
-            model=settings.REPLICATE_MODEL_VERSION,
+            service=job.service,
+            model=model_of(job.service),
             attempt_number=job.attempt_number,
-            cost_usd=price_of(JobService.REPLICATE, settings.REPLICATE_MODEL_VERSION).reserved,
+            cost_usd=price_of(job.service, model_of(job.service)).reserved,
         )
         for job in new
     )
@@ -109,6 +109,30 @@ def record_submitted(accepted: Sequence[tuple[int, str]]) -> set[int]:
             ],
         )
         return {row[0] for row in cursor.fetchall()}
+
+
+def record_run(
+    job: ImageGenerationJob, *, predict_time_seconds: float | None, output_url: str | None
+) -> None:
+    """Store what a service told at once with the image: its time, its cost, where the image is.
+
+    An image that came inside the reply is in memory only: if it is lost, it is asked for again.
+    """
+    price = price_of(job.service, job.model)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE image_generation_jobs SET predict_time_seconds = %s, cost_usd = %s, "
+            "output_url = %s, status = CASE WHEN %s THEN 'succeeded' ELSE status END "
+            "WHERE id = %s AND status = 'submitted'",
+            [
+                predict_time_seconds,
+                price.of(predict_time_seconds),
+                output_url,
+                output_url is not None,
+                job.pk,
+            ],
+        )
+    job.output_url = output_url
 
 
 def close_jobs(

@@ -32,7 +32,7 @@ from glisk.errors import (
 from tokens import jobs
 from tokens.claims import Claim
 from tokens.models import ImageGenerationJob
-from tokens.models.job import JobStatus
+from tokens.models.job import JobService, JobStatus
 from tokens.moves import Failed, fail_tokens
 from tokens.retries import Retry, retry_later
 from tokens.states import TokenStatus
@@ -58,7 +58,9 @@ class Failure:
     vendor_waits: bool = False  # the breaker is open or the rate is limited
 
 
-def begin_attempts(claims: Sequence[Claim], *, owner: str) -> dict[int, ImageGenerationJob]:
+def begin_attempts(
+    claims: Sequence[tuple[Claim, JobService]], *, owner: str
+) -> dict[int, ImageGenerationJob]:
     """Write the job rows of the calls that come next; count the attempts."""
     if not claims:
         return {}
@@ -66,7 +68,7 @@ def begin_attempts(claims: Sequence[Claim], *, owner: str) -> dict[int, ImageGen
         cursor.execute(
             "UPDATE tokens_s0 SET generation_attempts = generation_attempts + 1 "
             "WHERE token_id = ANY(%s) AND lease_owner = %s",
-            [[claim.token_id for claim in claims], owner],
+            [[claim.token_id for claim, _ in claims], owner],
         )
     return jobs.create_jobs(
         [
@@ -74,8 +76,9 @@ def begin_attempts(claims: Sequence[Claim], *, owner: str) -> dict[int, ImageGen
                 token_id=claim.token_id,
                 prompt=settings.FALLBACK_CENSORED_PROMPT if claim.fallback_used else claim.prompt,
                 attempt_number=claim.generation_attempts + 1,
+                service=service,
             )
-            for claim in claims
+            for claim, service in claims
         ]
     )
 

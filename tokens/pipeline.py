@@ -66,9 +66,10 @@ class PipelineDrain(Drain):
         soon = [self.generation.follower.next_turn_seconds(), self._due_in]
         if not self.stopping:
             # A probe that is due already was not wanted now: then the idle tick will do.
-            breakers = (self.generation.breaker, self.storage.breaker)
+            services = self.generation.services
+            breakers = [*(s.admission.breaker for s in services.all), self.storage.breaker]
             soon += [breaker.seconds_until_probe or None for breaker in breakers]
-            soon.append(self.generation.admission.seconds_until_open)
+            soon.append(services.seconds_until_open)
             soon.append(self.storage.rate.seconds_until_free or None)
         if self.generation.items or self.storage.items:
             soon.append(settings.LEASE_SECONDS / 3)

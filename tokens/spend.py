@@ -78,9 +78,15 @@ class Spend:
 def price_of(service: str, model: str) -> Price:
     """Return the price of a model by the settings."""
     if service == JobService.SELFHOSTED:
-        return Price(Decimal(0))
+        return Price.parse(settings.SELFHOSTED_PRICE_USD)
     known: Price | None = settings.REPLICATE_PRICES.get(model)
     return known or Price(Decimal(str(settings.GENERATION_COST_USD)))
+
+
+def model_of(service: str) -> str:
+    """Return the model that a service makes images by."""
+    own = service == JobService.SELFHOSTED
+    return str(settings.SELFHOSTED_MODEL if own else settings.REPLICATE_MODEL_VERSION)
 
 
 def spend_totals() -> Spend:
@@ -177,7 +183,7 @@ def cap_reason() -> str:
     cap = _cap()
     if cap is None:
         return ""
-    price, spent = price_of(JobService.REPLICATE, settings.REPLICATE_MODEL_VERSION), spent_today()
+    price, spent = price_of(settings.IMAGE_SERVICE, model_of(settings.IMAGE_SERVICE)), spent_today()
     if not price.reserved or spent + price.reserved <= cap:
         return ""
     return (

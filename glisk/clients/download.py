@@ -102,7 +102,9 @@ def _check_url(parts: SplitResult, allowed_hosts: Sequence[str]) -> Reach:
     if parts.username is not None or parts.password is not None:
         raise _forbidden("it carries credentials")
     if not host or not is_allowed_host(host, port, allowed_hosts):
-        raise _forbidden(f"host {host[:80]!r} is not in REPLICATE_OUTPUT_HOSTS")
+        raise _forbidden(
+            f"host {host[:80]!r} is not in REPLICATE_OUTPUT_HOSTS, nor the self-hosted server"
+        )
     named_with_port = f"{host}:{port}" in [entry.strip().lower() for entry in allowed_hosts]
     if host in _LOOPBACK_NAMES or named_with_port:
         if parts.scheme not in ("http", "https"):

@@ -153,7 +153,7 @@ def policy_rule(text: str) -> FailureRule | None:
     return rule if rule is not None and rule.kind is ContentPolicyError else None
 
 
-def classify_prediction_failure(prediction: Prediction) -> ProviderError:
+def classify_prediction_failure(prediction: Prediction, *, vendor: str = VENDOR) -> ProviderError:
     """Return the error that an ended prediction without usable output means.
 
     A failure of unknown wording is transient: in practice these are faults of a GPU host, a
@@ -163,18 +163,18 @@ def classify_prediction_failure(prediction: Prediction) -> ProviderError:
     """
     if not prediction.is_terminal:
         raise ValueError(f"prediction {prediction.id} has not ended ({prediction.status})")
-    where = f"replicate: prediction {prediction.id} {prediction.status}"
+    where = f"{vendor}: prediction {prediction.id} {prediction.status}"
     if prediction.is_succeeded:
         code = "output_removed" if prediction.data_removed else "no_output"
-        return TransientError(f"{where} without output ({code})", vendor=VENDOR, code=code)
+        return TransientError(f"{where} without output ({code})", vendor=vendor, code=code)
     # The logs decide only where the error says nothing: they may quote the prompt.
     told = prediction.error or prediction.logs
     rule = _rule_for(told) if prediction.status not in (CANCELED, ABORTED) else None
     text = f"{where}: {(prediction.error or 'no error text')[:500]}"
     if rule is None:
         code = prediction.status if prediction.status != FAILED else "model_failed"
-        return TransientError(text, vendor=VENDOR, code=code)
-    return rule.kind(text, vendor=VENDOR, code=rule.code)
+        return TransientError(text, vendor=vendor, code=code)
+    return rule.kind(text, vendor=vendor, code=rule.code)
 
 
 def _rule_for(text: str) -> FailureRule | None:

@@ -22,6 +22,7 @@ from tokens.factories import TokenFactory
 from tokens.items import callback_url
 from tokens.models import ImageGenerationJob, TokenTransition
 from tokens.models.job import JobStatus
+from tokens.services import ImageService
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Vendors, Worker, is_ready, job_of, status
 
@@ -85,11 +86,11 @@ def test_the_job_row_is_committed_before_the_call(
     seen: list[tuple[str, int]] = []
     address = database_url()
 
-    def look_first(client: ReplicateClient, **arguments: Any) -> Prediction:
+    def look_first(service: ImageService, **arguments: Any) -> Prediction:
         with psycopg.connect(address) as session:
             seen.extend(session.execute("SELECT status, token_id FROM image_generation_jobs"))
         assert vendors.creations() == 0
-        return create_prediction(client, **arguments)
+        return create_prediction(service, **arguments)
 
     monkeypatch.setattr(generation.calls, "create_prediction", look_first)
     worker().until(is_ready(token))

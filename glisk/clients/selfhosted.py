@@ -1,0 +1,160 @@
+"""An image server of our own that speaks Cog's HTTP API.
+
+https://github.com/replicate/cog/blob/main/docs/http.md, checked against cog 0.23.1. A prediction
+is made by `PUT /predictions/<id>` and answered when it has ended, with the images as data URIs or
+URLs. The id is ours, so that a call whose reply was lost may be made again: while the prediction
+runs, the server answers 202 instead of starting another one. There is no way to read a prediction
+later, and webhooks are not signed: hence the synchronous call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any, Final, Self
+from urllib.parse import quote, urlsplit
+
+from glisk.clients.http import HttpClient, HttpOptions, bad_reply
+from glisk.clients.http_faults import Fault, Reply
+from glisk.clients.replicate_prediction import Prediction, parse_prediction
+from glisk.errors import AccountError, ProviderError, TransientError, UnknownOutcomeError
+from glisk.redaction import register_secret
+
+VENDOR: Final = "selfhosted"
+
+_BUSY_SECONDS: Final = 1.0
+_CANCEL_SECONDS: Final = 5.0
+_REPLY_OVERHEAD_BYTES: Final = 1024 * 1024
+
+
+class SelfhostedClient:
+    """Makes predictions on one Cog server."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_token: str = "",
+        max_image_bytes: int,
+        options: HttpOptions | None = None,
+    ) -> None:
+        """Raise ValueError if the base URL is not one; the read timeout bounds a prediction."""
+        if api_token:
+            register_secret(api_token)
+        headers = {"Authorization": f"Bearer {api_token}"} if api_token else {}
+        options = options or HttpOptions()
+        self._http = HttpClient(
+            vendor=VENDOR,
+            base_url=base_url,
+            headers=headers,
+            options=options,
+            read_fault=read_cog_fault,
+        )
+        self._canceller = HttpClient(
+            vendor=VENDOR,
+            base_url=base_url,
+            headers=headers,
+            options=HttpOptions(options.connect_timeout_seconds, _CANCEL_SECONDS, 1),
+        )
+        # In base64 four characters carry three bytes.
+        self._max_bytes = max_image_bytes * 4 // 3 + _REPLY_OVERHEAD_BYTES
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        """Build the client from the SELFHOSTED_*, GENERATION_* and HTTP_* settings."""
+        from django.conf import settings
+
+        return cls(
+            base_url=settings.SELFHOSTED_IMAGE_API_URL,
+            api_token=settings.SELFHOSTED_IMAGE_API_TOKEN,
+            max_image_bytes=settings.IMAGE_MAX_BYTES,
+            options=HttpOptions(
+                connect_timeout_seconds=settings.HTTP_CONNECT_TIMEOUT_SECONDS,
+                read_timeout_seconds=settings.GENERATION_TIMEOUT_SECONDS,
+                pool_size=settings.SELFHOSTED_CONCURRENCY,
+            ),
+        )
+
+    def create_prediction(
+        self,
+        *,
+        input: Mapping[str, Any],  # noqa: A002 - the vendor's own word for it
+        prediction_id: str,
+    ) -> Prediction:
+        """Make one prediction and return it when it has ended, well or not.
+
+        May be called again with the same id. Raises UnknownOutcomeError if it may be running
+        (lost reply, time-out, a second call while the first runs), AccountError for anything that
+        every other prediction would meet as well, and TransientError.
+        """
+        path = f"/predictions/{quote(prediction_id, safe='')}"
+        try:
+            reply = self._http.call(
+                "PUT",
+                path,
+                idempotent=False,
+                json_body={"input": dict(input)},
+                max_bytes=self._max_bytes,
+            )
+        except UnknownOutcomeError as error:
+            if error.code == "timeout":
+                self._cancel(path)
+            raise
+        answer = reply.json_object() or {}
+        try:
+            # Old servers do not repeat the id.
+            prediction = parse_prediction({"id": prediction_id, **answer})
+        except ValueError:
+            raise self._bad(path, reply, "no prediction") from None
+        if prediction.id != prediction_id:
+            raise self._bad(path, reply, "another prediction")
+        if not prediction.is_terminal:
+            raise UnknownOutcomeError(
+                f"{VENDOR}: {prediction_id} is still running there. It is asked again.",
+                vendor=VENDOR,
+                status=reply.status,
+                code="running",
+            )
+        return prediction
+
+    def _cancel(self, path: str) -> None:
+        """Free the server's place: nobody waits for this picture any more."""
+        with contextlib.suppress(ProviderError):
+            self._canceller.call("POST", f"{path}/cancel", idempotent=True)
+
+    def _bad(self, path: str, reply: Reply, why: str) -> TransientError:
+        return bad_reply(VENDOR, f"PUT {path}", reply, idempotent=False, why=why)
+
+
+def read_cog_fault(reply: Reply) -> Fault:
+    """Read Cog's error body: `error`, or `detail` as a text or a list of faults of the input.
+
+    Prompts are checked before the call, so a refused input or an unknown path is a fault of the
+    server's configuration (a model without `prompt` or `seed`): every token would meet it.
+    """
+    answer = reply.json_object() or {}
+    text = answer.get("error") or answer.get("detail")
+    detail = text if isinstance(text, str) else str(text) if text else reply.excerpt()
+    if reply.status == 409:
+        return Fault(detail, code="busy", kind=_Busy, retry_after_seconds=_BUSY_SECONDS)
+    if reply.status in (400, 404, 405, 422):
+        return Fault(detail, code="unfit_model", kind=AccountError)
+    return Fault(detail)
+
+
+class _Busy(TransientError):
+    """All places of the server are taken: like a rate limit, no fault of it."""
+
+    error_class = "rate_limited"
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message, **{**facts, "rate_limited": True})
+
+
+def output_hosts(base_url: str) -> list[str]:
+    """Return the only host that images of this server may be fetched from (download.py's form)."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if parts.port is not None:
+        return [f"{host}:{parts.port}"]
+    return [host, f"{host}:443"] if parts.scheme == "https" else [f"{host}:80"]

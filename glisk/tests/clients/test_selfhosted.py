@@ -1,0 +1,141 @@
+"""The client of the self-hosted server: what each answer of Cog means."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from glisk.clients.data_uri import read_data_uri
+from glisk.clients.http import HttpOptions
+from glisk.clients.selfhosted import SelfhostedClient, output_hosts
+from glisk.errors import AccountError, ArtefactError, TransientError, UnknownOutcomeError
+from sandbox.cog import CogEmulator
+from sandbox.node import free_port
+from sandbox.paint import Painter
+
+INPUT = {"prompt": "a fox", "seed": 7}
+
+
+@pytest.fixture
+def server() -> Iterator[CogEmulator]:
+    with CogEmulator(generation_seconds=0.1, painter=Painter(image_size=96)) as made:
+        yield made
+
+
+def client(url: str, *, seconds: float = 3.0, max_bytes: int = 1_000_000) -> SelfhostedClient:
+    return SelfhostedClient(
+        base_url=url,
+        api_token="proxy-secret-0123456789",
+        max_image_bytes=max_bytes,
+        options=HttpOptions(read_timeout_seconds=seconds),
+    )
+
+
+def test_the_image_comes_with_the_answer(server: CogEmulator) -> None:
+    made = client(server.url).create_prediction(input=INPUT, prediction_id="job-1")
+    assert (made.id, made.status) == ("job-1", "succeeded")
+    assert made.predict_time_seconds
+    (uri,) = made.output_urls
+    assert read_data_uri(uri, max_bytes=1_000_000, vendor="v").startswith(b"\x89PNG")
+
+
+def test_the_same_id_twice_is_one_prediction(server: CogEmulator) -> None:
+    server.generation_seconds = 0.5
+    mine = client(server.url)
+    first = threading.Thread(
+        target=lambda: mine.create_prediction(input=INPUT, prediction_id="job-1")
+    )
+    first.start()
+    while not server.running:
+        time.sleep(0.01)
+    with pytest.raises(UnknownOutcomeError, match="still running") as running:
+        mine.create_prediction(input=INPUT, prediction_id="job-1")
+    assert running.value.code == "running"
+    with pytest.raises(TransientError) as busy:
+        mine.create_prediction(input=INPUT, prediction_id="job-2")
+    assert busy.value.rate_limited
+    assert busy.value.retry_after_seconds == 1.0
+    assert not isinstance(busy.value, UnknownOutcomeError)
+    first.join()
+    assert len(server.bill) == 1
+
+
+def test_an_overdue_prediction_is_canceled(server: CogEmulator) -> None:
+    with pytest.raises(UnknownOutcomeError) as late:
+        client(server.url, seconds=0.3).create_prediction(
+            input={"prompt": "a never-ending story"}, prediction_id="job-1"
+        )
+    assert late.value.code == "timeout"
+    deadline = time.monotonic() + 5
+    while server.running and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not server.running
+
+
+@pytest.mark.parametrize(
+    ("faults", "kind"),
+    [
+        ({"takes_seed": False}, AccountError),
+        ({"ready": False}, TransientError),
+        ({"server_error_rate": 1.0}, TransientError),
+        ({"server_error_rate": 1.0, "server_error_status": 502}, UnknownOutcomeError),
+        ({"drop_before_rate": 1.0}, UnknownOutcomeError),
+    ],
+)
+def test_each_refusal_has_its_class(
+    server: CogEmulator, faults: dict[str, float], kind: type[Exception]
+) -> None:
+    server.set_faults(**faults)
+    with pytest.raises(kind) as refused:
+        client(server.url).create_prediction(input=INPUT, prediction_id="job-1")
+    assert type(refused.value) is kind
+    assert "proxy-secret" not in str(refused.value)
+
+
+def test_a_server_that_is_down_was_surely_not_asked() -> None:
+    with pytest.raises(TransientError) as down:
+        client(f"http://127.0.0.1:{free_port()}").create_prediction(input={}, prediction_id="j")
+    assert not isinstance(down.value, UnknownOutcomeError)
+
+
+def test_an_answer_without_limit_is_not_read(server: CogEmulator) -> None:
+    painted = client(server.url).create_prediction(input=INPUT, prediction_id="a").output_urls[0]
+    assert len(painted) < 1024 * 1024  # the reply's own allowance
+    with pytest.raises(ArtefactError, match="larger than the limit"):
+        read_data_uri(painted, max_bytes=1000, vendor="v")
+
+
+@pytest.mark.parametrize(
+    ("uri", "data"),
+    [
+        ("data:image/png;base64,aGVsbG8=", b"hello"),
+        ("data:;BASE64,aGVsbG8=", b"hello"),
+        ("data:,hello%21", b"hello!"),
+    ],
+)
+def test_a_data_uri_is_read(uri: str, data: bytes) -> None:
+    assert read_data_uri(uri, max_bytes=10, vendor="v") == data
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["data:", "data:image/png", "data:;base64,a", "data:;base64,%%", "data:;base64,é", "file:,x"],
+)
+def test_a_damaged_data_uri_is_refused(uri: str) -> None:
+    with pytest.raises(ArtefactError, match="damaged"):
+        read_data_uri(uri, max_bytes=10, vendor="v")
+
+
+@pytest.mark.parametrize("uri", ["data:;base64,aGVsbG9oZWxsb2hlbGxv", "data:," + "x" * 11])
+def test_a_data_uri_over_the_limit_is_refused(uri: str) -> None:
+    with pytest.raises(ArtefactError, match="larger than the limit"):
+        read_data_uri(uri, max_bytes=10, vendor="v")
+
+
+def test_images_come_from_the_server_alone() -> None:
+    assert output_hosts("http://images.internal:5000/x") == ["images.internal:5000"]
+    assert output_hosts("https://images.example.com") == [
+        "images.example.com",
+        "images.example.com:443",
+    ]
