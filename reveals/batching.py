@@ -1,8 +1,18 @@
-"""When a batch goes: at once if nothing else is on its way, else after a bounded wait."""
+"""When a batch goes, and who travels together.
+
+It goes at once if nothing else is on its way, else after a bounded wait. Tokens whose transactions
+were mined without effect, while every simulation was good, go in ever smaller batches: so the one
+that is to blame gets to be alone, and the others are revealed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from reveals.candidates import Waiting
+
+# One revert may be chance: the same tokens may try once more together.
+_REVERTS_TO_PART = 2
 
 
 @dataclass(frozen=True)
@@ -37,3 +47,15 @@ def decide_departure(
     if remaining <= 0:
         return Departure(len(ready_since), None)
     return Departure(0, remaining)
+
+
+def choose_company(waiting: Sequence[Waiting], *, max_tokens: int) -> list[Waiting]:
+    """Return those, oldest mint first, that may travel with the first of them."""
+    if not waiting:
+        return []
+    first = waiting[0]
+    if first.reverts < _REVERTS_TO_PART:
+        trusted = [entry for entry in waiting if entry.reverts < _REVERTS_TO_PART]
+        return trusted[:max_tokens]
+    alike = [entry for entry in waiting if entry.company == first.company and entry.reverts]
+    return alike[: max(1, min(max_tokens, first.company // 2))]

@@ -11,6 +11,7 @@ import structlog
 from django.db import connection, transaction
 
 from reveals.gate import Candidate, Objection
+from tokens.models import Token
 from tokens.moves import Move, move_tokens
 from tokens.states import TokenStatus
 
@@ -22,11 +23,17 @@ ALARM_AFTER_REFUSALS = 8
 
 @dataclass(frozen=True)
 class Waiting:
-    """A ready token that is in no open batch, and since when it has been ready."""
+    """A ready token that is in no open batch, and since when it has been ready.
+
+    `reverts`: how many of its transactions were mined without effect; `company`: how many tokens
+    the smallest of them had, itself included.
+    """
 
     candidate: Candidate
     ready_since: datetime
     refusals: int
+    reverts: int = 0
+    company: int = 0
 
 
 def waiting_tokens(limit: int) -> list[Waiting]:
@@ -36,7 +43,7 @@ def waiting_tokens(limit: int) -> list[Waiting]:
         cursor.execute(
             """
             SELECT t.token_id, t.prompt_author_wallet, t.image_cid, t.metadata_cid,
-                   m.block_number, m.block_hash, t.status_changed_at, t.attempts
+                   m.block_number, m.block_hash, t.status_changed_at, t.attempts, t.error_class
             FROM tokens_s0 t LEFT JOIN mint_events m ON m.id = t.mint_event_id
             WHERE t.status = 'ready' AND t.held_at IS NULL
               AND (t.next_attempt_at IS NULL OR t.next_attempt_at <= statement_timestamp())
@@ -48,6 +55,7 @@ def waiting_tokens(limit: int) -> list[Waiting]:
             [limit],
         )
         rows = cursor.fetchall()
+    reverts = _reverts([row[0] for row in rows if row[8] == "reverted"])
     # A ready token has both CIDs (a database check).
     return [
         Waiting(
@@ -62,8 +70,41 @@ def waiting_tokens(limit: int) -> list[Waiting]:
             ),
             ready_since=row[6],
             refusals=row[7],
+            reverts=reverts.get(row[0], (0, 0))[0],
+            company=reverts.get(row[0], (0, 0))[1],
         )
         for row in rows
+    ]
+
+
+def _reverts(token_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Return how often each was mined without effect, and in how small a company."""
+    if not token_ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT b.token_id, count(*), min(cardinality(x.token_ids)) "
+            "FROM reveal_batch_tokens b JOIN reveal_transactions x USING (batch_id) "
+            "WHERE b.token_id = ANY(%s) AND x.status = 'reverted' GROUP BY b.token_id",
+            [list(token_ids)],
+        )
+        return {token_id: (times, company) for token_id, times, company in cursor.fetchall()}
+
+
+def candidates_of(token_ids: Sequence[int]) -> list[Candidate]:
+    """Return tokens of an open batch as the database has them now, in the given order."""
+    tokens = Token.objects.select_related("mint_event").in_bulk(list(token_ids))
+    return [
+        Candidate(
+            token_id=token.token_id,
+            prompt_author_wallet=token.prompt_author_wallet,
+            image_cid=token.image_cid or "",
+            metadata_cid=token.metadata_cid or "",
+            mint_block=token.mint_event.block_number if token.mint_event else None,
+            mint_block_hash=token.mint_event.block_hash if token.mint_event else None,
+        )
+        for token_id in token_ids
+        if (token := tokens.get(token_id)) is not None
     ]
 
 

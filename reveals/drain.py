@@ -19,8 +19,9 @@ from glisk.clients.rpc import RevertError
 from glisk.engine.drain import CallResult, Drain
 from glisk.errors import AccountError, ProviderError, TransientError, as_provider_error
 from reveals import keeper_watch, outbox, reconciling
-from reveals.batching import decide_departure
+from reveals.batching import choose_company, decide_departure
 from reveals.candidates import Waiting, seconds_until_due, set_aside, waiting_tokens
+from reveals.depth import DepthWatch
 from reveals.fees import GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.flight import Flights
 from reveals.gate import ChainSetupError
@@ -46,6 +47,7 @@ class RevealDrain(Drain):
     keeper: Keeper
     chain: ChainClient
     flights: Flights
+    depth: DepthWatch
 
     @property
     def threads(self) -> int:
@@ -55,6 +57,7 @@ class RevealDrain(Drain):
         self.keeper = Keeper.from_settings()
         self.chain = ChainClient.from_settings()
         self.chain_breaker = Breaker("chain")
+        self.depth = DepthWatch(self)
         self.flights = Flights(self)
         self.verifier = Verifier(self)
         self._preparing: object | None = None  # names the one preparation under way
@@ -66,6 +69,7 @@ class RevealDrain(Drain):
 
     def turn(self, results: list[CallResult]) -> float | None:
         self.flights.take(results)
+        self.depth.take(results)
         self.verifier.take([r for r in results if r.kind == "verify"])
         for result in results:
             if result.kind == "prepare":
@@ -76,6 +80,7 @@ class RevealDrain(Drain):
             self._look_for_work()
             self.flights.send_due()
             self.flights.watch()
+            self.depth.watch()
         return self._next_turn_seconds()
 
     def _look_for_work(self) -> None:
@@ -97,6 +102,7 @@ class RevealDrain(Drain):
     # -- departure ----------------------------------------------------------------------
 
     def _depart(self, verified: list[Waiting]) -> None:
+        verified = choose_company(verified, max_tokens=settings.BATCH_REVEAL_MAX_TOKENS)
         if not verified:
             return
         others = self.verifier.is_busy or self._more_wait or Token.objects.on_their_way().exists()
@@ -213,6 +219,7 @@ class RevealDrain(Drain):
         if self.stopping:
             return None
         soon = [self.flights.next_turn_seconds(), self._departs_in, self._due_in]
+        soon.append(self.depth.next_turn_seconds())
         # A probe that is due already was not wanted now: then the idle tick will do.
         breakers = (self.chain_breaker, self.verifier.breaker)
         soon += [breaker.seconds_until_probe or None for breaker in breakers]

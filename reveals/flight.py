@@ -1,25 +1,24 @@
-"""The transactions in flight: broadcast, watch, replace, settle; in nonce order."""
+"""The transactions in flight: who they are, what became of them, and what the nonces say."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
 from django.utils import timezone
 
 from glisk.backoff import backoff_seconds
-from glisk.clients.chain import ChainClient, FeeHistory, Head, Receipt, encode_reveal
+from glisk.clients.chain import Head, Receipt
 from glisk.engine.drain import CallResult
 from glisk.errors import as_provider_error
 from reveals import outbox, settlement
-from reveals.broadcasting import Verdict, broadcast
-from reveals.fees import PERCENTILES, Fees, bump_fees, configured_ceiling_wei
+from reveals.fees import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
+from reveals.inclusion import Included, look_for_receipts
 from reveals.models import RevealTransaction
+from reveals.sending import Flight, Sender
 
 if TYPE_CHECKING:
     from reveals.drain import RevealDrain
@@ -27,37 +26,22 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 RECEIPT_POLL_SECONDS = 0.4
-# A transaction that the node has taken is sent again this often, in case its pool dropped it.
-REBROADCAST_SECONDS = 15.0
-NO_FUNDS_WAIT_SECONDS = 5.0
 # So long must the chain show the nonce as spent, and none of our receipts, before we believe
 # that somebody else used the keeper: a lagging node shows the same for a moment.
 SUPERSEDED_AFTER_SECONDS = 20.0
-
-
-@dataclass
-class Flight:
-    """One open batch: every transaction signed for its nonce, the newest last."""
-
-    rows: list[RevealTransaction]
-    send_at: float = 0.0  # monotonic
-    failures: int = 0
-    busy: bool = False
-    calls: int = 0  # a result may be delivered twice: only the last call's counts
-    spent_since: float | None = None
-
-    @property
-    def newest(self) -> RevealTransaction:
-        return self.rows[-1]
+# So long must it miss a nonce below all that are in flight, before we believe in a gap.
+GAP_AFTER_SECONDS = 20.0
 
 
 class Flights:
     def __init__(self, drain: RevealDrain) -> None:
         self.drain = drain
         self.by_batch: dict[int, Flight] = {}
+        self.sender = Sender(drain, self.by_batch)
         self._watched_at = 0.0
         self._watching = False
         self._watch_failures = 0
+        self._gap_since: float | None = None
         self.reload()
 
     def reload(self) -> None:
@@ -69,116 +53,33 @@ class Flights:
         return len(self.by_batch)
 
     def add(self, row: RevealTransaction) -> None:
-        self.by_batch[row.batch_id] = Flight([row])
+        """Send a transaction that was signed right now, for what the chain said right now."""
+        self.by_batch[row.batch_id] = Flight([row], reviewed=True)
         self.send_due()
 
-    # -- sending ------------------------------------------------------------------------
-
     def send_due(self) -> None:
-        """Broadcast what has not been taken yet, replace what takes too long."""
-        now = time.monotonic()
-        for flight in self.by_batch.values():
-            if flight.busy or now < flight.send_at:
-                continue
-            if self._overdue(flight.newest):
-                self._ask_for_fees(flight)
-            else:
-                self._broadcast(flight)
-
-    def _broadcast(self, flight: Flight) -> None:
-        raw = bytes(flight.newest.raw_transaction)
-        self._submit(flight, "broadcast", lambda: broadcast(self.chain, raw))
-
-    def _submit(self, flight: Flight, kind: str, call: Callable[[], Any]) -> None:
-        flight.busy, flight.calls = True, flight.calls + 1
-        self.drain.submit(kind, (flight.newest.batch_id, flight.calls), call)
-
-    def _overdue(self, row: RevealTransaction) -> bool:
-        if row.broadcast_at is None or row.keeper != self.drain.keeper.address:
-            return False
-        age: float = (timezone.now() - row.broadcast_at).total_seconds()
-        return age > settings.TRANSACTION_TIMEOUT_SECONDS
-
-    def _ask_for_fees(self, flight: Flight) -> None:
-        percentile = PERCENTILES[settings.KEEPER_GAS_STRATEGY]
-        self._submit(flight, "replace", lambda: self.chain.fee_history(percentile=percentile))
+        self.sender.send_due()
 
     def take(self, results: list[CallResult]) -> None:
         for result in results:
             if result.kind == "receipts":
                 self._watched(result)
-                continue
-            if result.kind not in ("broadcast", "replace"):
-                continue
-            batch_id, call = result.key
-            flight = self.by_batch.get(batch_id)
-            if flight is None or not flight.busy or flight.calls != call:
-                continue
-            if result.kind == "broadcast":
-                self._sent(flight, result)
-            else:
-                self._replace(flight, result)
-
-    def _sent(self, flight: Flight, result: CallResult) -> None:
-        if result.error is not None:
-            self._send_failed(flight, result.error)
-            return
-        flight.failures = 0
-        wait = REBROADCAST_SECONDS
-        if result.value is Verdict.ACCEPTED:
-            outbox.mark_broadcast(flight.newest)
-        elif result.value is Verdict.NO_FUNDS:
-            wait = NO_FUNDS_WAIT_SECONDS
-            logger.error("keeper_without_funds", keeper=flight.newest.keeper)
-        elif result.value is Verdict.UNDERPRICED and flight.newest.broadcast_at is None:
-            self._ask_for_fees(flight)
-            return  # still busy, until the replacement is signed
-        flight.busy, flight.send_at = False, time.monotonic() + wait
-
-    def _send_failed(self, flight: Flight, error: Exception) -> None:
-        flight.failures += 1
-        wait = backoff_seconds(flight.failures, base=0.5, cap=10.0)
-        self._log_failure("broadcast_failed", error)
-        flight.busy, flight.send_at = False, time.monotonic() + wait
-
-    def _replace(self, flight: Flight, result: CallResult) -> None:
-        if result.error is not None:
-            self._send_failed(flight, result.error)
-            return
-        old, history = flight.newest, result.value
-        fees = self._higher_fees(old, history)
-        if fees is None:
-            logger.error("replacement_above_ceiling", tx_hash=old.tx_hash, nonce=old.nonce)
-            if old.broadcast_at is not None:
-                self._broadcast(flight)  # the same bytes, again and again
-            else:  # the node has refused just these a moment ago
-                flight.busy, flight.send_at = False, time.monotonic() + REBROADCAST_SECONDS
-            return
-        if self.drain.stopping:
-            # The next drain must know every hash, and it has read them already.
-            flight.busy = False
-            return
-        data = encode_reveal(old.token_ids, old.metadata_uris)
-        row = outbox.store_replacement(keeper=self.drain.keeper, old=old, data=data, fees=fees)
-        flight.rows.append(row)
-        flight.busy, flight.send_at = False, 0.0
-        self.send_due()
-
-    def _higher_fees(self, old: RevealTransaction, history: FeeHistory) -> Fees | None:
-        paid = Fees(int(old.max_fee_per_gas_wei), int(old.max_priority_fee_per_gas_wei))
-        return bump_fees(paid, history, ceiling_wei=configured_ceiling_wei())
+            elif result.kind in ("broadcast", "review"):
+                self.sender.take(result)
+            elif result.kind == "fill":
+                self._fill(result)
 
     # -- watching -----------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Ask for the receipts of everything in flight, in one round trip."""
+        """Ask for the receipts of everything in flight, in one round trip for each keeper."""
         if not self.by_batch or self._watching or time.monotonic() < self._watched_at:
             return
-        hashes = [row.tx_hash for flight in self.by_batch.values() for row in flight.rows]
-        keeper = next(iter(self.by_batch.values())).newest.keeper
+        rows = [row for flight in self.by_batch.values() for row in flight.rows]
+        chain, confirmations = self.drain.chain, settings.REVEAL_CONFIRMATIONS
         self._watching = True
         self.drain.submit(
-            "receipts", keeper, lambda: self.chain.receipts(keeper=keeper, tx_hashes=hashes)
+            "receipts", None, lambda: look_for_receipts(chain, rows, confirmations=confirmations)
         )
 
     def _watched(self, result: CallResult) -> None:
@@ -186,18 +87,23 @@ class Flights:
         if result.error is not None:
             self._watch_failures += 1
             wait = backoff_seconds(self._watch_failures, base=0.5, cap=10.0)
-            self._log_failure("receipts_unavailable", result.error)
+            fault = as_provider_error(result.error, vendor="chain")
+            logger.warning(
+                "receipts_unavailable",
+                error=str(fault),
+                exc_info=None if fault is result.error else result.error,
+            )
             self._watched_at = time.monotonic() + wait
             return
         was_away, self._watch_failures = self._watch_failures > 0, 0
         self._watched_at = time.monotonic() + RECEIPT_POLL_SECONDS
-        head, transaction_count, receipts = result.value
+        found: Included = result.value
         for batch_id, flight in list(self.by_batch.items()):
-            # The count says nothing of another keeper's nonces (the key was changed).
-            count = transaction_count if flight.newest.keeper == result.key else 0
-            if self._settle(flight, head, count, receipts):
+            if self._settle(flight, found):
                 del self.by_batch[batch_id]
                 self.drain.note_progress()
+                self.drain.depth.hurry()
+        self._notice_gap(found)
         if was_away:
             self._send_again()
 
@@ -207,29 +113,25 @@ class Flights:
             if not flight.busy:
                 flight.send_at = 0.0
 
-    def _settle(
-        self,
-        flight: Flight,
-        head: Head,
-        transaction_count: int,
-        receipts: dict[str, Receipt | None],
-    ) -> bool:
+    def _settle(self, flight: Flight, found: Included) -> bool:
         """Close the batch if its fate is sure; return whether it is closed."""
         for row in flight.rows:
-            receipt = receipts.get(row.tx_hash)
+            receipt = found.receipts.get(row.tx_hash)
             if receipt is None:
                 continue
             flight.spent_since = None
-            if head.number - receipt.block_number + 1 < settings.REVEAL_CONFIRMATIONS:
+            depth = found.head.number - receipt.block_number + 1
+            if depth < settings.REVEAL_CONFIRMATIONS:
                 return False
+            actor = self.drain.owner
             if receipt.succeeded:
-                settlement.confirm(
-                    row, receipt, revealed_at=_mined_at(head, receipt), actor=self.drain.owner
-                )
+                at = _mined_at(found.head, receipt)
+                settlement.confirm(row, receipt, revealed_at=at, actor=actor)
             else:
-                settlement.release_reverted(row, receipt, actor=self.drain.owner)
+                revert = found.reverts.get(row.tx_hash)
+                settlement.release_reverted(row, receipt, revert, actor=actor)
             return True
-        return self._is_superseded(flight, transaction_count)
+        return self._is_superseded(flight, found.transaction_counts.get(flight.newest.keeper, 0))
 
     def _is_superseded(self, flight: Flight, transaction_count: int) -> bool:
         if transaction_count <= flight.newest.nonce:
@@ -247,9 +149,44 @@ class Flights:
         settlement.release_superseded(flight.rows)
         return True
 
-    def _log_failure(self, event: str, error: Exception) -> None:
-        fault = as_provider_error(error, vendor="chain")
-        logger.warning(event, error=str(fault), exc_info=None if fault is error else error)
+    # -- gaps ---------------------------------------------------------------------------
+
+    def _notice_gap(self, found: Included) -> None:
+        """Find a nonce that the chain waits for, below all that are in flight.
+
+        Either the batch that spent it was closed and a reorg took it back, or somebody else's
+        transaction had it, and is gone: then a reveal of nothing takes its place.
+        """
+        keeper = self.drain.keeper.address
+        nonces = [f.newest.nonce for f in self.by_batch.values() if f.newest.keeper == keeper]
+        count = found.transaction_counts.get(keeper)
+        if not nonces or count is None or count >= min(nonces):
+            self._gap_since = None
+            return
+        now = time.monotonic()
+        if self._gap_since is None:
+            self._gap_since = now
+        if now - self._gap_since < GAP_AFTER_SECONDS:
+            return
+        self._gap_since = None
+        logger.error("nonce_gap", keeper=keeper, nonce=count, in_flight=sorted(nonces))
+        if outbox.unsettle(keeper=keeper, nonce=count):
+            self.drain.depth.hurry()
+            return
+        chain, percentile = self.drain.chain, PERCENTILES[settings.KEEPER_GAS_STRATEGY]
+        self.drain.submit("fill", count, lambda: chain.fee_history(percentile=percentile))
+
+    def _fill(self, result: CallResult) -> None:
+        if result.error is not None or self.drain.stopping:
+            return  # it is noticed again
+        try:
+            fees = choose_fees(result.value, ceiling_wei=configured_ceiling_wei())
+        except GasPriceTooHighError as error:
+            logger.warning("nonce_gap_stays", error=str(error))
+            return
+        row = outbox.store_filler(keeper=self.drain.keeper, nonce=result.key, fees=fees)
+        if row is not None:
+            self.add(row)
 
     def next_turn_seconds(self) -> float | None:
         """Return when to watch or send next, or None if nothing is in flight."""
@@ -258,10 +195,6 @@ class Flights:
         now = time.monotonic()
         sends = [flight.send_at - now for flight in self.by_batch.values() if not flight.busy]
         return max(0.0, min([*sends, self._watched_at - now]))
-
-    @property
-    def chain(self) -> ChainClient:
-        return self.drain.chain
 
 
 def _mined_at(head: Head, receipt: Receipt) -> datetime:

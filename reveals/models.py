@@ -23,6 +23,8 @@ class RevealBatch(models.Model):
     status = models.CharField(max_length=12, choices=BatchStatus.choices, default=BatchStatus.OPEN)
     created_at = models.DateTimeField(auto_now_add=True)
     closed_at = models.DateTimeField(null=True, blank=True)
+    # No reorg reaches it any more (reveals.depth); until then a closed batch may open again.
+    settled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "reveal_batches"
@@ -40,6 +42,12 @@ class RevealBatch(models.Model):
                 fields=["nonce"],
                 name="reveal_batch_open",
                 condition=models.Q(status="open"),
+            ),
+            # the closed ones that are still watched
+            models.Index(
+                fields=["closed_at"],
+                name="reveal_batch_unsettled",
+                condition=models.Q(closed_at__isnull=False, settled_at=None),
             ),
         ]
 

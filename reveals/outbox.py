@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 from django.utils import timezone
 
+from glisk.clients.chain import encode_reveal
 from reveals.fees import Fees
 from reveals.gate import Candidate
 from reveals.keeper import Keeper
@@ -29,6 +30,7 @@ from tokens.states import TokenStatus
 
 logger = structlog.get_logger(__name__)
 
+FILLER_GAS = 100_000  # a reveal of nothing uses 28,587
 _NONCE_LOCK = 0x474C4B4E  # advisory lock: one nonce is reserved at a time
 
 
@@ -71,21 +73,53 @@ def store_signed(
 
 
 def store_replacement(
-    *, keeper: Keeper, old: RevealTransaction, data: str, fees: Fees
+    *,
+    keeper: Keeper,
+    old: RevealTransaction,
+    fees: Fees,
+    token_ids: Sequence[int] | None = None,
 ) -> RevealTransaction:
-    """Sign the same call with the same nonce and higher fees, and store it.
+    """Sign a call with the same nonce and higher fees, and store it.
 
-    Equal fees give equal bytes: what was stored before is returned as it is.
+    It reveals the same tokens, or those of them that are given: perhaps none, which only spends
+    the nonce. Equal calls and fees give equal bytes: what was stored before is returned as it is.
     """
+    uris = dict(zip(old.token_ids, old.metadata_uris, strict=True))
+    ids = list(old.token_ids if token_ids is None else token_ids)
+    data = encode_reveal(ids, [uris[token_id] for token_id in ids])
     with transaction.atomic():
         row = _sign(keeper, old.batch, data, old.gas_limit, fees)
         known = RevealTransaction.objects.filter(tx_hash=row.tx_hash).first()
         if known is not None:
             return known  # only the answer to its commit was lost
-        row.token_ids, row.metadata_uris = old.token_ids, old.metadata_uris
+        row.token_ids, row.metadata_uris = ids, [uris[token_id] for token_id in ids]
         row.replaces = old
         row.save()
-    logger.warning("reveal_replaced", tx_hash=row.tx_hash, replaces=old.tx_hash, nonce=old.nonce)
+    logger.warning(
+        "reveal_replaced",
+        tx_hash=row.tx_hash,
+        replaces=old.tx_hash,
+        nonce=old.nonce,
+        left_out=sorted(set(old.token_ids) - set(ids)),
+    )
+    return row
+
+
+def store_filler(*, keeper: Keeper, nonce: int, fees: Fees) -> RevealTransaction | None:
+    """Sign and store a reveal of nothing for a nonce that nobody has; None if somebody has it.
+
+    Others spent it once, and a reorg took that back: later nonces wait for it.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NONCE_LOCK])
+        if RevealBatch.objects.filter(keeper=keeper.address, nonce=nonce).exists():
+            return None
+        batch = RevealBatch.objects.create(keeper=keeper.address, nonce=nonce)
+        row = _sign(keeper, batch, encode_reveal([], []), FILLER_GAS, fees)
+        row.token_ids, row.metadata_uris = [], []
+        row.save()
+    logger.error("nonce_gap_filled", tx_hash=row.tx_hash, nonce=nonce)
     return row
 
 
@@ -101,15 +135,36 @@ def mark_broadcast(row: RevealTransaction) -> None:
 
 def open_transactions() -> dict[int, list[RevealTransaction]]:
     """Return every transaction of every open batch, by batch in nonce order, oldest first."""
-    rows = (
-        RevealTransaction.objects.filter(batch__status=BatchStatus.OPEN)
-        .select_related("batch")
-        .order_by("nonce", "pk")
+    return _by_batch(RevealTransaction.objects.filter(batch__status=BatchStatus.OPEN))
+
+
+def unsettled_transactions() -> dict[int, list[RevealTransaction]]:
+    """Return every transaction of the closed batches that a reorg may still reach."""
+    return _by_batch(
+        RevealTransaction.objects.filter(batch__closed_at__isnull=False, batch__settled_at=None)
     )
+
+
+def _by_batch(rows: QuerySet[RevealTransaction]) -> dict[int, list[RevealTransaction]]:
     found: dict[int, list[RevealTransaction]] = {}
-    for row in rows:
+    for row in rows.select_related("batch").order_by("nonce", "pk"):
         found.setdefault(row.batch_id, []).append(row)
     return found
+
+
+def mark_settled(batch_ids: Sequence[int]) -> None:
+    """Note that no reorg reaches these batches any more."""
+    if batch_ids:
+        RevealBatch.objects.filter(pk__in=batch_ids, closed_at__isnull=False).update(
+            settled_at=timezone.now()
+        )
+
+
+def unsettle(*, keeper: str, nonce: int) -> bool:
+    """Have a closed batch watched again; return whether there is a batch of this nonce at all."""
+    batches = RevealBatch.objects.filter(keeper=keeper, nonce=nonce)
+    batches.filter(closed_at__isnull=False).update(settled_at=None)
+    return batches.exists()
 
 
 def transactions_of(batch_id: int) -> list[RevealTransaction]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import structlog
 from django.db import transaction
@@ -14,6 +15,7 @@ from glisk.backoff import backoff_seconds
 from glisk.clients.chain import Receipt
 from reveals.candidates import set_aside
 from reveals.gate import Objection
+from reveals.inclusion import Revert
 from reveals.models import (
     BatchStatus,
     RevealBatch,
@@ -21,12 +23,14 @@ from reveals.models import (
     RevealTransaction,
     TransactionStatus,
 )
+from tokens.models import Token
 from tokens.moves import Move, move_tokens
 from tokens.states import TokenStatus
 
 logger = structlog.get_logger(__name__)
 
 REVERT_WAIT_SECONDS = 5.0
+REVERTS_TO_FAIL = 3
 
 
 def confirm(
@@ -69,39 +73,85 @@ def confirm(
         block_number=receipt.block_number,
         gas_used=receipt.gas_used,
     )
-    if len(moved) != len(row.token_ids):
+    if len(moved) != len(row.token_ids) and not _all_revealed_by(row):
         logger.error("revealed_but_not_ready", tx_hash=row.tx_hash, tokens=row.token_ids)
     return moved
 
 
-def release_reverted(row: RevealTransaction, receipt: Receipt, *, actor: str) -> None:
+def _all_revealed_by(row: RevealTransaction) -> bool:
+    """Tell whether the tokens were revealed by it already, and only its batch was opened again."""
+    revealed = Token.objects.filter(token_id__in=row.token_ids, reveal_tx_hash=row.tx_hash)
+    return revealed.count() == len(row.token_ids)
+
+
+def note_move(row: RevealTransaction, receipt: Receipt) -> None:
+    """Note the new block of a closed batch's transaction, after a reorg that kept it."""
+    RevealTransaction.objects.filter(pk=row.pk, status=row.status).update(**_facts(receipt))
+    logger.warning(
+        "reveal_moved",
+        tx_hash=row.tx_hash,
+        from_block=row.block_number,
+        to_block=receipt.block_number,
+    )
+
+
+def release_reverted(
+    row: RevealTransaction, receipt: Receipt, revert: Revert | None, *, actor: str
+) -> None:
     """Close a batch whose transaction was mined without effect; its tokens are free again.
 
-    They wait longer each time, since every transaction costs gas, whatever comes of it.
+    They wait longer each time, since every transaction costs gas, whatever comes of it; but not
+    those of which the contract did not complain, if it named one. A token that reverts even by
+    itself, again and again, fails (see reveals.batching for how it gets to be alone).
     """
+    reason = revert.reason if revert else "the reason is not known"
     with transaction.atomic():
         if _close(row, receipt, BatchStatus.REVERTED, TransactionStatus.REVERTED):
-            set_aside(_objections_after_revert(row), actor=actor)
-    logger.error("reveal_reverted", tx_hash=row.tx_hash, nonce=row.nonce, tokens=row.token_ids)
+            RevealTransaction.objects.filter(pk=row.pk).update(error=f"Reverted: {reason}")
+            culprit = revert.token_id if revert else None
+            set_aside(_objections_after_revert(row, reason, culprit), actor=actor)
+    logger.error(
+        "reveal_reverted",
+        tx_hash=row.tx_hash,
+        nonce=row.nonce,
+        tokens=row.token_ids,
+        reason=reason,
+    )
 
 
-def _objections_after_revert(row: RevealTransaction) -> list[Objection]:
+def _objections_after_revert(
+    row: RevealTransaction, reason: str, culprit: int | None
+) -> list[Objection]:
     reverts = (
         RevealBatchToken.objects.filter(token__in=row.token_ids, batch__status=BatchStatus.REVERTED)
         .values_list("token_id")
         .annotate(times=Count("pk"))
     )
-    return [
-        Objection(
-            token_id,
-            f"Its reveal {row.tx_hash} was mined, but reverted ({times} in all): look at the "
-            "transaction. It is tried again later.",
-            "reverted",
-            final=False,
-            wait_seconds=backoff_seconds(times, base=REVERT_WAIT_SECONDS, cap=300.0),
+    alone = len(row.token_ids) == 1
+    named = culprit in row.token_ids
+    found = []
+    for token_id, times in reverts:
+        final = alone and not named and times >= REVERTS_TO_FAIL
+        what_next = (
+            "It reverted by itself: look at the transaction, then retry it."
+            if final
+            else "It is tried again later."
         )
-        for token_id, times in reverts
-    ]
+        # Whoever is named is looked at again before anything is signed; the first time, at once.
+        waits = not named or (token_id == culprit and times > 1)
+        found.append(
+            Objection(
+                token_id,
+                f"Its reveal {row.tx_hash} was mined, but reverted: {reason} ({times} in all). "
+                f"{what_next}",
+                "reverted",
+                final=final,
+                wait_seconds=backoff_seconds(times, base=REVERT_WAIT_SECONDS, cap=300.0)
+                if waits
+                else 0.0,
+            )
+        )
+    return found
 
 
 def release_superseded(rows: Sequence[RevealTransaction]) -> None:
@@ -129,15 +179,19 @@ def _close(
         status=TransactionStatus.REPLACED
     )
     RevealTransaction.objects.filter(pk=row.pk).update(
-        status=status,
-        confirmed_at=timezone.now(),
-        block_number=receipt.block_number,
-        block_hash=receipt.block_hash,
-        gas_used=receipt.gas_used,
-        effective_gas_price_wei=receipt.effective_gas_price_wei,
-        l1_fee_wei=receipt.l1_fee_wei,
+        status=status, confirmed_at=timezone.now(), **_facts(receipt)
     )
     return True
+
+
+def _facts(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "block_number": receipt.block_number,
+        "block_hash": receipt.block_hash,
+        "gas_used": receipt.gas_used,
+        "effective_gas_price_wei": receipt.effective_gas_price_wei,
+        "l1_fee_wei": receipt.l1_fee_wei,
+    }
 
 
 def batches_of(token_ids: Sequence[int]) -> list[int]:

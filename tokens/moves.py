@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from django.db import connection
 
-from tokens.states import ADOPTABLE, TERMINAL, Repair, TokenStatus, check_transition
+from tokens.states import ADOPTABLE, RECALL, TERMINAL, Repair, TokenStatus, check_transition
 
 logger = structlog.get_logger(__name__)
 
@@ -61,17 +61,20 @@ def move_tokens(
     actor: str,
     lease: Lease | None = None,
     adopts: bool = False,
+    recalls: bool = False,
     repair: Repair | None = None,
 ) -> set[int]:
     """Move tokens from `source` to `target`; return the ids of those that moved.
 
     All moves must write the same columns. With a lease, only tokens that it still holds move.
-    `adopts`: the target is what the chain says, not the next stage (states.ADOPTABLE). `repair`:
-    a person asked for it, and its own map counts (states.REPAIRS). Raises
-    `InvalidStateTransition` if the map does not allow the move at all.
+    `adopts`: the target is what the chain says, not the next stage (states.ADOPTABLE). `recalls`:
+    a reorg took the reveal back (states.RECALL). `repair`: a person asked for it, and its own map
+    counts (states.REPAIRS). Raises `InvalidStateTransition` if the map does not allow the move at
+    all.
     """
     token_id = moves[0].token_id if len(moves) == 1 else None
-    if not (adopts and target is TokenStatus.REVEALED and source in ADOPTABLE):
+    adoption = adopts and target is TokenStatus.REVEALED and source in ADOPTABLE
+    if not adoption and not (recalls and (source, target) == RECALL):
         check_transition(source, target, token_id=token_id, repair=repair)
     if not moves:
         return set()

@@ -27,6 +27,9 @@ TRANSITIONS: dict[TokenStatus, frozenset[TokenStatus]] = {
 # Besides the map: a token that others revealed on chain is revealed, whatever it was here.
 ADOPTABLE = frozenset(TokenStatus) - {TokenStatus.REVEALED}
 
+# And the other way round: a reorg took our reveal back, and it is pending again.
+RECALL = (TokenStatus.REVEALED, TokenStatus.READY)
+
 
 class Repair(models.TextChoices):
     """What a person may do by hand (tokens.repairs); nothing of it touches a revealed token."""

@@ -6,10 +6,11 @@ import pytest
 from eth_account import Account
 from pytest_django import Settings
 
-from glisk.clients.chain import ChainClient
+from glisk.clients.chain import ChainClient, encode_reveal
 from glisk.clients.rpc import RpcError
 from glisk.errors import TransientError
-from reveals import flight, outbox
+from reveals import outbox, settlement
+from reveals.fees import Fees
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, statuses, transactions
 from sandbox.accounts import ACCOUNTS, KEEPER
@@ -17,7 +18,7 @@ from sandbox.chain import KEEPER_ROLE
 from sandbox.node import free_port
 from tokens.models import Token
 from tokens.states import TokenStatus
-from tokens.tests.stage import Start, Worker
+from tokens.tests.stage import Start, Worker, is_failed
 
 pytestmark = pytest.mark.django_db
 
@@ -297,10 +298,9 @@ def test_a_replacement_that_this_process_never_heard_of_is_found(
     drain = worker()
     drain.until(lambda: statuses() == ["broadcast"])
     (old,) = transactions()
-    fees = flight.Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
-    data = flight.encode_reveal(old.token_ids, old.metadata_uris)
+    fees = Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
     keeper = drain.drain.keeper  # type: ignore[attr-defined]
-    new = outbox.store_replacement(keeper=keeper, old=old, data=data, fees=fees)
+    new = outbox.store_replacement(keeper=keeper, old=old, fees=fees)
     scene.chain.w3.eth.send_raw_transaction(bytes(new.raw_transaction))
     scene.chain.mine()
     drain.until(lambda: scene.revealed_once(tokens))
@@ -314,12 +314,9 @@ def test_equal_fees_give_the_stored_replacement(worker: Start, scene: Scene) -> 
     drain = worker()
     drain.until(lambda: statuses() == ["broadcast"])
     (old,) = transactions()
-    fees = flight.Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
-    data = flight.encode_reveal(old.token_ids, old.metadata_uris)
+    fees = Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
     keeper = drain.drain.keeper  # type: ignore[attr-defined]
-    made = [
-        outbox.store_replacement(keeper=keeper, old=old, data=data, fees=fees) for _ in range(2)
-    ]
+    made = [outbox.store_replacement(keeper=keeper, old=old, fees=fees) for _ in range(2)]
     assert made[0] == made[1]
     assert len(transactions()) == 2
 
@@ -330,7 +327,7 @@ def test_a_reveal_that_reverts_frees_the_tokens_and_pauses(worker: Start, scene:
     scene.chain.set_automine(False)
     drain = worker()
     drain.until(lambda: len(scene.pool()) == 1)
-    data = flight.encode_reveal([foreign.token_id], ["ipfs://other"])
+    data = encode_reveal([foreign.token_id], ["ipfs://other"])
     better = {"maxPriorityFeePerGas": hex(GWEI), "maxFeePerGas": hex(9 * GWEI), "gas": hex(300_000)}
     sender, contract = ACCOUNTS[0].address, scene.chain.contract.address
     scene.chain.rpc("eth_sendTransaction", {"from": sender, "to": contract, "data": data, **better})
@@ -339,10 +336,43 @@ def test_a_reveal_that_reverts_frees_the_tokens_and_pauses(worker: Start, scene:
     assert {t.error_class for t in Token.objects.all()} == {"reverted"}
     scene.chain.set_automine(True)
     drain.until(lambda: scene.revealed_once(good))
+    drain.until(is_failed(foreign))
     foreign.refresh_from_db()
-    assert (foreign.status, foreign.error_class) == (TokenStatus.FAILED, "already_revealed")
+    assert foreign.error_class == "already_revealed"
     assert statuses() == ["reverted", "confirmed"]
     assert transactions()[0].gas_used is not None
+    assert transactions()[0].error == f"Reverted: AlreadyRevealed({foreign.token_id})"
+
+
+def are_mined(hashes: list[str]) -> bool:
+    rows = RevealTransaction.objects.filter(tx_hash__in=hashes, block_number__isnull=False)
+    return rows.count() == len(hashes)
+
+
+def test_a_token_that_reverts_only_when_mined_gets_to_be_alone_and_fails(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every simulation is good; the others are revealed, in smaller and smaller batches."""
+    monkeypatch.setattr(settlement, "REVERT_WAIT_SECONDS", 0.0)
+    bad, *good = scene.mint(5)
+    scene.chain.set_automine(False)
+    drain = worker()
+    for _ in range(20):
+        drain.until(lambda: scene.pool() or Token.objects.filter(status="failed").exists())
+        if Token.objects.filter(status=TokenStatus.FAILED).exists():
+            break
+        sent = scene.pool()
+        scene.jam(bad.token_id)
+        scene.chain.mine()
+        scene.jam(bad.token_id, jammed=False)
+        drain.until(lambda sent=sent: are_mined(sent))  # type: ignore[misc]
+    scene.chain.set_automine(True)
+    drain.until(lambda: scene.revealed_once(good))
+    bad.refresh_from_db()
+    assert (bad.status, bad.error_class) == (TokenStatus.FAILED, "reverted")
+    reverted = [row for row in transactions() if row.status == "reverted"]
+    assert [len(row.token_ids) for row in reverted] == [5, 5, 2, 1]
+    assert not scene.chain.is_revealed(bad.token_id)
 
 
 def test_a_new_keeper_leaves_the_old_ones_transactions_alone(

@@ -1,0 +1,166 @@
+"""Open a closed batch again: a reorg took its transaction back, or mined another one instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+from django.db import transaction
+from django.db.models import Case, Value, When
+
+from glisk.clients.chain import Receipt
+from glisk.clients.mint_reader import OnChainToken
+from reveals.models import (
+    BatchStatus,
+    RevealBatch,
+    RevealBatchToken,
+    RevealTransaction,
+    TransactionStatus,
+)
+from tokens.models import Token, TokenTransition
+from tokens.moves import Move, move_tokens
+from tokens.states import TokenStatus
+
+logger = structlog.get_logger(__name__)
+
+MINED = (TransactionStatus.CONFIRMED, TransactionStatus.REVERTED)
+
+
+def recall_batch(
+    batch_id: int,
+    *,
+    receipts: Mapping[str, Receipt | None],
+    on_chain: Mapping[int, OnChainToken],
+    actor: str,
+) -> bool:
+    """Make a closed batch pending again; return whether it was closed.
+
+    `receipts`: what the chain has now for each of its hashes; `on_chain`: what the contract says
+    of its tokens now. A token that is still revealed stays so, whoever did it; the others are
+    ready again, with a place in this batch unless they have one in another.
+    """
+    with transaction.atomic():
+        batch = (
+            RevealBatch.objects.select_for_update()
+            .filter(pk=batch_id)
+            .exclude(status=BatchStatus.OPEN)
+            .first()
+        )
+        if batch is None:
+            return False
+        rows = list(RevealTransaction.objects.filter(batch=batch).order_by("pk"))
+        mined = next((row for row in rows if row.status in MINED), None)
+        winner = _winner(rows, receipts)
+        _forget_blocks(batch, mined)
+        RevealBatch.objects.filter(pk=batch.pk).update(status=BatchStatus.OPEN, closed_at=None)
+        if mined is not None:
+            _recall_tokens(mined, winner, on_chain, actor=actor)
+        _take_places(batch)
+    logger.error(
+        "reveal_recalled",
+        batch_id=batch_id,
+        nonce=batch.nonce,
+        was=batch.status,
+        tx_hash=mined.tx_hash if mined else None,
+        mined_instead=winner.tx_hash if winner else None,
+    )
+    return True
+
+
+def _winner(
+    rows: Sequence[RevealTransaction], receipts: Mapping[str, Receipt | None]
+) -> RevealTransaction | None:
+    """Return the transaction of this nonce that stands on chain now, and revealed its tokens."""
+    for row in rows:
+        receipt = receipts.get(row.tx_hash)
+        if receipt is not None and receipt.succeeded:
+            return row
+    return None
+
+
+def _forget_blocks(batch: RevealBatch, mined: RevealTransaction | None) -> None:
+    if mined is not None:
+        RevealTransaction.objects.filter(pk=mined.pk).update(
+            error=f"A reorg took it back from block {mined.block_number} ({mined.block_hash}).",
+            block_number=None,
+            block_hash=None,
+            confirmed_at=None,
+            gas_used=None,
+            effective_gas_price_wei=None,
+            l1_fee_wei=None,
+            status=TransactionStatus.BROADCAST,
+        )
+    RevealTransaction.objects.filter(batch=batch).update(
+        status=Case(
+            When(broadcast_at=None, then=Value(TransactionStatus.SIGNED)),
+            default=Value(TransactionStatus.BROADCAST),
+        )
+    )
+
+
+def _recall_tokens(
+    mined: RevealTransaction,
+    winner: RevealTransaction | None,
+    on_chain: Mapping[int, OnChainToken],
+    *,
+    actor: str,
+) -> None:
+    tokens = list(
+        Token.objects.select_for_update()
+        .filter(
+            token_id__in=mined.token_ids,
+            status=TokenStatus.REVEALED,
+            reveal_tx_hash=mined.tx_hash,
+        )
+        .order_by("token_id")
+    )
+    gone: list[Token] = []
+    for token in tokens:
+        if winner is not None and token.token_id in winner.token_ids:
+            _keep(token, f"mined again, in {winner.tx_hash}", actor, tx_hash=winner.tx_hash)
+        elif on_chain[token.token_id].revealed:
+            uri = on_chain[token.token_id].uri
+            _keep(token, f"revealed by others, with {uri}", actor, tx_hash=None, uri=uri)
+        else:
+            gone.append(token)
+    reason = f"a reorg took its reveal {mined.tx_hash} back: it is pending again"
+    move_tokens(
+        [
+            Move(
+                token_id=token.token_id,
+                reason=reason,
+                fields={"reveal_tx_hash": None, "revealed_at": None},
+                detail={"tx_hash": mined.tx_hash, "block_number": mined.block_number},
+            )
+            for token in gone
+        ],
+        source=TokenStatus.REVEALED,
+        target=TokenStatus.READY,
+        actor=actor,
+        recalls=True,
+    )
+
+
+def _keep(
+    token: Token, what: str, actor: str, *, tx_hash: str | None, uri: str | None = None
+) -> None:
+    """Note another transaction; whose it is and when it was, the logs of the chain will tell."""
+    if token.reveal_tx_hash == tx_hash:
+        return
+    Token.objects.filter(pk=token.pk).update(reveal_tx_hash=tx_hash, adopted_uri=uri)
+    TokenTransition.objects.create(
+        token_id=token.pk,
+        from_status=token.status,
+        to_status=token.status,
+        reason=f"a reorg took its reveal {token.reveal_tx_hash} back; {what}",
+        attempt=0,
+        actor=actor,
+    )
+
+
+def _take_places(batch: RevealBatch) -> None:
+    """Give the ready tokens of the batch their places back, if no other open batch has them."""
+    taken = RevealBatchToken.objects.filter(is_open=True).values("token_id")
+    RevealBatchToken.objects.filter(batch=batch, token__status=TokenStatus.READY).exclude(
+        token__in=taken
+    ).update(is_open=True)

@@ -1,0 +1,225 @@
+"""Send what is in flight: review, broadcast, broadcast again, replace; in nonce order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from glisk.backoff import backoff_seconds
+from glisk.engine.drain import CallResult
+from glisk.errors import AccountError, as_provider_error
+from reveals import outbox
+from reveals.broadcasting import Verdict, broadcast
+from reveals.candidates import candidates_of
+from reveals.fees import PERCENTILES, Fees, bump_fees, configured_ceiling_wei
+from reveals.models import RevealTransaction
+from reveals.reviewing import Review, review
+
+if TYPE_CHECKING:
+    from reveals.drain import RevealDrain
+
+logger = structlog.get_logger(__name__)
+
+# A transaction that the node has taken is sent again this often, in case its pool dropped it.
+REBROADCAST_SECONDS = 15.0
+NO_FUNDS_WAIT_SECONDS = 5.0
+# A review that finds a mint missing is repeated, and believed after so long.
+REVIEW_AGAIN_SECONDS = 2.0
+BELIEVED_AFTER_SECONDS = 60.0
+
+
+@dataclass
+class Flight:
+    """One open batch: every transaction signed for its nonce, the newest last."""
+
+    rows: list[RevealTransaction]
+    # The chain was asked about its tokens in this process's life, and since it was last opened.
+    reviewed: bool = False
+    underpriced: bool = False  # the node said so of the newest one
+    send_at: float = 0.0  # monotonic
+    failures: int = 0
+    busy: bool = False
+    calls: int = 0  # a result may be delivered twice: only the last call's counts
+    late_since: float | None = None
+    spent_since: float | None = None
+
+    @property
+    def newest(self) -> RevealTransaction:
+        return self.rows[-1]
+
+    @property
+    def was_taken(self) -> bool:
+        """Whether a node has ever accepted one of its transactions."""
+        return any(row.broadcast_at is not None for row in self.rows)
+
+
+class Sender:
+    def __init__(self, drain: RevealDrain, by_batch: Mapping[int, Flight]) -> None:
+        self.drain = drain
+        self.by_batch = by_batch
+
+    def send_due(self) -> None:
+        """Broadcast what has not been taken yet, replace what takes too long.
+
+        A nonce goes out when the one before it was taken, so that no node sees a gap.
+        """
+        now = time.monotonic()
+        waiting_for: set[str] = set()
+        for flight in sorted(self.by_batch.values(), key=lambda f: f.newest.nonce):
+            keeper = flight.newest.keeper
+            if keeper in waiting_for:
+                continue
+            if not flight.was_taken:
+                waiting_for.add(keeper)
+            if flight.busy or now < flight.send_at:
+                continue
+            if not flight.reviewed or flight.underpriced or self._overdue(flight.newest):
+                self._review(flight)
+            else:
+                self._broadcast(flight)
+
+    def take(self, result: CallResult) -> None:
+        """Take the result of a broadcast or a review."""
+        batch_id, call = result.key
+        flight = self.by_batch.get(batch_id)
+        if flight is None or not flight.busy or flight.calls != call:
+            return
+        if result.error is not None:
+            self._failed(flight, result.kind, result.error)
+        elif result.kind == "broadcast":
+            self._sent(flight, result.value)
+        else:
+            self._reviewed(flight, result.value)
+
+    def _broadcast(self, flight: Flight) -> None:
+        chain, raw = self.drain.chain, bytes(flight.newest.raw_transaction)
+        self._submit(flight, "broadcast", lambda: broadcast(chain, raw))
+
+    def _submit(self, flight: Flight, kind: str, call: Callable[[], Any]) -> None:
+        flight.busy, flight.calls = True, flight.calls + 1
+        self.drain.submit(kind, (flight.newest.batch_id, flight.calls), call)
+
+    def _overdue(self, row: RevealTransaction) -> bool:
+        if row.broadcast_at is None or row.keeper != self.drain.keeper.address:
+            return False
+        age: float = (timezone.now() - row.broadcast_at).total_seconds()
+        return age > settings.TRANSACTION_TIMEOUT_SECONDS
+
+    def _sent(self, flight: Flight, verdict: Verdict) -> None:
+        flight.failures = 0
+        wait = REBROADCAST_SECONDS
+        if verdict is Verdict.ACCEPTED:
+            outbox.mark_broadcast(flight.newest)
+        elif verdict is Verdict.NO_FUNDS:
+            wait = NO_FUNDS_WAIT_SECONDS
+            self.drain.chain_breaker.failed(_no_funds(flight.newest))
+        elif verdict is Verdict.UNDERPRICED and flight.newest.broadcast_at is None:
+            flight.underpriced, wait = True, 0.0
+        _pause(flight, wait)
+
+    def _failed(self, flight: Flight, kind: str, error: Exception) -> None:
+        flight.failures += 1
+        fault = as_provider_error(error, vendor="chain")
+        logger.warning(
+            "send_failed",
+            step=kind,
+            error=str(fault),
+            exc_info=None if fault is error else error,
+        )
+        _pause(flight, backoff_seconds(flight.failures, base=0.5, cap=10.0))
+
+    # -- review, replacement ------------------------------------------------------------
+
+    def _review(self, flight: Flight) -> None:
+        chain, rows = self.drain.chain, list(flight.rows)
+        candidates = candidates_of(flight.newest.token_ids)
+        percentile = PERCENTILES[settings.KEEPER_GAS_STRATEGY]
+        confirmations = settings.MINT_CONFIRMATIONS
+        self._submit(
+            flight,
+            "review",
+            lambda: review(
+                chain, rows, candidates, confirmations=confirmations, percentile=percentile
+            ),
+        )
+
+    def _reviewed(self, flight: Flight, found: Review) -> None:
+        """Send the newest bytes, or sign others in their place, as the chain stands now."""
+        flight.failures = 0
+        if found.spent:
+            flight.reviewed = True
+            _pause(flight, REBROADCAST_SECONDS)  # its receipt, or the lack of one, decides
+            return
+        if found.late and not self._believed(flight, found):
+            _pause(flight, REVIEW_AGAIN_SECONDS)
+            return
+        row = flight.newest
+        passing = found.passing(row.token_ids)
+        if len(passing) < len(row.token_ids):
+            self._replace(flight, found, passing)
+            return
+        flight.reviewed, flight.late_since = True, None
+        if flight.underpriced or self._overdue(row):
+            self._replace(flight, found, passing)
+        else:
+            self._broadcast(flight)
+
+    def _believed(self, flight: Flight, found: Review) -> bool:
+        """Tell whether a mint has been missing for so long that it is no node's lag."""
+        now = time.monotonic()
+        if flight.late_since is None:
+            flight.late_since = now
+            logger.warning(
+                "reveal_held_back",
+                tx_hash=flight.newest.tx_hash,
+                reasons=sorted({o.error_class for o in found.objections}),
+            )
+        return now - flight.late_since >= BELIEVED_AFTER_SECONDS
+
+    def _replace(self, flight: Flight, found: Review, token_ids: Sequence[int]) -> None:
+        """Sign for the same nonce with higher fees; if that may not be, the old bytes stay.
+
+        Bytes that reveal what they must not are never sent again, though.
+        """
+        old = flight.newest
+        paid = Fees(int(old.max_fee_per_gas_wei), int(old.max_priority_fee_per_gas_wei))
+        fees = bump_fees(paid, found.history, ceiling_wei=configured_ceiling_wei())
+        if old.keeper != self.drain.keeper.address or fees is None:
+            logger.error("replacement_impossible", tx_hash=old.tx_hash, nonce=old.nonce)
+            flight.underpriced = False  # the price may fall: the same bytes have their chance
+            if len(token_ids) == len(old.token_ids) and old.broadcast_at is not None:
+                self._broadcast(flight)  # the same bytes, again and again
+            else:  # the node has refused just these a moment ago, or they must not be mined
+                _pause(flight, REBROADCAST_SECONDS)
+            return
+        if self.drain.stopping:
+            # The next drain must know every hash, and it has read them already.
+            flight.busy = False
+            return
+        row = outbox.store_replacement(
+            keeper=self.drain.keeper, old=old, fees=fees, token_ids=token_ids
+        )
+        flight.rows.append(row)
+        flight.reviewed, flight.underpriced = True, False
+        _pause(flight, 0.0)
+        self.send_due()
+
+
+def _pause(flight: Flight, seconds: float) -> None:
+    flight.busy, flight.send_at = False, time.monotonic() + seconds
+
+
+def _no_funds(row: RevealTransaction) -> AccountError:
+    cost = row.gas_limit * int(row.max_fee_per_gas_wei) / 1e18
+    return AccountError(
+        f"The keeper {row.keeper} cannot pay for {row.tx_hash}, which may cost {cost:.6f} ETH. "
+        "Send it some; reveals go on by themselves.",
+        vendor="chain",
+        code="no_funds",
+    )

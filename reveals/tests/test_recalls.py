@@ -1,0 +1,231 @@
+"""Reveals that a reorg takes back after they were confirmed: pending again, and sent again."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_django import Settings
+
+from glisk.clients.chain import encode_reveal
+from glisk.clients.mint_reader import MintReader
+from reveals import depth, sending
+from reveals.models import RevealBatch
+from reveals.tests.stage import Scene, statuses, transactions
+from sandbox.accounts import ACCOUNTS, AUTHORS, KEEPER
+from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.models import Token, TokenTransition
+from tokens.recovery.scan import scan_chain
+from tokens.states import TokenStatus
+from tokens.tests.stage import Start
+
+pytestmark = pytest.mark.django_db
+
+
+def timeline(token: Token) -> list[str]:
+    moves = TokenTransition.objects.filter(token_id=token.pk).order_by("pk")
+    return [move.to_status for move in moves]
+
+
+def test_the_same_bytes_are_sent_again(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint(2)
+    scene.chain.mine(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    (row,) = transactions()
+    scene.chain.reorg(1)
+    assert not scene.chain.is_revealed(tokens[0].token_id)
+    drain.until(lambda: "ready" in timeline(tokens[0]))
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert [r.tx_hash for r in scene.chain.reveal_transactions()] == [row.tx_hash]
+    assert (statuses(), scene.nonce()) == (["confirmed"], 1)
+    assert timeline(tokens[0]) == ["revealed", "ready", "revealed"]
+    back = TokenTransition.objects.get(token_id=tokens[0].pk, to_status="ready")
+    assert row.tx_hash in back.reason
+    assert "took it back" in transactions()[0].error
+
+
+def test_several_batches_come_back_in_nonce_order(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.BATCH_REVEAL_MAX_TOKENS = 1
+    tokens = scene.mint(3)
+    scene.chain.mine(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    before = [row.tx_hash for row in transactions()]
+    scene.chain.reorg(3)
+    assert scene.nonce() == 0
+    drain.until(lambda: scene.nonce() == 3)
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert [row.tx_hash for row in transactions()] == before
+
+
+def test_a_new_drain_finds_out_as_well(worker: Start, scene: Scene) -> None:
+    """The reorg happens while no worker runs."""
+    tokens = scene.mint()
+    scene.chain.mine(2)
+    first = worker()
+    first.until(lambda: scene.revealed_once(tokens))
+    first.crash()
+    scene.chain.reorg(1)
+    second = worker()
+    second.until(lambda: "ready" in timeline(tokens[0]))
+    second.until(lambda: scene.revealed_once(tokens))
+    assert len(transactions()) == 1
+
+
+def test_a_reveal_that_only_moved_stays_revealed(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint()
+    scene.chain.mine(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    (row,) = transactions()
+    scene.chain.mine(2)
+    scene.chain.reorg(3, keep=[(row.tx_hash, 2)])
+    drain.until(lambda: transactions()[0].block_number != row.block_number)
+    assert transactions()[0].block_number == int(row.block_number or 0) + 2
+    assert timeline(tokens[0]) == ["revealed"]
+
+
+def test_a_replacement_that_is_mined_instead_is_entered(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint()
+    scene.chain.mine(2)
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    (old,) = transactions()
+    fees = sending.Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
+    keeper = drain.drain.keeper  # type: ignore[attr-defined]
+    new = sending.outbox.store_replacement(keeper=keeper, old=old, fees=fees)
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    scene.chain.reorg(1)
+    scene.chain.w3.eth.send_raw_transaction(bytes(new.raw_transaction))
+    scene.chain.mine()
+    drain.until(lambda: Token.objects.get().reveal_tx_hash == new.tx_hash)
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert statuses() == ["replaced", "confirmed"]
+    assert "ready" not in timeline(tokens[0])
+    moved = TokenTransition.objects.get(reason__contains="mined again")
+    assert (moved.from_status, moved.to_status) == ("revealed", "revealed")
+
+
+def test_when_somebody_else_spends_its_nonce_the_token_goes_with_another(
+    worker: Start, scene: Scene
+) -> None:
+    tokens = scene.mint()
+    scene.chain.mine(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    scene.chain.reorg(1)
+    scene.chain.wait(scene.chain.send_raw(KEEPER.private_key, to=ACCOUNTS[1].address, value_wei=1))
+    drain.until(lambda: statuses() == ["replaced", "confirmed"])
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert [row.nonce for row in transactions()] == [0, 1]
+
+
+def test_when_somebody_else_revealed_it_instead_nothing_is_ready_again(
+    worker: Start, scene: Scene
+) -> None:
+    tokens = scene.mint(2)
+    theirs, ours = tokens
+    scene.chain.mine(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    scene.chain.set_automine(False)
+    scene.chain.reorg(1)
+    data = encode_reveal([theirs.token_id], [str(theirs.token_uri)])
+    sender, contract = ACCOUNTS[0].address, scene.chain.contract.address
+    scene.chain.rpc(
+        "eth_sendTransaction",
+        {"from": sender, "to": contract, "data": data, "gas": hex(300_000)},
+    )
+    scene.chain.mine()
+    scene.chain.set_automine(True)
+    drain.until(lambda: scene.chain.is_revealed(ours.token_id))
+    drain.until(lambda: not RevealBatch.objects.filter(status="open").exists())
+    theirs.refresh_from_db()
+    assert (theirs.status, theirs.reveal_tx_hash) == (TokenStatus.REVEALED, None)
+    assert theirs.adopted_uri == theirs.token_uri
+    assert "ready" not in timeline(theirs)
+    assert "ready" in timeline(ours)
+    # Ours would have reverted: what was sent in its place leaves their token out.
+    assert transactions()[-1].token_ids == [ours.token_id]
+    assert "reverted" not in statuses()
+
+
+@pytest.mark.parametrize("follower", [None, AUTHORS[1].address])
+def test_a_reveal_whose_mint_is_gone_is_never_sent_again(
+    worker: Start, scene: Scene, follower: str | None
+) -> None:
+    """The contract would take it, for whoever mints the id next; its nonce is spent on nothing."""
+    (token,) = scene.mint()
+    drain = worker()
+    drain.until(lambda: scene.revealed_once([token]))
+    scene.chain.reorg(2)
+    assert scene.chain.next_token_id() == token.token_id
+    if follower:
+        scene.chain.wait(scene.chain.mint(2, follower))
+    drain.until(lambda: len(transactions()) == 2)
+    drain.until(lambda: not RevealBatch.objects.filter(status="open").exists())
+    assert transactions()[1].token_ids == []
+    assert statuses() == ["replaced", "confirmed"]
+    assert scene.nonce() == 1
+    assert not scene.chain.is_revealed(token.token_id)
+    reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+    scan_chain(reader)
+    scene.chain.mine(2)
+    scan_chain(reader)
+    assert not Token.objects.filter(
+        pk=token.pk, prompt_author_wallet=token.prompt_author_wallet
+    ).exists()
+
+
+def test_a_reorg_of_a_foreign_transaction_leaves_no_gap(worker: Start, scene: Scene) -> None:
+    """It had a nonce that we never used; ours come after it."""
+    tokens = scene.mint()
+    scene.chain.mine(2)
+    scene.chain.wait(scene.chain.send_raw(KEEPER.private_key, to=ACCOUNTS[1].address, value_wei=1))
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    scene.chain.reorg(2)
+    assert scene.nonce() == 0
+    drain.until(lambda: scene.nonce() == 2 and scene.revealed_once(tokens))
+    assert [(row.nonce, row.token_ids) for row in transactions()] == [
+        (1, [tokens[0].token_id]),
+        (0, []),
+    ]
+
+
+def test_a_lagging_node_recalls_nothing(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = scene.mint()
+    scene.chain.mine(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    look = depth.look
+
+    def behind(*arguments: object) -> depth.Sight:
+        sight = look(*arguments)  # type: ignore[arg-type]
+        included = depth.Included(
+            sight.included.head, dict.fromkeys(sight.receipts), {KEEPER.address: 0}
+        )
+        return depth.Sight(included, dict.fromkeys(sight.blocks))
+
+    monkeypatch.setattr(depth, "look", behind)
+    drain.settle(0.6)
+    assert timeline(tokens[0]) == ["revealed"]
+    assert statuses() == ["confirmed"]
+
+
+def test_what_is_deep_enough_is_not_asked_about_any_more(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.REVEAL_SAFE_CONFIRMATIONS = 5
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    drain.settle(0.3)
+    assert RevealBatch.objects.get().settled_at is None
+    scene.chain.mine(4)
+    drain.until(lambda: RevealBatch.objects.get().settled_at is not None)
