@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -134,6 +134,7 @@ class Captured:
 
 
 def capture_image(
+    decoders: Executor,
     *,
     url: str,
     vendor: str,
@@ -145,7 +146,8 @@ def capture_image(
 ) -> Captured:
     """Fetch the generated image, decode it fully, and compute its CID.
 
-    `allows_inline`: the URL may be a data URI. Raises `ContentPolicyError` for a blank picture:
+    `allows_inline`: the URL may be a data URI. The decoding runs in `decoders`: it is work for the
+    CPU, which two threads share better than many. Raises `ContentPolicyError` for a blank picture:
     that is how some models refuse a prompt.
     """
     if allows_inline and url.startswith(SCHEME):
@@ -154,7 +156,7 @@ def capture_image(
         data = download_output(
             url, allowed_hosts=allowed_hosts, max_bytes=max_bytes, timeout=timeout
         )
-    facts = inspect_image(data, max_bytes=max_bytes)
+    facts = decoders.submit(inspect_image, data, max_bytes=max_bytes).result()
     if facts.is_blank:
         raise ContentPolicyError(
             f"{vendor}: the image is blank, which is how a refused prompt may end",

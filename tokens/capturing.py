@@ -1,20 +1,33 @@
-"""Keep an image's bytes and move its token on, in one transaction."""
+"""Keep an image's bytes and move its token on, in one transaction.
+
+Plain SQL: every token comes by here, and the ORM's way takes a millisecond of CPU more for each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from tokens import jobs
 from tokens.calls import Captured
 from tokens.metadata import METADATA_VERSION, build_metadata
-from tokens.models import Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.moves import Lease, Move, move_tokens
 from tokens.states import TokenStatus
 from tokens.uploads import image_extension
+
+_IMAGE_COLUMNS = (
+    "token_id",
+    "data",
+    "mime_type",
+    "extension",
+    "width",
+    "height",
+    "size_bytes",
+    "sha256",
+)
 
 if TYPE_CHECKING:
     from tokens.items import Item
@@ -30,22 +43,17 @@ def save_captured(
     if not captured:
         return {}
     with transaction.atomic():
-        authors = {
-            token.token_id: token.author
-            for token in Token.objects.filter(token_id__in=[item.token_id for item, _ in captured])
-            .select_related("author")
-            .only("token_id", "author__twitter_handle", "author__farcaster_handle")
-        }
+        handles = _handles_of([item.token_id for item, _ in captured])
         texts = {
             item.token_id: build_metadata(
                 token_id=item.token_id,
                 image_cid=image.cid,
-                twitter_handle=authors[item.token_id].twitter_handle,
-                farcaster_handle=authors[item.token_id].farcaster_handle,
+                twitter_handle=handles[item.token_id][0],
+                farcaster_handle=handles[item.token_id][1],
                 model=item.job.model,
             )
             for item, image in captured
-            if item.token_id in authors
+            if item.token_id in handles
         }
         moved = move_tokens(
             [
@@ -76,33 +84,45 @@ def save_captured(
             lease=Lease(owner, keep=keep_lease),
         )
         ours = [(item, image) for item, image in captured if item.token_id in moved]
-        TokenImage.objects.bulk_create(
-            [_image_row(item, image) for item, image in ours],
-            update_conflicts=True,
-            unique_fields=["token"],
-            update_fields=[
-                "data",
-                "mime_type",
-                "extension",
-                "width",
-                "height",
-                "size_bytes",
-                "sha256",
-            ],
-        )
+        _store_images(ours)
         jobs.close_jobs([item.job.pk for item, _ in ours], status=JobStatus.CAPTURED)
     return {token_id: texts[token_id] for token_id in moved}
 
 
-def _image_row(item: Item, image: Captured) -> TokenImage:
-    facts = image.facts
-    return TokenImage(
-        token_id=item.token_id,
-        data=image.data,
-        mime_type=facts.mime,
-        extension=image_extension(facts.format),
-        width=facts.width,
-        height=facts.height,
-        size_bytes=facts.size_bytes,
-        sha256=facts.sha256,
-    )
+def _handles_of(token_ids: list[int]) -> dict[int, tuple[str | None, str | None]]:
+    """Return the author's handles at X and Farcaster by token id."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT t.token_id, a.twitter_handle, a.farcaster_handle FROM tokens_s0 t "
+            "JOIN authors a ON a.id = t.author_id WHERE t.token_id = ANY(%s)",
+            [token_ids],
+        )
+        return {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
+
+
+def _store_images(captured: Sequence[tuple[Item, Captured]]) -> None:
+    """Write the bytes and what they are; an earlier image of the token is replaced."""
+    if not captured:
+        return
+    rows = [
+        (
+            item.token_id,
+            image.data,
+            image.facts.mime,
+            image_extension(image.facts.format),
+            image.facts.width,
+            image.facts.height,
+            image.facts.size_bytes,
+            image.facts.sha256,
+        )
+        for item, image in captured
+    ]
+    sets = ", ".join(f"{name} = EXCLUDED.{name}" for name in _IMAGE_COLUMNS[1:])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO token_images ({', '.join(_IMAGE_COLUMNS)}, created_at) "  # noqa: S608
+            "SELECT *, clock_timestamp() FROM unnest(%s::bigint[], %s::bytea[], %s::text[], "
+            "%s::text[], %s::integer[], %s::integer[], %s::integer[], %s::text[]) "
+            f"ON CONFLICT (token_id) DO UPDATE SET {sets}",
+            [list(column) for column in zip(*rows, strict=True)],
+        )

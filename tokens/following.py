@@ -67,9 +67,11 @@ class Follower:
         if not items:
             return
         failures = []
-        for job in jobs.jobs_with_news(waiting=[*waiting], reconciling=[*reconciling]):
+        for job in jobs.take_news(
+            waiting={pk: item.job for pk, item in waiting.items()},
+            reconciling={pk: item.job for pk, item in reconciling.items()},
+        ):
             item = items[job.pk]
-            item.job = job
             if job.status == JobStatus.SUBMITTED:
                 item.phase = Phase.WAITING
             elif job.status == JobStatus.SUCCEEDED:

@@ -11,6 +11,7 @@ database was lost in between): each looks at the item's phase first.
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import structlog
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 PROMPT_MAX_LENGTH = 1000
+_DECODERS = 2  # a hundred pictures of 1024 pixels a second and more
 
 
 class Generation:
@@ -51,6 +53,10 @@ class Generation:
         self.items: dict[int, Item] = {}
         self.creation = Creation(self)
         self.follower = Follower(self)
+        self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
+
+    def close(self) -> None:
+        self._decoders.shutdown(wait=False, cancel_futures=True)
 
     # -- claims -------------------------------------------------------------------------
 
@@ -146,6 +152,7 @@ class Generation:
             "capture",
             item.key,
             lambda: calls.capture_image(
+                self._decoders,
                 url=url,
                 vendor=service.name,
                 allows_inline=service.repeats_calls,

@@ -27,6 +27,9 @@ from tokens.spend import model_of, price_of
 # Replicate deletes the files of a prediction one hour after its end.
 OUTPUT_LIFETIME_SECONDS = 3600.0
 
+# What changes in a job while it is waited for.
+_NEWS = ("status", "external_id", "output_url", "error_class", "error", "submitted_at")
+
 _OPEN = [status.value for status in OPEN_JOB_STATUSES]
 
 _ERRORS: dict[str, type[ProviderError]] = {
@@ -73,19 +76,30 @@ def open_jobs(token_ids: Iterable[int]) -> dict[int, ImageGenerationJob]:
     return {job.token_id: job for job in found}
 
 
-def jobs_with_news(
-    *, waiting: Sequence[int], reconciling: Sequence[int]
+def take_news(
+    *,
+    waiting: Mapping[int, ImageGenerationJob],
+    reconciling: Mapping[int, ImageGenerationJob],
 ) -> list[ImageGenerationJob]:
-    """Return the jobs whose outcome is known; of those being reconciled, also the found ones."""
-    both = [*waiting, *reconciling]
+    """Bring the jobs (by id) up to date whose outcome is known, and return them.
+
+    Of those being reconciled, also the ones that were found.
+    """
+    both = {**waiting, **reconciling}
     if not both:
         return []
-    found = ImageGenerationJob.objects.raw(
-        "SELECT * FROM image_generation_jobs WHERE id = ANY(%s) AND status <> 'created' "
-        "AND NOT (status = 'submitted' AND id = ANY(%s))",
-        [both, list(waiting)],
-    )
-    return list(found)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, {', '.join(_NEWS)} "  # noqa: S608 - our own names
+            "FROM image_generation_jobs WHERE id = ANY(%s) AND status <> 'created' "
+            "AND NOT (status = 'submitted' AND id = ANY(%s))",
+            [[*both], [*waiting]],
+        )
+        rows = cursor.fetchall()
+    for job_id, *values in rows:
+        for name, value in zip(_NEWS, values, strict=True):
+            setattr(both[job_id], name, value)
+    return [both[row[0]] for row in rows]
 
 
 def record_submitted(accepted: Sequence[tuple[int, str]]) -> set[int]:

@@ -32,6 +32,15 @@ class PipelineDrain(Drain):
         """One for each call with a vendor, and some for captures, polls and reconciliations."""
         return 2 * int(settings.WORKER_BATCH_SIZE) + int(settings.UPLOAD_CONCURRENCY) + 4
 
+    @property
+    def gather_seconds(self) -> float:
+        """A turn costs 3 ms and more of CPU, however little it finds: with many tokens, fewer."""
+        return min(0.025, max(super().gather_seconds, 0.0005 * self._held))
+
+    @property
+    def _held(self) -> int:
+        return len(self.generation.items) + len(self.storage.items)
+
     def prepare(self) -> None:
         self.generation = Generation(self)
         self.storage = Storage(self)
@@ -89,5 +98,6 @@ class PipelineDrain(Drain):
 
     def close(self) -> None:
         if hasattr(self, "storage"):
+            self.generation.close()
             self.storage.close()
         super().close()

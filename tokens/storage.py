@@ -33,11 +33,10 @@ from tokens import calls
 from tokens.calls import Captured, Upload, UploadOutcome
 from tokens.channels import REVEAL_CHANNEL
 from tokens.claims import MAX_CLAIMS, claim_for_upload
-from tokens.models import IPFSUploadRecord
-from tokens.models.artefact import UploadStatus
 from tokens.moves import Failed, Lease, Move, fail_tokens, move_tokens
 from tokens.retries import Retry, retry_later
 from tokens.states import TokenStatus
+from tokens.upload_records import UploadRecord, record_of, save_records
 from tokens.uploads import Files, fresh_files, load_files
 
 if TYPE_CHECKING:
@@ -179,9 +178,7 @@ class Storage:
         if len(waits) < len(faults):
             self.breaker.succeeded()
         with transaction.atomic():
-            IPFSUploadRecord.objects.bulk_create(
-                _record(r.key, outcome) for r in pinned for outcome in r.value or ()
-            )
+            save_records([_record(r.key, each) for r in pinned for each in r.value or ()])
             self._finish([key for key, fault in faults.items() if fault is None])
             self._retry({k: f for k, f in faults.items() if isinstance(f, ProviderError)}, waits)
             self._fail(
@@ -285,22 +282,6 @@ def _fault(outcomes: list[UploadOutcome], *, token_id: int) -> ProviderError | s
     return next((outcome.error for outcome in outcomes if outcome.error is not None), None)
 
 
-def _record(item: Item, outcome: UploadOutcome) -> IPFSUploadRecord:
-    upload, pin = outcome.upload, outcome.pin
-    if pin is None:
-        status = UploadStatus.FAILED
-    elif pin.cid == upload.cid:
-        status = UploadStatus.SUCCEEDED
-    else:
-        status = UploadStatus.MISMATCH
-    return IPFSUploadRecord(
-        token_id=item.token_id,
-        upload_type=upload.kind,
-        computed_cid=upload.cid,
-        returned_cid=pin.cid if pin else "",
-        size_bytes=len(upload.data),
-        attempt_number=item.tries.get(upload.kind, 0) + 1,
-        status=status,
-        error_class=error_class_of(outcome.error) if outcome.error else "",
-        error=str(outcome.error) if outcome.error else "",
-    )
+def _record(item: Item, outcome: UploadOutcome) -> UploadRecord:
+    tries = item.tries.get(outcome.upload.kind, 0)
+    return record_of(item.token_id, outcome, attempt_number=tries + 1)

@@ -46,6 +46,11 @@ class Drain(ABC):
         """How many calls may be under way at once."""
         return 1
 
+    @property
+    def gather_seconds(self) -> float:
+        """How long after a turn the next one waits for more results; a lone one never waits."""
+        return 0.005
+
     def prepare(self) -> None:  # noqa: B027 - a hook
         """Build clients and the like; called once, after the slot is taken."""
 

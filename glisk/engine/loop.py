@@ -25,8 +25,6 @@ logger = structlog.get_logger(__name__)
 
 # Only the net below notifications; with the heartbeat's rhythm, an idle drain wakes up once.
 IDLE_TICK_SECONDS = BEAT_SECONDS
-# Under load the results of a few milliseconds are saved together; a lone one never waits.
-_GATHER_SECONDS = 0.005
 _LONGEST_BACKOFF_SECONDS = 2.0
 _BACKOFF_WHEN_STOPPING_SECONDS = 0.2
 _DATABASE_ERRORS = (
@@ -163,7 +161,8 @@ class _Loop:
             seconds = min(seconds, self._budget_ends - time.monotonic())
         ready = poll.poll(max(0.0, min(seconds, BEAT_SECONDS)) * 1000)
         if ready and not self._stop.is_set():
-            time.sleep(max(0.0, self._turn_ended + _GATHER_SECONDS - time.monotonic()))
+            gathered = self._turn_ended + self._drain.gather_seconds
+            time.sleep(max(0.0, gathered - time.monotonic()))
             if not self._drain.stopping:
                 self._heard()
 
