@@ -10,6 +10,7 @@ import time
 from django.conf import settings
 
 from glisk.engine.drain import CallResult, Drain
+from glisk.engine.memory import keep_freed_memory
 from tokens import claims
 from tokens.channels import PIPELINE_CHANNEL
 from tokens.generation import Generation
@@ -42,6 +43,7 @@ class PipelineDrain(Drain):
         return len(self.generation.items) + len(self.storage.items)
 
     def prepare(self) -> None:
+        keep_freed_memory()
         self.generation = Generation(self)
         self.storage = Storage(self)
         self._renewed_at = time.monotonic()
