@@ -19,6 +19,7 @@ from glisk.fields import normalise_address
 
 BATCH_MINTED_TOPIC: Final = "0x20c0d4a5bab7118059cf1d2fd0403c4f29a05e446d435b347f90b80778374c54"
 MAX_QUANTITY: Final = 50  # the contract's MAX_BATCH_SIZE
+LARGEST_ID: Final = 2**63 - 1  # of a token, that a bigint column holds
 
 _MAX_BIGINT: Final = 2**63 - 1
 _MAX_INTEGER: Final = 2**31 - 1
@@ -104,7 +105,7 @@ def decode_mint_log(
     quantity, total_paid_wei = _read_data(data)
     if not 1 <= quantity <= MAX_QUANTITY:
         raise MalformedLog(f"the quantity is not from 1 to {MAX_QUANTITY}")
-    if not 1 <= start_token_id <= _MAX_BIGINT - quantity:
+    if not 1 <= start_token_id <= LARGEST_ID - quantity:
         raise MalformedLog("the start token id is out of range")
     return MintLog(
         tx_hash=_read_hash(tx_hash, "transaction hash"),

@@ -20,9 +20,9 @@ FACTS_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class RevealLog:
-    """Where the chain says that a token was revealed; the time may be unknown."""
+    """Where the chain says that a token was revealed; either may be unknown."""
 
-    tx_hash: str
+    tx_hash: str | None
     revealed_at: datetime | None
 
 
@@ -114,7 +114,8 @@ def _move(facts: OnChainToken, log: RevealLog | None, token: Token | None) -> Mo
 
 def name_transactions(logs: Mapping[int, RevealLog]) -> None:
     """Give adopted tokens whose transaction was not known yet the one that revealed them."""
-    if not logs:
+    named = {token_id: log for token_id, log in logs.items() if log.tx_hash}
+    if not named:
         return
     with connection.cursor() as cursor:
         cursor.execute(
@@ -125,9 +126,9 @@ def name_transactions(logs: Mapping[int, RevealLog]) -> None:
             "WHERE t.token_id = v.token_id AND t.status = 'revealed' "
             "AND t.reveal_tx_hash IS NULL AND t.adopted_uri IS NOT NULL",
             [
-                list(logs),
-                [log.tx_hash for log in logs.values()],
-                [log.revealed_at for log in logs.values()],
+                list(named),
+                [log.tx_hash for log in named.values()],
+                [log.revealed_at for log in named.values()],
             ],
         )
 

@@ -6,6 +6,7 @@ interrupted goes on where it was.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,8 @@ import structlog
 from django.db import transaction
 
 from glisk.clients.mint_reader import MintReader, OnChainToken, RawLog, revealed_ids
-from tokens.mint_log import MalformedLog, MintLog, decode_rpc_mint_log
+from glisk.fields import HASH_PATTERN
+from tokens.mint_log import LARGEST_ID, MalformedLog, MintLog, decode_rpc_mint_log
 from tokens.models import Token
 from tokens.models.mint import MintSource
 from tokens.recovery.adoption import (
@@ -37,6 +39,7 @@ logger = structlog.get_logger(__name__)
 
 ACTOR = "backfill"
 TOKENS_AT_ONCE = 2_500  # in one transaction
+_HASH = re.compile(HASH_PATTERN)
 
 
 @dataclass
@@ -135,8 +138,10 @@ def decode_logs(reader: MintReader, logs: Sequence[RawLog]) -> Found:
     for log in logs:
         number = int(log["blockNumber"], 16)
         if reader.is_reveal(log):
-            seen = RevealLog(str(log.get("transactionHash")).lower(), _moment(log, times))
-            reveals.update(dict.fromkeys(revealed_ids(log), seen))
+            seen = RevealLog(_transaction(log), _moment(log, times))
+            # The contract reveals any number at all; most of them are no ids, and fit no column.
+            ids = (token_id for token_id in revealed_ids(log) if token_id <= LARGEST_ID)
+            reveals.update(dict.fromkeys(ids, seen))
             continue
         try:
             mints.append(decode_rpc_mint_log(log, block_timestamp=times.get(number)))
@@ -153,13 +158,18 @@ def block_times(reader: MintReader, logs: Sequence[RawLog]) -> dict[int, int]:
     return {n: b.timestamp for n, b in reader.blocks(wanted).items() if b} if wanted else {}
 
 
+def _transaction(log: RawLog) -> str | None:
+    tx_hash = str(log.get("transactionHash")).lower()
+    return tx_hash if _HASH.fullmatch(tx_hash) else None
+
+
 def _moment(log: RawLog, times: Mapping[int, int]) -> datetime | None:
     stamped: Any = log.get("blockTimestamp")
     try:
         seconds = times.get(int(log["blockNumber"], 16)) if stamped is None else int(stamped, 16)
-    except (TypeError, ValueError):
+        return None if seconds is None else datetime.fromtimestamp(seconds, tz=UTC)
+    except (TypeError, ValueError, OverflowError, OSError):  # no number, or no date
         return None
-    return None if seconds is None else datetime.fromtimestamp(seconds, tz=UTC)
 
 
 def register_logs(
