@@ -23,6 +23,8 @@ _OWNER_OF: Final = "0x6352211e"
 # TokensRevealed(uint256[] tokenIds)
 REVEALED_TOPIC: Final = "0x5f36dfedf769ad12bf71aec843edc397276a255b70d51016d99f5fb020dfd902"
 
+# A contract that counts further is another one: nobody shall look for so many missing tokens.
+MOST_IDS: Final = 100_000_000
 CALLS_AT_ONCE: Final = 500  # Alchemy takes 1,000; RpcClient makes them fewer where it must
 
 RawLog = dict[str, Any]
@@ -118,9 +120,17 @@ class MintReader:
                 vendor=VENDOR,
                 code="no_contract",
             )
+        following = _number(_value(next_id))
+        if not 1 <= following <= MOST_IDS:
+            raise TransientError(
+                f"chain: nextTokenId() of {self.contract_address} is {following}, which GliskNFT "
+                "cannot have counted: check GLISK_NFT_CONTRACT_ADDRESS.",
+                vendor=VENDOR,
+                code="no_contract",
+            )
         return Survey(
             head=_block(_value(head)),
-            next_token_id=_number(_value(next_id)),
+            next_token_id=following,
             blocks=_blocks(numbers, found),
         )
 

@@ -18,7 +18,7 @@ from glisk.clients.mint_reader import BlockFacts, MintReader, OnChainToken
 from glisk.engine.notify import notify
 from glisk.fields import normalise_address
 from tokens.channels import PIPELINE_CHANNEL
-from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_new
+from tokens.recovery.adoption import adopt_new
 from tokens.states import TokenStatus
 
 ACTOR = "contract"
@@ -29,18 +29,11 @@ def register_from_contract(
 ) -> tuple[list[int], list[int]]:
     """Create the tokens that exist for long enough; return the ids created and those adopted.
 
-    Many tokens in one round trip. Raises the errors of the reader.
+    All by one batch of calls. Raises the errors of the reader.
     """
     confirmed = max(0, head.number - int(settings.MINT_CONFIRMATIONS) + 1)
-    created: list[int] = []
-    adopted: list[int] = []
-    for start in range(0, len(token_ids), FACTS_AT_ONCE):
-        part = token_ids[start : start + FACTS_AT_ONCE]
-        tokens = reader.tokens(part, block=confirmed)
-        made, taken = _register([t for t in tokens.values() if t.exists], head)
-        created += made
-        adopted += taken
-    return created, adopted
+    tokens = reader.tokens(token_ids, block=confirmed)
+    return _register([token for token in tokens.values() if token.exists], head)
 
 
 def _register(facts: Sequence[OnChainToken], head: BlockFacts) -> tuple[list[int], list[int]]:

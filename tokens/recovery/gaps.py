@@ -7,6 +7,7 @@ read. Only what no log explains is taken from the contract's facts alone (facts.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,8 +17,9 @@ from django.conf import settings
 from django.db import connection
 
 from glisk.clients.mint_reader import MintReader, Survey
-from glisk.errors import ProviderError, TransientError
+from glisk.errors import AccountError, ProviderError, TransientError
 from tokens.models import Token
+from tokens.recovery.adoption import FACTS_AT_ONCE
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.facts import register_from_contract
 from tokens.recovery.progress import load_progress
@@ -38,7 +40,13 @@ class GapReport:
     adopted: list[int] = field(default_factory=list)
     vanished: list[int] = field(default_factory=list)  # known here, not to the contract
     unread: list[str] = field(default_factory=list)  # ranges whose logs could not be read
-    unconfirmed: int = 0  # too new to be taken from the contract without a log
+    left: int = 0  # were asked for, and have no row yet
+    ended_early: bool = False  # its time was up before it had tried everything
+
+    @property
+    def unconfirmed(self) -> int:
+        """Count those that are too new to be taken from the contract without a log."""
+        return 0 if self.ended_early else self.left
 
     @property
     def created(self) -> int:
@@ -139,66 +147,89 @@ def fill_gaps(
     dry_run: bool = False,
     until: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    report: GapReport | None = None,
 ) -> GapReport:
     """Find and register missing tokens, at most `limit`.
 
-    `survey` spares the first round trip, `until` ends the reading of logs at a moment of the
-    monotonic clock. Raises the errors of the reader; what was registered until then stays. A
-    second call does nothing, with one round trip.
+    `survey` spares the first round trip, `until` ends the work in order after a moment of the
+    monotonic clock. Raises the errors of the reader; what was registered until then stays, and a
+    `report` that was handed in tells of it. A second call does nothing, with one round trip.
     """
+    report = GapReport() if report is None else report
     survey = survey or reader.survey()
     ranges = missing_ranges(survey.next_token_id)
-    report = GapReport(
-        next_token_id=survey.next_token_id,
-        missing=sum(last - first + 1 for first, last in ranges),
-        vanished=vanished_tokens(survey.next_token_id),
-    )
+    report.next_token_id = survey.next_token_id
+    report.missing = _count(ranges)
+    report.vanished = vanished_tokens(survey.next_token_id)
     if report.vanished:
         logger.error("tokens_unknown_to_chain", token_ids=report.vanished[:20])
     if dry_run or not ranges:
         return report
-    wanted = list(islice(_ids(ranges), limit))
-    only_ids = None if limit is None else set(wanted)
-    found = Report()
-    head = survey.head.number
-    for low, high in _blocks_to_read(_cut(ranges, wanted[-1]), head):
-        try:
-            backfill(
-                reader,
-                first=low,
-                last=high,
-                head=head,
-                report=found,
-                range_blocks=load_progress().range_blocks,
-                keep_progress=False,
-                only_ids=only_ids,
-                until=until,
-            )
-        except TransientError:
-            raise
-        except ProviderError as error:
-            report.unread.append(f"blocks {low} to {high}: {error}")
-            logger.warning("gap_logs_unread", first=low, last=high, error=str(error))
-        if on_progress is not None:
-            on_progress(found.created, len(wanted))
-    report.from_logs = found.created
-    report.adopted += found.adopted
-    if not found.ended_early:
-        _from_facts(reader, wanted, survey, report)
-        if on_progress is not None:
-            on_progress(report.created, len(wanted))
+    wanted = ranges if limit is None else _first_ids(ranges, limit)
+    filling = _Filling(reader, survey, wanted, report, until, on_progress)
+    filling.from_logs(only_ids=None if limit is None else set(_ids(wanted)))
+    filling.from_facts()
+    still = missing_ranges(survey.next_token_id)
+    report.left = _count(_cut(still, wanted[-1][1]))
     return report
 
 
-def _from_facts(
-    reader: MintReader, wanted: Sequence[int], survey: Survey, report: GapReport
-) -> None:
-    known = set(Token.objects.filter(token_id__in=wanted).values_list("token_id", flat=True))
-    unexplained = [token_id for token_id in wanted if token_id not in known]
-    created, adopted = register_from_contract(reader, unexplained, survey.head)
-    report.from_facts += created
-    report.adopted += adopted
-    report.unconfirmed = len(unexplained) - len(created)
+@dataclass
+class _Filling:
+    """The ids to fill, and what has become of them."""
+
+    reader: MintReader
+    survey: Survey
+    wanted: Sequence[tuple[int, int]]
+    report: GapReport
+    until: float | None
+    on_progress: Callable[[int, int], None] | None
+
+    def from_logs(self, *, only_ids: Collection[int] | None) -> None:
+        found, head = Report(), self.survey.head.number
+        for low, high in _blocks_to_read(self.wanted, head):
+            try:
+                backfill(
+                    self.reader,
+                    first=low,
+                    last=high,
+                    head=head,
+                    report=found,
+                    range_blocks=load_progress().range_blocks,
+                    keep_progress=False,
+                    only_ids=only_ids,
+                    until=self.until,
+                )
+            except (TransientError, AccountError):
+                raise
+            except ProviderError as error:
+                self.report.unread.append(f"blocks {low} to {high}: {error}")
+                logger.warning("gap_logs_unread", first=low, last=high, error=str(error))
+            finally:
+                self.report.from_logs = found.created
+            self._tell()
+        self.report.adopted += found.adopted
+        self.report.ended_early = found.ended_early
+
+    def from_facts(self) -> None:
+        """Take from the contract what no log explained, in pieces."""
+        ids = _ids(self.wanted)
+        while part := list(islice(ids, FACTS_AT_ONCE)):
+            known = set(Token.objects.filter(token_id__in=part).values_list("token_id", flat=True))
+            unexplained = [token_id for token_id in part if token_id not in known]
+            if not unexplained:
+                continue
+            if self.until is not None and time.monotonic() >= self.until:
+                self.report.ended_early = True
+                return
+            created, adopted = register_from_contract(self.reader, unexplained, self.survey.head)
+            self.report.from_facts += created
+            self.report.adopted += adopted
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.on_progress is not None:
+            self.on_progress(self.report.created, _count(self.wanted))
 
 
 def _blocks_to_read(ranges: Sequence[tuple[int, int]], head: int) -> list[tuple[int, int]]:
@@ -216,6 +247,16 @@ def _blocks_to_read(ranges: Sequence[tuple[int, int]], head: int) -> list[tuple[
 def _ids(ranges: Sequence[tuple[int, int]]) -> Iterator[int]:
     for first, last in ranges:
         yield from range(first, last + 1)
+
+
+def _count(ranges: Sequence[tuple[int, int]]) -> int:
+    return sum(last - first + 1 for first, last in ranges)
+
+
+def _first_ids(ranges: Sequence[tuple[int, int]], limit: int) -> list[tuple[int, int]]:
+    """Return the ranges of the first `limit` ids."""
+    highest = next(islice(_ids(ranges), min(limit, _count(ranges)) - 1, None))
+    return _cut(ranges, highest)
 
 
 def _cut(ranges: Sequence[tuple[int, int]], highest: int) -> list[tuple[int, int]]:

@@ -49,7 +49,7 @@ def look_at_chain() -> int:
             breaker.failed(error)
             return 0
         breaker.succeeded()
-    if report.mints.ended_early:
+    if report.ended_early:
         look_soon()
     return report.created
 

@@ -46,7 +46,7 @@ def prove(reader: MintReader, *, budget_seconds: float) -> int:
     until = time.monotonic() + budget_seconds
     unsettle_refused()
     look = scan_chain(reader, budget_seconds=budget_seconds)
-    if look.lagging or look.mints.ended_early:
+    if look.lagging or look.ended_early:
         return look.created
     survey = reader.survey()
     if survey.head.number < look.head:

@@ -14,7 +14,7 @@ import structlog
 from django.conf import settings
 
 from glisk.clients.mint_reader import MintReader, Survey
-from glisk.errors import ProviderError
+from glisk.errors import AccountError, ProviderError, TransientError
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.gaps import (
     GapReport,
@@ -55,6 +55,11 @@ class ScanReport:
     complete: bool = False  # every id that the contract has given out has a row
 
     @property
+    def ended_early(self) -> bool:
+        """Tell whether its time was up; the next look goes on from there."""
+        return self.mints.ended_early or (self.gaps is not None and self.gaps.ended_early)
+
+    @property
     def created(self) -> int:
         return self.mints.created + self.reorgs.created + (self.gaps.created if self.gaps else 0)
 
@@ -63,7 +68,7 @@ def scan_chain(reader: MintReader, *, budget_seconds: float | None = None) -> Sc
     """Bring the database up to the newest block.
 
     With a budget it ends in order when that is used up, and the next look goes on from there
-    (`mints.ended_early`). Raises the errors of the reader; whatever was read until then is stored.
+    (`ended_early`). Raises the errors of the reader; whatever was read until then is stored.
     """
     until = None if budget_seconds is None else time.monotonic() + budget_seconds
     progress, memory = load()
@@ -123,15 +128,21 @@ class _Look:
         stored = self.progress.block
         head = self.survey.head.number
         first = deployed if stored is None else max(deployed, stored + 1 - OVERLAP_BLOCKS)
-        backfill(
-            self.reader,
-            first=first,
-            last=head,
-            head=head,
-            report=self.report.mints,
-            range_blocks=self.progress.range_blocks,
-            until=self.until,
-        )
+        try:
+            backfill(
+                self.reader,
+                first=first,
+                last=head,
+                head=head,
+                report=self.report.mints,
+                range_blocks=self.progress.range_blocks,
+                until=self.until,
+            )
+        except (TransientError, AccountError):
+            raise
+        except ProviderError as error:
+            # A node that keeps no logs, or none of these blocks, still knows the tokens.
+            logger.warning("logs_unread", first=first, last=head, error=str(error))
         if not self.report.mints.ended_early and not self.is_complete():
             self.report.gaps = fill_gaps(self.reader, survey=self.survey, until=self.until)
 
@@ -145,7 +156,7 @@ class _Look:
             self.memory.gap = {}
             head = self.survey.head.number  # of a node that lags it changes nothing
             save_progress(Progress(block=head, head=head))
-        elif self.tried and not self.report.mints.ended_early:
+        elif self.tried and not self.report.ended_early:
             self._remember_gap(missing)
         if before != (self.memory.known_below, self.memory.gap):
             save_memory(self.memory)

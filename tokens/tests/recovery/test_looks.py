@@ -1,5 +1,6 @@
 """One look at the chain: what it finds, what it costs, and what a faulty node cannot make it do."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +9,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from glisk.clients.chain import SELECTORS
 from glisk.clients.mint_reader import MintReader, WrongChainError
 from glisk.errors import ProviderError, TransientError
 from sandbox.accounts import AUTHORS, DEPLOYER, KEEPER
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
+from tokens.recovery import adoption, gaps
 from tokens.recovery.progress import Progress, load, load_progress, save_progress
 from tokens.recovery.scan import ScanReport, scan_chain
 from tokens.states import TokenStatus
@@ -362,3 +365,62 @@ def test_only_the_admin_or_the_keeper_reveals(chain: DemoChain) -> None:
     assert DEPLOYER.address != KEEPER.address
     mint(chain)
     assert chain.wait(chain.reveal(2, [1], [URI]))["status"] == 0
+
+
+def no_logs_at_all(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+    refusal = {"code": -32601, "message": "the method eth_getLogs is not available"}
+    if method != "eth_getLogs":
+        return answer
+    return {"jsonrpc": "2.0", "id": answer["id"], "error": refusal}
+
+
+def test_a_node_that_refuses_logs_does_not_keep_a_look_from_the_contract(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    mint(chain, 2)
+    proxy.alter = no_logs_at_all
+    report = look(bad_reader)
+    assert (report.created, report.complete) == (2, True)
+    assert load_progress().block == chain.block_number()
+
+
+def test_a_look_that_takes_tokens_from_the_contract_keeps_to_its_time(
+    chain: DemoChain,
+    bad_reader: MintReader,
+    proxy: NodeProxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (gaps, adoption):
+        monkeypatch.setattr(module, "FACTS_AT_ONCE", 10)
+    for _ in range(4):
+        mint(chain, 10)
+
+    def slow(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+        if method == "eth_call" and params[0]["data"].startswith(SELECTORS["tokenURI"]):
+            time.sleep(0.02)
+        return no_logs_at_all(method, params, answer)
+
+    proxy.alter = slow
+    report = scan_chain(bad_reader, budget_seconds=0.3)
+    assert report.ended_early
+    assert load()[1].gap == {}  # nothing says that they cannot be found
+    assert 10 <= report.created < 40
+    proxy.alter = no_logs_at_all
+    assert look(bad_reader).complete
+    assert Token.objects.count() == 40
+
+
+@pytest.mark.parametrize("counted", [0, 10**12, 2**256 - 1])
+def test_a_count_that_no_contract_of_ours_has_is_refused(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, counted: int
+) -> None:
+    """Another contract by the same function name: millions of missing tokens were looked for."""
+    mint(chain)
+    proxy.alter = lambda method, params, answer: (
+        {**answer, "result": f"0x{counted:064x}"}
+        if method == "eth_call" and params[0]["data"] == SELECTORS["nextTokenId"]
+        else answer
+    )
+    assert "nextTokenId() of 0x" in str(refused(bad_reader))
+    assert not Token.objects.exists()
+    assert load_progress().block is None
