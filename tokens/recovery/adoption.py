@@ -33,6 +33,15 @@ def unknown_ids(token_ids: Iterable[int]) -> list[int]:
     return [token_id for token_id in wanted if token_id not in known]
 
 
+def adoptable(token_ids: Iterable[int]) -> set[int]:
+    """Return those that are neither revealed here nor in a transaction of ours."""
+    # In this order: a transaction of ours that ends in between shows in the state.
+    others = set(token_ids)
+    others -= in_flight(others)
+    found = Token.objects.filter(token_id__in=others, status__in=ADOPTABLE)
+    return set(found.values_list("token_id", flat=True))
+
+
 def revealed_facts(reader: MintReader, token_ids: list[int]) -> dict[int, OnChainToken]:
     """Return the facts of those tokens that the contract calls revealed, in batches."""
     revealed = reader.revealed(token_ids)

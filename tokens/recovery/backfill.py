@@ -18,12 +18,12 @@ from django.db import transaction
 from glisk.clients.mint_reader import MintReader, OnChainToken, RawLog, revealed_ids
 from glisk.fields import HASH_PATTERN
 from tokens.mint_log import LARGEST_ID, MalformedLog, MintLog, decode_rpc_mint_log
-from tokens.models import Token
 from tokens.models.mint import MintSource
 from tokens.recovery.adoption import (
     RevealLog,
     adopt_known,
     adopt_new,
+    adoptable,
     name_transactions,
     revealed_facts,
     unknown_ids,
@@ -31,9 +31,7 @@ from tokens.recovery.adoption import (
 from tokens.recovery.progress import Progress, save_progress
 from tokens.recovery.ranges import RangeWalker
 from tokens.recovery.unsettled import settle_by_key, settled_depth
-from tokens.recovery.work import in_flight
 from tokens.registration import MintOutcome, MintResult, register_mints
-from tokens.states import ADOPTABLE
 
 logger = structlog.get_logger(__name__)
 
@@ -242,12 +240,7 @@ def _parts(mints: Sequence[MintLog]) -> Iterator[list[MintLog]]:
 def _adopt_from_logs(reader: MintReader, reveals: Mapping[int, RevealLog], report: Report) -> None:
     """Adopt known tokens that logs call revealed and we do not; name their transactions."""
     name_transactions(reveals)
-    others = set(
-        Token.objects.filter(token_id__in=list(reveals), status__in=ADOPTABLE).values_list(
-            "token_id", flat=True
-        )
-    )
-    others -= in_flight(others)
+    others = adoptable(reveals)
     if others:
         facts = revealed_facts(reader, sorted(others))
         report.adopted += sorted(adopt_known(facts, actor=ACTOR, logs=reveals))

@@ -19,8 +19,9 @@ from django.utils import timezone
 from glisk.clients.mint_reader import MintReader, OnChainToken, Survey
 from glisk.models import SystemState
 from tokens.models import MintEvent, Token
-from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_known
+from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_known, adoptable
 from tokens.recovery.gaps import missing_ranges, vanished_tokens
+from tokens.recovery.progress import load_progress
 from tokens.recovery.tiling import prove_tiling
 from tokens.recovery.withdrawal import withdraw
 from tokens.states import ADOPTABLE, TokenStatus
@@ -49,6 +50,7 @@ ADVICE = {
 _IDS_AHEAD = 100
 # A node may lag: what it calls unrevealed shortly after its reveal proves nothing.
 _SURE_AFTER = timedelta(minutes=10)
+_NOT_REVEALED = "revealed here, not on chain"
 
 
 @dataclass
@@ -67,16 +69,18 @@ class DriftReport:
     tokens_checked: int = 0
     tiled: bool = False
     counts: dict[str, int] = field(default_factory=dict)
+    unrepaired: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, finding: Finding) -> None:
+        self.unrepaired += not finding.repaired
         self.counts[finding.kind] = self.counts.get(finding.kind, 0) + 1
         if self.counts[finding.kind] <= LISTED:
             self.findings.append(finding)
 
     @property
     def is_clean(self) -> bool:
-        return self.tiled and all(finding.repaired for finding in self.findings)
+        return self.tiled and self.unrepaired == 0
 
 
 def check_drift(
@@ -215,10 +219,9 @@ def _compare_all(
             elif repair and _may_begin_anew(row):
                 undone.append(token.token_id)
             else:
-                detail = "revealed here, not on chain"
-                report.add(Finding("not_revealed", token.token_id, detail))
+                report.add(Finding("not_revealed", token.token_id, _NOT_REVEALED))
     _adopt([facts[row["token_id"]] for row in rows if _is_ahead(row, facts)], report, repair=repair)
-    _begin_anew(undone, report)
+    _begin_anew(reader, undone, report)
 
 
 def _compare_author(
@@ -249,8 +252,8 @@ def _adopt(tokens: Iterable[OnChainToken], report: DriftReport, *, repair: bool)
     """Adopt what is revealed on chain and not here; a token in flight is left to its receipt."""
     revealed = {token.token_id: token for token in tokens}
     if not repair:
-        for token_id, token in revealed.items():
-            detail = f"revealed on chain with {token.uri[:200]!r}, not here"
+        for token_id in sorted(adoptable(revealed)):
+            detail = f"revealed on chain with {revealed[token_id].uri[:200]!r}, not here"
             report.add(Finding("revealed_by_others", token_id, detail))
         return
     for token_id in sorted(adopt_known(revealed, actor=ACTOR)):
@@ -264,13 +267,31 @@ def _may_begin_anew(row: dict[str, Any]) -> bool:
     return adopted and bool(row["status_changed_at"] < timezone.now() - _SURE_AFTER)
 
 
-def _begin_anew(token_ids: Sequence[int], report: DriftReport) -> None:
+def _begin_anew(reader: MintReader, token_ids: Sequence[int], report: DriftReport) -> None:
     """Withdraw adopted tokens whose reveal a reorg took back; the next look makes them anew."""
-    if not token_ids:
-        return
+    gone = _surely_unrevealed(reader, token_ids)
     with transaction.atomic():
-        tokens = list(Token.objects.select_for_update().filter(token_id__in=token_ids))
-        withdraw(tokens, "the reveal that it was adopted for is not part of the chain any more")
+        tokens = Token.objects.select_for_update().filter(
+            token_id__in=gone, status=TokenStatus.REVEALED, adopted_uri__isnull=False
+        )
+        withdraw(
+            list(tokens), "the reveal that it was adopted for is not part of the chain any more"
+        )
     for token_id in token_ids:
-        detail = "the reveal by others is gone; made anew"
-        report.add(Finding("not_revealed", token_id, detail, repaired=True))
+        repaired = token_id in gone
+        detail = "the reveal by others is gone; made anew" if repaired else _NOT_REVEALED
+        report.add(Finding("not_revealed", token_id, detail, repaired=repaired))
+
+
+def _surely_unrevealed(reader: MintReader, token_ids: Sequence[int]) -> list[int]:
+    """Ask once more, by the number of the newest block that was ever seen.
+
+    A node that lags, which the head shows or which has no such block, proves nothing.
+    """
+    if not token_ids:
+        return []
+    head, seen = reader.survey().head.number, load_progress().head
+    if seen is not None and head < seen:
+        return []
+    facts = reader.tokens(token_ids, block=head)
+    return [token_id for token_id in token_ids if not facts[token_id].revealed]

@@ -70,6 +70,7 @@ def withdraw_unknown(survey: Survey, memory: Memory) -> int:
         busy = in_flight(token.token_id for token in tokens)
         gone = [token for token in tokens if token.token_id not in busy]
         withdraw(gone, "the contract does not know it any more")
+    memory.known_below = min([memory.known_below, *(token.token_id for token in gone)])
     return len(gone)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -338,3 +339,86 @@ def test_the_command_names_differences_and_what_to_do(history: DemoChain) -> Non
     assert Token.objects.get(pk=2).status == TokenStatus.REVEALED
     call_command("recover_tokens", stdout=io.StringIO())
     assert command()[1] == 0
+
+
+# -- what is no difference --------------------------------------------------------------
+
+
+def test_our_own_reveal_that_waits_for_its_receipt_is_no_difference(
+    history: DemoChain, reader: MintReader
+) -> None:
+    Token.objects.filter(pk=1).update(status="ready", image_cid="i", metadata_cid="m")
+    put_in_open_batch([1])
+    reveal(history, 1)
+    assert check_drift(reader, repair=False).is_clean
+
+
+def test_a_token_that_we_revealed_while_it_was_compared_is_no_difference(
+    history: DemoChain, reader: MintReader
+) -> None:
+    Token.objects.filter(pk=1).update(status="ready", image_cid="i", metadata_cid=URI[7:])
+    reveal(history, 1)
+    ours = Token.objects.filter(pk=1)
+    rows = drift._rows(ours)
+    ours.update(status="revealed", reveal_tx_hash=f"0x{1:064x}")  # while the chain is asked
+    report = DriftReport(tiled=True)
+    drift._compare_all(reader, rows, report, repair=False)
+    assert report.is_clean
+
+
+def test_a_node_far_behind_takes_nothing_from_an_adopted_token(
+    history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    """An operator's repair, by a node that has not seen the reveal: it would be paid for."""
+    reveal(history, 2)
+    check_drift(bad_reader, repair=True)
+    Token.objects.filter(pk=2).update(status_changed_at=timezone.now() - timedelta(minutes=11))
+    scan_chain(bad_reader)
+    behind = hex(history.block_number() - 1)  # the block before the reveal's
+
+    def as_of_then(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+        if method == "eth_getBlockByNumber" and params[0] == "latest":
+            return {**answer, "result": history.rpc("eth_getBlockByNumber", behind, False)}
+        if method == "eth_call" and params[1] == "latest":
+            return {**answer, "result": history.rpc("eth_call", params[0], behind)}
+        return answer
+
+    proxy.alter = as_of_then
+    report = check_drift(bad_reader, repair=True)
+    assert kinds(report) == {"not_revealed": 1}
+    assert not report.is_clean
+    assert Token.objects.get(pk=2).status == TokenStatus.REVEALED
+
+
+def test_what_is_mended_and_not_listed_does_not_hide_what_is_not_mended(
+    history: DemoChain, reader: MintReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "LISTED", 1)
+    monkeypatch.setattr(drift, "FACTS_AT_ONCE", 2)
+    reveal(history, 2, 3)
+    check_drift(reader, repair=True)
+    Token.objects.filter(pk=2).update(status_changed_at=timezone.now() - timedelta(minutes=11))
+    history.reorg(1)
+    report = check_drift(reader, repair=True)
+    assert kinds(report) == {"not_revealed": 2}
+    assert not report.is_clean
+    assert not last_report().is_clean
+
+
+def test_an_id_that_was_withdrawn_and_minted_again_is_found_by_the_next_look(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    """The proof had written its own memory over that of the withdrawal."""
+    chain.mine(3)
+    proxy.alter = without_logs
+    chain.wait(chain.mint(1, FOX, 2))
+    scan_chain(bad_reader)
+    chain.reorg(1)
+    prove(bad_reader, budget_seconds=10)
+    chain.mine(2)
+    prove(bad_reader, budget_seconds=10)
+    assert not Token.objects.exists()
+    proxy.reset()
+    chain.wait(chain.mint(1, LIGHTHOUSE, 2))
+    assert scan_chain(bad_reader).created == 2
+    assert_equal_to_chain(chain)
