@@ -117,9 +117,7 @@ def _events(now: datetime) -> list[dict[str, Any]]:
             "event": event,
             "label": _LABELS[event.status],
             "age": _since(now, event.received_at),
-            "took": None
-            if event.processed_at is None
-            else round((event.processed_at - event.received_at).total_seconds() * 1000),
+            "took": event.took_ms,
         }
         for event in newest[:_ROWS]
     ]

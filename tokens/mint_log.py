@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from glisk.fields import normalise_address
 
@@ -144,6 +144,11 @@ def is_address(value: object) -> bool:
     return isinstance(value, str) and _ADDRESS.fullmatch(value) is not None
 
 
+def is_hash(value: object) -> TypeGuard[str]:
+    """Tell whether a value is the text of a 32-byte word, in any letter case."""
+    return isinstance(value, str) and _WORD.fullmatch(value) is not None
+
+
 def read_number(value: object, name: str, *, high: int, low: int = 0) -> int:
     """Return an integer given as such or as 0x-hex; raise `MalformedLog` unless low..high."""
     if isinstance(value, str) and _QUANTITY.fullmatch(value):
@@ -161,7 +166,7 @@ def _read_topics(topics: object) -> tuple[str, str, int]:
     if not isinstance(topics, list | tuple) or len(topics) != 4:
         raise MalformedLog("there are not four topics")
     for topic in topics:
-        if not isinstance(topic, str) or not _WORD.fullmatch(topic):
+        if not is_hash(topic):
             raise MalformedLog("a topic is not a 32-byte word")
     signature, minter, prompt_author, start = topics
     if signature.lower() != BATCH_MINTED_TOPIC:
@@ -183,7 +188,7 @@ def _read_address(word: str) -> str:
 
 
 def _read_hash(value: object, name: str) -> str:
-    if not isinstance(value, str) or not _WORD.fullmatch(value):
+    if not is_hash(value):
         raise MalformedLog(f"the {name} is not a 32-byte word")
     return value.lower()
 

@@ -253,3 +253,13 @@ def unsettle(logs: Sequence[MintLog]) -> None:
                 MAX_QUANTITY,
             ],
         )
+
+
+def unsettle_transactions(tx_hashes: Sequence[str]) -> None:
+    """Have the stored mints of transactions looked at again, however deep their blocks are."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE mint_events SET settled_at = NULL "
+            "WHERE settled_at IS NOT NULL AND tx_hash = ANY (%s::text[])",
+            [list(tx_hashes)],
+        )

@@ -5,7 +5,8 @@ of its own, and an event in which nothing is ours says why.
 
 Shapes (https://www.alchemy.com/docs/reference/custom-webhook and …/address-activity-webhook):
 `event.data.block.logs[]` of a GRAPHQL event, where only fields that the query named are present,
-and `event.activity[].log` of the activity events, in the form of JSON-RPC.
+and `event.activity[].log` of the activity events, in the form of JSON-RPC. A raw log, which is
+known by its own `address`, is read in either place; what it lacks, its block may tell.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,11 +24,13 @@ from tokens.mint_log import (
     decode_mint_log,
     decode_rpc_mint_log,
     is_address,
+    is_hash,
     read_number,
 )
 from webhooks.payloads import plain_text
 
 MAX_ID_LENGTH: Final = 64
+_OF_THE_BLOCK: Final = ("hash", "number", "timestamp")
 
 
 class Verdict(StrEnum):
@@ -49,6 +52,7 @@ class Finding:
     verdict: Verdict
     reason: str = ""
     mint: MintLog | None = None
+    removed_tx: str = ""  # the transaction of a log that was taken back, as far as it is told
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,11 @@ class AlchemyEvent:
     @property
     def mints(self) -> list[MintLog]:
         return [finding.mint for finding in self.findings if finding.mint]
+
+    @property
+    def removed(self) -> list[str]:
+        """Return the transactions whose mints a reorg is said to have taken."""
+        return sorted({finding.removed_tx for finding in self.findings if finding.removed_tx})
 
 
 def read_event(payload: Mapping[str, Any]) -> AlchemyEvent | None:
@@ -134,15 +143,16 @@ def _judge(position: int, log: object, block: Mapping[str, Any] | None) -> Findi
     try:
         if not isinstance(log, dict):
             raise MalformedLog("the log is not an object")
-        foreign = _foreign(log, in_block=block is not None)
+        raw = block is None or ("address" in log and "account" not in log)
+        foreign = _foreign(log, raw=raw)
         if foreign:
             return Finding(position, foreign)
         removed = log.get("removed")
         if removed is not None and not isinstance(removed, bool):
             raise MalformedLog("the removed flag is not a boolean")
         if removed:
-            return Finding(position, Verdict.REMOVED)
-        mint = decode_rpc_mint_log(log) if block is None else _decode_block_log(log, block)
+            return Finding(position, Verdict.REMOVED, removed_tx=_transaction(log, raw=raw))
+        mint = _decode_raw_log(log, block or {}) if raw else _decode_block_log(log, block or {})
     except IncompleteLog as error:
         return Finding(position, Verdict.INCOMPLETE, str(error))
     except MalformedLog as error:
@@ -150,9 +160,9 @@ def _judge(position: int, log: object, block: Mapping[str, Any] | None) -> Findi
     return Finding(position, Verdict.MINT, mint=mint)
 
 
-def _foreign(log: Mapping[str, Any], *, in_block: bool) -> Verdict | None:
+def _foreign(log: Mapping[str, Any], *, raw: bool) -> Verdict | None:
     """Return the verdict on a log that is not a mint of our contract, None on one that is."""
-    address = _member(log, "account", "address") if in_block else log.get("address")
+    address = log.get("address") if raw else _member(log, "account", "address")
     if address is None:
         raise IncompleteLog(["contract address"])
     if not isinstance(address, str) or not is_address(address):
@@ -167,6 +177,16 @@ def _foreign(log: Mapping[str, Any], *, in_block: bool) -> Verdict | None:
     if not topics or topics[0].lower() != BATCH_MINTED_TOPIC:
         return Verdict.FOREIGN_EVENT
     return None
+
+
+def _transaction(log: Mapping[str, Any], *, raw: bool) -> str:
+    told = log.get("transactionHash") if raw else _member(log, "transaction", "hash")
+    return told.lower() if is_hash(told) else ""
+
+
+def _decode_raw_log(log: Mapping[str, Any], block: Mapping[str, Any]) -> MintLog:
+    around = {f"block{name.capitalize()}": block.get(name) for name in _OF_THE_BLOCK}
+    return decode_rpc_mint_log(around | {k: v for k, v in log.items() if v is not None})
 
 
 def _decode_block_log(log: Mapping[str, Any], block: Mapping[str, Any]) -> MintLog:

@@ -16,10 +16,12 @@ from typing import Any, Final
 
 import structlog
 from django.db import Error, connection, transaction
+from django.db.models import F
 from django.utils import timezone
 from rest_framework.exceptions import ParseError
 
 from glisk.redaction import redact_text
+from tokens.mint_statements import unsettle_transactions
 from tokens.models.mint import MintSource
 from tokens.recovery.keeping import look_soon
 from tokens.registration import MintOutcome, MintResult, register_mints
@@ -96,7 +98,9 @@ def process_unfinished(*, older_than_seconds: float = 60, limit: int = 100) -> i
     """Process events that were stored but not finished (a crash, a fault); return how many are."""
     before = timezone.now() - timedelta(seconds=older_than_seconds)
     waiting = WebhookEvent.objects.filter(status__in=UNFINISHED, last_delivery_at__lt=before)
-    keys = list(waiting.order_by("received_at").values_list("pk", flat=True)[:limit])
+    # Those that failed longest ago first: a few that fail for ever hold no other back.
+    order = (F("processed_at").asc(nulls_first=True), "received_at")
+    keys = list(waiting.order_by(*order).values_list("pk", flat=True)[:limit])
     # What fails again stays in the inbox, with its error, for an operator.
     return sum(not replay_event(pk).failed for pk in keys)
 
@@ -138,8 +142,8 @@ def _store(event: AlchemyEvent, body: bytes) -> tuple[int, str, int]:
         SET deliveries = webhook_events.deliveries + 1, last_delivery_at = clock_timestamp()
         RETURNING id, status, deliveries
     """
-    # Where there is nothing to register, the first commit is the last one.
-    done = not event.mints
+    # Where there is nothing to do, the first commit is the last one.
+    done = not event.mints and not event.removed
     status = EventStatus.IGNORED if done else EventStatus.RECEIVED
     verdicts = json.dumps(_verdicts(event.findings, []) if done else [])
     processed_at = timezone.now() if done else None
@@ -156,6 +160,8 @@ def _process(event_pk: int, event: AlchemyEvent, *, again: bool = False) -> Rece
     try:
         with transaction.atomic():
             outcomes = register_mints(event.mints, source=MintSource.WEBHOOK, actor=ACTOR)
+            if event.removed:
+                unsettle_transactions(event.removed)
             written = _finish(event_pk, event, outcomes, states)
     except Exception as error:  # whatever it is, the event must be found as failed
         _mark_failed(event_pk, error)
@@ -191,7 +197,7 @@ def _mark_failed(event_pk: int, error: Exception) -> None:
     text = redact_text(f"{type(error).__name__}: {error}")[:1000].replace("\x00", "")
     try:
         WebhookEvent.objects.filter(pk=event_pk, status__in=UNFINISHED).update(
-            status=EventStatus.FAILED, error=text
+            status=EventStatus.FAILED, error=text, processed_at=timezone.now()
         )
     except Error:
         logger.warning("webhook_event_failure_not_stored")  # it stays `received`

@@ -25,7 +25,7 @@ class WebhookEvent(models.Model):
     error = models.TextField(blank=True, default="")
     received_at = models.DateTimeField(auto_now_add=True)
     last_delivery_at = models.DateTimeField(auto_now_add=True)
-    processed_at = models.DateTimeField(null=True)
+    processed_at = models.DateTimeField(null=True)  # the end of the last try, well or not
 
     class Meta:
         db_table = "webhook_events"
@@ -45,3 +45,10 @@ class WebhookEvent(models.Model):
 
     def __str__(self) -> str:
         return self.event_id
+
+    @property
+    def took_ms(self) -> int | None:
+        """Milliseconds from the first delivery until it was done; None as long as it is not."""
+        if self.processed_at is None or self.status == EventStatus.FAILED:
+            return None
+        return round((self.processed_at - self.received_at).total_seconds() * 1000)

@@ -6,7 +6,6 @@ interrupted goes on where it was.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,8 +15,7 @@ import structlog
 from django.db import transaction
 
 from glisk.clients.mint_reader import MintReader, OnChainToken, RawLog, revealed_ids
-from glisk.fields import HASH_PATTERN
-from tokens.mint_log import LARGEST_ID, MalformedLog, MintLog, decode_rpc_mint_log
+from tokens.mint_log import LARGEST_ID, MalformedLog, MintLog, decode_rpc_mint_log, is_hash
 from tokens.models.mint import MintSource
 from tokens.recovery.adoption import (
     RevealLog,
@@ -37,7 +35,6 @@ logger = structlog.get_logger(__name__)
 
 ACTOR = "backfill"
 TOKENS_AT_ONCE = 2_500  # in one transaction
-_HASH = re.compile(HASH_PATTERN)
 
 
 @dataclass
@@ -157,8 +154,8 @@ def block_times(reader: MintReader, logs: Sequence[RawLog]) -> dict[int, int]:
 
 
 def _transaction(log: RawLog) -> str | None:
-    tx_hash = str(log.get("transactionHash")).lower()
-    return tx_hash if _HASH.fullmatch(tx_hash) else None
+    tx_hash = log.get("transactionHash")
+    return tx_hash.lower() if is_hash(tx_hash) else None
 
 
 def _moment(log: RawLog, times: Mapping[int, int]) -> datetime | None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory, wallet
@@ -83,6 +84,45 @@ def test_a_raw_log_with_hex_numbers_is_registered(client: Client) -> None:
     mint = MintEvent.objects.get()
     assert (mint.block_number, mint.log_index, mint.block_hash) == (45, 2, hash32(0xB1))
     assert token_ids() == [4, 5]
+
+
+def test_a_raw_log_in_a_block_is_registered(client: Client) -> None:
+    """Not as Alchemy documents it; what it lacks, the block tells."""
+    bare = rpc_log(start=4)
+    for name in ("blockNumber", "blockHash", "blockTimestamp"):
+        del bare[name]
+    logs = [rpc_log(start=1, quantity=3, index=1), bare, block_log(start=5, index=3)]
+    response = post_alchemy(client, block_event(logs))
+    assert response.json() == {"status": "processed", "registered": 3, "tokens": 5}
+    assert token_ids() == [1, 2, 3, 4, 5]
+    assert set(MintEvent.objects.values_list("block_number", "block_hash")) == {(45, hash32(0xB1))}
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_log_that_was_taken_back_has_its_mint_looked_at_again_at_any_depth(
+    client: Client, raw: bool
+) -> None:
+    post_alchemy(client, block_event([block_log(quantity=2)]))
+    MintEvent.objects.update(settled_at=timezone.now())
+    taken_back = (rpc_log() if raw else block_log()) | {"removed": True}
+    event = (
+        activity_event([taken_back])
+        if raw
+        else block_event([taken_back], event_id="whevt_taken_back")
+    )
+    assert post_alchemy(client, event).json() == {"status": "ignored", "removed": 1}
+    assert MintEvent.objects.get().settled_at is None
+    assert token_ids() == [1, 2]  # the chain has the last word
+    assert WebhookEvent.objects.get(event_id=event["id"]).status == EventStatus.IGNORED
+    assert post_alchemy(client, event).json() == {"status": "duplicate"}
+
+
+@pytest.mark.parametrize("told", [None, "0x1", 5, "\x00"])
+def test_a_log_that_was_taken_back_without_its_transaction_does_no_harm(
+    client: Client, told: object
+) -> None:
+    taken_back = rpc_log() | {"removed": True, "transactionHash": told}
+    assert post_alchemy(client, activity_event([taken_back])).json()["removed"] == 1
 
 
 def test_each_log_stands_alone(client: Client) -> None:

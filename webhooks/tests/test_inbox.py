@@ -117,6 +117,19 @@ def test_unfinished_events_are_finished_without_the_vendor(
     assert process_unfinished() == 0
 
 
+def test_events_that_fail_for_ever_do_not_hold_the_others_back(
+    client: Client, broken_registration: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        log = block_log(start=1 + number, index=number)
+        post_alchemy(client, block_event([log], event_id=f"whevt_{number}"))
+    WebhookEvent.objects.update(last_delivery_at=timezone.now() - timedelta(minutes=2))
+    assert process_unfinished(limit=2) == 0
+    broken_registration.undo()
+    assert process_unfinished(limit=1) == 1
+    assert WebhookEvent.objects.get(event_id="whevt_2").status == EventStatus.PROCESSED
+
+
 def test_a_table_that_stays_locked_asks_the_sender_to_come_again(client: Client) -> None:
     parameters = connection.get_connection_params()
     names = ("host", "port", "user", "password", "dbname")

@@ -141,7 +141,13 @@ def test_an_unknown_event_is_status_1() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("--failed", "--event", "x"), ("--since", "yesterday"), ("--until", "2026-02-01")],
+    [
+        (),
+        ("--failed", "--event", "x"),
+        ("--since", "yesterday"),
+        ("--until", "2026-02-01"),
+        ("--failed", "--until", "2026-02-01"),
+    ],
 )
 def test_what_to_replay_has_to_be_said_once(arguments: tuple[str, ...]) -> None:
     assert refusal(*arguments).returncode == 1
