@@ -34,6 +34,7 @@ _RANGES_AT_ONCE = 1000
 @dataclass
 class GapReport:
     next_token_id: int = 0
+    ranges: list[tuple[int, int]] = field(default_factory=list)  # what is missing, at the start
     missing: int = 0
     from_logs: int = 0
     from_facts: list[int] = field(default_factory=list)
@@ -157,8 +158,8 @@ def fill_gaps(
     """
     report = GapReport() if report is None else report
     survey = survey or reader.survey()
-    ranges = missing_ranges(survey.next_token_id)
     report.next_token_id = survey.next_token_id
+    report.ranges = ranges = missing_ranges(survey.next_token_id)
     report.missing = _count(ranges)
     report.vanished = vanished_tokens(survey.next_token_id)
     if report.vanished:

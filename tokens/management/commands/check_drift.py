@@ -1,49 +1,55 @@
 """Compares the database with the chain, and says what to do about the differences."""
 
-import argparse
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from tqdm import tqdm
+from django.core.management.base import CommandError, CommandParser
 
 from glisk.clients.mint_reader import MintReader
+from glisk.commands import ExplainedCommand, at_least, progress_bar
 from glisk.errors import ProviderError
 from tokens.mint_log import BATCH_MINTED_TOPIC
 from tokens.recovery.drift import ADVICE, DriftReport, check_drift
 
 DRIFT = 2
 
-_EXAMPLES = """\
+
+class Command(ExplainedCommand):
+    help = (
+        "Proves that no mint is missing (mint events cover every id once), and compares every "
+        "token with the contract: author, whether it is revealed, URI. Changes no token unless "
+        "--repair is given; the report is kept in System state, drift_report."
+    )
+    examples = """\
 examples:
   manage.py check_drift                 (look only)
   manage.py check_drift --repair        (adopt what others revealed, so nothing is paid for it)
   manage.py check_drift --from-id 5000  (the newer tokens only)
 
-exit status: 0 chain and database agree, 1 the node does not answer, 2 they differ.
+exit status:
+  0  chain and database agree
+  1  the chain could not be read
+  2  they differ; what to do stands below each difference
 """
 
-
-class Command(BaseCommand):
-    help = "Proves that no mint is missing, and compares every token with the contract."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        kwargs.setdefault("epilog", _EXAMPLES)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        return super().create_parser(prog_name, subcommand, **kwargs)
-
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--from-id", type=int, default=1, help="First token id (default 1).")
-        parser.add_argument("--repair", action="store_true", help="Mend what is safe to mend.")
+        parser.add_argument(
+            "--from-id",
+            metavar="N",
+            type=at_least(1),
+            default=1,
+            help="Compare the tokens from this id on (default 1).",
+        )
+        parser.add_argument(
+            "--repair",
+            action="store_true",
+            help="Mend what is safe to mend: adopt tokens that others revealed, begin anew with "
+            "adopted ones whose reveal a reorg took back.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
         try:
-            with tqdm(unit="token", disable=None) as bar:
-
-                def on_progress(done: int, total: int) -> None:
-                    bar.total = total
-                    bar.update(done - bar.n)
-
+            with progress_bar("token") as on_progress:
                 report = check_drift(
                     reader,
                     repair=options["repair"],

@@ -1,97 +1,21 @@
 """Reads mints from the chain's logs and registers what is missing."""
 
 import argparse
-from dataclasses import asdict, dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
 from glisk.clients.mint_reader import MintReader
+from glisk.commands import ExplainedCommand, at_least
 from glisk.errors import ProviderError
 from tokens.mint_log import BATCH_MINTED_TOPIC
 from tokens.recovery.backfill import Report, backfill, count_unknown
-from tokens.recovery.progress import load_progress
+from tokens.recovery.progress import Progress, load_progress
 
 PARTLY_DONE = 2
-
-_EXAMPLES = """\
-examples:
-  manage.py recover_events                             (from where the last run ended)
-  manage.py recover_events --from-block 37432871       (all of mainnet's history)
-  manage.py recover_events --from-block 100 --to-block 200 --dry-run
-  manage.py recover_events --batch-size 10             (begin with Alchemy's free plan's range)
-
-exit status: 0 done, 1 nothing could be read, 2 partly done: run it again, it goes on from there.
-"""
-
-
-class Command(BaseCommand):
-    help = "Reads BatchMinted logs and registers the mints that are missing."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        kwargs.setdefault("epilog", _EXAMPLES)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        return super().create_parser(prog_name, subcommand, **kwargs)
-
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--from-block", type=_block, help="First block (default: stored).")
-        parser.add_argument(
-            "--to-block", type=_block_or_latest, default=None, help="Last block, or latest."
-        )
-        parser.add_argument("--batch-size", type=_positive, help="Blocks asked for at first.")
-        parser.add_argument("--dry-run", action="store_true", help="Count, write nothing.")
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
-        progress = load_progress()
-        deployed = settings.CONTRACT_DEPLOYED_AT_BLOCK
-        stored = deployed if progress.block is None else progress.block + 1
-        first = stored if options["from_block"] is None else options["from_block"]
-        try:
-            head = reader.survey().head
-        except ProviderError as error:
-            raise CommandError(f"The node does not answer: {error}") from error
-        last = head.number if options["to_block"] is None else min(options["to_block"], head.number)
-        if first > last:
-            self.stdout.write(f"Nothing to read: block {first} is after {last}.")
-            return
-        report = Report()
-        span = _Span(first, last, head.number, options["batch_size"] or progress.range_blocks)
-        try:
-            with tqdm(total=last - first + 1, unit="block", disable=None) as bar:
-                # Only what continues the stored progress may move it.
-                _read(reader, span, report, bar, options["dry_run"], keep=first <= stored)
-        except ProviderError as error:
-            self._summarise(report, reader, options["dry_run"])
-            status = PARTLY_DONE if report.blocks else 1
-            raise CommandError(
-                f"Stopped after {report.blocks} blocks: {error}", returncode=status
-            ) from error
-        self._summarise(report, reader, options["dry_run"])
-        if report.malformed:
-            raise CommandError(
-                f"{len(report.malformed)} logs are malformed.", returncode=PARTLY_DONE
-            )
-
-    def _summarise(self, report: Report, reader: MintReader, dry_run: bool) -> None:
-        verb = "would be created" if dry_run else "created"
-        self.stdout.write(
-            f"{report.blocks} blocks read in {reader.requests} requests ({reader.calls} RPC "
-            f"calls): {report.logs} mints, {report.created} tokens {verb}, "
-            f"{len(report.adopted)} adopted as revealed."
-        )
-        if report.completed:
-            self.stdout.write(f"{report.completed} tokens got the mint that was missing.")
-        for outcome in report.conflicts:
-            ids = ", ".join(map(str, outcome.conflicting[:10]))
-            self.stdout.write(
-                f"conflict: {outcome.log.tx_hash}: ids {ids} belong to another mint here. A reorg "
-                "does that; the worker finds out which is right (check_drift shows what is left)."
-            )
-        for line in report.malformed:
-            self.stdout.write(f"malformed: {line}")
 
 
 @dataclass(frozen=True)
@@ -99,41 +23,135 @@ class _Span:
     first: int
     last: int
     head: int
-    range_blocks: int | None
 
 
-def _read(
-    reader: MintReader,
-    span: _Span,
-    report: Report,
-    bar: "tqdm[NoReturn]",
-    dry_run: bool,
-    *,
-    keep: bool,
-) -> None:
-    def on_range(start: int, end: int) -> None:
-        bar.update(end - start + 1)
+class Command(ExplainedCommand):
+    help = (
+        "Reads BatchMinted logs from the node at RPC_URL and registers the mints that are missing. "
+        "Safe to run at any time, also while workers run: a mint that is known stays as it is."
+    )
+    examples = """\
+examples:
+  manage.py recover_events                             (from where the last reading ended)
+  manage.py recover_events --from-block 37432871       (all of mainnet's history)
+  manage.py recover_events --from-block 100 --to-block 200 --dry-run
+  manage.py recover_events --batch-size 10             (begin with Alchemy's free plan's range)
 
-    facts: dict[str, Any] = {**asdict(span), "report": report, "on_range": on_range}
-    if dry_run:
-        count_unknown(reader, **facts)
-    else:
-        backfill(reader, **facts, keep_progress=keep)
+exit status:
+  0  done
+  1  nothing could be read
+  2  partly done. Cut short: run it again, it goes on from there. A malformed log, a conflict or
+     a mint from another block: the worker asks the chain, check_drift shows what is left.
+"""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--from-block",
+            metavar="N",
+            type=at_least(0),
+            help="First block. Default: the one after last_processed_block in System state, else "
+            "CONTRACT_DEPLOYED_AT_BLOCK.",
+        )
+        parser.add_argument(
+            "--to-block",
+            metavar="N|latest",
+            type=_block_or_latest,
+            help="Last block. Default: latest.",
+        )
+        parser.add_argument(
+            "--batch-size",
+            metavar="N",
+            type=at_least(1),
+            help="How many blocks to ask for at first; it adapts to what the provider gives.",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Count what would be created, write nothing."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+        progress = load_progress()
+        try:
+            head = reader.survey().head.number
+        except ProviderError as error:
+            raise CommandError(f"The chain could not be read: {error}") from error
+        stored = _following(progress)
+        span = _span(options, stored, head)
+        if span.first > span.last:
+            self.stdout.write(
+                f"Nothing to read: block {span.first} would be next, the newest is {head}."
+            )
+            return
+        report = Report()
+        try:
+            with tqdm(total=span.last - span.first + 1, unit="block", disable=None) as bar:
+                facts: dict[str, Any] = {
+                    **vars(span),
+                    "report": report,
+                    "range_blocks": options["batch_size"] or progress.range_blocks,
+                    "on_range": lambda start, end: bar.update(end - start + 1),
+                }
+                if options["dry_run"]:
+                    count_unknown(reader, **facts)
+                else:
+                    # Only what continues the stored progress may move it.
+                    backfill(reader, **facts, keep_progress=span.first <= stored)
+        except ProviderError as error:
+            self._summarise(report, span, reader, dry_run=options["dry_run"])
+            raise CommandError(
+                f"Stopped after {report.blocks} blocks: {error}",
+                returncode=PARTLY_DONE if report.blocks else 1,
+            ) from error
+        self._summarise(report, span, reader, dry_run=options["dry_run"])
+        if report.malformed or report.conflicts or report.reorged:
+            raise CommandError("Not all of it could be registered.", returncode=PARTLY_DONE)
+
+    def _summarise(self, report: Report, span: _Span, reader: MintReader, *, dry_run: bool) -> None:
+        told = f"{report.created} tokens would be created."
+        if not dry_run:
+            told = f"{report.created} tokens created, {len(report.adopted)} adopted as revealed."
+        self.stdout.write(
+            f"Blocks {span.first} to {span.last}: {report.blocks} read in {reader.requests} "
+            f"requests ({reader.calls} RPC calls): {report.logs} mints, {told}"
+        )
+        if report.completed:
+            self.stdout.write(f"{report.completed} tokens got the mint that was missing.")
+        for outcome in report.conflicts:
+            ids = ", ".join(map(str, outcome.conflicting[:10]))
+            self.stdout.write(
+                f"conflict: {outcome.log.tx_hash}: ids {ids} belong to another mint here. A reorg "
+                "does that; the worker finds out which is right."
+            )
+        for outcome in report.reorged:
+            self.stdout.write(
+                f"moved: {outcome.log.tx_hash} is known from another block than "
+                f"{outcome.log.block_number}. A reorg does that; the worker follows it."
+            )
+        for line in report.malformed:
+            self.stdout.write(f"malformed: {line}")
 
 
-def _block(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("a block number is 0 or more")
-    return value
+def _following(progress: Progress) -> int:
+    """Return the first block that has not been read."""
+    deployed = int(settings.CONTRACT_DEPLOYED_AT_BLOCK)
+    return deployed if progress.block is None else progress.block + 1
+
+
+def _span(options: dict[str, Any], stored: int, head: int) -> _Span:
+    first, last = options["from_block"], options["to_block"]
+    if first is not None and last is not None and first > last:
+        raise CommandError(f"--from-block {first} is after --to-block {last}.")
+    return _Span(
+        first=stored if first is None else first,
+        last=head if last is None else min(last, head),
+        head=head,
+    )
 
 
 def _block_or_latest(text: str) -> int | None:
-    return None if text == "latest" else _block(text)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
+    if text == "latest":
+        return None
+    try:
+        return at_least(0)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, nor 'latest'") from None

@@ -314,11 +314,32 @@ def test_a_node_that_is_away_is_status_1(chain: DemoChain, proxy: NodeProxy) -> 
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--from-block", "-1"), ("--batch-size", "0"), ("--to-block", "soon")]
+    "arguments",
+    [
+        ("--from-block", "-1"),
+        ("--from-block", "0x10"),
+        ("--batch-size", "0"),
+        ("--to-block", "soon"),
+    ],
 )
 def test_senseless_options_are_refused(arguments: tuple[str, str]) -> None:
     with pytest.raises(CommandError):
         command("recover_events", *arguments)
+
+
+def test_a_range_that_ends_before_it_begins_is_refused(chain: DemoChain) -> None:
+    assert status_of("recover_events", "--from-block", "9", "--to-block", "3") == 1
+
+
+def test_a_mint_known_from_another_block_is_told_with_status_2(chain: DemoChain) -> None:
+    scatter(chain, mints=1)
+    command("recover_events")
+    MintEvent.objects.update(block_hash=f"0x{5:064x}")
+    output = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("recover_events", "--from-block", "0", stdout=output)
+    assert caught.value.returncode == 2
+    assert "moved: 0x" in output.getvalue()
 
 
 def test_there_is_no_progress_bar_where_nobody_looks(

@@ -18,13 +18,14 @@ from glisk.clients.mint_reader import MintReader
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token, TokenTransition
+from tokens.recovery import gaps
 from tokens.recovery.gaps import fill_gaps, missing_ranges
 from tokens.recovery.progress import load_progress
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
-from tokens.tests.recovery.node_proxy import NodeProxy
+from tokens.tests.recovery.node_proxy import HttpAnswer, NodeProxy
 
 pytestmark = pytest.mark.django_db
 
@@ -325,6 +326,54 @@ def test_the_command_fills_and_says_so(history: DemoChain) -> None:
     assert_equal_to_chain(history)
 
 
+def test_a_dry_run_of_the_command_names_the_ids(history: DemoChain) -> None:
+    lose(4, 5, 6, 11)
+    assert "missing: 4 to 6, 11\n" in command("--dry-run")
+
+
+def test_the_command_that_is_cut_short_says_how_far_it_came(
+    history: DemoChain, proxy: NodeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gaps, "FACTS_AT_ONCE", 2)
+    lose(4, 5, 6)
+    proxy.alter = without_logs
+    real = gaps.register_from_contract
+
+    def is_away(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+        raise HttpAnswer(503, "Unable to complete request at this time.")
+
+    def and_then_is_away(*arguments: Any) -> Any:
+        done = real(*arguments)
+        proxy.alter = is_away
+        return done
+
+    monkeypatch.setattr(gaps, "register_from_contract", and_then_is_away)
+    output = io.StringIO()
+    with pytest.raises(CommandError, match="503") as caught:
+        call_command("recover_tokens", stdout=output)
+    assert caught.value.returncode == 2
+    assert "3 are missing here" in output.getvalue()
+    assert "2 from the contract's facts" in output.getvalue()
+    assert Token.objects.count() == 11
+
+
+def test_what_somebody_else_registered_meanwhile_is_not_left_to_do(
+    history: DemoChain, reader: MintReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker looks at the chain too: then nothing was created here, and all is well."""
+    lose(4, 5, 6)
+    read_blocks = gaps._blocks_to_read
+
+    def after_a_worker(*arguments: Any) -> Any:
+        monkeypatch.setattr(gaps, "_blocks_to_read", read_blocks)
+        assert fill_gaps(reader).created == 3
+        return read_blocks(*arguments)
+
+    monkeypatch.setattr(gaps, "_blocks_to_read", after_a_worker)
+    assert "0 registered from logs, 0 from the contract's facts" in command()
+    assert_equal_to_chain(history)
+
+
 def test_the_command_names_what_vanished_with_status_2(history: DemoChain) -> None:
     rows(100, 100)
     output = io.StringIO()
@@ -358,7 +407,11 @@ def test_a_mint_that_conflicts_with_a_token_from_the_contract_wins_once_it_is_se
     fill_gaps(bad_reader)
     Token.objects.filter(pk=5).update(prompt_author_wallet=wallet(0xEE))  # the node was wrong
     proxy.reset()
-    call_command("recover_events", "--from-block", "0", stdout=io.StringIO())
+    told = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("recover_events", "--from-block", "0", stdout=told)
+    assert caught.value.returncode == 2
+    assert "ids 5 belong to another mint here" in told.getvalue()
     history.mine(20)
     for _ in range(2):
         prove(bad_reader, budget_seconds=10)

@@ -4,42 +4,51 @@ import argparse
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
+from glisk.commands import ExplainedCommand
 from webhooks.inbox import UNFINISHED, ReplayResult, replay_event
 from webhooks.models import WebhookEvent
 
 PARTLY_DONE = 2
 
-_EXAMPLES = """\
+
+class Command(ExplainedCommand):
+    help = (
+        "Processes webhook events that are stored in the inbox again: one, the failed ones, or "
+        "those of a range of time. Harmless: a mint that is known stays as it is."
+    )
+    examples = """\
 examples:
   manage.py replay_webhooks --failed                         (failed and interrupted ones)
   manage.py replay_webhooks --event whevt_vq499kv7elmlbp2v   (one, whatever its state)
   manage.py replay_webhooks --since 2026-02-01 --until 2026-02-02 --dry-run
 
-Replaying is harmless: a mint that is known stays as it is.
-exit status: 0 all processed, 1 nothing to do it with, 2 some failed again.
+exit status:
+  0  all processed
+  1  there is no such event
+  2  some failed again; the reasons are listed
 """
-
-
-class Command(BaseCommand):
-    help = "Processes stored webhook events again: one, the failed ones, or a range of time."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        kwargs.setdefault("epilog", _EXAMPLES)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument("--event", metavar="ID", help="One event, by its id.")
         which.add_argument("--failed", action="store_true", help="Failed and interrupted events.")
-        which.add_argument("--since", type=_moment, help="Events received since then (UTC).")
-        parser.add_argument("--until", type=_moment, help="With --since: and before then (UTC).")
-        parser.add_argument("--dry-run", action="store_true", help="List them, do nothing.")
+        which.add_argument(
+            "--since",
+            metavar="TIME",
+            type=_moment,
+            help="Events received since this date or ISO time (UTC).",
+        )
+        parser.add_argument(
+            "--until", metavar="TIME", type=_moment, help="With --since: and before this time."
+        )
+        parser.add_argument("--dry-run", action="store_true", help="List the events, process none.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["until"] and not options["since"]:
+            raise CommandError("--until goes with --since only.")
         events = WebhookEvent.objects.order_by("received_at")
         if options["event"]:
             events = events.filter(event_id=options["event"])
