@@ -160,3 +160,11 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
             owner = int(name.split("_")[2])
             if not psutil.pid_exists(owner):
                 server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(autouse=True)
+def _forget_what_was_remembered() -> None:
+    """No test is answered from another's short memory."""
+    from glisk.short_memory import forget_all
+
+    forget_all()

@@ -10,6 +10,7 @@ import signal
 import sys
 from logging.config import dictConfig
 from pathlib import Path
+from types import FrameType
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
@@ -47,7 +48,9 @@ bind = f"{_host}:{settings.PORT}"
 preload_app = True
 worker_class = "gthread"
 workers = settings.WEB_WORKERS
-threads = settings.WEB_THREADS
+# Live streams wait most of the time; they have threads of their own, so that however many are
+# open, WEB_THREADS requests are answered at once (tokens/mint_streams.py).
+threads = settings.WEB_THREADS + settings.WEB_STREAMS
 proc_name = "glisk-web"
 
 # A worker whose main loop stands still for so long is replaced. Requests run in threads and
@@ -69,6 +72,17 @@ logger_class = PipelineLogger
 accesslog = None
 
 _PR_SET_PDEATHSIG = 1
+
+
+def post_worker_init(worker: Worker) -> None:
+    """End the live streams on SIGTERM: each of them would hold up the stop for its whole grace."""
+    from tokens.mint_streams import watch
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        watch.close()
+        worker.handle_exit(signum, frame)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:

@@ -1,5 +1,6 @@
 """Model fields for Ethereum values, with their database rules."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
@@ -8,6 +9,11 @@ from django.db import models
 ADDRESS_PATTERN = r"^0x[0-9a-fA-F]{40}$"
 HASH_PATTERN = r"^0x[0-9a-f]{64}$"
 ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
+
+
+def is_hash(text: str) -> bool:
+    """Tell whether a text is a 32-byte hash in hex, in any letter case."""
+    return re.fullmatch(r"0x[0-9a-f]{64}", text.lower()) is not None
 
 
 def normalise_address(value: str) -> str:

@@ -56,6 +56,7 @@ if not is_host_name(HOST) and ":" not in HOST:  # the latter: IPv6
 PORT = env.integer("PORT", 8000, low=1, high=65535)
 WEB_WORKERS = env.integer("WEB_WORKERS", 2, low=1, high=64)
 WEB_THREADS = env.integer("WEB_THREADS", 8, low=1, high=256)
+WEB_STREAMS = env.integer("WEB_STREAMS", 64, low=0, high=1000)
 _ssl_redirect = env.flag("SECURE_SSL_REDIRECT", True)
 # Where the vendors reach this server, for completion callbacks; empty: polling only.
 PUBLIC_BASE_URL = env.url("PUBLIC_BASE_URL", "")
@@ -356,6 +357,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["glisk.api_parser.BoundedJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "glisk.negotiation.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "glisk.api.exception_handler",
     "UNAUTHENTICATED_USER": None,

@@ -1,7 +1,5 @@
 """The public gallery: one page, and the small answer that its script asks for again and again."""
 
-import hashlib
-import json
 from typing import Any
 
 from django.conf import settings
@@ -11,6 +9,7 @@ from django.urls import reverse
 from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_safe
 
+from glisk.conditional import conditional_json
 from glisk.links import explorer_transaction_url, gateway_origin, gateway_url
 from tokens.models import Token
 from tokens.reads import newest_reveals, under_way
@@ -47,16 +46,7 @@ def gallery(request: HttpRequest) -> HttpResponse:
 @require_safe
 def gallery_updates(request: HttpRequest) -> HttpResponse:
     """Answer with the gallery's state, or with 304 if it is the one that the caller has."""
-    body = json.dumps(gallery_state(None), separators=(",", ":"), sort_keys=True)
-    tag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
-    response: HttpResponse
-    if tag in request.headers.get("If-None-Match", ""):
-        response = HttpResponse(status=304)
-    else:
-        response = HttpResponse(body, content_type="application/json")
-    response["ETag"] = tag
-    patch_cache_control(response, no_cache=True)
-    return response
+    return conditional_json(request, gallery_state(None))
 
 
 def gallery_state(before: int | None) -> dict[str, Any]:

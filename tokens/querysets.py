@@ -43,6 +43,24 @@ class TokenQuerySet(models.QuerySet["Token"]):
         """Tokens minted by way of this author's wallet, newest first."""
         return self.filter(prompt_author_wallet=wallet).order_by("-token_id")
 
+    def newest_first(
+        self,
+        *,
+        minter: str | None = None,
+        author: str | None = None,
+        status: str | None = None,
+        before: int | None = None,
+    ) -> "TokenQuerySet":
+        """Tokens by what is given (wallets in EIP-55), below the id `before`."""
+        given = {
+            "minter_address": minter,
+            "prompt_author_wallet": author,
+            "status": status,
+            "token_id__lt": before,
+        }
+        found = self.filter(**{name: value for name, value in given.items() if value is not None})
+        return found.order_by("-token_id")
+
     def counts_by_status(self) -> dict[str, int]:
         counts: dict[str, Any] = dict(
             self.values_list("status").annotate(n=models.Count("pk")).order_by()

@@ -2,10 +2,14 @@
 
 from django.urls import path
 
-from tokens.views import AuthorTokensView, LeaderboardView, TokenView
+from tokens.mint_views import MintEventsView, MintView
+from tokens.views import AuthorTokensView, LeaderboardView, TokenListView, TokenView
 
 urlpatterns = [
     path("api/authors/leaderboard", LeaderboardView.as_view(), name="leaderboard"),
     path("api/authors/<str:wallet>/tokens", AuthorTokensView.as_view(), name="author-tokens"),
+    path("api/tokens", TokenListView.as_view(), name="tokens"),
     path("api/tokens/<int:token_id>", TokenView.as_view(), name="token"),
+    path("api/mints/<str:tx_hash>", MintView.as_view(), name="mint"),
+    path("api/mints/<str:tx_hash>/events", MintEventsView.as_view(), name="mint-events"),
 ]

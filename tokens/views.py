@@ -4,39 +4,38 @@ from typing import Any
 
 import structlog
 from django.db import DatabaseError
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import exceptions, status
 from rest_framework.request import Request
-from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from authors.views import WALLET_PARAMETER
 from glisk.api import ErrorSerializer
+from glisk.conditional import conditional_json
 from glisk.wallets import parse_wallet
+from tokens import examples
 from tokens.models import Token
-from tokens.reads import author_tokens, leaderboard
+from tokens.reads import (
+    LEADERBOARD_SECONDS,
+    author_page,
+    author_total,
+    leaderboard,
+    progress_page,
+)
 from tokens.serializers import (
+    MAX_PAGE_SIZE,
     LeaderboardEntrySerializer,
     PageQuery,
     TokenDetailSerializer,
+    TokenListSerializer,
     TokenPageSerializer,
-    TokenSerializer,
+    TokenQuery,
 )
+from tokens.wire import detailed_tokens
 
 logger = structlog.get_logger(__name__)
-
-_TOKEN_EXAMPLE: dict[str, Any] = {
-    "token_id": 42,
-    "status": "revealed",
-    "image_cid": "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy",
-    "metadata_cid": "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG",
-    "image_url": "https://replicate.delivery/xezq/out-0.webp",
-    "generation_attempts": 1,
-    "generation_error": None,
-    "reveal_tx_hash": "0x" + "5c" * 32,
-    "created_at": "2025-10-05T14:23:07.123456Z",
-}
-_WALLET = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 
 
 class InvalidQuery(exceptions.ValidationError):
@@ -45,39 +44,47 @@ class InvalidQuery(exceptions.ValidationError):
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
 
 
+def read_query(request: Request, kind: type[Serializer]) -> dict[str, Any]:
+    """Return the checked query string; raise `InvalidQuery`."""
+    # As a plain dict: a query string counts as a form, where an empty value is no value.
+    query = kind(data=request.query_params.dict())
+    if not query.is_valid():
+        raise InvalidQuery(query.errors)
+    checked: dict[str, Any] = query.validated_data
+    return checked
+
+
 class AuthorTokensView(APIView):
     @extend_schema(
         operation_id="author_tokens",
         tags=["authors"],
         summary="The tokens minted by way of an author, newest first",
-        description="An unknown wallet has no tokens; neither has a text that is no wallet.",
+        description=(
+            "An unknown wallet has no tokens; neither has a text that is no wallet. The first "
+            f"page of {MAX_PAGE_SIZE} is what a buyer's page polls after a mint: it also has the "
+            "tokens that this wallet minted from other authors in the last 15 minutes, which "
+            "`total` does not count."
+        ),
         parameters=[WALLET_PARAMETER, PageQuery],
         responses={200: TokenPageSerializer, 422: ErrorSerializer},
-        examples=[
-            OpenApiExample(
-                "page",
-                value={"tokens": [_TOKEN_EXAMPLE], "total": 1, "offset": 0, "limit": 20},
-                status_codes=["200"],
-            ),
-            OpenApiExample(
-                "bad query",
-                value={"detail": "limit: Ensure this value is less than or equal to 100."},
-                status_codes=["422"],
-            ),
-        ],
+        examples=[examples.PAGE, examples.BAD_LIMIT],
     )
-    def get(self, request: Request, wallet: str) -> Response:
-        # As a plain dict: a query string counts as a form, where an empty value is no value.
-        query = PageQuery(data=request.query_params.dict())
-        if not query.is_valid():
-            raise InvalidQuery(query.errors)
-        offset, limit = query.validated_data["offset"], query.validated_data["limit"]
+    def get(self, request: Request, wallet: str) -> HttpResponse:
+        query = read_query(request, PageQuery)
+        offset, limit = query["offset"], query["limit"]
         address = parse_wallet(wallet)
-        found = author_tokens(address) if address else Token.objects.none()
-        page = TokenSerializer(found[offset : offset + limit], many=True)
-        return Response(
-            {"tokens": page.data, "total": found.count(), "offset": offset, "limit": limit}
-        )
+        tokens: list[dict[str, Any]] = []
+        total = 0
+        if address:
+            polled = offset == 0 and limit == MAX_PAGE_SIZE
+            tokens = (
+                progress_page(address, limit=limit)
+                if polled
+                else author_page(address, offset=offset, limit=limit)
+            )
+            total = author_total(address)
+        answer = {"tokens": tokens, "total": total, "offset": offset, "limit": limit}
+        return conditional_json(request, answer)
 
 
 class LeaderboardView(APIView):
@@ -87,17 +94,47 @@ class LeaderboardView(APIView):
         summary="The fifty authors with most tokens",
         description="Most tokens first; equal numbers in the order of the addresses.",
         responses=LeaderboardEntrySerializer(many=True),
-        examples=[
-            OpenApiExample("leaderboard", value=[{"author_address": _WALLET, "total_tokens": 7}])
-        ],
+        examples=[examples.LEADERBOARD],
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         try:
-            return Response(LeaderboardEntrySerializer(leaderboard(), many=True).data)
+            return conditional_json(request, leaderboard(), max_age=LEADERBOARD_SECONDS)
         except DatabaseError as error:
             # The frontend takes the body for an array without a look at the status.
             logger.exception("leaderboard_failed", error=type(error).__name__)
-            return Response([], status=status.HTTP_503_SERVICE_UNAVAILABLE)
+            return HttpResponse(
+                "[]", content_type="application/json", status=status.HTTP_503_SERVICE_UNAVAILABLE
+            )
+
+
+class TokenListView(APIView):
+    @extend_schema(
+        operation_id="tokens",
+        tags=["tokens"],
+        summary="Tokens by minter, author and state, newest first",
+        description=(
+            "Pages follow by token id: pass `next_before` of one page as `before` of the next "
+            "one. New mints do not shift them."
+        ),
+        parameters=[TokenQuery],
+        responses={200: TokenListSerializer, 422: ErrorSerializer},
+        examples=[examples.TOKENS, examples.BAD_WALLET],
+    )
+    def get(self, request: Request) -> HttpResponse:
+        query = read_query(request, TokenQuery)
+        limit = query["limit"]
+        found = Token.objects.newest_first(
+            minter=query.get("minter"),
+            author=query.get("author"),
+            status=query.get("status"),
+            before=query.get("before"),
+        )
+        # One more than is shown tells whether there is a next page.
+        tokens = detailed_tokens(found[: limit + 1])
+        more = len(tokens) > limit
+        tokens = tokens[:limit]
+        answer = {"tokens": tokens, "next_before": tokens[-1]["token_id"] if more else None}
+        return conditional_json(request, answer)
 
 
 class TokenView(APIView):
@@ -105,28 +142,14 @@ class TokenView(APIView):
         operation_id="token",
         tags=["tokens"],
         summary="One token",
-        responses={200: TokenDetailSerializer, 404: ErrorSerializer},
-        examples=[
-            OpenApiExample(
-                "token",
-                value={
-                    **_TOKEN_EXAMPLE,
-                    "name": "GLISK S0 #42",
-                    "author_address": _WALLET,
-                    "minter_address": "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC",
-                    "mint_timestamp": "2025-10-05T14:23:05Z",
-                    "revealed_at": "2025-10-05T14:23:31.654321Z",
-                    "token_uri": "ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG",
-                },
-                status_codes=["200"],
-            ),
-            OpenApiExample(
-                "unknown", value={"detail": "There is no token 43."}, status_codes=["404"]
-            ),
+        parameters=[
+            OpenApiParameter("token_id", {"type": "integer", "minimum": 0}, OpenApiParameter.PATH)
         ],
+        responses={200: TokenDetailSerializer, 404: ErrorSerializer},
+        examples=[examples.TOKEN, examples.UNKNOWN_TOKEN],
     )
-    def get(self, request: Request, token_id: int) -> Response:
-        token = Token.objects.filter(pk=token_id).first()
-        if token is None:
+    def get(self, request: Request, token_id: int) -> HttpResponse:
+        tokens = detailed_tokens(Token.objects.filter(pk=token_id))
+        if not tokens:
             raise exceptions.NotFound(f"There is no token {token_id}.")
-        return Response(TokenDetailSerializer(token).data)
+        return conditional_json(request, tokens[0])

@@ -1,6 +1,5 @@
 """The addresses that vendors call. No vendor and no chain is called from here."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +10,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import APIException, ParseError
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.parsers import BaseParser
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -34,26 +30,8 @@ class TryAgainLater(APIException):
     default_code = "try_again_later"
 
 
-class AlwaysJSON(BaseContentNegotiation):
-    """Answer in JSON whatever the Accept header or `?format=` says: a 406 would be retried."""
-
-    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
-        return next(iter(parsers))
-
-    def select_renderer(
-        self,
-        request: Request,
-        renderers: Iterable[BaseRenderer],
-        format_suffix: str | None = None,
-    ) -> tuple[BaseRenderer, str]:
-        renderer = next(iter(renderers))
-        return renderer, renderer.media_type
-
-
 class SignedWebhookView(APIView):
     """A view that sees only what the authentication class has found signed."""
-
-    content_negotiation_class = AlwaysJSON
 
     def signed_body(self, request: Request) -> bytes:
         """Return the bytes that the authentication class has found signed."""

@@ -128,6 +128,8 @@ class Token(models.Model):
         ]
         indexes = [
             models.Index(fields=["status", "mint_timestamp"], name="token_status_minted"),
+            # the API's list of tokens in a state, newest first
+            models.Index(fields=["status", "-token_id"], name="token_status_newest"),
             # tokens.claims.claim_for_generation
             models.Index(
                 fields=["mint_timestamp", "token_id"],

@@ -6,10 +6,15 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from authors.factories import wallet
 from tokens import claims
+from tokens.models import Token
+from tokens.reads import author_page, author_total, progress_page
 from tokens.tests.plans import assert_uses, plans, table
 
 __all__ = ["plans", "table"]
+
+UNKNOWN = wallet(0xFEED)
 
 pytestmark = pytest.mark.django_db
 
@@ -57,3 +62,24 @@ def test_what_is_paid_for_is_found_by_its_open_jobs(plans: list[str]) -> None:
     assert {claim.token_id % 1000 for claim in found} == {7}
     (plan,) = plans
     assert_uses(plan, "generation_job_one_open_per_token")
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (lambda: author_page(UNKNOWN, offset=0, limit=20), "token_prompt_author"),
+        (lambda: author_total(UNKNOWN), "token_prompt_author"),
+        (lambda: progress_page(UNKNOWN, limit=100), "token_minter"),
+        (lambda: list(Token.objects.newest_first(minter=UNKNOWN)[:20]), "token_minter"),
+        (lambda: list(Token.objects.newest_first(status="failed")[:20]), "token_status_newest"),
+    ],
+    ids=["page", "total", "progress", "minter", "status"],
+)
+def test_what_the_public_reads_uses_an_index(
+    plans: list[str],
+    query: Callable[[], Any],
+    index: str,
+) -> None:
+    query()
+    assert_uses(plans[0], index)

@@ -1,16 +1,21 @@
 """The token endpoints answer as the frontend expects."""
 
+import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import DatabaseError
 from django.test import Client
+from django.utils import timezone
+from rest_framework.renderers import JSONRenderer
 
 from authors.factories import AuthorFactory, wallet
 from tokens import views
 from tokens.factories import TokenFactory
+from tokens.serializers import TokenDetailSerializer, TokenSerializer
 from tokens.states import TokenStatus
 
 pytestmark = pytest.mark.django_db
@@ -104,7 +109,115 @@ def test_a_page_needs_two_queries(
     author = AuthorFactory.create()
     TokenFactory.create_batch(size, author=author)
     with django_assert_num_queries(2):
-        page(client, author.wallet_address, limit=100)
+        page(client, author.wallet_address, limit=99)
+    with django_assert_num_queries(1):  # the total is remembered for a moment
+        page(client, author.wallet_address, limit=99)
+
+
+def test_a_buyers_page_has_what_they_minted_from_others(
+    client: Client, django_assert_num_queries: Callable[..., Any]
+) -> None:
+    me = AuthorFactory.create()
+    wallet_of_mine = me.wallet_address
+    TokenFactory.create(token_id=1, author=me)
+    TokenFactory.create(token_id=2, minter_address=wallet_of_mine)
+    long_ago = timezone.now() - timedelta(hours=1)
+    TokenFactory.create(token_id=3, minter_address=wallet_of_mine, mint_timestamp=long_ago)
+    TokenFactory.create(token_id=4, author=me, minter_address=wallet_of_mine)
+    with django_assert_num_queries(3):
+        polled = page(client, wallet_of_mine, limit=100)
+    assert [token["token_id"] for token in polled["tokens"]] == [4, 2, 1]
+    assert polled["total"] == 2  # as on the author's page
+    assert [token["token_id"] for token in page(client, wallet_of_mine)["tokens"]] == [4, 1]
+
+
+def test_a_buyers_tokens_are_not_crowded_out_by_newer_ones(client: Client) -> None:
+    me = AuthorFactory.create()
+    TokenFactory.create(token_id=1, minter_address=me.wallet_address)
+    for token_id in range(2, 104):
+        TokenFactory.create(token_id=token_id, author=me, mint_event=None)
+    listed = [token["token_id"] for token in page(client, me.wallet_address, limit=100)["tokens"]]
+    assert listed == [*range(103, 4, -1), 1]
+
+
+def test_an_unchanged_page_is_not_sent_again(client: Client) -> None:
+    token = TokenFactory.create()
+    url = f"/api/authors/{token.prompt_author_wallet}/tokens"
+    first = client.get(url)
+    assert first["Cache-Control"] == "no-cache"
+    again = client.get(url, headers={"If-None-Match": f"W/{first['ETag']}"})
+    assert (again.status_code, again.content) == (304, b"")
+    token.mark_generating()
+    assert client.get(url, headers={"If-None-Match": first["ETag"]}).status_code == 200
+
+
+def test_operators_texts_are_not_for_the_public(client: Client) -> None:
+    waiting = TokenFactory.create(generation_error="breaker:replicate: 402, buy credit")
+    failed = TokenFactory.create(
+        status=TokenStatus.FAILED, error_class="account", generation_error="internal https://x"
+    )
+    refused = TokenFactory.create(status=TokenStatus.FAILED, error_class="content_policy")
+    errors = {
+        token.pk: client.get(f"/api/tokens/{token.pk}").json()["generation_error"]
+        for token in (waiting, failed, refused)
+    }
+    assert errors[waiting.pk] is None
+    assert errors[failed.pk] == "Something went wrong; the operators have been told."
+    assert errors[refused.pk] == "The image model refused the prompt."
+
+
+def test_the_forms_are_those_of_the_schema(client: Client) -> None:
+    token = TokenFactory.create(status=TokenStatus.REVEALED)
+    for url, form in (
+        (f"/api/tokens/{token.pk}", TokenDetailSerializer(token).data),
+        (f"/api/authors/{token.prompt_author_wallet}/tokens", TokenSerializer(token).data),
+    ):
+        body = client.get(url).json()
+        assert body.get("tokens", [body])[0] == json.loads(JSONRenderer().render(form))
+
+
+def test_lists_tokens_by_minter_author_and_state(
+    client: Client, django_assert_num_queries: Callable[..., Any]
+) -> None:
+    author, minter = AuthorFactory.create(), wallet(0xBEEF)
+    TokenFactory.create(token_id=1, author=author, minter_address=minter)
+    TokenFactory.create(token_id=2, author=author, status=TokenStatus.FAILED)
+    TokenFactory.create(token_id=3, minter_address=minter, status=TokenStatus.REVEALED)
+
+    def ids(**query: Any) -> list[int]:
+        with django_assert_num_queries(1):
+            return [
+                token["token_id"] for token in client.get("/api/tokens", query).json()["tokens"]
+            ]
+
+    assert ids() == [3, 2, 1]
+    assert ids(minter=minter.lower()) == [3, 1]
+    assert ids(author=author.wallet_address) == [2, 1]
+    assert ids(author=author.wallet_address, status="failed") == [2]
+    assert ids(status="revealed", minter=minter, author=wallet(1)) == []
+    assert ids(before=3, limit=1) == [2]
+
+
+def test_pages_follow_by_token_id(client: Client) -> None:
+    for token_id in range(1, 6):
+        TokenFactory.create(token_id=token_id)
+    first = client.get("/api/tokens", {"limit": 2}).json()
+    assert first["next_before"] == 4
+    TokenFactory.create(token_id=6)  # a new mint does not shift the pages
+    second = client.get("/api/tokens", {"limit": 2, "before": 4}).json()
+    assert [token["token_id"] for token in second["tokens"]] == [3, 2]
+    last = client.get("/api/tokens", {"limit": 2, "before": second["next_before"]}).json()
+    assert ([token["token_id"] for token in last["tokens"]], last["next_before"]) == ([1], None)
+
+
+@pytest.mark.parametrize(
+    "query", [{"minter": "me"}, {"author": "0x1"}, {"status": "new"}, {"before": 0}, {"limit": 101}]
+)
+def test_a_senseless_list_is_refused_in_words(client: Client, query: dict[str, Any]) -> None:
+    answer = client.get("/api/tokens", query)
+    assert answer.status_code == 422
+    (name,) = query
+    assert answer.json()["detail"].startswith(f"{name}: ")
 
 
 def test_the_leaderboard_counts_by_wallet_on_chain(

@@ -1,0 +1,63 @@
+"""Remember answers that many ask for and that may be some seconds old, per process."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
+
+T = TypeVar("T")
+_all: "WeakSet[ShortMemory[Any]]" = WeakSet()
+
+
+class ShortMemory(Generic[T]):
+    """Answers by key, each for `seconds`; of several that ask at once, one works and all wait.
+
+    At most `size` answers are kept, the longest unused one goes first. An exception is not kept.
+    """
+
+    def __init__(self, *, seconds: float, size: int = 1024) -> None:
+        self._seconds, self._size = seconds, size
+        self._answers: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
+        self._guard = threading.Lock()
+        self._working: dict[Hashable, threading.Lock] = {}
+        _all.add(self)
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the remembered answer, or what `make` returns now."""
+        with self._guard:
+            if (known := self._known(key)) is not None:
+                return known[1]
+            working = self._working.setdefault(key, threading.Lock())
+        with working:
+            with self._guard:
+                if (known := self._known(key)) is not None:
+                    return known[1]
+            try:
+                answer = make()
+                with self._guard:
+                    self._answers[key] = (time.monotonic() + self._seconds, answer)
+                    while len(self._answers) > self._size:
+                        self._answers.popitem(last=False)
+                return answer
+            finally:
+                with self._guard:
+                    self._working.pop(key, None)
+
+    def clear(self) -> None:
+        with self._guard:
+            self._answers.clear()
+
+    def _known(self, key: Hashable) -> tuple[float, T] | None:
+        known = self._answers.get(key)
+        if known is None or known[0] <= time.monotonic():
+            return None
+        self._answers.move_to_end(key)
+        return known
+
+
+def forget_all() -> None:
+    """Empty every memory of this process: tests begin without what others remembered."""
+    for memory in list(_all):
+        memory.clear()

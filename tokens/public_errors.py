@@ -1,0 +1,17 @@
+"""What the public reads of a token that failed: never an operator's or a vendor's text."""
+
+from typing import Final
+
+_BY_CLASS: Final = {
+    "content_policy": "The image model refused the prompt.",
+    "validation": "The author's prompt cannot be used.",
+    "transient": "The image could not be generated; the operators have been told.",
+    "artefact": "The image that was generated is not usable; the operators have been told.",
+    "cid_mismatch": "The image could not be stored; the operators have been told.",
+}
+_OTHER: Final = "Something went wrong; the operators have been told."
+
+
+def public_error(status: str, error_class: str) -> str | None:
+    """Return a sentence for people about a failed token; None for any other."""
+    return _BY_CLASS.get(error_class, _OTHER) if status == "failed" else None

@@ -1,0 +1,160 @@
+"""A mint, live: the real web server streams it to many, and still answers everybody else."""
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import DatabaseError
+from django.utils import timezone
+
+from glisk.tests.test_gunicorn import WebServer, web
+from tokens import mint_watch
+from tokens.factories import MintEventFactory, TokenFactory, hash32
+from tokens.mint_streams import event
+from tokens.mint_watch import MintWatch, TooManyListeners
+from tokens.models import MintEvent, Token
+from tokens.moves import Move, move_tokens
+from tokens.states import TokenStatus
+
+pytestmark = pytest.mark.django_db(transaction=True)
+__all__ = ["web"]  # the fixture
+
+
+class Stream:
+    """A client that reads events as they come."""
+
+    def __init__(self, server: WebServer, tx_hash: str, **headers: str) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        self._connection.request("GET", f"/api/mints/{tx_hash}/events", headers=headers)
+        self.answer = self._connection.getresponse()
+
+    def events(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        name = ""
+        while line := self.answer.readline():
+            field, _, value = line.decode().rstrip("\n").partition(": ")
+            if field == "event":
+                name = value
+            elif field == "data":
+                yield name, json.loads(value)
+
+    def close(self) -> None:
+        self.answer.close()
+        self._connection.close()
+
+
+@pytest.fixture
+def listen(web: Callable[..., WebServer]) -> Iterator[Callable[..., Stream]]:
+    """Open streams that are closed before the server is stopped."""
+    streams: list[Stream] = []
+
+    def open_one(server: WebServer, tx_hash: str, **headers: str) -> Stream:
+        streams.append(Stream(server, tx_hash, **headers))
+        return streams[-1]
+
+    yield open_one
+    for stream in streams:
+        stream.close()
+
+
+def mint_one(token_id: int = 1) -> MintEvent:
+    found = MintEventFactory.create(start_token_id=token_id)
+    TokenFactory.create(token_id=token_id, mint_event=found)
+    return found
+
+
+def move(token_id: int, target: TokenStatus, **facts: Any) -> None:
+    source = TokenStatus(Token.objects.get(pk=token_id).status)
+    moves = [Move(token_id=token_id, reason="test", fields=facts)]
+    assert move_tokens(moves, source=source, target=target, actor="test")
+
+
+def finish(token_id: int) -> None:
+    move(token_id, TokenStatus.UPLOADING, image_cid="bafy")
+    move(token_id, TokenStatus.READY, metadata_cid="Qm")
+    move(token_id, TokenStatus.REVEALED, reveal_tx_hash=hash32(9), revealed_at=timezone.now())
+
+
+def test_a_stream_tells_each_move_and_ends(
+    web: Callable[..., WebServer], listen: Callable[..., Stream]
+) -> None:
+    server = web()
+    tx_hash = hash32(0x7A57)
+    stream = listen(server, tx_hash)  # before the mint is detected
+    assert stream.answer.status == 200
+    assert stream.answer.headers["Content-Type"].startswith("text/event-stream")
+    found = MintEventFactory.create(start_token_id=1, tx_hash=tx_hash)
+    TokenFactory.create(token_id=1, mint_event=found)
+    events = stream.events()
+    name, document = next(events)
+    assert (name, document["tokens"][0]["status"]) == ("mint", "detected")
+    move(1, TokenStatus.GENERATING)
+    moved = time.monotonic()
+    assert next(events)[1]["tokens"][0]["status"] == "generating"
+    assert time.monotonic() - moved < 5
+    finish(1)
+    *_, (last_name, last) = events  # the server ends the stream
+    assert (last_name, last) == ("done", {"tx_hash": tx_hash})
+    again = listen(server, tx_hash, **{"Last-Event-ID": "1"})
+    assert again.answer.status == 204
+    late = listen(server, tx_hash)
+    assert [name for name, _ in late.events()] == ["mint", "done"]
+
+
+def test_open_streams_hold_up_nobody_and_end_with_the_server(
+    web: Callable[..., WebServer], listen: Callable[..., Stream]
+) -> None:
+    server = web(WEB_WORKERS="1", WEB_THREADS="2", WEB_STREAMS="12", DB_POOL_SIZE="2")
+    found = mint_one()
+    streams = [listen(server, found.tx_hash) for _ in range(12)]
+    for stream in streams:
+        assert next(stream.events())[0] == "mint"
+    full = listen(server, found.tx_hash)
+    assert full.answer.status == 503
+    assert full.answer.headers["Retry-After"] == "5"
+    assert isinstance(json.loads(full.answer.read())["detail"], str)
+    with ThreadPoolExecutor(4) as pool:
+        url = f"/api/mints/{found.tx_hash}"
+        assert set(pool.map(lambda _: server.get(url)[0], range(40))) == {200}
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < 10  # not the grace of 25 s
+
+
+def test_a_client_that_leaves_frees_its_place() -> None:
+    watch = MintWatch(places=1, tick_seconds=0.05)
+    listener = watch.join(hash32(1))
+    with pytest.raises(TooManyListeners):
+        watch.join(hash32(2))
+    listener.close()
+    watch.join(hash32(2)).close()
+
+
+def test_one_look_serves_all_and_a_fault_of_the_database_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[set[str]] = []
+
+    def look(tx_hashes: set[str]) -> dict[str, dict[str, Any]]:
+        looks.append(tx_hashes)
+        if len(looks) < 3:
+            raise DatabaseError
+        return {tx_hash: {"tx_hash": tx_hash, "tokens": []} for tx_hash in tx_hashes}
+
+    monkeypatch.setattr(mint_watch, "mint_documents", look)
+    watch = MintWatch(places=100, tick_seconds=0.05)
+    listeners = [watch.join(hash32(n)) for n in range(40)]
+    assert [listener.wait(5) for listener in listeners] == [
+        {"tx_hash": hash32(n), "tokens": []} for n in range(40)
+    ]
+    assert len(looks) < 10
+    assert listeners[0].wait(0.2) is None  # nothing new, nothing sent
+    for listener in listeners:
+        listener.close()
+
+
+def test_an_event_is_one_line_of_data() -> None:
+    assert event("mint", {"a": "x\ny"}) == b'id: 1\nevent: mint\ndata: {"a":"x\\ny"}\n\n'
