@@ -39,6 +39,7 @@ def ask(client: Client, tx_hash: str) -> dict[str, Any]:
 def reveal_with_history(token_id: int, *, seconds: dict[TokenStatus, float]) -> None:
     """Make a revealed token that entered each state so many seconds before its reveal."""
     token = TokenFactory.create(token_id=token_id, status=TokenStatus.REVEALED)
+    assert token.revealed_at
     for status, before in seconds.items():
         entered = TokenTransition.objects.create(
             token=token, from_status="", to_status=status, attempt=0, actor="test"
