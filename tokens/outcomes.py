@@ -30,7 +30,7 @@ from glisk.errors import (
     error_class_of,
 )
 from tokens import jobs
-from tokens.claims import Claim
+from tokens.claims import MAX_CLAIMS, Claim
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.moves import Failed, fail_tokens
@@ -85,7 +85,15 @@ def begin_attempts(
 
 def fail_claims(failed: Sequence[tuple[Claim, str]], *, owner: str) -> None:
     """Fail claimed tokens for which no call is worth making."""
-    rows = [Failed(claim.token_id, claim.attempts, why, "validation") for claim, why in failed]
+    rows = [
+        Failed(
+            claim.token_id,
+            claim.attempts,
+            why,
+            "stalled" if claim.attempts > MAX_CLAIMS else "validation",
+        )
+        for claim, why in failed
+    ]
     fail_tokens(rows, source=TokenStatus.GENERATING, owner=owner)
 
 

@@ -108,6 +108,7 @@ def test_an_address_inside_or_another_scheme_is_refused(
         ["fd00::5"],
         ["::ffff:10.0.0.5"],
         ["64:ff9b::a00:5"],
+        ["::10.0.0.5"],
         ["104.18.0.1", "127.0.0.1"],
     ],
 )

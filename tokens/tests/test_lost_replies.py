@@ -241,6 +241,7 @@ def test_killed_again_and_again_a_token_is_set_aside(worker: Start, vendors: Ven
     token.refresh_from_db()
     assert token.status == TokenStatus.FAILED
     assert "worker died 20 times" in (token.generation_error or "")
+    assert token.error_class == "stalled"
     assert vendors.creations() == 0
 
 

@@ -11,6 +11,7 @@ from pytest_django import Settings
 from authors.factories import AuthorFactory
 from glisk.cid import compute_cid
 from glisk.models import SystemState
+from sandbox.http.faults import Kind
 from sandbox.node import free_port
 from sandbox.paint import Painter
 from sandbox.pinata.emulator import PinataEmulator
@@ -217,6 +218,44 @@ def test_a_refused_key_pauses_the_stage_and_fails_no_token(
     assert {token.error_class for token in Token.objects.all()} <= {"account", "vendor_down"}
     vendors.pinata.set_faults(**{refusal: False})
     drain.until(is_ready(*tokens))
+
+
+def test_a_key_with_its_secret_is_as_good_as_a_jwt(
+    worker: Start,
+    vendors: Vendors,
+    stored: Stored,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vendors.pinata, "_key_pair", ("a key", "its secret"))
+    settings.PINATA_JWT = ""
+    settings.PINATA_API_KEY, settings.PINATA_API_SECRET = "a key", "its secret"
+    worker().until(is_ready(stored()))
+    assert [call.status for call in vendors.pinata.calls] == [200, 200]
+
+
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after", "error_after"])
+def test_a_reply_that_is_lost_costs_an_attempt_and_no_second_pin(
+    worker: Start, vendors: Vendors, stored: Stored, fault: Kind
+) -> None:
+    vendors.pinata.plan_fault(fault, scope=PIN)
+    token = stored()
+    worker().until(is_ready(token))
+    assert sum(name == "failed" for _, name, _ in records(token)) == 1
+    assert len({pin.cid for pin in vendors.pinata.pins}) == len(vendors.pinata.pins) == 2
+
+
+def test_an_upload_that_hangs_is_given_up_and_made_again(
+    worker: Start, vendors: Vendors, stored: Stored, settings: Settings
+) -> None:
+    settings.HTTP_READ_TIMEOUT_SECONDS = 0.2
+    vendors.pinata.set_faults(latency_seconds=(1.0, 1.0))
+    token = stored()
+    first = worker()
+    first.until(lambda: IPFSUploadRecord.objects.filter(status="failed").count() >= 2)
+    assert {record.error_class for record in IPFSUploadRecord.objects.all()} == {"transient"}
+    vendors.pinata.set_faults(latency_seconds=(0.0, 0.0))
+    first.until(is_ready(token))
 
 
 def test_a_wrong_key_waits_for_the_right_one(
