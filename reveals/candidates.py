@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import structlog
 from django.db import connection, transaction
@@ -34,26 +35,43 @@ class Waiting:
     refusals: int
     reverts: int = 0
     company: int = 0
+    requested: bool = False  # by an operator: it waits for no company
+
+
+# Plain SQL, since every turn asks this: the ORM needs 1 ms to build it.
+_SELECT = """
+    SELECT t.token_id, t.prompt_author_wallet, t.image_cid, t.metadata_cid,
+           m.block_number, m.block_hash, t.status_changed_at, t.attempts, t.error_class
+    FROM tokens_s0 t LEFT JOIN mint_events m ON m.id = t.mint_event_id
+    WHERE t.status = 'ready' AND t.held_at IS NULL
+      AND NOT EXISTS (SELECT FROM reveal_batch_tokens b
+                      WHERE b.token_id = t.token_id AND b.is_open)
+"""
+_DUE = "AND (t.next_attempt_at IS NULL OR t.next_attempt_at <= statement_timestamp())"
+_REQUESTED = "AND t.token_id IN (SELECT token_id FROM reveal_requests)"
+_OLDEST_FIRST = "ORDER BY t.mint_timestamp, t.token_id"
 
 
 def waiting_tokens(limit: int) -> list[Waiting]:
     """Return the ready tokens that are due, not held and in no open batch, oldest mint first."""
-    # Plain SQL, since every turn asks this: the ORM needs 1 ms to build it.
+    return _fetch(f"{_SELECT} {_DUE} {_OLDEST_FIRST} LIMIT %s", [limit])
+
+
+def requested_tokens(limit: int) -> list[Waiting]:
+    """Return those that an operator wants revealed now, oldest mint first."""
+    found = _fetch(f"{_SELECT} {_DUE} {_REQUESTED} {_OLDEST_FIRST} LIMIT %s", [limit])
+    return [replace(entry, requested=True) for entry in found]
+
+
+def tokens_by_id(token_ids: Iterable[int]) -> list[Candidate]:
+    """Return those of these tokens that may be revealed, due or not, oldest mint first."""
+    found = _fetch(f"{_SELECT} AND t.token_id = ANY(%s) {_OLDEST_FIRST}", [list(token_ids)])
+    return [entry.candidate for entry in found]
+
+
+def _fetch(sql: str, parameters: list[Any]) -> list[Waiting]:
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT t.token_id, t.prompt_author_wallet, t.image_cid, t.metadata_cid,
-                   m.block_number, m.block_hash, t.status_changed_at, t.attempts, t.error_class
-            FROM tokens_s0 t LEFT JOIN mint_events m ON m.id = t.mint_event_id
-            WHERE t.status = 'ready' AND t.held_at IS NULL
-              AND (t.next_attempt_at IS NULL OR t.next_attempt_at <= statement_timestamp())
-              AND NOT EXISTS (SELECT FROM reveal_batch_tokens b
-                              WHERE b.token_id = t.token_id AND b.is_open)
-            ORDER BY t.mint_timestamp, t.token_id
-            LIMIT %s
-            """,
-            [limit],
-        )
+        cursor.execute(sql, parameters)
         rows = cursor.fetchall()
     reverts = _reverts([row[0] for row in rows if row[8] == "reverted"])
     # A ready token has both CIDs (a database check).

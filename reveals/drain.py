@@ -20,7 +20,13 @@ from glisk.engine.drain import CallResult, Drain
 from glisk.errors import AccountError, ProviderError, TransientError, as_provider_error
 from reveals import keeper_watch, outbox, reconciling
 from reveals.batching import choose_company, decide_departure
-from reveals.candidates import Waiting, seconds_until_due, set_aside, waiting_tokens
+from reveals.candidates import (
+    Waiting,
+    requested_tokens,
+    seconds_until_due,
+    set_aside,
+    waiting_tokens,
+)
 from reveals.depth import DepthWatch
 from reveals.fees import GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.flight import Flights
@@ -89,11 +95,14 @@ class RevealDrain(Drain):
         room = settings.REVEAL_MAX_IN_FLIGHT - len(self.flights)
         # Artefacts are checked ahead, so that a place in flight never waits for a gateway.
         limit = settings.BATCH_REVEAL_MAX_TOKENS * (settings.REVEAL_MAX_IN_FLIGHT + 1)
-        waiting = waiting_tokens(limit)
-        self._more_wait = len(waiting) == limit
+        requested = requested_tokens(settings.BATCH_REVEAL_MAX_TOKENS)
+        first = {entry.candidate.token_id for entry in requested}
+        others = waiting_tokens(limit)
+        self._more_wait = len(others) == limit
+        waiting = requested + [w for w in others if w.candidate.token_id not in first]
         self.verifier.check(waiting)
         if room > 0 and self._preparing is None:
-            self._depart([w for w in waiting if self._may_depart(w)])
+            self._depart(waiting)
 
     def _may_depart(self, entry: Waiting) -> bool:
         candidate = entry.candidate
@@ -101,8 +110,13 @@ class RevealDrain(Drain):
 
     # -- departure ----------------------------------------------------------------------
 
-    def _depart(self, verified: list[Waiting]) -> None:
-        verified = choose_company(verified, max_tokens=settings.BATCH_REVEAL_MAX_TOKENS)
+    def _depart(self, waiting: list[Waiting]) -> None:
+        may_go = [entry for entry in waiting if self._may_depart(entry)]
+        requested = [entry for entry in may_go if entry.requested]
+        if requested and not self._checks_requested(waiting):
+            self._prepare(self._in_company(requested))
+            return
+        verified = self._in_company([entry for entry in may_go if not entry.requested])
         if not verified:
             return
         others = self.verifier.is_busy or self._more_wait or Token.objects.on_their_way().exists()
@@ -114,9 +128,20 @@ class RevealDrain(Drain):
             wait_seconds=settings.BATCH_REVEAL_WAIT_SECONDS,
         )
         self._departs_in = departure.wait_seconds
-        if departure.now == 0 or not self.chain_breaker.places(1):
+        if departure.now:
+            self._prepare(verified[: departure.now])
+
+    def _in_company(self, entries: list[Waiting]) -> list[Waiting]:
+        return choose_company(entries, max_tokens=settings.BATCH_REVEAL_MAX_TOKENS)
+
+    def _checks_requested(self, waiting: list[Waiting]) -> bool:
+        """Tell whether requested tokens are still being checked: they go together."""
+        return any(w.requested and self.verifier.is_checking(w.candidate) for w in waiting)
+
+    def _prepare(self, batch: list[Waiting]) -> None:
+        if not self.chain_breaker.places(1):
             return
-        candidates = [entry.candidate for entry in verified[: departure.now]]
+        candidates = [entry.candidate for entry in batch]
         self._preparing = object()
         self.note_claim()
         self.submit(

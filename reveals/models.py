@@ -87,6 +87,22 @@ class RevealBatchToken(models.Model):
         return f"token {self.token_id} in batch {self.batch_id}"
 
 
+class RevealRequest(models.Model):
+    """An operator wants this token revealed now; gone once its transaction is signed."""
+
+    token = models.OneToOneField(
+        Token, on_delete=models.CASCADE, primary_key=True, related_name="reveal_request"
+    )
+    actor = models.CharField(max_length=200)
+    requested_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "reveal_requests"
+
+    def __str__(self) -> str:
+        return f"token {self.token_id}, wanted by {self.actor}"
+
+
 class TransactionStatus(models.TextChoices):
     SIGNED = "signed"  # stored; maybe broadcast, maybe not
     BROADCAST = "broadcast"

@@ -22,6 +22,7 @@ from reveals.models import (
     BatchStatus,
     RevealBatch,
     RevealBatchToken,
+    RevealRequest,
     RevealTransaction,
     TransactionStatus,
 )
@@ -68,6 +69,7 @@ def store_signed(
         row.token_ids = [candidate.token_id for candidate in candidates]
         row.metadata_uris = [candidate.metadata_uri for candidate in candidates]
         row.save()
+        RevealRequest.objects.filter(token__in=row.token_ids).delete()
     logger.info("reveal_signed", tx_hash=row.tx_hash, nonce=nonce, tokens=len(candidates))
     return row
 

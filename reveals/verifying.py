@@ -46,6 +46,9 @@ class Verifier:
     def is_busy(self) -> bool:
         return bool(self._under_way)
 
+    def is_checking(self, candidate: Candidate) -> bool:
+        return candidate.token_id in self._under_way
+
     def has_verified(self, candidate: Candidate) -> bool:
         """Tell whether the artefacts of just this token, as it is now, were found right."""
         return self._verified.get(candidate.token_id) == candidate

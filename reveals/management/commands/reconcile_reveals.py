@@ -1,0 +1,59 @@
+"""Compares ready tokens with the chain, and follows what it says of their reveals."""
+
+import argparse
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from glisk.clients.chain import ChainClient
+from glisk.errors import ProviderError
+from reveals.reconciling import reconcile_reveals
+from tokens.management.repairing import token_ids
+
+ACTOR = "reconcile_reveals"
+DRIFT = 2
+
+_EXAMPLES = """\
+examples:
+  manage.py reconcile_reveals                    (every ready token)
+  manage.py reconcile_reveals --token-ids 42 43
+
+Harmless at any time, beside the worker as well. exit status: 0 all agrees now, 1 the node does not
+answer, 2 somebody revealed tokens with a URI that is not ours.
+"""
+
+
+class Command(BaseCommand):
+    help = "Asks the chain about ready tokens: revealed by us, by others, or not at all."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.setdefault("epilog", _EXAMPLES)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--token-ids", type=token_ids, nargs="+", help="Only these.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        chosen = options["token_ids"]
+        wanted = None if chosen is None else sorted({i for part in chosen for i in part})
+        try:
+            report = reconcile_reveals(ChainClient.from_settings(), actor=ACTOR, token_ids=wanted)
+        except ProviderError as error:
+            raise CommandError(f"The chain could not be read: {error}") from error
+        self.stdout.write(
+            f"{report.checked} ready tokens compared with the chain: "
+            f"{len(report.unrevealed)} wait for their reveal."
+        )
+        for what, ids in (
+            ("revealed by a transaction of ours, noted now", report.confirmed),
+            ("revealed by somebody else with our URI, adopted", report.adopted),
+            ("revealed by somebody else with a foreign URI, failed", report.foreign),
+        ):
+            if ids:
+                self.stdout.write(f"{len(ids)} {what}: {', '.join(f'#{i}' for i in ids)}")
+        if report.foreign:
+            raise CommandError(
+                "Foreign URIs cannot be changed: find out who else holds KEEPER_ROLE.",
+                returncode=DRIFT,
+            )

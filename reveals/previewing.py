@@ -1,0 +1,102 @@
+"""What a reveal would do and cost, asked of gateways and chain; nothing is written or sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+from glisk.clients.chain import ChainClient
+from glisk.clients.gateway import GatewayClient
+from glisk.errors import ProviderError
+from reveals import gate
+from reveals.candidates import tokens_by_id
+from reveals.fees import choose_fees, configured_ceiling_wei
+from reveals.gate import Candidate, Objection
+from reveals.preparing import prepare_batch
+from reveals.verifying import CONCURRENCY
+
+
+@dataclass(frozen=True)
+class PlannedBatch:
+    """One transaction: tokens in their order, gas, and wei at the price of the next block."""
+
+    token_ids: list[int]
+    gas_limit: int
+    gas: int
+    price_per_gas_wei: int
+    max_fee_per_gas_wei: int
+
+    @property
+    def cost_wei(self) -> int:
+        return self.gas * self.price_per_gas_wei
+
+    @property
+    def most_wei(self) -> int:
+        """What it may cost at the very most, without Base's L1 data fee."""
+        return self.gas_limit * self.max_fee_per_gas_wei
+
+
+@dataclass
+class RevealPlan:
+    batches: list[PlannedBatch] = field(default_factory=list)
+    refused: list[Objection] = field(default_factory=list)
+
+
+def preview_reveal(
+    chain: ChainClient, gateway: GatewayClient, *, keeper: str, token_ids: Iterable[int]
+) -> RevealPlan:
+    """Take ready tokens through the gate and compose their batches, as the drain would now.
+
+    Raises `GasPriceTooHighError`, `ChainSetupError`, `RevertError`, and the errors of the chain's
+    client.
+    """
+    plan = RevealPlan()
+    passing = _check_artefacts(gateway, tokens_by_id(token_ids), plan)
+    while passing:
+        batch = passing[: settings.BATCH_REVEAL_MAX_TOKENS]
+        prepared = prepare_batch(chain, keeper=keeper, candidates=batch)
+        plan.refused += prepared.refused
+        done = {c.token_id for c in prepared.candidates}
+        done |= {objection.token_id for objection in prepared.refused}
+        passing = [c for c in passing if c.token_id not in done]
+        if prepared.candidates:
+            fees = choose_fees(prepared.history, ceiling_wei=configured_ceiling_wei())
+            base = prepared.history.next_base_fee_per_gas_wei
+            plan.batches.append(
+                PlannedBatch(
+                    token_ids=[c.token_id for c in prepared.candidates],
+                    gas_limit=prepared.gas_limit,
+                    gas=int(prepared.gas_limit / settings.REVEAL_GAS_BUFFER),
+                    price_per_gas_wei=base + fees.max_priority_fee_per_gas_wei,
+                    max_fee_per_gas_wei=fees.max_fee_per_gas_wei,
+                )
+            )
+    return plan
+
+
+def _check_artefacts(
+    gateway: GatewayClient, candidates: Sequence[Candidate], plan: RevealPlan
+) -> list[Candidate]:
+    """Return the candidates whose files are right; note the others."""
+
+    def fault(candidate: Candidate) -> ProviderError | None:
+        try:
+            gate.check_artefacts(gateway, candidate)
+        except ProviderError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        faults = list(pool.map(fault, candidates))
+    passing = []
+    for candidate, error in zip(candidates, faults, strict=True):
+        if error is None:
+            passing.append(candidate)
+        else:
+            plan.refused.append(
+                Objection(candidate.token_id, str(error), error.error_class, gate.is_final(error))
+            )
+    return passing

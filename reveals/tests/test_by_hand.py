@@ -1,0 +1,278 @@
+"""Reveals by hand: each token answered by name, the cost shown first, the drain sends."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+from pytest_django import Settings
+
+from reveals.by_hand import request_reveal
+from reveals.factories import RevealBatchFactory
+from reveals.models import RevealRequest
+from reveals.tests.stage import Scene, transactions
+from sandbox.node import free_port
+from tokens.factories import TokenFactory, hash32
+from tokens.models import Token, TokenTransition
+from tokens.repairs import hold_tokens
+from tokens.states import TokenStatus
+from tokens.tests.stage import Start, status
+
+pytestmark = pytest.mark.django_db
+
+FAR = "2090-01-01T00:00Z"
+
+
+def run(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue()
+
+
+def refused(*arguments: str) -> tuple[CommandError, str]:
+    out = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command(*arguments, stdout=out)
+    return caught.value, out.getvalue()
+
+
+@pytest.fixture
+def company(settings: Settings) -> Token:
+    """A token on its way, for which others would wait an hour."""
+    settings.BATCH_REVEAL_WAIT_SECONDS = 3600
+    token: Token = TokenFactory.create(token_id=900, status=TokenStatus.GENERATING)
+    return token
+
+
+# -- the service ------------------------------------------------------------------------------
+
+
+def test_every_token_is_answered_by_name_and_the_rest_goes_on() -> None:
+    ready = TokenFactory.create(status=TokenStatus.READY, next_attempt_at=FAR)
+    generating = TokenFactory.create(status=TokenStatus.GENERATING)
+    failed = TokenFactory.create(
+        status=TokenStatus.FAILED, generation_error="A hand too many.", error_class="artefact"
+    )
+    revealed = TokenFactory.create(status=TokenStatus.REVEALED, reveal_tx_hash=hash32(7))
+    held = TokenFactory.create(status=TokenStatus.READY)
+    hold_tokens(token_ids=[held.pk], actor="me", reason="wait for the author")
+    flying = TokenFactory.create(status=TokenStatus.READY)
+    RevealBatchFactory.create(tokens=[flying])
+    tokens = [ready, generating, failed, revealed, held, flying]
+    results = request_reveal(token_ids=[*(t.pk for t in tokens), 999_999], actor="me")
+    said = {result.token_id: result.message for result in results}
+    assert [result.token_id for result in results if result.done] == [ready.pk]
+    assert said[generating.pk] == "It is not ready: it is generating."
+    assert said[failed.pk] == "It failed: A hand too many. Retry it first."
+    assert said[revealed.pk] == f"It is revealed already by {hash32(7)}."
+    assert said[held.pk] == "It is held: wait for the author. Release it first."
+    assert said[flying.pk] == "Its reveal is under way in a transaction."
+    assert said[999_999] == "There is no token 999999 here."
+    assert list(RevealRequest.objects.values_list("token_id", "actor")) == [(ready.pk, "me")]
+    ready.refresh_from_db()
+    assert ready.next_attempt_at is None
+    noted = TokenTransition.objects.get(token=ready)
+    assert (noted.actor, noted.reason) == ("me", "reveal requested")
+
+
+def test_a_second_request_changes_nothing() -> None:
+    token = TokenFactory.create(status=TokenStatus.READY)
+    for actor in ("first", "second"):
+        assert request_reveal(token_ids=[token.pk], actor=actor)[0].done
+    assert RevealRequest.objects.get().actor == "first"
+    assert TokenTransition.objects.filter(token=token).count() == 1
+
+
+def test_all_ready_are_those_that_nobody_holds() -> None:
+    tokens = TokenFactory.create_batch(3, status=TokenStatus.READY)
+    TokenFactory.create(status=TokenStatus.UPLOADING)
+    hold_tokens(token_ids=[tokens[0].pk], actor="me", reason="no")
+    results = request_reveal(all_ready=True, actor="me")
+    assert [(r.token_id, r.done) for r in results] == [(t.pk, True) for t in tokens[1:]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_wakes_the_drain_with_its_commit() -> None:
+    token = TokenFactory.create(status=TokenStatus.READY)
+    with connection.cursor() as cursor:
+        cursor.execute("LISTEN glisk_reveal")
+    request_reveal(token_ids=[token.pk], actor="me")
+    heard = list(connection.connection.notifies(timeout=2, stop_after=1))
+    assert [notice.channel for notice in heard] == ["glisk_reveal"]
+
+
+def test_requested_tokens_go_at_once_and_by_themselves(
+    worker: Start, scene: Scene, company: Token
+) -> None:
+    tokens = scene.mint(4)
+    drain = worker()
+    drain.settle(0.3)
+    assert transactions() == []
+    wanted = [tokens[1], tokens[3]]
+    Token.objects.filter(pk=wanted[1].pk).update(next_attempt_at=FAR)
+    request_reveal(token_ids=[token.pk for token in wanted], actor="me")
+    drain.until(lambda: scene.revealed_once(wanted))
+    assert [row.token_ids for row in transactions()] == [[t.pk for t in wanted]]
+    drain.settle(0.2)
+    assert len(transactions()) == 1
+    assert not RevealRequest.objects.exists()
+
+
+def test_more_requested_tokens_than_a_batch_holds_go_in_several(
+    worker: Start, scene: Scene, settings: Settings, company: Token
+) -> None:
+    settings.BATCH_REVEAL_MAX_TOKENS = 2
+    tokens = scene.mint(5)
+    request_reveal(all_ready=True, actor="me")
+    worker().until(lambda: scene.revealed_once(tokens))
+    assert [len(row.token_ids) for row in transactions()] == [2, 2, 1]
+
+
+def test_a_requested_token_that_is_checked_slowly_holds_up_nobody(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.BATCH_REVEAL_WAIT_SECONDS = 0.2
+    slow, other = scene.mint(2)
+    request_reveal(token_ids=[slow.pk], actor="me")
+    large = scene.pin(bytes(150_000), version=1)
+    text = (slow.metadata_text or "").replace(str(slow.image_cid), large)
+    cid = scene.pin(text.encode(), version=0)
+    Token.objects.filter(pk=slow.pk).update(image_cid=large, metadata_cid=cid, metadata_text=text)
+    scene.gateway.set_faults(slow_rate=1.0, slow_bytes_per_second=100_000.0)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once([other]))
+    assert status(slow) == TokenStatus.READY
+    drain.until(lambda: status(slow) == TokenStatus.REVEALED)
+
+
+def test_a_request_does_not_get_past_the_gate(worker: Start, scene: Scene) -> None:
+    good, bad = scene.mint(2)
+    Token.objects.filter(pk=bad.pk).update(metadata_cid=good.metadata_cid)
+    request_reveal(all_ready=True, actor="me")
+    worker().until(lambda: scene.revealed_once([good]) and status(bad) == TokenStatus.FAILED)
+    assert [row.token_ids for row in transactions()] == [[good.pk]]
+
+
+def test_a_request_for_what_failed_since_is_forgotten(worker: Start, scene: Scene) -> None:
+    (token,) = scene.mint()
+    Token.objects.filter(pk=token.pk).update(metadata_cid="None")
+    request_reveal(token_ids=[token.pk], actor="me")
+    worker().until(lambda: status(token) == TokenStatus.FAILED)
+    request_reveal(token_ids=[token.pk], actor="me")
+    assert not RevealRequest.objects.exists()
+
+
+# -- the commands -----------------------------------------------------------------------------
+
+
+def test_a_dry_run_shows_batches_gas_and_cost_and_asks_for_nothing(
+    scene: Scene, settings: Settings
+) -> None:
+    settings.BATCH_REVEAL_MAX_TOKENS = 3
+    tokens = scene.mint(4)
+    page = run("reveal_tokens", "--all-ready", "--dry-run")
+    assert "batch 1: 3 tokens (#1, #2, #3), about 3" in page
+    assert "batch 2: 1 tokens (#4), about 1" in page
+    assert "4 tokens in 2 transactions, about 0.0000" in page
+    assert not RevealRequest.objects.exists()
+    assert {status(token) for token in tokens} == {TokenStatus.READY}
+
+
+def test_named_tokens_are_requested_and_revealed(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint(3)
+    ids = [str(token.pk) for token in tokens]
+    page = run("reveal_tokens", "--token-ids", *ids, "--yes")
+    assert "3 tokens are requested" in page
+    worker().until(lambda: scene.revealed_once(tokens))
+
+
+def test_what_does_not_go_is_named_and_the_rest_goes(scene: Scene) -> None:
+    good, bad = scene.mint(2)
+    Token.objects.filter(pk=bad.pk).update(metadata_cid=good.metadata_cid)
+    unready = TokenFactory.create(token_id=500, status=TokenStatus.UPLOADING)
+    error, page = refused(
+        "reveal_tokens", "--token-ids", f"{good.pk}-{bad.pk}", "500", "999", "--yes"
+    )
+    assert error.returncode == 2
+    assert f"token {bad.pk} is left out: gateway: the metadata's name is not that" in page
+    assert "token 500 is left out: It is not ready: it is uploading." in page
+    assert "token 999 is left out: There is no token 999 here." in page
+    assert "1 tokens are requested" in page
+    assert list(RevealRequest.objects.values_list("token_id", flat=True)) == [good.pk]
+    assert status(bad) == TokenStatus.READY  # a look changes nothing
+    assert status(unready) == TokenStatus.UPLOADING
+
+
+def test_without_a_yes_nothing_is_requested(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.mint()
+    error, _ = refused("reveal_tokens", "--all-ready")
+    assert "Add --yes" in str(error)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    refused("reveal_tokens", "--all-ready")
+    assert not RevealRequest.objects.exists()
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    run("reveal_tokens", "--all-ready")
+    assert RevealRequest.objects.count() == 1
+
+
+def test_nothing_ready_is_no_fault(scene: Scene) -> None:
+    assert run("reveal_tokens", "--all-ready", "--yes") == "No token is ready.\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"CHAIN_ID": 8453}, "the node is on chain 31337"),
+        ({"REVEAL_MAX_GAS_PRICE_GWEI": 0.000001}, "REVEAL_MAX_GAS_PRICE_GWEI"),
+        ({"KEEPER_PRIVATE_KEY": ""}, "has no keeper"),
+    ],
+)
+def test_what_forbids_every_reveal_is_told(
+    scene: Scene, settings: Settings, change: dict[str, Any], said: str
+) -> None:
+    scene.mint()
+    for name, value in change.items():
+        setattr(settings, name, value)
+    error, _ = refused("reveal_tokens", "--all-ready", "--yes")
+    assert said in str(error)
+    assert error.returncode == 1
+    assert not RevealRequest.objects.exists()
+
+
+def test_reconcile_follows_the_chain_and_names_what_is_foreign(scene: Scene) -> None:
+    ours, foreign, waiting = scene.mint(3)
+    reveal = scene.chain.reveal(
+        0, [ours.pk, foreign.pk], [str(ours.token_uri), "ipfs://somebody-elses"]
+    )
+    scene.chain.wait(reveal)
+    error, page = refused("reconcile_reveals")
+    assert error.returncode == 2
+    assert "3 ready tokens compared with the chain: 1 wait" in page
+    assert f"1 revealed by somebody else with our URI, adopted: #{ours.pk}" in page
+    assert f"1 revealed by somebody else with a foreign URI, failed: #{foreign.pk}" in page
+    assert status(ours) == TokenStatus.REVEALED
+    assert status(waiting) == TokenStatus.READY
+    assert "1 ready tokens compared" in run("reconcile_reveals", "--token-ids", f"1-{waiting.pk}")
+
+
+def test_reconcile_without_a_node_says_so(settings: Settings) -> None:
+    TokenFactory.create(status=TokenStatus.READY)
+    settings.RPC_URL = f"http://127.0.0.1:{free_port()}"
+    error, _ = refused("reconcile_reveals")
+    assert error.returncode == 1
+    assert "could not be read" in str(error)
+
+
+@pytest.mark.parametrize("command", ["reveal_tokens", "reconcile_reveals"])
+def test_the_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call_command(command, "--help")
+    page = capsys.readouterr().out
+    assert f"manage.py {command} " in page
+    assert "exit status: 0" in page
