@@ -2,15 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pytest_django import Settings
 
-from glisk import breaker
-from reveals import depth, flight, preparing, reconciling, sending, settlement, verifying
-from reveals import drain as drain_module
 from reveals.drain import RevealDrain
+from reveals.tests.pace import hurry
 from reveals.tests.stage import Scene
 from sandbox.accounts import KEEPER
 from sandbox.chain import DemoChain
@@ -62,26 +59,8 @@ def scene(
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every wait short; what a vendor asks for is still honoured."""
-
-    def soon(attempt: int, *, at_least: float | None = None, **limits: Any) -> float:
-        return max(0.02 * attempt, at_least or 0.0)
-
-    for module in (verifying, flight, preparing, sending, settlement, breaker):
-        monkeypatch.setattr(module, "backoff_seconds", soon)
-    monkeypatch.setattr(breaker, "ACCOUNT_WAIT_SECONDS", 0.2)
-    monkeypatch.setattr(breaker, "_REFRESH_SECONDS", 0.02)
-    monkeypatch.setattr(drain_module, "GAS_PRICE_WAIT_SECONDS", 0.2)
-    monkeypatch.setattr(reconciling, "UNCLEAR_WAIT_SECONDS", 0.1)
-    monkeypatch.setattr(flight, "RECEIPT_POLL_SECONDS", 0.03)
-    monkeypatch.setattr(sending, "REBROADCAST_SECONDS", 0.15)
-    monkeypatch.setattr(sending, "NO_FUNDS_WAIT_SECONDS", 0.1)
-    monkeypatch.setattr(sending, "REVIEW_AGAIN_SECONDS", 0.1)
-    monkeypatch.setattr(sending, "BELIEVED_AFTER_SECONDS", 0.6)
-    monkeypatch.setattr(flight, "SUPERSEDED_AFTER_SECONDS", 0.3)
-    monkeypatch.setattr(flight, "GAP_AFTER_SECONDS", 0.3)
-    monkeypatch.setattr(depth, "POLL_SECONDS", 0.1)
-    monkeypatch.setattr(depth, "RECALL_AFTER_SECONDS", 0.2)
+    """Make every wait short."""
+    hurry(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from django.conf import settings
 from django.db import connection
 
 from glisk.engine.notify import notify
+from glisk.tests.database_url import database_url
 from glisk.tests.engine.world import jobs
 
 
@@ -155,16 +155,6 @@ class QCluster:
         self.process.wait()
         for pid in self.leftovers():
             os.kill(pid, signal.SIGKILL)
-
-
-def database_url() -> str:
-    parameters = connection.get_connection_params()
-    user = quote(str(parameters.get("user", "")), safe="")
-    password = quote(str(parameters.get("password", "")), safe="")
-    host, port = str(parameters.get("host", "")), parameters.get("port") or 5432
-    address, tail = (f"{host}:{port}", "") if not host.startswith("/") else (f":{port}", "?host=")
-    tail += quote(host, safe="") if tail else ""
-    return f"postgresql://{user}:{password}@{address}/{parameters['dbname']}{tail}"
 
 
 @pytest.fixture
