@@ -128,3 +128,17 @@ class XLinkRequest(models.Model):
 
     def __str__(self) -> str:
         return f"{self.wallet_address} until {self.expires_at:%H:%M:%S}"
+
+
+class SpentMessage(models.Model):
+    """A sign-in that linked an account; remembered until it is too old to be used again."""
+
+    digest = models.CharField(max_length=64, primary_key=True)  # SHA-256 of the message, hex
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "spent_messages"
+        indexes = [models.Index(fields=["expires_at"], name="spent_message_expires_at")]  # purge
+
+    def __str__(self) -> str:
+        return self.digest

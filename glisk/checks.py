@@ -32,6 +32,8 @@ _VENDOR_URLS = (
     "RPC_URL",
     "X_AUTHORIZE_URL",
     "X_API_URL",
+    "OPTIMISM_RPC_URL",
+    "FARCASTER_NAME_URL",
 )
 
 Check = Callable[..., list[checks.CheckMessage]]

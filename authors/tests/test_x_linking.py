@@ -41,7 +41,7 @@ def x(running_x: XEmulator, settings: Settings) -> XEmulator:
     settings.X_REDIRECT_URI = REDIRECT_URI
     settings.X_AUTHORIZE_URL = f"{running_x.url}/i/oauth2/authorize"
     settings.X_API_URL = running_x.url
-    settings.X_TIMEOUT_SECONDS = 5.0
+    settings.LINK_TIMEOUT_SECONDS = 5.0
     return running_x
 
 
@@ -252,7 +252,7 @@ class TestFailures:
 
     def test_x_hangs(self, client: Client, x: XEmulator, settings: Settings) -> None:
         params = consent(client)
-        settings.X_TIMEOUT_SECONDS = 0.3
+        settings.LINK_TIMEOUT_SECONDS = 0.3
         x.set_faults(latency_seconds=(2, 2))
         assert outcome(client, params) == failed("token_exchange_failed")
 

@@ -69,9 +69,9 @@ class XClient:
             api_url=settings.X_API_URL,
             options=HttpOptions(
                 connect_timeout_seconds=min(
-                    settings.HTTP_CONNECT_TIMEOUT_SECONDS, settings.X_TIMEOUT_SECONDS
+                    settings.HTTP_CONNECT_TIMEOUT_SECONDS, settings.LINK_TIMEOUT_SECONDS
                 ),
-                read_timeout_seconds=settings.X_TIMEOUT_SECONDS,
+                read_timeout_seconds=settings.LINK_TIMEOUT_SECONDS,
                 pool_size=1,
             ),
         )

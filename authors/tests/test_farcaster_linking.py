@@ -1,0 +1,398 @@
+"""Linking Farcaster accounts against registries on a real node and an emulated name server."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from eth_abi import encode
+from eth_account import Account
+from pytest_django.fixtures import Settings
+from web3.contract.contract import Contract
+
+from authors.farcaster_linking import purge_spent_messages
+from authors.models import Author, SpentMessage
+from authors.signatures.eip4361 import SignInMessage, read_sign_in_message
+from authors.signatures.offers import hash_of
+from authors.tests.wallets import (
+    AUTHOR,
+    OTHER,
+    WalletChain,
+    high_s_twin,
+    offered,
+    post,
+    sign,
+    wrapped,
+)
+from glisk.clients.farcaster import ID_REGISTRY, KEY_REGISTRY
+from sandbox.farcaster.emulator import FarcasterNamesEmulator
+from sandbox.http import Response, json_response
+from sandbox.testing import running_node
+
+PATH = "/api/authors/farcaster/link"
+LEGACY = f"Link Farcaster account for wallet: {AUTHOR.address}"
+CUSTODY = Account.from_key("0x" + "33" * 32)
+AUTH = Account.from_key("0x" + "44" * 32)
+FID = 7
+REFUSED = (
+    "Farcaster signature verification failed. Please try linking your Farcaster account again."
+)
+
+
+@pytest.fixture(scope="module")
+def names() -> Iterator[FarcasterNamesEmulator]:
+    with FarcasterNamesEmulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def key_registry(shared_wallet_chain: WalletChain) -> Contract:
+    """Account 7: its custody address in one registry, its auth address in the other."""
+    chain = shared_wallet_chain
+    chain.transact(chain.install("FarcasterIdRegistry", ID_REGISTRY), "set", CUSTODY.address, FID)
+    keys = chain.install("FarcasterKeyRegistry", KEY_REGISTRY)
+    chain.transact(keys, "set", FID, encode(["address"], [AUTH.address]), 1, 2)
+    return keys
+
+
+@pytest.fixture
+def farcaster(
+    key_registry: Contract,
+    names: FarcasterNamesEmulator,
+    wallet_chain: WalletChain,
+    settings: Settings,
+) -> FarcasterNamesEmulator:
+    names.reset(state=True)
+    names.names[FID] = "the-real-name"
+    settings.OPTIMISM_RPC_URL = wallet_chain.rpc_url
+    settings.FARCASTER_NAME_URL = names.url
+    return names
+
+
+def sign_in(**changes: Any) -> SignInMessage:
+    message = SignInMessage(
+        domain="localhost:3000",
+        address=CUSTODY.address,
+        statement="Farcaster Auth",
+        uri="http://localhost:3000/profile",
+        chain_id=10,
+        nonce="k3Jd0aQv5Tz8",
+        issued_at=timezone.now().replace(microsecond=0),
+        resources=(f"farcaster://fid/{FID}",),
+    )
+    return replace(message, **changes)
+
+
+def link(
+    client: Client,
+    message: SignInMessage | str | None = None,
+    *,
+    signer: Any = CUSTODY,
+    **changes: Any,
+) -> Any:
+    """Post the frontend's request, with both messages signed."""
+    text = message if isinstance(message, str) else (message or sign_in()).text
+    body = {
+        "wallet_address": AUTHOR.address,
+        "wallet_message": LEGACY,
+        "farcaster_message": text,
+        "farcaster_signature": sign(signer, text),
+        "fid": FID,
+        "username": "somebody-famous",
+    } | changes
+    body.setdefault("wallet_signature", sign(AUTHOR, body["wallet_message"]))
+    return post(client, PATH, body)
+
+
+def detail(answer: Any, status: int = 400) -> str:
+    assert answer.status_code == status, answer.content
+    assert set(answer.json()) == {"detail"}
+    assert not Author.objects.exists()
+    return str(answer.json()["detail"])
+
+
+@pytest.mark.django_db
+class TestLinking:
+    @pytest.mark.parametrize("signer", [CUSTODY, AUTH])
+    def test_the_owner_links_under_the_name_that_farcaster_knows(
+        self, client: Client, farcaster: FarcasterNamesEmulator, signer: Any
+    ) -> None:
+        answer = link(client, sign_in(address=signer.address), signer=signer)
+        assert answer.status_code == 200, answer.content
+        assert answer.json() == {"success": True, "username": "the-real-name", "fid": FID}
+        assert Author.objects.get().farcaster_handle == "the-real-name"
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"statement": "Farcaster Connect"},
+            {"resources": (f"farcaster://fid/{FID}/",)},
+            {"resources": ("https://glisk.example/terms", f"farcaster://fid/{FID}")},
+            {"address": CUSTODY.address.lower()},
+        ],
+    )
+    def test_forms_that_clients_use(
+        self, client: Client, farcaster: FarcasterNamesEmulator, changes: dict[str, Any]
+    ) -> None:
+        assert link(client, sign_in(**changes)).status_code == 200
+
+    def test_an_account_of_a_smart_wallet(
+        self,
+        client: Client,
+        farcaster: FarcasterNamesEmulator,
+        key_registry: Contract,
+        wallet_chain: WalletChain,
+    ) -> None:
+        undeployed, calldata = wallet_chain.undeployed_wallet(CUSTODY)
+        wallet_chain.transact(key_registry, "set", FID, encode(["address"], [undeployed]), 1, 2)
+        message = sign_in(address=undeployed)
+        signature = wrapped(wallet_chain.factory.address, calldata, sign(CUSTODY, message.text))
+        assert link(client, message, farcaster_signature=signature).status_code == 200
+
+    def test_a_shared_nonce_ties_the_sign_in_to_the_wallet(
+        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings
+    ) -> None:
+        settings.LEGACY_SIGNATURES = False
+        assert "no longer accepted" in detail(link(client))
+        wanted = offered(client, AUTHOR.address, "link_farcaster", hash_of(str(FID)))
+        assert "another nonce" in detail(link(client, wallet_message=wanted))
+        message = sign_in(nonce=read_sign_in_message(wanted).nonce)
+        assert link(client, message, wallet_message=wanted).status_code == 200
+        again = link(client, message, wallet_message=wanted)
+        assert again.json()["detail"].startswith("Wallet signature verification failed.")
+
+    def test_the_wallets_message_is_for_one_account(
+        self, client: Client, farcaster: FarcasterNamesEmulator
+    ) -> None:
+        wanted = offered(client, AUTHOR.address, "link_farcaster", hash_of("8"))
+        assert "another value" in detail(link(client, wallet_message=wanted))
+
+
+@pytest.mark.django_db
+class TestAttacks:
+    def test_a_throw_away_key_owns_no_account(
+        self, client: Client, farcaster: FarcasterNamesEmulator
+    ) -> None:
+        """Signer and address of the message fit; the account is somebody else's."""
+        answer = link(client, sign_in(address=OTHER.address), signer=OTHER)
+        assert "does not own" in detail(answer)
+
+    def test_an_owner_of_another_account(
+        self, client: Client, farcaster: FarcasterNamesEmulator
+    ) -> None:
+        answer = link(client, sign_in(resources=("farcaster://fid/8",)), fid=8)
+        assert detail(answer) == (
+            f"Validation failed: {CUSTODY.address} does not own the Farcaster account 8."
+        )
+
+    @pytest.mark.parametrize(("state", "key_type"), [(0, 2), (2, 2), (1, 1), (1, 0)])
+    def test_a_key_that_is_no_auth_address(
+        self,
+        client: Client,
+        farcaster: FarcasterNamesEmulator,
+        key_registry: Contract,
+        wallet_chain: WalletChain,
+        state: int,
+        key_type: int,
+    ) -> None:
+        """Removed keys, and keys that sign posts for an application."""
+        key = encode(["address"], [OTHER.address])
+        wallet_chain.transact(key_registry, "set", FID, key, state, key_type)
+        answer = link(client, sign_in(address=OTHER.address), signer=OTHER)
+        assert "does not own" in detail(answer)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"wallet_signature": sign(OTHER, LEGACY)},
+            {"wallet_signature": "0x00"},
+            {"wallet_signature": "nonsense"},
+            {"wallet_message": f"Link X account for wallet: {AUTHOR.address}"},
+            {"wallet_message": LEGACY + "\n"},
+            {"wallet_address": OTHER.address},
+        ],
+    )
+    def test_only_the_wallet_links(
+        self, client: Client, farcaster: FarcasterNamesEmulator, changes: dict[str, str]
+    ) -> None:
+        refusal = detail(link(client, **changes))
+        assert refusal.startswith("Wallet signature verification failed.")
+
+    @pytest.mark.parametrize(
+        "forge",
+        [
+            lambda text: sign(OTHER, text),
+            lambda text: sign(CUSTODY, text + " "),
+            lambda text: high_s_twin(sign(CUSTODY, text)),
+            lambda text: "0x" + "00" * 65,
+            lambda text: "0xabc",
+            lambda text: "0x" + "ab" * 300,
+        ],
+    )
+    def test_a_sign_in_that_its_address_did_not_sign(
+        self, client: Client, farcaster: FarcasterNamesEmulator, forge: Any
+    ) -> None:
+        message = sign_in()
+        answer = link(client, message, farcaster_signature=forge(message.text))
+        assert detail(answer).startswith(REFUSED)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"domain": "evil.example"},
+            {"domain": "localhost:3000.evil.example"},
+            {"domain": "localhost"},
+            {"chain_id": 1},
+            {"chain_id": 8453},
+            {"statement": "Log in to a game"},
+            {"statement": ""},
+            {"nonce": "short"},
+            {"resources": ()},
+            {"resources": ("farcaster://fid/8",)},
+            {"resources": ("farcaster://fid/07",)},
+            {"resources": ("farcaster://fid/7", "farcaster://fid/8")},
+            {"resources": ("farcaster://fid/7", "farcaster://fid/7")},
+            {"resources": ("https://evil.example/farcaster://fid/7",)},
+            {"issued_at": timezone.now() - timedelta(hours=1)},
+            {"issued_at": timezone.now() + timedelta(hours=1)},
+            {"expires_at": timezone.now() - timedelta(seconds=1)},
+            {"not_before": timezone.now() + timedelta(hours=1)},
+        ],
+    )
+    def test_a_sign_in_for_anything_else(
+        self, client: Client, farcaster: FarcasterNamesEmulator, changes: dict[str, Any]
+    ) -> None:
+        assert detail(link(client, sign_in(**changes))).startswith(REFUSED)
+        assert farcaster.calls == []
+
+    @pytest.mark.parametrize("text", ["", "hello", "\x00", "x" * 3000])
+    def test_a_text_that_is_no_sign_in(
+        self, client: Client, farcaster: FarcasterNamesEmulator, text: str
+    ) -> None:
+        detail(link(client, text))
+
+    def test_a_sign_in_works_once(self, client: Client, farcaster: FarcasterNamesEmulator) -> None:
+        """Whoever saw it cannot link the account to the own wallet."""
+        message = sign_in()
+        assert link(client, message).status_code == 200
+        stolen = f"Link Farcaster account for wallet: {OTHER.address}"
+        answer = link(
+            client,
+            message,
+            wallet_address=OTHER.address,
+            wallet_message=stolen,
+            wallet_signature=sign(OTHER, stolen),
+        )
+        assert answer.status_code == 400
+        assert "used already" in answer.json()["detail"]
+        assert not Author.objects.by_wallet(OTHER.address).exists()
+
+    def test_it_is_remembered_as_long_as_it_could_be_used(
+        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings
+    ) -> None:
+        message = sign_in()
+        link(client, message)
+        usable_until: datetime = message.issued_at + timedelta(seconds=settings.SIGN_IN_SECONDS)
+        assert SpentMessage.objects.get().expires_at > usable_until
+        assert purge_spent_messages() == 0
+        SpentMessage.objects.update(expires_at=timezone.now())
+        assert purge_spent_messages() == 1
+
+    @pytest.mark.parametrize("fid", [0, -1, 2**63, 2**256, "x", None, 1.5, True])
+    def test_a_senseless_fid(
+        self, client: Client, farcaster: FarcasterNamesEmulator, fid: Any
+    ) -> None:
+        detail(link(client, fid=fid))
+
+
+@pytest.mark.django_db
+class TestFailures:
+    def test_it_is_not_set_up(self, client: Client, settings: Settings) -> None:
+        settings.OPTIMISM_RPC_URL = ""
+        assert "not set up" in detail(link(client), 503)
+
+    def test_an_account_without_a_name(
+        self, client: Client, farcaster: FarcasterNamesEmulator
+    ) -> None:
+        farcaster.names.clear()
+        assert detail(link(client)) == "Validation failed: the Farcaster account 7 has no name."
+
+    @pytest.mark.parametrize("name", ["", "Not A Name", "<b>", "x" * 40])
+    def test_a_name_that_is_none(
+        self, client: Client, farcaster: FarcasterNamesEmulator, name: str
+    ) -> None:
+        farcaster.names[FID] = name
+        assert detail(link(client)).startswith("Validation failed: ")
+
+    @pytest.mark.parametrize("kind", ["throttle", "server_error", "drop_before"])
+    def test_the_name_server_fails(
+        self, client: Client, farcaster: FarcasterNamesEmulator, kind: Any
+    ) -> None:
+        message = sign_in()
+        farcaster.plan_fault(kind)
+        assert "cannot be asked" in detail(link(client, message), 503)
+        assert link(client, message).status_code == 200  # nothing was used up
+
+    def test_the_name_server_hangs(
+        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings
+    ) -> None:
+        settings.LINK_TIMEOUT_SECONDS = 0.3
+        farcaster.set_faults(latency_seconds=(2, 2))
+        assert "cannot be asked" in detail(link(client), 503)
+
+    @pytest.mark.parametrize(
+        ("answer", "status"),
+        [
+            (Response(200, b"no json"), 503),
+            (json_response({}), 503),
+            (json_response({"transfer": {"username": 7, "to": FID}}), 503),
+            (json_response({"transfer": {"username": "moved-on", "to": 8}}), 400),
+            (json_response({"transfer": {"username": "given-up", "to": 0}}), 400),
+        ],
+    )
+    def test_the_name_server_answers_otherwise(
+        self,
+        client: Client,
+        farcaster: FarcasterNamesEmulator,
+        monkeypatch: pytest.MonkeyPatch,
+        answer: Response,
+        status: int,
+    ) -> None:
+        routes = [(method, path, lambda request: answer) for method, path, _ in farcaster._routes]
+        monkeypatch.setattr(farcaster, "_routes", routes)
+        detail(link(client), status)
+
+    def test_optimism_does_not_answer(
+        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings
+    ) -> None:
+        settings.OPTIMISM_RPC_URL = "http://127.0.0.1:9"
+        assert "cannot be asked" in detail(link(client), 503)
+
+    def test_the_node_is_none_of_optimism(
+        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings
+    ) -> None:
+        """Same contracts, same owner, wrong chain: nothing is believed."""
+        with running_node() as node:
+            other = WalletChain(node.rpc_url)
+            ids = other.install("FarcasterIdRegistry", ID_REGISTRY)
+            settings.OPTIMISM_RPC_URL = node.rpc_url
+            other.transact(ids, "set", CUSTODY.address, FID)
+            other.install("FarcasterKeyRegistry", KEY_REGISTRY)
+            assert "cannot be asked" in detail(link(client), 503)
+
+    def test_a_failure_is_told_in_the_frontends_words(
+        self,
+        client: Client,
+        farcaster: FarcasterNamesEmulator,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def fail(**kwargs: Any) -> None:
+            raise RuntimeError("a secret of the machine")
+
+        monkeypatch.setattr("authors.farcaster_api.link_farcaster", fail)
+        client.raise_request_exception = False
+        failure = "Failed to link Farcaster account. Please try again later."
+        assert detail(link(client), 500) == failure

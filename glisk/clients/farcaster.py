@@ -1,0 +1,123 @@
+"""Who owns a Farcaster account, and what it is called.
+
+Ownership is on Optimism (https://docs.farcaster.xyz/reference/contracts): the custody address by
+IdRegistry, auth addresses, which sign in for an account, by KeyRegistry as keys of type 2. The
+name is the fname registry's (https://docs.farcaster.xyz/reference/fname/api).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final, Self
+
+from glisk.clients.http import HttpClient, HttpOptions
+from glisk.clients.rpc import Call, RpcClient
+from glisk.errors import AccountError, InvalidRequestError, TransientError
+
+VENDOR: Final = "farcaster"
+OPTIMISM_CHAIN_ID: Final = 10
+ID_REGISTRY: Final = "0x00000000Fc6c5F01Fc30151999387Bb99A9f489b"
+KEY_REGISTRY: Final = "0x00000000fc1237824fb747abde0ff18990e59b7e"
+
+_ID_OF: Final = "0xd94fe832"
+_KEY_DATA_OF: Final = "0xac34cc5a"
+_KEY_ADDED: Final = 1
+_AUTH_ADDRESS: Final = 2
+
+
+class FarcasterRegistries:
+    """The registries, as a node of Optimism shows them."""
+
+    def __init__(self, rpc: RpcClient) -> None:
+        self._rpc = rpc
+
+    def owns(self, *, address: str, fid: int) -> bool:
+        """Say whether the address is the account's custody or auth address; one round trip.
+
+        Raises:
+            AccountError: the node is none of Optimism, or has no registries.
+            ProviderError: it does not answer.
+        """
+        from eth_abi.abi import encode
+
+        key = encode(["uint256", "bytes"], [fid, encode(["address"], [address])]).hex()
+        calls: list[Call] = [
+            ("eth_chainId", []),
+            _call(ID_REGISTRY, _ID_OF + encode(["address"], [address]).hex()),
+            _call(KEY_REGISTRY, _KEY_DATA_OF + key),
+        ]
+        chain_id, custody_of, key_data = self._rpc.batch_all(calls)
+        if _words(chain_id, 0) != [OPTIMISM_CHAIN_ID]:
+            raise AccountError("OPTIMISM_RPC_URL is no node of Optimism.", vendor=VENDOR)
+        if _words(custody_of, 1) == [fid]:
+            return True
+        return _words(key_data, 2) == [_KEY_ADDED, _AUTH_ADDRESS]
+
+
+@lru_cache(maxsize=4)
+def registries_at(rpc_url: str) -> FarcasterRegistries:
+    """Return the process's client of a node of Optimism, with the timeouts of the settings."""
+    return FarcasterRegistries(RpcClient.from_settings(rpc_url))
+
+
+class FarcasterNames:
+    """The registry of names (fnames)."""
+
+    def __init__(self, *, base_url: str, options: HttpOptions | None = None) -> None:
+        self._http = HttpClient(vendor=VENDOR, base_url=base_url, options=options)
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        """Build the client from FARCASTER_NAME_URL and LINK_TIMEOUT_SECONDS."""
+        from django.conf import settings
+
+        return cls(
+            base_url=settings.FARCASTER_NAME_URL,
+            options=HttpOptions(
+                connect_timeout_seconds=min(
+                    settings.HTTP_CONNECT_TIMEOUT_SECONDS, settings.LINK_TIMEOUT_SECONDS
+                ),
+                read_timeout_seconds=settings.LINK_TIMEOUT_SECONDS,
+                pool_size=1,
+            ),
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def name_of(self, fid: int) -> str | None:
+        """Return the account's present name, or None if it has none there.
+
+        Raises:
+            ProviderError: the registry does not answer, or answers nonsense.
+        """
+        try:
+            reply = self._http.call(
+                "GET", "/transfers/current", idempotent=True, params={"fid": str(fid)}
+            )
+        except InvalidRequestError as error:
+            if error.status == 404:
+                return None
+            raise
+        transfer = (reply.json_object() or {}).get("transfer")
+        if not isinstance(transfer, dict) or not isinstance(transfer.get("username"), str):
+            raise TransientError("farcaster: the answer names no transfer.", vendor=VENDOR)
+        # The newest transfer of a name says who has it now; another fid means that it moved on.
+        return str(transfer["username"]) if transfer.get("to") == fid else None
+
+
+def _call(to: str, data: str) -> Call:
+    return "eth_call", [{"to": to, "data": data}, "latest"]
+
+
+def _words(answer: Any, count: int) -> list[int]:
+    """Return the 32-byte words of an answer, or its number if `count` is 0."""
+    try:
+        if count == 0:
+            return [int(answer, 16)]
+        raw = bytes.fromhex(answer.removeprefix("0x"))
+    except (AttributeError, TypeError, ValueError):
+        raise TransientError("farcaster: the node's answer is no number.", vendor=VENDOR) from None
+    if len(raw) != 32 * count:
+        raise AccountError("OPTIMISM_RPC_URL shows no Farcaster registries.", vendor=VENDOR)
+    return [int.from_bytes(raw[at : at + 32], "big") for at in range(0, len(raw), 32)]

@@ -1,0 +1,1 @@
+"""Emulate Farcaster's registry of names; its contracts are in contracts/TestWallets.sol."""

@@ -1,0 +1,45 @@
+"""Emulate the fname registry: who has which name, by the newest transfer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sandbox.http import Emulator, Request, Response, json_response
+from sandbox.http.emulator import Handler
+
+GENESIS = 1628882891  # seconds; the time of the first transfer at the real one
+
+
+class FarcasterNamesEmulator(Emulator):
+    """Answer from `names`, a dictionary from fid to name."""
+
+    name = "farcaster"
+
+    def __init__(self, **common: Any) -> None:
+        super().__init__(**common)
+        self.names: dict[int, str] = {}
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        return [("GET", "/transfers/current", self._current)]
+
+    def on_reset(self) -> None:
+        self.names.clear()
+
+    def _current(self, request: Request) -> Response:
+        try:
+            fid = int(request.query.get("fid", ""))
+        except ValueError:
+            fid = 0
+        if fid not in self.names:
+            return json_response({"error": "Could not resolve current name"}, 404)
+        transfer = {
+            "id": fid,
+            "timestamp": GENESIS + fid,
+            "username": self.names[fid],
+            "owner": "0x" + f"{fid:040x}",
+            "from": 0,
+            "to": fid,
+            "user_signature": "0x" + "00" * 65,
+            "server_signature": "0x" + "00" * 65,
+        }
+        return json_response({"transfer": transfer})
