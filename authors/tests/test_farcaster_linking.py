@@ -95,7 +95,7 @@ def link(
 ) -> Any:
     """Post the frontend's request, with both messages signed."""
     text = message if isinstance(message, str) else (message or sign_in()).text
-    body = {
+    body: dict[str, Any] = {
         "wallet_address": AUTHOR.address,
         "wallet_message": LEGACY,
         "farcaster_message": text,
