@@ -5,11 +5,13 @@ Plain SQL: every token comes by here, and the ORM's way takes a millisecond of C
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from django.db import connection, transaction
 
+from glisk.json_rows import as_json
 from tokens import jobs
 from tokens.calls import Captured
 from tokens.metadata import METADATA_VERSION, build_metadata
@@ -105,24 +107,28 @@ def _store_images(captured: Sequence[tuple[Item, Captured]]) -> None:
     if not captured:
         return
     rows = [
-        (
-            item.token_id,
-            image.data,
-            image.facts.mime,
-            image_extension(image.facts.format),
-            image.facts.width,
-            image.facts.height,
-            image.facts.size_bytes,
-            image.facts.sha256,
-        )
+        {
+            "token_id": item.token_id,
+            "data": b64encode(image.data).decode("ascii"),
+            "mime_type": image.facts.mime,
+            "extension": image_extension(image.facts.format),
+            "width": image.facts.width,
+            "height": image.facts.height,
+            "size_bytes": image.facts.size_bytes,
+            "sha256": image.facts.sha256,
+        }
         for item, image in captured
     ]
     sets = ", ".join(f"{name} = EXCLUDED.{name}" for name in _IMAGE_COLUMNS[1:])
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO token_images ({', '.join(_IMAGE_COLUMNS)}, created_at) "  # noqa: S608
-            "SELECT *, clock_timestamp() FROM unnest(%s::bigint[], %s::bytea[], %s::text[], "
-            "%s::text[], %s::integer[], %s::integer[], %s::integer[], %s::text[]) "
-            f"ON CONFLICT (token_id) DO UPDATE SET {sets}",
-            [list(column) for column in zip(*rows, strict=True)],
+            f"""
+            INSERT INTO token_images ({", ".join(_IMAGE_COLUMNS)}, created_at)
+            SELECT token_id, decode(data, 'base64'), mime_type, extension, width, height,
+                   size_bytes, sha256, clock_timestamp()
+            FROM json_to_recordset(%s::json) AS v(token_id bigint, data text, mime_type text,
+                extension text, width integer, height integer, size_bytes integer, sha256 text)
+            ON CONFLICT (token_id) DO UPDATE SET {sets}
+            """,  # noqa: S608 - our own names
+            [as_json(rows)],
         )

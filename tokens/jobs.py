@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection
@@ -20,6 +21,7 @@ from glisk.errors import (
     ProviderError,
     TransientError,
 )
+from glisk.json_rows import as_json
 from tokens.models import ImageGenerationJob
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
 from tokens.spend import model_of, price_of
@@ -29,6 +31,8 @@ OUTPUT_LIFETIME_SECONDS = 3600.0
 
 # What changes in a job while it is waited for.
 _NEWS = ("status", "external_id", "output_url", "error_class", "error", "submitted_at")
+
+_NEW = ("token_id", "prompt", "input", "service", "model", "attempt_number", "cost_usd")
 
 _OPEN = [status.value for status in OPEN_JOB_STATUSES]
 
@@ -47,21 +51,39 @@ class NewJob:
 
 def create_jobs(new: Sequence[NewJob]) -> dict[int, ImageGenerationJob]:
     """Write the rows of calls that are about to be made; return them by token id."""
-    jobs = ImageGenerationJob.objects.bulk_create(
-        ImageGenerationJob(
-            token_id=job.token_id,
-            prompt=job.prompt,
+    models = {service: model_of(service) for service in {job.service for job in new}}
+    rows = [
+        {
+            **vars(job),
             # A seed of its own makes every input unique: the vendor's listing is searched by it
             # when a reply was lost (the API has no idempotency key).
-            input={"prompt": job.prompt, "seed": secrets.randbelow(2**31)},
-            service=job.service,
-            model=model_of(job.service),
-            attempt_number=job.attempt_number,
-            cost_usd=price_of(job.service, model_of(job.service)).reserved,
-        )
+            "input": {"prompt": job.prompt, "seed": secrets.randbelow(2**31)},
+            "model": models[job.service],
+            "cost_usd": str(price_of(job.service, models[job.service]).reserved),
+        }
         for job in new
-    )
-    return {job.token_id: job for job in jobs}
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO image_generation_jobs ({", ".join(_NEW)}, status, error_class, error,
+                                               created_at)
+            SELECT {", ".join(_NEW)}, 'created', '', '', clock_timestamp()
+            FROM json_to_recordset(%s::json) AS v(token_id bigint, prompt text, input jsonb,
+                service text, model text, attempt_number integer, cost_usd numeric)
+            RETURNING id, token_id, created_at
+            """,  # noqa: S608 - our own names
+            [as_json(rows)],
+        )
+        made = {token_id: (pk, created_at) for pk, token_id, created_at in cursor.fetchall()}
+    return {row["token_id"]: _new_job(row, *made[row["token_id"]]) for row in rows}
+
+
+def _new_job(row: dict[str, Any], pk: int, created_at: datetime) -> ImageGenerationJob:
+    job = ImageGenerationJob(id=pk, created_at=created_at, **row)
+    job.cost_usd = Decimal(row["cost_usd"])
+    job._state.adding = False
+    return job
 
 
 def open_jobs(token_ids: Iterable[int]) -> dict[int, ImageGenerationJob]:

@@ -1,15 +1,14 @@
 """The statements of mint registration: each for any number of mints at once."""
 
-import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection
 
 from authors.models import Author
+from glisk.json_rows import as_json
 from tokens.channels import PIPELINE_CHANNEL
 from tokens.mint_log import MAX_QUANTITY, MintLog
 from tokens.models.mint import MintSource
@@ -52,17 +51,8 @@ def store_mints(logs: Sequence[MintLog], source: MintSource) -> dict[tuple[str, 
         RETURNING tx_hash, log_index, id
     """
     with connection.cursor() as cursor:
-        cursor.execute(sql, [source.value, _as_json(vars(log) for log in logs)])
+        cursor.execute(sql, [source.value, as_json(vars(log) for log in logs)])
         return {(tx_hash, index): pk for tx_hash, index, pk in cursor.fetchall()}
-
-
-def _as_json(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows as one JSON array.
-
-    psycopg adapts each column of an `unnest` by itself, in Python: for a single mint that took
-    longer than PostgreSQL's parsing of this does.
-    """
-    return json.dumps(list(rows), default=datetime.isoformat)
 
 
 def known_mints(logs: Sequence[MintLog]) -> dict[tuple[str, int], KnownMint]:
@@ -158,7 +148,7 @@ def _create_tokens(
         "blank": _BLANK,
         "prompt": settings.DEFAULT_PROMPT,
         "default_wallet": settings.GLISK_DEFAULT_AUTHOR_WALLET.lower(),
-        "mints": _as_json(_token_facts(pk, log) for pk, log in mints),
+        "mints": as_json(_token_facts(pk, log) for pk, log in mints),
         "status": TokenStatus.DETECTED.value,
         "only": None if only_ids is None else sorted(only_ids),
         "actor": actor,

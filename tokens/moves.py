@@ -5,7 +5,6 @@ that are not in the expected state, or whose lease somebody else holds, stay as 
 are missing from the answer: zero rows means that someone else owns the token.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import structlog
 from django.db import connection
 
+from glisk.json_rows import as_json
 from tokens.states import ADOPTABLE, RECALL, TERMINAL, Repair, TokenStatus, check_transition
 
 logger = structlog.get_logger(__name__)
@@ -82,16 +82,17 @@ def move_tokens(
     if any(sorted(move.fields) != columns for move in moves):
         raise ValueError("the moves of one call must write the same columns")
     keep = lease is not None and lease.keep and target not in TERMINAL
-    names = ["token_id", "fence", "reason", "detail", *columns]
-    types = ["bigint", "integer", "text", "jsonb", *(_COLUMN_TYPES[name] for name in columns)]
-    arrays: list[list[Any]] = [
-        [move.token_id for move in moves],
-        [move.attempts for move in moves],
-        [move.reason for move in moves],
-        [json.dumps(move.detail) for move in moves],
-        *([move.fields[name] for move in moves] for name in columns),
+    rows = [
+        {
+            "token_id": move.token_id,
+            "fence": move.attempts,
+            "reason": move.reason,
+            "detail": move.detail,
+            **move.fields,
+        }
+        for move in moves
     ]
-    unnest = ", ".join(f"%s::{kind}[]" for kind in types)
+    typed = "".join(f", {name} {_COLUMN_TYPES[name]}" for name in columns)
     sets = "".join(f", {name} = v.{name}" for name in columns)
     held = "" if keep else ", lease_owner = NULL, lease_expires_at = NULL"
     fence = "AND t.lease_owner = %s AND t.attempts = v.fence" if lease else ""
@@ -100,7 +101,8 @@ def move_tokens(
             UPDATE tokens_s0 t
             SET status = %s, status_changed_at = clock_timestamp(), updated_at = clock_timestamp(),
                 attempts = %s, next_attempt_at = NULL{held}{sets}
-            FROM unnest({unnest}) AS v({", ".join(names)})
+            FROM json_to_recordset(%s::json)
+                AS v(token_id bigint, fence integer, reason text, detail jsonb{typed})
             WHERE t.token_id = v.token_id AND t.status = %s {fence}
             RETURNING t.token_id, v.fence, v.reason, v.detail
         )
@@ -109,7 +111,7 @@ def move_tokens(
         SELECT token_id, %s, %s, reason, fence, %s, detail, clock_timestamp() FROM moved
         RETURNING token_id
     """  # noqa: S608 - column names come from the table above
-    parameters: list[Any] = [target.value, 1 if keep else 0, *arrays, source.value]
+    parameters: list[Any] = [target.value, 1 if keep else 0, as_json(rows), source.value]
     if lease:
         parameters.append(lease.owner)
     parameters += [source.value, target.value, actor]

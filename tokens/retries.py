@@ -1,11 +1,12 @@
 """Put a token back into its own stage's queue, with the reason why and when to go on."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection
+
+from glisk.json_rows import as_json
 
 
 @dataclass(frozen=True)
@@ -31,27 +32,30 @@ def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
     """
     if not retries:
         return set()
-    entries = [
-        json.dumps(
-            [{"error_class": r.error_class, "error": r.error, **r.detail}] if r.counted else []
-        )
+    rows = [
+        {
+            **vars(r),
+            "entry": [{"error_class": r.error_class, "error": r.error, **r.detail}]
+            if r.counted
+            else [],
+        }
         for r in retries
     ]
     sql = """
         WITH released AS (
             UPDATE tokens_s0 t
             SET lease_owner = NULL, lease_expires_at = NULL,
-                next_attempt_at = clock_timestamp() + make_interval(secs => v.wait),
+                next_attempt_at = clock_timestamp() + make_interval(secs => v.wait_seconds),
                 attempts = GREATEST(t.attempts - 1, 0),
                 generation_attempts = COALESCE(v.generation_attempts, t.generation_attempts),
                 fallback_used = COALESCE(v.fallback_used, t.fallback_used),
                 generation_error = v.error, error_class = v.error_class,
                 error_log = t.error_log || v.entry, updated_at = clock_timestamp()
-            FROM unnest(%s::bigint[], %s::integer[], %s::float8[], %s::text[], %s::text[],
-                        %s::boolean[], %s::integer[], %s::boolean[], %s::jsonb[], %s::jsonb[])
-                AS v(token_id, fence, wait, error, error_class,
-                     counted, generation_attempts, fallback_used, entry, detail)
-            WHERE t.token_id = v.token_id AND t.lease_owner = %s AND t.attempts = v.fence
+            FROM json_to_recordset(%s::json)
+                AS v(token_id bigint, attempts integer, wait_seconds float8, error text,
+                     error_class text, counted boolean, generation_attempts integer,
+                     fallback_used boolean, detail jsonb, entry jsonb)
+            WHERE t.token_id = v.token_id AND t.lease_owner = %s AND t.attempts = v.attempts
             RETURNING t.token_id, t.status, v.error, v.counted, v.detail, t.generation_attempts
         ), noted AS (
             INSERT INTO token_transitions
@@ -63,21 +67,5 @@ def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
         SELECT token_id FROM released
     """
     with connection.cursor() as cursor:
-        cursor.execute(
-            sql,
-            [
-                [r.token_id for r in retries],
-                [r.attempts for r in retries],
-                [r.wait_seconds for r in retries],
-                [r.error for r in retries],
-                [r.error_class for r in retries],
-                [r.counted for r in retries],
-                [r.generation_attempts for r in retries],
-                [r.fallback_used for r in retries],
-                entries,
-                [json.dumps(r.detail) for r in retries],
-                owner,
-                owner,
-            ],
-        )
+        cursor.execute(sql, [as_json(rows), owner, owner])
         return {row[0] for row in cursor.fetchall()}

@@ -4,11 +4,12 @@ Plain SQL: two rows for every token, which by the ORM's way take half a millisec
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from django.db import connection
 
 from glisk.errors import error_class_of
+from glisk.json_rows import as_json
 from tokens.calls import UploadOutcome
 from tokens.models.artefact import UploadStatus
 
@@ -58,7 +59,8 @@ def save_records(records: Sequence[UploadRecord]) -> None:
         cursor.execute(
             "INSERT INTO ipfs_upload_records (token_id, upload_type, computed_cid, returned_cid, "
             "size_bytes, attempt_number, status, error_class, error, created_at) "
-            "SELECT *, clock_timestamp() FROM unnest(%s::bigint[], %s::text[], %s::text[], "
-            "%s::text[], %s::integer[], %s::integer[], %s::text[], %s::text[], %s::text[])",
-            [list(column) for column in zip(*map(astuple, records), strict=True)],
+            "SELECT *, clock_timestamp() FROM json_to_recordset(%s::json) AS v(token_id bigint, "
+            "upload_type text, computed_cid text, returned_cid text, size_bytes integer, "
+            "attempt_number integer, status text, error_class text, error text)",
+            [as_json(map(vars, records))],
         )
