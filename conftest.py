@@ -72,6 +72,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--require-browser") and find_browser() is None:
         raise pytest.UsageError(_NO_BROWSER)
     sys.addaudithook(_refuse_network)
+    _start_without_authors()
+
+
+def _start_without_authors() -> None:
+    """Keep the tests' database as empty as its tables: each test makes the authors it needs."""
+    from django.apps import apps
+    from django.db.models.signals import post_migrate
+
+    from authors.apps import DEFAULT_AUTHOR
+
+    config = apps.get_app_config("authors")
+    assert post_migrate.disconnect(sender=config, dispatch_uid=DEFAULT_AUTHOR)
 
 
 def pytest_unconfigure() -> None:

@@ -1,4 +1,8 @@
+from typing import Any
+
 from django.apps import AppConfig
+
+DEFAULT_AUTHOR = "default_author"
 
 
 class AuthorsConfig(AppConfig):
@@ -7,6 +11,8 @@ class AuthorsConfig(AppConfig):
 
     def ready(self) -> None:
         from authors.farcaster_linking import purge_spent_messages
+        from django.db.models.signals import post_migrate
+
         from authors.signatures.offers import purge_nonces
         from authors.x_linking import purge_link_requests
         from glisk.engine.leases import register_purge
@@ -14,3 +20,15 @@ class AuthorsConfig(AppConfig):
         register_purge(purge_nonces)
         register_purge(purge_link_requests)
         register_purge(purge_spent_messages)
+        post_migrate.connect(make_default_author, sender=self, dispatch_uid=DEFAULT_AUTHOR)
+
+
+def make_default_author(apps: Any, **kwargs: Any) -> None:
+    """Make the default author as soon as the tables are there (Django's signal post_migrate)."""
+    from authors import onboarding
+
+    try:
+        apps.get_model("authors", "PromptChange")
+    except LookupError:
+        return  # migrated back to before the tables
+    onboarding.make_default_author()

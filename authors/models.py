@@ -73,6 +73,11 @@ class Author(models.Model):
         return self.twitter_handle or self.farcaster_handle or self.wallet_address
 
     @property
+    def is_default(self) -> bool:
+        """Whether this author owns the tokens of unregistered wallets."""
+        return self.wallet_address.lower() == settings.GLISK_DEFAULT_AUTHOR_WALLET.lower()
+
+    @property
     def has_prompt(self) -> bool:
         return bool(self.prompt_text.strip())
 

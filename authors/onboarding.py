@@ -1,9 +1,11 @@
 """Taking authors in: a wallet, a prompt and handles, checked and stored once."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
@@ -30,19 +32,18 @@ class NewAuthor:
     def cleaned(self) -> "NewAuthor":
         """Return the author in stored form; raise `ValidationError` that names every fault."""
         faults: list[str] = []
-        wallet = ""
-        try:
-            wallet = _wallet(self.wallet)
-        except ValidationError as error:
-            faults += error.messages
-        prompt = self.prompt.strip() if self.prompt is not None else None
-        if prompt is not None:
+
+        def clean(check: Callable[[str], str], text: str | None) -> str | None:
             try:
-                check_prompt(prompt)
+                return None if text is None else check(text)
             except ValidationError as error:
-                faults += error.messages
-        twitter = _handle(self.twitter_handle, _X_HANDLE, "X handle", faults)
-        farcaster = _handle(self.farcaster_handle, _FARCASTER_HANDLE, "Farcaster name", faults)
+                faults.extend(error.messages)
+                return None
+
+        wallet = clean(clean_wallet, self.wallet) or ""
+        prompt = clean(clean_prompt, self.prompt)
+        twitter = clean(clean_x_handle, self.twitter_handle)
+        farcaster = clean(clean_farcaster_name, self.farcaster_handle)
         if faults:
             raise ValidationError(faults)
         return NewAuthor(wallet, prompt, twitter, farcaster)
@@ -94,6 +95,16 @@ def onboard_author(
     return author, "updated"
 
 
+def make_default_author() -> Author:
+    """Return the author who owns the tokens of unregistered wallets; create them if need be."""
+    with transaction.atomic():
+        known = Author.objects.by_wallet(settings.GLISK_DEFAULT_AUTHOR_WALLET).exists()
+        author = Author.objects.default()
+        if not known:
+            record_prompt(author, actor="settings")
+    return author
+
+
 def record_prompt(author: Author, *, actor: str) -> None:
     """Enter the author's present prompt into the history."""
     PromptChange.objects.create(author=author, prompt_text=author.prompt_text, actor=actor[:200])
@@ -109,7 +120,8 @@ def _inserted(author: Author) -> bool:
     return True
 
 
-def _wallet(text: str) -> str:
+def clean_wallet(text: str) -> str:
+    """Return the wallet with its checksum; raise `ValidationError` if it cannot be an author's."""
     from eth_utils.address import is_checksum_address
 
     address = normalise_address(text.strip())
@@ -124,11 +136,25 @@ def _wallet(text: str) -> str:
     return address
 
 
-def _handle(text: str | None, pattern: re.Pattern[str], name: str, faults: list[str]) -> str | None:
-    """Return a handle without its @; note a fault if it is none."""
-    if text is None:
-        return None
+def clean_prompt(text: str) -> str:
+    """Return the prompt as it is stored; raise `ValidationError` if it can be none."""
+    prompt = text.strip()
+    check_prompt(prompt)
+    return prompt
+
+
+def clean_x_handle(text: str) -> str:
+    """Return a handle on X without its @; raise `ValidationError` if it is none."""
+    return _handle(text, _X_HANDLE, "X handle")
+
+
+def clean_farcaster_name(text: str) -> str:
+    """Return a Farcaster name without its @; raise `ValidationError` if it is none."""
+    return _handle(text, _FARCASTER_HANDLE, "Farcaster name")
+
+
+def _handle(text: str, pattern: re.Pattern[str], name: str) -> str:
     handle = text.strip().removeprefix("@")
     if not pattern.fullmatch(handle):
-        faults.append(f"This is no {name}: {text}")
+        raise ValidationError(f"This is no {name}: {text}")
     return handle

@@ -5,6 +5,7 @@ from typing import Any
 
 import django.contrib.auth.admin
 import django_q.admin  # noqa: F401
+import knox.admin  # noqa: F401
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
@@ -12,6 +13,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django_q.models import Failure, OrmQ, Schedule, Success
+from knox.models import AuthToken
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -21,7 +23,7 @@ from glisk.display import age, duration, json_block, text_block
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.overview import ALIVE_SECONDS
 
-for _model in (Schedule, Success, Failure, OrmQ, User, Group):
+for _model in (Schedule, Success, Failure, OrmQ, User, Group, AuthToken):
     admin.site.unregister(_model)
 
 
@@ -123,3 +125,26 @@ class FailureAdmin(ExactSearch, MachineAdmin):
     @display(description="Result")
     def why(self, task: Failure) -> SafeString | str:
         return text_block(str(task.result))
+
+
+@admin.register(AuthToken)
+class AuthTokenAdmin(MachineAdmin):
+    """Tokens of the operations API: made by `manage.py create_api_token`, revoked here."""
+
+    list_display = ("token", "user", "made", "expiry")
+    list_display_links = ("token",)
+    list_select_related = ("user",)
+    ordering = ("-created",)
+    fields = ("token", "user", "created", "expiry")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("knox.delete_authtoken")
+
+    @display(description="Token")
+    def token(self, token: AuthToken) -> str:
+        """Show how it begins: enough to know it again, useless to anybody else."""
+        return f"{token.token_key}…"
+
+    @display(description="Made", ordering="created")
+    def made(self, token: AuthToken) -> SafeString | str:
+        return age(token.created)

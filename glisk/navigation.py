@@ -34,6 +34,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Failed tasks", "error", "django_q", "failure"),
             ("Users", "person", "auth", "user"),
             ("Groups", "group", "auth", "group"),
+            ("API tokens", "key", "knox", "authtoken"),
         ),
     ),
 )

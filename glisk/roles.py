@@ -17,6 +17,7 @@ _OURS: Final = ("authors", "tokens", "reveals", "webhooks", "glisk")
 _QUEUE: Final = ("view_schedule", "view_failure")
 _AUTHORS: Final = ("add_author", "change_author")
 _LOGINS: Final = ("user", "group")
+_API_TOKENS: Final = ("view_authtoken", "delete_authtoken")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def _wanted() -> dict[str, Q]:
         app, _, codename = name.partition(".")
         repairs |= Q(content_type__app_label=app, codename=codename)
     logins = Q(content_type__app_label="auth", content_type__model__in=_LOGINS)
+    logins |= Q(content_type__app_label="knox", codename__in=_API_TOKENS)
     return {VIEWER: looks, OPERATOR: repairs, ADMIN: repairs | logins}
 
 

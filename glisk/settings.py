@@ -267,6 +267,7 @@ INSTALLED_APPS = [
     # Before django_q: its qcluster command replaces django-q2's.
     "glisk.apps.GliskConfig",
     "unfold",
+    "unfold.contrib.import_export",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -277,6 +278,8 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "import_export",
+    "knox",
     "django_q",
     "authors",
     "tokens",
@@ -375,6 +378,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
 }
+
+# CSV of authors: its own permissions (glisk/permissions.py), all rows or none.
+IMPORT_EXPORT_IMPORT_PERMISSION_CODE = "import"
+IMPORT_EXPORT_EXPORT_PERMISSION_CODE = "export"
+IMPORT_EXPORT_USE_TRANSACTIONS = True
 
 UNFOLD = {
     "SITE_TITLE": "GLISK",

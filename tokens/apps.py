@@ -12,10 +12,13 @@ class TokensConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_save
 
+        from authors.bulk import authors_written
+        from authors.figures import register_figures
         from authors.models import Author
         from glisk.engine.leases import register_lease_release, register_purge, register_rescue
         from glisk.engine.schedules import declare
-        from tokens.authorship import on_author_saved
+        from tokens.author_figures import author_figures
+        from tokens.authorship import on_author_saved, on_authors_written
         from tokens.claims import release_leases_of, rescue_stalled
         from tokens.purging import purge_images
 
@@ -26,4 +29,6 @@ class TokensConfig(AppConfig):
         register_lease_release(release_leases_of)
         register_rescue(rescue_stalled)
         register_purge(purge_images)
+        register_figures(author_figures)
+        authors_written.connect(on_authors_written, dispatch_uid="waiting_tokens")
         post_save.connect(on_author_saved, sender=Author, dispatch_uid="waiting_tokens")

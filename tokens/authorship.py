@@ -4,6 +4,7 @@ A token whose on-chain author was unknown belongs to the default author and wait
 prompt. As long as it is still `detected`, it takes author and prompt when they register.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -36,6 +37,20 @@ def hand_over_waiting_tokens(author: Author) -> int:
     if count:
         logger.info("waiting_tokens_handed_over", author=author.wallet_address, tokens=count)
     return count
+
+
+def on_authors_written(sender: type[Author], authors: Sequence[Author], **kwargs: Any) -> None:
+    """Hand over after many were written at once; only those that are waited for cost anything."""
+    wallets = [author.wallet_address for author in authors]
+    waited_for = set(
+        Token.objects.filter(prompt_author_wallet__in=wallets, status=TokenStatus.DETECTED)
+        .order_by()
+        .values_list("prompt_author_wallet", flat=True)
+        .distinct()
+    )
+    for author in authors:
+        if author.wallet_address in waited_for:
+            hand_over_waiting_tokens(author)
 
 
 def on_author_saved(sender: type[Author], instance: Author, **kwargs: Any) -> None:

@@ -3,13 +3,19 @@
 from collections.abc import Callable
 
 import pytest
+from django.apps import apps
+from django.core.management import call_command
+from django.db.models.signals import post_migrate
 from django.test import Client
+from pytest_django import Settings
 
+from authors.apps import DEFAULT_AUTHOR, make_default_author
 from authors.factories import AuthorFactory
 from authors.models import Author, PromptChange
 
 pytestmark = pytest.mark.django_db
-ADD = "/admin/authors/author/add/"
+LIST = "/admin/authors/author/"
+ADD = f"{LIST}add/"
 CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 
 
@@ -67,7 +73,7 @@ def test_edits_a_prompt(admin_client: Client) -> None:
     change = PromptChange.objects.get()
     assert (change.prompt_text, change.actor) == ("new", "operator admin")
     page = admin_client.get(url).content.decode()
-    assert "by operator admin: new" in page
+    assert "by <strong>operator admin</strong></span><p>new</p>" in page
 
 
 def test_an_edit_of_a_handle_is_no_change_of_the_prompt(admin_client: Client) -> None:
@@ -95,3 +101,69 @@ def test_authors_cannot_be_deleted(admin_client: Client) -> None:
     author = AuthorFactory.create()
     url = f"/admin/authors/author/{author.pk}/delete/"
     assert admin_client.post(url, {"post": "yes"}).status_code == 403
+
+
+def test_the_wallet_of_an_author_stays(admin_client: Client) -> None:
+    author = AuthorFactory.create()
+    url = f"/admin/authors/author/{author.pk}/change/"
+    assert admin_client.post(url, form(prompt_text="new")).status_code == 302
+    before = author.wallet_address
+    author.refresh_from_db()
+    assert (author.wallet_address, author.prompt_text) == (before, "new")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"prompt_text": ""}, "A new author needs a prompt."),
+        ({"prompt_text": "a\x07b"}, "control character"),
+        ({"twitter_handle": "no spaces"}, "no X handle"),
+        ({"farcaster_handle": "UPPER"}, "no Farcaster name"),
+    ],
+)
+def test_refuses_what_onboarding_refuses(
+    admin_client: Client, given: dict[str, str], message: str
+) -> None:
+    assert message in admin_client.post(ADD, form(**given)).content.decode()
+    assert not Author.objects.exists()
+
+
+def test_a_browsers_line_ends_count_once(admin_client: Client) -> None:
+    answer = admin_client.post(ADD, form(prompt_text="é\r\n" * 499 + "xx"))
+    assert answer.status_code == 302
+    assert Author.objects.get().prompt_text == "é\n" * 499 + "xx"
+
+
+def test_handles_are_stored_without_their_at_sign(admin_client: Client) -> None:
+    admin_client.post(ADD, form(twitter_handle="@fox", farcaster_handle="@fox.eth"))
+    author = Author.objects.get()
+    assert (author.twitter_handle, author.farcaster_handle) == ("fox", "fox.eth")
+
+
+def test_the_page_counts_characters_while_one_types(admin_client: Client) -> None:
+    page = admin_client.get(ADD).content.decode()
+    assert 'data-prompt-limit="1000"' in page
+    assert "glisk/prompt.js" in page
+
+
+def test_the_default_author_is_shown_as_such(admin_client: Client, settings: Settings) -> None:
+    AuthorFactory.create()
+    assert "default author" not in admin_client.get(LIST).content.decode().lower()
+    author = AuthorFactory.create(wallet_address=settings.GLISK_DEFAULT_AUTHOR_WALLET)
+    for url in (LIST, f"{LIST}{author.pk}/change/"):
+        assert "default author" in admin_client.get(url).content.decode().lower()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_migration_makes_the_default_author(settings: Settings) -> None:
+    config = apps.get_app_config("authors")
+    post_migrate.connect(make_default_author, sender=config, dispatch_uid=DEFAULT_AUTHOR)
+    try:
+        for _ in range(2):
+            call_command("migrate", verbosity=0)
+    finally:
+        post_migrate.disconnect(sender=config, dispatch_uid=DEFAULT_AUTHOR)
+    author = Author.objects.get()
+    assert author.is_default
+    assert author.prompt_text == settings.DEFAULT_PROMPT
+    assert [change.actor for change in author.prompt_changes.all()] == ["settings"]

@@ -49,6 +49,12 @@ class MintEvent(models.Model):
         indexes = [
             models.Index(fields=["block_number"], name="mint_event_block"),
             models.Index(fields=["start_token_id"], name="mint_event_start"),  # the tiling proof
+            # tokens.author_figures: tokens and earnings of the authors on a page
+            models.Index(
+                fields=["prompt_author"],
+                name="mint_event_author",
+                include=["quantity", "total_paid_wei"],
+            ),
             # tokens.recovery.unsettled: what every look at the chain asks about again
             models.Index(
                 fields=["block_number"],

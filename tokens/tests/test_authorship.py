@@ -9,6 +9,7 @@ from django.test import Client
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
+from authors.bulk import write_authors
 from authors.models import Author
 from tokens.factories import MintEventFactory, TokenFactory, wallet
 from tokens.models import Token
@@ -24,6 +25,21 @@ def waiting_token(token_id: int, status: str = "detected") -> Token:
         prompt_author_wallet=WALLET,
         prompt="the default prompt",
     )
+
+
+@pytest.mark.django_db
+def test_authors_who_are_imported_together_get_theirs() -> None:
+    token, started = waiting_token(1), waiting_token(2, status="generating")
+    other = Author(wallet_address=wallet(0xDEF), prompt_text="An owl")
+    write_authors(
+        new=[Author(wallet_address=WALLET, prompt_text="A fox"), other],
+        changed=[],
+        actor="operator maria",
+    )
+    for each in (token, started):
+        each.refresh_from_db()
+    assert (token.author.wallet_address, token.prompt) == (WALLET, "A fox")
+    assert (started.author, started.prompt) == (Author.objects.default(), "the default prompt")
 
 
 @pytest.mark.django_db

@@ -1,0 +1,5 @@
+"""The admin's pages of authors."""
+
+from authors.admin.author import AuthorAdmin
+
+__all__ = ["AuthorAdmin"]

@@ -1,0 +1,135 @@
+"""Authors as CSV, out and in: `wallet, prompt, x, farcaster`."""
+
+from typing import Any
+
+import tablib
+from django.core.exceptions import ValidationError
+from import_export import fields, resources
+from import_export.formats import base_formats
+
+from authors.bulk import write_authors
+from authors.models import Author
+from authors.onboarding import NewAuthor
+
+COLUMNS = ("wallet", "prompt", "x", "farcaster")
+MOST_ROWS = 20_000
+
+_ATTRIBUTES = {"prompt": "prompt_text", "x": "twitter_handle", "farcaster": "farcaster_handle"}
+# A spreadsheet takes a cell that begins so for a formula, and authors write their prompts
+# themselves: such cells get an apostrophe in front, which comes off again on the way in.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class UnreadableFile(ValueError):
+    """The file cannot be imported; the text says why, for people."""
+
+
+class AuthorsCSV(base_formats.CSV):
+    """CSV with a header of our columns, in any order, in UTF-8."""
+
+    def create_dataset(self, in_stream: Any, **kwargs: Any) -> tablib.Dataset:
+        try:
+            dataset = super().create_dataset(in_stream, **kwargs)
+        except tablib.InvalidDimensions:
+            raise UnreadableFile("A row has more cells than the header.") from None
+        headers = [str(header).strip() for header in dataset.headers or ()]
+        unknown = [header for header in headers if header not in COLUMNS]
+        if unknown or "wallet" not in headers or len(set(headers)) < len(headers):
+            named = f" (found: {', '.join(unknown)[:200]})" if unknown else ""
+            raise UnreadableFile(
+                f"The first line must name the columns wallet, prompt, x, farcaster{named}; "
+                "only wallet is required."
+            )
+        if len(dataset) > MOST_ROWS:
+            raise UnreadableFile(f"{len(dataset):,} rows; at most {MOST_ROWS:,} at once.")
+        dataset.headers = headers
+        return dataset
+
+
+class AuthorResource(resources.ModelResource):
+    """The rules of onboarding for a whole file: an empty cell leaves what is stored as it is."""
+
+    wallet = fields.Field(attribute="wallet_address", column_name="wallet")
+    prompt = fields.Field(attribute="prompt_text", column_name="prompt")
+    x = fields.Field(attribute="twitter_handle", column_name="x")
+    farcaster = fields.Field(attribute="farcaster_handle", column_name="farcaster")
+
+    class Meta:
+        model = Author
+        fields = COLUMNS
+        import_order = export_order = COLUMNS
+        import_id_fields = ("wallet",)
+        skip_unchanged = True
+        report_skipped = True
+        use_transactions = True
+        use_bulk = True  # collects; what was collected is written at the end, or nothing is
+        batch_size = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._known: dict[str, Author] = {}
+        self._line_of: dict[str, int] = {}
+
+    def before_import(self, dataset: tablib.Dataset, **kwargs: Any) -> None:
+        self._known = Author.objects.by_wallets(str(wallet).strip() for wallet in dataset["wallet"])
+        self._line_of = {}
+
+    def before_import_row(self, row: dict[str, Any], **kwargs: Any) -> None:
+        """Bring the row into stored form; raises `ValidationError` that names every fault."""
+        given = NewAuthor(
+            row["wallet"] or "",
+            *(_cell(row.get(column)) for column in ("prompt", "x", "farcaster")),
+        ).cleaned()
+        line = int(kwargs["row_number"])
+        first = self._line_of.setdefault(given.wallet, line)
+        if first != line:
+            raise ValidationError(f"This wallet stands in row {first} already.")
+        if given.wallet.lower() not in self._known and not given.prompt:
+            raise ValidationError("A new author needs a prompt.")
+        row.update(
+            wallet=given.wallet,
+            prompt=given.prompt,
+            x=given.twitter_handle,
+            farcaster=given.farcaster_handle,
+        )
+
+    def get_instance(self, instance_loader: Any, row: dict[str, Any]) -> Author | None:
+        return self._known.get(row["wallet"].lower())
+
+    def import_instance(self, instance: Author, row: dict[str, Any], **kwargs: Any) -> None:
+        instance.wallet_address = row["wallet"]
+        for column, attribute in _ATTRIBUTES.items():
+            if row.get(column) is not None:
+                setattr(instance, attribute, row[column])
+
+    def skip_row(self, instance: Author, original: Author, row: dict[str, Any], *args: Any) -> bool:
+        return instance.pk is not None and all(
+            getattr(instance, attribute) == getattr(original, attribute)
+            for attribute in _ATTRIBUTES.values()
+        )
+
+    def bulk_create(self, *args: Any, **kwargs: Any) -> None:
+        """Leave it to `after_import`."""
+
+    def bulk_update(self, *args: Any, **kwargs: Any) -> None:
+        """Leave it to `after_import`."""
+
+    def after_import(self, dataset: tablib.Dataset, result: Any, **kwargs: Any) -> None:
+        if kwargs.get("dry_run") or result.has_errors() or result.has_validation_errors():
+            return
+        name = kwargs["user"].get_username()
+        write_authors(
+            new=self.create_instances, changed=self.update_instances, actor=f"operator {name}"
+        )
+
+    def dehydrate_prompt(self, author: Author) -> str:
+        text = author.prompt_text
+        return f"'{text}" if text.lstrip("'").startswith(_FORMULA) else text
+
+
+def _cell(value: Any) -> str | None:
+    """Return a cell's text; None for an empty one."""
+    text = "" if value is None else str(value)
+    if text.startswith("'") and text.lstrip("'").startswith(_FORMULA):
+        text = text[1:]
+    return text if text.strip() else None

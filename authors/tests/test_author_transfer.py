@@ -1,0 +1,181 @@
+"""Authors go out and in as CSV: previewed, every bad row named, all of them or none."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.http import HttpResponse
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from authors.admin import transfer
+from authors.factories import AuthorFactory, wallet
+from authors.models import Author, PromptChange
+
+pytestmark = pytest.mark.django_db
+
+IMPORT = "/admin/authors/author/import/"
+CONFIRM = "/admin/authors/author/process_import/"
+EXPORT = "/admin/authors/author/export/"
+ONE, TWO, THREE = (wallet(0xCAFE + number) for number in range(3))
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+def preview(client: Client, text: str | bytes) -> HttpResponse:
+    data = text.encode() if isinstance(text, str) else text
+    file = SimpleUploadedFile("authors.csv", data, content_type="text/csv")
+    answer = client.post(IMPORT, {"import_file": file, "format": "0", "resource": ""})
+    assert answer.status_code == 200
+    return answer  # type: ignore[return-value]
+
+
+def confirm(client: Client, looked_at: HttpResponse) -> HttpResponse:
+    form = looked_at.context["confirm_form"]  # type: ignore[attr-defined]
+    return client.post(CONFIRM, form.initial, follow=True)  # type: ignore[return-value]
+
+
+def rows(*lines: str, header: str = "wallet,prompt,x,farcaster") -> str:
+    return "\n".join((header, *lines)) + "\n"
+
+
+def test_a_file_is_previewed_then_written(admin_client: Client) -> None:
+    AuthorFactory.create(wallet_address=TWO, prompt_text="old", twitter_handle="two")
+    AuthorFactory.create(wallet_address=THREE, prompt_text="same")
+    text = rows(f"{ONE.lower()},A fox,@fox,fox.eth", f"{TWO},new,,", f"{THREE},same,,")
+    looked_at = preview(admin_client, text)
+    result = looked_at.context["result"]  # type: ignore[attr-defined]
+    assert {name: number for name, number in result.totals.items() if number} == {
+        "new": 1,
+        "update": 1,
+        "skip": 1,
+    }
+    assert Author.objects.count() == 2
+    assert not PromptChange.objects.exists()
+
+    confirm(admin_client, looked_at)
+    first, second = Author.objects.get(wallet_address=ONE), Author.objects.get(wallet_address=TWO)
+    assert (first.prompt_text, first.twitter_handle, first.farcaster_handle) == (
+        "A fox",
+        "fox",
+        "fox.eth",
+    )
+    assert (second.prompt_text, second.twitter_handle) == ("new", "two")
+    changes = PromptChange.objects.order_by("id").values_list("author", "prompt_text", "actor")
+    assert sorted(changes) == sorted(
+        [(first.pk, "A fox", "operator admin"), (second.pk, "new", "operator admin")]
+    )
+
+
+def test_every_bad_row_is_named_and_nothing_can_be_confirmed(admin_client: Client) -> None:
+    bad = {
+        "0x12,A prompt,,": "not an Ethereum address",
+        f"{ONE},,,": "A new author needs a prompt.",
+        f"{TWO},{'x' * 1001},,": "1001 characters",
+        f"{THREE},A prompt,no spaces,": "no X handle",
+        f"{wallet(7)},A prompt,,UPPER": "no Farcaster name",
+        f"{wallet(8)},Good,,": "",
+        f"{wallet(8).lower()},Again,,": "stands in row 6 already",
+    }
+    answer = preview(admin_client, rows(*bad))
+    page = answer.content.decode()
+    for message in filter(None, bad.values()):
+        assert message in page
+    context = answer.context  # type: ignore[attr-defined]
+    assert [row.number for row in context["result"].invalid_rows] == [1, 2, 3, 4, 5, 7]
+    assert "confirm_form" not in context
+    assert not Author.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"name,prompt\nx,y\n", "must name the columns"),
+        (rows(f"{ONE},A fox", header="wallet,promt").encode(), "found: promt"),
+        (b"wallet,wallet\nx,y\n", "must name the columns"),
+        (rows(f"{ONE},a,b,c,d").encode(), "more cells than the header"),
+        (b"\xff\xfe\x00", "no CSV file in UTF-8"),
+        (b"wallet,prompt\n", "No valid data"),
+        (rows("1,,,", "2,,,", "3,,,").encode(), "at most 2 at once"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, data: bytes, message: str
+) -> None:
+    monkeypatch.setattr(transfer, "MOST_ROWS", 2)
+    assert message in preview(admin_client, data).content.decode()
+    assert not Author.objects.exists()
+
+
+def test_what_went_bad_after_the_preview_stops_the_whole_file(admin_client: Client) -> None:
+    author = AuthorFactory.create(wallet_address=TWO, prompt_text="old")
+    looked_at = preview(admin_client, rows(f"{ONE},A fox,,", f"{TWO},,two,"))
+    PromptChange.objects.all().delete()
+    author.delete()  # now its row lacks a prompt
+    page = confirm(admin_client, looked_at).content.decode()
+    assert "Nothing was imported" in page
+    assert not Author.objects.exists()
+
+
+def test_an_author_who_was_taken_in_meanwhile_stops_the_whole_file(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = preview(admin_client, rows(f"{ONE},A fox,,", f"{TWO},A fox,,"))
+    write = transfer.write_authors
+
+    def late(**given: object) -> None:
+        AuthorFactory.create(wallet_address=TWO, prompt_text="mine")
+        write(**given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(transfer, "write_authors", late)
+    assert "Nothing was imported" in confirm(admin_client, looked_at).content.decode()
+    assert not Author.objects.filter(wallet_address=ONE).exists()
+
+
+def test_an_export_comes_back_unchanged_and_no_cell_is_a_formula(admin_client: Client) -> None:
+    for number, prompt in enumerate(["=1+1", "- a fox", "'@x", "'Tis a fox", 'two\nlines, "x"']):
+        AuthorFactory.create(wallet_address=wallet(50 + number), prompt_text=prompt)
+    answer = admin_client.post(
+        EXPORT,
+        {
+            "format": "0",
+            "resource": "",
+            "authorresource_wallet": "on",
+            "authorresource_prompt": "on",
+            "authorresource_x": "on",
+            "authorresource_farcaster": "on",
+        },
+    )
+    assert answer["Content-Type"].startswith("text/csv")
+    found = list(csv.DictReader(io.StringIO(answer.content.decode())))
+    assert len(found) == 5
+    assert not [row for row in found if row["prompt"].startswith(("=", "-", "@"))]
+    totals = preview(admin_client, answer.content).context["result"].totals  # type: ignore[attr-defined]
+    assert totals["skip"] == 5
+
+
+def test_an_import_takes_few_queries(admin_client: Client) -> None:
+    text = rows(*(f"{wallet(1000 + number)},A fox,," for number in range(200)))
+    with CaptureQueriesContext(connection) as previewed:
+        looked_at = preview(admin_client, text)
+    with CaptureQueriesContext(connection) as written:
+        confirm(admin_client, looked_at)
+    assert Author.objects.count() == 200
+    assert len(previewed) < 30
+    assert len(written) < 60
+
+
+def test_each_way_needs_its_permission(client: Client) -> None:
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    client.force_login(clerk)
+    for address in (IMPORT, EXPORT):
+        assert client.get(address).status_code == 403
+        assert client.post(address, {}).status_code == 403
+    assert client.post(CONFIRM, {}).status_code == 403
