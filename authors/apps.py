@@ -10,9 +10,9 @@ class AuthorsConfig(AppConfig):
     verbose_name = "Authors"
 
     def ready(self) -> None:
-        from authors.farcaster_linking import purge_spent_messages
         from django.db.models.signals import post_migrate
 
+        from authors.farcaster_linking import purge_spent_messages
         from authors.signatures.offers import purge_nonces
         from authors.x_linking import purge_link_requests
         from glisk.engine.leases import register_purge
