@@ -26,8 +26,10 @@ _PURGE = """
           AND t.status_changed_at < clock_timestamp() - make_interval(secs => %(age)s)
           AND COALESCE(t.revealed_at, t.status_changed_at)
               < clock_timestamp() - make_interval(secs => %(age)s)
-          AND NOT EXISTS (SELECT FROM reveal_batch_tokens b
-                          WHERE b.token_id = t.token_id AND b.is_open)
+          AND NOT EXISTS (SELECT FROM reveal_batch_tokens p
+                          JOIN reveal_batches b ON b.id = p.batch_id
+                          WHERE p.token_id = t.token_id
+                            AND (p.is_open OR b.settled_at IS NULL))
         ORDER BY i.created_at LIMIT %(limit)s
         FOR UPDATE OF i SKIP LOCKED
     )

@@ -20,6 +20,22 @@ def in_flight(token_ids: Iterable[int]) -> set[int]:
         return {row[0] for row in cursor.fetchall()}
 
 
+def perhaps_revealed(token_ids: Iterable[int]) -> set[int]:
+    """Return those of the tokens that a transaction of ours reveals, or may yet reveal.
+
+    One whose transaction was reverted or superseded is among them until no reorg reaches that any
+    more: the same bytes may be mined in another block.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT i.token_id FROM reveal_batch_tokens i "
+            "JOIN reveal_batches b ON b.id = i.batch_id "
+            "WHERE i.token_id = ANY(%s) AND (i.is_open OR b.settled_at IS NULL)",
+            [list(token_ids)],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
 def close_jobs_of(token_ids: Sequence[int], *, why: str) -> None:
     """End the open generation jobs of tokens; ids and costs stay in the books.
 

@@ -12,7 +12,7 @@ from tokens import jobs
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.moves import Move, move_tokens
-from tokens.recovery.work import in_flight
+from tokens.recovery.work import perhaps_revealed
 from tokens.repairs.failed import NO_PROMPT, usable_prompt
 from tokens.repairs.results import (
     Progress,
@@ -55,7 +55,7 @@ def _regenerate(
 ) -> list[RepairResult]:
     open_jobs = jobs.open_jobs(token.pk for token in tokens)
     # After the locks: a reveal that had them first has committed its batch by now.
-    revealing = in_flight(token.pk for token in tokens)
+    revealing = perhaps_revealed(token.pk for token in tokens)
     results = []
     for token in tokens:
         job = open_jobs.get(token.pk)
@@ -72,7 +72,10 @@ def _refusal(token: Token, job: ImageGenerationJob | None, *, is_revealing: bool
     if token.status in (TokenStatus.DETECTED, TokenStatus.GENERATING):
         return "Its image is being made already."
     if is_revealing:
-        return "Its reveal is under way in a transaction, which cannot be taken back."
+        return (
+            "A transaction of ours reveals it, or may yet do so after a reorg: try again when that "
+            "is settled, in some minutes."
+        )
     if is_in_work(token):
         return "A worker is at it right now: try again in a moment."
     if job is not None and job.status not in _DECIDED:

@@ -68,9 +68,13 @@ def test_what_is_not_revealed_keeps_its_bytes(status: TokenStatus) -> None:
     assert purge_images() == 0
 
 
-def test_what_a_transaction_under_way_reveals_keeps_its_bytes() -> None:
+def test_a_reveal_that_a_reorg_may_take_back_keeps_its_bytes() -> None:
     put_in_batch(revealed(days_ago=9))
-    assert purge_images() == 0
+    put_in_batch(revealed(days_ago=9), is_open=False)
+    settled = revealed(days_ago=9)
+    put_in_batch(settled, is_open=False, settled=True)
+    assert purge_images() == 1
+    assert settled.pk not in kept()
 
 
 def test_many_are_purged_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,13 +74,14 @@ def add_job(token: Token, status: JobStatus, **columns: Any) -> ImageGenerationJ
     return job
 
 
-def put_in_batch(token: Token, *, is_open: bool = True) -> None:
-    """Let a reveal transaction be under way for a token."""
+def put_in_batch(token: Token, *, is_open: bool = True, settled: bool = False) -> None:
+    """Let a reveal transaction be under way for a token, or reverted and perhaps settled."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO reveal_batches (keeper, nonce, status, created_at) "
-            "VALUES (%s, %s, 'open', now()) RETURNING id",
-            [wallet(9), token.pk],
+            "INSERT INTO reveal_batches (keeper, nonce, status, created_at, closed_at, settled_at) "
+            "VALUES (%s, %s, %s, now(), CASE WHEN %s THEN NULL ELSE now() END, "
+            "CASE WHEN %s THEN now() END) RETURNING id",
+            [wallet(9), token.pk, "open" if is_open else "reverted", is_open, settled],
         )
         cursor.execute(
             "INSERT INTO reveal_batch_tokens (batch_id, token_id, position, metadata_uri, is_open) "

@@ -87,19 +87,23 @@ def test_what_is_revealed_or_not_made_yet_is_skipped(state: TokenStatus, why: st
     assert not timeline(token)
 
 
+@pytest.mark.parametrize("is_open", [True, False], ids=["open", "reverted-lately"])
 @pytest.mark.parametrize("state", [TokenStatus.READY, TokenStatus.FAILED])
-def test_a_token_in_a_reveal_transaction_is_never_regenerated(state: TokenStatus) -> None:
+def test_a_token_in_a_reveal_transaction_is_never_regenerated(
+    state: TokenStatus, is_open: bool
+) -> None:
+    """A reorg may bring back what was reverted: with the old image's URI."""
     token = with_artefacts(state)
-    put_in_batch(token)
+    put_in_batch(token, is_open=is_open)
     done, message = regenerate(token)
     assert not done
     assert "transaction" in message
     assert status(token) == state
 
 
-def test_a_token_of_a_closed_batch_may_be_regenerated() -> None:
+def test_a_token_of_a_settled_batch_may_be_regenerated() -> None:
     token = with_artefacts(TokenStatus.READY)
-    put_in_batch(token, is_open=False)
+    put_in_batch(token, is_open=False, settled=True)
     assert regenerate(token)[0]
 
 
