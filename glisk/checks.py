@@ -34,6 +34,7 @@ _VENDOR_URLS = (
     "X_API_URL",
     "OPTIMISM_RPC_URL",
     "FARCASTER_NAME_URL",
+    "OPENSEA_API_URL",
 )
 
 Check = Callable[..., list[checks.CheckMessage]]

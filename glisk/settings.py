@@ -201,6 +201,11 @@ REVEAL_SAFE_CONFIRMATIONS = env.integer("REVEAL_SAFE_CONFIRMATIONS", 64, low=1, 
 BATCH_REVEAL_WAIT_SECONDS = env.number("BATCH_REVEAL_WAIT_SECONDS", 5.0, low=0, high=3600)
 BATCH_REVEAL_MAX_TOKENS = env.integer("BATCH_REVEAL_MAX_TOKENS", 50, low=1, high=120)
 
+# -- Marketplace ------------------------------------------------------------------------
+OPENSEA_API_KEY = env.text("OPENSEA_API_KEY", "")
+OPENSEA_API_URL = env.url("OPENSEA_API_URL", "https://api.opensea.io")
+OPENSEA_REQUESTS_PER_MINUTE = env.integer("OPENSEA_REQUESTS_PER_MINUTE", 120, low=1, high=6000)
+
 # -- Worker -----------------------------------------------------------------------------
 POLL_INTERVAL_SECONDS = env.number("POLL_INTERVAL_SECONDS", 5.0, low=1, high=3600)
 WORKER_BATCH_SIZE = env.integer("WORKER_BATCH_SIZE", 10, low=1, high=200)
@@ -253,6 +258,7 @@ for _secret in (
     PINATA_API_KEY,
     PINATA_API_SECRET,
     PINATA_GATEWAY_TOKEN,
+    OPENSEA_API_KEY,
     X_CLIENT_SECRET,
     KEEPER_PRIVATE_KEY,
     KEEPER_PRIVATE_KEY.removeprefix("0x"),

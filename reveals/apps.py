@@ -1,6 +1,7 @@
 from django.apps import AppConfig
 from django.conf import settings
 
+FOLLOW_UP_INTERVAL_SECONDS = 10
 KEEPER_INTERVAL_SECONDS = 60
 
 
@@ -11,5 +12,6 @@ class RevealsConfig(AppConfig):
     def ready(self) -> None:
         from glisk.engine.schedules import declare
 
+        declare("follow_up_reveals", "reveals.tasks.follow_up_reveals", FOLLOW_UP_INTERVAL_SECONDS)
         declare("look_at_keeper", "reveals.tasks.look_at_keeper", KEEPER_INTERVAL_SECONDS)
         declare("reveal_tokens", "reveals.tasks.reveal_tokens", settings.POLL_INTERVAL_SECONDS)

@@ -2,6 +2,7 @@
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.utils import timezone
 
 from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField, WeiField
 from glisk.permissions import declared
@@ -138,6 +139,8 @@ class RevealTransaction(models.Model):
     gas_used = models.PositiveBigIntegerField(null=True, blank=True)
     effective_gas_price_wei = WeiField(null=True, blank=True)
     l1_fee_wei = WeiField(null=True, blank=True)
+    # Since when the chain was seen to show just these tokens with just these URIs.
+    read_back_at = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True, default="")
 
     class Meta:
@@ -158,7 +161,15 @@ class RevealTransaction(models.Model):
                 name="reveal_mined_has_block",
             ),
         ]
-        indexes = [models.Index(fields=["-signed_at"], name="reveal_newest")]
+        indexes = [
+            models.Index(fields=["-signed_at"], name="reveal_newest"),
+            # reveals.reading_back
+            models.Index(
+                fields=["id"],
+                name="reveal_not_read_back",
+                condition=models.Q(status="confirmed", read_back_at=None),
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.tx_hash
@@ -169,3 +180,31 @@ class RevealTransaction(models.Model):
         if self.gas_used is None or self.effective_gas_price_wei is None:
             return None
         return self.gas_used * self.effective_gas_price_wei + (self.l1_fee_wei or 0)
+
+
+class MarketplaceRefresh(models.Model):
+    """A revealed token that the marketplace is to look at again; kept when it is done."""
+
+    token = models.OneToOneField(
+        Token, on_delete=models.CASCADE, primary_key=True, related_name="marketplace_refresh"
+    )
+    attempts = models.PositiveIntegerField(default=0)  # in which the token itself was refused
+    next_attempt_at = models.DateTimeField(default=timezone.now)
+    refreshed_at = models.DateTimeField(null=True, blank=True)
+    given_up = models.BooleanField(default=False)
+    error = models.TextField(blank=True, default="")
+
+    class Meta:
+        db_table = "marketplace_refreshes"
+        verbose_name_plural = "marketplace refreshes"
+        indexes = [
+            # reveals.marketplace: what is due
+            models.Index(
+                fields=["next_attempt_at", "token"],
+                name="marketplace_due",
+                condition=models.Q(refreshed_at=None, given_up=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"refresh of token {self.token_id}"

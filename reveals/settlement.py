@@ -179,7 +179,7 @@ def _close(
         status=TransactionStatus.REPLACED
     )
     RevealTransaction.objects.filter(pk=row.pk).update(
-        status=status, confirmed_at=timezone.now(), **_facts(receipt)
+        status=status, confirmed_at=timezone.now(), read_back_at=None, **_facts(receipt)
     )
     return True
 

@@ -3,7 +3,7 @@
 from django.conf import settings
 
 from glisk.engine.drain import run_drain
-from reveals import keeper_watch
+from reveals import following_up, keeper_watch
 from reveals.drain import RevealDrain
 
 
@@ -15,3 +15,8 @@ def reveal_tokens() -> int | None:
 def look_at_keeper() -> int:
     """Read the keeper's role, chain, balance and gas price; return how many keepers were seen."""
     return keeper_watch.look()
+
+
+def follow_up_reveals() -> int:
+    """Read back what was revealed and have the marketplace look; return how much was done."""
+    return following_up.follow_up()
