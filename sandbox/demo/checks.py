@@ -98,6 +98,10 @@ def _document_fault(token: TokenEvidence) -> str:
         )
         if handle
     ]
+    wanted += [
+        {"trait_type": "Season", "value": "0"},
+        {"trait_type": "Model", "value": "black-forest-labs/flux-schnell"},
+    ]
     if document.get("attributes") != wanted:
         return f"the metadata's attributes are {document.get('attributes')!r}"
     return ""

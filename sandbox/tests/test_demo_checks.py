@@ -46,6 +46,10 @@ def _document(token_id: int, image_uri: str, author: int) -> dict[str, Any]:
             {"trait_type": f"Author {name} Handle", "value": f"@{handle}"}
             for name, handle in handles
             if handle
+        ]
+        + [
+            {"trait_type": "Season", "value": "0"},
+            {"trait_type": "Model", "value": "black-forest-labs/flux-schnell"},
         ],
     }
 
