@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
+
+_HELP_WIDTH = 78
 
 
 class ExplainedCommand(BaseCommand):
-    """A command whose `--help` ends with its `examples`, as they are written."""
+    """A command whose `--help` ends with its `examples`, as they are written.
+
+    Its exit status 2 means "partly done": options that make no sense are 1, not argparse's 2.
+    """
 
     examples = ""
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        parser = self.create_parser(argv[0], argv[1])
+        try:
+            parser.parse_args(argv[2:])
+        except CommandError as error:
+            parser.print_usage(sys.stderr)
+            self.stderr.write(str(error))
+            sys.exit(1)
+        super().run_from_argv(argv)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         kwargs.setdefault("epilog", self.examples)
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        return super().create_parser(prog_name, subcommand, **kwargs)
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.description = textwrap.fill(str(self.help), _HELP_WIDTH)
+        return parser
 
 
 def at_least(low: int) -> Callable[[str], int]:

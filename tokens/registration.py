@@ -34,6 +34,8 @@ from tokens.models.mint import MintSource
 
 logger = structlog.get_logger(__name__)
 
+_LOGGED_SINGLY = 10  # mints of one call; of more, there is one line for all
+
 
 class MintResult(StrEnum):
     REGISTERED = "registered"
@@ -189,11 +191,23 @@ def _repeated(log: MintLog, first: MintLog) -> MintOutcome:
 
 
 def _report(outcomes: Sequence[MintOutcome]) -> None:
+    registered = [o for o in outcomes if o.result == MintResult.REGISTERED]
+    in_bulk = len(registered) > _LOGGED_SINGLY
+    if in_bulk:  # a history is read: the timeline has each of them
+        made = [token_id for outcome in registered for token_id in outcome.created]
+        logger.info(
+            "mints_registered",
+            mints=len(registered),
+            tokens=len(made),
+            first=min(made),
+            last=max(made),
+        )
     for outcome in outcomes:
         log = outcome.log
         facts = {"tx_hash": log.tx_hash, "log_index": log.log_index, "first": log.start_token_id}
         if outcome.result == MintResult.REGISTERED:
-            logger.info("mint_registered", tokens=len(outcome.created), **facts)
+            if not in_bulk:
+                logger.info("mint_registered", tokens=len(outcome.created), **facts)
         elif outcome.result == MintResult.COMPLETED:
             logger.info("mint_found_later", tokens=len(outcome.completed), **facts)
         elif outcome.result == MintResult.CONFLICT:

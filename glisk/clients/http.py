@@ -127,7 +127,7 @@ class HttpClient:
         that got lost raises UnknownOutcomeError. Replies over `max_bytes` raise ArtefactError.
         Everything else that goes wrong raises TransientError or a kind of PermanentError.
         """
-        what = f"{method} {path}"
+        what = f"{method} {path}".rstrip()
         sent_headers = {**self._headers, **(headers or {})}
         body: bytes | None = None
         if json_body is not None:

@@ -43,6 +43,8 @@ ADVICE = {
     "find out who else holds KEEPER_ROLE.",
     "not_revealed": "The database says revealed, the chain does not: look at the transaction on "
     "an explorer, and check that the node is on the right chain.",
+    "revealed_by_others": "Whoever holds KEEPER_ROLE or the admin role did this. The worker, or "
+    "`manage.py check_drift --repair`, adopts the tokens, so that nothing more is paid for them.",
     "revealed_unminted": "Somebody revealed ids that are not minted yet: whoever mints them gets "
     "that art. Find out who holds KEEPER_ROLE, and revoke it.",
 }
@@ -56,7 +58,7 @@ _NOT_REVEALED = "revealed here, not on chain"
 @dataclass
 class Finding:
     kind: str
-    token_id: int
+    token_id: int  # 0 if it is about a range of ids
     detail: str
     repaired: bool = False
 
@@ -166,7 +168,7 @@ def _prove(report: DriftReport, survey: Survey, *, known_below: int) -> None:
     for fault in tiling.faults():
         report.add(Finding("not_tiled", 0, fault))
     for first, last in missing_ranges(survey.next_token_id, known_below=known_below)[:LISTED]:
-        report.add(Finding("missing", first, f"ids {first} to {last} have no row"))
+        report.add(Finding("missing", 0, f"ids {first} to {last} have no row"))
     for token_id in vanished_tokens(survey.next_token_id):
         report.add(Finding("vanished", token_id, "unknown to the contract"))
 

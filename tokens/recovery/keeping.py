@@ -8,9 +8,10 @@ the last one ended.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import TypeVar
 from zlib import crc32
 
 import structlog
@@ -33,22 +34,18 @@ PROOF_WAITS_SECONDS = 20.0
 _NUDGE_SECONDS = 1.0
 _LOCK = crc32(b"glisk:recovery")
 
+_T = TypeVar("_T")
+
 _nudged_at = -_NUDGE_SECONDS
 
 
 def look_at_chain() -> int:
     """Read what is new on the chain; return how many tokens it brought. Cheap without news."""
-    with _alone(wait_seconds=0) as alone:
-        breaker = Breaker("rpc")
-        if not alone or not breaker.places(1):
-            return 0
-        try:
-            report = scan_chain(_reader(), budget_seconds=LOOK_BUDGET_SECONDS)
-        except ProviderError as error:
-            logger.warning("chain_unread", error=str(error))
-            breaker.failed(error)
-            return 0
-        breaker.succeeded()
+    report = _ask_chain(
+        lambda reader: scan_chain(reader, budget_seconds=LOOK_BUDGET_SECONDS), wait_seconds=0
+    )
+    if report is None:
+        return 0
     if report.ended_early:
         look_soon()
     return report.created
@@ -56,18 +53,27 @@ def look_at_chain() -> int:
 
 def prove_completeness() -> int:
     """Look, fill gaps, prove the tiling, compare with the contract; return how much was mended."""
-    with _alone(wait_seconds=PROOF_WAITS_SECONDS) as alone:
+    mended = _ask_chain(
+        lambda reader: prove(reader, budget_seconds=LOOK_BUDGET_SECONDS),
+        wait_seconds=PROOF_WAITS_SECONDS,
+    )
+    return mended or 0
+
+
+def _ask_chain(work: Callable[[MintReader], _T], *, wait_seconds: float) -> _T | None:
+    """Do some work alone; None if somebody else is at it, or the node fails or is to be spared."""
+    with _alone(wait_seconds=wait_seconds) as alone:
         breaker = Breaker("rpc")
         if not alone or not breaker.places(1):
-            return 0
+            return None
         try:
-            mended = prove(_reader(), budget_seconds=LOOK_BUDGET_SECONDS)
+            done = work(_reader())
         except ProviderError as error:
-            logger.warning("chain_unproven", error=str(error))
+            logger.warning("chain_unread", error=str(error))
             breaker.failed(error)
-            return 0
+            return None
         breaker.succeeded()
-        return mended
+        return done
 
 
 def look_soon() -> None:

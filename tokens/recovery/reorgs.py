@@ -10,7 +10,7 @@ knows no block at that height, or the old one, and so never causes a withdrawal.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -18,6 +18,7 @@ from django.db import transaction
 
 from glisk.clients.log_ranges import RangeTooWideError
 from glisk.clients.mint_reader import MintReader, OnChainToken, Survey
+from glisk.errors import AccountError, ProviderError, TransientError
 from tokens.mint_log import MintLog
 from tokens.models import MintEvent
 from tokens.recovery.adoption import revealed_facts
@@ -25,7 +26,7 @@ from tokens.recovery.backfill import Report, decode_logs, register_found
 from tokens.recovery.gaps import block_bounds
 from tokens.recovery.progress import Memory, save_memory
 from tokens.recovery.ranges import RangeWalker
-from tokens.recovery.tracking import Tracked, move_mints, track
+from tokens.recovery.tracking import Tracked, mints_of_receipts, move_mints, track
 from tokens.recovery.unsettled import LogKey, judge, mark_settled, spans
 from tokens.recovery.withdrawal import lock_mints, retire_mint
 from tokens.recovery.work import hold
@@ -77,16 +78,24 @@ def settle_mints(
 
 
 def _own_reading(reader: MintReader, events: Sequence[MintEvent]) -> dict[LogKey, MintLog]:
-    """Read the blocks of mints that a webhook told of, in one round trip."""
+    """Read what the chain holds of mints that a webhook told of, in one round trip."""
+    return {(mint.tx_hash, mint.log_index, mint.block_hash): mint for mint in _read(reader, events)}
+
+
+def _read(reader: MintReader, events: Sequence[MintEvent]) -> Iterable[MintLog]:
     try:
-        answers = reader.logs_of_spans(spans(events))
-    except RangeTooWideError:
-        answers = reader.logs_of_spans(spans(events, blocks=1))
-    return {
-        (mint.tx_hash, mint.log_index, mint.block_hash): mint
-        for logs in answers
-        for mint in decode_logs(reader, logs).mints
-    }
+        try:
+            answers = reader.logs_of_spans(spans(events))
+        except RangeTooWideError:
+            answers = reader.logs_of_spans(spans(events, blocks=1))
+    except (TransientError, AccountError):
+        raise
+    except ProviderError as error:
+        # A node that gives no logs, or none of these blocks, may give the receipts.
+        logger.warning("settled_by_receipts", mints=len(events), error=str(error))
+        receipts = reader.receipts(event.tx_hash for event in events)
+        return mints_of_receipts(reader, receipts.values()).values()
+    return [mint for logs in answers for mint in decode_logs(reader, logs).mints]
 
 
 def _due(

@@ -34,7 +34,7 @@ def track(reader: MintReader, doubtful: Sequence[MintEvent]) -> Tracked:
     """
     hashes = {event.tx_hash for event in doubtful}
     receipts = reader.receipts(hashes)
-    logs = _mint_logs(reader, receipts.values())
+    logs = mints_of_receipts(reader, receipts.values())
     tracked = Tracked()
     for event in MintEvent.objects.filter(tx_hash__in=hashes).order_by("start_token_id"):
         receipt = receipts[event.tx_hash]
@@ -51,7 +51,7 @@ def track(reader: MintReader, doubtful: Sequence[MintEvent]) -> Tracked:
     return tracked
 
 
-def _mint_logs(
+def mints_of_receipts(
     reader: MintReader, receipts: Iterable[dict[str, Any] | None]
 ) -> dict[tuple[str, tuple[str, str, int, int]], MintLog]:
     """Return the mints that receipts hold, by transaction and facts."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries, Settings
 
@@ -300,3 +301,14 @@ def test_a_rollback_takes_everything_back(heard: Callable[[], int]) -> None:
     assert not MintEvent.objects.exists()
     assert not Token.objects.exists()
     assert heard() == 0
+
+
+@pytest.mark.parametrize(
+    ("mints", "lines"), [(3, ["mint_registered"] * 3), (30, ["mints_registered"])]
+)
+def test_a_history_is_one_line_of_the_log(mints: int, lines: list[str]) -> None:
+    logs = [mint_log(tx_hash=hash32(n), start_token_id=n) for n in range(1, mints + 1)]
+    with structlog.testing.capture_logs() as told:
+        register(*logs)
+    assert [line["event"] for line in told if "registered" in line["event"]] == lines
+    assert sum(line["tokens"] for line in told if "tokens" in line) == mints

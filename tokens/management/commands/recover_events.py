@@ -79,7 +79,7 @@ exit status:
         span = _span(options, stored, head)
         if span.first > span.last:
             self.stdout.write(
-                f"Nothing to read: block {span.first} would be next, the newest is {head}."
+                f"Nothing to read: it would begin with block {span.first}, the newest is {head}."
             )
             return
         report = Report()

@@ -88,3 +88,11 @@ class NodeProxy:
             return other.status, other.body
         given = [answer for answer in altered if answer is not DROP]
         return 200, given if isinstance(asked, list) else given[0]
+
+
+def no_logs_at_all(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+    """Refuse every call for logs, as nodes that keep none do."""
+    refusal = {"code": -32601, "message": "the method eth_getLogs is not available"}
+    if method != "eth_getLogs":
+        return answer
+    return {"jsonrpc": "2.0", "id": answer["id"], "error": refusal}

@@ -25,7 +25,7 @@ from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
-from tokens.tests.recovery.node_proxy import HttpAnswer, NodeProxy
+from tokens.tests.recovery.node_proxy import HttpAnswer, NodeProxy, no_logs_at_all
 
 pytestmark = pytest.mark.django_db
 
@@ -242,14 +242,7 @@ def test_a_refusal_of_the_logs_does_not_hold_the_facts_back(
     history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
 ) -> None:
     lose(4, 5, 6)
-    refusal = {"code": -32601, "message": "the method eth_getLogs is not available"}
-
-    def refuse(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
-        if method != "eth_getLogs":
-            return answer
-        return {"jsonrpc": "2.0", "id": answer["id"], "error": refusal}
-
-    proxy.alter = refuse
+    proxy.alter = no_logs_at_all
     report = fill_gaps(bad_reader)
     assert report.from_facts == [4, 5, 6]
     assert "not available" in report.unread[0]

@@ -21,7 +21,7 @@ from tokens.recovery.progress import Progress, load, load_progress, save_progres
 from tokens.recovery.scan import ScanReport, scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
-from tokens.tests.recovery.node_proxy import DROP, HttpAnswer, NodeProxy
+from tokens.tests.recovery.node_proxy import DROP, HttpAnswer, NodeProxy, no_logs_at_all
 
 pytestmark = pytest.mark.django_db
 
@@ -365,13 +365,6 @@ def test_only_the_admin_or_the_keeper_reveals(chain: DemoChain) -> None:
     assert DEPLOYER.address != KEEPER.address
     mint(chain)
     assert chain.wait(chain.reveal(2, [1], [URI]))["status"] == 0
-
-
-def no_logs_at_all(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
-    refusal = {"code": -32601, "message": "the method eth_getLogs is not available"}
-    if method != "eth_getLogs":
-        return answer
-    return {"jsonrpc": "2.0", "id": answer["id"], "error": refusal}
 
 
 def test_a_node_that_refuses_logs_does_not_keep_a_look_from_the_contract(

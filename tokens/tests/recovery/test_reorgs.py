@@ -25,7 +25,7 @@ from tokens.recovery.scan import scan_chain
 from tokens.registration import MintResult, register_mints
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
-from tokens.tests.recovery.node_proxy import NodeProxy
+from tokens.tests.recovery.node_proxy import NodeProxy, no_logs_at_all
 
 pytestmark = pytest.mark.django_db
 
@@ -537,4 +537,17 @@ def test_what_a_webhook_invented_does_not_last(chain: DemoChain, reader: MintRea
     assert sorted(states()) == [1, 2]
     chain.mine(unsettled.settled_depth())
     look_until_sure(chain, reader)
+    assert_equal_to_chain(chain)
+
+
+def test_a_mint_is_settled_by_its_receipt_where_the_node_gives_no_logs(
+    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+) -> None:
+    """Each look failed, and after three of them the node counted as down for the reveals too."""
+    mint(chain, FOX, 2)
+    told_by_webhook(chain)
+    chain.mine(unsettled.settled_depth())
+    proxy.alter = no_logs_at_all
+    look(bad_reader)
+    assert not MintEvent.objects.filter(settled_at=None).exists()
     assert_equal_to_chain(chain)
