@@ -69,6 +69,7 @@ def _timeline(token: Token, moves: list[Any]) -> list[dict[str, Any]]:
             "move": move,
             "at": instant(move.created_at),
             "label": TOKEN_LABELS[TokenStatus(move.to_status)],
+            "facts": _facts(move.detail),
         }
         for move in moves
     ]
@@ -77,3 +78,12 @@ def _timeline(token: Token, moves: list[Any]) -> list[dict[str, Any]]:
     if moves and token.status not in TERMINAL:
         entries[-1]["since"] = duration((timezone.now() - moves[-1].created_at).total_seconds())
     return entries
+
+
+def _facts(detail: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what a person wants to know of a move: refused prompts, and artefacts let go."""
+    facts: dict[str, Any] = {
+        name: detail[name] for name in ("original_prompt", "old_prompt") if name in detail
+    }
+    facts |= {f"old {name}": value for name, value in detail.get("old", {}).items()}
+    return [(name.replace("_", " "), str(value)) for name, value in facts.items()]

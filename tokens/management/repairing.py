@@ -99,7 +99,7 @@ class RepairCommand(BaseCommand):
 
 def _cost(predictions: int) -> str:
     price = price_of(JobService.REPLICATE, settings.REPLICATE_MODEL_VERSION)
-    return f"{predictions * price.reserved:.2f} US dollars"
+    return f"{predictions * price.reserved:.3f} US dollars"
 
 
 def _listed(ids: Sequence[int]) -> str:

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection, transaction
 
+from glisk.engine.listener import Listener
+from tokens.channels import PIPELINE_CHANNEL, REVEAL_CHANNEL
 from tokens.models import Token, TokenTransition
 from tokens.repairs import (
     RepairResult,
@@ -62,6 +64,31 @@ def test_two_clicks_at_once_do_it_once(service: Service, make: Callable[[], Toke
     assert sorted(r.token_id for r in results if r.done) == ids
     assert sorted(r.token_id for r in results if not r.done) == ids
     assert all(len(timeline(token)) == 1 for token in tokens)
+
+
+@pytest.mark.parametrize(
+    ("service", "make", "channel"),
+    [
+        (retry_tokens, lambda: failed(TokenStatus.UPLOADING), PIPELINE_CHANNEL),
+        (retry_tokens, lambda: failed(TokenStatus.READY), REVEAL_CHANNEL),
+        (regenerate_tokens, lambda: with_artefacts(TokenStatus.READY), PIPELINE_CHANNEL),
+        (release_tokens, lambda: held(TokenStatus.GENERATING), PIPELINE_CHANNEL),
+        (release_tokens, lambda: held(TokenStatus.READY), REVEAL_CHANNEL),
+    ],
+    ids=["retry", "retry-reveal", "regenerate", "release", "release-reveal"],
+)
+def test_the_stage_that_goes_on_is_woken(
+    service: Service, make: Callable[[], Token], channel: str
+) -> None:
+    token = make()
+    listener = Listener([PIPELINE_CHANNEL, REVEAL_CHANNEL])
+    try:
+        service(token_ids=[token.pk], actor=ACTOR, reason="because")
+        heard = {note.channel for note in listener.session.notifies(timeout=5, stop_after=1)}
+        heard |= {note.channel for note in listener.session.notifies(timeout=0.05)}
+    finally:
+        listener.session.close()
+    assert heard == {channel}
 
 
 @pytest.mark.parametrize("service", [regenerate_tokens, hold_tokens, fail_by_hand])
