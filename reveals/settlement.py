@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count
 from django.utils import timezone
 
@@ -66,6 +66,8 @@ def confirm(
             target=TokenStatus.REVEALED,
             actor=actor,
         )
+        if len(moved) != len(row.token_ids):
+            _take_adopted(row, revealed_at)
     logger.info(
         "reveal_confirmed",
         tx_hash=row.tx_hash,
@@ -76,6 +78,26 @@ def confirm(
     if len(moved) != len(row.token_ids) and not _all_revealed_by(row):
         logger.error("revealed_but_not_ready", tx_hash=row.tx_hash, tokens=row.token_ids)
     return moved
+
+
+def _take_adopted(row: RevealTransaction, revealed_at: datetime) -> None:
+    """Enter the transaction of tokens that were found revealed with its URI: it was ours."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE tokens_s0 t SET reveal_tx_hash = %s, adopted_uri = NULL, "
+            "revealed_at = COALESCE(t.revealed_at, %s), updated_at = clock_timestamp() "
+            "FROM unnest(%s::bigint[], %s::text[]) AS v(token_id, uri) "
+            "WHERE t.token_id = v.token_id AND t.status = 'revealed' AND t.adopted_uri = v.uri "
+            "AND t.image_cid IS NOT NULL AND COALESCE(t.reveal_tx_hash, %s) = %s",
+            [
+                row.tx_hash,
+                revealed_at,
+                row.token_ids,
+                row.metadata_uris,
+                row.tx_hash,
+                row.tx_hash,
+            ],
+        )
 
 
 def _all_revealed_by(row: RevealTransaction) -> bool:

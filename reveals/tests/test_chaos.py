@@ -1,0 +1,254 @@
+"""Chaos in and before a real node: whatever it does, the reveals converge without an operator."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from reveals import flight
+from reveals.models import RevealBatch, RevealBatchToken
+from reveals.tests.stage import Scene, statuses, transactions
+from sandbox.accounts import KEEPER
+from sandbox.faulty_rpc import FaultyRpc
+from sandbox.node import Node
+from sandbox.testing import deployed_chain
+from tokens.models import Token, TokenTransition
+from tokens.states import TokenStatus
+from tokens.tests.stage import Start, Worker
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def proxy(scene: Scene, settings: Settings) -> Iterator[FaultyRpc]:
+    with FaultyRpc(scene.chain.rpc_url) as proxy:
+        settings.RPC_URL = proxy.url
+        yield proxy
+
+
+def test_replies_lost_after_acceptance(worker: Start, scene: Scene, proxy: FaultyRpc) -> None:
+    tokens = scene.mint(3)
+    proxy.lose_replies(3, "eth_sendRawTransaction")
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    assert proxy.seen.count("eth_sendRawTransaction") >= 4
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert (len(transactions()), scene.nonce()) == (1, 1)
+
+
+def test_a_broadcast_that_a_node_swallowed_is_repeated(
+    worker: Start, scene: Scene, proxy: FaultyRpc
+) -> None:
+    """It answers "accepted", and tells no other node."""
+    tokens = scene.mint(3)
+    proxy.swallow(3)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert (len(transactions()), scene.nonce()) == (1, 1)
+
+
+@pytest.mark.parametrize("method", ["eth_feeHistory", "eth_getTransactionReceipt", "eth_getCode"])
+def test_other_replies_that_are_lost(
+    worker: Start, scene: Scene, proxy: FaultyRpc, method: str
+) -> None:
+    tokens = scene.mint(2)
+    proxy.lose_replies(2, method)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert (len(transactions()), scene.nonce()) == (1, 1)
+
+
+def test_late_receipts_are_waited_for(
+    worker: Start, scene: Scene, proxy: FaultyRpc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nonce is spent, and by none of ours, as it seems."""
+    monkeypatch.setattr(flight, "SUPERSEDED_AFTER_SECONDS", 5.0)
+    tokens = scene.mint(2)
+    proxy.delay_receipts(0.8)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert statuses() == ["confirmed"]
+
+
+def test_receipts_that_come_after_all_patience_are_entered_all_the_same(
+    worker: Start, scene: Scene, proxy: FaultyRpc
+) -> None:
+    """By then the batch was given up, and its tokens were found revealed with our URI."""
+    tokens = scene.mint(2)
+    proxy.delay_receipts(1.5)
+    drain = worker()
+    drain.until(lambda: RevealBatch.objects.filter(status="superseded").exists())
+    drain.until(lambda: Token.objects.filter(status=TokenStatus.REVEALED).count() == 2)
+    drain.until(lambda: statuses() == ["confirmed"])
+    assert scene.revealed_once(tokens)
+    assert not Token.objects.filter(adopted_uri__isnull=False).exists()
+    assert scene.nonce() == 1
+
+
+def test_a_node_that_lags_is_waited_for(
+    worker: Start, scene: Scene, proxy: FaultyRpc, settings: Settings
+) -> None:
+    """It does not know the mint yet, and later not the reveal."""
+    settings.TRANSACTION_TIMEOUT_SECONDS = 1
+    proxy.lag()
+    tokens = scene.mint(2)
+    drain = worker()
+    drain.until(lambda: Token.objects.filter(error_class="not_minted").count() == 2)
+    assert transactions() == []
+    proxy.calm()
+    Token.objects.update(next_attempt_at=None)
+    drain.until(lambda: statuses() != [])
+    proxy.lag()
+    drain.settle(0.8)
+    proxy.calm()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert scene.nonce() == 1
+
+
+def test_a_base_fee_that_triples_is_followed(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
+    tokens = scene.mint(2)
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    # What is offered survives a doubling.
+    scene.chain.set_base_fee(3 * int(transactions()[0].max_fee_per_gas_wei) // 2)
+    scene.chain.mine()
+    assert not scene.chain.is_revealed(tokens[0].token_id)
+    drain.until(lambda: len(transactions()) > 1 and len(scene.pool()) == 1)
+    settings.TRANSACTION_TIMEOUT_SECONDS = 180
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert scene.nonce() == 1
+
+
+def test_a_node_that_restarts_without_its_pool(
+    worker: Start, scene: Scene, settings: Settings, tmp_path: Path
+) -> None:
+    settings.BATCH_REVEAL_MAX_TOKENS = 2
+    with Node(port=0, block_time=None, state_file=tmp_path / "chain.json") as node:
+        chain = deployed_chain(node)
+        settings.RPC_URL = chain.rpc_url
+        here = Scene(chain, scene.gateway, scene.store)
+        chain.set_automine(True)
+        tokens = here.mint(5)
+        chain.set_automine(False)
+        drain = worker()
+        drain.until(lambda: len(here.pool()) == 3)
+        node.checkpoint()
+        node.kill()
+        drain.settle(0.3)
+        node.start()
+        assert here.pool() == []
+        drain.until(lambda: len(here.pool()) == 3)
+        chain.mine()
+        drain.until(lambda: here.revealed_once(tokens))
+        assert (here.nonce(), statuses()) == (3, ["confirmed"] * 3)
+
+
+# -- all at once -----------------------------------------------------------------------------------
+
+
+class Storm:
+    """Does one bad thing after another, by seed."""
+
+    def __init__(self, scene: Scene, proxy: FaultyRpc, seed: int) -> None:
+        self.scene, self.proxy = scene, proxy
+        self.random = random.Random(seed)
+        self.done: list[str] = []
+        self.bottom = scene.chain.block_number()  # no reorg reaches the mints
+
+    def blow(self) -> None:
+        acts = [self.mine] * 6 + [self.drop, self.reorg, self.triple, self.lag, self.late]
+        acts += [self.lose, self.swallow, self.calm]
+        act = self.random.choice(acts)
+        self.done.append(act.__name__)
+        act()
+
+    def mine(self) -> None:
+        self.scene.chain.mine()
+
+    def drop(self) -> None:
+        for tx_hash in self.scene.pool()[:1]:
+            self.scene.chain.drop_transaction(tx_hash)
+
+    def reorg(self) -> None:
+        depth = min(self.random.randint(1, 3), self.scene.chain.block_number() - self.bottom)
+        if depth > 0:
+            self.scene.chain.reorg(depth)
+
+    def triple(self) -> None:
+        self.scene.chain.set_base_fee(min(3 * self.scene.chain.base_fee_wei(), 10**9))
+
+    def lag(self) -> None:
+        self.proxy.lag()
+
+    def late(self) -> None:
+        self.proxy.delay_receipts(0.2)
+
+    def lose(self) -> None:
+        self.proxy.lose_some(0.3)
+
+    def swallow(self) -> None:
+        self.proxy.swallow(2)
+
+    def calm(self) -> None:
+        self.proxy.calm()
+
+
+@pytest.mark.parametrize("seed", [1, 11])
+def test_a_storm_of_everything_with_crashes_in_between(
+    worker: Start, scene: Scene, proxy: FaultyRpc, settings: Settings, seed: int
+) -> None:
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.4
+    settings.BATCH_REVEAL_MAX_TOKENS = 3
+    settings.REVEAL_SAFE_CONFIRMATIONS = 30
+    tokens = scene.mint(24)
+    scene.chain.mine(3)
+    scene.chain.set_automine(False)
+    storm = Storm(scene, proxy, seed)
+    drain: Worker = worker()
+    for step in range(60):
+        storm.blow()
+        drain.settle(0.06)
+        if step % 15 == 14:
+            drain.crash()
+            drain = worker()
+    proxy.calm()
+    settings.TRANSACTION_TIMEOUT_SECONDS = 180
+
+    def calm_weather() -> bool:
+        scene.chain.mine()
+        if Token.objects.exclude(status=TokenStatus.REVEALED).exists():
+            return False
+        return not RevealBatch.objects.filter(settled_at=None).exists()
+
+    drain.until(calm_weather, seconds=60, what=f"peace after {storm.done}")
+    assert scene.revealed_once(tokens)
+    check_against_chain(scene)
+
+
+def check_against_chain(scene: Scene) -> None:
+    """Every nonce has one transaction on chain, and it is the one that we call confirmed."""
+    mined = {
+        row.nonce: row.tx_hash
+        for row in transactions()
+        if row.status in ("confirmed", "reverted")
+        and scene.chain.rpc("eth_getTransactionReceipt", row.tx_hash) is not None
+    }
+    assert sorted(mined) == list(range(scene.nonce()))
+    assert len(RevealBatch.objects.filter(keeper=KEEPER.address)) == scene.nonce()
+    assert not RevealBatchToken.objects.filter(is_open=True).exists()
+    last: dict[int, str] = {}
+    for move in TokenTransition.objects.order_by("pk"):
+        assert last.get(move.token_id, "ready") == move.from_status
+        last[move.token_id] = move.to_status
+    assert set(last.values()) == {"revealed"}
