@@ -55,3 +55,21 @@ class RequestCount(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class OperatorAction(models.Model):
+    """The audit trail: what an operator did to the system as a whole (glisk.audit)."""
+
+    at = models.DateTimeField(auto_now_add=True)
+    actor = models.CharField(max_length=200)
+    action = models.CharField(max_length=50)
+    subject = models.CharField(max_length=100)
+    reason = models.TextField()
+    detail = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "operator_actions"
+        indexes = [models.Index(fields=["-at"], name="operator_action_at")]  # newest first
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.subject}"

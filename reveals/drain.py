@@ -16,6 +16,7 @@ from django.utils import timezone
 from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient
 from glisk.clients.rpc import RevertError
+from glisk.controls import Pauses
 from glisk.engine.drain import CallResult, Drain
 from glisk.errors import AccountError, ProviderError, TransientError, as_provider_error
 from reveals import keeper_watch, outbox, reconciling
@@ -64,6 +65,7 @@ class RevealDrain(Drain):
         self.chain = ChainClient.from_settings()
         self.chain_breaker = Breaker("chain")
         self.depth = DepthWatch(self)
+        self.pauses = Pauses()
         self.flights = Flights(self)
         self.verifier = Verifier(self)
         self._preparing: object | None = None  # names the one preparation under way
@@ -83,7 +85,10 @@ class RevealDrain(Drain):
             elif result.kind == "reconcile":
                 self._take_reconciled(result)
         if not self.stopping:
-            self._look_for_work()
+            if self.pauses.is_paused("reveal"):
+                self._departs_in = self._due_in = None
+            else:
+                self._look_for_work()
             self.flights.send_due()
             self.flights.watch()
             self.depth.watch()

@@ -48,7 +48,7 @@ _DECODERS = 2  # a hundred pictures of 1024 pixels a second and more
 class Generation:
     def __init__(self, drain: PipelineDrain) -> None:
         self.drain = drain
-        self.services = Services()
+        self.services = Services(drain.pauses)
         self.client = self.services.replicate.client
         self.items: dict[int, Item] = {}
         self.creation = Creation(self)

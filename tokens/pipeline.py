@@ -9,6 +9,7 @@ import time
 
 from django.conf import settings
 
+from glisk.controls import Pauses
 from glisk.engine.drain import CallResult, Drain
 from glisk.engine.memory import keep_freed_memory
 from tokens import claims
@@ -16,11 +17,15 @@ from tokens.channels import PIPELINE_CHANNEL
 from tokens.generation import Generation
 from tokens.storage import Storage
 
+# An operator may have closed a breaker that had long to wait.
+RESET_SECONDS = 5.0
+
 
 class PipelineDrain(Drain):
     stage = "pipeline"
     channels = (PIPELINE_CHANNEL,)
 
+    pauses: Pauses
     generation: Generation
     storage: Storage
 
@@ -44,6 +49,7 @@ class PipelineDrain(Drain):
 
     def prepare(self) -> None:
         keep_freed_memory()
+        self.pauses = Pauses()
         self.generation = Generation(self)
         self.storage = Storage(self)
         self._renewed_at = time.monotonic()
@@ -81,6 +87,8 @@ class PipelineDrain(Drain):
             breakers = [*(s.admission.breaker for s in services.all), self.storage.breaker]
             soon += [breaker.seconds_until_probe or None for breaker in breakers]
             soon.append(services.seconds_until_open)
+            if any(breaker.is_open for breaker in breakers):
+                soon.append(RESET_SECONDS)
             soon.append(self.storage.rate.seconds_until_free or None)
         if self.generation.items or self.storage.items:
             soon.append(settings.LEASE_SECONDS / 3)

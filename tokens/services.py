@@ -16,6 +16,7 @@ from django.conf import settings
 from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
+from glisk.controls import Pauses
 from glisk.rate_limit import RateLimit
 from tokens.admission import Admission
 from tokens.calls import STALE_CALL_SECONDS
@@ -91,10 +92,11 @@ class SelfhostedService:
 class Services:
     """The services of one drain, and how many new calls each of them may get now."""
 
-    def __init__(self) -> None:
+    def __init__(self, pauses: Pauses) -> None:
         self.replicate = ReplicateService()
         url = settings.SELFHOSTED_IMAGE_API_URL
         self.selfhosted = SelfhostedService() if url else None
+        self._pauses = pauses
         self._places: list[tuple[ImageService, int]] = []
 
     def of(self, job: ImageGenerationJob) -> ImageService | None:
@@ -108,6 +110,8 @@ class Services:
     def places(self, wanted: int, *, busy: Mapping[str, int]) -> int:
         """Return how many new calls are worth claiming tokens for; `busy`: calls by service."""
         self._places = []
+        if self._pauses.is_paused("generation"):
+            return 0
         if self.selfhosted and settings.IMAGE_SERVICE == JobService.SELFHOSTED:
             return self._offer(self.selfhosted, wanted, busy)
         offered = self._offer(self.replicate, wanted, busy)

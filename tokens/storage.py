@@ -83,15 +83,20 @@ class Storage:
         # A kept lease starts the new stage with its first attempt (tokens.moves).
         self.items[token_id] = Item(token_id, 1, files.files, metadata_cid=files.metadata_cid)
 
+    @property
+    def is_paused(self) -> bool:
+        return self.drain.pauses.is_paused("upload")
+
     def has_room(self, count: int) -> bool:
         """Tell whether to take over so many tokens: their images are held in memory."""
-        most = 2 * int(settings.UPLOAD_CONCURRENCY) if settings.ENABLE_IPFS_WORKER else 0
+        works = settings.ENABLE_IPFS_WORKER and not self.is_paused
+        most = 2 * int(settings.UPLOAD_CONCURRENCY) if works else 0
         return len(self.items) + count <= most
 
     def claim(self) -> None:
         """Claim tokens that wait for their upload: those of dead workers and past failures."""
         free = settings.UPLOAD_CONCURRENCY - len(self.items)
-        if free <= 0 or self.breaker.places(1) <= 0:
+        if free <= 0 or self.is_paused or self.breaker.places(1) <= 0:
             return
         limit = 1 if self.breaker.is_open else free
         with transaction.atomic():
@@ -127,11 +132,14 @@ class Storage:
         idle = [item for item in self.items.values() if not item.busy]
         if not idle:
             return
+        if self.is_paused:
+            self._give_back(idle, reason="The upload is paused.")
+            return
         busy = len(self.items) - len(idle)
         free = min(len(idle), settings.UPLOAD_CONCURRENCY - busy)
         if self.breaker.is_open:
             free = min(free, int(self.breaker.probing and not busy) or self.breaker.places(1))
-            self._give_back(idle[free:])
+            self._give_back(idle[free:], reason=self.breaker.reason)
         admitted = self.rate.take_whole([len(item.uploads) for item in idle[:free]])
         for item in idle[:admitted]:  # the others wait in memory
             item.busy = True
@@ -144,14 +152,14 @@ class Storage:
                 ),
             )
 
-    def _give_back(self, items: Sequence[Item]) -> None:
+    def _give_back(self, items: Sequence[Item], *, reason: str) -> None:
         retry_later(
             [
                 Retry(
                     token_id=item.token_id,
                     attempts=item.attempts,
                     wait_seconds=1.0,
-                    error=self.breaker.reason,
+                    error=reason,
                     error_class="vendor_down",
                     counted=False,
                 )

@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Max, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from glisk.models import SystemState, WorkerHeartbeat
+from tokens import spend
+from tokens.models import ImageGenerationJob
 from tokens.recovery.progress import PROGRESS_KEY, Progress
 
 ALIVE_SECONDS = 15
@@ -80,7 +82,7 @@ def workers(*, alive_only: bool = False) -> list[Worker]:
 
 
 def obstacles() -> list[Obstacle]:
-    """Return what holds work back: pauses, and breakers that are open."""
+    """Return what holds work back: pauses, the daily cap, and breakers that are open."""
     keys = Q(state_key__startswith="pause:") | Q(state_key__startswith="breaker:")
     found = []
     for state in SystemState.objects.filter(keys).order_by("state_key"):
@@ -96,6 +98,20 @@ def obstacles() -> list[Obstacle]:
                 reason=str(value.get("reason", "")),
                 since=_moment(value.get("since")) or state.updated_at,
                 retry_at=_moment(value.get("retry_at")),
+            )
+        )
+    capped = spend.cap_reason()
+    if capped:
+        midnight = timedelta(seconds=spend.seconds_until_midnight())
+        since = ImageGenerationJob.objects.aggregate(last=Max("created_at"))["last"]
+        found.append(
+            Obstacle(
+                key="cap:generation",
+                kind="pause",
+                subject="generation",
+                reason=capped,
+                since=since or timezone.now(),
+                retry_at=timezone.now() + midnight,
             )
         )
     return found

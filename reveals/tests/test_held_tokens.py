@@ -1,13 +1,20 @@
 """A token that an operator holds back enters no batch, whenever the hold comes."""
 
+from collections.abc import Callable
+
 import pytest
 
+from glisk import controls
+from glisk.controls import pause_stage, resume_stage
 from reveals.candidates import seconds_until_due, waiting_tokens
+from reveals.models import RevealTransaction
 from reveals.outbox import _still_ready
+from reveals.tests.stage import Scene
 from tokens.factories import TokenFactory
 from tokens.models import Token
 from tokens.repairs import hold_tokens, release_tokens
 from tokens.states import TokenStatus
+from tokens.tests.stage import Worker
 
 pytestmark = pytest.mark.django_db
 
@@ -29,3 +36,16 @@ def test_a_hold_between_the_check_and_the_signature_stops_the_batch() -> None:
     assert _still_ready(candidates)
     hold_tokens(token_ids=[token.pk], actor="admin:alice", reason="odd")
     assert not _still_ready(candidates)
+
+
+def test_a_paused_reveal_begins_nothing(
+    worker: Callable[[], Worker], scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controls, "_REFRESH_SECONDS", 0.02)
+    pause_stage("reveal", actor="ada", reason="gas is dear")
+    tokens = scene.mint(2)
+    drain = worker()
+    drain.settle(0.5)
+    assert not RevealTransaction.objects.exists()
+    resume_stage("reveal", actor="ada", reason="cheap again")
+    drain.until(lambda: scene.revealed_once(tokens))

@@ -1,0 +1,210 @@
+"""What operators steer by hand: pauses of stages, breakers and rate limits of the vendors.
+
+Workers look every second while they work and every few seconds while they wait. A pause begins
+nothing new; what is under way, or paid for, is finished. Everything done here leaves an audit row.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import transaction
+
+from glisk.audit import record_action, said
+from glisk.breaker import BreakerState
+from glisk.models import SystemState
+from glisk.rate_limit import WINDOW_SECONDS
+
+STAGES = ("generation", "upload", "reveal")
+_REFRESH_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A stage that an operator has stopped; times are UTC."""
+
+    stage: str
+    reason: str
+    actor: str
+    since: datetime | None
+
+
+@dataclass(frozen=True)
+class BreakerInfo:
+    """One vendor's breaker: `probe_at` is when one call is tried again while it is open."""
+
+    name: str
+    is_open: bool
+    failures: int
+    reason: str
+    since: datetime | None
+    probe_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RateUse:
+    """How many calls one vendor's limit has let through in the last minute."""
+
+    name: str
+    used: int
+
+
+class Pauses:
+    """One process's view of the pauses, at most a second old."""
+
+    def __init__(self) -> None:
+        self._paused: frozenset[str] = frozenset()
+        self._read_at = -_REFRESH_SECONDS
+
+    def is_paused(self, stage: str) -> bool:
+        if time.monotonic() - self._read_at >= _REFRESH_SECONDS:
+            keys = SystemState.objects.filter(pk__in=[f"pause:{name}" for name in STAGES])
+            self._paused = frozenset(keys.values_list("pk", flat=True))
+            self._read_at = time.monotonic()
+        return f"pause:{stage}" in self._paused
+
+
+def pause_stage(stage: str, *, actor: str, reason: str) -> bool:
+    """Begin nothing new in a stage; return False if it was paused already.
+
+    Raises ValueError for an unknown stage or without a reason.
+    """
+    key, reason = _pause_key(stage), said(reason)
+    value = {"reason": reason, "actor": actor, "since": datetime.now(UTC).isoformat()}
+    with transaction.atomic():
+        _, created = SystemState.objects.get_or_create(pk=key, defaults={"state_value": value})
+        if created:
+            record_action(actor=actor, action="pause_stage", subject=stage, reason=reason)
+    return created
+
+
+def resume_stage(stage: str, *, actor: str, reason: str) -> bool:
+    """Let a paused stage go on; return False if it was not paused. Raises as `pause_stage`."""
+    key, reason = _pause_key(stage), said(reason)
+    with transaction.atomic():
+        row = SystemState.objects.select_for_update().filter(pk=key).first()
+        if row is None:
+            return False
+        record_action(
+            actor=actor,
+            action="resume_stage",
+            subject=stage,
+            reason=reason,
+            detail={"was": row.state_value},
+        )
+        row.delete()
+    return True
+
+
+def reset_breaker(name: str, *, actor: str, reason: str) -> bool:
+    """Close a vendor's breaker, as if its next calls were sure to work; they open it otherwise.
+
+    Returns False if it was closed and had counted no failure. Raises ValueError for an unknown
+    breaker or without a reason.
+    """
+    reason = said(reason)
+    with transaction.atomic():
+        row = _locked(f"breaker:{name}", f"There is no breaker {name!r}.")
+        closed = asdict(BreakerState())
+        was = BreakerState.parse(row.state_value)
+        if was.state == "closed" and was.failures == 0:
+            return False
+        record_action(
+            actor=actor,
+            action="reset_breaker",
+            subject=name,
+            reason=reason,
+            detail={"was": row.state_value},
+        )
+        row.state_value = closed
+        row.save()
+    return True
+
+
+def reset_rate_limit(name: str, *, actor: str, reason: str) -> bool:
+    """Forget the calls of the last minute, for a limit that was raised; False if there were none.
+
+    Raises ValueError for an unknown limit or without a reason.
+    """
+    reason = said(reason)
+    with transaction.atomic():
+        row = _locked(f"rate:{name}", f"There is no rate limit {name!r}.")
+        if not row.state_value:
+            return False
+        record_action(actor=actor, action="reset_rate_limit", subject=name, reason=reason)
+        row.state_value = {}
+        row.save()
+    return True
+
+
+def list_pauses() -> list[Pause]:
+    """Return the stages that operators have paused."""
+    return [
+        Pause(
+            stage=key,
+            reason=str(value.get("reason", "")),
+            actor=str(value.get("actor", "")),
+            since=_moment(value.get("since")),
+        )
+        for key, value in _states("pause:")
+    ]
+
+
+def list_breakers() -> list[BreakerInfo]:
+    """Return every breaker that has ever counted a failure, the closed ones too."""
+    found = []
+    for name, value in _states("breaker:"):
+        state = BreakerState.parse(value)
+        is_open = state.state == "open"
+        found.append(
+            BreakerInfo(
+                name=name,
+                is_open=is_open,
+                failures=state.failures,
+                reason=state.reason,
+                since=_moment(state.since),
+                probe_at=_moment(state.retry_at) if is_open else None,
+            )
+        )
+    return found
+
+
+def list_rate_use() -> list[RateUse]:
+    """Return how much of each rate limit was used in the last minute."""
+    since = time.time() - WINDOW_SECONDS
+    return [
+        RateUse(name, sum(int(n) for second, n in value.items() if int(second) >= since))
+        for name, value in _states("rate:")
+    ]
+
+
+def _pause_key(stage: str) -> str:
+    if stage not in STAGES:
+        raise ValueError(f"There is no stage {stage!r}; there are {', '.join(STAGES)}.")
+    return f"pause:{stage}"
+
+
+def _locked(key: str, problem: str) -> SystemState:
+    row = SystemState.objects.select_for_update().filter(pk=key).first()
+    if row is None:
+        raise ValueError(problem)
+    return row
+
+
+def _states(prefix: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the stored states under a prefix, by their bare names."""
+    return [
+        (row.state_key.removeprefix(prefix), row.state_value)
+        for row in SystemState.objects.filter(pk__startswith=prefix).order_by("pk")
+        if isinstance(row.state_value, dict)
+    ]
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text or "")
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,90 @@
+"""A paused stage begins nothing new, finishes what is paid for, and goes on when resumed."""
+
+import pytest
+
+from glisk import controls
+from glisk.controls import pause_stage, reset_breaker, resume_stage
+from glisk.models import SystemState
+from tokens.factories import TokenFactory
+from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token
+from tokens.states import TokenStatus
+from tokens.tests.stage import Start, Vendors, has_status, is_ready
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controls, "_REFRESH_SECONDS", 0.02)
+
+
+def test_a_paused_generation_pays_nothing_and_finishes_what_is_paid(
+    worker: Start, vendors: Vendors
+) -> None:
+    paid = TokenFactory.create()
+    drain = worker()
+    drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
+    pause_stage("generation", actor="ada", reason="a new model")
+    drain.settle(0.05)
+    waiting = TokenFactory.create()
+    drain.until(is_ready(paid))
+    drain.settle(0.2)
+    assert vendors.paid == 1
+    waiting.refresh_from_db()
+    assert (waiting.status, waiting.attempts) == (TokenStatus.DETECTED, 0)
+    resume_stage("generation", actor="ada", reason="done")
+    drain.until(is_ready(waiting))
+
+
+def test_what_is_paid_for_is_taken_up_in_a_pause(worker: Start, vendors: Vendors) -> None:
+    token = TokenFactory.create()
+    first = worker()
+    first.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
+    first.stop()
+    pause_stage("generation", actor="ada", reason="a new model")
+    worker().until(is_ready(token))
+    assert vendors.paid == 1
+
+
+def test_a_paused_upload_keeps_the_images(worker: Start, vendors: Vendors) -> None:
+    pause_stage("upload", actor="ada", reason="Pinata moves")
+    tokens = TokenFactory.create_batch(3)
+    drain = worker()
+    drain.until(has_status(TokenStatus.UPLOADING, *tokens))
+    drain.settle(0.2)
+    assert not IPFSUploadRecord.objects.exists()
+    assert set(Token.objects.values_list("lease_owner", flat=True)) == {None}
+    resume_stage("upload", actor="ada", reason="done")
+    drain.until(is_ready(*tokens))
+
+
+def test_a_pause_in_the_middle_gives_waiting_uploads_back(worker: Start, vendors: Vendors) -> None:
+    token = TokenFactory.create(status=TokenStatus.UPLOADING)
+    Token.objects.filter(pk=token.pk).update(status=TokenStatus.DETECTED, image_cid=None)
+    drain = worker()
+    storage = drain.drain.storage  # type: ignore[attr-defined]
+    drain.until(lambda: storage.items)
+    for item in storage.items.values():
+        item.busy = False
+    pause_stage("upload", actor="ada", reason="Pinata moves")
+    drain.settle(0.1)
+    assert not storage.items
+    resume_stage("upload", actor="ada", reason="done")
+    drain.until(is_ready(token))
+
+
+def test_a_breaker_that_was_closed_by_hand_lets_tokens_through(
+    worker: Start, vendors: Vendors
+) -> None:
+    SystemState.objects.create(
+        state_key="breaker:replicate",
+        state_value={"state": "open", "retry_at": "2999-01-01T00:00:00+00:00", "reason": "No."},
+    )
+    token = TokenFactory.create()
+    drain = worker()
+    drain.settle(0.2)
+    assert vendors.creations() == 0
+    assert drain.tick is not None
+    assert drain.tick <= 5  # it looks again by itself
+    reset_breaker("replicate", actor="ada", reason="the card was renewed")
+    drain.until(is_ready(token))
