@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from glisk.overview import chain_facts, stage_loads, workers
+from glisk.overview import chain_facts, spend_facts, stage_loads, workers
 from reveals.keeper_state import keeper_state
 from tokens.states import TokenStatus
 from tokens.totals import count_by_state, error_rate_24h
@@ -120,10 +120,14 @@ def pipeline() -> dict[str, Any]:
 def metrics() -> dict[str, Any]:
     """Return the totals; the error rate is the failed share of what ended in the last day."""
     numbers = {count.status: count.number for count in count_by_state()}
+    spend = spend_facts()
     return {
         "total_mints": sum(numbers.values()),
         "total_revealed": numbers[TokenStatus.REVEALED],
         "error_rate_24h": error_rate_24h(),
+        "spend_today_usd": float(spend.today_usd),
+        "spend_all_time_usd": float(spend.all_time_usd),
+        "spend_cap_usd": None if spend.cap_usd is None else float(spend.cap_usd),
     }
 
 

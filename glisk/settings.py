@@ -7,6 +7,7 @@ worker holds persistent connections instead (GLISK_PROCESS, set by the commands 
 
 import re
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -245,6 +246,9 @@ OPTIMISM_RPC_URL = env.url("OPTIMISM_RPC_URL", "")
 FARCASTER_NAME_URL = env.url("FARCASTER_NAME_URL", "https://fnames.farcaster.xyz")
 SIGNED_REQUESTS_PER_MINUTE = env.integer("SIGNED_REQUESTS_PER_MINUTE", 30, low=0, high=100_000)
 CHANGES_PER_HOUR = env.integer("CHANGES_PER_HOUR", 30, low=0, high=100_000)
+OPERATIONS_REQUESTS_PER_MINUTE = env.integer(
+    "OPERATIONS_REQUESTS_PER_MINUTE", 120, low=0, high=100_000
+)
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", 0, low=0, high=10)
 
 for _secret in (
@@ -380,10 +384,14 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Blind-box NFT reveals: what the frontend and the vendors talk to.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {"TokenStatus": "tokens.states.TokenStatus"},
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
 }
+
+# Tokens of the operations API: only a digest is stored (glisk/operations.py).
+REST_KNOX = {"TOKEN_PREFIX": "glisk_", "TOKEN_TTL": timedelta(days=90)}
 
 # CSV of authors: its own permissions (glisk/permissions.py), all rows or none.
 IMPORT_EXPORT_IMPORT_PERMISSION_CODE = "import"

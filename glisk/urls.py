@@ -10,6 +10,7 @@ from drf_spectacular.views import (
 
 from glisk.dashboard import fragment_view
 from glisk.health import health, health_blockchain, health_keeper, health_metrics, health_workers
+from glisk.system_api import SystemStateView
 from tokens.gallery import gallery, gallery_updates
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -25,6 +26,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("docs", SpectacularSwaggerView.as_view(url_name="openapi"), name="docs"),
     path("redoc", SpectacularRedocView.as_view(url_name="openapi"), name="redoc"),
+    path("api/admin/system/state", SystemStateView.as_view(), name="system-state"),
+    path("", include("reveals.urls")),
     # Before the authors: their wallet path would take `leaderboard` for a wallet.
     path("", include("tokens.urls")),
     path("", include("authors.urls")),

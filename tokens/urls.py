@@ -3,6 +3,7 @@
 from django.urls import path
 
 from tokens.mint_views import MintEventsView, MintView
+from tokens.operations import OperatorTokenListView, OperatorTokenView, RetryTokenView
 from tokens.views import AuthorTokensView, LeaderboardView, TokenListView, TokenView
 
 urlpatterns = [
@@ -10,6 +11,9 @@ urlpatterns = [
     path("api/authors/<str:wallet>/tokens", AuthorTokensView.as_view(), name="author-tokens"),
     path("api/tokens", TokenListView.as_view(), name="tokens"),
     path("api/tokens/<int:token_id>", TokenView.as_view(), name="token"),
+    path("api/admin/tokens", OperatorTokenListView.as_view(), name="operator-tokens"),
+    path("api/admin/tokens/<int:token_id>", OperatorTokenView.as_view(), name="operator-token"),
+    path("api/admin/tokens/<int:token_id>/retry", RetryTokenView.as_view(), name="operator-retry"),
     path("api/mints/<str:tx_hash>", MintView.as_view(), name="mint"),
     path("api/mints/<str:tx_hash>/events", MintEventsView.as_view(), name="mint-events"),
 ]

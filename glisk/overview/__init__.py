@@ -6,6 +6,7 @@ costs more with a million tokens.
 """
 
 from glisk.overview.reveals import OpenBatch, open_batches
+from glisk.overview.spend import SpendFacts, spend_facts
 from glisk.overview.stages import StageLoad, stage_loads
 from glisk.overview.system import (
     ALIVE_SECONDS,
@@ -24,11 +25,13 @@ __all__ = [
     "Obstacle",
     "OpenBatch",
     "Overview",
+    "SpendFacts",
     "StageLoad",
     "Worker",
     "chain_facts",
     "obstacles",
     "open_batches",
+    "spend_facts",
     "stage_loads",
     "take_overview",
     "workers",

@@ -6,6 +6,7 @@ from datetime import datetime
 from django.utils import timezone
 
 from glisk.overview.reveals import OpenBatch, open_batches
+from glisk.overview.spend import SpendFacts, spend_facts
 from glisk.overview.stages import StageLoad, stage_loads
 from glisk.overview.system import (
     ChainFacts,
@@ -27,19 +28,21 @@ class Overview:
     error_rate_24h: float
     stages: list[StageLoad]
     batches: list[OpenBatch]
+    spend: SpendFacts
     workers: list[Worker]
     obstacles: list[Obstacle]
     chain: ChainFacts
 
 
 def take_overview() -> Overview:
-    """Return the whole picture; nine queries, whatever the size."""
+    """Return the whole picture; eleven queries, whatever the size."""
     return Overview(
         taken_at=timezone.now(),
         tokens=count_by_state(),
         error_rate_24h=error_rate_24h(),
         stages=stage_loads(),
         batches=open_batches(),
+        spend=spend_facts(),
         workers=workers(),
         obstacles=obstacles(),
         chain=chain_facts(),

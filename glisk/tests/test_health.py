@@ -167,6 +167,9 @@ def test_metrics_of_an_empty_system(client: Client) -> None:
         "total_mints": 0,
         "total_revealed": 0,
         "error_rate_24h": 0.0,
+        "spend_today_usd": 0.0,
+        "spend_all_time_usd": 0.0,
+        "spend_cap_usd": None,
     }
 
 
@@ -176,11 +179,18 @@ def test_the_error_rate_is_of_what_ended_in_the_last_day(client: Client) -> None
     TokenFactory.create(status=TokenStatus.DETECTED)
     old = TokenFactory.create(status=TokenStatus.FAILED)
     Token.objects.filter(pk=old.pk).update(status_changed_at=timezone.now() - timedelta(hours=25))
-    assert client.get("/health/metrics").json() == {
-        "total_mints": 6,
-        "total_revealed": 3,
-        "error_rate_24h": 0.25,
-    }
+    found = client.get("/health/metrics").json()
+    assert (found["total_mints"], found["total_revealed"], found["error_rate_24h"]) == (6, 3, 0.25)
+
+
+def test_metrics_tell_the_spend(client: Client, settings: Settings) -> None:
+    settings.DAILY_SPEND_CAP_USD = 5
+    token = TokenFactory.create(status=TokenStatus.GENERATING)
+    token.generation_jobs.create(
+        prompt="A fox", input={}, service="replicate", model="m", attempt_number=1, cost_usd="0.5"
+    )
+    found = client.get("/health/metrics").json()
+    assert (found["spend_today_usd"], found["spend_cap_usd"]) == (0.5, 5.0)
 
 
 @pytest.mark.parametrize("page", ["", "/blockchain", "/workers", "/metrics"])

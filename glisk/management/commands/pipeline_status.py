@@ -132,6 +132,9 @@ def describe(view: Overview) -> list[str]:
         what = "is paused" if obstacle.kind == "pause" else "is not called"
         reason = f": {obstacle.reason}" if obstacle.reason else ""
         lines.append(f"  {obstacle.subject} {what} for {since(obstacle.since)}{reason}")
+    cap = "" if view.spend.cap_usd is None else f" of {view.spend.cap_usd:.2f}"
+    spent = f"{view.spend.today_usd:.2f}{cap} today, {view.spend.all_time_usd:.2f} in all"
+    lines += ["", "Spend in US dollars", f"  {spent}"]
     return [*lines, "", "Chain", f"  {_chain_line(view, since(view.chain.read_at))}"]
 
 

@@ -1,0 +1,44 @@
+"""Makes a token of the operations API, and shows it once."""
+
+import argparse
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from knox.models import AuthToken
+
+_EXAMPLES = """\
+examples:
+  manage.py create_api_token deploy-script --days 30
+  curl -H "Authorization: Token $TOKEN" https://…/api/admin/tokens?status=failed
+
+The token may do what the user may do (manage.py create_roles --give USER ROLE). It is shown here
+only: the database holds a digest. The admin lists the tokens of all users and revokes them.
+"""
+
+
+class Command(BaseCommand):
+    help = "Makes a token of the operations API for a user of the staff."
+    requires_migrations_checks = True
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.setdefault("epilog", _EXAMPLES)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("user", help="The user's name.")
+        parser.add_argument("--days", type=int, default=90, help="Days it is valid (default 90).")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        user = User.objects.filter(username=options["user"], is_active=True).first()
+        if user is None:
+            raise CommandError(f"There is no active user {options['user']}.")
+        if not user.is_staff:
+            raise CommandError(f"{user.get_username()} is no member of the staff.")
+        if not 1 <= options["days"] <= 3650:
+            raise CommandError("--days must be 1 to 3650.")
+        _, token = AuthToken.objects.create(user, expiry=timedelta(days=options["days"]))
+        self.stderr.write(f"Valid for {options['days']} days; it is not shown again:")
+        self.stdout.write(token)

@@ -1,0 +1,289 @@
+"""The operations API: staff only, by session or token, each call with its permission."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from knox.models import AuthToken
+from pytest_django import Settings
+
+from authors.factories import wallet
+from glisk.roles import OPERATOR, VIEWER, give_role, make_roles
+from glisk.tests.pipeline_world import add_ready_token
+from reveals.models import RevealBatchToken, RevealRequest
+from tokens.factories import TokenFactory
+from tokens.models import Token
+from tokens.states import TokenStatus
+
+pytestmark = pytest.mark.django_db
+
+TOKENS = "/api/admin/tokens"
+STATE = "/api/admin/system/state"
+REVEAL = "/api/admin/reveal"
+READS = [TOKENS, f"{TOKENS}/1", STATE]
+WRITES = [f"{TOKENS}/1/retry", REVEAL]
+
+
+def member(role: str) -> User:
+    make_roles()
+    User.objects.create_user(role)
+    return give_role(role, role)
+
+
+def script(role: str = OPERATOR, **changes: Any) -> Client:
+    """Return a client that sends a token of its own."""
+    user = member(role)
+    User.objects.filter(pk=user.pk).update(**changes)
+    out = StringIO()
+    if not changes:
+        call_command("create_api_token", role, stdout=out, stderr=StringIO())
+        token = out.getvalue().strip()
+    else:
+        token = AuthToken.objects.create(user)[1]
+    return Client(headers={"Authorization": f"Token {token}"})
+
+
+def post(client: Client, address: str, body: Any = None) -> Any:
+    return client.post(address, json.dumps(body or {}), content_type="application/json")
+
+
+def ids(client: Client, **query: Any) -> list[int]:
+    answer = client.get(TOKENS, query)
+    assert answer.status_code == 200, answer.content
+    return [token["token_id"] for token in answer.json()["tokens"]]
+
+
+# -- the door -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", [*READS, *WRITES])
+def test_strangers_are_asked_who_they_are(client: Client, address: str) -> None:
+    answer = client.get(address) if address in READS else post(client, address)
+    assert answer.status_code == 401
+    assert answer["WWW-Authenticate"] == "Token"
+    assert set(answer.json()) == {"detail"}
+
+
+@pytest.mark.parametrize("given", ["nonsense", "glisk_" + "0" * 58, "a b", "\xff", "", "%00"])
+def test_a_wrong_token_is_refused(given: str) -> None:
+    client = Client(headers={"Authorization": f"Token {given}"})
+    assert client.get(TOKENS).status_code == 401
+
+
+@pytest.mark.parametrize("changes", [{"is_active": False}, {"is_staff": False}])
+def test_who_left_the_staff_is_refused(changes: dict[str, bool]) -> None:
+    assert script(**changes).get(TOKENS).status_code in (401, 403)
+
+
+def test_a_token_ends() -> None:
+    client = script()
+    assert client.get(TOKENS).status_code == 200
+    AuthToken.objects.update(expiry=timezone.now() - timedelta(seconds=1))
+    assert client.get(TOKENS).status_code == 401
+
+
+def test_only_a_digest_of_the_token_is_stored() -> None:
+    client = script()
+    sent = client.defaults["HTTP_AUTHORIZATION"].split()[1]
+    row = AuthToken.objects.get()
+    assert sent.startswith("glisk_")
+    assert sent not in (row.digest, row.token_key)
+
+
+def test_the_viewer_reads_and_writes_nothing() -> None:
+    TokenFactory.create(token_id=1, status=TokenStatus.FAILED)
+    client = script(VIEWER)
+    for address in READS:
+        assert client.get(address).status_code == 200, address
+    for address in WRITES:
+        assert post(client, address).status_code == 403, address
+    assert Token.objects.get().status == TokenStatus.FAILED
+
+
+def test_a_session_needs_the_csrf_token(admin_user: User) -> None:
+    TokenFactory.create(token_id=1, status=TokenStatus.FAILED)
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    assert client.get(TOKENS).status_code == 200
+    assert post(client, f"{TOKENS}/1/retry").status_code == 403
+    client.get("/admin/")
+    client.cookies["csrftoken"] = "a" * 32
+    answer = client.post(
+        f"{TOKENS}/1/retry",
+        "{}",
+        content_type="application/json",
+        headers={"X-CSRFToken": "a" * 32},
+    )
+    assert answer.status_code == 200
+
+
+def test_requests_are_bounded(settings: Settings) -> None:
+    settings.OPERATIONS_REQUESTS_PER_MINUTE = 2
+    client = script()
+    assert [client.get(TOKENS).status_code for _ in range(3)] == [200, 200, 429]
+    assert int(client.get(STATE)["Retry-After"]) <= 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("nobody",), "no active user"),
+        (("clerk",), "no member of the staff"),
+        (("root", "--days", "0"), "--days"),
+    ],
+)
+def test_tokens_are_for_staff(arguments: tuple[str, ...], fault: str) -> None:
+    User.objects.create_user("clerk")
+    User.objects.create_superuser("root")
+    with pytest.raises(CommandError, match=fault):
+        call_command("create_api_token", *arguments)
+
+
+# -- reading ------------------------------------------------------------------------------
+
+
+def test_lists_by_state_newest_first_page_by_page() -> None:
+    for token_id in range(1, 6):
+        TokenFactory.create(token_id=token_id, status=TokenStatus.FAILED)
+    TokenFactory.create(token_id=6, status=TokenStatus.READY)
+    client = script()
+    assert ids(client) == [6, 5, 4, 3, 2, 1]
+    page = client.get(TOKENS, {"status": "failed", "limit": 2}).json()
+    assert [token["token_id"] for token in page["tokens"]] == [5, 4]
+    assert page["next_before"] == 4
+    assert ids(client, status="failed", before=4) == [3, 2, 1]
+    assert client.get(TOKENS, {"status": "failed", "limit": 5}).json()["next_before"] is None
+
+
+def test_filters_answer_an_operators_questions() -> None:
+    now = timezone.now()
+    TokenFactory.create(token_id=1, status=TokenStatus.FAILED, error_class="transient")
+    TokenFactory.create(token_id=2, status=TokenStatus.UPLOADING, error_class="transient")
+    TokenFactory.create(token_id=3, held_at=now, hold_reason="why not")
+    TokenFactory.create(token_id=4, lease_owner="gone", lease_expires_at=now - timedelta(1))
+    TokenFactory.create(token_id=5, minter_address=wallet(5), prompt_author_wallet=wallet(6))
+    client = script()
+    assert ids(client, error_class="transient") == [2, 1]
+    assert ids(client, error_class="transient", status="failed") == [1]
+    assert ids(client, held="true") == [3]
+    assert ids(client, stalled="true") == [4]
+    assert ids(client, minter=wallet(5).lower()) == ids(client, author=wallet(6)) == [5]
+
+
+@pytest.mark.parametrize(
+    "query", [{"status": "lost"}, {"limit": 201}, {"before": 0}, {"author": "0x1"}]
+)
+def test_a_senseless_query_is_named(query: dict[str, Any]) -> None:
+    answer = script().get(TOKENS, query)
+    assert answer.status_code == 422
+    assert next(iter(query)) in answer.json()["detail"]
+
+
+def test_a_token_comes_with_its_history() -> None:
+    token = add_ready_token(1)
+    found = script().get(f"{TOKENS}/{token.pk}").json()
+    assert [move["to_status"] for move in found["timeline"]] == ["detected", "generating", "ready"]
+    assert found["jobs"][0]["external_id"] == "prediction1"
+    assert found["uploads"][0]["returned_cid"] == token.image_cid
+    assert found["mint_tx_hash"] == token.mint_event.tx_hash  # type: ignore[union-attr]
+    assert found["prompt"] == token.prompt
+
+
+def test_an_unknown_token_is_not_found() -> None:
+    client = script()
+    assert client.get(f"{TOKENS}/77").status_code == 404
+    assert post(client, f"{TOKENS}/77/retry").status_code == 404
+
+
+def test_the_state_of_the_system() -> None:
+    add_ready_token(1)
+    found = script().get(STATE).json()
+    assert {count["status"]: count["number"] for count in found["tokens"]}["ready"] == 1
+    assert set(found) >= {"stages", "batches", "workers", "obstacles", "chain", "spend"}
+
+
+def test_reading_costs_the_same_at_any_size() -> None:
+    client = script()
+    for address in (TOKENS, STATE):
+        counts = []
+        for _ in range(2):
+            for number in range(3):
+                TokenFactory.create(status=[*TokenStatus][number])
+            client.get(address)
+            with CaptureQueriesContext(connection) as captured:
+                assert client.get(address).status_code == 200
+            counts.append(len(captured))
+        assert counts[0] == counts[1] <= 20
+
+
+# -- writing ------------------------------------------------------------------------------
+
+
+def test_a_failed_token_is_retried_once() -> None:
+    TokenFactory.create(token_id=1, status=TokenStatus.FAILED)
+    client = script()
+    address = f"{TOKENS}/1/retry"
+    answer = post(client, address, {"reason": "key replaced"})
+    assert answer.status_code == 200, answer.content
+    assert answer.json()["done"] is True
+    token = Token.objects.get()
+    assert token.status != TokenStatus.FAILED
+    (entry,) = token.transitions.all()
+    assert entry.actor == "operator operator"
+    assert "key replaced" in entry.reason
+    again = post(client, address)
+    assert again.status_code == 409
+    assert again.json()["detail"]
+    assert token.transitions.count() == 1
+
+
+def test_ready_tokens_are_revealed_by_request() -> None:
+    first, second = (TokenFactory.create(status=TokenStatus.READY) for _ in range(2))
+    failed = TokenFactory.create(status=TokenStatus.FAILED)
+    client = script()
+    body = {"token_ids": [first.pk, failed.pk, 999]}
+    looked = post(client, REVEAL, body | {"dry_run": True}).json()
+    assert (looked["requested"], looked["skipped"]) == (1, 2)
+    assert not RevealRequest.objects.exists()
+    for _ in range(2):
+        answer = post(client, REVEAL, body)
+        assert answer.status_code == 200
+        messages = {row["token_id"]: row["message"] for row in answer.json()["results"]}
+        assert "Retry it first" in messages[failed.pk]
+        assert "no token 999" in messages[999]
+    assert list(RevealRequest.objects.values_list("token", "actor")) == [
+        (first.pk, "operator operator")
+    ]
+    assert first.transitions.count() == 1
+    post(client, REVEAL, {"all_ready": True})
+    assert set(RevealRequest.objects.values_list("token", flat=True)) == {first.pk, second.pk}
+
+
+def test_a_token_that_is_being_revealed_is_left_alone() -> None:
+    token = add_ready_token(1)
+    assert RevealBatchToken.objects.get().is_open
+    (row,) = post(script(), REVEAL, {"all_ready": True}).json()["results"]
+    assert (row["token_id"], row["done"]) == (token.pk, False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"token_ids": []},
+        {"token_ids": [1], "all_ready": True},
+        {"token_ids": ["x"]},
+        {"token_ids": [2**63]},
+        {"token_ids": list(range(1, 502))},
+    ],
+)
+def test_a_senseless_order_is_refused(body: dict[str, Any]) -> None:
+    assert post(script(), REVEAL, body).status_code == 400
