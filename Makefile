@@ -84,6 +84,10 @@ lint: $(STAMP) ## Check style, types, import direction, migrations and deploymen
 		$(PY) manage.py check --deploy --fail-level WARNING || failed=1; \
 	exit $$failed
 
+.PHONY: schema
+schema: $(STAMP) ## Write the API's schema to docs/openapi.json
+	@$(LINT) GLISK_ENV_FILE=.env.example $(PY) manage.py spectacular --format openapi-json --validate --fail-on-warn --file docs/openapi.json
+
 .PHONY: format
 format: $(STAMP) ## Sort imports, mend what can be mended, format
 	@$(PY) -m ruff check --fix --quiet . || true

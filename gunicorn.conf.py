@@ -51,6 +51,8 @@ workers = settings.WEB_WORKERS
 # Live streams wait most of the time; they have threads of their own, so that however many are
 # open, WEB_THREADS requests are answered at once (tokens/mint_streams.py).
 threads = settings.WEB_THREADS + settings.WEB_STREAMS
+# Alchemy sends no long lines; a tool that repeats a parameter gets an answer of ours, not a reset.
+limit_request_line = 8190
 proc_name = "glisk-web"
 
 # A worker whose main loop stands still for so long is replaced. Requests run in threads and

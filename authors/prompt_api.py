@@ -13,13 +13,14 @@ from authors.prompt_text import check_prompt
 from authors.signatures.actions import Action
 from authors.signed_requests import MessageField, SignatureField, SignedView, require_wallet
 from glisk.api import ErrorSerializer
+from glisk.text_field import StrictCharField
 
 _WALLET = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 
 
 class PromptSerializer(serializers.Serializer):
-    wallet_address = serializers.CharField(help_text="The author's wallet.")
-    prompt_text = serializers.CharField(
+    wallet_address = StrictCharField(help_text="The author's wallet.")
+    prompt_text = StrictCharField(
         max_length=PROMPT_MAX_LENGTH,
         trim_whitespace=False,
         help_text="What images are made of: text of several lines, no control characters.",

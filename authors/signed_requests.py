@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from rest_framework import exceptions, serializers, status
+from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -17,6 +17,7 @@ from authors.signatures.proof import Proof, prove
 from authors.signatures.wallet_signature import MAX_SIGNATURE_BYTES, InvalidSignature
 from glisk.errors import ProviderError
 from glisk.request_counts import seconds_to_wait
+from glisk.text_field import StrictCharField
 from glisk.throttling import SignedRequestThrottle
 from glisk.wallets import parse_wallet
 
@@ -26,13 +27,13 @@ MAX_MESSAGE_LENGTH = 2000
 WRONG_WALLET = "Please ensure you're using the correct wallet."
 
 
-class SignatureField(serializers.CharField):
+class SignatureField(StrictCharField):
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("max_length", 2 + 2 * MAX_SIGNATURE_BYTES + 2)
         super().__init__(trim_whitespace=False, **kwargs)
 
 
-class MessageField(serializers.CharField):
+class MessageField(StrictCharField):
     def __init__(self, *, max_length: int = MAX_MESSAGE_LENGTH, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, max_length=max_length, **kwargs)
 

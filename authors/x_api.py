@@ -26,6 +26,7 @@ from authors.signed_requests import (
 )
 from authors.x_linking import LIFETIME, LinkFailed, begin_link, finish_link, take_request
 from glisk.api import ErrorSerializer
+from glisk.text_field import StrictCharField
 
 logger = structlog.get_logger(__name__)
 
@@ -37,7 +38,7 @@ _WALLET: Final = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 
 
 class XStartSerializer(serializers.Serializer):
-    wallet_address = serializers.CharField(help_text="The author's wallet.")
+    wallet_address = StrictCharField(help_text="The author's wallet.")
     message = MessageField(
         max_length=500,
         help_text="`Link X account for wallet: <wallet>`, or the message of "

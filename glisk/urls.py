@@ -33,3 +33,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("authors.urls")),
     path("", include("webhooks.urls")),
 ]
+
+handler404 = "glisk.not_found.not_found"
+handler500 = "glisk.not_found.server_error"

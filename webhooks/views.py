@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from glisk.api import ErrorSerializer
 from glisk.clients.replicate import Prediction, parse_prediction
 from tokens.completions import record_prediction
 from webhooks.alchemy import read_event
@@ -30,8 +31,18 @@ class TryAgainLater(APIException):
     default_code = "try_again_later"
 
 
+# 401 is for a wrong signature, 503 for a key that is not set or a database that does not answer.
+_REFUSALS: dict[int, Any] = dict.fromkeys((400, 401, 413, 503), ErrorSerializer)
+
+
 class SignedWebhookView(APIView):
     """A view that sees only what the authentication class has found signed."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse other methods before anybody is asked for a signature."""
+        if not hasattr(self, (request.method or "").lower()):
+            self.http_method_not_allowed(request)
+        super().initial(request, *args, **kwargs)
 
     def signed_body(self, request: Request) -> bytes:
         """Return the bytes that the authentication class has found signed."""
@@ -49,7 +60,7 @@ class AlchemyWebhookView(SignedWebhookView):
         description="Signed by X-Alchemy-Signature. 200 for whatever need not come again.",
         auth=[],
         request=OpenApiTypes.OBJECT,
-        responses={200: OpenApiTypes.OBJECT},
+        responses={200: OpenApiTypes.OBJECT, 409: OpenApiTypes.OBJECT, **_REFUSALS},
     )
     def post(self, request: Request) -> Response:
         body = self.signed_body(request)
@@ -81,7 +92,7 @@ class ReplicateWebhookView(SignedWebhookView):
         parameters=[OpenApiParameter("job", int, description="Our id of the generation job.")],
         auth=[],
         request=OpenApiTypes.OBJECT,
-        responses={200: OpenApiTypes.OBJECT},
+        responses={200: OpenApiTypes.OBJECT, **_REFUSALS},
     )
     def post(self, request: Request) -> Response:
         prediction = _read_prediction(read_json_object(self.signed_body(request)))

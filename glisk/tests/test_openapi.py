@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.test import Client
@@ -23,6 +24,12 @@ def test_the_schema_is_generated_without_warnings(tmp_path: Path) -> None:
         "/api/authors/{wallet}/tokens",
         "/api/tokens/{token_id}",
     } <= set(paths)
+
+
+def test_the_committed_schema_is_the_servers(client: Client) -> None:
+    """Who changes the API sees it in the diff: `make schema` writes the file anew."""
+    committed = json.loads((settings.BASE_DIR / "docs" / "openapi.json").read_text())
+    assert committed == json.loads(client.get("/openapi.json").content)
 
 
 def test_the_schema_is_served_as_json_with_examples(client: Client) -> None:

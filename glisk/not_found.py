@@ -1,0 +1,20 @@
+"""What is answered where no view is: in JSON for programs, as a page for people."""
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
+
+_PROGRAMS = ("/api/", "/webhooks/")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 404; `detail` is a text, as in every error of the API."""
+    if request.path.startswith(_PROGRAMS):
+        return JsonResponse({"detail": "There is nothing at this address."}, status=404)
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer 500 for a fault outside a view, such as a middleware's; never its text."""
+    if request.path.startswith(_PROGRAMS):
+        return JsonResponse({"detail": "Something went wrong on our side."}, status=500)
+    return defaults.server_error(request)

@@ -1,0 +1,33 @@
+"""Where nothing is, programs read JSON and people a page; a fault never shows its text."""
+
+import json
+
+import pytest
+from django.http import HttpRequest
+from django.test import Client
+
+from glisk.not_found import server_error
+
+
+@pytest.mark.parametrize("path", ["/api/nothing", "/api/tokens/-1", "/api/authors", "/webhooks/x"])
+def test_programs_read_json(client: Client, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.json() == {"detail": "There is nothing at this address."}
+
+
+def test_people_see_a_page(client: Client) -> None:
+    answer = client.get("/nothing")
+    assert answer.status_code == 404
+    assert b"<h1>Not Found</h1>" in answer.content
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/api/x", "json"), ("/x", "html")])
+def test_a_fault_outside_a_view_tells_nothing(path: str, kind: str) -> None:
+    request = HttpRequest()
+    request.path = path
+    answer = server_error(request)
+    assert answer.status_code == 500
+    assert kind in answer["Content-Type"]
+    if kind == "json":
+        assert json.loads(answer.content) == {"detail": "Something went wrong on our side."}
