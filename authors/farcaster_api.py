@@ -20,6 +20,7 @@ from authors.signed_requests import (
 )
 from glisk.api import ErrorSerializer
 from glisk.errors import ProviderError
+from glisk.text_field import StrictCharField
 
 logger = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ Resources:
 
 
 class FarcasterLinkSerializer(serializers.Serializer):
-    wallet_address = serializers.CharField(help_text="The author's wallet.")
+    wallet_address = StrictCharField(help_text="The author's wallet.")
     wallet_message = MessageField(
         help_text="`Link Farcaster account for wallet: <wallet>`, or the message of "
         "GET /api/authors/{wallet}/nonce?action=link_farcaster."
@@ -57,7 +58,7 @@ class FarcasterLinkSerializer(serializers.Serializer):
         help_text="Its signature by the account's custody or auth address, hex."
     )
     fid = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
-    username = serializers.CharField(
+    username = StrictCharField(
         max_length=200,
         allow_blank=True,
         help_text="Not believed: the name is looked up.",
@@ -66,7 +67,7 @@ class FarcasterLinkSerializer(serializers.Serializer):
 
 class FarcasterLinkedSerializer(serializers.Serializer):
     success = serializers.BooleanField()
-    username = serializers.CharField(help_text="The account's name, as Farcaster has it.")
+    username = StrictCharField(help_text="The account's name, as Farcaster has it.")
     fid = serializers.IntegerField()
 
 

@@ -20,6 +20,7 @@ _UNHINDERED = {
     "SIGNED_REQUESTS_PER_MINUTE": "100000",
     "CHANGES_PER_HOUR": "100000",
     "X_CLIENT_ID": "a-client",
+    "OPTIMISM_RPC_URL": "http://127.0.0.1:9",
     "PUBLIC_BASE_URL": "https://glisk.example",
     "FRONTEND_URL": "https://glisk.example",
 }
