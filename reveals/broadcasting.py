@@ -26,6 +26,7 @@ _UNDERPRICED: Final = (
     "less than block base fee",  # geth, reth
     "max fee per gas less than",
     "gas price too low",
+    "could not replace existing tx",  # erigon, which some providers run
 )
 _NO_FUNDS: Final = ("insufficient funds",)  # all of them
 

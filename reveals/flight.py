@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
-from django.utils import timezone
 
 from glisk.backoff import backoff_seconds
-from glisk.clients.chain import Head, Receipt
 from glisk.engine.drain import CallResult
 from glisk.errors import as_provider_error
 from reveals import outbox, settlement
@@ -115,22 +112,10 @@ class Flights:
 
     def _settle(self, flight: Flight, found: Included) -> bool:
         """Close the batch if its fate is sure; return whether it is closed."""
-        for row in flight.rows:
-            receipt = found.receipts.get(row.tx_hash)
-            if receipt is None:
-                continue
+        closed = settlement.close_by_receipt(flight.rows, found, actor=self.drain.owner)
+        if closed is not None:
             flight.spent_since = None
-            depth = found.head.number - receipt.block_number + 1
-            if depth < settings.REVEAL_CONFIRMATIONS:
-                return False
-            actor = self.drain.owner
-            if receipt.succeeded:
-                at = _mined_at(found.head, receipt)
-                settlement.confirm(row, receipt, revealed_at=at, actor=actor)
-            else:
-                revert = found.reverts.get(row.tx_hash)
-                settlement.release_reverted(row, receipt, revert, actor=actor)
-            return True
+            return closed
         return self._is_superseded(flight, found.transaction_counts.get(flight.newest.keeper, 0))
 
     def _is_superseded(self, flight: Flight, transaction_count: int) -> bool:
@@ -195,8 +180,3 @@ class Flights:
         now = time.monotonic()
         sends = [flight.send_at - now for flight in self.by_batch.values() if not flight.busy]
         return max(0.0, min([*sends, self._watched_at - now]))
-
-
-def _mined_at(head: Head, receipt: Receipt) -> datetime:
-    """Return the block's own time if it is the newest; else now, which is close enough."""
-    return head.timestamp if receipt.block_number == head.number else timezone.now()

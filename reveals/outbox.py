@@ -8,6 +8,7 @@ either nothing, or a transaction that can be broadcast again and again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import structlog
 from django.db import connection, transaction
@@ -152,6 +153,11 @@ def _by_batch(rows: QuerySet[RevealTransaction]) -> dict[int, list[RevealTransac
     for row in rows.select_related("batch").order_by("nonce", "pk"):
         found.setdefault(row.batch_id, []).append(row)
     return found
+
+
+def closed_transactions(*, since: datetime) -> dict[int, list[RevealTransaction]]:
+    """Return every transaction of the batches that were closed since then."""
+    return _by_batch(RevealTransaction.objects.filter(batch__closed_at__gte=since))
 
 
 def mark_settled(batch_ids: Sequence[int]) -> None:

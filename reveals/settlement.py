@@ -7,15 +7,16 @@ from datetime import datetime
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count
 from django.utils import timezone
 
 from glisk.backoff import backoff_seconds
-from glisk.clients.chain import Receipt
+from glisk.clients.chain import Head, Receipt
 from reveals.candidates import set_aside
 from reveals.gate import Objection
-from reveals.inclusion import Revert
+from reveals.inclusion import Included, Revert
 from reveals.models import (
     BatchStatus,
     RevealBatch,
@@ -31,6 +32,32 @@ logger = structlog.get_logger(__name__)
 
 REVERT_WAIT_SECONDS = 5.0
 REVERTS_TO_FAIL = 3
+
+
+def close_by_receipt(
+    rows: Sequence[RevealTransaction], found: Included, *, actor: str
+) -> bool | None:
+    """Close a batch by the receipt of one of its transactions, if that is deep enough.
+
+    Returns whether it is closed, or None if there is no receipt at all.
+    """
+    for row in rows:
+        receipt = found.receipts.get(row.tx_hash)
+        if receipt is None:
+            continue
+        if found.head.number - receipt.block_number + 1 < settings.REVEAL_CONFIRMATIONS:
+            return False
+        if receipt.succeeded:
+            confirm(row, receipt, revealed_at=_mined_at(found.head, receipt), actor=actor)
+        else:
+            release_reverted(row, receipt, found.reverts.get(row.tx_hash), actor=actor)
+        return True
+    return None
+
+
+def _mined_at(head: Head, receipt: Receipt) -> datetime:
+    """Return the block's own time if it is the newest; else now, which is close enough."""
+    return head.timestamp if receipt.block_number == head.number else timezone.now()
 
 
 def confirm(

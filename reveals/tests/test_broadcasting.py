@@ -44,6 +44,8 @@ WORDINGS = [
     # Alchemy
     ("ALREADY_EXISTS: already known", Verdict.ACCEPTED),
     ("[-32000] Nonce too low", Verdict.NONCE_SPENT),
+    # erigon
+    ("INTERNAL_ERROR: could not replace existing tx", Verdict.UNDERPRICED),
     # what nobody has a rule for
     ("intrinsic gas too low", None),
     ("exceeds maximum per-transaction gas limit", None),

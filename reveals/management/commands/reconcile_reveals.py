@@ -1,4 +1,4 @@
-"""Compares ready tokens with the chain, and follows what it says of their reveals."""
+"""Compares transactions and ready tokens with the chain, and follows what it says."""
 
 import argparse
 from typing import Any
@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
 from reveals.reconciling import reconcile_reveals
+from reveals.transaction_audit import TransactionsCompared, compare_transactions
 from tokens.management.repairing import token_ids
 
 ACTOR = "reconcile_reveals"
@@ -15,7 +16,7 @@ DRIFT = 2
 
 _EXAMPLES = """\
 examples:
-  manage.py reconcile_reveals                    (every ready token)
+  manage.py reconcile_reveals        (every ready token, every open or recent transaction)
   manage.py reconcile_reveals --token-ids 42 43
 
 Harmless at any time, beside the worker as well. exit status: 0 all agrees now, 1 the node does not
@@ -24,7 +25,7 @@ answer, 2 somebody revealed tokens with a URI that is not ours.
 
 
 class Command(BaseCommand):
-    help = "Asks the chain about ready tokens: revealed by us, by others, or not at all."
+    help = "Asks the chain about transactions and ready tokens: revealed by us, others, or nobody."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         kwargs.setdefault("epilog", _EXAMPLES)
@@ -38,7 +39,10 @@ class Command(BaseCommand):
         chosen = options["token_ids"]
         wanted = None if chosen is None else sorted({i for part in chosen for i in part})
         try:
-            report = reconcile_reveals(ChainClient.from_settings(), actor=ACTOR, token_ids=wanted)
+            chain = ChainClient.from_settings()
+            if wanted is None:
+                self._tell(compare_transactions(chain, actor=ACTOR))
+            report = reconcile_reveals(chain, actor=ACTOR, token_ids=wanted)
         except ProviderError as error:
             raise CommandError(f"The chain could not be read: {error}") from error
         self.stdout.write(
@@ -57,3 +61,17 @@ class Command(BaseCommand):
                 "Foreign URIs cannot be changed: find out who else holds KEEPER_ROLE.",
                 returncode=DRIFT,
             )
+
+    def _tell(self, compared: TransactionsCompared) -> None:
+        self.stdout.write(f"{compared.checked} transactions compared with the chain.")
+        for what, hashes in (
+            ("on their way", compared.pending),
+            ("mined, noted now", compared.entered),
+            ("in another block than noted, corrected", compared.moved),
+            (
+                "not on chain as noted: the worker looks again, and sends them again",
+                compared.doubtful,
+            ),
+        ):
+            if hashes:
+                self.stdout.write(f"{len(hashes)} {what}: {', '.join(hashes)}")

@@ -1,0 +1,73 @@
+"""Transactions compared with the chain by hand: entered, corrected, or watched again."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from glisk.clients.chain import ChainClient
+from reveals.models import RevealBatch
+from reveals.tests.stage import Scene, statuses, transactions
+from reveals.transaction_audit import TransactionsCompared, compare_transactions
+from tokens.tests.stage import Start
+
+pytestmark = pytest.mark.django_db
+
+
+def compare() -> TransactionsCompared:
+    return compare_transactions(ChainClient.from_settings(), actor="operator")
+
+
+def test_what_was_mined_while_no_worker_ran_is_entered(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint(2)
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    drain.crash()
+    (tx_hash,) = scene.pool()
+    assert compare().pending == [tx_hash]
+    scene.chain.mine()
+    assert compare().entered == [tx_hash]
+    assert scene.revealed_once(tokens)
+    assert compare() == TransactionsCompared(checked=1)
+
+
+def test_what_a_reorg_took_back_is_left_to_the_worker(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint()
+    scene.chain.mine(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    drain.crash()
+    RevealBatch.objects.update(settled_at=timezone.now())
+    scene.chain.reorg(1)
+    (row,) = transactions()
+    assert compare().doubtful == [row.tx_hash]
+    assert statuses() == ["confirmed"]
+    worker().until(lambda: scene.chain.is_revealed(tokens[0].token_id))
+
+
+def test_what_moved_is_corrected(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    drain.crash()
+    (row,) = transactions()
+    scene.chain.mine(2)
+    scene.chain.reorg(3, keep=[(row.tx_hash, 2)])
+    assert compare().moved == [row.tx_hash]
+    assert transactions()[0].block_number == int(row.block_number or 0) + 2
+
+
+def test_the_command_tells(worker: Start, scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    tokens = scene.mint()
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    drain.crash()
+    scene.chain.mine()
+    call_command("reconcile_reveals")
+    said = capsys.readouterr().out
+    assert "1 transaction(s) compared" in said
+    assert f"1 mined, noted now: {transactions()[0].tx_hash}" in said
+    assert scene.revealed_once(tokens)
