@@ -103,11 +103,10 @@ def take_request(*, state: str, browser_key: str) -> XLinkRequest | None:
     found = XLinkRequest.objects.filter(state_hash=_hash(state), expires_at__gt=timezone.now())
     if settings.X_SAME_BROWSER:
         found = found.filter(browser_hash=_hash(browser_key))
-    with transaction.atomic():
-        request = found.select_for_update(skip_locked=True).first()
-        if request is not None:
-            request.delete()
-    return request
+    request = found.first()
+    # Of several who read the row at the same moment, one deletes it.
+    taken = request is not None and XLinkRequest.objects.filter(pk=request.pk).delete()[0]
+    return request if taken else None
 
 
 def purge_link_requests() -> int:

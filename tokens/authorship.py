@@ -4,7 +4,7 @@ A token whose on-chain author was unknown belongs to the default author and wait
 prompt. As long as it is still `detected`, it takes author and prompt when they register.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import structlog
@@ -53,5 +53,11 @@ def on_authors_written(sender: type[Author], authors: Sequence[Author], **kwargs
             hand_over_waiting_tokens(author)
 
 
-def on_author_saved(sender: type[Author], instance: Author, **kwargs: Any) -> None:
-    hand_over_waiting_tokens(instance)
+def on_author_saved(
+    sender: type[Author],
+    instance: Author,
+    update_fields: Collection[str] | None = None,
+    **kwargs: Any,
+) -> None:
+    if update_fields is None or "prompt_text" in update_fields:  # not for a linked handle
+        hand_over_waiting_tokens(instance)

@@ -1,12 +1,9 @@
 """Authors set their prompts, and nobody does it for them."""
 
-import threading
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -15,7 +12,7 @@ from authors.models import Author, PromptChange, SignInNonce
 from authors.signatures.actions import Action, legacy_message
 from authors.signatures.eip4361 import read_sign_in_message
 from authors.signatures.offers import hash_of, offer_message, purge_nonces
-from authors.tests.wallets import AUTHOR, OTHER, high_s_twin, offered, post, sign
+from authors.tests.wallets import AUTHOR, OTHER, at_once, high_s_twin, offered, post, sign
 from glisk.api_parser import MAX_BODY_BYTES
 
 PATH = "/api/authors/prompt"
@@ -308,26 +305,6 @@ class TestThrottles:
         assert post(client, PATH, body()).status_code == 200
         assert "throttled" in detail(post(client, PATH, body(prompt_text="More")), 429)
         assert Author.objects.get().prompt_text == PROMPT
-
-
-def at_once(number: int, work: Callable[[int], Any]) -> list[Any]:
-    """Do the work in several connections at the same moment; return what each brought."""
-    barrier = threading.Barrier(number)
-    outcomes: list[Any] = [None] * number
-
-    def run(index: int) -> None:
-        try:
-            barrier.wait(10)
-            outcomes[index] = work(index)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,6 +6,7 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
@@ -80,6 +81,15 @@ def test_an_author_without_a_prompt_takes_nothing_until_there_is_one() -> None:
     author.prompt_text = "A red fox"
     author.save()
     assert Token.objects.get().prompt == "A red fox"
+
+
+@pytest.mark.django_db
+def test_a_linked_handle_does_not_hold_up_registrations() -> None:
+    author = Author.objects.create(wallet_address=WALLET, prompt_text="A red fox")
+    author.twitter_handle = "fox"
+    with CaptureQueriesContext(connection) as queries:
+        author.save(update_fields=["twitter_handle"])
+    assert not any("LOCK TABLE" in query["sql"] for query in queries)
 
 
 @pytest.mark.django_db
