@@ -25,7 +25,7 @@ from glisk.errors import ProviderError
 from sandbox.http import Emulator, Request, Response, json_response
 
 MESSAGE = "Something that a wallet signs"
-ODD = {"Reverts": 0, "Loops": 1, "SaysTrue": 2, "SaysNothing": 3, "SaysTooMuch": 4}
+ODD = ("Reverts", "Loops", "SaysTrue", "SaysNothing", "SaysTooMuch", "AcceptsDryRuns")
 IDENTITY_PRECOMPILE = "0x0000000000000000000000000000000000000004"
 
 
@@ -66,7 +66,7 @@ class TestDeployed:
     def test_contracts_that_are_no_wallets_accept_nothing(
         self, wallet_chain: WalletChain, answer: str
     ) -> None:
-        wallet = str(wallet_chain.deploy("OddWallet", ODD[answer]).address)
+        wallet = str(wallet_chain.deploy("OddWallet", ODD.index(answer)).address)
         assert not accepted(wallet_chain, wallet, sign(AUTHOR, MESSAGE))
         assert not accepted(wallet_chain, wallet, "0x" + "ab" * 200)
 

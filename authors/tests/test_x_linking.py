@@ -106,6 +106,7 @@ class TestLinking:
         url = urlsplit(start(client).json()["authorization_url"])
         query = dict(parse_qsl(url.query))
         assert url.path == "/i/oauth2/authorize"
+        assert "scope=tweet.read%20users.read&" in url.query
         assert query.pop("scope") == "tweet.read users.read"
         assert re.fullmatch(r"[\w-]{43}", query.pop("state"))
         assert re.fullmatch(r"[\w-]{43}", query.pop("code_challenge"))

@@ -23,6 +23,8 @@ logger = structlog.get_logger(__name__)
 ERC6492_SUFFIX: Final = bytes.fromhex("6492" * 16)
 # Deploying a wallet and checking a passkey in Solidity takes less than 2 million.
 _GAS: Final = hex(10_000_000)
+# Anybody but the zero address, the default: some wallets take it for a dry run and accept all.
+_CALLER: Final = "0x000000000000000000000000000000000000dEaD"
 _VALIDATOR_FILE: Final = Path(__file__).with_name("erc6492_validator.hex")
 
 
@@ -41,9 +43,14 @@ class SmartWalletClient:
         Raises:
             ProviderError: the node did not answer, or refuses our key.
         """
+        question = {
+            "from": _CALLER,
+            "data": _call_data(wallet, digest, signature),
+            "gas": _GAS,
+        }
         calls: list[Call] = [
             ("eth_getCode", [wallet, "latest"]),
-            ("eth_call", [{"data": _call_data(wallet, digest, signature), "gas": _GAS}, "latest"]),
+            ("eth_call", [question, "latest"]),
         ]
         code, verdict = self._rpc.batch(calls)
         if isinstance(code, ProviderError):

@@ -94,7 +94,9 @@ class XClient:
             code_challenge=challenge,
             code_challenge_method="S256",
         )
-        return Authorization(f"{self._authorize_url}?{urlsplit(made).query}", verifier)
+        # X writes the blank between scopes as %20, as any URL may; the library as a form does.
+        query = urlsplit(made).query.replace("+", "%20")
+        return Authorization(f"{self._authorize_url}?{query}", verifier)
 
     def exchange(self, *, code: str, code_verifier: str) -> str:
         """Exchange a code (30 s of life, one use) for an access token.

@@ -40,7 +40,7 @@ contract WalletFactory {
 
 /// @notice A contract whose answer to isValidSignature is not what the standard asks for.
 contract OddWallet {
-    enum Answer { Reverts, Loops, SaysTrue, SaysNothing, SaysTooMuch }
+    enum Answer { Reverts, Loops, SaysTrue, SaysNothing, SaysTooMuch, AcceptsDryRuns }
 
     Answer private immutable _answer;
 
@@ -52,6 +52,10 @@ contract OddWallet {
         if (_answer == Answer.Reverts) revert("no");
         while (_answer == Answer.Loops) {}
         if (_answer == Answer.SaysTrue) assembly { mstore(0, 1) return(0, 32) }
+        if (_answer == Answer.AcceptsDryRuns && tx.origin == address(0)) {
+            bytes32 yes = bytes32(bytes4(0x1626ba7e));
+            assembly { mstore(0, yes) return(0, 32) }
+        }
         if (_answer == Answer.SaysTooMuch) assembly { return(0, 1000000) }
     }
 }
