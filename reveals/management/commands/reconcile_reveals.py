@@ -63,15 +63,12 @@ class Command(BaseCommand):
             )
 
     def _tell(self, compared: TransactionsCompared) -> None:
-        self.stdout.write(f"{compared.checked} transactions compared with the chain.")
+        self.stdout.write(f"{compared.checked} transaction(s) compared with the chain.")
         for what, hashes in (
             ("on their way", compared.pending),
             ("mined, noted now", compared.entered),
             ("in another block than noted, corrected", compared.moved),
-            (
-                "not on chain as noted: the worker looks again, and sends them again",
-                compared.doubtful,
-            ),
+            ("not on chain as noted: left to the worker, which looks again", compared.doubtful),
         ):
             if hashes:
                 self.stdout.write(f"{len(hashes)} {what}: {', '.join(hashes)}")
