@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django_q.models import Failure, OrmQ, Schedule, Success
@@ -19,6 +20,8 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from glisk.admin_tables import ExactSearch, MachineAdmin
+from glisk.control_page import URL_NAME as CONTROLS
+from glisk.control_page import control_page
 from glisk.display import age, duration, json_block, text_block
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.overview import ALIVE_SECONDS
@@ -62,6 +65,10 @@ class SystemStateAdmin(ExactSearch, MachineAdmin):
     ordering = ("state_key",)
     search_texts = ("state_key",)
     fields = ("state_key", "value", "updated_at")
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(control_page)
+        return [path("controls/", page, name=CONTROLS), *super().get_urls()]
 
     @display(description="Value")
     def value(self, state: SystemState) -> SafeString | str:

@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from glisk.display import duration
 from glisk.links import explorer_transaction_url
 from glisk.overview import obstacles, open_batches, workers
+from tokens.spend import spend_totals
 from tokens.totals import count_by_state
 from webhooks.models import WebhookEvent
 
@@ -41,7 +42,7 @@ def dashboard_fragment(request: HttpRequest) -> HttpResponse:
 
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
-    """Return what this user may see of the pipeline; seven queries, whatever the size."""
+    """Return what this user may see of the pipeline; nine queries, whatever the size."""
     now = timezone.now()
     may = {
         name: request.user.has_perm(permission)
@@ -51,6 +52,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
             ("workers", "glisk.view_workerheartbeat"),
             ("states", "glisk.view_systemstate"),
             ("events", "webhooks.view_webhookevent"),
+            ("spend", "tokens.view_imagegenerationjob"),
         )
     }
     return {
@@ -61,6 +63,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         "workers": _workers(now) if may["workers"] else [],
         "obstacles": _obstacles(now) if may["states"] else [],
         "events": _events(now) if may["events"] else [],
+        "spend": spend_totals() if may["spend"] else None,
     }
 
 

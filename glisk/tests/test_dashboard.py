@@ -11,12 +11,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
 from reveals.models import RevealTransaction
 from tokens.factories import TokenFactory
-from tokens.models import Token
+from tokens.models import ImageGenerationJob, Token
 from tokens.states import TokenStatus
 
 pytestmark = pytest.mark.django_db
@@ -124,3 +125,26 @@ def test_each_part_needs_its_permission(client: Client) -> None:
     navigation = client.get(reverse("admin:index")).content.decode()
     assert reverse("admin:tokens_token_changelist") in navigation
     assert reverse("admin:webhooks_webhookevent_changelist") not in navigation
+
+
+def test_shows_what_was_spent_and_that_the_cap_is_reached(
+    admin_client: Client, settings: Settings
+) -> None:
+    ImageGenerationJob.objects.create(
+        token_id=1,
+        prompt="p",
+        input={},
+        service="replicate",
+        model="black-forest-labs/flux-schnell",
+        attempt_number=1,
+        status="failed",
+        cost_usd="0.003",
+    )
+    assert not board(admin_client)["obstacles"]
+    settings.DAILY_SPEND_CAP_USD = 0.004
+    answer = admin_client.get(FRAGMENT)
+    (row,) = answer.context["dashboard"]["obstacles"]
+    assert (row["obstacle"].subject, row["obstacle"].kind) == ("generation", "pause")
+    assert "0.003 USD are spent today" in row["obstacle"].reason
+    assert row["retry"]
+    assert "0.003 USD of 0.004" in answer.content.decode()

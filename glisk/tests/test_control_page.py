@@ -1,0 +1,82 @@
+"""The controls in the admin: each needs its permission, says what it did, and leaves a trace."""
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from glisk.breaker import Breaker
+from glisk.controls import list_breakers, list_pauses
+from glisk.errors import AccountError
+from glisk.models import OperatorAction
+from glisk.rate_limit import RateLimit
+
+pytestmark = pytest.mark.django_db
+
+
+def page() -> str:
+    return reverse("admin:glisk_systemstate_controls")
+
+
+def send(client: Client, action: str, subject: str, reason: str = "because") -> str:
+    form = {"action": action, "subject": subject, "reason": reason}
+    answer = client.post(page(), form, follow=True)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_a_stage_is_paused_and_resumed(admin_client: Client) -> None:
+    assert "Generation is paused now." in send(admin_client, "pause", "generation", "<b>why</b>")
+    (pause,) = list_pauses()
+    assert (pause.actor, pause.reason) == ("admin:admin", "<b>why</b>")
+    shown = send(admin_client, "pause", "generation")
+    assert "was paused already" in shown
+    assert "<b>why</b>" not in shown
+    assert "Generation goes on." in send(admin_client, "resume", "generation")
+    assert OperatorAction.objects.count() == 2
+
+
+def test_a_breaker_and_a_rate_are_reset(admin_client: Client) -> None:
+    Breaker("replicate").failed(AccountError("No credit.", vendor="replicate"))
+    RateLimit("pinata", per_minute=60).take(3)
+    shown = admin_client.get(page()).content.decode()
+    assert "No credit." in shown
+    assert "3 calls in the last minute" in shown
+    assert "Replicate is called again." in send(admin_client, "reset_breaker", "replicate")
+    assert not list_breakers()[0].is_open
+    assert "Pinata counts from zero." in send(admin_client, "reset_rate", "pinata")
+
+
+def test_what_makes_no_sense_is_explained(admin_client: Client) -> None:
+    assert "There is no stage" in send(admin_client, "pause", "everything")
+    assert "Say why" in send(admin_client, "pause", "upload", " ")
+    assert admin_client.post(page(), {"action": "destroy"}).status_code == 403
+    assert not OperatorAction.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("permission", "may", "may_not"),
+    [
+        ("pause_stage", "pause", "reset_breaker"),
+        ("reset_breaker", "reset_rate", "pause"),
+        ("view_systemstate", "", "pause"),
+    ],
+)
+def test_each_action_needs_its_permission(
+    client: Client, permission: str, may: str, may_not: str
+) -> None:
+    RateLimit("upload", per_minute=60).take(1)
+    user = User.objects.create_user("maria", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename=permission))
+    client.force_login(user)
+    form = {"subject": "upload", "reason": "because"}
+    assert client.post(page(), form | {"action": may_not}).status_code == 403
+    assert not OperatorAction.objects.exists()
+    assert client.get(page()).status_code == (200 if may else 403)
+    if may:
+        assert client.post(page(), form | {"action": may}).status_code == 302
+        assert OperatorAction.objects.count() == 1
+
+
+def test_strangers_are_sent_to_the_login(client: Client) -> None:
+    assert client.get(page()).status_code == 302
