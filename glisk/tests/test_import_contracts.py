@@ -6,8 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # They put the apps together, so they may import them.
 ABOVE_THE_APPS = {
-    "admin", "apps", "dashboard", "health", "management", "migrations", "navigation", "overview", "settings",
-    "test_settings", "tests", "urls", "wsgi",
+    "admin", "apps", "dashboard", "health", "management", "migrations", "navigation", "overview",
+    "settings", "system_api", "test_settings", "tests", "urls", "wsgi",
 }  # fmt: skip
 
 
