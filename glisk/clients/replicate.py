@@ -18,6 +18,7 @@ the SDK
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,14 +99,21 @@ class ReplicateClient:
         api_token: str,
         model: str,
         base_url: str = DEFAULT_BASE_URL,
+        cancel_after_seconds: float | None = None,
         options: HttpOptions | None = None,
     ) -> None:
-        """Raise ValueError if the token is empty or the model is not a model's name."""
+        """Raise ValueError if the token is empty or the model is not a model's name.
+
+        `cancel_after_seconds`: Replicate itself ends a prediction after so long, rounded up to
+        whole minutes, should nobody of us be there to do it.
+        """
         if not api_token:
             raise ValueError("REPLICATE_API_TOKEN must be set")
         register_secret(api_token)
         self.model = ModelReference.parse(model)
         self._api_token = api_token
+        minutes = math.ceil((cancel_after_seconds or 0) / 60)
+        self._create_headers = {"Cancel-After": f"{minutes}m"} if minutes else {}
         self._options = options or HttpOptions()
         self._http = HttpClient(
             vendor=VENDOR,
@@ -124,6 +132,7 @@ class ReplicateClient:
             api_token=settings.REPLICATE_API_TOKEN,
             model=settings.REPLICATE_MODEL_VERSION,
             base_url=getattr(settings, "REPLICATE_BASE_URL", "") or DEFAULT_BASE_URL,
+            cancel_after_seconds=settings.GENERATION_TIMEOUT_SECONDS,
             options=HttpOptions.from_settings(),
         )
 
@@ -150,7 +159,9 @@ class ReplicateClient:
             body["webhook"] = webhook_url
             body["webhook_events_filter"] = ["completed"]
         try:
-            reply = self._http.call("POST", path, idempotent=False, json_body=body)
+            reply = self._http.call(
+                "POST", path, idempotent=False, json_body=body, headers=self._create_headers
+            )
         except InvalidRequestError as error:
             if error.status != 404:
                 raise

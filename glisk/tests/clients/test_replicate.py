@@ -403,6 +403,23 @@ class TestTheModelSetting:
         with pytest.raises(ValueError, match="REPLICATE_MODEL_VERSION"):
             ModelReference.parse(text)
 
+    @pytest.mark.parametrize(
+        ("seconds", "told"), [(300, "5m"), (61, "2m"), (0.5, "1m"), (None, None)]
+    )
+    def test_has_the_vendor_end_what_nobody_ends(
+        self, server: ScriptedServer, options: HttpOptions, seconds: float | None, told: str | None
+    ) -> None:
+        server.script(answer(201, prediction()))
+        client = ReplicateClient(
+            api_token=TOKEN,
+            model=MODEL,
+            base_url=server.url,
+            cancel_after_seconds=seconds,
+            options=options,
+        )
+        client.create_prediction(input={}, webhook_url=None)
+        assert server.requests[0].headers.get("cancel-after") == told
+
     def test_needs_a_token_with_it(self) -> None:
         with pytest.raises(ValueError, match="REPLICATE_API_TOKEN"):
             ReplicateClient(api_token="", model=MODEL)
