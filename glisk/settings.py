@@ -244,8 +244,8 @@ X_SAME_BROWSER = env.flag("X_SAME_BROWSER", True)
 # Without a node of Optimism Farcaster accounts cannot be linked.
 OPTIMISM_RPC_URL = env.url("OPTIMISM_RPC_URL", "")
 FARCASTER_NAME_URL = env.url("FARCASTER_NAME_URL", "https://fnames.farcaster.xyz")
-SIGNED_REQUESTS_PER_MINUTE = env.integer("SIGNED_REQUESTS_PER_MINUTE", 30, low=0, high=100_000)
-CHANGES_PER_HOUR = env.integer("CHANGES_PER_HOUR", 30, low=0, high=100_000)
+SIGNED_REQUESTS_PER_MINUTE = env.integer("SIGNED_REQUESTS_PER_MINUTE", 120, low=0, high=100_000)
+CHANGES_PER_HOUR = env.integer("CHANGES_PER_HOUR", 60, low=0, high=100_000)
 OPERATIONS_REQUESTS_PER_MINUTE = env.integer(
     "OPERATIONS_REQUESTS_PER_MINUTE", 120, low=0, high=100_000
 )
