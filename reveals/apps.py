@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 from django.conf import settings
 
-FOLLOW_UP_INTERVAL_SECONDS = 10
+FOLLOW_UP_INTERVAL_SECONDS = 60  # the net: a confirmation enqueues it at once
 KEEPER_INTERVAL_SECONDS = 60
 
 

@@ -30,11 +30,14 @@ def decide_departure(
     at: datetime,
     max_tokens: int,
     wait_seconds: float,
+    filling_seconds: float = 0.0,
 ) -> Departure:
     """Decide for verified tokens, given since when each has been ready.
 
     A full batch goes at once. A smaller one waits for company, at most `wait_seconds` from its
-    first token's readiness, and only while other tokens are on their way.
+    first token's readiness, and only while other tokens are on their way. `filling_seconds`: so
+    long it may fill up with tokens that are ready as well and only being checked, as after an
+    outage, when all have waited long enough.
     """
     if not ready_since:
         return Departure(0, None)
@@ -43,7 +46,7 @@ def decide_departure(
     if not others_on_their_way:
         return Departure(len(ready_since), None)
     leaves_at = min(ready_since) + timedelta(seconds=wait_seconds)
-    remaining = (leaves_at - at).total_seconds()
+    remaining = max((leaves_at - at).total_seconds(), filling_seconds)
     if remaining <= 0:
         return Departure(len(ready_since), None)
     return Departure(0, remaining)

@@ -131,6 +131,7 @@ class RevealDrain(Drain):
             at=timezone.now(),
             max_tokens=settings.BATCH_REVEAL_MAX_TOKENS,
             wait_seconds=settings.BATCH_REVEAL_WAIT_SECONDS,
+            filling_seconds=self.verifier.filling_seconds(verified),
         )
         self._departs_in = departure.wait_seconds
         if departure.now:

@@ -15,6 +15,7 @@ from django.utils import timezone
 from glisk.backoff import backoff_seconds
 from glisk.clients.chain import Head, Receipt
 from reveals.candidates import set_aside
+from reveals.following_up import follow_up_soon
 from reveals.gate import Objection
 from reveals.inclusion import Included, Revert
 from reveals.models import (
@@ -95,6 +96,7 @@ def confirm(
         )
         if len(moved) != len(row.token_ids):
             _take_adopted(row, revealed_at)
+    follow_up_soon()
     logger.info(
         "reveal_confirmed",
         tx_hash=row.tx_hash,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ logger = structlog.get_logger(__name__)
 CONCURRENCY = 16
 # A token whose artefacts a gateway does not serve is looked at again this often at least.
 LONGEST_WAIT_SECONDS = 120.0
+# A batch waits so long for tokens whose artefacts are being checked just now.
+FILLING_SECONDS = 1.0
 
 
 class Verifier:
@@ -41,6 +44,7 @@ class Verifier:
         self.breaker = Breaker("gateway")
         self._verified: dict[int, Candidate] = {}
         self._under_way: dict[int, Waiting] = {}
+        self._verified_at: dict[int, float] = {}  # monotonic
 
     @property
     def is_busy(self) -> bool:
@@ -53,10 +57,19 @@ class Verifier:
         """Tell whether the artefacts of just this token, as it is now, were found right."""
         return self._verified.get(candidate.token_id) == candidate
 
+    def filling_seconds(self, verified: Sequence[Waiting]) -> float:
+        """Return how much longer these should wait for those that are being checked."""
+        times = (self._verified_at.get(entry.candidate.token_id) for entry in verified)
+        first = min((at for at in times if at is not None), default=None)
+        if first is None or not self.is_busy:
+            return 0.0
+        return max(0.0, first + FILLING_SECONDS - time.monotonic())
+
     def check(self, waiting: Sequence[Waiting]) -> None:
         """Check the artefacts of tokens that were not checked yet; forget those that are gone."""
         ids = {entry.candidate.token_id for entry in waiting}
         self._verified = {key: c for key, c in self._verified.items() if key in ids}
+        self._verified_at = {key: at for key, at in self._verified_at.items() if key in ids}
         for entry in waiting:
             candidate = entry.candidate
             if self.has_verified(candidate) or candidate.token_id in self._under_way:
@@ -78,6 +91,7 @@ class Verifier:
                 continue
             if result.error is None:
                 self._verified[result.key] = entry.candidate
+                self._verified_at[result.key] = time.monotonic()
                 self.breaker.succeeded()
             else:
                 fault = as_provider_error(result.error, vendor="gateway")

@@ -38,6 +38,30 @@ def test_departure(ages: list[float], others: bool, expected: Departure) -> None
     assert departure.wait_seconds == pytest.approx(expected.wait_seconds)
 
 
+@pytest.mark.parametrize(
+    ("ages", "filling", "expected"),
+    [
+        pytest.param([600.0], 0.4, Departure(0, 0.4), id="others are being checked"),
+        pytest.param([600.0], 0.0, Departure(1, None), id="checked for long enough"),
+        pytest.param([600.0] * 4, 0.4, Departure(4, None), id="full"),
+        pytest.param([1.0], 0.4, Departure(0, 4.0), id="it waits longer anyway"),
+    ],
+)
+def test_a_batch_fills_up_with_what_is_being_checked(
+    ages: list[float], filling: float, expected: Departure
+) -> None:
+    departure = decide_departure(
+        [NOW - timedelta(seconds=age) for age in ages],
+        others_on_their_way=True,
+        at=NOW,
+        max_tokens=4,
+        wait_seconds=5.0,
+        filling_seconds=filling,
+    )
+    assert departure.now == expected.now
+    assert departure.wait_seconds == pytest.approx(expected.wait_seconds)
+
+
 def test_without_patience_nobody_waits() -> None:
     departure = decide_departure(
         [NOW], others_on_their_way=True, at=NOW, max_tokens=4, wait_seconds=0.0

@@ -15,7 +15,7 @@ from glisk.clients.mint_reader import MintReader
 from glisk.clients.opensea import OpenSeaClient
 from glisk.errors import AccountError, InvalidRequestError, TransientError
 from glisk.models import SystemState
-from reveals import marketplace, tasks
+from reveals import following_up, marketplace, tasks
 from reveals.models import MarketplaceRefresh, RevealTransaction
 from reveals.tests.stage import Scene, breaker_reason, transactions
 from sandbox.node import free_port
@@ -63,6 +63,16 @@ def test_a_reveal_is_read_back_once(worker: Start, scene: Scene) -> None:
     assert read_back_at() is not None
     assert tasks.follow_up_reveals() == 0
     assert drift() == []
+
+
+def test_a_confirmation_has_it_run_at_once(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueued: list[str] = []
+    monkeypatch.setattr(following_up, "async_task", enqueued.append)
+    monkeypatch.setattr(following_up, "_nudged_at", -10.0)
+    revealed(worker, scene)
+    assert enqueued == ["reveals.tasks.follow_up_reveals"]
 
 
 def test_it_is_a_constant_number_of_round_trips(

@@ -95,6 +95,16 @@ def test_a_token_waits_for_company_that_is_on_its_way(
     assert other.status == TokenStatus.GENERATING
 
 
+def test_after_an_outage_batches_are_full(worker: Start, scene: Scene, settings: Settings) -> None:
+    """All have waited long enough; only their artefacts are checked one after the other."""
+    settings.BATCH_REVEAL_MAX_TOKENS = 8
+    tokens = scene.mint(24)
+    Token.objects.update(status_changed_at="2020-01-01T00:00Z")
+    scene.gateway.set_faults(latency_seconds=(0.01, 0.06))
+    worker().until(lambda: scene.revealed_once(tokens))
+    assert [len(row.token_ids) for row in transactions()] == [8, 8, 8]
+
+
 def test_company_that_waits_itself_is_not_waited_for(
     worker: Start, scene: Scene, settings: Settings
 ) -> None:
