@@ -35,8 +35,10 @@ def want_refresh(token_ids: Sequence[int]) -> None:
     """Note that tokens show their new metadata; for the caller's transaction."""
     if not settings.OPENSEA_API_KEY:
         return
+    now = timezone.now()
+    known = Token.objects.filter(pk__in=token_ids).order_by("token_id")
     MarketplaceRefresh.objects.bulk_create(
-        [MarketplaceRefresh(token=token) for token in Token.objects.filter(pk__in=token_ids)],
+        [MarketplaceRefresh(token=token, next_attempt_at=now) for token in known],
         update_conflicts=True,
         unique_fields=["token"],
         update_fields=["attempts", "next_attempt_at", "refreshed_at", "given_up", "error"],
