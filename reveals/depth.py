@@ -36,9 +36,11 @@ POLL_SECONDS = 2.0
 LONGEST_POLL_SECONDS = 30.0
 # So long must a transaction be gone: two of Base's blocks, in which a node finds its fork.
 RECALL_AFTER_SECONDS = 4.0
-# A nonce that others spent has no block of ours to count from. On Base, blocks are final by then;
-# and a chain that makes no blocks (LOCAL) is not watched for ever.
+# A nonce that others spent has no block of ours to count from, and a chain that makes no blocks
+# (LOCAL) is not watched for ever: then time counts, twice that of Base's blocks. Base's are final
+# after 20 minutes.
 SETTLED_AFTER_SECONDS = 1800.0
+_SECONDS_PER_BLOCK = 4.0
 
 
 class Fate(Enum):
@@ -101,7 +103,8 @@ def _is_old(row: RevealTransaction) -> bool:
     closed_at = row.batch.closed_at
     if closed_at is None:
         return False
-    return (timezone.now() - closed_at).total_seconds() > SETTLED_AFTER_SECONDS
+    limit = max(SETTLED_AFTER_SECONDS, _SECONDS_PER_BLOCK * settings.REVEAL_SAFE_CONFIRMATIONS)
+    return bool((timezone.now() - closed_at).total_seconds() > limit)
 
 
 class DepthWatch:
@@ -120,6 +123,8 @@ class DepthWatch:
         now = time.monotonic()
         if self._busy or now < self._due_at:
             return
+        # Opened again by a drain that was ending: nobody else sends it.
+        self.drain.flights.reload()
         batches = outbox.unsettled_transactions()
         self._due_at = now + _pace(batches)
         self._doubtful_since = {k: s for k, s in self._doubtful_since.items() if k in batches}
@@ -181,7 +186,7 @@ class DepthWatch:
         sight: Sight,
         on_chain: dict[int, OnChainToken],
     ) -> None:
-        if judge(rows, sight) is not Fate.DOUBTFUL:
+        if judge(rows, sight) is not Fate.DOUBTFUL or self.drain.stopping:
             return
         batch_id = rows[0].batch_id
         opened = recall_batch(

@@ -88,6 +88,7 @@ def _forget_blocks(batch: RevealBatch, mined: RevealTransaction | None) -> None:
             gas_used=None,
             effective_gas_price_wei=None,
             l1_fee_wei=None,
+            read_back_at=None,
             status=TransactionStatus.BROADCAST,
         )
     RevealTransaction.objects.filter(batch=batch).update(

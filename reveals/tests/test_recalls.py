@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.clients.chain import encode_reveal
 from glisk.clients.mint_reader import MintReader
 from reveals import depth, sending
 from reveals.models import RevealBatch
+from reveals.recalling import recall_batch
 from reveals.tests.stage import Scene, statuses, transactions
 from sandbox.accounts import ACCOUNTS, AUTHORS, KEEPER
 from tokens.mint_log import BATCH_MINTED_TOPIC
@@ -228,4 +232,31 @@ def test_what_is_deep_enough_is_not_asked_about_any_more(
     drain.settle(0.3)
     assert RevealBatch.objects.get().settled_at is None
     scene.chain.mine(4)
+    drain.until(lambda: RevealBatch.objects.get().settled_at is not None)
+
+
+def test_a_batch_that_another_process_opened_is_taken_up(worker: Start, scene: Scene) -> None:
+    """The drain before found out while it was ending, when this one had read what is open."""
+    tokens = scene.mint()
+    scene.chain.mine(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    batch = RevealBatch.objects.get()
+    reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+    scene.chain.reorg(1)
+    assert recall_batch(
+        batch.pk, receipts={}, on_chain=reader.tokens([tokens[0].token_id]), actor="ending"
+    )
+    assert not recall_batch(batch.pk, receipts={}, on_chain={}, actor="late")
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert len(transactions()) == 1
+
+
+def test_on_a_chain_without_blocks_time_settles(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    drain.settle(0.2)
+    assert RevealBatch.objects.get().settled_at is None
+    RevealBatch.objects.update(closed_at=timezone.now() - timedelta(hours=1))
     drain.until(lambda: RevealBatch.objects.get().settled_at is not None)
