@@ -6,6 +6,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
+from glisk.permissions import PAUSE_STAGE, RESET_BREAKER
+
 _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
     (
         "Pipeline",
@@ -60,6 +62,9 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             for name, icon, app, model in pages
             if request.user.has_perm(f"{app}.view_{model}")
         ]
+        if title == "System" and any(map(request.user.has_perm, (PAUSE_STAGE, RESET_BREAKER))):
+            link = reverse("admin:glisk_systemstate_controls")
+            items.append({"title": "Controls", "icon": "toggle_on", "link": link})
         if items:
             groups.append({"title": title, "separator": True, "items": items})
     return groups

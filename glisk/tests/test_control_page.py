@@ -78,5 +78,9 @@ def test_each_action_needs_its_permission(
         assert OperatorAction.objects.count() == 1
 
 
+def test_the_sidebar_leads_there(admin_client: Client) -> None:
+    assert page() in admin_client.get(reverse("admin:index")).content.decode()
+
+
 def test_strangers_are_sent_to_the_login(client: Client) -> None:
     assert client.get(page()).status_code == 302
