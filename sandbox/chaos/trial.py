@@ -1,0 +1,174 @@
+"""Run a world in which everything goes wrong at once, and gather what came of it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+from psycopg.rows import dict_row
+
+from sandbox.accounts import KEEPER
+from sandbox.chaos.ledger import Facts
+from sandbox.demo.evidence import collect
+from sandbox.demo.minting import Minter, plan_mints
+from sandbox.demo.seeding import onboard_authors
+from sandbox.world import Ports, World, WorldOptions
+
+# Of all calls of every vendor; the last two of all predictions.
+EVERYWHERE = {"throttle_rate": 0.10, "server_error_rate": 0.05, "drop_after_rate": 0.03}
+PREDICTIONS = {"nsfw_rate": 0.02, "garbage_rate": 0.01}
+_VENDORS = ("replicate", "pinata", "gateway")
+_LONGEST_SECONDS = 3600.0
+_DONE = "SELECT count(*) FROM tokens_s0 WHERE status IN ('ready', 'revealed', 'failed')"
+_ENDED = "SELECT count(*) FROM tokens_s0 WHERE status IN ('revealed', 'failed')"
+_DRAIN = "SELECT pid FROM worker_heartbeats WHERE stage = 'pipeline' ORDER BY beat_at DESC LIMIT 1"
+_TOKENS = "SELECT token_id, status, error_class, generation_error, metadata_cid FROM tokens_s0"
+_JOBS = """
+    SELECT id, token_id, external_id, status, error_class, error, cost_usd
+    FROM image_generation_jobs ORDER BY id
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many tokens, how many kill -9, and the seed that decides about everything random."""
+
+    tokens: int = 1000
+    kills: int = 10
+    seed: int = 1
+
+
+@dataclass
+class Outcome:
+    """What the run left; `kills` names the victims, `seconds` runs from the first mint."""
+
+    facts: Facts
+    seconds: float
+    kills: list[str] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+
+
+def world_of(plan: Plan, directory: Path) -> World:
+    """Return the world of the trial: two workers, quick vendors, small pictures."""
+    options = WorldOptions(
+        block_time=1.0,
+        generation_seconds="0.3:1.0",
+        pin_seconds="0.05:0.2",
+        image_size=96,
+        distinct_images=8,
+        workers=2,
+        env={
+            "DATABASE_URL": "",
+            "PIPELINE_SLOTS": "2",
+            "WORKER_BATCH_SIZE": "20",
+            "UPLOAD_CONCURRENCY": "20",
+            "LEASE_SECONDS": "10",
+            "LOG_LEVEL": "WARNING",
+            # Every fault is one more call; the vendor's own limit would only make it longer.
+            "REPLICATE_PREDICTIONS_PER_MINUTE": "0",
+        },
+    )
+    return World(directory, ports=Ports.free(), options=options)
+
+
+class Trial:
+    """One run in a world that has been started."""
+
+    def __init__(self, world: World, plan: Plan, say: Callable[[str], None]) -> None:
+        self._world, self._plan, self._say = world, plan, say
+        self._rng = random.Random(plan.seed)
+        self._kills: list[str] = []
+        self._minter = Minter(world.chain, plan_mints(plan.tokens, plan.seed))
+
+    def run(self) -> Outcome:
+        """Mint, misbehave, kill; return when every token has come to its end.
+
+        Raises `TimeoutError` if one does not.
+        """
+        onboard_authors(self._world)
+        self._world.wait_for_workers()
+        self._misbehave(EVERYWHERE, PREDICTIONS)
+        began = time.monotonic()
+        moments = [
+            int(self._plan.tokens * (number + self._rng.random()) / self._plan.kills)
+            for number in range(self._plan.kills)
+        ]
+        while self._ask(_ENDED) < self._plan.tokens:
+            if time.monotonic() - began > _LONGEST_SECONDS:
+                raise TimeoutError(f"{self._ask(_ENDED)} of {self._plan.tokens} have ended")
+            with suppress(OSError):
+                self._minter.step(self._world.chain.block_number())
+            if moments and self._ask(_DONE) >= moments[0]:
+                moments.pop(0)
+                self._kill()
+            time.sleep(0.2)
+        seconds = time.monotonic() - began
+        self._misbehave(dict.fromkeys(EVERYWHERE, 0.0), dict.fromkeys(PREDICTIONS, 0.0))
+        return Outcome(self._facts(), seconds, self._kills, self._struck())
+
+    def _misbehave(self, everywhere: dict[str, float], predictions: dict[str, float]) -> None:
+        for name in _VENDORS:
+            more = predictions if name == "replicate" else {}
+            self._world.control(name, "faults", {"seed": self._plan.seed, **everywhere, **more})
+
+    def _kill(self) -> None:
+        """Kill a process of a worker: every other time the one that makes the paid calls."""
+        roots = [
+            psutil.Process(service.pid)
+            for name, service in self._world.services.items()
+            if name.startswith("worker-") and service.is_running
+        ]
+        family = [each for root in roots for each in (root, *root.children(recursive=True))]
+        victim = self._rng.choice(family) if family else None
+        if len(self._kills) % 2 == 0:
+            with suppress(psutil.NoSuchProcess):
+                victim = psutil.Process(self._ask(_DRAIN))
+        if victim is None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            kind = "pipeline drain" if victim.pid == self._ask(_DRAIN) else "process"
+            kind = "qcluster itself" if victim in roots else kind
+            victim.kill()
+            self._kills.append(f"{kind} {victim.pid}")
+            self._say(f"killed {kind} {victim.pid} with {self._ask(_DONE)} tokens done")
+
+    # -- what is true -----------------------------------------------------------------------
+
+    def _facts(self) -> Facts:
+        return Facts(
+            tokens={row["token_id"]: row for row in self._rows(_TOKENS)},
+            jobs=self._rows(_JOBS),
+            bill=self._world.control("replicate", "bill")["entries"],
+            predictions={
+                found["id"]: found
+                for found in self._world.control("replicate", "predictions")["predictions"]
+            },
+            evidence=collect(self._world, KEEPER.address),
+        )
+
+    def _struck(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for name in _VENDORS:
+            for call in self._world.control(name, "calls")["calls"]:
+                found[f"{name} {call['fault'] or 'calls without fault'}"] += 1
+        return found
+
+    def _ask(self, sql: str) -> int:
+        with psycopg.connect(self._world.database_url(), autocommit=True) as session:
+            row = session.execute(sql).fetchone()
+        return int(row[0]) if row else 0
+
+    def _rows(self, sql: str) -> list[dict[str, Any]]:
+        with (
+            psycopg.connect(self._world.database_url(), autocommit=True) as session,
+            session.cursor(row_factory=dict_row) as cursor,
+        ):
+            return list(cursor.execute(sql).fetchall())
