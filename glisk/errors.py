@@ -151,6 +151,12 @@ class UnexpectedError(PermanentError):
     error_class = "unexpected"
 
 
+class NotSentError(TransientError):
+    """A call was surely not made, since too much time had passed when it was about to be."""
+
+    error_class = "not_sent"
+
+
 def as_provider_error(error: BaseException, *, vendor: str) -> ProviderError:
     """Return a `ProviderError` as it is, and any other exception as an `UnexpectedError`."""
     if isinstance(error, ProviderError):

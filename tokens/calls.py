@@ -1,6 +1,5 @@
 """The vendor calls of the pipeline: what runs in a pool thread. No database in here."""
 
-import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,13 @@ from glisk.clients.data_uri import SCHEME, read_data_uri
 from glisk.clients.download import download_output
 from glisk.clients.pinata import Pin, PinataClient
 from glisk.clients.replicate import Prediction, ReplicateClient
-from glisk.errors import ContentPolicyError, InvalidRequestError, ProviderError, TransientError
+from glisk.clock import boot_seconds
+from glisk.errors import (
+    ContentPolicyError,
+    InvalidRequestError,
+    NotSentError,
+    ProviderError,
+)
 from glisk.images import ImageFacts, inspect_image
 from tokens.jobs import is_our_input
 from tokens.models import ImageGenerationJob
@@ -26,26 +31,25 @@ STALE_CALL_SECONDS = 5.0
 _FEW = 3
 
 
-class NotSentError(TransientError):
-    """The paid call was not made, since too much time had passed."""
-
-    error_class = "not_sent"
-
-
 class Creator(Protocol):
     """A service that makes images (tokens.services.ImageService)."""
 
     name: JobService
 
-    def create(self, job: ImageGenerationJob) -> Prediction: ...
+    def create(self, job: ImageGenerationJob, *, send_by: float) -> Prediction: ...
 
 
-def create_prediction(service: Creator, *, job: ImageGenerationJob, asked_at: float) -> Prediction:
-    """Make the paid call, unless this thread slept past its time (`asked_at`: monotonic)."""
-    if time.monotonic() - asked_at > STALE_CALL_SECONDS:
+def paid_call_seconds() -> float:
+    """Return how long after its claim a paid call may still be made."""
+    return min(STALE_CALL_SECONDS, settings.LEASE_SECONDS / 4)
+
+
+def create_prediction(service: Creator, *, job: ImageGenerationJob, send_by: float) -> Prediction:
+    """Make the paid call, unless its time is over (`send_by`: boot_seconds)."""
+    if boot_seconds() > send_by:
         text = f"{service.name}: the call came too late and was not made"
         raise NotSentError(text, vendor=service.name)
-    return service.create(job)
+    return service.create(job, send_by=send_by)
 
 
 def poll_predictions(

@@ -17,6 +17,7 @@ from glisk.clients.data_uri import SCHEME
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.engine.drain import CallResult
 from glisk.errors import (
+    NotSentError,
     PermanentError,
     ProviderError,
     TransientError,
@@ -24,7 +25,6 @@ from glisk.errors import (
     as_provider_error,
 )
 from tokens import calls, jobs
-from tokens.calls import NotSentError
 from tokens.completions import record_prediction
 from tokens.items import Item, Phase
 from tokens.models.job import JobStatus
@@ -46,11 +46,11 @@ class Creation:
 
     def create(self, item: Item, service: ImageService) -> None:
         item.phase, item.busy = Phase.CREATING, True
-        asked_at, job = time.monotonic(), item.job
+        job, send_by = item.job, item.claimed_at + calls.paid_call_seconds()
         self.drain.submit(
             "create",
             item.key,
-            lambda: calls.create_prediction(service, job=job, asked_at=asked_at),
+            lambda: calls.create_prediction(service, job=job, send_by=send_by),
         )
 
     def create_again(self, item: Item, service: ImageService) -> None:

@@ -12,9 +12,8 @@ from django.conf import settings
 from glisk.backoff import backoff_seconds
 from glisk.clients.replicate import Prediction
 from glisk.engine.drain import CallResult
-from glisk.errors import as_provider_error
+from glisk.errors import NotSentError, as_provider_error
 from tokens import calls, jobs
-from tokens.calls import NotSentError
 from tokens.claims import release_claims
 from tokens.completions import record_prediction
 from tokens.items import Item, Phase, uses_callbacks

@@ -18,6 +18,7 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
+from glisk.clock import boot_seconds
 from glisk.engine.drain import CallResult
 from glisk.errors import (
     ProviderError,
@@ -84,6 +85,7 @@ class Generation:
 
     def _claim(self, limit: int, *, resuming: bool = False) -> int:
         """Claim tokens and start their calls; `resuming`: only what is paid for already."""
+        claimed_at = boot_seconds()  # the leases run from here, whatever happens in between
         with transaction.atomic():
             claimed = claim_for_generation(
                 owner=self.drain.owner,
@@ -115,10 +117,12 @@ class Generation:
         for claim in usable:
             job = found.get(claim.token_id) or made.get(claim.token_id)
             if job is not None:
-                self._take(claim, job, resumed=claim.token_id in found)
+                self._take(claim, job, claimed_at, resumed=claim.token_id in found)
         return len(claimed)
 
-    def _take(self, claim: Claim, job: ImageGenerationJob, *, resumed: bool) -> None:
+    def _take(
+        self, claim: Claim, job: ImageGenerationJob, claimed_at: float, *, resumed: bool
+    ) -> None:
         item = Item(
             token_id=claim.token_id,
             attempts=claim.attempts,
@@ -126,6 +130,7 @@ class Generation:
             fallback_used=claim.fallback_used,
             job=job,
             phase=Phase.CREATING,
+            claimed_at=claimed_at,
         )
         self.items[claim.token_id] = item
         service = self.services.of(job)

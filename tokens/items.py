@@ -1,10 +1,11 @@
 """A claimed token on its way through the generation: where it stands, in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from django.conf import settings
 
+from glisk.clock import boot_seconds
 from glisk.errors import ProviderError
 from tokens.models import ImageGenerationJob
 
@@ -26,6 +27,7 @@ class Item:
     fallback_used: bool
     job: ImageGenerationJob
     phase: Phase
+    claimed_at: float = field(default_factory=boot_seconds)  # before the claim; boot_seconds
     busy: bool = False  # a call for this item alone is under way
     waiting_since: float = 0.0  # monotonic; when the vendor has had it
     cancel_again_at: float = 0.0  # monotonic; of an overdue prediction

@@ -39,6 +39,11 @@ class PipelineDrain(Drain):
         return 2 * int(settings.WORKER_BATCH_SIZE) + int(settings.UPLOAD_CONCURRENCY) + 4
 
     @property
+    def longest_freeze_seconds(self) -> float:
+        """With `calls.paid_call_seconds`, 3/4 of a lease: then nobody else has the token yet."""
+        return float(settings.LEASE_SECONDS) / 2
+
+    @property
     def gather_seconds(self) -> float:
         """A turn costs 3 ms and more of CPU, however little it finds: with many tokens, fewer."""
         return min(0.025, max(super().gather_seconds, 0.0005 * self._held))

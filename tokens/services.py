@@ -39,8 +39,8 @@ class ImageService(Protocol):
     def output_hosts(self) -> list[str]:
         """The hosts that its images may be fetched from."""
 
-    def create(self, job: ImageGenerationJob) -> Prediction:
-        """Make the call of a job; runs in a pool thread."""
+    def create(self, job: ImageGenerationJob, *, send_by: float) -> Prediction:
+        """Make the call of a job; runs in a pool thread. `send_by`: boot_seconds."""
 
 
 class ReplicateService:
@@ -64,8 +64,10 @@ class ReplicateService:
     def output_hosts(self) -> list[str]:
         return list(settings.REPLICATE_OUTPUT_HOSTS)
 
-    def create(self, job: ImageGenerationJob) -> Prediction:
-        return self.client.create_prediction(input=job.input, webhook_url=callback_url(job))
+    def create(self, job: ImageGenerationJob, *, send_by: float) -> Prediction:
+        return self.client.create_prediction(
+            input=job.input, webhook_url=callback_url(job), send_by=send_by
+        )
 
 
 class SelfhostedService:
@@ -83,7 +85,7 @@ class SelfhostedService:
     def output_hosts(self) -> list[str]:
         return output_hosts(settings.SELFHOSTED_IMAGE_API_URL)
 
-    def create(self, job: ImageGenerationJob) -> Prediction:
+    def create(self, job: ImageGenerationJob, *, send_by: float) -> Prediction:
         # The seed tells this job from one with its number in another database.
         name = f"glisk-{job.pk}-{job.input.get('seed', 0)}"
         return self.client.create_prediction(input=job.input, prediction_id=name)

@@ -16,7 +16,7 @@ import os
 import ssl
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +33,14 @@ from requests.utils import (
 from urllib3.util import Retry
 
 from glisk.clients.http_faults import Fault, Reply, error_for_lost, error_for_reply, read_plain
-from glisk.errors import ArtefactError, ProviderError, TransientError, UnknownOutcomeError
+from glisk.clock import boot_seconds
+from glisk.errors import (
+    ArtefactError,
+    NotSentError,
+    ProviderError,
+    TransientError,
+    UnknownOutcomeError,
+)
 
 MAX_JSON_BYTES: Final = 4 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024
@@ -119,6 +126,7 @@ class HttpClient:
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
         headers: Mapping[str, str] | None = None,
         max_bytes: int = MAX_JSON_BYTES,
+        send_by: float | None = None,
     ) -> Reply:
         """Make one request and return its 2xx reply with the whole body read.
 
@@ -126,6 +134,8 @@ class HttpClient:
         `idempotent` says whether the request may be repeated without harm; with False a reply
         that got lost raises UnknownOutcomeError. Replies over `max_bytes` raise ArtefactError.
         Everything else that goes wrong raises TransientError or a kind of PermanentError.
+        `send_by`: the body does not leave after this time (`boot_seconds`), but raises
+        NotSentError.
         """
         what = f"{method} {path}".rstrip()
         sent_headers = {**self._headers, **(headers or {})}
@@ -133,6 +143,7 @@ class HttpClient:
         if json_body is not None:
             body = json.dumps(json_body, separators=(",", ":"), allow_nan=False).encode("ascii")
             sent_headers["Content-Type"] = "application/json"
+            sent_headers["Content-Length"] = str(len(body))
         elif files:
             fields: dict[str, str | tuple[str, bytes, str]] = {**(data or {}), **files}
             body, sent_headers["Content-Type"] = urllib3.encode_multipart_formdata(fields)
@@ -143,13 +154,16 @@ class HttpClient:
             response = self._sender().urlopen(
                 method,
                 self._target(path, params),
-                body=body,
+                body=body if body is None or send_by is None else _until(send_by, body),
                 headers=sent_headers,
                 timeout=self._timeout,
                 retries=_NEVER,
                 redirect=False,
                 preload_content=False,
             )
+        except _LateError:
+            text = f"{self.vendor}: {what} came too late and was not made. It is tried again."
+            raise NotSentError(text, vendor=self.vendor) from None
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             # "from None": the cause's text carries the whole URL.
             raise error_for_lost(error, self.vendor, what, idempotent=idempotent) from None
@@ -229,6 +243,21 @@ class HttpClient:
         if idempotent:
             return ArtefactError(text, vendor=self.vendor, status=status, code="too_large")
         return UnknownOutcomeError(text, vendor=self.vendor, status=status, code="too_large")
+
+
+class _LateError(Exception):
+    """The time for sending is over."""
+
+
+def _until(moment: float, body: bytes) -> Iterator[bytes]:
+    """Give the body away, if it is asked for in time.
+
+    The connection is made and the headers are sent by then: this is the last look at the clock
+    before the vendor has a whole request.
+    """
+    if boot_seconds() > moment:
+        raise _LateError
+    yield body
 
 
 def _close(sender: Sender) -> None:

@@ -141,8 +141,11 @@ class ReplicateClient:
         *,
         input: Mapping[str, Any],  # noqa: A002 - the vendor's own word for it
         webhook_url: str | None,
+        send_by: float | None = None,
     ) -> Prediction:
         """Start one prediction and return it as accepted. This call costs money.
+
+        `send_by`: it is not made after this time (`boot_seconds`), but raises NotSentError.
 
         Keys of `input` whose value is None are left out, since Replicate refuses null. The API
         knows no idempotency key: UnknownOutcomeError means that the prediction may exist and be
@@ -160,7 +163,12 @@ class ReplicateClient:
             body["webhook_events_filter"] = ["completed"]
         try:
             reply = self._http.call(
-                "POST", path, idempotent=False, json_body=body, headers=self._create_headers
+                "POST",
+                path,
+                idempotent=False,
+                json_body=body,
+                headers=self._create_headers,
+                send_by=send_by,
             )
         except InvalidRequestError as error:
             if error.status != 404:

@@ -47,6 +47,11 @@ class Drain(ABC):
         return 1
 
     @property
+    def longest_freeze_seconds(self) -> float | None:
+        """After which time a frozen process must not wake up any more (engine.deadman)."""
+        return None
+
+    @property
     def gather_seconds(self) -> float:
         """How long after a turn the next one waits for more results; a lone one never waits."""
         return 0.005

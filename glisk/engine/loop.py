@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 
 from glisk.engine.calls import CallResult
+from glisk.engine.deadman import DeadMan
 from glisk.engine.handover import enqueue_successor
 from glisk.engine.heartbeat import BEAT_SECONDS
 from glisk.engine.listener import Listener
@@ -48,14 +49,24 @@ def run_loop(drain_class: type[Drain], stop: StopFlag | None) -> int:
             if slot is None:
                 return 0
             loop = _Loop(drain, stop, listener, slot)
+            deadman = _deadman_of(drain)
             try:
                 drain.prepare()
                 loop.work()
             finally:
                 loop.end()
+                if deadman is not None:
+                    deadman.stop()
             return loop.finished
         finally:
             listener.close()
+
+
+def _deadman_of(drain: Drain) -> DeadMan | None:
+    if drain.longest_freeze_seconds is None:
+        return None
+    deadman = DeadMan(drain.longest_freeze_seconds)
+    return deadman if deadman.start() else None
 
 
 class _Loop:

@@ -14,10 +14,12 @@ import pytest
 
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_faults import retry_after_seconds
+from glisk.clock import boot_seconds
 from glisk.errors import (
     AccountError,
     ArtefactError,
     InvalidRequestError,
+    NotSentError,
     PermanentError,
     ProviderError,
     TransientError,
@@ -344,6 +346,34 @@ class TestAVendorThatIsNotThere:
         url = server.url.replace("http://", "https://")
         client = HttpClient(vendor="acme", base_url=url, options=options)
         assert isinstance(failure(client, idempotent=True), TransientError)
+
+
+class TestACallThatComesTooLate:
+    def test_is_surely_not_made(self, server: ScriptedServer, client: HttpClient) -> None:
+        with pytest.raises(NotSentError):
+            client.call("POST", "/", idempotent=False, json_body={}, send_by=boot_seconds() - 0.01)
+        assert not any(seen.body for seen in server.requests)  # the headers at most
+        server.script(answer(201, {"id": "x"}))
+        soon = boot_seconds() + 5
+        body = {"a": "ü"}
+        reply = client.call("POST", "/", idempotent=False, json_body=body, send_by=soon)
+        assert reply.status == 201
+        assert server.requests[-1].json == body
+
+    def test_is_noticed_after_a_slow_connection(
+        self, server: ScriptedServer, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connect = socket.socket.connect
+
+        def slowly(self: socket.socket, address: object) -> None:
+            time.sleep(0.2)
+            connect(self, address)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(socket.socket, "connect", slowly)
+        soon = boot_seconds() + 0.1
+        with pytest.raises(NotSentError):
+            client.call("POST", "/", idempotent=False, json_body={}, send_by=soon)
+        assert not any(seen.body for seen in server.requests)
 
 
 class TestSizes:

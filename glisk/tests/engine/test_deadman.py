@@ -1,0 +1,69 @@
+"""A process that stood still for too long is killed, and no other."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="POSIX timers of Linux")
+
+_START = """
+import os, signal, sys, time
+from glisk.engine.deadman import DeadMan
+deadman = DeadMan(0.4)
+assert deadman.start()
+"""
+
+
+def run(code: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _START + code], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_a_stopped_process_never_wakes_up() -> None:
+    with run("os.kill(os.getpid(), signal.SIGSTOP); print('thawed')") as process:
+        assert process.wait(20) == -signal.SIGKILL  # nobody has sent it SIGCONT
+        assert process.communicate()[0] == ""
+
+
+def test_a_process_that_is_only_busy_or_waits_lives_on() -> None:
+    work = "until = time.monotonic() + 1\nwhile time.monotonic() < until: pass\ntime.sleep(1)\n"
+    with run(work + "print('alive')") as process:
+        assert process.communicate(timeout=20)[0] == "alive\n"
+        assert process.returncode == 0
+
+
+def test_a_short_stop_does_no_harm() -> None:
+    code = "deadman.stop(); deadman = DeadMan(30); deadman.start(); print('ready', flush=True)\n"
+    with run(code + "time.sleep(0.5); print('alive')") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1)
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate(timeout=20)[0] == "alive\n"
+
+
+def test_what_was_ended_kills_nobody() -> None:
+    code = "deadman.stop(); deadman.stop(); os.kill(os.getpid(), signal.SIGSTOP); print('thawed')"
+    with run(code) as process:
+        time.sleep(2)
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate(timeout=20)[0] == "thawed\n"
+
+
+def test_a_forked_child_is_not_watched() -> None:
+    code = """
+if os.fork() == 0:
+    time.sleep(1.2)
+    os._exit(0)
+deadman.stop()
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    with run(code) as process:
+        assert process.communicate(timeout=20)[0] == "0\n"

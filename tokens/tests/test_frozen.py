@@ -1,0 +1,115 @@
+"""A worker that is frozen past its lease, and thawed later, changes nothing and pays nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+from django.utils import timezone
+
+from glisk.tests.database_url import database_url
+from tokens.claims import rescue_stalled
+from tokens.factories import TokenFactory
+from tokens.models import ImageGenerationJob, Token, TokenTransition
+from tokens.tests.stage import Start, Vendors, is_ready
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(sys.platform != "linux", reason="SIGSTOP and POSIX timers of Linux"),
+]
+
+LEASE_SECONDS = 8
+MOMENTS = (
+    "before_the_check",
+    "before_the_send",
+    "before_the_id_is_stored",
+    "before_the_image_is_stored",
+    "during_the_upload",
+)
+
+
+@contextmanager
+def frozen_worker(vendors: Vendors, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a worker, and go on when it stands still."""
+    env = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "glisk.settings",
+        "DATABASE_URL": database_url(),
+        "LEASE_SECONDS": str(LEASE_SECONDS),
+        "REPLICATE_BASE_URL": vendors.replicate.url,
+        "REPLICATE_OUTPUT_HOSTS": vendors.replicate.url.removeprefix("http://"),
+        "PINATA_API_URL": vendors.pinata.url,
+        "PINATA_GATEWAY": vendors.gateway.url,
+    }
+    command = [sys.executable, "-m", "tokens.tests.frozen_worker", *arguments]
+    with subprocess.Popen(command, env=env) as process:
+        try:
+            wait_until(lambda: has_stopped(process), "the worker stands still")
+            yield process
+        finally:
+            process.kill()
+
+
+def has_stopped(process: "subprocess.Popen[bytes]") -> bool:
+    assert process.poll() is None, "the worker ended before its moment"
+    return bool(psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 40.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds:g} s: {what}")
+        time.sleep(0.02)
+
+
+def let_the_lease_run_out() -> None:
+    """The other worker needs not wait for what time alone would bring."""
+    Token.objects.filter(lease_owner__isnull=False).update(lease_expires_at=timezone.now())
+    assert rescue_stalled() == 1
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_frozen_worker_never_wakes_up_again(moment: str, worker: Start, vendors: Vendors) -> None:
+    """The kernel ends it before its lease does, even between its last check and its payment."""
+    token = TokenFactory.create()
+    with frozen_worker(vendors, moment) as frozen:
+        stopped_at = time.monotonic()
+        assert frozen.wait(LEASE_SECONDS) == -signal.SIGKILL
+        # Claim to send takes a quarter of the lease at most, the freeze half of it.
+        assert time.monotonic() - stopped_at < LEASE_SECONDS * 3 / 4
+        let_the_lease_run_out()
+        worker().until(is_ready(token), 30)
+    assert vendors.paid == 1
+    assert ImageGenerationJob.objects.filter(status="captured").count() == 1
+
+
+@pytest.mark.parametrize("moment", [each for each in MOMENTS if each != "before_the_send"])
+def test_a_worker_that_nothing_watches_finds_its_time_over(
+    moment: str, worker: Start, vendors: Vendors
+) -> None:
+    """Where no timer can kill it, the clock and the fences do all but the last instant."""
+    token = TokenFactory.create()
+    with frozen_worker(vendors, moment, "unwatched") as frozen:
+        stopped_at = time.monotonic()
+        let_the_lease_run_out()
+        worker().until(is_ready(token), 30)
+        moves = list(TokenTransition.objects.order_by("pk").values_list("pk", flat=True))
+        left = Token.objects.filter(pk=token.pk).values().get()
+        paid_calls = vendors.creations()
+        time.sleep(max(0.0, stopped_at + LEASE_SECONDS / 4 + 0.5 - time.monotonic()))
+        frozen.send_signal(signal.SIGCONT)
+        if moment == "during_the_upload":  # it stops again for the second file
+            time.sleep(0.5)
+            frozen.send_signal(signal.SIGCONT)
+        time.sleep(2)
+        assert frozen.poll() is None
+    assert vendors.paid == 1
+    assert vendors.creations() == paid_calls
+    assert list(TokenTransition.objects.order_by("pk").values_list("pk", flat=True)) == moves
+    assert Token.objects.filter(pk=token.pk).values().get() == left
