@@ -353,12 +353,14 @@ class TestACallThatComesTooLate:
         with pytest.raises(NotSentError):
             client.call("POST", "/", idempotent=False, json_body={}, send_by=boot_seconds() - 0.01)
         assert not any(seen.body for seen in server.requests)  # the headers at most
+
+    def test_is_made_if_it_comes_in_time(self, server: ScriptedServer, client: HttpClient) -> None:
         server.script(answer(201, {"id": "x"}))
         soon = boot_seconds() + 5
         body = {"a": "ü"}
         reply = client.call("POST", "/", idempotent=False, json_body=body, send_by=soon)
         assert reply.status == 201
-        assert server.requests[-1].json == body
+        assert server.requests[0].json == body
 
     def test_is_noticed_after_a_slow_connection(
         self, server: ScriptedServer, client: HttpClient, monkeypatch: pytest.MonkeyPatch
