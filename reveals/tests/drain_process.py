@@ -17,6 +17,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -98,9 +99,15 @@ def work(order: dict[str, Any]) -> None:
         POINTS[order["kill_at"]](Death(int(order.get("nth", 1))))
     stop = StopFlag()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    while not stop.is_set():
-        run_drain(RevealDrain, stop)
-        stop.wait(0.02)
+    try:
+        while not stop.is_set():
+            run_drain(RevealDrain, stop)
+            stop.wait(0.02)
+    except Exception:  # noqa: BLE001 - whatever it was
+        # Nobody shall take this end for the one that was ordered.
+        traceback.print_exc()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pause()
 
 
 def main() -> None:

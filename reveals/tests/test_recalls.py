@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from glisk.clients.chain import encode_reveal
+from glisk.clients.chain import ChainClient, RevealFacts, encode_reveal
 from glisk.clients.mint_reader import MintReader
 from reveals import depth, sending
 from reveals.models import RevealBatch
@@ -260,3 +263,77 @@ def test_on_a_chain_without_blocks_time_settles(worker: Start, scene: Scene) -> 
     assert RevealBatch.objects.get().settled_at is None
     RevealBatch.objects.update(closed_at=timezone.now() - timedelta(hours=1))
     drain.until(lambda: RevealBatch.objects.get().settled_at is not None)
+
+
+# -- bytes that were signed, and not sent for a while --------------------------------------------
+
+
+def signed_and_dead(worker: Start) -> None:
+    """Leave a stored transaction that no node has seen."""
+    drain = worker()
+    submit = drain.drain.submit
+
+    def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:
+        if kind != "broadcast":
+            submit(kind, key, function, *arguments)
+
+    drain.drain.submit = hold  # type: ignore[method-assign]
+    drain.until(lambda: statuses() == ["signed"])
+    drain.crash()
+
+
+@pytest.mark.parametrize("follower", [None, AUTHORS[1].address])
+def test_what_was_signed_for_a_mint_that_is_gone_is_never_broadcast(
+    worker: Start, scene: Scene, follower: str | None
+) -> None:
+    (token,) = scene.mint()
+    signed_and_dead(worker)
+    scene.chain.reorg(1)
+    if follower:
+        scene.chain.wait(scene.chain.mint(2, follower))
+    drain = worker()
+    drain.until(lambda: statuses() == ["replaced", "confirmed"])
+    drain.settle(0.2)
+    assert not scene.chain.is_revealed(token.token_id)
+    assert transactions()[0].broadcast_at is None
+    (reveal,) = scene.chain.reveal_transactions()
+    assert reveal.token_ids == ()
+
+
+def test_what_others_revealed_meanwhile_is_left_out_instead_of_reverting(
+    worker: Start, scene: Scene
+) -> None:
+    theirs, *ours = scene.mint(3)
+    signed_and_dead(worker)
+    scene.chain.wait(scene.chain.reveal(0, [theirs.token_id], [str(theirs.token_uri)]))
+    drain = worker()
+    drain.until(lambda: statuses() == ["replaced", "confirmed"])
+    drain.until(lambda: not Token.objects.exclude(status=TokenStatus.REVEALED).exists())
+    assert transactions()[1].token_ids == [token.token_id for token in ours]
+    assert Token.objects.get(pk=theirs.pk).adopted_uri == theirs.token_uri
+    assert scene.nonce() == 1
+
+
+def test_a_mint_that_is_missing_for_a_moment_only_delays(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that lags; the same bytes go when it knows the mint."""
+    monkeypatch.setattr(sending, "BELIEVED_AFTER_SECONDS", 30.0)
+    tokens = scene.mint(2)
+    signed_and_dead(worker)
+    facts = ChainClient.reveal_facts
+    asked: list[object] = []
+
+    def lagging(self: ChainClient, **question: Any) -> RevealFacts:
+        found = facts(self, **question)
+        asked.append(question)
+        if len(asked) > 3:
+            return found
+        missing = {i: replace(token, exists=False) for i, token in found.tokens.items()}
+        return replace(found, tokens=missing)
+
+    monkeypatch.setattr(ChainClient, "reveal_facts", lagging)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert len(transactions()) == 1
+    assert len(asked) >= 4
