@@ -165,6 +165,8 @@ if not PINATA_JWT and not (PINATA_API_KEY and PINATA_API_SECRET):
 PINATA_REQUESTS_PER_MINUTE = env.integer(
     "PINATA_REQUESTS_PER_MINUTE", 0 if NETWORK == "LOCAL" else 60, low=0, high=1_000_000
 )
+if PINATA_REQUESTS_PER_MINUTE == 1:
+    env.fault("PINATA_REQUESTS_PER_MINUTE", "is 1; a token needs two requests at once")
 PINATA_GATEWAY = env.texts("PINATA_GATEWAY", wanted="hosts or URLs", each=is_gateway)
 PINATA_GATEWAY_TOKEN = env.text("PINATA_GATEWAY_TOKEN", "")
 SEASON = env.integer("SEASON", 0, low=0, high=1000)

@@ -121,6 +121,17 @@ WRONG_AT_ONCE = [
         "MINT_CONFIRMATIONS": "1.5",
         "POLL_INTERVAL_SECONDS": "0",
     },
+    {
+        "IMAGE_SERVICE": "somebody",
+        "SELFHOSTED_IMAGE_API_URL": "images.internal:5000",
+        "SELFHOSTED_IMAGE_API_TOKEN": "short",
+        "SELFHOSTED_CONCURRENCY": "0",
+        "SELFHOSTED_PRICE_USD": "cheap",
+        "REPLICATE_PRICES": "black-forest-labs/flux-schnell",
+        "DAILY_SPEND_CAP_USD": "-1",
+        "REPLICATE_PREDICTIONS_PER_MINUTE": "many",
+        "PINATA_REQUESTS_PER_MINUTE": "1",
+    },
 ]
 
 
@@ -128,6 +139,11 @@ WRONG_AT_ONCE = [
 def test_every_senseless_value_is_named_in_one_message(wrong: dict[str, str]) -> None:
     named = {fault.split(":")[0] for fault in faults(wrong)}
     assert named == set(wrong)
+
+
+def test_a_chosen_server_needs_its_address() -> None:
+    (fault,) = faults({"IMAGE_SERVICE": "selfhosted", "SELFHOSTED_IMAGE_API_URL": ""})
+    assert "although IMAGE_SERVICE is selfhosted" in fault
 
 
 def test_no_secret_is_echoed() -> None:
