@@ -8,7 +8,16 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import generation, idle, lone_mint, mint_many, recovery, reveal, webhook_intake
+from benchmarks import (
+    admin_pages,
+    generation,
+    idle,
+    lone_mint,
+    mint_many,
+    recovery,
+    reveal,
+    webhook_intake,
+)
 
 # Each has NAME, add_options(parser) and run(options), which returns a Report.
 BENCHMARKS: tuple[ModuleType, ...] = (
@@ -19,6 +28,7 @@ BENCHMARKS: tuple[ModuleType, ...] = (
     recovery,
     reveal,
     idle,
+    admin_pages,
 )
 
 

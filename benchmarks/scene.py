@@ -79,6 +79,23 @@ def scene(name: str, options: WorldOptions) -> Iterator[Scene]:
             raise
 
 
+@contextmanager
+def bare_world(name: str) -> Iterator[World]:
+    """Yield a world of which nothing but the database will be started; leave nothing behind."""
+    parent = BASE_DIR / "var" / "benchmarks"
+    parent.mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+    options = WorldOptions(workers=0, env=dict(_QUIET))
+    world = World(directory, ports=Ports.free(), options=options)
+    with _one_signal_ends(), ExitStack() as stack:
+        stack.callback(_end, world)
+        try:
+            yield world
+        except Exception:
+            _show_logs(world)
+            raise
+
+
 def _end(world: World) -> None:
     """Stop everything and delete what it wrote."""
     world.stop()
