@@ -127,12 +127,20 @@ def fill(*, tokens: int = TOKENS, authors: int = AUTHORS, reveals: int = REVEALS
 
 @contextmanager
 def _without_indexes(cursor: Any, seconds: dict[str, float]) -> Iterator[None]:
-    """Drop the indexes that are no constraints, and build them anew at the end."""
+    """Drop all indexes but the primary keys', and build them anew at the end."""
     cursor.execute(
-        "SELECT quote_ident(c.relname), pg_get_indexdef(i.indexrelid) FROM pg_index i "
-        "JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid "
-        "JOIN pg_namespace n ON n.oid = t.relnamespace "
-        "WHERE n.nspname = 'public' AND NOT i.indisunique AND NOT EXISTS "
+        "SELECT c.conrelid::regclass, quote_ident(c.conname), pg_get_constraintdef(c.oid) "
+        "FROM pg_constraint c WHERE c.contype = 'u' AND c.connamespace = 'public'::regnamespace "
+        "AND NOT EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' "
+        "AND f.conindid = c.conindid)"
+    )
+    constraints = cursor.fetchall()
+    for table, name, _ in constraints:
+        cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+    cursor.execute(
+        "SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index i "
+        "JOIN pg_class t ON t.oid = i.indrelid "
+        "WHERE t.relnamespace = 'public'::regnamespace AND NOT EXISTS "
         "(SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)"
     )
     indexes = cursor.fetchall()
@@ -142,6 +150,8 @@ def _without_indexes(cursor: Any, seconds: dict[str, float]) -> Iterator[None]:
     started = time.perf_counter()
     for _, definition in indexes:
         cursor.execute(definition)
+    for table, name, definition in constraints:
+        cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
     seconds["indexes"] = time.perf_counter() - started
 
 

@@ -26,7 +26,13 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Webhook events", "webhook", "webhooks", "webhookevent"),
         ),
     ),
-    ("Authors", (("Authors", "brush", "authors", "author"),)),
+    (
+        "Authors",
+        (
+            ("Authors", "brush", "authors", "author"),
+            ("Samples", "science", "tokens", "promptsample"),
+        ),
+    ),
     (
         "System",
         (

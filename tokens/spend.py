@@ -25,8 +25,13 @@ _CLOSING_LOCK = crc32(b"glisk:close_spend_days")
 _DAYS_FROM_JOBS = """
     SELECT (created_at AT TIME ZONE 'UTC')::date AS day, service, model,
            count(*) AS predictions, sum(cost_usd) AS cost_usd
-    FROM image_generation_jobs
-    WHERE created_at >= %(open_from)s AND created_at < %(open_to)s AND cost_usd IS NOT NULL
+    FROM (
+        SELECT created_at, service, model, cost_usd FROM image_generation_jobs
+        WHERE created_at >= %(open_from)s AND created_at < %(open_to)s AND cost_usd IS NOT NULL
+        UNION ALL
+        SELECT created_at, service, model, cost_usd FROM prompt_samples
+        WHERE created_at >= %(open_from)s AND created_at < %(open_to)s AND cost_usd IS NOT NULL
+    ) AS paid
     GROUP BY 1, 2, 3
 """
 
@@ -151,9 +156,13 @@ def spent_today() -> Decimal:
     """Return what the jobs of this UTC day have cost, open ones included."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT COALESCE(sum(cost_usd), 0) FROM image_generation_jobs WHERE created_at >= %s "
-            "AND cost_usd IS NOT NULL",
-            [_midnight()],
+            """
+            SELECT (SELECT COALESCE(sum(cost_usd), 0) FROM image_generation_jobs
+                    WHERE created_at >= %(midnight)s AND cost_usd IS NOT NULL)
+                 + (SELECT COALESCE(sum(cost_usd), 0) FROM prompt_samples
+                    WHERE created_at >= %(midnight)s)
+            """,
+            {"midnight": _midnight()},
         )
         return Decimal(cursor.fetchone()[0])
 

@@ -61,7 +61,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     search_help_text = "Wallet or handle"
     actions = None
     fieldsets = (
-        (None, {"fields": ("wallet_address", "prompt_text")}),
+        (None, {"fields": ("wallet_address", "prompt_text", "sample")}),
         ("Handles", {"fields": ("twitter_handle", "farcaster_handle")}),
         ("Prompt history", {"fields": ("prompt_history",)}),
         (
@@ -70,6 +70,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
         ),
     )
     readonly_fields = (
+        "sample",
         "kind",
         "wallet",
         "tokens",
@@ -80,7 +81,9 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: Author | None = None) -> Any:
-        return super().get_fieldsets(request, obj) if obj else self.fieldsets[:2]
+        if obj:
+            return super().get_fieldsets(request, obj)
+        return ((None, {"fields": ("wallet_address", "prompt_text")}), self.fieldsets[1])
 
     def get_readonly_fields(self, request: HttpRequest, obj: Author | None = None) -> Any:
         """An author is their wallet: another wallet is another author."""
@@ -146,6 +149,11 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     def prompt(self, author: Author) -> SafeString | str:
         text = author.prompt_text
         return format_html('<span class="glisk-clip" title="{}">{}</span>', text, text or NOTHING)
+
+    @display(description="Sample")
+    def sample(self, author: Author) -> SafeString:
+        url = reverse("admin:tokens_promptsample_try", args=[author.pk])
+        return format_html('<a class="glisk-link" href="{}">Try this prompt …</a>', url)
 
     @display(description="Prompts, newest first")
     def prompt_history(self, author: Author) -> SafeString | str:

@@ -12,8 +12,16 @@ from authors.factories import wallet
 from glisk.models import SystemState, WorkerHeartbeat
 from reveals.models import RevealBatch, RevealBatchToken, RevealTransaction, TransactionStatus
 from tokens.factories import TokenFactory, hash32
-from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenImage, TokenTransition
+from tokens.models import (
+    ImageGenerationJob,
+    IPFSUploadRecord,
+    PromptSample,
+    Token,
+    TokenImage,
+    TokenTransition,
+)
 from tokens.models.job import JobStatus
+from tokens.models.sample import SampleStatus
 from tokens.states import TokenStatus
 from webhooks.models import EventStatus, WebhookEvent
 
@@ -59,6 +67,16 @@ def add_ready_token(number: int) -> Token:
         external_id=f"prediction{number}",
         attempt_number=1,
         status=JobStatus.CAPTURED,
+    )
+    PromptSample.objects.create(
+        author=token.author,
+        prompt=token.prompt,
+        actor="operator",
+        input={"seed": number},
+        model="black-forest-labs/flux-schnell",
+        status=SampleStatus.DONE,
+        data=png(),
+        mime_type="image/png",
     )
     IPFSUploadRecord.objects.create(
         token=token,

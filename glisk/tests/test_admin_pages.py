@@ -15,7 +15,7 @@ from glisk.admin_tables import MachineAdmin
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
 from reveals.models import RevealBatch, RevealTransaction
-from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
+from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, PromptSample, Token
 from webhooks.models import WebhookEvent
 
 pytestmark = pytest.mark.django_db
@@ -24,6 +24,7 @@ MACHINE_TABLES: list[type[models.Model]] = [
     MintEvent,
     ImageGenerationJob,
     IPFSUploadRecord,
+    PromptSample,
     RevealBatch,
     RevealTransaction,
     WebhookEvent,

@@ -30,6 +30,11 @@ def _picture(request: HttpRequest, token_id: int, *, thumbnail: bool = False) ->
     data, mime_type = bytes(found[0]), found[1]
     if thumbnail:
         data, mime_type = make_thumbnail(data), "image/webp"
+    return image_response(data, mime_type)
+
+
+def image_response(data: bytes, mime_type: str) -> HttpResponse:
+    """Return an image's bytes as nothing but an image, kept by the browser for ever."""
     known = mime_type in _SHOWN_TYPES
     response = HttpResponse(data, content_type=mime_type if known else "application/octet-stream")
     patch_cache_control(response, private=True, max_age=_MAX_AGE_SECONDS, immutable=True)

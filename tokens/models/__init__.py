@@ -3,6 +3,7 @@
 from tokens.models.artefact import IPFSUploadRecord, TokenImage
 from tokens.models.job import ImageGenerationJob
 from tokens.models.mint import MintEvent
+from tokens.models.sample import PromptSample
 from tokens.models.spend import DailySpend
 from tokens.models.token import Token
 from tokens.models.transition import TokenTransition
@@ -12,6 +13,7 @@ __all__ = [
     "IPFSUploadRecord",
     "ImageGenerationJob",
     "MintEvent",
+    "PromptSample",
     "Token",
     "TokenImage",
     "TokenTransition",

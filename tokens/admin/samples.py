@@ -1,0 +1,154 @@
+"""Try a prompt: a form that states the cost, and the samples that were made."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from authors.admin.forms import PromptField
+from authors.models import Author
+from glisk.admin_tables import ExactSearch, MachineAdmin
+from glisk.display import NOTHING, admin_link, age, text_block
+from glisk.permissions import TRY_PROMPT
+from tokens.admin.pictures import image_response
+from tokens.models import PromptSample
+from tokens.models.sample import SampleStatus
+from tokens.samples import SampleRefused, request_sample, sample_cost_usd
+from tokens.spend import cap_reason
+
+SAMPLE_LABELS = {
+    SampleStatus.CREATED: "default",
+    SampleStatus.CALLING: "info",
+    SampleStatus.SUBMITTED: "info",
+    SampleStatus.DONE: "success",
+    SampleStatus.FAILED: "danger",
+}
+
+
+class SampleForm(forms.Form):
+    prompt = PromptField(label="Prompt", help_text="It is only tried: the author's stays.")
+
+
+@admin.register(PromptSample)
+class PromptSampleAdmin(ExactSearch, MachineAdmin):
+    list_display = ("name", "state", "author_link", "prompt_start", "cost_usd", "actor", "asked")
+    list_filter = ("status",)
+    list_select_related = ("author",)
+    ordering = ("-id",)
+    search_wallets = ("author__wallet_address",)
+    search_help_text = "Author's wallet"
+    change_form_before_template = "admin/tokens/promptsample/waiting.html"
+    fields = (
+        "picture",
+        "state",
+        "prompt_text",
+        "author_link",
+        "actor",
+        "cost_usd",
+        "failure",
+        "external_id",
+        "created_at",
+        "completed_at",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PromptSample]:
+        found: QuerySet[PromptSample] = super().get_queryset(request)
+        return found.defer("data").select_related("author")
+
+    def get_urls(self) -> list[URLPattern]:
+        see = self.admin_site.admin_view
+        return [
+            path("try/<int:author_id>/", see(self.try_view), name="tokens_promptsample_try"),
+            path(
+                "<int:sample_id>/picture/",
+                see(sample_picture, cacheable=True),
+                name="tokens_promptsample_picture",
+            ),
+            *super().get_urls(),
+        ]
+
+    def try_view(self, request: HttpRequest, author_id: int) -> HttpResponse:
+        """Show the prompt and what a sample costs; ask for one on POST."""
+        if not request.user.has_perm(TRY_PROMPT):
+            raise PermissionDenied
+        author = get_object_or_404(Author, pk=author_id)
+        form = SampleForm(request.POST or None, initial={"prompt": author.prompt_text})
+        if request.method == "POST" and form.is_valid():
+            try:
+                sample = request_sample(
+                    author=author,
+                    prompt=form.cleaned_data["prompt"],
+                    actor=f"operator {request.user.get_username()}",
+                )
+            except (SampleRefused, ValidationError) as error:
+                messages.error(request, str(error))
+            else:
+                return redirect("admin:tokens_promptsample_change", sample.pk)
+        context: dict[str, Any] = {
+            **self.admin_site.each_context(request),
+            "title": "Try a prompt",
+            "opts": self.model._meta,
+            "form": form,
+            "media": self.media + form.media,
+            "author": author,
+            "cost_usd": sample_cost_usd(),
+            "refusal": cap_reason(),
+        }
+        return TemplateResponse(request, "admin/tokens/promptsample/try.html", context)
+
+    @display(description="Sample")
+    def name(self, sample: PromptSample) -> str:
+        return f"{sample.pk}"
+
+    @display(description="State", label=SAMPLE_LABELS)
+    def state(self, sample: PromptSample) -> str:
+        return sample.status
+
+    @display(description="Author")
+    def author_link(self, sample: PromptSample) -> SafeString:
+        return admin_link(sample.author)
+
+    @display(description="Prompt")
+    def prompt_start(self, sample: PromptSample) -> SafeString:
+        text = sample.prompt
+        return format_html('<span class="glisk-clip" title="{}">{}</span>', text, text)
+
+    @display(description="Prompt")
+    def prompt_text(self, sample: PromptSample) -> SafeString | str:
+        return text_block(sample.prompt)
+
+    @display(description="Image")
+    def picture(self, sample: PromptSample) -> SafeString | str:
+        if sample.status != SampleStatus.DONE:
+            return NOTHING
+        url = reverse("admin:tokens_promptsample_picture", args=[sample.pk])
+        return format_html('<img class="glisk-sample" src="{}" alt="The sample">', url)
+
+    @display(description="Error")
+    def failure(self, sample: PromptSample) -> SafeString | str:
+        return text_block(sample.error)
+
+    @display(description="Age")
+    def asked(self, sample: PromptSample) -> SafeString | str:
+        return age(sample.created_at)
+
+
+def sample_picture(request: HttpRequest, sample_id: int) -> HttpResponse:
+    """Answer with the sample's bytes; 403 without the right to see samples."""
+    if not request.user.has_perm("tokens.view_promptsample"):
+        raise PermissionDenied
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponse(status=405)
+    row = PromptSample.objects.filter(pk=sample_id).values_list("data", "mime_type").first()
+    if row is None or row[0] is None:
+        raise Http404("There is no such picture.")
+    return image_response(bytes(row[0]), row[1])

@@ -1,0 +1,246 @@
+"""A prompt is tried by one paid image, whatever goes wrong; the daily cap bounds samples, too."""
+
+import threading
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from django_q.models import OrmQ
+from pytest_django import Settings
+
+from authors.factories import AuthorFactory
+from authors.models import Author
+from glisk.breaker import Breaker
+from glisk.errors import AccountError
+from glisk.roles import OPERATOR, VIEWER, give_role, make_roles
+from tokens import samples
+from tokens.models import PromptSample
+from tokens.models.sample import SampleStatus
+from tokens.samples import SampleRefused, render_samples, request_sample
+from tokens.spend import close_days, spend_totals, spent_today
+from tokens.tests.stage import CREATE, Vendors
+
+PROMPT = "A fox in the snow"
+
+
+@pytest.fixture
+def author(db: None) -> Author:
+    made: Author = AuthorFactory.create(prompt_text=PROMPT)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "_POLL_SECONDS", 0.02)
+
+
+def ask(author: Author, prompt: str = PROMPT) -> PromptSample:
+    return request_sample(author=author, prompt=prompt, actor="operator maria")
+
+
+def render(sample: PromptSample, turns: int = 1) -> PromptSample:
+    for _ in range(turns):
+        render_samples()
+    sample.refresh_from_db()
+    return sample
+
+
+def test_a_sample_is_made_and_paid_once(vendors: Vendors, author: Author) -> None:
+    sample = render(ask(author), turns=2)
+    assert sample.status == SampleStatus.DONE, sample.error
+    assert bytes(sample.data or b"")[:4] in (b"RIFF", b"\x89PNG", b"\xff\xd8\xff\xe0")
+    assert vendors.paid == vendors.creations() == 1
+    assert vendors.predictions[0].input["prompt"] == PROMPT
+    assert sample.cost_usd == spent_today() == spend_totals().all_time_usd == Decimal("0.003")
+    author.refresh_from_db()
+    assert author.prompt_text == PROMPT
+
+
+def test_a_second_click_gets_the_same_sample(vendors: Vendors, author: Author) -> None:
+    first = ask(author)
+    assert ask(author, "Another").pk == first.pk
+    render(first)
+    assert ask(author).pk != first.pk
+    assert vendors.paid == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_clicks_at_once_make_one_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    author = AuthorFactory.create(prompt_text=PROMPT)
+    barrier = threading.Barrier(2)
+    made: list[int] = []
+    allowed = samples.allowed_by_cap
+
+    def together(*given: object) -> int:
+        barrier.wait(10)
+        return allowed(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(samples, "allowed_by_cap", together)
+
+    def click() -> None:
+        try:
+            made.append(ask(author).pk)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=click) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(made) == 2
+    assert set(made) == set(PromptSample.objects.values_list("pk", flat=True))
+    assert PromptSample.objects.count() == 1
+
+
+def test_a_lost_reply_is_looked_for_and_not_paid_again(vendors: Vendors, author: Author) -> None:
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    sample = render(ask(author))
+    assert sample.status == SampleStatus.CALLING
+    assert render(sample).status == SampleStatus.DONE
+    assert vendors.paid == vendors.creations() == 1
+
+
+def test_a_call_that_never_arrived_is_given_up_unpaid(vendors: Vendors, author: Author) -> None:
+    vendors.replicate.plan_fault("drop_before", scope=CREATE)
+    sample = render(ask(author))
+    assert render(sample).status == SampleStatus.CALLING  # the listing may lag
+    PromptSample.objects.update(called_at=timezone.now() - timedelta(seconds=61))
+    sample = render(sample)
+    assert (sample.status, sample.cost_usd) == (SampleStatus.FAILED, None)
+    assert "never arrived" in sample.error
+    assert vendors.paid == 0
+    assert spent_today() == 0
+
+
+def test_a_worker_that_died_in_the_call_is_followed_by_a_look(
+    vendors: Vendors, author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*given: object, **named: object) -> None:
+        raise Killed
+
+    sample = ask(author)
+    with monkeypatch.context() as patch:
+        patch.setattr("glisk.clients.replicate.ReplicateClient.create_prediction", die)
+        with pytest.raises(Killed):
+            render_samples()
+    sample.refresh_from_db()
+    assert sample.status == SampleStatus.CALLING
+    render(sample, turns=2)
+    assert vendors.creations() == 0
+
+
+def test_one_worker_at_a_time(vendors: Vendors, author: Author) -> None:
+    sample = ask(author)
+    PromptSample.objects.update(busy_until=timezone.now() + timedelta(seconds=60))
+    assert render_samples() == 0
+    PromptSample.objects.update(busy_until=timezone.now() - timedelta(seconds=1))
+    assert render(sample).status == SampleStatus.DONE
+
+
+def test_a_refusal_is_said_and_costs_nothing(vendors: Vendors, author: Author) -> None:
+    vendors.replicate.set_faults(account_refusal="insufficient_credit")
+    sample = render(ask(author))
+    assert (sample.status, sample.cost_usd) == (SampleStatus.FAILED, None)
+    assert "Nothing was paid" in sample.error
+
+
+def test_a_refused_prompt_fails_with_its_cost(vendors: Vendors, author: Author) -> None:
+    sample = render(ask(author, "a nsfw picture"), turns=2)
+    assert sample.status == SampleStatus.FAILED
+    assert sample.error
+    assert sample.cost_usd == Decimal("0.003")
+    assert vendors.paid == 1
+
+
+def test_while_the_vendor_is_away_nothing_is_called(vendors: Vendors, author: Author) -> None:
+    Breaker("replicate").failed(AccountError("no credit", vendor="replicate"))
+    sample = render(ask(author), turns=2)
+    assert sample.status == SampleStatus.CREATED
+    assert vendors.creations() == 0
+
+
+def test_the_daily_cap_refuses_samples_and_counts_them(author: Author, settings: Settings) -> None:
+    settings.DAILY_SPEND_CAP_USD = 0.004
+    ask(author)
+    with pytest.raises(SampleRefused, match="cap"):
+        ask(AuthorFactory.create())
+    assert PromptSample.objects.count() == 1
+
+
+def test_closed_days_keep_what_samples_cost(author: Author) -> None:
+    ask(author)
+    PromptSample.objects.update(created_at=timezone.now() - timedelta(days=10))
+    assert close_days() == 1
+    assert spend_totals().all_time_usd == Decimal("0.003")
+
+
+def test_what_can_be_no_prompt_is_refused(author: Author) -> None:
+    with pytest.raises(ValidationError):
+        ask(author, "x" * 1001)
+
+
+class TestAdmin:
+    def try_url(self, author: Author) -> str:
+        return f"/admin/tokens/promptsample/try/{author.pk}/"
+
+    def log_in(self, client: Client, role: str) -> None:
+        make_roles()
+        User.objects.create_user(role)
+        client.force_login(give_role(role, role))
+
+    def test_the_cost_is_stated_before_it_is_paid(self, client: Client, author: Author) -> None:
+        self.log_in(client, OPERATOR)
+        page = client.get(self.try_url(author)).content.decode()
+        assert "Pay 0.003 USD" in page
+        assert PROMPT in page
+        assert not PromptSample.objects.exists()
+        assert (
+            self.try_url(author)
+            in client.get(f"/admin/authors/author/{author.pk}/change/").content.decode()
+        )
+
+    def test_from_the_form_to_the_picture(
+        self, client: Client, vendors: Vendors, author: Author
+    ) -> None:
+        self.log_in(client, OPERATOR)
+        answer = client.post(self.try_url(author), {"prompt": "Try me"}, follow=True)
+        sample = PromptSample.objects.get()
+        assert (sample.prompt, sample.actor) == ("Try me", "operator operator")
+        assert "looks again by itself" in answer.content.decode()
+        assert OrmQ.objects.count() == 1
+        render(sample)
+        url = f"/admin/tokens/promptsample/{sample.pk}"
+        assert f"{url}/picture/" in client.get(f"{url}/change/").content.decode()
+        picture = client.get(f"{url}/picture/")
+        assert picture.content == bytes(PromptSample.objects.get().data or b"")
+
+    def test_it_is_off_when_the_budget_says_so(
+        self, client: Client, author: Author, settings: Settings
+    ) -> None:
+        settings.DAILY_SPEND_CAP_USD = 0.001
+        self.log_in(client, OPERATOR)
+        page = client.get(self.try_url(author)).content.decode()
+        assert "disabled" in page
+        assert "daily cap" in page
+        assert "daily cap" in client.post(self.try_url(author), {"prompt": "x"}).content.decode()
+        assert not PromptSample.objects.exists()
+
+    def test_the_viewer_looks_only(self, client: Client, author: Author) -> None:
+        self.log_in(client, VIEWER)
+        assert client.get(self.try_url(author)).status_code == 403
+        assert client.post(self.try_url(author), {"prompt": "x"}).status_code == 403
+        assert client.get("/admin/tokens/promptsample/").status_code == 200
+
+    def test_a_bad_prompt_is_named(self, client: Client, author: Author) -> None:
+        self.log_in(client, OPERATOR)
+        answer = client.post(self.try_url(author), {"prompt": "x" * 1001})
+        assert "1001 characters" in answer.content.decode()
