@@ -12,6 +12,7 @@ import structlog
 from django.db import connection, transaction
 
 from reveals.gate import Candidate, Objection
+from reveals.models import RevealTransaction
 from tokens.models import Token
 from tokens.moves import Move, move_tokens
 from tokens.states import TokenStatus
@@ -109,9 +110,22 @@ def _reverts(token_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
         return {token_id: (times, company) for token_id, times, company in cursor.fetchall()}
 
 
-def candidates_of(token_ids: Sequence[int]) -> list[Candidate]:
-    """Return tokens of an open batch as the database has them now, in the given order."""
-    tokens = Token.objects.select_related("mint_event").in_bulk(list(token_ids))
+def candidates_of(row: RevealTransaction) -> list[Candidate]:
+    """Return the tokens of an open transaction that are still what was signed.
+
+    A batch that was opened again may have lost some: to another batch, or to a repair.
+    """
+    tokens = (
+        Token.objects.select_related("mint_event")
+        .filter(
+            status=TokenStatus.READY,
+            token_id__in=row.token_ids,
+            batch_items__batch=row.batch_id,
+            batch_items__is_open=True,
+        )
+        .order_by("batch_items__position")
+    )
+    signed = dict(zip(row.token_ids, row.metadata_uris, strict=True))
     return [
         Candidate(
             token_id=token.token_id,
@@ -121,8 +135,8 @@ def candidates_of(token_ids: Sequence[int]) -> list[Candidate]:
             mint_block=token.mint_event.block_number if token.mint_event else None,
             mint_block_hash=token.mint_event.block_hash if token.mint_event else None,
         )
-        for token_id in token_ids
-        if (token := tokens.get(token_id)) is not None
+        for token in tokens
+        if token.token_uri == signed[token.token_id]
     ]
 
 

@@ -52,7 +52,8 @@ def review(
 ) -> Review:
     """Ask the chain about the tokens of an open batch; no database.
 
-    `rows` are all transactions of its nonce, `candidates` the tokens of the newest one. Raises
+    `rows` are all transactions of its nonce, `candidates` those tokens of the newest one that are
+    still what was signed. Raises
     `ChainSetupError` if nothing may be sent at all, and the errors of the chain's client.
     """
     keeper, nonce = rows[-1].keeper, rows[-1].nonce
@@ -68,4 +69,10 @@ def review(
     history = chain.fee_history(percentile=percentile)
     if count > nonce or any(receipts.values()):
         return Review(True, history)
-    return Review(False, history, tuple(objections(candidates, facts)))
+    known = {candidate.token_id for candidate in candidates}
+    changed = [_changed(i) for i in rows[-1].token_ids if i not in known]
+    return Review(False, history, (*objections(candidates, facts), *changed))
+
+
+def _changed(token_id: int) -> Objection:
+    return Objection(token_id, "It is not what was signed any more.", "changed", final=True)

@@ -138,7 +138,7 @@ class Sender:
 
     def _review(self, flight: Flight) -> None:
         chain, rows = self.drain.chain, list(flight.rows)
-        candidates = candidates_of(flight.newest.token_ids)
+        candidates = candidates_of(flight.newest)
         percentile = PERCENTILES[settings.KEEPER_GAS_STRATEGY]
         confirmations = settings.MINT_CONFIRMATIONS
         self._submit(

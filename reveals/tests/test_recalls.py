@@ -337,3 +337,16 @@ def test_a_mint_that_is_missing_for_a_moment_only_delays(
     drain.until(lambda: scene.revealed_once(tokens))
     assert len(transactions()) == 1
     assert len(asked) >= 4
+
+
+def test_a_token_that_is_not_what_was_signed_is_left_out(worker: Start, scene: Scene) -> None:
+    """Between a revert that a reorg takes back and the new opening, it may be made anew."""
+    changed, gone, same = scene.mint(3)
+    signed_and_dead(worker)
+    Token.objects.filter(pk=changed.pk).update(metadata_cid=gone.metadata_cid)
+    Token.objects.filter(pk=gone.pk).update(status=TokenStatus.FAILED)
+    drain = worker()
+    drain.until(lambda: statuses() == ["replaced", "confirmed"])
+    drain.until(lambda: scene.revealed_once([same]))
+    assert transactions()[1].token_ids == [same.token_id]
+    assert not scene.chain.is_revealed(changed.token_id)
