@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from authors.factories import wallet
+from authors.models import Author
 from glisk.tests.pipeline_world import add_image, add_ready_token, png
 from tokens.factories import TokenFactory, hash32
 from tokens.models import Token
@@ -163,6 +165,43 @@ def test_the_admin_leads_from_login_to_a_token(page: Page, live_server: LiveServ
     expect(page.locator(".glisk-head h2")).to_have_text(token.name)
     expect(page.locator(".glisk-timeline li")).to_have_count(3)
     page.wait_for_function("document.querySelector('.glisk-picture img').naturalWidth === 200")
+
+
+def test_authors_come_by_form_and_by_file(page: Page, live_server: LiveServer) -> None:
+    User.objects.create_superuser("operator", password=PASSWORD)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(f"{live_server.url}/admin/authors/author/add/")
+    page.fill("[name=username]", "operator")
+    page.fill("[name=password]", PASSWORD)
+    page.click("[type=submit]")
+
+    counter = page.locator(".glisk-counter")
+    expect(counter).to_have_text("0 / 1000")
+    page.fill("[name=wallet_address]", wallet(0xA11CE).lower())
+    page.fill("[name=prompt_text]", "🦊" * 1001)
+    expect(counter).to_have_text("1001 / 1000")
+    expect(counter).to_have_class("glisk-counter is-over")
+    page.fill("[name=prompt_text]", "🦊" * 1000)
+    expect(counter).to_have_class("glisk-counter")
+    page.click("[name=_save]")
+    expect(page.get_by_text("was added successfully")).to_be_visible()
+
+    def upload(*rows: str) -> None:
+        page.goto(f"{live_server.url}/admin/authors/author/import/")
+        text = "\n".join(["wallet,prompt,x,farcaster", *rows])
+        file: Any = {"name": "authors.csv", "mimeType": "text/csv", "buffer": text.encode()}
+        page.set_input_files("[name=import_file]", file)
+        page.locator("form [type=submit]").last.click()
+
+    good, bad = f"{wallet(0xB0B)},An owl,,", "0x12,A prompt,,"
+    upload(good, bad)
+    expect(page.get_by_text("not an Ethereum address").first).to_be_visible()
+    assert Author.objects.count() == 1
+    upload(good)
+    expect(page.get_by_text("An owl")).to_be_visible()
+    page.locator("form [type=submit]").last.click()
+    expect(page.get_by_text("Import finished: 1 new")).to_be_visible()
+    assert Author.objects.count() == 2
 
 
 @pytest.mark.parametrize("path", ["docs", "redoc"])
