@@ -120,24 +120,37 @@ class ExactSearch(LargeTableAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        wanted = self._conditions(term)
+        wanted = self.search_conditions(term)
         return (queryset.filter(wanted) if wanted else queryset.none()), False
 
-    def _conditions(self, term: str) -> Q:
+    def search_conditions(self, term: str) -> Q:
+        """Return what finds the term; an empty condition if it can be nothing of ours."""
         wanted = Q()
-        number = term.removeprefix("#")
-        if number.isascii() and number.isdecimal() and int(number) <= _MAX_ID:
-            wanted |= _any(self.search_ids, int(number))
+        if (number := as_id(term)) is not None:
+            wanted |= _any(self.search_ids, number)
         if (wallet := parse_wallet(term)) is not None:
             wanted |= _any(self.search_wallets, wallet)
-        if len(term) == _HASH_LENGTH and term[:2].lower() == "0x":
-            wanted |= _any(self.search_hashes, term.lower())
+        if (tx_hash := as_hash(term)) is not None:
+            wanted |= _any(self.search_hashes, tx_hash)
         cid = term.removeprefix("ipfs://")
         if len(cid) in _CID_LENGTHS and cid.isascii() and cid.isalnum():
             wanted |= _any(self.search_cids, cid)
         if "\x00" not in term:
             wanted |= _any(self.search_texts, term)
         return wanted
+
+
+def as_id(term: str) -> int | None:
+    """Return the number that somebody searches for, with or without #."""
+    number = term.removeprefix("#")
+    is_number = number.isascii() and number.isdecimal() and int(number) <= _MAX_ID
+    return int(number) if is_number else None
+
+
+def as_hash(term: str) -> str | None:
+    """Return the 32-byte hash that somebody searches for, in lower case."""
+    is_hash = len(term) == _HASH_LENGTH and term[:2].lower() == "0x"
+    return term.lower() if is_hash else None
 
 
 def _any(lookups: tuple[str, ...], value: Any) -> Q:

@@ -1,7 +1,7 @@
 """The admin's pages of reveal batches and their transactions."""
 
 from django.contrib import admin
-from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.urls import reverse
@@ -9,7 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline, shows_list
+from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline, as_hash, as_id, shows_list
 from glisk.display import (
     NOTHING,
     admin_link,
@@ -101,8 +101,7 @@ class RevealBatchAdmin(ExactSearch, MachineAdmin):
     list_display = ("number", "state", "nonce", "size", "keeper_short", "opened", "took")
     list_filter = ("status",)
     ordering = ("-id",)
-    search_ids = ("nonce", "items__token_id")
-    search_hashes = ("transactions__tx_hash",)
+    search_ids = ("nonce",)
     search_wallets = ("keeper",)
     search_help_text = "Nonce, token number, keeper or transaction hash"
     fields = ("state", "nonce", "keeper_link", "size", "created_at", "closed_at", "took")
@@ -113,6 +112,17 @@ class RevealBatchAdmin(ExactSearch, MachineAdmin):
         counted = items.annotate(number=Count("pk")).values("number")
         found: QuerySet[RevealBatch] = super().get_queryset(request)
         return found.annotate(item_count=Coalesce(Subquery(counted), 0))
+
+    def search_conditions(self, term: str) -> Q:
+        """Look for tokens and transactions apart: a join would read those of every batch."""
+        wanted = super().search_conditions(term)
+        if (token_id := as_id(term)) is not None:
+            items = RevealBatchToken.objects.filter(token_id=token_id)
+            wanted |= Q(pk__in=items.values("batch"))
+        if (tx_hash := as_hash(term)) is not None:
+            sent = RevealTransaction.objects.filter(tx_hash=tx_hash)
+            wanted |= Q(pk__in=sent.values("batch"))
+        return wanted
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow the link from a token's page."""

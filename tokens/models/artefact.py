@@ -1,5 +1,6 @@
 """What becomes of a token on IPFS: the image's bytes and each attempt to pin something."""
 
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 
 from tokens.models.token import Token
@@ -71,6 +72,16 @@ class IPFSUploadRecord(models.Model):
                 condition=~models.Q(status="succeeded")
                 | models.Q(returned_cid=models.F("computed_cid")),
                 name="upload_record_success_means_equal_cids",
+            ),
+        ]
+        indexes = [
+            # the admin's search by CID
+            HashIndex(fields=["computed_cid"], name="upload_record_cid"),
+            # the admin's filter by what went wrong
+            models.Index(
+                fields=["status", "-id"],
+                name="upload_record_trouble",
+                condition=models.Q(status__in=["failed", "mismatch"]),
             ),
         ]
 

@@ -69,6 +69,12 @@ class ImageGenerationJob(models.Model):
             ),
         ]
         indexes = [
+            # the admin's filter by what went wrong
+            models.Index(
+                fields=["status", "-id"],
+                name="generation_job_trouble",
+                condition=models.Q(status__in=["failed", "rejected"]),
+            ),
             # The poller and the reconciliation look at open jobs only.
             models.Index(
                 fields=["created_at"],

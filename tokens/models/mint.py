@@ -49,6 +49,12 @@ class MintEvent(models.Model):
         indexes = [
             models.Index(fields=["block_number"], name="mint_event_block"),
             models.Index(fields=["start_token_id"], name="mint_event_start"),  # the tiling proof
+            # the admin's filter by source: few come from anywhere but the webhook
+            models.Index(
+                fields=["source", "-block_number", "-log_index"],
+                name="mint_event_backfilled",
+                condition=models.Q(source="backfill"),
+            ),
             # tokens.author_figures: tokens and earnings of the authors on a page
             models.Index(
                 fields=["prompt_author"],

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 
 from authors.models import Author
@@ -169,6 +170,16 @@ class Token(models.Model):
                 fields=["status", "status_changed_at"],
                 name="token_ended",
                 condition=models.Q(status__in=["revealed", "failed"]),
+            ),
+            # the admin's search by hash and CID: for equality only, and small
+            HashIndex(fields=["reveal_tx_hash"], name="token_reveal_tx"),
+            HashIndex(fields=["image_cid"], name="token_image_cid"),
+            HashIndex(fields=["metadata_cid"], name="token_metadata_cid"),
+            # the admin's filter "fallback used"
+            models.Index(
+                fields=["-token_id"],
+                name="token_fallback",
+                condition=models.Q(fallback_used=True),
             ),
             # author pages: newest first
             models.Index(fields=["prompt_author_wallet", "-token_id"], name="token_prompt_author"),
