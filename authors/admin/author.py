@@ -45,7 +45,6 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     export_form_class = ExportForm
     list_display = (
         "name",
-        "kind",
         "wallet",
         "twitter",
         "farcaster",
@@ -122,6 +121,8 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
 
     @display(description="Author")
     def name(self, author: Author) -> str:
+        if author.is_default:
+            return "Default author"
         handle = author.twitter_handle or author.farcaster_handle
         return f"@{handle}" if handle else shortened(author.wallet_address)
 
@@ -160,7 +161,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
         changes = list(author.prompt_changes.all()[: HISTORY_LENGTH + 1])
         lines = format_html_join(
             "",
-            "<li><span>{} by <strong>{}</strong></span><p>{}</p></li>",
+            "<li><span>{} ago by <strong>{}</strong></span><p>{}</p></li>",
             (
                 (age(change.created_at), change.actor, change.prompt_text or NOTHING)
                 for change in changes[:HISTORY_LENGTH]
