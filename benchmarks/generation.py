@@ -45,13 +45,11 @@ class Measured:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, default=500, help="how many (default 500)")
     parser.add_argument(
-        "--concurrency", type=int, default=50, help="WORKER_BATCH_SIZE, UPLOAD_CONCURRENCY (50)"
+        "--concurrency", type=int, default=20, help="WORKER_BATCH_SIZE, UPLOAD_CONCURRENCY (20)"
     )
     parser.add_argument("--generation-seconds", type=float, default=1.0, help="default 1.0")
     parser.add_argument("--pin-seconds", type=float, default=0.2, help="default 0.2")
-    parser.add_argument(
-        "--image-size", type=int, default=512, help="side in pixels (default 512: 0.25 megapixels)"
-    )
+    parser.add_argument("--image-size", type=int, default=256, help="side in pixels (default 256)")
 
 
 def run(options: argparse.Namespace) -> Report:

@@ -91,11 +91,15 @@ def open_jobs(token_ids: Iterable[int]) -> dict[int, ImageGenerationJob]:
     wanted = list(token_ids)
     if not wanted:
         return {}
-    found = ImageGenerationJob.objects.raw(
-        "SELECT * FROM image_generation_jobs WHERE token_id = ANY(%s) AND status = ANY(%s)",
-        [wanted, _OPEN],
-    )
-    return {job.token_id: job for job in found}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM image_generation_jobs WHERE token_id = ANY(%s) AND status = ANY(%s)",
+            [wanted, _OPEN],
+        )
+        found = [row[0] for row in cursor.fetchall()]
+    if not found:  # as always but after a crash: the ORM would take 0.4 ms to say so
+        return {}
+    return {job.token_id: job for job in ImageGenerationJob.objects.filter(pk__in=found)}
 
 
 def take_news(

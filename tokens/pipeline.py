@@ -21,6 +21,10 @@ from tokens.storage import Storage
 RESET_SECONDS = 5.0
 
 
+_MANY = 5  # tokens, from which on a turn leaves out what is rare
+_LOOK_SECONDS = 0.1
+
+
 class PipelineDrain(Drain):
     stage = "pipeline"
     channels = (PIPELINE_CHANNEL,)
@@ -46,7 +50,7 @@ class PipelineDrain(Drain):
     @property
     def gather_seconds(self) -> float:
         """A turn costs 3 ms and more of CPU, however little it finds: with many tokens, fewer."""
-        return min(0.025, max(super().gather_seconds, 0.0005 * self._held))
+        return min(0.025, max(super().gather_seconds, 0.0025 * self._held))
 
     @property
     def _held(self) -> int:
@@ -58,22 +62,36 @@ class PipelineDrain(Drain):
         self.generation = Generation(self)
         self.storage = Storage(self)
         self._renewed_at = time.monotonic()
+        self._looked_at = 0.0
         self._due_in: float | None = None
 
     def turn(self, results: list[CallResult]) -> float | None:
         self.generation.take(results)
         self.storage.take(results)
         self.generation.follower.follow()
-        # Before the claims: what falls due while they run must not be overlooked.
-        self._due_in = None if self.stopping else claims.seconds_until_next_attempt()
         if not self.stopping:
+            looks = self._looks_around()
             if settings.ENABLE_IMAGE_WORKER:
                 self.generation.claim()
-            if settings.ENABLE_IPFS_WORKER:
+            if settings.ENABLE_IPFS_WORKER and looks:
                 self.storage.claim()
             self.storage.start()
         self._renew_leases()
         return self._next_turn_seconds()
+
+    def _looks_around(self) -> bool:
+        """Tell whether to ask for retries and for uploads of others: under load not every turn.
+
+        They are rare then, and asking takes half of the statements of a turn.
+        """
+        now = time.monotonic()
+        left = self._looked_at + _LOOK_SECONDS - now
+        if self._held >= _MANY and left > 0:
+            self._due_in = left
+            return False
+        # Before the claims: what falls due while they run must not be overlooked.
+        self._looked_at, self._due_in = now, claims.seconds_until_next_attempt()
+        return True
 
     def _renew_leases(self) -> None:
         held = [*self.generation.items, *self.storage.items]
@@ -85,8 +103,9 @@ class PipelineDrain(Drain):
 
     def _next_turn_seconds(self) -> float | None:
         """Return when to look again; NOTIFY and finished calls come sooner by themselves."""
-        soon = [self.generation.follower.next_turn_seconds(), self._due_in]
+        soon = [self.generation.follower.next_turn_seconds()]
         if not self.stopping:
+            soon.append(self._due_in)
             # A probe that is due already was not wanted now: then the idle tick will do.
             services = self.generation.services
             breakers = [*(s.admission.breaker for s in services.all), self.storage.breaker]
