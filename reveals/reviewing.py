@@ -53,8 +53,8 @@ def review(
     """Ask the chain about the tokens of an open batch; no database.
 
     `rows` are all transactions of its nonce, `candidates` those tokens of the newest one that are
-    still what was signed. Raises
-    `ChainSetupError` if nothing may be sent at all, and the errors of the chain's client.
+    still what was signed. Raises `ChainSetupError` if nothing may be sent at all, and the errors of
+    the chain's client.
     """
     keeper, nonce = rows[-1].keeper, rows[-1].nonce
     facts = chain.reveal_facts(

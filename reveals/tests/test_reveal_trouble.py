@@ -458,6 +458,7 @@ def test_funds_that_are_gone_at_the_broadcast_are_waited_for(worker: Start, scen
     second = worker()
     second.settle(0.5)
     assert statuses() == ["signed"]
+    assert "Send it some" in breaker_reason()
     scene.chain.set_balance(KEEPER.address, 10**18)
     second.until(lambda: scene.revealed_once(tokens))
     assert len(transactions()) == 1
