@@ -1,7 +1,8 @@
-"""The admin's page of pauses, breakers and rate limits: what stands, and one form for each."""
+"""The admin's page of what concerns the whole system: pauses, breakers, recovery, drift."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,12 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from glisk import controls
+from glisk.admin_orders import is_first
+from glisk.audit import record_action
+from glisk.errors import ProviderError
 from glisk.models import OperatorAction
-from glisk.permissions import PAUSE_STAGE, RESET_BREAKER
+from glisk.permissions import CHECK_DRIFT, PAUSE_STAGE, RESET_BREAKER
+from glisk.system_orders import SYSTEM_ORDERS, SystemOrder, drift_report
 
 URL_NAME = "glisk_systemstate_controls"
 _TRAIL_ROWS = 20
@@ -37,9 +42,15 @@ _ACTIONS: dict[str, tuple[str, Callable[..., bool], str, str]] = {
 }
 
 
+def may_control(user: Any) -> bool:
+    """Tell whether somebody may use any of the controls."""
+    permissions = {PAUSE_STAGE, RESET_BREAKER, *(order.permission for order in SYSTEM_ORDERS)}
+    return any(user.has_perm(permission) for permission in sorted(permissions))
+
+
 def control_page(request: HttpRequest) -> HttpResponse:
     """Show the controls to whoever may use one of them; do what a form asks for."""
-    if not any(request.user.has_perm(permission) for permission in (PAUSE_STAGE, RESET_BREAKER)):
+    if not may_control(request.user):
         raise PermissionDenied
     if request.method == "POST":
         _act(request)
@@ -51,29 +62,67 @@ def control_page(request: HttpRequest) -> HttpResponse:
         "stages": [(stage, paused.get(stage)) for stage in controls.STAGES],
         "breakers": controls.list_breakers(),
         "rates": controls.list_rate_use(),
+        "orders": [
+            {"order": order, "about": order.about(), "once": secrets.token_urlsafe(16)}
+            for order in SYSTEM_ORDERS
+            if request.user.has_perm(order.permission)
+        ],
+        "drift": drift_report() if request.user.has_perm(CHECK_DRIFT) else None,
         "trail": OperatorAction.objects.order_by("-at")[:_TRAIL_ROWS],
         "may_pause": request.user.has_perm(PAUSE_STAGE),
         "may_reset": request.user.has_perm(RESET_BREAKER),
+        "may_check": request.user.has_perm(CHECK_DRIFT),
     }
     return TemplateResponse(request, "admin/controls.html", context)
 
 
 def _act(request: HttpRequest) -> None:
+    name = request.POST.get("action", "")
+    order = next((order for order in SYSTEM_ORDERS if order.name == name), None)
+    if order is not None:
+        _give(request, order)
+        return
     try:
-        permission, act, did, did_not = _ACTIONS[request.POST.get("action", "")]
+        permission, act, did, did_not = _ACTIONS[name]
     except KeyError:
         raise PermissionDenied from None
     if not request.user.has_perm(permission):
         raise PermissionDenied
     subject = request.POST.get("subject", "")
     try:
-        done = act(
-            subject,
-            actor=f"admin:{request.user.get_username()}",
-            reason=request.POST.get("reason", "")[:1000],
-        )
+        done = act(subject, actor=_actor(request), reason=_reason(request))
     except ValueError as error:
         messages.error(request, str(error))
         return
     say = messages.success if done else messages.warning
     say(request, f"{subject.capitalize()} {did if done else did_not}")
+
+
+def _give(request: HttpRequest, order: SystemOrder) -> None:
+    """Do what concerns no single object, once, and write it down."""
+    if not request.user.has_perm(order.permission):
+        raise PermissionDenied
+    if not is_first(request, request.POST.get("once", "")):
+        messages.warning(request, f"{order.label} was ordered already, and done once.")
+        return
+    try:
+        said = order.run(_actor(request))
+    except ProviderError as error:
+        messages.error(request, f"{order.label}: {error}")
+        return
+    record_action(
+        actor=_actor(request),
+        action=order.name,
+        subject="system",
+        reason=_reason(request),
+        detail={"said": said},
+    )
+    messages.success(request, f"{order.label}: {said}")
+
+
+def _actor(request: HttpRequest) -> str:
+    return f"admin:{request.user.get_username()}"
+
+
+def _reason(request: HttpRequest) -> str:
+    return request.POST.get("reason", "")[:1000]

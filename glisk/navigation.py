@@ -6,7 +6,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
-from glisk.permissions import PAUSE_STAGE, RESET_BREAKER
+from glisk.control_page import URL_NAME as CONTROLS
+from glisk.control_page import may_control
 
 _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
     (
@@ -37,7 +38,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
         "System",
         (
             ("Workers", "monitor_heart", "glisk", "workerheartbeat"),
-            ("System state", "tune", "glisk", "systemstate"),
+            ("System state", "database", "glisk", "systemstate"),
             ("Schedules", "schedule", "django_q", "schedule"),
             ("Failed tasks", "error", "django_q", "failure"),
             ("Users", "person", "auth", "user"),
@@ -68,9 +69,13 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             for name, icon, app, model in pages
             if request.user.has_perm(f"{app}.view_{model}")
         ]
-        if title == "System" and any(map(request.user.has_perm, (PAUSE_STAGE, RESET_BREAKER))):
-            link = reverse("admin:glisk_systemstate_controls")
-            items.append({"title": "Controls", "icon": "toggle_on", "link": link})
+        if title == "System" and may_control(request.user):
+            controls = {
+                "title": "Controls",
+                "icon": "toggle_on",
+                "link": reverse(f"admin:{CONTROLS}"),
+            }
+            items.insert(0, controls)
         if items:
             groups.append({"title": title, "separator": True, "items": items})
     return groups

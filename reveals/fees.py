@@ -77,8 +77,8 @@ def bump_fees(paid: Fees, history: FeeHistory, *, ceiling_wei: int) -> Fees | No
 
     Returns None if the ceiling leaves no room: then the old bytes are sent again.
     """
-    floor_fee = _bumped(paid.max_fee_per_gas_wei)
-    floor_tip = _bumped(paid.max_priority_fee_per_gas_wei)
+    floor_fee = least_bump(paid.max_fee_per_gas_wei)
+    floor_tip = least_bump(paid.max_priority_fee_per_gas_wei)
     if floor_fee > ceiling_wei:
         return None
     market_fee = 2 * history.next_base_fee_per_gas_wei + floor_tip
@@ -86,7 +86,8 @@ def bump_fees(paid: Fees, history: FeeHistory, *, ceiling_wei: int) -> Fees | No
     return Fees(fee, min(floor_tip, fee)) if floor_tip <= fee else None
 
 
-def _bumped(wei: int) -> int:
+def least_bump(wei: int) -> int:
+    """Return the lowest fee with which a node takes a replacement."""
     return -(-wei * _REPLACEMENT_NUMERATOR // _REPLACEMENT_DENOMINATOR)  # rounded up
 
 

@@ -26,6 +26,9 @@ class RevealBatch(models.Model):
     closed_at = models.DateTimeField(null=True, blank=True)
     # No reorg reaches it any more (reveals.depth); until then a closed batch may open again.
     settled_at = models.DateTimeField(null=True, blank=True)
+    # An operator wants it replaced with higher fees now (reveals.hurrying); taken back when done.
+    speed_up_at = models.DateTimeField(null=True, blank=True)
+    speed_up_by = models.CharField(max_length=200, blank=True, default="", db_default="")
 
     class Meta:
         db_table = "reveal_batches"

@@ -18,6 +18,7 @@ from django.utils import timezone
 from glisk.clients.chain import encode_reveal
 from reveals.fees import Fees
 from reveals.gate import Candidate
+from reveals.hurrying import take_back
 from reveals.keeper import Keeper
 from reveals.models import (
     BatchStatus,
@@ -98,6 +99,7 @@ def store_replacement(
         row.token_ids, row.metadata_uris = ids, [uris[token_id] for token_id in ids]
         row.replaces = old
         row.save()
+        take_back(old.batch_id)
     logger.warning(
         "reveal_replaced",
         tx_hash=row.tx_hash,

@@ -18,6 +18,7 @@ from reveals import outbox
 from reveals.broadcasting import Verdict, broadcast
 from reveals.candidates import candidates_of
 from reveals.fees import PERCENTILES, Fees, bump_fees, configured_ceiling_wei
+from reveals.hurrying import Hurries
 from reveals.models import RevealTransaction
 from reveals.reviewing import Review, review
 
@@ -42,6 +43,7 @@ class Flight:
     # The chain was asked about its tokens in this process's life, and since it was last opened.
     reviewed: bool = False
     underpriced: bool = False  # the node said so of the newest one
+    hurried: bool = False  # an operator wants it replaced
     send_at: float = 0.0  # monotonic
     failures: int = 0
     busy: bool = False
@@ -63,6 +65,7 @@ class Sender:
     def __init__(self, drain: RevealDrain, by_batch: Mapping[int, Flight]) -> None:
         self.drain = drain
         self.by_batch = by_batch
+        self.hurries = Hurries()
 
     def send_due(self) -> None:
         """Broadcast what has not been taken yet, replace what takes too long.
@@ -70,6 +73,7 @@ class Sender:
         A nonce goes out when the one before it was taken, so that no node sees a gap.
         """
         now = time.monotonic()
+        self._notice_hurries()
         waiting_for: set[str] = set()
         for flight in sorted(self.by_batch.values(), key=lambda f: f.newest.nonce):
             keeper = flight.newest.keeper
@@ -79,10 +83,22 @@ class Sender:
                 waiting_for.add(keeper)
             if flight.busy or now < flight.send_at:
                 continue
-            if not flight.reviewed or flight.underpriced or self._overdue(flight.newest):
+            if not flight.reviewed or self._wants_replacement(flight):
                 self._review(flight)
             else:
                 self._broadcast(flight)
+
+    def _notice_hurries(self) -> None:
+        """Have the batches that an operator wants replaced reviewed in this turn."""
+        if not self.by_batch:
+            return
+        for batch_id in self.hurries.wanted():
+            flight = self.by_batch.get(batch_id)
+            if flight is not None and not flight.hurried:
+                flight.hurried, flight.send_at = True, 0.0
+
+    def _wants_replacement(self, flight: Flight) -> bool:
+        return flight.underpriced or flight.hurried or self._overdue(flight.newest)
 
     def take(self, result: CallResult) -> None:
         """Take the result of a broadcast or a review."""
@@ -165,7 +181,7 @@ class Sender:
             self._replace(flight, found, passing)
             return
         flight.reviewed, flight.late_since = True, None
-        if flight.underpriced or self._overdue(row):
+        if self._wants_replacement(flight):
             self._replace(flight, found, passing)
         else:
             self._broadcast(flight)
@@ -193,6 +209,7 @@ class Sender:
         if old.keeper != self.drain.keeper.address or fees is None:
             logger.error("replacement_impossible", tx_hash=old.tx_hash, nonce=old.nonce)
             flight.underpriced = False  # the price may fall: the same bytes have their chance
+            self._stop_hurrying(flight)
             if len(token_ids) == len(old.token_ids) and old.broadcast_at is not None:
                 self._broadcast(flight)  # the same bytes, again and again
             else:  # the node has refused just these a moment ago, or they must not be mined
@@ -207,8 +224,14 @@ class Sender:
         )
         flight.rows.append(row)
         flight.reviewed, flight.underpriced = True, False
+        self._stop_hurrying(flight)
         _pause(flight, 0.0)
         self.send_due()
+
+    def _stop_hurrying(self, flight: Flight) -> None:
+        if flight.hurried:
+            flight.hurried = False
+            self.hurries.forget(flight.newest.batch_id)
 
 
 def _pause(flight: Flight, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """The admin's pages of the inbox."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -9,8 +10,12 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from glisk.admin_orders import OrdersAdmin
 from glisk.admin_tables import ExactSearch, MachineAdmin, shows_list
 from glisk.display import NOTHING, age, json_block, text_block
+from glisk.orders import Order, Outcome
+from glisk.permissions import REPLAY_EVENT
+from webhooks.inbox import replay_event
 from webhooks.models import EventStatus, WebhookEvent
 
 EVENT_LABELS = {
@@ -21,13 +26,38 @@ EVENT_LABELS = {
 }
 
 
+def _replay(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
+    known = set(WebhookEvent.objects.filter(pk__in=keys).values_list("pk", flat=True))
+    outcomes = []
+    for key in keys:
+        if key not in known:
+            outcomes.append(Outcome(key, False, "There is no such event."))
+            continue
+        result = replay_event(key)
+        done = f"Processed again: {result.tokens} tokens created."
+        outcomes.append(Outcome(key, not result.failed, result.reason if result.failed else done))
+    return outcomes
+
+
+REPLAY = Order(
+    name="replay",
+    label="Replay",
+    permission=REPLAY_EVENT,
+    explanation="Processes stored events again, as if they were delivered now. A mint that is "
+    "known stays as it is.",
+    run=_replay,
+    icon="replay",
+)
+
+
 @admin.register(WebhookEvent)
-class WebhookEventAdmin(ExactSearch, MachineAdmin):
+class WebhookEventAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     list_display = ("event_id", "state", "event_type", "verdict", "deliveries", "took", "seen")
     list_filter = ("status",)
     ordering = ("-received_at",)
     search_texts = ("event_id",)
     search_help_text = "Event id"
+    change_form_before_template = "admin/order_buttons.html"
     fieldsets = (
         (None, {"fields": ("event_id", "webhook_id", "event_type", "state", "failure")}),
         (
@@ -49,6 +79,12 @@ class WebhookEventAdmin(ExactSearch, MachineAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEvent]:
         found: QuerySet[WebhookEvent] = super().get_queryset(request)
         return found.defer("body", "error") if shows_list(request) else found
+
+    def all_orders(self) -> Sequence[Order]:
+        return (REPLAY,)
+
+    def order_line(self, subject: WebhookEvent) -> str:
+        return f"{subject.event_id}: it is {subject.status}, {subject.deliveries} deliveries."
 
     @display(description="State", label=EVENT_LABELS)
     def state(self, event: WebhookEvent) -> str:

@@ -1,15 +1,29 @@
 """The questions that an operator asks of the token list."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from tokens.models import Token
 from tokens.querysets import TokenQuerySet
 from tokens.states import ACTIVE, TokenStatus
+
+Narrowing = Callable[[QuerySet[Token]], QuerySet[Token]]
+_others: dict[str, tuple[str, Narrowing]] = {}
+
+
+def register_attention(name: str, title: str, narrowing: Narrowing) -> None:
+    """Let another app add a question to the filter; to be called while its admin loads."""
+    _others[name] = (title, narrowing)
+
+
+def _midnight() -> datetime:
+    return timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 class AttentionFilter(admin.SimpleListFilter):
@@ -25,6 +39,7 @@ class AttentionFilter(admin.SimpleListFilter):
             ("retrying", "Waiting for a retry"),
             ("failed_today", "Failed today"),
             ("unpinned", "Image without metadata CID"),
+            *((name, title) for name, (title, _) in _others.items()),
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Token]) -> QuerySet[Token]:
@@ -33,11 +48,13 @@ class AttentionFilter(admin.SimpleListFilter):
             return queryset.stalled()
         if self.value() == "held":
             return queryset.active().filter(held_at__isnull=False)
+        if self.value() in _others:
+            return _others[str(self.value())][1](queryset)
         conditions = {
             "retrying": Q(status__in=ACTIVE, next_attempt_at__isnull=False),
             "failed_today": Q(
                 status=TokenStatus.FAILED,
-                status_changed_at__gte=timezone.now().replace(hour=0, minute=0, second=0),
+                status_changed_at__gte=_midnight(),
             ),
             "unpinned": Q(
                 status__in=(TokenStatus.GENERATING, TokenStatus.UPLOADING, TokenStatus.FAILED),
@@ -47,3 +64,29 @@ class AttentionFilter(admin.SimpleListFilter):
         }
         wanted = conditions.get(self.value() or "")
         return queryset if wanted is None else queryset.filter(wanted)
+
+
+class FailedTodayFilter(admin.SimpleListFilter):
+    """What failed since midnight (UTC), by class; only the classes that there are."""
+
+    title = "failed today"
+    parameter_name = "failed_today"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        counted = (
+            Token.objects.filter(status=TokenStatus.FAILED, status_changed_at__gte=_midnight())
+            .values_list("error_class")
+            .annotate(number=Count("pk"))
+            .order_by("-number", "error_class")
+        )
+        return [(name or "none", f"{name or 'no class'} ({number})") for name, number in counted]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Token]) -> QuerySet[Token]:
+        if self.value() is None:
+            return queryset
+        error_class = "" if self.value() == "none" else self.value()
+        return queryset.filter(
+            status=TokenStatus.FAILED,
+            status_changed_at__gte=_midnight(),
+            error_class=error_class,
+        )

@@ -1,23 +1,22 @@
 """The top of a token's admin page: picture, progress, links, timeline."""
 
-from itertools import pairwise
 from typing import Any
 
 from django.conf import settings
 from django.urls import reverse
-from django.utils import timezone
 
-from glisk.display import duration, instant, shortened
+from glisk.display import shortened
 from glisk.links import explorer_address_url, explorer_transaction_url, gateway_url
 from tokens.admin.labels import TOKEN_LABELS
+from tokens.admin.timeline import timeline
 from tokens.models import Token, TokenImage
-from tokens.states import TERMINAL, TokenStatus
+from tokens.states import TokenStatus
 
 _WAY = [status for status in TokenStatus if status is not TokenStatus.FAILED]
 
 
 def token_summary(token: Token) -> dict[str, Any]:
-    """Return what the template shows; two queries."""
+    """Return what the template shows; four queries, and those of other apps."""
     image = TokenImage.objects.filter(pk=token.pk).defer("data").first()
     moves = list(token.transitions.order_by("id"))
     reached = {token.status, TokenStatus.DETECTED, *(move.to_status for move in moves)}
@@ -32,7 +31,7 @@ def token_summary(token: Token) -> dict[str, Any]:
             for status in _WAY
         ],
         "links": [link for link in _links(token) if link["url"]],
-        "timeline": _timeline(token, moves),
+        "timeline": timeline(token, moves),
     }
 
 
@@ -60,30 +59,3 @@ def _links(token: Token) -> list[dict[str, str]]:
         },
         {"label": "Reveal batches", "url": f"{batches}?items__token__token_id={token.pk}"},
     ]
-
-
-def _timeline(token: Token, moves: list[Any]) -> list[dict[str, Any]]:
-    """Return the moves with the time from each to the next; the last one's still runs."""
-    entries: list[dict[str, Any]] = [
-        {
-            "move": move,
-            "at": instant(move.created_at),
-            "label": TOKEN_LABELS[TokenStatus(move.to_status)],
-            "facts": _facts(move.detail),
-        }
-        for move in moves
-    ]
-    for entry, (earlier, later) in zip(entries[1:], pairwise(moves), strict=True):
-        entry["after"] = duration((later.created_at - earlier.created_at).total_seconds())
-    if moves and token.status not in TERMINAL:
-        entries[-1]["since"] = duration((timezone.now() - moves[-1].created_at).total_seconds())
-    return entries
-
-
-def _facts(detail: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what a person wants to know of a move: refused prompts, and artefacts let go."""
-    facts: dict[str, Any] = {
-        name: detail[name] for name in ("original_prompt", "old_prompt") if name in detail
-    }
-    facts |= {f"old {name}": value for name, value in detail.get("old", {}).items()}
-    return [(name.replace("_", " "), str(value)) for name, value in facts.items()]

@@ -1,5 +1,6 @@
 """The token list and the token page."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -10,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from glisk.admin_orders import OrdersAdmin
 from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline
 from glisk.display import (
     NOTHING,
@@ -28,8 +30,10 @@ from glisk.links import (
     explorer_transaction_url,
     gateway_url,
 )
-from tokens.admin.filters import AttentionFilter
+from glisk.orders import Order
+from tokens.admin.filters import AttentionFilter, FailedTodayFilter
 from tokens.admin.labels import JOB_LABELS, TOKEN_LABELS, UPLOAD_LABELS
+from tokens.admin.orders import token_orders
 from tokens.admin.pictures import picture
 from tokens.admin.summary import picture_url, token_summary
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
@@ -74,12 +78,13 @@ class UploadInline(MachineInline):
 
 
 @admin.register(Token)
-class TokenAdmin(ExactSearch, MachineAdmin):
+class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     list_display = (
         "number",
         "thumbnail",
         "state",
         "in_state_for",
+        "minted",
         "author_link",
         "minter",
         "tries",
@@ -87,7 +92,7 @@ class TokenAdmin(ExactSearch, MachineAdmin):
         "reveal",
     )
     list_display_links = ("number",)
-    list_filter = ("status", AttentionFilter, "fallback_used")
+    list_filter = ("status", AttentionFilter, FailedTodayFilter, "fallback_used")
     list_select_related = ("author", "image")
     ordering = ("-token_id",)
     search_ids = ("token_id",)
@@ -148,6 +153,12 @@ class TokenAdmin(ExactSearch, MachineAdmin):
             *super().get_urls(),
         ]
 
+    def all_orders(self) -> Sequence[Order]:
+        return token_orders()
+
+    def order_line(self, subject: Token) -> str:
+        return f"It is {subject.status}."
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
@@ -178,6 +189,10 @@ class TokenAdmin(ExactSearch, MachineAdmin):
     def in_state_for(self, token: Token) -> SafeString | str:
         return age(token.status_changed_at)
 
+    @display(description="Age", ordering="mint_timestamp")
+    def minted(self, token: Token) -> SafeString | str:
+        return age(token.mint_timestamp)
+
     @display(description="Author")
     def author_link(self, token: Token) -> SafeString:
         author = token.author
@@ -196,7 +211,8 @@ class TokenAdmin(ExactSearch, MachineAdmin):
 
     @display(description="Trouble")
     def trouble(self, token: Token) -> SafeString | str:
-        error = token.generation_error or token.error_class
+        held = f"Held: {token.hold_reason}" if token.held_at is not None else ""
+        error = held or token.generation_error or token.error_class
         if not error:
             return ""
         return format_html('<span class="glisk-clip" title="{}">{}</span>', error, error)

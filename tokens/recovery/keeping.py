@@ -23,6 +23,7 @@ from glisk.breaker import Breaker
 from glisk.clients.mint_reader import MintReader
 from glisk.errors import ProviderError
 from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.recovery.drift import check_drift
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 
@@ -58,6 +59,15 @@ def prove_completeness() -> int:
         wait_seconds=PROOF_WAITS_SECONDS,
     )
     return mended or 0
+
+
+def compare_everything() -> int:
+    """Compare every token with the contract, which changes none; return how many differ.
+
+    The report is kept (tokens.recovery.drift.KEY).
+    """
+    report = _ask_chain(lambda reader: check_drift(reader, repair=False), wait_seconds=60)
+    return report.unrepaired if report else 0
 
 
 def _ask_chain(work: Callable[[MintReader], _T], *, wait_seconds: float) -> _T | None:

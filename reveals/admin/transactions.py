@@ -1,15 +1,14 @@
-"""The admin's pages of reveal batches and their transactions."""
+"""The list of reveal transactions, and the page of one."""
 
 from django.contrib import admin
-from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline, as_hash, as_id, shows_list
+from glisk.admin_tables import ExactSearch, MachineAdmin, shows_list
 from glisk.display import (
     NOTHING,
     admin_link,
@@ -22,141 +21,8 @@ from glisk.display import (
     text_block,
 )
 from glisk.links import explorer_address_url, explorer_block_url, explorer_transaction_url
-from reveals.models import (
-    BatchStatus,
-    RevealBatch,
-    RevealBatchToken,
-    RevealTransaction,
-    TransactionStatus,
-)
-
-BATCH_LABELS = {
-    BatchStatus.OPEN: "info",
-    BatchStatus.CONFIRMED: "success",
-    BatchStatus.REVERTED: "danger",
-}
-TRANSACTION_LABELS = {
-    TransactionStatus.SIGNED: "default",
-    TransactionStatus.BROADCAST: "info",
-    TransactionStatus.CONFIRMED: "success",
-    TransactionStatus.REVERTED: "danger",
-    TransactionStatus.REPLACED: "warning",
-}
-
-
-class TransactionInline(MachineInline):
-    model = RevealTransaction
-    verbose_name_plural = "Transactions"
-    fields = ("link", "state", "fee_cap", "paid_price", "gas_used", "cost", "signed")
-    readonly_fields = fields
-    ordering = ("-id",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[RevealTransaction]:
-        found: QuerySet[RevealTransaction] = super().get_queryset(request)
-        return found.defer("raw_transaction", "metadata_uris")
-
-    @display(description="Transaction")
-    def link(self, transaction: RevealTransaction) -> SafeString:
-        return admin_link(transaction, f"{transaction.tx_hash[:12]}…")
-
-    @display(description="State", label=TRANSACTION_LABELS)
-    def state(self, transaction: RevealTransaction) -> str:
-        return transaction.status
-
-    @display(description="Fee cap")
-    def fee_cap(self, transaction: RevealTransaction) -> str:
-        return gwei(transaction.max_fee_per_gas_wei)
-
-    @display(description="Paid per gas")
-    def paid_price(self, transaction: RevealTransaction) -> str:
-        return gwei(transaction.effective_gas_price_wei)
-
-    @display(description="Cost")
-    def cost(self, transaction: RevealTransaction) -> str:
-        return ether(transaction.cost_wei)
-
-    @display(description="Signed")
-    def signed(self, transaction: RevealTransaction) -> SafeString | str:
-        return age(transaction.signed_at)
-
-
-class ItemInline(MachineInline):
-    model = RevealBatchToken
-    verbose_name_plural = "Tokens"
-    fields = ("position", "token_link", "metadata_uri", "is_open")
-    readonly_fields = fields
-    ordering = ("position",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[RevealBatchToken]:
-        found: QuerySet[RevealBatchToken] = super().get_queryset(request)
-        return found.select_related("token")
-
-    @display(description="Token")
-    def token_link(self, item: RevealBatchToken) -> SafeString:
-        return admin_link(item.token, f"#{item.token_id}")
-
-
-@admin.register(RevealBatch)
-class RevealBatchAdmin(ExactSearch, MachineAdmin):
-    list_display = ("number", "state", "nonce", "size", "keeper_short", "opened", "took")
-    list_filter = ("status",)
-    ordering = ("-id",)
-    search_ids = ("nonce",)
-    search_wallets = ("keeper",)
-    search_help_text = "Nonce, token number, keeper or transaction hash"
-    fields = ("state", "nonce", "keeper_link", "size", "created_at", "closed_at", "took")
-    inlines = (ItemInline, TransactionInline)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[RevealBatch]:
-        items = RevealBatchToken.objects.filter(batch=OuterRef("pk")).order_by().values("batch")
-        counted = items.annotate(number=Count("pk")).values("number")
-        found: QuerySet[RevealBatch] = super().get_queryset(request)
-        return found.annotate(item_count=Coalesce(Subquery(counted), 0))
-
-    def search_conditions(self, term: str) -> Q:
-        """Look for tokens and transactions apart: a join would read those of every batch."""
-        wanted = super().search_conditions(term)
-        if (token_id := as_id(term)) is not None:
-            items = RevealBatchToken.objects.filter(token_id=token_id)
-            wanted |= Q(pk__in=items.values("batch"))
-        if (tx_hash := as_hash(term)) is not None:
-            sent = RevealTransaction.objects.filter(tx_hash=tx_hash)
-            wanted |= Q(pk__in=sent.values("batch"))
-        return wanted
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Allow the link from a token's page."""
-        return lookup == "items__token__token_id" or super().lookup_allowed(lookup, value, request)
-
-    @display(description="Batch", ordering="id")
-    def number(self, batch: RevealBatch) -> str:
-        return f"Batch {batch.pk}"
-
-    @display(description="State", label=BATCH_LABELS)
-    def state(self, batch: RevealBatch) -> str:
-        return batch.status
-
-    @display(description="Tokens")
-    def size(self, batch: RevealBatch) -> int:
-        return int(getattr(batch, "item_count", 0))
-
-    @display(description="Keeper")
-    def keeper_short(self, batch: RevealBatch) -> SafeString | str:
-        return short(batch.keeper)
-
-    @display(description="Keeper")
-    def keeper_link(self, batch: RevealBatch) -> SafeString | str:
-        return hash_link(batch.keeper, explorer_address_url(batch.keeper))
-
-    @display(description="Age", ordering="id")
-    def opened(self, batch: RevealBatch) -> SafeString | str:
-        return age(batch.created_at)
-
-    @display(description="Took")
-    def took(self, batch: RevealBatch) -> str:
-        if batch.closed_at is None:
-            return NOTHING
-        return duration((batch.closed_at - batch.created_at).total_seconds())
+from reveals.admin.labels import TRANSACTION_LABELS
+from reveals.models import RevealTransaction
 
 
 @admin.register(RevealTransaction)

@@ -1,0 +1,278 @@
+"""Everything that may be done with tokens by hand: who may, what it does, what stays of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from glisk.clients.mint_reader import MintReader, OnChainToken
+from glisk.models import SystemState
+from glisk.orders import MOST_AT_ONCE
+from glisk.permissions import (
+    FAIL_TOKEN,
+    HOLD_TOKEN,
+    RECHECK_TOKEN,
+    REGENERATE_TOKEN,
+    RETRY_TOKEN,
+    REVEAL_NOW,
+)
+from glisk.tests.ordering import (
+    REASON,
+    audit,
+    confirmation,
+    give,
+    operator,
+    order_page,
+    send,
+)
+from reveals.models import RevealRequest
+from tokens.factories import TokenFactory
+from tokens.models import Token, TokenTransition
+from tokens.repairs import hold_tokens
+from tokens.states import TokenStatus
+from tokens.tests.repairs.stock import failed, with_artefacts
+
+pytestmark = pytest.mark.django_db
+TOKENS = "tokens_token"
+LIST = "/admin/tokens/token/"
+
+
+def held() -> Token:
+    token = with_artefacts(TokenStatus.READY)
+    hold_tokens(token_ids=[token.pk], actor="before", reason="wait")
+    return token
+
+
+@dataclass(frozen=True)
+class Case:
+    """An order: what it may be done with, with what not, and how one sees that it was done."""
+
+    name: str
+    permission: str
+    make: Callable[[], Token]
+    wrong: Callable[[], Token]
+    was_done: Callable[[Token], bool]
+
+
+def ready() -> Token:
+    return with_artefacts(TokenStatus.READY)
+
+
+def revealed() -> Token:
+    token: Token = TokenFactory.create(status=TokenStatus.REVEALED)
+    return token
+
+
+CASES = [
+    Case(
+        "retry",
+        RETRY_TOKEN,
+        lambda: failed(TokenStatus.UPLOADING),
+        ready,
+        lambda token: token.status == TokenStatus.UPLOADING,
+    ),
+    Case(
+        "regenerate",
+        REGENERATE_TOKEN,
+        ready,
+        revealed,
+        lambda token: token.status == TokenStatus.GENERATING and token.image_cid is None,
+    ),
+    Case("hold", HOLD_TOKEN, ready, revealed, lambda token: token.held_at is not None),
+    Case("release", HOLD_TOKEN, held, ready, lambda token: token.held_at is None),
+    Case("fail", FAIL_TOKEN, ready, revealed, lambda token: token.status == TokenStatus.FAILED),
+    Case(
+        "reveal",
+        REVEAL_NOW,
+        ready,
+        held,
+        lambda token: RevealRequest.objects.filter(token=token).exists(),
+    ),
+]
+every_order = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def by_hand(token: Token) -> list[TokenTransition]:
+    return list(token.transitions.filter(actor="admin:maria"))
+
+
+@every_order
+def test_it_is_done_said_and_kept(client: Client, case: Case) -> None:
+    operator(client, "tokens.view_token", case.permission)
+    token = case.make()
+    said = give(client, TOKENS, case.name, token.pk)
+    token.refresh_from_db()
+    assert case.was_done(token)
+    assert len(said.done) == 1
+    assert f"#{token.pk}" in said.done[0]
+    assert not said.skipped
+    assert len(by_hand(token)) == 1
+    ((key, text),) = audit(TOKENS)
+    assert key == str(token.pk)
+    assert case.name == "reveal" or REASON in text
+
+
+@every_order
+def test_it_needs_its_permission(client: Client, case: Case) -> None:
+    others = {other.permission for other in CASES} - {case.permission}
+    operator(client, "tokens.view_token", *others)
+    token = case.make()
+    form = {"keys": str(token.pk), "once": "1", "reason": REASON}
+    assert client.post(order_page(TOKENS, case.name), form).status_code == 403
+    assert client.get(order_page(TOKENS, case.name), {"keys": token.pk}).status_code == 403
+    page = client.get(reverse("admin:tokens_token_change", args=[token.pk])).content.decode()
+    assert order_page(TOKENS, case.name) not in page
+    chosen = {"action": case.name, "_selected_action": [token.pk]}
+    assert "once" not in client.post(LIST, chosen).content.decode()
+    assert not by_hand(token)
+    assert not audit(TOKENS)
+
+
+@every_order
+def test_the_wrong_state_is_refused_with_the_reason(client: Client, case: Case) -> None:
+    operator(client, "tokens.view_token", case.permission)
+    token, right = case.wrong(), case.make()
+    before = token.status
+    said = give(client, TOKENS, case.name, token.pk, right.pk)
+    token.refresh_from_db()
+    assert token.status == before
+    assert not by_hand(token)
+    assert [key for key, _ in audit(TOKENS)] == [str(right.pk)]
+    (skipped,) = said.skipped
+    assert f"#{token.pk}: " in skipped
+    assert len(said.done) == 1
+
+
+@every_order
+def test_a_second_click_does_nothing_more(client: Client, case: Case) -> None:
+    operator(client, "tokens.view_token", case.permission)
+    token = case.make()
+    form, _ = confirmation(client, TOKENS, case.name, token.pk)
+    first = send(client, TOKENS, case.name, {**form, "reason": REASON})
+    second = send(client, TOKENS, case.name, {**form, "reason": REASON})
+    assert len(first.done) == 1
+    assert second.done == []
+    assert "ordered already" in second.skipped[0]
+    assert len(by_hand(token)) == len(audit(TOKENS)) == 1
+
+
+@pytest.mark.parametrize("name", ["hold", "regenerate", "fail"])
+def test_what_needs_a_reason_is_not_done_without(client: Client, name: str) -> None:
+    case = next(case for case in CASES if case.name == name)
+    operator(client, "tokens.view_token", case.permission)
+    token = case.make()
+    form, _ = confirmation(client, TOKENS, name, token.pk)
+    said = send(client, TOKENS, name, {**form, "reason": "  "})
+    assert said.skipped == ["Say why: the reason is kept."]
+    assert not by_hand(token)
+
+
+def test_the_cost_is_named_before_it_is_spent(client: Client, settings: Settings) -> None:
+    settings.REPLICATE_PRICES = {}
+    settings.GENERATION_COST_USD = 0.003
+    operator(client, "tokens.view_token", REGENERATE_TOKEN, RETRY_TOKEN, REVEAL_NOW)
+    tokens = [ready(), ready()]
+    ids = [token.pk for token in tokens]
+    _, text = confirmation(client, TOKENS, "regenerate", *ids, revealed().pk)
+    assert "2 new images: about 0.006 US dollars" in text
+    assert "1 will be skipped" in text
+    _, text = confirmation(client, TOKENS, "retry", failed(TokenStatus.UPLOADING).pk)
+    assert "US dollars" not in text  # its image is here
+    SystemState.objects.create(
+        state_key="keeper", state_value={"cost_per_token_wei": 10**12, "balance_wei": 10**15}
+    )
+    _, text = confirmation(client, TOKENS, "reveal", *ids)
+    assert "about 0.000002 ETH" in text
+    assert "the keeper has 0.001 ETH" in text
+    assert not TokenTransition.objects.filter(actor="").exists()
+
+
+def test_nothing_can_be_ordered_for_what_does_not_go(client: Client) -> None:
+    operator(client, "tokens.view_token", RETRY_TOKEN)
+    _, text = confirmation(client, TOKENS, "retry", ready().pk)
+    assert 'type="submit" class="glisk-button' not in text
+
+
+def test_the_list_leads_to_the_confirmation(client: Client) -> None:
+    operator(client, "tokens.view_token", HOLD_TOKEN)
+    tokens = [ready(), ready()]
+    ids = [token.pk for token in tokens]
+    answer = client.post(f"{LIST}?status__exact=ready", {"action": "hold", "_selected_action": ids})
+    assert answer.status_code == 200
+    context = answer.context
+    assert sorted(map(int, context["keys"].split(","))) == ids
+    assert context["back"] == f"{LIST}?status__exact=ready"
+    form = {"keys": context["keys"], "next": context["back"], "once": context["once"]}
+    gone = client.post(order_page(TOKENS, "hold"), {**form, "reason": "wait"})
+    assert gone["Location"] == f"{LIST}?status__exact=ready"
+    assert Token.objects.filter(held_at__isnull=False).count() == 2
+
+
+def test_the_page_offers_what_fits(admin_client: Client) -> None:
+    def offered(token: Token) -> set[str]:
+        page = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk]))
+        return {button["order"].name for button in page.context["order_buttons"]}
+
+    assert offered(revealed()) == {"recheck"}
+    assert offered(failed(TokenStatus.UPLOADING)) == {"retry", "regenerate", "recheck"}
+    assert offered(ready()) == {"reveal", "hold", "regenerate", "fail", "recheck"}
+    assert offered(held()) == {"release", "regenerate", "fail", "recheck"}
+
+
+def test_recheck_compares_with_the_chain(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    token, gone = ready(), ready()
+
+    def on_chain(token: Token, *, exists: bool) -> OnChainToken:
+        return OnChainToken(
+            token_id=token.pk,
+            exists=exists,
+            prompt_author=token.prompt_author_wallet.lower(),
+            owner=token.minter_address.lower(),
+            revealed=False,
+            uri="",
+        )
+
+    def ask(reader: MintReader, token_ids: Sequence[int]) -> dict[int, OnChainToken]:
+        return {token.pk: on_chain(token, exists=True), gone.pk: on_chain(gone, exists=False)}
+
+    monkeypatch.setattr(MintReader, "tokens", ask)
+    operator(client, "tokens.view_token", RECHECK_TOKEN)
+    said = give(client, TOKENS, "recheck", token.pk, gone.pk)
+    assert "not revealed" in said.done[0]
+    assert "does not know it" in said.skipped[0]
+    assert [key for key, _ in audit(TOKENS)] == [str(token.pk)]
+
+
+def test_a_node_that_is_away_is_said(client: Client, settings: Settings) -> None:
+    settings.RPC_URL = "http://127.0.0.1:9"
+    operator(client, "tokens.view_token", RECHECK_TOKEN)
+    said = give(client, TOKENS, "recheck", ready().pk)
+    assert not said.done
+    assert said.skipped[0].startswith("Recheck: ")
+    assert not audit(TOKENS)
+
+
+def test_senseless_keys_are_refused(client: Client) -> None:
+    operator(client, "tokens.view_token", HOLD_TOKEN)
+    page = order_page(TOKENS, "hold")
+    many = ",".join(map(str, range(1, MOST_AT_ONCE + 2)))
+    for keys in ("1,x", "-1", "9" * 30, many):
+        assert client.post(page, {"keys": keys, "once": "1"}).status_code == 403, keys
+    assert client.get(page, {"keys": ""}).status_code == 302
+    form = {"keys": str(ready().pk), "reason": "x"}
+    assert client.post(page, form).status_code == 403  # nobody was asked
+    away = {**form, "once": "1", "next": "https://example.com/"}
+    assert client.post(page, away)["Location"].startswith("/admin/tokens/token/")
+
+
+def test_a_state_is_never_edited_by_hand(admin_client: Client) -> None:
+    token = ready()
+    address = reverse("admin:tokens_token_change", args=[token.pk])
+    page = admin_client.get(address).content.decode()
+    assert 'name="status"' not in page
+    assert admin_client.post(address, {"status": "revealed"}).status_code == 403

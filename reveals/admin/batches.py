@@ -1,0 +1,193 @@
+"""The list of reveal batches, and the page of one with every transaction signed for it."""
+
+from collections.abc import Sequence
+
+from django.contrib import admin
+from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from glisk.admin_orders import OrdersAdmin
+from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline, as_hash, as_id
+from glisk.display import NOTHING, admin_link, age, duration, ether, gwei, hash_link, short
+from glisk.links import explorer_address_url
+from glisk.orders import Order
+from reveals.admin.labels import BATCH_LABELS, TRANSACTION_LABELS
+from reveals.admin.orders import SPEED_UP_BATCH
+from reveals.models import RevealBatch, RevealBatchToken, RevealTransaction
+
+
+class TransactionInline(MachineInline):
+    model = RevealTransaction
+    verbose_name_plural = "Transactions"
+    fields = ("link", "state", "fee_cap", "paid_price", "gas_used", "cost", "signed")
+    readonly_fields = fields
+    ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RevealTransaction]:
+        found: QuerySet[RevealTransaction] = super().get_queryset(request)
+        return found.defer("raw_transaction", "metadata_uris")
+
+    @display(description="Transaction")
+    def link(self, transaction: RevealTransaction) -> SafeString:
+        return admin_link(transaction, f"{transaction.tx_hash[:12]}…")
+
+    @display(description="State", label=TRANSACTION_LABELS)
+    def state(self, transaction: RevealTransaction) -> str:
+        return transaction.status
+
+    @display(description="Fee cap")
+    def fee_cap(self, transaction: RevealTransaction) -> str:
+        return gwei(transaction.max_fee_per_gas_wei)
+
+    @display(description="Paid per gas")
+    def paid_price(self, transaction: RevealTransaction) -> str:
+        return gwei(transaction.effective_gas_price_wei)
+
+    @display(description="Cost")
+    def cost(self, transaction: RevealTransaction) -> str:
+        return ether(transaction.cost_wei)
+
+    @display(description="Signed")
+    def signed(self, transaction: RevealTransaction) -> SafeString | str:
+        return age(transaction.signed_at)
+
+
+class ItemInline(MachineInline):
+    model = RevealBatchToken
+    verbose_name_plural = "Tokens"
+    fields = ("position", "token_link", "metadata_uri", "is_open")
+    readonly_fields = fields
+    ordering = ("position",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RevealBatchToken]:
+        found: QuerySet[RevealBatchToken] = super().get_queryset(request)
+        return found.select_related("token")
+
+    @display(description="Token")
+    def token_link(self, item: RevealBatchToken) -> SafeString:
+        return admin_link(item.token, f"#{item.token_id}")
+
+
+@admin.register(RevealBatch)
+class RevealBatchAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
+    list_display = (
+        "number",
+        "state",
+        "nonce",
+        "size",
+        "hashes",
+        "gas",
+        "cost",
+        "keeper_short",
+        "opened",
+        "took",
+    )
+    list_filter = ("status",)
+    ordering = ("-id",)
+    search_ids = ("nonce",)
+    search_wallets = ("keeper",)
+    search_help_text = "Nonce, token number, keeper or transaction hash"
+    fields = (
+        "state",
+        "nonce",
+        "keeper_link",
+        "size",
+        "hashes",
+        "gas",
+        "cost",
+        "wanted",
+        "created_at",
+        "closed_at",
+        "took",
+    )
+    inlines = (TransactionInline, ItemInline)
+    change_form_before_template = "admin/order_buttons.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RevealBatch]:
+        items = RevealBatchToken.objects.filter(batch=OuterRef("pk")).order_by().values("batch")
+        counted = items.annotate(number=Count("pk")).values("number")
+        found: QuerySet[RevealBatch] = super().get_queryset(request)
+        rows = RevealTransaction.objects.order_by("id").defer("raw_transaction", "metadata_uris")
+        return found.annotate(item_count=Coalesce(Subquery(counted), 0)).prefetch_related(
+            Prefetch("transactions", queryset=rows)
+        )
+
+    def all_orders(self) -> Sequence[Order]:
+        return (SPEED_UP_BATCH,)
+
+    def order_line(self, subject: RevealBatch) -> str:
+        return f"Nonce {subject.nonce}: it is {subject.status}."
+
+    def search_conditions(self, term: str) -> Q:
+        """Look for tokens and transactions apart: a join would read those of every batch."""
+        wanted = super().search_conditions(term)
+        if (token_id := as_id(term)) is not None:
+            items = RevealBatchToken.objects.filter(token_id=token_id)
+            wanted |= Q(pk__in=items.values("batch"))
+        if (tx_hash := as_hash(term)) is not None:
+            sent = RevealTransaction.objects.filter(tx_hash=tx_hash)
+            wanted |= Q(pk__in=sent.values("batch"))
+        return wanted
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Allow the link from a token's page."""
+        return lookup == "items__token__token_id" or super().lookup_allowed(lookup, value, request)
+
+    @display(description="Batch", ordering="id")
+    def number(self, batch: RevealBatch) -> str:
+        return f"Batch {batch.pk}"
+
+    @display(description="State", label=BATCH_LABELS)
+    def state(self, batch: RevealBatch) -> str:
+        return batch.status
+
+    @display(description="Tokens")
+    def size(self, batch: RevealBatch) -> int:
+        return int(getattr(batch, "item_count", 0))
+
+    @display(description="Hashes")
+    def hashes(self, batch: RevealBatch) -> int:
+        """Count the transactions that were signed for this nonce."""
+        return len(batch.transactions.all())
+
+    @display(description="Gas per token")
+    def gas(self, batch: RevealBatch) -> str:
+        mined = _mined(batch)
+        if mined is None or not mined.gas_used:
+            return NOTHING
+        return f"{mined.gas_used // max(1, len(mined.token_ids)):,}"
+
+    @display(description="Cost")
+    def cost(self, batch: RevealBatch) -> str:
+        mined = _mined(batch)
+        return NOTHING if mined is None else ether(mined.cost_wei)
+
+    @display(description="Speeding up")
+    def wanted(self, batch: RevealBatch) -> str:
+        return f"wanted by {batch.speed_up_by}" if batch.speed_up_at else NOTHING
+
+    @display(description="Keeper")
+    def keeper_short(self, batch: RevealBatch) -> SafeString | str:
+        return short(batch.keeper)
+
+    @display(description="Keeper")
+    def keeper_link(self, batch: RevealBatch) -> SafeString | str:
+        return hash_link(batch.keeper, explorer_address_url(batch.keeper))
+
+    @display(description="Age", ordering="id")
+    def opened(self, batch: RevealBatch) -> SafeString | str:
+        return age(batch.created_at)
+
+    @display(description="Took")
+    def took(self, batch: RevealBatch) -> str:
+        if batch.closed_at is None:
+            return NOTHING
+        return duration((batch.closed_at - batch.created_at).total_seconds())
+
+
+def _mined(batch: RevealBatch) -> RevealTransaction | None:
+    """Return the transaction that spent the batch's nonce."""
+    return next((row for row in batch.transactions.all() if row.block_number is not None), None)

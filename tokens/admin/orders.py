@@ -1,0 +1,156 @@
+"""What an operator may have done with tokens: the services of tokens.repairs, with their costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from django.conf import settings
+
+from glisk.orders import Forecast, Order, Outcome
+from glisk.permissions import (
+    FAIL_TOKEN,
+    HOLD_TOKEN,
+    RECHECK_TOKEN,
+    REGENERATE_TOKEN,
+    RETRY_TOKEN,
+)
+from tokens.models import Token
+from tokens.repairs import (
+    RepairResult,
+    fail_by_hand,
+    hold_tokens,
+    recheck_tokens,
+    regenerate_tokens,
+    release_tokens,
+    retry_tokens,
+)
+from tokens.spend import cap_reason, model_of, price_of
+from tokens.states import ACTIVE, TokenStatus
+
+_REGENERABLE = (TokenStatus.UPLOADING, TokenStatus.READY, TokenStatus.FAILED)
+
+
+def outcomes_of(results: Iterable[RepairResult]) -> list[Outcome]:
+    return [Outcome(result.token_id, result.done, result.message) for result in results]
+
+
+def generation_cost(results: Iterable[RepairResult]) -> str:
+    """Return what the new predictions among these would cost, as a sentence; empty for none."""
+    number = sum(result.pays for result in results)
+    if not number:
+        return ""
+    service = settings.IMAGE_SERVICE
+    model = model_of(service)
+    price = price_of(service, model).reserved
+    images = "1 new image" if number == 1 else f"{number} new images"
+    capped = f" {reason}" if (reason := cap_reason()) else ""
+    return (
+        f"This pays for {images}: about {(price * number).normalize():f} US dollars, at "
+        f"{price.normalize():f} an image by {model}.{capped}"
+    )
+
+
+def _by(service: Callable[..., list[RepairResult]]) -> Callable[..., Sequence[Outcome]]:
+    def run(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
+        return outcomes_of(service(token_ids=keys, actor=actor, reason=reason))
+
+    return run
+
+
+def _recheck(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
+    return outcomes_of(recheck_tokens(token_ids=keys, actor=actor))
+
+
+def _forecast_retry(keys: Sequence[Any]) -> Forecast:
+    results = retry_tokens(token_ids=keys, actor="", dry_run=True)
+    return Forecast(outcomes_of(results), generation_cost(results))
+
+
+def _forecast_regeneration(keys: Sequence[Any]) -> Forecast:
+    results = regenerate_tokens(token_ids=keys, actor="", reason="forecast", dry_run=True)
+    return Forecast(outcomes_of(results), generation_cost(results))
+
+
+def _is_active(token: Token) -> bool:
+    return token.status in ACTIVE
+
+
+_ORDERS: list[Order] = [
+    Order(
+        name="retry",
+        label="Retry",
+        permission=RETRY_TOKEN,
+        explanation="Puts failed tokens back into the stage they failed in. What is stored is "
+        "used again: an image that is here or paid for is not paid for twice.",
+        run=_by(retry_tokens),
+        forecast=_forecast_retry,
+        icon="replay",
+        fits=lambda token: token.status == TokenStatus.FAILED,
+    ),
+    Order(
+        name="release",
+        label="Release",
+        permission=HOLD_TOKEN,
+        explanation="Lets held tokens go on where they are.",
+        run=_by(release_tokens),
+        icon="play_arrow",
+        fits=lambda token: token.held_at is not None,
+    ),
+    Order(
+        name="hold",
+        label="Hold",
+        permission=HOLD_TOKEN,
+        explanation="Keeps tokens back until they are released: nothing new is begun for them, "
+        "and they are not revealed.",
+        run=_by(hold_tokens),
+        reason="required",
+        icon="pause",
+        fits=lambda token: _is_active(token) and token.held_at is None,
+    ),
+    Order(
+        name="regenerate",
+        label="Regenerate",
+        permission=REGENERATE_TOKEN,
+        explanation="Has a new image made by the frozen prompt. It is always paid for, and the "
+        "old one is let go. Never after the reveal.",
+        run=_by(regenerate_tokens),
+        forecast=_forecast_regeneration,
+        reason="required",
+        icon="autorenew",
+        dangerous=True,
+        fits=lambda token: token.status in _REGENERABLE,
+    ),
+    Order(
+        name="fail",
+        label="Fail",
+        permission=FAIL_TOKEN,
+        explanation="Gives tokens up: nothing more is tried until somebody retries or "
+        "regenerates them. What was paid for stays on record.",
+        run=_by(fail_by_hand),
+        reason="required",
+        icon="block",
+        dangerous=True,
+        fits=_is_active,
+    ),
+    Order(
+        name="recheck",
+        label="Recheck",
+        permission=RECHECK_TOKEN,
+        explanation="Compares tokens with the contract now. One that others revealed is adopted; "
+        "everything else is only named.",
+        run=_recheck,
+        reason="none",
+        icon="fact_check",
+    ),
+]
+
+
+def token_orders() -> Sequence[Order]:
+    """Return every order of tokens, in the order of their buttons."""
+    return tuple(_ORDERS)
+
+
+def register_token_order(order: Order) -> None:
+    """Let another app have something done with tokens; to be called while its admin loads."""
+    _ORDERS[:] = [order, *(known for known in _ORDERS if known.name != order.name)]
