@@ -68,4 +68,4 @@ def audit(model: str) -> list[tuple[str, str]]:
     """Return the audit entries of a table (`tokens_token`): object and text, oldest first."""
     app, _, name = model.partition("_")
     entries = LogEntry.objects.filter(content_type__app_label=app, content_type__model=name)
-    return list(entries.order_by("pk").values_list("object_id", "change_message"))
+    return [(str(entry.object_id), entry.change_message) for entry in entries.order_by("pk")]
