@@ -1,26 +1,19 @@
-"""A client that is no bottleneck: signed events over kept-alive sockets, from one lean process.
+"""Send signed events by the lean client.
 
-    python -m benchmarks.intake_client < plan.json
-
-Everything is built and signed before the first byte is sent; then one thread and one selector
-move bytes. It says what it cost itself, so that nobody takes its work for the server's.
+python -m benchmarks.intake_client < plan.json
 """
 
 from __future__ import annotations
 
 import json
-import selectors
-import socket
 import sys
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
+from benchmarks.lean_client import Result, send_requests
 from sandbox.alchemy.envelope import BATCH_MINTED_TOPIC, render, sign
 
 PATH = "/webhooks/alchemy"
 _FIRST_BLOCK, _FIRST_SECOND = 1_000, 1_760_000_000
-_END_OF_HEADERS = b"\r\n\r\n"
-_LENGTH = b"content-length:"
 
 
 @dataclass(frozen=True)
@@ -43,78 +36,14 @@ class Plan:
     per_second: float = 0.0
 
 
-@dataclass
-class Result:
-    """Latencies in the order of the answers, in ms; `cpu_seconds` is the client's own."""
-
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    latencies_ms: list[float] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-
-    @property
-    def per_second(self) -> float:
-        return len(self.latencies_ms) / self.seconds
-
-
-class _Line:
-    """One kept-alive connection; at most one request is on its way."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.due = 0.0
-        self._received = b""
-
-    def send(self, request: bytes, due: float) -> None:
-        self.due = due
-        self._received = b""
-        self.socket.sendall(request)
-
-    def receive(self) -> bytes | None:
-        """Return the whole answer once it is there. Raises `ConnectionError` if it is cut off."""
-        piece = self.socket.recv(65_536)
-        if not piece:
-            raise ConnectionError("the server hung up")
-        self._received += piece
-        headers, found, body = self._received.partition(_END_OF_HEADERS)
-        if not found:
-            return None
-        length = headers.lower().partition(_LENGTH)[2].partition(b"\r\n")[0]
-        return self._received if len(body) >= int(length or 0) else None
-
-
 def send_events(plan: Plan) -> Result:
     """Send all events of the plan and return when each is answered."""
-    requests = _requests(plan)
-    lines = [_Line(plan.port) for _ in range(plan.connections)]
-    selector = selectors.DefaultSelector()
-    for line in lines:
-        selector.register(line.socket, selectors.EVENT_READ, line)
-    result = Result()
-    free, sent, answered = list(lines), 0, 0
-    cpu, start = time.process_time(), time.perf_counter()
-    while answered < plan.events:
-        now = time.perf_counter()
-        due = start + sent / plan.per_second if plan.per_second else now
-        while free and sent < plan.events and due <= now:
-            free.pop().send(requests[sent], due)
-            sent += 1
-            due = start + sent / plan.per_second if plan.per_second else now
-        pause = max(0.0, due - now) if free and sent < plan.events else 30.0
-        for key, _ in selector.select(pause):
-            busy: _Line = key.data
-            if (answer := busy.receive()) is not None:
-                result.latencies_ms.append(1000 * (time.perf_counter() - busy.due))
-                if not answer.startswith(b"HTTP/1.1 200 "):
-                    result.refused.append(answer.decode(errors="replace"))
-                free.insert(0, busy)
-                answered += 1
-    result.seconds = time.perf_counter() - start
-    result.cpu_seconds = time.process_time() - cpu
-    for line in lines:
-        line.socket.close()
-    return result
+    return send_requests(
+        _requests(plan),
+        port=plan.port,
+        connections=plan.connections,
+        per_second=plan.per_second,
+    )
 
 
 def _requests(plan: Plan) -> list[bytes]:

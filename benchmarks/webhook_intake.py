@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +18,12 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.intake_client import Plan, Result, send_events
+from benchmarks.intake_client import Plan, send_events
+from benchmarks.lean_client import Result, run_apart
 from benchmarks.report import Report, machine_facts, rounded
 from benchmarks.scene import Scene, scene
 from sandbox.accounts import AUTHORS, COLLECTORS, KEEPER
-from sandbox.world import BASE_DIR, WorldOptions
+from sandbox.world import WorldOptions
 
 NAME = "webhook_intake"
 CONNECTIONS = 8
@@ -96,7 +95,7 @@ class Postman:
 
     def mints(self, events: int, **changes: Any) -> Result:
         """Send mints from another process. Raises `RuntimeError` if one is not taken in."""
-        return _sent(json.dumps(asdict(self._planned(events, **changes))))
+        return run_apart("benchmarks.intake_client", asdict(self._planned(events, **changes)))
 
     def mint_from_here(self, **changes: Any) -> Result:
         """Send one mint from this process."""
@@ -110,19 +109,6 @@ class Postman:
         plan = replace(self._plan, events=events, first_token=self._next, **changes)
         self._next += events * max(1, plan.quantity)
         return plan
-
-
-def _sent(plan: str) -> Result:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.intake_client"],
-        cwd=BASE_DIR, input=plan, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise RuntimeError(f"the client failed:\n{done.stderr[-2000:]}")
-    result = Result(**json.loads(done.stdout))
-    if result.refused:
-        raise RuntimeError(f"{len(result.refused)} events were refused:\n{result.refused[0]}")
-    return result
 
 
 # -- while a reveal waits for its receipt -------------------------------------------------
