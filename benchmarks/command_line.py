@@ -10,6 +10,7 @@ from types import ModuleType
 
 from benchmarks import (
     admin_pages,
+    api_reads,
     generation,
     idle,
     lone_mint,
@@ -28,6 +29,7 @@ BENCHMARKS: tuple[ModuleType, ...] = (
     recovery,
     reveal,
     idle,
+    api_reads,
     admin_pages,
 )
 
