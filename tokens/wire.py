@@ -5,9 +5,11 @@ serializer fields would take most of the request's time. The serializers of toke
 describe these forms for the schema; a test holds the two together.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
+
+from django.db import connection
 
 from tokens.models import Token
 from tokens.public_errors import public_error
@@ -17,14 +19,17 @@ _LISTED: Final = (
     "token_id", "status", "image_cid", "metadata_cid", "image_url", "generation_attempts",
     "error_class", "reveal_tx_hash", "created_at",
 )  # fmt: skip
+LISTED_COLUMNS: Final = ", ".join(f"t.{name}" for name in _LISTED)
 _DETAILS: Final = (
     "prompt_author_wallet", "minter_address", "mint_timestamp", "revealed_at", "adopted_uri",
 )  # fmt: skip
 
 
-def listed_tokens(tokens: TokenQuerySet) -> list[dict[str, Any]]:
-    """Return tokens as the frontend lists them, in one query."""
-    return [_listed(row) for row in _rows(tokens.values_list(*_LISTED), _LISTED)]
+def listed_rows(sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return tokens as the frontend lists them, from a query that selects `LISTED_COLUMNS`."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return [_listed(dict(zip(_LISTED, row, strict=True))) for row in cursor.fetchall()]
 
 
 def detailed_tokens(tokens: TokenQuerySet) -> list[dict[str, Any]]:
