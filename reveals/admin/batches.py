@@ -1,16 +1,18 @@
 """The list of reveal batches, and the page of one with every transaction signed for it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Prefetch, Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from glisk.admin_orders import OrdersAdmin
-from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline, as_hash, as_id
+from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline, PlainChangeList, as_hash, as_id
 from glisk.display import NOTHING, admin_link, age, duration, ether, gwei, hash_link, short
 from glisk.links import explorer_address_url
 from glisk.orders import Order
@@ -62,13 +64,23 @@ class ItemInline(MachineInline):
     readonly_fields = fields
     ordering = ("position",)
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[RevealBatchToken]:
-        found: QuerySet[RevealBatchToken] = super().get_queryset(request)
-        return found.select_related("token")
-
     @display(description="Token")
     def token_link(self, item: RevealBatchToken) -> SafeString:
-        return admin_link(item.token, f"#{item.token_id}")
+        url = reverse("admin:tokens_token_change", args=[item.token_id])
+        return format_html('<a href="{}" class="glisk-link">#{}</a>', url, item.token_id)
+
+
+class BatchChangeList(PlainChangeList):
+    """A page of batches with their sizes, by one query; not those of all pages before it."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        batches: list[Any] = list(self.result_list)  # type: ignore[has-type]
+        items = RevealBatchToken.objects.filter(batch__in=[batch.pk for batch in batches])
+        sizes = dict(items.order_by().values_list("batch").annotate(number=Count("pk")))
+        for batch in batches:
+            batch.item_count = sizes.get(batch.pk, 0)
+        self.result_list = batches
 
 
 @admin.register(RevealBatch)
@@ -107,13 +119,12 @@ class RevealBatchAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     change_form_before_template = "admin/order_buttons.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealBatch]:
-        items = RevealBatchToken.objects.filter(batch=OuterRef("pk")).order_by().values("batch")
-        counted = items.annotate(number=Count("pk")).values("number")
         found: QuerySet[RevealBatch] = super().get_queryset(request)
         rows = RevealTransaction.objects.order_by("id").defer("raw_transaction", "metadata_uris")
-        return found.annotate(item_count=Coalesce(Subquery(counted), 0)).prefetch_related(
-            Prefetch("transactions", queryset=rows)
-        )
+        return found.prefetch_related(Prefetch("transactions", queryset=rows))
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[PlainChangeList]:
+        return BatchChangeList
 
     def all_orders(self) -> Sequence[Order]:
         return (SPEED_UP_BATCH,)
@@ -146,7 +157,8 @@ class RevealBatchAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
 
     @display(description="Tokens")
     def size(self, batch: RevealBatch) -> int:
-        return int(getattr(batch, "item_count", 0))
+        counted: int | None = getattr(batch, "item_count", None)
+        return batch.items.count() if counted is None else counted
 
     @display(description="Hashes")
     def hashes(self, batch: RevealBatch) -> int:
