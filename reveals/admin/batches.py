@@ -12,7 +12,14 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from glisk.admin_orders import OrdersAdmin
-from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline, PlainChangeList, as_hash, as_id
+from glisk.admin_tables import (
+    ExactSearch,
+    MachineAdmin,
+    MachineInline,
+    PlainChangeList,
+    as_hash,
+    as_id,
+)
 from glisk.display import NOTHING, admin_link, age, duration, ether, gwei, hash_link, short
 from glisk.links import explorer_address_url
 from glisk.orders import Order
