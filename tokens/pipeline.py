@@ -50,7 +50,7 @@ class PipelineDrain(Drain):
     @property
     def gather_seconds(self) -> float:
         """A turn costs 3 ms and more of CPU, however little it finds: with many tokens, fewer."""
-        return min(0.025, max(super().gather_seconds, 0.0025 * self._held))
+        return min(0.05, max(super().gather_seconds, 0.0025 * self._held))
 
     @property
     def _held(self) -> int:
