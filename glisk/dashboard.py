@@ -9,9 +9,30 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
+from glisk.control_page import may_control
+from glisk.dashboard_charts import pace_charts
+from glisk.dashboard_tiles import (
+    chain_tile,
+    failure_tile,
+    gas_tile,
+    keeper_tile,
+    spend_tile,
+    workers_tile,
+)
 from glisk.display import duration
 from glisk.links import explorer_transaction_url
-from glisk.overview import obstacles, open_batches, workers
+from glisk.overview import (
+    LastDay,
+    Worker,
+    chain_facts,
+    last_day,
+    obstacles,
+    open_batches,
+    reveal_costs,
+    workers,
+)
+from reveals.keeper_state import keeper_state
+from tokens.admin.filters import failed_url
 from tokens.spend import spend_totals
 from tokens.totals import count_by_state
 from webhooks.models import WebhookEvent
@@ -42,7 +63,7 @@ def dashboard_fragment(request: HttpRequest) -> HttpResponse:
 
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
-    """Return what this user may see of the pipeline; nine queries, whatever the size."""
+    """Return what this user may see of the pipeline; fifteen queries, whatever the size."""
     now = timezone.now()
     may = {
         name: request.user.has_perm(permission)
@@ -55,16 +76,46 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
             ("spend", "tokens.view_imagegenerationjob"),
         )
     }
+    day = last_day() if may["funnel"] else None
+    spend = spend_totals() if may["spend"] else None
+    alive = workers() if may["workers"] else None
+    tiles = [
+        chain_tile(chain_facts(), now) if may["states"] else None,
+        workers_tile(alive) if alive is not None else None,
+        keeper_tile(keeper_state(), now) if may["batches"] else None,
+        gas_tile(reveal_costs()) if may["batches"] else None,
+        spend_tile(spend) if spend is not None else None,
+        failure_tile(day) if day is not None else None,
+    ]
     return {
         "may": may,
+        "may_control": may_control(request.user),
         "now": now,
-        "funnel": _funnel(now) if may["funnel"] else [],
-        "batches": _batches(now) if may["batches"] else [],
-        "workers": _workers(now) if may["workers"] else [],
         "obstacles": _obstacles(now) if may["states"] else [],
+        "funnel": _funnel(now) if may["funnel"] else [],
+        "tiles": [tile for tile in tiles if tile is not None],
+        "day": day,
+        "charts": pace_charts(day) if day is not None else [],
+        "failures": _failures(day) if day is not None else [],
+        "batches": _batches(now) if may["batches"] else [],
+        "workers": _workers(now, alive) if alive is not None else [],
         "events": _events(now) if may["events"] else [],
-        "spend": spend_totals() if may["spend"] else None,
+        "spend": spend,
     }
+
+
+def _failures(day: LastDay) -> list[dict[str, Any]]:
+    """Return the failed of the last day by class, each with its share of the most frequent."""
+    most = max((number for _, number in day.failures), default=0)
+    return [
+        {
+            "name": name or "no class",
+            "url": failed_url(name),
+            "number": number,
+            "percent": round(100 * number / most),
+        }
+        for name, number in day.failures[:_ROWS]
+    ]
 
 
 def _funnel(now: datetime) -> list[dict[str, Any]]:
@@ -91,14 +142,14 @@ def _batches(now: datetime) -> list[dict[str, Any]]:
     ]
 
 
-def _workers(now: datetime) -> list[dict[str, Any]]:
+def _workers(now: datetime, found: list[Worker]) -> list[dict[str, Any]]:
     return [
         {
             "worker": worker,
             "beat": _since(now, worker.beat_at),
             "progress": _since(now, worker.last_progress_at),
         }
-        for worker in workers()
+        for worker in found
     ]
 
 

@@ -5,7 +5,8 @@ facts and differ only in how they show them. Nothing here asks a foreign machine
 costs more with a million tokens.
 """
 
-from glisk.overview.reveals import OpenBatch, open_batches
+from glisk.overview.pace import Hour, LastDay, last_day
+from glisk.overview.reveals import OpenBatch, RevealCosts, open_batches, reveal_costs
 from glisk.overview.spend import SpendFacts, spend_facts
 from glisk.overview.stages import StageLoad, stage_loads
 from glisk.overview.system import (
@@ -22,15 +23,20 @@ from glisk.overview.whole import Overview, take_overview
 __all__ = [
     "ALIVE_SECONDS",
     "ChainFacts",
+    "Hour",
+    "LastDay",
     "Obstacle",
     "OpenBatch",
     "Overview",
+    "RevealCosts",
     "SpendFacts",
     "StageLoad",
     "Worker",
     "chain_facts",
+    "last_day",
     "obstacles",
     "open_batches",
+    "reveal_costs",
     "spend_facts",
     "stage_loads",
     "take_overview",

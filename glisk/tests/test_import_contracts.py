@@ -6,9 +6,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # They put the apps together, so they may import them.
 ABOVE_THE_APPS = {
-    "admin", "apps", "control_page", "dashboard", "health", "management", "migrations",
-    "navigation", "overview", "settings", "system_api", "system_orders",
-    "test_settings", "tests", "urls", "wsgi",
+    "admin", "apps", "control_page", "dashboard", "dashboard_charts", "dashboard_tiles", "health",
+    "management", "migrations", "navigation", "overview", "settings", "system_api",
+    "system_orders", "test_settings", "tests", "urls", "wsgi",
 }  # fmt: skip
 
 

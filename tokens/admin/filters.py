@@ -1,12 +1,14 @@
 """The questions that an operator asks of the token list."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 
 from tokens.models import Token
@@ -14,6 +16,7 @@ from tokens.querysets import TokenQuerySet
 from tokens.states import ACTIVE, TokenStatus
 
 Narrowing = Callable[[QuerySet[Token]], QuerySet[Token]]
+_NO_CLASS = "none"
 _others: dict[str, tuple[str, Narrowing]] = {}
 
 
@@ -22,8 +25,10 @@ def register_attention(name: str, title: str, narrowing: Narrowing) -> None:
     _others[name] = (title, narrowing)
 
 
-def _midnight() -> datetime:
-    return timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+def _failed_lately() -> Q:
+    """Return what failed in the last 24 hours, as the dashboard counts it."""
+    since = timezone.now() - timedelta(hours=24)
+    return Q(status=TokenStatus.FAILED, status_changed_at__gte=since)
 
 
 class AttentionFilter(admin.SimpleListFilter):
@@ -37,7 +42,7 @@ class AttentionFilter(admin.SimpleListFilter):
             ("stalled", "Stalled: the worker is gone"),
             ("held", "Held"),
             ("retrying", "Waiting for a retry"),
-            ("failed_today", "Failed today"),
+            ("failed_today", "Failed in 24 hours"),
             ("unpinned", "Image without metadata CID"),
             *((name, title) for name, (title, _) in _others.items()),
         ]
@@ -52,10 +57,7 @@ class AttentionFilter(admin.SimpleListFilter):
             return _others[str(self.value())][1](queryset)
         conditions = {
             "retrying": Q(status__in=ACTIVE, next_attempt_at__isnull=False),
-            "failed_today": Q(
-                status=TokenStatus.FAILED,
-                status_changed_at__gte=_midnight(),
-            ),
+            "failed_today": _failed_lately(),
             "unpinned": Q(
                 status__in=(TokenStatus.GENERATING, TokenStatus.UPLOADING, TokenStatus.FAILED),
                 image_cid__isnull=False,
@@ -67,26 +69,28 @@ class AttentionFilter(admin.SimpleListFilter):
 
 
 class FailedTodayFilter(admin.SimpleListFilter):
-    """What failed since midnight (UTC), by class; only the classes that there are."""
+    """What failed in the last 24 hours, by class; only the classes that there are."""
 
-    title = "failed today"
-    parameter_name = "failed_today"
+    title = "failed in 24 hours"
+    parameter_name = "failed"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         counted = (
-            Token.objects.filter(status=TokenStatus.FAILED, status_changed_at__gte=_midnight())
+            Token.objects.filter(_failed_lately())
             .values_list("error_class")
             .annotate(number=Count("pk"))
             .order_by("-number", "error_class")
         )
-        return [(name or "none", f"{name or 'no class'} ({number})") for name, number in counted]
+        return [(name or _NO_CLASS, f"{name or 'no class'} ({n})") for name, n in counted]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Token]) -> QuerySet[Token]:
         if self.value() is None:
             return queryset
-        error_class = "" if self.value() == "none" else self.value()
-        return queryset.filter(
-            status=TokenStatus.FAILED,
-            status_changed_at__gte=_midnight(),
-            error_class=error_class,
-        )
+        error_class = "" if self.value() == _NO_CLASS else self.value()
+        return queryset.filter(_failed_lately(), error_class=error_class)
+
+
+def failed_url(error_class: str) -> str:
+    """Return the list of the tokens that failed in 24 hours by this class."""
+    chosen = urlencode({FailedTodayFilter.parameter_name: error_class or _NO_CLASS})
+    return f"{reverse('admin:tokens_token_changelist')}?{chosen}"
