@@ -115,7 +115,6 @@ class OrdersAdmin(ModelAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": f"{order.label}: {subject}",
-            "opts": self.opts,
             "order": order,
             "keys": ",".join(str(key) for key in keys),
             "address": reverse(f"admin:{self._order_url_name}", kwargs={"name": order.name}),

@@ -34,6 +34,7 @@ from glisk.overview import (
 from reveals.keeper_state import keeper_state
 from tokens.admin.filters import failed_url
 from tokens.spend import spend_totals
+from tokens.states import TokenStatus
 from tokens.totals import count_by_state
 from webhooks.models import WebhookEvent
 
@@ -92,7 +93,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         "may_control": may_control(request.user),
         "now": now,
         "obstacles": _obstacles(now) if may["states"] else [],
-        "funnel": _funnel(now) if may["funnel"] else [],
+        "funnel": _funnel(now, day) if day is not None else [],
         "tiles": [tile for tile in tiles if tile is not None],
         "day": day,
         "charts": pace_charts(day) if day is not None else [],
@@ -118,13 +119,15 @@ def _failures(day: LastDay) -> list[dict[str, Any]]:
     ]
 
 
-def _funnel(now: datetime) -> list[dict[str, Any]]:
+def _funnel(now: datetime, day: LastDay) -> list[dict[str, Any]]:
+    lately = {TokenStatus.REVEALED: day.revealed, TokenStatus.FAILED: day.failed}
     return [
         {
             "status": count.status,
             "label": count.status.label,
             "number": count.number,
             "oldest": _since(now, count.oldest_at),
+            "lately": lately.get(count.status),
         }
         for count in count_by_state()
     ]

@@ -10,7 +10,7 @@ from typing import Literal
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 
-from glisk.display import duration, ether, gwei
+from glisk.display import compact, duration, gwei, short_ether
 from glisk.overview import ChainFacts, LastDay, RevealCosts, Worker
 from reveals.keeper_state import BLOCKED, EMPTY, LOW, UNKNOWN, KeeperState
 from tokens.spend import Spend
@@ -65,14 +65,14 @@ def keeper_tile(keeper: KeeperState, now: datetime) -> Tile:
         return Tile("Reveals left", "–", "nobody has looked at the keeper yet", "warn")
     looked = parse_datetime(keeper.checked_at or "")
     tone = {EMPTY: "bad", BLOCKED: "bad", LOW: "warn"}.get(keeper.status, "good")
-    note = f"keeper has {ether(keeper.balance_wei)}"
+    note = f"keeper has {short_ether(keeper.balance_wei)}"
     if keeper.status == BLOCKED:
         note = keeper.reason
     elif keeper.unreachable:
         note, tone = f"{note}, as last seen: the node does not answer", "warn"
     elif looked is not None and (old := (now - looked).total_seconds()) > _LOOKS_EVERY_SECONDS:
         note, tone = f"{note}, {duration(old)} ago", "warn"
-    return Tile("Reveals left", f"{keeper.reveals_left:,}", note, _tone(tone))
+    return Tile("Reveals left", compact(keeper.reveals_left), note, _tone(tone))
 
 
 def gas_tile(costs: RevealCosts) -> Tile:
@@ -88,11 +88,11 @@ def spend_tile(spend: Spend) -> Tile:
     url = reverse("admin:tokens_imagegenerationjob_changelist")
     value = f"${spend.today_usd:,.3f}"
     if spend.cap_usd is None:
-        return Tile("Spent on images today", value, "no daily cap is set", url=url)
+        return Tile("Spent today", value, "on images; no daily cap is set", url=url)
     percent = min(100, int(100 * spend.today_usd / spend.cap_usd))
     tone = "bad" if percent >= 100 else "warn" if percent >= _NEAR_CAP else "good"
     note = f"{percent} % of the cap of ${spend.cap_usd.normalize():f}"
-    return Tile("Spent on images today", value, note, _tone(tone), percent, url)
+    return Tile("Spent today", value, note, _tone(tone), percent, url)
 
 
 def failure_tile(day: LastDay) -> Tile:

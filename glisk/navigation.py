@@ -65,17 +65,20 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = [{"title": "", "separator": False, "items": [dashboard]}]
     for title, pages in _GROUPS:
         items = [
-            {"title": name, "icon": icon, "link": reverse(f"admin:{app}_{model}_changelist")}
+            _page(request, name, icon, reverse(f"admin:{app}_{model}_changelist"))
             for name, icon, app, model in pages
             if request.user.has_perm(f"{app}.view_{model}")
         ]
         if title == "System" and may_control(request.user):
-            controls = {
-                "title": "Controls",
-                "icon": "toggle_on",
-                "link": reverse(f"admin:{CONTROLS}"),
-            }
-            items.insert(0, controls)
+            items.insert(0, _page(request, "Controls", "toggle_on", reverse(f"admin:{CONTROLS}")))
         if items:
             groups.append({"title": title, "separator": True, "items": items})
     return groups
+
+
+def _page(request: HttpRequest, title: str, icon: str, link: str) -> dict[str, Any]:
+    """Return an entry, lit on its own pages; the controls have their address below another's."""
+    controls = reverse(f"admin:{CONTROLS}")
+    elsewhere = request.path.startswith(controls) and link != controls
+    lit = request.path.startswith(link) and not elsewhere
+    return {"title": title, "icon": icon, "link": link, "active": lit}

@@ -16,9 +16,10 @@ from PIL import Image
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory, wallet
+from glisk.models import SystemState
 from glisk.tests.pipeline_world import add_image, add_ready_token, png
 from tokens.factories import TokenFactory
-from tokens.models import Token, TokenImage
+from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.states import TokenStatus
 
 pytestmark = pytest.mark.django_db
@@ -196,3 +197,46 @@ def test_a_page_takes_the_same_queries_whatever_happened(
         token.transitions.create(from_status="ready", to_status="ready", actor="drain")
     with django_assert_max_num_queries(10):
         assert admin_client.get(address).status_code == 200
+
+
+def test_the_list_filters_what_failed_by_class(admin_client: Client) -> None:
+    for number, error_class in ((1, "artefact"), (2, "artefact"), (3, "")):
+        TokenFactory.create(token_id=number, status=TokenStatus.FAILED, error_class=error_class)
+    TokenFactory.create(token_id=4, status=TokenStatus.FAILED, error_class="artefact")
+    Token.objects.filter(pk=4).update(status_changed_at=timezone.now() - timedelta(days=2))
+    assert found(admin_client, failed="artefact") == {1, 2}
+    assert found(admin_client, failed="none") == {3}
+    page = admin_client.get(LIST).content.decode()
+    assert "artefact (2)" in page
+    assert "no class (1)" in page
+
+
+def test_the_list_shows_what_waits_for_gas(admin_client: Client) -> None:
+    waiting, held = (TokenFactory.create(status=TokenStatus.READY) for _ in range(2))
+    add_ready_token(1)  # its reveal is under way
+    TokenFactory.create(status=TokenStatus.UPLOADING)
+    Token.objects.filter(pk=held.pk).update(held_at=timezone.now(), hold_reason="wait")
+    assert found(admin_client, attention="gas") == set()
+    keeper = SystemState.objects.create(state_key="keeper", state_value={"status": "empty"})
+    assert found(admin_client, attention="gas") == {waiting.pk}
+    keeper.state_value = {"status": "blocked", "gas_price_high_since": "2026-01-01T00:00:00+00:00"}
+    keeper.save()
+    assert found(admin_client, attention="gas") == {waiting.pk}
+    keeper.state_value = {"status": "blocked", "reason": "no role"}
+    keeper.save()
+    assert found(admin_client, attention="gas") == set()
+
+
+def test_the_timeline_tells_of_calls_uploads_and_transactions(admin_client: Client) -> None:
+    token = add_ready_token(1)
+    ImageGenerationJob.objects.update(cost_usd="0.003")
+    page = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk]))
+    entries = page.context["summary"]["timeline"]
+    assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
+    facts = {entry.title: dict(entry.facts) for entry in entries}
+    assert facts["Paid call"]["vendor id"] == "prediction1"
+    assert facts["Paid call"]["cost"] == "0.003 USD"
+    assert facts["Upload of the image"]["CID"] == token.image_cid
+    transactions = [entry for entry in entries if entry.title == "Transaction broadcast"]
+    assert [dict(entry.facts)["nonce"] for entry in transactions] == ["1", "1"]
+    assert "0.003 USD" in page.content.decode()

@@ -29,7 +29,7 @@ _MOVES = (
 
 def spread_over_a_day(world: World, *, keep_newest: int, seed: int = 7) -> int:
     """Move all but the newest revealed tokens into the past; return how many."""
-    stream = random.Random(seed)  # noqa: S311 - a picture, no secret
+    stream = random.Random(seed)
     with psycopg.connect(world.database_url()) as connection:
         rows = connection.execute(
             "SELECT token_id FROM tokens_s0 WHERE status = 'revealed' ORDER BY token_id"

@@ -62,14 +62,12 @@ def _recheck(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
     return outcomes_of(recheck_tokens(token_ids=keys, actor=actor))
 
 
-def _forecast_retry(keys: Sequence[Any]) -> Forecast:
-    results = retry_tokens(token_ids=keys, actor="", dry_run=True)
-    return Forecast(outcomes_of(results), generation_cost(results))
+def _forecast(service: Callable[..., list[RepairResult]]) -> Callable[[Sequence[Any]], Forecast]:
+    def forecast(keys: Sequence[Any]) -> Forecast:
+        results = service(token_ids=keys, actor="", reason="forecast", dry_run=True)
+        return Forecast(outcomes_of(results), generation_cost(results))
 
-
-def _forecast_regeneration(keys: Sequence[Any]) -> Forecast:
-    results = regenerate_tokens(token_ids=keys, actor="", reason="forecast", dry_run=True)
-    return Forecast(outcomes_of(results), generation_cost(results))
+    return forecast
 
 
 def _is_active(token: Token) -> bool:
@@ -84,7 +82,7 @@ _ORDERS: list[Order] = [
         explanation="Puts failed tokens back into the stage they failed in. What is stored is "
         "used again: an image that is here or paid for is not paid for twice.",
         run=_by(retry_tokens),
-        forecast=_forecast_retry,
+        forecast=_forecast(retry_tokens),
         icon="replay",
         fits=lambda token: token.status == TokenStatus.FAILED,
     ),
@@ -94,6 +92,7 @@ _ORDERS: list[Order] = [
         permission=HOLD_TOKEN,
         explanation="Lets held tokens go on where they are.",
         run=_by(release_tokens),
+        forecast=_forecast(release_tokens),
         icon="play_arrow",
         fits=lambda token: token.held_at is not None,
     ),
@@ -104,6 +103,7 @@ _ORDERS: list[Order] = [
         explanation="Keeps tokens back until they are released: nothing new is begun for them, "
         "and they are not revealed.",
         run=_by(hold_tokens),
+        forecast=_forecast(hold_tokens),
         reason="required",
         icon="pause",
         fits=lambda token: _is_active(token) and token.held_at is None,
@@ -115,7 +115,7 @@ _ORDERS: list[Order] = [
         explanation="Has a new image made by the frozen prompt. It is always paid for, and the "
         "old one is let go. Never after the reveal.",
         run=_by(regenerate_tokens),
-        forecast=_forecast_regeneration,
+        forecast=_forecast(regenerate_tokens),
         reason="required",
         icon="autorenew",
         dangerous=True,
@@ -128,6 +128,7 @@ _ORDERS: list[Order] = [
         explanation="Gives tokens up: nothing more is tried until somebody retries or "
         "regenerates them. What was paid for stays on record.",
         run=_by(fail_by_hand),
+        forecast=_forecast(fail_by_hand),
         reason="required",
         icon="block",
         dangerous=True,

@@ -18,15 +18,18 @@ logger = structlog.get_logger(__name__)
 ERROR_CLASS = "operator"
 
 
-def fail_by_hand(*, token_ids: Iterable[int], actor: str, reason: str) -> list[RepairResult]:
+def fail_by_hand(
+    *, token_ids: Iterable[int], actor: str, reason: str, dry_run: bool = False
+) -> list[RepairResult]:
     """Fail tokens for a reason; a worker's claim is taken away, what it paid for stays on record.
 
-    Raises ValueError without a reason.
+    Raises ValueError without a reason. `dry_run`: only say what would happen.
     """
-    return repair_each(token_ids, partial(_fail, actor=actor, reason=said(reason)))
+    step = partial(_fail, actor=actor, reason=said(reason), dry_run=dry_run)
+    return repair_each(token_ids, step, lock=not dry_run)
 
 
-def _fail(tokens: Sequence[Token], *, actor: str, reason: str) -> list[RepairResult]:
+def _fail(tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool) -> list[RepairResult]:
     # After the locks: a reveal that had them first has committed its batch by now.
     revealing = in_flight(token.pk for token in tokens)
     results = []
@@ -37,7 +40,8 @@ def _fail(tokens: Sequence[Token], *, actor: str, reason: str) -> list[RepairRes
             refusal = "Its reveal is under way in a transaction, which cannot be taken back."
             results.append(RepairResult(token.pk, False, refusal))
         else:
-            _give_up(token, actor=actor, reason=reason)
+            if not dry_run:
+                _give_up(token, actor=actor, reason=reason)
             results.append(RepairResult(token.pk, True, "Failed. A retry lets it go on."))
     return results
 

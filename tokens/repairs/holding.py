@@ -21,15 +21,18 @@ from tokens.repairs.results import (
 from tokens.states import ACTIVE
 
 
-def hold_tokens(*, token_ids: Iterable[int], actor: str, reason: str) -> list[RepairResult]:
+def hold_tokens(
+    *, token_ids: Iterable[int], actor: str, reason: str, dry_run: bool = False
+) -> list[RepairResult]:
     """Hold tokens until they are released; what a worker has begun may end.
 
-    Raises ValueError without a reason.
+    Raises ValueError without a reason. `dry_run`: only say what would happen.
     """
-    return repair_each(token_ids, partial(_hold, actor=actor, reason=said(reason)))
+    step = partial(_hold, actor=actor, reason=said(reason), dry_run=dry_run)
+    return repair_each(token_ids, step, lock=not dry_run)
 
 
-def _hold(tokens: Sequence[Token], *, actor: str, reason: str) -> list[RepairResult]:
+def _hold(tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool) -> list[RepairResult]:
     # After the locks: a reveal that had them first has committed its batch by now.
     revealing = in_flight(token.pk for token in tokens)
     results = []
@@ -41,7 +44,7 @@ def _hold(tokens: Sequence[Token], *, actor: str, reason: str) -> list[RepairRes
             refusal = f"It is held already: {token.hold_reason}"
         elif token.pk in revealing:
             refusal = "Its reveal is under way in a transaction, which cannot be taken back."
-        else:
+        elif not dry_run:
             Token.objects.filter(pk=token.pk).update(
                 held_at=timezone.now(), hold_reason=reason, updated_at=timezone.now()
             )
@@ -51,21 +54,27 @@ def _hold(tokens: Sequence[Token], *, actor: str, reason: str) -> list[RepairRes
     return results
 
 
-def release_tokens(*, token_ids: Iterable[int], actor: str, reason: str = "") -> list[RepairResult]:
-    """Let held tokens go on."""
-    return repair_each(token_ids, partial(_release, actor=actor, reason=" ".join(reason.split())))
+def release_tokens(
+    *, token_ids: Iterable[int], actor: str, reason: str = "", dry_run: bool = False
+) -> list[RepairResult]:
+    """Let held tokens go on. `dry_run`: only say what would happen."""
+    step = partial(_release, actor=actor, reason=" ".join(reason.split()), dry_run=dry_run)
+    return repair_each(token_ids, step, lock=not dry_run)
 
 
-def _release(tokens: Sequence[Token], *, actor: str, reason: str) -> list[RepairResult]:
+def _release(
+    tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool
+) -> list[RepairResult]:
     results = []
     for token in tokens:
         if token.held_at is None:
             results.append(RepairResult(token.pk, False, "It is not held."))
             continue
-        Token.objects.filter(pk=token.pk).update(
-            held_at=None, hold_reason="", updated_at=timezone.now()
-        )
-        note(token, reason=with_reason("released", reason), actor=actor, kind="release")
-        wake(token.status)
+        if not dry_run:
+            Token.objects.filter(pk=token.pk).update(
+                held_at=None, hold_reason="", updated_at=timezone.now()
+            )
+            note(token, reason=with_reason("released", reason), actor=actor, kind="release")
+            wake(token.status)
         results.append(RepairResult(token.pk, True, f"Released: it goes on as {token.status}."))
     return results
