@@ -80,22 +80,27 @@ def check_artefacts(gateway: GatewayClient, candidate: Candidate) -> None:
 
 def check_setup(facts: RevealFacts, *, keeper: str) -> None:
     """Raise `ChainSetupError` if nothing may be sent at all."""
-    setup = facts.setup
-    problem = ""
-    if setup.chain_id != settings.CHAIN_ID:
-        problem = (
-            f"the node is on chain {setup.chain_id}, but NETWORK is {settings.NETWORK} "
-            f"({settings.CHAIN_ID}): check RPC_URL"
-        )
-    elif not setup.has_code:
-        problem = (
+    check_chain(facts.setup.chain_id)
+    if not facts.setup.has_code:
+        raise _setup_error(
             f"there is no contract at {settings.GLISK_NFT_CONTRACT_ADDRESS}: check "
             "GLISK_NFT_CONTRACT_ADDRESS and NETWORK"
         )
-    elif not setup.is_keeper:
-        problem = f"{keeper} has no KEEPER_ROLE: let the contract's admin grant it"
-    if problem:
-        raise ChainSetupError(f"chain: {problem}. Reveals wait.", vendor="chain")
+    if not facts.setup.is_keeper:
+        raise _setup_error(f"{keeper} has no KEEPER_ROLE: let the contract's admin grant it")
+
+
+def check_chain(chain_id: int) -> None:
+    """Raise `ChainSetupError` for another chain than that of NETWORK."""
+    if chain_id != settings.CHAIN_ID:
+        raise _setup_error(
+            f"the node is on chain {chain_id}, but NETWORK is {settings.NETWORK} "
+            f"({settings.CHAIN_ID}): check RPC_URL"
+        )
+
+
+def _setup_error(problem: str) -> ChainSetupError:
+    return ChainSetupError(f"chain: {problem}. Reveals wait.", vendor="chain")
 
 
 def objections(candidates: Sequence[Candidate], facts: RevealFacts) -> list[Objection]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from glisk.clients.chain import ChainClient, Head, Receipt, already_revealed_id, encode_reveal
 from glisk.clients.simulation import explain_revert, revert_reason
 from glisk.errors import ProviderError
+from reveals.gate import check_chain
 from reveals.models import RevealTransaction
 
 
@@ -32,16 +33,19 @@ def look_for_receipts(
 ) -> Included:
     """Read the receipts of every hash, in one round trip for each keeper; no database.
 
-    Reverts that have their confirmations are explained; 0 asks for no explanation.
+    Reverts that have their confirmations are explained; 0 asks for no explanation. Raises
+    `ChainSetupError` on a chain that is not ours: what it lacks says nothing.
     """
     counts: dict[str, int] = {}
     receipts: dict[str, Receipt | None] = {}
     heads: list[Head] = []
     for keeper in sorted({row.keeper for row in rows}):
         hashes = [row.tx_hash for row in rows if row.keeper == keeper]
-        head, counts[keeper], found = chain.receipts(keeper=keeper, tx_hashes=hashes)
-        heads.append(head)
-        receipts |= found
+        mined = chain.receipts(keeper=keeper, tx_hashes=hashes)
+        check_chain(mined.chain_id)
+        counts[keeper] = mined.transaction_count
+        heads.append(mined.head)
+        receipts |= mined.receipts
     lowest = min(heads, key=lambda head: head.number)
     reverts: dict[str, Revert] = {}
     for row in rows:

@@ -65,9 +65,9 @@ def review(
     )
     check_setup(facts, keeper=keeper)
     # Asked after the facts: what we revealed ourselves by then has a receipt now.
-    _, count, receipts = chain.receipts(keeper=keeper, tx_hashes=[row.tx_hash for row in rows])
+    mined = chain.receipts(keeper=keeper, tx_hashes=[row.tx_hash for row in rows])
     history = chain.fee_history(percentile=percentile)
-    if count > nonce or any(receipts.values()):
+    if mined.transaction_count > nonce or any(mined.receipts.values()):
         return Review(True, history)
     known = {candidate.token_id for candidate in candidates}
     changed = [_changed(i) for i in rows[-1].token_ids if i not in known]

@@ -26,6 +26,7 @@ __all__ = [
     "ChainClient",
     "FeeHistory",
     "Head",
+    "MinedTransactions",
     "Receipt",
     "RevealFacts",
     "Setup",
@@ -44,6 +45,16 @@ class Receipt:
     gas_used: int
     effective_gas_price_wei: int
     l1_fee_wei: int | None  # Base charges it on top; a plain node has none
+
+
+@dataclass(frozen=True)
+class MinedTransactions:
+    """What a chain has mined of one keeper's transactions; no receipt: None."""
+
+    chain_id: int
+    head: Head
+    transaction_count: int
+    receipts: dict[str, Receipt | None]
 
 
 @dataclass(frozen=True)
@@ -103,12 +114,11 @@ class ChainClient:
         """Return the fee history of ten blocks."""
         return _fee_history(self.rpc.call("eth_feeHistory", hex(10), "latest", [percentile]))
 
-    def receipts(
-        self, *, keeper: str, tx_hashes: Sequence[str]
-    ) -> tuple[Head, int, dict[str, Receipt | None]]:
-        """Return head, the keeper's mined transaction count, and each hash's receipt or None."""
+    def receipts(self, *, keeper: str, tx_hashes: Sequence[str]) -> MinedTransactions:
+        """Return chain, head, the keeper's mined transaction count, and each hash's receipt."""
         answers = self.rpc.batch_all(
             [
+                ("eth_chainId", []),
                 ("eth_getBlockByNumber", ["latest", False]),
                 ("eth_getTransactionCount", [keeper, "latest"]),
                 *(("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes),
@@ -116,9 +126,11 @@ class ChainClient:
         )
         found = {
             tx_hash: _receipt(answer)
-            for tx_hash, answer in zip(tx_hashes, answers[2:], strict=True)
+            for tx_hash, answer in zip(tx_hashes, answers[3:], strict=True)
         }
-        return head(answers[0]), number(answers[1]), found
+        return MinedTransactions(
+            number(answers[0]), head(answers[1]), number(answers[2]), found
+        )
 
     def receipts_of(self, tx_hashes: Sequence[str]) -> dict[str, Receipt | None]:
         """Return each hash's receipt or None."""

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from glisk.clients.chain import ChainClient, RevealFacts, encode_reveal
 from glisk.clients.mint_reader import MintReader
 from reveals import depth, sending
-from reveals.models import RevealBatch
+from reveals.models import RevealBatch, RevealTransaction
 from reveals.recalling import recall_batch
 from reveals.tests.stage import Scene, statuses, transactions
 from sandbox.accounts import ACCOUNTS, AUTHORS, KEEPER
@@ -223,6 +223,36 @@ def test_a_lagging_node_recalls_nothing(
     drain.settle(0.6)
     assert timeline(tokens[0]) == ["revealed"]
     assert statuses() == ["confirmed"]
+
+
+def test_on_another_chain_nothing_is_recalled_freed_or_filled(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    """RPC_URL was mistaken: what that chain lacks says nothing of ours."""
+    settings.BATCH_REVEAL_MAX_TOKENS = 1
+    first, second = scene.mint(2)
+    scene.chain.mine(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once([first, second]))
+    Token.objects.filter(pk=second.pk).update(
+        status=TokenStatus.READY, reveal_tx_hash=None, revealed_at=None
+    )
+    RevealBatch.objects.filter(nonce=1).update(status="open", closed_at=None)
+    RevealTransaction.objects.filter(nonce=1).update(status="broadcast")
+    drain.crash()
+    settings.CHAIN_ID = 8453
+    scene.chain.reorg(2)
+    other = worker()
+    other.settle(1.5)
+    assert [batch.status for batch in RevealBatch.objects.order_by("nonce")] == [
+        "confirmed",
+        "open",
+    ]
+    assert timeline(first) == ["revealed"]
+    assert len(transactions()) == 2
+    other.stop()
+    settings.CHAIN_ID = 31337
+    worker().until(lambda: scene.revealed_once([first, second]))
 
 
 def test_what_is_deep_enough_is_not_asked_about_any_more(
