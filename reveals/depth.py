@@ -70,33 +70,42 @@ def look(chain: ChainClient, rows: Sequence[RevealTransaction]) -> Sight:
     return Sight(included, chain.block_hashes(numbers) if numbers else {})
 
 
-def judge(rows: Sequence[RevealTransaction], sight: Sight) -> Fate:
-    """Say what became of a closed batch; `rows` are all transactions signed for it."""
+def judge(rows: Sequence[RevealTransaction], sight: Sight, *, keeper: str) -> Fate:
+    """Say what became of a closed batch; `rows` are all transactions signed for it.
+
+    `keeper`: the one of today. What a former one left unspent was given up, and stays so.
+    """
     mined = next((row for row in rows if row.status in MINED), None)
     if mined is None:
-        return _judge_superseded(rows, sight)
+        return _judge_superseded(rows, sight, keeper)
     receipt = sight.receipts[mined.tx_hash]
+    number = int(mined.block_number or 0)
     if receipt is None:
-        number = int(mined.block_number or 0)
         if any(sight.receipts[row.tx_hash] is not None for row in rows):
             return Fate.DOUBTFUL
-        stands = sight.blocks.get(number) in (None, mined.block_hash)
-        return Fate.UNKNOWN if stands else Fate.DOUBTFUL
-    if receipt.succeeded != (mined.status == TransactionStatus.CONFIRMED):
+        stands = sight.blocks.get(number)
+        if stands is None:
+            return Fate.UNKNOWN
+        if stands != mined.block_hash:
+            return Fate.DOUBTFUL
+        # Its block is there: the node lags in its receipts, or keeps them no longer.
+    elif receipt.succeeded != (mined.status == TransactionStatus.CONFIRMED):
         return Fate.DOUBTFUL
-    if receipt.block_hash != mined.block_hash:
+    elif receipt.block_hash != mined.block_hash:
         return Fate.MOVED
-    depth = sight.included.head.number - receipt.block_number + 1
+    depth = sight.included.head.number - number + 1
     deep = depth >= settings.REVEAL_SAFE_CONFIRMATIONS
     return Fate.SETTLED if deep or _is_old(mined) else Fate.KEPT
 
 
-def _judge_superseded(rows: Sequence[RevealTransaction], sight: Sight) -> Fate:
+def _judge_superseded(rows: Sequence[RevealTransaction], sight: Sight, keeper: str) -> Fate:
+    first = rows[0]
     if any(sight.receipts[row.tx_hash] is not None for row in rows):
         return Fate.DOUBTFUL
-    if sight.included.transaction_counts[rows[0].keeper] <= rows[0].nonce:
+    unspent = sight.included.transaction_counts[first.keeper] <= first.nonce
+    if unspent and first.keeper == keeper:
         return Fate.DOUBTFUL
-    return Fate.SETTLED if _is_old(rows[0]) else Fate.KEPT
+    return Fate.SETTLED if _is_old(first) else Fate.KEPT
 
 
 def _is_old(row: RevealTransaction) -> bool:
@@ -148,10 +157,10 @@ class DepthWatch:
                 self._recall(result.key, *result.value)
 
     def _judge_all(self, batches: dict[int, list[RevealTransaction]], sight: Sight) -> None:
-        now = time.monotonic()
+        now, keeper = time.monotonic(), self.drain.keeper.address
         settled: list[int] = []
         for batch_id, rows in batches.items():
-            fate = judge(rows, sight)
+            fate = judge(rows, sight, keeper=keeper)
             if fate in (Fate.KEPT, Fate.MOVED, Fate.SETTLED):
                 self._doubtful_since.pop(batch_id, None)
             if fate is Fate.SETTLED:
@@ -186,7 +195,8 @@ class DepthWatch:
         sight: Sight,
         on_chain: dict[int, OnChainToken],
     ) -> None:
-        if judge(rows, sight) is not Fate.DOUBTFUL or self.drain.stopping:
+        fate = judge(rows, sight, keeper=self.drain.keeper.address)
+        if fate is not Fate.DOUBTFUL or self.drain.stopping:
             return
         batch_id = rows[0].batch_id
         opened = recall_batch(

@@ -97,7 +97,6 @@ class RevealDrain(Drain):
     def _look_for_work(self) -> None:
         self._departs_in = None
         self._due_in = seconds_until_due()
-        room = settings.REVEAL_MAX_IN_FLIGHT - len(self.flights)
         # Artefacts are checked ahead, so that a place in flight never waits for a gateway.
         limit = settings.BATCH_REVEAL_MAX_TOKENS * (settings.REVEAL_MAX_IN_FLIGHT + 1)
         requested = requested_tokens(settings.BATCH_REVEAL_MAX_TOKENS)
@@ -106,7 +105,7 @@ class RevealDrain(Drain):
         self._more_wait = len(others) == limit
         waiting = requested + [w for w in others if w.candidate.token_id not in first]
         self.verifier.check(waiting)
-        if room > 0 and self._preparing is None:
+        if self.flights.room > 0 and self._preparing is None:
             self._depart(waiting)
 
     def _may_depart(self, entry: Waiting) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
+from django.utils import timezone
 
 from glisk.backoff import backoff_seconds
 from glisk.engine.drain import CallResult
@@ -26,6 +27,8 @@ RECEIPT_POLL_SECONDS = 0.4
 # So long must the chain show the nonce as spent, and none of our receipts, before we believe
 # that somebody else used the keeper: a lagging node shows the same for a moment.
 SUPERSEDED_AFTER_SECONDS = 20.0
+# So long has a former keeper's transaction its chance with us.
+ABANDONED_AFTER_SECONDS = 20.0
 # So long must it miss a nonce below all that are in flight, before we believe in a gap.
 GAP_AFTER_SECONDS = 20.0
 
@@ -46,8 +49,12 @@ class Flights:
         for batch_id, rows in outbox.open_transactions().items():
             self.by_batch.setdefault(batch_id, Flight(rows))
 
-    def __len__(self) -> int:
-        return len(self.by_batch)
+    @property
+    def room(self) -> int:
+        """How many more transactions the keeper may have in flight; a former one's do not count."""
+        keeper = self.drain.keeper.address
+        ours = sum(flight.newest.keeper == keeper for flight in self.by_batch.values())
+        return int(settings.REVEAL_MAX_IN_FLIGHT) - ours
 
     def add(self, row: RevealTransaction) -> None:
         """Send a transaction that was signed right now, for what the chain said right now."""
@@ -116,7 +123,8 @@ class Flights:
         if closed is not None:
             flight.spent_since = None
             return closed
-        return self._is_superseded(flight, found.transaction_counts.get(flight.newest.keeper, 0))
+        count = found.transaction_counts.get(flight.newest.keeper, 0)
+        return self._is_superseded(flight, count) or self._is_abandoned(flight, count)
 
     def _is_superseded(self, flight: Flight, transaction_count: int) -> bool:
         if transaction_count <= flight.newest.nonce:
@@ -132,6 +140,24 @@ class Flights:
             flight.rows, flight.spent_since = rows, None
             return False
         settlement.release_superseded(flight.rows)
+        return True
+
+    def _is_abandoned(self, flight: Flight, transaction_count: int) -> bool:
+        """Give up what a former keeper signed and the chain does not take.
+
+        Nobody can replace it, and perhaps that keeper has lost its role or its funds. Should it
+        be mined after all, it reveals what was verified, or nothing at all.
+        """
+        row = flight.newest
+        now = time.monotonic()
+        if row.keeper == self.drain.keeper.address or transaction_count > row.nonce:
+            return False
+        if now - flight.taken_up_at < ABANDONED_AFTER_SECONDS:
+            return False
+        age = (timezone.now() - row.signed_at).total_seconds()
+        if age < settings.TRANSACTION_TIMEOUT_SECONDS:
+            return False
+        settlement.release_abandoned(outbox.transactions_of(row.batch_id))
         return True
 
     # -- gaps ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ class BatchStatus(models.TextChoices):
     OPEN = "open"  # a nonce is reserved, a signed transaction is stored
     CONFIRMED = "confirmed"
     REVERTED = "reverted"  # mined, but without effect: the tokens are free again
-    SUPERSEDED = "superseded"  # somebody else spent the nonce: the tokens are free again
+    SUPERSEDED = "superseded"  # others spent the nonce, or the keeper is another: free again
 
 
 class RevealBatch(models.Model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -50,6 +50,7 @@ class Flight:
     calls: int = 0  # a result may be delivered twice: only the last call's counts
     late_since: float | None = None
     spent_since: float | None = None
+    taken_up_at: float = field(default_factory=time.monotonic)
 
     @property
     def newest(self) -> RevealTransaction:
@@ -121,8 +122,12 @@ class Sender:
         flight.busy, flight.calls = True, flight.calls + 1
         self.drain.submit(kind, (flight.newest.batch_id, flight.calls), call)
 
+    def _is_ours(self, row: RevealTransaction) -> bool:
+        """Tell whether we can sign in its place: its keeper is that of the settings."""
+        return row.keeper == self.drain.keeper.address
+
     def _overdue(self, row: RevealTransaction) -> bool:
-        if row.broadcast_at is None or row.keeper != self.drain.keeper.address:
+        if row.broadcast_at is None or not self._is_ours(row):
             return False
         age: float = (timezone.now() - row.broadcast_at).total_seconds()
         return age > settings.TRANSACTION_TIMEOUT_SECONDS
@@ -134,7 +139,11 @@ class Sender:
             outbox.mark_broadcast(flight.newest)
         elif verdict is Verdict.NO_FUNDS:
             wait = NO_FUNDS_WAIT_SECONDS
-            self.drain.chain_breaker.failed(_no_funds(flight.newest))
+            problem = _no_funds(flight.newest)
+            if self._is_ours(flight.newest):
+                self.drain.chain_breaker.failed(problem)
+            else:  # no reason for the keeper of today to stop
+                logger.warning("former_keeper_without_funds", error=str(problem))
         elif verdict is Verdict.UNDERPRICED and flight.newest.broadcast_at is None:
             flight.underpriced, wait = True, 0.0
         _pause(flight, wait)
@@ -206,7 +215,7 @@ class Sender:
         old = flight.newest
         paid = Fees(int(old.max_fee_per_gas_wei), int(old.max_priority_fee_per_gas_wei))
         fees = bump_fees(paid, found.history, ceiling_wei=configured_ceiling_wei())
-        if old.keeper != self.drain.keeper.address or fees is None:
+        if fees is None or not self._is_ours(old):
             logger.error("replacement_impossible", tx_hash=old.tx_hash, nonce=old.nonce)
             flight.underpriced = False  # the price may fall: the same bytes have their chance
             self._stop_hurrying(flight)

@@ -208,13 +208,23 @@ def _objections_after_revert(
 def release_superseded(rows: Sequence[RevealTransaction]) -> None:
     """Close a batch whose nonce was spent by a transaction that is not ours."""
     batch = rows[0].batch
+    _give_up(batch, "The nonce was spent by a transaction that this program did not sign.")
+    logger.error("keeper_nonce_used_by_others", keeper=batch.keeper, nonce=batch.nonce)
+
+
+def release_abandoned(rows: Sequence[RevealTransaction]) -> None:
+    """Close a batch of a former keeper that is not mined; its tokens go with the new one."""
+    batch = rows[0].batch
+    _give_up(batch, "The keeper was changed before it was mined; nobody can replace it.")
+    logger.error("former_keepers_reveal_given_up", keeper=batch.keeper, nonce=batch.nonce)
+
+
+def _give_up(batch: RevealBatch, why: str) -> None:
     with transaction.atomic():
         if _close_batch(batch, BatchStatus.SUPERSEDED):
             RevealTransaction.objects.filter(batch=batch).update(
-                status=TransactionStatus.REPLACED,
-                error="The nonce was spent by a transaction that this program did not sign.",
+                status=TransactionStatus.REPLACED, error=why
             )
-    logger.error("keeper_nonce_used_by_others", keeper=batch.keeper, nonce=batch.nonce)
 
 
 def _close(
@@ -255,7 +265,7 @@ def _close_batch(
     batch: RevealBatch, status: BatchStatus, was: Sequence[BatchStatus] = (BatchStatus.OPEN,)
 ) -> bool:
     closed = RevealBatch.objects.filter(pk=batch.pk, status__in=was).update(
-        status=status, closed_at=timezone.now()
+        status=status, closed_at=timezone.now(), settled_at=None
     )
     RevealBatchToken.objects.filter(batch=batch, is_open=True).update(is_open=False)
     return bool(closed)

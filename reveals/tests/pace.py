@@ -24,6 +24,7 @@ def hurry(change: Callable[[Any, str, Any], None]) -> None:
     change(reconciling, "UNCLEAR_WAIT_SECONDS", 0.1)
     change(flight, "RECEIPT_POLL_SECONDS", 0.03)
     change(flight, "SUPERSEDED_AFTER_SECONDS", 0.3)
+    change(flight, "ABANDONED_AFTER_SECONDS", 0.3)
     change(flight, "GAP_AFTER_SECONDS", 0.3)
     change(sending, "REBROADCAST_SECONDS", 0.15)
     change(sending, "NO_FUNDS_WAIT_SECONDS", 0.1)

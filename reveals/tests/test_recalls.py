@@ -225,6 +225,29 @@ def test_a_lagging_node_recalls_nothing(
     assert statuses() == ["confirmed"]
 
 
+def test_a_node_that_keeps_no_receipts_settles_by_the_block(
+    worker: Start, scene: Scene, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.REVEAL_SAFE_CONFIRMATIONS = 3
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    look = depth.look
+
+    def without_receipts(*arguments: object) -> depth.Sight:
+        sight = look(*arguments)  # type: ignore[arg-type]
+        return replace(
+            sight, included=replace(sight.included, receipts=dict.fromkeys(sight.receipts))
+        )
+
+    monkeypatch.setattr(depth, "look", without_receipts)
+    drain.settle(0.3)
+    assert RevealBatch.objects.get().settled_at is None
+    scene.chain.mine(3)
+    drain.until(lambda: RevealBatch.objects.get().settled_at)
+    assert timeline(tokens[0]) == ["revealed"]
+
+
 def test_on_another_chain_nothing_is_recalled_freed_or_filled(
     worker: Start, scene: Scene, settings: Settings
 ) -> None:

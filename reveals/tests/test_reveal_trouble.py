@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from django.utils import timezone
 from eth_account import Account
 from pytest_django import Settings
 
@@ -400,6 +401,59 @@ def test_a_new_keeper_leaves_the_old_ones_transactions_alone(
     scene.chain.mine()
     second.until(lambda: scene.revealed_once([*old_tokens, *new_tokens]))
     assert statuses() == ["confirmed", "confirmed"]
+
+
+@pytest.mark.parametrize("lost", ["its role", "its funds"])
+def test_what_a_former_keeper_cannot_send_goes_with_the_new_one(
+    worker: Start, scene: Scene, settings: Settings, lost: str
+) -> None:
+    settings.REVEAL_MAX_IN_FLIGHT = 1
+    new_keeper = ACCOUNTS[6]
+    scene.chain.wait(scene.chain.send(0, "grantRole", KEEPER_ROLE, new_keeper.address))
+    old, other = scene.mint(2)
+    Token.objects.filter(pk=other.pk).update(next_attempt_at="2090-01-01T00:00Z")
+    first = worker()
+    signed(first)
+    first.crash()
+    if lost == "its role":
+        scene.chain.wait(scene.chain.send(0, "revokeRole", KEEPER_ROLE, KEEPER.address))
+    else:
+        scene.chain.set_balance(KEEPER.address, 1)
+    settings.KEEPER_PRIVATE_KEY = new_keeper.private_key
+    second = worker()
+    Token.objects.filter(pk=other.pk).update(next_attempt_at=None)
+    second.until(lambda: scene.revealed_once([other]))
+    assert breaker_reason() == ""
+    second.settle(0.5)
+    assert not scene.chain.is_revealed(old.token_id)  # it still has its chance
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0
+    second.until(lambda: scene.revealed_once([old, other]))
+    second.settle(0.5)
+    assert sorted(statuses()) == ["confirmed", "confirmed", "replaced"]
+    assert "keeper was changed" in transactions()[0].error
+
+
+def test_a_former_keepers_transaction_may_be_mined_after_all(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    """It was given up, and lay in somebody's pool."""
+    new_keeper = ACCOUNTS[6]
+    scene.chain.wait(scene.chain.send(0, "grantRole", KEEPER_ROLE, new_keeper.address))
+    tokens = scene.mint(2)
+    first = worker()
+    row = signed(first)
+    first.crash()
+    settings.KEEPER_PRIVATE_KEY = new_keeper.private_key
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0
+    scene.chain.set_balance(KEEPER.address, 1)
+    second = worker()
+    Token.objects.update(held_at=timezone.now(), hold_reason="a look")
+    second.until(lambda: statuses() == ["replaced"])
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    scene.chain.rpc("eth_sendRawTransaction", "0x" + bytes(row.raw_transaction).hex())
+    Token.objects.update(held_at=None, hold_reason="")
+    second.until(lambda: scene.revealed_once(tokens))
+    second.until(lambda: statuses() == ["confirmed"])
 
 
 # -- node, funds, price ----------------------------------------------------------------------
