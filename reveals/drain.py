@@ -42,6 +42,8 @@ from tokens.models import Token
 logger = structlog.get_logger(__name__)
 
 GAS_PRICE_WAIT_SECONDS = 5.0
+# The keeper's balance may be spoken for by what is in flight; asked again every block of Base.
+FUNDS_WAIT_SECONDS = 2.0
 NOTE_KEEPER_SECONDS = 10.0
 # What the chain said is not signed upon after so long: this process may have slept.
 FACTS_LAST_SECONDS = 30.0
@@ -73,6 +75,7 @@ class RevealDrain(Drain):
         self._noted_at = -NOTE_KEEPER_SECONDS
         self._more_wait = False  # ready tokens that were not looked at yet
         self._departs_in: float | None = None
+        self._departs_after = 0.0  # monotonic
         self._due_in: float | None = None
 
     def turn(self, results: list[CallResult]) -> float | None:
@@ -106,7 +109,11 @@ class RevealDrain(Drain):
         waiting = requested + [w for w in others if w.candidate.token_id not in first]
         self.verifier.check(waiting)
         if self.flights.room > 0 and self._preparing is None:
-            self._depart(waiting)
+            held_for = self._departs_after - time.monotonic()
+            if held_for > 0:
+                self._departs_in = held_for
+            else:
+                self._depart(waiting)
 
     def _may_depart(self, entry: Waiting) -> bool:
         candidate = entry.candidate
@@ -147,12 +154,18 @@ class RevealDrain(Drain):
         if not self.chain_breaker.places(1):
             return
         candidates = [entry.candidate for entry in batch]
+        most_by_nonce = self.flights.most_by_nonce()
         self._preparing = object()
         self.note_claim()
         self.submit(
             "prepare",
             (self._preparing, time.monotonic()),
-            lambda: prepare_batch(self.chain, keeper=self.keeper.address, candidates=candidates),
+            lambda: prepare_batch(
+                self.chain,
+                keeper=self.keeper.address,
+                candidates=candidates,
+                most_by_nonce=most_by_nonce,
+            ),
         )
 
     def _take_prepared(self, result: CallResult) -> None:
@@ -186,6 +199,8 @@ class RevealDrain(Drain):
         self._reconcile([o.token_id for o in revealed])
         if not prepared.candidates:
             self.chain_breaker.succeeded()
+            if prepared.waits_for_funds:
+                self._departs_after = time.monotonic() + FUNDS_WAIT_SECONDS
             return
         try:
             fees = choose_fees(prepared.history, ceiling_wei=configured_ceiling_wei())

@@ -52,9 +52,16 @@ class Flights:
     @property
     def room(self) -> int:
         """How many more transactions the keeper may have in flight; a former one's do not count."""
-        keeper = self.drain.keeper.address
-        ours = sum(flight.newest.keeper == keeper for flight in self.by_batch.values())
-        return int(settings.REVEAL_MAX_IN_FLIGHT) - ours
+        return int(settings.REVEAL_MAX_IN_FLIGHT) - len(self._ours())
+
+    def most_by_nonce(self) -> dict[int, int]:
+        """Return what each of the keeper's transactions may cost at most, in wei."""
+        return {row.nonce: row.most_wei for row in self._ours()}
+
+    def _ours(self) -> list[RevealTransaction]:
+        """Return the newest transaction of each nonce of the keeper of today."""
+        newest = (flight.newest for flight in self.by_batch.values())
+        return [row for row in newest if row.keeper == self.drain.keeper.address]
 
     def add(self, row: RevealTransaction) -> None:
         """Send a transaction that was signed right now, for what the chain said right now."""
@@ -169,7 +176,7 @@ class Flights:
         transaction had it, and is gone: then a reveal of nothing takes its place.
         """
         keeper = self.drain.keeper.address
-        nonces = [f.newest.nonce for f in self.by_batch.values() if f.newest.keeper == keeper]
+        nonces = [row.nonce for row in self._ours()]
         count = found.transaction_counts.get(keeper)
         if not nonces or count is None or count >= min(nonces):
             self._gap_since = None

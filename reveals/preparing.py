@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.conf import settings
@@ -18,7 +18,15 @@ from glisk.clients.chain import (
 from glisk.clients.rpc import VENDOR, RevertError, RpcError
 from glisk.clients.simulation import revert_reason, simulate_reveals
 from glisk.errors import TransientError
-from reveals.fees import MAX_TRANSACTION_GAS, PERCENTILES, gas_limit, is_above_cap
+from reveals.fees import (
+    MAX_TRANSACTION_GAS,
+    PERCENTILES,
+    GasPriceTooHighError,
+    choose_fees,
+    configured_ceiling_wei,
+    gas_limit,
+    is_above_cap,
+)
 from reveals.gate import Candidate, Objection, check_setup, objections
 from reveals.poison import Group, find_poison
 
@@ -30,7 +38,10 @@ WOULD_REVERT_WAIT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Prepared:
-    """A batch that the chain has nothing against; without candidates there is nothing to send."""
+    """A batch that the chain has nothing against; without candidates there is nothing to send.
+
+    `waits_for_funds`: what is in flight already may use up what it would cost.
+    """
 
     facts: RevealFacts
     candidates: list[Candidate]
@@ -38,14 +49,24 @@ class Prepared:
     data: str = ""
     gas_limit: int = 0
     history: FeeHistory = field(default_factory=lambda: FeeHistory(0, ()))
+    waits_for_funds: bool = False
 
 
-def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candidate]) -> Prepared:
+def prepare_batch(
+    chain: ChainClient,
+    *,
+    keeper: str,
+    candidates: Sequence[Candidate],
+    most_by_nonce: Mapping[int, int] | None = None,
+) -> Prepared:
     """Ask the chain about every candidate, simulate the reveal, and estimate its gas.
 
     Tokens that were revealed meanwhile, or that make the batch revert for any other reason, are
     found, taken out and named; the rest goes on. A batch above the chain's gas cap is halved.
-    Raises `ChainSetupError`, `RevertError` for a refusal that no token explains, and the errors
+
+    `most_by_nonce`: what each of the keeper's transactions in flight may cost, in wei. The batch
+    waits for them if their cost and its own exceed the balance, and shrinks to what the keeper can
+    pay for if there are none; None: nobody asks for the funds. Raises `ChainSetupError`, `RevertError` for a refusal that no token explains, and the errors
     of the RPC client.
     """
     blocks = sorted({c.mint_block for c in candidates if c.mint_block is not None})
@@ -77,12 +98,42 @@ def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candi
                 raise
             passing = passing[: len(passing) // 2]
             continue
-        if estimate > MAX_TRANSACTION_GAS and len(passing) > 1:
+        if estimate * settings.REVEAL_GAS_BUFFER > MAX_TRANSACTION_GAS and len(passing) > 1:
             passing = passing[: len(passing) // 2]
             continue
         limit = gas_limit(estimate, buffer=settings.REVEAL_GAS_BUFFER)
+        if most_by_nonce is not None:
+            payable = _payable(len(passing), limit * _price_wei(history), facts, most_by_nonce)
+            if payable == 0:
+                return Prepared(facts, [], refused, waits_for_funds=True)
+            if payable < len(passing):
+                passing = passing[:payable]
+                continue
         return Prepared(facts, passing, refused, data, limit, history)
     return Prepared(facts, [], refused)
+
+
+def _payable(
+    count: int, cost_wei: int, facts: RevealFacts, most_by_nonce: Mapping[int, int]
+) -> int:
+    """Return how many of so many tokens may go by the keeper's balance; 0: none before others.
+
+    One may always go if nothing is in flight: whoever signs says what is missing.
+    """
+    unmined = [wei for nonce, wei in most_by_nonce.items() if nonce >= facts.transaction_count]
+    if cost_wei + sum(unmined) <= facts.balance_wei:
+        return count
+    if unmined:  # later nonces are mined after them in any case
+        return 0
+    return max(1, min(count - 1, count * facts.balance_wei // cost_wei))
+
+
+def _price_wei(history: FeeHistory) -> int:
+    """Return the most that a unit of gas may cost; 0 if nothing may be sent at this price."""
+    try:
+        return choose_fees(history, ceiling_wei=configured_ceiling_wei()).max_fee_per_gas_wei
+    except GasPriceTooHighError:
+        return 0
 
 
 def _without(candidates: Sequence[Candidate], refused: Sequence[Objection]) -> list[Candidate]:

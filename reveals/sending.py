@@ -248,9 +248,9 @@ def _pause(flight: Flight, seconds: float) -> None:
 
 
 def _no_funds(row: RevealTransaction) -> AccountError:
-    cost = row.gas_limit * int(row.max_fee_per_gas_wei) / 1e18
     return AccountError(
-        f"The keeper {row.keeper} cannot pay for {row.tx_hash}, which may cost {cost:.6f} ETH. "
+        f"The keeper {row.keeper} cannot pay for {row.tx_hash}, which may cost "
+        f"{row.most_wei / 1e18:.6f} ETH. "
         "Send it some; reveals go on by themselves.",
         vendor="chain",
         code="no_funds",

@@ -21,6 +21,7 @@ def hurry(change: Callable[[Any, str, Any], None]) -> None:
     change(breaker, "ACCOUNT_WAIT_SECONDS", 0.2)
     change(breaker, "_REFRESH_SECONDS", 0.02)
     change(drain_module, "GAS_PRICE_WAIT_SECONDS", 0.2)
+    change(drain_module, "FUNDS_WAIT_SECONDS", 0.1)
     change(reconciling, "UNCLEAR_WAIT_SECONDS", 0.1)
     change(flight, "RECEIPT_POLL_SECONDS", 0.03)
     change(flight, "SUPERSEDED_AFTER_SECONDS", 0.3)

@@ -503,6 +503,46 @@ def test_without_funds_nothing_is_signed_until_there_are_some(worker: Start, sce
     drain.until(lambda: scene.revealed_once(tokens))
 
 
+def most_wei(scene: Scene, tokens: int) -> int:
+    """What a batch of so many may cost at most, about."""
+    return int(tokens * 91_320 * 1.2 * 2.05 * scene.chain.base_fee_wei())
+
+
+def test_what_the_keeper_can_pay_for_goes_the_rest_after_a_top_up(
+    worker: Start, scene: Scene
+) -> None:
+    tokens = scene.mint(8)
+    scene.chain.set_balance(KEEPER.address, most_wei(scene, 4))
+    drain = worker()
+    drain.until(is_held_back)
+    assert len(transactions()[0].token_ids) in (2, 3, 4)
+    assert "Send it some" in breaker_reason()
+    assert Token.objects.filter(status=TokenStatus.READY).exists()
+    assert set(statuses()) == {"confirmed"}
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_what_is_in_flight_may_use_up_the_balance(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    """Nothing is signed that the node would refuse, and nobody is called for."""
+    settings.BATCH_REVEAL_MAX_TOKENS = 2
+    tokens = scene.mint(4)
+    scene.chain.set_balance(KEEPER.address, most_wei(scene, 3))
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    drain.settle(0.5)
+    assert len(transactions()) == 1
+    assert breaker_reason() == ""
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    drain.until(lambda: len(scene.pool()) == 2)
+    scene.chain.set_automine(True)
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
 def test_funds_that_are_gone_at_the_broadcast_are_waited_for(worker: Start, scene: Scene) -> None:
     tokens = scene.mint()
     first = worker()
