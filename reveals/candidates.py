@@ -19,6 +19,8 @@ from tokens.states import TokenStatus
 
 logger = structlog.get_logger(__name__)
 
+# The class of a refusal by simulation; those of artefacts have their errors' classes.
+WOULD_REVERT = "would_revert"
 # A token that was refused this often is worth an operator's look: the log says so, at each try.
 ALARM_AFTER_REFUSALS = 8
 
@@ -138,6 +140,17 @@ def candidates_of(row: RevealTransaction) -> list[Candidate]:
         for token in tokens
         if token.token_uri == signed[token.token_id]
     ]
+
+
+def forget_refusals(token_ids: Sequence[int]) -> None:
+    """Count anew for tokens whose artefacts are right in the end.
+
+    Refusals by a simulation stay counted: right artefacts say nothing about them.
+    """
+    if token_ids:
+        Token.objects.filter(
+            token_id__in=token_ids, status=TokenStatus.READY, attempts__gt=0
+        ).exclude(error_class=WOULD_REVERT).update(attempts=0)
 
 
 def seconds_until_due() -> float | None:

@@ -253,11 +253,11 @@ class RevealDrain(Drain):
         if result.error is not None:
             fault = as_provider_error(result.error, vendor="chain")
             logger.warning("reconciliation_failed", error=str(fault))
-            unclear, why = list(result.key), str(fault)
+            waiting = reconciling.unclear(result.key, reason=str(fault))
         else:
-            unclear = reconciling.settle_answers(result.value, actor=self.owner).unrevealed
-            why = "the node says at once that it is revealed and that it is not"
-        set_aside(reconciling.unclear(unclear, reason=why), actor=self.owner)
+            report = reconciling.settle_answers(result.value, actor=self.owner)
+            waiting = reconciling.left_waiting(report)
+        set_aside(waiting, actor=self.owner)
         self._reconciling.difference_update(result.key)
 
     def _next_turn_seconds(self) -> float | None:

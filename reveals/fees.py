@@ -86,6 +86,14 @@ def bump_fees(paid: Fees, history: FeeHistory, *, ceiling_wei: int) -> Fees | No
     return Fees(fee, min(floor_tip, fee)) if floor_tip <= fee else None
 
 
+def cap_fees(fees: Fees, *, ceiling_wei: int) -> Fees:
+    """Return the fees with neither above the ceiling."""
+    return Fees(
+        min(fees.max_fee_per_gas_wei, ceiling_wei),
+        min(fees.max_priority_fee_per_gas_wei, ceiling_wei),
+    )
+
+
 def least_bump(wei: int) -> int:
     """Return the lowest fee with which a node takes a replacement."""
     return -(-wei * _REPLACEMENT_NUMERATOR // _REPLACEMENT_DENOMINATOR)  # rounded up

@@ -18,6 +18,7 @@ from glisk.clients.chain import (
 from glisk.clients.rpc import VENDOR, RevertError, RpcError
 from glisk.clients.simulation import revert_reason, simulate_reveals
 from glisk.errors import TransientError
+from reveals.candidates import WOULD_REVERT
 from reveals.fees import (
     MAX_TRANSACTION_GAS,
     PERCENTILES,
@@ -191,7 +192,7 @@ def _objection(candidate: Candidate, error: RevertError) -> Objection:
     return Objection(
         candidate.token_id,
         f"Its reveal would revert: {revert_reason(error)}. {after}",
-        "would_revert",
+        WOULD_REVERT,
         final=hopeless,
         wait_seconds=backoff_seconds(
             candidate.refusals + 1, base=WOULD_REVERT_WAIT_SECONDS, cap=300.0

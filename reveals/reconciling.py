@@ -56,6 +56,9 @@ class Reconciled:
     confirmed: list[int] = field(default_factory=list)  # by a transaction of ours
     adopted: list[int] = field(default_factory=list)  # by somebody else, with our URI
     foreign: list[int] = field(default_factory=list)  # by somebody else, with another URI
+    unsettled: list[int] = field(
+        default_factory=list
+    )  # revealed with our URI, and entered by nobody
 
 
 def doubts_about(token_ids: Iterable[int]) -> list[Doubt]:
@@ -110,21 +113,23 @@ def settle_answers(answers: Sequence[Answer], *, actor: str) -> Reconciled:
     report names it.
     """
     report = Reconciled(checked=len(answers))
+    report.unrevealed = [a.doubt.token_id for a in answers if not a.on_chain.revealed]
+    mined = {a.receipt.tx_hash: a.receipt for a in answers if a.on_chain.revealed and a.receipt}
+    for receipt in mined.values():
+        report.confirmed += sorted(_confirm(receipt, actor=actor))
     adoptable: dict[int, OnChainToken] = {}
     objections: list[Objection] = []
     for answer in answers:
         token_id, on_chain = answer.doubt.token_id, answer.on_chain
-        if not on_chain.revealed:
-            report.unrevealed.append(token_id)
-        elif answer.receipt is not None:
-            if token_id in _confirm(answer.receipt, actor=actor):
-                report.confirmed.append(token_id)
-        elif on_chain.uri == answer.doubt.metadata_uri:
+        if not on_chain.revealed or token_id in report.confirmed:
+            continue
+        if on_chain.uri == answer.doubt.metadata_uri:
             adoptable[token_id] = on_chain
         else:
             report.foreign.append(token_id)
             objections.append(_foreign(answer))
     report.adopted = sorted(adopt_known(adoptable, actor=actor))
+    report.unsettled = sorted(adoptable.keys() - set(report.adopted))
     set_aside(objections, actor=actor)
     for objection in objections:
         report_finding(Finding("uri_differs", objection.token_id, objection.reason))
@@ -147,6 +152,15 @@ def unclear(token_ids: Iterable[int], *, reason: str) -> list[Objection]:
     ]
 
 
+def left_waiting(report: Reconciled) -> list[Objection]:
+    """Let those wait that the chain called revealed, and that are not settled by its answers."""
+    contradiction = "the node says at once that it is revealed and that it is not"
+    return [
+        *unclear(report.unrevealed, reason=contradiction),
+        *unclear(report.unsettled, reason="it carries our URI, and could not be adopted"),
+    ]
+
+
 def reconcile_reveals(
     chain: ChainClient, *, actor: str, token_ids: Iterable[int] | None = None
 ) -> Reconciled:
@@ -164,7 +178,7 @@ def reconcile_reveals(
         doubts = doubts_about(wanted[start : start + _AT_ONCE])
         part = settle_answers(ask_chain(chain, doubts), actor=actor)
         report.checked += part.checked
-        for name in ("unrevealed", "confirmed", "adopted", "foreign"):
+        for name in ("unrevealed", "confirmed", "adopted", "foreign", "unsettled"):
             getattr(report, name).extend(getattr(part, name))
     return report
 
@@ -182,12 +196,13 @@ def _confirm(receipt: Receipt, *, actor: str) -> set[int]:
 
 
 def _foreign(answer: Answer) -> Objection:
-    uri = answer.on_chain.uri
+    by, who = "a transaction that is not ours", " Find out who else holds KEEPER_ROLE."
+    if answer.receipt is not None:  # signed before the token was made anew
+        by, who = f"{answer.receipt.tx_hash}, which we signed", ""
     return Objection(
         answer.doubt.token_id,
-        f"It is revealed on chain already, by a transaction that is not ours, with {uri[:200]!r}; "
-        f"here it is {answer.doubt.metadata_uri!r}. A reveal cannot be changed: find out who else "
-        "holds KEEPER_ROLE.",
+        f"It is revealed on chain already, by {by}, with {answer.on_chain.uri[:200]!r}; here it is "
+        f"{answer.doubt.metadata_uri!r}. A reveal cannot be changed.{who}",
         "already_revealed",
         final=True,
     )

@@ -17,7 +17,7 @@ from glisk.errors import AccountError, as_provider_error
 from reveals import outbox
 from reveals.broadcasting import Verdict, broadcast
 from reveals.candidates import candidates_of
-from reveals.fees import PERCENTILES, Fees, bump_fees, configured_ceiling_wei
+from reveals.fees import PERCENTILES, Fees, bump_fees, cap_fees, configured_ceiling_wei
 from reveals.hurrying import Hurries
 from reveals.models import RevealTransaction
 from reveals.reviewing import Review, review
@@ -210,11 +210,14 @@ class Sender:
     def _replace(self, flight: Flight, found: Review, token_ids: Sequence[int]) -> None:
         """Sign for the same nonce with higher fees; if that may not be, the old bytes stay.
 
-        Bytes that reveal what they must not are never sent again, though.
+        Bytes that reveal what they must not are never sent again, though: rather others at the
+        ceiling, which a node takes that does not have the old ones.
         """
-        old = flight.newest
+        old, ceiling_wei = flight.newest, configured_ceiling_wei()
         paid = Fees(int(old.max_fee_per_gas_wei), int(old.max_priority_fee_per_gas_wei))
-        fees = bump_fees(paid, found.history, ceiling_wei=configured_ceiling_wei())
+        fees = bump_fees(paid, found.history, ceiling_wei=ceiling_wei)
+        if fees is None and len(token_ids) < len(old.token_ids):
+            fees = cap_fees(paid, ceiling_wei=ceiling_wei)
         if fees is None or not self._is_ours(old):
             logger.error("replacement_impossible", tx_hash=old.tx_hash, nonce=old.nonce)
             flight.underpriced = False  # the price may fall: the same bytes have their chance

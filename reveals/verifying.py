@@ -20,7 +20,7 @@ from glisk.errors import (
     error_class_of,
 )
 from reveals import gate
-from reveals.candidates import ALARM_AFTER_REFUSALS, Waiting, set_aside
+from reveals.candidates import ALARM_AFTER_REFUSALS, Waiting, forget_refusals, set_aside
 from reveals.gate import Candidate, Objection
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Verifier:
             )
 
     def take(self, results: Sequence[CallResult]) -> None:
-        refused = []
+        refused, forgiven = [], []
         for result in results:
             entry = self._under_way.get(result.key)
             if entry is None:
@@ -93,12 +93,15 @@ class Verifier:
                 self._verified[result.key] = entry.candidate
                 self._verified_at[result.key] = time.monotonic()
                 self.breaker.succeeded()
+                if entry.refusals:
+                    forgiven.append(result.key)
             else:
                 fault = as_provider_error(result.error, vendor="gateway")
                 if fault is not result.error:
                     logger.error("artefact_check_failed", exc_info=result.error)
                 refused.append(self._objection(entry, fault))
         set_aside(refused, actor=self.drain.owner)
+        forget_refusals(forgiven)
         for result in results:
             self._under_way.pop(result.key, None)
 

@@ -128,9 +128,7 @@ class ChainClient:
             tx_hash: _receipt(answer)
             for tx_hash, answer in zip(tx_hashes, answers[3:], strict=True)
         }
-        return MinedTransactions(
-            number(answers[0]), head(answers[1]), number(answers[2]), found
-        )
+        return MinedTransactions(number(answers[0]), head(answers[1]), number(answers[2]), found)
 
     def receipts_of(self, tx_hashes: Sequence[str]) -> dict[str, Receipt | None]:
         """Return each hash's receipt or None."""

@@ -15,6 +15,7 @@ from glisk.clients.rpc import Call, RevertError, RpcClient
 from reveals import preparing
 from reveals.candidates import waiting_tokens
 from reveals.gate import Candidate
+from reveals.models import RevealBatch, RevealTransaction
 from reveals.poison import Group, find_poison
 from reveals.preparing import prepare_batch
 from reveals.reconciling import reconcile_reveals
@@ -150,6 +151,20 @@ def test_a_jammed_token_fails_after_some_looks_or_goes_when_it_can(
     assert statuses() == ["confirmed"]
 
 
+def test_what_a_gateway_refused_for_long_has_all_its_looks(worker: Start, scene: Scene) -> None:
+    """An outage of an hour says nothing of what the contract will say."""
+    (token,) = scene.mint()
+    scene.jam(token.token_id)
+    Token.objects.update(attempts=30, error_class="artefact", generation_error="late")
+    drain = worker()
+    drain.until(lambda: Token.objects.get().error_class == "would_revert")
+    assert Token.objects.get().status == TokenStatus.READY
+    drain.until(lambda: Token.objects.get().attempts == 3)
+    drain.crash()
+    # A restart checks the artefacts anew, and does not count the looks anew.
+    worker().until(lambda: Token.objects.get().attempts == 4)
+
+
 def test_without_its_role_the_keeper_is_at_fault_and_no_token(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +216,31 @@ def test_a_foreign_uri_fails_with_both_uris_and_is_reported_as_drift(
     assert str(foreign.token_uri) in (foreign.generation_error or "")
     (finding,) = last_report().findings
     assert (finding.kind, finding.token_id) == ("uri_differs", foreign.token_id)
+
+
+def test_what_was_revealed_by_us_while_it_was_not_ready_is_adopted_when_it_is(
+    worker: Start, scene: Scene
+) -> None:
+    """Its batch is confirmed long since: nothing is left to enter, and nobody asks for ever."""
+    tokens = scene.mint(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    Token.objects.update(status=TokenStatus.READY, reveal_tx_hash=None, revealed_at=None)
+    drain.until(lambda: Token.objects.filter(status=TokenStatus.REVEALED).count() == 2)
+    assert statuses() == ["confirmed"]
+
+
+def test_all_tokens_of_a_transaction_of_ours_are_named(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    drain.crash()
+    RevealBatch.objects.update(status="superseded")
+    RevealTransaction.objects.update(status="replaced")
+    Token.objects.update(status=TokenStatus.READY, reveal_tx_hash=None, revealed_at=None)
+    report = reconcile_reveals(ChainClient.from_settings(), actor="operator")
+    assert report.confirmed == [token.token_id for token in tokens]
+    assert scene.revealed_once(tokens)
 
 
 def test_revealed_between_the_facts_and_the_simulation(

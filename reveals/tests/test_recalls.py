@@ -367,6 +367,21 @@ def test_what_others_revealed_meanwhile_is_left_out_instead_of_reverting(
     assert scene.nonce() == 1
 
 
+def test_at_the_ceiling_too_wrong_tokens_are_left_out(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    """No node has the old bytes: others are taken without an eighth more."""
+    theirs, ours = scene.mint(2)
+    signed_and_dead(worker)
+    ceiling_wei = int(transactions()[0].max_fee_per_gas_wei)
+    settings.REVEAL_MAX_GAS_PRICE_GWEI = ceiling_wei / 1e9
+    scene.chain.wait(scene.chain.reveal(0, [theirs.token_id], [str(theirs.token_uri)]))
+    drain = worker()
+    drain.until(lambda: statuses() == ["replaced", "confirmed"])
+    assert transactions()[1].token_ids == [ours.token_id]
+    assert int(transactions()[1].max_fee_per_gas_wei) <= ceiling_wei
+
+
 def test_a_mint_that_is_missing_for_a_moment_only_delays(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

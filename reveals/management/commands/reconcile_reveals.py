@@ -53,6 +53,7 @@ class Command(BaseCommand):
             ("revealed by a transaction of ours, noted now", report.confirmed),
             ("revealed by somebody else with our URI, adopted", report.adopted),
             ("revealed by somebody else with a foreign URI, failed", report.foreign),
+            ("revealed with our URI, but not adopted: left to the worker", report.unsettled),
         ):
             if ids:
                 self.stdout.write(f"{len(ids)} {what}: {', '.join(f'#{i}' for i in ids)}")
