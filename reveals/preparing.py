@@ -67,8 +67,10 @@ def prepare_batch(
 
     `most_by_nonce`: what each of the keeper's transactions in flight may cost, in wei. The batch
     waits for them if their cost and its own exceed the balance, and shrinks to what the keeper can
-    pay for if there are none; None: nobody asks for the funds. Raises `ChainSetupError`, `RevertError` for a refusal that no token explains, and the errors
-    of the RPC client.
+    pay for if there are none; None: nobody asks for the funds.
+
+    Raises `ChainSetupError`, `RevertError` for a refusal that no token explains, and the errors of
+    the RPC client.
     """
     blocks = sorted({c.mint_block for c in candidates if c.mint_block is not None})
     facts = chain.reveal_facts(

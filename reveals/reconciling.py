@@ -56,9 +56,7 @@ class Reconciled:
     confirmed: list[int] = field(default_factory=list)  # by a transaction of ours
     adopted: list[int] = field(default_factory=list)  # by somebody else, with our URI
     foreign: list[int] = field(default_factory=list)  # by somebody else, with another URI
-    unsettled: list[int] = field(
-        default_factory=list
-    )  # revealed with our URI, and entered by nobody
+    unsettled: list[int] = field(default_factory=list)  # revealed with our URI, not adopted
 
 
 def doubts_about(token_ids: Iterable[int]) -> list[Doubt]:
