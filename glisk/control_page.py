@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from glisk import controls
 from glisk.admin_orders import is_first
+from glisk.advice import advice_for_breaker
 from glisk.audit import record_action
 from glisk.errors import ProviderError
 from glisk.models import OperatorAction
@@ -60,7 +61,10 @@ def control_page(request: HttpRequest) -> HttpResponse:
         **admin.site.each_context(request),
         "title": "Controls",
         "stages": [(stage, paused.get(stage)) for stage in controls.STAGES],
-        "breakers": controls.list_breakers(),
+        "breakers": [
+            {"breaker": breaker, "advice": advice_for_breaker(breaker.name, breaker.reason)}
+            for breaker in controls.list_breakers()
+        ],
         "rates": controls.list_rate_use(),
         "orders": [
             {"order": order, "about": order.about(), "once": secrets.token_urlsafe(16)}

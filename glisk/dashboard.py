@@ -9,6 +9,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
+from glisk.advice import advice_for_breaker
 from glisk.control_page import may_control
 from glisk.dashboard_charts import pace_charts
 from glisk.dashboard_tiles import (
@@ -162,6 +163,9 @@ def _obstacles(now: datetime) -> list[dict[str, Any]]:
             "obstacle": obstacle,
             "since": _since(now, obstacle.since),
             "retry": _until(now, obstacle.retry_at),
+            "advice": advice_for_breaker(obstacle.subject, obstacle.reason)
+            if obstacle.kind == "breaker"
+            else "",
         }
         for obstacle in obstacles()
     ]

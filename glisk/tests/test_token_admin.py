@@ -195,7 +195,7 @@ def test_a_page_takes_the_same_queries_whatever_happened(
     admin_client.get(address)
     for _ in range(3):
         token.transitions.create(from_status="ready", to_status="ready", actor="drain")
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(12):
         assert admin_client.get(address).status_code == 200
 
 
@@ -240,3 +240,26 @@ def test_the_timeline_tells_of_calls_uploads_and_transactions(admin_client: Clie
     transactions = [entry for entry in entries if entry.title == "Transaction broadcast"]
     assert [dict(entry.facts)["nonce"] for entry in transactions] == ["1", "1"]
     assert "0.003 USD" in page.content.decode()
+
+
+def test_the_page_says_what_a_token_waits_for(admin_client: Client) -> None:
+    token = TokenFactory.create(status=TokenStatus.UPLOADING)
+    SystemState.objects.create(state_key="pause:reveal", state_value={"reason": "gas"})
+    SystemState.objects.create(state_key="breaker:chain", state_value={"state": "open"})
+    address = reverse("admin:tokens_token_change", args=[token.pk])
+    assert "It waits." not in admin_client.get(address).content.decode()
+    SystemState.objects.create(state_key="pause:upload", state_value={"reason": "<b>moving</b>"})
+    SystemState.objects.create(
+        state_key="breaker:pinata",
+        state_value={"state": "open", "reason": "HTTP 403: API_KEY_REVOKED"},
+    )
+    text = admin_client.get(address).content.decode()
+    assert "The stage upload is paused:</strong> &lt;b&gt;moving" in text
+    assert "Pinata is not called:</strong> HTTP 403: API_KEY_REVOKED" in text
+    assert "set PINATA_JWT" in text
+
+
+def test_the_page_says_what_to_do_about_a_failure(admin_client: Client) -> None:
+    token = TokenFactory.create(status=TokenStatus.FAILED, error_class="storage")
+    text = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk])).content.decode()
+    assert "regenerate it." in text

@@ -5,6 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
+from glisk.advice import advice_for_breaker, advice_for_class
+from glisk.controls import list_breakers, list_pauses
 from glisk.display import shortened
 from glisk.links import explorer_address_url, explorer_transaction_url, gateway_url
 from tokens.admin.labels import TOKEN_LABELS
@@ -12,11 +14,18 @@ from tokens.admin.timeline import timeline
 from tokens.models import Token, TokenImage
 from tokens.states import TokenStatus
 
+# The stage that a token in this state is in, and the vendors that it calls.
+_STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    TokenStatus.DETECTED: ("generation", ("replicate", "selfhosted")),
+    TokenStatus.GENERATING: ("generation", ("replicate", "selfhosted")),
+    TokenStatus.UPLOADING: ("upload", ("pinata",)),
+    TokenStatus.READY: ("reveal", ("gateway", "chain")),
+}
 _WAY = [status for status in TokenStatus if status is not TokenStatus.FAILED]
 
 
 def token_summary(token: Token) -> dict[str, Any]:
-    """Return what the template shows; four queries, and those of other apps."""
+    """Return what the template shows; six queries, and those of other apps."""
     image = TokenImage.objects.filter(pk=token.pk).defer("data").first()
     moves = list(token.transitions.order_by("id"))
     reached = {token.status, TokenStatus.DETECTED, *(move.to_status for move in moves)}
@@ -32,6 +41,8 @@ def token_summary(token: Token) -> dict[str, Any]:
         ],
         "links": [link for link in _links(token) if link["url"]],
         "timeline": timeline(token, moves),
+        "advice": advice_for_class(token.error_class),
+        "waits_for": _waits_for(token),
     }
 
 
@@ -59,3 +70,25 @@ def _links(token: Token) -> list[dict[str, str]]:
         },
         {"label": "Reveal batches", "url": f"{batches}?items__token__token_id={token.pk}"},
     ]
+
+
+def _waits_for(token: Token) -> list[dict[str, str]]:
+    """Return what holds back the token's stage: a pause, vendors that are not called."""
+    if token.status not in _STAGES:
+        return []
+    stage, vendors = _STAGES[token.status]
+    found = [
+        {"what": f"The stage {stage} is paused", "why": pause.reason, "advice": ""}
+        for pause in list_pauses()
+        if pause.stage == stage
+    ]
+    found += [
+        {
+            "what": f"{breaker.name.capitalize()} is not called",
+            "why": breaker.reason,
+            "advice": advice_for_breaker(breaker.name, breaker.reason),
+        }
+        for breaker in list_breakers()
+        if breaker.name in vendors and breaker.is_open
+    ]
+    return found

@@ -1,0 +1,106 @@
+"""What an operator does about a fault: one sentence, beside what the vendor said.
+
+The runbook says the same at more length; a test holds the classes of both together.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# By breaker: words of the reason, in lower case, and what to do; the last one takes the rest.
+_BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
+    "replicate": (
+        (
+            ("401", "unauthenticated"),
+            "Set a valid REPLICATE_API_TOKEN, restart web and workers, then close the breaker.",
+        ),
+        (
+            ("402", "credit", "spend limit"),
+            "Buy credit or raise the spend limit at Replicate; then close the breaker, or wait.",
+        ),
+        (
+            ("invalid version", "404"),
+            "Correct REPLICATE_MODEL_VERSION and restart the workers; a version needs a payment "
+            "method.",
+        ),
+        (
+            ("429", "rate limit", "throttled"),
+            "Wait, or lower WORKER_BATCH_SIZE, or raise the account's limit at Replicate.",
+        ),
+        ((), "Wait, and see Replicate's status page: it goes on by itself, no attempt is lost."),
+    ),
+    "pinata": (
+        (
+            ("revoked", "invalid_credentials", "401"),
+            "Create a key with the legacy pinning scopes at Pinata, set PINATA_JWT, restart web "
+            "and workers; then close the breaker, or wait half a minute.",
+        ),
+        (
+            ("scopes",),
+            "The key lacks pinFileToIPFS: create one with the legacy pinning scopes, set "
+            "PINATA_JWT, restart web and workers.",
+        ),
+        (
+            ("plan", "blocked"),
+            "The plan is full: upgrade it or unpin files at Pinata; it goes on by itself.",
+        ),
+        ((), "Wait, and see Pinata's status page: uploads go on by themselves."),
+    ),
+    "chain": (
+        (
+            ("keeper_role",),
+            "Have the contract's admin grant KEEPER_ROLE to the keeper's address.",
+        ),
+        (("eth. send", "cannot pay", "has 0"), "Send the keeper ETH; reveals go on by themselves."),
+        (
+            ("gwei",),
+            "Wait until gas is cheaper, or raise REVEAL_MAX_GAS_PRICE_GWEI and restart the "
+            "workers.",
+        ),
+        (
+            ("no contract", "on chain"),
+            "NETWORK, RPC_URL and GLISK_NFT_CONTRACT_ADDRESS must belong together.",
+        ),
+        ((), "Is the node of RPC_URL up? Reveals go on by themselves when it answers."),
+    ),
+    "gateway": (((), "Open a file at the gateway; a second one in PINATA_GATEWAY takes over."),),
+    "rpc": (((), "Is the node of RPC_URL up? Nothing is lost: it is read from where it ended."),),
+    "opensea": (((), "Correct OPENSEA_API_KEY; reveals are not concerned."),),
+    "selfhosted": (((), "Look at the server's /health-check; new tokens go to Replicate."),),
+}
+
+_CLASSES: Final[dict[str, str]] = {
+    "content_policy": "Change the author's prompt or FALLBACK_CENSORED_PROMPT, then retry.",
+    "validation": "Correct the author's prompt (1 to 1,000 characters), then retry.",
+    "transient": "The vendor failed it three times: retry when it is well again.",
+    "artefact": "What came was no image, three times: retry, or change the prompt.",
+    "cid_mismatch": "Pinata stored other bytes. Compare the pinned file, then retry.",
+    "author_differs": "Recheck it; if it stays, compare the contract with the mint.",
+    "already_revealed": "It cannot be changed. Find out who else holds KEEPER_ROLE.",
+    "would_revert": "The reason is the contract's. Recheck it, then retry.",
+    "stalled": "It killed its worker again and again: read the workers' logs, then retry.",
+    "storage": "The image's bytes are gone: regenerate it.",
+    "operator": "Somebody gave it up; the reason stands in the timeline. A retry lets it go on.",
+    "unexpected": "A fault of this program: the worker's log has the traceback. Then retry.",
+    "unconfirmed": "Nothing to do: its mint waits for confirmations.",
+    "not_minted": "The node lags or a reorg took the mint: compare it with an explorer.",
+    "reorged": "The node lags or a reorg took the mint: compare it with an explorer.",
+}
+
+
+def advice_for_breaker(name: str, reason: str) -> str:
+    """Return what to do about an open breaker, or an empty text for one that nobody knows."""
+    lowered = reason.lower()
+    for words, advice in _BREAKERS.get(name, ()):
+        if not words or any(word in lowered for word in words):
+            return advice
+    return ""
+
+
+def advice_for_class(error_class: str) -> str:
+    """Return what to do about a token's error class, or an empty text."""
+    return _CLASSES.get(error_class, "")
+
+
+def known_classes() -> list[str]:
+    return sorted(_CLASSES)

@@ -1,0 +1,39 @@
+"""Operators are told what to do, and the runbook knows every word of it."""
+
+from pathlib import Path
+
+import pytest
+
+from glisk.advice import advice_for_breaker, advice_for_class, known_classes
+
+RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
+
+
+@pytest.mark.parametrize(
+    ("breaker", "reason", "advice"),
+    [
+        ("pinata", "answered HTTP 403: API_KEY_REVOKED: This API key has been", "set PINATA_JWT"),
+        ("pinata", "HTTP 403: NO_SCOPES_FOUND", "pinFileToIPFS"),
+        ("pinata", "Account blocked due to plan usage limit", "plan is full"),
+        ("pinata", "did not reach the vendor", "status page"),
+        ("replicate", "answered HTTP 401: Unauthenticated", "REPLICATE_API_TOKEN"),
+        ("replicate", "answered HTTP 402: Insufficient credit", "Buy credit"),
+        ("replicate", "answered HTTP 429: rate limit", "WORKER_BATCH_SIZE"),
+        ("chain", "The keeper 0x1 has 0.000000 ETH, and the next reveal may cost", "ETH"),
+        ("chain", "The keeper 0x1 has no KEEPER_ROLE", "grant KEEPER_ROLE"),
+        ("chain", "The chain asks for 3 gwei per gas", "REVEAL_MAX_GAS_PRICE_GWEI"),
+        ("chain", "connection refused", "RPC_URL"),
+        ("odd", "anything", ""),
+    ],
+)
+def test_a_breaker_comes_with_advice(breaker: str, reason: str, advice: str) -> None:
+    assert advice in advice_for_breaker(breaker, reason)
+    assert bool(advice_for_breaker(breaker, reason)) == bool(advice)
+
+
+def test_the_runbook_names_every_class_and_variable() -> None:
+    runbook = RUNBOOK.read_text(encoding="utf-8")
+    for name in known_classes():
+        assert f"`{name}`" in runbook, name
+        assert advice_for_class(name)
+    assert advice_for_class("nobody knows") == ""

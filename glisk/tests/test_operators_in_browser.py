@@ -1,0 +1,257 @@
+"""An operator's day in a real browser, with everything running: node, vendors, web, worker."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
+
+from sandbox.accounts import AUTHORS
+from sandbox.testing import anvil_binary
+from sandbox.world import Ports, World, WorldOptions
+
+__all__ = ["anvil_binary"]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+PASSWORD = "correct horse battery staple"
+OPERATOR, VIEWER = "maria", "victor"
+AUTHOR = AUTHORS[0].address
+PROMPT = "A lighthouse in a storm, painted in ink"
+_PEOPLE = """
+from django.contrib.auth.models import User
+from glisk.roles import give_role, make_roles
+make_roles()
+for name, role in (("maria", "operator"), ("victor", "viewer")):
+    User.objects.create_user(name, password="correct horse battery staple")
+    give_role(name, role)
+"""
+_PATIENCE_SECONDS = 40.0
+
+
+@pytest.fixture(scope="module")
+def world(anvil_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Everything that runs in production, on free ports; reveals wait an hour for company."""
+    options = WorldOptions(
+        block_time=0.5,
+        generation_seconds="0.1",
+        pin_seconds="0.05",
+        image_size=128,
+        env={"BATCH_REVEAL_WAIT_SECONDS": "3600"},
+    )
+    with World(tmp_path_factory.mktemp("world"), ports=Ports.free(), options=options) as world:
+        world.start()
+        world.manage("shell", "--command", _PEOPLE)
+        world.wait_for_workers()
+        yield world
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, world: World) -> dict[str, BrowserContext]:
+    """Sign everybody in once, by the form."""
+    contexts = {}
+    for name in (OPERATOR, VIEWER):
+        context = browser.new_context(
+            viewport={"width": 1440, "height": 900}, base_url=world.ports.url("web")
+        )
+        page = context.new_page()
+        page.goto("/admin/")
+        page.fill("[name=username]", name)
+        page.fill("[name=password]", PASSWORD)
+        page.click("[type=submit]")
+        expect(page.locator(".glisk-funnel")).to_be_visible()
+        page.close()
+        contexts[name] = context
+    return contexts
+
+
+@pytest.fixture
+def page(signed_in: dict[str, BrowserContext], world: World) -> Iterator[Page]:
+    """The operator's page; at the end nothing may have complained or gone to a third party."""
+    yield from _page(signed_in[OPERATOR], world)
+
+
+@pytest.fixture
+def viewer_page(signed_in: dict[str, BrowserContext], world: World) -> Iterator[Page]:
+    yield from _page(signed_in[VIEWER], world)
+
+
+def _page(context: BrowserContext, world: World) -> Iterator[Page]:
+    complaints: list[str] = []
+    ours = {urlsplit(world.ports.url(name)).netloc for name in ("web", "gateway")}
+    page = context.new_page()
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type == "error" and "403" not in message.text:  # what a viewer is refused
+            complaints.append(message.text)
+
+    def see(request: Request) -> None:
+        if request.url.startswith("http") and urlsplit(request.url).netloc not in ours:
+            complaints.append(f"third party: {request.url}")
+
+    page.on("console", hear)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", see)
+    yield page
+    page.close()
+    assert complaints == []
+
+
+def mint(world: World, author: str = AUTHOR) -> int:
+    """Mint a token and return its number."""
+    receipt = world.chain.wait(world.chain.mint(1, author, 1))
+    (minted,) = world.chain.mints(receipt["blockNumber"])
+    return minted.start_token_id
+
+
+def see_token(page: Page, token_id: int, state: str) -> None:
+    """Look at a token's page again and again until it is in this state (a pattern)."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    head = page.locator(".glisk-head")
+    while True:
+        answer = page.goto(f"/admin/tokens/token/{token_id}/change/")
+        assert answer is not None
+        if head.count() and re.search(rf"\b{state}\b", head.inner_text(), re.IGNORECASE):
+            return
+        assert time.monotonic() < deadline, head.inner_text() if head.count() else "no such token"
+        page.wait_for_timeout(200)
+
+
+def order(page: Page, name: str, *, reason: str = "") -> None:
+    """Press a token's button, and confirm: two clicks."""
+    page.locator(".glisk-orders").get_by_role("link", name=name).click()
+    if reason:
+        page.fill("[name=reason]", reason)
+    page.locator("form.glisk-order").get_by_role("button", name=name).click()
+
+
+def control(page: Page, name: str, subject: str, reason: str) -> None:
+    """Press one of the controls' buttons in the row of a subject, and say why."""
+    page.goto("/admin/glisk/systemstate/controls/")
+    row = page.get_by_role("row").filter(has_text=subject).first
+    row.locator("summary", has_text=name).click()
+    row.locator("[name=reason]").fill(reason)
+    row.get_by_role("button", name=name).click()
+
+
+def test_an_author_is_onboarded_and_the_dashboard_follows_their_mint(
+    page: Page, world: World
+) -> None:
+    page.goto("/admin/authors/author/add/")
+    page.fill("[name=wallet_address]", AUTHOR.lower())
+    page.fill("[name=prompt_text]", PROMPT)
+    page.click("[name=_save]")
+    expect(page.get_by_text("was added successfully")).to_be_visible()
+
+    page.goto("/admin/")
+    expect(page.get_by_text("Nothing was revealed in the last 24 hours.")).to_be_visible()
+    tiles = page.locator(".glisk-tiles")
+    expect(tiles).to_contain_text(re.compile(r"Workers alive\s*3"))
+    page.evaluate("window.untouched = true")
+    token_id = mint(world)
+    revealed = page.locator(".glisk-funnel .is-revealed .glisk-funnel-number")
+    expect(revealed).to_have_text("1", timeout=_PATIENCE_SECONDS * 1000)
+    expect(tiles).to_contain_text(re.compile(r"Gas per token\s*[0-9]{2,3},"), timeout=20_000)
+    expect(page.locator(".glisk-chart rect.is-revealed")).to_have_count(1, timeout=20_000)
+    assert page.evaluate("window.untouched") is True
+
+    see_token(page, token_id, "revealed")
+    expect(page.get_by_text(PROMPT).first).to_be_visible()
+    page.wait_for_function("document.querySelector('.glisk-picture img').naturalWidth > 0")
+    timeline = page.locator(".glisk-timeline")
+    for part in ("vendor id", "0.003 USD", "Transaction confirmed", "Upload of the metadata"):
+        expect(timeline).to_contain_text(re.compile(part, re.IGNORECASE))
+
+
+def test_a_failed_token_is_found_understood_retried_and_revealed(page: Page, world: World) -> None:
+    world.control("replicate", "faults", {"flagged_rate": 1.0})
+    token_id = mint(world)
+    page.goto("/admin/")
+    failed = page.locator(".glisk-funnel .is-failed .glisk-funnel-number")
+    expect(failed).to_have_text("1", timeout=_PATIENCE_SECONDS * 1000)
+    page.get_by_role("link", name="content_policy").click()
+    page.get_by_role("link", name=f"#{token_id}", exact=True).click()
+    expect(page.locator(".glisk-trouble")).to_contain_text("The fallback prompt was refused too")
+
+    world.control("replicate", "faults", {"flagged_rate": 0.0})
+    page.locator(".glisk-orders").get_by_role("link", name="Retry").click()
+    expect(page.locator(".glisk-cost")).to_contain_text("1 new image: about 0.003 US dollars")
+    page.fill("[name=reason]", "the vendor's filter is mended")
+    page.locator("form.glisk-order").get_by_role("button", name="Retry").click()
+    expect(page.get_by_text("a new prediction is paid for").first).to_be_visible()
+    see_token(page, token_id, "revealed")
+    retried = page.locator(".glisk-timeline li", has_text="the vendor's filter is mended")
+    expect(retried).to_contain_text("by admin:maria")
+    page.get_by_role("link", name="History").click()
+    expect(page.get_by_text("Reason: the vendor's filter is mended")).to_be_visible()
+
+
+def test_stages_are_paused_and_resumed_and_a_token_is_revealed_by_hand(
+    page: Page, world: World
+) -> None:
+    control(page, "Pause", "Reveal", "we look at the gas")
+    expect(page.get_by_text("Reveal is paused now.")).to_be_visible()
+    page.goto("/admin/")
+    expect(page.locator(".glisk-alert")).to_contain_text("Reveal is paused")
+    expect(page.locator(".glisk-alert")).to_contain_text("we look at the gas")
+    token_id = mint(world)
+    see_token(page, token_id, "ready")
+
+    control(page, "Pause", "Generation", "the vendor works on it")
+    other = mint(world)
+    see_token(page, other, "detected")
+    control(page, "Resume", "Reveal", "gas is cheap")
+    expect(page.get_by_text("Reveal goes on.")).to_be_visible()
+    page.wait_for_timeout(1500)
+    see_token(page, token_id, "ready")  # it waits for the other one's company
+
+    order(page, "Reveal now")
+    expect(page.get_by_text("Its reveal is requested")).to_be_visible()
+    see_token(page, token_id, "revealed")
+    see_token(page, other, "detected")
+    control(page, "Resume", "Generation", "the vendor is back")
+    see_token(page, other, "revealed")
+
+
+def test_a_revoked_key_of_pinata_is_understood_and_repaired(page: Page, world: World) -> None:
+    world.control("pinata", "faults", {"key_revoked": True})
+    token_id = mint(world)
+    page.goto("/admin/")
+    alert = page.locator(".glisk-alert")
+    expect(alert).to_contain_text("Pinata is not called", timeout=_PATIENCE_SECONDS * 1000)
+    expect(alert).to_contain_text("API_KEY_REVOKED")
+    expect(alert).to_contain_text("set PINATA_JWT")
+    see_token(page, token_id, "uploading")
+    waiting = page.locator(".glisk-trouble")
+    expect(waiting).to_contain_text("It waits. Pinata is not called")
+    expect(waiting).to_contain_text("set PINATA_JWT")
+
+    world.control("pinata", "faults", {"key_revoked": False})  # as a new key would
+    control(page, "Close", "Pinata", "the key is replaced")
+    expect(page.get_by_text("Pinata is called again.")).to_be_visible()
+    see_token(page, token_id, "revealed")
+
+
+def test_a_viewer_looks_and_is_refused(viewer_page: Page, world: World) -> None:
+    page = viewer_page
+    token_id = mint(world)
+    see_token(page, token_id, "(detected|generating|uploading|ready|revealed)")
+    expect(page.locator(".glisk-orders")).to_have_count(0)
+    page.goto("/admin/")
+    expect(page.locator(".glisk-tiles")).to_contain_text("Last block")
+    expect(page.get_by_role("link", name="Controls")).to_have_count(0)
+    page.goto("/admin/tokens/token/")
+    expect(page.locator("#result_list .action-checkbox-column")).to_have_count(0)
+    for address in (
+        f"/admin/tokens/token/order/hold/?keys={token_id}",
+        "/admin/glisk/systemstate/controls/",
+        "/admin/authors/author/add/",
+    ):
+        answer = page.goto(address)
+        assert answer is not None
+        assert answer.status == 403, address
+        expect(page.get_by_text("Your role does not allow this")).to_be_visible()
