@@ -3,6 +3,8 @@
 from typing import Any
 
 import structlog
+from django.core.exceptions import SuspiciousOperation
+from django.http import UnreadablePostError
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -10,6 +12,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 logger = structlog.get_logger(__name__)
 
 FAILURE_DETAIL = "Something went wrong on our side."
+SENSELESS_DETAIL = "The request makes no sense."
 
 
 class ErrorSerializer(serializers.Serializer):
@@ -22,6 +25,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     A view says in `failure_detail` what failed, where the frontend expects words of its own.
     """
     response = drf_exception_handler(error, context)
+    if isinstance(error, SuspiciousOperation | UnreadablePostError):
+        # Too many parameters, a body that broke off: Django answers 400 outside the framework.
+        return Response({"detail": SENSELESS_DETAIL}, status=400)
     if response is None:
         logger.error("request_failed", exc_info=error)
         detail = getattr(context.get("view"), "failure_detail", FAILURE_DETAIL)

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import structlog
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -134,7 +134,7 @@ def metrics() -> dict[str, Any]:
 def _answer(facts: Callable[[], dict[str, Any]]) -> JsonResponse:
     try:
         return JsonResponse(facts())
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         logger.warning("health_page_failed", error=type(error).__name__)
         return _unhealthy()
 

@@ -1,7 +1,9 @@
-"""What is answered where no view is: in JSON for programs, as a page for people."""
+"""What is answered where no view answers: in JSON for programs, as a page for people."""
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
+
+from glisk.api import FAILURE_DETAIL, SENSELESS_DETAIL
 
 _PROGRAMS = ("/api/", "/webhooks/")
 
@@ -13,8 +15,15 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return defaults.page_not_found(request, exception)
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 400 to a request that Django refuses, such as one for an unknown host."""
+    if request.path.startswith(_PROGRAMS):
+        return JsonResponse({"detail": SENSELESS_DETAIL}, status=400)
+    return defaults.bad_request(request, exception)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer 500 for a fault outside a view, such as a middleware's; never its text."""
     if request.path.startswith(_PROGRAMS):
-        return JsonResponse({"detail": "Something went wrong on our side."}, status=500)
+        return JsonResponse({"detail": FAILURE_DETAIL}, status=500)
     return defaults.server_error(request)

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -14,36 +15,43 @@ _all: "WeakSet[ShortMemory[Any]]" = WeakSet()
 class ShortMemory(Generic[T]):
     """Answers by key, each for `seconds`; of several that ask at once, one works and all wait.
 
-    At most `size` answers are kept, the longest unused one goes first. An exception is not kept.
+    At most `size` answers are kept, the longest unused one goes first. An exception is not kept,
+    but all who waited get it: trying one after the other, they would wait for each other's
+    timeouts while the database is down.
     """
 
     def __init__(self, *, seconds: float, size: int = 1024) -> None:
         self._seconds, self._size = seconds, size
         self._answers: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
         self._guard = threading.Lock()
-        self._working: dict[Hashable, threading.Lock] = {}
+        self._working: dict[Hashable, Future[T]] = {}
         _all.add(self)
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the remembered answer, or what `make` returns now."""
+        """Return the remembered answer, or what `make` returns now; raise what it raises."""
         with self._guard:
             if (known := self._known(key)) is not None:
                 return known[1]
-            working = self._working.setdefault(key, threading.Lock())
-        with working:
+            is_mine = key not in self._working
+            work = self._working.setdefault(key, Future())
+        if is_mine:
+            self._do(key, make, work)
+        return work.result()
+
+    def _do(self, key: Hashable, make: Callable[[], T], work: "Future[T]") -> None:
+        try:
+            answer = make()
+        except BaseException as error:  # whatever it was: those who wait must not wait for ever
             with self._guard:
-                if (known := self._known(key)) is not None:
-                    return known[1]
-            try:
-                answer = make()
-                with self._guard:
-                    self._answers[key] = (time.monotonic() + self._seconds, answer)
-                    while len(self._answers) > self._size:
-                        self._answers.popitem(last=False)
-                return answer
-            finally:
-                with self._guard:
-                    self._working.pop(key, None)
+                del self._working[key]
+            work.set_exception(error)
+            return
+        with self._guard:
+            del self._working[key]
+            self._answers[key] = (time.monotonic() + self._seconds, answer)
+            while len(self._answers) > self._size:
+                self._answers.popitem(last=False)
+        work.set_result(answer)
 
     def clear(self) -> None:
         with self._guard:

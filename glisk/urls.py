@@ -34,5 +34,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("webhooks.urls")),
 ]
 
+handler400 = "glisk.not_found.bad_request"
 handler404 = "glisk.not_found.not_found"
 handler500 = "glisk.not_found.server_error"

@@ -61,6 +61,7 @@ BAD_LIMIT: Final = _answer(
 BAD_WALLET: Final = _answer(
     "bad wallet", {"detail": "minter: That is no wallet address: 0x and 40 hex digits."}, "422"
 )
+NO_LEADERBOARD: Final = _answer("no database", [], "503")
 LEADERBOARD: Final = _answer("leaderboard", [{"author_address": _WALLET, "total_tokens": 7}])
 TOKEN: Final = _answer("token", _DETAILED)
 UNKNOWN_TOKEN: Final = _answer("unknown", {"detail": "There is no token 43."}, "404")

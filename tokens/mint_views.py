@@ -90,3 +90,8 @@ class MintEventsView(APIView):
             return stream_mint(wanted)
         except TooManyListeners as error:
             raise StreamsBusy from error
+
+    def head(self, request: Request, tx_hash: str) -> HttpResponse:
+        """Answer without a stream: nobody would read it, and it would hold a place until its end."""
+        read_hash(tx_hash)
+        return HttpResponse(content_type=CONTENT_TYPE)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import structlog
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 
 from tokens.mints import mint_documents
 
@@ -102,8 +102,11 @@ class MintWatch:
         listeners = self._current()
         try:
             documents = mint_documents({listener.tx_hash for listener in listeners})
-        except DatabaseError as error:  # the streams stay open; the next look may succeed
+        except (DatabaseError, InterfaceError) as error:  # the streams stay open; the next look may succeed
             logger.warning("mint_watch_failed", error=type(error).__name__)
+            return
+        except Exception:  # nothing may end the thread that every stream of the process waits for
+            logger.exception("mint_watch_failed")
             return
         finally:
             connection.close()  # back to the pool

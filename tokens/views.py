@@ -3,9 +3,9 @@
 from typing import Any
 
 import structlog
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpResponse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import exceptions, status
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
@@ -93,13 +93,19 @@ class LeaderboardView(APIView):
         tags=["authors"],
         summary="The fifty authors with most tokens",
         description="Most tokens first; equal numbers in the order of the addresses.",
-        responses=LeaderboardEntrySerializer(many=True),
-        examples=[examples.LEADERBOARD],
+        responses={
+            200: LeaderboardEntrySerializer(many=True),
+            503: OpenApiResponse(
+                LeaderboardEntrySerializer(many=True),
+                description="The database does not answer: an empty array.",
+            ),
+        },
+        examples=[examples.LEADERBOARD, examples.NO_LEADERBOARD],
     )
     def get(self, request: Request) -> HttpResponse:
         try:
             return conditional_json(request, leaderboard(), max_age=LEADERBOARD_SECONDS)
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             # The frontend takes the body for an array without a look at the status.
             logger.exception("leaderboard_failed", error=type(error).__name__)
             return HttpResponse(

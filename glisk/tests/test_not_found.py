@@ -8,6 +8,8 @@ from django.test import Client
 
 from glisk.not_found import server_error
 
+WALLET = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
+
 
 @pytest.mark.parametrize("path", ["/api/nothing", "/api/tokens/-1", "/api/authors", "/webhooks/x"])
 def test_programs_read_json(client: Client, path: str) -> None:
@@ -20,6 +22,27 @@ def test_people_see_a_page(client: Client) -> None:
     answer = client.get("/nothing")
     assert answer.status_code == 404
     assert b"<h1>Not Found</h1>" in answer.content
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/tokens", f"/api/authors/{WALLET}/tokens", f"/api/authors/{WALLET}/nonce", "/openapi.json"],
+)
+@pytest.mark.django_db
+def test_too_many_parameters_are_the_callers_fault(client: Client, path: str) -> None:
+    answer = client.get(f"{path}?{'a&' * 1100}")
+    assert answer.status_code == 400
+    assert answer.json() == {"detail": "The request makes no sense."}
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/api/tokens", "json"), ("/", "html")])
+def test_a_foreign_host_is_refused(client: Client, path: str, kind: str) -> None:
+    answer = client.get(path, headers={"Host": "evil.example"})
+    assert answer.status_code == 400
+    assert kind in answer["Content-Type"]
+    assert b"evil" not in answer.content
+    if kind == "json":
+        assert answer.json() == {"detail": "The request makes no sense."}
 
 
 @pytest.mark.parametrize(("path", "kind"), [("/api/x", "json"), ("/x", "html")])

@@ -2,13 +2,16 @@
 
 import http.client
 import json
+import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
+from django.test import Client
 from django.utils import timezone
 
 from glisk.tests.test_gunicorn import WebServer, web
@@ -40,6 +43,12 @@ class Stream:
                 name = value
             elif field == "data":
                 yield name, json.loads(value)
+
+    def vanish(self) -> None:
+        """Leave as a phone does whose network is gone: nothing is said but that nobody is here."""
+        at_once = struct.pack("ii", 1, 0)
+        self._connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        self.close()
 
     def close(self) -> None:
         self.answer.close()
@@ -119,9 +128,24 @@ def test_open_streams_hold_up_nobody_and_end_with_the_server(
     with ThreadPoolExecutor(4) as pool:
         url = f"/api/mints/{found.tx_hash}"
         assert set(pool.map(lambda _: server.get(url)[0], range(40))) == {200}
+    streams[0].vanish()
+    move(1, TokenStatus.GENERATING)  # the server notices when it has something to say
+    deadline = time.monotonic() + 10
+    while (again := listen(server, found.tx_hash)).answer.status == 503:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert next(again.events())[1]["tokens"][0]["status"] == "generating"
     began = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - began < 10  # not the grace of 25 s
+
+
+def test_a_question_for_the_headers_opens_no_stream(client: Client) -> None:
+    """Its body is never written, so that nobody would notice when the client has gone."""
+    answer = client.head(f"/api/mints/{mint_one().tx_hash}/events")
+    assert (answer.status_code, answer.streaming, answer.content) == (200, False, b"")
+    assert answer["Content-Type"] == "text/event-stream"
+    assert client.head("/api/mints/0x12/events").status_code == 404
 
 
 def test_a_client_that_leaves_frees_its_place() -> None:
@@ -133,15 +157,16 @@ def test_a_client_that_leaves_frees_its_place() -> None:
     watch.join(hash32(2)).close()
 
 
-def test_one_look_serves_all_and_a_fault_of_the_database_ends_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("error", [DatabaseError, InterfaceError, ValueError])
+def test_one_look_serves_all_and_a_fault_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     looks: list[set[str]] = []
 
     def look(tx_hashes: set[str]) -> dict[str, dict[str, Any]]:
         looks.append(tx_hashes)
         if len(looks) < 3:
-            raise DatabaseError
+            raise error
         return {tx_hash: {"tx_hash": tx_hash, "tokens": []} for tx_hash in tx_hashes}
 
     monkeypatch.setattr(mint_watch, "mint_documents", look)

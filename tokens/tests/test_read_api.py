@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.test import Client
 from django.utils import timezone
 from rest_framework.renderers import JSONRenderer
@@ -246,11 +246,12 @@ def test_an_empty_leaderboard_is_an_array(client: Client) -> None:
     assert client.get("/api/authors/leaderboard").json() == []
 
 
+@pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
 def test_a_leaderboard_without_database_is_still_an_array(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def fail() -> list[Any]:
-        raise DatabaseError("secret")
+        raise error("secret")
 
     monkeypatch.setattr(views, "leaderboard", fail)
     answer = client.get("/api/authors/leaderboard")
