@@ -8,10 +8,14 @@ from typing import Any
 import psycopg
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
-from django.http import HttpRequest, JsonResponse
+from django.http import JsonResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
 
 from glisk.overview import chain_facts, spend_facts, stage_loads, workers
 from reveals.keeper_state import keeper_state
@@ -27,6 +31,37 @@ _PROBE_LIMITS: dict[str, Any] = {
     "tcp_user_timeout": 2000,
     "options": "-c statement_timeout=2s",
 }
+_UNHEALTHY = {
+    "status": "unhealthy",
+    "error": {"type": "DatabaseUnavailable", "message": "The database does not answer."},
+}
+_READ = ["GET", "HEAD"]
+
+
+class HealthySerializer(serializers.Serializer):
+    status = serializers.ChoiceField(["healthy"])
+
+
+class HealthErrorSerializer(serializers.Serializer):
+    type = serializers.CharField()
+    message = serializers.CharField()
+
+
+class UnhealthySerializer(serializers.Serializer):
+    status = serializers.ChoiceField(["unhealthy"])
+    error = HealthErrorSerializer()
+
+
+def _described(name: str, summary: str, answer: Any = OpenApiTypes.OBJECT) -> Callable[..., Any]:
+    """Describe a health page in the schema: its facts, or 503."""
+    unhealthy = OpenApiExample("unhealthy", value=_UNHEALTHY, status_codes=["503"])
+    return extend_schema(
+        operation_id=name,
+        tags=["health"],
+        summary=summary,
+        responses={200: answer, 503: UnhealthySerializer},
+        examples=[unhealthy],
+    )
 
 
 def database_answers() -> bool:
@@ -43,39 +78,44 @@ def database_answers() -> bool:
     return True
 
 
+@_described("health", "Whether the database answers", HealthySerializer)
+@api_view(_READ)
 @never_cache
-@require_safe
-def health(request: HttpRequest) -> JsonResponse:
+def health(request: Request) -> JsonResponse:
     """Answer 200 if the database can be reached, else 503; never an exception's text."""
     if database_answers():
         return JsonResponse({"status": "healthy"})
     return _unhealthy()
 
 
+@_described("health_blockchain", "How far the chain has been read")
+@api_view(_READ)
 @never_cache
-@require_safe
-def health_blockchain(request: HttpRequest) -> JsonResponse:
+def health_blockchain(request: Request) -> JsonResponse:
     """Answer with how far the chain has been read, as the worker stored it."""
     return _answer(blockchain)
 
 
+@_described("health_workers", "The workers that are alive, and what waits and moves in each stage")
+@api_view(_READ)
 @never_cache
-@require_safe
-def health_workers(request: HttpRequest) -> JsonResponse:
+def health_workers(request: Request) -> JsonResponse:
     """Answer with the workers that are alive, and what waits and moves in each stage."""
     return _answer(pipeline)
 
 
+@_described("health_keeper", "Whether the keeper can reveal, and why not")
+@api_view(_READ)
 @never_cache
-@require_safe
-def health_keeper(request: HttpRequest) -> JsonResponse:
+def health_keeper(request: Request) -> JsonResponse:
     """Answer with whether the keeper can reveal, and why not, as the workers last saw it."""
     return _answer(lambda: asdict(keeper_state()))
 
 
+@_described("health_metrics", "Totals since the first mint, the error rate of the last day, the spend")
+@api_view(_READ)
 @never_cache
-@require_safe
-def health_metrics(request: HttpRequest) -> JsonResponse:
+def health_metrics(request: Request) -> JsonResponse:
     """Answer with the totals since the first mint and the error rate of the last day."""
     return _answer(metrics)
 
@@ -144,5 +184,4 @@ def _age(moment: datetime | None) -> float | None:
 
 
 def _unhealthy() -> JsonResponse:
-    error = {"type": "DatabaseUnavailable", "message": "The database does not answer."}
-    return JsonResponse({"status": "unhealthy", "error": error}, status=503)
+    return JsonResponse(_UNHEALTHY, status=503)

@@ -1,9 +1,11 @@
 """The public gallery: one page, and the small answer that its script asks for again and again."""
 
-from typing import Any
+from typing import Any, Final
 
+import structlog
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.db import DatabaseError, InterfaceError
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.cache import patch_cache_control
@@ -17,18 +19,24 @@ from tokens.reads import newest_reveals, under_way
 REVEALS_SHOWN = 24
 UNDER_WAY_SHOWN = 24
 _LARGEST_ID = 2**63 - 1
+_NOTHING: Final[dict[str, Any]] = {"under_way": [], "revealed": []}
+
+logger = structlog.get_logger(__name__)
 
 
 @require_safe
 def gallery(request: HttpRequest) -> HttpResponse:
     """Show the newest reveals and the tokens on their way; `?before=<token id>` shows older ones.
 
-    The page works without its script; with it, it follows the pipeline by itself.
+    The page works without its script; with it, it follows the pipeline by itself. Without the
+    database it says so, and its script goes on asking.
     """
     before = _token_id(request.GET.get("before", ""))
-    state = gallery_state(before)
+    known = _known_state(before)
+    state = known or _NOTHING
     context = {
         **state,
+        "is_known": known is not None,
         "before": before,
         "older_url": _older_url(state["revealed"]),
         "contract": settings.GLISK_NFT_CONTRACT_ADDRESS,
@@ -37,7 +45,8 @@ def gallery(request: HttpRequest) -> HttpResponse:
         ),
         "explorer": settings.EXPLORER_URL,
     }
-    response = render(request, "tokens/gallery.html", context)
+    status = 503 if known is None else 200
+    response = render(request, "tokens/gallery.html", context, status=status)
     response["Content-Security-Policy"] = content_security_policy()
     patch_cache_control(response, no_cache=True)
     return response
@@ -46,7 +55,10 @@ def gallery(request: HttpRequest) -> HttpResponse:
 @require_safe
 def gallery_updates(request: HttpRequest) -> HttpResponse:
     """Answer with the gallery's state, or with 304 if it is the one that the caller has."""
-    return conditional_json(request, gallery_state(None))
+    state = _known_state(None)
+    if state is None:
+        return JsonResponse({"detail": "The tokens cannot be read at the moment."}, status=503)
+    return conditional_json(request, state)
 
 
 def gallery_state(before: int | None) -> dict[str, Any]:
@@ -55,6 +67,15 @@ def gallery_state(before: int | None) -> dict[str, Any]:
         "under_way": [] if before else [_on_its_way(token) for token in under_way(UNDER_WAY_SHOWN)],
         "revealed": [_card(token) for token in newest_reveals(REVEALS_SHOWN, before)],
     }
+
+
+def _known_state(before: int | None) -> dict[str, Any] | None:
+    """Return the gallery's state, or None while the database does not answer."""
+    try:
+        return gallery_state(before)
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("gallery_unknown", error=type(error).__name__)
+        return None
 
 
 def content_security_policy() -> str:

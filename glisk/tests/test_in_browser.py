@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
@@ -15,6 +16,7 @@ from pytest_django.live_server_helper import LiveServer
 from authors.factories import wallet
 from authors.models import Author
 from glisk.tests.pipeline_world import add_image, add_ready_token, png
+from tokens import gallery as gallery_module
 from tokens.factories import TokenFactory, hash32
 from tokens.models import Token
 from tokens.states import TokenStatus
@@ -94,8 +96,8 @@ def page(browser: Browser, live_server: LiveServer, gateway: Gateway) -> Iterato
     page.on("requestfailed", forgive)
     yield page
     context.close()
-    # What a test makes fail on purpose, it makes fail with 504; the browser logs each one.
-    forgiven = ["504", *stopped]
+    # What a test makes fail on purpose: the browser logs each one.
+    forgiven = ["status of 503", "status of 504", *stopped]
     assert [text for text in complaints if not any(part in text for part in forgiven)] == []
 
 
@@ -121,7 +123,9 @@ def test_the_gallery_follows_a_token_without_a_reload(page: Page, live_server: L
         "document.querySelector('#cards [data-token=\"7\"] img').naturalWidth === 64"
     )
     assert page.evaluate("window.untouched") is True
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_the_gallery_is_honest_about_a_lost_picture(
@@ -133,6 +137,36 @@ def test_the_gallery_is_honest_about_a_lost_picture(
     explanation = page.locator(f'[data-token="{lost.pk}"] .missing')
     expect(explanation).to_be_visible()
     expect(page.locator(f'[data-token="{shown.pk}"] .missing')).to_be_hidden()
+
+
+def test_the_gallery_has_a_word_for_pictures_that_it_does_not_know(
+    page: Page, live_server: LiveServer
+) -> None:
+    adopted = {"status": TokenStatus.REVEALED, "adopted_uri": "ipfs://Qm", "image_cid": None}
+    TokenFactory.create(token_id=1, **adopted)
+    page.goto(live_server.url)
+    expect(page.locator('[data-token="1"] .unknown')).to_be_visible()
+    TokenFactory.create(token_id=2, **adopted)
+    expect(page.locator('[data-token="2"] .unknown')).to_be_visible()
+    expect(page.locator('[data-token="2"] .missing')).to_be_hidden()
+
+
+def test_the_gallery_recovers_when_the_database_is_back(
+    page: Page, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TokenFactory.create(token_id=1, status=TokenStatus.REVEALED)
+
+    def fail(*args: object) -> None:
+        raise OperationalError
+
+    with monkeypatch.context() as outage:
+        outage.setattr(gallery_module, "newest_reveals", fail)
+        page.goto(live_server.url)
+        expect(page.get_by_text("The tokens cannot be read at the moment.")).to_be_visible()
+        expect(page.locator("#signal")).to_have_text("Trying again…")
+    expect(page.locator('[data-token="1"] img')).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("The tokens cannot be read")).to_have_count(0)
+    expect(page.locator("#signal")).to_have_text("Live")
 
 
 def test_the_gallery_says_when_it_is_not_live_and_recovers(
@@ -206,5 +240,7 @@ def test_authors_come_by_form_and_by_file(page: Page, live_server: LiveServer) -
 
 @pytest.mark.parametrize("path", ["docs", "redoc"])
 def test_the_api_pages_show_the_api(page: Page, live_server: LiveServer, path: str) -> None:
-    page.goto(f"{live_server.url}/{path}")
-    expect(page.get_by_text("/api/authors/leaderboard").first).to_be_attached(timeout=20_000)
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.goto(f"{live_server.url}/{path}")
+        expect(page.get_by_text("/api/authors/leaderboard").first).to_be_attached(timeout=20_000)

@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.staticfiles import finders
+from django.db import InterfaceError, OperationalError
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from tokens import gallery as gallery_module
 from tokens.factories import TokenFactory
 from tokens.gallery import REVEALS_SHOWN
 from tokens.states import TokenStatus
@@ -106,6 +108,36 @@ def test_asks_nobody_but_us_and_the_gateway(client: Client, gateway: str) -> Non
             assert finders.find(url.removeprefix("/static/")), url
     assert "<script>" not in text
     assert "style=" not in text
+
+
+def test_a_token_that_others_revealed_has_no_dead_links(client: Client, gateway: str) -> None:
+    TokenFactory.create(
+        status=TokenStatus.REVEALED, adopted_uri="", image_cid=None, metadata_cid=None
+    )
+    text = client.get("/").content.decode()
+    assert "its picture is not known here" in text
+    assert 'src=""' not in text
+    assert 'href=""' not in text
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_without_a_database_it_says_so(
+    client: Client, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*args: object) -> None:
+        raise error("secret")
+
+    monkeypatch.setattr(gallery_module, "newest_reveals", fail)
+    page = client.get("/")
+    assert page.status_code == 503
+    text = page.content.decode()
+    assert "The tokens cannot be read at the moment." in text
+    assert '<p id="empty" class="empty" hidden>' in text
+    assert "Live<" not in text
+    updates = client.get(UPDATES)
+    assert updates.status_code == 503
+    assert updates.json() == {"detail": "The tokens cannot be read at the moment."}
+    assert b"secret" not in page.content + updates.content
 
 
 def test_a_gateway_token_is_never_shown(client: Client, settings: Settings) -> None:

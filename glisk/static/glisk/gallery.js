@@ -14,6 +14,7 @@
   // A picture that the gateway does not show leaves its frame and a word of explanation.
   const watchImage = (frame) => {
     const image = frame.querySelector("img");
+    if (!image) return;
     const settle = () => {
       frame.classList.toggle("is-missing", image.naturalWidth === 0);
       frame.classList.add("is-settled");
@@ -36,9 +37,14 @@
     card.dataset.token = token.token_id;
     const frame = card.querySelector(".frame");
     const image = frame.querySelector("img");
-    frame.href = token.image_url;
-    image.alt = token.name;
-    image.src = token.image_url;
+    if (token.image_url) {
+      frame.href = token.image_url;
+      image.alt = token.name;
+      image.src = token.image_url;
+    } else {
+      frame.classList.add("is-unknown");
+      image.remove();
+    }
     card.querySelector("h3").textContent = `#${token.token_id}`;
     const by = card.querySelector(".by");
     by.textContent = token.author;
@@ -74,6 +80,7 @@
     const oldCards = byToken(cards);
     arrange(cards, state.revealed.map((token) => oldCards.get(token.token_id) ?? makeCard(token)));
     document.getElementById("empty").hidden = state.revealed.length > 0;
+    document.getElementById("unknown")?.remove();
   };
 
   const say = (text, isFresh) => {
