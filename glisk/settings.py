@@ -50,6 +50,7 @@ ALLOWED_HOSTS = env.texts(
 )
 _ORIGINS = "origins (https://host, no path)"
 CORS_ALLOWED_ORIGINS = env.texts("CORS_ORIGINS", [], wanted=_ORIGINS, each=is_origin)
+CORS_EXPOSE_HEADERS = ["Retry-After", "X-Request-Id"]
 CSRF_TRUSTED_ORIGINS = env.texts("CSRF_TRUSTED_ORIGINS", [], wanted=_ORIGINS, each=is_origin)
 HOST = env.text("HOST", "127.0.0.1")
 if not is_host_name(HOST) and ":" not in HOST:  # the latter: IPv6

@@ -197,7 +197,7 @@ def test_the_admin_leads_from_login_to_a_token(page: Page, live_server: LiveServ
     page.locator(".glisk-funnel .is-ready a").click()
     page.get_by_role("link", name=f"#{token.pk}", exact=True).click()
     expect(page.locator(".glisk-head h2")).to_have_text(token.name)
-    expect(page.locator(".glisk-timeline li")).to_have_count(3)
+    expect(page.locator(".glisk-timeline li.is-move")).to_have_count(3)
     page.wait_for_function("document.querySelector('.glisk-picture img').naturalWidth === 200")
 
 
