@@ -112,7 +112,9 @@ def health_keeper(request: Request) -> JsonResponse:
     return _answer(lambda: asdict(keeper_state()))
 
 
-@_described("health_metrics", "Totals since the first mint, the error rate of the last day, the spend")
+@_described(
+    "health_metrics", "Totals since the first mint, the error rate of the last day, the spend"
+)
 @api_view(_READ)
 @never_cache
 def health_metrics(request: Request) -> JsonResponse:

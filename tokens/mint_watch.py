@@ -102,7 +102,8 @@ class MintWatch:
         listeners = self._current()
         try:
             documents = mint_documents({listener.tx_hash for listener in listeners})
-        except (DatabaseError, InterfaceError) as error:  # the streams stay open; the next look may succeed
+        except (DatabaseError, InterfaceError) as error:
+            # The streams stay open; the next look may succeed.
             logger.warning("mint_watch_failed", error=type(error).__name__)
             return
         except Exception:  # nothing may end the thread that every stream of the process waits for

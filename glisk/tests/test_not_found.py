@@ -26,7 +26,12 @@ def test_people_see_a_page(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/api/tokens", f"/api/authors/{WALLET}/tokens", f"/api/authors/{WALLET}/nonce", "/openapi.json"],
+    [
+        "/api/tokens",
+        f"/api/authors/{WALLET}/tokens",
+        f"/api/authors/{WALLET}/nonce",
+        "/openapi.json",
+    ],
 )
 @pytest.mark.django_db
 def test_too_many_parameters_are_the_callers_fault(client: Client, path: str) -> None:
