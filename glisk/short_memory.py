@@ -41,7 +41,7 @@ class ShortMemory(Generic[T]):
     def _do(self, key: Hashable, make: Callable[[], T], work: "Future[T]") -> None:
         try:
             answer = make()
-        except BaseException as error:  # whatever it was: those who wait must not wait for ever
+        except BaseException as error:  # noqa: BLE001 - raised by whoever waits for it
             with self._guard:
                 del self._working[key]
             work.set_exception(error)

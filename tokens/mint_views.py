@@ -92,6 +92,6 @@ class MintEventsView(APIView):
             raise StreamsBusy from error
 
     def head(self, request: Request, tx_hash: str) -> HttpResponse:
-        """Answer without a stream: nobody would read it, and it would hold a place until its end."""
+        """Answer without a stream, which nobody would read: it would hold a place to its end."""
         read_hash(tx_hash)
         return HttpResponse(content_type=CONTENT_TYPE)
