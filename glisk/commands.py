@@ -56,6 +56,11 @@ def at_least(low: int) -> Callable[[str], int]:
     return read
 
 
+def counted(number: int, noun: str) -> str:
+    """Return "1 token", "2 tokens"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 @contextmanager
 def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
     """Show progress where somebody looks: call what is yielded with done and total."""

@@ -41,8 +41,23 @@ class PlannedBatch:
 
 @dataclass
 class RevealPlan:
+    """What would go in which transactions, what would not, and what the keeper has to pay it."""
+
     batches: list[PlannedBatch] = field(default_factory=list)
     refused: list[Objection] = field(default_factory=list)
+    balance_wei: int = 0
+
+    @property
+    def token_ids(self) -> list[int]:
+        return [token_id for batch in self.batches for token_id in batch.token_ids]
+
+    @property
+    def cost_wei(self) -> int:
+        return sum(batch.cost_wei for batch in self.batches)
+
+    @property
+    def most_wei(self) -> int:
+        return sum(batch.most_wei for batch in self.batches)
 
 
 def preview_reveal(
@@ -58,6 +73,7 @@ def preview_reveal(
     while passing:
         batch = passing[: settings.BATCH_REVEAL_MAX_TOKENS]
         prepared = prepare_batch(chain, keeper=keeper, candidates=batch)
+        plan.balance_wei = prepared.facts.balance_wei
         plan.refused += prepared.refused
         done = {c.token_id for c in prepared.candidates}
         done |= {objection.token_id for objection in prepared.refused}

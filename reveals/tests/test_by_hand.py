@@ -7,15 +7,17 @@ import sys
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import call_command, load_command_class
 from django.core.management.base import CommandError
 from django.db import connection
 from pytest_django import Settings
 
+from glisk.controls import pause_stage
 from reveals.by_hand import request_reveal
 from reveals.factories import RevealBatchFactory
 from reveals.models import RevealRequest
 from reveals.tests.stage import Scene, transactions
+from sandbox.accounts import KEEPER
 from sandbox.node import free_port
 from tokens.factories import TokenFactory, hash32
 from tokens.models import Token, TokenTransition
@@ -177,7 +179,7 @@ def test_a_dry_run_shows_batches_gas_and_cost_and_asks_for_nothing(
     tokens = scene.mint(4)
     page = run("reveal_tokens", "--all-ready", "--dry-run")
     assert "batch 1: 3 tokens (#1, #2, #3), about 3" in page
-    assert "batch 2: 1 tokens (#4), about 1" in page
+    assert "batch 2: 1 token (#4), about 1" in page
     assert "4 tokens in 2 transactions, about 0.0000" in page
     assert not RevealRequest.objects.exists()
     assert {status(token) for token in tokens} == {TokenStatus.READY}
@@ -187,7 +189,7 @@ def test_named_tokens_are_requested_and_revealed(worker: Start, scene: Scene) ->
     tokens = scene.mint(3)
     ids = [str(token.pk) for token in tokens]
     page = run("reveal_tokens", "--token-ids", *ids, "--yes")
-    assert "3 tokens are requested" in page
+    assert "Requested: 3 tokens. The worker reveals them now." in page
     worker().until(lambda: scene.revealed_once(tokens))
 
 
@@ -202,10 +204,30 @@ def test_what_does_not_go_is_named_and_the_rest_goes(scene: Scene) -> None:
     assert f"token {bad.pk} is left out: gateway: the metadata's name is not that" in page
     assert "token 500 is left out: It is not ready: it is uploading." in page
     assert "token 999 is left out: There is no token 999 here." in page
-    assert "1 tokens are requested" in page
+    assert "Requested: 1 token." in page
     assert list(RevealRequest.objects.values_list("token_id", flat=True)) == [good.pk]
     assert status(bad) == TokenStatus.READY  # a look changes nothing
     assert status(unready) == TokenStatus.UPLOADING
+
+
+def test_a_short_balance_and_a_pause_are_told(scene: Scene) -> None:
+    tokens = scene.mint(2)
+    scene.chain.set_balance(KEEPER.address, 10**6)
+    pause_stage("reveal", actor="ann", reason="a look at the art")
+    page = run("reveal_tokens", "--all-ready", "--yes")
+    assert "The keeper has 0.00000000 ETH, and it may cost 0.000" in page
+    assert "Reveals are paused by ann (a look at the art)" in page
+    assert RevealRequest.objects.count() == len(tokens)
+
+
+def test_senseless_options_are_no_part_of_the_work() -> None:
+    """Status 2 says that a part of the tokens went."""
+    for command in ("reveal_tokens", "reconcile_reveals"):
+        with pytest.raises(SystemExit) as ended:
+            load_command_class("reveals", command).run_from_argv(
+                ["manage.py", command, "--token-ids", "x"]
+            )
+        assert ended.value.code == 1
 
 
 def test_without_a_yes_nothing_is_requested(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,12 +275,12 @@ def test_reconcile_follows_the_chain_and_names_what_is_foreign(scene: Scene) -> 
     scene.chain.wait(reveal)
     error, page = refused("reconcile_reveals")
     assert error.returncode == 2
-    assert "3 ready tokens compared with the chain: 1 wait" in page
+    assert "3 ready tokens compared with the chain, 1 of them unrevealed" in page
     assert f"1 revealed by somebody else with our URI, adopted: #{ours.pk}" in page
     assert f"1 revealed by somebody else with a foreign URI, failed: #{foreign.pk}" in page
     assert status(ours) == TokenStatus.REVEALED
     assert status(waiting) == TokenStatus.READY
-    assert "1 ready tokens compared" in run("reconcile_reveals", "--token-ids", f"1-{waiting.pk}")
+    assert "1 ready token compared" in run("reconcile_reveals", "--token-ids", f"1-{waiting.pk}")
 
 
 def test_reconcile_without_a_node_says_so(settings: Settings) -> None:

@@ -68,6 +68,6 @@ def test_the_command_tells(worker: Start, scene: Scene, capsys: pytest.CaptureFi
     scene.chain.mine()
     call_command("reconcile_reveals")
     said = capsys.readouterr().out
-    assert "1 transaction(s) compared" in said
+    assert "1 transaction compared" in said
     assert f"1 mined, noted now: {transactions()[0].tx_hash}" in said
     assert scene.revealed_once(tokens)

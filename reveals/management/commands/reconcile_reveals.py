@@ -1,11 +1,11 @@
 """Compares transactions and ready tokens with the chain, and follows what it says."""
 
-import argparse
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from glisk.clients.chain import ChainClient
+from glisk.commands import ExplainedCommand, counted
 from glisk.errors import ProviderError
 from reveals.reconciling import reconcile_reveals
 from reveals.transaction_audit import TransactionsCompared, compare_transactions
@@ -14,23 +14,18 @@ from tokens.management.repairing import token_ids
 ACTOR = "reconcile_reveals"
 DRIFT = 2
 
-_EXAMPLES = """\
+
+class Command(ExplainedCommand):
+    help = "Asks the chain about transactions and ready tokens: revealed by us, others, or nobody."
+    examples = """\
 examples:
   manage.py reconcile_reveals        (every ready token, every open or recent transaction)
   manage.py reconcile_reveals --token-ids 42 43
 
-Harmless at any time, beside the worker as well. exit status: 0 all agrees now, 1 the node does not
-answer, 2 somebody revealed tokens with a URI that is not ours.
+Harmless at any time, beside the worker as well.
+exit status: 0 all agrees now, 1 the node does not answer or the options make no sense, 2 somebody
+revealed tokens with a URI that is not ours.
 """
-
-
-class Command(BaseCommand):
-    help = "Asks the chain about transactions and ready tokens: revealed by us, others, or nobody."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        kwargs.setdefault("epilog", _EXAMPLES)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--token-ids", type=token_ids, nargs="+", help="Only these.")
@@ -46,8 +41,8 @@ class Command(BaseCommand):
         except ProviderError as error:
             raise CommandError(f"The chain could not be read: {error}") from error
         self.stdout.write(
-            f"{report.checked} ready tokens compared with the chain: "
-            f"{len(report.unrevealed)} wait for their reveal."
+            f"{counted(report.checked, 'ready token')} compared with the chain, "
+            f"{len(report.unrevealed)} of them unrevealed."
         )
         for what, ids in (
             ("revealed by a transaction of ours, noted now", report.confirmed),
@@ -64,7 +59,7 @@ class Command(BaseCommand):
             )
 
     def _tell(self, compared: TransactionsCompared) -> None:
-        self.stdout.write(f"{compared.checked} transaction(s) compared with the chain.")
+        self.stdout.write(f"{counted(compared.checked, 'transaction')} compared with the chain.")
         for what, hashes in (
             ("on their way", compared.pending),
             ("mined, noted now", compared.entered),

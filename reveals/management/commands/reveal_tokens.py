@@ -1,14 +1,15 @@
 """Has ready tokens revealed now; shows the batches, the gas and the cost before it asks."""
 
-import argparse
 import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from glisk.clients.chain import ChainClient
 from glisk.clients.gateway import GatewayClient
+from glisk.commands import ExplainedCommand, counted
+from glisk.controls import list_pauses
 from glisk.errors import ProviderError
 from reveals.by_hand import request_reveal
 from reveals.fees import GasPriceTooHighError
@@ -20,7 +21,10 @@ from tokens.repairs import RepairResult
 ACTOR = "reveal_tokens"
 _LISTED = 50
 
-_EXAMPLES = """\
+
+class Command(ExplainedCommand):
+    help = "Has ready tokens revealed now, through the worker and its gate."
+    examples = """\
 examples:
   manage.py reveal_tokens --token-ids 42 43 44             (shows the cost, then asks)
   manage.py reveal_tokens --token-ids 42-60 --dry-run      (shows it and sends nothing)
@@ -29,15 +33,6 @@ examples:
 The worker sends them: it has the only sequence of the keeper's nonces.
 exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with the reason.
 """
-
-
-class Command(BaseCommand):
-    help = "Has ready tokens revealed now, through the worker and its gate."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        kwargs.setdefault("epilog", _EXAMPLES)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         chosen = parser.add_mutually_exclusive_group(required=True)
@@ -64,13 +59,13 @@ class Command(BaseCommand):
             self.stdout.write(f"token {token_id} is left out: {reason}")
         if len(left_out) > _LISTED:
             self.stdout.write(f"… and {len(left_out) - _LISTED} more.")
-        going = [token_id for batch in plan.batches for token_id in batch.token_ids]
+        going = plan.token_ids
         if going and not options["dry_run"]:
             self._confirm(len(going), yes=options["yes"])
             results = request_reveal(token_ids=going, actor=ACTOR)
             left_out += [(r.token_id, r.message) for r in results if not r.done]
             done = sum(result.done for result in results)
-            self.stdout.write(f"{done} tokens are requested; the worker reveals them now.")
+            self.stdout.write(f"Requested: {counted(done, 'token')}. {_when()}")
         if left_out:
             status = SKIPPED if going else 1
             raise CommandError("Not every token goes; see above.", returncode=status)
@@ -89,21 +84,28 @@ class Command(BaseCommand):
     def _show(self, plan: RevealPlan) -> None:
         for number, batch in enumerate(plan.batches, 1):
             self.stdout.write(
-                f"batch {number}: {len(batch.token_ids)} tokens ({_listed(batch.token_ids)}), "
-                f"about {batch.gas:,} gas at {batch.price_per_gas_wei / 1e9:g} gwei: "
-                f"{batch.cost_wei / 1e18:.8f} ETH, at most {batch.most_wei / 1e18:.8f}"
+                f"batch {number}: {counted(len(batch.token_ids), 'token')} "
+                f"({_listed(batch.token_ids)}), about {batch.gas:,} gas at "
+                f"{batch.price_per_gas_wei / 1e9:g} gwei: {_ether(batch.cost_wei)}, "
+                f"at most {_ether(batch.most_wei)}"
             )
-        tokens = sum(len(batch.token_ids) for batch in plan.batches)
-        cost = sum(batch.cost_wei for batch in plan.batches)
+        if not plan.batches:
+            return
         self.stdout.write(
-            f"{tokens} tokens in {len(plan.batches)} transactions, about {cost / 1e18:.8f} ETH "
+            f"{counted(len(plan.token_ids), 'token')} in "
+            f"{counted(len(plan.batches), 'transaction')}, about {_ether(plan.cost_wei)} "
             "and the chain's L1 data fee."
         )
+        if plan.balance_wei < plan.most_wei:
+            self.stdout.write(
+                f"The keeper has {_ether(plan.balance_wei)}, and it may cost "
+                f"{_ether(plan.most_wei)}: what it cannot pay for waits until it is topped up."
+            )
 
     def _confirm(self, tokens: int, *, yes: bool) -> None:
         if yes:
             return
-        question = f"{tokens} tokens will be revealed, which can never be undone."
+        question = f"To be revealed: {counted(tokens, 'token')}, which can never be undone."
         if not sys.stdin.isatty():
             raise CommandError(f"{question} Add --yes to agree. Nothing was done.")
         if input(f"{question} Go on? [y/N] ").strip().lower() not in ("y", "yes"):
@@ -115,6 +117,17 @@ def _left_out(planned: list[RepairResult], plan: RevealPlan) -> list[tuple[int, 
     by_state = [(result.token_id, result.message) for result in planned if not result.done]
     by_gate = [(objection.token_id, objection.reason) for objection in plan.refused]
     return sorted(by_state + by_gate)
+
+
+def _when() -> str:
+    paused = next((pause for pause in list_pauses() if pause.stage == "reveal"), None)
+    if paused is None:
+        return "The worker reveals them now."
+    return f"Reveals are paused by {paused.actor} ({paused.reason}): they go when that is over."
+
+
+def _ether(wei: int) -> str:
+    return f"{wei / 1e18:.8f} ETH"
 
 
 def _listed(ids: list[int]) -> str:
