@@ -12,25 +12,25 @@ from rest_framework.response import Response
 from authors.farcaster_linking import InvalidSignIn, NotTheirAccount, link_farcaster
 from authors.signatures.actions import Action
 from authors.signed_requests import (
+    EXAMPLE_WALLET,
+    REFUSALS,
     MessageField,
     SignatureField,
+    SignedSerializer,
     SignedView,
     VendorUnavailable,
-    require_wallet,
 )
-from glisk.api import ErrorSerializer
 from glisk.errors import ProviderError
 from glisk.text_field import StrictCharField
 
 logger = structlog.get_logger(__name__)
 
-_WALLET = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 _REFUSED = (
     "Farcaster signature verification failed. Please try linking your Farcaster account again."
 )
 _SIGN_IN = f"""\
 glisk.example wants you to sign in with your Ethereum account:
-{_WALLET}
+{EXAMPLE_WALLET}
 
 Farcaster Auth
 
@@ -43,8 +43,7 @@ Resources:
 - farcaster://fid/7"""
 
 
-class FarcasterLinkSerializer(serializers.Serializer):
-    wallet_address = StrictCharField(help_text="The author's wallet.")
+class FarcasterLinkSerializer(SignedSerializer):
     wallet_message = MessageField(
         help_text="`Link Farcaster account for wallet: <wallet>`, or the message of "
         "GET /api/authors/{wallet}/nonce?action=link_farcaster."
@@ -80,19 +79,13 @@ class FarcasterLinkView(SignedView):
         tags=["authors"],
         summary="Link a Farcaster account",
         request=FarcasterLinkSerializer,
-        responses={
-            200: FarcasterLinkedSerializer,
-            400: ErrorSerializer,
-            429: ErrorSerializer,
-            500: ErrorSerializer,
-            503: ErrorSerializer,
-        },
+        responses={200: FarcasterLinkedSerializer, **REFUSALS},
         examples=[
             OpenApiExample(
                 "link",
                 value={
-                    "wallet_address": _WALLET,
-                    "wallet_message": f"Link Farcaster account for wallet: {_WALLET}",
+                    "wallet_address": EXAMPLE_WALLET,
+                    "wallet_message": f"Link Farcaster account for wallet: {EXAMPLE_WALLET}",
                     "wallet_signature": "0x" + "5c" * 64 + "1b",
                     "farcaster_message": _SIGN_IN,
                     "farcaster_signature": "0x" + "5d" * 64 + "1c",
@@ -110,10 +103,7 @@ class FarcasterLinkView(SignedView):
         ],
     )
     def post(self, request: Request) -> Response:
-        given = FarcasterLinkSerializer(data=request.data)
-        given.is_valid(raise_exception=True)
-        asked = given.validated_data
-        wallet = require_wallet(asked["wallet_address"])
+        wallet, asked = self.read(request, FarcasterLinkSerializer)
         fid: int = asked["fid"]
         if not settings.OPTIMISM_RPC_URL:
             raise VendorUnavailable("Linking Farcaster accounts is not set up on this server.")

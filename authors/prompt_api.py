@@ -11,15 +11,18 @@ from authors.models import PROMPT_MAX_LENGTH
 from authors.onboarding import NewAuthor, onboard_author
 from authors.prompt_text import check_prompt
 from authors.signatures.actions import Action
-from authors.signed_requests import MessageField, SignatureField, SignedView, require_wallet
-from glisk.api import ErrorSerializer
+from authors.signed_requests import (
+    EXAMPLE_WALLET,
+    REFUSALS,
+    MessageField,
+    SignatureField,
+    SignedSerializer,
+    SignedView,
+)
 from glisk.text_field import StrictCharField
 
-_WALLET = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 
-
-class PromptSerializer(serializers.Serializer):
-    wallet_address = StrictCharField(help_text="The author's wallet.")
+class PromptSerializer(SignedSerializer):
     prompt_text = StrictCharField(
         max_length=PROMPT_MAX_LENGTH,
         trim_whitespace=False,
@@ -56,20 +59,14 @@ class PromptView(SignedView):
         description="Mints from now on use it. Tokens that were minted before the author was "
         "known, and that are not yet being generated, use it too.",
         request=PromptSerializer,
-        responses={
-            200: PromptSavedSerializer,
-            400: ErrorSerializer,
-            429: ErrorSerializer,
-            500: ErrorSerializer,
-            503: ErrorSerializer,
-        },
+        responses={200: PromptSavedSerializer, **REFUSALS},
         examples=[
             OpenApiExample(
                 "prompt",
                 value={
-                    "wallet_address": _WALLET,
+                    "wallet_address": EXAMPLE_WALLET,
                     "prompt_text": "Misty mountain ridges at sunrise",
-                    "message": f"Update GLISK prompt for wallet: {_WALLET}",
+                    "message": f"Update GLISK prompt for wallet: {EXAMPLE_WALLET}",
                     "signature": "0xe2a6c5fff38f37bcdec0c9588eef3b72d35477241805fbf5ba0250ec276f9f"
                     "4672782738636079be7f9c1aa28a1de4f176f48d9d50b1636c20690d4a4605bec81b",
                 },
@@ -90,10 +87,7 @@ class PromptView(SignedView):
         ],
     )
     def post(self, request: Request) -> Response:
-        given = PromptSerializer(data=request.data)
-        given.is_valid(raise_exception=True)
-        asked = given.validated_data
-        wallet = require_wallet(asked["wallet_address"])
+        wallet, asked = self.read(request, PromptSerializer)
         prompt = asked["prompt_text"]
         proof = self.prove(
             wallet=wallet,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from django.conf import settings
-from rest_framework import exceptions, status
+from rest_framework import exceptions, serializers, status
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -15,6 +16,7 @@ from authors.signatures.actions import Action
 from authors.signatures.offers import InvalidMessage
 from authors.signatures.proof import Proof, prove
 from authors.signatures.wallet_signature import MAX_SIGNATURE_BYTES, InvalidSignature
+from glisk.api import ErrorSerializer
 from glisk.errors import ProviderError
 from glisk.request_counts import seconds_to_wait
 from glisk.text_field import StrictCharField
@@ -25,6 +27,9 @@ logger = structlog.get_logger(__name__)
 
 MAX_MESSAGE_LENGTH = 2000
 WRONG_WALLET = "Please ensure you're using the correct wallet."
+# What the schema tells of any signed request, besides its success.
+REFUSALS: Final = dict.fromkeys((400, 429, 500, 503), ErrorSerializer)
+EXAMPLE_WALLET: Final = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 
 
 class SignatureField(StrictCharField):
@@ -38,6 +43,10 @@ class MessageField(StrictCharField):
         super().__init__(trim_whitespace=False, max_length=max_length, **kwargs)
 
 
+class SignedSerializer(serializers.Serializer):
+    wallet_address = StrictCharField(help_text="The author's wallet.")
+
+
 class VendorUnavailable(exceptions.APIException):
     """Something that must be asked does not answer; the same request may succeed soon."""
 
@@ -49,6 +58,13 @@ class SignedView(APIView):
 
     throttle_classes = [SignedRequestThrottle]
     refusal = "Signature verification failed."
+
+    def read(self, request: Request, kind: type[SignedSerializer]) -> tuple[str, dict[str, Any]]:
+        """Return the wallet with its checksum, and the checked body; raise a 400 in words."""
+        given = kind(data=request.data)
+        given.is_valid(raise_exception=True)
+        asked: dict[str, Any] = given.validated_data
+        return require_wallet(asked["wallet_address"]), asked
 
     def prove(self, *, wallet: str, action: Action, value: str, **signed: str) -> Proof:
         """Check `message` and `signature`, and count a change of this wallet.

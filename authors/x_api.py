@@ -18,15 +18,15 @@ from rest_framework.views import APIView
 
 from authors.signatures.actions import Action
 from authors.signed_requests import (
+    EXAMPLE_WALLET,
+    REFUSALS,
     MessageField,
     SignatureField,
+    SignedSerializer,
     SignedView,
     VendorUnavailable,
-    require_wallet,
 )
 from authors.x_linking import LIFETIME, LinkFailed, begin_link, finish_link, take_request
-from glisk.api import ErrorSerializer
-from glisk.text_field import StrictCharField
 
 logger = structlog.get_logger(__name__)
 
@@ -34,11 +34,9 @@ CALLBACK_PATH: Final = "/api/authors/x/callback"
 COOKIE: Final = "glisk_x_link"
 _ERROR_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_PARAMETER: Final = 2000
-_WALLET: Final = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 
 
-class XStartSerializer(serializers.Serializer):
-    wallet_address = StrictCharField(help_text="The author's wallet.")
+class XStartSerializer(SignedSerializer):
     message = MessageField(
         max_length=500,
         help_text="`Link X account for wallet: <wallet>`, or the message of "
@@ -61,19 +59,13 @@ class XStartView(SignedView):
         description="The browser has five minutes to come back from X. It is known again by a "
         "cookie, so that nobody can sign in at X for somebody else's wallet.",
         request=XStartSerializer,
-        responses={
-            200: XStartedSerializer,
-            400: ErrorSerializer,
-            429: ErrorSerializer,
-            500: ErrorSerializer,
-            503: ErrorSerializer,
-        },
+        responses={200: XStartedSerializer, **REFUSALS},
         examples=[
             OpenApiExample(
                 "start",
                 value={
-                    "wallet_address": _WALLET,
-                    "message": f"Link X account for wallet: {_WALLET}",
+                    "wallet_address": EXAMPLE_WALLET,
+                    "message": f"Link X account for wallet: {EXAMPLE_WALLET}",
                     "signature": "0x" + "5c" * 64 + "1b",
                 },
                 request_only=True,
@@ -91,10 +83,7 @@ class XStartView(SignedView):
         ],
     )
     def post(self, request: Request) -> Response:
-        given = XStartSerializer(data=request.data)
-        given.is_valid(raise_exception=True)
-        asked = given.validated_data
-        wallet = require_wallet(asked["wallet_address"])
+        wallet, asked = self.read(request, XStartSerializer)
         if not settings.X_CLIENT_ID:
             raise VendorUnavailable("Linking X accounts is not set up on this server.")
         proof = self.prove(

@@ -387,6 +387,18 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Blind-box NFT reveals: what the frontend and the vendors talk to.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    # In the order of the pages: what frontends use comes first.
+    "TAGS": [
+        {"name": name, "description": text}
+        for name, text in (
+            ("authors", "Pages of prompt authors, and what authors do by their wallets' signatures."),
+            ("mints", "For buyers who wait: their tokens, places in line, live streams."),
+            ("tokens", "Every token, by minter, author and state."),
+            ("health", "For probes and monitors; no foreign machine is asked."),
+            ("operations", "For scripts of the staff: by session, or `manage.py create_api_token`."),
+            ("webhooks", "What the vendors call."),
+        )
+    ],
     "ENUM_NAME_OVERRIDES": {"TokenStatus": "tokens.states.TokenStatus"},
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -19,7 +19,7 @@ from tokens.reads import newest_reveals, under_way
 REVEALS_SHOWN = 24
 UNDER_WAY_SHOWN = 24
 _LARGEST_ID = 2**63 - 1
-_NOTHING: Final[dict[str, Any]] = {"under_way": [], "revealed": []}
+_NOTHING: Final[dict[str, Any]] = {"under_way": [], "revealed": [], "older_url": ""}
 
 logger = structlog.get_logger(__name__)
 
@@ -38,10 +38,9 @@ def gallery(request: HttpRequest) -> HttpResponse:
         **state,
         "is_known": known is not None,
         "before": before,
-        "older_url": _older_url(state["revealed"]),
         "contract": settings.GLISK_NFT_CONTRACT_ADDRESS,
         "network": {"BASE_MAINNET": "Base", "BASE_SEPOLIA": "Base Sepolia"}.get(
-            settings.NETWORK, "local network"
+            settings.NETWORK, "a local network"
         ),
         "explorer": settings.EXPLORER_URL,
     }
@@ -63,9 +62,11 @@ def gallery_updates(request: HttpRequest) -> HttpResponse:
 
 def gallery_state(before: int | None) -> dict[str, Any]:
     """Return what the gallery shows; two queries, or one on an older page."""
+    cards = [_card(token) for token in newest_reveals(REVEALS_SHOWN, before)]
     return {
         "under_way": [] if before else [_on_its_way(token) for token in under_way(UNDER_WAY_SHOWN)],
-        "revealed": [_card(token) for token in newest_reveals(REVEALS_SHOWN, before)],
+        "revealed": cards,
+        "older_url": _older_url(cards),
     }
 
 

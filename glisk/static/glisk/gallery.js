@@ -6,6 +6,7 @@
   const cards = document.getElementById("cards");
   const boxes = document.getElementById("way-list");
   const signal = document.getElementById("signal");
+  const older = document.getElementById("older");
   const LINKS = [["metadata_url", "Metadata"], ["transaction_url", "Reveal"], ["explorer_url", "Token"]];
 
   const clone = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
@@ -81,6 +82,9 @@
     arrange(cards, state.revealed.map((token) => oldCards.get(token.token_id) ?? makeCard(token)));
     document.getElementById("empty").hidden = state.revealed.length > 0;
     document.getElementById("unknown")?.remove();
+    // The cards have moved on: what left this page is on the next one.
+    older.href = state.older_url;
+    older.hidden = !state.older_url;
   };
 
   const say = (text, isFresh) => {
