@@ -144,9 +144,7 @@ def test_the_gallery_has_a_word_for_pictures_that_it_does_not_know(
     expect(page.locator('[data-token="2"] .missing')).to_be_hidden()
 
 
-def test_what_leaves_the_gallery_is_on_the_older_page(
-    page: Page, live_server: LiveServer
-) -> None:
+def test_what_leaves_the_gallery_is_on_the_older_page(page: Page, live_server: LiveServer) -> None:
     page.goto(live_server.url)
     older = page.locator("#older")
     expect(older).to_be_hidden()
