@@ -75,6 +75,11 @@ class Calls:
             if self._open:
                 os.write(self._write, b"\0")
 
+    @property
+    def waiting(self) -> int:
+        """How many results wait to be collected."""
+        return self._results.qsize()
+
     def finished(self) -> list[CallResult]:
         """Return the results that came since the last call, and take back their wake-up."""
         with contextlib.suppress(BlockingIOError):

@@ -53,8 +53,8 @@ class Drain(ABC):
 
     @property
     def gather_seconds(self) -> float:
-        """How long after a turn the next one waits for more results; a lone one never waits."""
-        return 0.005
+        """How long a turn waits for more results after the first one has come."""
+        return 0.0
 
     def prepare(self) -> None:  # noqa: B027 - a hook
         """Build clients and the like; called once, after the slot is taken."""

@@ -26,6 +26,8 @@ logger = structlog.get_logger(__name__)
 
 # Only the net below notifications; with the heartbeat's rhythm, an idle drain wakes up once.
 IDLE_TICK_SECONDS = BEAT_SECONDS
+_LEAST_GAP_SECONDS = 0.005
+_QUIET_SECONDS = 0.01
 _LONGEST_BACKOFF_SECONDS = 2.0
 _BACKOFF_WHEN_STOPPING_SECONDS = 0.2
 _DATABASE_ERRORS = (
@@ -79,6 +81,7 @@ class _Loop:
         self._budget_ends = time.monotonic() + settings.DRAIN_BUDGET_SECONDS
         self._next_beat = 0.0
         self._turn_ended = 0.0
+        self._waiting = 0  # results that were seen and not yet collected
         self._failures = 0
 
     def work(self) -> None:
@@ -172,10 +175,23 @@ class _Loop:
             seconds = min(seconds, self._budget_ends - time.monotonic())
         ready = poll.poll(max(0.0, min(seconds, BEAT_SECONDS)) * 1000)
         if ready and not self._stop.is_set():
-            gathered = self._turn_ended + self._drain.gather_seconds
-            time.sleep(max(0.0, gathered - time.monotonic()))
-            if not self._drain.stopping:
-                self._heard()
+            self._gather()
+
+    def _gather(self) -> None:
+        """Wait for the others of a group of which the first has come; while they come, longer."""
+        window = self._drain.gather_seconds
+        now = time.monotonic()
+        time.sleep(max(window, self._turn_ended + _LEAST_GAP_SECONDS - now, 0.0))
+        came = self._came()
+        while window and came and time.monotonic() < now + 2 * window:
+            time.sleep(_QUIET_SECONDS)
+            came = self._came()
+
+    def _came(self) -> bool:
+        """Tell whether anything has come since the last time."""
+        waiting = self._drain.calls.waiting
+        more, self._waiting = waiting != self._waiting, waiting
+        return bool(not self._drain.stopping and self._heard()) or more
 
     def _heard(self) -> bool:
         try:

@@ -164,6 +164,30 @@ def test_the_wait_is_as_long_as_the_turn_asked(run: Start) -> None:
     assert min(gaps) > 0.15
 
 
+@pytest.mark.parametrize(("window", "most_turns"), [(0.0, 12), (0.2, 3)])
+def test_a_group_of_results_is_gathered_into_one_turn(
+    run: Start, window: float, most_turns: int
+) -> None:
+    """Twelve calls end 20 ms after one another: within the window, or while they go on coming."""
+    turns: list[int] = []
+
+    def script(drain: Scripted, results: list[CallResult]) -> float:
+        if not turns:
+            for number in range(12):
+                drain.submit("nap", number, time.sleep, 0.3 + 0.02 * number)
+        turns.append(len(results))
+        if sum(turns) == 12:
+            drain.stopping = True
+        return 5.0
+
+    waits = scripted(script, gather_seconds=window, threads=12)
+    run(waits).join()
+    found = [number for number in turns if number]
+    assert sum(found) == 12
+    assert len(found) <= most_turns
+    assert window or len(found) > 3
+
+
 def test_only_as_many_run_as_there_are_slots(run: Start) -> None:
     def script(drain: Scripted, results: list[CallResult]) -> None:
         return None
