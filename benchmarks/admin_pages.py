@@ -41,6 +41,8 @@ _TABLES = {
         "?attention=failed_today",
         "?attention=held",
         "?attention=unpinned",
+        "?attention=gas",
+        "?failed=artefact",
     ),
     "tokens/mintevent": ("?source__exact=webhook", "?source__exact=backfill"),
     "tokens/imagegenerationjob": (

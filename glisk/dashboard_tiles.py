@@ -10,7 +10,7 @@ from typing import Literal
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 
-from glisk.display import compact, duration, gwei, short_ether
+from glisk.display import compact, duration, short_ether
 from glisk.overview import ChainFacts, LastDay, RevealCosts, Worker
 from reveals.keeper_state import BLOCKED, EMPTY, LOW, UNKNOWN, KeeperState
 from tokens.spend import Spend
@@ -79,8 +79,8 @@ def gas_tile(costs: RevealCosts) -> Tile:
     url = reverse("admin:reveals_revealtransaction_changelist")
     if costs.gas_per_token is None:
         return Tile("Gas per token", "–", "nothing was revealed yet", url=url)
-    price = gwei(costs.wei_per_token)
-    note = f"{price}, over the last {costs.tokens:,} token{'' if costs.tokens == 1 else 's'}"
+    price = f"{(costs.wei_per_token or 0) / 1e9:,.4g} gwei each"
+    note = f"{price}, by the last {costs.tokens:,} token{'' if costs.tokens == 1 else 's'}"
     return Tile("Gas per token", f"{costs.gas_per_token:,}", note, url=url)
 
 

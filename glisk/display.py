@@ -128,7 +128,7 @@ def compact(number: int) -> str:
 def short_ether(wei: int) -> str:
     """Return an amount in ETH by its first four digits that matter."""
     amount = Decimal(wei) / 10**18
-    return f"{_plain(amount, 2) if amount >= 100 else f'{float(amount):.4g}'} ETH"
+    return f"{amount:,.0f} ETH" if amount >= 1000 else f"{float(amount):.4g} ETH"
 
 
 def gwei(wei: int | None) -> str:

@@ -109,7 +109,7 @@ def test_what_reveals_cost_lately() -> None:
     costs = reveal_costs()
     assert (costs.gas_per_token, costs.wei_per_token) == (100_000, 3_000_000)
     tile = gas_tile(costs)
-    assert (tile.value, tile.note) == ("100,000", "0.003 gwei, over the last 2 tokens")
+    assert (tile.value, tile.note) == ("100,000", "0.003 gwei each, by the last 2 tokens")
 
 
 def chain(**facts: Any) -> Tile:
@@ -196,7 +196,7 @@ def test_numbers_that_fit() -> None:
     assert [short_ether(wei) for wei in (0, 1_234_567 * 10**9, 9_999_999 * 10**15)] == [
         "0 ETH",
         "0.001235 ETH",
-        "10000 ETH",
+        "10,000 ETH",
     ]
 
 

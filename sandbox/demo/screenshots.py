@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -16,11 +18,20 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from sandbox.demo.staging import fail_tokens, revoked_key, spread_over_a_day, token_ids
+from sandbox.world import World
+
 _SIZE: ViewportSize = {"width": 1440, "height": 900}
+_TALL: ViewportSize = {"width": 1440, "height": 1130}
+_WHOLE_FORM: ViewportSize = {"width": 1440, "height": 1300}
+_PHONE: ViewportSize = {"width": 390, "height": 844}
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_SETTLE_MS = 400
-_JPEG_QUALITY = 86
-_SHEET_SIZE = (1400, 4000)  # pixels, at most
+_SETTLE_MS = 600
+_JPEG_QUALITY = 82
+_SHEET_SIZE = (1000, 2600)  # pixels, at most
+_SHEET_QUALITIES = (82, 74, 66, 58)
+_MOST_BYTES = 250_000
+_KEPT_NEWEST = 12  # tokens whose times are their own
 
 
 class ScreenshotError(Exception):
@@ -28,46 +39,121 @@ class ScreenshotError(Exception):
 
 
 def take_screenshots(
-    directory: Path, *, base_url: str, user: str, password: str, terminal_svg: str
+    directory: Path, world: World, *, user: str, password: str, terminal_svg: str
 ) -> list[Path]:
     """Save pictures of gallery, admin and terminal; return their paths.
 
+    The tokens are spread over a day, some are made to fail, and a key is revoked for a while.
+
     Raises:
-        ScreenshotError: Chromium is not installed, or a page is broken.
+        ScreenshotError: Chromium is not installed, a page is broken, or the world did not follow.
     """
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        return _take(directory, base_url, user, password, terminal_svg)
+        with sync_playwright() as playwright:
+            browser = _launch(playwright)
+            album = _Album(browser, directory, world.ports.url("web"), user, password)
+            saved = _take(album, world)
+            saved.append(_save_svg(browser, directory / "terminal.png", terminal_svg))
+            browser.close()
+            return saved
     except Error as error:
         raise ScreenshotError(error.message.strip()) from error
+    except TimeoutError as error:
+        raise ScreenshotError(str(error)) from error
 
 
 def shrink(picture: Path, target: Path) -> Path:
     """Save a picture as a JPEG small enough for a page."""
     with Image.open(picture) as opened:
         opened.thumbnail(_SHEET_SIZE, Image.Resampling.LANCZOS)
-        opened.convert("RGB").save(
-            target, "JPEG", quality=_JPEG_QUALITY, optimize=True, progressive=True
-        )
+        small = opened.convert("RGB")
+    for quality in _SHEET_QUALITIES:
+        small.save(target, "JPEG", quality=quality, optimize=True, progressive=True)
+        if target.stat().st_size <= _MOST_BYTES:
+            break
     return target
 
 
-def _take(
-    directory: Path, base_url: str, user: str, password: str, terminal_svg: str
-) -> list[Path]:
-    with sync_playwright() as playwright:
-        browser = _launch(playwright)
-        page = browser.new_page(viewport=_SIZE, color_scheme="dark")
-        saved = [_save(page, directory / "gallery.jpg", f"{base_url}/")]
-        _log_in(page, base_url, user, password)
-        saved += [
-            _save(page, directory / "admin.png", f"{base_url}/admin/"),
-            _save(page, directory / "tokens.png", f"{base_url}/admin/tokens/token/"),
-            _save(page, directory / "token.jpg", f"{base_url}/admin/tokens/token/1/change/"),
-            _save_svg(browser, directory / "terminal.png", terminal_svg),
-        ]
-        browser.close()
+def _take(album: _Album, world: World) -> list[Path]:
+    saved = [album.picture("gallery.jpg", "/", scheme="dark")]
+    (failed, *_) = fail_tokens(world, number=2)
+    newest = token_ids(world, "revealed")[-1]
+    spread_over_a_day(world, keep_newest=_KEPT_NEWEST)
+    token = f"/admin/tokens/token/{newest}/change/"
+    saved += [
+        album.picture("dashboard.png", "/admin/", size=_TALL),
+        album.picture("dashboard-dark.png", "/admin/", size=_TALL, scheme="dark"),
+        album.picture("dashboard-phone.png", "/admin/", size=_PHONE),
+        album.picture("tokens.jpg", "/admin/tokens/token/"),
+        album.picture("token.jpg", token),
+        album.picture("token-phone.jpg", token, size=_PHONE),
+        album.picture("failed.png", f"/admin/tokens/token/{failed}/change/"),
+        album.picture("retry.png", f"/admin/tokens/token/order/retry/?keys={failed}"),
+        album.picture("author.png", "/admin/authors/author/2/change/", size=_WHOLE_FORM),
+        album.picture("controls.png", "/admin/glisk/systemstate/controls/"),
+    ]
+    with revoked_key(world, number=3) as waiting:
+        saved.append(album.picture("pinata-dashboard.png", "/admin/", size=_SIZE))
+        address = f"/admin/tokens/token/{waiting[0]}/change/"
+        saved.append(album.picture("pinata-token.png", address))
     return saved
+
+
+class _Album:
+    """Pictures of one server's pages, in windows of any size; signed in once for each look."""
+
+    def __init__(
+        self, browser: Browser, directory: Path, base_url: str, user: str, password: str
+    ) -> None:
+        self._browser, self._directory, self._base_url = browser, directory, base_url
+        self._user, self._password = user, password
+
+    def picture(
+        self, name: str, address: str, *, size: ViewportSize = _SIZE, scheme: str = "light"
+    ) -> Path:
+        """Save what is seen at an address; `.jpg` is for photographs."""
+        path = self._directory / name
+        with self._page(size, scheme) as page:
+            if address.startswith("/admin/"):
+                self._log_in(page)
+            page.goto(f"{self._base_url}{address}")
+            # The pages go on asking for news: the network is never idle for long.
+            page.wait_for_load_state("load")
+            page.wait_for_timeout(_SETTLE_MS)
+            photographic = path.suffix == ".jpg"
+            page.screenshot(
+                path=path,
+                type="jpeg" if photographic else "png",
+                quality=_JPEG_QUALITY if photographic else None,
+            )
+        if path.suffix == ".png":
+            _reduce(path)
+        return path
+
+    @contextmanager
+    def _page(self, size: ViewportSize, scheme: str) -> Iterator[Page]:
+        context = self._browser.new_context(
+            viewport=size, color_scheme="dark" if scheme == "dark" else "light"
+        )
+        try:
+            yield context.new_page()
+        finally:
+            context.close()
+
+    def _log_in(self, page: Page) -> None:
+        page.goto(f"{self._base_url}/admin/login/?next=/admin/")
+        page.fill("input[name=username]", self._user)
+        page.fill("input[name=password]", self._password)
+        page.press("input[name=password]", "Enter")
+        page.wait_for_url(f"{self._base_url}/admin/")
+
+
+def _reduce(path: Path) -> None:
+    """Save a picture of a page with 256 colours: a quarter of the bytes, and nobody sees it."""
+    with Image.open(path) as opened:
+        small = opened.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small.save(path, "PNG", optimize=True)
 
 
 def _launch(playwright: Playwright) -> Browser:
@@ -82,30 +168,9 @@ def _launch(playwright: Playwright) -> Browser:
         return playwright.chromium.launch(executable_path=installed, args=arguments)
 
 
-def _log_in(page: Page, base_url: str, user: str, password: str) -> None:
-    page.goto(f"{base_url}/admin/login/?next=/admin/")
-    page.fill("input[name=username]", user)
-    page.fill("input[name=password]", password)
-    page.press("input[name=password]", "Enter")
-    page.wait_for_url(f"{base_url}/admin/")
-
-
-def _save(page: Page, path: Path, url: str) -> Path:
-    page.goto(url)
-    # The pages go on asking for news: the network is never idle for long.
-    page.wait_for_load_state("load")
-    page.wait_for_timeout(_SETTLE_MS)
-    photographic = path.suffix == ".jpg"
-    page.screenshot(
-        path=path,
-        type="jpeg" if photographic else "png",
-        quality=_JPEG_QUALITY if photographic else None,
-    )
-    return path
-
-
 def _save_svg(browser: Browser, path: Path, svg: str) -> Path:
     page = browser.new_page(viewport=_SIZE, device_scale_factor=1.5)
     page.set_content(f"<body style='margin:0;display:inline-block;width:1180px'>{svg}</body>")
     page.locator("svg").first.screenshot(path=path, omit_background=True)
+    _reduce(path)
     return path

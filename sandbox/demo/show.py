@@ -138,7 +138,7 @@ class Demo:
             with self._screen.step("Screenshots") as notes:
                 take_screenshots(
                     directory,
-                    base_url=self._world.ports.url("web"),
+                    self._world,
                     user=OPERATOR,
                     password=self._password,
                     terminal_svg=self._screen.picture_svg(),

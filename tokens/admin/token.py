@@ -89,7 +89,6 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
         "minter",
         "tries",
         "trouble",
-        "reveal",
     )
     list_display_links = ("number",)
     list_filter = ("status", AttentionFilter, FailedTodayFilter, "fallback_used")
@@ -212,7 +211,7 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     @display(description="Trouble")
     def trouble(self, token: Token) -> SafeString | str:
         held = f"Held: {token.hold_reason}" if token.held_at is not None else ""
-        error = held or token.generation_error or token.error_class
+        error = held or ": ".join(filter(None, (token.error_class, token.generation_error)))
         if not error:
             return ""
         return format_html('<span class="glisk-clip" title="{}">{}</span>', error, error)
