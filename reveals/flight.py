@@ -1,4 +1,4 @@
-"""The transactions in flight: who they are, what became of them, and what the nonces say."""
+"""The transactions in flight: who they are, and what became of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from glisk.backoff import backoff_seconds
 from glisk.engine.drain import CallResult
 from glisk.errors import as_provider_error
 from reveals import outbox, settlement
-from reveals.fees import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.inclusion import Included, look_for_receipts
 from reveals.models import RevealTransaction
+from reveals.nonce_gaps import GapWatch
 from reveals.sending import Flight, Sender
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ RECEIPT_POLL_SECONDS = 0.4
 SUPERSEDED_AFTER_SECONDS = 20.0
 # So long has a former keeper's transaction its chance with us.
 ABANDONED_AFTER_SECONDS = 20.0
-# So long must it miss a nonce below all that are in flight, before we believe in a gap.
-GAP_AFTER_SECONDS = 20.0
 
 
 class Flights:
@@ -38,10 +36,10 @@ class Flights:
         self.drain = drain
         self.by_batch: dict[int, Flight] = {}
         self.sender = Sender(drain, self.by_batch)
+        self.gaps = GapWatch(drain)
         self._watched_at = 0.0
         self._watching = False
         self._watch_failures = 0
-        self._gap_since: float | None = None
         self.reload()
 
     def reload(self) -> None:
@@ -78,7 +76,9 @@ class Flights:
             elif result.kind in ("broadcast", "review"):
                 self.sender.take(result)
             elif result.kind == "fill":
-                self._fill(result)
+                row = self.gaps.fill(result)
+                if row is not None:
+                    self.add(row)
 
     # -- watching -----------------------------------------------------------------------
 
@@ -114,7 +114,9 @@ class Flights:
                 del self.by_batch[batch_id]
                 self.drain.note_progress()
                 self.drain.depth.hurry()
-        self._notice_gap(found)
+        keeper = self.drain.keeper.address
+        nonces = [row.nonce for row in self._ours()]
+        self.gaps.look(nonces, found.transaction_counts.get(keeper))
         if was_away:
             self._send_again()
 
@@ -166,45 +168,6 @@ class Flights:
             return False
         settlement.release_abandoned(outbox.transactions_of(row.batch_id))
         return True
-
-    # -- gaps ---------------------------------------------------------------------------
-
-    def _notice_gap(self, found: Included) -> None:
-        """Find a nonce that the chain waits for, below all that are in flight.
-
-        Either the batch that spent it was closed and a reorg took it back, or somebody else's
-        transaction had it, and is gone: then a reveal of nothing takes its place.
-        """
-        keeper = self.drain.keeper.address
-        nonces = [row.nonce for row in self._ours()]
-        count = found.transaction_counts.get(keeper)
-        if not nonces or count is None or count >= min(nonces):
-            self._gap_since = None
-            return
-        now = time.monotonic()
-        if self._gap_since is None:
-            self._gap_since = now
-        if now - self._gap_since < GAP_AFTER_SECONDS:
-            return
-        self._gap_since = None
-        logger.error("nonce_gap", keeper=keeper, nonce=count, in_flight=sorted(nonces))
-        if outbox.unsettle(keeper=keeper, nonce=count):
-            self.drain.depth.hurry()
-            return
-        chain, percentile = self.drain.chain, PERCENTILES[settings.KEEPER_GAS_STRATEGY]
-        self.drain.submit("fill", count, lambda: chain.fee_history(percentile=percentile))
-
-    def _fill(self, result: CallResult) -> None:
-        if result.error is not None or self.drain.stopping:
-            return  # it is noticed again
-        try:
-            fees = choose_fees(result.value, ceiling_wei=configured_ceiling_wei())
-        except GasPriceTooHighError as error:
-            logger.warning("nonce_gap_stays", error=str(error))
-            return
-        row = outbox.store_filler(keeper=self.drain.keeper, nonce=result.key, fees=fees)
-        if row is not None:
-            self.add(row)
 
     def next_turn_seconds(self) -> float | None:
         """Return when to watch or send next, or None if nothing is in flight."""

@@ -133,9 +133,16 @@ def mark_broadcast(row: RevealTransaction) -> None:
     if row.broadcast_at is None:
         now = timezone.now()
         RevealTransaction.objects.filter(pk=row.pk, status=TransactionStatus.SIGNED).update(
-            status=TransactionStatus.BROADCAST, broadcast_at=now
+            status=TransactionStatus.BROADCAST, broadcast_at=now, error=""
         )
         row.status, row.broadcast_at = TransactionStatus.BROADCAST, now
+
+
+def note_refusal(row: RevealTransaction, reason: str) -> None:
+    """Show on its page why no node takes a transaction, until one does."""
+    RevealTransaction.objects.filter(pk=row.pk, status=TransactionStatus.SIGNED).exclude(
+        error=reason
+    ).update(error=reason)
 
 
 def open_transactions() -> dict[int, list[RevealTransaction]]:

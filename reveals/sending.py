@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from glisk.backoff import backoff_seconds
+from glisk.clients.rpc import RpcError
 from glisk.engine.drain import CallResult
 from glisk.errors import AccountError, as_provider_error
 from reveals import outbox
@@ -30,6 +32,8 @@ logger = structlog.get_logger(__name__)
 # A transaction that the node has taken is sent again this often, in case its pool dropped it.
 REBROADCAST_SECONDS = 15.0
 NO_FUNDS_WAIT_SECONDS = 5.0
+# A minute of refusals or silence is worth an operator's look.
+ALARM_AFTER_FAILURES = 8
 # A review that finds a mint missing is repeated, and believed after so long.
 REVIEW_AGAIN_SECONDS = 2.0
 BELIEVED_AFTER_SECONDS = 60.0
@@ -151,9 +155,13 @@ class Sender:
     def _failed(self, flight: Flight, kind: str, error: Exception) -> None:
         flight.failures += 1
         fault = as_provider_error(error, vendor="chain")
-        logger.warning(
+        if kind == "broadcast" and isinstance(fault, RpcError):
+            outbox.note_refusal(flight.newest, str(fault))
+        logger.log(
+            logging.ERROR if flight.failures > ALARM_AFTER_FAILURES else logging.WARNING,
             "send_failed",
             step=kind,
+            tx_hash=flight.newest.tx_hash,
             error=str(fault),
             exc_info=None if fault is error else error,
         )

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from glisk import breaker
-from reveals import depth, flight, preparing, reconciling, sending, settlement, verifying
+from reveals import (
+    depth,
+    flight,
+    nonce_gaps,
+    preparing,
+    reconciling,
+    sending,
+    settlement,
+    verifying,
+)
 from reveals import drain as drain_module
 
 
@@ -26,7 +35,7 @@ def hurry(change: Callable[[Any, str, Any], None]) -> None:
     change(flight, "RECEIPT_POLL_SECONDS", 0.03)
     change(flight, "SUPERSEDED_AFTER_SECONDS", 0.3)
     change(flight, "ABANDONED_AFTER_SECONDS", 0.3)
-    change(flight, "GAP_AFTER_SECONDS", 0.3)
+    change(nonce_gaps, "GAP_AFTER_SECONDS", 0.3)
     change(sending, "REBROADCAST_SECONDS", 0.15)
     change(sending, "NO_FUNDS_WAIT_SECONDS", 0.1)
     change(sending, "REVIEW_AGAIN_SECONDS", 0.1)

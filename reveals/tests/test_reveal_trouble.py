@@ -139,6 +139,23 @@ def test_a_dropped_transaction_is_broadcast_again(worker: Start, scene: Scene) -
     assert len(transactions()) == 1
 
 
+def test_a_refusal_that_nobody_knows_is_shown_until_it_is_over(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = scene.mint()
+    text = "tx fee (2.00 ether) exceeds the configured cap (1.00 ether)"
+
+    def refuse(self: ChainClient, raw: bytes) -> None:
+        raise RpcError(-32000, text, "eth_sendRawTransaction")
+
+    drain = worker()
+    with monkeypatch.context() as patch:
+        patch.setattr(ChainClient, "send_raw_transaction", refuse)
+        drain.until(lambda: any(text in row.error for row in transactions()))
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert [row.error for row in transactions()] == [""]
+
+
 def test_a_lost_reply_to_the_broadcast_is_no_failure(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
