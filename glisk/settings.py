@@ -391,17 +391,11 @@ SPECTACULAR_SETTINGS = {
     "TAGS": [
         {"name": name, "description": text}
         for name, text in (
-            (
-                "authors",
-                "Prompt authors, and what they do by their wallets' signatures.",
-            ),
+            ("authors", "Prompt authors, and what they do by their wallets' signatures."),
             ("mints", "For buyers who wait: their tokens, places in line, live streams."),
             ("tokens", "Every token, by minter, author and state."),
             ("health", "For probes and monitors; no foreign machine is asked."),
-            (
-                "operations",
-                "For scripts of the staff, with a token of `create_api_token`.",
-            ),
+            ("operations", "For scripts of the staff, with a token of `create_api_token`."),
             ("webhooks", "What the vendors call."),
         )
     ],
