@@ -196,6 +196,7 @@ def _sign_in(world: World) -> requests.Session:
 def _pages(world: World, tokens: int) -> Iterator[str]:
     """Yield every page: lists, their filters and searches, the last page, one of each object."""
     yield from ("/admin/", "/admin/dashboard/", "/admin/authors/author/add/")
+    yield "/admin/glisk/systemstate/controls/"
     for table, filters in _TABLES.items():
         yield from (f"/admin/{table}/{query}" for query in ("", "?p=2", "?p=200", *filters))
     with psycopg.connect(world.database_url()) as database:

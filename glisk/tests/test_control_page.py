@@ -2,7 +2,9 @@
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from glisk.breaker import Breaker
@@ -10,6 +12,7 @@ from glisk.controls import list_breakers, list_pauses
 from glisk.errors import AccountError
 from glisk.models import OperatorAction
 from glisk.rate_limit import RateLimit
+from glisk.tests.pipeline_world import build_world
 
 pytestmark = pytest.mark.django_db
 
@@ -84,3 +87,22 @@ def test_the_sidebar_leads_there(admin_client: Client) -> None:
 
 def test_strangers_are_sent_to_the_login(client: Client) -> None:
     assert client.get(page()).status_code == 302
+
+
+def test_the_page_takes_the_same_queries_at_any_size(admin_client: Client) -> None:
+    counts = []
+    for _ in range(2):
+        build_world(5)
+        with CaptureQueriesContext(connection) as captured:
+            assert admin_client.get(page()).status_code == 200
+        counts.append(len(captured))
+    assert counts[0] == counts[1] <= 12
+
+
+def test_the_list_of_batches_leads_here(admin_client: Client, client: Client) -> None:
+    batches = reverse("admin:reveals_revealbatch_changelist")
+    assert f"{page()}#reveals" in admin_client.get(batches).content.decode()
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_revealbatch"))
+    client.force_login(user)
+    assert f"{page()}#reveals" not in client.get(batches).content.decode()

@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
+from glisk import admin_orders
 from glisk.clients.mint_reader import MintReader, OnChainToken
 from glisk.models import SystemState
 from glisk.orders import MOST_AT_ONCE
@@ -276,3 +277,14 @@ def test_a_state_is_never_edited_by_hand(admin_client: Client) -> None:
     page = admin_client.get(address).content.decode()
     assert 'name="status"' not in page
     assert admin_client.post(address, {"status": "revealed"}).status_code == 403
+
+
+def test_a_whole_list_is_done_in_parts(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_orders, "MOST_AT_ONCE", 2)
+    operator(client, "tokens.view_token", HOLD_TOKEN)
+    for _ in range(3):
+        ready()
+    chosen = {"action": "hold", "_selected_action": ["1"], "select_across": "1"}
+    answer = client.post(LIST, chosen)
+    assert len(answer.context["keys"].split(",")) == 2
+    assert "this takes the first 2" in answer.content.decode()

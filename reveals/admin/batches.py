@@ -123,6 +123,7 @@ class RevealBatchAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
         "took",
     )
     inlines = (TransactionInline, ItemInline)
+    list_before_template = "admin/reveals/revealbatch/above_list.html"
     change_form_before_template = "admin/order_buttons.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealBatch]:
