@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
 import urllib3
 from requests.utils import (
@@ -82,17 +82,24 @@ class HttpClient:
         options: HttpOptions | None = None,
         read_fault: Callable[[Reply], Fault] = read_plain,
     ) -> None:
-        """Raise ValueError if the base URL is not http(s) with a host."""
+        """Raise ValueError if the base URL is not http(s) with a host.
+
+        A query of the base URL (some nodes want their key there) goes with every call, and so do
+        its user and password, as basic authentication.
+        """
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"the base URL of {vendor} must be http:// or https:// with a host")
         self.vendor = vendor
-        self.base_url = base_url.rstrip("/")
         self._base_path = parts.path.rstrip("/")
+        self._query = parts.query
+        host = parts.netloc.rpartition("@")[2]
+        self.base_url = f"{parts.scheme}://{host}{self._base_path}"
         self._headers = {
             "User-Agent": "glisk-backend",
             # Replies are small and bytes are hashed: compression would only cost CPU.
             "Accept-Encoding": "identity",
+            **_basic_auth(parts),
             **(headers or {}),
         }
         self._options = options or HttpOptions()
@@ -172,7 +179,8 @@ class HttpClient:
     def _target(self, path: str, params: Mapping[str, str] | None) -> str:
         """Return what stands in the request line: a proxy wants the whole URL."""
         base = self.base_url if self._proxy else self._base_path
-        return (base + path or "/") + (f"?{urlencode(params)}" if params else "")
+        query = "&".join(filter(None, (self._query, urlencode(params or {}))))
+        return (base + path or "/") + (f"?{query}" if query else "")
 
     def _sender(self) -> Sender:
         held = self._held
@@ -287,3 +295,12 @@ def bad_reply(
     kind = TransientError if idempotent else UnknownOutcomeError
     text = f"{vendor}: {what} answered HTTP {reply.status} with {why}: {reply.excerpt()}"
     return kind(text, vendor=vendor, status=reply.status, code="bad_reply")
+
+
+def _basic_auth(parts: SplitResult) -> dict[str, str]:
+    if parts.username is None:
+        return {}
+    user, password = unquote(parts.username), unquote(parts.password or "")
+    return {
+        str(k): str(v) for k, v in urllib3.make_headers(basic_auth=f"{user}:{password}").items()
+    }

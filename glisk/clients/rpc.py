@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from glisk.clients.http import HttpClient, HttpOptions, bad_reply
 from glisk.clients.http_faults import Fault, Reply
@@ -60,10 +60,15 @@ class RpcClient:
 
     def __init__(self, url: str, *, options: HttpOptions | None = None, batch_size: int = 500):
         """`batch_size`: calls in one HTTP request at most (Alchemy takes 1,000)."""
-        path = urlsplit(url).path
-        for part in path.split("/"):
+        parts = urlsplit(url)
+        for part in parts.path.split("/"):
             if len(part) >= 16:
                 register_secret(part)
+        for secret in (
+            unquote(parts.password or ""),
+            *(value for _, value in parse_qsl(parts.query)),
+        ):
+            register_secret(secret)
         self._http = HttpClient(
             vendor=VENDOR, base_url=url, options=options, read_fault=_read_fault
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from typing import Any
@@ -55,6 +56,24 @@ def test_a_call_is_one_request_and_its_raw_result(
     (seen,) = server.requests
     assert (seen.method, seen.target) == ("POST", f"/v2/{KEY}")
     assert seen.json == {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
+
+
+def test_a_key_in_the_query_and_a_password_go_with_every_call_and_into_no_error(
+    server: ScriptedServer, options: HttpOptions
+) -> None:
+    host = server.url.removeprefix("http://")
+    url = f"http://reader:pass%40word99@{host}/base/?apikey=queryKey12345&v=2"
+    client = RpcClient(url, options=options)
+    server.script(answer(401, "bad key queryKey12345, pass@word99"))
+    with pytest.raises(AccountError) as raised:
+        client.call("eth_chainId")
+    (seen,) = server.requests
+    assert seen.target == "/base?apikey=queryKey12345&v=2"
+    assert seen.headers["authorization"] == "Basic " + base64.b64encode(
+        b"reader:pass@word99"
+    ).decode("ascii")
+    assert "queryKey12345" not in str(raised.value)
+    assert "pass@word99" not in str(raised.value)
 
 
 def test_null_is_a_result(client: RpcClient, server: ScriptedServer) -> None:
