@@ -1,12 +1,13 @@
 """The public side of an author."""
 
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from authors.models import Author
 from authors.serializers import AuthorSerializer
+from glisk.conditional import conditional_json
 from glisk.wallets import parse_wallet
 
 WALLET_PARAMETER = OpenApiParameter(
@@ -34,7 +35,8 @@ class AuthorView(APIView):
             )
         ],
     )
-    def get(self, request: Request, wallet: str) -> Response:
+    def get(self, request: Request, wallet: str) -> HttpResponse:
         address = parse_wallet(wallet)
         author = Author.objects.by_wallet(address).first() if address else None
-        return Response(AuthorSerializer(author or Author()).data)
+        # No cache may show an author the state from before their own change.
+        return conditional_json(request, AuthorSerializer(author or Author()).data)

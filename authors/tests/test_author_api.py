@@ -40,3 +40,15 @@ def test_needs_one_query(client: Client, django_assert_num_queries: Callable[...
     author = AuthorFactory.create()
     with django_assert_num_queries(1):
         client.get(f"/api/authors/{author.wallet_address}")
+
+
+def test_no_cache_shows_the_state_from_before_a_change(client: Client) -> None:
+    author = AuthorFactory.create(prompt_text="")
+    url = f"/api/authors/{author.wallet_address}"
+    before = client.get(url)
+    assert before["Cache-Control"] == "no-cache"
+    unchanged = client.get(url, headers={"If-None-Match": before["ETag"]})
+    assert unchanged.status_code == 304
+    author.prompt_text = "An owl"
+    author.save()
+    assert client.get(url, headers={"If-None-Match": before["ETag"]}).json()["has_prompt"] is True
