@@ -47,17 +47,23 @@ def _engine_addresses() -> list[str]:
 
 
 def _answers(address: str) -> bool:
-    parts = urlsplit(address)
     try:
-        if parts.scheme == "unix":
-            connection = socket.socket(socket.AF_UNIX)
-            connection.settimeout(_PING_SECONDS)
-            connection.connect(parts.path)
-        else:
-            place = (parts.hostname or "", parts.port or 2375)
-            connection = socket.create_connection(place, _PING_SECONDS)
-        with connection:
+        with _socket(address) as connection:
             connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
             return b" 200 " in connection.recv(64)
     except OSError:
         return False
+
+
+def _socket(address: str) -> socket.socket:
+    parts = urlsplit(address)
+    if parts.scheme != "unix":
+        return socket.create_connection((parts.hostname or "", parts.port or 2375), _PING_SECONDS)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(_PING_SECONDS)
+    try:
+        connection.connect(parts.path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
