@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connection
 from django.test import Client
 from django.utils import timezone
 
@@ -81,6 +81,16 @@ def move(token_id: int, target: TokenStatus, **facts: Any) -> None:
     assert move_tokens(moves, source=source, target=target, actor="test")
 
 
+def end_the_servers_connections() -> None:
+    """Do as a database that is restarted: every connection but the test's own is gone."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert cursor.fetchone()[0] > 0
+
+
 def finish(token_id: int) -> None:
     move(token_id, TokenStatus.UPLOADING, image_cid="bafy")
     move(token_id, TokenStatus.READY, metadata_cid="Qm")
@@ -100,6 +110,8 @@ def test_a_stream_tells_each_move_and_ends(
     events = stream.events()
     name, document = next(events)
     assert (name, document["tokens"][0]["status"]) == ("mint", "detected")
+    end_the_servers_connections()
+    assert server.get(f"/api/mints/{tx_hash}")[0] == 200
     move(1, TokenStatus.GENERATING)
     moved = time.monotonic()
     assert next(events)[1]["tokens"][0]["status"] == "generating"
