@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 
 from tokens.factories import hash32
 from tokens.models import Token
@@ -49,3 +50,20 @@ def test_the_index_of_a_filter_is_there(name: str, column: str) -> None:
         cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = %s", [name])
         (definition,) = cursor.fetchone()
     assert column in definition
+
+
+@pytest.mark.usefixtures("table")
+def test_the_newest_failures_are_found_by_their_time(
+    admin_client: Client, plans: list[str]
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE tokens_s0 SET status = 'failed', error_class = 'artefact', "
+            "status_changed_at = now() - token_id * interval '1 minute' WHERE status = 'detected'"
+        )
+        cursor.execute("ANALYZE tokens_s0")
+    for query in ("attention=failed_today", "failed=artefact"):
+        plans.clear()
+        assert admin_client.get(f"/admin/tokens/token/?{query}").status_code == 200
+        listings = [plan for plan in plans if "token_ended" in plan]
+        assert len(listings) >= 2, query  # the filter's classes, and the list

@@ -25,9 +25,9 @@ def test_old_artefacts_and_refused_prompts_stand_in_the_timeline(client: Client)
     regenerate_tokens(token_ids=[token.pk], actor="admin:alice", reason="a hand too many")
     client.force_login(User.objects.create_superuser("root"))
     page = client.get(f"/admin/tokens/token/{token.pk}/change/").content.decode()
-    assert "original prompt: a nude &lt;by&gt; the sea" in page
-    assert f"old image cid: {old[0]}" in page
-    assert f"old metadata cid: {old[1]}" in page
-    assert f"old prediction: prediction{token.pk}" in page
-    assert "old cost usd: 0.003000" in page
+    assert "<b>original prompt</b> a nude &lt;by&gt; the sea" in page
+    assert f"<b>old image cid</b> {old[0]}" in page
+    assert f"<b>old metadata cid</b> {old[1]}" in page
+    assert f"<b>old prediction</b> prediction{token.pk}" in page
+    assert "<b>old cost usd</b> 0.003000" in page
     assert "regenerated: a hand too many" in page
