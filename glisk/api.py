@@ -4,6 +4,7 @@ from typing import Any
 
 import structlog
 from django.core.exceptions import SuspiciousOperation
+from django.db import InterfaceError, OperationalError
 from django.http import UnreadablePostError
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
@@ -12,6 +13,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 logger = structlog.get_logger(__name__)
 
 FAILURE_DETAIL = "Something went wrong on our side."
+AWAY_DETAIL = "The database does not answer; try again in a moment."
 SENSELESS_DETAIL = "The request makes no sense."
 
 
@@ -22,16 +24,21 @@ class ErrorSerializer(serializers.Serializer):
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Turn any error into one text, never an internal message.
 
-    A view says in `failure_detail` what failed, where the frontend expects words of its own.
+    A view says in `failure_detail` what failed, where the frontend expects words of its own (and
+    500); everywhere else a database that is away is 503.
     """
     response = drf_exception_handler(error, context)
     if isinstance(error, SuspiciousOperation | UnreadablePostError):
         # Too many parameters, a body that broke off: Django answers 400 outside the framework.
         return Response({"detail": SENSELESS_DETAIL}, status=400)
     if response is None:
+        detail = getattr(context.get("view"), "failure_detail", None)
+        if isinstance(error, OperationalError | InterfaceError) and detail is None:
+            # Not the whole traceback for each of the requests that come during an outage.
+            logger.error("database_unreachable", error=type(error).__name__)
+            return Response({"detail": AWAY_DETAIL}, status=503, headers={"Retry-After": "5"})
         logger.error("request_failed", exc_info=error)
-        detail = getattr(context.get("view"), "failure_detail", FAILURE_DETAIL)
-        return Response({"detail": detail}, status=500)
+        return Response({"detail": detail or FAILURE_DETAIL}, status=500)
     if isinstance(error, exceptions.APIException):
         response.data = {"detail": " ".join(_texts(error.detail))}
     return response

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.test import Client
 from django.utils import timezone
 from rest_framework.renderers import JSONRenderer
@@ -277,3 +277,17 @@ def test_an_unknown_token_is_not_found_in_words(client: Client, token_id: int) -
     answer = client.get(f"/api/tokens/{token_id}")
     assert answer.status_code == 404
     assert answer.json() == {"detail": f"There is no token {token_id}."}
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_database_that_is_away_is_a_reason_to_come_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise error("host=secret.example")
+
+    monkeypatch.setattr(views, "detailed_tokens", fail)
+    for url in ("/api/tokens/1", "/api/tokens"):
+        answer = client.get(url)
+        assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+        assert answer.json() == {"detail": "The database does not answer; try again in a moment."}
