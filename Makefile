@@ -49,8 +49,7 @@ demo: $(STAMP) .env ## Show a mint become a revealed token, in a local world of 
 
 .PHONY: screenshots
 screenshots: $(STAMP) .env ## Take the pictures of docs/images anew, in a world of their own
-	@$(PY) -m sandbox.demo --exit --tokens 80 --free-ports --directory var/screenshots \
-		--screenshots docs/images $(ARGS)
+	@$(PY) -m sandbox.demo --exit --tokens 80 --free-ports --directory var/screenshots --screenshots docs/images $(ARGS)
 
 .PHONY: sandbox
 sandbox: $(STAMP) .env ## Run the local world: EVM node, contract, emulated vendors
