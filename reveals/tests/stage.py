@@ -109,6 +109,8 @@ class Scene:
             return False
         events = self.chain.reveal_transactions()
         counted = [token_id for event in events for token_id in event.token_ids]
+        if not set(ids) <= set(counted):
+            return False  # a reorg took it back, and the database has yet to hear of it
         assert sorted(t for t in counted if t in ids) == sorted(ids)
         by_hash = {event.tx_hash: event for event in events}
         for token in Token.objects.filter(pk__in=ids):
