@@ -36,6 +36,7 @@ from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
 from tokens.outcomes import Failure
 from tokens.services import Services
+from tokens.waste import pause_if_wasted
 
 if TYPE_CHECKING:
     from tokens.pipeline import PipelineDrain
@@ -199,6 +200,8 @@ class Generation:
         if good:
             self.drain.note_progress()
         self.settle(failures)
+        if wasted := [f.error for f in failures if f.job_status is not None]:
+            pause_if_wasted(str(wasted[-1]))
 
     def _capture_failure(self, item: Item, error: Exception) -> Failure:
         if not isinstance(error, ProviderError):

@@ -1,0 +1,111 @@
+"""Images that are paid for in vain, one after the other, stop the paying."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from glisk import controls
+from glisk.controls import list_pauses, resume_stage
+from tokens.factories import TokenFactory
+from tokens.models import ImageGenerationJob, Token
+from tokens.models.job import JobStatus
+from tokens.tests.stage import Start, Vendors, is_failed, is_ready
+from tokens.waste import pause_if_wasted
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controls, "_REFRESH_SECONDS", 0.02)
+
+
+def ended(*ends: str) -> None:
+    """Write jobs that ended so, oldest first: kept, wasted, blank (refused), or imageless."""
+    for number, end in enumerate(ends):
+        ImageGenerationJob.objects.create(
+            token_id=TokenFactory.create().pk,
+            prompt="p",
+            input={},
+            service="replicate",
+            model="a/b",
+            external_id=f"x{ImageGenerationJob.objects.count()}",
+            attempt_number=1,
+            status=JobStatus.CAPTURED if end == "kept" else JobStatus.FAILED,
+            output_url=None if end == "imageless" else "https://replicate.delivery/x.webp",
+            error_class={"kept": "", "blank": "content_policy"}.get(end, "artefact"),
+            completed_at=timezone.now() - timedelta(seconds=60 - number),
+        )
+
+
+@pytest.mark.parametrize(
+    ("ends", "is_paused"),
+    [
+        (["wasted"] * 3, True),
+        (["kept", "wasted", "wasted", "wasted"], True),
+        (["wasted", "blank", "wasted", "imageless", "wasted"], True),
+        (["wasted"] * 2, False),
+        (["wasted", "wasted", "kept", "wasted", "wasted"], False),
+        (["blank"] * 5, False),
+        (["imageless"] * 5, False),
+    ],
+)
+def test_only_a_row_of_wasted_images_pauses(
+    settings: Settings, ends: list[str], is_paused: bool
+) -> None:
+    settings.GENERATION_PAUSE_AFTER_WASTED = 3
+    ended(*ends)
+    assert pause_if_wasted("output: too large.") is is_paused
+    assert [pause.stage for pause in list_pauses()] == ["generation"] * is_paused
+
+
+def test_the_pause_says_what_happened_and_what_to_do(settings: Settings) -> None:
+    settings.GENERATION_PAUSE_AFTER_WASTED = 2
+    ended("wasted", "wasted")
+    assert pause_if_wasted("output: too large.")
+    assert not pause_if_wasted("output: too large."), "it is paused already"
+    (pause,) = list_pauses()
+    assert pause.actor == "spend guard"
+    assert "last 2 images" in pause.reason
+    assert "output: too large." in pause.reason
+    assert "resume the generation" in pause.reason
+
+
+def test_a_resume_begins_the_count_anew(settings: Settings) -> None:
+    settings.GENERATION_PAUSE_AFTER_WASTED = 2
+    ended("wasted", "wasted")
+    assert pause_if_wasted("p")
+    resume_stage("generation", actor="ada", reason="the host is allowed now")
+    assert not pause_if_wasted("p")
+
+
+def test_zero_never_pauses(settings: Settings) -> None:
+    settings.GENERATION_PAUSE_AFTER_WASTED = 0
+    ended(*["wasted"] * 20)
+    assert not pause_if_wasted("p")
+
+
+def test_a_host_that_is_not_allowed_costs_a_few_images_and_no_more(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    """An operator's mistake; when it is mended, nothing is paid for twice."""
+    hosts = settings.REPLICATE_OUTPUT_HOSTS
+    settings.REPLICATE_OUTPUT_HOSTS = ["replicate.delivery"]
+    settings.GENERATION_PAUSE_AFTER_WASTED = 3
+    settings.WORKER_BATCH_SIZE = 1
+    tokens = TokenFactory.create_batch(8)
+    drain = worker()
+    drain.until(list_pauses)
+    drain.settle(0.3)
+    paid = vendors.paid
+    assert 3 <= paid < 8
+    failed = Token.objects.filter(status="failed")
+    drain.until(lambda: failed.count() == paid)
+    drain.stop()
+    settings.REPLICATE_OUTPUT_HOSTS = hosts
+    resume_stage("generation", actor="ada", reason="the host is allowed now")
+    worker().until(is_ready(*[token for token in tokens if token not in failed.all()]))
+    assert vendors.paid == 8
+    assert is_failed(*failed)()
