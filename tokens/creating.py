@@ -80,13 +80,15 @@ class Creation:
         failures = []
         for item, prediction in live:
             item.job.external_id = prediction.id
-            item.phase, item.busy = Phase.WAITING, False
-            item.waiting_since = time.monotonic()
             service = self.generation.services.of(item.job)
             if service is not None:
                 service.admission.breaker.succeeded()
-                if service.repeats_calls:
-                    failures += self._made(item, prediction)
+            # The phase changes last: a result that is delivered again must find it as it was.
+            if service is not None and service.repeats_calls:
+                failures += self._made(item, prediction)
+            else:
+                item.phase, item.busy = Phase.WAITING, False
+                item.waiting_since = time.monotonic()
         for result in results:
             refused = self.generation.held(result.key, Phase.CREATING)
             if result.error is not None and refused is not None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -12,6 +13,7 @@ from glisk.models import SystemState
 from sandbox.cog import CogEmulator
 from sandbox.node import free_port
 from sandbox.paint import Painter
+from tokens import following, jobs
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobService, JobStatus
@@ -145,14 +147,16 @@ def test_its_places_are_respected(worker: Start, vendors: Vendors, chosen: CogEm
 
 
 def test_an_unknown_outcome_at_replicate_is_settled_there_first(
-    worker: Start, vendors: Vendors, cog: CogEmulator
+    worker: Start, vendors: Vendors, cog: CogEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendors.replicate.plan_fault("drop_after", scope=CREATE)
     lost = TokenFactory.create()
     drain = worker()
-    drain.step()
-    drain.drain.turn(drain.finished())
-    open_breaker("replicate")
+    with monkeypatch.context() as patch:  # it is looked for when the breaker is open
+        patch.setattr(following, "SETTLE_SECONDS", 3600.0)
+        drain.step()
+        drain.drain.turn(drain.finished())
+        open_breaker("replicate")
     others = TokenFactory.create_batch(12)
     drain.until(is_ready(*others), 20)
     assert job_of(lost).status == JobStatus.CREATED
@@ -164,14 +168,20 @@ def test_an_unknown_outcome_at_replicate_is_settled_there_first(
 
 
 def test_many_lost_replies_leave_room_for_the_server(
-    worker: Start, vendors: Vendors, cog: CogEmulator, settings: Settings
+    worker: Start,
+    vendors: Vendors,
+    cog: CogEmulator,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.WORKER_BATCH_SIZE = 2
     vendors.replicate.plan_fault("drop_after", times=2, scope=CREATE)
     lost = TokenFactory.create_batch(2)
     drain = worker()
-    drain.until(lambda: len(vendors.predictions) == 2 and drain.drain.in_flight == 0)
-    open_breaker("replicate")
+    with monkeypatch.context() as patch:  # they are looked for when the breaker is open
+        patch.setattr(following, "SETTLE_SECONDS", 3600.0)
+        drain.until(lambda: len(vendors.predictions) == 2 and drain.drain.in_flight == 0)
+        open_breaker("replicate")
     other = TokenFactory.create()
     drain.until(is_ready(other))
     assert {job_of(token).status for token in lost} == {JobStatus.CREATED}
@@ -219,6 +229,26 @@ def test_killed_in_the_middle_it_goes_on_with_the_same_job(
     worker().until(is_ready(token))
     assert services() == ["selfhosted"]
     assert {entry.key for entry in chosen.bill.entries} == {job_of(token).external_id}
+
+
+def test_an_image_whose_saving_the_database_refused_is_taken_when_it_comes_again(
+    worker: Start, vendors: Vendors, chosen: CogEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = TokenFactory.create()
+    drain = worker()
+    drain.step()
+    results = drain.finished()
+
+    def lose(*args: object, **facts: object) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "record_run", lose)
+        with pytest.raises(OperationalError):
+            drain.drain.turn(results)
+    drain.drain.turn(results)  # the loop delivers them again
+    drain.until(is_ready(token))
+    assert len(chosen.bill) == 1
 
 
 def test_a_server_that_is_not_configured_any_more_keeps_no_token(
