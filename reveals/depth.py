@@ -122,6 +122,7 @@ class DepthWatch:
         self._due_at = 0.0  # monotonic
         self._busy = False
         self._doubtful_since: dict[int, float] = {}
+        self._asking: set[int] = set()  # batches that are looked at once more just now
 
     def hurry(self) -> None:
         """Look soon: a batch was closed."""
@@ -147,7 +148,10 @@ class DepthWatch:
         for result in results:
             if result.kind not in ("depth", "recall"):
                 continue
-            self._busy = False
+            if result.kind == "recall":
+                self._asking.discard(result.key[0].batch_id)
+            else:
+                self._busy = False
             if result.error is not None:
                 fault = as_provider_error(result.error, vendor="chain")
                 logger.warning("depth_unknown", error=str(fault))
@@ -176,7 +180,13 @@ class DepthWatch:
         outbox.mark_settled(settled)
 
     def _ask_again(self, batch_id: int, rows: Sequence[RevealTransaction]) -> None:
-        """Read what stands in its place; opened again is only what is gone then, too."""
+        """Read what stands in its place; opened again is only what is gone then, too.
+
+        Once at a time: an old answer must not open what a newer one opened, and a receipt closed.
+        """
+        if batch_id in self._asking:
+            return
+        self._asking.add(batch_id)
         chain = self.drain.chain
         token_ids = sorted({token_id for row in rows for token_id in row.token_ids})
 

@@ -16,10 +16,11 @@ from django.utils import timezone
 from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient
 from glisk.clients.rpc import RevertError
+from glisk.clock import boot_seconds
 from glisk.controls import Pauses
 from glisk.engine.drain import CallResult, Drain
 from glisk.errors import AccountError, ProviderError, TransientError, as_provider_error
-from reveals import keeper_watch, outbox, reconciling
+from reveals import gate, keeper_watch, outbox, reconciling
 from reveals.batching import choose_company, decide_departure
 from reveals.candidates import (
     Waiting,
@@ -31,7 +32,6 @@ from reveals.candidates import (
 from reveals.depth import DepthWatch
 from reveals.fees import GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.flight import Flights
-from reveals.gate import ChainSetupError
 from reveals.keeper import Keeper
 from reveals.preparing import Prepared, prepare_batch
 from reveals.reconciling import ask_chain
@@ -45,8 +45,6 @@ GAS_PRICE_WAIT_SECONDS = 5.0
 # The keeper's balance may be spoken for by what is in flight; asked again every block of Base.
 FUNDS_WAIT_SECONDS = 2.0
 NOTE_KEEPER_SECONDS = 10.0
-# What the chain said is not signed upon after so long: this process may have slept.
-FACTS_LAST_SECONDS = 30.0
 
 
 class RevealDrain(Drain):
@@ -159,7 +157,7 @@ class RevealDrain(Drain):
         self.note_claim()
         self.submit(
             "prepare",
-            (self._preparing, time.monotonic()),
+            (self._preparing, boot_seconds()),
             lambda: prepare_batch(
                 self.chain,
                 keeper=self.keeper.address,
@@ -172,7 +170,7 @@ class RevealDrain(Drain):
         name, asked_at = result.key
         if name is not self._preparing:
             return  # delivered before
-        stale = time.monotonic() - asked_at > FACTS_LAST_SECONDS
+        stale = boot_seconds() - asked_at > gate.FACTS_LAST_SECONDS
         if self.stopping or (stale and result.error is None):
             logger.info("preparation_dropped", stale=stale)
             self.chain_breaker.give_probe_back()
@@ -184,7 +182,7 @@ class RevealDrain(Drain):
             problem = f"The reveal would revert: {result.error}. Nothing is sent."
             self.chain_breaker.failed(AccountError(problem, vendor="chain"))
         elif isinstance(result.error, ProviderError):
-            if isinstance(result.error, ChainSetupError):
+            if isinstance(result.error, gate.ChainSetupError):
                 keeper_watch.note_problem(str(result.error), address=self.keeper.address)
             self.chain_breaker.failed(result.error)
         else:

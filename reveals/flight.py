@@ -10,6 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from glisk.backoff import backoff_seconds
+from glisk.clock import boot_seconds
 from glisk.engine.drain import CallResult
 from glisk.errors import as_provider_error
 from reveals import outbox, settlement
@@ -63,7 +64,7 @@ class Flights:
 
     def add(self, row: RevealTransaction) -> None:
         """Send a transaction that was signed right now, for what the chain said right now."""
-        self.by_batch[row.batch_id] = Flight([row], reviewed=True)
+        self.by_batch[row.batch_id] = Flight([row], reviewed_at=boot_seconds())
         self.send_due()
 
     def send_due(self) -> None:

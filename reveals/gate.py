@@ -17,6 +17,9 @@ from glisk.clients.gateway import GatewayClient
 from glisk.errors import AccountError, ArtefactError, ProviderError
 from tokens.metadata import metadata_fault
 
+# What the chain said is neither signed nor sent upon after so long: this process may have slept,
+# or the node may have been away.
+FACTS_LAST_SECONDS = 30.0
 _METADATA_MAX_BYTES = 100_000
 
 

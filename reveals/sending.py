@@ -14,9 +14,10 @@ from django.utils import timezone
 
 from glisk.backoff import backoff_seconds
 from glisk.clients.rpc import RpcError
+from glisk.clock import boot_seconds
 from glisk.engine.drain import CallResult
 from glisk.errors import AccountError, as_provider_error
-from reveals import outbox
+from reveals import gate, outbox
 from reveals.broadcasting import Verdict, broadcast
 from reveals.candidates import candidates_of
 from reveals.fees import PERCENTILES, Fees, bump_fees, cap_fees, configured_ceiling_wei
@@ -44,8 +45,9 @@ class Flight:
     """One open batch: every transaction signed for its nonce, the newest last."""
 
     rows: list[RevealTransaction]
-    # The chain was asked about its tokens in this process's life, and since it was last opened.
-    reviewed: bool = False
+    # When the chain was last asked about its tokens, in this process's life and since it was last
+    # opened; boot_seconds.
+    reviewed_at: float | None = None
     underpriced: bool = False  # the node said so of the newest one
     hurried: bool = False  # an operator wants it replaced
     send_at: float = 0.0  # monotonic
@@ -64,6 +66,17 @@ class Flight:
     def was_taken(self) -> bool:
         """Whether a node has ever accepted one of its transactions."""
         return any(row.broadcast_at is not None for row in self.rows)
+
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether its bytes may go out as they are.
+
+        What a node has taken is public, and may be mined whatever the chain says now. What none
+        has taken is looked at again when the last look is old: nobody but us can send it.
+        """
+        if self.reviewed_at is None:
+            return False
+        return self.was_taken or boot_seconds() - self.reviewed_at <= gate.FACTS_LAST_SECONDS
 
 
 class Sender:
@@ -88,7 +101,7 @@ class Sender:
                 waiting_for.add(keeper)
             if flight.busy or now < flight.send_at:
                 continue
-            if not flight.reviewed or self._wants_replacement(flight):
+            if not flight.is_reviewed or self._wants_replacement(flight):
                 self._review(flight)
             else:
                 self._broadcast(flight)
@@ -186,7 +199,7 @@ class Sender:
         """Send the newest bytes, or sign others in their place, as the chain stands now."""
         flight.failures = 0
         if found.spent:
-            flight.reviewed = True
+            flight.reviewed_at = boot_seconds()
             _pause(flight, REBROADCAST_SECONDS)  # its receipt, or the lack of one, decides
             return
         if found.late and not self._believed(flight, found):
@@ -197,7 +210,7 @@ class Sender:
         if len(passing) < len(row.token_ids):
             self._replace(flight, found, passing)
             return
-        flight.reviewed, flight.late_since = True, None
+        flight.reviewed_at, flight.late_since = boot_seconds(), None
         if self._wants_replacement(flight):
             self._replace(flight, found, passing)
         else:
@@ -243,7 +256,7 @@ class Sender:
             keeper=self.drain.keeper, old=old, fees=fees, token_ids=token_ids
         )
         flight.rows.append(row)
-        flight.reviewed, flight.underpriced = True, False
+        flight.reviewed_at, flight.underpriced = boot_seconds(), False
         self._stop_hurrying(flight)
         _pause(flight, 0.0)
         self.send_due()

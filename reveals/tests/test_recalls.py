@@ -320,6 +320,29 @@ def test_on_a_chain_without_blocks_time_settles(worker: Start, scene: Scene) -> 
     drain.until(lambda: RevealBatch.objects.get().settled_at is not None)
 
 
+def test_a_node_that_takes_its_time_is_asked_once(worker: Start, scene: Scene) -> None:
+    """A late answer to an earlier question would open a batch that is closed again."""
+    tokens = scene.mint()
+    scene.chain.mine(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    submit, asked = drain.drain.submit, []
+
+    def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:
+        if kind == "recall":
+            asked.append((kind, key, function))
+        else:
+            submit(kind, key, function, *arguments)
+
+    drain.drain.submit = hold  # type: ignore[method-assign]
+    scene.chain.reorg(1)
+    drain.until(lambda: asked)
+    drain.settle(0.5)  # five more looks
+    assert len(asked) == 1
+    submit(*asked[0])
+    drain.until(lambda: timeline(tokens[0]) == ["revealed", "ready", "revealed"])
+
+
 # -- bytes that were signed, and not sent for a while --------------------------------------------
 
 

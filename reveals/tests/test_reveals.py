@@ -8,6 +8,7 @@ from pytest_django import Settings
 from glisk.clients.chain import ChainClient
 from glisk.clients.rpc import RpcError
 from reveals import drain as drain_module
+from reveals import gate
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.tests.stage import Scene, statuses, transactions
 from sandbox.accounts import AUTHORS, KEEPER
@@ -197,12 +198,12 @@ def test_a_preparation_counts_once(worker: Start, scene: Scene) -> None:
 def test_what_the_chain_said_long_ago_is_not_signed_upon(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain_module, "FACTS_LAST_SECONDS", -1.0)
+    monkeypatch.setattr(gate, "FACTS_LAST_SECONDS", -1.0)
     tokens = scene.mint()
     drain = worker()
     drain.settle(0.3)
     assert transactions() == []
-    monkeypatch.setattr(drain_module, "FACTS_LAST_SECONDS", 30.0)
+    monkeypatch.setattr(gate, "FACTS_LAST_SECONDS", 30.0)
     drain.until(lambda: scene.revealed_once(tokens))
 
 
