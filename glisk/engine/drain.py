@@ -69,7 +69,10 @@ class Drain(ABC):
         """
 
     def release(self) -> None:  # noqa: B027 - a hook
-        """Give back the claims that no call is under way for; may be called more than once."""
+        """Give back the claims that no call is under way for; may be called more than once.
+
+        Never before `prepare` has ended well, which `close` has to bear.
+        """
 
     def close(self) -> None:  # noqa: B027 - a hook
         """Close clients and the like; called once at the end."""

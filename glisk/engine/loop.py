@@ -53,7 +53,6 @@ def run_loop(drain_class: type[Drain], stop: StopFlag | None) -> int:
             loop = _Loop(drain, stop, listener, slot)
             deadman = _deadman_of(drain)
             try:
-                drain.prepare()
                 loop.work()
             finally:
                 loop.end()
@@ -82,11 +81,14 @@ class _Loop:
         self._next_beat = 0.0
         self._turn_ended = 0.0
         self._waiting = 0  # results that were seen and not yet collected
+        self._prepared = False
         self._failures = 0
 
     def work(self) -> None:
-        """Turn until the stop flag or the budget ends it and no call is under way."""
+        """Prepare, then turn until the stop flag or the budget ends it and no call is under way."""
         drain = self._drain
+        drain.prepare()
+        self._prepared = True
         undelivered: list[CallResult] = []
         logger.info("drain_started")
         while True:
@@ -115,7 +117,8 @@ class _Loop:
     def end(self) -> None:
         """Give everything back; what the database does not hear of, its timeouts will mend."""
         try:
-            self._drain.release()
+            if self._prepared:
+                self._drain.release()
             self._release_slot()
             self._drain.heartbeat.remove(self._listener.session.execute)
         except _DATABASE_ERRORS as error:

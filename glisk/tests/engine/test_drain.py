@@ -338,6 +338,9 @@ def test_a_fault_in_prepare_frees_the_slot(run: Start) -> None:
     def fail(self: Drain) -> None:
         raise RuntimeError("no client")
 
-    drain = run(scripted(lambda *_: None, prepare=fail)).join()
+    def release(self: Drain) -> None:
+        raise AttributeError("there is nothing yet that could be given back")
+
+    drain = run(scripted(lambda *_: None, prepare=fail, release=release)).join()
     assert isinstance(drain.error, RuntimeError)
     assert _slots_taken() == 0
