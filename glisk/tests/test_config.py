@@ -323,3 +323,20 @@ def test_a_fault_is_reported_once_however_often_it_is_read() -> None:
 def test_a_ceiling_near_the_chains_floor_is_refused(network: str, gwei: str, refused: bool) -> None:
     named = faults({"NETWORK": network, "REVEAL_MAX_GAS_PRICE_GWEI": gwei})
     assert any("REVEAL_MAX_GAS_PRICE_GWEI" in fault for fault in named) is refused
+
+
+def test_the_task_queue_outwaits_the_longest_call_of_a_drain_that_ends() -> None:
+    """Else it kills the worker, and with it what all the others are doing."""
+    shows = "from django.conf import settings as s; print(s.Q_CLUSTER['timeout'])"
+    done = start(
+        {
+            **EXAMPLE,
+            "DJANGO_SETTINGS_MODULE": "glisk.settings",
+            "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none",
+            "DRAIN_BUDGET_SECONDS": "60",
+            "GENERATION_TIMEOUT_SECONDS": "1800",
+            "SELFHOSTED_IMAGE_API_URL": "http://127.0.0.1:5000",
+        },
+        ("-c", shows),
+    )
+    assert int(done.stdout) > 60 + 1800

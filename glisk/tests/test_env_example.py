@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = ROOT / "glisk" / "settings"
 LINES = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
 VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
 
@@ -18,7 +19,8 @@ def documented() -> list[str]:
 def read_by_settings() -> set[str]:
     """Return the first argument of every env.<reader>("NAME", …) in the settings."""
     names = set()
-    for node in ast.walk(ast.parse((ROOT / "glisk" / "settings.py").read_text(encoding="utf-8"))):
+    sources = (path.read_text(encoding="utf-8") for path in SETTINGS.glob("*.py"))
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
         owner = node.func.value

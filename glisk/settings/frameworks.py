@@ -1,0 +1,220 @@
+"""Django and what stands on it, set up by what the environment says.
+
+Read when the environment is known to be right: an embedded database is started here.
+"""
+
+import sys
+from datetime import timedelta
+
+from django.templatetags.static import static
+
+from glisk.database import database_settings
+from glisk.logging import logging_settings
+from glisk.settings.chain import NETWORK
+from glisk.settings.environment import BASE_DIR
+from glisk.settings.images import GENERATION_TIMEOUT_SECONDS, SELFHOSTED_IMAGE_API_URL
+from glisk.settings.server import (
+    DB_POOL_SIZE,
+    EMBEDDED_DATABASE_DIR,
+    IS_WORKER,
+    LOG_FORMAT,
+    LOG_LEVEL,
+    PRODUCTION,
+    database_url,
+    ssl_redirect,
+)
+from glisk.settings.visitors import TRUSTED_PROXIES
+from glisk.settings.worker import DRAIN_BUDGET_SECONDS, HTTP_READ_TIMEOUT_SECONDS
+
+INSTALLED_APPS = [
+    # Before django_q: its qcluster command replaces django-q2's.
+    "glisk.apps.GliskConfig",
+    "unfold",
+    "unfold.contrib.import_export",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "import_export",
+    "knox",
+    "django_q",
+    "authors",
+    "tokens",
+    "reveals",
+    "webhooks",
+]
+MIDDLEWARE = [
+    "glisk.middleware.RequestContextMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "glisk.urls"
+WSGI_APPLICATION = "glisk.wsgi.application"
+APPEND_SLASH = False  # a redirect would turn the frontend's POSTs into GETs
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "glisk" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+DATABASES = {
+    "default": database_settings(
+        url=database_url,
+        embedded_dir=EMBEDDED_DATABASE_DIR,
+        pool_size=None if IS_WORKER or "pytest" in sys.modules else DB_POOL_SIZE,
+    )
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+DATETIME_FORMAT = "Y-m-d H:i:s"
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Outside production files come from where they lie, without collectstatic.
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = not PRODUCTION
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["glisk.api_parser.BoundedJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "glisk.negotiation.AlwaysJSON",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "glisk.api.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "NUM_PROXIES": TRUSTED_PROXIES,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "GLISK",
+    "DESCRIPTION": "Blind-box NFT reveals: what the frontend and the vendors talk to.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    # In the order of the pages: what frontends use comes first.
+    "TAGS": [
+        {"name": name, "description": text}
+        for name, text in (
+            ("authors", "Prompt authors, and what they do by their wallets' signatures."),
+            ("mints", "For buyers who wait: their tokens, places in line, live streams."),
+            ("tokens", "Every token, by minter, author and state."),
+            ("health", "For probes and monitors; no foreign machine is asked."),
+            ("operations", "For scripts of the staff, with a token of `create_api_token`."),
+            ("webhooks", "What the vendors call."),
+        )
+    ],
+    "ENUM_NAME_OVERRIDES": {"TokenStatus": "tokens.states.TokenStatus"},
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# Tokens of the operations API: only a digest is stored (glisk/operations.py).
+REST_KNOX = {"TOKEN_PREFIX": "glisk_", "TOKEN_TTL": timedelta(days=90)}
+
+# CSV of authors: its own permissions (glisk/permissions.py), all rows or none.
+IMPORT_EXPORT_IMPORT_PERMISSION_CODE = "import"
+IMPORT_EXPORT_EXPORT_PERMISSION_CODE = "export"
+IMPORT_EXPORT_USE_TRANSACTIONS = True
+
+UNFOLD = {
+    "SITE_TITLE": "GLISK",
+    "SITE_HEADER": "GLISK",
+    "SITE_SUBHEADER": f"NFT reveals on {NETWORK}",
+    "SITE_SYMBOL": "deployed_code",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("glisk/favicon.svg"),
+        }
+    ],
+    "ENVIRONMENT": "glisk.navigation.network_label",
+    "DASHBOARD_CALLBACK": "glisk.dashboard.dashboard_context",
+    "STYLES": [lambda request: static("glisk/admin.css")],
+    "SIDEBAR": {"navigation": "glisk.navigation.sidebar"},
+    "SHOW_HISTORY": True,
+}
+
+# django-q2 as docs/adr/0002-engine.md explains: long-lived drains, no retries by the queue,
+# no saved successes, schedules run by our own supervisor.
+# The longest call that a drain may have to see to its end when its budget is used up: a
+# self-hosted server answers with the image.
+_longest_call_seconds = max(
+    HTTP_READ_TIMEOUT_SECONDS, GENERATION_TIMEOUT_SECONDS if SELFHOSTED_IMAGE_API_URL else 0
+)
+_longest_task_seconds = int(DRAIN_BUDGET_SECONDS + _longest_call_seconds) + 300
+Q_CLUSTER = {
+    "name": "glisk",
+    "orm": "default",
+    "broker_class": "glisk.engine.broker.ListeningBroker",
+    "workers": 4,
+    "queue_limit": 4,
+    "bulk": 1,
+    "poll": 5,  # the broker is woken by notifications; this is the net below
+    "guard_cycle": 5,  # deaths are noticed at once; this counts the timeouts down
+    "timeout": _longest_task_seconds,
+    "retry": _longest_task_seconds + 300,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "save_limit": -1,
+    "catch_up": False,
+    "recycle": 200,
+    "scheduler": False,
+    "ALT_CLUSTERS": {},
+    "label": "Task queue",
+}
+
+if PRODUCTION:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = ssl_redirect
+    SECURE_REDIRECT_EXEMPT = [r"^health"]  # probed inside the network, without TLS
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+LOGGING = logging_settings(level=LOG_LEVEL, json=LOG_FORMAT == "json")

@@ -1,0 +1,80 @@
+"""The images: who makes them and at which price, and where they are kept."""
+
+import re
+
+from glisk.config import is_gateway, is_host_pattern, is_svix_secret
+from glisk.prices import is_price, is_price_entry, read_price_table
+from glisk.settings.chain import NETWORK
+from glisk.settings.environment import env
+
+REPLICATE_BASE_URL = env.url("REPLICATE_BASE_URL", "https://api.replicate.com")
+REPLICATE_API_TOKEN = env.text("REPLICATE_API_TOKEN", min_length=20)
+REPLICATE_MODEL_VERSION = env.text("REPLICATE_MODEL_VERSION", "black-forest-labs/flux-schnell")
+if not re.fullmatch(r"[\w.-]+/[\w.-]+(:[0-9a-f]{64})?|[0-9a-f]{64}", REPLICATE_MODEL_VERSION):
+    env.fault("REPLICATE_MODEL_VERSION", "is not owner/name, owner/name:version or a version")
+REPLICATE_WEBHOOK_SECRETS = env.texts(
+    "REPLICATE_WEBHOOK_SECRET", [], wanted="keys (whsec_ and base64)", each=is_svix_secret
+)
+REPLICATE_OUTPUT_HOSTS = env.texts(
+    "REPLICATE_OUTPUT_HOSTS",
+    ["replicate.delivery", "*.replicate.delivery"],
+    wanted="hosts (host, *.host or host:port)",
+    each=is_host_pattern,
+)
+IMAGE_SERVICE = env.choice("IMAGE_SERVICE", "replicate", ("replicate", "selfhosted"))
+SELFHOSTED_IMAGE_API_URL = env.url("SELFHOSTED_IMAGE_API_URL", "")
+if IMAGE_SERVICE == "selfhosted" and not SELFHOSTED_IMAGE_API_URL:
+    env.fault("SELFHOSTED_IMAGE_API_URL", "is not set although IMAGE_SERVICE is selfhosted")
+SELFHOSTED_IMAGE_API_TOKEN = env.text("SELFHOSTED_IMAGE_API_TOKEN", "", min_length=10)
+SELFHOSTED_MODEL = env.text("SELFHOSTED_MODEL", "selfhosted", min_length=1, max_length=200)
+SELFHOSTED_CONCURRENCY = env.integer("SELFHOSTED_CONCURRENCY", 1, low=1, high=200)
+SELFHOSTED_PRICE_USD = env.text("SELFHOSTED_PRICE_USD", "0")
+if not is_price(SELFHOSTED_PRICE_USD):
+    env.fault("SELFHOSTED_PRICE_USD", "is not a price (0.002 an image, or 0.0002/s)")
+FALLBACK_CENSORED_PROMPT = env.text(
+    "FALLBACK_CENSORED_PROMPT",
+    "A serene abstract landscape of soft colours and gentle light",
+    min_length=1,
+    max_length=1000,
+)
+# US dollars for a model that REPLICATE_PRICES does not name.
+GENERATION_COST_USD = env.number("GENERATION_COST_USD", 0.003, low=0, high=100)
+_prices = env.texts(
+    "REPLICATE_PRICES",
+    ["black-forest-labs/flux-schnell=0.003", "black-forest-labs/flux-dev=0.025"],
+    wanted="prices (owner/name=0.003 an image, or =0.000725/s)",
+    each=is_price_entry,
+)
+REPLICATE_PRICES = read_price_table(entry for entry in _prices if is_price_entry(entry))
+DAILY_SPEND_CAP_USD = env.number("DAILY_SPEND_CAP_USD", 0, low=0, high=1_000_000)
+GENERATION_PAUSE_AFTER_WASTED = env.integer("GENERATION_PAUSE_AFTER_WASTED", 10, low=0, high=1000)
+REPLICATE_PREDICTIONS_PER_MINUTE = env.integer(
+    "REPLICATE_PREDICTIONS_PER_MINUTE", 600, low=0, high=1_000_000
+)
+GENERATION_MAX_ATTEMPTS = env.integer("GENERATION_MAX_ATTEMPTS", 3, low=1, high=20)
+GENERATION_TIMEOUT_SECONDS = env.number("GENERATION_TIMEOUT_SECONDS", 300, low=1, high=1800)
+IMAGE_MAX_BYTES = env.integer("IMAGE_MAX_BYTES", 20_000_000, low=1000, high=100_000_000)
+
+# -- Storage ----------------------------------------------------------------------------
+PINATA_API_URL = env.url("PINATA_API_URL", "https://api.pinata.cloud")
+PINATA_JWT = env.text("PINATA_JWT", "", min_length=10)
+PINATA_API_KEY = env.text("PINATA_API_KEY", "")
+PINATA_API_SECRET = env.text("PINATA_API_SECRET", "")
+if not PINATA_JWT and not (PINATA_API_KEY and PINATA_API_SECRET):
+    env.fault("PINATA_JWT", "is not set, nor are PINATA_API_KEY and PINATA_API_SECRET")
+# Pinata's free plan allows 60 requests a minute; an emulator has no such limit.
+PINATA_REQUESTS_PER_MINUTE = env.integer(
+    "PINATA_REQUESTS_PER_MINUTE", 0 if NETWORK == "LOCAL" else 60, low=0, high=1_000_000
+)
+if PINATA_REQUESTS_PER_MINUTE == 1:
+    env.fault("PINATA_REQUESTS_PER_MINUTE", "is 1; a token needs two requests at once")
+PINATA_GATEWAY = env.texts("PINATA_GATEWAY", wanted="hosts or URLs", each=is_gateway)
+PINATA_GATEWAY_TOKEN = env.text("PINATA_GATEWAY_TOKEN", "")
+SEASON = env.integer("SEASON", 0, low=0, high=1000)
+COLLECTION_NAME = env.text("COLLECTION_NAME", "GLISK", min_length=1, max_length=50)
+METADATA_DESCRIPTION = env.text(
+    "METADATA_DESCRIPTION", f"GLISK Season {SEASON}. https://x.com/getglisk", max_length=1000
+)
+IMAGE_RETENTION_DAYS = env.number("IMAGE_RETENTION_DAYS", 3, low=1, high=3650)
+IMAGE_CID_VERSION = env.integer("IMAGE_CID_VERSION", 1, low=0, high=1)
+METADATA_CID_VERSION = env.integer("METADATA_CID_VERSION", 0, low=0, high=1)

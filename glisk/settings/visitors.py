@@ -1,0 +1,37 @@
+"""Who calls us: the vendors' webhooks, the frontend, authors and their accounts, the staff."""
+
+from urllib.parse import urlsplit
+
+from glisk.config import REQUIRED, is_host_pattern
+from glisk.settings.environment import env
+from glisk.settings.server import PRODUCTION
+
+WEBHOOK_MAX_BYTES = env.integer("WEBHOOK_MAX_BYTES", 5_000_000, low=10_000, high=50_000_000)
+ALCHEMY_DUPLICATE_STATUS = int(env.choice("ALCHEMY_DUPLICATE_STATUS", "200", ("200", "409")))
+DATA_UPLOAD_MAX_MEMORY_SIZE = WEBHOOK_MAX_BYTES
+
+# -- Authors ----------------------------------------------------------------------------
+FRONTEND_URL = env.url("FRONTEND_URL", REQUIRED if PRODUCTION else "http://localhost:3000")
+# What a wallet shows as the asking site; the authority of FRONTEND_URL unless set.
+SIGN_IN_DOMAIN = env.text("SIGN_IN_DOMAIN", urlsplit(FRONTEND_URL).netloc)
+if SIGN_IN_DOMAIN and not is_host_pattern(SIGN_IN_DOMAIN):
+    env.fault("SIGN_IN_DOMAIN", "is not a host name, or host:port")
+SIGN_IN_SECONDS = env.integer("SIGN_IN_SECONDS", 600, low=30, high=86_400)
+LEGACY_SIGNATURES = env.flag("LEGACY_SIGNATURES", True)
+# Without a client id X accounts cannot be linked.
+X_CLIENT_ID = env.text("X_CLIENT_ID", "")
+X_CLIENT_SECRET = env.text("X_CLIENT_SECRET", "", min_length=8)
+X_REDIRECT_URI = env.url("X_REDIRECT_URI", f"{FRONTEND_URL}/api/authors/x/callback")
+X_AUTHORIZE_URL = env.url("X_AUTHORIZE_URL", "https://x.com/i/oauth2/authorize")
+X_API_URL = env.url("X_API_URL", "https://api.x.com")
+LINK_TIMEOUT_SECONDS = env.number("LINK_TIMEOUT_SECONDS", 10, low=0.1, high=60)
+X_SAME_BROWSER = env.flag("X_SAME_BROWSER", True)
+# Without a node of Optimism Farcaster accounts cannot be linked.
+OPTIMISM_RPC_URL = env.url("OPTIMISM_RPC_URL", "")
+FARCASTER_NAME_URL = env.url("FARCASTER_NAME_URL", "https://fnames.farcaster.xyz")
+SIGNED_REQUESTS_PER_MINUTE = env.integer("SIGNED_REQUESTS_PER_MINUTE", 120, low=0, high=100_000)
+CHANGES_PER_HOUR = env.integer("CHANGES_PER_HOUR", 60, low=0, high=100_000)
+OPERATIONS_REQUESTS_PER_MINUTE = env.integer(
+    "OPERATIONS_REQUESTS_PER_MINUTE", 120, low=0, high=100_000
+)
+TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", 0, low=0, high=10)
