@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median, quantiles
 
 import psycopg
@@ -109,12 +110,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, default=TOKENS, help="(default 1,000,000)")
     parser.add_argument("--rounds", type=int, default=7, help="requests of a page (default 7)")
     parser.add_argument("--pages", action="store_true", help="print the time of every page")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="leave the database there, and use the one of an earlier run (whose times have aged)",
+    )
 
 
 def run(options: argparse.Namespace) -> Report:
     """Fill a database, sign in, and ask for every page."""
     machine = machine_facts()
-    with bare_world(NAME) as world:
+    with bare_world(NAME, options.keep) as world:
         _fill(world, options.tokens)
         world.start_apps(migrate=False)
         session = _sign_in(world)
@@ -152,7 +159,13 @@ def run(options: argparse.Namespace) -> Report:
 
 
 def _fill(world: World, tokens: int) -> None:
+    """Fill the database, or bring a kept one up to date; raise RuntimeError if its size differs."""
     world.manage("migrate", "--verbosity", "0")
+    mark = world.directory / "tokens"
+    if mark.exists():
+        if mark.read_text() != str(tokens):
+            raise RuntimeError(f"{world.directory} holds {mark.read_text()} tokens")
+        return
     share = tokens / TOKENS
     subprocess.run(
         [
@@ -174,6 +187,7 @@ def _fill(world: World, tokens: int) -> None:
         "--email=operator@example.org",
         DJANGO_SUPERUSER_PASSWORD=_PASSWORD,
     )
+    mark.write_text(str(tokens))
 
 
 def _sign_in(world: World) -> requests.Session:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -16,7 +17,7 @@ from typing import NoReturn
 from benchmarks.chain_watch import ChainWatch
 from benchmarks.processes import Usage, pss_mb, usage
 from benchmarks.statements import StatementLog
-from sandbox.world import BASE_DIR, Ports, World, WorldOptions
+from sandbox.world import BASE_DIR, Ports, World, WorldOptions, claimed
 
 PROGRAM = ("web", "worker")
 EMULATORS = ("replicate", "pinata", "gateway", "alchemy")
@@ -80,15 +81,22 @@ def scene(name: str, options: WorldOptions) -> Iterator[Scene]:
 
 
 @contextmanager
-def bare_world(name: str) -> Iterator[World]:
-    """Yield a world of which nothing but the database will be started; leave nothing behind."""
+def bare_world(name: str, keep: Path | None = None) -> Iterator[World]:
+    """Yield a world of which nothing but the database will be started; leave nothing behind.
+
+    With `keep` it lives in that directory, with what an earlier run left there, and the directory
+    stays. Raises `DirectoryInUse` if another world runs in it.
+    """
     parent = BASE_DIR / "var" / "benchmarks"
     parent.mkdir(parents=True, exist_ok=True)
-    directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+    directory = keep or Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
     options = WorldOptions(workers=0, env=dict(_QUIET))
     world = World(directory, ports=Ports.free(), options=options)
     with _one_signal_ends(), ExitStack() as stack:
-        stack.callback(_end, world)
+        if keep:
+            stack.enter_context(claimed(world.directory))
+            world.directory.mkdir(exist_ok=True)
+        stack.callback(world.stop if keep else partial(_end, world))
         try:
             yield world
         except Exception:

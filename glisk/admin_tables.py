@@ -25,7 +25,13 @@ def shows_list(request: HttpRequest) -> bool:
 
 
 class PlainChangeList(ChangeList):
-    """A list that says "n results (show all)" only where a filter hides some."""
+    """A list that says "n results (show all)" only where a filter hides some.
+
+    It is sorted by the columns that are offered for that, also when the address names others.
+    """
+
+    def get_ordering_field(self, field_name: str) -> Any:
+        return super().get_ordering_field(field_name) if field_name in self.sortable_by else None
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -34,7 +40,10 @@ class PlainChangeList(ChangeList):
 
 
 class LargeTableAdmin(ModelAdmin):
-    """A table whose pages cost the same at a hundred rows as at a million."""
+    """A table whose pages cost the same at a hundred rows as at a million.
+
+    `sortable_by` of a long table names the columns whose order an index has.
+    """
 
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -42,6 +51,7 @@ class LargeTableAdmin(ModelAdmin):
     list_per_page = 50
     list_max_show_all = 0
     list_fullwidth = True
+    change_list_template = "admin/table.html"
     compressed_fields = True
     warn_unsaved_form = False
 
@@ -76,6 +86,7 @@ class MachineAdmin(LargeTableAdmin):
 class MachineInline(TabularInline):
     """Rows of the machine below the object that they belong to."""
 
+    template = "admin/machine_inline.html"
     extra = 0
     can_delete = False
     hide_title = True

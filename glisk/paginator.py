@@ -2,7 +2,7 @@
 
 import json
 
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db import connections
 from django.db.models import QuerySet
 from django.utils.functional import cached_property
@@ -23,6 +23,14 @@ class EstimatingPaginator(Paginator):
     def num_pages(self) -> int:
         """The pages that can be turned to."""
         return min(super().num_pages, max(1, EXACT_LIMIT // self.per_page))
+
+    def page(self, number: int | str) -> Page:
+        """Return a page; of the rows before it nothing is read but their keys."""
+        found: Page = super().page(number)
+        rows, all_rows = found.object_list, self.object_list
+        if isinstance(rows, QuerySet) and isinstance(all_rows, QuerySet) and rows.query.low_mark:
+            found.object_list = all_rows.filter(pk__in=rows.values("pk"))
+        return found
 
     @cached_property
     def count(self) -> int:

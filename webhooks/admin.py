@@ -55,6 +55,7 @@ class WebhookEventAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     list_display = ("event_id", "state", "event_type", "verdict", "deliveries", "took", "seen")
     list_filter = ("status",)
     ordering = ("-received_at",)
+    sortable_by = ("seen",)
     search_texts = ("event_id",)
     search_help_text = "Event id"
     change_form_before_template = "admin/order_buttons.html"

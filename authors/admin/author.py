@@ -55,6 +55,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     )
     list_display_links = ("name",)
     ordering = ("-id",)
+    sortable_by = ("since",)
     search_wallets = ("wallet_address",)
     search_texts = ("twitter_handle", "farcaster_handle")
     search_help_text = "Wallet or handle"

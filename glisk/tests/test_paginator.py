@@ -1,6 +1,8 @@
 """Long tables are paged without being counted."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from glisk import paginator
 from glisk.models import SystemState
@@ -39,3 +41,16 @@ def test_the_estimate_is_the_planners_and_reads_filters() -> None:
 
 def test_lists_are_counted() -> None:
     assert EstimatingPaginator([1, 2, 3], 2).count == 3
+
+
+def test_a_later_page_reads_nothing_but_keys_of_the_rows_before_it() -> None:
+    SystemState.objects.bulk_create(SystemState(state_key=str(n)) for n in range(5))
+    rows = SystemState.objects.order_by("-pk").exclude(state_key="4")
+    with CaptureQueriesContext(connection) as captured:
+        page = EstimatingPaginator(rows, 2).page(2)
+        assert [state.pk for state in page.object_list] == ["1", "0"]
+    count, listing = (query["sql"] for query in captured)
+    assert "COUNT" in count
+    keys = listing.partition(" IN (SELECT ")[2]
+    assert "OFFSET 2" in keys
+    assert "state_value" not in keys

@@ -106,6 +106,7 @@ class RevealBatchAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     )
     list_filter = ("status",)
     ordering = ("-id",)
+    sortable_by = ("number", "opened")
     search_ids = ("nonce",)
     search_wallets = ("keeper",)
     search_help_text = "Nonce, token number, keeper or transaction hash"
@@ -166,7 +167,10 @@ class RevealBatchAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     @display(description="Tokens")
     def size(self, batch: RevealBatch) -> int:
         counted: int | None = getattr(batch, "item_count", None)
-        return batch.items.count() if counted is None else counted
+        if counted is None:
+            # A page asks for a field's value several times.
+            counted = batch.item_count = batch.items.count()  # type: ignore[attr-defined]
+        return counted
 
     @display(description="Hashes")
     def hashes(self, batch: RevealBatch) -> int:

@@ -30,6 +30,7 @@ class RevealTransactionAdmin(ExactSearch, MachineAdmin):
     list_display = ("name", "state", "nonce", "size", "gas", "price", "cost", "signed", "took")
     list_filter = ("status",)
     ordering = ("-signed_at",)
+    sortable_by = ("signed",)
     search_ids = ("nonce", "block_number")
     search_hashes = ("tx_hash",)
     search_wallets = ("keeper",)

@@ -41,6 +41,7 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
     list_display = ("name", "tokens_minted", "minter_short", "author", "paid", "source", "seen")
     list_filter = ("source",)
     ordering = ("-block_number", "-log_index")
+    sortable_by = ()
     search_ids = ("block_number", "start_token_id")
     search_wallets = ("minter", "prompt_author")
     search_hashes = ("tx_hash",)
@@ -129,6 +130,7 @@ class ImageGenerationJobAdmin(ExactSearch, MachineAdmin):
     )
     list_filter = ("status", "service")
     ordering = ("-id",)
+    sortable_by = ()
     search_ids = ("token_id",)
     search_texts = ("external_id",)
     search_help_text = "Token number or prediction id"
@@ -203,6 +205,7 @@ class IPFSUploadRecordAdmin(ExactSearch, MachineAdmin):
     list_display = ("name", "token_number", "upload_type", "state", "cid", "size", "why", "seen")
     list_filter = ("status", "upload_type")
     ordering = ("-id",)
+    sortable_by = ()
     search_ids = ("token_id",)
     search_cids = ("computed_cid",)
     search_help_text = "Token number or CID"
@@ -234,7 +237,7 @@ class IPFSUploadRecordAdmin(ExactSearch, MachineAdmin):
     def cid(self, record: IPFSUploadRecord) -> SafeString | str:
         return hash_link(record.computed_cid, gateway_url(record.computed_cid))
 
-    @display(description="Size", ordering="size_bytes")
+    @display(description="Size")
     def size(self, record: IPFSUploadRecord) -> str:
         return f"{record.size_bytes:,} bytes"
 

@@ -44,6 +44,7 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
     list_filter = ("status",)
     list_select_related = ("author",)
     ordering = ("-id",)
+    sortable_by = ()
     search_wallets = ("author__wallet_address",)
     search_help_text = "Author's wallet"
     change_form_before_template = "admin/tokens/promptsample/waiting.html"

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from glisk.admin_orders import OrdersAdmin
-from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline
+from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline, shows_list
 from glisk.display import (
     NOTHING,
     admin_link,
@@ -94,6 +94,7 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     list_filter = ("status", AttentionFilter, FailedTodayFilter, "fallback_used")
     list_select_related = ("author", "image")
     ordering = ("-token_id",)
+    sortable_by = ("number", "minted")
     search_ids = ("token_id",)
     search_wallets = ("prompt_author_wallet", "minter_address")
     search_hashes = ("reveal_tx_hash",)
@@ -128,12 +129,12 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Token]:
         found: QuerySet[Token] = super().get_queryset(request)
-        # The list needs to know that bytes are there, never the bytes.
-        return (
-            found.select_related("author", "mint_event", "image")
-            .defer("image__data")
-            .annotate(has_picture=Q(image__data__isnull=False))
-        )
+        # A page needs to know that bytes are there, never the bytes.
+        found = found.defer("image__data").annotate(has_picture=Q(image__data__isnull=False))
+        if not shows_list(request):
+            return found.select_related("author", "mint_event", "image")
+        texts = ("prompt", "author__prompt_text", "metadata_text", "error_log")
+        return found.select_related("author", "image").defer(*texts)
 
     def get_urls(self) -> list[URLPattern]:
         see = self.admin_site.admin_view
@@ -180,7 +181,7 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     def number(self, token: Token) -> str:
         return f"#{token.pk}"
 
-    @display(description="State", label=TOKEN_LABELS, ordering="status")
+    @display(description="State", label=TOKEN_LABELS)
     def state(self, token: Token) -> str:
         return token.status
 
@@ -188,7 +189,7 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     def in_state_for(self, token: Token) -> SafeString | str:
         return age(token.status_changed_at)
 
-    @display(description="Age", ordering="mint_timestamp")
+    @display(description="Age", ordering="-token_id")  # ids are given in the order of mints
     def minted(self, token: Token) -> SafeString | str:
         return age(token.mint_timestamp)
 
@@ -204,7 +205,7 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     def minter(self, token: Token) -> SafeString | str:
         return short(token.minter_address)
 
-    @display(description="Attempts", ordering="generation_attempts")
+    @display(description="Attempts")
     def tries(self, token: Token) -> int:
         return token.generation_attempts
 

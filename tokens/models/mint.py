@@ -1,5 +1,6 @@
 """A `BatchMinted` log as the chain told it: the reason why tokens exist."""
 
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 
 from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField, WeiField
@@ -49,6 +50,8 @@ class MintEvent(models.Model):
         indexes = [
             models.Index(fields=["block_number"], name="mint_event_block"),
             models.Index(fields=["start_token_id"], name="mint_event_start"),  # the tiling proof
+            # the admin's search by minter: for equality only, and small
+            HashIndex(fields=["minter"], name="mint_event_minter"),
             # the admin's filter by source: few come from anywhere but the webhook
             models.Index(
                 fields=["source", "-block_number", "-log_index"],

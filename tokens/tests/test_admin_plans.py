@@ -43,6 +43,8 @@ def test_a_search_uses_its_index(plans: list[str], query: Callable[[], Any], ind
         ("upload_record_trouble", "status"),
         ("generation_job_trouble", "status"),
         ("mint_event_backfilled", "source"),
+        ("mint_event_minter", "minter"),
+        ("admin_log_object", "object_id"),
     ],
 )
 def test_the_index_of_a_filter_is_there(name: str, column: str) -> None:

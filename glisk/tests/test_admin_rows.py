@@ -1,0 +1,84 @@
+"""The quick rows are unfold's rows; the rows below an object show everything, escaped."""
+
+import re
+
+import pytest
+from django.contrib.admin.sites import site
+from django.db import models
+from django.template import Context, engines
+from django.test import Client
+from django.urls import reverse
+from django.utils.html import escape
+
+from glisk.admin_tables import LargeTableAdmin
+from glisk.tests.pipeline_world import build_world
+from tokens.factories import TokenFactory
+from tokens.models import ImageGenerationJob
+from tokens.models.job import JobStatus
+from tokens.states import TokenStatus
+
+pytestmark = pytest.mark.django_db
+TABLES = [model for model, owner in site._registry.items() if isinstance(owner, LargeTableAdmin)]
+UNFOLDS_OWN = "{% load unfold_list %}{% unfold_result_list cl %}"
+
+
+def normal(html: str) -> str:
+    """Return HTML without the spaces that mean nothing, and without ages, which grow."""
+    html = re.sub(r"<time .*?</time>", "<time>", re.sub(r"\s+", " ", html))
+    return re.sub(r"\s*([<>])\s*", r"\1", html)
+
+
+@pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
+def test_a_list_is_what_unfold_draws(admin_client: Client, model: type[models.Model]) -> None:
+    build_world(2)
+    address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    answer = admin_client.get(address, {"o": "-1"})
+    changes = answer.context["cl"]
+    request = answer.wsgi_request
+    template = engines["django"].from_string(UNFOLDS_OWN)
+    context = Context({"cl": changes, "opts": changes.opts, "request": request})
+    drawn = template.template.render(context)  # type: ignore[attr-defined]
+    assert normal(drawn) in normal(answer.content.decode())
+
+
+def test_a_link_leads_back_to_the_filtered_list(admin_client: Client) -> None:
+    TokenFactory.create(token_id=7, status=TokenStatus.FAILED)
+    page = admin_client.get(reverse("admin:tokens_token_changelist"), {"status__exact": "failed"})
+    back = "?_changelist_filters=status__exact%3Dfailed"
+    assert reverse("admin:tokens_token_change", args=[7]) + back in page.content.decode()
+
+
+def test_rows_below_an_object_are_escaped_and_coloured(admin_client: Client) -> None:
+    token = TokenFactory.create(status=TokenStatus.FAILED)
+    ImageGenerationJob.objects.create(
+        token=token,
+        prompt="a",
+        input={},
+        service="replicate",
+        attempt_number=1,
+        status=JobStatus.FAILED,
+        external_id="prediction",
+        error="<script>alert(1)</script>",
+    )
+    page = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk])).content.decode()
+    assert "<script>alert(1)</script>" not in page
+    assert f"<td>{escape('<script>alert(1)</script>')}</td>" in page
+    table = page[page.index('aria-label="Generation jobs"') :]
+    assert re.search(r'<td><span class="[^"]*bg-red-100[^>]*>\s*failed', table)
+    assert "None so far." in table  # its uploads
+
+
+def test_only_columns_that_have_an_index_sort(admin_client: Client) -> None:
+    for number in (1, 2, 3):
+        TokenFactory.create(token_id=number, generation_attempts=-number % 3)
+    address = reverse("admin:tokens_token_changelist")
+
+    def order(column: str) -> list[int]:
+        page = admin_client.get(address, {"o": column})
+        return [token.pk for token in page.context["cl"].result_list]
+
+    names = list(admin_client.get(address).context["cl"].list_display)
+    assert order(str(names.index("number"))) == [1, 2, 3]
+    assert order(str(names.index("minted"))) == [3, 2, 1]  # the youngest first
+    assert order(str(names.index("tries"))) == [3, 2, 1]
+    assert order(f"-{names.index('tries')}") == [3, 2, 1]
