@@ -87,7 +87,8 @@ class PromptChange(models.Model):
 
     author = models.ForeignKey(Author, models.PROTECT, related_name="prompt_changes")
     prompt_text = models.TextField(max_length=PROMPT_MAX_LENGTH, blank=True)
-    # "wallet" (by its signature), "operator <name>", "command", "unknown" (before the history)
+    # "wallet" (by its signature), "operator <name>", a command's name, "unknown" (before the
+    # history)
     actor = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
 

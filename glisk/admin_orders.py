@@ -19,6 +19,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.admin import ModelAdmin
 
+from glisk.audit import actor_of
 from glisk.errors import ProviderError
 from glisk.orders import MOST_AT_ONCE, Forecast, Order, Outcome, ranged
 from glisk.request_counts import seconds_to_wait
@@ -147,9 +148,8 @@ class OrdersAdmin(ModelAdmin):
         )
 
     def _give(self, request: HttpRequest, order: Order, keys: Sequence[Any], reason: str) -> None:
-        actor = f"admin:{request.user.get_username()}"
         try:
-            outcomes = order.run(keys, actor, reason)
+            outcomes = order.run(keys, actor_of(request.user), reason)
         except (ProviderError, ValueError) as error:
             messages.error(request, f"{order.label}: {error}")
             return

@@ -1,4 +1,4 @@
-"""What operators did to the system as a whole: who, when, to what, and why."""
+"""What operators did: who they are in the books, and to the system as a whole, what and why."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import structlog
 from glisk.models import OperatorAction
 
 logger = structlog.get_logger(__name__)
+
+
+def actor_of(user: Any) -> str:
+    """Return the name under which what somebody of the staff does stands in timelines and audit."""
+    return f"operator {user.get_username()}"
 
 
 def record_action(

@@ -1,4 +1,4 @@
-"""What our management commands share: help with examples, checked numbers, a progress bar."""
+"""What our management commands share: help with examples, checked numbers, a question, a bar."""
 
 from __future__ import annotations
 
@@ -59,6 +59,19 @@ def at_least(low: int) -> Callable[[str], int]:
 def counted(number: int, noun: str) -> str:
     """Return "1 token", "2 tokens"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before what costs money or stays for ever; raise CommandError unless it is wanted.
+
+    `yes`: it was agreed to by an option, so that nobody is asked.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise CommandError(f"{question} Add --yes to agree. Nothing was done.")
+    if input(f"{question} Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise CommandError("Nothing was done.")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from django.urls import reverse
 from glisk import controls
 from glisk.admin_orders import is_first
 from glisk.advice import advice_for_breaker
-from glisk.audit import record_action
+from glisk.audit import actor_of, record_action
 from glisk.errors import ProviderError
 from glisk.models import OperatorAction
 from glisk.permissions import CHECK_DRIFT, PAUSE_STAGE, RESET_BREAKER
@@ -94,7 +94,7 @@ def _act(request: HttpRequest) -> None:
         raise PermissionDenied
     subject = request.POST.get("subject", "")
     try:
-        done = act(subject, actor=_actor(request), reason=_reason(request))
+        done = act(subject, actor=actor_of(request.user), reason=_reason(request))
     except ValueError as error:
         messages.error(request, str(error))
         return
@@ -110,22 +110,18 @@ def _give(request: HttpRequest, order: SystemOrder) -> None:
         messages.warning(request, f"{order.label} was ordered already, and done once.")
         return
     try:
-        said = order.run(_actor(request))
+        said = order.run(actor_of(request.user))
     except ProviderError as error:
         messages.error(request, f"{order.label}: {error}")
         return
     record_action(
-        actor=_actor(request),
+        actor=actor_of(request.user),
         action=order.name,
         subject="system",
         reason=_reason(request),
         detail={"said": said},
     )
     messages.success(request, f"{order.label}: {said}")
-
-
-def _actor(request: HttpRequest) -> str:
-    return f"admin:{request.user.get_username()}"
 
 
 def _reason(request: HttpRequest) -> str:

@@ -19,6 +19,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
+from glisk.audit import actor_of
 from glisk.request_counts import seconds_to_wait
 
 
@@ -80,4 +81,4 @@ class OperationsView(APIView):
     @property
     def actor(self) -> str:
         """The name under which what is done enters the books."""
-        return f"operator {self.request.user.get_username()}"
+        return actor_of(self.request.user)

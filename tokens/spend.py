@@ -94,6 +94,12 @@ def model_of(service: str) -> str:
     return str(settings.SELFHOSTED_MODEL if own else settings.REPLICATE_MODEL_VERSION)
 
 
+def cost_of_new_images(number: int) -> Decimal:
+    """Return the US dollars that so many images cost at the service that is to make them."""
+    service = settings.IMAGE_SERVICE
+    return price_of(service, model_of(service)).reserved * number
+
+
 def spend_totals() -> Spend:
     """Return the sums of today, 7 days, 30 days and all time, by service and model.
 

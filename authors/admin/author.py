@@ -18,6 +18,7 @@ from authors.figures import AuthorFigures, figures_of
 from authors.models import Author
 from authors.onboarding import record_prompt
 from glisk.admin_tables import ExactSearch, PlainChangeList
+from glisk.audit import actor_of
 from glisk.display import NOTHING, age, ether, external_link, hash_link, shortened
 from glisk.links import explorer_address_url
 
@@ -93,7 +94,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     def save_model(self, request: HttpRequest, obj: Author, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if "prompt_text" in form.changed_data:
-            record_prompt(obj, actor=f"operator {request.user.get_username()}")
+            record_prompt(obj, actor=actor_of(request.user))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[PlainChangeList]:
         return AuthorChangeList

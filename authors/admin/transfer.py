@@ -10,6 +10,7 @@ from import_export.formats import base_formats
 from authors.bulk import write_authors
 from authors.models import Author
 from authors.onboarding import NewAuthor
+from glisk.audit import actor_of
 
 COLUMNS = ("wallet", "prompt", "x", "farcaster")
 MOST_ROWS = 20_000
@@ -117,9 +118,10 @@ class AuthorResource(resources.ModelResource):
     def after_import(self, dataset: tablib.Dataset, result: Any, **kwargs: Any) -> None:
         if kwargs.get("dry_run") or result.has_errors() or result.has_validation_errors():
             return
-        name = kwargs["user"].get_username()
         write_authors(
-            new=self.create_instances, changed=self.update_instances, actor=f"operator {name}"
+            new=self.create_instances,
+            changed=self.update_instances,
+            actor=actor_of(kwargs["user"]),
         )
 
     def dehydrate_prompt(self, author: Author) -> str:

@@ -31,7 +31,7 @@ def send(client: Client, action: str, subject: str, reason: str = "because") -> 
 def test_a_stage_is_paused_and_resumed(admin_client: Client) -> None:
     assert "Generation is paused now." in send(admin_client, "pause", "generation", "<b>why</b>")
     (pause,) = list_pauses()
-    assert (pause.actor, pause.reason) == ("admin:admin", "<b>why</b>")
+    assert (pause.actor, pause.reason) == ("operator admin", "<b>why</b>")
     shown = send(admin_client, "pause", "generation")
     assert "was paused already" in shown
     assert "<b>why</b>" not in shown

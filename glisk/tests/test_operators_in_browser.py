@@ -185,7 +185,7 @@ def test_a_failed_token_is_found_understood_retried_and_revealed(page: Page, wor
     expect(page.get_by_text("a new prediction is paid for").first).to_be_visible()
     see_token(page, token_id, "revealed")
     retried = page.locator(".glisk-timeline li", has_text="the vendor's filter is mended")
-    expect(retried).to_contain_text("by admin:maria")
+    expect(retried).to_contain_text("by operator maria")
     page.get_by_role("link", name="History").click()
     expect(page.get_by_text("Reason: the vendor's filter is mended")).to_be_visible()
 

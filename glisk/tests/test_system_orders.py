@@ -52,10 +52,10 @@ def test_all_that_is_ready_is_revealed(client: Client) -> None:
     form, said = give(client, "reveal_all")
     assert "2 reveals are requested." in said
     wanted = set(RevealRequest.objects.values_list("token_id", "actor"))
-    assert wanted == {(token.pk, "admin:maria") for token in tokens[:2]}
+    assert wanted == {(token.pk, "operator maria") for token in tokens[:2]}
     assert "done once" in client.post(page(), form, follow=True).content.decode()
     (row,) = OperatorAction.objects.all()
-    assert (row.actor, row.action) == ("admin:maria", "reveal_all")
+    assert (row.actor, row.action) == ("operator maria", "reveal_all")
 
 
 def test_the_worker_is_told_to_recover_and_to_compare(client: Client) -> None:

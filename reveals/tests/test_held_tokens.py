@@ -21,12 +21,12 @@ pytestmark = pytest.mark.django_db
 
 def test_a_held_token_is_no_candidate() -> None:
     token, other = TokenFactory.create_batch(2, status=TokenStatus.READY)
-    hold_tokens(token_ids=[token.pk], actor="admin:alice", reason="odd")
+    hold_tokens(token_ids=[token.pk], actor="operator alice", reason="odd")
     assert [w.candidate.token_id for w in waiting_tokens(10)] == [other.pk]
     Token.objects.filter(pk=token.pk).update(next_attempt_at="2100-01-01T00:00Z")
     assert seconds_until_due() is None
     Token.objects.update(next_attempt_at=None)
-    release_tokens(token_ids=[token.pk], actor="admin:alice")
+    release_tokens(token_ids=[token.pk], actor="operator alice")
     assert len(waiting_tokens(10)) == 2
 
 
@@ -34,7 +34,7 @@ def test_a_hold_between_the_check_and_the_signature_stops_the_batch() -> None:
     token = TokenFactory.create(status=TokenStatus.READY)
     candidates = [entry.candidate for entry in waiting_tokens(10)]
     assert _still_ready(candidates)
-    hold_tokens(token_ids=[token.pk], actor="admin:alice", reason="odd")
+    hold_tokens(token_ids=[token.pk], actor="operator alice", reason="odd")
     assert not _still_ready(candidates)
 
 

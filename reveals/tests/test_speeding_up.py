@@ -37,7 +37,7 @@ def test_a_waiting_transaction_is_replaced_at_once(
     again = send(client, BATCHES, "speed_up", form)
     assert "ordered already" in again.skipped[0]
     assert (
-        "requested already, by admin:maria"
+        "requested already, by operator maria"
         in give(client, BATCHES, "speed_up", old.batch_id).skipped[0]
     )
 

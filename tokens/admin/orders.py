@@ -25,7 +25,7 @@ from tokens.repairs import (
     release_tokens,
     retry_tokens,
 )
-from tokens.spend import cap_reason, model_of, price_of
+from tokens.spend import cap_reason, cost_of_new_images, model_of
 from tokens.states import ACTIVE, TokenStatus
 
 _REGENERABLE = (TokenStatus.UPLOADING, TokenStatus.READY, TokenStatus.FAILED)
@@ -40,14 +40,12 @@ def generation_cost(results: Iterable[RepairResult]) -> str:
     number = sum(result.pays for result in results)
     if not number:
         return ""
-    service = settings.IMAGE_SERVICE
-    model = model_of(service)
-    price = price_of(service, model).reserved
     images = "1 new image" if number == 1 else f"{number} new images"
     capped = f" {reason}" if (reason := cap_reason()) else ""
     return (
-        f"This pays for {images}: about {(price * number).normalize():f} US dollars, at "
-        f"{price.normalize():f} an image by {model}.{capped}"
+        f"This pays for {images}: about {cost_of_new_images(number).normalize():f} US dollars, at "
+        f"{cost_of_new_images(1).normalize():f} an image by {model_of(settings.IMAGE_SERVICE)}."
+        f"{capped}"
     )
 
 

@@ -17,6 +17,7 @@ from unfold.decorators import display
 from authors.admin.forms import PromptField
 from authors.models import Author
 from glisk.admin_tables import ExactSearch, MachineAdmin
+from glisk.audit import actor_of
 from glisk.display import NOTHING, admin_link, age, text_block
 from glisk.permissions import TRY_PROMPT
 from tokens.admin.pictures import image_response
@@ -88,7 +89,7 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
                 sample = request_sample(
                     author=author,
                     prompt=form.cleaned_data["prompt"],
-                    actor=f"operator {request.user.get_username()}",
+                    actor=actor_of(request.user),
                 )
             except (SampleRefused, ValidationError) as error:
                 messages.error(request, str(error))

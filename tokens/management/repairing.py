@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from tqdm import tqdm
+from django.core.management.base import CommandError
 
-from tokens.models.job import JobService
+from glisk.commands import ExplainedCommand, confirm
+from glisk.orders import ranged
 from tokens.repairs import RepairResult
-from tokens.spend import price_of
+from tokens.spend import cost_of_new_images
 
 SKIPPED = 2
 _LISTED = 50
@@ -37,44 +34,14 @@ def token_ids(text: str) -> list[int]:
     return found
 
 
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
-class RepairCommand(BaseCommand):
+class RepairCommand(ExplainedCommand):
     """A command that repairs tokens and says of each what was done, or why not."""
-
-    examples = ""
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        kwargs.setdefault("epilog", self.examples)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def confirm_spending(self, planned: Sequence[RepairResult], *, yes: bool) -> None:
         """Ask before anything is paid for; raise CommandError unless that is wanted."""
         paying = sum(result.pays for result in planned)
-        if not paying or yes:
-            return
-        question = f"{paying} new predictions, about {_cost(paying)}, will be paid for."
-        if not sys.stdin.isatty():
-            raise CommandError(f"{question} Add --yes to agree. Nothing was done.")
-        if input(f"{question} Go on? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise CommandError("Nothing was done.")
-
-    def with_bar(
-        self, count: int, run: Callable[[Callable[[int], None]], list[RepairResult]]
-    ) -> list[RepairResult]:
-        """Run a service under a progress bar."""
-        with tqdm(total=count, unit="token", disable=None) as bar:
-
-            def on_progress(done: int) -> None:
-                bar.update(done)
-
-            return run(on_progress)
+        if paying:
+            confirm(f"{_predictions(paying)}, will be paid for.", yes=yes)
 
     def summarise(self, results: Sequence[RepairResult], *, dry_run: bool) -> None:
         """Write what was done; exit with 2 if something was skipped."""
@@ -84,24 +51,18 @@ class RepairCommand(BaseCommand):
         would = "would be " if dry_run else ""
         for kind in sorted({result.message for result in done}):
             of_kind = [result.token_id for result in done if result.message == kind]
-            self.stdout.write(f"{len(of_kind)} ({_listed(of_kind)}): {kind}")
+            self.stdout.write(f"{len(of_kind)} ({ranged(of_kind)}): {kind}")
         for result in skipped[:_LISTED]:
             self.stdout.write(f"token {result.token_id} {would}skipped: {result.message}")
         if len(skipped) > _LISTED:
             self.stdout.write(f"… and {len(skipped) - _LISTED} more.")
         self.stdout.write(
-            f"{len(done)} tokens {would}done, {len(skipped)} {would}skipped, {paying} new "
-            f"predictions, about {_cost(paying)}."
+            f"{len(done)} tokens {would}done, {len(skipped)} {would}skipped, "
+            f"{_predictions(paying)}."
         )
         if skipped:
             raise CommandError("Not everything was done; see above.", returncode=SKIPPED)
 
 
-def _cost(predictions: int) -> str:
-    price = price_of(JobService.REPLICATE, settings.REPLICATE_MODEL_VERSION)
-    return f"{predictions * price.reserved:.3f} US dollars"
-
-
-def _listed(ids: Sequence[int]) -> str:
-    shown = ", ".join(f"#{token_id}" for token_id in ids[:10])
-    return shown if len(ids) <= 10 else f"{shown}, …"
+def _predictions(number: int) -> str:
+    return f"{number} new predictions, about {cost_of_new_images(number):.3f} US dollars"

@@ -7,10 +7,11 @@ from functools import partial
 
 import structlog
 
+from glisk.audit import said
 from tokens.models import Token
 from tokens.moves import Move, move_tokens
 from tokens.recovery.work import in_flight
-from tokens.repairs.results import RepairResult, repair_each, said, with_reason
+from tokens.repairs.results import RepairResult, repair_each, with_reason
 from tokens.states import ACTIVE, TokenStatus
 
 logger = structlog.get_logger(__name__)

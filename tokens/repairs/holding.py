@@ -7,6 +7,7 @@ from functools import partial
 
 from django.utils import timezone
 
+from glisk.audit import said
 from tokens.models import Token
 from tokens.recovery.work import in_flight
 from tokens.repairs.results import (
@@ -14,7 +15,6 @@ from tokens.repairs.results import (
     is_in_work,
     note,
     repair_each,
-    said,
     wake,
     with_reason,
 )

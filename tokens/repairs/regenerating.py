@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from glisk.audit import said
 from tokens import jobs
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
@@ -19,7 +20,6 @@ from tokens.repairs.results import (
     RepairResult,
     is_in_work,
     repair_each,
-    said,
     wake,
     with_reason,
 )

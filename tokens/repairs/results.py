@@ -61,14 +61,6 @@ def repair_each(
     return sorted(results, key=lambda result: result.token_id)
 
 
-def said(text: str) -> str:
-    """Return an operator's reason as it is stored; raise ValueError if there is none."""
-    text = " ".join(text.split())
-    if not text:
-        raise ValueError("say why: the reason goes into the token's timeline")
-    return text
-
-
 def with_reason(what: str, reason: str) -> str:
     return f"{what}: {reason}" if reason else what
 

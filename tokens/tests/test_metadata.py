@@ -184,7 +184,7 @@ def test_a_new_version_of_the_code_changes_no_stored_metadata(
     assert Token.objects.get(pk=waiting.pk).metadata_cid == expected
     assert len(vendors.pinata.pins) == pins + 2
     # Only a new image gets what the code writes now.
-    regenerate_tokens(token_ids=[done.pk], actor="admin:alice", reason="odd")
+    regenerate_tokens(token_ids=[done.pk], actor="operator alice", reason="odd")
     third.until(is_ready(done))
     assert Token.objects.get(pk=done.pk).metadata_text == of_version_3(token_id=done.pk)
 

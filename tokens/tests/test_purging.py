@@ -103,12 +103,12 @@ def test_pages_and_repairs_cope_with_bytes_that_are_gone(client: Client) -> None
     for picture in ("picture", "thumbnail"):
         assert client.get(f"/admin/tokens/token/{token.pk}/{picture}/").status_code == 404
     assert client.get("/").status_code == 200
-    (again,) = regenerate_tokens(token_ids=[token.pk], actor="admin:alice", reason="odd")
+    (again,) = regenerate_tokens(token_ids=[token.pk], actor="operator alice", reason="odd")
     assert not again.done
     failed = revealed(days_ago=9, status=TokenStatus.UPLOADING)
     failed.mark_failed("It broke.")
     TokenImage.objects.filter(pk=failed.pk).update(data=None)
-    (retried,) = retry_tokens(token_ids=[failed.pk], actor="admin:alice")
+    (retried,) = retry_tokens(token_ids=[failed.pk], actor="operator alice")
     assert "regenerate" in retried.message
-    (made,) = regenerate_tokens(token_ids=[failed.pk], actor="admin:alice", reason="bytes gone")
+    (made,) = regenerate_tokens(token_ids=[failed.pk], actor="operator alice", reason="bytes gone")
     assert made.done

@@ -22,7 +22,7 @@ def test_old_artefacts_and_refused_prompts_stand_in_the_timeline(client: Client)
         actor="drain",
         detail={"censored": True, "original_prompt": "a nude <by> the sea"},
     )
-    regenerate_tokens(token_ids=[token.pk], actor="admin:alice", reason="a hand too many")
+    regenerate_tokens(token_ids=[token.pk], actor="operator alice", reason="a hand too many")
     client.force_login(User.objects.create_superuser("root"))
     page = client.get(f"/admin/tokens/token/{token.pk}/change/").content.decode()
     assert "<b>original prompt</b> a nude &lt;by&gt; the sea" in page

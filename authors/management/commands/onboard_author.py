@@ -1,17 +1,23 @@
 """Takes in prompt authors: one by options, or many from a JSON file."""
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from authors.onboarding import NewAuthor, onboard_author
+from glisk.commands import ExplainedCommand
 
-_EXAMPLES = """\
+ACTOR = "onboard_author"
+_KEYS = {"wallet", "prompt", "x", "farcaster"}
+
+
+class Command(ExplainedCommand):
+    help = "Creates prompt authors, or brings what is stored of them up to date."
+    examples = """\
 examples:
   manage.py onboard_author 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 \\
       --prompt "Misty mountain ridges at sunrise" --x ridgewalker --farcaster ridge.eth
@@ -25,17 +31,7 @@ authors.json is a list of objects:
 What is not given stays as it is. A second run with the same values changes nothing. A changed
 prompt is used for tokens that are minted from then on.
 """
-_KEYS = {"wallet", "prompt", "x", "farcaster"}
-
-
-class Command(BaseCommand):
-    help = "Creates prompt authors, or brings what is stored of them up to date."
     requires_migrations_checks = True
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        kwargs.setdefault("epilog", _EXAMPLES)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("wallet", nargs="?", help="The author's wallet, 0x and 40 hex digits.")
@@ -54,9 +50,7 @@ class Command(BaseCommand):
         with transaction.atomic():
             for new in authors:
                 try:
-                    author, outcome = onboard_author(
-                        new, actor="command", dry_run=options["dry_run"]
-                    )
+                    author, outcome = onboard_author(new, actor=ACTOR, dry_run=options["dry_run"])
                 except ValidationError as error:
                     faults += [f"{new.wallet}: {message}" for message in error.messages]
                     continue

@@ -1,14 +1,18 @@
 """Makes a token of the operations API, and shows it once."""
 
-import argparse
 from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from knox.models import AuthToken
 
-_EXAMPLES = """\
+from glisk.commands import ExplainedCommand
+
+
+class Command(ExplainedCommand):
+    help = "Makes a token of the operations API for a user of the staff."
+    examples = """\
 examples:
   manage.py create_api_token deploy-script --days 30
   curl -H "Authorization: Token $TOKEN" https://…/api/admin/tokens?status=failed
@@ -16,16 +20,7 @@ examples:
 The token may do what the user may do (manage.py create_roles --give USER ROLE). It is shown here
 only: the database holds a digest. The admin lists the tokens of all users and revokes them.
 """
-
-
-class Command(BaseCommand):
-    help = "Makes a token of the operations API for a user of the staff."
     requires_migrations_checks = True
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        kwargs.setdefault("epilog", _EXAMPLES)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", help="The user's name.")

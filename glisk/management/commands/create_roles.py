@@ -1,14 +1,17 @@
 """Makes the roles viewer, operator and admin, and gives one to somebody."""
 
-import argparse
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from glisk.commands import ExplainedCommand
 from glisk.roles import ADMIN, OPERATOR, VIEWER, give_role, make_roles
 
-_EXAMPLES = """\
+
+class Command(ExplainedCommand):
+    help = "Makes the roles viewer, operator and admin (harmless when repeated)."
+    examples = """\
 examples:
   manage.py create_roles                           (make them, or bring them up to date)
   manage.py create_roles --give maria operator     (maria repairs from now on)
@@ -20,16 +23,7 @@ admin     does all that, and makes logins
 A user has one of the roles; giving another one takes the first away. Logins are made in the
 admin or by `manage.py createsuperuser`.
 """
-
-
-class Command(BaseCommand):
-    help = "Makes the roles viewer, operator and admin (harmless when repeated)."
     requires_migrations_checks = True
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        kwargs.setdefault("epilog", _EXAMPLES)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

@@ -1,23 +1,26 @@
 """Shows the dashboard in a terminal."""
 
-import argparse
 import json
 import time
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, connection
 
+from glisk.commands import ExplainedCommand
 from glisk.display import duration
 from glisk.overview import Overview, take_overview
 
 TROUBLE = 2
 _CLEAR = "\x1b[H\x1b[2J"
 
-_EXAMPLES = """\
+
+class Command(ExplainedCommand):
+    help = "Shows how the pipeline stands: tokens, stages, reveals, workers, obstacles, chain."
+    examples = """\
 examples:
   manage.py pipeline_status                  (once)
   manage.py pipeline_status --watch          (every two seconds, until Ctrl-C)
@@ -27,16 +30,7 @@ examples:
 exit status: 0 it flows, 1 the database does not answer, 2 something holds it back: no worker is
 alive, a stage is paused, a breaker is open, or nobody looks at the chain.
 """
-
-
-class Command(BaseCommand):
-    help = "Shows how the pipeline stands: tokens, stages, reveals, workers, obstacles, chain."
     requires_system_checks: list[str] = []
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        kwargs.setdefault("epilog", _EXAMPLES)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

@@ -1,6 +1,5 @@
 """Has ready tokens revealed now; shows the batches, the gas and the cost before it asks."""
 
-import sys
 from typing import Any
 
 from django.conf import settings
@@ -8,9 +7,10 @@ from django.core.management.base import CommandError, CommandParser
 
 from glisk.clients.chain import ChainClient
 from glisk.clients.gateway import GatewayClient
-from glisk.commands import ExplainedCommand, counted
+from glisk.commands import ExplainedCommand, confirm, counted
 from glisk.controls import list_pauses
 from glisk.errors import ProviderError
+from glisk.orders import ranged
 from reveals.by_hand import request_reveal
 from reveals.fees import GasPriceTooHighError
 from reveals.keeper import Keeper
@@ -61,7 +61,8 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
             self.stdout.write(f"… and {len(left_out) - _LISTED} more.")
         going = plan.token_ids
         if going and not options["dry_run"]:
-            self._confirm(len(going), yes=options["yes"])
+            question = f"To be revealed: {counted(len(going), 'token')}, which can never be undone."
+            confirm(question, yes=options["yes"])
             results = request_reveal(token_ids=going, actor=ACTOR)
             left_out += [(r.token_id, r.message) for r in results if not r.done]
             done = sum(result.done for result in results)
@@ -85,7 +86,7 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
         for number, batch in enumerate(plan.batches, 1):
             self.stdout.write(
                 f"batch {number}: {counted(len(batch.token_ids), 'token')} "
-                f"({_listed(batch.token_ids)}), about {batch.gas:,} gas at "
+                f"({ranged(batch.token_ids)}), about {batch.gas:,} gas at "
                 f"{batch.price_per_gas_wei / 1e9:g} gwei: {_ether(batch.cost_wei)}, "
                 f"at most {_ether(batch.most_wei)}"
             )
@@ -101,15 +102,6 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
                 f"The keeper has {_ether(plan.balance_wei)}, and it may cost "
                 f"{_ether(plan.most_wei)}: what it cannot pay for waits until it is topped up."
             )
-
-    def _confirm(self, tokens: int, *, yes: bool) -> None:
-        if yes:
-            return
-        question = f"To be revealed: {counted(tokens, 'token')}, which can never be undone."
-        if not sys.stdin.isatty():
-            raise CommandError(f"{question} Add --yes to agree. Nothing was done.")
-        if input(f"{question} Go on? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise CommandError("Nothing was done.")
 
 
 def _left_out(planned: list[RepairResult], plan: RevealPlan) -> list[tuple[int, str]]:
@@ -128,8 +120,3 @@ def _when() -> str:
 
 def _ether(wei: int) -> str:
     return f"{wei / 1e18:.8f} ETH"
-
-
-def _listed(ids: list[int]) -> str:
-    shown = ", ".join(f"#{token_id}" for token_id in ids[:10])
-    return shown if len(ids) <= 10 else f"{shown}, …"

@@ -4,8 +4,10 @@ from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandParser
+from tqdm import tqdm
 
-from tokens.management.repairing import RepairCommand, positive, token_ids
+from glisk.commands import at_least
+from tokens.management.repairing import RepairCommand, token_ids
 from tokens.repairs import failed_token_ids, retry_tokens
 from tokens.states import REPAIRS, Repair, TokenStatus
 
@@ -32,7 +34,7 @@ exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the re
         parser.add_argument("--stage", choices=stages, help="Only those that failed there.")
         parser.add_argument("--error-class", help="Only this class, as the admin shows it.")
         parser.add_argument("--token-ids", type=token_ids, help="Only these: 3,7,20-25.")
-        parser.add_argument("--limit", type=positive, help="So many at most, oldest mint first.")
+        parser.add_argument("--limit", type=at_least(1), help="So many at most, oldest mint first.")
         parser.add_argument("--reason", default="", help="Stands in the timeline.")
         parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
         parser.add_argument("--yes", action="store_true", help="Pay for predictions unasked.")
@@ -48,7 +50,12 @@ exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the re
             self.summarise(planned, dry_run=True)
             return
         self.confirm_spending(planned, yes=options["yes"])
-        results = self.with_bar(len(wanted), lambda on: retry(on_progress=on))
+        with tqdm(total=len(wanted), unit="token", disable=None) as bar:
+
+            def on_progress(done: int) -> None:
+                bar.update(done)
+
+            results = retry(on_progress=on_progress)
         self.summarise(results, dry_run=False)
 
     def _wanted(self, options: dict[str, Any]) -> list[int]:

@@ -20,7 +20,7 @@ from tokens.tests.recovery.test_reorgs import put_in_open_batch
 
 pytestmark = pytest.mark.django_db
 
-ACTOR = "admin:alice"
+ACTOR = "operator alice"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tokens.models.job import JobStatus
 from tokens.repairs import RepairResult
 from tokens.states import TokenStatus
 
-ACTOR = "admin:alice"
+ACTOR = "operator alice"
 
 
 def failed(stage: TokenStatus, **columns: Any) -> Token:

@@ -66,6 +66,12 @@ def test_a_dry_run_names_the_cost_and_does_nothing(settings: Settings) -> None:
     assert {status(paying), status(free)} == {TokenStatus.FAILED}
 
 
+def test_the_cost_is_that_of_the_service_that_makes_the_images(settings: Settings) -> None:
+    settings.IMAGE_SERVICE, settings.SELFHOSTED_PRICE_USD = "selfhosted", "0.25"
+    failed(TokenStatus.GENERATING)
+    assert "1 new predictions, about 0.250" in run("retry_failed", "--dry-run")
+
+
 def test_what_costs_nothing_is_done_unasked() -> None:
     token = failed(TokenStatus.UPLOADING)
     paying = failed(TokenStatus.GENERATING)

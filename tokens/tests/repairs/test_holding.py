@@ -118,7 +118,7 @@ def test_a_reveal_under_way_is_left_alone(repair: Callable[..., list[RepairResul
 
 @pytest.mark.parametrize("repair", [hold_tokens, fail_by_hand])
 def test_a_reason_is_demanded(repair: Callable[..., list[RepairResult]]) -> None:
-    with pytest.raises(ValueError, match="say why"):
+    with pytest.raises(ValueError, match="Say why"):
         repair(token_ids=[1], actor=ACTOR, reason="")
 
 

@@ -141,7 +141,7 @@ def test_what_a_worker_holds_is_left_to_it() -> None:
 
 
 def test_a_reason_is_demanded() -> None:
-    with pytest.raises(ValueError, match="say why"):
+    with pytest.raises(ValueError, match="Say why"):
         regenerate_tokens(token_ids=[1], actor=ACTOR, reason=" ")
 
 
