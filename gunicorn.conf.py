@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from logging.config import dictConfig
 from pathlib import Path
 from types import FrameType
@@ -77,8 +78,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def post_worker_init(worker: Worker) -> None:
-    """End the live streams on SIGTERM: each of them would hold up the stop for its whole grace."""
+    """Have the leaders counted before they are asked for, and the live streams end on SIGTERM.
+
+    Each stream would hold up the stop for its whole grace.
+    """
     from tokens.mint_streams import watch
+    from tokens.reads import count_leaders_ahead
+
+    threading.Thread(target=count_leaders_ahead, name="leaders", daemon=True).start()
 
     def end(signum: int, frame: FrameType | None) -> None:
         watch.close()

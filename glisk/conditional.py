@@ -12,12 +12,20 @@ from django.utils.http import parse_etags, quote_etag
 def conditional_json(
     request: HttpRequest, payload: Any, *, max_age: int = 0, status: int = 200
 ) -> HttpResponse:
-    """Return the payload as JSON with an ETag, or 304 if the caller's If-None-Match has it.
+    """Return the payload as JSON, or 304: see `conditional_text`."""
+    text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
+    return conditional_text(request, text, max_age=max_age, status=status)
+
+
+def conditional_text(
+    request: HttpRequest, text: str, *, max_age: int = 0, status: int = 200
+) -> HttpResponse:
+    """Return a JSON text with an ETag, or 304 if the caller's If-None-Match has it.
 
     `max_age` (seconds) 0 lets caches keep the answer but ask each time. The tag is made of the
     very bytes, so an answer that differs in anything is sent.
     """
-    body = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
+    body = text.encode()
     tag = quote_etag(hashlib.blake2b(body, digest_size=16).hexdigest())
     response: HttpResponse
     if _has(request, tag):

@@ -5,24 +5,33 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakSet
 
 T = TypeVar("T")
 _all: "WeakSet[ShortMemory[Any]]" = WeakSet()
 
 
+class _Known(NamedTuple, Generic[T]):
+    made_at: float  # monotonic
+    answer: T
+
+
 class ShortMemory(Generic[T]):
-    """Answers by key, each for `seconds`; of several that ask at once, one works and all wait.
+    """Answers by key, each for `seconds`; of several that ask at once, one works.
+
+    The others get the answer from before while that is not more than `grace` seconds too old, and
+    wait for the new one else. So whoever asks alone never gets an answer older than `seconds`, and
+    among many no more than one waits.
 
     At most `size` answers are kept, the longest unused one goes first. An exception is not kept,
     but all who waited get it: trying one after the other, they would wait for each other's
     timeouts while the database is down.
     """
 
-    def __init__(self, *, seconds: float, size: int = 1024) -> None:
-        self._seconds, self._size = seconds, size
-        self._answers: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
+    def __init__(self, *, seconds: float, grace: float = 0.0, size: int = 1024) -> None:
+        self._seconds, self._grace, self._size = seconds, grace, size
+        self._answers: OrderedDict[Hashable, _Known[T]] = OrderedDict()
         self._guard = threading.Lock()
         self._working: dict[Hashable, Future[T]] = {}
         _all.add(self)
@@ -30,9 +39,9 @@ class ShortMemory(Generic[T]):
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the remembered answer, or what `make` returns now; raise what it raises."""
         with self._guard:
-            if (known := self._known(key)) is not None:
-                return known[1]
             is_mine = key not in self._working
+            if (known := self._usable(key, for_whoever_works=is_mine)) is not None:
+                return known.answer
             work = self._working.setdefault(key, Future())
         if is_mine:
             self._do(key, make, work)
@@ -48,7 +57,8 @@ class ShortMemory(Generic[T]):
             return
         with self._guard:
             del self._working[key]
-            self._answers[key] = (time.monotonic() + self._seconds, answer)
+            self._answers[key] = _Known(time.monotonic(), answer)
+            self._answers.move_to_end(key)
             while len(self._answers) > self._size:
                 self._answers.popitem(last=False)
         work.set_result(answer)
@@ -57,9 +67,10 @@ class ShortMemory(Generic[T]):
         with self._guard:
             self._answers.clear()
 
-    def _known(self, key: Hashable) -> tuple[float, T] | None:
+    def _usable(self, key: Hashable, *, for_whoever_works: bool) -> _Known[T] | None:
         known = self._answers.get(key)
-        if known is None or known[0] <= time.monotonic():
+        lasts = self._seconds if for_whoever_works else self._seconds + self._grace
+        if known is None or time.monotonic() - known.made_at >= lasts:
             return None
         self._answers.move_to_end(key)
         return known

@@ -51,11 +51,11 @@ class Pace:
         return max(1, round(left))
 
 
-_pace: ShortMemory[Pace] = ShortMemory(seconds=10)
+_pace: ShortMemory[Pace] = ShortMemory(seconds=10, grace=20)
 
 
 def pace() -> Pace:
-    """Return the pace of the newest reveals; at most ten seconds old."""
+    """Return the pace of the newest reveals; ten seconds old, more only while it is measured."""
     return _pace.get("pace", measure_pace)
 
 

@@ -53,6 +53,16 @@ def token_name(token_id: int) -> str:
     return f"{settings.COLLECTION_NAME} S{settings.SEASON} #{token_id}"
 
 
+def token_uri(*, metadata_cid: str | None, adopted_uri: str | None) -> str | None:
+    """Return the URI that is, or that the reveal writes, on chain; None as long as none is known.
+
+    `adopted_uri` is that of a reveal by somebody else, which may be empty.
+    """
+    if adopted_uri is not None:
+        return adopted_uri
+    return f"ipfs://{metadata_cid}" if metadata_cid else None
+
+
 def _handle(handle: str | None) -> str:
     bare = (handle or "").strip().removeprefix("@")
     return f"@{bare}" if bare else ""

@@ -107,6 +107,14 @@ def test_each_worker_answers_many_requests_at_once(web: Callable[..., WebServer]
     assert len(server.workers()) == 2
 
 
+def test_the_leaders_are_counted_before_anybody_asks(web: Callable[..., WebServer]) -> None:
+    server = web(WEB_WORKERS="1", LOG_LEVEL="DEBUG")
+    deadline = time.monotonic() + 20
+    while "leaders_counted_ahead" not in server.log.read_text():
+        assert time.monotonic() < deadline, server.log.read_text()
+        time.sleep(0.05)
+
+
 def test_a_killed_worker_is_replaced(web: Callable[..., WebServer]) -> None:
     server = web()
     killed = server.workers()[0]

@@ -58,3 +58,57 @@ def test_an_answer_is_forgotten_after_its_time_and_the_longest_unused_first() ->
     assert memory.get("b", lambda: "new") == "new"
     time.sleep(0.15)
     assert memory.get("a", lambda: "new") == "new"
+
+
+class Held:
+    """Something that takes until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.let_go = threading.Event(), threading.Event()
+
+    def __call__(self) -> str:
+        self.begun.set()
+        assert self.let_go.wait(20)
+        return "new"
+
+
+def test_while_one_works_the_others_get_the_answer_from_before() -> None:
+    memory, held = ShortMemory[str](seconds=0.0, grace=60), Held()
+    memory.get("key", lambda: "old")
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(memory.get, "key", held)
+        assert held.begun.wait(20)
+        assert memory.get("key", lambda: "never asked for") == "old"
+        held.let_go.set()
+        assert working.result(20) == "new"
+    assert memory.get("key", lambda: "newer") == "newer"  # whoever asks alone waits for it
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["too old", "never made"])
+def test_what_is_too_old_is_waited_for(known: bool) -> None:
+    memory, held = ShortMemory[str](seconds=0.0, grace=0.0), Held()
+    if known:
+        memory.get("key", lambda: "old")
+    with ThreadPoolExecutor(2) as pool:
+        working = pool.submit(memory.get, "key", held)
+        assert held.begun.wait(20)
+        waiting = pool.submit(memory.get, "key", lambda: "never asked for")
+        held.let_go.set()
+        assert (working.result(20), waiting.result(20)) == ("new", "new")
+
+
+def test_a_failure_reaches_whoever_worked_and_the_others_have_the_answer_from_before() -> None:
+    memory, held = ShortMemory[str](seconds=0.0, grace=60), Held()
+    memory.get("key", lambda: "old")
+
+    def fail() -> str:
+        held()
+        raise ConnectionError("down")
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(memory.get, "key", fail)
+        assert held.begun.wait(20)
+        assert memory.get("key", lambda: "never asked for") == "old"
+        held.let_go.set()
+        with pytest.raises(ConnectionError):
+            working.result(20)

@@ -9,7 +9,7 @@ from django.db import models
 from authors.models import Author
 from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField
 from glisk.permissions import declared
-from tokens.metadata import token_name
+from tokens.metadata import token_name, token_uri
 from tokens.models.mint import MintEvent
 from tokens.moves import Move, move_tokens
 from tokens.querysets import TokenQuerySet
@@ -192,9 +192,7 @@ class Token(models.Model):
     @property
     def token_uri(self) -> str | None:
         """The URI that is, or that the reveal writes, on chain."""
-        if self.adopted_uri is not None:
-            return self.adopted_uri
-        return f"ipfs://{self.metadata_cid}" if self.metadata_cid else None
+        return token_uri(metadata_cid=self.metadata_cid, adopted_uri=self.adopted_uri)
 
     @property
     def name(self) -> str:

@@ -69,12 +69,13 @@ def test_what_is_paid_for_is_found_by_its_open_jobs(plans: list[str]) -> None:
     ("query", "index"),
     [
         (lambda: author_page(UNKNOWN, offset=0, limit=20), "token_prompt_author"),
+        (lambda: author_page(UNKNOWN, offset=10_000, limit=20), "token_prompt_author"),
         (lambda: author_total(UNKNOWN), "token_prompt_author"),
         (lambda: progress_page(UNKNOWN, limit=100), "token_minter"),
         (lambda: progress_page(UNKNOWN, limit=100), "token_prompt_author"),
         (lambda: list(Token.objects.newest_first(minter=UNKNOWN)[:20]), "token_minter"),
     ],
-    ids=["page", "total", "collected", "authored", "minter"],
+    ids=["page", "deep_page", "total", "collected", "authored", "minter"],
 )
 def test_what_the_public_reads_uses_an_index(
     plans: list[str],

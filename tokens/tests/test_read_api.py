@@ -7,14 +7,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 from rest_framework.renderers import JSONRenderer
+from structlog.testing import capture_logs
 
 from authors.factories import AuthorFactory, wallet
-from tokens import views
+from tokens import reads, views
 from tokens.factories import TokenFactory
+from tokens.reads import count_leaders_ahead
 from tokens.serializers import TokenDetailSerializer, TokenSerializer
 from tokens.states import TokenStatus
 
@@ -166,14 +168,34 @@ def test_operators_texts_are_not_for_the_public(client: Client) -> None:
     assert errors[refused.pk] == "The image model refused the prompt."
 
 
-def test_the_forms_are_those_of_the_schema(client: Client) -> None:
-    token = TokenFactory.create(status=TokenStatus.REVEALED)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": TokenStatus.REVEALED},
+        {"status": TokenStatus.REVEALED, "adopted_uri": "", "metadata_cid": None},
+        {"image_url": "https://x/\"'\\ü\t\x7f😀%s\u2028"},
+    ],
+    ids=["revealed", "adopted", "odd characters"],
+)
+def test_the_forms_are_those_of_the_schema(client: Client, fields: dict[str, Any]) -> None:
+    token = TokenFactory.create(**fields)
     for url, form in (
         (f"/api/tokens/{token.pk}", TokenDetailSerializer(token).data),
         (f"/api/authors/{token.prompt_author_wallet}/tokens", TokenSerializer(token).data),
+        (f"/api/authors/{token.minter_address}/tokens?limit=100", TokenSerializer(token).data),
     ):
         body = client.get(url).json()
         assert body.get("tokens", [body])[0] == json.loads(JSONRenderer().render(form))
+
+
+@pytest.mark.parametrize("error_class", ["", "content_policy", "validation", "transient", "new"])
+def test_pages_have_the_same_words_for_a_failure(client: Client, error_class: str) -> None:
+    """The database writes the pages, Python the single tokens."""
+    token = TokenFactory.create(status=TokenStatus.FAILED, error_class=error_class)
+    alone = client.get(f"/api/tokens/{token.pk}").json()
+    (listed,) = page(client, token.prompt_author_wallet)["tokens"]
+    assert listed == {name: alone[name] for name in LISTED}
+    assert listed["generation_error"].endswith(".")
 
 
 def test_lists_tokens_by_minter_author_and_state(
@@ -240,6 +262,35 @@ def test_the_leaderboard_has_fifty_places_in_the_order_of_addresses(client: Clie
     addresses = sorted(token.prompt_author_wallet for token in tokens)
     listed = [entry["author_address"] for entry in client.get("/api/authors/leaderboard").json()]
     assert listed == addresses[:50]
+
+
+def test_the_leaders_are_there_before_anybody_asks(
+    client: Client, django_assert_num_queries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "close", lambda: None)  # this test's own
+    TokenFactory.create()
+    count_leaders_ahead()
+    with django_assert_num_queries(0):
+        assert len(client.get("/api/authors/leaderboard").json()) == 1
+
+
+def test_a_start_without_database_is_not_held_up_by_the_leaders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        raise OperationalError("host=secret.example")
+
+    monkeypatch.setattr(connection, "close", lambda: None)
+    monkeypatch.setattr(reads, "count_leaders", fail)
+    with capture_logs() as logs:
+        count_leaders_ahead()
+    assert logs == [
+        {
+            "event": "leaders_not_counted_ahead",
+            "log_level": "warning",
+            "error": "OperationalError",
+        }
+    ]
 
 
 def test_an_empty_leaderboard_is_an_array(client: Client) -> None:
