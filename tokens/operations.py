@@ -116,7 +116,7 @@ class RetryTokenView(OperationsView):
         return Response(RepairSerializer(asdict(result)).data)
 
 
-def _narrowed(found: TokenQuerySet, query: dict[str, object]) -> TokenQuerySet:
+def _narrowed(found: TokenQuerySet, query: Mapping[str, object]) -> TokenQuerySet:
     """Keep to what else is asked for; each way has an index (tokens/tests/test_operations.py)."""
     if error_class := query.get("error_class"):
         found = found.filter(error_class=error_class)

@@ -23,7 +23,8 @@ class Poll:
 
     def __init__(self, client: Client, address: str) -> None:
         self._client, self._url = client, f"/api/authors/{address}/tokens?limit=100"
-        self._tag, self._body = "", {"tokens": [], "total": 0}
+        self._tag = ""
+        self._body: dict[str, Any] = {}
 
     def __call__(self) -> dict[int, dict[str, Any]]:
         answer = self._client.get(self._url, headers={"If-None-Match": self._tag})
