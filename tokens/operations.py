@@ -1,5 +1,6 @@
 """The operations API of tokens, for scripts of the staff."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from drf_spectacular.utils import OpenApiExample, extend_schema
