@@ -14,6 +14,7 @@ logger = structlog.get_logger(__name__)
 
 FAILURE_DETAIL = "Something went wrong on our side."
 AWAY_DETAIL = "The database does not answer; try again in a moment."
+AWAY_RETRY_SECONDS = 5
 SENSELESS_DETAIL = "The request makes no sense."
 
 
@@ -36,7 +37,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         if isinstance(error, OperationalError | InterfaceError) and detail is None:
             # Not the whole traceback for each of the requests that come during an outage.
             logger.error("database_unreachable", error=type(error).__name__)
-            return Response({"detail": AWAY_DETAIL}, status=503, headers={"Retry-After": "5"})
+            headers = {"Retry-After": str(AWAY_RETRY_SECONDS)}
+            return Response({"detail": AWAY_DETAIL}, status=503, headers=headers)
         logger.error("request_failed", exc_info=error)
         return Response({"detail": detail or FAILURE_DETAIL}, status=500)
     if isinstance(error, exceptions.APIException):

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import exceptions, status
@@ -117,7 +117,9 @@ class LeaderboardView(APIView):
             return conditional_json(request, leaderboard(), max_age=LEADERBOARD_SECONDS)
         except (DatabaseError, InterfaceError) as error:
             # The frontend takes the body for an array without a look at the status.
-            logger.exception("leaderboard_failed", error=type(error).__name__)
+            is_away = isinstance(error, OperationalError | InterfaceError)
+            log = logger.error if is_away else logger.exception  # as glisk/api.py does
+            log("leaderboard_failed", error=type(error).__name__)
             return HttpResponse(
                 "[]", content_type="application/json", status=status.HTTP_503_SERVICE_UNAVAILABLE
             )

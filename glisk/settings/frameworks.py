@@ -145,6 +145,10 @@ SPECTACULAR_SETTINGS = {
             ("webhooks", "What the vendors call."),
         )
     ],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "glisk.api_schema.tell_of_outages",
+    ],
     "ENUM_NAME_OVERRIDES": {"TokenStatus": "tokens.states.TokenStatus"},
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -3,13 +3,18 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
+from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import Client
+
+from authors.factories import wallet
 
 
 def test_the_schema_is_generated_without_warnings(tmp_path: Path) -> None:
@@ -41,6 +46,41 @@ def test_the_schema_is_served_as_json_with_examples(client: Client) -> None:
         assert content["application/json"]["examples"], path
     refused = schema["paths"]["/api/authors/{wallet}/tokens"]["get"]["responses"]["422"]
     assert refused["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
+
+
+def _reads() -> list[str]:
+    schema = json.loads((settings.BASE_DIR / "docs" / "openapi.json").read_text())
+    # The health pages have a connection of their own (glisk/tests/test_health.py).
+    return [
+        path
+        for path, operations in schema["paths"].items()
+        if "get" in operations and path.startswith("/api/")
+    ]
+
+
+@pytest.mark.parametrize("path", _reads())
+def test_without_database_every_read_answers_as_the_schema_says(
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise OperationalError("host=secret.example")
+
+    monkeypatch.setattr(BaseDatabaseWrapper, "ensure_connection", fail)
+    url = path.format(wallet=wallet(1), token_id=7, tx_hash="0x" + "a" * 64)
+    answer = client.get(url)
+    said = json.loads(client.get("/openapi.json").content)["paths"][path]["get"]["responses"]
+    assert str(answer.status_code) in said
+    assert b"secret" not in answer.content
+    if path.startswith("/api/admin/"):
+        assert answer.status_code == 401  # the database was not asked
+    elif "302" in said:
+        assert answer["Location"].endswith("error=missing_params")
+    elif path.endswith("/leaderboard"):
+        assert (answer.status_code, answer.json()) == (503, [])
+    else:
+        assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+        assert said["503"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
+        assert isinstance(answer.json()["detail"], str)
 
 
 @pytest.mark.parametrize("url", ["/docs", "/redoc"])
