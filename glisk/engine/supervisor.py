@@ -29,6 +29,7 @@ from glisk.engine.heartbeat import (
 from glisk.engine.housekeeping import declare_housekeeping
 from glisk.engine.owner import host_name, own_prefix, owner_prefix, set_main_pid
 from glisk.engine.stop import process_stop_flag
+from glisk.engine.tables import unapplied_migrations
 from glisk.engine.tree import Tree
 from glisk.models import WorkerHeartbeat
 
@@ -42,6 +43,8 @@ _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
 _DATABASE_RETRY_SECONDS = 1.0
 _SCHEDULER_RETRY_SECONDS = 1.0
+_TABLES_RETRY_SECONDS = 0.5
+_REMIND_SECONDS = 60.0
 
 
 class Supervisor:
@@ -61,6 +64,7 @@ class Supervisor:
         declare_housekeeping()
         _import_before_fork()
         logger.info("supervisor_started", pid=os.getpid())
+        self._await_tables()
         while self._prepare_database():
             started = time.monotonic()
             tree = Tree(self._stop)
@@ -108,6 +112,27 @@ class Supervisor:
         self._stop.wait(delay)
 
     # -- Database -----------------------------------------------------------------------
+    def _await_tables(self) -> None:
+        """Begin nothing before `migrate` is through, and say once a minute what is waited for."""
+        remind_at = 0.0
+        while not self._stop.is_set():
+            try:
+                missing = unapplied_migrations()
+                if not missing:
+                    return
+                if time.monotonic() >= remind_at:
+                    remind_at = time.monotonic() + _REMIND_SECONDS
+                    logger.warning(
+                        "waiting_for_migrations",
+                        missing=len(missing),
+                        first=missing[0],
+                        advice="Work begins when `manage.py migrate` has run; `make web` runs it.",
+                    )
+                self._stop.wait(_TABLES_RETRY_SECONDS)
+            except (DatabaseError, InterfaceError) as error:
+                self._meet_lost_database(error)
+                self._stop.wait(_DATABASE_RETRY_SECONDS)
+
     def _prepare_database(self) -> bool:
         """Write schedules, release what the dead left, seed the drains; False if to stop."""
         while not self._stop.is_set():

@@ -84,3 +84,30 @@ def test_a_drain_hands_over_without_a_gap(qcluster: Start) -> None:
     assert longest_wait < 0.5
     assert query("SELECT max(claims), max(calls) FROM engine_jobs") == [(1, 1)]
     assert cluster.stop() == 0
+
+
+def test_a_worker_waits_for_the_tables_and_says_so_once(qcluster: Start) -> None:
+    ((app, name),) = query(
+        "DELETE FROM django_migrations WHERE id = (SELECT max(id) FROM django_migrations "
+        "WHERE app = 'tokens') RETURNING app, name"
+    )
+    try:
+        cluster = qcluster()
+        eventually(lambda: "waiting_for_migrations" in cluster.log, what="the message")
+        add_jobs(1)
+        time.sleep(1.2)  # two more looks
+        assert query("SELECT count(*) FROM worker_heartbeats") == [(0,)]
+        assert claimed() == 0
+    finally:
+        query(
+            "INSERT INTO django_migrations (app, name, applied) VALUES (%s, %s, now()) RETURNING 1",
+            app,
+            name,
+        )
+
+    cluster.ready()
+    eventually(lambda: done() == 1, what="the job")
+    (message,) = cluster.log.splitlines()
+    assert f"{app}.{name}" in message
+    assert "manage.py migrate" in message
+    assert cluster.stop() == 0
