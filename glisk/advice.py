@@ -12,11 +12,13 @@ _BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
     "replicate": (
         (
             ("401", "unauthenticated"),
-            "Set a valid REPLICATE_API_TOKEN, restart web and workers, then close the breaker.",
+            "Set a valid REPLICATE_API_TOKEN, restart web and workers. It is tried again within "
+            "a minute, or at once by Controls, Call again.",
         ),
         (
             ("402", "credit", "spend limit"),
-            "Buy credit or raise the spend limit at Replicate; then close the breaker, or wait.",
+            "Buy credit or raise the spend limit at Replicate. It is tried again within a "
+            "minute, or at once by Controls, Call again.",
         ),
         (
             ("invalid version", "404"),
@@ -33,7 +35,8 @@ _BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
         (
             ("revoked", "invalid_credentials", "401"),
             "Create a key with the legacy pinning scopes at Pinata, set PINATA_JWT, restart web "
-            "and workers; then close the breaker, or wait half a minute.",
+            "and workers. It is tried again within half a minute, or at once by Controls, Call "
+            "again.",
         ),
         (
             ("scopes",),
@@ -51,7 +54,10 @@ _BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
             ("keeper_role",),
             "Have the contract's admin grant KEEPER_ROLE to the keeper's address.",
         ),
-        (("eth. send", "cannot pay", "has 0"), "Send the keeper ETH; reveals go on by themselves."),
+        (
+            ("eth. send", "cannot pay", "has 0"),
+            "Send ETH to the keeper's address; reveals go on within half a minute.",
+        ),
         (
             ("gwei",),
             "Wait until gas is cheaper, or raise REVEAL_MAX_GAS_PRICE_GWEI and restart the "
@@ -59,18 +65,47 @@ _BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
         ),
         (
             ("no contract", "on chain"),
-            "NETWORK, RPC_URL and GLISK_NFT_CONTRACT_ADDRESS must belong together.",
+            "NETWORK, RPC_URL and GLISK_NFT_CONTRACT_ADDRESS must belong together: correct them "
+            "and restart web and workers.",
         ),
         ((), "Is the node of RPC_URL up? Reveals go on by themselves when it answers."),
     ),
     "gateway": (((), "Open a file at the gateway; a second one in PINATA_GATEWAY takes over."),),
-    "rpc": (((), "Is the node of RPC_URL up? Nothing is lost: it is read from where it ended."),),
+    "rpc": (
+        (
+            ("no contract", "on chain", "cannot have counted"),
+            "NETWORK, RPC_URL and GLISK_NFT_CONTRACT_ADDRESS must belong together: correct them "
+            "and restart web and workers.",
+        ),
+        ((), "Is the node of RPC_URL up? Nothing is lost: it is read from where it ended."),
+    ),
     "opensea": (((), "Correct OPENSEA_API_KEY; reveals are not concerned."),),
     "selfhosted": (((), "Look at the server's /health-check; new tokens go to Replicate."),),
 }
 
+# What an open breaker stops, as a headline.
+_HEADLINES: Final[dict[str, str]] = {
+    "chain": "No reveal is sent",
+    "gateway": "The IPFS gateway is not asked",
+    "opensea": "OpenSea is not called",
+    "rpc": "The chain is not read",
+    "selfhosted": "The self-hosted image server is not called",
+}
+_NAMES: Final[dict[str, str]] = {
+    "chain": "Chain, sending reveals",
+    "gateway": "IPFS gateway",
+    "opensea": "OpenSea",
+    "rpc": "Chain, reading mints",
+    "selfhosted": "Self-hosted image server",
+}
+# Clients put what their caller may do about an error behind this.
+_HINT: Final = " | "
+
 _CLASSES: Final[dict[str, str]] = {
-    "content_policy": "Change the author's prompt or FALLBACK_CENSORED_PROMPT, then retry.",
+    "content_policy": (
+        "A mint keeps the prompt it was made with, so only another FALLBACK_CENSORED_PROMPT helps: "
+        "set it, restart the workers, then retry. Later mints need a new prompt of the author."
+    ),
     "validation": "Correct the author's prompt (1 to 1,000 characters), then retry.",
     "transient": "The vendor failed it three times: retry when it is well again.",
     "artefact": "What came was no image, three times: retry, or change the prompt.",
@@ -95,6 +130,21 @@ def advice_for_breaker(name: str, reason: str) -> str:
         if not words or any(word in lowered for word in words):
             return advice
     return ""
+
+
+def name_of_breaker(name: str) -> str:
+    """Return what a breaker guards, in words."""
+    return _NAMES.get(name, name.capitalize())
+
+
+def headline_for_breaker(name: str) -> str:
+    """Return what does not happen while a breaker is open."""
+    return _HEADLINES.get(name, f"{name_of_breaker(name)} is not called")
+
+
+def reason_for_breaker(name: str, reason: str) -> str:
+    """Return a breaker's reason, without the client's general hint where we know better."""
+    return reason.partition(_HINT)[0] if advice_for_breaker(name, reason) else reason
 
 
 def advice_for_class(error_class: str) -> str:

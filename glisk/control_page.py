@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from glisk import controls
 from glisk.admin_orders import is_first
-from glisk.advice import advice_for_breaker
+from glisk.advice import advice_for_breaker, name_of_breaker, reason_for_breaker
 from glisk.audit import actor_of, record_action
 from glisk.errors import ProviderError
 from glisk.models import OperatorAction
@@ -62,7 +62,12 @@ def control_page(request: HttpRequest) -> HttpResponse:
         "title": "Controls",
         "stages": [(stage, paused.get(stage)) for stage in controls.STAGES],
         "breakers": [
-            {"breaker": breaker, "advice": advice_for_breaker(breaker.name, breaker.reason)}
+            {
+                "breaker": breaker,
+                "name": name_of_breaker(breaker.name),
+                "reason": reason_for_breaker(breaker.name, breaker.reason),
+                "advice": advice_for_breaker(breaker.name, breaker.reason),
+            }
             for breaker in controls.list_breakers()
         ],
         "rates": controls.list_rate_use(),

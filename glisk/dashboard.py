@@ -9,7 +9,6 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
-from glisk.advice import advice_for_breaker
 from glisk.control_page import may_control
 from glisk.dashboard_charts import pace_charts
 from glisk.dashboard_tiles import (
@@ -32,6 +31,8 @@ from glisk.overview import (
     reveal_costs,
     workers,
 )
+from glisk.refused_webhooks import refused_webhooks
+from glisk.troubles import troubles
 from reveals.keeper_state import keeper_state
 from tokens.admin.filters import failed_url
 from tokens.spend import spend_totals
@@ -65,7 +66,7 @@ def dashboard_fragment(request: HttpRequest) -> HttpResponse:
 
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
-    """Return what this user may see of the pipeline; fifteen queries, whatever the size."""
+    """Return what this user may see of the pipeline; sixteen queries, whatever the size."""
     now = timezone.now()
     may = {
         name: request.user.has_perm(permission)
@@ -93,7 +94,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         "may": may,
         "may_control": may_control(request.user),
         "now": now,
-        "obstacles": _obstacles(now) if may["states"] else [],
+        "troubles": _troubles(now, alive) if may["states"] else [],
         "funnel": _funnel(now, day) if day is not None else [],
         "tiles": [tile for tile in tiles if tile is not None],
         "day": day,
@@ -157,17 +158,15 @@ def _workers(now: datetime, found: list[Worker]) -> list[dict[str, Any]]:
     ]
 
 
-def _obstacles(now: datetime) -> list[dict[str, Any]]:
+def _troubles(now: datetime, alive: list[Worker] | None) -> list[dict[str, Any]]:
+    found = troubles(obstacles=obstacles(), workers=alive, refused=refused_webhooks())
     return [
         {
-            "obstacle": obstacle,
-            "since": _since(now, obstacle.since),
-            "retry": _until(now, obstacle.retry_at),
-            "advice": advice_for_breaker(obstacle.subject, obstacle.reason)
-            if obstacle.kind == "breaker"
-            else "",
+            "trouble": trouble,
+            "since": _since(now, trouble.since),
+            "retry": _until(now, trouble.retry_at),
         }
-        for obstacle in obstacles()
+        for trouble in found
     ]
 
 

@@ -39,7 +39,7 @@ def chain_tile(chain: ChainFacts, now: datetime) -> Tile:
     read = duration((now - chain.read_at).total_seconds())
     behind = chain.blocks_behind
     if not chain.is_fresh:
-        note, tone = f"nobody has looked for {read}", "bad"
+        note, tone = f"not read for {read}", "bad"
     elif behind:
         late = behind > _BEHIND_BLOCKS
         note, tone = f"{behind:,} blocks behind", "warn" if late else "good"

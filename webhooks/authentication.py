@@ -15,6 +15,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 
 from glisk.clients.replicate import WebhookSignatureError, verify_webhook
+from glisk.refused_webhooks import note_refused_webhook
 from webhooks.bodies import read_body
 
 
@@ -45,6 +46,7 @@ class AlchemySignature(BaseAuthentication):
             constant_time_compare(signature, sign_alchemy_body(body, key).encode()) for key in keys
         ]
         if not any(matches):
+            note_refused_webhook("alchemy", "X-Alchemy-Signature does not match the body.")
             raise AuthenticationFailed("The X-Alchemy-Signature does not match.")
         return None, body
 
@@ -64,6 +66,8 @@ class ReplicateSignature(BaseAuthentication):
         try:
             verify_webhook(request.headers, body, secrets)
         except WebhookSignatureError as error:
+            if request.headers.get("webhook-signature"):  # else nobody claims to be Replicate
+                note_refused_webhook("replicate", f"The signature is refused: {error}.")
             raise AuthenticationFailed(f"The signature is refused: {error}.") from error
         return None, body
 

@@ -169,7 +169,7 @@ def _advice(kind: type[ProviderError], status: int, wait: float | None) -> str:
     if issubclass(kind, TransientError):
         return "Passing fault of the vendor: the call is made again later."
     if issubclass(kind, AccountError):
-        return "Check the key, its scopes, the credit and the model, then resume the stage."
+        return "Check the key, its scopes, the credit and the model; the work waits for it."
     if 300 <= status < 400:
         return "Redirects are not followed: check the vendor's URL setting."
     return "Repeating it unchanged cannot help."

@@ -16,6 +16,7 @@ from glisk.overview.system import (
     obstacles,
     workers,
 )
+from glisk.refused_webhooks import RefusedWebhooks, refused_webhooks
 from tokens.totals import StateCount, count_by_state, error_rate_24h
 
 
@@ -31,11 +32,12 @@ class Overview:
     spend: SpendFacts
     workers: list[Worker]
     obstacles: list[Obstacle]
+    refused_webhooks: list[RefusedWebhooks]
     chain: ChainFacts
 
 
 def take_overview() -> Overview:
-    """Return the whole picture; eleven queries, whatever the size."""
+    """Return the whole picture; twelve queries, whatever the size."""
     return Overview(
         taken_at=timezone.now(),
         tokens=count_by_state(),
@@ -45,5 +47,6 @@ def take_overview() -> Overview:
         spend=spend_facts(),
         workers=workers(),
         obstacles=obstacles(),
+        refused_webhooks=refused_webhooks(),
         chain=chain_facts(),
     )

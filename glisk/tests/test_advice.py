@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from glisk.advice import advice_for_breaker, advice_for_class, known_classes
+from glisk.advice import (
+    advice_for_breaker,
+    advice_for_class,
+    headline_for_breaker,
+    known_classes,
+    reason_for_breaker,
+)
 
 RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
 
@@ -23,12 +29,27 @@ RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
         ("chain", "The keeper 0x1 has no KEEPER_ROLE", "grant KEEPER_ROLE"),
         ("chain", "The chain asks for 3 gwei per gas", "REVEAL_MAX_GAS_PRICE_GWEI"),
         ("chain", "connection refused", "RPC_URL"),
+        ("rpc", "chain: there is no contract at 0x1 (yet)", "must belong together"),
+        ("rpc", "chain: the node is on chain 1, but NETWORK means 2", "must belong together"),
+        ("rpc", "connection refused", "Is the node of RPC_URL up?"),
         ("odd", "anything", ""),
     ],
 )
 def test_a_breaker_comes_with_advice(breaker: str, reason: str, advice: str) -> None:
     assert advice in advice_for_breaker(breaker, reason)
     assert bool(advice_for_breaker(breaker, reason)) == bool(advice)
+
+
+def test_one_advice_is_given_and_it_is_the_better_one() -> None:
+    reason = "pinata: HTTP 403: API_KEY_REVOKED | Check the key, its scopes, the credit."
+    assert reason_for_breaker("pinata", reason) == "pinata: HTTP 403: API_KEY_REVOKED"
+    assert reason_for_breaker("odd", reason) == reason
+
+
+def test_a_headline_says_what_does_not_happen() -> None:
+    assert headline_for_breaker("pinata") == "Pinata is not called"
+    assert headline_for_breaker("chain") == "No reveal is sent"
+    assert headline_for_breaker("odd") == "Odd is not called"
 
 
 def test_the_runbook_names_every_class_and_variable() -> None:

@@ -78,8 +78,8 @@ def test_shows_pauses_and_open_breakers_only(admin_client: Client) -> None:
     }.items():
         SystemState.objects.create(state_key=key, state_value=value)
     answer = admin_client.get(FRAGMENT)
-    obstacles = answer.context["dashboard"]["obstacles"]
-    shown = {row["obstacle"].key for row in obstacles}
+    troubles = answer.context["dashboard"]["troubles"]
+    shown = {row["trouble"].key for row in troubles if row["trouble"].kind != "worker"}
     assert shown == {"breaker:pinata", "breaker:odd", "pause:reveal", "pause:odd"}
     assert "<b>gas</b>" not in answer.content.decode()
 
@@ -102,7 +102,7 @@ def test_costs_the_same_at_any_size(
         with CaptureQueriesContext(connection) as captured:
             board(admin_client)
         counts.append(len(captured))
-    assert counts[0] == counts[1] == 17  # session and user are two of them
+    assert counts[0] == counts[1] == 18  # session and user are two of them
 
 
 def test_the_first_page_shows_it_and_refreshes_it(admin_client: Client) -> None:
@@ -123,7 +123,7 @@ def test_each_part_needs_its_permission(client: Client) -> None:
     build_world(1)
     shown = board(client)
     assert shown["funnel"]
-    assert not (shown["batches"] or shown["workers"] or shown["events"] or shown["obstacles"])
+    assert not (shown["batches"] or shown["workers"] or shown["events"] or shown["troubles"])
     navigation = client.get(reverse("admin:index")).content.decode()
     assert reverse("admin:tokens_token_changelist") in navigation
     assert reverse("admin:webhooks_webhookevent_changelist") not in navigation
@@ -142,11 +142,23 @@ def test_shows_what_was_spent_and_that_the_cap_is_reached(
         status="failed",
         cost_usd="0.003",
     )
-    assert not board(admin_client)["obstacles"]
+    build_world(1)  # with a living worker
+    assert not board(admin_client)["troubles"]
     settings.DAILY_SPEND_CAP_USD = 0.004
     answer = admin_client.get(FRAGMENT)
-    (row,) = answer.context["dashboard"]["obstacles"]
-    assert (row["obstacle"].subject, row["obstacle"].kind) == ("generation", "pause")
-    assert "0.003 USD are spent today" in row["obstacle"].reason
+    (row,) = answer.context["dashboard"]["troubles"]
+    assert (row["trouble"].headline, row["trouble"].kind) == ("Generation is paused", "pause")
+    assert "0.003 USD are spent today" in row["trouble"].reason
     assert row["retry"]
     assert "0.003 USD of 0.004" in answer.content.decode()
+
+
+def test_says_first_that_no_worker_is_alive(admin_client: Client) -> None:
+    build_world(1)
+    SystemState.objects.create(state_key="breaker:pinata", state_value={"state": "open"})
+    WorkerHeartbeat.objects.update(beat_at=timezone.now() - timedelta(minutes=9))
+    answer = admin_client.get(FRAGMENT)
+    first, second = answer.context["dashboard"]["troubles"]
+    assert (first["trouble"].headline, first["since"]) == ("No worker is alive", "9 min")
+    assert second["trouble"].headline == "Pinata is not called"
+    assert "manage.py qcluster" in answer.content.decode()

@@ -231,7 +231,7 @@ def test_a_revoked_key_of_pinata_is_understood_and_repaired(page: Page, world: W
     expect(waiting).to_contain_text("set PINATA_JWT")
 
     world.control("pinata", "faults", {"key_revoked": False})  # as a new key would
-    control(page, "Close", "Pinata", "the key is replaced")
+    control(page, "Call again", "Pinata", "the key is replaced")
     expect(page.get_by_text("Pinata is called again.")).to_be_visible()
     see_token(page, token_id, "revealed")
 

@@ -5,7 +5,12 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
-from glisk.advice import advice_for_breaker, advice_for_class
+from glisk.advice import (
+    advice_for_breaker,
+    advice_for_class,
+    headline_for_breaker,
+    reason_for_breaker,
+)
 from glisk.controls import list_breakers, list_pauses
 from glisk.display import shortened
 from glisk.links import explorer_address_url, explorer_transaction_url, gateway_url
@@ -84,8 +89,8 @@ def _waits_for(token: Token) -> list[dict[str, str]]:
     ]
     found += [
         {
-            "what": f"{breaker.name.capitalize()} is not called",
-            "why": breaker.reason,
+            "what": headline_for_breaker(breaker.name),
+            "why": reason_for_breaker(breaker.name, breaker.reason),
             "advice": advice_for_breaker(breaker.name, breaker.reason),
         }
         for breaker in list_breakers()

@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection
 from glisk.commands import ExplainedCommand
 from glisk.display import duration
 from glisk.overview import Overview, take_overview
+from glisk.troubles import troubles
 
 TROUBLE = 2
 _CLEAR = "\x1b[H\x1b[2J"
@@ -120,12 +121,12 @@ def describe(view: Overview) -> list[str]:
         moved = f"  moved {since(worker.last_progress_at)} ago" if worker.last_progress_at else ""
         lines.append(f"  {worker.stage:<12} {state}, {worker.in_flight} in flight{moved}")
     lines += ["  NONE: tokens wait until one starts"] if not view.workers else []
-    if view.obstacles:
-        lines += ["", "What holds it back"]
-    for obstacle in view.obstacles:
-        what = "is paused" if obstacle.kind == "pause" else "is not called"
-        reason = f": {obstacle.reason}" if obstacle.reason else ""
-        lines.append(f"  {obstacle.subject} {what} for {since(obstacle.since)}{reason}")
+    found = troubles(obstacles=view.obstacles, workers=view.workers, refused=view.refused_webhooks)
+    lines += ["", "What is wrong, and what to do"] if found else []
+    for trouble in found:
+        lasts = f" for {since(trouble.since)}" if trouble.since else ""
+        lines.append(f"  {trouble.headline}{lasts}")
+        lines += [f"    {text}" for text in (trouble.reason, trouble.advice) if text]
     cap = "" if view.spend.cap_usd is None else f" of {view.spend.cap_usd:.2f}"
     spent = f"{view.spend.today_usd:.2f}{cap} today, {view.spend.all_time_usd:.2f} in all"
     lines += ["", "Spend in US dollars", f"  {spent}"]
@@ -137,7 +138,7 @@ def _chain_line(view: Overview, read_ago: str) -> str:
     if chain.last_processed_block is None:
         return f"id {chain.chain_id}, nothing read yet"
     behind = "?" if chain.blocks_behind is None else chain.blocks_behind
-    stale = "" if chain.is_fresh else ": NOBODY LOOKS AT IT"
+    stale = "" if chain.is_fresh else ": NOT READ SINCE"
     return (
         f"id {chain.chain_id}, read up to block {chain.last_processed_block:,}, "
         f"{behind} behind, {read_ago} ago{stale}"

@@ -1,0 +1,116 @@
+"""A wrong signing key is seen: in the log, on the dashboard; once a minute, not at every call."""
+
+import threading
+import time
+
+import pytest
+from django.db import connection
+from django.test import Client
+from structlog.testing import capture_logs
+
+from glisk import refused_webhooks
+from glisk.models import SystemState
+from webhooks.tests.sending import ALCHEMY_URL
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _in_the_foreground(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused_webhooks.gate.reset()
+    monkeypatch.setattr(refused_webhooks, "_in_background", lambda work: work())
+
+
+def _deliver(client: Client, **headers: str) -> int:
+    answer = client.post(ALCHEMY_URL, b"{}", content_type="application/json", headers=headers)
+    return int(answer.status_code)
+
+
+def test_a_wrong_signature_is_logged_and_kept_once_a_minute(client: Client) -> None:
+    with capture_logs() as logs:
+        assert [_deliver(client, x_alchemy_signature="0" * 64) for _ in range(3)] == [401] * 3
+    assert [log["event"] for log in logs] == ["webhook_signature_refused"]
+    (refused,) = refused_webhooks.refused_webhooks()
+    assert refused.vendor == "alchemy"
+    assert "does not match" in refused.reason
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_is_kept_beside_the_request(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    answered = threading.Event()
+    keep = refused_webhooks._keep
+
+    def keep_after_the_answer(vendor: str, reason: str) -> None:
+        assert answered.wait(10)
+        keep(vendor, reason)
+
+    monkeypatch.setattr(refused_webhooks, "_keep", keep_after_the_answer)
+    assert _deliver(client, x_alchemy_signature="0" * 64) == 401
+    assert not refused_webhooks.refused_webhooks()
+    answered.set()
+    for thread in threading.enumerate():
+        if thread.name == "refused-webhook":
+            thread.join(10)
+    assert len(refused_webhooks.refused_webhooks()) == 1
+
+
+def test_replicates_callbacks_are_watched_too(client: Client) -> None:
+    answer = client.post(
+        "/webhooks/replicate",
+        b"{}",
+        content_type="application/json",
+        headers={
+            "webhook-id": "msg_1",
+            "webhook-timestamp": str(int(time.time())),
+            "webhook-signature": "v1,bm9uc2Vuc2U=",
+        },
+    )
+    assert answer.status_code == 401
+    (refused,) = refused_webhooks.refused_webhooks()
+    assert refused.vendor == "replicate"
+
+
+def test_a_call_without_any_signature_is_no_vendors(client: Client) -> None:
+    with capture_logs() as logs:
+        assert _deliver(client) == 401
+    assert not logs
+    assert not refused_webhooks.refused_webhooks()
+
+
+def test_a_series_keeps_its_beginning_and_is_forgotten_after_a_quarter_of_an_hour(
+    client: Client,
+) -> None:
+    _deliver(client, x_alchemy_signature="0" * 64)
+    _let_pass(minutes=10)
+    (first,) = refused_webhooks.refused_webhooks()
+
+    refused_webhooks.gate.reset()
+    _deliver(client, x_alchemy_signature="0" * 64)
+    (again,) = refused_webhooks.refused_webhooks()
+    assert again.since == first.since
+    assert again.last_at > first.last_at
+
+    _let_pass(minutes=16)
+    assert not refused_webhooks.refused_webhooks()
+    refused_webhooks.gate.reset()
+    _deliver(client, x_alchemy_signature="0" * 64)
+    (new,) = refused_webhooks.refused_webhooks()
+    assert new.since > first.since
+
+
+def test_the_dashboard_says_which_key_to_look_at(client: Client, admin_client: Client) -> None:
+    _deliver(client, x_alchemy_signature="0" * 64)
+    text = admin_client.get("/admin/").content.decode()
+    assert "Alchemy&#x27;s webhooks are refused" in text
+    assert "ALCHEMY_WEBHOOK_SECRET" in text
+
+
+def _let_pass(*, minutes: int) -> None:
+    """Move what was noted into the past."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {SystemState._meta.db_table} SET "
+            "updated_at = updated_at - make_interval(mins => %s)",
+            [minutes],
+        )
