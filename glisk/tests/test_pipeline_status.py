@@ -71,6 +71,16 @@ def test_trouble_has_an_exit_status_of_its_own(trouble: str) -> None:
     assert ended.value.code == pipeline_status.TROUBLE
 
 
+def test_a_trouble_comes_with_its_cause_and_what_to_do() -> None:
+    reason = "pinata: HTTP 403: API_KEY_REVOKED | Check the key."
+    value = {"state": "open", "reason": reason}
+    SystemState.objects.create(state_key="breaker:pinata", state_value=value)
+    shown = "\n".join(pipeline_status.describe(pipeline_status.take_overview()))
+    assert "What is wrong, and what to do\n  No worker is alive\n    Start one" in shown
+    assert "  Pinata is not called for " in shown
+    assert "    pinata: HTTP 403: API_KEY_REVOKED\n    Create a key" in shown
+
+
 def test_a_database_that_is_away_is_said_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise DatabaseError("hunter2")
