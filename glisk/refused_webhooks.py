@@ -99,7 +99,11 @@ def _in_background(work: Callable[[], None]) -> None:
 
 
 def _keep(vendor: str, reason: str) -> None:
-    given = {"key": _PREFIX + vendor, "reason": reason, "remembered": _REMEMBERED_SECONDS}
+    given: dict[str, str | float] = {
+        "key": _PREFIX + vendor,
+        "reason": reason,
+        "remembered": _REMEMBERED_SECONDS,
+    }
     try:
         with connection.cursor() as cursor:
             cursor.execute(_NOTE, given)
