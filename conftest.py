@@ -12,6 +12,7 @@ import sys
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import psutil
 import psycopg
 import pytest
@@ -72,6 +73,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--require-browser") and find_browser() is None:
         raise pytest.UsageError(_NO_BROWSER)
     sys.addaudithook(_refuse_network)
+    # The same examples at each run, for which a busy machine may take its time.
+    hypothesis.settings.register_profile(
+        "steady",
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("steady")
     _start_without_authors()
 
 
@@ -102,6 +111,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         live = [item for item in items if item.get_closest_marker("live")]
         config.hook.pytest_deselected(items=live)
         items[:] = [item for item in items if item not in live]
+    # For developers without a browser only: CI's --require-browser has refused to start by now.
     if find_browser() is None:
         for item in items:
             if item.get_closest_marker("browser"):

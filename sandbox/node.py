@@ -32,7 +32,7 @@ BLOCK_TIME_SECONDS = 2.0
 BASE_FEE_WEI = 5_000_000  # Base mainnet's minimum since 19 Feb 2026.
 BLOCK_GAS_LIMIT = 400_000_000
 STATES_IN_MEMORY = 128
-READY_TIMEOUT_SECONDS = 15.0
+READY_TIMEOUT_SECONDS = 60.0
 WATCH_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -255,10 +255,17 @@ def start_node(
 
 
 def free_port() -> int:
-    """Return a loopback port that is free at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return a loopback port that nobody else gets by chance as long as this process lives.
+
+    It stays bound, without listening: whoever asks for any port gets another one, a server that
+    names this one gets it (by SO_REUSEADDR, as servers do), and until then calls are refused.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    port = int(reserved.getsockname()[1])
+    reserved.detach()  # the kernel closes it when the process ends
+    return port
 
 
 def _die_with_parent() -> None:

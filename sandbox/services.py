@@ -43,7 +43,7 @@ class Service:
         log_file: Path,
         cwd: Path,
         is_ready: Callable[[], bool] | None = None,
-        ready_seconds: float = 30.0,
+        ready_seconds: float = 120.0,
     ) -> None:
         self.name = name
         self.log_file = log_file

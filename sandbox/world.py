@@ -38,7 +38,7 @@ from sandbox.services import Service, ServiceError, Watchdog
 
 __all__ = ["DirectoryInUse", "Ports", "World", "WorldOptions", "claimed", "reset_directory"]
 
-_WORKERS_READY_SECONDS = 30.0
+_WORKERS_READY_SECONDS = 120.0  # a busy machine
 
 
 class DirectoryInUse(Exception):

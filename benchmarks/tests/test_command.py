@@ -16,7 +16,7 @@ import pytest
 
 from sandbox.world import BASE_DIR
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(300)
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def started(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
 
 def result_of(file: Path, *arguments: str) -> dict[str, Any]:
     with started(*arguments, "--json", str(file)) as process:
-        output, errors = process.communicate(timeout=80)
+        output, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     found: dict[str, Any] = json.loads(file.read_text())
     assert sorted(found) == ["figures", "floor", "machine", "name"]
@@ -115,7 +115,7 @@ def test_a_stopped_benchmark_leaves_no_process_and_no_file() -> None:
 
 def world_of(process: "subprocess.Popen[str]") -> Path:
     """Return the directory of the benchmark's world, once its web server has started."""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         assert process.poll() is None
         for child in psutil.Process(process.pid).children():
@@ -139,6 +139,6 @@ def processes_of(directory: Path) -> Iterator[psutil.Process]:
 
 def test_an_unknown_name_is_refused() -> None:
     with started("no_such_benchmark") as process:
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "lone_mint" in errors

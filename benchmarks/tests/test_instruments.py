@@ -1,7 +1,11 @@
 """The instruments themselves, against loads of known size."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,67 +17,55 @@ BURN = "import time\nwhile time.process_time() < {seconds}: pass\n"
 WAIT = "print('ready', flush=True); input()"
 
 
-def python(code: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextmanager
+def python(code: str) -> Iterator[subprocess.Popen[str]]:
+    """Run code up to the line "ready"; a test that fails ends it, too."""
+    with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-
-
-def let_end(process: "subprocess.Popen[str]") -> None:
-    process.communicate("\n", timeout=30)
-
-
-def wait_ready(process: "subprocess.Popen[str]") -> None:
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def test_usage_is_the_processor_time_of_a_process() -> None:
-    process = python(BURN.format(seconds=0.3) + WAIT)
-    wait_ready(process)
-
-    assert usage([process.pid]).cpu_seconds == pytest.approx(0.3, abs=0.05)
-    let_end(process)
+    with python(BURN.format(seconds=0.3) + WAIT) as process:
+        assert 0.29 <= usage([process.pid]).cpu_seconds < 1
 
 
 def test_usage_counts_children_that_live_and_children_that_ended() -> None:
     burn = BURN.format(seconds=0.2)
-    process = python(
+    with python(
         "import subprocess, sys\n"
         f"burn = {burn!r}\n"
         "subprocess.run([sys.executable, '-c', burn])\n"
-        "living = subprocess.Popen([sys.executable, '-c', burn + 'input()'], stdin=-1)\n"
-        "import time; time.sleep(0.6)\n" + WAIT + "\nliving.communicate(b'\\n')"
-    )
-    wait_ready(process)
-
-    found = usage([process.pid])
-    assert found.processes == 2
-    assert found.cpu_seconds >= 0.4
-    let_end(process)
+        f"living = subprocess.Popen([sys.executable, '-c', burn + {WAIT!r}], stdin=-1, stdout=-1)\n"
+        "living.stdout.readline()\n" + WAIT
+    ) as process:
+        found = usage([process.pid])
+        assert found.processes == 2
+        assert found.cpu_seconds >= 0.4
+        process.communicate("\n", timeout=60)
 
 
 def test_a_tree_is_a_process_and_all_its_descendants() -> None:
-    process = python(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WAIT!r}])")
-    wait_ready(process)
-
-    tree = tree_of([process.pid])
-    assert len(tree) == 2
-    (child,) = tree - {process.pid}
-    assert parent_of(child) == process.pid
-    let_end(process)
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WAIT!r}])"
+    with python(code) as process:
+        tree = tree_of([process.pid])
+        assert len(tree) == 2
+        (child,) = tree - {process.pid}
+        assert parent_of(child) == process.pid
+        process.communicate("\n", timeout=60)
     assert tree_of([process.pid]) == set()
     assert parent_of(child) is None
 
 
 def test_memory_grows_with_what_a_process_holds() -> None:
-    small, large = python(WAIT), python(f"held = b'x' * 50_000_000; {WAIT}")
-    wait_ready(small)
-    wait_ready(large)
-
-    assert pss_mb([large.pid]) - pss_mb([small.pid]) == pytest.approx(50e6 / 2**20, abs=3)
-    let_end(small)
-    let_end(large)
+    with python(WAIT) as small, python(f"held = b'x' * 50_000_000; {WAIT}") as large:
+        assert pss_mb([large.pid]) - pss_mb([small.pid]) == pytest.approx(50e6 / 2**20, abs=3)
 
 
 def test_statements_are_counted_once_and_without_the_observers_own() -> None:

@@ -16,7 +16,7 @@ import requests
 from benchmarks.rpc_proxy import RpcProxy, Traffic
 from sandbox.world import BASE_DIR
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 NODE_SECONDS = 0.02
 
 
@@ -52,12 +52,12 @@ def proxy() -> Iterator[RpcProxy]:
 def test_requests_and_the_calls_in_them_are_counted(proxy: RpcProxy) -> None:
     with requests.Session() as session:
         one = {"method": "eth_chainId"}
-        assert session.post(proxy.url, json=one, timeout=5).json() == one
-        assert session.post(proxy.url, json=[one] * 7, timeout=5).json() == [one] * 7
+        assert session.post(proxy.url, json=one, timeout=60).json() == one
+        assert session.post(proxy.url, json=[one] * 7, timeout=60).json() == [one] * 7
 
     seen = proxy.take()
     assert (seen.requests, seen.calls) == (2, 8)
-    assert 2 * NODE_SECONDS <= seen.node_seconds < 1
+    assert 2 * NODE_SECONDS <= seen.node_seconds < 60
     assert proxy.take() == Traffic()
 
 
@@ -65,12 +65,13 @@ def test_every_answer_is_late_by_the_delay(proxy: RpcProxy) -> None:
     proxy.delay_seconds = 0.2
     started = time.monotonic()
     with requests.Session() as session:
-        session.post(proxy.url, json={}, timeout=5)
-        session.post(proxy.url, json={}, timeout=5)
+        session.post(proxy.url, json={}, timeout=60)
+        session.post(proxy.url, json={}, timeout=60)
 
-    assert time.monotonic() - started >= 0.4
+    passed = time.monotonic() - started
+    assert passed >= 0.4
     # The node is not blamed for it.
-    assert proxy.take().node_seconds < 0.4
+    assert proxy.take().node_seconds <= passed - 0.4
 
 
 def test_the_recovery_is_measured(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_the_recovery_is_measured(tmp_path: Path) -> None:
         cwd=BASE_DIR,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.reveal_seed import image_of
 from sandbox.world import BASE_DIR
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_no_two_tokens_have_one_image() -> None:
@@ -26,7 +26,7 @@ def test_the_reveal_is_measured(tmp_path: Path) -> None:
         cwd=BASE_DIR,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
 

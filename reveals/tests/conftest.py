@@ -40,14 +40,19 @@ def scene(
     _gateway: tuple[GatewayEmulator, ContentStore],
     settings: Settings,
 ) -> Iterator[Scene]:
-    """A chain that mines at once and goes back to its beginning after the test."""
+    """A chain that mines at once and goes back to its beginning after the test.
+
+    Tokens that are being checked are waited for, however long it takes: so what is ready together
+    goes together.
+    """
     gateway, store = _gateway
     settings.RPC_URL = _chain.rpc_url
     settings.GLISK_NFT_CONTRACT_ADDRESS = _chain.contract.address
     settings.KEEPER_PRIVATE_KEY = KEEPER.private_key
     settings.PINATA_GATEWAY = [gateway.url]
-    settings.HTTP_READ_TIMEOUT_SECONDS = 2
-    settings.RPC_TIMEOUT_SECONDS = 5
+    settings.HTTP_READ_TIMEOUT_SECONDS = 10
+    settings.RPC_TIMEOUT_SECONDS = 20
+    settings.BATCH_REVEAL_WAIT_SECONDS = 3600
     before = _chain.snapshot()
     yield Scene(_chain, gateway, store)
     gateway.reset(state=True)
@@ -74,4 +79,4 @@ def worker(scene: Scene, quick: None) -> Iterator[Callable[[], Worker]]:
 
     yield start
     for each in started:
-        each.crash()
+        each.end()

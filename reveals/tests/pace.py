@@ -1,4 +1,7 @@
-"""A quick reveal for tests: every wait is short; what a vendor asks for is still honoured."""
+"""A quick reveal for tests: every wait is short; what a vendor asks for is still honoured.
+
+Only a batch waits as long as it takes for the tokens that are being checked.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ def hurry(change: Callable[[Any, str, Any], None]) -> None:
     """Shorten the waits by `change(module, name, value)`, a monkeypatch's setattr for example."""
     for module in (verifying, flight, preparing, sending, settlement, breaker):
         change(module, "backoff_seconds", soon)
+    change(verifying, "FILLING_SECONDS", 3600.0)
     change(breaker, "ACCOUNT_WAIT_SECONDS", 0.2)
     change(breaker, "_REFRESH_SECONDS", 0.02)
     change(drain_module, "GAS_PRICE_WAIT_SECONDS", 0.2)

@@ -13,6 +13,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from glisk.controls import pause_stage
+from reveals import verifying
 from reveals.by_hand import request_reveal
 from reveals.factories import RevealBatchFactory
 from reveals.models import RevealRequest
@@ -104,7 +105,7 @@ def test_a_request_wakes_the_drain_with_its_commit() -> None:
     with connection.cursor() as cursor:
         cursor.execute("LISTEN glisk_reveal")
     request_reveal(token_ids=[token.pk], actor="me")
-    heard = list(connection.connection.notifies(timeout=2, stop_after=1))
+    heard = list(connection.connection.notifies(timeout=30, stop_after=1))
     assert [notice.channel for notice in heard] == ["glisk_reveal"]
 
 
@@ -136,19 +137,22 @@ def test_more_requested_tokens_than_a_batch_holds_go_in_several(
 
 
 def test_a_requested_token_that_is_checked_slowly_holds_up_nobody(
-    worker: Start, scene: Scene, settings: Settings
+    worker: Start, scene: Scene, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.BATCH_REVEAL_WAIT_SECONDS = 0.2
+    monkeypatch.setattr(verifying, "FILLING_SECONDS", 0.2)
+    settings.HTTP_READ_TIMEOUT_SECONDS = 3
     slow, other = scene.mint(2)
     request_reveal(token_ids=[slow.pk], actor="me")
-    large = scene.pin(bytes(150_000), version=1)
+    large = scene.pin(bytes(10_000), version=1)
     text = (slow.metadata_text or "").replace(str(slow.image_cid), large)
     cid = scene.pin(text.encode(), version=0)
     Token.objects.filter(pk=slow.pk).update(image_cid=large, metadata_cid=cid, metadata_text=text)
-    scene.gateway.set_faults(slow_rate=1.0, slow_bytes_per_second=100_000.0)
+    scene.gateway.set_faults(slow_rate=1.0, slow_bytes_per_second=1000.0)
     drain = worker()
     drain.until(lambda: scene.revealed_once([other]))
     assert status(slow) == TokenStatus.READY
+    scene.gateway.set_faults(slow_rate=0.0)
     drain.until(lambda: status(slow) == TokenStatus.REVEALED)
 
 

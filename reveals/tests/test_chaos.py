@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from reveals import flight
+from reveals import flight, sending
 from reveals.models import RevealBatch, RevealBatchToken
 from reveals.tests.stage import Scene, statuses, transactions
 from sandbox.accounts import KEEPER
@@ -68,7 +68,7 @@ def test_late_receipts_are_waited_for(
     worker: Start, scene: Scene, proxy: FaultyRpc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The nonce is spent, and by none of ours, as it seems."""
-    monkeypatch.setattr(flight, "SUPERSEDED_AFTER_SECONDS", 5.0)
+    monkeypatch.setattr(flight, "SUPERSEDED_AFTER_SECONDS", 3600.0)
     tokens = scene.mint(2)
     proxy.delay_receipts(0.8)
     drain = worker()
@@ -81,9 +81,10 @@ def test_receipts_that_come_after_all_patience_are_entered_all_the_same(
 ) -> None:
     """By then the batch was given up, and its tokens were found revealed with our URI."""
     tokens = scene.mint(2)
-    proxy.delay_receipts(1.5)
+    proxy.delay_receipts(3600)
     drain = worker()
     drain.until(lambda: RevealBatch.objects.filter(status="superseded").exists())
+    proxy.calm()
     drain.until(lambda: Token.objects.filter(status=TokenStatus.REVEALED).count() == 2)
     drain.until(lambda: statuses() == ["confirmed"])
     assert scene.revealed_once(tokens)
@@ -131,8 +132,14 @@ def test_a_base_fee_that_triples_is_followed(
 
 
 def test_a_node_that_restarts_without_its_pool(
-    worker: Start, scene: Scene, settings: Settings, tmp_path: Path
+    worker: Start,
+    scene: Scene,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """It gets everything again as soon as it is back, not at the next routine broadcast."""
+    monkeypatch.setattr(sending, "REBROADCAST_SECONDS", 3600.0)
     settings.BATCH_REVEAL_MAX_TOKENS = 2
     with Node(port=0, block_time=None, state_file=tmp_path / "chain.json") as node:
         chain = deployed_chain(node)
@@ -145,7 +152,8 @@ def test_a_node_that_restarts_without_its_pool(
         drain.until(lambda: len(here.pool()) == 3)
         node.checkpoint()
         node.kill()
-        drain.settle(0.3)
+        drain.until(lambda: drain.drain.flights._watch_failures)  # type: ignore[attr-defined]
+        drain.rest()
         node.start()
         assert here.pool() == []
         drain.until(lambda: len(here.pool()) == 3)
@@ -231,7 +239,7 @@ def test_a_storm_of_everything_with_crashes_in_between(
             return False
         return not RevealBatch.objects.filter(settled_at=None).exists()
 
-    drain.until(calm_weather, seconds=60, what=f"peace after {storm.done}")
+    drain.until(calm_weather, what=f"peace after {storm.done}")
     assert scene.revealed_once(tokens)
     check_against_chain(scene)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
 from reveals.models import RevealTransaction
 from reveals.tests.stage import Scene
@@ -116,7 +117,7 @@ CORRUPTIONS = {
     "404": Corruption(missing, "HTTP 404", "transient", False),
     "slow gateway": Corruption(
         slow, "took too long", "transient", False,
-        {"slow_rate": 1.0, "slow_bytes_per_second": 60_000.0},
+        {"slow_rate": 1.0, "slow_bytes_per_second": 10_000.0},
     ),
     "wrong token number": Corruption(wrong_number, "name is not that of token", "artefact", True),
     "unminted id": Corruption(unminted, "does not know this token", "not_minted", False),
@@ -131,16 +132,18 @@ def test_there_are_twelve() -> None:
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_corrupt_token_reaches_no_transaction_and_names_its_reason(
-    worker: Start, scene: Scene, name: str
+    worker: Start, scene: Scene, settings: Settings, name: str
 ) -> None:
     corruption = CORRUPTIONS[name]
+    if "slow_rate" in corruption.faults:
+        settings.HTTP_READ_TIMEOUT_SECONDS = 2
     good, other = scene.mint(2)
     bad = corruption.spoil(scene, good, other) or other
     scene.gateway.set_faults(**corruption.faults)
     innocent = [good] if bad is other else [good, other]
     drain = worker()
     drain.until(lambda: scene.revealed_once(innocent))
-    drain.until(lambda: TokenTransition.objects.filter(token=bad).exists(), 20)
+    drain.until(lambda: TokenTransition.objects.filter(token=bad).exists())
     reached = [row for row in RevealTransaction.objects.all() if bad.token_id in row.token_ids]
     assert reached == []
     assert scene.chain.is_revealed(bad.token_id) is (name == "revealed token")

@@ -27,6 +27,7 @@ from reveals.tests.drain_process import POINTS
 from reveals.tests.stage import Scene, transactions
 from sandbox.accounts import KEEPER
 from tokens.models import Token, TokenTransition
+from tokens.tests.stage import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -81,10 +82,10 @@ class Drains:
                 stream.close()
 
 
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 15.0) -> Any:
-    deadline = time.monotonic() + seconds
+def eventually(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS} s: {what}"
         time.sleep(0.01)
     return value
 

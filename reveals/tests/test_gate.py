@@ -62,7 +62,8 @@ def test_another_author_on_chain_is_final(worker: Start, scene: Scene) -> None:
     Token.objects.filter(pk=bad.pk).update(prompt_author_wallet=AUTHORS[1].address)
     drain = worker()
     drain.until(lambda: scene.revealed_once([good]))
-    assert reason_of(bad) == (TokenStatus.FAILED, "author_differs")
+    drain.until(turned_away(drain, bad, as_="author_differs"))
+    assert bad.status == TokenStatus.FAILED
     assert AUTHORS[0].address in (bad.generation_error or "")
     assert not scene.chain.is_revealed(bad.token_id)
 
@@ -102,7 +103,8 @@ def test_a_token_that_others_revealed_is_set_aside_and_the_rest_goes_on(
     scene.chain.wait(scene.chain.reveal(0, [foreign.token_id], ["ipfs://foreign"]))
     drain = worker()
     drain.until(lambda: Token.objects.get(pk=good.pk).status == TokenStatus.REVEALED)
-    assert reason_of(foreign) == (TokenStatus.FAILED, "already_revealed")
+    drain.until(turned_away(drain, foreign, as_="already_revealed"))
+    assert foreign.status == TokenStatus.FAILED
     assert scene.chain.token_uri(foreign.token_id) == "ipfs://foreign"
     assert scene.chain.token_uri(good.token_id) == good.token_uri
 
@@ -218,7 +220,8 @@ def test_wrong_metadata_fails_at_once(worker: Start, scene: Scene, text: str, re
     with_metadata(scene, bad, text.replace("IMAGE", str(bad.image_cid)))
     drain = worker()
     drain.until(lambda: scene.revealed_once([good]))
-    assert reason_of(bad) == (TokenStatus.FAILED, "artefact")
+    drain.until(turned_away(drain, bad, as_="artefact"))
+    assert bad.status == TokenStatus.FAILED
     assert reason in (bad.generation_error or "")
     assert not scene.chain.is_revealed(bad.token_id)
 
@@ -228,7 +231,8 @@ def test_the_metadata_of_another_token_fails(worker: Start, scene: Scene) -> Non
     Token.objects.filter(pk=one.pk).update(metadata_cid=two.metadata_cid)
     drain = worker()
     drain.until(lambda: scene.revealed_once([two]))
-    assert reason_of(one) == (TokenStatus.FAILED, "artefact")
+    drain.until(turned_away(drain, one, as_="artefact"))
+    assert one.status == TokenStatus.FAILED
 
 
 @pytest.mark.parametrize("cid", ["None", "", "Qm", "https://example.org/x"])
@@ -283,7 +287,7 @@ def test_a_file_that_comes_late_is_waited_for(worker: Start, scene: Scene) -> No
     scene.gateway.set_faults(not_found_first=5)
     tokens = scene.mint()
     drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens), 20)
+    drain.until(lambda: scene.revealed_once(tokens))
     assert len([call for call in scene.gateway.calls if call.status == 404]) == 10
 
 
@@ -292,6 +296,7 @@ def test_a_404_is_no_outage(worker: Start, scene: Scene) -> None:
     scene.store.delete(str(missing.metadata_cid))
     drain = worker()
     drain.until(lambda: scene.revealed_once([good]))
+    drain.until(turned_away(drain, missing, as_="transient"))
     drain.settle(0.3)
     assert not is_held_back("gateway")
     assert reason_of(missing) == (TokenStatus.READY, "transient")

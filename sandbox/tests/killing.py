@@ -35,15 +35,19 @@ FAST = WorldOptions(
 )
 
 
-def eventually(condition: Callable[[], Any], seconds: float, *, what: str) -> Any:
-    """Return the first true value of `condition`; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
+# Far longer than anything takes: it costs time only where a test fails.
+PATIENCE_SECONDS = 180.0
+
+
+def eventually(condition: Callable[[], Any], *, what: str) -> Any:
+    """Return the first true value of `condition`; fail when there is none."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds:g} s: {what}")
+            pytest.fail(f"not within {PATIENCE_SECONDS:g} s: {what}")
         time.sleep(0.02)
 
 
@@ -57,7 +61,7 @@ class Arena:
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database; while it is down, ask again."""
-        for _ in range(100):
+        for _ in range(600):
             try:
                 with psycopg.connect(self.world.database_url(), autocommit=True) as connection:
                     return connection.execute(sql, parameters).fetchall()
@@ -103,9 +107,21 @@ class Arena:
     def service(self, name: str) -> psutil.Process:
         return psutil.Process(self.world.services[name].pid)
 
-    def until_revealed(self, tokens: range, seconds: float = 60.0) -> None:
+    def mint_until(self, quantities: list[int], moment: Callable[[range], bool]) -> range:
+        """Mint, and return in the middle of it; mint again where the moment was missed."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            tokens = self.mint(quantities)
+            while self.counts(tokens)["revealed"] < len(tokens):
+                if moment(tokens):
+                    return tokens
+                self._minter.step(0)
+                time.sleep(0.02)
+        pytest.fail("the moment never came")
+
+    def until_revealed(self, tokens: range) -> None:
         """Wait until the database has every token revealed; say what it has if not."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self.counts(tokens)["revealed"] < len(tokens):
             if time.monotonic() > deadline:
                 logs = "\n".join(
@@ -113,7 +129,7 @@ class Arena:
                     for name, service in self.world.services.items()
                     if name.startswith(("worker", "web"))
                 )
-                pytest.fail(f"after {seconds:g} s: {dict(self.counts(tokens))}\n{logs}")
+                pytest.fail(f"after {PATIENCE_SECONDS:g} s: {dict(self.counts(tokens))}\n{logs}")
             self._minter.step(0)  # a wallet sends again what the node forgot
             time.sleep(0.1)
 
@@ -124,7 +140,7 @@ class Arena:
 
     def verify(self) -> Evidence:
         """Check every token of this world from outside, as the demo does."""
-        eventually(self.node_answers, 20, what="the node")
+        eventually(self.node_answers, what="the node")
         evidence = collect(self.world, KEEPER.address)
         faults = [fault for verdict in judge(evidence) for fault in verdict.faults]
         assert faults == []

@@ -27,4 +27,4 @@ class Client(requests.Session):
         )
 
     def read(self, path: str) -> Any:
-        return self.get(self.base + path, timeout=10).json()
+        return self.get(self.base + path, timeout=60).json()

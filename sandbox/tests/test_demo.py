@@ -152,6 +152,9 @@ def test_senseless_options_are_refused(arguments: list[str]) -> None:
 
 # --- whole runs ----------------------------------------------------------------------------
 
+_PATIENCE_SECONDS = 240
+_long = pytest.mark.timeout(600)
+
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
@@ -172,7 +175,7 @@ def _run(directory: Path, *arguments: str, **variables: str) -> subprocess.Compl
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=_PATIENCE_SECONDS,
         check=False,
     )
 
@@ -211,6 +214,7 @@ def _until(process: subprocess.Popen[str], text: str) -> str:
     pytest.fail(f"ended before {text!r}:\n{''.join(lines)}")
 
 
+@_long
 @pytest.mark.usefixtures("anvil_binary")
 def test_a_run_ends_with_0_only_if_every_token_is_right(directory: Path) -> None:
     # Nothing of the developer's own environment may decide how it ends.
@@ -237,6 +241,7 @@ def test_a_run_ends_with_0_only_if_every_token_is_right(directory: Path) -> None
     assert _left_behind(directory) == []
 
 
+@_long
 @pytest.mark.usefixtures("anvil_binary")
 def test_it_stays_up_until_ctrl_c_and_leaves_nothing_behind(directory: Path) -> None:
     with _running(directory, "--tokens", "1") as process:
@@ -248,7 +253,7 @@ def test_it_stays_up_until_ctrl_c_and_leaves_nothing_behind(directory: Path) -> 
         assert len(_left_behind(directory)) > 8  # the search for leftovers finds what there is
 
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(_PATIENCE_SECONDS) == 0
     assert _left_behind(directory) == []
 
 
@@ -259,24 +264,25 @@ def _look_around(output: str) -> None:
     base_url, password = found.groups()
     with requests.Session() as browser:
         browser.trust_env = False
-        assert "#1" in browser.get(f"{base_url}/", timeout=10).text
-        assert browser.get(f"{base_url}/docs", timeout=10).status_code == 200
-        browser.get(f"{base_url}/admin/login/", timeout=10)
+        assert "#1" in browser.get(f"{base_url}/", timeout=60).text
+        assert browser.get(f"{base_url}/docs", timeout=60).status_code == 200
+        browser.get(f"{base_url}/admin/login/", timeout=60)
         form: dict[str, Any] = {"username": "operator", "password": password, "next": "/admin/"}
         form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
-        answer = browser.post(f"{base_url}/admin/login/", data=form, timeout=10)
+        answer = browser.post(f"{base_url}/admin/login/", data=form, timeout=60)
         assert answer.url == f"{base_url}/admin/"
         assert answer.status_code == 200
 
 
+@_long
 @pytest.mark.usefixtures("anvil_binary")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_in_the_middle_leaves_nothing_behind(directory: Path, number: int) -> None:
     with _running(directory, "--tokens", "40") as process:
         _until(process, "generating")
         process.send_signal(number)
-        assert process.wait(40) == (130 if number == signal.SIGTERM else -9)
-    deadline = time.monotonic() + (0 if number == signal.SIGTERM else 30)
+        assert process.wait(_PATIENCE_SECONDS) == (130 if number == signal.SIGTERM else -9)
+    deadline = time.monotonic() + (0 if number == signal.SIGTERM else 60)
     while _left_behind(directory) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert _left_behind(directory) == []

@@ -38,7 +38,7 @@ def shop() -> Iterator[ShopEmulator]:
 
 
 def order(shop: ShopEmulator, key: str = "tea") -> requests.Response:
-    return requests.post(f"{shop.url}/orders", data=key, timeout=5)
+    return requests.post(f"{shop.url}/orders", data=key, timeout=60)
 
 
 def test_a_connection_dropped_before_acceptance_costs_nothing(shop: ShopEmulator) -> None:
@@ -82,17 +82,17 @@ def test_server_errors_have_the_status_asked_for(shop: ShopEmulator) -> None:
 
 def test_planned_faults_strike_only_the_calls_in_their_scope(shop: ShopEmulator) -> None:
     shop.plan_fault("server_error", times=2, scope="^POST /orders$")
-    assert requests.get(f"{shop.url}/orders", timeout=5).status_code == 200
+    assert requests.get(f"{shop.url}/orders", timeout=60).status_code == 200
     assert [order(shop).status_code for _ in range(3)] == [500, 500, 201]
 
 
 def test_rates_and_latency_apply_to_the_calls_in_scope(shop: ShopEmulator) -> None:
     shop.set_faults(scope="^POST", server_error_rate=1.0, latency_seconds=(0.2, 0.2))
     started = time.monotonic()
-    assert requests.get(f"{shop.url}/orders", timeout=5).status_code == 200
-    assert time.monotonic() - started < 0.15
     assert order(shop).status_code == 500
     assert time.monotonic() - started >= 0.2
+    shop.set_faults(latency_seconds=(3600, 3600))
+    assert requests.get(f"{shop.url}/orders", timeout=60).status_code == 200
 
 
 def outcomes(faults: Faults, calls: int = 200) -> list[str | None]:
@@ -132,7 +132,7 @@ def test_another_rate_does_not_move_a_faults_calls() -> None:
     ],
 )
 def test_senseless_settings_are_refused(shop: ShopEmulator, changes: dict[str, object]) -> None:
-    response = requests.post(f"{shop.url}/_sandbox/faults", json=changes, timeout=5)
+    response = requests.post(f"{shop.url}/_sandbox/faults", json=changes, timeout=60)
     assert response.status_code == 400
     assert shop.faults == Faults()
 
@@ -144,22 +144,22 @@ def test_faults_can_be_read_and_set_over_http(shop: ShopEmulator) -> None:
         "latency_seconds": [0, 0.01],
         "planned": [{"kind": "throttle", "times": 2, "scope": "POST"}],
     }
-    told = requests.post(f"{shop.url}/_sandbox/faults", json=changes, timeout=5).json()
-    assert requests.get(f"{shop.url}/_sandbox/faults", timeout=5).json() == told
+    told = requests.post(f"{shop.url}/_sandbox/faults", json=changes, timeout=60).json()
+    assert requests.get(f"{shop.url}/_sandbox/faults", timeout=60).json() == told
     assert (told["seed"], told["drop_after_rate"], told["planned"]) == (5, 0.5, changes["planned"])
     assert [order(shop).status_code for _ in range(2)] == [429, 429]
 
 
 def test_unknown_planned_faults_are_refused(shop: ShopEmulator) -> None:
     body = {"planned": [{"kind": "explode"}]}
-    response = requests.post(f"{shop.url}/_sandbox/faults", json=body, timeout=5)
+    response = requests.post(f"{shop.url}/_sandbox/faults", json=body, timeout=60)
     assert response.status_code == 400
     assert "explode" in response.json()["detail"]
 
 
 def test_control_calls_are_neither_struck_nor_logged(shop: ShopEmulator) -> None:
     shop.set_faults(drop_before_rate=1.0)
-    health = requests.get(f"{shop.url}/_sandbox/health", timeout=5).json()
+    health = requests.get(f"{shop.url}/_sandbox/health", timeout=60).json()
     assert health == {"status": "healthy", "name": "shop", "url": shop.url}
     assert shop.calls == []
 
@@ -168,20 +168,20 @@ def test_calls_are_listed_with_times_sizes_and_numbers(shop: ShopEmulator) -> No
     before = time.time()
     order(shop, "tea")
     order(shop, "coffee")
-    listed = requests.get(f"{shop.url}/_sandbox/calls", timeout=5).json()
+    listed = requests.get(f"{shop.url}/_sandbox/calls", timeout=60).json()
     assert [call["subject"] for call in listed["calls"]] == ["tea", "coffee"]
     first = listed["calls"][0]
     assert before <= first["received_at"] <= first["answered_at"] <= time.time()
     assert (first["method"], first["path"], first["status"]) == ("POST", "/orders", 201)
     assert (first["request_size"], first["size"]) == (3, 8)
-    later = requests.get(f"{shop.url}/_sandbox/calls?since={first['number']}", timeout=5).json()
+    later = requests.get(f"{shop.url}/_sandbox/calls?since={first['number']}", timeout=60).json()
     assert [call["subject"] for call in later["calls"]] == ["coffee"]
 
 
 def test_the_bill_shows_what_was_paid_twice(shop: ShopEmulator) -> None:
     for key in ("tea", "coffee", "tea"):
         order(shop, key)
-    bill = requests.get(f"{shop.url}/_sandbox/bill", timeout=5).json()
+    bill = requests.get(f"{shop.url}/_sandbox/bill", timeout=60).json()
     assert (bill["count"], bill["total_usd"]) == (3, 0.75)
     assert bill["duplicates"] == {"tea": 2}
     assert shop.bill.duplicates() == {"tea": 2}
@@ -191,7 +191,7 @@ def test_a_reset_forgets_calls_bill_and_faults(shop: ShopEmulator) -> None:
     shop.set_faults(seed=4, error_after_rate=1.0)
     shop.plan_fault("throttle", times=9, scope="GET")
     order(shop)
-    requests.post(f"{shop.url}/_sandbox/reset", timeout=5)
+    requests.post(f"{shop.url}/_sandbox/reset", timeout=60)
     assert (shop.calls, len(shop.bill)) == ([], 0)
     assert shop.faults == Faults(seed=4)
     assert order(shop).status_code == 201
@@ -200,7 +200,7 @@ def test_a_reset_forgets_calls_bill_and_faults(shop: ShopEmulator) -> None:
 
 
 def test_unknown_control_actions_are_404(shop: ShopEmulator) -> None:
-    assert requests.get(f"{shop.url}/_sandbox/secrets", timeout=5).status_code == 404
+    assert requests.get(f"{shop.url}/_sandbox/secrets", timeout=60).status_code == 404
 
 
 def test_the_call_log_survives_on_disk(tmp_path: Path) -> None:

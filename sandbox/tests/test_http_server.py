@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,7 @@ from sandbox.http.emulator import Handler
 
 class EchoEmulator(Emulator):
     name = "echo"
+    waiting = 0
 
     def routes(self) -> list[tuple[str, str, Handler]]:
         return [
@@ -25,6 +27,7 @@ class EchoEmulator(Emulator):
             ("GET", "/echo", self._echo),
             ("HEAD", "/echo", self._echo),
             ("GET", "/slow", self._slow),
+            ("GET", "/together", self._together),
             ("GET", "/trickle", lambda request: Response(200, b"x" * 400, bytes_per_second=4000)),
             ("GET", "/cut", lambda request: Response(200, b"x" * 1000, cut_after=300)),
             ("GET", "/broken", self._broken),
@@ -38,6 +41,13 @@ class EchoEmulator(Emulator):
         await asyncio.sleep(0.5)
         return Response(200, b"done")
 
+    async def _together(self, request: Request) -> Response:
+        """Answer when a hundred have come, and none before."""
+        self.waiting += 1
+        while self.waiting < 100:
+            await asyncio.sleep(0.01)
+        return Response(200, b"done")
+
     def _broken(self, request: Request) -> Response:
         raise RuntimeError("a bug in a handler")
 
@@ -49,7 +59,7 @@ def echo() -> Iterator[EchoEmulator]:
 
 
 def raw_exchange(emulator: Emulator, sent: bytes, *, until_closed: bool = True) -> bytes:
-    with socket.create_connection((emulator.host, emulator.port), timeout=5) as connection:
+    with socket.create_connection((emulator.host, emulator.port), timeout=60) as connection:
         connection.sendall(sent)
         received = b""
         while True:
@@ -90,7 +100,7 @@ def test_chunk_extensions_and_trailers_are_skipped(echo: EchoEmulator) -> None:
 
 
 def test_a_client_that_expects_continue_gets_it_before_its_body(echo: EchoEmulator) -> None:
-    with socket.create_connection((echo.host, echo.port), timeout=5) as connection:
+    with socket.create_connection((echo.host, echo.port), timeout=60) as connection:
         connection.sendall(
             b"POST /echo HTTP/1.1\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
         )
@@ -130,14 +140,14 @@ def test_malformed_requests_are_refused_and_cut_off(
 
 
 def test_paths_and_queries_are_decoded(echo: EchoEmulator) -> None:
-    assert requests.get(f"{echo.url}/items/a%62c", timeout=5).json() == {"item": "abc"}
-    response = requests.get(f"{echo.url}/echo?a=1%202&b=", timeout=5)
+    assert requests.get(f"{echo.url}/items/a%62c", timeout=60).json() == {"item": "abc"}
+    response = requests.get(f"{echo.url}/echo?a=1%202&b=", timeout=60)
     assert json.loads(response.headers["X-Query"]) == {"a": "1 2", "b": ""}
 
 
 def test_unknown_paths_and_methods_are_told_apart(echo: EchoEmulator) -> None:
-    assert requests.get(f"{echo.url}/nowhere", timeout=5).status_code == 404
-    response = requests.delete(f"{echo.url}/echo", timeout=5)
+    assert requests.get(f"{echo.url}/nowhere", timeout=60).status_code == 404
+    response = requests.delete(f"{echo.url}/echo", timeout=60)
     assert response.status_code == 405
     assert response.headers["Allow"] == "POST, GET, HEAD"
 
@@ -146,28 +156,28 @@ def test_a_bug_in_a_handler_is_a_500_and_is_logged(
     echo: EchoEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
-        assert requests.get(f"{echo.url}/broken", timeout=5).status_code == 500
+        assert requests.get(f"{echo.url}/broken", timeout=60).status_code == 500
     assert "a bug in a handler" in caplog.text
 
 
 def test_a_slow_body_takes_its_time(echo: EchoEmulator) -> None:
-    response = requests.get(f"{echo.url}/trickle", timeout=5, stream=True)
-    assert response.elapsed.total_seconds() < 0.09
+    began = time.monotonic()
+    response = requests.get(f"{echo.url}/trickle", timeout=60, stream=True)
     assert response.content == b"x" * 400
-    call = echo.calls[-1]
-    assert call.size == 400
+    assert time.monotonic() - began >= 0.05
+    assert echo.calls[-1].size == 400
 
 
 def test_a_body_that_is_cut_fails_at_the_client(echo: EchoEmulator) -> None:
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
-        _ = requests.get(f"{echo.url}/cut", timeout=5).content
+        _ = requests.get(f"{echo.url}/cut", timeout=60).content
 
 
 def test_a_hundred_connections_wait_at_the_same_time(echo: EchoEmulator) -> None:
     texts: list[str] = []
 
     def call() -> None:
-        texts.append(requests.get(f"{echo.url}/slow", timeout=20).text)
+        texts.append(requests.get(f"{echo.url}/together", timeout=60).text)
 
     threads = [threading.Thread(target=call) for _ in range(100)]
     for thread in threads:
@@ -175,9 +185,6 @@ def test_a_hundred_connections_wait_at_the_same_time(echo: EchoEmulator) -> None
     for thread in threads:
         thread.join()
     assert texts == ["done"] * 100
-    calls = echo.calls
-    # All were under way together: the last came before the first was answered.
-    assert max(call.received_at for call in calls) - min(call.answered_at for call in calls) < 2
 
 
 def test_a_taken_port_is_an_os_error(echo: EchoEmulator) -> None:
@@ -187,6 +194,6 @@ def test_a_taken_port_is_an_os_error(echo: EchoEmulator) -> None:
 
 def test_a_stopped_emulator_frees_its_port_at_once() -> None:
     with EchoEmulator() as first:
-        requests.get(f"{first.url}/echo", timeout=5)
+        requests.get(f"{first.url}/echo", timeout=60)
     with EchoEmulator(port=first.port) as second:
-        assert requests.get(f"{second.url}/echo", timeout=5).status_code == 200
+        assert requests.get(f"{second.url}/echo", timeout=60).status_code == 200

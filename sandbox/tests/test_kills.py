@@ -16,7 +16,7 @@ import pytest
 
 from sandbox.tests.killing import FAST, Arena, arena, eventually
 
-pytestmark = pytest.mark.usefixtures("anvil_binary")
+pytestmark = [pytest.mark.usefixtures("anvil_binary"), pytest.mark.timeout(600)]
 
 MINTS = [1, 7, 1, 6, 5]
 Moment = Callable[[Arena, range], bool]
@@ -61,8 +61,7 @@ def revealing(ring: Arena, tokens: range) -> bool:
 def test_tokens_are_revealed_once_though_a_process_is_killed(
     ring: Arena, victim: Callable[[Arena], psutil.Process], moment: Moment
 ) -> None:
-    tokens = ring.mint(MINTS)
-    eventually(lambda: moment(ring, tokens), 20, what="the middle of the run")
+    tokens = ring.mint_until(MINTS, lambda tokens: moment(ring, tokens))
 
     killed = victim(ring)
     killed.kill()
@@ -84,24 +83,23 @@ def test_a_mint_is_not_lost_while_the_web_server_is_down(ring: Arena) -> None:
 def test_a_node_that_forgot_the_reveals_in_its_pool_gets_them_again(ring: Arena) -> None:
     # Without blocks the reveals stay in the pool, which no node keeps over a crash.
     tokens = ring.mint(MINTS)
-    eventually(lambda: ring.counts(tokens).total() == len(tokens), 20, what="the mints")
+    eventually(lambda: ring.counts(tokens).total() == len(tokens), what="the mints")
     ring.chain.set_block_time(0)
-    eventually(lambda: ring.in_flight() > 0, 20, what="a reveal in the pool")
+    eventually(lambda: ring.in_flight() > 0, what="a reveal in the pool")
 
     ring.anvil().kill()
 
-    ring.until_revealed(tokens, 12)  # as soon as the node is back, not at the next routine look
+    ring.until_revealed(tokens)
     ring.verify()
 
 
 def test_a_worker_that_is_told_to_stop_in_the_middle_loses_nothing(ring: Arena) -> None:
     worker = ring.service("worker-1")
-    tokens = ring.mint(MINTS)
-    eventually(lambda: generating(ring, tokens), 20, what="the middle of the run")
+    tokens = ring.mint_until(MINTS, lambda tokens: generating(ring, tokens))
 
     worker.terminate()
 
-    eventually(lambda: not worker.is_running(), 15, what="the end of the worker")
+    eventually(lambda: not worker.is_running(), what="the end of the worker")
     ring.until_revealed(tokens)
     ring.verify()
 
@@ -110,7 +108,7 @@ def test_two_qclusters_never_work_on_the_same_token() -> None:
     options = replace(FAST, workers=2, env={**FAST.env, "PIPELINE_SLOTS": "2"})
     with arena(options) as ring:
         both = "SELECT count(DISTINCT main_pid) FROM worker_heartbeats WHERE stage = 'pipeline'"
-        eventually(lambda: ring.query(both) == [(2,)], 20, what="a pipeline drain of each")
+        eventually(lambda: ring.query(both) == [(2,)], what="a pipeline drain of each")
         tokens = ring.mint([1, 10, 9, 10, 10])
         ring.until_revealed(tokens)
         ring.verify()
@@ -125,8 +123,7 @@ def test_two_qclusters_never_work_on_the_same_token() -> None:
         assert ring.query(uploads) == [(2 * len(tokens), 2 * len(tokens))]
 
         # One of the two dies in the middle: the other one goes on, the dead one comes back.
-        tokens = ring.mint(MINTS)
-        eventually(lambda: generating(ring, tokens), 20, what="the middle of the run")
+        tokens = ring.mint_until(MINTS, lambda tokens: generating(ring, tokens))
         ring.service("worker-2").kill()
         ring.until_revealed(tokens)
         ring.verify()

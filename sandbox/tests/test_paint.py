@@ -87,7 +87,7 @@ def test_a_full_picture_is_quick_enough() -> None:
     started = time.process_time()
     for seed in range(8):
         paint(painter, f"picture {seed}", seed)
-    assert (time.process_time() - started) / 8 < 0.3  # about 0.09 s on one core; CI is slower
+    assert (time.process_time() - started) / 8 < 1  # about 0.09 s on an idle core
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -101,7 +101,7 @@ def test_reused_pictures_are_quick_valid_varied_and_distinct(file_format: str) -
     assert 3 <= len({picture.convert("RGB").tobytes() for picture in pictures}) <= 6
     started = time.process_time()
     again = [paint(painter, f"prompt {seed}", seed, file_format) for seed in range(40)]
-    assert (time.process_time() - started) / 40 < 0.005
+    assert (time.process_time() - started) / 40 < 0.05  # under 0.005 s on an idle core
     assert again == first
 
 

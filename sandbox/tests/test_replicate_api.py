@@ -96,7 +96,7 @@ def test_every_call_needs_the_token(
         emulator.url + path,
         json={"input": {"prompt": "x"}},
         headers={"Authorization": authorization},
-        timeout=5,
+        timeout=60,
     )
     assert response.status_code == 401
     assert response.json() == {
@@ -108,7 +108,7 @@ def test_every_call_needs_the_token(
 
 
 def test_a_missing_prompt_is_named(client: Client, emulator: ReplicateEmulator) -> None:
-    response = client.post(client.base + FLUX, json={"input": {}}, timeout=5)
+    response = client.post(client.base + FLUX, json={"input": {}}, timeout=60)
     assert response.status_code == 422
     assert response.json() == {
         "detail": "- input: prompt is required\n",
@@ -188,7 +188,7 @@ def test_harmless_settings_are_accepted(client: Client, settings: dict[str, Any]
 
 @pytest.mark.parametrize("body", [b"", b"no json", b"[]"])
 def test_a_body_that_is_no_object_is_a_400(client: Client, body: bytes) -> None:
-    assert client.post(client.base + FLUX, data=body, timeout=5).status_code == 400
+    assert client.post(client.base + FLUX, data=body, timeout=60).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_throttled_call_says_so_in_header_and_body(
 def test_the_rate_limit_counts_creations_only(emulator: ReplicateEmulator, client: Client) -> None:
     emulator.set_faults(creations_per_minute=2)
     assert [client.create().status_code for _ in range(3)] == [201, 201, 429]
-    assert client.get(client.base + "/v1/account", timeout=5).status_code == 200
+    assert client.get(client.base + "/v1/account", timeout=60).status_code == 200
 
 
 def test_server_errors_have_the_vendors_body(emulator: ReplicateEmulator, client: Client) -> None:
@@ -253,8 +253,8 @@ def test_account_and_secret_can_be_read(client: Client) -> None:
 
 def test_an_unknown_prediction_is_a_404(client: Client) -> None:
     for response in (
-        client.get(client.base + "/v1/predictions/" + "a" * 26, timeout=5),
-        client.post(client.base + f"/v1/predictions/{'a' * 26}/cancel", timeout=5),
+        client.get(client.base + "/v1/predictions/" + "a" * 26, timeout=60),
+        client.post(client.base + f"/v1/predictions/{'a' * 26}/cancel", timeout=60),
     ):
         assert response.status_code == 404
         assert response.json()["detail"] == "The requested resource could not be found."
@@ -270,12 +270,12 @@ def test_lists_come_newest_first_in_pages_of_a_hundred(
     sizes = [len(page["results"])]
     seen += [item["id"] for item in page["results"]]
     while page["next"]:
-        page = client.get(page["next"], timeout=5).json()
+        page = client.get(page["next"], timeout=60).json()
         sizes.append(len(page["results"]))
         seen += [item["id"] for item in page["results"]]
     assert sizes == [100, 100, 5]
     assert seen == created[::-1]
-    before = client.get(page["previous"], timeout=5).json()
+    before = client.get(page["previous"], timeout=60).json()
     assert [item["id"] for item in before["results"]] == seen[100:200]
 
 

@@ -34,7 +34,7 @@ def finish(client: Client, prompt: str = "a fox", **settings: Any) -> Any:
 
 
 def download(url: str) -> bytes:
-    response = requests.get(url, timeout=10)
+    response = requests.get(url, timeout=60)
     assert response.status_code == 200
     return response.content
 
@@ -133,7 +133,7 @@ def test_images_have_the_format_asked_for(
 ) -> None:
     url = finish(client, output_format=file_format, megapixels="0.25")["output"][0]
     assert url.endswith(f"/out-0.{file_format}")
-    response = requests.get(url, timeout=5)
+    response = requests.get(url, timeout=60)
     assert response.headers["Content-Type"] == content_type
     assert picture_of(response.content).format == kind
 
@@ -160,11 +160,11 @@ def test_without_a_seed_every_image_is_its_own(client: Client) -> None:
 
 def test_files_need_no_token_and_unknown_ones_are_404(client: Client) -> None:
     url = finish(client, megapixels="0.25")["output"][0]
-    assert requests.head(url, timeout=5).status_code == 200
-    assert requests.get(url.replace("out-0", "out-1"), timeout=5).status_code == 404
-    assert requests.get(url.replace("webp", "png"), timeout=5).status_code == 404
+    assert requests.head(url, timeout=60).status_code == 200
+    assert requests.get(url.replace("out-0", "out-1"), timeout=60).status_code == 404
+    assert requests.get(url.replace("webp", "png"), timeout=60).status_code == 404
     unknown = url.rsplit("/", 2)[0] + "/unknown/out-0.webp"
-    assert requests.get(unknown, timeout=5).status_code == 404
+    assert requests.get(unknown, timeout=60).status_code == 404
 
 
 def test_a_file_is_not_there_before_the_end() -> None:
@@ -172,7 +172,7 @@ def test_a_file_is_not_there_before_the_end() -> None:
         client.create()
         token = emulator.predictions[0].file_token
         url = f"{emulator.url}/delivery/xezq/{token}/out-0.webp"
-        assert requests.get(url, timeout=5).status_code == 404
+        assert requests.get(url, timeout=60).status_code == 404
 
 
 def test_files_can_have_another_host() -> None:
@@ -194,7 +194,7 @@ def test_a_public_url_replaces_the_servers_own() -> None:
 def test_garbage_html(client: Client) -> None:
     done = finish(client, "a garbage-html fox")
     assert done["status"] == "succeeded"
-    response = requests.get(done["output"][0], timeout=5)
+    response = requests.get(done["output"][0], timeout=60)
     assert response.headers["Content-Type"] == "text/html"
     with pytest.raises(UnidentifiedImageError):
         picture_of(response.content)
@@ -223,4 +223,4 @@ def test_files_can_be_missing_at_first(client: Client, emulator: ReplicateEmulat
     url = finish(client, megapixels="0.25")["output"][0]
     emulator.set_faults(server_error_status=404)
     emulator.plan_fault("server_error", times=2, scope="^GET /delivery")
-    assert [requests.get(url, timeout=5).status_code for _ in range(3)] == [404, 404, 200]
+    assert [requests.get(url, timeout=60).status_code for _ in range(3)] == [404, 404, 200]

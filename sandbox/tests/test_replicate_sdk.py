@@ -45,7 +45,7 @@ def test_predictions_can_be_created_polled_listed_and_cancelled(client: Client) 
     statuses.append(prediction.status)
     assert statuses == ["starting", "succeeded"]
     assert prediction.version == "hidden"
-    second = client.predictions.create(version=FLUX, input={"prompt": "a fox"})
+    second = client.predictions.create(version=FLUX, input={"prompt": "never-ending"})
     second.cancel()
     assert client.predictions.get(second.id).status == "canceled"
     assert [item.id for item in client.predictions.list().results] == [second.id, prediction.id]

@@ -54,8 +54,8 @@ def watch() -> Iterator[Callable[..., None]]:
         dog.stop()
 
 
-def _eventually(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
+def _eventually(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -35,7 +35,7 @@ def vendors(_vendors: Vendors, settings: Settings) -> Iterator[Vendors]:
     settings.REPLICATE_OUTPUT_HOSTS = [_vendors.replicate.url.removeprefix("http://")]
     settings.PINATA_API_URL = _vendors.pinata.url
     settings.PINATA_GATEWAY = [_vendors.gateway.url]
-    settings.HTTP_READ_TIMEOUT_SECONDS = 3
+    settings.HTTP_READ_TIMEOUT_SECONDS = 10
     _vendors.reset()
     yield _vendors
     _vendors.reset()
@@ -70,4 +70,4 @@ def worker(vendors: Vendors, quick: None) -> Iterator[Callable[[], Worker]]:
 
     yield start
     for each in started:
-        each.crash()
+        each.end()

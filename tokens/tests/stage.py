@@ -18,6 +18,8 @@ from sandbox.replicate.predictions import Prediction
 from tokens.models import ImageGenerationJob, Token
 from tokens.states import TokenStatus
 
+# Far longer than anything takes: it costs time only where a test fails.
+PATIENCE_SECONDS = 60.0
 CREATE = "^POST .*/predictions$"
 
 
@@ -98,9 +100,9 @@ class Worker:
         self.turns += 1
         return results
 
-    def until(self, condition: Callable[[], Any], seconds: float = 10.0, *, what: str = "") -> Any:
-        """Turn until the condition is true; fail after so many seconds."""
-        deadline = time.monotonic() + seconds
+    def until(self, condition: Callable[[], Any], *, what: str = "") -> Any:
+        """Turn until the condition is true; fail when it does not become so."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             self.step()
             value = condition()
@@ -108,10 +110,10 @@ class Worker:
                 return value
             if time.monotonic() > deadline:
                 states = list(Token.objects.values_list("token_id", "status", "generation_error"))
-                pytest.fail(f"not within {seconds} s: {what or condition}; {states}")
+                pytest.fail(f"not within {PATIENCE_SECONDS} s: {what or condition}; {states}")
 
     def settle(self, seconds: float) -> None:
-        """Go on turning for so long."""
+        """Go on turning for so long: for what must not happen, never for what must."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self.step()
@@ -120,21 +122,33 @@ class Worker:
         """Wait for the next finished call, and take it away before the drain sees it."""
         poll = select.poll()
         poll.register(self.drain.calls, select.POLLIN)
-        assert poll.poll(10_000), "no call ended"
+        assert poll.poll(PATIENCE_SECONDS * 1000), "no call ended"
         results = self.drain.calls.finished()
         self.drain.in_flight -= len(results)
         return results
+
+    def rest(self) -> None:
+        """Let the calls under way end; the next turn gets what they bring."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.drain.calls.waiting < self.drain.in_flight:
+            assert time.monotonic() < deadline, "a call does not end"
+            time.sleep(0.01)
 
     def crash(self) -> None:
         """Forget everything in memory, as a kill would; nothing is given back."""
         self.drain.close_calls()
         self.drain.close()
 
+    def end(self) -> None:
+        """Crash, and see the last call end: it must not reach the emulators of another test."""
+        self.crash()
+        self.drain.calls._pool.shutdown()
+
     def stop(self) -> None:
         """End in order, as the loop does."""
         self.drain.stopping = True
         self.drain.release()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self.drain.in_flight and time.monotonic() < deadline:
             self.step()
         self.drain.release()

@@ -122,7 +122,7 @@ def test_a_mint_under_way_is_waited_for() -> None:
             with transaction.atomic():
                 event = MintEventFactory.create(start_token_id=1, quantity=1)
                 registered.set()
-                finish.wait(10)
+                finish.wait(60)
                 TokenFactory.create(
                     token_id=1,
                     author=default,
@@ -135,7 +135,7 @@ def test_a_mint_under_way_is_waited_for() -> None:
 
     thread = threading.Thread(target=mint)
     thread.start()
-    assert registered.wait(10)
+    assert registered.wait(60)
     threading.Timer(0.2, finish.set).start()
     Author.objects.create(wallet_address=WALLET, prompt_text="A red fox")
     thread.join()

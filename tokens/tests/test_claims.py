@@ -1,7 +1,6 @@
 """Claims and leases: nobody works on a token twice, and nothing is held for ever."""
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -43,7 +42,7 @@ def in_threads(count: int, work: Callable[[int], list[Claim]]) -> list[list[Clai
     def run(number: int) -> list[Claim]:
         try:
             connection.ensure_connection()
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=60)
             return work(number)
         finally:
             connection.close()
@@ -76,9 +75,8 @@ def test_a_claim_passes_by_what_another_transaction_holds(take: Take, status: To
     free = TokenFactory.create(status=status, mint_timestamp="2026-01-02T00:00Z")
     with transaction.atomic():
         list(Token.objects.select_for_update().filter(pk=held.pk))
-        before = time.monotonic()
+        # A claim that waited would wait for ever: the lock is held until it is through.
         (claims,) = in_threads(1, lambda _: take(owner="w", limit=5, lease_seconds=60))
-        assert time.monotonic() - before < 2
     assert [claim.token_id for claim in claims] == [free.token_id]
 
 
@@ -107,13 +105,13 @@ def test_a_claim_sets_the_lease_counts_the_attempt_and_tells_what_is_stored() ->
     token = TokenFactory.create(
         status=TokenStatus.GENERATING, attempts=2, generation_attempts=1, fallback_used=True
     )
-    (claim,) = claim_for_generation(owner="w:1", limit=1, lease_seconds=60)
+    (claim,) = claim_for_generation(owner="w:1", limit=1, lease_seconds=600)
     assert claim == Claim(token.token_id, 3, "generating", token.prompt, 1, True)
     token.refresh_from_db()
     assert (token.lease_owner, token.attempts) == ("w:1", 3)
     assert token.lease_expires_at is not None
     left = token.lease_expires_at - timezone.now()
-    assert timedelta(seconds=55) < left <= timedelta(seconds=60)
+    assert timedelta(seconds=500) < left <= timedelta(seconds=600)
     assert not TokenTransition.objects.exists()
 
 
@@ -209,7 +207,7 @@ def test_a_retry_waits_and_is_counted_or_leaves_no_trace() -> None:
     counted, silent = claimed(), claimed()
     retry_later(
         [
-            Retry(counted.token_id, 1, 5.0, "It broke.", "transient", generation_attempts=2),
+            Retry(counted.token_id, 1, 500.0, "It broke.", "transient", generation_attempts=2),
             Retry(silent.token_id, 1, 0.0, "It is down.", "vendor_down", counted=False),
         ],
         owner="w:1",
@@ -218,7 +216,7 @@ def test_a_retry_waits_and_is_counted_or_leaves_no_trace() -> None:
     assert first.error_log == [{"error_class": "transient", "error": "It broke."}]
     assert (first.lease_owner, first.attempts, first.generation_attempts) == (None, 0, 2)
     assert first.next_attempt_at is not None
-    assert first.next_attempt_at > timezone.now() + timedelta(seconds=4)
+    assert first.next_attempt_at > timezone.now() + timedelta(seconds=400)
     assert second.error_log == []
     assert second.generation_error == "It is down."
     noted = TokenTransition.objects.filter(reason__in=["It broke.", "It is down."])
@@ -231,10 +229,10 @@ def test_a_retry_waits_and_is_counted_or_leaves_no_trace() -> None:
 def test_the_next_attempt_is_the_soonest_in_the_future() -> None:
     assert seconds_until_next_attempt() is None
     now = timezone.now()
-    TokenFactory.create(next_attempt_at=now + timedelta(seconds=30))
-    TokenFactory.create(status=TokenStatus.UPLOADING, next_attempt_at=now + timedelta(seconds=9))
-    TokenFactory.create(status=TokenStatus.READY, next_attempt_at=now + timedelta(seconds=2))
-    TokenFactory.create(next_attempt_at=now - timedelta(seconds=5))  # due: a claim takes it
+    TokenFactory.create(next_attempt_at=now + timedelta(minutes=30))
+    TokenFactory.create(status=TokenStatus.UPLOADING, next_attempt_at=now + timedelta(minutes=9))
+    TokenFactory.create(status=TokenStatus.READY, next_attempt_at=now + timedelta(minutes=2))
+    TokenFactory.create(next_attempt_at=now - timedelta(minutes=5))  # due: a claim takes it
     seconds = seconds_until_next_attempt()
     assert seconds is not None
-    assert 7 < seconds <= 9
+    assert 7 * 60 < seconds <= 9 * 60

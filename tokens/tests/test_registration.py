@@ -274,8 +274,16 @@ def heard() -> Any:
     listener = psycopg.connect(
         **{name: parameters[name] for name in names if parameters.get(name)}, autocommit=True
     )
-    listener.execute("LISTEN glisk_pipeline")
-    yield lambda: len(list(listener.notifies(timeout=0.2)))
+    listener.execute("LISTEN glisk_pipeline; LISTEN end_of_test")
+
+    def count() -> int:
+        listener.execute("NOTIFY end_of_test")  # comes after all that was committed before it
+        for number, notice in enumerate(listener.notifies(timeout=60)):
+            if notice.channel == "end_of_test":
+                return number
+        pytest.fail("no notification comes")
+
+    yield count
     listener.close()
 
 

@@ -28,7 +28,7 @@ def all_at_once(calls: Sequence[Sequence[MintLog]]) -> list[list[MintOutcome]]:
     def run(logs: Sequence[MintLog]) -> list[MintOutcome]:
         try:
             connection.ensure_connection()
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=60)
             return register_mints(logs, source=MintSource.WEBHOOK, actor="test")
         finally:
             connection.close()
@@ -107,12 +107,12 @@ def test_an_author_who_registers_at_the_same_time_is_not_overlooked() -> None:
             waiting = pool.submit(all_at_once, [[mint_log()]])
             _wait_until_somebody_waits_for_a_lock()
             author = AuthorFactory.create(wallet_address=mint_log().prompt_author)
-        waiting.result(timeout=10)
+        waiting.result(timeout=60)
     assert Token.objects.get().author == author
 
 
 def _wait_until_somebody_waits_for_a_lock() -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     with connection.cursor() as cursor:
         while time.monotonic() < deadline:
             cursor.execute(

@@ -77,7 +77,7 @@ def test_two_clicks_at_once_make_one_sample(monkeypatch: pytest.MonkeyPatch) -> 
     allowed = samples.allowed_by_cap
 
     def together(*given: object) -> int:
-        barrier.wait(10)
+        barrier.wait(60)
         return allowed(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(samples, "allowed_by_cap", together)
@@ -92,7 +92,7 @@ def test_two_clicks_at_once_make_one_sample(monkeypatch: pytest.MonkeyPatch) -> 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(made) == 2
     assert set(made) == set(PromptSample.objects.values_list("pk", flat=True))
     assert PromptSample.objects.count() == 1

@@ -207,7 +207,7 @@ def test_several_processes_together_keep_to_the_cap(settings: Settings) -> None:
 
     def spend_it(number: int) -> int:
         try:
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=60)
             made = 0
             for turn in range(5):
                 with transaction.atomic():

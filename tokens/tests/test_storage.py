@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import requests
@@ -289,17 +290,14 @@ def test_while_pinata_is_down_tokens_wait_with_their_bytes(
 def test_pinata_may_be_down_for_longer_than_replicate_keeps_its_files(
     worker: Start, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An outage of hours, played in three seconds: what was paid for is what is revealed."""
-    replicate = ReplicateEmulator(
-        generation_seconds=0.05, retention_seconds=2.5, painter=Painter(image_size=96)
-    )
+    """An outage of hours, played in moments: what was paid for is what is revealed."""
+    replicate = ReplicateEmulator(generation_seconds=0.05, painter=Painter(image_size=96))
     pinata = PinataEmulator(store=ContentStore(), pin_seconds=0.0)
     replicate.start()
     pinata.start()
     try:
         # The worker that is killed may have the breaker's probe.
         monkeypatch.setattr("glisk.breaker.PROBE_WINDOW_SECONDS", 1.0)
-        monkeypatch.setattr("tokens.jobs.OUTPUT_LIFETIME_SECONDS", 2.5)
         settings.REPLICATE_BASE_URL = replicate.url
         settings.REPLICATE_OUTPUT_HOSTS = [replicate.url.removeprefix("http://")]
         settings.PINATA_API_URL = pinata.url
@@ -310,15 +308,16 @@ def test_pinata_may_be_down_for_longer_than_replicate_keeps_its_files(
         first.until(is_open)
         made = {image.pk: bytes(image.data or b"") for image in TokenImage.objects.all()}
         urls = [str(job.output_url) for job in ImageGenerationJob.objects.all()]
-
-        def kept() -> list[str]:
-            return [url for url in urls if requests.get(url, timeout=5).status_code != 404]
-
-        first.until(lambda: not kept())  # nothing is left at the vendor
-        first.crash()  # and nothing in a worker's memory
+        pace = replace(replicate._desk._pace, retention=0.0)
+        monkeypatch.setattr(replicate._desk, "_pace", pace)
+        monkeypatch.setattr("tokens.jobs.OUTPUT_LIFETIME_SECONDS", 0.0)
+        # Nothing is left at the vendor, and nothing in a worker's memory.
+        assert {requests.get(url, timeout=60).status_code for url in urls} == {404}
+        first.settle(0.3)
+        first.crash()
         Token.objects.update(lease_owner=None, lease_expires_at=None)
         pinata.set_faults(server_error_rate=0.0)
-        worker().until(is_ready(*tokens), 30)
+        worker().until(is_ready(*tokens))
         for token in Token.objects.all():
             assert pinata.store.read(str(token.image_cid)) == made[token.pk]
             assert pinata.store.read(str(token.metadata_cid)) == str(token.metadata_text).encode()
@@ -365,7 +364,7 @@ def test_images_do_not_pile_up_before_slow_uploads(
         most = max(most, len(storage.items))
         return is_ready(*tokens)()
 
-    drain.until(done, 20)
+    drain.until(done)
     assert most <= 2
     vendors.pinata.set_faults(latency_seconds=(0.0, 0.0))
 

@@ -19,16 +19,19 @@ from glisk.engine.notify import notify
 from glisk.tests.database_url import database_url
 from glisk.tests.engine.world import jobs
 
+# Far longer than anything takes: it costs time only where a test fails.
+PATIENCE_SECONDS = 60.0
 
-def eventually(condition: Callable[[], Any], seconds: float = 15.0, *, what: str = "") -> Any:
-    """Return the first true value of `condition`; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
+
+def eventually(condition: Callable[[], Any], *, what: str = "") -> Any:
+    """Return the first true value of `condition`; fail when there is none."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds} s: {what or condition}")
+            pytest.fail(f"not within {PATIENCE_SECONDS} s: {what or condition}")
         time.sleep(0.01)
 
 
@@ -78,7 +81,7 @@ def children(pid: int) -> list[int]:
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except FileNotFoundError:
         return []
-    return sorted(int(child) for child in found)
+    return [int(child) for child in found]  # not sorted: process ids begin anew at some time
 
 
 class QCluster:
@@ -139,8 +142,8 @@ class QCluster:
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
-    def wait(self, seconds: float = 20.0) -> int:
-        return self.process.wait(seconds)
+    def wait(self) -> int:
+        return self.process.wait(PATIENCE_SECONDS)
 
     def stop(self) -> int:
         self.signal()

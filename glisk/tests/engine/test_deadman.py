@@ -7,14 +7,19 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="POSIX timers of Linux")
 
-_START = """
+# A machine that gives a process no time for so long would be taken for a freeze.
+_LIMIT_SECONDS = 1.5
+_LONGER = 1.9
+_PATIENCE_SECONDS = 60
+_START = f"""
 import os, signal, sys, time
 from glisk.engine.deadman import DeadMan
-deadman = DeadMan(0.4)
+deadman = DeadMan({_LIMIT_SECONDS})
 assert deadman.start()
 """
 
@@ -27,14 +32,15 @@ def run(code: str) -> subprocess.Popen[str]:
 
 def test_a_stopped_process_never_wakes_up() -> None:
     with run("os.kill(os.getpid(), signal.SIGSTOP); print('thawed')") as process:
-        assert process.wait(20) == -signal.SIGKILL  # nobody has sent it SIGCONT
+        assert process.wait(_PATIENCE_SECONDS) == -signal.SIGKILL  # nobody has sent it SIGCONT
         assert process.communicate()[0] == ""
 
 
-def test_a_process_that_is_only_busy_or_waits_lives_on() -> None:
-    work = "until = time.monotonic() + 1\nwhile time.monotonic() < until: pass\ntime.sleep(1)\n"
-    with run(work + "print('alive')") as process:
-        assert process.communicate(timeout=20)[0] == "alive\n"
+@pytest.mark.parametrize("work", ["while time.monotonic() < until: pass", "time.sleep({longer})"])
+def test_a_process_that_is_only_busy_or_waits_lives_on(work: str) -> None:
+    code = f"until = time.monotonic() + {_LONGER}\n" + work.format(longer=_LONGER)
+    with run(f"{code}\nprint('alive')") as process:
+        assert process.communicate(timeout=_PATIENCE_SECONDS)[0] == "alive\n"
         assert process.returncode == 0
 
 
@@ -46,24 +52,28 @@ def test_a_short_stop_does_no_harm() -> None:
         process.send_signal(signal.SIGSTOP)
         time.sleep(1)
         process.send_signal(signal.SIGCONT)
-        assert process.communicate(timeout=20)[0] == "alive\n"
+        assert process.communicate(timeout=_PATIENCE_SECONDS)[0] == "alive\n"
 
 
 def test_what_was_ended_kills_nobody() -> None:
     code = "deadman.stop(); deadman.stop(); os.kill(os.getpid(), signal.SIGSTOP); print('thawed')"
     with run(code) as process:
-        time.sleep(2)
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(_LONGER)
         process.send_signal(signal.SIGCONT)
-        assert process.communicate(timeout=20)[0] == "thawed\n"
+        assert process.communicate(timeout=_PATIENCE_SECONDS)[0] == "thawed\n"
 
 
 def test_a_forked_child_is_not_watched() -> None:
-    code = """
+    code = f"""
 if os.fork() == 0:
-    time.sleep(1.2)
+    time.sleep({_LONGER})
     os._exit(0)
 deadman.stop()
 print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
     with run(code) as process:
-        assert process.communicate(timeout=20)[0] == "0\n"
+        assert process.communicate(timeout=_PATIENCE_SECONDS)[0] == "0\n"

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -41,19 +40,17 @@ def test_work_goes_on_after_a_kill(qcluster: Start, role: str) -> None:
     cluster = qcluster().ready()
     tree = cluster.tree()
     old = [tree["sentinel"], tree["monitor"], tree["pusher"], *tree["workers"]]
-    add_jobs(4, seconds=1.0)
-    add_jobs(4, seconds=1.0, stage="beta")
+    add_jobs(4, seconds=60.0)
+    add_jobs(4, seconds=60.0, stage="beta")
     eventually(lambda: claimed() == 8, what="claims")
+    query("UPDATE engine_jobs SET seconds = 0 RETURNING 1")
 
-    killed = time.monotonic()
     os.kill(_victim(cluster, role), signal.SIGKILL)
 
-    eventually(lambda: not any(map(is_running, old)), 3, what="the end of the old tree")
+    eventually(lambda: not any(map(is_running, old)), what="the end of the old tree")
     add_jobs(1)
-    eventually(lambda: done() >= 1, 5, what="a job after the kill")
-    assert time.monotonic() - killed < 5
     # The leases of the dead were released: nobody waited for them to run out.
-    eventually(lambda: done() == 9, 5, what="the jobs that were under way")
+    eventually(lambda: done() == 9, what="a new job, and the jobs that were under way")
     assert query("SELECT max(claims) FROM engine_jobs") == [(2,)]
     assert cluster.stop() == 0
     assert cluster.leftovers() == []
@@ -68,11 +65,11 @@ def test_a_killed_supervisor_takes_its_tree_along_and_a_new_one_takes_over(qclus
 
     first.signal(signal.SIGKILL)
     first.wait()
-    eventually(lambda: first.leftovers() == [], 3, what="the end of the orphans")
+    eventually(lambda: first.leftovers() == [], what="the end of the orphans")
     second = qcluster()
 
-    # Well before the lease of 30 s: the dead supervisor's leases are released at the start.
-    eventually(lambda: done() == 4, 10, what="the dead supervisor's jobs")
+    # Long before the lease ends: the dead supervisor's leases are released at the start.
+    eventually(lambda: done() == 4, what="the dead supervisor's jobs")
     assert second.stop() == 0
     assert query("SELECT count(*) FROM worker_heartbeats") == [(0,)]
 
@@ -85,5 +82,5 @@ def test_a_tree_that_keeps_dying_is_restarted_ever_later(qcluster: Start) -> Non
         eventually(partial(_is_gone, sentinel), what="the sentinel's end")
     eventually(lambda: "restart_in_seconds=0.5" in cluster.log, what="a backoff")
     add_jobs(1)
-    eventually(lambda: done() == 1, 10, what="a job after two kills")
+    eventually(lambda: done() == 1, what="a job after two kills")
     assert cluster.stop() == 0

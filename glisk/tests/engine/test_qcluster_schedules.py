@@ -18,9 +18,9 @@ def test_a_schedule_starts_the_drain_that_is_missing(qcluster: Start) -> None:
     _rename("engine_jobs", "engine_jobs_away")
     notify("engine_alpha")
     # A fault in turn() ends the drain; its worker lives on, and nobody is asked to succeed it.
-    eventually(lambda: drains("alpha") == [], 5, what="the drain's end")
+    eventually(lambda: drains("alpha") == [], what="the drain's end")
     _rename("engine_jobs_away", "engine_jobs")
-    eventually(lambda: drains("alpha"), 5, what="a drain started by the schedule")
+    eventually(lambda: drains("alpha"), what="a drain started by the schedule")
     assert cluster.stop() == 0
 
 
@@ -40,9 +40,9 @@ def test_an_operators_broken_schedule_holds_up_no_other(qcluster: Start) -> None
     Schedule.objects.filter(name="cron").update(schedule_type="C", cron="nonsense")
     Schedule.objects.filter(name="glisk:alpha").update(args="[", next_run=past)
 
-    eventually(lambda: Schedule.objects.filter(repeats=0).count() == 3, 8, what="three disabled")
+    eventually(lambda: Schedule.objects.filter(repeats=0).count() == 3, what="three disabled")
     eventually(
-        lambda: Schedule.objects.get(name="glisk:alpha").next_run > past, 5, what="our schedule"
+        lambda: Schedule.objects.get(name="glisk:alpha").next_run > past, what="our schedule"
     )
     assert Schedule.objects.get(name="glisk:alpha").args is None
     assert cluster.stop() == 0

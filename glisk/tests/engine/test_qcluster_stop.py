@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -31,10 +32,12 @@ def _by_ctrl_c(cluster: QCluster) -> None:
 
 
 @pytest.mark.parametrize("stop", [_once, _twice, _to_the_group, _by_ctrl_c])
-def test_calls_under_way_are_finished(qcluster: Start, stop: Callable[[QCluster], None]) -> None:
-    cluster = qcluster().ready()
-    add_jobs(8, seconds=1.0)
-    add_jobs(5, seconds=1.0)  # more than the drain has threads for
+def test_calls_under_way_are_finished(
+    qcluster: Start, tmp_path: Path, stop: Callable[[QCluster], None]
+) -> None:
+    cluster = qcluster(TEST_STOP_FILES=str(tmp_path)).ready()
+    add_jobs(8, seconds=60.0)
+    add_jobs(5, seconds=60.0)  # more than the drain has threads for
     eventually(lambda: claimed() == 8, what="claims")
 
     stop(cluster)
@@ -55,7 +58,7 @@ def test_an_idle_cluster_stops_at_once(qcluster: Start) -> None:
     cluster = qcluster().ready()
     before = time.monotonic()
     assert cluster.stop() == 0
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 12  # not the grace of 15 s
     assert cluster.leftovers() == []
 
 
@@ -67,7 +70,7 @@ def test_a_call_that_outlasts_the_grace_is_killed_and_its_lease_released(qcluste
     before = time.monotonic()
     assert cluster.stop() == 0
 
-    assert 1 <= time.monotonic() - before < 4
+    assert 1 <= time.monotonic() - before < 30  # not the minute of the call
     assert query("SELECT count(*) FROM engine_jobs WHERE owner IS NULL") == [(1,)]
     assert cluster.leftovers() == []
 
@@ -83,7 +86,7 @@ def test_a_kill_during_the_stop_does_not_hang_it(qcluster: Start) -> None:
     os.kill(monitor, signal.SIGKILL)
 
     assert cluster.wait() == 0
-    assert time.monotonic() - before < 4
+    assert time.monotonic() - before < 12  # not the grace of 15 s
     assert cluster.leftovers() == []
 
 

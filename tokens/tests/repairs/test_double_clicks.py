@@ -54,7 +54,7 @@ def test_two_clicks_at_once_do_it_once(service: Service, make: Callable[[], Toke
     def click(order: list[int]) -> list[RepairResult]:
         try:
             connection.ensure_connection()
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=60)
             return service(token_ids=order, actor=ACTOR, reason="because")
         finally:
             connection.close()
@@ -84,7 +84,7 @@ def test_the_stage_that_goes_on_is_woken(
     listener = Listener([PIPELINE_CHANNEL, REVEAL_CHANNEL])
     try:
         service(token_ids=[token.pk], actor=ACTOR, reason="because")
-        heard = {note.channel for note in listener.session.notifies(timeout=5, stop_after=1)}
+        heard = {note.channel for note in listener.session.notifies(timeout=60, stop_after=1)}
         heard |= {note.channel for note in listener.session.notifies(timeout=0.05)}
     finally:
         listener.session.close()
@@ -99,7 +99,7 @@ def test_a_reveal_that_is_just_being_signed_wins(service: Service) -> None:
 
     def click() -> None:
         try:
-            is_locked.wait(10)
+            is_locked.wait(60)
             results.extend(service(token_ids=[token.pk], actor=ACTOR, reason="stop"))
         finally:
             connection.close()
@@ -112,7 +112,7 @@ def test_a_reveal_that_is_just_being_signed_wins(service: Service) -> None:
         person.join(0.3)
         assert person.is_alive()  # it waits for the lock
         put_in_batch(token)
-    person.join(10)
+    person.join(60)
     assert [r.done for r in results] == [False]
     assert status(token) == TokenStatus.READY
     assert not TokenTransition.objects.filter(actor=ACTOR).exists()
