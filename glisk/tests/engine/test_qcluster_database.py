@@ -79,7 +79,7 @@ def test_a_drain_hands_over_without_a_gap(qcluster: Start) -> None:
         add_jobs(1, seconds=0.3)
         added += 1
         time.sleep(0.05)
-        return query("SELECT count(DISTINCT owner) FROM engine_jobs")[0][0] >= 4
+        return int(query("SELECT count(DISTINCT owner) FROM engine_jobs")[0][0]) >= 4
 
     eventually(four_drains_have_claimed, what="a fourth drain")
     eventually(lambda: done() == added, what="all jobs")

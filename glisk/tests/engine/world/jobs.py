@@ -85,7 +85,8 @@ class JobDrain(Drain):
 
     @property
     def _stop_file(self) -> Path | None:
-        return settings.STOP_FILES and Path(settings.STOP_FILES) / self.stage
+        folder = str(settings.STOP_FILES)  # type: ignore[misc]  # the world's own setting
+        return Path(folder) / self.stage if folder else None
 
     def release(self) -> None:
         """Tell the calls under way that this drain is ending; no other jobs are claimed."""
