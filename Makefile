@@ -55,6 +55,14 @@ screenshots: $(STAMP) .env ## Take the pictures of docs/images anew, in a world 
 sandbox: $(STAMP) .env ## Run the local world: EVM node, contract, emulated vendors
 	@exec $(PY) -m sandbox.world $(ARGS)
 
+.PHONY: mint
+mint: $(STAMP) ## Mint into the running local world; make mint ARGS="5" mints five tokens
+	@$(PY) -m sandbox.rehearsal.mint $(ARGS)
+
+.PHONY: rehearse
+rehearse: $(STAMP) ## List what can be made to fail in the local world; ARGS="pinata-key" lets it
+	@$(PY) -m sandbox.rehearsal $(ARGS)
+
 .PHONY: migrate
 migrate: $(STAMP) .env ## Bring the database's tables up to date
 	@$(PY) manage.py migrate $(ARGS)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import socket
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Self
 
 from sandbox.node import free_port
+
+_FILE = "ports.json"
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,16 @@ class Ports:
                 for field in fields(cls)
             }
         )
+
+    @classmethod
+    def read(cls, directory: Path) -> Self | None:
+        """Return the ports that a world wrote into its directory, or None."""
+        with suppress(OSError, ValueError, TypeError):
+            return cls(**json.loads((directory / _FILE).read_text()))
+        return None
+
+    def write(self, directory: Path) -> None:
+        (directory / _FILE).write_text(json.dumps(asdict(self)))
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{getattr(self, name)}"

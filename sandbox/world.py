@@ -86,6 +86,7 @@ class World:
         """Start node and emulators, and deploy the contract."""
         ensure_anvil()
         self.directory.mkdir(parents=True, exist_ok=True)
+        self.ports.write(self.directory)
         vendors = [
             self.recipes.node(is_ready=self._node_answers),
             self.recipes.replicate(),
@@ -267,7 +268,8 @@ def _serve(world: World, *, apps: bool) -> None:
             world.watch()
             for name in NAMES[: None if apps else -1]:
                 print(f"{name:10} {world.ports.url(name)}")
-            print(f"{'contract':10} {world.chain.contract.address}\nCtrl-C ends it.", flush=True)
+            print(f"{'contract':10} {world.chain.contract.address}")
+            print("make mint mints, make rehearse lets something fail. Ctrl-C ends it.", flush=True)
             threading.Event().wait()
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):

@@ -28,12 +28,14 @@ class PinataFaults(Faults):
     """Set how Pinata misbehaves.
 
     `wrong_cid_rate`: the file is damaged on its way, so its CID is another one.
+    `first_key_revoked`: only keys that were made later are taken (the JWT, a point and anything).
     `key_revoked`, `no_scopes`, `plan_limit_reached`: 403 with that reason; the last two leave
     testAuthentication at 200, as at the real one. `most_pins` is the plan's number of files,
     `requests_per_minute` its rate limit; 0 is no limit.
     """
 
     wrong_cid_rate: float = 0.0
+    first_key_revoked: bool = False
     key_revoked: bool = False
     no_scopes: bool = False
     plan_limit_reached: bool = False
@@ -66,7 +68,7 @@ class PinataEmulator(Emulator):
         self._owns_store = not isinstance(store, ContentStore)
         self.store = store if isinstance(store, ContentStore) else ContentStore(store)
         self._pins = PinList(self.store.folder)
-        self._jwt = jwt
+        self._jwt, self._later_keys = jwt, f"Bearer {jwt}."
         self._key_pair = (api_key, api_secret)
         self.pin_seconds = (
             pin_seconds if isinstance(pin_seconds, tuple) else (pin_seconds, pin_seconds)
@@ -129,7 +131,8 @@ class PinataEmulator(Emulator):
         if not self._credentials_match(request):
             return replies.error(401, "INVALID_CREDENTIALS", "Invalid/expired credentials")
         settings = self._settings
-        if settings.key_revoked:
+        first = not request.headers.get("authorization", "").startswith(self._later_keys)
+        if settings.key_revoked or (settings.first_key_revoked and first):
             return replies.error(403, "API_KEY_REVOKED", "This API key has been revoked")
         if pinning and settings.no_scopes:
             return replies.error(403, "NO_SCOPES_FOUND", replies.NO_SCOPES)
@@ -142,7 +145,8 @@ class PinataEmulator(Emulator):
     def _credentials_match(self, request: Request) -> bool:
         given = request.headers.get("authorization", "").encode()
         if given:
-            return secrets.compare_digest(given, f"Bearer {self._jwt}".encode())
+            is_first = secrets.compare_digest(given, f"Bearer {self._jwt}".encode())
+            return is_first or given.startswith(self._later_keys.encode())
         names = ("pinata_api_key", "pinata_secret_api_key")
         pair = [request.headers.get(name, "").encode() for name in names]
         expected = [part.encode() for part in self._key_pair]

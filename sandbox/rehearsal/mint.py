@@ -1,0 +1,53 @@
+"""Mint tokens in the running local world, as a collector would: `make mint`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sandbox.accounts import AUTHORS
+from sandbox.rehearsal.place import NoWorldError, Place
+
+_COLLECTOR = 1  # index of a development account
+_MOST = 50  # the contract's MAX_BATCH_SIZE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Send one mint and wait for its block; return 1 if that fails."""
+    parser = argparse.ArgumentParser(prog="make mint", description=__doc__)
+    parser.add_argument("tokens", nargs="?", type=int, default=1, help=f"1 to {_MOST} (default 1)")
+    parser.add_argument(
+        "--author",
+        default=AUTHORS[0].address,
+        metavar="WALLET",
+        help="the prompt author; one who is not registered gets the default author's prompt "
+        f"(default {AUTHORS[0].address})",
+    )
+    parser.add_argument("--directory", type=Path, help="the world's (var/sandbox or var/demo)")
+    chosen = parser.parse_args(arguments)
+    if not 1 <= chosen.tokens <= _MOST:
+        parser.error(f"from 1 to {_MOST} tokens")
+    try:
+        chain = Place.find(chosen.directory).chain
+        tx_hash = chain.mint(_COLLECTOR, chosen.author, chosen.tokens)
+        receipt = chain.wait(tx_hash)
+    except NoWorldError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except ValueError as error:
+        parser.error(str(error))
+    if receipt["status"] != 1:
+        print(f"The mint {tx_hash} was reverted.", file=sys.stderr)
+        return 1
+    mints = chain.mints(from_block=receipt["blockNumber"])
+    first = next(mint.start_token_id for mint in mints if mint.tx_hash == tx_hash)
+    last = first + chosen.tokens - 1
+    names = f"token {first}" if first == last else f"tokens {first} to {last}"
+    print(f"Minted {names} of {chosen.author} in block {receipt['blockNumber']}: {tx_hash}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

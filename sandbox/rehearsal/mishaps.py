@@ -1,0 +1,140 @@
+"""What can be made to go wrong in a local world, and how it is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.accounts import KEEPER
+from sandbox.pinata.emulator import SANDBOX_JWT
+from sandbox.rehearsal.place import Place
+
+NEW_PINATA_JWT = f"{SANDBOX_JWT}.2"
+_ETHER = 10**18
+_GWEI = 10**9
+
+
+@dataclass(frozen=True)
+class Mishap:
+    """`begins` and `ends` are the vendor's faults; `repair` is what the operator has to do."""
+
+    name: str
+    about: str
+    repair: str
+    vendor: str = ""
+    begins: Mapping[str, Any] = field(default_factory=dict)
+    ends: Mapping[str, Any] = field(default_factory=dict)
+    on_chain: Callable[[Place, bool], None] | None = None
+
+    def let_happen(self, place: Place, *, end: bool = False) -> None:
+        """Begin it, or end it; both may be done twice."""
+        if self.vendor:
+            place.set_faults(self.vendor, dict(self.ends if end else self.begins))
+        if self.on_chain is not None:
+            self.on_chain(place, end)
+
+
+def _set_keepers_balance(place: Place, end: bool) -> None:
+    place.chain.set_balance(KEEPER.address, 10 * _ETHER if end else 0)
+
+
+def _set_gas_price(place: Place, end: bool) -> None:
+    place.chain.set_base_fee((1 if end else 1_000_000) * _GWEI // 1_000)
+
+
+_ALL = (
+    Mishap(
+        "pinata-key",
+        "Pinata has revoked the key that .env.example holds",
+        f"put PINATA_JWT={NEW_PINATA_JWT} into .env, restart web and worker",
+        "pinata",
+        {"first_key_revoked": True},
+        {"first_key_revoked": False},
+    ),
+    Mishap(
+        "pinata-scopes",
+        "Pinata's key may not pin files",
+        "at Pinata a key with the legacy pinning scopes; here end it",
+        "pinata",
+        {"no_scopes": True},
+        {"no_scopes": False},
+    ),
+    Mishap(
+        "pinata-full",
+        "Pinata's plan is used up",
+        "upgrade the plan; here end it",
+        "pinata",
+        {"plan_limit_reached": True},
+        {"plan_limit_reached": False},
+    ),
+    Mishap(
+        "pinata-down",
+        "Pinata answers 503 to everything",
+        "wait; here end it",
+        "pinata",
+        {"server_error_rate": 1.0, "server_error_status": 503},
+        {"server_error_rate": 0.0, "server_error_status": 500},
+    ),
+    Mishap(
+        "replicate-credit",
+        "Replicate's account has no credit (402)",
+        "buy credit; here end it",
+        "replicate",
+        {"account_refusal": "insufficient_credit"},
+        {"account_refusal": ""},
+    ),
+    Mishap(
+        "replicate-limit",
+        "Replicate takes six predictions a minute",
+        "wait, or a bigger account; here end it",
+        "replicate",
+        {"creations_per_minute": 6},
+        {"creations_per_minute": 0},
+    ),
+    Mishap(
+        "replicate-down",
+        "Replicate answers 503 to everything",
+        "wait; here end it",
+        "replicate",
+        {"server_error_rate": 1.0, "server_error_status": 503},
+        {"server_error_rate": 0.0, "server_error_status": 500},
+    ),
+    Mishap(
+        "prompts-refused",
+        "Replicate refuses every prompt, the fallback prompt too: tokens fail",
+        "end it, then retry the tokens",
+        "replicate",
+        {"flagged_rate": 1.0},
+        {"flagged_rate": 0.0},
+    ),
+    Mishap(
+        "gateway-page",
+        "the IPFS gateway serves a maintenance page in place of the files",
+        "wait, or a second gateway in PINATA_GATEWAY; here end it",
+        "gateway",
+        {"html_rate": 1.0},
+        {"html_rate": 0.0},
+    ),
+    Mishap(
+        "webhooks-lost",
+        "Alchemy delivers nothing; mints come from the chain",
+        "nothing; here end it",
+        "alchemy",
+        {"webhook_lost_rate": 1.0},
+        {"webhook_lost_rate": 0.0},
+    ),
+    Mishap(
+        "keeper-empty",
+        "the keeper's wallet has no ETH left",
+        "send it some; here end it, which gives it 10 ETH",
+        on_chain=_set_keepers_balance,
+    ),
+    Mishap(
+        "gas-price",
+        "gas costs 1,000 gwei, and an eighth less with each block",
+        "wait a minute or two",
+        on_chain=_set_gas_price,
+    ),
+)
+MISHAPS = {mishap.name: mishap for mishap in _ALL}
