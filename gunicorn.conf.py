@@ -64,7 +64,7 @@ graceful_timeout = int(settings.SHUTDOWN_GRACE_SECONDS)
 # Longer than the idle time of the usual proxies (60 s), so that it is they who hang up.
 keepalive = 75
 # The heartbeat file must not be on a disk that may block.
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - memory
 # Nobody uses the control socket; without it there is one thread fewer.
 control_socket_disable = True
 # Only Django reads X-Forwarded-Proto, in production (SECURE_PROXY_SSL_HEADER); gunicorn itself

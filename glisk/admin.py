@@ -1,11 +1,10 @@
 """The admin's pages of the system itself: state, workers, task queue, users."""
 
-# Imported for what they register: their own pages are replaced below.
 from typing import Any
 
 import django.contrib.auth.admin
-import django_q.admin  # noqa: F401
-import knox.admin  # noqa: F401
+import django_q.admin  # noqa: F401 - registers pages, which are replaced below
+import knox.admin  # noqa: F401 - the same
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet

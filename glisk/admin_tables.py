@@ -30,6 +30,8 @@ class PlainChangeList(ChangeList):
     It is sorted by the columns that are offered for that, also when the address names others.
     """
 
+    result_list: Any  # the rows of the page
+
     def get_ordering_field(self, field_name: str) -> Any:
         return super().get_ordering_field(field_name) if field_name in self.sortable_by else None
 

@@ -45,10 +45,9 @@ class MayOperate(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         user = request.user
-        if user is None or not user.is_staff:
+        if user is None or not user.is_staff or not isinstance(view, OperationsView):
             return False
-        permission: str = view.permission  # type: ignore[attr-defined]
-        return bool(user.has_perm(permission))
+        return bool(user.has_perm(view.permission))
 
 
 class OperationsThrottle(BaseThrottle):

@@ -19,7 +19,7 @@ os.environ.update(
     APP_ENV="test",
     GLISK_ENV_FILE="",
     LOG_LEVEL="WARNING",
-    SECRET_KEY="test-only-secret-key-that-everybody-may-know-0000000000000",  # noqa: S106
+    SECRET_KEY="test-only-secret-key-that-everybody-may-know-0000000000000",  # noqa: S106 - no secret
     DATABASE_URL=_database_url,
     EMBEDDED_DATABASE_DIR=str(_BASE_DIR / "var" / "test-postgres"),
     PUBLIC_BASE_URL="",
@@ -30,7 +30,7 @@ if not _database_url:
     os.environ["DATABASE_URL"] = postgres_url() or ""
 
 from glisk.settings import *  # noqa: E402, F403 - the variables above must come first
-from glisk.settings import DATABASES  # noqa: E402
+from glisk.settings import DATABASES  # noqa: E402 - the same
 
 # Two runs at once do not meet: each has a database of its own.
 DATABASES["default"]["TEST"] = {"NAME": f"test_glisk_{os.getpid()}"}

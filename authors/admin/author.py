@@ -30,7 +30,7 @@ class AuthorChangeList(PlainChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        authors: list[Any] = list(self.result_list)  # type: ignore[has-type]
+        authors = list(self.result_list)
         found = figures_of(author.wallet_address for author in authors)
         for author in authors:
             author.figures = found.get(author.wallet_address, AuthorFigures())
@@ -198,8 +198,8 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
 
 def _figures(author: Author) -> AuthorFigures:
     """Return an author's figures: those of the page, or asked for once on the author's own page."""
-    found: AuthorFigures | None = getattr(author, "figures", None)
-    if found is None:
-        wallet = author.wallet_address
-        found = author.figures = figures_of([wallet]).get(wallet, AuthorFigures())  # type: ignore[attr-defined]
+    known, wallet = vars(author), author.wallet_address
+    if "figures" not in known:
+        known["figures"] = figures_of([wallet]).get(wallet, AuthorFigures())
+    found: AuthorFigures = known["figures"]
     return found

@@ -38,6 +38,7 @@ def _refuse() -> NoReturn:
 def _forbid_database() -> None:
     """Make every Django connection of the current thread refuse to connect."""
     for connection in connections.all():
+        # Only this thread's own object is changed, which mypy takes for the class's method.
         connection.connect = _refuse  # type: ignore[method-assign]
 
 

@@ -193,7 +193,8 @@ def test_a_token_comes_with_its_history() -> None:
     assert [move["to_status"] for move in found["timeline"]] == ["detected", "generating", "ready"]
     assert found["jobs"][0]["external_id"] == "prediction1"
     assert found["uploads"][0]["returned_cid"] == token.image_cid
-    assert found["mint_tx_hash"] == token.mint_event.tx_hash  # type: ignore[union-attr]
+    assert token.mint_event is not None
+    assert found["mint_tx_hash"] == token.mint_event.tx_hash
     assert found["prompt"] == token.prompt
 
 

@@ -82,7 +82,7 @@ class BatchChangeList(PlainChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        batches: list[Any] = list(self.result_list)  # type: ignore[has-type]
+        batches = list(self.result_list)
         items = RevealBatchToken.objects.filter(batch__in=[batch.pk for batch in batches])
         sizes = dict(items.order_by().values_list("batch").annotate(number=Count("pk")))
         for batch in batches:
@@ -166,11 +166,10 @@ class RevealBatchAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
 
     @display(description="Tokens")
     def size(self, batch: RevealBatch) -> int:
-        counted: int | None = getattr(batch, "item_count", None)
-        if counted is None:
-            # A page asks for a field's value several times.
-            counted = batch.item_count = batch.items.count()  # type: ignore[attr-defined]
-        return counted
+        known = vars(batch)  # a page asks for a field's value several times
+        if "item_count" not in known:
+            known["item_count"] = batch.items.count()
+        return int(known["item_count"])
 
     @display(description="Hashes")
     def hashes(self, batch: RevealBatch) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -52,9 +53,9 @@ def serve_instead(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> Callable
     return set_bytes
 
 
-def picture(mode: str, colour: object, side: int = 96) -> bytes:
+def picture(mode: str, colour: Any, side: int = 96) -> bytes:
     data = io.BytesIO()
-    Image.new(mode, (side, side), colour).save(data, "PNG")  # type: ignore[arg-type]
+    Image.new(mode, (side, side), colour).save(data, "PNG")
     return data.getvalue()
 
 

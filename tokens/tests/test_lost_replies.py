@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -95,8 +96,8 @@ def test_inputs_that_the_vendor_completed_are_ours_all_the_same(
     """The API is not documented to show the input as it was sent."""
     as_sent = calls.ReplicateClient.list_predictions
 
-    def with_defaults(*arguments: object, **options: object) -> object:
-        listing = as_sent(*arguments, **options)  # type: ignore[arg-type]
+    def with_defaults(*arguments: Any, **options: Any) -> object:
+        listing = as_sent(*arguments, **options)
         found = [
             dataclasses.replace(p, input={**p.input, "go_fast": True, "num_outputs": 1})
             for p in listing.predictions
@@ -115,8 +116,8 @@ def test_an_incomplete_listing_proves_nothing(
 ) -> None:
     whole = calls.ReplicateClient.list_predictions
 
-    def cut(*arguments: object, **options: object) -> object:
-        listing = whole(*arguments, **options)  # type: ignore[arg-type]
+    def cut(*arguments: Any, **options: Any) -> object:
+        listing = whole(*arguments, **options)
         return dataclasses.replace(listing, predictions=(), is_complete=False)
 
     monkeypatch.setattr(calls.ReplicateClient, "list_predictions", cut)

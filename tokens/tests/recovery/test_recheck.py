@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pytest_django import Settings
 
 from authors.factories import wallet
 from glisk.clients.mint_reader import MintReader
@@ -82,7 +83,7 @@ def test_what_contradicts_is_named_and_looked_at_again(known: DemoChain) -> None
 
 
 @pytest.mark.usefixtures("known")
-def test_a_node_that_does_not_answer_is_said(settings: object) -> None:
-    settings.RPC_URL = f"http://127.0.0.1:{free_port()}"  # type: ignore[attr-defined]
+def test_a_node_that_does_not_answer_is_said(settings: Settings) -> None:
+    settings.RPC_URL = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(TransientError):
         recheck(1)
