@@ -1,22 +1,28 @@
 """Where people can look things up: the IPFS gateway and the chain's explorer."""
 
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from django.conf import settings
 
+from glisk.clients.gateway import gateway_base_url
+
 
 def gateway_origin() -> str:
-    """Return the first gateway's URL without a trailing slash (setting: host or full URL)."""
-    gateway: str = settings.PINATA_GATEWAY[0].rstrip("/")
-    return gateway if "://" in gateway else f"https://{gateway}"
+    """Return scheme, host and port of the first gateway, as a browser's policy names them."""
+    parts = urlsplit(gateway_base_url(settings.PINATA_GATEWAY[0]))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def gateway_url(cid: str | None) -> str:
     """Return a browser's link to a CID, or nothing.
 
-    Without the gateway's token: pages show this link to everybody, and the token is ours.
+    Without the gateway's token, or what its address holds of a user, a password or a key: pages
+    show this link to everybody, and these are ours.
     """
-    return f"{gateway_origin()}/ipfs/{quote(cid, safe='')}" if cid else ""
+    if not cid:
+        return ""
+    path = urlsplit(gateway_base_url(settings.PINATA_GATEWAY[0])).path
+    return f"{gateway_origin()}{path}/ipfs/{quote(cid, safe='')}"
 
 
 def explorer_transaction_url(tx_hash: str | None) -> str:

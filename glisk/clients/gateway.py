@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Final, Self
+from urllib.parse import urlsplit, urlunsplit
 
 from glisk.cid import cid_matches, is_cid
 from glisk.clients.http import HttpClient, HttpOptions
@@ -40,7 +41,7 @@ class GatewayClient:
         self._clients = [
             HttpClient(
                 vendor=VENDOR,
-                base_url=gateway_url(gateway),
+                base_url=gateway_base_url(gateway),
                 headers={TOKEN_HEADER: token} if token and position == 0 else None,
                 options=options,
                 read_fault=read_gateway_fault,
@@ -98,10 +99,13 @@ class GatewayClient:
         raise _worst(failures)
 
 
-def gateway_url(gateway: str) -> str:
-    """Return the base URL of a gateway given as host or URL: `x.mypinata.cloud` → `https://…`."""
-    url = gateway.strip() if "://" in gateway else f"https://{gateway.strip()}"
-    return url.rstrip("/").removesuffix("/ipfs")
+def gateway_base_url(gateway: str) -> str:
+    """Return the base URL of a gateway given as host or URL: `x.mypinata.cloud` → `https://…`.
+
+    What stands before `/ipfs/<cid>`: a path `/ipfs` of its own is left out.
+    """
+    parts = urlsplit(gateway.strip() if "://" in gateway else f"https://{gateway.strip()}")
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/").removesuffix("/ipfs")))
 
 
 def read_gateway_fault(reply: Reply) -> Fault:

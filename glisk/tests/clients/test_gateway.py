@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from glisk.cid import compute_cid
-from glisk.clients.gateway import GatewayClient, gateway_url
+from glisk.clients.gateway import GatewayClient, gateway_base_url
 from glisk.clients.http import HttpOptions
 from glisk.errors import AccountError, ArtefactError, ProviderError, TransientError
 from glisk.tests.clients.scripted_server import (
@@ -139,10 +139,11 @@ def test_what_is_no_cid_is_not_asked_for(server: ScriptedServer, client: Gateway
         (" ipfs.io/ipfs/ ", "https://ipfs.io"),
         ("https://ipfs.io/ipfs", "https://ipfs.io"),
         ("http://127.0.0.1:8603/", "http://127.0.0.1:8603"),
+        ("https://gateway.example/ipfs/?key=1", "https://gateway.example?key=1"),
     ],
 )
 def test_a_gateway_may_be_a_host_or_a_url(given: str, url: str) -> None:
-    assert gateway_url(given) == url
+    assert gateway_base_url(given) == url
 
 
 def test_at_least_one_gateway_is_needed() -> None:
