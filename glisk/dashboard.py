@@ -28,11 +28,11 @@ from glisk.overview import (
     last_day,
     obstacles,
     open_batches,
-    reveal_costs,
     workers,
 )
 from glisk.refused_webhooks import refused_webhooks
 from glisk.troubles import troubles
+from reveals.costs import reveal_costs
 from reveals.keeper_state import keeper_state
 from tokens.admin.filters import failed_url
 from tokens.spend import spend_totals

@@ -11,7 +11,8 @@ from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 
 from glisk.display import compact, duration, short_ether
-from glisk.overview import ChainFacts, LastDay, RevealCosts, Worker
+from glisk.overview import ChainFacts, LastDay, Worker
+from reveals.costs import RevealCosts
 from reveals.keeper_state import BLOCKED, EMPTY, LOW, UNKNOWN, KeeperState
 from tokens.spend import Spend
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 import structlog
 from django.conf import settings
-from django.db import connection
 
 from glisk.clients.chain import ChainClient, FeeHistory, RevealFacts
 from glisk.errors import ProviderError
 from glisk.models import SystemState
+from reveals.costs import reveal_costs
 from reveals.fees import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.gate import ChainSetupError, check_setup
 from reveals.keeper import Keeper
@@ -24,7 +24,6 @@ logger = structlog.get_logger(__name__)
 
 # Until something was revealed: gas of one token in a batch of 50 (measured on the contract).
 USUAL_GAS_PER_TOKEN = 92_000
-_MEASURED_OVER = 20  # transactions
 
 
 def look_at_keeper(chain: ChainClient, *, address: str) -> KeeperState:
@@ -55,7 +54,7 @@ def note_facts(facts: RevealFacts, history: FeeHistory, *, address: str) -> Keep
         check_setup(facts, keeper=address)
     except ChainSetupError as error:
         reason = str(error)
-    measured = measured_cost_wei()
+    measured = reveal_costs().wei_per_token or None
     cost = measured or USUAL_GAS_PER_TOKEN * price
     left = facts.balance_wei // cost if cost else 0
     state = KeeperState(
@@ -88,26 +87,6 @@ def note_problem(problem: str, *, address: str) -> None:
     if (state.status, state.reason, state.address) != (BLOCKED, problem, address):
         _save(replace(state, status=BLOCKED, reason=problem, address=address))
         logger.error("keeper_blocked", reason=problem, keeper=address)
-
-
-def measured_cost_wei() -> int | None:
-    """Return what a token's reveal cost lately, L1 data fee included; None before the first."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT sum(gas_used * effective_gas_price_wei + COALESCE(l1_fee_wei, 0))
-                   / NULLIF(sum(cardinality(token_ids)), 0)
-            FROM (
-                SELECT gas_used, effective_gas_price_wei, l1_fee_wei, token_ids
-                FROM reveal_transactions
-                WHERE status = 'confirmed' AND gas_used IS NOT NULL
-                ORDER BY signed_at DESC LIMIT %s
-            ) AS newest
-            """,
-            [_MEASURED_OVER],
-        )
-        row = cursor.fetchone()
-    return int(row[0]) if row and row[0] else None
 
 
 def look() -> int:

@@ -6,7 +6,7 @@ costs more with a million tokens.
 """
 
 from glisk.overview.pace import Hour, LastDay, last_day
-from glisk.overview.reveals import OpenBatch, RevealCosts, open_batches, reveal_costs
+from glisk.overview.reveals import OpenBatch, open_batches
 from glisk.overview.spend import SpendFacts, spend_facts
 from glisk.overview.stages import StageLoad, stage_loads
 from glisk.overview.system import (
@@ -28,7 +28,6 @@ __all__ = [
     "Obstacle",
     "OpenBatch",
     "Overview",
-    "RevealCosts",
     "SpendFacts",
     "StageLoad",
     "Worker",
@@ -36,7 +35,6 @@ __all__ = [
     "last_day",
     "obstacles",
     "open_batches",
-    "reveal_costs",
     "spend_facts",
     "stage_loads",
     "take_overview",

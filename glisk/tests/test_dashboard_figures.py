@@ -23,10 +23,11 @@ from glisk.dashboard_tiles import (
 )
 from glisk.display import compact, short_ether
 from glisk.models import SystemState
-from glisk.overview import ChainFacts, Worker, last_day, reveal_costs
+from glisk.overview import ChainFacts, Worker, last_day
 from glisk.overview.pace import HOURS, LastDay
 from glisk.short_memory import forget_all
 from glisk.tests.pipeline_world import build_world
+from reveals.costs import reveal_costs
 from reveals.keeper_state import KeeperState
 from reveals.models import RevealTransaction
 from tokens.factories import TokenFactory, hash32

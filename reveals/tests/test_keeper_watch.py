@@ -13,9 +13,10 @@ from glisk.clients.rpc import RpcClient
 from glisk.models import SystemState
 from reveals import drain as drain_module
 from reveals import tasks
+from reveals.costs import reveal_costs
 from reveals.factories import RevealBatchFactory
 from reveals.keeper_state import KEY, keeper_state
-from reveals.keeper_watch import USUAL_GAS_PER_TOKEN, look_at_keeper, measured_cost_wei
+from reveals.keeper_watch import USUAL_GAS_PER_TOKEN, look_at_keeper
 from reveals.models import RevealTransaction
 from reveals.tests.stage import Scene, transactions
 from sandbox.accounts import KEEPER, STRANGER
@@ -54,7 +55,7 @@ def test_the_cost_is_that_of_the_last_reveals_with_their_l1_fee(
     tokens = scene.mint(3)
     worker().until(lambda: scene.revealed_once(tokens))
     (row,) = transactions()
-    assert measured_cost_wei() == int(row.cost_wei or 0) // 3
+    assert reveal_costs().wei_per_token == int(row.cost_wei or 0) // 3
     RevealTransaction.objects.update(l1_fee_wei=3 * 10**12)
     look(scene)
     assert keeper_state().cost_is_measured
@@ -63,7 +64,7 @@ def test_the_cost_is_that_of_the_last_reveals_with_their_l1_fee(
 
 def test_only_what_was_confirmed_is_a_measure() -> None:
     RevealBatchFactory.create()
-    assert measured_cost_wei() is None
+    assert reveal_costs().wei_per_token is None
 
 
 def test_it_warns_before_it_is_empty_and_goes_on_after_a_top_up(
