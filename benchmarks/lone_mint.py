@@ -155,7 +155,3 @@ def _report(found: list[Lone], machine: dict[str, Any]) -> Report:
             f"broadcast {1000 * median_of([lone.broadcast for lone in found]):.0f}",
         ),
     )
-
-
-def _median_mark(found: list[Lone], mark: str) -> float:
-    return median_of([lone.marks[mark] for lone in found if mark in lone.marks])

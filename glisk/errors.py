@@ -171,17 +171,3 @@ def as_provider_error(error: BaseException, *, vendor: str) -> ProviderError:
 def error_class_of(error: BaseException) -> str:
     """Return the stable class word of any exception; "unexpected" for those not of this tree."""
     return error.error_class if isinstance(error, GliskError) else "unexpected"
-
-
-def error_record(error: BaseException) -> dict[str, Any]:
-    """Return the JSON-safe, redacted facts of an error for an error log column."""
-    record: dict[str, Any] = {
-        "error_class": error_class_of(error),
-        "type": type(error).__name__,
-        "message": redact_text(str(error))[:MAX_MESSAGE_LENGTH],
-    }
-    for name in ("vendor", "status", "code", "reason", "retry_after_seconds"):
-        value = getattr(error, name, None) if isinstance(error, ProviderError) else None
-        if value is not None:
-            record[name] = value
-    return record

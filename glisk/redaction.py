@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -86,19 +86,9 @@ def register_secret(value: str | None) -> None:
     _registered = tuple(sorted(merged, key=lambda secret: (-len(secret), secret)))
 
 
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return the text without the given secret values and without anything credential-shaped."""
-    given = {form for secret in secrets if secret for form in _spellings(secret)}
-    return _redact(text, sorted(given, key=len, reverse=True))
-
-
 def redact_text(text: str) -> str:
     """Return the text without registered secrets and without anything credential-shaped."""
-    return _redact(text, _registered)
-
-
-def _redact(text: str, secrets: Iterable[str]) -> str:
-    for secret in secrets:
+    for secret in _registered:
         if secret in text:
             text = text.replace(secret, MASK)
     for needle, pattern, replacement in _PATTERNS:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import pickle
 
 import pytest
@@ -16,7 +15,6 @@ from glisk.errors import (
     TransientError,
     UnknownOutcomeError,
     error_class_of,
-    error_record,
 )
 
 KINDS = [
@@ -75,26 +73,3 @@ def test_errors_survive_the_task_queues_pickling(kind: type[ProviderError], _wor
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is kind and repr(copy) == repr(error)
     assert copy.__dict__ == error.__dict__
-
-
-def test_a_record_holds_the_facts_as_json() -> None:
-    error = TransientError(
-        "slow", vendor="acme", status=429, rate_limited=True, retry_after_seconds=5
-    )
-    assert json.loads(json.dumps(error_record(error))) == {
-        "error_class": "rate_limited",
-        "type": "TransientError",
-        "message": "slow",
-        "vendor": "acme",
-        "status": 429,
-        "retry_after_seconds": 5,
-    }
-
-
-def test_a_record_of_an_error_from_elsewhere_is_redacted_too() -> None:
-    record = error_record(RuntimeError("postgres://glisk:hunter22@db/glisk refused"))
-    assert record == {
-        "error_class": "unexpected",
-        "type": "RuntimeError",
-        "message": "postgres://[redacted]@db/glisk refused",
-    }

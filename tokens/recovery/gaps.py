@@ -45,11 +45,6 @@ class GapReport:
     ended_early: bool = False  # its time was up before it had tried everything
 
     @property
-    def unconfirmed(self) -> int:
-        """Count those that are too new to be taken from the contract without a log."""
-        return 0 if self.ended_early else self.left
-
-    @property
     def created(self) -> int:
         return self.from_logs + len(self.from_facts)
 

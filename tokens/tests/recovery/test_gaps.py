@@ -257,7 +257,7 @@ def test_a_token_without_a_log_needs_its_confirmations(
     mint(chain)
     chain.mine(1)
     report = fill_gaps(bad_reader)
-    assert (report.created, report.unconfirmed) == (0, 1)
+    assert (report.created, report.left, report.ended_early) == (0, 1, False)
     chain.mine(1)
     assert fill_gaps(bad_reader).from_facts == [1]
 
