@@ -16,20 +16,20 @@ import json
 import random
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import Any
 
 from sandbox.rpc import RpcClient
+from sandbox.rpc_relay import RelayHandler, RpcRelay
 
 Call = dict[str, Any]
 
 
-class FaultyRpc:
-    """Listens on a free port of loopback while it is open; see `url`. Safe between threads."""
+class FaultyRpc(RpcRelay):
+    """The proxy; each switch holds until `calm`. Safe between threads."""
 
     def __init__(self, node_url: str, *, seed: int = 0) -> None:
+        super().__init__(node_url, _Handler)
         self._node = RpcClient(node_url)
         self._lock = threading.Lock()
         self._random = random.Random(seed)
@@ -40,18 +40,6 @@ class FaultyRpc:
         self._first_asked: dict[str, float] = {}
         self._head: int | None = None
         self.seen: list[str] = []  # the methods, in order
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.proxy = self
-        self._server.node = urlsplit(node_url).netloc
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
     def __exit__(
         self,
@@ -59,9 +47,7 @@ class FaultyRpc:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
         self._node.close()
 
     # -- switches -----------------------------------------------------------------------
@@ -148,57 +134,27 @@ class FaultyRpc:
         return head is not None and isinstance(number, str) and int(number, 16) > head
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    proxy: FaultyRpc
-    node: str
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """One kept-alive connection of the program; the node is asked anew each time."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1  # head and body in one packet
-    server: _Server
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        calls: list[Call] = body if isinstance(body, list) else [body]
-        proxy = self.server.proxy
+class _Handler(RelayHandler):
+    def pass_on(self, body: bytes) -> None:
+        asked = json.loads(body)
+        calls: list[Call] = asked if isinstance(asked, list) else [asked]
+        proxy: FaultyRpc = self.server.relay
         try:
-            answers = [self._answer(call) for call in calls]
+            answers = [self._answer(proxy, call) for call in calls]
         except (OSError, http.client.HTTPException):  # the node is away
             self.close_connection = True
             return
         if proxy.loses(calls):
             self.close_connection = True
             return
-        content = json.dumps(answers if isinstance(body, list) else answers[0]).encode()
+        content = json.dumps(answers if isinstance(asked, list) else answers[0]).encode()
         with contextlib.suppress(ConnectionError):  # the program was killed meanwhile
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.answer(content)
 
-    def _answer(self, call: Call) -> Call:
-        proxy = self.server.proxy
+    def _answer(self, proxy: FaultyRpc, call: Call) -> Call:
         if proxy.swallows(call):
             return {"jsonrpc": "2.0", "id": call.get("id"), "result": "0x" + "00" * 32}
-        answer = self._ask(proxy.rewrite(call))
+        answer: Call = json.loads(self.ask(json.dumps(proxy.rewrite(call)).encode()))
         if "result" in answer:
             answer["result"] = proxy.censor(call, answer["result"])
         return answer
-
-    def _ask(self, call: Call) -> Call:
-        node = http.client.HTTPConnection(self.server.node, timeout=30)
-        try:
-            node.request("POST", "/", json.dumps(call), {"Content-Type": "application/json"})
-            answer: Call = json.loads(node.getresponse().read())
-            return answer
-        finally:
-            node.close()
-
-    def log_message(self, *_args: object) -> None:
-        pass
