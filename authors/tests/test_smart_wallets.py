@@ -99,6 +99,17 @@ class TestUndeployed:
         assert not accepted(wallet_chain, victim, signature)
         assert not accepted(wallet_chain, AUTHOR.address, signature)
 
+    @pytest.mark.parametrize("answer", ODD)
+    def test_a_factory_that_makes_nothing_proves_nothing(
+        self, wallet_chain: WalletChain, answer: str
+    ) -> None:
+        """It reverts, burns all gas, or says whatever an attacker likes."""
+        factory = str(wallet_chain.deploy("OddWallet", ODD.index(answer)).address)
+        victim, calldata = wallet_chain.undeployed_wallet(AUTHOR)
+        for wallet, signer in ((victim, AUTHOR), (victim, OTHER), (AUTHOR.address, OTHER)):
+            signature = wrapped(factory, calldata, sign(signer, MESSAGE))
+            assert not accepted(wallet_chain, wallet, signature)
+
     def test_a_wrapped_key_is_no_plain_wallets_signature(self, wallet_chain: WalletChain) -> None:
         own = sign(OTHER, MESSAGE)
         for target, calldata in ((OTHER.address, "0x"), (wallet_chain.factory.address, "0xdead")):
@@ -129,6 +140,10 @@ def test_a_plain_wallets_high_s_twin_is_not_saved_by_the_validator(
     """The validator's own ecrecover would take it, wrapped or not."""
     twin = high_s_twin(sign(AUTHOR, MESSAGE))
     assert not accepted(wallet_chain, AUTHOR.address, twin)
+    _, calldata = wallet_chain.undeployed_wallet(AUTHOR)  # a factory that does what it is asked
+    assert not accepted(
+        wallet_chain, AUTHOR.address, wrapped(wallet_chain.factory.address, calldata, twin)
+    )
 
 
 def test_a_raw_hash_signature_is_not_a_message_signature(wallet_chain: WalletChain) -> None:
