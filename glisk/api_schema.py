@@ -1,5 +1,6 @@
 """What the API's schema says of every address, beside what its views say of themselves."""
 
+from http import HTTPStatus
 from typing import Any, Final
 
 from glisk.api import AWAY_DETAIL, AWAY_RETRY_SECONDS
@@ -19,6 +20,16 @@ _AWAY: Final = {
         }
     },
 }
+
+
+def name_statuses(result: dict[str, Any], **context: Any) -> dict[str, Any]:
+    """Give each answer without words of its own the name of its status: pages show a blank else."""
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if not response.get("description"):
+                    response["description"] = HTTPStatus(int(status)).phrase
+    return result
 
 
 def tell_of_outages(result: dict[str, Any], **context: Any) -> dict[str, Any]:

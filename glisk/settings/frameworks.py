@@ -150,6 +150,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "glisk.api_schema.tell_of_outages",
+        "glisk.api_schema.name_statuses",
     ],
     "ENUM_NAME_OVERRIDES": {"TokenStatus": "tokens.states.TokenStatus"},
     "SWAGGER_UI_DIST": "SIDECAR",

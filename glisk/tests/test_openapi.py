@@ -48,6 +48,18 @@ def test_the_schema_is_served_as_json_with_examples(client: Client) -> None:
     assert refused["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
 
 
+def test_every_answer_says_what_it_means() -> None:
+    schema = json.loads((settings.BASE_DIR / "docs" / "openapi.json").read_text())
+    answers = [
+        answer
+        for operations in schema["paths"].values()
+        for operation in operations.values()
+        for answer in operation["responses"].values()
+    ]
+    assert answers
+    assert all(answer["description"] for answer in answers)
+
+
 def _reads() -> list[str]:
     schema = json.loads((settings.BASE_DIR / "docs" / "openapi.json").read_text())
     # The health pages have a connection of their own (glisk/tests/test_health.py).
