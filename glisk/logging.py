@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import structlog
 
 from glisk.redaction import redact_processor
+from glisk.task_log import name_failed_tasks
 
 _BEFORE: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -48,6 +49,7 @@ def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
         "foreign_pre_chain": _BEFORE,
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            name_failed_tasks,
             structlog.processors.format_exc_info,
             redact_processor,
             *rendering,

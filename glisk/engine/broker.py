@@ -7,6 +7,7 @@ statement per `poll` seconds. `broker_class` is django-q2's own way to name a br
 from __future__ import annotations
 
 import select
+import time
 from typing import Any
 
 import psycopg
@@ -25,6 +26,7 @@ logger = structlog.get_logger(__name__)
 
 QUEUE_CHANNEL = "glisk_queue"
 _RETRY_SECONDS = 0.5
+_TELL_SECONDS = 30.0
 
 # The lock is what the next delivery waits for; clocks are compared on the database's side only.
 _CLAIM = """
@@ -39,6 +41,7 @@ class ListeningBroker(ORM):
     """A queue in PostgreSQL; `dequeue()` runs in the pusher process only."""
 
     _listener: Listener | None = None
+    _tell_at = 0.0
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> Any:
@@ -59,11 +62,14 @@ class ListeningBroker(ORM):
             claimed = self._listener.session.execute(
                 _CLAIM, [Conf.RETRY, self.list_key, Conf.BULK]
             ).fetchall()
+            self._tell_at = 0.0
             if claimed:
                 return claimed
             self._wait(self._listener)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            logger.warning("queue_unreachable", error=str(error).strip())
+            if time.monotonic() >= self._tell_at:  # not twice a second, all through an outage
+                self._tell_at = time.monotonic() + _TELL_SECONDS
+                logger.warning("queue_unreachable", error=str(error).strip())
             self._close()
             process_stop_flag().wait(_RETRY_SECONDS)
         return None

@@ -126,3 +126,41 @@ def test_a_record_that_cannot_be_formatted_is_still_named() -> None:
     (record,) = records(WAYS_OUT["library lacking an argument"])
     assert record["event"] == "unformattable log record: says %s %s"
     assert record["logger"] == "library"
+
+
+_TASK = """
+library = logging.getLogger("django-q")
+try:
+    from django.db import OperationalError
+    raise {error}
+except Exception as e:
+    import traceback
+    result = f"{{e}} : {{traceback.format_exc()}}"
+    library.error(f"Failed 'tokens.tasks.look' (one-two) - {{result}}")
+"""
+
+
+def test_a_failed_task_has_fields_and_a_traceback_that_can_be_read() -> None:
+    program = _TASK.format(error="ValueError(SECRET)")
+    (record,) = (json.loads(line) for line in run(program).splitlines())
+    assert (record["event"], record["level"]) == ("task_failed", "error")
+    assert record["task"] == "tokens.tasks.look"
+    assert record["exception"].startswith("Traceback (most recent call last):\n")
+    assert SECRET not in json.dumps(record)
+    first, *rest = run(program, "console").splitlines()
+    assert "task_failed" in first
+    assert rest[0] == "Traceback (most recent call last):"
+
+
+def test_a_task_that_the_database_interrupted_is_a_warning_of_one_line() -> None:
+    program = _TASK.format(error="OperationalError('terminating connection')")
+    (record,) = (json.loads(line) for line in run(program).splitlines())
+    assert (record["event"], record["level"]) == ("task_interrupted", "warning")
+    assert record["error"] == "terminating connection"
+    assert "exception" not in record
+
+    program = program.replace("library.error(f", "library.exception('Could not save'); (f")
+    (record,) = (json.loads(line) for line in run(program).splitlines())
+    assert (record["event"], record["level"]) == ("Could not save", "warning")
+    assert record["error"] == "terminating connection"
+    assert "exception" not in record
