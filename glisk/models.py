@@ -1,6 +1,9 @@
 """System-wide state: pauses, breakers, progress marks, and the workers' heartbeats."""
 
-from django.db import models
+import json
+from typing import Any
+
+from django.db import connection, models
 
 from glisk.permissions import declared
 
@@ -19,6 +22,17 @@ class SystemState(models.Model):
 
     def __str__(self) -> str:
         return self.state_key
+
+    @classmethod
+    def put(cls, key: str, value: dict[str, Any]) -> None:
+        """Store a value under a key, whatever was there, by one statement."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO system_state (state_key, state_value, updated_at) "
+                "VALUES (%s, %s::jsonb, clock_timestamp()) ON CONFLICT (state_key) DO UPDATE "
+                "SET state_value = EXCLUDED.state_value, updated_at = EXCLUDED.updated_at",
+                [key, json.dumps(value)],
+            )
 
 
 class WorkerHeartbeat(models.Model):

@@ -123,4 +123,4 @@ def _lasted(since: str) -> str:
 
 
 def _save(state: KeeperState) -> None:
-    SystemState.objects.update_or_create(state_key=KEY, defaults={"state_value": asdict(state)})
+    SystemState.put(KEY, asdict(state))

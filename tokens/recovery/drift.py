@@ -174,7 +174,7 @@ def _prove(report: DriftReport, survey: Survey, *, known_below: int) -> None:
 
 
 def _keep(report: DriftReport) -> DriftReport:
-    SystemState.objects.update_or_create(state_key=KEY, defaults={"state_value": asdict(report)})
+    SystemState.put(KEY, asdict(report))
     if not report.is_clean:
         logger.error("drift_found", counts=report.counts)
     return report
@@ -271,6 +271,8 @@ def _may_begin_anew(row: dict[str, Any]) -> bool:
 
 def _begin_anew(reader: MintReader, token_ids: Sequence[int], report: DriftReport) -> None:
     """Withdraw adopted tokens whose reveal a reorg took back; the next look makes them anew."""
+    if not token_ids:
+        return
     gone = _surely_unrevealed(reader, token_ids)
     with transaction.atomic():
         tokens = Token.objects.select_for_update().filter(
@@ -290,8 +292,6 @@ def _surely_unrevealed(reader: MintReader, token_ids: Sequence[int]) -> list[int
 
     A node that lags, which the head shows or which has no such block, proves nothing.
     """
-    if not token_ids:
-        return []
     head, seen = reader.survey().head.number, load_progress().head
     if seen is not None and head < seen:
         return []

@@ -65,6 +65,8 @@ def withdraw_unknown(survey: Survey, memory: Memory) -> int:
     first_missed = {str(i): memory.unknown.get(str(i), head) for i in unknown}
     due = [int(i) for i, since in first_missed.items() if head - since >= PATIENCE_BLOCKS]
     memory.unknown = {i: since for i, since in first_missed.items() if int(i) not in due}
+    if not due:
+        return 0
     with transaction.atomic():
         tokens = list(_may_go().select_for_update().filter(token_id__in=due))
         busy = in_flight(token.token_id for token in tokens)

@@ -121,9 +121,7 @@ def rewind_progress(block: int) -> None:
 
 
 def save_memory(memory: Memory) -> None:
-    SystemState.objects.update_or_create(
-        state_key=MEMORY_KEY, defaults={"state_value": asdict(memory)}
-    )
+    SystemState.put(MEMORY_KEY, asdict(memory))
 
 
 def forget_from(token_id: int) -> None:

@@ -107,11 +107,15 @@ class _Look:
     report: ScanReport
     until: float | None
     tried: bool = False
+    counted: int | None = None  # the missing ids, until something is read
 
     def missing(self) -> int:
         """Count the ids without a row; ids that the node does not know yet do not count."""
-        first, following = self.memory.known_below, self.survey.next_token_id
-        return max(0, following - first - count_rows(first, following)) if following > first else 0
+        if self.counted is None:
+            first, following = self.memory.known_below, self.survey.next_token_id
+            known = count_rows(first, following) if following > first else 0
+            self.counted = max(0, following - first - known)
+        return self.counted
 
     def is_complete(self) -> bool:
         return self.missing() == 0
@@ -143,8 +147,10 @@ class _Look:
         except ProviderError as error:
             # A node that keeps no logs, or none of these blocks, still knows the tokens.
             logger.warning("logs_unread", first=first, last=head, error=str(error))
+        self.counted = None
         if not self.report.mints.ended_early and not self.is_complete():
             self.report.gaps = fill_gaps(self.reader, survey=self.survey, until=self.until)
+            self.counted = None
 
     def remember(self) -> None:
         """Store how far everything is known, or that something cannot be found now."""

@@ -11,11 +11,14 @@ from tokens.models.job import OPEN_JOB_STATUSES
 
 def in_flight(token_ids: Iterable[int]) -> set[int]:
     """Return those of the tokens that an open transaction of ours reveals."""
+    ids = list(token_ids)
+    if not ids:
+        return set()
     with connection.cursor() as cursor:
         # reveals' table by its name: tokens may not import reveals.
         cursor.execute(
             "SELECT token_id FROM reveal_batch_tokens WHERE is_open AND token_id = ANY(%s)",
-            [list(token_ids)],
+            [ids],
         )
         return {row[0] for row in cursor.fetchall()}
 
