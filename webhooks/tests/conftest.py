@@ -1,11 +1,17 @@
 """The chain of the recovery's tests, for tests that deliver its mints by webhook."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
+from pytest_django import Settings
 
+from authors.factories import AuthorFactory
 from glisk import refused_webhooks
+from tokens.recovery import drift, progress, proof
 from tokens.tests.recovery.conftest import _deployed, chain, reader
+from tokens.tests.recovery.model_chain import CONTRACT
+from webhooks.tests.chain_equality import DEFAULT_AUTHOR, DEFAULT_PROMPT, REGISTERED
 
 __all__ = ["_deployed", "chain", "reader"]
 
@@ -16,3 +22,17 @@ def _no_refusal_is_kept() -> Iterator[None]:
     refused_webhooks.gate.shut("alchemy", "replicate")
     yield
     refused_webhooks.gate.reset()
+
+
+@pytest.fixture
+def model_world(db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings and authors of the random cases; only the chain's waits are played, in blocks."""
+    settings.GLISK_NFT_CONTRACT_ADDRESS = CONTRACT
+    settings.CONTRACT_DEPLOYED_AT_BLOCK = 0
+    settings.MINT_CONFIRMATIONS = 2
+    settings.GLISK_DEFAULT_AUTHOR_WALLET = DEFAULT_AUTHOR
+    for address, prompt in {DEFAULT_AUTHOR: DEFAULT_PROMPT, **REGISTERED}.items():
+        AuthorFactory.create(wallet_address=address, prompt_text=prompt)
+    monkeypatch.setattr(progress, "FIRST_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(drift, "_SURE_AFTER", timedelta(0))
+    monkeypatch.setattr(proof, "_OLD_ONES", 1000)  # all of them in every proof

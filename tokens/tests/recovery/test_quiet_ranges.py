@@ -15,7 +15,8 @@ from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.progress import load_progress
 from tokens.recovery.quiet import busy_spans
 from tokens.recovery.scan import scan_chain
-from tokens.tests.recovery.model_chain import CONTRACT, Mint, ModelChain, ModelNode
+from tokens.tests.recovery.model_chain import CONTRACT, Mint, ModelChain
+from tokens.tests.recovery.model_node import ModelNode
 
 pytestmark = pytest.mark.django_db
 

@@ -1,0 +1,115 @@
+"""What a webhook tells of the model chain, and how it gets lost, doubled, mixed up and cut."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tokens.models import MintEvent
+from tokens.tests.recovery.model_chain import Block, ModelChain, PlacedMint
+
+Receive = Callable[[Sequence[bytes]], None]
+
+
+@dataclass
+class Deliveries:
+    """Bodies that wait for their delivery; `played` counts by its name what befell them."""
+
+    chain: ModelChain
+    dice: random.Random
+    receive: Receive
+    played: Counter[str]
+    at_once: int = 1  # so many bodies may arrive at the same time
+    waiting: list[bytes] = field(default_factory=list)
+    _events: int = 0
+    _taken_back: dict[bytes, set[str]] = field(default_factory=dict)
+    _arrived: set[bytes] = field(default_factory=set)
+
+    def tell(self, block: Block) -> None:
+        """Tell of a block's mints, in one of the two forms."""
+        mints = [mint for mint in self.chain.mints() if mint.block is block]
+        if not mints:
+            return
+        if self.dice.random() < 0.25:
+            self.played["raw form"] += 1
+            logs = self._spoil([self.chain.log(mint) for mint in mints])
+            self.waiting.append(self._body({"activity": [{"log": log} for log in logs]}))
+            return
+        logs = self._spoil([self._block_log(mint) for mint in mints])
+        facts = {"hash": block.block_hash, "number": block.number, "timestamp": block.timestamp}
+        self.waiting.append(self._body({"data": {"block": {**facts, "logs": logs}}}))
+
+    def take_back(self, mints: Sequence[PlacedMint]) -> None:
+        """Tell that a reorg took these mints, which may be true."""
+        if not mints:
+            return
+        self.played["removed"] += 1
+        logs = [{**self.chain.log(mint), "removed": True} for mint in mints]
+        body = self._body({"activity": [{"log": log} for log in logs]})
+        self._taken_back[body] = {mint.tx_hash for mint in mints}
+        self.waiting.append(body)
+
+    def deliver(self) -> None:
+        """Deliver any of what waits: often not the oldest, sometimes again later, or never."""
+        dice, arriving = self.dice, []
+        for _ in range(dice.randint(1, self.at_once)):
+            if not self.waiting:
+                break
+            place = dice.randrange(len(self.waiting))
+            if place:
+                self.played["out of order"] += 1
+            body = self.waiting[place]
+            if dice.random() < 0.75:
+                del self.waiting[place]
+            if dice.random() < 0.25:
+                self.played["dropped"] += 1
+                continue
+            if body in self._arrived:
+                self.played["delivered again"] += 1
+            self._arrived.add(body)
+            arriving.append(body)
+        if arriving:
+            self.receive(arriving)
+            self._expect_doubt(arriving)
+
+    def _expect_doubt(self, bodies: Sequence[bytes]) -> None:
+        """Expect that mints which were told to be gone are looked at again, at whatever depth."""
+        told = {tx_hash for body in bodies for tx_hash in self._taken_back.get(body, ())}
+        if told:
+            settled = MintEvent.objects.filter(tx_hash__in=told, settled_at__isnull=False)
+            assert not settled.exists(), "a mint is told to be gone, and still counts as settled"
+
+    @staticmethod
+    def _block_log(mint: PlacedMint) -> dict[str, Any]:
+        log = ModelChain.log(mint)
+        return {
+            "data": log["data"],
+            "topics": log["topics"],
+            "index": mint.log_index,
+            "account": {"address": log["address"]},
+            "transaction": {"hash": mint.tx_hash, "status": 1},
+        }
+
+    def _spoil(self, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        dice = self.dice
+        if dice.random() < 0.15:
+            self.played["logs missing"] += 1
+            del logs[dice.randrange(len(logs)) :]
+        elif dice.random() < 0.1:
+            self.played["field missing"] += 1
+            log = dice.choice(logs)
+            del log[dice.choice([name for name in log if name in ("data", "topics", "index")])]
+        dice.shuffle(logs)
+        return logs
+
+    def _body(self, event: dict[str, Any]) -> bytes:
+        self._events += 1
+        body = json.dumps({"id": f"whevt_{self._events}", "event": event}).encode()
+        if self.dice.random() >= 0.05:
+            return body
+        self.played["body cut short"] += 1
+        return body[: self.dice.randrange(len(body))]
