@@ -20,6 +20,7 @@ from django.db import transaction
 from rest_framework.exceptions import ParseError
 
 from glisk.errors import ProviderError
+from tokens.recovery import keeping
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 from tokens.tests.recovery.model_node import ModelNode
@@ -53,8 +54,9 @@ def look(node: ModelNode, thorough: bool) -> None:
 
 
 @pytest.fixture
-def _quiet() -> Iterator[None]:
-    """Log nothing, and keep what the other tests left behind out of the garbage collection."""
+def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Enqueue and log nothing; keep other tests' objects out of the garbage collection."""
+    monkeypatch.setattr(keeping, "_NUDGE_SECONDS", 1e9)
     logging.disable(logging.CRITICAL)
     gc.collect()
     gc.freeze()
@@ -63,7 +65,7 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.usefixtures("model_world", "_quiet")
+@pytest.mark.usefixtures("model_world", "_alone")
 @pytest.mark.parametrize("first", range(0, CASES, _PORTION))
 def test_in_the_end_the_database_holds_what_the_chain_holds(first: int) -> None:
     cases = range(first, min(first + _PORTION, CASES))

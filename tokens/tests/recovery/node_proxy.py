@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,20 +17,17 @@ DROP = object()
 
 
 class HttpAnswer(Exception):
-    """Raised by an `Alter`: answer the whole request with this status and body."""
+    """Raised instead of an answer: the whole request gets this status and body."""
 
     def __init__(self, status: int, body: Any) -> None:
         self.status, self.body = status, body
 
 
-class NodeProxy:
-    def __init__(self, rpc_url: str) -> None:
-        self.alter: Alter = lambda method, params, answer: answer
-        self.requests: list[list[str]] = []  # the methods of each HTTP request
-        self.log_ranges: list[tuple[int, int]] = []
-        self._node_url = rpc_url
-        self._session = requests.Session()
-        proxy = self
+class RpcServer(ABC):
+    """JSON-RPC over a real socket; who answers is the subclass's matter."""
+
+    def __init__(self) -> None:
+        server = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -37,7 +35,10 @@ class NodeProxy:
 
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
-                status, body = proxy._answer(json.loads(self.rfile.read(length)))
+                try:
+                    status, body = 200, server.answer(json.loads(self.rfile.read(length)))
+                except HttpAnswer as other:
+                    status, body = other.status, other.body
                 data = json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -55,9 +56,28 @@ class NodeProxy:
         )
         self._thread.start()
 
+    @abstractmethod
+    def answer(self, asked: Any) -> Any:
+        """Return the answer to a call, or to a batch of them; may raise `HttpAnswer`."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+
+class NodeProxy(RpcServer):
+    def __init__(self, rpc_url: str) -> None:
+        self.alter: Alter = lambda method, params, answer: answer
+        self.requests: list[list[str]] = []  # the methods of each HTTP request
+        self.log_ranges: list[tuple[int, int]] = []
+        self._node_url = rpc_url
+        self._session = requests.Session()
+        super().__init__()
 
     def reset(self) -> None:
         """Be the node as it is, and forget what was asked."""
@@ -66,12 +86,10 @@ class NodeProxy:
         self.log_ranges.clear()
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
+        super().close()
         self._session.close()
 
-    def _answer(self, asked: Any) -> tuple[int, Any]:
+    def answer(self, asked: Any) -> Any:
         calls = asked if isinstance(asked, list) else [asked]
         self.requests.append([call["method"] for call in calls])
         for call in calls:
@@ -80,14 +98,9 @@ class NodeProxy:
                 self.log_ranges.append((int(options["fromBlock"], 16), int(options["toBlock"], 16)))
         answers = self._session.post(self._node_url, json=calls, timeout=30).json()
         by_id = {answer["id"]: answer for answer in answers}
-        try:
-            altered = [
-                self.alter(call["method"], call["params"], by_id[call["id"]]) for call in calls
-            ]
-        except HttpAnswer as other:
-            return other.status, other.body
+        altered = [self.alter(call["method"], call["params"], by_id[call["id"]]) for call in calls]
         given = [answer for answer in altered if answer is not DROP]
-        return 200, given if isinstance(asked, list) else given[0]
+        return given if isinstance(asked, list) else given[0]
 
 
 def no_logs_at_all(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
