@@ -1,5 +1,6 @@
 """Remember answers that many ask for and that may be some seconds old, per process."""
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -13,8 +14,8 @@ _all: "WeakSet[ShortMemory[Any]]" = WeakSet()
 
 
 class _Known(NamedTuple, Generic[T]):
-    made_at: float  # monotonic
     answer: T
+    until: float  # monotonic
 
 
 class ShortMemory(Generic[T]):
@@ -22,15 +23,18 @@ class ShortMemory(Generic[T]):
 
     The others get the answer from before while that is not more than `grace` seconds too old, and
     wait for the new one else. So whoever asks alone never gets an answer older than `seconds`, and
-    among many no more than one waits.
+    among many no more than one waits. With `worth`, an answer lasts so many times as long as it
+    took to make, `seconds` at most: what costs nothing is not old either.
 
     At most `size` answers are kept, the longest unused one goes first. An exception is not kept,
     but all who waited get it: trying one after the other, they would wait for each other's
     timeouts while the database is down.
     """
 
-    def __init__(self, *, seconds: float, grace: float = 0.0, size: int = 1024) -> None:
-        self._seconds, self._grace, self._size = seconds, grace, size
+    def __init__(
+        self, *, seconds: float, grace: float = 0.0, worth: float = math.inf, size: int = 1024
+    ) -> None:
+        self._seconds, self._grace, self._worth, self._size = seconds, grace, worth, size
         self._answers: OrderedDict[Hashable, _Known[T]] = OrderedDict()
         self._guard = threading.Lock()
         self._working: dict[Hashable, Future[T]] = {}
@@ -48,6 +52,7 @@ class ShortMemory(Generic[T]):
         return work.result()
 
     def _do(self, key: Hashable, make: Callable[[], T], work: "Future[T]") -> None:
+        began = time.monotonic()
         try:
             answer = make()
         except BaseException as error:  # noqa: BLE001 - raised by whoever waits for it
@@ -55,9 +60,13 @@ class ShortMemory(Generic[T]):
                 del self._working[key]
             work.set_exception(error)
             return
+        now = time.monotonic()
+        lasts = self._seconds
+        if now > began:
+            lasts = min(lasts, self._worth * (now - began))
         with self._guard:
             del self._working[key]
-            self._answers[key] = _Known(time.monotonic(), answer)
+            self._answers[key] = _Known(answer, until=now + lasts)
             self._answers.move_to_end(key)
             while len(self._answers) > self._size:
                 self._answers.popitem(last=False)
@@ -69,8 +78,8 @@ class ShortMemory(Generic[T]):
 
     def _usable(self, key: Hashable, *, for_whoever_works: bool) -> _Known[T] | None:
         known = self._answers.get(key)
-        lasts = self._seconds if for_whoever_works else self._seconds + self._grace
-        if known is None or time.monotonic() - known.made_at >= lasts:
+        grace = 0.0 if for_whoever_works else self._grace
+        if known is None or known.until + grace <= time.monotonic():
             return None
         self._answers.move_to_end(key)
         return known

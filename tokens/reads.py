@@ -58,9 +58,11 @@ logger = structlog.get_logger(__name__)
 
 _HEAVY = ("prompt", "metadata_text", "error_log")
 # Counting an author's 100,000 tokens takes ten times as long as reading a page of them, and
-# counting everybody's a million takes half a second: then others do not wait for it.
-_totals: ShortMemory[int] = ShortMemory(seconds=2, grace=2)
-_leaders: ShortMemory[list[Any]] = ShortMemory(seconds=LEADERBOARD_SECONDS, grace=60)
+# counting everybody's a million takes half a second: then others do not wait for it. What is
+# counted in a moment is counted again after the next one.
+_WORTH: Final = 50
+_totals: ShortMemory[int] = ShortMemory(seconds=2, grace=2, worth=_WORTH)
+_leaders: ShortMemory[list[Any]] = ShortMemory(seconds=LEADERBOARD_SECONDS, grace=60, worth=_WORTH)
 
 
 def author_page(wallet: str, *, offset: int, limit: int) -> str:
@@ -69,7 +71,10 @@ def author_page(wallet: str, *, offset: int, limit: int) -> str:
 
 
 def author_total(wallet: str) -> int:
-    """Return how many tokens an author's wallet has; two seconds old, four while it is counted."""
+    """Return how many tokens an author's wallet has.
+
+    At most two seconds old, or four while it is counted; far less where that takes a moment.
+    """
     return _totals.get(wallet, lambda: Token.objects.by_author_wallet(wallet).order_by().count())
 
 
@@ -84,7 +89,10 @@ def progress_page(wallet: str, *, limit: int) -> str:
 
 
 def leaderboard() -> list[Any]:
-    """Return the authors with most tokens; fifteen seconds old, more only while it is counted."""
+    """Return the authors with most tokens.
+
+    At most fifteen seconds old, more only while they are counted; less where that takes a moment.
+    """
     return _leaders.get("all", count_leaders)
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from glisk import short_memory
 from glisk.short_memory import ShortMemory
 
 ASKING = 6
@@ -58,6 +59,28 @@ def test_an_answer_is_forgotten_after_its_time_and_the_longest_unused_first() ->
     assert memory.get("b", lambda: "new") == "new"
     time.sleep(0.15)
     assert memory.get("a", lambda: "new") == "new"
+
+
+def test_an_answer_lasts_as_long_as_it_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(short_memory.time, "monotonic", lambda: now)
+    memory = ShortMemory[float](seconds=15, worth=50)
+
+    def take(seconds: float) -> float:
+        nonlocal now
+        now += seconds
+        return now
+
+    cheap = memory.get("cheap", lambda: take(0.002))
+    now = cheap + 0.09
+    assert memory.get("cheap", lambda: take(0.002)) == cheap
+    now = cheap + 0.11
+    assert memory.get("cheap", lambda: take(0.002)) == now
+    dear = memory.get("dear", lambda: take(1))
+    now = dear + 14.9
+    assert memory.get("dear", lambda: take(1)) == dear
+    now = dear + 15.1
+    assert memory.get("dear", lambda: take(1)) == now
 
 
 class Held:
