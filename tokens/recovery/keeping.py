@@ -79,7 +79,9 @@ def _ask_chain(work: Callable[[MintReader], _T], *, wait_seconds: float) -> _T |
         try:
             done = work(_reader())
         except ProviderError as error:
-            logger.warning("chain_unread", error=str(error))
+            # An open breaker has said why, once; these are its tries.
+            tell = logger.info if breaker.is_open else logger.warning
+            tell("chain_unread", error=str(error))
             breaker.failed(error)
             return None
         breaker.succeeded()
