@@ -131,7 +131,7 @@ def test_the_chain() -> None:
     late = chain(blocks_behind=300)
     assert (late.tone, late.note) == ("warn", "300 blocks behind")
     stale = chain(is_fresh=False)
-    assert (stale.tone, stale.note) == ("bad", "nobody has looked for 4.0 s")
+    assert (stale.tone, stale.note) == ("bad", "not read for 4.0 s")
     assert chain(last_processed_block=None).tone == "warn"
 
 
