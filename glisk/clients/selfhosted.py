@@ -23,7 +23,8 @@ from glisk.redaction import register_secret
 VENDOR: Final = "selfhosted"
 
 _BUSY_SECONDS: Final = 1.0
-_CANCEL_SECONDS: Final = 5.0
+_SHORT_SECONDS: Final = 5.0  # for what is answered without a picture
+_SERVES: Final = frozenset({"READY", "BUSY"})
 _REPLY_OVERHEAD_BYTES: Final = 1024 * 1024
 
 
@@ -50,11 +51,11 @@ class SelfhostedClient:
             options=options,
             read_fault=read_cog_fault,
         )
-        self._canceller = HttpClient(
+        self._short = HttpClient(
             vendor=VENDOR,
             base_url=base_url,
             headers=headers,
-            options=HttpOptions(options.connect_timeout_seconds, _CANCEL_SECONDS, 1),
+            options=HttpOptions(options.connect_timeout_seconds, _SHORT_SECONDS, 1),
         )
         # In base64 four characters carry three bytes.
         self._max_bytes = max_image_bytes * 4 // 3 + _REPLY_OVERHEAD_BYTES
@@ -117,10 +118,26 @@ class SelfhostedClient:
             )
         return prediction
 
+    def health(self) -> str:
+        """Return the server's own word for its state, READY or BUSY.
+
+        Raises AccountError if the token is refused, InvalidRequestError if this is no Cog server,
+        TransientError if it does not answer, or cannot serve yet.
+        """
+        reply = self._short.call("GET", "/health-check", idempotent=True)
+        state = (reply.json_object() or {}).get("status")
+        if not isinstance(state, str):
+            raise bad_reply(VENDOR, "GET /health-check", reply, idempotent=True, why="no status")
+        if state not in _SERVES:
+            raise TransientError(
+                f"{VENDOR}: the server is {state[:50]}: look at its log.", vendor=VENDOR
+            )
+        return state
+
     def _cancel(self, path: str) -> None:
         """Free the server's place: nobody waits for this picture any more."""
         with contextlib.suppress(ProviderError):
-            self._canceller.call("POST", f"{path}/cancel", idempotent=True)
+            self._short.call("POST", f"{path}/cancel", idempotent=True)
 
     def _bad(self, path: str, reply: Reply, why: str) -> TransientError:
         return bad_reply(VENDOR, f"PUT {path}", reply, idempotent=False, why=why)

@@ -1,0 +1,119 @@
+"""What only the vendors and the chain can tell of the settings; asked when somebody wants to know.
+
+Nothing is paid for, pinned or sent. Each question stands alone: one that fails hides no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from glisk.clients.chain import ChainClient
+from glisk.clients.gateway import GatewayClient
+from glisk.clients.mint_reader import MintReader
+from glisk.clients.pinata import PinataClient
+from glisk.clients.replicate import ReplicateClient
+from glisk.clients.selfhosted import SelfhostedClient
+from glisk.errors import ProviderError
+from reveals.keeper import Keeper
+from reveals.keeper_state import LOW, OK
+from reveals.keeper_watch import look_at_keeper
+from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.models import Token
+
+_METADATA_MAX_BYTES = 100_000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was asked about, whether it is well, and the facts or what to do."""
+
+    subject: str
+    is_well: bool
+    text: str
+
+
+class _NotWell(Exception):
+    """Somebody answered, and it is not what it has to be; the text says what to do."""
+
+
+def ask_everybody() -> Iterator[Answer]:
+    """Ask about each setting whose truth lies outside; yields one answer after the other."""
+    for subject, ask in _QUESTIONS.items():
+        try:
+            text = ask()
+        except (ProviderError, _NotWell) as error:
+            yield Answer(subject, False, str(error))
+        else:
+            yield Answer(subject, True, text)
+
+
+def _chain() -> str:
+    survey = MintReader.from_settings(topic=BATCH_MINTED_TOPIC).survey()
+    return (
+        f"{settings.NETWORK}, block {survey.head.number:,}; the contract has given out "
+        f"{survey.next_token_id - 1:,} tokens"
+    )
+
+
+def _keeper() -> str:
+    if not settings.KEEPER_PRIVATE_KEY:
+        return "not on this machine (ENABLE_REVEAL_WORKER is false)"
+    seen = look_at_keeper(ChainClient.from_settings(), address=Keeper.from_settings().address)
+    if seen.unreachable:
+        raise _NotWell(seen.unreachable)
+    if seen.status == LOW:
+        return seen.reason
+    if seen.status != OK:
+        raise _NotWell(seen.reason)
+    return f"{seen.address} may reveal, and pays for about {seen.reveals_left:,} reveals"
+
+
+def _replicate() -> str:
+    ReplicateClient.from_settings().probe()
+    return "the token is accepted"
+
+
+def _callbacks() -> str:
+    """Compare the signing key with the account's: with another one every callback is refused."""
+    if not settings.PUBLIC_BASE_URL or not settings.REPLICATE_WEBHOOK_SECRETS:
+        return "not set up: predictions are asked for"
+    if ReplicateClient.from_settings().fetch_webhook_secret() in settings.REPLICATE_WEBHOOK_SECRETS:
+        return f"Replicate signs what it sends to {settings.PUBLIC_BASE_URL} with our key"
+    raise _NotWell(
+        "Replicate signs with another key than REPLICATE_WEBHOOK_SECRET: take the one of the "
+        "account (its webhook settings) and restart web."
+    )
+
+
+def _selfhosted() -> str:
+    if not settings.SELFHOSTED_IMAGE_API_URL:
+        return "not set up"
+    return f"the server says {SelfhostedClient.from_settings().health()}"
+
+
+def _pinata() -> str:
+    PinataClient.from_settings().probe()
+    return "the key may pin"
+
+
+def _gateway() -> str:
+    stored = Token.objects.filter(metadata_cid__isnull=False, adopted_uri__isnull=True)
+    cid = stored.order_by("-token_id").values_list("metadata_cid", flat=True).first()
+    if cid is None:
+        return "nothing is stored yet that could be fetched"
+    GatewayClient.from_settings().fetch_verified(cid, max_bytes=_METADATA_MAX_BYTES)
+    return f"serves {cid}"
+
+
+_QUESTIONS: dict[str, Callable[[], str]] = {
+    "chain": _chain,
+    "keeper": _keeper,
+    "replicate": _replicate,
+    "callbacks": _callbacks,
+    "selfhosted": _selfhosted,
+    "pinata": _pinata,
+    "gateway": _gateway,
+}
