@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from eth_utils.crypto import keccak
@@ -17,8 +17,9 @@ from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.pinata.store import ContentStore
 from tokens.factories import MintEventFactory, TokenFactory
 from tokens.metadata import build_metadata
-from tokens.models import Token
+from tokens.models import Token, TokenTransition
 from tokens.states import TokenStatus
+from tokens.tests.stage import Start, Worker
 
 TOKEN_URIS_SLOT = 21  # mapping(uint256 => string) _tokenURIs
 
@@ -139,3 +140,36 @@ def breaker_reason(vendor: str = "chain") -> str:
 
 def is_held_back(vendor: str = "chain") -> bool:
     return bool(breaker_reason(vendor))
+
+
+def signed(worker: Worker) -> RevealTransaction:
+    """Turn until the first transaction is stored, and let nothing be broadcast."""
+    submit = worker.drain.submit
+
+    def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:
+        if kind != "broadcast":
+            submit(kind, key, function, *arguments)
+
+    worker.drain.submit = hold  # type: ignore[method-assign]
+    worker.until(RevealTransaction.objects.exists)
+    return transactions()[0]
+
+
+def signed_and_dead(start: Start) -> None:
+    """Leave a stored transaction that no node has seen."""
+    drain = start()
+    signed(drain)
+    drain.crash()
+
+
+def stuck(scene: Scene, drain: Worker) -> str:
+    """Bring a transaction into the pool that nobody mines; return its hash."""
+    scene.chain.set_automine(False)
+    drain.until(lambda: statuses() == ["broadcast"])
+    (tx_hash,) = scene.pool()
+    return tx_hash
+
+
+def timeline(token: Token) -> list[str]:
+    moves = TokenTransition.objects.filter(token_id=token.pk).order_by("pk")
+    return [move.to_status for move in moves]

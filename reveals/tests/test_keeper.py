@@ -8,7 +8,9 @@ from hexbytes import HexBytes
 from pytest_django import Settings
 
 from reveals.keeper import Keeper, SignedTransaction
+from reveals.tests.stage import Scene
 from sandbox.accounts import KEEPER
+from tokens.tests.stage import Start
 
 
 def signed(keeper: Keeper, **changes: int) -> SignedTransaction:
@@ -46,3 +48,16 @@ def test_nothing_shows_the_key(settings: Settings) -> None:
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever it is, it must not tell
         Keeper.from_settings()
     assert "zz" * 32 not in str(caught.value)
+
+
+@pytest.mark.django_db
+def test_the_key_shows_nowhere(
+    worker: Start, scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    key = KEEPER.private_key.removeprefix("0x")
+    assert Account.from_key(key).address == KEEPER.address
+    assert key not in caplog.text.lower()
+    assert key not in repr(vars(drain.drain)).lower()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import timedelta
-from typing import Any
-
 import pytest
-from django.utils import timezone
 from pytest_django import Settings
 
-from glisk.clients.chain import ChainClient, RevealFacts, encode_reveal
+from glisk.clients.chain import encode_reveal
 from glisk.clients.mint_reader import MintReader
 from reveals import depth, sending
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.recalling import recall_batch
-from reveals.tests.stage import Scene, statuses, transactions
+from reveals.tests.stage import (
+    Scene,
+    statuses,
+    timeline,
+    transactions,
+)
 from sandbox.accounts import ACCOUNTS, AUTHORS, KEEPER
 from tokens.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import Token, TokenTransition
@@ -25,11 +24,6 @@ from tokens.states import TokenStatus
 from tokens.tests.stage import Start
 
 pytestmark = pytest.mark.django_db
-
-
-def timeline(token: Token) -> list[str]:
-    moves = TokenTransition.objects.filter(token_id=token.pk).order_by("pk")
-    return [move.to_status for move in moves]
 
 
 def test_the_same_bytes_are_sent_again(worker: Start, scene: Scene) -> None:
@@ -225,29 +219,6 @@ def test_a_lagging_node_recalls_nothing(
     assert statuses() == ["confirmed"]
 
 
-def test_a_node_that_keeps_no_receipts_settles_by_the_block(
-    worker: Start, scene: Scene, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.REVEAL_SAFE_CONFIRMATIONS = 3
-    tokens = scene.mint()
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
-    look = depth.look
-
-    def without_receipts(*arguments: object) -> depth.Sight:
-        sight = look(*arguments)  # type: ignore[arg-type]
-        return replace(
-            sight, included=replace(sight.included, receipts=dict.fromkeys(sight.receipts))
-        )
-
-    monkeypatch.setattr(depth, "look", without_receipts)
-    drain.settle(0.3)
-    assert RevealBatch.objects.get().settled_at is None
-    scene.chain.mine(3)
-    drain.until(lambda: RevealBatch.objects.get().settled_at)
-    assert timeline(tokens[0]) == ["revealed"]
-
-
 def test_on_another_chain_nothing_is_recalled_freed_or_filled(
     worker: Start, scene: Scene, settings: Settings
 ) -> None:
@@ -280,19 +251,6 @@ def test_on_another_chain_nothing_is_recalled_freed_or_filled(
     worker().until(lambda: scene.revealed_once(tokens))
 
 
-def test_what_is_deep_enough_is_not_asked_about_any_more(
-    worker: Start, scene: Scene, settings: Settings
-) -> None:
-    settings.REVEAL_SAFE_CONFIRMATIONS = 5
-    tokens = scene.mint()
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
-    drain.settle(0.3)
-    assert RevealBatch.objects.get().settled_at is None
-    scene.chain.mine(4)
-    drain.until(lambda: RevealBatch.objects.get().settled_at is not None)
-
-
 def test_a_batch_that_another_process_opened_is_taken_up(worker: Start, scene: Scene) -> None:
     """The drain before found out while it was ending, when this one had read what is open."""
     tokens = scene.mint()
@@ -308,138 +266,3 @@ def test_a_batch_that_another_process_opened_is_taken_up(worker: Start, scene: S
     assert not recall_batch(batch.pk, receipts={}, on_chain={}, actor="late")
     drain.until(lambda: scene.revealed_once(tokens))
     assert len(transactions()) == 1
-
-
-def test_on_a_chain_without_blocks_time_settles(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint()
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
-    drain.settle(0.2)
-    assert RevealBatch.objects.get().settled_at is None
-    RevealBatch.objects.update(closed_at=timezone.now() - timedelta(hours=1))
-    drain.until(lambda: RevealBatch.objects.get().settled_at is not None)
-
-
-def test_a_node_that_takes_its_time_is_asked_once(worker: Start, scene: Scene) -> None:
-    """A late answer to an earlier question would open a batch that is closed again."""
-    tokens = scene.mint()
-    scene.chain.mine(2)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
-    submit, asked = drain.drain.submit, []
-
-    def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:
-        if kind == "recall":
-            asked.append((kind, key, function))
-        else:
-            submit(kind, key, function, *arguments)
-
-    drain.drain.submit = hold  # type: ignore[method-assign]
-    scene.chain.reorg(1)
-    drain.until(lambda: asked)
-    drain.settle(0.5)  # five more looks
-    assert len(asked) == 1
-    submit(*asked[0])
-    drain.until(lambda: timeline(tokens[0]) == ["revealed", "ready", "revealed"])
-
-
-# -- bytes that were signed, and not sent for a while --------------------------------------------
-
-
-def signed_and_dead(worker: Start) -> None:
-    """Leave a stored transaction that no node has seen."""
-    drain = worker()
-    submit = drain.drain.submit
-
-    def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:
-        if kind != "broadcast":
-            submit(kind, key, function, *arguments)
-
-    drain.drain.submit = hold  # type: ignore[method-assign]
-    drain.until(lambda: statuses() == ["signed"])
-    drain.crash()
-
-
-@pytest.mark.parametrize("follower", [None, AUTHORS[1].address])
-def test_what_was_signed_for_a_mint_that_is_gone_is_never_broadcast(
-    worker: Start, scene: Scene, follower: str | None
-) -> None:
-    (token,) = scene.mint()
-    signed_and_dead(worker)
-    scene.chain.reorg(1)
-    if follower:
-        scene.chain.wait(scene.chain.mint(2, follower))
-    drain = worker()
-    drain.until(lambda: statuses() == ["replaced", "confirmed"])
-    drain.settle(0.2)
-    assert not scene.chain.is_revealed(token.token_id)
-    assert transactions()[0].broadcast_at is None
-    (reveal,) = scene.chain.reveal_transactions()
-    assert reveal.token_ids == ()
-
-
-def test_what_others_revealed_meanwhile_is_left_out_instead_of_reverting(
-    worker: Start, scene: Scene
-) -> None:
-    theirs, *ours = scene.mint(3)
-    signed_and_dead(worker)
-    scene.chain.wait(scene.chain.reveal(0, [theirs.token_id], [str(theirs.token_uri)]))
-    drain = worker()
-    drain.until(lambda: statuses() == ["replaced", "confirmed"])
-    drain.until(lambda: not Token.objects.exclude(status=TokenStatus.REVEALED).exists())
-    assert transactions()[1].token_ids == [token.token_id for token in ours]
-    assert Token.objects.get(pk=theirs.pk).adopted_uri == theirs.token_uri
-    assert scene.nonce() == 1
-
-
-def test_at_the_ceiling_too_wrong_tokens_are_left_out(
-    worker: Start, scene: Scene, settings: Settings
-) -> None:
-    """No node has the old bytes: others are taken without an eighth more."""
-    theirs, ours = scene.mint(2)
-    signed_and_dead(worker)
-    ceiling_wei = int(transactions()[0].max_fee_per_gas_wei)
-    settings.REVEAL_MAX_GAS_PRICE_GWEI = ceiling_wei / 1e9
-    scene.chain.wait(scene.chain.reveal(0, [theirs.token_id], [str(theirs.token_uri)]))
-    drain = worker()
-    drain.until(lambda: statuses() == ["replaced", "confirmed"])
-    assert transactions()[1].token_ids == [ours.token_id]
-    assert int(transactions()[1].max_fee_per_gas_wei) <= ceiling_wei
-
-
-def test_a_mint_that_is_missing_for_a_moment_only_delays(
-    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A node that lags; the same bytes go when it knows the mint."""
-    monkeypatch.setattr(sending, "BELIEVED_AFTER_SECONDS", 30.0)
-    tokens = scene.mint(2)
-    signed_and_dead(worker)
-    facts = ChainClient.reveal_facts
-    asked: list[object] = []
-
-    def lagging(self: ChainClient, **question: Any) -> RevealFacts:
-        found = facts(self, **question)
-        asked.append(question)
-        if len(asked) > 3:
-            return found
-        missing = {i: replace(token, exists=False) for i, token in found.tokens.items()}
-        return replace(found, tokens=missing)
-
-    monkeypatch.setattr(ChainClient, "reveal_facts", lagging)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
-    assert len(transactions()) == 1
-    assert len(asked) >= 4
-
-
-def test_a_token_that_is_not_what_was_signed_is_left_out(worker: Start, scene: Scene) -> None:
-    """Between a revert that a reorg takes back and the new opening, it may be made anew."""
-    changed, gone, same = scene.mint(3)
-    signed_and_dead(worker)
-    Token.objects.filter(pk=changed.pk).update(metadata_cid=gone.metadata_cid)
-    Token.objects.filter(pk=gone.pk).update(status=TokenStatus.FAILED)
-    drain = worker()
-    drain.until(lambda: statuses() == ["replaced", "confirmed"])
-    drain.until(lambda: scene.revealed_once([same]))
-    assert transactions()[1].token_ids == [same.token_id]
-    assert not scene.chain.is_revealed(changed.token_id)

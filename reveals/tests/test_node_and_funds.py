@@ -1,0 +1,139 @@
+"""No node, no funds, a price above the ceiling: tokens wait, and go on by themselves."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_django import Settings
+
+from glisk.clients.chain import ChainClient
+from reveals.fees import choose_fees, configured_ceiling_wei
+from reveals.tests.stage import (
+    Scene,
+    breaker_reason,
+    is_held_back,
+    signed,
+    statuses,
+    transactions,
+)
+from sandbox.accounts import KEEPER
+from sandbox.node import free_port
+from tokens.models import Token
+from tokens.states import TokenStatus
+from tokens.tests.stage import Start
+
+pytestmark = pytest.mark.django_db
+
+
+def test_while_the_node_is_down_tokens_wait(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    tokens = scene.mint(2)
+    right, settings.RPC_URL = settings.RPC_URL, f"http://127.0.0.1:{free_port()}"
+    first = worker()
+    first.until(is_held_back)
+    assert "did not reach" in breaker_reason()
+    assert Token.objects.filter(status=TokenStatus.READY).count() == 2
+    first.stop()
+    settings.RPC_URL = right
+    worker().until(lambda: scene.revealed_once(tokens))
+
+
+def test_a_node_that_goes_away_with_transactions_in_flight(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint(2)
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    chain: ChainClient = drain.drain.chain  # type: ignore[attr-defined]
+    reachable = chain.rpc
+    drain.drain.chain = ChainClient(  # type: ignore[attr-defined]
+        type(reachable)(f"http://127.0.0.1:{free_port()}"),
+        contract_address=chain.contract_address,
+    )
+    drain.settle(0.4)
+    assert statuses() == ["broadcast"]
+    drain.drain.chain = chain  # type: ignore[attr-defined]
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_without_funds_nothing_is_signed_until_there_are_some(worker: Start, scene: Scene) -> None:
+    scene.chain.set_balance(KEEPER.address, 1)
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(is_held_back)
+    assert "Send it some" in breaker_reason()
+    drain.settle(0.4)
+    assert transactions() == []
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def most_wei(tokens: int) -> int:
+    """What a batch of so many may cost at most, about."""
+    history = ChainClient.from_settings().fee_history(percentile=50)
+    fees = choose_fees(history, ceiling_wei=configured_ceiling_wei())
+    return int(tokens * 110_000 * fees.max_fee_per_gas_wei)
+
+
+def test_what_the_keeper_can_pay_for_goes_the_rest_after_a_top_up(
+    worker: Start, scene: Scene
+) -> None:
+    tokens = scene.mint(8)
+    scene.chain.set_balance(KEEPER.address, most_wei(5))
+    drain = worker()
+    drain.until(is_held_back)
+    assert len(transactions()[0].token_ids) in range(2, 6)
+    assert "Send it some" in breaker_reason()
+    assert Token.objects.filter(status=TokenStatus.READY).exists()
+    drain.until(lambda: set(statuses()) == {"confirmed"})
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_what_is_in_flight_may_use_up_the_balance(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    """Nothing is signed that the node would refuse, and nobody is called for."""
+    settings.BATCH_REVEAL_MAX_TOKENS = 2
+    tokens = scene.mint(4)
+    scene.chain.set_balance(KEEPER.address, most_wei(4))
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    drain.settle(0.5)
+    assert len(transactions()) == 1
+    assert breaker_reason() == ""
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    drain.until(lambda: len(scene.pool()) == 2)
+    scene.chain.set_automine(True)
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_funds_that_are_gone_at_the_broadcast_are_waited_for(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint()
+    first = worker()
+    signed(first)
+    first.crash()
+    scene.chain.set_balance(KEEPER.address, 1)
+    second = worker()
+    second.until(lambda: "Send it some" in breaker_reason())
+    second.settle(0.3)
+    assert statuses() == ["signed"]
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    second.until(lambda: scene.revealed_once(tokens))
+    assert len(transactions()) == 1
+
+
+def test_above_the_ceiling_tokens_wait_and_the_reason_is_known(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.REVEAL_MAX_GAS_PRICE_GWEI = 0.000001
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(is_held_back)
+    assert "REVEAL_MAX_GAS_PRICE_GWEI" in breaker_reason()
+    drain.settle(0.3)
+    assert transactions() == []
+    settings.REVEAL_MAX_GAS_PRICE_GWEI = 10.0
+    drain.until(lambda: scene.revealed_once(tokens))

@@ -1,0 +1,215 @@
+"""Transactions that are dropped, refused or stuck: sent again, or replaced for the same nonce."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_django import Settings
+
+from glisk.clients.chain import ChainClient
+from glisk.clients.rpc import RpcError
+from glisk.errors import TransientError
+from reveals import outbox
+from reveals.fees import Fees
+from reveals.tests.stage import (
+    Scene,
+    signed,
+    statuses,
+    stuck,
+    transactions,
+)
+from tokens.models import Token
+from tokens.tests.stage import Start
+
+pytestmark = pytest.mark.django_db
+
+GWEI = 10**9
+
+
+def test_a_dropped_transaction_is_broadcast_again(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint()
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: len(scene.pool()) == 1)
+    (tx_hash,) = scene.pool()
+    scene.chain.drop_transaction(tx_hash)
+    assert scene.pool() == []
+    drain.until(lambda: scene.pool() == [tx_hash])
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert len(transactions()) == 1
+
+
+def test_a_refusal_that_nobody_knows_is_shown_until_it_is_over(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = scene.mint()
+    text = "tx fee (2.00 ether) exceeds the configured cap (1.00 ether)"
+
+    def refuse(self: ChainClient, raw: bytes) -> None:
+        raise RpcError(-32000, text, "eth_sendRawTransaction")
+
+    drain = worker()
+    with monkeypatch.context() as patch:
+        patch.setattr(ChainClient, "send_raw_transaction", refuse)
+        drain.until(lambda: any(text in row.error for row in transactions()))
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert [row.error for row in transactions()] == [""]
+
+
+def test_a_lost_reply_to_the_broadcast_is_no_failure(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = ChainClient.send_raw_transaction
+    lost: list[bytes] = []
+
+    def send_and_lose(self: ChainClient, raw: bytes) -> None:
+        send(self, raw)
+        if not lost:
+            lost.append(raw)
+            raise TransientError("the reply was lost", vendor="chain")
+
+    monkeypatch.setattr(ChainClient, "send_raw_transaction", send_and_lose)
+    tokens = scene.mint()
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert lost and len(transactions()) == 1
+
+
+def test_a_stuck_transaction_is_replaced_and_one_of_them_is_mined(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
+    tokens = scene.mint(2)
+    drain = worker()
+    old_hash = stuck(scene, drain)
+    drain.until(lambda: scene.pool() not in ([], [old_hash]))
+    drain.until(lambda: statuses() == ["broadcast", "broadcast"])
+    settings.TRANSACTION_TIMEOUT_SECONDS = 180
+    old, new = transactions()[:2]
+    assert (new.replaces_id, new.nonce, new.token_ids) == (old.pk, old.nonce, old.token_ids)
+    assert 8 * int(new.max_fee_per_gas_wei) >= 9 * int(old.max_fee_per_gas_wei)
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert scene.nonce() == 1
+    assert statuses()[-1] == "confirmed"
+    assert set(statuses()[:-1]) == {"replaced"}
+
+
+def test_a_base_fee_that_rose_above_the_offer_is_followed(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
+    tokens = scene.mint(2)
+    drain = worker()
+    old_hash = stuck(scene, drain)
+    offered = int(transactions()[0].max_fee_per_gas_wei)
+    scene.chain.set_base_fee(2 * offered)
+    scene.chain.mine()  # the node throws out what cannot pay
+    assert old_hash not in scene.pool()
+    drain.until(lambda: statuses()[-1] == "broadcast" and len(transactions()) > 1)
+    settings.TRANSACTION_TIMEOUT_SECONDS = 180
+    assert int(transactions()[-1].max_fee_per_gas_wei) > 2 * offered
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert scene.nonce() == 1
+
+
+def test_the_original_may_win_over_its_replacement(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
+    tokens = scene.mint()
+    drain = worker()
+    old_hash = stuck(scene, drain)
+    drain.until(lambda: len(transactions()) == 2)
+    settings.TRANSACTION_TIMEOUT_SECONDS = 180
+    drain.until(lambda: scene.pool() not in ([], [old_hash]))
+    (new_hash,) = scene.pool()
+    scene.chain.drop_transaction(new_hash)
+    raw = bytes(transactions()[0].raw_transaction)
+    scene.chain.w3.eth.send_raw_transaction(raw)
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert statuses()[0] == "confirmed"
+    assert set(statuses()[1:]) == {"replaced"}
+    assert Token.objects.get().reveal_tx_hash == old_hash
+
+
+def test_at_the_ceiling_the_same_bytes_are_sent_again_with_pauses(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.2
+    tokens = scene.mint()
+    drain = worker()
+    old_hash = stuck(scene, drain)
+    settings.REVEAL_MAX_GAS_PRICE_GWEI = int(transactions()[0].max_fee_per_gas_wei) / GWEI
+    turns = drain.turns
+    drain.settle(0.8)
+    assert len(transactions()) == 1
+    assert drain.turns - turns < 80
+    assert scene.pool() == [old_hash]
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert Token.objects.get().reveal_tx_hash == old_hash
+
+
+def test_a_refusal_at_the_ceiling_does_not_hammer_the_node(
+    worker: Start, scene: Scene, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base fee rose between signing and broadcast, and the ceiling leaves no room."""
+    tokens = scene.mint()
+    first = worker()
+    row = signed(first)
+    first.crash()
+    settings.REVEAL_MAX_GAS_PRICE_GWEI = int(row.max_fee_per_gas_wei) / GWEI
+    refusals: list[bytes] = []
+    send = ChainClient.send_raw_transaction
+
+    def underpriced(self: ChainClient, raw: bytes) -> None:
+        refusals.append(raw)
+        raise RpcError(-32000, "max fee per gas less than block base fee", "x")
+
+    monkeypatch.setattr(ChainClient, "send_raw_transaction", underpriced)
+    second = worker()
+    second.until(lambda: len(refusals) >= 2)
+    refusals.clear()
+    second.settle(0.8)
+    assert len(refusals) <= 8
+    monkeypatch.setattr(ChainClient, "send_raw_transaction", send)
+    second.until(lambda: scene.revealed_once(tokens))
+    assert len(transactions()) == 1
+
+
+def test_a_replacement_that_this_process_never_heard_of_is_found(
+    worker: Start, scene: Scene
+) -> None:
+    """The drain before it signed one while it ended; only the table knows."""
+    tokens = scene.mint()
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    (old,) = transactions()
+    fees = Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
+    keeper = drain.drain.keeper  # type: ignore[attr-defined]
+    new = outbox.store_replacement(keeper=keeper, old=old, fees=fees)
+    scene.chain.w3.eth.send_raw_transaction(bytes(new.raw_transaction))
+    scene.chain.mine()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert Token.objects.get().reveal_tx_hash == new.tx_hash
+    assert statuses() == ["replaced", "confirmed"]
+
+
+def test_equal_fees_give_the_stored_replacement(worker: Start, scene: Scene) -> None:
+    scene.mint()
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    (old,) = transactions()
+    fees = Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
+    keeper = drain.drain.keeper  # type: ignore[attr-defined]
+    made = [outbox.store_replacement(keeper=keeper, old=old, fees=fees) for _ in range(2)]
+    assert made[0] == made[1]
+    assert len(transactions()) == 2

@@ -1,0 +1,107 @@
+"""Confirmed reveals are watched until they are deep enough, and then no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from reveals import depth
+from reveals.models import RevealBatch
+from reveals.tests.stage import (
+    Scene,
+    timeline,
+    transactions,
+)
+from tokens.tests.stage import Start
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_reorg_before_the_confirmations_takes_nothing_for_granted(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.REVEAL_CONFIRMATIONS = 3
+    tokens = scene.mint()
+    scene.chain.mine(3)
+    drain = worker()
+    drain.until(lambda: scene.chain.is_revealed(tokens[0].token_id))
+    scene.chain.reorg(1)
+    assert not scene.chain.is_revealed(tokens[0].token_id)
+    drain.until(lambda: scene.chain.is_revealed(tokens[0].token_id))
+    scene.chain.mine(3)
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert len(transactions()) == 1
+
+
+def test_a_node_that_keeps_no_receipts_settles_by_the_block(
+    worker: Start, scene: Scene, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.REVEAL_SAFE_CONFIRMATIONS = 3
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    look = depth.look
+
+    def without_receipts(*arguments: object) -> depth.Sight:
+        sight = look(*arguments)  # type: ignore[arg-type]
+        return replace(
+            sight, included=replace(sight.included, receipts=dict.fromkeys(sight.receipts))
+        )
+
+    monkeypatch.setattr(depth, "look", without_receipts)
+    drain.settle(0.3)
+    assert RevealBatch.objects.get().settled_at is None
+    scene.chain.mine(3)
+    drain.until(lambda: RevealBatch.objects.get().settled_at)
+    assert timeline(tokens[0]) == ["revealed"]
+
+
+def test_what_is_deep_enough_is_not_asked_about_any_more(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.REVEAL_SAFE_CONFIRMATIONS = 5
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    drain.settle(0.3)
+    assert RevealBatch.objects.get().settled_at is None
+    scene.chain.mine(4)
+    drain.until(lambda: RevealBatch.objects.get().settled_at is not None)
+
+
+def test_on_a_chain_without_blocks_time_settles(worker: Start, scene: Scene) -> None:
+    tokens = scene.mint()
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    drain.settle(0.2)
+    assert RevealBatch.objects.get().settled_at is None
+    RevealBatch.objects.update(closed_at=timezone.now() - timedelta(hours=1))
+    drain.until(lambda: RevealBatch.objects.get().settled_at is not None)
+
+
+def test_a_node_that_takes_its_time_is_asked_once(worker: Start, scene: Scene) -> None:
+    """A late answer to an earlier question would open a batch that is closed again."""
+    tokens = scene.mint()
+    scene.chain.mine(2)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    submit, asked = drain.drain.submit, []
+
+    def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:
+        if kind == "recall":
+            asked.append((kind, key, function))
+        else:
+            submit(kind, key, function, *arguments)
+
+    drain.drain.submit = hold  # type: ignore[method-assign]
+    scene.chain.reorg(1)
+    drain.until(lambda: asked)
+    drain.settle(0.5)  # five more looks
+    assert len(asked) == 1
+    submit(*asked[0])
+    drain.until(lambda: timeline(tokens[0]) == ["revealed", "ready", "revealed"])
