@@ -113,12 +113,13 @@ class Scene:
         if not set(ids) <= set(counted):
             return False  # a reorg took it back, and the database has yet to hear of it
         assert sorted(t for t in counted if t in ids) == sorted(ids)
+        if RevealBatch.objects.filter(status="open", items__token__in=ids).exists():
+            return False  # it was opened again, and has yet to be closed by what was mined
         by_hash = {event.tx_hash: event for event in events}
         for token in Token.objects.filter(pk__in=ids):
             assert self.chain.token_uri(token.token_id) == token.token_uri
             assert token.token_id in by_hash[str(token.reveal_tx_hash)].token_ids
             assert token.revealed_at is not None
-        assert not RevealBatch.objects.filter(status="open", items__token__in=ids).exists()
         return True
 
 

@@ -10,13 +10,7 @@ from glisk.clients.rpc import RpcError
 from glisk.errors import TransientError
 from reveals import outbox
 from reveals.fees import Fees
-from reveals.tests.stage import (
-    Scene,
-    signed,
-    statuses,
-    stuck,
-    transactions,
-)
+from reveals.tests.stage import Scene, signed, statuses, stuck, transactions
 from tokens.models import Token
 from tokens.tests.stage import Start
 
