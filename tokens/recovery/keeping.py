@@ -34,6 +34,7 @@ LOOK_BUDGET_SECONDS = 60.0
 PROOF_WAITS_SECONDS = 20.0
 _NUDGE_SECONDS = 1.0
 _LOCK = crc32(b"glisk:recovery")
+_COMPARISON_LOCK = crc32(b"glisk:comparison")
 
 _T = TypeVar("_T")
 
@@ -64,15 +65,20 @@ def prove_completeness() -> int:
 def compare_everything() -> int:
     """Compare every token with the contract, which changes none; return how many differ.
 
-    The report is kept (tokens.recovery.drift.KEY).
+    The report is kept (tokens.recovery.drift.KEY). It takes minutes for many tokens, and nothing
+    that looks for new mints waits for it.
     """
-    report = _ask_chain(lambda reader: check_drift(reader, repair=False), wait_seconds=60)
+    report = _ask_chain(
+        lambda reader: check_drift(reader, repair=False), lock=_COMPARISON_LOCK, wait_seconds=0
+    )
     return report.unrepaired if report else 0
 
 
-def _ask_chain(work: Callable[[MintReader], _T], *, wait_seconds: float) -> _T | None:
+def _ask_chain(
+    work: Callable[[MintReader], _T], *, lock: int = _LOCK, wait_seconds: float
+) -> _T | None:
     """Do some work alone; None if somebody else is at it, or the node fails or is to be spared."""
-    with _alone(wait_seconds=wait_seconds) as alone:
+    with _alone(lock, wait_seconds=wait_seconds) as alone:
         breaker = Breaker("rpc")
         if not alone or not breaker.places(1):
             return None
@@ -113,26 +119,26 @@ def _kept_reader(url: str, contract_address: str) -> MintReader:
 
 
 @contextmanager
-def _alone(*, wait_seconds: float) -> Iterator[bool]:
+def _alone(lock: int, *, wait_seconds: float) -> Iterator[bool]:
     deadline = time.monotonic() + wait_seconds
-    while not (held := _try_lock()) and time.monotonic() < deadline:
+    while not (held := _try_lock(lock)) and time.monotonic() < deadline:
         time.sleep(0.25)
     try:
         yield held
     finally:
         if held:
-            _unlock()
+            _unlock(lock)
 
 
-def _try_lock() -> bool:
+def _try_lock(lock: int) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock])
         return bool(cursor.fetchone()[0])
 
 
-def _unlock() -> None:
+def _unlock(lock: int) -> None:
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
     except Error as error:  # the lock went with the connection
         logger.warning("recovery_lock_lost", error=str(error).strip())

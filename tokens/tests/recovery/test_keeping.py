@@ -19,6 +19,7 @@ from sandbox.node import free_port
 from tokens import tasks
 from tokens.models import Token
 from tokens.recovery import keeping
+from tokens.recovery.drift import last_report
 from tokens.recovery.progress import load_progress
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.node_proxy import NodeProxy
@@ -78,6 +79,20 @@ def test_a_look_does_nothing_while_another_machine_looks(
     assert not Token.objects.exists()
     other_machine.execute("SELECT pg_advisory_unlock(%s)", [keeping._LOCK])
     assert tasks.look_at_chain() == 1
+
+
+def test_new_mints_are_found_while_everything_is_compared(
+    chain: DemoChain, other_machine: psycopg.Connection
+) -> None:
+    mint(chain)
+    other_machine.execute("SELECT pg_advisory_lock(%s)", [keeping._COMPARISON_LOCK])
+    assert tasks.look_at_chain() == 1
+    assert tasks.compare_everything() == 0
+    assert last_report().checked_at == ""  # one comparison is enough
+    other_machine.execute("SELECT pg_advisory_unlock(%s)", [keeping._COMPARISON_LOCK])
+    other_machine.execute("SELECT pg_advisory_lock(%s)", [keeping._LOCK])
+    tasks.compare_everything()
+    assert last_report().tokens_checked == 1
 
 
 def test_the_proof_waits_for_the_look_that_began_with_it(
