@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from glisk.backoff import backoff_seconds
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.models import SystemState
+from glisk.moments import read_moment
 
 logger = structlog.get_logger(__name__)
 
@@ -50,11 +51,8 @@ class BreakerState:
     @property
     def seconds_left(self) -> float:
         """Return after how many seconds a probe is due; 0 if it is, or if no time is known."""
-        try:
-            due_at = datetime.fromisoformat(self.retry_at or "")
-            return max(0.0, (due_at - _now()).total_seconds())
-        except (TypeError, ValueError):
-            return 0.0
+        due_at = read_moment(self.retry_at)
+        return 0.0 if due_at is None else max(0.0, (due_at - _now()).total_seconds())
 
 
 def _now() -> datetime:

@@ -16,6 +16,7 @@ from django.db import transaction
 from glisk.audit import record_action, said
 from glisk.breaker import BreakerState
 from glisk.models import SystemState
+from glisk.moments import read_moment
 from glisk.rate_limit import WINDOW_SECONDS
 
 STAGES = ("generation", "upload", "reveal")
@@ -147,7 +148,7 @@ def list_pauses() -> list[Pause]:
             stage=key,
             reason=str(value.get("reason", "")),
             actor=str(value.get("actor", "")),
-            since=_moment(value.get("since")),
+            since=read_moment(value.get("since")),
         )
         for key, value in _states("pause:")
     ]
@@ -165,8 +166,8 @@ def list_breakers() -> list[BreakerInfo]:
                 is_open=is_open,
                 failures=state.failures,
                 reason=state.reason,
-                since=_moment(state.since),
-                probe_at=_moment(state.retry_at) if is_open else None,
+                since=read_moment(state.since),
+                probe_at=read_moment(state.retry_at) if is_open else None,
             )
         )
     return found
@@ -201,10 +202,3 @@ def _states(prefix: str) -> list[tuple[str, dict[str, Any]]]:
         for row in SystemState.objects.filter(pk__startswith=prefix).order_by("pk")
         if isinstance(row.state_value, dict)
     ]
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text or "")
-    except (TypeError, ValueError):
-        return None

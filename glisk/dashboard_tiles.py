@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Literal
 
 from django.urls import reverse
-from django.utils.dateparse import parse_datetime
 
 from glisk.display import compact, duration, short_ether
+from glisk.moments import read_moment
 from glisk.overview import ChainFacts, LastDay, Worker
 from reveals.costs import RevealCosts
 from reveals.keeper_state import BLOCKED, EMPTY, LOW, UNKNOWN, KeeperState
@@ -64,7 +64,7 @@ def workers_tile(found: Sequence[Worker]) -> Tile:
 def keeper_tile(keeper: KeeperState, now: datetime) -> Tile:
     if keeper.status == UNKNOWN:
         return Tile("Reveals left", "–", "nobody has looked at the keeper yet", "warn")
-    looked = parse_datetime(keeper.checked_at or "")
+    looked = read_moment(keeper.checked_at)
     tone = {EMPTY: "bad", BLOCKED: "bad", LOW: "warn"}.get(keeper.status, "good")
     note = f"keeper has {short_ether(keeper.balance_wei)}"
     if keeper.status == BLOCKED:

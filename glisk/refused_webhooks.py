@@ -18,6 +18,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
 from glisk.models import SystemState
+from glisk.moments import read_moment
 
 logger = structlog.get_logger(__name__)
 
@@ -122,15 +123,8 @@ def refused_webhooks() -> list[RefusedWebhooks]:
             RefusedWebhooks(
                 vendor=row.state_key.removeprefix(_PREFIX),
                 reason=str(value.get("reason", "")),
-                since=_moment(value.get("since")) or row.updated_at,
+                since=read_moment(value.get("since")) or row.updated_at,
                 last_at=row.updated_at,
             )
         )
     return found
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None

@@ -14,6 +14,7 @@ from django.conf import settings
 from glisk.clients.chain import ChainClient, FeeHistory, RevealFacts
 from glisk.errors import ProviderError
 from glisk.models import SystemState
+from glisk.moments import read_moment
 from reveals.costs import reveal_costs
 from reveals.fees import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.gate import ChainSetupError, check_setup
@@ -115,10 +116,10 @@ def _shortage(address: str, balance_wei: int, reveals_left: int) -> str:
 
 
 def _lasted(since: str) -> str:
-    try:
-        seconds = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
-    except ValueError:
+    moment = read_moment(since)
+    if moment is None:
         return "an unknown time"
+    seconds = (datetime.now(UTC) - moment).total_seconds()
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 

@@ -1,15 +1,14 @@
 """Workers, what holds work back, and how far the chain has been read."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Max, Q
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from glisk.models import SystemState, WorkerHeartbeat
+from glisk.moments import read_moment
 from tokens import spend
 from tokens.models import ImageGenerationJob
 from tokens.recovery.progress import PROGRESS_KEY, Progress
@@ -96,8 +95,8 @@ def obstacles() -> list[Obstacle]:
                 kind=kind,
                 subject=subject,
                 reason=str(value.get("reason", "")),
-                since=_moment(value.get("since")) or state.updated_at,
-                retry_at=_moment(value.get("retry_at")),
+                since=read_moment(value.get("since")) or state.updated_at,
+                retry_at=read_moment(value.get("retry_at")),
             )
         )
     capped = spend.cap_reason()
@@ -135,12 +134,3 @@ def chain_facts() -> ChainFacts:
         read_at=read_at,
         is_fresh=read_at is not None and timezone.now() - read_at <= timedelta(seconds=patience),
     )
-
-
-def _moment(text: Any) -> datetime | None:
-    """Read a stored time; what is not understood counts as absent."""
-    try:
-        found = parse_datetime(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return found.replace(tzinfo=UTC) if found and found.tzinfo is None else found
