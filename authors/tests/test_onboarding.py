@@ -155,6 +155,39 @@ class TestMany:
         with pytest.raises(CommandError, match=fault):
             run(file=self.file(tmp_path, content))
 
+    def test_the_admins_csv_is_read_and_an_empty_cell_changes_nothing(self, tmp_path: Path) -> None:
+        file = tmp_path / "authors.csv"
+        text = f'\ufeffx,wallet,prompt\none,{wallet(1)},"One, with a comma\nand a line"\n'
+        file.write_text(f"{text},{wallet(2)},Two\n", encoding="utf-8")
+        assert run(file=file).count("created") == 2
+        author = Author.objects.get(wallet_address=wallet(1))
+        assert (author.prompt_text, author.twitter_handle) == (
+            "One, with a comma\nand a line",
+            "one",
+        )
+        file.write_text(f"wallet,prompt,x\n{wallet(1)},,uno\n", encoding="utf-8")
+        run(file=file)
+        author.refresh_from_db()
+        assert (author.prompt_text[:3], author.twitter_handle) == ("One", "uno")
+
+    @pytest.mark.parametrize(
+        ("text", "fault"),
+        [
+            ("", "first line must name the columns"),
+            ("prompt\nOne\n", "first line must name the columns"),
+            ("wallet,promt\n0x1,One\n", "first line must name the columns"),
+            ("wallet,prompt\n", "has no authors"),
+            ("wallet,prompt\n0x1,One, two\n", "line 2: more cells than columns"),
+            ("wallet,prompt\n0x1,One\n", "0x1: This is not an Ethereum address"),
+        ],
+    )
+    def test_a_faulty_csv_is_refused(self, tmp_path: Path, text: str, fault: str) -> None:
+        file = tmp_path / "authors.CSV"
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(CommandError, match=fault):
+            run(file=file)
+        assert not Author.objects.exists()
+
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(CommandError, match="cannot be read"):
             run(file=tmp_path / "nothing.json")

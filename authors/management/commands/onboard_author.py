@@ -1,5 +1,7 @@
-"""Takes in prompt authors: one by options, or many from a JSON file."""
+"""Takes in prompt authors: one by options, or many from a CSV or JSON file."""
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from authors.onboarding import NewAuthor, onboard_author
 from glisk.commands import ExplainedCommand
 
 ACTOR = "onboard_author"
-_KEYS = {"wallet", "prompt", "x", "farcaster"}
+_COLUMNS = ("wallet", "prompt", "x", "farcaster")
+_KEYS = set(_COLUMNS)
 
 
 class Command(ExplainedCommand):
@@ -23,9 +26,12 @@ examples:
       --prompt "Misty mountain ridges at sunrise" --x ridgewalker --farcaster ridge.eth
   manage.py onboard_author 0x15d3…6A65 --prompt-file prompt.txt    (the prompt from a file)
   manage.py onboard_author 0x15d3…6A65 --x newhandle              (change one thing only)
-  manage.py onboard_author --file authors.json --dry-run          (look before writing)
+  manage.py onboard_author --file authors.csv --dry-run           (look before writing)
 
-authors.json is a list of objects:
+authors.csv is what the admin imports and exports; an empty cell changes nothing:
+  wallet,prompt,x,farcaster
+  0x15d3…6A65,"Misty mountain ridges, at sunrise",ridgewalker,ridge.eth
+Any other ending is read as JSON, a list of objects:
   [{"wallet": "0x15d3…6A65", "prompt": "…", "x": "ridgewalker", "farcaster": "ridge.eth"}]
 
 What is not given stays as it is. A second run with the same values changes nothing. A changed
@@ -40,7 +46,7 @@ prompt is used for tokens that are minted from then on.
         prompt.add_argument("--prompt-file", type=Path, help="A text file with the prompt.")
         parser.add_argument("--x", metavar="HANDLE", help="Handle on X, with or without @.")
         parser.add_argument("--farcaster", metavar="NAME", help="Name on Farcaster.")
-        parser.add_argument("--file", type=Path, help="A JSON file with several authors.")
+        parser.add_argument("--file", type=Path, help="A CSV or JSON file with several authors.")
         parser.add_argument("--dry-run", action="store_true", help="Check and say; write nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -54,7 +60,8 @@ prompt is used for tokens that are minted from then on.
                 except ValidationError as error:
                     faults += [f"{new.wallet}: {message}" for message in error.messages]
                     continue
-                lines.append(f"{author.wallet_address}  {outcome}  {author}")
+                name = str(author) if str(author) != author.wallet_address else ""
+                lines.append(f"{author.wallet_address}  {outcome}  {name}".rstrip())
             if faults:  # all or nothing: the transaction ends with this
                 raise CommandError("Nothing was written.\n  " + "\n  ".join(faults))
         note = " (dry run: nothing was written)" if options["dry_run"] else ""
@@ -76,13 +83,38 @@ def _from_file(options: dict[str, Any]) -> list[NewAuthor]:
     ]
     if given:
         raise CommandError(f"--file excludes {', '.join(given)}.")
+    path: Path = options["file"]
+    if path.suffix.lower() == ".csv":
+        return _from_csv(path)
     try:
-        rows = json.loads(_read(options["file"]))
+        rows = json.loads(_read(path))
     except ValueError as error:
-        raise CommandError(f"{options['file']} is not JSON: {error}") from None
+        raise CommandError(
+            f"{path} is not JSON: {error} (CSV is read from a file that ends in .csv)"
+        ) from None
     if not isinstance(rows, list) or not rows:
         raise CommandError(f"{options['file']} must be a list of authors; see --help.")
     return [_from_row(number, row) for number, row in enumerate(rows, 1)]
+
+
+def _from_csv(path: Path) -> list[NewAuthor]:
+    text = _read(path).removeprefix("\ufeff")  # as spreadsheets save it
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
+    columns = set(reader.fieldnames or ())
+    if "wallet" not in columns or not columns <= _KEYS:
+        raise CommandError(f"{path}: the first line must name the columns {','.join(_COLUMNS)}.")
+    authors = []
+    try:
+        for row in reader:
+            if None in row:
+                raise CommandError(f"{path}, line {reader.line_num}: more cells than columns.")
+            wallet, *rest = (row.get(column, "").strip() for column in _COLUMNS)
+            authors.append(NewAuthor(wallet, *(cell or None for cell in rest)))
+    except csv.Error as error:
+        raise CommandError(f"{path}, line {reader.line_num}: {error}") from None
+    if not authors:
+        raise CommandError(f"{path} has no authors.")
+    return authors
 
 
 def _from_row(number: int, row: Any) -> NewAuthor:
