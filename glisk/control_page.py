@@ -77,12 +77,27 @@ def control_page(request: HttpRequest) -> HttpResponse:
             if request.user.has_perm(order.permission)
         ],
         "drift": drift_report() if request.user.has_perm(CHECK_DRIFT) else None,
-        "trail": OperatorAction.objects.order_by("-at")[:_TRAIL_ROWS],
+        "trail": _trail(),
         "may_pause": request.user.has_perm(PAUSE_STAGE),
         "may_reset": request.user.has_perm(RESET_BREAKER),
         "may_check": request.user.has_perm(CHECK_DRIFT),
     }
     return TemplateResponse(request, "admin/controls.html", context)
+
+
+def _trail() -> list[dict[str, Any]]:
+    """Return what operators did lately, in words."""
+    return [
+        {
+            "at": action.at,
+            "who": action.actor.removeprefix("admin:"),
+            "what": f"{action.action.replace('_', ' ').capitalize()}"
+            + ("" if action.subject == "system" else f": {action.subject}"),
+            "reason": action.reason,
+            "detail": action.detail,
+        }
+        for action in OperatorAction.objects.order_by("-at")[:_TRAIL_ROWS]
+    ]
 
 
 def _act(request: HttpRequest) -> None:

@@ -17,7 +17,7 @@ from glisk.display import (
     NOTHING,
     admin_link,
     age,
-    gwei,
+    ether,
     hash_link,
     json_block,
     short,
@@ -212,10 +212,11 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     @display(description="Trouble")
     def trouble(self, token: Token) -> SafeString | str:
         held = f"Held: {token.hold_reason}" if token.held_at is not None else ""
-        error = held or ": ".join(filter(None, (token.error_class, token.generation_error)))
+        named = (token.error_class.replace("_", " "), token.generation_error)
+        error = held or ": ".join(filter(None, named))
         if not error:
             return ""
-        return format_html('<span class="glisk-clip" title="{}">{}</span>', error, error)
+        return format_html('<span class="glisk-two-lines" title="{}">{}</span>', error, error)
 
     @display(description="Reveal")
     def reveal(self, token: Token) -> SafeString | str:
@@ -233,8 +234,9 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
             return NOTHING
         url = explorer_block_url(event.block_number)
         number = hash_link(str(event.block_number), url)
-        paid = gwei(event.total_paid_wei)
-        return format_html("{} · {} paid for {} token(s)", number, paid, event.quantity)
+        paid, quantity = ether(event.total_paid_wei), event.quantity
+        tokens = f"{quantity} token{'' if quantity == 1 else 's'}"
+        return format_html("{} · {} paid for {}", number, paid, tokens)
 
     @display(description="Minter")
     def minter_link(self, token: Token) -> SafeString | str:
@@ -244,8 +246,10 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     @display(description="Prompt author")
     def prompt_author(self, token: Token) -> SafeString:
         wallet = token.prompt_author_wallet
-        owner = admin_link(token.author)
-        return format_html("{} · {}", hash_link(wallet, explorer_address_url(wallet)), owner)
+        shown = hash_link(wallet, explorer_address_url(wallet))
+        is_own = token.author.wallet_address.lower() == wallet.lower()
+        owner = "the author" if is_own else "not registered: the default author's prompt"
+        return format_html("{} · {}", shown, admin_link(token.author, owner))
 
     @display(description="Frozen prompt")
     def prompt_text(self, token: Token) -> SafeString | str:

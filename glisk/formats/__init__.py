@@ -1,0 +1,1 @@
+"""How the admin writes times: in UTC, sortable, as everywhere else in this program."""
