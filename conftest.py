@@ -159,8 +159,9 @@ def browser() -> Iterator["Browser"]:
     It lives for one module only: Playwright keeps an event loop running in this thread, which
     asyncio.run() and, without the variable, Django's database layer refuse.
     """
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # a busy machine takes longer than five seconds
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")

@@ -213,6 +213,6 @@ def test_two_operators_at_once_make_one_author() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert sorted(outcomes) == ["created", "updated"]
     assert Author.objects.count() == 1

@@ -129,7 +129,7 @@ def test_of_two_processes_one_gets_the_probe(clock: Any) -> None:
         try:
             breaker = Breaker("v")
             breaker._refresh()  # all have seen it due
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=60)
             return breaker._take_probe()
         finally:
             connection.close()

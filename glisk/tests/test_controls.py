@@ -119,7 +119,7 @@ def test_a_double_click_acts_once(action: Any) -> None:
 
     def click(_: int) -> bool:
         try:
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=60)
             return bool(action("upload", **BY))
         finally:
             connection.close()

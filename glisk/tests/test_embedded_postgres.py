@@ -72,7 +72,7 @@ def started(user: subprocess.Popen[str]) -> str:
 
 
 def end(user: subprocess.Popen[str]) -> None:
-    user.communicate(timeout=10)
+    user.communicate(timeout=60)
     assert user.returncode == 0
 
 
@@ -94,18 +94,18 @@ def is_dead(pid: int) -> bool:
         return True
 
 
-def wait_until(condition: Callable[[], bool], seconds: float) -> float:
-    """Return how long it took; fail after `seconds`."""
+def wait_until(condition: Callable[[], bool]) -> float:
+    """Return how long it took; fail after a minute."""
     begin = time.monotonic()
     while not condition():
-        assert time.monotonic() - begin < seconds, "waited too long"
+        assert time.monotonic() - begin < 60, "waited too long"
         time.sleep(0.01)
     return time.monotonic() - begin
 
 
 def answers(url: str) -> bool:
     try:
-        with psycopg.connect(url, connect_timeout=2) as connection:
+        with psycopg.connect(url, connect_timeout=30) as connection:
             return connection.execute("SELECT 1").fetchone() == (1,)
     except psycopg.OperationalError:
         return False
@@ -121,7 +121,7 @@ def setting(url: str, name: str) -> str:
 def test_first_start_creates_the_database_at_once(directory: Path) -> None:
     begin = time.monotonic()
     url = ensure_running(directory)
-    assert time.monotonic() - begin < 30  # 0.6 s on an idle machine
+    assert time.monotonic() - begin < 60  # 0.6 s on an idle machine
     assert answers(url)
 
 
@@ -180,8 +180,8 @@ def test_stops_with_the_last_user_and_not_before(directory: Path) -> None:
     assert server_pid(directory) == pid
     assert answers(url)
     end(second)
-    wait_until(lambda: Layout(directory).postmaster() is None, 20)
-    wait_until(lambda: is_dead(keeper_pid(directory)), 20)
+    wait_until(lambda: Layout(directory).postmaster() is None)
+    wait_until(lambda: is_dead(keeper_pid(directory)))
 
 
 def test_a_killed_user_does_not_count(directory: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_killed_user_does_not_count(directory: Path) -> None:
     assert answers(url)
     other.kill()
     other.communicate()
-    wait_until(lambda: Layout(directory).postmaster() is None, 20)
+    wait_until(lambda: Layout(directory).postmaster() is None)
 
 
 def test_a_user_that_comes_while_it_stops_gets_a_server(directory: Path) -> None:
@@ -215,9 +215,9 @@ def test_a_killed_server_is_back_with_its_data(directory: Path) -> None:
         connection.execute("INSERT INTO kept VALUES (7)")
     old = server_pid(directory)
     os.kill(old, signal.SIGKILL)
-    wait_until(lambda: is_dead(old), 20)
+    wait_until(lambda: is_dead(old))
     assert ensure_running(directory) == url
-    wait_until(lambda: answers(url), 20)
+    wait_until(lambda: answers(url))
     assert server_pid(directory) != old
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT n FROM kept").fetchone() == (7,)
@@ -226,7 +226,7 @@ def test_a_killed_server_is_back_with_its_data(directory: Path) -> None:
 def test_a_killed_server_comes_back_though_nobody_calls(directory: Path) -> None:
     url = ensure_running(directory)
     os.kill(server_pid(directory), signal.SIGKILL)
-    wait_until(lambda: answers(url), 20)
+    wait_until(lambda: answers(url))
 
 
 def test_a_killed_keeper_is_replaced_and_the_data_kept(directory: Path) -> None:
@@ -235,11 +235,11 @@ def test_a_killed_keeper_is_replaced_and_the_data_kept(directory: Path) -> None:
         connection.execute("CREATE TABLE kept (n int)")
     killed = keeper_pid(directory)
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: is_dead(killed), 20)
+    wait_until(lambda: is_dead(killed))
     assert answers(url)  # the server itself goes on
     # Its lock may outlive it for a moment: then the next call replaces it.
     wait_until(
-        lambda: ensure_running(directory) == url and keeper_pid(directory) not in (0, killed), 20
+        lambda: ensure_running(directory) == url and keeper_pid(directory) not in (0, killed)
     )
     with psycopg.connect(url) as connection:
         connection.execute("SELECT n FROM kept")
@@ -251,8 +251,8 @@ def test_a_killed_server_and_keeper_are_both_replaced(directory: Path) -> None:
         keeper, server = keeper_pid(directory), server_pid(directory)
         os.kill(keeper, signal.SIGKILL)
         os.kill(server, signal.SIGKILL)
-        wait_until(lambda: is_dead(keeper) and is_dead(server), 20)
-        wait_until(lambda: ensure_running(directory) == url and answers(url), 20)
+        wait_until(lambda: is_dead(keeper) and is_dead(server))
+        wait_until(lambda: ensure_running(directory) == url and answers(url))
 
 
 def test_a_stale_pid_file_that_names_another_process_is_no_hindrance(directory: Path) -> None:
@@ -304,7 +304,7 @@ def test_it_stays_while_a_forked_child_outlives_its_parent(directory: Path) -> N
     time.sleep(1.5)
     assert answers(url)
     end(user)
-    wait_until(lambda: Layout(directory).postmaster() is None, 20)
+    wait_until(lambda: Layout(directory).postmaster() is None)
 
 
 def test_a_pipe_of_the_caller_is_not_held_open(directory: Path) -> None:
@@ -314,7 +314,7 @@ def test_a_pipe_of_the_caller_is_not_held_open(directory: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
         check=True,
     )
     assert done.stderr == ""
@@ -373,7 +373,7 @@ def test_stop_ends_everything_and_may_be_repeated(directory: Path) -> None:
     keeper = keeper_pid(directory)
     stop(directory)
     assert Layout(directory.resolve()).postmaster() is None
-    wait_until(lambda: is_dead(keeper), 20)
+    wait_until(lambda: is_dead(keeper))
     assert not answers(url)
     stop(directory)
 
@@ -382,7 +382,7 @@ def test_stop_ends_a_server_whose_keeper_was_killed(directory: Path) -> None:
     ensure_running(directory)
     killed = keeper_pid(directory)
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: is_dead(killed), 20)
+    wait_until(lambda: is_dead(killed))
     stop(directory)
     assert Layout(directory.resolve()).postmaster() is None
 

@@ -60,7 +60,7 @@ def test_unhealthy_without_an_exceptions_text(
     unreachable(monkeypatch, **changes)
     began = time.monotonic()
     answer = client.get("/health")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert answer.status_code == 503
     assert answer.json() == {
         "status": "unhealthy",
@@ -75,7 +75,7 @@ def test_a_database_that_says_nothing_is_not_waited_for(
         unreachable(monkeypatch, host="127.0.0.1", port=silent.getsockname()[1])
         began = time.monotonic()
         assert client.get("/health").status_code == 503
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("page", ["blockchain", "workers", "keeper", "metrics"])

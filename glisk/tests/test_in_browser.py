@@ -170,7 +170,7 @@ def test_the_gallery_recovers_when_the_database_is_back(
         page.goto(live_server.url)
         expect(page.get_by_text("The tokens cannot be read at the moment.")).to_be_visible()
         expect(page.locator("#signal")).to_have_text("Trying again…")
-    expect(page.locator('[data-token="1"] img')).to_be_visible(timeout=20_000)
+    expect(page.locator('[data-token="1"] img')).to_be_visible(timeout=60_000)
     expect(page.get_by_text("The tokens cannot be read")).to_have_count(0)
     expect(page.locator("#signal")).to_have_text("Live")
 
@@ -181,9 +181,9 @@ def test_the_gallery_says_when_it_is_not_live_and_recovers(
     page.goto(live_server.url)
     page.route("**/gallery/updates", lambda route: route.fulfill(status=504))
     signal = page.locator("#signal")
-    expect(signal).to_contain_text("does not answer", timeout=10_000)
+    expect(signal).to_contain_text("does not answer", timeout=60_000)
     page.unroute("**/gallery/updates")
-    expect(signal).to_have_text("Live", timeout=20_000)
+    expect(signal).to_have_text("Live", timeout=60_000)
 
 
 def test_the_admin_leads_from_login_to_a_token(page: Page, live_server: LiveServer) -> None:
@@ -198,7 +198,7 @@ def test_the_admin_leads_from_login_to_a_token(page: Page, live_server: LiveServ
     ready = page.locator(".glisk-funnel .is-ready .glisk-funnel-number")
     expect(ready).to_have_text("1")
     add_image(TokenFactory.create(status=TokenStatus.READY))
-    expect(ready).to_have_text("2", timeout=10_000)  # by itself
+    expect(ready).to_have_text("2", timeout=60_000)  # by itself
 
     page.locator(".glisk-funnel .is-ready a").click()
     page.get_by_role("link", name=f"#{token.pk}", exact=True).click()
@@ -249,4 +249,4 @@ def test_the_api_pages_show_the_api(page: Page, live_server: LiveServer, path: s
     for width in (390, 1280):
         page.set_viewport_size({"width": width, "height": 844})
         page.goto(f"{live_server.url}/{path}")
-        expect(page.get_by_text("/api/authors/leaderboard").first).to_be_attached(timeout=20_000)
+        expect(page.get_by_text("/api/authors/leaderboard").first).to_be_attached(timeout=60_000)

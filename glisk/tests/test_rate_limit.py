@@ -109,7 +109,7 @@ def test_two_processes_together_keep_to_the_limit() -> None:
     def ask(_: int) -> int:
         try:
             mine, granted = limit(600), 0
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=60)
             for _ in range(40):
                 with transaction.atomic():
                     granted += mine.take(7)

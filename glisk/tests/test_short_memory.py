@@ -15,12 +15,12 @@ ASKING = 6
 class Slow:
     """Something that takes a while, and counts how often it is asked."""
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error, self.asked = error, 0
+    def __init__(self, error: Exception | None = None, seconds: float = 0.2) -> None:
+        self.error, self.asked, self.seconds = error, 0, seconds
 
     def __call__(self) -> int:
         self.asked += 1
-        time.sleep(0.2)
+        time.sleep(self.seconds)
         if self.error:
             raise self.error
         return self.asked
@@ -35,7 +35,7 @@ def test_of_many_at_once_one_works() -> None:
 
 def test_a_failure_is_told_to_all_who_waited_and_not_remembered() -> None:
     """One after the other they would wait for each other's timeouts."""
-    memory, failing = ShortMemory[int](seconds=60), Slow(ConnectionError("down"))
+    memory, failing = ShortMemory[int](seconds=60), Slow(ConnectionError("down"), seconds=1.0)
     barrier = threading.Barrier(ASKING)
 
     def ask(_: int) -> str:
@@ -51,13 +51,17 @@ def test_a_failure_is_told_to_all_who_waited_and_not_remembered() -> None:
     assert memory.get("key", failing) == 2
 
 
-def test_an_answer_is_forgotten_after_its_time_and_the_longest_unused_first() -> None:
+def test_an_answer_is_forgotten_after_its_time_and_the_longest_unused_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(short_memory.time, "monotonic", lambda: now)
     memory = ShortMemory[str](seconds=0.1, size=2)
     for key in ("a", "b", "a", "c"):
         memory.get(key, lambda: "old")
     assert memory.get("a", lambda: "new") == "old"
     assert memory.get("b", lambda: "new") == "new"
-    time.sleep(0.15)
+    now += 0.15
     assert memory.get("a", lambda: "new") == "new"
 
 

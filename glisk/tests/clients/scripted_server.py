@@ -11,6 +11,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -116,6 +117,13 @@ class ScriptedServer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def seen(self, count: int) -> list[SeenRequest]:
+        """Return the requests once there are so many: a thread of their own reads them."""
+        deadline = time.monotonic() + 60
+        while len(self.requests) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return list(self.requests)
 
     def script(self, *steps: Step) -> None:
         self._steps.extend(steps)

@@ -127,7 +127,7 @@ class TestAnInterruptedTransfer:
         began = time.monotonic()
         error = failure(server, timeout=0.4)
         assert type(error) is TransientError and error.code == "timeout"
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 8  # all of it would take 10 s
 
     def test_at_a_closed_port_is_transient(self, server: ScriptedServer) -> None:
         server.close()

@@ -80,6 +80,7 @@ def test_a_file_that_no_gateway_has_yet_may_come(
     assert type(failure(client)) is TransientError
 
 
+@pytest.mark.impatient
 def test_silence_is_transient(
     server: ScriptedServer, second_server: ScriptedServer, client: GatewayClient
 ) -> None:

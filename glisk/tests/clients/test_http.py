@@ -219,6 +219,7 @@ class TestARateLimit:
 
 
 class TestALostReply:
+    @pytest.mark.impatient
     @pytest.mark.parametrize("step", [reset, hang_up, silence])
     def test_of_a_paid_call_leaves_the_outcome_unknown(
         self, server: ScriptedServer, client: HttpClient, step: object
@@ -227,8 +228,9 @@ class TestALostReply:
         error = failure(client, idempotent=False)
         assert type(error) is UnknownOutcomeError
         assert error.error_class == "unknown_outcome"
-        assert len(server.requests) == 1
+        assert len(server.seen(1)) == 1
 
+    @pytest.mark.impatient
     @pytest.mark.parametrize("step", [reset, hang_up, silence])
     def test_of_a_repeatable_call_is_transient(
         self, server: ScriptedServer, client: HttpClient, step: object
@@ -251,6 +253,7 @@ class TestALostReply:
         assert type(failure(client, idempotent=False)) is UnknownOutcomeError
         assert type(failure(client, idempotent=True)) is TransientError
 
+    @pytest.mark.impatient
     def test_that_drips_runs_into_the_time_limit(
         self, server: ScriptedServer, client: HttpClient
     ) -> None:
@@ -264,7 +267,7 @@ class TestALostReply:
         began = time.monotonic()
         error = failure(client)
         assert type(error) is TransientError and error.code == "timeout"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20  # all of it would take 25 s
 
     def test_with_a_broken_error_body_still_tells_its_status(
         self, server: ScriptedServer, client: HttpClient
@@ -356,7 +359,7 @@ class TestACallThatComesTooLate:
 
     def test_is_made_if_it_comes_in_time(self, server: ScriptedServer, client: HttpClient) -> None:
         server.script(answer(201, {"id": "x"}))
-        soon = boot_seconds() + 5
+        soon = boot_seconds() + 60
         body = {"a": "ü"}
         reply = client.call("POST", "/", idempotent=False, json_body=body, send_by=soon)
         assert reply.status == 201
@@ -463,7 +466,7 @@ def test_a_forked_child_opens_its_own_connection(
         target=lambda: client.call("GET", "/", idempotent=True)
     )
     child.start()
-    child.join(10)
+    child.join(60)
     client.call("GET", "/", idempotent=True)
     assert child.exitcode == 0
     assert [seen.connection for seen in server.requests] == [1, 2, 1]

@@ -30,7 +30,7 @@ KEY = "alch-secret-key-in-the-path"
 
 @pytest.fixture
 def reader(server: ScriptedServer) -> MintReader:
-    rpc = RpcClient(f"{server.url}/v2/{KEY}", options=HttpOptions(read_timeout_seconds=3))
+    rpc = RpcClient(f"{server.url}/v2/{KEY}", options=HttpOptions(read_timeout_seconds=60))
     return MintReader(rpc, contract_address=CONTRACT, topic=TOPIC, chain_id=8453)
 
 

@@ -155,6 +155,7 @@ class TestARefusal:
         assert isinstance(error, TransientError) and error.retry_after_seconds is not None
         assert 25 < error.retry_after_seconds <= 30
 
+    @pytest.mark.impatient
     @pytest.mark.parametrize(
         "step",
         [

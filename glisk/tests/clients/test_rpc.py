@@ -245,6 +245,7 @@ def test_a_node_that_is_not_well_is_transient(
         client.batch(CALLS)
 
 
+@pytest.mark.impatient
 @pytest.mark.parametrize(
     "step",
     [
@@ -319,6 +320,7 @@ def test_a_revert_carries_the_contracts_answer(
 # -- secrets ----------------------------------------------------------------------------
 
 
+@pytest.mark.impatient
 @pytest.mark.parametrize(
     "step",
     [
