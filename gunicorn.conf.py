@@ -4,7 +4,6 @@ The settings are loaded before any worker starts: a faulty environment ends the 
 one message, and the workers share the loaded code's memory.
 """
 
-import ctypes
 import gc
 import os
 import signal
@@ -25,6 +24,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
 from django.conf import settings
 
 from glisk.config import ConfigurationError
+from glisk.lifeline import die_with
 
 try:
     _host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
@@ -75,8 +75,6 @@ forwarded_allow_ips = "127.0.0.1,::1"
 logger_class = PipelineLogger
 accesslog = None
 
-_PR_SET_PDEATHSIG = 1
-
 
 def when_ready(server: Arbiter) -> None:
     """Keep the collector away from what is loaded, before any worker is forked.
@@ -106,7 +104,4 @@ def post_worker_init(worker: Worker) -> None:
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
     """Have a worker die with its master (Linux): an orphan would hold the port for the grace."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != worker.ppid:
-            os._exit(1)
+    die_with(worker.ppid)

@@ -8,7 +8,6 @@ blocks since the last save are mined again at the next start, so that block numb
 """
 
 import argparse
-import ctypes
 import os
 import signal
 import socket
@@ -16,10 +15,12 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from glisk.lifeline import die_with
 from sandbox.anvil import AnvilInstallError, ensure_anvil
 from sandbox.rpc import RpcClient, RpcError
 from sandbox.upkeep import Upkeep, head_file, make_up_lost_blocks, saved_timestamp
@@ -34,8 +35,6 @@ BLOCK_GAS_LIMIT = 400_000_000
 STATES_IN_MEMORY = 128
 READY_TIMEOUT_SECONDS = 60.0
 WATCH_SECONDS = 0.5
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class NodeError(Exception):
@@ -115,7 +114,7 @@ class Node:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock
+                preexec_fn=partial(die_with, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - no lock
             )
         try:
             self.wait_ready()
@@ -266,12 +265,6 @@ def free_port() -> int:
     port = int(reserved.getsockname()[1])
     reserved.detach()  # the kernel closes it when the process ends
     return port
-
-
-def _die_with_parent() -> None:
-    # Runs between fork and exec: nothing here may allocate or take a lock.
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def main() -> int:

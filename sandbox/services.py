@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+from glisk.lifeline import die_with
+
 _CHECK_SECONDS = 0.1
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 8.0
@@ -96,7 +94,7 @@ class Service:
                 stderr=log,
                 # Ctrl-C is for the world, which ends its services in order.
                 start_new_session=True,
-                preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - one system call, no lock
+                preexec_fn=partial(die_with, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - no lock
             )
         self.started_at = time.monotonic()
 
@@ -174,11 +172,3 @@ class Watchdog:
         if now >= due and not service.gave_up:
             del self._not_before[service.name]
             service.bring_back()
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel end this child when the world is killed (Linux)."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the call above
-            os._exit(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import logging
 import os
@@ -11,9 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
+from glisk.lifeline import die_with
 from sandbox.http.emulator import Emulator
-
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def base_parser(name: str, *, port: int) -> argparse.ArgumentParser:
@@ -57,22 +55,10 @@ def seconds_range(text: str) -> tuple[float, float]:
     return limits
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends; Linux only.
-
-    Nobody is left to stop an emulator whose supervisor was killed.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the call above
-        os._exit(0)
-
-
 def run(emulator: Emulator, options: argparse.Namespace) -> int:
     """Apply the common options and serve until SIGTERM or SIGINT; return the exit code."""
-    die_with_parent()
+    # Nobody is left to stop an emulator whose supervisor was killed.
+    die_with(os.getppid(), signal.SIGTERM)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         emulator.set_faults(**json.loads(options.faults))
