@@ -10,10 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.views import ChangeList
 
+from glisk.fields import is_hash
 from glisk.paginator import EstimatingPaginator
 from glisk.wallets import parse_wallet
 
-_HASH_LENGTH = 66
 _CID_LENGTHS = range(46, 101)
 _MAX_ID = 2**63 - 1
 
@@ -156,14 +156,15 @@ class ExactSearch(LargeTableAdmin):
 def as_id(term: str) -> int | None:
     """Return the number that somebody searches for, with or without #."""
     number = term.removeprefix("#")
-    is_number = number.isascii() and number.isdecimal() and int(number) <= _MAX_ID
-    return int(number) if is_number else None
+    # Python reads no number of thousands of digits, and a column holds none of twenty.
+    if not (number.isascii() and number.isdecimal() and len(number) <= len(str(_MAX_ID))):
+        return None
+    return int(number) if int(number) <= _MAX_ID else None
 
 
 def as_hash(term: str) -> str | None:
     """Return the 32-byte hash that somebody searches for, in lower case."""
-    is_hash = len(term) == _HASH_LENGTH and term[:2].lower() == "0x"
-    return term.lower() if is_hash else None
+    return term.lower() if is_hash(term) else None
 
 
 def _any(lookups: tuple[str, ...], value: Any) -> Q:

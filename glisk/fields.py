@@ -2,25 +2,31 @@
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from django.core.exceptions import ValidationError
 from django.db import models
 
 ADDRESS_PATTERN = r"^0x[0-9a-fA-F]{40}$"
 _ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
+_WORD: Final = re.compile("0x[0-9a-fA-F]{64}")
 HASH_PATTERN = r"^0x[0-9a-f]{64}$"
 ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
 
 
-def is_hash(text: str) -> bool:
-    """Tell whether a text is a 32-byte hash in hex, in any letter case."""
-    return re.fullmatch(r"0x[0-9a-f]{64}", text.lower()) is not None
+def is_hash(value: object) -> TypeGuard[str]:
+    """Tell whether a value is the text of a 32-byte word, 0x and hex in any letter case."""
+    return isinstance(value, str) and _WORD.fullmatch(value) is not None
+
+
+def is_address(value: object) -> TypeGuard[str]:
+    """Tell whether a value is the text of an address, 0x and hex in any letter case."""
+    return isinstance(value, str) and _ADDRESS.fullmatch(value) is not None
 
 
 def normalise_address(value: str) -> str:
     """Return the address with its EIP-55 checksum; raise `ValidationError` if it is none."""
-    if not isinstance(value, str) or _ADDRESS.fullmatch(value) is None:
+    if not is_address(value):
         raise ValidationError("This is not an Ethereum address (0x and 40 hex digits).")
     return _checksummed(value)
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
-from glisk.fields import normalise_address
+from glisk.fields import is_hash, normalise_address
 
 BATCH_MINTED_TOPIC: Final = "0x20c0d4a5bab7118059cf1d2fd0403c4f29a05e446d435b347f90b80778374c54"
 MAX_QUANTITY: Final = 50  # the contract's MAX_BATCH_SIZE
@@ -23,9 +23,7 @@ LARGEST_ID: Final = 2**63 - 1  # of a token, that a bigint column holds
 
 _MAX_BIGINT: Final = 2**63 - 1
 _MAX_INTEGER: Final = 2**31 - 1
-_WORD = re.compile(r"0x[0-9a-fA-F]{64}")
 _TWO_WORDS = re.compile(r"0x[0-9a-fA-F]{128}")
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _QUANTITY = re.compile(r"0x(0|[1-9a-fA-F][0-9a-fA-F]{0,63})")  # of JSON-RPC: no leading zeros
 
 
@@ -137,16 +135,6 @@ def decode_rpc_mint_log(log: Mapping[str, Any], *, block_timestamp: object = Non
         block_hash=log.get("blockHash"),
         block_timestamp=block_timestamp if stamped is None else stamped,
     )
-
-
-def is_address(value: object) -> bool:
-    """Tell whether a value is the text of an address, in any letter case."""
-    return isinstance(value, str) and _ADDRESS.fullmatch(value) is not None
-
-
-def is_hash(value: object) -> TypeGuard[str]:
-    """Tell whether a value is the text of a 32-byte word, in any letter case."""
-    return isinstance(value, str) and _WORD.fullmatch(value) is not None
 
 
 def read_number(value: object, name: str, *, high: int, low: int = 0) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from glisk.fields import is_address, is_hash
 from tokens.mint_log import (
     BATCH_MINTED_TOPIC,
     IncompleteLog,
@@ -23,8 +24,6 @@ from tokens.mint_log import (
     MintLog,
     decode_mint_log,
     decode_rpc_mint_log,
-    is_address,
-    is_hash,
     read_number,
 )
 from webhooks.payloads import plain_text
@@ -165,7 +164,7 @@ def _foreign(log: Mapping[str, Any], *, raw: bool) -> Verdict | None:
     address = log.get("address") if raw else _member(log, "account", "address")
     if address is None:
         raise IncompleteLog(["contract address"])
-    if not isinstance(address, str) or not is_address(address):
+    if not is_address(address):
         raise MalformedLog("the contract address is not an address")
     if address.lower() != settings.GLISK_NFT_CONTRACT_ADDRESS.lower():
         return Verdict.FOREIGN_CONTRACT

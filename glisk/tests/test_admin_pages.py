@@ -94,7 +94,7 @@ def test_nobody_writes_for_the_machine(admin_client: Client, model: type[models.
 
 
 @pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
-@pytest.mark.parametrize("term", ["1", "' OR 1=1", "\x00", "0x" + "1" * 64, "9" * 40, "%"])
+@pytest.mark.parametrize("term", ["1", "' OR 1=1", "\x00", "0x" + "1" * 64, "9" * 5000, "%"])
 def test_any_search_term_is_answered(
     admin_client: Client, model: type[models.Model], term: str
 ) -> None:

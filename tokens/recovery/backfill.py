@@ -15,7 +15,8 @@ import structlog
 from django.db import transaction
 
 from glisk.clients.mint_reader import MintReader, OnChainToken, RawLog, revealed_ids
-from tokens.mint_log import LARGEST_ID, MalformedLog, MintLog, decode_rpc_mint_log, is_hash
+from glisk.fields import is_hash
+from tokens.mint_log import LARGEST_ID, MalformedLog, MintLog, decode_rpc_mint_log
 from tokens.models.mint import MintSource
 from tokens.recovery.adoption import (
     RevealLog,
