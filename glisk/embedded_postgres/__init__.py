@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -78,7 +79,8 @@ def stop(data_dir: Path) -> None:
     while _keeper_runs(layout):
         keeper, _ = _published(layout)
         if keeper and keeper != signalled:
-            os.kill(keeper, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it was killed, and another one takes its place
+                os.kill(keeper, signal.SIGTERM)
             signalled = keeper
         if time.monotonic() > deadline:
             raise EmbeddedPostgresError(f"The embedded PostgreSQL in {data_dir} does not stop.")
