@@ -7,6 +7,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from glisk.audit import record_action
 from glisk.breaker import Breaker
 from glisk.controls import list_breakers, list_pauses
 from glisk.errors import AccountError
@@ -106,3 +107,12 @@ def test_the_list_of_batches_leads_here(admin_client: Client, client: Client) ->
     user.user_permissions.add(Permission.objects.get(codename="view_revealbatch"))
     client.force_login(user)
     assert f"{page()}#reveals" not in client.get(batches).content.decode()
+
+
+def test_the_trail_is_in_words(admin_client: Client) -> None:
+    send(admin_client, "pause", "upload", "moving")
+    record_action(actor="admin:maria", action="check_drift", subject="system", reason="")
+    text = admin_client.get(page()).content.decode()
+    assert "<td>Check drift</td>" in text
+    assert "<td>Pause stage: upload</td>" in text
+    assert "<td>maria</td>" in text

@@ -205,6 +205,15 @@ def test_the_admin_leads_from_login_to_a_token(page: Page, live_server: LiveServ
     expect(page.locator(".glisk-head h2")).to_have_text(token.name)
     expect(page.locator(".glisk-timeline li.is-move")).to_have_count(3)
     page.wait_for_function("document.querySelector('.glisk-picture img').naturalWidth === 200")
+    page.set_viewport_size({"width": 390, "height": 844})
+    _fits(page)
+    page.goto(f"{live_server.url}/admin/authors/author/{token.author_id}/change/")
+    _fits(page)
+
+
+def _fits(page: Page) -> None:
+    """Nothing is wider than the screen, not even addresses and hashes."""
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_authors_come_by_form_and_by_file(page: Page, live_server: LiveServer) -> None:

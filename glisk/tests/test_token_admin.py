@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -257,6 +257,13 @@ def test_the_page_says_what_a_token_waits_for(admin_client: Client) -> None:
     assert "The stage upload is paused:</strong> &lt;b&gt;moving" in text
     assert "Pinata is not called:</strong> HTTP 403: API_KEY_REVOKED" in text
     assert "set PINATA_JWT" in text
+
+
+def test_times_are_written_as_everywhere_else(admin_client: Client) -> None:
+    minted = datetime(2026, 11, 20, 16, 49, 24, tzinfo=UTC)
+    token = TokenFactory.create(mint_timestamp=minted)
+    address = reverse("admin:tokens_token_change", args=[token.pk])
+    assert "2026-11-20 16:49:24" in admin_client.get(address).content.decode()
 
 
 def test_the_page_says_what_to_do_about_a_failure(admin_client: Client) -> None:
