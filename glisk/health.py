@@ -17,7 +17,7 @@ from rest_framework import serializers
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
 
-from glisk.overview import chain_facts, spend_facts, stage_loads, workers
+from glisk.overview import chain_facts, obstacles, spend_facts, stage_loads, workers
 from reveals.keeper_state import keeper_state
 from tokens.states import TokenStatus
 from tokens.totals import count_by_state, error_rate_24h
@@ -96,7 +96,7 @@ def health_blockchain(request: Request) -> JsonResponse:
     return _answer(blockchain)
 
 
-@_described("health_workers", "The workers that are alive, and what waits and moves in each stage")
+@_described("health_workers", "The workers that are alive, what waits and moves in each stage, and what holds it back")
 @api_view(_READ)
 @never_cache
 def health_workers(request: Request) -> JsonResponse:
@@ -135,7 +135,7 @@ def blockchain() -> dict[str, Any]:
 
 
 def pipeline() -> dict[str, Any]:
-    """Return the living workers and the load of each stage."""
+    """Return the living workers, the load of each stage, and what is paused or not called."""
     return {
         "workers": [
             {
@@ -155,6 +155,11 @@ def pipeline() -> dict[str, Any]:
                 "oldest_age_seconds": _age(load.oldest_at),
             }
             for load in stage_loads()
+        ],
+        # Without the vendors' words: anybody may ask.
+        "held_back": [
+            {"kind": one.kind, "name": one.subject, "age_seconds": _age(one.since)}
+            for one in obstacles()
         ],
     }
 

@@ -106,6 +106,18 @@ def test_workers_are_those_that_were_heard_of_lately(client: Client) -> None:
     assert "machine" not in str(worker)
 
 
+def test_a_probe_learns_what_holds_work_back_but_not_the_vendors_words(client: Client) -> None:
+    assert client.get("/health/workers").json()["held_back"] == []
+    since = (timezone.now() - timedelta(seconds=60)).isoformat()
+    value = {"state": "open", "reason": "the key sk_123 is refused", "since": since}
+    SystemState.objects.create(state_key="breaker:pinata", state_value=value)
+    answer = client.get("/health/workers")
+    (held,) = answer.json()["held_back"]
+    assert (held["kind"], held["name"]) == ("breaker", "pinata")
+    assert 60 <= held["age_seconds"] < 90
+    assert "sk_123" not in answer.content.decode()
+
+
 def test_stages_count_what_waits_and_what_moves(client: Client) -> None:
     lease = {"lease_owner": "a", "lease_expires_at": timezone.now()}
     TokenFactory.create(status=TokenStatus.DETECTED)
