@@ -96,7 +96,10 @@ def health_blockchain(request: Request) -> JsonResponse:
     return _answer(blockchain)
 
 
-@_described("health_workers", "The workers that are alive, what waits and moves in each stage, and what holds it back")
+@_described(
+    "health_workers",
+    "The workers that are alive, what waits and moves in each stage, and what holds it back",
+)
 @api_view(_READ)
 @never_cache
 def health_workers(request: Request) -> JsonResponse:

@@ -88,6 +88,13 @@ def test_a_user_has_one_role() -> None:
     assert [group.name for group in maria.groups.all()] == [VIEWER]
 
 
+def test_a_superuser_is_not_taken_for_a_viewer() -> None:
+    User.objects.create_superuser("root")
+    stderr = StringIO()
+    call_command("create_roles", "--give", "root", "viewer", stdout=StringIO(), stderr=stderr)
+    assert "root is a superuser" in stderr.getvalue()
+
+
 @pytest.mark.parametrize(
     ("given", "fault"), [(("nobody", "viewer"), "no user"), (("nobody", "king"), "no role")]
 )

@@ -43,3 +43,8 @@ admin or by `manage.py createsuperuser`.
             except User.DoesNotExist:
                 raise CommandError(f"There is no user {given[0]}.") from None
             self.stdout.write(f"{user.get_username()} is {given[1]} now")
+            if user.is_superuser:
+                self.stderr.write(
+                    f"But {user.get_username()} is a superuser, who may do everything whatever the "
+                    "role: untick that in the admin (Users) if it is not meant."
+                )

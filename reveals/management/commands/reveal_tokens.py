@@ -26,7 +26,7 @@ class Command(ExplainedCommand):
     help = "Has ready tokens revealed now, through the worker and its gate."
     examples = """\
 examples:
-  manage.py reveal_tokens --token-ids 42 43 44             (shows the cost, then asks)
+  manage.py reveal_tokens --token-ids 3,7,20-25           (shows the cost, then asks)
   manage.py reveal_tokens --token-ids 42-60 --dry-run      (shows it and sends nothing)
   manage.py reveal_tokens --all-ready --yes                (for scripts)
 
@@ -36,7 +36,7 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
 
     def add_arguments(self, parser: CommandParser) -> None:
         chosen = parser.add_mutually_exclusive_group(required=True)
-        chosen.add_argument("--token-ids", type=token_ids, nargs="+", help="As 42 43 44 or 42-60.")
+        chosen.add_argument("--token-ids", type=token_ids, nargs="+", help="As 3,7,20-25.")
         chosen.add_argument("--all-ready", action="store_true", help="Everything that is ready.")
         parser.add_argument("--dry-run", action="store_true", help="Only show what would be done.")
         parser.add_argument("--yes", action="store_true", help="Do not ask.")

@@ -63,9 +63,11 @@ exit status:
             raise CommandError("Chain and database differ; see above.", returncode=DRIFT)
 
     def _write(self, report: DriftReport) -> None:
-        proof = "tile it exactly" if report.tiled else "do NOT tile it"
+        last = report.next_token_id - 1
+        proof = "cover them exactly" if report.tiled else "do NOT cover them exactly"
+        given = f"tokens 1 to {last}" if last > 1 else "token 1" if last else "no token yet"
         self.stdout.write(
-            f"The contract has given out [1, {report.next_token_id}); the mint events {proof}. "
+            f"The contract has given out {given}; the mint events {proof}. "
             f"{report.tokens_checked} tokens compared."
         )
         for kind, count in sorted(report.counts.items()):
