@@ -331,7 +331,7 @@ def test_the_command_names_differences_and_what_to_do(history: DemoChain) -> Non
     lose(4, 5, 6)
     told, status = command()
     assert status == 2
-    assert "do NOT tile it" in told
+    assert "do NOT cover them exactly" in told
     assert "ids 4 to 6 have no row" in told
     assert "revealed_by_others: 1" in told
     assert "recover_tokens" in told
