@@ -1,8 +1,9 @@
 """Answers are remembered for a moment; of many who ask at once, one works."""
 
 import threading
-import time
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -12,43 +13,61 @@ from glisk.short_memory import ShortMemory
 ASKING = 6
 
 
-class Slow:
-    """Something that takes a while, and counts how often it is asked."""
+class Held:
+    """Something that takes until it is let go, and counts how often it is asked."""
 
-    def __init__(self, error: Exception | None = None, seconds: float = 0.2) -> None:
-        self.error, self.asked, self.seconds = error, 0, seconds
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.asked = error, 0
+        self.begun, self.let_go = threading.Event(), threading.Event()
 
-    def __call__(self) -> int:
+    def __call__(self) -> str:
         self.asked += 1
-        time.sleep(self.seconds)
+        self.begun.set()
+        assert self.let_go.wait(20)
         if self.error:
             raise self.error
-        return self.asked
+        return "new"
+
+
+class Watched(ShortMemory[str]):
+    """A memory that says when so many have come while another one works."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(seconds=60)
+        self.all_wait = threading.Event()
+        self._missing = waiting
+
+    def _usable(self, key: Hashable, *, for_whoever_works: bool) -> Any:
+        known = super()._usable(key, for_whoever_works=for_whoever_works)
+        if known is None and not for_whoever_works:
+            self._missing -= 1
+            if self._missing == 0:
+                self.all_wait.set()
+        return known
 
 
 def test_of_many_at_once_one_works() -> None:
-    memory, slow = ShortMemory[int](seconds=60), Slow()
+    memory, held = Watched(ASKING - 1), Held()
     with ThreadPoolExecutor(ASKING) as pool:
-        answers = list(pool.map(lambda _: memory.get("key", slow), range(ASKING)))
-    assert (set(answers), slow.asked) == ({1}, 1)
+        asked = [pool.submit(memory.get, "key", held) for _ in range(ASKING)]
+        assert memory.all_wait.wait(20)
+        held.let_go.set()
+        assert {each.result(20) for each in asked} == {"new"}
+    assert memory.get("key", held) == "new"
+    assert held.asked == 1
 
 
 def test_a_failure_is_told_to_all_who_waited_and_not_remembered() -> None:
     """One after the other they would wait for each other's timeouts."""
-    memory, failing = ShortMemory[int](seconds=60), Slow(ConnectionError("down"), seconds=1.0)
-    barrier = threading.Barrier(ASKING)
-
-    def ask(_: int) -> str:
-        barrier.wait()
-        with pytest.raises(ConnectionError) as told:
-            memory.get("key", failing)
-        return str(told.value)
-
+    memory, failing = Watched(ASKING - 1), Held(ConnectionError("down"))
     with ThreadPoolExecutor(ASKING) as pool:
-        assert set(pool.map(ask, range(ASKING))) == {"down"}
+        asked = [pool.submit(memory.get, "key", failing) for _ in range(ASKING)]
+        assert memory.all_wait.wait(20)
+        failing.let_go.set()
+        assert {str(each.exception(20)) for each in asked} == {"down"}
     assert failing.asked == 1
     failing.error = None
-    assert memory.get("key", failing) == 2
+    assert memory.get("key", failing) == "new"
 
 
 def test_an_answer_is_forgotten_after_its_time_and_the_longest_unused_first(
@@ -87,18 +106,6 @@ def test_an_answer_lasts_as_long_as_it_is_worth(monkeypatch: pytest.MonkeyPatch)
     assert memory.get("dear", lambda: take(1)) == now
 
 
-class Held:
-    """Something that takes until it is let go."""
-
-    def __init__(self) -> None:
-        self.begun, self.let_go = threading.Event(), threading.Event()
-
-    def __call__(self) -> str:
-        self.begun.set()
-        assert self.let_go.wait(20)
-        return "new"
-
-
 def test_while_one_works_the_others_get_the_answer_from_before() -> None:
     memory, held = ShortMemory[str](seconds=0.0, grace=60), Held()
     memory.get("key", lambda: "old")
@@ -111,29 +118,26 @@ def test_while_one_works_the_others_get_the_answer_from_before() -> None:
     assert memory.get("key", lambda: "newer") == "newer"  # whoever asks alone waits for it
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["too old", "never made"])
-def test_what_is_too_old_is_waited_for(known: bool) -> None:
-    memory, held = ShortMemory[str](seconds=0.0, grace=0.0), Held()
-    if known:
-        memory.get("key", lambda: "old")
+def test_what_is_too_old_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(short_memory.time, "monotonic", lambda: now)
+    memory, held = Watched(1), Held()
+    memory.get("key", lambda: "old")
+    now += 60
     with ThreadPoolExecutor(2) as pool:
         working = pool.submit(memory.get, "key", held)
         assert held.begun.wait(20)
         waiting = pool.submit(memory.get, "key", lambda: "never asked for")
+        assert memory.all_wait.wait(20)
         held.let_go.set()
         assert (working.result(20), waiting.result(20)) == ("new", "new")
 
 
 def test_a_failure_reaches_whoever_worked_and_the_others_have_the_answer_from_before() -> None:
-    memory, held = ShortMemory[str](seconds=0.0, grace=60), Held()
+    memory, held = ShortMemory[str](seconds=0.0, grace=60), Held(ConnectionError("down"))
     memory.get("key", lambda: "old")
-
-    def fail() -> str:
-        held()
-        raise ConnectionError("down")
-
     with ThreadPoolExecutor(1) as pool:
-        working = pool.submit(memory.get, "key", fail)
+        working = pool.submit(memory.get, "key", held)
         assert held.begun.wait(20)
         assert memory.get("key", lambda: "never asked for") == "old"
         held.let_go.set()
