@@ -8,16 +8,37 @@ silence for "there is nothing".
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
-
 from glisk.clients.chain import SELECTORS
+from glisk.clients.chain_answers import ok
 from glisk.clients.log_ranges import as_too_wide, is_beyond_head
-from glisk.clients.rpc import VENDOR, Call, RevertError, RpcClient
+from glisk.clients.mint_answers import (
+    BlockFacts,
+    OnChainToken,
+    RawLog,
+    Survey,
+    read_block,
+    read_blocks,
+    read_number,
+    read_token,
+    revealed_ids,
+)
+from glisk.clients.rpc import VENDOR, Call, RpcClient
 from glisk.errors import AccountError, ProviderError, TransientError
+
+__all__ = [
+    "CALLS_AT_ONCE",
+    "MOST_IDS",
+    "REVEALED_TOPIC",
+    "BlockFacts",
+    "MintReader",
+    "OnChainToken",
+    "RawLog",
+    "Survey",
+    "WrongChainError",
+    "revealed_ids",
+]
 
 _OWNER_OF: Final = "0x6352211e"
 # TokensRevealed(uint256[] tokenIds)
@@ -27,41 +48,11 @@ REVEALED_TOPIC: Final = "0x5f36dfedf769ad12bf71aec843edc397276a255b70d51016d99f5
 MOST_IDS: Final = 100_000_000
 CALLS_AT_ONCE: Final = 500  # Alchemy takes 1,000; RpcClient makes them fewer where it must
 
-RawLog = dict[str, Any]
-
 
 class WrongChainError(AccountError):
     """The node belongs to another chain: nothing that it says is about our tokens."""
 
     error_class = "chain_setup"
-
-
-@dataclass(frozen=True)
-class BlockFacts:
-    number: int
-    block_hash: str
-    timestamp: int  # unix seconds
-
-
-@dataclass(frozen=True)
-class Survey:
-    """The chain at one moment, in one round trip; a block is None if the node does not know it."""
-
-    head: BlockFacts
-    next_token_id: int
-    blocks: dict[int, BlockFacts | None]
-
-
-@dataclass(frozen=True)
-class OnChainToken:
-    """What the contract says of one token; `exists` by its owner."""
-
-    token_id: int
-    exists: bool
-    prompt_author: str  # lower case, as the owner
-    owner: str
-    revealed: bool
-    uri: str
 
 
 class MintReader:
@@ -106,21 +97,21 @@ class MintReader:
                 *(_block_call(hex(number)) for number in numbers),
             ]
         )
-        actual = _number(_value(chain_id))
+        actual = read_number(ok(chain_id))
         if self._chain_id is not None and actual != self._chain_id:
             raise WrongChainError(
                 f"chain: the node is on chain {actual}, but NETWORK means {self._chain_id}: "
                 "check RPC_URL.",
                 vendor=VENDOR,
             )
-        if _value(next_id) == "0x":
+        if ok(next_id) == "0x":
             raise TransientError(
                 f"chain: there is no contract at {self.contract_address} (yet): check "
                 "GLISK_NFT_CONTRACT_ADDRESS and RPC_URL.",
                 vendor=VENDOR,
                 code="no_contract",
             )
-        following = _number(_value(next_id))
+        following = read_number(ok(next_id))
         if not 1 <= following <= MOST_IDS:
             raise TransientError(
                 f"chain: nextTokenId() of {self.contract_address} is {following}, which GliskNFT "
@@ -129,15 +120,15 @@ class MintReader:
                 code="no_contract",
             )
         return Survey(
-            head=_block(_value(head)),
+            head=read_block(ok(head)),
             next_token_id=following,
-            blocks=_blocks(numbers, found),
+            blocks=read_blocks(numbers, found),
         )
 
     def blocks(self, numbers: Iterable[int]) -> dict[int, BlockFacts | None]:
         """Return blocks by number; None for one that the node does not know."""
         wanted = sorted(set(numbers))
-        return _blocks(wanted, self._batch([_block_call(hex(number)) for number in wanted]))
+        return read_blocks(wanted, self._batch([_block_call(hex(number)) for number in wanted]))
 
     def next_token_ids(self, numbers: Iterable[int]) -> dict[int, int]:
         """Return nextTokenId at the end of each block, 1 where there was no contract yet.
@@ -147,7 +138,7 @@ class MintReader:
         wanted = sorted(set(numbers))
         answers = self._batch([self._call(SELECTORS["nextTokenId"], n) for n in wanted])
         return {
-            number: 1 if _value(answer) == "0x" else _number(answer)
+            number: 1 if ok(answer) == "0x" else read_number(answer)
             for number, answer in zip(wanted, answers, strict=True)
         }
 
@@ -163,7 +154,7 @@ class MintReader:
         try:
             if near_head:
                 logs, block = self._batch([call, _block_call(hex(last))])
-                if _value(block) is None:
+                if ok(block) is None:
                     raise _behind(last)
             else:
                 self.requests, self.calls = self.requests + 1, self.calls + 1
@@ -192,10 +183,10 @@ class MintReader:
 
     def _read_logs(self, answer: Any, first: int, last: int) -> list[RawLog]:
         """Check that an answer holds what was asked for; logs that were taken back are left out."""
-        logs = _value(answer)
+        logs = ok(answer)
         if not isinstance(logs, list) or not all(self._is_ours(log) for log in logs):
             raise TransientError("chain: eth_getLogs gave something else", vendor=VENDOR)
-        if any(not first <= _number(log.get("blockNumber")) <= last for log in logs):
+        if any(not first <= read_number(log.get("blockNumber")) <= last for log in logs):
             raise TransientError("chain: eth_getLogs gave logs of other blocks", vendor=VENDOR)
         return [log for log in logs if log.get("removed") is not True]
 
@@ -219,7 +210,7 @@ class MintReader:
         found = self._batch([("eth_getTransactionReceipt", [tx_hash]) for tx_hash in wanted])
         receipts: dict[str, dict[str, Any] | None] = {}
         for tx_hash, answer in zip(wanted, found, strict=True):
-            receipt = _value(answer)
+            receipt = ok(answer)
             if receipt is not None and not isinstance(receipt, dict):
                 raise TransientError("chain: the node gave no receipt", vendor=VENDOR)
             receipts[tx_hash] = receipt
@@ -245,7 +236,7 @@ class MintReader:
         if block is not None and answers and all(answer == "0x" for answer in answers):
             return {i: OnChainToken(i, False, "0x" + "0" * 40, "", False, "") for i in token_ids}
         return {
-            token_id: _token(token_id, *answers[4 * index : 4 * index + 4])
+            token_id: read_token(token_id, *answers[4 * index : 4 * index + 4])
             for index, token_id in enumerate(token_ids)
         }
 
@@ -257,7 +248,7 @@ class MintReader:
         return [
             token_id
             for token_id, answer in zip(token_ids, answers, strict=True)
-            if _number(_value(answer)) == 1
+            if read_number(ok(answer)) == 1
         ]
 
     # -- calls --------------------------------------------------------------------------
@@ -289,15 +280,6 @@ class MintReader:
         )
 
 
-def revealed_ids(log: RawLog) -> list[int]:
-    """Return the token ids of a TokensRevealed log; empty if it cannot be read."""
-    try:
-        data = bytes.fromhex(str(log.get("data")).removeprefix("0x"))
-        return [int(token_id) for token_id in decode(["uint256[]"], data)[0]]
-    except (DecodingError, ValueError, OverflowError):
-        return []
-
-
 def _log_error(error: ProviderError, last: int) -> ProviderError:
     if is_beyond_head(error):
         return _behind(last)
@@ -312,62 +294,3 @@ def _behind(block: int) -> TransientError:
 
 def _block_call(tag: str) -> Call:
     return ("eth_getBlockByNumber", [tag, False])
-
-
-def _value(result: Any) -> Any:
-    if isinstance(result, ProviderError):
-        raise result
-    return result
-
-
-def _number(value: Any) -> int:
-    try:
-        return int(value, 16)
-    except (TypeError, ValueError):
-        raise TransientError(f"chain: expected a number, got {value!r}", vendor=VENDOR) from None
-
-
-def _blocks(numbers: Sequence[int], answers: Sequence[Any]) -> dict[int, BlockFacts | None]:
-    found: dict[int, BlockFacts | None] = {}
-    for number, answer in zip(numbers, answers, strict=True):
-        block = None if _value(answer) is None else _block(answer)
-        if block is not None and block.number != number:
-            raise TransientError("chain: the node gave another block", vendor=VENDOR)
-        found[number] = block
-    return found
-
-
-def _block(block: Any) -> BlockFacts:
-    block_hash = block.get("hash") if isinstance(block, dict) else None
-    if not isinstance(block_hash, str):
-        raise TransientError("chain: the node gave no block", vendor=VENDOR)
-    return BlockFacts(
-        number=_number(block.get("number")),
-        block_hash=block_hash.lower(),
-        timestamp=_number(block.get("timestamp")),
-    )
-
-
-def _token(token_id: int, author: Any, revealed: Any, owner: Any, uri: Any) -> OnChainToken:
-    exists = not isinstance(owner, RevertError)
-    return OnChainToken(
-        token_id=token_id,
-        exists=exists,
-        prompt_author=_address(_value(author)),
-        owner=_address(_value(owner)) if exists else "",
-        revealed=_number(_value(revealed)) == 1,
-        uri="" if isinstance(uri, RevertError) else _text(_value(uri)),
-    )
-
-
-def _address(word: Any) -> str:
-    return "0x" + f"{_number(word):040x}"[-40:]
-
-
-def _text(data: Any) -> str:
-    """Return an ABI string; its bytes may be anything, since the contract does not look."""
-    try:
-        text = decode(["bytes"], bytes.fromhex(str(data).removeprefix("0x")))[0]
-    except (DecodingError, ValueError, OverflowError):
-        raise TransientError("chain: the node gave no text", vendor=VENDOR) from None
-    return bytes(text).decode("utf-8", "replace").replace("\x00", "\ufffd")
