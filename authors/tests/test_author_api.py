@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db
 UNKNOWN = {"has_prompt": False, "twitter_handle": None, "farcaster_handle": None}
 
 
-@pytest.mark.parametrize("spell", [str, str.lower, lambda text: "0x" + text[2:].upper()])
+@pytest.mark.parametrize("spell", [str, str.lower, str.upper, lambda text: "0x" + text[2:].upper()])
 def test_finds_an_author_in_any_letter_case(client: Client, spell: Callable[[str], str]) -> None:
     author = AuthorFactory.create(twitter_handle="glisk", farcaster_handle="glisk.eth")
     answer = client.get(f"/api/authors/{spell(author.wallet_address)}")
