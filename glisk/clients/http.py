@@ -38,7 +38,6 @@ from glisk.errors import (
     ArtefactError,
     NotSentError,
     ProviderError,
-    TransientError,
     UnknownOutcomeError,
 )
 
@@ -282,19 +281,6 @@ def _tls(bundle: str | None) -> ssl.SSLContext:
     if path.is_dir():
         return ssl.create_default_context(capath=path)
     return ssl.create_default_context(cafile=path)
-
-
-def bad_reply(
-    vendor: str, what: str, reply: Reply, *, idempotent: bool, why: str
-) -> TransientError:
-    """Return the error for a 2xx reply that cannot be understood.
-
-    For a request that is not safe to repeat this means that it was accepted and that its answer
-    is lost.
-    """
-    kind = TransientError if idempotent else UnknownOutcomeError
-    text = f"{vendor}: {what} answered HTTP {reply.status} with {why}: {reply.excerpt()}"
-    return kind(text, vendor=vendor, status=reply.status, code="bad_reply")
 
 
 def _basic_auth(parts: SplitResult) -> dict[str, str]:

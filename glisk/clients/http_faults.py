@@ -228,3 +228,16 @@ def _innermost(error: BaseException) -> BaseException:
             break
         error = inner
     return error
+
+
+def bad_reply(
+    vendor: str, what: str, reply: Reply, *, idempotent: bool, why: str
+) -> TransientError:
+    """Return the error for a 2xx reply that cannot be understood.
+
+    For a request that is not safe to repeat this means that it was accepted and that its answer
+    is lost.
+    """
+    kind = TransientError if idempotent else UnknownOutcomeError
+    text = f"{vendor}: {what} answered HTTP {reply.status} with {why}: {reply.excerpt()}"
+    return kind(text, vendor=vendor, status=reply.status, code="bad_reply")

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
-from glisk.clients.http import HttpClient, HttpOptions, bad_reply
-from glisk.clients.http_faults import Fault, Reply, bounded_seconds
+from glisk.clients.http import HttpClient, HttpOptions
+from glisk.clients.http_faults import Fault, Reply, bad_reply, bounded_seconds
 from glisk.errors import AccountError, InvalidRequestError
 from glisk.redaction import register_secret
 from glisk.storable import storable_text

@@ -19,15 +19,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from glisk.clients.http import HttpClient, HttpOptions, bad_reply
-from glisk.clients.http_faults import Fault, Reply, bounded_seconds
+from glisk.clients.http import HttpClient, HttpOptions
+from glisk.clients.http_faults import Fault, Reply, bad_reply, bounded_seconds
+from glisk.clients.replicate_model import ModelReference
 from glisk.clients.replicate_prediction import (
     VENDOR,
     Prediction,
@@ -52,30 +52,6 @@ __all__ = [
 ]
 
 DEFAULT_BASE_URL: Final = "https://api.replicate.com"
-
-_MODEL = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<version>[0-9a-f]{64}))?", re.ASCII)
-_VERSION = re.compile(r"[0-9a-f]{64}")
-
-
-class ModelReference(NamedTuple):
-    """A model as predictions are made of it: `owner/name`, or a version of 64 hex digits."""
-
-    name: str | None
-    version: str | None
-
-    @classmethod
-    def parse(cls, text: str) -> ModelReference:
-        """Read `owner/name`, `owner/name:version` or `version`; raise ValueError otherwise."""
-        text = text.strip()
-        if _VERSION.fullmatch(text):
-            return cls(None, text)
-        match = _MODEL.fullmatch(text)
-        if match is None:
-            raise ValueError(
-                "REPLICATE_MODEL_VERSION must be owner/name, owner/name:version or a version of "
-                "64 hex digits"
-            )
-        return cls(match["name"], match["version"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from glisk.clients.http import HttpClient, HttpOptions, bad_reply
-from glisk.clients.http_faults import Fault, Reply
+from glisk.clients.http import HttpClient, HttpOptions
+from glisk.clients.http_faults import Fault, Reply, bad_reply
 from glisk.errors import AccountError, PermanentError, ProviderError, TransientError
 from glisk.foreign_json import loads
 from glisk.redaction import register_secret

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
 
-from glisk.clients.http import HttpClient, HttpOptions, bad_reply
-from glisk.clients.http_faults import Fault, Reply
+from glisk.clients.http import HttpClient, HttpOptions
+from glisk.clients.http_faults import Fault, Reply, bad_reply
 from glisk.clients.replicate_prediction import Prediction, parse_prediction
 from glisk.errors import AccountError, ProviderError, TransientError, UnknownOutcomeError
 from glisk.redaction import register_secret
