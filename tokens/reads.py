@@ -5,6 +5,7 @@ are longer than all the rest of it.
 """
 
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from glisk.short_memory import ShortMemory
 from tokens.models import Token
 from tokens.querysets import TokenQuerySet
 from tokens.states import ACTIVE, TokenStatus
-from tokens.wire import LISTED, listed_json
+from tokens.wire import LISTED, LISTED_JSON
 
 LEADERBOARD_SIZE: Final = 50
 FAILED_SHOWN_FOR = timedelta(hours=24)
@@ -25,17 +26,29 @@ FAILED_SHOWN_FOR = timedelta(hours=24)
 COLLECTED_SHOWN_FOR = timedelta(minutes=15)
 LEADERBOARD_SECONDS: Final = 15
 
+# Of so many tokens an author's total is counted with the page, and is exact.
+FEW: Final = 100
+
 # Plain SQL: every collector who waits asks for such a page every two seconds, and building the
 # ORM's queries would take longer than all the rest of the answer. The ids come first, from the
 # index alone: what a deep offset skips is not read.
-_AUTHOR_PAGE: Final = f"""
+_PAGE: Final = f"""
+    SELECT {LISTED_JSON}, (
+        SELECT count(*) FROM (
+            SELECT token_id FROM tokens_s0
+            WHERE prompt_author_wallet = %s ORDER BY token_id DESC LIMIT %s
+        ) few
+    )
+    FROM ({{}}) page
+"""  # noqa: S608 - a constant
+_AUTHOR_PAGE: Final = _PAGE.format(f"""
     SELECT {LISTED} FROM tokens_s0 t WHERE t.token_id = ANY (ARRAY(
         SELECT token_id FROM tokens_s0
         WHERE prompt_author_wallet = %s ORDER BY token_id DESC LIMIT %s OFFSET %s
     ))
-"""  # noqa: S608 - a constant
+""")  # noqa: S608 - a constant
 # Cut before the clock: else a wallet that minted much, long ago, is read from end to end.
-_PROGRESS_PAGE: Final = f"""
+_PROGRESS_PAGE: Final = _PAGE.format(f"""
     WITH minted AS MATERIALIZED (
         SELECT * FROM (
             SELECT token_id, mint_timestamp FROM tokens_s0
@@ -52,7 +65,7 @@ _PROGRESS_PAGE: Final = f"""
         ORDER BY place, token_id DESC LIMIT %s
     )
     SELECT {LISTED} FROM tokens_s0 t WHERE t.token_id = ANY (ARRAY(SELECT token_id FROM chosen))
-"""  # noqa: S608 - a constant
+""")  # noqa: S608 - a constant
 
 logger = structlog.get_logger(__name__)
 
@@ -65,27 +78,43 @@ _totals: ShortMemory[int] = ShortMemory(seconds=2, grace=2, worth=_WORTH)
 _leaders: ShortMemory[list[Any]] = ShortMemory(seconds=LEADERBOARD_SECONDS, grace=60, worth=_WORTH)
 
 
-def author_page(wallet: str, *, offset: int, limit: int) -> str:
-    """Return a page of an author's tokens as a JSON array, newest first (wallet: EIP-55)."""
-    return listed_json(_AUTHOR_PAGE, [wallet, limit, offset])
+@dataclass(frozen=True)
+class AuthorPage:
+    """Some tokens in the listed form, a JSON array, newest first; and how many the author has.
+
+    The total is exact for a few tokens. For more it is at most two seconds old, or four while
+    they are counted.
+    """
+
+    tokens: str
+    total: int
+
+
+def author_page(wallet: str, *, offset: int, limit: int) -> AuthorPage:
+    """Return a page of an author's tokens (wallet: EIP-55)."""
+    return _page(_AUTHOR_PAGE, wallet, [wallet, limit, offset])
+
+
+def progress_page(wallet: str, *, limit: int) -> AuthorPage:
+    """Return what a wallet's owner waits for: what they minted just now, and their author page.
+
+    When there are more than `limit`, the oldest of the author page are left out; the total is the
+    author's.
+    """
+    since = timezone.now() - COLLECTED_SHOWN_FOR
+    return _page(_PROGRESS_PAGE, wallet, [wallet, limit, since, wallet, limit, limit])
+
+
+def _page(sql: str, wallet: str, parameters: list[Any]) -> AuthorPage:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [wallet, FEW + 1, *parameters])
+        tokens, few = cursor.fetchone()
+    return AuthorPage(tokens, few if few <= FEW else author_total(wallet))
 
 
 def author_total(wallet: str) -> int:
-    """Return how many tokens an author's wallet has.
-
-    At most two seconds old, or four while it is counted; far less where that takes a moment.
-    """
+    """Return how many tokens an author's wallet has, as `AuthorPage.total` of many."""
     return _totals.get(wallet, lambda: Token.objects.by_author_wallet(wallet).order_by().count())
-
-
-def progress_page(wallet: str, *, limit: int) -> str:
-    """Return what a wallet's owner waits for: what they minted just now, and their author page.
-
-    A JSON array, newest first; when there are more than `limit`, the oldest of the author page
-    are left out.
-    """
-    since = timezone.now() - COLLECTED_SHOWN_FOR
-    return listed_json(_PROGRESS_PAGE, [wallet, limit, since, wallet, limit, limit])
 
 
 def leaderboard() -> list[Any]:

@@ -22,8 +22,8 @@ from tokens import examples
 from tokens.models import Token
 from tokens.reads import (
     LEADERBOARD_SECONDS,
+    AuthorPage,
     author_page,
-    author_total,
     leaderboard,
     progress_page,
 )
@@ -84,17 +84,14 @@ class AuthorTokensView(APIView):
         query = read_query(request, PageQuery)
         offset, limit = query["offset"], query["limit"]
         address = parse_wallet(wallet)
-        tokens, total = "[]", 0
-        if address:
-            polled = offset == 0 and limit == MAX_PAGE_SIZE
-            tokens = (
-                progress_page(address, limit=limit)
-                if polled
-                else author_page(address, offset=offset, limit=limit)
-            )
-            total = author_total(address)
-        answer = f'{{"tokens":{tokens},"total":{total},"offset":{offset},"limit":{limit}}}'
-        return conditional_text(request, answer)
+        if address is None:
+            page = AuthorPage("[]", 0)
+        elif offset == 0 and limit == MAX_PAGE_SIZE:
+            page = progress_page(address, limit=limit)
+        else:
+            page = author_page(address, offset=offset, limit=limit)
+        place = f'"total":{page.total},"offset":{offset},"limit":{limit}'
+        return conditional_text(request, f'{{"tokens":{page.tokens},{place}}}')
 
 
 class LeaderboardView(APIView):

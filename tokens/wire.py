@@ -7,11 +7,8 @@ of this process. The serializers of tokens/serializers.py describe these forms f
 test holds the three together.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
-
-from django.db import connection
 
 from tokens.metadata import token_name, token_uri
 from tokens.public_errors import public_error, public_error_sql
@@ -29,22 +26,11 @@ LISTED: Final = f"""
     {public_error_sql("t")} AS generation_error, t.reveal_tx_hash,
     to_char(t.created_at AT TIME ZONE 'UTC', '{_UTC}') AS created_at
 """
-
-
-def listed_json(page: str, parameters: Sequence[Any]) -> str:
-    """Return the JSON array of tokens as the frontend lists them, newest first.
-
-    `page` is the query that selects `LISTED`.
-    """
-    sql = f"""
-        SELECT '[' || coalesce(
-            string_agg(row_to_json(page)::text, ',' ORDER BY page.token_id DESC), ''
-        ) || ']'
-        FROM ({page}) page
-    """  # noqa: S608 - the pages of tokens/reads.py
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return str(cursor.fetchone()[0])
+# A page of them as one text, newest first: what is selected FROM (…) page.
+LISTED_JSON: Final = (
+    "'[' || coalesce("
+    "string_agg(row_to_json(page)::text, ',' ORDER BY page.token_id DESC), '') || ']'"
+)
 
 
 def detailed_tokens(tokens: TokenQuerySet) -> list[dict[str, Any]]:
