@@ -35,7 +35,7 @@ _BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
         (
             ("revoked", "invalid_credentials", "401"),
             "Create a key with the legacy pinning scopes at Pinata, set PINATA_JWT, restart web "
-            "and workers. It is tried again within half a minute, or at once by Controls, Call "
+            "and workers. It is tried again within a minute, or at once by Controls, Call "
             "again.",
         ),
         (

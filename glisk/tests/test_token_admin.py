@@ -259,6 +259,18 @@ def test_the_page_says_what_a_token_waits_for(admin_client: Client) -> None:
     assert "set PINATA_JWT" in text
 
 
+def test_the_list_says_what_a_token_waits_for_or_why_it_failed(admin_client: Client) -> None:
+    words = "pinata: POST /pinning answered HTTP 403"
+    for status, error_class in (
+        (TokenStatus.UPLOADING, "vendor_down"),
+        (TokenStatus.FAILED, "content_policy"),
+    ):
+        TokenFactory.create(status=status, error_class=error_class, generation_error=words)
+    text = admin_client.get(reverse("admin:tokens_token_changelist")).content.decode()
+    assert "waits: Pinata is not called" in text
+    assert f"content policy: {words}" in text
+
+
 def test_times_are_written_as_everywhere_else(admin_client: Client) -> None:
     minted = datetime(2026, 11, 20, 16, 49, 24, tzinfo=UTC)
     token = TokenFactory.create(mint_timestamp=minted)

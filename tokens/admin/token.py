@@ -13,6 +13,7 @@ from unfold.decorators import display
 
 from glisk.admin_orders import OrdersAdmin
 from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline, shows_list
+from glisk.advice import headline_for_breaker
 from glisk.display import (
     NOTHING,
     admin_link,
@@ -37,6 +38,7 @@ from tokens.admin.orders import token_orders
 from tokens.admin.pictures import picture
 from tokens.admin.summary import picture_url, token_summary
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
+from tokens.states import TokenStatus
 
 
 class JobInline(MachineInline):
@@ -212,8 +214,7 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     @display(description="Trouble")
     def trouble(self, token: Token) -> SafeString | str:
         held = f"Held: {token.hold_reason}" if token.held_at is not None else ""
-        named = (token.error_class.replace("_", " "), token.generation_error)
-        error = held or ": ".join(filter(None, named))
+        error = held or _trouble(token)
         if not error:
             return ""
         return format_html('<span class="glisk-two-lines" title="{}">{}</span>', error, error)
@@ -275,3 +276,13 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     @display(description="Error log")
     def errors(self, token: Token) -> SafeString | str:
         return json_block(token.error_log)
+
+
+def _trouble(token: Token) -> str:
+    """Return a list's words for what is wrong: the vendor that is waited for, or the error."""
+    error = token.generation_error or ""
+    vendor, colon, _ = error.partition(":")
+    waits = token.status != TokenStatus.FAILED and token.error_class in ("account", "vendor_down")
+    if waits and colon and vendor.isalpha():
+        return f"waits: {headline_for_breaker(vendor)}"
+    return ": ".join(filter(None, (token.error_class.replace("_", " "), error)))
