@@ -1,8 +1,5 @@
 """The recovery's benchmark end to end, and the proxy that counts for it."""
 
-import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +11,7 @@ import pytest
 import requests
 
 from benchmarks.rpc_proxy import RpcProxy, Traffic
-from sandbox.world import BASE_DIR
+from benchmarks.tests.measuring import measured
 
 pytestmark = pytest.mark.timeout(300)
 NODE_SECONDS = 0.02
@@ -75,22 +72,10 @@ def test_every_answer_is_late_by_the_delay(proxy: RpcProxy) -> None:
 
 
 def test_the_recovery_is_measured(tmp_path: Path) -> None:
-    file = tmp_path / "recovery.json"
     arguments = ["--tokens", "60", "--rounds", "1", "--rows", "20000"]
 
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "recovery", *arguments, "--json", str(file)],
-        cwd=BASE_DIR,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    figures, floor = measured("recovery", *arguments, into=tmp_path / "recovery.json")
 
-    assert done.returncode == 0, done.stderr
-    found = json.loads(file.read_text())
-    figures, floor = found["figures"], found["floor"]
-    assert set(floor) <= set(figures)
     assert 0 < figures["tokens_per_s_at_50ms"] < floor["tokens_per_s_at_50ms"]
     assert 0 < figures["tokens_per_s"] < floor["tokens_per_s"]
     # Each of these requests was late.

@@ -1,14 +1,11 @@
 """The reveal's benchmark end to end, on few tokens."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.reveal_seed import image_of
-from sandbox.world import BASE_DIR
+from benchmarks.tests.measuring import measured
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -18,22 +15,10 @@ def test_no_two_tokens_have_one_image() -> None:
 
 
 def test_the_reveal_is_measured(tmp_path: Path) -> None:
-    file = tmp_path / "reveal.json"
     arguments = ["--tokens", "60", "--lone", "2", "--block-seconds", "1", "--events", "20"]
 
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "reveal", *arguments, "--json", str(file)],
-        cwd=BASE_DIR,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    figures, _ = measured("reveal", *arguments, into=tmp_path / "reveal.json")
 
-    assert done.returncode == 0, done.stderr
-    found = json.loads(file.read_text())
-    figures, floor = found["figures"], found["floor"]
-    assert set(floor) <= set(figures)
     assert figures["transactions"] == 2
     assert figures["tokens_per_s"] == pytest.approx(60 / figures["all_revealed_s"], rel=0.01)
     assert figures["last_broadcast_s"] < figures["all_revealed_s"]

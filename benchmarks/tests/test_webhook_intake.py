@@ -1,8 +1,6 @@
 """The intake's benchmark end to end, and the client it trusts, against a server of known delay."""
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,9 +11,9 @@ from typing import Any
 import pytest
 
 from benchmarks.intake_client import Plan, Result, send_events
+from benchmarks.tests.measuring import measured
 from benchmarks.webhook_intake import percentile
 from sandbox.alchemy.envelope import sign
-from sandbox.world import BASE_DIR
 
 pytestmark = pytest.mark.timeout(300)
 KEY = "whsec_of_a_test"
@@ -133,22 +131,10 @@ def test_a_percentile_is_a_value_that_was_measured() -> None:
 
 
 def test_the_intake_is_measured(tmp_path: Path) -> None:
-    file = tmp_path / "intake.json"
     arguments = ["--events", "40", "--rounds", "2", "--batches", "4", "--reveal-seconds", "0.5"]
 
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "webhook_intake", *arguments, "--json", str(file)],
-        cwd=BASE_DIR,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    figures, floor = measured("webhook_intake", *arguments, into=tmp_path / "intake.json")
 
-    assert done.returncode == 0, done.stderr
-    found = json.loads(file.read_text())
-    figures, floor = found["figures"], found["floor"]
-    assert set(floor) <= set(figures)
     assert 5 < figures["single_per_s"] < floor["single_per_s"]
     assert figures["single_p50_ms"] < figures["single_p95_ms"]
     # One insert of 50 tokens is more than a commit, and a part of the request.

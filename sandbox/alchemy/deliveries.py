@@ -9,10 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import requests
-
 from sandbox.alchemy.envelope import sign
 from sandbox.http import FaultPlan
+from sandbox.http.poster import Poster
 
 SENDERS = 8
 TIMEOUT_SECONDS = 5.0
@@ -74,7 +73,7 @@ class WebhookSender:
 
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(SENDERS, "alchemy-webhook")
-        self._local = threading.local()
+        self._poster = Poster(self.timeout_seconds)
         self._lock = threading.Lock()
         self._log: deque[Delivery] = deque(maxlen=KEPT_IN_MEMORY)
         self._count = 0
@@ -186,24 +185,7 @@ class WebhookSender:
         }
         if fault == "truncated":
             body = body[: len(body) // 2]
-        try:
-            response = self._session().post(
-                self.target,
-                data=body,
-                headers=headers,
-                timeout=self.timeout_seconds,
-                allow_redirects=False,
-            )
-        except requests.RequestException:
-            return 0
-        return response.status_code
-
-    def _session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._local.session.trust_env = False  # No proxy between an emulator and loopback.
-        session: requests.Session = self._local.session
-        return session
+        return self._poster.post(self.target, body, headers)
 
     def _record(
         self, notification: Notification, attempt: int, sent_at: float, status: int, fault: str

@@ -6,13 +6,12 @@ import base64
 import hashlib
 import hmac
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import requests
+from sandbox.http.poster import Poster
 
 PREFIX = "whsec_"
 SENDERS = 8
@@ -61,8 +60,7 @@ class WebhookSender:
         self._later = later
         self._attempts = attempts
         self._retry_seconds = retry_seconds
-        self._timeout = timeout_seconds
-        self._local = threading.local()
+        self._poster = Poster(timeout_seconds)
         self._pool = ThreadPoolExecutor(SENDERS, "replicate-webhook")
         self.deliveries: list[Delivery] = []
 
@@ -121,24 +119,7 @@ class WebhookSender:
             "webhook-timestamp": timestamp,
             "webhook-signature": sign(secret, message.webhook_id, timestamp, message.body),
         }
-        try:
-            response = self._session().post(
-                message.url,
-                data=message.body,
-                headers=headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-            )
-        except requests.RequestException:
-            return 0
-        return response.status_code
-
-    def _session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._local.session.trust_env = False  # no proxy between an emulator and loopback
-        session: requests.Session = self._local.session
-        return session
+        return self._poster.post(message.url, message.body, headers)
 
     def close(self) -> None:
         """Give up what is queued."""
