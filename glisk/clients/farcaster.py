@@ -71,16 +71,7 @@ class FarcasterNames:
         """Build the client from FARCASTER_NAME_URL and LINK_TIMEOUT_SECONDS."""
         from django.conf import settings
 
-        return cls(
-            base_url=settings.FARCASTER_NAME_URL,
-            options=HttpOptions(
-                connect_timeout_seconds=min(
-                    settings.HTTP_CONNECT_TIMEOUT_SECONDS, settings.LINK_TIMEOUT_SECONDS
-                ),
-                read_timeout_seconds=settings.LINK_TIMEOUT_SECONDS,
-                pool_size=1,
-            ),
-        )
+        return cls(base_url=settings.FARCASTER_NAME_URL, options=HttpOptions.for_linking())
 
     def close(self) -> None:
         self._http.close()

@@ -54,10 +54,9 @@ class GatewayClient:
         """Build the client from PINATA_GATEWAY, PINATA_GATEWAY_TOKEN and HTTP_* settings."""
         from django.conf import settings
 
-        gateways = getattr(settings, "PINATA_GATEWAY", [])
         return cls(
-            gateways=[gateways] if isinstance(gateways, str) else gateways,
-            token=getattr(settings, "PINATA_GATEWAY_TOKEN", "") or "",
+            gateways=settings.PINATA_GATEWAY,
+            token=settings.PINATA_GATEWAY_TOKEN,
             options=HttpOptions.from_settings(),
         )
 

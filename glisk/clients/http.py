@@ -34,12 +34,7 @@ from urllib3.util import Retry
 
 from glisk.clients.http_faults import Fault, Reply, error_for_lost, error_for_reply, read_plain
 from glisk.clock import boot_seconds
-from glisk.errors import (
-    ArtefactError,
-    NotSentError,
-    ProviderError,
-    UnknownOutcomeError,
-)
+from glisk.errors import ArtefactError, NotSentError, ProviderError, UnknownOutcomeError
 
 MAX_JSON_BYTES: Final = 4 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024
@@ -63,9 +58,21 @@ class HttpOptions:
         from django.conf import settings
 
         return cls(
-            connect_timeout_seconds=getattr(settings, "HTTP_CONNECT_TIMEOUT_SECONDS", 5.0),
-            read_timeout_seconds=getattr(settings, "HTTP_READ_TIMEOUT_SECONDS", 30.0),
-            pool_size=getattr(settings, "HTTP_POOL_SIZE", 10),
+            connect_timeout_seconds=settings.HTTP_CONNECT_TIMEOUT_SECONDS,
+            read_timeout_seconds=settings.HTTP_READ_TIMEOUT_SECONDS,
+            pool_size=settings.HTTP_POOL_SIZE,
+        )
+
+    @classmethod
+    def for_linking(cls) -> Self:
+        """Read LINK_TIMEOUT_SECONDS, the bound of both timeouts: an author waits for the answer."""
+        from django.conf import settings
+
+        longest = settings.LINK_TIMEOUT_SECONDS
+        return cls(
+            connect_timeout_seconds=min(settings.HTTP_CONNECT_TIMEOUT_SECONDS, longest),
+            read_timeout_seconds=longest,
+            pool_size=1,
         )
 
 
@@ -287,6 +294,4 @@ def _basic_auth(parts: SplitResult) -> dict[str, str]:
     if parts.username is None:
         return {}
     user, password = unquote(parts.username), unquote(parts.password or "")
-    return {
-        str(k): str(v) for k, v in urllib3.make_headers(basic_auth=f"{user}:{password}").items()
-    }
+    return urllib3.make_headers(basic_auth=f"{user}:{password}")

@@ -67,10 +67,10 @@ class PinataClient:
         from django.conf import settings
 
         return cls(
-            base_url=getattr(settings, "PINATA_API_URL", "") or "https://api.pinata.cloud",
-            jwt=getattr(settings, "PINATA_JWT", "") or "",
-            api_key=getattr(settings, "PINATA_API_KEY", "") or "",
-            api_secret=getattr(settings, "PINATA_API_SECRET", "") or "",
+            base_url=settings.PINATA_API_URL,
+            jwt=settings.PINATA_JWT,
+            api_key=settings.PINATA_API_KEY,
+            api_secret=settings.PINATA_API_SECRET,
             options=HttpOptions.from_settings(),
         )
 

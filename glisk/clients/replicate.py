@@ -107,7 +107,7 @@ class ReplicateClient:
         return cls(
             api_token=settings.REPLICATE_API_TOKEN,
             model=settings.REPLICATE_MODEL_VERSION,
-            base_url=getattr(settings, "REPLICATE_BASE_URL", "") or DEFAULT_BASE_URL,
+            base_url=settings.REPLICATE_BASE_URL,
             cancel_after_seconds=settings.GENERATION_TIMEOUT_SECONDS,
             options=HttpOptions.from_settings(),
         )

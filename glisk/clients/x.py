@@ -67,13 +67,7 @@ class XClient:
             redirect_uri=settings.X_REDIRECT_URI,
             authorize_url=settings.X_AUTHORIZE_URL,
             api_url=settings.X_API_URL,
-            options=HttpOptions(
-                connect_timeout_seconds=min(
-                    settings.HTTP_CONNECT_TIMEOUT_SECONDS, settings.LINK_TIMEOUT_SECONDS
-                ),
-                read_timeout_seconds=settings.LINK_TIMEOUT_SECONDS,
-                pool_size=1,
-            ),
+            options=HttpOptions.for_linking(),
         )
 
     def close(self) -> None:

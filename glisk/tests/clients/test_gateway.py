@@ -152,11 +152,8 @@ def test_at_least_one_gateway_is_needed() -> None:
         GatewayClient(gateways=[])
 
 
-@pytest.mark.parametrize("as_list", [True, False])
-def test_from_settings_takes_one_or_several(
-    settings: Any, server: ScriptedServer, as_list: bool
-) -> None:
-    settings.PINATA_GATEWAY = [server.url] if as_list else server.url
+def test_from_settings_reads_every_setting(settings: Any, server: ScriptedServer) -> None:
+    settings.PINATA_GATEWAY = [server.url]
     settings.PINATA_GATEWAY_TOKEN = "gw-token"
     server.script(answer(200, DATA))
     assert GatewayClient.from_settings().fetch_verified(CID, max_bytes=100) == DATA
