@@ -153,7 +153,7 @@ def test_what_is_paid_for_is_finished_while_the_account_is_refused(
     monkeypatch.setattr("glisk.breaker.PROBE_WINDOW_SECONDS", 3600.0)
     tokens = TokenFactory.create_batch(3)
     first = worker()
-    first.until(lambda: ImageGenerationJob.objects.filter(status="submitted").count() == 3)
+    first.until(lambda: ImageGenerationJob.objects.exclude(external_id=None).count() == 3)
     first.stop()
     while not all(prediction.terminal for prediction in vendors.predictions):
         time.sleep(0.01)

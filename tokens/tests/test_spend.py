@@ -191,7 +191,7 @@ def test_what_is_paid_for_is_finished_under_the_cap(
     waiting = TokenFactory.create_batch(2, mint_timestamp="2026-01-01T00:00Z")
     Token.objects.filter(pk__in=[t.pk for t in waiting]).update(next_attempt_at="2999-01-01T00:00Z")
     first = worker()
-    first.until(lambda: ImageGenerationJob.objects.filter(status="submitted").count() == 2)
+    first.until(lambda: ImageGenerationJob.objects.exclude(external_id=None).count() == 2)
     first.stop()
     Token.objects.filter(pk__in=[t.pk for t in waiting]).update(next_attempt_at=None)
     second = worker()
