@@ -33,6 +33,7 @@ from requests.utils import (
 from urllib3.util import Retry
 
 from glisk.clients.http_faults import Fault, Reply, error_for_lost, error_for_reply, read_plain
+from glisk.clients.http_response import PlainResponse
 from glisk.clock import boot_seconds
 from glisk.errors import ArtefactError, NotSentError, ProviderError, UnknownOutcomeError
 
@@ -74,6 +75,14 @@ class HttpOptions:
             read_timeout_seconds=longest,
             pool_size=1,
         )
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    response_class = PlainResponse
+
+
+class _TlsConnection(urllib3.connection.HTTPSConnection):
+    response_class = PlainResponse
 
 
 class HttpClient:
@@ -206,7 +215,10 @@ class HttpClient:
         if self.base_url.startswith("https:"):
             options["ssl_context"] = _tls(os.environ.get("REQUESTS_CA_BUNDLE"))
         if self._proxy is None:
-            return urllib3.connection_from_url(self.base_url, **options)
+            pool = urllib3.connection_from_url(self.base_url, **options)
+            tls = isinstance(pool, urllib3.HTTPSConnectionPool)
+            pool.ConnectionCls = _TlsConnection if tls else _Connection
+            return pool
         user, password = get_auth_from_url(self._proxy)
         headers = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}") if user else None
         return urllib3.ProxyManager(self._proxy, proxy_headers=headers, **options)
