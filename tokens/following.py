@@ -49,6 +49,11 @@ class Follower:
         self._reconciled_at = 0.0
         self._reconciling = False
 
+    @property
+    def waiting(self) -> int:
+        """How many predictions are under way at the vendor."""
+        return len(self._waiting(Phase.WAITING))
+
     def take(self, result: CallResult) -> None:
         """Save one finished call, if it is one of these."""
         if result.kind == "poll":

@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -45,7 +45,8 @@ def _forbid_database() -> None:
 class Calls:
     """A thread pool whose results wake a descriptor that can be polled with others."""
 
-    def __init__(self, threads: int, name: str) -> None:
+    def __init__(self, threads: int, name: str, patient: Collection[str] = ()) -> None:
+        """`patient`: the kinds of call that nothing else waits for."""
         self._pool = ThreadPoolExecutor(
             max_workers=threads, thread_name_prefix=name, initializer=_forbid_database
         )
@@ -54,6 +55,8 @@ class Calls:
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
         self._open = True
+        self._patient = patient
+        self._urgent = 0
         self._lock = threading.Lock()  # a late call must not write to a descriptor used anew
 
     def fileno(self) -> int:
@@ -72,7 +75,11 @@ class Calls:
         except BaseException as error:  # noqa: BLE001 - SystemExit in a thread would be lost
             result = CallResult(kind, key, error=RuntimeError(f"the call ended with {error!r}"))
         self._results.put(result)
+        self._wake(urgent=kind not in self._patient)
+
+    def _wake(self, *, urgent: bool) -> None:
         with self._lock, contextlib.suppress(BlockingIOError):  # full: the reader is awake anyhow
+            self._urgent += urgent
             if self._open:
                 os.write(self._write, b"\0")
 
@@ -81,11 +88,18 @@ class Calls:
         """How many results wait to be collected."""
         return self._results.qsize()
 
+    @property
+    def urgent(self) -> int:
+        """How many of them something else waits for."""
+        return self._urgent
+
     def finished(self) -> list[CallResult]:
         """Return the results that came since the last call, and take back their wake-up."""
         with contextlib.suppress(BlockingIOError):
             while len(os.read(self._read, 4096)) == 4096:
                 pass
+        with self._lock:
+            self._urgent = 0
         results: list[CallResult] = []
         with contextlib.suppress(Empty):
             while True:

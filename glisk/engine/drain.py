@@ -27,6 +27,8 @@ class Drain(ABC):
 
     stage: ClassVar[str]
     channels: ClassVar[tuple[str, ...]] = ()
+    # Kinds of call whose results nothing else waits for: they may wait for a fuller turn.
+    patient: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self) -> None:
         self.owner = new_owner()
@@ -53,8 +55,13 @@ class Drain(ABC):
 
     @property
     def gather_seconds(self) -> float:
-        """How long a turn waits for more results after the first one has come."""
+        """How long a turn waits for more after the first has come (engine.gathering)."""
         return 0.0
+
+    @property
+    def awaited_notifications(self) -> int:
+        """How many notifications make a group whole; 0: nobody knows."""
+        return 0
 
     def prepare(self) -> None:  # noqa: B027 - a hook
         """Build clients and the like; called once, after the slot is taken."""
@@ -94,7 +101,7 @@ class Drain(ABC):
     def calls(self) -> Calls:
         """The thread pool; made on first use, so that it follows `threads` as prepared."""
         if self._calls is None:
-            self._calls = Calls(self.threads, self.stage)
+            self._calls = Calls(self.threads, self.stage, self.patient)
         return self._calls
 
     def close_calls(self) -> None:

@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError, connections
 
 from glisk.engine.calls import CallResult
 from glisk.engine.deadman import DeadMan
+from glisk.engine.gathering import Came, Expected, gather
 from glisk.engine.handover import enqueue_successor
 from glisk.engine.heartbeat import BEAT_SECONDS
 from glisk.engine.listener import Listener
@@ -27,7 +28,6 @@ logger = structlog.get_logger(__name__)
 # Only the net below notifications; with the heartbeat's rhythm, an idle drain wakes up once.
 IDLE_TICK_SECONDS = BEAT_SECONDS
 _LEAST_GAP_SECONDS = 0.005
-_QUIET_SECONDS = 0.01
 _LONGEST_BACKOFF_SECONDS = 2.0
 _BACKOFF_WHEN_STOPPING_SECONDS = 0.2
 _DATABASE_ERRORS = (
@@ -80,7 +80,7 @@ class _Loop:
         self._budget_ends = time.monotonic() + settings.DRAIN_BUDGET_SECONDS
         self._next_beat = 0.0
         self._turn_ended = 0.0
-        self._waiting = 0  # results that were seen and not yet collected
+        self._notifications = 0  # since the last turn
         self._prepared = False
         self._failures = 0
 
@@ -110,6 +110,7 @@ class _Loop:
             self._failures = 0
             undelivered = []
             self._turn_ended = time.monotonic()
+            self._notifications = 0
             if drain.in_flight or not drain.stopping:
                 self._wait(IDLE_TICK_SECONDS if tick is None else tick)
         logger.info("drain_ended", finished=self.finished)
@@ -173,7 +174,8 @@ class _Loop:
         if not self._drain.stopping:
             poll.register(self._stop, select.POLLIN)
             poll.register(self._listener, select.POLLIN)
-            if self._heard():  # while a heartbeat was written
+            if self._heard():  # during the turn: the next group has begun
+                self._gather()
                 return
             seconds = min(seconds, self._budget_ends - time.monotonic())
         ready = poll.poll(max(0.0, min(seconds, BEAT_SECONDS)) * 1000)
@@ -181,27 +183,29 @@ class _Loop:
             self._gather()
 
     def _gather(self) -> None:
-        """Wait for the others of a group of which the first has come; while they come, longer."""
         window = self._drain.gather_seconds
-        now = time.monotonic()
-        time.sleep(max(window, self._turn_ended + _LEAST_GAP_SECONDS - now, 0.0))
-        came = self._came()
-        while window and came and time.monotonic() < now + 2 * window:
-            time.sleep(_QUIET_SECONDS)
-            came = self._came()
+        gap = self._turn_ended + _LEAST_GAP_SECONDS - time.monotonic()
+        if gap > 0:
+            time.sleep(gap)
+        self._look()
+        if window > 0:
+            expected = Expected(self._drain.awaited_notifications, self._drain.in_flight)
+            gather(window, expected, self._look)
 
-    def _came(self) -> bool:
-        """Tell whether anything has come since the last time."""
-        waiting = self._drain.calls.waiting
-        more, self._waiting = waiting != self._waiting, waiting
-        return bool(not self._drain.stopping and self._heard()) or more
+    def _look(self) -> Came:
+        calls = self._drain.calls
+        if not self._drain.stopping:
+            self._heard()
+        return Came(self._notifications, calls.waiting, calls.urgent)
 
     def _heard(self) -> bool:
+        """Take the notifications that have come; tell whether any came since the last turn."""
         try:
-            return self._listener.heard()
+            self._notifications += self._listener.heard()
         except psycopg.Error:
             self._next_beat = 0.0  # the heartbeat meets the lost connection, and its handling
-            return True
+            self._notifications += 1
+        return self._notifications > 0
 
     def _reconnect(self, error: Exception, *, unsaved: int) -> None:
         """Come back to the database and to the slot; results wait, and calls go on."""

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection, connections
 
-from glisk.engine import loop
+from glisk.engine import gathering, loop
 from glisk.engine.calls import CallResult, DatabaseInThreadError
 from glisk.engine.drain import Drain, run_drain
 from glisk.engine.notify import notify
@@ -179,21 +179,15 @@ def test_the_wait_is_as_long_as_the_turn_asked(run: Start) -> None:
 def test_a_group_of_results_is_gathered_into_one_turn(
     run: Start, monkeypatch: pytest.MonkeyPatch, window: float, groups: list[int]
 ) -> None:
-    """One call ends, four more within the window, and the last while they go on coming."""
+    """One call ends, and the five others while they are waited for."""
     turns: list[int] = []
     drains: list[Scripted] = []
     ends = threading.Semaphore(0)
 
-    def end_calls(number: int) -> None:
-        waiting = drains[0].calls.waiting + number
-        ends.release(number)
-        eventually(lambda: drains[0].calls.waiting == waiting, what="the end of calls")
-
     def sleep(seconds: float) -> None:
-        if window and seconds == window:
-            end_calls(4)
-        elif window and drains[0].calls.waiting == 5:
-            end_calls(1)
+        waiting = drains[0].calls.waiting + 1
+        ends.release()
+        eventually(lambda: drains[0].calls.waiting == waiting, what="the end of a call")
 
     def script(drain: Scripted, results: list[CallResult]) -> float:
         if not turns:
@@ -207,9 +201,33 @@ def test_a_group_of_results_is_gathered_into_one_turn(
             ends.release()
         return 3600.0
 
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    monkeypatch.setattr(gathering, "time", clock)
     run(scripted(script, gather_seconds=window, threads=6)).join()
     assert [number for number in turns if number] == groups
+
+
+@pytest.mark.usefixtures("nothing_is_routine")
+def test_a_group_of_notifications_is_gathered_into_one_turn(
+    run: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    turns: list[int] = []
+
+    def send(*_: float) -> None:
+        sent.append("engine_scripted")
+        notify("engine_scripted")
+
+    def script(drain: Scripted, results: list[CallResult]) -> float:
+        turns.append(len(sent))
+        return 3600.0
+
+    monkeypatch.setattr(gathering, "time", SimpleNamespace(monotonic=time.monotonic, sleep=send))
+    run(scripted(script, gather_seconds=1000.0, awaited_notifications=3))
+    eventually(lambda: turns == [0], what="the first turn")
+    send()
+    eventually(lambda: len(turns) == 2, what="the turn after the group")
+    assert turns[1] >= 3
 
 
 def test_only_as_many_run_as_there_are_slots(run: Start) -> None:
