@@ -86,9 +86,11 @@ def when_ready(server: Arbiter) -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Have the leaders counted before they are asked for, and the live streams end on SIGTERM.
+    """Have the leaders counted before they are asked for, and the worker end well by any signal.
 
-    Each stream would hold up the stop for its whole grace.
+    Each live stream would hold up the stop for its whole grace. Ctrl-C in a terminal reaches the
+    workers twice, from the terminal and from their master: gunicorn's own handler, interrupted by
+    itself, then waits for a lock that it holds. Here the master alone says when to stop.
     """
     from tokens.mint_streams import watch
     from tokens.reads import count_leaders_ahead
@@ -96,10 +98,14 @@ def post_worker_init(worker: Worker) -> None:
     threading.Thread(target=count_leaders_ahead, name="leaders", daemon=True).start()
 
     def end(signum: int, frame: FrameType | None) -> None:
+        for number in (signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)
         watch.close()
         worker.handle_exit(signum, frame)
 
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGQUIT, end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:

@@ -150,6 +150,22 @@ def test_workers_die_with_their_master_and_free_the_port(web: Callable[..., WebS
     assert alive == []
 
 
+def test_ctrl_c_ends_it_in_seconds_though_streams_are_open(
+    web: Callable[..., WebServer],
+) -> None:
+    server = web()
+    streams = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=60) for _ in range(4)]
+    for stream in streams:
+        stream.request("GET", f"/api/mints/0x{'ab' * 32}/events")
+        assert stream.getresponse().status == 200
+    for process in (*server.workers(), psutil.Process(server.process.pid)):  # as a terminal does
+        process.send_signal(signal.SIGINT)
+    assert server.process.wait(20) == 0  # far less than the grace of 25 s
+    assert "SIGKILL" not in server.log.read_text()
+    for stream in streams:
+        stream.close()
+
+
 def test_connections_are_kept_alive(web: Callable[..., WebServer]) -> None:
     server = web()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
