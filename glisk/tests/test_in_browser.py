@@ -121,6 +121,17 @@ def test_the_gallery_follows_a_token_without_a_reload(page: Page, live_server: L
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_long_numbers_fit_into_the_gallery(page: Page, live_server: LiveServer, width: int) -> None:
+    for token_id, status in enumerate(TokenStatus, start=12_345_670):
+        TokenFactory.create(token_id=token_id, status=status)
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(live_server.url)
+    expect(page.locator(".box")).to_have_count(5)
+    too_wide = "items => items.filter(item => item.scrollWidth > item.clientWidth).length"
+    assert page.locator(".box, .card, html").evaluate_all(too_wide) == 0
+
+
 def test_the_gallery_is_honest_about_a_lost_picture(
     page: Page, live_server: LiveServer, gateway: Gateway
 ) -> None:

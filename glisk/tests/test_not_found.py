@@ -19,9 +19,10 @@ def test_programs_read_json(client: Client, path: str) -> None:
 
 
 def test_people_see_a_page(client: Client) -> None:
-    answer = client.get("/nothing")
+    answer = client.get("/no-such-page")
     assert answer.status_code == 404
-    assert b"<h1>Not Found</h1>" in answer.content
+    assert b"<h1>There is nothing at this address</h1>" in answer.content
+    assert b"no-such-page" not in answer.content
 
 
 @pytest.mark.parametrize(
@@ -57,5 +58,6 @@ def test_a_fault_outside_a_view_tells_nothing(path: str, kind: str) -> None:
     answer = server_error(request)
     assert answer.status_code == 500
     assert kind in answer["Content-Type"]
+    assert b"Something went wrong on our side" in answer.content
     if kind == "json":
         assert json.loads(answer.content) == {"detail": "Something went wrong on our side."}
