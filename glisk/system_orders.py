@@ -17,8 +17,8 @@ from reveals.by_hand import request_reveal
 from reveals.reconciling import reconcile_reveals
 from reveals.transaction_audit import compare_transactions
 from tokens.models import Token
-from tokens.recovery.drift import ADVICE
 from tokens.recovery.drift import KEY as DRIFT_KEY
+from tokens.recovery.drift_advice import ADVICE
 
 _SHOWN_FINDINGS = 20
 

@@ -26,9 +26,9 @@ def prove_completeness() -> int:
     return keeping.prove_completeness()
 
 
-def compare_everything() -> int:
+def compare_everything(since_id: int = 1) -> int:
     """Compare every token with the contract, as an operator asked; return how many differ."""
-    return keeping.compare_everything()
+    return keeping.compare_everything(since_id)
 
 
 def close_spend_days() -> int:

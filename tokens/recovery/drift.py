@@ -6,6 +6,8 @@ their way, tokens that were revealed lately, what differed before, and some of a
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -20,10 +22,9 @@ from glisk.clients.mint_reader import MintReader, OnChainToken, Survey
 from glisk.models import SystemState
 from tokens.models import MintEvent, Token
 from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_known, adoptable
+from tokens.recovery.beginning_anew import begin_anew
 from tokens.recovery.gaps import missing_ranges, vanished_tokens
-from tokens.recovery.progress import load_progress
 from tokens.recovery.tiling import prove_tiling
-from tokens.recovery.withdrawal import withdraw
 from tokens.states import ADOPTABLE, TokenStatus
 
 logger = structlog.get_logger(__name__)
@@ -31,23 +32,6 @@ logger = structlog.get_logger(__name__)
 KEY = "drift_report"
 ACTOR = "drift"
 LISTED = 100  # of each kind; the counts are complete
-ADVICE = {
-    "not_tiled": "Run `manage.py recover_tokens`: it reads the blocks around the gap again.",
-    "missing": "Run `manage.py recover_tokens`.",
-    "vanished": "The contract has not given these ids out. Check GLISK_NFT_CONTRACT_ADDRESS and "
-    "RPC_URL. If both are right, a reorg took the mints: the worker withdraws what is not "
-    "revealed within a minute.",
-    "author_differs": "Chain and database name different authors. The mint is looked at again by "
-    "the worker; if this stays, compare GLISK_NFT_CONTRACT_ADDRESS with the mint's transaction.",
-    "uri_differs": "The URI on chain is not ours. It cannot be changed: compare both files, and "
-    "find out who else holds KEEPER_ROLE.",
-    "not_revealed": "The database says revealed, the chain does not: look at the transaction on "
-    "an explorer, and check that the node is on the right chain.",
-    "revealed_by_others": "Whoever holds KEEPER_ROLE or the admin role did this. The worker, or "
-    "`manage.py check_drift --repair`, adopts the tokens, so that nothing more is paid for them.",
-    "revealed_unminted": "Somebody revealed ids that are not minted yet: whoever mints them gets "
-    "that art. Find out who holds KEEPER_ROLE, and revoke it.",
-}
 # Of ids that are given out next, so many are looked at for reveals that came too early.
 _IDS_AHEAD = 100
 # A node may lag: what it calls unrevealed shortly after its reveal proves nothing.
@@ -98,18 +82,44 @@ def check_drift(
     and begins anew with adopted ones that the chain calls unrevealed. Raises the errors of the
     reader.
     """
+    report = begin_check(reader)
+    compare_pages(reader, report, since_id=since_id, repair=repair, on_progress=on_progress)
+    report.complete = since_id <= 1
+    return keep(report)
+
+
+def begin_check(reader: MintReader) -> DriftReport:
+    """Return a report of what can be told without a look at each token. Raises as the reader."""
     survey = reader.survey()
     report = _begin(survey)
     _prove(report, survey, known_below=1)
     ahead = list(range(survey.next_token_id, survey.next_token_id + _IDS_AHEAD))
     for token_id in reader.revealed(ahead):
         report.add(Finding("revealed_unminted", token_id, "revealed, but not minted"))
-    for rows in _pages(since_id, survey.next_token_id):
+    return report
+
+
+def compare_pages(
+    reader: MintReader,
+    report: DriftReport,
+    *,
+    since_id: int,
+    repair: bool,
+    on_progress: Callable[[int, int], None] | None = None,
+    until: float = math.inf,
+) -> int | None:
+    """Compare the tokens from `since_id` on; return the id to go on from, None at the end.
+
+    `until`: no page is begun after this moment of time.monotonic(), but the first.
+    """
+    for rows in _pages(since_id, report.next_token_id):
         _compare_all(reader, rows, report, repair=repair)
         if on_progress is not None:
-            on_progress(report.tokens_checked, survey.next_token_id - since_id)
-    report.complete = since_id <= 1
-    return _keep(report)
+            on_progress(report.tokens_checked, report.next_token_id - since_id)
+        following = int(rows[-1]["token_id"]) + 1
+        if time.monotonic() > until and following < report.next_token_id:
+            return following
+    return None
 
 
 def check_some(
@@ -130,7 +140,7 @@ def check_some(
     for token_id in unminted:
         if token_id >= survey.next_token_id:
             report.add(Finding("revealed_unminted", token_id, "revealed, but not minted"))
-    return _keep(report)
+    return keep(report)
 
 
 def report_finding(finding: Finding) -> None:
@@ -149,11 +159,16 @@ def report_finding(finding: Finding) -> None:
 def last_report() -> DriftReport:
     """Return the report of the last check; an empty one if there was none."""
     row = SystemState.objects.filter(state_key=KEY).values_list("state_value", flat=True).first()
+    return read_report(row)
+
+
+def read_report(value: Any) -> DriftReport:
+    """Return a report that was stored; an empty one if another version stored it."""
     try:
-        stored = dict(row or {})
+        stored = dict(value or {})
         findings = [Finding(**finding) for finding in stored.pop("findings", [])]
         return DriftReport(**stored, findings=findings)
-    except (TypeError, ValueError):  # of another version
+    except (TypeError, ValueError):
         return DriftReport()
 
 
@@ -173,7 +188,8 @@ def _prove(report: DriftReport, survey: Survey, *, known_below: int) -> None:
         report.add(Finding("vanished", token_id, "unknown to the contract"))
 
 
-def _keep(report: DriftReport) -> DriftReport:
+def keep(report: DriftReport) -> DriftReport:
+    """Make it the last report."""
     SystemState.put(KEY, asdict(report))
     if not report.is_clean:
         logger.error("drift_found", counts=report.counts)
@@ -223,7 +239,10 @@ def _compare_all(
             else:
                 report.add(Finding("not_revealed", token.token_id, _NOT_REVEALED))
     _adopt([facts[row["token_id"]] for row in rows if _is_ahead(row, facts)], report, repair=repair)
-    _begin_anew(reader, undone, report)
+    gone = begin_anew(reader, undone)
+    for token_id in undone:
+        detail = "the reveal by others is gone; made anew" if token_id in gone else _NOT_REVEALED
+        report.add(Finding("not_revealed", token_id, detail, repaired=token_id in gone))
 
 
 def _compare_author(
@@ -267,33 +286,3 @@ def _may_begin_anew(row: dict[str, Any]) -> bool:
     """Tell whether a token was adopted, long enough ago: nothing of ours is lost by a new start."""
     adopted = row["adopted_uri"] is not None
     return adopted and bool(row["status_changed_at"] < timezone.now() - _SURE_AFTER)
-
-
-def _begin_anew(reader: MintReader, token_ids: Sequence[int], report: DriftReport) -> None:
-    """Withdraw adopted tokens whose reveal a reorg took back; the next look makes them anew."""
-    if not token_ids:
-        return
-    gone = _surely_unrevealed(reader, token_ids)
-    with transaction.atomic():
-        tokens = Token.objects.select_for_update().filter(
-            token_id__in=gone, status=TokenStatus.REVEALED, adopted_uri__isnull=False
-        )
-        withdraw(
-            list(tokens), "the reveal that it was adopted for is not part of the chain any more"
-        )
-    for token_id in token_ids:
-        repaired = token_id in gone
-        detail = "the reveal by others is gone; made anew" if repaired else _NOT_REVEALED
-        report.add(Finding("not_revealed", token_id, detail, repaired=repaired))
-
-
-def _surely_unrevealed(reader: MintReader, token_ids: Sequence[int]) -> list[int]:
-    """Ask once more, by the number of the newest block that was ever seen.
-
-    A node that lags, which the head shows or which has no such block, proves nothing.
-    """
-    head, seen = reader.survey().head.number, load_progress().head
-    if seen is not None and head < seen:
-        return []
-    facts = reader.tokens(token_ids, block=head)
-    return [token_id for token_id in token_ids if not facts[token_id].revealed]

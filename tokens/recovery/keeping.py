@@ -23,7 +23,7 @@ from glisk.breaker import Breaker
 from glisk.clients.mint_reader import MintReader
 from glisk.errors import ProviderError
 from tokens.mint_log import BATCH_MINTED_TOPIC
-from tokens.recovery.drift import check_drift
+from tokens.recovery.comparison import compare_piece
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 
@@ -31,6 +31,7 @@ logger = structlog.get_logger(__name__)
 
 # A long history is read in pieces: in between, other tasks and a shutdown have their turn.
 LOOK_BUDGET_SECONDS = 60.0
+COMPARISON_BUDGET_SECONDS = 60.0
 PROOF_WAITS_SECONDS = 20.0
 _NUDGE_SECONDS = 1.0
 _LOCK = crc32(b"glisk:recovery")
@@ -62,16 +63,25 @@ def prove_completeness() -> int:
     return mended or 0
 
 
-def compare_everything() -> int:
-    """Compare every token with the contract, which changes none; return how many differ.
+def compare_everything(since_id: int = 1) -> int:
+    """Compare every token with the contract, which changes none; return how many differ so far.
 
-    The report is kept (tokens.recovery.drift.KEY). It takes minutes for many tokens, and nothing
-    that looks for new mints waits for it.
+    The report is kept (tokens.recovery.drift.KEY). It takes minutes for many tokens, in pieces
+    that follow each other, and nothing that looks for new mints waits for it.
     """
-    report = _ask_chain(
-        lambda reader: check_drift(reader, repair=False), lock=_COMPARISON_LOCK, wait_seconds=0
+    done = _ask_chain(
+        lambda reader: compare_piece(
+            reader, since_id=since_id, budget_seconds=COMPARISON_BUDGET_SECONDS
+        ),
+        lock=_COMPARISON_LOCK,
+        wait_seconds=0,
     )
-    return report.unrepaired if report else 0
+    if done is None:
+        return 0
+    report, following = done
+    if following is not None:
+        async_task("tokens.tasks.compare_everything", following)
+    return report.unrepaired
 
 
 def _ask_chain(

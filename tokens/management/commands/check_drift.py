@@ -8,7 +8,8 @@ from glisk.clients.mint_reader import MintReader
 from glisk.commands import ExplainedCommand, at_least, progress_bar
 from glisk.errors import ProviderError
 from tokens.mint_log import BATCH_MINTED_TOPIC
-from tokens.recovery.drift import ADVICE, DriftReport, check_drift
+from tokens.recovery.drift import DriftReport, check_drift
+from tokens.recovery.drift_advice import ADVICE
 
 DRIFT = 2
 
