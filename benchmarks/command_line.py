@@ -12,6 +12,7 @@ from benchmarks import (
     admin_pages,
     api_reads,
     generation,
+    health,
     idle,
     lone_mint,
     mint_many,
@@ -31,6 +32,7 @@ BENCHMARKS: tuple[ModuleType, ...] = (
     idle,
     api_reads,
     admin_pages,
+    health,
 )
 
 

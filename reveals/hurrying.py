@@ -7,11 +7,12 @@ own rules (reveals.sending): a review first, the same nonce, fees under the ceil
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from glisk.engine.notify import notify
@@ -43,24 +44,43 @@ def request_speed_up(
     *, batch_ids: Iterable[int], actor: str, dry_run: bool = False
 ) -> list[SpeedUp]:
     """Ask for a replacement of each batch's newest transaction; return what came of each."""
-    return [_request(batch_id, actor=actor, dry_run=dry_run) for batch_id in sorted(set(batch_ids))]
+    wanted = sorted(set(batch_ids))
+    return _look(wanted) if dry_run else [_request(batch_id, actor) for batch_id in wanted]
 
 
-def _request(batch_id: int, *, actor: str, dry_run: bool) -> SpeedUp:
+def _look(batch_ids: Sequence[int]) -> list[SpeedUp]:
+    """Return what would come of each; two queries."""
+    batches = RevealBatch.objects.in_bulk(batch_ids)
+    newest = {row.batch_id: row for row in _newest_of(batch_ids)}
+    return [
+        _answer(batch_id, batches.get(batch_id), newest.get(batch_id)) for batch_id in batch_ids
+    ]
+
+
+def _request(batch_id: int, actor: str) -> SpeedUp:
     with transaction.atomic():
         batch = RevealBatch.objects.select_for_update().filter(pk=batch_id).first()
-        if batch is None:
-            return SpeedUp(batch_id, False, f"There is no batch {batch_id}.")
-        newest = batch.transactions.order_by("-pk").first()
-        if refusal := _refusal(batch, newest):
-            return SpeedUp(batch_id, False, refusal)
-        assert newest is not None
-        if not dry_run:
+        answer = _answer(batch_id, batch, _newest_of([batch_id]).first())
+        if batch is not None and answer.done:
             RevealBatch.objects.filter(pk=batch_id).update(
                 speed_up_at=timezone.now(), speed_up_by=actor
             )
             notify(REVEAL_CHANNEL)
             logger.info("speed_up_requested", batch_id=batch_id, nonce=batch.nonce, actor=actor)
+    return answer
+
+
+def _newest_of(batch_ids: Sequence[int]) -> QuerySet[RevealTransaction]:
+    rows = RevealTransaction.objects.filter(batch__in=batch_ids).order_by("batch_id", "-pk")
+    return rows.distinct("batch_id").defer("raw_transaction", "token_ids", "metadata_uris")
+
+
+def _answer(batch_id: int, batch: RevealBatch | None, newest: RevealTransaction | None) -> SpeedUp:
+    if batch is None:
+        return SpeedUp(batch_id, False, f"There is no batch {batch_id}.")
+    if refusal := _refusal(batch, newest):
+        return SpeedUp(batch_id, False, refusal)
+    assert newest is not None
     return SpeedUp(batch_id, True, REQUESTED, newest.gas_limit * configured_ceiling_wei())
 
 

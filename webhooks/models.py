@@ -41,6 +41,12 @@ class WebhookEvent(models.Model):
                 condition=models.Q(status__in=["received", "failed"]),
             ),
             models.Index(fields=["-received_at"], name="webhook_event_newest"),
+            # the admin's filter: hardly any is ignored
+            models.Index(
+                fields=["-received_at"],
+                name="webhook_event_ignored",
+                condition=models.Q(status="ignored"),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -4,6 +4,8 @@ from typing import Any
 
 import tablib
 from django.core.exceptions import ValidationError
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from import_export import fields, resources
 from import_export.formats import base_formats
 
@@ -47,6 +49,24 @@ class AuthorsCSV(base_formats.CSV):
         return dataset
 
 
+class WholeDiff(resources.Diff):
+    """What the preview shows of a row: each value as a whole, the old one before the new one.
+
+    The library's compares letter by letter, which takes a quarter of a second for two prompts of
+    1,000 characters that have nothing in common.
+    """
+
+    def as_html(self) -> list[SafeString]:
+        return [self._value(old, new) for old, new in zip(self.left, self.right, strict=True)]
+
+    def _value(self, old: Any, new: Any) -> SafeString:
+        if old == new:
+            return format_html("<span>{}</span>", new or "")
+        before = format_html('<del class="glisk-gone">{}</del> ', old) if old else ""
+        after = format_html('<ins class="glisk-new">{}</ins>', new) if new else ""
+        return format_html("{}{}", "" if self.new else before, after)
+
+
 class AuthorResource(resources.ModelResource):
     """The rules of onboarding for a whole file: an empty cell leaves what is stored as it is."""
 
@@ -70,6 +90,10 @@ class AuthorResource(resources.ModelResource):
         super().__init__(**kwargs)
         self._known: dict[str, Author] = {}
         self._line_of: dict[str, int] = {}
+
+    @classmethod
+    def get_diff_class(cls) -> type[WholeDiff]:
+        return WholeDiff
 
     def before_import(self, dataset: tablib.Dataset, **kwargs: Any) -> None:
         self._known = Author.objects.by_wallets(str(wallet).strip() for wallet in dataset["wallet"])

@@ -74,6 +74,19 @@ def test_a_file_is_previewed_then_written(admin_client: Client) -> None:
     )
 
 
+def test_a_preview_shows_the_whole_of_what_goes_and_comes(admin_client: Client) -> None:
+    AuthorFactory.create(wallet_address=TWO, prompt_text="old <b>one</b>", twitter_handle="two")
+    page = preview(admin_client, f"wallet,prompt,x\n{TWO},new <i>one</i>,\n{ONE},first,").content
+    gone, new = '<del class="glisk-gone">{}</del> ', '<ins class="glisk-new">{}</ins>'
+    text = page.decode()
+    assert (
+        gone.format("old &lt;b&gt;one&lt;/b&gt;") + new.format("new &lt;i&gt;one&lt;/i&gt;") in text
+    )
+    assert new.format("first") in text
+    assert "<span>two</span>" in text  # an empty cell leaves what is stored
+    assert text.count("<del") == 1
+
+
 def test_every_bad_row_is_named_and_nothing_can_be_confirmed(admin_client: Client) -> None:
     bad = {
         "0x12,A prompt,,": "not an Ethereum address",

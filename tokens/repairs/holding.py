@@ -12,7 +12,7 @@ from tokens.models import Token
 from tokens.recovery.work import in_flight
 from tokens.repairs.results import (
     RepairResult,
-    is_in_work,
+    in_work,
     note,
     repair_each,
     wake,
@@ -35,6 +35,7 @@ def hold_tokens(
 def _hold(tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool) -> list[RepairResult]:
     # After the locks: a reveal that had them first has committed its batch by now.
     revealing = in_flight(token.pk for token in tokens)
+    working = in_work(tokens)
     results = []
     for token in tokens:
         refusal = ""
@@ -49,7 +50,7 @@ def _hold(tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool) ->
                 held_at=timezone.now(), hold_reason=reason, updated_at=timezone.now()
             )
             note(token, reason=with_reason("held", reason), actor=actor, kind="hold")
-        busy = " What a worker has begun ends first." if is_in_work(token) else ""
+        busy = " What a worker has begun ends first." if token.pk in working else ""
         results.append(RepairResult(token.pk, not refusal, refusal or f"Held.{busy}"))
     return results
 

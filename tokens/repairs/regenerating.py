@@ -18,7 +18,7 @@ from tokens.repairs.failed import NO_PROMPT, usable_prompt
 from tokens.repairs.results import (
     Progress,
     RepairResult,
-    is_in_work,
+    in_work,
     repair_each,
     wake,
     with_reason,
@@ -56,17 +56,22 @@ def _regenerate(
     open_jobs = jobs.open_jobs(token.pk for token in tokens)
     # After the locks: a reveal that had them first has committed its batch by now.
     revealing = perhaps_revealed(token.pk for token in tokens)
+    working = in_work(tokens)
     results = []
     for token in tokens:
         job = open_jobs.get(token.pk)
-        refusal = _refusal(token, job, is_revealing=token.pk in revealing)
+        refusal = _refusal(
+            token, job, is_revealing=token.pk in revealing, is_in_work=token.pk in working
+        )
         if not refusal and not dry_run:
             _begin_anew(token, job, actor=actor, reason=reason)
         results.append(RepairResult(token.pk, not refusal, refusal or DONE, pays=not refusal))
     return results
 
 
-def _refusal(token: Token, job: ImageGenerationJob | None, *, is_revealing: bool) -> str:
+def _refusal(
+    token: Token, job: ImageGenerationJob | None, *, is_revealing: bool, is_in_work: bool
+) -> str:
     if token.status == TokenStatus.REVEALED:
         return "It is revealed, and that is for ever."
     if token.status in (TokenStatus.DETECTED, TokenStatus.GENERATING):
@@ -76,7 +81,7 @@ def _refusal(token: Token, job: ImageGenerationJob | None, *, is_revealing: bool
             "A transaction of ours reveals it, or may yet do so after a reorg: try again when that "
             "is settled, in some minutes."
         )
-    if is_in_work(token):
+    if is_in_work:
         return "A worker is at it right now: try again in a moment."
     if job is not None and job.status not in _DECIDED:
         return (

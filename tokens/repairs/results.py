@@ -13,6 +13,7 @@ from tokens.models import Token, TokenTransition
 from tokens.states import TokenStatus
 
 Progress = Callable[[int], None]
+_LOOKED_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,10 @@ def repair_each(
 
     One token at a time is the rule: a drain locks many in an order of its own, and so the two
     cannot wait for each other. `at_once`: more of them, for tokens that no drain touches.
-    `lock`: False for a look that changes nothing.
+    `lock`: False for a look that changes nothing, which takes them together.
     """
     wanted = sorted(set(token_ids))
+    at_once = at_once if lock else _LOOKED_AT_ONCE
     results: list[RepairResult] = []
     for start in range(0, len(wanted), at_once):
         part = wanted[start : start + at_once]
@@ -86,11 +88,15 @@ def wake(*statuses: TokenStatus | str) -> None:
         notify(REVEAL_CHANNEL)
 
 
-def is_in_work(token: Token) -> bool:
-    """Tell whether a worker holds the token now; the database's clock decides, as for workers."""
-    if token.lease_owner is None:
-        return False
+def in_work(tokens: Iterable[Token]) -> set[int]:
+    """Return those that a worker holds now; the database's clock decides, as for workers."""
+    leased = {token.pk: token.lease_expires_at for token in tokens if token.lease_owner is not None}
+    if not leased:
+        return set()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT %s > clock_timestamp()", [token.lease_expires_at])
-        row = cursor.fetchone()
-    return bool(row and row[0])
+        cursor.execute(
+            "SELECT token_id FROM unnest(%s::bigint[], %s::timestamptz[]) "
+            "AS lease (token_id, ends_at) WHERE ends_at > clock_timestamp()",
+            [list(leased), list(leased.values())],
+        )
+        return {row[0] for row in cursor.fetchall()}

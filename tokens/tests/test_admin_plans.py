@@ -45,6 +45,7 @@ def test_a_search_uses_its_index(plans: list[str], query: Callable[[], Any], ind
         ("mint_event_backfilled", "source"),
         ("mint_event_minter", "minter"),
         ("admin_log_object", "object_id"),
+        ("webhook_event_ignored", "received_at"),
     ],
 )
 def test_the_index_of_a_filter_is_there(name: str, column: str) -> None:
