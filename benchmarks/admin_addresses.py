@@ -23,6 +23,14 @@ _CHOICE = re.compile(r'href="(\?[^"]+)"')
 _ROW = re.compile(r'href="(/admin/\w+/\w+/([^"/]+)/)change/')
 _ACTION = re.compile(r'<option value="(\w+)"')
 _BUTTON = re.compile(r'href="(/admin/\w+/\w+/order/[^"]+)"')
+
+
+def _middle(table: str, key: str = "id") -> str:
+    """Return the question for a row in the middle of a table, whatever its keys begin with."""
+    middle = f"SELECT (min({key}) + max({key})) / 2 FROM {table}"
+    return f"SELECT {key} FROM {table} WHERE {key} >= ({middle}) ORDER BY 1 LIMIT 1"
+
+
 _FRAMES = (
     INDEX,
     "/admin/dashboard/",
@@ -50,14 +58,14 @@ _OBJECTS = (
         "SELECT token_id FROM tokens_s0 WHERE status = 'failed' ORDER BY 1 LIMIT 1",
     ),
     ("tokens/token/{}/history/", "SELECT max(object_id::int) FROM django_admin_log"),
-    ("tokens/mintevent/{}/change/", "SELECT max(id) / 2 FROM mint_events"),
-    ("tokens/imagegenerationjob/{}/change/", "SELECT max(id) / 2 FROM image_generation_jobs"),
-    ("tokens/ipfsuploadrecord/{}/change/", "SELECT max(id) / 2 FROM ipfs_upload_records"),
-    ("reveals/revealbatch/{}/change/", "SELECT max(id) / 2 FROM reveal_batches"),
-    ("reveals/revealtransaction/{}/change/", "SELECT max(id) / 2 FROM reveal_transactions"),
-    ("webhooks/webhookevent/{}/change/", "SELECT max(id) / 2 FROM webhook_events"),
-    ("authors/author/{}/change/", "SELECT max(id) / 2 FROM authors"),
-    ("tokens/promptsample/try/{}/", "SELECT max(id) / 2 FROM authors"),
+    ("tokens/mintevent/{}/change/", _middle("mint_events")),
+    ("tokens/imagegenerationjob/{}/change/", _middle("image_generation_jobs")),
+    ("tokens/ipfsuploadrecord/{}/change/", _middle("ipfs_upload_records")),
+    ("reveals/revealbatch/{}/change/", _middle("reveal_batches")),
+    ("reveals/revealtransaction/{}/change/", _middle("reveal_transactions")),
+    ("webhooks/webhookevent/{}/change/", _middle("webhook_events")),
+    ("authors/author/{}/change/", _middle("authors")),
+    ("tokens/promptsample/try/{}/", _middle("authors")),
     ("tokens/promptsample/{}/picture/", "SELECT max(id) FROM prompt_samples"),
     ("tokens/token/{}/picture/", "SELECT max(token_id) FROM token_images WHERE data IS NOT NULL"),
     ("tokens/token/{}/thumbnail/", "SELECT max(token_id) FROM token_images WHERE data IS NOT NULL"),
@@ -74,20 +82,20 @@ _SEARCHES = (
     ("tokens/token", "SELECT minter_address FROM tokens_s0 LIMIT 1"),
     ("tokens/token", "SELECT prompt_author_wallet FROM tokens_s0 LIMIT 1"),
     *(("tokens/token", query) for query in _OF_MOST),
-    ("tokens/token", "SELECT max(token_id) / 2 FROM tokens_s0"),
+    ("tokens/token", _middle("tokens_s0", "token_id")),
     ("tokens/mintevent", "SELECT tx_hash FROM mint_events LIMIT 1"),
     ("tokens/mintevent", "SELECT minter FROM mint_events LIMIT 1"),
     *(("tokens/mintevent", query) for query in _OF_MOST),
     ("tokens/mintevent", "SELECT block_number FROM mint_events LIMIT 1"),
     ("tokens/mintevent", "SELECT max(start_token_id) FROM mint_events"),
     ("tokens/imagegenerationjob", "SELECT external_id FROM image_generation_jobs LIMIT 1"),
-    ("tokens/imagegenerationjob", "SELECT max(token_id) / 2 FROM tokens_s0"),
+    ("tokens/imagegenerationjob", _middle("tokens_s0", "token_id")),
     ("tokens/ipfsuploadrecord", "SELECT computed_cid FROM ipfs_upload_records LIMIT 1"),
-    ("tokens/ipfsuploadrecord", "SELECT max(token_id) / 2 FROM tokens_s0"),
+    ("tokens/ipfsuploadrecord", _middle("tokens_s0", "token_id")),
     ("tokens/promptsample", "SELECT wallet_address FROM authors LIMIT 1"),
     ("reveals/revealbatch", "SELECT tx_hash FROM reveal_transactions LIMIT 1"),
     ("reveals/revealbatch", "SELECT keeper FROM reveal_batches LIMIT 1"),
-    ("reveals/revealbatch", "SELECT max(token_id) / 2 FROM tokens_s0"),
+    ("reveals/revealbatch", _middle("tokens_s0", "token_id")),
     ("reveals/revealtransaction", "SELECT tx_hash FROM reveal_transactions LIMIT 1"),
     ("reveals/revealtransaction", "SELECT keeper FROM reveal_transactions LIMIT 1"),
     ("reveals/revealtransaction", "SELECT max(block_number) FROM reveal_transactions"),
