@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 from authors.factories import wallet
-from tokens.models import ImageGenerationJob, MintEvent, Token
+from tokens.models import ImageGenerationJob, MintEvent, Token, TokenTransition
 from tokens.states import TokenStatus
 from tokens.tests.recovery.model_chain import ModelChain, PlacedMint
 from webhooks.models import EventStatus, WebhookEvent
@@ -40,15 +40,18 @@ _TOKEN = (
 )
 
 
-def differences(chain: ModelChain, paid: Collection[str]) -> list[str]:
+def differences(chain: ModelChain, paid: Collection[str], *, reorged: bool) -> list[str]:
     """Say in words where the database differs from the chain; nothing if it does not.
 
     `paid`: the names of all predictions that were paid for, which the books must still hold.
+    `reorged`: the chain has changed its mind, without which no token is ever withdrawn.
     """
     mints = chain.mints()
     books = ImageGenerationJob.objects.values_list("external_id", flat=True) if paid else ()
     undone = WebhookEvent.objects.exclude(status__in=[EventStatus.PROCESSED, EventStatus.IGNORED])
+    withdrawn = () if reorged else TokenTransition.objects.filter(to_status="")
     return [
+        *(f"withdrawn without a reorg: {each.token_id}, {each.reason}" for each in withdrawn),
         *_unequal("mint", _stored_mints(), map(_mint, mints)),
         *_unequal("token", *_tokens(chain)),
         *_unequal("paid prediction", books, paid),

@@ -134,6 +134,9 @@ class Case:
                 node.down = True
         self.played["look by a bad node"] += 1
         self._look(node, dice.random() < 0.2)
+        for _ in range(dice.choice([0, 0, 2])):  # it stays so, while the chain goes on
+            self.chain.mine_empty(dice.choice([2, 8]))
+            self._look(node, False)
         node.lag, node.hides_logs, node.drops, node.down = 0, False, 0.0, False
 
     def work(self) -> None:
@@ -202,7 +205,7 @@ class Case:
             self.node.requests = 0
             self.look()
             if self.node.requests == 1:
-                told = differences(self.chain, self.paid)
+                told = differences(self.chain, self.paid, reorged="reorg" in self.played)
                 if not told:
                     return
             thorough = True

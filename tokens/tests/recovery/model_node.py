@@ -30,8 +30,8 @@ _NOBODY = wallet(0)
 class ModelNode:
     """One node of the chain, in place of an `RpcClient`.
 
-    `lag`: it is so many blocks behind. `hides_logs`: it answers no log. `drops`: the share of
-    batch members that never come. `range_blocks`: it gives so many blocks of logs at once.
+    `lag`: it is so many blocks behind. `hides_logs`: it answers no log and no receipt. `drops`:
+    the share of batch members that never come. `range_blocks`: it gives so many blocks at once.
     `stamps_logs`: its logs tell the time of their block, which older nodes leave out.
     """
 
@@ -141,7 +141,7 @@ class ModelNode:
 
     def _receipt(self, head: int, tx_hash: str) -> dict[str, Any] | None:
         logs = [self._log(placed) for placed in self.chain.mints(head) if placed.tx_hash == tx_hash]
-        if not logs:
+        if not logs or self.hides_logs:
             return None
         return {
             "transactionHash": tx_hash,
