@@ -15,7 +15,9 @@ from sandbox.testing import deployed_chain, running_node
 from tokens.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import MintEvent, Token
 from tokens.recovery import progress, reorgs
+from tokens.recovery.scan import scan_chain
 from tokens.tests.recovery.node_proxy import NodeProxy
+from tokens.tests.recovery.stage import FOX, LIGHTHOUSE
 
 PROMPTS = {AUTHORS[0].address: "a fox in the snow", AUTHORS[1].address: "a lighthouse at night"}
 
@@ -81,6 +83,17 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of the wall clock are left out; those in blocks are played."""
     monkeypatch.setattr(progress, "FIRST_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(reorgs, "PATIENCE_SECONDS", 1e9)
+
+
+@pytest.fixture
+def history(chain: DemoChain, reader: MintReader) -> DemoChain:
+    """Three mints of six tokens, known and settled."""
+    for number in range(3):
+        chain.wait(chain.mint(1, FOX if number % 2 else LIGHTHOUSE, number + 1))
+    chain.mine(15)
+    scan_chain(reader)
+    scan_chain(reader)
+    return chain
 
 
 def assert_equal_to_chain(chain: DemoChain) -> None:

@@ -7,7 +7,7 @@ from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token
 from tokens.recovery import unsettled
 from tokens.tests.recovery.conftest import assert_equal_to_chain
-from tokens.tests.recovery.test_reorgs import (
+from tokens.tests.recovery.stage import (
     FOX,
     LIGHTHOUSE,
     look,

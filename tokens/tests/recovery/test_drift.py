@@ -1,112 +1,40 @@
-"""The proof of completeness, and what differs between chain and database."""
+"""What differs between chain and database, and what is no difference."""
 
 from __future__ import annotations
 
-import io
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.management import call_command
-from django.core.management.base import CommandError
 from django.utils import timezone
 
 from authors.factories import wallet
 from glisk.clients.mint_reader import MintReader
-from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.chain import DemoChain
-from tokens.factories import MintEventFactory
-from tokens.models import ImageGenerationJob, MintEvent, Token
+from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
-from tokens.recovery import drift, proof
+from tokens.recovery import drift
 from tokens.recovery.drift import DriftReport, check_drift, last_report
-from tokens.recovery.progress import load, save_memory
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
-from tokens.recovery.tiling import prove_tiling
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.node_proxy import NodeProxy
-from tokens.tests.recovery.test_gaps import lose, without_logs
-from tokens.tests.recovery.test_reorgs import put_in_open_batch
+from tokens.tests.recovery.stage import (
+    FOX,
+    LIGHTHOUSE,
+    URI,
+    lose,
+    put_in_open_batch,
+    reveal,
+    without_logs,
+)
 
 pytestmark = pytest.mark.django_db
-
-FOX, LIGHTHOUSE = AUTHORS[0].address, AUTHORS[1].address
-URI = "ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
-
-
-def reveal(chain: DemoChain, *token_ids: int, uri: str = URI) -> str:
-    tx_hash = chain.reveal(KEEPER.private_key, list(token_ids), [uri] * len(token_ids))
-    assert chain.wait(tx_hash)["status"] == 1
-    return tx_hash
-
-
-@pytest.fixture
-def history(chain: DemoChain, reader: MintReader) -> DemoChain:
-    """Three mints of six tokens, known and settled."""
-    for number in range(3):
-        chain.wait(chain.mint(1, FOX if number % 2 else LIGHTHOUSE, number + 1))
-    chain.mine(15)
-    scan_chain(reader)
-    scan_chain(reader)
-    return chain
 
 
 def kinds(report: DriftReport) -> dict[str, int]:
     return report.counts
-
-
-# -- the tiling -------------------------------------------------------------------------
-
-
-def tile(*spans: tuple[int, int]) -> None:
-    for first, quantity in spans:
-        MintEventFactory.create(start_token_id=first, quantity=quantity)
-
-
-@pytest.mark.parametrize(
-    ("spans", "next_token_id", "holes", "overlaps"),
-    [
-        ([], 1, [], []),
-        ([(1, 3), (4, 1), (5, 50)], 55, [], []),
-        ([], 3, [(1, 2)], []),
-        ([(3, 2)], 5, [(1, 2)], []),
-        ([(1, 2), (5, 1)], 9, [(3, 4), (6, 8)], []),
-        ([(1, 3), (2, 1), (4, 2)], 6, [], [(2, 3)]),
-        ([(1, 5), (1, 5)], 6, [], [(1, 5)]),
-        ([(1, 9), (3, 1), (6, 1)], 10, [], [(3, 9), (6, 9)]),
-    ],
-)
-def test_holes_and_overlaps_are_found(
-    spans: list[tuple[int, int]],
-    next_token_id: int,
-    holes: list[tuple[int, int]],
-    overlaps: list[tuple[int, int]],
-) -> None:
-    tile(*spans)
-    tiling = prove_tiling(next_token_id)
-    assert (tiling.holes, tiling.overlaps) == (holes, overlaps)
-    assert tiling.is_exact == (not holes and not overlaps)
-    assert len(tiling.faults()) == len(holes) + len(overlaps)
-
-
-def test_mints_beyond_the_contracts_ids_are_a_fault() -> None:
-    tile((1, 2), (3, 4))
-    tiling = prove_tiling(3)
-    assert not tiling.is_exact
-    assert "up to id 6" in tiling.faults()[0]
-
-
-def test_a_proof_goes_on_from_where_the_last_one_ended() -> None:
-    tile((1, 2), (3, 2), (5, 2))
-    MintEvent.objects.filter(start_token_id=1).delete()
-    assert prove_tiling(7, known_below=3).is_exact
-    assert not prove_tiling(7).is_exact
-    assert prove_tiling(7, known_below=3).proven_below == 7
-
-
-# -- the complete comparison ------------------------------------------------------------
 
 
 def test_nothing_differs_after_a_recovery(history: DemoChain, reader: MintReader) -> None:
@@ -211,137 +139,6 @@ def test_many_findings_are_counted_but_not_all_listed(
     report = check_drift(reader, repair=False)
     assert kinds(report) == {"author_differs": 6}
     assert len(report.findings) == 2
-
-
-# -- the proof of every few minutes -----------------------------------------------------
-
-
-def test_the_proof_mends_everything_that_is_safe_to_mend(
-    history: DemoChain, reader: MintReader
-) -> None:
-    reveal(history, 2)
-    lose(4, 5, 6)
-    assert prove(reader, budget_seconds=10) >= 3
-    assert_equal_to_chain(history)
-    assert Token.objects.get(pk=2).status == TokenStatus.REVEALED
-    assert last_report().is_clean
-    assert prove(reader, budget_seconds=10) == 0
-
-
-def test_a_proof_of_nothing_new_takes_few_calls(history: DemoChain, reader: MintReader) -> None:
-    prove(reader, budget_seconds=10)
-    reader.requests = reader.calls = 0
-    prove(reader, budget_seconds=10)
-    # Two surveys, the six tokens that are on their way, and the facts of a window of them.
-    assert reader.requests <= 4
-    assert reader.calls <= 3 + 3 + 6 + 6 * 4
-
-
-def test_the_window_comes_round(
-    history: DemoChain, reader: MintReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(proof, "_OLD_ONES", 2)
-    Token.objects.filter(pk=5).update(prompt_author_wallet=wallet(0xEE))
-    found = []
-    for _ in range(4):
-        prove(reader, budget_seconds=10)
-        found.append(kinds(last_report()).get("author_differs", 0))
-    assert found == [0, 0, 1, 1]  # and what differed once is looked at until it does not
-    Token.objects.filter(pk=5).update(prompt_author_wallet=LIGHTHOUSE)
-    prove(reader, budget_seconds=10)
-    assert kinds(last_report()) in ({}, {"author_differs": 1})
-
-
-def test_what_was_revealed_lately_is_compared_soon_and_once_more_later(
-    history: DemoChain, reader: MintReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(proof, "_next_window", lambda memory: [])
-    monkeypatch.setattr(proof, "_PROOFS_UNTIL_SURE", 2)
-    prove(reader, budget_seconds=10)
-    reveal(history, 2)
-    checked = []
-    for _ in range(5):
-        prove(reader, budget_seconds=10)
-        checked.append(last_report().tokens_checked)
-    assert checked == [1, 0, 1, 0, 0]
-
-
-def test_holes_in_the_tiling_are_read_again_and_then_left_alone(
-    history: DemoChain,
-    bad_reader: MintReader,
-    proxy: NodeProxy,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    lose(4, 5, 6)
-    proxy.alter = without_logs
-    prove(bad_reader, budget_seconds=10)
-    assert Token.objects.filter(mint_event=None).count() == 3
-    assert not last_report().tiled
-    monkeypatch.setattr("tokens.recovery.progress.FIRST_RETRY_SECONDS", 3600.0)
-    prove(bad_reader, budget_seconds=10)
-    proxy.log_ranges.clear()
-    prove(bad_reader, budget_seconds=10)
-    assert proxy.log_ranges == []
-    proxy.reset()
-    memory = load()[1]
-    memory.hole = {}
-    save_memory(memory)
-    prove(bad_reader, budget_seconds=10)
-    assert_equal_to_chain(history)
-    prove(bad_reader, budget_seconds=10)
-    assert last_report().is_clean
-
-
-def test_mints_whose_tokens_the_gate_turned_away_are_looked_at_again(
-    history: DemoChain, reader: MintReader
-) -> None:
-    """Their reorg was deeper than what every look watches."""
-    event = MintEvent.objects.get(start_token_id=1)
-    event.block_hash = f"0x{5:064x}"
-    event.save()
-    Token.objects.filter(pk=1).update(
-        status="ready", image_cid="i", metadata_cid="m", error_class="reorged"
-    )
-    scan_chain(reader)
-    assert MintEvent.objects.get(pk=event.pk).block_hash == event.block_hash
-    prove(reader, budget_seconds=10)
-    assert_equal_to_chain(history)
-
-
-# -- the command ------------------------------------------------------------------------
-
-
-def command(*arguments: str) -> tuple[str, int]:
-    output = io.StringIO()
-    try:
-        call_command("check_drift", *arguments, stdout=output)
-    except CommandError as error:
-        return output.getvalue(), error.returncode
-    return output.getvalue(), 0
-
-
-def test_the_command_says_that_all_is_well(history: DemoChain) -> None:
-    told, status = command()
-    assert status == 0
-    assert "tokens 1 to 6; the mint events cover them exactly. 6 tokens compared." in told
-
-
-def test_the_command_names_differences_and_what_to_do(history: DemoChain) -> None:
-    reveal(history, 2)
-    lose(4, 5, 6)
-    told, status = command()
-    assert status == 2
-    assert "do NOT cover them exactly" in told
-    assert "ids 4 to 6 have no row" in told
-    assert "revealed_by_others: 1" in told
-    assert "recover_tokens" in told
-    assert command("--repair")[1] == 2
-    assert Token.objects.get(pk=2).status == TokenStatus.REVEALED
-    call_command("recover_tokens", stdout=io.StringIO())
-    assert command()[1] == 0
-
-
-# -- what is no difference --------------------------------------------------------------
 
 
 def test_our_own_reveal_that_waits_for_its_receipt_is_no_difference(

@@ -15,9 +15,8 @@ from pytest_django import Settings
 
 from authors.factories import AuthorFactory, wallet
 from glisk.clients.mint_reader import MintReader
-from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
-from tokens.models import MintEvent, Token, TokenTransition
+from tokens.models import Token, TokenTransition
 from tokens.recovery import gaps
 from tokens.recovery.gaps import fill_gaps, missing_ranges
 from tokens.recovery.progress import load_progress
@@ -26,22 +25,9 @@ from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.node_proxy import HttpAnswer, NodeProxy, no_logs_at_all
+from tokens.tests.recovery.stage import FOX, LIGHTHOUSE, URI, lose, mint, without_logs
 
 pytestmark = pytest.mark.django_db
-
-FOX, LIGHTHOUSE = AUTHORS[0].address, AUTHORS[1].address
-URI = "ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
-
-
-def mint(chain: DemoChain, author: str = FOX, quantity: int = 1) -> None:
-    chain.wait(chain.mint(1, author, quantity))
-
-
-def lose(*token_ids: int) -> None:
-    """Forget tokens, and the mints that are left without any."""
-    TokenTransition.objects.filter(token_id__in=token_ids).delete()
-    Token.objects.filter(token_id__in=token_ids).delete()
-    MintEvent.objects.filter(tokens=None).delete()
 
 
 @pytest.fixture
@@ -195,10 +181,6 @@ def test_tokens_that_the_chain_does_not_know_are_named(
 
 
 # -- without logs -----------------------------------------------------------------------
-
-
-def without_logs(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
-    return {**answer, "result": []} if method == "eth_getLogs" else answer
 
 
 def test_what_no_log_explains_is_taken_from_the_contract(

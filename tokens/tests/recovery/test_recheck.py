@@ -16,8 +16,7 @@ from tokens.models import MintEvent, Token, TokenTransition
 from tokens.recovery.scan import scan_chain
 from tokens.repairs import RepairResult, recheck_tokens
 from tokens.states import TokenStatus
-from tokens.tests.recovery.test_drift import URI, reveal
-from tokens.tests.recovery.test_reorgs import put_in_open_batch
+from tokens.tests.recovery.stage import URI, put_in_open_batch, reveal
 
 pytestmark = pytest.mark.django_db
 

@@ -1,0 +1,185 @@
+"""What the base client makes of calls without an answer, over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from glisk.clients.http import HttpClient, HttpOptions
+from glisk.clock import boot_seconds
+from glisk.errors import AccountError, NotSentError, TransientError, UnknownOutcomeError
+from glisk.tests.clients.http.stage import failure
+from glisk.tests.clients.scripted_server import (
+    ScriptedServer,
+    answer,
+    drip,
+    hang_up,
+    raw,
+    reset,
+    silence,
+)
+
+
+class TestALostReply:
+    @pytest.mark.impatient
+    @pytest.mark.parametrize("step", [reset, hang_up, silence])
+    def test_of_a_paid_call_leaves_the_outcome_unknown(
+        self, server: ScriptedServer, client: HttpClient, step: object
+    ) -> None:
+        server.script(step())  # type: ignore[operator]
+        error = failure(client, idempotent=False)
+        assert type(error) is UnknownOutcomeError
+        assert error.error_class == "unknown_outcome"
+        assert len(server.seen(1)) == 1
+
+    @pytest.mark.impatient
+    @pytest.mark.parametrize("step", [reset, hang_up, silence])
+    def test_of_a_repeatable_call_is_transient(
+        self, server: ScriptedServer, client: HttpClient, step: object
+    ) -> None:
+        server.script(step())  # type: ignore[operator]
+        assert type(failure(client, idempotent=True)) is TransientError
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b'HTTP/1.1 201 Created\r\nContent-Length: 500\r\n\r\n{"id":',
+            b'HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{"id":',
+            b"not http at all\r\n\r\n",
+        ],
+    )
+    def test_that_breaks_off_in_the_middle_counts_as_lost(
+        self, server: ScriptedServer, client: HttpClient, data: bytes
+    ) -> None:
+        server.script(raw(data), raw(data))
+        assert type(failure(client, idempotent=False)) is UnknownOutcomeError
+        assert type(failure(client, idempotent=True)) is TransientError
+
+    @pytest.mark.impatient
+    def test_that_drips_runs_into_the_time_limit(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"
+
+        def step(running: ScriptedServer, connection: socket.socket) -> bool:
+            connection.sendall(head)
+            return drip(b"x" * 500, pause_seconds=0.05)(running, connection)
+
+        server.script(step)
+        began = time.monotonic()
+        error = failure(client)
+        assert type(error) is TransientError and error.code == "timeout"
+        assert time.monotonic() - began < 20  # all of it would take 25 s
+
+    def test_with_a_broken_error_body_still_tells_its_status(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        server.script(raw(b"HTTP/1.1 402 Payment\r\nContent-Length: 500\r\n\r\ncut"))
+        assert type(failure(client, idempotent=False)) is AccountError
+
+    def test_does_not_poison_the_next_call(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        server.script(hang_up(), answer(200, {"fine": True}))
+        failure(client)
+        assert client.call("GET", "/", idempotent=True).json_object() == {"fine": True}
+
+
+class TestAProxy:
+    """Where the environment names one, as in networks that let nothing else out."""
+
+    def test_is_told_the_whole_url_and_its_own_password(
+        self, server: ScriptedServer, options: HttpOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("http_proxy", server.url.replace("http://", "http://us:pass@"))
+        server.script(answer(200, {"fine": True}))
+        client = HttpClient(vendor="acme", base_url="http://vendor.invalid/v1", options=options)
+        client.call("GET", "/thing", idempotent=True, params={"a": "b c"})
+        client.close()
+        seen = server.requests[0]
+        assert seen.target == "http://vendor.invalid/v1/thing?a=b+c"
+        assert seen.headers["proxy-authorization"] == "Basic dXM6cGFzcw=="
+
+    def test_that_is_not_there_surely_passed_nothing_on(
+        self, options: HttpOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        client = HttpClient(vendor="acme", base_url="http://vendor.invalid", options=options)
+        assert type(failure(client, idempotent=False)) is TransientError
+
+
+class TestAVendorThatIsNotThere:
+    def test_surely_did_not_accept_a_paid_call(self, options: HttpOptions) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        client = HttpClient(vendor="acme", base_url=f"http://127.0.0.1:{port}", options=options)
+        error = failure(client, idempotent=False)
+        assert type(error) is TransientError
+        assert "refused" in str(error)
+
+    @pytest.mark.usefixtures("no_dns")
+    def test_by_an_unknown_name_is_transient(self, options: HttpOptions) -> None:
+        client = HttpClient(vendor="acme", base_url="http://no-such.invalid", options=options)
+        assert type(failure(client, idempotent=False)) is TransientError
+
+    def test_by_a_full_backlog_runs_into_the_connect_timeout(self) -> None:
+        options = HttpOptions(connect_timeout_seconds=0.2, read_timeout_seconds=5)
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            port = listener.getsockname()[1]
+            waiting = [socket.socket() for _ in range(4)]
+            try:
+                for each in waiting:
+                    each.setblocking(False)
+                    each.connect_ex(("127.0.0.1", port))
+                client = HttpClient(
+                    vendor="acme", base_url=f"http://127.0.0.1:{port}", options=options
+                )
+                error = failure(client, idempotent=False)
+            finally:
+                for each in waiting:
+                    each.close()
+        assert type(error) is TransientError and error.code == "timeout"
+
+    def test_speaking_plain_text_on_a_tls_port_is_not_taken_for_success(
+        self, server: ScriptedServer, options: HttpOptions
+    ) -> None:
+        server.script(raw(b"HTTP/1.1 200 OK\r\n\r\n"))
+        url = server.url.replace("http://", "https://")
+        client = HttpClient(vendor="acme", base_url=url, options=options)
+        assert isinstance(failure(client, idempotent=True), TransientError)
+
+
+class TestACallThatComesTooLate:
+    def test_is_surely_not_made(self, server: ScriptedServer, client: HttpClient) -> None:
+        with pytest.raises(NotSentError):
+            client.call("POST", "/", idempotent=False, json_body={}, send_by=boot_seconds() - 0.01)
+        assert not any(seen.body for seen in server.requests)  # the headers at most
+
+    def test_is_made_if_it_comes_in_time(self, server: ScriptedServer, client: HttpClient) -> None:
+        server.script(answer(201, {"id": "x"}))
+        soon = boot_seconds() + 60
+        body = {"a": "ü"}
+        reply = client.call("POST", "/", idempotent=False, json_body=body, send_by=soon)
+        assert reply.status == 201
+        assert server.requests[0].json == body
+
+    def test_is_noticed_after_a_slow_connection(
+        self, server: ScriptedServer, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connect = socket.socket.connect
+
+        def slowly(self: socket.socket, address: object) -> None:
+            time.sleep(0.2)
+            connect(self, address)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(socket.socket, "connect", slowly)
+        soon = boot_seconds() + 0.1
+        with pytest.raises(NotSentError):
+            client.call("POST", "/", idempotent=False, json_body={}, send_by=soon)
+        assert not any(seen.body for seen in server.requests)

@@ -1,0 +1,212 @@
+"""What the base client makes of every kind of answer, over real sockets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from email.utils import formatdate
+
+import pytest
+
+from glisk.clients.http import HttpClient
+from glisk.clients.http_faults import retry_after_seconds
+from glisk.errors import (
+    AccountError,
+    ArtefactError,
+    InvalidRequestError,
+    PermanentError,
+    TransientError,
+    UnknownOutcomeError,
+)
+from glisk.tests.clients.http.stage import failure
+from glisk.tests.clients.scripted_server import ScriptedServer, answer
+
+
+class TestASoundReply:
+    def test_is_returned_with_status_headers_and_body(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        server.script(answer(201, {"id": "x"}, X_Thing="7"))
+        reply = client.call("POST", "/a/b", idempotent=False, json_body={"k": "ü"})
+        assert (reply.status, reply.json_object(), reply.headers["x-thing"]) == (
+            201,
+            {"id": "x"},
+            "7",
+        )
+        assert server.requests[0].json == {"k": "ü"}
+        assert server.requests[0].headers["content-type"] == "application/json"
+
+    def test_comes_over_one_connection_for_many_calls(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        server.script(*[answer(200, {"n": n}) for n in range(5)])
+        for _ in range(5):
+            client.call("GET", "/", idempotent=True)
+        assert server.accepted == 1
+
+    def test_keeps_the_connection_after_an_error_reply(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        server.script(answer(500, {"detail": "no"}), answer(200))
+        failure(client)
+        client.call("GET", "/", idempotent=True)
+        assert server.accepted == 1
+
+    def test_sets_no_cookie_for_the_next_call(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        server.script(answer(200, b"", Set_Cookie="session=1"), answer(200))
+        client.call("GET", "/", idempotent=True)
+        client.call("GET", "/", idempotent=True)
+        assert "cookie" not in server.requests[1].headers
+
+    def test_of_a_gzipped_body_is_unpacked(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        import gzip
+
+        server.script(answer(200, gzip.compress(b'{"a":1}'), Content_Encoding="gzip"))
+        assert client.call("GET", "/", idempotent=True).json_object() == {"a": 1}
+
+    def test_reaches_eight_threads_at_once(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        server.script(*[answer(200, {"n": n}) for n in range(40)])
+        seen: list[int] = []
+
+        def work() -> None:
+            for _ in range(5):
+                reply = client.call("GET", "/", idempotent=True).json_object()
+                seen.append((reply or {})["n"])
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(seen) == list(range(40))
+
+
+class TestTheStatus:
+    @pytest.mark.parametrize("status", [401, 402, 403])
+    def test_of_a_refused_account_pauses(
+        self, server: ScriptedServer, client: HttpClient, status: int
+    ) -> None:
+        server.script(answer(status, "no credit left"))
+        error = failure(client)
+        assert type(error) is AccountError
+        assert (error.status, error.error_class) == (status, "account")
+        assert "no credit left" in str(error)
+
+    @pytest.mark.parametrize("status", [400, 404, 409, 413, 418, 422])
+    def test_of_a_refused_request_is_permanent(
+        self, server: ScriptedServer, client: HttpClient, status: int
+    ) -> None:
+        server.script(answer(status))
+        error = failure(client)
+        assert type(error) is InvalidRequestError
+        assert error.reason == ("not_found" if status == 404 else "validation")
+
+    @pytest.mark.parametrize("status", [408, 425, 500, 501, 503, 521, 599])
+    @pytest.mark.parametrize("idempotent", [True, False])
+    def test_of_a_fault_of_the_vendor_is_transient(
+        self, server: ScriptedServer, client: HttpClient, status: int, idempotent: bool
+    ) -> None:
+        server.script(answer(status))
+        error = failure(client, idempotent=idempotent)
+        assert type(error) is TransientError
+        assert error.error_class == "transient"
+
+    @pytest.mark.parametrize("status", [502, 504, 520, 524])
+    def test_of_a_lost_upstream_leaves_the_outcome_unknown_unless_repeatable(
+        self, server: ScriptedServer, client: HttpClient, status: int
+    ) -> None:
+        server.script(answer(status), answer(status))
+        assert type(failure(client, idempotent=False)) is UnknownOutcomeError
+        assert type(failure(client, idempotent=True)) is TransientError
+
+    @pytest.mark.parametrize("status", [301, 302, 307, 308])
+    def test_of_a_redirect_is_refused_and_not_followed(
+        self, server: ScriptedServer, client: HttpClient, status: int
+    ) -> None:
+        server.script(answer(status, b"", Location="/elsewhere"))
+        error = failure(client)
+        assert type(error) is PermanentError and error.reason == "redirect"
+        assert len(server.requests) == 1
+
+    def test_is_never_retried_inside(self, server: ScriptedServer, client: HttpClient) -> None:
+        server.script(answer(503, b"", Retry_After="0"), answer(200))
+        failure(client)
+        assert len(server.requests) == 1
+
+
+class TestARateLimit:
+    def test_in_seconds(self, server: ScriptedServer, client: HttpClient) -> None:
+        server.script(answer(429, b"", Retry_After="17"))
+        error = failure(client, idempotent=False)
+        assert type(error) is TransientError
+        assert error.rate_limited and error.retry_after_seconds == 17
+        assert error.error_class == "rate_limited"
+
+    def test_as_a_date_is_measured_by_the_vendors_own_clock(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        yesterday = time.time() - 86_400
+        server.script(
+            answer(
+                429,
+                Date=formatdate(yesterday, usegmt=True),
+                Retry_After=formatdate(yesterday + 30, usegmt=True),
+            )
+        )
+        error = failure(client)
+        assert isinstance(error, TransientError) and error.retry_after_seconds == 30
+
+    def test_of_a_503_is_kept_too(self, server: ScriptedServer, client: HttpClient) -> None:
+        server.script(answer(503, b"", Retry_After="3"))
+        error = failure(client)
+        assert isinstance(error, TransientError)
+        assert error.retry_after_seconds == 3 and not error.rate_limited
+
+    @pytest.mark.parametrize(
+        ("value", "seconds"),
+        [
+            ("0", 0),
+            ("-5", 0),
+            ("1.5", 1.5),
+            ("1e12", 86_400),
+            ("nan", None),
+            ("inf", None),
+            ("soon", None),
+            ("", None),
+            ("Fri, 01 Jan 2027 00:00:10 GMT", 10),
+            ("Fri, 01 Jan 2016 00:00:10 GMT", 0),
+        ],
+    )
+    def test_header_is_read_with_care(self, value: str, seconds: float | None) -> None:
+        now = 1798761600.0  # Fri, 01 Jan 2027 00:00:00 GMT
+        assert retry_after_seconds({"Retry-After": value}, now=now) == seconds
+
+    def test_without_header_has_no_wait(self) -> None:
+        assert retry_after_seconds({}) is None
+
+
+class TestSizes:
+    def test_over_the_limit_are_refused(self, server: ScriptedServer, client: HttpClient) -> None:
+        server.script(answer(200, b"x" * 1001), answer(200, b"x" * 1000))
+        error = failure(client, max_bytes=1000)
+        assert type(error) is ArtefactError and error.code == "too_large"
+        assert len(client.call("GET", "/", idempotent=True, max_bytes=1000).body) == 1000
+
+    def test_over_the_limit_leave_a_paid_call_unknown(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        server.script(answer(200, b"x" * 1001))
+        assert type(failure(client, idempotent=False, max_bytes=1000)) is UnknownOutcomeError
+
+    def test_of_error_bodies_are_bounded_in_the_message(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        server.script(answer(500, b"<html>" + b"x" * 500_000))
+        error = failure(client)
+        assert type(error) is TransientError and len(str(error)) <= 1000

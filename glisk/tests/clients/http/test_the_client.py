@@ -1,0 +1,97 @@
+"""What the base client tells nobody, refuses, and costs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+
+from glisk.clients.http import HttpClient, HttpOptions
+from glisk.errors import AccountError
+from glisk.tests.clients.http.stage import failure
+from glisk.tests.clients.scripted_server import ScriptedServer, answer
+
+
+class TestSecrets:
+    def test_never_show_in_errors(self, server: ScriptedServer, options: HttpOptions) -> None:
+        secret = "Bearer r8_abcdefghijklmnop0123456789"
+        client = HttpClient(
+            vendor="acme",
+            base_url=server.url,
+            headers={"Authorization": secret},
+            options=options,
+        )
+        server.script(answer(401, {"you sent": secret}))
+        error = failure(client)
+        for shown in (str(error), repr(error), repr(client), repr(error.__cause__)):
+            assert "abcdefghijklmnop" not in shown
+
+    def test_of_netrc_do_not_replace_ours(
+        self,
+        server: ScriptedServer,
+        options: HttpOptions,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        netrc = tmp_path / "netrc"
+        with netrc.open("w", encoding="ascii") as file:
+            file.write("machine 127.0.0.1 login someone password else\n")
+        monkeypatch.setenv("NETRC", str(netrc))
+        server.script(answer(200))
+        client = HttpClient(
+            vendor="acme",
+            base_url=server.url,
+            headers={"Authorization": "Bearer ours"},
+            options=options,
+        )
+        client.call("GET", "/", idempotent=True)
+        assert server.requests[0].headers["authorization"] == "Bearer ours"
+
+    def test_of_an_unusable_shape_are_reported_without_their_value(
+        self, server: ScriptedServer, options: HttpOptions
+    ) -> None:
+        client = HttpClient(
+            vendor="acme",
+            base_url=server.url,
+            headers={"Authorization": "Bearer topsecretvalue\nX: y"},
+            options=options,
+        )
+        error = failure(client)
+        assert type(error) is AccountError and error.code == "unusable_setting"
+        assert "topsecretvalue" not in str(error)
+
+
+@pytest.mark.parametrize("url", ["", "api.example.com", "ftp://host", "http://", "https:///x"])
+def test_a_base_url_without_scheme_or_host_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="base URL of acme"):
+        HttpClient(vendor="acme", base_url=url)
+
+
+def test_a_forked_child_opens_its_own_connection(
+    server: ScriptedServer, client: HttpClient
+) -> None:
+    server.script(*[answer(200) for _ in range(3)])
+    client.call("GET", "/", idempotent=True)
+    child = multiprocessing.get_context("fork").Process(
+        target=lambda: client.call("GET", "/", idempotent=True)
+    )
+    child.start()
+    child.join(60)
+    client.call("GET", "/", idempotent=True)
+    assert child.exitcode == 0
+    assert [seen.connection for seen in server.requests] == [1, 2, 1]
+
+
+def test_a_small_call_costs_little_cpu(server: ScriptedServer) -> None:
+    """The server runs in this process too, so this is an upper bound."""
+    client = HttpClient(vendor="acme", base_url=server.url)
+    calls = 200
+    server.script(*[answer(201, {"id": "x" * 26, "status": "starting"})] * (calls + 20))
+    for _ in range(20):
+        client.call("POST", "/", idempotent=False, json_body={"prompt": "x"})
+    began = time.process_time()
+    for _ in range(calls):
+        client.call("POST", "/", idempotent=False, json_body={"prompt": "x"})
+    assert (time.process_time() - began) / calls < 0.0015

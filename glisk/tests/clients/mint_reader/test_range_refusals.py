@@ -1,0 +1,97 @@
+"""Refusals of a range of logs, known by the words of each provider."""
+
+from __future__ import annotations
+
+import pytest
+
+from glisk.clients.log_ranges import RangeTooWideError, as_too_wide, is_beyond_head
+from glisk.clients.mint_reader import MintReader
+from glisk.clients.rpc import RpcError
+from glisk.errors import AccountError, InvalidRequestError, ProviderError, TransientError
+from glisk.tests.clients.mint_reader.stage import KEY
+from glisk.tests.clients.scripted_server import ScriptedServer, answer
+
+
+def refused(code: int, message: str) -> RpcError:
+    return RpcError(code, message, "eth_getLogs")
+
+
+FREE = (
+    "Under the Free tier plan, you can make eth_getLogs requests with up to a 10 block range. "
+    "Based on your parameters, this block range should work: [0x3aab3f5, 0x3aab3fe]. Upgrade to "
+    "PAYG for expanded block range."
+)
+SIZE = (
+    "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range "
+    "and no limit on the response size, or you can request any block range with a cap of 10K logs "
+    "in the response. Based on your parameters and the response size limit, this block range "
+    "should work: [0x10, 0x1f]"
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "blocks", "by_size"),
+    [
+        (FREE, 10, False),
+        (SIZE, 16, True),
+        ("query returned more than 10000 results", None, True),
+        (
+            "query returned more than 10000 results. Try with this block range [0x1, 0x5].",
+            5,
+            True,
+        ),
+        ("query exceeds max block range 10000", 10_000, False),
+        ("query exceeds max results 20000, retry with the range 100-199", 100, True),
+        ("eth_getLogs is limited to a 10,000 range", 10_000, False),
+        ("eth_getLogs and eth_newFilter are limited to a 10,000 blocks range", 10_000, False),
+        ("exceed maximum block range: 2000", 2000, False),
+        ("block range is too wide", None, False),
+        ("Block range limit exceeded. See more details at …", None, False),
+        ("ranges over 10000 blocks are not supported on freetier", 10_000, False),
+        ("block range too large: [0x9, 0x1]", None, False),
+    ],
+)
+def test_refusals_of_a_range_are_known_by_their_words(
+    message: str, blocks: int | None, by_size: bool
+) -> None:
+    error = as_too_wide(refused(-32602, message))
+    assert error is not None
+    assert (error.blocks, error.by_size) == (blocks, by_size)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refused(-32603, "internal error"),
+        refused(-32000, "execution timeout"),
+        TransientError("chain: rate limit: over rate limit", vendor="chain", rate_limited=True),
+        AccountError("chain: Monthly capacity limit exceeded.", vendor="chain"),
+        AccountError("chain: upgrade for a larger block range", vendor="chain"),
+        InvalidRequestError("chain: POST answered HTTP 404: not found", vendor="chain"),
+    ],
+)
+def test_other_refusals_are_not_taken_for_them(error: ProviderError) -> None:
+    assert as_too_wide(error) is None
+    assert not is_beyond_head(error)
+
+
+def test_infuras_code_for_too_many_logs_is_no_rate_limit(
+    server: ScriptedServer, reader: MintReader
+) -> None:
+    error = {"code": -32005, "message": "query returned more than 10000 results"}
+    server.script(answer(200, {"jsonrpc": "2.0", "id": 1, "error": error}))
+    with pytest.raises(RangeTooWideError):
+        reader.logs(first=0, last=9)
+
+
+@pytest.mark.parametrize("near_head", [False, True])
+def test_the_free_plans_refusal_is_read_from_an_http_400(
+    server: ScriptedServer, reader: MintReader, near_head: bool
+) -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32600, "message": FREE}}
+    server.script(answer(400, body))
+    with pytest.raises(RangeTooWideError) as caught:
+        reader.logs(first=0, last=2_000, near_head=near_head)
+    assert caught.value.blocks == 10
+    assert KEY not in str(caught.value)
+    assert KEY not in repr(caught.value)

@@ -1,0 +1,121 @@
+"""Facts of tokens, receipts, and errors that do not tell the node's key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from glisk.clients.mint_reader import CALLS_AT_ONCE, MintReader
+from glisk.errors import ProviderError, TransientError
+from glisk.tests.clients.mint_reader.stage import KEY, log, results, revert, text, word
+from glisk.tests.clients.scripted_server import ScriptedServer, answer
+
+
+def test_facts_of_many_tokens_are_few_requests(server: ScriptedServer, reader: MintReader) -> None:
+    one = (word(0xAA), word(1), word(0xBB), text(b"ipfs://Qm"))
+    per_request = CALLS_AT_ONCE // 4
+    server.script(results(*one * per_request), results(*one))
+    tokens = reader.tokens(range(1, per_request + 2))
+    assert len(server.requests) == 2
+    token = tokens[per_request + 1]
+    assert (token.prompt_author, token.owner) == ("0x" + "0" * 38 + "aa", "0x" + "0" * 38 + "bb")
+    assert (token.exists, token.revealed, token.uri) == (True, True, "ipfs://Qm")
+
+
+def test_a_token_that_nobody_owns_does_not_exist(
+    server: ScriptedServer, reader: MintReader
+) -> None:
+    server.script(results(word(0), word(1), revert(), revert()))
+    token = reader.tokens([9])[9]
+    assert (token.exists, token.owner, token.uri, token.revealed) == (False, "", "", True)
+
+
+def test_a_fault_of_the_node_is_no_missing_token(
+    server: ScriptedServer, reader: MintReader
+) -> None:
+    oops = {"error": {"code": -32000, "message": "missing trie node"}}
+    server.script(results(word(0), word(0), oops, revert()))
+    with pytest.raises(ProviderError):
+        reader.tokens([9])
+
+
+def test_a_node_without_the_contracts_state_is_not_believed(
+    server: ScriptedServer, reader: MintReader
+) -> None:
+    server.script(results("0x", "0x", "0x", "0x"), results("0x", "0x", "0x", "0x"))
+    with pytest.raises(TransientError):
+        reader.tokens([9])
+    assert not reader.tokens([9], block=3)[9].exists  # before the contract was deployed
+
+
+def test_a_past_block_is_asked_for_by_its_number(
+    server: ScriptedServer, reader: MintReader
+) -> None:
+    server.script(results(word(0), word(0), revert(), revert()))
+    reader.tokens([9], block=255)
+    assert {call["params"][1] for call in server.requests[0].json} == {"0xff"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "read"),
+    [
+        (b"", ""),
+        ("ipfs://Qm…".encode(), "ipfs://Qm…"),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b"a\x00b", "a\ufffdb"),
+    ],
+)
+def test_an_uri_may_be_any_bytes(
+    server: ScriptedServer, reader: MintReader, uri: bytes, read: str
+) -> None:
+    """The contract does not look at what it stores, for ever."""
+    server.script(results(word(1), word(1), word(1), text(uri)))
+    assert reader.tokens([1])[1].uri == read
+
+
+def test_an_uri_that_is_cut_off_is_no_answer(server: ScriptedServer, reader: MintReader) -> None:
+    server.script(results(word(1), word(1), word(1), text(b"ipfs://Qm")[:-70]))
+    with pytest.raises(TransientError, match="no text"):
+        reader.tokens([1])
+
+
+def test_revealed_tokens_are_picked_out(server: ScriptedServer, reader: MintReader) -> None:
+    server.script(results(word(1), word(0), word(1)))
+    assert reader.revealed([4, 5, 6]) == [4, 6]
+
+
+def test_receipts_come_by_hash(server: ScriptedServer, reader: MintReader) -> None:
+    receipt = {"status": "0x1", "logs": [log(), log(address="0x" + "11" * 20), "nonsense"]}
+    server.script(results(receipt, None))
+    found = reader.receipts(["0xbb", "0xaa", "0xbb"])
+    assert found == {"0xaa": receipt, "0xbb": None}
+    assert [reader.is_mint(each) for each in receipt["logs"]] == [True, False, False]
+
+
+def test_a_receipt_of_another_form_is_no_answer(server: ScriptedServer, reader: MintReader) -> None:
+    server.script(results("mined"))
+    with pytest.raises(TransientError, match="no receipt"):
+        reader.receipts(["0xaa"])
+
+
+READS: list[Callable[[MintReader], Any]] = [
+    lambda reader: reader.survey(),
+    lambda reader: reader.blocks([1]),
+    lambda reader: reader.logs(first=1, last=2),
+    lambda reader: reader.logs_of_spans([(1, 2)]),
+    lambda reader: reader.receipts(["0xaa"]),
+    lambda reader: reader.tokens([1]),
+    lambda reader: reader.revealed([1]),
+]
+
+
+@pytest.mark.parametrize("read", READS)
+def test_no_error_tells_the_key(
+    server: ScriptedServer, reader: MintReader, read: Callable[[MintReader], Any]
+) -> None:
+    server.script(answer(500, f"error at {server.url}/v2/{KEY}"))
+    with pytest.raises(TransientError) as caught:
+        read(reader)
+    assert KEY not in str(caught.value) + repr(caught.value)

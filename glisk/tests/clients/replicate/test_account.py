@@ -1,0 +1,89 @@
+"""Replicate's account, the model and the other settings of the client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from glisk.clients.http import HttpOptions
+from glisk.clients.replicate import ModelReference, ReplicateClient
+from glisk.errors import AccountError, TransientError
+from glisk.tests.clients.replicate.stage import ID, MODEL, TOKEN, VERSION, prediction
+from glisk.tests.clients.scripted_server import ScriptedServer, answer, hang_up, silence
+
+
+class TestTheAccount:
+    def test_is_probed(self, server: ScriptedServer, client: ReplicateClient) -> None:
+        server.script(answer(200, {"type": "user", "username": "glisk"}), answer(401))
+        client.probe()
+        assert server.requests[0].target == "/v1/account"
+        with pytest.raises(AccountError):
+            client.probe()
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_tells_its_webhook_secret_by_the_official_sdk(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(
+            answer(200, {"key": "whsec_abcdefgh"}),
+            answer(401, {"detail": "no"}),
+            answer(429, {"detail": "slow"}, Retry_After="60"),
+            hang_up(),
+            answer(200, {"nothing": 1}),
+        )
+        assert client.fetch_webhook_secret() == "whsec_abcdefgh"
+        assert server.requests[0].target == "/v1/webhooks/default/secret"
+        assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+        with pytest.raises(AccountError):
+            client.fetch_webhook_secret()
+        with pytest.raises(TransientError) as caught:
+            client.fetch_webhook_secret()
+        assert caught.value.retry_after_seconds == 60
+        for _ in range(2):
+            with pytest.raises(TransientError):
+                client.fetch_webhook_secret()
+        assert len(server.requests) == 5
+
+
+class TestTheModelSetting:
+    @pytest.mark.parametrize("text", ["", "flux", "a/b/c", "a/b:latest", "a b/c", "A" * 64, "a/"])
+    def test_is_refused_when_senseless(self, text: str) -> None:
+        with pytest.raises(ValueError, match="REPLICATE_MODEL_VERSION"):
+            ModelReference.parse(text)
+
+    @pytest.mark.parametrize(
+        ("seconds", "told"), [(300, "5m"), (61, "2m"), (0.5, "1m"), (None, None)]
+    )
+    def test_has_the_vendor_end_what_nobody_ends(
+        self, server: ScriptedServer, options: HttpOptions, seconds: float | None, told: str | None
+    ) -> None:
+        server.script(answer(201, prediction()))
+        client = ReplicateClient(
+            api_token=TOKEN,
+            model=MODEL,
+            base_url=server.url,
+            cancel_after_seconds=seconds,
+            options=options,
+        )
+        client.create_prediction(input={}, webhook_url=None)
+        assert server.requests[0].headers.get("cancel-after") == told
+
+    def test_needs_a_token_with_it(self) -> None:
+        with pytest.raises(ValueError, match="REPLICATE_API_TOKEN"):
+            ReplicateClient(api_token="", model=MODEL)
+
+
+def test_from_settings_reads_every_setting(settings: Any, server: ScriptedServer) -> None:
+    settings.REPLICATE_BASE_URL = server.url
+    settings.REPLICATE_API_TOKEN = TOKEN
+    settings.REPLICATE_MODEL_VERSION = VERSION
+    settings.HTTP_READ_TIMEOUT_SECONDS = 30
+    server.script(answer(201, prediction()), silence())
+    client = ReplicateClient.from_settings()
+    client.create_prediction(input={}, webhook_url=None)
+    assert server.requests[0].json["version"] == VERSION
+    assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+    settings.HTTP_READ_TIMEOUT_SECONDS = 0.1
+    with pytest.raises(TransientError):
+        ReplicateClient.from_settings().get_prediction(ID)

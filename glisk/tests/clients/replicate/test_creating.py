@@ -1,0 +1,210 @@
+"""Predictions as they are asked for, over sockets, and refusals as they are classified."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from glisk.clients.http import HttpOptions
+from glisk.clients.replicate import ReplicateClient
+from glisk.errors import (
+    AccountError,
+    ContentPolicyError,
+    InvalidRequestError,
+    ProviderError,
+    TransientError,
+    UnknownOutcomeError,
+)
+from glisk.tests.clients.replicate.stage import ID, MODEL, TOKEN, VERSION, make, prediction, refused
+from glisk.tests.clients.scripted_server import (
+    ScriptedServer,
+    Step,
+    answer,
+    hang_up,
+    raw,
+    reset,
+    silence,
+)
+
+
+class TestCreating:
+    @pytest.mark.parametrize(
+        ("model", "path", "version"),
+        [
+            (MODEL, f"/v1/models/{MODEL}/predictions", None),
+            (f"{MODEL}:{VERSION}", "/v1/predictions", VERSION),
+            (VERSION, "/v1/predictions", VERSION),
+        ],
+    )
+    def test_uses_the_endpoint_of_the_models_form(
+        self,
+        server: ScriptedServer,
+        options: HttpOptions,
+        model: str,
+        path: str,
+        version: str | None,
+    ) -> None:
+        server.script(answer(201, prediction()))
+        made = make(server, options, model).create_prediction(
+            input={"prompt": "a cat"}, webhook_url="https://glisk.example/hooks?job=7"
+        )
+        seen = server.requests[0]
+        assert (seen.method, seen.target) == ("POST", path)
+        assert seen.headers["authorization"] == f"Bearer {TOKEN}"
+        expected = {
+            "input": {"prompt": "a cat"},
+            "webhook": "https://glisk.example/hooks?job=7",
+            "webhook_events_filter": ["completed"],
+        }
+        assert seen.json == expected | ({"version": version} if version else {})
+        assert made.id == ID and made.status == "starting" and not made.is_terminal
+
+    def test_never_sends_null(self, server: ScriptedServer, client: ReplicateClient) -> None:
+        server.script(answer(201, prediction()))
+        client.create_prediction(
+            input={"prompt": "x", "seed": None, "extra": {"a": None, "b": [None, {"c": None}]}},
+            webhook_url=None,
+        )
+        assert server.requests[0].json == {"input": {"prompt": "x", "extra": {"b": [None, {}]}}}
+
+    @pytest.mark.parametrize("status", [200, 201, 202])
+    def test_takes_any_2xx(
+        self, server: ScriptedServer, client: ReplicateClient, status: int
+    ) -> None:
+        server.script(answer(status, prediction()))
+        assert client.create_prediction(input={}, webhook_url=None).id == ID
+
+    def test_works_with_a_base_url_that_ends_in_v1(
+        self, server: ScriptedServer, options: HttpOptions
+    ) -> None:
+        server.script(answer(201, prediction()))
+        client = ReplicateClient(
+            api_token=TOKEN, model=MODEL, base_url=f"{server.url}/v1/", options=options
+        )
+        client.create_prediction(input={}, webhook_url=None)
+        assert server.requests[0].target == f"/v1/models/{MODEL}/predictions"
+
+    @pytest.mark.impatient
+    @pytest.mark.parametrize(
+        "step",
+        [
+            reset(),
+            hang_up(),
+            silence(),
+            answer(502, "<html>bad gateway</html>"),
+            answer(504),
+            answer(201, b"<html>accepted, perhaps</html>"),
+            answer(201, {"status": "starting"}),
+            answer(201, b"[]"),
+            answer(201, b"[" * 100_000),
+            raw(b"HTTP/1.1 201 Crea"),
+            raw(b'HTTP/1.1 201 Created\r\nContent-Length: 400\r\n\r\n{"id": "gm3q'),
+        ],
+    )
+    def test_with_a_lost_answer_leaves_the_outcome_unknown(
+        self, server: ScriptedServer, client: ReplicateClient, step: Step
+    ) -> None:
+        server.script(step)
+        error = refused(client)
+        assert type(error) is UnknownOutcomeError
+        assert len(server.seen(1)) == 1
+
+    def test_at_a_closed_port_surely_made_nothing(
+        self, server: ScriptedServer, options: HttpOptions
+    ) -> None:
+        server.close()
+        assert type(refused(make(server, options))) is TransientError
+
+
+FAULTS: list[tuple[int, dict[str, Any], type[ProviderError], str]] = [
+    (
+        401,
+        {
+            "title": "Unauthenticated",
+            "detail": "You did not pass a valid authentication token",
+            "status": 401,
+        },
+        AccountError,
+        "401",
+    ),
+    (
+        402,
+        {"title": "Insufficient credit", "detail": "You have insufficient credit to run this "},
+        AccountError,
+        "402",
+    ),
+    (402, {"detail": "You've hit your monthly spend limit."}, AccountError, "402"),
+    (
+        404,
+        {"detail": "The requested resource could not be found.", "status": 404},
+        AccountError,
+        "model_not_found",
+    ),
+    (
+        422,
+        {
+            "detail": "- input.seed: Invalid type. Expected: integer, given: null\n",
+            "title": "Input validation failed",
+            "invalid_fields": [{"type": "invalid_type", "field": "input.seed"}],
+        },
+        InvalidRequestError,
+        "422",
+    ),
+    (
+        422,
+        {
+            "title": "Invalid version or not permitted",
+            "detail": "The specified version does not exist (or perhaps you don't have permission)",
+        },
+        AccountError,
+        "model_version",
+    ),
+    (
+        422,
+        {"detail": "The input or output was flagged as sensitive. (E005) (uIJ6l3ruRD)"},
+        ContentPolicyError,
+        "E005",
+    ),
+    (500, {"detail": "Internal server error"}, TransientError, "500"),
+    (503, {"detail": "Service unavailable"}, TransientError, "503"),
+]
+
+
+class TestARefusal:
+    @pytest.mark.parametrize(("status", "body", "kind", "code"), FAULTS)
+    def test_is_classified(
+        self,
+        server: ScriptedServer,
+        client: ReplicateClient,
+        status: int,
+        body: dict[str, Any],
+        kind: type[ProviderError],
+        code: str,
+    ) -> None:
+        server.script(answer(status, body))
+        error = refused(client)
+        assert type(error) is kind
+        assert (error.status, error.code, error.vendor) == (status, code, "replicate")
+        assert body["detail"].split("\n")[0][:40] in str(error)
+
+    def test_for_rate_carries_the_wait_of_the_header(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(answer(429, {"detail": "throttled", "retry_after": 9}, Retry_After="5"))
+        error = refused(client)
+        assert isinstance(error, TransientError)
+        assert error.rate_limited and error.retry_after_seconds == 5
+
+    def test_for_rate_carries_the_wait_of_the_body_without_a_header(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(answer(429, {"detail": "Request was throttled.", "retry_after": 9}))
+        error = refused(client)
+        assert isinstance(error, TransientError) and error.retry_after_seconds == 9
+
+    def test_is_not_guessed_from_digits_in_the_text(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(answer(422, {"detail": "prediction 429nsfw402 is odd"}))
+        assert type(refused(client)) is InvalidRequestError

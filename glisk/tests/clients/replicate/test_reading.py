@@ -1,0 +1,129 @@
+"""Predictions as they are read, singly and as a list, over sockets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from glisk.clients.replicate import ReplicateClient
+from glisk.errors import InvalidRequestError, TransientError, UnknownOutcomeError
+from glisk.tests.clients.replicate.stage import ID, prediction
+from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer
+
+
+class TestReading:
+    def test_returns_a_finished_prediction(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        url = "https://replicate.delivery/xezq/token/out-0.webp"
+        server.script(
+            answer(
+                200,
+                prediction(
+                    status="succeeded",
+                    output=[url],
+                    completed_at="2026-02-01T10:00:01.623456789Z",
+                    metrics={"predict_time": 0.52, "image_count": 1},
+                ),
+            )
+        )
+        got = client.get_prediction(ID)
+        assert server.requests[0].target == f"/v1/predictions/{ID}"
+        assert got.is_terminal and got.is_succeeded
+        assert got.output_urls == (url,)
+        assert got.predict_time_seconds == 0.52
+        assert got.completed_at == datetime(2026, 2, 1, 10, 0, 1, 623456, tzinfo=UTC)
+        assert got.input == {"prompt": "a cat"}
+
+    def test_of_an_unknown_prediction_is_not_found(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(answer(404, {"detail": "The requested resource could not be found."}))
+        with pytest.raises(InvalidRequestError) as caught:
+            client.get_prediction(ID)
+        assert caught.value.reason == "not_found"
+
+    def test_of_nonsense_is_transient(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(answer(200, b"<html>"))
+        with pytest.raises(TransientError) as caught:
+            client.get_prediction(ID)
+        assert not isinstance(caught.value, UnknownOutcomeError)
+
+    def test_quotes_the_id(self, server: ScriptedServer, client: ReplicateClient) -> None:
+        server.script(answer(200, prediction()))
+        client.get_prediction("../account?x")
+        assert server.requests[0].target == "/v1/predictions/..%2Faccount%3Fx"
+
+    def test_cancels(self, server: ScriptedServer, client: ReplicateClient) -> None:
+        server.script(answer(200, prediction(status="canceled")))
+        assert client.cancel_prediction(ID).status == "canceled"
+        seen = server.requests[0]
+        assert (seen.method, seen.target) == ("POST", f"/v1/predictions/{ID}/cancel")
+
+
+class TestListing:
+    START = datetime(2026, 2, 1, 9, tzinfo=UTC)
+
+    def page(self, *items: dict[str, Any], following: str | None = None) -> Step:
+        return answer(200, {"previous": None, "next": following, "results": list(items)})
+
+    def test_asks_for_what_is_newer_than_a_moment(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(self.page(prediction()))
+        moment = self.START.astimezone(tz=None) + timedelta(milliseconds=1)
+        listing = client.list_predictions(created_after=moment)
+        query = parse_qs(urlsplit(server.requests[0].target).query)
+        assert query == {"created_after": ["2026-02-01T09:00:00.001Z"]}
+        assert [item.id for item in listing.predictions] == [ID]
+        assert listing.is_complete
+
+    def test_follows_pages_but_never_to_another_host(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(
+            self.page(prediction(id="a"), following="https://evil.example/steal?cursor=c%3D1"),
+            self.page(prediction(id="b")),
+        )
+        listing = client.list_predictions(created_after=self.START)
+        assert [item.id for item in listing.predictions] == ["a", "b"]
+        second = urlsplit(server.requests[1].target)
+        assert second.path == "/v1/predictions"
+        assert parse_qs(second.query)["cursor"] == ["c=1"]
+        assert parse_qs(second.query)["created_after"] == ["2026-02-01T09:00:00.000Z"]
+
+    def test_stops_at_the_first_that_is_too_old(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        old = prediction(id="old", created_at="2026-01-01T00:00:00Z")
+        server.script(self.page(prediction(id="new"), old, following="/v1/predictions?cursor=2"))
+        listing = client.list_predictions(created_after=self.START)
+        assert [item.id for item in listing.predictions] == ["new"]
+        assert listing.is_complete and len(server.requests) == 1
+
+    def test_says_when_it_did_not_see_everything(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(*[self.page(prediction(), following="?cursor=2")] * 2)
+        listing = client.list_predictions(max_pages=2)
+        assert not listing.is_complete and len(server.requests) == 2
+
+    def test_is_not_spoilt_by_one_odd_entry(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(
+            self.page(prediction(id="a", status="aborted"), {"weird": 1}, prediction(id="b"))
+        )
+        assert [item.id for item in client.list_predictions().predictions] == ["a", "b"]
+
+    def test_without_results_is_an_error_and_not_an_empty_list(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(answer(200, {"detail": "hm"}))
+        with pytest.raises(TransientError):
+            client.list_predictions()

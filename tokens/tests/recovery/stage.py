@@ -1,0 +1,102 @@
+"""What tests of the recovery do to the chain and to the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+
+from glisk.clients.mint_reader import MintReader
+from sandbox.accounts import AUTHORS, CONTRACT_ADDRESS, KEEPER
+from sandbox.chain import DemoChain
+from tokens.mint_log import BATCH_MINTED_TOPIC, MintLog, decode_rpc_mint_log
+from tokens.models import MintEvent, Token, TokenTransition
+from tokens.models.mint import MintSource
+from tokens.recovery.reorgs import ReorgReport
+from tokens.recovery.scan import scan_chain
+from tokens.registration import register_mints
+from tokens.states import TokenStatus
+
+FOX, LIGHTHOUSE = AUTHORS[0].address, AUTHORS[1].address
+DEPTHS = (1, 3, 10)
+URI = "ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
+
+
+def mint(chain: DemoChain, author: str = FOX, quantity: int = 1, *, minter: int = 1) -> str:
+    tx_hash = chain.mint(minter, author, quantity)
+    chain.wait(tx_hash)
+    return tx_hash
+
+
+def look(reader: MintReader) -> ReorgReport:
+    return scan_chain(reader).reorgs
+
+
+def look_until_sure(chain: DemoChain, reader: MintReader) -> ReorgReport:
+    """Look, let two blocks pass, and look again."""
+    look(reader)
+    chain.mine(2)
+    return look(reader)
+
+
+def logs_of(chain: DemoChain) -> list[MintLog]:
+    asked = {"address": CONTRACT_ADDRESS, "fromBlock": "0x0", "topics": [BATCH_MINTED_TOPIC]}
+    return [decode_rpc_mint_log(log) for log in chain.rpc("eth_getLogs", asked)]
+
+
+def told_by_webhook(chain: DemoChain) -> list[MintLog]:
+    """Register what the chain holds now as a webhook does."""
+    logs = logs_of(chain)
+    register_mints(logs, source=MintSource.WEBHOOK, actor="webhook")
+    return logs
+
+
+def states() -> dict[int, str]:
+    return dict(Token.objects.values_list("token_id", "status"))
+
+
+def bury(chain: DemoChain, depth: int) -> None:
+    if depth > 1:
+        chain.mine(depth - 1)
+
+
+def reveal_here(token_id: int, uri: str = "ipfs://ours") -> None:
+    Token.objects.filter(pk=token_id).update(
+        status=TokenStatus.REVEALED,
+        image_cid="image",
+        metadata_cid=uri.removeprefix("ipfs://"),
+        reveal_tx_hash=f"0x{7:064x}",
+    )
+
+
+def put_in_open_batch(token_ids: Sequence[int], *, is_open: bool = True) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO reveal_batches (keeper, nonce, status, created_at) "
+            "VALUES (%s, 1, 'open', now()) RETURNING id",
+            [AUTHORS[2].address],
+        )
+        batch = cursor.fetchone()[0]
+        cursor.execute(
+            "INSERT INTO reveal_batch_tokens (batch_id, token_id, position, metadata_uri, is_open) "
+            "SELECT %s, id, id, 'ipfs://' || repeat('Q', 46), %s FROM unnest(%s::bigint[]) AS id",
+            [batch, is_open, list(token_ids)],
+        )
+
+
+def reveal(chain: DemoChain, *token_ids: int, uri: str = URI) -> str:
+    tx_hash = chain.reveal(KEEPER.private_key, list(token_ids), [uri] * len(token_ids))
+    assert chain.wait(tx_hash)["status"] == 1
+    return tx_hash
+
+
+def lose(*token_ids: int) -> None:
+    """Forget tokens, and the mints that are left without any."""
+    TokenTransition.objects.filter(token_id__in=token_ids).delete()
+    Token.objects.filter(token_id__in=token_ids).delete()
+    MintEvent.objects.filter(tokens=None).delete()
+
+
+def without_logs(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+    return {**answer, "result": []} if method == "eth_getLogs" else answer
