@@ -10,7 +10,7 @@ from authors.factories import wallet
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
 from tokens.states import TokenStatus
-from tokens.tests.recovery.model_chain import Mint, ModelChain, Transaction
+from tokens.tests.recovery.model_chain import Mint, ModelChain, PlacedMint, Transaction
 from tokens.tests.recovery.model_node import ModelNode
 from webhooks.tests.chain_equality import REGISTERED, differences
 from webhooks.tests.random_deliveries import Deliveries, Receive
@@ -29,6 +29,7 @@ PLAYED = (
     "field missing",
     "body cut short",
     "removed",
+    "late alarm",
     "reorg",
     "reveal by others",
     "look by a bad node",
@@ -84,10 +85,27 @@ class Case:
             self.chain.mine(self.chain.transaction(revealed=chosen))
 
     def reorg(self) -> None:
+        gone = self._replace_blocks(self.dice.choice([1, 1, 1, 2, 3, 10]))
+        if self.dice.random() < 0.3:
+            self.deliveries.take_back(gone)
+
+    def late_alarm(self) -> None:
+        """Mints that were settled long ago are told to be gone, and now and then they are."""
+        self.chain.mine_empty(16)
+        self.look()
+        self.played["late alarm"] += 1
+        if self.dice.random() < 0.3:
+            self.deliveries.take_back(self._replace_blocks(20), surely=True)
+        else:
+            told = self.chain.mints()
+            self.deliveries.take_back(self.dice.sample(told, min(len(told), 2)), surely=True)
+
+    def _replace_blocks(self, depth: int) -> list[PlacedMint]:
+        """Have a reorg, and tell of its blocks; return the mints that stand there no more."""
         dice, chain = self.dice, self.chain
-        depth = min(dice.choice([1, 1, 1, 2, 3, 10]), chain.head.number)
+        depth = min(depth, chain.head.number)
         if not depth:
-            return
+            return []
         self.played["reorg"] += 1
         first_gone = chain.head.number - depth + 1
         gone = [mint for mint in chain.mints() if mint.block.number >= first_gone]
@@ -102,16 +120,9 @@ class Case:
         for transactions in blocks:
             transactions.sort(key=lambda t: bool(t.revealed))
         chain.reorg(depth, blocks)
-        if dice.random() < 0.3:
-            self.deliveries.take_back(gone)
         for block in chain.blocks[-len(blocks) :]:
             self.deliveries.tell(block)
-
-    def false_alarm(self) -> None:
-        """Some mint is told to be gone that stands."""
-        mints = self.chain.mints()
-        if mints:
-            self.deliveries.take_back([self.dice.choice(mints)])
+        return gone
 
     # -- the program --------------------------------------------------------------------
 
@@ -183,7 +194,7 @@ class Case:
         for _ in range(dice.randint(least, most)):
             self._do(dice.choice(actions))
         if dice.random() < 0.1:
-            self._do(self.false_alarm)
+            self._do(self.late_alarm)
         while self.deliveries.waiting and dice.random() < 0.8:
             self._do(self.deliveries.deliver)
 

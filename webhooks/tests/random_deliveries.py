@@ -43,15 +43,18 @@ class Deliveries:
         facts = {"hash": block.block_hash, "number": block.number, "timestamp": block.timestamp}
         self.waiting.append(self._body({"data": {"block": {**facts, "logs": logs}}}))
 
-    def take_back(self, mints: Sequence[PlacedMint]) -> None:
-        """Tell that a reorg took these mints, which may be true."""
+    def take_back(self, mints: Sequence[PlacedMint], *, surely: bool = False) -> None:
+        """Tell that a reorg took these mints, which may be true; `surely`: it arrives, and now."""
         if not mints:
             return
         self.played["removed"] += 1
         logs = [{**self.chain.log(mint), "removed": True} for mint in mints]
-        body = self._body({"activity": [{"log": log} for log in logs]})
+        body = self._body({"activity": [{"log": log} for log in logs]}, whole=surely)
         self._taken_back[body] = {mint.tx_hash for mint in mints}
-        self.waiting.append(body)
+        if surely:
+            self._arrive([body])
+        else:
+            self.waiting.append(body)
 
     def deliver(self) -> None:
         """Deliver any of what waits: often not the oldest, sometimes again later, or never."""
@@ -70,14 +73,14 @@ class Deliveries:
                 continue
             if body in self._arrived:
                 self.played["delivered again"] += 1
-            self._arrived.add(body)
             arriving.append(body)
         if arriving:
-            self.receive(arriving)
-            self._expect_doubt(arriving)
+            self._arrive(arriving)
 
-    def _expect_doubt(self, bodies: Sequence[bytes]) -> None:
-        """Expect that mints which were told to be gone are looked at again, at whatever depth."""
+    def _arrive(self, bodies: Sequence[bytes]) -> None:
+        """Be received; mints that are told to be gone count as doubtful then, however deep."""
+        self._arrived.update(bodies)
+        self.receive(bodies)
         told = {tx_hash for body in bodies for tx_hash in self._taken_back.get(body, ())}
         if told:
             settled = MintEvent.objects.filter(tx_hash__in=told, settled_at__isnull=False)
@@ -106,10 +109,10 @@ class Deliveries:
         dice.shuffle(logs)
         return logs
 
-    def _body(self, event: dict[str, Any]) -> bytes:
+    def _body(self, event: dict[str, Any], *, whole: bool = False) -> bytes:
         self._events += 1
         body = json.dumps({"id": f"whevt_{self._events}", "event": event}).encode()
-        if self.dice.random() >= 0.05:
+        if whole or self.dice.random() >= 0.05:
             return body
         self.played["body cut short"] += 1
         return body[: self.dice.randrange(len(body))]
