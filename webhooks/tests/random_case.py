@@ -6,6 +6,8 @@ import random
 from collections import Counter
 from collections.abc import Callable
 
+from django.db import connection
+
 from authors.factories import wallet
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
@@ -39,6 +41,15 @@ PLAYED = (
 
 # Look at the chain by this node, thoroughly or not; a node that fails is no error.
 Look = Callable[[ModelNode, bool], None]
+
+
+def forget_everything() -> None:
+    """Empty all tables that a case writes to, and give their space back."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "TRUNCATE tokens_s0, mint_events, webhook_events, image_generation_jobs, "
+            "token_transitions, system_state, django_q_ormq CASCADE"
+        )
 
 
 class Case:

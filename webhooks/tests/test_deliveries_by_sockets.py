@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import requests
 from django.conf import settings
-from django.db import connection
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
@@ -26,7 +25,7 @@ from tokens.tests.recovery.model_chain import ModelChain
 from tokens.tests.recovery.model_node import ModelNode
 from tokens.tests.recovery.node_proxy import HttpAnswer, RpcServer
 from webhooks.authentication import sign_alchemy_body
-from webhooks.tests.random_case import Case
+from webhooks.tests.random_case import Case, forget_everything
 from webhooks.tests.sending import ALCHEMY_URL
 from webhooks.tests.test_random_deliveries import CASES, SEED
 
@@ -90,14 +89,6 @@ def _is_whole(body: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def forget_everything() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "TRUNCATE tokens_s0, mint_events, webhook_events, image_generation_jobs, "
-            "token_transitions, system_state, django_q_ormq CASCADE"
-        )
 
 
 @pytest.mark.usefixtures("model_world")
