@@ -5,6 +5,7 @@ import json
 import pytest
 from django.http import HttpRequest
 from django.test import Client
+from pytest_django import Settings
 
 from glisk.not_found import server_error
 
@@ -18,7 +19,11 @@ def test_programs_read_json(client: Client, path: str) -> None:
     assert answer.json() == {"detail": "There is nothing at this address."}
 
 
-def test_people_see_a_page(client: Client) -> None:
+def test_people_see_a_page(client: Client, settings: Settings) -> None:
+    # as in production before collectstatic: a page of last resort needs no other file
+    settings.STORAGES = settings.STORAGES | {
+        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}
+    }
     answer = client.get("/no-such-page")
     assert answer.status_code == 404
     assert b"<h1>There is nothing at this address</h1>" in answer.content
