@@ -86,7 +86,7 @@ def end_the_servers_connections() -> None:
     """Do as a database that is restarted: every connection but the test's own is gone."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         ended = [is_gone for (is_gone,) in cursor.fetchall()]

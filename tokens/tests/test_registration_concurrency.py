@@ -117,7 +117,8 @@ def _wait_until_somebody_waits_for_a_lock() -> None:
         while time.monotonic() < deadline:
             cursor.execute(
                 "SELECT count(*) FROM pg_locks "
-                "WHERE NOT granted AND relation = 'mint_events'::regclass"
+                "WHERE NOT granted AND relation = 'mint_events'::regclass AND database = "
+                "(SELECT oid FROM pg_database WHERE datname = current_database())"
             )
             if cursor.fetchone()[0]:
                 return
