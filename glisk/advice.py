@@ -83,6 +83,13 @@ _BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
     "selfhosted": (((), "Look at the server's /health-check; new tokens go to Replicate."),),
 }
 
+# What the same classes mean while a ready token waits for its reveal: nothing failed.
+_AT_THE_GATE: Final[dict[str, str]] = {
+    "artefact": "Open its files at the gateway (the links below). Once the right bytes are there "
+    "it goes by itself, within two minutes; a second gateway in PINATA_GATEWAY helps at once.",
+    "transient": "Nothing, if gateway and node come back: it goes by itself, within two minutes.",
+}
+
 # What an open breaker stops, as a headline.
 _HEADLINES: Final[dict[str, str]] = {
     "chain": "No reveal is sent",
@@ -150,6 +157,11 @@ def reason_for_breaker(name: str, reason: str) -> str:
 def advice_for_class(error_class: str) -> str:
     """Return what to do about a token's error class, or an empty text."""
     return _CLASSES.get(error_class, "")
+
+
+def advice_for_waiting(error_class: str) -> str:
+    """Return what to do about a token that the gate turned away, and that is tried again."""
+    return _AT_THE_GATE.get(error_class, "") or advice_for_class(error_class)
 
 
 def known_classes() -> list[str]:

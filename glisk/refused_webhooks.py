@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -75,7 +76,7 @@ class _Gate:
             self._opens_at.clear()
 
 
-gate = _Gate()
+gate, accepted_gate = _Gate(), _Gate()
 
 
 def note_refused_webhook(vendor: str, reason: str) -> None:
@@ -87,6 +88,12 @@ def note_refused_webhook(vendor: str, reason: str) -> None:
         return
     logger.warning("webhook_signature_refused", vendor=vendor, reason=reason)
     _in_background(lambda: _keep(vendor, reason))
+
+
+def note_accepted_webhook(vendor: str) -> None:
+    """Let the dashboard forget refusals: the key is the right one, or is again."""
+    if accepted_gate.opens(vendor):
+        _in_background(lambda: _forget(vendor))
 
 
 def _in_background(work: Callable[[], None]) -> None:
@@ -110,6 +117,11 @@ def _keep(vendor: str, reason: str) -> None:
             cursor.execute(_NOTE, given)
     except (DatabaseError, InterfaceError) as error:
         logger.warning("refusal_not_noted", vendor=vendor, error=type(error).__name__)
+
+
+def _forget(vendor: str) -> None:
+    with suppress(DatabaseError, InterfaceError):  # it is forgotten by its age, too
+        SystemState.objects.filter(pk=_PREFIX + vendor).delete()
 
 
 def refused_webhooks() -> list[RefusedWebhooks]:

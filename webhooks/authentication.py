@@ -15,7 +15,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 
 from glisk.clients.replicate import WebhookSignatureError, verify_webhook
-from glisk.refused_webhooks import note_refused_webhook
+from glisk.refused_webhooks import note_accepted_webhook, note_refused_webhook
 from webhooks.bodies import read_body
 
 _STANDARD_WEBHOOKS = {
@@ -54,6 +54,7 @@ class AlchemySignature(BaseAuthentication):
         if not any(matches):
             note_refused_webhook("alchemy", "X-Alchemy-Signature does not match the body.")
             raise AuthenticationFailed("The X-Alchemy-Signature does not match.")
+        note_accepted_webhook("alchemy")
         return None, body
 
     def authenticate_header(self, request: Request) -> str:
@@ -75,6 +76,7 @@ class ReplicateSignature(BaseAuthentication):
             if request.headers.get("webhook-signature"):  # else nobody claims to be Replicate
                 note_refused_webhook("replicate", f"The signature is refused: {error}.")
             raise AuthenticationFailed(f"The signature is refused: {error}.") from error
+        note_accepted_webhook("replicate")
         return None, body
 
     def authenticate_header(self, request: Request) -> str:

@@ -7,6 +7,7 @@ import pytest
 from glisk.advice import (
     advice_for_breaker,
     advice_for_class,
+    advice_for_waiting,
     headline_for_breaker,
     known_classes,
     reason_for_breaker,
@@ -50,6 +51,12 @@ def test_a_headline_says_what_does_not_happen() -> None:
     assert headline_for_breaker("pinata") == "Pinata is not called"
     assert headline_for_breaker("chain") == "No reveal is sent"
     assert headline_for_breaker("odd") == "Odd is not called"
+
+
+def test_a_token_that_waits_at_the_gate_has_not_failed() -> None:
+    assert "gateway" in advice_for_waiting("artefact")
+    assert "three times" in advice_for_class("artefact")
+    assert advice_for_waiting("unconfirmed") == advice_for_class("unconfirmed")
 
 
 def test_the_runbook_names_every_class_and_variable() -> None:

@@ -12,7 +12,7 @@ LOUD = {"warning", "error", "exception", "critical"}
 # Their names are put together, or handed on.
 COMPOSED = {
     "cancel_failed", "chain_unread", "keeper_empty", "keeper_low", "marketplace_refresh_failed",
-    "poll_failed",
+    "poll_failed", "reveal_refused",
     "reconciliation_failed", "send_failed", "task_failed", "task_interrupted",
 }  # fmt: skip
 

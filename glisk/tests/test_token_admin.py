@@ -271,6 +271,17 @@ def test_the_list_says_what_a_token_waits_for_or_why_it_failed(admin_client: Cli
     assert f"content policy: {words}" in text
 
 
+def test_a_ready_token_that_the_gate_turned_away_waits(admin_client: Client) -> None:
+    words = "gateway: 85 bytes were served"
+    token = TokenFactory.create(
+        status=TokenStatus.READY, error_class="artefact", generation_error=words
+    )
+    text = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk])).content.decode()
+    assert f"<strong>It waits:</strong> {words}" in text
+    assert "PINATA_GATEWAY" in text
+    assert "three times" not in text
+
+
 def test_times_are_written_as_everywhere_else(admin_client: Client) -> None:
     minted = datetime(2026, 11, 20, 16, 49, 24, tzinfo=UTC)
     token = TokenFactory.create(mint_timestamp=minted)

@@ -8,6 +8,7 @@ from django.urls import reverse
 from glisk.advice import (
     advice_for_breaker,
     advice_for_class,
+    advice_for_waiting,
     headline_for_breaker,
     reason_for_breaker,
 )
@@ -34,6 +35,7 @@ def token_summary(token: Token) -> dict[str, Any]:
     image = TokenImage.objects.filter(pk=token.pk).defer("data").first()
     moves = list(token.transitions.order_by("id"))
     reached = {token.status, TokenStatus.DETECTED, *(move.to_status for move in moves)}
+    advice = advice_for_waiting if token.status == TokenStatus.READY else advice_for_class
     return {
         "token": token,
         "image": image,
@@ -46,7 +48,8 @@ def token_summary(token: Token) -> dict[str, Any]:
         ],
         "links": [link for link in _links(token) if link["url"]],
         "timeline": timeline(token, moves),
-        "advice": advice_for_class(token.error_class),
+        "waits": token.status == TokenStatus.READY,
+        "advice": advice(token.error_class),
         "waits_for": _waits_for(token),
     }
 

@@ -1,27 +1,17 @@
 """The chain of the recovery's tests, for tests that deliver its mints by webhook."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
-from glisk import refused_webhooks
 from tokens.recovery import drift, progress, proof
 from tokens.tests.recovery.conftest import _deployed, chain, reader
 from tokens.tests.recovery.model_chain import CONTRACT
 from webhooks.tests.chain_equality import DEFAULT_AUTHOR, DEFAULT_PROMPT, REGISTERED
 
 __all__ = ["_deployed", "chain", "reader"]
-
-
-@pytest.fixture(autouse=True)
-def _no_refusal_is_kept() -> Iterator[None]:
-    """Let no test's forged signatures write to the database; tests of that open the gate."""
-    refused_webhooks.gate.shut("alchemy", "replicate")
-    yield
-    refused_webhooks.gate.reset()
 
 
 @pytest.fixture

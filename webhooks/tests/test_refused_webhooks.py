@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from glisk import refused_webhooks
 from glisk.models import SystemState
-from webhooks.tests.sending import ALCHEMY_URL
+from webhooks.tests.sending import ALCHEMY_URL, block_event, post_alchemy
 
 pytestmark = pytest.mark.django_db
 
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _in_the_foreground(monkeypatch: pytest.MonkeyPatch) -> None:
     refused_webhooks.gate.reset()
+    refused_webhooks.accepted_gate.reset()
     monkeypatch.setattr(refused_webhooks, "_in_background", lambda work: work())
 
 
@@ -97,6 +98,14 @@ def test_a_series_keeps_its_beginning_and_is_forgotten_after_a_quarter_of_an_hou
     _deliver(client, x_alchemy_signature="0" * 64)
     (new,) = refused_webhooks.refused_webhooks()
     assert new.since > first.since
+
+
+def test_the_right_key_ends_it(client: Client) -> None:
+    _deliver(client, x_alchemy_signature="0" * 64)
+    assert len(refused_webhooks.refused_webhooks()) == 1
+    answer = post_alchemy(client, block_event([]))
+    assert answer.status_code == 200
+    assert not refused_webhooks.refused_webhooks()
 
 
 def test_the_dashboard_says_which_key_to_look_at(client: Client, admin_client: Client) -> None:
