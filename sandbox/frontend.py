@@ -183,7 +183,7 @@ class Replay:
         return self._call("GET", path)
 
     def _call(self, method: str, path: str, *, status: int = 200, **options: Any) -> Any:
-        answer = self.session.request(method, self.backend + path, timeout=10, **options)
+        answer = self.session.request(method, self.backend + path, timeout=60, **options)
         self.calls += 1
         _check(answer.status_code == status, f"the status of {method} {path}", answer.text)
         body = answer.json()
@@ -192,7 +192,7 @@ class Replay:
         return body
 
     def _from_gateway(self, cid: str) -> requests.Response:
-        answer = self.session.get(f"{self.gateway}/ipfs/{cid}", timeout=10)
+        answer = self.session.get(f"{self.gateway}/ipfs/{cid}", timeout=60)
         _check(answer.status_code == 200, f"the gateway's answer for {cid}", answer.status_code)
         return answer
 

@@ -16,7 +16,7 @@ from sandbox.testing import anvil_binary
 from sandbox.world import Ports, World, WorldOptions
 
 __all__ = ["anvil_binary"]
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 PASSWORD = "correct horse battery staple"
 OPERATOR, VIEWER = "maria", "victor"

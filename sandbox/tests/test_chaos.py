@@ -16,7 +16,7 @@ import pytest
 from sandbox.chaos.ledger import Facts, find_faults, paid_again
 from sandbox.chaos.trial import Outcome, Plan, Trial, world_of
 
-pytestmark = [pytest.mark.usefixtures("anvil_binary"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.usefixtures("anvil_binary"), pytest.mark.timeout(600)]
 
 PLAN = Plan(tokens=60, kills=3, seed=1)
 

@@ -160,7 +160,7 @@ def test_the_committed_artefacts_are_what_the_source_compiles_to() -> None:
         [ensure_compiler(), script, "--check"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ from sandbox.ports import Ports
 from sandbox.world import World, WorldOptions
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_visit_of_the_frontend(tmp_path_factory: pytest.TempPathFactory) -> None:
     directory: Path = tmp_path_factory.mktemp("world")
     ports = Ports.free()
@@ -25,7 +25,7 @@ def test_a_visit_of_the_frontend(tmp_path_factory: pytest.TempPathFactory) -> No
             ports.url("gateway"),
             world.chain,
             poll_seconds=0.5,
-            give_up_seconds=60,
+            give_up_seconds=180,
             say=said.append,
         )
         replay.run()

@@ -21,6 +21,7 @@ from sandbox.chain import DemoChain
 from sandbox.node import BASE_FEE_WEI, Node, NodeError, free_port
 from sandbox.rpc import RpcClient, RpcError
 from sandbox.testing import deployed_chain, running_node
+from sandbox.upkeep import head_file
 
 pytestmark = pytest.mark.usefixtures("anvil_binary")
 
@@ -195,8 +196,11 @@ def test_a_killed_node_goes_on_where_it_was(tmp_path: Path) -> None:
         mined = chain.wait(chain.mint(1, AUTHORS[0].address, 2))
         empty_after = mined["blockNumber"] + 2
         assert eventually(lambda: chain.block_number() >= empty_after)
-        time.sleep(0.2)
+        upkeep = node._upkeep
+        assert upkeep is not None
+        assert eventually(lambda: upkeep._saved_block >= mined["blockNumber"])
         last = chain.w3.eth.get_block("latest")
+        assert eventually(lambda: int(head_file(state).read_text()) >= last["number"])
         node.kill()
         node.start()
         assert chain.block_number() >= last["number"]
