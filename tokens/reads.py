@@ -132,7 +132,8 @@ def count_leaders_ahead() -> None:
         leaderboard()
         logger.debug("leaders_counted_ahead", seconds=round(time.monotonic() - began, 3))
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("leaders_not_counted_ahead", error=type(error).__name__)
+        # Whoever asks first counts, and says what is wrong; the process may be ending, too.
+        logger.debug("leaders_not_counted_ahead", error=type(error).__name__)
     finally:
         connection.close()  # back to the pool
 

@@ -305,7 +305,7 @@ def test_a_start_without_database_is_not_held_up_by_the_leaders(
     assert logs == [
         {
             "event": "leaders_not_counted_ahead",
-            "log_level": "warning",
+            "log_level": "debug",
             "error": "OperationalError",
         }
     ]
