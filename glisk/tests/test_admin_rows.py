@@ -1,6 +1,7 @@
 """The quick rows are unfold's rows; the rows below an object show everything, escaped."""
 
 import re
+from typing import Any
 
 import pytest
 from django.contrib.admin.sites import site
@@ -35,9 +36,9 @@ def test_a_list_is_what_unfold_draws(admin_client: Client, model: type[models.Mo
     answer = admin_client.get(address, {"o": "-1"})
     changes = answer.context["cl"]
     request = answer.wsgi_request
-    template = engines["django"].from_string(UNFOLDS_OWN)
+    template: Any = engines["django"].from_string(UNFOLDS_OWN)
     context = Context({"cl": changes, "opts": changes.opts, "request": request})
-    drawn = template.template.render(context)  # type: ignore[attr-defined]
+    drawn = template.template.render(context)
     assert normal(drawn) in normal(answer.content.decode())
 
 

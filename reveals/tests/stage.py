@@ -151,7 +151,7 @@ def signed(worker: Worker) -> RevealTransaction:
         if kind != "broadcast":
             submit(kind, key, function, *arguments)
 
-    worker.drain.submit = hold  # type: ignore[method-assign]
+    worker.drain.submit = hold
     worker.until(RevealTransaction.objects.exists)
     return transactions()[0]
 

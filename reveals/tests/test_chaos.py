@@ -152,7 +152,7 @@ def test_a_node_that_restarts_without_its_pool(
         drain.until(lambda: len(here.pool()) == 3)
         node.checkpoint()
         node.kill()
-        drain.until(lambda: drain.drain.flights._watch_failures)  # type: ignore[attr-defined]
+        drain.until(lambda: drain.drain.flights._watch_failures)
         drain.rest()
         node.start()
         assert here.pool() == []

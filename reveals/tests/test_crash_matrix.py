@@ -90,6 +90,10 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
     return value
 
 
+def wait_for_the_kill(victim: int, kill_at: str) -> None:
+    eventually(lambda: not psutil.pid_exists(victim), f"the kill at '{kill_at}'")
+
+
 @pytest.fixture(scope="module")
 def _drains(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Drains]:
     with django_db_blocker.unblock():
@@ -128,7 +132,7 @@ def check_books(scene: Scene, tokens: list[Token], *, batches: int) -> None:
 def test_one_in_flight(drains: Drains, scene: Scene, kill_at: str) -> None:
     tokens = scene.mint(2)
     victim = drains.start(scene, kill_at=kill_at)
-    eventually(lambda: not psutil.pid_exists(victim), f"the kill at '{kill_at}'")
+    wait_for_the_kill(victim, kill_at)
     stored = [row.tx_hash for row in transactions()]
     drains.start(scene)
     eventually(lambda: scene.revealed_once(tokens), "the reveal")
@@ -150,7 +154,7 @@ def test_several_in_flight(drains: Drains, scene: Scene, kill_at: str) -> None:
     if mined_first:
         eventually(lambda: len(scene.pool()) == IN_FLIGHT, "a full pool")
         scene.chain.mine()
-    eventually(lambda: not psutil.pid_exists(victim), f"the kill at '{kill_at}'")
+    wait_for_the_kill(victim, kill_at)
     stored = {row.tx_hash for row in transactions()}
     drains.start(scene, settings=one_each)
     scene.chain.set_automine(True)
@@ -166,7 +170,7 @@ def test_killed_again_and_again(drains: Drains, scene: Scene) -> None:
     tokens = scene.mint(2 * len(POINTS))
     for kill_at in POINTS:
         victim = drains.start(scene, kill_at=kill_at, settings=one_each)
-        eventually(lambda victim=victim: not psutil.pid_exists(victim), kill_at)  # type: ignore[misc]
+        wait_for_the_kill(victim, kill_at)
     drains.start(scene, settings=one_each)
     eventually(lambda: scene.revealed_once(tokens), "the reveals")
     check_books(scene, tokens, batches=len(tokens))

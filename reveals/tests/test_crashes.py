@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pytest_django import Settings
 
@@ -77,7 +79,7 @@ def test_when_the_answer_to_a_commit_is_lost_nothing_is_signed_twice(
 ) -> None:
     tokens = scene.mint()
     drain = worker()
-    drain.until(lambda: drain.drain._preparing is not None)  # type: ignore[attr-defined]
+    drain.until(lambda: drain.drain._preparing is not None)
     prepared = drain.finished()
     while not any(result.kind == "prepare" for result in prepared):
         drain.drain.turn(prepared)
@@ -85,8 +87,8 @@ def test_when_the_answer_to_a_commit_is_lost_nothing_is_signed_twice(
     store = outbox.store_signed
     calls = []
 
-    def store_and_lose(**facts: object) -> RevealTransaction | None:
-        calls.append(store(**facts))  # type: ignore[arg-type]
+    def store_and_lose(**facts: Any) -> RevealTransaction | None:
+        calls.append(store(**facts))
         raise ConnectionError("server closed the connection unexpectedly")
 
     with pytest.MonkeyPatch.context() as patch:

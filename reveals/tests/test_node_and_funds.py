@@ -43,15 +43,15 @@ def test_a_node_that_goes_away_with_transactions_in_flight(worker: Start, scene:
     scene.chain.set_automine(False)
     drain = worker()
     drain.until(lambda: statuses() == ["broadcast"])
-    chain: ChainClient = drain.drain.chain  # type: ignore[attr-defined]
+    chain: ChainClient = drain.drain.chain
     reachable = chain.rpc
-    drain.drain.chain = ChainClient(  # type: ignore[attr-defined]
+    drain.drain.chain = ChainClient(
         type(reachable)(f"http://127.0.0.1:{free_port()}"),
         contract_address=chain.contract_address,
     )
     drain.settle(0.4)
     assert statuses() == ["broadcast"]
-    drain.drain.chain = chain  # type: ignore[attr-defined]
+    drain.drain.chain = chain
     scene.chain.mine()
     drain.until(lambda: scene.revealed_once(tokens))
 

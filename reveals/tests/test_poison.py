@@ -276,14 +276,14 @@ def test_a_node_that_contradicts_itself_is_asked_again(worker: Start, scene: Sce
     before = scene.chain.snapshot()
     scene.chain.wait(scene.chain.reveal(0, [token.token_id], ["ipfs://foreign"]))
     drain = worker()
-    reconcile = drain.drain._reconcile  # type: ignore[attr-defined]
+    reconcile = drain.drain._reconcile
 
     def after_a_reorg(token_ids: list[int]) -> None:
         if token_ids:
             scene.chain.revert(before)
         reconcile(token_ids)
 
-    drain.drain._reconcile = after_a_reorg  # type: ignore[attr-defined]
+    drain.drain._reconcile = after_a_reorg
     drain.until(lambda: Token.objects.get(pk=token.pk).error_class == "already_revealed")
     drain.until(lambda: scene.revealed_once([token]))
     (waited,) = TokenTransition.objects.filter(token=token, to_status="ready")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pytest_django import Settings
 
@@ -95,7 +97,7 @@ def test_a_replacement_that_is_mined_instead_is_entered(worker: Start, scene: Sc
     drain.until(lambda: statuses() == ["broadcast"])
     (old,) = transactions()
     fees = sending.Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
-    keeper = drain.drain.keeper  # type: ignore[attr-defined]
+    keeper = drain.drain.keeper
     new = sending.outbox.store_replacement(keeper=keeper, old=old, fees=fees)
     scene.chain.mine()
     drain.until(lambda: scene.revealed_once(tokens))
@@ -206,8 +208,8 @@ def test_a_lagging_node_recalls_nothing(
     drain.until(lambda: scene.revealed_once(tokens))
     look = depth.look
 
-    def behind(*arguments: object) -> depth.Sight:
-        sight = look(*arguments)  # type: ignore[arg-type]
+    def behind(*arguments: Any) -> depth.Sight:
+        sight = look(*arguments)
         included = depth.Included(
             sight.included.head, dict.fromkeys(sight.receipts), {KEEPER.address: 0}
         )

@@ -80,11 +80,11 @@ def test_a_token_that_another_author_got_is_not_revealed_with_the_old_art(
 ) -> None:
     (token,) = scene.mint(author=FOX)
     drain = worker()
-    drain.drain.verifier.check = lambda waiting: None  # type: ignore[attr-defined]
+    drain.drain.verifier.check = lambda waiting: None
     drain.settle(0.1)
     scene.chain.reorg(1)
     scene.chain.wait(scene.chain.mint(2, LIGHTHOUSE))
-    del drain.drain.verifier.check  # type: ignore[attr-defined]
+    del drain.drain.verifier.check
     scan_chain(reader)
     drain.settle(0.3)
     scene.chain.mine(2)

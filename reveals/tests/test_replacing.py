@@ -187,7 +187,7 @@ def test_a_replacement_that_this_process_never_heard_of_is_found(
     drain.until(lambda: statuses() == ["broadcast"])
     (old,) = transactions()
     fees = Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
-    keeper = drain.drain.keeper  # type: ignore[attr-defined]
+    keeper = drain.drain.keeper
     new = outbox.store_replacement(keeper=keeper, old=old, fees=fees)
     scene.chain.w3.eth.send_raw_transaction(bytes(new.raw_transaction))
     scene.chain.mine()
@@ -203,7 +203,7 @@ def test_equal_fees_give_the_stored_replacement(worker: Start, scene: Scene) -> 
     drain.until(lambda: statuses() == ["broadcast"])
     (old,) = transactions()
     fees = Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
-    keeper = drain.drain.keeper  # type: ignore[attr-defined]
+    keeper = drain.drain.keeper
     made = [outbox.store_replacement(keeper=keeper, old=old, fees=fees) for _ in range(2)]
     assert made[0] == made[1]
     assert len(transactions()) == 2

@@ -189,14 +189,14 @@ def test_a_preparation_counts_once(worker: Start, scene: Scene) -> None:
     """Delivered again when its batch is over, it would be signed with what the chain said then."""
     tokens = scene.mint()
     drain = worker()
-    drain.until(lambda: drain.drain._preparing is not None)  # type: ignore[attr-defined]
+    drain.until(lambda: drain.drain._preparing is not None)
     results = drain.finished()
     while not any(result.kind == "prepare" for result in results):
         drain.drain.turn(results)
         results = drain.finished()
-    drain.drain._preparing = None  # type: ignore[attr-defined]
+    drain.drain._preparing = None
     (prepared,) = [result for result in results if result.kind == "prepare"]
-    drain.drain._take_prepared(prepared)  # type: ignore[attr-defined]
+    drain.drain._take_prepared(prepared)
     assert transactions() == []
     drain.until(lambda: scene.revealed_once(tokens))
 
@@ -217,7 +217,7 @@ def test_an_ending_drain_signs_nothing_more(worker: Start, scene: Scene) -> None
     """Its successor has read the open batches already, and would not know of another one."""
     tokens = scene.mint()
     ending = worker()
-    ending.until(lambda: ending.drain._preparing is not None)  # type: ignore[attr-defined]
+    ending.until(lambda: ending.drain._preparing is not None)
     ending.stop()
     assert transactions() == []
     worker().until(lambda: scene.revealed_once(tokens))
@@ -235,9 +235,9 @@ def test_a_token_that_changed_after_its_check_is_not_signed(
     (token,) = scene.mint()
     stored = drain_module.outbox.store_signed
 
-    def store_changed(**facts: object) -> RevealTransaction | None:
+    def store_changed(**facts: Any) -> RevealTransaction | None:
         Token.objects.filter(pk=token.pk).update(metadata_cid=token.image_cid)
-        return stored(**facts)  # type: ignore[arg-type]
+        return stored(**facts)
 
     monkeypatch.setattr(drain_module.outbox, "store_signed", store_changed)
     drain = worker()

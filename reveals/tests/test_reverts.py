@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from glisk.clients.chain import encode_reveal
@@ -82,7 +84,7 @@ def test_a_token_that_reverts_only_when_mined_gets_to_be_alone_and_fails(
         scene.jam(bad.token_id)
         scene.chain.mine()
         scene.jam(bad.token_id, jammed=False)
-        drain.until(lambda sent=sent: are_mined(sent))  # type: ignore[misc]
+        drain.until(partial(are_mined, sent))
     scene.chain.set_automine(True)
     drain.until(lambda: scene.revealed_once(good))
     bad.refresh_from_db()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -47,8 +48,8 @@ def test_a_node_that_keeps_no_receipts_settles_by_the_block(
     drain.until(lambda: scene.revealed_once(tokens))
     look = depth.look
 
-    def without_receipts(*arguments: object) -> depth.Sight:
-        sight = look(*arguments)  # type: ignore[arg-type]
+    def without_receipts(*arguments: Any) -> depth.Sight:
+        sight = look(*arguments)
         return replace(
             sight, included=replace(sight.included, receipts=dict.fromkeys(sight.receipts))
         )
@@ -98,7 +99,7 @@ def test_a_node_that_takes_its_time_is_asked_once(worker: Start, scene: Scene) -
         else:
             submit(kind, key, function, *arguments)
 
-    drain.drain.submit = hold  # type: ignore[method-assign]
+    drain.drain.submit = hold
     scene.chain.reorg(1)
     drain.until(lambda: asked)
     drain.settle(0.5)  # five more looks

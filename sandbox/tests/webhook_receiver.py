@@ -83,7 +83,7 @@ def running_receiver() -> Iterator[Receiver]:
             except OSError:
                 self.close_connection = True  # The sender gave up waiting.
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as there
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

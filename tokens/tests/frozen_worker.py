@@ -72,11 +72,12 @@ def main(moment: str, *options: str) -> None:
         case "before_the_image_is_stored":
             generation.save_captured = frozen_before_saving
         case "during_the_upload":
+            # mypy knows methods and class variables as what they were declared; this is a fault.
             PinataClient.pin_file = frozen_before(PinataClient.pin_file)  # type: ignore[method-assign]
         case _:
             raise ValueError(moment)
     if "unwatched" in options:
-        PipelineDrain.longest_freeze_seconds = None  # type: ignore[assignment]
+        PipelineDrain.longest_freeze_seconds = None  # type: ignore[assignment]  # no watch
     run_drain(PipelineDrain)
 
 

@@ -164,7 +164,7 @@ def test_the_vendors_webhook_completes_a_prediction(
 
 def ended(vendors: Vendors, drain: Worker) -> Prediction:
     """Return the first prediction as a webhook shows it when it has ended."""
-    client: ReplicateClient = drain.drain.generation.client  # type: ignore[attr-defined]
+    client: ReplicateClient = drain.drain.generation.client
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (vendors.predictions and vendors.predictions[0].terminal):
         assert time.monotonic() < deadline

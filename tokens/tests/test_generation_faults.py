@@ -157,7 +157,7 @@ def test_what_is_paid_for_is_finished_while_the_account_is_refused(
     first.stop()
     while not all(prediction.terminal for prediction in vendors.predictions):
         time.sleep(0.01)
-    client = first.drain.generation.client  # type: ignore[attr-defined]
+    client = first.drain.generation.client
     for prediction in vendors.predictions if known else []:
         record_prediction(client.get_prediction(prediction.id))
     vendors.replicate.set_faults(account_refusal="insufficient_credit")

@@ -74,7 +74,7 @@ def test_the_callback_is_faster_than_the_listing(worker: Start, vendors: Vendors
     lost = drain.finished()
     while not vendors.predictions[0].terminal:
         time.sleep(0.01)
-    client = drain.drain.generation.client  # type: ignore[attr-defined]
+    client = drain.drain.generation.client
     prediction = client.get_prediction(vendors.predictions[0].id)
     assert record_prediction(prediction, job_id=job_of(token).pk) == "recorded"
     drain.drain.turn(lost)
@@ -292,7 +292,7 @@ def test_a_reply_for_a_token_that_was_taken_over_is_stored_all_the_same(
     drain = worker()
     drain.step()
     accepted = drain.finished()
-    drain.drain.generation.items.clear()  # type: ignore[attr-defined]
+    drain.drain.generation.items.clear()
     drain.drain.turn(accepted)
     assert job_of(token).external_id == vendors.predictions[0].id
 
@@ -307,7 +307,7 @@ def test_a_prediction_of_a_job_that_was_given_up_stands_in_the_ledger(
     drain.finished()
     job = job_of(token)
     ImageGenerationJob.objects.filter(pk=job.pk).update(status=JobStatus.REJECTED)
-    client = drain.drain.generation.client  # type: ignore[attr-defined]
+    client = drain.drain.generation.client
     prediction = client.get_prediction(vendors.predictions[0].id)
     assert record_prediction(prediction, job_id=job.pk) == "unknown"
     job.refresh_from_db()

@@ -62,7 +62,7 @@ def test_a_pause_in_the_middle_gives_waiting_uploads_back(worker: Start, vendors
     token = TokenFactory.create(status=TokenStatus.UPLOADING)
     Token.objects.filter(pk=token.pk).update(status=TokenStatus.DETECTED, image_cid=None)
     drain = worker()
-    storage = drain.drain.storage  # type: ignore[attr-defined]
+    storage = drain.drain.storage
     drain.until(lambda: storage.items)
     for item in storage.items.values():
         item.busy = False

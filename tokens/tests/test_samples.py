@@ -3,6 +3,7 @@
 import threading
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -76,9 +77,9 @@ def test_two_clicks_at_once_make_one_sample(monkeypatch: pytest.MonkeyPatch) -> 
     made: list[int] = []
     allowed = samples.allowed_by_cap
 
-    def together(*given: object) -> int:
+    def together(*given: Any) -> int:
         barrier.wait(60)
-        return allowed(*given)  # type: ignore[arg-type]
+        return allowed(*given)
 
     monkeypatch.setattr(samples, "allowed_by_cap", together)
 

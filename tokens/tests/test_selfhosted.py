@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -264,9 +265,9 @@ def test_a_server_that_is_not_configured_any_more_keeps_no_token(
 
 @pytest.mark.parametrize("kind", ["server_error", "drop_before", "error_after"])
 def test_a_passing_fault_is_waited_for(
-    worker: Start, vendors: Vendors, chosen: CogEmulator, kind: str
+    worker: Start, vendors: Vendors, chosen: CogEmulator, kind: Any
 ) -> None:
-    chosen.plan_fault(kind, scope=PUT)  # type: ignore[arg-type]
+    chosen.plan_fault(kind, scope=PUT)
     token = TokenFactory.create()
     worker().until(is_ready(token))
 

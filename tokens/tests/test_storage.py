@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import requests
@@ -192,8 +193,8 @@ def test_an_answer_that_no_column_can_hold_stops_one_token_only(
 
     as_real = replies.pinned
 
-    def odd(pin: object, *, duplicate: bool) -> object:
-        response = as_real(pin, duplicate=duplicate)  # type: ignore[arg-type]
+    def odd(pin: Any, *, duplicate: bool) -> object:
+        response = as_real(pin, duplicate=duplicate)
         if b"token-1" in str(pin).encode():
             response.body = json.dumps({"IpfsHash": "Qm\0" + "x" * 300, "PinSize": 3}).encode()
         return response
@@ -356,7 +357,7 @@ def test_images_do_not_pile_up_before_slow_uploads(
     vendors.pinata.set_faults(latency_seconds=(0.15, 0.15))
     tokens = TokenFactory.create_batch(8)
     drain = worker()
-    storage = drain.drain.storage  # type: ignore[attr-defined]
+    storage = drain.drain.storage
     most = 0
 
     def done() -> bool:

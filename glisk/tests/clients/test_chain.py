@@ -236,7 +236,9 @@ def test_another_block_under_the_heads_number_is_noticed(
         ask(scripted)
 
 
-def test_the_facts_are_those_of_the_named_block(real: ChainClient, demo: DemoChain) -> None:
+def test_the_facts_are_those_of_the_named_block(
+    real: ChainClient, demo: DemoChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What happens while the questions are on their way is not mixed in."""
     demo.wait(demo.mint(1, AUTHORS[0].address, 1))
     send = real.rpc.batch
@@ -245,13 +247,15 @@ def test_the_facts_are_those_of_the_named_block(real: ChainClient, demo: DemoCha
         demo.wait(demo.reveal(0, [1], [URI]))
         return send(calls)
 
-    real.rpc.batch = late  # type: ignore[method-assign]
+    monkeypatch.setattr(real.rpc, "batch", late)
     facts = real.reveal_facts(keeper=KEEPER.address, token_ids=[1], mint_blocks=[])
     assert facts.head.number == demo.block_number() - 1
     assert not facts.tokens[1].revealed
 
 
-def test_a_block_that_a_reorg_took_gives_no_facts(real: ChainClient, demo: DemoChain) -> None:
+def test_a_block_that_a_reorg_took_gives_no_facts(
+    real: ChainClient, demo: DemoChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     demo.wait(demo.mint(1, AUTHORS[0].address, 1))
     send = real.rpc.batch
 
@@ -259,7 +263,7 @@ def test_a_block_that_a_reorg_took_gives_no_facts(real: ChainClient, demo: DemoC
         demo.reorg(1)
         return send(calls)
 
-    real.rpc.batch = late  # type: ignore[method-assign]
+    monkeypatch.setattr(real.rpc, "batch", late)
     with pytest.raises(TransientError):
         real.reveal_facts(keeper=KEEPER.address, token_ids=[1], mint_blocks=[])
 

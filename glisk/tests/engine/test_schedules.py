@@ -4,7 +4,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from croniter import croniter  # type: ignore[import-untyped]
+from croniter import croniter  # type: ignore[import-untyped]  # it has no types
 from django.db import connections
 from django.utils import timezone
 from django_q.models import OrmQ, Schedule

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from authors.factories import wallet
 from glisk.clients.chain import SELECTORS
 from glisk.clients.mint_reader import REVEALED_TOPIC, MintReader
-from glisk.clients.rpc import Call, RevertError, RpcError
+from glisk.clients.rpc import Call, RevertError, RpcClient, RpcError
 from glisk.errors import ProviderError, TransientError
 from tokens.mint_log import BATCH_MINTED_TOPIC
 from tokens.tests.recovery.model_chain import (
@@ -47,7 +47,7 @@ class ModelNode:
 
     def reader(self) -> MintReader:
         return MintReader(
-            self,  # type: ignore[arg-type]
+            cast(RpcClient, self),
             contract_address=CONTRACT,
             topic=BATCH_MINTED_TOPIC,
             chain_id=31337,

@@ -60,7 +60,7 @@ def test_a_first_look_on_the_free_plan_is_soon_over() -> None:
     assert node.requests < 30
 
 
-def test_a_node_without_old_state_is_read_from_end_to_end() -> None:
+def test_a_node_without_old_state_is_read_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     node = ModelNode(quiet_chain(17, 1_234, blocks=1_500), range_blocks=10)
     whole = node._contract
 
@@ -69,23 +69,27 @@ def test_a_node_without_old_state_is_read_from_end_to_end() -> None:
             raise RpcError(-32000, "missing trie node", "eth_call")
         return whole(head, data, tag)
 
-    node._contract = pruned  # type: ignore[method-assign]
+    monkeypatch.setattr(node, "_contract", pruned)
     assert read(node).created == 4
     assert node.requests >= 150
 
 
-def test_a_node_that_answers_for_now_whatever_it_is_asked_is_not_believed() -> None:
+def test_a_node_that_answers_for_now_whatever_it_is_asked_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     node = ModelNode(quiet_chain(17, 1_234, blocks=1_500), range_blocks=10)
     whole = node._contract
 
     def always_now(head: int, data: str, tag: str) -> str:
         return whole(head, data, "latest")
 
-    node._contract = always_now  # type: ignore[method-assign]
+    monkeypatch.setattr(node, "_contract", always_now)
     assert read(node).created == 4
 
 
-def test_a_provider_with_wide_ranges_is_not_asked_for_proofs() -> None:
+def test_a_provider_with_wide_ranges_is_not_asked_for_proofs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     node = ModelNode(quiet_chain(17, 1_234))
     asked: list[Any] = []
     whole = node._contract
@@ -94,7 +98,7 @@ def test_a_provider_with_wide_ranges_is_not_asked_for_proofs() -> None:
         asked.append(tag)
         return whole(head, data, tag)
 
-    node._contract = noting  # type: ignore[method-assign]
+    monkeypatch.setattr(node, "_contract", noting)
     read(node)
     assert set(asked) == {"latest"}
 

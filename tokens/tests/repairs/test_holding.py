@@ -149,7 +149,7 @@ def test_a_worker_loses_its_claim_and_what_it_paid_stays_on_record(
     drain = worker()
     drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
     fail_by_hand(token_ids=[token.pk], actor=ACTOR, reason="no more")
-    drain.until(lambda: token.pk not in drain.drain.generation.items)  # type: ignore[attr-defined]
+    drain.until(lambda: token.pk not in drain.drain.generation.items)
     token.refresh_from_db()
     assert (token.status, token.image_cid) == (TokenStatus.FAILED, None)
     assert ImageGenerationJob.objects.get().cost_usd is not None

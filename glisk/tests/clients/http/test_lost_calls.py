@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from glisk.errors import AccountError, NotSentError, TransientError, UnknownOutc
 from glisk.tests.clients.http.stage import failure
 from glisk.tests.clients.scripted_server import (
     ScriptedServer,
+    Step,
     answer,
     drip,
     hang_up,
@@ -26,9 +29,9 @@ class TestALostReply:
     @pytest.mark.impatient
     @pytest.mark.parametrize("step", [reset, hang_up, silence])
     def test_of_a_paid_call_leaves_the_outcome_unknown(
-        self, server: ScriptedServer, client: HttpClient, step: object
+        self, server: ScriptedServer, client: HttpClient, step: Callable[[], Step]
     ) -> None:
-        server.script(step())  # type: ignore[operator]
+        server.script(step())
         error = failure(client, idempotent=False)
         assert type(error) is UnknownOutcomeError
         assert error.error_class == "unknown_outcome"
@@ -37,9 +40,9 @@ class TestALostReply:
     @pytest.mark.impatient
     @pytest.mark.parametrize("step", [reset, hang_up, silence])
     def test_of_a_repeatable_call_is_transient(
-        self, server: ScriptedServer, client: HttpClient, step: object
+        self, server: ScriptedServer, client: HttpClient, step: Callable[[], Step]
     ) -> None:
-        server.script(step())  # type: ignore[operator]
+        server.script(step())
         assert type(failure(client, idempotent=True)) is TransientError
 
     @pytest.mark.parametrize(
@@ -174,9 +177,9 @@ class TestACallThatComesTooLate:
     ) -> None:
         connect = socket.socket.connect
 
-        def slowly(self: socket.socket, address: object) -> None:
+        def slowly(self: socket.socket, address: Any) -> None:
             time.sleep(0.2)
-            connect(self, address)  # type: ignore[arg-type]
+            connect(self, address)
 
         monkeypatch.setattr(socket.socket, "connect", slowly)
         soon = boot_seconds() + 0.1
