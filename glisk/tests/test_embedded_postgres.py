@@ -149,7 +149,7 @@ def test_a_call_while_it_runs_is_cheap(shared_directory: Path) -> None:
     begin = time.process_time()
     for _ in range(100):
         ensure_running(shared_directory)
-    assert (time.process_time() - begin) / 100 < 0.001
+    assert (time.process_time() - begin) / 100 < 0.01
 
 
 def test_five_processes_that_start_at_once_share_one_server(directory: Path) -> None:

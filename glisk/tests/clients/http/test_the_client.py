@@ -94,4 +94,4 @@ def test_a_small_call_costs_little_cpu(server: ScriptedServer) -> None:
     began = time.process_time()
     for _ in range(calls):
         client.call("POST", "/", idempotent=False, json_body={"prompt": "x"})
-    assert (time.process_time() - began) / calls < 0.0015
+    assert (time.process_time() - began) / calls < 0.005  # 0.25 ms on an idle machine
