@@ -8,6 +8,7 @@ if that succeeds, everything goes on.
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -141,8 +142,10 @@ class Breaker:
     def _refresh(self) -> None:
         if time.monotonic() - self._read_at < _REFRESH_SECONDS:
             return
-        row = SystemState.objects.filter(state_key=self.key).values_list("state_value", flat=True)
-        self._view = BreakerState.parse(row.first() or {})
+        with connection.cursor() as cursor:  # several times a second: the ORM costs thrice as much
+            cursor.execute("SELECT state_value FROM system_state WHERE state_key = %s", [self.key])
+            row = cursor.fetchone()
+        self._view = BreakerState.parse(json.loads(row[0]) if row else {})
         self._read_at = time.monotonic()
 
     def _locked(self) -> BreakerState:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from glisk.audit import record_action, said
 from glisk.breaker import BreakerState
@@ -62,8 +62,12 @@ class Pauses:
 
     def is_paused(self, stage: str) -> bool:
         if time.monotonic() - self._read_at >= _REFRESH_SECONDS:
-            keys = SystemState.objects.filter(pk__in=[f"pause:{name}" for name in STAGES])
-            self._paused = frozenset(keys.values_list("pk", flat=True))
+            with connection.cursor() as cursor:  # every second: the ORM costs thrice as much
+                cursor.execute(
+                    "SELECT state_key FROM system_state WHERE state_key = ANY(%s)",
+                    [[f"pause:{name}" for name in STAGES]],
+                )
+                self._paused = frozenset(row[0] for row in cursor.fetchall())
             self._read_at = time.monotonic()
         return f"pause:{stage}" in self._paused
 

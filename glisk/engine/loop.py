@@ -194,7 +194,7 @@ class _Loop:
 
     def _look(self) -> Came:
         calls = self._drain.calls
-        if not self._drain.stopping:
+        if not self._drain.stopping and self._listener.is_readable():
             self._heard()
         return Came(self._notifications, calls.waiting, calls.urgent)
 
