@@ -32,7 +32,7 @@ def record_all(vendors: Vendors, drain: Worker, count: int) -> None:
     while not all_ended(vendors, count):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    client: ReplicateClient = drain.drain.generation.client  # type: ignore[attr-defined]
+    client: ReplicateClient = drain.drain.generation.client
     for prediction in vendors.predictions:
         assert record_prediction(client.get_prediction(prediction.id)) == "recorded"
 
