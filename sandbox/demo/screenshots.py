@@ -27,6 +27,9 @@ _WHOLE_FORM: ViewportSize = {"width": 1440, "height": 1300}
 _PHONE: ViewportSize = {"width": 390, "height": 844}
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _SETTLE_MS = 600
+# Lists load their thumbnails late; those far below are never asked for.
+_PICTURES_IN_SIGHT = """[...document.images].every((image) =>
+    image.complete || image.getBoundingClientRect().top > innerHeight)"""
 _JPEG_QUALITY = 82
 _SHEET_SIZE = (1000, 2600)  # pixels, at most
 _SHEET_QUALITIES = (82, 74, 66, 58)
@@ -120,6 +123,7 @@ class _Album:
             page.goto(f"{self._base_url}{address}")
             # The pages go on asking for news: the network is never idle for long.
             page.wait_for_load_state("load")
+            page.wait_for_function(_PICTURES_IN_SIGHT)
             page.wait_for_timeout(_SETTLE_MS)
             photographic = path.suffix == ".jpg"
             page.screenshot(
