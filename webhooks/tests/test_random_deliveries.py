@@ -48,7 +48,7 @@ def receive(bodies: Sequence[bytes]) -> None:
 def look(node: ModelNode, thorough: bool) -> None:
     with contextlib.suppress(ProviderError):
         if thorough:
-            prove(node.reader(), budget_seconds=60)
+            prove(node.reader(), budget_seconds=600)
         else:
             scan_chain(node.reader())
 

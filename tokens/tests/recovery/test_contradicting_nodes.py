@@ -102,7 +102,7 @@ def test_a_changed_contract_address_withdraws_nothing(chain: DemoChain, reader: 
         chain.mine(8)
         scan_chain(reader)
     assert len(states()) == 2
-    prove(reader, budget_seconds=10)
+    prove(reader, budget_seconds=600)
     assert len(states()) == 2
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -100,11 +102,13 @@ def test_the_proof_waits_for_the_look_that_began_with_it(
 ) -> None:
     mint(chain)
     other_machine.execute("SELECT pg_advisory_lock(%s)", [keeping._LOCK])
+
+    def sleep(seconds: float) -> None:
+        other_machine.execute("SELECT pg_advisory_unlock_all()")
+
     monkeypatch.setattr(
-        keeping.time,
-        "sleep",
-        lambda seconds: other_machine.execute("SELECT pg_advisory_unlock_all()"),
-    )
+        keeping, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    )  # of this module alone: other threads sleep too
     assert tasks.prove_completeness() == 1
 
 
@@ -126,6 +130,7 @@ def test_a_node_that_is_away_opens_the_breaker_and_nothing_else(
     chain: DemoChain, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("glisk.breaker._REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("glisk.breaker.backoff_seconds", lambda *tries, **limits: 600.0)
     settings.RPC_URL = f"http://127.0.0.1:{free_port()}"
     for _ in range(3):
         assert tasks.look_at_chain() == 0
@@ -148,10 +153,14 @@ def test_a_long_history_is_read_in_pieces(
     assert tasks.look_at_chain() == 1
 
 
-def test_a_nudge_enqueues_one_look_a_second() -> None:
-    for _ in range(5):
+def test_a_nudge_enqueues_one_look_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([100.0, 100.1, 100.5, 100.9, 101.1])
+    monkeypatch.setattr(keeping, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    for _ in range(4):
         keeping.look_soon()
     assert queued() == ["tokens.tasks.look_at_chain"]
+    keeping.look_soon()
+    assert queued() == ["tokens.tasks.look_at_chain"] * 2
 
 
 def test_the_connection_to_the_node_is_kept(chain: DemoChain, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from sandbox.accounts import AUTHORS, DEPLOYER, KEEPER
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
-from tokens.recovery import adoption, gaps
+from tokens.recovery import adoption, gaps, ranges, scan
 from tokens.recovery.progress import Progress, load, load_progress, save_progress
 from tokens.recovery.scan import ScanReport, scan_chain
 from tokens.states import TokenStatus
@@ -383,21 +384,26 @@ def test_a_look_that_takes_tokens_from_the_contract_keeps_to_its_time(
     proxy: NodeProxy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    now = 0.0
     for module in (gaps, adoption):
         monkeypatch.setattr(module, "FACTS_AT_ONCE", 10)
+    for timed in (scan, gaps, ranges):
+        clock = SimpleNamespace(monotonic=lambda: now, time=time.time)
+        monkeypatch.setattr(timed, "time", clock)
     for _ in range(4):
         mint(chain, 10)
 
     def slow(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+        nonlocal now
         if method == "eth_call" and params[0]["data"].startswith(SELECTORS["tokenURI"]):
-            time.sleep(0.02)
+            now += 0.02
         return no_logs_at_all(method, params, answer)
 
     proxy.alter = slow
     report = scan_chain(bad_reader, budget_seconds=0.3)
     assert report.ended_early
     assert load()[1].gap == {}  # nothing says that they cannot be found
-    assert 10 <= report.created < 40
+    assert report.created == 20
     proxy.alter = no_logs_at_all
     assert look(bad_reader).complete
     assert Token.objects.count() == 40
