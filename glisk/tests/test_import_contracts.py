@@ -7,8 +7,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # They put the apps together, so they may import them.
 ABOVE_THE_APPS = {
     "admin", "apps", "control_page", "dashboard", "dashboard_charts", "dashboard_tiles", "health",
-    "management", "migrations", "navigation", "overview", "settings", "system_api",
-    "system_orders", "test_settings", "tests", "urls", "wsgi",
+    "management", "migrations", "navigation", "online_checks", "overview", "settings", "system_api",
+    "system_orders", "test_settings", "tests", "troubles", "urls", "wsgi",
 }  # fmt: skip
 
 
