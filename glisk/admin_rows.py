@@ -95,12 +95,17 @@ def _value(owner: BaseModelAdmin, name: str, row: Model) -> SafeString:
     field, attribute, value = lookup_field(name, row, owner)
     empty = owner.get_empty_value_display()
     if field is not None:
-        return conditional_escape(display_for_field(value, field, empty))
+        return _trimmed(display_for_field(value, field, empty))
     if label := getattr(attribute, "label", False):
         kind = label.get(value) if isinstance(label, dict) else None
         return _label(str(value), None if kind is None else str(kind))
     boolean = getattr(attribute, "boolean", False)
-    return conditional_escape(display_for_value(value, empty, boolean))
+    return _trimmed(display_for_value(value, empty, boolean))
+
+
+def _trimmed(text: Any) -> SafeString:
+    """Return escaped text without the line ends of the templates that icons come from."""
+    return mark_safe(conditional_escape(text).strip())  # noqa: S308 - escaped
 
 
 def _link(cl: ChangeList, row: Model, shown: SafeString) -> SafeString:

@@ -62,8 +62,8 @@ class WholeDiff(resources.Diff):
     def _value(self, old: Any, new: Any) -> SafeString:
         if old == new:
             return format_html("<span>{}</span>", new or "")
-        before = format_html('<del class="glisk-gone">{}</del> ', old) if old else ""
-        after = format_html('<ins class="glisk-new">{}</ins>', new) if new else ""
+        before = format_html("<del>{}</del> ", old) if old else ""
+        after = format_html("<ins>{}</ins>", new) if new else ""
         return format_html("{}{}", "" if self.new else before, after)
 
 
