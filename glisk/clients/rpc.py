@@ -7,6 +7,7 @@ https://docs.alchemy.com/reference/error-reference, geth, reth and anvil (measur
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -21,6 +22,10 @@ VENDOR: Final = "chain"
 _MAX_REPLY_BYTES: Final = 50 * 1024 * 1024
 _TOO_MANY_CALLS: Final = -32014  # Base's public node: "maximum 10 calls in 1 batch"
 _SMALL_BATCH: Final = 10
+# A plan's budget is refilled every second, and may pay for less than one batch (Alchemy's free
+# plan: 500 units, an eth_call costs 26): the members that it refused are asked for again.
+_BUDGET_SECONDS: Final = 1.0
+_MOST_REFILLS: Final = 25
 
 # Codes and texts (in lower case) of refusals that pass by themselves.
 _RATE_CODES: Final = frozenset({429, -32005, -32016})
@@ -98,8 +103,30 @@ class RpcClient:
     def batch(self, calls: Sequence[Call]) -> list[Any]:
         """Make many calls; return results in order, a `ProviderError` in place of a failed one.
 
-        Raises only if the whole request failed.
+        Members of a long batch that were refused for their rate are asked for again, as long as
+        each second brings some more. Raises only if the whole request failed.
         """
+        results = self._parts(calls)
+        if len(calls) > _SMALL_BATCH:  # a short one is a web request's, which cannot wait
+            self._ask_refused_again(calls, results)
+        return results
+
+    def _ask_refused_again(self, calls: Sequence[Call], results: list[Any]) -> None:
+        refused = [n for n, result in enumerate(results) if _is_rate_limited(result)]
+        was = len(calls)
+        for _ in range(_MOST_REFILLS):
+            if not 0 < len(refused) < was:
+                return
+            time.sleep(_BUDGET_SECONDS)
+            try:
+                again = self._parts([calls[n] for n in refused])
+            except TransientError:
+                return  # what was answered stays answered
+            for n, result in zip(refused, again, strict=True):
+                results[n] = result
+            was, refused = len(refused), [n for n in refused if _is_rate_limited(results[n])]
+
+    def _parts(self, calls: Sequence[Call]) -> list[Any]:
         results: list[Any] = []
         while len(results) < len(calls):  # the size may sink while the parts are sent
             start = len(results)
@@ -125,7 +152,7 @@ class RpcClient:
             too_many = isinstance(error, dict) and error.get("code") == _TOO_MANY_CALLS
             if too_many and len(calls) > _SMALL_BATCH:
                 self._batch_size = _SMALL_BATCH
-                return self.batch(calls)
+                return self._parts(calls)
             _result(reply, "batch")
         if not isinstance(reply, list):
             raise TransientError("chain: the batch got no list as answer", vendor=VENDOR)
@@ -151,6 +178,10 @@ def _outcome(member: dict[str, Any] | None, method: str) -> Any:
         return _result(member, method)
     except ProviderError as error:
         return error
+
+
+def _is_rate_limited(result: Any) -> bool:
+    return isinstance(result, TransientError) and result.rate_limited
 
 
 def _result(reply: dict[str, Any], method: str) -> Any:

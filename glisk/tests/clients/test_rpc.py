@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from glisk.clients import rpc
 from glisk.clients.http import HttpOptions
 from glisk.clients.rpc import RevertError, RpcClient, RpcError
 from glisk.errors import AccountError, ProviderError, TransientError
@@ -182,6 +183,45 @@ def test_long_batches_are_cut(server: ScriptedServer, options: HttpOptions) -> N
     client = RpcClient(server.url, options=options, batch_size=2)
     server.script(reply([member(0, "a"), member(1, "b")]), reply([member(0, "c")]))
     assert client.batch([("m", [])] * 3) == ["a", "b", "c"]
+
+
+def test_what_a_small_plan_refused_of_a_long_batch_is_asked_for_again(
+    client: RpcClient, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500 units a second pay for 19 calls; each later second for some more."""
+    monkeypatch.setattr(rpc, "_BUDGET_SECONDS", 0.0)
+    busy = [fault(429, ALCHEMY_BUSY, n) for n in range(30)]
+    server.script(
+        reply([*(member(n, n) for n in range(12)), *busy[12:30]]),
+        reply([*busy[:8], *(member(n, 12 + n) for n in range(8, 18))]),
+        reply([member(n, 12 + n) for n in range(8)]),
+    )
+    assert client.batch([("m", [n]) for n in range(30)]) == list(range(30))
+    asked = [[call["params"][0] for call in seen.json] for seen in server.requests]
+    assert asked == [list(range(30)), list(range(12, 30)), list(range(12, 20))]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [reply([fault(429, ALCHEMY_BUSY, n) for n in range(18)]), reply({}, 429), reply({}, 503)],
+)
+def test_without_progress_it_is_asked_no_more(
+    client: RpcClient, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, second: Step
+) -> None:
+    monkeypatch.setattr(rpc, "_BUDGET_SECONDS", 0.0)
+    busy = [fault(429, ALCHEMY_BUSY, n) for n in range(30)]
+    server.script(reply([*(member(n, n) for n in range(12)), *busy[12:]]), second)
+    found = client.batch([("m", [n]) for n in range(30)])
+    assert found[:12] == list(range(12))
+    assert all(item.rate_limited for item in found[12:])
+    assert len(server.requests) == 2
+
+
+def test_a_short_batch_never_waits(client: RpcClient, server: ScriptedServer) -> None:
+    """It may be a request of a web page."""
+    server.script(reply([member(0, "a"), fault(429, ALCHEMY_BUSY, 1)]))
+    assert client.batch(CALLS)[0] == "a"
+    assert len(server.requests) == 1
 
 
 # -- the whole request fails -------------------------------------------------------------------
