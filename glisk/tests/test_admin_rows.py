@@ -17,6 +17,7 @@ from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
 from tokens.states import TokenStatus
+from webhooks.models import WebhookEvent
 
 pytestmark = pytest.mark.django_db
 TABLES = [model for model, owner in site._registry.items() if isinstance(owner, LargeTableAdmin)]
@@ -69,17 +70,32 @@ def test_rows_below_an_object_are_escaped_and_coloured(admin_client: Client) -> 
     assert "None so far." in table  # its uploads
 
 
+def test_what_a_column_says_is_escaped(admin_client: Client) -> None:
+    WebhookEvent.objects.create(
+        event_id="whevt_1", event_type="GRAPHQL", body=b"{}", verdicts=[{"verdict": "<script>"}]
+    )
+    text = admin_client.get(reverse("admin:webhooks_webhookevent_changelist")).content.decode()
+    assert "1 &lt;script&gt;" in text
+    assert "1 <script>" not in text
+
+
 def test_only_columns_that_have_an_index_sort(admin_client: Client) -> None:
-    for number in (1, 2, 3):
-        TokenFactory.create(token_id=number, generation_attempts=-number % 3)
-    address = reverse("admin:tokens_token_changelist")
+    tokens = [TokenFactory.create(token_id=number) for number in (1, 2)]
+    jobs = [
+        ImageGenerationJob.objects.create(
+            token=token, prompt="a", input={}, service="replicate", attempt_number=1, cost_usd=cost
+        )
+        for token, cost in zip(tokens, ("0.003", "0.001"), strict=True)
+    ]
 
-    def order(column: str) -> list[int]:
-        page = admin_client.get(address, {"o": column})
-        return [token.pk for token in page.context["cl"].result_list]
+    def order(table: str, column: str, sign: str = "") -> list[int]:
+        address = reverse(f"admin:tokens_{table}_changelist")
+        names = list(admin_client.get(address).context["cl"].list_display)
+        page = admin_client.get(address, {"o": f"{sign}{names.index(column)}"})
+        return [row.pk for row in page.context["cl"].result_list]
 
-    names = list(admin_client.get(address).context["cl"].list_display)
-    assert order(str(names.index("number"))) == [1, 2, 3]
-    assert order(str(names.index("minted"))) == [3, 2, 1]  # the youngest first
-    assert order(str(names.index("tries"))) == [3, 2, 1]
-    assert order(f"-{names.index('tries')}") == [3, 2, 1]
+    assert order("token", "number") == [1, 2]
+    assert order("token", "minted") == [2, 1]  # the youngest first
+    newest_first = [jobs[1].pk, jobs[0].pk]
+    assert order("imagegenerationjob", "cost_usd") == newest_first
+    assert order("imagegenerationjob", "cost_usd", "-") == newest_first
