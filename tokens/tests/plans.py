@@ -37,7 +37,7 @@ def table(db: None) -> None:
     author = AuthorFactory.create()
     with connection.cursor() as cursor:
         # What other tests left there, dead rows and all, would decide the plans.
-        cursor.execute("TRUNCATE tokens_s0, image_generation_jobs CASCADE")
+        cursor.execute("TRUNCATE tokens_s0, image_generation_jobs, mint_events CASCADE")
         cursor.execute(_INSERT, [author.pk, author.wallet_address, author.wallet_address])
         cursor.execute("ANALYZE tokens_s0")
 
