@@ -37,11 +37,11 @@ class Deliveries:
         if self.dice.random() < 0.25:
             self.played["raw form"] += 1
             logs = self._spoil([self.chain.log(mint) for mint in mints])
-            self.waiting.append(self._body({"activity": [{"log": log} for log in logs]}))
+            self.waiting.append(self._cut(self._body({"activity": [{"log": log} for log in logs]})))
             return
         logs = self._spoil([self._block_log(mint) for mint in mints])
         facts = {"hash": block.block_hash, "number": block.number, "timestamp": block.timestamp}
-        self.waiting.append(self._body({"data": {"block": {**facts, "logs": logs}}}))
+        self.waiting.append(self._cut(self._body({"data": {"block": {**facts, "logs": logs}}})))
 
     def take_back(self, mints: Sequence[PlacedMint], *, surely: bool = False) -> None:
         """Tell that a reorg took these mints, which may be true; `surely`: it arrives, and now."""
@@ -49,12 +49,12 @@ class Deliveries:
             return
         self.played["removed"] += 1
         logs = [{**self.chain.log(mint), "removed": True} for mint in mints]
-        body = self._body({"activity": [{"log": log} for log in logs]}, whole=surely)
+        body = self._body({"activity": [{"log": log} for log in logs]})
         self._taken_back[body] = {mint.tx_hash for mint in mints}
         if surely:
             self._arrive([body])
         else:
-            self.waiting.append(body)
+            self.waiting.append(self._cut(body))
 
     def deliver(self) -> None:
         """Deliver any of what waits: often not the oldest, sometimes again later, or never."""
@@ -78,10 +78,14 @@ class Deliveries:
             self._arrive(arriving)
 
     def _arrive(self, bodies: Sequence[bytes]) -> None:
-        """Be received; mints that are told to be gone count as doubtful then, however deep."""
+        """Be received; mints that are told to be gone count as doubtful then, however deep.
+
+        But not for a delivery that comes again: they may have been settled since the first.
+        """
+        new = [body for body in bodies if body not in self._arrived]
         self._arrived.update(bodies)
         self.receive(bodies)
-        told = {tx_hash for body in bodies for tx_hash in self._taken_back.get(body, ())}
+        told = {tx_hash for body in new for tx_hash in self._taken_back.get(body, ())}
         if told:
             settled = MintEvent.objects.filter(tx_hash__in=told, settled_at__isnull=False)
             assert not settled.exists(), "a mint is told to be gone, and still counts as settled"
@@ -109,10 +113,13 @@ class Deliveries:
         dice.shuffle(logs)
         return logs
 
-    def _body(self, event: dict[str, Any], *, whole: bool = False) -> bytes:
+    def _body(self, event: dict[str, Any]) -> bytes:
         self._events += 1
-        body = json.dumps({"id": f"whevt_{self._events}", "event": event}).encode()
-        if whole or self.dice.random() >= 0.05:
+        return json.dumps({"id": f"whevt_{self._events}", "event": event}).encode()
+
+    def _cut(self, body: bytes) -> bytes:
+        """Cut a body short now and then: nothing can be read in it then."""
+        if self.dice.random() >= 0.05:
             return body
         self.played["body cut short"] += 1
         return body[: self.dice.randrange(len(body))]
