@@ -51,6 +51,7 @@ def test_a_later_page_reads_nothing_but_keys_of_the_rows_before_it() -> None:
         assert [state.pk for state in page.object_list] == ["1", "0"]
     count, listing = (query["sql"] for query in captured)
     assert "COUNT" in count
+    assert "ORDER BY" in count  # else each count reads another part of a long table
     keys = listing.partition(" IN (SELECT ")[2]
     assert "OFFSET 2" in keys
     assert "state_value" not in keys
