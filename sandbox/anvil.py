@@ -21,18 +21,27 @@ class AnvilInstallError(Exception):
 
 
 def ensure_anvil() -> Path:
+    """Return the path of an anvil binary: the one that ANVIL_BINARY names, or the pinned one.
+
+    Raises:
+        AnvilInstallError: there is none and it cannot be installed.
+    """
+    own = os.environ.get("ANVIL_BINARY")
+    if not own:
+        return install_anvil()
+    if not os.access(own, os.X_OK):
+        raise AnvilInstallError(f"ANVIL_BINARY is not an executable file: {own}")
+    return Path(own)
+
+
+def install_anvil() -> Path:
     """Return the path of the pinned anvil binary, installing it on first use.
 
-    Idempotent, and safe when several processes ask at once. ANVIL_BINARY names another binary.
+    Idempotent, and safe when several processes ask at once.
 
     Raises:
         AnvilInstallError: there is no npm, or npm failed.
     """
-    override = os.environ.get("ANVIL_BINARY")
-    if override:
-        if not os.access(override, os.X_OK):
-            raise AnvilInstallError(f"ANVIL_BINARY is not an executable file: {override}")
-        return Path(override)
     if binary := find_anvil():
         return binary
     # The lock is on a file that is always there and never written: nothing to clean up.

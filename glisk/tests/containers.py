@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
+
 IMAGE = "postgres:17"
 _PING_SECONDS = 1.0
+_CONNECT_SECONDS = 10
 
 
 def engine_answers() -> bool:
@@ -17,25 +20,36 @@ def engine_answers() -> bool:
 
 
 def postgres_url() -> str | None:
-    """Start a container and return its database's URL; None if there is no engine or no image.
+    """Start a container and return its database's URL; None where Docker cannot give one.
 
-    The container is removed at exit, and by testcontainers' own reaper if this process is killed.
+    An engine that answers may still be of no use: too old, full, forbidden, without the image, on
+    a machine whose ports cannot be reached. Whatever it lacks, there is another database.
     """
     if not engine_answers():
         return None
-    from testcontainers.postgres import PostgresContainer
+    try:
+        return _start_postgres()
+    except Exception as error:  # noqa: BLE001 - see above
+        sys.stderr.write(f"No {IMAGE} container, so the embedded PostgreSQL serves: {error}\n")
+        return None
+
+
+def _start_postgres() -> str:
+    """Return the URL of a database that answers.
+
+    Its container is removed at exit, and by testcontainers' own reaper if this process is killed.
+    """
+    from testcontainers.community.postgres import PostgresContainer
 
     # Nothing in here needs to outlive a crash of the machine.
     speed = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
     container = PostgresContainer(IMAGE, driver=None)
     container.with_command(f"postgres -c max_connections=200 {speed}")
-    try:
-        container.start()
-    except Exception as error:  # noqa: BLE001 - whatever Docker lacks, there is another database
-        sys.stderr.write(f"No {IMAGE} container, so the embedded PostgreSQL serves: {error}\n")
-        return None
     atexit.register(container.stop)
-    return str(container.get_connection_url())
+    container.start()
+    url = str(container.get_connection_url())
+    psycopg.connect(url, connect_timeout=_CONNECT_SECONDS).close()
+    return url
 
 
 def _engine_addresses() -> list[str]:
@@ -51,7 +65,7 @@ def _answers(address: str) -> bool:
         with _socket(address) as connection:
             connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
             return b" 200 " in connection.recv(64)
-    except OSError:
+    except (OSError, ValueError):  # nobody there, or DOCKER_HOST is no address
         return False
 
 

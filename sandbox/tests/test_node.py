@@ -16,7 +16,7 @@ from eth_account import Account
 
 from sandbox import anvil
 from sandbox.accounts import ACCOUNTS, AUTHORS, KEEPER
-from sandbox.anvil import AnvilInstallError, ensure_anvil
+from sandbox.anvil import AnvilInstallError, ensure_anvil, install_anvil
 from sandbox.chain import DemoChain
 from sandbox.node import BASE_FEE_WEI, Node, NodeError, free_port
 from sandbox.rpc import RpcClient, RpcError
@@ -35,15 +35,34 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return False
 
 
+@pytest.fixture
+def own_anvil(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name an anvil of the developer's own, which no installation may look at."""
+    monkeypatch.setenv("ANVIL_BINARY", sys.executable)
+    return sys.executable
+
+
+@pytest.mark.usefixtures("own_anvil")
 def test_the_installed_binary_is_the_pinned_version() -> None:
-    output = subprocess.check_output([ensure_anvil(), "--version"], text=True)
+    output = subprocess.check_output([install_anvil(), "--version"], text=True)
     assert "1.7.1" in output
 
 
+def test_an_anvil_of_ones_own_is_taken_in_its_place(own_anvil: str) -> None:
+    assert ensure_anvil() == Path(own_anvil)
+
+
+def test_an_anvil_of_ones_own_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANVIL_BINARY", "/nonexistent/anvil")
+    with pytest.raises(AnvilInstallError, match="ANVIL_BINARY"):
+        ensure_anvil()
+
+
+@pytest.mark.usefixtures("own_anvil")
 def test_two_processes_that_install_at_once_run_npm_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    binary = ensure_anvil()
+    binary = install_anvil()
     folder = tmp_path / "sandbox"
     folder.mkdir()
     for name in ("package.json", "package-lock.json"):
@@ -59,7 +78,7 @@ def test_two_processes_that_install_at_once_run_npm_once(
     monkeypatch.setattr(anvil, "SANDBOX", folder)
     monkeypatch.setattr(anvil, "find_npm", lambda: str(fake_npm))
     found: list[Path] = []
-    threads = [threading.Thread(target=lambda: found.append(ensure_anvil())) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: found.append(install_anvil())) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -68,6 +87,7 @@ def test_two_processes_that_install_at_once_run_npm_once(
     assert (tmp_path / "runs").read_text().split() == ["run"]
 
 
+@pytest.mark.usefixtures("own_anvil")
 def test_a_failing_npm_is_reported_with_its_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +99,7 @@ def test_a_failing_npm_is_reported_with_its_words(
     monkeypatch.setattr(anvil, "SANDBOX", tmp_path)
     monkeypatch.setattr(anvil, "find_npm", lambda: str(fake_npm))
     with pytest.raises(AnvilInstallError, match="the registry said no"):
-        ensure_anvil()
+        install_anvil()
 
 
 def test_without_npm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
