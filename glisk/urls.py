@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import (
     SpectacularJSONAPIView,
     SpectacularRedocView,
@@ -16,6 +17,7 @@ from tokens.gallery import gallery, gallery_updates
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", gallery, name="gallery"),
     path("gallery/updates", gallery_updates, name="gallery-updates"),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/dashboard/", fragment_view, name="admin-dashboard"),
     path("admin/", admin.site.urls),
     path("health", health, name="health"),
