@@ -123,17 +123,32 @@ class Creation:
         # Perhaps paid: look it up before anything else is done.
         if isinstance(error, UnknownOutcomeError):
             logger.warning("prediction_outcome_unknown", token_id=item.token_id)
+            is_down = False
             if error.code == "running":
                 breaker.succeeded()
             else:
-                breaker.failed(error)
+                is_down = breaker.failed(error)
             if service.repeats_calls:
                 return self._unfinished(item, error)
+            if error.status is not None and not is_down:
+                item.fault = _as_refusal(error)
         else:
             logger.error("creation_failed", token_id=item.token_id, exc_info=error)
             item.fault = as_provider_error(error, vendor="replicate")
         item.phase, item.busy = Phase.RECONCILING, False
         return None
+
+
+def _as_refusal(error: UnknownOutcomeError) -> TransientError:
+    """Return what such an answer meant, once it is sure that the vendor has no such call."""
+    answer = error.message.partition(" | ")[0]
+    return TransientError(
+        f"{answer} | The vendor's listing does not show it: nothing was paid.",
+        vendor=error.vendor,
+        status=error.status,
+        code=error.code,
+        retry_after_seconds=error.retry_after_seconds,
+    )
 
 
 def _vendor_waits(breaker: Breaker, error: ProviderError) -> bool:

@@ -32,7 +32,8 @@ class Item:
     waiting_since: float = 0.0  # monotonic; when the vendor has had it
     cancel_again_at: float = 0.0  # monotonic; of an overdue prediction
     image: str | None = None  # data URI or URL of the image, if its reply told it
-    fault: ProviderError | None = None  # an unexpected one, while its call is looked up
+    # What its call's answer means if the look-up finds nothing; None: no answer came.
+    fault: ProviderError | None = None
 
     @property
     def key(self) -> tuple[int, int]:

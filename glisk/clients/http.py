@@ -154,8 +154,9 @@ class HttpClient:
 
         `data` are the fields of a form, with `files` (name, bytes, type) of a multipart one.
         `idempotent` says whether the request may be repeated without harm; with False a reply
-        that got lost raises UnknownOutcomeError. Replies over `max_bytes` raise ArtefactError.
-        Everything else that goes wrong raises TransientError or a kind of PermanentError.
+        that got lost, and a 5xx that may follow accepted work, raise UnknownOutcomeError. Replies
+        over `max_bytes` raise ArtefactError. Everything else that goes wrong raises
+        TransientError or a kind of PermanentError.
         `send_by`: the body does not leave after this time (`boot_seconds`), but raises
         NotSentError.
         """

@@ -31,9 +31,9 @@ _EXCERPT_LENGTH: Final = 300
 _ACCOUNT_STATUSES: Final = frozenset({401, 402, 403})
 _TRANSIENT_STATUSES: Final = frozenset({408, 425})
 
-# A gateway that lost the server behind it: the request may well have reached that server.
-# 500 and 503 come from the server itself; 521 to 523 mean that it was never reached.
-_PERHAPS_ACCEPTED: Final = frozenset({502, 504, 520, 524})
+# Cloudflare had no connection to the server behind it (refused, no route). Every other 5xx, the
+# server's own 500 and 503 too, may follow work that was accepted.
+_NEVER_REACHED: Final = frozenset({521, 523})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def _kind_for_status(status: int, *, idempotent: bool) -> type[ProviderError]:
     if status == 429 or status in _TRANSIENT_STATUSES:
         return TransientError
     if status >= 500:
-        lost = not idempotent and status in _PERHAPS_ACCEPTED
+        lost = not idempotent and status not in _NEVER_REACHED
         return UnknownOutcomeError if lost else TransientError
     if status >= 400:
         return InvalidRequestError

@@ -156,6 +156,8 @@ def read_cog_fault(reply: Reply) -> Fault:
         return Fault(detail, code="busy", kind=_Busy, retry_after_seconds=_BUSY_SECONDS)
     if reply.status in (400, 404, 405, 422):
         return Fault(detail, code="unfit_model", kind=AccountError)
+    if reply.status == 503 and answer:  # Cog itself, before it takes the call: it is starting
+        return Fault(detail, kind=TransientError)
     return Fault(detail)
 
 

@@ -244,7 +244,7 @@ class Emulator:
         if fault == "drop_after":
             return None
         if fault == "error_after":
-            return self.server_error(502)
+            return self.server_error(self.faults.error_after_status)
         return response
 
     async def _route(self, request: Request) -> Response:

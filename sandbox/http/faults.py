@@ -34,6 +34,7 @@ class Faults:
     drop_before_rate: float = 0.0
     drop_after_rate: float = 0.0
     error_after_rate: float = 0.0
+    error_after_status: int = 502
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -65,7 +65,10 @@ def test_a_reply_dropped_after_acceptance_is_charged(shop: ShopEmulator) -> None
 def test_an_error_after_acceptance_is_charged_too(shop: ShopEmulator) -> None:
     shop.plan_fault("error_after")
     assert order(shop).status_code == 502
-    assert len(shop.bill) == 1
+    shop.set_faults(error_after_status=530)
+    shop.plan_fault("error_after")
+    assert order(shop).status_code == 530
+    assert len(shop.bill) == 2
 
 
 def test_a_throttled_call_says_when_to_come_back(shop: ShopEmulator) -> None:

@@ -17,6 +17,7 @@ from tokens.completions import record_prediction
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
+from tokens.spend import spent_today
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of
 
@@ -33,11 +34,28 @@ def test_a_reply_lost_after_acceptance_is_found_in_the_listing(
     assert job_of(token).external_id == vendors.predictions[0].id
 
 
-def test_a_gateway_error_after_acceptance_is_no_refusal(worker: Start, vendors: Vendors) -> None:
+@pytest.mark.parametrize("status", [500, 502, 503, 522, 530, 598])
+def test_a_server_error_after_acceptance_is_no_refusal(
+    worker: Start, vendors: Vendors, status: int
+) -> None:
+    vendors.replicate.set_faults(error_after_status=status)
     vendors.replicate.plan_fault("error_after", scope=CREATE)
     token = TokenFactory.create()
     worker().until(is_ready(token))
     assert vendors.paid == vendors.creations() == 1
+    assert float(spent_today()) == vendors.replicate.bill.total_usd
+
+
+@pytest.mark.parametrize("status", [521, 523])
+def test_an_edge_that_never_reached_the_vendor_is_not_looked_up(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(following, "SETTLE_SECONDS", 3600.0)
+    vendors.replicate.set_faults(server_error_status=status)
+    vendors.replicate.plan_fault("server_error", scope=CREATE)
+    token = TokenFactory.create()
+    worker().until(is_ready(token))
+    assert (vendors.paid, vendors.creations()) == (1, 2)
 
 
 def test_a_reply_lost_before_acceptance_ends_with_one_prediction(

@@ -107,6 +107,16 @@ def test_a_lost_reply_is_looked_for_and_not_paid_again(vendors: Vendors, author:
     assert vendors.paid == vendors.creations() == 1
 
 
+@pytest.mark.parametrize("status", [500, 503, 522, 530])
+def test_a_server_error_after_acceptance_is_looked_for_too(
+    vendors: Vendors, author: Author, status: int
+) -> None:
+    vendors.replicate.set_faults(error_after_status=status)
+    vendors.replicate.plan_fault("error_after", scope=CREATE)
+    assert render(ask(author), turns=2).status == SampleStatus.DONE
+    assert vendors.paid == vendors.creations() == 1
+
+
 def test_a_call_that_never_arrived_is_given_up_unpaid(vendors: Vendors, author: Author) -> None:
     vendors.replicate.plan_fault("drop_before", scope=CREATE)
     sample = render(ask(author))

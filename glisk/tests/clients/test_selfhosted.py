@@ -89,8 +89,9 @@ def test_an_overdue_prediction_is_canceled(server: CogEmulator) -> None:
     [
         ({"takes_seed": False}, AccountError),
         ({"ready": False}, TransientError),
-        ({"server_error_rate": 1.0}, TransientError),
+        ({"server_error_rate": 1.0}, UnknownOutcomeError),
         ({"server_error_rate": 1.0, "server_error_status": 502}, UnknownOutcomeError),
+        ({"server_error_rate": 1.0, "server_error_status": 521}, TransientError),
         ({"drop_before_rate": 1.0}, UnknownOutcomeError),
     ],
 )

@@ -166,8 +166,9 @@ FAULTS: list[tuple[int, dict[str, Any], type[ProviderError], str]] = [
         ContentPolicyError,
         "E005",
     ),
-    (500, {"detail": "Internal server error"}, TransientError, "500"),
-    (503, {"detail": "Service unavailable"}, TransientError, "503"),
+    (500, {"detail": "Internal server error"}, UnknownOutcomeError, "500"),
+    (503, {"detail": "Service unavailable"}, UnknownOutcomeError, "503"),
+    (521, {"detail": "Web server is down"}, TransientError, "521"),
 ]
 
 
