@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Run a management command; a faulty environment ends with one clear message."""
+"""Run a management command; what an operator can mend ends with one clear message."""
 
 import os
 import sys
@@ -17,7 +17,18 @@ def main() -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    execute_from_command_line(sys.argv)
+    from django.db import DatabaseError, InterfaceError
+
+    try:
+        execute_from_command_line(sys.argv)
+    except (DatabaseError, InterfaceError) as error:
+        from glisk.commands import explain_database_error
+
+        sentence = explain_database_error(error)
+        if sentence is None or "--traceback" in sys.argv:
+            raise
+        print(sentence, file=sys.stderr)
+        return 1
     return 0
 
 

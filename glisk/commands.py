@@ -1,4 +1,4 @@
-"""What our management commands share: help with examples, checked numbers, a question, a bar."""
+"""What our management commands share: help with examples, numbers, a question, a bar, one error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from tqdm import tqdm
+
+from glisk.engine.tables import unapplied_migrations
+from glisk.redaction import redact_text
 
 _HELP_WIDTH = 78
 
@@ -72,6 +76,21 @@ def confirm(question: str, *, yes: bool) -> None:
         raise CommandError(f"{question} Add --yes to agree. Nothing was done.")
     if input(f"{question} Go on? [y/N] ").strip().lower() not in ("y", "yes"):
         raise CommandError("Nothing was done.")
+
+
+def explain_database_error(error: DatabaseError | InterfaceError) -> str | None:
+    """Return one sentence for a database that is away or lacks tables; None: the fault is ours."""
+    connection.close()  # whatever it was in the middle of
+    if isinstance(error, OperationalError | InterfaceError):
+        words = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        return f"The database does not answer: {redact_text(words)}"
+    missing = unapplied_migrations()
+    if not missing:
+        return None
+    return (
+        f"The database lacks {counted(len(missing), 'migration')}, from {missing[0]} on: "
+        "run `manage.py migrate` first (`make web` does)."
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 
 from glisk.clients.chain import ChainClient
 from glisk.clients.gateway import GatewayClient
@@ -16,6 +17,7 @@ from glisk.clients.mint_reader import MintReader
 from glisk.clients.pinata import PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
+from glisk.commands import explain_database_error
 from glisk.errors import ProviderError
 from reveals.keeper import Keeper
 from reveals.keeper_state import LOW, OK
@@ -46,6 +48,10 @@ def ask_everybody() -> Iterator[Answer]:
             text = ask()
         except (ProviderError, _NotWell) as error:
             yield Answer(subject, False, str(error))
+        except (DatabaseError, InterfaceError) as error:
+            if (sentence := explain_database_error(error)) is None:
+                raise
+            yield Answer(subject, False, sentence)
         else:
             yield Answer(subject, True, text)
 

@@ -2,7 +2,8 @@
 
 One module per concern; all of them are read before the first fault is told. The web process and
 the worker read the same variables. The only difference is the database connection: psycopg's pool
-does not survive the forks of the task cluster, so the worker holds persistent connections instead.
+does not survive the forks of the task cluster, and hides why a database is away: the worker and
+every other command hold persistent connections instead.
 """
 
 from glisk.settings import redacted as redacted

@@ -16,7 +16,7 @@ from glisk.settings.images import GENERATION_TIMEOUT_SECONDS, SELFHOSTED_IMAGE_A
 from glisk.settings.server import (
     DB_POOL_SIZE,
     EMBEDDED_DATABASE_DIR,
-    IS_WORKER,
+    IS_COMMAND,
     LOG_FORMAT,
     LOG_LEVEL,
     PRODUCTION,
@@ -86,7 +86,7 @@ DATABASES = {
     "default": database_settings(
         url=database_url,
         embedded_dir=EMBEDDED_DATABASE_DIR,
-        pool_size=None if IS_WORKER or "pytest" in sys.modules else DB_POOL_SIZE,
+        pool_size=None if IS_COMMAND or "pytest" in sys.modules else DB_POOL_SIZE,
     )
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -11,7 +11,7 @@ PRODUCTION = APP_ENV == "production"
 DEBUG = False
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = env.choice("LOG_FORMAT", "json" if PRODUCTION else "console", ("console", "json"))
-IS_WORKER = "qcluster" in sys.argv[1:2]
+IS_COMMAND = Path(sys.argv[0]).name == "manage.py"
 
 SECRET_KEY = env.text("SECRET_KEY", wanted="a random text of at least 50 characters", min_length=50)
 ALLOWED_HOSTS = env.texts(

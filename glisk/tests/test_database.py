@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,7 +11,6 @@ from django.db import connection
 
 from glisk.database import database_settings
 from glisk.management.commands.migrate import _LOCK
-from glisk.tests.database import database_url
 
 ROOT = Path(__file__).resolve().parents[2]
 URL = "postgres://user:p%40ss@db.example:6543/name"
@@ -62,17 +60,6 @@ def test_sessions_have_time_limits(name: str, value: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting(%s)", [name])
         assert cursor.fetchone() == (value,)
-
-
-@pytest.fixture
-def empty_database(transactional_db: None) -> Iterator[str]:
-    """Create a database without tables on the test server; yield its URL."""
-    name = f"{connection.settings_dict['NAME']}_empty"
-    with connection.cursor() as cursor:
-        cursor.execute(f'CREATE DATABASE "{name}"')
-    yield database_url(name)
-    with connection.cursor() as cursor:
-        cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def start_migrate(url: str) -> subprocess.Popen[str]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError
 
-from glisk.commands import ExplainedCommand
+from glisk.commands import ExplainedCommand, explain_database_error
 from glisk.display import duration
 from glisk.overview import Overview, take_overview
 from glisk.troubles import troubles
@@ -49,7 +49,7 @@ alive, a stage is paused, a breaker is open, or nobody looks at the chain.
         if period is not None and period <= 0:
             raise CommandError("--watch needs a number of seconds above 0.")
         if period is None:
-            view = _look()
+            view = take_overview()
             self._show(view, options)
             if not _flows(view):
                 raise SystemExit(TROUBLE)
@@ -70,21 +70,15 @@ alive, a stage is paused, a breaker is open, or nobody looks at the chain.
     def _show_again(self, options: dict[str, Any]) -> None:
         """Show it once more; a database that is away for a while ends nothing."""
         try:
-            view = _look()
-        except CommandError as error:
-            self.stderr.write(str(error))
+            view = take_overview()
+        except (DatabaseError, InterfaceError) as error:
+            if (sentence := explain_database_error(error)) is None:
+                raise
+            self.stderr.write(sentence)
             return
         if self.stdout.isatty() and not options["json"]:
             self.stdout.write(_CLEAR, ending="")
         self._show(view, options)
-
-
-def _look() -> Overview:
-    try:
-        return take_overview()
-    except DatabaseError as error:
-        connection.close()
-        raise CommandError(f"The database does not answer ({type(error).__name__}).") from error
 
 
 def _flows(view: Overview) -> bool:
