@@ -63,17 +63,15 @@ def choose_fees(history: FeeHistory, *, ceiling_wei: int) -> Fees:
 
     Raises `GasPriceTooHighError` if even the next block's price is above it.
     """
-    tips = [fee for fee in history.priority_fees_wei if fee > 0]
-    tip = max(int(median(tips)) if tips else 0, MIN_PRIORITY_FEE_WEI)
     base = history.next_base_fee_per_gas_wei
     if base + MIN_PRIORITY_FEE_WEI > ceiling_wei:
         raise GasPriceTooHighError(base + MIN_PRIORITY_FEE_WEI, ceiling_wei)
-    tip = min(tip, ceiling_wei - base)
+    tip = min(_market_tip_wei(history), ceiling_wei - base)
     return Fees(min(2 * base + tip, ceiling_wei), tip)
 
 
 def bump_fees(paid: Fees, history: FeeHistory, *, ceiling_wei: int) -> Fees | None:
-    """Return fees for a replacement: an eighth more at least, or the market if that is higher.
+    """Return fees for a replacement: both an eighth more at least, or the market's if higher.
 
     Returns None if the ceiling leaves no room: then the old bytes are sent again.
     """
@@ -81,9 +79,16 @@ def bump_fees(paid: Fees, history: FeeHistory, *, ceiling_wei: int) -> Fees | No
     floor_tip = least_bump(paid.max_priority_fee_per_gas_wei)
     if floor_fee > ceiling_wei:
         return None
-    market_fee = 2 * history.next_base_fee_per_gas_wei + floor_tip
+    tip = max(floor_tip, _market_tip_wei(history))
+    market_fee = 2 * history.next_base_fee_per_gas_wei + tip
     fee = min(max(floor_fee, market_fee), ceiling_wei)
-    return Fees(fee, min(floor_tip, fee)) if floor_tip <= fee else None
+    return Fees(fee, min(tip, fee)) if floor_tip <= fee else None
+
+
+def _market_tip_wei(history: FeeHistory) -> int:
+    """Return the tip that is paid now, where somebody pays one."""
+    tips = [fee for fee in history.priority_fees_wei if fee > 0]
+    return max(int(median(tips)) if tips else 0, MIN_PRIORITY_FEE_WEI)
 
 
 def cap_fees(fees: Fees, *, ceiling_wei: int) -> Fees:
