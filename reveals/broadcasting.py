@@ -1,34 +1,22 @@
 """Hand stored bytes to the node, and read what it says of them.
 
-The texts differ between geth, reth, anvil and Alchemy; they are compared as substrings in lower
-case, each with the node that emits it.
+Every node says it in its own words ("underpriced", "FeeTooLowToCompete", "insufficient gas price
+to replace existing transaction"), so the words are brought to one form, and the kind of a refusal
+is known by what it speaks of: the nonce, the funds, the fee, or a transaction that is there.
 """
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Final
 
 from glisk.clients.chain import ChainClient
-from glisk.errors import ProviderError, TransientError
+from glisk.errors import AccountError, ProviderError, TransientError
 
-_KNOWN: Final = (
-    "already known",  # geth, reth, Alchemy
-    "known transaction",  # older geth
-    "already imported",  # anvil
-)
-_NONCE_SPENT: Final = (
-    "nonce too low",  # geth, reth ("nonce too low: next nonce 4, tx nonce 3"), anvil
-    "nonce is too low",
-)
-_UNDERPRICED: Final = (
-    "underpriced",  # geth, reth: "replacement transaction underpriced"
-    "less than block base fee",  # geth, reth
-    "max fee per gas less than",
-    "gas price too low",
-    "could not replace existing tx",  # erigon, which some providers run
-)
-_NO_FUNDS: Final = ("insufficient funds",)  # all of them
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
+_TOO_LITTLE: Final = r"low|below|under|less|minimum|insufficient|small"
 
 
 class Verdict(Enum):
@@ -38,15 +26,47 @@ class Verdict(Enum):
     NO_FUNDS = "no_funds"  # the keeper's balance does not cover it: it waits for a top-up
 
 
+# In this order: "insufficient funds for gas * price" speaks of a price too, and a refusal of a
+# replacement may name the nonce, or say that a transaction is there already.
+_RULES: Final = tuple(
+    (re.compile(pattern), verdict)
+    for pattern, verdict in (
+        # "nonce too low: next nonce 4, tx nonce 3", "OldNonce", "nonce has already been used"
+        (r"\bnonces? (?:\w+ ){0,3}(?:low|old|used|spent|stale)|\bold nonce", Verdict.NONCE_SPENT),
+        # "insufficient funds for …", "Upfront cost exceeds account balance", "not enough funds"
+        (
+            r"(?:insufficient|exceed|enough|cover|afford|low).*\b(?:fund|balance)"
+            r"|\b(?:fund|balance).*(?:insufficient|exceed|enough|cover|low|sufficient)",
+            Verdict.NO_FUNDS,
+        ),
+        # "replacement transaction underpriced", "max fee per gas less than block base fee",
+        # "FeeTooLow…", "transaction priority fee below minimum required priority fee 5",
+        # "could not replace existing tx"
+        (
+            rf"underpriced|\b(?:fee|price|tip)s?\b.*\b(?:{_TOO_LITTLE})"
+            rf"|\b(?:{_TOO_LITTLE})\b.*\b(?:fee|price|tip)|\breplac",
+            Verdict.UNDERPRICED,
+        ),
+        # "already known", "AlreadyKnown", "transaction already imported", "known transaction: 0xab"
+        (
+            r"\balready (?:known|import|exist|in |pooled|received|submitted)"
+            r"|\bknown transaction|\bsame hash",
+            Verdict.ACCEPTED,
+        ),
+    )
+)
+
+
 def broadcast(chain: ChainClient, raw: bytes) -> Verdict:
     """Send signed bytes. Sending them again and again is harmless.
 
     Raises `TransientError` if the node did not answer (it may have the transaction all the
-    same), `ProviderError` for a refusal that no rule here knows.
+    same), `AccountError` for our account with the provider, and another `ProviderError` for a
+    refusal that no rule here knows.
     """
     try:
         chain.send_raw_transaction(raw)
-    except TransientError:
+    except (TransientError, AccountError):
         raise
     except ProviderError as error:
         verdict = classify(str(error))
@@ -58,13 +78,5 @@ def broadcast(chain: ChainClient, raw: bytes) -> Verdict:
 
 def classify(message: str) -> Verdict | None:
     """Return what a node's refusal means, or None if it is not known."""
-    lowered = message.lower()
-    for texts, verdict in (
-        (_KNOWN, Verdict.ACCEPTED),
-        (_NONCE_SPENT, Verdict.NONCE_SPENT),
-        (_UNDERPRICED, Verdict.UNDERPRICED),
-        (_NO_FUNDS, Verdict.NO_FUNDS),
-    ):
-        if any(text in lowered for text in texts):
-            return verdict
-    return None
+    words = _SEPARATORS.sub(" ", _CAMEL.sub(" ", message).lower())
+    return next((verdict for pattern, verdict in _RULES if pattern.search(words)), None)

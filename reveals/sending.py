@@ -16,7 +16,7 @@ from glisk.backoff import backoff_seconds
 from glisk.clients.rpc import RpcError
 from glisk.clock import boot_seconds
 from glisk.engine.drain import CallResult
-from glisk.errors import AccountError, as_provider_error
+from glisk.errors import AccountError, InvalidRequestError, as_provider_error
 from reveals import gate, outbox
 from reveals.broadcasting import Verdict, broadcast
 from reveals.candidates import candidates_of
@@ -49,6 +49,8 @@ class Flight:
     # opened; boot_seconds.
     reviewed_at: float | None = None
     underpriced: bool = False  # the node said so of the newest one
+    # Since when nodes refuse the newest one for a reason that nobody knows; monotonic.
+    refused_since: float | None = None
     hurried: bool = False  # an operator wants it replaced
     send_at: float = 0.0  # monotonic
     failures: int = 0
@@ -116,7 +118,7 @@ class Sender:
                 flight.hurried, flight.send_at = True, 0.0
 
     def _wants_replacement(self, flight: Flight) -> bool:
-        return flight.underpriced or flight.hurried or self._overdue(flight.newest)
+        return flight.underpriced or flight.hurried or self._overdue(flight)
 
     def take(self, result: CallResult) -> None:
         """Take the result of a broadcast or a review."""
@@ -143,14 +145,19 @@ class Sender:
         """Tell whether we can sign in its place: its keeper is that of the settings."""
         return row.keeper == self.drain.keeper.address
 
-    def _overdue(self, row: RevealTransaction) -> bool:
-        if row.broadcast_at is None or not self._is_ours(row):
+    def _overdue(self, flight: Flight) -> bool:
+        """Tell whether the newest one has been stuck, or refused, for too long."""
+        row, age = flight.newest, 0.0
+        if not self._is_ours(row):
             return False
-        age: float = (timezone.now() - row.broadcast_at).total_seconds()
+        if row.broadcast_at is not None:
+            age = (timezone.now() - row.broadcast_at).total_seconds()
+        elif flight.refused_since is not None:
+            age = time.monotonic() - flight.refused_since
         return age > settings.TRANSACTION_TIMEOUT_SECONDS
 
     def _sent(self, flight: Flight, verdict: Verdict) -> None:
-        flight.failures = 0
+        flight.failures, flight.refused_since = 0, None
         wait = REBROADCAST_SECONDS
         if verdict is Verdict.ACCEPTED:
             outbox.mark_broadcast(flight.newest)
@@ -168,8 +175,10 @@ class Sender:
     def _failed(self, flight: Flight, kind: str, error: Exception) -> None:
         flight.failures += 1
         fault = as_provider_error(error, vendor="chain")
-        if kind == "broadcast" and isinstance(fault, RpcError):
+        if kind == "broadcast" and isinstance(error, RpcError | InvalidRequestError):
             outbox.note_refusal(flight.newest, str(fault))
+            if flight.refused_since is None:
+                flight.refused_since = time.monotonic()
         logger.log(
             logging.ERROR if flight.failures > ALARM_AFTER_FAILURES else logging.WARNING,
             "send_failed",
@@ -241,7 +250,8 @@ class Sender:
             fees = cap_fees(paid, ceiling_wei=ceiling_wei)
         if fees is None or not self._is_ours(old):
             logger.error("replacement_impossible", tx_hash=old.tx_hash, nonce=old.nonce)
-            flight.underpriced = False  # the price may fall: the same bytes have their chance
+            # The price may fall: the same bytes have their chance.
+            flight.underpriced, flight.refused_since = False, None
             self._stop_hurrying(flight)
             if len(token_ids) == len(old.token_ids) and old.broadcast_at is not None:
                 self._broadcast(flight)  # the same bytes, again and again
@@ -257,6 +267,7 @@ class Sender:
         )
         flight.rows.append(row)
         flight.reviewed_at, flight.underpriced = boot_seconds(), False
+        flight.refused_since = None
         self._stop_hurrying(flight)
         _pause(flight, 0.0)
         self.send_due()

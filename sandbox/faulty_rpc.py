@@ -1,8 +1,9 @@
-"""A proxy in front of the node that answers like a bad provider: replies lost, late, or old.
+"""A proxy in front of the node that answers like a bad provider: lost, late, old, or never.
 
     with FaultyRpc(node.rpc_url) as proxy:
         proxy.lose_replies(3, "eth_sendRawTransaction")  # the node has them, the caller never hears
         proxy.lag()                                      # nothing newer than now is known
+        proxy.refuse_sends("FeeTooLow", below_tip_wei=10**7)
         proxy.calm()
 
 Chaos is for the program; whoever makes it talks to the node itself.
@@ -18,6 +19,9 @@ import threading
 import time
 from types import TracebackType
 from typing import Any
+
+from eth_account.typed_transactions import TypedTransaction
+from hexbytes import HexBytes
 
 from sandbox.rpc import RpcClient
 from sandbox.rpc_relay import RelayHandler, RpcRelay
@@ -39,6 +43,8 @@ class FaultyRpc(RpcRelay):
         self._receipts_after_seconds = 0.0
         self._first_asked: dict[str, float] = {}
         self._head: int | None = None
+        self._send_refusal: tuple[int, str, int | None] | None = None
+        self._tip_wei: int | None = None
         self.seen: list[str] = []  # the methods, in order
 
     def __exit__(
@@ -76,8 +82,19 @@ class FaultyRpc(RpcRelay):
         """Know nothing that comes after this moment."""
         self._head = int(self._node.call("eth_blockNumber"), 16)
 
+    def refuse_sends(
+        self, message: str, *, code: int = -32000, below_tip_wei: int | None = None
+    ) -> None:
+        """Refuse transactions in these words: all, or those that offer a lower tip."""
+        self._send_refusal = (code, message, below_tip_wei)
+
+    def set_tips(self, wei: int) -> None:
+        """Say that everybody has paid this tip per gas in the last blocks."""
+        self._tip_wei = wei
+
     def calm(self) -> None:
         """Answer as the node does again."""
+        self._send_refusal = self._tip_wei = None
         with self._lock:
             self._lost.clear()
             self._loss_rate, self._swallowed, self._head = 0.0, 0, None
@@ -103,6 +120,15 @@ class FaultyRpc(RpcRelay):
             self._swallowed -= 1
             return True
 
+    def refusal(self, call: Call) -> Call | None:
+        """Return the error that a call gets without being passed on, or None."""
+        if call.get("method") != "eth_sendRawTransaction" or self._send_refusal is None:
+            return None
+        code, message, below_tip_wei = self._send_refusal
+        if below_tip_wei is not None and _tip_wei(str(call["params"][0])) >= below_tip_wei:
+            return None
+        return {"code": code, "message": message}
+
     def rewrite(self, call: Call) -> Call:
         """Ask for the head of a node that lags instead of the newest block."""
         head = self._head
@@ -116,6 +142,8 @@ class FaultyRpc(RpcRelay):
         method = call.get("method")
         if method == "eth_getTransactionReceipt":
             return None if self._is_hidden(str(call["params"][0]), result) else result
+        if method == "eth_feeHistory" and self._tip_wei is not None:
+            return {**result, "reward": [[hex(self._tip_wei)]] * len(result["gasUsedRatio"])}
         number = result.get("number") if isinstance(result, dict) else None
         if method == "eth_getBlockByNumber" and self._is_beyond(number):
             return None
@@ -154,7 +182,15 @@ class _Handler(RelayHandler):
     def _answer(self, proxy: FaultyRpc, call: Call) -> Call:
         if proxy.swallows(call):
             return {"jsonrpc": "2.0", "id": call.get("id"), "result": "0x" + "00" * 32}
+        refusal = proxy.refusal(call)
+        if refusal is not None:
+            return {"jsonrpc": "2.0", "id": call.get("id"), "error": refusal}
         answer: Call = json.loads(self.ask(json.dumps(proxy.rewrite(call)).encode()))
         if "result" in answer:
             answer["result"] = proxy.censor(call, answer["result"])
         return answer
+
+
+def _tip_wei(raw: str) -> int:
+    transaction = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+    return int(str(transaction["maxPriorityFeePerGas"]), 0)

@@ -11,6 +11,7 @@ from reveals.tests.pace import hurry
 from reveals.tests.stage import Scene
 from sandbox.accounts import KEEPER
 from sandbox.chain import DemoChain
+from sandbox.faulty_rpc import FaultyRpc
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.pinata.store import ContentStore
 from sandbox.testing import anvil_binary, deployed_chain, running_node
@@ -60,6 +61,14 @@ def scene(
     _chain.rpc("anvil_dropAllTransactions")
     _chain.revert(before)
     _chain.set_automine(True)
+
+
+@pytest.fixture
+def proxy(scene: Scene, settings: Settings) -> Iterator[FaultyRpc]:
+    """A provider before the node, which the worker talks to."""
+    with FaultyRpc(scene.chain.rpc_url) as proxy:
+        settings.RPC_URL = proxy.url
+        yield proxy
 
 
 @pytest.fixture

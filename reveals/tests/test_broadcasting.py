@@ -46,7 +46,48 @@ WORDINGS = [
     ("[-32000] Nonce too low", Verdict.NONCE_SPENT),
     # erigon
     ("INTERNAL_ERROR: could not replace existing tx", Verdict.UNDERPRICED),
+    ("existing tx with same hash", Verdict.ACCEPTED),
+    ("fee too low", Verdict.UNDERPRICED),
+    ("insufficient funds", Verdict.NO_FUNDS),
+    # reth
+    (
+        "transaction priority fee below minimum required priority fee 1000000",
+        Verdict.UNDERPRICED,
+    ),
+    ("insufficient gas price to replace existing transaction", Verdict.UNDERPRICED),
+    # Nethermind: AcceptTxResult
+    ("AlreadyKnown", Verdict.ACCEPTED),
+    ("OldNonce, Current nonce: 4, nonce of rejected tx: 3", Verdict.NONCE_SPENT),
+    ("FeeTooLow, MaxFeePerGas too low. MaxFeePerGas: 7, BaseFee: 9", Verdict.UNDERPRICED),
+    ("FeeTooLowToCompete", Verdict.UNDERPRICED),
+    ("ReplacementNotAllowed", Verdict.UNDERPRICED),
+    ("InsufficientFunds, Account balance: 1, cumulative cost: 5", Verdict.NO_FUNDS),
+    # Besu
+    ("Upfront cost exceeds account balance", Verdict.NO_FUNDS),
+    ("Gas price below configured minimum gas price", Verdict.UNDERPRICED),
+    ("TRANSACTION_ALREADY_KNOWN", Verdict.ACCEPTED),
+    # others, and wordings that nobody has seen yet
+    ("sender doesn't have enough funds to send tx", Verdict.NO_FUNDS),
+    ("the account's balance does not cover gas * fee", Verdict.NO_FUNDS),
+    ("balance too low", Verdict.NO_FUNDS),
+    ("the nonce has already been used", Verdict.NONCE_SPENT),
+    ("tip of 5 wei is less than what this pool takes", Verdict.UNDERPRICED),
+    ("minimum gas price not met", Verdict.UNDERPRICED),
+    (
+        "a transaction with nonce 3 is already in the pool, replacement fee too low",
+        Verdict.UNDERPRICED,
+    ),
+    ("Transaction is already in mempool", Verdict.ACCEPTED),
     # what nobody has a rule for
+    ("tx fee (2.00 ether) exceeds the configured cap (1.00 ether)", None),
+    ("max priority fee per gas higher than max fee per gas", None),
+    ("intrinsic gas too low: gas 21000, minimum needed 53000", None),
+    ("nonce too high", None),
+    ("nonce gap: expected 3, got 5", None),
+    ("unknown transaction type", None),
+    ("NonceTooFarInFuture", None),
+    ("txpool is full", None),
+    ("GasLimitExceeded, Gas limit: 5, gas limit of rejected tx: 9", None),
     ("intrinsic gas too low", None),
     ("exceeds maximum per-transaction gas limit", None),
     ("invalid sender", None),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +20,6 @@ from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Worker
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def proxy(scene: Scene, settings: Settings) -> Iterator[FaultyRpc]:
-    with FaultyRpc(scene.chain.rpc_url) as proxy:
-        settings.RPC_URL = proxy.url
-        yield proxy
 
 
 def test_replies_lost_after_acceptance(worker: Start, scene: Scene, proxy: FaultyRpc) -> None:

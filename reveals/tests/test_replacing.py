@@ -10,7 +10,15 @@ from glisk.clients.rpc import RpcError
 from glisk.errors import TransientError
 from reveals import outbox
 from reveals.fees import Fees
-from reveals.tests.stage import Scene, signed, statuses, stuck, transactions
+from reveals.tests.stage import (
+    Scene,
+    breaker_reason,
+    signed,
+    statuses,
+    stuck,
+    transactions,
+)
+from sandbox.faulty_rpc import FaultyRpc
 from tokens.models import Token
 from tokens.tests.stage import Start
 
@@ -48,6 +56,96 @@ def test_a_refusal_that_nobody_knows_is_shown_until_it_is_over(
         drain.until(lambda: any(text in row.error for row in transactions()))
     drain.until(lambda: scene.revealed_once(tokens))
     assert [row.error for row in transactions()] == [""]
+
+
+def test_an_unknown_refusal_that_outlasts_the_time_out_is_answered_by_a_replacement(
+    worker: Start, scene: Scene, proxy: FaultyRpc, settings: Settings
+) -> None:
+    """The pool wants a higher tip, and says it in words that no rule here knows."""
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
+    tokens = scene.mint(2)
+    proxy.set_tips(0)
+    proxy.refuse_sends("E1071: not today", below_tip_wei=1_100)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    old, new = transactions()[:2]
+    assert (new.nonce, new.token_ids, new.replaces_id) == (old.nonce, old.token_ids, old.pk)
+    assert (old.status, old.broadcast_at) == ("replaced", None)
+    assert old.error.endswith("E1071: not today")
+    assert scene.nonce() == 1
+
+
+def test_an_unknown_refusal_is_borne_until_the_time_out(
+    worker: Start, scene: Scene, proxy: FaultyRpc
+) -> None:
+    tokens = scene.mint()
+    proxy.refuse_sends("E1071: not today")
+    drain = worker()
+    drain.until(lambda: proxy.seen.count("eth_sendRawTransaction") >= 8)
+    assert len(transactions()) == 1
+    proxy.calm()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert statuses() == ["confirmed"]
+
+
+def test_an_unknown_refusal_at_the_ceiling_leaves_the_same_bytes_their_chance(
+    worker: Start, scene: Scene, proxy: FaultyRpc, settings: Settings
+) -> None:
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.2
+    tokens = scene.mint()
+    first = worker()
+    row = signed(first)
+    first.crash()
+    settings.REVEAL_MAX_GAS_PRICE_GWEI = int(row.max_fee_per_gas_wei) / GWEI
+    proxy.refuse_sends("E1071: not today")
+    second = worker()
+    second.until(lambda: proxy.seen.count("eth_feeHistory") >= 3)  # reviewed, and not replaced
+    sent = proxy.seen.count("eth_sendRawTransaction")
+    second.until(lambda: proxy.seen.count("eth_sendRawTransaction") > sent)
+    proxy.calm()
+    second.until(lambda: scene.revealed_once(tokens))
+    assert len(transactions()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "FeeTooLowToCompete",
+        "transaction priority fee below minimum required priority fee 50000000",
+        "offered tip is lower than the minimum of this pool",
+    ],
+)
+def test_a_pool_that_wants_the_markets_tip_gets_it_with_the_first_replacement(
+    worker: Start, scene: Scene, proxy: FaultyRpc, words: str
+) -> None:
+    """It was signed while nobody tipped; then everybody did."""
+    proxy.set_tips(0)
+    tokens = scene.mint()
+    first = worker()
+    assert int(signed(first).max_priority_fee_per_gas_wei) == 1_000
+    first.crash()
+    proxy.set_tips(50_000_000)
+    proxy.refuse_sends(words, below_tip_wei=50_000_000)
+    second = worker()
+    second.until(lambda: scene.revealed_once(tokens))
+    assert statuses() == ["replaced", "confirmed"]
+    assert int(transactions()[-1].max_priority_fee_per_gas_wei) == 50_000_000
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["InsufficientFunds", "Upfront cost exceeds account balance", "the balance does not cover it"],
+)
+def test_a_pool_that_misses_funds_has_the_operator_told(
+    worker: Start, scene: Scene, proxy: FaultyRpc, words: str
+) -> None:
+    tokens = scene.mint()
+    proxy.refuse_sends(words)
+    drain = worker()
+    drain.until(lambda: "Send it some" in breaker_reason())
+    proxy.calm()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert statuses() == ["confirmed"]
 
 
 def test_a_lost_reply_to_the_broadcast_is_no_failure(
