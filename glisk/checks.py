@@ -1,5 +1,6 @@
 """System checks of what a single variable cannot tell; run by `manage.py check --deploy`."""
 
+import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -170,3 +171,61 @@ def check_embedded_database(
             id="glisk.W003",
         )
     ]
+
+
+@_for_real_networks
+def check_shared_limits() -> list[checks.CheckMessage]:
+    """Warn when all visitors would count as one sender (glisk.W005)."""
+    if settings.TRUSTED_PROXIES or not settings.SIGNED_REQUESTS_PER_MINUTE:
+        return []
+    return [
+        checks.Warning(
+            "TRUSTED_PROXIES is empty: behind a proxy all visitors share one limit of "
+            f"{settings.SIGNED_REQUESTS_PER_MINUTE} signed requests a minute.",
+            hint="Give the addresses of the proxies in front of this server; docs/deployment.md.",
+            id="glisk.W005",
+        )
+    ]
+
+
+@_for_real_networks
+def check_redirect_to_https() -> list[checks.CheckMessage]:
+    """Warn of names that are reached inside the network, where nobody speaks HTTPS (glisk.W006)."""
+    internal = [host for host in settings.ALLOWED_HOSTS if _is_internal(host)]
+    if not internal or not settings.SECURE_SSL_REDIRECT:
+        return []
+    return [
+        checks.Warning(
+            f"{', '.join(internal)} in ALLOWED_HOSTS: a frontend that passes requests on to such "
+            "a name by HTTP (Next.js rewrites do, without X-Forwarded-Proto) gets redirects to "
+            "HTTPS, without end.",
+            hint="Set SECURE_SSL_REDIRECT=false and have the public proxy redirect to HTTPS, or "
+            "take the name out: the health pages answer to any.",
+            id="glisk.W006",
+        )
+    ]
+
+
+@_for_real_networks
+def check_rewrites() -> list[checks.CheckMessage]:
+    """Say what the frontend's rewrites need, if it seems to be they that bring requests here."""
+    frontend = urlsplit(settings.FRONTEND_URL).hostname
+    if any(host != frontend for host in settings.ALLOWED_HOSTS):
+        return []
+    return [
+        checks.Info(
+            "ALLOWED_HOSTS holds the frontend's name only. Requests that Next.js rewrites pass on "
+            "have the name of the rewrite's destination as Host, and no X-Forwarded-Proto.",
+            hint="With rewrites, add the destination's name to ALLOWED_HOSTS, and set "
+            "SECURE_SSL_REDIRECT=false if the destination is http://.",
+            id="glisk.I001",
+        )
+    ]
+
+
+def _is_internal(host: str) -> bool:
+    """Tell whether only this network knows the name: an address, or a name without a dot."""
+    try:
+        return not ipaddress.ip_address(host.strip("[]")).is_global
+    except ValueError:
+        return "." not in host and host != "*"

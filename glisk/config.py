@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -217,6 +218,14 @@ def is_host_pattern(value: str) -> bool:
     """Tell whether this names a host, all hosts below one (`*.name`), or one port of a host."""
     host, colon, port = value.removeprefix("*.").partition(":")
     return is_host_name(host) and (not colon or port.isdigit())
+
+
+def is_network(value: str) -> bool:
+    """Tell whether this is an IP address or a network, but not the network of all addresses."""
+    try:
+        return ipaddress.ip_network(value).prefixlen > 0
+    except ValueError:
+        return False
 
 
 def is_http_url(value: str) -> bool:

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from glisk.request_counts import network_of, seconds_to_wait
+from glisk.sender_address import sender_address
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
@@ -24,7 +25,7 @@ class SignedRequestThrottle(BaseThrottle):
     def allow_request(self, request: Request, view: APIView) -> bool:
         self._wait = seconds_to_wait(
             scope="ip",
-            subject=network_of(self.get_ident(request) or ""),
+            subject=network_of(sender_address(request)),
             limit=settings.SIGNED_REQUESTS_PER_MINUTE,
             window=timedelta(minutes=1),
         )

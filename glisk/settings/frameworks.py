@@ -23,7 +23,6 @@ from glisk.settings.server import (
     database_url,
     ssl_redirect,
 )
-from glisk.settings.visitors import TRUSTED_PROXIES
 from glisk.settings.worker import DRAIN_BUDGET_SECONDS, HTTP_READ_TIMEOUT_SECONDS
 
 INSTALLED_APPS = [
@@ -52,7 +51,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "glisk.middleware.RequestContextMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "glisk.middleware.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     # What stands below is for browsers; webhooks end here.
     "webhooks.shortcut.WebhookShortcut",
@@ -130,7 +129,6 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "glisk.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
-    "NUM_PROXIES": TRUSTED_PROXIES,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "GLISK",
@@ -219,6 +217,8 @@ Q_CLUSTER = {
 if PRODUCTION:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = ssl_redirect
+    # It is false only where somebody said so, for a proxy that redirects by itself.
+    SILENCED_SYSTEM_CHECKS = [] if ssl_redirect else ["security.W008"]
     SECURE_REDIRECT_EXEMPT = [r"^health"]  # probed inside the network, without TLS
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True

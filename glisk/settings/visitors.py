@@ -1,8 +1,9 @@
 """Who calls us: the vendors' webhooks, the frontend, authors and their accounts, the staff."""
 
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
-from glisk.config import REQUIRED, is_host_pattern
+from glisk.config import REQUIRED, is_host_pattern, is_network
 from glisk.settings.environment import env
 from glisk.settings.server import PRODUCTION
 
@@ -34,4 +35,10 @@ CHANGES_PER_HOUR = env.integer("CHANGES_PER_HOUR", 60, low=0, high=100_000)
 OPERATIONS_REQUESTS_PER_MINUTE = env.integer(
     "OPERATIONS_REQUESTS_PER_MINUTE", 120, low=0, high=100_000
 )
-TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", 0, low=0, high=10)
+TRUSTED_PROXIES = [
+    ip_network(network)
+    for network in env.texts(
+        "TRUSTED_PROXIES", [], wanted="addresses and networks (10.0.0.0/8)", each=is_network
+    )
+    if is_network(network)
+]

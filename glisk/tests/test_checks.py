@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,10 @@ def production(settings: Settings) -> Settings:
     settings.RPC_URL = "https://base-sepolia.g.alchemy.com/v2/of-the-deployment"
     settings.PUBLIC_BASE_URL = "https://glisk.example"
     settings.KEEPER_PRIVATE_KEY = "0x" + "17" * 32
+    settings.ALLOWED_HOSTS = ["glisk.example", ".glisk.example", "[2606:4700::1]"]
+    settings.SECURE_SSL_REDIRECT = True
+    settings.FRONTEND_URL = settings.X_REDIRECT_URI = "https://app.glisk.example"
+    settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
     return settings
 
 
@@ -97,6 +102,27 @@ def test_an_embedded_database_in_production_is_warned_of(production: Settings) -
     assert found() == {"glisk.W003"}
 
 
+def test_limits_that_all_visitors_share_are_warned_of(production: Settings) -> None:
+    production.TRUSTED_PROXIES = []
+    assert found() == {"glisk.W005"}
+    production.SIGNED_REQUESTS_PER_MINUTE = 0
+    assert found() == set()
+
+
+@pytest.mark.parametrize("host", ["web", "localhost", "10.1.2.3", "[fd00::1]"])
+def test_a_name_that_is_reached_without_tls_is_warned_of(production: Settings, host: str) -> None:
+    """Next.js rewrites to http://web:8000 bring Host "web" and no X-Forwarded-Proto."""
+    production.ALLOWED_HOSTS = ["glisk.example", host]
+    assert found() == {"glisk.W006"}
+    production.SECURE_SSL_REDIRECT = False
+    assert found() == set()
+
+
+def test_who_allows_the_frontends_name_only_is_told_of_rewrites(production: Settings) -> None:
+    production.ALLOWED_HOSTS = ["app.glisk.example"]
+    assert found() == {"glisk.I001"}
+
+
 def deploy_check(**variables: str) -> subprocess.CompletedProcess[str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
@@ -112,6 +138,11 @@ def deploy_check(**variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_production_sample_passes_all_of_djangos_checks_too() -> None:
     done = deploy_check()
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_redirect_is_a_choice_and_no_finding() -> None:
+    done = deploy_check(SECURE_SSL_REDIRECT="false", ALLOWED_HOSTS="glisk.example,web")
     assert done.returncode == 0, done.stderr
 
 

@@ -122,6 +122,7 @@ WRONG_AT_ONCE = [
         "POLL_INTERVAL_SECONDS": "0",
     },
     {
+        "TRUSTED_PROXIES": "10.0.0.0/8,0.0.0.0/0",
         "IMAGE_SERVICE": "somebody",
         "SELFHOSTED_IMAGE_API_URL": "images.internal:5000",
         "SELFHOSTED_IMAGE_API_TOKEN": "short",
