@@ -29,8 +29,8 @@ logger = structlog.get_logger(__name__)
 _PROBE_LIMITS: dict[str, Any] = {
     "connect_timeout": 2,
     "tcp_user_timeout": 2000,
-    "options": "-c statement_timeout=2s",
 }
+_STATEMENT_LIMIT = "-c statement_timeout=2s"
 _UNHEALTHY = {
     "status": "unhealthy",
     "error": {"type": "DatabaseUnavailable", "message": "The database does not answer."},
@@ -66,11 +66,11 @@ def _described(name: str, summary: str, answer: Any = OpenApiTypes.OBJECT) -> Ca
 
 def database_answers() -> bool:
     """Say whether the database answers within a few seconds."""
-    given = connection.get_connection_params()
-    names = ("host", "port", "user", "password", "dbname", "sslmode")
-    parameters: dict[str, Any] = {name: given[name] for name in names if name in given}
+    given = connection.get_connection_params()  # as they stand in DATABASE_URL, TLS's too
+    options = f"{given.get('options', '')} {_STATEMENT_LIMIT}"
+    parameters = {**given, **_PROBE_LIMITS, "options": options}
     try:
-        with psycopg.connect(**parameters, **_PROBE_LIMITS, autocommit=True) as probe:
+        with psycopg.connect(**parameters, autocommit=True) as probe:
             probe.execute("SELECT 1")
     except psycopg.Error as error:
         logger.warning("database_unreachable", error=type(error).__name__)

@@ -1,10 +1,15 @@
 """What is answered where no view answers: in JSON for programs, as a page for people."""
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 
 from glisk.api import FAILURE_DETAIL, SENSELESS_DETAIL
 
+DISALLOWED_HOST_DETAIL = (
+    "This host is not allowed: the server does not answer to the name in the request's Host "
+    "header. Its operator adds names to ALLOWED_HOSTS."
+)
 _PROGRAMS = ("/api/", "/webhooks/")
 
 
@@ -16,10 +21,14 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer 400 to a request that Django refuses, such as one for an unknown host."""
+    """Answer 400 to a request that Django refuses, and say so if it is for its host."""
+    is_host = isinstance(exception, DisallowedHost)
     if request.path.startswith(_PROGRAMS):
-        return JsonResponse({"detail": SENSELESS_DETAIL}, status=400)
-    return defaults.bad_request(request, exception)
+        detail = DISALLOWED_HOST_DETAIL if is_host else SENSELESS_DETAIL
+        return JsonResponse({"detail": detail}, status=400)
+    return defaults.bad_request(
+        request, exception, template_name="400_host.html" if is_host else "400.html"
+    )
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

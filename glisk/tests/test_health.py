@@ -14,6 +14,7 @@ from pytest_django import Settings
 from authors.factories import wallet
 from glisk import health
 from glisk.models import SystemState, WorkerHeartbeat
+from glisk.tests.tls_front import LOOPBACK_PEM, tls_front
 from reveals.models import BatchStatus, RevealBatch, RevealBatchToken
 from tokens.factories import TokenFactory
 from tokens.models import Token
@@ -76,6 +77,37 @@ def test_a_database_that_says_nothing_is_not_waited_for(
         began = time.monotonic()
         assert client.get("/health").status_code == 503
         assert time.monotonic() - began < 20
+
+
+def test_a_database_that_wants_its_certificate_checked(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tls_front() as port:
+        given = {"host": "127.0.0.1", "port": port, "sslmode": "verify-full"}
+        unreachable(monkeypatch, **given, sslrootcert=str(LOOPBACK_PEM))
+        assert client.get("/health").status_code == 200
+        unreachable(monkeypatch, **given, sslrootcert="/no/such/file")
+        assert client.get("/health").status_code == 503
+
+
+def test_options_of_the_connection_are_the_probes_too(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreachable(monkeypatch, options="-c search_path=pg_catalog")
+    assert client.get("/health").status_code == 200
+    unreachable(monkeypatch, options="-c no_such_option=1")
+    assert client.get("/health").status_code == 503
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "[::1]:8000", "web", "0.0.0.0:1", "two words", ""])
+@pytest.mark.parametrize("page", ["", "/blockchain", "/workers", "/keeper", "/metrics"])
+def test_probes_may_use_any_name(client: Client, page: str, host: str) -> None:
+    assert client.get(f"/health{page}", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/healthy", "/", "/api/tokens", "/admin/login/", "/x/health"])
+def test_nothing_else_answers_to_any_name(client: Client, path: str) -> None:
+    assert client.get(path, headers={"Host": "10.1.2.3"}).status_code == 400
 
 
 @pytest.mark.parametrize("page", ["blockchain", "workers", "keeper", "metrics"])

@@ -52,8 +52,16 @@ def test_a_foreign_host_is_refused(client: Client, path: str, kind: str) -> None
     assert answer.status_code == 400
     assert kind in answer["Content-Type"]
     assert b"evil" not in answer.content
+    assert b"This host is not allowed" in answer.content
+    assert b"ALLOWED_HOSTS" in answer.content
     if kind == "json":
-        assert answer.json() == {"detail": "The request makes no sense."}
+        assert set(answer.json()) == {"detail"}
+
+
+def test_a_webhook_for_a_foreign_host_is_told_so_too(client: Client) -> None:
+    answer = client.post("/webhooks/alchemy", headers={"Host": "web:8000"})
+    assert answer.status_code == 400
+    assert "This host is not allowed" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(("path", "kind"), [("/api/x", "json"), ("/x", "html")])
