@@ -21,15 +21,13 @@ from web3.utils import get_create_address
 
 from sandbox.accounts import ACCOUNTS, CONTRACT_ADDRESS, DEPLOYER, KEEPER
 from sandbox.chain_records import Mint, Reveal
+from sandbox.placeholder import PLACEHOLDER_URI
 
 __all__ = ["DemoChain", "Mint", "Reveal"]
 
 ARTEFACT_FILE = Path(__file__).resolve().parent / "contracts" / "GliskDemo.json"
 NAME, SYMBOL = "GLISK Season 0", "GLISK0"
 MINT_PRICE_WEI = 250_000_000_000_000  # 0.00025 ETH, as on Base mainnet.
-PLACEHOLDER_URI = (
-    'data:application/json,{"name":"GLISK S0 blind box","description":"Not revealed yet."}'
-)
 KEEPER_ROLE = keccak(text="KEEPER_ROLE")
 PRIORITY_FEE_WEI = 1_000_000
 TX_GAS_CAP = 1 << 24  # EIP-7825.

@@ -2,9 +2,10 @@
 
     python -m sandbox.frontend --help
 
-Load an author's page, set a prompt, mint as a collector, poll with the collector's own wallet
-until all tokens are revealed, look at the pictures, load more pages: the calls, bodies and
-readings are those of the frontend, and a deviation from what it relies on ends the replay.
+Load an author's page, set a prompt, mint as a collector, look at the boxes, poll with the
+collector's own wallet until all tokens are revealed, look at the pictures, load more pages: the
+calls, bodies and readings are those of the frontend, and a deviation from what it relies on ends
+the replay.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Replay:
         self.load_author_page()
         self.set_prompt("A lighthouse at dusk, painted on slate")
         token_ids = self.mint()
+        self.look_at_boxes(token_ids)
         self.poll_until_revealed(token_ids)
         self.look_at_pictures(token_ids)
         self.load_more()
@@ -119,6 +121,12 @@ class Replay:
         self.say(f"minted {token_ids}")
         return token_ids
 
+    def look_at_boxes(self, token_ids: list[int]) -> None:
+        """Show each new token by the URI that the contract gives it, be it revealed or not."""
+        for token_id in token_ids:
+            self._shown(self.chain.token_uri(token_id))
+        self.say("the new tokens can be shown")
+
     def poll_until_revealed(self, token_ids: list[int]) -> None:
         """Ask every two seconds, with the collector's own wallet, until all are revealed."""
         deadline = time.monotonic() + self.give_up_seconds
@@ -144,19 +152,20 @@ class Replay:
         by_id = {token["token_id"]: token for token in page["tokens"]}
         for token_id in token_ids:
             token = by_id[token_id]
-            metadata = self._from_gateway(token["metadata_cid"]).json()
-            image = _CID_IN_URI.match(metadata["image"])
-            _check(
-                image is not None and image.group(1) == token["image_cid"],
-                "the image's URI in the metadata", metadata,
-            )  # fmt: skip
-            _check(
-                self.chain.token_uri(token_id) == f"ipfs://{token['metadata_cid']}",
-                "the URI on chain", token,
-            )  # fmt: skip
-            kind = self._from_gateway(token["image_cid"]).headers["Content-Type"]
-            _check(kind.startswith("image/"), "the image's type", kind)
+            uri = self.chain.token_uri(token_id)
+            _check(uri == f"ipfs://{token['metadata_cid']}", "the URI on chain", token)
+            image_cid = self._shown(uri)
+            _check(image_cid == token["image_cid"], "the image's URI in the metadata", image_cid)
         self.say("metadata and pictures are there")
+
+    def _shown(self, token_uri: str) -> str:
+        """Read metadata and image as the browser does; return the image's CID."""
+        metadata = self._from_gateway(_cid_in(token_uri)).json()
+        _check(isinstance(metadata.get("name"), str), "the name in the metadata", metadata)
+        image_cid = _cid_in(metadata.get("image", ""))
+        kind = self._from_gateway(image_cid).headers["Content-Type"]
+        _check(kind.startswith("image/"), "the image's type", kind)
+        return image_cid
 
     def load_more(self) -> None:
         """Page through the author's tokens; no token twice, none left out."""
@@ -205,6 +214,13 @@ def _check_page(page: dict[str, Any], *, limit: int, offset: int) -> None:
         _check(set(token) == TOKEN_FIELDS, "a token's fields", token)
         _check(token["status"] in STATUSES, "a token's status", token)
         _check(_UTC.fullmatch(token["created_at"]) is not None, "created_at", token)
+
+
+def _cid_in(uri: str) -> str:
+    found = _CID_IN_URI.match(uri)
+    if found is None:
+        raise Deviation(f"not as the frontend relies on: a URI without a bare CID: {uri}")
+    return found.group(1)
 
 
 def _check(holds: bool, what: str, found: object) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.http.process import base_parser, run
 from sandbox.pinata.__main__ import DEFAULT_STORE
+from sandbox.pinata.store import ContentStore
+from sandbox.placeholder import pin_placeholder
 
 
 def main() -> int:
@@ -18,13 +20,15 @@ def main() -> int:
         "--store", type=Path, default=DEFAULT_STORE, help="the Pinata emulator's folder"
     )
     options = parser.parse_args()
+    store = ContentStore(options.store)
+    pin_placeholder(store)
     emulator = GatewayEmulator(
         host=options.host,
         port=options.port,
         public_url=options.public_url,
         log_file=options.log_file,
         seed=options.seed,
-        store=options.store,
+        store=store,
         token=os.environ.get("SANDBOX_GATEWAY_TOKEN", ""),
     )
     return run(emulator, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 import requests
+
+from sandbox.placeholder import PLACEHOLDER_URI
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +52,16 @@ def test_a_process_serves_until_it_is_told_to_end(
         assert health["name"] == arguments[0].removeprefix("sandbox.")
         running.send_signal(signal.SIGTERM)
         assert running.wait(60) == 0
+
+
+def test_the_gateway_shows_what_an_unrevealed_token_points_at(tmp_path: Path) -> None:
+    with process("sandbox.gateway", "--store", str(tmp_path), "--port", "0") as (_, url):
+        uri = PLACEHOLDER_URI
+        for kind in ("application/json", "image/png"):
+            assert re.fullmatch("ipfs://[a-zA-Z0-9]+", uri)
+            answer = requests.get(f"{url}/ipfs/{uri.removeprefix('ipfs://')}", timeout=60)
+            assert (answer.status_code, answer.headers["Content-Type"]) == (200, kind)
+            uri = answer.json()["image"] if kind == "application/json" else ""
 
 
 def test_options_reach_the_emulator(tmp_path: Path) -> None:
