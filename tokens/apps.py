@@ -3,7 +3,6 @@ from django.conf import settings
 
 PROOF_INTERVAL_SECONDS = 180
 SPEND_INTERVAL_SECONDS = 3600
-SAMPLE_INTERVAL_SECONDS = 30  # who asks for one enqueues the task as well
 
 
 class TokensConfig(AppConfig):
@@ -26,7 +25,6 @@ class TokensConfig(AppConfig):
         declare("move_tokens", "tokens.tasks.move_tokens", settings.POLL_INTERVAL_SECONDS)
         declare("look_at_chain", "tokens.tasks.look_at_chain", settings.POLL_INTERVAL_SECONDS)
         declare("prove_completeness", "tokens.tasks.prove_completeness", PROOF_INTERVAL_SECONDS)
-        declare("render_samples", "tokens.tasks.render_samples", SAMPLE_INTERVAL_SECONDS)
         declare("close_spend_days", "tokens.tasks.close_spend_days", SPEND_INTERVAL_SECONDS)
         register_lease_release(release_leases_of)
         register_rescue(rescue_stalled)

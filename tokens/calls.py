@@ -22,7 +22,7 @@ from glisk.errors import (
 )
 from glisk.images import ImageFacts, inspect_image
 from tokens.jobs import is_our_input
-from tokens.models import ImageGenerationJob
+from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import JobService
 
 # A paid call that was asked for this long ago is not made any more: the process was frozen,
@@ -36,7 +36,7 @@ class Creator(Protocol):
 
     name: JobService
 
-    def create(self, job: ImageGenerationJob, *, send_by: float) -> Prediction: ...
+    def create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction: ...
 
 
 def paid_call_seconds() -> float:
@@ -44,8 +44,13 @@ def paid_call_seconds() -> float:
     return min(STALE_CALL_SECONDS, settings.LEASE_SECONDS / 4)
 
 
-def create_prediction(service: Creator, *, job: ImageGenerationJob, send_by: float) -> Prediction:
-    """Make the paid call, unless its time is over (`send_by`: boot_seconds)."""
+def create_prediction(
+    service: Creator, *, job: ImageGenerationJob | PromptSample, send_by: float
+) -> Prediction:
+    """Make a paid call, unless its time is over (`send_by`: boot_seconds). There is no other way.
+
+    The row says already that the call may be under way, and whose it is.
+    """
     if boot_seconds() > send_by:
         text = f"{service.name}: the call came too late and was not made"
         raise NotSentError(text, vendor=service.name)

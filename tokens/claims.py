@@ -114,19 +114,30 @@ def _claim(sql: str, parameters: list[Any]) -> list[Claim]:
         return [Claim(*row) for row in cursor.fetchall()]
 
 
-def seconds_until_next_attempt() -> float | None:
-    """Return the seconds until the next waiting token is due, or None if none is to come.
+def seconds_until_due() -> tuple[float | None, float | None]:
+    """Return the seconds until the next waiting token and the next sample; None if none is.
 
-    Those that are due already do not count: a claim takes them, or there is no place for them.
+    Tokens that are due already do not count: a claim takes them, or there is no place for them.
+    A sample that is due has 0.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT EXTRACT(EPOCH FROM min(next_attempt_at) - clock_timestamp()) FROM tokens_s0 "
-            "WHERE status IN ('detected', 'generating', 'uploading') AND lease_owner IS NULL "
-            "AND held_at IS NULL AND next_attempt_at > clock_timestamp()"
+            """
+            SELECT EXTRACT(EPOCH FROM token.due_at - clock_timestamp()),
+                   EXTRACT(EPOCH FROM sample.due_at - clock_timestamp())
+            FROM (SELECT min(next_attempt_at) AS due_at FROM tokens_s0
+                  WHERE status IN ('detected', 'generating', 'uploading') AND lease_owner IS NULL
+                  AND held_at IS NULL AND next_attempt_at > clock_timestamp()) token,
+                 (SELECT min(COALESCE(busy_until, created_at)) AS due_at FROM prompt_samples
+                  WHERE status IN ('created', 'calling', 'submitted')) sample
+            """
         )
-        row = cursor.fetchone()
-    return None if row is None or row[0] is None else max(0.0, float(row[0]))
+        token, sample = cursor.fetchone()
+    return _seconds(token), _seconds(sample)
+
+
+def _seconds(value: Any) -> float | None:
+    return None if value is None else max(0.0, float(value))
 
 
 def renew_leases(*, owner: str, token_ids: list[int], lease_seconds: float) -> int:

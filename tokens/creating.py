@@ -118,7 +118,7 @@ class Creation:
         if isinstance(error, NotSentError):
             return Failure(item, error, JobStatus.REJECTED, vendor_waits=True)
         if isinstance(error, ProviderError) and not isinstance(error, UnknownOutcomeError):
-            waits = _vendor_waits(breaker, error)
+            waits = vendor_waits(breaker, error)
             return Failure(item, error, JobStatus.REJECTED, vendor_waits=waits)
         # Perhaps paid: look it up before anything else is done.
         if isinstance(error, UnknownOutcomeError):
@@ -151,7 +151,7 @@ def _as_refusal(error: UnknownOutcomeError) -> TransientError:
     )
 
 
-def _vendor_waits(breaker: Breaker, error: ProviderError) -> bool:
+def vendor_waits(breaker: Breaker, error: ProviderError) -> bool:
     """Count a fault of the vendor as a whole; tell whether everybody has to wait for it."""
     if isinstance(error, PermanentError) and error.error_class != "account":
         breaker.succeeded()  # it answered: it is up

@@ -35,7 +35,7 @@ from tokens.items import Item, Phase
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
 from tokens.outcomes import Failure
-from tokens.services import Services
+from tokens.services import ImageService, Services
 from tokens.waste import pause_if_wasted
 
 if TYPE_CHECKING:
@@ -154,19 +154,19 @@ class Generation:
         item.phase, item.busy = Phase.CAPTURING, True
         url = item.image or item.job.output_url or ""
         service = self.services.of(item.job) or self.services.replicate
-        self.drain.submit(
-            "capture",
-            item.key,
-            lambda: calls.capture_image(
-                self._decoders,
-                url=url,
-                vendor=service.name,
-                allows_inline=service.repeats_calls,
-                allowed_hosts=service.output_hosts,
-                max_bytes=settings.IMAGE_MAX_BYTES,
-                timeout=settings.HTTP_READ_TIMEOUT_SECONDS,
-                cid_version=settings.IMAGE_CID_VERSION,
-            ),
+        self.drain.submit("capture", item.key, lambda: self.fetch(service, url))
+
+    def fetch(self, service: ImageService, url: str) -> Captured:
+        """Fetch and check an image that a service has made; runs in a thread."""
+        return calls.capture_image(
+            self._decoders,
+            url=url,
+            vendor=service.name,
+            allows_inline=service.repeats_calls,
+            allowed_hosts=service.output_hosts,
+            max_bytes=settings.IMAGE_MAX_BYTES,
+            timeout=settings.HTTP_READ_TIMEOUT_SECONDS,
+            cid_version=settings.IMAGE_CID_VERSION,
         )
 
     # -- results ------------------------------------------------------------------------

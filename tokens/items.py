@@ -7,7 +7,7 @@ from django.conf import settings
 
 from glisk.clock import boot_seconds
 from glisk.errors import ProviderError
-from tokens.models import ImageGenerationJob
+from tokens.models import ImageGenerationJob, PromptSample
 
 
 class Phase(Enum):
@@ -46,11 +46,11 @@ def uses_callbacks() -> bool:
     return bool(settings.PUBLIC_BASE_URL and settings.REPLICATE_WEBHOOK_SECRETS)
 
 
-def callback_url(job: ImageGenerationJob) -> str | None:
+def callback_url(job: ImageGenerationJob | PromptSample) -> str | None:
     """Return where the vendor reports the outcome, with our job's id in the query.
 
-    The id finds the job even if the reply to our call is lost.
+    The id finds the job even if the reply to our call is lost. Samples are polled.
     """
-    if not uses_callbacks():
+    if not uses_callbacks() or isinstance(job, PromptSample):
         return None
     return f"{settings.PUBLIC_BASE_URL}/webhooks/replicate?job={job.pk}"

@@ -15,6 +15,7 @@ from glisk.engine.memory import keep_freed_memory
 from tokens import claims
 from tokens.channels import PIPELINE_CHANNEL
 from tokens.generation import Generation
+from tokens.samples import Samples
 from tokens.storage import Storage
 
 # An operator may have closed a breaker that had long to wait.
@@ -24,6 +25,7 @@ RESET_SECONDS = 5.0
 _LONGEST_GATHERING_SECONDS = 0.04
 _MANY = 5  # tokens, from which on a turn leaves out what is rare
 _LOOK_SECONDS = 0.25
+_SAMPLE_SECONDS = 1.0  # until another look, should no call of a sample end before
 
 
 class PipelineDrain(Drain):
@@ -35,6 +37,7 @@ class PipelineDrain(Drain):
     pauses: Pauses
     generation: Generation
     storage: Storage
+    samples: Samples
 
     @property
     def slots(self) -> int:
@@ -72,6 +75,8 @@ class PipelineDrain(Drain):
         self.pauses = Pauses()
         self.generation = Generation(self)
         self.storage = Storage(self)
+        self.samples = Samples(self)
+        self._sample_due_in: float | None = None
         self._renewed_at = time.monotonic()
         self._looked_at = 0.0
         self._due_in: float | None = None
@@ -79,11 +84,15 @@ class PipelineDrain(Drain):
     def turn(self, results: list[CallResult]) -> float | None:
         self.generation.take(results)
         self.storage.take(results)
+        self.samples.take(results)
         self.generation.follower.follow()
         if not self.stopping:
             looks = self._looks_around()
             if settings.ENABLE_IMAGE_WORKER:
                 self.generation.claim()
+                if looks and self._sample_due_in == 0:
+                    self.samples.start()
+                    self._sample_due_in = _SAMPLE_SECONDS
             if settings.ENABLE_IPFS_WORKER and looks:
                 self.storage.claim()
             self.storage.start()
@@ -101,7 +110,8 @@ class PipelineDrain(Drain):
             self._due_in = left
             return False
         # Before the claims: what falls due while they run must not be overlooked.
-        self._looked_at, self._due_in = now, claims.seconds_until_next_attempt()
+        self._looked_at = now
+        self._due_in, self._sample_due_in = claims.seconds_until_due()
         return True
 
     def _renew_leases(self) -> None:
@@ -116,7 +126,7 @@ class PipelineDrain(Drain):
         """Return when to look again; NOTIFY and finished calls come sooner by themselves."""
         soon = [self.generation.follower.next_turn_seconds()]
         if not self.stopping:
-            soon.append(self._due_in)
+            soon += [self._due_in, self._sample_due_in]
             # A probe that is due already was not wanted now: then the idle tick will do.
             services = self.generation.services
             breakers = [*(s.admission.breaker for s in services.all), self.storage.breaker]

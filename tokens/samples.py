@@ -1,41 +1,62 @@
-"""Try a prompt: one image, paid once, on no token; asked for by staff, made by the worker."""
+"""Try a prompt: one image, paid once, on no token; asked for by staff, made by the pipeline drain.
+
+Nothing is kept in memory but the call under way. Each turn takes samples that are due, for one
+call each, and the row says what comes next: `busy_until` is the lease while a call is under way,
+and the next attempt after it. Whoever moves a row from `created` to `calling` makes the paid call,
+once, by the same `calls.create_prediction` as a token's; later turns only look for its outcome.
+"""
 
 from __future__ import annotations
 
 import secrets
-import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
-from django.utils import timezone
-from django_q.tasks import async_task
+from django.db.models.functions import Now
 
 from authors.models import Author
 from authors.prompt_text import check_prompt
-from glisk.clients.download import download_output
 from glisk.clients.replicate import Prediction, classify_prediction_failure
-from glisk.errors import AccountError, PermanentError, ProviderError, UnknownOutcomeError
-from glisk.images import inspect_image
-from tokens.calls import find_lost
+from glisk.clock import boot_seconds
+from glisk.engine.drain import CallResult
+from glisk.engine.notify import notify
+from glisk.errors import (
+    NotSentError,
+    PermanentError,
+    ProviderError,
+    UnknownOutcomeError,
+    as_provider_error,
+)
+from tokens import calls
+from tokens.calls import Captured
+from tokens.channels import PIPELINE_CHANNEL
+from tokens.creating import vendor_waits
 from tokens.models import PromptSample
 from tokens.models.job import JobService
 from tokens.models.sample import OPEN_SAMPLE_STATUSES, SampleStatus
-from tokens.services import ReplicateService
 from tokens.spend import allowed_by_cap, cap_reason, model_of, price_of
+
+if TYPE_CHECKING:
+    from tokens.pipeline import PipelineDrain
 
 logger = structlog.get_logger(__name__)
 
-TASK = "tokens.tasks.render_samples"
-_AT_ONCE = 5
-_POLLS, _POLL_SECONDS = 20, 0.5
-# Longer than any call and its polling: only a dead worker's sample is taken over.
-_LEASE = timedelta(seconds=120)
+_AT_ONCE = 2
+# From the end of one call to the next.
+_POLL, _LOOK, _NO_PLACE = timedelta(seconds=0.5), timedelta(seconds=2), timedelta(seconds=1)
 # So long after the call the vendor's listing surely shows it, if it arrived.
 _LOST_AFTER = timedelta(seconds=60)
+
+_LOST = "The call never arrived at Replicate; nothing was paid."
+_FOUND_LATE = "Replicate had accepted the call after all: paid, its image is not used."
+_OVERDUE = "Its outcome could not be learnt; it may be paid. Look at Replicate's listing."
 
 
 class SampleRefused(Exception):
@@ -76,142 +97,184 @@ def request_sample(*, author: Author, prompt: str, actor: str) -> PromptSample:
                 )
         except IntegrityError:  # the other half of a double click was first
             return open_one.get()
-        async_task(TASK)
+        notify(PIPELINE_CHANNEL)
     return sample
 
 
-def render_samples() -> int:
-    """Bring open samples on; return how many were worked on. Harmless when run by several."""
-    if not settings.ENABLE_IMAGE_WORKER:
-        return 0
-    seen: list[int] = []
-    while len(seen) < _AT_ONCE and (sample := _claim(seen)) is not None:
-        seen.append(sample.pk)
-        try:
-            _Rendering(sample).run()
-        finally:
-            PromptSample.objects.filter(pk=sample.pk).update(busy_until=None)
-    return len(seen)
+@dataclass(frozen=True)
+class _Read:
+    """A prediction as it is now, with its image or why there is none, once it has ended."""
+
+    prediction: Prediction
+    image: Captured | None = None
+    fault: ProviderError | None = None
 
 
-def _claim(seen: list[int]) -> PromptSample | None:
-    now = timezone.now()
-    free = Q(busy_until=None) | Q(busy_until__lt=now)
-    with transaction.atomic():
-        found = PromptSample.objects.filter(free, status__in=OPEN_SAMPLE_STATUSES)
-        found = found.exclude(pk__in=seen).order_by("pk")
-        sample = found.select_for_update(skip_locked=True).first()
-        if sample is not None:
-            sample.busy_until = now + _LEASE
-            sample.save(update_fields=["busy_until"])
-    return sample
+class Samples:
+    """The part of the pipeline drain that brings samples on, beside the tokens."""
 
+    def __init__(self, drain: PipelineDrain) -> None:
+        self.drain = drain
+        self.service = drain.generation.services.replicate
+        self._under_way: set[int] = set()
 
-class _Rendering:
-    """One worker's turn at one sample."""
+    # -- calls --------------------------------------------------------------------------
 
-    def __init__(self, sample: PromptSample) -> None:
-        self.sample = sample
-        self.service = ReplicateService()
-        self.client = self.service.client
+    def start(self) -> None:
+        """Start the calls that are due, as many as there is room for."""
+        room = _AT_ONCE - len(self._under_way)
+        if room <= 0:
+            return
+        claimed_at = boot_seconds()  # the lease runs from here, whatever happens in between
+        with transaction.atomic():
+            due = PromptSample.objects.filter(
+                Q(busy_until=None) | Q(busy_until__lte=Now()), status__in=OPEN_SAMPLE_STATUSES
+            )
+            claimed = list(due.order_by("pk").select_for_update(skip_locked=True)[:room])
+            steps = [(s.pk, s.status, self._begin(s, claimed_at)) for s in claimed]
+        for pk, status, call in steps:
+            if call is not None:
+                self._under_way.add(pk)
+                self.drain.submit("sample", (pk, status), call)
 
-    def run(self) -> None:
-        try:
-            if self.sample.status == SampleStatus.CREATED and self._may_call():
-                self._call()
-            elif self.sample.status == SampleStatus.CALLING:
-                self._look_for_it()
-            if self.sample.status == SampleStatus.SUBMITTED:
-                self._follow()
-        except PermanentError as error:
-            self._end(SampleStatus.FAILED, error=str(error))
-        except ProviderError as error:
-            logger.warning("sample_waits", sample=self.sample.pk, error=str(error))
-        called_at = self.sample.called_at
-        if self.sample.is_open and called_at and timezone.now() - called_at > _overdue():
-            text = "Its outcome could not be learnt; it may be paid. Look at Replicate's listing."
-            self._end(SampleStatus.FAILED, error=text)
+    def _begin(self, sample: PromptSample, claimed_at: float) -> Callable[[], Any] | None:
+        """Write down which call comes next, and return it for a thread; None for none now."""
+        row = PromptSample.objects.filter(pk=sample.pk)
+        lease = Now() + timedelta(seconds=settings.LEASE_SECONDS)
+        if sample.status == SampleStatus.CREATED:
+            if not self._may_pay():
+                row.update(busy_until=Now() + _NO_PLACE)
+                return None
+            row.update(status=SampleStatus.CALLING, called_at=Now(), busy_until=lease)
+            send_by = claimed_at + calls.paid_call_seconds()
+            return lambda: calls.create_prediction(self.service, job=sample, send_by=send_by)
+        row.update(busy_until=lease)
+        if sample.status == SampleStatus.SUBMITTED:
+            return lambda: self._read(sample.external_id or "")
+        called_at = sample.called_at or sample.created_at
+        known = _ids_since(sample)
+        return lambda: calls.find_lost(
+            self.service.client,
+            wanted=[(sample.pk, sample.input)],
+            known_ids=known,
+            created_after=called_at - timedelta(minutes=1),
+        )
 
-    def _may_call(self) -> bool:
-        """Ask breaker and rate limit; commit, before the call, that it may be under way."""
+    def _may_pay(self) -> bool:
+        """Ask breaker and rate limit; the daily cap was asked when the sample was."""
         admission = self.service.admission
         if admission.breaker.places(1) < 1:
             return False
         if admission.rate.take(1) < 1:
             admission.breaker.give_probe_back()
             return False
-        self._save(status=SampleStatus.CALLING, called_at=timezone.now())
         return True
 
-    def _call(self) -> None:
-        breaker = self.service.admission.breaker
-        try:
-            prediction = self.client.create_prediction(input=self.sample.input, webhook_url=None)
-        except UnknownOutcomeError as error:
-            breaker.failed(error)  # perhaps paid: the next turn looks for it
-            return
-        except ProviderError as error:
-            if isinstance(error, PermanentError) and not isinstance(error, AccountError):
-                breaker.succeeded()  # it answered: it is up
-            else:
-                breaker.failed(error)
-            self._end(SampleStatus.FAILED, error=f"Nothing was paid. {error}", cost_usd=None)
-            return
-        breaker.succeeded()
-        self._save(status=SampleStatus.SUBMITTED, external_id=prediction.id)
-
-    def _look_for_it(self) -> None:
-        """Find a call whose reply was lost; it is given up, never repeated."""
-        called_at = self.sample.called_at or self.sample.created_at
-        recent = PromptSample.objects.filter(
-            created_at__gte=self.sample.created_at, external_id__isnull=False
-        )
-        found = find_lost(
-            self.client,
-            wanted=[(self.sample.pk, self.sample.input)],
-            known_ids={str(found) for found in recent.values_list("external_id", flat=True)},
-            created_after=called_at - timedelta(minutes=1),
-        )
-        prediction = found.get(self.sample.pk)
-        if prediction is not None:
-            self._save(status=SampleStatus.SUBMITTED, external_id=prediction.id)
-        elif self.sample.pk in found and timezone.now() - called_at > _LOST_AFTER:
-            text = "The call never arrived at Replicate; nothing was paid."
-            self._end(SampleStatus.FAILED, error=text, cost_usd=None)
-
-    def _follow(self) -> None:
-        """Wait some seconds for the end; a later turn goes on where this one stops."""
-        for _ in range(_POLLS):
-            prediction = self.client.get_prediction(self.sample.external_id or "")
-            if prediction.is_terminal:
-                self._finish(prediction)
-                return
-            time.sleep(_POLL_SECONDS)
-
-    def _finish(self, prediction: Prediction) -> None:
-        price = price_of(self.sample.service, self.sample.model)
-        cost = price.of(prediction.predict_time_seconds)
+    def _read(self, external_id: str) -> _Read:
+        """Read a prediction, and its image if it has ended; runs in a thread."""
+        prediction = self.service.client.get_prediction(external_id)
+        if not prediction.is_terminal:
+            return _Read(prediction)
         if not prediction.is_succeeded or not prediction.output_urls:
-            error = classify_prediction_failure(prediction, vendor=self.sample.service)
-            self._end(SampleStatus.FAILED, error=str(error), cost_usd=cost)
+            return _Read(prediction, fault=classify_prediction_failure(prediction))
+        try:
+            image = self.drain.generation.fetch(self.service, prediction.output_urls[0])
+        except PermanentError as error:
+            return _Read(prediction, fault=error)
+        return _Read(prediction, image)
+
+    # -- results ------------------------------------------------------------------------
+
+    def take(self, results: list[CallResult]) -> None:
+        """Save what the calls of one turn brought; a second delivery changes nothing."""
+        for result in results:
+            if result.kind != "sample":
+                continue
+            pk, status = result.key
+            if status == SampleStatus.CREATED:
+                self._called(pk, result)
+            elif result.error is not None:
+                self._not_read(pk, result.error)
+            elif status == SampleStatus.CALLING:
+                self._looked(pk, result.value)
+            else:
+                self._followed(pk, result.value)
+            overdue = Now() - timedelta(seconds=settings.GENERATION_TIMEOUT_SECONDS)
+            _end(pk, SampleStatus.FAILED, Q(called_at__lte=overdue), error=_OVERDUE)
+            self._under_way.discard(pk)
+
+    def _called(self, pk: int, result: CallResult) -> None:
+        """Take the answer to the paid call."""
+        breaker, error = self.service.admission.breaker, result.error
+        if error is None:
+            breaker.succeeded()
+            _submitted(pk, result.value.id)
+        elif isinstance(error, NotSentError):
+            _open(pk, _NO_PLACE, status=SampleStatus.CREATED, called_at=None)
+        elif isinstance(error, ProviderError) and not isinstance(error, UnknownOutcomeError):
+            vendor_waits(breaker, error)
+            _end(pk, SampleStatus.FAILED, error=f"Nothing was paid. {error}", cost_usd=None)
+        else:  # perhaps paid: a later turn looks for it
+            self._not_read(pk, error, counts=True)
+
+    def _looked(self, pk: int, found: dict[int, Prediction | None]) -> None:
+        """Go on with a call whose reply was lost; one that never arrived is given up."""
+        prediction = found.get(pk)
+        if prediction is not None:
+            _submitted(pk, prediction.id)
             return
-        data = download_output(
-            prediction.output_urls[0],
-            allowed_hosts=self.service.output_hosts,
-            max_bytes=settings.IMAGE_MAX_BYTES,
-            timeout=settings.HTTP_READ_TIMEOUT_SECONDS,
-        )
-        facts = inspect_image(data, max_bytes=settings.IMAGE_MAX_BYTES)
-        self._end(SampleStatus.DONE, data=data, mime_type=facts.mime, cost_usd=cost)
+        _open(pk, _LOOK)
+        if pk in found:
+            surely = Q(called_at__lte=Now() - _LOST_AFTER)
+            _end(pk, SampleStatus.FAILED, surely, error=_LOST, cost_usd=None)
 
-    def _end(self, status: SampleStatus, **columns: object) -> None:
-        self._save(status=status, completed_at=timezone.now(), **columns)
+    def _followed(self, pk: int, read: _Read) -> None:
+        if not read.prediction.is_terminal:
+            _open(pk, _POLL)
+            return
+        sample = PromptSample.objects.only("service", "model").get(pk=pk)
+        cost = price_of(sample.service, sample.model).of(read.prediction.predict_time_seconds)
+        if read.image is None:
+            _end(pk, SampleStatus.FAILED, error=str(read.fault), cost_usd=cost)
+        else:
+            data, mime = read.image.data, read.image.facts.mime
+            _end(pk, SampleStatus.DONE, data=data, mime_type=mime, cost_usd=cost)
 
-    def _save(self, **columns: object) -> None:
-        for name, value in columns.items():
-            setattr(self.sample, name, value)
-        self.sample.save(update_fields=[*columns])
+    def _not_read(self, pk: int, error: Exception, *, counts: bool = False) -> None:
+        fault = as_provider_error(error, vendor=self.service.name)
+        unexpected = error if fault is not error else None
+        logger.warning("sample_waits", sample=pk, error=str(fault), exc_info=unexpected)
+        if counts and unexpected is None:
+            self.service.admission.breaker.failed(fault)
+        _open(pk, _LOOK)
 
 
-def _overdue() -> timedelta:
-    return timedelta(seconds=settings.GENERATION_TIMEOUT_SECONDS)
+def _ids_since(sample: PromptSample) -> set[str]:
+    """Return the vendor's ids of the samples since this one: those calls are known."""
+    found = PromptSample.objects.filter(
+        created_at__gte=sample.created_at, external_id__isnull=False
+    )
+    return {str(external_id) for external_id in found.values_list("external_id", flat=True)}
+
+
+def _submitted(pk: int, external_id: str) -> None:
+    """Store the vendor's id, also of a sample that was given up meanwhile: it is paid for."""
+    row = PromptSample.objects.filter(pk=pk, external_id=None)
+    calling = row.filter(status=SampleStatus.CALLING)
+    if calling.update(status=SampleStatus.SUBMITTED, external_id=external_id, busy_until=None):
+        return
+    sample = row.filter(status=SampleStatus.FAILED).first()
+    if sample is not None:
+        cost = price_of(sample.service, sample.model).reserved
+        row.update(external_id=external_id, cost_usd=cost, error=_FOUND_LATE)
+
+
+def _open(pk: int, wait: timedelta, **columns: object) -> None:
+    """Leave an open sample to a later turn."""
+    row = PromptSample.objects.filter(pk=pk, status__in=OPEN_SAMPLE_STATUSES)
+    row.update(busy_until=Now() + wait, **columns)
+
+
+def _end(pk: int, status: SampleStatus, *only_if: Q, **columns: object) -> None:
+    row = PromptSample.objects.filter(*only_if, pk=pk, status__in=OPEN_SAMPLE_STATUSES)
+    row.update(status=status, completed_at=Now(), busy_until=None, **columns)

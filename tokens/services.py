@@ -21,7 +21,7 @@ from glisk.rate_limit import RateLimit
 from tokens.admission import Admission
 from tokens.calls import STALE_CALL_SECONDS
 from tokens.items import callback_url
-from tokens.models import ImageGenerationJob
+from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import JobService
 from tokens.spend import model_of
 
@@ -39,7 +39,7 @@ class ImageService(Protocol):
     def output_hosts(self) -> list[str]:
         """The hosts that its images may be fetched from."""
 
-    def create(self, job: ImageGenerationJob, *, send_by: float) -> Prediction:
+    def create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction:
         """Make the call of a job; runs in a pool thread. `send_by`: boot_seconds."""
 
 
@@ -64,7 +64,7 @@ class ReplicateService:
     def output_hosts(self) -> list[str]:
         return list(settings.REPLICATE_OUTPUT_HOSTS)
 
-    def create(self, job: ImageGenerationJob, *, send_by: float) -> Prediction:
+    def create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction:
         return self.client.create_prediction(
             input=job.input, webhook_url=callback_url(job), send_by=send_by
         )
@@ -85,7 +85,7 @@ class SelfhostedService:
     def output_hosts(self) -> list[str]:
         return output_hosts(settings.SELFHOSTED_IMAGE_API_URL)
 
-    def create(self, job: ImageGenerationJob, *, send_by: float) -> Prediction:
+    def create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction:
         # The seed tells this job from one with its number in another database.
         name = f"glisk-{job.pk}-{job.input.get('seed', 0)}"
         return self.client.create_prediction(input=job.input, prediction_id=name)

@@ -7,7 +7,6 @@ they are forked; only the task queue loads this module.
 from glisk.engine.drain import run_drain
 from tokens.pipeline import PipelineDrain
 from tokens.recovery import keeping
-from tokens.samples import render_samples as bring_samples_on
 from tokens.spend import close_days
 
 
@@ -34,8 +33,3 @@ def compare_everything(since_id: int = 1) -> int:
 def close_spend_days() -> int:
     """Write down what the days have cost that nothing changes any more."""
     return close_days()
-
-
-def render_samples() -> int:
-    """Make the samples of prompts that staff asked for; return how many were worked on."""
-    return bring_samples_on()

@@ -149,7 +149,7 @@ class Token(models.Model):
                 name="token_ready",
                 condition=models.Q(status="ready"),
             ),
-            # tokens.claims.seconds_until_next_attempt
+            # tokens.claims.seconds_until_due
             models.Index(
                 fields=["next_attempt_at"],
                 name="token_waiting",

@@ -32,14 +32,25 @@ _INSERT = """
 """
 
 
+_SAMPLES = """
+    INSERT INTO prompt_samples
+        (author_id, prompt, actor, input, service, model, status, error, mime_type, created_at)
+    SELECT %s, 'p', 'operator', '{}', 'replicate', 'flux', 'done', '', 'image/png', now()
+    FROM generate_series(1, 5000)
+"""
+
+
 @pytest.fixture
 def table(db: None) -> None:
     author = AuthorFactory.create()
     with connection.cursor() as cursor:
         # What other tests left there, dead rows and all, would decide the plans.
-        cursor.execute("TRUNCATE tokens_s0, image_generation_jobs, mint_events CASCADE")
+        cursor.execute(
+            "TRUNCATE tokens_s0, image_generation_jobs, mint_events, prompt_samples CASCADE"
+        )
         cursor.execute(_INSERT, [author.pk, author.wallet_address, author.wallet_address])
-        cursor.execute("ANALYZE tokens_s0")
+        cursor.execute(_SAMPLES, [author.pk])
+        cursor.execute("ANALYZE tokens_s0, prompt_samples")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tokens.claims import (
     release_leases_of,
     renew_leases,
     rescue_stalled,
-    seconds_until_next_attempt,
+    seconds_until_due,
 )
 from tokens.factories import TokenFactory
 from tokens.models import Token, TokenTransition
@@ -227,12 +227,12 @@ def test_a_retry_waits_and_is_counted_or_leaves_no_trace() -> None:
 
 
 def test_the_next_attempt_is_the_soonest_in_the_future() -> None:
-    assert seconds_until_next_attempt() is None
+    assert seconds_until_due() == (None, None)
     now = timezone.now()
     TokenFactory.create(next_attempt_at=now + timedelta(minutes=30))
     TokenFactory.create(status=TokenStatus.UPLOADING, next_attempt_at=now + timedelta(minutes=9))
     TokenFactory.create(status=TokenStatus.READY, next_attempt_at=now + timedelta(minutes=2))
     TokenFactory.create(next_attempt_at=now - timedelta(minutes=5))  # due: a claim takes it
-    seconds = seconds_until_next_attempt()
+    seconds, _ = seconds_until_due()
     assert seconds is not None
     assert 7 * 60 < seconds <= 9 * 60

@@ -7,18 +7,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
 
 import psutil
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from authors.factories import AuthorFactory
 from glisk.tests.database_url import database_url
 from tokens import calls
 from tokens.claims import rescue_stalled
 from tokens.factories import TokenFactory
-from tokens.models import ImageGenerationJob, Token, TokenTransition
+from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.pipeline import PipelineDrain
+from tokens.samples import request_sample
+from tokens.spend import spent_today
 from tokens.tests.stage import PATIENCE_SECONDS, Start, Vendors, is_ready
 
 pytestmark = [
@@ -71,6 +76,27 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
+def try_a_prompt() -> PromptSample:
+    return request_sample(author=AuthorFactory.create(), prompt="A fox", actor="operator")
+
+
+def let_the_samples_time_pass() -> None:
+    """Its lease, and the time in which the listing may lag."""
+    long_ago = timezone.now() - timedelta(seconds=61)
+    PromptSample.objects.update(busy_until=timezone.now(), called_at=long_ago)
+
+
+def finish(worker: Start, sample: PromptSample) -> PromptSample:
+    """Bring a sample to its end; ask for it again, as people do, if it came to nothing."""
+
+    def has_ended() -> bool:
+        sample.refresh_from_db()
+        return not sample.is_open
+
+    worker().until(has_ended)
+    return sample if sample.status == "done" else finish(worker, try_a_prompt())
+
+
 def let_the_lease_run_out() -> None:
     """The other worker needs not wait for what time alone would bring."""
     Token.objects.filter(lease_owner__isnull=False).update(lease_expires_at=timezone.now())
@@ -119,3 +145,29 @@ def test_a_worker_that_nothing_watches_finds_its_time_over(
     assert vendors.creations() == paid_calls
     assert list(TokenTransition.objects.order_by("pk").values_list("pk", flat=True)) == moves
     assert Token.objects.filter(pk=token.pk).values().get() == left
+
+
+def test_a_sample_is_paid_once_though_its_worker_froze(worker: Start, vendors: Vendors) -> None:
+    sample = try_a_prompt()
+    with frozen_worker(vendors, "before_the_send") as frozen:
+        assert frozen.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+        let_the_samples_time_pass()
+        finish(worker, sample)
+    assert vendors.paid == 1
+    assert spent_today() == Decimal("0.003")
+
+
+def test_a_thawed_worker_pays_no_sample_again(worker: Start, vendors: Vendors) -> None:
+    """Where no timer can kill it."""
+    sample = try_a_prompt()
+    with frozen_worker(vendors, "before_the_check", "unwatched") as frozen:
+        stopped_at = time.monotonic()
+        let_the_samples_time_pass()
+        finish(worker, sample)
+        calls_before = vendors.creations()
+        time.sleep(max(0.0, stopped_at + LEASE_SECONDS / 4 + 0.5 - time.monotonic()))
+        frozen.send_signal(signal.SIGCONT)
+        time.sleep(2)
+        assert frozen.poll() is None
+    assert (vendors.paid, vendors.creations()) == (1, calls_before)
+    assert spent_today() == Decimal("0.003")

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
             lambda: claims.claim_for_upload(owner="w", limit=10, lease_seconds=60),
             "token_claim_upload",
         ),
-        (claims.seconds_until_next_attempt, "token_waiting"),
+        (claims.seconds_until_due, "token_waiting"),
         (claims.rescue_stalled, "token_leased"),
         (lambda: claims.release_leases_of("w"), "token_leased"),
     ],

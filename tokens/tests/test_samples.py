@@ -11,7 +11,6 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
-from django_q.models import OrmQ
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
@@ -22,9 +21,9 @@ from glisk.roles import OPERATOR, VIEWER, give_role, make_roles
 from tokens import samples
 from tokens.models import PromptSample
 from tokens.models.sample import SampleStatus
-from tokens.samples import SampleRefused, render_samples, request_sample
+from tokens.samples import SampleRefused, request_sample
 from tokens.spend import close_days, spend_totals, spent_today
-from tokens.tests.stage import CREATE, Vendors
+from tokens.tests.stage import CREATE, Start, Vendors, Worker
 
 PROMPT = "A fox in the snow"
 
@@ -37,22 +36,31 @@ def author(db: None) -> Author:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "_POLL_SECONDS", 0.02)
+    for name in ("_POLL", "_LOOK", "_NO_PLACE"):
+        monkeypatch.setattr(samples, name, timedelta(seconds=0.02))
 
 
 def ask(author: Author, prompt: str = PROMPT) -> PromptSample:
     return request_sample(author=author, prompt=prompt, actor="operator maria")
 
 
-def render(sample: PromptSample, turns: int = 1) -> PromptSample:
-    for _ in range(turns):
-        render_samples()
-    sample.refresh_from_db()
+def render(worker: Start, sample: PromptSample) -> PromptSample:
+    """Let a worker bring the sample to its end."""
+    return bring_to_its_end(worker(), sample)
+
+
+def bring_to_its_end(drain: Worker, sample: PromptSample) -> PromptSample:
+
+    def has_ended() -> bool:
+        sample.refresh_from_db()
+        return not sample.is_open
+
+    drain.until(has_ended, what="the sample's end")
     return sample
 
 
-def test_a_sample_is_made_and_paid_once(vendors: Vendors, author: Author) -> None:
-    sample = render(ask(author), turns=2)
+def test_a_sample_is_made_and_paid_once(worker: Start, vendors: Vendors, author: Author) -> None:
+    sample = render(worker, ask(author))
     assert sample.status == SampleStatus.DONE, sample.error
     assert bytes(sample.data or b"")[:4] in (b"RIFF", b"\x89PNG", b"\xff\xd8\xff\xe0")
     assert vendors.paid == vendors.creations() == 1
@@ -62,10 +70,12 @@ def test_a_sample_is_made_and_paid_once(vendors: Vendors, author: Author) -> Non
     assert author.prompt_text == PROMPT
 
 
-def test_a_second_click_gets_the_same_sample(vendors: Vendors, author: Author) -> None:
+def test_a_second_click_gets_the_same_sample(
+    worker: Start, vendors: Vendors, author: Author
+) -> None:
     first = ask(author)
     assert ask(author, "Another").pk == first.pk
-    render(first)
+    render(worker, first)
     assert ask(author).pk != first.pk
     assert vendors.paid == 1
 
@@ -99,82 +109,110 @@ def test_two_clicks_at_once_make_one_sample(monkeypatch: pytest.MonkeyPatch) -> 
     assert PromptSample.objects.count() == 1
 
 
-def test_a_lost_reply_is_looked_for_and_not_paid_again(vendors: Vendors, author: Author) -> None:
+def test_a_lost_reply_is_looked_for_and_not_paid_again(
+    worker: Start, vendors: Vendors, author: Author
+) -> None:
     vendors.replicate.plan_fault("drop_after", scope=CREATE)
-    sample = render(ask(author))
-    assert sample.status == SampleStatus.CALLING
-    assert render(sample).status == SampleStatus.DONE
+    assert render(worker, ask(author)).status == SampleStatus.DONE
     assert vendors.paid == vendors.creations() == 1
 
 
 @pytest.mark.parametrize("status", [500, 503, 522, 530])
 def test_a_server_error_after_acceptance_is_looked_for_too(
-    vendors: Vendors, author: Author, status: int
+    worker: Start, vendors: Vendors, author: Author, status: int
 ) -> None:
     vendors.replicate.set_faults(error_after_status=status)
     vendors.replicate.plan_fault("error_after", scope=CREATE)
-    assert render(ask(author), turns=2).status == SampleStatus.DONE
+    assert render(worker, ask(author)).status == SampleStatus.DONE
     assert vendors.paid == vendors.creations() == 1
 
 
-def test_a_call_that_never_arrived_is_given_up_unpaid(vendors: Vendors, author: Author) -> None:
+def test_a_call_that_never_arrived_is_given_up_unpaid(
+    worker: Start, vendors: Vendors, author: Author
+) -> None:
     vendors.replicate.plan_fault("drop_before", scope=CREATE)
-    sample = render(ask(author))
-    assert render(sample).status == SampleStatus.CALLING  # the listing may lag
+    sample = ask(author)
+    drain = worker()
+    drain.until(lambda: looks(vendors) >= 2)
+    sample.refresh_from_db()
+    assert sample.status == SampleStatus.CALLING  # the listing may lag
     PromptSample.objects.update(called_at=timezone.now() - timedelta(seconds=61))
-    sample = render(sample)
+    sample = bring_to_its_end(drain, sample)
     assert (sample.status, sample.cost_usd) == (SampleStatus.FAILED, None)
     assert "never arrived" in sample.error
     assert vendors.paid == 0
     assert spent_today() == 0
 
 
+def looks(vendors: Vendors) -> int:
+    """Count how often the listing was asked for a lost call."""
+    return sum(
+        (call.method, call.path) == ("GET", "/v1/predictions") for call in vendors.replicate.calls
+    )
+
+
 def test_a_worker_that_died_in_the_call_is_followed_by_a_look(
-    vendors: Vendors, author: Author, monkeypatch: pytest.MonkeyPatch
+    worker: Start, vendors: Vendors, author: Author
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def die(*given: object, **named: object) -> None:
-        raise Killed
-
     sample = ask(author)
-    with monkeypatch.context() as patch:
-        patch.setattr("glisk.clients.replicate.ReplicateClient.create_prediction", die)
-        with pytest.raises(Killed):
-            render_samples()
+    first = worker()
+    first.step()  # makes the call, and dies before it hears of the answer
+    first.rest()
+    first.crash()
     sample.refresh_from_db()
     assert sample.status == SampleStatus.CALLING
-    render(sample, turns=2)
-    assert vendors.creations() == 0
+    PromptSample.objects.update(busy_until=timezone.now())
+    assert render(worker, sample).status == SampleStatus.DONE
+    assert vendors.paid == vendors.creations() == 1
 
 
-def test_one_worker_at_a_time(vendors: Vendors, author: Author) -> None:
+def test_one_worker_at_a_time(worker: Start, vendors: Vendors, author: Author) -> None:
     sample = ask(author)
     PromptSample.objects.update(busy_until=timezone.now() + timedelta(seconds=60))
-    assert render_samples() == 0
+    worker().settle(0.3)
+    assert vendors.replicate.calls == []
     PromptSample.objects.update(busy_until=timezone.now() - timedelta(seconds=1))
-    assert render(sample).status == SampleStatus.DONE
+    assert render(worker, sample).status == SampleStatus.DONE
 
 
-def test_a_refusal_is_said_and_costs_nothing(vendors: Vendors, author: Author) -> None:
+def test_every_answer_may_come_twice(worker: Start, vendors: Vendors, author: Author) -> None:
+    """As after a database that was lost in the middle of a turn."""
+    sample = ask(author)
+    drain = worker()
+    while sample.is_open:
+        drain.drain.turn(drain.step())
+        sample.refresh_from_db()
+    assert sample.status == SampleStatus.DONE
+    assert vendors.paid == vendors.creations() == 1
+
+
+def test_a_refusal_is_said_and_costs_nothing(
+    worker: Start, vendors: Vendors, author: Author
+) -> None:
     vendors.replicate.set_faults(account_refusal="insufficient_credit")
-    sample = render(ask(author))
+    sample = render(worker, ask(author))
     assert (sample.status, sample.cost_usd) == (SampleStatus.FAILED, None)
     assert "Nothing was paid" in sample.error
 
 
-def test_a_refused_prompt_fails_with_its_cost(vendors: Vendors, author: Author) -> None:
-    sample = render(ask(author, "a nsfw picture"), turns=2)
+def test_a_refused_prompt_fails_with_its_cost(
+    worker: Start, vendors: Vendors, author: Author
+) -> None:
+    sample = render(worker, ask(author, "a nsfw picture"))
     assert sample.status == SampleStatus.FAILED
     assert sample.error
     assert sample.cost_usd == Decimal("0.003")
     assert vendors.paid == 1
 
 
-def test_while_the_vendor_is_away_nothing_is_called(vendors: Vendors, author: Author) -> None:
+def test_while_the_vendor_is_away_nothing_is_called(
+    worker: Start, vendors: Vendors, author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glisk.breaker.ACCOUNT_WAIT_SECONDS", 60)
     Breaker("replicate").failed(AccountError("no credit", vendor="replicate"))
-    sample = render(ask(author), turns=2)
+    sample = ask(author)
+    worker().settle(0.3)
+    sample.refresh_from_db()
     assert sample.status == SampleStatus.CREATED
     assert vendors.creations() == 0
 
@@ -220,15 +258,14 @@ class TestAdmin:
         )
 
     def test_from_the_form_to_the_picture(
-        self, client: Client, vendors: Vendors, author: Author
+        self, client: Client, worker: Start, author: Author
     ) -> None:
         self.log_in(client, OPERATOR)
         answer = client.post(self.try_url(author), {"prompt": "Try me"}, follow=True)
         sample = PromptSample.objects.get()
         assert (sample.prompt, sample.actor) == ("Try me", "operator operator")
         assert "looks again by itself" in answer.content.decode()
-        assert OrmQ.objects.count() == 1
-        render(sample)
+        render(worker, sample)
         url = f"/admin/tokens/promptsample/{sample.pk}"
         assert f"{url}/picture/" in client.get(f"{url}/change/").content.decode()
         picture = client.get(f"{url}/picture/")

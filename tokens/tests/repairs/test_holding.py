@@ -62,7 +62,7 @@ def test_no_stage_claims_a_held_token() -> None:
     tokens = {state: with_artefacts(state) for state in sorted(ACTIVE)}
     Token.objects.update(next_attempt_at="2100-01-01T00:00Z")
     hold(*tokens.values())
-    assert claims.seconds_until_next_attempt() is None
+    assert claims.seconds_until_due()[0] is None
     assert not Token.objects.on_their_way().exists()
     Token.objects.update(next_attempt_at=None)
     claim: Callable[..., list[claims.Claim]]
