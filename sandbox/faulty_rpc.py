@@ -17,6 +17,7 @@ import json
 import random
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -27,6 +28,8 @@ from sandbox.rpc import RpcClient
 from sandbox.rpc_relay import RelayHandler, RpcRelay
 
 Call = dict[str, Any]
+# The HTTP status and the body with which a batch of these calls is refused.
+BatchRefusal = Callable[[list[Call]], tuple[int, Any]]
 
 
 class FaultyRpc(RpcRelay):
@@ -45,6 +48,8 @@ class FaultyRpc(RpcRelay):
         self._head: int | None = None
         self._send_refusal: tuple[int, str, int | None] | None = None
         self._tip_wei: int | None = None
+        self._batch_limit: tuple[int, BatchRefusal] | None = None
+        self.batches: list[int] = []  # how many calls each request held
         self.seen: list[str] = []  # the methods, in order
 
     def __exit__(
@@ -92,9 +97,13 @@ class FaultyRpc(RpcRelay):
         """Say that everybody has paid this tip per gas in the last blocks."""
         self._tip_wei = wei
 
+    def limit_batches(self, most: int, refusal: BatchRefusal) -> None:
+        """Refuse batches of more calls, see `refused_as_list` and the like."""
+        self._batch_limit = (most, refusal)
+
     def calm(self) -> None:
         """Answer as the node does again."""
-        self._send_refusal = self._tip_wei = None
+        self._send_refusal = self._tip_wei = self._batch_limit = None
         with self._lock:
             self._lost.clear()
             self._loss_rate, self._swallowed, self._head = 0.0, 0, None
@@ -119,6 +128,13 @@ class FaultyRpc(RpcRelay):
                 return False
             self._swallowed -= 1
             return True
+
+    def batch_refusal(self, calls: list[Call]) -> tuple[int, Any] | None:
+        """Return status and body for a batch that is too large, or None."""
+        with self._lock:
+            self.batches.append(len(calls))
+        limit = self._batch_limit
+        return limit[1](calls) if limit is not None and len(calls) > limit[0] else None
 
     def refusal(self, call: Call) -> Call | None:
         """Return the error that a call gets without being passed on, or None."""
@@ -167,6 +183,10 @@ class _Handler(RelayHandler):
         asked = json.loads(body)
         calls: list[Call] = asked if isinstance(asked, list) else [asked]
         proxy: FaultyRpc = self.server.relay
+        refused = proxy.batch_refusal(calls) if isinstance(asked, list) else None
+        if refused is not None:
+            self.answer(json.dumps(refused[1]).encode(), status=refused[0])
+            return
         try:
             answers = [self._answer(proxy, call) for call in calls]
         except (OSError, http.client.HTTPException):  # the node is away
@@ -189,6 +209,29 @@ class _Handler(RelayHandler):
         if "result" in answer:
             answer["result"] = proxy.censor(call, answer["result"])
         return answer
+
+
+def refused_as_list(code: int, message: str, *, names_first: bool = False) -> BatchRefusal:
+    """A list of one error, as geth does it; `names_first`: with the id of the first call."""
+    return lambda calls: (200, [_error(code, message, calls[0]["id"] if names_first else None)])
+
+
+def refused_as_object(code: int, message: str, *, status: int = 200) -> BatchRefusal:
+    return lambda calls: (status, _error(code, message, None))
+
+
+def refused_each(code: int, message: str) -> BatchRefusal:
+    """The same error for each call."""
+    return lambda calls: (200, [_error(code, message, call["id"]) for call in calls])
+
+
+def refused_by_status(status: int) -> BatchRefusal:
+    """An HTTP status with a body that is no JSON-RPC, as a proxy in front of the node does it."""
+    return lambda calls: (status, "Request Entity Too Large")
+
+
+def _error(code: int, message: str, call_id: Any) -> Call:
+    return {"jsonrpc": "2.0", "id": call_id, "error": {"code": code, "message": message}}
 
 
 def _tip_wei(raw: str) -> int:

@@ -72,8 +72,8 @@ class RelayHandler(BaseHTTPRequestHandler):
         self._node.request("POST", "/", body, {"Content-Type": "application/json"})
         return self._node.getresponse().read()
 
-    def answer(self, content: bytes) -> None:
-        self.send_response(200)
+    def answer(self, content: bytes, *, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -7,6 +7,7 @@ https://docs.alchemy.com/reference/error-reference, geth, reth and anvil (measur
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any, Final, Self
@@ -14,14 +15,24 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_faults import Fault, Reply, bad_reply
-from glisk.errors import AccountError, PermanentError, ProviderError, TransientError
+from glisk.errors import (
+    AccountError,
+    InvalidRequestError,
+    PermanentError,
+    ProviderError,
+    TransientError,
+)
 from glisk.foreign_json import loads
 from glisk.redaction import register_secret
 
 VENDOR: Final = "chain"
 _MAX_REPLY_BYTES: Final = 50 * 1024 * 1024
-_TOO_MANY_CALLS: Final = -32014  # Base's public node: "maximum 10 calls in 1 batch"
-_SMALL_BATCH: Final = 10
+_SMALL_BATCH: Final = 10  # a web request's, which cannot wait
+# So long is a size of batches kept that a node takes: what it refused may have been a bad moment.
+_SIZE_KEPT_SECONDS: Final = 600.0
+_NAMED_SIZE: Final = re.compile(
+    r"\b(\d+) (?:calls|requests|items)|\b(?:max\w*|limit\w*|most|than|to)\W+(?:\w+\W+){0,3}?(\d+)\b"
+)
 # A plan's budget is refilled every second, and may pay for less than one batch (Alchemy's free
 # plan: 500 units, an eth_call costs 26): the members that it refused are asked for again.
 _BUDGET_SECONDS: Final = 1.0
@@ -77,7 +88,8 @@ class RpcClient:
         self._http = HttpClient(
             vendor=VENDOR, base_url=url, options=options, read_fault=_read_fault
         )
-        self._batch_size = batch_size
+        self._most = self._batch_size = batch_size
+        self._size_kept_until = 0.0  # monotonic
 
     @classmethod
     def from_settings(cls, url: str = "") -> Self:
@@ -107,7 +119,7 @@ class RpcClient:
         each second brings some more. Raises only if the whole request failed.
         """
         results = self._parts(calls)
-        if len(calls) > _SMALL_BATCH:  # a short one is a web request's, which cannot wait
+        if len(calls) > _SMALL_BATCH:
             self._ask_refused_again(calls, results)
         return results
 
@@ -127,11 +139,46 @@ class RpcClient:
             was, refused = len(refused), [n for n in refused if _is_rate_limited(results[n])]
 
     def _parts(self, calls: Sequence[Call]) -> list[Any]:
+        """Send the calls in batches of a size that the node takes, and remember that size.
+
+        Nodes refuse a batch that is too large for them in many ways, so a batch that was refused
+        as a whole, and not for the account or the rate, is sent again in parts: of the size that
+        the refusal names, or else by half, down to single calls.
+        """
+        if time.monotonic() >= self._size_kept_until:
+            self._batch_size = self._most
         results: list[Any] = []
-        while len(results) < len(calls):  # the size may sink while the parts are sent
-            start = len(results)
-            results += self._batch(calls[start : start + self._batch_size])
+        size, refusal = self._batch_size, None
+        while len(results) < len(calls):
+            part = calls[len(results) : len(results) + size]
+            try:
+                results += [self._single(part[0], refusal)] if size == 1 else self._batch(part)
+            except _BatchRefusedError as refused:
+                refusal = refused.error
+                size = _smaller(len(part), refusal)
+        # A refusal of one call by itself says nothing about batches.
+        by_itself = size == 1 and any(isinstance(result, RpcError) for result in results)
+        if refusal is not None and not by_itself:
+            self._batch_size = size
+            self._size_kept_until = time.monotonic() + _SIZE_KEPT_SECONDS
         return results
+
+    def _single(self, call: Call, refusal: ProviderError | None) -> Any:
+        """Make one call of a batch; raise the refusal of the batch if it is the call's as well."""
+        method, params = call
+        try:
+            return self.call(method, *params)
+        except ProviderError as error:
+            of_both = (
+                isinstance(error, RpcError)
+                and isinstance(refusal, RpcError)
+                and error.rpc_message == refusal.rpc_message
+            )
+            if of_both or not (
+                isinstance(error, RpcError | RevertError) or _is_rate_limited(error)
+            ):
+                raise
+            return error
 
     def batch_all(self, calls: Sequence[Call]) -> list[Any]:
         """Like `batch`, but raise the first failure instead of returning it."""
@@ -146,17 +193,21 @@ class RpcClient:
             {"jsonrpc": "2.0", "id": index, "method": method, "params": params}
             for index, (method, params) in enumerate(calls)
         ]
-        reply = self._post(payload, f"a batch of {len(calls)} calls")
-        if isinstance(reply, dict):
-            error = reply.get("error")
-            too_many = isinstance(error, dict) and error.get("code") == _TOO_MANY_CALLS
-            if too_many and len(calls) > _SMALL_BATCH:
-                self._batch_size = _SMALL_BATCH
-                return self._parts(calls)
-            _result(reply, "batch")
+        try:
+            reply = self._post(payload, f"{len(calls)} calls")
+            if isinstance(reply, dict):
+                _result(reply, "batch")
+        except (RpcError, InvalidRequestError) as error:
+            raise _BatchRefusedError(error) from None
+        except (AccountError, TransientError) as error:
+            if "batch" in str(error).lower():  # "Batch of more than 3 requests …", with a 403
+                raise _BatchRefusedError(error) from None
+            raise
         if not isinstance(reply, list):
-            raise TransientError("chain: the batch got no list as answer", vendor=VENDOR)
+            raise TransientError("chain: the calls got no list as answer", vendor=VENDOR)
         members = [member for member in reply if isinstance(member, dict)]
+        if refused := _whole_refusal(members, len(calls)):
+            raise _BatchRefusedError(refused)
         by_id = {m["id"]: m for m in members if isinstance(m.get("id"), int)}
         return [_outcome(by_id.get(index), method) for index, (method, _) in enumerate(calls)]
 
@@ -169,6 +220,38 @@ class RpcClient:
             return loads(reply.body)
         except ValueError:
             raise bad_reply(VENDOR, what, reply, idempotent=True, why="no JSON") from None
+
+
+class _BatchRefusedError(Exception):
+    """The node takes no batch of this size, or not these calls together; `error` says why."""
+
+    def __init__(self, error: ProviderError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _smaller(size: int, refusal: ProviderError) -> int:
+    """Return how many calls to send instead: as many as the refusal names, or half."""
+    named = [int(a or b) for a, b in _NAMED_SIZE.findall(str(refusal).lower())]
+    return max((number for number in named if 1 < number < size), default=max(1, size // 2))
+
+
+def _whole_refusal(members: Sequence[dict[str, Any]], calls: int) -> ProviderError | None:
+    """Return the error that stands for all calls: alone in the list, or of a batch by its words.
+
+    Raises it if it is one of the account or the rate.
+    """
+    errors = [member["error"] for member in members if member.get("error") is not None]
+    if calls == 1 or not errors or len(errors) < len(members):
+        return None
+    error = _read_error(errors[0], "batch")
+    if "batch" in str(errors[0]).lower():
+        return error
+    if len(errors) > 1:
+        return None
+    if isinstance(error, AccountError | TransientError):
+        raise error
+    return error
 
 
 def _outcome(member: dict[str, Any] | None, method: str) -> Any:
@@ -188,10 +271,12 @@ def _result(reply: dict[str, Any], method: str) -> Any:
     error = reply.get("error")
     if error is None:
         return reply.get("result")
-    raise _error(error if isinstance(error, dict) else {"message": str(error)}, method)
+    raise _read_error(error, method)
 
 
-def _error(error: dict[str, Any], method: str) -> ProviderError:
+def _read_error(error: Any, method: str) -> ProviderError:
+    if not isinstance(error, dict):
+        error = {"message": str(error)}
     code, message = error.get("code"), str(error.get("message", ""))
     code = code if isinstance(code, int) else 0
     lowered = message.lower()

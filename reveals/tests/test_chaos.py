@@ -12,7 +12,7 @@ from reveals import flight, sending
 from reveals.models import RevealBatch, RevealBatchToken
 from reveals.tests.stage import Scene, statuses, transactions
 from sandbox.accounts import KEEPER
-from sandbox.faulty_rpc import FaultyRpc
+from sandbox.faulty_rpc import BatchRefusal, FaultyRpc, refused_as_list, refused_by_status
 from sandbox.node import Node
 from sandbox.testing import deployed_chain
 from tokens.models import Token, TokenTransition
@@ -54,6 +54,24 @@ def test_other_replies_that_are_lost(
     drain = worker()
     drain.until(lambda: scene.revealed_once(tokens))
     assert (len(transactions()), scene.nonce()) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("most", "refusal"),
+    [
+        (20, refused_as_list(-32600, "batch too large", names_first=True)),
+        (3, refused_by_status(413)),
+    ],
+)
+def test_a_large_reveal_at_a_node_that_takes_small_batches(
+    worker: Start, scene: Scene, proxy: FaultyRpc, most: int, refusal: BatchRefusal
+) -> None:
+    tokens = scene.mint(40)
+    proxy.limit_batches(most, refusal)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    assert statuses() == ["confirmed"]
+    assert max(proxy.batches) > most
 
 
 def test_late_receipts_are_waited_for(

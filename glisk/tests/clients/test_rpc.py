@@ -170,15 +170,6 @@ def test_a_long_batch_that_is_refused_loses_none_of_its_parts(
     assert client.batch([("m", [])] * 35) == [*range(10)] * 3 + [*range(5)]
 
 
-def test_small_batches_that_are_still_too_large_are_an_error(
-    server: ScriptedServer, options: HttpOptions
-) -> None:
-    client = RpcClient(server.url, options=options, batch_size=10)
-    server.script(reply(fault(-32014, "maximum 1 calls in 1 batch", None)))
-    with pytest.raises(RpcError):
-        client.batch(CALLS)
-
-
 def test_long_batches_are_cut(server: ScriptedServer, options: HttpOptions) -> None:
     client = RpcClient(server.url, options=options, batch_size=2)
     server.script(reply([member(0, "a"), member(1, "b")]), reply([member(0, "c")]))
