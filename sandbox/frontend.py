@@ -235,7 +235,7 @@ def _sign(account: DevAccount, message: str) -> str:
 
 def main() -> int:
     """Replay one visit against a running sandbox (make sandbox, make web, make worker)."""
-    ports = Ports()
+    ports = Ports.from_environment()
     parser = argparse.ArgumentParser(prog="python -m sandbox.frontend", description=main.__doc__)
     parser.add_argument("--backend", default=ports.url("web"))
     parser.add_argument("--gateway", default=ports.url("gateway"))

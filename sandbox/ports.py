@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
+from glisk.config import read_environment
 from sandbox.node import free_port
+from sandbox.services import ServiceError
 
+_ENV_FILE = Path(__file__).resolve().parent.parent / ".env"
 _FILE = "ports.json"
+# Where the program looks for each part; further variables that a changed port concerns.
+_VARIABLES = {
+    "node": ("RPC_URL",),
+    "replicate": ("REPLICATE_BASE_URL", "REPLICATE_OUTPUT_HOSTS"),
+    "pinata": ("PINATA_API_URL",),
+    "gateway": ("PINATA_GATEWAY",),
+    "web": ("PORT", "PUBLIC_BASE_URL"),
+}
+
+
+class PortsTaken(ServiceError):
+    """Other programs listen where a world wants to; the message names ports and remedy."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,18 @@ class Ports:
     @classmethod
     def free(cls) -> Self:
         return cls(**{field.name: free_port() for field in fields(cls)})
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Return the ports at which the program, by the environment and .env, looks for each part.
+
+        What it looks for on other machines gets its default. Nobody looks for Alchemy: its port
+        is a free one if the default is taken.
+        """
+        variables = read_environment(_ENV_FILE)
+        named = {name: _local_port(variables.get(of[0], "")) for name, of in _VARIABLES.items()}
+        ports = cls(**{name: port for name, port in named.items() if port is not None})
+        return ports if _is_free(ports.alchemy) else replace(ports, alchemy=free_port())
 
     @classmethod
     def default_or_free(cls) -> Self:
@@ -50,11 +79,41 @@ class Ports:
     def write(self, directory: Path) -> None:
         (directory / _FILE).write_text(json.dumps(asdict(self)))
 
+    def require_free(self, names: Sequence[str]) -> None:
+        """Raise `PortsTaken` unless all of these are free.
+
+        Another program there would answer in the place of ours: a node would get the contract.
+        """
+        taken = [name for name in names if not _is_free(getattr(self, name))]
+        if taken:
+            lines = "\n".join(f"  {getattr(self, name)} ({_described(name)})" for name in taken)
+            raise PortsTaken(
+                f"Another program listens where the local world wants to:\n{lines}\n"
+                "End it, or choose other ports."
+            )
+
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{getattr(self, name)}"
 
 
 NAMES = tuple(field.name for field in fields(Ports))
+
+
+def _described(name: str) -> str:
+    variables = _VARIABLES.get(name)
+    return f"{name}: {' and '.join(variables)} in .env" if variables else name
+
+
+def _local_port(text: str) -> int | None:
+    """Return the port of a number, a URL or `host:port`; None if it is not of this machine."""
+    first = text.partition(",")[0].strip()
+    if first.isdigit():
+        return int(first)
+    with suppress(ValueError):
+        parts = urlsplit(first if "://" in first else f"//{first}")
+        if parts.hostname in ("localhost", "127.0.0.1"):
+            return parts.port
+    return None
 
 
 def _is_free(port: int) -> bool:

@@ -101,9 +101,12 @@ class Service:
     def wait_ready(self) -> None:
         """Return when the service answers; raise `ServiceError` if it does not in time."""
         deadline = time.monotonic() + self._ready_seconds
-        while self._is_ready is not None and not self._is_ready():
-            if not self.is_running:
+        while self._is_ready is not None:
+            answers = self._is_ready()
+            if not self.is_running:  # whoever answers, it is somebody else
                 raise ServiceError(f"{self.name} ended at its start:\n{self.log_tail()}")
+            if answers:
+                return
             if time.monotonic() > deadline:
                 raise ServiceError(f"{self.name} does not answer:\n{self.log_tail()}")
             time.sleep(0.02)

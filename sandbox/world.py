@@ -1,6 +1,6 @@
 """A whole local world: node, contract, emulated vendors, and the program itself.
 
-    python -m sandbox.world            run it until Ctrl-C, on the ports of .env.example
+    python -m sandbox.world            run it until Ctrl-C, on the ports that .env names
     python -m sandbox.world --apps     the web server and a worker as well
 
 Everything runs as it does in production; only URLs and keys differ. What the world writes (chain,
@@ -27,6 +27,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from glisk.config import ConfigurationError
 from glisk.embedded_postgres import ensure_running
 from glisk.embedded_postgres import stop as stop_database
 from sandbox.accounts import KEEPER
@@ -83,7 +84,11 @@ class World:
         self.watch()
 
     def start_vendors(self) -> None:
-        """Start node and emulators, and deploy the contract."""
+        """Start node and emulators, and deploy the contract.
+
+        Raises `PortsTaken` if somebody else listens at one of their ports.
+        """
+        self.ports.require_free([name for name in NAMES if name != "web"])
         ensure_anvil()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.ports.write(self.directory)
@@ -102,7 +107,11 @@ class World:
         alchemy.wait_ready()
 
     def start_apps(self, *, migrate: bool = True) -> None:
-        """Bring the tables up to date, then start the web server and the workers."""
+        """Bring the tables up to date, then start the web server and the workers.
+
+        Raises `PortsTaken` if somebody else listens at the web server's port.
+        """
+        self.ports.require_free(["web"])
         if migrate:
             self.manage("migrate", "--verbosity", "0")
         web = self._add(self.recipes.web())
@@ -248,12 +257,13 @@ def main() -> int:
         with claimed(chosen.directory):
             if chosen.fresh:
                 reset_directory(chosen.directory)
-            _serve(World(chosen.directory, ports=Ports(), options=options), apps=chosen.apps)
+            ports = Ports.from_environment()
+            _serve(World(chosen.directory, ports=ports, options=options), apps=chosen.apps)
     except KeyboardInterrupt:
         return 0
     except DirectoryInUse as error:
         print(f"Another world runs in {error}.", file=sys.stderr)
-    except (AnvilInstallError, ServiceError, RuntimeError) as error:
+    except (AnvilInstallError, ConfigurationError, ServiceError, RuntimeError) as error:
         print(error, file=sys.stderr)
     return 1
 
