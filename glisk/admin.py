@@ -24,9 +24,14 @@ from glisk.control_page import control_page
 from glisk.display import age, duration, json_block, text_block
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.overview import ALIVE_SECONDS
+from glisk.troubles import troubles_of
+from tokens.admin.summary import register_waits
 
 for _model in (Schedule, Success, Failure, OrmQ, User, Group, AuthToken):
     admin.site.unregister(_model)
+
+
+register_waits(troubles_of)
 
 
 @admin.register(User)

@@ -26,12 +26,10 @@ from glisk.overview import (
     Worker,
     chain_facts,
     last_day,
-    obstacles,
     open_batches,
     workers,
 )
-from glisk.refused_webhooks import refused_webhooks
-from glisk.troubles import troubles
+from glisk.troubles import Trouble, find_troubles
 from reveals.costs import reveal_costs
 from reveals.keeper_state import keeper_state
 from tokens.admin.filters import failed_url
@@ -66,7 +64,7 @@ def dashboard_fragment(request: HttpRequest) -> HttpResponse:
 
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
-    """Return what this user may see of the pipeline; sixteen queries, whatever the size."""
+    """Return what this user may see of the pipeline; eighteen queries, whatever the size."""
     now = timezone.now()
     may = {
         name: request.user.has_perm(permission)
@@ -81,10 +79,11 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
     }
     day = last_day() if may["funnel"] else None
     spend = spend_totals() if may["spend"] else None
-    alive = workers() if may["workers"] else None
+    alive = workers() if may["workers"] or may["states"] else None
+    chain = chain_facts() if may["states"] else None
     tiles = [
-        chain_tile(chain_facts(), now) if may["states"] else None,
-        workers_tile(alive) if alive is not None else None,
+        chain_tile(chain, now) if chain is not None else None,
+        workers_tile(alive) if alive is not None and may["workers"] else None,
         keeper_tile(keeper_state(), now) if may["batches"] else None,
         gas_tile(reveal_costs()) if may["batches"] else None,
         spend_tile(spend) if spend is not None else None,
@@ -94,14 +93,16 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         "may": may,
         "may_control": may_control(request.user),
         "now": now,
-        "troubles": _troubles(now, alive) if may["states"] else [],
+        "troubles": _troubles(now, find_troubles(workers=alive, chain=chain))
+        if may["states"]
+        else [],
         "funnel": _funnel(now, day) if day is not None else [],
         "tiles": [tile for tile in tiles if tile is not None],
         "day": day,
         "charts": pace_charts(day) if day is not None else [],
         "failures": _failures(day) if day is not None else [],
         "batches": _batches(now) if may["batches"] else [],
-        "workers": _workers(now, alive) if alive is not None else [],
+        "workers": _workers(now, alive) if alive is not None and may["workers"] else [],
         "events": _events(now) if may["events"] else [],
         "spend": spend,
     }
@@ -158,8 +159,7 @@ def _workers(now: datetime, found: list[Worker]) -> list[dict[str, Any]]:
     ]
 
 
-def _troubles(now: datetime, alive: list[Worker] | None) -> list[dict[str, Any]]:
-    found = troubles(obstacles=obstacles(), workers=alive, refused=refused_webhooks())
+def _troubles(now: datetime, found: list[Trouble]) -> list[dict[str, Any]]:
     return [
         {
             "trouble": trouble,

@@ -17,7 +17,9 @@ from rest_framework import serializers
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
 
-from glisk.overview import chain_facts, obstacles, spend_facts, stage_loads, workers
+from glisk.overview import chain_facts, spend_facts, stage_loads, workers
+from glisk.overview.stages import groups
+from glisk.troubles import find_troubles
 from reveals.keeper_state import keeper_state
 from tokens.states import TokenStatus
 from tokens.totals import count_by_state, error_rate_24h
@@ -36,6 +38,8 @@ _UNHEALTHY = {
     "error": {"type": "DatabaseUnavailable", "message": "The database does not answer."},
 }
 _READ = ["GET", "HEAD"]
+# By the workers themselves, and by the pages of chain and keeper.
+_TOLD_ELSEWHERE = {"worker", "chain", "keeper"}
 
 
 class HealthySerializer(serializers.Serializer):
@@ -139,6 +143,7 @@ def blockchain() -> dict[str, Any]:
 
 def pipeline() -> dict[str, Any]:
     """Return the living workers, the load of each stage, and what is paused or not called."""
+    found, under_way = workers(), groups()
     return {
         "workers": [
             {
@@ -148,7 +153,8 @@ def pipeline() -> dict[str, Any]:
                 "beat_age_seconds": _age(worker.beat_at),
                 "last_progress_at": worker.last_progress_at,
             }
-            for worker in workers(alive_only=True)
+            for worker in found
+            if worker.alive
         ],
         "stages": [
             {
@@ -157,12 +163,18 @@ def pipeline() -> dict[str, Any]:
                 "active": load.active,
                 "oldest_age_seconds": _age(load.oldest_at),
             }
-            for load in stage_loads()
+            for load in stage_loads(under_way)
         ],
         # Without the vendors' words: anybody may ask.
         "held_back": [
-            {"kind": one.kind, "name": one.subject, "age_seconds": _age(one.since)}
-            for one in obstacles()
+            {
+                "kind": one.kind,
+                "name": one.name,
+                "age_seconds": _age(one.since),
+                "tokens": one.tokens,
+            }
+            for one in find_troubles(workers=found, groups=under_way)
+            if one.kind not in _TOLD_ELSEWHERE
         ],
     }
 

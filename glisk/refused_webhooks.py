@@ -11,44 +11,24 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
-from django.utils import timezone
 
-from glisk.models import SystemState
-from glisk.moments import read_moment
+from glisk.alarms import end_alarm, raise_alarm
 
 logger = structlog.get_logger(__name__)
 
-_PREFIX = "refused:"
+_PREFIX = "refused-webhooks-"
 _REMEMBERED_SECONDS = 900.0
 # Whoever finds the address may send nonsense without end: one line and one row a minute are enough.
 _WRITES_EVERY_SECONDS = 60.0
 
-# The first refusal of a series that goes on, and the last one, per vendor.
-_NOTE = """
-    INSERT INTO system_state (state_key, state_value, updated_at)
-    VALUES (%(key)s, jsonb_build_object('reason', %(reason)s::text, 'since', clock_timestamp()),
-            clock_timestamp())
-    ON CONFLICT (state_key) DO UPDATE SET
-        updated_at = clock_timestamp(),
-        state_value = jsonb_build_object('reason', %(reason)s::text, 'since', CASE
-            WHEN system_state.updated_at > clock_timestamp() - make_interval(secs => %(remembered)s)
-            THEN system_state.state_value -> 'since' ELSE to_jsonb(clock_timestamp()) END)
-"""
-
-
-@dataclass(frozen=True)
-class RefusedWebhooks:
-    """`since` is the first refusal of those that followed each other, `last_at` the last noted."""
-
-    vendor: str
-    reason: str
-    since: datetime
-    last_at: datetime
+_NAMES = {"alchemy": "Alchemy", "replicate": "Replicate"}
+_MEANWHILE = {
+    "alchemy": "Mints are read from the chain meanwhile.",
+    "replicate": "Predictions are asked for meanwhile.",
+}
 
 
 class _Gate:
@@ -107,36 +87,21 @@ def _in_background(work: Callable[[], None]) -> None:
 
 
 def _keep(vendor: str, reason: str) -> None:
-    given: dict[str, str | float] = {
-        "key": _PREFIX + vendor,
-        "reason": reason,
-        "remembered": _REMEMBERED_SECONDS,
-    }
+    name = _NAMES[vendor]
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(_NOTE, given)
+        raise_alarm(
+            _PREFIX + vendor,
+            headline=f"{name}'s webhooks are refused",
+            reason=reason,
+            advice=f"Has the signing key changed at {name}? Put the new one into "
+            f"{vendor.upper()}_WEBHOOK_SECRET (both, comma-separated, while it is rotated) and "
+            f"restart web. {_MEANWHILE[vendor]}",
+            lasts_seconds=_REMEMBERED_SECONDS,
+        )
     except (DatabaseError, InterfaceError) as error:
         logger.warning("refusal_not_noted", vendor=vendor, error=type(error).__name__)
 
 
 def _forget(vendor: str) -> None:
     with suppress(DatabaseError, InterfaceError):  # it is forgotten by its age, too
-        SystemState.objects.filter(pk=_PREFIX + vendor).delete()
-
-
-def refused_webhooks() -> list[RefusedWebhooks]:
-    """Return the vendors whose webhooks were refused within the last quarter of an hour."""
-    since = timezone.now() - timedelta(seconds=_REMEMBERED_SECONDS)
-    rows = SystemState.objects.filter(state_key__startswith=_PREFIX, updated_at__gt=since)
-    found = []
-    for row in rows.order_by("state_key"):
-        value = row.state_value if isinstance(row.state_value, dict) else {}
-        found.append(
-            RefusedWebhooks(
-                vendor=row.state_key.removeprefix(_PREFIX),
-                reason=str(value.get("reason", "")),
-                since=read_moment(value.get("since")) or row.updated_at,
-                last_at=row.updated_at,
-            )
-        )
-    return found
+        end_alarm(_PREFIX + vendor)

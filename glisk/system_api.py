@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from glisk.api import ErrorSerializer
 from glisk.operations import OperationsView
 from glisk.overview import take_overview
+from glisk.troubles import find_troubles
 
 
 class SystemStateView(OperationsView):
@@ -30,4 +31,6 @@ class SystemStateView(OperationsView):
         },
     )
     def get(self, request: Request) -> Response:
-        return Response(asdict(take_overview()))
+        view = take_overview()
+        found = find_troubles(workers=view.workers, chain=view.chain, groups=view.groups)
+        return Response({**asdict(view), "troubles": [asdict(trouble) for trouble in found]})

@@ -1,36 +1,100 @@
 """What is wrong at this moment, in words: each fault with its cause and what to do about it.
 
-The dashboard and `manage.py pipeline_status` show the same list.
+The dashboard, `manage.py pipeline_status` (whose exit status is 2 while there is one) and the pages
+of the tokens concerned show the same list. Everything is read from rows, no foreign machine is
+asked.
+
+To name a new cause of waiting: raise it where it is met (`glisk.alarms`), or, if it stands in a row
+already, yield it from `_causes`. A token's own error needs neither: its text is shown, with the
+advice of `glisk.advice` for its class. What nobody has named is told by the general alarm: so many
+tokens of a stage have made no progress for so long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
 
-from glisk.advice import advice_for_breaker, headline_for_breaker, reason_for_breaker
-from glisk.overview import Obstacle, Worker
-from glisk.refused_webhooks import RefusedWebhooks
+from django.conf import settings
+from django.urls import reverse
+from django.utils import timezone
 
-_VENDORS = {"alchemy": "Alchemy", "replicate": "Replicate"}
-_REFUSED = {
-    "alchemy": "Has the signing key changed at Alchemy? Put the new one into "
-    "ALCHEMY_WEBHOOK_SECRET (both, comma-separated, while it is rotated) and restart web. Mints "
-    "are read from the chain meanwhile.",
-    "replicate": "Has the signing key changed at Replicate? Put the new one into "
-    "REPLICATE_WEBHOOK_SECRET (both, comma-separated, while it is rotated) and restart web. "
-    "Predictions are asked for meanwhile.",
+from glisk.advice import (
+    advice_for_breaker,
+    advice_for_class,
+    advice_for_waiting,
+    headline_for_breaker,
+    reason_for_breaker,
+)
+from glisk.commands import counted
+from glisk.display import duration
+from glisk.overview import stages, system
+from glisk.overview.reveals import refusal_of
+from glisk.overview.stages import HELD, LOOKUP, QUEUE, SENT, WORKING, Group
+from glisk.overview.system import ChainFacts, Obstacle, Worker
+from glisk.overview.webhooks import missing_webhooks
+from tokens.admin.filters import failed_url
+from tokens.models import Token
+from tokens.states import TokenStatus
+from tokens.totals import failures_24h
+
+# A drain that ends is followed by the next one within seconds.
+_NO_DRAIN_SECONDS = 30
+_DRAINS = {"generation": "pipeline", "upload": "pipeline", "reveal": "reveal"}
+_SWITCHES = {
+    "generation": "ENABLE_IMAGE_WORKER",
+    "upload": "ENABLE_IPFS_WORKER",
+    "reveal": "ENABLE_REVEAL_WORKER",
+}
+_BREAKERS = {
+    "replicate": ("generation",),
+    "selfhosted": ("generation",),
+    "pinata": ("upload",),
+    "gateway": ("reveal",),
+    "chain": ("reveal",),
 }
 _NO_WORKER = (
     "Start one: make worker, which is manage.py qcluster. If it ends at once, its last lines say "
     "why. Nothing is lost meanwhile."
 )
+_MISSING = (
+    "Look at the webhook's page at Alchemy: is it active, and does its address lead here? Mints "
+    "are read from the chain meanwhile, some seconds later."
+)
+# What tokens wait for that have no error of their own: in words, and what to do.
+_CAUSES: Final[dict[str, tuple[str, str]]] = {
+    SENT: (
+        "Their reveal transaction is not mined yet.",
+        "Nothing, as a rule: after TRANSACTION_TIMEOUT_SECONDS it is replaced with higher fees. "
+        "To hurry it: the reveal batch, Speed up.",
+    ),
+    LOOKUP: (
+        "The reply to their paid call was lost. The vendor's list of predictions is searched "
+        "before anything is paid for again.",
+        "Nothing, if the vendor answers. Else see the vendor's status page, and whether the key "
+        "may list predictions (manage.py check_setup).",
+    ),
+    WORKING: (
+        "A worker has them in hand and waits for an answer.",
+        "Look at the vendor's status page and at the worker's log.",
+    ),
+    QUEUE: (
+        "No error is known: their turn has not come.",
+        "If others move on, all places are taken: raise WORKER_BATCH_SIZE or UPLOAD_CONCURRENCY, "
+        "or add a worker. If nothing moves, read the worker's log.",
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """`kind` is `worker`, `pause`, `breaker` or `webhook`; only the last one holds nothing back."""
+    """One fault; `tokens` wait for it, in `stages`, or have failed by it. `url` lists them.
+
+    `kind`: worker, chain, pause, breaker, keeper, alarm, tokens (no progress), held, failed,
+    webhook.
+    """
 
     key: str
     kind: str
@@ -39,48 +103,230 @@ class Trouble:
     advice: str = ""
     since: datetime | None = None
     retry_at: datetime | None = None
+    stages: tuple[str, ...] = ()
+    tokens: int = 0
+    url: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is about, in a word."""
+        return self.key.partition(":")[2] or self.key
+
+    @property
+    def keeps_waiting(self) -> bool:
+        """Whether the headline leaves out that tokens wait for it."""
+        return self.kind not in ("tokens", "held", "failed") and self.tokens > 0
 
 
-def troubles(
+def find_troubles(
     *,
-    obstacles: Iterable[Obstacle],
-    workers: Sequence[Worker] | None,
-    refused: Iterable[RefusedWebhooks] = (),
+    workers: Sequence[Worker] | None = None,
+    chain: ChainFacts | None = None,
+    groups: Sequence[Group] | None = None,
 ) -> list[Trouble]:
-    """Return the troubles, the gravest first; `workers` is None for whoever may not see them."""
-    found = []
-    if workers is not None and not any(worker.alive for worker in workers):
-        beats = [worker.beat_at for worker in workers]
-        since = max(beats) if beats else None
-        found.append(
-            Trouble("worker", "worker", "No worker is alive", advice=_NO_WORKER, since=since)
-        )
-    found += [_of_obstacle(obstacle) for obstacle in obstacles]
-    found += [
-        Trouble(
-            key=f"refused:{one.vendor}",
-            kind="webhook",
-            headline=f"{_VENDORS.get(one.vendor, one.vendor)}'s webhooks are refused",
-            reason=one.reason,
-            advice=_REFUSED.get(one.vendor, ""),
-            since=one.since,
-        )
-        for one in refused
+    """Return the troubles, the gravest first; what is given is not read again.
+
+    The number of queries does not depend on the size of anything.
+    """
+    groups = stages.groups() if groups is None else groups
+    oldest = {group.stage: group.oldest_at for group in reversed(groups) if group.cause != HELD}
+    causes = [
+        *_missing_workers(system.workers() if workers is None else workers, oldest),
+        *_causes(system.chain_facts() if chain is None else chain),
     ]
-    return found
+    explained = {stage for cause in causes for stage in cause.stages}
+    return [
+        *(replace(cause, tokens=_waiting_for(cause, groups)) for cause in causes),
+        *_without_progress([group for group in groups if group.stage not in explained]),
+        *_held(groups),
+        *_failed(),
+        *_webhooks(),
+    ]
+
+
+def troubles_of(token: Token) -> list[Trouble]:
+    """Return those of the troubles that keep this token from going on, for its page.
+
+    What stands in the token itself (held, failed) is shown there anyway.
+    """
+    stage = stages.STAGE_OF.get(TokenStatus(token.status))
+    if stage is None or token.held_at is not None:
+        return []
+    causes = [
+        *_missing_workers(system.workers(), {stage: token.status_changed_at}),
+        *_causes(),
+    ]
+    found = [cause for cause in causes if stage in cause.stages]
+    waited = (timezone.now() - token.status_changed_at).total_seconds()
+    if found or waited < settings.STUCK_AFTER_SECONDS:
+        return found
+    headline = f"No progress for {duration(waited)}"
+    groups = stages.groups(token_id=token.pk)
+    return [replace(alarm, headline=headline) for alarm in _without_progress(groups)]
+
+
+def _missing_workers(
+    workers: Sequence[Worker], oldest: Mapping[str, datetime]
+) -> Iterator[Trouble]:
+    """Yield what no worker does; `oldest`: since when tokens have been in these stages."""
+    alive = {worker.stage for worker in workers if worker.alive}
+    if not alive:
+        yield Trouble(
+            "worker",
+            "worker",
+            "No worker is alive",
+            advice=_NO_WORKER,
+            since=max((worker.beat_at for worker in workers), default=None),
+            stages=tuple(stages.STAGES),
+        )
+        return
+    before = timezone.now() - timedelta(seconds=_NO_DRAIN_SECONDS)
+    for stage, since in oldest.items():
+        if since < before and not alive & {stage, _DRAINS[stage]}:
+            yield Trouble(
+                f"worker:{stage}",
+                "worker",
+                f"No living worker does the {stage}",
+                advice=f"Set {_SWITCHES[stage]}=true where a worker is to do it, and restart it. "
+                "If it is set, that worker's log says why it does not begin.",
+                since=since,
+                stages=(stage,),
+            )
+
+
+def _causes(chain: ChainFacts | None = None) -> Iterator[Trouble]:
+    """Yield what holds whole stages back, or the reading of the chain (if that is asked for)."""
+    found = system.obstacles()
+    open_keys = {obstacle.key for obstacle in found}
+    if chain is not None and not chain.is_fresh and "breaker:rpc" not in open_keys:
+        yield Trouble(
+            "chain",
+            "chain",
+            headline_for_breaker("rpc"),
+            advice="A worker does it every POLL_INTERVAL_SECONDS: is one alive, and what does its "
+            "log say?",
+            since=chain.read_at,
+        )
+    for obstacle in found:
+        # The breaker says the same of the keeper, and is newer.
+        if obstacle.kind != "keeper" or "breaker:chain" not in open_keys:
+            yield _of_obstacle(obstacle)
 
 
 def _of_obstacle(obstacle: Obstacle) -> Trouble:
-    subject = obstacle.subject or obstacle.key
-    is_breaker = obstacle.kind == "breaker"
+    subject = "chain" if obstacle.kind == "keeper" else obstacle.subject or obstacle.key
+    if obstacle.kind in ("breaker", "keeper"):
+        headline = headline_for_breaker(subject)
+        reason = reason_for_breaker(subject, obstacle.reason)
+        advice = advice_for_breaker(subject, obstacle.reason)
+        held: tuple[str, ...] = _BREAKERS.get(subject, ())
+    elif obstacle.kind == "alarm":
+        headline, reason, advice = obstacle.headline, obstacle.reason, obstacle.advice
+        held = obstacle.stages
+    else:
+        headline, reason, advice = f"{subject.capitalize()} is paused", obstacle.reason, ""
+        held = (subject,) if subject in stages.STAGES else ()
     return Trouble(
         key=obstacle.key,
         kind=obstacle.kind,
-        headline=headline_for_breaker(subject)
-        if is_breaker
-        else f"{subject.capitalize()} is paused",
-        reason=reason_for_breaker(subject, obstacle.reason) if is_breaker else obstacle.reason,
-        advice=advice_for_breaker(subject, obstacle.reason) if is_breaker else "",
+        headline=headline,
+        reason=reason,
+        advice=advice,
         since=obstacle.since,
         retry_at=obstacle.retry_at,
+        stages=held,
     )
+
+
+def _waiting_for(cause: Trouble, groups: Iterable[Group]) -> int:
+    return sum(g.number for g in groups if g.stage in cause.stages and g.cause != HELD)
+
+
+def _without_progress(groups: Sequence[Group]) -> Iterator[Trouble]:
+    """Yield the general alarm, for each cause that is the tokens' own, or unknown."""
+    found = [group for group in groups if group.stuck and group.cause != HELD]
+    oldest: dict[tuple[str, str], Group] = {}
+    numbers: dict[tuple[str, str], int] = {}
+    for group in sorted(found, key=lambda group: group.oldest_at):
+        key = (group.stage, group.cause)
+        oldest.setdefault(key, group)
+        numbers[key] = numbers.get(key, 0) + group.stuck
+    errors = _errors([group.oldest_id for group in oldest.values()])
+    for (stage, cause), group in oldest.items():
+        words, advice = _CAUSES.get(cause, ("", advice_for_waiting(cause)))
+        error = refusal_of(group.oldest_id) if cause == SENT else errors.get(group.oldest_id, "")
+        example = f"Token {group.oldest_id}: {error}" if error else ""
+        yield Trouble(
+            f"{stage}:{cause}",
+            "tokens",
+            f"{counted(numbers[stage, cause], 'token')} in {stage} without progress",
+            " ".join(text for text in (words, example) if text),
+            advice,
+            since=group.oldest_at,
+            stages=(stage,),
+            tokens=numbers[stage, cause],
+            url=_listed(status__exact=stages.STAGES[stage][-1]),
+        )
+
+
+def _errors(token_ids: Sequence[int]) -> dict[int, str]:
+    if not token_ids:
+        return {}
+    found = Token.objects.filter(pk__in=token_ids).values_list("pk", "generation_error")
+    return {token_id: error or "" for token_id, error in found}
+
+
+def _held(groups: Iterable[Group]) -> Iterator[Trouble]:
+    held = [group for group in groups if group.cause == HELD]
+    if not held:
+        return
+    longest = Token.objects.filter(pk__in=[group.oldest_id for group in held]).order_by("held_at")
+    token = longest.only("held_at", "hold_reason").first()
+    number = sum(group.number for group in held)
+    yield Trouble(
+        "held",
+        "held",
+        f"{counted(number, 'token')} {'is' if number == 1 else 'are'} held",
+        f"Token {token.pk}: {token.hold_reason}" if token else "",
+        "Release them when the reason is gone: nothing new is begun for them until then.",
+        since=token.held_at if token else None,
+        tokens=number,
+        url=_listed(attention="held"),
+    )
+
+
+def _failed() -> Iterator[Trouble]:
+    for failure in failures_24h():
+        if failure.error_class == "operator":
+            continue  # somebody gave them up
+        yield Trouble(
+            f"failed:{failure.error_class}",
+            "failed",
+            f"{counted(failure.number, 'token')} failed in 24 hours: "
+            f"{(failure.error_class or 'no class').replace('_', ' ')}",
+            advice=advice_for_class(failure.error_class),
+            since=failure.first_at,
+            tokens=failure.number,
+            url=failed_url(failure.error_class),
+        )
+
+
+def _webhooks() -> Iterator[Trouble]:
+    missing = missing_webhooks()
+    if missing is not None:
+        since = f"since {missing.last_at:%d %b %H:%M} UTC" if missing.last_at else "ever"
+        number = f"{counted(missing.mints, 'mint')}{' or more' if missing.are_more else ''}"
+        yield Trouble(
+            "webhooks",
+            "webhook",
+            f"No webhook {'' if missing.last_at else 'has come '}{since}",
+            f"{number} came from the chain.",
+            _MISSING,
+            since=missing.first_mint_at,
+        )
+
+
+def _listed(**chosen: str) -> str:
+    """Return the address of the list of tokens, narrowed."""
+    query = "&".join(f"{name}={value}" for name, value in chosen.items())
+    return f"{reverse('admin:tokens_token_changelist')}?{query}"

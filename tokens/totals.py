@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import Count, Q
+from django.db.models import Count, Min, Q
 from django.utils import timezone
 
 from tokens.models import Token
@@ -52,6 +52,28 @@ def count_by_state() -> list[StateCount]:
     revealed = everything - sum(number for number, _ in found.values())
     found[TokenStatus.REVEALED] = (max(0, revealed), None)
     return [StateCount(status, *found.get(status, (0, None))) for status in TokenStatus]
+
+
+@dataclass(frozen=True)
+class Failures:
+    """How many tokens failed by one class in the last day, the first of them at `first_at`."""
+
+    error_class: str
+    number: int
+    first_at: datetime
+
+
+def failures_24h() -> list[Failures]:
+    """Return the failed of the last day by class, the most first; one range of `token_ended`."""
+    failed = Token.objects.filter(
+        status=TokenStatus.FAILED, status_changed_at__gte=timezone.now() - _ERROR_WINDOW
+    )
+    found = (
+        failed.values("error_class")
+        .annotate(number=Count("pk"), first_at=Min("status_changed_at"))
+        .order_by("-number", "error_class")
+    )
+    return [Failures(**row) for row in found]
 
 
 def error_rate_24h() -> float:

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from glisk.short_memory import ShortMemory
 from tokens.states import TokenStatus
+from tokens.totals import failures_24h
 
 HOURS = 24
 REMEMBERED_SECONDS = 10.0
@@ -54,11 +55,6 @@ _OVERALL = """
         FROM tokens_s0 WHERE status = 'revealed' AND status_changed_at >= %(since)s
         ORDER BY status_changed_at DESC LIMIT %(most)s
     ) AS newest
-"""
-_FAILURES = """
-    SELECT error_class, count(*) FROM tokens_s0
-    WHERE status = 'failed' AND status_changed_at >= %(since)s
-    GROUP BY error_class ORDER BY count(*) DESC, error_class
 """
 
 
@@ -126,6 +122,5 @@ def _read() -> LastDay:
         hours = tuple(Hour(*row) for row in cursor.fetchall())
         cursor.execute(_OVERALL, given)
         p50, p95 = cursor.fetchone()
-        cursor.execute(_FAILURES, given)
-        failures = tuple((name, number) for name, number in cursor.fetchall())
+    failures = tuple((failure.error_class, failure.number) for failure in failures_24h())
     return LastDay(hours=hours, failures=failures, p50_seconds=p50, p95_seconds=p95)

@@ -23,6 +23,14 @@ class OpenBatch:
     tx_status: str | None
 
 
+def refusal_of(token_id: int) -> str:
+    """Return why no node takes a token's open transaction; empty if one has."""
+    rows = RevealTransaction.objects.filter(
+        batch__items__token=token_id, batch__items__is_open=True
+    ).order_by("-id")
+    return rows.values_list("error", flat=True).first() or ""
+
+
 def open_batches() -> list[OpenBatch]:
     """Return the open batches in nonce order; two queries."""
     newest = RevealTransaction.objects.order_by("-id").only("batch_id", "tx_hash", "status")

@@ -1,19 +1,65 @@
-"""What waits and what moves in each stage."""
+"""What waits and what moves in each stage, and what each token of it waits for."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from django.db.models import Count, Exists, Min, OuterRef, Q
+from django.conf import settings
+from django.db import connection
 
-from reveals.models import RevealBatchToken
-from tokens.models import Token
+from tokens.models.job import JobStatus
 from tokens.states import ACTIVE, TokenStatus
 
-_STAGES = {
+STAGES: dict[str, tuple[TokenStatus, ...]] = {
     "generation": (TokenStatus.DETECTED, TokenStatus.GENERATING),
     "upload": (TokenStatus.UPLOADING,),
     "reveal": (TokenStatus.READY,),
 }
+STAGE_OF = {status: stage for stage, statuses in STAGES.items() for status in statuses}
+
+# What a token waits for when that is no error of its own, whose class is named else.
+HELD, SENT, LOOKUP, WORKING, QUEUE = "held", "sent", "lookup", "working", "queue"
+# A paid call without an answer is looked up this long after it was made, at the earliest.
+_LOOKED_UP_AFTER_SECONDS = 30.0
+
+# The tokens under way are few; they are found by an index over the states.
+_GROUPS = """
+    SELECT t.status,
+           CASE WHEN t.held_at IS NOT NULL THEN 'held'
+                WHEN b.id IS NOT NULL THEN 'sent'
+                WHEN j.id IS NOT NULL THEN 'lookup'
+                WHEN t.lease_owner IS NOT NULL THEN 'working'
+                WHEN t.error_class <> '' THEN t.error_class
+                ELSE 'queue' END AS cause,
+           t.lease_owner IS NOT NULL OR b.id IS NOT NULL AS in_work,
+           count(*),
+           count(*) FILTER (WHERE t.status_changed_at
+                            <= statement_timestamp() - make_interval(secs => %(stuck)s)),
+           min(t.status_changed_at),
+           (min(ARRAY[EXTRACT(EPOCH FROM t.status_changed_at), t.token_id]))[2]::bigint
+    FROM tokens_s0 t
+    LEFT JOIN reveal_batch_tokens b ON b.token_id = t.token_id AND b.is_open
+    LEFT JOIN image_generation_jobs j ON j.token_id = t.token_id AND j.status = %(created)s
+        AND j.created_at < statement_timestamp() - make_interval(secs => %(looked_up)s)
+    WHERE t.status = ANY(%(active)s) {one}
+    GROUP BY 1, 2, 3
+"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tokens of a stage that wait for the same; `stuck` of them for longer than they should."""
+
+    stage: str
+    cause: str
+    is_in_work: bool
+    number: int
+    stuck: int
+    oldest_at: datetime
+    oldest_id: int
 
 
 @dataclass(frozen=True)
@@ -26,24 +72,38 @@ class StageLoad:
     oldest_at: datetime | None
 
 
-def stage_loads() -> list[StageLoad]:
-    """Return every stage in a token's order; one query."""
-    in_batch = Exists(RevealBatchToken.objects.filter(token=OuterRef("pk"), is_open=True))
-    in_work = Q(lease_owner__isnull=False) | Q(in_batch)
-    rows = (
-        Token.objects.filter(status__in=ACTIVE)
-        .values("status")
-        .annotate(
-            total=Count("pk"), active=Count("pk", filter=in_work), oldest=Min("status_changed_at")
-        )
-        .order_by()
-    )
-    by_status = {row["status"]: row for row in rows}
+def groups(token_id: int | None = None) -> list[Group]:
+    """Return the tokens under way (or one of them) by stage and cause, the oldest first.
+
+    One query.
+    """
+    given: dict[str, Any] = {
+        "active": [status.value for status in ACTIVE],
+        "token_id": token_id,
+        "created": JobStatus.CREATED.value,
+        "looked_up": _LOOKED_UP_AFTER_SECONDS,
+        "stuck": settings.STUCK_AFTER_SECONDS,
+    }
+    one = "" if token_id is None else "AND t.token_id = %(token_id)s"
+    with connection.cursor() as cursor:
+        cursor.execute(_GROUPS.format(one=one), given)
+        found = [Group(STAGE_OF[TokenStatus(row[0])], *row[1:]) for row in cursor.fetchall()]
+    order = list(STAGES)
+    return sorted(found, key=lambda group: (order.index(group.stage), group.oldest_at))
+
+
+def stage_loads(found: Sequence[Group] | None = None) -> list[StageLoad]:
+    """Return every stage in a token's order; one query, or none if the groups are known."""
+    found = groups() if found is None else found
     loads = []
-    for stage, statuses in _STAGES.items():
-        found = [by_status[status] for status in statuses if status in by_status]
-        active = sum(row["active"] for row in found)
-        pending = sum(row["total"] for row in found) - active
-        oldest = min((row["oldest"] for row in found), default=None)
-        loads.append(StageLoad(stage, pending, active, oldest))
+    for stage in STAGES:
+        mine = [group for group in found if group.stage == stage]
+        loads.append(
+            StageLoad(
+                stage,
+                pending=sum(group.number for group in mine if not group.is_in_work),
+                active=sum(group.number for group in mine if group.is_in_work),
+                oldest_at=min((group.oldest_at for group in mine), default=None),
+            )
+        )
     return loads

@@ -7,8 +7,11 @@ from django.conf import settings
 from django.db.models import Max, Q
 from django.utils import timezone
 
+from glisk import alarms
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.moments import read_moment
+from reveals.keeper_state import BLOCKED, EMPTY
+from reveals.keeper_state import KEY as KEEPER_KEY
 from tokens import spend
 from tokens.models import ImageGenerationJob
 from tokens.recovery.progress import PROGRESS_KEY, Progress
@@ -35,7 +38,12 @@ class Worker:
 
 @dataclass(frozen=True)
 class Obstacle:
-    """A pause of a stage, or a breaker that is open; `kind` is `pause` or `breaker`."""
+    """A pause of a stage, a breaker that is open, an alarm, or a keeper that cannot pay or may not.
+
+    `kind`: pause, breaker, alarm, keeper.
+
+    Only alarms bring their own words, and the stages that they hold back (glisk.alarms).
+    """
 
     key: str
     kind: str
@@ -43,6 +51,9 @@ class Obstacle:
     reason: str
     since: datetime
     retry_at: datetime | None
+    headline: str = ""
+    advice: str = ""
+    stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,12 +71,10 @@ class ChainFacts:
     is_fresh: bool
 
 
-def workers(*, alive_only: bool = False) -> list[Worker]:
+def workers() -> list[Worker]:
     """Return the workers of the last minutes; a silent one is shown as such."""
     since = timezone.now() - timedelta(seconds=ALIVE_SECONDS)
     found = WorkerHeartbeat.objects.order_by("stage", "started_at", "owner")
-    if alive_only:
-        found = found.filter(beat_at__gte=since)
     return [
         Worker(
             owner=row.owner,
@@ -81,12 +90,19 @@ def workers(*, alive_only: bool = False) -> list[Worker]:
 
 
 def obstacles() -> list[Obstacle]:
-    """Return what holds work back: pauses, the daily cap, and breakers that are open."""
-    keys = Q(state_key__startswith="pause:") | Q(state_key__startswith="breaker:")
+    """Return what holds work back: pauses, the daily cap, open breakers, alarms, the keeper."""
+    keys = Q(pk=KEEPER_KEY)
+    for prefix in ("pause:", "breaker:", alarms.PREFIX):
+        keys |= Q(state_key__startswith=prefix)
     found = []
     for state in SystemState.objects.filter(keys).order_by("state_key"):
         kind, _, subject = state.state_key.partition(":")
         value = state.state_value if isinstance(state.state_value, dict) else {}
+        if kind == "alarm":
+            found += _alarm(state)
+            continue
+        if kind == "keeper" and value.get("status") not in (EMPTY, BLOCKED):
+            continue
         if kind == "breaker" and value.get("state") != "open":
             continue
         found.append(
@@ -114,6 +130,25 @@ def obstacles() -> list[Obstacle]:
             )
         )
     return found
+
+
+def _alarm(state: SystemState) -> list[Obstacle]:
+    alarm = alarms.read_alarm(state)
+    if alarm is None:
+        return []
+    return [
+        Obstacle(
+            key=state.state_key,
+            kind="alarm",
+            subject=alarm.name,
+            reason=alarm.reason,
+            since=alarm.since,
+            retry_at=None,
+            headline=alarm.headline,
+            advice=alarm.advice,
+            stages=alarm.stages,
+        )
+    ]
 
 
 def chain_facts() -> ChainFacts:

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from glisk.overview.reveals import OpenBatch, open_batches
 from glisk.overview.spend import SpendFacts, spend_facts
-from glisk.overview.stages import StageLoad, stage_loads
+from glisk.overview.stages import Group, StageLoad, groups, stage_loads
 from glisk.overview.system import (
     ChainFacts,
     Obstacle,
@@ -16,7 +16,6 @@ from glisk.overview.system import (
     obstacles,
     workers,
 )
-from glisk.refused_webhooks import RefusedWebhooks, refused_webhooks
 from tokens.totals import StateCount, count_by_state, error_rate_24h
 
 
@@ -28,25 +27,26 @@ class Overview:
     tokens: list[StateCount]
     error_rate_24h: float
     stages: list[StageLoad]
+    groups: list[Group]
     batches: list[OpenBatch]
     spend: SpendFacts
     workers: list[Worker]
     obstacles: list[Obstacle]
-    refused_webhooks: list[RefusedWebhooks]
     chain: ChainFacts
 
 
 def take_overview() -> Overview:
     """Return the whole picture; twelve queries, whatever the size."""
+    under_way = groups()
     return Overview(
         taken_at=timezone.now(),
         tokens=count_by_state(),
         error_rate_24h=error_rate_24h(),
-        stages=stage_loads(),
+        stages=stage_loads(under_way),
+        groups=under_way,
         batches=open_batches(),
         spend=spend_facts(),
         workers=workers(),
         obstacles=obstacles(),
-        refused_webhooks=refused_webhooks(),
         chain=chain_facts(),
     )

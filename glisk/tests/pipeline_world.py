@@ -22,6 +22,7 @@ from tokens.models import (
 )
 from tokens.models.job import JobStatus
 from tokens.models.sample import SampleStatus
+from tokens.recovery.progress import Progress, save_progress
 from tokens.states import TokenStatus
 from webhooks.models import EventStatus, WebhookEvent
 
@@ -111,7 +112,7 @@ def add_ready_token(number: int) -> Token:
 
 
 def add_surroundings(number: int) -> None:
-    """Add a webhook event, a worker, and a piece of state."""
+    """Add a webhook event, a worker, a piece of state, and a look at the chain."""
     WebhookEvent.objects.create(
         event_id=f"whevt_{number}",
         event_type="GRAPHQL",
@@ -131,6 +132,7 @@ def add_surroundings(number: int) -> None:
         beat_at=now,
     )
     SystemState.objects.create(state_key=f"mark:{number}", state_value={"block": number})
+    save_progress(Progress(block=1, head=1))
 
 
 def build_world(size: int) -> None:

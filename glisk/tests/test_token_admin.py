@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from authors.factories import AuthorFactory, wallet
 from glisk.models import SystemState
-from glisk.tests.pipeline_world import add_image, add_ready_token, png
+from glisk.tests.pipeline_world import add_image, add_ready_token, add_surroundings, png
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.states import TokenStatus
@@ -243,6 +243,7 @@ def test_the_timeline_tells_of_calls_uploads_and_transactions(admin_client: Clie
 
 
 def test_the_page_says_what_a_token_waits_for(admin_client: Client) -> None:
+    add_surroundings(1)
     token = TokenFactory.create(status=TokenStatus.UPLOADING)
     SystemState.objects.create(state_key="pause:reveal", state_value={"reason": "gas"})
     SystemState.objects.create(state_key="breaker:chain", state_value={"state": "open"})
@@ -254,7 +255,7 @@ def test_the_page_says_what_a_token_waits_for(admin_client: Client) -> None:
         state_value={"state": "open", "reason": "HTTP 403: API_KEY_REVOKED"},
     )
     text = admin_client.get(address).content.decode()
-    assert "The stage upload is paused:</strong> &lt;b&gt;moving" in text
+    assert "It waits. Upload is paused:</strong> &lt;b&gt;moving" in text
     assert "Pinata is not called:</strong> HTTP 403: API_KEY_REVOKED" in text
     assert "set PINATA_JWT" in text
 
@@ -272,6 +273,7 @@ def test_the_list_says_what_a_token_waits_for_or_why_it_failed(admin_client: Cli
 
 
 def test_a_ready_token_that_the_gate_turned_away_waits(admin_client: Client) -> None:
+    add_surroundings(1)
     words = "gateway: 85 bytes were served"
     token = TokenFactory.create(
         status=TokenStatus.READY, error_class="artefact", generation_error=words

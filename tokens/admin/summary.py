@@ -1,18 +1,12 @@
 """The top of a token's admin page: picture, progress, links, timeline."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.urls import reverse
 
-from glisk.advice import (
-    advice_for_breaker,
-    advice_for_class,
-    advice_for_waiting,
-    headline_for_breaker,
-    reason_for_breaker,
-)
-from glisk.controls import list_breakers, list_pauses
+from glisk.advice import advice_for_class, advice_for_waiting
 from glisk.display import shortened
 from glisk.links import explorer_address_url, explorer_transaction_url, gateway_url
 from tokens.admin.labels import TOKEN_LABELS
@@ -20,18 +14,33 @@ from tokens.admin.timeline import timeline
 from tokens.models import Token, TokenImage
 from tokens.states import TokenStatus
 
-# The stage that a token in this state is in, and the vendors that it calls.
-_STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    TokenStatus.DETECTED: ("generation", ("replicate", "selfhosted")),
-    TokenStatus.GENERATING: ("generation", ("replicate", "selfhosted")),
-    TokenStatus.UPLOADING: ("upload", ("pinata",)),
-    TokenStatus.READY: ("reveal", ("gateway", "chain")),
-}
 _WAY = [status for status in TokenStatus if status is not TokenStatus.FAILED]
 
 
+class Wait(Protocol):
+    """What keeps a token from going on, and what to do about it (glisk.troubles.Trouble)."""
+
+    @property
+    def headline(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def advice(self) -> str: ...
+
+
+_waits: list[Callable[[Token], Sequence[Wait]]] = []
+
+
+def register_waits(source: Callable[[Token], Sequence[Wait]]) -> None:
+    """Let a module above the apps tell what tokens wait for; called while its admin loads."""
+    if source not in _waits:
+        _waits.append(source)
+
+
 def token_summary(token: Token) -> dict[str, Any]:
-    """Return what the template shows; six queries, and those of other apps."""
+    """Return what the template shows; four queries, and those of others."""
     image = TokenImage.objects.filter(pk=token.pk).defer("data").first()
     moves = list(token.transitions.order_by("id"))
     reached = {token.status, TokenStatus.DETECTED, *(move.to_status for move in moves)}
@@ -50,7 +59,7 @@ def token_summary(token: Token) -> dict[str, Any]:
         "timeline": timeline(token, moves),
         "waits": token.status == TokenStatus.READY,
         "advice": advice(token.error_class),
-        "waits_for": _waits_for(token),
+        "waits_for": [wait for source in _waits for wait in source(token)],
     }
 
 
@@ -78,25 +87,3 @@ def _links(token: Token) -> list[dict[str, str]]:
         },
         {"label": "Reveal batches", "url": f"{batches}?items__token__token_id={token.pk}"},
     ]
-
-
-def _waits_for(token: Token) -> list[dict[str, str]]:
-    """Return what holds back the token's stage: a pause, vendors that are not called."""
-    if token.status not in _STAGES:
-        return []
-    stage, vendors = _STAGES[token.status]
-    found = [
-        {"what": f"The stage {stage} is paused", "why": pause.reason, "advice": ""}
-        for pause in list_pauses()
-        if pause.stage == stage
-    ]
-    found += [
-        {
-            "what": headline_for_breaker(breaker.name),
-            "why": reason_for_breaker(breaker.name, breaker.reason),
-            "advice": advice_for_breaker(breaker.name, breaker.reason),
-        }
-        for breaker in list_breakers()
-        if breaker.name in vendors and breaker.is_open
-    ]
-    return found

@@ -9,6 +9,7 @@ from django.test import Client
 from structlog.testing import capture_logs
 
 from glisk import refused_webhooks
+from glisk.alarms import alarms
 from glisk.models import SystemState
 from webhooks.tests.sending import ALCHEMY_URL, block_event, post_alchemy
 
@@ -31,8 +32,8 @@ def test_a_wrong_signature_is_logged_and_kept_once_a_minute(client: Client) -> N
     with capture_logs() as logs:
         assert [_deliver(client, x_alchemy_signature="0" * 64) for _ in range(3)] == [401] * 3
     assert [log["event"] for log in logs] == ["webhook_signature_refused"]
-    (refused,) = refused_webhooks.refused_webhooks()
-    assert refused.vendor == "alchemy"
+    (refused,) = alarms()
+    assert refused.name == "refused-webhooks-alchemy"
     assert "does not match" in refused.reason
 
 
@@ -48,12 +49,12 @@ def test_it_is_kept_beside_the_request(client: Client, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(refused_webhooks, "_keep", keep_after_the_answer)
     assert _deliver(client, x_alchemy_signature="0" * 64) == 401
-    assert not refused_webhooks.refused_webhooks()
+    assert not alarms()
     answered.set()
     for thread in threading.enumerate():
         if thread.name == "refused-webhook":
             thread.join(10)
-    assert len(refused_webhooks.refused_webhooks()) == 1
+    assert len(alarms()) == 1
 
 
 def test_replicates_callbacks_are_watched_too(client: Client) -> None:
@@ -68,15 +69,15 @@ def test_replicates_callbacks_are_watched_too(client: Client) -> None:
         },
     )
     assert answer.status_code == 401
-    (refused,) = refused_webhooks.refused_webhooks()
-    assert refused.vendor == "replicate"
+    (refused,) = alarms()
+    assert refused.name == "refused-webhooks-replicate"
 
 
 def test_a_call_without_any_signature_is_no_vendors(client: Client) -> None:
     with capture_logs() as logs:
         assert _deliver(client) == 401
     assert not logs
-    assert not refused_webhooks.refused_webhooks()
+    assert not alarms()
 
 
 def test_a_series_keeps_its_beginning_and_is_forgotten_after_a_quarter_of_an_hour(
@@ -84,28 +85,29 @@ def test_a_series_keeps_its_beginning_and_is_forgotten_after_a_quarter_of_an_hou
 ) -> None:
     _deliver(client, x_alchemy_signature="0" * 64)
     _let_pass(minutes=10)
-    (first,) = refused_webhooks.refused_webhooks()
+    (first,) = alarms()
 
     refused_webhooks.gate.reset()
     _deliver(client, x_alchemy_signature="0" * 64)
-    (again,) = refused_webhooks.refused_webhooks()
+    (again,) = alarms()
     assert again.since == first.since
-    assert again.last_at > first.last_at
+    _let_pass(minutes=10)
+    assert alarms() == [again]
 
-    _let_pass(minutes=16)
-    assert not refused_webhooks.refused_webhooks()
+    _let_pass(minutes=6)
+    assert not alarms()
     refused_webhooks.gate.reset()
     _deliver(client, x_alchemy_signature="0" * 64)
-    (new,) = refused_webhooks.refused_webhooks()
+    (new,) = alarms()
     assert new.since > first.since
 
 
 def test_the_right_key_ends_it(client: Client) -> None:
     _deliver(client, x_alchemy_signature="0" * 64)
-    assert len(refused_webhooks.refused_webhooks()) == 1
+    assert len(alarms()) == 1
     answer = post_alchemy(client, block_event([]))
     assert answer.status_code == 200
-    assert not refused_webhooks.refused_webhooks()
+    assert not alarms()
 
 
 def test_the_dashboard_says_which_key_to_look_at(client: Client, admin_client: Client) -> None:

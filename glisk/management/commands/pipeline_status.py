@@ -10,10 +10,10 @@ from django.core.management.base import CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InterfaceError
 
-from glisk.commands import ExplainedCommand, explain_database_error
+from glisk.commands import ExplainedCommand, counted, explain_database_error
 from glisk.display import duration
 from glisk.overview import Overview, take_overview
-from glisk.troubles import troubles
+from glisk.troubles import Trouble, find_troubles
 
 TROUBLE = 2
 _CLEAR = "\x1b[H\x1b[2J"
@@ -28,8 +28,8 @@ examples:
   manage.py pipeline_status --watch 10       (every ten seconds)
   manage.py pipeline_status --json | jq .stages
 
-exit status: 0 it flows, 1 the database does not answer, 2 something holds it back: no worker is
-alive, a stage is paused, a breaker is open, or nobody looks at the chain.
+exit status: 0 it flows, 1 the database does not answer, 2 something is wrong: what, and what to do
+about it, stands in the answer.
 """
     requires_system_checks: list[str] = []
 
@@ -49,9 +49,9 @@ alive, a stage is paused, a breaker is open, or nobody looks at the chain.
         if period is not None and period <= 0:
             raise CommandError("--watch needs a number of seconds above 0.")
         if period is None:
-            view = take_overview()
-            self._show(view, options)
-            if not _flows(view):
+            view, found = _look()
+            self._show(view, found, options)
+            if found:
                 raise SystemExit(TROUBLE)
             return
         try:
@@ -61,16 +61,17 @@ alive, a stage is paused, a breaker is open, or nobody looks at the chain.
         except KeyboardInterrupt:
             return
 
-    def _show(self, view: Overview, options: dict[str, Any]) -> None:
+    def _show(self, view: Overview, found: list[Trouble], options: dict[str, Any]) -> None:
         if options["json"]:
-            self.stdout.write(json.dumps(asdict(view), cls=DjangoJSONEncoder))
+            whole = {**asdict(view), "troubles": [asdict(trouble) for trouble in found]}
+            self.stdout.write(json.dumps(whole, cls=DjangoJSONEncoder))
         else:
-            self.stdout.write("\n".join(describe(view)))
+            self.stdout.write("\n".join(describe(view, found)))
 
     def _show_again(self, options: dict[str, Any]) -> None:
         """Show it once more; a database that is away for a while ends nothing."""
         try:
-            view = take_overview()
+            view, found = _look()
         except (DatabaseError, InterfaceError) as error:
             if (sentence := explain_database_error(error)) is None:
                 raise
@@ -78,14 +79,15 @@ alive, a stage is paused, a breaker is open, or nobody looks at the chain.
             return
         if self.stdout.isatty() and not options["json"]:
             self.stdout.write(_CLEAR, ending="")
-        self._show(view, options)
+        self._show(view, found, options)
 
 
-def _flows(view: Overview) -> bool:
-    return view.chain.is_fresh and not view.obstacles and any(w.alive for w in view.workers)
+def _look() -> tuple[Overview, list[Trouble]]:
+    view = take_overview()
+    return view, find_troubles(workers=view.workers, chain=view.chain, groups=view.groups)
 
 
-def describe(view: Overview) -> list[str]:
+def describe(view: Overview, found: list[Trouble]) -> list[str]:
     """Return the lines that a person reads."""
 
     def since(moment: datetime | None) -> str:
@@ -115,11 +117,11 @@ def describe(view: Overview) -> list[str]:
         moved = f"  moved {since(worker.last_progress_at)} ago" if worker.last_progress_at else ""
         lines.append(f"  {worker.stage:<12} {state}, {worker.in_flight} in flight{moved}")
     lines += ["  NONE: tokens wait until one starts"] if not view.workers else []
-    found = troubles(obstacles=view.obstacles, workers=view.workers, refused=view.refused_webhooks)
     lines += ["", "What is wrong, and what to do"] if found else []
     for trouble in found:
         lasts = f" for {since(trouble.since)}" if trouble.since else ""
-        lines.append(f"  {trouble.headline}{lasts}")
+        waiting = f"; {counted(trouble.tokens, 'token')} wait" if trouble.keeps_waiting else ""
+        lines.append(f"  {trouble.headline}{lasts}{waiting}")
         lines += [f"    {text}" for text in (trouble.reason, trouble.advice) if text]
     cap = "" if view.spend.cap_usd is None else f" of {view.spend.cap_usd:.2f}"
     spent = f"{view.spend.today_usd:.2f}{cap} today, {view.spend.all_time_usd:.2f} in all"

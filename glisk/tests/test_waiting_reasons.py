@@ -1,0 +1,432 @@
+"""Whatever makes tokens wait is named: on the dashboard, in the terminal, on the token's page."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import Settings
+
+from authors.factories import wallet
+from glisk.alarms import LASTS_SECONDS, alarms, end_alarm, raise_alarm
+from glisk.controls import pause_stage
+from glisk.models import SystemState, WorkerHeartbeat
+from glisk.overview.stages import groups
+from glisk.tests.pipeline_world import add_ready_token
+from reveals.keeper_state import KeeperState
+from reveals.models import RevealTransaction
+from tokens.factories import MintEventFactory, TokenFactory
+from tokens.models import ImageGenerationJob, MintEvent, Token
+from tokens.models.job import JobStatus
+from tokens.recovery.progress import Progress, save_progress
+from tokens.repairs import hold_tokens
+from tokens.states import TokenStatus
+from tokens.tests.plans import assert_uses, plans, table
+from tokens.totals import failures_24h
+from webhooks.models import WebhookEvent
+
+__all__ = ["plans", "table"]
+
+pytestmark = pytest.mark.django_db
+LONG = timedelta(minutes=7)
+
+
+@dataclass
+class Told:
+    """What each of the three says, and the exit status."""
+
+    dashboard: str
+    terminal: str
+    status: int
+    page: str
+
+
+def ask(client: Client, token: Token | None = None) -> Told:
+    out, status = StringIO(), 0
+    try:
+        call_command("pipeline_status", stdout=out)
+    except SystemExit as ended:
+        status = int(str(ended.code))
+    page = ""
+    if token is not None:
+        address = reverse("admin:tokens_token_change", args=[token.pk])
+        page = html.unescape(client.get(address).content.decode())
+    dashboard = html.unescape(client.get("/admin/dashboard/").content.decode())
+    return Told(dashboard, out.getvalue(), status, page)
+
+
+def beat(*stages: str) -> None:
+    now = timezone.now()
+    for stage in stages:
+        WorkerHeartbeat.objects.create(
+            owner=stage,
+            host="h",
+            main_pid=1,
+            pid=1,
+            stage=stage,
+            started_at=now,
+            beat_at=now + timedelta(minutes=5),  # alive, however slow this test is
+        )
+
+
+@pytest.fixture(autouse=True)
+def _well(request: pytest.FixtureRequest) -> None:
+    if "table" not in request.fixturenames:
+        beat("supervisor", "pipeline", "reveal")
+    save_progress(Progress(block=1, head=1))
+
+
+def old(status: TokenStatus, **facts: object) -> Token:
+    """Make a token that has been in its state for long."""
+    token: Token = TokenFactory.create(status=status, **facts)
+    return _aged(token)
+
+
+def _aged(token: Token) -> Token:
+    Token.objects.filter(pk=token.pk).update(status_changed_at=timezone.now() - LONG)
+    token.refresh_from_db()
+    return token
+
+
+def _break(name: str, reason: str) -> None:
+    SystemState.objects.create(
+        state_key=f"breaker:{name}", state_value={"state": "open", "reason": reason}
+    )
+
+
+def _paused(stage: str, status: TokenStatus) -> Token:
+    pause_stage(stage, actor="ada", reason="the moon is full")
+    return old(status)
+
+
+def _broken(name: str, reason: str, status: TokenStatus) -> Token:
+    _break(name, reason)
+    return old(status)
+
+
+def _without(*stages: str, status: TokenStatus) -> Token:
+    WorkerHeartbeat.objects.filter(stage__in=stages).delete()
+    return old(status)
+
+
+def _held() -> Token:
+    token = old(TokenStatus.READY)
+    hold_tokens(token_ids=[token.pk], actor="ada", reason="the author asks us to wait")
+    return token
+
+
+def _job(status: JobStatus, **facts: object) -> Token:
+    lease = {"lease_owner": "w", "lease_expires_at": timezone.now() + timedelta(minutes=5)}
+    token = old(TokenStatus.GENERATING, **lease)
+    job = ImageGenerationJob.objects.create(
+        token=token,
+        prompt="p",
+        input={},
+        service="replicate",
+        model="m",
+        attempt_number=1,
+        status=status,
+        **facts,
+    )
+    ImageGenerationJob.objects.filter(pk=job.pk).update(created_at=timezone.now() - LONG)
+    return token
+
+
+def _sent(error: str) -> Token:
+    token = add_ready_token(1)
+    RevealTransaction.objects.update(error=error)
+    return _aged(token)
+
+
+def _keeper(status: str, reason: str) -> Token:
+    state = KeeperState(status=status, reason=reason, address=wallet(1))
+    SystemState.put("keeper", asdict(state))
+    return old(TokenStatus.READY)
+
+
+def _alarmed(stage: str, status: TokenStatus) -> Token:
+    raise_alarm("listing", headline="The listing is refused", reason="HTTP 405", stages=(stage,))
+    return old(status)
+
+
+def _capped() -> Token:
+    from django.conf import settings
+
+    ImageGenerationJob.objects.create(
+        token_id=1,
+        prompt="p",
+        input={},
+        service="replicate",
+        model="black-forest-labs/flux-schnell",
+        attempt_number=1,
+        status="failed",
+        cost_usd="0.003",
+    )
+    assert settings.DAILY_SPEND_CAP_USD
+    return old(TokenStatus.DETECTED)
+
+
+def _turned_away(error_class: str, words: str) -> Token:
+    soon = timezone.now() + timedelta(seconds=90)
+    return old(
+        TokenStatus.READY,
+        error_class=error_class,
+        generation_error=words,
+        next_attempt_at=soon,
+    )
+
+
+GENERATION, UPLOAD, REVEAL = TokenStatus.GENERATING, TokenStatus.UPLOADING, TokenStatus.READY
+REASONS: dict[str, tuple[Callable[[], Token], str]] = {
+    "generation paused": (lambda: _paused("generation", TokenStatus.DETECTED), "moon"),
+    "upload paused": (lambda: _paused("upload", UPLOAD), "Upload is paused"),
+    "reveal paused": (lambda: _paused("reveal", REVEAL), "Reveal is paused"),
+    "replicate's breaker": (lambda: _broken("replicate", "HTTP 402", GENERATION), "Buy credit"),
+    "own server's breaker": (
+        lambda: _broken("selfhosted", "did not reach", GENERATION),
+        "self-hosted image server is not called",
+    ),
+    "pinata's breaker": (lambda: _broken("pinata", "HTTP 503", UPLOAD), "Pinata is not called"),
+    "gateway's breaker": (
+        lambda: _broken("gateway", "did not reach", REVEAL),
+        "The IPFS gateway is not asked",
+    ),
+    "gas cap": (
+        lambda: _broken("chain", "The chain asks for 9 gwei per gas", REVEAL),
+        "REVEAL_MAX_GAS_PRICE_GWEI",
+    ),
+    "keeper's funds": (
+        lambda: _broken("chain", "The keeper 0x1 has 0.000000 ETH. Send it some", REVEAL),
+        "No reveal is sent",
+    ),
+    "keeper's funds, as watched": (
+        lambda: _keeper("empty", "The keeper has 0.0 ETH. Send it some."),
+        "The keeper has 0.0 ETH",
+    ),
+    "keeper's role": (
+        lambda: _keeper("blocked", "chain: 0x1 has no KEEPER_ROLE"),
+        "grant KEEPER_ROLE",
+    ),
+    "daily cap": (_capped, "The daily cap of 0.004 USD is reached"),
+    "lost reply": (lambda: _job(JobStatus.CREATED), "The reply to their paid call was lost"),
+    "long call": (
+        lambda: _job(JobStatus.SUBMITTED, external_id="p1"),
+        "A worker has them in hand",
+    ),
+    "backoff": (
+        lambda: old(GENERATION, error_class="transient", generation_error="HTTP 500, once more"),
+        "HTTP 500, once more",
+    ),
+    "backoff of the upload": (
+        lambda: old(UPLOAD, error_class="transient", generation_error="HTTP 500, once more"),
+        "HTTP 500, once more",
+    ),
+    "held": (_held, "the author asks us to wait"),
+    "confirmations": (
+        lambda: _turned_away("unconfirmed", "Its mint has 1 of 5 confirmations."),
+        "1 of 5 confirmations",
+    ),
+    "wrong page": (lambda: _turned_away("artefact", "85 bytes of HTML"), "85 bytes of HTML"),
+    "file not there": (lambda: _turned_away("transient", "HTTP 404"), "HTTP 404"),
+    "lagging node": (lambda: _turned_away("not_minted", "does not know it"), "does not know it"),
+    "reverting": (lambda: _turned_away("would_revert", "Panic 0x22"), "Panic 0x22"),
+    "not mined": (lambda: _sent("underpriced"), "underpriced"),
+    "no worker": (
+        lambda: _without("supervisor", "pipeline", "reveal", status=GENERATION),
+        "No worker is alive",
+    ),
+    "generation switched off": (
+        lambda: _without("pipeline", status=TokenStatus.DETECTED),
+        "ENABLE_IMAGE_WORKER=true",
+    ),
+    "upload switched off": (lambda: _without("pipeline", status=UPLOAD), "ENABLE_IPFS_WORKER"),
+    "no keeper anywhere": (lambda: _without("reveal", status=REVEAL), "ENABLE_REVEAL_WORKER"),
+    "what somebody raised": (lambda: _alarmed("generation", GENERATION), "The listing is refused"),
+    "nobody knows": (lambda: old(UPLOAD), "No error is known"),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_waiting_reason_is_named_wherever_an_operator_looks(
+    reason: str, admin_client: Client, settings: Settings
+) -> None:
+    settings.DAILY_SPEND_CAP_USD = 0.004
+    before = ask(admin_client)
+    assert before.status == 0
+    assert "glisk-alert" not in before.dashboard
+    happen, words = REASONS[reason]
+    token = happen()
+    told = ask(admin_client, token)
+    assert told.status == 2
+    assert "glisk-alert" in told.dashboard
+    for text in (told.dashboard, told.terminal, told.page):
+        assert words in text
+
+
+def test_tokens_that_are_on_their_way_are_no_trouble(admin_client: Client) -> None:
+    for status in TokenStatus:
+        if status != TokenStatus.FAILED:
+            TokenFactory.create(status=status)
+    add_ready_token(99)
+    told = ask(admin_client, TokenFactory.create(status=TokenStatus.UPLOADING))
+    assert told.status == 0
+    assert "It waits" not in told.page
+    assert "glisk-alert" not in told.dashboard
+
+
+def test_the_alarm_counts_the_tokens_and_says_since_when(admin_client: Client) -> None:
+    for _ in range(2):
+        old(TokenStatus.READY, error_class="artefact", generation_error="a page of HTML")
+    old(TokenStatus.READY, error_class="unconfirmed", generation_error="1 of 5")
+    TokenFactory.create(status=TokenStatus.READY)  # not long enough
+    told = ask(admin_client)
+    assert "2 tokens in reveal without progress for 7 min" in told.terminal
+    assert "1 token in reveal without progress for 7 min" in told.terminal
+
+
+def test_a_known_cause_says_how_many_wait_for_it(admin_client: Client) -> None:
+    _break("pinata", "HTTP 503")
+    for _ in range(3):
+        old(TokenStatus.UPLOADING)
+    told = ask(admin_client)
+    assert "3 tokens wait" in told.terminal
+    assert "3 tokens wait" in told.dashboard
+    assert "without progress" not in told.terminal
+
+
+def test_failed_tokens_are_counted_by_what_they_failed_of(admin_client: Client) -> None:
+    for _ in range(2):
+        token = TokenFactory.create(
+            status=TokenStatus.FAILED, error_class="content_policy", generation_error="Refused."
+        )
+    TokenFactory.create(status=TokenStatus.FAILED, error_class="operator")  # given up by hand
+    told = ask(admin_client, token)
+    assert told.status == 2
+    for text in (told.terminal, told.dashboard):
+        assert "2 tokens failed in 24 hours: content policy" in text
+        assert "operator" not in text.partition("What is wrong")[2]
+        assert "FALLBACK_CENSORED_PROMPT" in text
+    assert "FALLBACK_CENSORED_PROMPT" in told.page
+    Token.objects.update(status_changed_at=timezone.now() - timedelta(hours=25))
+    assert ask(admin_client).status == 0
+
+
+def test_a_stage_that_nobody_does_is_no_trouble_while_nothing_waits(admin_client: Client) -> None:
+    WorkerHeartbeat.objects.exclude(stage="supervisor").delete()
+    assert ask(admin_client).status == 0
+
+
+class TestNoWebhook:
+    @pytest.fixture
+    def mint(self) -> MintEvent:
+        """One that a look at the chain found, minutes ago."""
+        found: MintEvent = MintEventFactory.create(
+            source="backfill", block_timestamp=timezone.now() - LONG
+        )
+        return found
+
+    def _event(self, received: timedelta) -> None:
+        event = WebhookEvent.objects.create(event_id="e", body=b"", status="processed")
+        WebhookEvent.objects.filter(pk=event.pk).update(received_at=timezone.now() - received)
+
+    def test_mints_that_came_without_one_are_told(
+        self, admin_client: Client, mint: MintEvent
+    ) -> None:
+        told = ask(admin_client)
+        assert told.status == 2
+        for text in (told.terminal, told.dashboard):
+            assert "No webhook has come ever" in text
+            assert "1 mint came from the chain" in text
+
+    def test_and_since_when(self, admin_client: Client, mint: MintEvent) -> None:
+        self._event(timedelta(hours=2))
+        moment = timezone.now() - timedelta(hours=2)
+        assert f"No webhook since {moment:%d %b %H:}" in ask(admin_client).terminal
+
+    def test_one_that_came_later_ends_it(self, admin_client: Client, mint: MintEvent) -> None:
+        self._event(timedelta(minutes=1))
+        assert ask(admin_client).status == 0
+
+    @pytest.mark.parametrize("ago", [timedelta(seconds=5), timedelta(days=3)])
+    def test_a_mint_of_this_moment_or_of_old_says_nothing(
+        self, admin_client: Client, mint: MintEvent, ago: timedelta
+    ) -> None:
+        MintEvent.objects.update(block_timestamp=timezone.now() - ago)
+        assert ask(admin_client).status == 0
+
+    def test_nobody_misses_what_is_not_set_up(
+        self, admin_client: Client, mint: MintEvent, settings: Settings
+    ) -> None:
+        settings.ALCHEMY_WEBHOOK_SECRETS = []
+        assert ask(admin_client).status == 0
+
+
+class TestAlarms:
+    def test_a_series_keeps_its_beginning(self) -> None:
+        raise_alarm("clock", headline="The clocks differ", reason="by 70 s")
+        (first,) = alarms()
+        raise_alarm("clock", headline="The clocks differ", reason="by 71 s")
+        (again,) = alarms()
+        assert (again.since, again.reason) == (first.since, "by 71 s")
+
+    def test_it_is_over_when_it_is_ended_or_nobody_raises_it(self) -> None:
+        raise_alarm("clock", headline="The clocks differ")
+        raise_alarm("other", headline="Else")
+        end_alarm("clock")
+        assert [alarm.name for alarm in alarms()] == ["other"]
+        past = timezone.now() - timedelta(seconds=LASTS_SECONDS + 1)
+        SystemState.objects.update(updated_at=past)
+        assert not alarms()
+        raise_alarm("other", headline="Else")
+        (anew,) = alarms()
+        assert anew.since > past
+
+    def test_one_that_holds_no_stage_is_told_all_the_same(self, admin_client: Client) -> None:
+        raise_alarm("clock", headline="The clocks differ", advice="Set them.")
+        token = TokenFactory.create(status=TokenStatus.UPLOADING)
+        told = ask(admin_client, token)
+        assert told.status == 2
+        assert "The clocks differ" in told.dashboard
+        assert "The clocks differ" not in told.page
+
+
+@pytest.mark.usefixtures("table")
+def test_the_tokens_under_way_are_found_by_an_index(plans: list[str]) -> None:
+    with connection.cursor() as cursor:  # most have ended
+        cursor.execute("DELETE FROM tokens_s0 WHERE status <> 'revealed' AND token_id % 200 > 9")
+        cursor.execute("ANALYZE tokens_s0")
+    groups()
+    groups(token_id=7)
+    under_way, one = plans
+    assert _scans(json.loads(under_way)) != ["all of them"]
+    assert _scans(json.loads(one)) == ["tokens_s0_pkey"]
+
+
+@pytest.mark.usefixtures("table")
+def test_the_failed_of_a_day_are_found_by_an_index(plans: list[str]) -> None:
+    failures_24h()
+    assert_uses(plans[0], "token_ended")
+
+
+def _scans(plan: object) -> list[str]:
+    """Return by what the tokens are found in a plan: an index, or "all of them"."""
+    if isinstance(plan, list):
+        return [name for part in plan for name in _scans(part)]
+    if not isinstance(plan, dict):
+        return []
+    found = [name for part in plan.values() for name in _scans(part)]
+    if plan.get("Relation Name") == "tokens_s0" and not found:
+        found = [plan.get("Index Name", "all of them")]
+    elif plan.get("Node Type") == "Bitmap Index Scan" and str(plan["Index Name"]).startswith("tok"):
+        found = [plan["Index Name"]]
+    return found
