@@ -72,6 +72,7 @@ class PipelineDrain(Drain):
 
     def prepare(self) -> None:
         keep_freed_memory()
+        self.heartbeat.stage = _switched_on()
         self.pauses = Pauses()
         self.generation = Generation(self)
         self.storage = Storage(self)
@@ -156,3 +157,12 @@ class PipelineDrain(Drain):
             self.generation.close()
             self.storage.close()
         super().close()
+
+
+def _switched_on() -> str:
+    """Return how the heartbeat names what is done here: operators are told what nobody does."""
+    if settings.ENABLE_IMAGE_WORKER and settings.ENABLE_IPFS_WORKER:
+        return PipelineDrain.stage
+    if settings.ENABLE_IMAGE_WORKER:
+        return "generation"
+    return "upload" if settings.ENABLE_IPFS_WORKER else "nothing"

@@ -16,6 +16,7 @@ from glisk.engine.owner import host_name, main_pid, own_prefix
 from glisk.models import WorkerHeartbeat
 
 BEAT_SECONDS = 5.0
+ALIVE_SECONDS = 15  # a process that was silent for longer counts as gone
 # A row this old says only that its process is gone; operators have had time to see it.
 PRUNE_AFTER = timedelta(minutes=10)
 
@@ -59,6 +60,13 @@ class Heartbeat:
 
     def remove(self, execute: Callable[[str, list[Any]], Any]) -> None:
         execute("DELETE FROM worker_heartbeats WHERE owner = %s", [self.owner])
+
+
+def stages_alive() -> set[str]:
+    """Return the stages, and "supervisor", whose processes were heard of lately."""
+    since = timezone.now() - timedelta(seconds=ALIVE_SECONDS)
+    found = WorkerHeartbeat.objects.filter(beat_at__gte=since).values_list("stage", flat=True)
+    return set(found)
 
 
 def prune_heartbeats() -> int:

@@ -8,6 +8,7 @@ from django.db.models import Max, Q
 from django.utils import timezone
 
 from glisk import alarms
+from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.moments import read_moment
 from reveals.keeper_state import BLOCKED, EMPTY
@@ -16,7 +17,6 @@ from tokens import spend
 from tokens.models import ImageGenerationJob
 from tokens.recovery.progress import PROGRESS_KEY, Progress
 
-ALIVE_SECONDS = 15
 _MOST_WORKERS = 32
 # The chain is looked at every POLL_INTERVAL_SECONDS; so many missed looks are no accident.
 _MISSED_LOOKS = 6

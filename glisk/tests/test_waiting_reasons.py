@@ -119,6 +119,12 @@ def _without(*stages: str, status: TokenStatus) -> Token:
     return old(status)
 
 
+def _only(stage: str, *, status: TokenStatus) -> Token:
+    """Leave one half of the pipeline (how its heartbeat names it: tokens.tests.test_pauses)."""
+    WorkerHeartbeat.objects.filter(stage="pipeline").update(stage=stage)
+    return old(status)
+
+
 def _held() -> Token:
     token = old(TokenStatus.READY)
     hold_tokens(token_ids=[token.pk], actor="ada", reason="the author asks us to wait")
@@ -250,6 +256,10 @@ REASONS: dict[str, tuple[Callable[[], Token], str]] = {
         "ENABLE_IMAGE_WORKER=true",
     ),
     "upload switched off": (lambda: _without("pipeline", status=UPLOAD), "ENABLE_IPFS_WORKER"),
+    "only the upload is on": (
+        lambda: _only("upload", status=TokenStatus.DETECTED),
+        "ENABLE_IMAGE_WORKER=true",
+    ),
     "no keeper anywhere": (lambda: _without("reveal", status=REVEAL), "ENABLE_REVEAL_WORKER"),
     "what somebody raised": (lambda: _alarmed("generation", GENERATION), "The listing is refused"),
     "nobody knows": (lambda: old(UPLOAD), "No error is known"),

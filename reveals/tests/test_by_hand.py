@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.management import call_command, load_command_class
 from django.core.management.base import CommandError
 from django.db import connection
+from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.controls import pause_stage
+from glisk.models import WorkerHeartbeat
 from reveals import verifying
 from reveals.by_hand import request_reveal
 from reveals.factories import RevealBatchFactory
@@ -42,6 +45,21 @@ def refused(*arguments: str) -> tuple[CommandError, str]:
     with pytest.raises(CommandError) as caught:
         call_command(*arguments, stdout=out)
     return caught.value, out.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _alive() -> None:
+    """A worker that reveals is alive, however long the test takes."""
+    now = timezone.now()
+    WorkerHeartbeat.objects.create(
+        owner="h:1:2:reveal",
+        host="h",
+        main_pid=1,
+        pid=2,
+        stage="reveal",
+        started_at=now,
+        beat_at=now + timedelta(minutes=5),
+    )
 
 
 @pytest.fixture
@@ -222,6 +240,26 @@ def test_a_short_balance_and_a_pause_are_told(scene: Scene) -> None:
     assert "The keeper has 0.00000000 ETH, and it may cost 0.000" in page
     assert "Reveals are paused by ann (a look at the art)" in page
     assert RevealRequest.objects.count() == len(tokens)
+
+
+@pytest.mark.parametrize(
+    ("stage", "beat_ago", "words"),
+    [
+        ("reveal", timedelta(minutes=1), "No worker is alive"),
+        ("pipeline", timedelta(0), "No living worker does the reveal"),
+    ],
+)
+def test_without_a_worker_it_says_so_and_fails(
+    scene: Scene, stage: str, beat_ago: timedelta, words: str
+) -> None:
+    (token,) = scene.mint()
+    WorkerHeartbeat.objects.update(stage=stage, beat_at=timezone.now() - beat_ago)
+    error, page = refused("reveal_tokens", "--all-ready", "--yes")
+    assert error.returncode == 3
+    assert words in str(error)
+    assert "Requested: 1 token." in page
+    assert "now" not in page.partition("Requested")[2]
+    assert RevealRequest.objects.get().token_id == token.pk  # it goes when one starts
 
 
 def test_senseless_options_are_no_part_of_the_work() -> None:

@@ -1,6 +1,7 @@
 """A paused stage begins nothing new, finishes what is paid for, and goes on when resumed."""
 
 import pytest
+from pytest_django import Settings
 
 from glisk import controls
 from glisk.controls import pause_stage, reset_breaker, resume_stage
@@ -71,6 +72,22 @@ def test_a_pause_in_the_middle_gives_waiting_uploads_back(worker: Start, vendors
     assert not storage.items
     resume_stage("upload", actor="ada", reason="done")
     drain.until(is_ready(token))
+
+
+@pytest.mark.parametrize(
+    ("image", "ipfs", "stage"),
+    [
+        (True, True, "pipeline"),
+        (True, False, "generation"),
+        (False, True, "upload"),
+        (False, False, "nothing"),
+    ],
+)
+def test_the_heartbeat_names_what_is_switched_on(
+    worker: Start, settings: Settings, image: bool, ipfs: bool, stage: str
+) -> None:
+    settings.ENABLE_IMAGE_WORKER, settings.ENABLE_IPFS_WORKER = image, ipfs
+    assert worker().drain.heartbeat.stage == stage
 
 
 def test_a_breaker_that_was_closed_by_hand_lets_tokens_through(

@@ -9,6 +9,7 @@ from glisk.clients.chain import ChainClient
 from glisk.clients.gateway import GatewayClient
 from glisk.commands import ExplainedCommand, confirm, counted
 from glisk.controls import list_pauses
+from glisk.engine.heartbeat import stages_alive
 from glisk.errors import ProviderError
 from glisk.orders import ranged
 from reveals.by_hand import request_reveal
@@ -19,6 +20,7 @@ from tokens.management.repairing import SKIPPED, token_ids
 from tokens.repairs import RepairResult
 
 ACTOR = "reveal_tokens"
+NO_WORKER = 3
 _LISTED = 50
 
 
@@ -31,7 +33,8 @@ examples:
   manage.py reveal_tokens --all-ready --yes                (for scripts)
 
 The worker sends them: it has the only sequence of the keeper's nonces.
-exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with the reason.
+exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with the reason,
+3 requested, but no living worker reveals.
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -66,7 +69,11 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
             results = request_reveal(token_ids=going, actor=ACTOR)
             left_out += [(r.token_id, r.message) for r in results if not r.done]
             done = sum(result.done for result in results)
-            self.stdout.write(f"Requested: {counted(done, 'token')}. {_when()}")
+            workers = stages_alive()
+            when = _when() if "reveal" in workers else ""
+            self.stdout.write(f"Requested: {counted(done, 'token')}. {when}".rstrip())
+            if done and not when:
+                raise CommandError(_nobody(workers), returncode=NO_WORKER)
         if left_out:
             status = SKIPPED if going else 1
             raise CommandError("Not every token goes; see above.", returncode=status)
@@ -116,6 +123,14 @@ def _when() -> str:
     if paused is None:
         return "The worker reveals them now."
     return f"Reveals are paused by {paused.actor} ({paused.reason}): they go when that is over."
+
+
+def _nobody(workers: set[str]) -> str:
+    if not workers:
+        return "No worker is alive: they go when one starts (make worker: manage.py qcluster)."
+    return (
+        "No living worker does the reveal: they go when one with ENABLE_REVEAL_WORKER=true starts."
+    )
 
 
 def _ether(wei: int) -> str:
