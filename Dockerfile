@@ -22,9 +22,12 @@ COPY authors authors
 COPY tokens tokens
 COPY reveals reveals
 COPY webhooks webhooks
-# Any complete environment will do; no database is asked.
-RUN APP_ENV=production ALLOWED_HOSTS=build GLISK_ENV_FILE=.env.example \
+# Any complete environment will do, with secrets that nobody knows; no database is asked.
+RUN key=$(python -c "import secrets; print(secrets.token_hex(32))") \
+    && APP_ENV=production ALLOWED_HOSTS=build GLISK_ENV_FILE=.env.example \
     DATABASE_URL=postgres://build@127.0.0.1/build \
+    SECRET_KEY=$key REPLICATE_API_TOKEN=$key PINATA_JWT=$key \
+    ALCHEMY_WEBHOOK_SECRET= REPLICATE_WEBHOOK_SECRET= KEEPER_PRIVATE_KEY= \
     python manage.py collectstatic --noinput --verbosity 0 \
     && python -m compileall -q /app
 USER glisk

@@ -9,23 +9,6 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
-from glisk.config import read_env_file
-
-# The keys of the public mnemonic of every local test node; the sandbox uses the last one.
-_PUBLIC_KEYS = frozenset(
-    {
-        "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
-        "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
-        "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a",
-        "0x7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6",
-        "0x47e179ec197488593b187f80a00eb0da91f1b9d0b13f8733639f19c30a34926a",
-        "0x8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba",
-        "0x92db14e403b83dfe3df233f83dfa3a0d7096f21ca9b0d6d6b8d88b2b4ec1564e",
-        "0x4bbbf85ce3377467afe5d46f804f221813b2bb87f24d81f60f1fcdbf7cbf4356",
-        "0xdbda1821b80551c9d65939329250298aa3472ba22feea921c0cf5d620ea67b97",
-        "0x2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6",
-    }
-)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared only
 _VENDOR_URLS = (
     "REPLICATE_BASE_URL",
@@ -62,43 +45,6 @@ def check_vendor_urls() -> list[checks.CheckMessage]:
         )
         for name in _VENDOR_URLS
         if urlsplit(getattr(settings, name)).hostname in _LOOPBACK
-    ]
-
-
-@_for_real_networks
-def check_keeper_key() -> list[checks.CheckMessage]:
-    """Refuse a keeper key that everybody knows (glisk.E002)."""
-    if settings.KEEPER_PRIVATE_KEY not in _PUBLIC_KEYS:
-        return []
-    return [
-        checks.Error(
-            "KEEPER_PRIVATE_KEY is a public test key; anybody could empty this wallet.",
-            hint="Create a new key for the keeper and grant its address KEEPER_ROLE.",
-            id="glisk.E002",
-        )
-    ]
-
-
-@_for_real_networks
-def check_example_secrets() -> list[checks.CheckMessage]:
-    """Refuse secrets of .env.example, with which anybody could forge a webhook (glisk.E003)."""
-    example_file = settings.BASE_DIR / ".env.example"
-    example = read_env_file(example_file) if example_file.is_file() else {}
-    used = {
-        "SECRET_KEY": [settings.SECRET_KEY],
-        "ALCHEMY_WEBHOOK_SECRET": settings.ALCHEMY_WEBHOOK_SECRETS,
-        "REPLICATE_WEBHOOK_SECRET": settings.REPLICATE_WEBHOOK_SECRETS,
-        "REPLICATE_API_TOKEN": [settings.REPLICATE_API_TOKEN],
-        "PINATA_JWT": [settings.PINATA_JWT],
-    }
-    return [
-        checks.Error(
-            f"{name} is the value of .env.example, which everybody knows.",
-            hint="Give your own.",
-            id="glisk.E003",
-        )
-        for name, values in used.items()
-        if example.get(name) in values
     ]
 
 

@@ -12,12 +12,18 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from glisk.development_accounts import (
+    SECP256K1_ORDER,
+    development_addresses,
+    is_development_key,
+)
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -26,9 +32,13 @@ REQUIRED: Any = object()
 _HOST_NAME = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?"
 )
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
+_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+_QUOTED = re.compile(r"""(['"])(.*?)\1(?:\s+#.*)?""")
+_COMMENT = re.compile(r"\s#.*")
 _HEX_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
-_SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
 class ConfigurationError(ImproperlyConfigured):
@@ -36,12 +46,15 @@ class ConfigurationError(ImproperlyConfigured):
 
 
 class Environment:
-    """A fault-collecting reader over environment variables (django-environ does the parsing)."""
+    """A fault-collecting reader over environment variables.
+
+    What was read as a secret is kept in `secrets`, by the names of the variables.
+    """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        self._env = environ.Env()
-        self._env.ENVIRON = {key: value.strip() for key, value in variables.items()}
+        self._variables = {name: value.strip() for name, value in variables.items()}
         self.faults: list[str] = []
+        self.secrets: list[tuple[str, str]] = []
 
     def fault(self, name: str, problem: str) -> None:
         self.faults.append(f"{name}: {problem}")
@@ -55,8 +68,16 @@ class Environment:
                 "Mend them in the environment or in the .env file; .env.example explains each."
             )
 
+    def refuse_published(self, *, example: Path) -> None:
+        """Make each secret a fault that stands in the example, or is a key that everybody has."""
+        text = example.read_text(encoding="utf-8") if example.is_file() else ""
+        published = {_comparable(word) for word in re.split(r"[\s,=`]+", text)}
+        for name, secret in self.secrets:
+            if secret and (_comparable(secret) in published or is_development_key(secret)):
+                self.fault(name, "is public: it stands in GLISK's repository; give your own")
+
     def is_set(self, name: str) -> bool:
-        return bool(self._env.ENVIRON.get(name, ""))
+        return bool(self._variables.get(name, ""))
 
     def _read(self, name: str, default: T, read: Callable[[str], T], wanted: str, empty: T) -> T:
         """Parse one variable; an empty one counts as not set."""
@@ -66,8 +87,8 @@ class Environment:
                 return empty
             return default
         try:
-            return read(name)
-        except (ValueError, TypeError, ImproperlyConfigured):
+            return read(self._variables[name])
+        except ValueError:
             self.fault(name, f"is not {wanted}")
             return empty if default is REQUIRED else default
 
@@ -80,7 +101,7 @@ class Environment:
         min_length: int = 0,
         max_length: int | None = None,
     ) -> str:
-        value = self._read(name, default, self._env.str, wanted, "")
+        value = self._read(name, default, str, wanted, "")
         if self.is_set(name) and len(value) < min_length:
             self.fault(name, f"has {len(value)} characters; at least {min_length} are needed")
         if max_length is not None and len(value) > max_length:
@@ -97,8 +118,7 @@ class Environment:
     ) -> list[str]:
         """A comma-separated list; entries that `each` refuses are faults, told by number only."""
         wanted = f"a comma-separated list of {wanted}"
-        values = self._read(name, default, self._env.list, wanted, [])
-        values = [value.strip() for value in values if value.strip()]
+        values = self._read(name, default, _split, wanted, [])
         if self.is_set(name) and not values:
             self.fault(name, f"is empty; it must be {wanted}")
         wrong = [str(number) for number, value in enumerate(values, 1) if not each(value)]
@@ -106,29 +126,33 @@ class Environment:
             self.fault(name, f"is not {wanted} (look at entry {', '.join(wrong)})")
         return values
 
-    def flag(self, name: str, default: bool) -> bool:
-        def read(name: str) -> bool:
-            value = self._env.str(name).lower()
-            if value in ("1", "true", "yes", "on"):
-                return True
-            if value in ("0", "false", "no", "off"):
-                return False
-            raise ValueError(value)
+    def secret(self, name: str, default: str = REQUIRED, **limits: Any) -> str:
+        """Read a text that nobody else may know; the limits are those of `text`."""
+        value = self.text(name, default, **limits)
+        self.secrets.append((name, value))
+        return value
 
-        return self._read(name, default, read, "true or false", default)
+    def secret_texts(self, name: str, default: list[str] = REQUIRED, **limits: Any) -> list[str]:
+        """Read a list of secrets; the limits are those of `texts`."""
+        values = self.texts(name, default, **limits)
+        self.secrets += [(name, value) for value in values]
+        return values
+
+    def flag(self, name: str, default: bool) -> bool:
+        return self._read(name, default, _read_flag, "true or false", default)
 
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         wanted = f"a whole number from {low} to {high}"
-        value: int = self._read(name, default, self._env.int, wanted, default)
+        value: int = self._read(name, default, _read_whole, wanted, default)
         return self._within(name, value, low, high, default, wanted)
 
     def number(self, name: str, default: float, *, low: float, high: float) -> float:
-        wanted = f"a number from {low:g} to {high:g}"
-        value: float = self._read(name, default, self._env.float, wanted, default)
+        wanted = f"a number from {_plain(low)} to {_plain(high)} (digits and one point, as 1.25)"
+        value: float = self._read(name, default, _read_decimal, wanted, default)
         return self._within(name, value, low, high, default, wanted)
 
     def _within(self, name: str, value: N, low: N, high: N, default: N, wanted: str) -> N:
-        if not low <= value <= high:  # also refuses NaN
+        if not low <= value <= high:
             self.fault(name, f"is {value}; it must be {wanted}")
             return default
         return value
@@ -137,7 +161,7 @@ class Environment:
         value = self.text(name, default, wanted=f"one of {', '.join(choices)}")
         if value and value not in choices:
             self.fault(name, f"is {value!r}; it must be one of {', '.join(choices)}")
-            return choices[0]
+            return "" if default is REQUIRED else default
         return value
 
     def address(self, name: str, default: str = REQUIRED) -> str:
@@ -156,15 +180,28 @@ class Environment:
             self.fault(name, "has a wrong EIP-55 checksum; look for a mistyped character")
         return str(to_checksum_address(value))
 
-    def private_key(self, name: str) -> str:
-        """A 32-byte private key in hex, or the path to it in `<name>_FILE`; never echoed."""
+    def account(self, name: str, default: str = REQUIRED, *, is_real: bool) -> str:
+        """Read the address of somebody; on a real network not one whose key everybody has."""
+        value = self.address(name, default)
+        if is_real and value in development_addresses():
+            self.fault(name, "is an account of every local test node: its private key is public")
+        return value
+
+    def private_key(self, name: str, *, needed: bool) -> str:
+        """Read a 32-byte private key in hex, or the file in `<name>_FILE`; never echoed.
+
+        A process that does not need it gets nothing, and reads no file; a senseless key is a
+        fault there, too.
+        """
         file_name = f"{name}_FILE"
         if self.is_set(name) and self.is_set(file_name):
             self.fault(name, f"is set as well as {file_name}; keep one of them")
         value = self.text(name, "")
+        if not value and not needed:
+            return ""
         if not value and self.is_set(file_name):
             try:
-                value = Path(self._env.str(file_name)).read_text(encoding="ascii").strip()
+                value = Path(self._variables[file_name]).read_text(encoding="ascii").strip()
             except (OSError, UnicodeDecodeError):
                 self.fault(file_name, "cannot be read")
                 return ""
@@ -176,10 +213,17 @@ class Environment:
             found = f"this has {len(value)} characters"
             self.fault(name, f"is not a private key (64 hex digits; {found})")
             return ""
-        if not 0 < int(value, 16) < _SECP256K1_ORDER:
+        if not 0 < int(value, 16) < SECP256K1_ORDER:
             self.fault(name, "is not a private key (out of the range of secp256k1)")
             return ""
-        return "0x" + value.lower().removeprefix("0x")
+        value = "0x" + value.lower().removeprefix("0x")
+        self.secrets.append((name, value))
+        return value if needed else ""
+
+    def key_in_reach(self, name: str) -> bool:
+        """Tell whether this process could read a private key, needed or not."""
+        file_name = self._variables.get(f"{name}_FILE", "")
+        return self.is_set(name) or bool(file_name and os.access(file_name, os.R_OK))
 
     def url(self, name: str, default: str = REQUIRED) -> str:
         """An HTTP URL, returned without a trailing slash."""
@@ -202,6 +246,42 @@ class Environment:
         if not valid:
             self.fault(name, "is not a database URL (postgres://user:password@host:5432/name)")
         return value
+
+
+def _plain(number: float) -> str:
+    """Write a number as it would have to be given."""
+    return format(Decimal(str(number)), "f")
+
+
+def _comparable(secret: str) -> str:
+    """Return the one form of a secret that hex keys may have several of."""
+    return secret.lower().removeprefix("0x")
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _read_flag(value: str) -> bool:
+    if value.lower() in ("1", "true", "yes", "on"):
+        return True
+    if value.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(value)
+
+
+def _read_whole(value: str) -> int:
+    """Read plain digits only: `int` takes `1_000` and digits of other scripts as well."""
+    if not _WHOLE.fullmatch(value):
+        raise ValueError(value)
+    return int(value)
+
+
+def _read_decimal(value: str) -> float:
+    """Read digits with at most one point: `10,000` and `1e2` are not what they seem."""
+    if not _DECIMAL.fullmatch(value):
+        raise ValueError(value)
+    return float(value)
 
 
 def is_host_name(value: str) -> bool:
@@ -259,21 +339,29 @@ def is_svix_secret(value: str) -> bool:
 def read_env_file(env_file: Path) -> dict[str, str]:
     """Return the values of a .env file; the process environment stays as it is.
 
+    A line is `NAME=value`, blank, or a comment. ` #` begins a comment after a value as well, but
+    within quotes.
+
     Raises:
-        ConfigurationError: there is no such file, or it cannot be read.
+        ConfigurationError: there is no such file, it cannot be read, or a line is neither.
     """
-
-    class FileEnv(environ.Env):  # django-environ reads into its class's environment
-        ENVIRON: dict[str, str] = {}
-
     try:
-        with env_file.open(encoding="utf-8") as lines:
-            FileEnv.read_env(lines)
-    except OSError as error:
+        lines = env_file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(
-            f"The .env file {env_file} (GLISK_ENV_FILE) cannot be read: {error.strerror}"
+            f"The .env file {env_file} (GLISK_ENV_FILE) cannot be read: {reason}"
         ) from error
-    return dict(FileEnv.ENVIRON)
+    values = {}
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith("#"):
+            continue
+        found = _LINE.fullmatch(line)
+        if found is None:
+            raise ConfigurationError(f"Line {number} of {env_file} is not NAME=value.")
+        quoted = _QUOTED.fullmatch(found[2].strip())
+        values[found[1]] = quoted[2] if quoted else _COMMENT.sub("", found[2]).strip()
+    return values
 
 
 def read_environment(default_file: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
 from glisk.commands import explain_database_error
 from glisk.errors import ProviderError
-from reveals.keeper import Keeper
+from reveals.keeper import keeper_address
 from reveals.keeper_state import LOW, OK
 from reveals.keeper_watch import look_at_keeper
 from tokens.mint_log import BATCH_MINTED_TOPIC
@@ -65,9 +65,10 @@ def _chain() -> str:
 
 
 def _keeper() -> str:
-    if not settings.KEEPER_PRIVATE_KEY:
-        return "not on this machine (ENABLE_REVEAL_WORKER is false)"
-    seen = look_at_keeper(ChainClient.from_settings(), address=Keeper.from_settings().address)
+    address = keeper_address()
+    if not address:
+        return "not on this machine: set KEEPER_ADDRESS to have its role and its funds looked at"
+    seen = look_at_keeper(ChainClient.from_settings(), address=address)
     if seen.unreachable:
         raise _NotWell(seen.unreachable)
     if seen.status == LOW:
@@ -75,6 +76,25 @@ def _keeper() -> str:
     if seen.status != OK:
         raise _NotWell(seen.reason)
     return f"{seen.address} may reveal, and pays for about {seen.reveals_left:,} reveals"
+
+
+def _keeper_key() -> str:
+    """Tell whether this process, which signs nothing, could read the keeper's private key."""
+    if not settings.KEEPER_KEY_IN_REACH:
+        return "only the worker can read it"
+    if not settings.IS_REAL_NETWORK:
+        return "this process could read it, too; on a real network only the worker may"
+    raise _NotWell(
+        "This process could read the keeper's private key, and it signs nothing. Give the key as "
+        "KEEPER_PRIVATE_KEY_FILE, a file that only the worker's user can read, and leave "
+        "KEEPER_PRIVATE_KEY empty."
+    )
+
+
+def _webhook() -> str:
+    if settings.ALCHEMY_WEBHOOK_SECRETS:
+        return "signed deliveries are taken at /webhooks/alchemy"
+    return "not set up: mints are read from the chain only"
 
 
 def _replicate() -> str:
@@ -116,7 +136,9 @@ def _gateway() -> str:
 
 _QUESTIONS: dict[str, Callable[[], str]] = {
     "chain": _chain,
+    "webhook": _webhook,
     "keeper": _keeper,
+    "keeper_key": _keeper_key,
     "replicate": _replicate,
     "callbacks": _callbacks,
     "selfhosted": _selfhosted,

@@ -19,7 +19,6 @@ os.environ.update(
     APP_ENV="test",
     GLISK_ENV_FILE="",
     LOG_LEVEL="WARNING",
-    SECRET_KEY="test-only-secret-key-that-everybody-may-know-0000000000000",  # noqa: S106 - no secret
     DATABASE_URL=_database_url,
     EMBEDDED_DATABASE_DIR=str(_BASE_DIR / "var" / "test-postgres"),
     PUBLIC_BASE_URL="",
@@ -36,5 +35,8 @@ from glisk.settings import DATABASES  # noqa: E402 - the same
 DATABASES["default"]["TEST"] = {"NAME": f"test_glisk_{os.getpid()}"}
 # What a crash of the machine would lose is of no use to a test.
 DATABASES["default"]["OPTIONS"]["options"] += " -c synchronous_commit=off"
+
+# The tests sign, too; else only the worker reads the key.
+KEEPER_PRIVATE_KEY = os.environ["KEEPER_PRIVATE_KEY"]
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

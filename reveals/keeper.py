@@ -7,6 +7,18 @@ from django.conf import settings
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from reveals.keeper_state import keeper_state
+
+
+def keeper_address() -> str:
+    """Return the keeper's address, also where its key cannot be read; empty if it is unknown.
+
+    Without KEEPER_ADDRESS it is what the worker has left of its last look.
+    """
+    if settings.KEEPER_PRIVATE_KEY:
+        return Keeper.from_settings().address
+    return settings.KEEPER_ADDRESS or keeper_state().address
+
 
 @dataclass(frozen=True)
 class SignedTransaction:
@@ -15,7 +27,7 @@ class SignedTransaction:
 
 
 class Keeper:
-    """Signs type 2 (EIP-1559) transactions to the contract with the key from the settings."""
+    """Signs type 2 (EIP-1559) transactions to the contract with the key that the worker has."""
 
     def __init__(self, private_key: str) -> None:
         self._account: LocalAccount = Account.from_key(private_key)

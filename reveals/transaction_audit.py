@@ -13,7 +13,7 @@ from glisk.clients.chain import ChainClient
 from reveals import outbox, settlement
 from reveals.depth import Fate, judge, look
 from reveals.inclusion import look_for_receipts
-from reveals.keeper import Keeper
+from reveals.keeper import keeper_address
 from reveals.models import BatchStatus, RevealTransaction
 from reveals.recalling import MINED
 
@@ -62,7 +62,7 @@ def _compare_closed(chain: ChainClient, report: TransactionsCompared, recent: ti
     if not batches:
         return
     sight = look(chain, [row for of_batch in batches.values() for row in of_batch])
-    keeper = Keeper.from_settings().address if settings.KEEPER_PRIVATE_KEY else ""
+    keeper = keeper_address()
     for of_batch in batches.values():
         report.checked += 1
         row = _named(of_batch)

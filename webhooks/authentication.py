@@ -39,12 +39,12 @@ class AlchemySignature(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[None, bytes]:
-        offered = request.META.get("HTTP_X_ALCHEMY_SIGNATURE", "")
-        if not offered:
-            raise AuthenticationFailed("The X-Alchemy-Signature header is missing.")
         keys = [key for key in settings.ALCHEMY_WEBHOOK_SECRETS if key]
         if not keys:
             raise NotConfigured
+        offered = request.META.get("HTTP_X_ALCHEMY_SIGNATURE", "")
+        if not offered:
+            raise AuthenticationFailed("The X-Alchemy-Signature header is missing.")
         body = read_body(request._request)
         # A header may hold anything; bytes can be compared in constant time, whatever they are.
         signature = offered.encode("utf-8", "surrogateescape")

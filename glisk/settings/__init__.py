@@ -1,21 +1,29 @@
 """Django settings; every value comes from the environment (see .env.example).
 
 One module per concern; all of them are read before the first fault is told. The web process and
-the worker read the same variables. The only difference is the database connection: psycopg's pool
-does not survive the forks of the task cluster, and hides why a database is away: the worker and
-every other command hold persistent connections instead.
+the worker read the same variables, but for two differences. Only the worker, which signs, gets the
+keeper's key. And psycopg's pool does not survive the forks of the task cluster, and hides why a
+database is away: the worker and every other command hold persistent connections instead.
 """
 
-from glisk.settings import redacted as redacted
+from glisk.redaction import register_secret
 from glisk.settings.chain import *
+from glisk.settings.chain import IS_REAL_NETWORK
 from glisk.settings.environment import BASE_DIR as BASE_DIR
 from glisk.settings.environment import env
 from glisk.settings.images import *
 from glisk.settings.reveals import *
 from glisk.settings.server import *
+from glisk.settings.server import PRODUCTION
 from glisk.settings.visitors import *
 from glisk.settings.worker import *
 
+# No log line, stored error or page may show what was read as a secret.
+for _, _secret in env.secrets:
+    register_secret(_secret)
+if IS_REAL_NETWORK or PRODUCTION:
+    # The secrets of sandbox/ and docker/ stand in the example, too: an image has nothing else.
+    env.refuse_published(example=BASE_DIR / ".env.example")
 env.finish()
 
 from glisk.settings.frameworks import *  # noqa: E402 - only a right environment sets them up

@@ -8,11 +8,11 @@ from glisk.settings.chain import NETWORK
 from glisk.settings.environment import env
 
 REPLICATE_BASE_URL = env.url("REPLICATE_BASE_URL", "https://api.replicate.com")
-REPLICATE_API_TOKEN = env.text("REPLICATE_API_TOKEN", min_length=20)
+REPLICATE_API_TOKEN = env.secret("REPLICATE_API_TOKEN", min_length=20)
 REPLICATE_MODEL_VERSION = env.text("REPLICATE_MODEL_VERSION", "black-forest-labs/flux-schnell")
 if not re.fullmatch(r"[\w.-]+/[\w.-]+(:[0-9a-f]{64})?|[0-9a-f]{64}", REPLICATE_MODEL_VERSION):
     env.fault("REPLICATE_MODEL_VERSION", "is not owner/name, owner/name:version or a version")
-REPLICATE_WEBHOOK_SECRETS = env.texts(
+REPLICATE_WEBHOOK_SECRETS = env.secret_texts(
     "REPLICATE_WEBHOOK_SECRET", [], wanted="keys (whsec_ and base64)", each=is_svix_secret
 )
 REPLICATE_OUTPUT_HOSTS = env.texts(
@@ -25,7 +25,7 @@ IMAGE_SERVICE = env.choice("IMAGE_SERVICE", "replicate", ("replicate", "selfhost
 SELFHOSTED_IMAGE_API_URL = env.url("SELFHOSTED_IMAGE_API_URL", "")
 if IMAGE_SERVICE == "selfhosted" and not SELFHOSTED_IMAGE_API_URL:
     env.fault("SELFHOSTED_IMAGE_API_URL", "is not set although IMAGE_SERVICE is selfhosted")
-SELFHOSTED_IMAGE_API_TOKEN = env.text("SELFHOSTED_IMAGE_API_TOKEN", "", min_length=10)
+SELFHOSTED_IMAGE_API_TOKEN = env.secret("SELFHOSTED_IMAGE_API_TOKEN", "", min_length=10)
 SELFHOSTED_MODEL = env.text("SELFHOSTED_MODEL", "selfhosted", min_length=1, max_length=200)
 SELFHOSTED_CONCURRENCY = env.integer("SELFHOSTED_CONCURRENCY", 1, low=1, high=200)
 SELFHOSTED_PRICE_USD = env.text("SELFHOSTED_PRICE_USD", "0")
@@ -57,9 +57,9 @@ IMAGE_MAX_BYTES = env.integer("IMAGE_MAX_BYTES", 20_000_000, low=1000, high=100_
 
 # -- Storage ----------------------------------------------------------------------------
 PINATA_API_URL = env.url("PINATA_API_URL", "https://api.pinata.cloud")
-PINATA_JWT = env.text("PINATA_JWT", "", min_length=10)
-PINATA_API_KEY = env.text("PINATA_API_KEY", "")
-PINATA_API_SECRET = env.text("PINATA_API_SECRET", "")
+PINATA_JWT = env.secret("PINATA_JWT", "", min_length=10)
+PINATA_API_KEY = env.secret("PINATA_API_KEY", "")
+PINATA_API_SECRET = env.secret("PINATA_API_SECRET", "")
 if not PINATA_JWT and not (PINATA_API_KEY and PINATA_API_SECRET):
     env.fault("PINATA_JWT", "is not set, nor are PINATA_API_KEY and PINATA_API_SECRET")
 # Pinata's free plan allows 60 requests a minute; an emulator has no such limit.
@@ -69,7 +69,7 @@ PINATA_REQUESTS_PER_MINUTE = env.integer(
 if PINATA_REQUESTS_PER_MINUTE == 1:
     env.fault("PINATA_REQUESTS_PER_MINUTE", "is 1; a token needs two requests at once")
 PINATA_GATEWAY = env.texts("PINATA_GATEWAY", wanted="hosts or URLs", each=is_gateway)
-PINATA_GATEWAY_TOKEN = env.text("PINATA_GATEWAY_TOKEN", "")
+PINATA_GATEWAY_TOKEN = env.secret("PINATA_GATEWAY_TOKEN", "")
 SEASON = env.integer("SEASON", 0, low=0, high=1000)
 COLLECTION_NAME = env.text("COLLECTION_NAME", "GLISK", min_length=1, max_length=50)
 METADATA_DESCRIPTION = env.text(

@@ -1,10 +1,19 @@
 """The keeper's reveals, what they may cost, and the marketplace that hears of them."""
 
-from glisk.settings.chain import NETWORK
+import sys
+
+from glisk.development_accounts import address_of
+from glisk.settings.chain import IS_REAL_NETWORK, NETWORK
 from glisk.settings.environment import env
 from glisk.settings.worker import ENABLE_REVEAL_WORKER
 
-KEEPER_PRIVATE_KEY = env.private_key("KEEPER_PRIVATE_KEY") if ENABLE_REVEAL_WORKER else ""
+# Only the process that signs has the key; no other should even be able to read it.
+SIGNS = "qcluster" in sys.argv[1:2] and ENABLE_REVEAL_WORKER
+KEEPER_PRIVATE_KEY = env.private_key("KEEPER_PRIVATE_KEY", needed=SIGNS)
+KEEPER_KEY_IN_REACH = not SIGNS and env.key_in_reach("KEEPER_PRIVATE_KEY")
+KEEPER_ADDRESS = env.account("KEEPER_ADDRESS", "", is_real=IS_REAL_NETWORK)
+if KEEPER_PRIVATE_KEY and KEEPER_ADDRESS and address_of(KEEPER_PRIVATE_KEY) != KEEPER_ADDRESS:
+    env.fault("KEEPER_ADDRESS", "is not the address of the keeper's private key")
 KEEPER_GAS_STRATEGY = env.choice("KEEPER_GAS_STRATEGY", "medium", ("slow", "medium", "fast"))
 REVEAL_GAS_BUFFER = env.number("REVEAL_GAS_BUFFER", 1.2, low=1.0, high=3.0)
 REVEAL_MAX_GAS_PRICE_GWEI = env.number("REVEAL_MAX_GAS_PRICE_GWEI", 1.0, low=0.000001, high=10_000)
@@ -27,6 +36,6 @@ BATCH_REVEAL_WAIT_SECONDS = env.number("BATCH_REVEAL_WAIT_SECONDS", 5.0, low=0, 
 BATCH_REVEAL_MAX_TOKENS = env.integer("BATCH_REVEAL_MAX_TOKENS", 50, low=1, high=120)
 
 # -- Marketplace ------------------------------------------------------------------------
-OPENSEA_API_KEY = env.text("OPENSEA_API_KEY", "")
+OPENSEA_API_KEY = env.secret("OPENSEA_API_KEY", "")
 OPENSEA_API_URL = env.url("OPENSEA_API_URL", "https://api.opensea.io")
 OPENSEA_REQUESTS_PER_MINUTE = env.integer("OPENSEA_REQUESTS_PER_MINUTE", 120, low=1, high=6000)

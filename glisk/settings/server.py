@@ -13,7 +13,9 @@ LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"
 LOG_FORMAT = env.choice("LOG_FORMAT", "json" if PRODUCTION else "console", ("console", "json"))
 IS_COMMAND = Path(sys.argv[0]).name == "manage.py"
 
-SECRET_KEY = env.text("SECRET_KEY", wanted="a random text of at least 50 characters", min_length=50)
+SECRET_KEY = env.secret(
+    "SECRET_KEY", wanted="a random text of at least 50 characters", min_length=50
+)
 ALLOWED_HOSTS = env.texts(
     "ALLOWED_HOSTS",
     REQUIRED if PRODUCTION else ["localhost", "127.0.0.1"],

@@ -21,7 +21,7 @@ SIGN_IN_SECONDS = env.integer("SIGN_IN_SECONDS", 600, low=30, high=86_400)
 LEGACY_SIGNATURES = env.flag("LEGACY_SIGNATURES", True)
 # Without a client id X accounts cannot be linked.
 X_CLIENT_ID = env.text("X_CLIENT_ID", "")
-X_CLIENT_SECRET = env.text("X_CLIENT_SECRET", "", min_length=8)
+X_CLIENT_SECRET = env.secret("X_CLIENT_SECRET", "", min_length=8)
 X_REDIRECT_URI = env.url("X_REDIRECT_URI", f"{FRONTEND_URL}/api/authors/x/callback")
 X_AUTHORIZE_URL = env.url("X_AUTHORIZE_URL", "https://x.com/i/oauth2/authorize")
 X_API_URL = env.url("X_API_URL", "https://api.x.com")

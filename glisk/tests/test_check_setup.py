@@ -105,6 +105,33 @@ def test_what_is_not_set_up_is_no_fault(world: World, settings: Settings) -> Non
     assert said["gateway"].startswith("ok: nothing is stored yet")
 
 
+def test_the_keepers_key_is_not_needed_and_not_wanted(world: World, settings: Settings) -> None:
+    """Only the worker may read it: its address is enough, and a key in reach is told."""
+    settings.KEEPER_PRIVATE_KEY = ""
+    settings.KEEPER_ADDRESS = KEEPER.address
+    settings.KEEPER_KEY_IN_REACH = False
+    status, said = ask()
+    assert status == 0
+    assert said["keeper"].startswith(f"ok: {KEEPER.address} may reveal")
+    assert said["keeper_key"] == "ok: only the worker can read it"
+    settings.KEEPER_KEY_IN_REACH = True
+    assert ask()[1]["keeper_key"].startswith("ok: this process could read it, too")
+    settings.IS_REAL_NETWORK = True
+    status, said = ask()
+    assert status == NOT_WELL
+    assert said["keeper_key"].startswith("WRONG: This process could read the keeper's private key")
+    assert "KEEPER_PRIVATE_KEY_FILE" in said["keeper_key"]
+
+
+def test_without_a_signing_key_the_chain_alone_tells_of_mints(
+    world: World, settings: Settings
+) -> None:
+    assert ask()[1]["webhook"].startswith("ok: signed deliveries are taken")
+    settings.ALCHEMY_WEBHOOK_SECRETS = []
+    status, said = ask()
+    assert (status, said["webhook"]) == (0, "ok: not set up: mints are read from the chain only")
+
+
 def _another_chain(settings: Settings) -> None:
     settings.CHAIN_ID = 8453
 
@@ -149,7 +176,7 @@ def test_what_is_wrong_is_named_and_hides_no_other(
     assert status == NOT_WELL
     assert said[subject].startswith("WRONG: ")
     assert word in said[subject]
-    assert len(said) == 7
+    assert len(said) == 9
     for secret in (*settings.REPLICATE_WEBHOOK_SECRETS, settings.REPLICATE_API_TOKEN):
         assert secret not in "".join(said.values())
 

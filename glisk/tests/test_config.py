@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from glisk.config import ConfigurationError, Environment, read_env_file, read_environment
+from sandbox.accounts import KEEPER
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = read_env_file(ROOT / ".env.example")
 PRODUCTION = read_env_file(Path(__file__).parent / "data" / "production.env")
 KEY = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"
 ORDER = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"
+NO_DATABASE = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/none"}
 MANAGE = ("manage.py", "check")
+# The worker, which ends at once if the environment lets it start.
+WORKER = ("manage.py", "qcluster", "--run-once")
 GUNICORN = ("-m", "gunicorn")
 # Without our gunicorn.conf.py, as somebody else's server would load the application.
 BARE_GUNICORN = ("-m", "gunicorn", "-c", "python:glisk", "--no-control-socket", "glisk.wsgi")
@@ -25,7 +29,7 @@ def start(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command under these variables, and none of our own."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment |= {"GLISK_ENV_FILE": "", "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none"}
+    environment |= {"GLISK_ENV_FILE": "", **NO_DATABASE}
     return subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
@@ -37,11 +41,11 @@ def start(
     )
 
 
-def faults(variables: dict[str, str]) -> list[str]:
+def faults(variables: dict[str, str], command: tuple[str, ...] = MANAGE) -> list[str]:
     """Return the fault lines that the settings report for .env.example with these changes."""
-    done = start({**EXAMPLE, "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none", **variables})
+    done = start({**EXAMPLE, **NO_DATABASE, **variables}, command)
     assert "Traceback" not in done.stderr
-    if done.returncode == 0:
+    if done.returncode == 0 or "--run-once is not supported" in done.stderr:
         return []
     assert done.returncode == 2
     lines = done.stderr.splitlines()
@@ -56,13 +60,12 @@ def test_the_example_and_the_production_sample_are_without_fault() -> None:
 
 
 def test_an_empty_environment_names_everything_that_is_required() -> None:
-    done = start({})
+    done = start({}, WORKER)
     assert done.returncode == 2
     for name in (
         "SECRET_KEY",
         "NETWORK",
         "RPC_URL",
-        "ALCHEMY_WEBHOOK_SECRET",
         "GLISK_NFT_CONTRACT_ADDRESS",
         "GLISK_DEFAULT_AUTHOR_WALLET",
         "DEFAULT_PROMPT",
@@ -91,6 +94,7 @@ WRONG_AT_ONCE = [
         "GLISK_DEFAULT_AUTHOR_WALLET": "0x14dC79964da2C08b23698B3D3cc7Ca32193d9956",
         "DEFAULT_PROMPT": "p" * 1001,
         "KEEPER_PRIVATE_KEY": KEY[:-1],
+        "KEEPER_ADDRESS": KEY[:42],
         "REVEAL_GAS_BUFFER": "0.9",
         "REVEAL_MAX_GAS_PRICE_GWEI": "nan",
         "TRANSACTION_TIMEOUT_SECONDS": "-5",
@@ -175,13 +179,21 @@ def test_a_key_and_its_file_at_once_are_a_fault(tmp_path: Path) -> None:
 def test_a_key_file_that_is_missing_or_senseless_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("not a key")
     for path, problem in ((tmp_path / "none", "cannot be read"), (tmp_path / "key", "64 hex")):
-        found = faults({"KEEPER_PRIVATE_KEY": "", "KEEPER_PRIVATE_KEY_FILE": str(path)})
+        found = faults({"KEEPER_PRIVATE_KEY": "", "KEEPER_PRIVATE_KEY_FILE": str(path)}, WORKER)
         assert [fault.split(":")[0] for fault in found] == ["KEEPER_PRIVATE_KEY_FILE"]
         assert problem in found[0]
 
 
 def test_a_machine_without_the_reveal_worker_needs_no_key() -> None:
-    assert faults({"KEEPER_PRIVATE_KEY": "", "ENABLE_REVEAL_WORKER": "false"}) == []
+    assert faults({"KEEPER_PRIVATE_KEY": "", "ENABLE_REVEAL_WORKER": "false"}, WORKER) == []
+    assert len(faults({"KEEPER_PRIVATE_KEY": ""}, WORKER)) == 1
+
+
+def test_the_keepers_address_must_be_that_of_its_key() -> None:
+    mine, other = "0x1f9090aaE28b8a3dCeaDf281B0F12828e676c326", KEEPER.address
+    assert faults({"KEEPER_ADDRESS": other}, WORKER) == []
+    (fault,) = faults({"KEEPER_ADDRESS": mine}, WORKER)
+    assert fault.startswith("KEEPER_ADDRESS: is not the address of")
 
 
 def test_a_named_env_file_must_exist(tmp_path: Path) -> None:
@@ -266,9 +278,79 @@ def test_addresses_are_judged_by_their_checksum(value: str, faults: int) -> None
     ],
 )
 def test_private_keys_are_judged_by_length_and_range(value: str, faults: int) -> None:
-    result, found = read("private_key", value)
+    result, found = read("private_key", value, needed=True)
     assert found == faults
     assert result == ("" if faults else "0x" + value.lower().removeprefix("0x"))
+
+
+NOT_A_NUMBER = [
+    "1.2 # 20 %", "10,000", "1e2", "abc5", "5abc", "1_000", "1.2.3", "1 000", "0x10", "1,5",
+    "+ 5", "٣", "½", "--1", ".", "1.", ".5", "nan", "inf", "$5", "1.2; 3",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NOT_A_NUMBER)
+def test_what_is_no_number_is_a_fault_and_never_half_read(value: str) -> None:
+    assert read("number", value, 7.5, low=0, high=100_000) == (7.5, 1)
+    assert read("integer", value, 7, low=0, high=100_000) == (7, 1)
+
+
+def test_plain_numbers_are_read() -> None:
+    assert read("number", " 1.25 ", 0, low=0, high=3) == (1.25, 0)
+    assert read("number", "10000", 0, low=0, high=1_000_000) == (10_000, 0)
+    assert read("integer", "010", 0, low=0, high=1000) == (10, 0)
+    assert read("integer", "-3", 0, low=-5, high=5) == (-3, 0)
+
+
+def test_a_misread_number_stops_the_start_and_names_its_variable() -> None:
+    wrong = {
+        "REVEAL_GAS_BUFFER": "1.2 # 20 %",
+        "DAILY_SPEND_CAP_USD": "10,000",
+        "GENERATION_COST_USD": "1e2",
+        "KEEPER_LOW_REVEALS": "abc5",
+    }
+    found = faults(wrong)
+    assert {fault.split(":")[0] for fault in found} == set(wrong)
+    assert "a number from 0 to 1000000 (digits and one point, as 1.25)" in "".join(found)
+
+
+ENV_FILE = """\
+# a comment
+A=1.2 # 20 %
+B=abc#def
+C="a # b" # c
+D='it # stays'
+E= # nothing
+  export F = no
+G="half
+H=#5
+I=$HOME
+"""
+
+
+def test_a_comment_in_an_env_file_begins_after_a_blank(tmp_path: Path) -> None:
+    path = tmp_path / "file.env"
+    path.write_text(ENV_FILE.replace("  export F = no\n", "export F=yes\t# really\n"))
+    assert read_env_file(path) == {
+        "A": "1.2",
+        "B": "abc#def",
+        "C": "a # b",
+        "D": "it # stays",
+        "E": "",
+        "F": "yes",
+        "G": '"half',
+        "H": "#5",
+        "I": "$HOME",
+    }
+
+
+def test_a_line_of_an_env_file_that_means_nothing_is_named_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "file.env"
+    path.write_text(ENV_FILE)
+    done = start({"GLISK_ENV_FILE": str(path)})
+    assert done.returncode == 2
+    assert f"Line 7 of {path} is not NAME=value" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("value", ["1", "true", "YES", "on"])

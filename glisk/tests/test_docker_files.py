@@ -1,8 +1,11 @@
 """What can be said of the Docker files without an engine: that they fit the repository."""
 
 import importlib.util
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -179,21 +182,102 @@ def test_the_steps_are_those_of_the_makefile() -> None:
         assert wanted in steps, name
 
 
-def test_a_fresh_clone_has_all_variables_and_no_address_of_loopback() -> None:
-    """Without a file of one's own: .env.example, with the addresses of docker/sandbox.env."""
-    files = [
-        re.sub(r"\$\{GLISK_ENV_FILE:-(.*)\}", r"\1", name) for name in SERVICES["web"]["env_file"]
-    ]
-    assert files == [".env.example", "docker/sandbox.env"]
-    addresses = read_env_file(ROOT / files[1])
-    assert set(addresses) <= set(documented())
-    merged = {**read_env_file(ROOT / files[0]), **addresses, **SERVICES["web"]["environment"]}
+def interpolated(text: str, known: dict[str, str]) -> str:
+    """Fill in `${NAME:-default}` and `${NAME:+other}` as Compose does, the inner ones first."""
+
+    def value(found: re.Match[str]) -> str:
+        name, sign, other = found.groups()
+        given = known.get(name, "")
+        return (other if given else "") if sign == ":+" else given or other
+
+    while (filled := re.sub(r"\$\{(\w+)(:[-+])([^${}]*)\}", value, text)) != text:
+        text = filled
+    assert "$" not in text
+    return text
+
+
+def environment(service: str, directory: Path) -> dict[str, str]:
+    """Return what Compose would give a service in this directory, which may have a .env."""
+    own = directory / ".env"
+    known = read_env_file(own) if own.is_file() else {}
+    merged: dict[str, str] = {}
+    for entry in SERVICES[service]["env_file"]:
+        path = directory / interpolated(entry["path"], known)
+        assert path.is_file() or entry["required"] is False
+        merged |= read_env_file(path) if path.is_file() else {}
+    given = SERVICES[service]["environment"].items()
+    return merged | {name: interpolated(text, known) for name, text in given}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A directory with the files that Compose reads."""
+    (tmp_path / "docker").mkdir()
+    for name in (".env.example", "docker/LOCAL.env"):
+        (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_the_sandbox_has_all_variables_and_no_address_of_loopback(
+    clone: Path, copied: bool
+) -> None:
+    """Also with the copy that `make sandbox` leaves, whose addresses are those of this machine."""
+    if copied:
+        (clone / ".env").write_text((clone / ".env.example").read_text(encoding="utf-8"))
+    merged = environment("web", clone)
+    assert set(documented()) <= set(merged)
+    assert merged["RPC_URL"] == "http://node:8545"
     for name, value in merged.items():
         assert "127.0.0.1:" not in value, name
 
 
+def test_nothing_of_the_example_gets_below_an_env_file_of_ones_own(clone: Path) -> None:
+    own = {"NETWORK": "BASE_SEPOLIA", "SECRET_KEY": "ours", "POSTGRES_PASSWORD": "pw"}
+    (clone / ".env").write_text("".join(f"{name}={value}\n" for name, value in own.items()))
+    merged = environment("worker", clone)
+    assert merged["SECRET_KEY"] == "ours"
+    assert merged["DATABASE_URL"] == "postgres://glisk:pw@db:5432/glisk"
+    assert set(merged) == set(own) | set(SERVICES["worker"]["environment"])
+
+
+def test_only_the_worker_gets_the_keepers_key(clone: Path) -> None:
+    key = "17" * 32
+    for own in ({"KEEPER_PRIVATE_KEY": key}, {"KEEPER_PRIVATE_KEY_FILE": "./keeper.key"}):
+        given = {"NETWORK": "BASE_SEPOLIA", **own}
+        (clone / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+        for name in APP - {"worker"}:
+            merged = environment(name, clone)
+            assert (merged["KEEPER_PRIVATE_KEY"], merged["KEEPER_PRIVATE_KEY_FILE"]) == ("", "")
+            assert "secrets" not in SERVICES[name]
+        merged = environment("worker", clone)
+        by_file = "KEEPER_PRIVATE_KEY_FILE" in own
+        assert merged.get("KEEPER_PRIVATE_KEY", "") == ("" if by_file else key)
+        assert merged["KEEPER_PRIVATE_KEY_FILE"] == ("/run/secrets/keeper" if by_file else "")
+        secret = interpolated(COMPOSE["secrets"]["keeper"]["file"], given)
+        assert secret == ("./keeper.key" if by_file else "/dev/null")
+    assert SERVICES["worker"]["secrets"] == ["keeper"]
+
+
+def test_the_image_is_built_with_secrets_of_its_own() -> None:
+    """Those of the example are refused in production, at the build as well."""
+    (build,) = (run for run in values("app", "RUN") if "collectstatic" in run)
+    command, *_ = build.partition(" && python -m compileall")
+    command = re.sub(r"manage.py collectstatic .*", "manage.py check", command)
+    done = subprocess.run(
+        ["sh", "-ec", command],
+        cwd=ROOT,
+        env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_sandboxs_addresses_name_its_services_and_their_ports() -> None:
-    for name, value in read_env_file(ROOT / "docker" / "sandbox.env").items():
+    for name, value in read_env_file(ROOT / "docker" / "LOCAL.env").items():
         for host, port in re.findall(r"([a-z]+):(\d+)", value):
             assert host in SERVICES, name
             example = read_env_file(ROOT / ".env.example")[name]

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from glisk.tests.database import database_url
+from glisk.tests.test_public_secrets import own_secrets
 from sandbox.node import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,7 +182,7 @@ def test_connections_are_kept_alive(web: Callable[..., WebServer]) -> None:
 def test_a_proxys_word_for_https_is_believed_in_production_only(
     web: Callable[..., WebServer],
 ) -> None:
-    production = web(APP_ENV="production", ALLOWED_HOSTS="127.0.0.1")
+    production = web(APP_ENV="production", ALLOWED_HOSTS="127.0.0.1", **own_secrets())
     assert production.get("/api/authors/leaderboard")[0] == 301
     assert production.get("/api/authors/leaderboard", **{"X-Forwarded-Proto": "https"})[0] == 200
     assert production.get("/health")[0] == 200  # probed inside the network

@@ -19,6 +19,7 @@ from glisk.models import WorkerHeartbeat
 from reveals import verifying
 from reveals.by_hand import request_reveal
 from reveals.factories import RevealBatchFactory
+from reveals.keeper import Keeper
 from reveals.models import RevealRequest
 from reveals.tests.stage import Scene, transactions
 from sandbox.accounts import KEEPER
@@ -307,6 +308,15 @@ def test_what_forbids_every_reveal_is_told(
     assert said in str(error)
     assert error.returncode == 1
     assert not RevealRequest.objects.exists()
+
+
+def test_a_machine_without_the_key_requests_by_the_keepers_address(
+    scene: Scene, settings: Settings
+) -> None:
+    scene.mint()
+    settings.KEEPER_ADDRESS = Keeper.from_settings().address
+    settings.KEEPER_PRIVATE_KEY = ""
+    assert "Requested: 1 token." in run("reveal_tokens", "--all-ready", "--yes")
 
 
 def test_reconcile_follows_the_chain_and_names_what_is_foreign(scene: Scene) -> None:

@@ -42,6 +42,7 @@ class TestAlchemyWebhook(SignedWebhookCases):
         settings.ALCHEMY_WEBHOOK_SECRETS = keys
         headers = {self.signature_header: sign_alchemy_body(self.body(), "")}
         assert self.send(self.body(), headers).status_code == 503
+        assert self.send(self.body(), {}).status_code == 503
 
     def test_a_signature_in_capitals_is_not_alchemys(self) -> None:
         headers = self.signed_headers(self.body())

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from glisk.clients.chain import ChainClient
@@ -14,7 +13,7 @@ from glisk.errors import ProviderError
 from glisk.orders import ranged
 from reveals.by_hand import request_reveal
 from reveals.fees import GasPriceTooHighError
-from reveals.keeper import Keeper
+from reveals.keeper import keeper_address
 from reveals.previewing import RevealPlan, preview_reveal
 from tokens.management.repairing import SKIPPED, token_ids
 from tokens.repairs import RepairResult
@@ -45,8 +44,8 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
         parser.add_argument("--yes", action="store_true", help="Do not ask.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not settings.KEEPER_PRIVATE_KEY:
-            raise CommandError("ENABLE_REVEAL_WORKER is false here: this machine has no keeper.")
+        if not keeper_address():
+            raise CommandError("This machine has no keeper: set KEEPER_ADDRESS, or start a worker.")
         wanted = {i for part in options["token_ids"] or () for i in part}
         planned = request_reveal(
             token_ids=wanted, all_ready=options["all_ready"], actor=ACTOR, dry_run=True
@@ -83,7 +82,7 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
             return preview_reveal(
                 ChainClient.from_settings(),
                 GatewayClient.from_settings(),
-                keeper=Keeper.from_settings().address,
+                keeper=keeper_address(),
                 token_ids=ready,
             )
         except (ProviderError, GasPriceTooHighError) as error:

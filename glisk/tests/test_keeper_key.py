@@ -1,0 +1,93 @@
+"""Only the worker, which signs, has the keeper's private key; everything else works without."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import URLResolver, get_resolver
+from pytest_django import Settings
+
+from glisk.models import SystemState
+from glisk.tests.pipeline_world import build_world
+from glisk.tests.test_config import EXAMPLE, KEY, NO_DATABASE, WORKER, faults, start
+from reveals.keeper import Keeper, keeper_address
+from reveals.keeper_state import KEY as STATE_KEY
+from sandbox.accounts import KEEPER
+
+WEB = ("-m", "gunicorn", "--check-config")
+SHOW = """
+import sys
+sys.argv[1:] = [sys.argv[1]]
+from django.conf import settings
+print([settings.KEEPER_PRIVATE_KEY, settings.KEEPER_KEY_IN_REACH])
+"""
+
+
+@pytest.mark.parametrize("file", ["", "/nowhere/keeper"])
+def test_what_does_not_sign_starts_without_the_key(file: str) -> None:
+    given = {"KEEPER_PRIVATE_KEY": "", "KEEPER_PRIVATE_KEY_FILE": file}
+    assert faults(given, WEB) == []
+    assert len(faults(given, WORKER)) == 1
+
+
+def shown(command: str, **variables: str) -> str:
+    """Return the key, and whether it is in reach, as `manage.py <command>` has them."""
+    given = {"DJANGO_SETTINGS_MODULE": "glisk.settings", **EXAMPLE, **NO_DATABASE, **variables}
+    done = start(given, ("-c", SHOW, command))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_what_does_not_sign_takes_no_key_that_it_could_read(tmp_path: Path) -> None:
+    assert shown("check_setup", KEEPER_PRIVATE_KEY=KEY) == "['', True]"
+    (tmp_path / "key").write_text(KEY)
+    by_file = {"KEEPER_PRIVATE_KEY": "", "KEEPER_PRIVATE_KEY_FILE": str(tmp_path / "key")}
+    assert shown("migrate", **by_file) == "['', True]"
+
+
+def test_the_worker_has_the_key_unless_it_reveals_nothing() -> None:
+    assert shown("qcluster", KEEPER_PRIVATE_KEY=KEY) == f"['0x{KEY}', False]"
+    idle = {"KEEPER_PRIVATE_KEY": KEY, "ENABLE_REVEAL_WORKER": "false"}
+    assert shown("qcluster", **idle) == "['', True]"
+
+
+@pytest.fixture
+def no_key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a process of the tests one that does not sign."""
+
+    def refuse(*args: Any) -> None:
+        raise AssertionError("somebody asked for the keeper's key")
+
+    settings.KEEPER_PRIVATE_KEY = ""
+    monkeypatch.setattr(Keeper, "__init__", refuse)
+
+
+def pages(resolver: URLResolver, prefix: str = "/") -> Iterator[str]:
+    """Yield every address that needs no argument."""
+    for pattern in resolver.url_patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from pages(pattern, route)
+        elif not set("<(^") & set(route):
+            yield route
+
+
+@pytest.mark.django_db
+def test_every_page_opens_without_it(no_key: None, admin_client: Client) -> None:
+    build_world(3)
+    opened = {page: admin_client.get(page).status_code for page in pages(get_resolver())}
+    assert {"/health", "/health/keeper", "/health/metrics", "/admin/", "/openapi.json"} <= set(
+        opened
+    )
+    assert {page for page, status in opened.items() if status >= 500} <= {"/health/workers"}
+
+
+@pytest.mark.django_db
+def test_the_address_is_known_without_the_key(no_key: None, settings: Settings) -> None:
+    assert keeper_address() == ""
+    SystemState.put(STATE_KEY, {"address": KEEPER.address})
+    assert keeper_address() == KEEPER.address
+    settings.KEEPER_ADDRESS = "0x1f9090aaE28b8a3dCeaDf281B0F12828e676c326"
+    assert keeper_address() == settings.KEEPER_ADDRESS

@@ -1,0 +1,141 @@
+"""Outside a developer's machine no secret works that everybody can read in the repository."""
+
+import ast
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
+
+from glisk.config import Environment, read_env_file
+from glisk.development_accounts import development_addresses
+from glisk.tests.test_config import EXAMPLE, PRODUCTION, ROOT, WORKER, faults, start
+from sandbox.accounts import ACCOUNTS
+
+SECRETS = {
+    "SECRET_KEY",
+    "ALCHEMY_WEBHOOK_SECRET",
+    "REPLICATE_API_TOKEN",
+    "REPLICATE_WEBHOOK_SECRET",
+    "PINATA_JWT",
+    "KEEPER_PRIVATE_KEY",
+}
+IMAGE = ROOT / ".env.example"  # all that an image of production has of the sandbox's secrets
+
+
+def named(variables: dict[str, str], command: tuple[str, ...] = WORKER) -> set[str]:
+    """Return the variables that the start refuses as public, of .env.example with changes."""
+    return {found.split(":")[0] for found in faults(variables, command) if "public" in found}
+
+
+def own_secrets() -> dict[str, str]:
+    """Return what somebody who goes live would put in their places."""
+    key = secrets.token_hex(32)
+    return {**dict.fromkeys(SECRETS - {"REPLICATE_WEBHOOK_SECRET"}, key)} | {
+        "REPLICATE_WEBHOOK_SECRET": "",
+        "GLISK_DEFAULT_AUTHOR_WALLET": PRODUCTION["GLISK_DEFAULT_AUTHOR_WALLET"],
+    }
+
+
+@pytest.mark.parametrize("network", ["BASE_SEPOLIA", "BASE_MAINNET"])
+def test_a_copied_example_is_refused_on_a_real_network_by_one_message(network: str) -> None:
+    assert named({"NETWORK": network}) == {*SECRETS, "GLISK_DEFAULT_AUTHOR_WALLET"}
+    assert named({"NETWORK": network, **own_secrets()}) == set()
+
+
+def test_so_it_is_in_production_on_the_local_chain() -> None:
+    production = {"APP_ENV": "production", "NETWORK": "LOCAL"}
+    assert named(production) == SECRETS
+    assert named({**production, **own_secrets()}) == set()
+
+
+def test_the_web_process_refuses_the_same() -> None:
+    assert named({"NETWORK": "BASE_SEPOLIA"}, ("-m", "gunicorn")) >= SECRETS
+
+
+def test_one_public_key_among_good_ones_is_refused_and_not_echoed() -> None:
+    public = EXAMPLE["ALCHEMY_WEBHOOK_SECRET"]
+    done = start({**PRODUCTION, "ALCHEMY_WEBHOOK_SECRET": f"whsec_of_the_deployment, {public}"})
+    assert done.returncode == 2
+    assert "ALCHEMY_WEBHOOK_SECRET: is public" in done.stderr
+    assert public not in done.stderr
+
+
+def test_a_secret_of_one_variable_is_no_secret_of_another() -> None:
+    swapped = {"X_CLIENT_SECRET": EXAMPLE["PINATA_JWT"], "OPENSEA_API_KEY": "sandbox-opensea-key"}
+    done = start({**PRODUCTION, **swapped})
+    for name in swapped:
+        assert f"{name}: is public" in done.stderr
+
+
+@pytest.mark.parametrize("number", [0, 9, 19, 63])
+def test_a_keeper_of_the_local_test_nodes_is_refused_in_every_form(
+    number: int, tmp_path: Path
+) -> None:
+    seed = seed_from_mnemonic("test " * 11 + "junk", "")
+    key = key_from_seed(seed, f"m/44'/60'/0'/0/{number}").hex()
+    for form in (key, "0x" + key, "0x" + key.upper()):
+        (tmp_path / "key").write_text(form + "\n")
+        for name, given in (("", form), ("_FILE", str(tmp_path / "key"))):
+            environment = Environment({f"KEEPER_PRIVATE_KEY{name}": given})
+            assert environment.private_key("KEEPER_PRIVATE_KEY", needed=True)
+            environment.refuse_published(example=tmp_path / "no example")
+            assert len(environment.faults) == 1
+    assert Account.from_key(key).address in development_addresses()
+
+
+def test_the_development_accounts_are_those_of_the_sandbox_and_more() -> None:
+    assert {account.address for account in ACCOUNTS} < development_addresses()
+    assert len(development_addresses()) == 100
+
+
+@pytest.mark.parametrize("name", ["GLISK_DEFAULT_AUTHOR_WALLET", "KEEPER_ADDRESS"])
+@pytest.mark.parametrize("number", [3, 9])
+def test_addresses_of_public_keys_belong_to_nobody_on_a_real_network(
+    name: str, number: int
+) -> None:
+    address = ACCOUNTS[number].address
+    for form in (address, address.lower()):
+        read = Environment({name: form})
+        assert read.account(name, is_real=True) == address
+        assert len(read.faults) == 1
+        read = Environment({name: form})
+        read.account(name, is_real=False)
+        assert read.faults == []
+    done = start({**PRODUCTION, name: address})
+    assert done.returncode == 2
+    assert f"{name}: is an account of every local test node" in done.stderr
+
+
+def names_and_texts(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield what is called by a name: assigned constants, and the defaults of arguments."""
+    for node in ast.walk(tree):
+        pairs: list[tuple[str, ast.expr | None]] = []
+        if isinstance(node, ast.Assign):
+            pairs = [(t.id, node.value) for t in node.targets if isinstance(t, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            pairs = [(node.target.id, node.value)]
+        elif isinstance(node, ast.arguments):
+            pairs = [(a.arg, d) for a, d in zip(node.kwonlyargs, node.kw_defaults, strict=True)]
+        for name, value in pairs:
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield name, value.value
+
+
+def test_whatever_the_sandbox_takes_for_a_secret_is_known_to_an_image_without_it() -> None:
+    """Its emulators' keys, and what docker/ sets; the development keys are known otherwise."""
+    stood = set(re.split(r"[\s=]+", IMAGE.read_text(encoding="utf-8")))
+    called = re.compile(r"(^|_)(secret|token|jwt|key)$", re.IGNORECASE)
+    found = set()
+    for path in (ROOT / "sandbox").rglob("*.py"):
+        if not {"tests", "node_modules"} & set(path.parts):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            found |= {text for name, text in names_and_texts(tree) if called.search(name)}
+    for path in (ROOT / "docker").glob("*.env"):
+        found |= {text for name, text in read_env_file(path).items() if called.search(name)}
+    found = {text for text in found if len(text) >= 10 and " " not in text}
+    assert EXAMPLE["PINATA_JWT"] in found
+    assert found - stood == set()
