@@ -116,6 +116,8 @@ _CLASSES: Final[dict[str, str]] = {
     "validation": "Correct the author's prompt (1 to 1,000 characters), then retry.",
     "transient": "The vendor failed it three times: retry when it is well again.",
     "artefact": "What came was no image, three times: retry, or change the prompt.",
+    "no_image": "The model ended well without an image: look at the prediction and at "
+    "REPLICATE_MODEL_VERSION, then retry.",
     "cid_mismatch": "Pinata stored other bytes. Compare the pinned file, then retry.",
     "author_differs": "Recheck it; if it stays, compare the contract with the mint.",
     "already_revealed": "It cannot be changed. Find out who else holds KEEPER_ROLE.",

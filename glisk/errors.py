@@ -145,6 +145,12 @@ class ArtefactError(PermanentError):
     error_class = "artefact"
 
 
+class NoImageError(PermanentError):
+    """A generation ended well, was paid for, and brought no image: another one may do the same."""
+
+    error_class = "no_image"
+
+
 class UnexpectedError(PermanentError):
     """A fault of this program, met at work on one row: it is set aside, the others go on."""
 

@@ -147,7 +147,6 @@ def capture_image(
     *,
     url: str,
     vendor: str,
-    allows_inline: bool,
     allowed_hosts: Sequence[str],
     max_bytes: int,
     timeout: float,
@@ -155,11 +154,11 @@ def capture_image(
 ) -> Captured:
     """Fetch the generated image, decode it fully, and compute its CID.
 
-    `allows_inline`: the URL may be a data URI. The decoding runs in `decoders`: it is work for the
-    CPU, which two threads share better than many. Raises `ContentPolicyError` for a blank picture:
-    that is how some models refuse a prompt.
+    The URL may be a data URI. The decoding runs in `decoders`: it is work for the CPU, which two
+    threads share better than many. Raises `ContentPolicyError` for a blank picture: that is how
+    some models refuse a prompt.
     """
-    if allows_inline and url.startswith(SCHEME):
+    if url.startswith(SCHEME):
         data = read_data_uri(url, max_bytes=max_bytes, vendor=vendor)
     else:
         data = download_output(

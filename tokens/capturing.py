@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connection, transaction
 
+from glisk.clients.data_uri import SCHEME
 from glisk.json_rows import as_json
 from tokens import jobs
 from tokens.calls import Captured
@@ -64,7 +65,7 @@ def save_captured(
                     attempts=item.attempts,
                     fields={
                         "image_cid": image.cid,
-                        "image_url": item.job.output_url,
+                        "image_url": _address(item.job.output_url),
                         "metadata_text": texts.get(item.token_id),
                         "generation_error": None,
                         "error_class": "",
@@ -89,6 +90,11 @@ def save_captured(
         _store_images(ours)
         jobs.close_jobs([item.job.pk for item, _ in ours], status=JobStatus.CAPTURED)
     return {token_id: texts[token_id] for token_id in moved}
+
+
+def _address(output_url: str | None) -> str | None:
+    """Return where the image lies; nowhere if it came inside the reply."""
+    return None if output_url is None or output_url.startswith(SCHEME) else output_url
 
 
 def _handles_of(token_ids: list[int]) -> dict[int, tuple[str | None, str | None]]:

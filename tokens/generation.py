@@ -162,7 +162,6 @@ class Generation:
             self._decoders,
             url=url,
             vendor=service.name,
-            allows_inline=service.repeats_calls,
             allowed_hosts=service.output_hosts,
             max_bytes=settings.IMAGE_MAX_BYTES,
             timeout=settings.HTTP_READ_TIMEOUT_SECONDS,
@@ -200,8 +199,6 @@ class Generation:
         if good:
             self.drain.note_progress()
         self.settle(failures)
-        if wasted := [f.error for f in failures if f.job_status is not None]:
-            pause_if_wasted(str(wasted[-1]))
 
     def _capture_failure(self, item: Item, error: Exception) -> Failure:
         if not isinstance(error, ProviderError):
@@ -220,6 +217,8 @@ class Generation:
         outcomes.settle_failures(failures, owner=self.drain.owner)
         for failure in failures:
             self.items.pop(failure.item.token_id, None)
+        if wasted := [failure.error for failure in failures if failure.is_waste]:
+            pause_if_wasted(str(wasted[-1]))
 
 
 def _fault_of(claim: Claim) -> str:

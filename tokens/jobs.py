@@ -17,6 +17,7 @@ from django.utils import timezone
 from glisk.errors import (
     ContentPolicyError,
     InvalidRequestError,
+    NoImageError,
     PermanentError,
     ProviderError,
     TransientError,
@@ -37,7 +38,8 @@ _NEW = ("token_id", "prompt", "input", "service", "model", "attempt_number", "co
 _OPEN = [status.value for status in OPEN_JOB_STATUSES]
 
 _ERRORS: dict[str, type[ProviderError]] = {
-    kind.error_class: kind for kind in (ContentPolicyError, InvalidRequestError, PermanentError)
+    kind.error_class: kind
+    for kind in (ContentPolicyError, InvalidRequestError, NoImageError, PermanentError)
 }
 
 
@@ -178,13 +180,15 @@ def record_run(
 def close_jobs(
     job_ids: Sequence[int], *, status: JobStatus, error_class: str = "", error: str = ""
 ) -> None:
-    """End open jobs: captured, failed or rejected."""
+    """End open jobs: captured, failed or rejected. A captured image's data URI loses its data."""
     if not job_ids:
         return
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE image_generation_jobs SET status = %s, error_class = %s, error = %s, "
-            "completed_at = %s, cost_usd = CASE WHEN %s THEN NULL ELSE cost_usd END "
+            "completed_at = %s, cost_usd = CASE WHEN %s THEN NULL ELSE cost_usd END, "
+            "output_url = CASE WHEN %s AND starts_with(output_url, 'data:') "
+            "THEN split_part(output_url, ',', 1) ELSE output_url END "
             "WHERE id = ANY(%s) AND status = ANY(%s)",
             [
                 status.value,
@@ -192,6 +196,7 @@ def close_jobs(
                 error,
                 timezone.now(),
                 status is JobStatus.REJECTED,  # it was surely not paid
+                status is JobStatus.CAPTURED,
                 list(job_ids),
                 _OPEN,
             ],

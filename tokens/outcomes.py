@@ -6,6 +6,7 @@
 | transient, vendor up                    | backoff 1, 2, 4 s; then failed    | yes             |
 | content policy                          | once more with the fallback prompt| yes             |
 | image of a size that no other will mend | failed, with what to do           | yes             |
+| success without an image                | failed: not paid for again blindly| yes             |
 | permanent, or out of attempts           | failed, with what to do           | yes             |
 """
 
@@ -25,6 +26,7 @@ from glisk.errors import (
     ArtefactError,
     ContentPolicyError,
     InvalidRequestError,
+    NoImageError,
     ProviderError,
     TransientError,
     error_class_of,
@@ -56,6 +58,12 @@ class Failure:
     error: ProviderError
     job_status: JobStatus | None  # None: the job stays open (its image can still be fetched)
     vendor_waits: bool = False  # the breaker is open or the rate is limited
+
+    @property
+    def is_waste(self) -> bool:
+        """Whether something was paid for, came, and is of no use."""
+        came = self.item.job.output_url is not None or isinstance(self.error, NoImageError)
+        return came and self.job_status is not None
 
 
 def begin_attempts(
@@ -179,6 +187,8 @@ def _final_message(failure: Failure) -> str:
         advice = "Every image of this model would be: check it and IMAGE_MAX_BYTES, then retry."
     elif isinstance(error, ArtefactError):
         advice = f"Given up after {tried} attempts: look at the model's output, then retry."
+    elif isinstance(error, NoImageError):
+        advice = "Look at the prediction and at the model's output, then retry."
     elif isinstance(error, TransientError):
         advice = f"Given up after {tried} attempts: retry when the vendor is well."
     elif isinstance(error, InvalidRequestError):

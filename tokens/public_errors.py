@@ -9,6 +9,7 @@ _BY_CLASS: Final = {
     "validation": "The author's prompt cannot be used.",
     "transient": "The image could not be generated; the operators have been told.",
     "artefact": "The image that was generated is not usable; the operators have been told.",
+    "no_image": "The image model brought no image; the operators have been told.",
     "cid_mismatch": "The image could not be stored; the operators have been told.",
 }
 _OTHER: Final = "Something went wrong; the operators have been told."

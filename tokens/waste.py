@@ -1,7 +1,7 @@
 """Stop paying when images are paid for in vain, one after the other.
 
-An output host that is not allowed, a model that makes larger images than we take: each token
-would be paid for, and fail. No breaker sees it, since the vendor answers well.
+An output host that is not allowed, a model that makes larger images than we take, or none at
+all: each token would be paid for, and fail. No breaker sees it, since the vendor answers well.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ def pause_if_wasted(problem: str) -> bool:
 
 
 def _wasted_in_a_row(limit: int) -> int:
-    """Count the newest ended jobs with an image, back to the last one whose image was kept."""
+    """Count the newest jobs that ended well for the vendor, back to the last image we kept."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT status
             FROM (SELECT * FROM image_generation_jobs ORDER BY id DESC LIMIT %s) newest
-            WHERE status IN ('captured', 'failed') AND output_url IS NOT NULL
+            WHERE status IN ('captured', 'failed')
+              AND (output_url IS NOT NULL OR error_class = 'no_image')
               AND error_class <> 'content_policy'
               AND completed_at > COALESCE(
                   (SELECT max(at) FROM operator_actions

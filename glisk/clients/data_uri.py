@@ -10,6 +10,17 @@ from glisk.errors import ArtefactError
 
 SCHEME: Final = "data:"
 _SMALLEST_OVERHEAD: Final = 4 / 3
+_REPLY_BYTES: Final = 4 * 1024 * 1024  # of a reply without its images
+
+
+def bytes_with_image(max_image_bytes: int) -> int:
+    """Return how large a reply may be that holds an image of so many bytes in base64."""
+    return int(max_image_bytes * _SMALLEST_OVERHEAD) + _REPLY_BYTES
+
+
+def without_data(uri: str) -> str:
+    """Return a data URI without its data, and any other URI as it is: what is kept of it."""
+    return uri.partition(",")[0] if uri.startswith(SCHEME) else uri
 
 
 def read_data_uri(uri: str, *, max_bytes: int, vendor: str) -> bytes:

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from glisk.clients.data_uri import bytes_with_image
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_faults import Fault, Reply, bad_reply, bounded_seconds
 from glisk.clients.replicate_model import ModelReference
@@ -76,9 +77,12 @@ class ReplicateClient:
         model: str,
         base_url: str = DEFAULT_BASE_URL,
         cancel_after_seconds: float | None = None,
+        max_image_bytes: int = 0,
         options: HttpOptions | None = None,
     ) -> None:
         """Raise ValueError if the token is empty or the model is not a model's name.
+
+        `max_image_bytes`: how large an image inside a prediction may be, as a data URI.
 
         `cancel_after_seconds`: Replicate itself ends a prediction after so long, rounded up to
         whole minutes, should nobody of us be there to do it.
@@ -91,6 +95,7 @@ class ReplicateClient:
         minutes = math.ceil((cancel_after_seconds or 0) / 60)
         self._create_headers = {"Cancel-After": f"{minutes}m"} if minutes else {}
         self._options = options or HttpOptions()
+        self._max_bytes = bytes_with_image(max_image_bytes)
         self._http = HttpClient(
             vendor=VENDOR,
             base_url=base_url.rstrip("/").removesuffix("/v1"),
@@ -109,6 +114,7 @@ class ReplicateClient:
             model=settings.REPLICATE_MODEL_VERSION,
             base_url=settings.REPLICATE_BASE_URL,
             cancel_after_seconds=settings.GENERATION_TIMEOUT_SECONDS,
+            max_image_bytes=settings.IMAGE_MAX_BYTES,
             options=HttpOptions.from_settings(),
         )
 
@@ -165,13 +171,13 @@ class ReplicateClient:
         more).
         """
         path = f"/v1/predictions/{quote(prediction_id, safe='')}"
-        reply = self._http.call("GET", path, idempotent=True)
+        reply = self._http.call("GET", path, idempotent=True, max_bytes=self._max_bytes)
         return _read_prediction(reply, f"GET {path}", idempotent=True)
 
     def cancel_prediction(self, prediction_id: str) -> Prediction:
         """Cancel a prediction and return it; one that has ended is returned as it is."""
         path = f"/v1/predictions/{quote(prediction_id, safe='')}/cancel"
-        reply = self._http.call("POST", path, idempotent=True)
+        reply = self._http.call("POST", path, idempotent=True, max_bytes=self._max_bytes)
         return _read_prediction(reply, f"POST {path}", idempotent=True)
 
     def list_predictions(

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from glisk.errors import (
     ContentPolicyError,
     InvalidRequestError,
+    NoImageError,
     ProviderError,
     TransientError,
 )
@@ -25,6 +26,9 @@ STARTING, PROCESSING = "starting", "processing"
 SUCCEEDED, FAILED, CANCELED, ABORTED = "succeeded", "failed", "canceled", "aborted"
 TERMINAL_STATUSES: Final = frozenset({SUCCEEDED, FAILED, CANCELED, ABORTED})
 
+_URL_SCHEMES: Final = ("https://", "http://", "data:")
+_PICTURE_ENDINGS: Final = (".webp", ".png", ".jpg", ".jpeg")
+_MAX_URL_CHARACTERS: Final = 2000
 _MAX_ID_CHARACTERS: Final = 100
 _MAX_LOG_CHARACTERS: Final = 4000
 
@@ -158,15 +162,18 @@ def classify_prediction_failure(prediction: Prediction, *, vendor: str = VENDOR)
 
     A failure of unknown wording is transient: in practice these are faults of a GPU host, a
     retry costs one more picture, and the row's attempts bound it. A prediction that was canceled
-    or aborted, or whose output is gone, needs a new one as well. Raises ValueError for a
-    prediction that still runs.
+    or aborted, or whose output is gone, needs a new one as well. A success without an image is
+    paid for, and the next one may be as well. Raises ValueError for a prediction that still runs.
     """
     if not prediction.is_terminal:
         raise ValueError(f"prediction {prediction.id} has not ended ({prediction.status})")
     where = f"{vendor}: prediction {prediction.id} {prediction.status}"
     if prediction.is_succeeded:
-        code = "output_removed" if prediction.data_removed else "no_output"
-        return TransientError(f"{where} without output ({code})", vendor=vendor, code=code)
+        if prediction.data_removed:
+            text = f"{where}, but its output is deleted by now"
+            return TransientError(text, vendor=vendor, code="output_removed")
+        text = f"{where}, but its output holds no image"
+        return NoImageError(text, vendor=vendor, code="no_output")
     # The logs decide only where the error says nothing: they may quote the prompt.
     told = prediction.error or prediction.logs
     rule = _rule_for(told) if prediction.status not in (CANCELED, ABORTED) else None
@@ -183,11 +190,34 @@ def _rule_for(text: str) -> FailureRule | None:
 
 
 def _output_urls(output: Any) -> tuple[str, ...]:
-    if isinstance(output, str):
-        return (storable_text(output),)
-    if isinstance(output, list):
-        return tuple(storable_text(item) for item in output if isinstance(item, str))
-    return ()
+    """Return every URL in an output, wherever it stands: each model has a shape of its own.
+
+    Those that look like a picture's come first, since a model may add a mask's or a report's.
+    """
+    found = [text for text in _texts(output) if text.lower().startswith(_URL_SCHEMES)]
+    return tuple(sorted(map(storable_text, found), key=_is_no_picture))
+
+
+def _texts(value: Any) -> list[str]:
+    """Return all texts in a JSON value, in order; without recursion, however deep it is."""
+    texts: list[str] = []
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, str):
+            texts.append(value.strip())
+        elif isinstance(value, dict):
+            rest += reversed(value.values())
+        elif isinstance(value, list):
+            rest += reversed(value)
+    return texts
+
+
+def _is_no_picture(url: str) -> bool:
+    head = url[:_MAX_URL_CHARACTERS].lower()
+    if head.startswith("data:"):
+        return not head.startswith("data:image/")
+    return not head.partition("?")[0].endswith(_PICTURE_ENDINGS)
 
 
 def _error_text(error: Any) -> str | None:

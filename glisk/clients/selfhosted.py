@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
 
+from glisk.clients.data_uri import bytes_with_image
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_faults import Fault, Reply, bad_reply
 from glisk.clients.replicate_prediction import Prediction, parse_prediction
@@ -25,7 +26,6 @@ VENDOR: Final = "selfhosted"
 _BUSY_SECONDS: Final = 1.0
 _SHORT_SECONDS: Final = 5.0  # for what is answered without a picture
 _SERVES: Final = frozenset({"READY", "BUSY"})
-_REPLY_OVERHEAD_BYTES: Final = 1024 * 1024
 
 
 class SelfhostedClient:
@@ -57,8 +57,7 @@ class SelfhostedClient:
             headers=headers,
             options=HttpOptions(options.connect_timeout_seconds, _SHORT_SECONDS, 1),
         )
-        # In base64 four characters carry three bytes.
-        self._max_bytes = max_image_bytes * 4 // 3 + _REPLY_OVERHEAD_BYTES
+        self._max_bytes = bytes_with_image(max_image_bytes)
 
     @classmethod
     def from_settings(cls) -> Self:

@@ -16,7 +16,7 @@ from typing import Any, cast
 from sandbox.http import BillEntry, Emulator, Faults, Request, Response, json_response
 from sandbox.http.emulator import Handler
 from sandbox.paint import Painter
-from sandbox.replicate.outcomes import FLUX_NSFW_ERROR, GARBAGE_KINDS, has_word
+from sandbox.replicate.outcomes import FLUX_NSFW_ERROR, GARBAGE_KINDS, OUTPUT_SHAPES, has_word
 from sandbox.replicate.pictures import FileOrder, PictureRoom
 
 SIDE = 1024
@@ -35,14 +35,15 @@ class CogFaults(Faults):
 
     A prompt with one of the comma-separated words gets that outcome, one with "garbage-html"
     (-truncated, -black, -empty) such a file. `output` is "data" (a data URI), "url" (a file of
-    this server), "foreign" (a file elsewhere) or "broken" (base64 that is none). `takes_seed`
-    False is a model without that input.
+    this server), "foreign" (a file elsewhere) or "broken" (base64 that is none), held out in the
+    `output_shape`, as at Replicate. `takes_seed` False is a model without that input.
     """
 
     nsfw_words: str = "nsfw,nude"
     crash_words: str = "crash-the-model"
     stuck_words: str = "never-ending"
     output: str = "data"
+    output_shape: str = "list"
     ready: bool = True
     takes_seed: bool = True
 
@@ -185,7 +186,8 @@ class CogEmulator(Emulator):
         garbage = next((kind for kind in GARBAGE_KINDS if has_word(prompt, f"garbage-{kind}")), "")
         order = FileOrder(prompt, int(given.get("seed", 0)), SIDE, SIDE, "png", 80, garbage)
         content = await self._pictures.fetch(order)
-        return {"status": "succeeded", "output": [self._output(prediction_id, content)]}
+        shape = OUTPUT_SHAPES[self._settings.output_shape]
+        return {"status": "succeeded", "output": shape([self._output(prediction_id, content)])}
 
     def _output(self, prediction_id: str, content: bytes) -> str:
         kind = self._settings.output

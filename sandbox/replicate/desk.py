@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import time
@@ -13,8 +14,14 @@ from sandbox.http import Bill, BillEntry, FaultPlan
 from sandbox.replicate.lifecycle import Lifecycle
 from sandbox.replicate.models import Model, named_model
 from sandbox.replicate.orders import Order
-from sandbox.replicate.outcomes import ReplicateFaults, decide, error_text, log_text
-from sandbox.replicate.pictures import FileOrder, PictureRoom
+from sandbox.replicate.outcomes import (
+    OUTPUT_SHAPES,
+    ReplicateFaults,
+    decide,
+    error_text,
+    log_text,
+)
+from sandbox.replicate.pictures import CONTENT_TYPES, FileOrder, PictureRoom
 from sandbox.replicate.predictions import Prediction, PredictionStore, new_id
 from sandbox.replicate.webhooks import WebhookSender
 
@@ -113,7 +120,21 @@ class Desk:
 
     def show(self, prediction: Prediction) -> dict[str, object]:
         """Describe a prediction as the API does."""
-        return prediction.as_json(self._addresses()[0], removed=self.removed(prediction))
+        removed, faults = self.removed(prediction), self._faults()
+        shown = prediction.as_json(self._addresses()[0], removed=removed)
+        if prediction.output and not removed:
+            urls = self._inline(prediction) if faults.output_inline else prediction.output
+            shown["output"] = OUTPUT_SHAPES[faults.output_shape](urls)
+        return shown
+
+    def _inline(self, prediction: Prediction) -> list[str]:
+        images = _model(prediction).setting(prediction.input, "num_outputs")
+        orders = [self._file_order(prediction, n) for n in prediction.safe_images(images)]
+        return [
+            f"data:{CONTENT_TYPES[order.file_format]};base64,"
+            + base64.b64encode(self._pictures.order(order).result()).decode()
+            for order in orders
+        ]
 
     def find_file(self, token: str, name: str) -> tuple[Prediction, FileOrder] | None:
         """Find the output `name` ("out-0.webp") of the prediction with this file token."""

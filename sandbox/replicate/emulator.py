@@ -214,7 +214,7 @@ class ReplicateEmulator(Emulator):
             request,
             self._desk.store.newest_first(),
             self.url,
-            self._desk.removed,
+            self._desk.show,
             self._settings.list_omits.split(","),
         )
 

@@ -18,7 +18,7 @@ def list_predictions(
     request: Request,
     newest_first: Iterable[Prediction],
     base_url: str,
-    removed: Callable[[Prediction], bool],
+    show: Callable[[Prediction], dict[str, Any]],
     omitted: Collection[str],
 ) -> Response:
     """Answer GET /v1/predictions with its filters and cursors; items lack the `omitted` fields."""
@@ -42,8 +42,7 @@ def list_predictions(
         return f"{base_url}/v1/predictions?{urlencode({**rest, 'cursor': cursor})}"
 
     def item(prediction: Prediction) -> dict[str, Any]:
-        full = prediction.as_json(base_url, removed=removed(prediction))
-        return {name: part for name, part in full.items() if name not in omitted}
+        return {name: part for name, part in show(prediction).items() if name not in omitted}
 
     return json_response(
         {

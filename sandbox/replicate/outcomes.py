@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from sandbox.http import FaultPlan, Faults
 from sandbox.replicate.models import Model
@@ -19,6 +21,20 @@ CRASHED_ERROR = "Director: unexpected error handling prediction (E6716)"
 
 GARBAGE_KINDS = ("html", "truncated", "black", "empty")
 
+# How a model may hold its images out; each is a function of their URLs.
+OUTPUT_SHAPES: dict[str, Callable[[list[str]], Any]] = {
+    "list": lambda urls: urls,
+    "string": lambda urls: urls[0],
+    "nested": lambda urls: [urls],
+    "object": lambda urls: {"seed": 7, "image": urls[0]},
+    "images": lambda urls: {"images": urls, "has_nsfw_concepts": [False]},
+    "objects": lambda urls: [{"url": url, "width": 1024} for url in urls],
+    "deep": lambda urls: {"result": {"data": [{"files": [{"href": url}]} for url in urls]}},
+    "empty": lambda urls: [],
+    "null": lambda urls: None,
+    "words": lambda urls: {"image": None, "message": "done"},
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicateFaults(Faults):
@@ -29,6 +45,7 @@ class ReplicateFaults(Faults):
     file. `account_refusal` is empty, "insufficient_credit", "spend_limit" or "invalid_version".
     `creations_per_minute` is the rate limit, 0 is none (the vendor's own is 600). `list_omits` are
     the fields that the items of a list lack; which ones is not documented, so try more.
+    `output_shape` is one of OUTPUT_SHAPES; `output_inline` gives data URIs in place of addresses.
     """
 
     nsfw_words: str = "nsfw,nude"
@@ -45,6 +62,8 @@ class ReplicateFaults(Faults):
     account_refusal: str = ""
     creations_per_minute: int = 0
     list_omits: str = "logs,deadline,deployment"
+    output_shape: str = "list"
+    output_inline: bool = False
     webhook_lost_rate: float = 0.0
     webhook_duplicate_rate: float = 0.0
     webhook_forged_rate: float = 0.0
@@ -55,6 +74,8 @@ class ReplicateFaults(Faults):
         unknown = set(self.garbage_kinds.split(",")) - set(GARBAGE_KINDS)
         if unknown:
             raise ValueError(f"garbage_kinds: unknown {', '.join(sorted(unknown))}")
+        if self.output_shape not in OUTPUT_SHAPES:
+            raise ValueError(f"output_shape: unknown {self.output_shape!r}")
         if self.account_refusal not in (
             "",
             "insufficient_credit",

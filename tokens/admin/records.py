@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from glisk.admin_tables import ExactSearch, MachineAdmin, shows_list
+from glisk.clients.data_uri import without_data
 from glisk.display import (
     admin_link,
     age,
@@ -192,7 +193,7 @@ class ImageGenerationJobAdmin(ExactSearch, MachineAdmin):
 
     @display(description="Output")
     def output(self, job: ImageGenerationJob) -> SafeString | str:
-        url = job.output_url or ""
+        url = without_data(job.output_url or "")
         return external_link(url, url)
 
     @display(description="Error")

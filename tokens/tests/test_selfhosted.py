@@ -356,16 +356,24 @@ def test_an_image_behind_a_url_of_the_server_is_fetched(
     assert (job_of(token).output_url or "").startswith(chosen.url)
 
 
-def test_a_data_uri_from_replicate_is_refused(worker: Start, vendors: Vendors) -> None:
+@pytest.mark.parametrize("output", ["data", "url"])
+def test_the_server_may_hold_its_image_out_in_another_shape(
+    worker: Start, vendors: Vendors, chosen: CogEmulator, output: str
+) -> None:
+    chosen.set_faults(output=output, output_shape="objects")
     token = TokenFactory.create()
-    drain = worker()
-    drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
-    ImageGenerationJob.objects.update(
-        status=JobStatus.SUCCEEDED, output_url="data:image/png;base64,iVBORw0KGgo="
-    )
-    drain.until(is_failed(token))
+    worker().until(is_ready(token))
+
+
+def test_no_image_there_is_not_asked_for_again(
+    worker: Start, vendors: Vendors, chosen: CogEmulator
+) -> None:
+    chosen.set_faults(output_shape="empty")
+    token = TokenFactory.create()
+    worker().until(is_failed(token))
     token.refresh_from_db()
-    assert "the URL is refused" in (token.generation_error or "")
+    assert token.error_class == "no_image"
+    assert job_of(token).status == JobStatus.FAILED
 
 
 def test_an_old_job_there_is_given_up_for_replicate(

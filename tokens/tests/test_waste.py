@@ -17,13 +17,17 @@ from tokens.waste import pause_if_wasted
 pytestmark = pytest.mark.django_db
 
 
+NO_OUTPUT = {"crashed": "transient", "empty": "no_image", "refused": "content_policy"}
+OUTPUT = {"kept": "", "blank": "content_policy"}
+
+
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(controls, "_REFRESH_SECONDS", 0.02)
 
 
 def ended(*ends: str) -> None:
-    """Write jobs that ended so, oldest first: kept, wasted, blank (refused), or imageless."""
+    """Write jobs that ended so, oldest first: kept, wasted, blank (refused), or without output."""
     for number, end in enumerate(ends):
         ImageGenerationJob.objects.create(
             token_id=TokenFactory.create().pk,
@@ -34,8 +38,8 @@ def ended(*ends: str) -> None:
             external_id=f"x{ImageGenerationJob.objects.count()}",
             attempt_number=1,
             status=JobStatus.CAPTURED if end == "kept" else JobStatus.FAILED,
-            output_url=None if end == "imageless" else "https://replicate.delivery/x.webp",
-            error_class={"kept": "", "blank": "content_policy"}.get(end, "artefact"),
+            output_url=None if end in NO_OUTPUT else "https://replicate.delivery/x.webp",
+            error_class=NO_OUTPUT.get(end) or OUTPUT.get(end, "artefact"),
             completed_at=timezone.now() - timedelta(seconds=60 - number),
         )
 
@@ -45,11 +49,14 @@ def ended(*ends: str) -> None:
     [
         (["wasted"] * 3, True),
         (["kept", "wasted", "wasted", "wasted"], True),
-        (["wasted", "blank", "wasted", "imageless", "wasted"], True),
+        (["wasted", "blank", "wasted", "crashed", "wasted"], True),
+        (["empty", "wasted", "refused", "empty"], True),
         (["wasted"] * 2, False),
         (["wasted", "wasted", "kept", "wasted", "wasted"], False),
         (["blank"] * 5, False),
-        (["imageless"] * 5, False),
+        (["crashed"] * 5, False),
+        (["refused"] * 5, False),
+        (["empty", "kept", "empty", "empty"], False),
     ],
 )
 def test_only_a_row_of_wasted_images_pauses(

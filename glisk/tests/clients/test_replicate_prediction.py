@@ -9,7 +9,13 @@ from glisk.clients.replicate_prediction import (
     classify_prediction_failure,
     parse_prediction,
 )
-from glisk.errors import ContentPolicyError, InvalidRequestError, ProviderError, TransientError
+from glisk.errors import (
+    ContentPolicyError,
+    InvalidRequestError,
+    NoImageError,
+    ProviderError,
+    TransientError,
+)
 
 
 def ended(**changes: Any) -> ProviderError:
@@ -70,10 +76,13 @@ def test_the_logs_decide_only_when_there_is_no_error_text() -> None:
     assert type(ended(logs=logs, error="CUDA error")) is TransientError
 
 
-@pytest.mark.parametrize(("removed", "code"), [(True, "output_removed"), (False, "no_output")])
-def test_success_without_output_needs_a_new_prediction(removed: bool, code: str) -> None:
-    classified = ended(status="succeeded", output=[], data_removed=removed)
-    assert type(classified) is TransientError and classified.code == code
+def test_a_success_whose_output_is_deleted_needs_a_new_prediction() -> None:
+    classified = ended(status="succeeded", output=None, data_removed=True)
+    assert type(classified) is TransientError and classified.code == "output_removed"
+
+
+def test_a_success_without_an_image_is_waste() -> None:
+    assert type(ended(status="succeeded", output=[])) is NoImageError
 
 
 @pytest.mark.parametrize("status", ["starting", "processing", "queued"])
@@ -111,12 +120,32 @@ def test_an_unknown_status_runs_until_it_has_an_end(
         ("https://a/b", ("https://a/b",)),
         (["https://a/0", "https://a/1"], ("https://a/0", "https://a/1")),
         ([1, None, "https://a"], ("https://a",)),
-        ({"image": "https://a"}, ()),
+        ({"image": "https://a"}, ("https://a",)),
+        ({"images": ["https://a"]}, ("https://a",)),
+        ([{"url": "https://a", "width": 1}], ("https://a",)),
+        ([["https://a"]], ("https://a",)),
+        ({"a": {"b": [{"c": " https://a "}]}}, ("https://a",)),
+        ("data:image/png;base64,AAAA", ("data:image/png;base64,AAAA",)),
+        ({"nsfw": False, "note": "see https://a for help", "image": None}, ()),
+        (["file:///etc/passwd", "//a/b", "a picture of data: nothing"], ()),
+        # What looks like a picture is taken before what does not.
+        (
+            {"log": "https://a/run.json", "image": "https://a/0.PNG?sig=1", "mask": "https://a/m"},
+            ("https://a/0.PNG?sig=1", "https://a/run.json", "https://a/m"),
+        ),
     ],
 )
 def test_output_takes_several_forms(output: Any, urls: tuple[str, ...]) -> None:
     shown = {"id": "p1", "status": "succeeded", "output": output}
     assert parse_prediction(shown).output_urls == urls
+
+
+def test_an_output_may_nest_as_deeply_as_it_likes() -> None:
+    output: Any = "https://a"
+    for _ in range(50_000):
+        output = [output]
+    shown = {"id": "p1", "status": "succeeded", "output": output}
+    assert parse_prediction(shown).output_urls == ("https://a",)
 
 
 def test_fields_of_a_wrong_type_count_as_absent() -> None:
