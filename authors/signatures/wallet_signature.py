@@ -2,7 +2,7 @@
 
 The checks are stricter than the libraries': eth-account takes high-s twins of a signature and any
 v. An EOA has one signature form here, 65 bytes; what else a wallet may send, only its contract
-can judge (ERC-1271, ERC-6492), whatever the length.
+can judge (ERC-1271, ERC-6492), whatever the length: a Safe that signed on chain sends none at all.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import structlog
 
+from glisk.clients.http_faults import UNANSWERED
 from glisk.clients.smart_wallets import ERC6492_SUFFIX, SmartWalletClient
 from glisk.errors import GliskError, ProviderError
 
@@ -22,7 +23,7 @@ Fault = Literal["not_hex", "too_long", "length", "v", "range", "high_s", "other_
 EOA_SIGNATURE_BYTES: Final = 65
 # A passkey's signature with the making of its wallet stays below 4,000 bytes.
 MAX_SIGNATURE_BYTES: Final = 8192
-_HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})+")
+_HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 _EXPLANATIONS: Final[dict[Fault, str]] = {
@@ -62,7 +63,7 @@ def verify_signature(
 
     Raises:
         InvalidSignature: it did not, or the signature is malformed.
-        ProviderError: this can only be a smart wallet's, and the chain does not answer.
+        ProviderError: only the wallet's contract can tell, and the chain cannot be asked.
     """
     given = _bytes_of(signature)
     digest = eip191_digest(message)
@@ -74,16 +75,22 @@ def verify_signature(
             fault = "other_signer"
         except InvalidSignature as error:
             fault = error.fault
+    may_be_contracts = given.endswith(ERC6492_SUFFIX) or _has_contract(chain, wallet, given)
+    if not may_be_contracts or not chain.accepts(wallet=wallet, digest=digest, signature=given):
+        raise InvalidSignature(fault)
+
+
+def _has_contract(chain: SmartWalletClient, wallet: str, given: bytes) -> bool:
+    """Say whether the wallet is a contract; raise `ProviderError` if nobody can tell."""
     try:
-        accepted = chain.accepts(wallet=wallet, digest=digest, signature=given)
+        return chain.has_contract(wallet)
     except ProviderError as error:
-        if len(given) > EOA_SIGNATURE_BYTES:  # surely a smart wallet's
+        # A node that answers, if only by a fault of its own, can be asked again in a moment.
+        if error.code not in UNANSWERED or not 0 < len(given) <= EOA_SIGNATURE_BYTES:
             raise
         # Nearly always a plain wallet, which the chain would not have helped.
         logger.warning("signature_refused_without_chain", wallet=wallet, error=str(error))
-        accepted = False
-    if not accepted:
-        raise InvalidSignature(fault)
+        return False
 
 
 def _bytes_of(signature: str) -> bytes:

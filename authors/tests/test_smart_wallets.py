@@ -1,5 +1,9 @@
 """Signatures of smart wallets, deployed and not yet deployed, checked on a real node."""
 
+import json
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from django.test import Client
 from pytest_django.fixtures import Settings
@@ -21,7 +25,6 @@ from authors.tests.wallets import (
     wrapped,
 )
 from glisk.clients.smart_wallets import client_at
-from glisk.errors import ProviderError
 from sandbox.http import Emulator, Request, Response, json_response
 
 MESSAGE = "Something that a wallet signs"
@@ -69,6 +72,37 @@ class TestDeployed:
         wallet = str(wallet_chain.deploy("OddWallet", ODD.index(answer)).address)
         assert not accepted(wallet_chain, wallet, sign(AUTHOR, MESSAGE))
         assert not accepted(wallet_chain, wallet, "0x" + "ab" * 200)
+
+
+class TestSignedOnChain:
+    """A Safe keeps what its owners approved; the signature is then empty, or of no weight."""
+
+    @pytest.mark.parametrize("signature", ["0x", "0x00", "0x" + "5a" * 20, "0x" + "ff" * 31])
+    def test_the_contract_decides_however_short_the_signature_is(
+        self, wallet_chain: WalletChain, signature: str
+    ) -> None:
+        wallet = wallet_chain.deploy("ApprovingWallet")
+        assert not accepted(wallet_chain, wallet.address, signature)
+        digest = eip191_digest(MESSAGE)
+        wallet_chain.transact(wallet, "approve", digest, bytes.fromhex(signature[2:]))
+        assert accepted(wallet_chain, wallet.address, signature)
+        assert not accepted(wallet_chain, wallet.address, signature + "01")
+        assert not accepted(wallet_chain, wallet.address, signature, "Something else")
+
+    @pytest.mark.parametrize("signature", ["0x", "0x00", "0x" + "ff" * 31])
+    def test_a_wallet_without_a_contract_approves_nothing(
+        self, wallet_chain: WalletChain, signature: str
+    ) -> None:
+        undeployed, _ = wallet_chain.undeployed_wallet(AUTHOR)
+        for wallet in (AUTHOR.address, undeployed, IDENTITY_PRECOMPILE, "0x" + "00" * 20):
+            assert not accepted(wallet_chain, wallet, signature)
+
+    @pytest.mark.parametrize("answer", ODD)
+    def test_contracts_that_are_no_wallets_accept_no_short_signature(
+        self, wallet_chain: WalletChain, answer: str
+    ) -> None:
+        wallet = str(wallet_chain.deploy("OddWallet", ODD.index(answer)).address)
+        assert not accepted(wallet_chain, wallet, "0x")
 
 
 class TestUndeployed:
@@ -173,63 +207,150 @@ def test_authors_with_smart_wallets_set_prompts(client: Client, wallet_chain: Wa
         assert Author.objects.by_wallet(wallet).get().prompt_text == "A fox"
 
 
-class BrokenNode(Emulator):
-    """A node that answers every batch with one text."""
+class StubNode(Emulator):
+    """A node that answers each method with one text."""
 
     name = "node"
-    answer: Response = json_response([])
+
+    def __init__(self, **common: Any) -> None:
+        super().__init__(**common)
+        self.code: Any = {"result": "0xfe"}
+        self.verdict: Any = {"result": "0x01"}
+        self.asked: list[str] = []
 
     def routes(self) -> list:
         return [("POST", "/", self._any)]
 
     def _any(self, request: Request) -> Response:
-        return self.answer
+        asked = json.loads(request.body)
+        self.asked.append(asked["method"])
+        answer = self.code if asked["method"] == "eth_getCode" else self.verdict
+        if isinstance(answer, Response):
+            return answer
+        return json_response({"jsonrpc": "2.0", "id": asked["id"], **answer})
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        json_response({"error": "no"}, 500),
-        json_response({}, 429, {"Retry-After": "1"}),
-        json_response([]),
-        json_response("nonsense"),
-        json_response([{"id": 0, "result": None}, {"id": 1, "result": "0x01"}]),
-        json_response([{"id": 0, "result": "0x"}]),
-        json_response(
-            [
-                {"id": 0, "result": "0xfe"},
-                {"id": 1, "error": {"code": 429, "message": "compute units per second"}},
-            ]
-        ),
-    ],
-)
-def test_a_node_that_fails_says_neither_yes_nor_no(answer: Response) -> None:
-    with BrokenNode() as node:
-        node.answer = answer
-        with pytest.raises(ProviderError):
-            client_at(node.url).accepts(
-                wallet=AUTHOR.address, digest=b"\0" * 32, signature=bytes.fromhex("6492" * 16)
-            )
+@pytest.fixture(scope="module")
+def running_stub() -> Iterator[StubNode]:
+    with StubNode() as node:
+        yield node
+
+
+@pytest.fixture
+def stub_node(running_stub: StubNode, settings: Settings) -> StubNode:
+    running_stub.reset(state=True)
+    running_stub.code, running_stub.verdict = {"result": "0xfe"}, {"result": "0x01"}
+    running_stub.asked.clear()
+    settings.RPC_URL = running_stub.url
+    return running_stub
+
+
+def refused(code: int, message: str, **more: Any) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, **more}}
+
+
+# What nodes and the providers in front of them say of themselves.
+NODE_FAULTS = [
+    json_response({"error": "no"}, 500),
+    json_response({}, 429, {"Retry-After": "1"}),
+    json_response([]),
+    json_response("nonsense"),
+    {"result": None},
+    {"result": 7},
+    refused(429, "compute units per second"),
+    refused(-32005, "daily request count exceeded"),
+    refused(-32603, "Internal error"),
+    refused(-32011, "no backend is currently healthy to serve traffic"),
+    refused(-32002, "request timed out"),
+    refused(-32000, "header not found"),
+    refused(-32000, "missing trie node 1a2b (path ) <nil>"),
+    refused(-32000, "execution aborted (timeout = 5s)"),
+    refused(-32000, "block range extends beyond current head block"),
+    refused(-32601, "the method eth_call does not exist/is not available"),
+    refused(-38013, "block gas limit is lower than the call's"),
+]
+# What the validator may come to, since the wallet's own code ran in it.
+WALLET_FAULTS = [
+    {"result": "0x00"},
+    refused(3, "execution reverted", data="0x"),
+    refused(-32000, "execution reverted"),
+    refused(-32000, "out of gas"),
+    refused(-32003, "EVM error: OutOfGas"),
+    refused(-32000, "out of gas: gas required exceeds: 10000000"),
+    refused(-32015, "VM execution error.", data="Bad instruction"),
+]
+
+
+def prompt_body(wallet: str, signature: str) -> dict[str, str]:
+    message = f"Update GLISK prompt for wallet: {wallet}"
+    return {
+        "wallet_address": wallet,
+        "prompt_text": "A fox",
+        "message": message,
+        "signature": signature,
+    }
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("size", [0, 65, 200])
+class TestWhoseFaultItIs:
+    """Whatever the length: a wallet of one owner has signatures of 65 bytes, too."""
+
+    @pytest.mark.parametrize("method", ["code", "verdict"])
+    @pytest.mark.parametrize("answer", NODE_FAULTS)
+    def test_a_fault_of_the_node_is_not_the_wallets(
+        self, client: Client, stub_node: StubNode, method: str, answer: Any, size: int
+    ) -> None:
+        setattr(stub_node, method, answer)
+        body = prompt_body(AUTHOR.address, "0x" + "ab" * size)
+        told = post(client, "/api/authors/prompt", body)
+        assert told.status_code == 503, told.content
+        assert "chain does not answer" in told.json()["detail"]
+        assert not Author.objects.exists()
+
+    @pytest.mark.parametrize("answer", WALLET_FAULTS)
+    def test_what_the_wallets_code_does_is_not_the_nodes_fault(
+        self, client: Client, stub_node: StubNode, answer: Any, size: int
+    ) -> None:
+        stub_node.verdict = answer
+        body = prompt_body(AUTHOR.address, "0x" + "ab" * size)
+        told = post(client, "/api/authors/prompt", body)
+        assert told.status_code == 400, told.content
+        assert "correct wallet" in told.json()["detail"]
+
+    def test_no_contract_is_run_where_there_is_none(
+        self, client: Client, stub_node: StubNode, size: int
+    ) -> None:
+        stub_node.code = {"result": "0x"}
+        body = prompt_body(AUTHOR.address, "0x" + "ab" * size)
+        assert post(client, "/api/authors/prompt", body).status_code == 400
+        assert stub_node.asked == ["eth_getCode"]
 
 
 @pytest.mark.django_db
 def test_an_outage_of_the_chain_is_told_as_such(client: Client, settings: Settings) -> None:
     settings.HTTP_CONNECT_TIMEOUT_SECONDS, settings.RPC_TIMEOUT_SECONDS = 1.0, 0.3
-    body = {
-        "wallet_address": AUTHOR.address,
-        "prompt_text": "A fox",
-        "message": f"Update GLISK prompt for wallet: {AUTHOR.address}",
-        "signature": "0x" + "ab" * 200,
-    }
-    with BrokenNode() as node:
+    with StubNode() as node:
         node.set_faults(latency_seconds=(2, 2))
         settings.RPC_URL = node.url
-        answer = post(client, "/api/authors/prompt", body)
-        assert answer.status_code == 503
-        assert "chain does not answer" in answer.json()["detail"]
-        # What looks like a plain wallet's is refused as usual.
-        answer = post(
-            client, "/api/authors/prompt", body | {"signature": sign(OTHER, body["message"])}
-        )
+        for signature in ("0x" + "ab" * 200, "0x"):
+            body = prompt_body(AUTHOR.address, signature)
+            answer = post(client, "/api/authors/prompt", body)
+            assert answer.status_code == 503
+            assert "chain does not answer" in answer.json()["detail"]
+        # What looks like a plain wallet's is refused as usual, or accepted.
+        wrong, own = sign(OTHER, body["message"]), sign(AUTHOR, body["message"])
+        answer = post(client, "/api/authors/prompt", body | {"signature": wrong})
         assert answer.status_code == 400
-    assert not Author.objects.exists()
+        assert not Author.objects.exists()
+        assert post(client, "/api/authors/prompt", body | {"signature": own}).status_code == 200
+
+
+@pytest.mark.django_db
+def test_a_contract_that_nobody_runs_is_no_wrong_wallet(
+    client: Client, stub_node: StubNode
+) -> None:
+    """The node hangs up when it is known already that the wallet is a contract."""
+    stub_node.verdict = Response(200, b"{}", cut_after=0)
+    answer = post(client, "/api/authors/prompt", prompt_body(AUTHOR.address, "0x" + "ab" * 65))
+    assert answer.status_code == 503

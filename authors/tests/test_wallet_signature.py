@@ -11,6 +11,7 @@ from authors.signatures.wallet_signature import (
 from authors.tests.wallets import AUTHOR, ORDER, OTHER, changed, high_s_twin, sign
 from glisk.clients.rpc import RpcClient
 from glisk.clients.smart_wallets import SmartWalletClient
+from glisk.errors import TransientError
 
 MESSAGE = "Update GLISK prompt for wallet: 0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 VECTOR = (
@@ -53,7 +54,6 @@ def test_hex_may_be_upper_case() -> None:
     ("signature", "fault"),
     [
         ("", "not_hex"),
-        ("0x", "not_hex"),
         ("0x0", "not_hex"),
         ("0xzz", "not_hex"),
         (VECTOR[2:], "not_hex"),
@@ -89,6 +89,11 @@ def test_hex_may_be_upper_case() -> None:
 )
 def test_anything_else_is_refused(signature: str, fault: str) -> None:
     assert fault_of(signature) == fault
+
+
+def test_an_empty_signature_is_a_smart_wallets_which_only_the_chain_can_judge() -> None:
+    with pytest.raises(TransientError):
+        verify_signature(wallet=AUTHOR.address, message=MESSAGE, signature="0x", chain=NO_CHAIN)
 
 
 def test_the_high_s_twin_would_recover_the_same_signer() -> None:

@@ -36,6 +36,10 @@ _TRANSIENT_STATUSES: Final = frozenset({408, 425})
 _NEVER_REACHED: Final = frozenset({521, 523})
 
 
+# The codes of errors for requests that brought no reply.
+UNANSWERED: Final = frozenset({"timeout", "connection"})
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A reply with its whole (bounded) body."""

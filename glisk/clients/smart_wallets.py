@@ -8,13 +8,14 @@ viem and ox export (MIT; taken from ox 1.8.3): it answers with one byte, 0x01 or
 
 from __future__ import annotations
 
+import re
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from glisk.clients.rpc import VENDOR, Call, RevertError, RpcClient, RpcError
+from glisk.clients.rpc import VENDOR, RevertError, RpcClient, RpcError
 from glisk.errors import ProviderError, TransientError
 
 logger = structlog.get_logger(__name__)
@@ -25,6 +26,11 @@ ERC6492_SUFFIX: Final = bytes.fromhex("6492" * 16)
 _GAS: Final = hex(10_000_000)
 # Anybody but the zero address, the default: some wallets take it for a dry run and accept all.
 _CALLER: Final = "0x000000000000000000000000000000000000dEaD"
+_NOBODY: Final = "0x" + "00" * 20
+# geth, reth "out of gas", anvil "OutOfGas"; Nethermind has a code for whatever ends in the EVM.
+_OUT_OF_GAS: Final = re.compile(r"out[ _-]?of[ _-]?gas", re.IGNORECASE)
+_EVM_FAILED: Final = -32015
+_VERDICTS: Final = {"0x01": True, "0x00": False}
 _VALIDATOR_FILE: Final = Path(__file__).with_name("erc6492_validator.hex")
 
 
@@ -34,38 +40,50 @@ class SmartWalletClient:
     def __init__(self, rpc: RpcClient) -> None:
         self._rpc = rpc
 
-    def accepts(self, *, wallet: str, digest: bytes, signature: bytes) -> bool:
-        """Say whether the wallet's contract takes the signature; one round trip.
-
-        A wallet without a contract is refused, unless the signature names the factory that makes
-        it: the validator would recover a plain key, with fewer checks than ours.
+    def has_contract(self, wallet: str) -> bool:
+        """Say whether there is a contract at this address.
 
         Raises:
             ProviderError: the node did not answer, or refuses our key.
+        """
+        code = self._rpc.call("eth_getCode", wallet, "latest")
+        if not isinstance(code, str):
+            raise TransientError("chain: eth_getCode answered no text", vendor=VENDOR)
+        return len(code) > len("0x")
+
+    def accepts(self, *, wallet: str, digest: bytes, signature: bytes) -> bool:
+        """Say whether the wallet's contract takes the signature.
+
+        Not to be asked of a wallet without a contract, unless the signature names the factory
+        that makes it: the validator would recover a plain key, with fewer checks than ours.
+
+        Raises:
+            ProviderError: the node did not answer, could not run the call, or refuses our key.
         """
         question = {
             "from": _CALLER,
             "data": _call_data(wallet, digest, signature),
             "gas": _GAS,
         }
-        calls: list[Call] = [
-            ("eth_getCode", [wallet, "latest"]),
-            ("eth_call", [question, "latest"]),
-        ]
-        code, verdict = self._rpc.batch(calls)
-        if isinstance(code, ProviderError):
-            raise code
-        if not isinstance(code, str):
-            raise TransientError("chain: eth_getCode answered no text", vendor=VENDOR)
-        if len(code) <= len("0x") and not signature.endswith(ERC6492_SUFFIX):
-            return False
-        if isinstance(verdict, RevertError | RpcError):
-            # The wallet's own code may do anything: revert, burn all gas, jump nowhere.
-            logger.info("smart_wallet_refused", wallet=wallet, error=str(verdict))
-            return False
-        if isinstance(verdict, ProviderError):
-            raise verdict
-        return bool(verdict == "0x01")
+        try:
+            verdict = self._rpc.call("eth_call", question, "latest")
+        except RevertError as error:
+            return _refused(wallet, error)
+        except RpcError as error:
+            # The wallet runs inside the validator, which can only revert or be left without gas.
+            # Anything else is the node's own fault.
+            if _OUT_OF_GAS.search(error.rpc_message) or error.rpc_code == _EVM_FAILED:
+                return _refused(wallet, error)
+            raise
+        if verdict not in _VERDICTS:
+            raise TransientError("chain: the validator's answer is none", vendor=VENDOR)
+        return _VERDICTS[verdict]
+
+
+def _refused(wallet: str, error: ProviderError) -> bool:
+    """Note how the wallet's code ended: it may revert, burn all gas, jump nowhere."""
+    logger.info("smart_wallet_refused", wallet=wallet, error=str(error))
+    return False
 
 
 @lru_cache(maxsize=4)
@@ -82,5 +100,10 @@ def _validator() -> str:
 def _call_data(wallet: str, digest: bytes, signature: bytes) -> str:
     from eth_abi.abi import encode
 
+    if len(signature) < len(ERC6492_SUFFIX):
+        # The validator looks for the suffix without asking for the length. In the wrapping it
+        # hands the signature on as it is; the factory that it calls before is nobody.
+        wrapped = encode(["address", "bytes", "bytes"], [_NOBODY, b"", signature])
+        signature = wrapped + ERC6492_SUFFIX
     arguments = encode(["address", "bytes32", "bytes"], [wallet, digest, signature])
     return _validator() + arguments.hex()

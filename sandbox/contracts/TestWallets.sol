@@ -38,6 +38,24 @@ contract WalletFactory {
     }
 }
 
+/// @notice A wallet that signs on chain, as a Safe does, whose signature is then empty.
+contract ApprovingWallet {
+    mapping(bytes32 hash => bytes32 signatureHash) private _approved;
+
+    function approve(bytes32 hash, bytes calldata signature) external {
+        _approved[hash] = keccak256(signature);
+    }
+
+    function isValidSignature(bytes32 hash, bytes calldata signature)
+        external
+        view
+        returns (bytes4)
+    {
+        require(_approved[hash] == keccak256(signature), "Hash not approved");
+        return 0x1626ba7e;
+    }
+}
+
 /// @notice A contract whose answer to isValidSignature is not what the standard asks for.
 contract OddWallet {
     enum Answer { Reverts, Loops, SaysTrue, SaysNothing, SaysTooMuch, AcceptsDryRuns }

@@ -20,6 +20,7 @@ const ARTEFACTS = [
   { contract: "TestCoin", source: "TestReceivers.sol", folder: TEST_DATA },
   { contract: "OwnedWallet", source: "TestWallets.sol", folder: TEST_DATA },
   { contract: "WalletFactory", source: "TestWallets.sol", folder: TEST_DATA },
+  { contract: "ApprovingWallet", source: "TestWallets.sol", folder: TEST_DATA },
   { contract: "OddWallet", source: "TestWallets.sol", folder: TEST_DATA },
   { contract: "FarcasterIdRegistry", source: "TestWallets.sol", folder: TEST_DATA },
   { contract: "FarcasterKeyRegistry", source: "TestWallets.sol", folder: TEST_DATA },
