@@ -19,6 +19,7 @@ from authors.signed_requests import (
     SignedSerializer,
     SignedView,
     VendorUnavailable,
+    seconds_until_retry,
 )
 from glisk.errors import ProviderError
 from glisk.text_field import StrictCharField
@@ -130,6 +131,7 @@ class FarcasterLinkView(SignedView):
         except ProviderError as error:
             logger.warning("farcaster_not_asked", wallet=wallet, fid=fid, error=str(error))
             raise VendorUnavailable(
-                "Farcaster cannot be asked at the moment. Please try again later."
+                "Farcaster cannot be asked at the moment. Please try again later.",
+                wait=seconds_until_retry(error),
             ) from None
         return Response({"success": True, "username": name, "fid": fid})

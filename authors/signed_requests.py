@@ -17,7 +17,7 @@ from authors.signatures.offers import InvalidMessage
 from authors.signatures.proof import Proof, prove
 from authors.signatures.wallet_signature import MAX_SIGNATURE_BYTES, InvalidSignature
 from glisk.api import ErrorSerializer
-from glisk.errors import ProviderError
+from glisk.errors import ProviderError, TransientError
 from glisk.request_counts import seconds_to_wait
 from glisk.text_field import StrictCharField
 from glisk.throttling import SignedRequestThrottle
@@ -48,9 +48,16 @@ class SignedSerializer(serializers.Serializer):
 
 
 class VendorUnavailable(exceptions.APIException):
-    """Something that must be asked does not answer; the same request may succeed soon."""
+    """Something that must be asked does not answer; the same request may succeed soon.
+
+    `wait`: the seconds until then (Retry-After), where they are known.
+    """
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+
+    def __init__(self, detail: str, *, wait: float | None = None) -> None:
+        super().__init__(detail)
+        self.wait = wait
 
 
 class SignedView(APIView):
@@ -77,7 +84,8 @@ class SignedView(APIView):
             logger.warning("signature_not_checked", wallet=wallet, error=str(error))
             raise VendorUnavailable(
                 "The chain does not answer, so the signature of a smart wallet cannot be "
-                "checked. Please try again in a moment."
+                "checked. Please try again in a moment.",
+                wait=seconds_until_retry(error),
             ) from None
         wait = seconds_to_wait(
             scope="wallet",
@@ -98,6 +106,11 @@ class SignedView(APIView):
             logger.info("message_refused", reason=str(exc))
             exc = exceptions.ValidationError(f"{self.refusal} {exc}")
         return super().handle_exception(exc)
+
+
+def seconds_until_retry(error: ProviderError) -> float | None:
+    """Return what an error says of when to try again, if it does."""
+    return error.retry_after_seconds if isinstance(error, TransientError) else None
 
 
 def require_wallet(text: str) -> str:

@@ -6,6 +6,7 @@ import sys
 from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
 
+from glisk.clients.http import surround_calls
 from glisk.config import ConfigurationError
 
 # A gunicorn worker that exits so ends its master; with any other status it would be started anew
@@ -15,6 +16,9 @@ _CANNOT_START = 3
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
 try:
     application = get_wsgi_application()
+    from glisk.web_calls import bounded_call
+
+    surround_calls(bounded_call)
     # Before the workers fork: otherwise the first webhook after a start waits for all URLs.
     _ = get_resolver().url_patterns
 except ConfigurationError as error:

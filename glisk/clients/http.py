@@ -17,6 +17,7 @@ import ssl
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +44,19 @@ _PIECE: Final = 64 * 1024
 _NEVER: Final = Retry.from_int(False)  # every failure leaves as it is
 
 Sender = urllib3.HTTPConnectionPool | urllib3.ProxyManager
+
+
+# What surrounds each call of this process, by the vendor's name.
+_around_call: Callable[[str], AbstractContextManager[object]] = nullcontext
+
+
+def surround_calls(manager: Callable[[str], AbstractContextManager[object]]) -> None:
+    """Have each call of this process made inside `manager(vendor)`, which may refuse it.
+
+    It refuses by a `ProviderError`; the web server bounds its calls so (glisk/web_calls.py).
+    """
+    global _around_call
+    _around_call = manager
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,24 +187,25 @@ class HttpClient:
         elif data:
             body = urlencode(data).encode("ascii")
             sent_headers["Content-Type"] = "application/x-www-form-urlencoded"
-        try:
-            response = self._sender().urlopen(
-                method,
-                self._target(path, params),
-                body=body if body is None or send_by is None else _until(send_by, body),
-                headers=sent_headers,
-                timeout=self._timeout,
-                retries=_NEVER,
-                redirect=False,
-                preload_content=False,
-            )
-        except _LateError:
-            text = f"{self.vendor}: {what} came too late and was not made. It is tried again."
-            raise NotSentError(text, vendor=self.vendor) from None
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            # "from None": the cause's text carries the whole URL.
-            raise error_for_lost(error, self.vendor, what, idempotent=idempotent) from None
-        return self._finish(response, what, idempotent=idempotent, max_bytes=max_bytes)
+        with _around_call(self.vendor):
+            try:
+                response = self._sender().urlopen(
+                    method,
+                    self._target(path, params),
+                    body=body if body is None or send_by is None else _until(send_by, body),
+                    headers=sent_headers,
+                    timeout=self._timeout,
+                    retries=_NEVER,
+                    redirect=False,
+                    preload_content=False,
+                )
+            except _LateError:
+                text = f"{self.vendor}: {what} came too late and was not made. It is tried again."
+                raise NotSentError(text, vendor=self.vendor) from None
+            except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+                # "from None": the cause's text carries the whole URL.
+                raise error_for_lost(error, self.vendor, what, idempotent=idempotent) from None
+            return self._finish(response, what, idempotent=idempotent, max_bytes=max_bytes)
 
     def _target(self, path: str, params: Mapping[str, str] | None) -> str:
         """Return what stands in the request line: a proxy wants the whole URL."""
