@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
-from io import StringIO
 
 import pytest
-from django.core.management import call_command
 from django.db import connection
 from django.test import Client
-from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -22,6 +18,7 @@ from glisk.alarms import LASTS_SECONDS, alarms, end_alarm, raise_alarm
 from glisk.controls import pause_stage
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.overview.stages import groups
+from glisk.tests.asking import ask, beat
 from glisk.tests.pipeline_world import add_ready_token
 from reveals.keeper_state import KeeperState
 from reveals.models import RevealTransaction
@@ -39,44 +36,6 @@ __all__ = ["plans", "table"]
 
 pytestmark = pytest.mark.django_db
 LONG = timedelta(minutes=7)
-
-
-@dataclass
-class Told:
-    """What each of the three says, and the exit status."""
-
-    dashboard: str
-    terminal: str
-    status: int
-    page: str
-
-
-def ask(client: Client, token: Token | None = None) -> Told:
-    out, status = StringIO(), 0
-    try:
-        call_command("pipeline_status", stdout=out)
-    except SystemExit as ended:
-        status = int(str(ended.code))
-    page = ""
-    if token is not None:
-        address = reverse("admin:tokens_token_change", args=[token.pk])
-        page = html.unescape(client.get(address).content.decode())
-    dashboard = html.unescape(client.get("/admin/dashboard/").content.decode())
-    return Told(dashboard, out.getvalue(), status, page)
-
-
-def beat(*stages: str) -> None:
-    now = timezone.now()
-    for stage in stages:
-        WorkerHeartbeat.objects.create(
-            owner=stage,
-            host="h",
-            main_pid=1,
-            pid=1,
-            stage=stage,
-            started_at=now,
-            beat_at=now + timedelta(minutes=5),  # alive, however slow this test is
-        )
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.end:
         print(f"It is over: {mishap.about}.")
     else:
-        print(f"It happens: {mishap.about}.\nRepair:     {mishap.repair}.")
+        print(f"It happens: {mishap.about}.\nYou see:    {mishap.seen}.")
+        print(f"Repair:     {mishap.repair}.")
         print(f'Undo:       make rehearse ARGS="{mishap.name} --end"')
     return 0
 

@@ -17,15 +17,21 @@ _GWEI = 10**9
 
 @dataclass(frozen=True)
 class Mishap:
-    """`begins` and `ends` are the vendor's faults; `repair` is what the operator has to do."""
+    """`begins` and `ends` are the vendor's faults; `repair` is what the operator has to do.
+
+    `seen`: words that dashboard and pipeline_status show then, and, if `holds_tokens`, the pages of
+    the tokens that meet it.
+    """
 
     name: str
     about: str
     repair: str
+    seen: str
     vendor: str = ""
     begins: Mapping[str, Any] = field(default_factory=dict)
     ends: Mapping[str, Any] = field(default_factory=dict)
     on_chain: Callable[[Place, bool], None] | None = None
+    holds_tokens: bool = True
 
     def let_happen(self, place: Place, *, end: bool = False) -> None:
         """Begin it, or end it; both may be done twice."""
@@ -48,6 +54,7 @@ _ALL = (
         "pinata-key",
         "Pinata has revoked the key that .env.example holds",
         f"put PINATA_JWT={NEW_PINATA_JWT} into .env, restart web and worker",
+        "Pinata is not called",
         "pinata",
         {"first_key_revoked": True},
         {"first_key_revoked": False},
@@ -56,6 +63,7 @@ _ALL = (
         "pinata-scopes",
         "Pinata's key may not pin files",
         "at Pinata a key with the legacy pinning scopes; here end it",
+        "Pinata is not called",
         "pinata",
         {"no_scopes": True},
         {"no_scopes": False},
@@ -64,6 +72,7 @@ _ALL = (
         "pinata-full",
         "Pinata's plan is used up",
         "upgrade the plan; here end it",
+        "Pinata is not called",
         "pinata",
         {"plan_limit_reached": True},
         {"plan_limit_reached": False},
@@ -72,6 +81,7 @@ _ALL = (
         "pinata-down",
         "Pinata answers 503 to everything",
         "wait; here end it",
+        "Pinata is not called",
         "pinata",
         {"server_error_rate": 1.0, "server_error_status": 503},
         {"server_error_rate": 0.0, "server_error_status": 500},
@@ -80,6 +90,7 @@ _ALL = (
         "replicate-credit",
         "Replicate's account has no credit (402)",
         "buy credit; here end it",
+        "Replicate is not called",
         "replicate",
         {"account_refusal": "insufficient_credit"},
         {"account_refusal": ""},
@@ -88,6 +99,7 @@ _ALL = (
         "replicate-limit",
         "Replicate takes six predictions a minute",
         "wait, or a bigger account; here end it",
+        "Replicate is not called",
         "replicate",
         {"creations_per_minute": 6},
         {"creations_per_minute": 0},
@@ -96,6 +108,7 @@ _ALL = (
         "replicate-down",
         "Replicate answers 503 to everything",
         "wait; here end it",
+        "Replicate is not called",
         "replicate",
         {"server_error_rate": 1.0, "server_error_status": 503},
         {"server_error_rate": 0.0, "server_error_status": 500},
@@ -104,6 +117,7 @@ _ALL = (
         "prompts-refused",
         "Replicate refuses every prompt, the fallback prompt too: tokens fail",
         "end it, then retry the tokens",
+        "FALLBACK_CENSORED_PROMPT",
         "replicate",
         {"flagged_rate": 1.0},
         {"flagged_rate": 0.0},
@@ -112,6 +126,7 @@ _ALL = (
         "gateway-page",
         "the IPFS gateway serves a maintenance page in place of the files",
         "wait, or a second gateway in PINATA_GATEWAY; here end it",
+        "Open its files at the gateway",
         "gateway",
         {"html_rate": 1.0},
         {"html_rate": 0.0},
@@ -120,20 +135,24 @@ _ALL = (
         "webhooks-lost",
         "Alchemy delivers nothing; mints come from the chain",
         "nothing; here end it",
+        "came from the chain",
         "alchemy",
         {"webhook_lost_rate": 1.0},
         {"webhook_lost_rate": 0.0},
+        holds_tokens=False,
     ),
     Mishap(
         "keeper-empty",
         "the keeper's wallet has no ETH left",
         "send it some; here end it, which gives it 10 ETH",
+        "No reveal is sent",
         on_chain=_set_keepers_balance,
     ),
     Mishap(
         "gas-price",
         "gas costs 1,000 gwei, and an eighth less with each block",
         "wait a minute or two",
+        "No reveal is sent",
         on_chain=_set_gas_price,
     ),
 )

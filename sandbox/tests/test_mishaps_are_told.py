@@ -1,0 +1,172 @@
+"""Each mishap that can be rehearsed is told where an operator looks, and nothing is told after it.
+
+Dashboard, pipeline_status and the token's page are asked while tokens meet the mishap: a node, the
+vendors' emulators and both drains, mints as collectors make them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from authors.factories import AuthorFactory
+from glisk.controls import list_breakers, reset_breaker
+from glisk.overview import webhooks
+from glisk.tests.asking import ask, beat, dashboard, page_of
+from reveals import keeper_watch
+from reveals.drain import RevealDrain
+from reveals.tests.conftest import _chain
+from reveals.tests.pace import hurry
+from sandbox.accounts import AUTHORS, KEEPER
+from sandbox.alchemy import SANDBOX_SIGNING_KEY, AlchemyEmulator
+from sandbox.chain import DemoChain
+from sandbox.ports import Ports
+from sandbox.rehearsal.mishaps import MISHAPS, Mishap
+from sandbox.rehearsal.place import Place
+from sandbox.testing import anvil_binary
+from sandbox.tests.webhook_receiver import Receiver, running_receiver
+from tokens.models import Token
+from tokens.pipeline import PipelineDrain
+from tokens.recovery import keeping
+from tokens.repairs import failed_token_ids, retry_tokens
+from tokens.states import TokenStatus
+from tokens.tests.conftest import _vendors, quick, vendors
+from tokens.tests.stage import PATIENCE_SECONDS, Vendors, Worker
+
+__all__ = ["_chain", "_vendors", "anvil_binary", "quick", "vendors"]
+
+pytestmark = pytest.mark.django_db
+
+_TOKENS = 8  # at once: more than a small account may pay for in a minute
+
+
+class World:
+    """What runs by itself in a real one is done here step by step, by the test."""
+
+    def __init__(self, place: Place, receiver: Receiver, client: Client) -> None:
+        self.place, self.client, self._receiver = place, client, receiver
+        self._workers = [Worker(PipelineDrain()), Worker(RevealDrain())]
+        self._delivered = 0
+
+    def mint(self) -> None:
+        chain = self.place.chain
+        chain.mine()  # which shows the new price of gas
+        chain.wait(chain.mint(1, AUTHORS[0].address, _TOKENS))
+
+    def until(self, condition: Callable[[], Any], *, what: str) -> None:
+        """Let workers, schedules and deliveries go on until the condition holds."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, what
+            for _ in range(5):
+                for worker in self._workers:
+                    worker.step()
+            self._deliver()
+            keeping.look_at_chain()
+            keeper_watch.look()
+
+    def _deliver(self) -> None:
+        """Pass on what Alchemy has sent."""
+        for one in self._receiver.received[self._delivered :]:
+            self._delivered += 1
+            answer = self.client.post(
+                "/webhooks/alchemy",
+                one.body,
+                content_type="application/json",
+                headers={"x-alchemy-signature": one.signature},
+            )
+            assert answer.status_code == 200
+
+    def repair(self) -> None:
+        """Do what an operator does when the cause is mended: call again, retry what failed."""
+        for breaker in list_breakers():
+            if breaker.is_open:
+                reset_breaker(breaker.name, actor="ada", reason="mended")
+        retry_tokens(token_ids=failed_token_ids(), actor="ada", reason="mended")
+
+    @property
+    def all_revealed(self) -> bool:
+        revealed = Token.objects.filter(status=TokenStatus.REVEALED).count()
+        return revealed == self.place.chain.next_token_id() - 1
+
+    def end(self) -> None:
+        for worker in self._workers:
+            worker.end()
+
+
+@pytest.fixture
+def world(
+    _chain: DemoChain,
+    vendors: Vendors,
+    quick: None,
+    admin_client: Client,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[World]:
+    hurry(monkeypatch.setattr)
+    monkeypatch.setattr(webhooks, "_LATE_SECONDS", 0)
+    settings.STUCK_AFTER_SECONDS = 1
+    settings.RPC_URL = _chain.rpc_url
+    settings.GLISK_NFT_CONTRACT_ADDRESS = _chain.contract.address
+    settings.KEEPER_PRIVATE_KEY = KEEPER.private_key
+    settings.ALCHEMY_WEBHOOK_SECRETS = [SANDBOX_SIGNING_KEY]
+    AuthorFactory.create(wallet_address=AUTHORS[0].address, prompt_text="a fox")
+    AuthorFactory.create(wallet_address=settings.GLISK_DEFAULT_AUTHOR_WALLET)
+    beat("supervisor", "pipeline", "reveal")
+    before = _chain.snapshot()
+    with (
+        running_receiver() as receiver,
+        AlchemyEmulator(rpc_url=_chain.rpc_url, target=receiver.url) as alchemy,
+    ):
+        ports = Ports(
+            node=_port(_chain.rpc_url),
+            replicate=_port(vendors.replicate.url),
+            pinata=_port(vendors.pinata.url),
+            gateway=_port(vendors.gateway.url),
+            alchemy=_port(alchemy.url),
+        )
+        made = World(Place(ports), receiver, admin_client)
+        yield made
+        made.end()
+    keeping._kept_reader.cache_clear()
+    _chain.revert(before)
+
+
+def _port(url: str) -> int:
+    return urlsplit(url).port or 0
+
+
+@pytest.mark.parametrize("mishap", MISHAPS.values(), ids=list(MISHAPS))
+def test_a_mishap_is_told_wherever_an_operator_looks_until_it_is_over(
+    mishap: Mishap, world: World
+) -> None:
+    client = world.client
+    world.until(lambda: ask(client).is_well, what="the beginning")
+
+    mishap.let_happen(world.place)
+    world.mint()
+    met: list[Token] = []
+
+    def is_told() -> bool:
+        if mishap.seen not in dashboard(client):
+            return False
+        waiting = Token.objects.exclude(status=TokenStatus.REVEALED).order_by("-pk")
+        met[:] = [token for token in waiting[:1] if mishap.seen in page_of(client, token)]
+        return bool(met) or not mishap.holds_tokens
+
+    world.until(is_told, what=f"nobody is told of {mishap.name}")
+    told = ask(client, *met)
+    assert told.status == 2
+    for text in (told.dashboard, told.terminal, *([told.page] if met else [])):
+        assert mishap.seen in text
+
+    mishap.let_happen(world.place, end=True)
+    world.repair()
+    world.mint()  # brings a webhook, too
+    world.until(lambda: world.all_revealed and ask(client).is_well, what="the end")
