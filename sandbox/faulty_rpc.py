@@ -30,6 +30,8 @@ from sandbox.rpc_relay import RelayHandler, RpcRelay
 Call = dict[str, Any]
 # The HTTP status and the body with which a batch of these calls is refused.
 BatchRefusal = Callable[[list[Call]], tuple[int, Any]]
+# How logs of too many blocks are refused: an HTTP status, code and message, or silence.
+LogRefusal = int | tuple[int, str] | None
 
 
 class FaultyRpc(RpcRelay):
@@ -49,7 +51,10 @@ class FaultyRpc(RpcRelay):
         self._send_refusal: tuple[int, str, int | None] | None = None
         self._tip_wei: int | None = None
         self._batch_limit: tuple[int, BatchRefusal] | None = None
+        self._log_limit: tuple[int, LogRefusal] | None = None
+        self._is_open = True
         self.batches: list[int] = []  # how many calls each request held
+        self.log_widths: list[int] = []  # how many blocks each call for logs wanted
         self.seen: list[str] = []  # the methods, in order
 
     def __exit__(
@@ -58,6 +63,7 @@ class FaultyRpc(RpcRelay):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_open = False
         super().__exit__(kind, error, trace)
         self._node.close()
 
@@ -101,9 +107,13 @@ class FaultyRpc(RpcRelay):
         """Refuse batches of more calls, see `refused_as_list` and the like."""
         self._batch_limit = (most, refusal)
 
+    def limit_logs(self, most: int, refusal: LogRefusal) -> None:
+        """Refuse the logs of more blocks, or say nothing to whoever wants them (None)."""
+        self._log_limit = (most, refusal)
+
     def calm(self) -> None:
         """Answer as the node does again."""
-        self._send_refusal = self._tip_wei = self._batch_limit = None
+        self._send_refusal = self._tip_wei = self._batch_limit = self._log_limit = None
         with self._lock:
             self._lost.clear()
             self._loss_rate, self._swallowed, self._head = 0.0, 0, None
@@ -136,8 +146,25 @@ class FaultyRpc(RpcRelay):
         limit = self._batch_limit
         return limit[1](calls) if limit is not None and len(calls) > limit[0] else None
 
+    def notes_widths(self, calls: list[Call]) -> None:
+        with self._lock:
+            self.log_widths += [width for call in calls if (width := _width(call))]
+
+    def status_of(self, calls: list[Call]) -> int:
+        """Return the HTTP status with which these calls are refused, or 0."""
+        most, refusal = self._log_limit or (0, 0)
+        refuses = isinstance(refusal, int) and any(_width(call) > most for call in calls)
+        return refusal if refuses and isinstance(refusal, int) else 0
+
+    def is_silent_about(self, calls: list[Call]) -> bool:
+        limit = self._log_limit if self._is_open else None
+        return limit is not None and limit[1] is None and any(_width(c) > limit[0] for c in calls)
+
     def refusal(self, call: Call) -> Call | None:
         """Return the error that a call gets without being passed on, or None."""
+        most, words = self._log_limit or (0, None)
+        if isinstance(words, tuple) and _width(call) > most:
+            return {"code": words[0], "message": words[1]}
         if call.get("method") != "eth_sendRawTransaction" or self._send_refusal is None:
             return None
         code, message, below_tip_wei = self._send_refusal
@@ -183,6 +210,15 @@ class _Handler(RelayHandler):
         asked = json.loads(body)
         calls: list[Call] = asked if isinstance(asked, list) else [asked]
         proxy: FaultyRpc = self.server.relay
+        proxy.notes_widths(calls)
+        if proxy.is_silent_about(calls):
+            while proxy.is_silent_about(calls):
+                time.sleep(0.02)
+            self.close_connection = True
+            return
+        if status := proxy.status_of(calls):
+            self.answer(b"upstream request timeout", status=status)
+            return
         refused = proxy.batch_refusal(calls) if isinstance(asked, list) else None
         if refused is not None:
             self.answer(json.dumps(refused[1]).encode(), status=refused[0])
@@ -228,6 +264,14 @@ def refused_each(code: int, message: str) -> BatchRefusal:
 def refused_by_status(status: int) -> BatchRefusal:
     """An HTTP status with a body that is no JSON-RPC, as a proxy in front of the node does it."""
     return lambda calls: (status, "Request Entity Too Large")
+
+
+def _width(call: Call) -> int:
+    """Return how many blocks of logs a call wants; 0 if it wants none."""
+    if call.get("method") != "eth_getLogs":
+        return 0
+    options = call["params"][0]
+    return int(options["toBlock"], 16) - int(options["fromBlock"], 16) + 1
 
 
 def _error(code: int, message: str, call_id: Any) -> Call:

@@ -1,12 +1,17 @@
-"""How providers refuse a range of `eth_getLogs`, each in its own words.
+"""How providers refuse a range of `eth_getLogs`: each in its own words, or in none.
 
-| Provider | Text |
+| Provider | Refusal |
 |---|---|
-| Alchemy, free | HTTP 400: Under the Free tier plan, you can make eth_getLogs requests with up to a 10 block range. Based on your parameters, this block range should work: [0x…, 0x…]. |
+| Alchemy, free | HTTP 400: … up to a 10 block range. Based on your parameters, this block range should work: [0x…, 0x…]. |
 | Alchemy, by size | -32602: Log response size exceeded. … this block range should work: [0x…, 0x…] |
 | geth, Infura | query returned more than 10000 results (-32005: not a rate limit here) |
 | reth, Base | query exceeds max block range 10000; query exceeds max results 20000, retry with the range 100-200 |
-| proxies | block range is too wide; exceed maximum block range: 2000; limited to a 10,000 range |
+| Coinbase | -32005: please limit the query to at most 1000 blocks |
+| others | block range is too wide; limited to a 10,000 range; maximum is set to 2048; exceeds the range allowed for your plan |
+| overloaded ones | HTTP 503 or 504, or silence |
+
+The next provider words it anew. So everything but a refusal of the account or the rate may be the
+range's fault.
 """  # noqa: E501 - the texts as they come
 
 from __future__ import annotations
@@ -14,29 +19,17 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from glisk.clients.rpc import VENDOR
-from glisk.errors import AccountError, ProviderError
+from glisk.clients.rpc import VENDOR, RpcError
+from glisk.errors import AccountError, ProviderError, TransientError
 
-_TOO_LARGE: Final = (
-    "response size exceeded",
-    "response too large",
-    "response is too big",
-    "query returned more than",
-    "exceeds max results",
-    "too many results",
-    "exceeds limit of",
-)
-_TOO_WIDE: Final = ("block range", "blocks range", "range is too large", "range too large")
-_TOO_WIDE_PATTERNS: Final = (
-    re.compile(r"limited to (?:a )?[\d,]+ (?:blocks? )?range"),
-    re.compile(r"ranges? over [\d,]+ blocks"),
-)
-_HEX_RANGE: Final = re.compile(r"\[\s*(0x[0-9a-f]+)\s*,\s*(0x[0-9a-f]+)\s*\]", re.IGNORECASE)
+_BY_SIZE: Final = re.compile(r"\b(?:response|results?|logs)\b")
+_HEX_RANGE: Final = re.compile(r"\[\s*(0x[0-9a-f]+)\s*,\s*(0x[0-9a-f]+)\s*\]")
 _DECIMAL_RANGE: Final = re.compile(r"\brange (\d+)-(\d+)")
 _RULE: Final = re.compile(
-    r"up to an? ([\d,]+) block range|max(?:imum)? block range:? ([\d,]+)"
-    r"|limited to (?:a )?([\d,]+) (?:blocks? )?range|ranges? over ([\d,]+) blocks"
+    r"(?:max(?:imum)?|most|up to|limit(?:ed)?|over|than|exceeds?|size|set to|only)\b\D{0,40}?"
+    r"\b([\d,]*\d)\b(?!\s*(?:results|logs|bytes|[kmg]?b|m?s|seconds)\b)"
 )
+_BLOCKS: Final = re.compile(r"\b([\d,]*\d) blocks?\b")
 _BEYOND_HEAD: Final = (
     "beyond current head",
     "invalid block range",
@@ -48,34 +41,36 @@ _BEYOND_HEAD: Final = (
 
 
 class RangeTooWideError(ProviderError):
-    """The provider answers for fewer blocks only.
+    """The provider does not give these logs; it may give those of fewer blocks.
 
     `blocks` is how many it suggests, if it does; `by_size`: this range holds too many logs, which
-    says nothing about others.
+    says nothing about others; `unanswered`: it did not answer at all.
     """
 
     error_class = "range_too_wide"
 
-    def __init__(self, message: str, *, blocks: int | None, by_size: bool) -> None:
+    def __init__(
+        self, message: str, *, blocks: int | None, by_size: bool, unanswered: bool = False
+    ) -> None:
         super().__init__(message, vendor=VENDOR, code="range_too_wide")
         self.blocks = blocks
         self.by_size = by_size
+        self.unanswered = unanswered
 
 
 def as_too_wide(error: ProviderError) -> RangeTooWideError | None:
-    """Return the refusal of a range that a smaller one avoids, or None for any other error."""
-    if isinstance(error, RangeTooWideError):
-        return error
+    """Return the refusal of a range; None for one of the account or the rate."""
     if isinstance(error, AccountError):
         return None
-    text = str(error).lower()
-    by_size = any(known in text for known in _TOO_LARGE)
-    wide = any(known in text for known in _TOO_WIDE) or any(
-        known.search(text) for known in _TOO_WIDE_PATTERNS
-    )
-    if not by_size and not wide:
+    if isinstance(error, TransientError) and error.rate_limited:
         return None
-    return RangeTooWideError(str(error), blocks=_suggested(text), by_size=by_size)
+    text = (error.rpc_message if isinstance(error, RpcError) else str(error)).lower()
+    return RangeTooWideError(
+        str(error),
+        blocks=_suggested(text),
+        by_size=_BY_SIZE.search(text) is not None,
+        unanswered=isinstance(error, TransientError),
+    )
 
 
 def is_beyond_head(error: ProviderError) -> bool:
@@ -90,7 +85,6 @@ def _suggested(text: str) -> int | None:
         if found := pattern.search(text):
             blocks = int(found[2], base) - int(found[1], base) + 1
             return blocks if blocks > 0 else None
-    if found := _RULE.search(text):
-        number = next(group for group in found.groups() if group)
-        return int(number.replace(",", "")) or None
+    if found := _RULE.search(text) or _BLOCKS.search(text):
+        return int(found[1].replace(",", "")) or None
     return None

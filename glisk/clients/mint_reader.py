@@ -148,30 +148,32 @@ class MintReader:
         """Return the raw logs of mints and reveals in a range of blocks, both ends included.
 
         `near_head`: the last block may be too new for this very node; have it prove that it
-        knows it. Raises `RangeTooWideError`, `TransientError`, or another `ProviderError`.
+        knows it. Raises `RangeTooWideError` for every refusal but those of the account and the
+        rate, and for silence; `TransientError`, or another `ProviderError`.
         """
-        call = self._logs_call(first, last)
+        call, block = self._logs_call(first, last), None
         try:
             if near_head:
                 logs, block = self._batch([call, _block_call(hex(last))])
-                if ok(block) is None:
-                    raise _behind(last)
             else:
                 self.requests, self.calls = self.requests + 1, self.calls + 1
                 logs = self.rpc.call(call[0], *call[1])
-            return self._read_logs(logs, first, last)
+            ok(logs)
         except ProviderError as error:
             raise _log_error(error, last) from None
+        if near_head and ok(block) is None:
+            raise _behind(last)
+        return self._read_logs(logs, first, last)
 
     def logs_of_spans(self, spans: Sequence[tuple[int, int]]) -> list[list[RawLog]]:
         """Return the raw logs of several ranges at once; raises as `logs` does."""
-        answers = self._batch([self._logs_call(first, last) for first, last in spans])
         try:
-            return [
-                self._read_logs(answer, *span) for span, answer in zip(spans, answers, strict=True)
-            ]
+            answers = self._batch([self._logs_call(first, last) for first, last in spans])
+            for answer in answers:
+                ok(answer)
         except ProviderError as error:
             raise _log_error(error, spans[-1][1]) from None
+        return [self._read_logs(logs, *span) for logs, span in zip(answers, spans, strict=True)]
 
     def is_reveal(self, log: RawLog) -> bool:
         """Tell a log of a reveal from one of a mint."""
@@ -181,9 +183,8 @@ class MintReader:
         """Tell whether any log, of a receipt for example, is a mint of this contract."""
         return isinstance(log, dict) and self._is_ours(log) and not self.is_reveal(log)
 
-    def _read_logs(self, answer: Any, first: int, last: int) -> list[RawLog]:
+    def _read_logs(self, logs: Any, first: int, last: int) -> list[RawLog]:
         """Check that an answer holds what was asked for; logs that were taken back are left out."""
-        logs = ok(answer)
         if not isinstance(logs, list) or not all(self._is_ours(log) for log in logs):
             raise TransientError("chain: eth_getLogs gave something else", vendor=VENDOR)
         if any(not first <= read_number(log.get("blockNumber")) <= last for log in logs):

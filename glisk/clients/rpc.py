@@ -38,9 +38,13 @@ _NAMED_SIZE: Final = re.compile(
 _BUDGET_SECONDS: Final = 1.0
 _MOST_REFILLS: Final = 25
 
-# Codes and texts (in lower case) of refusals that pass by themselves.
+# Refusals that pass by themselves. The code -32005 means any limit: of logs it is the range's,
+# unless the text (in lower case) speaks of the rate.
 _RATE_CODES: Final = frozenset({429, -32005, -32016})
-_RATE_TEXTS: Final = ("rate limit", "compute units per second", "too many requests")
+_LIMIT_EXCEEDED: Final = -32005
+_RATE_TEXT: Final = re.compile(
+    r"\brate\b|too many requests|request count|per second|compute units|throttl|quota"
+)
 _ACCOUNT_TEXTS: Final = ("must be authenticated", "monthly capacity", "app is inactive")
 
 
@@ -198,6 +202,8 @@ class RpcClient:
             if isinstance(reply, dict):
                 _result(reply, "batch")
         except (RpcError, InvalidRequestError) as error:
+            if "block" in str(error).lower() and any(m == "eth_getLogs" for m, _ in calls):
+                raise  # for the range of one of them
             raise _BatchRefusedError(error) from None
         except (AccountError, TransientError) as error:
             if "batch" in str(error).lower():  # "Batch of more than 3 requests …", with a 403
@@ -279,13 +285,16 @@ def _read_error(error: Any, method: str) -> ProviderError:
         error = {"message": str(error)}
     code, message = error.get("code"), str(error.get("message", ""))
     code = code if isinstance(code, int) else 0
-    lowered = message.lower()
     data = error.get("data")
+    if isinstance(data, str) and not data.startswith("0x"):  # some nodes say it there
+        message = f"{message}: {data}"
+    lowered = message.lower()
     if code == 3 or "execution reverted" in lowered:
         return RevertError(
             f"chain: {method} reverts: {message}", data=data if isinstance(data, str) else ""
         )
-    if code in _RATE_CODES or any(text in lowered for text in _RATE_TEXTS):
+    of_logs = code == _LIMIT_EXCEEDED and method == "eth_getLogs"
+    if _RATE_TEXT.search(lowered) or (code in _RATE_CODES and not of_logs):
         return TransientError(f"chain: rate limit: {message}", vendor=VENDOR, rate_limited=True)
     if any(text in lowered for text in _ACCOUNT_TEXTS):
         return AccountError(f"chain: {message}. Check the RPC key.", vendor=VENDOR)

@@ -97,7 +97,7 @@ def backfill(
         register_logs(reader, logs, report, head=head, only_ids=only_ids)
         report.blocks += end - start + 1
         if keep_progress:
-            save_progress(Progress(block=end, head=head, range_blocks=walker.blocks))
+            save_progress(Progress(block=end, head=head, range_blocks=walker.answered))
         if on_range is not None:
             on_range(start, end)
     report.ended_early = walker.ended_early

@@ -144,11 +144,13 @@ def fill_gaps(
     until: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     report: GapReport | None = None,
+    unread: str = "",
 ) -> GapReport:
     """Find and register missing tokens, at most `limit`.
 
     `survey` spares the first round trip, `until` ends the work in order after a moment of the
-    monotonic clock. Raises the errors of the reader; what was registered until then stays, and a
+    monotonic clock, `unread` says why the logs cannot be read now: then only the contract is
+    asked. Raises the errors of the reader; what was registered until then stays, and a
     `report` that was handed in tells of it. A second call does nothing, with one round trip.
     """
     report = GapReport() if report is None else report
@@ -163,7 +165,10 @@ def fill_gaps(
         return report
     wanted = ranges if limit is None else _first_ids(ranges, limit)
     filling = _Filling(reader, survey, wanted, report, until, on_progress)
-    filling.from_logs(only_ids=None if limit is None else set(_ids(wanted)))
+    if unread:
+        report.unread.append(unread)
+    else:
+        filling.from_logs(only_ids=None if limit is None else set(_ids(wanted)))
     filling.from_facts()
     still = missing_ranges(survey.next_token_id)
     report.left = _count(_cut(still, wanted[-1][1]))
@@ -208,16 +213,21 @@ class _Filling:
         self.report.ended_early = found.ended_early
 
     def from_facts(self) -> None:
-        """Take from the contract what no log explained, in pieces."""
-        ids = _ids(self.wanted)
+        """Take from the contract what no log explained, in pieces.
+
+        Where no log could be read, that may have taken all the time: one piece is asked for then.
+        """
+        ids, may_be_late = _ids(self.wanted), bool(self.report.unread)
         while part := list(islice(ids, FACTS_AT_ONCE)):
             known = set(Token.objects.filter(token_id__in=part).values_list("token_id", flat=True))
             unexplained = [token_id for token_id in part if token_id not in known]
             if not unexplained:
                 continue
-            if self.until is not None and time.monotonic() >= self.until:
+            late = self.until is not None and time.monotonic() >= self.until
+            if late and not may_be_late:
                 self.report.ended_early = True
                 return
+            may_be_late = False
             created, adopted = register_from_contract(self.reader, unexplained, self.survey.head)
             self.report.from_facts += created
             self.report.adopted += adopted

@@ -19,7 +19,7 @@ FIRST_RETRY_SECONDS = 4.0
 
 @dataclass(frozen=True)
 class Progress:
-    """`block`: up to there no mint is missing. `range_blocks`: what the provider gives at once."""
+    """`block`: up to there no mint is missing. `range_blocks`: what the provider gave at once."""
 
     block: int | None = None
     head: int | None = None  # the newest block ever seen

@@ -1,8 +1,10 @@
 """Walk a range of blocks in steps that the provider accepts.
 
-A step shrinks to what the provider suggests, or by half, when it refuses, and doubles on success.
-A rule of the plan ("up to a 10 block range") is never exceeded again in this walk; a refusal for
-the size of one answer is tried again after some successes, since other blocks hold fewer logs.
+A step doubles on success. When it is refused it shrinks: to what the provider suggests; by half,
+where one answer would hold too many logs; else, where the provider says nothing that helps or
+nothing at all, to what it has answered before, or to a few blocks. A rule of the plan ("up to a 10
+block range") is never exceeded again in this walk; what else was refused is tried again after some
+successes, since other blocks hold fewer logs.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ FIRST_RANGE_BLOCKS = 2_000
 LARGEST_RANGE_BLOCKS = 50_000
 # So close to the head, a node behind a load balancer may not have the block yet.
 NEAR_HEAD_BLOCKS = 32
+# Few enough for every provider that is known; less than that is one block.
+_FEW_BLOCKS = 8
 _SUCCESSES_BEFORE_RETRY = 8
 
 
 class RangeWalker:
-    """`blocks` is the size of the next step."""
+    """`blocks` is the size of the next step, `answered` that of the last whole one."""
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class RangeWalker:
     ) -> None:
         """`until`: no step begins after this moment of the monotonic clock."""
         self.blocks = max(1, blocks or FIRST_RANGE_BLOCKS)
+        self.answered: int | None = None
         self.ended_early = False
         self._reader = reader
         self._head = head
@@ -45,6 +50,8 @@ class RangeWalker:
         self._rule = LARGEST_RANGE_BLOCKS
         self._refused = LARGEST_RANGE_BLOCKS + 1
         self._successes = 0
+        self._patience = _SUCCESSES_BEFORE_RETRY
+        self._fault: RangeTooWideError | None = None  # since the last answer
         self._limited = False  # by a rule of the provider, whether it names it or not
         self._probed = False
 
@@ -87,6 +94,8 @@ class RangeWalker:
 
     def _is_late(self) -> bool:
         if self._until is not None and time.monotonic() >= self._until:
+            if self._fault is not None:
+                raise self._fault
             self.ended_early = True
         return self.ended_early
 
@@ -104,6 +113,7 @@ class RangeWalker:
         except RangeTooWideError as error:
             self._shrink(error, end - start + 1)
             return None
+        self._fault = None
         if end - start + 1 == self.blocks:  # a shorter one, at the end, proves nothing
             self._grow()
         return end, logs
@@ -112,15 +122,25 @@ class RangeWalker:
         if asked <= 1:
             raise error
         suggested = error.blocks if error.blocks is not None and error.blocks < asked else None
-        self.blocks = suggested or asked // 2
         if suggested is not None and not error.by_size:
             self._rule = suggested
+        if asked >= self._refused and not error.by_size:
+            self._patience *= 2  # a refusal by silence takes its time
+        self.blocks = suggested or (asked // 2 if error.by_size else self._surely_less(asked))
         self._limited = self._limited or not error.by_size
-        self._refused, self._successes = asked, 0
+        self._refused, self._successes, self._fault = asked, 0, error
         logger.info("log_range_reduced", blocks=self.blocks)
 
+    def _surely_less(self, asked: int) -> int:
+        if self.answered is not None and self.answered < asked:
+            return self.answered
+        return _FEW_BLOCKS if asked > _FEW_BLOCKS else 1
+
     def _grow(self) -> None:
+        self.answered = self.blocks
+        if self.blocks >= self._refused:  # it was no matter of the size
+            self._refused = LARGEST_RANGE_BLOCKS + 1
         self._successes += 1
         doubled = min(2 * self.blocks, self._rule)
-        if doubled < self._refused or self._successes >= _SUCCESSES_BEFORE_RETRY:
+        if doubled < self._refused or self._successes >= self._patience:
             self.blocks = doubled

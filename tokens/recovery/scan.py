@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 from django.conf import settings
 
+from glisk.clients.log_ranges import RangeTooWideError
 from glisk.clients.mint_reader import MintReader, Survey
 from glisk.errors import AccountError, ProviderError, TransientError
 from tokens.recovery.backfill import Report, backfill
@@ -131,6 +132,7 @@ class _Look:
         deployed = int(settings.CONTRACT_DEPLOYED_AT_BLOCK)
         stored = self.progress.block
         head = self.survey.head.number
+        silent = ""
         first = deployed if stored is None else max(deployed, stored + 1 - OVERLAP_BLOCKS)
         try:
             backfill(
@@ -147,9 +149,13 @@ class _Look:
         except ProviderError as error:
             # A node that keeps no logs, or none of these blocks, still knows the tokens.
             logger.warning("logs_unread", first=first, last=head, error=str(error))
+            if isinstance(error, RangeTooWideError) and error.unanswered:
+                silent = str(error)  # asking for some of them again would only take time
         self.counted = None
         if not self.report.mints.ended_early and not self.is_complete():
-            self.report.gaps = fill_gaps(self.reader, survey=self.survey, until=self.until)
+            self.report.gaps = fill_gaps(
+                self.reader, survey=self.survey, until=self.until, unread=silent
+            )
             self.counted = None
 
     def remember(self) -> None:

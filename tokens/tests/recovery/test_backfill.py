@@ -168,13 +168,13 @@ def test_a_refusal_for_the_size_of_one_answer_is_no_rule_for_the_others(
     assert max(widths(proxy)[-4:]) > 64  # it has grown again where there is little
 
 
-def test_the_range_grows_on_success(
+def test_the_range_grows_on_success_and_what_was_answered_is_remembered(
     chain: DemoChain, proxy: NodeProxy, bad_reader: MintReader
 ) -> None:
     chain.mine(100)
     run(bad_reader, chain, range_blocks=2)
     assert widths(proxy)[:5] == [2, 4, 8, 16, 32]
-    assert load_progress().range_blocks == 64
+    assert load_progress().range_blocks == 32
 
 
 def test_a_block_that_is_too_large_by_itself_is_named(

@@ -49,6 +49,16 @@ SIZE = (
         ("Block range limit exceeded. See more details at …", None, False),
         ("ranges over 10000 blocks are not supported on freetier", 10_000, False),
         ("block range too large: [0x9, 0x1]", None, False),
+        ("please limit the query to at most 8 blocks", 8, False),
+        ("maximum [from, to] blocks distance: 2000", 2000, False),
+        ("requested too many blocks from 100 to 5000, maximum is set to 2048", 2048, False),
+        ("Maximum allowed number of requested blocks is 1000", 1000, False),
+        ("query must be smaller than size 1024", 1024, False),
+        ("response size should not greater than 10000000 bytes", None, True),
+        ("exceeds the range allowed for your plan", None, False),
+        ("ask for 500 blocks or fewer, friend", 500, False),
+        ("execution aborted (timeout = 5s)", None, False),
+        ("internal error", None, False),
     ],
 )
 def test_refusals_of_a_range_are_known_by_their_words(
@@ -62,15 +72,12 @@ def test_refusals_of_a_range_are_known_by_their_words(
 @pytest.mark.parametrize(
     "error",
     [
-        refused(-32603, "internal error"),
-        refused(-32000, "execution timeout"),
         TransientError("chain: rate limit: over rate limit", vendor="chain", rate_limited=True),
         AccountError("chain: Monthly capacity limit exceeded.", vendor="chain"),
         AccountError("chain: upgrade for a larger block range", vendor="chain"),
-        InvalidRequestError("chain: POST answered HTTP 404: not found", vendor="chain"),
     ],
 )
-def test_other_refusals_are_not_taken_for_them(error: ProviderError) -> None:
+def test_refusals_of_the_account_and_the_rate_are_not_taken_for_them(error: ProviderError) -> None:
     assert as_too_wide(error) is None
     assert not is_beyond_head(error)
 
@@ -84,12 +91,59 @@ def test_infuras_code_for_too_many_logs_is_no_rate_limit(
         reader.logs(first=0, last=9)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        TransientError("chain: the reply to POST was lost (timeout)", vendor="chain"),
+        TransientError("chain: POST answered HTTP 503: nobody is healthy", vendor="chain"),
+        InvalidRequestError("chain: POST answered HTTP 404: not found", vendor="chain"),
+    ],
+)
+def test_what_does_not_name_the_range_may_be_its_fault_all_the_same(error: ProviderError) -> None:
+    too_wide = as_too_wide(error)
+    assert too_wide is not None
+    assert (too_wide.blocks, too_wide.by_size) == (None, False)
+    assert too_wide.unanswered is isinstance(error, TransientError)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "is_range"),
+    [
+        (-32005, "please limit the query to at most 8 blocks", True),
+        (-32005, "limit exceeded", True),
+        (-32005, "daily request count exceeded, request rate limited", False),
+        (-32005, "project ID request rate exceeded", False),
+        (-32016, "over rate limit", False),
+        (429, "slow down", False),
+    ],
+)
+def test_a_limit_of_logs_is_one_of_the_range_unless_it_speaks_of_the_rate(
+    server: ScriptedServer, reader: MintReader, code: int, message: str, is_range: bool
+) -> None:
+    error = {"code": code, "message": message}
+    server.script(answer(200, {"jsonrpc": "2.0", "id": 1, "error": error}))
+    with pytest.raises(ProviderError) as caught:
+        reader.logs(first=0, last=9)
+    assert isinstance(caught.value, RangeTooWideError) is is_range
+    assert (getattr(caught.value, "rate_limited", False)) is not is_range
+
+
+def test_what_a_node_says_beside_its_message_counts(
+    server: ScriptedServer, reader: MintReader
+) -> None:
+    error = {"code": -32000, "message": "server error", "data": "at most 8 blocks"}
+    server.script(answer(200, {"jsonrpc": "2.0", "id": 1, "error": error}))
+    with pytest.raises(RangeTooWideError) as caught:
+        reader.logs(first=0, last=9)
+    assert caught.value.blocks == 8
+
+
 @pytest.mark.parametrize("near_head", [False, True])
 def test_the_free_plans_refusal_is_read_from_an_http_400(
     server: ScriptedServer, reader: MintReader, near_head: bool
 ) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32600, "message": FREE}}
-    server.script(*[answer(400, body)] * (2 if near_head else 1))  # a batch, then its calls alone
+    server.script(answer(400, body))
     with pytest.raises(RangeTooWideError) as caught:
         reader.logs(first=0, last=2_000, near_head=near_head)
     assert caught.value.blocks == 10

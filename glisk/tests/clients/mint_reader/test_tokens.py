@@ -116,6 +116,6 @@ def test_no_error_tells_the_key(
     server: ScriptedServer, reader: MintReader, read: Callable[[MintReader], Any]
 ) -> None:
     server.script(answer(500, f"error at {server.url}/v2/{KEY}"))
-    with pytest.raises(TransientError) as caught:
+    with pytest.raises(ProviderError) as caught:
         read(reader)
     assert KEY not in str(caught.value) + repr(caught.value)

@@ -1,0 +1,139 @@
+"""A provider gives logs of a few blocks at once, and refuses more in any way, or by silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pytest_django import Settings
+
+from glisk.clients.mint_reader import MintReader
+from sandbox.chain import DemoChain
+from sandbox.faulty_rpc import FaultyRpc, LogRefusal
+from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.models import MintEvent, Token
+from tokens.recovery.progress import Progress, load_progress, save_progress
+from tokens.recovery.proof import prove
+from tokens.recovery.scan import scan_chain
+from tokens.tests.recovery.conftest import assert_equal_to_chain
+from tokens.tests.recovery.stage import mint
+
+pytestmark = pytest.mark.django_db
+
+LIMIT = 16
+
+
+@pytest.fixture
+def node(chain: DemoChain, settings: Settings) -> Iterator[FaultyRpc]:
+    with FaultyRpc(chain.rpc_url) as node:
+        settings.RPC_URL = node.url
+        yield node
+
+
+@pytest.fixture
+def reader(node: FaultyRpc, settings: Settings) -> MintReader:
+    return MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+
+
+@pytest.fixture
+def hasty(node: FaultyRpc, settings: Settings) -> MintReader:
+    """A reader that does not wait long for a node that says nothing."""
+    settings.RPC_TIMEOUT_SECONDS = 1.0
+    return MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+
+
+def history(chain: DemoChain) -> None:
+    for quantity in (1, 3, 2, 1):
+        mint(chain, quantity=quantity)
+        chain.mine(20)
+
+
+REFUSALS: list[LogRefusal] = [
+    503,
+    504,
+    400,
+    (-32005, "please limit the query to at most 16 blocks"),
+    (-32005, "limit exceeded"),
+    (-32011, "no backend is currently healthy"),
+    (-32000, "that is rather a lot, is it not"),
+    (-32602, "exceeds the range allowed for your plan"),
+    (-32603, "execution aborted (timeout = 5s)"),
+]
+
+
+def converges(chain: DemoChain, node: FaultyRpc, reader: MintReader) -> None:
+    history(chain)
+    assert scan_chain(reader).complete
+    assert_equal_to_chain(chain)
+    answered = load_progress().range_blocks
+    assert answered is not None and LIMIT // 2 <= answered <= LIMIT
+    assert sum(width > LIMIT for width in node.log_widths) <= 3
+    # The next looks begin with what was answered.
+    node.log_widths.clear()
+    for _ in range(3):
+        mint(chain)
+        chain.mine(5)
+        assert scan_chain(reader).complete
+    assert node.log_widths and max(node.log_widths) <= LIMIT
+    assert_equal_to_chain(chain)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_look_finds_the_step_that_is_answered_and_the_next_ones_keep_it(
+    chain: DemoChain, node: FaultyRpc, reader: MintReader, refusal: LogRefusal
+) -> None:
+    node.limit_logs(LIMIT, refusal)
+    converges(chain, node, reader)
+
+
+def test_it_finds_it_by_silence_as_well(
+    chain: DemoChain, node: FaultyRpc, hasty: MintReader
+) -> None:
+    node.limit_logs(LIMIT, None)
+    converges(chain, node, hasty)
+
+
+@pytest.mark.parametrize("limit", [1, 5, 40])
+def test_other_limits_are_found_too(
+    chain: DemoChain, node: FaultyRpc, reader: MintReader, limit: int
+) -> None:
+    node.limit_logs(limit, 503)
+    history(chain)
+    assert scan_chain(reader).complete
+    assert_equal_to_chain(chain)
+
+
+def test_a_step_that_was_never_answered_does_not_hold_the_looks_up(
+    chain: DemoChain, node: FaultyRpc, reader: MintReader
+) -> None:
+    save_progress(Progress(range_blocks=32))
+    node.limit_logs(LIMIT, 504)
+    history(chain)
+    assert scan_chain(reader).complete
+    assert load_progress().range_blocks == LIMIT
+    assert_equal_to_chain(chain)
+
+
+@pytest.mark.parametrize("refusal", [503, (-32601, "not here")])
+def test_while_no_log_is_given_tokens_come_by_their_ids_and_mints_follow(
+    chain: DemoChain, node: FaultyRpc, reader: MintReader, refusal: LogRefusal
+) -> None:
+    node.limit_logs(0, refusal)
+    history(chain)
+    assert scan_chain(reader).complete
+    assert Token.objects.count() == 7
+    assert not MintEvent.objects.exists()
+    assert load_progress().range_blocks is None
+    node.calm()
+    prove(reader, budget_seconds=600)
+    assert_equal_to_chain(chain)
+
+
+def test_silence_that_takes_a_looks_whole_time_does_not_keep_the_ids_from_being_read(
+    chain: DemoChain, node: FaultyRpc, hasty: MintReader
+) -> None:
+    node.limit_logs(0, None)
+    history(chain)
+    scan_chain(hasty, budget_seconds=0.9)  # the first step alone takes longer
+    assert Token.objects.count() == 7
+    assert len(node.log_widths) == 1
