@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
 
 from glisk.clients.chain import ChainClient
 from glisk.clients.gateway import GatewayClient
@@ -64,6 +65,20 @@ def _chain() -> str:
     )
 
 
+def _logs() -> str:
+    """Ask for logs, which many a node refuses that answers everything else."""
+    reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+    head = reader.survey().head.number
+    try:
+        reader.logs(first=head, last=head)
+    except ProviderError as error:
+        raise _NotWell(
+            f"{error} Without logs tokens are taken from the contract alone, without their "
+            "transaction: choose a node that answers eth_getLogs."
+        ) from error
+    return "the node gives them"
+
+
 def _keeper() -> str:
     address = keeper_address()
     if not address:
@@ -102,6 +117,12 @@ def _replicate() -> str:
     return "the token is accepted"
 
 
+def _listing() -> str:
+    """Ask for what lost replies are looked up in; a key may be refused just this."""
+    ReplicateClient.from_settings().list_predictions(created_after=timezone.now(), max_pages=1)
+    return "predictions can be listed: lost replies are found again"
+
+
 def _callbacks() -> str:
     """Compare the signing key with the account's: with another one every callback is refused."""
     if not settings.PUBLIC_BASE_URL or not settings.REPLICATE_WEBHOOK_SECRETS:
@@ -122,7 +143,7 @@ def _selfhosted() -> str:
 
 def _pinata() -> str:
     PinataClient.from_settings().probe()
-    return "the key may pin"
+    return "the key may pin files"
 
 
 def _gateway() -> str:
@@ -136,10 +157,12 @@ def _gateway() -> str:
 
 _QUESTIONS: dict[str, Callable[[], str]] = {
     "chain": _chain,
+    "logs": _logs,
     "webhook": _webhook,
     "keeper": _keeper,
     "keeper_key": _keeper_key,
     "replicate": _replicate,
+    "listing": _listing,
     "callbacks": _callbacks,
     "selfhosted": _selfhosted,
     "pinata": _pinata,

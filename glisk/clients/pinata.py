@@ -109,18 +109,19 @@ class PinataClient:
         return Pin(cid=cid, size_bytes=size, is_duplicate=answer.get("isDuplicate") is True)
 
     def probe(self) -> None:
-        """Check that the key may pin, without pinning anything.
+        """Check that the key may pin files, without pinning anything.
 
-        testAuthentication says 200 even to keys without scope and to blocked accounts; an
-        impossible cidVersion is refused with 400 only after the key was accepted. Raises
-        AccountError or TransientError.
+        testAuthentication says 200 even to keys without scope and to blocked accounts, and scopes
+        are given by endpoint: so the one that we use is called. An impossible cidVersion is refused
+        with 400 only after the key was accepted. Raises AccountError or TransientError.
         """
         try:
             self._http.call(
                 "POST",
-                "/pinning/pinJSONToIPFS",
+                "/pinning/pinFileToIPFS",
                 idempotent=True,
-                json_body={"pinataContent": {}, "pinataOptions": {"cidVersion": 99}},
+                data={"pinataOptions": json.dumps({"cidVersion": 99})},
+                files={"file": ("probe", b"probe", "text/plain")},
             )
         except InvalidRequestError as error:
             if error.status != 400:

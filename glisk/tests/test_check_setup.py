@@ -16,6 +16,7 @@ from reveals.keeper_state import keeper_state
 from sandbox.accounts import ACCOUNTS, KEEPER
 from sandbox.chain import DemoChain
 from sandbox.cog import CogEmulator
+from sandbox.faulty_rpc import FaultyRpc
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.node import free_port
 from sandbox.pinata.emulator import PinataEmulator
@@ -90,7 +91,10 @@ def test_where_all_is_well_it_says_what_it_saw(world: World, settings: Settings)
     assert said["replicate"] == "ok: the token is accepted"
     assert said["callbacks"].startswith("ok: Replicate signs what it sends to https://glisk.exam")
     assert said["selfhosted"] == "ok: the server says READY"
-    assert said["pinata"] == "ok: the key may pin"
+    assert said["logs"] == "ok: the node gives them"
+    assert said["listing"].startswith("ok: predictions can be listed")
+    assert said["pinata"] == "ok: the key may pin files"
+    assert not world.pinata.pins
     assert said["gateway"] == f"ok: serves {cid}"
     assert keeper_state().status == "ok"  # and the health page shows it
 
@@ -176,9 +180,49 @@ def test_what_is_wrong_is_named_and_hides_no_other(
     assert status == NOT_WELL
     assert said[subject].startswith("WRONG: ")
     assert word in said[subject]
-    assert len(said) == 9
+    assert len(said) == 11
     for secret in (*settings.REPLICATE_WEBHOOK_SECRETS, settings.REPLICATE_API_TOKEN):
         assert secret not in "".join(said.values())
+
+
+@pytest.mark.parametrize("status", [403, 405, 500])
+def test_a_listing_that_is_refused_is_named(world: World, status: int) -> None:
+    """The token is accepted, and single predictions can be read."""
+    world.replicate.set_faults(
+        server_error_rate=1.0, server_error_status=status, scope="^GET .*/predictions$"
+    )
+    try:
+        ended, said = ask()
+    finally:
+        world.replicate.reset()
+    assert ended == NOT_WELL
+    assert said["listing"].startswith("WRONG: ")
+    assert str(status) in said["listing"]
+    assert said["replicate"].startswith("ok: ")
+
+
+def test_a_node_that_gives_no_logs_is_named(world: World, settings: Settings) -> None:
+    with FaultyRpc(world.chain.rpc_url) as proxy:
+        settings.RPC_URL = proxy.url
+        proxy.lose_replies(9, "eth_getLogs")
+        ended, said = ask()
+    assert ended == NOT_WELL
+    assert said["logs"].startswith("WRONG: ")
+    assert "eth_getLogs" in said["logs"]
+    assert said["chain"].startswith("ok: ")
+
+
+def test_a_key_that_may_pin_all_but_files_is_named(world: World) -> None:
+    """Scopes are given by endpoint, and testAuthentication does not ask for any."""
+    world.pinata.set_faults(
+        server_error_rate=1.0, server_error_status=403, scope="^POST /pinning/pinFileToIPFS$"
+    )
+    try:
+        ended, said = ask()
+    finally:
+        world.pinata.reset()
+    assert ended == NOT_WELL
+    assert said["pinata"].startswith("WRONG: ")
 
 
 def test_an_image_server_that_does_not_serve_is_named(world: World, settings: Settings) -> None:

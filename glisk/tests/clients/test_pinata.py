@@ -187,8 +187,8 @@ class TestProbing:
         server.script(answer(400, {"error": "invalid cidVersion"}))
         client.probe()
         seen = server.requests[0]
-        assert seen.target == "/pinning/pinJSONToIPFS"
-        assert seen.json["pinataOptions"] == {"cidVersion": 99}
+        assert seen.target == "/pinning/pinFileToIPFS"
+        assert b'{"cidVersion": 99}' in seen.body
 
     def test_finds_the_blocked_account_that_test_authentication_hides(
         self, server: ScriptedServer, client: PinataClient
