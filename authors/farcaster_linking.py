@@ -27,6 +27,7 @@ from glisk.clients.farcaster import OPTIMISM_CHAIN_ID, FarcasterNames, registrie
 from glisk.clients.smart_wallets import client_at
 from glisk.errors import GliskError
 from glisk.fields import normalise_address
+from glisk.purging import delete_in_portions
 
 logger = structlog.get_logger(__name__)
 
@@ -125,7 +126,8 @@ def check_message(message: str, *, fid: int, nonce: str | None) -> SignInMessage
 
 def purge_spent_messages() -> int:
     """Delete the sign-ins that are too old to be used again; return how many."""
-    return SpentMessage.objects.filter(expires_at__lte=timezone.now()).delete()[0]
+    old = SpentMessage.objects.filter(expires_at__lte=timezone.now())
+    return delete_in_portions(old.order_by("expires_at"))
 
 
 def _name_of(fid: int) -> str:

@@ -24,6 +24,7 @@ from authors.onboarding import NewAuthor, onboard_author
 from authors.signatures.proof import Proof
 from glisk.clients.x import XClient
 from glisk.errors import GliskError, ProviderError
+from glisk.purging import delete_in_portions
 
 logger = structlog.get_logger(__name__)
 
@@ -111,7 +112,8 @@ def take_request(*, state: str, browser_key: str) -> XLinkRequest | None:
 
 def purge_link_requests() -> int:
     """Delete the requests that nobody can finish any more; return how many."""
-    return XLinkRequest.objects.filter(expires_at__lte=timezone.now()).delete()[0]
+    over = XLinkRequest.objects.filter(expires_at__lte=timezone.now())
+    return delete_in_portions(over.order_by("expires_at"))
 
 
 def _username(client: XClient, code: str, code_verifier: str) -> str:

@@ -20,7 +20,7 @@ class TokensConfig(AppConfig):
         from tokens.author_figures import author_figures
         from tokens.authorship import on_author_saved, on_authors_written
         from tokens.claims import release_leases_of, rescue_stalled
-        from tokens.purging import purge_images
+        from tokens.purging import purge_images, purge_samples
 
         declare("move_tokens", "tokens.tasks.move_tokens", settings.POLL_INTERVAL_SECONDS)
         declare("look_at_chain", "tokens.tasks.look_at_chain", settings.POLL_INTERVAL_SECONDS)
@@ -29,6 +29,7 @@ class TokensConfig(AppConfig):
         register_lease_release(release_leases_of)
         register_rescue(rescue_stalled)
         register_purge(purge_images)
+        register_purge(purge_samples)
         register_figures(author_figures)
         authors_written.connect(on_authors_written, dispatch_uid="waiting_tokens")
         post_save.connect(on_author_saved, sender=Author, dispatch_uid="waiting_tokens")

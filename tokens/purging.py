@@ -1,21 +1,26 @@
-"""Let go of image bytes that IPFS keeps: some days after the reveal, in small batches.
+"""Let go of image bytes: of tokens some days after the reveal, and of samples; in small batches.
 
-What the bytes were (sha256, size, type, dimensions) stays for ever. Bytes go only when nothing can
-want them any more: the token is revealed, and no reorg can take that back.
+What the bytes were (sha256, size, type, dimensions) stays for ever, and IPFS keeps those of tokens.
+They go only when nothing can want them any more: the token is revealed, and no reorg can take that
+back. A sample's cost stays.
 """
 
 from __future__ import annotations
 
-import time
+from datetime import timedelta
 
 import structlog
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
+
+from glisk.purging import BUDGET_SECONDS, in_portions
+from tokens.models import PromptSample
 
 logger = structlog.get_logger(__name__)
 
 _AT_ONCE = 100
-_BUDGET_SECONDS = 120.0  # what is left waits for tomorrow
+_BUDGET_SECONDS = BUDGET_SECONDS
 
 # reveals' tables by their names: tokens may not import reveals.
 _PURGE = """
@@ -40,12 +45,26 @@ _PURGE = """
 def purge_images() -> int:
     """Delete the bytes of images that were revealed IMAGE_RETENTION_DAYS ago; return how many."""
     age = settings.IMAGE_RETENTION_DAYS * 86_400
-    began, purged, found = time.monotonic(), 0, _AT_ONCE
-    while found == _AT_ONCE and time.monotonic() - began < _BUDGET_SECONDS:
+
+    def purge(limit: int) -> int:
         with connection.cursor() as cursor:
-            cursor.execute(_PURGE, {"age": age, "limit": _AT_ONCE})
-            found = int(cursor.rowcount)
-        purged += found
+            cursor.execute(_PURGE, {"age": age, "limit": limit})
+            return int(cursor.rowcount)
+
+    purged = in_portions(purge, at_once=_AT_ONCE, budget_seconds=_BUDGET_SECONDS)
     if purged:
         logger.info("images_purged", images=purged)
     return purged
+
+
+def purge_samples() -> int:
+    """Delete the bytes of samples that ended SAMPLE_RETENTION_DAYS ago; return how many."""
+    age = timedelta(days=settings.SAMPLE_RETENTION_DAYS)
+    old = PromptSample.objects.filter(
+        data__isnull=False, completed_at__lt=timezone.now() - age
+    ).order_by("completed_at")
+
+    def purge(limit: int) -> int:
+        return PromptSample.objects.filter(pk__in=old.values("pk")[:limit]).update(data=None)
+
+    return in_portions(purge, at_once=_AT_ONCE)

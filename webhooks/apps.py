@@ -6,6 +6,9 @@ class WebhooksConfig(AppConfig):
     verbose_name = "Webhooks"
 
     def ready(self) -> None:
+        from glisk.engine.leases import register_purge
         from glisk.engine.schedules import declare
+        from webhooks.purging import purge_events
 
         declare("finish_webhook_events", "webhooks.tasks.finish_events", 60)
+        register_purge(purge_events)

@@ -16,6 +16,7 @@ from authors.models import SignInNonce
 from authors.signatures.actions import STATEMENTS, Action
 from authors.signatures.eip4361 import SignInMessage
 from glisk.errors import GliskError
+from glisk.purging import delete_in_portions
 
 _NONCE_LENGTH: Final = 24
 _NONCE_LINE: Final = re.compile(r"^Nonce: ([A-Za-z0-9]{24})$", re.MULTILINE | re.ASCII)
@@ -105,6 +106,6 @@ def spend_nonce(nonce: str) -> None:
 
 
 def purge_nonces() -> int:
-    """Delete the messages that nobody can use any more; return how many."""
+    """Delete the messages that nobody can use any more, used or not; return how many."""
     old = SignInNonce.objects.filter(expires_at__lt=timezone.now() - _KEEP_EXPIRED)
-    return old.delete()[0]
+    return delete_in_portions(old.order_by("expires_at"))

@@ -32,4 +32,4 @@ def purge() -> int:
 
 def declare_housekeeping() -> None:
     declare("rescue", "glisk.engine.housekeeping.rescue", 60)
-    declare("purge", "glisk.engine.housekeeping.purge", "0 3 * * * 0", at_start=False)
+    declare("purge", "glisk.engine.housekeeping.purge", 3600, at_start=False)

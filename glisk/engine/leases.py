@@ -27,7 +27,7 @@ def register_rescue(rescue: Callable[[], int]) -> None:
 
 
 def register_purge(purge: Callable[[], int]) -> None:
-    """Have `purge()` called daily; it deletes rows that nobody needs any more."""
+    """Have `purge()` called hourly; it deletes rows that nobody needs any more."""
     if purge not in _purges:
         _purges.append(purge)
 

@@ -76,5 +76,6 @@ METADATA_DESCRIPTION = env.text(
     "METADATA_DESCRIPTION", f"GLISK Season {SEASON}. https://x.com/getglisk", max_length=1000
 )
 IMAGE_RETENTION_DAYS = env.number("IMAGE_RETENTION_DAYS", 3, low=1, high=3650)
+SAMPLE_RETENTION_DAYS = env.number("SAMPLE_RETENTION_DAYS", 30, low=1, high=3650)
 IMAGE_CID_VERSION = env.integer("IMAGE_CID_VERSION", 1, low=0, high=1)
 METADATA_CID_VERSION = env.integer("METADATA_CID_VERSION", 0, low=0, high=1)

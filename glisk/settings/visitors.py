@@ -8,6 +8,7 @@ from glisk.settings.environment import env
 from glisk.settings.server import PRODUCTION
 
 WEBHOOK_MAX_BYTES = env.integer("WEBHOOK_MAX_BYTES", 5_000_000, low=10_000, high=50_000_000)
+WEBHOOK_RETENTION_DAYS = env.number("WEBHOOK_RETENTION_DAYS", 30, low=1, high=3650)
 ALCHEMY_DUPLICATE_STATUS = int(env.choice("ALCHEMY_DUPLICATE_STATUS", "200", ("200", "409")))
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBHOOK_MAX_BYTES
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
@@ -132,6 +133,8 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
     def picture(self, sample: PromptSample) -> SafeString | str:
         if sample.status != SampleStatus.DONE:
             return NOTHING
+        if not PromptSample.objects.filter(pk=sample.pk, data__isnull=False).exists():
+            return f"It was deleted {settings.SAMPLE_RETENTION_DAYS:g} days after it was made."
         url = reverse("admin:tokens_promptsample_picture", args=[sample.pk])
         return format_html('<img class="glisk-sample" src="{}" alt="The sample">', url)
 

@@ -32,7 +32,7 @@ class PromptSample(models.Model):
     external_id = models.CharField(max_length=100, null=True, blank=True, unique=True)
     # From the beginning, so that the day's cap holds; NULL if surely nothing was paid.
     cost_usd = models.DecimalField(max_digits=10, decimal_places=6, null=True, blank=True)
-    data = models.BinaryField(null=True)
+    data = models.BinaryField(null=True)  # purged some days after its end
     mime_type = models.CharField(max_length=40, blank=True, default="")
     error = models.TextField(blank=True, default="")
     busy_until = models.DateTimeField(null=True, blank=True)  # a worker has it until then
@@ -50,7 +50,14 @@ class PromptSample(models.Model):
                 name="prompt_sample_one_open_per_author",
             ),
         ]
-        indexes = [models.Index(fields=["created_at"], name="prompt_sample_created")]  # the spend
+        indexes = [
+            models.Index(fields=["created_at"], name="prompt_sample_created"),  # the spend
+            models.Index(
+                fields=["completed_at"],
+                name="prompt_sample_kept",  # the purge
+                condition=models.Q(data__isnull=False),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"sample {self.pk} ({self.status})"
