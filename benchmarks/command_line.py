@@ -14,6 +14,7 @@ from benchmarks import (
     generation,
     health,
     idle,
+    limits,
     lone_mint,
     mint_many,
     recovery,
@@ -25,6 +26,7 @@ from benchmarks import (
 BENCHMARKS: tuple[ModuleType, ...] = (
     lone_mint,
     mint_many,
+    limits,
     generation,
     webhook_intake,
     recovery,

@@ -58,11 +58,11 @@ def run(options: argparse.Namespace) -> Report:
         distinct_images=DISTINCT_IMAGES,
     )
     with scene(NAME, settings) as place:
-        measured = _measure(place, options.tokens, options.block_seconds)
+        measured = measure(place, options.tokens, options.block_seconds)
     return _report(measured, options, machine)
 
 
-def _measure(place: Scene, tokens: int, block_seconds: int) -> Measured:
+def measure(place: Scene, tokens: int, block_seconds: int) -> Measured:
     first = place.world.chain.next_token_id()
     _send_mints(place, tokens)
     place.statements.mark()

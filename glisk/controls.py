@@ -15,6 +15,7 @@ from django.db import connection, transaction
 
 from glisk.audit import record_action, said
 from glisk.breaker import BreakerState
+from glisk.found_limit import Found
 from glisk.models import SystemState
 from glisk.moments import read_moment
 from glisk.rate_limit import WINDOW_SECONDS
@@ -47,10 +48,15 @@ class BreakerInfo:
 
 @dataclass(frozen=True)
 class RateUse:
-    """How many calls one vendor's limit has let through in the last minute."""
+    """How many calls one vendor's limit has let through in the last minute.
+
+    `per_minute` is the limit that was found, if one is; nothing starts before `until`.
+    """
 
     name: str
     used: int
+    per_minute: float | None = None
+    until: datetime | None = None
 
 
 class Pauses:
@@ -130,18 +136,20 @@ def reset_breaker(name: str, *, actor: str, reason: str) -> bool:
 
 
 def reset_rate_limit(name: str, *, actor: str, reason: str) -> bool:
-    """Forget the calls of the last minute, for a limit that was raised; False if there were none.
+    """Forget what was found and counted, for a limit that was raised; False if there was nothing.
 
     Raises ValueError for an unknown limit or without a reason.
     """
     reason = said(reason)
     with transaction.atomic():
-        row = _locked(f"rate:{name}", f"There is no rate limit {name!r}.")
-        if not row.state_value:
+        keys = [f"limit:{name}", f"rate:{name}"]
+        rows = list(SystemState.objects.select_for_update().filter(pk__in=keys).order_by("pk"))
+        if not rows:
+            raise ValueError(f"There is no rate limit {name!r}.")
+        if not any(row.state_value for row in rows):
             return False
         record_action(actor=actor, action="reset_rate_limit", subject=name, reason=reason)
-        row.state_value = {}
-        row.save()
+        SystemState.objects.filter(pk__in=keys).update(state_value={})
     return True
 
 
@@ -178,12 +186,18 @@ def list_breakers() -> list[BreakerInfo]:
 
 
 def list_rate_use() -> list[RateUse]:
-    """Return how much of each rate limit was used in the last minute."""
-    since = time.time() - WINDOW_SECONDS
-    return [
-        RateUse(name, sum(int(n) for second, n in value.items() if int(second) >= since))
-        for name, value in _states("rate:")
-    ]
+    """Return how much of each rate limit was used in the last minute, and what was found."""
+    now = time.time()
+    uses = {name: RateUse(name, _used(value, now)) for name, value in _states("rate:")}
+    for name, value in _states("limit:"):
+        found = Found.parse(value)
+        until = datetime.fromtimestamp(found.until, UTC) if found.until > now else None
+        uses[name] = RateUse(name, _used(found.calls, now), found.limit_at(now), until)
+    return [uses[name] for name in sorted(uses)]
+
+
+def _used(calls: dict[str, Any], now: float) -> int:
+    return sum(int(n) for second, n in calls.items() if int(second) >= now - WINDOW_SECONDS)
 
 
 def _pause_key(stage: str) -> str:

@@ -12,7 +12,8 @@ import time
 import structlog
 
 from glisk.breaker import Breaker
-from glisk.rate_limit import RateLimit
+from glisk.errors import AccountError, PermanentError, ProviderError, TransientError
+from glisk.found_limit import FoundLimit
 from tokens.models.job import JobService
 from tokens.spend import allowed_by_cap, cap_reason, price_of, seconds_until_midnight
 
@@ -24,7 +25,7 @@ _CAP_RECHECK_SECONDS = 30.0  # calls that the vendor refused after all make room
 class Admission:
     """One drain's gate to one service that makes images."""
 
-    def __init__(self, service: JobService, breaker: Breaker, rate: RateLimit) -> None:
+    def __init__(self, service: JobService, breaker: Breaker, rate: FoundLimit | None) -> None:
         self.service = service
         self.breaker = breaker
         self.rate = rate
@@ -33,7 +34,9 @@ class Admission:
     @property
     def seconds_until_open(self) -> float | None:
         """Return when a refused call is worth trying again; None if nothing is refused."""
-        waits = [self.rate.seconds_until_free, self._capped_until - time.monotonic()]
+        waits = [self._capped_until - time.monotonic()]
+        if self.rate is not None:
+            waits.append(self.rate.seconds_until_free)
         return max((wait for wait in waits if wait > 0), default=None)
 
     def places(self, wanted: int) -> int:
@@ -47,4 +50,19 @@ class Admission:
             logger.warning("daily_spend_cap_reached", reason=cap_reason())
             wait = min(_CAP_RECHECK_SECONDS, seconds_until_midnight())
             self._capped_until = time.monotonic() + wait
-        return self.rate.take(affordable)
+        return self.take(affordable)
+
+    def take(self, wanted: int) -> int:
+        """Take places within the rate, for calls that are afforded already."""
+        return self.rate.take(wanted) if self.rate is not None else wanted
+
+    def failed(self, error: ProviderError, *, age_seconds: float) -> bool:
+        """Count a refused call, let through so long ago; tell whether everybody has to wait."""
+        if isinstance(error, TransientError) and error.rate_limited and self.rate is not None:
+            self.breaker.succeeded()  # it answered: it is up
+            self.rate.refused(error, age_seconds=age_seconds)
+            return True
+        if isinstance(error, PermanentError) and not isinstance(error, AccountError):
+            self.breaker.succeeded()  # as above
+            return False
+        return self.breaker.failed(error)

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import structlog
 from django.conf import settings
 
-from glisk.breaker import Breaker
 from glisk.clients.data_uri import SCHEME
 from glisk.clients.replicate import Prediction, classify_prediction_failure
+from glisk.clock import boot_seconds
 from glisk.engine.drain import CallResult
 from glisk.errors import (
     NotSentError,
-    PermanentError,
     ProviderError,
     TransientError,
     UnknownOutcomeError,
@@ -118,7 +117,8 @@ class Creation:
         if isinstance(error, NotSentError):
             return Failure(item, error, JobStatus.REJECTED, vendor_waits=True)
         if isinstance(error, ProviderError) and not isinstance(error, UnknownOutcomeError):
-            waits = vendor_waits(breaker, error)
+            age = boot_seconds() - item.claimed_at
+            waits = service.admission.failed(error, age_seconds=age)
             return Failure(item, error, JobStatus.REJECTED, vendor_waits=waits)
         # Perhaps paid: look it up before anything else is done.
         if isinstance(error, UnknownOutcomeError):
@@ -149,11 +149,3 @@ def _as_refusal(error: UnknownOutcomeError) -> TransientError:
         code=error.code,
         retry_after_seconds=error.retry_after_seconds,
     )
-
-
-def vendor_waits(breaker: Breaker, error: ProviderError) -> bool:
-    """Count a fault of the vendor as a whole; tell whether everybody has to wait for it."""
-    if isinstance(error, PermanentError) and error.error_class != "account":
-        breaker.succeeded()  # it answered: it is up
-        return False
-    return breaker.failed(error)

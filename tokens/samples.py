@@ -31,13 +31,13 @@ from glisk.errors import (
     NotSentError,
     PermanentError,
     ProviderError,
+    TransientError,
     UnknownOutcomeError,
     as_provider_error,
 )
 from tokens import calls
 from tokens.calls import Captured
 from tokens.channels import PIPELINE_CHANNEL
-from tokens.creating import vendor_waits
 from tokens.models import PromptSample
 from tokens.models.job import JobService
 from tokens.models.sample import OPEN_SAMPLE_STATUSES, SampleStatus
@@ -135,7 +135,7 @@ class Samples:
         for pk, status, call in steps:
             if call is not None:
                 self._under_way.add(pk)
-                self.drain.submit("sample", (pk, status), call)
+                self.drain.submit("sample", (pk, status, claimed_at), call)
 
     def _begin(self, sample: PromptSample, claimed_at: float) -> Callable[[], Any] | None:
         """Write down which call comes next, and return it for a thread; None for none now."""
@@ -165,7 +165,7 @@ class Samples:
         admission = self.service.admission
         if admission.breaker.places(1) < 1:
             return False
-        if admission.rate.take(1) < 1:
+        if admission.take(1) < 1:
             admission.breaker.give_probe_back()
             return False
         return True
@@ -190,9 +190,9 @@ class Samples:
         for result in results:
             if result.kind != "sample":
                 continue
-            pk, status = result.key
+            pk, status, claimed_at = result.key
             if status == SampleStatus.CREATED:
-                self._called(pk, result)
+                self._called(pk, result, boot_seconds() - claimed_at)
             elif result.error is not None:
                 self._not_read(pk, result.error)
             elif status == SampleStatus.CALLING:
@@ -203,17 +203,20 @@ class Samples:
             _end(pk, SampleStatus.FAILED, Q(called_at__lte=overdue), error=_OVERDUE)
             self._under_way.discard(pk)
 
-    def _called(self, pk: int, result: CallResult) -> None:
+    def _called(self, pk: int, result: CallResult, age_seconds: float) -> None:
         """Take the answer to the paid call."""
-        breaker, error = self.service.admission.breaker, result.error
+        admission, error = self.service.admission, result.error
         if error is None:
-            breaker.succeeded()
+            admission.breaker.succeeded()
             _submitted(pk, result.value.id)
         elif isinstance(error, NotSentError):
             _open(pk, _NO_PLACE, status=SampleStatus.CREATED, called_at=None)
         elif isinstance(error, ProviderError) and not isinstance(error, UnknownOutcomeError):
-            vendor_waits(breaker, error)
-            _end(pk, SampleStatus.FAILED, error=f"Nothing was paid. {error}", cost_usd=None)
+            admission.failed(error, age_seconds=age_seconds)
+            if isinstance(error, TransientError) and error.rate_limited:
+                _open(pk, _NO_PLACE, status=SampleStatus.CREATED, called_at=None)
+            else:
+                _end(pk, SampleStatus.FAILED, error=f"Nothing was paid. {error}", cost_usd=None)
         else:  # perhaps paid: a later turn looks for it
             self._not_read(pk, error, counts=True)
 

@@ -17,7 +17,7 @@ from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
 from glisk.controls import Pauses
-from glisk.rate_limit import RateLimit
+from glisk.found_limit import FoundLimit
 from tokens.admission import Admission
 from tokens.calls import STALE_CALL_SECONDS
 from tokens.items import callback_url
@@ -53,7 +53,7 @@ class ReplicateService:
         self.admission = Admission(
             self.name,
             Breaker(self.name),
-            RateLimit(
+            FoundLimit(
                 self.name,
                 per_minute=settings.REPLICATE_PREDICTIONS_PER_MINUTE,
                 slack_seconds=int(STALE_CALL_SECONDS),
@@ -77,9 +77,7 @@ class SelfhostedService:
     def __init__(self) -> None:
         self.client = SelfhostedClient.from_settings()
         self.most_at_once: int | None = settings.SELFHOSTED_CONCURRENCY
-        self.admission = Admission(
-            self.name, Breaker(self.name), RateLimit(self.name, per_minute=0)
-        )
+        self.admission = Admission(self.name, Breaker(self.name), rate=None)
 
     @property
     def output_hosts(self) -> list[str]:

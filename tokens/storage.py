@@ -6,10 +6,11 @@ file that is pinned already is not sent again. An answer with another CID is a h
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import structlog
 from django.conf import settings
@@ -28,7 +29,7 @@ from glisk.errors import (
     as_provider_error,
     error_class_of,
 )
-from glisk.rate_limit import RateLimit
+from glisk.found_limit import FoundLimit
 from tokens import calls
 from tokens.calls import Captured, Upload, UploadOutcome
 from tokens.channels import REVEAL_CHANNEL
@@ -57,6 +58,7 @@ class Item:
     uploads: list[Upload]
     metadata_cid: str
     tries: dict[str, int] = field(default_factory=dict)  # earlier attempts by kind
+    started_at: float = 0.0  # monotonic
     busy: bool = False
 
 
@@ -65,7 +67,7 @@ class Storage:
         self.drain = drain
         self.client = PinataClient.from_settings()
         self.breaker = Breaker("pinata")
-        self.rate = RateLimit(
+        self.rate = FoundLimit(
             "pinata", per_minute=settings.PINATA_REQUESTS_PER_MINUTE, slack_seconds=1
         )
         self.items: dict[int, Item] = {}
@@ -142,7 +144,7 @@ class Storage:
             self._give_back(idle[free:], reason=self.breaker.reason)
         admitted = self.rate.take_whole([len(item.uploads) for item in idle[:free]])
         for item in idle[:admitted]:  # the others wait in memory
-            item.busy = True
+            item.busy, item.started_at = True, time.monotonic()
             token_id, uploads = item.token_id, item.uploads
             self.drain.submit(
                 "pin",
@@ -177,6 +179,7 @@ class Storage:
         pinned = [r for r in results if r.kind == "pin" and self._is_current(r.key)]
         if not pinned:
             return
+        self._note_refusals(pinned)
         faults = {r.key.token_id: _fault_of_call(r) for r in pinned}
         waits = {
             key: self._vendor_waits(fault)
@@ -204,7 +207,23 @@ class Storage:
         """Tell whether a result is of the claim that is held now, and not delivered before."""
         return self.items.get(item.token_id) is item
 
+    def _note_refusals(self, results: list[CallResult]) -> None:
+        """Tell the rate limit which calls were refused for the rate; the others go on."""
+        refused = {
+            outcome.error: result.key.started_at
+            for result in results
+            for outcome in result.value or ()
+            if _is_for_the_rate(outcome.error)
+        }
+        if refused:
+            error = max(refused, key=lambda error: error.retry_after_seconds or 0.0)
+            age = time.monotonic() - min(refused.values())
+            self.rate.refused(error, age_seconds=age, calls=len(refused))
+
     def _vendor_waits(self, error: ProviderError) -> bool:
+        if _is_for_the_rate(error):
+            self.breaker.succeeded()  # as below
+            return True
         if isinstance(error, PermanentError) and not isinstance(error, AccountError):
             self.breaker.succeeded()  # it answered: it is up
             return False
@@ -262,6 +281,10 @@ class Storage:
 
     def _fail(self, rows: list[Failed]) -> None:
         fail_tokens(rows, source=TokenStatus.UPLOADING, owner=self.drain.owner)
+
+
+def _is_for_the_rate(error: ProviderError | None) -> TypeGuard[TransientError]:
+    return isinstance(error, TransientError) and error.rate_limited
 
 
 def _fault_of(attempts: int, files: Files | None) -> str:

@@ -4,7 +4,6 @@ import re
 
 from glisk.config import is_gateway, is_host_pattern, is_svix_secret
 from glisk.prices import is_price, is_price_entry, read_price_table
-from glisk.settings.chain import NETWORK
 from glisk.settings.environment import env
 
 REPLICATE_BASE_URL = env.url("REPLICATE_BASE_URL", "https://api.replicate.com")
@@ -48,8 +47,9 @@ _prices = env.texts(
 REPLICATE_PRICES = read_price_table(entry for entry in _prices if is_price_entry(entry))
 DAILY_SPEND_CAP_USD = env.number("DAILY_SPEND_CAP_USD", 0, low=0, high=1_000_000)
 GENERATION_PAUSE_AFTER_WASTED = env.integer("GENERATION_PAUSE_AFTER_WASTED", 10, low=0, high=1000)
+# 0: the vendor's limit is found (glisk.found_limit).
 REPLICATE_PREDICTIONS_PER_MINUTE = env.integer(
-    "REPLICATE_PREDICTIONS_PER_MINUTE", 600, low=0, high=1_000_000
+    "REPLICATE_PREDICTIONS_PER_MINUTE", 0, low=0, high=1_000_000
 )
 GENERATION_MAX_ATTEMPTS = env.integer("GENERATION_MAX_ATTEMPTS", 3, low=1, high=20)
 GENERATION_TIMEOUT_SECONDS = env.number("GENERATION_TIMEOUT_SECONDS", 300, low=1, high=1800)
@@ -62,10 +62,7 @@ PINATA_API_KEY = env.secret("PINATA_API_KEY", "")
 PINATA_API_SECRET = env.secret("PINATA_API_SECRET", "")
 if not PINATA_JWT and not (PINATA_API_KEY and PINATA_API_SECRET):
     env.fault("PINATA_JWT", "is not set, nor are PINATA_API_KEY and PINATA_API_SECRET")
-# Pinata's free plan allows 60 requests a minute; an emulator has no such limit.
-PINATA_REQUESTS_PER_MINUTE = env.integer(
-    "PINATA_REQUESTS_PER_MINUTE", 0 if NETWORK == "LOCAL" else 60, low=0, high=1_000_000
-)
+PINATA_REQUESTS_PER_MINUTE = env.integer("PINATA_REQUESTS_PER_MINUTE", 0, low=0, high=1_000_000)
 if PINATA_REQUESTS_PER_MINUTE == 1:
     env.fault("PINATA_REQUESTS_PER_MINUTE", "is 1; a token needs two requests at once")
 PINATA_GATEWAY = env.texts("PINATA_GATEWAY", wanted="hosts or URLs", each=is_gateway)

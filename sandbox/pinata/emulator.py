@@ -31,7 +31,8 @@ class PinataFaults(Faults):
     `first_key_revoked`: only keys that were made later are taken (the JWT, a point and anything).
     `key_revoked`, `no_scopes`, `plan_limit_reached`: 403 with that reason; the last two leave
     testAuthentication at 200, as at the real one. `most_pins` is the plan's number of files,
-    `requests_per_minute` its rate limit; 0 is no limit.
+    `requests_per_minute` its rate limit; 0 is no limit. It counts in windows of a minute, or, with
+    `requests_burst`, by a bucket of so many calls.
     """
 
     wrong_cid_rate: float = 0.0
@@ -41,6 +42,7 @@ class PinataFaults(Faults):
     plan_limit_reached: bool = False
     most_pins: int = 0
     requests_per_minute: int = 0
+    requests_burst: int = 0
 
 
 class PinataEmulator(Emulator):
@@ -93,6 +95,7 @@ class PinataEmulator(Emulator):
     def on_reset(self) -> None:
         self._pins.clear()
         self.store.clear()
+        self._rate_limit = RateLimit()
 
     @property
     def pins(self) -> list[Pin]:
@@ -138,7 +141,7 @@ class PinataEmulator(Emulator):
             return replies.error(403, "NO_SCOPES_FOUND", replies.NO_SCOPES)
         if pinning and settings.plan_limit_reached:
             return replies.error(403, "FORBIDDEN", "Account blocked due to plan usage limit")
-        if not self._rate_limit.allow(settings.requests_per_minute):
+        if not self._rate_limit.allow(settings.requests_per_minute, settings.requests_burst):
             return self.throttled(max(1, math.ceil(self._rate_limit.resets_at - time.time())))
         return None
 

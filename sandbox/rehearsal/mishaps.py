@@ -87,6 +87,14 @@ _ALL = (
         {"server_error_rate": 0.0, "server_error_status": 500},
     ),
     Mishap(
+        "pinata-limit",
+        "Pinata takes sixty requests a minute",
+        "nothing: the limit is found; here end it",
+        "pinata",
+        {"requests_per_minute": 60},
+        {"requests_per_minute": 0},
+    ),
+    Mishap(
         "replicate-credit",
         "Replicate's account has no credit (402)",
         "buy credit; here end it",
@@ -97,12 +105,12 @@ _ALL = (
     ),
     Mishap(
         "replicate-limit",
-        "Replicate takes six predictions a minute",
+        "Replicate takes six predictions a minute, one at a time",
         "wait, or a bigger account; here end it",
         "Replicate is not called",
         "replicate",
-        {"creations_per_minute": 6},
-        {"creations_per_minute": 0},
+        {"creations_per_minute": 6, "creations_burst": 1},
+        {"creations_per_minute": 0, "creations_burst": 0},
     ),
     Mishap(
         "replicate-down",

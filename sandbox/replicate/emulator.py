@@ -123,6 +123,7 @@ class ReplicateEmulator(Emulator):
 
     def on_reset(self) -> None:
         self._desk.clear()
+        self._creations = RateLimit()
         if self._sender is not None:
             self._sender.deliveries.clear()
 
@@ -190,7 +191,8 @@ class ReplicateEmulator(Emulator):
             return orders.invalid_version()
         if refusal:
             return orders.payment_required(refusal)
-        if not self._creations.allow(self._settings.creations_per_minute):
+        faults = self._settings
+        if not self._creations.allow(faults.creations_per_minute, faults.creations_burst):
             return self.throttled(max(1, math.ceil(self._creations.resets_at - time.time())))
         return None
 

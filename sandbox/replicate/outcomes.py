@@ -43,7 +43,8 @@ class ReplicateFaults(Faults):
     The `*_words` are comma-separated words; a prompt that has one of them as a whole word gets
     that outcome. A prompt with the word "garbage-html" (-truncated, -black, -empty) gets such a
     file. `account_refusal` is empty, "insufficient_credit", "spend_limit" or "invalid_version".
-    `creations_per_minute` is the rate limit, 0 is none (the vendor's own is 600). `list_omits` are
+    `creations_per_minute` is the rate limit, 0 is none (the vendor's own is 600); it counts in
+    windows of a minute, or, with `creations_burst`, by a bucket of so many calls. `list_omits` are
     the fields that the items of a list lack; which ones is not documented, so try more.
     `output_shape` is one of OUTPUT_SHAPES; `output_inline` gives data URIs in place of addresses.
     """
@@ -61,6 +62,7 @@ class ReplicateFaults(Faults):
     garbage_kinds: str = ",".join(GARBAGE_KINDS)
     account_refusal: str = ""
     creations_per_minute: int = 0
+    creations_burst: int = 0
     list_omits: str = "logs,deadline,deployment"
     output_shape: str = "list"
     output_inline: bool = False
