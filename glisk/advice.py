@@ -27,7 +27,8 @@ _BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
         ),
         (
             ("429", "rate limit", "throttled"),
-            "Wait, or lower WORKER_BATCH_SIZE, or raise the account's limit at Replicate.",
+            "Nothing: calls are made at the pace that Replicate bears. To be faster raise the "
+            "account's credit or limit there; WORKER_BATCH_SIZE does not matter.",
         ),
         ((), "Wait, and see Replicate's status page: it goes on by itself, no attempt is lost."),
     ),
@@ -46,6 +47,10 @@ _BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
         (
             ("plan", "blocked"),
             "The plan is full: upgrade it or unpin files at Pinata; it goes on by itself.",
+        ),
+        (
+            ("429", "rate limit", "rate_limited"),
+            "Nothing: calls are made at the pace that Pinata bears. A bigger plan is faster.",
         ),
         ((), "Wait, and see Pinata's status page: uploads go on by themselves."),
     ),

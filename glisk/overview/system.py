@@ -1,7 +1,7 @@
 """Workers, what holds work back, and how far the chain has been read."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Max, Q
@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from glisk import alarms
 from glisk.engine.heartbeat import ALIVE_SECONDS
+from glisk.found_limit import Found
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.moments import read_moment
 from reveals.keeper_state import BLOCKED, EMPTY
@@ -21,6 +22,7 @@ _MOST_WORKERS = 32
 # The chain is looked at every POLL_INTERVAL_SECONDS; so many missed looks are no accident.
 _MISSED_LOOKS = 6
 _SHORTEST_PATIENCE_SECONDS = 60
+_LIMIT_IS_NEWS = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Worker:
 class Obstacle:
     """A pause of a stage, a breaker that is open, an alarm, or a keeper that cannot pay or may not.
 
-    `kind`: pause, breaker, alarm, keeper.
+    `kind`: pause, breaker (a vendor's rate limit too), alarm, keeper.
 
     Only alarms bring their own words, and the stages that they hold back (glisk.alarms).
     """
@@ -92,7 +94,7 @@ def workers() -> list[Worker]:
 def obstacles() -> list[Obstacle]:
     """Return what holds work back: pauses, the daily cap, open breakers, alarms, the keeper."""
     keys = Q(pk=KEEPER_KEY)
-    for prefix in ("pause:", "breaker:", alarms.PREFIX):
+    for prefix in ("pause:", "breaker:", "limit:", alarms.PREFIX):
         keys |= Q(state_key__startswith=prefix)
     found = []
     for state in SystemState.objects.filter(keys).order_by("state_key"):
@@ -100,6 +102,9 @@ def obstacles() -> list[Obstacle]:
         value = state.state_value if isinstance(state.state_value, dict) else {}
         if kind == "alarm":
             found += _alarm(state)
+            continue
+        if kind == "limit":
+            found += _limit(state)
             continue
         if kind == "keeper" and value.get("status") not in (EMPTY, BLOCKED):
             continue
@@ -130,6 +135,26 @@ def obstacles() -> list[Obstacle]:
             )
         )
     return found
+
+
+def _limit(state: SystemState) -> list[Obstacle]:
+    """Return a vendor's rate limit that was met in the last minute."""
+    limit, now = Found.parse(state.state_value), timezone.now()
+    until = datetime.fromtimestamp(limit.until, UTC)
+    if now - until > _LIMIT_IS_NEWS:
+        return []
+    pace = limit.limit_at(now.timestamp())
+    return [
+        Obstacle(
+            key=state.state_key,
+            kind="breaker",
+            subject=state.state_key.partition(":")[2],
+            reason=f"{limit.reason.partition(' | ')[0]}"
+            + (f" About {pace:.0f} calls a minute are made." if pace else ""),
+            since=datetime.fromtimestamp(limit.refused_at, UTC),
+            retry_at=until if until > now else None,
+        )
+    ]
 
 
 def _alarm(state: SystemState) -> list[Obstacle]:
