@@ -18,6 +18,7 @@ from glisk.controls import list_rate_use, reset_rate_limit
 from glisk.errors import TransientError
 from glisk.found_limit import Found, FoundLimit
 from glisk.models import SystemState
+from glisk.overview import system
 from sandbox.http.ratelimit import RateLimit as VendorsLimit
 
 ANSWER_SECONDS = 0.2
@@ -234,6 +235,21 @@ def test_what_one_process_was_told_all_keep_to() -> None:
     assert (use.name, use.used) == ("v", 20)
     assert use.per_minute is not None
     assert use.until is not None
+
+
+@pytest.mark.django_db
+def test_operators_see_for_a_minute_that_a_limit_was_met() -> None:
+    FoundLimit("pinata").take(20)
+    assert system.obstacles() == []
+    FoundLimit("pinata").refused(refusal(30.0), age_seconds=0.0)
+    (obstacle,) = system.obstacles()
+    assert (obstacle.kind, obstacle.subject) == ("breaker", "pinata")
+    assert "a minute" in obstacle.reason
+    assert obstacle.retry_at is not None
+    row = SystemState.objects.get(pk="limit:pinata")
+    row.state_value |= {"until": time.time() - 61}
+    row.save()
+    assert system.obstacles() == []
 
 
 @pytest.mark.django_db

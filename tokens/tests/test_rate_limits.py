@@ -8,8 +8,8 @@ import pytest
 from pytest_django import Settings
 
 from glisk.breaker import Breaker
+from glisk.controls import list_rate_use
 from glisk.models import SystemState
-from glisk.overview import system
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, PromptSample, Token
 from tokens.models.sample import SampleStatus
@@ -85,10 +85,8 @@ def test_what_is_paid_for_goes_on_while_new_calls_wait(
     drain.until(lambda: any(status == 429 for _, status in created(vendors)))
     drain.settle(0.3)
     assert Breaker("replicate").places(1) == 1
-    (obstacle,) = system.obstacles()
-    assert (obstacle.kind, obstacle.subject) == ("breaker", "replicate")
-    assert obstacle.retry_at is not None
-    assert "429" in obstacle.reason
+    use = next(use for use in list_rate_use() if use.name == "replicate")
+    assert use.until is not None
     waiting = Token.objects.exclude(status=TokenStatus.READY).get()
     assert waiting.pk in (first.pk, second.pk)
     assert (waiting.generation_attempts, waiting.attempts) == (0, 0)
