@@ -216,7 +216,7 @@ def _causes(chain: ChainFacts | None = None) -> Iterator[Trouble]:
 def _of_obstacle(obstacle: Obstacle) -> Trouble:
     subject = "chain" if obstacle.kind == "keeper" else obstacle.subject or obstacle.key
     if obstacle.kind in ("breaker", "keeper"):
-        headline = headline_for_breaker(subject)
+        headline = obstacle.headline or headline_for_breaker(subject)
         reason = reason_for_breaker(subject, obstacle.reason)
         advice = advice_for_breaker(subject, obstacle.reason)
         held: tuple[str, ...] = _BREAKERS.get(subject, ())

@@ -8,6 +8,7 @@ from django.db.models import Max, Q
 from django.utils import timezone
 
 from glisk import alarms
+from glisk.advice import name_of_breaker
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.found_limit import Found
 from glisk.models import SystemState, WorkerHeartbeat
@@ -44,7 +45,8 @@ class Obstacle:
 
     `kind`: pause, breaker (a vendor's rate limit too), alarm, keeper.
 
-    Only alarms bring their own words, and the stages that they hold back (glisk.alarms).
+    Alarms bring their own words and the stages that they hold back (glisk.alarms), rate limits a
+    headline.
     """
 
     key: str
@@ -143,12 +145,13 @@ def _limit(state: SystemState) -> list[Obstacle]:
     until = datetime.fromtimestamp(limit.until, UTC)
     if now - until > _LIMIT_IS_NEWS:
         return []
-    pace = limit.limit_at(now.timestamp())
+    pace, vendor = limit.limit_at(now.timestamp()), state.state_key.partition(":")[2]
     return [
         Obstacle(
             key=state.state_key,
             kind="breaker",
-            subject=state.state_key.partition(":")[2],
+            subject=vendor,
+            headline=f"{name_of_breaker(vendor)} limits the rate of calls",
             reason=f"{limit.reason.partition(' | ')[0]}"
             + (f" About {pace:.0f} calls a minute are made." if pace else ""),
             since=datetime.fromtimestamp(limit.refused_at, UTC),

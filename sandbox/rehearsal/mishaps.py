@@ -88,10 +88,11 @@ _ALL = (
     ),
     Mishap(
         "pinata-limit",
-        "Pinata takes sixty requests a minute",
-        "nothing: the limit is found; here end it",
+        "Pinata takes two requests a minute, one token's",
+        "wait, or a bigger plan; here end it",
+        "Pinata limits the rate",
         "pinata",
-        {"requests_per_minute": 60},
+        {"requests_per_minute": 2},
         {"requests_per_minute": 0},
     ),
     Mishap(
@@ -107,7 +108,7 @@ _ALL = (
         "replicate-limit",
         "Replicate takes six predictions a minute, one at a time",
         "wait, or a bigger account; here end it",
-        "Replicate is not called",
+        "Replicate limits the rate",
         "replicate",
         {"creations_per_minute": 6, "creations_burst": 1},
         {"creations_per_minute": 0, "creations_burst": 0},

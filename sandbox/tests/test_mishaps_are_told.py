@@ -16,7 +16,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
-from glisk.controls import list_breakers, reset_breaker
+from glisk.controls import list_breakers, list_rate_use, reset_breaker, reset_rate_limit
 from glisk.overview import webhooks
 from glisk.tests.asking import ask, beat, dashboard, page_of
 from reveals import keeper_watch
@@ -88,6 +88,8 @@ class World:
         for breaker in list_breakers():
             if breaker.is_open:
                 reset_breaker(breaker.name, actor="ada", reason="mended")
+        for rate in list_rate_use():
+            reset_rate_limit(rate.name, actor="ada", reason="mended")
         retry_tokens(token_ids=failed_token_ids(), actor="ada", reason="mended")
 
     @property
