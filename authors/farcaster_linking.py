@@ -22,6 +22,7 @@ from authors.models import SpentMessage
 from authors.onboarding import NewAuthor, onboard_author
 from authors.signatures.eip4361 import SignInMessage, read_sign_in_message
 from authors.signatures.proof import Proof
+from authors.signatures.sites import is_allowed_site
 from authors.signatures.wallet_signature import InvalidSignature, verify_signature
 from glisk.clients.farcaster import OPTIMISM_CHAIN_ID, FarcasterNames, registries_at
 from glisk.clients.smart_wallets import client_at
@@ -107,8 +108,9 @@ def check_message(message: str, *, fid: int, nonce: str | None) -> SignInMessage
     now = timezone.now()
     oldest = now - timedelta(seconds=settings.SIGN_IN_SECONDS)
     fids = [found[1] for entry in sign_in.resources if (found := _FID.fullmatch(entry))]
-    if sign_in.domain != settings.SIGN_IN_DOMAIN:
-        raise InvalidSignIn("The message is for another site.")
+    if not is_allowed_site(sign_in.domain):
+        allowed = ", ".join(settings.SIGN_IN_DOMAIN)
+        raise InvalidSignIn(f"The message is for another site. These are allowed: {allowed}.")
     if sign_in.chain_id != OPTIMISM_CHAIN_ID or sign_in.statement not in _STATEMENTS:
         raise InvalidSignIn("The message is not one of Sign In With Farcaster.")
     if fids != [str(fid)]:

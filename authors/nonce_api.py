@@ -7,6 +7,7 @@ from rest_framework.response import Response
 
 from authors.signatures.actions import Action
 from authors.signatures.offers import offer_message
+from authors.signatures.sites import asking_site
 from authors.signed_requests import SignedView, require_wallet
 from authors.views import WALLET_PARAMETER
 from glisk.api import ErrorSerializer
@@ -85,6 +86,7 @@ class NonceView(SignedView):
             wallet=address,
             action=Action(query.validated_data["action"]),
             value_hash=query.validated_data.get("value_hash", ""),
+            site=asking_site(request),
         )
         answer = Response(NonceSerializer(offered).data)
         answer["Cache-Control"] = "no-store"

@@ -15,6 +15,7 @@ from django.utils import timezone
 from authors.models import SignInNonce
 from authors.signatures.actions import STATEMENTS, Action
 from authors.signatures.eip4361 import SignInMessage
+from authors.signatures.sites import address_of
 from glisk.errors import GliskError
 from glisk.purging import delete_in_portions
 
@@ -40,8 +41,11 @@ def hash_of(value: str) -> str:
     return hashlib.sha256(value.encode("utf-8")).hexdigest()
 
 
-def offer_message(*, wallet: str, action: Action, value_hash: str = "") -> SignInNonce:
-    """Store and return a new message for the wallet to sign."""
+def offer_message(
+    *, wallet: str, action: Action, value_hash: str = "", site: str = ""
+) -> SignInNonce:
+    """Store and return a new message for the wallet to sign on a site of ours, or the first."""
+    site = site or settings.SIGN_IN_DOMAIN[0]
     now = timezone.now().replace(microsecond=0)
     nonce = "".join(
         secrets.choice(string.ascii_letters + string.digits) for _ in range(_NONCE_LENGTH)
@@ -49,10 +53,10 @@ def offer_message(*, wallet: str, action: Action, value_hash: str = "") -> SignI
     expires_at = now + timedelta(seconds=settings.SIGN_IN_SECONDS)
     purpose = f"urn:glisk:{action}" + (f":sha256:{value_hash}" if value_hash else "")
     message = SignInMessage(
-        domain=settings.SIGN_IN_DOMAIN,
+        domain=site,
         address=wallet,
         statement=STATEMENTS[action],
-        uri=settings.FRONTEND_URL,
+        uri=address_of(site),
         chain_id=settings.CHAIN_ID,
         nonce=nonce,
         issued_at=now,

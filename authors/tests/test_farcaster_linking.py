@@ -40,6 +40,7 @@ FID = 7
 REFUSED = (
     "Farcaster signature verification failed. Please try linking your Farcaster account again."
 )
+SITES = ["glisk.example", "www.glisk.example", "*.preview.glisk.example", "localhost:3000"]
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,27 @@ class TestLinking:
         assert answer.status_code == 200, answer.content
         assert answer.json() == {"success": True, "username": "the-real-name", "fid": FID}
         assert Author.objects.get().farcaster_handle == "the-real-name"
+
+    @pytest.mark.parametrize(
+        "site", ["glisk.example", "WWW.glisk.example", "a1.preview.glisk.example", "localhost:3000"]
+    )
+    def test_each_of_our_sites_may_ask(
+        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings, site: str
+    ) -> None:
+        settings.SIGN_IN_DOMAIN = SITES
+        assert link(client, sign_in(domain=site)).status_code == 200
+
+    @pytest.mark.parametrize(
+        "site",
+        ["preview.glisk.example", "evil.example", "a.glisk.example", "evilpreview.glisk.example"],
+    )
+    def test_a_foreign_site_is_told_which_ones_may(
+        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings, site: str
+    ) -> None:
+        settings.SIGN_IN_DOMAIN = SITES
+        told = detail(link(client, sign_in(domain=site)))
+        assert told.startswith(REFUSED)
+        assert all(allowed in told for allowed in SITES)
 
     @pytest.mark.parametrize(
         "changes",

@@ -119,6 +119,33 @@ class TestOfferedMessages:
         stored = SignInNonce.objects.get()
         assert (stored.nonce, stored.message) == (read.nonce, message)
 
+    @pytest.mark.parametrize(
+        ("headers", "site", "uri"),
+        [
+            ({}, "glisk.example", "https://glisk.example"),
+            ({"Origin": "https://www.glisk.example"}, "www.glisk.example", None),
+            ({"Referer": "https://a1.glisk.app/profile?tab=author"}, "a1.glisk.app", None),
+            ({"Origin": "https://evil.example"}, "glisk.example", "https://glisk.example"),
+            ({"Origin": "null", "Referer": "https://[bad"}, "glisk.example", None),
+        ],
+    )
+    def test_it_names_the_site_that_asks_if_it_is_ours(
+        self,
+        client: Client,
+        settings: Settings,
+        headers: dict[str, str],
+        site: str,
+        uri: str | None,
+    ) -> None:
+        settings.FRONTEND_URL = "https://glisk.example"
+        settings.SIGN_IN_DOMAIN = ["glisk.example", "www.glisk.example", "*.glisk.app"]
+        query = {"action": "update_prompt", "value_hash": hash_of(PROMPT)}
+        answer = client.get(f"/api/authors/{AUTHOR.address}/nonce", query, headers=headers)
+        message = answer.json()["message"]
+        read = read_sign_in_message(message)
+        assert (read.domain, read.uri) == (site, uri or f"https://{site}")
+        assert post(client, PATH, body(message=message)).status_code == 200
+
     def test_it_works_once(self, client: Client, message: str) -> None:
         assert post(client, PATH, body(message=message)).status_code == 200
         Author.objects.update(prompt_text="Changed since")

@@ -14,10 +14,18 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = WEBHOOK_MAX_BYTES
 
 # -- Authors ----------------------------------------------------------------------------
 FRONTEND_URL = env.url("FRONTEND_URL", REQUIRED if PRODUCTION else "http://localhost:3000")
-# What a wallet shows as the asking site; the authority of FRONTEND_URL unless set.
-SIGN_IN_DOMAIN = env.text("SIGN_IN_DOMAIN", urlsplit(FRONTEND_URL).netloc)
-if SIGN_IN_DOMAIN and not is_host_pattern(SIGN_IN_DOMAIN):
-    env.fault("SIGN_IN_DOMAIN", "is not a host name, or host:port")
+# The sites that wallets may show as the asking one; that of FRONTEND_URL unless set.
+SIGN_IN_DOMAIN = [
+    site.lower()
+    for site in env.texts(
+        "SIGN_IN_DOMAIN",
+        [urlsplit(FRONTEND_URL).netloc],
+        wanted="sites (host, host:port or *.host)",
+        each=is_host_pattern,
+    )
+]
+if SIGN_IN_DOMAIN[:1] and SIGN_IN_DOMAIN[0].startswith("*"):
+    env.fault("SIGN_IN_DOMAIN", "begins with a pattern; the first site must be a whole name")
 SIGN_IN_SECONDS = env.integer("SIGN_IN_SECONDS", 600, low=30, high=86_400)
 LEGACY_SIGNATURES = env.flag("LEGACY_SIGNATURES", True)
 # Without a client id X accounts cannot be linked.

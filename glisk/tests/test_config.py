@@ -127,6 +127,7 @@ WRONG_AT_ONCE = [
     },
     {
         "TRUSTED_PROXIES": "10.0.0.0/8,0.0.0.0/0",
+        "SIGN_IN_DOMAIN": "*.glisk.example",
         "IMAGE_SERVICE": "somebody",
         "SELFHOSTED_IMAGE_API_URL": "images.internal:5000",
         "SELFHOSTED_IMAGE_API_TOKEN": "short",
