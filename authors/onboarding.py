@@ -15,7 +15,8 @@ from glisk.fields import ZERO_ADDRESS, normalise_address
 
 Outcome = Literal["created", "updated", "unchanged"]
 
-_X_HANDLE = re.compile(r"[A-Za-z0-9_]{1,15}")
+# New names have at most 15 characters; early accounts have longer ones, as X itself says.
+_X_HANDLE = re.compile(r"[A-Za-z0-9_]{1,50}")
 # A Farcaster name of its own (fname), or an ENS name such as name.eth or name.base.eth.
 _FARCASTER_HANDLE = re.compile(r"[a-z0-9][a-z0-9-]{0,15}|([a-z0-9][a-z0-9-]*\.)+eth")
 

@@ -83,7 +83,7 @@ class TestOne:
         (NewAuthor(WALLET, "x" * 1001), "1001 characters"),
         (NewAuthor(WALLET, "a\x00b"), "control character"),
         (NewAuthor(WALLET, "A prompt", "no spaces"), "no X handle"),
-        (NewAuthor(WALLET, "A prompt", "x" * 16), "no X handle"),
+        (NewAuthor(WALLET, "A prompt", "x" * 51), "no X handle"),
         (NewAuthor(WALLET, "A prompt", ""), "no X handle"),
         (NewAuthor(WALLET, "A prompt", None, "UPPER"), "no Farcaster name"),
         (NewAuthor(WALLET, "A prompt", None, "a.b"), "no Farcaster name"),

@@ -85,6 +85,15 @@ class TestLinking:
         assert not XLinkRequest.objects.exists()
         assert not PromptChange.objects.exists()
 
+    @pytest.mark.parametrize("length", [1, 16, 18, 20, 50])
+    def test_a_name_may_be_as_long_as_x_says(
+        self, client: Client, x: XEmulator, length: int
+    ) -> None:
+        x.username = "An_early_adopter_of_it".ljust(50, "0")[:length]
+        told = outcome(client, consent(client))
+        assert told == {"x_linked": "true", "username": x.username}
+        assert Author.objects.get().twitter_handle == x.username
+
     def test_a_wallet_may_link_before_it_has_a_prompt(self, client: Client, x: XEmulator) -> None:
         assert outcome(client, consent(client))["x_linked"] == "true"
         answer = client.get(f"/api/authors/{AUTHOR.address}").json()
