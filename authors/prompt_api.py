@@ -1,5 +1,7 @@
 """POST /api/authors/prompt: an author writes the prompt, which no endpoint ever returns."""
 
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -36,12 +38,12 @@ class PromptSerializer(SignedSerializer):
         help_text="The wallet's signature of the message, hex: EIP-191, ERC-1271 or ERC-6492."
     )
 
-    def validate_prompt_text(self, text: str) -> str:
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         try:
-            check_prompt(text)
+            check_prompt(attrs["prompt_text"])
         except ValidationError as error:
             raise serializers.ValidationError(error.messages) from None
-        return text
+        return attrs
 
 
 class PromptSavedSerializer(serializers.Serializer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from django.conf import settings
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 from authors.signatures.actions import Action
@@ -26,6 +28,7 @@ from glisk.wallets import parse_wallet
 logger = structlog.get_logger(__name__)
 
 MAX_MESSAGE_LENGTH = 2000
+_THIS: Final = re.compile(r"\b([Tt])his (?:field|value)\b")
 WRONG_WALLET = "Please ensure you're using the correct wallet."
 # What the schema tells of any signed request, besides its success.
 REFUSALS: Final = dict.fromkeys((400, 429, 500, 503), ErrorSerializer)
@@ -69,7 +72,8 @@ class SignedView(APIView):
     def read(self, request: Request, kind: type[SignedSerializer]) -> tuple[str, dict[str, Any]]:
         """Return the wallet with its checksum, and the checked body; raise a 400 in words."""
         given = kind(data=request.data)
-        given.is_valid(raise_exception=True)
+        if not given.is_valid():
+            raise exceptions.ValidationError(_sentences(given.errors))
         asked: dict[str, Any] = given.validated_data
         return require_wallet(asked["wallet_address"]), asked
 
@@ -106,6 +110,21 @@ class SignedView(APIView):
             logger.info("message_refused", reason=str(exc))
             exc = exceptions.ValidationError(f"{self.refusal} {exc}")
         return super().handle_exception(exc)
+
+
+def _sentences(errors: Any) -> list[str]:
+    """Return a serializer's errors as authors read them: their fields in words, if at all.
+
+    Under a field's name stand the framework's own texts, which mostly say "this field"; ours are
+    whole sentences, and stand under none.
+    """
+    sentences = [str(text) for text in errors.pop(api_settings.NON_FIELD_ERRORS_KEY, [])]
+    for name, texts in errors.items():
+        words = name.replace("_", " ")
+        for text in texts:
+            said = _THIS.sub(lambda this, words=words: f"{this[1]}he {words}", str(text))
+            sentences.append(said if said != text else f"The {words} is not right: {text}")
+    return sentences
 
 
 def seconds_until_retry(error: ProviderError) -> float | None:

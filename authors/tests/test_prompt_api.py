@@ -5,11 +5,13 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from authors.models import Author, PromptChange, SignInNonce
+from authors.onboarding import NewAuthor, onboard_author
 from authors.signatures.actions import Action, legacy_message
 from authors.signatures.eip4361 import read_sign_in_message
 from authors.signatures.offers import hash_of, offer_message, purge_nonces
@@ -256,6 +258,68 @@ def test_prompts_of_one_to_a_thousand_characters_are_taken(client: Client, promp
 def test_what_makes_no_sense_is_refused(client: Client, changes: dict[str, Any]) -> None:
     detail(post(client, PATH, body() | changes))
     assert not Author.objects.exists()
+
+
+# By category, by Default_Ignorable_Code_Point, and by name: nothing of it can be seen.
+INVISIBLE = [
+    "\u200b",
+    "\u3164",
+    "\u2800",
+    "\ufeff",
+    "\u200b \u2800\n\u3164\t\ufeff",
+    "\u00a0\u3000\u2028",
+    "\u00ad\u2060\u2063",
+    "\u115f\u1160\uffa0",
+    "\u034f\u17b4\u180b",
+    "\ufe0f\U000e0100",
+    "\U000e0041\U000e007f",
+    "\u2065\ufff0\U000e0fff",
+    "\U0001d159\U00016fe4",
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("prompt", INVISIBLE)
+def test_a_prompt_of_which_nothing_is_seen_is_empty(client: Client, prompt: str) -> None:
+    told = detail(post(client, PATH, body(prompt_text=prompt)))
+    assert told == "The prompt is empty."
+    assert not Author.objects.exists()
+    with pytest.raises(ValidationError, match="empty"):
+        onboard_author(NewAuthor(AUTHOR.address, prompt), actor="test")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "prompt", ["\u200b.", "❤\ufe0f", "\u2801", "ᄀ\u1160", "\ue000", "\U0010ffff"]
+)
+def test_a_prompt_of_which_a_mark_may_be_seen_is_taken(client: Client, prompt: str) -> None:
+    assert post(client, PATH, body(prompt_text=prompt)).status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prompt_text": "x" * 1001}, "Ensure the prompt text has no more than 1000 characters."),
+        ({"prompt_text": ""}, "The prompt text may not be blank."),
+        ({"prompt_text": None}, "The prompt text may not be null."),
+        ({"prompt_text": 7}, "The prompt text is not right: Not a valid string."),
+        ({"prompt_text": "a\x07b"}, "The prompt holds a control character (U+0007)."),
+        ({"signature": ""}, "The signature may not be blank."),
+        ({"wallet_address": None}, "The wallet address may not be null."),
+    ],
+)
+def test_authors_read_sentences_without_names_of_fields(
+    client: Client, changes: dict[str, Any], words: str
+) -> None:
+    assert detail(post(client, PATH, body() | changes)) == words
+
+
+@pytest.mark.django_db
+def test_what_is_missing_is_named_in_words(client: Client) -> None:
+    told = detail(post(client, PATH, {}))
+    assert "The wallet address is required." in told
+    assert "_" not in told and ":" not in told
 
 
 @pytest.mark.django_db
