@@ -84,7 +84,11 @@ def onboard_author(
                     record_prompt(new_author, actor=actor)
                 return new_author, "created"
             author = Author.objects.by_wallet(given.wallet).select_for_update().get()
-        changed = {name: value for name, value in values.items() if getattr(author, name) != value}
+        changed = {
+            name: value
+            for name, value in values.items()
+            if not is_same_text(getattr(author, name), value)
+        }
         if not changed:
             return author, "unchanged"
         for name, value in changed.items():
@@ -139,9 +143,14 @@ def clean_wallet(text: str) -> str:
 
 def clean_prompt(text: str) -> str:
     """Return the prompt as it is stored; raise `ValidationError` if it can be none."""
-    prompt = text.strip()
+    prompt = text.strip().replace("\r\n", "\n")
     check_prompt(prompt)
     return prompt
+
+
+def is_same_text(stored: str | None, given: str | None) -> bool:
+    """Tell whether a text, in stored form, is the stored one; older ones have other line ends."""
+    return stored == given or (stored or "").strip().replace("\r\n", "\n") == given
 
 
 def clean_x_handle(text: str) -> str:

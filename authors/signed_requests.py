@@ -122,7 +122,7 @@ def _sentences(errors: Any) -> list[str]:
     for name, texts in errors.items():
         words = name.replace("_", " ")
         for text in texts:
-            said = _THIS.sub(lambda this, words=words: f"{this[1]}he {words}", str(text))
+            said = _THIS.sub(rf"\1he {words}", str(text))
             sentences.append(said if said != text else f"The {words} is not right: {text}")
     return sentences
 

@@ -13,7 +13,8 @@ from unfold.contrib.import_export.forms import ExportForm, ImportForm
 from unfold.decorators import display
 
 from authors.admin.forms import AuthorForm
-from authors.admin.transfer import AuthorResource, AuthorsCSV, UnreadableFile
+from authors.admin.transfer import AuthorResource, AuthorsCSV
+from authors.csv_file import UnreadableFile
 from authors.figures import AuthorFigures, figures_of
 from authors.models import Author
 from authors.onboarding import record_prompt

@@ -10,43 +10,30 @@ from import_export import fields, resources
 from import_export.formats import base_formats
 
 from authors.bulk import write_authors
+from authors.csv_file import COLUMNS, UnreadableFile, guarded, read_csv
 from authors.models import Author
-from authors.onboarding import NewAuthor
+from authors.onboarding import NewAuthor, is_same_text
 from glisk.audit import actor_of
 
-COLUMNS = ("wallet", "prompt", "x", "farcaster")
 MOST_ROWS = 20_000
 
 _ATTRIBUTES = {"prompt": "prompt_text", "x": "twitter_handle", "farcaster": "farcaster_handle"}
-# A spreadsheet takes a cell that begins so for a formula, and authors write their prompts
-# themselves: such cells get an apostrophe in front, which comes off again on the way in.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-class UnreadableFile(ValueError):
-    """The file cannot be imported; the text says why, for people."""
 
 
 class AuthorsCSV(base_formats.CSV):
-    """CSV with a header of our columns, in any order, in UTF-8."""
+    """CSV with a header of our columns, in any order, in UTF-8; its bytes are read by us."""
 
-    def create_dataset(self, in_stream: Any, **kwargs: Any) -> tablib.Dataset:
-        try:
-            dataset = super().create_dataset(in_stream, **kwargs)
-        except tablib.InvalidDimensions:
-            raise UnreadableFile("A row has more cells than the header.") from None
-        headers = [str(header).strip() for header in dataset.headers or ()]
-        unknown = [header for header in headers if header not in COLUMNS]
-        if unknown or "wallet" not in headers or len(set(headers)) < len(headers):
-            named = f" (found: {', '.join(unknown)[:200]})" if unknown else ""
-            raise UnreadableFile(
-                f"The first line must name the columns wallet, prompt, x, farcaster{named}; "
-                "only wallet is required."
-            )
-        if len(dataset) > MOST_ROWS:
-            raise UnreadableFile(f"{len(dataset):,} rows; at most {MOST_ROWS:,} at once.")
-        dataset.headers = headers
-        return dataset
+    def is_binary(self) -> bool:
+        return True
+
+    def get_read_mode(self) -> str:
+        return "rb"
+
+    def create_dataset(self, in_stream: bytes, **kwargs: Any) -> tablib.Dataset:
+        columns, rows = read_csv(in_stream)
+        if len(rows) > MOST_ROWS:
+            raise UnreadableFile(f"{len(rows):,} rows; at most {MOST_ROWS:,} at once.")
+        return tablib.Dataset(*(tuple(row.values()) for row in rows), headers=columns)
 
 
 class WholeDiff(resources.Diff):
@@ -102,18 +89,19 @@ class AuthorResource(resources.ModelResource):
     def before_import_row(self, row: dict[str, Any], **kwargs: Any) -> None:
         """Bring the row into stored form; raises `ValidationError` that names every fault."""
         given = NewAuthor(
-            row["wallet"] or "",
-            *(_cell(row.get(column)) for column in ("prompt", "x", "farcaster")),
+            row["wallet"], *(row.get(column) or None for column in ("prompt", "x", "farcaster"))
         ).cleaned()
         line = int(kwargs["row_number"])
         first = self._line_of.setdefault(given.wallet, line)
         if first != line:
             raise ValidationError(f"This wallet stands in row {first} already.")
-        if given.wallet.lower() not in self._known and not given.prompt:
+        known = self._known.get(given.wallet.lower())
+        if known is None and not given.prompt:
             raise ValidationError("A new author needs a prompt.")
+        is_same = known is not None and is_same_text(known.prompt_text, given.prompt)
         row.update(
             wallet=given.wallet,
-            prompt=given.prompt,
+            prompt=None if is_same else given.prompt,
             x=given.twitter_handle,
             farcaster=given.farcaster_handle,
         )
@@ -149,13 +137,4 @@ class AuthorResource(resources.ModelResource):
         )
 
     def dehydrate_prompt(self, author: Author) -> str:
-        text = author.prompt_text
-        return f"'{text}" if text.lstrip("'").startswith(_FORMULA) else text
-
-
-def _cell(value: Any) -> str | None:
-    """Return a cell's text; None for an empty one."""
-    text = "" if value is None else str(value)
-    if text.startswith("'") and text.lstrip("'").startswith(_FORMULA):
-        text = text[1:]
-    return text if text.strip() else None
+        return guarded(author.prompt_text)

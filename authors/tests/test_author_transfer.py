@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from authors.admin import transfer
+from authors.csv_file import COLUMNS
 from authors.factories import AuthorFactory, wallet
 from authors.models import Author, PromptChange
 
@@ -152,26 +154,97 @@ def test_an_author_who_was_taken_in_meanwhile_stops_the_whole_file(
     assert not Author.objects.filter(wallet_address=ONE).exists()
 
 
-def test_an_export_comes_back_unchanged_and_no_cell_is_a_formula(admin_client: Client) -> None:
-    for number, prompt in enumerate(["=1+1", "- a fox", "'@x", "'Tis a fox", 'two\nlines, "x"']):
-        AuthorFactory.create(wallet_address=wallet(50 + number), prompt_text=prompt)
-    answer = admin_client.post(
-        EXPORT,
-        {
-            "format": "0",
-            "resource": "",
-            "authorresource_wallet": "on",
-            "authorresource_prompt": "on",
-            "authorresource_x": "on",
-            "authorresource_farcaster": "on",
-        },
-    )
+PROMPTS = [
+    "=1+1",
+    "- a fox",
+    "+1",
+    "@x",
+    "'@x",
+    "''=x",
+    "'Tis a fox",
+    'two\nlines, "x"',
+    "two\r\nlines",
+    "=two\r\nlines\n\nand -more",
+    "a\rb",
+    "\ufeffx",
+]
+
+
+def exported(client: Client) -> bytes:
+    columns = {f"authorresource_{column}": "on" for column in COLUMNS}
+    answer = client.post(EXPORT, {"format": "0", "resource": "", **columns})
     assert answer["Content-Type"].startswith("text/csv")
-    found = list(csv.DictReader(io.StringIO(answer.content.decode())))
-    assert len(found) == 5
-    assert not [row for row in found if row["prompt"].startswith(("=", "-", "@"))]
-    totals = preview(admin_client, answer.content).context["result"].totals
-    assert totals["skip"] == 5
+    content: bytes = answer.content
+    return content
+
+
+def as_saved(how: str, data: bytes) -> bytes:
+    """Return an exported file as somebody's program saved it."""
+    if how == "byte-order mark":
+        return b"\xef\xbb\xbf" + data
+    if how == "CRLF":
+        return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    if how == "LF":
+        return data.replace(b"\r\n", b"\n")
+    if how == "rows and columns of nothing":
+        head, _, rest = data.partition(b"\r\n")
+        nothing = b",,,,,,\r\n" + b'"",,\r\n' + b" , ,\t\r\n\r\n"
+        return head + b",,\r\n" + nothing + rest + nothing + b",,,"
+    return data
+
+
+SAVED = ["untouched", "byte-order mark", "CRLF", "LF", "rows and columns of nothing"]
+
+
+@pytest.mark.parametrize("how", SAVED)
+def test_an_export_comes_back_unchanged_and_no_cell_is_a_formula(
+    admin_client: Client, tmp_path: Path, how: str
+) -> None:
+    for number, prompt in enumerate(PROMPTS):
+        AuthorFactory.create(
+            wallet_address=wallet(50 + number), prompt_text=prompt, twitter_handle="x" * 20
+        )
+    data = exported(admin_client)
+    found = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+    assert len(found) == len(PROMPTS)
+    assert not [row for row in found if row["prompt"].startswith(("=", "-", "@", "+"))]
+
+    saved = as_saved(how, data)
+    result = preview(admin_client, saved).context["result"]
+    assert {name: n for name, n in result.totals.items() if n} == {"skip": len(PROMPTS)}
+    file = tmp_path / "authors.csv"
+    file.write_bytes(saved)
+    out = io.StringIO()
+    call_command("onboard_author", file=file, stdout=out)
+    assert out.getvalue().count("unchanged") == len(PROMPTS)
+    stored = Author.objects.order_by("wallet_address").values_list("prompt_text", flat=True)
+    assert sorted(stored) == sorted(PROMPTS)
+
+
+@pytest.mark.parametrize("how", SAVED)
+def test_an_export_builds_the_same_authors_elsewhere(
+    admin_client: Client, tmp_path: Path, how: str
+) -> None:
+    for number, prompt in enumerate(PROMPTS):
+        AuthorFactory.create(wallet_address=wallet(50 + number), prompt_text=prompt)
+    file = tmp_path / "authors.csv"
+    file.write_bytes(as_saved(how, exported(admin_client)))
+    wanted = {author.wallet_address: author.prompt_text for author in Author.objects.all()}
+    PromptChange.objects.all().delete()
+    Author.objects.all().delete()
+
+    def came() -> dict[str, str]:
+        found = {author.wallet_address: author.prompt_text for author in Author.objects.all()}
+        assert PromptChange.objects.count() == len(PROMPTS)
+        PromptChange.objects.all().delete()
+        Author.objects.all().delete()
+        return found
+
+    one_kind = {wallet: text.replace("\r\n", "\n") for wallet, text in wanted.items()}
+    confirm(admin_client, preview(admin_client, file.read_bytes()))
+    assert came() == one_kind
+    call_command("onboard_author", file=file, stdout=io.StringIO())
+    assert came() == one_kind
 
 
 def test_an_import_takes_few_queries(admin_client: Client) -> None:

@@ -170,6 +170,27 @@ class TestMany:
         author.refresh_from_db()
         assert (author.prompt_text[:3], author.twitter_handle) == ("One", "uno")
 
+    @pytest.mark.parametrize("ending", ["csv", "json"])
+    def test_a_wallet_that_stands_twice_is_refused(self, tmp_path: Path, ending: str) -> None:
+        rows = [(wallet(0xA), "One"), (wallet(2), "Two"), (f" {wallet(0xA).lower()}", "Three")]
+        file = tmp_path / f"authors.{ending}"
+        if ending == "json":
+            file.write_text(json.dumps([{"wallet": w, "prompt": p} for w, p in rows]))
+        else:
+            lines = "".join(f"{w},{p}\r\n,,\r\n" for w, p in rows)
+            file.write_text(f"wallet,prompt,\r\n{lines}")
+        with pytest.raises(CommandError, match="stands in row 1 already"):
+            run(file=file)
+        assert not Author.objects.exists()
+
+    def test_a_byte_order_mark_is_no_text(self, tmp_path: Path) -> None:
+        file = self.file(tmp_path, "\ufeff" + json.dumps([{"wallet": WALLET, "prompt": "One"}]))
+        run(file=file)
+        prompt = tmp_path / "prompt.txt"
+        prompt.write_text("\ufeffTwo", encoding="utf-8")
+        assert "updated" in run(WALLET, prompt_file=prompt)
+        assert Author.objects.get().prompt_text == "Two"
+
     @pytest.mark.parametrize(
         ("text", "fault"),
         [

@@ -1,7 +1,5 @@
 """Takes in prompt authors: one by options, or many from a CSV or JSON file."""
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,12 +8,12 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
+from authors.csv_file import COLUMNS, UnreadableFile, read_csv
 from authors.onboarding import NewAuthor, onboard_author
 from glisk.commands import ExplainedCommand
 
 ACTOR = "onboard_author"
-_COLUMNS = ("wallet", "prompt", "x", "farcaster")
-_KEYS = set(_COLUMNS)
+_KEYS = set(COLUMNS)
 
 
 class Command(ExplainedCommand):
@@ -53,8 +51,13 @@ prompt is used for tokens that are minted from then on.
         authors = _from_file(options) if options["file"] else [_from_options(options)]
         faults: list[str] = []
         lines: list[str] = []
+        first_of: dict[str, int] = {}
         with transaction.atomic():
-            for new in authors:
+            for number, new in enumerate(authors, 1):
+                first = first_of.setdefault(new.wallet.strip().lower(), number)
+                if first != number:
+                    faults.append(f"{new.wallet}: This wallet stands in row {first} already.")
+                    continue
                 try:
                     author, outcome = onboard_author(new, actor=ACTOR, dry_run=options["dry_run"])
                 except ValidationError as error:
@@ -98,23 +101,16 @@ def _from_file(options: dict[str, Any]) -> list[NewAuthor]:
 
 
 def _from_csv(path: Path) -> list[NewAuthor]:
-    text = _read(path).removeprefix("\ufeff")  # as spreadsheets save it
-    reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
-    columns = set(reader.fieldnames or ())
-    if "wallet" not in columns or not columns <= _KEYS:
-        raise CommandError(f"{path}: the first line must name the columns {','.join(_COLUMNS)}.")
-    authors = []
     try:
-        for row in reader:
-            if None in row:
-                raise CommandError(f"{path}, line {reader.line_num}: more cells than columns.")
-            wallet, *rest = (row.get(column, "").strip() for column in _COLUMNS)
-            authors.append(NewAuthor(wallet, *(cell or None for cell in rest)))
-    except csv.Error as error:
-        raise CommandError(f"{path}, line {reader.line_num}: {error}") from None
-    if not authors:
+        _, rows = read_csv(_bytes_of(path))
+    except UnreadableFile as error:
+        raise CommandError(f"{path}: {error}") from None
+    if not rows:
         raise CommandError(f"{path} has no authors.")
-    return authors
+    return [
+        NewAuthor(row["wallet"], *(row.get(column) or None for column in COLUMNS[1:]))
+        for row in rows
+    ]
 
 
 def _from_row(number: int, row: Any) -> NewAuthor:
@@ -129,6 +125,13 @@ def _from_row(number: int, row: Any) -> NewAuthor:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return _bytes_of(path).decode("utf-8-sig")  # with the mark of some editors, or without
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{path} cannot be read: {error}") from None
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
         raise CommandError(f"{path} cannot be read: {error}") from None
