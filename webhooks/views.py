@@ -122,6 +122,7 @@ def _read_prediction(payload: dict[str, Any]) -> Prediction:
         prediction,
         error=None if prediction.error is None else storable_text(prediction.error),
         logs=storable_text(prediction.logs),
+        output_text=storable_text(prediction.output_text),
         output_urls=tuple(storable_text(url) for url in prediction.output_urls),
     )
 

@@ -28,13 +28,13 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from glisk.clients.data_uri import bytes_with_image
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_faults import Fault, Reply, bad_reply, bounded_seconds
+from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
 from glisk.clients.replicate_model import ModelReference
 from glisk.clients.replicate_prediction import (
     VENDOR,
     Prediction,
     classify_prediction_failure,
     parse_prediction,
-    policy_rule,
 )
 from glisk.clients.replicate_webhook import WebhookSignatureError, sign_webhook, verify_webhook
 from glisk.errors import AccountError, ContentPolicyError, InvalidRequestError, ProviderError
@@ -246,12 +246,10 @@ def read_replicate_fault(reply: Reply) -> Fault:
         wait = None
     kind: type[ProviderError] | None = None
     code = None
-    if reply.status in (400, 422):
-        rule = policy_rule(text)
-        if rule is not None:
-            kind, code = ContentPolicyError, rule.code
-        elif title == "Invalid version or not permitted":
-            kind, code = AccountError, "model_version"
+    if reply.status in REFUSING_STATUSES and find_refusal(text):
+        kind, code = ContentPolicyError, "moderation"
+    elif title == "Invalid version or not permitted":
+        kind, code = AccountError, "model_version"
     return Fault(
         detail=text,
         code=code,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from glisk.clients.moderation import find_refusal, find_refusal_in_logs
 from glisk.errors import (
     ContentPolicyError,
     InvalidRequestError,
@@ -43,6 +44,7 @@ class Prediction:
     id: str
     status: str
     output_urls: tuple[str, ...] = ()
+    output_text: str = field(default="", repr=False)  # what else an output without a URL says
     error: str | None = None
     logs: str = field(default="", repr=False)
     predict_time_seconds: float | None = None
@@ -85,10 +87,13 @@ def parse_prediction(payload: Mapping[str, Any]) -> Prediction:
         raise ValueError("not a prediction: the id is too long")
     metrics = payload.get("metrics")
     inputs = payload.get("input")
+    texts = _texts(payload.get("output"))
+    urls = _urls_among(texts)
     return Prediction(
         id=identifier,
         status=status,
-        output_urls=_output_urls(payload.get("output")),
+        output_urls=urls,
+        output_text="" if urls else "\n".join(texts)[:_MAX_LOG_CHARACTERS],
         error=_error_text(payload.get("error")),
         logs=_text(payload.get("logs"))[-_MAX_LOG_CHARACTERS:],
         predict_time_seconds=_number(
@@ -114,21 +119,6 @@ class FailureRule(NamedTuple):
 
 FAILURE_RULES: Final = (
     FailureRule(
-        "nsfw content",
-        ContentPolicyError,
-        "nsfw",
-        "flux: 'All generated images contained NSFW content. …'; Stable Diffusion: 'NSFW content "
-        "detected. …' (model code, public reports)",
-    ),
-    FailureRule(
-        "flagged as sensitive",
-        ContentPolicyError,
-        "E005",
-        "API moderation: 'The input or output was flagged as sensitive. … (E005)', at times with "
-        "a request code after it (public reports)",
-    ),
-    FailureRule("(e005)", ContentPolicyError, "E005", "as above, other wordings"),
-    FailureRule(
         "prediction interrupted",
         TransientError,
         "interrupted",
@@ -151,12 +141,6 @@ FAILURE_RULES: Final = (
 )
 
 
-def policy_rule(text: str) -> FailureRule | None:
-    """Return the content policy rule that a text falls under, if any."""
-    rule = _rule_for(text)
-    return rule if rule is not None and rule.kind is ContentPolicyError else None
-
-
 def classify_prediction_failure(prediction: Prediction, *, vendor: str = VENDOR) -> ProviderError:
     """Return the error that an ended prediction without usable output means.
 
@@ -168,20 +152,40 @@ def classify_prediction_failure(prediction: Prediction, *, vendor: str = VENDOR)
     if not prediction.is_terminal:
         raise ValueError(f"prediction {prediction.id} has not ended ({prediction.status})")
     where = f"{vendor}: prediction {prediction.id} {prediction.status}"
-    if prediction.is_succeeded:
+    if prediction.status in (CANCELED, ABORTED):
+        text = f"{where}: {_told(prediction.error)}"
+        return TransientError(text, vendor=vendor, code=prediction.status)
+    refusal = _refusal(prediction)
+    if prediction.is_succeeded and not refusal:
         if prediction.data_removed:
             text = f"{where}, but its output is deleted by now"
             return TransientError(text, vendor=vendor, code="output_removed")
         text = f"{where}, but its output holds no image"
         return NoImageError(text, vendor=vendor, code="no_output")
-    # The logs decide only where the error says nothing: they may quote the prompt.
-    told = prediction.error or prediction.logs
-    rule = _rule_for(told) if prediction.status not in (CANCELED, ABORTED) else None
-    text = f"{where}: {(prediction.error or 'no error text')[:500]}"
+    text = f"{where}: {_told(prediction.error or refusal)}"
+    if refusal:
+        return ContentPolicyError(text, vendor=vendor, code="moderation")
+    rule = _rule_for(prediction.error or prediction.logs)
     if rule is None:
         code = prediction.status if prediction.status != FAILED else "model_failed"
         return TransientError(text, vendor=vendor, code=code)
     return rule.kind(text, vendor=vendor, code=rule.code)
+
+
+def _told(text: str | None) -> str:
+    return (text or "no error text")[:500]
+
+
+def _refusal(prediction: Prediction) -> str:
+    """Return the sentence by which moderation refused, or an empty text.
+
+    Output and logs decide only where the error says nothing: logs may quote the prompt.
+    """
+    prompt = str(prediction.input.get("prompt", ""))
+    if prediction.error:
+        return find_refusal(prediction.error, prompt=prompt)
+    said = find_refusal(prediction.output_text, prompt=prompt)
+    return said or find_refusal_in_logs(prediction.logs, prompt=prompt)
 
 
 def _rule_for(text: str) -> FailureRule | None:
@@ -189,17 +193,20 @@ def _rule_for(text: str) -> FailureRule | None:
     return next((rule for rule in FAILURE_RULES if rule.text in lowered), None)
 
 
-def _output_urls(output: Any) -> tuple[str, ...]:
-    """Return every URL in an output, wherever it stands: each model has a shape of its own.
+def _urls_among(texts: list[str]) -> tuple[str, ...]:
+    """Return the URLs among the texts of an output.
 
     Those that look like a picture's come first, since a model may add a mask's or a report's.
     """
-    found = [text for text in _texts(output) if text.lower().startswith(_URL_SCHEMES)]
+    found = [text for text in texts if text.lower().startswith(_URL_SCHEMES)]
     return tuple(sorted(map(storable_text, found), key=_is_no_picture))
 
 
 def _texts(value: Any) -> list[str]:
-    """Return all texts in a JSON value, in order; without recursion, however deep it is."""
+    """Return all texts in a JSON value, in order: each model has a shape of output of its own.
+
+    Without recursion, since it may nest deeply.
+    """
     texts: list[str] = []
     rest = [value]
     while rest:

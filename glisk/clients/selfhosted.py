@@ -17,8 +17,15 @@ from urllib.parse import quote, urlsplit
 from glisk.clients.data_uri import bytes_with_image
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_faults import Fault, Reply, bad_reply
+from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
 from glisk.clients.replicate_prediction import Prediction, parse_prediction
-from glisk.errors import AccountError, ProviderError, TransientError, UnknownOutcomeError
+from glisk.errors import (
+    AccountError,
+    ContentPolicyError,
+    ProviderError,
+    TransientError,
+    UnknownOutcomeError,
+)
 from glisk.redaction import register_secret
 
 VENDOR: Final = "selfhosted"
@@ -153,6 +160,8 @@ def read_cog_fault(reply: Reply) -> Fault:
     detail = text if isinstance(text, str) else str(text) if text else reply.excerpt()
     if reply.status == 409:
         return Fault(detail, code="busy", kind=_Busy, retry_after_seconds=_BUSY_SECONDS)
+    if reply.status in REFUSING_STATUSES and find_refusal(detail):
+        return Fault(detail, code="moderation", kind=ContentPolicyError)
     if reply.status in (400, 404, 405, 422):
         return Fault(detail, code="unfit_model", kind=AccountError)
     if reply.status == 503 and answer:  # Cog itself, before it takes the call: it is starting

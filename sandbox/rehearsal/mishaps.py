@@ -132,6 +132,15 @@ _ALL = (
         {"flagged_rate": 0.0},
     ),
     Mishap(
+        "model-without-image",
+        "the model ends well, is paid for, and gives no image; ten of these pause the generation",
+        "end it, resume the generation, then retry the tokens",
+        "without an image",
+        "replicate",
+        {"output_shape": "empty"},
+        {"output_shape": "list"},
+    ),
+    Mishap(
         "gateway-page",
         "the IPFS gateway serves a maintenance page in place of the files",
         "wait, or a second gateway in PINATA_GATEWAY; here end it",

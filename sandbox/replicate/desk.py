@@ -182,13 +182,16 @@ class Desk:
         model = _model(prediction)
         images = model.setting(prediction.input, "num_outputs")
         prediction.logs = log_text(
-            prediction.outcome, prediction.seed, images, prediction.unsafe_images
+            prediction.outcome, prediction.seed, images, prediction.unsafe_images, self._faults()
         )
         prediction.error = error_text(model, prediction.outcome, self._faults())
         if prediction.error is not None:
             prediction.status = "failed"
             return
         prediction.status = "succeeded"
+        if prediction.outcome == "flagged":  # refused, but only the logs say so
+            prediction.output = []
+            return
         base, extension = self._addresses()[1], model.output_format(prediction.input)
         prediction.output = [
             f"{base}/xezq/{prediction.file_token}/out-{position}.{extension}"

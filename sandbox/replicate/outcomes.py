@@ -46,7 +46,9 @@ class ReplicateFaults(Faults):
     `creations_per_minute` is the rate limit, 0 is none (the vendor's own is 600); it counts in
     windows of a minute, or, with `creations_burst`, by a bucket of so many calls. `list_omits` are
     the fields that the items of a list lack; which ones is not documented, so try more.
-    `output_shape` is one of OUTPUT_SHAPES; `output_inline` gives data URIs in place of addresses.
+    `refusal_text` replaces the words of flagged predictions; with `refusal_in_logs` these end well,
+    without an image, and only their logs say why. `output_shape` is one of OUTPUT_SHAPES;
+    `output_inline` gives data URIs in place of addresses.
     """
 
     nsfw_words: str = "nsfw,nude"
@@ -64,6 +66,8 @@ class ReplicateFaults(Faults):
     creations_per_minute: int = 0
     creations_burst: int = 0
     list_omits: str = "logs,deadline,deployment"
+    refusal_text: str = ""
+    refusal_in_logs: bool = False
     output_shape: str = "list"
     output_inline: bool = False
     webhook_lost_rate: float = 0.0
@@ -135,14 +139,22 @@ def error_text(model: Model, outcome: str, faults: ReplicateFaults) -> str | Non
     """Return the `error` of a prediction that ended this way."""
     if outcome == "nsfw":
         return FLUX_NSFW_ERROR if model.family == "flux" else SD_NSFW_ERROR
+    if outcome == "flagged" and faults.refusal_in_logs:
+        return None
+    if outcome == "flagged" and faults.refusal_text:
+        return faults.refusal_text
     if outcome == "flagged":
         return FLAGGED_ERROR + (f" ({faults.flagged_suffix})" if faults.flagged_suffix else "")
     return CRASHED_ERROR if outcome == "crashed" else None
 
 
-def log_text(outcome: str, seed: int, images: int, unsafe: list[int]) -> str:
+def log_text(
+    outcome: str, seed: int, images: int, unsafe: list[int], faults: ReplicateFaults
+) -> str:
     """Write the `logs` of a finished prediction."""
     lines = [f"Using seed: {seed}"]
+    if outcome == "flagged" and faults.refusal_in_logs:
+        lines.append(faults.refusal_text or FLAGGED_ERROR)
     if outcome in ("succeeded", "nsfw"):
         lines.append("100%|██████████| 4/4 [00:00<00:00,  8.93it/s]")
         lines += [f"NSFW content detected in image {index}" for index in unsafe]

@@ -164,7 +164,7 @@ FAULTS: list[tuple[int, dict[str, Any], type[ProviderError], str]] = [
         422,
         {"detail": "The input or output was flagged as sensitive. (E005) (uIJ6l3ruRD)"},
         ContentPolicyError,
-        "E005",
+        "moderation",
     ),
     (500, {"detail": "Internal server error"}, UnknownOutcomeError, "500"),
     (503, {"detail": "Service unavailable"}, UnknownOutcomeError, "503"),
