@@ -92,6 +92,7 @@ lint: $(STAMP) ## Check style, types, import direction, migrations and deploymen
 	$(LINT) DATABASE_URL=postgres://lint@127.0.0.1/lint $(PY) -m mypy || failed=1; \
 	contracts=$$($(VENV)/bin/lint-imports --no-logo 2>&1) || { echo "$$contracts"; failed=1; }; \
 	$(LINT) GLISK_ENV_FILE=.env.example $(PY) manage.py makemigrations --check --dry-run || failed=1; \
+	$(LINT) DJANGO_SETTINGS_MODULE=glisk.lint_settings $(PY) manage.py lintmigrations --quiet ok ignore || failed=1; \
 	$(LINT) GLISK_ENV_FILE=glisk/tests/data/production.env \
 		$(PY) manage.py check --deploy --fail-level WARNING || failed=1; \
 	exit $$failed

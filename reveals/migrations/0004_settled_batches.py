@@ -16,12 +16,4 @@ class Migration(migrations.Migration):
             "WHERE closed_at < now() - interval '1 hour'",
             migrations.RunSQL.noop,
         ),
-        migrations.AddIndex(
-            model_name="revealbatch",
-            index=models.Index(
-                condition=models.Q(closed_at__isnull=False, settled_at=None),
-                fields=["closed_at"],
-                name="reveal_batch_unsettled",
-            ),
-        ),
     ]

@@ -41,20 +41,4 @@ class Migration(migrations.Migration):
             name="read_back_at",
             field=models.DateTimeField(blank=True, null=True),
         ),
-        migrations.AddIndex(
-            model_name="revealtransaction",
-            index=models.Index(
-                condition=models.Q(("read_back_at", None), ("status", "confirmed")),
-                fields=["id"],
-                name="reveal_not_read_back",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="marketplacerefresh",
-            index=models.Index(
-                condition=models.Q(("given_up", False), ("refreshed_at", None)),
-                fields=["next_attempt_at", "token"],
-                name="marketplace_due",
-            ),
-        ),
     ]

@@ -1,13 +1,17 @@
 from django.db import migrations, models
 
+from glisk.index_operations import BuildIndex
+
 
 class Migration(migrations.Migration):
+    atomic = False
+
     dependencies = [
         ("tokens", "0001_initial"),
     ]
 
     operations = [
-        migrations.AddIndex(
+        BuildIndex(
             model_name="token",
             index=models.Index(
                 condition=models.Q(("next_attempt_at__isnull", False)),

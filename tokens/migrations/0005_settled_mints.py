@@ -14,12 +14,4 @@ class Migration(migrations.Migration):
             name="settled_at",
             field=models.DateTimeField(blank=True, null=True),
         ),
-        migrations.AddIndex(
-            model_name="mintevent",
-            index=models.Index(
-                condition=models.Q(("settled_at__isnull", True)),
-                fields=["block_number"],
-                name="mint_event_unsettled",
-            ),
-        ),
     ]

@@ -20,14 +20,6 @@ class Migration(migrations.Migration):
             name="hold_reason",
             field=models.TextField(blank=True, db_default="", default=""),
         ),
-        migrations.AddIndex(
-            model_name="token",
-            index=models.Index(
-                condition=models.Q(("held_at__isnull", False)),
-                fields=["held_at"],
-                name="token_held",
-            ),
-        ),
         migrations.AddConstraint(
             model_name="token",
             constraint=models.CheckConstraint(

@@ -2,15 +2,19 @@
 
 from django.db import migrations, models
 
+from glisk.index_operations import BuildIndex
+
 
 class Migration(migrations.Migration):
+    atomic = False
+
     dependencies = [
         ("authors", "0001_initial"),
         ("tokens", "0006_repairs"),
     ]
 
     operations = [
-        migrations.AddIndex(
+        BuildIndex(
             model_name="token",
             index=models.Index(
                 condition=models.Q(("status__in", ["revealed", "failed"])),

@@ -28,15 +28,6 @@ class Migration(migrations.Migration):
                 "db_table": "daily_spend",
             },
         ),
-        migrations.AddIndex(
-            model_name="imagegenerationjob",
-            index=models.Index(
-                condition=models.Q(("cost_usd__isnull", False)),
-                fields=["created_at"],
-                include=("service", "model", "cost_usd"),
-                name="generation_job_spend",
-            ),
-        ),
         migrations.AddConstraint(
             model_name="dailyspend",
             constraint=models.UniqueConstraint(

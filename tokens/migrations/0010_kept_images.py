@@ -2,14 +2,18 @@
 
 from django.db import migrations, models
 
+from glisk.index_operations import BuildIndex
+
 
 class Migration(migrations.Migration):
+    atomic = False
+
     dependencies = [
         ("tokens", "0009_operators_permissions"),
     ]
 
     operations = [
-        migrations.AddIndex(
+        BuildIndex(
             model_name="tokenimage",
             index=models.Index(
                 condition=models.Q(("data__isnull", False)),

@@ -2,15 +2,19 @@
 
 from django.db import migrations, models
 
+from glisk.index_operations import BuildIndex
+
 
 class Migration(migrations.Migration):
+    atomic = False
+
     dependencies = [
         ("authors", "0001_initial"),
         ("tokens", "0010_kept_images"),
     ]
 
     operations = [
-        migrations.AddIndex(
+        BuildIndex(
             model_name="token",
             index=models.Index(fields=["status", "-token_id"], name="token_status_newest"),
         ),

@@ -2,14 +2,18 @@
 
 from django.db import migrations, models
 
+from glisk.index_operations import BuildIndex
+
 
 class Migration(migrations.Migration):
+    atomic = False
+
     dependencies = [
         ("tokens", "0011_newest_by_status"),
     ]
 
     operations = [
-        migrations.AddIndex(
+        BuildIndex(
             model_name="mintevent",
             index=models.Index(
                 fields=["prompt_author"],

@@ -3,15 +3,19 @@
 import django.contrib.postgres.indexes
 from django.db import migrations, models
 
+from glisk.index_operations import BuildIndex
+
 
 class Migration(migrations.Migration):
+    atomic = False
+
     dependencies = [
         ("authors", "0005_spent_messages"),
         ("tokens", "0013_prompt_samples"),
     ]
 
     operations = [
-        migrations.AddIndex(
+        BuildIndex(
             model_name="imagegenerationjob",
             index=models.Index(
                 condition=models.Q(("status__in", ["failed", "rejected"])),
@@ -19,13 +23,13 @@ class Migration(migrations.Migration):
                 name="generation_job_trouble",
             ),
         ),
-        migrations.AddIndex(
+        BuildIndex(
             model_name="ipfsuploadrecord",
             index=django.contrib.postgres.indexes.HashIndex(
                 fields=["computed_cid"], name="upload_record_cid"
             ),
         ),
-        migrations.AddIndex(
+        BuildIndex(
             model_name="ipfsuploadrecord",
             index=models.Index(
                 condition=models.Q(("status__in", ["failed", "mismatch"])),
@@ -33,7 +37,7 @@ class Migration(migrations.Migration):
                 name="upload_record_trouble",
             ),
         ),
-        migrations.AddIndex(
+        BuildIndex(
             model_name="mintevent",
             index=models.Index(
                 condition=models.Q(("source", "backfill")),
@@ -41,25 +45,25 @@ class Migration(migrations.Migration):
                 name="mint_event_backfilled",
             ),
         ),
-        migrations.AddIndex(
+        BuildIndex(
             model_name="token",
             index=django.contrib.postgres.indexes.HashIndex(
                 fields=["reveal_tx_hash"], name="token_reveal_tx"
             ),
         ),
-        migrations.AddIndex(
+        BuildIndex(
             model_name="token",
             index=django.contrib.postgres.indexes.HashIndex(
                 fields=["image_cid"], name="token_image_cid"
             ),
         ),
-        migrations.AddIndex(
+        BuildIndex(
             model_name="token",
             index=django.contrib.postgres.indexes.HashIndex(
                 fields=["metadata_cid"], name="token_metadata_cid"
             ),
         ),
-        migrations.AddIndex(
+        BuildIndex(
             model_name="token",
             index=models.Index(
                 condition=models.Q(("fallback_used", True)),

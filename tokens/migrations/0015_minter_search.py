@@ -3,14 +3,18 @@
 import django.contrib.postgres.indexes
 from django.db import migrations
 
+from glisk.index_operations import BuildIndex
+
 
 class Migration(migrations.Migration):
+    atomic = False
+
     dependencies = [
         ("tokens", "0014_admin_indexes"),
     ]
 
     operations = [
-        migrations.AddIndex(
+        BuildIndex(
             model_name="mintevent",
             index=django.contrib.postgres.indexes.HashIndex(
                 fields=["minter"], name="mint_event_minter"
