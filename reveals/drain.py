@@ -152,7 +152,7 @@ class RevealDrain(Drain):
         if not self.chain_breaker.places(1):
             return
         candidates = [entry.candidate for entry in batch]
-        most_by_nonce = self.flights.most_by_nonce()
+        in_flight = self.flights.unmined()
         self._preparing = object()
         self.note_claim()
         self.submit(
@@ -162,7 +162,7 @@ class RevealDrain(Drain):
                 self.chain,
                 keeper=self.keeper.address,
                 candidates=candidates,
-                most_by_nonce=most_by_nonce,
+                in_flight=in_flight,
             ),
         )
 
@@ -212,7 +212,7 @@ class RevealDrain(Drain):
                 )
             )
             return
-        cost_wei = prepared.gas_limit * fees.max_fee_per_gas_wei
+        cost_wei = prepared.gas_limit * fees.max_fee_per_gas_wei + prepared.l1_fee_wei
         if prepared.facts.balance_wei < cost_wei:
             self.chain_breaker.failed(_no_funds(self.keeper.address, prepared, cost_wei))
             return

@@ -17,6 +17,7 @@ from reveals import outbox, settlement
 from reveals.inclusion import Included, look_for_receipts
 from reveals.models import RevealTransaction
 from reveals.nonce_gaps import GapWatch
+from reveals.preparing import Unmined
 from reveals.sending import Flight, Sender
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ class Flights:
         """How many more transactions the keeper may have in flight; a former one's do not count."""
         return int(settings.REVEAL_MAX_IN_FLIGHT) - len(self._ours())
 
-    def most_by_nonce(self) -> dict[int, int]:
-        """Return what each of the keeper's transactions may cost at most, in wei."""
-        return {row.nonce: row.most_wei for row in self._ours()}
+    def unmined(self) -> dict[int, Unmined]:
+        """Return the keeper's transactions in flight, by their nonces."""
+        return {row.nonce: Unmined(row.most_wei, len(row.raw_transaction)) for row in self._ours()}
 
     def _ours(self) -> list[RevealTransaction]:
         """Return the newest transaction of each nonce of the keeper of today."""

@@ -23,8 +23,10 @@ from reveals.keeper_state import BLOCKED, EMPTY, KEY, LOW, OK, KeeperState, keep
 
 logger = structlog.get_logger(__name__)
 
-# Until something was revealed: gas of one token in a batch of 50 (measured on the contract).
+# Until something was revealed: gas and bytes of one token in a batch of 50 (measured on the
+# contract).
 USUAL_GAS_PER_TOKEN = 92_000
+USUAL_BYTES_PER_TOKEN = 200
 
 
 def look_at_keeper(chain: ChainClient, *, address: str) -> KeeperState:
@@ -55,8 +57,11 @@ def note_facts(facts: RevealFacts, history: FeeHistory, *, address: str) -> Keep
         check_setup(facts, keeper=address)
     except ChainSetupError as error:
         reason = str(error)
-    measured = reveal_costs().wei_per_token or None
+    costs = reveal_costs()
+    measured = costs.wei_per_token or None
     cost = measured or USUAL_GAS_PER_TOKEN * price
+    if not costs.l1_is_measured:  # no reveal yet, or a node whose receipts do not tell it
+        cost += USUAL_BYTES_PER_TOKEN * history.l1_fee_per_byte_wei
     left = facts.balance_wei // cost if cost else 0
     state = KeeperState(
         status=BLOCKED if reason else _level(left),

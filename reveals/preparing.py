@@ -35,6 +35,16 @@ from reveals.poison import Group, find_poison
 # looks; nothing was sent for it.
 MAX_WOULD_REVERT = 10
 WOULD_REVERT_WAIT_SECONDS = 5.0
+# What a signed transaction holds beside its call data: nonce, fees, addresses, signature.
+_ENVELOPE_BYTES = 128
+
+
+@dataclass(frozen=True)
+class Unmined:
+    """A transaction in flight: what its gas may cost at most, and its bytes."""
+
+    most_wei: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -52,22 +62,27 @@ class Prepared:
     history: FeeHistory = field(default_factory=lambda: FeeHistory(0, ()))
     waits_for_funds: bool = False
 
+    @property
+    def l1_fee_wei(self) -> int:
+        """What its data costs on top of its gas, on Base."""
+        return _l1_fee_wei(self.data, self.history)
+
 
 def prepare_batch(
     chain: ChainClient,
     *,
     keeper: str,
     candidates: Sequence[Candidate],
-    most_by_nonce: Mapping[int, int] | None = None,
+    in_flight: Mapping[int, Unmined] | None = None,
 ) -> Prepared:
     """Ask the chain about every candidate, simulate the reveal, and estimate its gas.
 
     Tokens that were revealed meanwhile, or that make the batch revert for any other reason, are
     found, taken out and named; the rest goes on. A batch above the chain's gas cap is halved.
 
-    `most_by_nonce`: what each of the keeper's transactions in flight may cost, in wei. The batch
-    waits for them if their cost and its own exceed the balance, and shrinks to what the keeper can
-    pay for if there are none; None: nobody asks for the funds.
+    `in_flight`: the keeper's transactions by their nonces. The batch waits for them if their cost
+    and its own exceed the balance, and shrinks to what the keeper can pay for if there are none;
+    None: nobody asks for the funds.
 
     Raises `ChainSetupError`, `RevertError` for a refusal that no token explains, and the errors of
     the RPC client.
@@ -105,8 +120,14 @@ def prepare_batch(
             passing = passing[: len(passing) // 2]
             continue
         limit = gas_limit(estimate, buffer=settings.REVEAL_GAS_BUFFER)
-        if most_by_nonce is not None:
-            payable = _payable(len(passing), limit * _price_wei(history), facts, most_by_nonce)
+        if in_flight is not None:
+            cost_wei = limit * _price_wei(history) + _l1_fee_wei(data, history)
+            unmined_wei = [
+                unmined.most_wei + unmined.size * history.l1_fee_per_byte_wei
+                for nonce, unmined in in_flight.items()
+                if nonce >= facts.transaction_count
+            ]
+            payable = _payable(len(passing), cost_wei, facts.balance_wei, unmined_wei)
             if payable == 0:
                 return Prepared(facts, [], refused, waits_for_funds=True)
             if payable < len(passing):
@@ -116,19 +137,20 @@ def prepare_batch(
     return Prepared(facts, [], refused)
 
 
-def _payable(
-    count: int, cost_wei: int, facts: RevealFacts, most_by_nonce: Mapping[int, int]
-) -> int:
+def _payable(count: int, cost_wei: int, balance_wei: int, unmined_wei: Sequence[int]) -> int:
     """Return how many of so many tokens may go by the keeper's balance; 0: none before others.
 
     One may always go if nothing is in flight: whoever signs says what is missing.
     """
-    unmined = [wei for nonce, wei in most_by_nonce.items() if nonce >= facts.transaction_count]
-    if cost_wei + sum(unmined) <= facts.balance_wei:
+    if cost_wei + sum(unmined_wei) <= balance_wei:
         return count
-    if unmined:  # later nonces are mined after them in any case
+    if unmined_wei:  # later nonces are mined after them in any case
         return 0
-    return max(1, min(count - 1, count * facts.balance_wei // cost_wei))
+    return max(1, min(count - 1, count * balance_wei // cost_wei))
+
+
+def _l1_fee_wei(data: str, history: FeeHistory) -> int:
+    return (len(data) // 2 + _ENVELOPE_BYTES) * history.l1_fee_per_byte_wei
 
 
 def _price_wei(history: FeeHistory) -> int:

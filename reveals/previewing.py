@@ -28,15 +28,16 @@ class PlannedBatch:
     gas: int
     price_per_gas_wei: int
     max_fee_per_gas_wei: int
+    l1_fee_wei: int  # of its data, on Base
 
     @property
     def cost_wei(self) -> int:
-        return self.gas * self.price_per_gas_wei
+        return self.gas * self.price_per_gas_wei + self.l1_fee_wei
 
     @property
     def most_wei(self) -> int:
-        """What it may cost at the very most, without Base's L1 data fee."""
-        return self.gas_limit * self.max_fee_per_gas_wei
+        """What it may cost at the very most, as long as Base's L1 data fee does not rise."""
+        return self.gas_limit * self.max_fee_per_gas_wei + self.l1_fee_wei
 
 
 @dataclass
@@ -88,6 +89,7 @@ def preview_reveal(
                     gas=int(prepared.gas_limit / settings.REVEAL_GAS_BUFFER),
                     price_per_gas_wei=base + fees.max_priority_fee_per_gas_wei,
                     max_fee_per_gas_wei=fees.max_fee_per_gas_wei,
+                    l1_fee_wei=prepared.l1_fee_wei,
                 )
             )
     return plan

@@ -52,6 +52,7 @@ class FaultyRpc(RpcRelay):
         self._tip_wei: int | None = None
         self._batch_limit: tuple[int, BatchRefusal] | None = None
         self._log_limit: tuple[int, LogRefusal] | None = None
+        self._l1_fee_wei: int | None = None
         self._is_open = True
         self.batches: list[int] = []  # how many calls each request held
         self.log_widths: list[int] = []  # how many blocks each call for logs wanted
@@ -111,8 +112,13 @@ class FaultyRpc(RpcRelay):
         """Refuse the logs of more blocks, or say nothing to whoever wants them (None)."""
         self._log_limit = (most, refusal)
 
+    def tell_l1_fees(self, wei: int) -> None:
+        """Say in every receipt that its data cost so much on Ethereum, as Base does."""
+        self._l1_fee_wei = wei
+
     def calm(self) -> None:
         """Answer as the node does again."""
+        self._l1_fee_wei = None
         self._send_refusal = self._tip_wei = self._batch_limit = self._log_limit = None
         with self._lock:
             self._lost.clear()
@@ -184,7 +190,10 @@ class FaultyRpc(RpcRelay):
         """Return what a bad node says where this one answered `result`."""
         method = call.get("method")
         if method == "eth_getTransactionReceipt":
-            return None if self._is_hidden(str(call["params"][0]), result) else result
+            if self._is_hidden(str(call["params"][0]), result):
+                return None
+            told = {} if self._l1_fee_wei is None else {"l1Fee": hex(self._l1_fee_wei)}
+            return {**result, **told} if isinstance(result, dict) else result
         if method == "eth_feeHistory" and self._tip_wei is not None:
             return {**result, "reward": [[hex(self._tip_wei)]] * len(result["gasUsedRatio"])}
         number = result.get("number") if isinstance(result, dict) else None

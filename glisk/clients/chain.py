@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from glisk.clients.chain_answers import Head, block_hash, head, number, odd, ok
 from glisk.clients.contract import (
@@ -14,9 +14,10 @@ from glisk.clients.contract import (
     SELECTORS,
     already_revealed_id,
     encode_reveal,
+    word,
 )
 from glisk.clients.reveal_facts import RevealFacts, Setup, TokenFacts, read_reveal_facts
-from glisk.clients.rpc import RpcClient
+from glisk.clients.rpc import Call, RevertError, RpcClient
 
 __all__ = [
     "ADMIN_ROLE",
@@ -34,6 +35,15 @@ __all__ = [
     "already_revealed_id",
     "encode_reveal",
 ]
+
+
+# Where Base tells what Ethereum charges for a transaction's data; other chains have no code there.
+# https://specs.optimism.io/protocol/predeploys.html#gaspriceoracle
+GAS_PRICE_ORACLE: Final = "0x420000000000000000000000000000000000000F"
+_L1_FEE_UPPER_BOUND: Final = "0xf1c7a58b"  # getL1FeeUpperBound(uint256 bytes), since Fjord
+_L1_FEE: Final = "0x49948e0e"  # getL1Fee(bytes)
+# The fee is asked for so many bytes, a large reveal: it grows with them.
+_SAMPLE_BYTES: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -59,10 +69,14 @@ class MinedTransactions:
 
 @dataclass(frozen=True)
 class FeeHistory:
-    """Base fee of the next block, and the priority fees paid lately at one percentile, in wei."""
+    """Base fee of the next block, and the priority fees paid lately at one percentile, in wei.
+
+    `l1_fee_per_byte_wei`: what each byte of a transaction costs on top, whatever gas it offers.
+    """
 
     next_base_fee_per_gas_wei: int
     priority_fees_wei: tuple[int, ...]
+    l1_fee_per_byte_wei: int = 0
 
 
 class ChainClient:
@@ -97,22 +111,26 @@ class ChainClient:
         )
 
     def fees_and_gas(self, *, keeper: str, data: str, percentile: int) -> tuple[FeeHistory, int]:
-        """Return the fee history of ten blocks, and the gas that the call would use.
+        """Return the fees of the last ten blocks, and the gas that the call would use.
 
         Raises `RevertError` if the call would revert.
         """
         transaction = {"from": keeper, "to": self.contract_address, "data": data}
-        history, gas = self.rpc.batch(
-            [
-                ("eth_feeHistory", [hex(10), "latest", [percentile]]),
-                ("eth_estimateGas", [transaction]),
-            ]
+        history, l1_fee, gas = self.rpc.batch(
+            [*_fee_calls(percentile), ("eth_estimateGas", [transaction])]
         )
-        return _fee_history(ok(history)), number(ok(gas))
+        return self._fee_history(history, l1_fee), number(ok(gas))
 
     def fee_history(self, *, percentile: int) -> FeeHistory:
-        """Return the fee history of ten blocks."""
-        return _fee_history(self.rpc.call("eth_feeHistory", hex(10), "latest", [percentile]))
+        """Return the fees of the last ten blocks."""
+        return self._fee_history(*self.rpc.batch(_fee_calls(percentile)))
+
+    def _fee_history(self, history: Any, l1_fee: Any) -> FeeHistory:
+        if isinstance(l1_fee, RevertError):  # an oracle from before Fjord
+            sample = word(32) + word(_SAMPLE_BYTES) + "ff" * _SAMPLE_BYTES
+            (l1_fee,) = self.rpc.batch([_oracle_call(_L1_FEE + sample)])
+        l1_fee_wei = 0 if isinstance(l1_fee, RevertError) else number(ok(l1_fee))
+        return _read_fee_history(ok(history), l1_fee_per_byte_wei=-(-l1_fee_wei // _SAMPLE_BYTES))
 
     def receipts(self, *, keeper: str, tx_hashes: Sequence[str]) -> MinedTransactions:
         """Return chain, head, the keeper's mined transaction count, and each hash's receipt."""
@@ -147,12 +165,24 @@ class ChainClient:
         self.rpc.call("eth_sendRawTransaction", "0x" + raw.hex())
 
 
-def _fee_history(answer: Any) -> FeeHistory:
+def _fee_calls(percentile: int) -> list[Call]:
+    return [
+        ("eth_feeHistory", [hex(10), "latest", [percentile]]),
+        _oracle_call(_L1_FEE_UPPER_BOUND + word(_SAMPLE_BYTES)),
+    ]
+
+
+def _oracle_call(data: str) -> Call:
+    return ("eth_call", [{"to": GAS_PRICE_ORACLE, "data": data}, "latest"])
+
+
+def _read_fee_history(answer: Any, *, l1_fee_per_byte_wei: int) -> FeeHistory:
     try:
         base_fees, rewards = answer["baseFeePerGas"], answer.get("reward") or []
         return FeeHistory(
             next_base_fee_per_gas_wei=number(base_fees[-1]),
             priority_fees_wei=tuple(number(block[0]) for block in rewards),
+            l1_fee_per_byte_wei=l1_fee_per_byte_wei,
         )
     except (AttributeError, IndexError, KeyError, TypeError):
         raise odd("a fee history", answer) from None

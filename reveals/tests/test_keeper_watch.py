@@ -16,10 +16,16 @@ from reveals import tasks
 from reveals.costs import reveal_costs
 from reveals.factories import RevealBatchFactory
 from reveals.keeper_state import KEY, keeper_state
-from reveals.keeper_watch import USUAL_GAS_PER_TOKEN, look_at_keeper
+from reveals.keeper_watch import (
+    USUAL_BYTES_PER_TOKEN,
+    USUAL_GAS_PER_TOKEN,
+    look_at_keeper,
+)
 from reveals.models import RevealTransaction
 from reveals.tests.stage import Scene, transactions
 from sandbox.accounts import KEEPER, STRANGER
+from sandbox.faulty_rpc import FaultyRpc
+from sandbox.l1_fee import charge_for_data
 from sandbox.node import free_port
 from tokens.tests.stage import Start
 
@@ -60,6 +66,33 @@ def test_the_cost_is_that_of_the_last_reveals_with_their_l1_fee(
     look(scene)
     assert keeper_state().cost_is_measured
     assert keeper_state().cost_per_token_wei == int(row.cost_wei or 0) // 3 + 10**12
+
+
+def test_before_the_first_reveal_its_data_on_ethereum_is_part_of_the_cost(scene: Scene) -> None:
+    charge_for_data(scene.chain, 10**10)
+    look(scene)
+    state = keeper_state()
+    gas_wei = USUAL_GAS_PER_TOKEN * state.gas_price_wei
+    assert state.cost_per_token_wei == gas_wei + USUAL_BYTES_PER_TOKEN * 10**10
+
+
+def test_the_l1_fee_of_the_receipts_is_measured_or_else_reckoned(
+    worker: Start, scene: Scene, proxy: FaultyRpc
+) -> None:
+    """Some nodes leave it out of their receipts."""
+    charge_for_data(scene.chain, 10**10)
+    tokens = scene.mint(3)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    look(scene)
+    gas_wei = int(transactions()[0].cost_wei or 0) // 3
+    assert keeper_state().cost_per_token_wei == gas_wei + USUAL_BYTES_PER_TOKEN * 10**10
+    proxy.tell_l1_fees(6 * 10**12)
+    more = scene.mint(3)
+    drain.until(lambda: scene.revealed_once(more))
+    assert transactions()[-1].l1_fee_wei == 6 * 10**12
+    look(scene)
+    assert keeper_state().cost_per_token_wei == reveal_costs().wei_per_token
 
 
 def test_only_what_was_confirmed_is_a_measure() -> None:

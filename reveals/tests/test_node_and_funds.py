@@ -16,6 +16,7 @@ from reveals.tests.stage import (
     transactions,
 )
 from sandbox.accounts import KEEPER
+from sandbox.l1_fee import charge_for_data
 from sandbox.node import free_port
 from tokens.models import Token
 from tokens.states import TokenStatus
@@ -87,6 +88,56 @@ def test_what_the_keeper_can_pay_for_goes_the_rest_after_a_top_up(
     assert Token.objects.filter(status=TokenStatus.READY).exists()
     drain.until(lambda: set(statuses()) == {"confirmed"})
     scene.chain.set_balance(KEEPER.address, 10**18)
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_the_price_of_data_on_ethereum_is_part_of_what_a_reveal_costs(
+    worker: Start, scene: Scene
+) -> None:
+    """The balance pays for all gas, and not for the bytes."""
+    charge_for_data(scene.chain, 10**12)
+    tokens = scene.mint(2)
+    scene.chain.set_balance(KEEPER.address, most_wei(4))
+    drain = worker()
+    drain.until(is_held_back)
+    assert "Send it some" in breaker_reason()
+    drain.settle(0.3)
+    assert transactions() == []
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_a_batch_shrinks_to_the_data_that_the_keeper_can_pay_for(
+    worker: Start, scene: Scene
+) -> None:
+    charge_for_data(scene.chain, 10**12)
+    tokens = scene.mint(8)
+    scene.chain.set_balance(KEEPER.address, most_wei(8) + 10**12 * 1_100)  # of some 1,700 bytes
+    drain = worker()
+    drain.until(transactions)
+    assert len(transactions()[0].token_ids) in range(2, 8)
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_the_data_of_what_is_in_flight_is_counted_too(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
+    settings.BATCH_REVEAL_MAX_TOKENS = 2
+    tokens = scene.mint(4)
+    charge_for_data(scene.chain, 10**12)
+    # The gas of both batches, and the data of one and a half.
+    scene.chain.set_balance(KEEPER.address, most_wei(8) + 10**12 * 900)
+    scene.chain.set_automine(False)
+    drain = worker()
+    drain.until(lambda: statuses() == ["broadcast"])
+    drain.settle(0.5)
+    assert len(transactions()) == 1
+    assert breaker_reason() == ""
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    drain.until(lambda: len(scene.pool()) == 2)
+    scene.chain.set_automine(True)
+    scene.chain.mine()
     drain.until(lambda: scene.revealed_once(tokens))
 
 

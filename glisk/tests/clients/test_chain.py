@@ -24,6 +24,7 @@ from glisk.errors import ProviderError, TransientError
 from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer
 from sandbox.accounts import AUTHORS, DEPLOYER, KEEPER, STRANGER
 from sandbox.chain import DemoChain
+from sandbox.l1_fee import ORACLE, charge_for_data
 from sandbox.testing import anvil_binary, deployed_chain, running_node
 
 __all__ = ["anvil_binary"]
@@ -135,6 +136,36 @@ def test_gas_and_fees_of_a_call_and_its_receipt(real: ChainClient, demo: DemoCha
     assert receipt.effective_gas_price_wei == mined["effectiveGasPrice"]
     assert receipt.l1_fee_wei is None
     assert (seen.chain_id, seen.transaction_count) == (31337, 0)
+
+
+@pytest.mark.parametrize("before_fjord", [False, True])
+def test_the_price_of_data_is_that_of_bases_oracle(
+    real: ChainClient, demo: DemoChain, before_fjord: bool
+) -> None:
+    demo.wait(demo.mint(1, AUTHORS[0].address, 1))
+    charge_for_data(demo, 7 * 10**8, before_fjord=before_fjord)
+    data = encode_reveal([1], [URI])
+    history, _ = real.fees_and_gas(keeper=KEEPER.address, data=data, percentile=50)
+    assert history.l1_fee_per_byte_wei == 7 * 10**8
+    assert real.fee_history(percentile=50) == history
+
+
+def test_a_chain_without_the_oracle_or_with_another_contract_there_charges_nothing(
+    real: ChainClient, demo: DemoChain
+) -> None:
+    assert real.fee_history(percentile=50).l1_fee_per_byte_wei == 0
+    demo.rpc("anvil_setCode", ORACLE, "0x5f5ffd")  # reverts
+    assert real.fee_history(percentile=50).l1_fee_per_byte_wei == 0
+
+
+def test_a_price_of_data_that_is_not_told_is_an_error(
+    scripted: ChainClient, server: ScriptedServer
+) -> None:
+    fees = {"baseFeePerGas": ["0x1", "0x5"], "reward": None}
+    for answered in (None, "text", {"code": -32000, "message": "header not found"}):
+        server.script(batch([fees, answered]))
+        with pytest.raises(ProviderError):
+            scripted.fee_history(percentile=50)
 
 
 def test_a_reveal_of_what_is_revealed_names_the_token(real: ChainClient, demo: DemoChain) -> None:
@@ -343,7 +374,7 @@ def test_a_receipt_without_its_facts_is_none_at_all(
 def test_a_fee_history_without_fees_is_an_error(
     scripted: ChainClient, server: ScriptedServer, history: Any
 ) -> None:
-    server.script(answer(200, json.dumps({"id": 1, "result": history})))
+    server.script(batch([history, "0x"]))
     with pytest.raises(ProviderError):
         scripted.fee_history(percentile=50)
 
@@ -352,6 +383,6 @@ def test_a_node_without_rewards_still_tells_the_base_fee(
     scripted: ChainClient, server: ScriptedServer
 ) -> None:
     result = {"baseFeePerGas": ["0x1", "0x5"], "reward": None}
-    server.script(answer(200, json.dumps({"id": 1, "result": result})))
+    server.script(batch([result, "0x"]))
     history = scripted.fee_history(percentile=50)
     assert (history.next_base_fee_per_gas_wei, history.priority_fees_wei) == (5, ())

@@ -100,8 +100,8 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
             return
         self.stdout.write(
             f"{counted(len(plan.token_ids), 'token')} in "
-            f"{counted(len(plan.batches), 'transaction')}, about {_ether(plan.cost_wei)} "
-            "and the chain's L1 data fee."
+            f"{counted(len(plan.batches), 'transaction')}, about {_ether(plan.cost_wei)}, "
+            "the chain's L1 data fee included."
         )
         if plan.balance_wei < plan.most_wei:
             self.stdout.write(
