@@ -16,7 +16,7 @@ def charge_for_data(chain: DemoChain, wei_per_byte: int, *, before_fjord: bool =
     `before_fjord`: it knows only getL1Fee(bytes), and not yet getL1FeeUpperBound(uint256).
     """
     # size = the word at an offset of the call data; return size * wei_per_byte
-    price = f"67{wei_per_byte:016x}025f5260205ff3"
+    price = f"6f{wei_per_byte:032x}025f5260205ff3"
     if before_fjord:  # revert unless the selector is that of getL1Fee(bytes)
         code = "5f3560e01c6349948e0e146011575f5ffd5b602435" + price
     else:  # the same for getL1FeeUpperBound(uint256)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.accounts import KEEPER
+from sandbox.l1_fee import charge_for_data
 from sandbox.pinata.emulator import SANDBOX_JWT
 from sandbox.rehearsal.place import Place
 
@@ -47,6 +48,10 @@ def _set_keepers_balance(place: Place, end: bool) -> None:
 
 def _set_gas_price(place: Place, end: bool) -> None:
     place.chain.set_base_fee((1 if end else 1_000_000) * _GWEI // 1_000)
+
+
+def _set_data_price(place: Place, end: bool) -> None:
+    charge_for_data(place.chain, 0 if end else 1_000 * _ETHER)
 
 
 _ALL = (
@@ -172,6 +177,13 @@ _ALL = (
         "wait a minute or two",
         "No reveal is sent",
         on_chain=_set_gas_price,
+    ),
+    Mishap(
+        "data-price",
+        "Ethereum asks 1,000 ETH for each byte of a reveal, which no keeper can pay",
+        "wait, or send the keeper more; here end it",
+        "No reveal is sent",
+        on_chain=_set_data_price,
     ),
 )
 MISHAPS = {mishap.name: mishap for mishap in _ALL}
