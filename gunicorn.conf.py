@@ -25,6 +25,7 @@ from django.conf import settings
 
 from glisk.config import ConfigurationError
 from glisk.lifeline import die_with
+from glisk.request_bodies import MOST_BODIES
 
 try:
     _host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
@@ -51,8 +52,9 @@ preload_app = True
 worker_class = "gthread"
 workers = settings.WEB_WORKERS
 # Live streams wait most of the time; they have threads of their own, so that however many are
-# open, WEB_THREADS requests are answered at once (tokens/mint_streams.py).
-threads = settings.WEB_THREADS + settings.WEB_STREAMS
+# open, WEB_THREADS requests are answered at once (tokens/mint_streams.py). So do requests with a
+# body, which wait for their senders (glisk/request_bodies.py). A thread is made when it is needed.
+threads = settings.WEB_THREADS + settings.WEB_STREAMS + MOST_BODIES
 # Alchemy sends no long lines; a tool that repeats a parameter gets an answer of ours, not a reset.
 limit_request_line = 8190
 proc_name = "glisk-web"

@@ -8,6 +8,7 @@ from django.urls import get_resolver
 
 from glisk.clients.http import surround_calls
 from glisk.config import ConfigurationError
+from glisk.request_bodies import BodyPlaces
 
 # A gunicorn worker that exits so ends its master; with any other status it would be started anew
 # for ever (gunicorn/arbiter.py, WORKER_BOOT_ERROR).
@@ -15,7 +16,7 @@ _CANNOT_START = 3
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
 try:
-    application = get_wsgi_application()
+    application = BodyPlaces(get_wsgi_application())
     from glisk.web_calls import bounded_call
 
     surround_calls(bounded_call)

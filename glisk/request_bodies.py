@@ -1,0 +1,83 @@
+"""Room for everything else while requests wait for their bodies.
+
+A thread of the web server waits until its request's body has come, as long as the sender likes. So
+requests with a body have a number of threads to themselves (gunicorn.conf.py counts them), and
+probes, pages and webhooks' answers are not behind 150 halves of a body. A proxy that takes whole
+bodies first keeps such senders away altogether (docs/deployment.md).
+"""
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterable
+from typing import Any, Final
+
+MOST_BODIES: Final = 64  # in each web process at once
+SILENCE_SECONDS: Final = 15.0  # then a body is given up
+_RETRY_AFTER_SECONDS: Final = 5
+_BUSY: Final = json.dumps(
+    {"detail": "Too many requests wait for their bodies; try again in a moment."}
+).encode()
+
+
+class BodyPlaces:
+    """A WSGI application around ours, which bounds the requests with a body."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._places = threading.BoundedSemaphore(MOST_BODIES)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        chunked = environ.get("HTTP_TRANSFER_ENCODING")
+        if not chunked and environ.get("CONTENT_LENGTH", "") in ("", "0"):
+            return self._answer(environ, start_response)
+        connection = environ.get("gunicorn.socket")
+        if not self._places.acquire(blocking=False):
+            _stop_reading(connection)
+            headers = [
+                ("Content-Type", "application/json"),
+                ("Content-Length", str(len(_BUSY))),
+                ("Retry-After", str(_RETRY_AFTER_SECONDS)),
+            ]
+            start_response("503 Service Unavailable", headers)
+            return [_BUSY]
+        try:
+            if connection is not None:
+                connection.settimeout(SILENCE_SECONDS)  # gunicorn sets it anew for each request
+                environ["wsgi.input"] = _Body(environ["wsgi.input"], connection)
+            return self._answer(environ, start_response)
+        finally:
+            self._places.release()
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        answer: Iterable[bytes] = self._application(environ, start_response)
+        return answer
+
+
+class _Body:
+    """A body that is read until its sender stops; then nothing more of the connection is."""
+
+    def __init__(self, body: Any, connection: socket.socket) -> None:
+        self._body, self._connection = body, connection
+
+    def read(self, size: int | None = None) -> bytes:
+        return self._read(self._body.read, size)
+
+    def readline(self, size: int | None = None) -> bytes:
+        return self._read(self._body.readline, size)
+
+    def _read(self, read: Any, size: int | None) -> bytes:
+        try:
+            piece: bytes = read(size)
+        except OSError:
+            _stop_reading(self._connection)
+            raise
+        return piece
+
+
+def _stop_reading(connection: socket.socket | None) -> None:
+    """Have gunicorn find the connection at its end, instead of waiting for the rest of a body."""
+    with contextlib.suppress(OSError):
+        if connection is not None:
+            connection.shutdown(socket.SHUT_RD)
