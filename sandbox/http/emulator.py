@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -230,6 +231,9 @@ class Emulator:
             if delay > 0:
                 await asyncio.sleep(delay)
         response = await self._respond(request, fault)
+        if response is not None:
+            now = time.time() + self.faults.clock_ahead_seconds
+            response.headers.setdefault("Date", formatdate(now, usegmt=True))
         self._log(request, response, received_at, fault)
         return response
 

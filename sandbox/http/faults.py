@@ -21,10 +21,12 @@ class Faults:
     Rates are probabilities from 0 to 1 for each call whose "METHOD /path" matches the regular
     expression `scope`. `throttle`, `server_error` and `drop_before` strike before the vendor's
     logic runs; after `drop_after` and `error_after` the vendor has done the work, but the
-    client does not learn of it.
+    client does not learn of it. `clock_ahead_seconds` sets the vendor's clock wrong, which its
+    Date header and the times in its answers tell; below 0 it is behind.
     """
 
     seed: int = 0
+    clock_ahead_seconds: float = 0.0
     scope: str = ""
     latency_seconds: tuple[float, float] = (0.0, 0.0)
     throttle_rate: float = 0.0

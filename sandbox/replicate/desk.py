@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import heapq
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.http import Bill, BillEntry, FaultPlan
+from sandbox.replicate.foreign import foreign_predictions
 from sandbox.replicate.lifecycle import Lifecycle
 from sandbox.replicate.models import Model, named_model
 from sandbox.replicate.orders import Order
@@ -113,15 +115,26 @@ class Desk:
                 self._pictures.order(self._file_order(prediction, image))
         return prediction
 
+    def newest_first(self) -> Iterator[Prediction]:
+        """Walk through all that the account has, the newest first."""
+        own, per_minute = self.store.newest_first(), self._faults().foreign_per_minute
+        if not per_minute:
+            return own
+        foreign = foreign_predictions(time.time(), per_minute)
+        return heapq.merge(own, foreign, key=lambda prediction: -prediction.created_at)
+
     def removed(self, prediction: Prediction) -> bool:
         """Say whether input, output and files are gone by now."""
         ended_at = prediction.completed_at
-        return ended_at is not None and time.time() - ended_at >= self._pace.retention
+        kept = 0.0 if self._faults().data_removed else self._pace.retention
+        return ended_at is not None and time.time() - ended_at >= kept
 
     def show(self, prediction: Prediction) -> dict[str, object]:
         """Describe a prediction as the API does."""
         removed, faults = self.removed(prediction), self._faults()
-        shown = prediction.as_json(self._addresses()[0], removed=removed)
+        shown = prediction.as_json(
+            self._addresses()[0], removed=removed, ahead=faults.clock_ahead_seconds
+        )
         if prediction.output and not removed:
             urls = self._inline(prediction) if faults.output_inline else prediction.output
             shown["output"] = OUTPUT_SHAPES[faults.output_shape](urls)

@@ -17,6 +17,7 @@ from sandbox.http.ratelimit import RateLimit
 from sandbox.paint import Painter
 from sandbox.replicate import orders
 from sandbox.replicate.desk import Desk, Pace
+from sandbox.replicate.foreign import foreign_prediction
 from sandbox.replicate.listing import list_predictions
 from sandbox.replicate.outcomes import ReplicateFaults
 from sandbox.replicate.pictures import CONTENT_TYPES, PictureRoom
@@ -197,7 +198,7 @@ class ReplicateEmulator(Emulator):
         return None
 
     def _get(self, request: Request, prediction_id: str) -> Response:
-        prediction = self._desk.store.get(prediction_id)
+        prediction = self._desk.store.get(prediction_id) or foreign_prediction(prediction_id)
         if prediction is None:
             return orders.not_found()
         request.subject = prediction.id
@@ -213,11 +214,7 @@ class ReplicateEmulator(Emulator):
 
     def _list(self, request: Request) -> Response:
         return list_predictions(
-            request,
-            self._desk.store.newest_first(),
-            self.url,
-            self._desk.show,
-            self._settings.list_omits.split(","),
+            request, self._desk.newest_first(), self.url, self._desk.show, self._settings
         )
 
     def _secret(self, request: Request) -> Response:

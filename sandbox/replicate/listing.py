@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Collection, Iterable
+import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from itertools import dropwhile, islice, takewhile
 from typing import Any
 from urllib.parse import urlencode
 
 from sandbox.http import Request, Response, json_response
+from sandbox.replicate.outcomes import ReplicateFaults
 from sandbox.replicate.predictions import Prediction
 
 PAGE_SIZE = 100
@@ -19,26 +22,34 @@ def list_predictions(
     newest_first: Iterable[Prediction],
     base_url: str,
     show: Callable[[Prediction], dict[str, Any]],
-    omitted: Collection[str],
+    faults: ReplicateFaults,
 ) -> Response:
-    """Answer GET /v1/predictions with its filters and cursors; items lack the `omitted` fields."""
+    """Answer GET /v1/predictions with its filters and cursors; the past may have no beginning."""
+    if faults.list_refusal:
+        status = faults.list_refusal
+        return json_response({"detail": "Listing is refused.", "status": status}, status)
     query = request.query
     try:
         after, before = _moment(query.get("created_after")), _moment(query.get("created_before"))
-        offset = _offset(query.get("cursor", ""))
+        offset, begun_at = _cursor(query.get("cursor", ""))
     except ValueError as error:
         return json_response({"title": "Invalid query", "detail": f"{error}", "status": 422}, 422)
-    matching = [
-        prediction
-        for prediction in newest_first
-        if (after is None or prediction.created_at >= after)
-        and (before is None or prediction.created_at < before)
-    ]
-    page = matching[offset : offset + PAGE_SIZE]
+    if faults.list_ignores_bounds:
+        after = before = None
+    # What came since the first page would move all others.
+    found = dropwhile(lambda prediction: prediction.created_at > begun_at, iter(newest_first))
+    if before is not None:
+        shown_before = before - faults.clock_ahead_seconds
+        found = dropwhile(lambda prediction: prediction.created_at >= shown_before, found)
+    if after is not None:
+        shown_after = after - faults.clock_ahead_seconds
+        found = takewhile(lambda prediction: prediction.created_at >= shown_after, found)
+    page = list(islice(found, offset, offset + PAGE_SIZE + 1))
+    omitted = faults.list_omits.split(",")
     rest = {name: text for name, text in query.items() if name != "cursor"}
 
     def link(to: int) -> str:
-        cursor = base64.urlsafe_b64encode(f"o={to}".encode()).decode()
+        cursor = base64.urlsafe_b64encode(f"{to} {begun_at!r}".encode()).decode()
         return f"{base_url}/v1/predictions?{urlencode({**rest, 'cursor': cursor})}"
 
     def item(prediction: Prediction) -> dict[str, Any]:
@@ -47,8 +58,8 @@ def list_predictions(
     return json_response(
         {
             "previous": link(max(0, offset - PAGE_SIZE)) if offset else None,
-            "next": link(offset + PAGE_SIZE) if len(matching) > offset + PAGE_SIZE else None,
-            "results": [item(prediction) for prediction in page],
+            "next": link(offset + PAGE_SIZE) if len(page) > PAGE_SIZE else None,
+            "results": [item(prediction) for prediction in page[:PAGE_SIZE]],
         }
     )
 
@@ -60,7 +71,9 @@ def _moment(text: str | None) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _offset(cursor: str) -> int:
-    if not cursor:
-        return 0
-    return int(base64.urlsafe_b64decode(cursor).decode().removeprefix("o="))
+def _cursor(text: str) -> tuple[int, float]:
+    """Return how many to skip, and when the first page was asked for."""
+    if not text:
+        return 0, time.time()
+    offset, begun_at = base64.urlsafe_b64decode(text).decode().split()
+    return int(offset), float(begun_at)

@@ -49,6 +49,10 @@ class ReplicateFaults(Faults):
     `refusal_text` replaces the words of flagged predictions; with `refusal_in_logs` these end well,
     without an image, and only their logs say why. `output_shape` is one of OUTPUT_SHAPES;
     `output_inline` gives data URIs in place of addresses.
+    `list_refusal` is the status that every list is refused with, 0 is none; `list_ignores_bounds`
+    takes no notice of `created_after` and `created_before`. `foreign_per_minute` predictions of
+    somebody else on the same account are listed for every minute of the past. `data_removed`
+    deletes the data of every ended prediction at once, instead of after the retention time.
     """
 
     nsfw_words: str = "nsfw,nude"
@@ -70,6 +74,10 @@ class ReplicateFaults(Faults):
     refusal_in_logs: bool = False
     output_shape: str = "list"
     output_inline: bool = False
+    list_refusal: int = 0
+    list_ignores_bounds: bool = False
+    foreign_per_minute: int = 0
+    data_removed: bool = False
     webhook_lost_rate: float = 0.0
     webhook_duplicate_rate: float = 0.0
     webhook_forged_rate: float = 0.0

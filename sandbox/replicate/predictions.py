@@ -79,8 +79,17 @@ class Prediction:
             metrics["image_count"] = len(self.output)
         return metrics
 
-    def as_json(self, base_url: str, *, removed: bool = False) -> dict[str, Any]:
-        """Describe the prediction; `removed` after the retention time has passed."""
+    def as_json(
+        self, base_url: str, *, removed: bool = False, ahead: float = 0.0
+    ) -> dict[str, Any]:
+        """Describe the prediction; `removed` after the retention time has passed.
+
+        `ahead`: the seconds by which the vendor's clock is.
+        """
+
+        def moment(seconds: float | None) -> str | None:
+            return None if seconds is None else iso(seconds + ahead)
+
         api = f"{base_url}/v1/predictions/{self.id}"
         return {
             "id": self.id,
@@ -93,10 +102,10 @@ class Prediction:
             "status": self.status,
             "data_removed": removed,
             "source": "api",
-            "created_at": iso(self.created_at),
-            "started_at": iso(self.started_at),
-            "completed_at": iso(self.completed_at),
-            "deadline": iso(self.deadline_at),
+            "created_at": moment(self.created_at),
+            "started_at": moment(self.started_at),
+            "completed_at": moment(self.completed_at),
+            "deadline": moment(self.deadline_at),
             "deployment": None,
             "metrics": self.metrics(),
             "urls": {
