@@ -85,6 +85,14 @@ _BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
         ((), "Is the node of RPC_URL up? Nothing is lost: it is read from where it ended."),
     ),
     "opensea": (((), "Correct OPENSEA_API_KEY; reveals are not concerned."),),
+    "replicate_listing": (
+        (
+            ("401", "403"),
+            "May the token of REPLICATE_API_TOKEN list predictions? Only tokens whose reply was "
+            "lost wait for it; all others go on.",
+        ),
+        ((), "Only tokens whose reply was lost wait for it, and go on by themselves."),
+    ),
     "selfhosted": (((), "Look at the server's /health-check; new tokens go to Replicate."),),
 }
 
@@ -100,6 +108,7 @@ _HEADLINES: Final[dict[str, str]] = {
     "chain": "No reveal is sent",
     "gateway": "The IPFS gateway is not asked",
     "opensea": "OpenSea is not called",
+    "replicate_listing": "Replicate's listing is not read",
     "rpc": "The chain is not read",
     "selfhosted": "The self-hosted image server is not called",
 }
@@ -107,6 +116,7 @@ _NAMES: Final[dict[str, str]] = {
     "chain": "Chain, sending reveals",
     "gateway": "IPFS gateway",
     "opensea": "OpenSea",
+    "replicate_listing": "Replicate's listing",
     "rpc": "Chain, reading mints",
     "selfhosted": "Self-hosted image server",
 }

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection
-from django.utils import timezone
 
+from glisk.database_clock import database_now
 from glisk.models import SystemState
 from glisk.moments import read_moment
 
@@ -97,7 +97,7 @@ def read_alarm(row: SystemState) -> Alarm | None:
     """Return a stored alarm; None if it is over."""
     value = row.state_value if isinstance(row.state_value, dict) else {}
     lasts = timedelta(seconds=value.get("lasts_seconds", LASTS_SECONDS))
-    if row.updated_at + lasts < timezone.now():
+    if row.updated_at + lasts < database_now():
         return None
     return Alarm(
         name=row.state_key.removeprefix(PREFIX),

@@ -6,11 +6,11 @@ Nothing is paid for, pinned or sent. Each question stands alone: one that fails 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
-from django.utils import timezone
 
 from glisk.clients.chain import ChainClient
 from glisk.clients.gateway import GatewayClient
@@ -18,7 +18,9 @@ from glisk.clients.mint_reader import MintReader
 from glisk.clients.pinata import PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
+from glisk.clock_skew import ClockSkew, machine_skew
 from glisk.commands import explain_database_error
+from glisk.database_clock import database_clock, database_now
 from glisk.errors import ProviderError
 from reveals.keeper import keeper_address
 from reveals.keeper_state import LOW, OK
@@ -119,8 +121,21 @@ def _replicate() -> str:
 
 def _listing() -> str:
     """Ask for what lost replies are looked up in; a key may be refused just this."""
-    ReplicateClient.from_settings().list_predictions(created_after=timezone.now(), max_pages=1)
+    next(ReplicateClient.from_settings().prediction_pages(created_after=database_now()))
     return "predictions can be listed: lost replies are found again"
+
+
+def _clocks() -> str:
+    replicate = ReplicateClient.from_settings()
+    with suppress(ProviderError):  # a refusal tells the time as well
+        replicate.probe()
+    skews = [machine_skew()]
+    if replicate.clock is not None:
+        skews.append(ClockSkew("Replicate", replicate.clock.ahead_of(database_clock())))
+    told = "; ".join(str(skew) for skew in skews)
+    if not all(skew.is_tolerable for skew in skews):
+        raise _NotWell(f"{told}. Have the machines' clocks set by NTP.")
+    return told
 
 
 def _callbacks() -> str:
@@ -163,6 +178,7 @@ _QUESTIONS: dict[str, Callable[[], str]] = {
     "keeper_key": _keeper_key,
     "replicate": _replicate,
     "listing": _listing,
+    "clocks": _clocks,
     "callbacks": _callbacks,
     "selfhosted": _selfhosted,
     "pinata": _pinata,

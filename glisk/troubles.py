@@ -19,7 +19,6 @@ from typing import Final
 
 from django.conf import settings
 from django.urls import reverse
-from django.utils import timezone
 
 from glisk.advice import (
     advice_for_breaker,
@@ -29,6 +28,7 @@ from glisk.advice import (
     reason_for_breaker,
 )
 from glisk.commands import counted
+from glisk.database_clock import database_now
 from glisk.display import duration
 from glisk.overview import stages, system
 from glisk.overview.reveals import refusal_of
@@ -157,7 +157,7 @@ def troubles_of(token: Token) -> list[Trouble]:
         *_causes(),
     ]
     found = [cause for cause in causes if stage in cause.stages]
-    waited = (timezone.now() - token.status_changed_at).total_seconds()
+    waited = (database_now() - token.status_changed_at).total_seconds()
     if found or waited < settings.STUCK_AFTER_SECONDS:
         return found
     headline = f"No progress for {duration(waited)}"
@@ -180,7 +180,7 @@ def _missing_workers(
             stages=tuple(stages.STAGES),
         )
         return
-    before = timezone.now() - timedelta(seconds=_NO_DRAIN_SECONDS)
+    before = database_now() - timedelta(seconds=_NO_DRAIN_SECONDS)
     for stage, since in oldest.items():
         if since < before and not alive & {stage, _DRAINS[stage]}:
             yield Trouble(

@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from itertools import islice
+from typing import Protocol
 
 from django.conf import settings
 
@@ -21,14 +22,14 @@ from glisk.errors import (
     ProviderError,
 )
 from glisk.images import ImageFacts, inspect_image
-from tokens.jobs import is_our_input
 from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import JobService
 
 # A paid call that was asked for this long ago is not made any more: the process was frozen,
 # and somebody else may have taken the token over.
 STALE_CALL_SECONDS = 5.0
-_FEW = 3
+FEW = 3  # read one by one
+_MOST_PAGES = 5
 
 
 class Creator(Protocol):
@@ -57,25 +58,41 @@ def create_prediction(
     return service.create(job, send_by=send_by)
 
 
+@dataclass(frozen=True)
+class Poll:
+    """What was read; `refusal`: the listing was asked, and failed."""
+
+    predictions: list[Prediction]
+    refusal: ProviderError | None = None
+
+
 def poll_predictions(
-    client: ReplicateClient, *, external_ids: Collection[str], created_after: datetime
-) -> list[Prediction]:
-    """Ask for many predictions with few requests: the listing says which have ended.
+    client: ReplicateClient, *, external_ids: Collection[str], listed_since: datetime | None
+) -> Poll:
+    """Ask for predictions; of many, the listing says which have ended, so that few are read.
 
-    A prediction that the vendor does not know any more comes back as `aborted`; one that cannot
-    be read now is left out, so that it keeps nobody waiting. Raises if none can be read.
+    `listed_since` is None where the listing is not to be asked. A prediction that the vendor does
+    not know any more comes back as `aborted`; one that cannot be read now is left out, so that it
+    keeps nobody waiting. Raises if none can be read.
     """
-    if len(external_ids) <= _FEW:
-        return _get_many(client, external_ids)
-    listing = client.list_predictions(created_after=created_after)
-    wanted = set(external_ids)
-    listed = {found.id: found for found in listing.predictions if found.id in wanted}
-    ended = [found.id for found in listed.values() if found.is_terminal]
-    unlisted = [external_id for external_id in external_ids if external_id not in listed]
-    return _get_many(client, (*ended, *unlisted))
+    running: set[str] = set()
+    refusal = None
+    if listed_since is not None:
+        try:
+            running = _running(client, listed_since)
+        except ProviderError as error:
+            refusal = error
+    ended = [external_id for external_id in external_ids if external_id not in running]
+    return Poll(get_many(client, ended), refusal)
 
 
-def _get_many(client: ReplicateClient, external_ids: Collection[str]) -> list[Prediction]:
+def _running(client: ReplicateClient, since: datetime) -> set[str]:
+    pages = islice(client.prediction_pages(created_after=since), _MOST_PAGES)
+    return {found.id for page in pages for found in page if not found.is_terminal}
+
+
+def get_many(client: ReplicateClient, external_ids: Collection[str]) -> list[Prediction]:
+    """Read predictions one by one; what cannot be read is left out. Raises if nothing can be."""
     found: list[Prediction] = []
     faults: list[ProviderError] = []
     for external_id in external_ids:
@@ -83,7 +100,7 @@ def _get_many(client: ReplicateClient, external_ids: Collection[str]) -> list[Pr
             found.append(_get_or_gone(client, external_id))
         except ProviderError as error:
             faults.append(error)
-            if len(faults) == _FEW:  # it is not this or that prediction
+            if len(faults) == FEW:  # it is not this or that prediction
                 break
     if faults and not found:
         raise faults[0]
@@ -105,32 +122,6 @@ def end_overdue(client: ReplicateClient, *, external_id: str) -> Prediction:
     if prediction.is_terminal:
         return prediction
     return client.cancel_prediction(external_id)
-
-
-def find_lost(
-    client: ReplicateClient,
-    *,
-    wanted: Sequence[tuple[int, dict[str, Any]]],
-    known_ids: Collection[str],
-    created_after: datetime,
-) -> dict[int, Prediction | None]:
-    """Look for calls whose reply was lost, (job id, input), in the vendor's listing.
-
-    Every input holds a seed of its own, so an equal input is the same call. A job that is missing
-    in the answer stays open: the listing was too long, or a candidate could not be read, so that
-    nothing may be concluded from its absence.
-    """
-    listing = client.list_predictions(created_after=created_after, max_pages=20)
-    candidates = [found for found in listing.predictions if found.id not in known_ids]
-    bare = [found.id for found in candidates if not found.input]
-    whole = [*(found for found in candidates if found.input), *_get_many(client, bare)]
-    conclusive = listing.is_complete and len(whole) == len(candidates)
-    result: dict[int, Prediction | None] = {}
-    for job_id, job_input in wanted:
-        match = next((found for found in whole if is_our_input(found.input, job_input)), None)
-        if match is not None or conclusive:
-            result[job_id] = match
-    return result
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import structlog
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from glisk.clients.replicate import Prediction, classify_prediction_failure
+from glisk.database_clock import database_now
 from glisk.engine.notify import notify
 from glisk.errors import ProviderError
 from tokens.channels import PIPELINE_CHANNEL
@@ -71,8 +71,9 @@ def _adopt(job: ImageGenerationJob, external_id: str) -> bool:
     fields = {
         "external_id": external_id,
         "status": JobStatus.SUBMITTED,
-        "submitted_at": timezone.now(),
+        "submitted_at": database_now(),
         "cost_usd": price_of(job.service, job.model).reserved,
+        "error": "",
     }
     if job.status == JobStatus.REJECTED:
         # Given up already, and perhaps made anew: keep the ledger true, change nothing else.
@@ -125,7 +126,7 @@ def _complete(job: ImageGenerationJob, prediction: Prediction) -> None:
 def _outcome_of(prediction: Prediction) -> dict[str, Any]:
     """Return the columns of a job that ended as this prediction did."""
     outcome: dict[str, Any] = {
-        "completed_at": prediction.completed_at or timezone.now(),
+        "completed_at": prediction.completed_at or database_now(),
         "predict_time_seconds": prediction.predict_time_seconds,
     }
     if prediction.is_succeeded and prediction.output_urls:

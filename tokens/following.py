@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
 
 from glisk.backoff import backoff_seconds
-from glisk.clients.replicate import Prediction
+from glisk.breaker import Breaker
+from glisk.clock import boot_seconds
+from glisk.clock_skew import NOTE_EVERY_SECONDS, ClockSkew, note_clock
+from glisk.database_clock import database_clock
 from glisk.engine.drain import CallResult
-from glisk.errors import NotSentError, as_provider_error
+from glisk.errors import NotSentError, ProviderError, as_provider_error
 from tokens import calls, jobs
 from tokens.claims import release_claims
 from tokens.completions import record_prediction
 from tokens.items import Item, Phase, uses_callbacks
+from tokens.lost_calls import WINDOW, Finding, LostCall, find_lost, perhaps_paid
 from tokens.models.job import JobStatus
 from tokens.outcomes import Failure
 
@@ -30,6 +33,9 @@ POLL_WITH_CALLBACK_SECONDS = 2.0
 RECONCILE_SECONDS = 2.0
 OVERDUE_SECONDS = 5.0  # an overdue prediction that does not end is canceled again this often
 _LONGEST_POLL_SECONDS = 10.0
+_LONGEST_LOOK_SECONDS = 60.0
+# The listing may be refused while single reads and new calls work.
+LISTING = "replicate_listing"
 # How long a call of unknown outcome may take to show up in the vendor's listing.
 SETTLE_SECONDS = 15.0
 
@@ -42,11 +48,13 @@ class Follower:
         self.drain = generation.drain
         self.client = generation.client
         self.breaker = generation.services.replicate.admission.breaker
+        self.listing = Breaker(LISTING)
         self._polled_at = 0.0
         self._polling = False
         self._poll_wait = _poll_seconds()
         self._poll_failures = 0
         self._reconciled_at = 0.0
+        self._clock_noted_at = -NOTE_EVERY_SECONDS
         self._reconciling = False
 
     @property
@@ -65,6 +73,7 @@ class Follower:
 
     def follow(self) -> None:
         """Look for outcomes that the webhook brought; poll, reconcile and end what is due."""
+        self._note_clock()
         waiting = {item.job.pk: item for item in self._waiting(Phase.WAITING)}
         reconciling = {item.job.pk: item for item in self._waiting(Phase.RECONCILING)}
         items = {**waiting, **reconciling}
@@ -89,6 +98,15 @@ class Follower:
         self._poll()
         self._reconcile()
 
+    def _note_clock(self) -> None:
+        """Tell operators now and then if Replicate's clock is not the database's."""
+        now, shown = boot_seconds(), self.client.clock
+        if now - self._clock_noted_at < NOTE_EVERY_SECONDS:
+            return
+        if shown is not None and shown.read_at > self._clock_noted_at:
+            self._clock_noted_at = now
+            note_clock(ClockSkew("Replicate", shown.ahead_of(database_clock())))
+
     def _drop(self, item: Item) -> None:
         """Stop working on a token whose job somebody else has closed."""
         logger.info("stale_claim", token_id=item.token_id)
@@ -107,24 +125,30 @@ class Follower:
         if not waiting:
             return
         ids = [item.job.external_id or "" for item in waiting]
-        created_after = min(item.job.created_at for item in waiting) - timedelta(minutes=1)
+        listed_since = None
+        if len(ids) > calls.FEW and self.listing.places(1):
+            listed_since = min(item.job.created_at for item in waiting) - WINDOW
         self._polling, self._polled_at = True, time.monotonic()
         self.drain.submit(
             "poll",
-            None,
+            listed_since is not None,
             lambda: calls.poll_predictions(
-                self.client, external_ids=ids, created_after=created_after
+                self.client, external_ids=ids, listed_since=listed_since
             ),
         )
 
     def _polled(self, result: CallResult) -> None:
         if result.error is None:
-            for prediction in result.value:
+            for prediction in result.value.predictions:
                 if prediction.is_terminal:
                     record_prediction(prediction)
             self._poll_failures, self._poll_wait = 0, _poll_seconds()
             if not self.breaker.is_open:  # an account may be allowed to read, but not to create
                 self.breaker.succeeded()
+            if result.value.refusal is not None:
+                self._listing_failed(result.value.refusal)
+            elif result.key:
+                self.listing.succeeded()
         else:
             self._poll_failures += 1
             self._poll_wait = backoff_seconds(
@@ -164,47 +188,65 @@ class Follower:
             item.busy = False
 
     def _reconcile(self) -> None:
-        due = [
-            item
-            for item in self._waiting(Phase.RECONCILING)
-            if jobs.age_seconds(item.job.created_at) >= SETTLE_SECONDS
-        ]
-        if not due or self._reconciling or self.drain.stopping:
+        now = time.monotonic()
+        if self._reconciling or self.drain.stopping:
             return
-        if time.monotonic() - self._reconciled_at < RECONCILE_SECONDS:
+        due = [item for item in self._waiting(Phase.RECONCILING) if self._look_in(item) <= 0]
+        if not due or now - self._reconciled_at < RECONCILE_SECONDS:
             return
-        if not self.breaker.places(1):
+        if not self.listing.places(1):
+            for item in due:
+                self._note_open(item, self.listing.reason)
             return
-        created_after = min(item.job.created_at for item in due) - timedelta(minutes=1)
-        known = jobs.external_ids_since(created_after)
-        wanted = [(item.job.pk, item.job.input) for item in due]
+        # The one that has waited longest for its look, and those that the same pages show.
+        first = min(due, key=lambda item: item.look_again_at)
+        near = [i for i in due if abs(i.job.created_at - first.job.created_at) <= WINDOW]
+        wanted = [LostCall(i.job.pk, i.job.input, i.job.created_at) for i in near]
+        known = jobs.external_ids_near(first.job.created_at)
+        database = database_clock()
         self._reconciling = True
         self.drain.submit(
             "reconcile",
-            [item.key for item in due],
-            lambda: calls.find_lost(
-                self.client, wanted=wanted, known_ids=known, created_after=created_after
-            ),
+            [item.key for item in near],
+            lambda: find_lost(self.client, wanted=wanted, known_ids=known, database=database),
         )
+
+    @staticmethod
+    def _look_in(item: Item) -> float:
+        """Return the seconds until a call is worth looking for (again)."""
+        settled_in = SETTLE_SECONDS - jobs.age_seconds(item.job.created_at)
+        return max(settled_in, item.look_again_at - time.monotonic())
 
     def _reconciled(self, result: CallResult) -> None:
         if result.error is not None:
-            self._read_failed("reconciliation_failed", result.error, counts=True)
+            fault = self._listing_failed(result.error)
+            for key in result.key:
+                if (item := self.generation.held(key, Phase.RECONCILING)) is not None:
+                    self._note_open(item, str(fault))
             self._reconciling, self._reconciled_at = False, time.monotonic()
             return
-        self.breaker.succeeded()
-        missing = []
+        self.listing.succeeded()
+        ended = []
         for key in result.key:
             item = self.generation.held(key, Phase.RECONCILING)
             if item is None or item.job.pk not in result.value:
-                continue  # settled by other news meanwhile, or nothing may be concluded
-            prediction: Prediction | None = result.value[item.job.pk]
-            if prediction is not None:
-                record_prediction(prediction, job_id=item.job.pk)
+                continue  # settled by other news meanwhile
+            finding: Finding = result.value[item.job.pk]
+            if finding.prediction is not None:
+                record_prediction(finding.prediction, job_id=item.job.pk)
                 logger.info("prediction_found_again", token_id=item.token_id, job_id=item.job.pk)
+            elif finding.open_because:
+                item.looks += 1
+                wait = backoff_seconds(
+                    item.looks, base=RECONCILE_SECONDS, cap=_LONGEST_LOOK_SECONDS
+                )
+                item.look_again_at = time.monotonic() + wait
+                self._note_open(item, finding.open_because)
+            elif finding.unreadable:
+                ended.append(Failure(item, perhaps_paid(finding.unreadable), JobStatus.FAILED))
             else:
                 never = NotSentError("replicate: the call never arrived", vendor="replicate")
-                missing.append(
+                ended.append(
                     Failure(
                         item,
                         item.fault or never,
@@ -212,8 +254,26 @@ class Follower:
                         vendor_waits=item.fault is None,
                     )
                 )
-        self.generation.settle(missing)
+        self.generation.settle(ended)
         self._reconciling, self._reconciled_at = False, time.monotonic()
+
+    def _note_open(self, item: Item, why: str) -> None:
+        """Write into the ledger why nobody knows yet whether a call is paid."""
+        if item.job.error != why:
+            jobs.note_open(item.job, why, owner=self.drain.owner)
+        if not item.told and jobs.age_seconds(item.job.created_at) >= jobs.LOOKUP_SECONDS:
+            item.told = True
+            logger.error(
+                "prediction_not_found_out", token_id=item.token_id, job_id=item.job.pk, reason=why
+            )
+
+    def _listing_failed(self, error: Exception) -> ProviderError:
+        """Count it against the listing alone: calls and single reads go on."""
+        fault = as_provider_error(error, vendor="replicate")
+        unexpected = error if fault is not error else None
+        logger.warning("reconciliation_failed", error=str(fault), exc_info=unexpected)
+        self.listing.failed(fault)
+        return fault
 
     def _read_failed(self, event: str, error: Exception, *, counts: bool) -> None:
         fault = as_provider_error(error, vendor="replicate")
@@ -226,8 +286,9 @@ class Follower:
         """Return when the vendor has to be asked next, or None if nothing waits for it."""
         if self.drain.stopping:
             return None
-        if self._waiting(Phase.RECONCILING):
-            return 0.5
+        looks = [self._look_in(item) for item in self._waiting(Phase.RECONCILING)]
+        if looks and not self._reconciling:
+            return max(0.5, min(looks), self.listing.seconds_until_probe or 0.0)
         waiting = self._waiting(Phase.WAITING)
         if not waiting or self._polling:
             return None

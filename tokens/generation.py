@@ -80,8 +80,10 @@ class Generation:
             self._claim(min(limit, free))
 
     def _is_stuck(self, item: Item) -> bool:
+        if item.phase is Phase.RECONCILING:
+            return self.follower.listing.is_open or item.looks > 0
         service = self.services.of(item.job)
-        waits = item.phase in (Phase.WAITING, Phase.RECONCILING)
+        waits = item.phase is Phase.WAITING
         return waits and service is not None and service.admission.breaker.is_open
 
     def _claim(self, limit: int, *, resuming: bool = False) -> int:

@@ -31,6 +31,9 @@ class Item:
     busy: bool = False  # a call for this item alone is under way
     waiting_since: float = 0.0  # monotonic; when the vendor has had it
     cancel_again_at: float = 0.0  # monotonic; of an overdue prediction
+    looks: int = 0  # for its lost reply, without a result
+    look_again_at: float = 0.0  # monotonic
+    told: bool = False  # that it takes long
     image: str | None = None  # data URI or URL of the image, if its reply told it
     # What its call's answer means if the look-up finds nothing; None: no answer came.
     fault: ProviderError | None = None

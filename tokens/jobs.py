@@ -7,13 +7,13 @@ times as long as the database takes to answer it.
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.utils import timezone
 
+from glisk.database_clock import database_now
 from glisk.errors import (
     ContentPolicyError,
     InvalidRequestError,
@@ -23,12 +23,14 @@ from glisk.errors import (
     TransientError,
 )
 from glisk.json_rows import as_json
-from tokens.models import ImageGenerationJob
+from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
 from tokens.spend import model_of, price_of
 
 # Replicate deletes the files of a prediction one hour after its end.
 OUTPUT_LIFETIME_SECONDS = 3600.0
+# A lost reply that is looked for longer than this is shown to operators.
+LOOKUP_SECONDS = 300.0
 
 # What changes in a job while it is waited for.
 _NEWS = ("status", "external_id", "output_url", "error_class", "error", "submitted_at")
@@ -194,7 +196,7 @@ def close_jobs(
                 status.value,
                 error_class,
                 error,
-                timezone.now(),
+                database_now(),
                 status is JobStatus.REJECTED,  # it was surely not paid
                 status is JobStatus.CAPTURED,
                 list(job_ids),
@@ -203,10 +205,29 @@ def close_jobs(
         )
 
 
-def external_ids_since(moment: datetime) -> set[str]:
-    """Return the vendor's ids that belong to jobs of ours made since then."""
-    found = ImageGenerationJob.objects.filter(created_at__gte=moment, external_id__isnull=False)
-    return {str(external_id) for external_id in found.values_list("external_id", flat=True)}
+def note_open(job: ImageGenerationJob, why: str, *, owner: str) -> None:
+    """Write why the outcome of a call is still unknown, into the job and its token."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH token AS (UPDATE tokens_s0 SET generation_error = %s "
+            "WHERE token_id = %s AND lease_owner = %s AND status = 'generating' RETURNING 1) "
+            "UPDATE image_generation_jobs SET error = %s WHERE id = %s AND status = 'created' "
+            "AND EXISTS (SELECT FROM token)",
+            [why, job.token_id, owner, why, job.pk],
+        )
+    job.error = why
+
+
+def external_ids_near(moment: datetime) -> set[str]:
+    """Return the vendor's ids of the jobs and samples that were made within an hour of a moment."""
+    hour = timedelta(hours=1)
+    known: set[str] = set()
+    for calls in (ImageGenerationJob.objects, PromptSample.objects):
+        found = calls.filter(
+            created_at__range=(moment - hour, moment + hour), external_id__isnull=False
+        )
+        known.update(str(known_id) for known_id in found.values_list("external_id", flat=True))
+    return known
 
 
 def error_of(job: ImageGenerationJob) -> ProviderError:
@@ -226,4 +247,5 @@ def is_of_another(shown: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
 
 
 def age_seconds(moment: datetime) -> float:
-    return (timezone.now() - moment).total_seconds()
+    """Return the age of a moment of the database's clock."""
+    return (database_now() - moment).total_seconds()

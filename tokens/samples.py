@@ -25,6 +25,7 @@ from authors.models import Author
 from authors.prompt_text import check_prompt
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import boot_seconds
+from glisk.database_clock import database_clock
 from glisk.engine.drain import CallResult
 from glisk.engine.notify import notify
 from glisk.errors import (
@@ -38,6 +39,8 @@ from glisk.errors import (
 from tokens import calls
 from tokens.calls import Captured
 from tokens.channels import PIPELINE_CHANNEL
+from tokens.jobs import external_ids_near
+from tokens.lost_calls import Finding, LostCall, find_lost, perhaps_paid
 from tokens.models import PromptSample
 from tokens.models.job import JobService
 from tokens.models.sample import OPEN_SAMPLE_STATUSES, SampleStatus
@@ -151,13 +154,10 @@ class Samples:
         row.update(busy_until=lease)
         if sample.status == SampleStatus.SUBMITTED:
             return lambda: self._read(sample.external_id or "")
-        called_at = sample.called_at or sample.created_at
-        known = _ids_since(sample)
-        return lambda: calls.find_lost(
-            self.service.client,
-            wanted=[(sample.pk, sample.input)],
-            known_ids=known,
-            created_after=called_at - timedelta(minutes=1),
+        lost = LostCall(sample.pk, sample.input, sample.called_at or sample.created_at)
+        known, database = external_ids_near(lost.made_at), database_clock()
+        return lambda: find_lost(
+            self.service.client, wanted=[lost], known_ids=known, database=database
         )
 
     def _may_pay(self) -> bool:
@@ -196,7 +196,7 @@ class Samples:
             elif result.error is not None:
                 self._not_read(pk, result.error)
             elif status == SampleStatus.CALLING:
-                self._looked(pk, result.value)
+                self._looked(pk, result.value[pk])
             else:
                 self._followed(pk, result.value)
             overdue = Now() - timedelta(seconds=settings.GENERATION_TIMEOUT_SECONDS)
@@ -220,14 +220,17 @@ class Samples:
         else:  # perhaps paid: a later turn looks for it
             self._not_read(pk, error, counts=True)
 
-    def _looked(self, pk: int, found: dict[int, Prediction | None]) -> None:
+    def _looked(self, pk: int, found: Finding) -> None:
         """Go on with a call whose reply was lost; one that never arrived is given up."""
-        prediction = found.get(pk)
-        if prediction is not None:
-            _submitted(pk, prediction.id)
+        if found.prediction is not None:
+            _submitted(pk, found.prediction.id)
             return
         _open(pk, _LOOK)
-        if pk in found:
+        if found.unreadable:
+            _end(pk, SampleStatus.FAILED, error=str(perhaps_paid(found.unreadable)))
+        elif found.open_because:
+            logger.warning("sample_waits", sample=pk, error=found.open_because)
+        else:
             surely = Q(called_at__lte=Now() - _LOST_AFTER)
             _end(pk, SampleStatus.FAILED, surely, error=_LOST, cost_usd=None)
 
@@ -250,14 +253,6 @@ class Samples:
         if counts and unexpected is None:
             self.service.admission.breaker.failed(fault)
         _open(pk, _LOOK)
-
-
-def _ids_since(sample: PromptSample) -> set[str]:
-    """Return the vendor's ids of the samples since this one: those calls are known."""
-    found = PromptSample.objects.filter(
-        created_at__gte=sample.created_at, external_id__isnull=False
-    )
-    return {str(external_id) for external_id in found.values_list("external_id", flat=True)}
 
 
 def _submitted(pk: int, external_id: str) -> None:

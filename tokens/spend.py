@@ -14,6 +14,7 @@ from zlib import crc32
 from django.conf import settings
 from django.db import connection, transaction
 
+from glisk.database_clock import database_now
 from glisk.prices import Price
 from tokens.models import DailySpend
 from tokens.models.job import JobService
@@ -190,7 +191,7 @@ def allowed_by_cap(wanted: int, price: Price) -> int:
 
 def seconds_until_midnight() -> float:
     """Return the seconds until the next UTC day."""
-    return (_midnight() + timedelta(days=1) - datetime.now(UTC)).total_seconds()
+    return (_midnight() + timedelta(days=1) - database_now()).total_seconds()
 
 
 def cap_reason() -> str:
@@ -212,4 +213,4 @@ def _cap() -> Decimal | None:
 
 
 def _midnight() -> datetime:
-    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return database_now().replace(hour=0, minute=0, second=0, microsecond=0)

@@ -33,9 +33,16 @@ from requests.utils import (
 )
 from urllib3.util import Retry
 
-from glisk.clients.http_faults import Fault, Reply, error_for_lost, error_for_reply, read_plain
+from glisk.clients.http_faults import (
+    Fault,
+    Reply,
+    error_for_lost,
+    error_for_reply,
+    read_plain,
+    timestamp,
+)
 from glisk.clients.http_response import PlainResponse
-from glisk.clock import boot_seconds
+from glisk.clock import ClockReading, boot_seconds
 from glisk.errors import ArtefactError, NotSentError, ProviderError, UnknownOutcomeError
 
 MAX_JSON_BYTES: Final = 4 * 1024 * 1024
@@ -133,6 +140,7 @@ class HttpClient:
         }
         self._options = options or HttpOptions()
         self._read_fault = read_fault
+        self._dated: tuple[str, float] | None = None  # the last reply's Date, and when it came
         self._timeout = urllib3.Timeout(
             connect=self._options.connect_timeout_seconds, read=self._options.read_timeout_seconds
         )
@@ -143,6 +151,13 @@ class HttpClient:
 
     def __repr__(self) -> str:
         return f"<HttpClient for {self.vendor}>"
+
+    @property
+    def clock(self) -> ClockReading | None:
+        """What the vendor's clock showed with its last reply, to the second; None: not told."""
+        date, came_at = self._dated or ("", 0.0)
+        shown = timestamp(date)
+        return None if shown is None else ClockReading(shown, came_at)
 
     def close(self) -> None:
         """Close the pooled connections; the next call opens new ones."""
@@ -244,6 +259,9 @@ class HttpClient:
     ) -> Reply:
         status = response.status
         accepted = 200 <= status < 300
+        date = response.headers.get("Date")
+        if date and "Age" not in response.headers:  # a cache tells an old date
+            self._dated = date, boot_seconds()
         try:
             body, whole = self._read(response, max_bytes if accepted else MAX_ERROR_BYTES)
         except (urllib3.exceptions.HTTPError, OSError) as error:

@@ -94,10 +94,10 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float | None = None)
     try:
         seconds = float(value)
     except ValueError:
-        due = _timestamp(value)
+        due = timestamp(value)
         if due is None:
             return None
-        sent = _timestamp(headers.get("Date", ""))
+        sent = timestamp(headers.get("Date", ""))
         seconds = due - (sent if sent is not None else now if now is not None else time.time())
     return bounded_seconds(seconds)
 
@@ -109,7 +109,8 @@ def bounded_seconds(seconds: float) -> float | None:
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
-def _timestamp(value: str) -> float | None:
+def timestamp(value: str) -> float | None:
+    """Return an HTTP date in seconds since 1970, or None if it is none."""
     try:
         return parsedate_to_datetime(value).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):

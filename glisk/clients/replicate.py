@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -37,13 +36,13 @@ from glisk.clients.replicate_prediction import (
     parse_prediction,
 )
 from glisk.clients.replicate_webhook import WebhookSignatureError, sign_webhook, verify_webhook
+from glisk.clock import ClockReading
 from glisk.errors import AccountError, ContentPolicyError, InvalidRequestError, ProviderError
 from glisk.redaction import register_secret
 
 __all__ = [
     "ModelReference",
     "Prediction",
-    "PredictionListing",
     "ReplicateClient",
     "WebhookSignatureError",
     "classify_prediction_failure",
@@ -53,18 +52,6 @@ __all__ = [
 ]
 
 DEFAULT_BASE_URL: Final = "https://api.replicate.com"
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionListing:
-    """Predictions, newest first.
-
-    `is_complete` is False if there were more pages than asked for: then a prediction that is not
-    among them may exist all the same.
-    """
-
-    predictions: tuple[Prediction, ...]
-    is_complete: bool
 
 
 class ReplicateClient:
@@ -131,7 +118,7 @@ class ReplicateClient:
 
         Keys of `input` whose value is None are left out, since Replicate refuses null. The API
         knows no idempotency key: UnknownOutcomeError means that the prediction may exist and be
-        charged, and must be looked for (`list_predictions`, the webhook) before another is made.
+        charged, and must be looked for (`prediction_pages`, the webhook) before another is made.
         Also raises ContentPolicyError, InvalidRequestError, AccountError and TransientError.
         """
         body: dict[str, Any] = {"input": without_nulls(input)}
@@ -180,21 +167,19 @@ class ReplicateClient:
         reply = self._http.call("POST", path, idempotent=True, max_bytes=self._max_bytes)
         return _read_prediction(reply, f"POST {path}", idempotent=True)
 
-    def list_predictions(
-        self, *, created_after: datetime | None = None, max_pages: int = 5
-    ) -> PredictionListing:
-        """Return the account's predictions, newest first, at most `max_pages` of 100.
+    def prediction_pages(
+        self, *, created_after: datetime | None = None, created_before: datetime | None = None
+    ) -> Iterator[list[Prediction]]:
+        """Give the pages of the account's listing, 100 each, newest first, until it ends.
 
-        `created_after` is an aware time. Items of a listing may lack `input` and `output`: read
-        the prediction by its id for these. Entries that cannot be read are left out.
+        The bounds (aware times) are asked for, and not checked. Items may lack `input` and
+        `output`: read the prediction by its id for these. Entries that cannot be read are left
+        out. Raises AccountError, InvalidRequestError and TransientError.
         """
-        bound = {}
-        if created_after is not None:
-            moment = created_after.astimezone(UTC).replace(tzinfo=None)
-            bound["created_after"] = moment.isoformat(timespec="milliseconds") + "Z"
-        params: dict[str, str] = dict(bound)
-        found: list[Prediction] = []
-        for _page in range(max_pages):
+        bounds = {"created_after": created_after, "created_before": created_before}
+        bound = {name: _vendor_time(moment) for name, moment in bounds.items() if moment}
+        params = dict(bound)
+        while True:
             reply = self._http.call("GET", "/v1/predictions", idempotent=True, params=params)
             answer = reply.json_object() or {}
             results = answer.get("results")
@@ -202,15 +187,17 @@ class ReplicateClient:
                 raise bad_reply(
                     VENDOR, "GET /v1/predictions", reply, idempotent=True, why="no results"
                 )
-            page = _readable(results)
-            found += page
+            yield _readable(results)
             following = answer.get("next")
-            is_past = bool(page) and _is_past(page[-1], created_after)
-            if not isinstance(following, str) or not following or is_past:
-                return PredictionListing(_newer_than(found, created_after), is_complete=True)
+            if not isinstance(following, str) or not following:
+                return
             # Only the query of `next` is taken: the token goes to our own base URL, nowhere else.
             params = {**bound, **dict(parse_qsl(urlsplit(following).query))}
-        return PredictionListing(_newer_than(found, created_after), is_complete=False)
+
+    @property
+    def clock(self) -> ClockReading | None:
+        """What Replicate's clock showed with its last reply; None before the first."""
+        return self._http.clock
 
     def probe(self) -> None:
         """Check the token by reading the account; raise AccountError or TransientError."""
@@ -283,10 +270,5 @@ def _readable(items: list[Any]) -> list[Prediction]:
     return found
 
 
-def _is_past(prediction: Prediction, bound: datetime | None) -> bool:
-    made = prediction.created_at
-    return bound is not None and made is not None and made < bound
-
-
-def _newer_than(found: list[Prediction], bound: datetime | None) -> tuple[Prediction, ...]:
-    return tuple(prediction for prediction in found if not _is_past(prediction, bound))
+def _vendor_time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

@@ -6,6 +6,7 @@ import structlog
 from django.utils import timezone
 from django_q.models import Failure
 
+from glisk.clock_skew import machine_skew, note_clock
 from glisk.engine import leases
 from glisk.engine.heartbeat import prune_heartbeats
 from glisk.engine.schedules import declare
@@ -16,11 +17,12 @@ _KEEP_FAILURES = timedelta(days=7)
 
 
 def rescue() -> int:
-    """Free the leases that ran out, and forget processes that are long silent."""
+    """Free the leases that ran out, forget processes that are long silent, look at the clock."""
     count = leases.rescue_leases()
     if count:
         logger.warning("leases_rescued", count=count)
     prune_heartbeats()
+    note_clock(machine_skew())
     return count
 
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Max, Q
-from django.utils import timezone
 
 from glisk import alarms
 from glisk.advice import name_of_breaker
+from glisk.database_clock import database_now
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.found_limit import Found
 from glisk.models import SystemState, WorkerHeartbeat
@@ -77,7 +77,7 @@ class ChainFacts:
 
 def workers() -> list[Worker]:
     """Return the workers of the last minutes; a silent one is shown as such."""
-    since = timezone.now() - timedelta(seconds=ALIVE_SECONDS)
+    since = database_now() - timedelta(seconds=ALIVE_SECONDS)
     found = WorkerHeartbeat.objects.order_by("stage", "started_at", "owner")
     return [
         Worker(
@@ -132,8 +132,8 @@ def obstacles() -> list[Obstacle]:
                 kind="pause",
                 subject="generation",
                 reason=capped,
-                since=since or timezone.now(),
-                retry_at=timezone.now() + midnight,
+                since=since or database_now(),
+                retry_at=database_now() + midnight,
             )
         )
     return found
@@ -141,7 +141,7 @@ def obstacles() -> list[Obstacle]:
 
 def _limit(state: SystemState) -> list[Obstacle]:
     """Return a vendor's rate limit that was met in the last minute."""
-    limit, now = Found.parse(state.state_value), timezone.now()
+    limit, now = Found.parse(state.state_value), database_now()
     until = datetime.fromtimestamp(limit.until, UTC)
     if now - until > _LIMIT_IS_NEWS:
         return []
@@ -195,5 +195,5 @@ def chain_facts() -> ChainFacts:
         newest_block=progress.head,
         blocks_behind=behind,
         read_at=read_at,
-        is_fresh=read_at is not None and timezone.now() - read_at <= timedelta(seconds=patience),
+        is_fresh=read_at is not None and database_now() - read_at <= timedelta(seconds=patience),
     )

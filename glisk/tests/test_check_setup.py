@@ -180,7 +180,7 @@ def test_what_is_wrong_is_named_and_hides_no_other(
     assert status == NOT_WELL
     assert said[subject].startswith("WRONG: ")
     assert word in said[subject]
-    assert len(said) == 11
+    assert len(said) == 12
     for secret in (*settings.REPLICATE_WEBHOOK_SECRETS, settings.REPLICATE_API_TOKEN):
         assert secret not in "".join(said.values())
 

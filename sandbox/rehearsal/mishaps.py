@@ -14,6 +14,7 @@ from sandbox.rehearsal.place import Place
 NEW_PINATA_JWT = f"{SANDBOX_JWT}.2"
 _ETHER = 10**18
 _GWEI = 10**9
+_CREATE = "^POST .*/predictions$"
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,26 @@ _ALL = (
         "replicate",
         {"server_error_rate": 1.0, "server_error_status": 503},
         {"server_error_rate": 0.0, "server_error_status": 500},
+    ),
+    Mishap(
+        "replicate-listing",
+        "Replicate takes each prediction, answers 500, and refuses to list them",
+        "nothing; here end it: each is found, and none is paid twice",
+        "Replicate's listing is not read",
+        "replicate",
+        {"scope": _CREATE, "error_after_rate": 1.0, "error_after_status": 500, "list_refusal": 403},
+        {"scope": "", "error_after_rate": 0.0, "error_after_status": 502, "list_refusal": 0},
+        holds_tokens=False,  # those alone whose reply was lost
+    ),
+    Mishap(
+        "replicate-clock",
+        "Replicate's clock is two minutes behind",
+        "nothing; here end it",
+        "Replicate's clock is 12",
+        "replicate",
+        {"clock_ahead_seconds": -120.0},
+        {"clock_ahead_seconds": 0.0},
+        holds_tokens=False,
     ),
     Mishap(
         "prompts-refused",

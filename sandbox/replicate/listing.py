@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import dropwhile, islice, takewhile
 from typing import Any
@@ -37,7 +37,9 @@ def list_predictions(
     if faults.list_ignores_bounds:
         after = before = None
     # What came since the first page would move all others.
-    found = dropwhile(lambda prediction: prediction.created_at > begun_at, iter(newest_first))
+    found: Iterator[Prediction] = dropwhile(
+        lambda prediction: prediction.created_at > begun_at, iter(newest_first)
+    )
     if before is not None:
         shown_before = before - faults.clock_ahead_seconds
         found = dropwhile(lambda prediction: prediction.created_at >= shown_before, found)

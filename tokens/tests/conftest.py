@@ -57,6 +57,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "SETTLE_SECONDS", 0.2)
     monkeypatch.setattr(following, "RECONCILE_SECONDS", 0.1)
     monkeypatch.setattr(following, "OVERDUE_SECONDS", 0.2)
+    monkeypatch.setattr(following, "NOTE_EVERY_SECONDS", 0.2)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.engine.calls import CallResult
 from glisk.engine.owner import own_prefix
 from tokens import calls, following
 from tokens.claims import release_leases_of
 from tokens.completions import record_prediction
 from tokens.factories import TokenFactory
+from tokens.lost_calls import Finding
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.spend import spent_today
@@ -112,40 +115,19 @@ def test_inputs_that_the_vendor_completed_are_ours_all_the_same(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The API is not documented to show the input as it was sent."""
-    as_sent = calls.ReplicateClient.list_predictions
+    as_sent = ReplicateClient.prediction_pages
 
-    def with_defaults(*arguments: Any, **options: Any) -> object:
-        listing = as_sent(*arguments, **options)
-        found = [
-            dataclasses.replace(p, input={**p.input, "go_fast": True, "num_outputs": 1})
-            for p in listing.predictions
-        ]
-        return dataclasses.replace(listing, predictions=tuple(found))
+    def with_defaults(*arguments: Any, **options: Any) -> Iterator[list[Prediction]]:
+        for page in as_sent(*arguments, **options):
+            yield [
+                dataclasses.replace(p, input={**p.input, "go_fast": True, "num_outputs": 1})
+                for p in page
+            ]
 
-    monkeypatch.setattr(calls.ReplicateClient, "list_predictions", with_defaults)
+    monkeypatch.setattr(ReplicateClient, "prediction_pages", with_defaults)
     vendors.replicate.plan_fault("drop_after", scope=CREATE)
     token = TokenFactory.create()
     worker().until(is_ready(token))
-    assert vendors.paid == vendors.creations() == 1
-
-
-def test_an_incomplete_listing_proves_nothing(
-    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = calls.ReplicateClient.list_predictions
-
-    def cut(*arguments: Any, **options: Any) -> object:
-        listing = whole(*arguments, **options)
-        return dataclasses.replace(listing, predictions=(), is_complete=False)
-
-    monkeypatch.setattr(calls.ReplicateClient, "list_predictions", cut)
-    vendors.replicate.plan_fault("drop_after", scope=CREATE)
-    token = TokenFactory.create()
-    drain = worker()
-    drain.settle(1.0)
-    assert vendors.creations() == 1
-    monkeypatch.setattr(calls.ReplicateClient, "list_predictions", whole)
-    drain.until(is_ready(token))
     assert vendors.paid == vendors.creations() == 1
 
 
@@ -157,7 +139,7 @@ def test_a_late_lookup_decides_nothing_about_a_newer_job(worker: Start, vendors:
     drain.step()
     drain.drain.turn(drain.finished())
     job = job_of(token)
-    late = CallResult("reconcile", [(token.token_id, job.pk - 1)], value={job.pk - 1: None})
+    late = CallResult("reconcile", [(token.token_id, job.pk - 1)], value={job.pk - 1: Finding()})
     drain.drain.turn([late])
     partial = CallResult("reconcile", [(token.token_id, job.pk)], value={})
     drain.drain.turn([partial])

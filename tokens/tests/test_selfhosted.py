@@ -148,6 +148,7 @@ def test_an_unknown_outcome_at_replicate_is_settled_there_first(
     vendors.replicate.plan_fault("drop_after", scope=CREATE)
     lost = TokenFactory.create()
     drain = worker()
+    vendors.replicate.set_faults(list_refusal=503)
     with monkeypatch.context() as patch:  # it is looked for when the breaker is open
         patch.setattr(following, "SETTLE_SECONDS", 3600.0)
         drain.step()
@@ -157,7 +158,7 @@ def test_an_unknown_outcome_at_replicate_is_settled_there_first(
     drain.until(is_ready(*others))
     assert job_of(lost).status == JobStatus.CREATED
     assert job_of(lost).service == JobService.REPLICATE
-    SystemState.objects.filter(state_key="breaker:replicate").delete()
+    vendors.replicate.set_faults(list_refusal=0)
     drain.until(is_ready(lost))
     assert vendors.paid == 1
     assert len(cog.bill) == 12
@@ -172,6 +173,7 @@ def test_many_lost_replies_leave_room_for_the_server(
 ) -> None:
     settings.WORKER_BATCH_SIZE = 2
     vendors.replicate.plan_fault("drop_after", times=2, scope=CREATE)
+    vendors.replicate.set_faults(list_refusal=503)
     lost = TokenFactory.create_batch(2)
     drain = worker()
     with monkeypatch.context() as patch:  # they are looked for when the breaker is open

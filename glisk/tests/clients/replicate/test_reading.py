@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from glisk.clients.replicate import ReplicateClient
+from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.errors import InvalidRequestError, TransientError, UnknownOutcomeError
 from glisk.tests.clients.replicate.stage import ID, prediction
 from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer
@@ -72,16 +74,21 @@ class TestListing:
     def page(self, *items: dict[str, Any], following: str | None = None) -> Step:
         return answer(200, {"previous": None, "next": following, "results": list(items)})
 
-    def test_asks_for_what_is_newer_than_a_moment(
+    def ids(self, pages: Iterable[list[Prediction]]) -> list[list[str]]:
+        return [[found.id for found in page] for page in pages]
+
+    def test_asks_for_what_lies_between_two_moments(
         self, server: ScriptedServer, client: ReplicateClient
     ) -> None:
         server.script(self.page(prediction()))
         moment = self.START.astimezone(tz=None) + timedelta(milliseconds=1)
-        listing = client.list_predictions(created_after=moment)
+        pages = client.prediction_pages(created_after=moment, created_before=self.START)
+        assert self.ids(pages) == [[ID]]
         query = parse_qs(urlsplit(server.requests[0].target).query)
-        assert query == {"created_after": ["2026-02-01T09:00:00.001Z"]}
-        assert [item.id for item in listing.predictions] == [ID]
-        assert listing.is_complete
+        assert query == {
+            "created_after": ["2026-02-01T09:00:00.001Z"],
+            "created_before": ["2026-02-01T09:00:00.000Z"],
+        }
 
     def test_follows_pages_but_never_to_another_host(
         self, server: ScriptedServer, client: ReplicateClient
@@ -90,28 +97,17 @@ class TestListing:
             self.page(prediction(id="a"), following="https://evil.example/steal?cursor=c%3D1"),
             self.page(prediction(id="b")),
         )
-        listing = client.list_predictions(created_after=self.START)
-        assert [item.id for item in listing.predictions] == ["a", "b"]
+        assert self.ids(client.prediction_pages(created_after=self.START)) == [["a"], ["b"]]
         second = urlsplit(server.requests[1].target)
         assert second.path == "/v1/predictions"
         assert parse_qs(second.query)["cursor"] == ["c=1"]
         assert parse_qs(second.query)["created_after"] == ["2026-02-01T09:00:00.000Z"]
 
-    def test_stops_at_the_first_that_is_too_old(
-        self, server: ScriptedServer, client: ReplicateClient
-    ) -> None:
-        old = prediction(id="old", created_at="2026-01-01T00:00:00Z")
-        server.script(self.page(prediction(id="new"), old, following="/v1/predictions?cursor=2"))
-        listing = client.list_predictions(created_after=self.START)
-        assert [item.id for item in listing.predictions] == ["new"]
-        assert listing.is_complete and len(server.requests) == 1
-
-    def test_says_when_it_did_not_see_everything(
+    def test_reads_no_page_that_nobody_asks_for(
         self, server: ScriptedServer, client: ReplicateClient
     ) -> None:
         server.script(*[self.page(prediction(), following="?cursor=2")] * 2)
-        listing = client.list_predictions(max_pages=2)
-        assert not listing.is_complete and len(server.requests) == 2
+        assert len(list(islice(client.prediction_pages(), 2))) == len(server.requests) == 2
 
     def test_is_not_spoilt_by_one_odd_entry(
         self, server: ScriptedServer, client: ReplicateClient
@@ -119,11 +115,31 @@ class TestListing:
         server.script(
             self.page(prediction(id="a", status="aborted"), {"weird": 1}, prediction(id="b"))
         )
-        assert [item.id for item in client.list_predictions().predictions] == ["a", "b"]
+        assert self.ids(client.prediction_pages()) == [["a", "b"]]
 
     def test_without_results_is_an_error_and_not_an_empty_list(
         self, server: ScriptedServer, client: ReplicateClient
     ) -> None:
         server.script(answer(200, {"detail": "hm"}))
         with pytest.raises(TransientError):
-            client.list_predictions()
+            next(client.prediction_pages())
+
+
+class TestTheVendorsClock:
+    def test_is_what_the_last_reply_told(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(answer(200, prediction(), Date="Sun, 01 Feb 2026 10:00:00 GMT"))
+        client.get_prediction(ID)
+        assert client.clock is not None
+        assert client.clock.shown == datetime(2026, 2, 1, 10, tzinfo=UTC).timestamp()
+
+    @pytest.mark.parametrize(
+        "headers", [{"Date": "soon"}, {"Date": "Sun, 01 Feb 2026 10:00:00 GMT", "Age": "60"}, {}]
+    )
+    def test_is_not_known_by_a_senseless_or_an_old_date(
+        self, server: ScriptedServer, client: ReplicateClient, headers: dict[str, str]
+    ) -> None:
+        server.script(answer(200, prediction(), **headers))
+        client.get_prediction(ID)
+        assert client.clock is None

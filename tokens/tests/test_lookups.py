@@ -1,0 +1,389 @@
+"""Looking for lost replies in a listing that is long, late, refused, or without its data."""
+
+import html
+import io
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import structlog
+from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from authors.factories import AuthorFactory
+from glisk import database_clock
+from glisk.clients.replicate import ReplicateClient
+from glisk.engine.housekeeping import rescue
+from glisk.models import SystemState, WorkerHeartbeat
+from tokens import following, jobs, lost_calls, samples
+from tokens.factories import TokenFactory
+from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
+from tokens.models.job import JobStatus
+from tokens.samples import request_sample
+from tokens.spend import spent_today
+from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of
+
+pytestmark = pytest.mark.django_db
+
+LISTING = "/v1/predictions"
+
+
+def listings(vendors: Vendors) -> int:
+    return sum((c.method, c.path) == ("GET", LISTING) for c in vendors.replicate.calls)
+
+
+def lose_a_reply(worker: Worker, token: Token) -> ImageGenerationJob:
+    """Turn until the reply to the token's call is lost; the worker is gone then."""
+    worker.until(lambda: ImageGenerationJob.objects.filter(token=token).exists())
+    worker.rest()
+    worker.crash()
+    Token.objects.update(lease_owner=None, lease_expires_at=None)
+    return job_of(token)
+
+
+def hours_ago(job: ImageGenerationJob, vendors: Vendors, hours: float) -> None:
+    """Move the call, and what the vendor made of it, into the past."""
+    ImageGenerationJob.objects.filter(pk=job.pk).update(
+        created_at=job.created_at - timedelta(hours=hours)
+    )
+    for prediction in vendors.predictions:
+        prediction.created_at -= hours * 3600
+
+
+def until_ended(vendors: Vendors) -> None:
+    while not all(prediction.terminal for prediction in vendors.predictions):
+        time.sleep(0.01)
+
+
+# -- the data is gone -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("omits", ["logs", "input,output,logs"])
+def test_a_lost_reply_whose_data_is_deleted_keeps_its_price(
+    worker: Start, vendors: Vendors, omits: str
+) -> None:
+    vendors.replicate.set_faults(list_omits=omits)
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    token = TokenFactory.create()
+    job = lose_a_reply(worker(), token)
+    until_ended(vendors)
+    hours_ago(job, vendors, 1.5)
+    vendors.replicate.set_faults(data_removed=True)
+    drain = worker()
+    drain.until(lambda: ImageGenerationJob.objects.filter(token=token).count() == 2)
+    lost = vendors.predictions[0].id
+    vendors.replicate.set_faults(data_removed=False)
+    drain.until(is_ready(token))
+    job.refresh_from_db()
+    assert (job.status, job.external_id) == (JobStatus.FAILED, None)
+    assert job.cost_usd is not None
+    assert lost in job.error
+    assert "price stands" in job.error
+    assert TokenTransition.objects.filter(token=token, reason__contains=lost).exists()
+    booked = ImageGenerationJob.objects.filter(cost_usd__isnull=False).count()
+    assert booked == vendors.paid == 2
+
+
+def test_what_is_known_or_of_another_time_makes_no_doubt(worker: Start, vendors: Vendors) -> None:
+    known = TokenFactory.create()
+    drain = worker()
+    drain.until(is_ready(known))
+    vendors.replicate.set_faults(data_removed=True)
+    vendors.predictions[0].created_at += 1
+    vendors.replicate.plan_fault("drop_before", scope=CREATE)
+    token = TokenFactory.create()
+    drain.until(lambda: ImageGenerationJob.objects.filter(token=token, status="rejected").exists())
+    vendors.replicate.set_faults(data_removed=False)
+    drain.until(is_ready(token))
+    assert vendors.paid == 2
+
+
+# -- the listing is long ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def few_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lost_calls, "MAX_PAGES", 4)
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "drop_before"])
+def test_thousands_of_newer_predictions_do_not_hide_a_lost_reply(
+    worker: Start, vendors: Vendors, few_pages: None, fault: Any
+) -> None:
+    """A hundred thousand since the call; within its window only a few hundred."""
+    vendors.replicate.plan_fault(fault, scope=CREATE)
+    token = TokenFactory.create()
+    job = lose_a_reply(worker(), token)
+    hours_ago(job, vendors, 100)
+    vendors.replicate.set_faults(foreign_per_minute=15)
+    worker().until(is_ready(token))
+    assert vendors.paid == 1
+    assert listings(vendors) <= 10
+
+
+@pytest.mark.parametrize("bounds", ["ignored", "misunderstood"])
+def test_a_listing_that_cannot_be_searched_pays_nothing_and_is_said(
+    worker: Start,
+    vendors: Vendors,
+    few_pages: None,
+    admin_client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    bounds: str,
+) -> None:
+    monkeypatch.setattr(jobs, "LOOKUP_SECONDS", 0.5)
+    if bounds == "misunderstood":  # nothing at all is shown of before
+        pages = ReplicateClient.prediction_pages
+
+        def none_before(client: ReplicateClient, **bound: datetime) -> Any:
+            return iter([[]]) if bound else pages(client)
+
+        monkeypatch.setattr(ReplicateClient, "prediction_pages", none_before)
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    token = TokenFactory.create()
+    job = lose_a_reply(worker(), token)
+    hours_ago(job, vendors, 100)
+    vendors.replicate.set_faults(foreign_per_minute=60, list_ignores_bounds=True)
+    drain = worker()
+    with structlog.testing.capture_logs() as logs:
+        drain.until(lambda: [e for e in logs if e["event"] == "prediction_not_found_out"])
+        looks = listings(vendors)
+        drain.until(lambda: listings(vendors) > looks + 10)
+    (said,) = [entry for entry in logs if entry["event"] == "prediction_not_found_out"]
+    assert said["log_level"] == "error"
+    assert "more than" in said["reason"]
+    job.refresh_from_db()
+    assert (job.status, job.error) == (JobStatus.CREATED, said["reason"])
+    assert vendors.creations() == 1
+    settings.STUCK_AFTER_SECONDS = 0.1
+    for page in (*shown_to_operators(admin_client), page_of(token, admin_client)):
+        assert "reply to their paid call was lost" in page
+        assert "Replicate's listing shows more than" in page
+    vendors.replicate.set_faults(foreign_per_minute=0)
+    drain.until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+
+
+def test_an_unreadable_prediction_of_that_time_leaves_the_question_open(
+    worker: Start, vendors: Vendors
+) -> None:
+    """It may be ours: neither paid again nor given up while it can be read later."""
+    vendors.replicate.set_faults(list_omits="input,output,logs")
+    vendors.replicate.plan_fault("server_error", times=10_000, scope="GET /v1/predictions/")
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    token = TokenFactory.create()
+    drain = worker()
+    drain.until(
+        lambda: ImageGenerationJob.objects.filter(error__contains="cannot be read").exists()
+    )
+    looks = listings(vendors)
+    drain.until(lambda: listings(vendors) > looks)
+    assert vendors.creations() == 1
+    vendors.replicate.plan.planned.clear()
+    drain.until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+    assert job_of(token).error == ""
+
+
+# -- the listing is refused -------------------------------------------------------------------
+
+
+def breaker(name: str) -> dict[str, Any]:
+    found = SystemState.objects.filter(pk=f"breaker:{name}").first()
+    return dict(found.state_value) if found else {}
+
+
+@pytest.mark.parametrize("status", [403, 405, 500, 429])
+def test_without_the_listing_all_others_go_on_and_the_lost_one_waits(
+    worker: Start, vendors: Vendors, admin_client: Client, status: int
+) -> None:
+    vendors.replicate.set_faults(list_refusal=status)
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    lost = TokenFactory.create()
+    drain = worker()
+    drain.until(lambda: breaker("replicate_listing").get("state") == "open")
+    others = TokenFactory.create_batch(8)  # too many to be read one by one, if that can be helped
+    drain.until(is_ready(*others))
+    assert breaker("replicate").get("state", "closed") == "closed"
+    assert not breaker("replicate").get("openings")
+    assert job_of(lost).status == JobStatus.CREATED
+    for page in shown_to_operators(admin_client):
+        assert "Replicate's listing is not read" in page
+    assert f"GET /v1/predictions answered HTTP {status}" in page_of(lost, admin_client)
+    assert "listing" not in page_of(others[0], admin_client)
+    assert vendors.creations() == 9
+    vendors.replicate.set_faults(list_refusal=0)
+    drain.until(is_ready(lost))
+    assert vendors.paid == vendors.creations() == 9
+    assert breaker("replicate_listing")["state"] == "closed"
+
+
+def test_a_listing_that_works_says_nothing_of_new_calls(worker: Start, vendors: Vendors) -> None:
+    """The breaker of an account without credit stays as it is while lost replies are found."""
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    token = TokenFactory.create()
+    drain = worker()
+    drain.until(lambda: vendors.creations() == 1)
+    vendors.replicate.set_faults(account_refusal="insufficient_credit")
+    refused = TokenFactory.create_batch(2)
+    drain.until(lambda: breaker("replicate").get("state") == "open")
+    openings = breaker("replicate")["openings"]
+    since = breaker("replicate")["since"]
+    drain.until(is_ready(token))
+    assert (breaker("replicate")["state"], breaker("replicate")["since"]) == ("open", since)
+    assert breaker("replicate")["openings"] >= openings
+    vendors.replicate.set_faults(account_refusal="")
+    drain.until(is_ready(*refused))
+
+
+# -- clocks that differ -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead", [-70.0, 70.0, -900.0, 5400.0])
+@pytest.mark.parametrize("fault", ["drop_after", "drop_before"])
+def test_a_vendors_clock_that_differs_pays_nothing_twice(
+    worker: Start, vendors: Vendors, ahead: float, fault: Any
+) -> None:
+    vendors.replicate.set_faults(clock_ahead_seconds=ahead)
+    vendors.replicate.plan_fault(fault, scope=CREATE)
+    token = TokenFactory.create()
+    worker().until(is_ready(token))
+    assert vendors.paid == 1
+
+
+@pytest.fixture
+def wrong_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Set this machine's clock wrong, for all of the program; the database keeps its own."""
+
+    def set_clock(ahead: float) -> None:
+        real_now, real_time = timezone.now, time.time
+        monkeypatch.setattr(timezone, "now", lambda: real_now() + timedelta(seconds=ahead))
+        monkeypatch.setattr(database_clock.time, "time", lambda: real_time() + ahead)
+
+    return set_clock
+
+
+@pytest.mark.parametrize("ahead", [15.0, 301.0, -400.0, 86_400.0])
+def test_a_workers_clock_that_differs_cancels_nothing_and_looks_not_too_early(
+    worker: Start,
+    vendors: Vendors,
+    wrong_clock: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+    ahead: float,
+) -> None:
+    monkeypatch.setattr(following, "SETTLE_SECONDS", 10.0)
+    wrong_clock(ahead)
+    vendors.replicate.plan_fault("drop_before", scope=CREATE)
+    TokenFactory.create()
+    drain = worker()
+    drain.until(lambda: vendors.creations() == 1)
+    running = TokenFactory.create(prompt="a never-ending story")
+    drain.until(lambda: ImageGenerationJob.objects.filter(token=running, status="submitted"))
+    drain.settle(0.5)
+    assert listings(vendors) == 0
+    assert not any(call.path.endswith("/cancel") for call in vendors.replicate.calls)
+
+
+def test_a_prediction_is_ended_in_time_by_a_worker_whose_clock_is_behind(
+    worker: Start,
+    vendors: Vendors,
+    wrong_clock: Callable[[float], None],
+    settings: Settings,
+) -> None:
+    settings.GENERATION_TIMEOUT_SECONDS = 0.3
+    wrong_clock(-3600.0)
+    TokenFactory.create(prompt="a never-ending story")
+    worker().until(lambda: [p for p in vendors.predictions if p.status == "canceled"])
+
+
+def test_a_vendors_wrong_clock_is_on_the_dashboard(
+    worker: Start, vendors: Vendors, admin_client: Client
+) -> None:
+    vendors.replicate.set_faults(clock_ahead_seconds=-120)
+    token = TokenFactory.create()
+    drain = worker()
+    drain.until(is_ready(token))
+    drain.until(lambda: SystemState.objects.filter(pk="alarm:clock_Replicate").exists())
+    for page in shown_to_operators(admin_client):
+        assert re.search("Replicate's clock is 12[01] s behind the database's", page)
+
+
+@pytest.mark.parametrize("ahead", [-15.0, 301.0])
+def test_a_workers_wrong_clock_is_on_the_dashboard(
+    admin_client: Client, wrong_clock: Callable[[float], None], ahead: float
+) -> None:
+    wrong_clock(ahead)
+    rescue()
+    side = "ahead of" if ahead > 0 else "behind"
+    for page in shown_to_operators(admin_client):
+        assert f"clock is {abs(ahead):.0f} s {side} the database's" in page
+    wrong_clock(-ahead)
+    rescue()
+    assert not SystemState.objects.filter(pk__startswith="alarm:clock").exists()
+
+
+# -- samples ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lost_sample(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Worker, PromptSample]:
+    """Return a sample whose reply was lost, and the worker that looks for it."""
+    for name in ("_POLL", "_LOOK", "_NO_PLACE"):
+        monkeypatch.setattr(samples, name, timedelta(seconds=0.02))
+    vendors.replicate.set_faults(list_refusal=405)
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    sample = request_sample(author=AuthorFactory.create(), prompt="A fox", actor="maria")
+    drain = worker()
+    drain.until(lambda: listings(vendors) >= 2)
+    sample.refresh_from_db()
+    assert sample.status == "calling"
+    return drain, sample
+
+
+def test_a_sample_waits_for_a_refused_listing(
+    vendors: Vendors, lost_sample: tuple[Worker, PromptSample]
+) -> None:
+    drain, sample = lost_sample
+    vendors.replicate.set_faults(list_refusal=0)
+    drain.until(PromptSample.objects.filter(pk=sample.pk, status="done").exists)
+    assert vendors.paid == vendors.creations() == 1
+
+
+def test_a_sample_whose_data_is_deleted_keeps_its_price(
+    vendors: Vendors, lost_sample: tuple[Worker, PromptSample]
+) -> None:
+    drain, sample = lost_sample
+    until_ended(vendors)
+    vendors.replicate.set_faults(list_refusal=0, data_removed=True)
+    drain.until(PromptSample.objects.filter(pk=sample.pk, status="failed").exists)
+    sample.refresh_from_db()
+    assert sample.cost_usd is not None
+    assert sample.cost_usd == spent_today()
+    assert vendors.predictions[0].id in sample.error
+    assert vendors.paid == vendors.creations() == 1
+
+
+def shown_to_operators(admin_client: Client) -> list[str]:
+    """Return the dashboard, and what `pipeline_status` says with its status for trouble."""
+    now = timezone.now()
+    WorkerHeartbeat.objects.create(
+        owner="a", host="a", main_pid=1, pid=2, stage="pipeline", started_at=now, beat_at=now
+    )
+    said = io.StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("pipeline_status", stdout=said)
+    assert ended.value.code == 2
+    dashboard = admin_client.get("/admin/dashboard/").content.decode()
+    return [html.unescape(dashboard), said.getvalue()]
+
+
+def page_of(token: Token, admin_client: Client) -> str:
+    page = admin_client.get(f"/admin/tokens/token/{token.pk}/change/")
+    return html.unescape(page.content.decode())
