@@ -29,6 +29,8 @@ def main() -> int:
             raise
         print(sentence, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

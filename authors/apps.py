@@ -1,6 +1,7 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.apps import apps as todays_apps
 
 DEFAULT_AUTHOR = "default_author"
 
@@ -23,8 +24,11 @@ class AuthorsConfig(AppConfig):
         post_migrate.connect(make_default_author, sender=self, dispatch_uid=DEFAULT_AUTHOR)
 
 
-def make_default_author(apps: Any, **kwargs: Any) -> None:
-    """Make the default author as soon as the tables are there (Django's signal post_migrate)."""
+def make_default_author(apps: Any = todays_apps, **kwargs: Any) -> None:
+    """Make the default author as soon as the tables are there (Django's signal post_migrate).
+
+    `flush` sends it too, without `apps`.
+    """
     from authors import onboarding
 
     try:

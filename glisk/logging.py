@@ -69,6 +69,7 @@ def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
             # It warns of every HEAD request: the server drops the body that Django gives it.
             "gunicorn.http.wsgi": {"level": "ERROR"},
             "urllib3": {"level": "WARNING"},
+            "httpx": {"level": "WARNING"},
             "web3": {"level": "WARNING"},
             "django-q": {"handlers": [], "level": "WARNING", "propagate": True},
         },

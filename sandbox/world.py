@@ -39,6 +39,10 @@ from sandbox.services import Service, ServiceError, Watchdog
 
 __all__ = ["DirectoryInUse", "Ports", "World", "WorldOptions", "claimed", "reset_directory"]
 
+_NEW_CHAIN = (
+    "The chain is new. A database that knows the old one does not fit it: end web and worker, "
+    "empty it by `.venv/bin/python manage.py flush`, start them again."
+)
 _WORKERS_READY_SECONDS = 120.0  # a busy machine
 
 
@@ -258,7 +262,8 @@ def main() -> int:
             if chosen.fresh:
                 reset_directory(chosen.directory)
             ports = Ports.from_environment()
-            _serve(World(chosen.directory, ports=ports, options=options), apps=chosen.apps)
+            world = World(chosen.directory, ports=ports, options=options)
+            _serve(world, apps=chosen.apps, fresh=chosen.fresh)
     except KeyboardInterrupt:
         return 0
     except DirectoryInUse as error:
@@ -268,7 +273,7 @@ def main() -> int:
     return 1
 
 
-def _serve(world: World, *, apps: bool) -> None:
+def _serve(world: World, *, apps: bool, fresh: bool) -> None:
     """Run the world until it is interrupted."""
     with world:
         try:
@@ -279,6 +284,8 @@ def _serve(world: World, *, apps: bool) -> None:
             for name in NAMES[: None if apps else -1]:
                 print(f"{name:10} {world.ports.url(name)}")
             print(f"{'contract':10} {world.chain.contract.address}")
+            if fresh and not apps:
+                print(_NEW_CHAIN)
             print("make mint mints, make rehearse lets something fail. Ctrl-C ends it.", flush=True)
             threading.Event().wait()
         finally:

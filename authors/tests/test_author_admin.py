@@ -155,12 +155,15 @@ def test_the_default_author_is_shown_as_such(admin_client: Client, settings: Set
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_first_migration_makes_the_default_author(settings: Settings) -> None:
+@pytest.mark.parametrize("command", [("migrate",), ("flush", "--noinput")])
+def test_a_migration_or_an_emptied_database_makes_the_default_author(
+    command: tuple[str, ...], settings: Settings
+) -> None:
     config = apps.get_app_config("authors")
     post_migrate.connect(make_default_author, sender=config, dispatch_uid=DEFAULT_AUTHOR)
     try:
         for _ in range(2):
-            call_command("migrate", verbosity=0)
+            call_command(*command, verbosity=0)
     finally:
         post_migrate.disconnect(sender=config, dispatch_uid=DEFAULT_AUTHOR)
     author = Author.objects.get()

@@ -46,6 +46,11 @@ def test_the_help_explains_in_lines_that_fit_and_lists_the_exit_statuses() -> No
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
+def test_ctrl_c_ends_a_command_without_a_traceback() -> None:
+    done = run("shell", "--no-imports", "-c", "raise KeyboardInterrupt")
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 @pytest.mark.parametrize(("text", "value"), [("3", 3), (" 4 ", 4)])
 def test_a_number_is_read(text: str, value: int) -> None:
     assert at_least(3)(text) == value

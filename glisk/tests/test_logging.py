@@ -116,6 +116,11 @@ def test_records_below_the_level_are_dropped() -> None:
     assert records("own.debug('event'); library.debug('event')") == []
 
 
+def test_http_clients_do_not_tell_of_each_call() -> None:
+    talk = "for name in ('httpx', 'urllib3.connectionpool', 'web3.providers'):\n"
+    assert run(f"{talk}  logging.getLogger(name).info('HTTP Request: GET https://…')") == ""
+
+
 def test_a_message_from_outside_cannot_forge_a_line_or_command_the_terminal() -> None:
     output = run("library.warning('name\\n2026-01-01T00:00:00Z [info] forged \\x1b[2J')", "console")
     assert len(output.splitlines()) == 1

@@ -50,7 +50,9 @@ def _show(options: DemoOptions, screen: Screen) -> int:
         try:
             demo.start()
             right = demo.run()
-            if not options.exit:
+            if options.exit:
+                screen.show("\n  [dim]All of it ends now; without --exit it stays up.[/]")
+            else:
                 screen.show("\n  [dim]Everything stays up. Ctrl-C ends it.[/]")
                 _wait_for_interrupt()
         finally:

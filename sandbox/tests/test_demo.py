@@ -224,6 +224,7 @@ def test_a_run_ends_with_0_only_if_every_token_is_right(directory: Path) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     for part in ("p95", "gas per token", "/admin/", "/docs", "operator", "5 reveals"[1:]):
         assert part in done.stdout
+    assert "ends now; without --exit it stays up" in done.stdout
     assert done.stdout.count("✓") >= 12
     assert "✗" not in done.stdout
     assert (directory / "contact-sheet.png").read_bytes().startswith(b"\x89PNG")

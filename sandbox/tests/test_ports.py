@@ -134,9 +134,10 @@ def test_the_world_listens_where_the_file_says(
         PINATA_GATEWAY=ports.url("gateway"),
         PORT=str(ports.web),
     )
-    world = start_world("--block-time", "0.2")
+    world = start_world("--block-time", "0.2", "--fresh")
     assert world.stdout is not None
-    listed = [world.stdout.readline().split() for _ in range(6)]
+    listed = [world.stdout.readline().split() for _ in range(7)]
+    assert "flush" in " ".join(listed[6])  # what knew the old chain does not fit the new one
     assert dict(listed[:4]) == {
         name: ports.url(name) for name in ("node", "replicate", "pinata", "gateway")
     }
