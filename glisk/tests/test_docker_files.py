@@ -96,7 +96,8 @@ def test_every_app_of_ours_is_copied() -> None:
     copied = {source for copy in values("app", "COPY") for source in copy.split()[:-1]}
     apps = {name.split(".")[0] for name in settings.INSTALLED_APPS}
     assert {name for name in apps if (ROOT / name).is_dir()} <= copied
-    assert {"manage.py", "gunicorn.conf.py"} <= copied
+    # By the example the start knows the secrets that everybody has.
+    assert {"manage.py", "gunicorn.conf.py", ".env.example"} <= copied
 
 
 def test_whatever_is_copied_exists_and_is_not_ignored() -> None:
