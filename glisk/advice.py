@@ -129,7 +129,8 @@ _CLASSES: Final[dict[str, str]] = {
         "set it, restart the workers, then retry. Later mints need a new prompt of the author."
     ),
     "validation": "Correct the author's prompt (1 to 1,000 characters), then retry.",
-    "transient": "The vendor failed it three times: retry when it is well again.",
+    "transient": "The vendor failed it three times. It is tried again by itself, later and later: "
+    "its page says when. After that, or to hurry it, retry it.",
     "artefact": "What came was no image, three times: retry, or change the prompt.",
     "no_image": "The model ended well without an image: look at the prediction and at "
     "REPLICATE_MODEL_VERSION, then retry.",

@@ -3,6 +3,7 @@ from django.conf import settings
 
 PROOF_INTERVAL_SECONDS = 180
 SPEND_INTERVAL_SECONDS = 3600
+RETRY_INTERVAL_SECONDS = 30
 
 
 class TokensConfig(AppConfig):
@@ -25,6 +26,7 @@ class TokensConfig(AppConfig):
         declare("move_tokens", "tokens.tasks.move_tokens", settings.POLL_INTERVAL_SECONDS)
         declare("look_at_chain", "tokens.tasks.look_at_chain", settings.POLL_INTERVAL_SECONDS)
         declare("prove_completeness", "tokens.tasks.prove_completeness", PROOF_INTERVAL_SECONDS)
+        declare("retry_failed", "tokens.tasks.retry_failed", RETRY_INTERVAL_SECONDS)
         declare("close_spend_days", "tokens.tasks.close_spend_days", SPEND_INTERVAL_SECONDS)
         register_lease_release(release_leases_of)
         register_rescue(rescue_stalled)

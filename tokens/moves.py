@@ -10,12 +10,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import connection
 
+from glisk.errors import NotSentError, TransientError, UnknownOutcomeError
 from glisk.json_rows import as_json
 from tokens.states import ADOPTABLE, RECALL, TERMINAL, Repair, TokenStatus, check_transition
 
 logger = structlog.get_logger(__name__)
+
+# Why a token failed, if only time has to pass.
+PASSING_CLASSES = frozenset(
+    {
+        "rate_limited",
+        *(kind.error_class for kind in (TransientError, UnknownOutcomeError, NotSentError)),
+    }
+)
 
 # The columns that a move may write, and their types in PostgreSQL.
 _COLUMN_TYPES = {
@@ -30,6 +40,7 @@ _COLUMN_TYPES = {
     "generation_error": "text",
     "error_class": "text",
     "generation_attempts": "integer",
+    "automatic_retries": "integer",
     "fallback_used": "boolean",
 }
 
@@ -122,7 +133,7 @@ def move_tokens(
 
 @dataclass(frozen=True)
 class Failed:
-    """A token that nothing more is tried for, and the reason, which says what to do."""
+    """A token that is given up for now, and the reason, which says what to do."""
 
     token_id: int
     attempts: int
@@ -131,7 +142,10 @@ class Failed:
 
 
 def fail_tokens(rows: Sequence[Failed], *, source: TokenStatus, owner: str) -> set[int]:
-    """Fail leased tokens; return those that were still ours."""
+    """Fail leased tokens; return those that were still ours. In a transaction of the caller.
+
+    One that failed for a passing reason says when it is taken up again (tokens.repairs.automatic).
+    """
     if not rows:
         return set()
     for row in rows:
@@ -150,6 +164,17 @@ def fail_tokens(rows: Sequence[Failed], *, source: TokenStatus, owner: str) -> s
         )
         for row in rows
     ]
-    return move_tokens(
+    failed = move_tokens(
         moves, source=source, target=TokenStatus.FAILED, actor=owner, lease=Lease(owner)
     )
+    passing = [row.token_id for row in rows if row.error_class in PASSING_CLASSES]
+    if waiting := failed.intersection(passing):
+        with connection.cursor() as cursor:
+            # Behind the array's end there is NULL: then a person is needed.
+            cursor.execute(
+                "UPDATE tokens_s0 SET next_attempt_at = clock_timestamp() "
+                "+ make_interval(secs => (%s::float8[])[automatic_retries + 1]) "
+                "WHERE token_id = ANY(%s)",
+                [settings.RETRY_FAILED_AFTER_SECONDS, list(waiting)],
+            )
+    return failed

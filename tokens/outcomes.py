@@ -3,7 +3,8 @@
 | error                                   | token                             | attempt counted |
 |-----------------------------------------|-----------------------------------|-----------------|
 | vendor down, rate limit, account fault  | waits, goes on by itself          | no              |
-| transient, vendor up                    | backoff 1, 2, 4 s; then failed    | yes             |
+| transient, vendor up                    | backoff 1, 2, 4 s; then failed,   | yes             |
+|                                         | and taken up again later by itself|                 |
 | content policy                          | once more with the fallback prompt| yes             |
 | image of a size that no other will mend | failed, with what to do           | yes             |
 | success without an image                | failed: not paid for again blindly| yes             |

@@ -7,6 +7,7 @@ they are forked; only the task queue loads this module.
 from glisk.engine.drain import run_drain
 from tokens.pipeline import PipelineDrain
 from tokens.recovery import keeping
+from tokens.repairs import retry_what_is_due
 from tokens.spend import close_days
 
 
@@ -33,3 +34,8 @@ def compare_everything(since_id: int = 1) -> int:
 def close_spend_days() -> int:
     """Write down what the days have cost that nothing changes any more."""
     return close_days()
+
+
+def retry_failed() -> int:
+    """Take failed tokens up again that only needed time; return how many."""
+    return retry_what_is_due()

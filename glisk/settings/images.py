@@ -52,6 +52,20 @@ REPLICATE_PREDICTIONS_PER_MINUTE = env.integer(
     "REPLICATE_PREDICTIONS_PER_MINUTE", 0, low=0, high=1_000_000
 )
 GENERATION_MAX_ATTEMPTS = env.integer("GENERATION_MAX_ATTEMPTS", 3, low=1, high=20)
+# A token that failed for a passing reason is taken up again after each of these; none: never.
+RETRY_FAILED_AFTER_SECONDS = [
+    seconds
+    for seconds in map(
+        float,
+        env.texts(
+            "RETRY_FAILED_AFTER_SECONDS",
+            ["600", "3600", "21600"],
+            wanted="whole seconds, at most 30 days",
+            each=lambda text: text.isdecimal() and len(text) < 8 and int(text) <= 2_592_000,
+        ),
+    )
+    if seconds
+]
 GENERATION_TIMEOUT_SECONDS = env.number("GENERATION_TIMEOUT_SECONDS", 300, low=1, high=1800)
 IMAGE_MAX_BYTES = env.integer("IMAGE_MAX_BYTES", 20_000_000, low=1000, high=100_000_000)
 

@@ -130,7 +130,7 @@ _ORDERS: list[Order] = [
         reason="required",
         icon="block",
         dangerous=True,
-        fits=_is_active,
+        fits=lambda token: _is_active(token) or token.next_attempt_at is not None,
     ),
     Order(
         name="recheck",

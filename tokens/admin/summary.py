@@ -5,9 +5,10 @@ from typing import Any, Protocol
 
 from django.conf import settings
 from django.urls import reverse
+from django.utils import timezone
 
 from glisk.advice import advice_for_class, advice_for_waiting
-from glisk.display import shortened
+from glisk.display import duration, shortened
 from glisk.links import explorer_address_url, explorer_transaction_url, gateway_url
 from tokens.admin.labels import TOKEN_LABELS
 from tokens.admin.timeline import timeline
@@ -57,10 +58,22 @@ def token_summary(token: Token) -> dict[str, Any]:
         ],
         "links": [link for link in _links(token) if link["url"]],
         "timeline": timeline(token, moves),
+        "again": _again(token),
         "waits": token.status == TokenStatus.READY,
         "advice": advice(token.error_class),
         "waits_for": [wait for source in _waits for wait in source(token)],
     }
+
+
+def _again(token: Token) -> str:
+    """Return when a failed token is taken up again without a person, or an empty text."""
+    if token.status != TokenStatus.FAILED or token.next_attempt_at is None:
+        return ""
+    left = (token.next_attempt_at - timezone.now()).total_seconds()
+    if left <= 0:
+        return "It is tried again by itself as soon as its stage works and the daily cap allows it."
+    at = f"{token.next_attempt_at:%d %b %H:%M} UTC"
+    return f"It is tried again by itself at {at}, in {duration(left)}."
 
 
 def picture_url(token_id: int, sha256: str, *, thumbnail: bool = False) -> str:

@@ -56,7 +56,9 @@ class Token(models.Model):
     lease_owner = models.CharField(max_length=200, null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)  # claims in this stage; the fencing token
+    # Of a failed token: when it is taken up again without a person.
     next_attempt_at = models.DateTimeField(null=True, blank=True)
+    automatic_retries = models.PositiveSmallIntegerField(default=0, db_default=0)
 
     # An operator's hold: nothing new is begun for the token until it is released.
     held_at = models.DateTimeField(null=True, blank=True)
@@ -164,6 +166,12 @@ class Token(models.Model):
             # the operator's list of held tokens
             models.Index(
                 fields=["held_at"], name="token_held", condition=models.Q(held_at__isnull=False)
+            ),
+            # tokens.repairs.automatic
+            models.Index(
+                fields=["next_attempt_at"],
+                name="token_failed_due",
+                condition=models.Q(status="failed", next_attempt_at__isnull=False),
             ),
             # tokens.totals.error_rate_24h, the admin's "failed today"
             models.Index(

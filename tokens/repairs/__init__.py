@@ -5,6 +5,7 @@ returns one `RepairResult` for each: what was done, or why nothing was. Doing it
 at the same time, does it once. What is done writes one row into the timeline and wakes the stage.
 """
 
+from tokens.repairs.automatic import retry_what_is_due
 from tokens.repairs.failing import fail_by_hand
 from tokens.repairs.holding import hold_tokens, release_tokens
 from tokens.repairs.rechecking import recheck_tokens
@@ -21,4 +22,5 @@ __all__ = [
     "regenerate_tokens",
     "release_tokens",
     "retry_tokens",
+    "retry_what_is_due",
 ]

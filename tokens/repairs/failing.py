@@ -11,7 +11,7 @@ from glisk.audit import said
 from tokens.models import Token
 from tokens.moves import Move, move_tokens
 from tokens.recovery.work import in_flight
-from tokens.repairs.results import RepairResult, repair_each, with_reason
+from tokens.repairs.results import RepairResult, note, repair_each, with_reason
 from tokens.states import ACTIVE, TokenStatus
 
 logger = structlog.get_logger(__name__)
@@ -35,7 +35,12 @@ def _fail(tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool) ->
     revealing = in_flight(token.pk for token in tokens)
     results = []
     for token in tokens:
-        if token.status not in ACTIVE:
+        if token.status == TokenStatus.FAILED and token.next_attempt_at is not None:
+            if not dry_run:
+                Token.objects.filter(pk=token.pk).update(next_attempt_at=None)
+                note(token, reason=with_reason("given up", reason), actor=actor, kind="fail")
+            results.append(RepairResult(token.pk, True, "It is not tried again by itself."))
+        elif token.status not in ACTIVE:
             results.append(RepairResult(token.pk, False, f"It is {token.status} already."))
         elif token.pk in revealing:
             refusal = "Its reveal is under way in a transaction, which cannot be taken back."

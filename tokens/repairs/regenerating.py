@@ -116,6 +116,7 @@ def _begin_anew(token: Token, job: ImageGenerationJob | None, *, actor: str, rea
                     "metadata_text": None,
                     "metadata_cid": None,
                     "generation_attempts": 0,
+                    "automatic_retries": 0,
                     "fallback_used": False,
                     "generation_error": None,
                     "error_class": "",

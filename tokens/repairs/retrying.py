@@ -62,23 +62,35 @@ def retry_tokens(
     reason: str = "",
     dry_run: bool = False,
     on_progress: Progress | None = None,
+    automatic: bool = False,
 ) -> list[RepairResult]:
     """Put failed tokens back into the stage they failed in.
 
     Stored ids stay: an image that is here is not generated again, and a prediction that is known
     or that the vendor still keeps is not paid for again. `dry_run`: only say what would happen.
+    `automatic`: nobody asked for it, and it counts (tokens.repairs.automatic); a person's retry
+    begins the count anew.
     """
-    step = partial(_retry, actor=actor, reason=" ".join(reason.split()), dry_run=dry_run)
+    step = partial(
+        _retry,
+        actor=actor,
+        reason=" ".join(reason.split()),
+        dry_run=dry_run,
+        automatic=automatic,
+    )
     return repair_each(token_ids, step, at_once=_AT_ONCE, lock=not dry_run, on_progress=on_progress)
 
 
 def _retry(
-    tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool
+    tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool, automatic: bool
 ) -> list[RepairResult]:
+    if automatic:  # under the lock: a person may have been faster
+        tokens = [token for token in tokens if token.next_attempt_at is not None]
     remains = remains_of(tokens)
     ways = [_way_of(token, remains) for token in tokens]
     if not dry_run:
-        _go([way for way in ways if not way.refusal], actor=actor, reason=reason)
+        able = [way for way in ways if not way.refusal]
+        _go(able, actor=actor, reason=reason, automatic=automatic)
     return [
         RepairResult(way.token.pk, not way.refusal, way.refusal or way.message, way.pays)
         for way in ways
@@ -117,12 +129,12 @@ def _before_the_image(token: Token, stage: TokenStatus, remains: Remains, held: 
     return _Way(token, stage, message=message, prompt=prompt, pays=True)
 
 
-def _go(ways: Sequence[_Way], *, actor: str, reason: str) -> None:
+def _go(ways: Sequence[_Way], *, actor: str, reason: str, automatic: bool) -> None:
     for way in ways:
         if way.reopened is not None:
             reopen(way.reopened)
     for target in sorted({way.target for way in ways}):
-        moves = [_move(way, reason) for way in ways if way.target == target]
+        moves = [_move(way, reason, automatic=automatic) for way in ways if way.target == target]
         moved = move_tokens(
             moves, source=TokenStatus.FAILED, target=target, actor=actor, repair=Repair.RETRY
         )
@@ -131,7 +143,7 @@ def _go(ways: Sequence[_Way], *, actor: str, reason: str) -> None:
         wake(*(way.target for way in ways))
 
 
-def _move(way: _Way, reason: str) -> Move:
+def _move(way: _Way, reason: str, *, automatic: bool) -> Move:
     token = way.token
     anew = way.target in (TokenStatus.DETECTED, TokenStatus.GENERATING)
     detail = {
@@ -149,6 +161,7 @@ def _move(way: _Way, reason: str) -> Move:
             "generation_attempts": 0 if anew else token.generation_attempts,
             "generation_error": None,
             "error_class": "",
+            "automatic_retries": token.automatic_retries + 1 if automatic else 0,
         },
         detail=detail,
     )
