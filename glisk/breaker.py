@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from django.db import connection, transaction
 
 from glisk.backoff import backoff_seconds
+from glisk.database_clock import database_now
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.models import SystemState
 from glisk.moments import read_moment
@@ -57,7 +58,7 @@ class BreakerState:
 
 
 def _now() -> datetime:
-    return datetime.now(UTC)
+    return database_now()
 
 
 class Breaker:

@@ -6,7 +6,6 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
 from glisk.control_page import may_control
@@ -19,6 +18,7 @@ from glisk.dashboard_tiles import (
     spend_tile,
     workers_tile,
 )
+from glisk.database_clock import database_now
 from glisk.display import duration
 from glisk.links import explorer_transaction_url
 from glisk.overview import (
@@ -65,7 +65,7 @@ def dashboard_fragment(request: HttpRequest) -> HttpResponse:
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
     """Return what this user may see of the pipeline; eighteen queries, whatever the size."""
-    now = timezone.now()
+    now = database_now()
     may = {
         name: request.user.has_perm(permission)
         for name, permission in (

@@ -9,7 +9,6 @@ import psycopg
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import JsonResponse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -17,6 +16,7 @@ from rest_framework import serializers
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
 
+from glisk.database_clock import database_now
 from glisk.overview import chain_facts, spend_facts, stage_loads, workers
 from glisk.overview.stages import groups
 from glisk.troubles import find_troubles
@@ -202,7 +202,7 @@ def _answer(facts: Callable[[], dict[str, Any]]) -> JsonResponse:
 
 
 def _age(moment: datetime | None) -> float | None:
-    return None if moment is None else round((timezone.now() - moment).total_seconds(), 1)
+    return None if moment is None else round((database_now() - moment).total_seconds(), 1)
 
 
 def _unhealthy() -> JsonResponse:

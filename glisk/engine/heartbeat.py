@@ -12,6 +12,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from glisk.database_clock import database_now
 from glisk.engine.owner import host_name, main_pid, own_prefix
 from glisk.models import WorkerHeartbeat
 
@@ -64,14 +65,14 @@ class Heartbeat:
 
 def stages_alive() -> set[str]:
     """Return the stages, and "supervisor", whose processes were heard of lately."""
-    since = timezone.now() - timedelta(seconds=ALIVE_SECONDS)
+    since = database_now() - timedelta(seconds=ALIVE_SECONDS)
     found = WorkerHeartbeat.objects.filter(beat_at__gte=since).values_list("stage", flat=True)
     return set(found)
 
 
 def prune_heartbeats() -> int:
     """Delete the rows of processes that have been silent for long; return how many."""
-    stale = WorkerHeartbeat.objects.filter(beat_at__lt=timezone.now() - PRUNE_AFTER)
+    stale = WorkerHeartbeat.objects.filter(beat_at__lt=database_now() - PRUNE_AFTER)
     return stale.delete()[0]
 
 

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.utils import timezone
 
+from glisk.database_clock import database_now
 from glisk.short_memory import ShortMemory
 from tokens.states import TokenStatus
 from tokens.totals import failures_24h
@@ -107,7 +107,7 @@ def last_day() -> LastDay:
 
 
 def _read() -> LastDay:
-    now = timezone.now()
+    now = database_now()
     last = now.replace(minute=0, second=0, microsecond=0)
     first = last - timedelta(hours=HOURS - 1)
     given: dict[str, Any] = {

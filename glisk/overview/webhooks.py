@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.utils import timezone
 
+from glisk.database_clock import database_now
 from tokens.models import MintEvent
 from tokens.models.mint import MintSource
 from webhooks.models import WebhookEvent
@@ -35,7 +35,7 @@ def missing_webhooks() -> MissingWebhooks | None:
     """
     if not any(settings.ALCHEMY_WEBHOOK_SECRETS):
         return None
-    now = timezone.now()
+    now = database_now()
     newest = (
         MintEvent.objects.filter(source=MintSource.BACKFILL)
         .order_by("-block_number", "-log_index")

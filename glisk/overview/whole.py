@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.utils import timezone
-
+from glisk.database_clock import database_now
 from glisk.overview.reveals import OpenBatch, open_batches
 from glisk.overview.spend import SpendFacts, spend_facts
 from glisk.overview.stages import Group, StageLoad, groups, stage_loads
@@ -39,7 +38,7 @@ def take_overview() -> Overview:
     """Return the whole picture; twelve queries, whatever the size."""
     under_way = groups()
     return Overview(
-        taken_at=timezone.now(),
+        taken_at=database_now(),
         tokens=count_by_state(),
         error_rate_24h=error_rate_24h(),
         stages=stage_loads(under_way),

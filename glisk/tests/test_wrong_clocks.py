@@ -1,0 +1,76 @@
+"""A machine whose clock is wrong tells the same as all others: ages are the database's."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from glisk import database_clock
+from glisk.alarms import alarms, raise_alarm
+from glisk.clock_skew import machine_skew
+from glisk.database_clock import database_now
+from glisk.engine.heartbeat import prune_heartbeats, stages_alive
+from glisk.health import pipeline
+from glisk.models import WorkerHeartbeat
+from glisk.overview import take_overview
+
+pytestmark = pytest.mark.django_db
+
+AHEAD = pytest.mark.parametrize("ahead", [301.0, 7200.0, -7200.0])
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    def set_to(ahead: float) -> None:
+        real_now, real_time = timezone.now, time.time
+        monkeypatch.setattr(timezone, "now", lambda: real_now() + timedelta(seconds=ahead))
+        monkeypatch.setattr(database_clock.time, "time", lambda: real_time() + ahead)
+
+    return set_to
+
+
+@pytest.fixture
+def beating(db: None) -> None:
+    WorkerHeartbeat.objects.create(
+        owner="a", host="a", main_pid=1, pid=2, stage="pipeline", started_at=Now(), beat_at=Now()
+    )
+
+
+@AHEAD
+@pytest.mark.usefixtures("beating")
+def test_living_workers_are_alive(set_clock: Callable[[float], None], ahead: float) -> None:
+    set_clock(ahead)
+    assert [worker.alive for worker in take_overview().workers] == [True]
+    (worker,) = pipeline()["workers"]
+    assert 0 <= worker["beat_age_seconds"] < 60
+    assert stages_alive() == {"pipeline"}
+    assert prune_heartbeats() == 0
+
+
+@AHEAD
+@pytest.mark.usefixtures("beating")
+def test_silent_workers_are_not(set_clock: Callable[[float], None], ahead: float) -> None:
+    WorkerHeartbeat.objects.update(beat_at=Now() - timedelta(minutes=11))
+    set_clock(ahead)
+    assert [worker.alive for worker in take_overview().workers] == [False]
+    assert prune_heartbeats() == 1
+
+
+@AHEAD
+def test_alarms_last_as_long_as_they_should(
+    set_clock: Callable[[float], None], ahead: float
+) -> None:
+    set_clock(ahead)
+    raise_alarm("listing", headline="It is refused")
+    assert [alarm.name for alarm in alarms()] == ["listing"]
+
+
+@AHEAD
+def test_the_difference_is_told(set_clock: Callable[[float], None], ahead: float) -> None:
+    set_clock(ahead)
+    assert machine_skew().ahead_seconds == pytest.approx(ahead, abs=5)
+    assert not machine_skew().is_tolerable
+    assert abs((timezone.now() - database_now()).total_seconds() - ahead) < 5
