@@ -30,8 +30,8 @@ from sandbox.rpc_relay import RelayHandler, RpcRelay
 Call = dict[str, Any]
 # The HTTP status and the body with which a batch of these calls is refused.
 BatchRefusal = Callable[[list[Call]], tuple[int, Any]]
-# How logs of too many blocks are refused: an HTTP status, code and message, or silence.
-LogRefusal = int | tuple[int, str] | None
+# How a call is refused: an HTTP status, code and message, or silence.
+Refusal = int | tuple[int, str] | None
 
 
 class FaultyRpc(RpcRelay):
@@ -51,7 +51,8 @@ class FaultyRpc(RpcRelay):
         self._send_refusal: tuple[int, str, int | None] | None = None
         self._tip_wei: int | None = None
         self._batch_limit: tuple[int, BatchRefusal] | None = None
-        self._log_limit: tuple[int, LogRefusal] | None = None
+        self._log_limit: tuple[int, Refusal] | None = None
+        self._refused_methods: dict[str, Refusal] = {}
         self._l1_fee_wei: int | None = None
         self._is_open = True
         self.batches: list[int] = []  # how many calls each request held
@@ -108,9 +109,13 @@ class FaultyRpc(RpcRelay):
         """Refuse batches of more calls, see `refused_as_list` and the like."""
         self._batch_limit = (most, refusal)
 
-    def limit_logs(self, most: int, refusal: LogRefusal) -> None:
+    def limit_logs(self, most: int, refusal: Refusal) -> None:
         """Refuse the logs of more blocks, or say nothing to whoever wants them (None)."""
         self._log_limit = (most, refusal)
+
+    def refuse_calls(self, method: str, refusal: Refusal) -> None:
+        """Refuse all calls of a method, or say nothing to whoever makes one (None)."""
+        self._refused_methods = {**self._refused_methods, method: refusal}
 
     def tell_l1_fees(self, wei: int) -> None:
         """Say in every receipt that its data cost so much on Ethereum, as Base does."""
@@ -118,6 +123,7 @@ class FaultyRpc(RpcRelay):
 
     def calm(self) -> None:
         """Answer as the node does again."""
+        self._refused_methods = {}
         self._l1_fee_wei = None
         self._send_refusal = self._tip_wei = self._batch_limit = self._log_limit = None
         with self._lock:
@@ -158,18 +164,23 @@ class FaultyRpc(RpcRelay):
 
     def status_of(self, calls: list[Call]) -> int:
         """Return the HTTP status with which these calls are refused, or 0."""
-        most, refusal = self._log_limit or (0, 0)
-        refuses = isinstance(refusal, int) and any(_width(call) > most for call in calls)
-        return refusal if refuses and isinstance(refusal, int) else 0
+        refusals = map(self._refusal_of, calls)
+        return next((refusal for refusal in refusals if isinstance(refusal, int)), 0)
 
     def is_silent_about(self, calls: list[Call]) -> bool:
-        limit = self._log_limit if self._is_open else None
-        return limit is not None and limit[1] is None and any(_width(c) > limit[0] for c in calls)
+        return self._is_open and any(self._refusal_of(call) is None for call in calls)
+
+    def _refusal_of(self, call: Call) -> Refusal | tuple[()]:
+        """Return how a call is refused, or () if it is not."""
+        most, refusal = self._log_limit or (0, None)
+        if self._log_limit is not None and _width(call) > most:
+            return refusal
+        return self._refused_methods.get(str(call.get("method")), ())
 
     def refusal(self, call: Call) -> Call | None:
         """Return the error that a call gets without being passed on, or None."""
-        most, words = self._log_limit or (0, None)
-        if isinstance(words, tuple) and _width(call) > most:
+        words = self._refusal_of(call)
+        if isinstance(words, tuple) and words:
             return {"code": words[0], "message": words[1]}
         if call.get("method") != "eth_sendRawTransaction" or self._send_refusal is None:
             return None

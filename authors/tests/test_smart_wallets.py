@@ -25,6 +25,7 @@ from authors.tests.wallets import (
     wrapped,
 )
 from glisk.clients.smart_wallets import client_at
+from sandbox.faulty_rpc import FaultyRpc
 from sandbox.http import Emulator, Request, Response, json_response
 
 MESSAGE = "Something that a wallet signs"
@@ -325,6 +326,22 @@ class TestWhoseFaultItIs:
         body = prompt_body(AUTHOR.address, "0x" + "ab" * size)
         assert post(client, "/api/authors/prompt", body).status_code == 400
         assert stub_node.asked == ["eth_getCode"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["eth_getCode", "eth_call"])
+@pytest.mark.parametrize("refusal", [(-32603, "Internal error"), 503])
+def test_a_node_that_comes_to_itself_is_asked_again(
+    client: Client, wallet_chain: WalletChain, settings: Settings, method: str, refusal: Any
+) -> None:
+    wallet = wallet_chain.deployed_wallet(AUTHOR)
+    body = prompt_body(wallet, sign(AUTHOR, f"Update GLISK prompt for wallet: {wallet}"))
+    with FaultyRpc(wallet_chain.rpc_url) as proxy:
+        settings.RPC_URL = proxy.url
+        proxy.refuse_calls(method, refusal)
+        assert post(client, "/api/authors/prompt", body).status_code == 503
+        proxy.calm()
+        assert post(client, "/api/authors/prompt", body).status_code == 200
 
 
 @pytest.mark.django_db

@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from glisk.clients.mint_reader import MintReader
 from sandbox.chain import DemoChain
-from sandbox.faulty_rpc import FaultyRpc, LogRefusal
+from sandbox.faulty_rpc import FaultyRpc, Refusal
 from tokens.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import MintEvent, Token
 from tokens.recovery.progress import Progress, load_progress, save_progress
@@ -48,7 +48,7 @@ def history(chain: DemoChain) -> None:
         chain.mine(20)
 
 
-REFUSALS: list[LogRefusal] = [
+REFUSALS: list[Refusal] = [
     503,
     504,
     400,
@@ -80,7 +80,7 @@ def converges(chain: DemoChain, node: FaultyRpc, reader: MintReader) -> None:
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_look_finds_the_step_that_is_answered_and_the_next_ones_keep_it(
-    chain: DemoChain, node: FaultyRpc, reader: MintReader, refusal: LogRefusal
+    chain: DemoChain, node: FaultyRpc, reader: MintReader, refusal: Refusal
 ) -> None:
     node.limit_logs(LIMIT, refusal)
     converges(chain, node, reader)
@@ -116,7 +116,7 @@ def test_a_step_that_was_never_answered_does_not_hold_the_looks_up(
 
 @pytest.mark.parametrize("refusal", [503, (-32601, "not here")])
 def test_while_no_log_is_given_tokens_come_by_their_ids_and_mints_follow(
-    chain: DemoChain, node: FaultyRpc, reader: MintReader, refusal: LogRefusal
+    chain: DemoChain, node: FaultyRpc, reader: MintReader, refusal: Refusal
 ) -> None:
     node.limit_logs(0, refusal)
     history(chain)
