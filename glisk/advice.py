@@ -98,7 +98,7 @@ _BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
 
 # What the same classes mean while a ready token waits for its reveal: nothing failed.
 _AT_THE_GATE: Final[dict[str, str]] = {
-    "artefact": "Open its files at the gateway (the links below). Once the right bytes are there "
+    "artefact": "Open its files at the gateway (links on its page). Once the right bytes are there "
     "it goes by itself, within two minutes; a second gateway in PINATA_GATEWAY helps at once.",
     "transient": "Nothing, if gateway and node come back: it goes by itself, within two minutes.",
 }

@@ -63,25 +63,26 @@ _MISSING = (
     "Look at the webhook's page at Alchemy: is it active, and does its address lead here? Mints "
     "are read from the chain meanwhile, some seconds later."
 )
+_AT_A_LIMIT = {QUEUE, "rate_limited", "vendor_down"}
 # What tokens wait for that have no error of their own: in words, and what to do.
 _CAUSES: Final[dict[str, tuple[str, str]]] = {
     SENT: (
-        "Their reveal transaction is not mined yet.",
+        "The reveal transaction is not mined yet.",
         "Nothing, as a rule: after TRANSACTION_TIMEOUT_SECONDS it is replaced with higher fees. "
         "To hurry it: the reveal batch, Speed up.",
     ),
     LOOKUP: (
-        "The reply to their paid call was lost. The vendor's list of predictions is searched "
+        "The reply to a paid call was lost. The vendor's list of predictions is searched "
         "before anything is paid for again.",
         "Nothing, if the vendor answers. Else see the vendor's status page, and whether the key "
         "may list predictions (manage.py check_setup).",
     ),
     WORKING: (
-        "A worker has them in hand and waits for an answer.",
+        "A worker is at it and waits for an answer.",
         "Look at the vendor's status page and at the worker's log.",
     ),
     QUEUE: (
-        "No error is known: their turn has not come.",
+        "No error is known: the turn has not come.",
         "If others move on, all places are taken: raise WORKER_BATCH_SIZE or UPLOAD_CONCURRENCY, "
         "or add a worker. If nothing moves, read the worker's log.",
     ),
@@ -92,7 +93,7 @@ _CAUSES: Final[dict[str, tuple[str, str]]] = {
 class Trouble:
     """One fault; `tokens` wait for it, in `stages`, or have failed by it. `url` lists them.
 
-    `kind`: worker, chain, pause, breaker, keeper, alarm, tokens (no progress), held, failed,
+    `kind`: worker, chain, pause, breaker, limit, keeper, alarm, tokens (no progress), held, failed,
     webhook.
     """
 
@@ -134,10 +135,11 @@ def find_troubles(
         *_missing_workers(system.workers() if workers is None else workers, oldest),
         *_causes(system.chain_facts() if chain is None else chain),
     ]
-    explained = {stage for cause in causes for stage in cause.stages}
+    told = [replace(cause, tokens=_waiting_for(cause, groups)) for cause in causes]
     return [
-        *(replace(cause, tokens=_waiting_for(cause, groups)) for cause in causes),
-        *_without_progress([group for group in groups if group.stage not in explained]),
+        # A limit is met all the time; it is a trouble while somebody waits for it.
+        *(cause for cause in told if cause.tokens or cause.kind != "limit"),
+        *_without_progress([group for group in groups if not _explains(causes, group)]),
         *_held(groups),
         *_failed(),
         *_webhooks(),
@@ -158,11 +160,25 @@ def troubles_of(token: Token) -> list[Trouble]:
     ]
     found = [cause for cause in causes if stage in cause.stages]
     waited = (database_now() - token.status_changed_at).total_seconds()
-    if found or waited < settings.STUCK_AFTER_SECONDS:
+    if waited < settings.STUCK_AFTER_SECONDS or any(one.kind != "limit" for one in found):
         return found
-    headline = f"No progress for {duration(waited)}"
-    groups = stages.groups(token_id=token.pk)
-    return [replace(alarm, headline=headline) for alarm in _without_progress(groups)]
+    groups = [g for g in stages.groups(token_id=token.pk) if not _explains(found, g)]
+    headline, prefix = f"No progress for {duration(waited)}", _named(token.pk)
+    return found + [
+        replace(alarm, headline=headline, reason=alarm.reason.replace(prefix, ""))
+        for alarm in _without_progress(groups)
+    ]
+
+
+def _explains(causes: Iterable[Trouble], group: Group) -> bool:
+    """Tell whether a group waits for one of the causes, as far as one can know."""
+    kinds = {cause.kind for cause in causes if group.stage in cause.stages}
+    # Nobody waits for long at a limit but those whose turn has not come.
+    return bool(kinds - {"limit"}) or ("limit" in kinds and group.cause in _AT_A_LIMIT)
+
+
+def _named(token_id: int) -> str:
+    return f"Token {token_id}: "
 
 
 def _missing_workers(
@@ -215,10 +231,10 @@ def _causes(chain: ChainFacts | None = None) -> Iterator[Trouble]:
 
 def _of_obstacle(obstacle: Obstacle) -> Trouble:
     subject = "chain" if obstacle.kind == "keeper" else obstacle.subject or obstacle.key
-    if obstacle.kind in ("breaker", "keeper"):
+    if obstacle.kind in ("breaker", "keeper", "limit"):
         headline = obstacle.headline or headline_for_breaker(subject)
         reason = reason_for_breaker(subject, obstacle.reason)
-        advice = advice_for_breaker(subject, obstacle.reason)
+        advice = obstacle.advice or advice_for_breaker(subject, obstacle.reason)
         held: tuple[str, ...] = _BREAKERS.get(subject, ())
     elif obstacle.kind == "alarm":
         headline, reason, advice = obstacle.headline, obstacle.reason, obstacle.advice
@@ -255,7 +271,7 @@ def _without_progress(groups: Sequence[Group]) -> Iterator[Trouble]:
     for (stage, cause), group in oldest.items():
         words, advice = _CAUSES.get(cause, ("", advice_for_waiting(cause)))
         error = refusal_of(group.oldest_id) if cause == SENT else errors.get(group.oldest_id, "")
-        example = f"Token {group.oldest_id}: {error}" if error else ""
+        example = _named(group.oldest_id) + error if error else ""
         yield Trouble(
             f"{stage}:{cause}",
             "tokens",
@@ -288,7 +304,7 @@ def _held(groups: Iterable[Group]) -> Iterator[Trouble]:
         "held",
         f"{counted(number, 'token')} {'is' if number == 1 else 'are'} held",
         f"Token {token.pk}: {token.hold_reason}" if token else "",
-        "Release them when the reason is gone: nothing new is begun for them until then.",
+        "To be released when the reason is gone: nothing new is begun until then.",
         since=token.held_at if token else None,
         tokens=number,
         url=_listed(attention="held"),
@@ -296,16 +312,17 @@ def _held(groups: Iterable[Group]) -> Iterator[Trouble]:
 
 
 def _failed() -> Iterator[Trouble]:
-    for failure in failures_24h():
-        if failure.error_class == "operator":
-            continue  # somebody gave them up
+    # What somebody has given up by hand is no news.
+    found = [failure for failure in failures_24h() if failure.error_class != "operator"]
+    errors = _errors([failure.newest_id for failure in found])
+    for failure in found:
         yield Trouble(
             f"failed:{failure.error_class}",
             "failed",
             f"{counted(failure.number, 'token')} failed in 24 hours: "
             f"{(failure.error_class or 'no class').replace('_', ' ')}",
-            advice=advice_for_class(failure.error_class),
-            since=failure.first_at,
+            _named(failure.newest_id) + errors.get(failure.newest_id, ""),
+            advice_for_class(failure.error_class),
             tokens=failure.number,
             url=failed_url(failure.error_class),
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from tokens.models import Token
@@ -56,11 +56,11 @@ def count_by_state() -> list[StateCount]:
 
 @dataclass(frozen=True)
 class Failures:
-    """How many tokens failed by one class in the last day, the first of them at `first_at`."""
+    """How many tokens failed by one class in the last day, and the newest of them."""
 
     error_class: str
     number: int
-    first_at: datetime
+    newest_id: int
 
 
 def failures_24h() -> list[Failures]:
@@ -70,7 +70,7 @@ def failures_24h() -> list[Failures]:
     )
     found = (
         failed.values("error_class")
-        .annotate(number=Count("pk"), first_at=Min("status_changed_at"))
+        .annotate(number=Count("pk"), newest_id=Max("pk"))
         .order_by("-number", "error_class")
     )
     return [Failures(**row) for row in found]

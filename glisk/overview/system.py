@@ -1,7 +1,9 @@
 """Workers, what holds work back, and how far the chain has been read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Max, Q
@@ -24,6 +26,10 @@ _MOST_WORKERS = 32
 _MISSED_LOOKS = 6
 _SHORTEST_PATIENCE_SECONDS = 60
 _LIMIT_IS_NEWS = timedelta(seconds=60)
+_LIMITS = {
+    "replicate": "REPLICATE_PREDICTIONS_PER_MINUTE",
+    "pinata": "PINATA_REQUESTS_PER_MINUTE",
+}
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,10 @@ class Worker:
 
 @dataclass(frozen=True)
 class Obstacle:
-    """A pause of a stage, a breaker that is open, an alarm, or a keeper that cannot pay or may not.
+    """A pause of a stage, an open breaker, a rate limit, an alarm, a keeper that cannot reveal.
 
-    `kind`: pause, breaker (a vendor's rate limit too), alarm, keeper.
-
-    Alarms bring their own words and the stages that they hold back (glisk.alarms), rate limits a
-    headline.
+    `kind`: pause, breaker, limit, alarm, keeper. Alarms bring their own words and the stages that
+    they hold back (glisk.alarms), limits their own words.
     """
 
     key: str
@@ -94,34 +98,13 @@ def workers() -> list[Worker]:
 
 
 def obstacles() -> list[Obstacle]:
-    """Return what holds work back: pauses, the daily cap, open breakers, alarms, the keeper."""
+    """Return what holds work back: pauses, breakers, limits, alarms, the keeper, the daily cap."""
     keys = Q(pk=KEEPER_KEY)
-    for prefix in ("pause:", "breaker:", "limit:", alarms.PREFIX):
-        keys |= Q(state_key__startswith=prefix)
-    found = []
-    for state in SystemState.objects.filter(keys).order_by("state_key"):
-        kind, _, subject = state.state_key.partition(":")
-        value = state.state_value if isinstance(state.state_value, dict) else {}
-        if kind == "alarm":
-            found += _alarm(state)
-            continue
-        if kind == "limit":
-            found += _limit(state)
-            continue
-        if kind == "keeper" and value.get("status") not in (EMPTY, BLOCKED):
-            continue
-        if kind == "breaker" and value.get("state") != "open":
-            continue
-        found.append(
-            Obstacle(
-                key=state.state_key,
-                kind=kind,
-                subject=subject,
-                reason=str(value.get("reason", "")),
-                since=read_moment(value.get("since")) or state.updated_at,
-                retry_at=read_moment(value.get("retry_at")),
-            )
-        )
+    for kind in _READERS:
+        keys |= Q(state_key__startswith=f"{kind}:")
+    rows = SystemState.objects.filter(keys).order_by("state_key")
+    read = [_READERS[row.state_key.partition(":")[0]](row) for row in rows]
+    found = [obstacle for obstacle in read if obstacle is not None]
     capped = spend.cap_reason()
     if capped:
         midnight = timedelta(seconds=spend.seconds_until_midnight())
@@ -139,44 +122,97 @@ def obstacles() -> list[Obstacle]:
     return found
 
 
-def _limit(state: SystemState) -> list[Obstacle]:
+def _pause(state: SystemState) -> Obstacle:
+    kind, _, subject = state.state_key.partition(":")
+    value = _value(state)
+    return Obstacle(
+        key=state.state_key,
+        kind=kind,
+        subject=subject,
+        reason=str(value.get("reason", "")),
+        since=read_moment(value.get("since")) or state.updated_at,
+        retry_at=read_moment(value.get("retry_at")),
+    )
+
+
+def _breaker(state: SystemState) -> Obstacle | None:
+    return _pause(state) if _value(state).get("state") == "open" else None
+
+
+def _keeper(state: SystemState) -> Obstacle | None:
+    return _pause(state) if _value(state).get("status") in (EMPTY, BLOCKED) else None
+
+
+def _found_limit(state: SystemState) -> Obstacle | None:
     """Return a vendor's rate limit that was met in the last minute."""
     limit, now = Found.parse(state.state_value), database_now()
     until = datetime.fromtimestamp(limit.until, UTC)
     if now - until > _LIMIT_IS_NEWS:
-        return []
+        return None
     pace, vendor = limit.limit_at(now.timestamp()), state.state_key.partition(":")[2]
-    return [
-        Obstacle(
-            key=state.state_key,
-            kind="breaker",
-            subject=vendor,
-            headline=f"{name_of_breaker(vendor)} limits the rate of calls",
-            reason=f"{limit.reason.partition(' | ')[0]}"
-            + (f" About {pace:.0f} calls a minute are made." if pace else ""),
-            since=datetime.fromtimestamp(limit.refused_at, UTC),
-            retry_at=until if until > now else None,
-        )
-    ]
+    return Obstacle(
+        key=state.state_key,
+        kind="limit",
+        subject=vendor,
+        headline=f"{name_of_breaker(vendor)} limits the rate of calls",
+        reason=f"{limit.reason.partition(' | ')[0]}"
+        + (f" About {pace:.0f} calls a minute are made." if pace else ""),
+        since=datetime.fromtimestamp(limit.refused_at, UTC),
+        retry_at=until if until > now else None,
+    )
 
 
-def _alarm(state: SystemState) -> list[Obstacle]:
+def _set_limit(state: SystemState) -> Obstacle | None:
+    """Return a rate limit of the settings of which next to nothing is left in this minute."""
+    vendor = state.state_key.partition(":")[2]
+    variable = _LIMITS.get(vendor, "")
+    limit = getattr(settings, variable) if variable else 0
+    since = database_now() - _LIMIT_IS_NEWS
+    seconds = {int(second): int(used) for second, used in _value(state).items()}
+    recent = [second for second in seconds if second >= since.timestamp()]
+    if not limit or sum(seconds[second] for second in recent) < limit - 1:  # some calls need two
+        return None
+    return Obstacle(
+        key=state.state_key,
+        kind="limit",
+        subject=vendor,
+        headline=f"{name_of_breaker(vendor)}'s calls are limited by the settings",
+        reason=f"The {limit:,} calls a minute of {variable} are used up.",
+        advice=f"Nothing; or raise {variable} (0: the limit is found) and restart the workers.",
+        since=datetime.fromtimestamp(min(recent), UTC),
+        retry_at=None,
+    )
+
+
+def _alarm(state: SystemState) -> Obstacle | None:
     alarm = alarms.read_alarm(state)
     if alarm is None:
-        return []
-    return [
-        Obstacle(
-            key=state.state_key,
-            kind="alarm",
-            subject=alarm.name,
-            reason=alarm.reason,
-            since=alarm.since,
-            retry_at=None,
-            headline=alarm.headline,
-            advice=alarm.advice,
-            stages=alarm.stages,
-        )
-    ]
+        return None
+    return Obstacle(
+        key=state.state_key,
+        kind="alarm",
+        subject=alarm.name,
+        reason=alarm.reason,
+        since=alarm.since,
+        retry_at=None,
+        headline=alarm.headline,
+        advice=alarm.advice,
+        stages=alarm.stages,
+    )
+
+
+def _value(state: SystemState) -> dict[str, Any]:
+    return state.state_value if isinstance(state.state_value, dict) else {}
+
+
+_READERS: dict[str, Callable[[SystemState], Obstacle | None]] = {
+    "pause": _pause,
+    "breaker": _breaker,
+    "limit": _found_limit,
+    "rate": _set_limit,
+    "alarm": _alarm,
+    KEEPER_KEY: _keeper,
+}
 
 
 def chain_facts() -> ChainFacts:

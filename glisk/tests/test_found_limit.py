@@ -243,7 +243,7 @@ def test_operators_see_for_a_minute_that_a_limit_was_met() -> None:
     assert system.obstacles() == []
     FoundLimit("pinata").refused(refusal(30.0), age_seconds=0.0)
     (obstacle,) = system.obstacles()
-    assert (obstacle.kind, obstacle.subject) == ("breaker", "pinata")
+    assert (obstacle.kind, obstacle.subject) == ("limit", "pinata")
     assert "a minute" in obstacle.reason
     assert obstacle.retry_at is not None
     row = SystemState.objects.get(pk="limit:pinata")

@@ -16,8 +16,11 @@ from pytest_django import Settings
 from authors.factories import wallet
 from glisk.alarms import LASTS_SECONDS, alarms, end_alarm, raise_alarm
 from glisk.controls import pause_stage
+from glisk.errors import TransientError
+from glisk.found_limit import FoundLimit
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.overview.stages import groups
+from glisk.rate_limit import RateLimit
 from glisk.tests.asking import ask, beat
 from glisk.tests.pipeline_world import add_ready_token
 from reveals.keeper_state import KeeperState
@@ -124,9 +127,20 @@ def _alarmed(stage: str, status: TokenStatus) -> Token:
     return old(status)
 
 
-def _capped() -> Token:
-    from django.conf import settings
+def _limited(vendor: str, status: TokenStatus) -> Token:
+    limit = FoundLimit(vendor, per_minute=0)
+    limit.take(1)
+    error = TransientError("HTTP 429: slow down", vendor=vendor, rate_limited=True)
+    limit.refused(error, age_seconds=0)
+    return old(status)
 
+
+def _used_up(vendor: str, status: TokenStatus) -> Token:
+    assert RateLimit(vendor, per_minute=60).take(60) == 60
+    return old(status)
+
+
+def _capped() -> Token:
     ImageGenerationJob.objects.create(
         token_id=1,
         prompt="p",
@@ -137,7 +151,6 @@ def _capped() -> Token:
         status="failed",
         cost_usd="0.003",
     )
-    assert settings.DAILY_SPEND_CAP_USD
     return old(TokenStatus.DETECTED)
 
 
@@ -183,10 +196,23 @@ REASONS: dict[str, tuple[Callable[[], Token], str]] = {
         "grant KEEPER_ROLE",
     ),
     "daily cap": (_capped, "The daily cap of 0.004 USD is reached"),
-    "lost reply": (lambda: _job(JobStatus.CREATED), "The reply to their paid call was lost"),
+    "replicate's limit": (
+        lambda: _limited("replicate", TokenStatus.DETECTED),
+        "Replicate limits the rate",
+    ),
+    "pinata's limit": (lambda: _limited("pinata", UPLOAD), "Pinata limits the rate"),
+    "a limit that is set": (
+        lambda: _used_up("pinata", UPLOAD),
+        "PINATA_REQUESTS_PER_MINUTE are used up",
+    ),
+    "lost reply at a limit": (
+        lambda: (_limited("replicate", GENERATION), _job(JobStatus.CREATED))[1],
+        "The reply to a paid call was lost",
+    ),
+    "lost reply": (lambda: _job(JobStatus.CREATED), "The reply to a paid call was lost"),
     "long call": (
         lambda: _job(JobStatus.SUBMITTED, external_id="p1"),
-        "A worker has them in hand",
+        "A worker is at it",
     ),
     "backoff": (
         lambda: old(GENERATION, error_class="transient", generation_error="HTTP 500, once more"),
@@ -230,6 +256,7 @@ def test_a_waiting_reason_is_named_wherever_an_operator_looks(
     reason: str, admin_client: Client, settings: Settings
 ) -> None:
     settings.DAILY_SPEND_CAP_USD = 0.004
+    settings.PINATA_REQUESTS_PER_MINUTE = 60
     before = ask(admin_client)
     assert before.status == 0
     assert "glisk-alert" not in before.dashboard
@@ -271,6 +298,11 @@ def test_a_known_cause_says_how_many_wait_for_it(admin_client: Client) -> None:
     assert "3 tokens wait" in told.terminal
     assert "3 tokens wait" in told.dashboard
     assert "without progress" not in told.terminal
+
+
+def test_a_limit_is_no_trouble_while_nobody_waits_for_it(admin_client: Client) -> None:
+    _limited("replicate", TokenStatus.REVEALED)
+    assert ask(admin_client).status == 0
 
 
 def test_failed_tokens_are_counted_by_what_they_failed_of(admin_client: Client) -> None:
