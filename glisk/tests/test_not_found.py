@@ -30,6 +30,13 @@ def test_people_see_a_page(client: Client, settings: Settings) -> None:
     assert b"no-such-page" not in answer.content
 
 
+@pytest.mark.django_db
+def test_one_who_is_lost_in_the_admin_finds_back_to_it(admin_client: Client) -> None:
+    answer = admin_client.get("/admin/no-such-page/")
+    assert answer.status_code == 404
+    assert b'<a href="/admin/">To the dashboard</a>' in answer.content
+
+
 @pytest.mark.parametrize(
     "path",
     [
