@@ -10,12 +10,19 @@ import contextlib
 import json
 import socket
 import threading
+import time
+import uuid
 from collections.abc import Iterable
 from typing import Any, Final
+
+import structlog
+
+logger = structlog.get_logger(__name__)
 
 MOST_BODIES: Final = 64  # in each web process at once
 SILENCE_SECONDS: Final = 15.0  # then a body is given up
 _RETRY_AFTER_SECONDS: Final = 5
+_SAID_EVERY_SECONDS: Final = 60.0
 _BUSY: Final = json.dumps(
     {"detail": "Too many requests wait for their bodies; try again in a moment."}
 ).encode()
@@ -27,6 +34,7 @@ class BodyPlaces:
     def __init__(self, application: Any) -> None:
         self._application = application
         self._places = threading.BoundedSemaphore(MOST_BODIES)
+        self._said_at = -_SAID_EVERY_SECONDS  # monotonic
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         chunked = environ.get("HTTP_TRANSFER_ENCODING")
@@ -34,11 +42,13 @@ class BodyPlaces:
             return self._answer(environ, start_response)
         connection = environ.get("gunicorn.socket")
         if not self._places.acquire(blocking=False):
+            self._say()
             _stop_reading(connection)
             headers = [
                 ("Content-Type", "application/json"),
                 ("Content-Length", str(len(_BUSY))),
                 ("Retry-After", str(_RETRY_AFTER_SECONDS)),
+                ("X-Request-Id", uuid.uuid4().hex),
             ]
             start_response("503 Service Unavailable", headers)
             return [_BUSY]
@@ -49,6 +59,11 @@ class BodyPlaces:
             return self._answer(environ, start_response)
         finally:
             self._places.release()
+
+    def _say(self) -> None:
+        if time.monotonic() - self._said_at >= _SAID_EVERY_SECONDS:
+            self._said_at = time.monotonic()
+            logger.warning("bodies_refused", waiting=MOST_BODIES)
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         answer: Iterable[bytes] = self._application(environ, start_response)

@@ -6,10 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from hashlib import sha256
 
 import pytest
 from django.conf import settings
+from django.utils import timezone
 
+from authors.models import XLinkRequest
 from glisk.tests.web_server import WebServer, web
 from webhooks.authentication import sign_alchemy_body
 
@@ -80,14 +84,32 @@ def test_requests_that_wait_for_a_node_hold_no_connection_and_few_threads(
         DB_POOL_SIZE="2",
         RPC_URL=node.url,
         RPC_TIMEOUT_SECONDS="60",
+        X_CLIENT_ID="of the test",
+        X_API_URL=node.url,
+        LINK_TIMEOUT_SECONDS="60",
     )
 
     def post() -> tuple[int, dict[str, str]]:
         return server.send("POST", "/api/authors/prompt", json.dumps(BODY).encode(), JSON)
 
+    def come_back_from_x(state: str) -> tuple[int, dict[str, str]]:
+        path = f"/api/authors/x/callback?code=code&state={state}"
+        return server.get(path, Cookie="glisk_x_link=browser")
+
+    for state in ("one", "two"):
+        XLinkRequest.objects.create(
+            state_hash=sha256(state.encode()).hexdigest(),
+            browser_hash=sha256(b"browser").hexdigest(),
+            wallet_address=WALLET,
+            code_verifier="v" * 43,
+            expires_at=timezone.now() + timedelta(minutes=5),
+        )
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(post) for _ in range(2)]
+        waiting = [pool.submit(post), pool.submit(come_back_from_x, "one")]
         node.wait_for(2)
+        status, headers = come_back_from_x("two")
+        assert status == 302
+        assert "error=token_exchange_failed" in headers["location"]
         for _ in range(58):
             status, headers = post()
             assert status == 503
@@ -104,4 +126,4 @@ def test_requests_that_wait_for_a_node_hold_no_connection_and_few_threads(
         assert not any(request.done() for request in waiting)
         assert len(node.held) == 2
         node.hang_up()
-        assert [request.result()[0] for request in waiting] == [503, 503]
+        assert [request.result()[0] for request in waiting] == [503, 302]
