@@ -16,7 +16,10 @@ from glisk.errors import AccountError, ProviderError, TransientError
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
-_TOO_LITTLE: Final = r"low|below|under|less|minimum|insufficient|small"
+# Whole words: a load balancer that asks to slow down says nothing of balances.
+_TOO_LITTLE: Final = r"\b(?:low|lower|below|under|less|minimum|insufficient|small)\b"
+_FUNDS: Final = r"\b(?:funds?|balances?)\b"
+_NOT_ENOUGH: Final = r"\b(?:insufficient|exceed(?:s|ed|ing)?|enough|cover(?:s|ed)?|afford)\b"
 
 
 class Verdict(Enum):
@@ -35,16 +38,16 @@ _RULES: Final = tuple(
         (r"\bnonces? (?:\w+ ){0,3}(?:low|old|used|spent|stale)|\bold nonce", Verdict.NONCE_SPENT),
         # "insufficient funds for …", "Upfront cost exceeds account balance", "not enough funds"
         (
-            r"(?:insufficient|exceed|enough|cover|afford|low).*\b(?:fund|balance)"
-            r"|\b(?:fund|balance).*(?:insufficient|exceed|enough|cover|low|sufficient)",
+            rf"{_NOT_ENOUGH}.*{_FUNDS}|\blow {_FUNDS}"
+            rf"|{_FUNDS}.*(?:{_NOT_ENOUGH}|\b(?:sufficient|low|lower|below)\b)",
             Verdict.NO_FUNDS,
         ),
         # "replacement transaction underpriced", "max fee per gas less than block base fee",
         # "FeeTooLow…", "transaction priority fee below minimum required priority fee 5",
         # "could not replace existing tx"
         (
-            rf"underpriced|\b(?:fee|price|tip)s?\b.*\b(?:{_TOO_LITTLE})"
-            rf"|\b(?:{_TOO_LITTLE})\b.*\b(?:fee|price|tip)|\breplac",
+            rf"under ?priced|\b(?:fee|price|tip)s?\b.*{_TOO_LITTLE}"
+            rf"|{_TOO_LITTLE}.*\b(?:fee|price|tip)s?\b|\breplac",
             Verdict.UNDERPRICED,
         ),
         # "already known", "AlreadyKnown", "transaction already imported", "known transaction: 0xab"

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from glisk.backoff import backoff_seconds
-from glisk.clients.rpc import RpcError
+from glisk.clients.rpc import RevertError, RpcError
 from glisk.clock import boot_seconds
 from glisk.engine.drain import CallResult
 from glisk.errors import AccountError, InvalidRequestError, as_provider_error
@@ -38,6 +38,8 @@ ALARM_AFTER_FAILURES = 8
 # A review that finds a mint missing is repeated, and believed after so long.
 REVIEW_AGAIN_SECONDS = 2.0
 BELIEVED_AFTER_SECONDS = 60.0
+# What a node says of the transaction itself: some try it out before they take it, and it reverts.
+_REFUSALS = (RpcError, RevertError, InvalidRequestError)
 
 
 @dataclass
@@ -49,7 +51,8 @@ class Flight:
     # opened; boot_seconds.
     reviewed_at: float | None = None
     underpriced: bool = False  # the node said so of the newest one
-    # Since when nodes refuse the newest one for a reason that nobody knows; monotonic.
+    # Since when nodes refuse the newest one for a reason that nobody knows, or call its nonce
+    # spent; monotonic.
     refused_since: float | None = None
     hurried: bool = False  # an operator wants it replaced
     send_at: float = 0.0  # monotonic
@@ -157,7 +160,13 @@ class Sender:
         return age > settings.TRANSACTION_TIMEOUT_SECONDS
 
     def _sent(self, flight: Flight, verdict: Verdict) -> None:
-        flight.failures, flight.refused_since = 0, None
+        flight.failures = 0
+        if verdict is not Verdict.NONCE_SPENT:
+            flight.refused_since = None
+        elif flight.refused_since is None:
+            # Receipts tell by what it was spent. If nothing was mined, another transaction in the
+            # node's pool has the nonce, and this one has to outbid it.
+            flight.refused_since = time.monotonic()
         wait = REBROADCAST_SECONDS
         if verdict is Verdict.ACCEPTED:
             outbox.mark_broadcast(flight.newest)
@@ -175,7 +184,7 @@ class Sender:
     def _failed(self, flight: Flight, kind: str, error: Exception) -> None:
         flight.failures += 1
         fault = as_provider_error(error, vendor="chain")
-        if kind == "broadcast" and isinstance(error, RpcError | InvalidRequestError):
+        if kind == "broadcast" and isinstance(error, _REFUSALS):
             outbox.note_refusal(flight.newest, str(fault))
             if flight.refused_since is None:
                 flight.refused_since = time.monotonic()

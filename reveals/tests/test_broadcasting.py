@@ -78,7 +78,13 @@ WORDINGS = [
         Verdict.UNDERPRICED,
     ),
     ("Transaction is already in mempool", Verdict.ACCEPTED),
+    ("low balance", Verdict.NO_FUNDS),
+    ("fee too low; the account's balance is 7", Verdict.UNDERPRICED),
     # what nobody has a rule for
+    ("upstream load balancer: slow down", None),
+    ("the load balancer's time-out was exceeded", None),
+    ("more than the load balancer allows", None),
+    ("the price was not understood", None),
     ("tx fee (2.00 ether) exceeds the configured cap (1.00 ether)", None),
     ("max priority fee per gas higher than max fee per gas", None),
     ("intrinsic gas too low: gas 21000, minimum needed 53000", None),

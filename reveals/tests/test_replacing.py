@@ -75,6 +75,28 @@ def test_an_unknown_refusal_that_outlasts_the_time_out_is_answered_by_a_replacem
     assert scene.nonce() == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (-32000, "nonce 0 is used by another transaction of this pool"),
+        (3, "execution reverted"),
+    ],
+)
+def test_a_refusal_that_the_chain_does_not_bear_out_is_outbid_after_the_time_out(
+    worker: Start, scene: Scene, proxy: FaultyRpc, settings: Settings, code: int, words: str
+) -> None:
+    """A nonce that is spent in a pool only, a trial that reverts: nothing was mined."""
+    settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
+    tokens = scene.mint(2)
+    proxy.set_tips(0)
+    proxy.refuse_sends(words, code=code, below_tip_wei=1_100)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    old, new = transactions()[:2]
+    assert (old.status, old.broadcast_at, new.replaces_id) == ("replaced", None, old.pk)
+    assert scene.nonce() == 1
+
+
 def test_an_unknown_refusal_is_borne_until_the_time_out(
     worker: Start, scene: Scene, proxy: FaultyRpc
 ) -> None:
