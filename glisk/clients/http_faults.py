@@ -28,7 +28,7 @@ from glisk.foreign_json import loads
 MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
 _EXCERPT_LENGTH: Final = 300
 
-_ACCOUNT_STATUSES: Final = frozenset({401, 402, 403})
+ACCOUNT_STATUSES: Final = frozenset({401, 402, 403})
 _TRANSIENT_STATUSES: Final = frozenset({408, 425})
 
 # Cloudflare had no connection to the server behind it (refused, no route). Every other 5xx, the
@@ -67,13 +67,14 @@ class Fault:
     """What a vendor's error body says.
 
     `kind` overrides the class that the status alone would give; `retry_after_seconds` is used
-    when the header is missing.
+    when the header is missing; `rate_limited` says of a transient fault what the status 429 does.
     """
 
     detail: str
     code: str | None = None
     kind: type[ProviderError] | None = None
     retry_after_seconds: float | None = None
+    rate_limited: bool = False
 
 
 def read_plain(reply: Reply) -> Fault:
@@ -137,7 +138,7 @@ def error_for_reply(
             status=status,
             code=code,
             retry_after_seconds=wait,
-            rate_limited=status == 429,
+            rate_limited=status == 429 or fault.rate_limited,
         )
     if issubclass(kind, PermanentError):
         reason = "not_found" if status == 404 and kind is InvalidRequestError else None
@@ -153,7 +154,7 @@ def error_for_reply(
 
 
 def _kind_for_status(status: int, *, idempotent: bool) -> type[ProviderError]:
-    if status in _ACCOUNT_STATUSES:
+    if status in ACCOUNT_STATUSES:
         return AccountError
     if status == 429 or status in _TRANSIENT_STATUSES:
         return TransientError

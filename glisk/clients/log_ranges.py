@@ -65,11 +65,13 @@ def as_too_wide(error: ProviderError) -> RangeTooWideError | None:
     if isinstance(error, TransientError) and error.rate_limited:
         return None
     text = (error.rpc_message if isinstance(error, RpcError) else str(error)).lower()
+    unanswered = isinstance(error, TransientError)
     return RangeTooWideError(
         str(error),
         blocks=_suggested(text),
-        by_size=_BY_SIZE.search(text) is not None,
-        unanswered=isinstance(error, TransientError),
+        # "closed connection without response" is not about the size of one.
+        by_size=not unanswered and _BY_SIZE.search(text) is not None,
+        unanswered=unanswered,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from glisk.clients.http import HttpClient, HttpOptions
-from glisk.clients.http_faults import Fault, Reply, bad_reply
+from glisk.clients.http_faults import ACCOUNT_STATUSES, Fault, Reply, bad_reply
 from glisk.errors import (
     AccountError,
     InvalidRequestError,
@@ -38,10 +38,12 @@ _NAMED_SIZE: Final = re.compile(
 _BUDGET_SECONDS: Final = 1.0
 _MOST_REFILLS: Final = 25
 
-# Refusals that pass by themselves. The code -32005 means any limit: of logs it is the range's,
-# unless the text (in lower case) speaks of the rate.
+# Refusals that pass by themselves. The code -32005 means any limit: of logs it is the range's, and
+# of a batch its size's, unless the text (in lower case) speaks of the rate.
 _RATE_CODES: Final = frozenset({429, -32005, -32016})
 _LIMIT_EXCEEDED: Final = -32005
+_BATCH: Final = "batch"  # stands for the method
+_WITH_A_SIZE: Final = frozenset({"eth_getLogs", _BATCH})
 _RATE_TEXT: Final = re.compile(
     r"\brate\b|too many requests|request count|per second|compute units|throttl|quota"
 )
@@ -157,11 +159,16 @@ class RpcClient:
             part = calls[len(results) : len(results) + size]
             try:
                 results += [self._single(part[0], refusal)] if size == 1 else self._batch(part)
+                if size == 1 and _is_rate_limited(results[-1]):  # so would be all others
+                    results += [results[-1]] * (len(calls) - len(results))
             except _BatchRefusedError as refused:
                 refusal = refused.error
                 size = _smaller(len(part), refusal)
-        # A refusal of one call by itself says nothing about batches.
-        by_itself = size == 1 and any(isinstance(result, RpcError) for result in results)
+        # A refusal of one call by itself says nothing about batches, nor does one of the rate.
+        answered = [result for result in results if not _is_rate_limited(result)]
+        by_itself = size == 1 and (
+            not answered or any(isinstance(result, RpcError) for result in answered)
+        )
         if refusal is not None and not by_itself:
             self._batch_size = size
             self._size_kept_until = time.monotonic() + _SIZE_KEPT_SECONDS
@@ -200,7 +207,7 @@ class RpcClient:
         try:
             reply = self._post(payload, f"{len(calls)} calls")
             if isinstance(reply, dict):
-                _result(reply, "batch")
+                _result(reply, _BATCH)
         except (RpcError, InvalidRequestError) as error:
             if "block" in str(error).lower() and any(m == "eth_getLogs" for m, _ in calls):
                 raise  # for the range of one of them
@@ -250,7 +257,7 @@ def _whole_refusal(members: Sequence[dict[str, Any]], calls: int) -> ProviderErr
     errors = [member["error"] for member in members if member.get("error") is not None]
     if calls == 1 or not errors or len(errors) < len(members):
         return None
-    error = _read_error(errors[0], "batch")
+    error = _read_error(errors[0], _BATCH)
     if "batch" in str(errors[0]).lower():
         return error
     if len(errors) > 1:
@@ -293,8 +300,8 @@ def _read_error(error: Any, method: str) -> ProviderError:
         return RevertError(
             f"chain: {method} reverts: {message}", data=data if isinstance(data, str) else ""
         )
-    of_logs = code == _LIMIT_EXCEEDED and method == "eth_getLogs"
-    if _RATE_TEXT.search(lowered) or (code in _RATE_CODES and not of_logs):
+    of_size = code == _LIMIT_EXCEEDED and method in _WITH_A_SIZE
+    if _RATE_TEXT.search(lowered) or (code in _RATE_CODES and not of_size):
         return TransientError(f"chain: rate limit: {message}", vendor=VENDOR, rate_limited=True)
     if any(text in lowered for text in _ACCOUNT_TEXTS):
         return AccountError(f"chain: {message}. Check the RPC key.", vendor=VENDOR)
@@ -306,7 +313,8 @@ def _read_fault(reply: Reply) -> Fault:
     error = (reply.json_object() or {}).get("error")
     message = error.get("message") if isinstance(error, dict) else None
     text = message if isinstance(message, str) else reply.excerpt()
-    kind: type[ProviderError] | None = None
     if any(known in text.lower() for known in _ACCOUNT_TEXTS):
-        kind = AccountError
-    return Fault(detail=text, kind=kind)
+        return Fault(detail=text, kind=AccountError)
+    if reply.status not in ACCOUNT_STATUSES and _RATE_TEXT.search(text.lower()):
+        return Fault(detail=text, kind=TransientError, rate_limited=True)  # nginx: 503
+    return Fault(detail=text)

@@ -60,6 +60,7 @@ REFUSALS = [
     refused_as_object(-32600, "batch too large"),
     refused_as_object(-32014, "maximum 10 calls in 1 batch"),  # Base's public node
     refused_as_object(-32010, "over the limit"),
+    refused_as_object(-32005, "limit exceeded: too many at once"),
     refused_as_object(31, "Batch of more than 3 requests are not allowed on your plan"),
     refused_as_object(-32600, "batch too large", status=400),
     refused_as_object(-32005, "batch size exceeded", status=403),
@@ -165,6 +166,9 @@ def test_a_node_that_refuses_everything_is_soon_left_alone(
         (refused_as_list(-32600, "Must be authenticated!"), AccountError),
         (refused_as_list(429, "compute units per second exceeded"), TransientError),
         (refused_as_object(-32016, "over rate limit"), TransientError),
+        (refused_as_object(-32005, "request rate exceeded"), TransientError),
+        (refused_as_object(-32000, "rate limit reached", status=503), TransientError),
+        (refused_as_object(-32000, "15 requests per second", status=400), TransientError),
         (refused_by_status(403), AccountError),
         (refused_by_status(503), TransientError),
     ],
@@ -192,3 +196,18 @@ def test_single_calls_that_are_refused_for_their_rate_are_asked_for_again(
     steps[9] = answer(200, json.dumps(busy))
     server.script(*steps)
     assert client.batch(CALLS[:12]) == RESULTS[:12]
+
+
+def test_a_rate_limit_found_call_by_call_ends_the_asking_and_says_nothing_about_batches(
+    server: ScriptedServer, client: RpcClient
+) -> None:
+    def busy(server: ScriptedServer, connection: socket.socket) -> bool:
+        error = {"code": -32005, "message": "limit exceeded"}  # of what? the single calls tell
+        return answer(200, json.dumps({"id": None, "error": error}))(server, connection)
+
+    server.script(*[busy] * 7, node(110, refused_by_status(413)))
+    found = client.batch(CALLS)
+    assert all(isinstance(each, TransientError) and each.rate_limited for each in found)
+    assert sizes(server) == [110, 55, 27, 13, 6, 3, 0]
+    assert client.batch(CALLS) == RESULTS
+    assert sizes(server)[-1] == 110

@@ -96,6 +96,8 @@ def test_infuras_code_for_too_many_logs_is_no_rate_limit(
     [
         TransientError("chain: the reply to POST was lost (timeout)", vendor="chain"),
         TransientError("chain: POST answered HTTP 503: nobody is healthy", vendor="chain"),
+        TransientError("chain: Remote end closed connection without response", vendor="chain"),
+        TransientError("chain: POST answered HTTP 504: no response in time", vendor="chain"),
         InvalidRequestError("chain: POST answered HTTP 404: not found", vendor="chain"),
     ],
 )
@@ -126,6 +128,17 @@ def test_a_limit_of_logs_is_one_of_the_range_unless_it_speaks_of_the_rate(
         reader.logs(first=0, last=9)
     assert isinstance(caught.value, RangeTooWideError) is is_range
     assert (getattr(caught.value, "rate_limited", False)) is not is_range
+
+
+@pytest.mark.parametrize("status", [400, 503])
+def test_a_rate_limit_narrows_no_range_whatever_its_status(
+    server: ScriptedServer, reader: MintReader, status: int
+) -> None:
+    error = {"code": -32000, "message": "request rate exceeded"}
+    server.script(answer(status, {"jsonrpc": "2.0", "id": None, "error": error}))
+    with pytest.raises(TransientError) as caught:
+        reader.logs(first=0, last=9)
+    assert caught.value.rate_limited
 
 
 def test_what_a_node_says_beside_its_message_counts(
