@@ -93,6 +93,14 @@ _BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
         ),
         ((), "Only tokens whose reply was lost wait for it, and go on by themselves."),
     ),
+    "replicate_reads": (
+        (
+            ("401", "403"),
+            "May the token of REPLICATE_API_TOKEN read predictions? Nothing new is paid for until "
+            "it may, since nobody would see the images.",
+        ),
+        ((), "Wait, and see Replicate's status page: what is paid for is read when it answers."),
+    ),
     "selfhosted": (((), "Look at the server's /health-check; new tokens go to Replicate."),),
 }
 
@@ -109,6 +117,7 @@ _HEADLINES: Final[dict[str, str]] = {
     "gateway": "The IPFS gateway is not asked",
     "opensea": "OpenSea is not called",
     "replicate_listing": "Replicate's listing is not read",
+    "replicate_reads": "Replicate does not say how predictions end",
     "rpc": "The chain is not read",
     "selfhosted": "The self-hosted image server is not called",
 }
@@ -117,6 +126,7 @@ _NAMES: Final[dict[str, str]] = {
     "gateway": "IPFS gateway",
     "opensea": "OpenSea",
     "replicate_listing": "Replicate's listing",
+    "replicate_reads": "Replicate, reading predictions",
     "rpc": "Chain, reading mints",
     "selfhosted": "Self-hosted image server",
 }

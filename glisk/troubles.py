@@ -50,6 +50,7 @@ _SWITCHES = {
 }
 _BREAKERS = {
     "replicate": ("generation",),
+    "replicate_reads": ("generation",),
     "selfhosted": ("generation",),
     "pinata": ("upload",),
     "gateway": ("reveal",),

@@ -32,10 +32,9 @@ POLL_SECONDS = 0.3
 POLL_WITH_CALLBACK_SECONDS = 2.0
 RECONCILE_SECONDS = 2.0
 OVERDUE_SECONDS = 5.0  # an overdue prediction that does not end is canceled again this often
-_LONGEST_POLL_SECONDS = 10.0
 _LONGEST_LOOK_SECONDS = 60.0
-# The listing may be refused while single reads and new calls work.
-LISTING = "replicate_listing"
+# Single reads and the listing may be refused while new calls work, and each without the other.
+READS, LISTING = "replicate_reads", "replicate_listing"
 # How long a call of unknown outcome may take to show up in the vendor's listing.
 SETTLE_SECONDS = 15.0
 
@@ -47,12 +46,9 @@ class Follower:
         self.generation = generation
         self.drain = generation.drain
         self.client = generation.client
-        self.breaker = generation.services.replicate.admission.breaker
-        self.listing = Breaker(LISTING)
+        self.reads, self.listing = Breaker(READS), Breaker(LISTING)
         self._polled_at = 0.0
         self._polling = False
-        self._poll_wait = _poll_seconds()
-        self._poll_failures = 0
         self._reconciled_at = 0.0
         self._clock_noted_at = -NOTE_EVERY_SECONDS
         self._reconciling = False
@@ -61,6 +57,17 @@ class Follower:
     def waiting(self) -> int:
         """How many predictions are under way at the vendor."""
         return len(self._waiting(Phase.WAITING))
+
+    @property
+    def most_new_calls(self) -> int | None:
+        """How many new calls are worth paying for at Replicate; None for any number.
+
+        None is paid for while nobody can read how those under way end, and one if only that can
+        tell whether it can be read again.
+        """
+        if uses_callbacks() or not self.reads.is_open:
+            return None
+        return 0 if self.waiting else self.reads.places(1)
 
     def take(self, result: CallResult) -> None:
         """Save one finished call, if it is one of these."""
@@ -118,11 +125,11 @@ class Follower:
 
     def _poll(self) -> None:
         now = time.monotonic()
-        if self._polling or self.drain.stopping or now - self._polled_at < self._poll_wait:
-            return
         patience = _poll_seconds()
+        if self._polling or self.drain.stopping or now - self._polled_at < patience:
+            return
         waiting = [i for i in self._waiting(Phase.WAITING) if now - i.waiting_since >= patience]
-        if not waiting:
+        if not waiting or not self.reads.places(1):
             return
         ids = [item.job.external_id or "" for item in waiting]
         listed_since = None
@@ -142,22 +149,13 @@ class Follower:
             for prediction in result.value.predictions:
                 if prediction.is_terminal:
                     record_prediction(prediction)
-            self._poll_failures, self._poll_wait = 0, _poll_seconds()
-            if not self.breaker.is_open:  # an account may be allowed to read, but not to create
-                self.breaker.succeeded()
+            self.reads.succeeded()
             if result.value.refusal is not None:
                 self._listing_failed(result.value.refusal)
             elif result.key:
                 self.listing.succeeded()
         else:
-            self._poll_failures += 1
-            self._poll_wait = backoff_seconds(
-                self._poll_failures,
-                base=_poll_seconds(),
-                cap=_LONGEST_POLL_SECONDS,
-                at_least=getattr(result.error, "retry_after_seconds", None),
-            )
-            self._read_failed("poll_failed", result.error, counts=not self.breaker.is_open)
+            self.reads.failed(_told("poll_failed", result.error))
         self._polling, self._polled_at = False, time.monotonic()
 
     def _end_overdue(self) -> None:
@@ -183,7 +181,7 @@ class Follower:
         if result.error is None:
             record_prediction(result.value)
         else:
-            self._read_failed("cancel_failed", result.error, counts=not self.breaker.is_open)
+            _told("cancel_failed", result.error)
         if item is not None:
             item.busy = False
 
@@ -269,18 +267,9 @@ class Follower:
 
     def _listing_failed(self, error: Exception) -> ProviderError:
         """Count it against the listing alone: calls and single reads go on."""
-        fault = as_provider_error(error, vendor="replicate")
-        unexpected = error if fault is not error else None
-        logger.warning("reconciliation_failed", error=str(fault), exc_info=unexpected)
+        fault = _told("reconciliation_failed", error)
         self.listing.failed(fault)
         return fault
-
-    def _read_failed(self, event: str, error: Exception, *, counts: bool) -> None:
-        fault = as_provider_error(error, vendor="replicate")
-        unexpected = error if fault is not error else None
-        logger.warning(event, error=str(fault), exc_info=unexpected)
-        if counts:
-            self.breaker.failed(fault)
 
     def next_turn_seconds(self) -> float | None:
         """Return when the vendor has to be asked next, or None if nothing waits for it."""
@@ -293,7 +282,15 @@ class Follower:
         if not waiting or self._polling:
             return None
         first = min(item.waiting_since for item in waiting) + _poll_seconds()
-        return max(0.01, max(first, self._polled_at + self._poll_wait) - time.monotonic())
+        due = max(first, self._polled_at + _poll_seconds()) - time.monotonic()
+        return max(0.01, due, self.reads.seconds_until_probe or 0.0)
+
+
+def _told(event: str, error: Exception) -> ProviderError:
+    """Log why something could not be read."""
+    fault = as_provider_error(error, vendor="replicate")
+    logger.warning(event, error=str(fault), exc_info=error if fault is not error else None)
+    return fault
 
 
 def _poll_seconds() -> float:

@@ -73,7 +73,7 @@ class Generation:
         if free <= 0:
             return
         busy = Counter(item.job.service for item in self.items.values() if item.busy)
-        limit = self.services.places(free, busy=busy)
+        limit = self.services.places(free, busy=busy, replicate=self.follower.most_new_calls)
         if limit < free:
             free -= self._claim(free, resuming=True)
         if min(limit, free) > 0:
@@ -82,9 +82,12 @@ class Generation:
     def _is_stuck(self, item: Item) -> bool:
         if item.phase is Phase.RECONCILING:
             return self.follower.listing.is_open or item.looks > 0
+        if item.phase is not Phase.WAITING:
+            return False
         service = self.services.of(item.job)
-        waits = item.phase is Phase.WAITING
-        return waits and service is not None and service.admission.breaker.is_open
+        return self.follower.reads.is_open or (
+            service is not None and service.admission.breaker.is_open
+        )
 
     def _claim(self, limit: int, *, resuming: bool = False) -> int:
         """Claim tokens and start their calls; `resuming`: only what is paid for already."""

@@ -107,15 +107,19 @@ class Services:
     def all(self) -> list[ImageService]:
         return [self.replicate, *([self.selfhosted] if self.selfhosted else [])]
 
-    def places(self, wanted: int, *, busy: Mapping[str, int]) -> int:
-        """Return how many new calls are worth claiming tokens for; `busy`: calls by service."""
+    def places(self, wanted: int, *, busy: Mapping[str, int], replicate: int | None = None) -> int:
+        """Return how many new calls are worth claiming tokens for.
+
+        `busy`: calls by service; `replicate`: at most so many there, None for any number.
+        """
         self._places = []
         if self._pauses.is_paused("generation"):
             return 0
         if self.selfhosted and settings.IMAGE_SERVICE == JobService.SELFHOSTED:
             return self._offer(self.selfhosted, wanted, busy)
-        offered = self._offer(self.replicate, wanted, busy)
-        if self.selfhosted and _is_out(self.replicate):
+        at_replicate = wanted if replicate is None else min(wanted, replicate)
+        offered = self._offer(self.replicate, at_replicate, busy)
+        if self.selfhosted and (_is_out(self.replicate) or replicate is not None):
             offered += self._offer(self.selfhosted, wanted - offered, busy)
         return offered
 

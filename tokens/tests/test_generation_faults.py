@@ -235,11 +235,15 @@ def test_a_cancel_without_effect_is_not_repeated_at_once(
     assert cancels() - before <= 5
 
 
-def test_a_prediction_that_the_vendor_forgot_is_made_again(worker: Start, vendors: Vendors) -> None:
+def test_a_prediction_that_the_vendor_forgot_is_made_again(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
     token = TokenFactory.create()
     drain = worker()
-    drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
-    vendors.replicate.reset(state=True)
+    with monkeypatch.context() as patch:  # it is forgotten before anybody asks for it
+        patch.setattr(following, "POLL_SECONDS", 3600.0)
+        drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
+        vendors.replicate.reset(state=True)
     drain.until(is_ready(token))
     statuses = ImageGenerationJob.objects.order_by("pk").values_list("status", flat=True)
     assert list(statuses) == [JobStatus.FAILED, JobStatus.CAPTURED]

@@ -17,8 +17,10 @@ from pytest_django import Settings
 
 from authors.factories import AuthorFactory
 from glisk import database_clock
+from glisk.breaker import Breaker
 from glisk.clients.replicate import ReplicateClient
 from glisk.engine.housekeeping import rescue
+from glisk.errors import AccountError
 from glisk.models import SystemState, WorkerHeartbeat
 from tokens import following, jobs, lost_calls, samples
 from tokens.factories import TokenFactory
@@ -221,6 +223,38 @@ def test_without_the_listing_all_others_go_on_and_the_lost_one_waits(
     drain.until(is_ready(lost))
     assert vendors.paid == vendors.creations() == 9
     assert breaker("replicate_listing")["state"] == "closed"
+
+
+@pytest.mark.parametrize("status", [403, 405, 500])
+def test_nothing_new_is_paid_while_nobody_can_read_how_predictions_end(
+    worker: Start, vendors: Vendors, settings: Settings, admin_client: Client, status: int
+) -> None:
+    """New calls work all the while: their success says nothing of the reads."""
+    settings.WORKER_BATCH_SIZE = 2
+    vendors.replicate.set_faults(server_error_status=status)
+    vendors.replicate.plan_fault("server_error", times=10_000, scope="^GET /v1/predictions/")
+    tokens = TokenFactory.create_batch(6)
+    drain = worker()
+    drain.until(lambda: breaker("replicate_reads").get("state") == "open")
+    drain.settle(1.5)
+    assert vendors.paid == 2
+    assert breaker("replicate").get("state", "closed") == "closed"
+    for page in (*shown_to_operators(admin_client), page_of(tokens[5], admin_client)):
+        assert "Replicate does not say how predictions end" in page
+    vendors.replicate.plan.planned.clear()
+    drain.until(is_ready(*tokens))
+    assert vendors.paid == vendors.creations() == 6
+    assert breaker("replicate_reads")["state"] == "closed"
+
+
+def test_one_call_tells_whether_predictions_can_be_read_again(
+    worker: Start, vendors: Vendors
+) -> None:
+    """Nothing is under way that could be read, and another worker has found the reads refused."""
+    Breaker("replicate_reads").failed(AccountError("HTTP 403", vendor="replicate"))
+    tokens = TokenFactory.create_batch(3)
+    worker().until(is_ready(*tokens))
+    assert vendors.paid == 3
 
 
 def test_a_listing_that_works_says_nothing_of_new_calls(worker: Start, vendors: Vendors) -> None:
