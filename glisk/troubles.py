@@ -82,11 +82,12 @@ _CAUSES: Final[dict[str, tuple[str, str]]] = {
         "A worker is at it and waits for an answer.",
         "Look at the vendor's status page and at the worker's log.",
     ),
-    QUEUE: (
-        "No error is known: the turn has not come.",
-        "If others move on, all places are taken: raise WORKER_BATCH_SIZE or UPLOAD_CONCURRENCY, "
-        "or add a worker. If nothing moves, read the worker's log.",
-    ),
+    QUEUE: ("No error is known: the turn has not come.", ""),
+}
+_PLACES = {
+    "generation": "WORKER_BATCH_SIZE, or add a worker",
+    "upload": "UPLOAD_CONCURRENCY, or add a worker",
+    "reveal": "REVEAL_MAX_IN_FLIGHT",
 }
 
 
@@ -271,6 +272,9 @@ def _without_progress(groups: Sequence[Group]) -> Iterator[Trouble]:
     errors = _errors([group.oldest_id for group in oldest.values()])
     for (stage, cause), group in oldest.items():
         words, advice = _CAUSES.get(cause, ("", advice_for_waiting(cause)))
+        if cause == QUEUE:
+            advice = f"If others move on, all places are taken: raise {_PLACES[stage]}. If nothing "
+            advice += "moves, read the worker's log."
         error = refusal_of(group.oldest_id) if cause == SENT else errors.get(group.oldest_id, "")
         example = _named(group.oldest_id) + error if error else ""
         yield Trouble(
@@ -282,7 +286,7 @@ def _without_progress(groups: Sequence[Group]) -> Iterator[Trouble]:
             since=group.oldest_at,
             stages=(stage,),
             tokens=numbers[stage, cause],
-            url=_listed(status__exact=stages.STAGES[stage][-1]),
+            url=_listed(attention="stuck", status__exact=group.status),
         )
 
 

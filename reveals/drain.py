@@ -13,6 +13,7 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
+from glisk.alarms import raise_alarm
 from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient
 from glisk.clients.rpc import RevertError
@@ -44,6 +45,7 @@ logger = structlog.get_logger(__name__)
 GAS_PRICE_WAIT_SECONDS = 5.0
 # The keeper's balance may be spoken for by what is in flight; asked again every block of Base.
 FUNDS_WAIT_SECONDS = 2.0
+SHORT_FUNDS_LAST_SECONDS = 20.0  # on the pages, from the last time on
 NOTE_KEEPER_SECONDS = 10.0
 
 
@@ -199,6 +201,7 @@ class RevealDrain(Drain):
             self.chain_breaker.succeeded()
             if prepared.waits_for_funds:
                 self._departs_after = time.monotonic() + FUNDS_WAIT_SECONDS
+                self._tell_of_short_funds(prepared)
             return
         try:
             fees = choose_fees(prepared.history, ceiling_wei=configured_ceiling_wei())
@@ -229,6 +232,19 @@ class RevealDrain(Drain):
             self.flights.add(row)
         else:
             self.flights.reload()  # perhaps it was stored, and only the commit's answer was lost
+
+    def _tell_of_short_funds(self, prepared: Prepared) -> None:
+        """Say what ready tokens wait for while transactions in flight may use up the balance."""
+        balance = prepared.facts.balance_wei / 1e18
+        raise_alarm(
+            "funds",
+            stages=("reveal",),
+            headline="The keeper's balance is spoken for",
+            reason=f"It has {balance:.6f} ETH, and what is in flight may use it up. The next "
+            "reveal waits until that is mined.",
+            advice="Send ETH to the keeper's address.",
+            lasts_seconds=SHORT_FUNDS_LAST_SECONDS,
+        )
 
     def _note_keeper(self, prepared: Prepared) -> None:
         """Keep what was seen of the keeper, now and then; after the signing, which is in haste."""

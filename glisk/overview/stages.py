@@ -36,8 +36,8 @@ _GROUPS = """
                 ELSE 'queue' END AS cause,
            t.lease_owner IS NOT NULL OR b.id IS NOT NULL AS in_work,
            count(*),
-           count(*) FILTER (WHERE t.status_changed_at
-                            <= statement_timestamp() - make_interval(secs => %(stuck)s)),
+           count(*) FILTER (WHERE t.status_changed_at <= statement_timestamp() - make_interval(
+               secs => %(stuck)s + CASE t.status WHEN 'ready' THEN %(company)s ELSE 0 END)),
            min(t.status_changed_at),
            (min(ARRAY[EXTRACT(EPOCH FROM t.status_changed_at), t.token_id]))[2]::bigint
     FROM tokens_s0 t
@@ -51,15 +51,19 @@ _GROUPS = """
 
 @dataclass(frozen=True)
 class Group:
-    """Tokens of a stage that wait for the same; `stuck` of them for longer than they should."""
+    """Tokens of a state that wait for the same; `stuck` of them for longer than they should."""
 
-    stage: str
+    status: TokenStatus
     cause: str
     is_in_work: bool
     number: int
     stuck: int
     oldest_at: datetime
     oldest_id: int
+
+    @property
+    def stage(self) -> str:
+        return STAGE_OF[self.status]
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class StageLoad:
 
 
 def groups(token_id: int | None = None) -> list[Group]:
-    """Return the tokens under way (or one of them) by stage and cause, the oldest first.
+    """Return the tokens under way (or one of them) by state and cause, the oldest first.
 
     One query.
     """
@@ -83,11 +87,12 @@ def groups(token_id: int | None = None) -> list[Group]:
         "created": JobStatus.CREATED.value,
         "looked_up": _LOOKED_UP_AFTER_SECONDS,
         "stuck": settings.STUCK_AFTER_SECONDS,
+        "company": settings.BATCH_REVEAL_WAIT_SECONDS,  # a ready token may wait for others
     }
     one = "" if token_id is None else "AND t.token_id = %(token_id)s"
     with connection.cursor() as cursor:
         cursor.execute(_GROUPS.format(one=one), given)
-        found = [Group(STAGE_OF[TokenStatus(row[0])], *row[1:]) for row in cursor.fetchall()]
+        found = [Group(TokenStatus(row[0]), *row[1:]) for row in cursor.fetchall()]
     order = list(STAGES)
     return sorted(found, key=lambda group: (order.index(group.stage), group.oldest_at))
 

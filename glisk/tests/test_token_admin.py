@@ -60,12 +60,14 @@ def test_filters_what_needs_attention(admin_client: Client) -> None:
     TokenFactory.create(token_id=4, status=TokenStatus.UPLOADING)
     TokenFactory.create(token_id=5, status=TokenStatus.REVEALED)
     TokenFactory.create(token_id=6, status=TokenStatus.FAILED)
-    Token.objects.filter(pk=6).update(status_changed_at=now - timedelta(days=2))
+    TokenFactory.create(token_id=7, status=TokenStatus.UPLOADING)
+    Token.objects.filter(pk__in=(5, 6, 7)).update(status_changed_at=now - timedelta(days=2))
     for choice, ids in {
         "stalled": {1},
+        "stuck": {7},
         "retrying": {2},
         "failed_today": {3},
-        "unpinned": {4},
+        "unpinned": {4, 7},
     }.items():
         assert found(admin_client, attention=choice) == ids, choice
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
@@ -278,6 +279,31 @@ def test_tokens_that_are_on_their_way_are_no_trouble(admin_client: Client) -> No
     assert told.status == 0
     assert "It waits" not in told.page
     assert "glisk-alert" not in told.dashboard
+
+
+def test_a_ready_token_may_wait_for_company(admin_client: Client, settings: Settings) -> None:
+    settings.BATCH_REVEAL_WAIT_SECONDS = LONG.total_seconds()
+    old(TokenStatus.READY)
+    assert ask(admin_client).status == 0
+    settings.BATCH_REVEAL_WAIT_SECONDS = LONG.total_seconds() / 2
+    assert "REVEAL_MAX_IN_FLIGHT" in ask(admin_client).terminal
+
+
+def test_the_tokens_of_an_alarm_are_one_click_away(admin_client: Client) -> None:
+    stuck = old(TokenStatus.UPLOADING)
+    TokenFactory.create(status=TokenStatus.UPLOADING)
+    old(TokenStatus.GENERATING)
+    held = _held()
+    links = re.findall(
+        r'href="(/admin/tokens/token/[^"]*attention=(?:stuck|held)[^"]*)"',
+        ask(admin_client).dashboard,
+    )
+    found = [
+        {token.pk for token in admin_client.get(link).context["cl"].result_list} for link in links
+    ]
+    assert {stuck.pk} in found
+    assert {held.pk} in found
+    assert len(found) == 3
 
 
 def test_the_alarm_counts_the_tokens_and_says_since_when(admin_client: Client) -> None:

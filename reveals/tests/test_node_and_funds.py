@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pytest_django import Settings
 
+from glisk.alarms import alarms
 from glisk.clients.chain import ChainClient
 from reveals.fees import choose_fees, configured_ceiling_wei
 from reveals.tests.stage import (
@@ -134,6 +135,8 @@ def test_the_data_of_what_is_in_flight_is_counted_too(
     drain.settle(0.5)
     assert len(transactions()) == 1
     assert breaker_reason() == ""
+    (alarm,) = alarms()  # so operators are told why the others wait
+    assert (alarm.stages, "in flight may use it up" in alarm.reason) == (("reveal",), True)
     scene.chain.set_balance(KEEPER.address, 10**18)
     drain.until(lambda: len(scene.pool()) == 2)
     scene.chain.set_automine(True)

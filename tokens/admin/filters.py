@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
@@ -49,6 +50,7 @@ class AttentionFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
             ("stalled", "Stalled: the worker is gone"),
+            ("stuck", "Without progress"),
             ("held", "Held"),
             ("retrying", "Waiting for a retry"),
             ("failed_today", "Failed in 24 hours"),
@@ -64,7 +66,9 @@ class AttentionFilter(admin.SimpleListFilter):
             return queryset.active().filter(held_at__isnull=False)
         if self.value() in _others:
             return _others[str(self.value())][1](queryset)
+        stuck_since = timezone.now() - timedelta(seconds=settings.STUCK_AFTER_SECONDS)
         conditions = {
+            "stuck": Q(status__in=ACTIVE, held_at=None, status_changed_at__lte=stuck_since),
             "retrying": Q(status__in=ACTIVE, next_attempt_at__isnull=False),
             "failed_today": _among(_failed_lately()),
             "unpinned": Q(
