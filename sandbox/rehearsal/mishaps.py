@@ -149,6 +149,15 @@ _ALL = (
         holds_tokens=False,
     ),
     Mishap(
+        "replicate-lost",
+        "replies to paid calls are lost, and the listing that would show them is refused",
+        "a token that may list predictions; here end it",
+        "GET /v1/predictions answered HTTP 405",
+        "replicate",
+        {"drop_after_rate": 1.0, "scope": "^POST .*/predictions$", "list_refusal": 405},
+        {"drop_after_rate": 0.0, "scope": "", "list_refusal": 0},
+    ),
+    Mishap(
         "prompts-refused",
         "Replicate refuses every prompt, the fallback prompt too: tokens fail",
         "end it, then retry the tokens",

@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from authors.factories import AuthorFactory
 from glisk.controls import list_breakers, list_rate_use, reset_breaker, reset_rate_limit
-from glisk.overview import webhooks
+from glisk.overview import stages, webhooks
 from glisk.tests.asking import ask, beat, dashboard, page_of
 from reveals import keeper_watch
 from reveals.drain import RevealDrain
@@ -113,6 +113,7 @@ def world(
 ) -> Iterator[World]:
     hurry(monkeypatch.setattr)
     monkeypatch.setattr(webhooks, "_LATE_SECONDS", 0)
+    monkeypatch.setattr(stages, "_LOOKED_UP_AFTER_SECONDS", 0.5)
     settings.STUCK_AFTER_SECONDS = 1
     settings.RPC_URL = _chain.rpc_url
     settings.GLISK_NFT_CONTRACT_ADDRESS = _chain.contract.address
