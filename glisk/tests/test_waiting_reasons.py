@@ -111,6 +111,12 @@ def _job(status: JobStatus, **facts: object) -> Token:
     return token
 
 
+def _lost(why: str) -> Token:
+    token = _job(JobStatus.CREATED, error=why)
+    Token.objects.filter(pk=token.pk).update(generation_error=why)
+    return token
+
+
 def _sent(error: str) -> Token:
     token = add_ready_token(1)
     RevealTransaction.objects.update(error=error)
@@ -171,6 +177,17 @@ REASONS: dict[str, tuple[Callable[[], Token], str]] = {
     "upload paused": (lambda: _paused("upload", UPLOAD), "Upload is paused"),
     "reveal paused": (lambda: _paused("reveal", REVEAL), "Reveal is paused"),
     "replicate's breaker": (lambda: _broken("replicate", "HTTP 402", GENERATION), "Buy credit"),
+    "replicate's predictions are not read": (
+        lambda: _broken("replicate_reads", "HTTP 403", GENERATION),
+        "Replicate does not say how predictions end",
+    ),
+    "lost reply and no listing": (
+        lambda: (
+            _broken("replicate_listing", "HTTP 405", GENERATION),
+            _lost("replicate: GET /v1/predictions answered HTTP 405"),
+        )[1],
+        "GET /v1/predictions answered HTTP 405",
+    ),
     "own server's breaker": (
         lambda: _broken("selfhosted", "did not reach", GENERATION),
         "self-hosted image server is not called",

@@ -164,7 +164,7 @@ def test_a_listing_that_cannot_be_searched_pays_nothing_and_is_said(
     assert vendors.creations() == 1
     settings.STUCK_AFTER_SECONDS = 0.1
     for page in (*shown_to_operators(admin_client), page_of(token, admin_client)):
-        assert "reply to their paid call was lost" in page
+        assert "paid call was lost" in page
         assert "Replicate's listing shows more than" in page
     vendors.replicate.set_faults(foreign_per_minute=0)
     drain.until(is_ready(token))
