@@ -96,6 +96,7 @@ class RpcClient:
         )
         self._most = self._batch_size = batch_size
         self._size_kept_until = 0.0  # monotonic
+        self._taken = 0  # the size of the largest batch that was answered
 
     @classmethod
     def from_settings(cls, url: str = "") -> Self:
@@ -149,27 +150,33 @@ class RpcClient:
 
         Nodes refuse a batch that is too large for them in many ways, so a batch that was refused
         as a whole, and not for the account or the rate, is sent again in parts: of the size that
-        the refusal names, or else by half, down to single calls.
+        the refusal names, or else by half, down to single calls. One that is no larger than what
+        was taken before met a bad moment: its size is believed the second time only.
         """
         if time.monotonic() >= self._size_kept_until:
             self._batch_size = self._most
         results: list[Any] = []
-        size, refusal = self._batch_size, None
+        size, refusal, refused_size = self._batch_size, None, 0
         while len(results) < len(calls):
             part = calls[len(results) : len(results) + size]
             try:
                 results += [self._single(part[0], refusal)] if size == 1 else self._batch(part)
+                self._taken = max(self._taken, min(size, len(part)))
                 if size == 1 and _is_rate_limited(results[-1]):  # so would be all others
                     results += [results[-1]] * (len(calls) - len(results))
             except _BatchRefusedError as refused:
-                refusal = refused.error
+                refusal, refused_size = refused.error, len(part)
                 size = _smaller(len(part), refusal)
         # A refusal of one call by itself says nothing about batches, nor does one of the rate.
         answered = [result for result in results if not _is_rate_limited(result)]
         by_itself = size == 1 and (
             not answered or any(isinstance(result, RpcError) for result in answered)
         )
-        if refusal is not None and not by_itself:
+        if refusal is None or by_itself:
+            return results
+        if refused_size <= self._taken:
+            self._taken = 0
+        else:
             self._batch_size = size
             self._size_kept_until = time.monotonic() + _SIZE_KEPT_SECONDS
         return results

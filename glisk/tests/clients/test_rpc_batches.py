@@ -114,6 +114,25 @@ def test_what_was_learned_is_tried_again_after_a_while(
     assert sizes(server)[-1] == 110
 
 
+def test_a_bad_moment_makes_no_later_batch_small(server: ScriptedServer, client: RpcClient) -> None:
+    limit = node(2, refused_as_object(-32603, "internal error"))
+    well = node(110, refused_by_status(413))
+    server.script(well, limit, *[well] * 9)
+    assert client.batch(CALLS) == RESULTS
+    assert client.batch(CALLS[:3]) == [0, 1, 2]  # refused once, and answered call by call
+    assert client.batch(CALLS) == RESULTS
+    assert sizes(server) == [110, 3, 0, 0, 0, 110]
+
+
+def test_a_limit_that_is_new_is_kept_once_it_shows_again(
+    server: ScriptedServer, client: RpcClient
+) -> None:
+    server.script(node(110, refused_by_status(413)), *[node(20, refused_by_status(413))] * 90)
+    for _ in range(4):
+        assert client.batch(CALLS) == RESULTS
+    assert max(sizes(server)[-9:]) <= 20
+
+
 def test_one_call_that_has_its_whole_batch_refused_spoils_no_other_and_no_later_batch(
     server: ScriptedServer, client: RpcClient
 ) -> None:
