@@ -5,103 +5,210 @@ The runbook says the same at more length; a test holds the classes of both toget
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
-# By breaker: words of the reason, in lower case, and what to do; the last one takes the rest.
-_BREAKERS: Final[dict[str, tuple[tuple[tuple[str, ...], str], ...]]] = {
+
+class Refusal(NamedTuple):
+    """What is known of a refusal: HTTP status, code and the vendor's own words, and our text.
+
+    `text` counts only where the vendor said nothing: it is a fault that we found ourselves.
+    """
+
+    status: int | None = None
+    code: str = ""
+    said: str = ""
+    text: str = ""
+
+
+class _Rule(NamedTuple):
+    """Refusals by status or code, by the vendor's words, or by ours (in lower case)."""
+
+    advice: str
+    codes: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    ours: tuple[str, ...] = ()
+
+    def fits(self, refusal: Refusal) -> bool:
+        if refusal.code in self.codes or str(refusal.status) in self.codes:
+            return True
+        if refusal.said:
+            return any(word in refusal.said.lower() for word in self.said)
+        ours = refusal.text.partition(_HINT)[0].lower()
+        return any(word in ours for word in self.ours)
+
+
+# Clients put what their caller may do about an error behind this.
+_HINT: Final = " | "
+
+_MISFIT: Final = (
+    "NETWORK, RPC_URL and GLISK_NFT_CONTRACT_ADDRESS must belong together: correct them and "
+    "restart web and workers."
+)
+_NODE_ACCOUNT: Final = _Rule(
+    "The node's provider refuses the key or its plan is used up: correct RPC_URL or "
+    "ALCHEMY_API_KEY and restart web and workers, or raise the plan there.",
+    codes=("401", "402", "403", "account"),
+)
+_NODE_LIMIT: Final = _Rule(
+    "Nothing: the node is asked more slowly. A bigger plan at its provider is faster.",
+    codes=("429",),
+)
+_SETTING: Final = _Rule(
+    "Its URL or key in the settings holds something that cannot be sent: correct it and restart "
+    "web and workers.",
+    codes=("unusable_setting",),
+)
+
+# By breaker: the rules, of which the first that fits counts, and the advice for all else.
+_BREAKERS: Final[dict[str, tuple[tuple[_Rule, ...], str]]] = {
     "replicate": (
         (
-            ("401", "unauthenticated"),
-            "Set a valid REPLICATE_API_TOKEN, restart web and workers. It is tried again within "
-            "a minute, or at once by Controls, Call again.",
+            _Rule(
+                "Set a valid REPLICATE_API_TOKEN, restart web and workers. It is tried again "
+                "within a minute, or at once by Controls, Call again.",
+                codes=("401",),
+            ),
+            # Before credit, of which Replicate's words on a low rate speak, too.
+            _Rule(
+                "Nothing: calls are made at the pace that Replicate bears. To be faster raise the "
+                "account's credit or limit there; WORKER_BATCH_SIZE does not matter.",
+                codes=("429",),
+            ),
+            _Rule(
+                "Buy credit or raise the spend limit at Replicate. It is tried again within a "
+                "minute, or at once by Controls, Call again.",
+                codes=("402",),
+                said=("insufficient credit", "spend limit"),
+            ),
+            _Rule(
+                "Correct REPLICATE_MODEL_VERSION and restart the workers; a version needs a "
+                "payment method.",
+                codes=("model_version", "model_not_found"),
+            ),
+            _Rule(
+                "Replicate forbids it: look at the token's rights and at the account there. It is "
+                "tried again within a minute, or at once by Controls, Call again.",
+                codes=("403",),
+            ),
         ),
-        (
-            ("402", "credit", "spend limit"),
-            "Buy credit or raise the spend limit at Replicate. It is tried again within a "
-            "minute, or at once by Controls, Call again.",
-        ),
-        (
-            ("invalid version", "404"),
-            "Correct REPLICATE_MODEL_VERSION and restart the workers; a version needs a payment "
-            "method.",
-        ),
-        (
-            ("429", "rate limit", "throttled"),
-            "Nothing: calls are made at the pace that Replicate bears. To be faster raise the "
-            "account's credit or limit there; WORKER_BATCH_SIZE does not matter.",
-        ),
-        ((), "Wait, and see Replicate's status page: it goes on by itself, no attempt is lost."),
+        "Wait, and see Replicate's status page: it goes on by itself, no attempt is lost.",
     ),
-    "pinata": (
-        (
-            ("revoked", "invalid_credentials", "401"),
-            "Create a key with the legacy pinning scopes at Pinata, set PINATA_JWT, restart web "
-            "and workers. It is tried again within a minute, or at once by Controls, Call "
-            "again.",
-        ),
-        (
-            ("scopes",),
-            "The key lacks pinFileToIPFS: create one with the legacy pinning scopes, set "
-            "PINATA_JWT, restart web and workers.",
-        ),
-        (
-            ("plan", "blocked"),
-            "The plan is full: upgrade it or unpin files at Pinata; it goes on by itself.",
-        ),
-        (
-            ("429", "rate limit", "rate_limited"),
-            "Nothing: calls are made at the pace that Pinata bears. A bigger plan is faster.",
-        ),
-        ((), "Wait, and see Pinata's status page: uploads go on by themselves."),
-    ),
-    "chain": (
-        (
-            ("keeper_role",),
-            "Have the contract's admin grant KEEPER_ROLE to the keeper's address.",
-        ),
-        (
-            ("eth. send", "cannot pay", "has 0"),
-            "Send ETH to the keeper's address; reveals go on within half a minute.",
-        ),
-        (
-            ("gwei",),
-            "Wait until gas is cheaper, or raise REVEAL_MAX_GAS_PRICE_GWEI and restart the "
-            "workers.",
-        ),
-        (
-            ("no contract", "on chain"),
-            "NETWORK, RPC_URL and GLISK_NFT_CONTRACT_ADDRESS must belong together: correct them "
-            "and restart web and workers.",
-        ),
-        ((), "Is the node of RPC_URL up? Reveals go on by themselves when it answers."),
-    ),
-    "gateway": (((), "Open a file at the gateway; a second one in PINATA_GATEWAY takes over."),),
-    "rpc": (
-        (
-            ("no contract", "on chain", "cannot have counted"),
-            "NETWORK, RPC_URL and GLISK_NFT_CONTRACT_ADDRESS must belong together: correct them "
-            "and restart web and workers.",
-        ),
-        ((), "Is the node of RPC_URL up? Nothing is lost: it is read from where it ended."),
-    ),
-    "opensea": (((), "Correct OPENSEA_API_KEY; reveals are not concerned."),),
     "replicate_listing": (
         (
-            ("401", "403"),
-            "May the token of REPLICATE_API_TOKEN list predictions? Only tokens whose reply was "
-            "lost wait for it; all others go on.",
+            _Rule(
+                "May the token of REPLICATE_API_TOKEN list predictions? Only tokens whose reply "
+                "was lost wait for it; all others go on.",
+                codes=("401", "403", "404", "405"),
+            ),
         ),
-        ((), "Only tokens whose reply was lost wait for it, and go on by themselves."),
+        "Only tokens whose reply was lost wait for it, and go on by themselves.",
     ),
     "replicate_reads": (
         (
-            ("401", "403"),
-            "May the token of REPLICATE_API_TOKEN read predictions? Nothing new is paid for until "
-            "it may, since nobody would see the images.",
+            _Rule(
+                "May the token of REPLICATE_API_TOKEN read predictions? Nothing new is paid for "
+                "until it may, since nobody would see the images.",
+                codes=("401", "403"),
+            ),
         ),
-        ((), "Wait, and see Replicate's status page: what is paid for is read when it answers."),
+        "Wait, and see Replicate's status page: what is paid for is read when it answers.",
     ),
-    "selfhosted": (((), "Look at the server's /health-check; new tokens go to Replicate."),),
+    "pinata": (
+        (
+            _Rule(
+                "The key lacks pinFileToIPFS: create one with the legacy pinning scopes, set "
+                "PINATA_JWT, restart web and workers.",
+                codes=("NO_SCOPES_FOUND",),
+                said=("scope",),
+            ),
+            _Rule(
+                "Create a key with the legacy pinning scopes at Pinata, set PINATA_JWT, restart "
+                "web and workers. It is tried again within a minute, or at once by Controls, Call "
+                "again.",
+                codes=("401", "INVALID_CREDENTIALS", "API_KEY_REVOKED"),
+            ),
+            _Rule(
+                "Nothing: calls are made at the pace that Pinata bears. A bigger plan is faster.",
+                codes=("429",),
+            ),
+            _Rule(
+                "The plan is full: upgrade it or unpin files at Pinata; it goes on by itself.",
+                codes=("402",),
+                said=("plan", "blocked", "usage limit"),
+            ),
+            _Rule(
+                "Pinata forbids it: look at the key and at the plan there. It is tried again "
+                "within a minute, or at once by Controls, Call again.",
+                codes=("403",),
+            ),
+        ),
+        "Wait, and see Pinata's status page: uploads go on by themselves.",
+    ),
+    "chain": (
+        (
+            _Rule(
+                "Have the contract's admin grant KEEPER_ROLE to the keeper's address.",
+                ours=("keeper_role",),
+            ),
+            _Rule(
+                "Send ETH to the keeper's address; reveals go on within half a minute.",
+                codes=("no_funds",),
+                ours=("eth. send", "cannot pay", "has 0"),
+            ),
+            _Rule(
+                "Wait until gas is cheaper, or raise REVEAL_MAX_GAS_PRICE_GWEI and restart the "
+                "workers.",
+                ours=("gwei",),
+            ),
+            _Rule(_MISFIT, ours=("no contract", "on chain")),
+            _NODE_ACCOUNT,
+            _NODE_LIMIT,
+        ),
+        "Is the node of RPC_URL up? Reveals go on by themselves when it answers.",
+    ),
+    "rpc": (
+        (
+            _Rule(_MISFIT, ours=("no contract", "on chain", "cannot have counted")),
+            _NODE_ACCOUNT,
+            _NODE_LIMIT,
+        ),
+        "Is the node of RPC_URL up? Nothing is lost: it is read from where it ended.",
+    ),
+    "gateway": (
+        (
+            _Rule(
+                "The gateway wants a key: set PINATA_GATEWAY_TOKEN, or another PINATA_GATEWAY, and "
+                "restart the workers.",
+                codes=("401",),
+                said=("gateway token",),
+            ),
+        ),
+        "Open a file at the gateway; a second one in PINATA_GATEWAY takes over.",
+    ),
+    "opensea": (
+        (
+            _Rule(
+                "Correct OPENSEA_API_KEY and restart the workers; reveals are not concerned.",
+                codes=("401", "402", "403"),
+            ),
+        ),
+        "Nothing: it is asked again by itself; reveals are not concerned.",
+    ),
+    "selfhosted": (
+        (
+            _Rule(
+                "Correct SELFHOSTED_IMAGE_API_TOKEN and restart the workers; new tokens go to "
+                "Replicate.",
+                codes=("401", "403"),
+            ),
+            _Rule(
+                "The server's model takes no prompt and seed as we send them: look at "
+                "SELFHOSTED_IMAGE_API_URL and at its model; new tokens go to Replicate.",
+                codes=("unfit_model",),
+            ),
+        ),
+        "Look at the server's /health-check; new tokens go to Replicate.",
+    ),
 }
 
 # What the same classes mean while a ready token waits for its reveal: nothing failed.
@@ -130,9 +237,6 @@ _NAMES: Final[dict[str, str]] = {
     "rpc": "Chain, reading mints",
     "selfhosted": "Self-hosted image server",
 }
-# Clients put what their caller may do about an error behind this.
-_HINT: Final = " | "
-
 _CLASSES: Final[dict[str, str]] = {
     "content_policy": (
         "A mint keeps the prompt it was made with, so only another FALLBACK_CENSORED_PROMPT helps: "
@@ -158,13 +262,12 @@ _CLASSES: Final[dict[str, str]] = {
 }
 
 
-def advice_for_breaker(name: str, reason: str) -> str:
+def advice_for_breaker(name: str, refusal: Refusal) -> str:
     """Return what to do about an open breaker, or an empty text for one that nobody knows."""
-    lowered = reason.lower()
-    for words, advice in _BREAKERS.get(name, ()):
-        if not words or any(word in lowered for word in words):
-            return advice
-    return ""
+    if name not in _BREAKERS:
+        return ""
+    rules, otherwise = _BREAKERS[name]
+    return next((rule.advice for rule in (*rules, _SETTING) if rule.fits(refusal)), otherwise)
 
 
 def name_of_breaker(name: str) -> str:
@@ -179,7 +282,7 @@ def headline_for_breaker(name: str) -> str:
 
 def reason_for_breaker(name: str, reason: str) -> str:
     """Return a breaker's reason, without the client's general hint where we know better."""
-    return reason.partition(_HINT)[0] if advice_for_breaker(name, reason) else reason
+    return reason.partition(_HINT)[0] if name in _BREAKERS else reason
 
 
 def advice_for_class(error_class: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from django.db import connection, transaction
 
+from glisk.advice import Refusal
 from glisk.backoff import backoff_seconds
 from glisk.database_clock import database_now
 from glisk.errors import AccountError, ProviderError, TransientError
@@ -41,6 +42,9 @@ class BreakerState:
     openings: int = 0
     retry_at: str | None = None
     reason: str = ""
+    status: int | None = None  # the refusal that opened it, as in ProviderError
+    code: str = ""
+    said: str = ""
     since: str | None = None
     rate_limited: bool = False  # open for the rate alone: the vendor is well
 
@@ -49,6 +53,10 @@ class BreakerState:
         """Read a stored state; what is not understood counts as absent, so nobody gets stuck."""
         known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
         return cls(**known)
+
+    @property
+    def refusal(self) -> Refusal:
+        return Refusal(self.status, self.code, self.said, self.reason)
 
     @property
     def seconds_left(self) -> float:
@@ -206,6 +214,9 @@ def _next(was: BreakerState, error: ProviderError, *, probing: bool) -> BreakerS
         openings=was.openings if late else was.openings + 1,
         retry_at=(now + timedelta(seconds=wait)).isoformat(),
         reason=str(error),
+        status=error.status,
+        code=error.code or "",
+        said=error.said,
         since=was.since or now.isoformat(),
         rate_limited=isinstance(error, TransientError) and error.rate_limited,
     )

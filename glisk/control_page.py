@@ -66,7 +66,7 @@ def control_page(request: HttpRequest) -> HttpResponse:
                 "breaker": breaker,
                 "name": name_of_breaker(breaker.name),
                 "reason": reason_for_breaker(breaker.name, breaker.reason),
-                "advice": advice_for_breaker(breaker.name, breaker.reason),
+                "advice": advice_for_breaker(breaker.name, breaker.refusal),
             }
             for breaker in controls.list_breakers()
         ],

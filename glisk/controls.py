@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from glisk.advice import Refusal
 from glisk.audit import record_action, said
 from glisk.breaker import BreakerState
 from glisk.found_limit import Found
@@ -42,6 +43,7 @@ class BreakerInfo:
     is_open: bool
     failures: int
     reason: str
+    refusal: Refusal
     since: datetime | None
     probe_at: datetime | None
 
@@ -178,6 +180,7 @@ def list_breakers() -> list[BreakerInfo]:
                 is_open=is_open,
                 failures=state.failures,
                 reason=state.reason,
+                refusal=state.refusal,
                 since=read_moment(state.since),
                 probe_at=read_moment(state.retry_at) if is_open else None,
             )

@@ -8,7 +8,7 @@ safe to show to an operator.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from glisk.redaction import redact_text
 from glisk.storable import storable_text
@@ -27,10 +27,12 @@ class ProviderError(GliskError):
     """A call to an outside service failed.
 
     `vendor` names the service ("replicate", "pinata", "gateway", …), `status` is the HTTP status
-    if there was a reply, `code` the vendor's own word for the fault or ours.
+    if there was a reply, `code` the vendor's own word for the fault or ours. `said` is the vendor's
+    own text, if it gave one: the message holds ours as well.
     """
 
     error_class: str = "provider"
+    said: str = ""
 
     def __init__(
         self, message: str, *, vendor: str, status: int | None = None, code: str | None = None
@@ -40,6 +42,11 @@ class ProviderError(GliskError):
         self.status = status
         self.code = redact_text(code) if code is not None else None
         super().__init__(self.message)
+
+    def quoting(self, said: str) -> Self:
+        """Note what the vendor said, and return the error."""
+        self.said = redact_text(storable_text(said))[:MAX_MESSAGE_LENGTH]
+        return self
 
     def __str__(self) -> str:
         return self.message

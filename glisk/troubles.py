@@ -236,7 +236,7 @@ def _of_obstacle(obstacle: Obstacle) -> Trouble:
     if obstacle.kind in ("breaker", "keeper", "limit"):
         headline = obstacle.headline or headline_for_breaker(subject)
         reason = reason_for_breaker(subject, obstacle.reason)
-        advice = obstacle.advice or advice_for_breaker(subject, obstacle.reason)
+        advice = obstacle.advice or advice_for_breaker(subject, obstacle.refusal)
         held: tuple[str, ...] = _BREAKERS.get(subject, ())
     elif obstacle.kind == "alarm":
         headline, reason, advice = obstacle.headline, obstacle.reason, obstacle.advice

@@ -139,7 +139,7 @@ def error_for_reply(
             code=code,
             retry_after_seconds=wait,
             rate_limited=status == 429 or fault.rate_limited,
-        )
+        ).quoting(fault.detail)
     if issubclass(kind, PermanentError):
         reason = "not_found" if status == 404 and kind is InvalidRequestError else None
         reason = "redirect" if 300 <= status < 400 else reason
@@ -149,8 +149,8 @@ def error_for_reply(
             status=status,
             code=code,
             reason=reason,
-        )
-    return kind(text, vendor=vendor, status=status, code=code)
+        ).quoting(fault.detail)
+    return kind(text, vendor=vendor, status=status, code=code).quoting(fault.detail)
 
 
 def _kind_for_status(status: int, *, idempotent: bool) -> type[ProviderError]:

@@ -148,7 +148,7 @@ class ReplicateClient:
                 vendor=VENDOR,
                 status=404,
                 code="model_not_found",
-            ) from None
+            ).quoting(error.said) from None
         return _read_prediction(reply, f"POST {path}", idempotent=False)
 
     def get_prediction(self, prediction_id: str) -> Prediction:

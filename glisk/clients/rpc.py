@@ -72,6 +72,7 @@ class RpcError(PermanentError):
             code=str(rpc_code),
         )
         self.rpc_code, self.rpc_message = rpc_code, rpc_message
+        self.quoting(rpc_message)
 
 
 Call = tuple[str, list[Any]]
@@ -309,9 +310,11 @@ def _read_error(error: Any, method: str) -> ProviderError:
         )
     of_size = code == _LIMIT_EXCEEDED and method in _WITH_A_SIZE
     if _RATE_TEXT.search(lowered) or (code in _RATE_CODES and not of_size):
-        return TransientError(f"chain: rate limit: {message}", vendor=VENDOR, rate_limited=True)
+        text = f"chain: rate limit: {message}"
+        return TransientError(text, vendor=VENDOR, code="429", rate_limited=True).quoting(message)
     if any(text in lowered for text in _ACCOUNT_TEXTS):
-        return AccountError(f"chain: {message}. Check the RPC key.", vendor=VENDOR)
+        text = f"chain: {message}. Check the RPC key."
+        return AccountError(text, vendor=VENDOR, code="account").quoting(message)
     return RpcError(code, message, method)
 
 
@@ -323,5 +326,6 @@ def _read_fault(reply: Reply) -> Fault:
     if any(known in text.lower() for known in _ACCOUNT_TEXTS):
         return Fault(detail=text, kind=AccountError)
     if reply.status not in ACCOUNT_STATUSES and _RATE_TEXT.search(text.lower()):
-        return Fault(detail=text, kind=TransientError, rate_limited=True)  # nginx: 503
+        # nginx says so with 503
+        return Fault(detail=text, code="429", kind=TransientError, rate_limited=True)
     return Fault(detail=text)

@@ -1,7 +1,7 @@
 """Workers, what holds work back, and how far the chain has been read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +9,8 @@ from django.conf import settings
 from django.db.models import Max, Q
 
 from glisk import alarms
-from glisk.advice import name_of_breaker
+from glisk.advice import Refusal, name_of_breaker
+from glisk.breaker import BreakerState
 from glisk.database_clock import database_now
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.found_limit import Found
@@ -59,6 +60,7 @@ class Obstacle:
     reason: str
     since: datetime
     retry_at: datetime | None
+    refusal: Refusal = field(default_factory=Refusal)
     headline: str = ""
     advice: str = ""
     stages: tuple[str, ...] = ()
@@ -136,11 +138,15 @@ def _pause(state: SystemState) -> Obstacle:
 
 
 def _breaker(state: SystemState) -> Obstacle | None:
-    return _pause(state) if _value(state).get("state") == "open" else None
+    breaker = BreakerState.parse(_value(state))
+    return replace(_pause(state), refusal=breaker.refusal) if breaker.state == "open" else None
 
 
 def _keeper(state: SystemState) -> Obstacle | None:
-    return _pause(state) if _value(state).get("status") in (EMPTY, BLOCKED) else None
+    if _value(state).get("status") not in (EMPTY, BLOCKED):
+        return None
+    found = _pause(state)
+    return replace(found, refusal=Refusal(text=found.reason))
 
 
 def _found_limit(state: SystemState) -> Obstacle | None:
@@ -159,6 +165,7 @@ def _found_limit(state: SystemState) -> Obstacle | None:
         + (f" About {pace:.0f} calls a minute are made." if pace else ""),
         since=datetime.fromtimestamp(limit.refused_at, UTC),
         retry_at=until if until > now else None,
+        refusal=Refusal(status=429),
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from glisk.advice import (
+    Refusal,
     advice_for_breaker,
     advice_for_class,
     advice_for_waiting,
@@ -12,6 +13,7 @@ from glisk.advice import (
     known_classes,
     reason_for_breaker,
 )
+from glisk.breaker import BreakerState
 
 RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
 
@@ -19,13 +21,7 @@ RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
 @pytest.mark.parametrize(
     ("breaker", "reason", "advice"),
     [
-        ("pinata", "answered HTTP 403: API_KEY_REVOKED: This API key has been", "set PINATA_JWT"),
-        ("pinata", "HTTP 403: NO_SCOPES_FOUND", "pinFileToIPFS"),
-        ("pinata", "Account blocked due to plan usage limit", "plan is full"),
         ("pinata", "did not reach the vendor", "status page"),
-        ("replicate", "answered HTTP 401: Unauthenticated", "REPLICATE_API_TOKEN"),
-        ("replicate", "answered HTTP 402: Insufficient credit", "Buy credit"),
-        ("replicate", "answered HTTP 429: rate limit", "WORKER_BATCH_SIZE"),
         ("chain", "The keeper 0x1 has 0.000000 ETH, and the next reveal may cost", "ETH"),
         ("chain", "The keeper 0x1 has no KEEPER_ROLE", "grant KEEPER_ROLE"),
         ("chain", "The chain asks for 3 gwei per gas", "REVEAL_MAX_GAS_PRICE_GWEI"),
@@ -37,8 +33,25 @@ RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
     ],
 )
 def test_a_breaker_comes_with_advice(breaker: str, reason: str, advice: str) -> None:
-    assert advice in advice_for_breaker(breaker, reason)
-    assert bool(advice_for_breaker(breaker, reason)) == bool(advice)
+    refusal = Refusal(text=reason)
+    assert advice in advice_for_breaker(breaker, refusal)
+    assert bool(advice_for_breaker(breaker, refusal)) == bool(advice)
+
+
+def test_no_word_of_ours_decides_an_advice() -> None:
+    """The hints of the clients, and the address that was asked, speak of everything."""
+    hint = "POST /v1/models/plan/credit-402/scopes | Check the key, its scopes, the credit, 401."
+    for name in ("replicate", "pinata"):
+        plain = advice_for_breaker(name, Refusal(500, "500", "Internal server error", hint))
+        assert plain == advice_for_breaker(name, Refusal(500, "500", "", hint))
+        assert "status page" in plain
+
+
+def test_a_breaker_from_before_is_read_by_its_reason_without_our_hint() -> None:
+    refusal = BreakerState.parse(
+        {"reason": "chain: the node is on chain 1 | Check the key, its scopes"}
+    ).refusal
+    assert "must belong together" in advice_for_breaker("rpc", refusal)
 
 
 def test_one_advice_is_given_and_it_is_the_better_one() -> None:

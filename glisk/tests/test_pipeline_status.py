@@ -79,7 +79,7 @@ def test_trouble_has_an_exit_status_of_its_own(trouble: str) -> None:
 
 def test_a_trouble_comes_with_its_cause_and_what_to_do() -> None:
     reason = "pinata: HTTP 403: API_KEY_REVOKED | Check the key."
-    value = {"state": "open", "reason": reason}
+    value = {"state": "open", "reason": reason, "code": "API_KEY_REVOKED"}
     SystemState.objects.create(state_key="breaker:pinata", state_value=value)
     shown = run(status=pipeline_status.TROUBLE)
     assert "What is wrong, and what to do\n  No worker is alive\n    Start one" in shown

@@ -254,7 +254,11 @@ def test_the_page_says_what_a_token_waits_for(admin_client: Client) -> None:
     SystemState.objects.create(state_key="pause:upload", state_value={"reason": "<b>moving</b>"})
     SystemState.objects.create(
         state_key="breaker:pinata",
-        state_value={"state": "open", "reason": "HTTP 403: API_KEY_REVOKED"},
+        state_value={
+            "state": "open",
+            "reason": "HTTP 403: API_KEY_REVOKED",
+            "code": "API_KEY_REVOKED",
+        },
     )
     text = admin_client.get(address).content.decode()
     assert "It waits. Upload is paused:</strong> &lt;b&gt;moving" in text

@@ -19,6 +19,7 @@ FLAGGED_ERROR = (
 )
 CRASHED_ERROR = "Director: unexpected error handling prediction (E6716)"
 
+ACCOUNT_REFUSALS = ("insufficient_credit", "spend_limit", "invalid_version")
 GARBAGE_KINDS = ("html", "truncated", "black", "empty")
 
 # How a model may hold its images out; each is a function of their URLs.
@@ -42,7 +43,7 @@ class ReplicateFaults(Faults):
 
     The `*_words` are comma-separated words; a prompt that has one of them as a whole word gets
     that outcome. A prompt with the word "garbage-html" (-truncated, -black, -empty) gets such a
-    file. `account_refusal` is empty, "insufficient_credit", "spend_limit" or "invalid_version".
+    file. `account_refusal` is empty or one of ACCOUNT_REFUSALS.
     `creations_per_minute` is the rate limit, 0 is none (the vendor's own is 600); it counts in
     windows of a minute, or, with `creations_burst`, by a bucket of so many calls. `list_omits` are
     the fields that the items of a list lack; which ones is not documented, so try more.
@@ -90,12 +91,7 @@ class ReplicateFaults(Faults):
             raise ValueError(f"garbage_kinds: unknown {', '.join(sorted(unknown))}")
         if self.output_shape not in OUTPUT_SHAPES:
             raise ValueError(f"output_shape: unknown {self.output_shape!r}")
-        if self.account_refusal not in (
-            "",
-            "insufficient_credit",
-            "spend_limit",
-            "invalid_version",
-        ):
+        if self.account_refusal not in ("", *ACCOUNT_REFUSALS):
             raise ValueError(f"account_refusal: unknown {self.account_refusal!r}")
 
 
