@@ -151,21 +151,21 @@ class FaultyRpc(RpcRelay):
             self._swallowed -= 1
             return True
 
-    def batch_refusal(self, calls: list[Call]) -> tuple[int, Any] | None:
-        """Return status and body for a batch that is too large, or None."""
+    def note(self, calls: list[Call]) -> None:
         with self._lock:
             self.batches.append(len(calls))
-        limit = self._batch_limit
-        return limit[1](calls) if limit is not None and len(calls) > limit[0] else None
-
-    def notes_widths(self, calls: list[Call]) -> None:
-        with self._lock:
             self.log_widths += [width for call in calls if (width := _width(call))]
 
-    def status_of(self, calls: list[Call]) -> int:
-        """Return the HTTP status with which these calls are refused, or 0."""
-        refusals = map(self._refusal_of, calls)
-        return next((refusal for refusal in refusals if isinstance(refusal, int)), 0)
+    def whole_refusal(self, asked: list[Call] | Call) -> tuple[int, Any] | None:
+        """Return status and body if a whole request is refused, or None."""
+        calls = asked if isinstance(asked, list) else [asked]
+        for refusal in map(self._refusal_of, calls):
+            if isinstance(refusal, int):
+                return refusal, "upstream request timeout"
+        if self._batch_limit is None or not isinstance(asked, list):
+            return None
+        most, refuse = self._batch_limit
+        return refuse(calls) if len(calls) > most else None
 
     def is_silent_about(self, calls: list[Call]) -> bool:
         return self._is_open and any(self._refusal_of(call) is None for call in calls)
@@ -230,18 +230,15 @@ class _Handler(RelayHandler):
         asked = json.loads(body)
         calls: list[Call] = asked if isinstance(asked, list) else [asked]
         proxy: FaultyRpc = self.server.relay
-        proxy.notes_widths(calls)
-        if proxy.is_silent_about(calls):
-            while proxy.is_silent_about(calls):
-                time.sleep(0.02)
+        proxy.note(calls)
+        while proxy.is_silent_about(calls):
             self.close_connection = True
+            time.sleep(0.02)
+        if self.close_connection:
             return
-        if status := proxy.status_of(calls):
-            self.answer(b"upstream request timeout", status=status)
-            return
-        refused = proxy.batch_refusal(calls) if isinstance(asked, list) else None
-        if refused is not None:
-            self.answer(json.dumps(refused[1]).encode(), status=refused[0])
+        refusal = proxy.whole_refusal(asked)
+        if refusal is not None:
+            self._give(refusal[1], status=refusal[0])
             return
         try:
             answers = [self._answer(proxy, call) for call in calls]
@@ -251,9 +248,11 @@ class _Handler(RelayHandler):
         if proxy.loses(calls):
             self.close_connection = True
             return
-        content = json.dumps(answers if isinstance(asked, list) else answers[0]).encode()
+        self._give(answers if isinstance(asked, list) else answers[0])
+
+    def _give(self, content: Any, *, status: int = 200) -> None:
         with contextlib.suppress(ConnectionError):  # the program was killed meanwhile
-            self.answer(content)
+            self.answer(json.dumps(content).encode(), status=status)
 
     def _answer(self, proxy: FaultyRpc, call: Call) -> Call:
         if proxy.swallows(call):

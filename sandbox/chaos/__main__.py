@@ -19,10 +19,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     with (
         tempfile.TemporaryDirectory(prefix="glisk-chaos-", ignore_cleanup_errors=True) as directory,
-        world_of(plan, Path(directory) / "world") as world,
+        world_of(plan, Path(directory) / "world") as (world, node),
     ):
         world.start()
-        outcome = Trial(world, plan, _say).run()
+        outcome = Trial(world, node, plan, _say).run()
     return _report(plan, outcome)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sandbox.chaos.ledger import Facts
 from sandbox.demo.evidence import collect
 from sandbox.demo.minting import Minter, plan_mints
 from sandbox.demo.seeding import onboard_authors
+from sandbox.faulty_rpc import FaultyRpc, refused_as_list
 from sandbox.world import Ports, World, WorldOptions
 
 # Of all calls of every vendor, and of all predictions; Replicate's clock is behind as well.
@@ -30,6 +31,8 @@ EVERYWHERE = {
     "error_after_rate": 0.03,
 }
 PREDICTIONS = {"nsfw_rate": 0.02, "garbage_rate": 0.01, "clock_ahead_seconds": -90.0}
+# What the node takes and gives at once.
+MOST_CALLS, MOST_BLOCKS = 20, 16
 _VENDORS = ("replicate", "pinata", "gateway")
 _LONGEST_SECONDS = 3600.0
 _DONE = "SELECT count(*) FROM tokens_s0 WHERE status IN ('ready', 'revealed', 'failed')"
@@ -61,9 +64,22 @@ class Outcome:
     faults: Counter[str] = field(default_factory=Counter)
 
 
-def world_of(plan: Plan, directory: Path) -> World:
-    """Return the world of the trial: two workers, quick vendors, small pictures."""
-    options = WorldOptions(
+@contextmanager
+def world_of(plan: Plan, directory: Path) -> Iterator[tuple[World, FaultyRpc]]:
+    """Give the world of the trial, not started yet, and the bad node that its program talks to.
+
+    Two workers, quick vendors, small pictures.
+    """
+    ports = Ports.free()
+    with (
+        FaultyRpc(ports.url("node"), seed=plan.seed) as node,
+        World(directory, ports=ports, options=_options(node.url)) as world,
+    ):
+        yield world, node
+
+
+def _options(rpc_url: str) -> WorldOptions:
+    return WorldOptions(
         block_time=1.0,
         generation_seconds="0.3:1.0",
         pin_seconds="0.05:0.2",
@@ -77,19 +93,21 @@ def world_of(plan: Plan, directory: Path) -> World:
             "UPLOAD_CONCURRENCY": "20",
             "LEASE_SECONDS": "10",
             "LOG_LEVEL": "WARNING",
+            "RPC_URL": rpc_url,
             # The vendors refuse at random here, so there is no limit to be found.
             "REPLICATE_PREDICTIONS_PER_MINUTE": "60000",
             "PINATA_REQUESTS_PER_MINUTE": "60000",
         },
     )
-    return World(directory, ports=Ports.free(), options=options)
 
 
 class Trial:
     """One run in a world that has been started."""
 
-    def __init__(self, world: World, plan: Plan, say: Callable[[str], None]) -> None:
-        self._world, self._plan, self._say = world, plan, say
+    def __init__(
+        self, world: World, node: FaultyRpc, plan: Plan, say: Callable[[str], None]
+    ) -> None:
+        self._world, self._node, self._plan, self._say = world, node, plan, say
         self._rng = random.Random(plan.seed)
         self._kills: list[str] = []
         self._minter = Minter(world.chain, plan_mints(plan.tokens, plan.seed))
@@ -102,6 +120,9 @@ class Trial:
         onboard_authors(self._world)
         self._world.wait_for_workers()
         self._misbehave(EVERYWHERE, PREDICTIONS)
+        self._node.lose_some(EVERYWHERE["drop_after_rate"])
+        self._node.limit_batches(MOST_CALLS, refused_as_list(-32600, "batch too large"))
+        self._node.limit_logs(MOST_BLOCKS, 503)
         began = time.monotonic()
         moments = [
             int(self._plan.tokens * (number + self._rng.random()) / self._plan.kills)
@@ -118,6 +139,7 @@ class Trial:
             time.sleep(0.2)
         seconds = time.monotonic() - began
         self._misbehave(dict.fromkeys(EVERYWHERE, 0.0), dict.fromkeys(PREDICTIONS, 0.0))
+        self._node.calm()
         return Outcome(self._facts(), seconds, self._kills, self._struck())
 
     def _misbehave(self, everywhere: dict[str, float], predictions: dict[str, float]) -> None:
@@ -165,6 +187,9 @@ class Trial:
         for name in _VENDORS:
             for call in self._world.control(name, "calls")["calls"]:
                 found[f"{name} {call['fault'] or 'calls without fault'}"] += 1
+        found["node batches refused"] = sum(size > MOST_CALLS for size in self._node.batches)
+        found["node logs refused"] = sum(width > MOST_BLOCKS for width in self._node.log_widths)
+        found["node requests"] = len(self._node.batches)
         return found
 
     def _ask(self, sql: str) -> int:

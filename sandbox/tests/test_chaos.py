@@ -25,10 +25,10 @@ PLAN = Plan(tokens=60, kills=3, seed=1)
 def outcome() -> Iterator[Outcome]:
     with (
         TemporaryDirectory(prefix="glisk-chaos-", ignore_cleanup_errors=True) as directory,
-        world_of(PLAN, Path(directory) / "world") as world,
+        world_of(PLAN, Path(directory) / "world") as (world, node),
     ):
         world.start()
-        yield Trial(world, PLAN, print).run()
+        yield Trial(world, node, PLAN, print).run()
 
 
 def test_every_token_ends_and_every_cent_is_accounted_for(outcome: Outcome) -> None:
@@ -39,6 +39,7 @@ def test_every_token_ends_and_every_cent_is_accounted_for(outcome: Outcome) -> N
     for vendor in ("replicate", "pinata", "gateway"):
         for fault in ("throttle", "server_error", "drop_after"):
             assert outcome.faults[f"{vendor} {fault}"] > 0
+    assert outcome.faults["node batches refused"] > 0
 
 
 def test_what_was_paid_again_was_of_no_use_before(outcome: Outcome) -> None:
