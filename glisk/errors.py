@@ -170,6 +170,12 @@ class NotSentError(TransientError):
     error_class = "not_sent"
 
 
+def is_account_or_rate(error: BaseException) -> bool:
+    """Tell a refusal of our account, or of our rate: then no other call is answered either."""
+    limited = isinstance(error, TransientError) and error.rate_limited
+    return limited or isinstance(error, AccountError)
+
+
 def as_provider_error(error: BaseException, *, vendor: str) -> ProviderError:
     """Return a `ProviderError` as it is, and any other exception as an `UnexpectedError`."""
     if isinstance(error, ProviderError):

@@ -20,7 +20,7 @@ import re
 from typing import Final
 
 from glisk.clients.rpc import VENDOR, RpcError
-from glisk.errors import AccountError, ProviderError, TransientError
+from glisk.errors import ProviderError, TransientError, is_account_or_rate
 
 _BY_SIZE: Final = re.compile(r"\b(?:response|results?|logs)\b")
 _HEX_RANGE: Final = re.compile(r"\[\s*(0x[0-9a-f]+)\s*,\s*(0x[0-9a-f]+)\s*\]")
@@ -60,9 +60,7 @@ class RangeTooWideError(ProviderError):
 
 def as_too_wide(error: ProviderError) -> RangeTooWideError | None:
     """Return the refusal of a range; None for one of the account or the rate."""
-    if isinstance(error, AccountError):
-        return None
-    if isinstance(error, TransientError) and error.rate_limited:
+    if is_account_or_rate(error):
         return None
     text = (error.rpc_message if isinstance(error, RpcError) else str(error)).lower()
     unanswered = isinstance(error, TransientError)

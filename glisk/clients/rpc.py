@@ -171,7 +171,8 @@ class RpcClient:
         # A refusal of one call by itself says nothing about batches, nor does one of the rate.
         answered = [result for result in results if not _is_rate_limited(result)]
         by_itself = size == 1 and (
-            not answered or any(isinstance(result, RpcError) for result in answered)
+            not answered
+            or any(isinstance(result, RpcError | InvalidRequestError) for result in answered)
         )
         if refusal is None or by_itself:
             return results
@@ -187,15 +188,12 @@ class RpcClient:
         method, params = call
         try:
             return self.call(method, *params)
-        except ProviderError as error:
-            of_both = (
-                isinstance(error, RpcError)
-                and isinstance(refusal, RpcError)
-                and error.rpc_message == refusal.rpc_message
-            )
-            if of_both or not (
-                isinstance(error, RpcError | RevertError) or _is_rate_limited(error)
-            ):
+        except (RpcError, RevertError, InvalidRequestError) as error:
+            if refusal is not None and _words(error) == _words(refusal):
+                raise
+            return error
+        except TransientError as error:
+            if not error.rate_limited:
                 raise
             return error
 
@@ -216,7 +214,7 @@ class RpcClient:
             reply = self._post(payload, f"{len(calls)} calls")
             if isinstance(reply, dict):
                 _result(reply, _BATCH)
-        except (RpcError, InvalidRequestError) as error:
+        except (RpcError, RevertError, InvalidRequestError) as error:
             if "block" in str(error).lower() and any(m == "eth_getLogs" for m, _ in calls):
                 raise  # for the range of one of them
             raise _BatchRefusedError(error) from None
@@ -249,6 +247,10 @@ class _BatchRefusedError(Exception):
     def __init__(self, error: ProviderError) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+def _words(error: ProviderError) -> str:
+    return error.rpc_message if isinstance(error, RpcError) else str(error)
 
 
 def _smaller(size: int, refusal: ProviderError) -> int:

@@ -14,7 +14,7 @@ from itertools import pairwise
 import structlog
 
 from glisk.clients.mint_reader import CALLS_AT_ONCE, MintReader
-from glisk.errors import ProviderError, TransientError
+from glisk.errors import ProviderError, is_account_or_rate
 
 logger = structlog.get_logger(__name__)
 
@@ -48,8 +48,9 @@ def busy_spans(
 ) -> list[tuple[int, int]] | None:
     """Return the parts of a range in which ids were given out; None if that cannot be known.
 
-    `step`: how many blocks of logs can be read at once; nothing smaller is looked for. Raises
-    `TransientError` if the node does not answer.
+    `step`: how many blocks of logs can be read at once; nothing smaller is looked for. A node that
+    does not answer for old blocks may well answer for others: raises only what refuses our account
+    or rate.
     """
     try:
         ends = reader.next_token_ids([max(0, first - 1), last])
@@ -58,9 +59,9 @@ def busy_spans(
             # Something is missing, or nobody would read: then the node's old state is not true.
             return None
         return _narrow(reader, [whole], step)
-    except TransientError:
-        raise
     except ProviderError as error:
+        if is_account_or_rate(error):
+            raise
         logger.info("no_old_state", error=str(error))
         return None
 

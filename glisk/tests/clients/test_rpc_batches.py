@@ -133,8 +133,9 @@ def test_a_limit_that_is_new_is_kept_once_it_shows_again(
     assert max(sizes(server)[-9:]) <= 20
 
 
+@pytest.mark.parametrize("status", [200, 400])
 def test_one_call_that_has_its_whole_batch_refused_spoils_no_other_and_no_later_batch(
-    server: ScriptedServer, client: RpcClient
+    server: ScriptedServer, client: RpcClient, status: int
 ) -> None:
     def poisoned(server: ScriptedServer, connection: socket.socket) -> bool:
         asked = server.requests[-1].json
@@ -142,11 +143,11 @@ def test_one_call_that_has_its_whole_batch_refused_spoils_no_other_and_no_later_
         if not any(call["params"] == [3] for call in calls):
             return node(110, refused_by_status(413))(server, connection)
         body = {"id": None, "error": {"code": -32602, "message": f"bad among {len(calls)}"}}
-        return answer(200, json.dumps(body))(server, connection)
+        return answer(status, json.dumps(body))(server, connection)
 
     server.script(*[poisoned] * 30)
     found = client.batch(CALLS[:9])
-    assert isinstance(found.pop(3), RpcError)
+    assert isinstance(found.pop(3), RpcError | InvalidRequestError)
     assert found == [0, 1, 2, 4, 5, 6, 7, 8]
     assert client.batch(CALLS[4:9]) == [4, 5, 6, 7, 8]
     assert sizes(server)[-1] == 5

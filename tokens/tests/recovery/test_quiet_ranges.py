@@ -10,6 +10,7 @@ from pytest_django import Settings
 
 from authors.factories import wallet
 from glisk.clients.rpc import RpcError
+from glisk.errors import ProviderError, TransientError
 from tokens.models import Token
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.progress import load_progress
@@ -60,13 +61,23 @@ def test_a_first_look_on_the_free_plan_is_soon_over() -> None:
     assert node.requests < 30
 
 
-def test_a_node_without_old_state_is_read_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        RpcError(-32000, "missing trie node", "eth_call"),
+        TransientError("chain: POST answered HTTP 503", vendor="chain"),
+        TransientError("chain: the reply to POST was lost (timeout)", vendor="chain"),
+    ],
+)
+def test_a_node_without_old_state_is_read_from_end_to_end(
+    monkeypatch: pytest.MonkeyPatch, refusal: ProviderError
+) -> None:
     node = ModelNode(quiet_chain(17, 1_234, blocks=1_500), range_blocks=10)
     whole = node._contract
 
     def pruned(head: int, data: str, tag: str) -> str:
         if tag != "latest" and int(tag, 16) < head - 128:
-            raise RpcError(-32000, "missing trie node", "eth_call")
+            raise refusal
         return whole(head, data, tag)
 
     monkeypatch.setattr(node, "_contract", pruned)
