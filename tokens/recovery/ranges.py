@@ -59,7 +59,8 @@ class RangeWalker:
         """Yield (from, to, raw logs) until `last` is reached, both ends included.
 
         Parts that are proven to hold no mint come without logs and without a request. Raises
-        `RangeTooWideError` if not even one block is given, and the errors of the reader.
+        `RangeTooWideError` if not even one block is given, or nothing within its time, and the
+        errors of the reader.
         """
         start = first
         while start <= last:
@@ -94,9 +95,10 @@ class RangeWalker:
 
     def _is_late(self) -> bool:
         if self._until is not None and time.monotonic() >= self._until:
-            if self._fault is not None:
-                raise self._fault
-            self.ended_early = True
+            if self._fault is None:
+                self.ended_early = True
+            elif self.blocks < _FEW_BLOCKS:
+                raise self._fault  # else a few blocks are tried first: the next walk begins there
         return self.ended_early
 
     def _is_long(self, start: int, last: int) -> bool:

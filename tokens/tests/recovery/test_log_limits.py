@@ -145,4 +145,16 @@ def test_silence_that_takes_a_looks_whole_time_does_not_keep_the_ids_from_being_
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=monotonic))
     scan_chain(hasty, budget_seconds=600)  # the first step takes all of it
     assert Token.objects.count() == 7
-    assert len(node.log_widths) == 1
+    assert len(node.log_widths) == 2
+
+
+def test_silence_that_takes_a_looks_whole_time_is_overcome_by_the_next_looks(
+    chain: DemoChain, node: FaultyRpc, hasty: MintReader
+) -> None:
+    node.limit_logs(LIMIT, None)
+    history(chain)
+    assert scan_chain(hasty, budget_seconds=0.9).ended_early
+    assert load_progress().range_blocks == 8
+    while scan_chain(hasty, budget_seconds=0.9).ended_early:
+        pass
+    assert_equal_to_chain(chain)
