@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from glisk.advice import Refusal, advice_for_breaker
 from glisk.clients.log_ranges import RangeTooWideError, as_too_wide, is_beyond_head
 from glisk.clients.mint_reader import MintReader
 from glisk.clients.rpc import RpcError
@@ -130,8 +131,8 @@ def test_a_limit_of_logs_is_one_of_the_range_unless_it_speaks_of_the_rate(
     assert (getattr(caught.value, "rate_limited", False)) is not is_range
 
 
-@pytest.mark.parametrize("status", [400, 503])
-def test_a_rate_limit_narrows_no_range_whatever_its_status(
+@pytest.mark.parametrize("status", [200, 400, 429, 503])
+def test_a_rate_limit_narrows_no_range_and_is_advised_on_whatever_its_status(
     server: ScriptedServer, reader: MintReader, status: int
 ) -> None:
     error = {"code": -32000, "message": "request rate exceeded"}
@@ -139,6 +140,8 @@ def test_a_rate_limit_narrows_no_range_whatever_its_status(
     with pytest.raises(TransientError) as caught:
         reader.logs(first=0, last=9)
     assert caught.value.rate_limited
+    refusal = Refusal(code=caught.value.code or "")
+    assert "asked more slowly" in advice_for_breaker("rpc", refusal)
 
 
 def test_what_a_node_says_beside_its_message_counts(
