@@ -336,12 +336,12 @@ def _failed() -> Iterator[Trouble]:
 def _webhooks() -> Iterator[Trouble]:
     missing = missing_webhooks()
     if missing is not None:
-        since = f"since {missing.last_at:%d %b %H:%M} UTC" if missing.last_at else "ever"
+        last = missing.last_at
         number = f"{counted(missing.mints, 'mint')}{' or more' if missing.are_more else ''}"
         yield Trouble(
             "webhooks",
             "webhook",
-            f"No webhook {'' if missing.last_at else 'has come '}{since}",
+            f"No webhook since {last:%d %b %H:%M} UTC" if last else "No webhook has ever come",
             f"{number} came from the chain.",
             _MISSING,
             since=missing.first_mint_at,

@@ -16,8 +16,9 @@ from pytest_django import Settings
 
 from authors.factories import wallet
 from glisk.alarms import LASTS_SECONDS, alarms, end_alarm, raise_alarm
+from glisk.breaker import Breaker
 from glisk.controls import pause_stage
-from glisk.errors import TransientError
+from glisk.errors import AccountError, TransientError
 from glisk.found_limit import FoundLimit
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.overview.stages import groups
@@ -62,9 +63,8 @@ def _aged(token: Token) -> Token:
 
 
 def _break(name: str, reason: str) -> None:
-    SystemState.objects.create(
-        state_key=f"breaker:{name}", state_value={"state": "open", "reason": reason}
-    )
+    status = int(reason.removeprefix("HTTP ")) if reason.startswith("HTTP ") else None
+    Breaker(name).failed(AccountError(reason, vendor=name, status=status))
 
 
 def _paused(stage: str, status: TokenStatus) -> Token:
@@ -389,7 +389,7 @@ class TestNoWebhook:
         told = ask(admin_client)
         assert told.status == 2
         for text in (told.terminal, told.dashboard):
-            assert "No webhook has come ever" in text
+            assert "No webhook has ever come" in text
             assert "1 mint came from the chain" in text
 
     def test_and_since_when(self, admin_client: Client, mint: MintEvent) -> None:
