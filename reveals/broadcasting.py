@@ -35,7 +35,10 @@ _RULES: Final = tuple(
     (re.compile(pattern), verdict)
     for pattern, verdict in (
         # "nonce too low: next nonce 4, tx nonce 3", "OldNonce", "nonce has already been used"
-        (r"\bnonces? (?:\w+ ){0,3}(?:low|old|used|spent|stale)|\bold nonce", Verdict.NONCE_SPENT),
+        (
+            r"\bnonces? (?:\w+ ){0,3}(?:low|lower|old|used|spent|stale)\b|\b(?:old|stale) nonce\b",
+            Verdict.NONCE_SPENT,
+        ),
         # "insufficient funds for …", "Upfront cost exceeds account balance", "not enough funds"
         (
             rf"{_NOT_ENOUGH}.*{_FUNDS}|\blow {_FUNDS}"

@@ -78,6 +78,8 @@ WORDINGS = [
         Verdict.UNDERPRICED,
     ),
     ("Transaction is already in mempool", Verdict.ACCEPTED),
+    ("transaction nonce 5 is lower than the account's", Verdict.NONCE_SPENT),
+    ("stale nonce", Verdict.NONCE_SPENT),
     ("low balance", Verdict.NO_FUNDS),
     ("fee too low; the account's balance is 7", Verdict.UNDERPRICED),
     # what nobody has a rule for
@@ -89,6 +91,7 @@ WORDINGS = [
     ("max priority fee per gas higher than max fee per gas", None),
     ("intrinsic gas too low: gas 21000, minimum needed 53000", None),
     ("nonce too high", None),
+    ("nonce gap, lowest missing: 5", None),
     ("nonce gap: expected 3, got 5", None),
     ("unknown transaction type", None),
     ("NonceTooFarInFuture", None),
