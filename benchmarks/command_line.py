@@ -19,8 +19,10 @@ from benchmarks import (
     mint_many,
     recovery,
     reveal,
+    takeover,
     webhook_intake,
 )
+from benchmarks.report import NotHere
 
 # Each has NAME, add_options(parser) and run(options), which returns a Report.
 BENCHMARKS: tuple[ModuleType, ...] = (
@@ -35,6 +37,7 @@ BENCHMARKS: tuple[ModuleType, ...] = (
     api_reads,
     admin_pages,
     health,
+    takeover,
 )
 
 
@@ -46,7 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for module in chosen:
             settings = options if options.name else _defaults(module)
-            report = module.run(settings)
+            try:
+                report = module.run(settings)
+            except NotHere as error:
+                print(f"{module.NAME}: not measured here: {error}", file=sys.stderr)
+                if options.name:
+                    return 1
+                continue
             print(report.as_text(), flush=True)
             found.append(report.as_json())
     except KeyboardInterrupt:

@@ -12,6 +12,10 @@ from typing import Any
 Figures = dict[str, float]
 
 
+class NotHere(RuntimeError):
+    """This machine does not let us measure it; the message says why."""
+
+
 @dataclass(frozen=True)
 class Report:
     """One benchmark's result; names of figures end in their unit.

@@ -16,6 +16,12 @@ _WORKER_TIMEOUTS = (
 _WEB_TIMEOUTS = (
     "-c statement_timeout=30s -c lock_timeout=3s -c idle_in_transaction_session_timeout=60s"
 )
+# The same on the server's side, where a machine that lost its network for good would keep its locks
+# for two hours: its sessions end half a minute after the last sign of life.
+_SERVER_KEEPALIVE = (
+    "-c tcp_keepalives_idle=15s -c tcp_keepalives_interval=5s -c tcp_keepalives_count=3 "
+    "-c tcp_user_timeout=30s"
+)
 # A network that swallows packets must not hold a process for the kernel's quarter of an hour.
 _KEEPALIVE = {
     "connect_timeout": 5,  # seconds
@@ -44,7 +50,9 @@ def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) ->
     # A socket's directory comes as an option; Django and its dbshell look for it here.
     settings["HOST"] = options.pop("host", settings["HOST"])
     timeouts = _WORKER_TIMEOUTS if pool_size is None else _WEB_TIMEOUTS
-    options["options"] = " ".join(filter(None, (options.get("options"), timeouts)))
+    keepalive = "" if settings["HOST"].startswith("/") else _SERVER_KEEPALIVE
+    given = (options.get("options"), timeouts, keepalive)
+    options["options"] = " ".join(filter(None, given))
     settings["OPTIONS"] = options = {**_KEEPALIVE, **options}
     settings["CONN_HEALTH_CHECKS"] = True
     if pool_size is None:

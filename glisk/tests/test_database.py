@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from django.db import connection
 
+from benchmarks.tcp_postgres import tcp_postgres
 from glisk.database import database_settings
 from glisk.management.commands.migrate import _LOCK
 
@@ -60,6 +61,25 @@ def test_sessions_have_time_limits(name: str, value: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting(%s)", [name])
         assert cursor.fetchone() == (value,)
+
+
+def test_a_session_over_tcp_ends_soon_after_its_machine_is_gone() -> None:
+    """The server sees to it, since the machine cannot; by a socket nothing can be lost so."""
+    with tcp_postgres() as server:
+        given = {}
+        for url in (server.url, server.socket_url):
+            options = database_settings(url=url, embedded_dir=Path("x"), pool_size=None)["OPTIONS"]
+            with psycopg.connect(url, options=options["options"]) as session:
+                names = ("idle", "interval", "count")
+                given[url] = [
+                    int(session.execute(f"SHOW tcp_keepalives_{name}").fetchone()[0])
+                    for name in names
+                ]
+                user_timeout = session.execute("SHOW tcp_user_timeout").fetchone()
+                assert user_timeout == ("30000" if url == server.url else "0",)
+        idle, interval, count = given[server.url]
+        assert idle + interval * count <= 30
+        assert given[server.socket_url] == [0, 0, 0]
 
 
 def start_migrate(url: str) -> subprocess.Popen[str]:
