@@ -10,8 +10,12 @@ class RevealsConfig(AppConfig):
     verbose_name = "Reveals"
 
     def ready(self) -> None:
-        from glisk.engine.schedules import declare
+        from glisk.engine.schedules import declare, declare_drain
 
         declare("follow_up_reveals", "reveals.tasks.follow_up_reveals", FOLLOW_UP_INTERVAL_SECONDS)
         declare("look_at_keeper", "reveals.tasks.look_at_keeper", KEEPER_INTERVAL_SECONDS)
-        declare("reveal_tokens", "reveals.tasks.reveal_tokens", settings.POLL_INTERVAL_SECONDS)
+        declare_drain(
+            "reveals.tasks.reveal_tokens",
+            settings.POLL_INTERVAL_SECONDS,
+            wanted=settings.ENABLE_REVEAL_WORKER,
+        )

@@ -17,13 +17,17 @@ class TokensConfig(AppConfig):
         from authors.figures import register_figures
         from authors.models import Author
         from glisk.engine.leases import register_lease_release, register_purge, register_rescue
-        from glisk.engine.schedules import declare
+        from glisk.engine.schedules import declare, declare_drain
         from tokens.author_figures import author_figures
         from tokens.authorship import on_author_saved, on_authors_written
         from tokens.claims import release_leases_of, rescue_stalled
         from tokens.purging import purge_images, purge_samples
 
-        declare("move_tokens", "tokens.tasks.move_tokens", settings.POLL_INTERVAL_SECONDS)
+        declare_drain(
+            "tokens.tasks.move_tokens",
+            settings.POLL_INTERVAL_SECONDS,
+            wanted=settings.ENABLE_IMAGE_WORKER or settings.ENABLE_IPFS_WORKER,
+        )
         declare("look_at_chain", "tokens.tasks.look_at_chain", settings.POLL_INTERVAL_SECONDS)
         declare("prove_completeness", "tokens.tasks.prove_completeness", PROOF_INTERVAL_SECONDS)
         declare("retry_failed", "tokens.tasks.retry_failed", RETRY_INTERVAL_SECONDS)

@@ -4,15 +4,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from django.conf import settings
 from django.db import connection
 
-from glisk.models import SystemState
+from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.short_memory import ShortMemory
+from tokens.places import WORKERS, places_of
 from tokens.states import TokenStatus
 
 SAMPLE: Final = 100  # the newest reveals
 LONGEST_LINE: Final = 10_000  # counted no further
+_OUT: Final = """
+    SELECT substr(state_key, 9) FROM system_state
+    WHERE starts_with(state_key, 'breaker:') AND state_value ->> 'state' = 'open'
+"""
 _STOPS: Final = {
     TokenStatus.DETECTED: ("replicate", "pinata", "chain", "gateway"),
     TokenStatus.GENERATING: ("replicate", "pinata", "chain", "gateway"),
@@ -25,11 +29,12 @@ _STOPS: Final = {
 class Pace:
     """Median seconds from the entry into a state to the reveal, and what stands still now.
 
-    `generation` is the median time that an image takes.
+    `generation` is the median time that an image takes, `places` how many are made at once.
     """
 
     to_reveal: dict[str, float] = field(default_factory=dict)
     generation: float = 0.0
+    places: int = 1
     stopped: frozenset[str] = frozenset()
 
     def seconds(
@@ -46,8 +51,7 @@ class Pace:
             return None
         left = self.to_reveal[status] - (now - since).total_seconds()
         if status == TokenStatus.DETECTED and position is not None:
-            at_once = settings.WORKER_BATCH_SIZE * settings.PIPELINE_SLOTS
-            left += max(0, position - at_once) / at_once * self.generation
+            left += max(0, position - self.places) / self.places * self.generation
         return max(1, round(left))
 
 
@@ -79,9 +83,7 @@ def measure_pace() -> Pace:
     with connection.cursor() as cursor:
         cursor.execute(sql, [SAMPLE])
         to_reveal = {status: max(0.0, float(seconds)) for status, seconds in cursor.fetchall()}
+        cursor.execute(f"SELECT ARRAY({_OUT}), ({WORKERS})", [ALIVE_SECONDS])
+        stopped, workers = cursor.fetchone()
     generation = to_reveal.get("generating", 0.0) - to_reveal.get("uploading", 0.0)
-    breakers = SystemState.objects.filter(
-        state_key__startswith="breaker:", state_value__state="open"
-    ).values_list("state_key", flat=True)
-    stopped = frozenset(key.removeprefix("breaker:") for key in breakers)
-    return Pace(to_reveal, max(0.0, generation), stopped)
+    return Pace(to_reveal, max(0.0, generation), places_of(workers), frozenset(stopped))

@@ -30,6 +30,7 @@ _SAMPLE_SECONDS = 1.0  # until another look, should no call of a sample end befo
 
 class PipelineDrain(Drain):
     stage = "pipeline"
+    one_per_worker = True
     channels = (PIPELINE_CHANNEL,)
     # Neither keeps a generation's place.
     patient = frozenset({"capture", "pin"})
@@ -38,10 +39,6 @@ class PipelineDrain(Drain):
     generation: Generation
     storage: Storage
     samples: Samples
-
-    @property
-    def slots(self) -> int:
-        return int(settings.PIPELINE_SLOTS)
 
     @property
     def threads(self) -> int:
@@ -165,4 +162,4 @@ def _switched_on() -> str:
         return PipelineDrain.stage
     if settings.ENABLE_IMAGE_WORKER:
         return "generation"
-    return "upload" if settings.ENABLE_IPFS_WORKER else "nothing"
+    return "upload"

@@ -77,7 +77,9 @@ class SelfhostedService:
     def __init__(self) -> None:
         self.client = SelfhostedClient.from_settings()
         self.most_at_once: int | None = settings.SELFHOSTED_CONCURRENCY
-        self.admission = Admission(self.name, Breaker(self.name), rate=None)
+        self.admission = Admission(
+            self.name, Breaker(self.name), rate=None, most_at_once=self.most_at_once
+        )
 
     @property
     def output_hosts(self) -> list[str]:

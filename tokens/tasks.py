@@ -4,6 +4,8 @@ The drain is imported here at the top, so that workers share the memory of what 
 they are forked; only the task queue loads this module.
 """
 
+from django.conf import settings
+
 from glisk.engine.drain import run_drain
 from tokens.pipeline import PipelineDrain
 from tokens.recovery import keeping
@@ -13,7 +15,8 @@ from tokens.spend import close_days
 
 def move_tokens() -> int | None:
     """Move tokens from detected to ready until the budget is used up."""
-    return run_drain(PipelineDrain)
+    wanted = settings.ENABLE_IMAGE_WORKER or settings.ENABLE_IPFS_WORKER
+    return run_drain(PipelineDrain) if wanted else 0
 
 
 def look_at_chain() -> int:

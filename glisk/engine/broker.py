@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import time
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -17,9 +18,11 @@ from django.db.models.functions import Now
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.models import OrmQ
+from django_q.tasks import async_task
 
 from glisk.engine.listener import Listener
 from glisk.engine.notify import notify
+from glisk.engine.owner import own_prefix
 from glisk.engine.stop import process_stop_flag
 
 logger = structlog.get_logger(__name__)
@@ -27,18 +30,49 @@ logger = structlog.get_logger(__name__)
 QUEUE_CHANNEL = "glisk_queue"
 _RETRY_SECONDS = 0.5
 _TELL_SECONDS = 30.0
+_LONGEST_KEY = 100  # of django-q2's column
+_LOST_AFTER = timedelta(days=1)
 
 # The lock is what the next delivery waits for; clocks are compared on the database's side only.
 _CLAIM = """
     UPDATE django_q_ormq SET lock = now() + make_interval(secs => %s)
-    WHERE id IN (SELECT id FROM django_q_ormq WHERE key = %s AND lock <= now()
+    WHERE id IN (SELECT id FROM django_q_ormq WHERE key = ANY(%s) AND lock <= now()
                  ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
     RETURNING id, payload
 """
 
 
+def own_queue() -> str:
+    """Return the name of the queue that only the processes of this supervisor take from."""
+    return queue_of(own_prefix())
+
+
+def queue_of(prefix: str) -> str:
+    """Return the name of a supervisor's own queue, by the prefix of its owners."""
+    return prefix[:_LONGEST_KEY]
+
+
+def enqueue_here(func_path: str) -> None:
+    """Enqueue a task that no other worker may take."""
+    async_task(func_path, broker=ListeningBroker(own_queue()))
+
+
+def forget_queue(prefix: str) -> None:
+    """Delete the own queue of a supervisor whose processes are gone."""
+    OrmQ.objects.using(Conf.ORM).filter(key=queue_of(prefix)).delete()
+
+
+def forget_lost_queues() -> int:
+    """Delete what waits in the own queues of supervisors that never came back; return how many."""
+    rows = OrmQ.objects.using(Conf.ORM).exclude(key=Conf.CLUSTER_NAME)
+    return int(rows.filter(lock__lt=Now() - _LOST_AFTER).delete()[0])
+
+
 class ListeningBroker(ORM):
-    """A queue in PostgreSQL; `dequeue()` runs in the pusher process only."""
+    """Queues in PostgreSQL, the shared one and a worker's own.
+
+    `dequeue()` runs in the pusher process only.
+    """
 
     _listener: Listener | None = None
     _tell_at = 0.0
@@ -60,7 +94,7 @@ class ListeningBroker(ORM):
             if self._listener is None:
                 self._listener = Listener([QUEUE_CHANNEL])
             claimed = self._listener.session.execute(
-                _CLAIM, [Conf.RETRY, self.list_key, Conf.BULK]
+                _CLAIM, [Conf.RETRY, [self.list_key, own_queue()], Conf.BULK]
             ).fetchall()
             self._tell_at = 0.0
             if claimed:

@@ -17,6 +17,7 @@ from glisk.engine.calls import CallResult, Calls
 from glisk.engine.heartbeat import Heartbeat
 from glisk.engine.loop import run_loop
 from glisk.engine.owner import new_owner
+from glisk.engine.slots import SlotKey
 from glisk.engine.stop import StopFlag
 
 __all__ = ["CallResult", "Drain", "run_drain"]
@@ -26,6 +27,8 @@ class Drain(ABC):
     """One stage's work. All methods run in the main thread; only submitted calls do not."""
 
     stage: ClassVar[str]
+    # Each worker (supervisor) has one of its own; else there is one in all.
+    one_per_worker: ClassVar[bool] = False
     channels: ClassVar[tuple[str, ...]] = ()
     # Kinds of call whose results nothing else waits for: they may wait for a fuller turn.
     patient: ClassVar[frozenset[str]] = frozenset()
@@ -39,9 +42,9 @@ class Drain(ABC):
         self._calls: Calls | None = None
 
     @property
-    def slots(self) -> int:
-        """How many drains of this stage may run in all; at most one of them per supervisor."""
-        return 1
+    def slot_key(self) -> SlotKey:
+        """What this drain holds while it claims."""
+        return SlotKey.of(self.stage, one_per_worker=self.one_per_worker)
 
     @property
     def threads(self) -> int:

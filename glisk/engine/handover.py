@@ -3,7 +3,8 @@
 from typing import Any
 
 from django_q.signals import pre_execute
-from django_q.tasks import async_task
+
+from glisk.engine.broker import enqueue_here
 
 _current: str | None = None
 
@@ -17,8 +18,8 @@ pre_execute.connect(_remember, dispatch_uid="glisk.engine.handover")
 
 
 def enqueue_successor() -> bool:
-    """Enqueue the task that this worker runs once more; False outside of a task."""
+    """Enqueue the task that runs here once more, for this worker; False outside of a task."""
     if _current is None:
         return False
-    async_task(_current)
+    enqueue_here(_current)
     return True

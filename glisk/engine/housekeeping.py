@@ -8,6 +8,7 @@ from django_q.models import Failure
 
 from glisk.clock_skew import machine_skew, note_clock
 from glisk.engine import leases
+from glisk.engine.broker import forget_lost_queues
 from glisk.engine.heartbeat import prune_heartbeats
 from glisk.engine.schedules import declare
 
@@ -29,7 +30,7 @@ def rescue() -> int:
 def purge() -> int:
     """Delete old records of failed tasks (django-q2 keeps them for ever), and what apps name."""
     count: int = Failure.objects.filter(stopped__lt=timezone.now() - _KEEP_FAILURES).delete()[0]
-    return count + leases.purge_rows()
+    return count + forget_lost_queues() + leases.purge_rows()
 
 
 def declare_housekeeping() -> None:

@@ -42,12 +42,12 @@ def run_loop(drain_class: type[Drain], stop: StopFlag | None) -> int:
     """Run one drain, if it is wanted and a slot is free; return how many calls it finished."""
     stop = stop or process_stop_flag()
     drain = drain_class()
-    if stop.is_set() or not slot_is_free(drain.stage, drain.slots):
+    if stop.is_set() or not slot_is_free(drain.slot_key):
         return 0
     with structlog.contextvars.bound_contextvars(stage=drain.stage, drain=drain.owner):
         listener = Listener(drain.channels)
         try:
-            slot = take_slot(listener.session, drain.stage, drain.slots)
+            slot = take_slot(listener.session, drain.slot_key)
             if slot is None:
                 return 0
             loop = _Loop(drain, stop, listener, slot)
@@ -234,7 +234,7 @@ class _Loop:
             return
 
     def _retake_slot(self) -> None:
-        self._slot = take_slot(self._listener.session, self._drain.stage, self._drain.slots)
+        self._slot = take_slot(self._listener.session, self._drain.slot_key)
         if self._slot is None:
             logger.warning("slot_lost")  # another drain claims now; this one only finishes
             self._drain.stopping = True

@@ -28,7 +28,16 @@ class Declared:
     at_start: bool
 
 
+@dataclass(frozen=True)
+class DeclaredDrain:
+    """A task that each worker starts for itself, again and again: it ends at once if one runs."""
+
+    func: str
+    seconds: float
+
+
 _declared: dict[str, Declared] = {}
+_drains: dict[str, DeclaredDrain] = {}
 
 
 def declare(name: str, func_path: str, cron_seconds: float | str, *, at_start: bool = True) -> None:
@@ -43,6 +52,21 @@ def declare(name: str, func_path: str, cron_seconds: float | str, *, at_start: b
     _declared[name] = Declared(name, func_path, cron, at_start)
 
 
+def declare_drain(func_path: str, seconds: float, *, wanted: bool) -> None:
+    """Declare that this worker starts the drain every `seconds`, if it is `wanted` here.
+
+    No other worker takes that task, so one that does not do a stage takes nothing from those that
+    do. To be called while apps load, as `declare`.
+    """
+    _drains.pop(func_path, None)
+    if wanted:
+        _drains[func_path] = DeclaredDrain(func_path, seconds)
+
+
+def drains() -> list[DeclaredDrain]:
+    return list(_drains.values())
+
+
 def declared() -> list[Declared]:
     return sorted(_declared.values(), key=lambda schedule: schedule.name)
 
@@ -50,6 +74,7 @@ def declared() -> list[Declared]:
 def forget_all() -> None:
     """Forget what was declared, so that a test's own tasks run alone."""
     _declared.clear()
+    _drains.clear()
 
 
 def cron_of(seconds: float) -> str:

@@ -20,6 +20,7 @@ from django_q.brokers import get_broker
 from django_q.scheduler import scheduler
 
 from glisk.engine import leases, schedules
+from glisk.engine.broker import enqueue_here, forget_queue
 from glisk.engine.heartbeat import (
     BEAT_SECONDS,
     Heartbeat,
@@ -55,6 +56,7 @@ class Supervisor:
         self._stop = process_stop_flag()
         self._heartbeat = Heartbeat(f"{own_prefix()}supervisor", os.getpid(), "supervisor")
         self._next_beat = 0.0
+        self._next_starts: dict[str, float] = {}  # of drains, by function
         self._crashes = 0
 
     def run(self) -> None:
@@ -95,12 +97,14 @@ class Supervisor:
         try:
             released = leases.release_leases(own_prefix())
             remove_own_heartbeats()
+            forget_queue(own_prefix())
             if released:
                 logger.warning("leases_released", count=released)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("leases_not_released", error=str(error).strip())
         connections.close_all()
         self._next_beat = 0.0
+        self._next_starts = {}
 
     def _back_off(self, lived: float) -> None:
         """Restart a tree at once if it lived for a while, else ever later."""
@@ -154,6 +158,7 @@ class Supervisor:
                 self._next_beat = now + BEAT_SECONDS
                 with connection.cursor() as cursor:
                     self._heartbeat.write(cursor.execute)
+            self._start_drains(now)
             due = schedules.next_due()
             if due is not None and due <= timezone.now():
                 scheduler(broker=get_broker())
@@ -162,10 +167,18 @@ class Supervisor:
                     schedules.mend()
                     return _SCHEDULER_RETRY_SECONDS
             left = BEAT_SECONDS if due is None else (due - timezone.now()).total_seconds()
-            return min(BEAT_SECONDS, max(0.05, left + 0.01))
+            starts = [at - time.monotonic() for at in self._next_starts.values()]
+            return max(0.05, min(BEAT_SECONDS, *starts, left + 0.01))
         except (DatabaseError, InterfaceError) as error:
             self._meet_lost_database(error)
             return _DATABASE_RETRY_SECONDS
+
+    def _start_drains(self, now: float) -> None:
+        """Have this worker's own drains started; one that runs already makes the task end."""
+        for drain in schedules.drains():
+            if now >= self._next_starts.get(drain.func, 0.0):
+                enqueue_here(drain.func)
+                self._next_starts[drain.func] = now + drain.seconds
 
     def _meet_lost_database(self, error: Exception) -> None:
         logger.warning("database_unreachable", error=str(error).strip())
@@ -184,8 +197,8 @@ def _import_before_fork() -> None:
     """Load the tasks and what they need; raises if a declared task does not exist."""
     for name in _HEAVY_MODULES:
         importlib.import_module(name)
-    for schedule in schedules.declared():
-        module, _, function = schedule.func.rpartition(".")
+    for task in (*schedules.declared(), *schedules.drains()):
+        module, _, function = task.func.rpartition(".")
         getattr(importlib.import_module(module), function)
     # What is loaded stays: the collector must neither visit it nor dirty the shared pages.
     gc.collect()
@@ -198,6 +211,7 @@ def _release_the_dead() -> None:
         prefix = owner_prefix(host_name(), pid)
         released = leases.release_leases(prefix)
         WorkerHeartbeat.objects.filter(owner__startswith=prefix).delete()
+        forget_queue(prefix)
         logger.warning("dead_supervisor_found", pid=pid, leases_released=released)
 
 

@@ -8,8 +8,6 @@ ENABLE_REVEAL_WORKER = env.flag("ENABLE_REVEAL_WORKER", True)
 POLL_INTERVAL_SECONDS = env.number("POLL_INTERVAL_SECONDS", 5.0, low=1, high=3600)
 WORKER_BATCH_SIZE = env.integer("WORKER_BATCH_SIZE", 10, low=1, high=200)
 UPLOAD_CONCURRENCY = env.integer("UPLOAD_CONCURRENCY", 10, low=1, high=200)
-# Pipeline drains that run at once over all machines; each works on WORKER_BATCH_SIZE images.
-PIPELINE_SLOTS = env.integer("PIPELINE_SLOTS", 1, low=1, high=64)
 # A token that is in one state for longer makes no progress: an operator is told.
 STUCK_AFTER_SECONDS = env.number("STUCK_AFTER_SECONDS", 120, low=1, high=86_400)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 60, low=5, high=3600)

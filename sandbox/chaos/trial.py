@@ -88,7 +88,6 @@ def _options(rpc_url: str) -> WorldOptions:
         workers=2,
         env={
             "DATABASE_URL": "",
-            "PIPELINE_SLOTS": "2",
             "WORKER_BATCH_SIZE": "20",
             "UPLOAD_CONCURRENCY": "20",
             "LEASE_SECONDS": "10",

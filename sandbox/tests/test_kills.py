@@ -105,7 +105,7 @@ def test_a_worker_that_is_told_to_stop_in_the_middle_loses_nothing(ring: Arena) 
 
 
 def test_two_qclusters_never_work_on_the_same_token() -> None:
-    options = replace(FAST, workers=2, env={**FAST.env, "PIPELINE_SLOTS": "2"})
+    options = replace(FAST, workers=2)
     with arena(options) as ring:
         both = "SELECT count(DISTINCT main_pid) FROM worker_heartbeats WHERE stage = 'pipeline'"
         eventually(lambda: ring.query(both) == [(2,)], what="a pipeline drain of each")

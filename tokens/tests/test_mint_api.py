@@ -102,7 +102,7 @@ def test_estimates_by_what_the_last_ones_took(client: Client) -> None:
 
 
 def test_those_far_back_in_line_wait_for_the_generations_before_them(settings: Settings) -> None:
-    settings.WORKER_BATCH_SIZE, settings.PIPELINE_SLOTS = 10, 1
+    settings.WORKER_BATCH_SIZE = 10
     reveal_with_history(101, seconds=dict(zip(WAY, (20, 19, 9, 2), strict=True)))
     now = timezone.now()
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection, connections
 
-from glisk.engine import gathering, loop
+from glisk.engine import gathering, loop, owner
 from glisk.engine.calls import CallResult, DatabaseInThreadError
 from glisk.engine.drain import Drain, run_drain
 from glisk.engine.notify import notify
@@ -30,16 +30,11 @@ class Scripted(Drain):
 
     stage = "scripted"
     channels = ("engine_scripted",)
-    places = 1
     script: Callable[[Scripted, list[CallResult]], float | None]
 
     @property
     def threads(self) -> int:
         return 4
-
-    @property
-    def slots(self) -> int:
-        return self.places
 
     def turn(self, results: list[CallResult]) -> float | None:
         return type(self).script(self, results)
@@ -230,22 +225,28 @@ def test_a_group_of_notifications_is_gathered_into_one_turn(
     assert turns[1] >= 3
 
 
-def test_only_as_many_run_as_there_are_slots(run: Start) -> None:
+@pytest.mark.parametrize("one_per_worker", [True, False])
+def test_each_worker_has_one_or_there_is_one_in_all(
+    run: Start, monkeypatch: pytest.MonkeyPatch, one_per_worker: bool
+) -> None:
     def script(drain: Scripted, results: list[CallResult]) -> None:
         return None
 
-    first = run(scripted(script, places=2))
-    second = run(scripted(script, places=2))
-    eventually(lambda: _slots_taken() == 2, what="two slots")
-    third = run(scripted(script, places=2)).join()
-    assert third.outcome == 0
+    drain_class = scripted(script, one_per_worker=one_per_worker)
+    first = run(drain_class)
+    eventually(lambda: _slots_taken() == 1, what="a slot")
+    assert run(drain_class).join().outcome == 0
 
+    monkeypatch.setattr(owner, "_main_pid", 1)  # another worker
+    if one_per_worker:
+        second = run(drain_class)
+        eventually(lambda: _slots_taken() == 2, what="the other worker's slot")
+        assert run(drain_class).join().outcome == 0
+        second.stop()
+    else:
+        assert run(drain_class).join().outcome == 0
     first.stop()
-    fourth = run(scripted(script, places=2))
-    eventually(lambda: _slots_taken() == 2, what="the slot that was freed")
-    second.stop()
-    fourth.stop()
-    assert _slots_taken() == 0
+    eventually(lambda: _slots_taken() == 0, what="free slots")
 
 
 def test_of_many_that_start_at_once_one_gets_the_slot(run: Start) -> None:

@@ -15,5 +15,10 @@ class WorldConfig(AppConfig):
             schedules.declare(
                 stage, f"glisk.tests.engine.world.jobs.run_{stage}", settings.POLL_INTERVAL_SECONDS
             )
+        schedules.declare_drain(
+            "glisk.tests.engine.world.jobs.run_gamma",
+            settings.POLL_INTERVAL_SECONDS,
+            wanted=settings.DO_GAMMA,  # type: ignore[misc]  # the world's own setting
+        )
         leases.register_lease_release(jobs.release_of)
         leases.register_rescue(jobs.rescue)

@@ -112,9 +112,21 @@ class BetaDrain(JobDrain):
     channels = ("engine_beta",)
 
 
+class GammaDrain(JobDrain):
+    """Each worker has one, if it is switched on there."""
+
+    stage = "gamma"
+    channels = ("engine_gamma",)
+    one_per_worker = True
+
+
 def run_alpha() -> int | None:
     return run_drain(AlphaDrain)
 
 
 def run_beta() -> int | None:
     return run_drain(BetaDrain)
+
+
+def run_gamma() -> int | None:
+    return run_drain(GammaDrain)

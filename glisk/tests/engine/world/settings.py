@@ -12,3 +12,4 @@ LOGGING["root"]["level"] = os.environ.get("TEST_LOG_LEVEL", "WARNING")
 # A folder: calls under way end when their drain does, however long they would take.
 STOP_FILES = os.environ.get("TEST_STOP_FILES", "")
 POLL_INTERVAL_SECONDS = float(os.environ.get("TEST_POLL_INTERVAL_SECONDS", "1"))
+DO_GAMMA = os.environ.get("TEST_DO_GAMMA") == "1"

@@ -1,0 +1,158 @@
+"""WORKER_BATCH_SIZE is the places of one worker: all together never make more calls at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Protocol
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+from pytest_django import Settings
+
+from glisk.models import WorkerHeartbeat
+from sandbox.cog import CogEmulator
+from sandbox.paint import Painter
+from tokens.estimates import measure_pace
+from tokens.factories import TokenFactory
+from tokens.models import ImageGenerationJob, Token
+from tokens.models.job import JobService, JobStatus
+from tokens.places import free_places
+from tokens.states import TokenStatus
+from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready
+
+
+class Timed(Protocol):
+    received_at: float
+    answered_at: float
+
+
+def living(*workers: int, stage: str = "pipeline") -> None:
+    """Leave the heartbeats of workers with these main processes."""
+    now = timezone.now()
+    for pid in workers:
+        WorkerHeartbeat.objects.create(
+            owner=f"m:{pid}:9:{stage}",
+            host="m",
+            main_pid=pid,
+            pid=9,
+            stage=stage,
+            started_at=now,
+            beat_at=now + timedelta(minutes=5),
+        )
+
+
+def most_at_once(calls: Sequence[Timed]) -> int:
+    starts = [call.received_at for call in calls]
+    return max(sum(c.received_at <= at < c.answered_at for c in calls) for at in starts)
+
+
+def under_way() -> int:
+    return ImageGenerationJob.objects.filter(status=JobStatus.SUBMITTED).count()
+
+
+def together(*workers: Worker, seconds: float) -> None:
+    for _ in range(int(seconds / 0.02)):
+        for each in workers:
+            each.step(wait=0.01)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_each_living_worker_brings_its_places(
+    worker: Start, vendors: Vendors, settings: Settings, workers: int
+) -> None:
+    settings.WORKER_BATCH_SIZE = 2
+    living(*range(1, workers + 1))
+    living(77, stage="upload")  # which makes no images
+    TokenFactory.create_batch(9, prompt="never-ending")
+    drains = [worker() for _ in range(4)]
+    drains[0].until(lambda: [d.step() for d in drains] and under_way() == 2 * workers)
+    together(*drains, seconds=0.6)
+    assert vendors.creations() == 2 * workers
+    assert measure_pace().places == 2 * workers
+
+
+@pytest.mark.django_db
+def test_a_successor_counts_the_calls_of_its_predecessor(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.WORKER_BATCH_SIZE = 2
+    vendors.replicate.set_faults(latency_seconds=(0.5, 0.5), scope=CREATE)
+    tokens = TokenFactory.create_batch(6)
+    old, new = worker(), worker()
+    old.until(lambda: old.drain.in_flight == 2)
+    old.drain.stopping = True
+    old.drain.release()
+
+    def all_ready() -> bool:
+        if old.drain.in_flight:
+            old.step(wait=0.01)
+            old.drain.release()
+        return is_ready(*tokens)()
+
+    new.until(all_ready)
+    made = [c for c in vendors.replicate.calls if c.method == "POST"]
+    assert len(made) == 6
+    assert most_at_once(made) <= 2
+
+
+@pytest.mark.django_db
+def test_the_places_of_the_self_hosted_server_are_shared_by_all_workers(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.IMAGE_SERVICE, settings.SELFHOSTED_CONCURRENCY = "selfhosted", 2
+    living(1, 2, 3)
+    tokens = TokenFactory.create_batch(6)
+    with CogEmulator(slots=9, generation_seconds=0.2, painter=Painter(image_size=96)) as cog:
+        settings.SELFHOSTED_IMAGE_API_URL = cog.url
+        drains = [worker() for _ in range(3)]
+        drains[0].until(lambda: [d.step(wait=0.01) for d in drains] and is_ready(*tokens)())
+        assert len(cog.bill) == 6
+        made = [call for call in cog.calls if call.method == "PUT"]
+        assert most_at_once(made) == 2
+
+
+@pytest.mark.django_db
+def test_what_is_long_over_takes_no_place(settings: Settings) -> None:
+    settings.WORKER_BATCH_SIZE = 5
+    statuses = [TokenStatus.GENERATING] * 3 + [TokenStatus.FAILED]
+    for token_status in statuses:
+        error = "x" if token_status == TokenStatus.FAILED else None
+        _begin(TokenFactory.create(status=token_status, generation_error=error))
+    assert free_places(JobService.REPLICATE, most=None) == 2
+    assert free_places(JobService.SELFHOSTED, most=1) == 1
+    old = timezone.now() - timedelta(seconds=settings.GENERATION_TIMEOUT_SECONDS + 1)
+    ImageGenerationJob.objects.update(created_at=old)
+    assert free_places(JobService.REPLICATE, most=None) == 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_processes_that_ask_at_once_never_take_a_place_twice(settings: Settings) -> None:
+    settings.WORKER_BATCH_SIZE = 5
+    numbers = [token.pk for token in TokenFactory.create_batch(32)]
+    Token.objects.update(status=TokenStatus.GENERATING)
+    barrier = threading.Barrier(4)
+
+    def ask(process: int) -> None:
+        try:
+            barrier.wait(timeout=60)
+            for token_id in numbers[8 * process : 8 * process + 8]:
+                with transaction.atomic():
+                    if free_places(JobService.REPLICATE, most=None) > 0:
+                        _begin(Token.objects.get(pk=token_id))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(4)))
+    assert ImageGenerationJob.objects.count() == 5
+
+
+def _begin(token: Token) -> None:
+    ImageGenerationJob.objects.create(
+        token=token, prompt="p", input={}, service="replicate", model="a/b", attempt_number=1
+    )
