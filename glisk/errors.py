@@ -8,7 +8,7 @@ safe to show to an operator.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from glisk.redaction import redact_text
 from glisk.storable import storable_text
@@ -170,10 +170,14 @@ class NotSentError(TransientError):
     error_class = "not_sent"
 
 
+def is_for_the_rate(error: BaseException | None) -> TypeGuard[TransientError]:
+    """Tell whether a call was refused for its rate: the vendor is well, and nothing was done."""
+    return isinstance(error, TransientError) and error.rate_limited
+
+
 def is_account_or_rate(error: BaseException) -> bool:
     """Tell a refusal of our account, or of our rate: then no other call is answered either."""
-    limited = isinstance(error, TransientError) and error.rate_limited
-    return limited or isinstance(error, AccountError)
+    return is_for_the_rate(error) or isinstance(error, AccountError)
 
 
 def as_provider_error(error: BaseException, *, vendor: str) -> ProviderError:

@@ -42,12 +42,12 @@ _LONGEST_BLIND_WAIT_SECONDS: Final = 10.0  # where the vendor names no time
 _ASK_AGAIN_SECONDS: Final = 5.0  # an operator may have reset it
 
 
-# The clock is read when the lock is held.
+# Makes or locks the row; the clock is read when the lock is held.
 _LOCK: Final = """
-    WITH held AS MATERIALIZED (
-        SELECT state_value FROM system_state WHERE state_key = %s FOR UPDATE
-    )
-    SELECT state_value, EXTRACT(EPOCH FROM clock_timestamp())::float8 FROM held
+    INSERT INTO system_state (state_key, state_value, updated_at)
+    VALUES (%s, '{}', clock_timestamp())
+    ON CONFLICT (state_key) DO UPDATE SET updated_at = EXCLUDED.updated_at
+    RETURNING state_value, EXTRACT(EPOCH FROM clock_timestamp())::float8
 """
 
 
@@ -220,14 +220,6 @@ class FoundLimit:
         with connection.cursor() as cursor:
             cursor.execute(_LOCK, [self.key])
             row = cursor.fetchone()
-            if row is None:
-                cursor.execute(
-                    "INSERT INTO system_state (state_key, state_value, updated_at) "
-                    "VALUES (%s, '{}', clock_timestamp()) ON CONFLICT DO NOTHING",
-                    [self.key],
-                )
-                cursor.execute(_LOCK, [self.key])
-                row = cursor.fetchone()
         return Found.parse(json.loads(row[0])), float(row[1])
 
     def _save(self, found: Found) -> None:

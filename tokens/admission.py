@@ -12,7 +12,7 @@ import time
 import structlog
 
 from glisk.breaker import Breaker
-from glisk.errors import AccountError, PermanentError, ProviderError, TransientError
+from glisk.errors import AccountError, PermanentError, ProviderError, is_for_the_rate
 from glisk.found_limit import FoundLimit
 from tokens.models.job import JobService
 from tokens.places import free_places
@@ -75,7 +75,7 @@ class Admission:
 
     def failed(self, error: ProviderError, *, age_seconds: float) -> bool:
         """Count a refused call, let through so long ago; tell whether everybody has to wait."""
-        if isinstance(error, TransientError) and error.rate_limited and self.rate is not None:
+        if self.rate is not None and is_for_the_rate(error):
             self.breaker.succeeded()  # it answered: it is up
             self.rate.refused(error, age_seconds=age_seconds)
             return True

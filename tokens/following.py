@@ -182,6 +182,9 @@ class Follower:
             record_prediction(result.value)
         else:
             _told("cancel_failed", result.error)
+            if item is not None:
+                asked = getattr(result.error, "retry_after_seconds", None) or 0.0
+                item.cancel_again_at = max(item.cancel_again_at, time.monotonic() + asked)
         if item is not None:
             item.busy = False
 

@@ -162,4 +162,4 @@ def _switched_on() -> str:
         return PipelineDrain.stage
     if settings.ENABLE_IMAGE_WORKER:
         return "generation"
-    return "upload"
+    return "upload" if settings.ENABLE_IPFS_WORKER else "nothing"

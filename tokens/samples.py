@@ -32,9 +32,9 @@ from glisk.errors import (
     NotSentError,
     PermanentError,
     ProviderError,
-    TransientError,
     UnknownOutcomeError,
     as_provider_error,
+    is_for_the_rate,
 )
 from tokens import calls
 from tokens.calls import Captured
@@ -213,7 +213,7 @@ class Samples:
             _open(pk, _NO_PLACE, status=SampleStatus.CREATED, called_at=None)
         elif isinstance(error, ProviderError) and not isinstance(error, UnknownOutcomeError):
             admission.failed(error, age_seconds=age_seconds)
-            if isinstance(error, TransientError) and error.rate_limited:
+            if is_for_the_rate(error):
                 _open(pk, _NO_PLACE, status=SampleStatus.CREATED, called_at=None)
             else:
                 _end(pk, SampleStatus.FAILED, error=f"Nothing was paid. {error}", cost_usd=None)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
@@ -28,6 +28,7 @@ from glisk.errors import (
     TransientError,
     as_provider_error,
     error_class_of,
+    is_for_the_rate,
 )
 from glisk.found_limit import FoundLimit
 from tokens import calls
@@ -213,7 +214,7 @@ class Storage:
             outcome.error: result.key.started_at
             for result in results
             for outcome in result.value or ()
-            if _is_for_the_rate(outcome.error)
+            if is_for_the_rate(outcome.error)
         }
         if refused:
             error = max(refused, key=lambda error: error.retry_after_seconds or 0.0)
@@ -221,7 +222,7 @@ class Storage:
             self.rate.refused(error, age_seconds=age, calls=len(refused))
 
     def _vendor_waits(self, error: ProviderError) -> bool:
-        if _is_for_the_rate(error):
+        if is_for_the_rate(error):
             self.breaker.succeeded()  # as below
             return True
         if isinstance(error, PermanentError) and not isinstance(error, AccountError):
@@ -281,10 +282,6 @@ class Storage:
 
     def _fail(self, rows: list[Failed]) -> None:
         fail_tokens(rows, source=TokenStatus.UPLOADING, owner=self.drain.owner)
-
-
-def _is_for_the_rate(error: ProviderError | None) -> TypeGuard[TransientError]:
-    return isinstance(error, TransientError) and error.rate_limited
 
 
 def _fault_of(attempts: int, files: Files | None) -> str:

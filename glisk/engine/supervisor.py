@@ -197,8 +197,9 @@ def _import_before_fork() -> None:
     """Load the tasks and what they need; raises if a declared task does not exist."""
     for name in _HEAVY_MODULES:
         importlib.import_module(name)
-    for task in (*schedules.declared(), *schedules.drains()):
-        module, _, function = task.func.rpartition(".")
+    tasks = [schedule.func for schedule in schedules.declared()]
+    for func in [*tasks, *(drain.func for drain in schedules.drains())]:
+        module, _, function = func.rpartition(".")
         getattr(importlib.import_module(module), function)
     # What is loaded stays: the collector must neither visit it nor dirty the shared pages.
     gc.collect()

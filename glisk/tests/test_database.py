@@ -71,10 +71,8 @@ def test_a_session_over_tcp_ends_soon_after_its_machine_is_gone() -> None:
             options = database_settings(url=url, embedded_dir=Path("x"), pool_size=None)["OPTIONS"]
             with psycopg.connect(url, options=options["options"]) as session:
                 names = ("idle", "interval", "count")
-                given[url] = [
-                    int(session.execute(f"SHOW tcp_keepalives_{name}").fetchone()[0])
-                    for name in names
-                ]
+                shown = [session.execute(f"SHOW tcp_keepalives_{name}") for name in names]
+                given[url] = [int(value) for cursor in shown for (value,) in cursor.fetchall()]
                 user_timeout = session.execute("SHOW tcp_user_timeout").fetchone()
                 assert user_timeout == ("30000" if url == server.url else "0",)
         idle, interval, count = given[server.url]

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Protocol
 
 import pytest
 from django.db import connection, transaction
@@ -15,6 +14,7 @@ from pytest_django import Settings
 
 from glisk.models import WorkerHeartbeat
 from sandbox.cog import CogEmulator
+from sandbox.http.calls import Call
 from sandbox.paint import Painter
 from tokens.estimates import measure_pace
 from tokens.factories import TokenFactory
@@ -23,11 +23,6 @@ from tokens.models.job import JobService, JobStatus
 from tokens.places import free_places
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready
-
-
-class Timed(Protocol):
-    received_at: float
-    answered_at: float
 
 
 def living(*workers: int, stage: str = "pipeline") -> None:
@@ -45,7 +40,7 @@ def living(*workers: int, stage: str = "pipeline") -> None:
         )
 
 
-def most_at_once(calls: Sequence[Timed]) -> int:
+def most_at_once(calls: Sequence[Call]) -> int:
     starts = [call.received_at for call in calls]
     return max(sum(c.received_at <= at < c.answered_at for c in calls) for at in starts)
 
@@ -125,9 +120,18 @@ def test_what_is_long_over_takes_no_place(settings: Settings) -> None:
         _begin(TokenFactory.create(status=token_status, generation_error=error))
     assert free_places(JobService.REPLICATE, most=None) == 2
     assert free_places(JobService.SELFHOSTED, most=1) == 1
-    old = timezone.now() - timedelta(seconds=settings.GENERATION_TIMEOUT_SECONDS + 1)
-    ImageGenerationJob.objects.update(created_at=old)
-    assert free_places(JobService.REPLICATE, most=None) == 5
+    for status, seconds in {
+        JobStatus.CREATED: settings.HTTP_READ_TIMEOUT_SECONDS + 11,  # the reply is lost
+        JobStatus.SUBMITTED: settings.GENERATION_TIMEOUT_SECONDS + 1,
+    }.items():
+        for job in ImageGenerationJob.objects.all():
+            job.status, job.external_id = status, f"x{job.pk}"
+            job.save()
+        since = timezone.now() - timedelta(seconds=seconds - 5)
+        ImageGenerationJob.objects.update(created_at=since)
+        assert free_places(JobService.REPLICATE, most=None) == 2
+        ImageGenerationJob.objects.update(created_at=since - timedelta(seconds=5))
+        assert free_places(JobService.REPLICATE, most=None) == 5
 
 
 @pytest.mark.django_db(transaction=True)
