@@ -50,6 +50,7 @@ def test_a_group_takes_five_turns_of_few_statements(
     monkeypatch.setattr(breaker, "_REFRESH_SECONDS", NEVER)
     monkeypatch.setattr(pipeline, "_LOOK_SECONDS", NEVER)
     monkeypatch.setattr(following, "POLL_SECONDS", NEVER)
+    monkeypatch.setattr(following, "NOTE_EVERY_SECONDS", NEVER)
     tokens = TokenFactory.create_batch(count)
     drain = worker()
     spent = []
