@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -22,6 +23,7 @@ from glisk.errors import AccountError, TransientError
 from glisk.found_limit import FoundLimit
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.overview.stages import groups
+from glisk.overview.webhooks import missing_webhooks
 from glisk.rate_limit import RateLimit
 from glisk.tests.asking import ask, beat
 from glisk.tests.pipeline_world import add_ready_token
@@ -413,6 +415,20 @@ class TestNoWebhook:
     ) -> None:
         settings.ALCHEMY_WEBHOOK_SECRETS = []
         assert ask(admin_client).status == 0
+
+    def test_it_is_found_by_indexes_in_their_order(self, mint: MintEvent) -> None:
+        self._event(timedelta(hours=2))
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")  # a few rows are always read whole
+            cursor.execute("SET LOCAL enable_bitmapscan = off")
+            with CaptureQueriesContext(connection) as captured:
+                assert missing_webhooks() is not None
+            indexes = ("mint_event_backfilled", "webhook_event_newest")
+            for index, query in zip(indexes, captured.captured_queries, strict=True):
+                cursor.execute(f"EXPLAIN {query['sql']}")
+                plan = "\n".join(line for (line,) in cursor.fetchall())
+                assert index in plan
+                assert "Sort" not in plan
 
 
 class TestAlarms:
