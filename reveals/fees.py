@@ -70,16 +70,22 @@ def choose_fees(history: FeeHistory, *, ceiling_wei: int) -> Fees:
     return Fees(min(2 * base + tip, ceiling_wei), tip)
 
 
-def bump_fees(paid: Fees, history: FeeHistory, *, ceiling_wei: int) -> Fees | None:
+def bump_fees(
+    paid: Fees, history: FeeHistory, *, ceiling_wei: int, is_too_little: bool = False
+) -> Fees | None:
     """Return fees for a replacement: both an eighth more at least, or the market's if higher.
 
-    Returns None if the ceiling leaves no room: then the old bytes are sent again.
+    `is_too_little`: no pool takes what was offered. The tip is doubled then: a pool's least tip may
+    be dust, and yet so far above a market where nobody tips that by eighths of both fees the
+    ceiling would come first. Returns None if the ceiling leaves no room: then the old bytes are
+    sent again.
     """
     floor_fee = least_bump(paid.max_fee_per_gas_wei)
     floor_tip = least_bump(paid.max_priority_fee_per_gas_wei)
     if floor_fee > ceiling_wei:
         return None
-    tip = max(floor_tip, _market_tip_wei(history))
+    wanted_tip = 2 * paid.max_priority_fee_per_gas_wei if is_too_little else 0
+    tip = max(floor_tip, wanted_tip, _market_tip_wei(history))
     market_fee = 2 * history.next_base_fee_per_gas_wei + tip
     fee = min(max(floor_fee, market_fee), ceiling_wei)
     return Fees(fee, min(tip, fee)) if floor_tip <= fee else None

@@ -254,7 +254,8 @@ class Sender:
         """
         old, ceiling_wei = flight.newest, configured_ceiling_wei()
         paid = Fees(int(old.max_fee_per_gas_wei), int(old.max_priority_fee_per_gas_wei))
-        fees = bump_fees(paid, found.history, ceiling_wei=ceiling_wei)
+        is_too_little = flight.underpriced and not flight.was_taken
+        fees = bump_fees(paid, found.history, ceiling_wei=ceiling_wei, is_too_little=is_too_little)
         if fees is None and len(token_ids) < len(old.token_ids):
             fees = cap_fees(paid, ceiling_wei=ceiling_wei)
         if fees is None or not self._is_ours(old):

@@ -154,6 +154,24 @@ def test_a_pool_that_wants_the_markets_tip_gets_it_with_the_first_replacement(
     assert int(transactions()[-1].max_priority_fee_per_gas_wei) == 50_000_000
 
 
+def test_a_pool_that_wants_more_than_anybody_tips_gets_it_far_below_the_ceiling(
+    worker: Start, scene: Scene, proxy: FaultyRpc, settings: Settings
+) -> None:
+    """Its least tip is dust, but a thousand times ours: by eighths the ceiling would come first."""
+    proxy.set_tips(0)
+    tokens = scene.mint()
+    first = worker()
+    row = signed(first)
+    first.crash()
+    settings.REVEAL_MAX_GAS_PRICE_GWEI = 100 * int(row.max_fee_per_gas_wei) / GWEI
+    proxy.refuse_sends("gas tip cap too low, minimum needed 1000000", below_tip_wei=1_000_000)
+    second = worker()
+    second.until(lambda: scene.revealed_once(tokens))
+    sent = transactions()[-1]
+    assert 1_000_000 <= int(sent.max_priority_fee_per_gas_wei) < 2_100_000
+    assert int(sent.max_fee_per_gas_wei) < 10 * int(row.max_fee_per_gas_wei)
+
+
 @pytest.mark.parametrize(
     "words",
     ["InsufficientFunds", "Upfront cost exceeds account balance", "the balance does not cover it"],
