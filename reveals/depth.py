@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
-from django.utils import timezone
 
 from glisk.clients.chain import ChainClient, Receipt
 from glisk.clients.mint_reader import MintReader, OnChainToken
+from glisk.database_clock import database_now
 from glisk.engine.drain import CallResult
 from glisk.errors import as_provider_error
 from reveals import outbox, settlement
@@ -113,7 +113,7 @@ def _is_old(row: RevealTransaction) -> bool:
     if closed_at is None:
         return False
     limit = max(SETTLED_AFTER_SECONDS, _SECONDS_PER_BLOCK * settings.REVEAL_SAFE_CONFIRMATIONS)
-    return bool((timezone.now() - closed_at).total_seconds() > limit)
+    return bool((database_now() - closed_at).total_seconds() > limit)
 
 
 class DepthWatch:
@@ -225,7 +225,7 @@ def _pace(batches: Mapping[int, Sequence[RevealTransaction]]) -> float:
     closed = [rows[0].batch.closed_at for rows in batches.values() if rows[0].batch.closed_at]
     if not closed:
         return LONGEST_POLL_SECONDS
-    age = (timezone.now() - max(closed)).total_seconds()
+    age = (database_now() - max(closed)).total_seconds()
     return min(LONGEST_POLL_SECONDS, max(POLL_SECONDS, age / 10))
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
-from django.utils import timezone
 
 from glisk.backoff import backoff_seconds
 from glisk.clock import boot_seconds
+from glisk.database_clock import database_now
 from glisk.engine.drain import CallResult
 from glisk.errors import as_provider_error
 from reveals import outbox, settlement
@@ -165,7 +165,7 @@ class Flights:
             return False
         if now - flight.taken_up_at < ABANDONED_AFTER_SECONDS:
             return False
-        age = (timezone.now() - row.signed_at).total_seconds()
+        age = (database_now() - row.signed_at).total_seconds()
         if age < settings.TRANSACTION_TIMEOUT_SECONDS:
             return False
         settlement.release_abandoned(outbox.transactions_of(row.batch_id))

@@ -13,9 +13,9 @@ from datetime import datetime
 import structlog
 from django.db import connection, transaction
 from django.db.models import Max, QuerySet
-from django.utils import timezone
 
 from glisk.clients.chain import encode_reveal
+from glisk.database_clock import database_now
 from reveals.fees import Fees
 from reveals.gate import Candidate
 from reveals.hurrying import take_back
@@ -131,7 +131,7 @@ def store_filler(*, keeper: Keeper, nonce: int, fees: Fees) -> RevealTransaction
 def mark_broadcast(row: RevealTransaction) -> None:
     """Note that the node has taken the transaction."""
     if row.broadcast_at is None:
-        now = timezone.now()
+        now = database_now()
         RevealTransaction.objects.filter(pk=row.pk, status=TransactionStatus.SIGNED).update(
             status=TransactionStatus.BROADCAST, broadcast_at=now, error=""
         )
@@ -172,7 +172,7 @@ def mark_settled(batch_ids: Sequence[int]) -> None:
     """Note that no reorg reaches these batches any more."""
     if batch_ids:
         RevealBatch.objects.filter(pk__in=batch_ids, closed_at__isnull=False).update(
-            settled_at=timezone.now()
+            settled_at=database_now()
         )
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.utils import timezone
 
 from glisk.clients.chain import ChainClient
 from glisk.clients.mint_reader import REVEALED_TOPIC, MintReader, OnChainToken, revealed_ids
+from glisk.database_clock import database_now
 from reveals import marketplace
 from reveals.models import RevealTransaction, TransactionStatus
 from tokens.mint_log import BATCH_MINTED_TOPIC
@@ -69,7 +69,7 @@ def _settle(
     """Note that a transaction was read back, unless the node does not show it (yet)."""
     hidden = [i for i in row.token_ids if not facts[i].revealed]
     if named is None or hidden:
-        if row.confirmed_at and timezone.now() - row.confirmed_at > _PATIENCE:
+        if row.confirmed_at and database_now() - row.confirmed_at > _PATIENCE:
             logger.error("reveal_not_shown", tx_hash=row.tx_hash, tokens=hidden)
         return False
     findings = _differences(row, named, facts)
@@ -79,7 +79,7 @@ def _settle(
     with transaction.atomic():
         noted = RevealTransaction.objects.filter(
             pk=row.pk, status=TransactionStatus.CONFIRMED, read_back_at=None
-        ).update(read_back_at=timezone.now())
+        ).update(read_back_at=database_now())
         if noted:
             marketplace.want_refresh([i for i in row.token_ids if i not in wrong])
     return bool(noted)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
-from django.utils import timezone
 
 from glisk.backoff import backoff_seconds
 from glisk.clients.rpc import RevertError, RpcError
 from glisk.clock import boot_seconds
+from glisk.database_clock import database_now
 from glisk.engine.drain import CallResult
 from glisk.errors import AccountError, InvalidRequestError, as_provider_error
 from reveals import gate, outbox
@@ -154,7 +154,7 @@ class Sender:
         if not self._is_ours(row):
             return False
         if row.broadcast_at is not None:
-            age = (timezone.now() - row.broadcast_at).total_seconds()
+            age = (database_now() - row.broadcast_at).total_seconds()
         elif flight.refused_since is not None:
             age = time.monotonic() - flight.refused_since
         return age > settings.TRANSACTION_TIMEOUT_SECONDS

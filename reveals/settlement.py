@@ -10,10 +10,10 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count
-from django.utils import timezone
 
 from glisk.backoff import backoff_seconds
 from glisk.clients.chain import Head, Receipt
+from glisk.database_clock import database_now
 from reveals.candidates import set_aside
 from reveals.following_up import follow_up_soon
 from reveals.gate import Objection
@@ -58,7 +58,7 @@ def close_by_receipt(
 
 def _mined_at(head: Head, receipt: Receipt) -> datetime:
     """Return the block's own time if it is the newest; else now, which is close enough."""
-    return head.timestamp if receipt.block_number == head.number else timezone.now()
+    return head.timestamp if receipt.block_number == head.number else database_now()
 
 
 def confirm(
@@ -240,7 +240,7 @@ def _close(
         status=TransactionStatus.REPLACED
     )
     RevealTransaction.objects.filter(pk=row.pk).update(
-        status=status, confirmed_at=timezone.now(), read_back_at=None, **_facts(receipt)
+        status=status, confirmed_at=database_now(), read_back_at=None, **_facts(receipt)
     )
     return True
 
@@ -265,7 +265,7 @@ def _close_batch(
     batch: RevealBatch, status: BatchStatus, was: Sequence[BatchStatus] = (BatchStatus.OPEN,)
 ) -> bool:
     closed = RevealBatch.objects.filter(pk=batch.pk, status__in=was).update(
-        status=status, closed_at=timezone.now(), settled_at=None
+        status=status, closed_at=database_now(), settled_at=None
     )
     RevealBatchToken.objects.filter(batch=batch, is_open=True).update(is_open=False)
     return bool(closed)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.conf import settings
-from django.utils import timezone
 
 from glisk.clients.chain import ChainClient
+from glisk.database_clock import database_now
 from reveals import outbox, settlement
 from reveals.depth import Fate, judge, look
 from reveals.inclusion import look_for_receipts
@@ -58,7 +58,7 @@ def _compare_open(chain: ChainClient, report: TransactionsCompared, actor: str) 
 
 
 def _compare_closed(chain: ChainClient, report: TransactionsCompared, recent: timedelta) -> None:
-    batches = outbox.closed_transactions(since=timezone.now() - recent)
+    batches = outbox.closed_transactions(since=database_now() - recent)
     if not batches:
         return
     sight = look(chain, [row for of_batch in batches.values() for row in of_batch])
