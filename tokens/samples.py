@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from authors.models import Author
 from authors.prompt_text import check_prompt
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import boot_seconds
-from glisk.database_clock import database_clock
+from glisk.database_clock import database_clock, database_now
 from glisk.engine.drain import CallResult
 from glisk.engine.notify import notify
 from glisk.errors import (
@@ -134,11 +134,12 @@ class Samples:
                 Q(busy_until=None) | Q(busy_until__lte=Now()), status__in=OPEN_SAMPLE_STATUSES
             )
             claimed = list(due.order_by("pk").select_for_update(skip_locked=True)[:room])
-            steps = [(s.pk, s.status, self._begin(s, claimed_at)) for s in claimed]
-        for pk, status, call in steps:
+            steps = [(s, s.status, self._begin(s, claimed_at)) for s in claimed]
+        for sample, status, call in steps:
             if call is not None:
-                self._under_way.add(pk)
-                self.drain.submit("sample", (pk, status, claimed_at), call)
+                self._under_way.add(sample.pk)
+                key = (sample.pk, status, claimed_at, sample.called_at)
+                self.drain.submit("sample", key, call)
 
     def _begin(self, sample: PromptSample, claimed_at: float) -> Callable[[], Any] | None:
         """Write down which call comes next, and return it for a thread; None for none now."""
@@ -148,7 +149,8 @@ class Samples:
             if not self._may_pay():
                 row.update(busy_until=Now() + _NO_PLACE)
                 return None
-            row.update(status=SampleStatus.CALLING, called_at=Now(), busy_until=lease)
+            sample.called_at = database_now()
+            row.update(status=SampleStatus.CALLING, called_at=sample.called_at, busy_until=lease)
             send_by = claimed_at + calls.paid_call_seconds()
             return lambda: calls.create_prediction(self.service, job=sample, send_by=send_by)
         row.update(busy_until=lease)
@@ -190,9 +192,9 @@ class Samples:
         for result in results:
             if result.kind != "sample":
                 continue
-            pk, status, claimed_at = result.key
+            pk, status, claimed_at, called_at = result.key
             if status == SampleStatus.CREATED:
-                self._called(pk, result, boot_seconds() - claimed_at)
+                self._called(pk, result, boot_seconds() - claimed_at, called_at)
             elif result.error is not None:
                 self._not_read(pk, result.error)
             elif status == SampleStatus.CALLING:
@@ -203,18 +205,18 @@ class Samples:
             _end(pk, SampleStatus.FAILED, Q(called_at__lte=overdue), error=_OVERDUE)
             self._under_way.discard(pk)
 
-    def _called(self, pk: int, result: CallResult, age_seconds: float) -> None:
+    def _called(self, pk: int, result: CallResult, age_seconds: float, called_at: datetime) -> None:
         """Take the answer to the paid call."""
         admission, error = self.service.admission, result.error
         if error is None:
             admission.breaker.succeeded()
             _submitted(pk, result.value.id)
         elif isinstance(error, NotSentError):
-            _open(pk, _NO_PLACE, status=SampleStatus.CREATED, called_at=None)
+            _not_called(pk, called_at)
         elif isinstance(error, ProviderError) and not isinstance(error, UnknownOutcomeError):
             admission.failed(error, age_seconds=age_seconds)
             if is_for_the_rate(error):
-                _open(pk, _NO_PLACE, status=SampleStatus.CREATED, called_at=None)
+                _not_called(pk, called_at)
             else:
                 _end(pk, SampleStatus.FAILED, error=f"Nothing was paid. {error}", cost_usd=None)
         else:  # perhaps paid: a later turn looks for it
@@ -267,10 +269,19 @@ def _submitted(pk: int, external_id: str) -> None:
         row.update(external_id=external_id, cost_usd=cost, error=_FOUND_LATE)
 
 
-def _open(pk: int, wait: timedelta, **columns: object) -> None:
+def _not_called(pk: int, called_at: datetime) -> None:
+    """Have a sample called for again, since this call was refused or not made.
+
+    Only if it is the last one: its result may come twice, and another call be under way by then.
+    """
+    row = PromptSample.objects.filter(pk=pk, status=SampleStatus.CALLING, called_at=called_at)
+    row.update(status=SampleStatus.CREATED, called_at=None, busy_until=Now() + _NO_PLACE)
+
+
+def _open(pk: int, wait: timedelta) -> None:
     """Leave an open sample to a later turn."""
     row = PromptSample.objects.filter(pk=pk, status__in=OPEN_SAMPLE_STATUSES)
-    row.update(busy_until=Now() + wait, **columns)
+    row.update(busy_until=Now() + wait)
 
 
 def _end(pk: int, status: SampleStatus, *only_if: Q, **columns: object) -> None:

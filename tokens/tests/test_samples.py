@@ -117,6 +117,25 @@ def test_a_lost_reply_is_looked_for_and_not_paid_again(
     assert vendors.paid == vendors.creations() == 1
 
 
+def test_a_refusal_that_is_delivered_again_does_not_have_the_next_call_repeated(
+    worker: Start, vendors: Vendors, author: Author
+) -> None:
+    """The first worker's turn failed behind the sample, so it gets the same result once more."""
+    sample, first = ask(author), worker()
+    vendors.replicate.plan_fault("throttle", scope=CREATE)
+    first.step()
+    refused = first.finished()
+    first.drain.turn(refused)
+    first.drain.stopping = True
+    sample.refresh_from_db()
+    assert sample.status == SampleStatus.CREATED
+    second = worker()
+    second.until(lambda: PromptSample.objects.filter(status=SampleStatus.CALLING).exists())
+    first.drain.turn(refused)
+    assert bring_to_its_end(second, sample).status == SampleStatus.DONE
+    assert vendors.paid == 1
+
+
 @pytest.mark.parametrize("status", [500, 503, 522, 530])
 def test_a_server_error_after_acceptance_is_looked_for_too(
     worker: Start, vendors: Vendors, author: Author, status: int
