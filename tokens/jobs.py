@@ -224,7 +224,9 @@ def external_ids_near(moment: datetime) -> set[str]:
     known: set[str] = set()
     for calls in (ImageGenerationJob.objects, PromptSample.objects):
         found = calls.filter(
-            created_at__range=(moment - hour, moment + hour), external_id__isnull=False
+            created_at__range=(moment - hour, moment + hour),
+            external_id__isnull=False,
+            cost_usd__isnull=False,  # as all that have an id; the index wants to be told
         )
         known.update(str(known_id) for known_id in found.values_list("external_id", flat=True))
     return known

@@ -55,12 +55,13 @@ def table(db: None) -> None:
 
 @pytest.fixture
 def plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Collect the plan of every statement on tokens."""
+    """Collect the plan of every statement on tokens or their jobs."""
     found: list[str] = []
     run = CursorWrapper.execute
 
     def explained(self: CursorWrapper, sql: Any, params: Any = None) -> Any:
-        if "tokens_s0" in str(sql) and re.match(r"\s*(SELECT|WITH|UPDATE)", str(sql)):
+        concerned = "tokens_s0" in str(sql) or "image_generation_jobs" in str(sql)
+        if concerned and re.match(r"\s*(SELECT|WITH|UPDATE)", str(sql)):
             run(self, f"EXPLAIN (FORMAT JSON) {sql}", params)
             found.append(json.dumps(self.fetchall()))
         return run(self, sql, params)

@@ -1,13 +1,16 @@
 """Every query of the pipeline finds its rows by the index that was made for it."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 
 from authors.factories import wallet
+from glisk.database_clock import database_now
 from tokens import claims
+from tokens.jobs import external_ids_near
 from tokens.models import Token
 from tokens.reads import author_page, author_total, progress_page
 from tokens.tests.plans import assert_uses, plans, table
@@ -62,6 +65,22 @@ def test_what_is_paid_for_is_found_by_its_open_jobs(plans: list[str]) -> None:
     assert {claim.token_id % 1000 for claim in found} == {7}
     (plan,) = plans
     assert_uses(plan, "generation_job_one_open_per_token")
+
+
+@pytest.mark.usefixtures("table")
+def test_the_calls_of_an_hour_are_found_by_their_time(plans: list[str]) -> None:
+    """Each look for a lost reply asks for them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO image_generation_jobs (token_id, prompt, input, service, model, "
+            "external_id, attempt_number, status, cost_usd, error_class, error, created_at) "
+            "SELECT i, 'p', '{}', 'replicate', 'm', 'e' || i, 1, 'captured', 0.003, '', '', "
+            "now() - i * interval '1 hour' FROM generate_series(1, 5000) AS i"
+        )
+        cursor.execute("ANALYZE image_generation_jobs")
+    assert external_ids_near(database_now() - timedelta(hours=100)) >= {"e100"}
+    (plan,) = plans
+    assert_uses(plan, "generation_job_spend")
 
 
 @pytest.mark.usefixtures("table")
