@@ -8,12 +8,13 @@ file, never through pinJSONToIPFS, whose serialization, and so whose CID, is the
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from glisk.clients.http import HttpClient, HttpOptions
-from glisk.clients.http_faults import Fault, Reply, bad_reply, bounded_seconds
+from glisk.clients.http_faults import Fault, Reply, bad_reply, bounded_seconds, timestamp
 from glisk.errors import AccountError, InvalidRequestError
 from glisk.redaction import register_secret
 from glisk.storable import storable_text
@@ -153,11 +154,13 @@ def read_pinata_fault(reply: Reply) -> Fault:
 
 
 def _until_reset(reply: Reply) -> float | None:
-    """Return the seconds until X-RateLimit-Reset (unix seconds), for a 429 without Retry-After."""
-    import time
+    """Return the seconds until X-RateLimit-Reset (unix seconds), for a 429 without Retry-After.
 
+    By the reply's own Date: this machine's clock may be minutes away from Pinata's.
+    """
     try:
         reset = float(reply.headers.get("X-RateLimit-Reset", ""))
     except ValueError:
         return None
-    return bounded_seconds(reset - time.time())
+    sent = timestamp(reply.headers.get("Date", ""))
+    return bounded_seconds(reset - (time.time() if sent is None else sent))

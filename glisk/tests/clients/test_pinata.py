@@ -6,6 +6,7 @@ import json
 import time
 from email import message_from_bytes
 from email.message import Message
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -154,6 +155,16 @@ class TestARefusal:
         error = refused(client)
         assert isinstance(error, TransientError) and error.retry_after_seconds is not None
         assert 25 < error.retry_after_seconds <= 30
+
+    @pytest.mark.parametrize("ahead", [-301, 301])
+    def test_the_reset_is_read_by_the_vendors_own_clock(
+        self, server: ScriptedServer, client: PinataClient, ahead: int
+    ) -> None:
+        theirs = int(time.time()) + ahead
+        date = formatdate(theirs, usegmt=True)
+        server.script(answer(429, b"", X_RateLimit_Reset=str(theirs + 30), Date=date))
+        error = refused(client)
+        assert isinstance(error, TransientError) and error.retry_after_seconds == 30
 
     @pytest.mark.impatient
     @pytest.mark.parametrize(
