@@ -46,7 +46,9 @@ _VERDICT: Final = re.compile(
     r"found|contain(?:s|ed|ing)?|trigger\w*|breach\w*|against|withheld|removed|restrict\w+|"
     r"suppress\w*|not (?:be )?(?:allow|permit|accept|compl|process|creat|generat|pass|meet)\w*|"
     r"(?:cannot|can't|unable to) (?:be )?(?:generat|creat|process|fulfil|complet)\w*|"
-    r"fail\w* (?:\w+ ){0,3}(?:moderation|safety|check|filter|risk))\b"
+    # Not "failed to run the safety checker".
+    r"fail\w* (?!to (?!pass|meet|satisfy|clear|comply))"
+    r"(?:\w+ ){0,3}(?:moderation|safety|check|filter|risk))\b"
 )
 # Both in one: "Request Moderated", "PROHIBITED_CONTENT", "The prompt was blocked".
 _REFUSAL: Final = re.compile(
@@ -58,18 +60,23 @@ _REFUSAL: Final = re.compile(
     r"(?:violat\w+|breach\w*|against) (?:of )?(?:\w+ )?(?:\w+ )?(?:polic\w+|terms))\b"
     r"|^(?:\w+ )?policy violation$"
 )
-# The machinery, the form of a request, or the account: no judgement of a prompt.
+# The machinery, the form of a request, the model, or the account: no judgement of a prompt.
 _ELSE: Final = re.compile(
     r"\b(?:load(?:ed|ing)?|download\w*|import\w*|initiali[sz]\w*|install\w*|weights?|checkpoints?|"
     r"connect\w*|socket|dns|ssl|time(?:d )?out|unavailable|unreachable|overloaded|not found|"
     r"no such|no module|missing|crash\w*|out of memory|oom|cuda|gpu|disk|traceback|deprecat\w*|"
     r"gateway|endpoint|upstream|firewall|docker|container|registry|pull|environment|variables?|"
+    r"servers?|storage|upload\w*|queue\w*|scheduler|network|capacity|cors|urls?|paths?|files?|"
+    r"filenames?|empty|nan|tensors?|dtype|exceptions?|"
+    r"(?:key|type|attribute|index|name|assertion|os|io) error|"
+    r"(?:model|version) (?:violat\w+|(?:was|is|has been) \w+)|"
     r"unsupported|formats?|media type|decod\w*|encod\w*|corrupt\w*|tokenizer|"
     r"rate limit\w*|too many|quota|too long|too large|exceed\w*|"
     r"must be|invalid type|expected|is required|one of the following|"
-    r"accounts?|access|accept the|agree|licen[cs]e\w*|credentials?|suspended|billing|payment|"
+    r"accounts?|your (?:users?|teams?|tokens?|keys?|usage)|regions?|countr(?:y|ies)|"
+    r"organi[sz]ations?|access|accept the|agree|licen[cs]e\w*|credentials?|suspended|billing|payment|"
     r"credit|"
-    r"(?:security|network|iam|bucket|retry|limit|admission) polic\w+|all rights reserved|"
+    r"(?:security|iam|bucket|retry|rate|limit|admission) polic\w+|all rights reserved|"
     r"disabled|skip\w*|bypass\w*|false|0 of|(?<!not )pass(?:ed|es))\b|\(c\)"
 )
 _NOTHING_FOUND: Final = re.compile(
@@ -79,7 +86,7 @@ _NOTHING_FOUND: Final = re.compile(
 )
 # A code: nothing but words of moderation and these.
 _CODE_WORDS: Final = re.compile(
-    rf"\b(?:{_CONTENT}|error|code|reason|finish|stop|block|request|system|check|checker|policy|"
+    rf"\b(?:{_CONTENT}|error|code|reason|finish|stop|block|system|check|policy|"
     r"violation|failed|failure|new|(?:pre|post)?processing|is|was|the|by|our|due|to)\b|[^a-z]"
 )
 
