@@ -38,7 +38,7 @@ _RARE: Final = 40
 _FEW: Final = 10
 # Turns come late: so much unused time is not lost. A burst must stay small.
 _BURST_SECONDS: Final = 0.25
-_LONGEST_BLIND_WAIT_SECONDS: Final = 10.0  # where the vendor names no time
+_LONGEST_BLIND_WAIT_SECONDS: Final = 10.0  # where the vendor names no time, or one too short
 _ASK_AGAIN_SECONDS: Final = 5.0  # an operator may have reset it
 
 
@@ -111,16 +111,18 @@ class Found:
         is_new = now - age > self.refused_at
         if is_new:
             self.refused_at = now
-            # A wait of our own may be too short; then nearly all that follow are refused as well.
-            few = calls if asked_wait is not None else _FEW * calls
+            # A short wait may be too short; then nearly all that follow are refused as well.
+            is_long = (asked_wait or 0.0) >= _LONGEST_BLIND_WAIT_SECONDS
+            few = calls if is_long else _FEW * calls
             if not self.met_at or self._granted_since(self.until) > few:
                 self.limit_before, self.counted_from = self.limit_at(now), self.until
                 self.met_at, self.refused, self.in_a_row = now, 0, 0
             self.in_a_row += 1
         self.refused += calls
-        wait = asked_wait
-        if wait is None:
-            wait = backoff_seconds(self.in_a_row, cap=_LONGEST_BLIND_WAIT_SECONDS)
+        # A vendor that says "in 0 seconds" again and again is waited for as one that says nothing.
+        rounds = self.in_a_row - (asked_wait is not None)
+        own = backoff_seconds(rounds, cap=_LONGEST_BLIND_WAIT_SECONDS) if rounds > 0 else 0.0
+        wait = max(asked_wait or 0.0, own)
         self.until = self.next_at = max(self.until, now + wait)
         if learn:
             self.per_minute = self._limit_after_refusal()

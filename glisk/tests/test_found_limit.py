@@ -58,6 +58,7 @@ class Played:
         *,
         unit: int = 2,
         names_wait: bool = True,
+        asks: float | None = None,
         burst: int = 0,
     ) -> None:
         self.now = 1_800_000_000.0
@@ -68,6 +69,7 @@ class Played:
         self._found = Found()
         self._vendor = vendor(lambda: self.now)
         self._unit, self._names_wait, self._burst = unit, names_wait, burst
+        self._asks = asks  # whatever the truth
         self._under_way: list[tuple[float, float, float | None, int]] = []
 
     def run(self, seconds: float, *, limit: int) -> None:
@@ -90,7 +92,9 @@ class Played:
                 refused += 1
                 self.refused.append(self.now)
         wait = None
-        if refused and self._names_wait:
+        if refused and self._asks is not None:
+            wait = self._asks
+        elif refused and self._names_wait:
             wait = float(max(1, math.ceil(self._vendor.resets_at - self.now)))
         answered = self.now + (0.02 if refused else ANSWER_SECONDS)
         heapq.heappush(self._under_way, (answered, self.now, wait, refused))
@@ -132,6 +136,17 @@ def test_nine_tenths_of_an_untold_limit_are_used_within_two_minutes(kind: str) -
     assert play.share_refused(since=60) < 0.05
     if VENDORS[kind].get("names_wait", True):
         assert play.share_refused() < 0.05
+
+
+@pytest.mark.parametrize("asks", [0.0, 0.1])
+@pytest.mark.parametrize("vendor", [VendorsLimit, Sliding])
+def test_a_vendor_that_asks_for_too_short_a_wait_is_not_called_in_vain(
+    vendor: type[VendorsLimit] | type[Sliding], asks: float
+) -> None:
+    play = Played(vendor, asks=asks)
+    play.run(360, limit=60)
+    assert play.a_minute(120, 360) >= 0.8 * 60
+    assert play.share_refused(since=120) < 0.4
 
 
 def test_nothing_is_held_back_where_nobody_limits() -> None:
