@@ -74,8 +74,8 @@ _ELSE: Final = re.compile(
     r"rate limit\w*|too many|quota|too long|too large|exceed\w*|"
     r"must be|invalid type|expected|is required|one of the following|"
     r"accounts?|your (?:users?|teams?|tokens?|keys?|usage)|regions?|countr(?:y|ies)|"
-    r"organi[sz]ations?|access|accept the|agree|licen[cs]e\w*|credentials?|suspended|billing|payment|"
-    r"credit|"
+    r"organi[sz]ations?|access|accept the|agree|licen[cs]e\w*|credentials?|suspended|billing|"
+    r"payment|credit|"
     r"(?:security|iam|bucket|retry|rate|limit|admission) polic\w+|all rights reserved|"
     r"disabled|skip\w*|bypass\w*|false|0 of|(?<!not )pass(?:ed|es))\b|\(c\)"
 )
