@@ -135,7 +135,7 @@ class Creation:
         else:
             logger.error("creation_failed", token_id=item.token_id, exc_info=error)
             item.fault = as_provider_error(error, vendor="replicate")
-        item.phase, item.busy = Phase.RECONCILING, False
+        self.generation.follower.look_up(item)
         return None
 
 

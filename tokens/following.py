@@ -35,7 +35,8 @@ OVERDUE_SECONDS = 5.0  # an overdue prediction that does not end is canceled aga
 _LONGEST_LOOK_SECONDS = 60.0
 # Single reads and the listing may be refused while new calls work, and each without the other.
 READS, LISTING = "replicate_reads", "replicate_listing"
-# How long a call of unknown outcome may take to show up in the vendor's listing.
+# How long a call of unknown outcome may take to show up in the vendor's listing, from when it was
+# made, and from when its reply was lost: time-outs and gateways take half a minute themselves.
 SETTLE_SECONDS = 15.0
 
 
@@ -133,7 +134,8 @@ class Follower:
             return
         ids = [item.job.external_id or "" for item in waiting]
         listed_since = None
-        if len(ids) > calls.FEW and self.listing.places(1):
+        # Few need no listing; but if it was refused, they find out whether that is over.
+        if self.listing.places(1) and (len(ids) > calls.FEW or self.listing.is_open):
             listed_since = min(item.job.created_at for item in waiting) - WINDOW
         self._polling, self._polled_at = True, time.monotonic()
         self.drain.submit(
@@ -188,6 +190,11 @@ class Follower:
         if item is not None:
             item.busy = False
 
+    def look_up(self, item: Item) -> None:
+        """Look for a call whose reply was lost just now: it may have been accepted just now."""
+        item.phase, item.busy = Phase.RECONCILING, False
+        item.lost_at = time.monotonic()
+
     def _reconcile(self) -> None:
         now = time.monotonic()
         if self._reconciling or self.drain.stopping:
@@ -215,7 +222,10 @@ class Follower:
     @staticmethod
     def _look_in(item: Item) -> float:
         """Return the seconds until a call is worth looking for (again)."""
-        settled_in = SETTLE_SECONDS - jobs.age_seconds(item.job.created_at)
+        age = jobs.age_seconds(item.job.created_at)
+        if item.lost_at is not None:
+            age = min(age, time.monotonic() - item.lost_at)
+        settled_in = SETTLE_SECONDS - age
         return max(settled_in, item.look_again_at - time.monotonic())
 
     def _reconciled(self, result: CallResult) -> None:

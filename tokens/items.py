@@ -31,6 +31,7 @@ class Item:
     busy: bool = False  # a call for this item alone is under way
     waiting_since: float = 0.0  # monotonic; when the vendor has had it
     cancel_again_at: float = 0.0  # monotonic; of an overdue prediction
+    lost_at: float | None = None  # monotonic; when this process lost the reply to its call
     looks: int = 0  # for its lost reply, without a result
     look_again_at: float = 0.0  # monotonic
     told: bool = False  # that it takes long

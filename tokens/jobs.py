@@ -38,6 +38,7 @@ _NEWS = ("status", "external_id", "output_url", "error_class", "error", "submitt
 _NEW = ("token_id", "prompt", "input", "service", "model", "attempt_number", "cost_usd")
 
 _OPEN = [status.value for status in OPEN_JOB_STATUSES]
+_UNANSWERED = [JobStatus.CREATED.value, JobStatus.SUBMITTED.value]
 
 _ERRORS: dict[str, type[ProviderError]] = {
     kind.error_class: kind
@@ -182,7 +183,10 @@ def record_run(
 def close_jobs(
     job_ids: Sequence[int], *, status: JobStatus, error_class: str = "", error: str = ""
 ) -> None:
-    """End open jobs: captured, failed or rejected. A captured image's data URI loses its data."""
+    """End open jobs: captured, failed or rejected. A captured image's data URI loses its data.
+
+    One that has ended meanwhile, as its callback says, is not rejected: it is paid for.
+    """
     if not job_ids:
         return
     with connection.cursor() as cursor:
@@ -200,7 +204,7 @@ def close_jobs(
                 status is JobStatus.REJECTED,  # it was surely not paid
                 status is JobStatus.CAPTURED,
                 list(job_ids),
-                _OPEN,
+                _UNANSWERED if status is JobStatus.REJECTED else _OPEN,
             ],
         )
 

@@ -20,9 +20,10 @@ from tokens.factories import TokenFactory
 from tokens.lost_calls import Finding
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
+from tokens.repairs import retry_what_is_due
 from tokens.spend import spent_today
 from tokens.states import TokenStatus
-from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of
+from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready, job_of
 
 pytestmark = pytest.mark.django_db
 
@@ -85,6 +86,49 @@ def test_the_listing_is_not_asked_before_a_late_call_must_show_up(
     drain.settle(0.6)
     assert vendors.creations() == 1
     assert not any(call.method == "GET" for call in vendors.replicate.calls)
+
+
+def test_the_listing_is_not_asked_just_after_a_late_reply_was_lost(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway gives up after half a minute, and the vendor has accepted the call just then."""
+    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    token = TokenFactory.create()
+    drain = worker()
+    drain.step()
+    lost = drain.finished()
+    monkeypatch.setattr(following, "SETTLE_SECONDS", 30.0)
+    drain.drain.generation.items[token.pk].job.created_at -= timedelta(seconds=40)
+    drain.drain.turn(lost)
+    drain.settle(0.5)
+    assert not any(call.method == "GET" for call in vendors.replicate.calls)
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_the_callback_comes_while_the_listing_shows_nothing_yet(
+    worker: Start, vendors: Vendors, settings: Settings, attempts: int
+) -> None:
+    settings.GENERATION_MAX_ATTEMPTS = attempts
+    vendors.replicate.set_faults(error_after_status=500)
+    vendors.replicate.plan_fault("error_after", scope=CREATE)
+    token = TokenFactory.create()
+    drain = worker()
+    drain.step()
+    drain.drain.turn(drain.finished())
+    job = job_of(token)
+    while not vendors.predictions[0].terminal:
+        time.sleep(0.01)
+    prediction = drain.drain.generation.client.get_prediction(vendors.predictions[0].id)
+    assert record_prediction(prediction, job_id=job.pk) == "recorded"
+    late = CallResult("reconcile", [(token.token_id, job.pk)], value={job.pk: Finding()})
+    drain.drain.turn([late])
+    if attempts == 1:
+        drain.until(is_failed(token))
+        Token.objects.update(next_attempt_at=timezone.now() - timedelta(hours=1))
+        assert retry_what_is_due() == 1
+    drain.until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+    assert float(spent_today()) == vendors.replicate.bill.total_usd
 
 
 def test_the_callback_is_faster_than_the_listing(worker: Start, vendors: Vendors) -> None:
