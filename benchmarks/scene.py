@@ -22,9 +22,11 @@ from sandbox.world import BASE_DIR, Ports, World, WorldOptions, claimed
 PROGRAM = ("web", "worker")
 EMULATORS = ("replicate", "pinata", "gateway", "alchemy")
 _QUIET = {"LOG_LEVEL": "WARNING"}
-_DRAINS_RUN = (
-    "SELECT count(DISTINCT stage) = 2 FROM worker_heartbeats WHERE stage IN ('pipeline', 'reveal')"
-)
+# The drains of a worker, and the switches of which one at least must be on.
+_DRAINS = {
+    "pipeline": ("ENABLE_IMAGE_WORKER", "ENABLE_IPFS_WORKER"),
+    "reveal": ("ENABLE_REVEAL_WORKER",),
+}
 
 
 @dataclass
@@ -73,11 +75,25 @@ def scene(name: str, options: WorldOptions) -> Iterator[Scene]:
             world.start_apps()
             watch = stack.enter_context(ChainWatch(world.ports.url("node")))
             if options.workers:
-                statements.wait_for(_DRAINS_RUN, timeout_seconds=30)
+                statements.wait_for(_drains_run(options), timeout_seconds=30)
             yield Scene(world, watch, statements)
         except Exception:
             _show_logs(world)
             raise
+
+
+def _drains_run(options: WorldOptions) -> str:
+    """Return a query that is true when each drain that is switched on runs."""
+    wanted = [
+        stage
+        for stage, switches in _DRAINS.items()
+        if any(options.env.get(switch) != "false" for switch in switches)
+    ]
+    stages = ", ".join(f"'{stage}'" for stage in wanted)
+    return (
+        f"SELECT count(DISTINCT stage) = {len(wanted)} FROM worker_heartbeats "
+        f"WHERE stage IN ({stages})"
+    )
 
 
 @contextmanager
