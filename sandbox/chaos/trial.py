@@ -30,9 +30,22 @@ EVERYWHERE = {
     "drop_after_rate": 0.03,
     "error_after_rate": 0.03,
 }
-PREDICTIONS = {"nsfw_rate": 0.02, "garbage_rate": 0.01, "clock_ahead_seconds": -90.0}
-# What the node takes and gives at once.
+PREDICTIONS = {
+    "nsfw_rate": 0.02,
+    "flagged_rate": 0.01,
+    "garbage_rate": 0.01,
+    "clock_ahead_seconds": -90.0,
+}
+# How a model hands its images out, and in which words it refuses; others after each kill.
+SHAPES = ("string", "nested", "object", "images", "objects", "deep")
+REFUSALS = (
+    "Request Moderated",
+    "Your request was rejected as a result of our safety system.",
+    "IMAGE_PROHIBITED_CONTENT",
+)
+# What the node takes and gives at once, and the least tip that its pool takes.
 MOST_CALLS, MOST_BLOCKS = 20, 16
+LEAST_TIP_WEI = 2_000_000
 _VENDORS = ("replicate", "pinata", "gateway")
 _LONGEST_SECONDS = 3600.0
 _DONE = "SELECT count(*) FROM tokens_s0 WHERE status IN ('ready', 'revealed', 'failed')"
@@ -122,6 +135,8 @@ class Trial:
         self._node.lose_some(EVERYWHERE["drop_after_rate"])
         self._node.limit_batches(MOST_CALLS, refused_as_list(-32600, "batch too large"))
         self._node.limit_logs(MOST_BLOCKS, 503)
+        self._node.set_tips(LEAST_TIP_WEI // 2)
+        self._node.refuse_sends("FeeTooLowToCompete", below_tip_wei=LEAST_TIP_WEI)
         began = time.monotonic()
         moments = [
             int(self._plan.tokens * (number + self._rng.random()) / self._plan.kills)
@@ -135,6 +150,7 @@ class Trial:
             if moments and self._ask(_DONE) >= moments[0]:
                 moments.pop(0)
                 self._kill()
+                self._change_model()
             time.sleep(0.2)
         seconds = time.monotonic() - began
         self._misbehave(dict.fromkeys(EVERYWHERE, 0.0), dict.fromkeys(PREDICTIONS, 0.0))
@@ -145,6 +161,16 @@ class Trial:
         for name in _VENDORS:
             more = predictions if name == "replicate" else {}
             self._world.control(name, "faults", {"seed": self._plan.seed, **everywhere, **more})
+
+    def _change_model(self) -> None:
+        changed = {
+            "seed": self._rng.randrange(1_000_000),
+            "output_shape": self._rng.choice(SHAPES),
+            "output_inline": self._rng.random() < 0.5,
+            "refusal_text": self._rng.choice(REFUSALS),
+            "refusal_in_logs": self._rng.random() < 0.5,
+        }
+        self._world.control("replicate", "faults", changed)
 
     def _kill(self) -> None:
         """Kill a process of a worker: every other time the one that makes the paid calls."""
