@@ -421,3 +421,13 @@ def shown_to_operators(admin_client: Client) -> list[str]:
 def page_of(token: Token, admin_client: Client) -> str:
     page = admin_client.get(f"/admin/tokens/token/{token.pk}/change/")
     return html.unescape(page.content.decode())
+
+
+def test_one_prediction_finds_out_that_the_listing_may_be_read_again(
+    worker: Start, vendors: Vendors
+) -> None:
+    """Else it would be told as refused for as long as few are under way."""
+    Breaker(following.LISTING).failed(AccountError("replicate: refused", vendor="replicate"))
+    TokenFactory.create(prompt="never-ending")
+    row = SystemState.objects.filter(pk=f"breaker:{following.LISTING}")
+    worker().until(lambda: row.get().state_value["state"] == "closed")
