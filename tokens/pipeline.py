@@ -110,6 +110,8 @@ class PipelineDrain(Drain):
         # Before the claims: what falls due while they run must not be overlooked.
         self._looked_at = now
         self._due_in, self._sample_due_in = claims.seconds_until_due()
+        if not settings.ENABLE_IMAGE_WORKER:
+            self._sample_due_in = None  # it would be due at every turn
         return True
 
     def _renew_leases(self) -> None:

@@ -117,6 +117,16 @@ def test_a_lost_reply_is_looked_for_and_not_paid_again(
     assert vendors.paid == vendors.creations() == 1
 
 
+def test_a_worker_that_makes_no_images_does_not_turn_for_a_sample(
+    worker: Start, author: Author, settings: Settings
+) -> None:
+    settings.ENABLE_IMAGE_WORKER = False
+    ask(author)
+    drain = worker()
+    drain.step()
+    assert drain.tick is None
+
+
 def test_a_refusal_that_is_delivered_again_does_not_have_the_next_call_repeated(
     worker: Start, vendors: Vendors, author: Author
 ) -> None:
