@@ -14,7 +14,7 @@ from django.db.models import Q
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.database_clock import database_now
 from glisk.engine.notify import notify
-from glisk.errors import ProviderError
+from glisk.errors import ProviderError, TransientError
 from tokens.channels import PIPELINE_CHANNEL
 from tokens.jobs import is_of_another
 from tokens.models import ImageGenerationJob
@@ -42,7 +42,7 @@ def record_prediction(prediction: Prediction, *, job_id: int | None = None) -> s
         if learned_id and is_of_another(prediction.input, job.input):
             logger.error("prediction_of_another_job", job_id=job.pk, prediction_id=prediction.id)
             return "unknown"
-        if learned_id and not _adopt(job, prediction.id):
+        if learned_id and not _adopt(job, prediction):
             return "unknown"
         if not prediction.is_terminal:
             if learned_id:
@@ -66,19 +66,22 @@ def _find(external_id: str, job_id: int | None) -> ImageGenerationJob | None:
     return next((job for job in found if job.external_id), found[0] if found else None)
 
 
-def _adopt(job: ImageGenerationJob, external_id: str) -> bool:
+def _adopt(job: ImageGenerationJob, prediction: Prediction) -> bool:
     """Give a job the id of a prediction whose reply was lost."""
     fields = {
-        "external_id": external_id,
+        "external_id": prediction.id,
         "status": JobStatus.SUBMITTED,
         "submitted_at": database_now(),
         "cost_usd": price_of(job.service, job.model).reserved,
         "error": "",
     }
     if job.status == JobStatus.REJECTED:
-        # Given up already, and perhaps made anew: keep the ledger true, change nothing else.
-        fields["status"] = JobStatus.FAILED
-        fields["error"] = "The vendor had accepted this call after all; its image is not used."
+        # Given up already, and perhaps made anew: keep the ledger true. A retry of the token
+        # fetches the image, if no other call was made since (tokens.repairs.failed).
+        fields["status"], fields["error_class"] = JobStatus.FAILED, TransientError.error_class
+        fields["error"] = "The vendor had accepted this call after all: nobody waited for it."
+        if prediction.is_succeeded and prediction.output_urls:
+            fields["output_url"] = prediction.output_urls[0]
         logger.error("prediction_paid_twice", job_id=job.pk, token_id=job.token_id)
     try:
         with transaction.atomic():

@@ -131,6 +131,32 @@ def test_the_callback_comes_while_the_listing_shows_nothing_yet(
     assert float(spent_today()) == vendors.replicate.bill.total_usd
 
 
+def test_the_image_of_a_call_that_was_given_up_is_fetched_by_a_retry(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    """The listing did not show it for long, and the callback came after the token had failed."""
+    settings.GENERATION_MAX_ATTEMPTS = 1
+    vendors.replicate.set_faults(error_after_status=500)
+    vendors.replicate.plan_fault("error_after", scope=CREATE)
+    token = TokenFactory.create()
+    drain = worker()
+    drain.step()
+    drain.drain.turn(drain.finished())
+    job = job_of(token)
+    late = CallResult("reconcile", [(token.token_id, job.pk)], value={job.pk: Finding()})
+    drain.drain.turn([late])
+    assert is_failed(token)()
+    while not vendors.predictions[0].terminal:
+        time.sleep(0.01)
+    prediction = drain.drain.generation.client.get_prediction(vendors.predictions[0].id)
+    record_prediction(prediction, job_id=job.pk)
+    assert float(spent_today()) == vendors.replicate.bill.total_usd
+    Token.objects.update(next_attempt_at=timezone.now() - timedelta(hours=1))
+    assert retry_what_is_due() == 1
+    drain.until(is_ready(token))
+    assert vendors.paid == vendors.creations() == 1
+
+
 def test_the_callback_is_faster_than_the_listing(worker: Start, vendors: Vendors) -> None:
     vendors.replicate.plan_fault("drop_after", scope=CREATE)
     token = TokenFactory.create()
