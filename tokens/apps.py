@@ -3,7 +3,7 @@ from django.conf import settings
 
 PROOF_INTERVAL_SECONDS = 180
 SPEND_INTERVAL_SECONDS = 3600
-RETRY_INTERVAL_SECONDS = 30
+RETRY_INTERVAL_SECONDS = 60
 
 
 class TokensConfig(AppConfig):

@@ -15,6 +15,8 @@ from glisk.engine.schedules import declare
 logger = structlog.get_logger(__name__)
 
 _KEEP_FAILURES = timedelta(days=7)
+# After the end of a lease: what a dead machine held is taken over soon after LEASE_SECONDS.
+_RESCUE_SECONDS = 20
 
 
 def rescue() -> int:
@@ -34,5 +36,5 @@ def purge() -> int:
 
 
 def declare_housekeeping() -> None:
-    declare("rescue", "glisk.engine.housekeeping.rescue", 60)
+    declare("rescue", "glisk.engine.housekeeping.rescue", _RESCUE_SECONDS)
     declare("purge", "glisk.engine.housekeeping.purge", 3600, at_start=False)

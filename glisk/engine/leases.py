@@ -21,7 +21,7 @@ def register_lease_release(release: Callable[[str], int]) -> None:
 
 
 def register_rescue(rescue: Callable[[], int]) -> None:
-    """Have `rescue()` called at the start and every minute; it frees leases that ran out."""
+    """Have `rescue()` called at the start and every 20 seconds; it frees leases that ran out."""
     if rescue not in _rescues:
         _rescues.append(rescue)
 
