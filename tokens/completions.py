@@ -78,10 +78,12 @@ def _adopt(job: ImageGenerationJob, prediction: Prediction) -> bool:
     if job.status == JobStatus.REJECTED:
         # Given up already, and perhaps made anew: keep the ledger true. A retry of the token
         # fetches the image, if no other call was made since (tokens.repairs.failed).
-        fields["status"], fields["error_class"] = JobStatus.FAILED, TransientError.error_class
+        fields["status"] = JobStatus.FAILED
         fields["error"] = "The vendor had accepted this call after all: nobody waited for it."
-        if prediction.is_succeeded and prediction.output_urls:
-            fields["output_url"] = prediction.output_urls[0]
+        if job.error_class != "withdrawn":  # by a reorg: then the image is of another's prompt
+            fields["error_class"] = TransientError.error_class
+            if prediction.is_succeeded and prediction.output_urls:
+                fields["output_url"] = prediction.output_urls[0]
         logger.error("prediction_paid_twice", job_id=job.pk, token_id=job.token_id)
     try:
         with transaction.atomic():
