@@ -7,6 +7,10 @@ it failed in, with what is stored.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+
 from django.db import connection
 
 from glisk.controls import list_pauses
@@ -29,13 +33,9 @@ _STAGES = {
 
 def retry_what_is_due() -> int:
     """Put the failed tokens back whose time has come; return how many."""
-    due = _due_ids()
-    if not due:
+    wanted = list(islice(_due_ids(), _AT_ONCE))
+    if not wanted:
         return 0
-    closed = {pause.stage for pause in list_pauses()}
-    if cap_reason():
-        closed.add("generation")
-    wanted = [id_ for id_, stage in stages_of(due).items() if _STAGES[stage] not in closed]
     results = retry_tokens(token_ids=wanted, actor=ACTOR, automatic=True)
     # What stands in the way of these, only a person can mend.
     refused = [result.token_id for result in results if not result.done]
@@ -43,12 +43,33 @@ def retry_what_is_due() -> int:
     return len(results) - len(refused)
 
 
-def _due_ids() -> list[int]:
+def _due_ids() -> Iterator[int]:
+    """Give the failed tokens whose time has come and whose stage may go on, oldest first."""
+    closed: set[str] | None = None
+    passed: tuple[datetime | None, int] = (None, 0)
+    while rows := _due_after(*passed):
+        passed = rows[-1]
+        closed = _closed_stages() if closed is None else closed
+        stages = stages_of([token_id for _, token_id in rows])
+        yield from (
+            token_id
+            for _, token_id in rows
+            if token_id in stages and _STAGES[stages[token_id]] not in closed
+        )
+
+
+def _due_after(moment: datetime | None, token_id: int) -> list[tuple[datetime, int]]:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT token_id FROM tokens_s0 WHERE status = 'failed' "
+            "SELECT next_attempt_at, token_id FROM tokens_s0 WHERE status = 'failed' "
             "AND next_attempt_at <= clock_timestamp() AND held_at IS NULL "
-            "ORDER BY next_attempt_at LIMIT %s",
-            [_AT_ONCE],
+            "AND (next_attempt_at, token_id) > (COALESCE(%s::timestamptz, '-infinity'), %s) "
+            "ORDER BY next_attempt_at, token_id LIMIT %s",
+            [moment, token_id, _AT_ONCE],
         )
-        return [row[0] for row in cursor.fetchall()]
+        return cursor.fetchall()
+
+
+def _closed_stages() -> set[str]:
+    closed = {pause.stage for pause in list_pauses()}
+    return closed | {"generation"} if cap_reason() else closed

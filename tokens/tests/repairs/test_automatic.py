@@ -207,6 +207,17 @@ def test_a_stage_that_is_paused_keeps_its_failed_tokens() -> None:
     assert retry_what_is_due() == 1
 
 
+def test_tokens_of_a_paused_stage_hide_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokens.repairs.automatic._AT_ONCE", 2)
+    pause_stage("generation", reason="a look", actor=OPERATOR)
+    for _ in range(5):
+        waiting()
+    token = waiting(TokenStatus.UPLOADING)
+    assert retry_what_is_due() == 1
+    token.refresh_from_db()
+    assert token.status == TokenStatus.UPLOADING
+
+
 def test_nothing_goes_back_to_be_paid_above_the_daily_cap(
     settings: Settings, admin_client: Client
 ) -> None:
