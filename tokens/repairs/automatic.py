@@ -67,7 +67,8 @@ def _due_after(moment: datetime | None, token_id: int) -> list[tuple[datetime, i
             "ORDER BY next_attempt_at, token_id LIMIT %s",
             [moment, token_id, _AT_ONCE],
         )
-        return cursor.fetchall()
+        found: list[tuple[datetime, int]] = cursor.fetchall()
+    return found
 
 
 def _closed_stages() -> set[str]:
