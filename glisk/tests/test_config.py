@@ -424,3 +424,8 @@ def test_the_task_queue_outwaits_the_longest_call_of_a_drain_that_ends() -> None
         ("-c", shows),
     )
     assert int(done.stdout) > 60 + 1800
+
+
+@pytest.mark.parametrize("value", ["$HOME", r"a\$b", "pa$$word", "$"])
+def test_a_dollar_names_no_other_variable(value: str) -> None:
+    assert read("text", value) == (value, 0)
