@@ -86,13 +86,6 @@ def end_alarm(name: str) -> None:
     SystemState.objects.filter(pk=f"{PREFIX}{name}").delete()
 
 
-def alarms() -> list[Alarm]:
-    """Return the alarms that last; one query."""
-    rows = SystemState.objects.filter(state_key__startswith=PREFIX).order_by("state_key")
-    found = (read_alarm(row) for row in rows)
-    return [alarm for alarm in found if alarm is not None]
-
-
 def read_alarm(row: SystemState) -> Alarm | None:
     """Return a stored alarm; None if it is over."""
     value = row.state_value if isinstance(row.state_value, dict) else {}

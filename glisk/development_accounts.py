@@ -1,6 +1,7 @@
 """The accounts of local test nodes: anvil and hardhat print their keys, so everybody has them.
 
-They are made of one mnemonic (BIP 39, BIP 32, path m/44'/60'/0'/0/n).
+They are made of one mnemonic (BIP 39, BIP 32, path m/44'/60'/0'/0/n). By hand, since each process
+looks at its start: eth-account takes two seconds for the same (a test compares both).
 """
 
 import hashlib

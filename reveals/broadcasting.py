@@ -75,7 +75,7 @@ def broadcast(chain: ChainClient, raw: bytes) -> Verdict:
     except (TransientError, AccountError):
         raise
     except ProviderError as error:
-        verdict = classify(str(error))
+        verdict = classify(error.said or str(error))
         if verdict is None:
             raise
         return verdict

@@ -20,7 +20,6 @@ from tokens.models import PromptSample
 logger = structlog.get_logger(__name__)
 
 _AT_ONCE = 100
-_BUDGET_SECONDS = BUDGET_SECONDS
 
 # reveals' tables by their names: tokens may not import reveals.
 _PURGE = """
@@ -51,7 +50,7 @@ def purge_images() -> int:
             cursor.execute(_PURGE, {"age": age, "limit": limit})
             return int(cursor.rowcount)
 
-    purged = in_portions(purge, at_once=_AT_ONCE, budget_seconds=_BUDGET_SECONDS)
+    purged = in_portions(purge, at_once=_AT_ONCE, budget_seconds=BUDGET_SECONDS)
     if purged:
         logger.info("images_purged", images=purged)
     return purged

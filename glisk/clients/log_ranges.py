@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from glisk.clients.rpc import VENDOR, RpcError
+from glisk.clients.rpc import VENDOR
 from glisk.errors import ProviderError, TransientError, is_account_or_rate
 
 _BY_SIZE: Final = re.compile(r"\b(?:response|results?|logs)\b")
@@ -62,7 +62,7 @@ def as_too_wide(error: ProviderError) -> RangeTooWideError | None:
     """Return the refusal of a range; None for one of the account or the rate."""
     if is_account_or_rate(error):
         return None
-    text = (error.rpc_message if isinstance(error, RpcError) else str(error)).lower()
+    text = (error.said or str(error)).lower()
     unanswered = isinstance(error, TransientError)
     return RangeTooWideError(
         str(error),

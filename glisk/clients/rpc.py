@@ -189,7 +189,7 @@ class RpcClient:
         try:
             return self.call(method, *params)
         except (RpcError, RevertError, InvalidRequestError) as error:
-            if refusal is not None and _words(error) == _words(refusal):
+            if refusal is not None and error.said == refusal.said:
                 raise
             return error
         except TransientError as error:
@@ -249,10 +249,6 @@ class _BatchRefusedError(Exception):
         self.error = error
 
 
-def _words(error: ProviderError) -> str:
-    return error.rpc_message if isinstance(error, RpcError) else str(error)
-
-
 def _smaller(size: int, refusal: ProviderError) -> int:
     """Return how many calls to send instead: as many as the refusal names, or half."""
     named = [int(a or b) for a, b in _NAMED_SIZE.findall(str(refusal).lower())]
@@ -307,9 +303,8 @@ def _read_error(error: Any, method: str) -> ProviderError:
         message = f"{message}: {data}"
     lowered = message.lower()
     if code == 3 or "execution reverted" in lowered:
-        return RevertError(
-            f"chain: {method} reverts: {message}", data=data if isinstance(data, str) else ""
-        )
+        text = f"chain: {method} reverts: {message}"
+        return RevertError(text, data=data if isinstance(data, str) else "").quoting(message)
     of_size = code == _LIMIT_EXCEEDED and method in _WITH_A_SIZE
     if _RATE_TEXT.search(lowered) or (code in _RATE_CODES and not of_size):
         text = f"chain: rate limit: {message}"

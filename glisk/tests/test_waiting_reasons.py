@@ -16,7 +16,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from authors.factories import wallet
-from glisk.alarms import LASTS_SECONDS, alarms, end_alarm, raise_alarm
+from glisk.alarms import LASTS_SECONDS, end_alarm, raise_alarm
 from glisk.breaker import Breaker
 from glisk.controls import pause_stage
 from glisk.errors import AccountError, TransientError
@@ -25,6 +25,7 @@ from glisk.models import SystemState, WorkerHeartbeat
 from glisk.overview.stages import groups
 from glisk.overview.webhooks import missing_webhooks
 from glisk.rate_limit import RateLimit
+from glisk.tests.alarms import alarms
 from glisk.tests.asking import ask, beat
 from glisk.tests.pipeline_world import add_ready_token
 from reveals.keeper_state import KeeperState

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pytest_django import Settings
 
-from glisk.alarms import alarms
 from glisk.clients.chain import ChainClient
+from glisk.tests.alarms import alarms
 from reveals.fees import choose_fees, configured_ceiling_wei
 from reveals.tests.stage import (
     Scene,

@@ -82,7 +82,7 @@ def test_many_are_purged_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> No
     for _ in range(5):
         revealed(days_ago=9)
     assert purge_images() == 5
-    monkeypatch.setattr(purging, "_BUDGET_SECONDS", 0.0)
+    monkeypatch.setattr(purging, "BUDGET_SECONDS", 0.0)
     assert purge_images() == 0  # what does not fit waits for tomorrow
 
 

@@ -9,8 +9,8 @@ from django.test import Client
 from structlog.testing import capture_logs
 
 from glisk import refused_webhooks
-from glisk.alarms import alarms
 from glisk.models import SystemState
+from glisk.tests.alarms import alarms
 from webhooks.tests.sending import ALCHEMY_URL, block_event, post_alchemy
 
 pytestmark = pytest.mark.django_db
