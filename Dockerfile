@@ -33,7 +33,7 @@ RUN key=$(python -c "import secrets; print(secrets.token_hex(32))") \
 USER glisk
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --start-interval=2s --retries=3 \
-    CMD ["python", "-m", "glisk.probe"]
+    CMD ["python", "-m", "glisk.web.probe"]
 CMD ["python", "-m", "gunicorn"]
 
 FROM app AS sandbox

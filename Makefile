@@ -92,7 +92,7 @@ lint: $(STAMP) ## Check style, types, import direction, migrations and deploymen
 	$(LINT) DATABASE_URL=postgres://lint@127.0.0.1/lint $(PY) -m mypy || failed=1; \
 	contracts=$$($(VENV)/bin/lint-imports --no-logo 2>&1) || { echo "$$contracts"; failed=1; }; \
 	$(LINT) GLISK_ENV_FILE=.env.example $(PY) manage.py makemigrations --check --dry-run || failed=1; \
-	$(LINT) DJANGO_SETTINGS_MODULE=glisk.lint_settings $(PY) manage.py lintmigrations --quiet ok ignore || failed=1; \
+	$(LINT) DJANGO_SETTINGS_MODULE=glisk.tests.lint_settings $(PY) manage.py lintmigrations --quiet ok ignore || failed=1; \
 	$(LINT) GLISK_ENV_FILE=glisk/tests/data/production.env \
 		$(PY) manage.py check --deploy --fail-level WARNING || failed=1; \
 	exit $$failed
@@ -113,7 +113,7 @@ bench: $(STAMP) .env ## Measure; one benchmark: make bench ARGS="lone_mint --jso
 .PHONY: clean
 clean: ## Stop the embedded databases and delete everything that was generated but .env
 	@for directory in var/*postgres var/*/postgres; do \
-		if [ -d $$directory ] && [ -x $(PY) ]; then $(PY) -m glisk.embedded_postgres stop $$directory; fi; done
+		if [ -d $$directory ] && [ -x $(PY) ]; then $(PY) -m glisk.database.embedded_postgres stop $$directory; fi; done
 	@rm -rf var staticfiles sandbox/node_modules $(VENV) \
 		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

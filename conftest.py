@@ -155,7 +155,7 @@ def _allow_network_to_live_tests(request: pytest.FixtureRequest) -> Iterator[Non
 @pytest.fixture(autouse=True)
 def _webhooks_leave_no_note() -> Iterator[None]:
     """Let no signature, right or wrong, be noted beside a test: the note would outlive the test."""
-    from glisk import refused_webhooks
+    from webhooks import refused_webhooks
 
     gates = refused_webhooks.gate, refused_webhooks.accepted_gate
     for gate in gates:
@@ -188,7 +188,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     """Drop the databases that killed test runs left in the embedded server."""
     if not settings.EMBEDDED_DATABASE:
         return
-    from glisk.embedded_postgres import ensure_running
+    from glisk.database.embedded_postgres import ensure_running
 
     with psycopg.connect(ensure_running(settings.EMBEDDED_DATABASE_DIR), autocommit=True) as server:
         names = server.execute(r"SELECT datname FROM pg_database WHERE datname ~ '^test_glisk_\d+'")
@@ -201,6 +201,6 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 @pytest.fixture(autouse=True)
 def _forget_what_was_remembered() -> None:
     """No test is answered from another's short memory."""
-    from glisk.short_memory import forget_all
+    from glisk.api.short_memory import forget_all
 
     forget_all()

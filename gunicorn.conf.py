@@ -24,8 +24,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
 from django.conf import settings
 
 from glisk.config import ConfigurationError
-from glisk.lifeline import die_with
-from glisk.request_bodies import MOST_BODIES
+from glisk.engine.lifeline import die_with
+from glisk.web.request_bodies import MOST_BODIES
 
 try:
     _host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
@@ -52,8 +52,9 @@ preload_app = True
 worker_class = "gthread"
 workers = settings.WEB_WORKERS
 # Live streams wait most of the time; they have threads of their own, so that however many are
-# open, WEB_THREADS requests are answered at once (tokens/mint_streams.py). So do requests with a
-# body, which wait for their senders (glisk/request_bodies.py). A thread is made when it is needed.
+# open, WEB_THREADS requests are answered at once (tokens/api/mint_streams.py). So do requests with
+# a body, which wait for their senders (glisk/web/request_bodies.py). A thread is made when it is
+# needed.
 threads = settings.WEB_THREADS + settings.WEB_STREAMS + MOST_BODIES
 # Alchemy sends no long lines; a tool that repeats a parameter gets an answer of ours, not a reset.
 limit_request_line = 8190
@@ -94,8 +95,8 @@ def post_worker_init(worker: Worker) -> None:
     workers twice, from the terminal and from their master: gunicorn's own handler, interrupted by
     itself, then waits for a lock that it holds. Here the master alone says when to stop.
     """
-    from tokens.mint_streams import watch
-    from tokens.reads import count_leaders_ahead
+    from tokens.api.mint_streams import watch
+    from tokens.api.reads import count_leaders_ahead
 
     threading.Thread(target=count_leaders_ahead, name="leaders", daemon=True).start()
 

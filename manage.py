@@ -22,7 +22,7 @@ def main() -> int:
     try:
         execute_from_command_line(sys.argv)
     except (DatabaseError, InterfaceError) as error:
-        from glisk.commands import explain_database_error
+        from glisk.management.base import explain_database_error
 
         sentence = explain_database_error(error)
         if sentence is None or "--traceback" in sys.argv:

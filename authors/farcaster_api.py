@@ -21,8 +21,8 @@ from authors.signed_requests import (
     VendorUnavailable,
     seconds_until_retry,
 )
+from glisk.api.text_field import StrictCharField
 from glisk.errors import ProviderError
-from glisk.text_field import StrictCharField
 
 logger = structlog.get_logger(__name__)
 

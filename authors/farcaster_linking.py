@@ -26,9 +26,9 @@ from authors.signatures.sites import is_allowed_site
 from authors.signatures.wallet_signature import InvalidSignature, verify_signature
 from glisk.clients.farcaster import OPTIMISM_CHAIN_ID, FarcasterNames, registries_at
 from glisk.clients.smart_wallets import client_at
+from glisk.engine.purging import delete_in_portions
 from glisk.errors import GliskError
 from glisk.fields import normalise_address
-from glisk.purging import delete_in_portions
 
 logger = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from authors.signatures.offers import offer_message
 from authors.signatures.sites import asking_site
 from authors.signed_requests import SignedView, require_wallet
 from authors.views import WALLET_PARAMETER
-from glisk.api import ErrorSerializer
+from glisk.api.exceptions import ErrorSerializer
 
 _MESSAGE = """\
 glisk.example wants you to sign in with your Ethereum account:

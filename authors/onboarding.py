@@ -56,8 +56,8 @@ def onboard_author(
     """Create the author or bring what is stored up to date; say which.
 
     Tokens that were minted before keep the prompt that they were frozen with, but for those that
-    wait for just this author (see tokens.authorship). A changed prompt enters the history under
-    the name of the actor.
+    wait for just this author (see tokens.minting.authorship). A changed prompt enters the history
+    under the name of the actor.
 
     Raises:
         ValidationError: wallet, prompt or a handle is wrong, or a new author has no prompt

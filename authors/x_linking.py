@@ -23,8 +23,8 @@ from authors.models import XLinkRequest
 from authors.onboarding import NewAuthor, onboard_author
 from authors.signatures.proof import Proof
 from glisk.clients.x import XClient
+from glisk.engine.purging import delete_in_portions
 from glisk.errors import GliskError, ProviderError
-from glisk.purging import delete_in_portions
 
 logger = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ Ask = Callable[[str], object]
 INDEX = "/admin/"
 CONTROLS = "/admin/glisk/systemstate/controls/"
 PREVIEW = "/admin/authors/author/import/"
-MOST_KEYS = 500  # glisk.orders.MOST_AT_ONCE
+MOST_KEYS = 500  # glisk.admin.orders.MOST_AT_ONCE
 _DEEP = 200
 _TABLE = re.compile(r'href="(/admin/(\w+)/(\w+)/)"')
 _CHOICE = re.compile(r'href="(\?[^"]+)"')

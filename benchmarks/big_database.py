@@ -27,7 +27,7 @@ def fill(*, tokens: int = TOKENS, authors: int = AUTHORS, reveals: int = REVEALS
     from django.db import connection
 
     from tokens.models import Token
-    from tokens.spend import close_days
+    from tokens.pipeline.spend import close_days
 
     if Token.objects.exists():
         raise RuntimeError("There are tokens in this database already.")

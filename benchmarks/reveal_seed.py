@@ -35,10 +35,10 @@ def main(arguments: list[str]) -> int:
     django.setup()
     from glisk.cid import compute_cid
     from sandbox.pinata.store import ContentStore
-    from tokens.metadata import build_metadata
     from tokens.models import Token
-    from tokens.moves import Move, move_tokens
+    from tokens.pipeline.metadata import build_metadata
     from tokens.states import TokenStatus
+    from tokens.transitions import Move, move_tokens
 
     store = ContentStore(arguments[0])
     fields = {}

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.processes import parent_of
-from glisk.embedded_postgres import ensure_running
+from glisk.database.embedded_postgres import ensure_running
 
 _SETTINGS = {"log_duration": "on", "log_line_prefix": "'glisk-bench %p %i: '"}
 _LINE = re.compile(r"^glisk-bench (\d+) ([A-Z ]+): LOG:  duration: ([0-9.]+) ms")

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from glisk.embedded_postgres.layout import Layout, programs
+from glisk.database.embedded_postgres.layout import Layout, programs
 from sandbox.node import free_port
 
 _START_SECONDS = 30.0

@@ -8,8 +8,8 @@ class GliskConfig(AppConfig):
     def ready(self) -> None:
         from glisk import checks  # noqa: F401 - registers the system checks
         from glisk.engine.leases import register_purge
-        from glisk.purging import purge_sessions
-        from glisk.request_counts import purge_request_counts
+        from glisk.engine.purging import purge_sessions
+        from glisk.web.request_counts import purge_request_counts
 
         register_purge(purge_request_counts)
         register_purge(purge_sessions)

@@ -13,8 +13,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from glisk.admin.audit import record_action, said
 from glisk.advice import Refusal
-from glisk.audit import record_action, said
 from glisk.breaker import BreakerState
 from glisk.found_limit import Found
 from glisk.models import SystemState

@@ -58,7 +58,7 @@ class WorkerHeartbeat(models.Model):
 
 
 class RequestCount(models.Model):
-    """Requests of one subject in its present window; see glisk.throttling."""
+    """Requests of one subject in its present window; see glisk.api.throttling."""
 
     key = models.CharField(max_length=64, primary_key=True)
     count = models.IntegerField()
@@ -72,7 +72,7 @@ class RequestCount(models.Model):
 
 
 class OperatorAction(models.Model):
-    """The audit trail: what an operator did to the system as a whole (glisk.audit)."""
+    """The audit trail: what an operator did to the system as a whole (glisk.admin.audit)."""
 
     at = models.DateTimeField(auto_now_add=True)
     actor = models.CharField(max_length=200)

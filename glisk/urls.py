@@ -9,10 +9,16 @@ from drf_spectacular.views import (
     SpectacularSwaggerView,
 )
 
-from glisk.dashboard import fragment_view
-from glisk.health import health, health_blockchain, health_keeper, health_metrics, health_workers
-from glisk.system_api import SystemStateView
-from tokens.gallery import gallery, gallery_updates
+from glisk.console.dashboard import fragment_view
+from glisk.console.health import (
+    health,
+    health_blockchain,
+    health_keeper,
+    health_metrics,
+    health_workers,
+)
+from glisk.console.system_api import SystemStateView
+from tokens.api.gallery import gallery, gallery_updates
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", gallery, name="gallery"),
@@ -36,6 +42,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("webhooks.urls")),
 ]
 
-handler400 = "glisk.not_found.bad_request"
-handler404 = "glisk.not_found.not_found"
-handler500 = "glisk.not_found.server_error"
+handler400 = "glisk.api.error_views.bad_request"
+handler404 = "glisk.api.error_views.not_found"
+handler500 = "glisk.api.error_views.server_error"

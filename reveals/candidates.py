@@ -14,8 +14,8 @@ from django.db import connection, transaction
 from reveals.gate import Candidate, Objection
 from reveals.models import RevealTransaction
 from tokens.models import Token
-from tokens.moves import Move, move_tokens
 from tokens.states import TokenStatus
+from tokens.transitions import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 

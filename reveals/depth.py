@@ -25,7 +25,7 @@ from reveals import outbox, settlement
 from reveals.inclusion import Included, look_for_receipts
 from reveals.models import BatchStatus, RevealTransaction, TransactionStatus
 from reveals.recalling import MINED, recall_batch
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 
 if TYPE_CHECKING:
     from reveals.drain import RevealDrain

@@ -13,12 +13,12 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from glisk.alarms import raise_alarm
 from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient
 from glisk.clients.rpc import RevertError
 from glisk.clock import boot_seconds
 from glisk.controls import Pauses
+from glisk.engine.alarms import raise_alarm
 from glisk.engine.drain import CallResult, Drain
 from glisk.errors import AccountError, ProviderError, TransientError, as_provider_error
 from reveals import gate, keeper_watch, outbox, reconciling

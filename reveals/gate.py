@@ -15,7 +15,7 @@ from django.conf import settings
 from glisk.clients.chain import RevealFacts
 from glisk.clients.gateway import GatewayClient
 from glisk.errors import AccountError, ArtefactError, ProviderError
-from tokens.metadata import metadata_fault
+from tokens.pipeline.metadata import metadata_fault
 
 # What the chain said is neither signed nor sent upon after so long: this process may have slept,
 # or the node may have been away.

@@ -8,8 +8,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from glisk.api import ErrorSerializer
-from glisk.operations import OperationsView
+from glisk.api.exceptions import ErrorSerializer
+from glisk.api.operations import OperationsView
 from glisk.permissions import REVEAL_NOW
 from reveals.by_hand import request_reveal
 from tokens.models import Token

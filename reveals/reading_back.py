@@ -18,7 +18,7 @@ from glisk.clients.mint_reader import REVEALED_TOPIC, MintReader, OnChainToken, 
 from glisk.database_clock import database_now
 from reveals import marketplace
 from reveals.models import RevealTransaction, TransactionStatus
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.recovery.drift import Finding, report_finding
 
 logger = structlog.get_logger(__name__)

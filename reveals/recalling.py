@@ -18,8 +18,8 @@ from reveals.models import (
     TransactionStatus,
 )
 from tokens.models import Token, TokenTransition
-from tokens.moves import Move, move_tokens
 from tokens.states import TokenStatus
+from tokens.transitions import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from reveals import settlement
 from reveals.candidates import set_aside
 from reveals.gate import Objection
 from reveals.models import BatchStatus, RevealTransaction
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import Token
 from tokens.recovery.adoption import adopt_known
 from tokens.recovery.drift import Finding, report_finding

@@ -26,8 +26,8 @@ from reveals.models import (
     TransactionStatus,
 )
 from tokens.models import Token
-from tokens.moves import Move, move_tokens
 from tokens.states import TokenStatus
+from tokens.transitions import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 

@@ -28,8 +28,8 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from glisk.config import ConfigurationError
-from glisk.embedded_postgres import ensure_running
-from glisk.embedded_postgres import stop as stop_database
+from glisk.database.embedded_postgres import ensure_running
+from glisk.database.embedded_postgres import stop as stop_database
 from sandbox.accounts import KEEPER
 from sandbox.anvil import AnvilInstallError, ensure_anvil
 from sandbox.chain import DemoChain

@@ -19,8 +19,8 @@ class TokensConfig(AppConfig):
         from glisk.engine.leases import register_lease_release, register_purge, register_rescue
         from glisk.engine.schedules import declare, declare_drain
         from tokens.author_figures import author_figures
-        from tokens.authorship import on_author_saved, on_authors_written
         from tokens.claims import release_leases_of, rescue_stalled
+        from tokens.minting.authorship import on_author_saved, on_authors_written
         from tokens.purging import purge_images, purge_samples
 
         declare_drain(

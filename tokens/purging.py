@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from glisk.purging import BUDGET_SECONDS, in_portions
+from glisk.engine.purging import BUDGET_SECONDS, in_portions
 from tokens.models import PromptSample
 
 logger = structlog.get_logger(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import connection
 
-from glisk.json_rows import as_json
+from glisk.database.json_rows import as_json
 
 
 @dataclass(frozen=True)

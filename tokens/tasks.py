@@ -7,10 +7,10 @@ they are forked; only the task queue loads this module.
 from django.conf import settings
 
 from glisk.engine.drain import run_drain
-from tokens.pipeline import PipelineDrain
+from tokens.pipeline.drain import PipelineDrain
+from tokens.pipeline.spend import close_days
 from tokens.recovery import keeping
 from tokens.repairs import retry_what_is_due
-from tokens.spend import close_days
 
 
 def move_tokens() -> int | None:

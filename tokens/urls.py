@@ -2,9 +2,9 @@
 
 from django.urls import path
 
-from tokens.mint_views import MintEventsView, MintView
-from tokens.operations import OperatorTokenListView, OperatorTokenView, RetryTokenView
-from tokens.views import AuthorTokensView, LeaderboardView, TokenListView, TokenView
+from tokens.api.mint_views import MintEventsView, MintView
+from tokens.api.operations import OperatorTokenListView, OperatorTokenView, RetryTokenView
+from tokens.api.views import AuthorTokensView, LeaderboardView, TokenListView, TokenView
 
 urlpatterns = [
     path("api/authors/leaderboard", LeaderboardView.as_view(), name="leaderboard"),

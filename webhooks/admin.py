@@ -10,10 +10,10 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin_orders import OrdersAdmin
-from glisk.admin_tables import ExactSearch, MachineAdmin, shows_list
-from glisk.display import NOTHING, age, json_block, text_block
-from glisk.orders import Order, Outcome
+from glisk.admin.display import NOTHING, age, json_block, text_block
+from glisk.admin.order_views import OrdersAdmin
+from glisk.admin.orders import Order, Outcome
+from glisk.admin.tables import ExactSearch, MachineAdmin, shows_list
 from glisk.permissions import REPLAY_EVENT
 from webhooks.inbox import replay_event
 from webhooks.models import EventStatus, WebhookEvent

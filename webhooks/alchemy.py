@@ -17,7 +17,7 @@ from typing import Any, Final
 from django.conf import settings
 
 from glisk.fields import is_address, is_hash
-from tokens.mint_log import (
+from tokens.minting.mint_log import (
     BATCH_MINTED_TOPIC,
     IncompleteLog,
     MalformedLog,

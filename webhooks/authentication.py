@@ -15,8 +15,8 @@ from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 
 from glisk.clients.replicate import WebhookSignatureError, verify_webhook
-from glisk.refused_webhooks import note_accepted_webhook, note_refused_webhook
 from webhooks.bodies import read_body
+from webhooks.refused_webhooks import note_accepted_webhook, note_refused_webhook
 
 _STANDARD_WEBHOOKS = {
     "webhook-id": "HTTP_WEBHOOK_ID",

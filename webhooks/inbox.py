@@ -20,11 +20,11 @@ from django.db.models import F
 from django.utils import timezone
 from rest_framework.exceptions import ParseError
 
-from glisk.redaction import redact_text
-from tokens.mint_statements import unsettle_transactions
+from glisk.logging.redaction import redact_text
+from tokens.minting.mint_statements import unsettle_transactions
+from tokens.minting.registration import MintOutcome, MintResult, register_mints
 from tokens.models.mint import MintSource
 from tokens.recovery.keeping import look_soon
-from tokens.registration import MintOutcome, MintResult, register_mints
 from webhooks.alchemy import AlchemyEvent, Finding, Verdict, read_event
 from webhooks.models import EventStatus, WebhookEvent
 from webhooks.payloads import read_json_object

@@ -4,8 +4,8 @@ from typing import Any
 
 from rest_framework.exceptions import ParseError
 
-from glisk.foreign_json import loads
-from glisk.storable import storable_text
+from glisk.clients.foreign_json import loads
+from glisk.logging.storable import storable_text
 
 __all__ = ["plain_text", "read_json_object", "storable_text"]
 

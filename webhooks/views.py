@@ -16,9 +16,9 @@ from rest_framework.exceptions import APIException, ParseError
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from glisk.api import ErrorSerializer
+from glisk.api.exceptions import ErrorSerializer
 from glisk.clients.replicate import Prediction, parse_prediction
-from tokens.completions import record_prediction
+from tokens.pipeline.completions import record_prediction
 from webhooks.alchemy import read_event
 from webhooks.authentication import AlchemySignature, ReplicateSignature
 from webhooks.inbox import EventNotProcessedError, receive_event
@@ -33,7 +33,7 @@ class TryAgainLater(APIException):
     default_code = "try_again_later"
 
 
-# As we wrote it into the callback's URL (tokens.items).
+# As we wrote it into the callback's URL (tokens.pipeline.items).
 _JOB = re.compile(r"(?:^|&)job=([0-9]{1,18})(?:&|$)")
 
 # 401 is for a wrong signature, 503 for a key that is not set or a database that does not answer.

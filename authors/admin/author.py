@@ -18,10 +18,10 @@ from authors.csv_file import UnreadableFile
 from authors.figures import AuthorFigures, figures_of
 from authors.models import Author
 from authors.onboarding import record_prompt
-from glisk.admin_tables import ExactSearch, PlainChangeList
-from glisk.audit import actor_of
-from glisk.display import NOTHING, age, ether, external_link, hash_link, shortened
-from glisk.links import explorer_address_url
+from glisk.admin.audit import actor_of
+from glisk.admin.display import NOTHING, age, ether, external_link, hash_link, shortened
+from glisk.admin.tables import ExactSearch, PlainChangeList
+from glisk.clients.links import explorer_address_url
 
 HISTORY_LENGTH = 20
 

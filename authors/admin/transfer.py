@@ -13,7 +13,7 @@ from authors.bulk import write_authors
 from authors.csv_file import COLUMNS, UnreadableFile, guarded, read_csv
 from authors.models import Author
 from authors.onboarding import NewAuthor, is_same_text
-from glisk.audit import actor_of
+from glisk.admin.audit import actor_of
 
 MOST_ROWS = 20_000
 

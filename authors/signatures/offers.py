@@ -16,8 +16,8 @@ from authors.models import SignInNonce
 from authors.signatures.actions import STATEMENTS, Action
 from authors.signatures.eip4361 import SignInMessage
 from authors.signatures.sites import address_of
+from glisk.engine.purging import delete_in_portions
 from glisk.errors import GliskError
-from glisk.purging import delete_in_portions
 
 _NONCE_LENGTH: Final = 24
 _NONCE_LINE: Final = re.compile(r"^Nonce: ([A-Za-z0-9]{24})$", re.MULTILINE | re.ASCII)

@@ -16,7 +16,7 @@ from authors.signatures.actions import Action, legacy_message
 from authors.signatures.eip4361 import read_sign_in_message
 from authors.signatures.offers import hash_of, offer_message, purge_nonces
 from authors.tests.wallets import AUTHOR, OTHER, at_once, high_s_twin, offered, post, sign
-from glisk.api_parser import MAX_BODY_BYTES
+from glisk.api.parsers import MAX_BODY_BYTES
 
 PATH = "/api/authors/prompt"
 PROMPT = "Misty mountain ridges at sunrise"

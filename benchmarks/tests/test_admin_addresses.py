@@ -18,7 +18,7 @@ from authors.models import Author
 from benchmarks.admin_addresses import PREVIEW, addresses, authors_csv
 from benchmarks.big_database import fill
 from benchmarks.filled_world import OPERATOR, add_operators_work
-from glisk.short_memory import forget_all
+from glisk.api.short_memory import forget_all
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 

@@ -14,7 +14,7 @@ from glisk.cid import cid_matches, is_cid
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_faults import Fault, Reply
 from glisk.errors import AccountError, ArtefactError, ProviderError, TransientError
-from glisk.redaction import register_secret
+from glisk.logging.redaction import register_secret
 
 VENDOR: Final = "gateway"
 TOKEN_HEADER: Final = "x-pinata-gateway-token"  # noqa: S105 - a header's name

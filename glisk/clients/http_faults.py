@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import urllib3
 
+from glisk.clients.foreign_json import loads
 from glisk.errors import (
     AccountError,
     InvalidRequestError,
@@ -23,7 +24,6 @@ from glisk.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from glisk.foreign_json import loads
 
 MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
 _EXCERPT_LENGTH: Final = 300

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_faults import Fault, Reply
-from glisk.redaction import register_secret
+from glisk.logging.redaction import register_secret
 
 VENDOR: Final = "opensea"
 CHAINS: Final = {"BASE_MAINNET": "base", "BASE_SEPOLIA": "base_sepolia", "LOCAL": "base"}

@@ -38,7 +38,7 @@ from glisk.clients.replicate_prediction import (
 from glisk.clients.replicate_webhook import WebhookSignatureError, sign_webhook, verify_webhook
 from glisk.clock import ClockReading
 from glisk.errors import AccountError, ContentPolicyError, InvalidRequestError, ProviderError
-from glisk.redaction import register_secret
+from glisk.logging.redaction import register_secret
 
 __all__ = [
     "ModelReference",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from glisk.clients.foreign_json import loads
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_faults import ACCOUNT_STATUSES, Fault, Reply, bad_reply
 from glisk.errors import (
@@ -22,8 +23,7 @@ from glisk.errors import (
     ProviderError,
     TransientError,
 )
-from glisk.foreign_json import loads
-from glisk.redaction import register_secret
+from glisk.logging.redaction import register_secret
 
 VENDOR: Final = "chain"
 _MAX_REPLY_BYTES: Final = 50 * 1024 * 1024

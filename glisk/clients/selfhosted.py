@@ -26,7 +26,7 @@ from glisk.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from glisk.redaction import register_secret
+from glisk.logging.redaction import register_secret
 
 VENDOR: Final = "selfhosted"
 

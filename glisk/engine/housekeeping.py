@@ -6,9 +6,9 @@ import structlog
 from django.utils import timezone
 from django_q.models import Failure
 
-from glisk.clock_skew import machine_skew, note_clock
 from glisk.engine import leases
 from glisk.engine.broker import forget_lost_queues
+from glisk.engine.clock_skew import machine_skew, note_clock
 from glisk.engine.heartbeat import prune_heartbeats
 from glisk.engine.schedules import declare
 

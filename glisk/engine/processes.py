@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from glisk.lifeline import die_with
+from glisk.engine.lifeline import die_with
 
 
 def run_child(parent: int, target: Callable[..., Any], *args: Any) -> None:

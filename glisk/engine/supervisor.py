@@ -185,7 +185,7 @@ class Supervisor:
         with contextlib.suppress(DatabaseError, InterfaceError):
             connections.close_all()
         if settings.EMBEDDED_DATABASE:
-            from glisk.embedded_postgres import ensure_running
+            from glisk.database.embedded_postgres import ensure_running
 
             try:
                 ensure_running(settings.EMBEDDED_DATABASE_DIR)

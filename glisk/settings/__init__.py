@@ -6,7 +6,7 @@ keeper's key. And psycopg's pool does not survive the forks of the task cluster,
 database is away: the worker and every other command hold persistent connections instead.
 """
 
-from glisk.redaction import register_secret
+from glisk.logging.redaction import register_secret
 from glisk.settings.chain import *
 from glisk.settings.chain import IS_REAL_NETWORK
 from glisk.settings.environment import BASE_DIR as BASE_DIR

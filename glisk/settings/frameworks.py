@@ -28,6 +28,7 @@ from glisk.settings.worker import DRAIN_BUDGET_SECONDS, HTTP_READ_TIMEOUT_SECOND
 INSTALLED_APPS = [
     # Before django_q: its qcluster command replaces django-q2's.
     "glisk.apps.GliskConfig",
+    "glisk.console",
     "unfold",
     "unfold.contrib.import_export",
     "django.contrib.admin",
@@ -49,9 +50,9 @@ INSTALLED_APPS = [
     "webhooks",
 ]
 MIDDLEWARE = [
-    "glisk.middleware.RequestContextMiddleware",
+    "glisk.web.middleware.RequestContextMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "glisk.middleware.CommonMiddleware",
+    "glisk.web.middleware.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     # What stands below is for browsers; webhooks end here.
     "webhooks.shortcut.WebhookShortcut",
@@ -124,10 +125,10 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["glisk.api_parser.BoundedJSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "glisk.negotiation.AlwaysJSON",
+    "DEFAULT_PARSER_CLASSES": ["glisk.api.parsers.BoundedJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "glisk.api.negotiation.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "glisk.api.exception_handler",
+    "EXCEPTION_HANDLER": "glisk.api.exceptions.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
@@ -149,8 +150,8 @@ SPECTACULAR_SETTINGS = {
     ],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "glisk.api_schema.tell_of_outages",
-        "glisk.api_schema.name_statuses",
+        "glisk.api.schema.tell_of_outages",
+        "glisk.api.schema.name_statuses",
     ],
     "ENUM_NAME_OVERRIDES": {"TokenStatus": "tokens.states.TokenStatus"},
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -158,7 +159,7 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
 }
 
-# Tokens of the operations API: only a digest is stored (glisk/operations.py).
+# Tokens of the operations API: only a digest is stored (glisk/api/operations.py).
 REST_KNOX = {"TOKEN_PREFIX": "glisk_", "TOKEN_TTL": timedelta(days=90)}
 
 # CSV of authors: its own permissions (glisk/permissions.py), all rows or none.
@@ -178,10 +179,10 @@ UNFOLD = {
             "href": lambda request: static("glisk/favicon.svg"),
         }
     ],
-    "ENVIRONMENT": "glisk.navigation.network_label",
-    "DASHBOARD_CALLBACK": "glisk.dashboard.dashboard_context",
+    "ENVIRONMENT": "glisk.console.navigation.network_label",
+    "DASHBOARD_CALLBACK": "glisk.console.dashboard.dashboard_context",
     "STYLES": [lambda request: static("glisk/admin.css")],
-    "SIDEBAR": {"navigation": "glisk.navigation.sidebar"},
+    "SIDEBAR": {"navigation": "glisk.console.navigation.sidebar"},
     "SHOW_HISTORY": True,
 }
 

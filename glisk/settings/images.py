@@ -3,7 +3,7 @@
 import re
 
 from glisk.config import is_gateway, is_host_pattern, is_svix_secret
-from glisk.prices import is_price, is_price_entry, read_price_table
+from glisk.config.prices import is_price, is_price_entry, read_price_table
 from glisk.settings.environment import env
 
 REPLICATE_BASE_URL = env.url("REPLICATE_BASE_URL", "https://api.replicate.com")

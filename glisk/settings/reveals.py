@@ -2,7 +2,7 @@
 
 import sys
 
-from glisk.development_accounts import address_of
+from glisk.config.development_accounts import address_of
 from glisk.settings.chain import IS_REAL_NETWORK, NETWORK
 from glisk.settings.environment import env
 from glisk.settings.worker import ENABLE_REVEAL_WORKER

@@ -6,7 +6,7 @@ from django.contrib.admin.helpers import InlineAdminFormSet
 from django.contrib.admin.views.main import ChangeList
 from django.template import Library
 
-from glisk.admin_rows import draw, draw_inline
+from glisk.admin.rows import draw, draw_inline
 
 register = Library()
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django_q.models import Failure, OrmQ, Schedule, Success
 
 from authors.models import Author
-from glisk.admin_tables import MachineAdmin
+from glisk.admin.tables import MachineAdmin
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
 from reveals.models import RevealBatch, RevealTransaction

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
 
-from glisk.admin_tables import LargeTableAdmin
+from glisk.admin.tables import LargeTableAdmin
 from glisk.tests.pipeline_world import build_world
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob

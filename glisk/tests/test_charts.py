@@ -2,7 +2,7 @@
 
 import pytest
 
-from glisk.charts import Series, band_chart, bar_chart, nice_ceiling
+from glisk.console.charts import Series, band_chart, bar_chart, nice_ceiling
 
 NAMES = ["10:00", "11:00", "12:00", "13:00"]
 

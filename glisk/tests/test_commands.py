@@ -7,7 +7,7 @@ import sys
 import pytest
 from django.conf import settings
 
-from glisk.commands import at_least
+from glisk.management.base import at_least
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -7,7 +7,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from glisk.audit import record_action
+from glisk.admin.audit import record_action
 from glisk.breaker import Breaker
 from glisk.controls import list_breakers, list_pauses
 from glisk.errors import AccountError

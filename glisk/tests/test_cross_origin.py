@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from tokens import views
+from tokens.api import views
 
 pytestmark = pytest.mark.django_db
 OURS = "https://app.glisk.example"

@@ -13,8 +13,8 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
+from glisk.api.short_memory import forget_all
 from glisk.models import SystemState, WorkerHeartbeat
-from glisk.short_memory import forget_all
 from glisk.tests.pipeline_world import build_world
 from reveals.models import RevealTransaction
 from tokens.factories import TokenFactory

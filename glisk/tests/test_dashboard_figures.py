@@ -12,7 +12,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from authors.factories import wallet
-from glisk.dashboard_tiles import (
+from glisk.admin.display import compact, short_ether
+from glisk.api.short_memory import forget_all
+from glisk.console.dashboard_tiles import (
     Tile,
     chain_tile,
     failure_tile,
@@ -21,18 +23,16 @@ from glisk.dashboard_tiles import (
     spend_tile,
     workers_tile,
 )
-from glisk.display import compact, short_ether
+from glisk.console.overview import ChainFacts, Worker, last_day
+from glisk.console.overview.pace import HOURS, LastDay
 from glisk.models import SystemState
-from glisk.overview import ChainFacts, Worker, last_day
-from glisk.overview.pace import HOURS, LastDay
-from glisk.short_memory import forget_all
 from glisk.tests.pipeline_world import build_world
 from reveals.costs import reveal_costs
 from reveals.keeper_state import KeeperState
 from reveals.models import RevealTransaction
 from tokens.factories import TokenFactory, hash32
 from tokens.models import ImageGenerationJob, Token
-from tokens.spend import Spend, SpendLine
+from tokens.pipeline.spend import Spend, SpendLine
 from tokens.states import TokenStatus
 from tokens.tests.plans import assert_uses, plans, table
 

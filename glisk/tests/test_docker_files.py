@@ -88,7 +88,7 @@ def test_commands_have_the_exec_form_so_that_signals_arrive(name: str) -> None:
 
 def test_health_check_asks_the_health_page() -> None:
     (check,) = values("app", "HEALTHCHECK")
-    assert '"glisk.probe"' in check
+    assert '"glisk.web.probe"' in check
     assert '"/health"' in (ROOT / "glisk" / "probe.py").read_text(encoding="utf-8")
 
 

@@ -16,15 +16,15 @@ import psutil
 import psycopg
 import pytest
 
-from glisk.embedded_postgres import EmbeddedPostgresError, ensure_running, stop
-from glisk.embedded_postgres.layout import Layout
+from glisk.database.embedded_postgres import EmbeddedPostgresError, ensure_running, stop
+from glisk.database.embedded_postgres.layout import Layout
 
 ROOT = Path(__file__).resolve().parents[2]
 # Starts the server, says so, and lives until its standard input is closed.
 USER = """
 import sys
 from pathlib import Path
-from glisk.embedded_postgres import ensure_running
+from glisk.database.embedded_postgres import ensure_running
 print(ensure_running(Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from glisk.foreign_json import MAX_DEPTH, loads
+from glisk.clients.foreign_json import MAX_DEPTH, loads
 
 
 @pytest.mark.parametrize("value", [{}, [], None, 1.5, "é", {"a": [{"b": None}]}, "[" * 900])

@@ -12,7 +12,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from authors.factories import wallet
-from glisk import health
+from glisk.console import health
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.tls_front import LOOPBACK_PEM, tls_front
 from reveals.models import BatchStatus, RevealBatch, RevealBatchToken

@@ -16,7 +16,7 @@ from pytest_django.live_server_helper import LiveServer
 from authors.factories import wallet
 from authors.models import Author
 from glisk.tests.pipeline_world import add_image, add_ready_token, png
-from tokens import gallery as gallery_module
+from tokens.api import gallery as gallery_module
 from tokens.factories import TokenFactory, hash32
 from tokens.models import Token
 from tokens.states import TokenStatus

@@ -15,7 +15,7 @@ from django.db.models import Index
 from django.utils import timezone
 
 from authors.models import SpentMessage
-from glisk.index_operations import BuildIndex
+from glisk.database.index_operations import BuildIndex
 from glisk.tests.database import database_url
 
 OURS = {"authors", "glisk", "reveals", "tokens", "webhooks"}

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSI
 
 CHILD = """
 import os, signal, sys, time
-from glisk.lifeline import die_with
+from glisk.engine.lifeline import die_with
 die_with(int(sys.argv[1] or os.getppid()), signal.SIGTERM)
 print("hangs on", flush=True)
 time.sleep(60)

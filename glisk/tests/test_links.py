@@ -3,7 +3,7 @@
 import pytest
 from pytest_django import Settings
 
-from glisk.links import gateway_origin, gateway_url
+from glisk.clients.links import gateway_origin, gateway_url
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ PROLOGUE = f"""
 import logging, logging.config, sys, threading, warnings
 import structlog
 from glisk.logging import logging_settings
-from glisk.redaction import register_secret
+from glisk.logging.redaction import register_secret
 SECRET = "{SECRET}"
 register_secret(SECRET)
 logging.config.dictConfig(logging_settings(level="INFO", json=sys.argv[1] == "json"))

@@ -16,7 +16,7 @@ from knox.models import AuthToken
 from pytest_django import Settings
 
 from authors.factories import wallet
-from glisk.roles import OPERATOR, VIEWER, give_role, make_roles
+from glisk.console.roles import OPERATOR, VIEWER, give_role, make_roles
 from glisk.tests.pipeline_world import add_ready_token
 from reveals.models import RevealBatchToken, RevealRequest
 from tokens.factories import TokenFactory

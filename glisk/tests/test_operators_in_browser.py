@@ -24,7 +24,7 @@ AUTHOR = AUTHORS[0].address
 PROMPT = "A lighthouse in a storm, painted in ink"
 _PEOPLE = """
 from django.contrib.auth.models import User
-from glisk.roles import give_role, make_roles
+from glisk.console.roles import give_role, make_roles
 make_roles()
 for name, role in (("maria", "operator"), ("victor", "viewer")):
     User.objects.create_user(name, password="correct horse battery staple")

@@ -4,9 +4,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from glisk import paginator
+from glisk.admin import paginator
+from glisk.admin.paginator import EstimatingPaginator
 from glisk.models import SystemState
-from glisk.paginator import EstimatingPaginator
 
 pytestmark = pytest.mark.django_db
 

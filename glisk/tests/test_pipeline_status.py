@@ -10,9 +10,9 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
 
+from glisk.console.overview import take_overview
 from glisk.management.commands import pipeline_status
 from glisk.models import SystemState, WorkerHeartbeat
-from glisk.overview import take_overview
 from glisk.tests.pipeline_world import build_world
 from tokens.factories import TokenFactory
 from tokens.recovery.progress import Progress, save_progress
@@ -94,7 +94,7 @@ def test_watching_outlives_a_database_that_is_away(
     looks = Mock(side_effect=[OperationalError("it is\n  starting up"), view, KeyboardInterrupt])
     monkeypatch.setattr(pipeline_status, "take_overview", looks)
     monkeypatch.setattr(pipeline_status.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr("glisk.commands.connection", Mock())  # the test's own stays open
+    monkeypatch.setattr("glisk.management.base.connection", Mock())  # the test's own stays open
     assert run("--watch").count("Reveals under way") == 1
     said = capsys.readouterr().err.splitlines()
     assert said == ["The database does not answer: it is; starting up"]

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from glisk.pooled_connection import PooledConnection
+from glisk.database.pooled_connection import PooledConnection
 from glisk.tests.database import database_url
 
 pytestmark = pytest.mark.django_db

@@ -11,7 +11,7 @@ from eth_account import Account
 from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
 
 from glisk.config import Environment, read_env_file
-from glisk.development_accounts import development_addresses
+from glisk.config.development_accounts import development_addresses
 from glisk.tests.test_config import EXAMPLE, PRODUCTION, ROOT, WORKER, faults, start
 from sandbox.accounts import ACCOUNTS
 

@@ -20,8 +20,7 @@ from pytest_django import Settings
 from authors.factories import AuthorFactory
 from authors.models import SignInNonce, SpentMessage, XLinkRequest
 from authors.signatures.actions import Action
-from glisk import purging
-from glisk.engine import housekeeping, schedules
+from glisk.engine import housekeeping, purging, schedules
 from sandbox.accounts import AUTHORS
 from tokens.models import PromptSample
 from tokens.models.sample import SampleStatus

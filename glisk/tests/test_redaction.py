@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glisk import redaction
-from glisk.redaction import (
+from glisk.logging import redaction
+from glisk.logging.redaction import (
     MASK,
     redact_processor,
     redact_text,

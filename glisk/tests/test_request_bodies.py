@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from glisk import request_bodies
-from glisk.request_bodies import MOST_BODIES, BodyPlaces
 from glisk.tests.web_server import WebServer, web
+from glisk.web import request_bodies
+from glisk.web.request_bodies import MOST_BODIES, BodyPlaces
 
 __all__ = ["web"]
 

@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from glisk.models import RequestCount
-from glisk.request_counts import network_of, purge_request_counts, seconds_to_wait
+from glisk.web.request_counts import network_of, purge_request_counts, seconds_to_wait
 
 MINUTE = timedelta(minutes=1)
 

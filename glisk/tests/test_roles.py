@@ -11,8 +11,8 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import URLPattern, reverse
 
+from glisk.console.roles import ADMIN, OPERATOR, VIEWER, give_role, make_roles
 from glisk.permissions import ACTIONS
-from glisk.roles import ADMIN, OPERATOR, VIEWER, give_role, make_roles
 from glisk.tests.pipeline_world import build_world
 from tokens.models import Token
 

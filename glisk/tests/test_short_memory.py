@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from glisk import short_memory
-from glisk.short_memory import ShortMemory
+from glisk.api import short_memory
+from glisk.api.short_memory import ShortMemory
 
 ASKING = 6
 

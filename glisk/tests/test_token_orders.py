@@ -10,10 +10,10 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from glisk import admin_orders
+from glisk.admin import order_views
+from glisk.admin.orders import MOST_AT_ONCE
 from glisk.clients.mint_reader import MintReader, OnChainToken
 from glisk.models import SystemState
-from glisk.orders import MOST_AT_ONCE
 from glisk.permissions import (
     FAIL_TOKEN,
     HOLD_TOKEN,
@@ -280,7 +280,7 @@ def test_a_state_is_never_edited_by_hand(admin_client: Client) -> None:
 
 
 def test_a_whole_list_is_done_in_parts(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin_orders, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(order_views, "MOST_AT_ONCE", 2)
     operator(client, "tokens.view_token", HOLD_TOKEN)
     for _ in range(3):
         ready()

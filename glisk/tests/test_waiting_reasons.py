@@ -16,14 +16,14 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from authors.factories import wallet
-from glisk.alarms import LASTS_SECONDS, end_alarm, raise_alarm
 from glisk.breaker import Breaker
+from glisk.console.overview.stages import groups
+from glisk.console.overview.webhooks import missing_webhooks
 from glisk.controls import pause_stage
+from glisk.engine.alarms import LASTS_SECONDS, end_alarm, raise_alarm
 from glisk.errors import AccountError, TransientError
 from glisk.found_limit import FoundLimit
 from glisk.models import SystemState, WorkerHeartbeat
-from glisk.overview.stages import groups
-from glisk.overview.webhooks import missing_webhooks
 from glisk.rate_limit import RateLimit
 from glisk.tests.alarms import alarms
 from glisk.tests.asking import ask, beat

@@ -9,13 +9,13 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from glisk import database_clock
-from glisk.alarms import raise_alarm
-from glisk.clock_skew import machine_skew
+from glisk.console.health import pipeline
+from glisk.console.overview import take_overview
 from glisk.database_clock import database_now
+from glisk.engine.alarms import raise_alarm
+from glisk.engine.clock_skew import machine_skew
 from glisk.engine.heartbeat import prune_heartbeats, stages_alive
-from glisk.health import pipeline
 from glisk.models import WorkerHeartbeat
-from glisk.overview import take_overview
 from glisk.tests.alarms import alarms
 
 pytestmark = pytest.mark.django_db

@@ -11,8 +11,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin_orders import OrdersAdmin
-from glisk.admin_tables import (
+from glisk.admin.display import NOTHING, admin_link, age, duration, ether, gwei, hash_link, short
+from glisk.admin.order_views import OrdersAdmin
+from glisk.admin.orders import Order
+from glisk.admin.tables import (
     ExactSearch,
     MachineAdmin,
     MachineInline,
@@ -20,9 +22,7 @@ from glisk.admin_tables import (
     as_hash,
     as_id,
 )
-from glisk.display import NOTHING, admin_link, age, duration, ether, gwei, hash_link, short
-from glisk.links import explorer_address_url
-from glisk.orders import Order
+from glisk.clients.links import explorer_address_url
 from reveals.admin.labels import BATCH_LABELS, TRANSACTION_LABELS
 from reveals.admin.orders import SPEED_UP_BATCH
 from reveals.models import RevealBatch, RevealBatchToken, RevealTransaction

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from glisk.display import ether
-from glisk.orders import Forecast, Order, Outcome
+from glisk.admin.display import ether
+from glisk.admin.orders import Forecast, Order, Outcome
 from glisk.permissions import REVEAL_NOW, SPEED_UP
 from reveals.by_hand import request_reveal
 from reveals.hurrying import request_speed_up

@@ -8,8 +8,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin_tables import ExactSearch, MachineAdmin, shows_list
-from glisk.display import (
+from glisk.admin.display import (
     NOTHING,
     admin_link,
     age,
@@ -20,7 +19,8 @@ from glisk.display import (
     short,
     text_block,
 )
-from glisk.links import explorer_address_url, explorer_block_url, explorer_transaction_url
+from glisk.admin.tables import ExactSearch, MachineAdmin, shows_list
+from glisk.clients.links import explorer_address_url, explorer_block_url, explorer_transaction_url
 from reveals.admin.labels import TRANSACTION_LABELS
 from reveals.models import RevealTransaction
 

@@ -16,8 +16,8 @@ from sandbox.chain import DemoChain
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.pinata.store import ContentStore
 from tokens.factories import MintEventFactory, TokenFactory
-from tokens.metadata import build_metadata
 from tokens.models import Token, TokenTransition
+from tokens.pipeline.metadata import build_metadata
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Worker
 

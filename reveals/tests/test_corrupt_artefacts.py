@@ -10,8 +10,8 @@ from pytest_django import Settings
 from reveals.models import RevealTransaction
 from reveals.tests.stage import Scene
 from sandbox.accounts import AUTHORS
-from tokens.metadata import build_metadata
 from tokens.models import Token, TokenTransition
+from tokens.pipeline.metadata import build_metadata
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start
 

@@ -44,7 +44,7 @@ class Drains:
             env={
                 **os.environ,
                 "DATABASE_URL": database_url(),
-                "DJANGO_SETTINGS_MODULE": "glisk.test_settings",
+                "DJANGO_SETTINGS_MODULE": "glisk.tests.settings",
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -19,8 +19,8 @@ from reveals.tests.stage import Scene, breaker_reason, is_held_back, transaction
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.node import free_port
 from tokens.factories import hash32
-from tokens.metadata import build_metadata, metadata_fault
 from tokens.models import MintEvent, Token, TokenTransition
+from tokens.pipeline.metadata import build_metadata, metadata_fault
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Worker
 

@@ -19,7 +19,7 @@ from reveals.tests.stage import (
     transactions,
 )
 from sandbox.accounts import ACCOUNTS, AUTHORS, KEEPER
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import Token, TokenTransition
 from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus

@@ -12,7 +12,7 @@ from reveals import gate
 from reveals.models import RevealTransaction
 from reveals.tests.stage import Scene
 from sandbox.accounts import AUTHORS
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import Token
 from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus

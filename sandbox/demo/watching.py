@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from glisk.embedded_postgres import EmbeddedPostgresError
+from glisk.database.embedded_postgres import EmbeddedPostgresError
 from sandbox.heads import Header, HeadFollower
 from sandbox.world import World
 

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from glisk.lifeline import die_with
+from glisk.engine.lifeline import die_with
 from sandbox.http.emulator import Emulator
 
 

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from glisk.embedded_postgres.layout import Layout
+from glisk.database.embedded_postgres.layout import Layout
 from sandbox.accounts import KEEPER
 from sandbox.demo.cast import CAST, COLLECTOR_INDICES
 from sandbox.demo.checks import judge

@@ -16,8 +16,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
+from glisk.console.overview import stages, webhooks
 from glisk.controls import list_breakers, list_rate_use, reset_breaker, reset_rate_limit
-from glisk.overview import stages, webhooks
 from glisk.tests.asking import ask, beat, dashboard, page_of
 from reveals import keeper_watch
 from reveals.drain import RevealDrain
@@ -32,7 +32,7 @@ from sandbox.rehearsal.place import Place
 from sandbox.testing import anvil_binary
 from sandbox.tests.webhook_receiver import Receiver, running_receiver
 from tokens.models import Token
-from tokens.pipeline import PipelineDrain
+from tokens.pipeline.drain import PipelineDrain
 from tokens.recovery import keeping
 from tokens.repairs import failed_token_ids, retry_tokens
 from tokens.states import TokenStatus

@@ -16,9 +16,9 @@ from glisk.clients.pinata import PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.rpc import RpcClient
 from glisk.clients.selfhosted import SelfhostedClient
+from glisk.console.troubles import find_troubles
 from glisk.errors import ProviderError
 from glisk.tests.clients.scripted_server import ScriptedServer, answer
-from glisk.troubles import find_troubles
 from sandbox.cog import CogEmulator
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.opensea import OpenSeaEmulator

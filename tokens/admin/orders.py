@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from glisk.orders import Forecast, Order, Outcome
+from glisk.admin.orders import Forecast, Order, Outcome
 from glisk.permissions import (
     FAIL_TOKEN,
     HOLD_TOKEN,
@@ -16,6 +16,7 @@ from glisk.permissions import (
     RETRY_TOKEN,
 )
 from tokens.models import Token
+from tokens.pipeline.spend import cap_reason, cost_of_new_images, model_of
 from tokens.repairs import (
     RepairResult,
     fail_by_hand,
@@ -25,7 +26,6 @@ from tokens.repairs import (
     release_tokens,
     retry_tokens,
 )
-from tokens.spend import cap_reason, cost_of_new_images, model_of
 from tokens.states import ACTIVE, TokenStatus
 
 _REGENERABLE = (TokenStatus.UPLOADING, TokenStatus.READY, TokenStatus.FAILED)

@@ -8,9 +8,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin_tables import ExactSearch, MachineAdmin, shows_list
-from glisk.clients.data_uri import without_data
-from glisk.display import (
+from glisk.admin.display import (
     admin_link,
     age,
     duration,
@@ -21,7 +19,9 @@ from glisk.display import (
     short,
     text_block,
 )
-from glisk.links import (
+from glisk.admin.tables import ExactSearch, MachineAdmin, shows_list
+from glisk.clients.data_uri import without_data
+from glisk.clients.links import (
     explorer_address_url,
     explorer_block_url,
     explorer_transaction_url,

@@ -17,15 +17,15 @@ from unfold.decorators import display
 
 from authors.admin.forms import PromptField
 from authors.models import Author
-from glisk.admin_tables import ExactSearch, MachineAdmin
-from glisk.audit import actor_of
-from glisk.display import NOTHING, admin_link, age, text_block
+from glisk.admin.audit import actor_of
+from glisk.admin.display import NOTHING, admin_link, age, text_block
+from glisk.admin.tables import ExactSearch, MachineAdmin
 from glisk.permissions import TRY_PROMPT
 from tokens.admin.pictures import image_response
 from tokens.models import PromptSample
 from tokens.models.sample import SampleStatus
-from tokens.samples import SampleRefused, request_sample, sample_cost_usd
-from tokens.spend import cap_reason
+from tokens.pipeline.samples import SampleRefused, request_sample, sample_cost_usd
+from tokens.pipeline.spend import cap_reason
 
 SAMPLE_LABELS = {
     SampleStatus.CREATED: "default",

@@ -7,9 +7,9 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
+from glisk.admin.display import duration, shortened
 from glisk.advice import advice_for_class, advice_for_waiting
-from glisk.display import duration, shortened
-from glisk.links import explorer_address_url, explorer_transaction_url, gateway_url
+from glisk.clients.links import explorer_address_url, explorer_transaction_url, gateway_url
 from tokens.admin.labels import TOKEN_LABELS
 from tokens.admin.timeline import timeline
 from tokens.models import Token, TokenImage
@@ -19,7 +19,7 @@ _WAY = [status for status in TokenStatus if status is not TokenStatus.FAILED]
 
 
 class Wait(Protocol):
-    """What keeps a token from going on, and what to do about it (glisk.troubles.Trouble)."""
+    """What keeps a token from going on, and what to do about it (console.troubles.Trouble)."""
 
     @property
     def headline(self) -> str: ...

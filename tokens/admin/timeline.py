@@ -10,8 +10,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from glisk.display import duration, instant
-from glisk.links import gateway_url
+from glisk.admin.display import duration, instant
+from glisk.clients.links import gateway_url
 from tokens.admin.labels import JOB_LABELS, TOKEN_LABELS, UPLOAD_LABELS
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.artefact import UploadStatus

@@ -11,10 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin_orders import OrdersAdmin
-from glisk.admin_tables import ExactSearch, MachineAdmin, MachineInline, shows_list
-from glisk.advice import headline_for_breaker
-from glisk.display import (
+from glisk.admin.display import (
     NOTHING,
     admin_link,
     age,
@@ -25,13 +22,16 @@ from glisk.display import (
     shortened,
     text_block,
 )
-from glisk.links import (
+from glisk.admin.order_views import OrdersAdmin
+from glisk.admin.orders import Order
+from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, shows_list
+from glisk.advice import headline_for_breaker
+from glisk.clients.links import (
     explorer_address_url,
     explorer_block_url,
     explorer_transaction_url,
     gateway_url,
 )
-from glisk.orders import Order
 from tokens.admin.filters import AttentionFilter, FailedTodayFilter
 from tokens.admin.labels import JOB_LABELS, TOKEN_LABELS, UPLOAD_LABELS
 from tokens.admin.orders import token_orders

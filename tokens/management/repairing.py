@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from django.core.management.base import CommandError
 
-from glisk.commands import ExplainedCommand, confirm
-from glisk.orders import ranged
+from glisk.admin.orders import ranged
+from glisk.management.base import ExplainedCommand, confirm
+from tokens.pipeline.spend import cost_of_new_images
 from tokens.repairs import RepairResult
-from tokens.spend import cost_of_new_images
 
 SKIPPED = 2
 _LISTED = 50

@@ -3,7 +3,7 @@
 import django.contrib.postgres.indexes
 from django.db import migrations, models
 
-from glisk.index_operations import BuildIndex
+from glisk.database.index_operations import BuildIndex
 
 
 class Migration(migrations.Migration):

@@ -81,7 +81,7 @@ class ImageGenerationJob(models.Model):
                 name="generation_job_open",
                 condition=models.Q(status__in=OPEN_JOB_STATUSES),
             ),
-            # tokens.spend: the sums of the open days, and of today before every paid call
+            # tokens.pipeline.spend: the sums of the open days, and of today before every paid call
             models.Index(
                 fields=["created_at"],
                 name="generation_job_spend",

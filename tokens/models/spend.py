@@ -4,7 +4,7 @@ from django.db import models
 
 
 class DailySpend(models.Model):
-    """What one model at one service has cost on one UTC day (tokens/spend.py)."""
+    """What one model at one service has cost on one UTC day (tokens/pipeline/spend.py)."""
 
     day = models.DateField()
     service = models.CharField(max_length=20)

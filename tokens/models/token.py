@@ -9,11 +9,11 @@ from django.db import models
 from authors.models import Author
 from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField
 from glisk.permissions import declared
-from tokens.metadata import token_name, token_uri
 from tokens.models.mint import MintEvent
-from tokens.moves import Move, move_tokens
+from tokens.pipeline.metadata import token_name, token_uri
 from tokens.querysets import TokenQuerySet
 from tokens.states import InvalidStateTransition, TokenStatus
+from tokens.transitions import Move, move_tokens
 
 WITH_IMAGE = (TokenStatus.UPLOADING, TokenStatus.READY, TokenStatus.REVEALED)
 WITH_METADATA = (TokenStatus.READY, TokenStatus.REVEALED)

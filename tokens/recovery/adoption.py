@@ -11,9 +11,9 @@ from django.db import connection, transaction
 from glisk.cid import is_cid
 from glisk.clients.mint_reader import MintReader, OnChainToken
 from tokens.models import Token
-from tokens.moves import Move, move_tokens
 from tokens.recovery.work import close_jobs_of, in_flight
 from tokens.states import ADOPTABLE, TokenStatus
+from tokens.transitions import Move, move_tokens
 
 FACTS_AT_ONCE = 500
 

@@ -16,7 +16,8 @@ from django.db import transaction
 
 from glisk.clients.mint_reader import MintReader, OnChainToken, RawLog, revealed_ids
 from glisk.fields import is_hash
-from tokens.mint_log import LARGEST_ID, MalformedLog, MintLog, decode_rpc_mint_log
+from tokens.minting.mint_log import LARGEST_ID, MalformedLog, MintLog, decode_rpc_mint_log
+from tokens.minting.registration import MintOutcome, MintResult, register_mints
 from tokens.models.mint import MintSource
 from tokens.recovery.adoption import (
     RevealLog,
@@ -30,7 +31,6 @@ from tokens.recovery.adoption import (
 from tokens.recovery.progress import Progress, save_progress
 from tokens.recovery.ranges import RangeWalker
 from tokens.recovery.unsettled import settle_by_key, settled_depth
-from tokens.registration import MintOutcome, MintResult, register_mints
 
 logger = structlog.get_logger(__name__)
 

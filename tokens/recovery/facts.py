@@ -42,7 +42,7 @@ def _register(facts: Sequence[OnChainToken], head: BlockFacts) -> tuple[list[int
     with transaction.atomic():
         with connection.cursor() as cursor:
             # As registration does by its insert: an author who registers now waits for us, and
-            # then finds these tokens (tokens.authorship).
+            # then finds these tokens (tokens.minting.authorship).
             cursor.execute("LOCK TABLE mint_events IN ROW EXCLUSIVE MODE")
         created = _create(facts, head)
         revealed = {t.token_id: t for t in facts if t.revealed and t.token_id in created}

@@ -22,7 +22,7 @@ from django_q.tasks import async_task
 from glisk.breaker import Breaker
 from glisk.clients.mint_reader import MintReader
 from glisk.errors import ProviderError
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.recovery.comparison import compare_piece
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain

@@ -9,14 +9,14 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from glisk.clients.mint_reader import Survey
-from tokens.mint_log import MintLog
+from tokens.minting.mint_log import MintLog
+from tokens.minting.registration import register_mints
 from tokens.models import MintEvent, Token
 from tokens.models.mint import MintSource
 from tokens.recovery.progress import Memory
 from tokens.recovery.reorgs import PATIENCE_BLOCKS
 from tokens.recovery.withdrawal import ACTOR, give_up, lock_mints, withdraw
 from tokens.recovery.work import in_flight
-from tokens.registration import register_mints
 from tokens.states import TokenStatus
 
 _AT_ONCE = 200

@@ -19,7 +19,7 @@ from django.db import transaction
 from glisk.clients.log_ranges import RangeTooWideError
 from glisk.clients.mint_reader import MintReader, OnChainToken, Survey
 from glisk.errors import AccountError, ProviderError, TransientError
-from tokens.mint_log import MintLog
+from tokens.minting.mint_log import MintLog
 from tokens.models import MintEvent
 from tokens.recovery.adoption import revealed_facts
 from tokens.recovery.backfill import Report, decode_logs, register_found

@@ -11,7 +11,7 @@ import structlog
 from django.db import IntegrityError, connection, transaction
 
 from glisk.clients.mint_reader import MintReader, RawLog
-from tokens.mint_log import MalformedLog, MintLog, decode_rpc_mint_log
+from tokens.minting.mint_log import MalformedLog, MintLog, decode_rpc_mint_log
 from tokens.models import MintEvent
 from tokens.recovery.backfill import block_times
 

@@ -25,7 +25,7 @@ from django.db import connection
 from authors.models import Author
 from glisk.engine.notify import notify
 from tokens.channels import PIPELINE_CHANNEL
-from tokens.mint_log import MintLog
+from tokens.minting.mint_log import MintLog
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.recovery.progress import forget_from
 from tokens.recovery.work import close_jobs_of, in_flight

@@ -43,7 +43,8 @@ def close_jobs_of(token_ids: Sequence[int], *, why: str) -> None:
     """End the open generation jobs of tokens; ids and costs stay in the books.
 
     A call whose reply has not come yet is closed as rejected: should the vendor have accepted it,
-    its id and cost are entered all the same (tokens.completions), and nothing else follows.
+    its id and cost are entered all the same (tokens.pipeline.completions), and nothing else
+    follows.
     """
     if not token_ids:
         return

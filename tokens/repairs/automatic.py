@@ -1,8 +1,8 @@
 """Take up again, without a person, what failed for a reason that passes.
 
-`tokens.moves.fail_tokens` says in `next_attempt_at` when; until then, and while the stage is paused
-or the daily cap is reached, the token stays failed. It goes back like any retry: to the stage that
-it failed in, with what is stored.
+`tokens.transitions.fail_tokens` says in `next_attempt_at` when; until then, and while the stage is
+paused or the daily cap is reached, the token stays failed. It goes back like any retry: to the
+stage that it failed in, with what is stored.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from django.db import connection
 
 from glisk.controls import list_pauses
 from tokens.models import Token
+from tokens.pipeline.spend import cap_reason
 from tokens.repairs.failed import stages_of
 from tokens.repairs.retrying import retry_tokens
-from tokens.spend import cap_reason
 from tokens.states import TokenStatus
 
 ACTOR = "automatic retry"

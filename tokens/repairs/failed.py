@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from django.db import connection
 
 from authors.models import PROMPT_MAX_LENGTH
-from tokens import jobs
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
+from tokens.pipeline import jobs
 from tokens.states import TokenStatus
 
 # A job that failed while its image was fetched, and not by what the image is: as long as the

@@ -7,12 +7,12 @@ from functools import partial
 
 import structlog
 
-from glisk.audit import said
+from glisk.admin.audit import said
 from tokens.models import Token
-from tokens.moves import Move, move_tokens
 from tokens.recovery.work import in_flight
 from tokens.repairs.results import RepairResult, note, repair_each, with_reason
 from tokens.states import ACTIVE, TokenStatus
+from tokens.transitions import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 

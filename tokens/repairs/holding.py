@@ -7,7 +7,7 @@ from functools import partial
 
 from django.utils import timezone
 
-from glisk.audit import said
+from glisk.admin.audit import said
 from tokens.models import Token
 from tokens.recovery.work import in_flight
 from tokens.repairs.results import (

@@ -8,11 +8,10 @@ from typing import Any
 
 import structlog
 
-from glisk.audit import said
-from tokens import jobs
+from glisk.admin.audit import said
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
-from tokens.moves import Move, move_tokens
+from tokens.pipeline import jobs
 from tokens.recovery.work import perhaps_revealed
 from tokens.repairs.failed import NO_PROMPT, usable_prompt
 from tokens.repairs.results import (
@@ -24,6 +23,7 @@ from tokens.repairs.results import (
     with_reason,
 )
 from tokens.states import Repair, TokenStatus
+from tokens.transitions import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ from sandbox.paint import Painter
 from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
 from sandbox.replicate.emulator import ReplicateEmulator
-from tokens import following, outcomes, storage
-from tokens.pipeline import PipelineDrain
+from tokens.pipeline import following, outcomes, storage
+from tokens.pipeline.drain import PipelineDrain
 from tokens.tests.stage import Vendors, Worker
 
 

@@ -20,8 +20,8 @@ django.setup()
 from glisk.clients import http
 from glisk.clients.pinata import PinataClient
 from glisk.engine.drain import run_drain
-from tokens import calls, generation
-from tokens.pipeline import PipelineDrain
+from tokens.pipeline import calls, generation
+from tokens.pipeline.drain import PipelineDrain
 
 
 def freeze() -> None:

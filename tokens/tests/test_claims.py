@@ -21,9 +21,9 @@ from tokens.claims import (
 )
 from tokens.factories import TokenFactory
 from tokens.models import Token, TokenTransition
-from tokens.moves import Failed, Lease, Move, fail_tokens, move_tokens
 from tokens.retries import Retry, retry_later
 from tokens.states import TokenStatus
+from tokens.transitions import Failed, Lease, Move, fail_tokens, move_tokens
 
 pytestmark = pytest.mark.django_db
 

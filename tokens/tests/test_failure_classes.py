@@ -20,7 +20,7 @@ from sandbox.replicate.pictures import PictureRoom
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline import PipelineDrain
+from tokens.pipeline.drain import PipelineDrain
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready
 

@@ -17,13 +17,13 @@ from pytest_django import Settings
 
 from authors.factories import AuthorFactory
 from glisk.tests.database_url import database_url
-from tokens import calls
 from tokens.claims import rescue_stalled
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
-from tokens.pipeline import PipelineDrain
-from tokens.samples import request_sample
-from tokens.spend import spent_today
+from tokens.pipeline import calls
+from tokens.pipeline.drain import PipelineDrain
+from tokens.pipeline.samples import request_sample
+from tokens.pipeline.spend import spent_today
 from tokens.tests.stage import PATIENCE_SECONDS, Start, Vendors, is_ready
 
 pytestmark = [

@@ -13,10 +13,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from glisk.short_memory import forget_all
-from tokens import gallery as gallery_module
+from glisk.api.short_memory import forget_all
+from tokens.api import gallery as gallery_module
+from tokens.api.gallery import REVEALS_SHOWN
 from tokens.factories import TokenFactory
-from tokens.gallery import REVEALS_SHOWN
 from tokens.states import TokenStatus
 
 pytestmark = pytest.mark.django_db

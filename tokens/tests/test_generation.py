@@ -15,14 +15,14 @@ from pytest_django.live_server_helper import LiveServer
 from glisk.cid import compute_cid
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.tests.database import database_url
-from tokens import following, generation
-from tokens.calls import create_prediction
-from tokens.completions import record_prediction
 from tokens.factories import TokenFactory
-from tokens.items import callback_url
 from tokens.models import ImageGenerationJob, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.services import ImageService
+from tokens.pipeline import following, generation
+from tokens.pipeline.calls import create_prediction
+from tokens.pipeline.completions import record_prediction
+from tokens.pipeline.items import callback_url
+from tokens.pipeline.services import ImageService
 from tokens.states import TokenStatus
 from tokens.tests.stage import (
     PATIENCE_SECONDS,

@@ -8,11 +8,11 @@ from pytest_django import Settings
 
 from glisk.models import SystemState
 from sandbox.node import free_port
-from tokens import following
-from tokens.completions import record_prediction
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobStatus
+from tokens.pipeline import following
+from tokens.pipeline.completions import record_prediction
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready
 
@@ -323,7 +323,7 @@ def test_a_download_that_fails_does_not_pay_again(
 def test_a_file_that_the_vendor_deleted_is_made_again(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokens.jobs.OUTPUT_LIFETIME_SECONDS", 0.0)
+    monkeypatch.setattr("tokens.pipeline.jobs.OUTPUT_LIFETIME_SECONDS", 0.0)
     vendors.replicate.plan_fault("server_error", scope="GET /delivery/")
     token = TokenFactory.create()
     worker().until(is_ready(token))

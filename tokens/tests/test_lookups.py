@@ -22,12 +22,12 @@ from glisk.clients.replicate import ReplicateClient
 from glisk.engine.housekeeping import rescue
 from glisk.errors import AccountError
 from glisk.models import SystemState, WorkerHeartbeat
-from tokens import following, jobs, lost_calls, samples
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.samples import request_sample
-from tokens.spend import spent_today
+from tokens.pipeline import following, jobs, lost_calls, samples
+from tokens.pipeline.samples import request_sample
+from tokens.pipeline.spend import spent_today
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of
 
 pytestmark = pytest.mark.django_db

@@ -13,15 +13,15 @@ from pytest_django import Settings
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.engine.calls import CallResult
 from glisk.engine.owner import own_prefix
-from tokens import calls, following
 from tokens.claims import release_leases_of
-from tokens.completions import record_prediction
 from tokens.factories import TokenFactory
-from tokens.lost_calls import Finding
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
+from tokens.pipeline import calls, following
+from tokens.pipeline.completions import record_prediction
+from tokens.pipeline.lost_calls import Finding
+from tokens.pipeline.spend import spent_today
 from tokens.repairs import retry_what_is_due
-from tokens.spend import spent_today
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready, job_of
 

@@ -12,10 +12,10 @@ from pytest_django import Settings
 
 from authors.factories import AuthorFactory
 from glisk.cid import compute_cid
-from tokens import capturing, metadata
 from tokens.factories import TokenFactory
-from tokens.metadata import METADATA_VERSION, build_metadata, metadata_fault
 from tokens.models import ImageGenerationJob, Token, TokenImage, TokenTransition
+from tokens.pipeline import capturing, metadata
+from tokens.pipeline.metadata import METADATA_VERSION, build_metadata, metadata_fault
 from tokens.repairs import regenerate_tokens
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Vendors, has_status, is_ready

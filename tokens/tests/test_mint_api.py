@@ -10,11 +10,11 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.models import SystemState
-from tokens.estimates import measure_pace
+from tokens.api.estimates import measure_pace
 from tokens.factories import MintEventFactory, TokenFactory, hash32
 from tokens.models import MintEvent, Token, TokenTransition
-from tokens.moves import Move, move_tokens
 from tokens.states import TokenStatus
+from tokens.transitions import Move, move_tokens
 
 pytestmark = pytest.mark.django_db
 WAY = [TokenStatus.DETECTED, TokenStatus.GENERATING, TokenStatus.UPLOADING, TokenStatus.READY]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tokens.mint_log import (
+from tokens.minting.mint_log import (
     BATCH_MINTED_TOPIC,
     IncompleteLog,
     MalformedLog,

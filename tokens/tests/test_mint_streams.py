@@ -16,13 +16,13 @@ from django.test import Client
 from django.utils import timezone
 
 from glisk.tests.test_gunicorn import WebServer, web
-from tokens import mint_watch
+from tokens.api import mint_watch
+from tokens.api.mint_streams import event
+from tokens.api.mint_watch import MintWatch, TooManyListeners
 from tokens.factories import MintEventFactory, TokenFactory, hash32
-from tokens.mint_streams import event
-from tokens.mint_watch import MintWatch, TooManyListeners
 from tokens.models import MintEvent, Token
-from tokens.moves import Move, move_tokens
 from tokens.states import TokenStatus
+from tokens.transitions import Move, move_tokens
 
 pytestmark = pytest.mark.django_db(transaction=True)
 __all__ = ["web"]  # the fixture

@@ -13,7 +13,7 @@ from glisk.controls import list_pauses
 from tokens.factories import TokenFactory
 from tokens.models import PromptSample
 from tokens.models.job import JobStatus
-from tokens.samples import request_sample
+from tokens.pipeline.samples import request_sample
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready, job_of
 
 pytestmark = pytest.mark.django_db

@@ -16,11 +16,11 @@ from glisk.models import WorkerHeartbeat
 from sandbox.cog import CogEmulator
 from sandbox.http.calls import Call
 from sandbox.paint import Painter
-from tokens.estimates import measure_pace
+from tokens.api.estimates import measure_pace
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobService, JobStatus
-from tokens.places import free_places
+from tokens.pipeline.places import free_places
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready
 

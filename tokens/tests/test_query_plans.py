@@ -10,9 +10,9 @@ from django.db import connection
 from authors.factories import wallet
 from glisk.database_clock import database_now
 from tokens import claims
-from tokens.jobs import external_ids_near
+from tokens.api.reads import author_page, author_total, progress_page
 from tokens.models import Token
-from tokens.reads import author_page, author_total, progress_page
+from tokens.pipeline.jobs import external_ids_near
 from tokens.tests.plans import assert_uses, plans, table
 
 __all__ = ["plans", "table"]

@@ -14,11 +14,11 @@ from rest_framework.renderers import JSONRenderer
 from structlog.testing import capture_logs
 
 from authors.factories import AuthorFactory, wallet
-from glisk.short_memory import ShortMemory
-from tokens import reads, views
+from glisk.api.short_memory import ShortMemory
+from tokens.api import reads, views
+from tokens.api.reads import count_leaders_ahead
+from tokens.api.serializers import TokenDetailSerializer, TokenSerializer
 from tokens.factories import TokenFactory
-from tokens.reads import count_leaders_ahead
-from tokens.serializers import TokenDetailSerializer, TokenSerializer
 from tokens.states import TokenStatus
 
 pytestmark = pytest.mark.django_db

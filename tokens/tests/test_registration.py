@@ -14,10 +14,10 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from authors.factories import AuthorFactory, wallet
 from authors.models import Author
 from tokens.factories import TokenFactory, hash32
-from tokens.mint_log import MintLog
+from tokens.minting.mint_log import MintLog
+from tokens.minting.registration import MintOutcome, MintResult, register_mint, register_mints
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
-from tokens.registration import MintOutcome, MintResult, register_mint, register_mints
 from tokens.states import TokenStatus
 
 pytestmark = pytest.mark.django_db

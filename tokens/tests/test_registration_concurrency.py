@@ -12,10 +12,10 @@ from django.db import connection, transaction
 
 from authors.factories import AuthorFactory
 from tokens.factories import hash32
-from tokens.mint_log import MintLog
+from tokens.minting.mint_log import MintLog
+from tokens.minting.registration import MintOutcome, register_mints
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
-from tokens.registration import MintOutcome, register_mints
 from tokens.tests.test_registration import mint_log
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -16,13 +16,13 @@ from pytest_django import Settings
 from authors.factories import AuthorFactory
 from authors.models import Author
 from glisk.breaker import Breaker
+from glisk.console.roles import OPERATOR, VIEWER, give_role, make_roles
 from glisk.errors import AccountError
-from glisk.roles import OPERATOR, VIEWER, give_role, make_roles
-from tokens import samples
 from tokens.models import PromptSample
 from tokens.models.sample import SampleStatus
-from tokens.samples import SampleRefused, request_sample
-from tokens.spend import close_days, spend_totals, spent_today
+from tokens.pipeline import samples
+from tokens.pipeline.samples import SampleRefused, request_sample
+from tokens.pipeline.spend import close_days, spend_totals, spent_today
 from tokens.tests.stage import CREATE, Start, Vendors, Worker
 
 PROMPT = "A fox in the snow"

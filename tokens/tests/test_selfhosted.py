@@ -14,11 +14,11 @@ from glisk.models import SystemState
 from sandbox.cog import CogEmulator
 from sandbox.node import free_port
 from sandbox.paint import Painter
-from tokens import following, jobs
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobService, JobStatus
-from tokens.spend import spent_today
+from tokens.pipeline import following, jobs
+from tokens.pipeline.spend import spent_today
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, is_failed, is_ready, job_of
 

@@ -12,11 +12,11 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from glisk.prices import Price, is_price_entry, read_price_table
-from tokens import admission, jobs, spend
+from glisk.config.prices import Price, is_price_entry, read_price_table
 from tokens.factories import TokenFactory
 from tokens.models import DailySpend, ImageGenerationJob, Token
 from tokens.models.job import JobStatus
+from tokens.pipeline import admission, jobs, spend
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, is_ready, job_of
 

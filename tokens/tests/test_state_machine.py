@@ -10,7 +10,6 @@ from django.conf import settings
 
 from tokens.factories import TokenFactory, hash32
 from tokens.models import Token, TokenTransition
-from tokens.moves import Move, move_tokens
 from tokens.states import (
     ACTIVE,
     REPAIRS,
@@ -20,6 +19,7 @@ from tokens.states import (
     Repair,
     TokenStatus,
 )
+from tokens.transitions import Move, move_tokens
 
 CID = "QmNv2Te3poKDS6kPeVUDbwXXsAY6FyFzC8xPxuBkJvDvdS"
 PAIRS = list(itertools.product(TokenStatus, TokenStatus))

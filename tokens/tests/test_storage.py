@@ -19,8 +19,8 @@ from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
 from sandbox.replicate.emulator import ReplicateEmulator
 from tokens.factories import TokenFactory
-from tokens.metadata import build_metadata
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenImage
+from tokens.pipeline.metadata import build_metadata
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
 
@@ -311,7 +311,7 @@ def test_pinata_may_be_down_for_longer_than_replicate_keeps_its_files(
         urls = [str(job.output_url) for job in ImageGenerationJob.objects.all()]
         pace = replace(replicate._desk._pace, retention=0.0)
         monkeypatch.setattr(replicate._desk, "_pace", pace)
-        monkeypatch.setattr("tokens.jobs.OUTPUT_LIFETIME_SECONDS", 0.0)
+        monkeypatch.setattr("tokens.pipeline.jobs.OUTPUT_LIFETIME_SECONDS", 0.0)
         # Nothing is left at the vendor, and nothing in a worker's memory.
         assert {requests.get(url, timeout=60).status_code for url in urls} == {404}
         first.settle(0.3)

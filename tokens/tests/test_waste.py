@@ -11,8 +11,8 @@ from glisk.controls import list_pauses, resume_stage
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
+from tokens.pipeline.waste import pause_if_wasted
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
-from tokens.waste import pause_if_wasted
 
 pytestmark = pytest.mark.django_db
 

@@ -9,10 +9,11 @@ from pytest_django import Settings
 
 from glisk import breaker
 from glisk.clients.replicate import ReplicateClient
-from tokens import following, pipeline
-from tokens.completions import record_prediction
 from tokens.factories import TokenFactory
-from tokens.pipeline import PipelineDrain
+from tokens.pipeline import drain as pipeline
+from tokens.pipeline import following
+from tokens.pipeline.completions import record_prediction
+from tokens.pipeline.drain import PipelineDrain
 from tokens.tests.stage import PATIENCE_SECONDS, Start, Vendors, Worker, is_ready
 
 pytestmark = pytest.mark.django_db

@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from glisk.index_operations import BuildIndex
+from glisk.database.index_operations import BuildIndex
 
 
 class Migration(migrations.Migration):

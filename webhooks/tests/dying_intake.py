@@ -14,7 +14,7 @@ import django
 from django.db import connection
 
 if TYPE_CHECKING:
-    from tokens.registration import MintOutcome
+    from tokens.minting.registration import MintOutcome
     from webhooks.alchemy import AlchemyEvent
 
 
@@ -24,7 +24,7 @@ def die(*arguments: Any, **options: Any) -> NoReturn:
 
 def arm(moment: str) -> None:
     """Replace what comes at the moment by death."""
-    from tokens import registration
+    from tokens.minting import registration
     from webhooks import inbox
 
     match moment:

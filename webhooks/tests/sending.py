@@ -11,7 +11,7 @@ from django.test import Client
 
 from authors.factories import wallet
 from tokens.factories import hash32
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from webhooks.authentication import sign_alchemy_body
 
 ALCHEMY_URL = "/webhooks/alchemy"

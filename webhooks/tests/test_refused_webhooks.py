@@ -8,9 +8,9 @@ from django.db import connection
 from django.test import Client
 from structlog.testing import capture_logs
 
-from glisk import refused_webhooks
 from glisk.models import SystemState
 from glisk.tests.alarms import alarms
+from webhooks import refused_webhooks
 from webhooks.tests.sending import ALCHEMY_URL, block_event, post_alchemy
 
 pytestmark = pytest.mark.django_db

@@ -31,7 +31,7 @@ def server_port() -> Iterator[int]:
             ],
             pass_fds=[listener.fileno()],
             cwd=Path(__file__).parents[2],
-            env=os.environ | {"DJANGO_SETTINGS_MODULE": "glisk.test_settings"},
+            env=os.environ | {"DJANGO_SETTINGS_MODULE": "glisk.tests.settings"},
         )  # fmt: skip
         try:
             yield listener.getsockname()[1]

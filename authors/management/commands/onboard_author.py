@@ -10,7 +10,7 @@ from django.db import transaction
 
 from authors.csv_file import COLUMNS, UnreadableFile, read_csv
 from authors.onboarding import NewAuthor, onboard_author
-from glisk.commands import ExplainedCommand
+from glisk.management.base import ExplainedCommand
 
 ACTOR = "onboard_author"
 _KEYS = set(COLUMNS)

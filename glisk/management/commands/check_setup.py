@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from glisk.commands import ExplainedCommand
-from glisk.online_checks import ask_everybody
+from glisk.console.online_checks import ask_everybody
+from glisk.management.base import ExplainedCommand
 
 NOT_WELL = 2
 

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 from knox.models import AuthToken
 
-from glisk.commands import ExplainedCommand
+from glisk.management.base import ExplainedCommand
 
 
 class Command(ExplainedCommand):

@@ -5,8 +5,8 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
-from glisk.commands import ExplainedCommand
-from glisk.roles import ADMIN, OPERATOR, VIEWER, give_role, make_roles
+from glisk.console.roles import ADMIN, OPERATOR, VIEWER, give_role, make_roles
+from glisk.management.base import ExplainedCommand
 
 
 class Command(ExplainedCommand):

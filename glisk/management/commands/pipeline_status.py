@@ -10,10 +10,10 @@ from django.core.management.base import CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InterfaceError
 
-from glisk.commands import ExplainedCommand, counted, explain_database_error
-from glisk.display import duration
-from glisk.overview import Overview, take_overview
-from glisk.troubles import Trouble, find_troubles
+from glisk.admin.display import duration
+from glisk.console.overview import Overview, take_overview
+from glisk.console.troubles import Trouble, find_troubles
+from glisk.management.base import ExplainedCommand, counted, explain_database_error
 
 TROUBLE = 2
 _CLEAR = "\x1b[H\x1b[2J"

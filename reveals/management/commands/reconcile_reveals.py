@@ -5,8 +5,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from glisk.clients.chain import ChainClient
-from glisk.commands import ExplainedCommand, counted
 from glisk.errors import ProviderError
+from glisk.management.base import ExplainedCommand, counted
 from reveals.reconciling import reconcile_reveals
 from reveals.transaction_audit import TransactionsCompared, compare_transactions
 from tokens.management.repairing import token_ids

@@ -5,9 +5,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from glisk.clients.mint_reader import MintReader
-from glisk.commands import ExplainedCommand, at_least, progress_bar
 from glisk.errors import ProviderError
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from glisk.management.base import ExplainedCommand, at_least, progress_bar
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.recovery.drift import DriftReport, check_drift
 from tokens.recovery.drift_advice import ADVICE
 

@@ -9,9 +9,9 @@ from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
 from glisk.clients.mint_reader import MintReader
-from glisk.commands import ExplainedCommand, at_least
 from glisk.errors import ProviderError
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from glisk.management.base import ExplainedCommand, at_least
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.recovery.backfill import Report, backfill, count_unknown
 from tokens.recovery.progress import Progress, load_progress
 

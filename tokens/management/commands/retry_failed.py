@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from tqdm import tqdm
 
-from glisk.commands import at_least
+from glisk.management.base import at_least
 from tokens.management.repairing import RepairCommand, token_ids
 from tokens.repairs import failed_token_ids, retry_tokens
 from tokens.states import REPAIRS, Repair, TokenStatus

@@ -12,7 +12,7 @@ from glisk.clients.mint_reader import MintReader
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from sandbox.testing import deployed_chain, running_node
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import MintEvent, Token
 from tokens.recovery import progress, reorgs
 from tokens.recovery.scan import scan_chain
@@ -113,7 +113,7 @@ def assert_equal_to_chain(chain: DemoChain) -> None:
     }
     tokens = {t.token_id: t for t in Token.objects.select_related("mint_event", "author")}
     assert sorted(tokens) == sorted(owners) == list(range(1, chain.next_token_id()))
-    for token_id, token in tokens.items():
+    for token_id, token in tokens.pipeline.items():
         mint = owners[token_id]
         assert token.mint_event is not None
         assert token.mint_event.tx_hash == mint.tx_hash

@@ -12,7 +12,7 @@ from typing import Any
 
 from authors.factories import wallet
 from tokens.factories import hash32
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 
 CONTRACT = wallet(0xC0DE)
 GENESIS_TIME = 1_780_000_000

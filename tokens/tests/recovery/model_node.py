@@ -12,7 +12,7 @@ from glisk.clients.chain import SELECTORS
 from glisk.clients.mint_reader import REVEALED_TOPIC, MintReader
 from glisk.clients.rpc import Call, RevertError, RpcClient, RpcError
 from glisk.errors import ProviderError, TransientError
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.tests.recovery.model_chain import (
     CONTRACT,
     Block,

@@ -10,12 +10,12 @@ from django.db import connection
 from glisk.clients.mint_reader import MintReader
 from sandbox.accounts import AUTHORS, CONTRACT_ADDRESS, KEEPER
 from sandbox.chain import DemoChain
-from tokens.mint_log import BATCH_MINTED_TOPIC, MintLog, decode_rpc_mint_log
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC, MintLog, decode_rpc_mint_log
+from tokens.minting.registration import register_mints
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
 from tokens.recovery.reorgs import ReorgReport
 from tokens.recovery.scan import scan_chain
-from tokens.registration import register_mints
 from tokens.states import TokenStatus
 
 FOX, LIGHTHOUSE = AUTHORS[0].address, AUTHORS[1].address

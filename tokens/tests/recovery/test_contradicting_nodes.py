@@ -10,14 +10,14 @@ from glisk.clients.chain import SELECTORS
 from glisk.clients.mint_reader import MintReader
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
-from tokens.mint_log import MintLog
+from tokens.minting.mint_log import MintLog
+from tokens.minting.registration import register_mints
 from tokens.models import MintEvent
 from tokens.models.mint import MintSource
 from tokens.recovery import unsettled
 from tokens.recovery.proof import prove
 from tokens.recovery.reorgs import ReorgReport
 from tokens.recovery.scan import scan_chain
-from tokens.registration import register_mints
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.node_proxy import NodeProxy, no_logs_at_all
 from tokens.tests.recovery.stage import (

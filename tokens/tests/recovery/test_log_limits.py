@@ -12,7 +12,7 @@ from pytest_django import Settings
 from glisk.clients.mint_reader import MintReader
 from sandbox.chain import DemoChain
 from sandbox.faulty_rpc import FaultyRpc, Refusal
-from tokens.mint_log import BATCH_MINTED_TOPIC
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import MintEvent, Token
 from tokens.recovery import gaps, ranges
 from tokens.recovery.progress import Progress, load_progress, save_progress

@@ -6,10 +6,10 @@ import pytest
 
 from glisk.clients.mint_reader import MintReader
 from sandbox.chain import DemoChain
+from tokens.minting.registration import MintResult, register_mints
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
 from tokens.recovery.scan import scan_chain
-from tokens.registration import MintResult, register_mints
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.stage import (

@@ -18,13 +18,13 @@ from tokens import tasks
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.moves import PASSING_CLASSES, Failed, fail_tokens
 from tokens.repairs import fail_by_hand, regenerate_tokens, retry_tokens, retry_what_is_due
 from tokens.repairs.automatic import ACTOR
 from tokens.states import TokenStatus
 from tokens.tests.plans import assert_uses, plans, table
 from tokens.tests.repairs.stock import add_job, failed
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
+from tokens.transitions import PASSING_CLASSES, Failed, fail_tokens
 
 __all__ = ["plans", "table"]
 

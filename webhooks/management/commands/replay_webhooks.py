@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
-from glisk.commands import ExplainedCommand
+from glisk.management.base import ExplainedCommand
 from webhooks.inbox import UNFINISHED, ReplayResult, replay_event
 from webhooks.models import WebhookEvent
 

@@ -2,8 +2,8 @@
 
 import os
 
-from glisk.test_settings import *  # noqa: F403
-from glisk.test_settings import INSTALLED_APPS, LOGGING
+from glisk.tests.settings import *  # noqa: F403
+from glisk.tests.settings import INSTALLED_APPS, LOGGING
 
 INSTALLED_APPS = [*INSTALLED_APPS, "glisk.tests.engine.world.apps.WorldConfig"]
 DRAIN_BUDGET_SECONDS = float(os.environ.get("TEST_DRAIN_BUDGET_SECONDS", "300"))

@@ -1,0 +1,234 @@
+"""Orders in the admin: actions of the list and buttons of the page, confirmed, given once, kept."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from unfold.admin import ModelAdmin
+
+from glisk.admin.audit import actor_of
+from glisk.admin.orders import MOST_AT_ONCE, Forecast, Order, Outcome, ranged
+from glisk.errors import ProviderError
+from glisk.web.request_counts import seconds_to_wait
+
+_LONGEST_REASON = 1000
+_GIVEN_ONCE_FOR = timedelta(hours=12)
+_SHOWN_OUTCOMES = 50
+_MOST_MESSAGES = 8
+
+
+class OrdersAdmin(ModelAdmin):
+    """A table whose objects take orders; the class before `MachineAdmin` in a list of bases."""
+
+    def all_orders(self) -> Sequence[Order]:
+        """Return every order of this table, whoever asks."""
+        return ()
+
+    def permitted_orders(self, request: HttpRequest) -> list[Order]:
+        return [order for order in self.all_orders() if request.user.has_perm(order.permission)]
+
+    def get_urls(self) -> list[URLPattern]:
+        see = self.admin_site.admin_view(self.order_view)
+        return [path("order/<str:name>/", see, name=self._order_url_name), *super().get_urls()]
+
+    @property
+    def _order_url_name(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_order"
+
+    # -- where orders are offered -------------------------------------------------------
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Offer the permitted orders below the list; each leads to its confirmation."""
+        return {
+            order.name: (_asking(order), order.name, order.label)
+            for order in self.permitted_orders(request)
+        }
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        subject = context.get("original")
+        if subject is not None:
+            context["order_buttons"] = [
+                {"order": order, "url": self._order_url(order, subject.pk)}
+                for order in self.permitted_orders(request)
+                if order.fits(subject)
+            ]
+        page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return page
+
+    def _order_url(self, order: Order, key: Any) -> str:
+        address = reverse(f"admin:{self._order_url_name}", kwargs={"name": order.name})
+        return f"{address}?{urlencode({'keys': key})}"
+
+    # -- asking, doing ------------------------------------------------------------------
+
+    def order_view(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Ask for confirmation, or do what was confirmed; 403 for whoever may not."""
+        order = next((o for o in self.permitted_orders(request) if o.name == name), None)
+        if order is None or not self.has_view_permission(request):
+            raise PermissionDenied
+        given = request.POST if request.method == "POST" else request.GET
+        keys = self._read_keys(given.get("keys", ""))
+        back = self._way_back(request, given.get("next", ""), keys)
+        if not keys:
+            messages.error(request, "Nothing was chosen.")
+            return HttpResponseRedirect(back)
+        if request.method != "POST":
+            return self.ask(request, order, keys, back=back)
+        reason = " ".join(given.get("reason", "").split())[:_LONGEST_REASON]
+        if order.reason == "required" and not reason:
+            messages.error(request, "Say why: the reason is kept.")
+            return self.ask(request, order, keys, back=back)
+        if not is_first(request, given.get("once", "")):
+            messages.warning(request, f"{order.label} was ordered already, and done once.")
+            return HttpResponseRedirect(back)
+        self._give(request, order, keys, reason)
+        return HttpResponseRedirect(back)
+
+    def ask(
+        self, request: HttpRequest, order: Order, keys: Sequence[Any], *, back: str, more: int = 0
+    ) -> HttpResponse:
+        """Show what the order would do; `more` objects were chosen than are done at once."""
+        problem, forecast = "", None
+        try:
+            forecast = order.forecast(keys) if order.forecast else self._plain_forecast(keys)
+        except (ProviderError, ValueError) as error:
+            problem = str(error)
+        outcomes = list(forecast.outcomes) if forecast else []
+        going = [outcome for outcome in outcomes if outcome.done]
+        skipped = [outcome for outcome in outcomes if not outcome.done]
+        nouns = self.opts.verbose_name if len(keys) == 1 else self.opts.verbose_name_plural
+        subject = f"{nouns} {ranged(keys)}" if len(keys) == 1 else f"{len(keys)} {nouns}"
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{order.label}: {subject}",
+            "order": order,
+            "keys": ",".join(str(key) for key in keys),
+            "address": reverse(f"admin:{self._order_url_name}", kwargs={"name": order.name}),
+            "once": secrets.token_urlsafe(16),
+            "back": back,
+            "more": more,
+            "most": MOST_AT_ONCE,
+            "problem": problem,
+            "cost": forecast.cost if forecast and going else "",
+            "going": going[:_SHOWN_OUTCOMES],
+            "going_number": len(going),
+            "skipped": skipped[:_SHOWN_OUTCOMES],
+            "skipped_number": len(skipped),
+        }
+        return TemplateResponse(request, "admin/order.html", context)
+
+    def order_line(self, subject: Any) -> str:
+        """Return what is said of an object before an order that makes no forecast."""
+        return str(subject)
+
+    def _plain_forecast(self, keys: Sequence[Any]) -> Forecast:
+        found = self.model._default_manager.in_bulk(list(keys))
+        return Forecast(
+            [
+                Outcome(key, True, self.order_line(found[key]))
+                if key in found
+                else Outcome(key, False, "There is none of this number.")
+                for key in keys
+            ]
+        )
+
+    def _give(self, request: HttpRequest, order: Order, keys: Sequence[Any], reason: str) -> None:
+        try:
+            outcomes = order.run(keys, actor_of(request.user), reason)
+        except (ProviderError, ValueError) as error:
+            messages.error(request, f"{order.label}: {error}")
+            return
+        self._keep(request, order, [outcome for outcome in outcomes if outcome.done], reason)
+        _tell(request, order, outcomes)
+
+    def _keep(
+        self, request: HttpRequest, order: Order, done: Sequence[Outcome], reason: str
+    ) -> None:
+        """Write an audit entry for each object, beside its own timeline."""
+        kind = ContentType.objects.get_for_model(self.model)
+        assert request.user.pk is not None
+        why = f" Reason: {reason}" if reason else ""
+        LogEntry.objects.bulk_create(
+            LogEntry(
+                user_id=int(request.user.pk),
+                content_type=kind,
+                object_id=str(outcome.key),
+                object_repr=f"{self.opts.verbose_name} {outcome.key}"[:200],
+                action_flag=CHANGE,
+                change_message=f"{order.label}: {outcome.message}{why}",
+            )
+            for outcome in done
+        )
+
+    # -- what came with the request -----------------------------------------------------
+
+    def _read_keys(self, text: str) -> list[Any]:
+        """Read `1,2,3` as keys of this table; raise PermissionDenied for anything else."""
+        parts = [part for part in text.split(",") if part.strip()]
+        if len(parts) > MOST_AT_ONCE:
+            raise PermissionDenied
+        try:
+            keys = [self.opts.pk.clean(part.strip(), None) for part in parts]
+        except ValidationError:
+            raise PermissionDenied from None
+        return list(dict.fromkeys(keys))
+
+    def _way_back(self, request: HttpRequest, wanted: str, keys: Sequence[Any]) -> str:
+        """Return the page that the order was given on: one's own, or the list."""
+        if wanted and url_has_allowed_host_and_scheme(
+            wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+        ):
+            return wanted
+        names = f"admin:{self.opts.app_label}_{self.opts.model_name}"
+        if len(keys) == 1:
+            return reverse(f"{names}_change", args=[keys[0]])
+        return reverse(f"{names}_changelist")
+
+
+def _asking(order: Order) -> Callable[[OrdersAdmin, HttpRequest, QuerySet[Model]], HttpResponse]:
+    def ask(admin: OrdersAdmin, request: HttpRequest, chosen: QuerySet[Model]) -> HttpResponse:
+        keys = list(chosen.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
+        more = len(keys) - MOST_AT_ONCE
+        return admin.ask(
+            request, order, keys[:MOST_AT_ONCE], back=request.get_full_path(), more=max(0, more)
+        )
+
+    return ask
+
+
+def is_first(request: HttpRequest, once: str) -> bool:
+    """Tell whether a confirmation comes for the first time: a second click changes nothing."""
+    if not once:
+        raise PermissionDenied
+    subject = f"{request.user.pk}:{once}"
+    waits = seconds_to_wait(scope="order", subject=subject, limit=1, window=_GIVEN_ONCE_FOR)
+    return waits is None
+
+
+def _tell(request: HttpRequest, order: Order, outcomes: Sequence[Outcome]) -> None:
+    """Say what was done and what was skipped, and why; equal answers in one sentence."""
+    grouped: dict[tuple[bool, str], list[Any]] = {}
+    for outcome in outcomes:
+        grouped.setdefault((outcome.done, outcome.message), []).append(outcome.key)
+    for (done, message), keys in list(grouped.items())[:_MOST_MESSAGES]:
+        if done:
+            messages.success(request, f"{order.label}, {ranged(keys)}: {message}")
+        else:
+            messages.warning(request, f"{order.label} skipped {ranged(keys)}: {message}")
+    if len(grouped) > _MOST_MESSAGES:
+        messages.info(request, f"… and {len(grouped) - _MOST_MESSAGES} other answers.")

@@ -1,0 +1,174 @@
+"""What every admin table of ours has in common."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.views import ChangeList
+
+from glisk.admin.paginator import EstimatingPaginator
+from glisk.api.wallets import parse_wallet
+from glisk.fields import is_hash
+
+_CID_LENGTHS = range(46, 101)
+_MAX_ID = 2**63 - 1
+
+
+def shows_list(request: HttpRequest) -> bool:
+    """Say whether this is the list and not one object's page."""
+    match = request.resolver_match
+    return match is not None and str(match.url_name).endswith("_changelist")
+
+
+class PlainChangeList(ChangeList):
+    """A list that says "n results (show all)" only where a filter hides some.
+
+    It is sorted by the columns that are offered for that, also when the address names others.
+    """
+
+    result_list: Any  # the rows of the page
+
+    def get_ordering_field(self, field_name: str) -> Any:
+        return super().get_ordering_field(field_name) if field_name in self.sortable_by else None
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not self.query and not self.has_active_filters:
+            self.full_result_count = self.result_count
+
+
+class LargeTableAdmin(ModelAdmin):
+    """A table whose pages cost the same at a hundred rows as at a million.
+
+    `sortable_by` of a long table names the columns whose order an index has.
+    """
+
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = EstimatingPaginator
+    list_per_page = 50
+    list_max_show_all = 0
+    list_fullwidth = True
+    change_list_template = "admin/table.html"
+    compressed_fields = True
+    warn_unsaved_form = False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PlainChangeList
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Refuse what only looks like a list without an effect: actions nobody offered."""
+        if request.method == "POST" and not self.get_actions(request):
+            raise PermissionDenied
+        page: HttpResponse = super().changelist_view(request, extra_context)
+        return page
+
+
+class MachineAdmin(LargeTableAdmin):
+    """A table that the machine writes; people look at it."""
+
+    actions: Sequence[Any] | None = None
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class MachineInline(TabularInline):
+    """Rows of the machine below the object that they belong to."""
+
+    template = "admin/machine_inline.html"
+    extra = 0
+    can_delete = False
+    hide_title = True
+    tab = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ExactSearch(LargeTableAdmin):
+    """Search by what the text is: a number, a wallet, a transaction hash or a CID.
+
+    Each kind is compared for equality with its own columns, so that an index answers;
+    `LIKE '%…%'` over every column reads the whole table.
+    """
+
+    search_ids: tuple[str, ...] = ()
+    search_wallets: tuple[str, ...] = ()
+    search_hashes: tuple[str, ...] = ()
+    search_cids: tuple[str, ...] = ()
+    search_texts: tuple[str, ...] = ()
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        """Say that there is a search; the columns are chosen per term."""
+        return [
+            *self.search_ids,
+            *self.search_wallets,
+            *self.search_hashes,
+            *self.search_cids,
+            *self.search_texts,
+        ]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        wanted = self.search_conditions(term)
+        return (queryset.filter(wanted) if wanted else queryset.none()), False
+
+    def search_conditions(self, term: str) -> Q:
+        """Return what finds the term; an empty condition if it can be nothing of ours."""
+        wanted = Q()
+        if (number := as_id(term)) is not None:
+            wanted |= _any(self.search_ids, number)
+        if (wallet := parse_wallet(term)) is not None:
+            wanted |= _any(self.search_wallets, wallet)
+        if (tx_hash := as_hash(term)) is not None:
+            wanted |= _any(self.search_hashes, tx_hash)
+        cid = term.removeprefix("ipfs://")
+        if len(cid) in _CID_LENGTHS and cid.isascii() and cid.isalnum():
+            wanted |= _any(self.search_cids, cid)
+        if "\x00" not in term:
+            wanted |= _any(self.search_texts, term)
+        return wanted
+
+
+def as_id(term: str) -> int | None:
+    """Return the number that somebody searches for, with or without #."""
+    number = term.removeprefix("#")
+    # Python reads no number of thousands of digits, and a column holds none of twenty.
+    if not (number.isascii() and number.isdecimal() and len(number) <= len(str(_MAX_ID))):
+        return None
+    return int(number) if int(number) <= _MAX_ID else None
+
+
+def as_hash(term: str) -> str | None:
+    """Return the 32-byte hash that somebody searches for, in lower case."""
+    return term.lower() if is_hash(term) else None
+
+
+def _any(lookups: tuple[str, ...], value: Any) -> Q:
+    wanted = Q()
+    for lookup in lookups:
+        wanted |= Q(**{lookup: value})
+    return wanted

@@ -1,0 +1,161 @@
+"""The admin's pages of the system itself: state, workers, task queue, users."""
+
+from typing import Any
+
+import django.contrib.auth.admin
+import django_q.admin  # noqa: F401 - registers pages, which are replaced below
+import knox.admin  # noqa: F401 - the same
+from django.contrib import admin
+from django.contrib.auth.models import Group, User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django_q.models import Failure, OrmQ, Schedule, Success
+from knox.models import AuthToken
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from glisk.admin.display import age, duration, json_block, text_block
+from glisk.admin.tables import ExactSearch, MachineAdmin
+from glisk.console.control_page import URL_NAME as CONTROLS
+from glisk.console.control_page import control_page
+from glisk.console.overview import ALIVE_SECONDS
+from glisk.console.troubles import troubles_of
+from glisk.models import SystemState, WorkerHeartbeat
+from tokens.admin.summary import register_waits
+
+for _model in (Schedule, Success, Failure, OrmQ, User, Group, AuthToken):
+    admin.site.unregister(_model)
+
+
+register_waits(troubles_of)
+
+
+@admin.register(User)
+class UserAdmin(django.contrib.auth.admin.UserAdmin, ModelAdmin):
+    """Logins. Whoever is no superuser can neither make one nor become one."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        beyond_roles = () if request.user.is_superuser else ("is_superuser", "user_permissions")
+        return (*fields, *beyond_roles)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _may_touch(request, obj) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _may_touch(request, obj) and super().has_delete_permission(request, obj)
+
+
+def _may_touch(request: HttpRequest, user: Any) -> bool:
+    return request.user.is_superuser or not (isinstance(user, User) and user.is_superuser)
+
+
+@admin.register(Group)
+class GroupAdmin(django.contrib.auth.admin.GroupAdmin, ModelAdmin):
+    pass
+
+
+@admin.register(SystemState)
+class SystemStateAdmin(ExactSearch, MachineAdmin):
+    list_display = ("state_key", "value", "changed")
+    ordering = ("state_key",)
+    search_texts = ("state_key",)
+    fields = ("state_key", "value", "updated_at")
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(control_page)
+        return [path("controls/", page, name=CONTROLS), *super().get_urls()]
+
+    @display(description="Value")
+    def value(self, state: SystemState) -> SafeString | str:
+        return json_block(state.state_value)
+
+    @display(description="Changed")
+    def changed(self, state: SystemState) -> SafeString | str:
+        return age(state.updated_at)
+
+
+@admin.register(WorkerHeartbeat)
+class WorkerHeartbeatAdmin(MachineAdmin):
+    list_display = ("owner", "stage", "alive", "beat", "in_flight", "running_for", "progress")
+    list_filter = ("stage",)
+    ordering = ("-beat_at",)
+
+    @display(description="State", label={"alive": "success", "silent": "danger"})
+    def alive(self, worker: WorkerHeartbeat) -> str:
+        silent_for = (timezone.now() - worker.beat_at).total_seconds()
+        return "alive" if silent_for < ALIVE_SECONDS else "silent"
+
+    @display(description="Last heartbeat", ordering="beat_at")
+    def beat(self, worker: WorkerHeartbeat) -> SafeString | str:
+        return age(worker.beat_at)
+
+    @display(description="Running for")
+    def running_for(self, worker: WorkerHeartbeat) -> str:
+        return duration((worker.beat_at - worker.started_at).total_seconds())
+
+    @display(description="Last progress")
+    def progress(self, worker: WorkerHeartbeat) -> SafeString | str:
+        return age(worker.last_progress_at)
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(MachineAdmin):
+    """Schedules are declared in code: one bad row would stop all of them."""
+
+    list_display = ("name", "func", "schedule_type", "minutes", "next_run")
+    ordering = ("name",)
+    fields = ("name", "func", "args", "kwargs", "schedule_type", "minutes", "cron", "next_run")
+
+
+@admin.register(Failure)
+class FailureAdmin(ExactSearch, MachineAdmin):
+    list_display = ("name", "func", "started", "took")
+    ordering = ("-stopped",)
+    search_texts = ("id", "name", "func")
+    search_help_text = "Task id, name or function"
+    fields = ("name", "func", "started", "stopped", "took", "attempt_count", "why")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Failure]:
+        # Arguments are pickled; one that cannot be read must not hide all the others.
+        found: QuerySet[Failure] = super().get_queryset(request)
+        return found.defer("args", "kwargs", "result")
+
+    @display(description="Took")
+    def took(self, task: Failure) -> str:
+        return duration(task.time_taken())
+
+    @display(description="Result")
+    def why(self, task: Failure) -> SafeString | str:
+        return text_block(str(task.result))
+
+
+@admin.register(AuthToken)
+class AuthTokenAdmin(MachineAdmin):
+    """Tokens of the operations API: made by `manage.py create_api_token`, revoked here."""
+
+    list_display = ("token", "user", "made", "expiry")
+    list_display_links = ("token",)
+    list_select_related = ("user",)
+    ordering = ("-created",)
+    fields = ("token", "user", "created", "expiry")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("knox.delete_authtoken")
+
+    @display(description="Token")
+    def token(self, token: AuthToken) -> str:
+        """Show how it begins: enough to know it again, useless to anybody else."""
+        return f"{token.token_key}…"
+
+    @display(description="Made", ordering="created")
+    def made(self, token: AuthToken) -> SafeString | str:
+        return age(token.created)

@@ -1,0 +1,209 @@
+"""Whether the system is well, for probes and monitors; no foreign machine is asked."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import structlog
+from django.db import DatabaseError, InterfaceError, connection
+from django.http import JsonResponse
+from django.views.decorators.cache import never_cache
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+
+from glisk.console.overview import chain_facts, spend_facts, stage_loads, workers
+from glisk.console.overview.stages import groups
+from glisk.console.troubles import find_troubles
+from glisk.database_clock import database_now
+from reveals.keeper_state import keeper_state
+from tokens.states import TokenStatus
+from tokens.totals import count_by_state, error_rate_24h
+
+logger = structlog.get_logger(__name__)
+
+# A probe must answer while the pool is exhausted or the network swallows packets: it has a
+# connection of its own, and every phase of it has an end.
+_PROBE_LIMITS: dict[str, Any] = {
+    "connect_timeout": 2,
+    "tcp_user_timeout": 2000,
+}
+_STATEMENT_LIMIT = "-c statement_timeout=2s"
+_UNHEALTHY = {
+    "status": "unhealthy",
+    "error": {"type": "DatabaseUnavailable", "message": "The database does not answer."},
+}
+_READ = ["GET", "HEAD"]
+# By the workers themselves, and by the pages of chain and keeper.
+_TOLD_ELSEWHERE = {"worker", "chain", "keeper"}
+
+
+class HealthySerializer(serializers.Serializer):
+    status = serializers.ChoiceField(["healthy"])
+
+
+class HealthErrorSerializer(serializers.Serializer):
+    type = serializers.CharField()
+    message = serializers.CharField()
+
+
+class UnhealthySerializer(serializers.Serializer):
+    status = serializers.ChoiceField(["unhealthy"])
+    error = HealthErrorSerializer()
+
+
+def _described(name: str, summary: str, answer: Any = OpenApiTypes.OBJECT) -> Callable[..., Any]:
+    """Describe a health page in the schema: its facts, or 503."""
+    unhealthy = OpenApiExample("unhealthy", value=_UNHEALTHY, status_codes=["503"])
+    return extend_schema(
+        operation_id=name,
+        tags=["health"],
+        summary=summary,
+        responses={200: answer, 503: UnhealthySerializer},
+        examples=[unhealthy],
+    )
+
+
+def database_answers() -> bool:
+    """Say whether the database answers within a few seconds."""
+    given = connection.get_connection_params()  # as they stand in DATABASE_URL, TLS's too
+    options = f"{given.get('options', '')} {_STATEMENT_LIMIT}"
+    parameters = {**given, **_PROBE_LIMITS, "options": options}
+    try:
+        with psycopg.connect(**parameters, autocommit=True) as probe:
+            probe.execute("SELECT 1")
+    except psycopg.Error as error:
+        logger.warning("database_unreachable", error=type(error).__name__)
+        return False
+    return True
+
+
+@_described("health", "Whether the database answers", HealthySerializer)
+@api_view(_READ)
+@never_cache
+def health(request: Request) -> JsonResponse:
+    """Answer 200 if the database can be reached, else 503; never an exception's text."""
+    if database_answers():
+        return JsonResponse({"status": "healthy"})
+    return _unhealthy()
+
+
+@_described("health_blockchain", "How far the chain has been read")
+@api_view(_READ)
+@never_cache
+def health_blockchain(request: Request) -> JsonResponse:
+    """Answer with how far the chain has been read, as the worker stored it."""
+    return _answer(blockchain)
+
+
+@_described(
+    "health_workers",
+    "The workers that are alive, what waits and moves in each stage, and what holds it back",
+)
+@api_view(_READ)
+@never_cache
+def health_workers(request: Request) -> JsonResponse:
+    """Answer with the workers that are alive, and what waits and moves in each stage."""
+    return _answer(pipeline)
+
+
+@_described("health_keeper", "Whether the keeper can reveal, and why not")
+@api_view(_READ)
+@never_cache
+def health_keeper(request: Request) -> JsonResponse:
+    """Answer with whether the keeper can reveal, and why not, as the workers last saw it."""
+    return _answer(lambda: asdict(keeper_state()))
+
+
+@_described(
+    "health_metrics", "Totals since the first mint, the error rate of the last day, the spend"
+)
+@api_view(_READ)
+@never_cache
+def health_metrics(request: Request) -> JsonResponse:
+    """Answer with the totals since the first mint and the error rate of the last day."""
+    return _answer(metrics)
+
+
+def blockchain() -> dict[str, Any]:
+    """Return the chain's facts; `status` is `stale` while nobody looks at the chain."""
+    facts = chain_facts()
+    return {
+        "status": "healthy" if facts.is_fresh else "stale",
+        "chain_id": facts.chain_id,
+        "last_processed_block": facts.last_processed_block,
+        "blocks_behind": facts.blocks_behind,
+        "read_age_seconds": _age(facts.read_at),
+    }
+
+
+def pipeline() -> dict[str, Any]:
+    """Return the living workers, the load of each stage, and what is paused or not called."""
+    found, under_way = workers(), groups()
+    return {
+        "workers": [
+            {
+                "stage": worker.stage,
+                "in_flight": worker.in_flight,
+                "started_at": worker.started_at,
+                "beat_age_seconds": _age(worker.beat_at),
+                "last_progress_at": worker.last_progress_at,
+            }
+            for worker in found
+            if worker.alive
+        ],
+        "stages": [
+            {
+                "stage": load.stage,
+                "pending": load.pending,
+                "active": load.active,
+                "oldest_age_seconds": _age(load.oldest_at),
+            }
+            for load in stage_loads(under_way)
+        ],
+        # Without the vendors' words: anybody may ask.
+        "held_back": [
+            {
+                "kind": one.kind,
+                "name": one.name,
+                "age_seconds": _age(one.since),
+                "tokens": one.tokens,
+            }
+            for one in find_troubles(workers=found, groups=under_way)
+            if one.kind not in _TOLD_ELSEWHERE
+        ],
+    }
+
+
+def metrics() -> dict[str, Any]:
+    """Return the totals; the error rate is the failed share of what ended in the last day."""
+    numbers = {count.status: count.number for count in count_by_state()}
+    spend = spend_facts()
+    return {
+        "total_mints": sum(numbers.values()),
+        "total_revealed": numbers[TokenStatus.REVEALED],
+        "error_rate_24h": error_rate_24h(),
+        "spend_today_usd": float(spend.today_usd),
+        "spend_all_time_usd": float(spend.all_time_usd),
+        "spend_cap_usd": None if spend.cap_usd is None else float(spend.cap_usd),
+    }
+
+
+def _answer(facts: Callable[[], dict[str, Any]]) -> JsonResponse:
+    try:
+        return JsonResponse(facts())
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("health_page_failed", error=type(error).__name__)
+        return _unhealthy()
+
+
+def _age(moment: datetime | None) -> float | None:
+    return None if moment is None else round((database_now() - moment).total_seconds(), 1)
+
+
+def _unhealthy() -> JsonResponse:
+    return JsonResponse(_UNHEALTHY, status=503)

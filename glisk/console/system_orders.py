@@ -1,0 +1,155 @@
+"""What operators may have done with the system as a whole, from the page of the controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django_q.tasks import async_task
+
+from glisk.admin.orders import MOST_AT_ONCE
+from glisk.clients.chain import ChainClient
+from glisk.models import SystemState
+from glisk.permissions import CHECK_DRIFT, RECONCILE, REVEAL_NOW, RUN_RECOVERY
+from reveals.admin.orders import reveal_cost
+from reveals.by_hand import request_reveal
+from reveals.reconciling import reconcile_reveals
+from reveals.transaction_audit import compare_transactions
+from tokens.models import Token
+from tokens.recovery.drift import KEY as DRIFT_KEY
+from tokens.recovery.drift_advice import ADVICE
+
+_SHOWN_FINDINGS = 20
+
+
+@dataclass(frozen=True)
+class SystemOrder:
+    """`about` says what it would do now, and what that costs; `run(actor)` says what it did."""
+
+    name: str
+    label: str
+    permission: str
+    about: Callable[[], str]
+    run: Callable[[str], str]
+    icon: str
+
+
+def _about_reveals() -> str:
+    number = _ready().count()
+    if not number:
+        return "No token is ready."
+    going = min(number, MOST_AT_ONCE)
+    first = f"{number} tokens are ready; the first {going} go. " if number > going else ""
+    return f"{first}{reveal_cost(going)}"
+
+
+def _reveal_all(actor: str) -> str:
+    waiting = list(_ready().values_list("pk", flat=True)[:MOST_AT_ONCE])
+    results = request_reveal(token_ids=waiting, actor=actor)
+    done = sum(result.done for result in results)
+    skipped = {result.message for result in results if not result.done}
+    left_out = f" {len(results) - done} were left out: {' '.join(sorted(skipped))}"
+    return f"{done} reveals are requested.{left_out if skipped else ''}"
+
+
+def _ready() -> Any:
+    return Token.objects.ready().filter(held_at=None).exclude(batch_items__is_open=True)
+
+
+def _reconcile(actor: str) -> str:
+    chain = ChainClient.from_settings()
+    compared = compare_transactions(chain, actor=actor)
+    report = reconcile_reveals(chain, actor=actor)
+    parts = {
+        "batches compared": compared.checked,
+        "transactions entered": len(compared.entered),
+        "moved to another block": len(compared.moved),
+        "not on chain as noted": len(compared.doubtful),
+        "ready tokens compared": report.checked,
+        "noted as revealed by us": len(report.confirmed),
+        "adopted": len(report.adopted),
+        "revealed by others with a foreign URI": len(report.foreign),
+    }
+    always = ("batches compared", "ready tokens compared")
+    said = [f"{number} {what}" for what, number in parts.items() if number or what in always]
+    return ", ".join(said) + "."
+
+
+def _recover(actor: str) -> str:
+    async_task("tokens.tasks.look_at_chain")
+    async_task("tokens.tasks.prove_completeness")
+    return "A worker reads the chain now; what it finds stands in the log and below."
+
+
+def _compare(actor: str) -> str:
+    async_task("tokens.tasks.compare_everything")
+    return "A worker compares every token now; the report below is replaced when it is done."
+
+
+SYSTEM_ORDERS: Final = (
+    SystemOrder(
+        name="reveal_all",
+        label="Reveal all that is ready",
+        permission=REVEAL_NOW,
+        about=_about_reveals,
+        run=_reveal_all,
+        icon="visibility",
+    ),
+    SystemOrder(
+        name="reconcile",
+        label="Reconcile reveals",
+        permission=RECONCILE,
+        about=lambda: "Compares transactions and ready tokens with the chain, and follows it.",
+        run=_reconcile,
+        icon="sync_alt",
+    ),
+    SystemOrder(
+        name="recover",
+        label="Run the recovery",
+        permission=RUN_RECOVERY,
+        about=lambda: (
+            "Reads new and missing mints from the chain. The worker does so by itself "
+            "every few seconds."
+        ),
+        run=_recover,
+        icon="healing",
+    ),
+    SystemOrder(
+        name="check_drift",
+        label="Compare everything",
+        permission=CHECK_DRIFT,
+        about=lambda: (
+            "Compares every token with the contract, and proves that no mint is "
+            "missing. Changes no token."
+        ),
+        run=_compare,
+        icon="difference",
+    ),
+)
+
+
+def drift_report() -> dict[str, Any] | None:
+    """Return the last comparison with the chain for a page: when, what differs, what to do."""
+    row = SystemState.objects.filter(pk=DRIFT_KEY).first()
+    if row is None or not isinstance(row.state_value, dict):
+        return None
+    value = row.state_value
+    found = [finding for finding in value.get("findings", []) if isinstance(finding, dict)]
+    return {
+        "at": row.updated_at,
+        "is_clean": bool(value.get("tiled")) and not value.get("unrepaired"),
+        "complete": bool(value.get("complete")),
+        "tokens_checked": value.get("tokens_checked", 0),
+        "next_token_id": value.get("next_token_id", 0),
+        "tiled": bool(value.get("tiled")),
+        "kinds": [
+            {
+                "kind": kind,
+                "number": number,
+                "advice": ADVICE.get(kind, ""),
+                "findings": [f for f in found if f.get("kind") == kind][:_SHOWN_FINDINGS],
+            }
+            for kind, number in sorted(value.get("counts", {}).items())
+        ],
+    }

@@ -1,0 +1,354 @@
+"""What is wrong at this moment, in words: each fault with its cause and what to do about it.
+
+The dashboard, `manage.py pipeline_status` (whose exit status is 2 while there is one) and the pages
+of the tokens concerned show the same list. Everything is read from rows, no foreign machine is
+asked.
+
+To name a new cause of waiting: raise it where it is met (`glisk.engine.alarms`), or, if it stands
+in a row already, yield it from `_causes`. A token's own error needs neither: its text is shown,
+with the advice of `glisk.advice` for its class. What nobody has named is told by the general alarm:
+so many tokens of a stage have made no progress for so long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.conf import settings
+from django.urls import reverse
+
+from glisk.admin.display import duration
+from glisk.advice import (
+    advice_for_breaker,
+    advice_for_class,
+    advice_for_waiting,
+    headline_for_breaker,
+    reason_for_breaker,
+)
+from glisk.console.overview import stages, system
+from glisk.console.overview.reveals import refusal_of
+from glisk.console.overview.stages import HELD, LOOKUP, QUEUE, SENT, WORKING, Group
+from glisk.console.overview.system import ChainFacts, Obstacle, Worker
+from glisk.console.overview.webhooks import missing_webhooks
+from glisk.database_clock import database_now
+from glisk.management.base import counted
+from tokens.admin.filters import failed_url
+from tokens.models import Token
+from tokens.states import TokenStatus
+from tokens.totals import failures_24h
+
+# A drain that ends is followed by the next one within seconds.
+_NO_DRAIN_SECONDS = 30
+_DRAINS = {"generation": "pipeline", "upload": "pipeline", "reveal": "reveal"}
+_SWITCHES = {
+    "generation": "ENABLE_IMAGE_WORKER",
+    "upload": "ENABLE_IPFS_WORKER",
+    "reveal": "ENABLE_REVEAL_WORKER",
+}
+_BREAKERS = {
+    "replicate": ("generation",),
+    "replicate_reads": ("generation",),
+    "selfhosted": ("generation",),
+    "pinata": ("upload",),
+    "gateway": ("reveal",),
+    "chain": ("reveal",),
+}
+_NO_WORKER = (
+    "Start one: make worker, which is manage.py qcluster. If it ends at once, its last lines say "
+    "why. Nothing is lost meanwhile."
+)
+_MISSING = (
+    "Look at the webhook's page at Alchemy: is it active, and does its address lead here? Mints "
+    "are read from the chain meanwhile, some seconds later."
+)
+_AT_A_LIMIT = {QUEUE, "rate_limited", "vendor_down"}
+# What tokens wait for that have no error of their own: in words, and what to do.
+_CAUSES: Final[dict[str, tuple[str, str]]] = {
+    SENT: (
+        "The reveal transaction is not mined yet.",
+        "Nothing, as a rule: after TRANSACTION_TIMEOUT_SECONDS it is replaced with higher fees. "
+        "To hurry it: the reveal batch, Speed up.",
+    ),
+    LOOKUP: (
+        "The reply to a paid call was lost. The vendor's list of predictions is searched "
+        "before anything is paid for again.",
+        "Nothing, if the vendor answers. Else see the vendor's status page, and whether the key "
+        "may list predictions (manage.py check_setup).",
+    ),
+    WORKING: (
+        "A worker is at it and waits for an answer.",
+        "Look at the vendor's status page and at the worker's log.",
+    ),
+    QUEUE: ("No error is known: the turn has not come.", ""),
+}
+_PLACES = {
+    "generation": "WORKER_BATCH_SIZE, or add a worker",
+    "upload": "UPLOAD_CONCURRENCY, or add a worker",
+    "reveal": "REVEAL_MAX_IN_FLIGHT",
+}
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One fault; `tokens` wait for it, in `stages`, or have failed by it. `url` lists them.
+
+    `kind`: worker, chain, pause, breaker, limit, keeper, alarm, tokens (no progress), held, failed,
+    webhook.
+    """
+
+    key: str
+    kind: str
+    headline: str
+    reason: str = ""
+    advice: str = ""
+    since: datetime | None = None
+    retry_at: datetime | None = None
+    stages: tuple[str, ...] = ()
+    tokens: int = 0
+    url: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is about, in a word."""
+        return self.key.partition(":")[2] or self.key
+
+    @property
+    def keeps_waiting(self) -> bool:
+        """Whether the headline leaves out that tokens wait for it."""
+        return self.kind not in ("tokens", "held", "failed") and self.tokens > 0
+
+
+def find_troubles(
+    *,
+    workers: Sequence[Worker] | None = None,
+    chain: ChainFacts | None = None,
+    groups: Sequence[Group] | None = None,
+) -> list[Trouble]:
+    """Return the troubles, the gravest first; what is given is not read again.
+
+    The number of queries does not depend on the size of anything.
+    """
+    groups = stages.groups() if groups is None else groups
+    oldest = {group.stage: group.oldest_at for group in reversed(groups) if group.cause != HELD}
+    causes = [
+        *_missing_workers(system.workers() if workers is None else workers, oldest),
+        *_causes(system.chain_facts() if chain is None else chain),
+    ]
+    told = [replace(cause, tokens=_waiting_for(cause, groups)) for cause in causes]
+    return [
+        # A limit is met all the time; it is a trouble while somebody waits for it.
+        *(cause for cause in told if cause.tokens or cause.kind != "limit"),
+        *_without_progress([group for group in groups if not _explains(causes, group)]),
+        *_held(groups),
+        *_failed(),
+        *_webhooks(),
+    ]
+
+
+def troubles_of(token: Token) -> list[Trouble]:
+    """Return those of the troubles that keep this token from going on, for its page.
+
+    What stands in the token itself (held, failed) is shown there anyway.
+    """
+    stage = stages.STAGE_OF.get(TokenStatus(token.status))
+    if stage is None or token.held_at is not None:
+        return []
+    causes = [
+        *_missing_workers(system.workers(), {stage: token.status_changed_at}),
+        *_causes(),
+    ]
+    found = [cause for cause in causes if stage in cause.stages]
+    waited = (database_now() - token.status_changed_at).total_seconds()
+    if waited < settings.STUCK_AFTER_SECONDS or any(one.kind != "limit" for one in found):
+        return found
+    groups = [g for g in stages.groups(token_id=token.pk) if not _explains(found, g)]
+    headline, prefix = f"No progress for {duration(waited)}", _named(token.pk)
+    return found + [
+        replace(alarm, headline=headline, reason=alarm.reason.replace(prefix, ""))
+        for alarm in _without_progress(groups)
+    ]
+
+
+def _explains(causes: Iterable[Trouble], group: Group) -> bool:
+    """Tell whether a group waits for one of the causes, as far as one can know."""
+    kinds = {cause.kind for cause in causes if group.stage in cause.stages}
+    # Nobody waits for long at a limit but those whose turn has not come.
+    return bool(kinds - {"limit"}) or ("limit" in kinds and group.cause in _AT_A_LIMIT)
+
+
+def _named(token_id: int) -> str:
+    return f"Token {token_id}: "
+
+
+def _missing_workers(
+    workers: Sequence[Worker], oldest: Mapping[str, datetime]
+) -> Iterator[Trouble]:
+    """Yield what no worker does; `oldest`: since when tokens have been in these stages."""
+    alive = {worker.stage for worker in workers if worker.alive}
+    if not alive:
+        yield Trouble(
+            "worker",
+            "worker",
+            "No worker is alive",
+            advice=_NO_WORKER,
+            since=max((worker.beat_at for worker in workers), default=None),
+            stages=tuple(stages.STAGES),
+        )
+        return
+    before = database_now() - timedelta(seconds=_NO_DRAIN_SECONDS)
+    for stage, since in oldest.items():
+        if since < before and not alive & {stage, _DRAINS[stage]}:
+            yield Trouble(
+                f"worker:{stage}",
+                "worker",
+                f"No living worker does the {stage}",
+                advice=f"Set {_SWITCHES[stage]}=true where a worker is to do it, and restart it. "
+                "If it is set, that worker's log says why it does not begin.",
+                since=since,
+                stages=(stage,),
+            )
+
+
+def _causes(chain: ChainFacts | None = None) -> Iterator[Trouble]:
+    """Yield what holds whole stages back, or the reading of the chain (if that is asked for)."""
+    found = system.obstacles()
+    open_keys = {obstacle.key for obstacle in found}
+    if chain is not None and not chain.is_fresh and "breaker:rpc" not in open_keys:
+        yield Trouble(
+            "chain",
+            "chain",
+            headline_for_breaker("rpc"),
+            advice="A worker does it every POLL_INTERVAL_SECONDS: is one alive, and what does its "
+            "log say?",
+            since=chain.read_at,
+        )
+    for obstacle in found:
+        # The breaker says the same of the keeper, and is newer.
+        if obstacle.kind != "keeper" or "breaker:chain" not in open_keys:
+            yield _of_obstacle(obstacle)
+
+
+def _of_obstacle(obstacle: Obstacle) -> Trouble:
+    subject = "chain" if obstacle.kind == "keeper" else obstacle.subject or obstacle.key
+    if obstacle.kind in ("breaker", "keeper", "limit"):
+        headline = obstacle.headline or headline_for_breaker(subject)
+        reason = reason_for_breaker(subject, obstacle.reason)
+        advice = obstacle.advice or advice_for_breaker(subject, obstacle.refusal)
+        held: tuple[str, ...] = _BREAKERS.get(subject, ())
+    elif obstacle.kind == "alarm":
+        headline, reason, advice = obstacle.headline, obstacle.reason, obstacle.advice
+        held = obstacle.stages
+    else:
+        headline, reason, advice = f"{subject.capitalize()} is paused", obstacle.reason, ""
+        held = (subject,) if subject in stages.STAGES else ()
+    return Trouble(
+        key=obstacle.key,
+        kind=obstacle.kind,
+        headline=headline,
+        reason=reason,
+        advice=advice,
+        since=obstacle.since,
+        retry_at=obstacle.retry_at,
+        stages=held,
+    )
+
+
+def _waiting_for(cause: Trouble, groups: Iterable[Group]) -> int:
+    return sum(g.number for g in groups if g.stage in cause.stages and g.cause != HELD)
+
+
+def _without_progress(groups: Sequence[Group]) -> Iterator[Trouble]:
+    """Yield the general alarm, for each cause that is the tokens' own, or unknown."""
+    found = [group for group in groups if group.stuck and group.cause != HELD]
+    oldest: dict[tuple[str, str], Group] = {}
+    numbers: dict[tuple[str, str], int] = {}
+    for group in sorted(found, key=lambda group: group.oldest_at):
+        key = (group.stage, group.cause)
+        oldest.setdefault(key, group)
+        numbers[key] = numbers.get(key, 0) + group.stuck
+    errors = _errors([group.oldest_id for group in oldest.values()])
+    for (stage, cause), group in oldest.items():
+        words, advice = _CAUSES.get(cause, ("", advice_for_waiting(cause)))
+        if cause == QUEUE:
+            advice = f"If others move on, all places are taken: raise {_PLACES[stage]}. If nothing "
+            advice += "moves, read the worker's log."
+        error = refusal_of(group.oldest_id) if cause == SENT else errors.get(group.oldest_id, "")
+        example = _named(group.oldest_id) + error if error else ""
+        yield Trouble(
+            f"{stage}:{cause}",
+            "tokens",
+            f"{counted(numbers[stage, cause], 'token')} in {stage} without progress",
+            " ".join(text for text in (words, example) if text),
+            advice,
+            since=group.oldest_at,
+            stages=(stage,),
+            tokens=numbers[stage, cause],
+            url=_listed(attention="stuck", status__exact=group.status),
+        )
+
+
+def _errors(token_ids: Sequence[int]) -> dict[int, str]:
+    if not token_ids:
+        return {}
+    found = Token.objects.filter(pk__in=token_ids).values_list("pk", "generation_error")
+    return {token_id: error or "" for token_id, error in found}
+
+
+def _held(groups: Iterable[Group]) -> Iterator[Trouble]:
+    held = [group for group in groups if group.cause == HELD]
+    if not held:
+        return
+    longest = Token.objects.filter(pk__in=[group.oldest_id for group in held]).order_by("held_at")
+    token = longest.only("held_at", "hold_reason").first()
+    number = sum(group.number for group in held)
+    yield Trouble(
+        "held",
+        "held",
+        f"{counted(number, 'token')} {'is' if number == 1 else 'are'} held",
+        f"Token {token.pk}: {token.hold_reason}" if token else "",
+        "To be released when the reason is gone: nothing new is begun until then.",
+        since=token.held_at if token else None,
+        tokens=number,
+        url=_listed(attention="held"),
+    )
+
+
+def _failed() -> Iterator[Trouble]:
+    # What somebody has given up by hand is no news.
+    found = [failure for failure in failures_24h() if failure.error_class != "operator"]
+    errors = _errors([failure.newest_id for failure in found])
+    for failure in found:
+        yield Trouble(
+            f"failed:{failure.error_class}",
+            "failed",
+            f"{counted(failure.number, 'token')} failed in 24 hours: "
+            f"{(failure.error_class or 'no class').replace('_', ' ')}",
+            _named(failure.newest_id) + errors.get(failure.newest_id, ""),
+            advice_for_class(failure.error_class),
+            tokens=failure.number,
+            url=failed_url(failure.error_class),
+        )
+
+
+def _webhooks() -> Iterator[Trouble]:
+    missing = missing_webhooks()
+    if missing is not None:
+        last = missing.last_at
+        number = f"{counted(missing.mints, 'mint')}{' or more' if missing.are_more else ''}"
+        yield Trouble(
+            "webhooks",
+            "webhook",
+            f"No webhook since {last:%d %b %H:%M} UTC" if last else "No webhook has ever come",
+            f"{number} came from the chain.",
+            _MISSING,
+            since=missing.first_mint_at,
+        )
+
+
+def _listed(**chosen: str) -> str:
+    """Return the address of the list of tokens, narrowed."""
+    query = "&".join(f"{name}={value}" for name, value in chosen.items())
+    return f"{reverse('admin:tokens_token_changelist')}?{query}"

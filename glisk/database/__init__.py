@@ -1,0 +1,77 @@
+"""Django's DATABASES entry: a given PostgreSQL, or the embedded one."""
+
+from pathlib import Path
+from typing import Any
+
+import environ
+
+from glisk.config import ConfigurationError
+from glisk.database.pooled_connection import PooledConnection
+
+# A statement that runs this long is a fault, not work; a transaction never waits on a vendor.
+# A web request gives up on a lock before Alchemy gives up on the request (5 s).
+_WORKER_TIMEOUTS = (
+    "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
+)
+_WEB_TIMEOUTS = (
+    "-c statement_timeout=30s -c lock_timeout=3s -c idle_in_transaction_session_timeout=60s"
+)
+# The same on the server's side, where a machine that lost its network for good would keep its locks
+# for two hours: its sessions end half a minute after the last sign of life.
+_SERVER_KEEPALIVE = (
+    "-c tcp_keepalives_idle=15s -c tcp_keepalives_interval=5s -c tcp_keepalives_count=3 "
+    "-c tcp_user_timeout=30s"
+)
+# A network that swallows packets must not hold a process for the kernel's quarter of an hour.
+_KEEPALIVE = {
+    "connect_timeout": 5,  # seconds
+    "keepalives": 1,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
+
+
+def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) -> dict[str, Any]:
+    """Return the settings of the default database.
+
+    `pool_size` None means persistent connections without a pool: psycopg's pool does not
+    survive the forks of the task cluster. The embedded server is started if need be.
+
+    Raises:
+        ConfigurationError: the embedded server cannot be started.
+    """
+    if not url:
+        url = _embedded_url(embedded_dir)
+    settings: dict[str, Any] = environ.Env.db_url_config(url)
+    settings["ENGINE"] = "django.db.backends.postgresql"
+    options: dict[str, Any] = settings.setdefault("OPTIONS", {})
+    # A socket's directory comes as an option; Django and its dbshell look for it here.
+    settings["HOST"] = options.pop("host", settings["HOST"])
+    timeouts = _WORKER_TIMEOUTS if pool_size is None else _WEB_TIMEOUTS
+    keepalive = "" if settings["HOST"].startswith("/") else _SERVER_KEEPALIVE
+    given = (options.get("options"), timeouts, keepalive)
+    options["options"] = " ".join(filter(None, given))
+    settings["OPTIONS"] = options = {**_KEEPALIVE, **options}
+    settings["CONN_HEALTH_CHECKS"] = True
+    if pool_size is None:
+        settings["CONN_MAX_AGE"] = None
+    else:
+        options["pool"] = {
+            "min_size": 1,
+            "max_size": pool_size,
+            "timeout": 3,
+            "connection_class": PooledConnection,
+        }
+        settings["CONN_MAX_AGE"] = 0
+    return settings
+
+
+def _embedded_url(directory: Path) -> str:
+    from glisk.database.embedded_postgres import EmbeddedPostgresError, ensure_running
+
+    try:
+        return ensure_running(directory)
+    except EmbeddedPostgresError as error:
+        raise ConfigurationError(str(error)) from error

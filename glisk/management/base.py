@@ -1,0 +1,105 @@
+"""What our management commands share: help with examples, numbers, a question, a bar, one error."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from tqdm import tqdm
+
+from glisk.engine.tables import unapplied_migrations
+from glisk.logging.redaction import redact_text
+
+_HELP_WIDTH = 78
+
+
+class ExplainedCommand(BaseCommand):
+    """A command whose `--help` ends with its `examples`, as they are written.
+
+    Its exit status 2 means "partly done": options that make no sense are 1, not argparse's 2.
+    """
+
+    examples = ""
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        parser = self.create_parser(argv[0], argv[1])
+        try:
+            parser.parse_args(argv[2:])
+        except CommandError as error:
+            parser.print_usage(sys.stderr)
+            self.stderr.write(str(error))
+            sys.exit(1)
+        super().run_from_argv(argv)
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.setdefault("epilog", self.examples)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.description = textwrap.fill(str(self.help), _HELP_WIDTH)
+        return parser
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """Return the type of an option that takes a whole number from `low` on."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if value < low:
+            raise argparse.ArgumentTypeError(f"must be {low} or more")
+        return value
+
+    return read
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 token", "2 tokens"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before what costs money or stays for ever; raise CommandError unless it is wanted.
+
+    `yes`: it was agreed to by an option, so that nobody is asked.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise CommandError(f"{question} Add --yes to agree. Nothing was done.")
+    if input(f"{question} Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise CommandError("Nothing was done.")
+
+
+def explain_database_error(error: DatabaseError | InterfaceError) -> str | None:
+    """Return one sentence for a database that is away or lacks tables; None: the fault is ours."""
+    connection.close()  # whatever it was in the middle of
+    if isinstance(error, OperationalError | InterfaceError):
+        words = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        return f"The database does not answer: {redact_text(words)}"
+    missing = unapplied_migrations()
+    if not missing:
+        return None
+    return (
+        f"The database lacks {counted(len(missing), 'migration')}, from {missing[0]} on: "
+        "run `manage.py migrate` first (`make web` does)."
+    )
+
+
+@contextmanager
+def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Show progress where somebody looks: call what is yielded with done and total."""
+    with tqdm(unit=unit, disable=None) as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield on_progress

@@ -1,0 +1,141 @@
+"""The public gallery: one page, and the small answer that its script asks for again and again."""
+
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.cache import patch_cache_control
+from django.views.decorators.http import require_safe
+
+from glisk.api.conditional import conditional_json
+from glisk.api.short_memory import ShortMemory
+from glisk.clients.links import explorer_transaction_url, gateway_origin, gateway_url
+from tokens.api.reads import newest_reveals, under_way
+from tokens.models import Token
+
+REVEALS_SHOWN = 24
+UNDER_WAY_SHOWN = 24
+_LARGEST_ID = 2**63 - 1
+_NOTHING: Final[dict[str, Any]] = {"under_way": [], "revealed": [], "older_url": ""}
+# Every open page asks each 2.5 s: less than that, so that none sees an older state than before.
+_newest: ShortMemory[dict[str, Any]] = ShortMemory(seconds=1)
+
+logger = structlog.get_logger(__name__)
+
+
+@require_safe
+def gallery(request: HttpRequest) -> HttpResponse:
+    """Show the newest reveals and the tokens on their way; `?before=<token id>` shows older ones.
+
+    The page works without its script; with it, it follows the pipeline by itself. Without the
+    database it says so, and its script goes on asking.
+    """
+    before = _token_id(request.GET.get("before", ""))
+    known = _known_state(before)
+    state = known or _NOTHING
+    context = {
+        **state,
+        "is_known": known is not None,
+        "before": before,
+        "contract": settings.GLISK_NFT_CONTRACT_ADDRESS,
+        "network": {"BASE_MAINNET": "Base", "BASE_SEPOLIA": "Base Sepolia"}.get(
+            settings.NETWORK, "a local network"
+        ),
+        "explorer": settings.EXPLORER_URL,
+    }
+    status = 503 if known is None else 200
+    response = render(request, "tokens/gallery.html", context, status=status)
+    response["Content-Security-Policy"] = content_security_policy()
+    patch_cache_control(response, no_cache=True)
+    return response
+
+
+@require_safe
+def gallery_updates(request: HttpRequest) -> HttpResponse:
+    """Answer with the gallery's state, or with 304 if it is the one that the caller has."""
+    state = _known_state(None)
+    if state is None:
+        return JsonResponse({"detail": "The tokens cannot be read at the moment."}, status=503)
+    return conditional_json(request, state)
+
+
+def gallery_state(before: int | None) -> dict[str, Any]:
+    """Return what the gallery shows; two queries, or one on an older page."""
+    cards = [_card(token) for token in newest_reveals(REVEALS_SHOWN, before)]
+    return {
+        "under_way": [] if before else [_on_its_way(token) for token in under_way(UNDER_WAY_SHOWN)],
+        "revealed": cards,
+        "older_url": _older_url(cards),
+    }
+
+
+def _known_state(before: int | None) -> dict[str, Any] | None:
+    """Return the gallery's state, the newest one at most a second old.
+
+    None while the database does not answer.
+    """
+    try:
+        if before is None:
+            return _newest.get("newest", lambda: gallery_state(None))
+        return gallery_state(before)
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("gallery_unknown", error=type(error).__name__)
+        return None
+
+
+def content_security_policy() -> str:
+    """Return the page's policy: our own files, and images from the gateway."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"img-src 'self' {gateway_origin()}",
+            "style-src 'self'",
+            "script-src 'self'",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
+def _on_its_way(token: Token) -> dict[str, Any]:
+    return {
+        "token_id": token.pk,
+        "status": token.status,
+        "since": token.status_changed_at.isoformat(),
+        "minted_at": token.mint_timestamp.isoformat(),
+    }
+
+
+def _card(token: Token) -> dict[str, Any]:
+    wallet = token.prompt_author_wallet
+    return {
+        "token_id": token.pk,
+        "name": token.name,
+        "author": f"{wallet[:6]}…{wallet[-4:]}",
+        "author_address": wallet,
+        "revealed_at": (token.revealed_at or token.status_changed_at).isoformat(),
+        "image_url": gateway_url(token.image_cid),
+        "metadata_url": gateway_url(token.metadata_cid),
+        "explorer_url": token.explorer_url,
+        "transaction_url": explorer_transaction_url(token.reveal_tx_hash),
+    }
+
+
+def _token_id(text: str) -> int | None:
+    """Return the number in a query string, or None if there is none that makes sense."""
+    if not (text.isascii() and text.isdecimal()):
+        return None
+    return min(int(text[:20]), _LARGEST_ID)
+
+
+def _older_url(cards: list[dict[str, Any]]) -> str:
+    """Return the address of the next older page, if this one is full."""
+    if len(cards) < REVEALS_SHOWN:
+        return ""
+    return f"{reverse('gallery')}?before={cards[-1]['token_id']}"

@@ -1,0 +1,132 @@
+"""The query strings of the token API, and the JSON forms that tokens/api/wire.py makes."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from glisk.api.wallets import parse_wallet
+from tokens.models import Token
+from tokens.states import TokenStatus
+
+MAX_PAGE_SIZE = 100
+# PostgreSQL's bigint: an offset beyond it is an error there, not an empty page.
+_MAX_OFFSET = 2**63 - 1
+
+
+class PageQuery(serializers.Serializer):
+    """The query string of a paged list."""
+
+    offset = serializers.IntegerField(
+        default=0, min_value=0, max_value=_MAX_OFFSET, help_text="Tokens to skip."
+    )
+    limit = serializers.IntegerField(
+        default=20, min_value=1, max_value=MAX_PAGE_SIZE, help_text="Tokens in the answer at most."
+    )
+
+
+class WalletField(serializers.CharField):
+    """A wallet in any letter case; EIP-55 afterwards."""
+
+    def to_internal_value(self, data: Any) -> str:
+        address = parse_wallet(super().to_internal_value(data))
+        if address is None:
+            raise serializers.ValidationError("That is no wallet address: 0x and 40 hex digits.")
+        return address
+
+
+class TokenQuery(serializers.Serializer):
+    """The query string of the list of all tokens."""
+
+    minter = WalletField(required=False, help_text="The wallet that minted.")
+    author = WalletField(required=False, help_text="The prompt author's wallet on chain.")
+    status = serializers.ChoiceField(TokenStatus.choices, required=False)
+    before = serializers.IntegerField(
+        required=False, min_value=1, max_value=_MAX_OFFSET, help_text="Token ids below this one."
+    )
+    limit = serializers.IntegerField(
+        default=20, min_value=1, max_value=MAX_PAGE_SIZE, help_text="Tokens in the answer at most."
+    )
+
+
+class TokenSerializer(serializers.ModelSerializer):
+    """A token as the frontend lists it."""
+
+    class Meta:
+        model = Token
+        fields: tuple[str, ...] = (
+            "token_id",
+            "status",
+            "image_cid",
+            "metadata_cid",
+            "image_url",
+            "generation_attempts",
+            "generation_error",
+            "reveal_tx_hash",
+            "created_at",
+        )
+        read_only_fields = fields
+
+
+class TokenDetailSerializer(TokenSerializer):
+    """A token with who made it and where it stands on chain."""
+
+    author_address = serializers.CharField(source="prompt_author_wallet", read_only=True)
+    token_uri = serializers.CharField(allow_null=True, read_only=True)
+
+    class Meta(TokenSerializer.Meta):
+        fields = (
+            *TokenSerializer.Meta.fields,
+            "name",
+            "author_address",
+            "minter_address",
+            "mint_timestamp",
+            "revealed_at",
+            "token_uri",
+        )
+        read_only_fields = fields
+
+
+class TokenPageSerializer(serializers.Serializer):
+    tokens = TokenSerializer(many=True)
+    total = serializers.IntegerField(min_value=0)
+    offset = serializers.IntegerField(min_value=0)
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE_SIZE)
+
+
+class TokenListSerializer(serializers.Serializer):
+    tokens = TokenDetailSerializer(many=True)
+    next_before = serializers.IntegerField(
+        allow_null=True, help_text="`before` of the next page; null on the last one."
+    )
+
+
+class MintedTokenSerializer(serializers.Serializer):
+    token_id = serializers.IntegerField()
+    status = serializers.ChoiceField(TokenStatus.choices)
+    position = serializers.IntegerField(
+        allow_null=True, help_text="Place among all tokens that are not revealed; 1 is next."
+    )
+    estimated_seconds = serializers.IntegerField(
+        allow_null=True, help_text="Until the reveal; null where nothing can be said."
+    )
+    image_cid = serializers.CharField(allow_null=True)
+    metadata_cid = serializers.CharField(allow_null=True)
+    reveal_tx_hash = serializers.CharField(allow_null=True)
+    error = serializers.CharField(allow_null=True, help_text="Why it failed, for people.")
+
+
+class MintSerializer(serializers.Serializer):
+    tx_hash = serializers.CharField()
+    block_number = serializers.IntegerField()
+    minted_at = serializers.DateTimeField()
+    minter_address = serializers.CharField()
+    author_address = serializers.CharField()
+    tokens = MintedTokenSerializer(many=True)
+    total = serializers.IntegerField(min_value=1)
+    revealed = serializers.IntegerField(min_value=0)
+    done = serializers.BooleanField(help_text="Whether all tokens are revealed.")
+
+
+class LeaderboardEntrySerializer(serializers.Serializer):
+    author_address = serializers.CharField()
+    total_tokens = serializers.IntegerField(min_value=1)

@@ -1,0 +1,85 @@
+"""How many paid calls may start now: the vendor's breaker, places, the daily cap, the rate limit.
+
+Asked in two steps. `places` is cheap and comes before tokens are claimed; `admit` is binding and
+runs in the transaction that writes the calls' job rows. Tokens that are not admitted wait without
+losing an attempt; what is paid for already goes on whatever this says.
+"""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from glisk.breaker import Breaker
+from glisk.errors import AccountError, PermanentError, ProviderError, is_for_the_rate
+from glisk.found_limit import FoundLimit
+from tokens.models.job import JobService
+from tokens.pipeline.places import free_places
+from tokens.pipeline.spend import allowed_by_cap, cap_reason, price_of, seconds_until_midnight
+
+logger = structlog.get_logger(__name__)
+
+_PLACES_RECHECK_SECONDS = 0.25  # nothing tells when a call of another process ends
+_CAP_RECHECK_SECONDS = 30.0  # calls that the vendor refused after all make room again
+
+
+class Admission:
+    """One drain's gate to one service that makes images."""
+
+    def __init__(
+        self,
+        service: JobService,
+        breaker: Breaker,
+        rate: FoundLimit | None,
+        *,
+        most_at_once: int | None = None,
+    ) -> None:
+        """`most_at_once`: calls under way of all workers together; None: the workers' places."""
+        self.service = service
+        self.breaker = breaker
+        self.rate = rate
+        self.most_at_once = most_at_once
+        self._full_until = 0.0
+        self._capped_until = 0.0
+
+    @property
+    def seconds_until_open(self) -> float | None:
+        """Return when a refused call is worth trying again; None if nothing is refused."""
+        now = time.monotonic()
+        waits = [self._capped_until - now, self._full_until - now]
+        if self.rate is not None:
+            waits.append(self.rate.seconds_until_free)
+        return max((wait for wait in waits if wait > 0), default=None)
+
+    def places(self, wanted: int) -> int:
+        """Return how many new calls are worth claiming tokens for."""
+        return 0 if self.seconds_until_open else self.breaker.places(wanted)
+
+    def admit(self, wanted: int, model: str) -> int:
+        """Take the places of calls that start when this transaction is committed."""
+        free = free_places(self.service, most=self.most_at_once)
+        if free < wanted:
+            self._full_until = time.monotonic() + _PLACES_RECHECK_SECONDS
+            wanted = max(free, 0)
+        affordable = allowed_by_cap(wanted, price_of(self.service, model))
+        if affordable < wanted:
+            logger.warning("daily_spend_cap_reached", reason=cap_reason())
+            wait = min(_CAP_RECHECK_SECONDS, seconds_until_midnight())
+            self._capped_until = time.monotonic() + wait
+        return self.take(affordable)
+
+    def take(self, wanted: int) -> int:
+        """Take places within the rate, for calls that are afforded already."""
+        return self.rate.take(wanted) if self.rate is not None else wanted
+
+    def failed(self, error: ProviderError, *, age_seconds: float) -> bool:
+        """Count a refused call, let through so long ago; tell whether everybody has to wait."""
+        if self.rate is not None and is_for_the_rate(error):
+            self.breaker.succeeded()  # it answered: it is up
+            self.rate.refused(error, age_seconds=age_seconds)
+            return True
+        if isinstance(error, PermanentError) and not isinstance(error, AccountError):
+            self.breaker.succeeded()  # as above
+            return False
+        return self.breaker.failed(error)

@@ -1,0 +1,180 @@
+"""The one place where a token's state changes: map, fence, columns and timeline together.
+
+A move is one statement: a conditional UPDATE whose returned rows become the timeline. Rows
+that are not in the expected state, or whose lease somebody else holds, stay as they are and
+are missing from the answer: zero rows means that someone else owns the token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import connection
+
+from glisk.database.json_rows import as_json
+from glisk.errors import NotSentError, TransientError, UnknownOutcomeError
+from tokens.states import ADOPTABLE, RECALL, TERMINAL, Repair, TokenStatus, check_transition
+
+logger = structlog.get_logger(__name__)
+
+# Why a token failed, if only time has to pass.
+PASSING_CLASSES = frozenset(
+    {
+        "rate_limited",
+        *(kind.error_class for kind in (TransientError, UnknownOutcomeError, NotSentError)),
+    }
+)
+
+# The columns that a move may write, and their types in PostgreSQL.
+_COLUMN_TYPES = {
+    "prompt": "text",
+    "image_url": "text",
+    "image_cid": "text",
+    "metadata_text": "text",
+    "metadata_cid": "text",
+    "reveal_tx_hash": "text",
+    "adopted_uri": "text",
+    "revealed_at": "timestamptz",
+    "generation_error": "text",
+    "error_class": "text",
+    "generation_attempts": "integer",
+    "automatic_retries": "integer",
+    "fallback_used": "boolean",
+}
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The claim under which a worker moves tokens."""
+
+    owner: str
+    keep: bool = False  # go on holding it in the next stage
+
+
+@dataclass(frozen=True)
+class Move:
+    """What changes for one token; `attempts` is the fencing token of a leased move."""
+
+    token_id: int
+    attempts: int = 0
+    reason: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+def move_tokens(
+    moves: Sequence[Move],
+    *,
+    source: TokenStatus,
+    target: TokenStatus,
+    actor: str,
+    lease: Lease | None = None,
+    adopts: bool = False,
+    recalls: bool = False,
+    repair: Repair | None = None,
+) -> set[int]:
+    """Move tokens from `source` to `target`; return the ids of those that moved.
+
+    All moves must write the same columns. With a lease, only tokens that it still holds move.
+    `adopts`: the target is what the chain says, not the next stage (states.ADOPTABLE). `recalls`:
+    a reorg took the reveal back (states.RECALL). `repair`: a person asked for it, and its own map
+    counts (states.REPAIRS). Raises `InvalidStateTransition` if the map does not allow the move at
+    all.
+    """
+    token_id = moves[0].token_id if len(moves) == 1 else None
+    adoption = adopts and target is TokenStatus.REVEALED and source in ADOPTABLE
+    if not adoption and not (recalls and (source, target) == RECALL):
+        check_transition(source, target, token_id=token_id, repair=repair)
+    if not moves:
+        return set()
+    columns = sorted(moves[0].fields)
+    if any(sorted(move.fields) != columns for move in moves):
+        raise ValueError("the moves of one call must write the same columns")
+    keep = lease is not None and lease.keep and target not in TERMINAL
+    rows = [
+        {
+            "token_id": move.token_id,
+            "fence": move.attempts,
+            "reason": move.reason,
+            "detail": move.detail,
+            **move.fields,
+        }
+        for move in moves
+    ]
+    typed = "".join(f", {name} {_COLUMN_TYPES[name]}" for name in columns)
+    sets = "".join(f", {name} = v.{name}" for name in columns)
+    held = "" if keep else ", lease_owner = NULL, lease_expires_at = NULL"
+    fence = "AND t.lease_owner = %s AND t.attempts = v.fence" if lease else ""
+    sql = f"""
+        WITH moved AS (
+            UPDATE tokens_s0 t
+            SET status = %s, status_changed_at = clock_timestamp(), updated_at = clock_timestamp(),
+                attempts = %s, next_attempt_at = NULL{held}{sets}
+            FROM json_to_recordset(%s::json)
+                AS v(token_id bigint, fence integer, reason text, detail jsonb{typed})
+            WHERE t.token_id = v.token_id AND t.status = %s {fence}
+            RETURNING t.token_id, v.fence, v.reason, v.detail
+        )
+        INSERT INTO token_transitions
+            (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
+        SELECT token_id, %s, %s, reason, fence, %s, detail, clock_timestamp() FROM moved
+        RETURNING token_id
+    """  # noqa: S608 - column names come from the table above
+    parameters: list[Any] = [target.value, 1 if keep else 0, as_json(rows), source.value]
+    if lease:
+        parameters.append(lease.owner)
+    parameters += [source.value, target.value, actor]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return {row[0] for row in cursor.fetchall()}
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A token that is given up for now, and the reason, which says what to do."""
+
+    token_id: int
+    attempts: int
+    message: str
+    error_class: str
+
+
+def fail_tokens(rows: Sequence[Failed], *, source: TokenStatus, owner: str) -> set[int]:
+    """Fail leased tokens; return those that were still ours. In a transaction of the caller.
+
+    One that failed for a passing reason says when it is taken up again (tokens.repairs.automatic).
+    """
+    if not rows:
+        return set()
+    for row in rows:
+        logger.error(
+            "token_failed",
+            token_id=row.token_id,
+            error_class=row.error_class,
+            reason=row.message,
+        )
+    moves = [
+        Move(
+            token_id=row.token_id,
+            attempts=row.attempts,
+            reason=row.message,
+            fields={"generation_error": row.message, "error_class": row.error_class},
+        )
+        for row in rows
+    ]
+    failed = move_tokens(
+        moves, source=source, target=TokenStatus.FAILED, actor=owner, lease=Lease(owner)
+    )
+    passing = [row.token_id for row in rows if row.error_class in PASSING_CLASSES]
+    if waiting := failed.intersection(passing):
+        with connection.cursor() as cursor:
+            # Behind the array's end there is NULL: then a person is needed.
+            cursor.execute(
+                "UPDATE tokens_s0 SET next_attempt_at = clock_timestamp() "
+                "+ make_interval(secs => (%s::float8[])[automatic_retries + 1]) "
+                "WHERE token_id = ANY(%s)",
+                [settings.RETRY_FAILED_AFTER_SECONDS, list(waiting)],
+            )
+    return failed
