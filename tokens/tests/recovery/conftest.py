@@ -113,7 +113,7 @@ def assert_equal_to_chain(chain: DemoChain) -> None:
     }
     tokens = {t.token_id: t for t in Token.objects.select_related("mint_event", "author")}
     assert sorted(tokens) == sorted(owners) == list(range(1, chain.next_token_id()))
-    for token_id, token in tokens.pipeline.items():
+    for token_id, token in tokens.items():
         mint = owners[token_id]
         assert token.mint_event is not None
         assert token.mint_event.tx_hash == mint.tx_hash
