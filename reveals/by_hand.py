@@ -3,16 +3,29 @@
 Nobody but the drain sends anything, since one keeper has one sequence of nonces: a request marks
 ready tokens as wanted now and wakes it. It takes them through the same gate, only without waiting
 for company.
+A preview asks gateways and chain what a reveal would do and cost; it writes and sends nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 
+from django.conf import settings
 from django.utils import timezone
 
+from glisk.clients.chain import ChainClient
+from glisk.clients.gateway import GatewayClient
+from glisk.errors import ProviderError
+from reveals import gate
+from reveals.candidates import tokens_by_id
+from reveals.fees import choose_fees, configured_ceiling_wei
+from reveals.gate import Candidate, Objection
 from reveals.models import RevealRequest
+from reveals.preparing import prepare_batch
+from reveals.verifying import CONCURRENCY
 from tokens.models import Token
 from tokens.recovery.work import in_flight
 from tokens.repairs.results import RepairResult, note, repair_each, wake
@@ -77,3 +90,104 @@ def _want(token: Token, actor: str) -> None:
     if is_new:
         note(token, reason="reveal requested", actor=actor, kind="reveal")
     wake(TokenStatus.READY)
+
+
+@dataclass(frozen=True)
+class PlannedBatch:
+    """One transaction: tokens in their order, gas, and wei at the price of the next block."""
+
+    token_ids: list[int]
+    gas_limit: int
+    gas: int
+    price_per_gas_wei: int
+    max_fee_per_gas_wei: int
+    l1_fee_wei: int  # of its data, on Base
+
+    @property
+    def cost_wei(self) -> int:
+        return self.gas * self.price_per_gas_wei + self.l1_fee_wei
+
+    @property
+    def most_wei(self) -> int:
+        """What it may cost at the very most, as long as Base's L1 data fee does not rise."""
+        return self.gas_limit * self.max_fee_per_gas_wei + self.l1_fee_wei
+
+
+@dataclass
+class RevealPlan:
+    """What would go in which transactions, what would not, and what the keeper has to pay it."""
+
+    batches: list[PlannedBatch] = field(default_factory=list)
+    refused: list[Objection] = field(default_factory=list)
+    balance_wei: int = 0
+
+    @property
+    def token_ids(self) -> list[int]:
+        return [token_id for batch in self.batches for token_id in batch.token_ids]
+
+    @property
+    def cost_wei(self) -> int:
+        return sum(batch.cost_wei for batch in self.batches)
+
+    @property
+    def most_wei(self) -> int:
+        return sum(batch.most_wei for batch in self.batches)
+
+
+def preview_reveal(
+    chain: ChainClient, gateway: GatewayClient, *, keeper: str, token_ids: Iterable[int]
+) -> RevealPlan:
+    """Take ready tokens through the gate and compose their batches, as the drain would now.
+
+    Raises `GasPriceTooHighError`, `ChainSetupError`, `RevertError`, and the errors of the chain's
+    client.
+    """
+    plan = RevealPlan()
+    passing = _check_artefacts(gateway, tokens_by_id(token_ids), plan)
+    while passing:
+        batch = passing[: settings.BATCH_REVEAL_MAX_TOKENS]
+        prepared = prepare_batch(chain, keeper=keeper, candidates=batch)
+        plan.balance_wei = prepared.facts.balance_wei
+        plan.refused += prepared.refused
+        done = {c.token_id for c in prepared.candidates}
+        done |= {objection.token_id for objection in prepared.refused}
+        passing = [c for c in passing if c.token_id not in done]
+        if prepared.candidates:
+            fees = choose_fees(prepared.history, ceiling_wei=configured_ceiling_wei())
+            base = prepared.history.next_base_fee_per_gas_wei
+            plan.batches.append(
+                PlannedBatch(
+                    token_ids=[c.token_id for c in prepared.candidates],
+                    gas_limit=prepared.gas_limit,
+                    gas=int(prepared.gas_limit / settings.REVEAL_GAS_BUFFER),
+                    price_per_gas_wei=base + fees.max_priority_fee_per_gas_wei,
+                    max_fee_per_gas_wei=fees.max_fee_per_gas_wei,
+                    l1_fee_wei=prepared.l1_fee_wei,
+                )
+            )
+    return plan
+
+
+def _check_artefacts(
+    gateway: GatewayClient, candidates: Sequence[Candidate], plan: RevealPlan
+) -> list[Candidate]:
+    """Return the candidates whose files are right; note the others."""
+
+    def fault(candidate: Candidate) -> ProviderError | None:
+        try:
+            gate.check_artefacts(gateway, candidate)
+        except ProviderError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        faults = list(pool.map(fault, candidates))
+    passing = []
+    for candidate, error in zip(candidates, faults, strict=True):
+        if error is None:
+            passing.append(candidate)
+        else:
+            plan.refused.append(
+                Objection(candidate.token_id, str(error), error.error_class, gate.is_final(error))
+            )
+    return passing

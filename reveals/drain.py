@@ -21,7 +21,7 @@ from glisk.controls import Pauses
 from glisk.engine.alarms import raise_alarm
 from glisk.engine.drain import CallResult, Drain
 from glisk.errors import AccountError, ProviderError, TransientError, as_provider_error
-from reveals import gate, keeper_watch, outbox, reconciling
+from reveals import gate, keeper_watch, outbox, reconcile
 from reveals.batching import choose_company, decide_departure
 from reveals.candidates import (
     Waiting,
@@ -35,7 +35,7 @@ from reveals.fees import GasPriceTooHighError, choose_fees, configured_ceiling_w
 from reveals.flight import Flights
 from reveals.keeper import Keeper
 from reveals.preparing import Prepared, prepare_batch
-from reveals.reconciling import ask_chain
+from reveals.reconcile import ask_chain
 from reveals.verifying import CONCURRENCY, Verifier
 from tokens.channels import REVEAL_CHANNEL
 from tokens.models import Token
@@ -259,7 +259,7 @@ class RevealDrain(Drain):
         """Find out who revealed these tokens, and with which URI; nobody waits for the answer."""
         if not token_ids:
             return
-        doubts = reconciling.doubts_about(token_ids)
+        doubts = reconcile.doubts_about(token_ids)
         self._reconciling.update(token_ids)
         self.submit("reconcile", tuple(token_ids), lambda: ask_chain(self.chain, doubts))
 
@@ -267,10 +267,10 @@ class RevealDrain(Drain):
         if result.error is not None:
             fault = as_provider_error(result.error, vendor="chain")
             logger.warning("reconciliation_failed", error=str(fault))
-            waiting = reconciling.unclear(result.key, reason=str(fault))
+            waiting = reconcile.unclear(result.key, reason=str(fault))
         else:
-            report = reconciling.settle_answers(result.value, actor=self.owner)
-            waiting = reconciling.left_waiting(report)
+            report = reconcile.settle_answers(result.value, actor=self.owner)
+            waiting = reconcile.left_waiting(report)
         set_aside(waiting, actor=self.owner)
         self._reconciling.difference_update(result.key)
 

@@ -1,13 +1,21 @@
-"""The keeper's wallet: signs, and shows its key to nobody."""
+"""The keeper's wallet, which signs and shows its key to nobody, and what was last seen of it.
 
-from dataclasses import dataclass
+No page asks a node: the workers leave what they saw in `system_state` (keeper_watch).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
 from typing import Any
 
 from django.conf import settings
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from reveals.keeper_state import keeper_state
+from glisk.models import SystemState
+
+KEY = "keeper"
+OK, LOW, EMPTY, BLOCKED, UNKNOWN = "ok", "low", "empty", "blocked", "unknown"
 
 
 def keeper_address() -> str:
@@ -37,7 +45,7 @@ class Keeper:
         return f"<Keeper {self.address}>"
 
     @classmethod
-    def from_settings(cls) -> "Keeper":
+    def from_settings(cls) -> Keeper:
         return cls(settings.KEEPER_PRIVATE_KEY)
 
     def sign(
@@ -63,3 +71,37 @@ class Keeper:
         }
         signed = self._account.sign_transaction(transaction)
         return SignedTransaction(tx_hash=signed.hash.to_0x_hex(), raw=bytes(signed.raw_transaction))
+
+
+@dataclass(frozen=True)
+class KeeperState:
+    """The keeper at `checked_at`; amounts in wei, times in ISO 8601.
+
+    `status`: ok; low (warns); empty (reveals pause until a top-up); blocked (`reason` says by
+    what: wrong chain, no contract, no role, gas price); unknown (nobody has looked yet).
+    """
+
+    status: str = UNKNOWN
+    reason: str = ""
+    address: str = ""
+    chain_id: int = 0
+    balance_wei: int = 0
+    cost_per_token_wei: int = 0
+    cost_is_measured: bool = False
+    reveals_left: int = 0
+    gas_price_wei: int = 0  # base fee and tip that a reveal would pay now
+    gas_price_high_since: str | None = None
+    checked_at: str | None = None
+    unreachable: str = ""  # why the last look failed; the rest is from the one before
+
+    @classmethod
+    def parse(cls, value: Any) -> KeeperState:
+        """Read a stored state; what is not understood counts as absent."""
+        known = value if isinstance(value, dict) else {}
+        return cls(**{f.name: known[f.name] for f in fields(cls) if f.name in known})
+
+
+def keeper_state() -> KeeperState:
+    """Return what was last seen of the keeper; asks the database only."""
+    row = SystemState.objects.filter(state_key=KEY).values_list("state_value", flat=True).first()
+    return KeeperState.parse(row)

@@ -1,25 +1,24 @@
-"""Watch what the keeper can do: its chain, role and balance, and the price of gas.
+"""Watch what the keeper can do: its chain, role and balance, the price of gas, costs of late.
 
 A scheduled look, and now and then a batch that is prepared, leave what they saw in `system_state`.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
 from django.conf import settings
+from django.db import connection
 
 from glisk.clients.chain import ChainClient, FeeHistory, RevealFacts
 from glisk.errors import ProviderError
 from glisk.models import SystemState
 from glisk.moments import read_moment
-from reveals.costs import reveal_costs
 from reveals.fees import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.gate import ChainSetupError, check_setup
-from reveals.keeper import Keeper
-from reveals.keeper_state import BLOCKED, EMPTY, KEY, LOW, OK, KeeperState, keeper_state
+from reveals.keeper import BLOCKED, EMPTY, KEY, LOW, OK, Keeper, KeeperState, keeper_state
 
 logger = structlog.get_logger(__name__)
 
@@ -27,6 +26,7 @@ logger = structlog.get_logger(__name__)
 # contract).
 USUAL_GAS_PER_TOKEN = 92_000
 USUAL_BYTES_PER_TOKEN = 200
+_MEASURED_OVER = 20  # transactions
 
 
 def look_at_keeper(chain: ChainClient, *, address: str) -> KeeperState:
@@ -130,3 +130,46 @@ def _lasted(since: str) -> str:
 
 def _save(state: KeeperState) -> None:
     SystemState.put(KEY, asdict(state))
+
+
+@dataclass(frozen=True)
+class RevealCosts:
+    """What the last reveals took per token; None before the first one.
+
+    `l1_is_measured`: their receipts told the L1 data fee.
+    """
+
+    transactions: int
+    tokens: int
+    gas_per_token: int | None
+    wei_per_token: int | None
+    l1_is_measured: bool
+
+
+def reveal_costs() -> RevealCosts:
+    """Return the costs of the newest confirmed reveals, L1 data fee included; one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*), COALESCE(sum(tokens), 0), sum(gas_used) / NULLIF(sum(tokens), 0),
+                   sum(gas_used * effective_gas_price_wei + COALESCE(l1_fee_wei, 0))
+                   / NULLIF(sum(tokens), 0),
+                   count(l1_fee_wei)
+            FROM (
+                SELECT gas_used, effective_gas_price_wei, l1_fee_wei,
+                       cardinality(token_ids) AS tokens
+                FROM reveal_transactions
+                WHERE status = 'confirmed' AND gas_used IS NOT NULL
+                ORDER BY signed_at DESC LIMIT %s
+            ) AS newest
+            """,
+            [_MEASURED_OVER],
+        )
+        number, tokens, gas, wei, l1_fees = cursor.fetchone()
+    return RevealCosts(
+        transactions=number,
+        tokens=int(tokens),
+        gas_per_token=None if gas is None else int(gas),
+        wei_per_token=None if wei is None else int(wei),
+        l1_is_measured=l1_fees > 0,
+    )

@@ -30,8 +30,8 @@ from glisk.console.overview import (
 )
 from glisk.console.troubles import Trouble, find_troubles
 from glisk.database_clock import database_now
-from reveals.costs import reveal_costs
-from reveals.keeper_state import keeper_state
+from reveals.keeper import keeper_state
+from reveals.keeper_watch import reveal_costs
 from tokens.admin.filters import failed_url
 from tokens.pipeline.spend import spend_totals
 from tokens.states import TokenStatus

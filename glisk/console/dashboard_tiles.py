@@ -12,8 +12,8 @@ from django.urls import reverse
 from glisk.admin.display import compact, duration, short_ether
 from glisk.console.overview import ChainFacts, LastDay, Worker
 from glisk.moments import read_moment
-from reveals.costs import RevealCosts
-from reveals.keeper_state import BLOCKED, EMPTY, LOW, UNKNOWN, KeeperState
+from reveals.keeper import BLOCKED, EMPTY, LOW, UNKNOWN, KeeperState
+from reveals.keeper_watch import RevealCosts
 from tokens.pipeline.spend import Spend
 
 Tone = Literal["", "good", "warn", "bad"]

@@ -20,7 +20,7 @@ from glisk.console.overview import chain_facts, spend_facts, stage_loads, worker
 from glisk.console.overview.stages import groups
 from glisk.console.troubles import find_troubles
 from glisk.database_clock import database_now
-from reveals.keeper_state import keeper_state
+from reveals.keeper import keeper_state
 from tokens.states import TokenStatus
 from tokens.totals import count_by_state, error_rate_24h
 

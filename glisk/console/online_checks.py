@@ -22,8 +22,7 @@ from glisk.database_clock import database_clock, database_now
 from glisk.engine.clock_skew import ClockSkew, machine_skew
 from glisk.errors import ProviderError
 from glisk.management.base import explain_database_error
-from reveals.keeper import keeper_address
-from reveals.keeper_state import LOW, OK
+from reveals.keeper import LOW, OK, keeper_address
 from reveals.keeper_watch import look_at_keeper
 from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import Token

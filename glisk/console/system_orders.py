@@ -14,8 +14,7 @@ from glisk.models import SystemState
 from glisk.permissions import CHECK_DRIFT, RECONCILE, REVEAL_NOW, RUN_RECOVERY
 from reveals.admin.orders import reveal_cost
 from reveals.by_hand import request_reveal
-from reveals.reconciling import reconcile_reveals
-from reveals.transaction_audit import compare_transactions
+from reveals.reconcile import compare_transactions, reconcile_reveals
 from tokens.models import Token
 from tokens.recovery.drift import KEY as DRIFT_KEY
 from tokens.recovery.drift_advice import ADVICE

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from glisk.cid import compute_cid
 from glisk.management.commands.check_setup import NOT_WELL
-from reveals.keeper_state import keeper_state
+from reveals.keeper import keeper_state
 from sandbox.accounts import ACCOUNTS, KEEPER
 from sandbox.chain import DemoChain
 from sandbox.cog import CogEmulator

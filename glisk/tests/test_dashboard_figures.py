@@ -27,8 +27,8 @@ from glisk.console.overview import ChainFacts, Worker, last_day
 from glisk.console.overview.pace import HOURS, LastDay
 from glisk.models import SystemState
 from glisk.tests.pipeline_world import build_world
-from reveals.costs import reveal_costs
-from reveals.keeper_state import KeeperState
+from reveals.keeper import KeeperState
+from reveals.keeper_watch import reveal_costs
 from reveals.models import RevealTransaction
 from tokens.factories import TokenFactory, hash32
 from tokens.models import ImageGenerationJob, Token

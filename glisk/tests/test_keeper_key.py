@@ -12,8 +12,8 @@ from pytest_django import Settings
 from glisk.models import SystemState
 from glisk.tests.pipeline_world import build_world
 from glisk.tests.test_config import EXAMPLE, KEY, NO_DATABASE, WORKER, faults, start
+from reveals.keeper import KEY as STATE_KEY
 from reveals.keeper import Keeper, keeper_address
-from reveals.keeper_state import KEY as STATE_KEY
 from sandbox.accounts import KEEPER
 
 WEB = ("-m", "gunicorn", "--check-config")

@@ -28,7 +28,7 @@ from glisk.rate_limit import RateLimit
 from glisk.tests.alarms import alarms
 from glisk.tests.asking import ask, beat
 from glisk.tests.pipeline_world import add_ready_token
-from reveals.keeper_state import KeeperState
+from reveals.keeper import KeeperState
 from reveals.models import RevealTransaction
 from tokens.factories import MintEventFactory, TokenFactory
 from tokens.models import ImageGenerationJob, MintEvent, Token

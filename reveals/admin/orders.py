@@ -10,7 +10,7 @@ from glisk.admin.orders import Forecast, Order, Outcome
 from glisk.permissions import REVEAL_NOW, SPEED_UP
 from reveals.by_hand import request_reveal
 from reveals.hurrying import request_speed_up
-from reveals.keeper_state import keeper_state
+from reveals.keeper import keeper_state
 from reveals.models import BatchStatus
 from tokens.admin.orders import outcomes_of
 from tokens.models import Token

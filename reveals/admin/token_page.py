@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from glisk.admin.display import ether, gwei
 from reveals.admin.labels import TRANSACTION_LABELS
-from reveals.keeper_state import BLOCKED, EMPTY, keeper_state
+from reveals.keeper import BLOCKED, EMPTY, keeper_state
 from reveals.models import RevealBatchToken, RevealTransaction, TransactionStatus
 from tokens.admin.timeline import Happening
 from tokens.models import Token

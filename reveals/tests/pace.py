@@ -9,16 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from glisk import breaker
-from reveals import (
-    depth,
-    flight,
-    nonce_gaps,
-    preparing,
-    reconciling,
-    sending,
-    settlement,
-    verifying,
-)
+from reveals import depth, flight, nonce_gaps, preparing, reconcile, sending, settlement, verifying
 from reveals import drain as drain_module
 
 
@@ -35,7 +26,7 @@ def hurry(change: Callable[[Any, str, Any], None]) -> None:
     change(breaker, "_REFRESH_SECONDS", 0.02)
     change(drain_module, "GAS_PRICE_WAIT_SECONDS", 0.2)
     change(drain_module, "FUNDS_WAIT_SECONDS", 0.1)
-    change(reconciling, "UNCLEAR_WAIT_SECONDS", 0.1)
+    change(reconcile, "UNCLEAR_WAIT_SECONDS", 0.1)
     change(flight, "RECEIPT_POLL_SECONDS", 0.03)
     change(flight, "SUPERSEDED_AFTER_SECONDS", 0.3)
     change(flight, "ABANDONED_AFTER_SECONDS", 0.3)

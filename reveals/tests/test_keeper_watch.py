@@ -13,13 +13,13 @@ from glisk.clients.rpc import RpcClient
 from glisk.models import SystemState
 from reveals import drain as drain_module
 from reveals import tasks
-from reveals.costs import reveal_costs
 from reveals.factories import RevealBatchFactory
-from reveals.keeper_state import KEY, keeper_state
+from reveals.keeper import KEY, keeper_state
 from reveals.keeper_watch import (
     USUAL_BYTES_PER_TOKEN,
     USUAL_GAS_PER_TOKEN,
     look_at_keeper,
+    reveal_costs,
 )
 from reveals.models import RevealTransaction
 from reveals.tests.stage import Scene, transactions

@@ -18,7 +18,7 @@ from reveals.gate import Candidate
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.poison import Group, find_poison
 from reveals.preparing import prepare_batch
-from reveals.reconciling import reconcile_reveals
+from reveals.reconcile import reconcile_reveals
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, statuses, transactions
 from sandbox.accounts import KEEPER
 from sandbox.chain import KEEPER_ROLE

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from glisk.clients.chain import ChainClient
 from reveals.models import RevealBatch
+from reveals.reconcile import TransactionsCompared, compare_transactions
 from reveals.tests.stage import Scene, statuses, transactions
-from reveals.transaction_audit import TransactionsCompared, compare_transactions
 from tokens.tests.stage import Start
 
 pytestmark = pytest.mark.django_db

@@ -16,8 +16,8 @@ from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.found_limit import Found
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.moments import read_moment
-from reveals.keeper_state import BLOCKED, EMPTY
-from reveals.keeper_state import KEY as KEEPER_KEY
+from reveals.keeper import BLOCKED, EMPTY
+from reveals.keeper import KEY as KEEPER_KEY
 from tokens.models import ImageGenerationJob
 from tokens.pipeline import spend
 from tokens.recovery.progress import PROGRESS_KEY, Progress

@@ -7,8 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, counted
-from reveals.reconciling import reconcile_reveals
-from reveals.transaction_audit import TransactionsCompared, compare_transactions
+from reveals.reconcile import TransactionsCompared, compare_transactions, reconcile_reveals
 from tokens.management.repairing import token_ids
 
 ACTOR = "reconcile_reveals"

@@ -11,10 +11,9 @@ from glisk.controls import list_pauses
 from glisk.engine.heartbeat import stages_alive
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, confirm, counted
-from reveals.by_hand import request_reveal
+from reveals.by_hand import RevealPlan, preview_reveal, request_reveal
 from reveals.fees import GasPriceTooHighError
 from reveals.keeper import keeper_address
-from reveals.previewing import RevealPlan, preview_reveal
 from tokens.management.repairing import SKIPPED, token_ids
 from tokens.repairs import RepairResult
 
