@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connection, connections
 
+from glisk.engine.drain import Drain, run_drain
 from glisk.engine.notify import notify
+from glisk.engine.stop import StopFlag
 from glisk.tests.database_url import database_url
 from glisk.tests.engine.world import jobs
 
@@ -82,6 +85,51 @@ def children(pid: int) -> list[int]:
     except FileNotFoundError:
         return []
     return [int(child) for child in found]  # not sorted: process ids begin anew at some time
+
+
+class Run:
+    """A drain in a thread of its own, with a stop flag of its own."""
+
+    def __init__(self, drain_class: type[Drain]) -> None:
+        self.stop_flag = StopFlag()
+        self.outcome: int | None = None
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, args=(drain_class,))
+        self.thread.start()
+
+    def _run(self, drain_class: type[Drain]) -> None:
+        try:
+            self.outcome = run_drain(drain_class, self.stop_flag)
+        except Exception as error:  # noqa: BLE001 - the test judges it
+            self.error = error
+        finally:
+            connections.close_all()
+
+    def join(self) -> Run:
+        self.thread.join(PATIENCE_SECONDS)
+        assert not self.thread.is_alive()
+        return self
+
+    def stop(self) -> Run:
+        self.stop_flag.set()
+        return self.join()
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[[type[Drain]], Run]]:
+    runs: list[Run] = []
+
+    def start(drain_class: type[Drain]) -> Run:
+        runs.append(Run(drain_class))
+        return runs[-1]
+
+    yield start
+    for each in runs:
+        each.stop()
+        each.stop_flag.close()
+
+
+Start = Callable[[type[Drain]], Run]
 
 
 class QCluster:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection
 
 from glisk.engine import gathering, loop, owner
 from glisk.engine.calls import CallResult, DatabaseInThreadError
-from glisk.engine.drain import Drain, run_drain
+from glisk.engine.drain import Drain
 from glisk.engine.notify import notify
 from glisk.engine.owner import owner_prefix
-from glisk.engine.stop import StopFlag
 from glisk.models import SystemState, WorkerHeartbeat
-from glisk.tests.engine.conftest import PATIENCE_SECONDS, eventually, query
+from glisk.tests.engine.conftest import Start, eventually, query
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,51 +43,6 @@ def scripted(
     script: Callable[[Scripted, list[CallResult]], float | None], **attributes: Any
 ) -> type[Scripted]:
     return type("ScriptedOnce", (Scripted,), {"script": staticmethod(script), **attributes})
-
-
-class Run:
-    """A drain in a thread of its own, with a stop flag of its own."""
-
-    def __init__(self, drain_class: type[Drain]) -> None:
-        self.stop_flag = StopFlag()
-        self.outcome: int | None = None
-        self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._run, args=(drain_class,))
-        self.thread.start()
-
-    def _run(self, drain_class: type[Drain]) -> None:
-        try:
-            self.outcome = run_drain(drain_class, self.stop_flag)
-        except Exception as error:  # noqa: BLE001 - the test judges it
-            self.error = error
-        finally:
-            connections.close_all()
-
-    def join(self) -> Run:
-        self.thread.join(PATIENCE_SECONDS)
-        assert not self.thread.is_alive()
-        return self
-
-    def stop(self) -> Run:
-        self.stop_flag.set()
-        return self.join()
-
-
-@pytest.fixture
-def run() -> Iterator[Callable[[type[Drain]], Run]]:
-    runs: list[Run] = []
-
-    def start(drain_class: type[Drain]) -> Run:
-        runs.append(Run(drain_class))
-        return runs[-1]
-
-    yield start
-    for each in runs:
-        each.stop()
-        each.stop_flag.close()
-
-
-Start = Callable[[type[Drain]], Run]
 
 
 @pytest.fixture

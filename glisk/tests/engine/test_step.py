@@ -1,0 +1,283 @@
+"""A drain of steps: rows from claim to settle, and every commit whose answer is lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from glisk.engine import step as steps
+from glisk.engine.notify import notify
+from glisk.engine.step import Done, Failed, Step, StepDrain
+from glisk.tests.engine.conftest import Start, eventually, query
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CHANNEL = "engine_steps"
+WEAK, FAULTY, KNOWN = 100, 200, 300
+
+
+@dataclass(frozen=True)
+class Row:
+    pk: int
+    fence: int
+
+
+# Commits whose answer is lost, each once: they are made all the same.
+losing: set[str] = set()
+
+
+def lose_answer_of(commit: str) -> None:
+    if commit in losing:
+        losing.remove(commit)
+        raise OperationalError("the answer to the commit was lost")
+
+
+def _execute(sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+class Work(Step[Row, int]):
+    """Takes rows of the test's table in one state to the next one."""
+
+    source, target = "new", "made"
+    calls: ClassVar[list[int]] = []
+    gate: ClassVar[threading.Event] = threading.Event()
+
+    @property
+    def most(self) -> int:
+        return 3
+
+    def claim(self, limit: int) -> Sequence[Row]:
+        found = _execute(
+            "UPDATE step_rows SET owner = %s, fence = fence + 1 WHERE id IN ("
+            "SELECT id FROM step_rows WHERE state = %s AND owner IS NULL ORDER BY id "
+            "LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING id, fence",
+            self.owner,
+            self.source,
+            limit,
+        )
+        if found:
+            lose_answer_of("claim")
+        return [Row(*each) for each in found]
+
+    def known(self, work: Row) -> int | None:
+        return 7 if work.pk >= KNOWN else None
+
+    def call(self, work: Row) -> int:
+        self.calls.append(work.pk)
+        self.gate.wait()
+        if FAULTY <= work.pk < KNOWN:
+            raise RuntimeError("faulty")
+        return work.pk
+
+    def leased(self, work: Row) -> Sequence[int]:
+        return (work.pk,)
+
+    def settle(self, done: Sequence[Done[Row, int]], failed: Sequence[Failed[Row]]) -> None:
+        with transaction.atomic():
+            for work, target in [
+                *((each.work, self.target) for each in done),
+                *((each.work, "failed") for each in failed),
+            ]:
+                _execute(
+                    "UPDATE step_rows SET state = %s, owner = NULL, settled = settled + 1 "
+                    "WHERE id = %s AND owner = %s AND fence = %s",
+                    target,
+                    work.pk,
+                    self.owner,
+                    work.fence,
+                )
+            notify(CHANNEL)
+        lose_answer_of("settle")
+
+
+class Finish(Work):
+    source, target = "made", "done"
+
+
+class RareFinish(Finish):
+    rare = True
+
+
+class StepsDrain(StepDrain):
+    stage = "steps"
+    channels = (CHANNEL,)
+    kinds: ClassVar[tuple[type[Work], ...]] = (Finish, Work)
+    renewed: ClassVar[list[list[int]]] = []
+
+    def make_steps(self) -> Sequence[Work]:
+        return [kind(self.owner) for kind in self.kinds]
+
+    def renew(self, ids: Any) -> None:
+        self.renewed.append(sorted(ids))
+
+    def free_all_but(self, ids: Any) -> None:
+        _execute(
+            "UPDATE step_rows SET owner = NULL WHERE owner = %s AND NOT id = ANY(%s)",
+            self.owner,
+            list(ids),
+        )
+
+
+@pytest.fixture(autouse=True)
+def table(transactional_db: None) -> Iterator[None]:
+    Work.calls.clear()
+    Work.gate.set()
+    StepsDrain.renewed.clear()
+    losing.clear()
+    _execute(
+        "CREATE TABLE step_rows (id int PRIMARY KEY, state text NOT NULL DEFAULT 'new', "
+        "owner text, fence int NOT NULL DEFAULT 0, settled int NOT NULL DEFAULT 0)"
+    )
+    yield
+    Work.gate.set()
+    _execute("DROP TABLE step_rows")
+
+
+def _add(*ids: int) -> None:
+    with transaction.atomic():
+        _execute("INSERT INTO step_rows (id) SELECT unnest(%s::int[])", list(ids))
+        notify(CHANNEL)
+
+
+def _states() -> dict[int, str]:
+    return dict(query("SELECT id, state FROM step_rows"))
+
+
+def _all_are(state: str) -> bool:
+    return set(_states().values()) == {state}
+
+
+def test_rows_go_through_the_steps_and_more_than_there_are_places_for(run: Start) -> None:
+    _add(*range(1, 11))
+    drain = run(StepsDrain)
+    eventually(lambda: _all_are("done"))
+    drain.stop()
+    assert sorted(Work.calls) == sorted([*range(1, 11)] * 2)
+    assert query("SELECT max(settled), min(settled), count(owner) FROM step_rows") == [(2, 2, 0)]
+
+
+@pytest.mark.parametrize("name", ["claim", "settle"])
+def test_a_commit_whose_answer_is_lost_costs_no_row_and_no_second_move(
+    run: Start,
+    name: str,
+) -> None:
+    losing.add(name)
+    _add(1, 2, 3)
+    drain = run(StepsDrain)
+    eventually(lambda: _all_are("done"))
+    drain.stop()
+    assert not losing
+    # Nothing was called under the lost claim, and the second delivery moved nothing.
+    assert sorted(Work.calls) == [1, 1, 2, 2, 3, 3]
+    assert query("SELECT DISTINCT settled FROM step_rows") == [(2,)]
+
+
+def test_a_failed_turn_keeps_the_rows_whose_calls_are_under_way(run: Start) -> None:
+    Work.gate.clear()
+    _add(1)
+    drain = run(StepsDrain)
+    eventually(lambda: Work.calls == [1])
+    losing.add("claim")
+    _add(2)
+    eventually(lambda: Work.calls == [1, 2])
+    Work.gate.set()
+    eventually(lambda: _all_are("done"))
+    drain.stop()
+    assert query("SELECT id, fence FROM step_rows ORDER BY id") == [(1, 2), (2, 3)]
+
+
+def test_what_a_call_raised_is_settled_as_failed(run: Start) -> None:
+    _add(1, FAULTY)
+    drain = run(StepsDrain)
+    eventually(lambda: _states() == {1: "done", FAULTY: "failed"})
+    drain.stop()
+
+
+def test_what_is_known_is_settled_without_a_call(run: Start) -> None:
+    losing.add("settle")
+    _add(KNOWN)
+    drain = run(StepsDrain)
+    eventually(lambda: _all_are("done"))
+    drain.stop()
+    assert Work.calls == []
+    assert query("SELECT settled FROM step_rows") == [(2,)]
+
+
+def test_a_drain_that_ends_saves_its_calls_and_holds_nothing(run: Start) -> None:
+    Work.gate.clear()
+    _add(1, 2)
+    drain = run(StepsDrain)
+    eventually(lambda: len(Work.calls) == 2)
+    _add(3, 4)
+    eventually(lambda: len(Work.calls) == 3)
+    drain.stop_flag.set()
+    time.sleep(0.05)
+    Work.gate.set()
+    drain.join()
+    assert _states() == {1: "made", 2: "made", 3: "made", 4: "new"}
+    assert query("SELECT count(owner) FROM step_rows") == [(0,)]
+
+
+def test_leases_are_renewed_while_a_call_is_under_way(run: Start) -> None:
+    Work.gate.clear()
+    _add(1)
+    drain = run(type("Quick", (StepsDrain,), {"lease_seconds": 0.15}))
+    eventually(lambda: len(StepsDrain.renewed) >= 2)
+    Work.gate.set()
+    eventually(lambda: _all_are("done"))
+    drain.stop()
+    assert StepsDrain.renewed[0] == [1]
+
+
+def test_rare_work_is_found_under_load_all_the_same(
+    run: Start,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(steps, "_MANY", 1)
+    Work.gate.clear()
+    _add(1)
+    drain = run(type("Rarely", (StepsDrain,), {"kinds": (RareFinish, Work)}))
+    eventually(lambda: Work.calls == [1])
+    _execute("INSERT INTO step_rows (id, state) VALUES (2, 'made')")
+    eventually(lambda: Work.calls == [1, 2])
+    Work.gate.set()
+    eventually(lambda: _all_are("done"))
+    drain.stop()
+
+
+def test_two_drains_share_the_rows(run: Start) -> None:
+    _add(*range(1, 41))
+    drains = [
+        run(type("One", (StepsDrain,), {"stage": "steps one"})),
+        run(type("Two", (StepsDrain,), {"stage": "steps two"})),
+    ]
+    eventually(lambda: _all_are("done"))
+    for drain in drains:
+        drain.stop()
+    assert query("SELECT DISTINCT settled FROM step_rows") == [(2,)]
+
+
+class Pausing(Work):
+    def settle(self, done: Sequence[Done[Row, int]], failed: Sequence[Failed[Row]]) -> None:
+        super().settle(done, failed)
+        self.pause(0.2)
+
+
+def test_a_step_that_pauses_goes_on_by_itself(run: Start) -> None:
+    _add(1)
+    drain = run(type("Pauses", (StepsDrain,), {"kinds": (Pausing,)}))
+    eventually(lambda: _all_are("made"))
+    settled_at = time.monotonic()
+    _add(2)
+    eventually(lambda: _all_are("made"))
+    assert time.monotonic() - settled_at >= 0.15
+    drain.stop()
