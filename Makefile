@@ -76,10 +76,20 @@ web: $(STAMP) .env ## Migrate, then serve the API, the webhooks and the admin
 worker: $(STAMP) .env ## Run the worker: generation, upload, reveal
 	@exec $(PY) manage.py qcluster $(ARGS)
 
-.PHONY: test
-test: $(STAMP) ## Run the tests
+# Rewritten tests are cached, whatever the environment says: it saves half of the start.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(PY) -m pytest
+
+.PHONY: parts
+parts: $(STAMP)
 	@$(PY) -c 'from sandbox.anvil import ensure_anvil, ensure_compiler; ensure_compiler(); ensure_anvil()'
-	@$(PY) -m pytest $(ARGS)
+
+.PHONY: test
+test: parts ## Run the fast tests: the suite to run while working
+	@$(PYTEST) $(ARGS)
+
+.PHONY: test-all
+test-all: parts ## Run the tests that `make test` leaves out: nodes, processes, browser, sandbox, …
+	@$(PYTEST) -m "not fast" $(ARGS)
 
 # Nothing of the developer's own environment decides about the checks.
 LINT := env -i PATH="$$PATH" HOME="$$HOME"

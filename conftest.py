@@ -1,8 +1,7 @@
 """What every test shares: no network but loopback, the test database, the browser.
 
-pytest                     browser tests are skipped where there is no Chromium
-pytest --require-browser   as in CI: a missing browser, or any other skip, is a failure
-pytest -m live             the tests against real vendors, which never run otherwise
+Which tests run is decided in glisk/tests/tiers.py. Browser tests are skipped where there is no
+Chromium; with --require-browser, as in CI, that or any other skip is a failure.
 """
 
 import ipaddress
@@ -13,14 +12,18 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
-import psutil
-import psycopg
 import pytest
 from django.conf import settings
+from pytest_django import DjangoDbBlocker
+
+from glisk.tests.template_database import TemplateDatabase
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytest_plugins = ["glisk.tests.tiers"]
+# To rewrite the asserts of all tests takes 15 s: keep the result, whatever the environment says.
+sys.dont_write_bytecode = False
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _NO_BROWSER = (
     f"no browser: none of {', '.join(_BROWSERS)} is installed and CHROMIUM_BINARY is not set"
@@ -184,18 +187,26 @@ def browser() -> Iterator["Browser"]:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
-    """Drop the databases that killed test runs left in the embedded server."""
-    if not settings.EMBEDDED_DATABASE:
-        return
-    from glisk.database.embedded_postgres import ensure_running
+def _template() -> TemplateDatabase:
+    return TemplateDatabase()
 
-    with psycopg.connect(ensure_running(settings.EMBEDDED_DATABASE_DIR), autocommit=True) as server:
-        names = server.execute(r"SELECT datname FROM pg_database WHERE datname ~ '^test_glisk_\d+'")
-        for (name,) in names.fetchall():
-            owner = int(name.split("_")[2])
-            if not psutil.pid_exists(owner):
-                server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None,
+    django_db_blocker: DjangoDbBlocker,
+    _template: TemplateDatabase,
+) -> None:
+    with django_db_blocker.unblock():
+        _template.use()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, _template: TemplateDatabase
+) -> None:
+    with django_db_blocker.unblock():
+        _template.keep()
 
 
 @pytest.fixture(autouse=True)

@@ -117,16 +117,19 @@ def deploy_check(**variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.process
 def test_the_production_sample_passes_all_of_djangos_checks_too() -> None:
     done = deploy_check()
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.process
 def test_no_redirect_is_a_choice_and_no_finding() -> None:
     done = deploy_check(SECURE_SSL_REDIRECT="false", ALLOWED_HOSTS="glisk.example,web")
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.process
 def test_a_finding_makes_the_command_fail() -> None:
     done = deploy_check(RPC_URL="https://127.0.0.1:8545")
     assert done.returncode == 1

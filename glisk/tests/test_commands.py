@@ -21,6 +21,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -39,6 +40,7 @@ def test_senseless_options_are_status_1_since_2_means_partly_done(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.process
 def test_the_help_explains_in_lines_that_fit_and_lists_the_exit_statuses() -> None:
     done = run("recover_events", "--help")
     assert done.returncode == 0
@@ -46,6 +48,7 @@ def test_the_help_explains_in_lines_that_fit_and_lists_the_exit_statuses() -> No
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
+@pytest.mark.process
 def test_ctrl_c_ends_a_command_without_a_traceback() -> None:
     done = run("shell", "--no-imports", "-c", "raise KeyboardInterrupt")
     assert (done.returncode, done.stderr) == (130, "")

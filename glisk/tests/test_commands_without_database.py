@@ -75,6 +75,7 @@ def test_no_command_of_ours_is_left_out() -> None:
     assert found == {*OURS, "migrate", "qcluster"}
 
 
+@pytest.mark.process
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("place", "words"),
@@ -95,6 +96,7 @@ def test_a_database_that_is_away_is_said_in_one_sentence(place: str, words: str)
         assert "hunter2" not in said + out
 
 
+@pytest.mark.process
 def test_missing_tables_are_said_in_one_sentence(empty_database: str) -> None:
     for name, (status, said, out) in run_all(empty_database, {**OURS, **DJANGOS}).items():
         if name == "check_setup":
@@ -106,6 +108,7 @@ def test_missing_tables_are_said_in_one_sentence(empty_database: str) -> None:
             assert "run `manage.py migrate` first" in said
 
 
+@pytest.mark.process
 def test_a_fault_of_ours_keeps_its_traceback(transactional_db: None) -> None:
     done = subprocess.run(
         [sys.executable, "manage.py", "shell", "--no-imports", "-c", _FAULT],

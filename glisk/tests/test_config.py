@@ -54,11 +54,13 @@ def faults(variables: dict[str, str], command: tuple[str, ...] = MANAGE) -> list
     return found
 
 
+@pytest.mark.process
 def test_the_example_and_the_production_sample_are_without_fault() -> None:
     assert faults({}) == []
     assert start(PRODUCTION).returncode == 0
 
 
+@pytest.mark.process
 def test_an_empty_environment_names_everything_that_is_required() -> None:
     done = start({}, WORKER)
     assert done.returncode == 2
@@ -141,17 +143,20 @@ WRONG_AT_ONCE = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("wrong", WRONG_AT_ONCE)
 def test_every_senseless_value_is_named_in_one_message(wrong: dict[str, str]) -> None:
     named = {fault.split(":")[0] for fault in faults(wrong)}
     assert named == set(wrong)
 
 
+@pytest.mark.process
 def test_a_chosen_server_needs_its_address() -> None:
     (fault,) = faults({"IMAGE_SERVICE": "selfhosted", "SELFHOSTED_IMAGE_API_URL": ""})
     assert "although IMAGE_SERVICE is selfhosted" in fault
 
 
+@pytest.mark.process
 def test_no_secret_is_echoed() -> None:
     secrets = {
         "SECRET_KEY": "shhh-a-short-one",
@@ -170,6 +175,7 @@ def test_no_secret_is_echoed() -> None:
     assert KEY not in done.stderr
 
 
+@pytest.mark.process
 def test_a_key_and_its_file_at_once_are_a_fault(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
     both = {"KEEPER_PRIVATE_KEY": KEY, "KEEPER_PRIVATE_KEY_FILE": str(tmp_path / "key")}
@@ -177,6 +183,7 @@ def test_a_key_and_its_file_at_once_are_a_fault(tmp_path: Path) -> None:
     assert "keep one of them" in faults(both)[0]
 
 
+@pytest.mark.process
 def test_a_key_file_that_is_missing_or_senseless_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("not a key")
     for path, problem in ((tmp_path / "none", "cannot be read"), (tmp_path / "key", "64 hex")):
@@ -185,11 +192,13 @@ def test_a_key_file_that_is_missing_or_senseless_is_a_fault(tmp_path: Path) -> N
         assert problem in found[0]
 
 
+@pytest.mark.process
 def test_a_machine_without_the_reveal_worker_needs_no_key() -> None:
     assert faults({"KEEPER_PRIVATE_KEY": "", "ENABLE_REVEAL_WORKER": "false"}, WORKER) == []
     assert len(faults({"KEEPER_PRIVATE_KEY": ""}, WORKER)) == 1
 
 
+@pytest.mark.process
 def test_the_keepers_address_must_be_that_of_its_key() -> None:
     mine, other = "0x1f9090aaE28b8a3dCeaDf281B0F12828e676c326", KEEPER.address
     assert faults({"KEEPER_ADDRESS": other}, WORKER) == []
@@ -197,6 +206,7 @@ def test_the_keepers_address_must_be_that_of_its_key() -> None:
     assert fault.startswith("KEEPER_ADDRESS: is not the address of")
 
 
+@pytest.mark.process
 def test_a_named_env_file_must_exist(tmp_path: Path) -> None:
     done = start({"GLISK_ENV_FILE": str(tmp_path / "none.env")})
     assert done.returncode == 2
@@ -204,6 +214,7 @@ def test_a_named_env_file_must_exist(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("command", "status"), [(GUNICORN, 2), (BARE_GUNICORN, 3)])
 def test_gunicorn_says_it_once_and_ends(command: tuple[str, ...], status: int) -> None:
     done = start({**EXAMPLE, "PORT": "0", "KEEPER_PRIVATE_KEY": "x"}, command)
@@ -212,6 +223,7 @@ def test_gunicorn_says_it_once_and_ends(command: tuple[str, ...], status: int) -
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.process
 def test_an_embedded_database_that_cannot_start_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = start({**EXAMPLE, "EMBEDDED_DATABASE_DIR": str(tmp_path / "file" / "database")})
@@ -303,6 +315,7 @@ def test_plain_numbers_are_read() -> None:
     assert read("integer", "-3", 0, low=-5, high=5) == (-3, 0)
 
 
+@pytest.mark.process
 def test_a_misread_number_stops_the_start_and_names_its_variable() -> None:
     wrong = {
         "REVEAL_GAS_BUFFER": "1.2 # 20 %",
@@ -345,6 +358,7 @@ def test_a_comment_in_an_env_file_begins_after_a_blank(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.process
 def test_a_line_of_an_env_file_that_means_nothing_is_named_by_its_number(tmp_path: Path) -> None:
     path = tmp_path / "file.env"
     path.write_text(ENV_FILE)
@@ -394,6 +408,7 @@ def test_a_fault_is_reported_once_however_often_it_is_read() -> None:
         environment.finish()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("network", "gwei", "refused"),
     [
@@ -409,6 +424,7 @@ def test_a_ceiling_near_the_chains_floor_is_refused(network: str, gwei: str, ref
     assert any("REVEAL_MAX_GAS_PRICE_GWEI" in fault for fault in named) is refused
 
 
+@pytest.mark.process
 def test_the_task_queue_outwaits_the_longest_call_of_a_drain_that_ends() -> None:
     """Else it kills the worker, and with it what all the others are doing."""
     shows = "from django.conf import settings as s; print(s.Q_CLUSTER['timeout'])"

@@ -91,6 +91,7 @@ def start_migrate(url: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.process
 def test_three_migrates_at_once_apply_each_migration_once(empty_database: str) -> None:
     runs = [start_migrate(empty_database) for _ in range(3)]
     output = [run.communicate(timeout=100) for run in runs]
@@ -99,6 +100,7 @@ def test_three_migrates_at_once_apply_each_migration_once(empty_database: str) -
     assert len(applied) == 1
 
 
+@pytest.mark.process
 def test_migrate_waits_and_says_so_while_another_runs(empty_database: str) -> None:
     with psycopg.connect(empty_database, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [_LOCK])

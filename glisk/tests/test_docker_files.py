@@ -260,6 +260,7 @@ def test_only_the_worker_gets_the_keepers_key(clone: Path) -> None:
     assert SERVICES["worker"]["secrets"] == ["keeper"]
 
 
+@pytest.mark.process
 def test_the_image_is_built_with_secrets_of_its_own() -> None:
     """Those of the example are refused in production, at the build as well."""
     (build,) = (run for run in values("app", "RUN") if "collectstatic" in run)

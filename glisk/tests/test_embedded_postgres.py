@@ -19,6 +19,8 @@ import pytest
 from glisk.database.embedded_postgres import EmbeddedPostgresError, ensure_running, stop
 from glisk.database.embedded_postgres.layout import Layout
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 # Starts the server, says so, and lives until its standard input is closed.
 USER = """

@@ -69,6 +69,7 @@ def run_sample(tmp_path: Path, *options: str, browser: bool) -> subprocess.Compl
     )
 
 
+@pytest.mark.process
 def test_without_a_browser_its_tests_are_skipped_by_name(tmp_path: Path) -> None:
     done = run_sample(tmp_path, browser=False)
     assert done.returncode == 0, done.stdout
@@ -76,12 +77,14 @@ def test_without_a_browser_its_tests_are_skipped_by_name(tmp_path: Path) -> None
     assert "2 skipped, 1 deselected" in done.stdout
 
 
+@pytest.mark.process
 def test_required_browser_that_is_missing_stops_the_run(tmp_path: Path) -> None:
     done = run_sample(tmp_path, "--require-browser", browser=False)
     assert done.returncode == 4
     assert "no browser: none of chromium" in done.stderr
 
 
+@pytest.mark.process
 def test_with_a_required_browser_every_other_skip_fails(tmp_path: Path) -> None:
     done = run_sample(tmp_path, "--require-browser", browser=True)
     assert done.returncode == 1

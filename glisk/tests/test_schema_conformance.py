@@ -13,7 +13,7 @@ from glisk.tests.test_gunicorn import WebServer, web
 from tokens.factories import TokenFactory
 from tokens.states import TokenStatus
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.schema, pytest.mark.django_db(transaction=True)]
 __all__ = ["web"]  # the fixture
 # The limits would hide what is behind them; nobody is called before a signature is right.
 _UNHINDERED = {

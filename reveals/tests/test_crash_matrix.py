@@ -29,7 +29,7 @@ from sandbox.accounts import KEEPER
 from tokens.models import Token, TokenTransition
 from tokens.tests.stage import PATIENCE_SECONDS
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
 
 IN_FLIGHT = 4
 

@@ -109,6 +109,7 @@ def test_the_kernel_ends_it_before_the_lease_ends(settings: Settings) -> None:
     assert from_claim_to_send + PipelineDrain().longest_freeze_seconds <= LEASE_SECONDS * 3 / 4
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_frozen_worker_never_wakes_up_again(moment: str, worker: Start, vendors: Vendors) -> None:
     """The kernel ends it before its lease does, even between its last check and its payment."""
@@ -121,6 +122,7 @@ def test_a_frozen_worker_never_wakes_up_again(moment: str, worker: Start, vendor
     assert ImageGenerationJob.objects.filter(status="captured").count() == 1
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("moment", [each for each in MOMENTS if each != "before_the_send"])
 def test_a_worker_that_nothing_watches_finds_its_time_over(
     moment: str, worker: Start, vendors: Vendors
@@ -147,6 +149,7 @@ def test_a_worker_that_nothing_watches_finds_its_time_over(
     assert Token.objects.filter(pk=token.pk).values().get() == left
 
 
+@pytest.mark.process
 def test_a_sample_is_paid_once_though_its_worker_froze(worker: Start, vendors: Vendors) -> None:
     sample = try_a_prompt()
     with frozen_worker(vendors, "before_the_send") as frozen:
@@ -157,6 +160,7 @@ def test_a_sample_is_paid_once_though_its_worker_froze(worker: Start, vendors: V
     assert spent_today() == Decimal("0.003")
 
 
+@pytest.mark.process
 def test_a_thawed_worker_pays_no_sample_again(worker: Start, vendors: Vendors) -> None:
     """Where no timer can kill it."""
     sample = try_a_prompt()

@@ -21,7 +21,7 @@ from webhooks.models import EventStatus, WebhookEvent
 from webhooks.tasks import finish_events
 from webhooks.tests.sending import block_event, block_log, post_alchemy
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
 
 EVENT: dict[str, Any] = block_event([block_log(quantity=3), block_log(start=4, index=9)])
 # The moment, and how far it came: the event's state, and the tokens that are there.

@@ -14,6 +14,8 @@ from django.conf import settings
 from webhooks.authentication import sign_alchemy_body
 from webhooks.tests.sending import ALCHEMY_URL, block_event
 
+pytestmark = pytest.mark.process
+
 LIMIT = settings.WEBHOOK_MAX_BYTES
 # Signed, well-formed and without an id: it is refused (400) before the database is needed.
 NO_EVENT = json.dumps(block_event([], event_id="")).encode()

@@ -10,7 +10,10 @@ import time
 import psutil
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="POSIX timers of Linux")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform != "linux", reason="POSIX timers of Linux"),
+]
 
 # A machine that gives a process no time for so long would be taken for a freeze.
 _LIMIT_SECONDS = 1.5

@@ -61,6 +61,7 @@ def test_releases_are_summed_and_registered_once() -> None:
     assert prefixes == ["host:1:"]
 
 
+@pytest.mark.process
 def test_dead_supervisors_of_this_host_are_known_by_their_pids() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     _beat(gone.pid)
@@ -70,6 +71,7 @@ def test_dead_supervisors_of_this_host_are_known_by_their_pids() -> None:
     assert dead_supervisors() == {gone.pid}
 
 
+@pytest.mark.process
 def test_a_zombie_is_dead() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     _beat(gone.pid)

@@ -69,6 +69,7 @@ def test_a_base_url_without_scheme_or_host_is_refused(url: str) -> None:
         HttpClient(vendor="acme", base_url=url)
 
 
+@pytest.mark.process
 def test_a_forked_child_opens_its_own_connection(
     server: ScriptedServer, client: HttpClient
 ) -> None:
