@@ -63,6 +63,7 @@ def test_sessions_have_time_limits(name: str, value: str) -> None:
         assert cursor.fetchone() == (value,)
 
 
+@pytest.mark.process
 def test_a_session_over_tcp_ends_soon_after_its_machine_is_gone() -> None:
     """The server sees to it, since the machine cannot; by a socket nothing can be lost so."""
     with tcp_postgres() as server:

@@ -39,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.markexpr = FAST  # the processes that run the tests are told so, too
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two processes for a tier, which waits more than it works; one for what is named."""
     return 0 if _names_tests(config) or config.option.collectonly else 2
