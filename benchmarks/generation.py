@@ -18,7 +18,7 @@ from benchmarks.scene import EMULATORS, PROGRAM, Scene, scene
 from benchmarks.statements import StatementCount
 from sandbox.accounts import ACCOUNTS, AUTHORS, COLLECTORS
 from sandbox.world import WorldOptions
-from tokens.channels import PIPELINE_CHANNEL
+from tokens.transitions import PIPELINE_CHANNEL
 
 NAME = "generation"
 MINTED_TOGETHER = 10

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     from tokens.models import Token
     from tokens.pipeline.metadata import build_metadata
     from tokens.states import TokenStatus
-    from tokens.transitions import Move, move_tokens
+    from tokens.transitions.status import Move, move_tokens
 
     store = ContentStore(arguments[0])
     fields = {}

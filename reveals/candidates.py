@@ -15,7 +15,7 @@ from reveals.gate import Candidate, Objection
 from reveals.models import RevealTransaction
 from tokens.models import Token
 from tokens.states import TokenStatus
-from tokens.transitions import Move, move_tokens
+from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 

@@ -37,8 +37,8 @@ from reveals.keeper import Keeper
 from reveals.preparing import Prepared, prepare_batch
 from reveals.reconcile import ask_chain
 from reveals.verifying import CONCURRENCY, Verifier
-from tokens.channels import REVEAL_CHANNEL
 from tokens.models import Token
+from tokens.transitions import REVEAL_CHANNEL
 
 logger = structlog.get_logger(__name__)
 

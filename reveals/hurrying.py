@@ -18,7 +18,7 @@ from django.utils import timezone
 from glisk.engine.notify import notify
 from reveals.fees import configured_ceiling_wei, least_bump
 from reveals.models import BatchStatus, RevealBatch, RevealTransaction
-from tokens.channels import REVEAL_CHANNEL
+from tokens.transitions import REVEAL_CHANNEL
 
 logger = structlog.get_logger(__name__)
 

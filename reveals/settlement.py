@@ -27,7 +27,7 @@ from reveals.models import (
 )
 from tokens.models import Token
 from tokens.states import TokenStatus
-from tokens.transitions import Move, move_tokens
+from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 

@@ -19,9 +19,9 @@ class TokensConfig(AppConfig):
         from glisk.engine.leases import register_lease_release, register_purge, register_rescue
         from glisk.engine.schedules import declare, declare_drain
         from tokens.author_figures import author_figures
-        from tokens.claims import release_leases_of, rescue_stalled
         from tokens.minting.authorship import on_author_saved, on_authors_written
         from tokens.purging import purge_images, purge_samples
+        from tokens.transitions.claims import release_leases_of, rescue_stalled
 
         declare_drain(
             "tokens.tasks.move_tokens",

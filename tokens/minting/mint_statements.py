@@ -9,10 +9,10 @@ from django.db import connection
 
 from authors.models import Author
 from glisk.database.json_rows import as_json
-from tokens.channels import PIPELINE_CHANNEL
 from tokens.minting.mint_log import MAX_QUANTITY, MintLog
 from tokens.models.mint import MintSource
 from tokens.states import TokenStatus
+from tokens.transitions import PIPELINE_CHANNEL
 
 # What Python's strip() takes off: an author with such a prompt has none (Author.has_prompt).
 _BLANK: Final = "".join(filter(str.isspace, map(chr, range(0x3001))))

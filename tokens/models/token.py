@@ -13,7 +13,7 @@ from tokens.models.mint import MintEvent
 from tokens.pipeline.metadata import token_name, token_uri
 from tokens.querysets import TokenQuerySet
 from tokens.states import InvalidStateTransition, TokenStatus
-from tokens.transitions import Move, move_tokens
+from tokens.transitions.status import Move, move_tokens
 
 WITH_IMAGE = (TokenStatus.UPLOADING, TokenStatus.READY, TokenStatus.REVEALED)
 WITH_METADATA = (TokenStatus.READY, TokenStatus.REVEALED)
@@ -133,13 +133,13 @@ class Token(models.Model):
             models.Index(fields=["status", "mint_timestamp"], name="token_status_minted"),
             # the API's list of tokens in a state, newest first
             models.Index(fields=["status", "-token_id"], name="token_status_newest"),
-            # tokens.claims.claim_for_generation
+            # tokens.transitions.claims.claim_for_generation
             models.Index(
                 fields=["mint_timestamp", "token_id"],
                 name="token_claim_generation",
                 condition=models.Q(status__in=["detected", "generating"], lease_owner=None),
             ),
-            # tokens.claims.claim_for_upload
+            # tokens.transitions.claims.claim_for_upload
             models.Index(
                 fields=["mint_timestamp", "token_id"],
                 name="token_claim_upload",
@@ -151,7 +151,7 @@ class Token(models.Model):
                 name="token_ready",
                 condition=models.Q(status="ready"),
             ),
-            # tokens.claims.seconds_until_due
+            # tokens.transitions.claims.seconds_until_due
             models.Index(
                 fields=["next_attempt_at"],
                 name="token_waiting",

@@ -19,7 +19,7 @@ from tokens.pipeline.calls import Captured
 from tokens.pipeline.metadata import METADATA_VERSION, build_metadata
 from tokens.pipeline.uploads import image_extension
 from tokens.states import TokenStatus
-from tokens.transitions import Lease, Move, move_tokens
+from tokens.transitions.status import Lease, Move, move_tokens
 
 _IMAGE_COLUMNS = (
     "token_id",

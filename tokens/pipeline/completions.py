@@ -15,11 +15,11 @@ from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.database_clock import database_now
 from glisk.engine.notify import notify
 from glisk.errors import ProviderError, TransientError
-from tokens.channels import PIPELINE_CHANNEL
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.jobs import is_of_another
 from tokens.pipeline.spend import price_of
+from tokens.transitions import PIPELINE_CHANNEL
 
 logger = structlog.get_logger(__name__)
 

@@ -12,11 +12,10 @@ from django.conf import settings
 from glisk.controls import Pauses
 from glisk.engine.drain import CallResult, Drain
 from glisk.engine.memory import keep_freed_memory
-from tokens import claims
-from tokens.channels import PIPELINE_CHANNEL
 from tokens.pipeline.generation import Generation
 from tokens.pipeline.samples import Samples
 from tokens.pipeline.storage import Storage
+from tokens.transitions import PIPELINE_CHANNEL, claims
 
 # An operator may have closed a breaker that had long to wait.
 RESET_SECONDS = 5.0

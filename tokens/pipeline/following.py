@@ -15,13 +15,13 @@ from glisk.database_clock import database_clock
 from glisk.engine.clock_skew import NOTE_EVERY_SECONDS, ClockSkew, note_clock
 from glisk.engine.drain import CallResult
 from glisk.errors import NotSentError, ProviderError, as_provider_error
-from tokens.claims import release_claims
 from tokens.models.job import JobStatus
 from tokens.pipeline import calls, jobs
 from tokens.pipeline.completions import record_prediction
 from tokens.pipeline.items import Item, Phase, uses_callbacks
 from tokens.pipeline.lost_calls import WINDOW, Finding, LostCall, find_lost, perhaps_paid
 from tokens.pipeline.outcomes import Failure
+from tokens.transitions.claims import release_claims
 
 if TYPE_CHECKING:
     from tokens.pipeline.generation import Generation

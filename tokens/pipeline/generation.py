@@ -25,7 +25,6 @@ from glisk.errors import (
     TransientError,
     as_provider_error,
 )
-from tokens.claims import MAX_CLAIMS, Claim, claim_for_generation, release_claims
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
 from tokens.pipeline import calls, jobs, outcomes
@@ -37,6 +36,7 @@ from tokens.pipeline.items import Item, Phase
 from tokens.pipeline.outcomes import Failure
 from tokens.pipeline.services import ImageService, Services
 from tokens.pipeline.waste import pause_if_wasted
+from tokens.transitions.claims import MAX_CLAIMS, Claim, claim_for_generation, release_claims
 
 if TYPE_CHECKING:
     from tokens.pipeline.drain import PipelineDrain

@@ -32,13 +32,12 @@ from glisk.errors import (
     TransientError,
     error_class_of,
 )
-from tokens.claims import MAX_CLAIMS, Claim
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import jobs
-from tokens.retries import Retry, retry_later
 from tokens.states import TokenStatus
-from tokens.transitions import Failed, fail_tokens
+from tokens.transitions.claims import MAX_CLAIMS, Claim, Retry, retry_later
+from tokens.transitions.status import Failed, fail_tokens
 
 if TYPE_CHECKING:
     from tokens.pipeline.items import Item

@@ -36,7 +36,6 @@ from glisk.errors import (
     as_provider_error,
     is_for_the_rate,
 )
-from tokens.channels import PIPELINE_CHANNEL
 from tokens.models import PromptSample
 from tokens.models.job import JobService
 from tokens.models.sample import OPEN_SAMPLE_STATUSES, SampleStatus
@@ -45,6 +44,7 @@ from tokens.pipeline.calls import Captured
 from tokens.pipeline.jobs import external_ids_near
 from tokens.pipeline.lost_calls import Finding, LostCall, find_lost, perhaps_paid
 from tokens.pipeline.spend import allowed_by_cap, cap_reason, model_of, price_of
+from tokens.transitions import PIPELINE_CHANNEL
 
 if TYPE_CHECKING:
     from tokens.pipeline.drain import PipelineDrain

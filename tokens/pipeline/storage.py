@@ -31,15 +31,14 @@ from glisk.errors import (
     is_for_the_rate,
 )
 from glisk.found_limit import FoundLimit
-from tokens.channels import REVEAL_CHANNEL
-from tokens.claims import MAX_CLAIMS, claim_for_upload
 from tokens.pipeline import calls
 from tokens.pipeline.calls import Captured, Upload, UploadOutcome
 from tokens.pipeline.upload_records import UploadRecord, record_of, save_records
 from tokens.pipeline.uploads import Files, fresh_files, load_files
-from tokens.retries import Retry, retry_later
 from tokens.states import TokenStatus
-from tokens.transitions import Failed, Lease, Move, fail_tokens, move_tokens
+from tokens.transitions import REVEAL_CHANNEL
+from tokens.transitions.claims import MAX_CLAIMS, Retry, claim_for_upload, retry_later
+from tokens.transitions.status import Failed, Lease, Move, fail_tokens, move_tokens
 
 if TYPE_CHECKING:
     from tokens.pipeline.drain import PipelineDrain
@@ -83,7 +82,7 @@ class Storage:
     def add(self, token_id: int, *, image: Captured, metadata: str) -> None:
         """Take over a token that this drain has just generated, lease and bytes included."""
         files = fresh_files(token_id, image=image, metadata=metadata)
-        # A kept lease starts the new stage with its first attempt (tokens.transitions).
+        # A kept lease starts the new stage with its first attempt (tokens.transitions.status).
         self.items[token_id] = Item(token_id, 1, files.files, metadata_cid=files.metadata_cid)
 
     @property

@@ -13,7 +13,7 @@ from glisk.clients.mint_reader import MintReader, OnChainToken
 from tokens.models import Token
 from tokens.recovery.work import close_jobs_of, in_flight
 from tokens.states import ADOPTABLE, TokenStatus
-from tokens.transitions import Move, move_tokens
+from tokens.transitions.status import Move, move_tokens
 
 FACTS_AT_ONCE = 500
 

@@ -17,9 +17,9 @@ from authors.models import Author
 from glisk.clients.mint_reader import BlockFacts, MintReader, OnChainToken
 from glisk.engine.notify import notify
 from glisk.fields import normalise_address
-from tokens.channels import PIPELINE_CHANNEL
 from tokens.recovery.adoption import adopt_new
 from tokens.states import TokenStatus
+from tokens.transitions import PIPELINE_CHANNEL
 
 ACTOR = "contract"
 

@@ -24,12 +24,12 @@ from django.db import connection
 
 from authors.models import Author
 from glisk.engine.notify import notify
-from tokens.channels import PIPELINE_CHANNEL
 from tokens.minting.mint_log import MintLog
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.recovery.progress import forget_from
 from tokens.recovery.work import close_jobs_of, in_flight
 from tokens.states import TokenStatus
+from tokens.transitions import PIPELINE_CHANNEL
 
 logger = structlog.get_logger(__name__)
 

@@ -1,8 +1,8 @@
 """Take up again, without a person, what failed for a reason that passes.
 
-`tokens.transitions.fail_tokens` says in `next_attempt_at` when; until then, and while the stage is
-paused or the daily cap is reached, the token stays failed. It goes back like any retry: to the
-stage that it failed in, with what is stored.
+`tokens.transitions.status.fail_tokens` says in `next_attempt_at` when; until then, and while the
+stage is paused or the daily cap is reached, the token stays failed. It goes back like any retry: to
+the stage that it failed in, with what is stored.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from tokens.models import Token
 from tokens.recovery.work import in_flight
 from tokens.repairs.results import RepairResult, note, repair_each, with_reason
 from tokens.states import ACTIVE, TokenStatus
-from tokens.transitions import Move, move_tokens
+from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 

@@ -23,7 +23,7 @@ from tokens.repairs.results import (
     with_reason,
 )
 from tokens.states import Repair, TokenStatus
-from tokens.transitions import Move, move_tokens
+from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 
 from glisk.engine.notify import notify
-from tokens.channels import PIPELINE_CHANNEL, REVEAL_CHANNEL
 from tokens.models import Token, TokenTransition
 from tokens.states import TokenStatus
+from tokens.transitions import PIPELINE_CHANNEL, REVEAL_CHANNEL
 
 Progress = Callable[[int], None]
 _LOOKED_AT_ONCE = 500

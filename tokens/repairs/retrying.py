@@ -12,7 +12,7 @@ from tokens.models import ImageGenerationJob, Token
 from tokens.repairs.failed import NO_PROMPT, Remains, remains_of, reopen, stages_of, usable_prompt
 from tokens.repairs.results import Progress, RepairResult, repair_each, wake, with_reason
 from tokens.states import Repair, TokenStatus
-from tokens.transitions import Move, move_tokens
+from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 

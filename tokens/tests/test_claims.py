@@ -9,21 +9,22 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from tokens.claims import (
+from tokens.factories import TokenFactory
+from tokens.models import Token, TokenTransition
+from tokens.states import TokenStatus
+from tokens.transitions.claims import (
     Claim,
+    Retry,
     claim_for_generation,
     claim_for_upload,
     release_claims,
     release_leases_of,
     renew_leases,
     rescue_stalled,
+    retry_later,
     seconds_until_due,
 )
-from tokens.factories import TokenFactory
-from tokens.models import Token, TokenTransition
-from tokens.retries import Retry, retry_later
-from tokens.states import TokenStatus
-from tokens.transitions import Failed, Lease, Move, fail_tokens, move_tokens
+from tokens.transitions.status import Failed, Lease, Move, fail_tokens, move_tokens
 
 pytestmark = pytest.mark.django_db
 

@@ -17,7 +17,6 @@ from pytest_django import Settings
 
 from authors.factories import AuthorFactory
 from glisk.tests.database_url import database_url
-from tokens.claims import rescue_stalled
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.pipeline import calls
@@ -25,6 +24,7 @@ from tokens.pipeline.drain import PipelineDrain
 from tokens.pipeline.samples import request_sample
 from tokens.pipeline.spend import spent_today
 from tokens.tests.stage import PATIENCE_SECONDS, Start, Vendors, is_ready
+from tokens.transitions.claims import rescue_stalled
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -13,7 +13,6 @@ from pytest_django import Settings
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.engine.calls import CallResult
 from glisk.engine.owner import own_prefix
-from tokens.claims import release_leases_of
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
@@ -24,6 +23,7 @@ from tokens.pipeline.spend import spent_today
 from tokens.repairs import retry_what_is_due
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready, job_of
+from tokens.transitions.claims import release_leases_of
 
 pytestmark = pytest.mark.django_db
 

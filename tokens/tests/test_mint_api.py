@@ -14,7 +14,7 @@ from tokens.api.estimates import measure_pace
 from tokens.factories import MintEventFactory, TokenFactory, hash32
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.states import TokenStatus
-from tokens.transitions import Move, move_tokens
+from tokens.transitions.status import Move, move_tokens
 
 pytestmark = pytest.mark.django_db
 WAY = [TokenStatus.DETECTED, TokenStatus.GENERATING, TokenStatus.UPLOADING, TokenStatus.READY]

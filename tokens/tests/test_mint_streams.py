@@ -22,7 +22,7 @@ from tokens.api.mint_watch import MintWatch, TooManyListeners
 from tokens.factories import MintEventFactory, TokenFactory, hash32
 from tokens.models import MintEvent, Token
 from tokens.states import TokenStatus
-from tokens.transitions import Move, move_tokens
+from tokens.transitions.status import Move, move_tokens
 
 pytestmark = pytest.mark.django_db(transaction=True)
 __all__ = ["web"]  # the fixture

@@ -9,11 +9,11 @@ from django.db import connection
 
 from authors.factories import wallet
 from glisk.database_clock import database_now
-from tokens import claims
 from tokens.api.reads import author_page, author_total, progress_page
 from tokens.models import Token
 from tokens.pipeline.jobs import external_ids_near
 from tokens.tests.plans import assert_uses, plans, table
+from tokens.transitions import claims
 
 __all__ = ["plans", "table"]
 

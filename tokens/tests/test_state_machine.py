@@ -19,7 +19,7 @@ from tokens.states import (
     Repair,
     TokenStatus,
 )
-from tokens.transitions import Move, move_tokens
+from tokens.transitions.status import Move, move_tokens
 
 CID = "QmNv2Te3poKDS6kPeVUDbwXXsAY6FyFzC8xPxuBkJvDvdS"
 PAIRS = list(itertools.product(TokenStatus, TokenStatus))

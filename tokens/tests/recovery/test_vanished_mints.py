@@ -7,7 +7,6 @@ from django.db import connection
 
 from glisk.clients.mint_reader import MintReader
 from sandbox.chain import DemoChain
-from tokens.claims import claim_for_generation
 from tokens.models import ImageGenerationJob, MintEvent, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.recovery import reorgs
@@ -23,6 +22,7 @@ from tokens.tests.recovery.stage import (
     mint,
     states,
 )
+from tokens.transitions.claims import claim_for_generation
 
 pytestmark = pytest.mark.django_db
 

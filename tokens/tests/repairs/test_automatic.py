@@ -24,7 +24,7 @@ from tokens.states import TokenStatus
 from tokens.tests.plans import assert_uses, plans, table
 from tokens.tests.repairs.stock import add_job, failed
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
-from tokens.transitions import PASSING_CLASSES, Failed, fail_tokens
+from tokens.transitions.status import PASSING_CLASSES, Failed, fail_tokens
 
 __all__ = ["plans", "table"]
 

@@ -10,7 +10,6 @@ import pytest
 from django.db import connection, transaction
 
 from glisk.engine.listener import Listener
-from tokens.channels import PIPELINE_CHANNEL, REVEAL_CHANNEL
 from tokens.models import Token, TokenTransition
 from tokens.repairs import (
     RepairResult,
@@ -23,6 +22,7 @@ from tokens.repairs import (
 from tokens.states import TokenStatus
 from tokens.tests.repairs.stock import ACTOR, failed, put_in_batch, timeline, with_artefacts
 from tokens.tests.stage import status
+from tokens.transitions import PIPELINE_CHANNEL, REVEAL_CHANNEL
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

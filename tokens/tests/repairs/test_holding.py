@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from tokens import claims
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
@@ -21,6 +20,7 @@ from tokens.tests.repairs.stock import (
     with_artefacts,
 )
 from tokens.tests.stage import Start, Vendors, is_ready, status
+from tokens.transitions import claims
 
 pytestmark = pytest.mark.django_db
 

@@ -7,9 +7,11 @@ are missing from the answer: zero rows means that someone else owns the token.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import structlog
+from django.apps import apps
 from django.conf import settings
 from django.db import connection
 
@@ -26,23 +28,6 @@ PASSING_CLASSES = frozenset(
         *(kind.error_class for kind in (TransientError, UnknownOutcomeError, NotSentError)),
     }
 )
-
-# The columns that a move may write, and their types in PostgreSQL.
-_COLUMN_TYPES = {
-    "prompt": "text",
-    "image_url": "text",
-    "image_cid": "text",
-    "metadata_text": "text",
-    "metadata_cid": "text",
-    "reveal_tx_hash": "text",
-    "adopted_uri": "text",
-    "revealed_at": "timestamptz",
-    "generation_error": "text",
-    "error_class": "text",
-    "generation_attempts": "integer",
-    "automatic_retries": "integer",
-    "fallback_used": "boolean",
-}
 
 
 @dataclass(frozen=True)
@@ -103,7 +88,7 @@ def move_tokens(
         }
         for move in moves
     ]
-    typed = "".join(f", {name} {_COLUMN_TYPES[name]}" for name in columns)
+    typed = "".join(f", {name} {column_type(name)}" for name in columns)
     sets = "".join(f", {name} = v.{name}" for name in columns)
     held = "" if keep else ", lease_owner = NULL, lease_expires_at = NULL"
     fence = "AND t.lease_owner = %s AND t.attempts = v.fence" if lease else ""
@@ -121,7 +106,7 @@ def move_tokens(
             (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
         SELECT token_id, %s, %s, reason, fence, %s, detail, clock_timestamp() FROM moved
         RETURNING token_id
-    """  # noqa: S608 - column names come from the table above
+    """  # noqa: S608 - columns are fields of the model
     parameters: list[Any] = [target.value, 1 if keep else 0, as_json(rows), source.value]
     if lease:
         parameters.append(lease.owner)
@@ -129,6 +114,13 @@ def move_tokens(
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return {row[0] for row in cursor.fetchall()}
+
+
+@cache
+def column_type(name: str) -> str:
+    """Return the type in PostgreSQL of a token's column; raise `FieldDoesNotExist` if none is."""
+    column = apps.get_model("tokens", "Token")._meta.get_field(name)
+    return str(column.db_type(connection))
 
 
 @dataclass(frozen=True)
