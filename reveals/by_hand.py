@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from django.conf import settings
-from django.utils import timezone
 
 from glisk.clients.chain import ChainClient
 from glisk.clients.gateway import GatewayClient
@@ -30,6 +29,7 @@ from tokens.models import Token
 from tokens.recovery.work import in_flight
 from tokens.repairs.results import RepairResult, note, repair_each, wake
 from tokens.states import TokenStatus
+from tokens.transitions.delays import forget_delay
 
 REQUESTED = "Its reveal is requested: it goes with the next batch."
 
@@ -86,7 +86,7 @@ def _refusal(token: Token, *, is_in_flight: bool) -> str:
 def _want(token: Token, actor: str) -> None:
     """Mark a locked token, let it be tried at once, and wake the drain with the commit."""
     _, is_new = RevealRequest.objects.get_or_create(token=token, defaults={"actor": actor})
-    Token.objects.filter(pk=token.pk).update(next_attempt_at=None, updated_at=timezone.now())
+    forget_delay([token.pk], status=TokenStatus.READY)
     if is_new:
         note(token, reason="reveal requested", actor=actor, kind="reveal")
     wake(TokenStatus.READY)

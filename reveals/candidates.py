@@ -15,6 +15,8 @@ from reveals.gate import Candidate, Objection
 from reveals.models import RevealTransaction
 from tokens.models import Token
 from tokens.states import TokenStatus
+from tokens.transitions import delays
+from tokens.transitions.delays import Refusal, postpone_reveals
 from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
@@ -148,9 +150,7 @@ def forget_refusals(token_ids: Sequence[int]) -> None:
     Refusals by a simulation stay counted: right artefacts say nothing about them.
     """
     if token_ids:
-        Token.objects.filter(
-            token_id__in=token_ids, status=TokenStatus.READY, attempts__gt=0
-        ).exclude(error_class=WOULD_REVERT).update(attempts=0)
+        delays.forget_refusals(token_ids, but=WOULD_REVERT)
 
 
 def seconds_until_due() -> float | None:
@@ -186,7 +186,13 @@ def set_aside(objections: Sequence[Objection], *, actor: str) -> None:
                 actor=actor,
             )
         if waiting:
-            _postpone(waiting, actor=actor)
+            postpone_reveals(
+                [
+                    Refusal(o.token_id, o.wait_seconds, o.reason, o.error_class, o.counted)
+                    for o in waiting
+                ],
+                actor=actor,
+            )
     for objection in objections:
         logger.log(
             logging.ERROR if objection.final or objection.alarming else logging.WARNING,
@@ -195,42 +201,4 @@ def set_aside(objections: Sequence[Objection], *, actor: str) -> None:
             error_class=objection.error_class,
             final=objection.final,
             reason=objection.reason,
-        )
-
-
-def _postpone(objections: Sequence[Objection], *, actor: str) -> None:
-    """Set the next attempt; a reason that is new goes into the timeline, once."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH postponed AS (
-                UPDATE tokens_s0 t
-                SET next_attempt_at = clock_timestamp() + make_interval(secs => v.wait),
-                    attempts = t.attempts + CASE WHEN v.counted THEN 1 ELSE 0 END,
-                    generation_error = v.reason, error_class = v.error_class,
-                    updated_at = clock_timestamp()
-                FROM unnest(%s::bigint[], %s::float8[], %s::bool[], %s::text[], %s::text[])
-                    AS v(token_id, wait, counted, reason, error_class)
-                -- Joined here, what was there is read before it is overwritten.
-                JOIN (
-                    SELECT token_id, error_class FROM tokens_s0
-                    WHERE token_id = ANY(%s) AND status = 'ready' FOR UPDATE
-                ) AS b USING (token_id)
-                WHERE t.token_id = v.token_id AND t.status = 'ready'
-                RETURNING t.token_id, t.attempts, v.reason, v.error_class, b.error_class AS was
-            )
-            INSERT INTO token_transitions
-                (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
-            SELECT p.token_id, 'ready', 'ready', p.reason, p.attempts, %s, '{}', clock_timestamp()
-            FROM postponed p WHERE p.was <> p.error_class
-            """,
-            [
-                [o.token_id for o in objections],
-                [o.wait_seconds for o in objections],
-                [o.counted for o in objections],
-                [o.reason for o in objections],
-                [o.error_class for o in objections],
-                [o.token_id for o in objections],
-                actor,
-            ],
         )

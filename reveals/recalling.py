@@ -17,9 +17,9 @@ from reveals.models import (
     RevealTransaction,
     TransactionStatus,
 )
-from tokens.models import Token, TokenTransition
+from tokens.models import Token
 from tokens.states import TokenStatus
-from tokens.transitions.status import Move, move_tokens
+from tokens.transitions.reveal import change_reveal, recall_reveals
 
 logger = structlog.get_logger(__name__)
 
@@ -118,45 +118,15 @@ def _recall_tokens(
     gone: list[Token] = []
     for token in tokens:
         if winner is not None and token.token_id in winner.token_ids:
-            _keep(token, f"mined again, in {winner.tx_hash}", actor, tx_hash=winner.tx_hash)
+            what = f"mined again, in {winner.tx_hash}"
+            change_reveal(token, what=what, actor=actor, tx_hash=winner.tx_hash)
         elif on_chain[token.token_id].revealed:
             uri = on_chain[token.token_id].uri
-            _keep(token, f"revealed by others, with {uri}", actor, tx_hash=None, uri=uri)
+            what = f"revealed by others, with {uri}"
+            change_reveal(token, what=what, actor=actor, tx_hash=None, uri=uri)
         else:
             gone.append(token)
-    reason = f"a reorg took its reveal {mined.tx_hash} back: it is pending again"
-    move_tokens(
-        [
-            Move(
-                token_id=token.token_id,
-                reason=reason,
-                fields={"reveal_tx_hash": None, "revealed_at": None},
-                detail={"tx_hash": mined.tx_hash, "block_number": mined.block_number},
-            )
-            for token in gone
-        ],
-        source=TokenStatus.REVEALED,
-        target=TokenStatus.READY,
-        actor=actor,
-        recalls=True,
-    )
-
-
-def _keep(
-    token: Token, what: str, actor: str, *, tx_hash: str | None, uri: str | None = None
-) -> None:
-    """Note another transaction; whose it is and when it was, the logs of the chain will tell."""
-    if token.reveal_tx_hash == tx_hash:
-        return
-    Token.objects.filter(pk=token.pk).update(reveal_tx_hash=tx_hash, adopted_uri=uri)
-    TokenTransition.objects.create(
-        token_id=token.pk,
-        from_status=token.status,
-        to_status=token.status,
-        reason=f"a reorg took its reveal {token.reveal_tx_hash} back; {what}",
-        attempt=0,
-        actor=actor,
-    )
+    recall_reveals(gone, tx_hash=mined.tx_hash, block_number=mined.block_number, actor=actor)
 
 
 def _take_places(batch: RevealBatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count
 
 from glisk.backoff import backoff_seconds
@@ -27,6 +27,7 @@ from reveals.models import (
 )
 from tokens.models import Token
 from tokens.states import TokenStatus
+from tokens.transitions.reveal import claim_adopted
 from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
@@ -95,7 +96,8 @@ def confirm(
             actor=actor,
         )
         if len(moved) != len(row.token_ids):
-            _take_adopted(row, revealed_at)
+            uris = dict(zip(row.token_ids, row.metadata_uris, strict=True))
+            claim_adopted(uris, tx_hash=row.tx_hash, revealed_at=revealed_at)
     follow_up_soon()
     logger.info(
         "reveal_confirmed",
@@ -107,26 +109,6 @@ def confirm(
     if len(moved) != len(row.token_ids) and not _all_revealed_by(row):
         logger.error("revealed_but_not_ready", tx_hash=row.tx_hash, tokens=row.token_ids)
     return moved
-
-
-def _take_adopted(row: RevealTransaction, revealed_at: datetime) -> None:
-    """Enter the transaction of tokens that were found revealed with its URI: it was ours."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE tokens_s0 t SET reveal_tx_hash = %s, adopted_uri = NULL, "
-            "revealed_at = COALESCE(t.revealed_at, %s), updated_at = clock_timestamp() "
-            "FROM unnest(%s::bigint[], %s::text[]) AS v(token_id, uri) "
-            "WHERE t.token_id = v.token_id AND t.status = 'revealed' AND t.adopted_uri = v.uri "
-            "AND t.image_cid IS NOT NULL AND COALESCE(t.reveal_tx_hash, %s) = %s",
-            [
-                row.tx_hash,
-                revealed_at,
-                row.token_ids,
-                row.metadata_uris,
-                row.tx_hash,
-                row.tx_hash,
-            ],
-        )
 
 
 def _all_revealed_by(row: RevealTransaction) -> bool:

@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from authors.models import Author
 from tokens.models import Token
 from tokens.states import TokenStatus
+from tokens.transitions.creation import give_waiting_tokens
 
 logger = structlog.get_logger(__name__)
 
@@ -28,12 +29,7 @@ def hand_over_waiting_tokens(author: Author) -> int:
             # Registrations that read the authors before this one was there end first, and
             # later ones see it (tokens.minting.registration): no token falls in between.
             cursor.execute("LOCK TABLE mint_events IN SHARE MODE")
-        waiting = Token.objects.filter(
-            prompt_author_wallet=author.wallet_address,
-            author__wallet_address=settings.GLISK_DEFAULT_AUTHOR_WALLET,
-            status=TokenStatus.DETECTED,
-        )
-        count = waiting.update(author=author, prompt=author.prompt_text)
+        count = give_waiting_tokens(author)
     if count:
         logger.info("waiting_tokens_handed_over", author=author.wallet_address, tokens=count)
     return count

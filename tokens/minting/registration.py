@@ -24,13 +24,12 @@ from django.db import transaction
 from tokens.minting.mint_log import MintLog
 from tokens.minting.mint_statements import (
     KnownMint,
-    complete_tokens,
-    create_tokens,
     known_mints,
     store_mints,
     unsettle,
 )
 from tokens.models.mint import MintSource
+from tokens.transitions.creation import NewTokens, complete_tokens, create_tokens
 
 logger = structlog.get_logger(__name__)
 
@@ -92,7 +91,12 @@ def register_mints(
                 wanting[log.key] = mint.id
         mints = [(wanting[log.key], log) for log in ordered if log.key in wanting]
         work = _Work(stored, known, wanting, only_ids)
-        work.created = create_tokens(mints, source=source, actor=actor, only_ids=only_ids)
+        work.created = create_tokens(
+            [_new_tokens(*mint) for mint in mints],
+            actor=actor,
+            detail={"source": source.value},
+            only_ids=only_ids,
+        )
         if any(work.left_over(log) for _, log in mints):
             work.completed = complete_tokens(mints, actor=actor)
         found = {log.key: work.outcome(log) for log in ordered}
@@ -145,7 +149,7 @@ class _Work:
     known: dict[tuple[str, int], KnownMint]
     wanting: dict[tuple[str, int], int]
     only_ids: Collection[int] | None
-    created: dict[int, list[int]] = field(default_factory=dict)
+    created: dict[int | None, list[int]] = field(default_factory=dict)
     completed: dict[int, list[int]] = field(default_factory=dict)
 
     def left_over(self, log: MintLog) -> set[int]:
@@ -175,6 +179,18 @@ class _Work:
         if completed and not made:
             result = MintResult.COMPLETED
         return MintOutcome(log, result, made, completed=completed)
+
+
+def _new_tokens(mint_event_id: int, log: MintLog) -> NewTokens:
+    return NewTokens(
+        mint_event_id=mint_event_id,
+        first_id=log.start_token_id,
+        quantity=log.quantity,
+        wallet=log.prompt_author,
+        minter=log.minter,
+        minted_at=log.block_timestamp,
+        reason=f"minted in transaction {log.tx_hash}, log {log.log_index}",
+    )
 
 
 def _same_mint(mint: KnownMint, log: MintLog) -> bool:

@@ -36,7 +36,8 @@ from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import jobs
 from tokens.states import TokenStatus
-from tokens.transitions.claims import MAX_CLAIMS, Claim, Retry, retry_later
+from tokens.transitions.claims import MAX_CLAIMS, Claim
+from tokens.transitions.delays import Retry, retry_later
 from tokens.transitions.status import Failed, fail_tokens
 
 if TYPE_CHECKING:

@@ -37,7 +37,8 @@ from tokens.pipeline.upload_records import UploadRecord, record_of, save_records
 from tokens.pipeline.uploads import Files, fresh_files, load_files
 from tokens.states import TokenStatus
 from tokens.transitions import REVEAL_CHANNEL
-from tokens.transitions.claims import MAX_CLAIMS, Retry, claim_for_upload, retry_later
+from tokens.transitions.claims import MAX_CLAIMS, claim_for_upload
+from tokens.transitions.delays import Retry, retry_later
 from tokens.transitions.status import Failed, Lease, Move, fail_tokens, move_tokens
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from glisk.cid import is_cid
 from glisk.clients.mint_reader import MintReader, OnChainToken
@@ -119,27 +119,6 @@ def _move(facts: OnChainToken, log: RevealLog | None, token: Token | None) -> Mo
             "error_class": "",
         },
     )
-
-
-def name_transactions(logs: Mapping[int, RevealLog]) -> None:
-    """Give adopted tokens whose transaction was not known yet the one that revealed them."""
-    named = {token_id: log for token_id, log in logs.items() if log.tx_hash}
-    if not named:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE tokens_s0 t SET reveal_tx_hash = v.tx_hash, "
-            "revealed_at = COALESCE(t.revealed_at, v.revealed_at) "
-            "FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[]) "
-            "AS v(token_id, tx_hash, revealed_at) "
-            "WHERE t.token_id = v.token_id AND t.status = 'revealed' "
-            "AND t.reveal_tx_hash IS NULL AND t.adopted_uri IS NOT NULL",
-            [
-                list(named),
-                [log.tx_hash for log in named.values()],
-                [log.revealed_at for log in named.values()],
-            ],
-        )
 
 
 def cid_of(uri: str) -> str | None:

@@ -24,13 +24,13 @@ from tokens.recovery.adoption import (
     adopt_known,
     adopt_new,
     adoptable,
-    name_transactions,
     revealed_facts,
     unknown_ids,
 )
 from tokens.recovery.progress import Progress, save_progress
 from tokens.recovery.ranges import RangeWalker
 from tokens.recovery.unsettled import settle_by_key, settled_depth
+from tokens.transitions.reveal import name_transactions
 
 logger = structlog.get_logger(__name__)
 
@@ -237,7 +237,9 @@ def _parts(mints: Sequence[MintLog]) -> Iterator[list[MintLog]]:
 
 def _adopt_from_logs(reader: MintReader, reveals: Mapping[int, RevealLog], report: Report) -> None:
     """Adopt known tokens that logs call revealed and we do not; name their transactions."""
-    name_transactions(reveals)
+    name_transactions(
+        {i: (log.tx_hash, log.revealed_at) for i, log in reveals.items() if log.tx_hash}
+    )
     others = adoptable(reveals)
     if others:
         facts = revealed_facts(reader, sorted(others))

@@ -29,7 +29,7 @@ from tokens.recovery.ranges import RangeWalker
 from tokens.recovery.tracking import Tracked, mints_of_receipts, move_mints, track
 from tokens.recovery.unsettled import LogKey, judge, mark_settled, spans
 from tokens.recovery.withdrawal import lock_mints, retire_mint
-from tokens.recovery.work import hold
+from tokens.transitions.delays import delay_mints
 
 logger = structlog.get_logger(__name__)
 
@@ -116,7 +116,7 @@ def _due(
             if str(event.pk) not in memory.suspects:
                 logger.warning("mint_missed", tx_hash=event.tx_hash, block=event.block_number)
     memory.suspects = first_missed
-    hold([event.pk for event in gone], seconds=HOLD_SECONDS)
+    delay_mints([event.pk for event in gone], seconds=HOLD_SECONDS)
     return due
 
 

@@ -14,6 +14,7 @@ from glisk.clients.mint_reader import MintReader, RawLog
 from tokens.minting.mint_log import MalformedLog, MintLog, decode_rpc_mint_log
 from tokens.models import MintEvent
 from tokens.recovery.backfill import block_times
+from tokens.transitions.creation import change_mint, take_mint_times
 
 logger = structlog.get_logger(__name__)
 
@@ -108,7 +109,7 @@ def _move(moves: Sequence[tuple[MintEvent, MintLog]]) -> None:
         if twin is event:
             kept.append((event, log))
         else:
-            event.tokens.update(mint_event=twin, mint_timestamp=log.block_timestamp)
+            change_mint(event, twin, minted_at=log.block_timestamp)
             event.delete()
     _write([event.pk for event, _ in kept], [log for _, log in kept])
 
@@ -129,10 +130,6 @@ def _write(ids: list[int], logs: list[MintLog]) -> None:
             "AS v(id, log_index, block_number, block_hash, mined_at) WHERE m.id = v.id",
             [ids, *columns],
         )
-        cursor.execute(
-            "UPDATE tokens_s0 t SET mint_timestamp = m.block_timestamp FROM mint_events m "
-            "WHERE t.mint_event_id = m.id AND m.id = ANY(%s)",
-            [ids],
-        )
+    take_mint_times(ids)
     for log in logs:
         logger.warning("mint_moved", tx_hash=log.tx_hash, block_number=log.block_number)

@@ -19,17 +19,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import structlog
-from django.conf import settings
 from django.db import connection
 
-from authors.models import Author
 from glisk.engine.notify import notify
 from tokens.minting.mint_log import MintLog
-from tokens.models import MintEvent, Token, TokenTransition
+from tokens.models import MintEvent, Token
 from tokens.recovery.progress import forget_from
 from tokens.recovery.work import close_jobs_of, in_flight
 from tokens.states import TokenStatus
 from tokens.transitions import PIPELINE_CHANNEL
+from tokens.transitions.creation import attribute_token, delete_tokens, detach_from_mint
 
 logger = structlog.get_logger(__name__)
 
@@ -83,7 +82,12 @@ def give_up(
         if same_author or (stays and (owner is not None or token.adopted_uri is None)):
             kept.append(token)
             if owner is not None and not same_author:
-                _hand_over(token, owner)
+                attribute_token(token.token_id, wallet=owner.prompt_author)
+                logger.critical(
+                    "revealed_for_another_author",
+                    token_id=token.token_id,
+                    author=owner.prompt_author,
+                )
             elif owner is None:
                 logger.critical(
                     "revealed_without_a_mint",
@@ -93,8 +97,7 @@ def give_up(
                 )
         else:
             gone.append(token)
-    Token.objects.filter(pk__in=[token.pk for token in kept]).update(mint_event=None)
-    _note(kept, reason, to_status=None)
+    detach_from_mint(kept, reason=reason, actor=ACTOR)
     withdraw(gone, reason)
 
 
@@ -103,37 +106,8 @@ def withdraw(tokens: Sequence[Token], reason: str) -> None:
     if not tokens:
         return
     ids = [token.token_id for token in tokens]
-    _note(tokens, f"withdrawn: {reason}", to_status="")
     close_jobs_of(ids, why=f"withdrawn: {reason}")
-    Token.objects.filter(token_id__in=ids).delete()
+    delete_tokens(tokens, reason=f"withdrawn: {reason}", actor=ACTOR)
     forget_from(min(ids))
     notify(PIPELINE_CHANNEL)
     logger.warning("tokens_withdrawn", token_ids=ids, reason=reason)
-
-
-def _hand_over(token: Token, owner: MintLog) -> None:
-    """Attribute a revealed token to the author whom the chain names; its art cannot change."""
-    default = settings.GLISK_DEFAULT_AUTHOR_WALLET
-    authors = Author.objects.by_wallets([owner.prompt_author, default])
-    author = authors.get(owner.prompt_author.lower()) or authors.get(default.lower())
-    Token.objects.filter(pk=token.pk).update(
-        prompt_author_wallet=owner.prompt_author, author=author or Author.objects.default()
-    )
-    logger.critical(
-        "revealed_for_another_author", token_id=token.token_id, author=owner.prompt_author
-    )
-
-
-def _note(tokens: Sequence[Token], reason: str, *, to_status: str | None) -> None:
-    """Write the timeline; without a new status the token stays what it was."""
-    TokenTransition.objects.bulk_create(
-        TokenTransition(
-            token_id=token.token_id,
-            from_status=token.status,
-            to_status=token.status if to_status is None else to_status,
-            reason=reason,
-            attempt=token.attempts,
-            actor=ACTOR,
-        )
-        for token in tokens
-    )

@@ -56,17 +56,3 @@ def close_jobs_of(token_ids: Sequence[int], *, why: str) -> None:
             "WHERE token_id = ANY(%s) AND status = ANY(%s)",
             [why, list(token_ids), [str(status.value) for status in OPEN_JOB_STATUSES]],
         )
-
-
-def hold(mint_event_ids: Sequence[int], *, seconds: float) -> None:
-    """Let nothing new begin for the tokens of these mints for a while; what runs may end."""
-    if not mint_event_ids:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE tokens_s0 SET next_attempt_at = GREATEST(next_attempt_at, "
-            "clock_timestamp() + make_interval(secs => %s)) "
-            "WHERE mint_event_id = ANY(%s) AND lease_owner IS NULL "
-            "AND status IN ('detected', 'generating', 'uploading', 'ready')",
-            [seconds, list(mint_event_ids)],
-        )

@@ -14,11 +14,11 @@ from itertools import islice
 from django.db import connection
 
 from glisk.controls import list_pauses
-from tokens.models import Token
 from tokens.pipeline.spend import cap_reason
 from tokens.repairs.failed import stages_of
 from tokens.repairs.retrying import retry_tokens
 from tokens.states import TokenStatus
+from tokens.transitions.delays import forget_delay
 
 ACTOR = "automatic retry"
 _AT_ONCE = 500
@@ -39,7 +39,7 @@ def retry_what_is_due() -> int:
     results = retry_tokens(token_ids=wanted, actor=ACTOR, automatic=True)
     # What stands in the way of these, only a person can mend.
     refused = [result.token_id for result in results if not result.done]
-    Token.objects.filter(pk__in=refused, status=TokenStatus.FAILED).update(next_attempt_at=None)
+    forget_delay(refused, status=TokenStatus.FAILED)
     return len(results) - len(refused)
 
 

@@ -12,6 +12,7 @@ from tokens.models import Token
 from tokens.recovery.work import in_flight
 from tokens.repairs.results import RepairResult, note, repair_each, with_reason
 from tokens.states import ACTIVE, TokenStatus
+from tokens.transitions.delays import forget_delay
 from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
@@ -37,7 +38,7 @@ def _fail(tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool) ->
     for token in tokens:
         if token.status == TokenStatus.FAILED and token.next_attempt_at is not None:
             if not dry_run:
-                Token.objects.filter(pk=token.pk).update(next_attempt_at=None)
+                forget_delay([token.pk], status=TokenStatus.FAILED)
                 note(token, reason=with_reason("given up", reason), actor=actor, kind="fail")
             results.append(RepairResult(token.pk, True, "It is not tried again by itself."))
         elif token.status not in ACTIVE:

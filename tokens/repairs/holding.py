@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from django.utils import timezone
-
 from glisk.admin.audit import said
 from tokens.models import Token
 from tokens.recovery.work import in_flight
@@ -19,6 +17,7 @@ from tokens.repairs.results import (
     with_reason,
 )
 from tokens.states import ACTIVE
+from tokens.transitions.delays import hold, release_hold
 
 
 def hold_tokens(
@@ -46,9 +45,7 @@ def _hold(tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool) ->
         elif token.pk in revealing:
             refusal = "Its reveal is under way in a transaction, which cannot be taken back."
         elif not dry_run:
-            Token.objects.filter(pk=token.pk).update(
-                held_at=timezone.now(), hold_reason=reason, updated_at=timezone.now()
-            )
+            hold(token.pk, reason=reason)
             note(token, reason=with_reason("held", reason), actor=actor, kind="hold")
         busy = " What a worker has begun ends first." if token.pk in working else ""
         results.append(RepairResult(token.pk, not refusal, refusal or f"Held.{busy}"))
@@ -72,9 +69,7 @@ def _release(
             results.append(RepairResult(token.pk, False, "It is not held."))
             continue
         if not dry_run:
-            Token.objects.filter(pk=token.pk).update(
-                held_at=None, hold_reason="", updated_at=timezone.now()
-            )
+            release_hold(token.pk)
             note(token, reason=with_reason("released", reason), actor=actor, kind="release")
             wake(token.status)
         results.append(RepairResult(token.pk, True, f"Released: it goes on as {token.status}."))

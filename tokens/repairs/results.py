@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 
 from glisk.engine.notify import notify
-from tokens.models import Token, TokenTransition
+from tokens.models import Token
 from tokens.states import TokenStatus
-from tokens.transitions import PIPELINE_CHANNEL, REVEAL_CHANNEL
+from tokens.transitions import PIPELINE_CHANNEL, REVEAL_CHANNEL, timeline
 
 Progress = Callable[[int], None]
 _LOOKED_AT_ONCE = 500
@@ -69,15 +69,7 @@ def with_reason(what: str, reason: str) -> str:
 
 def note(token: Token, *, reason: str, actor: str, kind: str) -> None:
     """Write what happened to a token without a move into its timeline."""
-    TokenTransition.objects.create(
-        token=token,
-        from_status=token.status,
-        to_status=token.status,
-        reason=reason,
-        attempt=token.attempts,
-        actor=actor,
-        detail={"repair": kind},
-    )
+    timeline.note([token], reason=reason, actor=actor, detail={"repair": kind})
 
 
 def wake(*statuses: TokenStatus | str) -> None:

@@ -14,16 +14,15 @@ from tokens.models import Token, TokenTransition
 from tokens.states import TokenStatus
 from tokens.transitions.claims import (
     Claim,
-    Retry,
     claim_for_generation,
     claim_for_upload,
     release_claims,
     release_leases_of,
     renew_leases,
     rescue_stalled,
-    retry_later,
     seconds_until_due,
 )
+from tokens.transitions.delays import Retry, retry_later
 from tokens.transitions.status import Failed, Lease, Move, fail_tokens, move_tokens
 
 pytestmark = pytest.mark.django_db

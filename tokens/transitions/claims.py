@@ -4,16 +4,13 @@ A claim is one UPDATE over rows that nobody else holds (SKIP LOCKED), chosen onc
 subquery the planner could choose anew per row and claim more than was asked for. The attempt
 is counted at once, so that a token which kills its worker runs out of attempts like any other;
 a claim that is given back in order is not counted. `attempts` is the lease's fencing token.
-A retry gives a claim back with the reason why, and with the time when to go on.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
 
-from glisk.database.json_rows import as_json
 from tokens.models.job import OPEN_JOB_STATUSES
 from tokens.states import TokenStatus, check_transition
 
@@ -117,68 +114,6 @@ def _claim(sql: str, parameters: list[Any]) -> list[Claim]:
         return [Claim(*row) for row in cursor.fetchall()]
 
 
-@dataclass(frozen=True)
-class Retry:
-    """One token that waits. `counted`: the failed attempt goes into the log and timeline."""
-
-    token_id: int
-    attempts: int
-    wait_seconds: float
-    error: str
-    error_class: str
-    counted: bool = True
-    generation_attempts: int | None = None
-    fallback_used: bool | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
-
-
-def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
-    """Release leased tokens until their next attempt; return those that were still ours.
-
-    An attempt that is not counted (the vendor is down for everybody) leaves no trace but the
-    current reason, so that an outage of hours does not fill the log.
-    """
-    if not retries:
-        return set()
-    rows = [
-        {
-            **vars(r),
-            "entry": [{"error_class": r.error_class, "error": r.error, **r.detail}]
-            if r.counted
-            else [],
-        }
-        for r in retries
-    ]
-    sql = """
-        WITH released AS (
-            UPDATE tokens_s0 t
-            SET lease_owner = NULL, lease_expires_at = NULL,
-                next_attempt_at = clock_timestamp() + make_interval(secs => v.wait_seconds),
-                attempts = GREATEST(t.attempts - 1, 0),
-                generation_attempts = COALESCE(v.generation_attempts, t.generation_attempts),
-                fallback_used = COALESCE(v.fallback_used, t.fallback_used),
-                generation_error = v.error, error_class = v.error_class,
-                error_log = t.error_log || v.entry, updated_at = clock_timestamp()
-            FROM json_to_recordset(%s::json)
-                AS v(token_id bigint, attempts integer, wait_seconds float8, error text,
-                     error_class text, counted boolean, generation_attempts integer,
-                     fallback_used boolean, detail jsonb, entry jsonb)
-            WHERE t.token_id = v.token_id AND t.lease_owner = %s AND t.attempts = v.attempts
-            RETURNING t.token_id, t.status, v.error, v.counted, v.detail, t.generation_attempts
-        ), noted AS (
-            INSERT INTO token_transitions
-                (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
-            SELECT token_id, status, status, error, generation_attempts, %s, detail,
-                   clock_timestamp()
-            FROM released WHERE counted
-        )
-        SELECT token_id FROM released
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [as_json(rows), owner, owner])
-        return {row[0] for row in cursor.fetchall()}
-
-
 def seconds_until_due() -> tuple[float | None, float | None]:
     """Return the seconds until the next waiting token and the next sample; None if none is.
 
@@ -243,6 +178,26 @@ def rescue_stalled() -> int:
         "UPDATE tokens_s0 SET lease_owner = NULL, lease_expires_at = NULL "
         "WHERE lease_owner IS NOT NULL AND lease_expires_at < clock_timestamp()",
         [],
+    )
+
+
+def count_generation_attempts(*, owner: str, token_ids: list[int]) -> None:
+    """Count a call with the vendor that comes next for each of these claimed tokens."""
+    _execute(
+        "UPDATE tokens_s0 SET generation_attempts = generation_attempts + 1 "
+        "WHERE token_id = ANY(%s) AND lease_owner = %s",
+        [token_ids, owner],
+    )
+
+
+def note_error(token_id: int, error: str, *, owner: str) -> bool:
+    """Write why a claimed token's image is not known yet; return whether it is still ours."""
+    return bool(
+        _execute(
+            "UPDATE tokens_s0 SET generation_error = %s "
+            "WHERE token_id = %s AND lease_owner = %s AND status = 'generating'",
+            [error, token_id, owner],
+        )
     )
 
 

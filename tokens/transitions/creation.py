@@ -1,0 +1,228 @@
+"""Tokens come to be by their mint, get another mint or author, and go with their mint.
+
+All of it follows the chain: `tokens.minting` registers what it tells, `tokens.recovery` corrects
+what it told otherwise before.
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import connection
+
+from authors.models import Author
+from glisk.database.json_rows import as_json
+from tokens.minting.mint_log import MintLog
+from tokens.models import MintEvent, Token
+from tokens.states import TokenStatus
+from tokens.transitions import PIPELINE_CHANNEL
+from tokens.transitions.timeline import note
+
+# What Python's strip() takes off: an author with such a prompt has none (Author.has_prompt).
+_BLANK: Final = "".join(filter(str.isspace, map(chr, range(0x3001))))
+
+
+@dataclass(frozen=True)
+class NewTokens:
+    """`quantity` tokens from `first_id` on; without a mint event, its log was not found yet."""
+
+    mint_event_id: int | None
+    first_id: int
+    quantity: int
+    wallet: str  # of the prompt author, EIP-55
+    minter: str
+    minted_at: datetime
+    reason: str
+
+
+def create_tokens(
+    wanted: Sequence[NewTokens],
+    *,
+    actor: str,
+    detail: dict[str, Any] | None = None,
+    only_ids: Collection[int] | None = None,
+) -> dict[int | None, list[int]]:
+    """Insert tokens and the start of their timelines, in one statement.
+
+    Returns the ids of the tokens that are new, by mint event. Ids that exist stay as they are.
+    The pipeline hears of new ones at the commit.
+    """
+    if not wanted:
+        return {}
+    arguments = (wanted, actor, detail or {}, only_ids)
+    created = _create_tokens(*arguments)
+    if created is None:
+        Author.objects.default()  # makes it; from now on it is found
+        created = _create_tokens(*arguments)
+    return created or {}
+
+
+def _create_tokens(
+    wanted: Sequence[NewTokens],
+    actor: str,
+    detail: dict[str, Any],
+    only_ids: Collection[int] | None,
+) -> dict[int | None, list[int]] | None:
+    """Do so, or return None, with nothing done, if there is no default author."""
+    # The prompt to freeze is the author's own, else the default author's, else the setting's.
+    # LATERAL: one index lookup per mint, whatever plan was kept.
+    sql = """
+        WITH default_author AS (
+            SELECT id, CASE WHEN btrim(prompt_text, %(blank)s) = '' THEN %(prompt)s
+                            ELSE prompt_text END AS prompt
+            FROM authors WHERE lower(wallet_address) = %(default_wallet)s
+        ), mint AS (
+            SELECT v.*, coalesce(a.id, d.id) AS author_id,
+                   CASE WHEN btrim(a.prompt_text, %(blank)s) <> '' THEN a.prompt_text
+                        ELSE d.prompt END AS prompt
+            FROM jsonb_to_recordset(%(wanted)s::jsonb)
+                AS v(mint_event_id bigint, first_id bigint, quantity integer, wallet text,
+                     minter text, minted_at timestamptz, reason text)
+            CROSS JOIN default_author d
+            LEFT JOIN LATERAL (
+                SELECT id, prompt_text
+                FROM authors WHERE lower(wallet_address) = lower(v.wallet) LIMIT 1
+            ) a ON true
+        ), wanted AS (
+            SELECT mint.*, token_id
+            FROM mint CROSS JOIN generate_series(first_id, first_id + quantity - 1) AS token_id
+            WHERE %(only)s::bigint[] IS NULL OR token_id = ANY (%(only)s::bigint[])
+        ), created AS (
+            INSERT INTO tokens_s0
+                (token_id, author_id, prompt_author_wallet, minter_address, mint_event_id,
+                 mint_timestamp, prompt, status, status_changed_at, generation_attempts,
+                 fallback_used, error_class, error_log, attempts, created_at, updated_at)
+            SELECT token_id, author_id, wallet, minter, mint_event_id, minted_at,
+                   prompt, %(status)s, clock_timestamp(), 0, false, '', '[]', 0, clock_timestamp(),
+                   clock_timestamp()
+            FROM wanted ORDER BY token_id
+            ON CONFLICT (token_id) DO NOTHING
+            RETURNING token_id, mint_event_id
+        ), timeline AS (
+            INSERT INTO token_transitions
+                (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
+            SELECT c.token_id, '', %(status)s, w.reason, 0, %(actor)s, %(detail)s::jsonb,
+                   clock_timestamp()
+            FROM created c JOIN wanted w ON w.token_id = c.token_id
+                AND w.mint_event_id IS NOT DISTINCT FROM c.mint_event_id
+        )
+        SELECT mint_event_id, token_id, pg_notify(%(channel)s, '') FROM created
+        UNION ALL SELECT NULL, NULL, NULL WHERE NOT EXISTS (SELECT FROM default_author)
+    """
+    parameters = {
+        "blank": _BLANK,
+        "prompt": settings.DEFAULT_PROMPT,
+        "default_wallet": settings.GLISK_DEFAULT_AUTHOR_WALLET.lower(),
+        "wanted": as_json(vars(tokens) for tokens in wanted),
+        "status": TokenStatus.DETECTED.value,
+        "only": None if only_ids is None else sorted(only_ids),
+        "actor": actor,
+        "detail": json.dumps(detail),
+        "channel": PIPELINE_CHANNEL,
+    }
+    created: dict[int | None, list[int]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        for mint_event_id, token_id, _ in cursor.fetchall():
+            if token_id is None:
+                return None
+            created.setdefault(mint_event_id, []).append(token_id)
+    return created
+
+
+def complete_tokens(mints: Sequence[tuple[int, MintLog]], *, actor: str) -> dict[int, list[int]]:
+    """Give tokens that have no mint theirs, if the author is the same; return them by mint.
+
+    They were found in the contract, which tells neither minter nor time, or lost their mint to
+    a reorg.
+    """
+    columns = [
+        [mint_event_id for mint_event_id, _ in mints],
+        *(
+            [getattr(log, name) for _, log in mints]
+            for name in (
+                "start_token_id", "quantity", "prompt_author", "minter", "block_timestamp",
+                "tx_hash",
+            )
+        ),
+    ]  # fmt: skip
+    sql = """
+        WITH mint AS (
+            SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::integer[], %s::text[],
+                                 %s::text[], %s::timestamptz[], %s::text[])
+                AS v(mint_event_id, first_id, quantity, author, minter, minted_at, tx_hash)
+        ), completed AS (
+            UPDATE tokens_s0 t
+            SET mint_event_id = v.mint_event_id, minter_address = v.minter,
+                mint_timestamp = v.minted_at, updated_at = clock_timestamp()
+            FROM mint v
+            WHERE t.mint_event_id IS NULL AND t.prompt_author_wallet = v.author
+              AND t.token_id >= v.first_id AND t.token_id < v.first_id + v.quantity
+            RETURNING t.token_id, t.mint_event_id, t.status, t.attempts, v.tx_hash
+        ), timeline AS (
+            INSERT INTO token_transitions
+                (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
+            SELECT token_id, status, status, 'its mint was found in transaction ' || tx_hash,
+                   attempts, %s, '{}', clock_timestamp()
+            FROM completed
+        )
+        SELECT mint_event_id, token_id FROM completed
+    """
+    completed: dict[int, list[int]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [*columns, actor])
+        for mint_event_id, token_id in cursor.fetchall():
+            completed.setdefault(mint_event_id, []).append(token_id)
+    return completed
+
+
+def give_waiting_tokens(author: Author) -> int:
+    """Give an author, and their prompt, to the tokens of their wallet that wait; return how many.
+
+    Those wait that belong to the default author and have not begun.
+    """
+    return Token.objects.filter(
+        prompt_author_wallet=author.wallet_address,
+        author__wallet_address=settings.GLISK_DEFAULT_AUTHOR_WALLET,
+        status=TokenStatus.DETECTED,
+    ).update(author=author, prompt=author.prompt_text)
+
+
+def attribute_token(token_id: int, *, wallet: str) -> None:
+    """Attribute a token to the author whom the chain names, or to the default author."""
+    default = settings.GLISK_DEFAULT_AUTHOR_WALLET
+    authors = Author.objects.by_wallets([wallet, default])
+    author = authors.get(wallet.lower()) or authors.get(default.lower())
+    Token.objects.filter(pk=token_id).update(
+        prompt_author_wallet=wallet, author=author or Author.objects.default()
+    )
+
+
+def detach_from_mint(tokens: Sequence[Token], *, reason: str, actor: str) -> None:
+    """Keep tokens whose mint the chain does not know any more; they wait for another."""
+    Token.objects.filter(pk__in=[token.pk for token in tokens]).update(mint_event=None)
+    note(tokens, reason=reason, actor=actor)
+
+
+def delete_tokens(tokens: Sequence[Token], *, reason: str, actor: str) -> None:
+    """Delete tokens that the chain does not know any more; their timeline stays."""
+    note(tokens, reason=reason, actor=actor, to_status="")
+    Token.objects.filter(pk__in=[token.pk for token in tokens]).delete()
+
+
+def change_mint(before: MintEvent, after: MintEvent, *, minted_at: datetime) -> None:
+    """Hang the tokens of one mint on another, which is the same mint stored twice."""
+    before.tokens.update(mint_event=after, mint_timestamp=minted_at)
+
+
+def take_mint_times(mint_event_ids: Sequence[int]) -> None:
+    """Give tokens the time of the block that their mint stands in now."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE tokens_s0 t SET mint_timestamp = m.block_timestamp FROM mint_events m "
+            "WHERE t.mint_event_id = m.id AND m.id = ANY(%s)",
+            [list(mint_event_ids)],
+        )
