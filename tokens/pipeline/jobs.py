@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from glisk.database.json_rows import as_json
 from glisk.database_clock import database_now
@@ -26,6 +26,7 @@ from glisk.errors import (
 from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
 from tokens.pipeline.spend import model_of, price_of
+from tokens.transitions import claims
 
 # Replicate deletes the files of a prediction one hour after its end.
 OUTPUT_LIFETIME_SECONDS = 3600.0
@@ -211,14 +212,9 @@ def close_jobs(
 
 def note_open(job: ImageGenerationJob, why: str, *, owner: str) -> None:
     """Write why the outcome of a call is still unknown, into the job and its token."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "WITH token AS (UPDATE tokens_s0 SET generation_error = %s "
-            "WHERE token_id = %s AND lease_owner = %s AND status = 'generating' RETURNING 1) "
-            "UPDATE image_generation_jobs SET error = %s WHERE id = %s AND status = 'created' "
-            "AND EXISTS (SELECT FROM token)",
-            [why, job.token_id, owner, why, job.pk],
-        )
+    with transaction.atomic():
+        if claims.note_error(job.token_id, why, owner=owner):
+            ImageGenerationJob.objects.filter(pk=job.pk, status=JobStatus.CREATED).update(error=why)
     job.error = why
 
 

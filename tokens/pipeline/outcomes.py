@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
 from glisk.backoff import backoff_seconds
 from glisk.errors import (
@@ -36,7 +36,7 @@ from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import jobs
 from tokens.states import TokenStatus
-from tokens.transitions.claims import MAX_CLAIMS, Claim
+from tokens.transitions.claims import MAX_CLAIMS, Claim, count_generation_attempts
 from tokens.transitions.delays import Retry, retry_later
 from tokens.transitions.status import Failed, fail_tokens
 
@@ -73,12 +73,7 @@ def begin_attempts(
     """Write the job rows of the calls that come next; count the attempts."""
     if not claims:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE tokens_s0 SET generation_attempts = generation_attempts + 1 "
-            "WHERE token_id = ANY(%s) AND lease_owner = %s",
-            [[claim.token_id for claim, _ in claims], owner],
-        )
+    count_generation_attempts(owner=owner, token_ids=[claim.token_id for claim, _ in claims])
     return jobs.create_jobs(
         [
             jobs.NewJob(
