@@ -9,7 +9,7 @@ from django.conf import settings
 from glisk.engine.drain import run_drain
 from tokens.pipeline.drain import PipelineDrain
 from tokens.pipeline.spend import close_days
-from tokens.recovery import keeping
+from tokens.recovery import schedule
 from tokens.repairs import retry_what_is_due
 
 
@@ -21,17 +21,17 @@ def move_tokens() -> int | None:
 
 def look_at_chain() -> int:
     """Read what is new on the chain; return how many tokens it brought."""
-    return keeping.look_at_chain()
+    return schedule.look_at_chain()
 
 
 def prove_completeness() -> int:
     """Fill gaps and compare with the contract; return how many tokens were mended."""
-    return keeping.prove_completeness()
+    return schedule.prove_completeness()
 
 
 def compare_everything(since_id: int = 1) -> int:
     """Compare every token with the contract, as an operator asked; return how many differ."""
-    return keeping.compare_everything(since_id)
+    return schedule.compare_everything(since_id)
 
 
 def close_spend_days() -> int:

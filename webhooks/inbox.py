@@ -24,7 +24,7 @@ from glisk.logging.redaction import redact_text
 from tokens.minting.mint_statements import unsettle_transactions
 from tokens.minting.registration import MintOutcome, MintResult, register_mints
 from tokens.models.mint import MintSource
-from tokens.recovery.keeping import look_soon
+from tokens.recovery.schedule import look_soon
 from webhooks.alchemy import AlchemyEvent, Finding, Verdict, read_event
 from webhooks.models import EventStatus, WebhookEvent
 from webhooks.payloads import read_json_object

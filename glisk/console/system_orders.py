@@ -16,8 +16,8 @@ from reveals.admin.orders import reveal_cost
 from reveals.by_hand import request_reveal
 from reveals.reconcile import compare_transactions, reconcile_reveals
 from tokens.models import Token
+from tokens.recovery.drift import ADVICE
 from tokens.recovery.drift import KEY as DRIFT_KEY
-from tokens.recovery.drift_advice import ADVICE
 
 _SHOWN_FINDINGS = 20
 

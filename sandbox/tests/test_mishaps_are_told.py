@@ -33,7 +33,7 @@ from sandbox.testing import anvil_binary
 from sandbox.tests.webhook_receiver import Receiver, running_receiver
 from tokens.models import Token
 from tokens.pipeline.drain import PipelineDrain
-from tokens.recovery import keeping
+from tokens.recovery import schedule
 from tokens.repairs import failed_token_ids, retry_tokens
 from tokens.states import TokenStatus
 from tokens.tests.conftest import _vendors, quick, vendors
@@ -68,7 +68,7 @@ class World:
                 for worker in self._workers:
                     worker.step()
             self._deliver()
-            keeping.look_at_chain()
+            schedule.look_at_chain()
             keeper_watch.look()
 
     def _deliver(self) -> None:
@@ -137,7 +137,7 @@ def world(
         made = World(Place(ports), receiver, admin_client)
         yield made
         made.end()
-    keeping._kept_reader.cache_clear()
+    schedule._kept_reader.cache_clear()
     _chain.revert(before)
 
 

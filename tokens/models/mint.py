@@ -64,7 +64,7 @@ class MintEvent(models.Model):
                 name="mint_event_author",
                 include=["quantity", "total_paid_wei"],
             ),
-            # tokens.recovery.unsettled: what every look at the chain asks about again
+            # tokens.recovery.confirmations: what every look at the chain asks about again
             models.Index(
                 fields=["block_number"],
                 name="mint_event_unsettled",

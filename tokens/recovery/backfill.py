@@ -27,9 +27,9 @@ from tokens.recovery.adoption import (
     revealed_facts,
     unknown_ids,
 )
+from tokens.recovery.confirmations import settle_by_key, settled_depth
+from tokens.recovery.logs import RangeWalker
 from tokens.recovery.progress import Progress, save_progress
-from tokens.recovery.ranges import RangeWalker
-from tokens.recovery.unsettled import settle_by_key, settled_depth
 from tokens.transitions.reveal import name_transactions
 
 logger = structlog.get_logger(__name__)

@@ -2,6 +2,10 @@
 
 Complete by command. By itself every few minutes it compares what can differ: tokens that are on
 their way, tokens that were revealed lately, what differed before, and some of all others in turn.
+
+An operator's comparison of all tokens goes in pieces: a provider that counts calls lets a few
+thousand tokens an hour through, and no task may run for so long. What is known so far is kept
+between the pieces; the report of all of them comes at the end.
 """
 
 from __future__ import annotations
@@ -22,9 +26,10 @@ from glisk.clients.mint_reader import MintReader, OnChainToken, Survey
 from glisk.models import SystemState
 from tokens.models import MintEvent, Token
 from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_known, adoptable
-from tokens.recovery.beginning_anew import begin_anew
+from tokens.recovery.completeness import prove_tiling
 from tokens.recovery.gaps import missing_ranges, vanished_tokens
-from tokens.recovery.tiling import prove_tiling
+from tokens.recovery.progress import load_progress
+from tokens.recovery.withdrawal import withdraw
 from tokens.states import ADOPTABLE, TokenStatus
 
 logger = structlog.get_logger(__name__)
@@ -37,6 +42,25 @@ _IDS_AHEAD = 100
 # A node may lag: what it calls unrevealed shortly after its reveal proves nothing.
 _SURE_AFTER = timedelta(minutes=10)
 _NOT_REVEALED = "revealed here, not on chain"
+# What an operator has to do about each kind of difference.
+ADVICE = {
+    "not_tiled": "Run `manage.py recover_tokens`: it reads the blocks around the gap again.",
+    "missing": "Run `manage.py recover_tokens`.",
+    "vanished": "The contract has not given these ids out. Check GLISK_NFT_CONTRACT_ADDRESS and "
+    "RPC_URL. If both are right, a reorg took the mints: the worker withdraws what is not "
+    "revealed within a minute.",
+    "author_differs": "Chain and database name different authors. The mint is looked at again by "
+    "the worker; if this stays, compare GLISK_NFT_CONTRACT_ADDRESS with the mint's transaction.",
+    "uri_differs": "The URI on chain is not ours. It cannot be changed: compare both files, and "
+    "find out who else holds KEEPER_ROLE.",
+    "not_revealed": "The database says revealed, the chain does not: look at the transaction on "
+    "an explorer, and check that the node is on the right chain.",
+    "revealed_by_others": "Whoever holds KEEPER_ROLE or the admin role did this. The worker, or "
+    "`manage.py check_drift --repair`, adopts the tokens, so that nothing more is paid for them.",
+    "revealed_unminted": "Somebody revealed ids that are not minted yet: whoever mints them gets "
+    "that art. Find out who holds KEEPER_ROLE, and revoke it.",
+}
+_PIECES_KEY = "comparison"
 
 
 @dataclass
@@ -286,3 +310,66 @@ def _may_begin_anew(row: dict[str, Any]) -> bool:
     """Tell whether a token was adopted, long enough ago: nothing of ours is lost by a new start."""
     adopted = row["adopted_uri"] is not None
     return adopted and bool(row["status_changed_at"] < timezone.now() - _SURE_AFTER)
+
+
+def begin_anew(reader: MintReader, token_ids: Sequence[int]) -> set[int]:
+    """Withdraw those that the chain surely calls unrevealed; the next look makes them anew.
+
+    Returns which those are. Raises the errors of the reader.
+    """
+    if not token_ids:
+        return set()
+    gone = _surely_unrevealed(reader, token_ids)
+    with transaction.atomic():
+        tokens = Token.objects.select_for_update().filter(
+            token_id__in=gone, status=TokenStatus.REVEALED, adopted_uri__isnull=False
+        )
+        withdraw(
+            list(tokens), "the reveal that it was adopted for is not part of the chain any more"
+        )
+    return set(gone)
+
+
+def _surely_unrevealed(reader: MintReader, token_ids: Sequence[int]) -> list[int]:
+    """Ask once more, by the number of the newest block that was ever seen.
+
+    A node that lags, which the head shows or which has no such block, proves nothing.
+    """
+    head, seen = reader.survey().head.number, load_progress().head
+    if seen is not None and head < seen:
+        return []
+    facts = reader.tokens(token_ids, block=head)
+    return [token_id for token_id in token_ids if not facts[token_id].revealed]
+
+
+def compare_piece(
+    reader: MintReader, *, since_id: int, budget_seconds: float
+) -> tuple[DriftReport, int | None]:
+    """Compare for some seconds; return what differs so far and where to go on, None at the end.
+
+    `since_id` 1 begins anew. A piece that another comparison has left behind ends at once, with
+    an empty report. Raises the errors of the reader.
+    """
+    until = time.monotonic() + budget_seconds
+    report = begin_check(reader) if since_id <= 1 else _report_so_far(since_id)
+    if report is None:
+        return DriftReport(), None
+    following = compare_pages(reader, report, since_id=since_id, repair=False, until=until)
+    if following is not None:
+        SystemState.put(_PIECES_KEY, {"below": following, "report": asdict(report)})
+        return report, following
+    report.complete = True
+    with transaction.atomic():
+        SystemState.objects.filter(state_key=_PIECES_KEY).delete()
+        return keep(report), None
+
+
+def _report_so_far(since_id: int) -> DriftReport | None:
+    row = (
+        SystemState.objects.filter(state_key=_PIECES_KEY)
+        .values_list("state_value", flat=True)
+        .first()
+    )
+    if row is None or row.get("below") != since_id:
+        return None
+    return read_report(row.get("report"))

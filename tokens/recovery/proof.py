@@ -1,20 +1,30 @@
-"""The thorough look of every few minutes: gaps, tiling, and what can differ from the contract."""
+"""The thorough look of every few minutes: gaps, tiling, and what can differ from the contract.
+
+Tokens without a mint take the one that covers their id, give way to it, or are withdrawn: they were
+taken from the contract without a log, or revealed for a mint that a reorg took.
+"""
 
 from __future__ import annotations
 
 import time
 
 import structlog
-from django.db.models import Max
+from django.db import transaction
+from django.db.models import Max, Q, QuerySet
 
 from glisk.clients.mint_reader import MintReader, Survey
 from glisk.errors import ProviderError, TransientError
-from tokens.models import Token, TokenTransition
+from tokens.minting.mint_log import MintLog
+from tokens.minting.registration import register_mints
+from tokens.models import MintEvent, Token, TokenTransition
+from tokens.models.mint import MintSource
+from tokens.recovery import withdrawal
 from tokens.recovery.adoption import adopt_known, revealed_facts
 from tokens.recovery.backfill import Report, backfill
+from tokens.recovery.completeness import Tiling, prove_tiling, settled_proof, unsettle_range
+from tokens.recovery.confirmations import unsettle_refused
 from tokens.recovery.drift import check_some
 from tokens.recovery.gaps import block_bounds, fill_gaps
-from tokens.recovery.orphans import settle_orphans, withdraw_unknown
 from tokens.recovery.progress import (
     Memory,
     is_worth_trying,
@@ -22,9 +32,10 @@ from tokens.recovery.progress import (
     save_memory,
     wait_before_trying,
 )
+from tokens.recovery.reorgs import PATIENCE_BLOCKS
 from tokens.recovery.scan import scan_chain
-from tokens.recovery.tiling import Tiling, prove_tiling, settled_proof, unsettle_range
-from tokens.recovery.unsettled import unsettle_refused
+from tokens.recovery.withdrawal import give_up, lock_mints, withdraw
+from tokens.recovery.work import in_flight
 from tokens.states import ACTIVE, TokenStatus
 
 logger = structlog.get_logger(__name__)
@@ -36,6 +47,7 @@ _NEW_ONES = 200
 _ON_THEIR_WAY = 500
 _PROOFS_UNTIL_SURE = 10
 _LONGEST_RETRY_SECONDS = 6 * 3600.0
+_AT_ONCE = 200
 
 
 def prove(reader: MintReader, *, budget_seconds: float) -> int:
@@ -140,3 +152,78 @@ def _next_window(memory: Memory) -> list[int]:
     ids = list(after.values_list("token_id", flat=True)[:_OLD_ONES])
     memory.window = ids[-1] if len(ids) == _OLD_ONES else 0
     return ids
+
+
+def settle_orphans() -> int:
+    """Give tokens the settled mints that cover their ids; return how many tokens it was.
+
+    A settled mint is what the chain says: a token of another author gives way to a new one.
+    """
+    found = MintEvent.objects.raw(
+        "SELECT DISTINCT m.* FROM tokens_s0 t JOIN mint_events m "
+        "ON m.start_token_id BETWEEN t.token_id - 50 AND t.token_id "
+        "AND m.start_token_id + m.quantity > t.token_id "
+        "WHERE t.mint_event_id IS NULL AND m.settled_at IS NOT NULL LIMIT %s",
+        [_AT_ONCE],
+    )
+    logs = [_as_log(event) for event in found]
+    if not logs:
+        return 0
+    owners = {token_id: log for log in logs for token_id in log.token_ids}
+    with transaction.atomic():
+        lock_mints()
+        orphans = list(
+            Token.objects.select_for_update()
+            .filter(mint_event=None, token_id__in=list(owners))
+            .order_by("token_id")
+        )
+        busy = in_flight(token.token_id for token in orphans)
+        free = [token for token in orphans if token.token_id not in busy]
+        # What is revealed here stays so: if the chain says otherwise, the drift check finds it.
+        revealed = {t.token_id for t in free if t.status == TokenStatus.REVEALED}
+        give_up(free, owners, revealed, reason="its mint is another than was thought")
+        register_mints(logs, source=MintSource.BACKFILL, actor=withdrawal.ACTOR)
+    return len(free)
+
+
+def withdraw_unknown(survey: Survey, memory: Memory) -> int:
+    """Withdraw tokens without a mint that the contract does not know any more; return how many.
+
+    As with mints, one answer is not enough: it must still say so some blocks later.
+    """
+    found = _may_go().filter(token_id__gte=survey.next_token_id)
+    unknown = set(found.values_list("token_id", flat=True))
+    head = survey.head.number
+    first_missed = {str(i): memory.unknown.get(str(i), head) for i in unknown}
+    due = [int(i) for i, since in first_missed.items() if head - since >= PATIENCE_BLOCKS]
+    memory.unknown = {i: since for i, since in first_missed.items() if int(i) not in due}
+    if not due:
+        return 0
+    with transaction.atomic():
+        tokens = list(_may_go().select_for_update().filter(token_id__in=due))
+        busy = in_flight(token.token_id for token in tokens)
+        gone = [token for token in tokens if token.token_id not in busy]
+        withdraw(gone, "the contract does not know it any more")
+    memory.known_below = min([memory.known_below, *(token.token_id for token in gone)])
+    return len(gone)
+
+
+def _may_go() -> QuerySet[Token]:
+    """Return the tokens without a mint, but those that we revealed: they are for a person."""
+    ours = Q(status=TokenStatus.REVEALED, adopted_uri=None)
+    return Token.objects.filter(mint_event=None).exclude(ours)
+
+
+def _as_log(event: MintEvent) -> MintLog:
+    return MintLog(
+        tx_hash=event.tx_hash,
+        log_index=event.log_index,
+        block_number=event.block_number,
+        block_hash=event.block_hash,
+        block_timestamp=event.block_timestamp,
+        minter=event.minter,
+        prompt_author=event.prompt_author,
+        start_token_id=event.start_token_id,
+        quantity=event.quantity,
+        total_paid_wei=int(event.total_paid_wei),
+    )

@@ -17,6 +17,7 @@ from glisk.clients.log_ranges import RangeTooWideError
 from glisk.clients.mint_reader import MintReader, Survey
 from glisk.errors import AccountError, ProviderError, TransientError
 from tokens.recovery.backfill import Report, backfill
+from tokens.recovery.confirmations import unsettled_mints
 from tokens.recovery.gaps import (
     GapReport,
     count_rows,
@@ -35,7 +36,6 @@ from tokens.recovery.progress import (
     wait_before_trying,
 )
 from tokens.recovery.reorgs import ReorgReport, settle_mints
-from tokens.recovery.unsettled import unsettled_mints
 
 logger = structlog.get_logger(__name__)
 

@@ -20,7 +20,7 @@ from pytest_django.live_server_helper import LiveServer
 from glisk.clients.rpc import RevertError, RpcError
 from glisk.errors import ProviderError
 from glisk.models import SystemState
-from tokens.recovery import keeping
+from tokens.recovery import schedule
 from tokens.tests.recovery.model_chain import ModelChain
 from tokens.tests.recovery.model_node import ModelNode
 from tokens.tests.recovery.node_proxy import HttpAnswer, RpcServer
@@ -71,7 +71,7 @@ def node_server(settings: Settings) -> Iterator[ModelServer]:
     server = ModelServer()
     settings.RPC_URL = server.url
     yield server
-    keeping._kept_reader.cache_clear()
+    schedule._kept_reader.cache_clear()
     server.close()
 
 
@@ -102,9 +102,9 @@ def test_by_sockets_and_at_once_it_ends_the_same(
         node_server.node = node
         SystemState.objects.filter(state_key="breaker:rpc").delete()  # its wait is over
         if thorough:
-            keeping.prove_completeness()
+            schedule.prove_completeness()
         else:
-            keeping.look_at_chain()
+            schedule.look_at_chain()
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for seed in range(SEED, SEED + _CASES):

@@ -8,8 +8,7 @@ from glisk.clients.mint_reader import MintReader
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, at_least, progress_bar
 from tokens.minting.mint_log import BATCH_MINTED_TOPIC
-from tokens.recovery.drift import DriftReport, check_drift
-from tokens.recovery.drift_advice import ADVICE
+from tokens.recovery.drift import ADVICE, DriftReport, check_drift
 
 DRIFT = 2
 

@@ -11,7 +11,7 @@ from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from tokens import tasks
 from tokens.models import Token
-from tokens.recovery import comparison, drift, keeping
+from tokens.recovery import drift, schedule
 from tokens.recovery.drift import DriftReport, last_report
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch, chain: DemoChain) -> Iterator[None]:
     """Two tokens a piece; five tokens, of which the first and the last one differ."""
-    keeping._kept_reader.cache_clear()
-    monkeypatch.setattr(keeping, "COMPARISON_BUDGET_SECONDS", -1.0)
+    schedule._kept_reader.cache_clear()
+    monkeypatch.setattr(schedule, "COMPARISON_BUDGET_SECONDS", -1.0)
     monkeypatch.setattr(drift, "FACTS_AT_ONCE", 2)
     chain.wait(chain.mint(1, AUTHORS[0].address, 5))
     tasks.look_at_chain()
     Token.objects.filter(token_id__in=(1, 5)).update(prompt_author_wallet=AUTHORS[1].address)
     yield
-    keeping._kept_reader.cache_clear()
+    schedule._kept_reader.cache_clear()
 
 
 def next_piece() -> tuple[int, ...]:
@@ -51,7 +51,7 @@ def test_the_pieces_follow_each_other_and_make_one_report() -> None:
     assert (report.complete, report.tokens_checked, report.unrepaired) == (True, 5, 2)
     assert [finding.token_id for finding in report.findings] == [1, 5]
     assert not OrmQ.objects.filter(payload__contains="compare").exists()
-    assert not SystemState.objects.filter(state_key=comparison.KEY).exists()
+    assert not SystemState.objects.filter(state_key=drift._PIECES_KEY).exists()
 
 
 def test_a_piece_that_a_new_comparison_overtook_ends() -> None:

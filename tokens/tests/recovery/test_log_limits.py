@@ -14,7 +14,7 @@ from sandbox.chain import DemoChain
 from sandbox.faulty_rpc import FaultyRpc, Refusal
 from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import MintEvent, Token
-from tokens.recovery import gaps, ranges
+from tokens.recovery import gaps, logs
 from tokens.recovery.progress import Progress, load_progress, save_progress
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
@@ -141,7 +141,7 @@ def test_silence_that_takes_a_looks_whole_time_does_not_keep_the_ids_from_being_
     def monotonic() -> float:
         return time.monotonic() + (3600 if node.log_widths else 0)
 
-    for module in (ranges, gaps):
+    for module in (logs, gaps):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=monotonic))
     scan_chain(hasty, budget_seconds=600)  # the first step takes all of it
     assert Token.objects.count() == 7

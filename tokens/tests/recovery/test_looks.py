@@ -17,7 +17,7 @@ from sandbox.accounts import AUTHORS, DEPLOYER, KEEPER
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
-from tokens.recovery import adoption, gaps, ranges, scan
+from tokens.recovery import adoption, gaps, logs, scan
 from tokens.recovery.progress import Progress, load, load_progress, save_progress
 from tokens.recovery.scan import ScanReport, scan_chain
 from tokens.states import TokenStatus
@@ -387,7 +387,7 @@ def test_a_look_that_takes_tokens_from_the_contract_keeps_to_its_time(
     now = 0.0
     for module in (gaps, adoption):
         monkeypatch.setattr(module, "FACTS_AT_ONCE", 10)
-    for timed in (scan, gaps, ranges):
+    for timed in (scan, gaps, logs):
         clock = SimpleNamespace(monotonic=lambda: now, time=time.time)
         monkeypatch.setattr(timed, "time", clock)
     for _ in range(4):

@@ -13,8 +13,8 @@ from glisk.clients.rpc import RpcError
 from glisk.errors import ProviderError, TransientError
 from tokens.models import Token
 from tokens.recovery.backfill import Report, backfill
+from tokens.recovery.logs import busy_spans
 from tokens.recovery.progress import load_progress
-from tokens.recovery.quiet import busy_spans
 from tokens.recovery.scan import scan_chain
 from tokens.tests.recovery.model_chain import CONTRACT, Mint, ModelChain
 from tokens.tests.recovery.model_node import ModelNode

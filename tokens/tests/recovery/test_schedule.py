@@ -20,7 +20,7 @@ from sandbox.chain import DemoChain
 from sandbox.node import free_port
 from tokens import tasks
 from tokens.models import Token
-from tokens.recovery import keeping
+from tokens.recovery import schedule
 from tokens.recovery.drift import last_report
 from tokens.recovery.progress import load_progress
 from tokens.tests.recovery.conftest import assert_equal_to_chain
@@ -31,10 +31,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    keeping._kept_reader.cache_clear()
-    monkeypatch.setattr(keeping, "_nudged_at", -1e9)
+    schedule._kept_reader.cache_clear()
+    monkeypatch.setattr(schedule, "_nudged_at", -1e9)
     yield
-    keeping._kept_reader.cache_clear()
+    schedule._kept_reader.cache_clear()
 
 
 @pytest.fixture
@@ -76,10 +76,10 @@ def test_a_look_does_nothing_while_another_machine_looks(
     chain: DemoChain, other_machine: psycopg.Connection
 ) -> None:
     mint(chain)
-    other_machine.execute("SELECT pg_advisory_lock(%s)", [keeping._LOCK])
+    other_machine.execute("SELECT pg_advisory_lock(%s)", [schedule._LOCK])
     assert tasks.look_at_chain() == 0
     assert not Token.objects.exists()
-    other_machine.execute("SELECT pg_advisory_unlock(%s)", [keeping._LOCK])
+    other_machine.execute("SELECT pg_advisory_unlock(%s)", [schedule._LOCK])
     assert tasks.look_at_chain() == 1
 
 
@@ -87,12 +87,12 @@ def test_new_mints_are_found_while_everything_is_compared(
     chain: DemoChain, other_machine: psycopg.Connection
 ) -> None:
     mint(chain)
-    other_machine.execute("SELECT pg_advisory_lock(%s)", [keeping._COMPARISON_LOCK])
+    other_machine.execute("SELECT pg_advisory_lock(%s)", [schedule._COMPARISON_LOCK])
     assert tasks.look_at_chain() == 1
     assert tasks.compare_everything() == 0
     assert last_report().checked_at == ""  # one comparison is enough
-    other_machine.execute("SELECT pg_advisory_unlock(%s)", [keeping._COMPARISON_LOCK])
-    other_machine.execute("SELECT pg_advisory_lock(%s)", [keeping._LOCK])
+    other_machine.execute("SELECT pg_advisory_unlock(%s)", [schedule._COMPARISON_LOCK])
+    other_machine.execute("SELECT pg_advisory_lock(%s)", [schedule._LOCK])
     tasks.compare_everything()
     assert last_report().tokens_checked == 1
 
@@ -101,13 +101,13 @@ def test_the_proof_waits_for_the_look_that_began_with_it(
     chain: DemoChain, other_machine: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mint(chain)
-    other_machine.execute("SELECT pg_advisory_lock(%s)", [keeping._LOCK])
+    other_machine.execute("SELECT pg_advisory_lock(%s)", [schedule._LOCK])
 
     def sleep(seconds: float) -> None:
         other_machine.execute("SELECT pg_advisory_unlock_all()")
 
     monkeypatch.setattr(
-        keeping, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+        schedule, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
     )  # of this module alone: other threads sleep too
     assert tasks.prove_completeness() == 1
 
@@ -119,10 +119,10 @@ def test_the_lock_is_given_back_after_a_fault(
         raise RuntimeError("a fault of the program")
 
     with monkeypatch.context() as patch:
-        patch.setattr(keeping, "scan_chain", fail)
+        patch.setattr(schedule, "scan_chain", fail)
         with pytest.raises(RuntimeError):
             tasks.look_at_chain()
-    row = other_machine.execute("SELECT pg_try_advisory_lock(%s)", [keeping._LOCK]).fetchone()
+    row = other_machine.execute("SELECT pg_try_advisory_lock(%s)", [schedule._LOCK]).fetchone()
     assert row == (True,)
 
 
@@ -145,7 +145,7 @@ def test_a_long_history_is_read_in_pieces(
     chain: DemoChain, proxy: NodeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mint(chain)
-    monkeypatch.setattr(keeping, "LOOK_BUDGET_SECONDS", -1.0)
+    monkeypatch.setattr(schedule, "LOOK_BUDGET_SECONDS", -1.0)
     assert tasks.look_at_chain() == 0
     assert load_progress().block is None
     assert queued() == ["tokens.tasks.look_at_chain"]  # the next piece comes at once
@@ -155,16 +155,16 @@ def test_a_long_history_is_read_in_pieces(
 
 def test_a_nudge_enqueues_one_look_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([100.0, 100.1, 100.5, 100.9, 101.1])
-    monkeypatch.setattr(keeping, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=lambda: next(moments)))
     for _ in range(4):
-        keeping.look_soon()
+        schedule.look_soon()
     assert queued() == ["tokens.tasks.look_at_chain"]
-    keeping.look_soon()
+    schedule.look_soon()
     assert queued() == ["tokens.tasks.look_at_chain"] * 2
 
 
 def test_the_connection_to_the_node_is_kept(chain: DemoChain, settings: Settings) -> None:
-    assert keeping._reader().rpc is keeping._reader().rpc
-    before = keeping._reader().rpc
+    assert schedule._reader().rpc is schedule._reader().rpc
+    before = schedule._reader().rpc
     settings.RPC_URL = chain.rpc_url + "/"
-    assert keeping._reader().rpc is not before
+    assert schedule._reader().rpc is not before

@@ -6,7 +6,7 @@ import pytest
 
 from tokens.factories import MintEventFactory
 from tokens.models import MintEvent
-from tokens.recovery.tiling import prove_tiling
+from tokens.recovery.completeness import prove_tiling
 
 pytestmark = pytest.mark.django_db
 

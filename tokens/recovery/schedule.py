@@ -23,7 +23,7 @@ from glisk.breaker import Breaker
 from glisk.clients.mint_reader import MintReader
 from glisk.errors import ProviderError
 from tokens.minting.mint_log import BATCH_MINTED_TOPIC
-from tokens.recovery.comparison import compare_piece
+from tokens.recovery.drift import compare_piece
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 
