@@ -21,7 +21,7 @@ from authors.signed_requests import (
     VendorUnavailable,
     seconds_until_retry,
 )
-from glisk.api.text_field import StrictCharField
+from glisk.api.fields import StrictCharField
 from glisk.errors import ProviderError
 
 logger = structlog.get_logger(__name__)

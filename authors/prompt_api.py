@@ -21,7 +21,7 @@ from authors.signed_requests import (
     SignedSerializer,
     SignedView,
 )
-from glisk.api.text_field import StrictCharField
+from glisk.api.fields import StrictCharField
 
 
 class PromptSerializer(SignedSerializer):

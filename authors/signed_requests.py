@@ -19,10 +19,10 @@ from authors.signatures.offers import InvalidMessage
 from authors.signatures.proof import Proof, prove
 from authors.signatures.wallet_signature import MAX_SIGNATURE_BYTES, InvalidSignature
 from glisk.api.exceptions import ErrorSerializer
-from glisk.api.text_field import StrictCharField
+from glisk.api.fields import StrictCharField
 from glisk.api.throttling import SignedRequestThrottle
-from glisk.api.wallets import parse_wallet
 from glisk.errors import ProviderError, TransientError
+from glisk.fields import parse_wallet
 from glisk.web.request_counts import seconds_to_wait
 
 logger = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from rest_framework.views import APIView
 from authors.models import Author
 from authors.serializers import AuthorSerializer
 from glisk.api.conditional import conditional_json
-from glisk.api.wallets import parse_wallet
+from glisk.fields import parse_wallet
 
 WALLET_PARAMETER = OpenApiParameter(
     "wallet",

@@ -16,13 +16,13 @@ Ask = Callable[[str], object]
 INDEX = "/admin/"
 CONTROLS = "/admin/glisk/systemstate/controls/"
 PREVIEW = "/admin/authors/author/import/"
-MOST_KEYS = 500  # glisk.admin.orders.MOST_AT_ONCE
+MOST_KEYS = 500  # glisk.admin.actions.MOST_AT_ONCE
 _DEEP = 200
 _TABLE = re.compile(r'href="(/admin/(\w+)/(\w+)/)"')
 _CHOICE = re.compile(r'href="(\?[^"]+)"')
 _ROW = re.compile(r'href="(/admin/\w+/\w+/([^"/]+)/)change/')
 _ACTION = re.compile(r'<option value="(\w+)"')
-_BUTTON = re.compile(r'href="(/admin/\w+/\w+/order/[^"]+)"')
+_BUTTON = re.compile(r'href="(/admin/\w+/\w+/action/[^"]+)"')
 
 
 def _middle(table: str, key: str = "id") -> str:
@@ -128,8 +128,8 @@ def addresses(get: Get, ask: Ask) -> Iterator[str]:
     yield f"/admin/reveals/revealbatch/?items__token__token_id={_found(ask, batches)}"
     keys = "SELECT string_agg(token_id::text, ',') FROM (SELECT token_id FROM tokens_s0 "
     keys += f"WHERE status = '{{}}' ORDER BY 1 LIMIT {MOST_KEYS}) AS t"
-    yield f"/admin/tokens/token/order/retry/?keys={_found(ask, keys.format('failed'))}"
-    yield f"/admin/tokens/token/order/reveal/?keys={_found(ask, keys.format('ready'))}"
+    yield f"/admin/tokens/token/action/retry/?keys={_found(ask, keys.format('failed'))}"
+    yield f"/admin/tokens/token/action/reveal/?keys={_found(ask, keys.format('ready'))}"
 
 
 def _of_table(get: Get, table: str) -> Iterator[str]:
@@ -145,7 +145,7 @@ def _of_table(get: Get, table: str) -> Iterator[str]:
     if rows:
         actions = dict.fromkeys(match[1] for match in _ACTION.finditer(listing))
         actions.pop("delete_selected", None)  # Django's own, which has no address
-        yield from (f"{table}order/{name}/?keys={','.join(rows)}" for name in actions)
+        yield from (f"{table}action/{name}/?keys={','.join(rows)}" for name in actions)
 
 
 def _choices(listing: str) -> list[str]:

@@ -12,17 +12,15 @@ import json
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import structlog
 from django.db import connection, transaction
 
-from glisk.advice import Refusal
 from glisk.backoff import backoff_seconds
-from glisk.database_clock import database_now
+from glisk.clock import database_now, read_moment
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.models import SystemState
-from glisk.moments import read_moment
 
 logger = structlog.get_logger(__name__)
 
@@ -31,6 +29,38 @@ LONGEST_WAIT_SECONDS = 15.0
 ACCOUNT_WAIT_SECONDS = 30.0
 PROBE_WINDOW_SECONDS = 20.0  # a probe that is lost blocks the next one for this long
 _REFRESH_SECONDS = 1.0
+
+# What an open breaker stops, as a headline.
+_HEADLINES: Final[dict[str, str]] = {
+    "chain": "No reveal is sent",
+    "gateway": "The IPFS gateway is not asked",
+    "opensea": "OpenSea is not called",
+    "replicate_listing": "Replicate's listing is not read",
+    "replicate_reads": "Replicate does not say how predictions end",
+    "rpc": "The chain is not read",
+    "selfhosted": "The self-hosted image server is not called",
+}
+_NAMES: Final[dict[str, str]] = {
+    "chain": "Chain, sending reveals",
+    "gateway": "IPFS gateway",
+    "opensea": "OpenSea",
+    "replicate_listing": "Replicate's listing",
+    "replicate_reads": "Replicate, reading predictions",
+    "rpc": "Chain, reading mints",
+    "selfhosted": "Self-hosted image server",
+}
+
+
+class Refusal(NamedTuple):
+    """What is known of a refusal: HTTP status, code and the vendor's own words, and our text.
+
+    `text` counts only where the vendor said nothing: it is a fault that we found ourselves.
+    """
+
+    status: int | None = None
+    code: str = ""
+    said: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -220,3 +250,13 @@ def _next(was: BreakerState, error: ProviderError, *, probing: bool) -> BreakerS
         since=was.since or now.isoformat(),
         rate_limited=isinstance(error, TransientError) and error.rate_limited,
     )
+
+
+def name_of_breaker(name: str) -> str:
+    """Return what a breaker guards, in words."""
+    return _NAMES.get(name, name.capitalize())
+
+
+def headline_for_breaker(name: str) -> str:
+    """Return what does not happen while a breaker is open."""
+    return _HEADLINES.get(name, f"{name_of_breaker(name)} is not called")

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Self, TypeGuard
 
-from glisk.logging.redaction import redact_text
-from glisk.logging.storable import storable_text
+from glisk.logging.redaction import redact_text, storable_text
 
 # Vendors answer with whole HTML pages; what an operator needs stands at the beginning.
 MAX_MESSAGE_LENGTH = 1000

@@ -31,6 +31,16 @@ def normalise_address(value: str) -> str:
     return _checksummed(value)
 
 
+def parse_wallet(text: str) -> str | None:
+    """Return the EIP-55 form of an address in any letter case, or None if it is no address."""
+    if text.startswith("0X"):
+        text = "0x" + text[2:]
+    try:
+        return normalise_address(text)
+    except ValidationError:
+        return None
+
+
 @lru_cache(maxsize=4096)
 def _checksummed(address: str) -> str:
     """Return the EIP-55 form; remembered, since each takes 0.1 ms and every query asks for it."""

@@ -1,18 +1,37 @@
-"""Rate limits towards the vendors, kept in the database and honoured by every process together.
+"""The rate at which a vendor may be called: set by the operator, or found by calling it.
 
-A sliding window: how many calls were let through in each second of the last minute. A call may
-start some seconds after it was let through, so the window is longer by that slack, and no
-60 seconds ever hold more starts than the limit. Places are taken for a whole batch of calls by
-one statement, under the row's lock, by the database's clock.
+Both are kept in the database and honoured by all processes together.
+
+`RateLimit`, the operator's, is a sliding window: how many calls were let through in each second
+of the last minute. A call may start some seconds after it was let through, so the window is
+longer by that slack, and no 60 seconds ever hold more starts than the limit. Places are taken for
+a whole batch of calls by one statement, under the row's lock, by the database's clock.
+
+`FoundLimit` is told by nobody: calls start as they come, until the vendor refuses one for its
+rate (HTTP 429). Nothing starts then before the time that the vendor asks for, and after it calls
+start at the pace that the vendor has just borne: what it let through, by the time that this took,
+the wait included. That is right for fixed windows, sliding windows and token buckets alike. One
+refusal halves a pace at most. The pace grows again by itself: slowly at first, twofold after a
+minute without a refusal, sixteenfold after two; by then a limit that was raised is met anew. While
+the operator has set a limit, nothing is found: a refusal is only waited for.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from itertools import accumulate
+from typing import Any, Final
 
-from django.db import connection
+import structlog
+from django.db import connection, transaction
+
+from glisk.backoff import backoff_seconds
+from glisk.errors import TransientError
+
+logger = structlog.get_logger(__name__)
 
 WINDOW_SECONDS = 60
 
@@ -99,3 +118,209 @@ class RateLimit:
                 cursor.execute(_TAKE, parameters)
                 row = cursor.fetchone()
         return int(row[0]), float(row[1])
+
+
+# -- the limit that is found ----------------------------------------------------------
+
+HORIZON_SECONDS: Final = 60  # further back nothing is counted
+DOUBLED_AFTER_SECONDS: Final = 60.0
+_LARGEST_GROWTH: Final = 12.0  # powers of two, after which nothing is left of a found limit
+_MARGIN: Final = 0.97
+# A refusal after so many accepted calls for each refused one only pauses.
+_RARE: Final = 40
+_FEW: Final = 10
+# Turns come late: so much unused time is not lost. A burst must stay small.
+_BURST_SECONDS: Final = 0.25
+_LONGEST_BLIND_WAIT_SECONDS: Final = 10.0  # where the vendor names no time, or one too short
+_ASK_AGAIN_SECONDS: Final = 5.0  # an operator may have reset it
+
+
+# Makes or locks the row; the clock is read when the lock is held.
+_LOCK: Final = """
+    INSERT INTO system_state (state_key, state_value, updated_at)
+    VALUES (%s, '{}', clock_timestamp())
+    ON CONFLICT (state_key) DO UPDATE SET updated_at = EXCLUDED.updated_at
+    RETURNING state_value, EXTRACT(EPOCH FROM clock_timestamp())::float8
+"""
+
+
+@dataclass
+class Found:
+    """What `system_state` holds under `limit:<vendor>`; times are the database's Unix seconds."""
+
+    calls: dict[str, int] = field(default_factory=dict)  # let through, by second
+    per_minute: float | None = None  # as of `until`; None: no limit was met
+    next_at: float = 0.0  # when the next paced call is due
+    until: float = 0.0  # no call starts before
+    reason: str = ""
+    refused_at: float = 0.0
+    # When the limit was met the last time, and since then:
+    met_at: float = 0.0
+    limit_before: float | None = None
+    counted_from: float = 0.0  # the end of the wait before
+    refused: int = 0  # calls
+    in_a_row: int = 0  # refusals with hardly a call accepted in between
+
+    @classmethod
+    def parse(cls, value: Any) -> Found:
+        """Read a stored state; what is not understood counts as absent."""
+        if not isinstance(value, dict):
+            return cls()
+        return cls(**{each.name: value[each.name] for each in fields(cls) if each.name in value})
+
+    def limit_at(self, now: float) -> float | None:
+        """Return the calls a minute that are tried now; None if there is no limit."""
+        if self.per_minute is None:
+            return None
+        growth = (max(0.0, now - self.until) / DOUBLED_AFTER_SECONDS) ** 2
+        return self.per_minute * 2**growth if growth < _LARGEST_GROWTH else None
+
+    def take(self, wanted: int, *, unit: int, now: float) -> tuple[int, float]:
+        """Take places for calls that start now; return how many, and when to ask again."""
+        if now < self.until:
+            return 0, self.until - now
+        limit = self.limit_at(now)
+        if limit is None:
+            self._count(wanted, now)
+            return wanted, 0.0
+        if now < self.next_at:
+            return 0, self.next_at - now
+        seconds_a_call = 60.0 / limit
+        begins = max(self.next_at, now - _BURST_SECONDS)
+        due = max(int((now - begins) / seconds_a_call), unit)
+        granted = min(wanted, due // unit * unit)
+        self.next_at = begins + granted * seconds_a_call
+        self._count(granted, now)
+        return granted, max(0.0, self.next_at - now)
+
+    def refuse(
+        self, calls: int, *, asked_wait: float | None, age: float, now: float, learn: bool
+    ) -> bool:
+        """Take in that `calls` were refused, the oldest of which was let through `age` s ago.
+
+        `asked_wait` is what the vendor asks for. Returns whether it is news: calls that were under
+        way at the last refusal add to that one.
+        """
+        is_new = now - age > self.refused_at
+        if is_new:
+            self.refused_at = now
+            # A short wait may be too short; then nearly all that follow are refused as well.
+            is_long = (asked_wait or 0.0) >= _LONGEST_BLIND_WAIT_SECONDS
+            few = calls if is_long else _FEW * calls
+            if not self.met_at or self._granted_since(self.until) > few:
+                self.limit_before, self.counted_from = self.limit_at(now), self.until
+                self.met_at, self.refused, self.in_a_row = now, 0, 0
+            self.in_a_row += 1
+        self.refused += calls
+        # A vendor that says "in 0 seconds" again and again is waited for as one that says nothing.
+        rounds = self.in_a_row - (asked_wait is not None)
+        own = backoff_seconds(rounds, cap=_LONGEST_BLIND_WAIT_SECONDS) if rounds > 0 else 0.0
+        wait = max(asked_wait or 0.0, own)
+        self.until = self.next_at = max(self.until, now + wait)
+        if learn:
+            self.per_minute = self._limit_after_refusal()
+        return is_new
+
+    def _limit_after_refusal(self) -> float:
+        before, since = self.limit_before, max(self.counted_from, self.met_at - HORIZON_SECONDS)
+        accepted = self._granted_since(since) - self.refused
+        if before is not None and accepted >= _RARE * self.refused:
+            return before
+        # Of the busiest stretch: before it calls may have been few for lack of work.
+        borne = 0.0
+        for second in map(int, self.calls):
+            if int(since) <= second <= self.met_at:
+                accepted = self._granted_since(second) - self.refused
+                seconds = self.until - max(second, since)
+                borne = max(borne, 60 * max(accepted, 1) / max(seconds, 0.1))
+        limit = _MARGIN * borne
+        if before is not None:
+            limit = max(before / 2, min(before, limit))
+        return max(limit, 1.0)
+
+    def _granted_since(self, moment: float) -> int:
+        return sum(number for second, number in self.calls.items() if int(second) >= int(moment))
+
+    def _count(self, granted: int, now: float) -> None:
+        first = now - HORIZON_SECONDS
+        self.calls = {second: n for second, n in self.calls.items() if first < int(second) <= now}
+        second = str(int(now))
+        self.calls[second] = self.calls.get(second, 0) + granted
+
+
+class FoundLimit:
+    """One process's access to one vendor's limit; `per_minute` is the operator's, 0 is none."""
+
+    def __init__(self, vendor: str, *, per_minute: int = 0, slack_seconds: int = 0) -> None:
+        self.vendor = vendor
+        self.key = f"limit:{vendor}"
+        self._fixed = RateLimit(vendor, per_minute=per_minute, slack_seconds=slack_seconds)
+        self._free_at = 0.0
+
+    @property
+    def seconds_until_free(self) -> float:
+        """Return after how many seconds asking again is worth it; 0 if it is now."""
+        return max(self._fixed.seconds_until_free, self._free_at - time.monotonic(), 0.0)
+
+    def take(self, wanted: int, *, unit: int = 1) -> int:
+        """Take places for calls that start now; return how many there are.
+
+        If there are fewer than wanted, it is a multiple of `unit` (calls that go together). In a
+        transaction the others wait until it ends, so it should end soon.
+        """
+        if wanted <= 0 or self.seconds_until_free > 0:
+            return 0
+        with transaction.atomic(savepoint=False):
+            found, now = self._locked()
+            granted, wait = found.take(wanted, unit=unit, now=now)
+            if granted:
+                granted = self._fixed.take(granted, unit=unit)
+                self._save(found)
+        if wait:
+            self._wait(wait)
+        return granted
+
+    def take_whole(self, sizes: Sequence[int]) -> int:
+        """Take places for groups of calls, in order; return how many groups may start whole."""
+        places = self.take(sum(sizes), unit=max(sizes, default=1))
+        return sum(used <= places for used in accumulate(sizes))
+
+    def refused(self, error: TransientError, *, age_seconds: float, calls: int = 1) -> None:
+        """Take in a refusal for the rate; the oldest of the calls started `age_seconds` ago."""
+        with transaction.atomic(savepoint=False):
+            found, now = self._locked()
+            is_new = found.refuse(
+                calls,
+                asked_wait=error.retry_after_seconds,
+                age=age_seconds,
+                now=now,
+                learn=not self._fixed.per_minute,
+            )
+            found.reason = str(error)
+            self._save(found)
+        self._wait(found.until - now)
+        if is_new:
+            logger.info(
+                "rate_limit_met",
+                vendor=self.vendor,
+                per_minute=round(found.per_minute) if found.per_minute else None,
+                wait_seconds=round(found.until - now, 1),
+            )
+
+    def _wait(self, seconds: float) -> None:
+        self._free_at = time.monotonic() + min(max(seconds, 0.05), _ASK_AGAIN_SECONDS)
+
+    def _locked(self) -> tuple[Found, float]:
+        """Return the state and the database's clock, under the row's lock."""
+        with connection.cursor() as cursor:
+            cursor.execute(_LOCK, [self.key])
+            row = cursor.fetchone()
+        return Found.parse(json.loads(row[0])), float(row[1])
+
+    def _save(self, found: Found) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE system_state SET state_value = %s::jsonb, updated_at = clock_timestamp() "
+                "WHERE state_key = %s",
+                [json.dumps(asdict(found)), self.key],
+            )

@@ -18,7 +18,7 @@ from django.conf import settings
 
 from glisk.clients.chain import ChainClient, Receipt
 from glisk.clients.mint_reader import MintReader, OnChainToken
-from glisk.database_clock import database_now
+from glisk.clock import database_now
 from glisk.engine.drain import CallResult
 from glisk.errors import as_provider_error
 from reveals import outbox, settlement

@@ -17,10 +17,10 @@ from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient
 from glisk.clients.rpc import RevertError
 from glisk.clock import boot_seconds
-from glisk.controls import Pauses
 from glisk.engine.alarms import raise_alarm
 from glisk.engine.drain import CallResult, Drain
 from glisk.errors import AccountError, ProviderError, TransientError, as_provider_error
+from glisk.pauses import Pauses
 from reveals import gate, keeper_watch, outbox, reconcile
 from reveals.batching import choose_company, decide_departure
 from reveals.candidates import (

@@ -9,8 +9,7 @@ import structlog
 from django.conf import settings
 
 from glisk.backoff import backoff_seconds
-from glisk.clock import boot_seconds
-from glisk.database_clock import database_now
+from glisk.clock import boot_seconds, database_now
 from glisk.engine.drain import CallResult
 from glisk.errors import as_provider_error
 from reveals import outbox, settlement

@@ -13,9 +13,9 @@ from django.conf import settings
 from django.db import connection
 
 from glisk.clients.chain import ChainClient, FeeHistory, RevealFacts
+from glisk.clock import read_moment
 from glisk.errors import ProviderError
 from glisk.models import SystemState
-from glisk.moments import read_moment
 from reveals.fees import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.gate import ChainSetupError, check_setup
 from reveals.keeper import BLOCKED, EMPTY, KEY, LOW, OK, Keeper, KeeperState, keeper_state

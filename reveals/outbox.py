@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import Max, QuerySet
 
 from glisk.clients.chain import encode_reveal
-from glisk.database_clock import database_now
+from glisk.clock import database_now
 from reveals.fees import Fees
 from reveals.gate import Candidate
 from reveals.hurrying import take_back

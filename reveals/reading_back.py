@@ -15,7 +15,7 @@ from django.db import transaction
 
 from glisk.clients.chain import ChainClient
 from glisk.clients.mint_reader import REVEALED_TOPIC, MintReader, OnChainToken, revealed_ids
-from glisk.database_clock import database_now
+from glisk.clock import database_now
 from reveals import marketplace
 from reveals.models import RevealTransaction, TransactionStatus
 from tokens.minting.mint_log import BATCH_MINTED_TOPIC

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from glisk.clients.chain import ChainClient, Receipt
 from glisk.clients.mint_reader import MintReader, OnChainToken
-from glisk.database_clock import database_now
+from glisk.clock import database_now
 from reveals import outbox, settlement
 from reveals.candidates import set_aside
 from reveals.depth import Fate, judge, look

@@ -13,7 +13,7 @@ from django.db.models import Count
 
 from glisk.backoff import backoff_seconds
 from glisk.clients.chain import Head, Receipt
-from glisk.database_clock import database_now
+from glisk.clock import database_now
 from reveals.candidates import set_aside
 from reveals.following_up import follow_up_soon
 from reveals.gate import Objection

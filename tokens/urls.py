@@ -2,11 +2,14 @@
 
 from django.urls import path
 
+from tokens.api.gallery import gallery, gallery_updates
 from tokens.api.mint_views import MintEventsView, MintView
 from tokens.api.operations import OperatorTokenListView, OperatorTokenView, RetryTokenView
 from tokens.api.views import AuthorTokensView, LeaderboardView, TokenListView, TokenView
 
 urlpatterns = [
+    path("", gallery, name="gallery"),
+    path("gallery/updates", gallery_updates, name="gallery-updates"),
     path("api/authors/leaderboard", LeaderboardView.as_view(), name="leaderboard"),
     path("api/authors/<str:wallet>/tokens", AuthorTokensView.as_view(), name="author-tokens"),
     path("api/tokens", TokenListView.as_view(), name="tokens"),

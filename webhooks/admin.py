@@ -10,9 +10,8 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin.display import NOTHING, age, json_block, text_block
-from glisk.admin.order_views import OrdersAdmin
-from glisk.admin.orders import Order, Outcome
+from glisk.admin.actions import Action, ActionsAdmin, Outcome
+from glisk.admin.formatting import NOTHING, age, json_block, text_block
 from glisk.admin.tables import ExactSearch, MachineAdmin, shows_list
 from glisk.permissions import REPLAY_EVENT
 from webhooks.inbox import replay_event
@@ -39,7 +38,7 @@ def _replay(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
     return outcomes
 
 
-REPLAY = Order(
+REPLAY = Action(
     name="replay",
     label="Replay",
     permission=REPLAY_EVENT,
@@ -51,14 +50,14 @@ REPLAY = Order(
 
 
 @admin.register(WebhookEvent)
-class WebhookEventAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
+class WebhookEventAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     list_display = ("event_id", "state", "event_type", "verdict", "deliveries", "took", "seen")
     list_filter = ("status",)
     ordering = ("-received_at",)
     sortable_by = ("seen",)
     search_texts = ("event_id",)
     search_help_text = "Event id"
-    change_form_before_template = "admin/order_buttons.html"
+    change_form_before_template = "admin/action_buttons.html"
     fieldsets = (
         (None, {"fields": ("event_id", "webhook_id", "event_type", "state", "failure")}),
         (
@@ -81,10 +80,10 @@ class WebhookEventAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
         found: QuerySet[WebhookEvent] = super().get_queryset(request)
         return found.defer("body", "error") if shows_list(request) else found
 
-    def all_orders(self) -> Sequence[Order]:
+    def all_actions(self) -> Sequence[Action]:
         return (REPLAY,)
 
-    def order_line(self, subject: WebhookEvent) -> str:
+    def action_line(self, subject: WebhookEvent) -> str:
         return f"{subject.event_id}: it is {subject.status}, {subject.deliveries} deliveries."
 
     @display(description="State", label=EVENT_LABELS)

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework.exceptions import ParseError
 
 from glisk.clients.foreign_json import loads
-from glisk.logging.storable import storable_text
+from glisk.logging.redaction import storable_text
 
 __all__ = ["plain_text", "read_json_object", "storable_text"]
 

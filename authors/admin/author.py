@@ -19,7 +19,7 @@ from authors.figures import AuthorFigures, figures_of
 from authors.models import Author
 from authors.onboarding import record_prompt
 from glisk.admin.audit import actor_of
-from glisk.admin.display import NOTHING, age, ether, external_link, hash_link, shortened
+from glisk.admin.formatting import NOTHING, age, ether, external_link, hash_link, shortened
 from glisk.admin.tables import ExactSearch, PlainChangeList
 from glisk.clients.links import explorer_address_url
 

@@ -11,8 +11,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.views import ChangeList
 
 from glisk.admin.paginator import EstimatingPaginator
-from glisk.api.wallets import parse_wallet
-from glisk.fields import is_hash
+from glisk.fields import is_hash, parse_wallet
 
 _CID_LENGTHS = range(46, 101)
 _MAX_ID = 2**63 - 1

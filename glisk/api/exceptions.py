@@ -1,11 +1,15 @@
-"""The one shape of an API error: `{"detail": <text>}`."""
+"""The one shape of an API error, `{"detail": <text>}`; and what is answered where no view answers.
+
+The latter is JSON for programs, a page for people.
+"""
 
 from typing import Any
 
 import structlog
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import DisallowedHost, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import UnreadablePostError
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.views import defaults
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -16,6 +20,11 @@ FAILURE_DETAIL = "Something went wrong on our side."
 AWAY_DETAIL = "The database does not answer; try again in a moment."
 AWAY_RETRY_SECONDS = 5
 SENSELESS_DETAIL = "The request makes no sense."
+DISALLOWED_HOST_DETAIL = (
+    "This host is not allowed: the server does not answer to the name in the request's Host "
+    "header. Its operator adds names to ALLOWED_HOSTS."
+)
+_PROGRAMS = ("/api/", "/webhooks/")
 
 
 class ErrorSerializer(serializers.Serializer):
@@ -54,3 +63,31 @@ def _texts(detail: Any, field: str = "") -> list[str]:
         return [text for value in detail for text in _texts(value, field)]
     named = field and field not in ("detail", "non_field_errors")
     return [f"{field}: {detail}" if named else str(detail)]
+
+
+# -- handlers of glisk/urls.py ---------------------------------------------------------
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 404; `detail` is a text, as in every error of the API."""
+    if request.path.startswith(_PROGRAMS):
+        return JsonResponse({"detail": "There is nothing at this address."}, status=404)
+    return defaults.page_not_found(request, exception)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 400 to a request that Django refuses, and say so if it is for its host."""
+    is_host = isinstance(exception, DisallowedHost)
+    if request.path.startswith(_PROGRAMS):
+        detail = DISALLOWED_HOST_DETAIL if is_host else SENSELESS_DETAIL
+        return JsonResponse({"detail": detail}, status=400)
+    return defaults.bad_request(
+        request, exception, template_name="400_host.html" if is_host else "400.html"
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer 500 for a fault outside a view, such as a middleware's; never its text."""
+    if request.path.startswith(_PROGRAMS):
+        return JsonResponse({"detail": FAILURE_DETAIL}, status=500)
+    return defaults.server_error(request)

@@ -16,8 +16,7 @@ from typing import Final, Literal, Self
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_faults import Fault, Reply, bad_reply, bounded_seconds, timestamp
 from glisk.errors import AccountError, InvalidRequestError
-from glisk.logging.redaction import register_secret
-from glisk.logging.storable import storable_text
+from glisk.logging.redaction import register_secret, storable_text
 
 VENDOR: Final = "pinata"
 _MAX_CID_CHARACTERS: Final = 100

@@ -19,7 +19,7 @@ from glisk.errors import (
     ProviderError,
     TransientError,
 )
-from glisk.logging.storable import storable_text
+from glisk.logging.redaction import storable_text
 
 VENDOR: Final = "replicate"
 

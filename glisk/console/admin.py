@@ -18,7 +18,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from glisk.admin.display import age, duration, json_block, text_block
+from glisk.admin.formatting import age, duration, json_block, text_block
 from glisk.admin.tables import ExactSearch, MachineAdmin
 from glisk.console.control_page import URL_NAME as CONTROLS
 from glisk.console.control_page import control_page

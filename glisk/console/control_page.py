@@ -12,11 +12,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from glisk import controls
+from glisk import pauses
+from glisk.admin.actions import is_first
 from glisk.admin.audit import actor_of, record_action
-from glisk.admin.order_views import is_first
-from glisk.advice import advice_for_breaker, name_of_breaker, reason_for_breaker
-from glisk.console.system_orders import SYSTEM_ORDERS, SystemOrder, drift_report
+from glisk.breaker import name_of_breaker
+from glisk.console import controls
+from glisk.console.advice import advice_for_breaker, reason_for_breaker
+from glisk.console.system_actions import SYSTEM_ACTIONS, SystemAction, drift_report
 from glisk.errors import ProviderError
 from glisk.models import OperatorAction
 from glisk.permissions import CHECK_DRIFT, PAUSE_STAGE, RESET_BREAKER
@@ -26,8 +28,8 @@ _TRAIL_ROWS = 20
 
 # Action: its permission, its service, what is said when it did something, and when it did not.
 _ACTIONS: dict[str, tuple[str, Callable[..., bool], str, str]] = {
-    "pause": (PAUSE_STAGE, controls.pause_stage, "is paused now.", "was paused already."),
-    "resume": (PAUSE_STAGE, controls.resume_stage, "goes on.", "was not paused."),
+    "pause": (PAUSE_STAGE, pauses.pause_stage, "is paused now.", "was paused already."),
+    "resume": (PAUSE_STAGE, pauses.resume_stage, "goes on.", "was not paused."),
     "reset_breaker": (
         RESET_BREAKER,
         controls.reset_breaker,
@@ -45,7 +47,7 @@ _ACTIONS: dict[str, tuple[str, Callable[..., bool], str, str]] = {
 
 def may_control(user: Any) -> bool:
     """Tell whether somebody may use any of the controls."""
-    permissions = {PAUSE_STAGE, RESET_BREAKER, *(order.permission for order in SYSTEM_ORDERS)}
+    permissions = {PAUSE_STAGE, RESET_BREAKER, *(action.permission for action in SYSTEM_ACTIONS)}
     return any(user.has_perm(permission) for permission in sorted(permissions))
 
 
@@ -56,11 +58,11 @@ def control_page(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         _act(request)
         return HttpResponseRedirect(reverse(f"admin:{URL_NAME}"))
-    paused = {pause.stage: pause for pause in controls.list_pauses()}
+    paused = {pause.stage: pause for pause in pauses.list_pauses()}
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": "Controls",
-        "stages": [(stage, paused.get(stage)) for stage in controls.STAGES],
+        "stages": [(stage, paused.get(stage)) for stage in pauses.STAGES],
         "breakers": [
             {
                 "breaker": breaker,
@@ -71,10 +73,10 @@ def control_page(request: HttpRequest) -> HttpResponse:
             for breaker in controls.list_breakers()
         ],
         "rates": controls.list_rate_use(),
-        "orders": [
-            {"order": order, "about": order.about(), "once": secrets.token_urlsafe(16)}
-            for order in SYSTEM_ORDERS
-            if request.user.has_perm(order.permission)
+        "actions": [
+            {"action": action, "about": action.about(), "once": secrets.token_urlsafe(16)}
+            for action in SYSTEM_ACTIONS
+            if request.user.has_perm(action.permission)
         ],
         "drift": drift_report() if request.user.has_perm(CHECK_DRIFT) else None,
         "trail": _trail(),
@@ -102,9 +104,9 @@ def _trail() -> list[dict[str, Any]]:
 
 def _act(request: HttpRequest) -> None:
     name = request.POST.get("action", "")
-    order = next((order for order in SYSTEM_ORDERS if order.name == name), None)
-    if order is not None:
-        _give(request, order)
+    action = next((action for action in SYSTEM_ACTIONS if action.name == name), None)
+    if action is not None:
+        _give(request, action)
         return
     try:
         permission, act, did, did_not = _ACTIONS[name]
@@ -122,26 +124,26 @@ def _act(request: HttpRequest) -> None:
     say(request, f"{subject.capitalize()} {did if done else did_not}")
 
 
-def _give(request: HttpRequest, order: SystemOrder) -> None:
+def _give(request: HttpRequest, action: SystemAction) -> None:
     """Do what concerns no single object, once, and write it down."""
-    if not request.user.has_perm(order.permission):
+    if not request.user.has_perm(action.permission):
         raise PermissionDenied
     if not is_first(request, request.POST.get("once", "")):
-        messages.warning(request, f"{order.label} was ordered already, and done once.")
+        messages.warning(request, f"{action.label} was asked for already, and done once.")
         return
     try:
-        said = order.run(actor_of(request.user))
+        said = action.run(actor_of(request.user))
     except ProviderError as error:
-        messages.error(request, f"{order.label}: {error}")
+        messages.error(request, f"{action.label}: {error}")
         return
     record_action(
         actor=actor_of(request.user),
-        action=order.name,
+        action=action.name,
         subject="system",
         reason=_reason(request),
         detail={"said": said},
     )
-    messages.success(request, f"{order.label}: {said}")
+    messages.success(request, f"{action.label}: {said}")
 
 
 def _reason(request: HttpRequest) -> str:

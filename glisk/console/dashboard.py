@@ -8,8 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 
-from glisk.admin.display import duration
+from glisk.admin.formatting import duration
 from glisk.clients.links import explorer_transaction_url
+from glisk.clock import database_now
 from glisk.console.control_page import may_control
 from glisk.console.dashboard_charts import pace_charts
 from glisk.console.dashboard_tiles import (
@@ -29,7 +30,6 @@ from glisk.console.overview import (
     workers,
 )
 from glisk.console.troubles import Trouble, find_troubles
-from glisk.database_clock import database_now
 from reveals.keeper import keeper_state
 from reveals.keeper_watch import reveal_costs
 from tokens.admin.filters import failed_url

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from glisk.admin.display import duration
+from glisk.admin.formatting import duration
 from glisk.console.charts import Chart, Series, band_chart, bar_chart
 from glisk.console.overview import LastDay
 

@@ -9,9 +9,9 @@ from typing import Literal
 
 from django.urls import reverse
 
-from glisk.admin.display import compact, duration, short_ether
+from glisk.admin.formatting import compact, duration, short_ether
+from glisk.clock import read_moment
 from glisk.console.overview import ChainFacts, LastDay, Worker
-from glisk.moments import read_moment
 from reveals.keeper import BLOCKED, EMPTY, LOW, UNKNOWN, KeeperState
 from reveals.keeper_watch import RevealCosts
 from tokens.pipeline.spend import Spend

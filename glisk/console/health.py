@@ -16,10 +16,10 @@ from rest_framework import serializers
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
 
+from glisk.clock import database_now
 from glisk.console.overview import chain_facts, spend_facts, stage_loads, workers
 from glisk.console.overview.stages import groups
 from glisk.console.troubles import find_troubles
-from glisk.database_clock import database_now
 from reveals.keeper import keeper_state
 from tokens.states import TokenStatus
 from tokens.totals import count_by_state, error_rate_24h

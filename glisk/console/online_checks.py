@@ -18,7 +18,7 @@ from glisk.clients.mint_reader import MintReader
 from glisk.clients.pinata import PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
-from glisk.database_clock import database_clock, database_now
+from glisk.clock import database_clock, database_now
 from glisk.engine.clock_skew import ClockSkew, machine_skew
 from glisk.errors import ProviderError
 from glisk.management.base import explain_database_error

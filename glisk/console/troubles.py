@@ -6,7 +6,7 @@ asked.
 
 To name a new cause of waiting: raise it where it is met (`glisk.engine.alarms`), or, if it stands
 in a row already, yield it from `_causes`. A token's own error needs neither: its text is shown,
-with the advice of `glisk.advice` for its class. What nobody has named is told by the general alarm:
+with the advice for its class. What nobody has named is told by the general alarm:
 so many tokens of a stage have made no progress for so long.
 """
 
@@ -20,21 +20,17 @@ from typing import Final
 from django.conf import settings
 from django.urls import reverse
 
-from glisk.admin.display import duration
-from glisk.advice import (
-    advice_for_breaker,
-    advice_for_class,
-    advice_for_waiting,
-    headline_for_breaker,
-    reason_for_breaker,
-)
+from glisk.admin.formatting import duration
+from glisk.breaker import headline_for_breaker
+from glisk.clock import database_now
+from glisk.console.advice import advice_for_breaker, reason_for_breaker
 from glisk.console.overview import stages, system
 from glisk.console.overview.reveals import refusal_of
 from glisk.console.overview.stages import HELD, LOOKUP, QUEUE, SENT, WORKING, Group
 from glisk.console.overview.system import ChainFacts, Obstacle, Worker
 from glisk.console.overview.webhooks import missing_webhooks
-from glisk.database_clock import database_now
 from glisk.management.base import counted
+from tokens.admin.error_classes import advice_for_class, advice_for_waiting
 from tokens.admin.filters import failed_url
 from tokens.models import Token
 from tokens.states import TokenStatus

@@ -20,9 +20,8 @@ from datetime import datetime, timedelta
 
 from django.db import connection
 
-from glisk.database_clock import database_now
+from glisk.clock import database_now, read_moment
 from glisk.models import SystemState
-from glisk.moments import read_moment
 
 PREFIX = "alarm:"
 LASTS_SECONDS = 120.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from glisk.database_clock import machine_ahead_seconds
+from glisk.clock import machine_ahead_seconds
 from glisk.engine.alarms import end_alarm, raise_alarm
 from glisk.engine.owner import host_name
 

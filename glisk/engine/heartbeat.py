@@ -12,7 +12,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from glisk.database_clock import database_now
+from glisk.clock import database_now
 from glisk.engine.owner import host_name, main_pid, own_prefix
 from glisk.models import WorkerHeartbeat
 

@@ -156,3 +156,11 @@ def _exception_of(exc_info: Any) -> BaseException | None:
 
         return sys.exc_info()[1]
     return None
+
+
+def storable_text(text: str) -> str:
+    """Return a text without the NUL bytes and lone surrogates that PostgreSQL refuses.
+
+    JSON can carry both. A row that cannot be saved would end the worker that tries it.
+    """
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

@@ -47,7 +47,7 @@ _prices = env.texts(
 REPLICATE_PRICES = read_price_table(entry for entry in _prices if is_price_entry(entry))
 DAILY_SPEND_CAP_USD = env.number("DAILY_SPEND_CAP_USD", 0, low=0, high=1_000_000)
 GENERATION_PAUSE_AFTER_WASTED = env.integer("GENERATION_PAUSE_AFTER_WASTED", 10, low=0, high=1000)
-# 0: the vendor's limit is found (glisk.found_limit).
+# 0: the vendor's limit is found (glisk.rate_limit).
 REPLICATE_PREDICTIONS_PER_MINUTE = env.integer(
     "REPLICATE_PREDICTIONS_PER_MINUTE", 0, low=0, high=1_000_000
 )

@@ -4,16 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from glisk.advice import (
-    Refusal,
-    advice_for_breaker,
-    advice_for_class,
-    advice_for_waiting,
-    headline_for_breaker,
-    known_classes,
-    reason_for_breaker,
-)
-from glisk.breaker import BreakerState
+from glisk.breaker import BreakerState, Refusal, headline_for_breaker
+from glisk.console.advice import advice_for_breaker, reason_for_breaker
+from tokens.admin.error_classes import advice_for_class, advice_for_waiting, known_classes
 
 RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
 

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from glisk.cid import compute_cid
-from glisk.management.commands.check_setup import NOT_WELL
+from glisk.console.management.commands.check_setup import NOT_WELL
 from reveals.keeper import keeper_state
 from sandbox.accounts import ACCOUNTS, KEEPER
 from sandbox.chain import DemoChain

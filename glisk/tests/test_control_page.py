@@ -9,9 +9,10 @@ from django.urls import reverse
 
 from glisk.admin.audit import record_action
 from glisk.breaker import Breaker
-from glisk.controls import list_breakers, list_pauses
+from glisk.console.controls import list_breakers
 from glisk.errors import AccountError
 from glisk.models import OperatorAction
+from glisk.pauses import list_pauses
 from glisk.rate_limit import RateLimit
 from glisk.tests.pipeline_world import build_world
 

@@ -8,19 +8,12 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from glisk import controls
+from glisk import pauses
 from glisk.breaker import Breaker
-from glisk.controls import (
-    list_breakers,
-    list_pauses,
-    list_rate_use,
-    pause_stage,
-    reset_breaker,
-    reset_rate_limit,
-    resume_stage,
-)
+from glisk.console.controls import list_breakers, list_rate_use, reset_breaker, reset_rate_limit
 from glisk.errors import AccountError
 from glisk.models import OperatorAction, SystemState
+from glisk.pauses import list_pauses, pause_stage, resume_stage
 from glisk.rate_limit import RateLimit
 
 pytestmark = pytest.mark.django_db
@@ -33,8 +26,8 @@ def audit() -> list[tuple[str, str, str, str]]:
 
 
 def test_a_stage_is_paused_and_resumed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controls, "_REFRESH_SECONDS", 0.0)
-    view = controls.Pauses()
+    monkeypatch.setattr(pauses, "_REFRESH_SECONDS", 0.0)
+    view = pauses.Pauses()
     assert not view.is_paused("upload")
     assert pause_stage("upload", **BY)
     assert not pause_stage("upload", actor="eve", reason="me too")
@@ -54,9 +47,9 @@ def test_a_stage_is_paused_and_resumed_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_view_of_the_pauses_costs_a_query_a_second(django_assert_num_queries: Any) -> None:
-    view = controls.Pauses()
+    view = pauses.Pauses()
     with django_assert_num_queries(1):
-        for stage in controls.STAGES:
+        for stage in pauses.STAGES:
             view.is_paused(stage)
 
 

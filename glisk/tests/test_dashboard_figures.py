@@ -12,7 +12,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from authors.factories import wallet
-from glisk.admin.display import compact, short_ether
+from glisk.admin.formatting import compact, short_ether
 from glisk.api.short_memory import forget_all
 from glisk.console.dashboard_tiles import (
     Tile,

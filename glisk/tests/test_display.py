@@ -4,7 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from glisk.admin.display import duration, ether, external_link, gwei, json_block, short, text_block
+from glisk.admin.formatting import (
+    duration,
+    ether,
+    external_link,
+    gwei,
+    json_block,
+    short,
+    text_block,
+)
 
 
 @pytest.mark.parametrize(

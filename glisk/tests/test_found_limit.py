@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from glisk.console.controls import list_rate_use, reset_rate_limit
 from glisk.console.overview import system
-from glisk.controls import list_rate_use, reset_rate_limit
 from glisk.errors import TransientError
-from glisk.found_limit import Found, FoundLimit
 from glisk.models import SystemState
+from glisk.rate_limit import Found, FoundLimit
 from sandbox.http.ratelimit import RateLimit as VendorsLimit
 
 ANSWER_SECONDS = 0.2

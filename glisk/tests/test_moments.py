@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from glisk.moments import read_moment
+from glisk.clock import read_moment
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.test import Client
 from pytest_django import Settings
 
-from glisk.api.error_views import server_error
+from glisk.api.exceptions import server_error
 
 WALLET = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 

@@ -123,10 +123,10 @@ def see_token(page: Page, token_id: int, state: str) -> None:
 
 def order(page: Page, name: str, *, reason: str = "") -> None:
     """Press a token's button, and confirm: two clicks."""
-    page.locator(".glisk-orders").get_by_role("link", name=name).click()
+    page.locator(".glisk-actions").get_by_role("link", name=name).click()
     if reason:
         page.fill("[name=reason]", reason)
-    page.locator("form.glisk-order").get_by_role("button", name=name).click()
+    page.locator("form.glisk-action").get_by_role("button", name=name).click()
 
 
 def control(page: Page, name: str, subject: str, reason: str) -> None:
@@ -178,10 +178,10 @@ def test_a_failed_token_is_found_understood_retried_and_revealed(page: Page, wor
     expect(page.locator(".glisk-trouble")).to_contain_text("The fallback prompt was refused too")
 
     world.control("replicate", "faults", {"flagged_rate": 0.0})
-    page.locator(".glisk-orders").get_by_role("link", name="Retry").click()
+    page.locator(".glisk-actions").get_by_role("link", name="Retry").click()
     expect(page.locator(".glisk-cost")).to_contain_text("1 new image: about 0.003 US dollars")
     page.fill("[name=reason]", "the vendor's filter is mended")
-    page.locator("form.glisk-order").get_by_role("button", name="Retry").click()
+    page.locator("form.glisk-action").get_by_role("button", name="Retry").click()
     expect(page.get_by_text("a new prediction is paid for").first).to_be_visible()
     see_token(page, token_id, "revealed")
     retried = page.locator(".glisk-timeline li", has_text="the vendor's filter is mended")
@@ -240,14 +240,14 @@ def test_a_viewer_looks_and_is_refused(viewer_page: Page, world: World) -> None:
     page = viewer_page
     token_id = mint(world)
     see_token(page, token_id, "(detected|generating|uploading|ready|revealed)")
-    expect(page.locator(".glisk-orders")).to_have_count(0)
+    expect(page.locator(".glisk-actions")).to_have_count(0)
     page.goto("/admin/")
     expect(page.locator(".glisk-tiles")).to_contain_text("Last block")
     expect(page.get_by_role("link", name="Controls")).to_have_count(0)
     page.goto("/admin/tokens/token/")
     expect(page.locator("#result_list .action-checkbox-column")).to_have_count(0)
     for address in (
-        f"/admin/tokens/token/order/hold/?keys={token_id}",
+        f"/admin/tokens/token/action/hold/?keys={token_id}",
         "/admin/glisk/systemstate/controls/",
         "/admin/authors/author/add/",
     ):

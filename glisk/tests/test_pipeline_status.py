@@ -10,8 +10,8 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
 
+from glisk.console.management.commands import pipeline_status
 from glisk.console.overview import take_overview
-from glisk.management.commands import pipeline_status
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
 from tokens.factories import TokenFactory

@@ -6,7 +6,7 @@ import pytest
 from django.http import HttpRequest
 from pytest_django import Settings
 
-from glisk.web.sender_address import sender_address
+from glisk.api.throttling import sender_address
 
 
 def sender(remote: str, forwarded: str | None = None) -> str:

@@ -19,12 +19,11 @@ from authors.factories import wallet
 from glisk.breaker import Breaker
 from glisk.console.overview.stages import groups
 from glisk.console.overview.webhooks import missing_webhooks
-from glisk.controls import pause_stage
 from glisk.engine.alarms import LASTS_SECONDS, end_alarm, raise_alarm
 from glisk.errors import AccountError, TransientError
-from glisk.found_limit import FoundLimit
 from glisk.models import SystemState, WorkerHeartbeat
-from glisk.rate_limit import RateLimit
+from glisk.pauses import pause_stage
+from glisk.rate_limit import FoundLimit, RateLimit
 from glisk.tests.alarms import alarms
 from glisk.tests.asking import ask, beat
 from glisk.tests.pipeline_world import add_ready_token

@@ -8,10 +8,10 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from glisk import database_clock
+from glisk import clock
+from glisk.clock import database_now
 from glisk.console.health import pipeline
 from glisk.console.overview import take_overview
-from glisk.database_clock import database_now
 from glisk.engine.alarms import raise_alarm
 from glisk.engine.clock_skew import machine_skew
 from glisk.engine.heartbeat import prune_heartbeats, stages_alive
@@ -28,7 +28,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def set_to(ahead: float) -> None:
         real_now, real_time = timezone.now, time.time
         monkeypatch.setattr(timezone, "now", lambda: real_now() + timedelta(seconds=ahead))
-        monkeypatch.setattr(database_clock.time, "time", lambda: real_time() + ahead)
+        monkeypatch.setattr(clock.time, "time", lambda: real_time() + ahead)
 
     return set_to
 

@@ -11,9 +11,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin.display import NOTHING, admin_link, age, duration, ether, gwei, hash_link, short
-from glisk.admin.order_views import OrdersAdmin
-from glisk.admin.orders import Order
+from glisk.admin.actions import Action, ActionsAdmin
+from glisk.admin.formatting import NOTHING, admin_link, age, duration, ether, gwei, hash_link, short
 from glisk.admin.tables import (
     ExactSearch,
     MachineAdmin,
@@ -23,8 +22,8 @@ from glisk.admin.tables import (
     as_id,
 )
 from glisk.clients.links import explorer_address_url
+from reveals.admin.actions import SPEED_UP_BATCH
 from reveals.admin.labels import BATCH_LABELS, TRANSACTION_LABELS
-from reveals.admin.orders import SPEED_UP_BATCH
 from reveals.models import RevealBatch, RevealBatchToken, RevealTransaction
 
 
@@ -91,7 +90,7 @@ class BatchChangeList(PlainChangeList):
 
 
 @admin.register(RevealBatch)
-class RevealBatchAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
+class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     list_display = (
         "number",
         "state",
@@ -125,7 +124,7 @@ class RevealBatchAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     )
     inlines = (TransactionInline, ItemInline)
     list_before_template = "admin/reveals/revealbatch/above_list.html"
-    change_form_before_template = "admin/order_buttons.html"
+    change_form_before_template = "admin/action_buttons.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealBatch]:
         found: QuerySet[RevealBatch] = super().get_queryset(request)
@@ -135,10 +134,10 @@ class RevealBatchAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[PlainChangeList]:
         return BatchChangeList
 
-    def all_orders(self) -> Sequence[Order]:
+    def all_actions(self) -> Sequence[Action]:
         return (SPEED_UP_BATCH,)
 
-    def order_line(self, subject: RevealBatch) -> str:
+    def action_line(self, subject: RevealBatch) -> str:
         return f"Nonce {subject.nonce}: it is {subject.status}."
 
     def search_conditions(self, term: str) -> Q:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from django.db.models import Exists, OuterRef, QuerySet
 from django.urls import reverse
 
-from glisk.admin.display import ether, gwei
+from glisk.admin.formatting import ether, gwei
 from reveals.admin.labels import TRANSACTION_LABELS
 from reveals.keeper import BLOCKED, EMPTY, keeper_state
 from reveals.models import RevealBatchToken, RevealTransaction, TransactionStatus

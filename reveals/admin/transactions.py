@@ -8,7 +8,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin.display import (
+from glisk.admin.formatting import (
     NOTHING,
     admin_link,
     age,

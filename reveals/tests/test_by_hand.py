@@ -14,8 +14,8 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from glisk.controls import pause_stage
 from glisk.models import WorkerHeartbeat
+from glisk.pauses import pause_stage
 from reveals import verifying
 from reveals.by_hand import request_reveal
 from reveals.factories import RevealBatchFactory

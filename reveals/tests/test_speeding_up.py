@@ -7,7 +7,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from glisk.permissions import SPEED_UP
-from glisk.tests.ordering import audit, confirmation, give, operator, order_page, send
+from glisk.tests.admin_actions import action_page, audit, confirmation, give, operator, send
 from reveals.hurrying import request_speed_up
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.tests.stage import Scene, statuses, transactions
@@ -35,7 +35,7 @@ def test_a_waiting_transaction_is_replaced_at_once(
     assert len(said.done) == 1
     assert audit(BATCHES)[0][0] == str(old.batch_id)
     again = send(client, BATCHES, "speed_up", form)
-    assert "ordered already" in again.skipped[0]
+    assert "asked for already" in again.skipped[0]
     assert (
         "requested already, by operator maria"
         in give(client, BATCHES, "speed_up", old.batch_id).skipped[0]
@@ -103,4 +103,4 @@ def test_only_what_is_under_way_is_sped_up(scene: Scene, client: Client, worker:
     assert "goes out by itself" in result.message
     operator(client, "reveals.view_revealbatch", "reveals.reveal_now")
     form = {"keys": str(batch.pk), "once": "1"}
-    assert client.post(order_page(BATCHES, "speed_up"), form).status_code == 403
+    assert client.post(action_page(BATCHES, "speed_up"), form).status_code == 403

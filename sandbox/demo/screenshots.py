@@ -92,7 +92,7 @@ def _take(album: _Album, world: World) -> list[Path]:
         album.picture("token.jpg", token),
         album.picture("token-phone.jpg", token, size=_PHONE),
         album.picture("failed.png", f"/admin/tokens/token/{failed}/change/"),
-        album.picture("retry.png", f"/admin/tokens/token/order/retry/?keys={failed}"),
+        album.picture("retry.png", f"/admin/tokens/token/action/retry/?keys={failed}"),
         album.picture("author.png", "/admin/authors/author/2/change/", size=_WHOLE_FORM),
         album.picture("controls.png", "/admin/glisk/systemstate/controls/"),
     ]

@@ -16,8 +16,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
+from glisk.console.controls import list_breakers, list_rate_use, reset_breaker, reset_rate_limit
 from glisk.console.overview import stages, webhooks
-from glisk.controls import list_breakers, list_rate_use, reset_breaker, reset_rate_limit
 from glisk.tests.asking import ask, beat, dashboard, page_of
 from reveals import keeper_watch
 from reveals.drain import RevealDrain

@@ -18,7 +18,7 @@ from unfold.decorators import display
 from authors.admin.forms import PromptField
 from authors.models import Author
 from glisk.admin.audit import actor_of
-from glisk.admin.display import NOTHING, admin_link, age, text_block
+from glisk.admin.formatting import NOTHING, admin_link, age, text_block
 from glisk.admin.tables import ExactSearch, MachineAdmin
 from glisk.permissions import TRY_PROMPT
 from tokens.admin.pictures import image_response

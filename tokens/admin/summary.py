@@ -7,9 +7,9 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
-from glisk.admin.display import duration, shortened
-from glisk.advice import advice_for_class, advice_for_waiting
+from glisk.admin.formatting import duration, shortened
 from glisk.clients.links import explorer_address_url, explorer_transaction_url, gateway_url
+from tokens.admin.error_classes import advice_for_class, advice_for_waiting
 from tokens.admin.labels import TOKEN_LABELS
 from tokens.admin.timeline import timeline
 from tokens.models import Token, TokenImage

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from glisk.admin.display import duration, instant
+from glisk.admin.formatting import duration, instant
 from glisk.clients.links import gateway_url
 from tokens.admin.labels import JOB_LABELS, TOKEN_LABELS, UPLOAD_LABELS
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition

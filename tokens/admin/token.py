@@ -11,7 +11,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin.display import (
+from glisk.admin.actions import Action, ActionsAdmin
+from glisk.admin.formatting import (
     NOTHING,
     admin_link,
     age,
@@ -22,19 +23,17 @@ from glisk.admin.display import (
     shortened,
     text_block,
 )
-from glisk.admin.order_views import OrdersAdmin
-from glisk.admin.orders import Order
 from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, shows_list
-from glisk.advice import headline_for_breaker
+from glisk.breaker import headline_for_breaker
 from glisk.clients.links import (
     explorer_address_url,
     explorer_block_url,
     explorer_transaction_url,
     gateway_url,
 )
+from tokens.admin.actions import token_actions
 from tokens.admin.filters import AttentionFilter, FailedTodayFilter
 from tokens.admin.labels import JOB_LABELS, TOKEN_LABELS, UPLOAD_LABELS
-from tokens.admin.orders import token_orders
 from tokens.admin.pictures import picture
 from tokens.admin.summary import picture_url, token_summary
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
@@ -80,7 +79,7 @@ class UploadInline(MachineInline):
 
 
 @admin.register(Token)
-class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
+class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     list_display = (
         "number",
         "thumbnail",
@@ -155,10 +154,10 @@ class TokenAdmin(OrdersAdmin, ExactSearch, MachineAdmin):
             *super().get_urls(),
         ]
 
-    def all_orders(self) -> Sequence[Order]:
-        return token_orders()
+    def all_actions(self) -> Sequence[Action]:
+        return token_actions()
 
-    def order_line(self, subject: Token) -> str:
+    def action_line(self, subject: Token) -> str:
         return f"It is {subject.status}."
 
     def render_change_form(

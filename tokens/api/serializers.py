@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from glisk.api.wallets import parse_wallet
+from glisk.fields import parse_wallet
 from tokens.models import Token
 from tokens.states import TokenStatus
 

@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 from authors.views import WALLET_PARAMETER
 from glisk.api.conditional import conditional_json, conditional_text
 from glisk.api.exceptions import ErrorSerializer
-from glisk.api.wallets import parse_wallet
+from glisk.fields import parse_wallet
 from tokens.api import examples
 from tokens.api.reads import (
     LEADERBOARD_SECONDS,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from django.core.management.base import CommandError
 
-from glisk.admin.orders import ranged
+from glisk.admin.actions import ranged
 from glisk.management.base import ExplainedCommand, confirm
 from tokens.pipeline.spend import cost_of_new_images
 from tokens.repairs import RepairResult

@@ -13,7 +13,7 @@ import structlog
 
 from glisk.breaker import Breaker
 from glisk.errors import AccountError, PermanentError, ProviderError, is_for_the_rate
-from glisk.found_limit import FoundLimit
+from glisk.rate_limit import FoundLimit
 from tokens.models.job import JobService
 from tokens.pipeline.places import free_places
 from tokens.pipeline.spend import allowed_by_cap, cap_reason, price_of, seconds_until_midnight

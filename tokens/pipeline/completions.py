@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 
 from glisk.clients.replicate import Prediction, classify_prediction_failure
-from glisk.database_clock import database_now
+from glisk.clock import database_now
 from glisk.engine.notify import notify
 from glisk.errors import ProviderError, TransientError
 from tokens.models import ImageGenerationJob

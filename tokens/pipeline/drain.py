@@ -9,9 +9,9 @@ import time
 
 from django.conf import settings
 
-from glisk.controls import Pauses
 from glisk.engine.drain import CallResult, Drain
 from glisk.engine.memory import keep_freed_memory
+from glisk.pauses import Pauses
 from tokens.pipeline.generation import Generation
 from tokens.pipeline.samples import Samples
 from tokens.pipeline.storage import Storage

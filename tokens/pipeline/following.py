@@ -10,8 +10,7 @@ from django.conf import settings
 
 from glisk.backoff import backoff_seconds
 from glisk.breaker import Breaker
-from glisk.clock import boot_seconds
-from glisk.database_clock import database_clock
+from glisk.clock import boot_seconds, database_clock
 from glisk.engine.clock_skew import NOTE_EVERY_SECONDS, ClockSkew, note_clock
 from glisk.engine.drain import CallResult
 from glisk.errors import NotSentError, ProviderError, as_provider_error

@@ -13,8 +13,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from glisk.clock import database_now
 from glisk.database.json_rows import as_json
-from glisk.database_clock import database_now
 from glisk.errors import (
     ContentPolicyError,
     InvalidRequestError,

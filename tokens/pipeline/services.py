@@ -16,8 +16,8 @@ from django.conf import settings
 from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
-from glisk.controls import Pauses
-from glisk.found_limit import FoundLimit
+from glisk.pauses import Pauses
+from glisk.rate_limit import FoundLimit
 from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import JobService
 from tokens.pipeline.admission import Admission

@@ -14,8 +14,8 @@ from zlib import crc32
 from django.conf import settings
 from django.db import connection, transaction
 
+from glisk.clock import database_now
 from glisk.config.prices import Price
-from glisk.database_clock import database_now
 from tokens.models import DailySpend
 from tokens.models.job import JobService
 

@@ -30,7 +30,7 @@ from glisk.errors import (
     error_class_of,
     is_for_the_rate,
 )
-from glisk.found_limit import FoundLimit
+from glisk.rate_limit import FoundLimit
 from tokens.pipeline import calls
 from tokens.pipeline.calls import Captured, Upload, UploadOutcome
 from tokens.pipeline.upload_records import UploadRecord, record_of, save_records

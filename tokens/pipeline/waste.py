@@ -9,7 +9,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import connection
 
-from glisk.controls import pause_stage
+from glisk.pauses import pause_stage
 
 ACTOR = "spend guard"
 _LOOK_BACK = 2000  # among them may be open ones, refused prompts, and those before a resume

@@ -13,7 +13,7 @@ from itertools import islice
 
 from django.db import connection
 
-from glisk.controls import list_pauses
+from glisk.pauses import list_pauses
 from tokens.pipeline.spend import cap_reason
 from tokens.repairs.failed import stages_of
 from tokens.repairs.retrying import retry_tokens

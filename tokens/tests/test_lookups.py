@@ -16,7 +16,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
-from glisk import database_clock
+from glisk import clock
 from glisk.breaker import Breaker
 from glisk.clients.replicate import ReplicateClient
 from glisk.engine.housekeeping import rescue
@@ -297,7 +297,7 @@ def wrong_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def set_clock(ahead: float) -> None:
         real_now, real_time = timezone.now, time.time
         monkeypatch.setattr(timezone, "now", lambda: real_now() + timedelta(seconds=ahead))
-        monkeypatch.setattr(database_clock.time, "time", lambda: real_time() + ahead)
+        monkeypatch.setattr(clock.time, "time", lambda: real_time() + ahead)
 
     return set_clock
 

@@ -8,8 +8,8 @@ import pytest
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
-from glisk import controls
-from glisk.controls import list_pauses
+from glisk import pauses
+from glisk.pauses import list_pauses
 from tokens.factories import TokenFactory
 from tokens.models import PromptSample
 from tokens.models.job import JobStatus
@@ -24,7 +24,7 @@ WITHOUT_IMAGE = ["empty", "null", "words"]
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controls, "_REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr(pauses, "_REFRESH_SECONDS", 0.02)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -3,9 +3,10 @@
 import pytest
 from pytest_django import Settings
 
-from glisk import controls
-from glisk.controls import pause_stage, reset_breaker, resume_stage
+from glisk import pauses
+from glisk.console.controls import reset_breaker
 from glisk.models import SystemState
+from glisk.pauses import pause_stage, resume_stage
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token
 from tokens.states import TokenStatus
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controls, "_REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr(pauses, "_REFRESH_SECONDS", 0.02)
 
 
 def test_a_paused_generation_pays_nothing_and_finishes_what_is_paid(

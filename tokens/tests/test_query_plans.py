@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from authors.factories import wallet
-from glisk.database_clock import database_now
+from glisk.clock import database_now
 from tokens.api.reads import author_page, author_total, progress_page
 from tokens.models import Token
 from tokens.pipeline.jobs import external_ids_near

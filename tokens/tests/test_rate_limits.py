@@ -8,7 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from glisk.breaker import Breaker
-from glisk.controls import list_rate_use
+from glisk.console.controls import list_rate_use
 from glisk.models import SystemState
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, PromptSample, Token

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from glisk.permissions import REPLAY_EVENT
-from glisk.tests.ordering import audit, confirmation, give, operator, order_page, send
+from glisk.tests.admin_actions import action_page, audit, confirmation, give, operator, send
 from tokens.models import Token
 from webhooks import inbox
 from webhooks.models import EventStatus, WebhookEvent
@@ -44,7 +44,7 @@ def test_an_event_is_replayed(client: Client, event: WebhookEvent) -> None:
         (str(event.pk), "Replay: Processed again: 1 tokens created. Reason: mended")
     ]
     again = send(client, EVENTS, "replay", {**form, "reason": "mended"})
-    assert "ordered already" in again.skipped[0]
+    assert "asked for already" in again.skipped[0]
     assert Token.objects.count() == len(audit(EVENTS)) == 1
 
 
@@ -62,7 +62,7 @@ def test_what_fails_again_is_said(
 def test_a_replay_needs_its_permission(client: Client, event: WebhookEvent) -> None:
     operator(client, "webhooks.view_webhookevent")
     form = {"keys": str(event.pk), "once": "1"}
-    assert client.post(order_page(EVENTS, "replay"), form).status_code == 403
+    assert client.post(action_page(EVENTS, "replay"), form).status_code == 403
     assert WebhookEvent.objects.get().status == EventStatus.FAILED
 
 

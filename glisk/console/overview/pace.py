@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 
 from glisk.api.short_memory import ShortMemory
-from glisk.database_clock import database_now
+from glisk.clock import database_now
 from tokens.states import TokenStatus
 from tokens.totals import failures_24h
 

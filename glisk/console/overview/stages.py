@@ -93,8 +93,8 @@ def groups(token_id: int | None = None) -> list[Group]:
     with connection.cursor() as cursor:
         cursor.execute(_GROUPS.format(one=one), given)
         found = [Group(TokenStatus(row[0]), *row[1:]) for row in cursor.fetchall()]
-    order = list(STAGES)
-    return sorted(found, key=lambda group: (order.index(group.stage), group.oldest_at))
+    action = list(STAGES)
+    return sorted(found, key=lambda group: (action.index(group.stage), group.oldest_at))
 
 
 def stage_loads(found: Sequence[Group] | None = None) -> list[StageLoad]:

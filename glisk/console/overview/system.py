@@ -8,14 +8,12 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Max, Q
 
-from glisk.advice import Refusal, name_of_breaker
-from glisk.breaker import BreakerState
-from glisk.database_clock import database_now
+from glisk.breaker import BreakerState, Refusal, name_of_breaker
+from glisk.clock import database_now, read_moment
 from glisk.engine import alarms
 from glisk.engine.heartbeat import ALIVE_SECONDS
-from glisk.found_limit import Found
 from glisk.models import SystemState, WorkerHeartbeat
-from glisk.moments import read_moment
+from glisk.rate_limit import Found
 from reveals.keeper import BLOCKED, EMPTY
 from reveals.keeper import KEY as KEEPER_KEY
 from tokens.models import ImageGenerationJob

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from glisk.database_clock import database_now
+from glisk.clock import database_now
 from tokens.models import MintEvent
 from tokens.models.mint import MintSource
 from webhooks.models import WebhookEvent

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from glisk.clock import database_now
 from glisk.console.overview.reveals import OpenBatch, open_batches
 from glisk.console.overview.spend import SpendFacts, spend_facts
 from glisk.console.overview.stages import Group, StageLoad, groups, stage_loads
@@ -14,7 +15,6 @@ from glisk.console.overview.system import (
     obstacles,
     workers,
 )
-from glisk.database_clock import database_now
 from tokens.totals import StateCount, count_by_state, error_rate_24h
 
 

@@ -4,13 +4,13 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from glisk.admin.orders import ranged
+from glisk.admin.actions import ranged
 from glisk.clients.chain import ChainClient
 from glisk.clients.gateway import GatewayClient
-from glisk.controls import list_pauses
 from glisk.engine.heartbeat import stages_alive
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, confirm, counted
+from glisk.pauses import list_pauses
 from reveals.by_hand import RevealPlan, preview_reveal, request_reveal
 from reveals.fees import GasPriceTooHighError
 from reveals.keeper import keeper_address

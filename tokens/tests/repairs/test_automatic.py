@@ -12,8 +12,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from glisk.controls import pause_stage, resume_stage
 from glisk.engine.schedules import declared
+from glisk.pauses import pause_stage, resume_stage
 from tokens import tasks
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from glisk.advice import Refusal, advice_for_breaker
+from glisk.breaker import Refusal
 from glisk.clients.log_ranges import RangeTooWideError, as_too_wide, is_beyond_head
 from glisk.clients.mint_reader import MintReader
 from glisk.clients.rpc import RpcError
+from glisk.console.advice import advice_for_breaker
 from glisk.errors import AccountError, InvalidRequestError, ProviderError, TransientError
 from glisk.tests.clients.mint_reader.stage import KEY
 from glisk.tests.clients.scripted_server import ScriptedServer, answer

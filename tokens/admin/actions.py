@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from glisk.admin.orders import Forecast, Order, Outcome
+from glisk.admin.actions import Action, Forecast, Outcome
 from glisk.permissions import (
     FAIL_TOKEN,
     HOLD_TOKEN,
@@ -72,8 +72,8 @@ def _is_active(token: Token) -> bool:
     return token.status in ACTIVE
 
 
-_ORDERS: list[Order] = [
-    Order(
+_ACTIONS: list[Action] = [
+    Action(
         name="retry",
         label="Retry",
         permission=RETRY_TOKEN,
@@ -84,7 +84,7 @@ _ORDERS: list[Order] = [
         icon="replay",
         fits=lambda token: token.status == TokenStatus.FAILED,
     ),
-    Order(
+    Action(
         name="release",
         label="Release",
         permission=HOLD_TOKEN,
@@ -94,7 +94,7 @@ _ORDERS: list[Order] = [
         icon="play_arrow",
         fits=lambda token: token.held_at is not None,
     ),
-    Order(
+    Action(
         name="hold",
         label="Hold",
         permission=HOLD_TOKEN,
@@ -106,7 +106,7 @@ _ORDERS: list[Order] = [
         icon="pause",
         fits=lambda token: _is_active(token) and token.held_at is None,
     ),
-    Order(
+    Action(
         name="regenerate",
         label="Regenerate",
         permission=REGENERATE_TOKEN,
@@ -119,7 +119,7 @@ _ORDERS: list[Order] = [
         dangerous=True,
         fits=lambda token: token.status in _REGENERABLE,
     ),
-    Order(
+    Action(
         name="fail",
         label="Fail",
         permission=FAIL_TOKEN,
@@ -132,7 +132,7 @@ _ORDERS: list[Order] = [
         dangerous=True,
         fits=lambda token: _is_active(token) or token.next_attempt_at is not None,
     ),
-    Order(
+    Action(
         name="recheck",
         label="Recheck",
         permission=RECHECK_TOKEN,
@@ -145,11 +145,11 @@ _ORDERS: list[Order] = [
 ]
 
 
-def token_orders() -> Sequence[Order]:
+def token_actions() -> Sequence[Action]:
     """Return every order of tokens, in the order of their buttons."""
-    return tuple(_ORDERS)
+    return tuple(_ACTIONS)
 
 
-def register_token_order(order: Order) -> None:
+def register_token_action(action: Action) -> None:
     """Let another app have something done with tokens; to be called while its admin loads."""
-    _ORDERS[:] = [order, *(known for known in _ORDERS if known.name != order.name)]
+    _ACTIONS[:] = [action, *(known for known in _ACTIONS if known.name != action.name)]

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from glisk.models import OperatorAction, SystemState
 from glisk.permissions import CHECK_DRIFT, RECONCILE, REVEAL_NOW, RUN_RECOVERY
-from glisk.tests.ordering import operator
+from glisk.tests.admin_actions import operator
 from reveals.models import RevealRequest
 from sandbox.accounts import AUTHORS
 from sandbox.testing import anvil_binary, deployed_chain, running_node

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from django_q.tasks import async_task
 
-from glisk.admin.orders import MOST_AT_ONCE
+from glisk.admin.actions import MOST_AT_ONCE
 from glisk.clients.chain import ChainClient
 from glisk.models import SystemState
 from glisk.permissions import CHECK_DRIFT, RECONCILE, REVEAL_NOW, RUN_RECOVERY
-from reveals.admin.orders import reveal_cost
+from reveals.admin.actions import reveal_cost
 from reveals.by_hand import request_reveal
 from reveals.reconcile import compare_transactions, reconcile_reveals
 from tokens.models import Token
@@ -23,7 +23,7 @@ _SHOWN_FINDINGS = 20
 
 
 @dataclass(frozen=True)
-class SystemOrder:
+class SystemAction:
     """`about` says what it would do now, and what that costs; `run(actor)` says what it did."""
 
     name: str
@@ -86,8 +86,8 @@ def _compare(actor: str) -> str:
     return "A worker compares every token now; the report below is replaced when it is done."
 
 
-SYSTEM_ORDERS: Final = (
-    SystemOrder(
+SYSTEM_ACTIONS: Final = (
+    SystemAction(
         name="reveal_all",
         label="Reveal all that is ready",
         permission=REVEAL_NOW,
@@ -95,7 +95,7 @@ SYSTEM_ORDERS: Final = (
         run=_reveal_all,
         icon="visibility",
     ),
-    SystemOrder(
+    SystemAction(
         name="reconcile",
         label="Reconcile reveals",
         permission=RECONCILE,
@@ -103,7 +103,7 @@ SYSTEM_ORDERS: Final = (
         run=_reconcile,
         icon="sync_alt",
     ),
-    SystemOrder(
+    SystemAction(
         name="recover",
         label="Run the recovery",
         permission=RUN_RECOVERY,
@@ -114,7 +114,7 @@ SYSTEM_ORDERS: Final = (
         run=_recover,
         icon="healing",
     ),
-    SystemOrder(
+    SystemAction(
         name="check_drift",
         label="Compare everything",
         permission=CHECK_DRIFT,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from glisk.admin.display import ether
-from glisk.admin.orders import Forecast, Order, Outcome
+from glisk.admin.actions import Action, Forecast, Outcome
+from glisk.admin.formatting import ether
 from glisk.permissions import REVEAL_NOW, SPEED_UP
 from reveals.by_hand import request_reveal
 from reveals.hurrying import request_speed_up
 from reveals.keeper import keeper_state
 from reveals.models import BatchStatus
-from tokens.admin.orders import outcomes_of
+from tokens.admin.actions import outcomes_of
 from tokens.models import Token
 from tokens.states import TokenStatus
 
@@ -66,7 +66,7 @@ def _forecast_speed_up(keys: Sequence[Any]) -> Forecast:
     )
 
 
-REVEAL_TOKENS = Order(
+REVEAL_TOKENS = Action(
     name="reveal",
     label="Reveal now",
     permission=REVEAL_NOW,
@@ -78,7 +78,7 @@ REVEAL_TOKENS = Order(
     icon="visibility",
     fits=_is_ready,
 )
-SPEED_UP_BATCH = Order(
+SPEED_UP_BATCH = Action(
     name="speed_up",
     label="Speed up",
     permission=SPEED_UP,

@@ -1,8 +1,4 @@
-"""What operators steer by hand: pauses of stages, breakers and rate limits of the vendors.
-
-Workers look every second while they work and every few seconds while they wait. A pause begins
-nothing new; what is under way, or paid for, is finished. Everything done here leaves an audit row.
-"""
+"""Breakers and rate limits of the vendors by hand; everything done here leaves an audit row."""
 
 from __future__ import annotations
 
@@ -11,28 +7,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from glisk.admin.audit import record_action, said
-from glisk.advice import Refusal
-from glisk.breaker import BreakerState
-from glisk.found_limit import Found
+from glisk.breaker import BreakerState, Refusal
+from glisk.clock import read_moment
 from glisk.models import SystemState
-from glisk.moments import read_moment
-from glisk.rate_limit import WINDOW_SECONDS
-
-STAGES = ("generation", "upload", "reveal")
-_REFRESH_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Pause:
-    """A stage that an operator has stopped; times are UTC."""
-
-    stage: str
-    reason: str
-    actor: str
-    since: datetime | None
+from glisk.rate_limit import WINDOW_SECONDS, Found
 
 
 @dataclass(frozen=True)
@@ -59,57 +40,6 @@ class RateUse:
     used: int
     per_minute: float | None = None
     until: datetime | None = None
-
-
-class Pauses:
-    """One process's view of the pauses, at most a second old."""
-
-    def __init__(self) -> None:
-        self._paused: frozenset[str] = frozenset()
-        self._read_at = -_REFRESH_SECONDS
-
-    def is_paused(self, stage: str) -> bool:
-        if time.monotonic() - self._read_at >= _REFRESH_SECONDS:
-            with connection.cursor() as cursor:  # every second: the ORM costs thrice as much
-                cursor.execute(
-                    "SELECT state_key FROM system_state WHERE state_key = ANY(%s)",
-                    [[f"pause:{name}" for name in STAGES]],
-                )
-                self._paused = frozenset(row[0] for row in cursor.fetchall())
-            self._read_at = time.monotonic()
-        return f"pause:{stage}" in self._paused
-
-
-def pause_stage(stage: str, *, actor: str, reason: str) -> bool:
-    """Begin nothing new in a stage; return False if it was paused already.
-
-    Raises ValueError for an unknown stage or without a reason.
-    """
-    key, reason = _pause_key(stage), said(reason)
-    value = {"reason": reason, "actor": actor, "since": datetime.now(UTC).isoformat()}
-    with transaction.atomic():
-        _, created = SystemState.objects.get_or_create(pk=key, defaults={"state_value": value})
-        if created:
-            record_action(actor=actor, action="pause_stage", subject=stage, reason=reason)
-    return created
-
-
-def resume_stage(stage: str, *, actor: str, reason: str) -> bool:
-    """Let a paused stage go on; return False if it was not paused. Raises as `pause_stage`."""
-    key, reason = _pause_key(stage), said(reason)
-    with transaction.atomic():
-        row = SystemState.objects.select_for_update().filter(pk=key).first()
-        if row is None:
-            return False
-        record_action(
-            actor=actor,
-            action="resume_stage",
-            subject=stage,
-            reason=reason,
-            detail={"was": row.state_value},
-        )
-        row.delete()
-    return True
 
 
 def reset_breaker(name: str, *, actor: str, reason: str) -> bool:
@@ -155,19 +85,6 @@ def reset_rate_limit(name: str, *, actor: str, reason: str) -> bool:
     return True
 
 
-def list_pauses() -> list[Pause]:
-    """Return the stages that operators have paused."""
-    return [
-        Pause(
-            stage=key,
-            reason=str(value.get("reason", "")),
-            actor=str(value.get("actor", "")),
-            since=read_moment(value.get("since")),
-        )
-        for key, value in _states("pause:")
-    ]
-
-
 def list_breakers() -> list[BreakerInfo]:
     """Return every breaker that has ever counted a failure, the closed ones too."""
     found = []
@@ -201,12 +118,6 @@ def list_rate_use() -> list[RateUse]:
 
 def _used(calls: dict[str, Any], now: float) -> int:
     return sum(int(n) for second, n in calls.items() if int(second) >= now - WINDOW_SECONDS)
-
-
-def _pause_key(stage: str) -> str:
-    if stage not in STAGES:
-        raise ValueError(f"There is no stage {stage!r}; there are {', '.join(STAGES)}.")
-    return f"pause:{stage}"
 
 
 def _locked(key: str, problem: str) -> SystemState:

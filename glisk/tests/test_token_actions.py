@@ -10,8 +10,8 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from glisk.admin import order_views
-from glisk.admin.orders import MOST_AT_ONCE
+from glisk.admin import actions
+from glisk.admin.actions import MOST_AT_ONCE
 from glisk.clients.mint_reader import MintReader, OnChainToken
 from glisk.models import SystemState
 from glisk.permissions import (
@@ -22,13 +22,13 @@ from glisk.permissions import (
     RETRY_TOKEN,
     REVEAL_NOW,
 )
-from glisk.tests.ordering import (
+from glisk.tests.admin_actions import (
     REASON,
+    action_page,
     audit,
     confirmation,
     give,
     operator,
-    order_page,
     send,
 )
 from reveals.models import RevealRequest
@@ -51,7 +51,7 @@ def held() -> Token:
 
 @dataclass(frozen=True)
 class Case:
-    """An order: what it may be done with, with what not, and how one sees that it was done."""
+    """An action: what it may be done with, with what not, and how one sees that it was done."""
 
     name: str
     permission: str
@@ -95,14 +95,14 @@ CASES = [
         lambda token: RevealRequest.objects.filter(token=token).exists(),
     ),
 ]
-every_order = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_action = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 def by_hand(token: Token) -> list[TokenTransition]:
     return list(token.transitions.filter(actor="operator maria"))
 
 
-@every_order
+@every_action
 def test_it_is_done_said_and_kept(client: Client, case: Case) -> None:
     operator(client, "tokens.view_token", case.permission)
     token = case.make()
@@ -118,23 +118,23 @@ def test_it_is_done_said_and_kept(client: Client, case: Case) -> None:
     assert case.name == "reveal" or REASON in text
 
 
-@every_order
+@every_action
 def test_it_needs_its_permission(client: Client, case: Case) -> None:
     others = {other.permission for other in CASES} - {case.permission}
     operator(client, "tokens.view_token", *others)
     token = case.make()
     form = {"keys": str(token.pk), "once": "1", "reason": REASON}
-    assert client.post(order_page(TOKENS, case.name), form).status_code == 403
-    assert client.get(order_page(TOKENS, case.name), {"keys": token.pk}).status_code == 403
+    assert client.post(action_page(TOKENS, case.name), form).status_code == 403
+    assert client.get(action_page(TOKENS, case.name), {"keys": token.pk}).status_code == 403
     page = client.get(reverse("admin:tokens_token_change", args=[token.pk])).content.decode()
-    assert order_page(TOKENS, case.name) not in page
+    assert action_page(TOKENS, case.name) not in page
     chosen = {"action": case.name, "_selected_action": [token.pk]}
     assert "once" not in client.post(LIST, chosen).content.decode()
     assert not by_hand(token)
     assert not audit(TOKENS)
 
 
-@every_order
+@every_action
 def test_the_wrong_state_is_refused_with_the_reason(client: Client, case: Case) -> None:
     operator(client, "tokens.view_token", case.permission)
     token, right = case.wrong(), case.make()
@@ -149,7 +149,7 @@ def test_the_wrong_state_is_refused_with_the_reason(client: Client, case: Case) 
     assert len(said.done) == 1
 
 
-@every_order
+@every_action
 def test_a_second_click_does_nothing_more(client: Client, case: Case) -> None:
     operator(client, "tokens.view_token", case.permission)
     token = case.make()
@@ -158,7 +158,7 @@ def test_a_second_click_does_nothing_more(client: Client, case: Case) -> None:
     second = send(client, TOKENS, case.name, {**form, "reason": REASON})
     assert len(first.done) == 1
     assert second.done == []
-    assert "ordered already" in second.skipped[0]
+    assert "asked for already" in second.skipped[0]
     assert len(by_hand(token)) == len(audit(TOKENS)) == 1
 
 
@@ -209,7 +209,7 @@ def test_the_list_leads_to_the_confirmation(client: Client) -> None:
     assert sorted(map(int, context["keys"].split(","))) == ids
     assert context["back"] == f"{LIST}?status__exact=ready"
     form = {"keys": context["keys"], "next": context["back"], "once": context["once"]}
-    gone = client.post(order_page(TOKENS, "hold"), {**form, "reason": "wait"})
+    gone = client.post(action_page(TOKENS, "hold"), {**form, "reason": "wait"})
     assert gone["Location"] == f"{LIST}?status__exact=ready"
     assert Token.objects.filter(held_at__isnull=False).count() == 2
 
@@ -217,7 +217,7 @@ def test_the_list_leads_to_the_confirmation(client: Client) -> None:
 def test_the_page_offers_what_fits(admin_client: Client) -> None:
     def offered(token: Token) -> set[str]:
         page = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk]))
-        return {button["order"].name for button in page.context["order_buttons"]}
+        return {button["action"].name for button in page.context["action_buttons"]}
 
     assert offered(revealed()) == {"recheck"}
     assert offered(failed(TokenStatus.UPLOADING)) == {"retry", "regenerate", "recheck"}
@@ -260,7 +260,7 @@ def test_a_node_that_is_away_is_said(client: Client, settings: Settings) -> None
 
 def test_senseless_keys_are_refused(client: Client) -> None:
     operator(client, "tokens.view_token", HOLD_TOKEN)
-    page = order_page(TOKENS, "hold")
+    page = action_page(TOKENS, "hold")
     many = ",".join(map(str, range(1, MOST_AT_ONCE + 2)))
     for keys in ("1,x", "-1", "9" * 30, many):
         assert client.post(page, {"keys": keys, "once": "1"}).status_code == 403, keys
@@ -280,7 +280,7 @@ def test_a_state_is_never_edited_by_hand(admin_client: Client) -> None:
 
 
 def test_a_whole_list_is_done_in_parts(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order_views, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(actions, "MOST_AT_ONCE", 2)
     operator(client, "tokens.view_token", HOLD_TOKEN)
     for _ in range(3):
         ready()

@@ -1,4 +1,4 @@
-"""Give orders as the admin's pages do: open the confirmation, take its form, send it."""
+"""Run actions as the admin's pages do: open the confirmation, take its form, send it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HIDDEN = re.compile(r'<input type="hidden" name="(keys|next|once)" value="([^"]
 
 @dataclass(frozen=True)
 class Said:
-    """What the page after an order says: what was done, and what was not."""
+    """What the page after an action says: what was done, and what was not."""
 
     done: list[str]
     skipped: list[str]
@@ -35,21 +35,21 @@ def operator(client: Client, *permissions: str, name: str = "maria") -> User:
     return user
 
 
-def order_page(model: str, name: str) -> str:
-    return reverse(f"admin:{model}_order", kwargs={"name": name})
+def action_page(model: str, name: str) -> str:
+    return reverse(f"admin:{model}_action", kwargs={"name": name})
 
 
 def confirmation(client: Client, model: str, name: str, *keys: int) -> tuple[dict[str, str], str]:
-    """Return the hidden fields of an order's confirmation, and the page's text."""
-    answer = client.get(order_page(model, name), {"keys": ",".join(map(str, keys))})
+    """Return the hidden fields of an action's confirmation, and the page's text."""
+    answer = client.get(action_page(model, name), {"keys": ",".join(map(str, keys))})
     assert answer.status_code == 200, answer.status_code
     text = answer.content.decode()
     return dict(_HIDDEN.findall(text)), text
 
 
 def send(client: Client, model: str, name: str, form: dict[str, Any]) -> Said:
-    """Send a confirmed order and return what is said after it."""
-    answer = client.post(order_page(model, name), form, follow=True)
+    """Send a confirmed action and return what is said after it."""
+    answer = client.post(action_page(model, name), form, follow=True)
     assert answer.status_code == 200, answer.status_code
     found = [(str(m), m.level_tag) for m in answer.context["messages"]]
     return Said(

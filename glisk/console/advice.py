@@ -1,23 +1,13 @@
-"""What an operator does about a fault: one sentence, beside what the vendor said.
+"""What an operator does about an open breaker: one sentence, beside what the vendor said.
 
-The runbook says the same at more length; a test holds the classes of both together.
+The runbook says the same at more length.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-
-class Refusal(NamedTuple):
-    """What is known of a refusal: HTTP status, code and the vendor's own words, and our text.
-
-    `text` counts only where the vendor said nothing: it is a fault that we found ourselves.
-    """
-
-    status: int | None = None
-    code: str = ""
-    said: str = ""
-    text: str = ""
+from glisk.breaker import Refusal
 
 
 class _Rule(NamedTuple):
@@ -211,56 +201,6 @@ _BREAKERS: Final[dict[str, tuple[tuple[_Rule, ...], str]]] = {
     ),
 }
 
-# What the same classes mean while a ready token waits for its reveal: nothing failed.
-_AT_THE_GATE: Final[dict[str, str]] = {
-    "artefact": "Open its files at the gateway (links on its page). Once the right bytes are there "
-    "it goes by itself, within two minutes; a second gateway in PINATA_GATEWAY helps at once.",
-    "transient": "Nothing, if gateway and node come back: it goes by itself, within two minutes.",
-}
-
-# What an open breaker stops, as a headline.
-_HEADLINES: Final[dict[str, str]] = {
-    "chain": "No reveal is sent",
-    "gateway": "The IPFS gateway is not asked",
-    "opensea": "OpenSea is not called",
-    "replicate_listing": "Replicate's listing is not read",
-    "replicate_reads": "Replicate does not say how predictions end",
-    "rpc": "The chain is not read",
-    "selfhosted": "The self-hosted image server is not called",
-}
-_NAMES: Final[dict[str, str]] = {
-    "chain": "Chain, sending reveals",
-    "gateway": "IPFS gateway",
-    "opensea": "OpenSea",
-    "replicate_listing": "Replicate's listing",
-    "replicate_reads": "Replicate, reading predictions",
-    "rpc": "Chain, reading mints",
-    "selfhosted": "Self-hosted image server",
-}
-_CLASSES: Final[dict[str, str]] = {
-    "content_policy": (
-        "A mint keeps the prompt it was made with, so only another FALLBACK_CENSORED_PROMPT helps: "
-        "set it, restart the workers, then retry. Later mints need a new prompt of the author."
-    ),
-    "validation": "Correct the author's prompt (1 to 1,000 characters), then retry.",
-    "transient": "The vendor failed it three times. It is tried again by itself, later and later: "
-    "its page says when. After that, or to hurry it, retry it.",
-    "artefact": "What came was no image, three times: retry, or change the prompt.",
-    "no_image": "The model ended well without an image: look at the prediction and at "
-    "REPLICATE_MODEL_VERSION, then retry.",
-    "cid_mismatch": "Pinata stored other bytes. Compare the pinned file, then retry.",
-    "author_differs": "Recheck it; if it stays, compare the contract with the mint.",
-    "already_revealed": "It cannot be changed. Find out who else holds KEEPER_ROLE.",
-    "would_revert": "The reason is the contract's. Recheck it, then retry.",
-    "stalled": "It killed its worker again and again: read the workers' logs, then retry.",
-    "storage": "The image's bytes are gone: regenerate it.",
-    "operator": "Somebody gave it up; the reason stands in the timeline. A retry lets it go on.",
-    "unexpected": "A fault of this program: the worker's log has the traceback. Then retry.",
-    "unconfirmed": "Nothing to do: its mint waits for confirmations.",
-    "not_minted": "The node lags or a reorg took the mint: compare it with an explorer.",
-    "reorged": "The node lags or a reorg took the mint: compare it with an explorer.",
-}
-
 
 def advice_for_breaker(name: str, refusal: Refusal) -> str:
     """Return what to do about an open breaker, or an empty text for one that nobody knows."""
@@ -270,30 +210,6 @@ def advice_for_breaker(name: str, refusal: Refusal) -> str:
     return next((rule.advice for rule in (*rules, _SETTING) if rule.fits(refusal)), otherwise)
 
 
-def name_of_breaker(name: str) -> str:
-    """Return what a breaker guards, in words."""
-    return _NAMES.get(name, name.capitalize())
-
-
-def headline_for_breaker(name: str) -> str:
-    """Return what does not happen while a breaker is open."""
-    return _HEADLINES.get(name, f"{name_of_breaker(name)} is not called")
-
-
 def reason_for_breaker(name: str, reason: str) -> str:
     """Return a breaker's reason, without the client's general hint where we know better."""
     return reason.partition(_HINT)[0] if name in _BREAKERS else reason
-
-
-def advice_for_class(error_class: str) -> str:
-    """Return what to do about a token's error class, or an empty text."""
-    return _CLASSES.get(error_class, "")
-
-
-def advice_for_waiting(error_class: str) -> str:
-    """Return what to do about a token that the gate turned away, and that is tried again."""
-    return _AT_THE_GATE.get(error_class, "") or advice_for_class(error_class)
-
-
-def known_classes() -> list[str]:
-    return sorted(_CLASSES)

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InterfaceError
 
-from glisk.admin.display import duration
+from glisk.admin.formatting import duration
 from glisk.console.overview import Overview, take_overview
 from glisk.console.troubles import Trouble, find_troubles
 from glisk.management.base import ExplainedCommand, counted, explain_database_error

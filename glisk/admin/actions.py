@@ -1,11 +1,16 @@
-"""Orders in the admin: actions of the list and buttons of the page, confirmed, given once, kept."""
+"""What operators may have done in the admin: by whom, what it would do, what it did.
+
+An app declares its actions. They are offered below a list and as buttons on an object's page, are
+confirmed, done once however often a button is pressed, and kept in the log with who did them.
+"""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -20,41 +25,89 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.admin import ModelAdmin
 
 from glisk.admin.audit import actor_of
-from glisk.admin.orders import MOST_AT_ONCE, Forecast, Order, Outcome, ranged
 from glisk.errors import ProviderError
 from glisk.web.request_counts import seconds_to_wait
 
+MOST_AT_ONCE: Final = 500
 _LONGEST_REASON = 1000
 _GIVEN_ONCE_FOR = timedelta(hours=12)
 _SHOWN_OUTCOMES = 50
 _MOST_MESSAGES = 8
 
 
-class OrdersAdmin(ModelAdmin):
-    """A table whose objects take orders; the class before `MachineAdmin` in a list of bases."""
+@dataclass(frozen=True)
+class Outcome:
+    """What was done, or would be, with one object (by its key), or why it is left out."""
 
-    def all_orders(self) -> Sequence[Order]:
-        """Return every order of this table, whoever asks."""
+    key: Any
+    done: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What an action would do; `cost` is a sentence, empty if nothing is spent."""
+
+    outcomes: Sequence[Outcome]
+    cost: str = ""
+
+
+def _always(subject: Any) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that an operator may have done with some objects.
+
+    `run(keys, actor, reason)` does it and answers for every key; it may raise `ProviderError`, or
+    `ValueError` with a sentence for the operator. `fits` tells for which objects the button is
+    offered on their page; `run` decides for itself all the same.
+    """
+
+    name: str
+    label: str
+    permission: str
+    explanation: str
+    run: Callable[[Sequence[Any], str, str], Sequence[Outcome]]
+    forecast: Callable[[Sequence[Any]], Forecast] | None = None
+    reason: Literal["required", "optional", "none"] = "optional"
+    icon: str = "bolt"
+    dangerous: bool = False
+    fits: Callable[[Any], bool] = _always
+
+
+def ranged(keys: Sequence[Any], *, shown: int = 12) -> str:
+    """Return keys for a sentence: `#1, #2, … and 30 more`."""
+    text = ", ".join(f"#{key}" for key in keys[:shown])
+    return text if len(keys) <= shown else f"{text} and {len(keys) - shown} more"
+
+
+class ActionsAdmin(ModelAdmin):
+    """A table with actions; the class before `MachineAdmin` in a list of bases."""
+
+    def all_actions(self) -> Sequence[Action]:
+        """Return every action of this table, whoever asks."""
         return ()
 
-    def permitted_orders(self, request: HttpRequest) -> list[Order]:
-        return [order for order in self.all_orders() if request.user.has_perm(order.permission)]
+    def permitted_actions(self, request: HttpRequest) -> list[Action]:
+        return [action for action in self.all_actions() if request.user.has_perm(action.permission)]
 
     def get_urls(self) -> list[URLPattern]:
-        see = self.admin_site.admin_view(self.order_view)
-        return [path("order/<str:name>/", see, name=self._order_url_name), *super().get_urls()]
+        see = self.admin_site.admin_view(self.action_view)
+        return [path("action/<str:name>/", see, name=self._action_url_name), *super().get_urls()]
 
     @property
-    def _order_url_name(self) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_order"
+    def _action_url_name(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_action"
 
-    # -- where orders are offered -------------------------------------------------------
+    # -- where actions are offered -------------------------------------------------------
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Offer the permitted orders below the list; each leads to its confirmation."""
+        """Offer the permitted actions below the list; each leads to its confirmation."""
         return {
-            order.name: (_asking(order), order.name, order.label)
-            for order in self.permitted_orders(request)
+            action.name: (_asking(action), action.name, action.label)
+            for action in self.permitted_actions(request)
         }
 
     def render_change_form(
@@ -62,24 +115,24 @@ class OrdersAdmin(ModelAdmin):
     ) -> HttpResponse:
         subject = context.get("original")
         if subject is not None:
-            context["order_buttons"] = [
-                {"order": order, "url": self._order_url(order, subject.pk)}
-                for order in self.permitted_orders(request)
-                if order.fits(subject)
+            context["action_buttons"] = [
+                {"action": action, "url": self._action_url(action, subject.pk)}
+                for action in self.permitted_actions(request)
+                if action.fits(subject)
             ]
         page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return page
 
-    def _order_url(self, order: Order, key: Any) -> str:
-        address = reverse(f"admin:{self._order_url_name}", kwargs={"name": order.name})
+    def _action_url(self, action: Action, key: Any) -> str:
+        address = reverse(f"admin:{self._action_url_name}", kwargs={"name": action.name})
         return f"{address}?{urlencode({'keys': key})}"
 
     # -- asking, doing ------------------------------------------------------------------
 
-    def order_view(self, request: HttpRequest, name: str) -> HttpResponse:
+    def action_view(self, request: HttpRequest, name: str) -> HttpResponse:
         """Ask for confirmation, or do what was confirmed; 403 for whoever may not."""
-        order = next((o for o in self.permitted_orders(request) if o.name == name), None)
-        if order is None or not self.has_view_permission(request):
+        action = next((o for o in self.permitted_actions(request) if o.name == name), None)
+        if action is None or not self.has_view_permission(request):
             raise PermissionDenied
         given = request.POST if request.method == "POST" else request.GET
         keys = self._read_keys(given.get("keys", ""))
@@ -88,24 +141,24 @@ class OrdersAdmin(ModelAdmin):
             messages.error(request, "Nothing was chosen.")
             return HttpResponseRedirect(back)
         if request.method != "POST":
-            return self.ask(request, order, keys, back=back)
+            return self.ask(request, action, keys, back=back)
         reason = " ".join(given.get("reason", "").split())[:_LONGEST_REASON]
-        if order.reason == "required" and not reason:
+        if action.reason == "required" and not reason:
             messages.error(request, "Say why: the reason is kept.")
-            return self.ask(request, order, keys, back=back)
+            return self.ask(request, action, keys, back=back)
         if not is_first(request, given.get("once", "")):
-            messages.warning(request, f"{order.label} was ordered already, and done once.")
+            messages.warning(request, f"{action.label} was asked for already, and done once.")
             return HttpResponseRedirect(back)
-        self._give(request, order, keys, reason)
+        self._give(request, action, keys, reason)
         return HttpResponseRedirect(back)
 
     def ask(
-        self, request: HttpRequest, order: Order, keys: Sequence[Any], *, back: str, more: int = 0
+        self, request: HttpRequest, action: Action, keys: Sequence[Any], *, back: str, more: int = 0
     ) -> HttpResponse:
-        """Show what the order would do; `more` objects were chosen than are done at once."""
+        """Show what the action would do; `more` objects were chosen than are done at once."""
         problem, forecast = "", None
         try:
-            forecast = order.forecast(keys) if order.forecast else self._plain_forecast(keys)
+            forecast = action.forecast(keys) if action.forecast else self._plain_forecast(keys)
         except (ProviderError, ValueError) as error:
             problem = str(error)
         outcomes = list(forecast.outcomes) if forecast else []
@@ -115,10 +168,10 @@ class OrdersAdmin(ModelAdmin):
         subject = f"{nouns} {ranged(keys)}" if len(keys) == 1 else f"{len(keys)} {nouns}"
         context = {
             **self.admin_site.each_context(request),
-            "title": f"{order.label}: {subject}",
-            "order": order,
+            "title": f"{action.label}: {subject}",
+            "action": action,
             "keys": ",".join(str(key) for key in keys),
-            "address": reverse(f"admin:{self._order_url_name}", kwargs={"name": order.name}),
+            "address": reverse(f"admin:{self._action_url_name}", kwargs={"name": action.name}),
             "once": secrets.token_urlsafe(16),
             "back": back,
             "more": more,
@@ -130,34 +183,34 @@ class OrdersAdmin(ModelAdmin):
             "skipped": skipped[:_SHOWN_OUTCOMES],
             "skipped_number": len(skipped),
         }
-        return TemplateResponse(request, "admin/order.html", context)
+        return TemplateResponse(request, "admin/action.html", context)
 
-    def order_line(self, subject: Any) -> str:
-        """Return what is said of an object before an order that makes no forecast."""
+    def action_line(self, subject: Any) -> str:
+        """Return what is said of an object before an action that makes no forecast."""
         return str(subject)
 
     def _plain_forecast(self, keys: Sequence[Any]) -> Forecast:
         found = self.model._default_manager.in_bulk(list(keys))
         return Forecast(
             [
-                Outcome(key, True, self.order_line(found[key]))
+                Outcome(key, True, self.action_line(found[key]))
                 if key in found
                 else Outcome(key, False, "There is none of this number.")
                 for key in keys
             ]
         )
 
-    def _give(self, request: HttpRequest, order: Order, keys: Sequence[Any], reason: str) -> None:
+    def _give(self, request: HttpRequest, action: Action, keys: Sequence[Any], reason: str) -> None:
         try:
-            outcomes = order.run(keys, actor_of(request.user), reason)
+            outcomes = action.run(keys, actor_of(request.user), reason)
         except (ProviderError, ValueError) as error:
-            messages.error(request, f"{order.label}: {error}")
+            messages.error(request, f"{action.label}: {error}")
             return
-        self._keep(request, order, [outcome for outcome in outcomes if outcome.done], reason)
-        _tell(request, order, outcomes)
+        self._keep(request, action, [outcome for outcome in outcomes if outcome.done], reason)
+        _tell(request, action, outcomes)
 
     def _keep(
-        self, request: HttpRequest, order: Order, done: Sequence[Outcome], reason: str
+        self, request: HttpRequest, action: Action, done: Sequence[Outcome], reason: str
     ) -> None:
         """Write an audit entry for each object, beside its own timeline."""
         kind = ContentType.objects.get_for_model(self.model)
@@ -170,7 +223,7 @@ class OrdersAdmin(ModelAdmin):
                 object_id=str(outcome.key),
                 object_repr=f"{self.opts.verbose_name} {outcome.key}"[:200],
                 action_flag=CHANGE,
-                change_message=f"{order.label}: {outcome.message}{why}",
+                change_message=f"{action.label}: {outcome.message}{why}",
             )
             for outcome in done
         )
@@ -189,7 +242,7 @@ class OrdersAdmin(ModelAdmin):
         return list(dict.fromkeys(keys))
 
     def _way_back(self, request: HttpRequest, wanted: str, keys: Sequence[Any]) -> str:
-        """Return the page that the order was given on: one's own, or the list."""
+        """Return the page that the action was chosen on: one's own, or the list."""
         if wanted and url_has_allowed_host_and_scheme(
             wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
         ):
@@ -200,12 +253,12 @@ class OrdersAdmin(ModelAdmin):
         return reverse(f"{names}_changelist")
 
 
-def _asking(order: Order) -> Callable[[OrdersAdmin, HttpRequest, QuerySet[Model]], HttpResponse]:
-    def ask(admin: OrdersAdmin, request: HttpRequest, chosen: QuerySet[Model]) -> HttpResponse:
+def _asking(action: Action) -> Callable[[ActionsAdmin, HttpRequest, QuerySet[Model]], HttpResponse]:
+    def ask(admin: ActionsAdmin, request: HttpRequest, chosen: QuerySet[Model]) -> HttpResponse:
         keys = list(chosen.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
         more = len(keys) - MOST_AT_ONCE
         return admin.ask(
-            request, order, keys[:MOST_AT_ONCE], back=request.get_full_path(), more=max(0, more)
+            request, action, keys[:MOST_AT_ONCE], back=request.get_full_path(), more=max(0, more)
         )
 
     return ask
@@ -216,19 +269,19 @@ def is_first(request: HttpRequest, once: str) -> bool:
     if not once:
         raise PermissionDenied
     subject = f"{request.user.pk}:{once}"
-    waits = seconds_to_wait(scope="order", subject=subject, limit=1, window=_GIVEN_ONCE_FOR)
+    waits = seconds_to_wait(scope="action", subject=subject, limit=1, window=_GIVEN_ONCE_FOR)
     return waits is None
 
 
-def _tell(request: HttpRequest, order: Order, outcomes: Sequence[Outcome]) -> None:
+def _tell(request: HttpRequest, action: Action, outcomes: Sequence[Outcome]) -> None:
     """Say what was done and what was skipped, and why; equal answers in one sentence."""
     grouped: dict[tuple[bool, str], list[Any]] = {}
     for outcome in outcomes:
         grouped.setdefault((outcome.done, outcome.message), []).append(outcome.key)
     for (done, message), keys in list(grouped.items())[:_MOST_MESSAGES]:
         if done:
-            messages.success(request, f"{order.label}, {ranged(keys)}: {message}")
+            messages.success(request, f"{action.label}, {ranged(keys)}: {message}")
         else:
-            messages.warning(request, f"{order.label} skipped {ranged(keys)}: {message}")
+            messages.warning(request, f"{action.label} skipped {ranged(keys)}: {message}")
     if len(grouped) > _MOST_MESSAGES:
         messages.info(request, f"… and {len(grouped) - _MOST_MESSAGES} other answers.")

@@ -1,0 +1,23 @@
+"""Health, the dashboard's own part, and the system's state for scripts."""
+
+from django.urls import path
+
+from glisk.console.dashboard import fragment_view
+from glisk.console.health import (
+    health,
+    health_blockchain,
+    health_keeper,
+    health_metrics,
+    health_workers,
+)
+from glisk.console.system_api import SystemStateView
+
+urlpatterns = [
+    path("admin/dashboard/", fragment_view, name="admin-dashboard"),
+    path("health", health, name="health"),
+    path("health/blockchain", health_blockchain, name="health-blockchain"),
+    path("health/workers", health_workers, name="health-workers"),
+    path("health/keeper", health_keeper, name="health-keeper"),
+    path("health/metrics", health_metrics, name="health-metrics"),
+    path("api/admin/system/state", SystemStateView.as_view(), name="system-state"),
+]
