@@ -24,10 +24,10 @@ def test_finds_an_author_in_any_letter_case(client: Client, spell: Callable[[str
     }
 
 
-@pytest.mark.parametrize("text", [wallet(1), "nonsense", "0x12", "%00", "☂", "0x" + "g" * 40])
-def test_answers_empty_for_unknown_and_invalid_wallets(client: Client, text: str) -> None:
-    answer = client.get(f"/api/authors/{text}")
-    assert (answer.status_code, answer.json()) == (200, UNKNOWN)
+def test_answers_empty_for_unknown_and_invalid_wallets(client: Client) -> None:
+    for text in (wallet(1), "nonsense", "0x12", "%00", "☂", "0x" + "g" * 40):
+        answer = client.get(f"/api/authors/{text}")
+        assert (answer.status_code, answer.json()) == (200, UNKNOWN)
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n"])

@@ -16,7 +16,6 @@ from authors.signatures.actions import Action, legacy_message
 from authors.signatures.eip4361 import read_sign_in_message
 from authors.signatures.offers import hash_of, offer_message, purge_nonces
 from authors.tests.wallets import AUTHOR, OTHER, at_once, high_s_twin, offered, post, sign
-from glisk.api.parsers import MAX_BODY_BYTES
 
 PATH = "/api/authors/prompt"
 PROMPT = "Misty mountain ridges at sunrise"
@@ -64,9 +63,8 @@ class TestLegacyMessages:
         history = PromptChange.objects.values_list("prompt_text", "actor")
         assert list(history) == [("Dunes", "wallet"), (PROMPT, "wallet")]
 
-    @pytest.mark.parametrize(
-        "changes",
-        [
+    def test_a_signature_for_anything_else_changes_nothing(self, client: Client) -> None:
+        for changes in (
             {"wallet_address": OTHER.address},
             {"signature": sign(OTHER, LEGACY)},
             {"signature": high_s_twin(sign(AUTHOR, LEGACY))},
@@ -82,15 +80,11 @@ class TestLegacyMessages:
             {"message": f"Link Farcaster account for wallet: {AUTHOR.address}"},
             {"message": "Welcome to another site! Nonce: 12345678"},
             {"message": f"evil.example wants you to sign in\nNonce: {'a' * 24}\n"},
-        ],
-    )
-    def test_a_signature_for_anything_else_changes_nothing(
-        self, client: Client, changes: dict[str, str]
-    ) -> None:
-        assert detail(post(client, PATH, body(**changes))).startswith(
-            "Signature verification failed."
-        )
-        assert not Author.objects.exists()
+        ):
+            assert detail(post(client, PATH, body(**changes))).startswith(
+                "Signature verification failed."
+            )
+            assert not Author.objects.exists()
 
     def test_the_wrong_wallet_is_told_in_the_frontends_words(self, client: Client) -> None:
         answer = post(client, PATH, body(signature=sign(OTHER, LEGACY)))
@@ -171,11 +165,11 @@ class TestOfferedMessages:
         stolen = {"wallet_address": OTHER.address, "signature": sign(OTHER, message)}
         assert "not the one" in detail(post(client, PATH, body(message=message) | stolen))
 
-    @pytest.mark.parametrize("action", ["link_x", "link_farcaster"])
-    def test_it_is_for_one_action(self, client: Client, action: str) -> None:
-        value = "" if action == "link_x" else hash_of(PROMPT)
-        message = offered(client, AUTHOR.address, action, value)
-        assert "not the one" in detail(post(client, PATH, body(message=message)))
+    def test_it_is_for_one_action(self, client: Client) -> None:
+        for action in ("link_x", "link_farcaster"):
+            value = "" if action == "link_x" else hash_of(PROMPT)
+            message = offered(client, AUTHOR.address, action, value)
+            assert "not the one" in detail(post(client, PATH, body(message=message)))
 
     @pytest.mark.parametrize(
         ("old", "new"),
@@ -193,9 +187,8 @@ class TestOfferedMessages:
         answer = post(client, PATH, body(message=message.replace(old, new)))
         assert "not the one" in detail(answer)
 
-    @pytest.mark.parametrize(
-        ("wallet", "query", "fault"),
-        [
+    def test_a_senseless_question_is_refused(self, client: Client) -> None:
+        for wallet, query, fault in (
             ("0x12", {"action": "link_x"}, "Invalid Ethereum address: 0x12"),
             ("☂", {"action": "link_x"}, "Invalid Ethereum address"),
             (AUTHOR.address, {}, "action"),
@@ -203,12 +196,8 @@ class TestOfferedMessages:
             (AUTHOR.address, {"action": "update_prompt"}, "value_hash"),
             (AUTHOR.address, {"action": "update_prompt", "value_hash": "AB" * 32}, "value_hash"),
             (AUTHOR.address, {"action": "link_x", "value_hash": "ab" * 32}, "value_hash"),
-        ],
-    )
-    def test_a_senseless_question_is_refused(
-        self, client: Client, wallet: str, query: dict[str, str], fault: str
-    ) -> None:
-        assert fault in detail(client.get(f"/api/authors/{wallet}/nonce", query))
+        ):
+            assert fault in detail(client.get(f"/api/authors/{wallet}/nonce", query))
 
     def test_nobody_caches_it(self, client: Client) -> None:
         answer = client.get(f"/api/authors/{AUTHOR.address}/nonce", {"action": "link_x"})
@@ -230,9 +219,8 @@ def test_prompts_of_one_to_a_thousand_characters_are_taken(client: Client, promp
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(
-    "changes",
-    [
+def test_what_makes_no_sense_is_refused(client: Client) -> None:
+    for changes in (
         {"prompt_text": ""},
         {"prompt_text": " \n"},
         {"prompt_text": "x" * 1001},
@@ -253,11 +241,9 @@ def test_prompts_of_one_to_a_thousand_characters_are_taken(client: Client, promp
         {"signature": 7},
         {"signature": "\ud800"},
         {"signature": "0x" + "00" * 20000},
-    ],
-)
-def test_what_makes_no_sense_is_refused(client: Client, changes: dict[str, Any]) -> None:
-    detail(post(client, PATH, body() | changes))
-    assert not Author.objects.exists()
+    ):
+        detail(post(client, PATH, body() | changes))
+        assert not Author.objects.exists()
 
 
 # By category, by Default_Ignorable_Code_Point, and by name: nothing of it can be seen.
@@ -279,13 +265,13 @@ INVISIBLE = [
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("prompt", INVISIBLE)
-def test_a_prompt_of_which_nothing_is_seen_is_empty(client: Client, prompt: str) -> None:
-    told = detail(post(client, PATH, body(prompt_text=prompt)))
-    assert told == "The prompt is empty."
-    assert not Author.objects.exists()
-    with pytest.raises(ValidationError, match="empty"):
-        onboard_author(NewAuthor(AUTHOR.address, prompt), actor="test")
+def test_a_prompt_of_which_nothing_is_seen_is_empty(client: Client) -> None:
+    for prompt in INVISIBLE:
+        told = detail(post(client, PATH, body(prompt_text=prompt)))
+        assert told == "The prompt is empty."
+        assert not Author.objects.exists()
+        with pytest.raises(ValidationError, match="empty"):
+            onboard_author(NewAuthor(AUTHOR.address, prompt), actor="test")
 
 
 @pytest.mark.django_db
@@ -297,9 +283,8 @@ def test_a_prompt_of_which_a_mark_may_be_seen_is_taken(client: Client, prompt: s
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
+def test_authors_read_sentences_without_names_of_fields(client: Client) -> None:
+    for changes, words in (
         ({"prompt_text": "x" * 1001}, "Ensure the prompt text has no more than 1000 characters."),
         ({"prompt_text": ""}, "The prompt text may not be blank."),
         ({"prompt_text": None}, "The prompt text may not be null."),
@@ -307,12 +292,8 @@ def test_a_prompt_of_which_a_mark_may_be_seen_is_taken(client: Client, prompt: s
         ({"prompt_text": "a\x07b"}, "The prompt holds a control character (U+0007)."),
         ({"signature": ""}, "The signature may not be blank."),
         ({"wallet_address": None}, "The wallet address may not be null."),
-    ],
-)
-def test_authors_read_sentences_without_names_of_fields(
-    client: Client, changes: dict[str, Any], words: str
-) -> None:
-    assert detail(post(client, PATH, body() | changes)) == words
+    ):
+        assert detail(post(client, PATH, body() | changes)) == words
 
 
 @pytest.mark.django_db
@@ -320,25 +301,6 @@ def test_what_is_missing_is_named_in_words(client: Client) -> None:
     told = detail(post(client, PATH, {}))
     assert "The wallet address is required." in told
     assert "_" not in told and ":" not in told
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"",
-        b"{",
-        b"null",
-        b"[]",
-        b'"text"',
-        b"\xff\xfe",
-        b'{"prompt_text": NaN}',
-        b"[" * 100_000,
-        b'{"prompt_text": "' + b"x" * MAX_BODY_BYTES + b'"}',
-    ],
-)
-def test_a_body_that_is_no_request_is_refused(client: Client, raw: bytes) -> None:
-    detail(client.post(PATH, raw, content_type="application/json"))
 
 
 @pytest.mark.django_db
@@ -376,16 +338,6 @@ class TestThrottles:
         assert 0 < int(answer["Retry-After"]) <= 61
         other = client.post(PATH, body(), content_type="application/json", REMOTE_ADDR="10.0.0.9")
         assert other.status_code == 200
-
-    def test_a_forged_header_makes_no_other_sender(
-        self, client: Client, settings: Settings
-    ) -> None:
-        settings.SIGNED_REQUESTS_PER_MINUTE = 1
-        statuses = [
-            post(client, PATH, {}, **{"X-Forwarded-For": f"10.0.0.{n}"}).status_code
-            for n in range(2)
-        ]
-        assert statuses == [400, 429]
 
     def test_behind_a_proxy_visitors_are_counted_apart_whatever_they_make_up(
         self, client: Client, settings: Settings

@@ -62,9 +62,8 @@ def test_what_is_written_can_be_read(statement: str, resources: list[str]) -> No
     assert read_sign_in_message(message.text) == message
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
+def test_anything_else_is_refused() -> None:
+    for old, new in (
         ("glisk.example:3000 wants", " wants"),
         ("glisk.example:3000 wants", "evil.example/glisk.example wants"),
         ("glisk.example:3000 wants", "glisk.example@evil.example wants"),
@@ -84,9 +83,7 @@ def test_what_is_written_can_be_read(statement: str, resources: list[str]) -> No
         ("- https://glisk.example/terms", "- https://glisk.example/terms\n"),
         ("- https://glisk.example/terms", "* https://glisk.example/terms"),
         ("\n", "\r\n"),
-    ],
-)
-def test_anything_else_is_refused(old: str, new: str) -> None:
-    assert old in TEXT
-    with pytest.raises(ValueError, match=r"sign-in message|time|day|month"):
-        read_sign_in_message(TEXT.replace(old, new))
+    ):
+        assert old in TEXT
+        with pytest.raises(ValueError, match=r"sign-in message|time|day|month"):
+            read_sign_in_message(TEXT.replace(old, new))

@@ -66,44 +66,40 @@ class TestDeployed:
         assert accepted(wallet_chain, wallet, signature)
         assert accepted(wallet_chain, wallet, sign(AUTHOR, MESSAGE))
 
-    @pytest.mark.parametrize("answer", ODD)
-    def test_contracts_that_are_no_wallets_accept_nothing(
-        self, wallet_chain: WalletChain, answer: str
-    ) -> None:
-        wallet = str(wallet_chain.deploy("OddWallet", ODD.index(answer)).address)
-        assert not accepted(wallet_chain, wallet, sign(AUTHOR, MESSAGE))
-        assert not accepted(wallet_chain, wallet, "0x" + "ab" * 200)
+    def test_contracts_that_are_no_wallets_accept_nothing(self, wallet_chain: WalletChain) -> None:
+        for answer in ODD:
+            wallet = str(wallet_chain.deploy("OddWallet", ODD.index(answer)).address)
+            assert not accepted(wallet_chain, wallet, sign(AUTHOR, MESSAGE))
+            assert not accepted(wallet_chain, wallet, "0x" + "ab" * 200)
 
 
 class TestSignedOnChain:
     """A Safe keeps what its owners approved; the signature is then empty, or of no weight."""
 
-    @pytest.mark.parametrize("signature", ["0x", "0x00", "0x" + "5a" * 20, "0x" + "ff" * 31])
     def test_the_contract_decides_however_short_the_signature_is(
-        self, wallet_chain: WalletChain, signature: str
+        self, wallet_chain: WalletChain
     ) -> None:
-        wallet = wallet_chain.deploy("ApprovingWallet")
-        assert not accepted(wallet_chain, wallet.address, signature)
-        digest = eip191_digest(MESSAGE)
-        wallet_chain.transact(wallet, "approve", digest, bytes.fromhex(signature[2:]))
-        assert accepted(wallet_chain, wallet.address, signature)
-        assert not accepted(wallet_chain, wallet.address, signature + "01")
-        assert not accepted(wallet_chain, wallet.address, signature, "Something else")
+        for signature in ("0x", "0x00", "0x" + "5a" * 20, "0x" + "ff" * 31):
+            wallet = wallet_chain.deploy("ApprovingWallet")
+            assert not accepted(wallet_chain, wallet.address, signature)
+            digest = eip191_digest(MESSAGE)
+            wallet_chain.transact(wallet, "approve", digest, bytes.fromhex(signature[2:]))
+            assert accepted(wallet_chain, wallet.address, signature)
+            assert not accepted(wallet_chain, wallet.address, signature + "01")
+            assert not accepted(wallet_chain, wallet.address, signature, "Something else")
 
-    @pytest.mark.parametrize("signature", ["0x", "0x00", "0x" + "ff" * 31])
-    def test_a_wallet_without_a_contract_approves_nothing(
-        self, wallet_chain: WalletChain, signature: str
-    ) -> None:
-        undeployed, _ = wallet_chain.undeployed_wallet(AUTHOR)
-        for wallet in (AUTHOR.address, undeployed, IDENTITY_PRECOMPILE, "0x" + "00" * 20):
-            assert not accepted(wallet_chain, wallet, signature)
+    def test_a_wallet_without_a_contract_approves_nothing(self, wallet_chain: WalletChain) -> None:
+        for signature in ("0x", "0x00", "0x" + "ff" * 31):
+            undeployed, _ = wallet_chain.undeployed_wallet(AUTHOR)
+            for wallet in (AUTHOR.address, undeployed, IDENTITY_PRECOMPILE, "0x" + "00" * 20):
+                assert not accepted(wallet_chain, wallet, signature)
 
-    @pytest.mark.parametrize("answer", ODD)
     def test_contracts_that_are_no_wallets_accept_no_short_signature(
-        self, wallet_chain: WalletChain, answer: str
+        self, wallet_chain: WalletChain
     ) -> None:
-        wallet = str(wallet_chain.deploy("OddWallet", ODD.index(answer)).address)
-        assert not accepted(wallet_chain, wallet, "0x")
+        for answer in ODD:
+            wallet = str(wallet_chain.deploy("OddWallet", ODD.index(answer)).address)
+            assert not accepted(wallet_chain, wallet, "0x")
 
 
 class TestUndeployed:
@@ -134,16 +130,14 @@ class TestUndeployed:
         assert not accepted(wallet_chain, victim, signature)
         assert not accepted(wallet_chain, AUTHOR.address, signature)
 
-    @pytest.mark.parametrize("answer", ODD)
-    def test_a_factory_that_makes_nothing_proves_nothing(
-        self, wallet_chain: WalletChain, answer: str
-    ) -> None:
+    def test_a_factory_that_makes_nothing_proves_nothing(self, wallet_chain: WalletChain) -> None:
         """It reverts, burns all gas, or says whatever an attacker likes."""
-        factory = str(wallet_chain.deploy("OddWallet", ODD.index(answer)).address)
-        victim, calldata = wallet_chain.undeployed_wallet(AUTHOR)
-        for wallet, signer in ((victim, AUTHOR), (victim, OTHER), (AUTHOR.address, OTHER)):
-            signature = wrapped(factory, calldata, sign(signer, MESSAGE))
-            assert not accepted(wallet_chain, wallet, signature)
+        for answer in ODD:
+            factory = str(wallet_chain.deploy("OddWallet", ODD.index(answer)).address)
+            victim, calldata = wallet_chain.undeployed_wallet(AUTHOR)
+            for wallet, signer in ((victim, AUTHOR), (victim, OTHER), (AUTHOR.address, OTHER)):
+                signature = wrapped(factory, calldata, sign(signer, MESSAGE))
+                assert not accepted(wallet_chain, wallet, signature)
 
     def test_a_wrapped_key_is_no_plain_wallets_signature(self, wallet_chain: WalletChain) -> None:
         own = sign(OTHER, MESSAGE)
@@ -156,12 +150,10 @@ class TestUndeployed:
         assert not accepted(wallet_chain, IDENTITY_PRECOMPILE, own)
         assert not accepted(wallet_chain, IDENTITY_PRECOMPILE, wrapped(OTHER.address, "0x", own))
 
-    @pytest.mark.parametrize("body", ["", "00" * 31, "ff" * 96, "00" * 64 + "ff" * 32])
-    def test_a_wrapping_that_cannot_be_read_is_refused(
-        self, wallet_chain: WalletChain, body: str
-    ) -> None:
-        wallet, _ = wallet_chain.undeployed_wallet(AUTHOR)
-        assert not accepted(wallet_chain, wallet, "0x" + body + "6492" * 16)
+    def test_a_wrapping_that_cannot_be_read_is_refused(self, wallet_chain: WalletChain) -> None:
+        for body in ("", "00" * 31, "ff" * 96, "00" * 64 + "ff" * 32):
+            wallet, _ = wallet_chain.undeployed_wallet(AUTHOR)
+            assert not accepted(wallet_chain, wallet, "0x" + body + "6492" * 16)
 
     def test_without_its_factory_it_is_refused(self, wallet_chain: WalletChain) -> None:
         wallet, _ = wallet_chain.undeployed_wallet(AUTHOR)

@@ -55,7 +55,7 @@ def forget_everything() -> None:
 class Case:
     """`played` counts by its name what the dice brought, `story` says in which order."""
 
-    def __init__(self, seed: int, *, receive: Receive, look: Look, at_once: int = 1) -> None:
+    def __init__(self, seed: int, *, receive: Receive, look: Look) -> None:
         self.seed = seed
         self.dice = dice = random.Random(seed)
         self.played: Counter[str] = Counter()
@@ -65,7 +65,7 @@ class Case:
         self.node = ModelNode(self.chain, dice=dice)
         self.node.range_blocks = dice.choice([None, None, None, None, 4, 10])
         self.node.stamps_logs = dice.random() < 0.7
-        self.deliveries = Deliveries(self.chain, dice, receive, self.played, at_once)
+        self.deliveries = Deliveries(self.chain, dice, receive, self.played)
         self._look = look
 
     # -- the chain ----------------------------------------------------------------------

@@ -23,7 +23,6 @@ class Deliveries:
     dice: random.Random
     receive: Receive
     played: Counter[str]
-    at_once: int = 1  # so many bodies may arrive at the same time
     waiting: list[bytes] = field(default_factory=list)
     _events: int = 0
     _taken_back: dict[bytes, set[str]] = field(default_factory=dict)
@@ -58,24 +57,21 @@ class Deliveries:
 
     def deliver(self) -> None:
         """Deliver any of what waits: often not the oldest, sometimes again later, or never."""
-        dice, arriving = self.dice, []
-        for _ in range(dice.randint(1, self.at_once)):
-            if not self.waiting:
-                break
-            place = dice.randrange(len(self.waiting))
-            if place:
-                self.played["out of order"] += 1
-            body = self.waiting[place]
-            if dice.random() < 0.75:
-                del self.waiting[place]
-            if dice.random() < 0.25:
-                self.played["dropped"] += 1
-                continue
-            if body in self._arrived:
-                self.played["delivered again"] += 1
-            arriving.append(body)
-        if arriving:
-            self._arrive(arriving)
+        dice = self.dice
+        if not self.waiting:
+            return
+        place = dice.randrange(len(self.waiting))
+        if place:
+            self.played["out of order"] += 1
+        body = self.waiting[place]
+        if dice.random() < 0.75:
+            del self.waiting[place]
+        if dice.random() < 0.25:
+            self.played["dropped"] += 1
+            return
+        if body in self._arrived:
+            self.played["delivered again"] += 1
+        self._arrive([body])
 
     def _arrive(self, bodies: Sequence[bytes]) -> None:
         """Be received; mints that are told to be gone count as doubtful then, however deep.

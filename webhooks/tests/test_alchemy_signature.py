@@ -37,12 +37,12 @@ class TestAlchemyWebhook(SignedWebhookCases):
             headers = self.signed_headers(self.body(), key=key)
             assert self.send(self.body(), headers).status_code == status
 
-    @pytest.mark.parametrize("keys", [[], [""]])
-    def test_without_a_key_nothing_is_signed(self, settings: Settings, keys: list[str]) -> None:
-        settings.ALCHEMY_WEBHOOK_SECRETS = keys
-        headers = {self.signature_header: sign_alchemy_body(self.body(), "")}
-        assert self.send(self.body(), headers).status_code == 503
-        assert self.send(self.body(), {}).status_code == 503
+    def test_without_a_key_nothing_is_signed(self, settings: Settings) -> None:
+        for keys in ([], [""]):
+            settings.ALCHEMY_WEBHOOK_SECRETS = keys
+            headers = {self.signature_header: sign_alchemy_body(self.body(), "")}
+            assert self.send(self.body(), headers).status_code == 503
+            assert self.send(self.body(), {}).status_code == 503
 
     def test_a_signature_in_capitals_is_not_alchemys(self) -> None:
         headers = self.signed_headers(self.body())
@@ -55,13 +55,9 @@ class TestAlchemyWebhook(SignedWebhookCases):
         assert not WebhookEvent.objects.exists()
 
 
-@pytest.mark.parametrize(
-    ("body", "signature"),
-    [
+def test_signatures_are_those_of_the_published_vectors() -> None:
+    for body, signature in (
         (b'{"a":1}', "51426af50a41dd7ff2cd3f116594734766d4018d15d6fb07169aee5d2959adf5"),
         (SAMPLE_FILE.read_bytes(), SAMPLE_SIGNATURE),
-    ],
-    ids=["text", "sample"],
-)
-def test_signatures_are_those_of_the_published_vectors(body: bytes, signature: str) -> None:
-    assert sign_alchemy_body(body, SAMPLE_KEY) == signature
+    ):
+        assert sign_alchemy_body(body, SAMPLE_KEY) == signature

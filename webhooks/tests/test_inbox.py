@@ -94,15 +94,6 @@ def test_a_failed_event_is_processed_at_its_next_delivery(
     assert Token.objects.count() == 3
 
 
-def test_an_event_that_was_only_stored_is_processed_at_its_next_delivery(client: Client) -> None:
-    post_alchemy(client, EVENT)
-    Token.objects.all().delete()
-    MintEvent.objects.all().delete()
-    WebhookEvent.objects.update(status=EventStatus.RECEIVED, processed_at=None)
-    assert post_alchemy(client, EVENT).json()["status"] == "processed"
-    assert Token.objects.count() == 3
-
-
 def test_unfinished_events_are_finished_without_the_vendor(
     client: Client, broken_registration: pytest.MonkeyPatch
 ) -> None:

@@ -68,16 +68,16 @@ class TestReplicateWebhook(SignedWebhookCases):
     def body(self) -> bytes:
         return json.dumps(prediction()).encode()
 
-    @pytest.mark.parametrize("header", ["webhook-id", "webhook-timestamp", "webhook-signature"])
-    def test_each_of_the_three_headers_is_needed(self, header: str) -> None:
-        headers = self.signed_headers(self.body())
-        del headers[header]
-        assert self.send(self.body(), headers).status_code == 401
+    def test_each_of_the_three_headers_is_needed(self) -> None:
+        for header in ("webhook-id", "webhook-timestamp", "webhook-signature"):
+            headers = self.signed_headers(self.body())
+            del headers[header]
+            assert self.send(self.body(), headers).status_code == 401
 
-    @pytest.mark.parametrize("age_seconds", [301, 86_400, -330])  # the clock goes on meanwhile
-    def test_a_delivery_of_another_time_is_refused(self, age_seconds: int) -> None:
-        headers = signed_headers(self.body(), timestamp=int(time.time()) - age_seconds)
-        assert self.send(self.body(), headers).status_code == 401
+    def test_a_delivery_of_another_time_is_refused(self) -> None:
+        for age_seconds in (301, 86_400, -330):
+            headers = signed_headers(self.body(), timestamp=int(time.time()) - age_seconds)
+            assert self.send(self.body(), headers).status_code == 401
 
     @pytest.mark.django_db
     @pytest.mark.parametrize("age_seconds", [0, 290, -290])
@@ -85,10 +85,10 @@ class TestReplicateWebhook(SignedWebhookCases):
         headers = signed_headers(self.body(), timestamp=int(time.time()) - age_seconds)
         assert self.send(self.body(), headers).status_code == 200
 
-    @pytest.mark.parametrize("timestamp", ["", "now", "1.5", "-5", "9" * 400, "٥"])
-    def test_a_timestamp_that_is_none_is_refused(self, timestamp: str) -> None:
-        headers = self.signed_headers(self.body()) | {"webhook-timestamp": timestamp}
-        assert self.send(self.body(), headers).status_code == 401
+    def test_a_timestamp_that_is_none_is_refused(self) -> None:
+        for timestamp in ("", "now", "1.5", "-5", "9" * 400, "٥"):
+            headers = self.signed_headers(self.body()) | {"webhook-timestamp": timestamp}
+            assert self.send(self.body(), headers).status_code == 401
 
     def test_without_a_secret_the_webhook_is_not_configured(self, settings: Settings) -> None:
         headers = self.signed_headers(self.body())
@@ -177,15 +177,11 @@ def test_odd_contents_do_no_harm(job: ImageGenerationJob, changes: dict[str, Any
     assert post(prediction(**changes)).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
+def test_what_is_no_prediction_is_a_bad_request() -> None:
+    for payload in (
         {"status": "succeeded"},
         {"id": PREDICTION_ID},
         {"id": PREDICTION_ID, "status": 5},
         prediction(metrics={"predict_time": 10**400}),
-    ],
-    ids=lambda payload: repr(payload)[:40],
-)
-def test_what_is_no_prediction_is_a_bad_request(payload: dict[str, Any]) -> None:
-    assert post(payload).status_code == 400
+    ):
+        assert post(payload).status_code == 400

@@ -1,19 +1,11 @@
 """A delivery passes what guards every request, and nothing that is for browsers only."""
 
-import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries, Settings
-
-from tokens.factories import TokenFactory
-from tokens.models import ImageGenerationJob
-from tokens.models.job import JobService, JobStatus
-from tokens.states import TokenStatus
-from webhooks.tests.test_replicate_webhook import PREDICTION_ID, prediction, signed_headers
+from pytest_django import Settings
 
 URLS = ["/webhooks/alchemy", "/webhooks/replicate"]
 
@@ -35,14 +27,6 @@ class Innermost:
 def all_middleware(settings: Settings) -> None:
     passed.clear()
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.Innermost"]
-
-
-def deliver(**headers: str) -> Any:
-    body = json.dumps(prediction()).encode()
-    signed = {**signed_headers(body), **headers}
-    return Client().post(
-        "/webhooks/replicate", data=body, content_type="application/json", headers=signed
-    )
 
 
 @pytest.mark.usefixtures("all_middleware")
@@ -103,23 +87,3 @@ def test_an_unknown_webhook_gets_the_usual_answer() -> None:
     answer = Client().get("/webhooks/other")
     assert answer.status_code == 404
     assert list(answer.json()) == ["detail"]
-
-
-@pytest.mark.django_db
-def test_the_outcome_of_a_prediction_takes_one_statement(
-    django_assert_num_queries: DjangoAssertNumQueries,
-) -> None:
-    token = TokenFactory.create(status=TokenStatus.GENERATING)
-    ImageGenerationJob.objects.create(
-        token=token,
-        prompt="a fox",
-        input={"prompt": "a fox", "seed": 5},
-        service=JobService.REPLICATE,
-        model="black-forest-labs/flux-schnell",
-        external_id=PREDICTION_ID,
-        attempt_number=1,
-        status=JobStatus.SUBMITTED,
-    )
-    with django_assert_num_queries(1):
-        answer = deliver()
-    assert answer.json() == {"status": "recorded"}

@@ -98,13 +98,3 @@ def test_a_length_that_is_too_short_cuts_the_body_off(server_port: int) -> None:
 def test_a_connection_that_breaks_off_is_no_fault_of_ours(server_port: int, line: str) -> None:
     status = exchange(server_port, head(NO_EVENT, line), b"40\r\n{", hang_up=True)
     assert status in (0, 400, 401)
-
-
-@pytest.mark.parametrize("length", ["-1", "many", "5, 5", "0x10"])
-def test_a_length_that_is_no_number_is_a_bad_request(server_port: int, length: str) -> None:
-    status = exchange(server_port, head(NO_EVENT, f"Content-Length: {length}"), NO_EVENT)
-    assert status in (400, 401)
-
-
-def test_nothing_at_all_is_refused(server_port: int) -> None:
-    assert exchange(server_port, head(NO_EVENT)) == 401

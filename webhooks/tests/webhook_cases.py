@@ -44,12 +44,10 @@ class SignedWebhookCases(ABC):
         headers = self.signed_headers(self.body()) | {self.signature_header: ""}
         assert self.send(self.body(), headers).status_code == 401
 
-    @pytest.mark.parametrize(
-        "forged", ["0", "0" * 64, "v1,", "v1,AAAA", "v1,é", "ÿþ", "é" * 64, "x" * 10_000]
-    )
-    def test_a_forged_signature_is_refused(self, forged: str) -> None:
-        headers = self.signed_headers(self.body()) | {self.signature_header: forged}
-        assert self.send(self.body(), headers).status_code == 401
+    def test_a_forged_signature_is_refused(self) -> None:
+        for forged in ("0", "0" * 64, "v1,", "v1,AAAA", "v1,é", "ÿþ", "é" * 64, "x" * 10_000):
+            headers = self.signed_headers(self.body()) | {self.signature_header: forged}
+            assert self.send(self.body(), headers).status_code == 401
 
     def test_the_signature_of_another_body_is_refused(self) -> None:
         headers = self.signed_headers(self.body() + b" ")
@@ -73,15 +71,14 @@ class SignedWebhookCases(ABC):
         body = b"x" * 10_000
         assert self.send(body, self.signed_headers(body)).status_code == 400
 
-    @pytest.mark.parametrize("announced", ["", "-1", "many", "5"])
-    def test_a_length_that_is_not_the_bodys_is_refused(self, announced: str) -> None:
-        headers = self.signed_headers(self.body())
-        response = self.send(self.body(), headers, CONTENT_LENGTH=announced)
-        assert response.status_code in (400, 401)
+    def test_a_length_that_is_not_the_bodys_is_refused(self) -> None:
+        for announced in ("", "-1", "many", "5"):
+            headers = self.signed_headers(self.body())
+            response = self.send(self.body(), headers, CONTENT_LENGTH=announced)
+            assert response.status_code in (400, 401)
 
-    @pytest.mark.parametrize(
-        "body",
-        [
+    def test_a_signed_body_that_is_no_event_is_a_bad_request(self) -> None:
+        for body in (
             b"",
             b"{",
             b'{"id":"whevt_1","ev',
@@ -104,11 +101,8 @@ class SignedWebhookCases(ABC):
             b'{"id": "a\\u0000b", "status": "succeeded"}',
             b'{"id": "\\ud800", "status": "succeeded"}',
             b'{"id": "' + b"x" * 101 + b'", "status": "succeeded"}',
-        ],
-        ids=lambda body: repr(body[:24]),
-    )
-    def test_a_signed_body_that_is_no_event_is_a_bad_request(self, body: bytes) -> None:
-        assert self.send_signed(body).status_code == 400
+        ):
+            assert self.send_signed(body).status_code == 400
 
     @pytest.mark.django_db
     def test_a_signed_body_is_taken_in(self) -> None:
