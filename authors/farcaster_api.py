@@ -18,9 +18,9 @@ from authors.signed_requests import (
     SignatureField,
     SignedSerializer,
     SignedView,
-    VendorUnavailable,
     seconds_until_retry,
 )
+from glisk.api.exceptions import TryLater
 from glisk.api.fields import StrictCharField
 from glisk.errors import ProviderError
 
@@ -107,7 +107,7 @@ class FarcasterLinkView(SignedView):
         wallet, asked = self.read(request, FarcasterLinkSerializer)
         fid: int = asked["fid"]
         if not settings.OPTIMISM_RPC_URL:
-            raise VendorUnavailable("Linking Farcaster accounts is not set up on this server.")
+            raise TryLater("Linking Farcaster accounts is not set up on this server.")
         proof = self.prove(
             wallet=wallet,
             action=Action.LINK_FARCASTER,
@@ -130,7 +130,7 @@ class FarcasterLinkView(SignedView):
             raise exceptions.ValidationError(f"Validation failed: {error}") from None
         except ProviderError as error:
             logger.warning("farcaster_not_asked", wallet=wallet, fid=fid, error=str(error))
-            raise VendorUnavailable(
+            raise TryLater(
                 "Farcaster cannot be asked at the moment. Please try again later.",
                 wait=seconds_until_retry(error),
             ) from None

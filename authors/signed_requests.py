@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import structlog
 from django.conf import settings
-from rest_framework import exceptions, serializers, status
+from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
@@ -18,7 +18,7 @@ from authors.signatures.actions import Action
 from authors.signatures.offers import InvalidMessage
 from authors.signatures.proof import Proof, prove
 from authors.signatures.wallet_signature import MAX_SIGNATURE_BYTES, InvalidSignature
-from glisk.api.exceptions import ErrorSerializer
+from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.api.fields import StrictCharField
 from glisk.api.throttling import SignedRequestThrottle
 from glisk.errors import ProviderError, TransientError
@@ -50,19 +50,6 @@ class SignedSerializer(serializers.Serializer):
     wallet_address = StrictCharField(help_text="The author's wallet.")
 
 
-class VendorUnavailable(exceptions.APIException):
-    """Something that must be asked does not answer; the same request may succeed soon.
-
-    `wait`: the seconds until then (Retry-After), where they are known.
-    """
-
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-
-    def __init__(self, detail: str, *, wait: float | None = None) -> None:
-        super().__init__(detail)
-        self.wait = wait
-
-
 class SignedView(APIView):
     """A view whose caller proves to be a wallet; refusals are 400 with the reason."""
 
@@ -86,7 +73,7 @@ class SignedView(APIView):
             proof = prove(wallet=wallet, action=action, value=value, **signed)
         except ProviderError as error:
             logger.warning("signature_not_checked", wallet=wallet, error=str(error))
-            raise VendorUnavailable(
+            raise TryLater(
                 "The chain does not answer, so the signature of a smart wallet cannot be "
                 "checked. Please try again in a moment.",
                 wait=seconds_until_retry(error),

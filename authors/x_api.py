@@ -24,9 +24,9 @@ from authors.signed_requests import (
     SignatureField,
     SignedSerializer,
     SignedView,
-    VendorUnavailable,
 )
 from authors.x_linking import LIFETIME, LinkFailed, begin_link, finish_link, take_request
+from glisk.api.exceptions import TryLater
 
 logger = structlog.get_logger(__name__)
 
@@ -85,7 +85,7 @@ class XStartView(SignedView):
     def post(self, request: Request) -> Response:
         wallet, asked = self.read(request, XStartSerializer)
         if not settings.X_CLIENT_ID:
-            raise VendorUnavailable("Linking X accounts is not set up on this server.")
+            raise TryLater("Linking X accounts is not set up on this server.")
         proof = self.prove(
             wallet=wallet,
             action=Action.LINK_X,

@@ -19,7 +19,7 @@ from django.db import connection, transaction
 
 from glisk.backoff import backoff_seconds
 from glisk.clock import database_now, read_moment
-from glisk.errors import AccountError, ProviderError, TransientError
+from glisk.errors import AccountError, ProviderError, TransientError, is_for_the_rate
 from glisk.models import SystemState
 
 logger = structlog.get_logger(__name__)
@@ -177,6 +177,20 @@ class Breaker:
                 "breaker_opened", vendor=self.vendor, reason=now.reason, retry_at=now.retry_at
             )
         return now.state == "open"
+
+    def refused(self, error: ProviderError, *, paced: bool = False) -> bool:
+        """Take in that a call ended badly; return whether everybody has to wait for the vendor.
+
+        A refusal that concerns this one call is an answer too: the vendor is up. So is one for
+        the rate, where a rate limit of ours does the waiting (`paced`).
+        """
+        if paced and is_for_the_rate(error):
+            self.succeeded()
+            return True
+        if not isinstance(error, AccountError | TransientError):
+            self.succeeded()
+            return False
+        return self.failed(error)
 
     def _refresh(self) -> None:
         if time.monotonic() - self._read_at < _REFRESH_SECONDS:

@@ -145,7 +145,7 @@ _LOCK: Final = """
 
 
 @dataclass
-class Found:
+class LimitState:
     """What `system_state` holds under `limit:<vendor>`; times are the database's Unix seconds."""
 
     calls: dict[str, int] = field(default_factory=dict)  # let through, by second
@@ -162,7 +162,7 @@ class Found:
     in_a_row: int = 0  # refusals with hardly a call accepted in between
 
     @classmethod
-    def parse(cls, value: Any) -> Found:
+    def parse(cls, value: Any) -> LimitState:
         """Read a stored state; what is not understood counts as absent."""
         if not isinstance(value, dict):
             return cls()
@@ -310,14 +310,14 @@ class FoundLimit:
     def _wait(self, seconds: float) -> None:
         self._free_at = time.monotonic() + min(max(seconds, 0.05), _ASK_AGAIN_SECONDS)
 
-    def _locked(self) -> tuple[Found, float]:
+    def _locked(self) -> tuple[LimitState, float]:
         """Return the state and the database's clock, under the row's lock."""
         with connection.cursor() as cursor:
             cursor.execute(_LOCK, [self.key])
             row = cursor.fetchone()
-        return Found.parse(json.loads(row[0])), float(row[1])
+        return LimitState.parse(json.loads(row[0])), float(row[1])
 
-    def _save(self, found: Found) -> None:
+    def _save(self, found: LimitState) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE system_state SET state_value = %s::jsonb, updated_at = clock_timestamp() "

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin.actions import Action, ActionsAdmin, Outcome
+from glisk.admin.actions import ActionsAdmin, AdminAction, Outcome
 from glisk.admin.formatting import NOTHING, age, json_block, text_block
 from glisk.admin.tables import ExactSearch, MachineAdmin, shows_list
 from glisk.permissions import REPLAY_EVENT
@@ -38,7 +38,7 @@ def _replay(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
     return outcomes
 
 
-REPLAY = Action(
+REPLAY = AdminAction(
     name="replay",
     label="Replay",
     permission=REPLAY_EVENT,
@@ -80,7 +80,7 @@ class WebhookEventAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         found: QuerySet[WebhookEvent] = super().get_queryset(request)
         return found.defer("body", "error") if shows_list(request) else found
 
-    def all_actions(self) -> Sequence[Action]:
+    def all_actions(self) -> Sequence[AdminAction]:
         return (REPLAY,)
 
     def action_line(self, subject: WebhookEvent) -> str:

@@ -9,11 +9,11 @@ import hmac
 
 from django.conf import settings
 from django.utils.crypto import constant_time_compare
-from rest_framework import status
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import APIException, AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from glisk.api.exceptions import TryLater
 from glisk.clients.replicate import WebhookSignatureError, verify_webhook
 from webhooks.bodies import read_body
 from webhooks.refused_webhooks import note_accepted_webhook, note_refused_webhook
@@ -25,10 +25,7 @@ _STANDARD_WEBHOOKS = {
 }
 
 
-class NotConfigured(APIException):
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "This webhook is not configured."
-    default_code = "not_configured"
+_NOT_CONFIGURED = "This webhook is not configured."
 
 
 class AlchemySignature(BaseAuthentication):
@@ -41,7 +38,7 @@ class AlchemySignature(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[None, bytes]:
         keys = [key for key in settings.ALCHEMY_WEBHOOK_SECRETS if key]
         if not keys:
-            raise NotConfigured
+            raise TryLater(_NOT_CONFIGURED)
         offered = request.META.get("HTTP_X_ALCHEMY_SIGNATURE", "")
         if not offered:
             raise AuthenticationFailed("The X-Alchemy-Signature header is missing.")
@@ -68,7 +65,7 @@ class ReplicateSignature(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[None, bytes]:
         secrets = settings.REPLICATE_WEBHOOK_SECRETS
         if not secrets:
-            raise NotConfigured
+            raise TryLater(_NOT_CONFIGURED)
         body = read_body(request._request)
         try:
             verify_webhook(_headers_of(request), body, secrets)

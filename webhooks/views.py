@@ -12,11 +12,11 @@ from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from glisk.api.exceptions import ErrorSerializer
+from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.clients.replicate import Prediction, parse_prediction
 from tokens.pipeline.completions import record_prediction
 from webhooks.alchemy import read_event
@@ -27,12 +27,7 @@ from webhooks.payloads import plain_text, read_json_object, storable_text
 logger = structlog.get_logger(__name__)
 
 
-class TryAgainLater(APIException):
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "The event could not be taken in now; deliver it again."
-    default_code = "try_again_later"
-
-
+_AGAIN = "The event could not be taken in now; deliver it again."
 # As we wrote it into the callback's URL (tokens.pipeline.items).
 _JOB = re.compile(r"(?:^|&)job=([0-9]{1,18})(?:&|$)")
 
@@ -77,7 +72,7 @@ class AlchemyWebhookView(SignedWebhookView):
             receipt = receive_event(event, body)
         except (EventNotProcessedError, Error) as error:
             logger.warning("webhook_refused_for_now", error=type(error).__name__)
-            raise TryAgainLater from error
+            raise TryLater(_AGAIN) from error
         answer: dict[str, Any] = {"status": receipt.status, **receipt.counts}
         if receipt.status == "processed":
             answer["tokens"] = receipt.tokens
@@ -106,7 +101,7 @@ class ReplicateWebhookView(SignedWebhookView):
             result = record_prediction(prediction, job_id=_job_id(request))
         except Error as error:
             logger.warning("webhook_refused_for_now", error=type(error).__name__)
-            raise TryAgainLater from error
+            raise TryLater(_AGAIN) from error
         return _answer({"status": "ignored" if result == "unknown" else result})
 
 

@@ -57,7 +57,7 @@ def _always(subject: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Action:
+class AdminAction:
     """One thing that an operator may have done with some objects.
 
     `run(keys, actor, reason)` does it and answers for every key; it may raise `ProviderError`, or
@@ -86,11 +86,11 @@ def ranged(keys: Sequence[Any], *, shown: int = 12) -> str:
 class ActionsAdmin(ModelAdmin):
     """A table with actions; the class before `MachineAdmin` in a list of bases."""
 
-    def all_actions(self) -> Sequence[Action]:
+    def all_actions(self) -> Sequence[AdminAction]:
         """Return every action of this table, whoever asks."""
         return ()
 
-    def permitted_actions(self, request: HttpRequest) -> list[Action]:
+    def permitted_actions(self, request: HttpRequest) -> list[AdminAction]:
         return [action for action in self.all_actions() if request.user.has_perm(action.permission)]
 
     def get_urls(self) -> list[URLPattern]:
@@ -123,7 +123,7 @@ class ActionsAdmin(ModelAdmin):
         page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return page
 
-    def _action_url(self, action: Action, key: Any) -> str:
+    def _action_url(self, action: AdminAction, key: Any) -> str:
         address = reverse(f"admin:{self._action_url_name}", kwargs={"name": action.name})
         return f"{address}?{urlencode({'keys': key})}"
 
@@ -153,7 +153,13 @@ class ActionsAdmin(ModelAdmin):
         return HttpResponseRedirect(back)
 
     def ask(
-        self, request: HttpRequest, action: Action, keys: Sequence[Any], *, back: str, more: int = 0
+        self,
+        request: HttpRequest,
+        action: AdminAction,
+        keys: Sequence[Any],
+        *,
+        back: str,
+        more: int = 0,
     ) -> HttpResponse:
         """Show what the action would do; `more` objects were chosen than are done at once."""
         problem, forecast = "", None
@@ -200,7 +206,9 @@ class ActionsAdmin(ModelAdmin):
             ]
         )
 
-    def _give(self, request: HttpRequest, action: Action, keys: Sequence[Any], reason: str) -> None:
+    def _give(
+        self, request: HttpRequest, action: AdminAction, keys: Sequence[Any], reason: str
+    ) -> None:
         try:
             outcomes = action.run(keys, actor_of(request.user), reason)
         except (ProviderError, ValueError) as error:
@@ -210,7 +218,7 @@ class ActionsAdmin(ModelAdmin):
         _tell(request, action, outcomes)
 
     def _keep(
-        self, request: HttpRequest, action: Action, done: Sequence[Outcome], reason: str
+        self, request: HttpRequest, action: AdminAction, done: Sequence[Outcome], reason: str
     ) -> None:
         """Write an audit entry for each object, beside its own timeline."""
         kind = ContentType.objects.get_for_model(self.model)
@@ -253,7 +261,9 @@ class ActionsAdmin(ModelAdmin):
         return reverse(f"{names}_changelist")
 
 
-def _asking(action: Action) -> Callable[[ActionsAdmin, HttpRequest, QuerySet[Model]], HttpResponse]:
+def _asking(
+    action: AdminAction,
+) -> Callable[[ActionsAdmin, HttpRequest, QuerySet[Model]], HttpResponse]:
     def ask(admin: ActionsAdmin, request: HttpRequest, chosen: QuerySet[Model]) -> HttpResponse:
         keys = list(chosen.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
         more = len(keys) - MOST_AT_ONCE
@@ -273,7 +283,7 @@ def is_first(request: HttpRequest, once: str) -> bool:
     return waits is None
 
 
-def _tell(request: HttpRequest, action: Action, outcomes: Sequence[Outcome]) -> None:
+def _tell(request: HttpRequest, action: AdminAction, outcomes: Sequence[Outcome]) -> None:
     """Say what was done and what was skipped, and why; equal answers in one sentence."""
     grouped: dict[tuple[bool, str], list[Any]] = {}
     for outcome in outcomes:

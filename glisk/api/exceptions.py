@@ -31,6 +31,16 @@ class ErrorSerializer(serializers.Serializer):
     detail = serializers.CharField(help_text="What went wrong, for people.")
 
 
+class TryLater(exceptions.APIException):
+    """503: the same request may succeed later; `wait`: after so many seconds (Retry-After)."""
+
+    status_code = 503
+
+    def __init__(self, detail: str, *, wait: float | None = None) -> None:
+        super().__init__(detail, code="try_later")
+        self.wait = wait
+
+
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Turn any error into one text, never an internal message.
 

@@ -13,7 +13,7 @@ from glisk.admin.audit import record_action, said
 from glisk.breaker import BreakerState, Refusal
 from glisk.clock import read_moment
 from glisk.models import SystemState
-from glisk.rate_limit import WINDOW_SECONDS, Found
+from glisk.rate_limit import WINDOW_SECONDS, LimitState
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def list_rate_use() -> list[RateUse]:
     now = time.time()
     uses = {name: RateUse(name, _used(value, now)) for name, value in _states("rate:")}
     for name, value in _states("limit:"):
-        found = Found.parse(value)
+        found = LimitState.parse(value)
         until = datetime.fromtimestamp(found.until, UTC) if found.until > now else None
         uses[name] = RateUse(name, _used(found.calls, now), found.limit_at(now), until)
     return [uses[name] for name in sorted(uses)]

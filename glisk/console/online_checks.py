@@ -31,7 +31,7 @@ _METADATA_MAX_BYTES = 100_000
 
 
 @dataclass(frozen=True)
-class Answer:
+class CheckResult:
     """What was asked about, whether it is well, and the facts or what to do."""
 
     subject: str
@@ -43,19 +43,19 @@ class _NotWell(Exception):
     """Somebody answered, and it is not what it has to be; the text says what to do."""
 
 
-def ask_everybody() -> Iterator[Answer]:
+def ask_everybody() -> Iterator[CheckResult]:
     """Ask about each setting whose truth lies outside; yields one answer after the other."""
     for subject, ask in _QUESTIONS.items():
         try:
             text = ask()
         except (ProviderError, _NotWell) as error:
-            yield Answer(subject, False, str(error))
+            yield CheckResult(subject, False, str(error))
         except (DatabaseError, InterfaceError) as error:
             if (sentence := explain_database_error(error)) is None:
                 raise
-            yield Answer(subject, False, sentence)
+            yield CheckResult(subject, False, sentence)
         else:
-            yield Answer(subject, True, text)
+            yield CheckResult(subject, True, text)
 
 
 def _chain() -> str:

@@ -84,9 +84,9 @@ def server_pid(directory: Path) -> int:
     return int(server.pid)
 
 
-def keeper_pid(directory: Path) -> int:
-    """Return the keeper's pid, 0 while it writes it."""
-    return int(Layout(directory.resolve()).keeper_lock.read_text().split("\n")[0] or 0)
+def watchdog_pid(directory: Path) -> int:
+    """Return the watchdog's pid, 0 while it writes it."""
+    return int(Layout(directory.resolve()).watchdog_lock.read_text().split("\n")[0] or 0)
 
 
 def is_dead(pid: int) -> bool:
@@ -143,7 +143,7 @@ def test_only_its_own_user_can_reach_the_socket(shared_directory: Path) -> None:
 
 def test_server_never_runs_as_root(shared_directory: Path) -> None:
     assert psutil.Process(server_pid(shared_directory)).uids().effective != 0
-    assert psutil.Process(keeper_pid(shared_directory)).uids().effective != 0
+    assert psutil.Process(watchdog_pid(shared_directory)).uids().effective != 0
 
 
 def test_a_call_while_it_runs_is_cheap(shared_directory: Path) -> None:
@@ -178,12 +178,12 @@ def test_stops_with_the_last_user_and_not_before(directory: Path) -> None:
     started(second)
     pid = server_pid(directory)
     end(first)
-    time.sleep(1.5)  # longer than the keeper lingers
+    time.sleep(1.5)  # longer than the watchdog lingers
     assert server_pid(directory) == pid
     assert answers(url)
     end(second)
     wait_until(lambda: Layout(directory).postmaster() is None)
-    wait_until(lambda: is_dead(keeper_pid(directory)))
+    wait_until(lambda: is_dead(watchdog_pid(directory)))
 
 
 def test_a_killed_user_does_not_count(directory: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_user_that_comes_while_it_stops_gets_a_server(directory: Path) -> None
     end_soon = start_user(directory)
     started(end_soon)
     end(end_soon)
-    # About when the keeper gives up waiting: whatever the order, the newcomer is served.
+    # About when the watchdog gives up waiting: whatever the order, the newcomer is served.
     for wait in (0.95, 1.0, 1.05):
         time.sleep(wait)
         user = start_user(directory)
@@ -231,29 +231,29 @@ def test_a_killed_server_comes_back_though_nobody_calls(directory: Path) -> None
     wait_until(lambda: answers(url))
 
 
-def test_a_killed_keeper_is_replaced_and_the_data_kept(directory: Path) -> None:
+def test_a_killed_watchdog_is_replaced_and_the_data_kept(directory: Path) -> None:
     url = ensure_running(directory)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE kept (n int)")
-    killed = keeper_pid(directory)
+    killed = watchdog_pid(directory)
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: is_dead(killed))
     assert answers(url)  # the server itself goes on
     # Its lock may outlive it for a moment: then the next call replaces it.
     wait_until(
-        lambda: ensure_running(directory) == url and keeper_pid(directory) not in (0, killed)
+        lambda: ensure_running(directory) == url and watchdog_pid(directory) not in (0, killed)
     )
     with psycopg.connect(url) as connection:
         connection.execute("SELECT n FROM kept")
 
 
-def test_a_killed_server_and_keeper_are_both_replaced(directory: Path) -> None:
+def test_a_killed_server_and_watchdog_are_both_replaced(directory: Path) -> None:
     url = ensure_running(directory)
     with psycopg.connect(url):  # a backend that outlives the server for a moment
-        keeper, server = keeper_pid(directory), server_pid(directory)
-        os.kill(keeper, signal.SIGKILL)
+        watchdog, server = watchdog_pid(directory), server_pid(directory)
+        os.kill(watchdog, signal.SIGKILL)
         os.kill(server, signal.SIGKILL)
-        wait_until(lambda: is_dead(keeper) and is_dead(server))
+        wait_until(lambda: is_dead(watchdog) and is_dead(server))
         wait_until(lambda: ensure_running(directory) == url and answers(url))
 
 
@@ -327,7 +327,7 @@ def test_no_secret_of_the_callers_environment_reaches_the_server(
 ) -> None:
     monkeypatch.setenv("KEEPER_PRIVATE_KEY", "11" * 32)
     ensure_running(directory)
-    for pid in (server_pid(directory), keeper_pid(directory)):
+    for pid in (server_pid(directory), watchdog_pid(directory)):
         assert "KEEPER_PRIVATE_KEY" not in psutil.Process(pid).environ()
 
 
@@ -372,17 +372,17 @@ def test_an_interrupted_creation_is_begun_anew(directory: Path) -> None:
 
 def test_stop_ends_everything_and_may_be_repeated(directory: Path) -> None:
     url = ensure_running(directory)
-    keeper = keeper_pid(directory)
+    watchdog = watchdog_pid(directory)
     stop(directory)
     assert Layout(directory.resolve()).postmaster() is None
-    wait_until(lambda: is_dead(keeper))
+    wait_until(lambda: is_dead(watchdog))
     assert not answers(url)
     stop(directory)
 
 
-def test_stop_ends_a_server_whose_keeper_was_killed(directory: Path) -> None:
+def test_stop_ends_a_server_whose_watchdog_was_killed(directory: Path) -> None:
     ensure_running(directory)
-    killed = keeper_pid(directory)
+    killed = watchdog_pid(directory)
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: is_dead(killed))
     stop(directory)

@@ -19,7 +19,7 @@ from glisk.console.controls import list_rate_use, reset_rate_limit
 from glisk.console.overview import system
 from glisk.errors import TransientError
 from glisk.models import SystemState
-from glisk.rate_limit import Found, FoundLimit
+from glisk.rate_limit import FoundLimit, LimitState
 from sandbox.http.ratelimit import RateLimit as VendorsLimit
 
 ANSWER_SECONDS = 0.2
@@ -68,7 +68,7 @@ class Played:
         self.limit = 0  # what the vendor allows a minute
         self.accepted: list[float] = []
         self.refused: list[float] = []
-        self._found = Found()
+        self._found = LimitState()
         self._vendor = vendor(lambda: self.now)
         self._unit, self._names_wait, self._burst = unit, names_wait, burst
         self._asks = asks  # whatever the truth
@@ -176,7 +176,7 @@ def test_a_limit_that_was_lowered_is_found_soon(kind: str) -> None:
 
 
 def test_the_time_that_the_vendor_asks_for_is_kept() -> None:
-    found = Found()
+    found = LimitState()
     assert found.take(20, unit=2, now=100.0) == (20, 0.0)
     found.refuse(4, asked_wait=30.0, age=0.2, now=100.2, learn=True)
     assert found.take(20, unit=2, now=130.1)[0] == 0
@@ -187,7 +187,7 @@ def test_the_time_that_the_vendor_asks_for_is_kept() -> None:
 
 
 def test_one_refusal_halves_the_pace_at_most() -> None:
-    found = Found(per_minute=240.0, until=1000.0, next_at=1000.0)
+    found = LimitState(per_minute=240.0, until=1000.0, next_at=1000.0)
     assert found.take(1, unit=1, now=1001.0)[0] == 1
     found.refuse(1, asked_wait=60.0, age=0.1, now=1001.1, learn=True)
     found.refuse(1, asked_wait=60.0, age=0.2, now=1001.2, learn=True)  # was under way by then
@@ -195,7 +195,7 @@ def test_one_refusal_halves_the_pace_at_most() -> None:
 
 
 def test_without_a_time_the_wait_grows_while_all_is_refused() -> None:
-    found, now, waits = Found(), 1000.0, []
+    found, now, waits = LimitState(), 1000.0, []
     for _ in range(9):
         found.take(1, unit=1, now=now)
         found.refuse(1, asked_wait=None, age=0.01, now=now + 0.05, learn=True)
@@ -207,7 +207,7 @@ def test_without_a_time_the_wait_grows_while_all_is_refused() -> None:
 
 
 def test_a_rare_refusal_only_pauses() -> None:
-    found = Found(per_minute=6000.0, until=1000.0, next_at=1000.0)
+    found = LimitState(per_minute=6000.0, until=1000.0, next_at=1000.0)
     taken = sum(found.take(10, unit=1, now=1000.0 + n / 10)[0] for n in range(20))
     assert taken > 80
     found.refuse(1, asked_wait=1.0, age=0.1, now=1002.0, learn=True)
@@ -217,7 +217,7 @@ def test_a_rare_refusal_only_pauses() -> None:
 
 
 def test_the_pace_holds_over_any_stretch() -> None:
-    found = Found(per_minute=120.0, until=0.0)
+    found = LimitState(per_minute=120.0, until=0.0)
     found.until = found.next_at = 1000.0
     starts: list[float] = []
     now = 1000.0
@@ -234,7 +234,7 @@ def test_the_pace_holds_over_any_stretch() -> None:
 
 @pytest.mark.parametrize("value", [None, [], {"calls": {}, "odd": 1}, {"per_minute": None}])
 def test_what_is_stored_by_others_is_read(value: Any) -> None:
-    assert Found.parse(value).take(3, unit=1, now=1000.0) == (3, 0.0)
+    assert LimitState.parse(value).take(3, unit=1, now=1000.0) == (3, 0.0)
 
 
 # -- in the database ----------------------------------------------------------------------

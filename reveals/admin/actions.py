@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from glisk.admin.actions import Action, Forecast, Outcome
+from glisk.admin.actions import AdminAction, Forecast, Outcome
 from glisk.admin.formatting import ether
 from glisk.permissions import REVEAL_NOW, SPEED_UP
 from reveals.by_hand import request_reveal
@@ -66,7 +66,7 @@ def _forecast_speed_up(keys: Sequence[Any]) -> Forecast:
     )
 
 
-REVEAL_TOKENS = Action(
+REVEAL_TOKENS = AdminAction(
     name="reveal",
     label="Reveal now",
     permission=REVEAL_NOW,
@@ -78,7 +78,7 @@ REVEAL_TOKENS = Action(
     icon="visibility",
     fits=_is_ready,
 )
-SPEED_UP_BATCH = Action(
+SPEED_UP_BATCH = AdminAction(
     name="speed_up",
     label="Speed up",
     permission=SPEED_UP,

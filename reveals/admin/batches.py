@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin.actions import Action, ActionsAdmin
+from glisk.admin.actions import ActionsAdmin, AdminAction
 from glisk.admin.formatting import NOTHING, admin_link, age, duration, ether, gwei, hash_link, short
 from glisk.admin.tables import (
     ExactSearch,
@@ -134,7 +134,7 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[PlainChangeList]:
         return BatchChangeList
 
-    def all_actions(self) -> Sequence[Action]:
+    def all_actions(self) -> Sequence[AdminAction]:
         return (SPEED_UP_BATCH,)
 
     def action_line(self, subject: RevealBatch) -> str:

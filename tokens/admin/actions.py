@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from glisk.admin.actions import Action, Forecast, Outcome
+from glisk.admin.actions import AdminAction, Forecast, Outcome
 from glisk.permissions import (
     FAIL_TOKEN,
     HOLD_TOKEN,
@@ -72,8 +72,8 @@ def _is_active(token: Token) -> bool:
     return token.status in ACTIVE
 
 
-_ACTIONS: list[Action] = [
-    Action(
+_ACTIONS: list[AdminAction] = [
+    AdminAction(
         name="retry",
         label="Retry",
         permission=RETRY_TOKEN,
@@ -84,7 +84,7 @@ _ACTIONS: list[Action] = [
         icon="replay",
         fits=lambda token: token.status == TokenStatus.FAILED,
     ),
-    Action(
+    AdminAction(
         name="release",
         label="Release",
         permission=HOLD_TOKEN,
@@ -94,7 +94,7 @@ _ACTIONS: list[Action] = [
         icon="play_arrow",
         fits=lambda token: token.held_at is not None,
     ),
-    Action(
+    AdminAction(
         name="hold",
         label="Hold",
         permission=HOLD_TOKEN,
@@ -106,7 +106,7 @@ _ACTIONS: list[Action] = [
         icon="pause",
         fits=lambda token: _is_active(token) and token.held_at is None,
     ),
-    Action(
+    AdminAction(
         name="regenerate",
         label="Regenerate",
         permission=REGENERATE_TOKEN,
@@ -119,7 +119,7 @@ _ACTIONS: list[Action] = [
         dangerous=True,
         fits=lambda token: token.status in _REGENERABLE,
     ),
-    Action(
+    AdminAction(
         name="fail",
         label="Fail",
         permission=FAIL_TOKEN,
@@ -132,7 +132,7 @@ _ACTIONS: list[Action] = [
         dangerous=True,
         fits=lambda token: _is_active(token) or token.next_attempt_at is not None,
     ),
-    Action(
+    AdminAction(
         name="recheck",
         label="Recheck",
         permission=RECHECK_TOKEN,
@@ -145,11 +145,11 @@ _ACTIONS: list[Action] = [
 ]
 
 
-def token_actions() -> Sequence[Action]:
+def token_actions() -> Sequence[AdminAction]:
     """Return every order of tokens, in the order of their buttons."""
     return tuple(_ACTIONS)
 
 
-def register_token_action(action: Action) -> None:
+def register_token_action(action: AdminAction) -> None:
     """Let another app have something done with tokens; to be called while its admin loads."""
     _ACTIONS[:] = [action, *(known for known in _ACTIONS if known.name != action.name)]

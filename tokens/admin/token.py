@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin.actions import Action, ActionsAdmin
+from glisk.admin.actions import ActionsAdmin, AdminAction
 from glisk.admin.formatting import (
     NOTHING,
     admin_link,
@@ -154,7 +154,7 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
             *super().get_urls(),
         ]
 
-    def all_actions(self) -> Sequence[Action]:
+    def all_actions(self) -> Sequence[AdminAction]:
         return token_actions()
 
     def action_line(self, subject: Token) -> str:

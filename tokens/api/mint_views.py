@@ -5,12 +5,12 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework import exceptions, status
+from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from glisk.api.conditional import conditional_json
-from glisk.api.exceptions import ErrorSerializer
+from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.fields import is_hash
 from tokens.api import examples
 from tokens.api.mint_streams import CONTENT_TYPE, nothing_more, stream_mint
@@ -26,11 +26,8 @@ _HASH_PARAMETER = OpenApiParameter(
 )
 
 
-class StreamsBusy(exceptions.APIException):
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "Too many live streams are open; ask for the mint itself instead."
-    default_code = "streams_busy"
-    wait = 5  # seconds; becomes Retry-After
+STREAMS_BUSY = "Too many live streams are open; ask for the mint itself instead."
+STREAMS_WAIT_SECONDS = 5
 
 
 def read_hash(text: str) -> str:
@@ -89,7 +86,7 @@ class MintEventsView(APIView):
         try:
             return stream_mint(wanted)
         except TooManyListeners as error:
-            raise StreamsBusy from error
+            raise TryLater(STREAMS_BUSY, wait=STREAMS_WAIT_SECONDS) from error
 
     def head(self, request: Request, tx_hash: str) -> HttpResponse:
         """Answer without a stream, which nobody would read: it would hold a place to its end."""

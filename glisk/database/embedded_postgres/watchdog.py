@@ -1,7 +1,7 @@
 """The process that keeps one embedded PostgreSQL running for as long as anybody uses it.
 
 Who uses the server holds a shared lock on `users.lock`; the kernel drops it with
-the process, however that ends, so there is no list of users that could go stale. The keeper
+the process, however that ends, so there is no list of users that could go stale. The watchdog
 restarts a server that was killed, and stops it once it gets the exclusive lock.
 """
 
@@ -20,13 +20,13 @@ from pathlib import Path
 from glisk.database.embedded_postgres.layout import (
     DATABASE_NAME,
     PORT,
-    KeeperError,
     Layout,
+    WatchdogError,
     end_leftover,
     programs,
 )
 
-BUSY_STATUS = 3  # exit status: another keeper was faster
+BUSY_STATUS = 3  # exit status: another watchdog was faster
 
 _LINGER_SECONDS = 1.0  # commands that follow one another need not start the server anew
 _START_SECONDS = 30.0
@@ -51,13 +51,13 @@ _SETTINGS = {
 }
 
 
-class Keeper:
+class Watchdog:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.programs = programs()
         self.server: subprocess.Popen[bytes] | None = None
         self.stopping = False
-        self.lock = os.open(layout.keeper_lock, os.O_RDWR)
+        self.lock = os.open(layout.watchdog_lock, os.O_RDWR)
         self.users = os.open(layout.users_lock, os.O_RDONLY)
         self.environment = {"PATH": os.defpath, "LC_ALL": "C"}
 
@@ -96,14 +96,14 @@ class Keeper:
                 path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
 
     def start(self) -> None:
-        """Return once the server answers. Raises `KeeperError`."""
+        """Return once the server answers. Raises `WatchdogError`."""
         unclean = (self.layout.cluster / "postmaster.pid").exists()
         deadline = time.monotonic() + (_LEFTOVER_SECONDS if unclean else 0)
         end_leftover(self.layout)
         while True:
             try:
                 return self._start_once()
-            except KeeperError:
+            except WatchdogError:
                 # A killed server's children hold its shared memory for another moment.
                 if time.monotonic() > deadline:
                     raise
@@ -115,7 +115,7 @@ class Keeper:
         sockets = self.layout.socket_directory
         sockets.mkdir(0o700, exist_ok=True)
         if sockets.lstat().st_uid != os.geteuid():
-            raise KeeperError(f"{sockets} belongs to somebody else")
+            raise WatchdogError(f"{sockets} belongs to somebody else")
         settings = {**_SETTINGS, "unix_socket_directories": str(sockets)}
         arguments = [f"--{name}={value}" for name, value in settings.items()]
         self.server = subprocess.Popen(
@@ -147,14 +147,14 @@ class Keeper:
             check=False,
         )
         if done.returncode:
-            raise KeeperError(done.stdout.decode(errors="replace").strip()[-1500:])
+            raise WatchdogError(done.stdout.decode(errors="replace").strip()[-1500:])
 
     def _wait_ready(self, server: subprocess.Popen[bytes]) -> None:
         pid_file = self.layout.cluster / "postmaster.pid"
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if server.poll() is not None:
-                raise KeeperError(self._end_of_log())
+                raise WatchdogError(self._end_of_log())
             try:
                 lines = pid_file.read_text().splitlines()
             except OSError:
@@ -165,7 +165,7 @@ class Keeper:
             time.sleep(0.005)
         server.kill()
         server.wait()
-        raise KeeperError(f"it was not ready within {_START_SECONDS:g} s")
+        raise WatchdogError(f"it was not ready within {_START_SECONDS:g} s")
 
     def _end_of_log(self) -> str:
         lines = self.layout.log.read_text(errors="replace").splitlines()
@@ -196,7 +196,7 @@ class Keeper:
     def _still_ours(self) -> bool:
         """Tell whether the directory is still there; somebody may have deleted it."""
         try:
-            return os.path.samestat(os.fstat(self.lock), self.layout.keeper_lock.stat())
+            return os.path.samestat(os.fstat(self.lock), self.layout.watchdog_lock.stat())
         except OSError:
             return False
 
@@ -222,31 +222,31 @@ class Keeper:
 
 
 def main(directory: str) -> int:
-    """Fork the keeper and return when its server answers or cannot be started."""
+    """Fork the watchdog and return when its server answers or cannot be started."""
     reader, writer = os.pipe()
     if os.fork() != 0:
         os.close(writer)
         with os.fdopen(reader) as answer:
             status, _, message = answer.read().partition("\n")
-        sys.stderr.write(message or ("" if status else "its keeper ended at once"))
+        sys.stderr.write(message or ("" if status else "its watchdog ended at once"))
         return int(status or 1)
     os.setsid()
     os.close(reader)
     with os.fdopen(writer, "w") as answer:
         try:
-            keeper = Keeper(Layout(Path(directory)))
-            fcntl.flock(keeper.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            keeper.publish()
-            keeper.prepare()
-            signal.signal(signal.SIGTERM, keeper.stop)
-            keeper.start()
+            watchdog = Watchdog(Layout(Path(directory)))
+            fcntl.flock(watchdog.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            watchdog.publish()
+            watchdog.prepare()
+            signal.signal(signal.SIGTERM, watchdog.stop)
+            watchdog.start()
         except BlockingIOError:
             answer.write(f"{BUSY_STATUS}\n")
             return 0
-        except (KeeperError, OSError) as error:
+        except (WatchdogError, OSError) as error:
             answer.write(f"1\n{error}\n")
             return 0
         answer.write("0\n")
-    keeper.keep()
-    keeper.clean_up()
+    watchdog.keep()
+    watchdog.clean_up()
     return 0
