@@ -22,8 +22,8 @@ from glisk.admin.formatting import age, duration, json_block, text_block
 from glisk.admin.tables import ExactSearch, MachineAdmin
 from glisk.console.control_page import URL_NAME as CONTROLS
 from glisk.console.control_page import control_page
-from glisk.console.overview import ALIVE_SECONDS
-from glisk.console.troubles import troubles_of
+from glisk.console.overview.troubles import troubles_of
+from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.models import SystemState, WorkerHeartbeat
 from tokens.admin.summary import register_waits
 

@@ -11,9 +11,13 @@ from django.views.decorators.cache import never_cache
 from glisk.admin.formatting import duration
 from glisk.clients.links import explorer_transaction_url
 from glisk.clock import database_now
+from glisk.console.charts import pace_charts
 from glisk.console.control_page import may_control
-from glisk.console.dashboard_charts import pace_charts
-from glisk.console.dashboard_tiles import (
+from glisk.console.overview import open_batches
+from glisk.console.overview.last_day import LastDay, last_day
+from glisk.console.overview.system import Worker, chain_facts, workers
+from glisk.console.overview.troubles import Trouble, find_troubles
+from glisk.console.tiles import (
     chain_tile,
     failure_tile,
     gas_tile,
@@ -21,15 +25,6 @@ from glisk.console.dashboard_tiles import (
     spend_tile,
     workers_tile,
 )
-from glisk.console.overview import (
-    LastDay,
-    Worker,
-    chain_facts,
-    last_day,
-    open_batches,
-    workers,
-)
-from glisk.console.troubles import Trouble, find_troubles
 from reveals.keeper import keeper_state
 from reveals.keeper_watch import reveal_costs
 from tokens.admin.filters import failed_url

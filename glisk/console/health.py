@@ -1,4 +1,7 @@
-"""Whether the system is well, for probes and monitors; no foreign machine is asked."""
+"""Whether the system is well, for probes and monitors, and how it stands, for scripts.
+
+No foreign machine is asked.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,12 +18,17 @@ from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
+from rest_framework.response import Response
 
+from glisk.api.exceptions import ErrorSerializer
+from glisk.api.operations import OperationsView
 from glisk.clock import database_now
-from glisk.console.overview import chain_facts, spend_facts, stage_loads, workers
-from glisk.console.overview.stages import groups
-from glisk.console.troubles import find_troubles
+from glisk.console.overview import take_overview
+from glisk.console.overview.stages import groups, stage_loads
+from glisk.console.overview.system import chain_facts, workers
+from glisk.console.overview.troubles import find_troubles
 from reveals.keeper import keeper_state
+from tokens.pipeline.spend import spend_totals
 from tokens.states import TokenStatus
 from tokens.totals import count_by_state, error_rate_24h
 
@@ -129,6 +137,27 @@ def health_metrics(request: Request) -> JsonResponse:
     return _answer(metrics)
 
 
+class SystemStateView(OperationsView):
+    permission = "glisk.view_systemstate"
+
+    @extend_schema(
+        operation_id="system_state",
+        tags=["operations"],
+        summary="How the whole system stands",
+        description="Tokens by state, stages, reveals under way, spend, workers, what holds work "
+        "back, and how far the chain has been read. `manage.py pipeline_status --json` prints "
+        "the same.",
+        responses={
+            200: OpenApiTypes.OBJECT,
+            401: ErrorSerializer,
+            403: ErrorSerializer,
+            429: ErrorSerializer,
+        },
+    )
+    def get(self, request: Request) -> Response:
+        return Response(asdict(take_overview()))
+
+
 def blockchain() -> dict[str, Any]:
     """Return the chain's facts; `status` is `stale` while nobody looks at the chain."""
     facts = chain_facts()
@@ -182,7 +211,7 @@ def pipeline() -> dict[str, Any]:
 def metrics() -> dict[str, Any]:
     """Return the totals; the error rate is the failed share of what ended in the last day."""
     numbers = {count.status: count.number for count in count_by_state()}
-    spend = spend_facts()
+    spend = spend_totals()
     return {
         "total_mints": sum(numbers.values()),
         "total_revealed": numbers[TokenStatus.REVEALED],

@@ -4,13 +4,13 @@ from django.urls import path
 
 from glisk.console.dashboard import fragment_view
 from glisk.console.health import (
+    SystemStateView,
     health,
     health_blockchain,
     health_keeper,
     health_metrics,
     health_workers,
 )
-from glisk.console.system_api import SystemStateView
 
 urlpatterns = [
     path("admin/dashboard/", fragment_view, name="admin-dashboard"),

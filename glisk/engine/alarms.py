@@ -1,8 +1,8 @@
 """Alarms: what holds work back and stands in no other row, said in words by whoever meets it.
 
-A breaker, a pause, a token's own error and the like are rows already, and `glisk.console.troubles`
-reads them. Any other cause is raised here by the code that meets it, again and again while it
-lasts:
+A breaker, a pause, a token's own error and the like are rows already, which the console reads
+(glisk/console/overview/troubles.py). Any other cause is raised here by the code that meets it,
+again and again while it lasts:
 
     raise_alarm("listing", stages=("generation",), headline="Replicate's listing is refused",
                 reason=str(error), advice="Give the token the right to list predictions.")

@@ -16,7 +16,7 @@ from glisk.clients.pinata import PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.rpc import RpcClient
 from glisk.clients.selfhosted import SelfhostedClient
-from glisk.console.troubles import find_troubles
+from glisk.console.overview.troubles import find_troubles
 from glisk.errors import ProviderError
 from glisk.tests.clients.scripted_server import ScriptedServer, answer
 from sandbox.cog import CogEmulator

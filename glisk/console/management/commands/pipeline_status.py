@@ -12,7 +12,6 @@ from django.db import DatabaseError, InterfaceError
 
 from glisk.admin.formatting import duration
 from glisk.console.overview import Overview, take_overview
-from glisk.console.troubles import Trouble, find_troubles
 from glisk.management.base import ExplainedCommand, counted, explain_database_error
 
 TROUBLE = 2
@@ -49,9 +48,9 @@ about it, stands in the answer.
         if period is not None and period <= 0:
             raise CommandError("--watch needs a number of seconds above 0.")
         if period is None:
-            view, found = _look()
-            self._show(view, found, options)
-            if found:
+            view = take_overview()
+            self._show(view, options)
+            if view.troubles:
                 raise SystemExit(TROUBLE)
             return
         try:
@@ -61,17 +60,16 @@ about it, stands in the answer.
         except KeyboardInterrupt:
             return
 
-    def _show(self, view: Overview, found: list[Trouble], options: dict[str, Any]) -> None:
+    def _show(self, view: Overview, options: dict[str, Any]) -> None:
         if options["json"]:
-            whole = {**asdict(view), "troubles": [asdict(trouble) for trouble in found]}
-            self.stdout.write(json.dumps(whole, cls=DjangoJSONEncoder))
+            self.stdout.write(json.dumps(asdict(view), cls=DjangoJSONEncoder))
         else:
-            self.stdout.write("\n".join(describe(view, found)))
+            self.stdout.write("\n".join(describe(view)))
 
     def _show_again(self, options: dict[str, Any]) -> None:
         """Show it once more; a database that is away for a while ends nothing."""
         try:
-            view, found = _look()
+            view = take_overview()
         except (DatabaseError, InterfaceError) as error:
             if (sentence := explain_database_error(error)) is None:
                 raise
@@ -79,15 +77,10 @@ about it, stands in the answer.
             return
         if self.stdout.isatty() and not options["json"]:
             self.stdout.write(_CLEAR, ending="")
-        self._show(view, found, options)
+        self._show(view, options)
 
 
-def _look() -> tuple[Overview, list[Trouble]]:
-    view = take_overview()
-    return view, find_troubles(workers=view.workers, chain=view.chain, groups=view.groups)
-
-
-def describe(view: Overview, found: list[Trouble]) -> list[str]:
+def describe(view: Overview) -> list[str]:
     """Return the lines that a person reads."""
 
     def since(moment: datetime | None) -> str:
@@ -117,8 +110,8 @@ def describe(view: Overview, found: list[Trouble]) -> list[str]:
         moved = f"  moved {since(worker.last_progress_at)} ago" if worker.last_progress_at else ""
         lines.append(f"  {worker.stage:<12} {state}, {worker.in_flight} in flight{moved}")
     lines += ["  NONE: tokens wait until one starts"] if not view.workers else []
-    lines += ["", "What is wrong, and what to do"] if found else []
-    for trouble in found:
+    lines += ["", "What is wrong, and what to do"] if view.troubles else []
+    for trouble in view.troubles:
         lasts = f" for {since(trouble.since)}" if trouble.since else ""
         waiting = f"; {counted(trouble.tokens, 'token')} wait" if trouble.keeps_waiting else ""
         lines.append(f"  {trouble.headline}{lasts}{waiting}")

@@ -25,11 +25,11 @@ from glisk.breaker import headline_for_breaker
 from glisk.clock import database_now
 from glisk.console.advice import advice_for_breaker, reason_for_breaker
 from glisk.console.overview import stages, system
-from glisk.console.overview.reveals import refusal_of
 from glisk.console.overview.stages import HELD, LOOKUP, QUEUE, SENT, WORKING, Group
 from glisk.console.overview.system import ChainFacts, Obstacle, Worker
 from glisk.console.overview.webhooks import missing_webhooks
 from glisk.management.base import counted
+from reveals.models import RevealTransaction
 from tokens.admin.error_classes import advice_for_class, advice_for_waiting
 from tokens.admin.filters import failed_url
 from tokens.models import Token
@@ -122,6 +122,7 @@ def find_troubles(
     workers: Sequence[Worker] | None = None,
     chain: ChainFacts | None = None,
     groups: Sequence[Group] | None = None,
+    obstacles: Sequence[Obstacle] | None = None,
 ) -> list[Trouble]:
     """Return the troubles, the gravest first; what is given is not read again.
 
@@ -131,7 +132,10 @@ def find_troubles(
     oldest = {group.stage: group.oldest_at for group in reversed(groups) if group.cause != HELD}
     causes = [
         *_missing_workers(system.workers() if workers is None else workers, oldest),
-        *_causes(system.chain_facts() if chain is None else chain),
+        *_causes(
+            system.obstacles() if obstacles is None else obstacles,
+            system.chain_facts() if chain is None else chain,
+        ),
     ]
     told = [replace(cause, tokens=_waiting_for(cause, groups)) for cause in causes]
     return [
@@ -154,7 +158,7 @@ def troubles_of(token: Token) -> list[Trouble]:
         return []
     causes = [
         *_missing_workers(system.workers(), {stage: token.status_changed_at}),
-        *_causes(),
+        *_causes(system.obstacles()),
     ]
     found = [cause for cause in causes if stage in cause.stages]
     waited = (database_now() - token.status_changed_at).total_seconds()
@@ -208,9 +212,8 @@ def _missing_workers(
             )
 
 
-def _causes(chain: ChainFacts | None = None) -> Iterator[Trouble]:
+def _causes(found: Sequence[Obstacle], chain: ChainFacts | None = None) -> Iterator[Trouble]:
     """Yield what holds whole stages back, or the reading of the chain (if that is asked for)."""
-    found = system.obstacles()
     open_keys = {obstacle.key for obstacle in found}
     if chain is not None and not chain.is_fresh and "breaker:rpc" not in open_keys:
         yield Trouble(
@@ -271,7 +274,7 @@ def _without_progress(groups: Sequence[Group]) -> Iterator[Trouble]:
         if cause == QUEUE:
             advice = f"If others move on, all places are taken: raise {_PLACES[stage]}. If nothing "
             advice += "moves, read the worker's log."
-        error = refusal_of(group.oldest_id) if cause == SENT else errors.get(group.oldest_id, "")
+        error = _refusal_of(group.oldest_id) if cause == SENT else errors.get(group.oldest_id, "")
         example = _named(group.oldest_id) + error if error else ""
         yield Trouble(
             f"{stage}:{cause}",
@@ -284,6 +287,14 @@ def _without_progress(groups: Sequence[Group]) -> Iterator[Trouble]:
             tokens=numbers[stage, cause],
             url=_listed(attention="stuck", status__exact=group.status),
         )
+
+
+def _refusal_of(token_id: int) -> str:
+    """Return why no node takes a token's open transaction; empty if one has."""
+    rows = RevealTransaction.objects.filter(
+        batch__items__token=token_id, batch__items__is_open=True
+    ).order_by("-id")
+    return rows.values_list("error", flat=True).first() or ""
 
 
 def _errors(token_ids: Sequence[int]) -> dict[int, str]:

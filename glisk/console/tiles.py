@@ -11,7 +11,8 @@ from django.urls import reverse
 
 from glisk.admin.formatting import compact, duration, short_ether
 from glisk.clock import read_moment
-from glisk.console.overview import ChainFacts, LastDay, Worker
+from glisk.console.overview.last_day import LastDay
+from glisk.console.overview.system import ChainFacts, Worker
 from reveals.keeper import BLOCKED, EMPTY, LOW, UNKNOWN, KeeperState
 from reveals.keeper_watch import RevealCosts
 from tokens.pipeline.spend import Spend
