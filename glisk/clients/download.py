@@ -23,8 +23,7 @@ from urllib.parse import SplitResult, urlsplit
 from requests.structures import CaseInsensitiveDict
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from glisk.clients.http_faults import retry_after_seconds
-from glisk.clients.http_response import PlainResponse
+from glisk.clients.http_errors import retry_after_seconds
 from glisk.errors import ArtefactError, PermanentError, ProviderError, TransientError
 
 VENDOR: Final = "output"
@@ -244,7 +243,6 @@ def _left(deadline: float) -> float:
 
 def _get(timed: _TimedSocket, parts: SplitResult, max_bytes: int) -> bytes:
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
-    connection.response_class = PlainResponse
     connection.sock = timed
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:

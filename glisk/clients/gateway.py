@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from glisk.cid import cid_matches, is_cid
 from glisk.clients.http import HttpClient, HttpOptions
-from glisk.clients.http_faults import Fault, Reply
+from glisk.clients.http_errors import Fault, Reply
 from glisk.errors import AccountError, ArtefactError, ProviderError, TransientError
 from glisk.logging.redaction import register_secret
 

@@ -1,39 +1,34 @@
-"""The one HTTP client under every vendor's client.
+"""The one HTTP client under every vendor's client: `requests`, without its surprises.
 
-It keeps one pool of connections per process, insists on timeouts, never retries (the retry policy
-belongs to the row) and never follows a redirect. Every failure leaves as an error of
+It insists on timeouts, bounds each reply in size and in time, never retries (the retry policy
+belongs to the row), follows no redirect and keeps no cookie. Every failure leaves as an error of
 `glisk.errors`; for a request that is not safe to repeat it tells "surely not accepted" from
 "perhaps accepted", because a paid call must not be made twice.
-
-It stands on urllib3 itself: `requests` on top of it prepares cookies, hooks, redirects and
-encodings that are all switched off here, and cost as much CPU again as the call.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import ssl
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import SplitResult, unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlsplit
 
+import requests
 import urllib3
-from requests.utils import (
-    DEFAULT_CA_BUNDLE_PATH,
-    get_auth_from_url,
-    get_environ_proxies,
-    select_proxy,
-)
-from urllib3.util import Retry
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 
-from glisk.clients.http_faults import (
+from glisk.clients.http_errors import (
     Fault,
     Reply,
     error_for_lost,
@@ -41,16 +36,12 @@ from glisk.clients.http_faults import (
     read_plain,
     timestamp,
 )
-from glisk.clients.http_response import PlainResponse
 from glisk.clock import ClockReading, boot_seconds
-from glisk.errors import ArtefactError, NotSentError, ProviderError, UnknownOutcomeError
+from glisk.errors import ArtefactError, NotSentError, UnknownOutcomeError
 
 MAX_JSON_BYTES: Final = 4 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024
 _PIECE: Final = 64 * 1024
-_NEVER: Final = Retry.from_int(False)  # every failure leaves as it is
-
-Sender = urllib3.HTTPConnectionPool | urllib3.ProxyManager
 
 
 # What surrounds each call of this process, by the vendor's name.
@@ -98,12 +89,114 @@ class HttpOptions:
         )
 
 
-class _Connection(urllib3.connection.HTTPConnection):
-    response_class = PlainResponse
+class _Adapter(HTTPAdapter):
+    """Connections of this very process, whose certificates are loaded once."""
+
+    def __init__(self, *, pool_size: int, tls: bool) -> None:
+        self._context = _tls(os.environ.get("REQUESTS_CA_BUNDLE")) if tls else None
+        self._process, self._pool_size = os.getpid(), pool_size
+        super().__init__(pool_connections=1, pool_maxsize=pool_size)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, ssl_context=self._context)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        return super().proxy_manager_for(proxy, **options, ssl_context=self._context)
+
+    def cert_verify(self, *_args: Any) -> None:
+        """Do nothing: the context verifies. requests would load the certificates per connection."""
+
+    def send(self, *args: Any, **options: Any) -> requests.Response:
+        if self._process != os.getpid():
+            # A forked child must not talk on its parent's sockets.
+            self.proxy_manager = {}
+            self.init_poolmanager(1, self._pool_size)
+            self._process = os.getpid()
+        return super().send(*args, **options)
 
 
-class _TlsConnection(urllib3.connection.HTTPSConnection):
-    response_class = PlainResponse
+class BoundedSession(requests.Session):
+    """A session whose replies come whole and bounded, or as an exception.
+
+    Libraries that are given it (web3.py) get the limits with it: they cannot set `stream`,
+    `timeout`, `verify` or redirects. A reply outside 2xx raises `requests.HTTPError`.
+    """
+
+    def __init__(self, url: str, options: HttpOptions, *, max_bytes: int = MAX_JSON_BYTES) -> None:
+        """`url`: the only scheme and host that it speaks to, by which proxies are chosen."""
+        super().__init__()
+        self._max_bytes = max_bytes
+        self._timeout = options.connect_timeout_seconds, options.read_timeout_seconds
+        # The environment is read once: it costs as much as a call. Nor may netrc replace our
+        # Authorization.
+        self.proxies = dict(get_environ_proxies(url))
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # Replies are small and bytes are hashed: compression would only cost CPU.
+        self.headers = CaseInsensitiveDict(
+            {"User-Agent": "glisk-backend", "Accept-Encoding": "identity"}
+        )
+        scheme = url.partition("://")[0]
+        self.adapters.clear()
+        self.mount(f"{scheme}://", _Adapter(pool_size=options.pool_size, tls=scheme == "https"))
+        self._dated: tuple[str, float] | None = None  # the last reply's Date, and when it came
+
+    @property
+    def clock(self) -> ClockReading | None:
+        """What the vendor's clock showed with its last reply, to the second; None: not told."""
+        date, came_at = self._dated or ("", 0.0)
+        shown = timestamp(date)
+        return None if shown is None else ClockReading(shown, came_at)
+
+    def get_redirect_target(self, _response: requests.Response) -> None:
+        """Know no redirect: requests reads the whole body of one even if it may not follow."""
+
+    def send(
+        self, request: requests.PreparedRequest, *, max_bytes: int | None = None, **_ignored: Any
+    ) -> requests.Response:
+        """Send a request and return its 2xx reply with a body of at most `max_bytes`.
+
+        Raises requests' and urllib3's exceptions, a TimeoutError for a body that drips, and
+        `requests.HTTPError` with as much of the body as an error may have.
+        """
+        response = super().send(
+            request, stream=True, verify=True, timeout=self._timeout, proxies=self.proxies
+        )
+        date = response.headers.get("Date")
+        if date and "Age" not in response.headers:  # a cache tells an old date
+            self._dated = date, boot_seconds()
+        if response.status_code // 100 == 2:
+            limit = self._max_bytes if max_bytes is None else max_bytes
+            body, whole = self._read(response, limit)
+            if not whole:
+                raise _TooLargeError(f"larger than the limit of {limit} bytes", response=response)
+            response.raw = io.BytesIO(body)
+            return response
+        try:
+            body, _ = self._read(response, MAX_ERROR_BYTES)
+        except (urllib3.exceptions.HTTPError, OSError):
+            body = b""  # the status says enough
+        response.raw = io.BytesIO(body)
+        raise requests.HTTPError(response=response)
+
+    def _read(self, response: requests.Response, limit: int) -> tuple[bytes, bool]:
+        """Read the body up to a size and a time; tell whether that was all of it."""
+        deadline = time.monotonic() + self._timeout[1]
+        body = bytearray()
+        try:
+            # read1 returns what has arrived, so that a vendor who sends a byte now and then runs
+            # into the deadline instead of holding the thread; iter_content waits for more.
+            while piece := response.raw.read1(_PIECE, decode_content=True):
+                body += piece
+                if len(body) > limit:
+                    return bytes(body[:limit]), False
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the body took too long")
+        finally:
+            # Ends the connection unless the body was read to its end: then it has gone back to
+            # the pool by itself.
+            response.raw.close()
+        return bytes(body), True
 
 
 class HttpClient:
@@ -117,6 +210,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         options: HttpOptions | None = None,
         read_fault: Callable[[Reply], Fault] = read_plain,
+        max_bytes: int = MAX_JSON_BYTES,
     ) -> None:
         """Raise ValueError if the base URL is not http(s) with a host.
 
@@ -127,27 +221,14 @@ class HttpClient:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"the base URL of {vendor} must be http:// or https:// with a host")
         self.vendor = vendor
-        self._base_path = parts.path.rstrip("/")
-        self._query = parts.query
         host = parts.netloc.rpartition("@")[2]
-        self.base_url = f"{parts.scheme}://{host}{self._base_path}"
-        self._headers = {
-            "User-Agent": "glisk-backend",
-            # Replies are small and bytes are hashed: compression would only cost CPU.
-            "Accept-Encoding": "identity",
-            **_basic_auth(parts),
-            **(headers or {}),
-        }
-        self._options = options or HttpOptions()
+        self.base_url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+        self._query = f"?{parts.query}" if parts.query else ""
         self._read_fault = read_fault
-        self._dated: tuple[str, float] | None = None  # the last reply's Date, and when it came
-        self._timeout = urllib3.Timeout(
-            connect=self._options.connect_timeout_seconds, read=self._options.read_timeout_seconds
-        )
-        # Looked up once: it costs as much as a whole call.
-        self._proxy = select_proxy(self.base_url, get_environ_proxies(self.base_url))
-        self._held: tuple[Sender, int] | None = None
-        self._sender()  # now, so that the first calls of many threads share one pool
+        self.session = BoundedSession(self.base_url, options or HttpOptions(), max_bytes=max_bytes)
+        self.session.headers.update(headers or {})
+        if parts.username is not None:
+            self.session.auth = unquote(parts.username), unquote(parts.password or "")
 
     def __repr__(self) -> str:
         return f"<HttpClient for {self.vendor}>"
@@ -155,15 +236,14 @@ class HttpClient:
     @property
     def clock(self) -> ClockReading | None:
         """What the vendor's clock showed with its last reply, to the second; None: not told."""
-        date, came_at = self._dated or ("", 0.0)
-        shown = timestamp(date)
-        return None if shown is None else ClockReading(shown, came_at)
+        return self.session.clock
 
     def close(self) -> None:
         """Close the pooled connections; the next call opens new ones."""
-        if self._held is not None:
-            _close(self._held[0])
-            self._held = None
+        self.session.close()
+
+    def url(self, path: str = "") -> str:
+        return self.base_url + path + self._query
 
     def call(
         self,
@@ -173,15 +253,16 @@ class HttpClient:
         idempotent: bool,
         json_body: Any = None,
         params: Mapping[str, str] | None = None,
-        data: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | bytes | None = None,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
         headers: Mapping[str, str] | None = None,
-        max_bytes: int = MAX_JSON_BYTES,
+        max_bytes: int | None = None,
         send_by: float | None = None,
     ) -> Reply:
         """Make one request and return its 2xx reply with the whole body read.
 
-        `data` are the fields of a form, with `files` (name, bytes, type) of a multipart one.
+        `data` are the fields of a form, with `files` (name, bytes, type) of a multipart one; or
+        they are the body itself.
         `idempotent` says whether the request may be repeated without harm; with False a reply
         that got lost, and a 5xx that may follow accepted work, raise UnknownOutcomeError. Replies
         over `max_bytes` raise ArtefactError. Everything else that goes wrong raises
@@ -189,120 +270,57 @@ class HttpClient:
         `send_by`: the body does not leave after this time (`boot_seconds`), but raises
         NotSentError.
         """
-        what = f"{method} {path}".rstrip()
-        sent_headers = {**self._headers, **(headers or {})}
-        body: bytes | None = None
+        sent_headers = dict(headers or {})
         if json_body is not None:
-            body = json.dumps(json_body, separators=(",", ":"), allow_nan=False).encode("ascii")
+            data = json.dumps(json_body, separators=(",", ":"), allow_nan=False).encode("ascii")
             sent_headers["Content-Type"] = "application/json"
-            sent_headers["Content-Length"] = str(len(body))
-        elif files:
-            fields: dict[str, str | tuple[str, bytes, str]] = {**(data or {}), **files}
-            body, sent_headers["Content-Type"] = urllib3.encode_multipart_formdata(fields)
-        elif data:
-            body = urlencode(data).encode("ascii")
-            sent_headers["Content-Type"] = "application/x-www-form-urlencoded"
-        with _around_call(self.vendor):
-            try:
-                response = self._sender().urlopen(
+        with self.failures(f"{method} {path}".rstrip(), idempotent=idempotent):
+            request = self.session.prepare_request(
+                requests.Request(
                     method,
-                    self._target(path, params),
-                    body=body if body is None or send_by is None else _until(send_by, body),
+                    self.url(path),
                     headers=sent_headers,
-                    timeout=self._timeout,
-                    retries=_NEVER,
-                    redirect=False,
-                    preload_content=False,
+                    params=params,
+                    data=data,
+                    files=files,
                 )
-            except _LateError:
-                text = f"{self.vendor}: {what} came too late and was not made. It is tried again."
-                raise NotSentError(text, vendor=self.vendor) from None
-            except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                # "from None": the cause's text carries the whole URL.
-                raise error_for_lost(error, self.vendor, what, idempotent=idempotent) from None
-            return self._finish(response, what, idempotent=idempotent, max_bytes=max_bytes)
+            )
+            if send_by is not None and request.body:
+                body = request.body
+                request.body = _until(  # type: ignore[assignment]  # one that requests may send
+                    send_by, body.encode() if isinstance(body, str) else body
+                )
+            return Reply.of(self.session.send(request, max_bytes=max_bytes))
 
-    def _target(self, path: str, params: Mapping[str, str] | None) -> str:
-        """Return what stands in the request line: a proxy wants the whole URL."""
-        base = self.base_url if self._proxy else self._base_path
-        query = "&".join(filter(None, (self._query, urlencode(params or {}))))
-        return (base + path or "/") + (f"?{query}" if query else "")
-
-    def _sender(self) -> Sender:
-        held = self._held
-        if held is not None and held[1] == os.getpid():
-            return held[0]
-        if held is not None:
-            # A forked child must not talk on its parent's sockets; closing its copies of them
-            # does not end the parent's connections.
-            _close(held[0])
-        sender = self._new_sender()
-        weakref.finalize(self, _close, sender).atexit = False
-        self._held = (sender, os.getpid())
-        return sender
-
-    def _new_sender(self) -> Sender:
-        options: dict[str, Any] = {"maxsize": self._options.pool_size}
-        if self.base_url.startswith("https:"):
-            options["ssl_context"] = _tls(os.environ.get("REQUESTS_CA_BUNDLE"))
-        if self._proxy is None:
-            pool = urllib3.connection_from_url(self.base_url, **options)
-            tls = isinstance(pool, urllib3.HTTPSConnectionPool)
-            pool.ConnectionCls = _TlsConnection if tls else _Connection
-            return pool
-        user, password = get_auth_from_url(self._proxy)
-        headers = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}") if user else None
-        return urllib3.ProxyManager(self._proxy, proxy_headers=headers, **options)
-
-    def _finish(
-        self, response: urllib3.BaseHTTPResponse, what: str, *, idempotent: bool, max_bytes: int
-    ) -> Reply:
-        status = response.status
-        accepted = 200 <= status < 300
-        date = response.headers.get("Date")
-        if date and "Age" not in response.headers:  # a cache tells an old date
-            self._dated = date, boot_seconds()
+    @contextmanager
+    def failures(self, what: str, *, idempotent: bool) -> Iterator[None]:
+        """Let what goes wrong with a request of the session leave as an error of our tree."""
         try:
-            body, whole = self._read(response, max_bytes if accepted else MAX_ERROR_BYTES)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            if accepted:
-                raise error_for_lost(error, self.vendor, what, idempotent=idempotent) from None
-            body, whole = b"", True
-        reply = Reply(status=status, headers=response.headers, body=body)
-        if not accepted:
+            with _around_call(self.vendor):
+                yield
+        # "from None": the cause's text carries the whole URL.
+        except requests.HTTPError as error:
+            reply = Reply.of(error.response)
             raise error_for_reply(
                 reply, self._read_fault(reply), self.vendor, what, idempotent=idempotent
-            )
-        if not whole:
-            raise self._too_large(what, status, max_bytes, idempotent=idempotent)
-        return reply
+            ) from None
+        except _TooLargeError as error:
+            kind = ArtefactError if idempotent else UnknownOutcomeError
+            raise kind(
+                f"{self.vendor}: {what}: the reply is {error}.",
+                vendor=self.vendor,
+                status=error.response.status_code if error.response is not None else None,
+                code="too_large",
+            ) from None
+        except _LateError:
+            text = f"{self.vendor}: {what} came too late and was not made. It is tried again."
+            raise NotSentError(text, vendor=self.vendor) from None
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise error_for_lost(error, self.vendor, what, idempotent=idempotent) from None
 
-    def _read(self, response: urllib3.BaseHTTPResponse, max_bytes: int) -> tuple[bytes, bool]:
-        """Read the body up to a size and a time; tell whether that was all of it."""
-        deadline = time.monotonic() + self._options.read_timeout_seconds
-        body = bytearray()
-        try:
-            # read1 returns what has arrived, so that a vendor who sends a byte now and then
-            # runs into the deadline instead of holding the thread.
-            while piece := response.read1(_PIECE, decode_content=True):
-                body += piece
-                if len(body) > max_bytes:
-                    return bytes(body[:max_bytes]), False
-                if time.monotonic() > deadline:
-                    raise TimeoutError("the body took too long")
-        finally:
-            # Ends the connection unless the body was read to its end: then it has gone back to
-            # the pool by itself.
-            response.close()
-        return bytes(body), True
 
-    def _too_large(
-        self, what: str, status: int, max_bytes: int, *, idempotent: bool
-    ) -> ProviderError:
-        text = f"{self.vendor}: {what}: the reply is larger than the limit of {max_bytes} bytes."
-        if idempotent:
-            return ArtefactError(text, vendor=self.vendor, status=status, code="too_large")
-        return UnknownOutcomeError(text, vendor=self.vendor, status=status, code="too_large")
+class _TooLargeError(requests.RequestException):
+    """The reply is larger than it may be."""
 
 
 class _LateError(Exception):
@@ -320,13 +338,6 @@ def _until(moment: float, body: bytes) -> Iterator[bytes]:
     yield body
 
 
-def _close(sender: Sender) -> None:
-    if isinstance(sender, urllib3.ProxyManager):
-        sender.clear()
-    else:
-        sender.close()
-
-
 @lru_cache(maxsize=2)
 def _tls(bundle: str | None) -> ssl.SSLContext:
     # Loading the certificates takes tens of milliseconds of CPU: once per process.
@@ -334,10 +345,3 @@ def _tls(bundle: str | None) -> ssl.SSLContext:
     if path.is_dir():
         return ssl.create_default_context(capath=path)
     return ssl.create_default_context(cafile=path)
-
-
-def _basic_auth(parts: SplitResult) -> dict[str, str]:
-    if parts.username is None:
-        return {}
-    user, password = unquote(parts.username), unquote(parts.password or "")
-    return urllib3.make_headers(basic_auth=f"{user}:{password}")

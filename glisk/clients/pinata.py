@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from glisk.clients.http import HttpClient, HttpOptions
-from glisk.clients.http_faults import Fault, Reply, bad_reply, bounded_seconds, timestamp
+from glisk.clients.http_errors import Fault, Reply, bad_reply, bounded_seconds, timestamp
 from glisk.errors import AccountError, InvalidRequestError
 from glisk.logging.redaction import register_secret, storable_text
 

@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from glisk.clients.data_uri import bytes_with_image
 from glisk.clients.http import HttpClient, HttpOptions
-from glisk.clients.http_faults import Fault, Reply, bad_reply, bounded_seconds
+from glisk.clients.http_errors import Fault, Reply, bad_reply, bounded_seconds
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
 from glisk.clients.replicate_model import ModelReference
 from glisk.clients.replicate_prediction import (

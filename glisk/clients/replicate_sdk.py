@@ -12,7 +12,7 @@ from replicate.client import RetryTransport
 from replicate.exceptions import ReplicateError
 
 from glisk.clients.http import HttpOptions
-from glisk.clients.http_faults import Fault, Reply, error_for_reply, read_plain
+from glisk.clients.http_errors import Fault, Reply, error_for_reply, read_plain
 from glisk.clients.replicate_prediction import VENDOR
 from glisk.errors import TransientError
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from glisk.clients.foreign_json import loads
 from glisk.clients.http import HttpClient, HttpOptions
-from glisk.clients.http_faults import ACCOUNT_STATUSES, Fault, Reply, bad_reply
+from glisk.clients.http_errors import ACCOUNT_STATUSES, Fault, Reply, bad_reply
 from glisk.errors import (
     AccountError,
     InvalidRequestError,

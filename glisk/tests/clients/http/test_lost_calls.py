@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -82,6 +83,22 @@ class TestALostReply:
         server.script(raw(b"HTTP/1.1 402 Payment\r\nContent-Length: 500\r\n\r\ncut"))
         assert type(failure(client, idempotent=False)) is AccountError
 
+    def test_of_a_connection_that_ended_before_the_body_may_still_hide_an_accepted_call(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        """Some of it may have arrived: nobody can tell from here."""
+
+        def reset_in_the_next_body(running: ScriptedServer, connection: socket.socket) -> bool:
+            answer(200)(running, connection)
+            connection.recv(1000)
+            return reset()(running, connection)
+
+        server.script(reset_in_the_next_body)
+        client.call("GET", "/", idempotent=True)
+        body = {"prompt": "x" * 8_000_000}  # more than the sockets hold
+        with pytest.raises(UnknownOutcomeError):
+            client.call("POST", "/", idempotent=False, json_body=body)
+
     def test_does_not_poison_the_next_call(
         self, server: ScriptedServer, client: HttpClient
     ) -> None:
@@ -156,6 +173,18 @@ class TestAVendorThatIsNotThere:
         url = server.url.replace("http://", "https://")
         client = HttpClient(vendor="acme", base_url=url, options=options)
         assert isinstance(failure(client, idempotent=True), TransientError)
+
+    def test_behind_a_certificate_that_nobody_vouches_for_surely_got_nothing(
+        self, server: ScriptedServer, options: HttpOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_args: object, **_options: object) -> None:
+            raise ssl.SSLCertVerificationError("self-signed certificate")
+
+        monkeypatch.setattr(ssl.SSLContext, "wrap_socket", refuse)
+        url = server.url.replace("http://", "https://")
+        client = HttpClient(vendor="acme", base_url=url, options=options)
+        error = failure(client, idempotent=False)
+        assert type(error) is TransientError and "self-signed" in str(error)
 
 
 class TestACallThatComesTooLate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from email.utils import formatdate
@@ -9,7 +10,7 @@ from email.utils import formatdate
 import pytest
 
 from glisk.clients.http import HttpClient
-from glisk.clients.http_faults import retry_after_seconds
+from glisk.clients.http_errors import retry_after_seconds
 from glisk.errors import (
     AccountError,
     ArtefactError,
@@ -133,6 +134,24 @@ class TestTheStatus:
         error = failure(client)
         assert type(error) is PermanentError and error.reason == "redirect"
         assert len(server.requests) == 1
+
+    def test_of_a_redirect_is_told_without_reading_its_endless_body(
+        self, server: ScriptedServer, client: HttpClient
+    ) -> None:
+        sent = []
+
+        def step(running: ScriptedServer, connection: socket.socket) -> bool:
+            head = b"HTTP/1.1 307 X\r\nLocation: /elsewhere\r\nTransfer-Encoding: chunked\r\n\r\n"
+            connection.sendall(head)
+            while not running.over.is_set():
+                connection.sendall(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+                sent.append(65_536)
+            return False
+
+        server.script(step)
+        error = failure(client)
+        assert type(error) is PermanentError and error.reason == "redirect"
+        assert sum(sent) < 20_000_000
 
     def test_is_never_retried_inside(self, server: ScriptedServer, client: HttpClient) -> None:
         server.script(answer(503, b"", Retry_After="0"), answer(200))

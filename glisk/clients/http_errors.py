@@ -11,8 +11,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
+import requests
 import urllib3
 
 from glisk.clients.foreign_json import loads
@@ -47,6 +48,10 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @classmethod
+    def of(cls, response: requests.Response) -> Self:
+        return cls(response.status_code, response.headers, response.content)
 
     def json_object(self) -> dict[str, Any] | None:
         """Return the body as a JSON object, or None if it is anything else."""
@@ -207,19 +212,21 @@ def error_for_lost(error: Exception, vendor: str, what: str, *, idempotent: bool
 
 
 def was_surely_not_sent(error: Exception) -> bool:
-    """Tell whether the vendor cannot have seen the request. In doubt: False."""
-    if isinstance(
-        error,
-        urllib3.exceptions.NewConnectionError
-        | urllib3.exceptions.ConnectTimeoutError
-        | urllib3.exceptions.ProxyError,
-    ):
+    """Tell whether the vendor cannot have seen the request. In doubt: False.
+
+    `requests.ConnectionError` alone says nothing: a refused connection, an unknown name and a
+    reply that broke off are one to it. The reason within is urllib3's word.
+    """
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError):
         return True
-    return isinstance(_innermost(error), ssl.SSLCertVerificationError)
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, urllib3.exceptions.NewConnectionError) or isinstance(
+        _innermost(error), ssl.SSLCertVerificationError
+    )
 
 
 def _is_timeout(error: Exception) -> bool:
-    return isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError)
+    return isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError)
 
 
 def _innermost(error: BaseException) -> BaseException:
