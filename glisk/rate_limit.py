@@ -1,19 +1,18 @@
 """The rate at which a vendor may be called: set by the operator, or found by calling it.
 
-Both are kept in the database and honoured by all processes together.
+It is kept in the database and honoured by all processes together: how many calls were let through
+in each second of the last minute, under the lock of one row, by the database's clock.
 
-`RateLimit`, the operator's, is a sliding window: how many calls were let through in each second
-of the last minute. A call may start some seconds after it was let through, so the window is
-longer by that slack, and no 60 seconds ever hold more starts than the limit. Places are taken for
-a whole batch of calls by one statement, under the row's lock, by the database's clock.
+A limit that is set is a sliding window. A call may start some seconds after it was let through, so
+the window is longer by that slack, and no 60 seconds ever hold more starts than the limit.
 
-`FoundLimit` is told by nobody: calls start as they come, until the vendor refuses one for its
-rate (HTTP 429). Nothing starts then before the time that the vendor asks for, and after it calls
-start at the pace that the vendor has just borne: what it let through, by the time that this took,
-the wait included. That is right for fixed windows, sliding windows and token buckets alike. One
-refusal halves a pace at most. The pace grows again by itself: slowly at first, twofold after a
-minute without a refusal, sixteenfold after two; by then a limit that was raised is met anew. While
-the operator has set a limit, nothing is found: a refusal is only waited for.
+A limit that nobody told of is found. Calls start as they come, until the vendor refuses one for
+its rate (HTTP 429). Nothing starts then before the time that the vendor asks for, and after it
+calls start at the pace that the vendor has just borne: what it let through, by the time that this
+took, the wait included. That is right for fixed windows, sliding windows and token buckets alike.
+One refusal halves a pace at most. The pace grows again by itself: slowly at first, twofold after a
+minute without a refusal, sixteenfold after two; by then a limit that was raised is met anew. Where
+a limit is set, nothing is found: a refusal is only waited for.
 """
 
 from __future__ import annotations
@@ -33,96 +32,7 @@ from glisk.errors import TransientError
 
 logger = structlog.get_logger(__name__)
 
-WINDOW_SECONDS = 60
-
-_TAKE = """
-    WITH held AS MATERIALIZED (
-        SELECT state_value AS used FROM system_state WHERE state_key = %(key)s FOR UPDATE
-    ), clock AS MATERIALIZED (
-        SELECT used, EXTRACT(EPOCH FROM clock_timestamp())::float8 AS now FROM held
-    ), recent AS MATERIALIZED (
-        SELECT c.now, floor(c.now)::bigint AS second,
-               COALESCE(jsonb_object_agg(u.key, u.value) FILTER (WHERE u.key IS NOT NULL), '{}')
-                   AS used,
-               COALESCE(sum(u.value::integer), 0) AS spent,
-               min(u.key::bigint) AS oldest
-        FROM clock c
-        LEFT JOIN LATERAL jsonb_each(c.used) u
-            ON abs(u.key::bigint - floor(c.now)) <= %(window)s
-        GROUP BY c.now
-    ), granted AS MATERIALIZED (
-        SELECT *, LEAST(%(wanted)s, GREATEST(%(limit)s - spent, 0) / %(unit)s * %(unit)s)::integer
-            AS number
-        FROM recent
-    )
-    UPDATE system_state s
-    SET updated_at = clock_timestamp(),
-        state_value = CASE WHEN number = 0 THEN g.used ELSE g.used || jsonb_build_object(
-            second::text, COALESCE((g.used ->> second::text)::integer, 0) + number) END
-    FROM granted g WHERE s.state_key = %(key)s
-    RETURNING number, COALESCE(oldest, second) + %(window)s + 1 - now
-"""
-
-
-class RateLimit:
-    """One process's access to one vendor's limit; `per_minute` 0 is no limit."""
-
-    def __init__(self, vendor: str, *, per_minute: int, slack_seconds: int = 0) -> None:
-        self.key = f"rate:{vendor}"
-        self.per_minute = per_minute
-        self._window = WINDOW_SECONDS + slack_seconds
-        self._free_at = 0.0
-
-    @property
-    def seconds_until_free(self) -> float:
-        """Return after how many seconds asking again is worth it; 0 if it is now."""
-        return max(0.0, self._free_at - time.monotonic())
-
-    def take(self, wanted: int, *, unit: int = 1) -> int:
-        """Take places for calls that start now; return how many there are.
-
-        If there are fewer than wanted, it is a multiple of `unit` (calls that go together). In a
-        transaction the others wait until it ends, so it should end soon.
-        """
-        if wanted <= 0 or not self.per_minute:
-            return max(wanted, 0)
-        if self.seconds_until_free > 0:
-            return 0
-        granted, wait = self._ask(wanted, min(unit, self.per_minute))
-        if granted < wanted:
-            self._free_at = time.monotonic() + max(wait, 0.05)
-        return granted
-
-    def take_whole(self, sizes: Sequence[int]) -> int:
-        """Take places for groups of calls, in order; return how many groups may start whole."""
-        places = self.take(sum(sizes), unit=max(sizes, default=1))
-        return sum(used <= places for used in accumulate(sizes))
-
-    def _ask(self, wanted: int, unit: int) -> tuple[int, float]:
-        parameters: dict[str, str | int] = {
-            "key": self.key,
-            "window": self._window,
-            "wanted": wanted,
-            "limit": self.per_minute,
-            "unit": unit,
-        }
-        with connection.cursor() as cursor:
-            cursor.execute(_TAKE, parameters)
-            row = cursor.fetchone()
-            if row is None:
-                cursor.execute(
-                    "INSERT INTO system_state (state_key, state_value, updated_at) "
-                    "VALUES (%s, '{}', clock_timestamp()) ON CONFLICT DO NOTHING",
-                    [self.key],
-                )
-                cursor.execute(_TAKE, parameters)
-                row = cursor.fetchone()
-        return int(row[0]), float(row[1])
-
-
-# -- the limit that is found ----------------------------------------------------------
-
-HORIZON_SECONDS: Final = 60  # further back nothing is counted
+WINDOW_SECONDS: Final = 60
 DOUBLED_AFTER_SECONDS: Final = 60.0
 _LARGEST_GROWTH: Final = 12.0  # powers of two, after which nothing is left of a found limit
 _MARGIN: Final = 0.97
@@ -193,6 +103,21 @@ class LimitState:
         self._count(granted, now)
         return granted, max(0.0, self.next_at - now)
 
+    def take_within(
+        self, limit: int, wanted: int, *, unit: int, slack: int, now: float
+    ) -> tuple[int, float]:
+        """Take places of `limit` calls a minute; return how many, and when to ask again."""
+        if now < self.until:
+            return 0, self.until - now
+        unit, window = min(unit, limit), WINDOW_SECONDS + slack
+        counted = {int(s): n for s, n in self.calls.items() if abs(int(s) - int(now)) <= window}
+        free = max(limit - sum(counted.values()), 0)
+        granted = min(wanted, free // unit * unit)
+        self._count(granted, now, window)
+        if granted == wanted:
+            return granted, 0.0
+        return granted, min(counted, default=int(now)) + window + 1 - now
+
     def refuse(
         self, calls: int, *, asked_wait: float | None, age: float, now: float, learn: bool
     ) -> bool:
@@ -222,7 +147,7 @@ class LimitState:
         return is_new
 
     def _limit_after_refusal(self) -> float:
-        before, since = self.limit_before, max(self.counted_from, self.met_at - HORIZON_SECONDS)
+        before, since = self.limit_before, max(self.counted_from, self.met_at - WINDOW_SECONDS)
         accepted = self._granted_since(since) - self.refused
         if before is not None and accepted >= _RARE * self.refused:
             return before
@@ -241,26 +166,26 @@ class LimitState:
     def _granted_since(self, moment: float) -> int:
         return sum(number for second, number in self.calls.items() if int(second) >= int(moment))
 
-    def _count(self, granted: int, now: float) -> None:
-        first = now - HORIZON_SECONDS
-        self.calls = {second: n for second, n in self.calls.items() if first < int(second) <= now}
+    def _count(self, granted: int, now: float, window: int = WINDOW_SECONDS) -> None:
+        first = int(now) - window
+        self.calls = {second: n for second, n in self.calls.items() if first <= int(second) <= now}
         second = str(int(now))
         self.calls[second] = self.calls.get(second, 0) + granted
 
 
-class FoundLimit:
-    """One process's access to one vendor's limit; `per_minute` is the operator's, 0 is none."""
+class RateLimit:
+    """One process's access to one vendor's limit; `per_minute` is what is set, 0: found."""
 
     def __init__(self, vendor: str, *, per_minute: int = 0, slack_seconds: int = 0) -> None:
         self.vendor = vendor
         self.key = f"limit:{vendor}"
-        self._fixed = RateLimit(vendor, per_minute=per_minute, slack_seconds=slack_seconds)
+        self.per_minute, self._slack = per_minute, slack_seconds
         self._free_at = 0.0
 
     @property
     def seconds_until_free(self) -> float:
         """Return after how many seconds asking again is worth it; 0 if it is now."""
-        return max(self._fixed.seconds_until_free, self._free_at - time.monotonic(), 0.0)
+        return max(self._free_at - time.monotonic(), 0.0)
 
     def take(self, wanted: int, *, unit: int = 1) -> int:
         """Take places for calls that start now; return how many there are.
@@ -271,11 +196,15 @@ class FoundLimit:
         if wanted <= 0 or self.seconds_until_free > 0:
             return 0
         with transaction.atomic(savepoint=False):
-            found, now = self._locked()
-            granted, wait = found.take(wanted, unit=unit, now=now)
+            state, now = self._locked()
+            if self.per_minute:
+                granted, wait = state.take_within(
+                    self.per_minute, wanted, unit=unit, slack=self._slack, now=now
+                )
+            else:
+                granted, wait = state.take(wanted, unit=unit, now=now)
             if granted:
-                granted = self._fixed.take(granted, unit=unit)
-                self._save(found)
+                self._save(state)
         if wait:
             self._wait(wait)
         return granted
@@ -288,23 +217,23 @@ class FoundLimit:
     def refused(self, error: TransientError, *, age_seconds: float, calls: int = 1) -> None:
         """Take in a refusal for the rate; the oldest of the calls started `age_seconds` ago."""
         with transaction.atomic(savepoint=False):
-            found, now = self._locked()
-            is_new = found.refuse(
+            state, now = self._locked()
+            is_new = state.refuse(
                 calls,
                 asked_wait=error.retry_after_seconds,
                 age=age_seconds,
                 now=now,
-                learn=not self._fixed.per_minute,
+                learn=not self.per_minute,
             )
-            found.reason = str(error)
-            self._save(found)
-        self._wait(found.until - now)
+            state.reason = str(error)
+            self._save(state)
+        self._wait(state.until - now)
         if is_new:
             logger.info(
                 "rate_limit_met",
                 vendor=self.vendor,
-                per_minute=round(found.per_minute) if found.per_minute else None,
-                wait_seconds=round(found.until - now, 1),
+                per_minute=round(state.per_minute) if state.per_minute else None,
+                wait_seconds=round(state.until - now, 1),
             )
 
     def _wait(self, seconds: float) -> None:
@@ -317,10 +246,10 @@ class FoundLimit:
             row = cursor.fetchone()
         return LimitState.parse(json.loads(row[0])), float(row[1])
 
-    def _save(self, found: LimitState) -> None:
+    def _save(self, state: LimitState) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE system_state SET state_value = %s::jsonb, updated_at = clock_timestamp() "
                 "WHERE state_key = %s",
-                [json.dumps(asdict(found)), self.key],
+                [json.dumps(asdict(state)), self.key],
             )

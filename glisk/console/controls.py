@@ -74,14 +74,12 @@ def reset_rate_limit(name: str, *, actor: str, reason: str) -> bool:
     """
     reason = said(reason)
     with transaction.atomic():
-        keys = [f"limit:{name}", f"rate:{name}"]
-        rows = list(SystemState.objects.select_for_update().filter(pk__in=keys).order_by("pk"))
-        if not rows:
-            raise ValueError(f"There is no rate limit {name!r}.")
-        if not any(row.state_value for row in rows):
+        row = _locked(f"limit:{name}", f"There is no rate limit {name!r}.")
+        if not row.state_value:
             return False
         record_action(actor=actor, action="reset_rate_limit", subject=name, reason=reason)
-        SystemState.objects.filter(pk__in=keys).update(state_value={})
+        row.state_value = {}
+        row.save()
     return True
 
 
@@ -107,17 +105,13 @@ def list_breakers() -> list[BreakerInfo]:
 
 def list_rate_use() -> list[RateUse]:
     """Return how much of each rate limit was used in the last minute, and what was found."""
-    now = time.time()
-    uses = {name: RateUse(name, _used(value, now)) for name, value in _states("rate:")}
+    now, uses = time.time(), []
     for name, value in _states("limit:"):
-        found = LimitState.parse(value)
-        until = datetime.fromtimestamp(found.until, UTC) if found.until > now else None
-        uses[name] = RateUse(name, _used(found.calls, now), found.limit_at(now), until)
-    return [uses[name] for name in sorted(uses)]
-
-
-def _used(calls: dict[str, Any], now: float) -> int:
-    return sum(int(n) for second, n in calls.items() if int(second) >= now - WINDOW_SECONDS)
+        limit = LimitState.parse(value)
+        used = sum(n for second, n in limit.calls.items() if int(second) >= now - WINDOW_SECONDS)
+        until = datetime.fromtimestamp(limit.until, UTC) if limit.until > now else None
+        uses.append(RateUse(name, used, limit.limit_at(now), until))
+    return uses
 
 
 def _locked(key: str, problem: str) -> SystemState:

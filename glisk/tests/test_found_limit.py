@@ -19,7 +19,7 @@ from glisk.console.controls import list_rate_use, reset_rate_limit
 from glisk.console.overview import system
 from glisk.errors import TransientError
 from glisk.models import SystemState
-from glisk.rate_limit import FoundLimit, LimitState
+from glisk.rate_limit import LimitState, RateLimit
 from sandbox.http.ratelimit import RateLimit as VendorsLimit
 
 ANSWER_SECONDS = 0.2
@@ -242,7 +242,7 @@ def test_what_is_stored_by_others_is_read(value: Any) -> None:
 
 @pytest.mark.django_db
 def test_what_one_process_was_told_all_keep_to() -> None:
-    one, other = FoundLimit("v"), FoundLimit("v")
+    one, other = RateLimit("v"), RateLimit("v")
     assert one.take(20) == 20
     one.refused(refusal(30.0), age_seconds=0.0, calls=5)
     assert one.take(1) == 0
@@ -256,9 +256,9 @@ def test_what_one_process_was_told_all_keep_to() -> None:
 
 @pytest.mark.django_db
 def test_operators_see_for_a_minute_that_a_limit_was_met() -> None:
-    FoundLimit("pinata").take(20)
+    RateLimit("pinata").take(20)
     assert system.obstacles() == []
-    FoundLimit("pinata").refused(refusal(30.0), age_seconds=0.0)
+    RateLimit("pinata").refused(refusal(30.0), age_seconds=0.0)
     (obstacle,) = system.obstacles()
     assert (obstacle.kind, obstacle.subject) == ("limit", "pinata")
     assert "a minute" in obstacle.reason
@@ -271,31 +271,31 @@ def test_operators_see_for_a_minute_that_a_limit_was_met() -> None:
 
 @pytest.mark.django_db
 def test_an_operator_lets_the_vendor_be_called_again() -> None:
-    FoundLimit("v").take(20)
-    FoundLimit("v").refused(refusal(3000.0), age_seconds=0.0)
-    assert FoundLimit("v").take(20) == 0
+    RateLimit("v").take(20)
+    RateLimit("v").refused(refusal(3000.0), age_seconds=0.0)
+    assert RateLimit("v").take(20) == 0
     assert reset_rate_limit("v", actor="ada", reason="a bigger plan")
-    assert FoundLimit("v").take(20) == 20
+    assert RateLimit("v").take(20) == 20
 
 
 @pytest.mark.django_db
 def test_a_limit_that_was_set_is_kept_and_a_refusal_only_waited_for() -> None:
-    assert FoundLimit("v", per_minute=5).take(4, unit=2) == 4
-    assert FoundLimit("v", per_minute=5).take(4, unit=2) == 0
-    FoundLimit("v", per_minute=5).refused(refusal(0.0), age_seconds=0.0)
-    assert FoundLimit("v", per_minute=5).take(2) == 1
+    assert RateLimit("v", per_minute=5).take(4, unit=2) == 4
+    assert RateLimit("v", per_minute=5).take(4, unit=2) == 0
+    RateLimit("v", per_minute=5).refused(refusal(0.0), age_seconds=0.0)
+    assert RateLimit("v", per_minute=5).take(2) == 1
     assert [use.per_minute for use in list_rate_use()] == [None]
-    FoundLimit("v", per_minute=5).refused(refusal(30.0), age_seconds=0.0)
-    assert FoundLimit("v", per_minute=50).take(2) == 0
+    RateLimit("v", per_minute=5).refused(refusal(30.0), age_seconds=0.0)
+    assert RateLimit("v", per_minute=50).take(2) == 0
 
 
 @pytest.mark.django_db
 def test_groups_of_calls_start_whole() -> None:
-    limit = FoundLimit("v")
+    limit = RateLimit("v")
     assert limit.take_whole([2, 1, 2]) == 3
     assert limit.take_whole([]) == 0
     limit.refused(refusal(0.0), age_seconds=0.0, calls=5)
-    assert FoundLimit("v").take_whole([2, 2, 2]) == 1
+    assert RateLimit("v").take_whole([2, 2, 2]) == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -312,7 +312,7 @@ def test_processes_together_keep_to_the_pace() -> None:
             barrier.wait(timeout=60)
             while time.time() < now + seconds:
                 with transaction.atomic():
-                    granted += FoundLimit("v").take(7)
+                    granted += RateLimit("v").take(7)
             return granted, time.time()
         finally:
             connection.close()

@@ -23,7 +23,7 @@ from glisk.engine.alarms import LASTS_SECONDS, end_alarm, raise_alarm
 from glisk.errors import AccountError, TransientError
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.pauses import pause_stage
-from glisk.rate_limit import FoundLimit, RateLimit
+from glisk.rate_limit import RateLimit
 from glisk.tests.alarms import alarms
 from glisk.tests.asking import ask, beat
 from glisk.tests.pipeline_world import add_ready_token
@@ -137,7 +137,7 @@ def _alarmed(stage: str, status: TokenStatus) -> Token:
 
 
 def _limited(vendor: str, status: TokenStatus) -> Token:
-    limit = FoundLimit(vendor, per_minute=0)
+    limit = RateLimit(vendor, per_minute=0)
     limit.take(1)
     error = TransientError("HTTP 429: slow down", vendor=vendor, rate_limited=True)
     limit.refused(error, age_seconds=0)

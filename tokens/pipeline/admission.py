@@ -13,7 +13,7 @@ import structlog
 
 from glisk.breaker import Breaker
 from glisk.errors import AccountError, PermanentError, ProviderError, is_for_the_rate
-from glisk.rate_limit import FoundLimit
+from glisk.rate_limit import RateLimit
 from tokens.models.job import JobService
 from tokens.pipeline.places import free_places
 from tokens.pipeline.spend import allowed_by_cap, cap_reason, price_of, seconds_until_midnight
@@ -31,7 +31,7 @@ class Admission:
         self,
         service: JobService,
         breaker: Breaker,
-        rate: FoundLimit | None,
+        rate: RateLimit | None,
         *,
         most_at_once: int | None = None,
     ) -> None:

@@ -17,7 +17,7 @@ from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
 from glisk.pauses import Pauses
-from glisk.rate_limit import FoundLimit
+from glisk.rate_limit import RateLimit
 from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import JobService
 from tokens.pipeline.admission import Admission
@@ -53,7 +53,7 @@ class ReplicateService:
         self.admission = Admission(
             self.name,
             Breaker(self.name),
-            FoundLimit(
+            RateLimit(
                 self.name,
                 per_minute=settings.REPLICATE_PREDICTIONS_PER_MINUTE,
                 slack_seconds=int(STALE_CALL_SECONDS),

@@ -30,7 +30,7 @@ from glisk.errors import (
     error_class_of,
     is_for_the_rate,
 )
-from glisk.rate_limit import FoundLimit
+from glisk.rate_limit import RateLimit
 from tokens.pipeline import calls
 from tokens.pipeline.calls import Captured, Upload, UploadOutcome
 from tokens.pipeline.upload_records import UploadRecord, record_of, save_records
@@ -68,7 +68,7 @@ class Storage:
         self.drain = drain
         self.client = PinataClient.from_settings()
         self.breaker = Breaker("pinata")
-        self.rate = FoundLimit(
+        self.rate = RateLimit(
             "pinata", per_minute=settings.PINATA_REQUESTS_PER_MINUTE, slack_seconds=1
         )
         self.items: dict[int, Item] = {}

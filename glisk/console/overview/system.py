@@ -147,42 +147,35 @@ def _keeper(state: SystemState) -> Obstacle | None:
     return replace(found, refusal=Refusal(text=found.reason))
 
 
-def _found_limit(state: SystemState) -> Obstacle | None:
-    """Return a vendor's rate limit that was met in the last minute."""
+def _limit(state: SystemState) -> Obstacle | None:
+    """Return a vendor's rate limit that was met in the last minute, or is all but used up."""
     limit, now = LimitState.parse(state.state_value), database_now()
+    vendor, since = state.state_key.partition(":")[2], now - _LIMIT_IS_NEWS
     until = datetime.fromtimestamp(limit.until, UTC)
-    if now - until > _LIMIT_IS_NEWS:
-        return None
-    pace, vendor = limit.limit_at(now.timestamp()), state.state_key.partition(":")[2]
-    return Obstacle(
-        key=state.state_key,
-        kind="limit",
-        subject=vendor,
-        headline=f"{name_of_breaker(vendor)} limits the rate of calls",
-        reason=f"{limit.reason.partition(' | ')[0]}"
-        + (f" About {pace:.0f} calls a minute are made." if pace else ""),
-        since=datetime.fromtimestamp(limit.refused_at, UTC),
-        retry_at=until if until > now else None,
-        refusal=Refusal(status=429),
-    )
-
-
-def _set_limit(state: SystemState) -> Obstacle | None:
-    """Return a rate limit of the settings of which next to nothing is left in this minute."""
-    vendor = state.state_key.partition(":")[2]
+    if until >= since:
+        pace = limit.limit_at(now.timestamp())
+        return Obstacle(
+            key=state.state_key,
+            kind="limit",
+            subject=vendor,
+            headline=f"{name_of_breaker(vendor)} limits the rate of calls",
+            reason=f"{limit.reason.partition(' | ')[0]}"
+            + (f" About {pace:.0f} calls a minute are made." if pace else ""),
+            since=datetime.fromtimestamp(limit.refused_at, UTC),
+            retry_at=until if until > now else None,
+            refusal=Refusal(status=429),
+        )
     variable = _LIMITS.get(vendor, "")
-    limit = getattr(settings, variable) if variable else 0
-    since = database_now() - _LIMIT_IS_NEWS
-    seconds = {int(second): int(used) for second, used in _value(state).items()}
-    recent = [second for second in seconds if second >= since.timestamp()]
-    if not limit or sum(seconds[second] for second in recent) < limit - 1:  # some calls need two
+    allowed = getattr(settings, variable) if variable else 0
+    recent = {int(s): n for s, n in limit.calls.items() if int(s) >= since.timestamp()}
+    if not allowed or sum(recent.values()) < allowed - 1:  # some calls need two
         return None
     return Obstacle(
         key=state.state_key,
         kind="limit",
         subject=vendor,
         headline=f"{name_of_breaker(vendor)}'s calls are limited by the settings",
-        reason=f"The {limit:,} calls a minute of {variable} are used up.",
+        reason=f"The {allowed:,} calls a minute of {variable} are used up.",
         advice=f"Nothing; or raise {variable} (0: the limit is found) and restart the workers.",
         since=datetime.fromtimestamp(min(recent), UTC),
         retry_at=None,
@@ -213,8 +206,7 @@ def _value(state: SystemState) -> dict[str, Any]:
 _READERS: dict[str, Callable[[SystemState], Obstacle | None]] = {
     "pause": _pause,
     "breaker": _breaker,
-    "limit": _found_limit,
-    "rate": _set_limit,
+    "limit": _limit,
     "alarm": _alarm,
     KEEPER_KEY: _keeper,
 }
