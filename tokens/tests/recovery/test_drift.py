@@ -131,25 +131,6 @@ def test_an_adopted_token_whose_reveal_is_gone_begins_anew(
     assert_equal_to_chain(history)
 
 
-def test_many_findings_are_counted_but_not_all_listed(
-    history: DemoChain, reader: MintReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(drift, "LISTED", 2)
-    Token.objects.update(prompt_author_wallet=wallet(0xEE))
-    report = check_drift(reader, repair=False)
-    assert kinds(report) == {"author_differs": 6}
-    assert len(report.findings) == 2
-
-
-def test_our_own_reveal_that_waits_for_its_receipt_is_no_difference(
-    history: DemoChain, reader: MintReader
-) -> None:
-    Token.objects.filter(pk=1).update(status="ready", image_cid="i", metadata_cid="m")
-    put_in_open_batch([1])
-    reveal(history, 1)
-    assert check_drift(reader, repair=False).is_clean
-
-
 def test_a_token_that_we_revealed_while_it_was_compared_is_no_difference(
     history: DemoChain, reader: MintReader
 ) -> None:

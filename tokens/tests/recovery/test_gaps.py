@@ -24,7 +24,7 @@ from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
-from tokens.tests.recovery.node_proxy import HttpAnswer, NodeProxy, no_logs_at_all
+from tokens.tests.recovery.node_proxy import HttpAnswer, NodeProxy
 from tokens.tests.recovery.stage import FOX, LIGHTHOUSE, URI, lose, mint, without_logs
 
 pytestmark = pytest.mark.django_db
@@ -133,11 +133,6 @@ def test_only_the_blocks_around_a_gap_are_read(
     assert whole[2] - 16 <= span[0] < whole[4] < span[1] <= whole[7] + 16
 
 
-def test_nothing_missing_costs_one_round_trip(history: DemoChain, reader: MintReader) -> None:
-    fill_gaps(reader)
-    assert (reader.requests, reader.calls) == (1, 3)
-
-
 def test_the_progress_of_the_backfill_is_left_alone(history: DemoChain, reader: MintReader) -> None:
     before = load_progress()
     lose(4, 5, 6)
@@ -154,13 +149,6 @@ def test_no_more_than_the_limit_is_created(
     assert Token.objects.count() == 8 + limit
     assert fill_gaps(reader).created == 4 - limit
     assert_equal_to_chain(history)
-
-
-def test_a_dry_run_only_counts(history: DemoChain, reader: MintReader) -> None:
-    lose(4, 5, 6)
-    report = fill_gaps(reader, dry_run=True)
-    assert (report.missing, report.created) == (3, 0)
-    assert Token.objects.count() == 9
 
 
 def test_revealed_tokens_come_back_as_revealed(history: DemoChain, reader: MintReader) -> None:
@@ -220,16 +208,6 @@ def test_its_log_completes_it_later(
     assert any(reason.startswith("its mint was found in transaction") for reason in reasons)
 
 
-def test_a_refusal_of_the_logs_does_not_hold_the_facts_back(
-    history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
-) -> None:
-    lose(4, 5, 6)
-    proxy.alter = no_logs_at_all
-    report = fill_gaps(bad_reader)
-    assert report.from_facts == [4, 5, 6]
-    assert "not available" in report.unread[0]
-
-
 def test_a_token_without_a_log_needs_its_confirmations(
     chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, settings: Settings
 ) -> None:
@@ -269,17 +247,6 @@ def test_an_author_who_is_not_registered_leaves_it_to_the_default_one(
     token = Token.objects.select_related("author").get()
     assert token.author.wallet_address == settings.GLISK_DEFAULT_AUTHOR_WALLET
     assert (token.prompt_author_wallet, token.prompt) == (wallet(0xEE), "the default prompt")
-
-
-def test_many_tokens_take_few_round_trips(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
-) -> None:
-    for _ in range(4):
-        mint(chain, FOX, 50)
-    proxy.alter = without_logs
-    report = fill_gaps(bad_reader)
-    assert len(report.from_facts) == 200
-    assert len(proxy.requests) <= 4  # the survey, the logs, 800 facts by 500
 
 
 # -- the command ------------------------------------------------------------------------
@@ -356,17 +323,6 @@ def test_the_command_names_what_vanished_with_status_2(history: DemoChain) -> No
         call_command("recover_tokens", stdout=output)
     assert caught.value.returncode == 2
     assert "unknown to the contract: 100" in output.getvalue()
-
-
-def test_the_command_says_that_something_is_too_new(
-    chain: DemoChain, proxy: NodeProxy, settings: Settings
-) -> None:
-    settings.MINT_CONFIRMATIONS = 2
-    proxy.alter = without_logs
-    mint(chain)
-    with pytest.raises(CommandError) as caught:
-        command()
-    assert caught.value.returncode == 2
 
 
 def test_a_senseless_limit_is_refused(history: DemoChain) -> None:

@@ -51,16 +51,11 @@ def history(chain: DemoChain) -> None:
         chain.mine(20)
 
 
+# How each text is understood is tested with the client; these are one of a kind.
 REFUSALS: list[Refusal] = [
     503,
-    504,
-    400,
     (-32005, "please limit the query to at most 16 blocks"),
-    (-32005, "limit exceeded"),
-    (-32011, "no backend is currently healthy"),
     (-32000, "that is rather a lot, is it not"),
-    (-32602, "exceeds the range allowed for your plan"),
-    (-32603, "execution aborted (timeout = 5s)"),
 ]
 
 
@@ -96,7 +91,7 @@ def test_it_finds_it_by_silence_as_well(
     converges(chain, node, hasty)
 
 
-@pytest.mark.parametrize("limit", [1, 5, 40])
+@pytest.mark.parametrize("limit", [1, 40])
 def test_other_limits_are_found_too(
     chain: DemoChain, node: FaultyRpc, reader: MintReader, limit: int
 ) -> None:

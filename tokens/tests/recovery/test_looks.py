@@ -13,7 +13,7 @@ from pytest_django import Settings
 from glisk.clients.chain import SELECTORS
 from glisk.clients.mint_reader import MintReader, WrongChainError
 from glisk.errors import ProviderError, TransientError
-from sandbox.accounts import AUTHORS, DEPLOYER, KEEPER
+from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
@@ -22,7 +22,7 @@ from tokens.recovery.progress import Progress, load, load_progress, save_progres
 from tokens.recovery.scan import ScanReport, scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
-from tokens.tests.recovery.node_proxy import DROP, HttpAnswer, NodeProxy, no_logs_at_all
+from tokens.tests.recovery.node_proxy import DROP, NodeProxy, no_logs_at_all
 
 pytestmark = pytest.mark.django_db
 
@@ -51,14 +51,6 @@ def test_the_first_look_registers_the_whole_history(chain: DemoChain, reader: Mi
     assert (report.created, report.complete) == (9, True)
     assert_equal_to_chain(chain)
     assert set(MintEvent.objects.values_list("source", flat=True)) == {MintSource.BACKFILL}
-
-
-def test_the_next_look_registers_what_is_new(chain: DemoChain, reader: MintReader) -> None:
-    mint(chain)
-    look(reader)
-    mint(chain, 5)
-    assert look(reader).created == 5
-    assert_equal_to_chain(chain)
 
 
 def test_it_begins_where_the_contract_was_deployed(
@@ -124,16 +116,6 @@ def test_mints_are_settled_once_their_block_is_deep_enough(
     chain.mine(1)
     look(reader)
     assert MintEvent.objects.get().settled_at is not None
-
-
-def test_short_looks_do_not_unlearn_what_the_provider_gives(
-    chain: DemoChain, reader: MintReader
-) -> None:
-    save_progress(Progress(range_blocks=10))
-    for _ in range(4):
-        mint(chain)
-        look(reader)
-    assert load_progress().range_blocks == 10
 
 
 # -- what is revealed already -----------------------------------------------------------
@@ -231,18 +213,6 @@ def test_empty_logs_do_not_pass_for_read_blocks(
     assert block is not None and block < minted_at
     proxy.reset()
     assert look(bad_reader).created == 2
-    assert_equal_to_chain(chain)
-
-
-def test_empty_logs_take_nothing_away(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
-) -> None:
-    mint(chain, 2)
-    look(bad_reader)
-    proxy.alter = without_logs
-    for _ in range(3):
-        chain.mine(5)
-        look(bad_reader)
     assert_equal_to_chain(chain)
 
 
@@ -346,36 +316,6 @@ def test_a_lagging_node_changes_nothing(
     assert load_progress() == before
     proxy.reset()
     assert_equal_to_chain(chain)
-
-
-def test_a_refused_key_ends_the_look(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
-) -> None:
-    def refuse(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
-        raise HttpAnswer(
-            401,
-            {"jsonrpc": "2.0", "error": {"code": -32600, "message": "Must be authenticated!"}},
-        )
-
-    proxy.alter = refuse
-    assert refused(bad_reader).error_class == "account"
-
-
-def test_only_the_admin_or_the_keeper_reveals(chain: DemoChain) -> None:
-    """What the tests of adoption rest on."""
-    assert DEPLOYER.address != KEEPER.address
-    mint(chain)
-    assert chain.wait(chain.reveal(2, [1], [URI]))["status"] == 0
-
-
-def test_a_node_that_refuses_logs_does_not_keep_a_look_from_the_contract(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
-) -> None:
-    mint(chain, 2)
-    proxy.alter = no_logs_at_all
-    report = look(bad_reader)
-    assert (report.created, report.complete) == (2, True)
-    assert load_progress().block == chain.block_number()
 
 
 def test_a_look_that_takes_tokens_from_the_contract_keeps_to_its_time(

@@ -11,11 +11,9 @@ from pytest_django import Settings
 from authors.factories import wallet
 from glisk.clients.rpc import RpcError
 from glisk.errors import ProviderError, TransientError
-from tokens.models import Token
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.logs import busy_spans
 from tokens.recovery.progress import load_progress
-from tokens.recovery.scan import scan_chain
 from tokens.tests.recovery.model_chain import CONTRACT, Mint, ModelChain
 from tokens.tests.recovery.model_node import ModelNode
 
@@ -52,13 +50,6 @@ def test_a_long_quiet_history_takes_few_requests() -> None:
     assert (report.created, report.blocks) == (8, 5_001)
     assert node.requests < 30  # 500 without the proof
     assert load_progress().block == 5_000
-
-
-def test_a_first_look_on_the_free_plan_is_soon_over() -> None:
-    node = ModelNode(quiet_chain(17, 1_234, 1_235, 4_000), range_blocks=10)
-    assert scan_chain(node.reader()).complete
-    assert Token.objects.count() == 8
-    assert node.requests < 30
 
 
 @pytest.mark.parametrize(

@@ -118,17 +118,6 @@ def test_tokens_that_another_author_got_are_made_anew(
     assert scan_chain(reader).complete
 
 
-def test_mints_that_exchange_their_ids_exchange_their_tokens(
-    chain: DemoChain, reader: MintReader
-) -> None:
-    one, two = mint(chain, FOX, 2, minter=1), mint(chain, LIGHTHOUSE, 2, minter=2)
-    look(reader)
-    chain.reorg(2, keep=[(two, 0), (one, 1)])
-    look_until_sure(chain, reader)
-    assert_equal_to_chain(chain)
-    assert Token.objects.get(pk=1).prompt == "a lighthouse at night"
-
-
 def test_what_was_made_for_the_same_author_is_not_paid_for_again(
     chain: DemoChain, reader: MintReader
 ) -> None:
