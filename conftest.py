@@ -21,7 +21,7 @@ from glisk.tests.template_database import TemplateDatabase
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["glisk.tests.tiers", "tokens.tests.only_writer"]
+pytest_plugins = ["glisk.tests.tiers", "sandbox.testing", "tokens.tests.only_writer"]
 # To rewrite the asserts of all tests takes 15 s: keep the result, whatever the environment says.
 sys.dont_write_bytecode = False
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
