@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 pytest_plugins = ["glisk.tests.tiers", "sandbox.testing", "tokens.tests.only_writer"]
-# To rewrite the asserts of all tests takes 15 s: keep the result, whatever the environment says.
+# Compiling everything anew at each start takes 15 s, and seconds for each process of a test: keep
+# what is compiled, whatever the environment says.
 sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _NO_BROWSER = (
     f"no browser: none of {', '.join(_BROWSERS)} is installed and CHROMIUM_BINARY is not set"

@@ -25,6 +25,7 @@ print([settings.KEEPER_PRIVATE_KEY, settings.KEEPER_KEY_IN_REACH])
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("file", ["", "/nowhere/keeper"])
 def test_what_does_not_sign_starts_without_the_key(file: str) -> None:
     given = {"KEEPER_PRIVATE_KEY": "", "KEEPER_PRIVATE_KEY_FILE": file}
@@ -40,6 +41,7 @@ def shown(command: str, **variables: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.process
 def test_what_does_not_sign_takes_no_key_that_it_could_read(tmp_path: Path) -> None:
     assert shown("check_setup", KEEPER_PRIVATE_KEY=KEY) == "['', True]"
     (tmp_path / "key").write_text(KEY)
@@ -47,6 +49,7 @@ def test_what_does_not_sign_takes_no_key_that_it_could_read(tmp_path: Path) -> N
     assert shown("migrate", **by_file) == "['', True]"
 
 
+@pytest.mark.process
 def test_the_worker_has_the_key_unless_it_reveals_nothing() -> None:
     assert shown("qcluster", KEEPER_PRIVATE_KEY=KEY) == f"['0x{KEY}', False]"
     idle = {"KEEPER_PRIVATE_KEY": KEY, "ENABLE_REVEAL_WORKER": "false"}

@@ -56,6 +56,7 @@ def test_the_web_process_refuses_the_same() -> None:
     assert named({"NETWORK": "BASE_SEPOLIA"}, ("-m", "gunicorn")) >= SECRETS
 
 
+@pytest.mark.process
 def test_one_public_key_among_good_ones_is_refused_and_not_echoed() -> None:
     public = EXAMPLE["ALCHEMY_WEBHOOK_SECRET"]
     done = start({**PRODUCTION, "ALCHEMY_WEBHOOK_SECRET": f"whsec_of_the_deployment, {public}"})
@@ -64,6 +65,7 @@ def test_one_public_key_among_good_ones_is_refused_and_not_echoed() -> None:
     assert public not in done.stderr
 
 
+@pytest.mark.process
 def test_a_secret_of_one_variable_is_no_secret_of_another() -> None:
     swapped = {"X_CLIENT_SECRET": EXAMPLE["PINATA_JWT"], "OPENSEA_API_KEY": "sandbox-opensea-key"}
     done = start({**PRODUCTION, **swapped})
@@ -92,6 +94,7 @@ def test_the_development_accounts_are_those_of_the_sandbox_and_more() -> None:
     assert len(development_addresses()) == 100
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["GLISK_DEFAULT_AUTHOR_WALLET", "KEEPER_ADDRESS"])
 @pytest.mark.parametrize("number", [3, 9])
 def test_addresses_of_public_keys_belong_to_nobody_on_a_real_network(

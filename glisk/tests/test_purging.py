@@ -168,6 +168,7 @@ def test_a_budget_that_is_used_up_leaves_the_rest_for_later() -> None:
     assert asked.count(7) == len(asked)
 
 
+@pytest.mark.plans
 def test_the_oldest_events_are_found_by_an_index() -> None:
     """However many younger ones there are."""
     WebhookEvent.objects.bulk_create(

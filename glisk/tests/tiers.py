@@ -25,6 +25,7 @@ _FIXTURES = {
     "anvil_binary": "node",
     "qcluster": "process",
     "web": "process",
+    "vendors": "sandbox",
     "plans": "plans",
 }
 _TIERS = {FAST, "schema", "random", "live", *_FOLDERS.values(), *_FIXTURES.values()}

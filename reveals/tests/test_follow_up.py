@@ -56,6 +56,7 @@ def drift() -> list[tuple[str, int | None]]:
 # -- reading back -----------------------------------------------------------------------------
 
 
+@pytest.mark.fast
 def test_a_reveal_is_read_back_once(worker: Start, scene: Scene) -> None:
     revealed(worker, scene)
     assert read_back_at() is None

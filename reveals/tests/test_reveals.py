@@ -21,6 +21,7 @@ from tokens.tests.stage import Start
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.fast
 def test_a_ready_token_is_revealed_with_its_uri(worker: Start, scene: Scene) -> None:
     tokens = scene.mint()
     worker().until(lambda: scene.revealed_once(tokens))

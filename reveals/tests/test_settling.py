@@ -23,6 +23,7 @@ from tokens.tests.stage import Start
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.fast
 def test_a_reorg_before_the_confirmations_takes_nothing_for_granted(
     worker: Start, scene: Scene, settings: Settings
 ) -> None:

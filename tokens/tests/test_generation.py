@@ -37,6 +37,7 @@ from tokens.tests.stage import (
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.fast
 def test_a_mint_becomes_a_ready_token_with_one_prediction(worker: Start, vendors: Vendors) -> None:
     token = TokenFactory.create(prompt="a fox in the snow")
     worker().until(is_ready(token))
@@ -119,6 +120,7 @@ def test_the_predictions_id_is_stored_with_the_first_turn_after_the_reply(
     assert job.submitted_at is not None
 
 
+@pytest.mark.fast
 def test_without_an_address_of_ours_the_vendor_is_polled(worker: Start, vendors: Vendors) -> None:
     token = TokenFactory.create()
     worker().until(is_ready(token))

@@ -28,6 +28,7 @@ from tokens.transitions.claims import release_leases_of
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.fast
 def test_a_reply_lost_after_acceptance_is_found_in_the_listing(
     worker: Start, vendors: Vendors
 ) -> None:

@@ -73,6 +73,7 @@ def is_open() -> bool:
     ).exists()
 
 
+@pytest.mark.fast
 def test_both_files_are_pinned_under_our_cids(worker: Start, vendors: Vendors) -> None:
     author = AuthorFactory.create(twitter_handle="painter", farcaster_handle="@brush")
     token = TokenFactory.create(author=author)

@@ -39,23 +39,24 @@ def running(drain: Drain) -> Iterator[Worker]:
         worker.end()
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_signed_webhook_becomes_a_revealed_token(
-    client: Client,
-    _chain: DemoChain,
-    vendors: Vendors,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hurry(monkeypatch.setattr)
+@pytest.fixture
+def chain(_chain: DemoChain, settings: Settings) -> DemoChain:
     settings.RPC_URL = _chain.rpc_url
     settings.GLISK_NFT_CONTRACT_ADDRESS = _chain.contract.address
     settings.KEEPER_PRIVATE_KEY = KEEPER.private_key
+    return _chain
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_signed_webhook_becomes_a_revealed_token(
+    client: Client, chain: DemoChain, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch.setattr)
     AuthorFactory.create(wallet_address=AUTHORS[0].address, prompt_text="a fox in the snow")
-    receipt = _chain.wait(_chain.mint(1, AUTHORS[0].address, 2))
+    receipt = chain.wait(chain.mint(1, AUTHORS[0].address, 2))
     block = hex(receipt["blockNumber"])
     wanted = {"fromBlock": block, "toBlock": block, "topics": [BATCH_MINTED_TOPIC]}
-    answer = post_alchemy(client, activity_event(_chain.rpc("eth_getLogs", wanted)))
+    answer = post_alchemy(client, activity_event(chain.rpc("eth_getLogs", wanted)))
     assert answer.json() == {"status": "processed", "registered": 1, "tokens": 2}
 
     tokens = list(Token.objects.order_by("pk"))
@@ -65,12 +66,12 @@ def test_a_signed_webhook_becomes_a_revealed_token(
         worker.until(has_status(TokenStatus.REVEALED, *tokens))
 
     assert vendors.paid == vendors.creations() == 2
-    (reveal,) = _chain.reveal_transactions()
+    (reveal,) = chain.reveal_transactions()
     assert reveal.token_ids == tuple(token.pk for token in tokens)
     for token in tokens:
         token.refresh_from_db()
         assert token.prompt == "a fox in the snow"
-        assert _chain.token_uri(token.pk) == token.token_uri == f"ipfs://{token.metadata_cid}"
+        assert chain.token_uri(token.pk) == token.token_uri == f"ipfs://{token.metadata_cid}"
         metadata = json.loads(vendors.store.read(str(token.metadata_cid)))
         assert metadata["image"] == f"ipfs://{token.image_cid}"
         assert vendors.store.read(str(token.image_cid)) == bytes(token.image.data or b"")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from pytest_django import Settings
@@ -25,7 +26,7 @@ PROMPTS = {AUTHORS[0].address: "a fox in the snow", AUTHORS[1].address: "a light
 # A node keeps the state of its last 128 blocks, those that a test undid included: one for each
 # module is young enough for every reorg.
 @pytest.fixture(scope="module")
-def _deployed() -> Iterator[DemoChain]:
+def _deployed(anvil_binary: Path) -> Iterator[DemoChain]:
     with running_node(hold_base_fee=False) as node:
         yield deployed_chain(node)
 

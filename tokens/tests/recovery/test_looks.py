@@ -44,6 +44,7 @@ def look(reader: MintReader) -> ScanReport:
 # -- what it finds ----------------------------------------------------------------------
 
 
+@pytest.mark.fast
 def test_the_first_look_registers_the_whole_history(chain: DemoChain, reader: MintReader) -> None:
     for author in (AUTHORS[0].address, AUTHORS[1].address, STRANGER):
         mint(chain, 3, author)
