@@ -72,8 +72,9 @@ def test_a_signed_webhook_becomes_a_revealed_token(
         token.refresh_from_db()
         assert token.prompt == "a fox in the snow"
         assert chain.token_uri(token.pk) == token.token_uri == f"ipfs://{token.metadata_cid}"
-        metadata = json.loads(vendors.store.read(str(token.metadata_cid)))
-        assert metadata["image"] == f"ipfs://{token.image_cid}"
+        metadata = vendors.store.read(str(token.metadata_cid))
+        assert metadata is not None
+        assert json.loads(metadata)["image"] == f"ipfs://{token.image_cid}"
         assert vendors.store.read(str(token.image_cid)) == bytes(token.image.data or b"")
         steps = TokenTransition.objects.filter(token_id=token.pk).order_by("pk")
         assert [step.to_status for step in steps] == [
