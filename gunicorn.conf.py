@@ -52,7 +52,7 @@ preload_app = True
 worker_class = "gthread"
 workers = settings.WEB_WORKERS
 # Live streams wait most of the time; they have threads of their own, so that however many are
-# open, WEB_THREADS requests are answered at once (tokens/api/mint_streams.py). So do requests with
+# open, WEB_THREADS requests are answered at once (tokens/api/streams.py). So do requests with
 # a body, which wait for their senders (glisk/web/request_bodies.py). A thread is made when it is
 # needed.
 threads = settings.WEB_THREADS + settings.WEB_STREAMS + MOST_BODIES
@@ -95,8 +95,8 @@ def post_worker_init(worker: Worker) -> None:
     workers twice, from the terminal and from their master: gunicorn's own handler, interrupted by
     itself, then waits for a lock that it holds. Here the master alone says when to stop.
     """
-    from tokens.api.mint_streams import watch
     from tokens.api.reads import count_leaders_ahead
+    from tokens.api.streams import watch
 
     threading.Thread(target=count_leaders_ahead, name="leaders", daemon=True).start()
 

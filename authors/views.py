@@ -1,13 +1,12 @@
 """The public side of an author."""
 
-from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.request import Request
-from rest_framework.views import APIView
+from rest_framework.response import Response
 
 from authors.models import Author
 from authors.serializers import AuthorSerializer
-from glisk.api.conditional import conditional_json
+from glisk.api.conditional import ConditionalView
 from glisk.fields import parse_wallet
 
 WALLET_PARAMETER = OpenApiParameter(
@@ -19,7 +18,7 @@ WALLET_PARAMETER = OpenApiParameter(
 )
 
 
-class AuthorView(APIView):
+class AuthorView(ConditionalView):
     @extend_schema(
         operation_id="author",
         tags=["authors"],
@@ -35,8 +34,8 @@ class AuthorView(APIView):
             )
         ],
     )
-    def get(self, request: Request, wallet: str) -> HttpResponse:
+    def get(self, request: Request, wallet: str) -> Response:
         address = parse_wallet(wallet)
         author = Author.objects.by_wallet(address).first() if address else None
         # No cache may show an author the state from before their own change.
-        return conditional_json(request, AuthorSerializer(author or Author()).data)
+        return Response(AuthorSerializer(author or Author()).data)

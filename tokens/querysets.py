@@ -43,6 +43,10 @@ class TokenQuerySet(models.QuerySet["Token"]):
         """Tokens minted by way of this author's wallet, newest first."""
         return self.filter(prompt_author_wallet=wallet).order_by("-token_id")
 
+    def without_texts(self) -> "TokenQuerySet":
+        """Without the columns that are longer than all the rest, and that no list shows."""
+        return self.defer("prompt", "metadata_text", "error_log")
+
     def newest_first(
         self,
         *,

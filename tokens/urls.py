@@ -3,9 +3,15 @@
 from django.urls import path
 
 from tokens.api.gallery import gallery, gallery_updates
-from tokens.api.mint_views import MintEventsView, MintView
 from tokens.api.operations import OperatorTokenListView, OperatorTokenView, RetryTokenView
-from tokens.api.views import AuthorTokensView, LeaderboardView, TokenListView, TokenView
+from tokens.api.views import (
+    AuthorTokensView,
+    LeaderboardView,
+    MintEventsView,
+    MintView,
+    TokenListView,
+    TokenView,
+)
 
 urlpatterns = [
     path("", gallery, name="gallery"),

@@ -1,47 +1,28 @@
-"""Answers that are not sent again while they are the same."""
+"""Views whose answers have an ETag: they answer 304 to whoever has the same already.
 
-import hashlib
-import json
-from typing import Any
+`max_age` (seconds) 0 lets caches keep an answer but ask each time. The tag is made of the very
+bytes, so an answer that differs in anything is sent.
+"""
 
-from django.http import HttpRequest, HttpResponse
+from typing import Any, ClassVar
+
 from django.utils.cache import patch_cache_control
-from django.utils.http import parse_etags, quote_etag
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import conditional_page
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
 
 
-def conditional_json(
-    request: HttpRequest, payload: Any, *, max_age: int = 0, status: int = 200
-) -> HttpResponse:
-    """Return the payload as JSON, or 304: see `conditional_text`."""
-    text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
-    return conditional_text(request, text, max_age=max_age, status=status)
+@method_decorator(conditional_page, name="dispatch")
+class ConditionalView(APIView):
+    max_age: ClassVar[int] = 0
 
-
-def conditional_text(
-    request: HttpRequest, text: str, *, max_age: int = 0, status: int = 200
-) -> HttpResponse:
-    """Return a JSON text with an ETag, or 304 if the caller's If-None-Match has it.
-
-    `max_age` (seconds) 0 lets caches keep the answer but ask each time. The tag is made of the
-    very bytes, so an answer that differs in anything is sent.
-    """
-    body = text.encode()
-    tag = quote_etag(hashlib.blake2b(body, digest_size=16).hexdigest())
-    response: HttpResponse
-    if _has(request, tag):
-        response = HttpResponse(status=304)
-        del response["Content-Type"]
-    else:
-        response = HttpResponse(body, content_type="application/json", status=status)
-    response["ETag"] = tag
-    if max_age:
-        patch_cache_control(response, public=True, max_age=max_age)
-    else:
-        patch_cache_control(response, no_cache=True)
-    return response
-
-
-def _has(request: HttpRequest, tag: str) -> bool:
-    given = parse_etags(request.headers.get("If-None-Match", ""))
-    # Proxies that compress weaken the tags that pass through them.
-    return "*" in given or tag in (value.removeprefix("W/") for value in given)
+    def finalize_response(
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        if answer.status_code == 200:
+            kept = {"public": True, "max_age": self.max_age} if self.max_age else {"no_cache": True}
+            patch_cache_control(answer, **kept)
+        return answer

@@ -8,10 +8,9 @@ from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.cache import patch_cache_control
-from django.views.decorators.http import require_safe
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import conditional_page, require_safe
 
-from glisk.api.conditional import conditional_json
 from glisk.api.short_memory import ShortMemory
 from glisk.clients.links import explorer_transaction_url, gateway_origin, gateway_url
 from tokens.api.reads import newest_reveals, under_way
@@ -28,6 +27,7 @@ logger = structlog.get_logger(__name__)
 
 
 @require_safe
+@cache_control(no_cache=True)
 def gallery(request: HttpRequest) -> HttpResponse:
     """Show the newest reveals and the tokens on their way; `?before=<token id>` shows older ones.
 
@@ -50,17 +50,18 @@ def gallery(request: HttpRequest) -> HttpResponse:
     status = 503 if known is None else 200
     response = render(request, "tokens/gallery.html", context, status=status)
     response["Content-Security-Policy"] = content_security_policy()
-    patch_cache_control(response, no_cache=True)
     return response
 
 
 @require_safe
+@conditional_page
+@cache_control(no_cache=True)
 def gallery_updates(request: HttpRequest) -> HttpResponse:
     """Answer with the gallery's state, or with 304 if it is the one that the caller has."""
     state = _known_state(None)
     if state is None:
         return JsonResponse({"detail": "The tokens cannot be read at the moment."}, status=503)
-    return conditional_json(request, state)
+    return JsonResponse(state)
 
 
 def gallery_state(before: int | None) -> dict[str, Any]:

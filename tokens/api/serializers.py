@@ -1,6 +1,6 @@
-"""The query strings of the token API, and the JSON forms that tokens/api/wire.py makes."""
+"""The public API of tokens: its query strings, and the JSON forms that `reads` makes."""
 
-from typing import Any
+from typing import Any, Final
 
 from rest_framework import serializers
 
@@ -11,6 +11,15 @@ from tokens.states import TokenStatus
 MAX_PAGE_SIZE = 100
 # PostgreSQL's bigint: an offset beyond it is an error there, not an empty page.
 _MAX_OFFSET = 2**63 - 1
+_BY_CLASS: Final = {
+    "content_policy": "The image model refused the prompt.",
+    "validation": "The author's prompt cannot be used.",
+    "transient": "The image could not be generated; the operators have been told.",
+    "artefact": "The image that was generated is not usable; the operators have been told.",
+    "no_image": "The image model brought no image; the operators have been told.",
+    "cid_mismatch": "The image could not be stored; the operators have been told.",
+}
+_OTHER: Final = "Something went wrong; the operators have been told."
 
 
 class PageQuery(serializers.Serializer):
@@ -130,3 +139,8 @@ class MintSerializer(serializers.Serializer):
 class LeaderboardEntrySerializer(serializers.Serializer):
     author_address = serializers.CharField()
     total_tokens = serializers.IntegerField(min_value=1)
+
+
+def public_error(status: str, error_class: str) -> str | None:
+    """Return a sentence for people about a failed token; None for any other."""
+    return _BY_CLASS.get(error_class, _OTHER) if status == "failed" else None

@@ -1,44 +1,58 @@
 """The public read API of tokens."""
 
 from collections.abc import Mapping
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import exceptions, status
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from authors.views import WALLET_PARAMETER
-from glisk.api.conditional import conditional_json, conditional_text
-from glisk.api.exceptions import ErrorSerializer
-from glisk.fields import parse_wallet
+from glisk.api.conditional import ConditionalView
+from glisk.api.exceptions import ErrorSerializer, TryLater
+from glisk.fields import is_hash, parse_wallet
 from tokens.api import examples
+from tokens.api.mints import mint_documents
 from tokens.api.reads import (
     LEADERBOARD_SECONDS,
     AuthorPage,
     author_page,
+    detailed_tokens,
     leaderboard,
     progress_page,
 )
 from tokens.api.serializers import (
     MAX_PAGE_SIZE,
     LeaderboardEntrySerializer,
+    MintSerializer,
     PageQuery,
     TokenDetailSerializer,
     TokenListSerializer,
     TokenPageSerializer,
     TokenQuery,
 )
-from tokens.api.wire import detailed_tokens
+from tokens.api.streams import CONTENT_TYPE, TooManyListeners, nothing_more, stream_mint
 from tokens.models import Token
 
 logger = structlog.get_logger(__name__)
+
+STREAMS_BUSY = "Too many live streams are open; ask for the mint itself instead."
+STREAMS_WAIT_SECONDS = 5
+
+_HASH_PARAMETER = OpenApiParameter(
+    "tx_hash",
+    {"type": "string", "pattern": "^0x[0-9a-fA-F]{64}$"},
+    OpenApiParameter.PATH,
+    description="The mint's transaction.",
+)
 
 
 class InvalidQuery(exceptions.ValidationError):
@@ -50,22 +64,14 @@ class InvalidQuery(exceptions.ValidationError):
 def read_query(request: Request, kind: type[Serializer]) -> Mapping[str, Any]:
     """Return the checked query string; raise `InvalidQuery`."""
     # As a plain dict: a query string counts as a form, where an empty value is no value.
-    return _checked(kind, tuple(request.query_params.dict().items()))
-
-
-@lru_cache(maxsize=256)
-def _checked(kind: type[Serializer], given: tuple[tuple[str, str], ...]) -> Mapping[str, Any]:
-    """Check a query string, the same ones of all who poll once: fields of the framework are slow.
-
-    Nothing is remembered of what is refused.
-    """
-    query = kind(data=dict(given))
+    query = kind(data=request.query_params.dict())
     if not query.is_valid():
         raise InvalidQuery(query.errors)
-    return MappingProxyType(query.validated_data)
+    checked: Mapping[str, Any] = query.validated_data
+    return checked
 
 
-class AuthorTokensView(APIView):
+class AuthorTokensView(ConditionalView):
     @extend_schema(
         operation_id="author_tokens",
         tags=["authors"],
@@ -80,21 +86,23 @@ class AuthorTokensView(APIView):
         responses={200: TokenPageSerializer, 422: ErrorSerializer},
         examples=[examples.PAGE, examples.BAD_LIMIT],
     )
-    def get(self, request: Request, wallet: str) -> HttpResponse:
+    def get(self, request: Request, wallet: str) -> Response:
         query = read_query(request, PageQuery)
         offset, limit = query["offset"], query["limit"]
         address = parse_wallet(wallet)
         if address is None:
-            page = AuthorPage("[]", 0)
+            page = AuthorPage([], 0)
         elif offset == 0 and limit == MAX_PAGE_SIZE:
             page = progress_page(address, limit=limit)
         else:
             page = author_page(address, offset=offset, limit=limit)
-        place = f'"total":{page.total},"offset":{offset},"limit":{limit}'
-        return conditional_text(request, f'{{"tokens":{page.tokens},{place}}}')
+        place = {"total": page.total, "offset": offset, "limit": limit}
+        return Response({"tokens": page.tokens, **place})
 
 
-class LeaderboardView(APIView):
+class LeaderboardView(ConditionalView):
+    max_age = LEADERBOARD_SECONDS
+
     @extend_schema(
         operation_id="leaderboard",
         tags=["authors"],
@@ -109,20 +117,18 @@ class LeaderboardView(APIView):
         },
         examples=[examples.LEADERBOARD, examples.NO_LEADERBOARD],
     )
-    def get(self, request: Request) -> HttpResponse:
+    def get(self, request: Request) -> Response:
         try:
-            return conditional_json(request, leaderboard(), max_age=LEADERBOARD_SECONDS)
+            return Response(leaderboard())
         except (DatabaseError, InterfaceError) as error:
             # The frontend takes the body for an array without a look at the status.
             is_away = isinstance(error, OperationalError | InterfaceError)
             log = logger.error if is_away else logger.exception  # as glisk/api/exceptions.py does
             log("leaderboard_failed", error=type(error).__name__)
-            return HttpResponse(
-                "[]", content_type="application/json", status=status.HTTP_503_SERVICE_UNAVAILABLE
-            )
+            return Response([], status=status.HTTP_503_SERVICE_UNAVAILABLE)
 
 
-class TokenListView(APIView):
+class TokenListView(ConditionalView):
     @extend_schema(
         operation_id="tokens",
         tags=["tokens"],
@@ -135,7 +141,7 @@ class TokenListView(APIView):
         responses={200: TokenListSerializer, 422: ErrorSerializer},
         examples=[examples.TOKENS, examples.BAD_WALLET],
     )
-    def get(self, request: Request) -> HttpResponse:
+    def get(self, request: Request) -> Response:
         query = read_query(request, TokenQuery)
         limit = query["limit"]
         found = Token.objects.newest_first(
@@ -148,11 +154,11 @@ class TokenListView(APIView):
         tokens = detailed_tokens(found[: limit + 1])
         more = len(tokens) > limit
         tokens = tokens[:limit]
-        answer = {"tokens": tokens, "next_before": tokens[-1]["token_id"] if more else None}
-        return conditional_json(request, answer)
+        next_before = tokens[-1]["token_id"] if more else None
+        return Response({"tokens": tokens, "next_before": next_before})
 
 
-class TokenView(APIView):
+class TokenView(ConditionalView):
     @extend_schema(
         operation_id="token",
         tags=["tokens"],
@@ -163,8 +169,72 @@ class TokenView(APIView):
         responses={200: TokenDetailSerializer, 404: ErrorSerializer},
         examples=[examples.TOKEN, examples.UNKNOWN_TOKEN],
     )
-    def get(self, request: Request, token_id: int) -> HttpResponse:
+    def get(self, request: Request, token_id: int) -> Response:
         tokens = detailed_tokens(Token.objects.filter(pk=token_id))
         if not tokens:
             raise exceptions.NotFound(f"There is no token {token_id}.")
-        return conditional_json(request, tokens[0])
+        return Response(tokens[0])
+
+
+def read_hash(text: str) -> str:
+    """Return a transaction hash in lower case; raise `NotFound` for any other text."""
+    if not is_hash(text):
+        raise exceptions.NotFound("That is no transaction hash: 0x and 64 hex digits.")
+    return text.lower()
+
+
+class MintView(ConditionalView):
+    @extend_schema(
+        operation_id="mint",
+        tags=["mints"],
+        summary="The tokens of a mint transaction, with their places in line",
+        description=(
+            "`position` 1 is the oldest token that is not revealed yet. `estimated_seconds` is "
+            "null where nothing can be said. 404 until the mint has been detected, which takes "
+            "some seconds."
+        ),
+        parameters=[_HASH_PARAMETER],
+        responses={200: MintSerializer, 404: ErrorSerializer},
+        examples=[examples.MINT, examples.UNKNOWN_MINT],
+    )
+    def get(self, request: Request, tx_hash: str) -> Response:
+        wanted = read_hash(tx_hash)
+        document = mint_documents([wanted]).get(wanted)
+        if document is None:
+            raise exceptions.NotFound("No mint of that transaction has been detected yet.")
+        return Response(document)
+
+
+class MintEventsView(APIView):
+    @extend_schema(
+        operation_id="mint_events",
+        tags=["mints"],
+        summary="A mint, live: server-sent events until all its tokens are revealed",
+        description=(
+            "`mint` events carry what `/api/mints/{tx_hash}` answers, at once and whenever a "
+            "token moves; a mint that has not been detected yet begins as soon as it is. `done` "
+            "is the last event: close the stream then. 204 if all tokens were revealed before."
+        ),
+        parameters=[_HASH_PARAMETER],
+        responses={
+            (200, CONTENT_TYPE): OpenApiTypes.STR,
+            204: OpenApiResponse(description="All its tokens are revealed."),
+            404: ErrorSerializer,
+            503: ErrorSerializer,
+        },
+    )
+    def get(self, request: Request, tx_hash: str) -> HttpResponseBase:
+        wanted = read_hash(tx_hash)
+        document = mint_documents([wanted]).get(wanted)
+        connection.close()  # back to the pool: the stream must not keep it
+        if document and document["done"] and request.headers.get("Last-Event-ID"):
+            return nothing_more()
+        try:
+            return stream_mint(wanted)
+        except TooManyListeners as error:
+            raise TryLater(STREAMS_BUSY, wait=STREAMS_WAIT_SECONDS) from error
+
+    def head(self, request: Request, tx_hash: str) -> HttpResponse:
+        """Answer without a stream, which nobody would read: it would hold a place to its end."""
+        read_hash(tx_hash)
+        return HttpResponse(content_type=CONTENT_TYPE)

@@ -10,7 +10,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.models import SystemState
-from tokens.api.estimates import measure_pace
+from tokens.api.mints import measure_pace
 from tokens.factories import MintEventFactory, TokenFactory, hash32
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.states import TokenStatus

@@ -16,9 +16,8 @@ from django.test import Client
 from django.utils import timezone
 
 from glisk.tests.test_gunicorn import WebServer, web
-from tokens.api import mint_watch
-from tokens.api.mint_streams import event
-from tokens.api.mint_watch import MintWatch, TooManyListeners
+from tokens.api import streams
+from tokens.api.streams import MintWatch, TooManyListeners, event
 from tokens.factories import MintEventFactory, TokenFactory, hash32
 from tokens.models import MintEvent, Token
 from tokens.states import TokenStatus
@@ -184,7 +183,7 @@ def test_one_look_serves_all_and_a_fault_ends_nothing(
             raise error
         return {tx_hash: {"tx_hash": tx_hash, "tokens": []} for tx_hash in tx_hashes}
 
-    monkeypatch.setattr(mint_watch, "mint_documents", look)
+    monkeypatch.setattr(streams, "mint_documents", look)
     watch = MintWatch(places=100, tick_seconds=0.05)
     listeners = [watch.join(hash32(n)) for n in range(40)]
     all_listen.set()

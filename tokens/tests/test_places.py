@@ -16,7 +16,7 @@ from glisk.models import WorkerHeartbeat
 from sandbox.cog import CogEmulator
 from sandbox.http.calls import Call
 from sandbox.paint import Painter
-from tokens.api.estimates import measure_pace
+from tokens.api.mints import measure_pace
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobService, JobStatus
