@@ -14,7 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.api.short_memory import forget_all
-from glisk.models import SystemState, WorkerHeartbeat
+from glisk.models import WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
 from reveals.models import RevealTransaction
 from tokens.factories import TokenFactory
@@ -65,23 +65,6 @@ def test_tells_living_workers_from_silent_ones(admin_client: Client) -> None:
     alive = {row["worker"].owner: row["worker"].alive for row in board(admin_client)["workers"]}
     assert alive.pop(silent.pk) is False
     assert list(alive.values()) == [True]
-
-
-def test_shows_pauses_and_open_breakers_only(admin_client: Client) -> None:
-    for key, value in {
-        "breaker:pinata": {"state": "open", "reason": "HTTP 503", "retry_at": "2999-01-01T00:00Z"},
-        "breaker:replicate": {"state": "closed"},
-        "pause:reveal": {"reason": "<b>gas</b>"},
-        "pause:odd": [1],
-        "breaker:odd": {"state": "open", "since": 5, "retry_at": "never"},
-        "last_processed_block": {"number": 1},
-    }.items():
-        SystemState.objects.create(state_key=key, state_value=value)
-    answer = admin_client.get(FRAGMENT)
-    troubles = answer.context["dashboard"]["troubles"]
-    shown = {row["trouble"].key for row in troubles if row["trouble"].kind != "worker"}
-    assert shown == {"breaker:pinata", "breaker:odd", "pause:reveal", "pause:odd"}
-    assert "<b>gas</b>" not in answer.content.decode()
 
 
 def test_shows_the_last_webhooks(admin_client: Client) -> None:
@@ -151,14 +134,3 @@ def test_shows_what_was_spent_and_that_the_cap_is_reached(
     assert "0.003 USD are spent today" in row["trouble"].reason
     assert row["retry"]
     assert "0.003 USD of 0.004" in answer.content.decode()
-
-
-def test_says_first_that_no_worker_is_alive(admin_client: Client) -> None:
-    build_world(1)
-    SystemState.objects.create(state_key="breaker:pinata", state_value={"state": "open"})
-    WorkerHeartbeat.objects.update(beat_at=timezone.now() - timedelta(minutes=9))
-    answer = admin_client.get(FRAGMENT)
-    first, second = answer.context["dashboard"]["troubles"]
-    assert (first["trouble"].headline, first["since"]) == ("No worker is alive", "9 min")
-    assert second["trouble"].headline == "Pinata is not called"
-    assert "manage.py qcluster" in answer.content.decode()

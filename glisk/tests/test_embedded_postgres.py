@@ -1,7 +1,6 @@
 """The embedded server as processes see it: real starts, real kills."""
 
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -9,7 +8,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -120,13 +118,6 @@ def setting(url: str, name: str) -> str:
         return str(row[0])
 
 
-def test_first_start_creates_the_database_at_once(directory: Path) -> None:
-    begin = time.monotonic()
-    url = ensure_running(directory)
-    assert time.monotonic() - begin < 60  # 0.6 s on an idle machine
-    assert answers(url)
-
-
 def test_settings_fit_the_project(shared_directory: Path) -> None:
     url = ensure_running(shared_directory)
     assert setting(url, "max_connections") == "200"
@@ -146,14 +137,6 @@ def test_server_never_runs_as_root(shared_directory: Path) -> None:
     assert psutil.Process(watchdog_pid(shared_directory)).uids().effective != 0
 
 
-def test_a_call_while_it_runs_is_cheap(shared_directory: Path) -> None:
-    ensure_running(shared_directory)
-    begin = time.process_time()
-    for _ in range(100):
-        ensure_running(shared_directory)
-    assert (time.process_time() - begin) / 100 < 0.01
-
-
 def test_five_processes_that_start_at_once_share_one_server(directory: Path) -> None:
     users = [start_user(directory) for _ in range(5)]
     urls = {started(user) for user in users}
@@ -164,12 +147,6 @@ def test_five_processes_that_start_at_once_share_one_server(directory: Path) -> 
     assert server_pid(directory)
     for user in users:
         end(user)
-
-
-def test_threads_of_one_process_may_call_at_once(directory: Path) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        urls = set(pool.map(ensure_running, [directory] * 8))
-    assert len(urls) == 1
 
 
 def test_stops_with_the_last_user_and_not_before(directory: Path) -> None:
@@ -184,18 +161,6 @@ def test_stops_with_the_last_user_and_not_before(directory: Path) -> None:
     end(second)
     wait_until(lambda: Layout(directory).postmaster() is None)
     wait_until(lambda: is_dead(watchdog_pid(directory)))
-
-
-def test_a_killed_user_does_not_count(directory: Path) -> None:
-    killed, other = start_user(directory), start_user(directory)
-    started(killed)
-    url = started(other)
-    killed.kill()
-    killed.communicate()
-    assert answers(url)
-    other.kill()
-    other.communicate()
-    wait_until(lambda: Layout(directory).postmaster() is None)
 
 
 def test_a_user_that_comes_while_it_stops_gets_a_server(directory: Path) -> None:
@@ -223,12 +188,6 @@ def test_a_killed_server_is_back_with_its_data(directory: Path) -> None:
     assert server_pid(directory) != old
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT n FROM kept").fetchone() == (7,)
-
-
-def test_a_killed_server_comes_back_though_nobody_calls(directory: Path) -> None:
-    url = ensure_running(directory)
-    os.kill(server_pid(directory), signal.SIGKILL)
-    wait_until(lambda: answers(url))
 
 
 def test_a_killed_watchdog_is_replaced_and_the_data_kept(directory: Path) -> None:
@@ -283,19 +242,6 @@ def test_a_stale_pid_file_that_names_another_process_is_no_hindrance(directory: 
         bystander.wait()
 
 
-def test_an_end_of_a_forked_child_does_not_stop_it(directory: Path) -> None:
-    program = USER.replace(
-        "sys.stdin.read()", "import os\nif os.fork() == 0: sys.exit(0)\nos.wait()"
-    )
-    user = start_user(directory, program + "\nprint('child ended', flush=True)\nsys.stdin.read()")
-    url = started(user)
-    assert user.stdout is not None
-    assert user.stdout.readline() == "child ended\n"
-    time.sleep(1.5)
-    assert answers(url)
-    end(user)
-
-
 def test_it_stays_while_a_forked_child_outlives_its_parent(directory: Path) -> None:
     program = USER.replace(
         "sys.stdin.read()", "import os\nif os.fork(): os._exit(0)\nsys.stdin.read()"
@@ -331,14 +277,6 @@ def test_no_secret_of_the_callers_environment_reaches_the_server(
         assert "KEEPER_PRIVATE_KEY" not in psutil.Process(pid).environ()
 
 
-def test_libpq_variables_of_the_caller_do_not_matter(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PGPORT", "6000")
-    monkeypatch.setenv("PGDATA", "/nowhere")
-    assert answers(ensure_running(directory))
-
-
 def test_a_directory_too_long_for_a_socket_works(folder: Path) -> None:
     place = folder / ("d" * 60) / ("e" * 60)
     try:
@@ -356,20 +294,6 @@ def test_a_directory_with_odd_characters_works(folder: Path, name: str) -> None:
         stop(place)
 
 
-def test_a_deleted_directory_is_created_anew(directory: Path) -> None:
-    ensure_running(directory)
-    stop(directory)
-    shutil.rmtree(directory)
-    assert answers(ensure_running(directory))
-
-
-def test_an_interrupted_creation_is_begun_anew(directory: Path) -> None:
-    half = directory / "cluster.new"
-    half.mkdir(parents=True)
-    (half / "PG_VERSION").write_text("18\n")
-    assert answers(ensure_running(directory))
-
-
 def test_stop_ends_everything_and_may_be_repeated(directory: Path) -> None:
     url = ensure_running(directory)
     watchdog = watchdog_pid(directory)
@@ -378,20 +302,6 @@ def test_stop_ends_everything_and_may_be_repeated(directory: Path) -> None:
     wait_until(lambda: is_dead(watchdog))
     assert not answers(url)
     stop(directory)
-
-
-def test_stop_ends_a_server_whose_watchdog_was_killed(directory: Path) -> None:
-    ensure_running(directory)
-    killed = watchdog_pid(directory)
-    os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: is_dead(killed))
-    stop(directory)
-    assert Layout(directory.resolve()).postmaster() is None
-
-
-def test_stop_of_a_directory_that_never_was_does_nothing(folder: Path) -> None:
-    stop(folder / "none")
-    assert not (folder / "none").exists()
 
 
 def test_a_start_that_fails_says_why(directory: Path) -> None:

@@ -195,13 +195,3 @@ def test_hostile_text_takes_no_more_than_linear_time(text: str) -> None:
     began = time.process_time()
     redact_text(text)
     assert time.process_time() - began < 0.5
-
-
-def test_an_ordinary_log_line_costs_microseconds() -> None:
-    for number in range(12):
-        register_secret(f"secret-value-number-{number}")
-    line = f"token 7 revealed in {TX_HASH} by the keeper after 3 attempts"
-    began = time.process_time()
-    for _ in range(2000):
-        redact_text(line)
-    assert (time.process_time() - began) / 2000 < 0.0001  # 3 µs on an idle machine

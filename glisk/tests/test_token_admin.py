@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from authors.factories import AuthorFactory, wallet
 from glisk.models import SystemState
-from glisk.tests.pipeline_world import add_image, add_ready_token, add_surroundings, png
+from glisk.tests.pipeline_world import add_image, add_ready_token, png
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.states import TokenStatus
@@ -244,28 +244,6 @@ def test_the_timeline_tells_of_calls_uploads_and_transactions(admin_client: Clie
     assert "0.003 USD" in page.content.decode()
 
 
-def test_the_page_says_what_a_token_waits_for(admin_client: Client) -> None:
-    add_surroundings(1)
-    token = TokenFactory.create(status=TokenStatus.UPLOADING)
-    SystemState.objects.create(state_key="pause:reveal", state_value={"reason": "gas"})
-    SystemState.objects.create(state_key="breaker:chain", state_value={"state": "open"})
-    address = reverse("admin:tokens_token_change", args=[token.pk])
-    assert "It waits." not in admin_client.get(address).content.decode()
-    SystemState.objects.create(state_key="pause:upload", state_value={"reason": "<b>moving</b>"})
-    SystemState.objects.create(
-        state_key="breaker:pinata",
-        state_value={
-            "state": "open",
-            "reason": "HTTP 403: API_KEY_REVOKED",
-            "code": "API_KEY_REVOKED",
-        },
-    )
-    text = admin_client.get(address).content.decode()
-    assert "It waits. Upload is paused:</strong> &lt;b&gt;moving" in text
-    assert "Pinata is not called:</strong> HTTP 403: API_KEY_REVOKED" in text
-    assert "set PINATA_JWT" in text
-
-
 def test_the_list_says_what_a_token_waits_for_or_why_it_failed(admin_client: Client) -> None:
     words = "pinata: POST /pinning answered HTTP 403"
     for status, error_class in (
@@ -278,26 +256,8 @@ def test_the_list_says_what_a_token_waits_for_or_why_it_failed(admin_client: Cli
     assert f"content policy: {words}" in text
 
 
-def test_a_ready_token_that_the_gate_turned_away_waits(admin_client: Client) -> None:
-    add_surroundings(1)
-    words = "gateway: 85 bytes were served"
-    token = TokenFactory.create(
-        status=TokenStatus.READY, error_class="artefact", generation_error=words
-    )
-    text = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk])).content.decode()
-    assert f"<strong>It waits:</strong> {words}" in text
-    assert "PINATA_GATEWAY" in text
-    assert "three times" not in text
-
-
 def test_times_are_written_as_everywhere_else(admin_client: Client) -> None:
     minted = datetime(2026, 11, 20, 16, 49, 24, tzinfo=UTC)
     token = TokenFactory.create(mint_timestamp=minted)
     address = reverse("admin:tokens_token_change", args=[token.pk])
     assert "2026-11-20 16:49:24" in admin_client.get(address).content.decode()
-
-
-def test_the_page_says_what_to_do_about_a_failure(admin_client: Client) -> None:
-    token = TokenFactory.create(status=TokenStatus.FAILED, error_class="storage")
-    text = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk])).content.decode()
-    assert "regenerate it." in text

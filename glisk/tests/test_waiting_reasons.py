@@ -176,8 +176,6 @@ def _turned_away(error_class: str, words: str) -> Token:
 GENERATION, UPLOAD, REVEAL = TokenStatus.GENERATING, TokenStatus.UPLOADING, TokenStatus.READY
 REASONS: dict[str, tuple[Callable[[], Token], str]] = {
     "generation paused": (lambda: _paused("generation", TokenStatus.DETECTED), "moon"),
-    "upload paused": (lambda: _paused("upload", UPLOAD), "Upload is paused"),
-    "reveal paused": (lambda: _paused("reveal", REVEAL), "Reveal is paused"),
     "replicate's breaker": (lambda: _broken("replicate", "HTTP 402", GENERATION), "Buy credit"),
     "replicate's predictions are not read": (
         lambda: _broken("replicate_reads", "HTTP 403", GENERATION),
@@ -190,22 +188,10 @@ REASONS: dict[str, tuple[Callable[[], Token], str]] = {
         )[1],
         "GET /v1/predictions answered HTTP 405",
     ),
-    "own server's breaker": (
-        lambda: _broken("selfhosted", "did not reach", GENERATION),
-        "self-hosted image server is not called",
-    ),
     "pinata's breaker": (lambda: _broken("pinata", "HTTP 503", UPLOAD), "Pinata is not called"),
-    "gateway's breaker": (
-        lambda: _broken("gateway", "did not reach", REVEAL),
-        "The IPFS gateway is not asked",
-    ),
     "gas cap": (
         lambda: _broken("chain", "The chain asks for 9 gwei per gas", REVEAL),
         "REVEAL_MAX_GAS_PRICE_GWEI",
-    ),
-    "keeper's funds": (
-        lambda: _broken("chain", "The keeper 0x1 has 0.000000 ETH. Send it some", REVEAL),
-        "No reveal is sent",
     ),
     "keeper's funds, as watched": (
         lambda: _keeper("empty", "The keeper has 0.0 ETH. Send it some."),
@@ -220,7 +206,6 @@ REASONS: dict[str, tuple[Callable[[], Token], str]] = {
         lambda: _limited("replicate", TokenStatus.DETECTED),
         "Replicate limits the rate",
     ),
-    "pinata's limit": (lambda: _limited("pinata", UPLOAD), "Pinata limits the rate"),
     "a limit that is set": (
         lambda: _used_up("pinata", UPLOAD),
         "PINATA_REQUESTS_PER_MINUTE are used up",
@@ -238,19 +223,12 @@ REASONS: dict[str, tuple[Callable[[], Token], str]] = {
         lambda: old(GENERATION, error_class="transient", generation_error="HTTP 500, once more"),
         "HTTP 500, once more",
     ),
-    "backoff of the upload": (
-        lambda: old(UPLOAD, error_class="transient", generation_error="HTTP 500, once more"),
-        "HTTP 500, once more",
-    ),
     "held": (_held, "the author asks us to wait"),
     "confirmations": (
         lambda: _turned_away("unconfirmed", "Its mint has 1 of 5 confirmations."),
         "1 of 5 confirmations",
     ),
-    "wrong page": (lambda: _turned_away("artefact", "85 bytes of HTML"), "85 bytes of HTML"),
     "file not there": (lambda: _turned_away("transient", "HTTP 404"), "HTTP 404"),
-    "lagging node": (lambda: _turned_away("not_minted", "does not know it"), "does not know it"),
-    "reverting": (lambda: _turned_away("would_revert", "Panic 0x22"), "Panic 0x22"),
     "not mined": (lambda: _sent("underpriced"), "underpriced"),
     "no worker": (
         lambda: _without("supervisor", "pipeline", "reveal", status=GENERATION),
@@ -260,7 +238,6 @@ REASONS: dict[str, tuple[Callable[[], Token], str]] = {
         lambda: _without("pipeline", status=TokenStatus.DETECTED),
         "ENABLE_IMAGE_WORKER=true",
     ),
-    "upload switched off": (lambda: _without("pipeline", status=UPLOAD), "ENABLE_IPFS_WORKER"),
     "only the upload is on": (
         lambda: _only("upload", status=TokenStatus.DETECTED),
         "ENABLE_IMAGE_WORKER=true",
