@@ -27,7 +27,7 @@ _TIMEOUT_SECONDS = 45.0
 _ROOT = Path(__file__).resolve().parents[3]
 # All that the watchdog gets of our environment, which holds secrets: where code and /tmp are.
 _PASSED_ON = ("HOME", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR")
-_KEEPER = (
+_WATCHDOG = (
     "import sys; sys.path.append(sys.argv[1])\n"
     "from glisk.database.embedded_postgres.watchdog import main; sys.exit(main(sys.argv[2]))"
 )
@@ -137,7 +137,7 @@ def _start_watchdog(layout: Layout) -> None:
     if _watchdog_runs(layout):
         return
     done = subprocess.run(
-        [sys.executable, "-P", "-c", _KEEPER, str(_ROOT), str(layout.directory)],
+        [sys.executable, "-P", "-c", _WATCHDOG, str(_ROOT), str(layout.directory)],
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -45,8 +45,11 @@ class Layout:
 
     @property
     def watchdog_lock(self) -> Path:
-        """Locked exclusively by the watchdog, which writes down what others need to know."""
-        return self.directory / "watchdog.lock"
+        """Locked exclusively by the watchdog, which writes down what others need to know.
+
+        Its name is that of older versions: one of those may be running in the directory.
+        """
+        return self.directory / "keeper.lock"
 
     @property
     def users_lock(self) -> Path:
