@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -66,18 +65,6 @@ def test_each_step_of_a_token_is_in_the_next_poll(client: Client, who: str) -> N
     step("revealed", lambda t: t.mark_revealed(tx_hash=tx_hash), reveal_tx_hash=tx_hash)
 
 
-def test_a_failure_and_its_repair_are_in_the_next_poll(client: Client) -> None:
-    token = TokenFactory.create()
-    polls = Poll(client, token.prompt_author_wallet)
-    polls()
-    elsewhere(lambda: token.mark_failed("secret", error_class="content_policy"))
-    found = polls()[token.pk]
-    assert (found["status"], found["generation_error"]) == (
-        "failed",
-        "The image model refused the prompt.",
-    )
-
-
 def test_tokens_that_come_go_and_change_hands_are_in_the_next_poll(client: Client) -> None:
     here, there = AuthorFactory.create(), AuthorFactory.create()
     first = TokenFactory.create(token_id=1, author=here)
@@ -100,12 +87,3 @@ def test_what_is_not_shown_is_no_news(client: Client) -> None:
     held = Token.objects.filter(pk=token.pk)
     elsewhere(lambda: held.update(held_at=timezone.now(), hold_reason="an operator's text"))
     assert client.get(url, headers={"If-None-Match": tag}).status_code == 304
-
-
-def test_a_purchase_leaves_the_poll_after_its_time(client: Client) -> None:
-    bought = TokenFactory.create(minter_address=BUYER)
-    polls = Poll(client, BUYER)
-    assert set(polls()) == {bought.pk}
-    long_ago = timezone.now() - timedelta(minutes=16)
-    elsewhere(lambda: Token.objects.filter(pk=bought.pk).update(mint_timestamp=long_ago))
-    assert polls() == {}

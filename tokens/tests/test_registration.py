@@ -150,14 +150,6 @@ def test_a_missing_default_author_is_created(settings: Settings, default_author:
     assert token.prompt == settings.DEFAULT_PROMPT
 
 
-def test_a_later_prompt_does_not_change_a_token() -> None:
-    author = AuthorFactory.create(wallet_address=wallet(0xAA), prompt_text="before")
-    register(mint_log())
-    Author.objects.filter(pk=author.pk).update(prompt_text="after")
-    register(mint_log())
-    assert Token.objects.get().prompt == "before"
-
-
 def test_the_same_mint_again_changes_nothing() -> None:
     register(mint_log(quantity=3))
     Token.objects.update(status=TokenStatus.GENERATING)
@@ -197,12 +189,6 @@ def test_an_overlap_blocks_nothing_but_the_overlapping_ids() -> None:
     assert results(register(overlapping)) == ["conflict"]
 
 
-def test_two_mints_of_one_call_that_overlap_are_told_apart() -> None:
-    first, second = register(mint_log(quantity=2), mint_log(log_index=3, start_token_id=2))
-    assert (first.result, first.created) == (MintResult.REGISTERED, (1, 2))
-    assert (second.result, second.conflicting) == (MintResult.CONFLICT, (2,))
-
-
 def test_the_same_mint_from_another_block_is_a_reorg() -> None:
     register(mint_log())
     moved = mint_log(block_hash=hash32(0xB2), block_number=46)
@@ -233,11 +219,6 @@ def test_missing_tokens_of_a_known_mint_are_created() -> None:
     [outcome] = register(mint_log(quantity=3))
     assert (outcome.result, outcome.created) == (MintResult.REGISTERED, (2,))
     assert token_ids() == [1, 2, 3]
-
-
-def test_no_logs_need_no_statement(django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    with django_assert_num_queries(0):
-        assert register() == []
 
 
 @pytest.mark.parametrize(("mints", "quantity"), [(1, 1), (1, 50), (40, 5)])

@@ -166,24 +166,6 @@ def test_deliveries_of_one_event_at_the_same_time_end_as_one() -> None:
     assert {event.verdicts[0]["verdict"] for event in WebhookEvent.objects.all()} == {"registered"}
 
 
-def test_different_events_with_overlapping_mints_end_as_one() -> None:
-    for turn in range(10):
-        logs = [
-            block_log(start=1 + turn * 30 + n * 5, quantity=5, tx=turn, index=n) for n in range(6)
-        ]
-        responses = _deliver_at_once(
-            [
-                block_event(logs[:4], event_id=f"whevt_{turn}_a"),
-                block_event(logs[2:][::-1], event_id=f"whevt_{turn}_b"),
-                block_event(logs[::-1], event_id=f"whevt_{turn}_c"),
-            ]
-        )
-        assert [response.status_code for response in responses] == [200] * 3
-        assert sum(response.json()["tokens"] for response in responses) == 30
-    assert Token.objects.count() == 300
-    assert set(WebhookEvent.objects.values_list("status", flat=True)) == {"processed"}
-
-
 def test_fifty_tokens_take_four_statements(client: Client) -> None:
     Author.objects.default()
     with CaptureQueriesContext(connection) as queries:

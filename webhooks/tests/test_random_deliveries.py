@@ -31,7 +31,7 @@ from webhooks.tests.random_case import PLAYED, Case, forget_everything
 
 pytestmark = [pytest.mark.random, pytest.mark.django_db, pytest.mark.timeout(1800)]
 
-CASES = int(os.environ.get("GLISK_RECOVERY_CASES", "750"))
+CASES = int(os.environ.get("GLISK_RECOVERY_CASES", "500"))
 SEED = int(os.environ.get("GLISK_RECOVERY_SEED", "20260201"))
 _PORTION = 250  # cases in one transaction of the test
 

@@ -19,7 +19,7 @@ from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
 
 FOX, LIGHTHOUSE = AUTHORS[0].address, AUTHORS[1].address
-DEPTHS = (1, 3, 10)
+DEPTHS = (1, 10)
 URI = "ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
 
 

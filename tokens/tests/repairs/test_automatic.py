@@ -102,21 +102,6 @@ def test_a_fault_of_the_vendor_needs_no_person(
     assert (again.to_status, again.actor) == ("generating", ACTOR)
 
 
-def test_three_server_errors_in_a_row_are_no_end(
-    worker: Start, vendors: Vendors, settings: Settings
-) -> None:
-    settings.GENERATION_MAX_ATTEMPTS = 1
-    vendors.replicate.set_faults(server_error_status=521)
-    vendors.replicate.plan_fault("server_error", scope="^POST .*/predictions$")
-    token = TokenFactory.create()
-    drain = worker()
-    drain.until(is_failed(token))
-    let_time_pass(token)
-    assert tasks.retry_failed() == 1
-    drain.until(is_ready(token))
-    assert vendors.paid == 1
-
-
 @pytest.mark.parametrize(
     ("retries", "seconds"), [(0, 600), (1, 3600), (2, 21_600), (3, None), (30, None)]
 )
@@ -186,13 +171,6 @@ def test_an_image_that_is_paid_for_is_fetched_and_not_paid_again(
     assert retry_what_is_due() == 1
     drain.until(is_ready(other))
     assert vendors.paid == 1
-
-
-def test_an_upload_goes_on_with_the_image_that_is_here(worker: Start, vendors: Vendors) -> None:
-    token = waiting(TokenStatus.UPLOADING)
-    assert retry_what_is_due() == 1
-    worker().until(is_ready(token))
-    assert vendors.paid == 0
 
 
 def test_a_stage_that_is_paused_keeps_its_failed_tokens() -> None:

@@ -19,7 +19,7 @@ from tokens.tests.repairs.stock import (
     timeline,
     with_artefacts,
 )
-from tokens.tests.stage import Start, Vendors, is_ready, status
+from tokens.tests.stage import Start, Vendors, status
 from tokens.transitions import claims
 
 pytestmark = pytest.mark.django_db
@@ -93,16 +93,6 @@ def test_a_prediction_that_is_paid_for_is_fetched_all_the_same(
     second.settle(0.3)
     assert vendors.creations() == vendors.paid == 1
     assert status(fresh) == TokenStatus.DETECTED
-
-
-def test_a_released_token_goes_on(worker: Start, vendors: Vendors) -> None:
-    token = TokenFactory.create()
-    hold(token)
-    drain = worker()
-    drain.settle(0.3)
-    assert vendors.creations() == 0
-    release(token)
-    drain.until(is_ready(token))
 
 
 @pytest.mark.parametrize("repair", [hold_tokens, fail_by_hand])
