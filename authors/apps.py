@@ -13,9 +13,7 @@ class AuthorsConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_migrate
 
-        from authors.farcaster_linking import purge_spent_messages
-        from authors.signatures.offers import purge_nonces
-        from authors.x_linking import purge_link_requests
+        from authors.purging import purge_link_requests, purge_nonces, purge_spent_messages
         from glisk.engine.leases import register_purge
 
         register_purge(purge_nonces)

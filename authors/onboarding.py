@@ -1,24 +1,41 @@
-"""Taking authors in: a wallet, a prompt and handles, checked and stored once."""
+"""Taking authors in, one or many: a wallet, a prompt and handles, checked and stored once."""
 
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.dispatch import Signal
+from django.utils import timezone
 
-from authors.models import Author, PromptChange
-from authors.prompt_text import check_prompt
+from authors.models import PROMPT_MAX_LENGTH, Author, PromptChange
 from glisk.fields import ZERO_ADDRESS, normalise_address
 
 Outcome = Literal["created", "updated", "unchanged"]
-
 # New names have at most 15 characters; early accounts have longer ones, as X itself says.
 _X_HANDLE = re.compile(r"[A-Za-z0-9_]{1,50}")
 # A Farcaster name of its own (fname), or an ENS name such as name.eth or name.base.eth.
 _FARCASTER_HANDLE = re.compile(r"[a-z0-9][a-z0-9-]{0,15}|([a-z0-9][a-z0-9-]*\.)+eth")
+# Prompts of several lines are wanted; everything else of category Cc is no text.
+_LAYOUT = frozenset("\n\r\t")
+# General categories without a mark on the paper: controls, formats, surrogates, separators.
+_UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
+# Default_Ignorable_Code_Point outside of these categories (fillers, joiners, variation selectors,
+# and what is kept for more of them), by Unicode's DerivedCoreProperties.txt.
+_IGNORABLE = (
+    *(range(0x034F, 0x0350), range(0x115F, 0x1161), range(0x17B4, 0x17B6), range(0x180B, 0x1810)),
+    *(range(0x2060, 0x2070), range(0x3164, 0x3165), range(0xFE00, 0xFE10), range(0xFFA0, 0xFFA1)),
+    *(range(0xFFF0, 0xFFF9), range(0xE0000, 0xE1000)),
+)
+# Signs that stand for nothing have no property in common but their names.
+_NAMES_OF_BLANKS = frozenset({"BLANK", "FILLER", "NULL"})
+# Sent within the transaction, with `authors`: those whose rows were written without post_save.
+authors_written = Signal()
+_COLUMNS = ("prompt_text", "twitter_handle", "farcaster_handle", "updated_at")
 
 
 @dataclass(frozen=True)
@@ -168,3 +185,55 @@ def _handle(text: str, pattern: re.Pattern[str], name: str) -> str:
     if not pattern.fullmatch(handle):
         raise ValidationError(f"This is no {name}: {text}")
     return handle
+
+
+def check_prompt(text: str) -> None:
+    """Raise `ValidationError`, naming every fault, unless the text can be a prompt."""
+    faults = []
+    if not any(map(_is_seen, text)):
+        faults.append("The prompt is empty.")
+    if len(text) > PROMPT_MAX_LENGTH:
+        faults.append(f"The prompt has {len(text)} characters; {PROMPT_MAX_LENGTH} are allowed.")
+    for character in text:
+        # Cs: half of a surrogate pair, which cannot be stored.
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in _LAYOUT:
+            faults.append(f"The prompt holds a control character (U+{ord(character):04X}).")
+            break
+    if faults:
+        raise ValidationError(faults)
+
+
+def _is_seen(character: str) -> bool:
+    """Tell whether a character alone leaves something to be seen."""
+    if unicodedata.category(character) in _UNSEEN_CATEGORIES:
+        return False
+    if any(ord(character) in codes for codes in _IGNORABLE):
+        return False
+    return _NAMES_OF_BLANKS.isdisjoint(unicodedata.name(character, "").split())
+
+
+@transaction.atomic
+def write_authors(*, new: Sequence[Author], changed: Sequence[Author], actor: str) -> None:
+    """Insert many and bring many up to date, in a handful of statements: all of them or none.
+
+    Their prompts enter the history.
+
+    Raises:
+        IntegrityError: somebody else took one of the new wallets in meanwhile.
+    """
+    prompts = dict(
+        Author.objects.select_for_update()
+        .filter(pk__in=[author.pk for author in changed])
+        .values_list("pk", "prompt_text")
+    )
+    now = timezone.now()
+    for author in changed:
+        author.updated_at = now
+    Author.objects.bulk_create(new)
+    Author.objects.bulk_update(changed, _COLUMNS, batch_size=500)
+    PromptChange.objects.bulk_create(
+        PromptChange(author=author, prompt_text=author.prompt_text, actor=actor[:200])
+        for author in (*new, *changed)
+        if author.prompt_text != prompts.get(author.pk, "")
+    )
+    authors_written.send(sender=Author, authors=[*new, *changed])

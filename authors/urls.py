@@ -2,11 +2,9 @@
 
 from django.urls import path
 
-from authors.farcaster_api import FarcasterLinkView
-from authors.nonce_api import NonceView
-from authors.prompt_api import PromptView
-from authors.views import AuthorView
-from authors.x_api import XCallbackView, XStartView
+from authors.farcaster import FarcasterLinkView
+from authors.views import AuthorView, NonceView, PromptView
+from authors.x import XCallbackView, XStartView
 
 urlpatterns = [
     path("api/authors/prompt", PromptView.as_view(), name="author-prompt"),

@@ -1,12 +1,34 @@
-"""The public side of an author."""
+"""The API of an author: what is known of them, the message to sign, and their prompt.
 
+No endpoint ever returns a prompt.
+"""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from authors.models import Author
-from authors.serializers import AuthorSerializer
+from authors.models import PROMPT_MAX_LENGTH, Author
+from authors.onboarding import NewAuthor, check_prompt, onboard_author
+from authors.signatures.actions import Action
+from authors.signatures.offers import offer_message
+from authors.signatures.sites import asking_site
+from authors.signed_requests import (
+    EXAMPLE_WALLET,
+    REFUSALS,
+    MessageField,
+    SignatureField,
+    SignedSerializer,
+    SignedView,
+    require_wallet,
+)
 from glisk.api.conditional import ConditionalView
+from glisk.api.exceptions import ErrorSerializer
+from glisk.api.fields import StrictCharField
 from glisk.fields import parse_wallet
 
 WALLET_PARAMETER = OpenApiParameter(
@@ -16,6 +38,26 @@ WALLET_PARAMETER = OpenApiParameter(
     description="The author's wallet, 0x and 40 hex digits in any letter case.",
     examples=[OpenApiExample("wallet", value="0x70997970C51812dc3A010C7d01b50e0d17dc79C8")],
 )
+_MESSAGE = """\
+glisk.example wants you to sign in with your Ethereum account:
+0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A
+
+Update my GLISK prompt.
+
+URI: https://glisk.example
+Version: 1
+Chain ID: 8453
+Nonce: k3Jd0aQv5Tz8WmXc2RfYp7Lh
+Issued At: 2026-02-01T10:00:00Z
+Expiration Time: 2026-02-01T10:10:00Z
+Resources:
+- urn:glisk:update_prompt:sha256:ac68be7fc9e92d70c96e1d3a1ba9b1e2ecd0d02a2ae0d4b6de0fc2c31ce0e3a7"""
+
+
+class AuthorSerializer(serializers.Serializer):
+    has_prompt = serializers.BooleanField(help_text="Whether the author has written a prompt.")
+    twitter_handle = serializers.CharField(allow_null=True)
+    farcaster_handle = serializers.CharField(allow_null=True)
 
 
 class AuthorView(ConditionalView):
@@ -39,3 +81,151 @@ class AuthorView(ConditionalView):
         author = Author.objects.by_wallet(address).first() if address else None
         # No cache may show an author the state from before their own change.
         return Response(AuthorSerializer(author or Author()).data)
+
+
+class PromptSerializer(SignedSerializer):
+    prompt_text = StrictCharField(
+        max_length=PROMPT_MAX_LENGTH,
+        trim_whitespace=False,
+        help_text="What images are made of: text of several lines, no control characters.",
+    )
+    message = MessageField(
+        help_text="`Update GLISK prompt for wallet: <wallet>`, or the message of "
+        "GET /api/authors/{wallet}/nonce?action=update_prompt."
+    )
+    signature = SignatureField(
+        help_text="The wallet's signature of the message, hex: EIP-191, ERC-1271 or ERC-6492."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            check_prompt(attrs["prompt_text"])
+        except ValidationError as error:
+            raise serializers.ValidationError(error.messages) from None
+        return attrs
+
+
+class PromptSavedSerializer(serializers.Serializer):
+    success = serializers.BooleanField()
+    has_prompt = serializers.BooleanField()
+
+
+class PromptView(SignedView):
+    failure_detail = "Failed to update author prompt. Please try again later."
+
+    @extend_schema(
+        operation_id="update_prompt",
+        tags=["authors"],
+        summary="Set the author's prompt",
+        description="Mints from now on use it. Tokens that were minted before the author was "
+        "known, and that are not yet being generated, use it too.",
+        request=PromptSerializer,
+        responses={200: PromptSavedSerializer, **REFUSALS},
+        examples=[
+            OpenApiExample(
+                "prompt",
+                value={
+                    "wallet_address": EXAMPLE_WALLET,
+                    "prompt_text": "Misty mountain ridges at sunrise",
+                    "message": f"Update GLISK prompt for wallet: {EXAMPLE_WALLET}",
+                    "signature": "0xe2a6c5fff38f37bcdec0c9588eef3b72d35477241805fbf5ba0250ec276f9f"
+                    "4672782738636079be7f9c1aa28a1de4f176f48d9d50b1636c20690d4a4605bec81b",
+                },
+                request_only=True,
+            ),
+            OpenApiExample(
+                "saved", value={"success": True, "has_prompt": True}, status_codes=["200"]
+            ),
+            OpenApiExample(
+                "other wallet",
+                value={
+                    "detail": "Signature verification failed. Please ensure you're using the "
+                    "correct wallet."
+                },
+                status_codes=["400"],
+            ),
+            OpenApiExample("failed", value={"detail": failure_detail}, status_codes=["500"]),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        wallet, asked = self.read(request, PromptSerializer)
+        prompt = asked["prompt_text"]
+        proof = self.prove(
+            wallet=wallet,
+            action=Action.UPDATE_PROMPT,
+            value=prompt,
+            message=asked["message"],
+            signature=asked["signature"],
+        )
+        with transaction.atomic():
+            proof.spend()
+            try:
+                onboard_author(NewAuthor(wallet, prompt), actor="wallet")
+            except ValidationError as error:  # the zero address
+                raise exceptions.ValidationError(error.messages) from None
+        return Response({"success": True, "has_prompt": True})
+
+
+class NonceQuery(serializers.Serializer):
+    action = serializers.ChoiceField(choices=Action.choices, help_text="What will be asked for.")
+    value_hash = serializers.RegexField(
+        r"^[0-9a-f]{64}$",
+        required=False,
+        help_text="SHA-256, in hex, of the UTF-8 bytes of what will be set: the prompt as it "
+        "will be sent, or the fid in decimal digits. None for link_x.",
+    )
+
+    def validate(self, attrs: dict[str, str]) -> dict[str, str]:
+        has_value = attrs["action"] != Action.LINK_X
+        if has_value and "value_hash" not in attrs:
+            raise serializers.ValidationError({"value_hash": "This action needs one."})
+        if not has_value and "value_hash" in attrs:
+            raise serializers.ValidationError({"value_hash": "This action has no value."})
+        return attrs
+
+
+class NonceSerializer(serializers.Serializer):
+    nonce = serializers.CharField()
+    message = serializers.CharField(help_text="To be signed as it is (EIP-4361).")
+    expires_at = serializers.DateTimeField()
+
+
+class NonceView(SignedView):
+    @extend_schema(
+        operation_id="author_nonce",
+        tags=["authors"],
+        summary="A message for the wallet to sign",
+        description="It allows one action with one value, on this chain and for this site, once, "
+        "for some minutes.",
+        parameters=[WALLET_PARAMETER, NonceQuery],
+        responses={200: NonceSerializer, 400: ErrorSerializer, 429: ErrorSerializer},
+        examples=[
+            OpenApiExample(
+                "message",
+                value={
+                    "nonce": "k3Jd0aQv5Tz8WmXc2RfYp7Lh",
+                    "message": _MESSAGE,
+                    "expires_at": "2026-02-01T10:10:00Z",
+                },
+                status_codes=["200"],
+            ),
+            OpenApiExample(
+                "no wallet",
+                value={"detail": "Invalid Ethereum address: 0x12"},
+                status_codes=["400"],
+            ),
+        ],
+    )
+    def get(self, request: Request, wallet: str) -> Response:
+        address = require_wallet(wallet)
+        query = NonceQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        offered = offer_message(
+            wallet=address,
+            action=Action(query.validated_data["action"]),
+            value_hash=query.validated_data.get("value_hash", ""),
+            site=asking_site(request),
+        )
+        answer = Response(NonceSerializer(offered).data)
+        answer["Cache-Control"] = "no-store"
+        return answer

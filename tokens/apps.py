@@ -13,9 +13,9 @@ class TokensConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_save
 
-        from authors.bulk import authors_written
         from authors.figures import register_figures
         from authors.models import Author
+        from authors.onboarding import authors_written
         from glisk.engine.leases import register_lease_release, register_purge, register_rescue
         from glisk.engine.schedules import declare, declare_drain
         from tokens.author_figures import author_figures

@@ -7,8 +7,7 @@ from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from authors.models import PROMPT_MAX_LENGTH, Author
-from authors.onboarding import clean_farcaster_name, clean_wallet, clean_x_handle
-from authors.prompt_text import check_prompt
+from authors.onboarding import check_prompt, clean_farcaster_name, clean_wallet, clean_x_handle
 
 
 class PromptWidget(UnfoldAdminTextareaWidget):

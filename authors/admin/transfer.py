@@ -9,10 +9,9 @@ from django.utils.safestring import SafeString
 from import_export import fields, resources
 from import_export.formats import base_formats
 
-from authors.bulk import write_authors
 from authors.csv_file import COLUMNS, UnreadableFile, guarded, read_csv
 from authors.models import Author
-from authors.onboarding import NewAuthor, is_same_text
+from authors.onboarding import NewAuthor, is_same_text, write_authors
 from glisk.admin.audit import actor_of
 
 MOST_ROWS = 20_000

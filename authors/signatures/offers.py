@@ -16,13 +16,10 @@ from authors.models import SignInNonce
 from authors.signatures.actions import STATEMENTS, Action
 from authors.signatures.eip4361 import SignInMessage
 from authors.signatures.sites import address_of
-from glisk.engine.purging import delete_in_portions
 from glisk.errors import GliskError
 
 _NONCE_LENGTH: Final = 24
 _NONCE_LINE: Final = re.compile(r"^Nonce: ([A-Za-z0-9]{24})$", re.MULTILINE | re.ASCII)
-# Kept for a while after they expired, so that a late client reads why it is refused.
-_KEEP_EXPIRED: Final = timedelta(hours=1)
 
 _UNKNOWN: Final = "The signed message is not the one for this wallet and action."
 _USED: Final = "This message was used already. Ask for a new one and sign again."
@@ -107,9 +104,3 @@ def spend_nonce(nonce: str) -> None:
     unused = SignInNonce.objects.filter(nonce=nonce, used_at__isnull=True, expires_at__gt=now)
     if not unused.update(used_at=now):
         raise InvalidMessage(_USED)
-
-
-def purge_nonces() -> int:
-    """Delete the messages that nobody can use any more, used or not; return how many."""
-    old = SignInNonce.objects.filter(expires_at__lt=timezone.now() - _KEEP_EXPIRED)
-    return delete_in_portions(old.order_by("expires_at"))

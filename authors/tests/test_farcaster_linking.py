@@ -13,8 +13,8 @@ from eth_account import Account
 from pytest_django.fixtures import Settings
 from web3.contract.contract import Contract
 
-from authors.farcaster_linking import purge_spent_messages
 from authors.models import Author, SpentMessage
+from authors.purging import purge_spent_messages
 from authors.signatures.eip4361 import SignInMessage, read_sign_in_message
 from authors.signatures.offers import hash_of
 from authors.tests.wallets import (
@@ -401,7 +401,7 @@ class TestFailures:
         def fail(**kwargs: Any) -> None:
             raise RuntimeError("a secret of the machine")
 
-        monkeypatch.setattr("authors.farcaster_api.link_farcaster", fail)
+        monkeypatch.setattr("authors.farcaster.link_farcaster", fail)
         client.raise_request_exception = False
         failure = "Failed to link Farcaster account. Please try again later."
         assert detail(link(client), 500) == failure

@@ -12,9 +12,10 @@ from pytest_django.fixtures import Settings
 
 from authors.models import Author, PromptChange, SignInNonce
 from authors.onboarding import NewAuthor, onboard_author
+from authors.purging import purge_nonces
 from authors.signatures.actions import Action, legacy_message
 from authors.signatures.eip4361 import read_sign_in_message
-from authors.signatures.offers import hash_of, offer_message, purge_nonces
+from authors.signatures.offers import hash_of, offer_message
 from authors.tests.wallets import AUTHOR, OTHER, at_once, high_s_twin, offered, post, sign
 
 PATH = "/api/authors/prompt"
@@ -310,7 +311,7 @@ def test_a_failure_is_told_in_the_frontends_words(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("a secret of the machine")
 
-    monkeypatch.setattr("authors.prompt_api.onboard_author", fail)
+    monkeypatch.setattr("authors.views.onboard_author", fail)
     client.raise_request_exception = False
     answer = post(client, PATH, body())
     assert detail(answer, 500) == "Failed to update author prompt. Please try again later."

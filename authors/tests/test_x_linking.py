@@ -14,8 +14,9 @@ from pytest_django.fixtures import Settings
 
 from authors.factories import AuthorFactory
 from authors.models import Author, PromptChange, XLinkRequest
+from authors.purging import purge_link_requests
 from authors.tests.wallets import AUTHOR, OTHER, at_once, offered, post, sign
-from authors.x_linking import purge_link_requests, take_request
+from authors.x import take_request
 from sandbox.http import Response, json_response
 from sandbox.x.emulator import CLIENT_ID, CLIENT_SECRET, XEmulator
 
@@ -299,7 +300,7 @@ class TestFailures:
         def fail(**kwargs: Any) -> None:
             raise RuntimeError("a fault")
 
-        monkeypatch.setattr("authors.x_api.finish_link", fail)
+        monkeypatch.setattr("authors.x.finish_link", fail)
         assert outcome(client, {"state": "a", "code": "b"}) == failed("unexpected_error")
 
     def test_it_is_not_set_up(self, client: Client, settings: Settings) -> None:
@@ -314,7 +315,7 @@ class TestFailures:
         def fail(proof: Any) -> None:
             raise RuntimeError("a secret of the machine")
 
-        monkeypatch.setattr("authors.x_api.begin_link", fail)
+        monkeypatch.setattr("authors.x.begin_link", fail)
         client.raise_request_exception = False
         answer = start(client)
         assert answer.status_code == 500

@@ -22,7 +22,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from authors.models import Author
-from authors.prompt_text import check_prompt
+from authors.onboarding import check_prompt
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import boot_seconds, database_clock, database_now
 from glisk.engine.drain import CallResult

@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
-from authors.bulk import write_authors
 from authors.models import Author
+from authors.onboarding import write_authors
 from tokens.factories import MintEventFactory, TokenFactory, wallet
 from tokens.models import Token
 

@@ -17,17 +17,32 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import exceptions, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from authors.models import SpentMessage
 from authors.onboarding import NewAuthor, onboard_author
+from authors.signatures.actions import Action
 from authors.signatures.eip4361 import SignInMessage, read_sign_in_message
 from authors.signatures.proof import Proof
 from authors.signatures.sites import is_allowed_site
 from authors.signatures.wallet_signature import InvalidSignature, verify_signature
+from authors.signed_requests import (
+    EXAMPLE_WALLET,
+    REFUSALS,
+    MessageField,
+    SignatureField,
+    SignedSerializer,
+    SignedView,
+    seconds_until_retry,
+)
+from glisk.api.exceptions import TryLater
+from glisk.api.fields import StrictCharField
 from glisk.clients.farcaster import OPTIMISM_CHAIN_ID, FarcasterNames, registries_at
 from glisk.clients.smart_wallets import client_at
-from glisk.engine.purging import delete_in_portions
-from glisk.errors import GliskError
+from glisk.errors import GliskError, ProviderError
 from glisk.fields import normalise_address
 
 logger = structlog.get_logger(__name__)
@@ -36,6 +51,22 @@ _STATEMENTS: Final = frozenset({"Farcaster Auth", "Farcaster Connect"})
 _FID: Final = re.compile(r"farcaster://fid/([1-9][0-9]*)/?", re.ASCII)
 # Clocks differ; a message from further ahead would outlive its time.
 _CLOCK_SKEW: Final = timedelta(minutes=1)
+_REFUSED = (
+    "Farcaster signature verification failed. Please try linking your Farcaster account again."
+)
+_SIGN_IN = f"""\
+glisk.example wants you to sign in with your Ethereum account:
+{EXAMPLE_WALLET}
+
+Farcaster Auth
+
+URI: https://glisk.example/profile
+Version: 1
+Chain ID: 10
+Nonce: k3Jd0aQv5Tz8
+Issued At: 2026-02-01T10:00:00Z
+Resources:
+- farcaster://fid/7"""
 
 
 class InvalidSignIn(GliskError):
@@ -126,12 +157,6 @@ def check_message(message: str, *, fid: int, nonce: str | None) -> SignInMessage
     return sign_in
 
 
-def purge_spent_messages() -> int:
-    """Delete the sign-ins that are too old to be used again; return how many."""
-    old = SpentMessage.objects.filter(expires_at__lte=timezone.now())
-    return delete_in_portions(old.order_by("expires_at"))
-
-
 def _name_of(fid: int) -> str:
     names = FarcasterNames.from_settings()
     try:
@@ -154,3 +179,96 @@ def _spend(message: str, sign_in: SignInMessage) -> None:
             )
     except IntegrityError:
         raise InvalidSignIn("The message was used already.") from None
+
+
+class FarcasterLinkSerializer(SignedSerializer):
+    wallet_message = MessageField(
+        help_text="`Link Farcaster account for wallet: <wallet>`, or the message of "
+        "GET /api/authors/{wallet}/nonce?action=link_farcaster."
+    )
+    wallet_signature = SignatureField(help_text="The wallet's signature of it, hex.")
+    farcaster_message = MessageField(
+        help_text="The message of Sign In With Farcaster, for this site, of the last minutes. "
+        "With a nonce of ours in the wallet's message, it has the same."
+    )
+    farcaster_signature = SignatureField(
+        help_text="Its signature by the account's custody or auth address, hex."
+    )
+    fid = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
+    username = StrictCharField(
+        max_length=200,
+        allow_blank=True,
+        help_text="Not believed: the name is looked up.",
+    )
+
+
+class FarcasterLinkedSerializer(serializers.Serializer):
+    success = serializers.BooleanField()
+    username = StrictCharField(help_text="The account's name, as Farcaster has it.")
+    fid = serializers.IntegerField()
+
+
+class FarcasterLinkView(SignedView):
+    refusal = "Wallet signature verification failed."
+    failure_detail = "Failed to link Farcaster account. Please try again later."
+
+    @extend_schema(
+        operation_id="link_farcaster",
+        tags=["authors"],
+        summary="Link a Farcaster account",
+        request=FarcasterLinkSerializer,
+        responses={200: FarcasterLinkedSerializer, **REFUSALS},
+        examples=[
+            OpenApiExample(
+                "link",
+                value={
+                    "wallet_address": EXAMPLE_WALLET,
+                    "wallet_message": f"Link Farcaster account for wallet: {EXAMPLE_WALLET}",
+                    "wallet_signature": "0x" + "5c" * 64 + "1b",
+                    "farcaster_message": _SIGN_IN,
+                    "farcaster_signature": "0x" + "5d" * 64 + "1c",
+                    "fid": 7,
+                    "username": "glisk",
+                },
+                request_only=True,
+            ),
+            OpenApiExample(
+                "linked",
+                value={"success": True, "username": "glisk", "fid": 7},
+                status_codes=["200"],
+            ),
+            OpenApiExample("refused", value={"detail": _REFUSED}, status_codes=["400"]),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        wallet, asked = self.read(request, FarcasterLinkSerializer)
+        fid: int = asked["fid"]
+        if not settings.OPTIMISM_RPC_URL:
+            raise TryLater("Linking Farcaster accounts is not set up on this server.")
+        proof = self.prove(
+            wallet=wallet,
+            action=Action.LINK_FARCASTER,
+            value=str(fid),
+            message=asked["wallet_message"],
+            signature=asked["wallet_signature"],
+        )
+        try:
+            name = link_farcaster(
+                proof=proof,
+                message=asked["farcaster_message"],
+                signature=asked["farcaster_signature"],
+                fid=fid,
+            )
+        except InvalidSignIn as error:
+            logger.info("farcaster_sign_in_refused", wallet=wallet, fid=fid, reason=str(error))
+            raise exceptions.ValidationError(f"{_REFUSED} {error.hint}".rstrip()) from None
+        except NotTheirAccount as error:
+            logger.info("farcaster_account_refused", wallet=wallet, fid=fid, reason=str(error))
+            raise exceptions.ValidationError(f"Validation failed: {error}") from None
+        except ProviderError as error:
+            logger.warning("farcaster_not_asked", wallet=wallet, fid=fid, error=str(error))
+            raise TryLater(
+                "Farcaster cannot be asked at the moment. Please try again later.",
+                wait=seconds_until_retry(error),
+            ) from None
+        return Response({"success": True, "username": name, "fid": fid})
