@@ -1,8 +1,5 @@
 """What the admin asks of long tables is answered by an index."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from django.db import connection
 from django.test import Client
@@ -17,28 +14,22 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.usefixtures("table")
-@pytest.mark.parametrize(
-    ("query", "index"),
-    [
-        (lambda: Token.objects.filter(reveal_tx_hash=hash32(0xABC)), "token_reveal_tx"),
-        (lambda: Token.objects.filter(image_cid="x"), "token_image_cid"),
-        (lambda: Token.objects.filter(metadata_cid="x"), "token_metadata_cid"),
-        (
-            lambda: Token.objects.filter(fallback_used=True).order_by("-token_id")[:50],
-            "token_fallback",
-        ),
-    ],
-    ids=["transaction", "image", "metadata", "fallback"],
-)
-def test_a_search_uses_its_index(plans: list[str], query: Callable[[], Any], index: str) -> None:
-    list(query())
-    (plan,) = plans
-    assert_uses(plan, index)
+def test_a_search_uses_its_index(plans: list[str]) -> None:
+    tokens = Token.objects
+    for found, index in (
+        (tokens.filter(reveal_tx_hash=hash32(0xABC)), "token_reveal_tx"),
+        (tokens.filter(image_cid="x"), "token_image_cid"),
+        (tokens.filter(metadata_cid="x"), "token_metadata_cid"),
+        (tokens.filter(fallback_used=True).order_by("-token_id")[:50], "token_fallback"),
+    ):
+        plans.clear()
+        list(found)
+        (plan,) = plans
+        assert_uses(plan, index)
 
 
-@pytest.mark.parametrize(
-    ("name", "column"),
-    [
+def test_the_index_of_a_filter_is_there() -> None:
+    for name, column in (
         ("upload_record_cid", "computed_cid"),
         ("upload_record_trouble", "status"),
         ("generation_job_trouble", "status"),
@@ -46,13 +37,11 @@ def test_a_search_uses_its_index(plans: list[str], query: Callable[[], Any], ind
         ("mint_event_minter", "minter"),
         ("admin_log_object", "object_id"),
         ("webhook_event_ignored", "received_at"),
-    ],
-)
-def test_the_index_of_a_filter_is_there(name: str, column: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = %s", [name])
-        (definition,) = cursor.fetchone()
-    assert column in definition
+    ):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = %s", [name])
+            (definition,) = cursor.fetchone()
+        assert column in definition
 
 
 @pytest.mark.usefixtures("table")
