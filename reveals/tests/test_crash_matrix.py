@@ -21,7 +21,7 @@ import pytest
 from django.conf import settings as django_settings
 from pytest_django import DjangoDbBlocker
 
-from glisk.tests.database_url import database_url
+from glisk.tests.database import database_url
 from reveals.models import RevealBatch, RevealBatchToken
 from reveals.tests.drain_process import POINTS
 from reveals.tests.stage import Scene, transactions

@@ -16,7 +16,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
-from glisk.tests.database_url import database_url
+from glisk.tests.database import database_url
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.pipeline import calls

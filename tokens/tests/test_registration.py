@@ -13,6 +13,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from authors.factories import AuthorFactory, wallet
 from authors.models import Author
+from glisk.tests.database import database_url
 from tokens.factories import TokenFactory, hash32
 from tokens.minting.mint_log import MintLog
 from tokens.minting.registration import MintOutcome, MintResult, register_mint, register_mints
@@ -250,11 +251,7 @@ def test_one_mint_can_be_registered_by_itself() -> None:
 @pytest.fixture
 def heard() -> Any:
     """Return a function that tells how many wake-ups of the pipeline came since the last call."""
-    parameters = connection.get_connection_params()
-    names = ("host", "port", "user", "password", "dbname")
-    listener = psycopg.connect(
-        **{name: parameters[name] for name in names if parameters.get(name)}, autocommit=True
-    )
+    listener = psycopg.connect(database_url(), autocommit=True)
     listener.execute("LISTEN glisk_pipeline; LISTEN end_of_test")
 
     def count() -> int:

@@ -64,11 +64,7 @@ def assert_done_once() -> None:
 
 @pytest.fixture
 def listener() -> Any:
-    parameters = connection.get_connection_params()
-    names = ("host", "port", "user", "password", "dbname")
-    session = psycopg.connect(
-        **{name: parameters[name] for name in names if parameters.get(name)}, autocommit=True
-    )
+    session = psycopg.connect(database_url(), autocommit=True)
     session.execute("LISTEN glisk_pipeline")
     session.execute("LISTEN fence")
     yield session

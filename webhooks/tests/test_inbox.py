@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from authors.models import Author
+from glisk.tests.database import database_url
 from tokens.models import MintEvent, Token
 from webhooks import inbox
 from webhooks.inbox import process_unfinished
@@ -122,14 +123,10 @@ def test_events_that_fail_for_ever_do_not_hold_the_others_back(
 
 
 def test_a_table_that_stays_locked_asks_the_sender_to_come_again(client: Client) -> None:
-    parameters = connection.get_connection_params()
-    names = ("host", "port", "user", "password", "dbname")
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '200ms'")
     try:
-        with psycopg.connect(
-            **{name: parameters[name] for name in names if parameters.get(name)}
-        ) as other:
+        with psycopg.connect(database_url()) as other:
             other.execute("LOCK TABLE tokens_s0 IN ACCESS EXCLUSIVE MODE")
             assert post_alchemy(client, EVENT).status_code == 503
         assert WebhookEvent.objects.get().status == EventStatus.FAILED

@@ -19,7 +19,7 @@ from django.db import connection, connections
 from glisk.engine.drain import Drain, run_drain
 from glisk.engine.notify import notify
 from glisk.engine.stop import StopFlag
-from glisk.tests.database_url import database_url
+from glisk.tests.database import database_url
 from glisk.tests.engine.world import jobs
 
 # Far longer than anything takes: it costs time only where a test fails.

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import psycopg
 import pytest
-from django.db import connection
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 from pytest_django import Settings
 
 from glisk.breaker import Breaker
 from glisk.engine import schedules
+from glisk.tests.database import database_url
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from sandbox.node import free_port
@@ -39,11 +39,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def other_machine() -> Iterator[psycopg.Connection]:
-    parameters = connection.get_connection_params()
-    names = ("host", "port", "user", "password", "dbname")
-    with psycopg.connect(
-        **{name: parameters[name] for name in names if parameters.get(name)}, autocommit=True
-    ) as session:
+    with psycopg.connect(database_url(), autocommit=True) as session:
         yield session
 
 
