@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 from django.conf import settings
 
-from glisk.clients.chain import ChainClient, Receipt
-from glisk.clients.mint_reader import MintReader, OnChainToken
+from glisk.clients.chain import ChainClient, OnChainToken, Receipt
 from glisk.clock import database_now
 from glisk.engine.drain import CallResult
 from glisk.errors import as_provider_error
@@ -25,7 +24,6 @@ from reveals import outbox, settlement
 from reveals.inclusion import Included, look_for_receipts
 from reveals.models import BatchStatus, RevealTransaction, TransactionStatus
 from reveals.recalling import MINED, recall_batch
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 
 if TYPE_CHECKING:
     from reveals.drain import RevealDrain
@@ -191,10 +189,7 @@ class DepthWatch:
         token_ids = sorted({token_id for row in rows for token_id in row.token_ids})
 
         def read() -> tuple[Sight, dict[int, OnChainToken]]:
-            reader = MintReader(
-                chain.rpc, contract_address=chain.contract_address, topic=BATCH_MINTED_TOPIC
-            )
-            on_chain = reader.tokens(token_ids)
+            on_chain = chain.tokens(token_ids)
             return look(chain, rows), on_chain
 
         self.drain.submit("recall", rows, read)

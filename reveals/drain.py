@@ -14,8 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from glisk.breaker import Breaker
-from glisk.clients.chain import ChainClient
-from glisk.clients.rpc import RevertError
+from glisk.clients.chain import ChainClient, RevertError
 from glisk.clock import boot_seconds
 from glisk.engine.alarms import raise_alarm
 from glisk.engine.drain import CallResult, Drain

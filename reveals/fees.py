@@ -7,8 +7,7 @@ from statistics import median
 
 from django.conf import settings
 
-from glisk.clients.chain import FeeHistory
-from glisk.clients.rpc import RpcError
+from glisk.clients.chain import FeeHistory, RpcError
 
 # Percentile of the priority fees that transactions of the last ten blocks paid.
 PERCENTILES = {"slow": 10, "medium": 50, "fast": 90}

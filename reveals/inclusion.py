@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from glisk.clients.chain import ChainClient, Head, Receipt, already_revealed_id, encode_reveal
-from glisk.clients.simulation import explain_revert, revert_reason
+from glisk.clients.chain import (
+    Block,
+    ChainClient,
+    Receipt,
+    already_revealed_id,
+    encode_reveal,
+    revert_reason,
+)
 from glisk.errors import ProviderError
 from reveals.gate import check_chain
 from reveals.models import RevealTransaction
@@ -22,7 +28,7 @@ class Revert:
 
 @dataclass(frozen=True)
 class Included:
-    head: Head
+    head: Block
     receipts: Mapping[str, Receipt | None]
     transaction_counts: Mapping[str, int]  # mined, by keeper
     reverts: Mapping[str, Revert] = field(default_factory=dict)
@@ -38,10 +44,10 @@ def look_for_receipts(
     """
     counts: dict[str, int] = {}
     receipts: dict[str, Receipt | None] = {}
-    heads: list[Head] = []
+    heads: list[Block] = []
     for keeper in sorted({row.keeper for row in rows}):
         hashes = [row.tx_hash for row in rows if row.keeper == keeper]
-        mined = chain.receipts(keeper=keeper, tx_hashes=hashes)
+        mined = chain.mined_transactions(keeper=keeper, tx_hashes=hashes)
         check_chain(mined.chain_id)
         counts[keeper] = mined.transaction_count
         heads.append(mined.head)
@@ -62,9 +68,7 @@ def _explain(chain: ChainClient, row: RevealTransaction, receipt: Receipt) -> Re
     if receipt.gas_used >= row.gas_limit:
         return Revert(f"out of gas: all of {row.gas_limit} was used")
     try:
-        error = explain_revert(
-            chain.rpc,
-            contract=chain.contract_address,
+        error = chain.explain_revert(
             keeper=row.keeper,
             data=encode_reveal(row.token_ids, row.metadata_uris),
             gas_limit=row.gas_limit,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from glisk.clients.rpc import RevertError
+from glisk.clients.chain import RevertError
 from reveals.gate import Candidate
 
 Group = Sequence[Candidate]

@@ -9,14 +9,16 @@ from django.conf import settings
 
 from glisk.backoff import backoff_seconds
 from glisk.clients.chain import (
+    VENDOR,
     ChainClient,
     FeeHistory,
     RevealFacts,
+    RevertError,
+    RpcError,
     already_revealed_id,
     encode_reveal,
+    revert_reason,
 )
-from glisk.clients.rpc import VENDOR, RevertError, RpcError
-from glisk.clients.simulation import revert_reason, simulate_reveals
 from glisk.errors import TransientError
 from reveals.candidates import WOULD_REVERT
 from reveals.fees import (
@@ -191,9 +193,7 @@ def _culprits(
 
     def simulate(groups: Sequence[Group]) -> list[RevertError | None]:
         reveals = [([c.token_id for c in g], [c.metadata_uri for c in g]) for g in groups]
-        return simulate_reveals(
-            chain.rpc, contract=chain.contract_address, keeper=keeper, reveals=reveals
-        )
+        return chain.simulate_reveals(keeper=keeper, reveals=reveals)
 
     found = find_poison(candidates, simulate)
     return [_objection(by_id[token_id], why) for token_id, why in found.items()]

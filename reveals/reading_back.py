@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 import structlog
 from django.db import transaction
 
-from glisk.clients.chain import ChainClient
-from glisk.clients.mint_reader import REVEALED_TOPIC, MintReader, OnChainToken, revealed_ids
+from glisk.clients.chain import ChainClient, OnChainToken, Receipt, revealed_ids
 from glisk.clock import database_now
 from reveals import marketplace
 from reveals.models import RevealTransaction, TransactionStatus
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.recovery.drift import Finding, report_finding
 
 logger = structlog.get_logger(__name__)
@@ -40,27 +37,17 @@ def read_back(chain: ChainClient) -> int:
     )
     if not rows:
         return 0
-    reader = MintReader(
-        chain.rpc, contract_address=chain.contract_address, topic=BATCH_MINTED_TOPIC
-    )
-    receipts = reader.receipts(row.tx_hash for row in rows)
-    facts = reader.tokens(sorted({token_id for row in rows for token_id in row.token_ids}))
-    contract = chain.contract_address
-    return sum(_settle(row, _named(receipts.get(row.tx_hash), contract), facts) for row in rows)
+    receipts = chain.receipts(row.tx_hash for row in rows)
+    facts = chain.tokens(sorted({token_id for row in rows for token_id in row.token_ids}))
+    return sum(_settle(row, _named(chain, receipts[row.tx_hash]), facts) for row in rows)
 
 
-def _named(receipt: dict[str, Any] | None, contract: str) -> list[int] | None:
+def _named(chain: ChainClient, receipt: Receipt | None) -> list[int] | None:
     """Return the tokens that the contract's TokensRevealed names; None without a receipt."""
     if receipt is None:
         return None
-    logs = [log for log in receipt.get("logs") or [] if isinstance(log, dict)]
-    return [
-        token_id
-        for log in logs
-        if str(log.get("address")).lower() == contract.lower()
-        and [str(topic).lower() for topic in log.get("topics") or []] == [REVEALED_TOPIC]
-        for token_id in revealed_ids(log)
-    ]
+    logs = [log for log in receipt.logs if chain.is_reveal(log)]
+    return [token_id for log in logs for token_id in revealed_ids(log)]
 
 
 def _settle(

@@ -8,8 +8,7 @@ import structlog
 from django.db import transaction
 from django.db.models import Case, Value, When
 
-from glisk.clients.chain import Receipt
-from glisk.clients.mint_reader import OnChainToken
+from glisk.clients.chain import OnChainToken, Receipt
 from reveals.models import (
     BatchStatus,
     RevealBatch,

@@ -16,8 +16,7 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from glisk.clients.chain import ChainClient, Receipt
-from glisk.clients.mint_reader import MintReader, OnChainToken
+from glisk.clients.chain import ChainClient, OnChainToken, Receipt
 from glisk.clock import database_now
 from reveals import outbox, settlement
 from reveals.candidates import set_aside
@@ -27,7 +26,6 @@ from reveals.inclusion import look_for_receipts
 from reveals.keeper import keeper_address
 from reveals.models import BatchStatus, RevealTransaction
 from reveals.recalling import MINED
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import Token
 from tokens.recovery.adoption import adopt_known
 from tokens.recovery.drift import Finding, report_finding
@@ -89,13 +87,10 @@ def doubts_about(token_ids: Iterable[int]) -> list[Doubt]:
 
 def ask_chain(chain: ChainClient, doubts: Sequence[Doubt]) -> list[Answer]:
     """Read what the contract and the receipts say; no database. Raises the client's errors."""
-    reader = MintReader(
-        chain.rpc, contract_address=chain.contract_address, topic=BATCH_MINTED_TOPIC
-    )
-    facts = reader.tokens([doubt.token_id for doubt in doubts])
+    facts = chain.tokens([doubt.token_id for doubt in doubts])
     in_question = [doubt for doubt in doubts if facts[doubt.token_id].revealed]
     hashes = sorted({tx_hash for doubt in in_question for tx_hash in doubt.tx_hashes})
-    receipts = chain.receipts_of(hashes) if hashes else {}
+    receipts = chain.receipts(hashes) if hashes else {}
     return [
         Answer(
             doubt,

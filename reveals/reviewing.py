@@ -65,7 +65,7 @@ def review(
     )
     check_setup(facts, keeper=keeper)
     # Asked after the facts: what we revealed ourselves by then has a receipt now.
-    mined = chain.receipts(keeper=keeper, tx_hashes=[row.tx_hash for row in rows])
+    mined = chain.mined_transactions(keeper=keeper, tx_hashes=[row.tx_hash for row in rows])
     history = chain.fee_history(percentile=percentile)
     if mined.transaction_count > nonce or any(mined.receipts.values()):
         return Review(True, history)

@@ -12,7 +12,7 @@ import structlog
 from django.conf import settings
 
 from glisk.backoff import backoff_seconds
-from glisk.clients.rpc import RevertError, RpcError
+from glisk.clients.chain import RevertError, RpcError
 from glisk.clock import boot_seconds, database_now
 from glisk.engine.drain import CallResult
 from glisk.errors import AccountError, InvalidRequestError, as_provider_error

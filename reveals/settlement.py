@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Count
 
 from glisk.backoff import backoff_seconds
-from glisk.clients.chain import Head, Receipt
+from glisk.clients.chain import Block, Receipt
 from glisk.clock import database_now
 from reveals.candidates import set_aside
 from reveals.following_up import follow_up_soon
@@ -57,9 +57,9 @@ def close_by_receipt(
     return None
 
 
-def _mined_at(head: Head, receipt: Receipt) -> datetime:
+def _mined_at(head: Block, receipt: Receipt) -> datetime:
     """Return the block's own time if it is the newest; else now, which is close enough."""
-    return head.timestamp if receipt.block_number == head.number else database_now()
+    return head.mined_at if receipt.block_number == head.number else database_now()
 
 
 def confirm(

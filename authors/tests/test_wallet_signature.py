@@ -9,7 +9,7 @@ from authors.signatures.wallet_signature import (
     verify_signature,
 )
 from authors.tests.wallets import AUTHOR, ORDER, OTHER, changed, high_s_twin, sign
-from glisk.clients.rpc import RpcClient
+from glisk.clients.chain import RpcClient
 from glisk.clients.smart_wallets import SmartWalletClient
 from glisk.errors import TransientError
 

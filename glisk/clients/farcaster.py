@@ -10,8 +10,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final, Self
 
+from glisk.clients.chain import Call, RpcClient
 from glisk.clients.http import HttpClient, HttpOptions
-from glisk.clients.rpc import Call, RpcClient
 from glisk.errors import AccountError, InvalidRequestError, TransientError
 
 VENDOR: Final = "farcaster"

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from glisk.clients.rpc import VENDOR, RevertError, RpcClient, RpcError
+from glisk.clients.chain import VENDOR, RevertError, RpcClient, RpcError
 from glisk.errors import ProviderError, TransientError
 
 logger = structlog.get_logger(__name__)

@@ -14,7 +14,6 @@ from django.db import DatabaseError, InterfaceError
 
 from glisk.clients.chain import ChainClient
 from glisk.clients.gateway import GatewayClient
-from glisk.clients.mint_reader import MintReader
 from glisk.clients.pinata import PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
@@ -24,7 +23,6 @@ from glisk.errors import ProviderError
 from glisk.management.base import explain_database_error
 from reveals.keeper import LOW, OK, keeper_address
 from reveals.keeper_watch import look_at_keeper
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import Token
 
 _METADATA_MAX_BYTES = 100_000
@@ -59,7 +57,7 @@ def ask_everybody() -> Iterator[CheckResult]:
 
 
 def _chain() -> str:
-    survey = MintReader.from_settings(topic=BATCH_MINTED_TOPIC).survey()
+    survey = ChainClient.from_settings().survey()
     return (
         f"{settings.NETWORK}, block {survey.head.number:,}; the contract has given out "
         f"{survey.next_token_id - 1:,} tokens"
@@ -68,7 +66,7 @@ def _chain() -> str:
 
 def _logs() -> str:
     """Ask for logs, which many a node refuses that answers everything else."""
-    reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+    reader = ChainClient.from_settings()
     head = reader.survey().head.number
     try:
         reader.logs(first=head, last=head)

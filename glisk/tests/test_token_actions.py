@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from glisk.admin import actions
 from glisk.admin.actions import MOST_AT_ONCE
-from glisk.clients.mint_reader import MintReader, OnChainToken
+from glisk.clients.chain import ChainClient, OnChainToken
 from glisk.models import SystemState
 from glisk.permissions import (
     FAIL_TOKEN,
@@ -238,10 +238,10 @@ def test_recheck_compares_with_the_chain(client: Client, monkeypatch: pytest.Mon
             uri="",
         )
 
-    def ask(reader: MintReader, token_ids: Sequence[int]) -> dict[int, OnChainToken]:
+    def ask(reader: ChainClient, token_ids: Sequence[int]) -> dict[int, OnChainToken]:
         return {token.pk: on_chain(token, exists=True), gone.pk: on_chain(gone, exists=False)}
 
-    monkeypatch.setattr(MintReader, "tokens", ask)
+    monkeypatch.setattr(ChainClient, "tokens", ask)
     operator(client, "tokens.view_token", RECHECK_TOKEN)
     said = give(client, TOKENS, "recheck", token.pk, gone.pk)
     assert "not revealed" in said.done[0]

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from glisk.clients.chain import ChainClient
-from glisk.clients.rpc import RpcClient, RpcError
+from glisk.clients.chain import ChainClient, RpcClient, RpcError
 from glisk.errors import TransientError
 from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer, hang_up
 from reveals.broadcasting import Verdict, broadcast, classify

@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk import breaker as breaker_module
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from glisk.clients.opensea import OpenSeaClient
 from glisk.errors import AccountError, InvalidRequestError, TransientError
 from glisk.models import SystemState
@@ -82,14 +82,14 @@ def test_it_is_a_constant_number_of_round_trips(
     settings.BATCH_REVEAL_MAX_TOKENS = 5
     revealed(worker, scene, 20)
     assert len(transactions()) == 4
-    readers: list[MintReader] = []
-    build = MintReader.__init__
+    readers: list[ChainClient] = []
+    build = ChainClient.__init__
 
-    def noted(self: MintReader, *args: Any, **options: Any) -> None:
+    def noted(self: ChainClient, *args: Any, **options: Any) -> None:
         build(self, *args, **options)
         readers.append(self)
 
-    monkeypatch.setattr(MintReader, "__init__", noted)
+    monkeypatch.setattr(ChainClient, "__init__", noted)
     assert tasks.follow_up_reveals() == 4
     assert sum(reader.requests for reader in readers) == 2
 
@@ -108,17 +108,17 @@ def test_an_event_that_does_not_name_a_token_is_drift(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, other = revealed(worker, scene)
-    receipts = MintReader.receipts
+    receipts = ChainClient.receipts
 
-    def shortened(self: MintReader, tx_hashes: Any) -> Any:
+    def shortened(self: ChainClient, tx_hashes: Any) -> Any:
         found = receipts(self, tx_hashes)
         for receipt in found.values():
             if receipt is not None:
                 one = f"{32:064x}{1:064x}{other.pk - 1:064x}"
-                receipt["logs"][0]["data"] = "0x" + one
+                receipt.logs[0]["data"] = "0x" + one
         return found
 
-    monkeypatch.setattr(MintReader, "receipts", shortened)
+    monkeypatch.setattr(ChainClient, "receipts", shortened)
     assert tasks.follow_up_reveals() == 1
     assert drift() == [("uri_differs", other.pk)]
     assert "does not name it" in last_report().findings[0].detail

@@ -9,8 +9,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from glisk.clients.chain import ChainClient, RevealFacts
-from glisk.clients.rpc import RpcClient
+from glisk.clients.chain import ChainClient, RevealFacts, RpcClient
 from reveals import preparing
 from reveals.candidates import ALARM_AFTER_REFUSALS, waiting_tokens
 from reveals.gate import Candidate, objections

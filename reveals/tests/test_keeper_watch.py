@@ -8,8 +8,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from glisk.clients.chain import ChainClient
-from glisk.clients.rpc import RpcClient
+from glisk.clients.chain import ChainClient, RpcClient
 from glisk.models import SystemState
 from reveals import drain as drain_module
 from reveals import tasks

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from glisk.clients.chain import ChainClient
-from glisk.clients.rpc import Call, RevertError, RpcClient
+from glisk.clients.chain import Call, ChainClient, RevertError, RpcClient
 from reveals import preparing
 from reveals.candidates import waiting_tokens
 from reveals.gate import Candidate

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from glisk.clients.chain import encode_reveal
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient, encode_reveal
 from reveals import depth, sending
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.recalling import recall_batch
@@ -19,7 +18,6 @@ from reveals.tests.stage import (
     transactions,
 )
 from sandbox.accounts import ACCOUNTS, AUTHORS, KEEPER
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import Token, TokenTransition
 from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
@@ -174,7 +172,7 @@ def test_a_reveal_whose_mint_is_gone_is_never_sent_again(
     assert statuses() == ["replaced", "confirmed"]
     assert scene.nonce() == 1
     assert not scene.chain.is_revealed(token.token_id)
-    reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+    reader = ChainClient.from_settings()
     scan_chain(reader)
     scene.chain.mine(2)
     scan_chain(reader)
@@ -260,7 +258,7 @@ def test_a_batch_that_another_process_opened_is_taken_up(worker: Start, scene: S
     drain = worker()
     drain.until(lambda: scene.revealed_once(tokens))
     batch = RevealBatch.objects.get()
-    reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+    reader = ChainClient.from_settings()
     scene.chain.reorg(1)
     assert recall_batch(
         batch.pk, receipts={}, on_chain=reader.tokens([tokens[0].token_id]), actor="ending"

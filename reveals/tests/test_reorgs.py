@@ -6,13 +6,11 @@ import pytest
 
 from authors.factories import AuthorFactory
 from glisk.clients.chain import ChainClient
-from glisk.clients.mint_reader import MintReader
 from glisk.errors import TransientError
 from reveals import gate
 from reveals.models import RevealTransaction
 from reveals.tests.stage import Scene
 from sandbox.accounts import AUTHORS
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import Token
 from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
@@ -24,9 +22,9 @@ FOX, LIGHTHOUSE = AUTHORS[0].address, AUTHORS[1].address
 
 
 @pytest.fixture
-def reader(scene: Scene) -> MintReader:
+def reader(scene: Scene) -> ChainClient:
     AuthorFactory.create(wallet_address=LIGHTHOUSE, prompt_text="a lighthouse at night")
-    return MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+    return ChainClient.from_settings()
 
 
 def reveals(scene: Scene) -> list[int]:
@@ -35,7 +33,7 @@ def reveals(scene: Scene) -> list[int]:
 
 @pytest.mark.parametrize("depth", [1, 3, 10])
 def test_a_mint_that_is_gone_is_never_revealed(
-    worker: Start, scene: Scene, reader: MintReader, depth: int
+    worker: Start, scene: Scene, reader: ChainClient, depth: int
 ) -> None:
     kept, gone = scene.mint()[0], scene.mint()[0]
     if depth > 1:
@@ -54,7 +52,7 @@ def test_a_mint_that_is_gone_is_never_revealed(
 
 
 def test_bytes_that_no_node_took_are_looked_at_again_before_they_go(
-    worker: Start, scene: Scene, reader: MintReader, monkeypatch: pytest.MonkeyPatch
+    worker: Start, scene: Scene, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the node was away, a reorg took the mint."""
     (gone,) = scene.mint()
@@ -76,7 +74,7 @@ def test_bytes_that_no_node_took_are_looked_at_again_before_they_go(
 
 
 def test_a_token_that_another_author_got_is_not_revealed_with_the_old_art(
-    worker: Start, scene: Scene, reader: MintReader
+    worker: Start, scene: Scene, reader: ChainClient
 ) -> None:
     (token,) = scene.mint(author=FOX)
     drain = worker()
@@ -98,7 +96,7 @@ def test_a_token_that_another_author_got_is_not_revealed_with_the_old_art(
 
 
 def test_a_mint_that_only_moved_is_revealed(
-    worker: Start, scene: Scene, reader: MintReader
+    worker: Start, scene: Scene, reader: ChainClient
 ) -> None:
     (token,) = scene.mint()
     event = token.mint_event

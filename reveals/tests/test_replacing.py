@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from pytest_django import Settings
 
-from glisk.clients.chain import ChainClient
-from glisk.clients.rpc import RpcError
+from glisk.clients.chain import ChainClient, RpcError
 from glisk.errors import TransientError
 from reveals import outbox
 from reveals.fees import Fees

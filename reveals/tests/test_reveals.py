@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from glisk.clients.chain import ChainClient
-from glisk.clients.rpc import RpcError
+from glisk.clients.chain import ChainClient, RpcError
 from glisk.engine.calls import CallResult
 from reveals import drain as drain_module
 from reveals import gate

@@ -10,11 +10,11 @@ import pytest
 from pytest_django import Settings
 
 from glisk.breaker import FAILURES_TO_OPEN, Breaker
+from glisk.clients.chain import RpcClient
 from glisk.clients.gateway import GatewayClient
 from glisk.clients.opensea import OpenSeaClient
 from glisk.clients.pinata import PinataClient
 from glisk.clients.replicate import ReplicateClient
-from glisk.clients.rpc import RpcClient
 from glisk.clients.selfhosted import SelfhostedClient
 from glisk.console.overview.troubles import find_troubles
 from glisk.errors import ProviderError

@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db import transaction
 
 from glisk.cid import is_cid
-from glisk.clients.mint_reader import MintReader, OnChainToken
+from glisk.clients.chain import ChainClient, OnChainToken
 from tokens.models import Token
 from tokens.recovery.work import close_jobs_of, in_flight
 from tokens.states import ADOPTABLE, TokenStatus
@@ -42,7 +42,7 @@ def adoptable(token_ids: Iterable[int]) -> set[int]:
     return set(found.values_list("token_id", flat=True))
 
 
-def revealed_facts(reader: MintReader, token_ids: list[int]) -> dict[int, OnChainToken]:
+def revealed_facts(reader: ChainClient, token_ids: list[int]) -> dict[int, OnChainToken]:
     """Return the facts of those tokens that the contract calls revealed, in batches."""
     revealed = reader.revealed(token_ids)
     facts: dict[int, OnChainToken] = {}

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from django.db import transaction
 
-from glisk.clients.mint_reader import MintReader, OnChainToken, RawLog, revealed_ids
+from glisk.clients.chain import ChainClient, OnChainToken, RawLog, revealed_ids
 from glisk.fields import is_hash
 from tokens.minting.mint_log import LARGEST_ID, MalformedLog, MintLog, decode_rpc_mint_log
 from tokens.minting.registration import MintOutcome, MintResult, register_mints
@@ -73,7 +73,7 @@ class Found:
 
 
 def backfill(
-    reader: MintReader,
+    reader: ChainClient,
     *,
     first: int,
     last: int,
@@ -104,7 +104,7 @@ def backfill(
 
 
 def count_unknown(
-    reader: MintReader,
+    reader: ChainClient,
     *,
     first: int,
     last: int,
@@ -125,7 +125,7 @@ def count_unknown(
             on_range(start, end)
 
 
-def decode_logs(reader: MintReader, logs: Sequence[RawLog]) -> Found:
+def decode_logs(reader: ChainClient, logs: Sequence[RawLog]) -> Found:
     """Return the mints and reveals of raw logs, and why some could not be read."""
     times = block_times(reader, logs)
     mints: list[MintLog] = []
@@ -148,7 +148,7 @@ def decode_logs(reader: MintReader, logs: Sequence[RawLog]) -> Found:
     return Found(mints, reveals, malformed)
 
 
-def block_times(reader: MintReader, logs: Sequence[RawLog]) -> dict[int, int]:
+def block_times(reader: ChainClient, logs: Sequence[RawLog]) -> dict[int, int]:
     """Return the times (unix seconds) of the blocks whose logs do not tell it, by one batch."""
     wanted = {int(log["blockNumber"], 16) for log in logs if log.get("blockTimestamp") is None}
     return {n: b.timestamp for n, b in reader.blocks(wanted).items() if b} if wanted else {}
@@ -169,7 +169,7 @@ def _moment(log: RawLog, times: Mapping[int, int]) -> datetime | None:
 
 
 def register_logs(
-    reader: MintReader,
+    reader: ChainClient,
     logs: Sequence[RawLog],
     report: Report,
     *,
@@ -235,7 +235,7 @@ def _parts(mints: Sequence[MintLog]) -> Iterator[list[MintLog]]:
         yield part
 
 
-def _adopt_from_logs(reader: MintReader, reveals: Mapping[int, RevealLog], report: Report) -> None:
+def _adopt_from_logs(reader: ChainClient, reveals: Mapping[int, RevealLog], report: Report) -> None:
     """Adopt known tokens that logs call revealed and we do not; name their transactions."""
     name_transactions(
         {i: (log.tx_hash, log.revealed_at) for i, log in reveals.items() if log.tx_hash}

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from glisk.clients.mint_reader import Survey
+from glisk.clients.chain import Survey
 from tokens.models import MintEvent
 from tokens.models.mint import MintSource
 

@@ -22,7 +22,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from glisk.clients.mint_reader import MintReader, OnChainToken, Survey
+from glisk.clients.chain import ChainClient, OnChainToken, Survey
 from glisk.models import SystemState
 from tokens.models import MintEvent, Token
 from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_known, adoptable
@@ -94,7 +94,7 @@ class DriftReport:
 
 
 def check_drift(
-    reader: MintReader,
+    reader: ChainClient,
     *,
     repair: bool,
     since_id: int = 1,
@@ -112,7 +112,7 @@ def check_drift(
     return keep(report)
 
 
-def begin_check(reader: MintReader) -> DriftReport:
+def begin_check(reader: ChainClient) -> DriftReport:
     """Return a report of what can be told without a look at each token. Raises as the reader."""
     survey = reader.survey()
     report = _begin(survey)
@@ -124,7 +124,7 @@ def begin_check(reader: MintReader) -> DriftReport:
 
 
 def compare_pages(
-    reader: MintReader,
+    reader: ChainClient,
     report: DriftReport,
     *,
     since_id: int,
@@ -147,7 +147,7 @@ def compare_pages(
 
 
 def check_some(
-    reader: MintReader, survey: Survey, *, token_ids: Sequence[int], proven_below: int
+    reader: ChainClient, survey: Survey, *, token_ids: Sequence[int], proven_below: int
 ) -> DriftReport:
     """Compare these tokens, and those that differed before; mend, and keep the report.
 
@@ -247,7 +247,7 @@ def _pages(first: int, next_token_id: int) -> Iterator[list[dict[str, Any]]]:
 
 
 def _compare_all(
-    reader: MintReader, rows: Sequence[dict[str, Any]], report: DriftReport, *, repair: bool
+    reader: ChainClient, rows: Sequence[dict[str, Any]], report: DriftReport, *, repair: bool
 ) -> None:
     facts = reader.tokens([row["token_id"] for row in rows])
     report.tokens_checked += len(rows)
@@ -312,7 +312,7 @@ def _may_begin_anew(row: dict[str, Any]) -> bool:
     return adopted and bool(row["status_changed_at"] < timezone.now() - _SURE_AFTER)
 
 
-def begin_anew(reader: MintReader, token_ids: Sequence[int]) -> set[int]:
+def begin_anew(reader: ChainClient, token_ids: Sequence[int]) -> set[int]:
     """Withdraw those that the chain surely calls unrevealed; the next look makes them anew.
 
     Returns which those are. Raises the errors of the reader.
@@ -330,7 +330,7 @@ def begin_anew(reader: MintReader, token_ids: Sequence[int]) -> set[int]:
     return set(gone)
 
 
-def _surely_unrevealed(reader: MintReader, token_ids: Sequence[int]) -> list[int]:
+def _surely_unrevealed(reader: ChainClient, token_ids: Sequence[int]) -> list[int]:
     """Ask once more, by the number of the newest block that was ever seen.
 
     A node that lags, which the head shows or which has no such block, proves nothing.
@@ -343,7 +343,7 @@ def _surely_unrevealed(reader: MintReader, token_ids: Sequence[int]) -> list[int
 
 
 def compare_piece(
-    reader: MintReader, *, since_id: int, budget_seconds: float
+    reader: ChainClient, *, since_id: int, budget_seconds: float
 ) -> tuple[DriftReport, int | None]:
     """Compare for some seconds; return what differs so far and where to go on, None at the end.
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
-from glisk.clients.mint_reader import BlockFacts, MintReader, OnChainToken, Survey
+from glisk.clients.chain import Block, ChainClient, OnChainToken, Survey
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.fields import normalise_address
 from tokens.models import Token
@@ -143,7 +143,7 @@ def block_bounds(
 
 
 def fill_gaps(
-    reader: MintReader,
+    reader: ChainClient,
     *,
     survey: Survey | None = None,
     limit: int | None = None,
@@ -186,7 +186,7 @@ def fill_gaps(
 class _Filling:
     """The ids to fill, and what has become of them."""
 
-    reader: MintReader
+    reader: ChainClient
     survey: Survey
     wanted: Sequence[tuple[int, int]]
     report: GapReport
@@ -277,7 +277,7 @@ def _cut(ranges: Sequence[tuple[int, int]], highest: int) -> list[tuple[int, int
 
 
 def register_from_contract(
-    reader: MintReader, token_ids: Sequence[int], head: BlockFacts
+    reader: ChainClient, token_ids: Sequence[int], head: Block
 ) -> tuple[list[int], list[int]]:
     """Create the tokens that exist for long enough; return the ids created and those adopted.
 
@@ -288,7 +288,7 @@ def register_from_contract(
     return _register([token for token in tokens.values() if token.exists], head)
 
 
-def _register(facts: Sequence[OnChainToken], head: BlockFacts) -> tuple[list[int], list[int]]:
+def _register(facts: Sequence[OnChainToken], head: Block) -> tuple[list[int], list[int]]:
     if not facts:
         return [], []
     with transaction.atomic():
@@ -296,7 +296,7 @@ def _register(facts: Sequence[OnChainToken], head: BlockFacts) -> tuple[list[int
             # As registration does by its insert: an author who registers now waits for us, and
             # then finds these tokens (tokens.minting.authorship).
             cursor.execute("LOCK TABLE mint_events IN ROW EXCLUSIVE MODE")
-        found_at = datetime.fromtimestamp(head.timestamp, tz=UTC)
+        found_at = head.mined_at
         wanted = [_new_token(token, found_at) for token in facts]
         created = set(create_tokens(wanted, actor=ACTOR).get(None, []))
         revealed = {t.token_id: t for t in facts if t.revealed and t.token_id in created}

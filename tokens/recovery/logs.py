@@ -22,8 +22,7 @@ from itertools import pairwise
 
 import structlog
 
-from glisk.clients.log_ranges import RangeTooWideError
-from glisk.clients.mint_reader import CALLS_AT_ONCE, MintReader, RawLog
+from glisk.clients.chain import CALLS_AT_ONCE, ChainClient, RangeTooWideError, RawLog
 from glisk.errors import ProviderError, is_account_or_rate
 
 logger = structlog.get_logger(__name__)
@@ -45,7 +44,7 @@ class RangeWalker:
 
     def __init__(
         self,
-        reader: MintReader,
+        reader: ChainClient,
         *,
         head: int,
         blocks: int | None = None,
@@ -180,7 +179,7 @@ class _Span:
 
 
 def busy_spans(
-    reader: MintReader, first: int, last: int, *, step: int
+    reader: ChainClient, first: int, last: int, *, step: int
 ) -> list[tuple[int, int]] | None:
     """Return the parts of a range in which ids were given out; None if that cannot be known.
 
@@ -202,7 +201,7 @@ def busy_spans(
         return None
 
 
-def _narrow(reader: MintReader, spans: list[_Span], step: int) -> list[tuple[int, int]]:
+def _narrow(reader: ChainClient, spans: list[_Span], step: int) -> list[tuple[int, int]]:
     done: list[_Span] = []
     while spans:
         share = max(2, CALLS_AT_ONCE // len(spans))

@@ -12,7 +12,7 @@ import structlog
 from django.db import transaction
 from django.db.models import Max, Q, QuerySet
 
-from glisk.clients.mint_reader import MintReader, Survey
+from glisk.clients.chain import ChainClient, Survey
 from glisk.errors import ProviderError, TransientError
 from tokens.minting.mint_log import MintLog
 from tokens.minting.registration import register_mints
@@ -50,7 +50,7 @@ _LONGEST_RETRY_SECONDS = 6 * 3600.0
 _AT_ONCE = 200
 
 
-def prove(reader: MintReader, *, budget_seconds: float) -> int:
+def prove(reader: ChainClient, *, budget_seconds: float) -> int:
     """Mend what is missing or differs; return how many tokens that concerned.
 
     Raises the errors of the reader.
@@ -78,7 +78,7 @@ def prove(reader: MintReader, *, budget_seconds: float) -> int:
 
 
 def _mend_tiling(
-    reader: MintReader,
+    reader: ChainClient,
     survey: Survey,
     tiling: Tiling,
     memory: Memory,
@@ -119,7 +119,7 @@ def _mend_tiling(
     return found.created + found.completed
 
 
-def _adopt_on_their_way(reader: MintReader) -> int:
+def _adopt_on_their_way(reader: ChainClient) -> int:
     """Stop the spending on tokens that somebody else has revealed meanwhile."""
     found = Token.objects.filter(status__in=ACTIVE).order_by("mint_timestamp")
     ids = list(found.values_list("token_id", flat=True)[:_ON_THEIR_WAY])

@@ -13,13 +13,18 @@ import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 from django.db import IntegrityError, connection, transaction
 
-from glisk.clients.log_ranges import RangeTooWideError
-from glisk.clients.mint_reader import MintReader, OnChainToken, RawLog, Survey
+from glisk.clients.chain import (
+    ChainClient,
+    OnChainToken,
+    RangeTooWideError,
+    RawLog,
+    Receipt,
+    Survey,
+)
 from glisk.errors import AccountError, ProviderError, TransientError
 from tokens.minting.mint_log import MalformedLog, MintLog, decode_rpc_mint_log
 from tokens.models import MintEvent
@@ -58,7 +63,7 @@ class ReorgReport:
 
 
 def settle_mints(
-    reader: MintReader, survey: Survey, watched: Sequence[MintEvent], memory: Memory
+    reader: ChainClient, survey: Survey, watched: Sequence[MintEvent], memory: Memory
 ) -> ReorgReport:
     """Settle what is deep enough; follow or give up what the chain does not hold as we do."""
     report = ReorgReport()
@@ -81,12 +86,12 @@ def settle_mints(
     return report
 
 
-def _own_reading(reader: MintReader, events: Sequence[MintEvent]) -> dict[LogKey, MintLog]:
+def _own_reading(reader: ChainClient, events: Sequence[MintEvent]) -> dict[LogKey, MintLog]:
     """Read what the chain holds of mints that a webhook told of, in one round trip."""
     return {(mint.tx_hash, mint.log_index, mint.block_hash): mint for mint in _read(reader, events)}
 
 
-def _read(reader: MintReader, events: Sequence[MintEvent]) -> Iterable[MintLog]:
+def _read(reader: ChainClient, events: Sequence[MintEvent]) -> Iterable[MintLog]:
     try:
         try:
             answers = reader.logs_of_spans(spans(events))
@@ -125,7 +130,7 @@ def _due(
 
 
 def _replace(
-    reader: MintReader,
+    reader: ChainClient,
     survey: Survey,
     due: Sequence[MintEvent],
     memory: Memory,
@@ -180,7 +185,7 @@ def _is_sure(
     return True
 
 
-def _successors(reader: MintReader, survey: Survey, due: Sequence[MintEvent]) -> list[MintLog]:
+def _successors(reader: ChainClient, survey: Survey, due: Sequence[MintEvent]) -> list[MintLog]:
     """Read the mints that the chain has where those of the gone ones must be."""
     head = survey.head.number
     bounds = block_bounds(
@@ -205,7 +210,7 @@ class Tracked:
     gone: list[MintEvent] = field(default_factory=list)
 
 
-def track(reader: MintReader, doubtful: Sequence[MintEvent]) -> Tracked:
+def track(reader: ChainClient, doubtful: Sequence[MintEvent]) -> Tracked:
     """Return which mints stand in another block now, and which in none.
 
     All mints of a transaction share its fate, whichever was in doubt.
@@ -220,7 +225,7 @@ def track(reader: MintReader, doubtful: Sequence[MintEvent]) -> Tracked:
         if log is not None:
             if (log.block_hash, log.log_index) != (event.block_hash, event.log_index):
                 tracked.moved.append((event, log))
-        elif receipt and str(receipt.get("blockHash")).lower() == event.block_hash:
+        elif receipt and receipt.block_hash == event.block_hash:
             # No reorg took it: the transaction stands where it stood, without this log. Perhaps
             # the contract's address was changed; nothing may be withdrawn for that.
             logger.error("mint_not_in_its_transaction", tx_hash=event.tx_hash)
@@ -230,14 +235,14 @@ def track(reader: MintReader, doubtful: Sequence[MintEvent]) -> Tracked:
 
 
 def mints_of_receipts(
-    reader: MintReader, receipts: Iterable[dict[str, Any] | None]
+    reader: ChainClient, receipts: Iterable[Receipt | None]
 ) -> dict[tuple[str, tuple[str, str, int, int]], MintLog]:
     """Return the mints that receipts hold, by transaction and facts."""
     raw: list[RawLog] = [
         log
         for receipt in receipts
-        if receipt is not None and receipt.get("status") != "0x0"
-        for log in receipt.get("logs") or []
+        if receipt is not None and receipt.succeeded
+        for log in receipt.logs
         if reader.is_mint(log) and isinstance(log.get("blockNumber"), str)
     ]
     times: Mapping[int, int] = block_times(reader, raw)

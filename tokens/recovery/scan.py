@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 from django.conf import settings
 
-from glisk.clients.log_ranges import RangeTooWideError
-from glisk.clients.mint_reader import MintReader, Survey
+from glisk.clients.chain import ChainClient, RangeTooWideError, Survey
 from glisk.errors import AccountError, ProviderError, TransientError
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.confirmations import unsettled_mints
@@ -65,7 +64,7 @@ class ScanReport:
         return self.mints.created + self.reorgs.created + (self.gaps.created if self.gaps else 0)
 
 
-def scan_chain(reader: MintReader, *, budget_seconds: float | None = None) -> ScanReport:
+def scan_chain(reader: ChainClient, *, budget_seconds: float | None = None) -> ScanReport:
     """Bring the database up to the newest block.
 
     With a budget it ends in order when that is used up, and the next look goes on from there
@@ -101,7 +100,7 @@ def scan_chain(reader: MintReader, *, budget_seconds: float | None = None) -> Sc
 class _Look:
     """What one look knows, and the reading of what is missing."""
 
-    reader: MintReader
+    reader: ChainClient
     survey: Survey
     progress: Progress
     memory: Memory

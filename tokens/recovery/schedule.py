@@ -20,9 +20,8 @@ from django.db import Error, connection
 from django_q.tasks import async_task
 
 from glisk.breaker import Breaker
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.recovery.drift import compare_piece
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
@@ -85,7 +84,7 @@ def compare_everything(since_id: int = 1) -> int:
 
 
 def _ask_chain(
-    work: Callable[[MintReader], _T], *, lock: int = _LOCK, wait_seconds: float
+    work: Callable[[ChainClient], _T], *, lock: int = _LOCK, wait_seconds: float
 ) -> _T | None:
     """Do some work alone; None if somebody else is at it, or the node fails or is to be spared."""
     with _alone(lock, wait_seconds=wait_seconds) as alone:
@@ -116,7 +115,7 @@ def look_soon() -> None:
         async_task("tokens.tasks.look_at_chain")
 
 
-def _reader() -> MintReader:
+def _reader() -> ChainClient:
     """Return this process's reader: its connection to the node is kept open."""
     reader = _kept_reader(settings.RPC_URL, settings.GLISK_NFT_CONTRACT_ADDRESS)
     reader.requests = reader.calls = 0
@@ -124,8 +123,8 @@ def _reader() -> MintReader:
 
 
 @lru_cache(maxsize=1)
-def _kept_reader(url: str, contract_address: str) -> MintReader:
-    return MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+def _kept_reader(url: str, contract_address: str) -> ChainClient:
+    return ChainClient.from_settings()
 
 
 @contextmanager

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from glisk.clients.mint_reader import MintReader, OnChainToken
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
+from glisk.clients.chain import ChainClient, OnChainToken
 from tokens.models import MintEvent, Token
 from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_known
 from tokens.repairs.results import Progress, RepairResult, repair_each
@@ -17,7 +16,7 @@ def recheck_tokens(
     *,
     token_ids: Iterable[int],
     actor: str,
-    reader: MintReader | None = None,
+    reader: ChainClient | None = None,
     on_progress: Progress | None = None,
 ) -> list[RepairResult]:
     """Compare tokens with the contract; adopt what is revealed there and not here.
@@ -25,7 +24,7 @@ def recheck_tokens(
     `done` means that both agree now. Nothing else is changed: what contradicts is named, with
     what to do. Raises the errors of the reader.
     """
-    reader = reader or MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+    reader = reader or ChainClient.from_settings()
     wanted = sorted(set(token_ids))
     results: list[RepairResult] = []
     for start in range(0, len(wanted), FACTS_AT_ONCE):

@@ -11,7 +11,7 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from authors.factories import AuthorFactory
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.accounts import AUTHORS
 from sandbox.alchemy.emulator import AlchemyEmulator
 from sandbox.chain import DemoChain
@@ -79,7 +79,7 @@ def shake(chain: DemoChain, dice: random.Random) -> None:
 
 
 def test_whatever_becomes_of_the_deliveries_the_tokens_are_the_chains(
-    chain: DemoChain, reader: MintReader, alchemy: AlchemyEmulator, settings: Settings
+    chain: DemoChain, reader: ChainClient, alchemy: AlchemyEmulator, settings: Settings
 ) -> None:
     AuthorFactory.create(
         wallet_address=settings.GLISK_DEFAULT_AUTHOR_WALLET, prompt_text="the default prompt"

@@ -4,10 +4,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, at_least, progress_bar
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.recovery.drift import ADVICE, DriftReport, check_drift
 
 DRIFT = 2
@@ -47,7 +46,7 @@ exit status:
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+        reader = ChainClient.from_settings()
         try:
             with progress_bar("token") as on_progress:
                 report = check_drift(

@@ -8,10 +8,9 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, at_least
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.recovery.backfill import Report, backfill, count_unknown
 from tokens.recovery.progress import Progress, load_progress
 
@@ -69,7 +68,7 @@ exit status:
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+        reader = ChainClient.from_settings()
         progress = load_progress()
         try:
             head = reader.survey().head.number
@@ -106,7 +105,9 @@ exit status:
         if report.malformed or report.conflicts or report.reorged:
             raise CommandError("Not all of it could be registered.", returncode=PARTLY_DONE)
 
-    def _summarise(self, report: Report, span: _Span, reader: MintReader, *, dry_run: bool) -> None:
+    def _summarise(
+        self, report: Report, span: _Span, reader: ChainClient, *, dry_run: bool
+    ) -> None:
         told = f"{report.created} tokens would be created."
         if not dry_run:
             told = f"{report.created} tokens created, {len(report.adopted)} adopted as revealed."

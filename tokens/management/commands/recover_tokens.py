@@ -4,10 +4,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, at_least, progress_bar
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.recovery.gaps import GapReport, fill_gaps
 
 PARTLY_DONE = 2
@@ -40,7 +39,7 @@ exit status:
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        reader = MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+        reader = ChainClient.from_settings()
         report = GapReport()
         try:
             with progress_bar("token") as on_progress:
@@ -60,7 +59,7 @@ exit status:
         if report.vanished or report.left:
             raise CommandError("Something is left to do; see above.", returncode=PARTLY_DONE)
 
-    def _summarise(self, report: GapReport, reader: MintReader, *, dry_run: bool) -> None:
+    def _summarise(self, report: GapReport, reader: ChainClient, *, dry_run: bool) -> None:
         told = ""
         if not dry_run:
             told = (

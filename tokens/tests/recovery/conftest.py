@@ -9,11 +9,10 @@ from pytest_django import Settings
 
 from authors.factories import AuthorFactory
 from authors.models import Author
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from sandbox.testing import deployed_chain, running_node
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import MintEvent, Token
 from tokens.recovery import progress, reorgs
 from tokens.recovery.scan import scan_chain
@@ -54,14 +53,14 @@ def proxy(chain: DemoChain, settings: Settings) -> Iterator[NodeProxy]:
 
 
 @pytest.fixture
-def reader(chain: DemoChain) -> MintReader:
-    return MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+def reader(chain: DemoChain) -> ChainClient:
+    return ChainClient.from_settings()
 
 
 @pytest.fixture
-def bad_reader(proxy: NodeProxy) -> MintReader:
+def bad_reader(proxy: NodeProxy) -> ChainClient:
     """A reader that goes by way of the proxy."""
-    return MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+    return ChainClient.from_settings()
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +86,7 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def history(chain: DemoChain, reader: MintReader) -> DemoChain:
+def history(chain: DemoChain, reader: ChainClient) -> DemoChain:
     """Three mints of six tokens, known and settled."""
     for number in range(3):
         chain.wait(chain.mint(1, FOX if number % 2 else LIGHTHOUSE, number + 1))

@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from authors.factories import wallet
-from glisk.clients.chain import SELECTORS
-from glisk.clients.mint_reader import REVEALED_TOPIC, MintReader
-from glisk.clients.rpc import Call, RevertError, RpcClient, RpcError
+from glisk.clients.chain import (
+    REVEALED_TOPIC,
+    SELECTORS,
+    Call,
+    ChainClient,
+    RevertError,
+    RpcClient,
+    RpcError,
+)
 from glisk.errors import ProviderError, TransientError
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.tests.recovery.model_chain import (
     CONTRACT,
     Block,
@@ -45,11 +50,10 @@ class ModelNode:
     dice: random.Random = field(default_factory=random.Random)
     requests: int = 0
 
-    def reader(self) -> MintReader:
-        return MintReader(
+    def reader(self) -> ChainClient:
+        return ChainClient(
             cast(RpcClient, self),
             contract_address=CONTRACT,
-            topic=BATCH_MINTED_TOPIC,
             chain_id=31337,
         )
 

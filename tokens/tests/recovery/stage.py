@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import connection
 
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.accounts import AUTHORS, CONTRACT_ADDRESS, KEEPER
 from sandbox.chain import DemoChain
 from tokens.minting.mint_log import BATCH_MINTED_TOPIC, MintLog, decode_rpc_mint_log
@@ -29,11 +29,11 @@ def mint(chain: DemoChain, author: str = FOX, quantity: int = 1, *, minter: int 
     return tx_hash
 
 
-def look(reader: MintReader) -> ReorgReport:
+def look(reader: ChainClient) -> ReorgReport:
     return scan_chain(reader).reorgs
 
 
-def look_until_sure(chain: DemoChain, reader: MintReader) -> ReorgReport:
+def look_until_sure(chain: DemoChain, reader: ChainClient) -> ReorgReport:
     """Look, let two blocks pass, and look again."""
     look(reader)
     chain.mine(2)

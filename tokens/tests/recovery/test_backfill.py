@@ -9,8 +9,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from glisk.clients.log_ranges import RangeTooWideError
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient, RangeTooWideError
 from glisk.errors import ProviderError
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
@@ -75,7 +74,7 @@ def quicknode(first: int, last: int) -> Any:
     return error(-32614, "eth_getLogs is limited to a 9 range")
 
 
-def run(reader: MintReader, chain: DemoChain, **options: Any) -> Report:
+def run(reader: ChainClient, chain: DemoChain, **options: Any) -> Report:
     report = Report()
     head = chain.block_number()
     backfill(reader, first=0, last=head, head=head, report=report, **options)
@@ -102,7 +101,7 @@ def assert_covered(proxy: NodeProxy, last: int, limit: int) -> None:
 def test_the_range_becomes_what_the_provider_gives(
     chain: DemoChain,
     proxy: NodeProxy,
-    bad_reader: MintReader,
+    bad_reader: ChainClient,
     limit: int,
     refuse: Callable[[int, int], Any],
 ) -> None:
@@ -118,7 +117,7 @@ def test_the_range_becomes_what_the_provider_gives(
 def test_a_rule_that_is_named_costs_one_refusal(
     chain: DemoChain,
     proxy: NodeProxy,
-    bad_reader: MintReader,
+    bad_reader: ChainClient,
     limit: int,
     refuse: Callable[[int, int], Any],
 ) -> None:
@@ -149,7 +148,7 @@ def by_size(logs_at_most: int) -> Alter:
 
 
 def test_a_refusal_for_the_size_of_one_answer_is_no_rule_for_the_others(
-    chain: DemoChain, proxy: NodeProxy, bad_reader: MintReader
+    chain: DemoChain, proxy: NodeProxy, bad_reader: ChainClient
 ) -> None:
     scatter(chain, mints=8, blocks_between=0)
     chain.mine(300)
@@ -160,7 +159,7 @@ def test_a_refusal_for_the_size_of_one_answer_is_no_rule_for_the_others(
 
 
 def test_the_range_grows_on_success_and_what_was_answered_is_remembered(
-    chain: DemoChain, proxy: NodeProxy, bad_reader: MintReader
+    chain: DemoChain, proxy: NodeProxy, bad_reader: ChainClient
 ) -> None:
     chain.mine(100)
     run(bad_reader, chain, range_blocks=2)
@@ -169,7 +168,7 @@ def test_the_range_grows_on_success_and_what_was_answered_is_remembered(
 
 
 def test_a_block_that_is_too_large_by_itself_is_named(
-    chain: DemoChain, proxy: NodeProxy, bad_reader: MintReader
+    chain: DemoChain, proxy: NodeProxy, bad_reader: ChainClient
 ) -> None:
     proxy.alter = limited(0, proxy_service)
     with pytest.raises(RangeTooWideError):
@@ -178,7 +177,7 @@ def test_a_block_that_is_too_large_by_itself_is_named(
 
 
 def test_a_full_account_and_a_rate_limit_are_no_matter_of_the_range(
-    chain: DemoChain, proxy: NodeProxy, bad_reader: MintReader
+    chain: DemoChain, proxy: NodeProxy, bad_reader: ChainClient
 ) -> None:
     for status, code, message in (
         (403, -32600, "Monthly capacity limit exceeded."),
@@ -198,7 +197,7 @@ def test_a_full_account_and_a_rate_limit_are_no_matter_of_the_range(
 
 
 def test_an_interrupted_backfill_goes_on_where_it_was(
-    chain: DemoChain, proxy: NodeProxy, bad_reader: MintReader
+    chain: DemoChain, proxy: NodeProxy, bad_reader: ChainClient
 ) -> None:
     scatter(chain)
     whole = limited(10, free_plan)

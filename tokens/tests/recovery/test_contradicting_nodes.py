@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from glisk.clients.chain import SELECTORS
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import SELECTORS, ChainClient
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from tokens.minting.mint_log import MintLog
@@ -34,7 +33,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_a_token_that_the_contract_knows_is_not_withdrawn_for_a_missing_log(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     """The node has lost its logs and its receipts, and calls another block by our number."""
     mint(chain, FOX, 2)
@@ -58,7 +57,7 @@ def test_a_token_that_the_contract_knows_is_not_withdrawn_for_a_missing_log(
 
 
 def test_a_node_that_is_stuck_on_an_old_fork_withdraws_nothing(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     """Everything that it says is of a chain that has long been left: only its head tells."""
     chain.mine(20)
@@ -90,7 +89,9 @@ def test_a_node_that_is_stuck_on_an_old_fork_withdraws_nothing(
     assert_equal_to_chain(chain)
 
 
-def test_a_changed_contract_address_withdraws_nothing(chain: DemoChain, reader: MintReader) -> None:
+def test_a_changed_contract_address_withdraws_nothing(
+    chain: DemoChain, reader: ChainClient
+) -> None:
     """A mistake in the settings must not empty the database."""
     mint(chain, FOX, 2)
     told_by_webhook(chain)
@@ -118,7 +119,7 @@ def _deploy_another(chain: DemoChain) -> str:
 
 
 def test_a_faulty_settlement_does_not_keep_new_mints_waiting(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     tx_hash = mint(chain, FOX)
     chain.mine(1)
@@ -133,7 +134,7 @@ def test_a_faulty_settlement_does_not_keep_new_mints_waiting(
     assert sorted(states()) == [1, 2]
 
 
-def test_what_a_webhook_invented_does_not_last(chain: DemoChain, reader: MintReader) -> None:
+def test_what_a_webhook_invented_does_not_last(chain: DemoChain, reader: ChainClient) -> None:
     """A well signed mint in a canonical block, of a transaction that the chain does not know."""
     mint(chain, FOX)
     (real,) = told_by_webhook(chain)
@@ -148,7 +149,7 @@ def test_what_a_webhook_invented_does_not_last(chain: DemoChain, reader: MintRea
 
 
 def test_a_mint_is_settled_by_its_receipt_where_the_node_gives_no_logs(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     """Each look failed, and after three of them the node counted as down for the reveals too."""
     mint(chain, FOX, 2)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token
 from tokens.recovery import confirmations
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_a_reorg_deeper_than_any_that_is_watched_is_found_by_its_mints(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     mint(chain, FOX, 2)
     chain.mine(confirmations.settled_depth())

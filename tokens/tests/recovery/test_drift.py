@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from authors.factories import wallet
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
@@ -37,13 +37,13 @@ def kinds(report: DriftReport) -> dict[str, int]:
     return report.counts
 
 
-def test_nothing_differs_after_a_recovery(history: DemoChain, reader: MintReader) -> None:
+def test_nothing_differs_after_a_recovery(history: DemoChain, reader: ChainClient) -> None:
     report = check_drift(reader, repair=False)
     assert (report.is_clean, report.complete, report.tokens_checked) == (True, True, 6)
     assert last_report() == report
 
 
-def test_each_difference_is_named(history: DemoChain, reader: MintReader) -> None:
+def test_each_difference_is_named(history: DemoChain, reader: ChainClient) -> None:
     Token.objects.filter(pk=1).update(prompt_author_wallet=wallet(0xEE))
     reveal(history, 2)
     Token.objects.filter(pk=3).update(
@@ -69,7 +69,7 @@ def test_each_difference_is_named(history: DemoChain, reader: MintReader) -> Non
 
 
 def test_a_token_that_others_revealed_is_adopted_and_its_work_ended(
-    history: DemoChain, reader: MintReader
+    history: DemoChain, reader: ChainClient
 ) -> None:
     reveal(history, 2)
     Token.objects.filter(pk=2).update(status=TokenStatus.GENERATING, attempts=1)
@@ -93,7 +93,7 @@ def test_a_token_that_others_revealed_is_adopted_and_its_work_ended(
 
 
 def test_our_own_picture_stays_with_a_token_whose_uri_is_ours(
-    history: DemoChain, reader: MintReader
+    history: DemoChain, reader: ChainClient
 ) -> None:
     """Our reveal was mined, but its batch was given up: the database had lost sight of it."""
     cid = URI.removeprefix("ipfs://")
@@ -107,7 +107,7 @@ def test_our_own_picture_stays_with_a_token_whose_uri_is_ours(
 
 
 def test_a_token_that_is_being_revealed_is_left_to_its_receipt(
-    history: DemoChain, reader: MintReader
+    history: DemoChain, reader: ChainClient
 ) -> None:
     Token.objects.filter(pk=1).update(status="ready", image_cid="i", metadata_cid="m")
     put_in_open_batch([1])
@@ -117,7 +117,7 @@ def test_a_token_that_is_being_revealed_is_left_to_its_receipt(
 
 
 def test_an_adopted_token_whose_reveal_is_gone_begins_anew(
-    history: DemoChain, reader: MintReader, monkeypatch: pytest.MonkeyPatch
+    history: DemoChain, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reveal(history, 2)
     check_drift(reader, repair=True)
@@ -132,7 +132,7 @@ def test_an_adopted_token_whose_reveal_is_gone_begins_anew(
 
 
 def test_a_token_that_we_revealed_while_it_was_compared_is_no_difference(
-    history: DemoChain, reader: MintReader
+    history: DemoChain, reader: ChainClient
 ) -> None:
     Token.objects.filter(pk=1).update(status="ready", image_cid="i", metadata_cid=URI[7:])
     reveal(history, 1)
@@ -145,7 +145,7 @@ def test_a_token_that_we_revealed_while_it_was_compared_is_no_difference(
 
 
 def test_a_node_far_behind_takes_nothing_from_an_adopted_token(
-    history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    history: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     """An operator's repair, by a node that has not seen the reveal: it would be paid for."""
     reveal(history, 2)
@@ -169,7 +169,7 @@ def test_a_node_far_behind_takes_nothing_from_an_adopted_token(
 
 
 def test_what_is_mended_and_not_listed_does_not_hide_what_is_not_mended(
-    history: DemoChain, reader: MintReader, monkeypatch: pytest.MonkeyPatch
+    history: DemoChain, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drift, "LISTED", 1)
     monkeypatch.setattr(drift, "FACTS_AT_ONCE", 2)
@@ -184,7 +184,7 @@ def test_what_is_mended_and_not_listed_does_not_hide_what_is_not_mended(
 
 
 def test_an_id_that_was_withdrawn_and_minted_again_is_found_by_the_next_look(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     """The proof had written its own memory over that of the withdrawal."""
     chain.mine(3)

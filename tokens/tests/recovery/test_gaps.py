@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory, wallet
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
 from tokens.models import Token, TokenTransition
 from tokens.recovery import gaps
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def history(chain: DemoChain, reader: MintReader) -> DemoChain:
+def history(chain: DemoChain, reader: ChainClient) -> DemoChain:
     """Six mints of twelve tokens, all known."""
     for number in range(6):
         mint(chain, FOX if number % 2 else LIGHTHOUSE, 1 + number % 3)
@@ -114,7 +114,7 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
 # -- filling ----------------------------------------------------------------------------
 
 
-def test_lost_tokens_come_back_with_their_mints(history: DemoChain, reader: MintReader) -> None:
+def test_lost_tokens_come_back_with_their_mints(history: DemoChain, reader: ChainClient) -> None:
     lose(1, 4, 5, 6, 11)
     report = fill_gaps(reader)
     assert (report.missing, report.from_logs, report.from_facts) == (5, 5, [])
@@ -123,7 +123,7 @@ def test_lost_tokens_come_back_with_their_mints(history: DemoChain, reader: Mint
 
 
 def test_only_the_blocks_around_a_gap_are_read(
-    history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    history: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     whole = {m.start_token_id: m.block_number for m in history.mints()}
     lose(4, 5, 6)
@@ -133,7 +133,9 @@ def test_only_the_blocks_around_a_gap_are_read(
     assert whole[2] - 16 <= span[0] < whole[4] < span[1] <= whole[7] + 16
 
 
-def test_the_progress_of_the_backfill_is_left_alone(history: DemoChain, reader: MintReader) -> None:
+def test_the_progress_of_the_backfill_is_left_alone(
+    history: DemoChain, reader: ChainClient
+) -> None:
     before = load_progress()
     lose(4, 5, 6)
     fill_gaps(reader)
@@ -142,7 +144,7 @@ def test_the_progress_of_the_backfill_is_left_alone(history: DemoChain, reader: 
 
 @pytest.mark.parametrize("limit", [1, 2, 4])
 def test_no_more_than_the_limit_is_created(
-    history: DemoChain, reader: MintReader, limit: int
+    history: DemoChain, reader: ChainClient, limit: int
 ) -> None:
     lose(4, 5, 6, 11)
     assert fill_gaps(reader, limit=limit).created == limit
@@ -151,7 +153,7 @@ def test_no_more_than_the_limit_is_created(
     assert_equal_to_chain(history)
 
 
-def test_revealed_tokens_come_back_as_revealed(history: DemoChain, reader: MintReader) -> None:
+def test_revealed_tokens_come_back_as_revealed(history: DemoChain, reader: ChainClient) -> None:
     tx_hash = history.reveal(0, [4], [URI])
     history.wait(tx_hash)
     lose(4, 5, 6)
@@ -161,7 +163,7 @@ def test_revealed_tokens_come_back_as_revealed(history: DemoChain, reader: MintR
 
 
 def test_tokens_that_the_chain_does_not_know_are_named(
-    history: DemoChain, reader: MintReader
+    history: DemoChain, reader: ChainClient
 ) -> None:
     rows(100, 101)
     assert fill_gaps(reader).vanished == [100, 101]
@@ -172,7 +174,7 @@ def test_tokens_that_the_chain_does_not_know_are_named(
 
 
 def test_what_no_log_explains_is_taken_from_the_contract(
-    history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    history: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     history.wait(history.reveal(0, [5], [URI]))
     lose(4, 5, 6, 11)
@@ -194,7 +196,7 @@ def test_what_no_log_explains_is_taken_from_the_contract(
 
 
 def test_its_log_completes_it_later(
-    history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    history: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     lose(4, 5, 6)
     proxy.alter = without_logs
@@ -209,7 +211,7 @@ def test_its_log_completes_it_later(
 
 
 def test_a_token_without_a_log_needs_its_confirmations(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, settings: Settings
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy, settings: Settings
 ) -> None:
     """Nothing else would hold it back from its reveal."""
     settings.MINT_CONFIRMATIONS = 3
@@ -223,7 +225,7 @@ def test_a_token_without_a_log_needs_its_confirmations(
 
 
 def test_a_token_without_a_mint_that_a_reorg_took_is_withdrawn(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     chain.mine(3)
     proxy.alter = without_logs
@@ -239,7 +241,7 @@ def test_a_token_without_a_mint_that_a_reorg_took_is_withdrawn(
 
 
 def test_an_author_who_is_not_registered_leaves_it_to_the_default_one(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, settings: Settings
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy, settings: Settings
 ) -> None:
     proxy.alter = without_logs
     mint(chain, wallet(0xEE))
@@ -300,7 +302,7 @@ def test_the_command_that_is_cut_short_says_how_far_it_came(
 
 
 def test_what_somebody_else_registered_meanwhile_is_not_left_to_do(
-    history: DemoChain, reader: MintReader, monkeypatch: pytest.MonkeyPatch
+    history: DemoChain, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker looks at the chain too: then nothing was created here, and all is well."""
     lose(4, 5, 6)
@@ -331,7 +333,7 @@ def test_a_senseless_limit_is_refused(history: DemoChain) -> None:
 
 
 def test_a_mint_that_conflicts_with_a_token_from_the_contract_wins_once_it_is_settled(
-    history: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    history: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     lose(4, 5, 6)
     proxy.alter = without_logs

@@ -9,10 +9,9 @@ from types import SimpleNamespace
 import pytest
 from pytest_django import Settings
 
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
 from sandbox.faulty_rpc import FaultyRpc, Refusal
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import MintEvent, Token
 from tokens.recovery import gaps, logs
 from tokens.recovery.progress import Progress, load_progress, save_progress
@@ -34,15 +33,15 @@ def node(chain: DemoChain, settings: Settings) -> Iterator[FaultyRpc]:
 
 
 @pytest.fixture
-def reader(node: FaultyRpc, settings: Settings) -> MintReader:
-    return MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+def reader(node: FaultyRpc, settings: Settings) -> ChainClient:
+    return ChainClient.from_settings()
 
 
 @pytest.fixture
-def hasty(node: FaultyRpc, settings: Settings) -> MintReader:
+def hasty(node: FaultyRpc, settings: Settings) -> ChainClient:
     """A reader that does not wait long for a node that says nothing."""
     settings.RPC_TIMEOUT_SECONDS = 1.0
-    return MintReader.from_settings(topic=BATCH_MINTED_TOPIC)
+    return ChainClient.from_settings()
 
 
 def history(chain: DemoChain) -> None:
@@ -59,7 +58,7 @@ REFUSALS: list[Refusal] = [
 ]
 
 
-def converges(chain: DemoChain, node: FaultyRpc, reader: MintReader) -> None:
+def converges(chain: DemoChain, node: FaultyRpc, reader: ChainClient) -> None:
     history(chain)
     assert scan_chain(reader).complete
     assert_equal_to_chain(chain)
@@ -78,14 +77,14 @@ def converges(chain: DemoChain, node: FaultyRpc, reader: MintReader) -> None:
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_look_finds_the_step_that_is_answered_and_the_next_ones_keep_it(
-    chain: DemoChain, node: FaultyRpc, reader: MintReader, refusal: Refusal
+    chain: DemoChain, node: FaultyRpc, reader: ChainClient, refusal: Refusal
 ) -> None:
     node.limit_logs(LIMIT, refusal)
     converges(chain, node, reader)
 
 
 def test_it_finds_it_by_silence_as_well(
-    chain: DemoChain, node: FaultyRpc, hasty: MintReader
+    chain: DemoChain, node: FaultyRpc, hasty: ChainClient
 ) -> None:
     node.limit_logs(LIMIT, None)
     converges(chain, node, hasty)
@@ -93,7 +92,7 @@ def test_it_finds_it_by_silence_as_well(
 
 @pytest.mark.parametrize("limit", [1, 40])
 def test_other_limits_are_found_too(
-    chain: DemoChain, node: FaultyRpc, reader: MintReader, limit: int
+    chain: DemoChain, node: FaultyRpc, reader: ChainClient, limit: int
 ) -> None:
     node.limit_logs(limit, 503)
     history(chain)
@@ -102,7 +101,7 @@ def test_other_limits_are_found_too(
 
 
 def test_a_step_that_was_never_answered_does_not_hold_the_looks_up(
-    chain: DemoChain, node: FaultyRpc, reader: MintReader
+    chain: DemoChain, node: FaultyRpc, reader: ChainClient
 ) -> None:
     save_progress(Progress(range_blocks=32))
     node.limit_logs(LIMIT, 504)
@@ -114,7 +113,7 @@ def test_a_step_that_was_never_answered_does_not_hold_the_looks_up(
 
 @pytest.mark.parametrize("refusal", [503, (-32601, "not here")])
 def test_while_no_log_is_given_tokens_come_by_their_ids_and_mints_follow(
-    chain: DemoChain, node: FaultyRpc, reader: MintReader, refusal: Refusal
+    chain: DemoChain, node: FaultyRpc, reader: ChainClient, refusal: Refusal
 ) -> None:
     node.limit_logs(0, refusal)
     history(chain)
@@ -128,7 +127,7 @@ def test_while_no_log_is_given_tokens_come_by_their_ids_and_mints_follow(
 
 
 def test_silence_that_takes_a_looks_whole_time_does_not_keep_the_ids_from_being_read(
-    chain: DemoChain, node: FaultyRpc, hasty: MintReader, monkeypatch: pytest.MonkeyPatch
+    chain: DemoChain, node: FaultyRpc, hasty: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.limit_logs(0, None)
     history(chain)
@@ -144,7 +143,7 @@ def test_silence_that_takes_a_looks_whole_time_does_not_keep_the_ids_from_being_
 
 
 def test_silence_that_takes_a_looks_whole_time_is_overcome_by_the_next_looks(
-    chain: DemoChain, node: FaultyRpc, hasty: MintReader
+    chain: DemoChain, node: FaultyRpc, hasty: ChainClient
 ) -> None:
     node.limit_logs(LIMIT, None)
     history(chain)

@@ -10,8 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from glisk.clients.chain import SELECTORS
-from glisk.clients.mint_reader import MintReader, WrongChainError
+from glisk.clients.chain import SELECTORS, ChainClient, WrongChainError
 from glisk.errors import ProviderError, TransientError
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.chain import DemoChain
@@ -36,7 +35,7 @@ def mint(chain: DemoChain, quantity: int = 1, author: str = AUTHORS[0].address) 
     return tx_hash
 
 
-def look(reader: MintReader) -> ScanReport:
+def look(reader: ChainClient) -> ScanReport:
     reader.requests = reader.calls = 0
     return scan_chain(reader)
 
@@ -45,7 +44,7 @@ def look(reader: MintReader) -> ScanReport:
 
 
 @pytest.mark.fast
-def test_the_first_look_registers_the_whole_history(chain: DemoChain, reader: MintReader) -> None:
+def test_the_first_look_registers_the_whole_history(chain: DemoChain, reader: ChainClient) -> None:
     for author in (AUTHORS[0].address, AUTHORS[1].address, STRANGER):
         mint(chain, 3, author)
     report = look(reader)
@@ -55,7 +54,7 @@ def test_the_first_look_registers_the_whole_history(chain: DemoChain, reader: Mi
 
 
 def test_it_begins_where_the_contract_was_deployed(
-    chain: DemoChain, proxy: NodeProxy, bad_reader: MintReader, settings: Settings
+    chain: DemoChain, proxy: NodeProxy, bad_reader: ChainClient, settings: Settings
 ) -> None:
     mint(chain)
     settings.CONTRACT_DEPLOYED_AT_BLOCK = chain.block_number()
@@ -64,7 +63,7 @@ def test_it_begins_where_the_contract_was_deployed(
     assert min(first for first, _ in proxy.log_ranges) == settings.CONTRACT_DEPLOYED_AT_BLOCK
 
 
-def test_a_chain_without_a_mint_has_nothing_to_find(chain: DemoChain, reader: MintReader) -> None:
+def test_a_chain_without_a_mint_has_nothing_to_find(chain: DemoChain, reader: ChainClient) -> None:
     report = look(reader)
     assert (report.created, report.complete, report.next_token_id) == (0, True, 1)
     assert load_progress().block == chain.block_number()
@@ -74,7 +73,7 @@ def test_a_chain_without_a_mint_has_nothing_to_find(chain: DemoChain, reader: Mi
 
 
 def test_without_news_it_is_one_round_trip_of_three_calls(
-    chain: DemoChain, proxy: NodeProxy, bad_reader: MintReader
+    chain: DemoChain, proxy: NodeProxy, bad_reader: ChainClient
 ) -> None:
     mint(chain, 3)
     look(bad_reader)
@@ -86,7 +85,7 @@ def test_without_news_it_is_one_round_trip_of_three_calls(
     assert (bad_reader.requests, bad_reader.calls) == (1, 3)
 
 
-def test_without_news_it_takes_three_statements(chain: DemoChain, reader: MintReader) -> None:
+def test_without_news_it_takes_three_statements(chain: DemoChain, reader: ChainClient) -> None:
     mint(chain, 3)
     look(reader)
     chain.mine(20)
@@ -98,7 +97,7 @@ def test_without_news_it_takes_three_statements(chain: DemoChain, reader: MintRe
 
 
 def test_a_recent_mint_costs_its_block_and_no_second_trip(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     mint(chain, 3)
     look(reader)
@@ -107,7 +106,7 @@ def test_a_recent_mint_costs_its_block_and_no_second_trip(
 
 
 def test_mints_are_settled_once_their_block_is_deep_enough(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     mint(chain)
     look(reader)
@@ -123,7 +122,7 @@ def test_mints_are_settled_once_their_block_is_deep_enough(
 
 
 def test_revealed_tokens_are_adopted_in_the_commit_that_creates_them(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     mint(chain, 3)
     tx_hash = chain.reveal(0, [2], [URI])
@@ -141,7 +140,7 @@ def test_revealed_tokens_are_adopted_in_the_commit_that_creates_them(
 
 
 def test_an_id_that_was_revealed_before_its_mint_is_adopted_too(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     chain.wait(chain.reveal(KEEPER.private_key, [1, 2], ["", "\udcff not a uri"[1:]]))
     mint(chain, 3)
@@ -153,7 +152,7 @@ def test_an_id_that_was_revealed_before_its_mint_is_adopted_too(
 
 
 def test_the_transaction_of_a_reveal_in_a_later_range_is_entered_when_it_is_read(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     save_progress(Progress(range_blocks=1))
     mint(chain)
@@ -168,14 +167,14 @@ def test_the_transaction_of_a_reveal_in_a_later_range_is_entered_when_it_is_read
 # -- nodes that are behind, silent or wrong ---------------------------------------------
 
 
-def refused(reader: MintReader) -> ProviderError:
+def refused(reader: ChainClient) -> ProviderError:
     with pytest.raises(ProviderError) as caught:
         look(reader)
     return caught.value
 
 
 def test_another_chain_is_refused(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     mint(chain)
     proxy.alter = lambda method, params, answer: (
@@ -187,7 +186,7 @@ def test_another_chain_is_refused(
 
 
 def test_an_address_without_a_contract_is_named(
-    chain: DemoChain, reader: MintReader, settings: Settings
+    chain: DemoChain, reader: ChainClient, settings: Settings
 ) -> None:
     settings.GLISK_NFT_CONTRACT_ADDRESS = STRANGER
     reader.contract_address = STRANGER
@@ -201,7 +200,7 @@ def without_logs(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
 
 
 def test_empty_logs_do_not_pass_for_read_blocks(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, settings: Settings
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy, settings: Settings
 ) -> None:
     settings.MINT_CONFIRMATIONS = 5  # nothing may be taken without its log yet
     chain.mine(10)  # a node need not know the state of blocks before the test's
@@ -219,7 +218,7 @@ def test_empty_logs_do_not_pass_for_read_blocks(
 
 def test_a_node_that_hides_a_gap_is_asked_less_and_less_often(
     chain: DemoChain,
-    bad_reader: MintReader,
+    bad_reader: ChainClient,
     proxy: NodeProxy,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -261,7 +260,7 @@ BROKEN: dict[str, tuple[str, Answer]] = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_answer_is_taken_for_none(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, fault: str
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy, fault: str
 ) -> None:
     mint(chain)
     look(bad_reader)
@@ -278,7 +277,7 @@ def test_a_broken_answer_is_taken_for_none(
 
 
 def test_a_node_that_does_not_know_the_newest_block_yet_is_asked_again(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     """The head comes from one node of a pool, the logs from another that is behind."""
     mint(chain, 2)
@@ -295,7 +294,7 @@ def test_a_node_that_does_not_know_the_newest_block_yet_is_asked_again(
 
 
 def test_a_lagging_node_changes_nothing(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     chain.mine(20)
     mint(chain, 2)
@@ -321,7 +320,7 @@ def test_a_lagging_node_changes_nothing(
 
 def test_a_look_that_takes_tokens_from_the_contract_keeps_to_its_time(
     chain: DemoChain,
-    bad_reader: MintReader,
+    bad_reader: ChainClient,
     proxy: NodeProxy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -352,7 +351,7 @@ def test_a_look_that_takes_tokens_from_the_contract_keeps_to_its_time(
 
 @pytest.mark.parametrize("counted", [0, 10**12, 2**256 - 1])
 def test_a_count_that_no_contract_of_ours_has_is_refused(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy, counted: int
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy, counted: int
 ) -> None:
     """Another contract by the same function name: millions of missing tokens were looked for."""
     mint(chain)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.chain import DemoChain
 from tokens.models import Token
@@ -21,7 +21,7 @@ URI = "ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
 
 @pytest.mark.parametrize("token_id", [2**31, 2**63, 2**256 - 1])
 def test_a_reveal_of_an_id_that_no_column_holds_stops_nothing(
-    chain: DemoChain, reader: MintReader, token_id: int
+    chain: DemoChain, reader: ChainClient, token_id: int
 ) -> None:
     chain.wait(chain.mint(1, AUTHORS[0].address, 2))
     reveal = chain.reveal(KEEPER.private_key, [token_id, 1], [URI, URI])
@@ -34,7 +34,7 @@ def test_a_reveal_of_an_id_that_no_column_holds_stops_nothing(
 
 
 def test_a_reveal_whose_log_names_no_transaction_is_adopted_without_one(
-    chain: DemoChain, bad_reader: MintReader, proxy: NodeProxy
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     chain.wait(chain.mint(1, AUTHORS[0].address))
     chain.wait(chain.reveal(KEEPER.private_key, [1], [URI]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from authors.factories import wallet
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token
 from tokens.recovery import proof
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_the_proof_mends_everything_that_is_safe_to_mend(
-    history: DemoChain, reader: MintReader
+    history: DemoChain, reader: ChainClient
 ) -> None:
     reveal(history, 2)
     lose(4, 5, 6)
@@ -33,7 +33,7 @@ def test_the_proof_mends_everything_that_is_safe_to_mend(
     assert prove(reader, budget_seconds=600) == 0
 
 
-def test_a_proof_of_nothing_new_takes_few_calls(history: DemoChain, reader: MintReader) -> None:
+def test_a_proof_of_nothing_new_takes_few_calls(history: DemoChain, reader: ChainClient) -> None:
     prove(reader, budget_seconds=600)
     reader.requests = reader.calls = 0
     prove(reader, budget_seconds=600)
@@ -43,7 +43,7 @@ def test_a_proof_of_nothing_new_takes_few_calls(history: DemoChain, reader: Mint
 
 
 def test_the_window_comes_round(
-    history: DemoChain, reader: MintReader, monkeypatch: pytest.MonkeyPatch
+    history: DemoChain, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(proof, "_OLD_ONES", 2)
     Token.objects.filter(pk=5).update(prompt_author_wallet=wallet(0xEE))
@@ -58,7 +58,7 @@ def test_the_window_comes_round(
 
 
 def test_what_was_revealed_lately_is_compared_soon_and_once_more_later(
-    history: DemoChain, reader: MintReader, monkeypatch: pytest.MonkeyPatch
+    history: DemoChain, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(proof, "_next_window", lambda memory: [])
     monkeypatch.setattr(proof, "_PROOFS_UNTIL_SURE", 2)
@@ -73,7 +73,7 @@ def test_what_was_revealed_lately_is_compared_soon_and_once_more_later(
 
 def test_holes_in_the_tiling_are_read_again_and_then_left_alone(
     history: DemoChain,
-    bad_reader: MintReader,
+    bad_reader: ChainClient,
     proxy: NodeProxy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -98,7 +98,7 @@ def test_holes_in_the_tiling_are_read_again_and_then_left_alone(
 
 
 def test_mints_whose_tokens_the_gate_turned_away_are_looked_at_again(
-    history: DemoChain, reader: MintReader
+    history: DemoChain, reader: ChainClient
 ) -> None:
     """Their reorg was deeper than what every look watches."""
     event = MintEvent.objects.get(start_token_id=1)

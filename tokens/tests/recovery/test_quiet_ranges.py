@@ -9,7 +9,7 @@ import pytest
 from pytest_django import Settings
 
 from authors.factories import wallet
-from glisk.clients.rpc import RpcError
+from glisk.clients.chain import RpcError
 from glisk.errors import ProviderError, TransientError
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.logs import busy_spans

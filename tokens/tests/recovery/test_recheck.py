@@ -6,7 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from authors.factories import wallet
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from glisk.errors import TransientError
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
@@ -24,7 +24,7 @@ ACTOR = "operator alice"
 
 
 @pytest.fixture
-def known(chain: DemoChain, reader: MintReader) -> DemoChain:
+def known(chain: DemoChain, reader: ChainClient) -> DemoChain:
     """One mint of two tokens, known here."""
     chain.wait(chain.mint(1, AUTHORS[0].address, 2))
     scan_chain(reader)

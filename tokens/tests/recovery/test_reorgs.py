@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
 from tokens.minting.registration import MintResult, register_mints
 from tokens.models import MintEvent, Token, TokenTransition
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("source", MintSource.values)
 def test_a_mint_follows_its_transaction_into_another_block(
-    chain: DemoChain, reader: MintReader, depth: int, source: str
+    chain: DemoChain, reader: ChainClient, depth: int, source: str
 ) -> None:
     tx_hash = mint(chain, FOX, 3)
     if source == MintSource.WEBHOOK:
@@ -47,7 +47,7 @@ def test_a_mint_follows_its_transaction_into_another_block(
 
 
 def test_a_mint_whose_log_index_changes_is_stored_once(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     first, second = mint(chain, FOX), mint(chain, LIGHTHOUSE)
     look(reader)
@@ -60,7 +60,7 @@ def test_a_mint_whose_log_index_changes_is_stored_once(
 
 
 def test_one_mint_that_two_deliveries_stored_becomes_one(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     """Two deliveries at the same moment, each of another block, do not see each other."""
     first, second = mint(chain, FOX), mint(chain, LIGHTHOUSE)
@@ -87,7 +87,7 @@ def test_one_mint_that_two_deliveries_stored_becomes_one(
 
 
 def test_mints_that_change_places_in_a_block_keep_their_events_apart(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     """Their log indexes are exchanged, which no moment may see as two of one."""
     one, two = mint(chain, FOX, minter=1), mint(chain, FOX, minter=2)
@@ -100,7 +100,7 @@ def test_mints_that_change_places_in_a_block_keep_their_events_apart(
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("told_first", [False, True])
 def test_tokens_that_another_author_got_are_made_anew(
-    chain: DemoChain, reader: MintReader, depth: int, told_first: bool
+    chain: DemoChain, reader: ChainClient, depth: int, told_first: bool
 ) -> None:
     mint(chain, FOX, 2)
     bury(chain, depth)
@@ -119,7 +119,7 @@ def test_tokens_that_another_author_got_are_made_anew(
 
 
 def test_what_was_made_for_the_same_author_is_not_paid_for_again(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     """The collector's wallet replaced the transaction by one with a higher fee."""
     mint(chain, FOX, 2)
@@ -135,7 +135,7 @@ def test_what_was_made_for_the_same_author_is_not_paid_for_again(
 
 
 def test_a_stale_delivery_long_after_the_reorg_changes_nothing(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     mint(chain, FOX, 2)
     stale = told_by_webhook(chain)
@@ -152,7 +152,7 @@ def test_a_stale_delivery_long_after_the_reorg_changes_nothing(
     assert_equal_to_chain(chain)
 
 
-def test_a_stale_delivery_alone_is_found_out(chain: DemoChain, reader: MintReader) -> None:
+def test_a_stale_delivery_alone_is_found_out(chain: DemoChain, reader: ChainClient) -> None:
     """Its block is far below the head by now, where no reorg is looked for any more."""
     mint(chain, FOX, 2)
     stale = logs_of(chain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
 from tokens.models import Token
 from tokens.states import TokenStatus
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_a_token_in_a_transaction_under_way_waits_for_its_end(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     mint(chain, FOX, 2)
     look(reader)
@@ -40,7 +40,7 @@ def test_a_token_in_a_transaction_under_way_waits_for_its_end(
 
 
 def test_a_revealed_token_that_nobody_minted_stays_for_a_person(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     mint(chain, FOX, 2)
     look(reader)
@@ -53,7 +53,7 @@ def test_a_revealed_token_that_nobody_minted_stays_for_a_person(
 
 
 def test_a_revealed_token_is_handed_to_whom_the_chain_names(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     mint(chain, FOX)
     look(reader)
@@ -71,7 +71,7 @@ def test_a_revealed_token_is_handed_to_whom_the_chain_names(
 
 
 def test_our_own_reveal_that_a_reorg_took_too_is_left_to_its_watch(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     """Our signed transaction may be mined again: the token must not be made anew meanwhile."""
     mint(chain, FOX)

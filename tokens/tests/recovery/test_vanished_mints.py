@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
 from tokens.models import ImageGenerationJob, MintEvent, Token, TokenTransition
 from tokens.models.job import JobStatus
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_tokens_of_a_mint_that_is_gone_are_withdrawn(
-    chain: DemoChain, reader: MintReader, depth: int
+    chain: DemoChain, reader: ChainClient, depth: int
 ) -> None:
     kept = mint(chain, LIGHTHOUSE)
     mint(chain, FOX, 3)
@@ -49,7 +49,7 @@ def test_tokens_of_a_mint_that_is_gone_are_withdrawn(
 
 
 def test_nothing_new_begins_for_tokens_whose_mint_is_missed(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     mint(chain, FOX, 2)
     look(reader)
@@ -62,7 +62,7 @@ def test_nothing_new_begins_for_tokens_whose_mint_is_missed(
 
 
 def test_a_mint_that_comes_back_in_time_keeps_its_tokens(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     tx_hash = mint(chain, FOX, 2)
     raw = chain.rpc("eth_getRawTransactionByHash", tx_hash)
@@ -78,7 +78,7 @@ def test_a_mint_that_comes_back_in_time_keeps_its_tokens(
 
 
 def test_where_blocks_are_rare_time_takes_their_place(
-    chain: DemoChain, reader: MintReader, monkeypatch: pytest.MonkeyPatch
+    chain: DemoChain, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mint(chain)
     look(reader)
@@ -91,7 +91,7 @@ def test_where_blocks_are_rare_time_takes_their_place(
 
 
 def test_a_transaction_that_fails_in_its_new_block_mints_nothing(
-    chain: DemoChain, reader: MintReader
+    chain: DemoChain, reader: ChainClient
 ) -> None:
     """The price went up before it: the receipt exists, without a log."""
     tx_hash = mint(chain)
@@ -105,7 +105,7 @@ def test_a_transaction_that_fails_in_its_new_block_mints_nothing(
     assert not MintEvent.objects.exists()
 
 
-def test_what_was_paid_for_stays_in_the_books(chain: DemoChain, reader: MintReader) -> None:
+def test_what_was_paid_for_stays_in_the_books(chain: DemoChain, reader: ChainClient) -> None:
     mint(chain, FOX, 2)
     look(reader)
     submitted, created = (

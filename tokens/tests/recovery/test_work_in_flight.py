@@ -5,7 +5,7 @@ import time
 import pytest
 
 from authors.models import Author
-from glisk.clients.mint_reader import MintReader
+from glisk.clients.chain import ChainClient
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from tokens.models import ImageGenerationJob, Token, TokenImage
@@ -24,7 +24,7 @@ def mint(chain: DemoChain, author: str) -> None:
     chain.wait(chain.mint(1, author))
 
 
-def hand_over(chain: DemoChain, reader: MintReader) -> None:
+def hand_over(chain: DemoChain, reader: ChainClient) -> None:
     """Let a reorg give token 1 to another author, and the program find out."""
     chain.reorg(1)
     mint(chain, LIGHTHOUSE)
@@ -54,7 +54,7 @@ def assert_made_for_the_lighthouse(chain: DemoChain, vendors: Vendors) -> None:
 
 
 def test_a_reorg_while_the_call_is_on_its_way(
-    chain: DemoChain, reader: MintReader, worker: Start, vendors: Vendors, authors: list[Author]
+    chain: DemoChain, reader: ChainClient, worker: Start, vendors: Vendors, authors: list[Author]
 ) -> None:
     """The reply comes when the token is another's: its cost is entered, nothing else happens."""
     mint(chain, FOX)
@@ -69,7 +69,7 @@ def test_a_reorg_while_the_call_is_on_its_way(
 
 
 def test_a_reorg_while_the_vendor_works(
-    chain: DemoChain, reader: MintReader, worker: Start, vendors: Vendors, authors: list[Author]
+    chain: DemoChain, reader: ChainClient, worker: Start, vendors: Vendors, authors: list[Author]
 ) -> None:
     mint(chain, FOX)
     scan_chain(reader)
@@ -82,7 +82,7 @@ def test_a_reorg_while_the_vendor_works(
 
 def test_a_reorg_while_the_files_are_uploaded(
     chain: DemoChain,
-    reader: MintReader,
+    reader: ChainClient,
     worker: Start,
     vendors: Vendors,
     authors: list[Author],
@@ -101,7 +101,7 @@ def test_a_reorg_while_the_files_are_uploaded(
 
 
 def test_a_reorg_when_the_token_is_ready(
-    chain: DemoChain, reader: MintReader, worker: Start, vendors: Vendors, authors: list[Author]
+    chain: DemoChain, reader: ChainClient, worker: Start, vendors: Vendors, authors: list[Author]
 ) -> None:
     mint(chain, FOX)
     scan_chain(reader)
@@ -120,7 +120,7 @@ def test_a_reorg_when_the_token_is_ready(
 
 
 def test_a_mint_that_is_gone_ends_the_work_on_it(
-    chain: DemoChain, reader: MintReader, worker: Start, vendors: Vendors, authors: list[Author]
+    chain: DemoChain, reader: ChainClient, worker: Start, vendors: Vendors, authors: list[Author]
 ) -> None:
     mint(chain, FOX)
     scan_chain(reader)

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from glisk.clients import rpc
+from glisk.clients.chain import Call, RpcClient, RpcError, rpc
 from glisk.clients.http import HttpOptions
-from glisk.clients.rpc import Call, RpcClient, RpcError
 from glisk.errors import AccountError, InvalidRequestError, TransientError
 from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer
 from sandbox.faulty_rpc import (

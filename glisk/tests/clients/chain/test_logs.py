@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from glisk.clients.mint_reader import REVEALED_TOPIC, MintReader, revealed_ids
+from glisk.clients.chain import REVEALED_TOPIC, ChainClient, revealed_ids
 from glisk.errors import TransientError
-from glisk.tests.clients.mint_reader.stage import CONTRACT, TOPIC, block, log, result, results, word
+from glisk.tests.clients.chain.stage import CONTRACT, TOPIC, block, log, result, results, word
 from glisk.tests.clients.scripted_server import ScriptedServer, answer
 
 
 def test_logs_of_mints_and_reveals_are_asked_for_together(
-    server: ScriptedServer, reader: MintReader
+    server: ScriptedServer, reader: ChainClient
 ) -> None:
     reveal = log(topics=[REVEALED_TOPIC], address=CONTRACT)
     server.script(result([log(), reveal]))
@@ -28,7 +28,9 @@ def test_logs_of_mints_and_reveals_are_asked_for_together(
     }
 
 
-def test_logs_that_were_taken_back_are_left_out(server: ScriptedServer, reader: MintReader) -> None:
+def test_logs_that_were_taken_back_are_left_out(
+    server: ScriptedServer, reader: ChainClient
+) -> None:
     server.script(result([log(removed=True)]))
     assert reader.logs(first=5, last=8) == []
 
@@ -51,7 +53,7 @@ def test_logs_that_were_taken_back_are_left_out(server: ScriptedServer, reader: 
     ],
 )
 def test_an_answer_that_was_not_asked_for_is_none(
-    server: ScriptedServer, reader: MintReader, answered: Any
+    server: ScriptedServer, reader: ChainClient, answered: Any
 ) -> None:
     server.script(result(answered))
     with pytest.raises(TransientError):
@@ -59,7 +61,7 @@ def test_an_answer_that_was_not_asked_for_is_none(
 
 
 def test_near_the_head_the_node_has_to_know_the_last_block(
-    server: ScriptedServer, reader: MintReader
+    server: ScriptedServer, reader: ChainClient
 ) -> None:
     server.script(results([log()], block(8)), results([], None))
     assert len(reader.logs(first=5, last=8, near_head=True)) == 1
@@ -76,7 +78,7 @@ def test_near_the_head_the_node_has_to_know_the_last_block(
     ],
 )
 def test_a_range_beyond_the_head_is_asked_for_again_later(
-    server: ScriptedServer, reader: MintReader, message: str
+    server: ScriptedServer, reader: ChainClient, message: str
 ) -> None:
     error = {"code": -32000, "message": message}
     server.script(answer(200, {"jsonrpc": "2.0", "id": 1, "error": error}))
@@ -84,7 +86,7 @@ def test_a_range_beyond_the_head_is_asked_for_again_later(
         reader.logs(first=5, last=8)
 
 
-def test_several_ranges_are_one_request(server: ScriptedServer, reader: MintReader) -> None:
+def test_several_ranges_are_one_request(server: ScriptedServer, reader: ChainClient) -> None:
     server.script(results([log(5)], [], [log(20), log(21)]))
     assert [len(logs) for logs in reader.logs_of_spans([(5, 8), (9, 9), (20, 29)])] == [1, 0, 2]
 

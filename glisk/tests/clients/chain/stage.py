@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from glisk.clients.chain import MINTED_TOPIC
 from glisk.tests.clients.scripted_server import Step, answer
 
 CONTRACT = "0xC0dEc0dec0DeC0Dec0dEc0DEC0DEC0DEC0DEC0dE"
-TOPIC = "0x" + "20" * 32
+TOPIC = MINTED_TOPIC
 HASH = "0x" + "ab" * 32
 KEY = "alch-secret-key-in-the-path"
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from glisk.breaker import Refusal
-from glisk.clients.log_ranges import RangeTooWideError, as_too_wide, is_beyond_head
-from glisk.clients.mint_reader import MintReader
-from glisk.clients.rpc import RpcError
+from glisk.clients.chain import ChainClient
+from glisk.clients.chain.refusals import RangeTooWideError, RpcError, as_too_wide, is_beyond_head
 from glisk.console.advice import advice_for_breaker
 from glisk.errors import AccountError, InvalidRequestError, ProviderError, TransientError
-from glisk.tests.clients.mint_reader.stage import KEY
+from glisk.tests.clients.chain.stage import KEY
 from glisk.tests.clients.scripted_server import ScriptedServer, answer
 
 
@@ -85,7 +84,7 @@ def test_refusals_of_the_account_and_the_rate_are_not_taken_for_them(error: Prov
 
 
 def test_infuras_code_for_too_many_logs_is_no_rate_limit(
-    server: ScriptedServer, reader: MintReader
+    server: ScriptedServer, reader: ChainClient
 ) -> None:
     error = {"code": -32005, "message": "query returned more than 10000 results"}
     server.script(answer(200, {"jsonrpc": "2.0", "id": 1, "error": error}))
@@ -122,7 +121,7 @@ def test_what_does_not_name_the_range_may_be_its_fault_all_the_same(error: Provi
     ],
 )
 def test_a_limit_of_logs_is_one_of_the_range_unless_it_speaks_of_the_rate(
-    server: ScriptedServer, reader: MintReader, code: int, message: str, is_range: bool
+    server: ScriptedServer, reader: ChainClient, code: int, message: str, is_range: bool
 ) -> None:
     error = {"code": code, "message": message}
     server.script(answer(200, {"jsonrpc": "2.0", "id": 1, "error": error}))
@@ -134,7 +133,7 @@ def test_a_limit_of_logs_is_one_of_the_range_unless_it_speaks_of_the_rate(
 
 @pytest.mark.parametrize("status", [200, 400, 429, 503])
 def test_a_rate_limit_narrows_no_range_and_is_advised_on_whatever_its_status(
-    server: ScriptedServer, reader: MintReader, status: int
+    server: ScriptedServer, reader: ChainClient, status: int
 ) -> None:
     error = {"code": -32000, "message": "request rate exceeded"}
     server.script(answer(status, {"jsonrpc": "2.0", "id": None, "error": error}))
@@ -146,7 +145,7 @@ def test_a_rate_limit_narrows_no_range_and_is_advised_on_whatever_its_status(
 
 
 def test_what_a_node_says_beside_its_message_counts(
-    server: ScriptedServer, reader: MintReader
+    server: ScriptedServer, reader: ChainClient
 ) -> None:
     error = {"code": -32000, "message": "server error", "data": "at most 8 blocks"}
     server.script(answer(200, {"jsonrpc": "2.0", "id": 1, "error": error}))
@@ -157,7 +156,7 @@ def test_what_a_node_says_beside_its_message_counts(
 
 @pytest.mark.parametrize("near_head", [False, True])
 def test_the_free_plans_refusal_is_read_from_an_http_400(
-    server: ScriptedServer, reader: MintReader, near_head: bool
+    server: ScriptedServer, reader: ChainClient, near_head: bool
 ) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32600, "message": FREE}}
     server.script(answer(400, body))

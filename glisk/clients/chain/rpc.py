@@ -1,31 +1,38 @@
-"""JSON-RPC 2.0 to an Ethereum node: batches in one round trip, each member with its own fate.
+"""JSON-RPC to an Ethereum node by web3.py: batches in which each member has its own fate.
 
-web3.py is not used here: its batches throw everything away when one member fails, its retries
-re-send transactions by themselves, and its errors carry the URL with the API key. Error forms:
-https://docs.alchemy.com/reference/error-reference, geth, reth and anvil (measured).
+web3.py's provider speaks over our own HTTP session. What stands above it is left aside: its batches
+throw everything away when one member fails, and pair answers with calls by position; its formatters
+cost ten times the call; `w3.eth.call` follows URLs that a contract names (CCIP-read).
 """
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Sequence
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from glisk.clients.foreign_json import loads
-from glisk.clients.http import HttpClient, HttpOptions
-from glisk.clients.http_errors import ACCOUNT_STATUSES, Fault, Reply, bad_reply
-from glisk.errors import (
-    AccountError,
-    InvalidRequestError,
-    PermanentError,
-    ProviderError,
-    TransientError,
+from eth_typing import URI
+from web3 import HTTPProvider
+from web3.types import RPCEndpoint
+
+from glisk.clients.chain.refusals import (
+    VENDOR,
+    WHOLE_BATCH,
+    RevertError,
+    RpcError,
+    read_error,
+    read_fault,
 )
+from glisk.clients.foreign_json import loads
+from glisk.clients.http import BoundedSession, HttpClient, HttpOptions
+from glisk.clients.http_errors import Reply
+from glisk.errors import AccountError, InvalidRequestError, ProviderError, TransientError
 from glisk.logging.redaction import register_secret
 
-VENDOR: Final = "chain"
+_JSON: Final = {"Content-Type": "application/json"}
 _MAX_REPLY_BYTES: Final = 50 * 1024 * 1024
 _SMALL_BATCH: Final = 10  # a web request's, which cannot wait
 # So long is a size of batches kept that a node takes: what it refused may have been a bad moment.
@@ -38,44 +45,52 @@ _NAMED_SIZE: Final = re.compile(
 _BUDGET_SECONDS: Final = 1.0
 _MOST_REFILLS: Final = 25
 
-# Refusals that pass by themselves. The code -32005 means any limit: of logs it is the range's, and
-# of a batch its size's, unless the text (in lower case) speaks of the rate.
-_RATE_CODES: Final = frozenset({429, -32005, -32016})
-_LIMIT_EXCEEDED: Final = -32005
-_BATCH: Final = "batch"  # stands for the method
-_WITH_A_SIZE: Final = frozenset({"eth_getLogs", _BATCH})
-_RATE_TEXT: Final = re.compile(
-    r"\brate\b|too many requests|request count|per second|compute units|throttl|quota"
-)
-_ACCOUNT_TEXTS: Final = ("must be authenticated", "monthly capacity", "app is inactive")
-
-
-class RevertError(PermanentError):
-    """A call would revert; `data` is the contract's answer: selector and arguments, hex."""
-
-    error_class = "revert"
-
-    def __init__(self, message: str, *, data: str) -> None:
-        super().__init__(message, vendor=VENDOR, code="revert")
-        self.data = data
-
-
-class RpcError(PermanentError):
-    """The node refused one call; `rpc_code` is the JSON-RPC code, `rpc_message` its text."""
-
-    error_class = "rpc"
-
-    def __init__(self, rpc_code: int, rpc_message: str, method: str) -> None:
-        super().__init__(
-            f"chain: {method} was refused ({rpc_code}): {rpc_message}",
-            vendor=VENDOR,
-            code=str(rpc_code),
-        )
-        self.rpc_code, self.rpc_message = rpc_code, rpc_message
-        self.quoting(rpc_message)
-
 
 Call = tuple[str, list[Any]]
+
+
+class _Provider(HTTPProvider):
+    """web3's provider, with a depth that is checked before the parse, and batches left as they are.
+
+    (py_ecc, which web3 imports, lifts Python's recursion limit so far that a deep body would end
+    the process.)
+    """
+
+    def __init__(self, url: str, session: BoundedSession) -> None:
+        super().__init__(
+            URI(url),
+            request_kwargs={"headers": _JSON},
+            session=session,
+            exception_retry_configuration=None,  # it would send a transaction five times
+        )
+        self._url, self._session = url, session
+
+    def make_batch_request(self, batch_requests: Any) -> Any:
+        """Return the members as they came, or the one answer that stands for all.
+
+        web3 sorts them by an id that all threads count, or falls over one that is none; ours
+        count within the request, so that an answer finds its call.
+        """
+        body = json.dumps(
+            [
+                {"jsonrpc": "2.0", "id": index, "method": method, "params": params}
+                for index, (method, params) in enumerate(batch_requests)
+            ],
+            separators=(",", ":"),
+        ).encode("ascii")
+        return self.decode_rpc_response(
+            self._session.post(self._url, data=body, headers=_JSON).content
+        )
+
+    @staticmethod
+    def decode_rpc_response(raw_response: bytes) -> Any:
+        try:
+            return loads(raw_response)
+        except ValueError:  # web3's own error has the whole body in its text
+            shown = Reply(200, {}, raw_response).excerpt()
+            raise TransientError(
+                f"chain: the answer is no JSON: {shown}", vendor=VENDOR, code="bad_reply"
+            ) from None
 
 
 class RpcClient:
@@ -93,8 +108,13 @@ class RpcClient:
         ):
             register_secret(secret)
         self._http = HttpClient(
-            vendor=VENDOR, base_url=url, options=options, read_fault=_read_fault
+            vendor=VENDOR,
+            base_url=url,
+            options=options,
+            read_fault=read_fault,
+            max_bytes=_MAX_REPLY_BYTES,
         )
+        self._provider = _Provider(self._http.url(), self._http.session)
         self._most = self._batch_size = batch_size
         self._size_kept_until = 0.0  # monotonic
         self._taken = 0  # the size of the largest batch that was answered
@@ -113,9 +133,9 @@ class RpcClient:
 
     def call(self, method: str, *params: Any) -> Any:
         """Make one call; raise `RevertError`, `RpcError`, `TransientError` or `AccountError`."""
-        reply = self._post(
-            {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}, method
-        )
+        # Sending the same signed bytes twice has no effect either: every call may be repeated.
+        with self._http.failures(method, idempotent=True):
+            reply: Any = self._provider.make_request(RPCEndpoint(method), list(params))
         if not isinstance(reply, dict):
             raise TransientError(f"chain: {method} got no JSON-RPC answer", vendor=VENDOR)
         return _result(reply, method)
@@ -206,14 +226,11 @@ class RpcClient:
         return results
 
     def _batch(self, calls: Sequence[Call]) -> list[Any]:
-        payload = [
-            {"jsonrpc": "2.0", "id": index, "method": method, "params": params}
-            for index, (method, params) in enumerate(calls)
-        ]
         try:
-            reply = self._post(payload, f"{len(calls)} calls")
+            with self._http.failures(f"{len(calls)} calls", idempotent=True):
+                reply = self._provider.make_batch_request(calls)
             if isinstance(reply, dict):
-                _result(reply, _BATCH)
+                _result(reply, WHOLE_BATCH)
         except (RpcError, RevertError, InvalidRequestError) as error:
             if "block" in str(error).lower() and any(m == "eth_getLogs" for m, _ in calls):
                 raise  # for the range of one of them
@@ -229,16 +246,6 @@ class RpcClient:
             raise _BatchRefusedError(refused)
         by_id = {m["id"]: m for m in members if isinstance(m.get("id"), int)}
         return [_outcome(by_id.get(index), method) for index, (method, _) in enumerate(calls)]
-
-    def _post(self, payload: Any, what: str) -> Any:
-        # Sending the same signed bytes twice has no effect either: every call may be repeated.
-        reply = self._http.call(
-            "POST", "", idempotent=True, json_body=payload, max_bytes=_MAX_REPLY_BYTES
-        )
-        try:
-            return loads(reply.body)
-        except ValueError:
-            raise bad_reply(VENDOR, what, reply, idempotent=True, why="no JSON") from None
 
 
 class _BatchRefusedError(Exception):
@@ -263,7 +270,7 @@ def _whole_refusal(members: Sequence[dict[str, Any]], calls: int) -> ProviderErr
     errors = [member["error"] for member in members if member.get("error") is not None]
     if calls == 1 or not errors or len(errors) < len(members):
         return None
-    error = _read_error(errors[0], _BATCH)
+    error = read_error(errors[0], WHOLE_BATCH)
     if "batch" in str(errors[0]).lower():
         return error
     if len(errors) > 1:
@@ -290,39 +297,4 @@ def _result(reply: dict[str, Any], method: str) -> Any:
     error = reply.get("error")
     if error is None:
         return reply.get("result")
-    raise _read_error(error, method)
-
-
-def _read_error(error: Any, method: str) -> ProviderError:
-    if not isinstance(error, dict):
-        error = {"message": str(error)}
-    code, message = error.get("code"), str(error.get("message", ""))
-    code = code if isinstance(code, int) else 0
-    data = error.get("data")
-    if isinstance(data, str) and not data.startswith("0x"):  # some nodes say it there
-        message = f"{message}: {data}"
-    lowered = message.lower()
-    if code == 3 or "execution reverted" in lowered:
-        text = f"chain: {method} reverts: {message}"
-        return RevertError(text, data=data if isinstance(data, str) else "").quoting(message)
-    of_size = code == _LIMIT_EXCEEDED and method in _WITH_A_SIZE
-    if _RATE_TEXT.search(lowered) or (code in _RATE_CODES and not of_size):
-        text = f"chain: rate limit: {message}"
-        return TransientError(text, vendor=VENDOR, code="429", rate_limited=True).quoting(message)
-    if any(text in lowered for text in _ACCOUNT_TEXTS):
-        text = f"chain: {message}. Check the RPC key."
-        return AccountError(text, vendor=VENDOR, code="account").quoting(message)
-    return RpcError(code, message, method)
-
-
-def _read_fault(reply: Reply) -> Fault:
-    """Read a JSON-RPC error that came with an HTTP error status."""
-    error = (reply.json_object() or {}).get("error")
-    message = error.get("message") if isinstance(error, dict) else None
-    text = message if isinstance(message, str) else reply.excerpt()
-    if any(known in text.lower() for known in _ACCOUNT_TEXTS):
-        return Fault(detail=text, kind=AccountError)
-    if reply.status not in ACCOUNT_STATUSES and _RATE_TEXT.search(text.lower()):
-        # nginx says so with 503
-        return Fault(detail=text, code="429", kind=TransientError, rate_limited=True)
-    return Fault(detail=text)
+    raise read_error(error, method)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from glisk.clients.mint_reader import CALLS_AT_ONCE, MintReader
+from glisk.clients.chain import CALLS_AT_ONCE, ChainClient
 from glisk.errors import ProviderError, TransientError
-from glisk.tests.clients.mint_reader.stage import KEY, log, results, revert, text, word
+from glisk.tests.clients.chain.stage import HASH, KEY, log, results, revert, text, word
 from glisk.tests.clients.scripted_server import ScriptedServer, answer
 
 
-def test_facts_of_many_tokens_are_few_requests(server: ScriptedServer, reader: MintReader) -> None:
+def test_facts_of_many_tokens_are_few_requests(server: ScriptedServer, reader: ChainClient) -> None:
     one = (word(0xAA), word(1), word(0xBB), text(b"ipfs://Qm"))
     per_request = CALLS_AT_ONCE // 4
     server.script(results(*one * per_request), results(*one))
@@ -25,7 +25,7 @@ def test_facts_of_many_tokens_are_few_requests(server: ScriptedServer, reader: M
 
 
 def test_a_token_that_nobody_owns_does_not_exist(
-    server: ScriptedServer, reader: MintReader
+    server: ScriptedServer, reader: ChainClient
 ) -> None:
     server.script(results(word(0), word(1), revert(), revert()))
     token = reader.tokens([9])[9]
@@ -33,7 +33,7 @@ def test_a_token_that_nobody_owns_does_not_exist(
 
 
 def test_a_fault_of_the_node_is_no_missing_token(
-    server: ScriptedServer, reader: MintReader
+    server: ScriptedServer, reader: ChainClient
 ) -> None:
     oops = {"error": {"code": -32000, "message": "missing trie node"}}
     server.script(results(word(0), word(0), oops, revert()))
@@ -42,7 +42,7 @@ def test_a_fault_of_the_node_is_no_missing_token(
 
 
 def test_a_node_without_the_contracts_state_is_not_believed(
-    server: ScriptedServer, reader: MintReader
+    server: ScriptedServer, reader: ChainClient
 ) -> None:
     server.script(results("0x", "0x", "0x", "0x"), results("0x", "0x", "0x", "0x"))
     with pytest.raises(TransientError):
@@ -51,7 +51,7 @@ def test_a_node_without_the_contracts_state_is_not_believed(
 
 
 def test_a_past_block_is_asked_for_by_its_number(
-    server: ScriptedServer, reader: MintReader
+    server: ScriptedServer, reader: ChainClient
 ) -> None:
     server.script(results(word(0), word(0), revert(), revert()))
     reader.tokens([9], block=255)
@@ -68,39 +68,48 @@ def test_a_past_block_is_asked_for_by_its_number(
     ],
 )
 def test_an_uri_may_be_any_bytes(
-    server: ScriptedServer, reader: MintReader, uri: bytes, read: str
+    server: ScriptedServer, reader: ChainClient, uri: bytes, read: str
 ) -> None:
     """The contract does not look at what it stores, for ever."""
     server.script(results(word(1), word(1), word(1), text(uri)))
     assert reader.tokens([1])[1].uri == read
 
 
-def test_an_uri_that_is_cut_off_is_no_answer(server: ScriptedServer, reader: MintReader) -> None:
+def test_an_uri_that_is_cut_off_is_no_answer(server: ScriptedServer, reader: ChainClient) -> None:
     server.script(results(word(1), word(1), word(1), text(b"ipfs://Qm")[:-70]))
-    with pytest.raises(TransientError, match="no text"):
+    with pytest.raises(TransientError, match="a text"):
         reader.tokens([1])
 
 
-def test_revealed_tokens_are_picked_out(server: ScriptedServer, reader: MintReader) -> None:
+def test_revealed_tokens_are_picked_out(server: ScriptedServer, reader: ChainClient) -> None:
     server.script(results(word(1), word(0), word(1)))
     assert reader.revealed([4, 5, 6]) == [4, 6]
 
 
-def test_receipts_come_by_hash(server: ScriptedServer, reader: MintReader) -> None:
-    receipt = {"status": "0x1", "logs": [log(), log(address="0x" + "11" * 20), "nonsense"]}
+def test_receipts_come_by_hash(server: ScriptedServer, reader: ChainClient) -> None:
+    receipt = {
+        "transactionHash": "0xaa",
+        "blockNumber": "0x5",
+        "blockHash": HASH,
+        "status": "0x1",
+        "gasUsed": "0x1",
+        "logs": [log(), log(address="0x" + "11" * 20), "nonsense"],
+    }
     server.script(results(receipt, None))
     found = reader.receipts(["0xbb", "0xaa", "0xbb"])
-    assert found == {"0xaa": receipt, "0xbb": None}
-    assert [reader.is_mint(each) for each in receipt["logs"]] == [True, False, False]
+    assert found["0xaa"] and found["0xbb"] is None
+    assert [reader.is_mint(each) for each in found["0xaa"].logs] == [True, False]
 
 
-def test_a_receipt_of_another_form_is_no_answer(server: ScriptedServer, reader: MintReader) -> None:
+def test_a_receipt_of_another_form_is_no_answer(
+    server: ScriptedServer, reader: ChainClient
+) -> None:
     server.script(results("mined"))
-    with pytest.raises(TransientError, match="no receipt"):
+    with pytest.raises(TransientError, match="a receipt"):
         reader.receipts(["0xaa"])
 
 
-READS: list[Callable[[MintReader], Any]] = [
+READS: list[Callable[[ChainClient], Any]] = [
     lambda reader: reader.survey(),
     lambda reader: reader.blocks([1]),
     lambda reader: reader.logs(first=1, last=2),
@@ -113,7 +122,7 @@ READS: list[Callable[[MintReader], Any]] = [
 
 @pytest.mark.parametrize("read", READS)
 def test_no_error_tells_the_key(
-    server: ScriptedServer, reader: MintReader, read: Callable[[MintReader], Any]
+    server: ScriptedServer, reader: ChainClient, read: Callable[[ChainClient], Any]
 ) -> None:
     server.script(answer(500, f"error at {server.url}/v2/{KEY}"))
     with pytest.raises(ProviderError) as caught:

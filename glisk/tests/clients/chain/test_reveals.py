@@ -15,11 +15,12 @@ from glisk.clients.chain import (
     KEEPER_ROLE,
     SELECTORS,
     ChainClient,
+    RevertError,
+    RpcClient,
     already_revealed_id,
     encode_reveal,
 )
 from glisk.clients.http import HttpOptions
-from glisk.clients.rpc import RevertError, RpcClient
 from glisk.errors import ProviderError, TransientError
 from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer
 from sandbox.accounts import AUTHORS, DEPLOYER, KEEPER, STRANGER
@@ -125,7 +126,7 @@ def test_gas_and_fees_of_a_call_and_its_receipt(real: ChainClient, demo: DemoCha
     tx_hash = demo.reveal(0, [1, 2], [URI, URI])
     mined = demo.wait(tx_hash)
     missing = "0x" + "ab" * 32
-    seen = real.receipts(keeper=KEEPER.address, tx_hashes=[tx_hash, missing])
+    seen = real.mined_transactions(keeper=KEEPER.address, tx_hashes=[tx_hash, missing])
     receipt = seen.receipts[tx_hash]
     assert receipt is not None
     assert seen.receipts[missing] is None
@@ -336,7 +337,7 @@ RECEIPT = {
 
 def receipts(client: ChainClient, server: ScriptedServer, receipt: Any) -> Any:
     server.script(batch(["0x7a69", BLOCK, "0x3", receipt]))
-    found = client.receipts(keeper=KEEPER.address, tx_hashes=["0x" + "aa" * 32])
+    found = client.mined_transactions(keeper=KEEPER.address, tx_hashes=["0x" + "aa" * 32])
     return found.receipts["0x" + "aa" * 32]
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from glisk.clients import rpc
+from glisk.clients.chain import RevertError, RpcClient, RpcError, rpc
 from glisk.clients.http import HttpOptions
-from glisk.clients.rpc import RevertError, RpcClient, RpcError
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.tests.clients.scripted_server import (
     ScriptedServer,
@@ -56,7 +55,7 @@ def test_a_call_is_one_request_and_its_raw_result(
     assert client.call("eth_chainId") == "0x7a69"
     (seen,) = server.requests
     assert (seen.method, seen.target) == ("POST", f"/v2/{KEY}")
-    assert seen.json == {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
+    assert seen.json == {"jsonrpc": "2.0", "id": 0, "method": "eth_chainId", "params": []}
 
 
 def test_a_key_in_the_query_and_a_password_go_with_every_call_and_into_no_error(

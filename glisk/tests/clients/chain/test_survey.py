@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from glisk.clients.mint_reader import BlockFacts, MintReader, WrongChainError
+from glisk.clients.chain import Block, ChainClient, WrongChainError
 from glisk.errors import ProviderError, TransientError
-from glisk.tests.clients.mint_reader.stage import HASH, block, results, word
+from glisk.tests.clients.chain.stage import HASH, block, results, word
 from glisk.tests.clients.scripted_server import ScriptedServer
 
 
-def test_a_survey_is_one_request(server: ScriptedServer, reader: MintReader) -> None:
+def test_a_survey_is_one_request(server: ScriptedServer, reader: ChainClient) -> None:
     server.script(results("0x2105", block(9), word(12), block(5), None))
     survey = reader.survey(blocks=[6, 5, 6])
-    assert survey.head == BlockFacts(9, HASH, 0x65)
+    assert survey.head == Block(9, HASH, 0x65)
     assert survey.next_token_id == 12
-    assert survey.blocks == {5: BlockFacts(5, HASH, 0x65), 6: None}
+    assert survey.blocks == {5: Block(5, HASH, 0x65), 6: None}
     (request,) = server.requests
     assert [call["method"] for call in request.json] == [
         "eth_chainId",
@@ -29,14 +29,14 @@ def test_a_survey_is_one_request(server: ScriptedServer, reader: MintReader) -> 
     assert (reader.requests, reader.calls) == (1, 5)
 
 
-def test_another_chain_is_refused(server: ScriptedServer, reader: MintReader) -> None:
+def test_another_chain_is_refused(server: ScriptedServer, reader: ChainClient) -> None:
     server.script(results("0x1", block(), word(1)))
     with pytest.raises(WrongChainError, match="on chain 1, but NETWORK means 8453"):
         reader.survey()
 
 
 def test_an_address_without_code_is_no_empty_contract(
-    server: ScriptedServer, reader: MintReader
+    server: ScriptedServer, reader: ChainClient
 ) -> None:
     server.script(results("0x2105", block(), "0x"))
     with pytest.raises(TransientError, match="no contract at"):
@@ -58,7 +58,7 @@ def test_an_address_without_code_is_no_empty_contract(
     ],
 )
 def test_half_an_answer_is_none(
-    server: ScriptedServer, reader: MintReader, members: tuple[Any, ...]
+    server: ScriptedServer, reader: ChainClient, members: tuple[Any, ...]
 ) -> None:
     server.script(results(*members))
     with pytest.raises(ProviderError):
@@ -66,14 +66,14 @@ def test_half_an_answer_is_none(
 
 
 def test_another_block_than_asked_for_is_no_answer(
-    server: ScriptedServer, reader: MintReader
+    server: ScriptedServer, reader: ChainClient
 ) -> None:
     server.script(results(block(6)))
-    with pytest.raises(TransientError, match="another block"):
+    with pytest.raises(TransientError, match="expected block 5"):
         reader.blocks([5])
 
 
-def test_nothing_asked_for_is_no_request(server: ScriptedServer, reader: MintReader) -> None:
+def test_nothing_asked_for_is_no_request(server: ScriptedServer, reader: ChainClient) -> None:
     assert reader.blocks([]) == {}
     assert reader.tokens([]) == {}
     assert server.requests == []

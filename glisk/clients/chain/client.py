@@ -1,0 +1,538 @@
+"""The one reader of the chain, and the sending of what was signed elsewhere.
+
+What a node says is taken as a whole or not at all: a missing member of a batch, an answer of the
+wrong form or a block that the node does not have yet raise `TransientError`, so that nobody takes
+silence for "there is nothing".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from glisk.clients.chain.abi import (
+    ADMIN_ROLE,
+    KEEPER_ROLE,
+    MINTED_TOPIC,
+    REVEALED_TOPIC,
+    SELECTORS,
+    encode_reveal,
+    word,
+)
+from glisk.clients.chain.answers import (
+    Block,
+    FeeHistory,
+    OnChainToken,
+    RawLog,
+    Receipt,
+    checksum_address,
+    number_or_none,
+    ok,
+    read_block,
+    read_fee_history,
+    read_number,
+    read_receipt,
+    read_token,
+)
+from glisk.clients.chain.refusals import (
+    VENDOR,
+    RevertError,
+    RpcError,
+    as_too_wide,
+    is_beyond_head,
+)
+from glisk.clients.chain.rpc import Call, RpcClient
+from glisk.errors import AccountError, ProviderError, TransientError
+
+# A contract that counts further is another one: nobody shall look for so many missing tokens.
+MOST_IDS: Final = 100_000_000
+CALLS_AT_ONCE: Final = 500  # Alchemy takes 1,000; RpcClient makes them fewer where it must
+
+# Where Base tells what Ethereum charges for a transaction's data; other chains have no code there.
+# https://specs.optimism.io/protocol/predeploys.html#gaspriceoracle
+GAS_PRICE_ORACLE: Final = "0x420000000000000000000000000000000000000F"
+_L1_FEE_UPPER_BOUND: Final = "0xf1c7a58b"  # getL1FeeUpperBound(uint256 bytes), since Fjord
+_L1_FEE: Final = "0x49948e0e"  # getL1Fee(bytes)
+# The fee is asked for so many bytes, a large reveal: it grows with them.
+_SAMPLE_BYTES: Final = 10_000
+
+# Of a reveal's facts, before any token: chain id, and what holds at the block.
+_FIXED: Final = 9
+
+Reveal = tuple[Sequence[int], Sequence[str]]  # token ids, URIs
+
+
+class WrongChainError(AccountError):
+    """The node belongs to another chain: nothing that it says is about our tokens."""
+
+    error_class = "chain_setup"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The chain at one moment, in one round trip; a block is None if the node does not know it."""
+
+    head: Block
+    next_token_id: int
+    blocks: dict[int, Block | None]
+
+
+@dataclass(frozen=True)
+class MinedTransactions:
+    """What a chain has mined of one keeper's transactions; no receipt: None."""
+
+    chain_id: int
+    head: Block
+    transaction_count: int
+    receipts: dict[str, Receipt | None]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What must hold before anything is sent."""
+
+    chain_id: int
+    has_code: bool
+    is_keeper: bool
+
+
+@dataclass(frozen=True)
+class TokenFacts:
+    token_id: int
+    exists: bool
+    prompt_author: str
+    revealed: bool
+
+
+@dataclass(frozen=True)
+class RevealFacts:
+    """What the chain says at the block `head`."""
+
+    head: Block
+    setup: Setup
+    tokens: dict[int, TokenFacts]
+    block_hashes: dict[int, str | None]  # of the mints' blocks
+    transaction_count: int  # of the keeper, mined
+    balance_wei: int
+    # The contract's nextTokenId when `confirmations` blocks lay above: ids below are settled.
+    confirmed_next_token_id: int = 0
+
+
+class ChainClient:
+    """Reads one contract by one node, and knows no private key. Thread-safe.
+
+    A method is one round trip per CALLS_AT_ONCE calls, where it does not say otherwise. All raise
+    `TransientError` if the node does not answer, or with a part only, and another
+    `ProviderError` if it refuses.
+    """
+
+    def __init__(
+        self, rpc: RpcClient, *, contract_address: str, chain_id: int | None = None
+    ) -> None:
+        """`chain_id`: have `survey` refuse any other chain."""
+        self.rpc = rpc
+        self.contract_address = contract_address
+        self._chain_id = chain_id
+        self.requests = 0  # HTTP round trips
+        self.calls = 0
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        from django.conf import settings
+
+        return cls(
+            RpcClient.from_settings(),
+            contract_address=settings.GLISK_NFT_CONTRACT_ADDRESS,
+            chain_id=settings.CHAIN_ID,
+        )
+
+    # -- the chain now ------------------------------------------------------------------
+
+    def survey(self, *, blocks: Iterable[int] = ()) -> Survey:
+        """Return the head, nextTokenId and the blocks asked for, in one round trip.
+
+        Raises `WrongChainError` if the node is on another chain.
+        """
+        numbers = sorted(set(blocks))
+        chain_id, head, next_id, *found = self._batch(
+            [
+                ("eth_chainId", []),
+                _block_call("latest"),
+                self._call("nextTokenId"),
+                *map(_block_call, numbers),
+            ]
+        )
+        actual = read_number(ok(chain_id))
+        if self._chain_id is not None and actual != self._chain_id:
+            raise WrongChainError(
+                f"chain: the node is on chain {actual}, but NETWORK means {self._chain_id}: "
+                "check RPC_URL.",
+                vendor=VENDOR,
+            )
+        following = number_or_none(ok(next_id))
+        if following is None:
+            raise self._no_contract(f"there is no contract at {self.contract_address} (yet)")
+        if not 1 <= following <= MOST_IDS:
+            raise self._no_contract(
+                f"nextTokenId() of {self.contract_address} is {following}, which GliskNFT cannot "
+                "have counted"
+            )
+        return Survey(read_block(ok(head)), following, _read_blocks(numbers, found))
+
+    def _no_contract(self, why: str) -> TransientError:
+        return TransientError(
+            f"chain: {why}: check GLISK_NFT_CONTRACT_ADDRESS and RPC_URL.",
+            vendor=VENDOR,
+            code="no_contract",
+        )
+
+    def blocks(self, numbers: Iterable[int]) -> dict[int, Block | None]:
+        """Return blocks by number; None for one that the node does not know."""
+        wanted = sorted(set(numbers))
+        return _read_blocks(wanted, self._batch([_block_call(number) for number in wanted]))
+
+    def block_hashes(self, numbers: Iterable[int]) -> dict[int, str | None]:
+        """Return the hash of each block, None for those that the node does not know."""
+        return _hashes(self.blocks(numbers))
+
+    def next_token_ids(self, numbers: Iterable[int]) -> dict[int, int]:
+        """Return nextTokenId at the end of each block, 1 where there was no contract yet.
+
+        Raises a `ProviderError` if the node does not keep the state of one of them.
+        """
+        wanted = sorted(set(numbers))
+        found = self._batch([self._call("nextTokenId", at=hex(number)) for number in wanted])
+        return {
+            number: number_or_none(ok(answer)) or 1
+            for number, answer in zip(wanted, found, strict=True)
+        }
+
+    # -- a reveal -----------------------------------------------------------------------
+
+    def reveal_facts(
+        self,
+        *,
+        keeper: str,
+        token_ids: Sequence[int],
+        mint_blocks: Sequence[int],
+        confirmations: int = 1,
+    ) -> RevealFacts:
+        """Read all that the gate and the nonce need, in two round trips for any number of tokens.
+
+        The node behind an RPC URL is often several: each member of a batch may be answered by
+        another one. So the newest block is asked for first, and every fact is then asked of just
+        that block, by its hash (EIP-1898): a node that does not know the block, or that has
+        another one in its place, says so instead of answering for a block of its own.
+        """
+        head = read_block(self._single(_block_call("latest")))
+        # requireCanonical: the state of a block that a reorg took away meanwhile is no answer.
+        at = {"blockHash": head.block_hash, "requireCanonical": True}
+        settled = hex(max(0, head.number - confirmations + 1))
+        who = word(int(keeper, 16))
+        found = self._batch(
+            [
+                ("eth_chainId", []),
+                ("eth_getCode", [self.contract_address, at]),
+                self._call("hasRole", KEEPER_ROLE + who, at),
+                self._call("hasRole", ADMIN_ROLE + who, at),
+                ("eth_getTransactionCount", [keeper, at]),
+                ("eth_getBalance", [keeper, at]),
+                self._call("nextTokenId", at=at),
+                self._call("nextTokenId", at=settled),
+                # By its number, as the mints' blocks below: whether both ways lead to one chain.
+                _block_call(head.number),
+                *(self._call("tokenPromptAuthor", word(i), at) for i in token_ids),
+                *(self._call("isRevealed", word(i), at) for i in token_ids),
+                *map(_block_call, mint_blocks),
+            ]
+        )
+        chain_id, code = read_number(ok(found[0])), _pinned(found[1])
+        has_code = isinstance(code, str) and len(code) > len("0x")
+        if not has_code:  # every call to it would answer 0x
+            return RevealFacts(head, Setup(chain_id, False, False), {}, {}, 0, 0)
+        # The empty answer of another contract, or of a block before ours, counts as 0.
+        values = ["0x0" if value == "0x" else value for value in map(_pinned, found)]
+        if _hashes(_read_blocks([head.number], values[8:9])) != {head.number: head.block_hash}:
+            raise _lost_block("another block has its number now")
+        count = len(token_ids)
+        authors, flags = values[_FIXED : _FIXED + count], values[_FIXED + count :][:count]
+        next_token_id = read_number(values[6])
+        is_keeper = any([read_number(values[2]), read_number(values[3])])
+        return RevealFacts(
+            head=head,
+            setup=Setup(chain_id, has_code, is_keeper),
+            tokens={
+                token_id: TokenFacts(
+                    token_id=token_id,
+                    exists=1 <= token_id < next_token_id,
+                    prompt_author=checksum_address(author),
+                    revealed=bool(read_number(flag)),
+                )
+                for token_id, author, flag in zip(token_ids, authors, flags, strict=True)
+            },
+            block_hashes=_hashes(_read_blocks(mint_blocks, values[_FIXED + 2 * count :])),
+            transaction_count=read_number(values[4]),
+            balance_wei=read_number(values[5]),
+            confirmed_next_token_id=read_number(values[7]),
+        )
+
+    def simulate_reveals(
+        self, *, keeper: str, reveals: Sequence[Reveal]
+    ) -> list[RevertError | None]:
+        """Try each reveal by itself on the newest block, all at once; None if it would work."""
+        found = self._batch(
+            [
+                ("eth_call", [self._reveal_call(keeper, encode_reveal(*reveal)), "latest"])
+                for reveal in reveals
+            ]
+        )
+        reverts = [answer if isinstance(answer, RevertError) else None for answer in found]
+        for answer, revert in zip(found, reverts, strict=True):
+            if revert is None:
+                ok(answer)
+        return reverts
+
+    def explain_revert(
+        self, *, keeper: str, data: str, gas_limit: int, block_number: int
+    ) -> RevertError | None:
+        """Repeat a transaction that reverted, at the end of its block; None if it works there.
+
+        Raises a `ProviderError` also for what is no revert ("out of gas").
+        """
+        transaction = self._reveal_call(keeper, data) | {"gas": hex(gas_limit)}
+        try:
+            self._single(("eth_call", [transaction, hex(block_number)]))
+        except RevertError as error:
+            return error
+        return None
+
+    def fees_and_gas(self, *, keeper: str, data: str, percentile: int) -> tuple[FeeHistory, int]:
+        """Return the fees of the last ten blocks, and the gas that the call would use.
+
+        Raises `RevertError` if the call would revert.
+        """
+        gas_call: Call = ("eth_estimateGas", [self._reveal_call(keeper, data)])
+        history, l1_fee, gas = self._batch([*_fee_calls(percentile), gas_call])
+        return self._fee_history(history, l1_fee), read_number(ok(gas))
+
+    def fee_history(self, *, percentile: int) -> FeeHistory:
+        """Return the fees of the last ten blocks."""
+        return self._fee_history(*self._batch(_fee_calls(percentile)))
+
+    def _fee_history(self, history: Any, l1_fee: Any) -> FeeHistory:
+        if isinstance(l1_fee, RevertError):  # an oracle from before Fjord
+            sample = word(32) + word(_SAMPLE_BYTES) + "ff" * _SAMPLE_BYTES
+            (l1_fee,) = self._batch([_oracle_call(_L1_FEE + sample)])
+        charged = "0x" if isinstance(l1_fee, RevertError) else ok(l1_fee)
+        per_byte = -(-(number_or_none(charged) or 0) // _SAMPLE_BYTES)
+        return read_fee_history(ok(history), l1_fee_per_byte_wei=per_byte)
+
+    def send_raw_transaction(self, raw: bytes) -> None:
+        """Hand signed bytes to the node; raise what it says (see reveals.broadcasting)."""
+        self._single(("eth_sendRawTransaction", ["0x" + raw.hex()]))
+
+    # -- transactions -------------------------------------------------------------------
+
+    def mined_transactions(self, *, keeper: str, tx_hashes: Sequence[str]) -> MinedTransactions:
+        """Return chain, head, the keeper's mined transaction count, and each hash's receipt."""
+        found = self._batch(
+            [
+                ("eth_chainId", []),
+                _block_call("latest"),
+                ("eth_getTransactionCount", [keeper, "latest"]),
+                *map(_receipt_call, tx_hashes),
+            ]
+        )
+        chain_id, head, count, *receipts = map(ok, found)
+        return MinedTransactions(
+            read_number(chain_id),
+            read_block(head),
+            read_number(count),
+            dict(zip(tx_hashes, map(read_receipt, receipts), strict=True)),
+        )
+
+    def receipts(self, tx_hashes: Iterable[str]) -> dict[str, Receipt | None]:
+        """Return receipts by hash; None for a transaction that is in no block."""
+        wanted = sorted(set(tx_hashes))
+        found = self._batch([_receipt_call(tx_hash) for tx_hash in wanted])
+        return {h: read_receipt(ok(answer)) for h, answer in zip(wanted, found, strict=True)}
+
+    # -- logs ---------------------------------------------------------------------------
+
+    def logs(self, *, first: int, last: int, near_head: bool = False) -> list[RawLog]:
+        """Return the raw logs of mints and reveals in a range of blocks, both ends included.
+
+        `near_head`: the last block may be too new for this very node; have it prove that it
+        knows it. Raises `RangeTooWideError` for every refusal but those of the account and the
+        rate, and for silence.
+        """
+        call, block = self._logs_call(first, last), None
+        try:
+            if near_head:
+                logs, block = self._batch([call, _block_call(last)])
+            else:
+                logs = self._single(call)
+            ok(logs)
+        except ProviderError as error:
+            raise _log_error(error, last) from None
+        if near_head and ok(block) is None:
+            raise _behind(last)
+        return self._read_logs(logs, first, last)
+
+    def logs_of_spans(self, spans: Sequence[tuple[int, int]]) -> list[list[RawLog]]:
+        """Return the raw logs of several ranges at once; raises as `logs` does."""
+        try:
+            found = [*map(ok, self._batch([self._logs_call(*span) for span in spans]))]
+        except ProviderError as error:
+            raise _log_error(error, spans[-1][1]) from None
+        return [self._read_logs(logs, *span) for logs, span in zip(found, spans, strict=True)]
+
+    def is_reveal(self, log: Any) -> bool:
+        """Tell whether any log, of a receipt for example, is a reveal by this contract."""
+        return self._is_of(log, REVEALED_TOPIC)
+
+    def is_mint(self, log: Any) -> bool:
+        """Tell whether any log, of a receipt for example, is a mint of this contract."""
+        return self._is_of(log, MINTED_TOPIC)
+
+    def _is_of(self, log: Any, topic: str) -> bool:
+        topics = log.get("topics") if isinstance(log, dict) else None
+        return (
+            isinstance(topics, list)
+            and len(topics) > 0
+            and str(topics[0]).lower() == topic
+            and str(log.get("address")).lower() == self.contract_address.lower()
+        )
+
+    def _read_logs(self, logs: Any, first: int, last: int) -> list[RawLog]:
+        """Check that an answer holds what was asked for; logs that were taken back are left out."""
+        if not isinstance(logs, list) or not all(
+            self.is_mint(log) or self.is_reveal(log) for log in logs
+        ):
+            raise TransientError("chain: eth_getLogs gave something else", vendor=VENDOR)
+        if any(not first <= read_number(log.get("blockNumber")) <= last for log in logs):
+            raise TransientError("chain: eth_getLogs gave logs of other blocks", vendor=VENDOR)
+        return [log for log in logs if log.get("removed") is not True]
+
+    # -- tokens -------------------------------------------------------------------------
+
+    def tokens(
+        self, token_ids: Sequence[int], *, block: int | None = None
+    ) -> dict[int, OnChainToken]:
+        """Return what the contract says of the tokens, now or at the end of a block.
+
+        At a block before the contract there was none of them.
+        """
+        at = "latest" if block is None else hex(block)
+        functions = ("tokenPromptAuthor", "isRevealed", "ownerOf", "tokenURI")
+        found = self._batch([self._call(f, word(i), at) for i in token_ids for f in functions])
+        if block is not None and found and all(answer == "0x" for answer in found):
+            return {i: OnChainToken(i, False, "0x" + "0" * 40, "", False, "") for i in token_ids}
+        return {
+            token_id: read_token(token_id, *found[4 * index : 4 * index + 4])
+            for index, token_id in enumerate(token_ids)
+        }
+
+    def revealed(self, token_ids: Sequence[int]) -> list[int]:
+        """Return those of the tokens that the contract calls revealed."""
+        found = self._batch([self._call("isRevealed", word(token_id)) for token_id in token_ids])
+        return [i for i, flag in zip(token_ids, found, strict=True) if read_number(ok(flag)) == 1]
+
+    # -- calls --------------------------------------------------------------------------
+
+    def _single(self, call: Call) -> Any:
+        self.requests, self.calls = self.requests + 1, self.calls + 1
+        return self.rpc.call(call[0], *call[1])
+
+    def _batch(self, calls: Sequence[Call]) -> list[Any]:
+        found: list[Any] = []
+        for start in range(0, len(calls), CALLS_AT_ONCE):
+            part = calls[start : start + CALLS_AT_ONCE]
+            self.requests += 1
+            self.calls += len(part)
+            found += self.rpc.batch(part)
+        return found
+
+    def _call(self, function: str, arguments: str = "", at: Any = "latest") -> Call:
+        data = SELECTORS[function] + arguments
+        return ("eth_call", [{"to": self.contract_address, "data": data}, at])
+
+    def _reveal_call(self, keeper: str, data: str) -> dict[str, str]:
+        return {"from": keeper, "to": self.contract_address, "data": data}
+
+    def _logs_call(self, first: int, last: int) -> Call:
+        return (
+            "eth_getLogs",
+            [
+                {
+                    "address": self.contract_address,
+                    "topics": [[MINTED_TOPIC, REVEALED_TOPIC]],
+                    "fromBlock": hex(first),
+                    "toBlock": hex(last),
+                }
+            ],
+        )
+
+
+def _block_call(block: int | str) -> Call:
+    return ("eth_getBlockByNumber", [hex(block) if isinstance(block, int) else block, False])
+
+
+def _receipt_call(tx_hash: str) -> Call:
+    return ("eth_getTransactionReceipt", [tx_hash])
+
+
+def _fee_calls(percentile: int) -> list[Call]:
+    return [
+        ("eth_feeHistory", [hex(10), "latest", [percentile]]),
+        _oracle_call(_L1_FEE_UPPER_BOUND + word(_SAMPLE_BYTES)),
+    ]
+
+
+def _oracle_call(data: str) -> Call:
+    return ("eth_call", [{"to": GAS_PRICE_ORACLE, "data": data}, "latest"])
+
+
+def _read_blocks(numbers: Sequence[int], found: Sequence[Any]) -> dict[int, Block | None]:
+    """Return the blocks by number, None for one that is not known; raises `ProviderError`."""
+    return {
+        number: None if ok(block) is None else read_block(block, number)
+        for number, block in zip(numbers, found, strict=True)
+    }
+
+
+def _hashes(blocks: dict[int, Block | None]) -> dict[int, str | None]:
+    return {number: block.block_hash if block else None for number, block in blocks.items()}
+
+
+def _pinned(result: Any) -> Any:
+    """Return a result; a refusal to answer for our block passes by itself.
+
+    The nodes say it in many ways ("header not found", "block not found", "hash is not currently
+    canonical", "missing trie node"); nothing else in these calls can be refused for good.
+    """
+    if isinstance(result, RpcError):
+        raise _lost_block(result.rpc_message)
+    return ok(result)
+
+
+def _lost_block(why: str) -> TransientError:
+    return TransientError(
+        f"chain: the node does not stand by the block that it named a moment ago ({why}): it "
+        "lags, or there was a reorg. It is asked again.",
+        vendor=VENDOR,
+        code="lost_block",
+    )
+
+
+def _log_error(error: ProviderError, last: int) -> ProviderError:
+    if is_beyond_head(error):
+        return _behind(last)
+    return as_too_wide(error) or error
+
+
+def _behind(block: int) -> TransientError:
+    return TransientError(
+        f"chain: the node does not know block {block} yet; it is asked again.", vendor=VENDOR
+    )
