@@ -1,14 +1,14 @@
 """What every admin table of ours has in common."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin, TabularInline
-from unfold.views import ChangeList
 
 from glisk.admin.paginator import EstimatingPaginator
 from glisk.fields import is_hash, parse_wallet
@@ -31,8 +31,9 @@ class PlainChangeList(ChangeList):
 
     result_list: Any  # the rows of the page
 
-    def get_ordering_field(self, field_name: str) -> Any:
-        return super().get_ordering_field(field_name) if field_name in self.sortable_by else None
+    def get_ordering_field(self, field_name: Callable[..., Any] | str) -> Any:
+        offered = self.sortable_by or ()
+        return super().get_ordering_field(field_name) if field_name in offered else None
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -52,7 +53,6 @@ class LargeTableAdmin(ModelAdmin):
     list_per_page = 50
     list_max_show_all = 0
     list_fullwidth = True
-    change_list_template = "admin/table.html"
     compressed_fields = True
     warn_unsaved_form = False
 
