@@ -1,7 +1,86 @@
-"""Run benchmarks from the command line: `python -m benchmarks NAME [options] [--json FILE]`."""
+"""Measure the program: `python -m benchmarks [NAME [options]] [--json FILE]`.
 
+Each benchmark is a module: its docstring says what is measured, OPTIONS what can be chosen, and
+`run` starts what it needs and returns a Result. Without a name all of them run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
 import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 
-from benchmarks.command_line import main
+from benchmarks.report import NotHere, Report, machine_facts
 
-sys.exit(main())
+NAMES = (
+    "lone_mint",
+    "mint_many",
+    "generation",
+    "webhook_intake",
+    "recovery",
+    "reveal",
+    "idle",
+    "api_reads",
+    "admin_pages",
+    "takeover",
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one benchmark, or all with their default options; return the exit status."""
+    modules = {name: import_module(f"benchmarks.{name}") for name in NAMES}
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+    of_one = parser.add_subparsers(dest="name", metavar="NAME")
+    for name, module in modules.items():
+        summary = (module.__doc__ or "").splitlines()[0]
+        one = of_one.add_parser(name, help=summary, description=module.__doc__)
+        one.add_argument("--json", type=Path, metavar="FILE", default=argparse.SUPPRESS)
+        _add_options(one, module)
+    options = parser.parse_args(arguments)
+    reports = []
+    try:
+        for name in [options.name] if options.name else NAMES:
+            try:
+                reports.append(_measure(name, modules[name], options))
+            except NotHere as error:
+                print(f"{name}: not measured here: {error}", file=sys.stderr)
+                if options.name:
+                    return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    finally:
+        if options.json and reports:
+            found = [report.as_json() for report in reports]
+            content = found[0] if options.name else found
+            options.json.write_text(json.dumps(content, indent=2) + "\n")
+    return 0
+
+
+def _measure(name: str, module: ModuleType, options: argparse.Namespace) -> Report:
+    if options.name is None:
+        parser = argparse.ArgumentParser()
+        _add_options(parser, module)
+        options = parser.parse_args([])
+    machine = machine_facts()
+    report = Report(name, module.run(options), machine)
+    print(report.as_text(), flush=True)
+    return report
+
+
+def _add_options(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+    for name, (default, meaning) in module.OPTIONS.items():
+        option = f"--{name.replace('_', '-')}"
+        if default is False:
+            parser.add_argument(option, action="store_true", help=meaning)
+        else:
+            told = f"{meaning} (default {default})"
+            parser.add_argument(option, type=type(default), default=default, help=told)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

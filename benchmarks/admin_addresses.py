@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from html import unescape
+from typing import Any
 
 Get = Callable[[str], str]
 Ask = Callable[[str], object]
 
+OPERATOR = "operator"
 INDEX = "/admin/"
 CONTROLS = "/admin/glisk/systemstate/controls/"
 PREVIEW = "/admin/authors/author/import/"
@@ -32,81 +34,107 @@ def _middle(table: str, key: str = "id") -> str:
 
 
 _FRAMES = (
-    INDEX,
-    "/admin/dashboard/",
-    "/admin/search/?s=token",
-    "/admin/password_change/",
-    "/admin/jsi18n/",
-    CONTROLS,
-    "/admin/authors/author/add/",
-    PREVIEW,
-    "/admin/authors/author/export/",
-    "/admin/auth/user/add/",
-    "/admin/auth/group/add/",
-)
+    INDEX, "/admin/dashboard/", "/admin/search/?s=token", "/admin/password_change/",
+    "/admin/jsi18n/", CONTROLS, "/admin/authors/author/add/", PREVIEW,
+    "/admin/authors/author/export/", "/admin/auth/user/add/", "/admin/auth/group/add/",
+)  # fmt: skip
+_IN_STATE = "SELECT {} FROM tokens_s0 WHERE status = '{}'"
+_PICTURED = "SELECT max(token_id) FROM token_images WHERE data IS NOT NULL"
 _OBJECTS = (
-    (
-        "tokens/token/{}/change/",
-        "SELECT token_id FROM tokens_s0 WHERE status = 'revealed' ORDER BY 1 DESC LIMIT 1",
-    ),
-    (
-        "tokens/token/{}/change/",
-        "SELECT token_id FROM tokens_s0 WHERE status = 'ready' ORDER BY 1 LIMIT 1",
-    ),
-    (
-        "tokens/token/{}/change/",
-        "SELECT token_id FROM tokens_s0 WHERE status = 'failed' ORDER BY 1 LIMIT 1",
+    *(
+        ("tokens/token/{}/change/", _IN_STATE.format("max(token_id)", state))
+        for state in ("revealed", "ready", "failed")
     ),
     ("tokens/token/{}/history/", "SELECT max(object_id::int) FROM django_admin_log"),
+    ("tokens/token/{}/picture/", _PICTURED),
+    ("tokens/token/{}/thumbnail/", _PICTURED),
     ("tokens/mintevent/{}/change/", _middle("mint_events")),
     ("tokens/imagegenerationjob/{}/change/", _middle("image_generation_jobs")),
     ("tokens/ipfsuploadrecord/{}/change/", _middle("ipfs_upload_records")),
+    ("tokens/promptsample/try/{}/", _middle("authors")),
+    ("tokens/promptsample/{}/picture/", "SELECT max(id) FROM prompt_samples"),
     ("reveals/revealbatch/{}/change/", _middle("reveal_batches")),
     ("reveals/revealtransaction/{}/change/", _middle("reveal_transactions")),
     ("webhooks/webhookevent/{}/change/", _middle("webhook_events")),
     ("authors/author/{}/change/", _middle("authors")),
-    ("tokens/promptsample/try/{}/", _middle("authors")),
-    ("tokens/promptsample/{}/picture/", "SELECT max(id) FROM prompt_samples"),
-    ("tokens/token/{}/picture/", "SELECT max(token_id) FROM token_images WHERE data IS NOT NULL"),
-    ("tokens/token/{}/thumbnail/", "SELECT max(token_id) FROM token_images WHERE data IS NOT NULL"),
     ("auth/user/{}/password/", "SELECT min(id) FROM auth_user"),
 )
-_OF_MOST = (
-    "SELECT prompt_author FROM mint_events GROUP BY 1 ORDER BY sum(quantity) DESC LIMIT 1",
-    "SELECT minter FROM mint_events GROUP BY 1 ORDER BY sum(quantity) DESC LIMIT 1",
+_OF_MOST = "SELECT {0} FROM mint_events GROUP BY 1 ORDER BY sum(quantity) DESC LIMIT 1"
+_MIDDLE_TOKEN = _middle("tokens_s0", "token_id")
+# By list: a column or expression that is searched by (with its table), or a whole query.
+_SEARCHES = {
+    "tokens/token": (
+        *(f"max({name}) FROM tokens_s0" for name in ("reveal_tx_hash", "image_cid")),
+        *(f"max({name}) FROM tokens_s0" for name in ("metadata_cid", "minter_address")),
+        "max(prompt_author_wallet) FROM tokens_s0",
+        *(_OF_MOST.format(name) for name in ("prompt_author", "minter")),
+        _MIDDLE_TOKEN,
+    ),
+    "tokens/mintevent": (
+        *(f"max({name}) FROM mint_events" for name in ("tx_hash", "minter", "start_token_id")),
+        "min(block_number) FROM mint_events",
+        *(_OF_MOST.format(name) for name in ("prompt_author", "minter")),
+    ),
+    "tokens/imagegenerationjob": (
+        "max(external_id) FROM image_generation_jobs",
+        _MIDDLE_TOKEN,
+    ),
+    "tokens/ipfsuploadrecord": ("max(computed_cid) FROM ipfs_upload_records", _MIDDLE_TOKEN),
+    "tokens/promptsample": ("max(wallet_address) FROM authors",),
+    "reveals/revealbatch": (
+        "max(tx_hash) FROM reveal_transactions",
+        "max(keeper) FROM reveal_batches",
+        _MIDDLE_TOKEN,
+    ),
+    "reveals/revealtransaction": tuple(
+        f"max({name}) FROM reveal_transactions" for name in ("tx_hash", "keeper", "block_number")
+    ),
+    "webhooks/webhookevent": ("max(event_id) FROM webhook_events",),
+    "authors/author": ("max(wallet_address) FROM authors", "max(twitter_handle) FROM authors"),
+    "glisk/systemstate": ("'recovery'",),
+    "django_q/failure": ("'no such task'",),
+    "auth/user": ("'operator'",),
+    "auth/group": ("'operator'",),
+}
+_SHARE = 10  # one mint in so many is by the author, and one by the minter, of most tokens
+_FILL_SECONDS = 1800
+# What only operators do: every hundredth token was repaired, some prompts were tried.
+_OPERATORS_WORK = (
+    "UPDATE mint_events SET prompt_author = (SELECT prompt_author FROM mint_events WHERE id = 1) "
+    f"WHERE id % {_SHARE} = 0",
+    "UPDATE mint_events SET minter = (SELECT minter FROM mint_events WHERE id = 1) "
+    f"WHERE id % {_SHARE} = 1",
+    "UPDATE tokens_s0 t SET prompt_author_wallet = e.prompt_author, minter_address = e.minter "
+    f"FROM mint_events e WHERE e.id = t.mint_event_id AND e.id % {_SHARE} < 2",
+    "INSERT INTO django_admin_log (action_time, user_id, content_type_id, object_id, object_repr, "
+    "action_flag, change_message) SELECT now(), u.id, c.id, n::text, 'token ' || n, 2, 'Retry: "
+    "back in generating.' FROM auth_user u, django_content_type c, "
+    "generate_series(1, (SELECT max(token_id) FROM tokens_s0), 100) AS n "
+    "WHERE c.app_label = 'tokens' AND c.model = 'token'",
+    "INSERT INTO operator_actions (at, actor, action, subject, reason, detail) SELECT now(), "
+    "'operator', 'pause', 'generation', 'a look', '{}' FROM generate_series(1, 1000)",
+    "INSERT INTO prompt_samples (author_id, prompt, actor, input, service, model, status, error, "
+    "data, mime_type, created_at) SELECT a.id, a.prompt_text, 'operator', '{}', 'replicate', "
+    "'flux', 'done', '', (SELECT data FROM token_images WHERE data IS NOT NULL LIMIT 1), "
+    "'image/png', now() FROM authors a, generate_series(1, 2) LIMIT 1000",
+    "INSERT INTO auth_group (name) SELECT 'group ' || n FROM generate_series(1, 3) AS n",
+    "INSERT INTO django_q_schedule (name, func, schedule_type, minutes, repeats, next_run) "
+    "SELECT 'schedule ' || n, 'tokens.tasks.look', 'I', 1, -1, now() "
+    "FROM generate_series(1, 20) AS n",
+    "INSERT INTO django_q_task (id, name, func, started, stopped, success, attempt_count) "
+    "SELECT md5(n::text), 'task ' || n, 'tokens.tasks.look', now(), now(), false, 1 "
+    "FROM generate_series(1, 1000) AS n",
+    "INSERT INTO knox_authtoken (digest, token_key, user_id, created) "
+    "SELECT md5(n::text), left(md5(n::text), 8), u.id, now() "
+    "FROM auth_user u, generate_series(1, 60) AS n",
+    "VACUUM (ANALYZE)",
 )
-_SEARCHES = (
-    ("tokens/token", "SELECT reveal_tx_hash FROM tokens_s0 WHERE reveal_tx_hash <> '' LIMIT 1"),
-    ("tokens/token", "SELECT image_cid FROM tokens_s0 WHERE image_cid <> '' LIMIT 1"),
-    ("tokens/token", "SELECT metadata_cid FROM tokens_s0 WHERE metadata_cid <> '' LIMIT 1"),
-    ("tokens/token", "SELECT minter_address FROM tokens_s0 LIMIT 1"),
-    ("tokens/token", "SELECT prompt_author_wallet FROM tokens_s0 LIMIT 1"),
-    *(("tokens/token", query) for query in _OF_MOST),
-    ("tokens/token", _middle("tokens_s0", "token_id")),
-    ("tokens/mintevent", "SELECT tx_hash FROM mint_events LIMIT 1"),
-    ("tokens/mintevent", "SELECT minter FROM mint_events LIMIT 1"),
-    *(("tokens/mintevent", query) for query in _OF_MOST),
-    ("tokens/mintevent", "SELECT block_number FROM mint_events LIMIT 1"),
-    ("tokens/mintevent", "SELECT max(start_token_id) FROM mint_events"),
-    ("tokens/imagegenerationjob", "SELECT external_id FROM image_generation_jobs LIMIT 1"),
-    ("tokens/imagegenerationjob", _middle("tokens_s0", "token_id")),
-    ("tokens/ipfsuploadrecord", "SELECT computed_cid FROM ipfs_upload_records LIMIT 1"),
-    ("tokens/ipfsuploadrecord", _middle("tokens_s0", "token_id")),
-    ("tokens/promptsample", "SELECT wallet_address FROM authors LIMIT 1"),
-    ("reveals/revealbatch", "SELECT tx_hash FROM reveal_transactions LIMIT 1"),
-    ("reveals/revealbatch", "SELECT keeper FROM reveal_batches LIMIT 1"),
-    ("reveals/revealbatch", _middle("tokens_s0", "token_id")),
-    ("reveals/revealtransaction", "SELECT tx_hash FROM reveal_transactions LIMIT 1"),
-    ("reveals/revealtransaction", "SELECT keeper FROM reveal_transactions LIMIT 1"),
-    ("reveals/revealtransaction", "SELECT max(block_number) FROM reveal_transactions"),
-    ("webhooks/webhookevent", "SELECT event_id FROM webhook_events LIMIT 1"),
-    ("authors/author", "SELECT wallet_address FROM authors LIMIT 1"),
-    ("authors/author", "SELECT twitter_handle FROM authors LIMIT 1"),
-    ("glisk/systemstate", "SELECT 'recovery'"),
-    ("django_q/failure", "SELECT 'no such task'"),
-    ("auth/user", "SELECT 'operator'"),
-    ("auth/group", "SELECT 'operator'"),
-)
+
+
+def add_operators_work(database: Any) -> None:
+    """Add what operators left behind, and give one author and one minter a tenth of the tokens."""
+    for statement in _OPERATORS_WORK:
+        database.execute(statement.encode())
 
 
 def addresses(get: Get, ask: Ask) -> Iterator[str]:
@@ -122,8 +150,10 @@ def addresses(get: Get, ask: Ask) -> Iterator[str]:
         yield from _of_table(get, table)
     for page, query in _OBJECTS:
         yield f"/admin/{page.format(_found(ask, query))}"
-    for page, query in _SEARCHES:
-        yield f"/admin/{page}/?q={_found(ask, query)}"
+    for page, searched in _SEARCHES.items():
+        for what in searched:
+            query = what if what.startswith("SELECT") else f"SELECT {what}"
+            yield f"/admin/{page}/?q={_found(ask, query)}"
     batches = "SELECT token_id FROM reveal_batch_tokens ORDER BY id LIMIT 1"
     yield f"/admin/reveals/revealbatch/?items__token__token_id={_found(ask, batches)}"
     keys = "SELECT string_agg(token_id::text, ',') FROM (SELECT token_id FROM tokens_s0 "

@@ -8,33 +8,38 @@ worker runs meanwhile. CPU stands beside time: a busy machine makes waits longer
 from __future__ import annotations
 
 import argparse
+import re
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from statistics import median, quantiles
-from typing import Any
+from statistics import median
 
 import psycopg
 import requests
 
-from benchmarks.admin_addresses import PREVIEW, addresses, authors_csv
-from benchmarks.big_database import TOKENS
-from benchmarks.filled_world import csrf_token, fill, sign_in
-from benchmarks.processes import parent_of, usage
-from benchmarks.report import Report, machine_facts, rounded
+from benchmarks.admin_addresses import OPERATOR, PREVIEW, add_operators_work, addresses, authors_csv
+from benchmarks.big_database import TOKENS, fill_world
+from benchmarks.processes import usage
+from benchmarks.report import Options, Result, percentile
 from benchmarks.scene import bare_world
+from benchmarks.statements import StatementLog
 from sandbox.world import World
 
-NAME = "admin_pages"
+OPTIONS: Options = {
+    "tokens": (TOKENS, "in the database"),
+    "rounds": (7, "requests of a page"),
+    "pages": (False, "print the time of every page"),
+    "only": ("", "pages whose address holds this text"),
+}
 LIMIT_MS = 300.0
-# The frame that every page has: session, user, sidebar, no table.
-_FRAME = "/admin/password_change/"
+_FRAME = "/admin/password_change/"  # session, user, sidebar, no table
 _SHOWN = 120  # characters of an address
 _PREVIEWED = 100  # authors that are known, and as many new ones
 _PROBES = 200
 _HEALTH = ("", "/blockchain", "/keeper", "/workers", "/metrics")
+_CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
 @dataclass(frozen=True)
@@ -47,120 +52,94 @@ class Timing:
     cpu_ms: float
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tokens", type=int, default=TOKENS, help="(default 1,000,000)")
-    parser.add_argument("--rounds", type=int, default=7, help="requests of a page (default 7)")
-    parser.add_argument("--pages", action="store_true", help="print the time of every page")
-    parser.add_argument("--only", default="", help="pages whose address holds this text")
-    parser.add_argument(
-        "--keep",
-        type=Path,
-        metavar="DIR",
-        help="leave the database there, and use the one of an earlier run (whose times have aged)",
-    )
-
-
-def run(options: argparse.Namespace) -> Report:
+def run(options: argparse.Namespace) -> Result:
     """Fill a database, sign in, and ask for every page."""
-    machine = machine_facts()
-    with bare_world(NAME, options.keep) as world:
-        fill(world, options.tokens)
-        world.start_apps(migrate=False)
-        with psycopg.connect(world.database_url(), autocommit=True) as database:
-            asker = _Asker(world, database, options.rounds)
-            timings = _time_all(asker, options.only)
-            frame = asker.time(_FRAME)
-            health = {page: _p95(partial(asker.probe, page)) for page in _HEALTH}
-        floor = _p95(lambda: _database_answers(world.database_url()))
+    with bare_world("admin_pages") as world:
+        fill_world(world, options.tokens)
+        statements = StatementLog(world.directory / "postgres")
+        statements.switch(on=False)
+        operator = Operator(world, statements, options.rounds)
+        timings = operator.time_all(options.only)
+        frame = operator.time(_FRAME)
+        health = {page: _p95(partial(operator.probe, page)) for page in _HEALTH}
+        statements.close()
+        database_ms = _p95(partial(_database_answers, world.database_url()))
     timings.sort(key=lambda timing: -timing.median_ms)
     if options.pages:
         print("  median      max      cpu  ms")
-        for timing in timings:
-            print(
-                f"{timing.median_ms:8.1f} {timing.slowest_ms:8.1f} {timing.cpu_ms:8.1f}  "
-                f"{timing.page[:_SHOWN]}"
-            )
-    worst = timings[0]
-    return Report(
-        name=NAME,
-        figures=rounded(
-            {
-                "worst_median_ms": worst.median_ms,
-                "middle_median_ms": median(timing.median_ms for timing in timings),
-                "worst_cpu_ms": max(timing.cpu_ms for timing in timings),
-                "pages": float(len(timings)),
-                "pages_over_limit": float(sum(t.median_ms > LIMIT_MS for t in timings)),
-                **{f"health{page.replace('/', '_')}_p95_ms": ms for page, ms in health.items()},
-            }
-        ),
-        floor=rounded(
-            {
-                "worst_median_ms": frame.median_ms if frame else 0.0,
-                "middle_median_ms": frame.median_ms if frame else 0.0,
-                "worst_cpu_ms": frame.cpu_ms if frame else 0.0,
-                "pages_over_limit": 0.0,
-                "health_p95_ms": floor,
-            }
-        ),
-        machine=machine,
-        notes=(
+        for each in timings:
+            numbers = (each.median_ms, each.slowest_ms, each.cpu_ms)
+            print(*(f"{number:8.1f}" for number in numbers), "", each.page[:_SHOWN])
+    floor = frame.median_ms if frame else 0.0
+    return Result(
+        {
+            "worst_median_ms": (timings[0].median_ms, floor),
+            "middle_median_ms": (median(timing.median_ms for timing in timings), floor),
+            "worst_cpu_ms": max(timing.cpu_ms for timing in timings),
+            "pages": len(timings),
+            "pages_over_limit": (sum(t.median_ms > LIMIT_MS for t in timings), 0.0),
+            **{
+                f"health{page.replace('/', '_')}_p95_ms": (ms, database_ms)
+                for page, ms in health.items()
+            },
+        },
+        (
             f"{len(timings)} pages, {options.rounds} requests each, {options.tokens:,} tokens; "
-            f"worst: {worst.page[:_SHOWN]}",
+            f"worst: {timings[0].page[:_SHOWN]}",
             "floor: the change of one's password, a page that shows nothing of the database; for "
             "health a connection to PostgreSQL and SELECT 1",
-            "health pages on that database, without node, vendors and workers",
         ),
     )
 
 
-def _time_all(asker: _Asker, only: str) -> list[Timing]:
-    """Time every page, and the preview of a file of authors."""
-    pages = dict.fromkeys(addresses(asker.get, asker.value))
-    timings = (asker.time(page) for page in pages if only in page)
-    found = [timing for timing in timings if timing is not None]
-    if only in PREVIEW:
-        found.append(asker.time_preview())
-    if not found:
-        raise RuntimeError(f"no address holds {only!r}")
-    return found
-
-
-class _Asker:
+class Operator:
     """An operator's session, and a look at the processes that serve it."""
 
-    def __init__(self, world: World, database: psycopg.Connection[Any], rounds: int) -> None:
-        self._web, self._database, self._rounds = world.ports.url("web"), database, rounds
-        self._session = sign_in(world)
-        self._pids = [world.services["web"].pid, _postmaster(database)]
+    def __init__(self, world: World, statements: StatementLog, rounds: int) -> None:
+        password = secrets.token_urlsafe(12)
+        world.manage(
+            *("createsuperuser", "--noinput", f"--username={OPERATOR}", "--email=o@example.org"),
+            DJANGO_SUPERUSER_PASSWORD=password,
+        )
+        add_operators_work(statements.session)
+        world.start_apps(migrate=False)
+        self._web, self._database, self._rounds = world.ports.url("web"), statements, rounds
+        self._pids = [world.services["web"].pid, statements.server_pid]
+        self._session = requests.Session()
+        login = "/admin/login/"
+        form = {"username": OPERATOR, "password": password} | self._csrf(login)
+        answer = self._session.post(self._web + login, form, allow_redirects=False, timeout=30)
+        if answer.status_code != requests.codes.found:
+            raise RuntimeError(f"signing in was answered with {answer.status_code}")
 
-    def get(self, page: str) -> str:
-        return self._open(page).text
+    def _csrf(self, page: str) -> dict[str, str]:
+        (token,) = _CSRF.findall(self._session.get(self._web + page, timeout=60).text)[:1]
+        return {"csrfmiddlewaretoken": token}
 
-    def value(self, query: str) -> object:
-        """Return the only value of a query's first row."""
-        row = self._database.execute(query.encode()).fetchone()
-        return row and row[0]
+    def time_all(self, only: str) -> list[Timing]:
+        """Time every page, and the preview of a file of authors."""
+        pages = dict.fromkeys(addresses(lambda page: self._open(page).text, self._database.value))
+        timings = (self.time(page) for page in pages if only in page)
+        found = [timing for timing in timings if timing is not None]
+        if only in PREVIEW:
+            found.append(self._time_preview())
+        if not found:
+            raise RuntimeError(f"no address holds {only!r}")
+        return found
 
     def time(self, page: str) -> Timing | None:
-        """Ask once unmeasured, then several times; None for a list that is not so long.
-
-        Raises RuntimeError if the page does not open.
-        """
+        """Ask once unmeasured, then several times; None for a list that is not so long."""
         if self._open(page).status_code == requests.codes.found:
             return None
         return self._timing(page, lambda: self._open(page))
 
-    def time_preview(self) -> Timing:
+    def _time_preview(self) -> Timing:
         """Send a file of authors several times, and look at what the preview says of it."""
-        rows = self._database.execute(
+        known = self._database.session.execute(
             "SELECT wallet_address FROM authors ORDER BY id DESC LIMIT %s", [_PREVIEWED]
         ).fetchall()
-        file = authors_csv([wallet for (wallet,) in rows], _PREVIEWED)
-        form = {
-            "format": "0",
-            "resource": "",
-            "csrfmiddlewaretoken": csrf_token(self._session, self._web + PREVIEW),
-        }
+        file = authors_csv([wallet for (wallet,) in known], _PREVIEWED)
+        form = {"format": "0", "resource": ""} | self._csrf(PREVIEW)
 
         def send() -> None:
             answer = self._session.post(
@@ -176,24 +155,18 @@ class _Asker:
         requests.get(f"{self._web}/health{page}", timeout=10).raise_for_status()
 
     def _timing(self, page: str, ask: Callable[[], object]) -> Timing:
-        cpu = usage(self._pids).cpu_seconds
+        before = usage(self._pids)
         taken = [_milliseconds(ask) for _ in range(self._rounds)]
-        cpu = usage(self._pids).cpu_seconds - cpu
-        return Timing(page, median(taken), max(taken), 1000 * cpu / self._rounds)
+        used = usage(self._pids) - before
+        return Timing(page, median(taken), max(taken), 1000 * used.cpu_seconds / self._rounds)
 
     def _open(self, page: str) -> requests.Response:
+        """Return a page; a list's later page may lead elsewhere. Raises RuntimeError."""
         answer = self._session.get(self._web + page, allow_redirects=False, timeout=60)
         is_beyond = answer.status_code == requests.codes.found and "p=" in page
         if answer.status_code != requests.codes.ok and not is_beyond:
             raise RuntimeError(f"{page} was answered with {answer.status_code}")
         return answer
-
-
-def _postmaster(database: psycopg.Connection[Any]) -> int:
-    pid = parent_of(database.info.backend_pid)
-    if pid is None:
-        raise RuntimeError("the database's connection is gone")
-    return pid
 
 
 def _database_answers(url: str) -> None:
@@ -202,8 +175,7 @@ def _database_answers(url: str) -> None:
 
 
 def _p95(ask: Callable[[], object]) -> float:
-    """Return the 95th percentile of a question's time in milliseconds."""
-    return quantiles([_milliseconds(ask) for _ in range(_PROBES)], n=20)[18]
+    return percentile([_milliseconds(ask) for _ in range(_PROBES)], 0.95)
 
 
 def _milliseconds(ask: Callable[[], object]) -> float:

@@ -9,13 +9,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from types import TracebackType
 from typing import Any, Self
 
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
-
-from sandbox.heads import websocket_url
+from websockets.sync.client import connect
 
 _SUBSCRIPTIONS = ("newHeads", "newPendingTransactions")
 
@@ -27,22 +24,20 @@ class ChainWatch:
         self.blocks: dict[int, float] = {}
         self.pending: dict[str, float] = {}
         self._changed = threading.Condition()
-        self._socket: ClientConnection = connect(
-            websocket_url(rpc_url), compression=None, max_size=None
-        )
-        self._kinds = [self._subscribe(name) for name in _SUBSCRIPTIONS]
+        url = rpc_url.replace("http", "ws", 1)  # the node serves both on one port
+        self._socket = connect(url, compression=None, max_size=None)
         self._thread = threading.Thread(target=self._follow, name="chain-watch", daemon=True)
 
     def __enter__(self) -> Self:
+        for name in _SUBSCRIPTIONS:
+            request = {"jsonrpc": "2.0", "id": name, "method": "eth_subscribe", "params": [name]}
+            self._socket.send(json.dumps(request))
+            while (message := json.loads(self._socket.recv(timeout=10))).get("id") != name:
+                self._note(message)
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._socket.close()
         self._thread.join(timeout=5)
 
@@ -60,20 +55,10 @@ class ChainWatch:
     def newest(self) -> int:
         return max(self.blocks, default=-1)
 
-    def _subscribe(self, name: str) -> str:
-        request = {"jsonrpc": "2.0", "id": name, "method": "eth_subscribe", "params": [name]}
-        self._socket.send(json.dumps(request))
-        while True:
-            message = json.loads(self._socket.recv(timeout=10))
-            if message.get("id") == name:
-                return str(message["result"])
-            self._note(message)
-
     def _follow(self) -> None:
         try:
             while True:
-                message = self._socket.recv()
-                self._note(json.loads(message))
+                self._note(json.loads(self._socket.recv()))
         except ConnectionClosed:
             return
 

@@ -17,14 +17,11 @@ import json
 import re
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
-from psycopg.rows import dict_row
 
 from benchmarks.scene import Scene, scene
 from sandbox.accounts import AUTHORS, STRANGER
@@ -38,7 +35,6 @@ PROMPTS = {
     BLOOM: "A botanical garden at midnight under many stars",
     REFUSED: "A nude figure in the manner of an old master",
 }
-_TIMEOUT_SECONDS = 120.0
 _QUIET_SECONDS = 3.0
 # How often somebody asks depends on the time that passes meanwhile.
 _ASKED_AGAIN_AND_AGAIN = re.compile(r"^replicate GET /v1/")
@@ -51,19 +47,20 @@ _SAME_FOR_ALL = (
 )
 
 
-@dataclass(frozen=True)
-class Mints:
+class Mints(NamedTuple):
     """One scene: mints (author, quantity) in one block, and what goes wrong meanwhile."""
 
     name: str
     mints: tuple[tuple[str, int], ...]
-    faults: dict[str, dict[str, Any]] = field(default_factory=dict)
+    faults: dict[str, dict[str, Any]] = {}
 
 
 def _planned(kind: str, scope: str, times: int = 1) -> dict[str, Any]:
     return {"planned": [{"kind": kind, "scope": scope, "times": times}]}
 
 
+_CREATION, _PIN = "POST /v1/models", "POST /pinning"
+_LOST_REPLY = {"replicate": _planned("drop_after", _CREATION)}
 SCENES = (
     Mints("a lone mint", ((RIDGES, 1),)),
     Mints("several tokens of one mint", ((BLOOM, 5),)),
@@ -72,25 +69,18 @@ SCENES = (
     Mints(
         "a creation that fails once",
         ((RIDGES, 1),),
-        {"replicate": _planned("server_error", "POST /v1/models")},
+        {"replicate": _planned("server_error", _CREATION)},
     ),
-    Mints(
-        "a creation whose reply is lost",
-        ((RIDGES, 1),),
-        {"replicate": _planned("drop_after", "POST /v1/models")},
-    ),
+    Mints("a creation whose reply is lost", ((RIDGES, 1),), _LOST_REPLY),
     Mints("a callback that is lost", ((BLOOM, 1),), {"replicate": {"webhook_lost_rate": 1.0}}),
-    Mints(
-        "a creation whose reply and callback are lost",
-        ((RIDGES, 1),),
-        {"replicate": _planned("drop_after", "POST /v1/models")},
-    ),
+    # Callbacks are still lost.
+    Mints("a creation whose reply and callback are lost", ((RIDGES, 1),), _LOST_REPLY),
     Mints(
         "pins that fail once",
         ((BLOOM, 1),),
         {
             "replicate": {"webhook_lost_rate": 0.0},
-            "pinata": _planned("server_error", "POST /pinning", times=2),
+            "pinata": _planned("server_error", _PIN, times=2),
         },
     ),
     Mints("several mints in one block", ((RIDGES, 3), (BLOOM, 4), (REFUSED, 1), (RIDGES, 2))),
@@ -123,17 +113,15 @@ def record() -> dict[str, Any]:
 
 def _play(place: Scene, mints: Mints) -> tuple[float, int]:
     """Mint, and wait until all is revealed; return when this began and the first token's id."""
-    began, first = time.time(), place.world.chain.next_token_id()
+    began, chain = time.time(), place.world.chain
+    first = chain.next_token_id()
     for vendor, faults in mints.faults.items():
         place.world.control(vendor, "faults", faults)
-    chain = place.world.chain
     chain.set_block_time(0)
     for number, (author, quantity) in enumerate(mints.mints):
         chain.mint(1 + number % 3, author, quantity)
-    chain.mine()
-    chain.set_block_time(1)
-    revealed = f"SELECT count(*) = {chain.next_token_id() - 1} FROM tokens_s0 "
-    place.statements.wait_for(revealed + "WHERE status = 'revealed'", _TIMEOUT_SECONDS)
+    place.mine(block_seconds=1)
+    place.wait_for_state("revealed", set(range(first, chain.next_token_id())))
     print(f"  {mints.name}: {time.time() - began:.1f} s", file=sys.stderr, flush=True)
     return began, first
 
@@ -141,7 +129,7 @@ def _play(place: Scene, mints: Mints) -> tuple[float, int]:
 def _calls_once_quiet(place: Scene) -> dict[str, list[dict[str, Any]]]:
     """Return the vendors' call logs when nobody has called them for a while."""
     while True:
-        calls = {vendor: place.world.control(vendor, "calls")["calls"] for vendor in VENDORS}
+        calls = {vendor: place.calls(vendor) for vendor in VENDORS}
         newest = max(call["answered_at"] for log in calls.values() for call in log)
         if (left := newest + _QUIET_SECONDS - time.time()) <= 0:
             return calls
@@ -155,41 +143,48 @@ def _trace(
     place: Scene, starts: list[tuple[float, int]], calls: dict[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
     token_of = _subjects(place)
-    by_token: dict[int, Counter[str]] = {}
+    by_token: defaultdict[int, Counter[str]] = defaultdict(Counter)
     by_scene = [Counter[str]() for _ in starts]
     for vendor, log in calls.items():
         for call in log:
             what = f"{vendor} {call['method']} {plain(call['path'])} {call['status']}"
-            token_id = token_of.get(call["subject"])
-            if token_id:
-                by_token.setdefault(token_id, Counter())[what] += 1
+            if token_id := token_of.get(call["subject"]):
+                by_token[token_id][what] += 1
             else:
-                when = sum(began <= call["received_at"] for began, _ in starts) - 1
-                by_scene[when][what] += 1
-    tokens = {token_id: _token(place, token_id, by_token) for token_id in _ids(place)}
-    return {
-        "scenes": [
+                by_scene[sum(at <= call["received_at"] for at, _ in starts) - 1][what] += 1
+    scenes = []
+    ends = [*(first for _, first in starts[1:]), place.world.chain.next_token_id()]
+    for mints, counts, (_, first), end in zip(SCENES, by_scene, starts, ends, strict=True):
+        ids = range(first, end)
+        scenes.append(
             {
                 "name": mints.name,
-                "tokens": {n: tokens[n] for n in _ids(place) if first <= n < end},
-                "reveals": _reveals(place, first, end),
+                "tokens": {n: _token(place, n) | {"calls": _counted(by_token[n])} for n in ids},
+                "reveals": [
+                    _line(f"nonce {row['nonce']}", row["status"], f"tokens {row['token_ids']}")
+                    for row in _table(place, "reveal_transactions")
+                    if row["token_ids"][0] in ids
+                ],
                 "calls without a token": _counted(counts),
             }
-            for mints, counts, (_, first), end in zip(
-                SCENES, by_scene, starts, [*(first for _, first in starts[1:]), 10**6], strict=True
-            )
+        )
+    bills = {vendor: place.world.control(vendor, "bill") for vendor in VENDORS}
+    return {
+        "scenes": scenes,
+        "webhooks": [
+            _line(row["status"], *(f"{log['verdict']} {log['tokens']}" for log in row["verdicts"]))
+            for row in _table(place, "webhook_events")
         ],
-        "webhooks": _webhooks(place),
         "bills": {
             vendor: {name: bill[name] for name in ("count", "total_usd", "duplicates")}
-            for vendor in VENDORS
-            for bill in [place.world.control(vendor, "bill")]
+            for vendor, bill in bills.items()
         },
     }
 
 
-def _token(place: Scene, token_id: int, calls: dict[int, Counter[str]]) -> dict[str, Any]:
-    (row,) = _rows(place, "tokens_s0", token_id)
+def _token(place: Scene, token_id: int) -> dict[str, Any]:
+    of_token = f"WHERE token_id = {token_id}"
+    (row,) = place.statements.rows(f"SELECT * FROM tokens_s0 {of_token}")
     chain = place.world.chain
     uri = chain.token_uri(token_id)
     return {
@@ -208,7 +203,7 @@ def _token(place: Scene, token_id: int, calls: dict[int, Counter[str]]) -> dict[
                 f"attempt {move['attempt']}",
                 move["reason"],
             )
-            for move in _rows(place, "token_transitions", token_id)
+            for move in _table(place, "token_transitions", of_token)
         ],
         "generations": [
             _line(
@@ -218,67 +213,36 @@ def _token(place: Scene, token_id: int, calls: dict[int, Counter[str]]) -> dict[
                 job["prompt"],
                 job["error_class"],
             )
-            for job in _rows(place, "image_generation_jobs", token_id)
+            for job in _table(place, "image_generation_jobs", of_token)
         ],
         "uploads": sorted(
-            _line(
-                f"{upload['upload_type']} {upload['attempt_number']}",
-                upload["status"],
-                upload["error_class"],
-            )
-            for upload in _rows(place, "ipfs_upload_records", token_id)
+            _line(f"{file['upload_type']} {file['attempt_number']}", file["status"], error)
+            for file in _table(place, "ipfs_upload_records", of_token)
+            for error in [file["error_class"]]
         ),
-        "calls": _counted(calls.get(token_id, Counter())),
     }
 
 
 def _metadata(place: Scene, uri: str, image_cid: str) -> Any:
     """Return the document that the gateway has for a token, its own image by a word."""
-    cid = uri.removeprefix("ipfs://")
-    found = requests.get(f"{place.world.ports.url('gateway')}/ipfs/{cid}", timeout=10)
-    return json.loads(found.text.replace(image_cid, f"<image cid of {len(image_cid)}>"))
-
-
-def _reveals(place: Scene, first: int, end: int) -> list[str]:
-    return [
-        _line(f"nonce {row['nonce']}", row["status"], f"tokens {row['token_ids']}")
-        for row in _query(place, "SELECT * FROM reveal_transactions ORDER BY id")
-        if first <= row["token_ids"][0] < end
-    ]
-
-
-def _webhooks(place: Scene) -> list[str]:
-    return [
-        _line(row["status"], *(f"{told['verdict']} {told['tokens']}" for told in row["verdicts"]))
-        for row in _query(place, "SELECT status, verdicts FROM webhook_events ORDER BY id")
-    ]
+    url = f"{place.world.ports.url('gateway')}/ipfs/{uri.removeprefix('ipfs://')}"
+    found = requests.get(url, timeout=10).text
+    return json.loads(found.replace(image_cid, f"<image cid of {len(image_cid)}>"))
 
 
 def _subjects(place: Scene) -> dict[str, int]:
     """Return which token a prediction or a CID of the vendors' logs belongs to."""
-    return {
-        row["subject"]: row["token_id"]
-        for row in _query(
-            place,
-            "SELECT external_id AS subject, token_id FROM image_generation_jobs "
-            "WHERE external_id IS NOT NULL UNION SELECT image_cid, token_id FROM tokens_s0 "
-            "UNION SELECT metadata_cid, token_id FROM tokens_s0",
-        )
-    }
+    query = """
+        SELECT external_id AS subject, token_id FROM image_generation_jobs
+        WHERE external_id IS NOT NULL
+        UNION SELECT image_cid, token_id FROM tokens_s0
+        UNION SELECT metadata_cid, token_id FROM tokens_s0
+    """
+    return {row["subject"]: row["token_id"] for row in place.statements.rows(query)}
 
 
-def _ids(place: Scene) -> Iterator[int]:
-    return iter(range(1, place.world.chain.next_token_id()))
-
-
-def _rows(place: Scene, table: str, token_id: int) -> list[dict[str, Any]]:
-    order = "token_id" if table == "tokens_s0" else "id"
-    return _query(place, f"SELECT * FROM {table} WHERE token_id = {token_id} ORDER BY {order}")
-
-
-def _query(place: Scene, query: str) -> list[dict[str, Any]]:
-    with place.statements.session.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query.encode()).fetchall()
+def _table(place: Scene, name: str, where: str = "") -> list[dict[str, Any]]:
+    return place.statements.rows(f"SELECT * FROM {name} {where} ORDER BY id")
 
 
 def _counted(calls: Counter[str]) -> dict[str, int | str]:

@@ -19,6 +19,10 @@ class Usage:
     cpu_seconds: float
     processes: int
 
+    def __sub__(self, before: Usage) -> Usage:
+        """Return what was used since then, by the processes of now."""
+        return Usage(self.cpu_seconds - before.cpu_seconds, self.processes)
+
 
 def tree_of(roots: Iterable[int]) -> set[int]:
     """Return these processes and all their descendants that live now."""

@@ -1,4 +1,4 @@
-"""A whole world for one measurement, started and ended with it."""
+"""A whole world for one measurement, started and ended with it, and what is done in it."""
 
 from __future__ import annotations
 
@@ -6,27 +6,43 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from benchmarks.chain_watch import ChainWatch
 from benchmarks.processes import Usage, pss_mb, usage
-from benchmarks.statements import StatementLog
-from sandbox.world import BASE_DIR, Ports, World, WorldOptions, claimed
+from benchmarks.statements import StatementCount, StatementLog
+from sandbox.accounts import ACCOUNTS, AUTHORS, COLLECTORS
+from sandbox.chain import Reveal
+from sandbox.world import BASE_DIR, Ports, World, WorldOptions
 
-PROGRAM = ("web", "worker")
-EMULATORS = ("replicate", "pinata", "gateway", "alchemy")
-_QUIET = {"LOG_LEVEL": "WARNING"}
-# The drains of a worker, and the switches of which one at least must be on.
-_DRAINS = {
-    "pipeline": ("ENABLE_IMAGE_WORKER", "ENABLE_IPFS_WORKER"),
-    "reveal": ("ENABLE_REVEAL_WORKER",),
+# The parts of a world whose cost is told apart, by the kinds of their services.
+PARTS = {
+    "web": ("web",),
+    "worker": ("worker",),
+    "postgres": ("postgres",),
+    "emulators": ("replicate", "pinata", "gateway", "alchemy"),
+    "node": ("node",),
 }
+_LEAST_LOGGING = {"LOG_LEVEL": "WARNING"}
+_DRAIN_RUNS = "SELECT count(*) > 0 FROM worker_heartbeats WHERE stage = '{stage}'"
+
+
+@dataclass
+class Cost:
+    """What a piece of work took; `usage` by part of the world."""
+
+    seconds: float = 0.0
+    usage: dict[str, Usage] = field(default_factory=dict)
+    statements: StatementCount = field(default_factory=StatementCount)
+
+    def cpu_ms(self, *parts: str, per: float = 1) -> float:
+        return sum(1000 * self.usage[part].cpu_seconds for part in parts) / per
 
 
 @dataclass
@@ -37,26 +53,101 @@ class Scene:
     watch: ChainWatch
     statements: StatementLog
 
-    def usage(self, *kinds: str) -> Usage:
-        """Return what the process trees of these kinds of service have used so far."""
-        return usage(self.pids(*kinds))
+    @contextmanager
+    def cost(self) -> Iterator[Cost]:
+        """Fill in what the work inside takes."""
+        found = Cost()
+        self.statements.mark()
+        started, before = time.monotonic(), self._usage()
+        yield found
+        found.seconds, after = time.monotonic() - started, self._usage()
+        found.usage = {part: after[part] - before[part] for part in PARTS}
+        found.statements = self.statements.since_mark()
+
+    def _usage(self) -> dict[str, Usage]:
+        return {part: usage(self.pids(*kinds)) for part, kinds in PARTS.items()}
 
     def pss_mb(self, *kinds: str) -> float:
         return pss_mb(self.pids(*kinds))
 
     def pids(self, *kinds: str) -> list[int]:
         """Return the first process of each service: web, worker, node, …, or postgres."""
-        found = [
-            service.pid
-            for name, service in self.world.services.items()
-            if name.split("-")[0] in kinds
-        ]
+        services = self.world.services.items()
+        found = [service.pid for name, service in services if name.split("-")[0] in kinds]
         return [*found, self.statements.server_pid] if "postgres" in kinds else found
+
+    def calls(self, vendor: str, method: str = "", path: str = "") -> list[dict[str, Any]]:
+        """Return a vendor's call log, of one method and with this text in the path."""
+        found: list[dict[str, Any]] = self.world.control(vendor, "calls")["calls"]
+        return [call for call in found if method in call["method"] and path in call["path"]]
+
+    def send_mints(self, tokens: int, *, together: int = 10) -> set[int]:
+        """Fill the pool while no block is mined, the collectors taking turns; return the ids."""
+        chain = self.world.chain
+        first = chain.next_token_id()
+        chain.set_block_time(0)
+        for number, start in enumerate(range(0, tokens, together)):
+            collector = COLLECTORS[number % len(COLLECTORS)]
+            quantity = min(together, tokens - start)
+            chain.mint(ACCOUNTS.index(collector), AUTHORS[0].address, quantity)
+        return set(range(first, first + tokens))
+
+    def mine(self, *, block_seconds: int) -> int:
+        """Mine what was sent in one block, and let the chain go on; return its number."""
+        newest = self.watch.newest
+        self.world.chain.mine()
+        self.world.chain.set_block_time(block_seconds)
+        return self.watch.wait_for_block(after=newest)
+
+    def wait_for_drain(self, stage: str) -> None:
+        self.statements.wait_for(_DRAIN_RUNS.format(stage=stage), timeout_seconds=60)
+
+    def wait_for_state(self, state: str, ids: set[int], timeout_seconds: float = 300.0) -> None:
+        """Return once the database has all of these tokens in a state. Raises `TimeoutError`."""
+        self.statements.wait_for(
+            f"SELECT count(*) = {len(ids)} FROM tokens_s0 WHERE status = '{state}' "
+            f"AND token_id BETWEEN {min(ids)} AND {max(ids)}",
+            timeout_seconds,
+        )
+
+    def wait_for_reveals(
+        self, ids: set[int], *, after: int, timeout_seconds: float = 300.0
+    ) -> list[Reveal]:
+        """Look at each block after this one once, until all are revealed. Raises `TimeoutError`."""
+        deadline = time.monotonic() + timeout_seconds
+        found: dict[str, Reveal] = {}
+        seen = after
+        while time.monotonic() < deadline:
+            newest = self.watch.wait_for_block(after=seen)
+            for reveal in self.world.chain.reveal_transactions(from_block=seen + 1):
+                if reveal.block_number <= newest:  # a later one is looked at with its block
+                    found[reveal.tx_hash] = reveal
+            seen = newest
+            if {token_id for reveal in found.values() for token_id in reveal.token_ids} >= ids:
+                return list(found.values())
+        raise TimeoutError(f"not all tokens were revealed within {timeout_seconds:g} s")
 
 
 @contextmanager
-def scene(name: str, options: WorldOptions) -> Iterator[Scene]:
-    """Start everything on free ports in a directory of its own; leave nothing behind.
+def scene(
+    name: str, options: WorldOptions, drains: Sequence[str] = ("pipeline", "reveal")
+) -> Iterator[Scene]:
+    """Start everything; it is there when the worker, if there is one, has these drains."""
+    with bare_world(name, options) as world, ExitStack() as stack:
+        world.start_vendors()
+        statements = StatementLog(world.directory / "postgres")
+        stack.callback(statements.close)
+        world.start_apps()
+        watch = stack.enter_context(ChainWatch(world.ports.url("node")))
+        place = Scene(world, watch, statements)
+        for stage in drains if options.workers else ():
+            place.wait_for_drain(stage)
+        yield place
+
+
+@contextmanager
+def bare_world(name: str, options: WorldOptions | None = None) -> Iterator[World]:
+    """Yield a world of which nothing runs yet, on free ports; leave nothing behind.
 
     To be used from the main thread: SIGTERM ends it in order, as Ctrl-C does. The ends of the
     logs are shown if it fails.
@@ -64,66 +155,19 @@ def scene(name: str, options: WorldOptions) -> Iterator[Scene]:
     parent = BASE_DIR / "var" / "benchmarks"
     parent.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
-    options = replace(options, env={**_QUIET, **options.env})
+    options = options or WorldOptions(workers=0)
+    options = replace(options, env=_LEAST_LOGGING | options.env)
     world = World(directory, ports=Ports.free(), options=options)
-    with _one_signal_ends(), ExitStack() as stack:
-        stack.callback(_end, world)
-        try:
-            world.start_vendors()
-            statements = StatementLog(directory / "postgres")
-            stack.callback(statements.close)
-            world.start_apps()
-            watch = stack.enter_context(ChainWatch(world.ports.url("node")))
-            if options.workers:
-                statements.wait_for(_drains_run(options), timeout_seconds=30)
-            yield Scene(world, watch, statements)
-        except Exception:
-            _show_logs(world)
-            raise
-
-
-def _drains_run(options: WorldOptions) -> str:
-    """Return a query that is true when each drain that is switched on runs."""
-    wanted = [
-        stage
-        for stage, switches in _DRAINS.items()
-        if any(options.env.get(switch) != "false" for switch in switches)
-    ]
-    stages = ", ".join(f"'{stage}'" for stage in wanted)
-    return (
-        f"SELECT count(DISTINCT stage) = {len(wanted)} FROM worker_heartbeats "
-        f"WHERE stage IN ({stages})"
-    )
-
-
-@contextmanager
-def bare_world(name: str, keep: Path | None = None) -> Iterator[World]:
-    """Yield a world of which nothing but the database will be started; leave nothing behind.
-
-    With `keep` it lives in that directory, with what an earlier run left there, and the directory
-    stays. Raises `DirectoryInUse` if another world runs in it.
-    """
-    parent = BASE_DIR / "var" / "benchmarks"
-    parent.mkdir(parents=True, exist_ok=True)
-    directory = keep or Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
-    options = WorldOptions(workers=0, env=dict(_QUIET))
-    world = World(directory, ports=Ports.free(), options=options)
-    with _one_signal_ends(), ExitStack() as stack:
-        if keep:
-            stack.enter_context(claimed(world.directory))
-            world.directory.mkdir(exist_ok=True)
-        stack.callback(world.stop if keep else partial(_end, world))
+    with _one_signal_ends():
         try:
             yield world
         except Exception:
-            _show_logs(world)
+            for service in world.services.values():
+                print(f"--- {service.name}\n{service.log_tail()}", file=sys.stderr)
             raise
-
-
-def _end(world: World) -> None:
-    """Stop everything and delete what it wrote."""
-    world.stop()
-    shutil.rmtree(world.directory, ignore_errors=True)
+        finally:
+            world.stop()
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
@@ -143,9 +187,3 @@ def _one_signal_ends() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-def _show_logs(world: World) -> None:
-    for service in world.services.values():
-        if tail := service.log_tail():
-            print(f"--- {service.name}\n{tail}", file=sys.stderr)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.rows import dict_row
 
 from benchmarks.processes import parent_of
 from glisk.database.embedded_postgres import ensure_running
@@ -29,9 +30,13 @@ _NOT_COUNTED = frozenset({"PARSE", "BIND"})
 class StatementCount:
     """Finished statements and the server's time for them."""
 
-    count: int
-    server_ms: float
-    by_tag: Counter[str]
+    count: int = 0
+    server_ms: float = 0.0
+    by_tag: Counter[str] = field(default_factory=Counter)
+
+    def tags(self, per: float = 1) -> str:
+        """Return the six most frequent kinds, and how many there were for each of something."""
+        return ", ".join(f"{tag} {n / per:.1f}" for tag, n in self.by_tag.most_common(6))
 
 
 class StatementLog:
@@ -45,8 +50,7 @@ class StatementLog:
         self._file = database_dir / "log"
         self._position = 0
         for name, value in _SETTINGS.items():
-            self.session.execute(f"ALTER SYSTEM SET {name} = {value}")
-        self.session.execute("SELECT pg_reload_conf()")
+            self._set(name, value)
         self.mark()
 
     @property
@@ -56,6 +60,24 @@ class StatementLog:
         if pid is None:
             raise RuntimeError("the database's connection is gone")
         return pid
+
+    def switch(self, *, on: bool) -> None:
+        """Log or do not: a line or two for every statement cost throughput."""
+        self._set("log_duration", "on" if on else "off")
+        time.sleep(0.2)  # sessions hear of it between two statements
+
+    def _set(self, name: str, value: str) -> None:
+        self.session.execute(f"ALTER SYSTEM SET {name} = {value}")
+        self.session.execute("SELECT pg_reload_conf()")
+
+    def value(self, query: str) -> Any:
+        """Return the only value of a query's first row, None if there is no row."""
+        row = self.session.execute(query.encode()).fetchone()
+        return row and row[0]
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        with self.session.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query.encode()).fetchall()
 
     def mark(self) -> None:
         self._position = self._file.stat().st_size
@@ -68,10 +90,7 @@ class StatementLog:
     def wait_for(self, query: str, timeout_seconds: float) -> None:
         """Return once the query's only value is true. Raises `TimeoutError`."""
         deadline = time.monotonic() + timeout_seconds
-        while True:
-            row = self.session.execute(query).fetchone()
-            if row and row[0]:
-                return
+        while not self.value(query):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not true within {timeout_seconds:g} s: {query}")
             time.sleep(0.05)

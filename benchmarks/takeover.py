@@ -18,65 +18,74 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks.report import NotHere, Report, machine_facts, rounded
+from benchmarks.report import NotHere, Options, Result
 from benchmarks.tcp_postgres import tcp_postgres
-from sandbox.ports import Ports
-from sandbox.recipes import BASE_DIR, Recipes, WorldOptions
+from sandbox.world import BASE_DIR, Ports, World, WorldOptions
 
-NAME = "takeover"
+OPTIONS: Options = {}
+_SERVER = "10.213.0.1"
 _READY_SECONDS = 60.0
 _GIVEN_UP_SECONDS = 300.0
 
 
-class Machine:
-    """A network namespace."""
+def run(_options: argparse.Namespace) -> Result:
+    """Pull the cable of the worker that reveals, and wait for the other one."""
+    with ExitStack() as stack:
+        seconds = _measure(stack)
+    return Result(
+        {"taken_over_s": seconds},
+        (
+            "from the moment when nothing passes the cable of the worker that reveals until the "
+            "other worker's heartbeat says that it does",
+        ),
+    )
 
-    def __init__(self, name: str) -> None:
-        self.name = name
 
-    def command(self, *command: str) -> list[str]:
-        return ["ip", "netns", "exec", self.name, *command]
+def _measure(stack: ExitStack) -> float:
+    tag = secrets.token_hex(2)
+    server = _machine(stack, f"glisk-{tag}-db")
+    _ip("-n", server, "address", "add", f"{_SERVER}/32", "dev", "lo")
+    within = ("ip", "netns", "exec")
+    postgres = stack.enter_context(tcp_postgres(_SERVER, within=[*within, server]))
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glisk-takeover-")))
+    environment = {"LOG_LEVEL": "WARNING", "DATABASE_URL": postgres.url}
+    world = World(directory, ports=Ports.free(), options=WorldOptions(env=environment))
+    world.manage("migrate", "--verbosity=0", DATABASE_URL=postgres.socket_url)
+    look = stack.enter_context(psycopg.connect(postgres.socket_url, autocommit=True))
+    machines, workers = [_worker_machine(stack, server, tag, number) for number in (1, 2)], []
+    for machine in machines:
+        command = [*within, machine, sys.executable, "manage.py", "qcluster"]
+        workers.append(stack.enter_context(_process(command, world.env, directory / machine)))
+        _until(lambda: _pids(look, "pipeline") >= {w.pid for w in workers}, _READY_SECONDS)
+    _until(lambda: bool(_pids(look, "reveal")), _READY_SECONDS)
+    (had_it,) = _pids(look, "reveal")
+    lost = next(n for n, worker in enumerate(workers) if worker.pid == had_it)
+    # Nothing passes any more; the server is not told.
+    _ip("-n", machines[lost], "link", "set", f"v{tag}{lost + 1}a", "down")
+    pulled_at = time.monotonic()
+    _until(lambda: workers[1 - lost].pid in _pids(look, "reveal"), _GIVEN_UP_SECONDS)
+    return time.monotonic() - pulled_at
 
 
-class Network:
-    """A server's machine and others, each linked to it by a cable (a pair of veth devices)."""
+def _machine(stack: ExitStack, name: str) -> str:
+    """Make a network namespace."""
+    _ip("netns", "add", name)
+    stack.callback(_ip, "netns", "delete", name)
+    _ip("-n", name, "link", "set", "lo", "up")
+    return name
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._tag = secrets.token_hex(2)
-        self.server = self._machine("db")
-        self.server_address = "10.213.0.1"
-        _ip("-n", self.server.name, "address", "add", f"{self.server_address}/32", "dev", "lo")
-        self._devices: dict[str, str] = {}  # of the machines, by name
 
-    def add(self) -> Machine:
-        """Add a machine with a cable to the server."""
-        number = len(self._devices) + 1
-        machine = self._machine(f"w{number}")
-        mine, theirs = f"10.213.{number}.2", f"10.213.{number}.1"
-        here, there = f"v{self._tag}{number}a", f"v{self._tag}{number}b"
-        self._devices[machine.name] = here
-        _ip("-n", machine.name, "link", "add", here, "type", "veth", "peer", "name", there)
-        _ip("-n", machine.name, "link", "set", there, "netns", self.server.name)
-        for name, device, address in (
-            (machine.name, here, mine),
-            (self.server.name, there, theirs),
-        ):
-            _ip("-n", name, "address", "add", f"{address}/24", "dev", device)
-            _ip("-n", name, "link", "set", device, "up")
-        _ip("-n", machine.name, "route", "add", self.server_address, "via", theirs)
-        return machine
-
-    def _machine(self, name: str) -> Machine:
-        machine = Machine(f"glisk-{self._tag}-{name}")
-        _ip("netns", "add", machine.name)
-        self._stack.callback(_ip, "netns", "delete", machine.name)
-        _ip("-n", machine.name, "link", "set", "lo", "up")
-        return machine
-
-    def pull_cable(self, machine: Machine) -> None:
-        """Let nothing pass any more; the server is not told."""
-        _ip("-n", machine.name, "link", "set", self._devices[machine.name], "down")
+def _worker_machine(stack: ExitStack, server: str, tag: str, number: int) -> str:
+    """Make a machine with a cable to the server: a pair of veth devices."""
+    name = _machine(stack, f"glisk-{tag}-w{number}")
+    here, there = f"v{tag}{number}a", f"v{tag}{number}b"
+    _ip("-n", name, "link", "add", here, "type", "veth", "peer", "name", there)
+    _ip("-n", name, "link", "set", there, "netns", server)
+    for machine, device, last in ((name, here, 2), (server, there, 1)):
+        _ip("-n", machine, "address", "add", f"10.213.{number}.{last}/24", "dev", device)
+        _ip("-n", machine, "link", "set", device, "up")
+    _ip("-n", name, "route", "add", _SERVER, "via", f"10.213.{number}.1")
+    return name
 
 
 def _ip(*arguments: str) -> None:
@@ -88,73 +97,12 @@ def _ip(*arguments: str) -> None:
         raise NotHere(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.description = __doc__
-
-
-def run(options: argparse.Namespace) -> Report:
-    """Pull the cable of the worker that reveals, and wait for the other one."""
-    machine = machine_facts()
-    with ExitStack() as stack:
-        seconds = _measure(stack)
-    return Report(
-        name=NAME,
-        figures=rounded({"taken_over_s": seconds}),
-        floor={},
-        machine=machine,
-        notes=(
-            "from the moment when nothing passes the cable of the worker that reveals until the "
-            "other worker's heartbeat says that it does",
-        ),
-    )
-
-
-def _measure(stack: ExitStack) -> float:
-    network = Network(stack)
-    server = stack.enter_context(
-        tcp_postgres(network.server_address, within=network.server.command())
-    )
-    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glisk-takeover-")))
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate", "--verbosity=0"],
-        check=True,
-        cwd=BASE_DIR,
-        env=_environment(server.socket_url, directory),
-    )
-    environment = _environment(server.url, directory)
-    look = stack.enter_context(psycopg.connect(server.socket_url, autocommit=True))
-    machines = network.add(), network.add()
-    workers = []
-    for machine in machines:
-        workers.append(stack.enter_context(_worker(machine, environment, directory)))
-        _until(lambda: _pids(look, "pipeline") >= {w.pid for w in workers}, _READY_SECONDS)
-    _until(lambda: bool(_pids(look, "reveal")), _READY_SECONDS)
-    (had_it,) = _pids(look, "reveal")
-    lost = next(n for n, worker in enumerate(workers) if worker.pid == had_it)
-    network.pull_cable(machines[lost])
-    pulled_at = time.monotonic()
-    _until(lambda: workers[1 - lost].pid in _pids(look, "reveal"), _GIVEN_UP_SECONDS)
-    return time.monotonic() - pulled_at
-
-
-def _environment(url: str, directory: Path) -> dict[str, str]:
-    """Return the settings of a local world of which only the database runs."""
-    world = Recipes(directory, Ports.free(), WorldOptions(env={"LOG_LEVEL": "WARNING"}))
-    return {**world.env, "DATABASE_URL": url}
-
-
 @contextmanager
-def _worker(
-    machine: Machine, environment: dict[str, str], directory: Path
+def _process(
+    command: list[str], environment: dict[str, str], log_file: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    with (directory / f"{machine.name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            machine.command(sys.executable, "manage.py", "qcluster"),
-            cwd=BASE_DIR,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, cwd=BASE_DIR, env=environment, stdout=log, stderr=log)
     try:
         yield process
     finally:

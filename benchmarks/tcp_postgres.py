@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -38,50 +39,35 @@ def tcp_postgres(
     `within` is a command that runs another one elsewhere (`ip netns exec NAME`).
     """
     directory = Path(tempfile.mkdtemp(prefix="glisk-tcp-postgres-"))
-    layout, binaries = Layout(directory), programs()
-    user, group = layout.server_user()
+    layout, binaries, port = Layout(directory), programs(), free_port()
     as_user: list[str] = []
     if os.geteuid() == 0:  # which PostgreSQL refuses
+        user, group = layout.server_user()
         os.chown(directory, user, group)
         as_user = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
-    port = free_port()
-    initdb = [str(binaries / "initdb"), "-D", str(layout.cluster), "--username=postgres"]
-    server: subprocess.Popen[bytes] | None = None
-    try:
-        subprocess.run(
-            [*as_user, *initdb, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"],
-            check=True,
-            capture_output=True,
-        )
+    cluster = ["-D", str(layout.cluster)]
+    initdb = [
+        *(str(binaries / "initdb"), *cluster, "--username=postgres", "--auth=trust"),
+        *("--encoding=UTF8", "--locale=C", "--no-sync"),
+    ]
+    postgres = [
+        *(str(binaries / "postgres"), *cluster, f"-p{port}", f"--listen_addresses={address}"),
+        *(f"--unix_socket_directories={directory}", "--max_connections=100", "--fsync=off"),
+    ]
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        subprocess.run([*as_user, *initdb], check=True, capture_output=True)
         with (layout.cluster / "pg_hba.conf").open("a") as rules:
             rules.write("host all all samenet trust\n")
-        command = [
-            *within,
-            *as_user,
-            str(binaries / "postgres"),
-            "-D",
-            str(layout.cluster),
-            f"-p{port}",
-            f"--listen_addresses={address}",
-            f"--unix_socket_directories={directory}",
-            "--max_connections=100",
-            "--fsync=off",
-        ]
-        with (directory / "log").open("wb") as log:
-            server = subprocess.Popen(command, stdout=log, stderr=log)
+        log = stack.enter_context((directory / "log").open("wb"))
+        server = subprocess.Popen([*within, *as_user, *postgres], stdout=log, stderr=log)
+        stack.callback(server.wait)
+        stack.callback(server.send_signal, signal.SIGQUIT)  # at once: nothing of it is kept
         _create_database(directory, port)
         yield TcpPostgres(
             f"postgresql://postgres@{address}:{port}/glisk",
             f"postgresql://postgres@:{port}/glisk?host={quote(str(directory), safe='')}",
         )
-    finally:
-        if server is not None:
-            server.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                server.wait(10)
-            server.kill()
-            server.wait()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _create_database(sockets: Path, port: int) -> None:

@@ -15,9 +15,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, resolve
 
 from authors.models import Author
-from benchmarks.admin_addresses import PREVIEW, addresses, authors_csv
+from benchmarks.admin_addresses import (
+    OPERATOR,
+    PREVIEW,
+    add_operators_work,
+    addresses,
+    authors_csv,
+)
 from benchmarks.big_database import fill
-from benchmarks.filled_world import OPERATOR, add_operators_work
 from glisk.api.short_memory import forget_all
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
@@ -77,7 +82,7 @@ def kind_of(page: str) -> str:
 
 def look_at_all(tokens: int) -> Looker:
     User.objects.create_superuser(OPERATOR)
-    fill(tokens=tokens, authors=tokens // 10, reveals=tokens // 20)
+    fill(tokens=tokens)
     connection.ensure_connection()
     add_operators_work(connection.connection)
     looker = Looker()

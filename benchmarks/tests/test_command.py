@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -37,25 +36,24 @@ def started(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
             process.terminate()
 
 
-def result_of(file: Path, *arguments: str) -> dict[str, Any]:
+def measured(file: Path, *arguments: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Run a benchmark; return its figures and their floor."""
     with started(*arguments, "--json", str(file)) as process:
         output, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
-    found: dict[str, Any] = json.loads(file.read_text())
+    found = json.loads(file.read_text())
     assert sorted(found) == ["figures", "floor", "machine", "name"]
     assert found["name"] == arguments[0]
     assert all(isinstance(value, float) for value in found["figures"].values())
     assert set(found["floor"]) <= set(found["figures"])
     assert found["machine"]["cpus"] >= 1
-    for name in found["figures"]:
-        assert name in output
-    return found
+    assert all(name in output for name in found["figures"])
+    return found["figures"], found["floor"]
 
 
 def test_idle_reports_what_the_program_takes(tmp_path: Path) -> None:
-    found = result_of(tmp_path / "idle.json", "idle", "--seconds", "2", "--settle-seconds", "0")
+    figures, _ = measured(tmp_path / "f", "idle", "--seconds", "2", "--settle-seconds", "0")
 
-    figures = found["figures"]
     assert 0 < figures["cpu_percent"] < 200
     assert figures["pss_mb"] > figures["worker_pss_mb"] > 20
     # Heartbeats alone make some.
@@ -63,40 +61,78 @@ def test_idle_reports_what_the_program_takes(tmp_path: Path) -> None:
 
 
 def test_mint_many_follows_every_token_to_its_reveal(tmp_path: Path) -> None:
-    found = result_of(
-        tmp_path / "many.json",
+    figures, floor = measured(
+        tmp_path / "f",
         *("mint_many", "--tokens", "3", "--generation-seconds", "0.1"),
         *("--pin-seconds", "0.05", "--block-seconds", "1"),
     )
 
-    figures, floor = found["figures"], found["floor"]
     assert floor["last_revealed_s"] == 1.0
-    assert floor["last_broadcast_s"] == pytest.approx(0.15)
-    assert figures["last_broadcast_s"] > floor["last_broadcast_s"]
-    assert figures["last_revealed_s"] > figures["last_broadcast_s"]
+    assert figures["last_revealed_s"] > figures["last_broadcast_s"] > 0.15
     assert figures["tokens_per_s"] == pytest.approx(3 / figures["last_revealed_s"], rel=0.01)
     assert 1 <= figures["reveal_transactions"] <= 3
     assert figures["cpu_ms_per_token"] > 0
-    assert figures["postgres_cpu_ms_per_token"] > 0
     # Each token is detected, claimed, captured, pinned and revealed.
     assert figures["statements_per_token"] > 5
 
 
 def test_generation_follows_every_token_to_its_pins(tmp_path: Path) -> None:
-    found = result_of(
-        tmp_path / "generation.json",
+    figures, floor = measured(
+        tmp_path / "f",
         *("generation", "--tokens", "12", "--concurrency", "5", "--generation-seconds", "0.2"),
         *("--pin-seconds", "0.05", "--image-size", "96"),
     )
 
-    figures, floor = found["figures"], found["floor"]
     assert floor["ready_s"] == pytest.approx(3 * 0.2 + 0.05)  # three rounds, and the last pin
     assert figures["floor_ratio"] == pytest.approx(figures["ready_s"] / 0.65, rel=0.01)
     assert figures["floor_ratio"] > 1
     assert figures["predictions_per_token"] == 1
     assert figures["pins_per_token"] == 2
-    parts = figures["worker_cpu_ms_per_token"] + figures["web_cpu_ms_per_token"]
-    assert figures["cpu_ms_per_token"] == pytest.approx(parts, abs=0.01)
+
+
+def test_the_recovery_is_measured(tmp_path: Path) -> None:
+    arguments = ("--tokens", "60", "--rounds", "1", "--rows", "20000")
+    figures, floor = measured(tmp_path / "f", "recovery", *arguments)
+
+    assert 0 < figures["tokens_per_s"] < floor["tokens_per_s"]
+    assert 1 <= figures["second_run_calls"] <= 3
+    assert figures["rpc_batch_members"] >= figures["rpc_calls"] >= figures["second_run_calls"]
+    # Measured one after the other: the load decides which of them took longer.
+    assert min(figures["gap_query_ms_at_1m"], floor["gap_query_ms_at_1m"]) > 0
+
+
+def test_the_reveal_is_measured(tmp_path: Path) -> None:
+    arguments = ("--tokens", "60", "--lone", "2", "--block-seconds", "1")
+    figures, _ = measured(tmp_path / "f", "reveal", *arguments)
+
+    assert figures["transactions"] == 2
+    assert figures["last_broadcast_s"] < figures["all_revealed_s"]
+    # 53-character URIs: measured on the contract, and no matter of the machine's speed.
+    assert 91_000 < figures["gas_per_token_at_50"] <= 92_000
+    assert 0 < figures["lone_broadcast_s"] <= figures["lone_broadcast_worst_s"]
+    assert figures["cpu_ms_per_token"] > 0
+
+
+def test_the_intake_is_measured(tmp_path: Path) -> None:
+    arguments = ("--events", "40", "--rounds", "2", "--batches", "4", "--reveal-seconds", "0.5")
+    figures, floor = measured(tmp_path / "f", "webhook_intake", *arguments)
+
+    # Figure and floor are of different seconds: which one was better, the machine's load decides.
+    assert figures["single_per_s"] > 5
+    assert all(value > 0 for value in floor.values())
+    assert figures["single_p50_ms"] < figures["single_p95_ms"]
+    assert figures["batch50_p50_ms"] > 0.5  # one insert of 50 tokens is more than a commit
+    assert figures["during_reveal_p95_ms"] <= figures["during_reveal_p99_ms"]
+    assert figures["client_cpu_ms_per_event"] < figures["web_cpu_ms_per_event"]
+
+
+def test_reads_are_measured(tmp_path: Path) -> None:
+    arguments = ("--tokens", "2000", "--rate", "40", "--seconds", "0.5", "--rounds", "1")
+    figures, floor = measured(tmp_path / "f", "api_reads", *arguments)
+
+    assert figures["p95_ms"] > 0
+    assert floor["p95_ms"] > 0
+    assert 1 <= figures["queries"] <= 5
 
 
 def test_a_stopped_benchmark_leaves_no_process_and_no_file() -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from benchmarks.processes import parent_of, pss_mb, tree_of, usage
-from benchmarks.report import Report
+from benchmarks.report import Report, Result, percentile
 from benchmarks.statements import count_lines
 
 BURN = "import time\nwhile time.process_time() < {seconds}: pass\n"
@@ -89,7 +89,8 @@ def test_statements_are_counted_once_and_without_the_observers_own() -> None:
 
 def test_a_report_prints_every_figure_beside_its_floor() -> None:
     machine = {"cpus": 2, "cpu": "Some CPU", "memory_gb": 4.0, "load_before": 0.5}
-    report = Report("example", {"time_s": 2.5, "size_mb": 7.0}, {"time_s": 2.0}, machine, ("how",))
+    result = Result({"time_s": (2.5, 2.0), "size_mb": 7}, ("how",))
+    report = Report("example", result, machine)
 
     lines = [line.split() for line in report.as_text().splitlines()]
 
@@ -102,3 +103,10 @@ def test_a_report_prints_every_figure_beside_its_floor() -> None:
         "floor": {"time_s": 2.0},
         "machine": machine,
     }
+
+
+def test_a_percentile_is_a_value_that_was_measured() -> None:
+    values = [float(value) for value in range(100, 0, -1)]
+
+    assert [percentile(values, part) for part in (0.5, 0.95, 0.99, 1)] == [50, 95, 99, 100]
+    assert percentile([7.0], 0.99) == 7
