@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Length, Lower
+from django.db.models.functions import Length, Lower, Now
 
 from authors.signatures.actions import Action
 from glisk.fields import ADDRESS_PATTERN, AddressField
@@ -45,8 +45,9 @@ class Author(models.Model):
     twitter_handle = models.CharField(max_length=50, null=True, blank=True)
     farcaster_handle = models.CharField(max_length=50, null=True, blank=True)
     prompt_text = models.TextField(max_length=PROMPT_MAX_LENGTH, blank=True, default="")
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    # The defaults are for an INSERT by hand.
+    created_at = models.DateTimeField(auto_now_add=True, db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True, db_default=Now())
 
     objects = AuthorQuerySet.as_manager()
 

@@ -266,7 +266,9 @@ class Filler:
         missing = {
             str(field.column): _default(field)
             for field in model._meta.local_concrete_fields
-            if field.column not in names and field.get_internal_type() != "BigAutoField"
+            if field.column not in names
+            and not field.generated
+            and field.get_internal_type() != "BigAutoField"
         }
         columns, values = ", ".join((*names, *missing)), ", ".join(("q.*", *missing.values()))
         self._cursor.execute(

@@ -95,3 +95,9 @@ class WeiField(models.DecimalField):
 
     def from_db_value(self, value: Any, *args: Any) -> int | None:
         return None if value is None else int(value)
+
+
+def another_name(column: str, kind: "models.Field[Any, Any]") -> models.GeneratedField:
+    """Return a column for SQL by hand that holds what another one holds, kept by PostgreSQL."""
+    same = models.ExpressionWrapper(models.F(column), output_field=kind)
+    return models.GeneratedField(expression=same, output_field=kind, db_persist=True)

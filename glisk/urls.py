@@ -11,9 +11,7 @@ from drf_spectacular.views import (
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
-    # Before the admin, whose last pattern takes every address below its own.
     path("", include("glisk.console.urls")),
-    path("admin/", admin.site.urls),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("docs", SpectacularSwaggerView.as_view(url_name="openapi"), name="docs"),
     path("redoc", SpectacularRedocView.as_view(url_name="openapi"), name="redoc"),
@@ -22,6 +20,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("tokens.urls")),
     path("", include("authors.urls")),
     path("", include("webhooks.urls")),
+    # After all others: its last pattern takes every address below its own.
+    path("admin/", admin.site.urls),
 ]
 
 handler400 = "glisk.api.exceptions.bad_request"

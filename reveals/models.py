@@ -1,5 +1,7 @@
 """Reveal batches and every transaction that was ever signed for them."""
 
+from decimal import Decimal
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
@@ -141,6 +143,11 @@ class RevealTransaction(models.Model):
     block_hash = HashField(null=True, blank=True)
     gas_used = models.PositiveBigIntegerField(null=True, blank=True)
     effective_gas_price_wei = WeiField(null=True, blank=True)
+    gas_price_gwei = models.GeneratedField(  # for SQL by hand
+        expression=models.F("effective_gas_price_wei") / models.Value(Decimal(10**9)),
+        output_field=models.DecimalField(max_digits=30, decimal_places=9, null=True),
+        db_persist=True,
+    )
     l1_fee_wei = WeiField(null=True, blank=True)
     # Since when the chain was seen to show just these tokens with just these URIs.
     read_back_at = models.DateTimeField(null=True, blank=True)

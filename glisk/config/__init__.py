@@ -60,11 +60,18 @@ class Environment:
         self._env.ENVIRON = {
             name: value.strip().replace("$", r"\$") for name, value in variables.items()
         }
+        self._given_as: dict[str, str] = {}
         self.faults: list[str] = []
         self.secrets: list[tuple[str, str]] = []
 
+    def also(self, other: str, name: str) -> None:
+        """Let a variable be given under another name, too; its own wins where both are set."""
+        if self.is_set(other) and not self.is_set(name):
+            self._env.ENVIRON[name] = self._env.ENVIRON[other]
+            self._given_as[name] = other
+
     def fault(self, name: str, problem: str) -> None:
-        self.faults.append(f"{name}: {problem}")
+        self.faults.append(f"{self._given_as.get(name, name)}: {problem}")
 
     def finish(self) -> None:
         """Raise `ConfigurationError` naming every fault that was found."""

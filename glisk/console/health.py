@@ -173,7 +173,10 @@ def blockchain() -> dict[str, Any]:
 def pipeline() -> dict[str, Any]:
     """Return the living workers, the load of each stage, and what is paused or not called."""
     found, under_way = workers(), groups()
+    loads = stage_loads(under_way)
     return {
+        "pending_jobs": sum(load.pending for load in loads),
+        "active_jobs": sum(load.active for load in loads),
         "workers": [
             {
                 "stage": worker.stage,
@@ -192,7 +195,7 @@ def pipeline() -> dict[str, Any]:
                 "active": load.active,
                 "oldest_age_seconds": _age(load.oldest_at),
             }
-            for load in stage_loads(under_way)
+            for load in loads
         ],
         # Without the vendors' words: anybody may ask.
         "held_back": [

@@ -20,4 +20,5 @@ urlpatterns = [
     path("health/keeper", health_keeper, name="health-keeper"),
     path("health/metrics", health_metrics, name="health-metrics"),
     path("api/admin/system/state", SystemStateView.as_view(), name="system-state"),
+    path("admin/system/state", SystemStateView.as_view(schema=None)),
 ]

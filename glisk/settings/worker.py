@@ -5,7 +5,7 @@ from glisk.settings.environment import env
 ENABLE_IMAGE_WORKER = env.flag("ENABLE_IMAGE_WORKER", True)
 ENABLE_IPFS_WORKER = env.flag("ENABLE_IPFS_WORKER", True)
 ENABLE_REVEAL_WORKER = env.flag("ENABLE_REVEAL_WORKER", True)
-POLL_INTERVAL_SECONDS = env.number("POLL_INTERVAL_SECONDS", 5.0, low=1, high=3600)
+POLL_INTERVAL_SECONDS = env.number("POLL_INTERVAL_SECONDS", 5.0, low=0.1, high=3600)
 WORKER_BATCH_SIZE = env.integer("WORKER_BATCH_SIZE", 10, low=1, high=200)
 UPLOAD_CONCURRENCY = env.integer("UPLOAD_CONCURRENCY", 10, low=1, high=200)
 # A token that is in one state for longer makes no progress: an operator is told.

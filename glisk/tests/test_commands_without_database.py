@@ -27,6 +27,7 @@ OURS = {
     "repair_tokens": ("release", "--token-ids", "1", "--yes"),
     "replay_webhooks": ("--failed",),
     "retry_failed": ("--yes",),
+    "manual_reveal": ("--all-ready", "--yes"),
     "reveal_tokens": ("--all-ready", "--yes"),
 }
 DJANGOS = {

@@ -21,7 +21,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 SANDBOX = {name for name, service in SERVICES.items() if service.get("profiles") == ["sandbox"]}
-APP = {"migrate", "web", "worker"}
+APP = {"migrate", "backend", "worker"}
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -78,7 +78,7 @@ def test_whatever_is_copied_exists_and_is_not_ignored() -> None:
                     assert f"!{source}" in allowed
 
 
-@pytest.mark.parametrize("name", ["web", "worker"])
+@pytest.mark.parametrize("name", ["backend", "worker"])
 def test_stopping_leaves_time_to_finish(name: str) -> None:
     grace = seconds(SERVICES[name]["stop_grace_period"])
     assert grace >= settings.SHUTDOWN_GRACE_SECONDS + 5
@@ -138,7 +138,7 @@ def test_the_sandbox_has_all_variables_and_no_address_of_loopback(
     """Also with the copy that `make sandbox` leaves, whose addresses are those of this machine."""
     if copied:
         (clone / ".env").write_text((clone / ".env.example").read_text(encoding="utf-8"))
-    merged = environment("web", clone)
+    merged = environment("backend", clone)
     assert set(documented()) <= set(merged)
     assert merged["RPC_URL"] == "http://node:8545"
     for name, value in merged.items():
@@ -150,7 +150,7 @@ def test_nothing_of_the_example_gets_below_an_env_file_of_ones_own(clone: Path) 
     (clone / ".env").write_text("".join(f"{name}={value}\n" for name, value in own.items()))
     merged = environment("worker", clone)
     assert merged["SECRET_KEY"] == "ours"
-    assert merged["DATABASE_URL"] == "postgres://glisk:pw@db:5432/glisk"
+    assert merged["DATABASE_URL"] == "postgres://glisk:pw@postgres:5432/glisk"
     assert set(merged) == set(own) | set(SERVICES["worker"]["environment"])
 
 

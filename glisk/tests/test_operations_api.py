@@ -28,8 +28,10 @@ pytestmark = pytest.mark.django_db
 TOKENS = "/api/admin/tokens"
 STATE = "/api/admin/system/state"
 REVEAL = "/api/admin/reveal"
-READS = [TOKENS, f"{TOKENS}/1", STATE]
-WRITES = [f"{TOKENS}/1/retry", REVEAL]
+OTHER_READS = ["/admin/tokens", "/admin/token/1", "/admin/system/state"]
+OTHER_WRITES = ["/admin/reveal"]
+READS = [TOKENS, f"{TOKENS}/1", STATE, *OTHER_READS]
+WRITES = [f"{TOKENS}/1/retry", REVEAL, *OTHER_WRITES]
 
 
 def member(role: str) -> User:

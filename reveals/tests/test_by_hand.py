@@ -211,7 +211,7 @@ def test_a_dry_run_shows_batches_gas_and_cost_and_asks_for_nothing(
 def test_named_tokens_are_requested_and_revealed(worker: Start, scene: Scene) -> None:
     tokens = scene.mint(3)
     ids = [str(token.pk) for token in tokens]
-    page = run("reveal_tokens", "--token-ids", *ids, "--yes")
+    page = run("manual_reveal", "--token-ids", *ids, "--yes")
     assert "Requested: 3 tokens. The worker reveals them now." in page
     worker().until(lambda: scene.revealed_once(tokens))
 

@@ -3,6 +3,7 @@
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 
+from glisk.fields import another_name
 from tokens.models.token import Token
 
 
@@ -56,6 +57,7 @@ class IPFSUploadRecord(models.Model):
     )
     upload_type = models.CharField(max_length=10, choices=UploadType.choices)
     computed_cid = models.CharField(max_length=100)
+    ipfs_cid = another_name("computed_cid", models.CharField(max_length=100))
     returned_cid = models.CharField(max_length=100, blank=True, default="")
     size_bytes = models.PositiveIntegerField()
     attempt_number = models.PositiveIntegerField()

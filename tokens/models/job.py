@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from glisk.fields import another_name
 from tokens.models.token import Token
 
 
@@ -34,6 +35,7 @@ class ImageGenerationJob(models.Model):
         Token, on_delete=models.DO_NOTHING, db_constraint=False, related_name="generation_jobs"
     )
     prompt = models.TextField()
+    prompt_text = another_name("prompt", models.TextField())
     # What was sent, with a seed of its own: the listing finds a lost reply by it.
     input = models.JSONField()
     service = models.CharField(max_length=20, choices=JobService.choices)

@@ -3,7 +3,14 @@
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 
-from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField, WeiField
+from glisk.fields import (
+    ADDRESS_PATTERN,
+    HASH_PATTERN,
+    AddressField,
+    HashField,
+    WeiField,
+    another_name,
+)
 
 
 class MintSource(models.TextChoices):
@@ -19,6 +26,7 @@ class MintEvent(models.Model):
     block_timestamp = models.DateTimeField()
     minter = AddressField()
     prompt_author = AddressField()
+    author = another_name("prompt_author", models.CharField(max_length=42))
     start_token_id = models.PositiveBigIntegerField()
     quantity = models.PositiveIntegerField()
     total_paid_wei = WeiField()
