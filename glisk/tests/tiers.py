@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def _names_tests(config: pytest.Config) -> bool:
     return config.args_source is pytest.Config.ArgsSource.ARGS
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spare the fast tier the imports of folders that are of another tier as a whole."""
+    spared = [config.rootpath / name for name in _FOLDERS]
+    is_spared = any(collection_path.is_relative_to(folder) for folder in spared)
+    return (config.option.markexpr == FAST and is_spared) or None
 
 
 @pytest.hookimpl(tryfirst=True)

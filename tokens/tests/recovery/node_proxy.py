@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -23,11 +22,14 @@ class HttpAnswer(Exception):
         self.status, self.body = status, body
 
 
-class RpcServer(ABC):
-    """JSON-RPC over a real socket; who answers is the subclass's matter."""
-
-    def __init__(self) -> None:
-        server = self
+class NodeProxy:
+    def __init__(self, rpc_url: str) -> None:
+        self.alter: Alter = lambda method, params, answer: answer
+        self.requests: list[list[str]] = []  # the methods of each HTTP request
+        self.log_ranges: list[tuple[int, int]] = []
+        self._node_url = rpc_url
+        self._session = requests.Session()
+        proxy = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -36,7 +38,7 @@ class RpcServer(ABC):
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
                 try:
-                    status, body = 200, server.answer(json.loads(self.rfile.read(length)))
+                    status, body = 200, proxy.answer(json.loads(self.rfile.read(length)))
                 except HttpAnswer as other:
                     status, body = other.status, other.body
                 data = json.dumps(body).encode()
@@ -56,10 +58,6 @@ class RpcServer(ABC):
         )
         self._thread.start()
 
-    @abstractmethod
-    def answer(self, asked: Any) -> Any:
-        """Return the answer to a call, or to a batch of them; may raise `HttpAnswer`."""
-
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -68,16 +66,7 @@ class RpcServer(ABC):
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
-
-
-class NodeProxy(RpcServer):
-    def __init__(self, rpc_url: str) -> None:
-        self.alter: Alter = lambda method, params, answer: answer
-        self.requests: list[list[str]] = []  # the methods of each HTTP request
-        self.log_ranges: list[tuple[int, int]] = []
-        self._node_url = rpc_url
-        self._session = requests.Session()
-        super().__init__()
+        self._session.close()
 
     def reset(self) -> None:
         """Be the node as it is, and forget what was asked."""
@@ -85,11 +74,8 @@ class NodeProxy(RpcServer):
         self.requests.clear()
         self.log_ranges.clear()
 
-    def close(self) -> None:
-        super().close()
-        self._session.close()
-
     def answer(self, asked: Any) -> Any:
+        """Return the answer to a call, or to a batch of them; may raise `HttpAnswer`."""
         calls = asked if isinstance(asked, list) else [asked]
         self.requests.append([call["method"] for call in calls])
         for call in calls:
