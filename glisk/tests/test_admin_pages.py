@@ -49,6 +49,7 @@ def queries(client: Client, address: str) -> int:
     return len(captured)
 
 
+@pytest.mark.plans
 @pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
 def test_a_list_takes_the_same_queries_at_any_size(
     admin_client: Client, model: type[models.Model]
@@ -62,6 +63,7 @@ def test_a_list_takes_the_same_queries_at_any_size(
     assert few <= 6
 
 
+@pytest.mark.plans
 @pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
 def test_a_page_takes_the_same_queries_at_any_size(
     admin_client: Client, model: type[models.Model]

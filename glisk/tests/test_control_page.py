@@ -91,6 +91,7 @@ def test_strangers_are_sent_to_the_login(client: Client) -> None:
     assert client.get(page()).status_code == 302
 
 
+@pytest.mark.plans
 def test_the_page_takes_the_same_queries_at_any_size(admin_client: Client) -> None:
     counts = []
     for _ in range(2):

@@ -74,6 +74,7 @@ def test_shows_the_last_webhooks(admin_client: Client) -> None:
     assert events[0]["event"].event_id == "whevt_10"
 
 
+@pytest.mark.plans
 def test_costs_the_same_at_any_size(
     admin_client: Client, django_assert_num_queries: Callable[..., Any]
 ) -> None:

@@ -40,18 +40,21 @@ def own_secrets() -> dict[str, str]:
     }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("network", ["BASE_SEPOLIA", "BASE_MAINNET"])
 def test_a_copied_example_is_refused_on_a_real_network_by_one_message(network: str) -> None:
     assert named({"NETWORK": network}) == {*SECRETS, "GLISK_DEFAULT_AUTHOR_WALLET"}
     assert named({"NETWORK": network, **own_secrets()}) == set()
 
 
+@pytest.mark.process
 def test_so_it_is_in_production_on_the_local_chain() -> None:
     production = {"APP_ENV": "production", "NETWORK": "LOCAL"}
     assert named(production) == SECRETS
     assert named({**production, **own_secrets()}) == set()
 
 
+@pytest.mark.process
 def test_the_web_process_refuses_the_same() -> None:
     assert named({"NETWORK": "BASE_SEPOLIA"}, ("-m", "gunicorn")) >= SECRETS
 

@@ -120,6 +120,7 @@ def test_old_days_are_closed_once_and_read_from_their_sums() -> None:
     assert spend.spend_totals().predictions == 5
 
 
+@pytest.mark.plans
 def test_a_million_jobs_are_summed_by_the_index(settings: Settings) -> None:
     """A smaller table with the same shape: the plan is what counts."""
     settings.DAILY_SPEND_CAP_USD = 1

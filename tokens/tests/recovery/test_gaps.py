@@ -88,6 +88,7 @@ def test_ranges_go_on_over_the_thousands_by_which_they_are_counted() -> None:
     assert missing_ranges(7_501, known_below=2_003) == [(2_005, 4_999), (5_001, 7_500)]
 
 
+@pytest.mark.plans
 def test_what_is_there_is_counted_in_one_pass_over_the_index() -> None:
     rows(1, 5_000)
     Token.objects.filter(pk__in=[17, 18, 3_333]).delete()
