@@ -21,7 +21,7 @@ from web3.utils import get_create_address
 
 from sandbox.accounts import ACCOUNTS, CONTRACT_ADDRESS, DEPLOYER, KEEPER
 from sandbox.chain_records import Mint, Reveal
-from sandbox.placeholder import PLACEHOLDER_URI
+from sandbox.pinata.placeholder import PLACEHOLDER_URI
 
 __all__ = ["DemoChain", "Mint", "Reveal"]
 

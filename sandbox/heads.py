@@ -1,8 +1,9 @@
-"""Follows the chain's head: a websocket subscription, with polling where there is none."""
+"""Follows the chain's head by a websocket subscription."""
 
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,7 +13,6 @@ from websockets.sync.client import ClientConnection, connect
 from sandbox.rpc import RpcClient, RpcError
 
 Header = dict[str, Any]
-POLL_SECONDS = 0.1
 RETRY_SECONDS = 0.25
 
 
@@ -39,7 +39,6 @@ class HeadFollower:
         self._stopping = threading.Event()
         self._socket: ClientConnection | None = None
         self._thread = threading.Thread(target=self._run, name="head-follower", daemon=True)
-        self.connected = False
 
     def start(self) -> None:
         self._thread.start()
@@ -55,15 +54,9 @@ class HeadFollower:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            pause_seconds = RETRY_SECONDS
-            try:
+            with suppress(OSError, WebSocketException, RpcError):
                 self._subscribe_and_follow()
-            except (OSError, WebSocketException, RpcError):
-                # No websocket there (a proxy, say), or no node at all: one poll tells which.
-                if self._poll():
-                    pause_seconds = POLL_SECONDS
-            self.connected = False
-            self._stopping.wait(pause_seconds)
+            self._stopping.wait(RETRY_SECONDS)
 
     def _subscribe_and_follow(self) -> None:
         with connect(self._url, compression=None, max_size=None, open_timeout=5) as socket:
@@ -74,7 +67,6 @@ class HeadFollower:
                 )
             )
             socket.recv(timeout=5)
-            self.connected = True
             self._report_current()
             while not self._stopping.is_set():
                 message = json.loads(socket.recv())
@@ -85,10 +77,3 @@ class HeadFollower:
         header = self._rpc.call("eth_getBlockByNumber", "latest", False)
         if header:
             self._on_head(header)
-
-    def _poll(self) -> bool:
-        try:
-            self._report_current()
-        except (OSError, RpcError):
-            return False
-        return True

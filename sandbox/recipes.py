@@ -26,7 +26,7 @@ class WorldOptions:
     block_time: float = 2.0
     generation_seconds: str = "1.0"
     pin_seconds: str = "0.2"
-    image_size: int = 0
+    image_size: int = 1024
     distinct_images: int = 0
     workers: int = 1
     env: dict[str, str] = field(default_factory=dict)

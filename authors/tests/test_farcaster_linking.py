@@ -29,7 +29,6 @@ from authors.tests.wallets import (
 )
 from glisk.clients.farcaster import ID_REGISTRY, KEY_REGISTRY
 from sandbox.farcaster.emulator import FarcasterNamesEmulator
-from sandbox.http import Response, json_response
 from sandbox.testing import running_node
 
 PATH = "/api/authors/farcaster/link"
@@ -355,23 +354,17 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("answer", "status"),
         [
-            (Response(200, b"no json"), 503),
-            (json_response({}), 503),
-            (json_response({"transfer": {"username": 7, "to": FID}}), 503),
-            (json_response({"transfer": {"username": "moved-on", "to": 8}}), 400),
-            (json_response({"transfer": {"username": "given-up", "to": 0}}), 400),
+            (b"no json", 503),
+            ({}, 503),
+            ({"transfer": {"username": 7, "to": FID}}, 503),
+            ({"transfer": {"username": "moved-on", "to": 8}}, 400),
+            ({"transfer": {"username": "given-up", "to": 0}}, 400),
         ],
     )
     def test_the_name_server_answers_otherwise(
-        self,
-        client: Client,
-        farcaster: FarcasterNamesEmulator,
-        monkeypatch: pytest.MonkeyPatch,
-        answer: Response,
-        status: int,
+        self, client: Client, farcaster: FarcasterNamesEmulator, answer: Any, status: int
     ) -> None:
-        routes = [(method, path, lambda request: answer) for method, path, _ in farcaster._routes]
-        monkeypatch.setattr(farcaster, "_routes", routes)
+        farcaster.script("/transfers/current", answer)
         detail(link(client), status)
 
     def test_optimism_does_not_answer(

@@ -1,10 +1,10 @@
 """Signatures of smart wallets, deployed and not yet deployed, checked on a real node."""
 
-import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from aiohttp import web
 from django.test import Client
 from pytest_django.fixtures import Settings
 
@@ -26,7 +26,7 @@ from authors.tests.wallets import (
 )
 from glisk.clients.smart_wallets import client_at
 from sandbox.faulty_rpc import FaultyRpc
-from sandbox.http import Emulator, Request, Response, json_response
+from sandbox.http import Emulator, Faults, cut_short, json_response
 
 MESSAGE = "Something that a wallet signs"
 ODD = ("Reverts", "Loops", "SaysTrue", "SaysNothing", "SaysTooMuch", "AcceptsDryRuns")
@@ -200,10 +200,11 @@ def test_authors_with_smart_wallets_set_prompts(client: Client, wallet_chain: Wa
         assert Author.objects.by_wallet(wallet).get().prompt_text == "A fox"
 
 
-class StubNode(Emulator):
+class StubNode(Emulator[Faults]):
     """A node that answers each method with one text."""
 
     name = "node"
+    faults_class = Faults
 
     def __init__(self, **common: Any) -> None:
         super().__init__(**common)
@@ -211,16 +212,28 @@ class StubNode(Emulator):
         self.verdict: Any = {"result": "0x01"}
         self.asked: list[str] = []
 
-    def routes(self) -> list:
-        return [("POST", "/", self._any)]
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/", self._any)]
 
-    def _any(self, request: Request) -> Response:
-        asked = json.loads(request.body)
+    async def _any(self, request: web.Request) -> web.StreamResponse:
+        asked = await request.json()
         self.asked.append(asked["method"])
         answer = self.code if asked["method"] == "eth_getCode" else self.verdict
-        if isinstance(answer, Response):
-            return answer
+        if answer is HANGS_UP:
+            return await cut_short(request, b"{}", 0)
+        if isinstance(answer, Raw):
+            return json_response(answer.payload, answer.status)
         return json_response({"jsonrpc": "2.0", "id": asked["id"], **answer})
+
+
+class Raw(NamedTuple):
+    """What is no JSON-RPC answer."""
+
+    payload: Any
+    status: int = 200
+
+
+HANGS_UP = object()
 
 
 @pytest.fixture(scope="module")
@@ -244,10 +257,10 @@ def refused(code: int, message: str, **more: Any) -> dict[str, Any]:
 
 # What nodes and the providers in front of them say of themselves.
 NODE_FAULTS = [
-    json_response({"error": "no"}, 500),
-    json_response({}, 429, {"Retry-After": "1"}),
-    json_response([]),
-    json_response("nonsense"),
+    Raw({"error": "no"}, 500),
+    Raw({}, 429),
+    Raw([]),
+    Raw("nonsense"),
     {"result": None},
     {"result": 7},
     refused(429, "compute units per second"),
@@ -360,6 +373,6 @@ def test_a_contract_that_nobody_runs_is_no_wrong_wallet(
     client: Client, stub_node: StubNode
 ) -> None:
     """The node hangs up when it is known already that the wallet is a contract."""
-    stub_node.verdict = Response(200, b"{}", cut_after=0)
+    stub_node.verdict = HANGS_UP
     answer = post(client, "/api/authors/prompt", prompt_body(AUTHOR.address, "0x" + "ab" * 65))
     assert answer.status_code == 503

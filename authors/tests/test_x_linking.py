@@ -17,7 +17,6 @@ from authors.models import Author, PromptChange, XLinkRequest
 from authors.purging import purge_link_requests
 from authors.tests.wallets import AUTHOR, OTHER, at_once, offered, post, sign
 from authors.x import take_request
-from sandbox.http import Response, json_response
 from sandbox.x.emulator import CLIENT_ID, CLIENT_SECRET, XEmulator
 
 START = "/api/authors/x/auth/start"
@@ -268,30 +267,24 @@ class TestFailures:
     @pytest.mark.parametrize(
         "answer",
         [
-            Response(200, b"no json"),
-            json_response([]),
-            json_response({"token_type": "bearer"}),
-            json_response({"access_token": 7, "token_type": "bearer"}),
-            json_response({"access_token": "a", "scope": 5}),
-            json_response({"access_token": "a", "expires_in": "soon"}),
-            json_response({"error": "invalid_grant"}),
+            b"no json",
+            [],
+            {"token_type": "bearer"},
+            {"access_token": 7, "token_type": "bearer"},
+            {"access_token": "a", "scope": 5},
+            {"access_token": "a", "expires_in": "soon"},
+            {"error": "invalid_grant"},
         ],
     )
-    def test_the_token_is_none(
-        self, client: Client, x: XEmulator, monkeypatch: pytest.MonkeyPatch, answer: Response
-    ) -> None:
+    def test_the_token_is_none(self, client: Client, x: XEmulator, answer: Any) -> None:
         params = consent(client)
-        _answer_with(monkeypatch, x, "/2/oauth2/token", answer)
+        x.script("/2/oauth2/token", answer)
         assert outcome(client, params) == failed("token_exchange_failed")
 
-    @pytest.mark.parametrize(
-        "answer", [json_response({}), json_response({"data": []}), json_response({"data": {}})]
-    )
-    def test_the_user_is_none(
-        self, client: Client, x: XEmulator, monkeypatch: pytest.MonkeyPatch, answer: Response
-    ) -> None:
+    @pytest.mark.parametrize("answer", [{}, {"data": []}, {"data": {}}])
+    def test_the_user_is_none(self, client: Client, x: XEmulator, answer: Any) -> None:
         params = consent(client)
-        _answer_with(monkeypatch, x, "/2/users/me", answer)
+        x.script("/2/users/me", answer)
         assert outcome(client, params) == failed("validation_failed")
 
     def test_a_fault_of_ours_leads_back_too(
@@ -320,16 +313,6 @@ class TestFailures:
         answer = start(client)
         assert answer.status_code == 500
         assert answer.json() == {"detail": "Failed to initiate X OAuth. Please try again later."}
-
-
-def _answer_with(
-    monkeypatch: pytest.MonkeyPatch, x: XEmulator, path: str, answer: Response
-) -> None:
-    routes = [
-        (method, pattern, (lambda request: answer) if pattern.pattern == path else handler)
-        for method, pattern, handler in x._routes
-    ]
-    monkeypatch.setattr(x, "_routes", routes)
 
 
 @pytest.mark.django_db(transaction=True)

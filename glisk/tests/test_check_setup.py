@@ -15,7 +15,7 @@ from glisk.console.management.commands.check_setup import NOT_WELL
 from reveals.keeper import keeper_state
 from sandbox.accounts import ACCOUNTS, KEEPER
 from sandbox.chain import DemoChain
-from sandbox.cog import CogEmulator
+from sandbox.cog.emulator import CogEmulator
 from sandbox.faulty_rpc import FaultyRpc
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.node import free_port

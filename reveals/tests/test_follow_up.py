@@ -19,7 +19,7 @@ from reveals import following_up, marketplace, tasks
 from reveals.models import MarketplaceRefresh, RevealTransaction
 from reveals.tests.stage import Scene, breaker_reason, transactions
 from sandbox.node import free_port
-from sandbox.opensea import OpenSeaEmulator
+from sandbox.opensea.emulator import OpenSeaEmulator
 from tokens.factories import TokenFactory
 from tokens.models import Token
 from tokens.recovery.drift import last_report

@@ -5,42 +5,85 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
+
 from sandbox.accounts import CONTRACT_ADDRESS
-from sandbox.alchemy.deliveries import RETRY_SECONDS, TIMEOUT_SECONDS, Notification, WebhookSender
 from sandbox.alchemy.envelope import (
     BATCH_MINTED_TOPIC,
-    CAPACITY_ERROR,
-    DEFAULT_TRANSACTION_FIELDS,
     block_event,
     new_event_id,
     render,
+    sign,
     transaction_fields,
 )
-from sandbox.alchemy.faults import AlchemyFaults
 from sandbox.alchemy.watcher import ChainWatcher
 from sandbox.heads import Header
-from sandbox.http import Emulator, Request, Response, json_response
-from sandbox.http.emulator import Handler
+from sandbox.http import Emulator, Faults
 from sandbox.rpc import RpcClient
 
 SANDBOX_SIGNING_KEY = "whsec_sandbox_alchemy"
 SANDBOX_WEBHOOK_ID = "wh_sandbox"
+FOREIGN_KEY = "whsec_somebody_else"
 SEQUENCE_BASE = 10_000_000_000_000_000_000
 CURSOR_EVERY_BLOCKS = 30
 HEAD_TIMEOUT_SECONDS = 3.0
+TIMEOUT_SECONDS = 5.0
+# Exponential, ten minutes in all, as on Alchemy's free and pay-as-you-go plans.
+RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+# The one that overtakes needs a moment on the wire.
+OVERTAKING_SECONDS = 0.2
 
 
-class AlchemyEmulator(Emulator):
+@dataclass(frozen=True, kw_only=True)
+class AlchemyFaults(Faults):
+    """Set how deliveries go wrong; each rate is a probability for each notification.
+
+    lost: it is never sent, and nobody is told. duplicate: sent twice, with the same id.
+    reorder: held back until the next notification went out, or `webhook_reorder_seconds` are
+    over. delay: sent late. truncated, forged: the first attempt carries half the body, or a
+    signature of another key; the retry is right.
+    """
+
+    webhook_lost_rate: float = 0.0
+    webhook_duplicate_rate: float = 0.0
+    webhook_reorder_rate: float = 0.0
+    webhook_reorder_seconds: tuple[float, float] = (5.0, 5.0)
+    webhook_delay_rate: float = 0.0
+    webhook_delay_seconds: tuple[float, float] = (1.0, 3.0)
+    webhook_truncated_rate: float = 0.0
+    webhook_forged_rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class Notification:
+    """Hold one webhook event, which every attempt and duplicate sends unchanged."""
+
+    event_id: str
+    body: bytes
+    block_number: int
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Describe one attempt to deliver a notification; `status` is 0 when no reply came."""
+
+    event_id: str
+    block_number: int
+    attempt: int
+    sent_at: float  # Unix seconds
+    status: int
+    fault: str
+
+
+class AlchemyEmulator(Emulator[AlchemyFaults]):
     """Follow the chain and notify `target` of every block with BatchMinted logs.
 
-    The port only serves control: GET /health, GET /calls (the delivery log), GET and POST
-    /faults, and what every emulator has under /_sandbox/, besides POST /_sandbox/unpause and
-    POST /_sandbox/capacity.
+    Its port serves control only. Any answer but 200 is retried, by `retry_seconds`.
     """
 
     name = "alchemy"
@@ -53,55 +96,62 @@ class AlchemyEmulator(Emulator):
         target: str,
         contract: str = CONTRACT_ADDRESS,
         signing_key: str = SANDBOX_SIGNING_KEY,
-        webhook_id: str = SANDBOX_WEBHOOK_ID,
-        network: str = "",
-        skip_empty_messages: bool = True,
-        transaction_fields: tuple[str, ...] = DEFAULT_TRANSACTION_FIELDS,
-        from_block: int | None = None,
         cursor_file: Path | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         retry_seconds: tuple[float, ...] = RETRY_SECONDS,
-        pause_after: int = 0,
         **common: Any,
     ) -> None:
         """Prepare the emulator; for `common` see `Emulator`.
 
-        Without `from_block` it starts after the current head, as a new webhook does. With
-        `cursor_file` it goes on, after a restart, from the first block not yet delivered.
+        It starts after the current head, as a new webhook does. With `cursor_file` it goes on,
+        after a restart, from the first block not yet delivered.
         """
         super().__init__(**common)
         self._rpc = RpcClient(rpc_url)
+        self._target, self._signing_key = target, signing_key
+        self._timeout_seconds, self._retry_seconds = timeout_seconds, retry_seconds
         self._contract = contract.lower()
-        self._webhook_id = webhook_id
-        self._network = network
-        self._skip_empty_messages = skip_empty_messages
-        self._transaction_fields = transaction_fields
         self._cursor_file = cursor_file
         self._cursor_saved = -CURSOR_EVERY_BLOCKS
         self._last_sequence = 0
-        self.sender = WebhookSender(
-            target,
-            signing_key,
-            self.plan,
-            self._later,
-            timeout_seconds=timeout_seconds,
-            retry_seconds=retry_seconds,
-            pause_after=pause_after,
-        )
-        if from_block is None:
-            from_block = self._read_cursor()
-        self.watcher = ChainWatcher(rpc_url, self._on_block, from_block=from_block)
+        self._pending: dict[str, int] = {}  # block numbers by event id
+        self._overtaken = asyncio.Event()
+        self.deliveries: list[Delivery] = []
+        self.watcher = ChainWatcher(rpc_url, self._on_block, from_block=self._read_cursor())
 
-    # --- what happens on chain ---
+    def routes(self) -> list[web.RouteDef]:
+        return []
+
+    async def on_start(self) -> None:
+        self.watcher.start()
+        # Ready means that the next block will be noticed; without a node we start all the same.
+        await asyncio.to_thread(self.watcher.wait_for_head, HEAD_TIMEOUT_SECONDS)
+
+    async def on_stop(self) -> None:
+        await asyncio.to_thread(self.watcher.stop)
+        self._rpc.close()
+
+    def oldest_pending_block(self) -> int | None:
+        """Return the lowest block whose notification is neither delivered nor given up."""
+        return min(list(self._pending.values()), default=None)
+
+    # --- what happens on chain, in the watcher's thread ---
 
     def _on_block(self, header: Header) -> None:
+        number = int(header["number"], 16)
         logs = self._matching_logs(header)
         transactions = self._transactions(header, logs)
         if transactions is None:
             return  # A reorg replaced the block while we looked; its successor is notified.
-        if logs or not self._skip_empty_messages:
-            self.sender.send(self._notification(header, logs, transactions))
-        self._write_cursor(int(header["number"], 16), force=bool(logs))
+        if logs:
+            event = block_event(header, logs, transactions, self._next_sequence())
+            event_id = new_event_id()
+            body = render(SANDBOX_WEBHOOK_ID, event_id, event)
+            notification, fault = Notification(event_id, body, number), self._draw()
+            self._pending[event_id] = number
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._send, notification, fault)
+        self._write_cursor(number, force=bool(logs))
 
     def _matching_logs(self, header: Header) -> list[dict[str, Any]]:
         if int(header["logsBloom"], 16) == 0:
@@ -124,32 +174,8 @@ class AlchemyEmulator(Emulator):
             receipt = self._rpc.call("eth_getTransactionReceipt", tx_hash)
             if not transaction or not receipt or receipt["blockHash"] != header["hash"]:
                 return None
-            transactions[tx_hash] = transaction_fields(
-                transaction, receipt, self._transaction_fields
-            )
+            transactions[tx_hash] = transaction_fields(transaction, receipt)
         return transactions
-
-    def _notification(
-        self,
-        header: Header,
-        logs: list[dict[str, Any]],
-        transactions: dict[str, dict[str, Any]],
-    ) -> Notification:
-        event = block_event(
-            header,
-            logs,
-            transactions,
-            sequence_number=self._next_sequence(),
-            network=self._network,
-        )
-        event_id = new_event_id()
-        return Notification(
-            event_id=event_id,
-            body=render(self._webhook_id, event_id, event),
-            block_number=int(header["number"], 16),
-            block_hash=header["hash"],
-            log_count=len(logs),
-        )
 
     def _next_sequence(self) -> int:
         """Return a number that rises with every notification, over restarts too."""
@@ -157,16 +183,59 @@ class AlchemyEmulator(Emulator):
         self._last_sequence = max(self._last_sequence + 1000, by_clock)
         return self._last_sequence
 
-    def send_capacity_limit(self) -> None:
-        """Send the message of an account over its monthly capacity; it has no data."""
-        event_id = new_event_id()
-        body = render(self._webhook_id, event_id, {"error": CAPACITY_ERROR})
-        self.sender.send(Notification(event_id, body, self.watcher.head, "", 0))
+    def _draw(self) -> str:
+        """Draw what happens to a notification."""
+        for fault in ("lost", "duplicate", "reorder", "delay", "truncated", "forged"):
+            if self.plan.chance(f"webhook-{fault}", getattr(self.faults, f"webhook_{fault}_rate")):
+                return fault
+        return ""
 
-    def unpause(self) -> None:
-        """Stream on from the latest block, as Alchemy does: the gap is not replayed."""
-        self.watcher.restart_at_head()
-        self.sender.unpause()
+    # --- deliveries, in the event loop ---
+
+    def _send(self, notification: Notification, fault: str) -> None:
+        """Deliver soon, or as the fault drawn for this notification has it."""
+        if fault == "lost":
+            self._record(notification, 1, time.time(), 0, fault)
+            del self._pending[notification.event_id]
+            return
+        for _ in range(2 if fault == "duplicate" else 1):
+            self.spawn(self._deliver(notification, fault))
+        if fault != "reorder":
+            self._overtaken.set()
+            self._overtaken = asyncio.Event()
+
+    async def _deliver(self, notification: Notification, fault: str) -> None:
+        if fault == "delay":
+            await asyncio.sleep(self.plan.seconds("delay", self.faults.webhook_delay_seconds))
+        if fault == "reorder":
+            longest = self.plan.seconds("reorder", self.faults.webhook_reorder_seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._overtaken.wait(), longest)
+                await asyncio.sleep(OVERTAKING_SECONDS)
+        for attempt, pause in enumerate((0.0, *self._retry_seconds), 1):
+            await asyncio.sleep(pause)
+            if await self._attempt(notification, attempt, fault if attempt == 1 else "") == 200:
+                break
+        self._pending.pop(notification.event_id, None)
+
+    async def _attempt(self, notification: Notification, attempt: int, fault: str) -> int:
+        sent_at, body = time.time(), notification.body
+        key = FOREIGN_KEY if fault == "forged" else self._signing_key
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "X-Alchemy-Signature": sign(key, body),
+        }
+        if fault == "truncated":
+            body = body[: len(body) // 2]
+        status = await self.post(self._target, body, headers, self._timeout_seconds)
+        self._record(notification, attempt, sent_at, status, fault)
+        return status
+
+    def _record(
+        self, notification: Notification, attempt: int, sent_at: float, status: int, fault: str
+    ) -> None:
+        event_id, number = notification.event_id, notification.block_number
+        self.deliveries.append(Delivery(event_id, number, attempt, sent_at, status, fault))
 
     # --- where to go on after a restart ---
 
@@ -184,73 +253,9 @@ class AlchemyEmulator(Emulator):
             return
         if not force and number - self._cursor_saved < CURSOR_EVERY_BLOCKS:
             return
-        pending = self.sender.oldest_pending_block()
+        pending = self.oldest_pending_block()
         next_block = number + 1 if pending is None else min(pending, number + 1)
         temporary = self._cursor_file.with_name(self._cursor_file.name + ".new")
         temporary.write_text(json.dumps({"next_block": next_block}))
         temporary.replace(self._cursor_file)
         self._cursor_saved = number
-
-    # --- control ---
-
-    def routes(self) -> list[tuple[str, str, Handler]]:
-        return [
-            ("GET", r"/health", lambda request: self._health()),
-            ("GET", r"/calls", lambda request: self._deliveries()),
-            ("GET", r"/faults", lambda request: json_response(asdict(self.faults))),
-            ("POST", r"/faults", self._change_faults),
-        ]
-
-    def control(self, request: Request, action: str) -> Response | None:
-        match (request.method, action):
-            case ("GET", "deliveries"):
-                return self._deliveries()
-            case ("POST", "unpause"):
-                self.unpause()
-            case ("POST", "capacity"):
-                self.send_capacity_limit()
-            case _:
-                return None
-        return self._health()
-
-    def _health(self) -> Response:
-        return json_response(
-            {
-                "status": "healthy" if self.watcher.connected else "degraded",
-                "name": self.name,
-                "block": self.watcher.head,
-                "paused": self.sender.paused,
-            }
-        )
-
-    def _deliveries(self) -> Response:
-        deliveries = [asdict(delivery) for delivery in self.sender.deliveries]
-        return json_response({"count": len(deliveries), "calls": deliveries})
-
-    def _change_faults(self, request: Request) -> Response:
-        try:
-            self.set_faults(**request.json())
-        except (ValueError, TypeError) as error:
-            return json_response({"detail": str(error)}, 400)
-        return json_response(asdict(self.faults))
-
-    # --- life cycle ---
-
-    async def on_start(self) -> None:
-        self.watcher.start()
-        # Ready means that the next block will be noticed; without a node we start all the same.
-        await asyncio.to_thread(self.watcher.wait_for_head, HEAD_TIMEOUT_SECONDS)
-
-    async def on_stop(self) -> None:
-        await asyncio.to_thread(self.watcher.stop)
-        self.sender.close()
-        self._rpc.close()
-
-    def reset(self, *, state: bool = False) -> None:
-        super().reset(state=state)
-        self.sender.clear()
-
-    def _later(self, seconds: float, call: Callable[[], None]) -> None:
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(loop.call_later, seconds, call)

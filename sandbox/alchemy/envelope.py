@@ -10,17 +10,6 @@ import time
 from typing import Any
 
 BATCH_MINTED_TOPIC = "0x20c0d4a5bab7118059cf1d2fd0403c4f29a05e446d435b347f90b80778374c54"
-CAPACITY_ERROR = (
-    "Monthly capacity limit exceeded. Visit https://dashboard.alchemy.com/settings/billing to "
-    "upgrade your scaling policy for continued service."
-)
-# What a GraphQL query may name of a log's transaction, in the order of a reply.
-TRANSACTION_FIELDS = (
-    *("hash", "nonce", "index", "from", "to", "value", "gasPrice", "maxFeePerGas"),
-    *("maxPriorityFeePerGas", "gas", "status", "gasUsed", "cumulativeGasUsed"),
-    *("effectiveGasPrice", "createdContract"),
-)
-DEFAULT_TRANSACTION_FIELDS = ("hash", "index", "from", "to", "status")
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -52,12 +41,10 @@ def block_event(
     header: dict[str, Any],
     logs: list[dict[str, Any]],
     transactions: dict[str, dict[str, Any]],
-    *,
     sequence_number: int,
-    network: str,
 ) -> dict[str, Any]:
     """Build the event of one block; `transactions` holds the ones to show, by hash."""
-    event: dict[str, Any] = {
+    return {
         "data": {
             "block": {
                 "hash": header["hash"],
@@ -77,31 +64,14 @@ def block_event(
         },
         "sequenceNumber": str(sequence_number),
     }
-    if network:
-        event["network"] = network
-    return event
 
 
-def transaction_fields(
-    transaction: dict[str, Any], receipt: dict[str, Any], fields: tuple[str, ...]
-) -> dict[str, Any]:
-    """Return a transaction as GraphQL shows it: quantities as integers, wei as hex strings."""
-    created = receipt.get("contractAddress")
-    everything = {
+def transaction_fields(transaction: dict[str, Any], receipt: dict[str, Any]) -> dict[str, Any]:
+    """Return a transaction as our GraphQL query asks for it."""
+    return {
         "hash": transaction["hash"],
-        "nonce": int(transaction["nonce"], 16),
         "index": int(receipt["transactionIndex"], 16),
         "from": {"address": transaction["from"].lower()},
         "to": {"address": transaction["to"].lower()} if transaction.get("to") else None,
-        "value": transaction["value"],
-        "gasPrice": transaction.get("gasPrice"),
-        "maxFeePerGas": transaction.get("maxFeePerGas"),
-        "maxPriorityFeePerGas": transaction.get("maxPriorityFeePerGas"),
-        "gas": int(transaction["gas"], 16),
         "status": int(receipt["status"], 16),
-        "gasUsed": int(receipt["gasUsed"], 16),
-        "cumulativeGasUsed": int(receipt["cumulativeGasUsed"], 16),
-        "effectiveGasPrice": receipt["effectiveGasPrice"],
-        "createdContract": {"address": created.lower()} if created else None,
     }
-    return {name: everything[name] for name in TRANSACTION_FIELDS if name in fields}

@@ -32,11 +32,6 @@ class ChainWatcher:
         self._has_head = threading.Event()
         self._follower = HeadFollower(rpc_url, self.on_head)
 
-    @property
-    def connected(self) -> bool:
-        """Return whether the subscription is open."""
-        return self._follower.connected
-
     def start(self) -> None:
         """Begin to watch in the background."""
         self._follower.start()
@@ -49,10 +44,6 @@ class ChainWatcher:
         """End the thread."""
         self._follower.stop()
         self._rpc.close()
-
-    def restart_at_head(self) -> None:
-        """Forget what was missed: go on with the block after the head that comes next."""
-        self._first = None
 
     def on_head(self, header: Header) -> None:
         """Take a new head: report the blocks that it makes canonical and that are new."""

@@ -11,37 +11,36 @@ import asyncio
 import base64
 import time
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from sandbox.http import BillEntry, Emulator, Faults, Request, Response, json_response
-from sandbox.http.emulator import Handler
+from aiohttp import web
+
+from sandbox.http import SUBJECT, BillEntry, Emulator, Faults, json_response
 from sandbox.paint import Painter
-from sandbox.replicate.outcomes import FLUX_NSFW_ERROR, GARBAGE_KINDS, OUTPUT_SHAPES, has_word
-from sandbox.replicate.pictures import FileOrder, PictureRoom
+from sandbox.replicate.faults import NSFW_ERROR, OUTPUT_SHAPES, WORDS, garbage_in, has_word
+from sandbox.replicate.pictures import File, Pictures
 
-SIDE = 1024
-_CONTENT_TYPE = "image/png"
 _BUSY = {"error": "At capacity - all prediction slots busy", "status": "failed"}
 _NOT_READY = {
     "error": "Setup has not finished yet. Wait until it has finished, or GET /health-check for "
     "status.",
     "status": "failed",
 }
+_ERRORS = {
+    "nsfw": f"Prediction failed: ValueError: {NSFW_ERROR}",
+    "crashed": "Prediction failed: RuntimeError: CUDA out of memory",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class CogFaults(Faults):
-    """Set how the model misbehaves.
+    """Set how the model misbehaves; words in a prompt do what they do at Replicate.
 
-    A prompt with one of the comma-separated words gets that outcome, one with "garbage-html"
-    (-truncated, -black, -empty) such a file. `output` is "data" (a data URI), "url" (a file of
-    this server), "foreign" (a file elsewhere) or "broken" (base64 that is none), held out in the
-    `output_shape`, as at Replicate. `takes_seed` False is a model without that input.
+    `output` is "data" (a data URI), "url" (a file of this server), "foreign" (a file elsewhere) or
+    "broken" (base64 that is none), held out in the `output_shape`, as at Replicate. `takes_seed`
+    False is a model without that input.
     """
 
-    nsfw_words: str = "nsfw,nude"
-    crash_words: str = "crash-the-model"
-    stuck_words: str = "never-ending"
     output: str = "data"
     output_shape: str = "list"
     ready: bool = True
@@ -50,15 +49,14 @@ class CogFaults(Faults):
 
 @dataclass
 class Run:
-    """Hold one prediction that runs, or that has just ended."""
+    """Hold one prediction that runs."""
 
-    id: str
     input: dict[str, Any]
-    task: asyncio.Task[dict[str, Any]]
     canceled: asyncio.Event
+    task: asyncio.Task[dict[str, Any]] | None = None
 
 
-class CogEmulator(Emulator):
+class CogEmulator(Emulator[CogFaults]):
     """Serve one model with so many slots."""
 
     name = "cog"
@@ -75,26 +73,24 @@ class CogEmulator(Emulator):
         """Prepare the server; for `common` see `Emulator`."""
         super().__init__(**common)
         self.slots = slots
-        self.generation_seconds = generation_seconds
-        self._pictures = PictureRoom(painter or Painter())
+        self._generation_seconds = generation_seconds
+        self._pictures = Pictures(painter or Painter())
         self._running: dict[str, Run] = {}
         self._files: dict[str, bytes] = {}
 
-    def routes(self) -> list[tuple[str, str, Handler]]:
-        one = r"/predictions/([^/]+)"
+    def routes(self) -> list[web.RouteDef]:
         return [
-            ("GET", r"/health-check", self._health),
-            ("POST", r"/predictions", self._create),
-            ("PUT", one, self._create),
-            ("POST", one + "/cancel", self._cancel),
-            ("GET", r"/files/([\w.-]+)", self._file),
+            web.get("/health-check", self._health_check),
+            web.put("/predictions/{id}", self._create),
+            web.post("/predictions/{id}/cancel", self._cancel),
+            web.get("/files/{name}", self._file),
         ]
 
-    def not_found(self, request: Request) -> Response:
-        return Response(404, b"", {})
+    def not_found(self) -> web.Response:
+        return web.Response(status=404)
 
     def on_reset(self) -> None:
-        for run in list(self._running.values()):
+        for run in self._running.values():
             run.canceled.set()
         self._files.clear()
 
@@ -106,112 +102,84 @@ class CogEmulator(Emulator):
         """Return the ids of the predictions under way."""
         return list(self._running)
 
-    @property
-    def _settings(self) -> CogFaults:
-        return cast(CogFaults, self.faults)
-
-    def _health(self, request: Request) -> Response:
+    async def _health_check(self, request: web.Request) -> web.Response:
         busy = len(self._running) >= self.slots
-        state = "STARTING" if not self._settings.ready else "BUSY" if busy else "READY"
+        state = "STARTING" if not self.faults.ready else "BUSY" if busy else "READY"
         return json_response({"status": state})
 
-    async def _create(self, request: Request, prediction_id: str = "") -> Response:
-        try:
-            body = request.json()
-        except ValueError:
-            return Response(400, b"Failed to parse the request body as JSON", {})
-        refused = self._refusal(body, prediction_id)
+    async def _create(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        refused = self._refusal(body)
         if refused is not None:
             return refused
-        prediction_id = prediction_id or str(body.get("id") or f"{time.time_ns():x}")
-        request.subject = prediction_id
+        request[SUBJECT] = prediction_id = request.match_info["id"]
         run = self._running.get(prediction_id)
         if run is not None:
-            state = {"id": run.id, "input": run.input, "logs": "", "metrics": {}}
+            state = {"id": prediction_id, "input": run.input, "logs": "", "metrics": {}}
             return json_response({**state, "status": "processing"}, 202)
         if len(self._running) >= self.slots:
             return json_response(_BUSY, 409)
-        run = self._start(prediction_id, body["input"])
-        if "respond-async" in request.headers.get("prefer", ""):
-            return json_response({"id": prediction_id, "status": "starting"}, 202)
+        run = self._running[prediction_id] = Run(body["input"], asyncio.Event())
+        self.bill.add(BillEntry(time.time(), prediction_id, prediction_id, detail=run.input))
+        run.task = asyncio.create_task(self._run(prediction_id, run))
         return json_response(await asyncio.shield(run.task))
 
-    def _refusal(self, body: Any, prediction_id: str) -> Response | None:
-        if not self._settings.ready:
+    def _refusal(self, body: Any) -> web.Response | None:
+        if not self.faults.ready:
             return json_response(_NOT_READY, 503)
         given = body.get("input") if isinstance(body, dict) else None
         if not isinstance(given, dict) or not isinstance(given.get("prompt"), str):
-            return _invalid(["body", "input", "prompt"], "field required")
-        if "seed" in given and not self._settings.takes_seed:
-            return _invalid(["body", "input", "seed"], "extra fields not permitted")
-        if prediction_id and body.get("id", prediction_id) != prediction_id:
-            text = "prediction ID must match the ID supplied in the URL"
-            return _invalid(["body", "id"], text)
+            return _invalid("prompt", "field required")
+        if "seed" in given and not self.faults.takes_seed:
+            return _invalid("seed", "extra fields not permitted")
         return None
 
-    def _start(self, prediction_id: str, given: dict[str, Any]) -> Run:
-        canceled = asyncio.Event()
-        task = asyncio.ensure_future(self._run(prediction_id, given, canceled))
-        run = self._running[prediction_id] = Run(prediction_id, given, task, canceled)
-        self.bill.add(
-            BillEntry(at=time.time(), subject=prediction_id, key=prediction_id, detail=given)
-        )
-        return run
-
-    async def _run(
-        self, prediction_id: str, given: dict[str, Any], canceled: asyncio.Event
-    ) -> dict[str, Any]:
+    async def _run(self, prediction_id: str, run: Run) -> dict[str, Any]:
         started = time.monotonic()
         answer: dict[str, Any] = {"id": prediction_id, "logs": ""}
-        stuck = has_word(given["prompt"], self._settings.stuck_words)
+        stuck = has_word(run.input["prompt"], *WORDS["stuck"])
         try:
-            seconds = 3600.0 if stuck else self.generation_seconds
-            await asyncio.wait_for(canceled.wait(), seconds)
+            seconds = 3600.0 if stuck else self._generation_seconds
+            await asyncio.wait_for(run.canceled.wait(), seconds)
             answer["status"] = "canceled"
         except TimeoutError:
-            answer.update(await self._outcome(prediction_id, given))
+            answer.update(await self._outcome(prediction_id, run.input))
         finally:
             del self._running[prediction_id]
-        answer["metrics"] = {"predict_time": time.monotonic() - started}
-        return answer
+        return {**answer, "metrics": {"predict_time": time.monotonic() - started}}
 
     async def _outcome(self, prediction_id: str, given: dict[str, Any]) -> dict[str, Any]:
         prompt = given["prompt"]
-        for words, error in (
-            (self._settings.nsfw_words, f"Prediction failed: ValueError: {FLUX_NSFW_ERROR}"),
-            (self._settings.crash_words, "Prediction failed: RuntimeError: CUDA out of memory"),
-        ):
-            if has_word(prompt, words):
+        for outcome, error in _ERRORS.items():
+            if has_word(prompt, *WORDS[outcome]):
                 return {"status": "failed", "error": error}
-        garbage = next((kind for kind in GARBAGE_KINDS if has_word(prompt, f"garbage-{kind}")), "")
-        order = FileOrder(prompt, int(given.get("seed", 0)), SIDE, SIDE, "png", 80, garbage)
-        content = await self._pictures.fetch(order)
-        shape = OUTPUT_SHAPES[self._settings.output_shape]
-        return {"status": "succeeded", "output": shape([self._output(prediction_id, content)])}
+        file = File(prompt, int(given.get("seed", 0)), "png", garbage_in(prompt))
+        content = await asyncio.wrap_future(self._pictures.paint(file))
+        shape = OUTPUT_SHAPES[self.faults.output_shape]
+        return {"status": "succeeded", "output": shape(self._output(prediction_id, content))}
 
     def _output(self, prediction_id: str, content: bytes) -> str:
-        kind = self._settings.output
+        kind = self.faults.output
         if kind in ("url", "foreign"):
             self._files[f"{prediction_id}.png"] = content
             base = self.url if kind == "url" else "https://images.example.com"
             return f"{base}/files/{prediction_id}.png"
         text = base64.b64encode(content).decode() if kind == "data" else "no=base64"
-        return f"data:{_CONTENT_TYPE};base64,{text}"
+        return f"data:image/png;base64,{text}"
 
-    def _cancel(self, request: Request, prediction_id: str) -> Response:
-        run = self._running.get(prediction_id)
-        if run is None:
-            return json_response({}, 404)
-        run.canceled.set()
-        return json_response({})
+    async def _cancel(self, request: web.Request) -> web.Response:
+        run = self._running.get(request.match_info["id"])
+        if run is not None:
+            run.canceled.set()
+        return json_response({}, 404 if run is None else 200)
 
-    def _file(self, request: Request, name: str) -> Response:
-        content = self._files.get(name)
+    async def _file(self, request: web.Request) -> web.Response:
+        content = self._files.get(request.match_info["name"])
         if content is None:
-            return self.not_found(request)
-        return Response(200, content, {"Content-Type": _CONTENT_TYPE})
+            return self.not_found()
+        return web.Response(body=content, content_type="image/png")
 
 
-def _invalid(place: list[str], text: str) -> Response:
-    fault = {"loc": place, "msg": text, "type": "value_error"}
+def _invalid(name: str, text: str) -> web.Response:
+    fault = {"loc": ["body", "input", name], "msg": text, "type": "value_error"}
     return json_response({"detail": [fault]}, 422)

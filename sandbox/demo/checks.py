@@ -190,7 +190,7 @@ def _cid_of(uri: str) -> str:
 
 def _hashes_to(content: bytes, uri: str) -> bool:
     cid = _cid_of(uri)
-    return bool(cid) and str(add_file([content], cid_version=parse_cid(cid).version).cid) == cid
+    return bool(cid) and str(add_file(content, cid_version=parse_cid(cid).version).cid) == cid
 
 
 def _is_picture(content: bytes) -> bool:

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.http import Emulator, Request, Response, json_response
-from sandbox.http.emulator import Handler
+from aiohttp import web
+
+from sandbox.http import Emulator, Faults, json_response
 
 GENESIS = 1628882891  # seconds; the time of the first transfer at the real one
 
 
-class FarcasterNamesEmulator(Emulator):
+class FarcasterNamesEmulator(Emulator[Faults]):
     """Answer from `names`, a dictionary from fid to name."""
 
     name = "farcaster"
+    faults_class = Faults
 
     def __init__(self, **common: Any) -> None:
         super().__init__(**common)
         self.names: dict[int, str] = {}
 
-    def routes(self) -> list[tuple[str, str, Handler]]:
-        return [("GET", "/transfers/current", self._current)]
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/transfers/current", self._current)]
 
     def on_reset(self) -> None:
         self.names.clear()
 
-    def _current(self, request: Request) -> Response:
+    async def _current(self, request: web.Request) -> web.Response:
         try:
             fid = int(request.query.get("fid", ""))
         except ValueError:

@@ -9,8 +9,8 @@ from pathlib import Path
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.http.process import base_parser, run
 from sandbox.pinata.__main__ import DEFAULT_STORE
+from sandbox.pinata.placeholder import pin_placeholder
 from sandbox.pinata.store import ContentStore
-from sandbox.placeholder import pin_placeholder
 
 
 def main() -> int:
@@ -19,19 +19,11 @@ def main() -> int:
     parser.add_argument(
         "--store", type=Path, default=DEFAULT_STORE, help="the Pinata emulator's folder"
     )
-    options = parser.parse_args()
-    store = ContentStore(options.store)
+    options = vars(parser.parse_args())
+    store = ContentStore(options.pop("store"))
     pin_placeholder(store)
-    emulator = GatewayEmulator(
-        host=options.host,
-        port=options.port,
-        public_url=options.public_url,
-        log_file=options.log_file,
-        seed=options.seed,
-        store=store,
-        token=os.environ.get("SANDBOX_GATEWAY_TOKEN", ""),
-    )
-    return run(emulator, options)
+    token = os.environ.get("SANDBOX_GATEWAY_TOKEN", "")
+    return run(GatewayEmulator(store=store, token=token, **options))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Provide the small HTTP server that the vendor emulators are built on."""
+"""Provide what every vendor's emulator is built on: an aiohttp server with faults, log and bill."""
 
-from sandbox.http.bill import Bill, BillEntry
-from sandbox.http.calls import Call, CallLog
-from sandbox.http.emulator import Emulator
-from sandbox.http.faults import FaultPlan, Faults, PlannedFault
-from sandbox.http.messages import Request, Response, json_response, text_response
+from sandbox.http.emulator import SUBJECT, Emulator, cut_short, hang_up, json_response
+from sandbox.http.faults import FaultPlan, Faults, Kind
+from sandbox.http.records import Bill, BillEntry, Call, CallLog, JsonLines
 
 __all__ = [
+    "SUBJECT",
     "Bill",
     "BillEntry",
     "Call",
@@ -14,9 +13,9 @@ __all__ = [
     "Emulator",
     "FaultPlan",
     "Faults",
-    "PlannedFault",
-    "Request",
-    "Response",
+    "JsonLines",
+    "Kind",
+    "cut_short",
+    "hang_up",
     "json_response",
-    "text_response",
 ]

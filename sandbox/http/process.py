@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from glisk.engine.lifeline import die_with
 from sandbox.http.emulator import Emulator
@@ -26,24 +26,7 @@ def base_parser(name: str, *, port: int) -> argparse.ArgumentParser:
         "--public-url", default="", help="address clients use, where it differs from host and port"
     )
     parser.add_argument("--log-file", type=Path, help="append every call here as a JSON line")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all faults")
-    parser.add_argument(
-        "--faults", default="{}", help='fault settings as JSON, e.g. {"throttle_rate": 0.1}'
-    )
     return parser
-
-
-def add_range(
-    parser: argparse.ArgumentParser, option: str, default: tuple[float, float], help_text: str
-) -> None:
-    """Add an option that takes a duration in seconds, or a range to draw from."""
-    parser.add_argument(
-        option,
-        type=seconds_range,
-        default=default,
-        metavar="S|LOW:HIGH",
-        help=help_text,
-    )
 
 
 def seconds_range(text: str) -> tuple[float, float]:
@@ -55,16 +38,11 @@ def seconds_range(text: str) -> tuple[float, float]:
     return limits
 
 
-def run(emulator: Emulator, options: argparse.Namespace) -> int:
-    """Apply the common options and serve until SIGTERM or SIGINT; return the exit code."""
+def run(emulator: Emulator[Any]) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code."""
     # Nobody is left to stop an emulator whose supervisor was killed.
     die_with(os.getppid(), signal.SIGTERM)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    try:
-        emulator.set_faults(**json.loads(options.faults))
-    except (ValueError, TypeError) as error:
-        print(f"--faults: {error}", file=sys.stderr)
-        return 2
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: emulator.request_stop())
     try:

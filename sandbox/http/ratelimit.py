@@ -46,10 +46,6 @@ class RateLimit:
         self._resets_at = now + max(0.0, 1.0 - self._left) / a_second
         return allowed
 
-    def remaining(self, per_minute: int) -> int:
-        """Return how many calls the window has left."""
-        return max(0, per_minute - self._used)
-
     @property
     def resets_at(self) -> float:
         """Return when a call is allowed again after a refusal, in Unix seconds."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from sandbox.http import Emulator, Faults, Request, Response, json_response
-from sandbox.http.emulator import Handler
+from aiohttp import web
+
+from sandbox.http import Emulator, Faults, json_response
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class OpenSeaFaults(Faults):
     unknown_first: int = 0
 
 
-class OpenSeaEmulator(Emulator):
+class OpenSeaEmulator(Emulator[OpenSeaFaults]):
     """Takes refreshes of any contract's tokens; `refreshed` lists them in order."""
 
     name = "opensea"
@@ -33,32 +34,35 @@ class OpenSeaEmulator(Emulator):
         self._tries: Counter[str] = Counter()
         self.refreshed: list[tuple[str, str, int]] = []
 
-    def routes(self) -> list[tuple[str, str, Handler]]:
-        path = r"/api/v2/chain/([a-z_]+)/contract/(0x[0-9a-fA-F]{40})/nfts/(\d+)/refresh"
-        return [("POST", path, self._refresh)]
+    def routes(self) -> list[web.RouteDef]:
+        path = r"/api/v2/chain/{chain}/contract/{contract}/nfts/{number:\d+}/refresh"
+        return [web.post(path, self._refresh)]
 
-    def throttled(self, retry_after_seconds: int) -> Response:
+    def throttled(self, retry_after_seconds: int) -> web.Response:
         response = _refusal("Request was throttled.", 429)
         response.headers["Retry-After"] = str(retry_after_seconds)
         return response
 
-    def server_error(self, status: int) -> Response:
+    def server_error(self, status: int) -> web.Response:
         return _refusal("Internal server error", status)
 
     def on_reset(self) -> None:
         self._tries.clear()
         self.refreshed.clear()
 
-    def _refresh(self, request: Request, chain: str, contract: str, number: str) -> Response:
-        given = request.headers.get("x-api-key", "")
+    async def _refresh(self, request: web.Request) -> web.Response:
+        chain, contract, number = (
+            request.match_info[name] for name in ("chain", "contract", "number")
+        )
+        given = request.headers.get("X-API-Key", "")
         if not secrets.compare_digest(given.encode(), self._api_key.encode()):
             return _refusal("Invalid API key", 401)
         self._tries[number] += 1
-        if self._tries[number] <= cast(OpenSeaFaults, self.faults).unknown_first:
+        if self._tries[number] <= self.faults.unknown_first:
             return _refusal(f"Nft {contract}/{number} not found", 404)
         self.refreshed.append((chain, contract, int(number)))
         return json_response("NFT queued for refresh")
 
 
-def _refusal(text: str, status: int) -> Response:
+def _refusal(text: str, status: int) -> web.Response:
     return json_response({"errors": [text]}, status)

@@ -1,50 +1,42 @@
-"""Mix colours in OKLab, where equal steps look equal (https://bottosson.github.io/posts/oklab/)."""
+"""Mix colours as the eye does, and choose those of a picture by the words of its prompt."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 Rgb = tuple[int, int, int]
-Lab = tuple[float, float, float]
 
-
-def from_hex(text: str) -> Rgb:
-    """Parse "rrggbb"."""
-    return int(text[0:2], 16), int(text[2:4], 16), int(text[4:6], 16)
-
-
-def from_oklch(lightness: float, chroma: float, hue: float) -> Rgb:
-    """Make a colour: lightness 0 to 1, chroma 0 to about 0.3, hue in degrees.
-
-    A colour that screens cannot show loses chroma until they can.
-    """
-    angle = math.radians(hue)
-    while True:
-        linear = _to_linear((lightness, chroma * math.cos(angle), chroma * math.sin(angle)))
-        if all(-0.002 <= part <= 1.002 for part in linear) or chroma < 0.01:
-            return _to_rgb(linear)
-        chroma *= 0.92
+# From linear RGB to the eye's cones and back (https://bottosson.github.io/posts/oklab/). The cube
+# roots of their answers are mixed: there, equal steps look equal.
+_TO_CONES = (
+    (0.4122214708, 0.5363325363, 0.0514459929),
+    (0.2119034982, 0.6806995451, 0.1073969566),
+    (0.0883024619, 0.2817188376, 0.6299787005),
+)
+_FROM_CONES = (
+    (4.0767416621, -3.3077115913, 0.2309699292),
+    (-1.2684380046, 2.6097574011, -0.3413193965),
+    (-0.0041960863, -0.7034186147, 1.7076147010),
+)
+_LINEAR = [
+    level / 255 / 12.92 if level / 255 <= 0.04045 else ((level / 255 + 0.055) / 1.055) ** 2.4
+    for level in range(256)
+]
 
 
 def mix(one: Rgb, other: Rgb, amount: float) -> Rgb:
     """Go from one colour towards another; amount 0 to 1."""
-    a, b = _to_lab(one), _to_lab(other)
-    lightness, green_red, blue_yellow = (
-        start + (end - start) * amount for start, end in zip(a, b, strict=True)
-    )
-    return _to_rgb(_to_linear((lightness, green_red, blue_yellow)))
-
-
-def lightness(colour: Rgb) -> float:
-    """Return how light a colour looks, 0 to 1."""
-    return _to_lab(colour)[0]
+    pairs = zip(_perceived(one), _perceived(other), strict=True)
+    cones = [(start + (end - start) * amount) ** 3 for start, end in pairs]
+    red, green, blue = (_encode(_product(row, cones)) for row in _FROM_CONES)
+    return red, green, blue
 
 
 def gradient(stops: Sequence[Rgb], steps: int) -> list[Rgb]:
     """Lay colours out evenly and fill the steps between them."""
-    if steps == 1:
-        return [stops[0]]
     colours = []
     for step in range(steps):
         position = step * (len(stops) - 1) / (steps - 1)
@@ -53,33 +45,13 @@ def gradient(stops: Sequence[Rgb], steps: int) -> list[Rgb]:
     return colours
 
 
-def _to_lab(colour: Rgb) -> Lab:
-    r, g, b = (_LINEAR[part] for part in colour)
-    long = math.cbrt(0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b)
-    medium = math.cbrt(0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b)
-    short = math.cbrt(0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b)
-    return (
-        0.2104542553 * long + 0.7936177850 * medium - 0.0040720468 * short,
-        1.9779984951 * long - 2.4285922050 * medium + 0.4505937099 * short,
-        0.0259040371 * long + 0.7827717662 * medium - 0.8086757660 * short,
-    )
+def _perceived(colour: Rgb) -> list[float]:
+    linear = [_LINEAR[part] for part in colour]
+    return [math.cbrt(_product(row, linear)) for row in _TO_CONES]
 
 
-def _to_linear(lab: Lab) -> tuple[float, float, float]:
-    light, a, b = lab
-    long = (light + 0.3963377774 * a + 0.2158037573 * b) ** 3
-    medium = (light - 0.1055613458 * a - 0.0638541728 * b) ** 3
-    short = (light - 0.0894841775 * a - 1.2914855480 * b) ** 3
-    return (
-        4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
-        -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
-        -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
-    )
-
-
-def _to_rgb(linear: tuple[float, float, float]) -> Rgb:
-    red, green, blue = (_encode(part) for part in linear)
-    return red, green, blue
+def _product(row: Sequence[float], values: Sequence[float]) -> float:
+    return sum(factor * value for factor, value in zip(row, values, strict=True))
 
 
 def _encode(part: float) -> int:
@@ -88,7 +60,64 @@ def _encode(part: float) -> int:
     return round(encoded * 255)
 
 
-_LINEAR = [
-    level / 255 / 12.92 if level / 255 <= 0.04045 else ((level / 255 + 0.055) / 1.055) ** 2.4
-    for level in range(256)
-]
+@dataclass(frozen=True)
+class Palette:
+    """Hold five colours from dark to light, and two that stand out against them."""
+
+    ramp: tuple[Rgb, ...]
+    accent: Rgb
+    second_accent: Rgb
+
+    @classmethod
+    def parse(cls, text: str) -> Palette:
+        """Read seven colours in hex digits."""
+        colours = [(int(c[0:2], 16), int(c[2:4], 16), int(c[4:6], 16)) for c in text.split()]
+        return cls(tuple(colours[:5]), colours[5], colours[6])
+
+    @property
+    def deep(self) -> Rgb:
+        """Return the darkest colour."""
+        return self.ramp[0]
+
+    @property
+    def pale(self) -> Rgb:
+        """Return the lightest colour."""
+        return self.ramp[-1]
+
+    @property
+    def sun(self) -> Rgb:
+        """Return the accent that can give light, or a palest colour where both are dark."""
+        brightest = max(self.accent, self.second_accent, key=sum)
+        return brightest if sum(brightest) > 450 else mix(self.pale, (255, 222, 150), 0.5)
+
+    def at(self, position: float) -> Rgb:
+        """Return the colour at a place of the ramp, 0 (dark) to 1 (light)."""
+        place = min(1.0, max(0.0, position)) * (len(self.ramp) - 1)
+        index = min(int(place), len(self.ramp) - 2)
+        return mix(self.ramp[index], self.ramp[index + 1], place - index)
+
+
+# A palette, and the words of a prompt that call for it.
+THEMES = {
+    "2b1b3d 6d2e5b c9485b f5885b ffd9a0 ffe9c7 3f88a5": "sunset sunrise dusk dawn evening orange",
+    "3a1d23 7c3b34 c46a45 e8a76c fbe4c0 f7f0e3 2f7f86": "desert dune sand canyon clay brown retro",
+    "04173b 0a4174 1583b0 6cc5d9 dff5f2 ffb35c f2655e": "ocean sea wave lake river whale fish blue",
+    "07211b 16473a 3b7a55 93bf7c eef3d2 f4a259 d95d39": "forest tree leaf fern moss green",
+    "2a1a1f 6f2a26 b8522d e39a3c f7e3b0 4f6d5a 8c2f39": "autumn fall harvest fox dragon fire red",
+    "221f3d 4d4375 8b79b3 c9b3d9 f6ecf3 ffc857 e8748b": "lavender dream magic wizard fairy violet",
+    "0f0628 3a0e6b 8a1fbf e04fd0 ffc1ee 1de9d5 ffe14d": "neon cyberpunk robot glitch disco purple",
+    "14213d 2f4a70 7f9fb8 d6dfda f8f2e4 d6402f e9a23b": "japan japanese samurai koi temple grey",
+    "120e14 3d2a1d 8a5a2b d9a441 fdf0cd b33a3a 2f6f73": "golden royal king queen deco lion gold",
+    "33142a 7a2a52 c25a7c eea0a6 fdebe3 f2c14e 4a7c8c": "love romantic cherry blossom heart pink",
+    "0b1630 23406e 5a8bb8 a9d3e6 f2fafc f08a9b ffd27d": "winter snow ice frozen glacier white",
+    "1c3324 3f6b3a 86a847 d6cf6f fbf6d9 e85d75 4f8fc0": "meadow spring garden field grass yellow",
+    "062c30 05595b 12a08a 84d2a2 fff4c9 ff6f59 ffb627": "jungle tropical beach palm parrot teal",
+    "070b1f 16204a 34437f 7b86bd d9dcf2 ffd98a f78fb3": "night midnight star galaxy moon cosmic",
+}
+
+
+def choose_palette(words: Iterable[str], rng: random.Random) -> Palette:
+    """Choose by the words of a prompt, else by chance."""
+    given = set(words)
+    called = [text for text, calls in THEMES.items() if not given.isdisjoint(calls.split())]
+    return Palette.parse(rng.choice(called or list(THEMES)))

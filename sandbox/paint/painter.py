@@ -2,67 +2,99 @@
 
 from __future__ import annotations
 
+import io
 import random
 import re
+import struct
+from collections.abc import Callable
 
 from PIL import Image
 
+from sandbox.paint import landscapes, patterns
 from sandbox.paint.canvas import Canvas
-from sandbox.paint.files import encode, stamp
-from sandbox.paint.palette import choose_palette
-from sandbox.paint.styles import STYLES, choose_style
+from sandbox.paint.colour import choose_palette
 
+SIDE = 1024  # pixels
 SMALLEST_SIDE = 64  # below, the styles have no pixels to work with
 
+# A style, and the words of a prompt that call for it.
+STYLES: dict[Callable[[Canvas], Image.Image], str] = {
+    landscapes.ridges: "landscape mountain alps peak hill valley mist horizon castle dune desert",
+    landscapes.starry_night: "night star starry moon aurora forest fir camp wolf owl winter",
+    landscapes.sunburst: "sun sunset sunrise deco retro temple beach summer sea ocean ship king",
+    landscapes.city: "city skyline urban street tokyo cyberpunk neon building tower robot car",
+    landscapes.nebula: "nebula space galaxy cosmos cosmic planet universe astronaut dream saturn",
+    patterns.paper_cut: "paper layer map cave canyon organic cell lava agate minimal poster",
+    patterns.ribbons: "silk ribbon flow abstract music wind marble dance river wave pattern",
+    patterns.blossom: "flower blossom bloom rose lotus mandala petal botanical dahlia garden",
+    patterns.facets: "crystal polygon diamond origami glass gem ice fox cat lion tiger geometric",
+}
 
-def paint_picture(prompt: str, seed: int, width: int, height: int, style: str = "") -> Image.Image:
-    """Paint a prompt, in the style given or in one that fits; equal arguments, equal picture."""
+
+def paint_picture(prompt: str, seed: int, side: int = SIDE) -> Image.Image:
+    """Paint a prompt in a style that fits; equal arguments, equal picture."""
     rng = random.Random(f"{prompt}\0{seed}")
-    words = _words(prompt)
-    chosen = choose_style(words, rng)
+    words = frozenset(_words(prompt))
+    called = [style for style, calls in STYLES.items() if not words.isdisjoint(calls.split())]
+    style = rng.choice(called or list(STYLES))
     palette = choose_palette(words, rng)
-    size = (max(width, SMALLEST_SIDE), max(height, SMALLEST_SIDE))
-    canvas = Canvas(*size, palette, rng, frozenset(words))
-    picture = STYLES[style or chosen](canvas)
-    return picture if size == (width, height) else picture.resize((width, height))
+    picture = style(Canvas(max(side, SMALLEST_SIDE), palette, rng, words))
+    return picture if side >= SMALLEST_SIDE else picture.resize((side, side))
 
 
 def _words(prompt: str) -> list[str]:
-    """List the words in order, each in the singular too."""
-    words = []
-    for word in re.findall(r"[a-z]+", prompt.lower()):
-        words.append(word)
-        for ending, singular in (("ies", "y"), ("ves", "f"), ("es", ""), ("s", "")):
-            if word.endswith(ending) and len(word) > len(ending) + 2:
-                words.append(word.removesuffix(ending) + singular)
-    return words
+    """List the words, each in the singular too."""
+    words = re.findall(r"[a-z]+", prompt.lower())
+    return [*words, *(word.removesuffix("s") for word in words)]
 
 
 class Painter:
     """Paint files for prompts, at full size or quickly.
 
-    `image_size` bounds the longest side in pixels; with `distinct_images` n, only n pictures of
-    each kind are painted, and further files show one of them under a stamp of their own.
+    `image_size` is the side in pixels; with `distinct_images` n, only n pictures are painted, and
+    further files show one of them under a stamp of their own.
     """
 
-    def __init__(self, *, image_size: int = 0, distinct_images: int = 0) -> None:
-        self._image_size = image_size
+    def __init__(self, image_size: int = SIDE, *, distinct_images: int = 0) -> None:
+        self._side = image_size
         self._distinct_images = distinct_images
-        self._painted: dict[tuple[int, int, int, str, int], bytes] = {}
+        self._painted: dict[int, bytes] = {}
 
-    def paint_file(
-        self, prompt: str, seed: int, *, width: int, height: int, file_format: str, quality: int
-    ) -> bytes:
-        """Paint a prompt and encode it; equal arguments give equal bytes."""
-        if self._image_size and max(width, height) > self._image_size:
-            scale = self._image_size / max(width, height)
-            width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    def paint_file(self, prompt: str, seed: int, file_format: str = "webp") -> bytes:
+        """Paint a prompt and encode it as webp or png; equal arguments give equal bytes."""
         if not self._distinct_images:
-            return encode(paint_picture(prompt, seed, width, height), file_format, quality)
+            return _encode(paint_picture(prompt, seed, self._side), file_format)
         number = random.Random(f"{prompt}\0{seed}").randrange(self._distinct_images)
-        key = (number, width, height, file_format, quality)
-        if key not in self._painted:
+        if number not in self._painted:
             # Not by the prompt that comes first: equal arguments must give equal bytes always.
-            picture = paint_picture(f"picture {number}", number, width, height)
-            self._painted[key] = encode(picture, file_format, quality)
-        return stamp(self._painted[key], file_format, f"{seed} {prompt}".encode()[:1000])
+            picture = paint_picture(f"picture {number}", number, self._side)
+            self._painted[number] = _encode(picture, "webp")
+        return _stamp(self._painted[number], self._side, f"{seed} {prompt}".encode()[:1000])
+
+
+def black_file(file_format: str) -> bytes:
+    """Make the file that a safety checker puts in place of an unsafe image."""
+    return _encode(Image.new("RGB", (SIDE, SIDE)), file_format)
+
+
+def _encode(picture: Image.Image, file_format: str) -> bytes:
+    target = io.BytesIO()
+    if file_format == "png":
+        picture.save(target, "PNG", compress_level=2)
+    else:
+        picture.save(target, "WEBP", quality=80, method=1)  # 4, the usual effort, costs three times
+    return target.getvalue()
+
+
+def _stamp(webp: bytes, side: int, note: bytes) -> bytes:
+    """Add a note that no viewer shows, so that the file's bytes are its own."""
+    # A simple WebP file has a single chunk; notes need the extended format, whose header repeats
+    # the size of the canvas (RFC 9649, section 2.7).
+    size = (side - 1).to_bytes(3, "little")
+    header = struct.pack("<I", 0b100) + size + size  # it has XMP
+    chunks = _chunk(b"VP8X", header) + webp[12:] + _chunk(b"XMP ", note)
+    return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from sandbox.http.process import add_range, base_parser, run
+from sandbox.http.process import base_parser, run, seconds_range
 from sandbox.pinata.emulator import SANDBOX_JWT, PinataEmulator
 
 DEFAULT_STORE = Path("var/sandbox/ipfs")
@@ -18,21 +18,20 @@ def main() -> int:
     parser.add_argument(
         "--store", type=Path, default=DEFAULT_STORE, help="folder of content and pins"
     )
-    add_range(parser, "--pin-seconds", (0.2, 0.2), "time that a pin takes")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--pin-seconds",
+        type=seconds_range,
+        default=(0.2, 0.2),
+        metavar="S|LOW:HIGH",
+        help="time that a pin takes",
+    )
     emulator = PinataEmulator(
-        host=options.host,
-        port=options.port,
-        public_url=options.public_url,
-        log_file=options.log_file,
-        seed=options.seed,
-        store=options.store,
+        **vars(parser.parse_args()),
         jwt=os.environ.get("PINATA_JWT") or SANDBOX_JWT,
         api_key=os.environ.get("PINATA_API_KEY", ""),
         api_secret=os.environ.get("PINATA_API_SECRET", ""),
-        pin_seconds=options.pin_seconds,
     )
-    return run(emulator, options)
+    return run(emulator)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Compute the CIDs that IPFS gives to files, in one pass over the bytes.
+"""Compute the CIDs that IPFS gives to files.
 
 A second implementation beside the product's own, on purpose: an emulator that shared the
 product's code would agree with it even where both are wrong. Rules: the UnixFS and DAG-PB
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 CHUNK_SIZE = 256 * 1024  # bytes
@@ -65,21 +65,25 @@ class _Node:
 
 
 def add_file(
-    pieces: Iterable[bytes],
+    content: bytes,
     *,
     cid_version: int = 1,
     raw_leaves: bool | None = None,
     chunk_size: int = CHUNK_SIZE,
 ) -> AddedFile:
-    """Compute the CID of a file that comes in pieces of any size.
+    """Compute the CID of a file.
 
     `raw_leaves` is on for version 1 and off for version 0 unless given.
     """
     raw = cid_version == 1 if raw_leaves is None else raw_leaves
-    root = _join(
-        (_leaf(chunk, cid_version, raw) for chunk in _chunks(pieces, chunk_size)), cid_version
-    )
-    return AddedFile(root.cid, root.dag_size)
+    chunks = [content[at : at + chunk_size] for at in range(0, len(content), chunk_size)] or [b""]
+    level = [_leaf(chunk, cid_version, raw) for chunk in chunks]
+    while len(level) > 1:
+        level = [
+            _parent(level[at : at + LINKS_PER_NODE], cid_version)
+            for at in range(0, len(level), LINKS_PER_NODE)
+        ]
+    return AddedFile(level[0].cid, level[0].dag_size)
 
 
 def parse_cid(text: str) -> Cid:
@@ -100,37 +104,6 @@ def parse_cid(text: str) -> Cid:
     if multihash[:2] != SHA2_256_LENGTH_32 or len(multihash) != 34 or codec not in (RAW, DAG_PB):
         raise InvalidCid(text)
     return Cid(version, codec, multihash[2:])
-
-
-def _chunks(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    pending = bytearray()
-    seen = False
-    for piece in pieces:
-        pending += piece
-        while len(pending) >= size:
-            seen = True
-            yield bytes(pending[:size])
-            del pending[:size]
-    if pending or not seen:
-        yield bytes(pending)
-
-
-def _join(nodes: Iterator[_Node], version: int) -> _Node:
-    level = [_parent(group, version) for group in _groups(nodes)]
-    while len(level) > 1:
-        level = [_parent(group, version) for group in _groups(iter(level))]
-    return level[0]
-
-
-def _groups(nodes: Iterator[_Node]) -> Iterator[list[_Node]]:
-    group: list[_Node] = []
-    for node in nodes:
-        group.append(node)
-        if len(group) == LINKS_PER_NODE:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _leaf(chunk: bytes, version: int, raw: bool) -> _Node:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sandbox.http.jsonlines import JsonLines
+from sandbox.http import JsonLines
 from sandbox.pinata.ipfs_cid import parse_cid
 
 
@@ -21,8 +20,6 @@ class Pin:
     name: str | None
     keyvalues: dict[str, str | int | float]
     pinned_at: float
-    unpinned_at: float | None = None
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 class ContentStore:
@@ -73,28 +70,20 @@ class PinList:
     """Keep the pins of the account, as JSON lines in the store's folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._pins: dict[str, Pin] = {}
         self._file = JsonLines(folder / "pins.jsonl")
-        for record in self._file:
-            pin = Pin(**record)
+        self._pins = {record["cid"]: Pin(**record) for record in self._file}
+
+    def add(self, pin: Pin) -> Pin | None:
+        """Remember a pin, unless there is one of this CID: that one is returned."""
+        known = self._pins.get(pin.cid)
+        if known is None:
             self._pins[pin.cid] = pin
+            self._file.append(asdict(pin))
+        return known
 
-    def save(self, pin: Pin) -> None:
-        """Remember a pin or its newest state."""
-        self._pins[pin.cid] = pin
-        self._file.append(asdict(pin))
-
-    def get(self, cid: str) -> Pin | None:
-        """Return the pin of a CID, if it is pinned now."""
-        pin = self._pins.get(cid)
-        return pin if pin is not None and pin.unpinned_at is None else None
-
-    def __iter__(self) -> Iterator[Pin]:
-        return iter(list(self._pins.values()))
-
-    def pinned(self) -> list[Pin]:
-        """Return what is pinned now, the oldest first."""
-        return [pin for pin in self if pin.unpinned_at is None]
+    def all(self) -> list[Pin]:
+        """Return all pins, the oldest first."""
+        return list(self._pins.values())
 
     def clear(self) -> None:
         """Forget all pins."""

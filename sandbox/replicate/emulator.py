@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-import functools
+import asyncio
+import base64
+import json
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+from urllib.parse import urlencode
 
-from sandbox.http import Emulator, Request, Response, json_response
+from aiohttp import web
+
+from sandbox.http import SUBJECT, BillEntry, Emulator, json_response
 from sandbox.http.emulator import Handler
 from sandbox.http.ratelimit import RateLimit
 from sandbox.paint import Painter
-from sandbox.replicate import orders
-from sandbox.replicate.desk import Desk, Pace
-from sandbox.replicate.foreign import foreign_prediction
-from sandbox.replicate.listing import list_predictions
-from sandbox.replicate.outcomes import ReplicateFaults
-from sandbox.replicate.pictures import CONTENT_TYPES, PictureRoom
-from sandbox.replicate.predictions import Prediction
-from sandbox.replicate.webhooks import Delivery, WebhookSender
+from sandbox.replicate import creation
+from sandbox.replicate.creation import Creation, Refused, read_creation
+from sandbox.replicate.faults import OUTPUT_SHAPES, ReplicateFaults, decide, end_of
+from sandbox.replicate.pictures import File, Pictures
+from sandbox.replicate.predictions import (
+    Prediction,
+    PredictionStore,
+    foreign_prediction,
+    new_id,
+)
+from sandbox.replicate.webhooks import FOREIGN_SECRET, Delivery, signed_headers
 
 SANDBOX_TOKEN = "r8_sandbox_0000000000000000000000000000000"
 SANDBOX_WEBHOOK_SECRET = "whsec_Z2xpc2stc2FuZGJveC1yZXBsaWNhdGUtc2VjcmV0"
+PAGE_SIZE = 100
+RUN_LIMIT_SECONDS = 1800.0
+RETENTION_SECONDS = 3600.0
+WEBHOOK_ATTEMPTS = 4
+WEBHOOK_TIMEOUT_SECONDS = 10.0
 
 
-class ReplicateEmulator(Emulator):
+class ReplicateEmulator(Emulator[ReplicateFaults]):
     """Accept predictions, serve their images, send webhooks, write the bill."""
 
     name = "replicate"
@@ -40,206 +55,292 @@ class ReplicateEmulator(Emulator):
         token: str = SANDBOX_TOKEN,
         webhook_secret: str = SANDBOX_WEBHOOK_SECRET,
         generation_seconds: float | tuple[float, float] = 1.0,
-        start_seconds: float | tuple[float, float] = 0.0,
-        concurrency: int = 0,
-        retention_seconds: float = Pace.retention,
-        run_limit_seconds: float = Pace.run_limit,
-        delivery_url: str = "",
         state_dir: Path | str | None = None,
         painter: Painter | None = None,
-        webhook_attempts: int = 4,
         webhook_retry_seconds: float = 1.0,
-        webhook_timeout_seconds: float = 10.0,
         **common: Any,
     ) -> None:
         """Prepare the emulator; durations are seconds, a pair is a range to draw from.
 
-        `delivery_url` replaces this server's own address in the URLs of files; `concurrency` 0
-        runs everything at once; with `state_dir` predictions outlive the process. For `common`
-        see `Emulator`.
+        With `state_dir` predictions outlive the process. For `common` see `Emulator`.
         """
         super().__init__(**common)
         self._token = token
         self._webhook_secret = webhook_secret
-        self._delivery_url = delivery_url.rstrip("/")
-        self._pictures = PictureRoom(painter or Painter())
+        self._webhook_retry_seconds = webhook_retry_seconds
+        self._generation_seconds = (
+            generation_seconds
+            if isinstance(generation_seconds, tuple)
+            else (generation_seconds, generation_seconds)
+        )
+        self._pictures = Pictures(painter or Painter())
         self._creations = RateLimit()
-        self._sender: WebhookSender | None = None
-        self._new_sender = functools.partial(
-            WebhookSender,
-            webhook_secret,
-            attempts=webhook_attempts,
-            retry_seconds=webhook_retry_seconds,
-            timeout_seconds=webhook_timeout_seconds,
-        )
-        self._desk = Desk(
-            pace=Pace(
-                generation=_range(generation_seconds),
-                start=_range(start_seconds),
-                run_limit=run_limit_seconds,
-                retention=retention_seconds,
-                concurrency=concurrency,
-            ),
-            plan=self.plan,
-            faults=lambda: self._settings,
-            bill=self.bill,
-            pictures=self._pictures,
-            state_dir=Path(state_dir) if state_dir else None,
-            addresses=lambda: (self.url, self._delivery_url or f"{self.url}/delivery"),
-        )
+        self._store = PredictionStore(Path(state_dir) if state_dir else None)
+        self.deliveries: list[Delivery] = []
 
-    def routes(self) -> list[tuple[str, str, Handler]]:
-        prediction = r"/v1/predictions/([a-z0-9]+)"
-        file = r"/delivery/xezq/([\w-]+)/(out-\d\.(webp|jpg|png))"
-        create = self._create
+    def routes(self) -> list[web.RouteDef]:
+        for_account = self._for_account
+        prediction = "/v1/predictions/{id:[a-z0-9]+}"
         return [
-            ("POST", r"/v1/models/([\w.-]+/[\w.-]+)/predictions", self._for_account(create)),
-            ("POST", r"/v1/predictions", self._for_account(create)),
-            ("GET", r"/v1/predictions", self._for_account(self._list)),
-            ("GET", prediction, self._for_account(self._get)),
-            ("POST", prediction + "/cancel", self._for_account(self._cancel)),
-            ("GET", r"/v1/webhooks/default/secret", self._for_account(self._secret)),
-            ("GET", r"/v1/account", self._for_account(self._account)),
-            ("GET", file, self._file),
-            ("HEAD", file, self._file),
+            web.post("/v1/models/{model:[^/]+/[^/]+}/predictions", for_account(self._create)),
+            web.post("/v1/predictions", for_account(self._create)),
+            web.get("/v1/predictions", for_account(self._list)),
+            web.get(prediction, for_account(self._get)),
+            web.post(f"{prediction}/cancel", for_account(self._cancel)),
+            web.get("/v1/webhooks/default/secret", for_account(self._secret)),
+            web.get("/v1/account", for_account(self._account)),
+            web.get("/delivery/xezq/{token}/out-0.webp", self._file),
+            web.get("/_sandbox/predictions", self._show_predictions),
         ]
 
-    # --- life cycle ---
-
     async def on_start(self) -> None:
-        assert self._loop is not None
-        loop = self._loop
-
-        def later(seconds: float, call: Callable[[], None]) -> None:
-            loop.call_soon_threadsafe(loop.call_later, seconds, call)
-
-        self._sender = self._new_sender(later)
-        self._desk.open(self._sender)
+        """Go on with the predictions that an earlier process left."""
+        for prediction in self._store.all():
+            self._charge(prediction)
+            if not prediction.terminal:
+                self.spawn(self._run(prediction))
 
     async def on_stop(self) -> None:
-        self._desk.close()
+        self._store.close()
         self._pictures.close()
-        if self._sender is not None:
-            self._sender.close()
 
     def on_reset(self) -> None:
-        self._desk.clear()
+        self._store.clear()
         self._creations = RateLimit()
-        if self._sender is not None:
-            self._sender.deliveries.clear()
-
-    def control(self, request: Request, action: str) -> Response | None:
-        if (request.method, action) == ("GET", "deliveries"):
-            return json_response({"deliveries": [asdict(d) for d in self.deliveries]})
-        if (request.method, action) == ("GET", "predictions"):
-            return json_response({"predictions": [asdict(p) for p in self.predictions]})
-        return None
-
-    @property
-    def deliveries(self) -> list[Delivery]:
-        """Return every attempt to deliver a webhook."""
-        return list(self._sender.deliveries) if self._sender else []
+        self.deliveries.clear()
 
     @property
     def predictions(self) -> list[Prediction]:
         """Return all predictions, the oldest first."""
-        return list(self._desk.store)
+        return self._store.all()
 
-    @property
-    def _settings(self) -> ReplicateFaults:
-        return cast(ReplicateFaults, self.faults)
+    def throttled(self, retry_after_seconds: int) -> web.Response:
+        return creation.throttled(retry_after_seconds)
 
-    # --- the vendor's replies to faults ---
-
-    def throttled(self, retry_after_seconds: int) -> Response:
-        return orders.throttled(retry_after_seconds)
-
-    def not_found(self, request: Request) -> Response:
-        return orders.not_found()
+    def not_found(self) -> web.Response:
+        return creation.not_found()
 
     # --- the API ---
 
     def _for_account(self, handler: Handler) -> Handler:
         """Let only the account's token through to a handler."""
 
-        def answer(request: Request, *groups: str) -> Any:
-            given = request.headers.get("authorization", "").encode()
+        async def answer(request: web.Request) -> web.StreamResponse:
+            given = request.headers.get("Authorization", "").encode()
             if not secrets.compare_digest(given, f"Bearer {self._token}".encode()):
-                return orders.unauthenticated()
-            return handler(request, *groups)
+                return creation.unauthenticated()
+            return await handler(request)
 
         return answer
 
-    async def _create(self, request: Request, model_name: str | None = None) -> Response:
+    async def _create(self, request: web.Request) -> web.Response:
         try:
-            order = orders.read_order(request, model_name)
-        except orders.Refused as refusal:
+            wanted = await read_creation(request)
+        except Refused as refusal:
             return refusal.response
-        refused = self._refused_by_account()
-        if refused is not None:
-            return refused
-        prediction = self._desk.accept(order)
-        request.subject = prediction.id
-        first_look = self._desk.show(prediction)
-        if order.wait_seconds:
-            await self._desk.lifecycle.wait(prediction, order.wait_seconds)
-            first_look = self._desk.show(prediction)
-        return json_response(first_look, 201)
-
-    def _refused_by_account(self) -> Response | None:
-        refusal = self._settings.account_refusal
-        if refusal == "invalid_version":
-            return orders.invalid_version()
-        if refusal:
-            return orders.payment_required(refusal)
-        faults = self._settings
+        faults = self.faults
+        if faults.account_refusal == "invalid_version":
+            return creation.invalid_version()
+        if faults.account_refusal:
+            return creation.payment_required(faults.account_refusal)
         if not self._creations.allow(faults.creations_per_minute, faults.creations_burst):
             return self.throttled(max(1, math.ceil(self._creations.resets_at - time.time())))
-        return None
+        prediction = self._accept(wanted)
+        request[SUBJECT] = prediction.id
+        return json_response(self._show(prediction), 201)
 
-    def _get(self, request: Request, prediction_id: str) -> Response:
-        prediction = self._desk.store.get(prediction_id) or foreign_prediction(prediction_id)
-        if prediction is None:
-            return orders.not_found()
-        request.subject = prediction.id
-        return json_response(self._desk.show(prediction))
-
-    def _cancel(self, request: Request, prediction_id: str) -> Response:
-        prediction = self._desk.store.get(prediction_id)
-        if prediction is None:
-            return orders.not_found()
-        request.subject = prediction.id
-        self._desk.lifecycle.cancel(prediction)
-        return json_response(self._desk.show(prediction))
-
-    def _list(self, request: Request) -> Response:
-        return list_predictions(
-            request, self._desk.newest_first(), self.url, self._desk.show, self._settings
+    def _accept(self, wanted: Creation) -> Prediction:
+        """Charge for a new prediction and begin with it."""
+        outcome, garbage = decide(self.plan, wanted.input["prompt"])
+        given_seed, now = wanted.input.get("seed"), time.time()
+        prediction = Prediction(
+            id=new_id(),
+            model=wanted.model.name,
+            version=wanted.model.version,
+            input=wanted.input,
+            created_at=now,
+            deadline_at=now + (wanted.cancel_after_seconds or RUN_LIMIT_SECONDS),
+            run_seconds=self.plan.seconds("generation", self._generation_seconds),
+            seed=secrets.randbelow(2**32) if given_seed is None else given_seed,
+            outcome=outcome,
+            garbage=garbage,
+            webhook=wanted.webhook,
         )
+        self._store.save(prediction)
+        self._charge(prediction)
+        self.spawn(self._run(prediction))
+        if outcome == "succeeded":
+            self._pictures.paint(_file_of(prediction))
+        return prediction
 
-    def _secret(self, request: Request) -> Response:
-        return json_response({"key": self._webhook_secret})
+    def _charge(self, prediction: Prediction) -> None:
+        price = next(m.price_usd for m in creation.MODELS if m.name == prediction.model)
+        key = json.dumps(prediction.input, sort_keys=True, ensure_ascii=False)
+        self.bill.add(BillEntry(prediction.created_at, prediction.id, key, price))
 
-    def _account(self, request: Request) -> Response:
+    async def _get(self, request: web.Request) -> web.Response:
+        request[SUBJECT] = prediction_id = request.match_info["id"]
+        prediction = self._store.get(prediction_id) or foreign_prediction(prediction_id)
+        return json_response(self._show(prediction)) if prediction else creation.not_found()
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        request[SUBJECT] = request.match_info["id"]
+        prediction = self._store.get(request.match_info["id"])
+        if prediction is None:
+            return creation.not_found()
+        if not prediction.terminal:
+            self._end(prediction, "canceled")
+        return json_response(self._show(prediction))
+
+    async def _list(self, request: web.Request) -> web.Response:
+        """Page through predictions, newest first; the past may have no beginning."""
+        faults, query = self.faults, request.query
+        if faults.list_refusal:
+            detail = {"detail": "Listing is refused.", "status": faults.list_refusal}
+            return json_response(detail, faults.list_refusal)
+        after, before = _moment(query.get("created_after")), _moment(query.get("created_before"))
+        if faults.list_ignores_bounds:
+            after = before = None
+        offset, begun_at = _read_cursor(query.get("cursor"))
+        ahead = faults.clock_ahead_seconds
+        # What came since the first page would move all others.
+        newest = begun_at if before is None else min(begun_at, before - ahead)
+        found: Iterator[Prediction] = dropwhile(
+            lambda prediction: prediction.created_at >= newest,
+            self._store.newest_first(faults.foreign_per_minute),
+        )
+        if after is not None:
+            oldest = after - ahead
+            found = takewhile(lambda prediction: prediction.created_at >= oldest, found)
+        page = list(islice(found, offset, offset + PAGE_SIZE + 1))
+        omitted = faults.list_omits.split(",")
+
+        def link(to: int) -> str:
+            cursor = base64.urlsafe_b64encode(f"{to} {begun_at!r}".encode()).decode()
+            return f"{self.url}/v1/predictions?{urlencode({**query, 'cursor': cursor})}"
+
+        def item(prediction: Prediction) -> dict[str, Any]:
+            shown = self._show(prediction)
+            return {name: part for name, part in shown.items() if name not in omitted}
+
         return json_response(
             {
-                "type": "organization",
-                "username": "glisk-sandbox",
-                "name": "GLISK sandbox",
-                "github_url": "https://github.com/glisk-sandbox",
+                "previous": link(max(0, offset - PAGE_SIZE)) if offset else None,
+                "next": link(offset + PAGE_SIZE) if len(page) > PAGE_SIZE else None,
+                "results": [item(prediction) for prediction in page[:PAGE_SIZE]],
             }
         )
 
-    async def _file(self, request: Request, token: str, name: str, extension: str) -> Response:
-        found = self._desk.find_file(token, name)
-        if found is None:
-            return Response(404, b"Not Found", {"Content-Type": "text/plain"})
-        prediction, order = found
-        request.subject = prediction.id
-        content = await self._pictures.fetch(order)
-        content_type = "text/html" if order.garbage == "html" else CONTENT_TYPES[extension]
-        return Response(200, content, {"Content-Type": content_type})
+    async def _secret(self, request: web.Request) -> web.Response:
+        return json_response({"key": self._webhook_secret})
+
+    async def _account(self, request: web.Request) -> web.Response:
+        return json_response({"type": "organization", "username": "glisk-sandbox"})
+
+    async def _file(self, request: web.Request) -> web.Response:
+        prediction = self._store.by_file_token(request.match_info["token"])
+        if prediction is None or not prediction.output or self._is_removed(prediction):
+            return web.Response(status=404, text="Not Found")
+        request[SUBJECT] = prediction.id
+        content = await asyncio.wrap_future(self._pictures.paint(_file_of(prediction)))
+        content_type = "text/html" if prediction.garbage == "html" else "image/webp"
+        return web.Response(body=content, content_type=content_type)
+
+    async def _show_predictions(self, request: web.Request) -> web.Response:
+        return json_response({"predictions": [asdict(p) for p in self.predictions]})
+
+    def _is_removed(self, prediction: Prediction) -> bool:
+        """Say whether input, output and file are gone by now."""
+        kept = 0.0 if self.faults.data_removed else RETENTION_SECONDS
+        ended_at = prediction.completed_at
+        return ended_at is not None and time.time() - ended_at >= kept
+
+    def _show(self, prediction: Prediction) -> dict[str, Any]:
+        """Describe a prediction as the API does."""
+        removed, faults = self._is_removed(prediction), self.faults
+        shown = prediction.as_json(self.url, removed=removed, ahead=faults.clock_ahead_seconds)
+        if prediction.status == "succeeded" and not removed:
+            shown["output"] = []
+            if prediction.output:
+                url = self._inline(prediction) if faults.output_inline else prediction.output
+                shown["output"] = OUTPUT_SHAPES[faults.output_shape](url)
+        return shown
+
+    def _inline(self, prediction: Prediction) -> str:
+        content = self._pictures.paint(_file_of(prediction)).result()
+        return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+
+    # --- what becomes of a prediction ---
+
+    async def _run(self, prediction: Prediction) -> None:
+        """See a prediction through, from wherever an earlier process left it."""
+        if prediction.started_at is None:
+            prediction.status, prediction.started_at = "processing", time.time()
+            self._store.save(prediction)
+        ends_at = prediction.started_at + prediction.run_seconds
+        if prediction.outcome == "stuck" or ends_at > prediction.deadline_at:
+            await asyncio.sleep(prediction.deadline_at - time.time())
+            if not prediction.terminal:
+                self._end(prediction, "canceled")
+            return
+        await asyncio.sleep(ends_at - time.time())
+        if prediction.terminal:  # somebody canceled it
+            return
+        error, prediction.logs = end_of(prediction.outcome, prediction.seed, self.faults)
+        prediction.error = error
+        if prediction.outcome == "succeeded":
+            prediction.output = f"{self.url}/delivery/xezq/{prediction.file_token}/out-0.webp"
+        self._end(prediction, "failed" if error else "succeeded")
+
+    def _end(self, prediction: Prediction, status: str) -> None:
+        prediction.status, prediction.completed_at = status, time.time()
+        self._store.save(prediction)
+        if not prediction.webhook:
+            return
+        faults, plan = self.faults, self.plan
+        fault = ""
+        if plan.chance("webhook-lost", faults.webhook_lost_rate):
+            fault = "lost"
+        elif plan.chance("webhook-forged", faults.webhook_forged_rate):
+            fault = "forged"
+        webhook_id = f"msg_{secrets.token_hex(12)}"
+        delay = plan.seconds("webhook-delay", faults.webhook_delay_seconds)
+        copies = 2 if plan.chance("webhook-duplicate", faults.webhook_duplicate_rate) else 1
+        for _ in range(copies):
+            self.spawn(self._notify(prediction, webhook_id, delay, fault))
+
+    async def _notify(
+        self, prediction: Prediction, webhook_id: str, delay: float, fault: str
+    ) -> None:
+        """Deliver a webhook; what gets no 2xx is tried again, under the same id."""
+        body = json.dumps(self._show(prediction)).encode()
+        secret = FOREIGN_SECRET if fault == "forged" else self._webhook_secret
+        await asyncio.sleep(delay)
+        for attempt in range(1, WEBHOOK_ATTEMPTS + 1):
+            status = 0
+            if fault != "lost":
+                headers = signed_headers(secret, webhook_id, body)
+                status = await self.post(prediction.webhook, body, headers, WEBHOOK_TIMEOUT_SECONDS)
+            self.deliveries.append(Delivery(webhook_id, prediction.id, attempt, status, fault))
+            if 200 <= status < 300 or fault == "lost":
+                return
+            await asyncio.sleep(self._webhook_retry_seconds * 2 ** (attempt - 1))
 
 
-def _range(seconds: float | tuple[float, float]) -> tuple[float, float]:
-    return seconds if isinstance(seconds, tuple) else (float(seconds), float(seconds))
+def _file_of(prediction: Prediction) -> File:
+    return File(prediction.input["prompt"], prediction.seed, garbage=prediction.garbage)
+
+
+def _moment(text: str | None) -> float | None:
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _read_cursor(text: str | None) -> tuple[int, float]:
+    """Return how many to skip, and when the first page was asked for."""
+    if not text:
+        return 0, time.time()
+    offset, begun_at = base64.urlsafe_b64decode(text).decode().split()
+    return int(offset), float(begun_at)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
@@ -11,72 +10,57 @@ from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from sandbox.paint import Painter
-from sandbox.paint.files import black_file
+from sandbox.paint import Painter, black_file
 
-CONTENT_TYPES = {"webp": "image/webp", "jpg": "image/jpeg", "png": "image/png"}
 KEPT_FILES = 512
 PAINTER_NICENESS = 5
 HTML_PAGE = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body></body></html>"
 
 
 @dataclass(frozen=True)
-class FileOrder:
-    """Say which picture a file shows; equal orders give equal bytes."""
+class File:
+    """Say what a file shows; equal ones have equal bytes."""
 
     prompt: str
     seed: int
-    width: int
-    height: int
-    file_format: str
-    quality: int
+    file_format: str = "webp"
     garbage: str = ""
 
 
-class PictureRoom:
+class Pictures:
     """Paint in a background thread and keep the newest files.
 
-    Files are not stored with a prediction: an order that was dropped is painted again.
+    Files are not stored with a prediction: one that was dropped is painted again.
     """
 
     def __init__(self, painter: Painter) -> None:
         self._painter = painter
-        self._files: OrderedDict[FileOrder, Future[bytes]] = OrderedDict()
+        self._files: OrderedDict[File, Future[bytes]] = OrderedDict()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, "painter", initializer=_be_nice)
 
-    def order(self, order: FileOrder) -> Future[bytes]:
+    def paint(self, file: File) -> Future[bytes]:
         """Have a file made, or find the one that was made before."""
         with self._lock:
-            future = self._files.get(order)
+            future = self._files.get(file)
             if future is None:
-                future = self._files[order] = self._pool.submit(self._make, order)
+                future = self._files[file] = self._pool.submit(self.content, file)
                 while len(self._files) > KEPT_FILES:
                     self._files.popitem(last=False)
             else:
-                self._files.move_to_end(order)
+                self._files.move_to_end(file)
             return future
 
-    async def fetch(self, order: FileOrder) -> bytes:
-        """Return the bytes of a file, when it is ready."""
-        return await asyncio.wrap_future(self.order(order))
-
-    def _make(self, order: FileOrder) -> bytes:
-        if order.garbage == "html":
+    def content(self, file: File) -> bytes:
+        """Make a file here and now."""
+        if file.garbage == "html":
             return HTML_PAGE
-        if order.garbage == "empty":
+        if file.garbage == "empty":
             return b""
-        if order.garbage == "black":
-            return black_file(order.width, order.height, order.file_format)
-        content = self._painter.paint_file(
-            order.prompt,
-            order.seed,
-            width=order.width,
-            height=order.height,
-            file_format=order.file_format,
-            quality=order.quality,
-        )
-        return content[: len(content) * 2 // 3] if order.garbage == "truncated" else content
+        if file.garbage == "black":
+            return black_file(file.file_format)
+        content = self._painter.paint_file(file.prompt, file.seed, file.file_format)
+        return content[: len(content) * 2 // 3] if file.garbage == "truncated" else content
 
     def close(self) -> None:
         """Give up what is queued."""

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+import heapq
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sandbox.http.jsonlines import JsonLines
+from sandbox.http import JsonLines
 
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32
 ID_LENGTH = 26
-TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
+TERMINAL = frozenset({"succeeded", "failed", "canceled"})
 
 
 def new_id() -> str:
     """Make a prediction id."""
     return "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
-
-
-def iso(moment: float | None) -> str | None:
-    """Write a Unix time as Replicate does: UTC, milliseconds, "Z"."""
-    if moment is None:
-        return None
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 @dataclass
@@ -42,17 +38,14 @@ class Prediction:
     input: dict[str, Any]
     created_at: float
     deadline_at: float
-    start_seconds: float
     run_seconds: float
     seed: int
     outcome: str  # succeeded, nsfw, flagged, crashed, stuck
-    unsafe_images: list[int]
     garbage: str  # "", html, truncated, black, empty
     webhook: str = ""
-    webhook_events: list[str] = field(default_factory=list)
     file_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     status: str = "starting"
-    output: list[str] | None = None
+    output: str = ""  # the image's address
     error: str | None = None
     logs: str = ""
     started_at: float | None = None
@@ -63,40 +56,29 @@ class Prediction:
         """Say whether the prediction has ended."""
         return self.status in TERMINAL
 
-    def safe_images(self, images: int) -> list[int]:
-        """Return the numbers of the images that were not held back."""
-        return [number for number in range(images) if number not in self.unsafe_images]
-
-    def metrics(self) -> dict[str, Any]:
-        """Return the metrics of an ended prediction, in seconds."""
-        if self.completed_at is None or self.started_at is None:
-            return {}
-        metrics: dict[str, Any] = {
-            "predict_time": round(self.completed_at - self.started_at, 6),
-            "total_time": round(self.completed_at - self.created_at, 6),
-        }
-        if self.output:
-            metrics["image_count"] = len(self.output)
-        return metrics
-
-    def as_json(
-        self, base_url: str, *, removed: bool = False, ahead: float = 0.0
-    ) -> dict[str, Any]:
-        """Describe the prediction; `removed` after the retention time has passed.
+    def as_json(self, base_url: str, *, removed: bool, ahead: float) -> dict[str, Any]:
+        """Describe the prediction without its output; `removed` after the retention time.
 
         `ahead`: the seconds by which the vendor's clock is.
         """
 
         def moment(seconds: float | None) -> str | None:
-            return None if seconds is None else iso(seconds + ahead)
+            if seconds is None:
+                return None
+            shown = datetime.fromtimestamp(seconds + ahead, UTC)
+            return shown.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
+        metrics = {}
+        if self.completed_at is not None and self.started_at is not None:
+            metrics["predict_time"] = round(self.completed_at - self.started_at, 6)
+            metrics["total_time"] = round(self.completed_at - self.created_at, 6)
         api = f"{base_url}/v1/predictions/{self.id}"
         return {
             "id": self.id,
             "model": self.model,
             "version": self.version,
             "input": {} if removed else self.input,
-            "output": None if removed else self.output,
+            "output": None,
             "logs": "" if removed else self.logs,
             "error": self.error,
             "status": self.status,
@@ -107,13 +89,8 @@ class Prediction:
             "completed_at": moment(self.completed_at),
             "deadline": moment(self.deadline_at),
             "deployment": None,
-            "metrics": self.metrics(),
-            "urls": {
-                "get": api,
-                "cancel": f"{api}/cancel",
-                "web": f"{base_url}/p/{self.id}",
-                "stream": f"{base_url}/v1/files/{self.file_token}",
-            },
+            "metrics": metrics,
+            "urls": {"get": api, "cancel": f"{api}/cancel", "web": f"{base_url}/p/{self.id}"},
         }
 
 
@@ -142,18 +119,20 @@ class PredictionStore:
         return self._predictions.get(prediction_id)
 
     def by_file_token(self, token: str) -> Prediction | None:
-        """Return the prediction whose files carry this token."""
+        """Return the prediction whose file carries this token."""
         return self._by_file_token.get(token)
 
-    def newest_first(self) -> Iterator[Prediction]:
-        """Walk through the predictions, the newest first."""
-        return reversed(list(self._predictions.values()))
+    def all(self) -> list[Prediction]:
+        """Return all predictions, the oldest first."""
+        return list(self._predictions.values())
 
-    def __iter__(self) -> Iterator[Prediction]:
-        return iter(list(self._predictions.values()))
-
-    def __len__(self) -> int:
-        return len(self._predictions)
+    def newest_first(self, foreign_per_minute: int) -> Iterator[Prediction]:
+        """Walk through all that the account has; somebody else's have no beginning."""
+        own = reversed(self.all())
+        if not foreign_per_minute:
+            return own
+        foreign = _foreign_predictions(foreign_per_minute)
+        return heapq.merge(own, foreign, key=lambda prediction: -prediction.created_at)
 
     def clear(self) -> None:
         """Forget all predictions, on disk too."""
@@ -167,3 +146,38 @@ class PredictionStore:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _foreign_predictions(per_minute: int) -> Iterator[Prediction]:
+    gap_ms = 60_000 // per_minute
+    created_ms = int(time.time() * 1000) // gap_ms * gap_ms
+    while True:
+        created_ms -= gap_ms
+        yield _foreign_made_at(created_ms)
+
+
+def foreign_prediction(prediction_id: str) -> Prediction | None:
+    """Return somebody else's prediction, made up by its id; None if it is none of these."""
+    if not re.fullmatch(rf"x\d{{{ID_LENGTH - 1}}}", prediction_id):
+        return None
+    return _foreign_made_at(int(prediction_id[1:]))
+
+
+def _foreign_made_at(created_ms: int) -> Prediction:
+    created_at = created_ms / 1000
+    return Prediction(
+        id=f"x{created_ms:0{ID_LENGTH - 1}d}",
+        model="somebody/else",
+        version="hidden",
+        input={"prompt": "a picture of somebody else", "seed": created_ms % 2**31},
+        created_at=created_at,
+        deadline_at=created_at + 1.0,
+        run_seconds=1.0,
+        seed=0,
+        outcome="succeeded",
+        garbage="",
+        file_token="",
+        status="succeeded",
+        started_at=created_at,
+        completed_at=created_at + 1.0,
+    )

@@ -33,7 +33,7 @@ def _picture(number: int) -> bytes:
 
 
 def _uri(content: bytes, version: int) -> str:
-    return f"ipfs://{add_file([content], cid_version=version).cid}"
+    return f"ipfs://{add_file(content, cid_version=version).cid}"
 
 
 def _document(token_id: int, image_uri: str, author: int) -> dict[str, Any]:

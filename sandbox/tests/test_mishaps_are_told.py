@@ -24,7 +24,7 @@ from reveals.drain import RevealDrain
 from reveals.tests.conftest import _chain
 from reveals.tests.pace import hurry
 from sandbox.accounts import AUTHORS, KEEPER
-from sandbox.alchemy import SANDBOX_SIGNING_KEY, AlchemyEmulator
+from sandbox.alchemy.emulator import SANDBOX_SIGNING_KEY, AlchemyEmulator
 from sandbox.chain import DemoChain
 from sandbox.ports import Ports
 from sandbox.rehearsal.mishaps import MISHAPS, Mishap

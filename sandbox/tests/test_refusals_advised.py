@@ -19,11 +19,11 @@ from glisk.clients.selfhosted import SelfhostedClient
 from glisk.console.overview.troubles import find_troubles
 from glisk.errors import ProviderError
 from glisk.tests.clients.scripted_server import ScriptedServer, answer
-from sandbox.cog import CogEmulator
+from sandbox.cog.emulator import CogEmulator
 from sandbox.gateway.emulator import GatewayEmulator
-from sandbox.opensea import OpenSeaEmulator
+from sandbox.opensea.emulator import OpenSeaEmulator
 from sandbox.paint import Painter
-from sandbox.replicate.outcomes import ACCOUNT_REFUSALS
+from sandbox.replicate.faults import ACCOUNT_REFUSALS
 from tokens.tests.conftest import _vendors, vendors
 from tokens.tests.stage import Vendors
 
@@ -165,7 +165,6 @@ REFUSALS = [
     ("pinata", pinata(first_key_revoked=True), "Create a key with the legacy pinning scopes"),
     ("pinata", pinata(no_scopes=True), "The key lacks pinFileToIPFS"),
     ("pinata", pinata(plan_limit_reached=True), "The plan is full"),
-    ("pinata", pinata(most_pins=1), "The plan is full"),
     ("pinata", pinata(requests_per_minute=1), "at the pace that Pinata bears"),
     ("pinata", pinata(**LIMITED), "at the pace that Pinata bears"),
     ("pinata", pinata(**DOWN), "Pinata's status page"),

@@ -10,14 +10,14 @@ import pytest
 import requests
 
 from sandbox.accounts import AUTHORS, KEEPER, STRANGER
-from sandbox.gateway import GatewayEmulator
-from sandbox.pinata import SANDBOX_JWT, PinataEmulator
+from sandbox.gateway.emulator import GatewayEmulator
+from sandbox.pinata.emulator import SANDBOX_JWT, PinataEmulator
 from sandbox.ports import Ports
 from sandbox.rehearsal.__main__ import main as rehearse
 from sandbox.rehearsal.mint import main as mint
 from sandbox.rehearsal.mishaps import MISHAPS, NEW_PINATA_JWT
 from sandbox.rehearsal.place import Place
-from sandbox.replicate import ReplicateEmulator
+from sandbox.replicate.emulator import ReplicateEmulator
 from sandbox.testing import deployed_chain, running_node
 
 
@@ -29,10 +29,10 @@ class World:
         ports.write(directory)
         self.chain = Place(ports).chain
 
-    def pin_json_with(self, jwt: str) -> requests.Response:
+    def pin_with(self, jwt: str) -> requests.Response:
         return requests.post(
-            f"{self.pinata.url}/pinning/pinJSONToIPFS",
-            json={"pinataContent": {"name": "x"}},
+            f"{self.pinata.url}/pinning/pinFileToIPFS",
+            files={"file": ("x", b"x")},
             headers={"Authorization": f"Bearer {jwt}"},
             timeout=5,
         )
@@ -85,15 +85,15 @@ def test_a_senseless_mint_is_refused(world: World, arguments: list[str]) -> None
 def test_the_revoked_key_is_repaired_by_a_new_one(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert world.pin_json_with(SANDBOX_JWT).status_code == 200
+    assert world.pin_with(SANDBOX_JWT).status_code == 200
     assert rehearse(["pinata-key", "--directory", world.directory]) == 0
     assert f"PINATA_JWT={NEW_PINATA_JWT}" in capsys.readouterr().out
-    refused = world.pin_json_with(SANDBOX_JWT)
+    refused = world.pin_with(SANDBOX_JWT)
     assert (refused.status_code, refused.json()["error"]["reason"]) == (403, "API_KEY_REVOKED")
-    assert world.pin_json_with(NEW_PINATA_JWT).status_code == 200
-    assert world.pin_json_with("somebody else's").status_code == 401
+    assert world.pin_with(NEW_PINATA_JWT).status_code == 200
+    assert world.pin_with("somebody else's").status_code == 401
     assert rehearse(["pinata-key", "--end", "--directory", world.directory]) == 0
-    assert world.pin_json_with(SANDBOX_JWT).status_code == 200
+    assert world.pin_with(SANDBOX_JWT).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from sandbox.alchemy import SANDBOX_SIGNING_KEY, sign
+from sandbox.alchemy.emulator import SANDBOX_SIGNING_KEY
+from sandbox.alchemy.envelope import sign
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import secrets
 import time
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
-from sandbox.http import Emulator, Faults, Request, Response, json_response
-from sandbox.http.emulator import Handler
+from aiohttp import web
+
+from sandbox.http import Emulator, Faults, json_response
 
 CLIENT_ID = "sandbox-x-client"
 CLIENT_SECRET = "sandbox-x-secret"
@@ -36,7 +37,7 @@ class Grant:
     made_at: float
 
 
-class XEmulator(Emulator):
+class XEmulator(Emulator[XFaults]):
     """One application, one user, who consents at once; `username` is who that is."""
 
     name = "x"
@@ -58,28 +59,28 @@ class XEmulator(Emulator):
         self._grants: dict[str, Grant] = {}
         self._tokens: dict[str, str] = {}
 
-    def routes(self) -> list[tuple[str, str, Handler]]:
+    def routes(self) -> list[web.RouteDef]:
         return [
-            ("GET", "/i/oauth2/authorize", self._authorize),
-            ("POST", "/2/oauth2/token", self._token),
-            ("GET", "/2/users/me", self._me),
+            web.get("/i/oauth2/authorize", self._authorize),
+            web.post("/2/oauth2/token", self._token),
+            web.get("/2/users/me", self._me),
         ]
 
-    def throttled(self, retry_after_seconds: int) -> Response:
+    def throttled(self, retry_after_seconds: int) -> web.Response:
         reset = str(int(time.time()) + retry_after_seconds)
         headers = {"x-rate-limit-limit": "75", "x-rate-limit-remaining": "0"}
         return json_response(
             _problem("Too Many Requests", 429), 429, {**headers, "x-rate-limit-reset": reset}
         )
 
-    def server_error(self, status: int) -> Response:
+    def server_error(self, status: int) -> web.Response:
         return json_response(_problem("Service Unavailable", status), status)
 
     def on_reset(self) -> None:
         self._grants.clear()
         self._tokens.clear()
 
-    def _authorize(self, request: Request) -> Response:
+    async def _authorize(self, request: web.Request) -> web.Response:
         asked = request.query
         fits = (
             asked.get("response_type") == "code"
@@ -92,7 +93,7 @@ class XEmulator(Emulator):
         if not fits:  # X shows a page; the browser does not come back
             return json_response({"error": "Something went wrong"}, 400)
         answer = {"state": asked.get("state", "")}
-        if self._denied():
+        if self.faults.denied:
             answer["error"] = "access_denied"
         else:
             code = secrets.token_urlsafe(24)
@@ -100,23 +101,20 @@ class XEmulator(Emulator):
                 self.redirect_uri, asked["code_challenge"], self.username, time.time()
             )
             answer["code"] = code
-        return Response(302, b"", {"Location": f"{self.redirect_uri}?{urlencode(answer)}"})
+        location = f"{self.redirect_uri}?{urlencode(answer)}"
+        return web.Response(status=302, headers={"Location": location})
 
-    def _denied(self) -> bool:
-        return isinstance(self.faults, XFaults) and self.faults.denied
-
-    def _token(self, request: Request) -> Response:
-        form = dict(parse_qsl(request.body.decode()))
+    async def _token(self, request: web.Request) -> web.Response:
+        form = {name: str(value) for name, value in (await request.post()).items()}
         if not self._knows_client(request, form):
             return _oauth_error(401, "unauthorized_client", "Missing valid authorization header")
         grant = self._grants.pop(form.get("code", ""), None)
-        lifetime = self.faults.code_seconds if isinstance(self.faults, XFaults) else 0.0
         verifier = form.get("code_verifier", "")
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
         fits = (
             form.get("grant_type") == "authorization_code"
             and grant is not None
-            and grant.made_at + lifetime > time.time()
+            and grant.made_at + self.faults.code_seconds > time.time()
             and grant.redirect_uri == form.get("redirect_uri")
             and grant.challenge == challenge.decode().rstrip("=")
         )
@@ -134,14 +132,14 @@ class XEmulator(Emulator):
             }
         )
 
-    def _knows_client(self, request: Request, form: dict[str, str]) -> bool:
+    def _knows_client(self, request: web.Request, form: dict[str, str]) -> bool:
         if not self._client_secret:
             return form.get("client_id") == self._client_id
         pair = base64.b64encode(f"{self._client_id}:{self._client_secret}".encode()).decode()
-        return request.headers.get("authorization") == f"Basic {pair}"
+        return request.headers.get("Authorization") == f"Basic {pair}"
 
-    def _me(self, request: Request) -> Response:
-        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+    async def _me(self, request: web.Request) -> web.Response:
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if token not in self._tokens:
             return json_response(_problem("Unauthorized", 401), 401)
         name = self._tokens[token]
@@ -152,5 +150,5 @@ def _problem(title: str, status: int) -> dict[str, Any]:
     return {"title": title, "type": "about:blank", "status": status, "detail": title}
 
 
-def _oauth_error(status: int, error: str, description: str) -> Response:
+def _oauth_error(status: int, error: str, description: str) -> web.Response:
     return json_response({"error": error, "error_description": description}, status)

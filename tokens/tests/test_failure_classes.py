@@ -15,8 +15,8 @@ from pytest_django import Settings
 
 from glisk.tests.clients.scripted_server import ScriptedServer, answer
 from sandbox.node import free_port
-from sandbox.replicate import outcomes as emulated
-from sandbox.replicate.pictures import PictureRoom
+from sandbox.replicate import faults as emulated
+from sandbox.replicate.pictures import Pictures
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
@@ -48,7 +48,7 @@ def serve_instead(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> Callable
     """Let every prediction's file be these bytes."""
 
     def set_bytes(data: bytes) -> None:
-        monkeypatch.setattr(PictureRoom, "_make", lambda self, order: data)
+        monkeypatch.setattr(Pictures, "content", lambda self, file: data)
 
     return set_bytes
 
@@ -75,7 +75,7 @@ def failure_of(token: Token) -> tuple[str, str]:
 def test_every_known_refusal_uses_the_fallback_prompt_once(
     worker: Start, vendors: Vendors, settings: Settings, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    monkeypatch.setattr(emulated, "FLUX_NSFW_ERROR", text)
+    monkeypatch.setattr(emulated, "NSFW_ERROR", text)
     token = TokenFactory.create(prompt="a nude by the sea")
     drain = worker()
     with structlog.testing.capture_logs() as logs:

@@ -335,7 +335,6 @@ def test_a_file_that_the_vendor_deleted_is_made_again(
 
 def test_every_result_may_come_twice(worker: Start, vendors: Vendors) -> None:
     """As after a database that was lost in the middle of a turn."""
-    vendors.replicate.set_faults(nsfw_words="nude")
     tokens = [
         *TokenFactory.create_batch(3),
         TokenFactory.create(prompt="a nude"),

@@ -13,8 +13,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.models import WorkerHeartbeat
-from sandbox.cog import CogEmulator
-from sandbox.http.calls import Call
+from sandbox.cog.emulator import CogEmulator
+from sandbox.http import Call
 from sandbox.paint import Painter
 from tokens.api.mints import measure_pace
 from tokens.factories import TokenFactory

@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.models import SystemState
-from sandbox.cog import CogEmulator
+from sandbox.cog.emulator import CogEmulator
 from sandbox.node import free_port
 from sandbox.paint import Painter
 from tokens.factories import TokenFactory

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from pytest_django import Settings
 from authors.factories import AuthorFactory
 from glisk.cid import compute_cid
 from glisk.models import SystemState
-from sandbox.http.faults import Kind
+from sandbox.http import Kind, json_response
 from sandbox.node import free_port
 from sandbox.paint import Painter
 from sandbox.pinata.emulator import PinataEmulator
@@ -190,17 +189,15 @@ def test_another_cid_is_a_hard_stop(worker: Start, vendors: Vendors, stored: Sto
 def test_an_answer_that_no_column_can_hold_stops_one_token_only(
     worker: Start, vendors: Vendors, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sandbox.pinata import replies
-
-    as_real = replies.pinned
+    as_real = vendors.pinata.pinned
 
     def odd(pin: Any, *, duplicate: bool) -> object:
         response = as_real(pin, duplicate=duplicate)
         if b"token-1" in str(pin).encode():
-            response.body = json.dumps({"IpfsHash": "Qm\0" + "x" * 300, "PinSize": 3}).encode()
+            response = json_response({"IpfsHash": "Qm\0" + "x" * 300, "PinSize": 3})
         return response
 
-    monkeypatch.setattr(replies, "pinned", odd)
+    monkeypatch.setattr(vendors.pinata, "pinned", odd)
     bad, good = stored(token_id=1, mint_event=None), stored(token_id=2, mint_event=None)
     drain = worker()
     drain.until(is_ready(good))
@@ -310,8 +307,7 @@ def test_pinata_may_be_down_for_longer_than_replicate_keeps_its_files(
         first.until(is_open)
         made = {image.pk: bytes(image.data or b"") for image in TokenImage.objects.all()}
         urls = [str(job.output_url) for job in ImageGenerationJob.objects.all()]
-        pace = replace(replicate._desk._pace, retention=0.0)
-        monkeypatch.setattr(replicate._desk, "_pace", pace)
+        replicate.set_faults(data_removed=True)
         monkeypatch.setattr("tokens.pipeline.jobs.OUTPUT_LIFETIME_SECONDS", 0.0)
         # Nothing is left at the vendor, and nothing in a worker's memory.
         assert {requests.get(url, timeout=60).status_code for url in urls} == {404}

@@ -52,10 +52,7 @@ def alchemy(chain: DemoChain, live_server: LiveServer) -> Iterator[AlchemyEmulat
 def wait_for_all(alchemy: AlchemyEmulator, chain: DemoChain) -> None:
     """Wait until every block was seen, and every notification delivered or given up."""
     deadline = time.monotonic() + 60
-    while (
-        alchemy.watcher.head < chain.block_number()
-        or alchemy.sender.oldest_pending_block() is not None
-    ):
+    while alchemy.watcher.head < chain.block_number() or alchemy.oldest_pending_block() is not None:
         assert time.monotonic() < deadline, "the emulator is not done with its deliveries"
         time.sleep(0.02)
 
@@ -94,7 +91,7 @@ def test_whatever_becomes_of_the_deliveries_the_tokens_are_the_chains(
         if dice.random() < 0.3:
             scan_chain(reader)
     wait_for_all(alchemy, chain)
-    faults = {delivery.fault for delivery in alchemy.sender.deliveries}
+    faults = {delivery.fault for delivery in alchemy.deliveries}
     assert {"lost", "duplicate", "reorder", "truncated"} <= faults
     scan_chain(reader)
     chain.mine(15)

@@ -17,7 +17,7 @@ from glisk.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from sandbox.cog import CogEmulator
+from sandbox.cog.emulator import CogEmulator
 from sandbox.node import free_port
 from sandbox.paint import Painter
 

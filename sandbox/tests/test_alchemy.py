@@ -1,28 +1,36 @@
 """The Alchemy emulator at work: from a mined block to the receiver, through every disturbance."""
 
 import json
-import subprocess
-import sys
+import re
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from sandbox.accounts import AUTHORS, COLLECTORS
-from sandbox.alchemy import AlchemyEmulator
-from sandbox.alchemy.faults import AlchemyFaults
+from sandbox.alchemy.emulator import AlchemyEmulator
+from sandbox.alchemy.envelope import (
+    block_event,
+    new_event_id,
+    render,
+    sign,
+    transaction_fields,
+)
+from sandbox.alchemy.watcher import ChainWatcher
 from sandbox.chain import DemoChain
-from sandbox.node import Node, free_port
+from sandbox.heads import Header
+from sandbox.node import Node
 from sandbox.testing import deployed_chain, running_node
 from sandbox.tests.webhook_receiver import Receiver, running_receiver
 
 AUTHOR = AUTHORS[0].address
 FAST_RETRIES = (0.05, 0.05, 0.1, 0.1, 0.2)
+
+SAMPLE = Path(__file__).parent / "data" / "alchemy_graphql_sample.json"
+SAMPLE_SIGNATURE = "7b554b036e35642fb94d057160f16c070356cbce3938da7d666c857dda6e1088"
 
 pytestmark = pytest.mark.usefixtures("anvil_binary")
 
@@ -71,12 +79,11 @@ def mint(chain: DemoChain, quantity: int = 1) -> int:
 def test_a_mint_is_notified_signed_and_true_to_the_chain(
     node: Node, chain: DemoChain, receiver: Receiver
 ) -> None:
-    with emulator(node, receiver, network="BASE_SEPOLIA"):
+    with emulator(node, receiver):
         mint(chain, 2)
         (one,) = receiver.wait_for(1)
     assert one.is_genuine
     assert one.message["webhookId"] == "wh_sandbox"
-    assert one.message["event"]["network"] == "BASE_SEPOLIA"
     (truth,) = chain.mints()
     (log,) = one.block["logs"]
     assert one.block["hash"] == truth.block_hash
@@ -129,17 +136,6 @@ def test_reveals_other_contracts_and_failed_mints_are_no_news(
     assert one.block["number"] == chain.mints()[0].block_number
 
 
-def test_heartbeats_tell_of_every_block_when_asked_for(
-    node: Node, chain: DemoChain, receiver: Receiver
-) -> None:
-    with emulator(node, receiver, skip_empty_messages=False):
-        head = chain.block_number()
-        chain.mine(3)
-        receiver.wait_for(3)
-    assert sorted(receiver.block_numbers()) == [head + 1, head + 2, head + 3]
-    assert receiver.received[0].block["logs"] == []
-
-
 def test_sequence_numbers_are_decimal_strings_that_rise(
     node: Node, chain: DemoChain, receiver: Receiver
 ) -> None:
@@ -168,29 +164,17 @@ def test_a_block_is_notified_at_once(node: Node, chain: DemoChain, receiver: Rec
 # --- delivery ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [201, 204, 302, 400, 401, 409, 429, 500])
-def test_any_answer_but_200_is_retried_with_the_same_bytes(
-    node: Node, chain: DemoChain, receiver: Receiver, status: int
-) -> None:
-    receiver.statuses = [status]
-    with emulator(node, receiver) as alchemy:
-        mint(chain)
-        first, second = receiver.wait_for(2)
-        assert eventually(lambda: len(alchemy.sender.deliveries) == 2)
-        attempts = [(one.attempt, one.status) for one in alchemy.sender.deliveries]
-    assert first.body == second.body
-    assert attempts == [(1, status), (2, 200)]
-
-
-def test_retries_end_when_the_schedule_does(
+def test_any_answer_but_200_is_retried_with_the_same_bytes_until_the_schedule_ends(
     node: Node, chain: DemoChain, receiver: Receiver
 ) -> None:
-    receiver.statuses = [500] * 10
-    with emulator(node, receiver, retry_seconds=(0.02, 0.02)) as alchemy:
+    statuses = [201, 302, 401, 429, 500, 503]
+    receiver.statuses = [*statuses, 500]
+    with emulator(node, receiver) as alchemy:
         mint(chain)
-        receiver.wait_for(3)
-        assert eventually(lambda: alchemy.sender.oldest_pending_block() is None)
-    assert len(receiver.received) == 3
+        assert eventually(lambda: len(alchemy.deliveries) == 6)
+        assert eventually(lambda: alchemy.oldest_pending_block() is None)
+        assert [one.status for one in alchemy.deliveries] == statuses
+    assert len({one.body for one in receiver.received}) == 1
 
 
 def test_a_receiver_that_answers_too_late_is_tried_again(
@@ -201,8 +185,8 @@ def test_a_receiver_that_answers_too_late_is_tried_again(
         mint(chain)
         receiver.wait_for(2)
         receiver.delay_seconds = 0
-        assert eventually(lambda: alchemy.sender.deliveries[-1].status == 200)
-        assert alchemy.sender.deliveries[0].status == 0
+        assert eventually(lambda: alchemy.deliveries[-1].status == 200)
+        assert alchemy.deliveries[0].status == 0
 
 
 def test_a_failing_block_does_not_hold_up_the_next(
@@ -214,27 +198,8 @@ def test_a_failing_block_does_not_hold_up_the_next(
         receiver.wait_for(1)
         second = mint(chain)
         receiver.wait_for(2)
-        assert alchemy.sender.oldest_pending_block() == first
+        assert alchemy.oldest_pending_block() == first
     assert receiver.block_numbers() == [first, second]
-
-
-def test_failures_in_a_row_pause_and_unpausing_does_not_replay(
-    node: Node, chain: DemoChain, receiver: Receiver
-) -> None:
-    receiver.statuses = [500] * 2
-    with emulator(node, receiver, retry_seconds=(0.02,) * 5, pause_after=2) as alchemy:
-        mint(chain)
-        assert eventually(lambda: alchemy.sender.paused)
-        unheard = mint(chain)
-        assert eventually(lambda: alchemy.sender.deliveries[-1].fault == "paused")
-        control(alchemy, "/_sandbox/unpause", {})
-        chain.mine()
-        assert eventually(lambda: alchemy.watcher.head == chain.block_number())
-        heard = mint(chain)
-        receiver.wait_for(3)
-        time.sleep(0.1)
-    assert unheard not in receiver.block_numbers()
-    assert receiver.block_numbers()[-1] == heard
 
 
 # --- reorgs and outages ------------------------------------------------------------------------
@@ -286,12 +251,11 @@ def test_a_deep_reorg_notifies_every_moved_mint(
 def test_nothing_is_missed_while_the_node_restarts(tmp_path: Path, receiver: Receiver) -> None:
     with running_node(state_file=tmp_path / "chain.json") as node:
         chain = deployed_chain(node)
-        with emulator(node, receiver) as alchemy:
+        with emulator(node, receiver):
             before = mint(chain)
             receiver.wait_for(1)
             node.checkpoint()
             node.kill()
-            assert eventually(lambda: not alchemy.watcher.connected)
             node.start()
             # Mined before the emulator is back.
             meanwhile = mint(chain)
@@ -303,11 +267,10 @@ def test_a_node_that_begins_a_new_chain_is_followed_from_its_beginning(
     node: Node, chain: DemoChain, receiver: Receiver
 ) -> None:
     chain.mine(20)
-    with emulator(node, receiver) as alchemy:
+    with emulator(node, receiver):
         mint(chain)
         receiver.wait_for(1)
         node.kill()
-        assert eventually(lambda: not alchemy.watcher.connected)
         time.sleep(1)  # The new chain's first block must not bear the old one's second.
         node.start()
         chain.deploy()
@@ -324,7 +287,7 @@ def test_an_emulator_that_was_away_goes_on_from_its_cursor(
     with emulator(node, receiver, cursor_file=cursor) as alchemy:
         first = mint(chain)
         receiver.wait_for(1)
-        assert eventually(lambda: alchemy.sender.oldest_pending_block() is None)
+        assert eventually(lambda: alchemy.oldest_pending_block() is None)
         chain.mine(40)
         assert eventually(lambda: alchemy.watcher.head == chain.block_number())
     missed = mint(chain)
@@ -350,24 +313,6 @@ def test_what_was_not_delivered_is_sent_again_by_the_next_emulator(
     assert receiver.block_numbers() == [block, block]
 
 
-def test_a_chosen_first_block_is_the_first_notified(
-    node: Node, chain: DemoChain, receiver: Receiver
-) -> None:
-    blocks = [mint(chain) for _ in range(3)]
-    with emulator(node, receiver, from_block=blocks[1]):
-        receiver.wait_for(2)
-        time.sleep(0.1)
-    assert sorted(receiver.block_numbers()) == blocks[1:]
-
-
-def test_it_starts_without_a_node_and_says_so(node: Node, receiver: Receiver) -> None:
-    node.stop()
-    with emulator(node, receiver) as alchemy:
-        assert control(alchemy, "/health")["status"] == "degraded"
-        node.start()
-        assert eventually(lambda: control(alchemy, "/health")["status"] == "healthy")
-
-
 # --- faults ------------------------------------------------------------------------------------
 
 
@@ -375,13 +320,11 @@ def test_lost_is_never_sent_and_logged(node: Node, chain: DemoChain, receiver: R
     with emulator(node, receiver) as alchemy:
         alchemy.set_faults(webhook_lost_rate=1.0)
         lost = mint(chain)
-        assert eventually(lambda: bool(alchemy.sender.deliveries))
+        assert eventually(lambda: bool(alchemy.deliveries))
         alchemy.set_faults(webhook_lost_rate=0.0)
         sent = mint(chain)
         receiver.wait_for(1)
-        assert [(one.block_number, one.fault) for one in alchemy.sender.deliveries][:1] == [
-            (lost, "lost")
-        ]
+        assert [(one.block_number, one.fault) for one in alchemy.deliveries][:1] == [(lost, "lost")]
     assert receiver.block_numbers() == [sent]
 
 
@@ -399,12 +342,12 @@ def test_a_reordered_notification_is_overtaken_by_the_next(
     with emulator(node, receiver) as alchemy:
         alchemy.set_faults(webhook_reorder_rate=1.0, webhook_reorder_seconds=[3600, 3600])
         first = mint(chain)
-        assert eventually(lambda: alchemy.sender.oldest_pending_block() == first)
+        assert eventually(lambda: alchemy.oldest_pending_block() == first)
         alchemy.set_faults(webhook_reorder_rate=0.0)
         second = mint(chain)
         receiver.wait_for(2)
         # Nothing is left that the end of its own waiting time could send a second time.
-        assert eventually(lambda: alchemy.sender.oldest_pending_block() is None)
+        assert eventually(lambda: alchemy.oldest_pending_block() is None)
     assert receiver.block_numbers() == [second, first]
 
 
@@ -434,8 +377,8 @@ def test_a_spoilt_attempt_is_refused_and_the_retry_is_right(
         alchemy.set_faults(**{f"webhook_{fault}_rate": 1.0})
         mint(chain)
         first, second = receiver.wait_for(2)
-        assert eventually(lambda: len(alchemy.sender.deliveries) == 2)
-        assert [one.status for one in alchemy.sender.deliveries] == [401, 200]
+        assert eventually(lambda: len(alchemy.deliveries) == 2)
+        assert [one.status for one in alchemy.deliveries] == [401, 200]
     assert not first.is_genuine
     assert second.is_genuine
     assert second.body.startswith(first.body)
@@ -449,8 +392,8 @@ def test_faults_repeat_with_their_seed(node: Node, chain: DemoChain, receiver: R
             alchemy.set_faults(webhook_lost_rate=0.5)
             for _ in range(12):
                 mint(chain)
-            assert eventually(lambda: len(alchemy.sender.deliveries) == 12)
-            attempts = alchemy.sender.deliveries
+            assert eventually(lambda: len(alchemy.deliveries) == 12)
+            attempts = alchemy.deliveries
         chain.revert(snapshot)
         return sorted(one.block_number for one in attempts if one.fault == "lost")
 
@@ -459,66 +402,96 @@ def test_faults_repeat_with_their_seed(node: Node, chain: DemoChain, receiver: R
     assert lost_blocks() == first
 
 
-# --- control port and process ------------------------------------------------------------------
+# --- the watcher, told of heads by hand ---------------------------------------------------------
 
 
-def control(alchemy: AlchemyEmulator, path: str, change: dict[str, Any] | None = None) -> Any:
-    body = None if change is None else json.dumps(change).encode()
-    with urllib.request.urlopen(alchemy.url + path, body, timeout=60) as response:
-        return json.load(response)
+class Watch:
+    """A watcher, and the numbers of the blocks that it reports."""
+
+    def __init__(self, chain: DemoChain) -> None:
+        self.chain = chain
+        self.blocks: list[Header] = []
+        self.watcher = ChainWatcher(chain.rpc_url, self.blocks.append)
+
+    def look(self) -> list[int]:
+        """Report the chain's head; return the numbers of the blocks that are news."""
+        self.blocks.clear()
+        self.watcher.on_head(self.chain.rpc("eth_getBlockByNumber", "latest", False))
+        return [int(block["number"], 16) for block in self.blocks]
 
 
-def test_the_control_port_shows_health_and_deliveries_and_sets_faults(
-    node: Node, chain: DemoChain, receiver: Receiver
-) -> None:
-    with emulator(node, receiver) as alchemy:
-        block = mint(chain)
-        receiver.wait_for(1)
-        assert eventually(lambda: control(alchemy, "/calls")["count"] == 1)
-        (call,) = control(alchemy, "/calls")["calls"]
-        assert (call["block_number"], call["attempt"], call["status"]) == (block, 1, 200)
-        assert call["event_id"] == receiver.received[0].message["id"]
-        health = control(alchemy, "/health")
-        assert (health["status"], health["block"], health["paused"]) == ("healthy", block, False)
-        faults = control(alchemy, "/faults", {"webhook_delay_rate": 0.25})
-        assert faults["webhook_delay_rate"] == 0.25
-        assert isinstance(alchemy.faults, AlchemyFaults)
-        assert alchemy.faults.webhook_delay_rate == 0.25
-        with pytest.raises(urllib.request.HTTPError) as caught:
-            control(alchemy, "/faults", {"no_such_rate": 1})
-        assert caught.value.code == 400
-        caught.value.close()
+def test_each_block_is_reported_once_however_much_happened_between_two_heads(node: Node) -> None:
+    chain = DemoChain(node.rpc_url)
+    chain.mine(5)
+    watch = Watch(chain)
+    assert watch.look() == []
+    chain.mine(10)
+    assert watch.look() == list(range(6, 16))
+    assert watch.look() == []
+    chain.reorg(4)  # found down to the fork
+    chain.mine(2)
+    assert watch.look() == [12, 13, 14, 15, 16, 17]
+    assert watch.blocks[0]["hash"] == chain.rpc("eth_getBlockByNumber", "0xc", False)["hash"]
+    snapshot = chain.snapshot()
+    chain.mine(4)
+    watch.look()
+    chain.revert(snapshot)  # a shorter chain
+    chain.increase_time(100)
+    assert watch.look() == [18]
+    chain.mine(2)
+    head = chain.rpc("eth_getBlockByNumber", "latest", False)
+    watch.blocks.clear()
+    watch.watcher.on_head({**head, "parentHash": "0x" + "ee" * 32})  # replaced while it looks
+    assert watch.blocks == []
+    assert watch.look() == [19, 20]
 
 
-def test_the_capacity_message_is_sent_on_demand(
-    node: Node, chain: DemoChain, receiver: Receiver
-) -> None:
-    with emulator(node, receiver) as alchemy:
-        control(alchemy, "/_sandbox/capacity", {})
-        (one,) = receiver.wait_for(1)
-    assert one.is_genuine
-    assert list(one.message["event"]) == ["error"]
+def test_blocks_before_the_first_are_not_reported_even_when_replaced(node: Node) -> None:
+    chain = DemoChain(node.rpc_url)
+    chain.mine(5)
+    watch = Watch(chain)
+    watch.look()
+    chain.mine(1)
+    watch.look()
+    chain.reorg(4)
+    assert watch.look() == [6]
 
 
-def test_it_runs_as_a_process_and_costs_little_while_idle(
-    receiver: Receiver, tmp_path: Path
-) -> None:
-    with running_node(block_time=1) as node:
-        chain = deployed_chain(node)
-        port = free_port()
-        command = [sys.executable, "-m", "sandbox.alchemy", "--rpc-url", node.rpc_url]
-        command += ["--target", receiver.url, "--port", str(port), "--from-block", "0"]
-        process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
-        try:
-            mint(chain)
-            receiver.wait_for(1)
-            assert receiver.received[0].is_genuine
-            watched = psutil.Process(process.pid)
-            before = watched.cpu_times()
-            time.sleep(3)
-            after = watched.cpu_times()
-        finally:
-            process.terminate()
-            assert process.wait(60) == 0
-    used = after.user + after.system - before.user - before.system
-    assert used / 3 < 0.2  # under 0.02 on an idle machine
+# --- bytes ---------------------------------------------------------------------------------------
+
+
+def test_a_rebuilt_sample_has_the_samples_bytes_and_signature() -> None:
+    """From the RPC's answers for the sample's block we make the sample, but for the clock."""
+    assert sign("whsec_test", SAMPLE.read_bytes()) == SAMPLE_SIGNATURE
+    sample = json.loads(SAMPLE.read_text())
+    del sample["event"]["network"]  # which older messages do not have
+    block = sample["event"]["data"]["block"]
+    (log,) = block["logs"]
+    tx_hash = log["transaction"]["hash"]
+    header = {name: hex(block[name]) for name in ("number", "timestamp")}
+    contract = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+    sender = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
+    event = block_event(
+        {**header, "hash": block["hash"]},
+        [
+            {
+                "data": log["data"],
+                "topics": log["topics"],
+                "logIndex": hex(log["index"]),
+                "address": contract,
+                "transactionHash": tx_hash,
+            }
+        ],
+        {
+            tx_hash: transaction_fields(
+                {"hash": tx_hash, "from": sender, "to": contract},
+                {"transactionIndex": "0x0", "status": "0x1"},
+            )
+        },
+        10000000000578619000,
+    )
+    body = json.loads(render(sample["webhookId"], sample["id"], event))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", body["createdAt"])
+    body["createdAt"] = sample["createdAt"]
+    assert json.dumps(body) == json.dumps(sample)
+    assert re.fullmatch(r"whevt_[a-z0-9]{16}", new_event_id())

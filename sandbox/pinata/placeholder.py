@@ -7,7 +7,7 @@ from sandbox.pinata.ipfs_cid import add_file
 from sandbox.pinata.store import ContentStore
 
 _PICTURE = Path(__file__).with_suffix(".png").read_bytes()
-_PICTURE_CID = str(add_file([_PICTURE]).cid)
+_PICTURE_CID = str(add_file(_PICTURE).cid)
 _METADATA = json.dumps(
     {
         "name": "GLISK S0 blind box",
@@ -16,7 +16,7 @@ _METADATA = json.dumps(
         "attributes": [],
     }
 ).encode()
-_METADATA_CID = str(add_file([_METADATA]).cid)
+_METADATA_CID = str(add_file(_METADATA).cid)
 PLACEHOLDER_URI = f"ipfs://{_METADATA_CID}"
 
 

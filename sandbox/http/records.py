@@ -1,0 +1,157 @@
+"""Keep what an emulator remembers: the calls it answered, what it would charge, lines on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+KEPT_IN_MEMORY = 200_000
+
+
+class JsonLines:
+    """Keep records in a file, one JSON object in each line; a kill may cut the last one short."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        if not _ends_with_newline(path):
+            self._file.write("\n")  # else the next record would continue the broken one
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Read all records; a line that is no JSON was cut short and is skipped."""
+        with self._path.open(encoding="utf-8") as lines:
+            for line in lines:
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    continue
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write one record."""
+        self._file.write(json.dumps(record) + "\n")
+
+    def clear(self) -> None:
+        """Forget all records."""
+        self._file.truncate(0)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Describe one call; times are Unix seconds, `size` is the reply's body in bytes.
+
+    `status` is 0 when the connection was dropped without a reply; `fault` names what was
+    injected; `subject` is what the call was about (prediction id, CID).
+    """
+
+    number: int
+    received_at: float
+    answered_at: float
+    method: str
+    path: str
+    status: int
+    size: int
+    fault: str
+    subject: str
+
+
+class CallLog:
+    """Keep calls in memory and, with a path, as JSON lines on disk."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._calls: deque[Call] = deque(maxlen=KEPT_IN_MEMORY)
+        self._count = 0
+        self._file = JsonLines(path) if path is not None else None
+
+    def next_number(self) -> int:
+        """Return the number of the next call, counted from 1."""
+        self._count += 1
+        return self._count
+
+    def add(self, call: Call) -> None:
+        """Append one answered call."""
+        self._calls.append(call)
+        if self._file is not None:
+            self._file.append(asdict(call))
+
+    def since(self, number: int = 0) -> list[Call]:
+        """Return the calls with a higher number, in the order of their answers."""
+        return [call for call in tuple(self._calls) if call.number > number]
+
+    def clear(self) -> None:
+        """Forget the calls in memory; numbering goes on, the file stays."""
+        self._calls.clear()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+@dataclass(frozen=True, slots=True)
+class BillEntry:
+    """Describe one charge: what for, when (Unix seconds), how much.
+
+    `key` is equal for two charges that paid for the same thing.
+    """
+
+    at: float
+    subject: str
+    key: str
+    price_usd: float = 0.0
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Bill:
+    """Collect charges, in order."""
+
+    def __init__(self) -> None:
+        self.entries: list[BillEntry] = []
+
+    def add(self, entry: BillEntry) -> None:
+        """Charge for one thing."""
+        self.entries.append(entry)
+
+    @property
+    def total_usd(self) -> float:
+        """Return the sum of the prices."""
+        return round(sum(entry.price_usd for entry in self.entries), 6)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def duplicates(self) -> dict[str, int]:
+        """Return the keys that were charged more than once, and how often."""
+        counts = Counter(entry.key for entry in self.entries)
+        return {key: count for key, count in counts.items() if count > 1}
+
+    def clear(self) -> None:
+        """Forget all charges."""
+        self.entries.clear()
+
+    def as_json(self) -> dict[str, Any]:
+        """Describe the bill for the control endpoint."""
+        return {
+            "count": len(self.entries),
+            "total_usd": self.total_usd,
+            "duplicates": self.duplicates(),
+            "entries": [asdict(entry) for entry in self.entries],
+        }

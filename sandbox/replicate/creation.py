@@ -1,0 +1,185 @@
+"""Read what a request to create a prediction asks for, and refuse it in the vendor's words.
+
+Prices and versions are those of the models' public pages; the texts of errors are the ones that
+Replicate's JSON schema validator writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from sandbox.http import json_response
+
+DURATION = re.compile(r"(\d+)([smh]?)")
+SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+SHORTEST_CANCEL_AFTER, LONGEST_CANCEL_AFTER = 5, 24 * 3600
+JSON_TYPES = {type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string"}
+INPUT_TYPES = {"prompt": "string", "seed": "integer"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """Describe a model; `version` is "hidden" for official ones, 64 hex digits otherwise."""
+
+    name: str
+    version: str
+    price_usd: float
+
+
+MODELS = (
+    Model("black-forest-labs/flux-schnell", "hidden", 0.003),
+    Model("black-forest-labs/flux-dev", "hidden", 0.025),
+    Model(
+        "stability-ai/sdxl",
+        "7762fd07cf82c948538e41f63f77d685e02b063e37e496e96eefd46c929f9bdc",
+        0.0045,
+    ),
+)
+# Official models run by their name alone, others by a version.
+OFFICIAL = {model.name: model for model in MODELS if model.version == "hidden"}
+VERSIONS = {**OFFICIAL, **{model.version: model for model in MODELS if model.version != "hidden"}}
+
+
+class Refused(Exception):
+    """Carry the reply that refuses a request."""
+
+    def __init__(self, response: web.Response) -> None:
+        super().__init__(f"refused with HTTP {response.status}")
+        self.response = response
+
+
+@dataclass(frozen=True)
+class Creation:
+    """Hold a request to create a prediction that passed all checks."""
+
+    model: Model
+    input: dict[str, Any]
+    webhook: str
+    cancel_after_seconds: float | None
+
+
+async def read_creation(request: web.Request) -> Creation:
+    """Check a request to create a prediction; raises Refused with the vendor's reply."""
+    try:
+        body = json.loads(await request.read())
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise Refused(json_response({"detail": "Request body must be a JSON object"}, 400))
+    if "model" in request.match_info:
+        model = OFFICIAL.get(request.match_info["model"])
+        if model is None:
+            raise Refused(not_found())
+    else:
+        model = VERSIONS.get(str(body.get("version") or "").rpartition(":")[2])
+        if model is None:
+            raise Refused(invalid_version())
+    errors = _invalid_fields(body)
+    if errors:
+        raise Refused(_invalid_input(errors))
+    duration = _cancel_after(request.headers.get("Cancel-After"))
+    return Creation(model, body["input"], body.get("webhook") or "", duration)
+
+
+def _invalid_fields(body: dict[str, Any]) -> list[dict[str, str]]:
+    """Check what the program sends; unknown names are ignored, as by the vendor."""
+    given = body.get("input")
+    if not isinstance(given, dict):
+        return [_invalid("required", "input", "input is required")]
+    errors = []
+    if "prompt" not in given:
+        errors.append(_invalid("required", "input", "prompt is required"))
+    for name, wanted in INPUT_TYPES.items():
+        found = JSON_TYPES.get(type(given.get(name)), "object")
+        if name in given and found != wanted:
+            text = f"Invalid type. Expected: {wanted}, given: {found}"
+            errors.append(_invalid("invalid_type", f"input.{name}", text))
+    webhook = body.get("webhook")
+    if webhook and urlsplit(str(webhook)).scheme not in ("http", "https"):
+        errors.append(_invalid("format", "webhook", "Does not match format 'uri'"))
+    return errors
+
+
+def _invalid(kind: str, field: str, description: str) -> dict[str, str]:
+    return {"type": kind, "field": field, "description": description}
+
+
+def _cancel_after(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = DURATION.fullmatch(text.strip())
+    duration = int(match[1]) * SECONDS[match[2]] if match else 0
+    if SHORTEST_CANCEL_AFTER <= duration <= LONGEST_CANCEL_AFTER:
+        return float(duration)
+    detail = "Cancel-After must be a duration between 5 seconds and 24 hours"
+    raise Refused(_titled(422, "Invalid header", detail))
+
+
+def unauthenticated() -> web.Response:
+    """Build the 401 of a missing or wrong token."""
+    return _titled(401, "Unauthenticated", "You did not pass a valid authentication token")
+
+
+def not_found() -> web.Response:
+    """Build the 404 of an unknown model or prediction."""
+    detail = "The requested resource could not be found."
+    return json_response({"detail": detail, "status": 404}, 404)
+
+
+def invalid_version() -> web.Response:
+    """Build the 422 of an unknown version, or of an account that may not run it."""
+    return _titled(
+        422,
+        "Invalid version or not permitted",
+        "The specified version does not exist (or perhaps you don't have permission to use it?)",
+    )
+
+
+def _invalid_input(errors: list[dict[str, str]]) -> web.Response:
+    return json_response(
+        {
+            "detail": "".join(f"- {e['field']}: {e['description']}\n" for e in errors),
+            "status": 422,
+            "title": "Input validation failed",
+            "invalid_fields": errors,
+        },
+        422,
+    )
+
+
+def payment_required(refusal: str) -> web.Response:
+    """Build the 402 of an account without credit or over its own limit."""
+    if refusal == "spend_limit":
+        return _titled(
+            402,
+            "Monthly spend limit reached",
+            "You've hit your monthly spend limit. You can change or remove your limit at "
+            "https://replicate.com/account/billing#limits.",
+        )
+    return _titled(
+        402,
+        "Insufficient credit",
+        "You have insufficient credit to run this model. Go to "
+        "https://replicate.com/account/billing#billing to purchase credit. Once you purchase "
+        "credit, please wait a few minutes before trying again.",
+    )
+
+
+def throttled(retry_after_seconds: int) -> web.Response:
+    """Build the 429."""
+    detail = f"Request was throttled. Your rate limit resets in ~{retry_after_seconds}s."
+    return json_response(
+        {"detail": detail, "status": 429, "retry_after": retry_after_seconds},
+        429,
+        {"Retry-After": str(retry_after_seconds)},
+    )
+
+
+def _titled(status: int, title: str, detail: str) -> web.Response:
+    return json_response({"title": title, "detail": detail, "status": status}, status)
