@@ -1,4 +1,4 @@
-"""Read a request's body, but never more of it than is allowed."""
+"""Read a request's body, never more of it than is allowed, and the JSON object that it holds."""
 
 from typing import Any
 
@@ -7,6 +7,11 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
 from rest_framework import status
 from rest_framework.exceptions import APIException, ParseError
+
+from glisk.clients.foreign_json import loads
+from glisk.logging.redaction import storable_text
+
+__all__ = ["plain_text", "read_json_object", "storable_text"]
 
 
 class BodyTooLarge(APIException):
@@ -61,3 +66,28 @@ def _read_stream(stream: Any, limit: int) -> bytes:
     while (room := limit + 1 - len(body)) > 0 and (piece := stream.read(min(65_536, room))):
         body += piece
     return bytes(body)
+
+
+def read_json_object(body: bytes) -> dict[str, Any]:
+    """Return the object that a body consists of; raise `ParseError` (400) if it is none."""
+    try:
+        payload = loads(body, parse_constant=_refuse_constant)
+    except ValueError as error:  # JSON, UTF-8 and integers of thousands of digits
+        raise ParseError("The body is not valid JSON.") from error
+    if not isinstance(payload, dict):
+        raise ParseError("The body is not a JSON object.")
+    return payload
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def plain_text(value: object, *, max_length: int) -> str:
+    """Return a text if it is short and printable ASCII, else an empty one.
+
+    NUL bytes and lone surrogates, which JSON can carry, have no place in PostgreSQL.
+    """
+    if isinstance(value, str) and len(value) <= max_length and value.isascii():
+        return value if value.isprintable() else ""
+    return ""

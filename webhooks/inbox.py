@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 from django.db import Error, connection, transaction
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 from rest_framework.exceptions import ParseError
 
@@ -26,9 +27,8 @@ from tokens.minting.registration import MintOutcome, MintResult, register_mints
 from tokens.models.mint import MintSource
 from tokens.recovery.schedule import look_soon
 from webhooks.alchemy import AlchemyEvent, Finding, Verdict, read_event
+from webhooks.bodies import read_json_object
 from webhooks.models import EventStatus, WebhookEvent
-from webhooks.payloads import read_json_object
-from webhooks.prepared import prepared_statements
 
 ACTOR: Final = "webhook"
 # An event rarely has more than a few logs; a body of nonsense can have millions.
@@ -69,19 +69,15 @@ def receive_event(event: AlchemyEvent, body: bytes) -> Receipt:
     _warn(event)
     if event.heartbeat:
         return Receipt("ignored")
-    with prepared_statements():
-        receipt = _take_in(event, body)
+    event_pk, status, deliveries = _store(event, body)
+    if status not in DONE:
+        receipt = _process(event_pk, event)
+    elif deliveries > 1:
+        receipt = Receipt("duplicate")
+    else:
+        receipt = Receipt("ignored", _counts(event.findings))
     _look_if_doubtful(receipt)
     return receipt
-
-
-def _take_in(event: AlchemyEvent, body: bytes) -> Receipt:
-    event_pk, status, deliveries = _store(event, body)
-    if status in DONE:
-        if deliveries > 1:
-            return Receipt("duplicate")
-        return Receipt("ignored", _counts(event.findings))
-    return _process(event_pk, event)
 
 
 def _look_if_doubtful(receipt: Receipt) -> None:
@@ -180,16 +176,15 @@ def _finish(
     event_pk: int, event: AlchemyEvent, outcomes: Sequence[MintOutcome], states: Sequence[str]
 ) -> bool:
     """Mark an event that is in one of these states as done; tell whether it was in one."""
-    sql = """
-        UPDATE webhook_events
-        SET status = %s, verdicts = %s::jsonb, error = %s, processed_at = clock_timestamp()
-        WHERE id = %s AND status = ANY (%s)
-    """
-    status = EventStatus.PROCESSED if outcomes else EventStatus.IGNORED
-    verdicts = json.dumps(_verdicts(event.findings, outcomes))
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [status.value, verdicts, _error(event), event_pk, list(states)])
-        return bool(cursor.rowcount)
+    unmarked = WebhookEvent.objects.filter(pk=event_pk, status__in=states)
+    return bool(
+        unmarked.update(
+            status=EventStatus.PROCESSED if outcomes else EventStatus.IGNORED,
+            verdicts=_verdicts(event.findings, outcomes),
+            error=_error(event),
+            processed_at=Now(),
+        )
+    )
 
 
 def _mark_failed(event_pk: int, error: Exception) -> None:

@@ -1,6 +1,5 @@
 """The addresses that vendors call. No vendor and no chain is called from here."""
 
-import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -8,12 +7,12 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import Error
-from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from glisk.api.exceptions import ErrorSerializer, TryLater
@@ -21,15 +20,14 @@ from glisk.clients.replicate import Prediction, parse_prediction
 from tokens.pipeline.completions import record_prediction
 from webhooks.alchemy import read_event
 from webhooks.authentication import AlchemySignature, ReplicateSignature
+from webhooks.bodies import plain_text, read_json_object, storable_text
 from webhooks.inbox import EventNotProcessedError, receive_event
-from webhooks.payloads import plain_text, read_json_object, storable_text
 
 logger = structlog.get_logger(__name__)
 
 
 _AGAIN = "The event could not be taken in now; deliver it again."
-# As we wrote it into the callback's URL (tokens.pipeline.items).
-_JOB = re.compile(r"(?:^|&)job=([0-9]{1,18})(?:&|$)")
+_JOB_ID = re.compile(r"[0-9]{1,18}")
 
 # 401 is for a wrong signature, 503 for a key that is not set or a database that does not answer.
 _REFUSALS: dict[int, Any] = dict.fromkeys((400, 401, 413, 503), ErrorSerializer)
@@ -62,7 +60,7 @@ class AlchemyWebhookView(SignedWebhookView):
         request=OpenApiTypes.OBJECT,
         responses={200: OpenApiTypes.OBJECT, 409: OpenApiTypes.OBJECT, **_REFUSALS},
     )
-    def post(self, request: Request) -> HttpResponse:
+    def post(self, request: Request) -> Response:
         body = self.signed_body(request)
         event = read_event(read_json_object(body))
         if event is None:
@@ -78,7 +76,7 @@ class AlchemyWebhookView(SignedWebhookView):
             answer["tokens"] = receipt.tokens
         duplicate = receipt.status == "duplicate"
         code = settings.ALCHEMY_DUPLICATE_STATUS if duplicate else status.HTTP_200_OK
-        return _answer(answer, status=code)
+        return Response(answer, status=code)
 
 
 class ReplicateWebhookView(SignedWebhookView):
@@ -94,7 +92,7 @@ class ReplicateWebhookView(SignedWebhookView):
         request=OpenApiTypes.OBJECT,
         responses={200: OpenApiTypes.OBJECT, **_REFUSALS},
     )
-    def post(self, request: Request) -> HttpResponse:
+    def post(self, request: Request) -> Response:
         prediction = _read_prediction(read_json_object(self.signed_body(request)))
         structlog.contextvars.bind_contextvars(prediction_id=prediction.id)
         try:
@@ -102,7 +100,7 @@ class ReplicateWebhookView(SignedWebhookView):
         except Error as error:
             logger.warning("webhook_refused_for_now", error=type(error).__name__)
             raise TryLater(_AGAIN) from error
-        return _answer({"status": "ignored" if result == "unknown" else result})
+        return Response({"status": "ignored" if result == "unknown" else result})
 
 
 def _read_prediction(payload: dict[str, Any]) -> Prediction:
@@ -123,11 +121,6 @@ def _read_prediction(payload: dict[str, Any]) -> Prediction:
 
 
 def _job_id(request: Request) -> int | None:
-    found = _JOB.search(request._request.META.get("QUERY_STRING", ""))
-    return int(found[1]) if found else None
-
-
-def _answer(content: dict[str, Any], *, status: int = status.HTTP_200_OK) -> HttpResponse:
-    """Return an answer that is JSON already: to have DRF render it costs as much as the view."""
-    body = json.dumps(content, separators=(",", ":"))
-    return HttpResponse(body, content_type="application/json", status=status)
+    """Return the job that we named in the callback's URL."""
+    job = request.query_params.get("job", "")
+    return int(job) if _JOB_ID.fullmatch(job) else None

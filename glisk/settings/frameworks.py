@@ -54,8 +54,6 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "glisk.web.middleware.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    # What stands below is for browsers; webhooks end here.
-    "webhooks.shortcut.WebhookShortcut",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -56,8 +56,8 @@ def arm(moment: str) -> None:
 def main() -> NoReturn:
     django.setup()
     from webhooks.alchemy import read_event
+    from webhooks.bodies import read_json_object
     from webhooks.inbox import receive_event
-    from webhooks.payloads import read_json_object
 
     connection.ensure_connection()
     arm(sys.argv[1])

@@ -1,7 +1,7 @@
 """A wrong signing key is seen: in the log, on the dashboard; once a minute, not at every call."""
 
-import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from django.db import connection
@@ -10,17 +10,20 @@ from structlog.testing import capture_logs
 
 from glisk.models import SystemState
 from glisk.tests.alarms import alarms
-from webhooks import refused_webhooks
+from webhooks import authentication
+from webhooks.authentication import OnceAMinute
 from webhooks.tests.sending import ALCHEMY_URL, block_event, post_alchemy
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _in_the_foreground(monkeypatch: pytest.MonkeyPatch) -> None:
-    refused_webhooks.gate.reset()
-    refused_webhooks.accepted_gate.reset()
-    monkeypatch.setattr(refused_webhooks, "_in_background", lambda work: work())
+def a_minute_begins(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    def begin() -> None:
+        monkeypatch.setattr(authentication, "once_a_minute", OnceAMinute())
+
+    begin()
+    return begin
 
 
 def _deliver(client: Client, **headers: str) -> int:
@@ -35,26 +38,6 @@ def test_a_wrong_signature_is_logged_and_kept_once_a_minute(client: Client) -> N
     (refused,) = alarms()
     assert refused.name == "refused-webhooks-alchemy"
     assert "does not match" in refused.reason
-
-
-@pytest.mark.django_db(transaction=True)
-def test_it_is_kept_beside_the_request(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    answered = threading.Event()
-    keep = refused_webhooks._keep
-
-    def keep_after_the_answer(vendor: str, reason: str) -> None:
-        assert answered.wait(10)
-        keep(vendor, reason)
-
-    monkeypatch.setattr(refused_webhooks, "_keep", keep_after_the_answer)
-    assert _deliver(client, x_alchemy_signature="0" * 64) == 401
-    assert not alarms()
-    answered.set()
-    for thread in threading.enumerate():
-        if thread.name == "refused-webhook":
-            thread.join(10)
-    assert len(alarms()) == 1
 
 
 def test_replicates_callbacks_are_watched_too(client: Client) -> None:
@@ -81,13 +64,13 @@ def test_a_call_without_any_signature_is_no_vendors(client: Client) -> None:
 
 
 def test_a_series_keeps_its_beginning_and_is_forgotten_after_a_quarter_of_an_hour(
-    client: Client,
+    client: Client, a_minute_begins: Callable[[], None]
 ) -> None:
     _deliver(client, x_alchemy_signature="0" * 64)
     _let_pass(minutes=10)
     (first,) = alarms()
 
-    refused_webhooks.gate.reset()
+    a_minute_begins()
     _deliver(client, x_alchemy_signature="0" * 64)
     (again,) = alarms()
     assert again.since == first.since
@@ -96,7 +79,7 @@ def test_a_series_keeps_its_beginning_and_is_forgotten_after_a_quarter_of_an_hou
 
     _let_pass(minutes=6)
     assert not alarms()
-    refused_webhooks.gate.reset()
+    a_minute_begins()
     _deliver(client, x_alchemy_signature="0" * 64)
     (new,) = alarms()
     assert new.since > first.since
