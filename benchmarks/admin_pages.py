@@ -13,16 +13,14 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from statistics import median
 
-import psycopg
 import requests
 
 from benchmarks.admin_addresses import OPERATOR, PREVIEW, add_operators_work, addresses, authors_csv
 from benchmarks.big_database import TOKENS, fill_world
 from benchmarks.processes import usage
-from benchmarks.report import Options, Result, percentile
+from benchmarks.report import Options, Result
 from benchmarks.scene import bare_world
 from benchmarks.statements import StatementLog
 from sandbox.world import World
@@ -37,8 +35,6 @@ LIMIT_MS = 300.0
 _FRAME = "/admin/password_change/"  # session, user, sidebar, no table
 _SHOWN = 120  # characters of an address
 _PREVIEWED = 100  # authors that are known, and as many new ones
-_PROBES = 200
-_HEALTH = ("", "/blockchain", "/keeper", "/workers", "/metrics")
 _CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
@@ -61,9 +57,7 @@ def run(options: argparse.Namespace) -> Result:
         operator = Operator(world, statements, options.rounds)
         timings = operator.time_all(options.only)
         frame = operator.time(_FRAME)
-        health = {page: _p95(partial(operator.probe, page)) for page in _HEALTH}
         statements.close()
-        database_ms = _p95(partial(_database_answers, world.database_url()))
     timings.sort(key=lambda timing: -timing.median_ms)
     if options.pages:
         print("  median      max      cpu  ms")
@@ -78,16 +72,11 @@ def run(options: argparse.Namespace) -> Result:
             "worst_cpu_ms": max(timing.cpu_ms for timing in timings),
             "pages": len(timings),
             "pages_over_limit": (sum(t.median_ms > LIMIT_MS for t in timings), 0.0),
-            **{
-                f"health{page.replace('/', '_')}_p95_ms": (ms, database_ms)
-                for page, ms in health.items()
-            },
         },
         (
             f"{len(timings)} pages, {options.rounds} requests each, {options.tokens:,} tokens; "
             f"worst: {timings[0].page[:_SHOWN]}",
-            "floor: the change of one's password, a page that shows nothing of the database; for "
-            "health a connection to PostgreSQL and SELECT 1",
+            "floor: the change of one's password, a page that shows nothing of the database",
         ),
     )
 
@@ -151,9 +140,6 @@ class Operator:
         send()
         return self._timing(f"{PREVIEW} ({2 * _PREVIEWED} rows)", send)
 
-    def probe(self, page: str) -> None:
-        requests.get(f"{self._web}/health{page}", timeout=10).raise_for_status()
-
     def _timing(self, page: str, ask: Callable[[], object]) -> Timing:
         before = usage(self._pids)
         taken = [_milliseconds(ask) for _ in range(self._rounds)]
@@ -167,15 +153,6 @@ class Operator:
         if answer.status_code != requests.codes.ok and not is_beyond:
             raise RuntimeError(f"{page} was answered with {answer.status_code}")
         return answer
-
-
-def _database_answers(url: str) -> None:
-    with psycopg.connect(url) as connection:
-        connection.execute("SELECT 1")
-
-
-def _p95(ask: Callable[[], object]) -> float:
-    return percentile([_milliseconds(ask) for _ in range(_PROBES)], 0.95)
 
 
 def _milliseconds(ask: Callable[[], object]) -> float:

@@ -44,7 +44,8 @@ def modules_that_ran() -> list[Path]:
             place.world.chain.mint(1, AUTHORS[0].address)
             place.statements.wait_for(_REVEALED, 60)
             drains = place.statements.session.execute(_DRAINS).fetchall()
-            passed = tree_of(place.pids("web")) | {pid for (pid,) in drains}
+            web = {process.pid for process in tree_of(place.pids("web"))}
+            passed = web | {pid for (pid,) in drains}
             noted = [directory / f"{pid}.txt" for pid in passed]
             found = {line for file in noted if file.exists() for line in file.read_text().split()}
     paths = sorted(Path(file).relative_to(BASE_DIR) for file in found)

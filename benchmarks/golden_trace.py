@@ -100,8 +100,7 @@ def record() -> dict[str, Any]:
     with scene("golden_trace", options) as place:
         for wallet, prompt in PROMPTS.items():
             place.statements.session.execute(
-                "INSERT INTO authors (wallet_address, prompt_text, created_at, updated_at) "
-                "VALUES (%s, %s, now(), now())",
+                "INSERT INTO authors (wallet_address, prompt_text) VALUES (%s, %s)",
                 [wallet, prompt],
             )
         starts = [_play(place, each) for each in SCENES]

@@ -113,8 +113,7 @@ def _gap_query(place: Scene, rows: int) -> tuple[float, float]:
     _wipe(place)
     session, wallet = place.statements.session, AUTHORS[0].address
     session.execute(
-        "INSERT INTO authors (wallet_address, prompt_text, created_at, updated_at) "
-        "VALUES (%s, 'A quiet lighthouse', now(), now())",
+        "INSERT INTO authors (wallet_address, prompt_text) VALUES (%s, 'A quiet lighthouse')",
         [wallet],
     )
     session.execute(

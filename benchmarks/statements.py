@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from psycopg.rows import dict_row
 
-from benchmarks.processes import parent_of
 from glisk.database.embedded_postgres import ensure_running
 
 _SETTINGS = {"log_duration": "on", "log_line_prefix": "'glisk-bench %p %i: '"}
@@ -56,10 +56,7 @@ class StatementLog:
     @property
     def server_pid(self) -> int:
         """The server's first process, from which all others descend."""
-        pid = parent_of(self._own_pid)
-        if pid is None:
-            raise RuntimeError("the database's connection is gone")
-        return pid
+        return int(psutil.Process(self._own_pid).ppid())
 
     def switch(self, *, on: bool) -> None:
         """Log or do not: a line or two for every statement cost throughput."""
