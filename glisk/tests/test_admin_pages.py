@@ -91,20 +91,17 @@ def test_nobody_writes_for_the_machine(admin_client: Client, model: type[models.
     assert model._default_manager.count() == before
 
 
-@pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
-@pytest.mark.parametrize("term", ["1", "' OR 1=1", "\x00", "0x" + "1" * 64, "9" * 5000, "%"])
-def test_any_search_term_is_answered(
-    admin_client: Client, model: type[models.Model], term: str
-) -> None:
+def test_any_search_term_is_answered(admin_client: Client) -> None:
     build_world(1)
-    assert admin_client.get(url(model, "changelist"), {"q": term}).status_code == 200
+    for model in TABLES:
+        for term in ("' OR 1=1 %", "\x00", "9" * 5000):
+            answer = admin_client.get(url(model, "changelist"), {"q": term})
+            assert answer.status_code == 200, (model, term)
 
 
-@pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
-def test_a_page_that_does_not_exist_leads_back(
-    admin_client: Client, model: type[models.Model]
-) -> None:
-    assert admin_client.get(url(model, "change", "999999999")).status_code == 302
+def test_a_page_that_does_not_exist_leads_back(admin_client: Client) -> None:
+    for model in TABLES:
+        assert admin_client.get(url(model, "change", "999999999")).status_code == 302, model
 
 
 def test_the_task_queue_can_be_looked_at_only(admin_client: Client) -> None:
