@@ -31,7 +31,7 @@ MACHINE_TABLES: list[type[models.Model]] = [
     SystemState,
     WorkerHeartbeat,
 ]
-TABLES = [*MACHINE_TABLES, Author]
+TABLES: list[type[models.Model]] = [*MACHINE_TABLES, Author]
 
 
 def url(model: type[models.Model], page: str, *args: Any) -> str:
