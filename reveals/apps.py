@@ -1,7 +1,6 @@
 from django.apps import AppConfig
 from django.conf import settings
 
-FOLLOW_UP_INTERVAL_SECONDS = 60  # the net: a confirmation enqueues it at once
 KEEPER_INTERVAL_SECONDS = 60
 
 
@@ -11,8 +10,10 @@ class RevealsConfig(AppConfig):
 
     def ready(self) -> None:
         from glisk.engine.schedules import declare, declare_drain
+        from reveals import outbox
+        from tokens.registry import Reveals, register_reveals
 
-        declare("follow_up_reveals", "reveals.tasks.follow_up_reveals", FOLLOW_UP_INTERVAL_SECONDS)
+        register_reveals(Reveals(outbox.in_flight, outbox.perhaps_revealed))
         declare("look_at_keeper", "reveals.tasks.look_at_keeper", KEEPER_INTERVAL_SECONDS)
         declare_drain(
             "reveals.tasks.reveal_tokens",

@@ -23,10 +23,10 @@ from reveals.candidates import tokens_by_id
 from reveals.fees import choose_fees, configured_ceiling_wei
 from reveals.gate import Candidate, Objection
 from reveals.models import RevealRequest
-from reveals.preparing import prepare_batch
-from reveals.verifying import CONCURRENCY
+from reveals.pipeline.compose import prepare_batch
+from reveals.pipeline.verify import CONCURRENCY
 from tokens.models import Token
-from tokens.recovery.work import in_flight
+from tokens.registry import in_flight
 from tokens.repairs.results import RepairResult, note, repair_each, wake
 from tokens.states import TokenStatus
 from tokens.transitions.delays import forget_delay

@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import connection, transaction
 
 from reveals.gate import Candidate, Objection
 from reveals.models import RevealTransaction
-from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.transitions import delays
 from tokens.transitions.delays import Refusal, postpone_reveals
@@ -23,6 +23,8 @@ logger = structlog.get_logger(__name__)
 
 # The class of a refusal by simulation; those of artefacts have their errors' classes.
 WOULD_REVERT = "would_revert"
+# So long a gateway that had a token's files is believed to have them: they cannot change.
+VERIFIED_SECONDS = 3600
 # A token that was refused this often is worth an operator's look: the log says so, at each try.
 ALARM_AFTER_REFUSALS = 8
 
@@ -31,27 +33,58 @@ ALARM_AFTER_REFUSALS = 8
 class Waiting:
     """A ready token that is in no open batch, and since when it has been ready.
 
-    `reverts`: how many of its transactions were mined without effect; `company`: how many tokens
-    the smallest of them had, itself included.
+    `verified_at`: when its files, as they are now, were found right; None: not lately. `reverts`:
+    how many of its transactions were mined without effect; `company`: how many tokens the smallest
+    of them had, itself included.
     """
 
     candidate: Candidate
     ready_since: datetime
     refusals: int
+    verified_at: datetime | None = None
     reverts: int = 0
     company: int = 0
     requested: bool = False  # by an operator: it waits for no company
 
 
+class ReadyTokens:
+    """The ready tokens that wait, read once a turn for all steps: requested ones first."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Waiting] = []
+        self.more_wait = False  # than were read
+        self.due_in: float | None = None
+
+    def read(self) -> None:
+        # Files are checked ahead, so that a place in flight never waits for a gateway.
+        limit = settings.BATCH_REVEAL_MAX_TOKENS * (settings.REVEAL_MAX_IN_FLIGHT + 1)
+        self.due_in = seconds_until_due()
+        requested = requested_tokens(settings.BATCH_REVEAL_MAX_TOKENS)
+        first = {entry.candidate.token_id for entry in requested}
+        others = waiting_tokens(limit)
+        self.more_wait = len(others) == limit
+        self.waiting = requested + [w for w in others if w.candidate.token_id not in first]
+
+    def clear(self) -> None:
+        """Let nobody wait: reveals are paused."""
+        self.waiting, self.more_wait, self.due_in = [], False, None
+
+
 # Plain SQL, since every turn asks this: the ORM needs 1 ms to build it.
 _SELECT = """
     SELECT t.token_id, t.prompt_author_wallet, t.image_cid, t.metadata_cid,
-           m.block_number, m.block_hash, t.status_changed_at, t.attempts, t.error_class
+           m.block_number, m.block_hash, t.status_changed_at, t.attempts, t.error_class,
+           v.verified_at
     FROM tokens_s0 t LEFT JOIN mint_events m ON m.id = t.mint_event_id
-    WHERE t.status = 'ready' AND t.held_at IS NULL
-      AND NOT EXISTS (SELECT FROM reveal_batch_tokens b
-                      WHERE b.token_id = t.token_id AND b.is_open)
+    LEFT JOIN reveal_verifications v
+        ON v.token_id = t.token_id
+        AND (v.image_cid, v.metadata_cid) = (t.image_cid, t.metadata_cid)
+        AND v.verified_at > statement_timestamp() - make_interval(secs => %s)
+    WHERE t.status = 'ready'
 """
+_PLACES = "SELECT FROM reveal_batch_tokens b WHERE b.token_id = t.token_id AND b.is_open"
+_FREE = f"{_SELECT} AND t.held_at IS NULL AND NOT EXISTS ({_PLACES})"
+_IN_BATCH = f"{_SELECT} AND t.token_id = ANY(%s) AND EXISTS ({_PLACES} AND b.batch_id = %s)"
 _DUE = "AND (t.next_attempt_at IS NULL OR t.next_attempt_at <= statement_timestamp())"
 _REQUESTED = "AND t.token_id IN (SELECT token_id FROM reveal_requests)"
 _OLDEST_FIRST = "ORDER BY t.mint_timestamp, t.token_id"
@@ -59,24 +92,24 @@ _OLDEST_FIRST = "ORDER BY t.mint_timestamp, t.token_id"
 
 def waiting_tokens(limit: int) -> list[Waiting]:
     """Return the ready tokens that are due, not held and in no open batch, oldest mint first."""
-    return _fetch(f"{_SELECT} {_DUE} {_OLDEST_FIRST} LIMIT %s", [limit])
+    return _fetch(f"{_FREE} {_DUE} {_OLDEST_FIRST} LIMIT %s", [limit])
 
 
 def requested_tokens(limit: int) -> list[Waiting]:
     """Return those that an operator wants revealed now, oldest mint first."""
-    found = _fetch(f"{_SELECT} {_DUE} {_REQUESTED} {_OLDEST_FIRST} LIMIT %s", [limit])
+    found = _fetch(f"{_FREE} {_DUE} {_REQUESTED} {_OLDEST_FIRST} LIMIT %s", [limit])
     return [replace(entry, requested=True) for entry in found]
 
 
 def tokens_by_id(token_ids: Iterable[int]) -> list[Candidate]:
     """Return those of these tokens that may be revealed, due or not, oldest mint first."""
-    found = _fetch(f"{_SELECT} AND t.token_id = ANY(%s) {_OLDEST_FIRST}", [list(token_ids)])
+    found = _fetch(f"{_FREE} AND t.token_id = ANY(%s) {_OLDEST_FIRST}", [list(token_ids)])
     return [entry.candidate for entry in found]
 
 
 def _fetch(sql: str, parameters: list[Any]) -> list[Waiting]:
     with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
+        cursor.execute(sql, [VERIFIED_SECONDS, *parameters])
         rows = cursor.fetchall()
     reverts = _reverts([row[0] for row in rows if row[8] == "reverted"])
     # A ready token has both CIDs (a database check).
@@ -93,6 +126,7 @@ def _fetch(sql: str, parameters: list[Any]) -> list[Waiting]:
             ),
             ready_since=row[6],
             refusals=row[7],
+            verified_at=row[9],
             reverts=reverts.get(row[0], (0, 0))[0],
             company=reverts.get(row[0], (0, 0))[1],
         )
@@ -119,29 +153,33 @@ def candidates_of(row: RevealTransaction) -> list[Candidate]:
 
     A batch that was opened again may have lost some: to another batch, or to a repair.
     """
-    tokens = (
-        Token.objects.select_related("mint_event")
-        .filter(
-            status=TokenStatus.READY,
-            token_id__in=row.token_ids,
-            batch_items__batch=row.batch_id,
-            batch_items__is_open=True,
-        )
-        .order_by("batch_items__position")
-    )
     signed = dict(zip(row.token_ids, row.metadata_uris, strict=True))
-    return [
-        Candidate(
-            token_id=token.token_id,
-            prompt_author_wallet=token.prompt_author_wallet,
-            image_cid=token.image_cid or "",
-            metadata_cid=token.metadata_cid or "",
-            mint_block=token.mint_event.block_number if token.mint_event else None,
-            mint_block_hash=token.mint_event.block_hash if token.mint_event else None,
+    found = _fetch(_IN_BATCH, [row.token_ids, row.batch_id])
+    candidates = [entry.candidate for entry in found]
+    return [c for c in candidates if c.metadata_uri == signed[c.token_id]]
+
+
+def note_verified(candidates: Sequence[Candidate]) -> None:
+    """Note that the files of these tokens were found right, if they still are what they have."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO reveal_verifications (token_id, image_cid, metadata_cid, verified_at)
+            SELECT t.token_id, t.image_cid, t.metadata_cid, clock_timestamp()
+            FROM tokens_s0 t
+            JOIN unnest(%s::bigint[], %s::text[], %s::text[])
+                AS v(token_id, image_cid, metadata_cid)
+                USING (token_id, image_cid, metadata_cid)
+            FOR KEY SHARE OF t
+            ON CONFLICT (token_id) DO UPDATE SET image_cid = EXCLUDED.image_cid,
+                metadata_cid = EXCLUDED.metadata_cid, verified_at = EXCLUDED.verified_at
+            """,
+            [
+                [c.token_id for c in candidates],
+                [c.image_cid for c in candidates],
+                [c.metadata_cid for c in candidates],
+            ],
         )
-        for token in tokens
-        if token.token_uri == signed[token.token_id]
-    ]
 
 
 def forget_refusals(token_ids: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ A scheduled look, and now and then a batch that is prepared, leave what they saw
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from django.conf import settings
@@ -26,6 +26,7 @@ logger = structlog.get_logger(__name__)
 # contract).
 USUAL_GAS_PER_TOKEN = 92_000
 USUAL_BYTES_PER_TOKEN = 200
+NOTE_AGAIN_AFTER = timedelta(seconds=10)
 _MEASURED_OVER = 20  # transactions
 
 
@@ -41,9 +42,17 @@ def look_at_keeper(chain: ChainClient, *, address: str) -> KeeperState:
     return note_facts(facts, history, address=address)
 
 
-def note_facts(facts: RevealFacts, history: FeeHistory, *, address: str) -> KeeperState:
-    """Keep what the chain said of the keeper; log it when the judgement changes."""
+def note_facts(
+    facts: RevealFacts, history: FeeHistory, *, address: str, unless_younger: bool = False
+) -> KeeperState:
+    """Keep what the chain said of the keeper; log it when the judgement changes.
+
+    `unless_younger`: not if that was done a moment ago.
+    """
     was = keeper_state()
+    seen_at = read_moment(was.checked_at)
+    if unless_younger and seen_at and datetime.now(UTC) - seen_at < NOTE_AGAIN_AFTER:
+        return was
     now = datetime.now(UTC).isoformat(timespec="seconds")
     base = history.next_base_fee_per_gas_wei
     reason, high_since = "", None

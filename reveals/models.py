@@ -1,5 +1,7 @@
 """Reveal batches and every transaction that was ever signed for them."""
 
+from __future__ import annotations
+
 from decimal import Decimal
 
 from django.contrib.postgres.fields import ArrayField
@@ -26,11 +28,22 @@ class RevealBatch(models.Model):
     status = models.CharField(max_length=12, choices=BatchStatus.choices, default=BatchStatus.OPEN)
     created_at = models.DateTimeField(auto_now_add=True)
     closed_at = models.DateTimeField(null=True, blank=True)
-    # No reorg reaches it any more (reveals.depth); until then a closed batch may open again.
+    # No reorg reaches it any more (pipeline.watch); until then a closed batch may open again.
     settled_at = models.DateTimeField(null=True, blank=True)
-    # An operator wants it replaced with higher fees now (reveals.hurrying); taken back when done.
-    speed_up_at = models.DateTimeField(null=True, blank=True)
-    speed_up_by = models.CharField(max_length=200, blank=True, default="", db_default="")
+    # The call that the signer is asked for next (outbox.Unsigned); NULL: none.
+    to_sign = models.JSONField(null=True, blank=True)
+    # When the chain was last asked about its tokens; NULL: not since it was (last) opened.
+    reviewed_at = models.DateTimeField(null=True, blank=True)
+    # Nothing is signed or sent for it before then; NULL: now. And how often that failed in a row.
+    send_at = models.DateTimeField(null=True, blank=True)
+    failures = models.PositiveIntegerField(default=0, db_default=0)
+    # What chain or node have against it (outbox.Doubt), each since when, in seconds since 1970.
+    doubts = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
+    # It is wanted with higher fees now, and who wants it; taken back when that was done.
+    replace_at = models.DateTimeField(null=True, blank=True, db_column="speed_up_at")
+    replace_by = models.CharField(
+        max_length=200, blank=True, default="", db_default="", db_column="speed_up_by"
+    )
 
     class Meta:
         db_table = "reveal_batches"
@@ -60,12 +73,26 @@ class RevealBatch(models.Model):
     def __str__(self) -> str:
         return f"batch {self.pk} (nonce {self.nonce})"
 
+    @property
+    def signed(self) -> list[RevealTransaction]:
+        """Every transaction of its nonce, oldest first (read with it by the outbox)."""
+        return list(self.transactions.all())
+
+    @property
+    def newest(self) -> RevealTransaction:
+        return self.signed[-1]
+
+    @property
+    def was_taken(self) -> bool:
+        """Whether a node has ever accepted one of its transactions."""
+        return any(row.broadcast_at is not None for row in self.signed)
+
 
 class RevealBatchToken(models.Model):
     """A token's place in a batch; the database allows it in one open batch only."""
 
     batch = models.ForeignKey(RevealBatch, on_delete=models.CASCADE, related_name="items")
-    # A token in an open batch is never withdrawn (tokens.recovery.withdrawal); the transactions
+    # A token in an open batch is never withdrawn (tokens.recovery); the transactions
     # keep their token ids.
     token = models.ForeignKey(Token, on_delete=models.CASCADE, related_name="batch_items")
     position = models.PositiveIntegerField()
@@ -107,6 +134,23 @@ class RevealRequest(models.Model):
 
     def __str__(self) -> str:
         return f"token {self.token_id}, wanted by {self.actor}"
+
+
+class Verification(models.Model):
+    """The files of a token were fetched by these CIDs, and are what will be revealed."""
+
+    token = models.OneToOneField(
+        Token, on_delete=models.CASCADE, primary_key=True, related_name="verification"
+    )
+    image_cid = models.CharField(max_length=100)
+    metadata_cid = models.CharField(max_length=100)
+    verified_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "reveal_verifications"
+
+    def __str__(self) -> str:
+        return f"files of token {self.token_id}"
 
 
 class TransactionStatus(models.TextChoices):
@@ -173,7 +217,7 @@ class RevealTransaction(models.Model):
         ]
         indexes = [
             models.Index(fields=["-signed_at"], name="reveal_newest"),
-            # reveals.reading_back
+            # pipeline.after: not read back yet
             models.Index(
                 fields=["id"],
                 name="reveal_not_read_back",
@@ -213,7 +257,7 @@ class MarketplaceRefresh(models.Model):
         db_table = "marketplace_refreshes"
         verbose_name_plural = "marketplace refreshes"
         indexes = [
-            # reveals.marketplace: what is due
+            # pipeline.after: what is due
             models.Index(
                 fields=["next_attempt_at", "token"],
                 name="marketplace_due",

@@ -1,25 +1,30 @@
 """The outbox of reveals: nobody outside sees a transaction before it is durable.
 
-Nonce, signature and raw bytes are stored in one commit, and only then broadcast. Signing is
-arithmetic, so reserving the nonce, signing and storing need no separate commits: a crash leaves
-either nothing, or a transaction that can be broadcast again and again.
+    batch with nonce and call → signed bytes stored → broadcast
+
+Each is a commit of its own, and what comes next stands in the batch's row: what is to be signed
+for it, when it is sent, whether it is to be replaced. A replacement has the same nonce and higher
+fees. Nobody but the drain signs: whoever wants a replacement marks the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Exists, Max, OuterRef, Prefetch, Q, QuerySet
+from django.utils import timezone
 
-from glisk.clients.chain import encode_reveal
 from glisk.clock import database_now
-from reveals.fees import Fees
+from glisk.engine.notify import notify
+from reveals.fees import Fees, configured_ceiling_wei, least_bump
 from reveals.gate import Candidate
-from reveals.hurrying import take_back
-from reveals.keeper import Keeper
+from reveals.keeper import SignedTransaction
 from reveals.models import (
     BatchStatus,
     RevealBatch,
@@ -30,163 +35,182 @@ from reveals.models import (
 )
 from tokens.models import Token
 from tokens.states import TokenStatus
+from tokens.transitions import REVEAL_CHANNEL
 
 logger = structlog.get_logger(__name__)
 
 FILLER_GAS = 100_000  # a reveal of nothing uses 28,587
+REPLACEMENT_REQUESTED = "A replacement with higher fees is requested: the worker signs it now."
 _NONCE_LOCK = 0x474C4B4E  # advisory lock: one nonce is reserved at a time
 
 
-def store_signed(
+@dataclass(frozen=True)
+class Unsigned:
+    """A call that is to be signed for a batch's nonce."""
+
+    token_ids: list[int]
+    metadata_uris: list[str]
+    gas_limit: int
+    max_fee_per_gas_wei: int
+    max_priority_fee_per_gas_wei: int
+
+    @property
+    def most_wei(self) -> int:
+        """What it may cost at the very most, without Base's L1 data fee."""
+        return self.gas_limit * self.max_fee_per_gas_wei
+
+
+class Doubt(StrEnum):
+    """What chain or node may have against a batch; believed when it has lasted."""
+
+    REFUSED = "refused"  # nodes refuse the newest transaction, or call its nonce spent
+    LATE = "late"  # a mint is missing
+    SPENT = "spent"  # its nonce is, and none of its transactions has a receipt
+    FORMER = "former"  # its keeper is not that of today, and it is not mined
+    GAP = "gap"  # the chain waits for a nonce below it
+    GONE = "gone"  # it is closed, and its transaction is not on chain any more
+
+
+# -- a nonce, and what is to be signed for it -----------------------------------------------
+
+
+def reserve_batch(
     *,
-    keeper: Keeper,
+    keeper: str,
     candidates: Sequence[Candidate],
-    data: str,
     gas_limit: int,
     fees: Fees,
     transaction_count: int,
-) -> RevealTransaction | None:
-    """Reserve the next nonce for these tokens, sign, and store; return what may be broadcast.
+    reviewed_at: datetime,
+) -> RevealBatch | None:
+    """Reserve the next nonce for these tokens, to be signed with this gas and these fees.
 
-    `transaction_count` is the keeper's number of mined transactions. Returns None if one of the
-    tokens is no longer what was verified: then the batch has to be composed anew.
+    `transaction_count` is the keeper's number of mined transactions, `reviewed_at` the time when
+    the chain was asked. Returns None if one of the tokens is no longer what was verified: then the
+    batch has to be composed anew.
     """
+    uris = [candidate.metadata_uri for candidate in candidates]
+    ids = [candidate.token_id for candidate in candidates]
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NONCE_LOCK])
+        _lock_nonces()
         if not _still_ready(candidates):
             return None
-        nonce = _next_nonce(keeper.address, transaction_count)
-        batch = RevealBatch.objects.create(keeper=keeper.address, nonce=nonce)
-        RevealBatchToken.objects.bulk_create(
-            RevealBatchToken(
-                batch=batch,
-                token_id=candidate.token_id,
-                position=position,
-                metadata_uri=candidate.metadata_uri,
-            )
-            for position, candidate in enumerate(candidates)
+        batch = RevealBatch.objects.create(
+            keeper=keeper,
+            nonce=_next_nonce(keeper, transaction_count),
+            to_sign=asdict(Unsigned(ids, uris, gas_limit, **asdict(fees))),
+            reviewed_at=reviewed_at,
         )
-        row = _sign(keeper, batch, data, gas_limit, fees)
-        row.token_ids = [candidate.token_id for candidate in candidates]
-        row.metadata_uris = [candidate.metadata_uri for candidate in candidates]
-        row.save()
-        RevealRequest.objects.filter(token__in=row.token_ids).delete()
-    logger.info("reveal_signed", tx_hash=row.tx_hash, nonce=nonce, tokens=len(candidates))
-    return row
+        RevealBatchToken.objects.bulk_create(
+            RevealBatchToken(batch=batch, token_id=token_id, position=position, metadata_uri=uri)
+            for position, (token_id, uri) in enumerate(zip(ids, uris, strict=True))
+        )
+    return batch
 
 
-def store_replacement(
-    *,
-    keeper: Keeper,
-    old: RevealTransaction,
-    fees: Fees,
-    token_ids: Sequence[int] | None = None,
-) -> RevealTransaction:
-    """Sign a call with the same nonce and higher fees, and store it.
-
-    It reveals the same tokens, or those of them that are given: perhaps none, which only spends
-    the nonce. Equal calls and fees give equal bytes: what was stored before is returned as it is.
-    """
-    uris = dict(zip(old.token_ids, old.metadata_uris, strict=True))
-    ids = list(old.token_ids if token_ids is None else token_ids)
-    data = encode_reveal(ids, [uris[token_id] for token_id in ids])
-    with transaction.atomic():
-        row = _sign(keeper, old.batch, data, old.gas_limit, fees)
-        known = RevealTransaction.objects.filter(tx_hash=row.tx_hash).first()
-        if known is not None:
-            return known  # only the answer to its commit was lost
-        row.token_ids, row.metadata_uris = ids, [uris[token_id] for token_id in ids]
-        row.replaces = old
-        row.save()
-        take_back(old.batch_id)
-    logger.warning(
-        "reveal_replaced",
-        tx_hash=row.tx_hash,
-        replaces=old.tx_hash,
-        nonce=old.nonce,
-        left_out=sorted(set(old.token_ids) - set(ids)),
-    )
-    return row
-
-
-def store_filler(*, keeper: Keeper, nonce: int, fees: Fees) -> RevealTransaction | None:
-    """Sign and store a reveal of nothing for a nonce that nobody has; None if somebody has it.
+def reserve_filler(*, keeper: str, nonce: int, fees: Fees) -> RevealBatch | None:
+    """Have a reveal of nothing signed for a nonce that nobody has; None if somebody has it.
 
     Others spent it once, and a reorg took that back: later nonces wait for it.
     """
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NONCE_LOCK])
-        if RevealBatch.objects.filter(keeper=keeper.address, nonce=nonce).exists():
+        _lock_nonces()
+        if RevealBatch.objects.filter(keeper=keeper, nonce=nonce).exists():
             return None
-        batch = RevealBatch.objects.create(keeper=keeper.address, nonce=nonce)
-        row = _sign(keeper, batch, encode_reveal([], []), FILLER_GAS, fees)
-        row.token_ids, row.metadata_uris = [], []
-        row.save()
-    logger.error("nonce_gap_filled", tx_hash=row.tx_hash, nonce=nonce)
-    return row
-
-
-def mark_broadcast(row: RevealTransaction) -> None:
-    """Note that the node has taken the transaction."""
-    if row.broadcast_at is None:
-        now = database_now()
-        RevealTransaction.objects.filter(pk=row.pk, status=TransactionStatus.SIGNED).update(
-            status=TransactionStatus.BROADCAST, broadcast_at=now, error=""
+        batch = RevealBatch.objects.create(
+            keeper=keeper, nonce=nonce, to_sign=asdict(Unsigned([], [], FILLER_GAS, **asdict(fees)))
         )
-        row.status, row.broadcast_at = TransactionStatus.BROADCAST, now
+    logger.error("nonce_gap_filled", nonce=nonce)
+    return batch
 
 
-def note_refusal(row: RevealTransaction, reason: str) -> None:
-    """Show on its page why no node takes a transaction, until one does."""
-    RevealTransaction.objects.filter(pk=row.pk, status=TransactionStatus.SIGNED).exclude(
-        error=reason
-    ).update(error=reason)
+def order_replacement(
+    old: RevealTransaction, *, fees: Fees, token_ids: Sequence[int], reviewed_at: datetime
+) -> None:
+    """Have a call with the same nonce and other fees signed, if `old` is still the newest one.
+
+    It reveals the same tokens, or those of them that are given: perhaps none, which only spends
+    the nonce.
+    """
+    uris = dict(zip(old.token_ids, old.metadata_uris, strict=True))
+    ids = list(token_ids)
+    unsigned = Unsigned(ids, [uris[i] for i in ids], old.gas_limit, **asdict(fees))
+    with transaction.atomic():
+        batch = RevealBatch.objects.select_for_update().get(pk=old.batch_id)
+        newest = RevealTransaction.objects.filter(batch=batch).latest("pk")
+        if batch.status == BatchStatus.OPEN and batch.to_sign is None and newest.pk == old.pk:
+            RevealBatch.objects.filter(pk=batch.pk).update(
+                to_sign=asdict(unsigned), reviewed_at=reviewed_at, send_at=None, failures=0
+            )
 
 
-def open_transactions() -> dict[int, list[RevealTransaction]]:
-    """Return every transaction of every open batch, by batch in nonce order, oldest first."""
-    return _by_batch(RevealTransaction.objects.filter(batch__status=BatchStatus.OPEN))
+def drop_unsigned(batch: RevealBatch) -> None:
+    """Give up what nobody can sign any more: its keeper is not that of today.
+
+    Where nothing was signed before, nobody outside knows the nonce, and it is free again.
+    """
+    with transaction.atomic():
+        locked = RevealBatch.objects.select_for_update().get(pk=batch.pk)
+        if RevealTransaction.objects.filter(batch=locked).exists():
+            RevealBatch.objects.filter(pk=locked.pk).update(to_sign=None)
+        else:
+            locked.delete()
+    logger.warning("unsigned_reveal_dropped", keeper=batch.keeper, nonce=batch.nonce)
 
 
-def unsettled_transactions() -> dict[int, list[RevealTransaction]]:
-    """Return every transaction of the closed batches that a reorg may still reach."""
-    rows = RevealTransaction.objects.filter(batch__closed_at__isnull=False, batch__settled_at=None)
-    return _by_batch(rows.defer("raw_transaction"))  # 10 kB each, every two seconds
+def store_signed(batch: RevealBatch, unsigned: Unsigned, signed: SignedTransaction) -> bool:
+    """Store the bytes; return whether they are still what is to be signed for the batch.
 
-
-def _by_batch(rows: QuerySet[RevealTransaction]) -> dict[int, list[RevealTransaction]]:
-    found: dict[int, list[RevealTransaction]] = {}
-    for row in rows.select_related("batch").order_by("nonce", "pk"):
-        found.setdefault(row.batch_id, []).append(row)
-    return found
-
-
-def closed_transactions(*, since: datetime) -> dict[int, list[RevealTransaction]]:
-    """Return every transaction of the batches that were closed since then."""
-    return _by_batch(RevealTransaction.objects.filter(batch__closed_at__gte=since))
-
-
-def mark_settled(batch_ids: Sequence[int]) -> None:
-    """Note that no reorg reaches these batches any more."""
-    if batch_ids:
-        RevealBatch.objects.filter(pk__in=batch_ids, closed_at__isnull=False).update(
-            settled_at=database_now()
+    Equal calls give equal bytes, so what another drain signed a moment ago is no second one.
+    """
+    with transaction.atomic():
+        locked = RevealBatch.objects.select_for_update().filter(pk=batch.pk).first()
+        if locked is None or locked.status != BatchStatus.OPEN:
+            return False
+        if locked.to_sign != asdict(unsigned):
+            return False
+        old = RevealTransaction.objects.filter(batch=locked).order_by("pk").last()
+        if not RevealTransaction.objects.filter(tx_hash=signed.tx_hash).exists():
+            RevealTransaction.objects.create(
+                batch=locked,
+                tx_hash=signed.tx_hash,
+                raw_transaction=signed.raw,
+                keeper=locked.keeper,
+                nonce=locked.nonce,
+                replaces=old,
+                **asdict(unsigned),
+            )
+        settled = (Doubt.REFUSED, Doubt.LATE)
+        RevealBatch.objects.filter(pk=locked.pk).update(
+            to_sign=None,
+            send_at=None,
+            failures=0,
+            doubts={name: since for name, since in locked.doubts.items() if name not in settled},
+            replace_at=None,
+            replace_by="",
         )
+        RevealRequest.objects.filter(token__in=unsigned.token_ids).delete()
+    if old is None:
+        logger.info(
+            "reveal_signed",
+            tx_hash=signed.tx_hash,
+            nonce=batch.nonce,
+            tokens=len(unsigned.token_ids),
+        )
+    else:
+        logger.warning(
+            "reveal_replaced",
+            tx_hash=signed.tx_hash,
+            replaces=old.tx_hash,
+            nonce=batch.nonce,
+            left_out=sorted(set(old.token_ids) - set(unsigned.token_ids)),
+        )
+    return True
 
 
-def unsettle(*, keeper: str, nonce: int) -> bool:
-    """Have a closed batch watched again; return whether there is a batch of this nonce at all."""
-    batches = RevealBatch.objects.filter(keeper=keeper, nonce=nonce)
-    batches.filter(closed_at__isnull=False).update(settled_at=None)
-    return batches.exists()
-
-
-def transactions_of(batch_id: int) -> list[RevealTransaction]:
-    """Return every transaction that was ever signed for a batch, oldest first."""
-    rows = RevealTransaction.objects.filter(batch=batch_id).select_related("batch")
-    return list(rows.order_by("pk"))
+def _lock_nonces() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NONCE_LOCK])
 
 
 def _still_ready(candidates: Sequence[Candidate]) -> bool:
@@ -208,23 +232,208 @@ def _next_nonce(keeper: str, transaction_count: int) -> int:
     return transaction_count if last is None else max(transaction_count, last + 1)
 
 
-def _sign(
-    keeper: Keeper, batch: RevealBatch, data: str, gas_limit: int, fees: Fees
-) -> RevealTransaction:
-    signed = keeper.sign(
-        nonce=batch.nonce,
-        data=data,
-        gas_limit=gas_limit,
-        max_fee_per_gas_wei=fees.max_fee_per_gas_wei,
-        max_priority_fee_per_gas_wei=fees.max_priority_fee_per_gas_wei,
+# -- sending --------------------------------------------------------------------------------
+
+
+def send_later(batch: RevealBatch, seconds: float, **changes: Any) -> None:
+    """Send nothing more of an open batch for so long."""
+    RevealBatch.objects.filter(pk=batch.pk, status=BatchStatus.OPEN).update(
+        send_at=database_now() + timedelta(seconds=seconds), **changes
     )
-    return RevealTransaction(
-        batch=batch,
-        tx_hash=signed.tx_hash,
-        raw_transaction=signed.raw,
-        keeper=keeper.address,
-        nonce=batch.nonce,
-        gas_limit=gas_limit,
-        max_fee_per_gas_wei=fees.max_fee_per_gas_wei,
-        max_priority_fee_per_gas_wei=fees.max_priority_fee_per_gas_wei,
+
+
+def review_all_now() -> None:
+    """Have the chain asked about everything open before it is sent, and that at once."""
+    RevealBatch.objects.filter(status=BatchStatus.OPEN).update(reviewed_at=None, send_at=None)
+
+
+def send_all_now() -> None:
+    """Have everything broadcast at once: a node that was away may have lost its pool."""
+    RevealBatch.objects.filter(status=BatchStatus.OPEN).update(send_at=None)
+
+
+def mark_broadcast(row: RevealTransaction) -> None:
+    """Note that the node has taken the transaction."""
+    RevealTransaction.objects.filter(pk=row.pk, status=TransactionStatus.SIGNED).update(
+        status=TransactionStatus.BROADCAST, broadcast_at=database_now(), error=""
     )
+
+
+def note_refusal(row: RevealTransaction, reason: str) -> None:
+    """Show on its page why no node takes a transaction, until one does."""
+    RevealTransaction.objects.filter(pk=row.pk, status=TransactionStatus.SIGNED).exclude(
+        error=reason
+    ).update(error=reason)
+
+
+def doubt_lasts(batch: RevealBatch, doubt: Doubt, holds: bool) -> float:
+    """Note in its row whether a doubt holds; return for how many seconds it has."""
+    lasted = doubted_for(batch, doubt)
+    if holds == (lasted is not None):
+        return lasted or 0.0
+    with connection.cursor() as cursor:
+        if holds:
+            batch.doubts[doubt] = database_now().timestamp()
+            cursor.execute(
+                "UPDATE reveal_batches SET doubts = jsonb_build_object(%s::text, %s::float8) "
+                "|| doubts WHERE id = %s",
+                [doubt, batch.doubts[doubt], batch.pk],
+            )
+        else:
+            del batch.doubts[doubt]
+            cursor.execute(
+                "UPDATE reveal_batches SET doubts = doubts - %s::text WHERE id = %s",
+                [doubt, batch.pk],
+            )
+    return 0.0
+
+
+def doubted_for(batch: RevealBatch, doubt: Doubt) -> float | None:
+    """Return for how many seconds a doubt has held; None if it does not."""
+    since = batch.doubts.get(doubt)
+    return None if since is None else database_now().timestamp() - float(since)
+
+
+# -- what is open, what is watched ----------------------------------------------------------
+
+
+class OpenBatches:
+    """The open batches with what was signed for them, read once a turn for all steps."""
+
+    def __init__(self) -> None:
+        self.batches: list[RevealBatch] = []  # in nonce order
+
+    def read(self) -> None:
+        self.batches = open_batches()
+
+    def of(self, keeper: str) -> list[RevealBatch]:
+        return [batch for batch in self.batches if batch.keeper == keeper]
+
+
+def open_batches() -> list[RevealBatch]:
+    """Return the open batches in nonce order, each with its transactions (`signed`)."""
+    return _with_transactions(RevealBatch.objects.filter(status=BatchStatus.OPEN))
+
+
+def unsettled_batches() -> list[RevealBatch]:
+    """Return the closed batches that a reorg may still reach."""
+    return _with_transactions(RevealBatch.objects.filter(closed_at__isnull=False, settled_at=None))
+
+
+def closed_batches(*, since: datetime) -> list[RevealBatch]:
+    return _with_transactions(RevealBatch.objects.filter(closed_at__gte=since))
+
+
+def _with_transactions(batches: QuerySet[RevealBatch]) -> list[RevealBatch]:
+    # 10 kB of bytes each, which only the sending needs
+    rows = RevealTransaction.objects.defer("raw_transaction").order_by("pk")
+    ordered = batches.order_by("nonce", "pk")
+    return list(ordered.prefetch_related(Prefetch("transactions", rows)))
+
+
+def mark_settled(batch_ids: Sequence[int]) -> None:
+    """Note that no reorg reaches these batches any more."""
+    if batch_ids:
+        RevealBatch.objects.filter(pk__in=batch_ids, closed_at__isnull=False).update(
+            settled_at=database_now()
+        )
+
+
+def unsettle(*, keeper: str, nonce: int) -> bool:
+    """Have a closed batch watched again; return whether there is a batch of this nonce at all."""
+    batches = RevealBatch.objects.filter(keeper=keeper, nonce=nonce)
+    batches.filter(closed_at__isnull=False).update(settled_at=None)
+    return batches.exists()
+
+
+def in_flight(token_id: str) -> Exists:
+    """Return the condition that an open batch reveals the token (see tokens.registry)."""
+    return Exists(RevealBatchToken.objects.filter(token=OuterRef(token_id), is_open=True))
+
+
+def perhaps_revealed(token_id: str) -> Exists:
+    """Return the condition that a batch reveals the token, or may yet (see tokens.registry)."""
+    places = RevealBatchToken.objects.filter(token=OuterRef(token_id))
+    return Exists(places.filter(Q(is_open=True) | Q(batch__settled_at=None)))
+
+
+# -- replacements that a person asks for ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReplacementAnswer:
+    """One batch's part: `message` says what was done, or why nothing was.
+
+    `most_wei`: what the dearest replacement may cost, without Base's L1 data fee.
+    """
+
+    batch_id: int
+    done: bool
+    message: str
+    most_wei: int = 0
+
+
+def request_replacement(
+    *, batch_ids: Iterable[int], actor: str, dry_run: bool = False
+) -> list[ReplacementAnswer]:
+    """Ask for a replacement of each batch's newest transaction; return what came of each."""
+    wanted = sorted(set(batch_ids))
+    if dry_run:
+        return _answers(wanted, RevealBatch.objects.in_bulk(wanted))
+    return [_request(batch_id, actor) for batch_id in wanted]
+
+
+def _request(batch_id: int, actor: str) -> ReplacementAnswer:
+    with transaction.atomic():
+        batches = RevealBatch.objects.select_for_update().in_bulk([batch_id])
+        (answer,) = _answers([batch_id], batches)
+        if answer.done:
+            want_replacement(batch_id, actor=actor)
+            notify(REVEAL_CHANNEL)
+            logger.info("replacement_requested", batch_id=batch_id, actor=actor)
+    return answer
+
+
+def want_replacement(batch_id: int, *, actor: str) -> None:
+    """Have a batch's newest transaction replaced now, instead of when it has taken too long."""
+    RevealBatch.objects.filter(pk=batch_id, replace_at=None).update(
+        replace_at=timezone.now(), replace_by=actor, send_at=None
+    )
+
+
+def _answers(
+    batch_ids: Sequence[int], batches: Mapping[int, RevealBatch]
+) -> list[ReplacementAnswer]:
+    rows = RevealTransaction.objects.filter(batch__in=batch_ids).order_by("batch_id", "-pk")
+    rows = rows.distinct("batch_id").defer("raw_transaction", "token_ids", "metadata_uris")
+    newest = {row.batch_id: row for row in rows}
+    return [_answer(pk, batches.get(pk), newest.get(pk)) for pk in batch_ids]
+
+
+def _answer(
+    batch_id: int, batch: RevealBatch | None, newest: RevealTransaction | None
+) -> ReplacementAnswer:
+    if batch is None:
+        return ReplacementAnswer(batch_id, False, f"There is no batch {batch_id}.")
+    refusal = _refusal(batch, newest)
+    if refusal or newest is None:
+        return ReplacementAnswer(batch_id, False, refusal)
+    most_wei = newest.gas_limit * configured_ceiling_wei()
+    return ReplacementAnswer(batch_id, True, REPLACEMENT_REQUESTED, most_wei)
+
+
+def _refusal(batch: RevealBatch, newest: RevealTransaction | None) -> str:
+    if batch.status != BatchStatus.OPEN:
+        return f"Nothing of it is under way: it is {batch.status}."
+    if batch.replace_at is not None:
+        return f"A replacement is requested already, by {batch.replace_by}."
+    if newest is None or newest.broadcast_at is None:
+        return "No node has taken its newest transaction yet: it goes out by itself."
+    ceiling = configured_ceiling_wei()
+    offered = int(newest.max_fee_per_gas_wei)
+    if least_bump(offered) > ceiling:
+        return (
+            f"It offers {offered / 1e9:g} gwei already, and REVEAL_MAX_GAS_PRICE_GWEI "
+            f"({ceiling / 1e9:g}) leaves no room for an eighth more."
+        )
+    return ""

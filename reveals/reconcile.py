@@ -1,6 +1,6 @@
 """Tokens and transactions of which the chain may know more than we do: ask it, and follow it.
 
-    doubts_about (database) → ask_chain (node) → settle_answers (database)
+    questions_about (database) → ask_chain (node) → settle_answers (database)
 
 A drain makes the middle step in a thread; `reconcile_reveals` makes all three.
 `compare_transactions` does the same for transactions that are open or recent.
@@ -18,14 +18,18 @@ from django.utils import timezone
 
 from glisk.clients.chain import ChainClient, OnChainToken, Receipt
 from glisk.clock import database_now
-from reveals import outbox, settlement
+from reveals import outbox
 from reveals.candidates import set_aside
-from reveals.depth import Fate, judge, look
 from reveals.gate import Objection
-from reveals.inclusion import look_for_receipts
 from reveals.keeper import keeper_address
-from reveals.models import BatchStatus, RevealTransaction
-from reveals.recalling import MINED
+from reveals.models import BatchStatus, RevealBatch, RevealTransaction
+from reveals.pipeline.receipts import (
+    batches_of,
+    close_by_receipt,
+    confirm,
+    look_for_receipts,
+)
+from reveals.pipeline.watch import MINED, Fate, follow_move, judge, look
 from tokens.models import Token
 from tokens.recovery.adoption import adopt_known
 from tokens.recovery.drift import Finding, report_finding
@@ -39,7 +43,7 @@ _AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Question:
     """A ready token, its URI here, and every transaction that we ever signed for it."""
 
     token_id: int
@@ -49,7 +53,7 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Answer:
-    doubt: Doubt
+    question: Question
     on_chain: OnChainToken
     receipt: Receipt | None  # of the transaction of ours that revealed it
 
@@ -66,7 +70,7 @@ class Reconciled:
     unsettled: list[int] = field(default_factory=list)  # revealed with our URI, not adopted
 
 
-def doubts_about(token_ids: Iterable[int]) -> list[Doubt]:
+def questions_about(token_ids: Iterable[int]) -> list[Question]:
     """Return what we know of these ready tokens; those in an open batch are left to its receipt."""
     tokens = (
         Token.objects.filter(token_id__in=list(token_ids), status=TokenStatus.READY)
@@ -74,37 +78,37 @@ def doubts_about(token_ids: Iterable[int]) -> list[Doubt]:
         .order_by("token_id")
     )
     uris = {token.token_id: token.token_uri or "" for token in tokens}
-    signed = RevealTransaction.objects.filter(
-        batch__in=settlement.batches_of(list(uris))
-    ).values_list("tx_hash", "token_ids")
+    signed = RevealTransaction.objects.filter(batch__in=batches_of(list(uris))).values_list(
+        "tx_hash", "token_ids"
+    )
     hashes: dict[int, list[str]] = {token_id: [] for token_id in uris}
     for tx_hash, token_ids_of_it in signed:
         for token_id in token_ids_of_it:
             if token_id in hashes:
                 hashes[token_id].append(tx_hash)
-    return [Doubt(token_id, uri, tuple(hashes[token_id])) for token_id, uri in uris.items()]
+    return [Question(token_id, uri, tuple(hashes[token_id])) for token_id, uri in uris.items()]
 
 
-def ask_chain(chain: ChainClient, doubts: Sequence[Doubt]) -> list[Answer]:
+def ask_chain(chain: ChainClient, questions: Sequence[Question]) -> list[Answer]:
     """Read what the contract and the receipts say; no database. Raises the client's errors."""
-    facts = chain.tokens([doubt.token_id for doubt in doubts])
-    in_question = [doubt for doubt in doubts if facts[doubt.token_id].revealed]
-    hashes = sorted({tx_hash for doubt in in_question for tx_hash in doubt.tx_hashes})
+    facts = chain.tokens([question.token_id for question in questions])
+    revealed = [question for question in questions if facts[question.token_id].revealed]
+    hashes = sorted({tx_hash for question in revealed for tx_hash in question.tx_hashes})
     receipts = chain.receipts(hashes) if hashes else {}
     return [
         Answer(
-            doubt,
-            facts[doubt.token_id],
+            question,
+            facts[question.token_id],
             next(
                 (
                     receipt
-                    for tx_hash in doubt.tx_hashes
+                    for tx_hash in question.tx_hashes
                     if (receipt := receipts.get(tx_hash)) is not None and receipt.succeeded
                 ),
                 None,
             ),
         )
-        for doubt in doubts
+        for question in questions
     ]
 
 
@@ -115,17 +119,17 @@ def settle_answers(answers: Sequence[Answer], *, actor: str) -> Reconciled:
     report names it.
     """
     report = Reconciled(checked=len(answers))
-    report.unrevealed = [a.doubt.token_id for a in answers if not a.on_chain.revealed]
+    report.unrevealed = [a.question.token_id for a in answers if not a.on_chain.revealed]
     mined = {a.receipt.tx_hash: a.receipt for a in answers if a.on_chain.revealed and a.receipt}
     for receipt in mined.values():
         report.confirmed += sorted(_confirm(receipt, actor=actor))
     adoptable: dict[int, OnChainToken] = {}
     objections: list[Objection] = []
     for answer in answers:
-        token_id, on_chain = answer.doubt.token_id, answer.on_chain
+        token_id, on_chain = answer.question.token_id, answer.on_chain
         if not on_chain.revealed or token_id in report.confirmed:
             continue
-        if on_chain.uri == answer.doubt.metadata_uri:
+        if on_chain.uri == answer.question.metadata_uri:
             adoptable[token_id] = on_chain
         else:
             report.foreign.append(token_id)
@@ -177,8 +181,8 @@ def reconcile_reveals(
     wanted = list(token_ids)
     report = Reconciled()
     for start in range(0, len(wanted), _AT_ONCE):
-        doubts = doubts_about(wanted[start : start + _AT_ONCE])
-        part = settle_answers(ask_chain(chain, doubts), actor=actor)
+        questions = questions_about(wanted[start : start + _AT_ONCE])
+        part = settle_answers(ask_chain(chain, questions), actor=actor)
         report.checked += part.checked
         for name in ("unrevealed", "confirmed", "adopted", "foreign", "unsettled"):
             getattr(report, name).extend(getattr(part, name))
@@ -188,7 +192,7 @@ def reconcile_reveals(
 def _confirm(receipt: Receipt, *, actor: str) -> set[int]:
     """Enter a transaction of ours whose batch was given up: it was mined all the same."""
     row = RevealTransaction.objects.select_related("batch").get(tx_hash=receipt.tx_hash)
-    return settlement.confirm(
+    return confirm(
         row,
         receipt,
         revealed_at=timezone.now(),
@@ -202,9 +206,9 @@ def _foreign(answer: Answer) -> Objection:
     if answer.receipt is not None:  # signed before the token was made anew
         by, who = f"{answer.receipt.tx_hash}, which we signed", ""
     return Objection(
-        answer.doubt.token_id,
+        answer.question.token_id,
         f"It is revealed on chain already, by {by}, with {answer.on_chain.uri[:200]!r}; here it is "
-        f"{answer.doubt.metadata_uri!r}. A reveal cannot be changed.{who}",
+        f"{answer.question.metadata_uri!r}. A reveal cannot be changed.{who}",
         "already_revealed",
         final=True,
     )
@@ -227,7 +231,7 @@ def compare_transactions(
     """Enter what was mined, and have the worker watch again what is not on chain as noted.
 
     Nothing is sent or opened again here: one look of one node is no proof, and the worker looks
-    several times (reveals.depth). Raises the errors of the chain's client.
+    several times (pipeline.watch). Raises the errors of the chain's client.
     """
     report = TransactionsCompared()
     _compare_closed(chain, report, recent)
@@ -236,37 +240,35 @@ def compare_transactions(
 
 
 def _compare_open(chain: ChainClient, report: TransactionsCompared, actor: str) -> None:
-    batches = outbox.open_transactions()
+    batches = [batch for batch in outbox.open_batches() if batch.signed]
     if not batches:
         return
-    rows = [row for of_batch in batches.values() for row in of_batch]
+    rows = [row for batch in batches for row in batch.signed]
     found = look_for_receipts(chain, rows, confirmations=settings.REVEAL_CONFIRMATIONS)
-    for of_batch in batches.values():
+    for batch in batches:
         report.checked += 1
-        closed = settlement.close_by_receipt(of_batch, found, actor=actor)
-        (report.entered if closed else report.pending).append(of_batch[-1].tx_hash)
+        closed = close_by_receipt(batch.signed, found, actor=actor)
+        (report.entered if closed else report.pending).append(batch.newest.tx_hash)
 
 
 def _compare_closed(chain: ChainClient, report: TransactionsCompared, recent: timedelta) -> None:
-    batches = outbox.closed_transactions(since=database_now() - recent)
+    batches = outbox.closed_batches(since=database_now() - recent)
     if not batches:
         return
-    sight = look(chain, [row for of_batch in batches.values() for row in of_batch])
-    keeper = keeper_address()
-    for of_batch in batches.values():
+    sight, keeper = look(chain, batches), keeper_address()
+    for batch in batches:
         report.checked += 1
-        row = _named(of_batch)
-        fate = judge(of_batch, sight, keeper=keeper)
-        receipt = sight.receipts[row.tx_hash]
-        if fate is Fate.MOVED and receipt is not None:
-            settlement.note_move(row, receipt)
-            report.moved.append(row.tx_hash)
+        tx_hash = _named(batch).tx_hash
+        fate = judge(batch, sight, keeper=keeper)
+        if fate is Fate.MOVED:
+            follow_move(batch, sight)
+            report.moved.append(tx_hash)
         elif fate is Fate.DOUBTFUL:
-            outbox.unsettle(keeper=row.keeper, nonce=row.nonce)
-            report.doubtful.append(row.tx_hash)
+            outbox.unsettle(keeper=batch.keeper, nonce=batch.nonce)
+            report.doubtful.append(tx_hash)
 
 
-def _named(rows: Sequence[RevealTransaction]) -> RevealTransaction:
+def _named(batch: RevealBatch) -> RevealTransaction:
     """Return the transaction that we call mined, or the newest one of a nonce that others spent."""
-    mined = [row for row in rows if row.status in MINED]
-    return mined[0] if mined and rows[0].batch.status != BatchStatus.SUPERSEDED else rows[-1]
+    mined = [row for row in batch.signed if row.status in MINED]
+    return mined[0] if mined and batch.status != BatchStatus.SUPERSEDED else batch.newest

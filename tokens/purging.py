@@ -11,44 +11,37 @@ from datetime import timedelta
 
 import structlog
 from django.conf import settings
-from django.db import connection
+from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from glisk.engine.purging import BUDGET_SECONDS, in_portions
-from tokens.models import PromptSample
+from tokens.models import PromptSample, TokenImage
+from tokens.registry import reveals
+from tokens.states import TokenStatus
 
 logger = structlog.get_logger(__name__)
 
 _AT_ONCE = 100
 
-# reveals' tables by their names: tokens may not import reveals.
-_PURGE = """
-    WITH old AS MATERIALIZED (
-        SELECT i.token_id FROM token_images i JOIN tokens_s0 t USING (token_id)
-        WHERE i.data IS NOT NULL AND t.status = 'revealed'
-          AND i.created_at < clock_timestamp() - make_interval(secs => %(age)s)
-          AND t.status_changed_at < clock_timestamp() - make_interval(secs => %(age)s)
-          AND COALESCE(t.revealed_at, t.status_changed_at)
-              < clock_timestamp() - make_interval(secs => %(age)s)
-          AND NOT EXISTS (SELECT FROM reveal_batch_tokens p
-                          JOIN reveal_batches b ON b.id = p.batch_id
-                          WHERE p.token_id = t.token_id
-                            AND (p.is_open OR b.settled_at IS NULL))
-        ORDER BY i.created_at LIMIT %(limit)s
-        FOR UPDATE OF i SKIP LOCKED
-    )
-    UPDATE token_images i SET data = NULL FROM old WHERE i.token_id = old.token_id
-"""
-
 
 def purge_images() -> int:
     """Delete the bytes of images that were revealed IMAGE_RETENTION_DAYS ago; return how many."""
-    age = settings.IMAGE_RETENTION_DAYS * 86_400
+    before = timezone.now() - timedelta(days=settings.IMAGE_RETENTION_DAYS)
+    old = TokenImage.objects.filter(
+        ~reveals().perhaps_revealed("token_id"),
+        Q(token__revealed_at=None) | Q(token__revealed_at__lt=before),
+        data__isnull=False,
+        created_at__lt=before,
+        token__status=TokenStatus.REVEALED,
+        token__status_changed_at__lt=before,
+    ).order_by("created_at")
 
     def purge(limit: int) -> int:
-        with connection.cursor() as cursor:
-            cursor.execute(_PURGE, {"age": age, "limit": limit})
-            return int(cursor.rowcount)
+        with transaction.atomic():
+            mine = old.select_for_update(of=("self",), skip_locked=True)
+            ids = list(mine.values_list("pk", flat=True)[:limit])
+            return TokenImage.objects.filter(pk__in=ids).update(data=None)
 
     purged = in_portions(purge, at_once=_AT_ONCE, budget_seconds=BUDGET_SECONDS)
     if purged:

@@ -9,9 +9,9 @@ from glisk.admin.actions import AdminAction, Forecast, Outcome
 from glisk.admin.formatting import ether
 from glisk.permissions import REVEAL_NOW, SPEED_UP
 from reveals.by_hand import request_reveal
-from reveals.hurrying import request_speed_up
 from reveals.keeper import keeper_state
 from reveals.models import BatchStatus
+from reveals.outbox import request_replacement
 from tokens.admin.actions import outcomes_of
 from tokens.models import Token
 from tokens.states import TokenStatus
@@ -46,15 +46,15 @@ def _forecast_reveal(keys: Sequence[Any]) -> Forecast:
     return Forecast(outcomes, reveal_cost(sum(outcome.done for outcome in outcomes)))
 
 
-def _speed_up(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
+def _replace(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
     return [
         Outcome(result.batch_id, result.done, result.message)
-        for result in request_speed_up(batch_ids=keys, actor=actor)
+        for result in request_replacement(batch_ids=keys, actor=actor)
     ]
 
 
-def _forecast_speed_up(keys: Sequence[Any]) -> Forecast:
-    results = request_speed_up(batch_ids=keys, actor="", dry_run=True)
+def _forecast_replacement(keys: Sequence[Any]) -> Forecast:
+    results = request_replacement(batch_ids=keys, actor="", dry_run=True)
     going = [result for result in results if result.done]
     most = sum(result.most_wei for result in going)
     return Forecast(
@@ -78,15 +78,15 @@ REVEAL_TOKENS = AdminAction(
     icon="visibility",
     fits=_is_ready,
 )
-SPEED_UP_BATCH = AdminAction(
+REPLACE_BATCH = AdminAction(
     name="speed_up",
     label="Speed up",
     permission=SPEED_UP,
     explanation="Has a transaction that waits in the node's pool replaced now: the same nonce, "
     "the same tokens, higher fees, never above REVEAL_MAX_GAS_PRICE_GWEI. The worker does so by "
     "itself after TRANSACTION_TIMEOUT_SECONDS.",
-    run=_speed_up,
-    forecast=_forecast_speed_up,
+    run=_replace,
+    forecast=_forecast_replacement,
     reason="none",
     icon="fast_forward",
     fits=lambda batch: batch.status == BatchStatus.OPEN,

@@ -22,7 +22,7 @@ from glisk.admin.tables import (
     as_id,
 )
 from glisk.clients.links import explorer_address_url
-from reveals.admin.actions import SPEED_UP_BATCH
+from reveals.admin.actions import REPLACE_BATCH
 from reveals.admin.labels import BATCH_LABELS, TRANSACTION_LABELS
 from reveals.models import RevealBatch, RevealBatchToken, RevealTransaction
 
@@ -135,7 +135,7 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         return BatchChangeList
 
     def all_actions(self) -> Sequence[AdminAction]:
-        return (SPEED_UP_BATCH,)
+        return (REPLACE_BATCH,)
 
     def action_line(self, subject: RevealBatch) -> str:
         return f"Nonce {subject.nonce}: it is {subject.status}."
@@ -189,7 +189,7 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
 
     @display(description="Speeding up")
     def wanted(self, batch: RevealBatch) -> str:
-        return f"wanted by {batch.speed_up_by}" if batch.speed_up_at else NOTHING
+        return f"wanted by {batch.replace_by}" if batch.replace_at else NOTHING
 
     @display(description="Keeper")
     def keeper_short(self, batch: RevealBatch) -> SafeString | str:

@@ -30,9 +30,10 @@ from django.conf import settings  # noqa: E402 - Django first
 from glisk.clients.chain import ChainClient  # noqa: E402
 from glisk.engine.drain import run_drain  # noqa: E402
 from glisk.engine.stop import StopFlag  # noqa: E402
-from reveals import flight, outbox, settlement  # noqa: E402
-from reveals.drain import RevealDrain  # noqa: E402
+from reveals import outbox  # noqa: E402
 from reveals.keeper import Keeper  # noqa: E402
+from reveals.pipeline import receipts  # noqa: E402
+from reveals.pipeline.drain import RevealDrain  # noqa: E402
 from reveals.tests.pace import hurry  # noqa: E402
 
 
@@ -72,21 +73,21 @@ def after(
     setattr(owner, name, doomed)
 
 
-# The boundaries of the phases. ADR 1 joins reserve, sign and store in one commit: a kill between
-# them leaves nothing, which is what the matrix proves.
+# The boundaries of the steps, each of which is a commit of its own.
 POINTS: dict[str, Callable[[Death], None]] = {
-    "before reserve": lambda death: before(outbox, "store_signed", death),
+    "before reserve": lambda death: before(outbox, "reserve_batch", death),
     "reserved": lambda death: after(outbox, "_next_nonce", death),
+    "composed": lambda death: after(outbox, "reserve_batch", death),
     "signed": lambda death: after(Keeper, "sign", death),
     "stored": lambda death: after(outbox, "store_signed", death),
     "broadcast": lambda death: after(ChainClient, "send_raw_transaction", death),
     "broadcast noted": lambda death: after(outbox, "mark_broadcast", death),
     "mined": lambda death: after(
-        flight, "look_for_receipts", death, when=lambda found: any(found.receipts.values())
+        receipts, "look_for_receipts", death, when=lambda found: any(found.receipts.values())
     ),
-    "confirmed": lambda death: before(settlement, "confirm", death),
-    "before the final commit": lambda death: after(settlement, "move_tokens", death),
-    "after the final commit": lambda death: after(settlement, "confirm", death),
+    "confirmed": lambda death: before(receipts, "confirm", death),
+    "before the final commit": lambda death: after(receipts, "move_tokens", death),
+    "after the final commit": lambda death: after(receipts, "confirm", death),
 }
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from eth_utils.crypto import keccak
 
 from authors.models import Author
 from glisk.cid import compute_cid
+from glisk.clients.chain import encode_reveal
 from glisk.models import SystemState
+from reveals.keeper import Keeper
 from reveals.models import RevealBatch, RevealTransaction
+from reveals.outbox import Unsigned, store_signed
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.chain import DemoChain
 from sandbox.gateway.emulator import GatewayEmulator
@@ -143,12 +147,27 @@ def is_held_back(vendor: str = "chain") -> bool:
     return bool(breaker_reason(vendor))
 
 
+def replacement(old: RevealTransaction) -> RevealTransaction:
+    """Sign and store a call with twice the fees, as another process would."""
+    fees = {
+        "max_fee_per_gas_wei": 2 * int(old.max_fee_per_gas_wei),
+        "max_priority_fee_per_gas_wei": 2 * int(old.max_priority_fee_per_gas_wei),
+    }
+    unsigned = Unsigned(list(old.token_ids), list(old.metadata_uris), old.gas_limit, **fees)
+    data = encode_reveal(old.token_ids, old.metadata_uris)
+    keeper = Keeper.from_settings()
+    bytes_ = keeper.sign(nonce=old.nonce, data=data, gas_limit=old.gas_limit, **fees)
+    RevealBatch.objects.filter(pk=old.batch_id).update(to_sign=asdict(unsigned))
+    assert store_signed(old.batch, unsigned, bytes_)
+    return RevealTransaction.objects.get(tx_hash=bytes_.tx_hash)
+
+
 def signed(worker: Worker) -> RevealTransaction:
     """Turn until the first transaction is stored, and let nothing be broadcast."""
     submit = worker.drain.submit
 
     def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:
-        if kind != "broadcast":
+        if kind != "send":
             submit(kind, key, function, *arguments)
 
     worker.drain.submit = hold

@@ -7,7 +7,7 @@ import pytest
 from glisk.clients.chain import ChainClient, RpcClient, RpcError
 from glisk.errors import TransientError
 from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer, hang_up
-from reveals.broadcasting import Verdict, broadcast, classify
+from reveals.pipeline.send import Verdict, broadcast, classify
 
 WORDINGS = [
     # geth: core/txpool/errors.go, core/error.go

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from reveals import flight, sending
 from reveals.models import RevealBatch, RevealBatchToken
+from reveals.pipeline import receipts, send
 from reveals.tests.stage import Scene, statuses, transactions
 from sandbox.accounts import KEEPER
 from sandbox.faulty_rpc import BatchRefusal, FaultyRpc, refused_as_list, refused_by_status
@@ -78,7 +78,7 @@ def test_late_receipts_are_waited_for(
     worker: Start, scene: Scene, proxy: FaultyRpc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The nonce is spent, and by none of ours, as it seems."""
-    monkeypatch.setattr(flight, "SUPERSEDED_AFTER_SECONDS", 3600.0)
+    monkeypatch.setattr(receipts, "SUPERSEDED_AFTER_SECONDS", 3600.0)
     tokens = scene.mint(2)
     proxy.delay_receipts(0.8)
     drain = worker()
@@ -147,9 +147,10 @@ def test_a_node_that_restarts_without_its_pool(
     settings: Settings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It gets everything again as soon as it is back, not at the next routine broadcast."""
-    monkeypatch.setattr(sending, "REBROADCAST_SECONDS", 3600.0)
+    monkeypatch.setattr(send, "REBROADCAST_SECONDS", 3600.0)
     settings.BATCH_REVEAL_MAX_TOKENS = 2
     with Node(port=0, block_time=None, state_file=tmp_path / "chain.json") as node:
         chain = deployed_chain(node)
@@ -162,7 +163,7 @@ def test_a_node_that_restarts_without_its_pool(
         drain.until(lambda: len(here.pool()) == 3)
         node.checkpoint()
         node.kill()
-        drain.until(lambda: drain.drain.flights._watch_failures)
+        drain.until(lambda: "receipts_unavailable" in caplog.text)
         drain.rest()
         node.start()
         assert here.pool() == []

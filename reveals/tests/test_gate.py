@@ -10,10 +10,10 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RevealFacts, RpcClient
-from reveals import preparing
 from reveals.candidates import ALARM_AFTER_REFUSALS, waiting_tokens
 from reveals.gate import Candidate, objections
-from reveals.preparing import prepare_batch
+from reveals.pipeline import compose
+from reveals.pipeline.compose import prepare_batch
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, transactions
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.node import free_port
@@ -165,7 +165,7 @@ def test_a_reveal_in_the_last_moment_takes_one_token_out(
     tokens = scene.mint(4)
     ids = [token.token_id for token in tokens]
     scene.chain.wait(scene.chain.reveal(0, [ids[0], ids[2]], ["ipfs://a", "ipfs://b"]))
-    monkeypatch.setattr(preparing, "objections", lambda *_: [])
+    monkeypatch.setattr(compose, "objections", lambda *_: [])
     candidates = [
         Candidate(
             token_id=token.token_id,

@@ -10,7 +10,6 @@ from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RpcClient
 from glisk.models import SystemState
-from reveals import drain as drain_module
 from reveals import tasks
 from reveals.factories import RevealBatchFactory
 from reveals.keeper import KEY, keeper_state
@@ -147,10 +146,7 @@ def test_a_drain_tells_at_once_what_blocks_it(
     assert "chain 31337" in keeper_state().reason
 
 
-def test_a_drain_leaves_what_it_saw(
-    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(drain_module, "NOTE_KEEPER_SECONDS", 0.0)
+def test_a_drain_leaves_what_it_saw(worker: Start, scene: Scene) -> None:
     tokens = scene.mint()
     worker().until(lambda: scene.revealed_once(tokens))
     assert (keeper_state().status, keeper_state().address) == ("ok", KEEPER.address)

@@ -40,20 +40,21 @@ def test_while_the_node_is_down_tokens_wait(
     worker().until(lambda: scene.revealed_once(tokens))
 
 
-def test_a_node_that_goes_away_with_transactions_in_flight(worker: Start, scene: Scene) -> None:
+def test_a_node_that_goes_away_with_transactions_in_flight(
+    worker: Start, scene: Scene, settings: Settings
+) -> None:
     tokens = scene.mint(2)
     scene.chain.set_automine(False)
     drain = worker()
     drain.until(lambda: statuses() == ["broadcast"])
-    chain: ChainClient = drain.drain.chain
-    reachable = chain.rpc
-    drain.drain.chain = ChainClient(
-        type(reachable)(f"http://127.0.0.1:{free_port()}"),
-        contract_address=chain.contract_address,
-    )
-    drain.settle(0.4)
+    drain.crash()
+    right, settings.RPC_URL = settings.RPC_URL, f"http://127.0.0.1:{free_port()}"
+    away = worker()
+    away.settle(0.4)
     assert statuses() == ["broadcast"]
-    drain.drain.chain = chain
+    away.crash()
+    settings.RPC_URL = right
+    drain = worker()
     scene.chain.mine()
     drain.until(lambda: scene.revealed_once(tokens))
 

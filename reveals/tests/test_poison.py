@@ -11,13 +11,13 @@ import pytest
 from pytest_django import Settings
 
 from glisk.clients.chain import Call, ChainClient, RevertError, RpcClient
-from reveals import preparing
+from reveals import reconcile
 from reveals.candidates import waiting_tokens
 from reveals.gate import Candidate
 from reveals.models import RevealBatch, RevealTransaction
-from reveals.poison import Group, find_poison
-from reveals.preparing import prepare_batch
-from reveals.reconcile import reconcile_reveals
+from reveals.pipeline import compose
+from reveals.pipeline.compose import Group, find_poison, prepare_batch
+from reveals.reconcile import Answer, Question, reconcile_reveals
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, statuses, transactions
 from sandbox.accounts import KEEPER
 from sandbox.chain import KEEPER_ROLE
@@ -136,7 +136,7 @@ def test_a_jammed_token_fails_after_some_looks_or_goes_when_it_can(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Enough for one of them to be mended in time.
-    monkeypatch.setattr(preparing, "MAX_WOULD_REVERT", 8)
+    monkeypatch.setattr(compose, "MAX_WOULD_REVERT", 8)
     bad, mended = scene.mint(2)
     scene.jam(bad.token_id)
     scene.jam(mended.token_id)
@@ -170,7 +170,7 @@ def test_without_its_role_the_keeper_is_at_fault_and_no_token(
 ) -> None:
     """The role goes between the facts and the simulation."""
     tokens = scene.mint(2)
-    monkeypatch.setattr(preparing, "check_setup", lambda facts, *, keeper: None)
+    monkeypatch.setattr(compose, "check_setup", lambda facts, *, keeper: None)
     scene.chain.wait(scene.chain.send(0, "revokeRole", KEEPER_ROLE, KEEPER.address))
     drain = worker()
     drain.until(is_held_back)
@@ -269,20 +269,21 @@ def test_revealed_between_the_facts_and_the_simulation(
     assert transactions()[0].token_ids == [tokens[i].token_id for i in (0, 2, 3, 5)]
 
 
-def test_a_node_that_contradicts_itself_is_asked_again(worker: Start, scene: Scene) -> None:
+def test_a_node_that_contradicts_itself_is_asked_again(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A part of it lags behind the other, or a reorg came in between."""
     (token,) = scene.mint()
     before = scene.chain.snapshot()
     scene.chain.wait(scene.chain.reveal(0, [token.token_id], ["ipfs://foreign"]))
     drain = worker()
-    reconcile = drain.drain._reconcile
+    ask_chain = reconcile.ask_chain
 
-    def after_a_reorg(token_ids: list[int]) -> None:
-        if token_ids:
-            scene.chain.revert(before)
-        reconcile(token_ids)
+    def after_a_reorg(chain: ChainClient, questions: Sequence[Question]) -> list[Answer]:
+        scene.chain.revert(before)
+        return ask_chain(chain, questions)
 
-    drain.drain._reconcile = after_a_reorg
+    monkeypatch.setattr(reconcile, "ask_chain", after_a_reorg)
     drain.until(lambda: Token.objects.get(pk=token.pk).error_class == "already_revealed")
     drain.until(lambda: scene.revealed_once([token]))
     (waited,) = TokenTransition.objects.filter(token=token, to_status="ready")

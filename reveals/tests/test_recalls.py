@@ -8,11 +8,12 @@ import pytest
 from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, encode_reveal
-from reveals import depth, sending
 from reveals.models import RevealBatch, RevealTransaction
-from reveals.recalling import recall_batch
+from reveals.pipeline import watch
+from reveals.pipeline.watch import recall_batch
 from reveals.tests.stage import (
     Scene,
+    replacement,
     statuses,
     timeline,
     transactions,
@@ -94,9 +95,7 @@ def test_a_replacement_that_is_mined_instead_is_entered(worker: Start, scene: Sc
     drain = worker()
     drain.until(lambda: statuses() == ["broadcast"])
     (old,) = transactions()
-    fees = sending.Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
-    keeper = drain.drain.keeper
-    new = sending.outbox.store_replacement(keeper=keeper, old=old, fees=fees)
+    new = replacement(old)
     scene.chain.mine()
     drain.until(lambda: scene.revealed_once(tokens))
     scene.chain.reorg(1)
@@ -204,16 +203,16 @@ def test_a_lagging_node_recalls_nothing(
     scene.chain.mine(2)
     drain = worker()
     drain.until(lambda: scene.revealed_once(tokens))
-    look = depth.look
+    look = watch.look
 
-    def behind(*arguments: Any) -> depth.Sight:
+    def behind(*arguments: Any) -> watch.Sight:
         sight = look(*arguments)
-        included = depth.Included(
+        included = watch.Included(
             sight.included.head, dict.fromkeys(sight.receipts), {KEEPER.address: 0}
         )
-        return depth.Sight(included, dict.fromkeys(sight.blocks))
+        return watch.Sight(included, dict.fromkeys(sight.blocks))
 
-    monkeypatch.setattr(depth, "look", behind)
+    monkeypatch.setattr(watch, "look", behind)
     drain.settle(0.6)
     assert timeline(tokens[0]) == ["revealed"]
     assert statuses() == ["confirmed"]

@@ -7,11 +7,10 @@ from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RpcError
 from glisk.errors import TransientError
-from reveals import outbox
-from reveals.fees import Fees
 from reveals.tests.stage import (
     Scene,
     breaker_reason,
+    replacement,
     signed,
     statuses,
     stuck,
@@ -314,18 +313,12 @@ def test_a_refusal_at_the_ceiling_does_not_hammer_the_node(
     assert len(transactions()) == 1
 
 
-def test_a_replacement_that_this_process_never_heard_of_is_found(
-    worker: Start, scene: Scene
-) -> None:
-    """The drain before it signed one while it ended; only the table knows."""
+def test_a_replacement_that_another_process_signed_is_found(worker: Start, scene: Scene) -> None:
     tokens = scene.mint()
     scene.chain.set_automine(False)
     drain = worker()
     drain.until(lambda: statuses() == ["broadcast"])
-    (old,) = transactions()
-    fees = Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
-    keeper = drain.drain.keeper
-    new = outbox.store_replacement(keeper=keeper, old=old, fees=fees)
+    new = replacement(transactions()[0])
     scene.chain.w3.eth.send_raw_transaction(bytes(new.raw_transaction))
     scene.chain.mine()
     drain.until(lambda: scene.revealed_once(tokens))
@@ -339,8 +332,5 @@ def test_equal_fees_give_the_stored_replacement(worker: Start, scene: Scene) -> 
     drain = worker()
     drain.until(lambda: statuses() == ["broadcast"])
     (old,) = transactions()
-    fees = Fees(2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
-    keeper = drain.drain.keeper
-    made = [outbox.store_replacement(keeper=keeper, old=old, fees=fees) for _ in range(2)]
-    assert made[0] == made[1]
+    assert replacement(old) == replacement(old)
     assert len(transactions()) == 2

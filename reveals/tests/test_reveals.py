@@ -7,9 +7,8 @@ from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RpcError
 from glisk.engine.calls import CallResult
-from reveals import drain as drain_module
-from reveals import gate
-from reveals.models import RevealBatch, RevealTransaction
+from reveals import gate, outbox
+from reveals.models import RevealBatch
 from reveals.tests.stage import Scene, statuses, transactions
 from sandbox.accounts import AUTHORS, KEEPER
 from tokens.factories import TokenFactory
@@ -135,7 +134,7 @@ def test_a_batch_above_the_gas_cap_is_parted(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch, cap: int, sizes: list[int]
 ) -> None:
     """Four tokens need 390,000; with the buffer they are above the lower one."""
-    monkeypatch.setattr("reveals.preparing.MAX_TRANSACTION_GAS", cap)
+    monkeypatch.setattr("reveals.pipeline.compose.MAX_TRANSACTION_GAS", cap)
     tokens = scene.mint(8)
     worker().until(lambda: scene.revealed_once(tokens))
     assert [len(row.token_ids) for row in transactions()] == sizes
@@ -185,22 +184,6 @@ def test_every_result_may_come_twice(
     assert len(transactions()) == 3
 
 
-def test_a_preparation_counts_once(worker: Start, scene: Scene) -> None:
-    """Delivered again when its batch is over, it would be signed with what the chain said then."""
-    tokens = scene.mint()
-    drain = worker()
-    drain.until(lambda: drain.drain._preparing is not None)
-    results = drain.finished()
-    while not any(result.kind == "prepare" for result in results):
-        drain.drain.turn(results)
-        results = drain.finished()
-    drain.drain._preparing = None
-    (prepared,) = [result for result in results if result.kind == "prepare"]
-    drain.drain._take_prepared(prepared)
-    assert transactions() == []
-    drain.until(lambda: scene.revealed_once(tokens))
-
-
 def test_what_the_chain_said_long_ago_is_not_signed_upon(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,14 +196,13 @@ def test_what_the_chain_said_long_ago_is_not_signed_upon(
     drain.until(lambda: scene.revealed_once(tokens))
 
 
-def test_an_ending_drain_signs_nothing_more(worker: Start, scene: Scene) -> None:
-    """Its successor has read the open batches already, and would not know of another one."""
+def test_what_an_ending_drain_composed_goes_with_the_next(worker: Start, scene: Scene) -> None:
     tokens = scene.mint()
     ending = worker()
-    ending.until(lambda: ending.drain._preparing is not None)
+    ending.until(RevealBatch.objects.exists)
     ending.stop()
-    assert transactions() == []
     worker().until(lambda: scene.revealed_once(tokens))
+    assert scene.nonce() == RevealBatch.objects.count() == 1
 
 
 def test_the_verified_artefacts_are_fetched_once(worker: Start, scene: Scene) -> None:
@@ -233,13 +215,13 @@ def test_a_token_that_changed_after_its_check_is_not_signed(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (token,) = scene.mint()
-    stored = drain_module.outbox.store_signed
+    reserve = outbox.reserve_batch
 
-    def store_changed(**facts: Any) -> RevealTransaction | None:
+    def reserve_changed(**facts: Any) -> RevealBatch | None:
         Token.objects.filter(pk=token.pk).update(metadata_cid=token.image_cid)
-        return stored(**facts)
+        return reserve(**facts)
 
-    monkeypatch.setattr(drain_module.outbox, "store_signed", store_changed)
+    monkeypatch.setattr(outbox, "reserve_batch", reserve_changed)
     drain = worker()
     drain.settle(0.5)
     assert transactions() == []

@@ -9,7 +9,7 @@ import pytest
 from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RevealFacts
-from reveals import sending
+from reveals.pipeline import send
 from reveals.tests.stage import (
     Scene,
     signed_and_dead,
@@ -75,7 +75,7 @@ def test_a_mint_that_is_missing_for_a_moment_only_delays(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node that lags; the same bytes go when it knows the mint."""
-    monkeypatch.setattr(sending, "BELIEVED_AFTER_SECONDS", 30.0)
+    monkeypatch.setattr(send, "BELIEVED_AFTER_SECONDS", 30.0)
     tokens = scene.mint(2)
     signed_and_dead(worker)
     facts = ChainClient.reveal_facts

@@ -11,8 +11,8 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from reveals import depth
 from reveals.models import RevealBatch
+from reveals.pipeline import watch
 from reveals.tests.stage import (
     Scene,
     timeline,
@@ -47,15 +47,15 @@ def test_a_node_that_keeps_no_receipts_settles_by_the_block(
     tokens = scene.mint()
     drain = worker()
     drain.until(lambda: scene.revealed_once(tokens))
-    look = depth.look
+    look = watch.look
 
-    def without_receipts(*arguments: Any) -> depth.Sight:
+    def without_receipts(*arguments: Any) -> watch.Sight:
         sight = look(*arguments)
         return replace(
             sight, included=replace(sight.included, receipts=dict.fromkeys(sight.receipts))
         )
 
-    monkeypatch.setattr(depth, "look", without_receipts)
+    monkeypatch.setattr(watch, "look", without_receipts)
     drain.settle(0.3)
     assert RevealBatch.objects.get().settled_at is None
     scene.chain.mine(3)
@@ -95,15 +95,17 @@ def test_a_node_that_takes_its_time_is_asked_once(worker: Start, scene: Scene) -
     submit, asked = drain.drain.submit, []
 
     def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:
-        if kind == "recall":
-            asked.append((kind, key, function))
+        if kind == "watch":
+            asked.append((kind, key, function, *arguments))
         else:
             submit(kind, key, function, *arguments)
 
-    drain.drain.submit = hold
     scene.chain.reorg(1)
+    drain.until(lambda: "gone" in RevealBatch.objects.get().doubts)
+    drain.drain.submit = hold
     drain.until(lambda: asked)
     drain.settle(0.5)  # five more looks
     assert len(asked) == 1
+    drain.drain.submit = submit
     submit(*asked[0])
     drain.until(lambda: timeline(tokens[0]) == ["revealed", "ready", "revealed"])

@@ -8,8 +8,8 @@ from pytest_django import Settings
 
 from glisk.permissions import SPEED_UP
 from glisk.tests.admin_actions import action_page, audit, confirmation, give, operator, send
-from reveals.hurrying import request_speed_up
 from reveals.models import RevealBatch, RevealTransaction
+from reveals.outbox import request_replacement
 from reveals.tests.stage import Scene, statuses, transactions
 from tokens.tests.stage import Start
 
@@ -49,7 +49,7 @@ def test_a_waiting_transaction_is_replaced_at_once(
     assert (new.replaces_id, new.nonce, new.token_ids) == (old.pk, old.nonce, old.token_ids)
     assert int(new.max_fee_per_gas_wei) * 8 >= int(old.max_fee_per_gas_wei) * 9
     batch = RevealBatch.objects.get()
-    assert (batch.speed_up_at, batch.speed_up_by) == (None, "")
+    assert (batch.replace_at, batch.replace_by) == (None, "")
     scene.chain.set_automine(True)
     scene.chain.rpc("evm_mine")
     drain.until(lambda: scene.revealed_once(tokens))
@@ -65,7 +65,7 @@ def test_a_request_waits_for_the_next_drain(
     first = worker()
     first.until(lambda: bool(transactions()) and transactions()[0].broadcast_at is not None)
     first.crash()
-    (result,) = request_speed_up(batch_ids=[transactions()[0].batch_id], actor="maria")
+    (result,) = request_replacement(batch_ids=[transactions()[0].batch_id], actor="maria")
     assert result.done
     worker().until(lambda: len(transactions()) == 2)
 
@@ -79,14 +79,14 @@ def test_the_ceiling_leaves_no_room(worker: Start, scene: Scene, settings: Setti
     row = transactions()[0]
     offered = int(row.max_fee_per_gas_wei)
     settings.REVEAL_MAX_GAS_PRICE_GWEI = offered * 1.1 / 1e9
-    (result,) = request_speed_up(batch_ids=[row.batch_id], actor="maria")
+    (result,) = request_replacement(batch_ids=[row.batch_id], actor="maria")
     assert not result.done
     assert "leaves no room" in result.message
     # Asked for while there was room, and then there is none: it is given up, not tried for ever.
     settings.REVEAL_MAX_GAS_PRICE_GWEI = 1000
-    assert request_speed_up(batch_ids=[row.batch_id], actor="maria")[0].done
+    assert request_replacement(batch_ids=[row.batch_id], actor="maria")[0].done
     settings.REVEAL_MAX_GAS_PRICE_GWEI = offered * 1.1 / 1e9
-    drain.until(lambda: RevealBatch.objects.get().speed_up_at is None)
+    drain.until(lambda: RevealBatch.objects.get().replace_at is None)
     assert len(transactions()) == 1
 
 
@@ -94,12 +94,12 @@ def test_only_what_is_under_way_is_sped_up(scene: Scene, client: Client, worker:
     tokens = scene.mint()
     worker().until(lambda: scene.revealed_once(tokens))
     batch = RevealBatch.objects.get()
-    results = request_speed_up(batch_ids=[batch.pk, batch.pk + 1], actor="maria")
+    results = request_replacement(batch_ids=[batch.pk, batch.pk + 1], actor="maria")
     assert [result.done for result in results] == [False, False]
     assert "it is confirmed" in results[0].message
     RevealBatch.objects.update(status="open")
     RevealTransaction.objects.update(broadcast_at=None)
-    (result,) = request_speed_up(batch_ids=[batch.pk], actor="maria")
+    (result,) = request_replacement(batch_ids=[batch.pk], actor="maria")
     assert "goes out by itself" in result.message
     operator(client, "reveals.view_revealbatch", "reveals.reveal_now")
     form = {"keys": str(batch.pk), "once": "1"}

@@ -20,7 +20,7 @@ from glisk.console.controls import list_breakers, list_rate_use, reset_breaker, 
 from glisk.console.overview import stages, webhooks
 from glisk.tests.asking import ask, beat, dashboard, page_of
 from reveals import keeper_watch
-from reveals.drain import RevealDrain
+from reveals.pipeline.drain import RevealDrain
 from reveals.tests.conftest import _chain
 from reveals.tests.pace import hurry
 from sandbox.accounts import AUTHORS, KEEPER

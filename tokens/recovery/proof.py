@@ -35,7 +35,7 @@ from tokens.recovery.progress import (
 from tokens.recovery.reorgs import PATIENCE_BLOCKS
 from tokens.recovery.scan import scan_chain
 from tokens.recovery.withdrawal import give_up, lock_mints, withdraw
-from tokens.recovery.work import in_flight
+from tokens.registry import in_flight
 from tokens.states import ACTIVE, TokenStatus
 
 logger = structlog.get_logger(__name__)

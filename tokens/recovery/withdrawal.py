@@ -25,7 +25,8 @@ from glisk.engine.notify import notify
 from tokens.minting.mint_log import MintLog
 from tokens.models import MintEvent, Token
 from tokens.recovery.progress import forget_from
-from tokens.recovery.work import close_jobs_of, in_flight
+from tokens.recovery.work import close_jobs_of
+from tokens.registry import in_flight
 from tokens.states import TokenStatus
 from tokens.transitions import PIPELINE_CHANNEL
 from tokens.transitions.creation import attribute_token, delete_tokens, detach_from_mint

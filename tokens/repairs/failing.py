@@ -9,7 +9,7 @@ import structlog
 
 from glisk.admin.audit import said
 from tokens.models import Token
-from tokens.recovery.work import in_flight
+from tokens.registry import in_flight
 from tokens.repairs.results import RepairResult, note, repair_each, with_reason
 from tokens.states import ACTIVE, TokenStatus
 from tokens.transitions.delays import forget_delay

@@ -7,7 +7,7 @@ from functools import partial
 
 from glisk.admin.audit import said
 from tokens.models import Token
-from tokens.recovery.work import in_flight
+from tokens.registry import in_flight
 from tokens.repairs.results import (
     RepairResult,
     in_work,

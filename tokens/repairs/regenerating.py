@@ -12,7 +12,7 @@ from glisk.admin.audit import said
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
-from tokens.recovery.work import perhaps_revealed
+from tokens.registry import perhaps_revealed
 from tokens.repairs.failed import NO_PROMPT, usable_prompt
 from tokens.repairs.results import (
     Progress,

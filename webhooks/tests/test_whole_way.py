@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from authors.factories import AuthorFactory
 from glisk.engine.drain import Drain
-from reveals.drain import RevealDrain
+from reveals.pipeline.drain import RevealDrain
 from reveals.tests.conftest import _chain
 from reveals.tests.pace import hurry
 from sandbox.accounts import AUTHORS, KEEPER

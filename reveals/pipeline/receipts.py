@@ -1,8 +1,14 @@
-"""What a mined transaction means: tokens revealed, or free again."""
+"""Receipts: what became of the transactions in flight.
+
+claims   every open batch, again and again while there is one
+calls    the receipts of every hash that was ever signed for it
+settles  tokens revealed, or free again because it reverted, or because others spent the nonce
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,12 +18,20 @@ from django.db import transaction
 from django.db.models import Count
 
 from glisk.backoff import backoff_seconds
-from glisk.clients.chain import Block, Receipt
+from glisk.clients.chain import (
+    Block,
+    ChainClient,
+    Receipt,
+    already_revealed_id,
+    encode_reveal,
+    revert_reason,
+)
 from glisk.clock import database_now
+from glisk.engine.step import Done, Failed
+from glisk.errors import ProviderError, as_provider_error
+from reveals import outbox
 from reveals.candidates import set_aside
-from reveals.following_up import follow_up_soon
-from reveals.gate import Objection
-from reveals.inclusion import Included, Revert
+from reveals.gate import Objection, check_chain
 from reveals.models import (
     BatchStatus,
     RevealBatch,
@@ -25,6 +39,8 @@ from reveals.models import (
     RevealTransaction,
     TransactionStatus,
 )
+from reveals.outbox import Doubt
+from reveals.pipeline.step import RevealStep
 from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.transitions.reveal import claim_adopted
@@ -32,8 +48,162 @@ from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 
+RECEIPT_POLL_SECONDS = 0.4
+# So long must the chain show the nonce as spent, and none of our receipts, before we believe
+# that somebody else used the keeper: a lagging node shows the same for a moment.
+SUPERSEDED_AFTER_SECONDS = 20.0
+# So long has a former keeper's transaction its chance with us.
+ABANDONED_AFTER_SECONDS = 20.0
 REVERT_WAIT_SECONDS = 5.0
 REVERTS_TO_FAIL = 3
+
+
+class Receipts(RevealStep[list[RevealBatch], "Included"]):
+    failures = 0  # in a row
+
+    def claim(self, limit: int) -> Sequence[list[RevealBatch]]:
+        signed = [batch for batch in self.open.batches if batch.signed]
+        return [signed] if signed else ()
+
+    def call(self, work: list[RevealBatch]) -> Included:
+        rows = [row for batch in work for row in batch.signed]
+        return look_for_receipts(self.chain, rows, confirmations=settings.REVEAL_CONFIRMATIONS)
+
+    def settle(
+        self,
+        done: Sequence[Done[list[RevealBatch], Included]],
+        failed: Sequence[Failed[list[RevealBatch]]],
+    ) -> None:
+        for lost in failed:
+            self.failures += 1
+            fault = as_provider_error(lost.error, vendor="chain")
+            logger.warning(
+                "receipts_unavailable",
+                error=str(fault),
+                exc_info=None if fault is lost.error else lost.error,
+            )
+            self.pause(backoff_seconds(self.failures, base=0.5, cap=10.0))
+        for each in done:
+            was_away, self.failures = self.failures > 0, 0
+            still_open = [batch for batch in each.work if not self._settle(batch, each.value)]
+            self._notice_gap(still_open, each.value)
+            if was_away:
+                outbox.send_all_now()
+            self.pause(RECEIPT_POLL_SECONDS)
+
+    def _settle(self, batch: RevealBatch, found: Included) -> bool:
+        """Close the batch if its fate is sure; return whether it is closed."""
+        closed = close_by_receipt(batch.signed, found, actor=self.owner)
+        if closed is not None:
+            outbox.doubt_lasts(batch, Doubt.SPENT, holds=False)
+            return closed
+        count = found.transaction_counts.get(batch.keeper, 0)
+        return self._is_superseded(batch, count) or self._is_abandoned(batch, count)
+
+    def _is_superseded(self, batch: RevealBatch, transaction_count: int) -> bool:
+        spent = transaction_count > batch.nonce
+        if outbox.doubt_lasts(batch, Doubt.SPENT, spent) < SUPERSEDED_AFTER_SECONDS or not spent:
+            return False
+        if self._knows_less(batch):
+            return False
+        release_superseded(batch)
+        return True
+
+    def _is_abandoned(self, batch: RevealBatch, transaction_count: int) -> bool:
+        """Give up what a former keeper signed and the chain does not take.
+
+        Nobody can replace it, and perhaps that keeper has lost its role or its funds. Should it
+        be mined after all, it reveals what was verified, or nothing at all.
+        """
+        former = batch.keeper != self.keeper.address and transaction_count <= batch.nonce
+        if outbox.doubt_lasts(batch, Doubt.FORMER, former) < ABANDONED_AFTER_SECONDS or not former:
+            return False
+        age = (database_now() - batch.newest.signed_at).total_seconds()
+        if age < settings.TRANSACTION_TIMEOUT_SECONDS or self._knows_less(batch):
+            return False
+        release_abandoned(batch)
+        return True
+
+    def _knows_less(self, batch: RevealBatch) -> bool:
+        """Tell whether more was signed for it, by now, than was asked for."""
+        return RevealTransaction.objects.filter(batch=batch).count() > len(batch.signed)
+
+    def _notice_gap(self, still_open: Sequence[RevealBatch], found: Included) -> None:
+        """Note that the chain waits for a nonce below all of ours, if it does (see watch)."""
+        ours = [batch for batch in still_open if batch.keeper == self.keeper.address]
+        if ours and self.keeper.address in found.transaction_counts:
+            lowest = ours[0]
+            gap = found.transaction_counts[self.keeper.address] < lowest.nonce
+            outbox.doubt_lasts(lowest, Doubt.GAP, gap)
+
+
+# -- reading --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Revert:
+    """Why a mined transaction had no effect; `token_id` if the contract named one."""
+
+    reason: str
+    token_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Included:
+    head: Block
+    receipts: Mapping[str, Receipt | None]
+    transaction_counts: Mapping[str, int]  # mined, by keeper
+    reverts: Mapping[str, Revert] = field(default_factory=dict)
+
+
+def look_for_receipts(
+    chain: ChainClient, rows: Sequence[RevealTransaction], *, confirmations: int = 0
+) -> Included:
+    """Read the receipts of every hash, in one round trip for each keeper; no database.
+
+    Reverts that have their confirmations are explained; 0 asks for no explanation. Raises
+    `ChainSetupError` on a chain that is not ours: what it lacks says nothing.
+    """
+    counts: dict[str, int] = {}
+    receipts: dict[str, Receipt | None] = {}
+    heads: list[Block] = []
+    for keeper in sorted({row.keeper for row in rows}):
+        hashes = [row.tx_hash for row in rows if row.keeper == keeper]
+        mined = chain.mined_transactions(keeper=keeper, tx_hashes=hashes)
+        check_chain(mined.chain_id)
+        counts[keeper] = mined.transaction_count
+        heads.append(mined.head)
+        receipts |= mined.receipts
+    lowest = min(heads, key=lambda head: head.number)
+    reverts: dict[str, Revert] = {}
+    for row in rows:
+        receipt = receipts[row.tx_hash]
+        if not confirmations or receipt is None or receipt.succeeded:
+            continue
+        if lowest.number - receipt.block_number + 1 >= confirmations:
+            reverts[row.tx_hash] = _explain(chain, row, receipt)
+    return Included(lowest, receipts, counts, reverts)
+
+
+def _explain(chain: ChainClient, row: RevealTransaction, receipt: Receipt) -> Revert:
+    """Ask why; the answer is for people and for the order of the next tries, so it may lack."""
+    if receipt.gas_used >= row.gas_limit:
+        return Revert(f"out of gas: all of {row.gas_limit} was used")
+    try:
+        error = chain.explain_revert(
+            keeper=row.keeper,
+            data=encode_reveal(row.token_ids, row.metadata_uris),
+            gas_limit=row.gas_limit,
+            block_number=receipt.block_number,
+        )
+    except ProviderError as fault:
+        return Revert(f"the reason could not be read: {fault}")
+    if error is None:
+        return Revert("no reason: repeated at the end of its block, it works")
+    return Revert(revert_reason(error), already_revealed_id(error))
+
+
+# -- what a mined transaction means ---------------------------------------------------------
 
 
 def close_by_receipt(
@@ -98,7 +268,6 @@ def confirm(
         if len(moved) != len(row.token_ids):
             uris = dict(zip(row.token_ids, row.metadata_uris, strict=True))
             claim_adopted(uris, tx_hash=row.tx_hash, revealed_at=revealed_at)
-    follow_up_soon()
     logger.info(
         "reveal_confirmed",
         tx_hash=row.tx_hash,
@@ -135,7 +304,7 @@ def release_reverted(
 
     They wait longer each time, since every transaction costs gas, whatever comes of it; but not
     those of which the contract did not complain, if it named one. A token that reverts even by
-    itself, again and again, fails (see reveals.batching for how it gets to be alone).
+    itself, again and again, fails (see compose for how it gets to be alone).
     """
     reason = revert.reason if revert else "the reason is not known"
     with transaction.atomic():
@@ -187,16 +356,14 @@ def _objections_after_revert(
     return found
 
 
-def release_superseded(rows: Sequence[RevealTransaction]) -> None:
+def release_superseded(batch: RevealBatch) -> None:
     """Close a batch whose nonce was spent by a transaction that is not ours."""
-    batch = rows[0].batch
     _give_up(batch, "The nonce was spent by a transaction that this program did not sign.")
     logger.error("keeper_nonce_used_by_others", keeper=batch.keeper, nonce=batch.nonce)
 
 
-def release_abandoned(rows: Sequence[RevealTransaction]) -> None:
+def release_abandoned(batch: RevealBatch) -> None:
     """Close a batch of a former keeper that is not mined; its tokens go with the new one."""
-    batch = rows[0].batch
     _give_up(batch, "The keeper was changed before it was mined; nobody can replace it.")
     logger.error("former_keepers_reveal_given_up", keeper=batch.keeper, nonce=batch.nonce)
 
@@ -224,6 +391,10 @@ def _close(
     RevealTransaction.objects.filter(pk=row.pk).update(
         status=status, confirmed_at=database_now(), read_back_at=None, **_facts(receipt)
     )
+    if row.broadcast_at is None:  # what is mined was taken, whatever nodes have said before
+        RevealTransaction.objects.filter(pk=row.pk, broadcast_at=None).update(
+            broadcast_at=database_now(), error=""
+        )
     return True
 
 
@@ -247,7 +418,13 @@ def _close_batch(
     batch: RevealBatch, status: BatchStatus, was: Sequence[BatchStatus] = (BatchStatus.OPEN,)
 ) -> bool:
     closed = RevealBatch.objects.filter(pk=batch.pk, status__in=was).update(
-        status=status, closed_at=database_now(), settled_at=None
+        status=status,
+        closed_at=database_now(),
+        settled_at=None,
+        to_sign=None,
+        doubts={},
+        replace_at=None,
+        replace_by="",
     )
     RevealBatchToken.objects.filter(batch=batch, is_open=True).update(is_open=False)
     return bool(closed)

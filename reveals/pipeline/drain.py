@@ -1,0 +1,62 @@
+"""The resident drain that takes tokens from ready to revealed, by its steps.
+
+    verify → compose → sign → send → receipts → watch → after
+
+There is one in all, since one keeper has one sequence of nonces: so its claims need no lease. A
+batch that a drain before it left unsigned or unsent stands in its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+
+from glisk.engine.step import Step, StepDrain
+from glisk.pauses import Pauses
+from reveals import outbox
+from reveals.pipeline.after import ReadBack, Refresh
+from reveals.pipeline.compose import Compose
+from reveals.pipeline.receipts import Receipts
+from reveals.pipeline.send import Send
+from reveals.pipeline.sign import Sign
+from reveals.pipeline.step import Shared
+from reveals.pipeline.verify import Verify
+from reveals.pipeline.watch import FillGap, Watch
+from tokens.transitions import REVEAL_CHANNEL
+
+
+class RevealDrain(StepDrain):
+    stage = "reveal"
+    channels = (REVEAL_CHANNEL,)
+
+    def prepare(self) -> None:
+        super().prepare()
+        # Nobody knows how long ago the drain before it ended: the chain is asked before anything
+        # of it is sent, and then that is sent at once.
+        outbox.review_all_now()
+
+    def make_steps(self) -> Sequence[Step[Any, Any]]:
+        who, shared = self.owner, Shared()
+        self.pauses, self.shared = Pauses(), shared
+        verify = Verify(who, shared)
+        steps: list[Step[Any, Any]] = [
+            verify,
+            Compose(who, shared, verify),
+            Sign(who, shared),
+            Send(who, shared),
+            Receipts(who, shared),
+            Watch(who, shared),
+            FillGap(who, shared),
+            ReadBack(who, shared),
+        ]
+        return [*steps, Refresh(who)] if settings.OPENSEA_API_KEY else steps
+
+    def survey(self) -> None:
+        """Read what waits and what is open; a pause lets nothing new begin."""
+        self.shared.open.read()
+        if self.pauses.is_paused("reveal"):
+            self.shared.ready.clear()
+        else:
+            self.shared.ready.read()

@@ -1,0 +1,406 @@
+"""Watch: closed batches, until no reorg can take their transactions back.
+
+    claims   closed batches that are not settled yet
+    calls    receipts and block hashes; for what is gone, what the contract says of its tokens
+    settles  no reorg reaches it any more; or the batch is open again, and the same bytes are sent
+
+A missing receipt alone proves nothing, since a node may lag: the block that held the transaction
+must be gone, too, and stay gone for a while.
+
+`FillGap` does the same for a nonce that the chain waits for, below all that are in flight. Either
+the batch that spent it was closed and a reorg took it back, or somebody else's transaction had it,
+and is gone: then a reveal of nothing takes its place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Case, Value, When
+
+from glisk.clients.chain import ChainClient, FeeHistory, OnChainToken, Receipt
+from glisk.clock import database_now
+from glisk.engine.notify import notify
+from glisk.engine.step import Done, Failed
+from glisk.errors import as_provider_error
+from reveals import outbox
+from reveals.fees import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
+from reveals.gate import check_chain
+from reveals.models import (
+    BatchStatus,
+    RevealBatch,
+    RevealBatchToken,
+    RevealTransaction,
+    TransactionStatus,
+)
+from reveals.outbox import Doubt
+from reveals.pipeline.receipts import Included, look_for_receipts, note_move
+from reveals.pipeline.step import RevealStep
+from tokens.models import Token
+from tokens.states import TokenStatus
+from tokens.transitions import REVEAL_CHANNEL
+from tokens.transitions.reveal import change_reveal, recall_reveals
+
+logger = structlog.get_logger(__name__)
+
+POLL_SECONDS = 2.0
+LONGEST_POLL_SECONDS = 30.0
+# So long must a transaction be gone: two of Base's blocks, in which a node finds its fork.
+RECALL_AFTER_SECONDS = 4.0
+# A nonce that others spent has no block of ours to count from, and a chain that makes no blocks
+# (LOCAL) is not watched for ever: then time counts, twice that of Base's blocks. Base's are final
+# after 20 minutes.
+SETTLED_AFTER_SECONDS = 1800.0
+_SECONDS_PER_BLOCK = 4.0
+# So long must the chain miss a nonce, before we believe in a gap.
+GAP_AFTER_SECONDS = 20.0
+
+MINED = (TransactionStatus.CONFIRMED, TransactionStatus.REVERTED)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The batches that are watched; what stands in the place of `gone` ones is asked as well."""
+
+    batches: list[RevealBatch]
+    gone: list[int]  # ids: not on chain for a while
+
+    @property
+    def token_ids(self) -> list[int]:
+        rows = [row for batch in self.batches if batch.pk in self.gone for row in batch.signed]
+        return sorted({token_id for row in rows for token_id in row.token_ids})
+
+
+class Watch(RevealStep[Watched, "Sight"]):
+    rare = True
+
+    _looked_at = -LONGEST_POLL_SECONDS  # monotonic
+    _wait: float | None = 0.0
+    _doubts = False  # at the last look
+
+    def due_in(self) -> float | None:
+        """Look often while something is young, or in doubt."""
+        age = _youngest_closed()
+        pace = RECALL_AFTER_SECONDS / 2 if self._doubts else (age or 0.0) / 10
+        pace = min(LONGEST_POLL_SECONDS, max(POLL_SECONDS, pace))
+        since = time.monotonic() - self._looked_at
+        self._wait = None if age is None or self.under_way else max(0.0, pace - since)
+        return self._wait
+
+    def places(self) -> int:
+        return super().places() if self._wait == 0 else 0
+
+    def claim(self, limit: int) -> Sequence[Watched]:
+        self._looked_at = time.monotonic()
+        batches = outbox.unsettled_batches()
+        lasting = [(batch.pk, outbox.doubted_for(batch, Doubt.GONE) or 0.0) for batch in batches]
+        gone = [pk for pk, seconds in lasting if seconds >= RECALL_AFTER_SECONDS]
+        return [Watched(batches, gone)] if batches else ()
+
+    def call(self, work: Watched) -> Sight:
+        on_chain = self.chain.tokens(work.token_ids) if work.gone else {}
+        return look(self.chain, work.batches, on_chain)
+
+    def settle(
+        self, done: Sequence[Done[Watched, Sight]], failed: Sequence[Failed[Watched]]
+    ) -> None:
+        for lost in failed:
+            fault = as_provider_error(lost.error, vendor="chain")
+            logger.warning("closed_reveals_unknown", error=str(fault))
+        for each in done:
+            self._doubts = False
+            settled = [b.pk for b in each.work.batches if self._settle(b, each.work, each.value)]
+            outbox.mark_settled(settled)
+
+    def _settle(self, batch: RevealBatch, work: Watched, sight: Sight) -> bool:
+        """Follow the chain; return whether no reorg reaches the batch any more."""
+        fate = judge(batch, sight, keeper=self.keeper.address)
+        if fate is Fate.DOUBTFUL:
+            if batch.pk in work.gone:
+                recall_batch(
+                    batch.pk, receipts=sight.receipts, on_chain=sight.on_chain, actor=self.owner
+                )
+            else:
+                self._doubts = True
+                outbox.doubt_lasts(batch, Doubt.GONE, holds=True)
+        elif fate is not Fate.UNKNOWN:
+            outbox.doubt_lasts(batch, Doubt.GONE, holds=False)
+        if fate is Fate.MOVED:
+            follow_move(batch, sight)
+        return fate is Fate.SETTLED
+
+
+@dataclass(frozen=True)
+class Gap:
+    """`lowest`: the batch with the lowest nonce of the keeper in flight."""
+
+    lowest: RevealBatch
+
+
+class FillGap(RevealStep[Gap, tuple[int, FeeHistory]]):
+    rare = True
+
+    def claim(self, limit: int) -> Sequence[Gap]:
+        ours = self.open.of(self.keeper.address)
+        lasted = outbox.doubted_for(ours[0], Doubt.GAP) if ours else None
+        return [Gap(ours[0])] if lasted is not None and lasted >= GAP_AFTER_SECONDS else ()
+
+    def call(self, work: Gap) -> tuple[int, FeeHistory]:
+        mined = self.chain.mined_transactions(keeper=self.keeper.address, tx_hashes=[])
+        check_chain(mined.chain_id)
+        percentile = PERCENTILES[settings.KEEPER_GAS_STRATEGY]
+        return mined.transaction_count, self.chain.fee_history(percentile=percentile)
+
+    def settle(
+        self, done: Sequence[Done[Gap, tuple[int, FeeHistory]]], failed: Sequence[Failed[Gap]]
+    ) -> None:
+        for lost in failed:
+            fault = as_provider_error(lost.error, vendor="chain")
+            logger.warning("nonce_gap_stays", error=str(fault))
+            outbox.doubt_lasts(lost.work.lowest, Doubt.GAP, holds=False)  # it is noticed again
+        for each in done:
+            nonce, history = each.value
+            outbox.doubt_lasts(each.work.lowest, Doubt.GAP, holds=False)
+            if nonce < each.work.lowest.nonce:
+                self._fill(nonce, history)
+
+    def _fill(self, nonce: int, history: FeeHistory) -> None:
+        """Have a closed batch of this nonce watched again, or sign what takes the nonce."""
+        logger.error("nonce_gap", keeper=self.keeper.address, nonce=nonce)
+        if outbox.unsettle(keeper=self.keeper.address, nonce=nonce):
+            return
+        try:
+            fees = choose_fees(history, ceiling_wei=configured_ceiling_wei())
+        except GasPriceTooHighError as error:
+            logger.warning("nonce_gap_stays", error=str(error))
+            return
+        outbox.reserve_filler(keeper=self.keeper.address, nonce=nonce, fees=fees)
+
+
+def _youngest_closed() -> float | None:
+    """Return how many seconds ago a batch that is not settled was closed; None if there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXTRACT(EPOCH FROM clock_timestamp() - max(closed_at)) FROM reveal_batches "
+            "WHERE closed_at IS NOT NULL AND settled_at IS NULL"
+        )
+        (age,) = cursor.fetchone()
+    return None if age is None else float(age)
+
+
+# -- what became of a closed batch ----------------------------------------------------------
+
+
+class Fate(Enum):
+    KEPT = "kept"
+    SETTLED = "settled"
+    MOVED = "moved"  # the same transaction with the same outcome, in another block
+    DOUBTFUL = "doubtful"  # not on chain as we have it
+    UNKNOWN = "unknown"  # the node cannot tell
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the chain shows of the watched batches."""
+
+    included: Included
+    blocks: Mapping[int, str | None]
+    on_chain: Mapping[int, OnChainToken] = field(default_factory=dict)
+
+    @property
+    def receipts(self) -> Mapping[str, Receipt | None]:
+        return self.included.receipts
+
+
+def look(
+    chain: ChainClient,
+    batches: Sequence[RevealBatch],
+    on_chain: Mapping[int, OnChainToken] | None = None,
+) -> Sight:
+    """Read receipts, blocks and nonces of the watched batches; no database."""
+    rows = [row for batch in batches for row in batch.signed]
+    included = look_for_receipts(chain, rows)
+    numbers = sorted({row.block_number for row in rows if row.block_number is not None})
+    blocks = chain.block_hashes(numbers) if numbers else {}
+    return Sight(included, blocks, on_chain or {})
+
+
+def judge(batch: RevealBatch, sight: Sight, *, keeper: str) -> Fate:
+    """Say what became of a closed batch.
+
+    `keeper`: the one of today. What a former one left unspent was given up, and stays so.
+    """
+    rows = batch.signed
+    mined = next((row for row in rows if row.status in MINED), None)
+    if mined is None:
+        return _judge_superseded(batch, sight, keeper)
+    receipt = sight.receipts[mined.tx_hash]
+    number = int(mined.block_number or 0)
+    if receipt is None:
+        if any(sight.receipts[row.tx_hash] is not None for row in rows):
+            return Fate.DOUBTFUL
+        stands = sight.blocks.get(number)
+        if stands is None:
+            return Fate.UNKNOWN
+        if stands != mined.block_hash:
+            return Fate.DOUBTFUL
+        # Its block is there: the node lags in its receipts, or keeps them no longer.
+    elif receipt.succeeded != (mined.status == TransactionStatus.CONFIRMED):
+        return Fate.DOUBTFUL
+    elif receipt.block_hash != mined.block_hash:
+        return Fate.MOVED
+    depth = sight.included.head.number - number + 1
+    deep = depth >= settings.REVEAL_SAFE_CONFIRMATIONS
+    return Fate.SETTLED if deep or _is_old(batch) else Fate.KEPT
+
+
+def _judge_superseded(batch: RevealBatch, sight: Sight, keeper: str) -> Fate:
+    if any(sight.receipts[row.tx_hash] is not None for row in batch.signed):
+        return Fate.DOUBTFUL
+    unspent = sight.included.transaction_counts[batch.keeper] <= batch.nonce
+    if unspent and batch.keeper == keeper:
+        return Fate.DOUBTFUL
+    return Fate.SETTLED if _is_old(batch) else Fate.KEPT
+
+
+def _is_old(batch: RevealBatch) -> bool:
+    if batch.closed_at is None:
+        return False
+    limit = max(SETTLED_AFTER_SECONDS, _SECONDS_PER_BLOCK * settings.REVEAL_SAFE_CONFIRMATIONS)
+    return bool((database_now() - batch.closed_at).total_seconds() > limit)
+
+
+def follow_move(batch: RevealBatch, sight: Sight) -> None:
+    """Note the new block of a transaction that a reorg kept."""
+    mined = next(row for row in batch.signed if row.status in MINED)
+    receipt = sight.receipts[mined.tx_hash]
+    if receipt is not None and batch.status != BatchStatus.OPEN:
+        note_move(mined, receipt)
+
+
+# -- a reorg took it back -------------------------------------------------------------------
+
+
+def recall_batch(
+    batch_id: int,
+    *,
+    receipts: Mapping[str, Receipt | None],
+    on_chain: Mapping[int, OnChainToken],
+    actor: str,
+) -> bool:
+    """Make a closed batch pending again; return whether it was closed.
+
+    `receipts`: what the chain has now for each of its hashes; `on_chain`: what the contract says
+    of its tokens now. A token that is still revealed stays so, whoever did it; the others are
+    ready again, with a place in this batch unless they have one in another.
+    """
+    with transaction.atomic():
+        batch = (
+            RevealBatch.objects.select_for_update()
+            .filter(pk=batch_id)
+            .exclude(status=BatchStatus.OPEN)
+            .first()
+        )
+        if batch is None:
+            return False
+        rows = list(RevealTransaction.objects.filter(batch=batch).order_by("pk"))
+        mined = next((row for row in rows if row.status in MINED), None)
+        winner = _winner(rows, receipts)
+        _forget_blocks(batch, mined)
+        RevealBatch.objects.filter(pk=batch.pk).update(
+            status=BatchStatus.OPEN,
+            closed_at=None,
+            reviewed_at=None,
+            send_at=None,
+            failures=0,
+            doubts={},
+        )
+        if mined is not None:
+            _recall_tokens(mined, winner, on_chain, actor=actor)
+        _take_places(batch)
+        notify(REVEAL_CHANNEL)
+    logger.error(
+        "reveal_recalled",
+        batch_id=batch_id,
+        nonce=batch.nonce,
+        was=batch.status,
+        tx_hash=mined.tx_hash if mined else None,
+        mined_instead=winner.tx_hash if winner else None,
+    )
+    return True
+
+
+def _winner(
+    rows: Sequence[RevealTransaction], receipts: Mapping[str, Receipt | None]
+) -> RevealTransaction | None:
+    """Return the transaction of this nonce that stands on chain now, and revealed its tokens."""
+    for row in rows:
+        receipt = receipts.get(row.tx_hash)
+        if receipt is not None and receipt.succeeded:
+            return row
+    return None
+
+
+def _forget_blocks(batch: RevealBatch, mined: RevealTransaction | None) -> None:
+    if mined is not None:
+        RevealTransaction.objects.filter(pk=mined.pk).update(
+            error=f"A reorg took it back from block {mined.block_number} ({mined.block_hash}).",
+            block_number=None,
+            block_hash=None,
+            confirmed_at=None,
+            gas_used=None,
+            effective_gas_price_wei=None,
+            l1_fee_wei=None,
+            read_back_at=None,
+            status=TransactionStatus.BROADCAST,
+        )
+    RevealTransaction.objects.filter(batch=batch).update(
+        status=Case(
+            When(broadcast_at=None, then=Value(TransactionStatus.SIGNED)),
+            default=Value(TransactionStatus.BROADCAST),
+        )
+    )
+
+
+def _recall_tokens(
+    mined: RevealTransaction,
+    winner: RevealTransaction | None,
+    on_chain: Mapping[int, OnChainToken],
+    *,
+    actor: str,
+) -> None:
+    tokens = list(
+        Token.objects.select_for_update()
+        .filter(
+            token_id__in=mined.token_ids,
+            status=TokenStatus.REVEALED,
+            reveal_tx_hash=mined.tx_hash,
+        )
+        .order_by("token_id")
+    )
+    gone: list[Token] = []
+    for token in tokens:
+        if winner is not None and token.token_id in winner.token_ids:
+            what = f"mined again, in {winner.tx_hash}"
+            change_reveal(token, what=what, actor=actor, tx_hash=winner.tx_hash)
+        elif on_chain[token.token_id].revealed:
+            uri = on_chain[token.token_id].uri
+            what = f"revealed by others, with {uri}"
+            change_reveal(token, what=what, actor=actor, tx_hash=None, uri=uri)
+        else:
+            gone.append(token)
+    recall_reveals(gone, tx_hash=mined.tx_hash, block_number=mined.block_number, actor=actor)
+
+
+def _take_places(batch: RevealBatch) -> None:
+    """Give the ready tokens of the batch their places back, if no other open batch has them."""
+    taken = RevealBatchToken.objects.filter(is_open=True).values("token_id")
+    RevealBatchToken.objects.filter(batch=batch, token__status=TokenStatus.READY).exclude(
+        token__in=taken
+    ).update(is_open=True)
