@@ -1,4 +1,8 @@
-"""Pages over tables too long to count."""
+"""Pages over tables too long to count.
+
+With Django's own paginator a list of 2,000,000 uploads takes 500 ms of CPU, and the figure
+`worst_median_ms` of the benchmark `admin_pages` must be 300 at most.
+"""
 
 import json
 

@@ -6,7 +6,6 @@ from typing import Any
 import environ
 
 from glisk.config import ConfigurationError
-from glisk.database.pooled_connection import PooledConnection
 
 # A statement that runs this long is a fault, not work; a transaction never waits on a vendor.
 # A web request gives up on a lock before Alchemy gives up on the request (5 s).
@@ -58,12 +57,7 @@ def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) ->
     if pool_size is None:
         settings["CONN_MAX_AGE"] = None
     else:
-        options["pool"] = {
-            "min_size": 1,
-            "max_size": pool_size,
-            "timeout": 3,
-            "connection_class": PooledConnection,
-        }
+        options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 3}
         settings["CONN_MAX_AGE"] = 0
     return settings
 
