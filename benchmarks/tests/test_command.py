@@ -51,15 +51,6 @@ def measured(file: Path, *arguments: str) -> tuple[dict[str, float], dict[str, f
     return found["figures"], found["floor"]
 
 
-def test_idle_reports_what_the_program_takes(tmp_path: Path) -> None:
-    figures, _ = measured(tmp_path / "f", "idle", "--seconds", "2", "--settle-seconds", "0")
-
-    assert 0 < figures["cpu_percent"] < 200
-    assert figures["pss_mb"] > figures["worker_pss_mb"] > 20
-    # Heartbeats alone make some.
-    assert 0 < figures["statements_per_s"] < 1000
-
-
 def test_mint_many_follows_every_token_to_its_reveal(tmp_path: Path) -> None:
     figures, floor = measured(
         tmp_path / "f",
@@ -124,15 +115,6 @@ def test_the_intake_is_measured(tmp_path: Path) -> None:
     assert figures["batch50_p50_ms"] > 0.5  # one insert of 50 tokens is more than a commit
     assert figures["during_reveal_p95_ms"] <= figures["during_reveal_p99_ms"]
     assert figures["client_cpu_ms_per_event"] < figures["web_cpu_ms_per_event"]
-
-
-def test_reads_are_measured(tmp_path: Path) -> None:
-    arguments = ("--tokens", "2000", "--rate", "40", "--seconds", "0.5", "--rounds", "1")
-    figures, floor = measured(tmp_path / "f", "api_reads", *arguments)
-
-    assert figures["p95_ms"] > 0
-    assert floor["p95_ms"] > 0
-    assert 1 <= figures["queries"] <= 5
 
 
 def test_a_stopped_benchmark_leaves_no_process_and_no_file() -> None:
