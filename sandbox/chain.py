@@ -7,6 +7,7 @@ client (glisk/clients/chain) did. Used by the demo, the tests and the benchmarks
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -20,10 +21,7 @@ from web3.types import TxParams, TxReceipt, Wei
 from web3.utils import get_create_address
 
 from sandbox.accounts import ACCOUNTS, CONTRACT_ADDRESS, DEPLOYER, KEEPER
-from sandbox.chain_records import Mint, Reveal
 from sandbox.pinata.placeholder import PLACEHOLDER_URI
-
-__all__ = ["DemoChain", "Mint", "Reveal"]
 
 ARTEFACT_FILE = Path(__file__).resolve().parent / "contracts" / "GliskDemo.json"
 NAME, SYMBOL = "GLISK Season 0", "GLISK0"
@@ -31,6 +29,37 @@ MINT_PRICE_WEI = 250_000_000_000_000  # 0.00025 ETH, as on Base mainnet.
 KEEPER_ROLE = keccak(text="KEEPER_ROLE")
 PRIORITY_FEE_WEI = 1_000_000
 TX_GAS_CAP = 1 << 24  # EIP-7825.
+
+
+@dataclass(frozen=True)
+class Mint:
+    """One BatchMinted log."""
+
+    tx_hash: str
+    log_index: int
+    block_number: int
+    block_hash: str
+    block_timestamp: int
+    minter: str
+    prompt_author: str
+    start_token_id: int
+    quantity: int
+    total_paid_wei: int
+
+
+@dataclass(frozen=True)
+class Reveal:
+    """One successful revealTokens transaction."""
+
+    tx_hash: str
+    block_number: int
+    block_timestamp: int
+    sender: str
+    token_ids: tuple[int, ...]
+    uris: tuple[str, ...]
+    gas_used: int
+    gas_limit: int
+    effective_gas_price_wei: int
 
 
 class DemoChain:

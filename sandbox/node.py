@@ -18,14 +18,14 @@ import time
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from glisk.engine.lifeline import die_with
 from sandbox.anvil import AnvilInstallError, ensure_anvil
 from sandbox.rpc import RpcClient, RpcError
 from sandbox.upkeep import Upkeep, head_file, make_up_lost_blocks, saved_timestamp
 
-__all__ = ["AnvilInstallError", "Node", "NodeError", "ensure_anvil", "start_node"]
+__all__ = ["AnvilInstallError", "Node", "NodeError", "ensure_anvil"]
 
 DEFAULT_PORT = 8545
 CHAIN_ID = 31337
@@ -47,7 +47,7 @@ class Node:
     `block_time` is in seconds: a fraction is allowed, 0 mines at every transaction, None mines
     only when told to. Blocks faster than one second push the chain's clock ahead of real time,
     since no two blocks may share a timestamp. `port` 0 takes a free one. The log file gets errors
-    only, unless `verbose`: then a line for every call and block.
+    only.
     """
 
     def __init__(
@@ -59,12 +59,7 @@ class Node:
         chain_id: int = CHAIN_ID,
         state_file: Path | None = None,
         log_file: Path | None = None,
-        verbose: bool = False,
-        base_fee_wei: int = BASE_FEE_WEI,
         hold_base_fee: bool | None = None,
-        hardfork: str = "osaka",
-        block_gas_limit: int = BLOCK_GAS_LIMIT,
-        extra_arguments: tuple[str, ...] = (),
     ) -> None:
         self.host = host
         self.port = port or free_port()
@@ -72,13 +67,8 @@ class Node:
         self.chain_id = chain_id
         self.state_file = state_file
         self.log_file = log_file
-        self.verbose = verbose
-        self.base_fee_wei = base_fee_wei
         # Short-lived automining nodes have no time to let the base fee sink.
         self.hold_base_fee = bool(block_time) if hold_base_fee is None else hold_base_fee
-        self.hardfork = hardfork
-        self.block_gas_limit = block_gas_limit
-        self.extra_arguments = extra_arguments
         self.process: subprocess.Popen[bytes] | None = None
         self._upkeep: Upkeep | None = None
         self._continues = False
@@ -192,14 +182,12 @@ class Node:
     def _arguments(self) -> list[str]:
         arguments = [
             *("--host", self.host, "--port", str(self.port)),
-            *("--chain-id", str(self.chain_id), "--hardfork", self.hardfork),
-            *("--block-base-fee-per-gas", str(self.base_fee_wei)),
-            *("--gas-limit", str(self.block_gas_limit), "--enable-tx-gas-limit"),
+            *("--chain-id", str(self.chain_id), "--hardfork", "osaka", "--quiet"),
+            *("--block-base-fee-per-gas", str(BASE_FEE_WEI)),
+            *("--gas-limit", str(BLOCK_GAS_LIMIT), "--enable-tx-gas-limit"),
             # Older states would be written to disk and cost time at every block.
             *("--prune-history", str(STATES_IN_MEMORY)),
         ]
-        if not self.verbose:
-            arguments.append("--quiet")
         if self.block_time is None:
             arguments.append("--no-mining")
         elif self.block_time > 0:
@@ -214,7 +202,7 @@ class Node:
                 self._continues = True
             else:
                 head_file(self.state_file).unlink(missing_ok=True)
-        return [*arguments, *self.extra_arguments]
+        return arguments
 
     def _require_free_port(self) -> None:
         """Refuse a taken port here: anvil would end, and the other node would answer for it."""
@@ -231,7 +219,7 @@ class Node:
             make_up_lost_blocks(rpc, self.state_file, self.block_time or 1)
             rpc.close()
         if self.state_file is not None or self.hold_base_fee:
-            floor_wei = self.base_fee_wei if self.hold_base_fee else None
+            floor_wei = BASE_FEE_WEI if self.hold_base_fee else None
             self._upkeep = Upkeep(
                 self.rpc_url, base_fee_floor_wei=floor_wei, state_file=self.state_file
             )
@@ -241,16 +229,6 @@ class Node:
         if self.log_file is None:
             return ""
         return f"\n{self.log_file.read_text(errors='replace')[-1500:]}"
-
-
-def start_node(
-    port: int = DEFAULT_PORT,
-    block_time: float | None = BLOCK_TIME_SECONDS,
-    chain_id: int = CHAIN_ID,
-    **options: Any,
-) -> Node:
-    """Start a node and return it when it answers; see Node for the options and errors."""
-    return Node(port=port, block_time=block_time, chain_id=chain_id, **options).start()
 
 
 def free_port() -> int:
@@ -274,16 +252,14 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
     parser.add_argument("--block-time", type=float, default=BLOCK_TIME_SECONDS, help="seconds")
     parser.add_argument("--chain-id", type=int, default=CHAIN_ID)
-    parser.add_argument("--base-fee-wei", type=int, default=BASE_FEE_WEI)
     parser.add_argument("--state-file", type=Path, help="keep the chain here between runs")
     parser.add_argument("--log-file", type=Path, help="what the node says of itself")
-    parser.add_argument("--verbose", action="store_true", help="log every block and call, too")
     options = parser.parse_args()
     ending = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.set())
     try:
-        node = start_node(**vars(options))
+        node = Node(**vars(options)).start()
     except (AnvilInstallError, NodeError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -19,7 +19,7 @@ from sandbox.accounts import KEEPER
 from sandbox.chaos.ledger import Facts
 from sandbox.demo.evidence import collect
 from sandbox.demo.minting import Minter, plan_mints
-from sandbox.demo.seeding import onboard_authors
+from sandbox.demo.people import onboard_authors
 from sandbox.faulty_rpc import FaultyRpc, refused_as_list
 from sandbox.world import Ports, World, WorldOptions
 

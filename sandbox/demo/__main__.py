@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import threading
+from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from sandbox.anvil import AnvilInstallError
-from sandbox.demo.options import DemoOptions, parse_options
 from sandbox.demo.screen import Screen, bypass_proxies, make_output_robust
-from sandbox.demo.show import Demo, build_world
+from sandbox.demo.show import Demo, DemoOptions, build_world
 from sandbox.services import ServiceError
 from sandbox.world import DirectoryInUse, claimed
 
 _INTERRUPTED = 130
+_MOST_TOKENS = 2000
+_EXAMPLES = """\
+examples:
+  make demo                                  watch 24 tokens, then look around; Ctrl-C ends it
+  make demo ARGS="--exit --tokens 24"        end by itself; status 0 only if every token is right
+  make demo ARGS="--keep --tokens 5"         five more tokens in the world of the last run
+"""
 
 
 def main() -> int:
@@ -60,6 +69,44 @@ def _show(options: DemoOptions, screen: Screen) -> int:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
     return 0 if right else 1
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> DemoOptions:
+    """Read the command line; ends the process with a message if it makes no sense."""
+    usual = DemoOptions()
+    parser = argparse.ArgumentParser(
+        prog="make demo",
+        description="Show a mint become a revealed token.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--tokens", type=int, default=usual.tokens, metavar="N", help="tokens to mint (24)"
+    )
+    parser.add_argument("--exit", action="store_true", help="end when all is checked")
+    parser.add_argument("--seed", type=int, default=usual.seed, help="who mints what, and when (7)")
+    parser.add_argument(
+        "--keep", action="store_true", help="go on with the chain and the database of the last run"
+    )
+    parser.add_argument(
+        "--block-time", type=float, default=usual.block_time, metavar="S",
+        help="seconds per block (2)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--directory", type=Path, default=usual.directory, help="where the world lives (var/demo)"
+    )
+    parser.add_argument(
+        "--free-ports", action="store_true", help="take any free ports, not those of .env.example"
+    )
+    parser.add_argument(
+        "--screenshots", type=Path, metavar="DIR", help="save pictures of the pages; needs Chromium"
+    )
+    chosen = parser.parse_args(arguments)
+    if not 1 <= chosen.tokens <= _MOST_TOKENS:
+        parser.error(f"--tokens must be from 1 to {_MOST_TOKENS}")
+    if not 0.2 <= chosen.block_time <= 60:
+        parser.error("--block-time must be from 0.2 to 60 seconds")
+    return DemoOptions(**vars(chosen))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

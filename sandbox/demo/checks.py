@@ -13,8 +13,8 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from sandbox.demo.cast import author_of
 from sandbox.demo.evidence import Evidence, TokenEvidence
+from sandbox.demo.people import author_of
 from sandbox.pinata.ipfs_cid import InvalidCid, add_file, parse_cid
 
 _IPFS_URI = re.compile(r"ipfs://([A-Za-z0-9]+)")

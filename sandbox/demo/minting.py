@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from web3.exceptions import Web3Exception
 
 from sandbox.chain import DemoChain
-from sandbox.demo.cast import CAST, COLLECTOR_INDICES, UNREGISTERED
+from sandbox.demo.people import CAST, COLLECTOR_INDICES, UNREGISTERED
 
 _MINTS_PER_WAVE = 3
 _MOST_IN_ONE_MINT = 50  # the contract's MAX_BATCH_SIZE

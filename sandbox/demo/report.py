@@ -1,4 +1,4 @@
-"""What is shown when all is done: verdicts, times, gas, and where to look on."""
+"""What is shown when all is done: verdicts, gas, and where to look on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from rich.table import Table
 
 from sandbox.chain import Reveal
 from sandbox.contact_sheet import make_contact_sheet
-from sandbox.demo.cast import author_of, name_of
 from sandbox.demo.checks import Verdict
 from sandbox.demo.evidence import TokenEvidence
+from sandbox.demo.people import author_of
 from sandbox.demo.screen import ACCENT, eth
-from sandbox.demo.times import STAGES, TokenTimes, percentile
 
 _ROWS_SHOWN = 60
 _FAULTS_SHOWN = 5
@@ -34,37 +33,6 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
         if len(verdict.faults) > _FAULTS_SHOWN:
             lines.append(f"      [red]and {len(verdict.faults) - _FAULTS_SHOWN} more[/]")
     return lines
-
-
-def times_table(times: Sequence[TokenTimes]) -> Table:
-    """Return seconds per stage for every token, and the percentiles of all."""
-    table = Table(
-        title="Times in seconds, from the mint's block to the reveal's block",
-        title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1),
-    )  # fmt: skip
-    for heading in ("token", "author"):
-        table.add_column(heading, justify="right" if heading == "token" else "left")
-    for heading in ("blocks", *(f"→ {stage}" for stage in STAGES), "total"):
-        table.add_column(heading, justify="right")
-    for token in times[:_ROWS_SHOWN]:
-        table.add_row(
-            f"#{token.token_id}",
-            f"[dim]{name_of(token.author)}[/]",
-            f"[dim]{token.minted_block} → {token.revealed_block}[/]",
-            *(f"{seconds:.2f}" for seconds in token.stages),
-            f"[bold]{token.total:.2f}[/]",
-        )
-    if len(times) > _ROWS_SHOWN:
-        table.add_row("", f"[dim]and {len(times) - _ROWS_SHOWN} more[/]")
-    table.add_section()
-    for percent in (50, 95):
-        columns = [[token.stages[i] for token in times] for i in range(len(STAGES))]
-        table.add_row(
-            f"[bold]p{percent}[/]", "", "",
-            *(f"{percentile(column, percent):.2f}" for column in columns),
-            f"[bold {ACCENT}]{percentile([token.total for token in times], percent):.2f}[/]",
-        )  # fmt: skip
-    return table
 
 
 def gas_table(reveals: Sequence[Reveal]) -> Table:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
+import random
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 from PIL import Image
 from playwright.sync_api import (
     Browser,
@@ -18,7 +23,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from sandbox.demo.staging import fail_tokens, revoked_key, spread_over_a_day, token_ids
+from sandbox.demo.people import CAST, COLLECTOR_INDICES
 from sandbox.world import World
 
 _SIZE: ViewportSize = {"width": 1440, "height": 900}
@@ -35,6 +40,19 @@ _SHEET_SIZE = (1000, 2600)  # pixels, at most
 _SHEET_QUALITIES = (82, 74, 66, 58)
 _MOST_BYTES = 250_000
 _KEPT_NEWEST = 12  # tokens whose times are their own
+
+_HOURS = 23
+_PATIENCE_SECONDS = 60.0
+_MOVES = (
+    "UPDATE tokens_s0 SET mint_timestamp = mint_timestamp - %(by)s, "
+    "status_changed_at = status_changed_at - %(by)s + %(longer)s, "
+    "revealed_at = revealed_at - %(by)s + %(longer)s WHERE token_id = %(token)s",
+    "UPDATE token_transitions SET created_at = created_at - %(by)s WHERE token_id = %(token)s",
+    "UPDATE image_generation_jobs SET created_at = created_at - %(by)s, "
+    "submitted_at = submitted_at - %(by)s, completed_at = completed_at - %(by)s "
+    "WHERE token_id = %(token)s",
+    "UPDATE ipfs_upload_records SET created_at = created_at - %(by)s WHERE token_id = %(token)s",
+)
 
 
 class ScreenshotError(Exception):
@@ -178,3 +196,86 @@ def _save_svg(browser: Browser, path: Path, svg: str) -> Path:
     page.locator("svg").first.screenshot(path=path, omit_background=True)
     _reduce(path)
     return path
+
+
+# -- what the pictures need beside a demo that went well: a day, failures, a revoked key ------
+# Of the day only times are moved: what happened, happened.
+
+
+def spread_over_a_day(world: World, *, keep_newest: int, seed: int = 7) -> int:
+    """Move all but the newest revealed tokens into the past; return how many."""
+    stream = random.Random(seed)
+    with psycopg.connect(world.database_url()) as connection:
+        rows = connection.execute(
+            "SELECT token_id FROM tokens_s0 WHERE status = 'revealed' ORDER BY token_id"
+        ).fetchall()
+        tokens = [row[0] for row in rows][: max(0, len(rows) - keep_newest)]
+        for token, hour in zip(tokens, _hours(len(tokens), stream), strict=True):
+            by = timedelta(hours=hour, seconds=stream.uniform(-1500, 1500))
+            longer = timedelta(seconds=stream.lognormvariate(1.0, 0.7))
+            given = {"by": by, "longer": longer, "token": token}
+            for statement in _MOVES:
+                connection.execute(statement, given)
+    return len(tokens)
+
+
+def _hours(number: int, stream: random.Random) -> list[int]:
+    """Return hours ago: quiet at night, busy in two waves of the day."""
+    hours = range(1, _HOURS + 1)
+    weights = [1.2 + math.sin(hour / 3.4) + 0.5 * math.sin(hour / 1.3) for hour in hours]
+    return stream.choices(hours, weights, k=number)
+
+
+def token_ids(world: World, status: str) -> list[int]:
+    """Return the tokens in a state, oldest first."""
+    with psycopg.connect(world.database_url()) as connection:
+        rows = connection.execute(
+            "SELECT token_id FROM tokens_s0 WHERE status = %s ORDER BY token_id", [status]
+        )
+        return [row[0] for row in rows.fetchall()]
+
+
+def fail_tokens(world: World, *, number: int) -> list[int]:
+    """Have a vendor refuse the prompts of some mints; return the tokens that failed."""
+    world.control("replicate", "faults", {"flagged_rate": 1.0})
+    try:
+        _mint(world, number)
+        _wait(lambda: len(token_ids(world, "failed")) >= number, "no token failed")
+    finally:
+        world.control("replicate", "faults", {"flagged_rate": 0.0})
+    return token_ids(world, "failed")
+
+
+@contextmanager
+def revoked_key(world: World, *, number: int) -> Iterator[list[int]]:
+    """Let Pinata refuse the key while some tokens are on their way; yield those that wait."""
+    world.control("pinata", "faults", {"key_revoked": True})
+    try:
+        _mint(world, number)
+        _wait(lambda: len(token_ids(world, "uploading")) >= number, "no token waits for Pinata")
+        _wait(lambda: _is_open(world, "pinata"), "Pinata is called in spite of its answer")
+        yield token_ids(world, "uploading")
+    finally:
+        world.control("pinata", "faults", {"key_revoked": False})
+
+
+def _mint(world: World, number: int) -> None:
+    author = CAST[0].wallet
+    world.chain.wait(world.chain.mint(COLLECTOR_INDICES[0], author, number))
+
+
+def _is_open(world: World, breaker: str) -> bool:
+    with psycopg.connect(world.database_url()) as connection:
+        row = connection.execute(
+            "SELECT state_value ->> 'state' FROM system_state WHERE state_key = %s",
+            [f"breaker:{breaker}"],
+        ).fetchone()
+    return row is not None and row[0] == "open"
+
+
+def _wait(condition: Callable[[], bool], problem: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{problem} in {_PATIENCE_SECONDS:.0f} s")
+        time.sleep(0.2)

@@ -5,25 +5,37 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.accounts import KEEPER
 from sandbox.anvil import ensure_anvil, find_anvil
 from sandbox.demo import report
-from sandbox.demo.cast import COLLECTOR_INDICES, name_of
 from sandbox.demo.checks import Verdict, judge
 from sandbox.demo.evidence import Evidence, collect
 from sandbox.demo.minting import Minter, PlannedMint, plan_mints
-from sandbox.demo.options import DemoOptions
+from sandbox.demo.people import COLLECTOR_INDICES, OPERATOR, name_of, seed
 from sandbox.demo.screen import Screen
-from sandbox.demo.seeding import OPERATOR, seed
-from sandbox.demo.times import read_times
 from sandbox.demo.watching import Snapshot, Watcher
-from sandbox.world import Ports, World, WorldOptions, reset_directory
+from sandbox.world import BASE_DIR, Ports, World, WorldOptions, reset_directory
 
 _LOOK_EVERY_SECONDS = 0.12
 # Nothing has moved for so long: something is wrong that waiting does not mend.
 _PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """`block_time` is in seconds."""
+
+    tokens: int = 24
+    exit: bool = False
+    seed: int = 7
+    keep: bool = False
+    block_time: float = 2.0
+    directory: Path = BASE_DIR / "var" / "demo"
+    free_ports: bool = False
+    screenshots: Path | None = None
 
 
 class Demo:
@@ -108,14 +120,6 @@ class Demo:
         for line in report.verdict_lines(verdicts):
             screen.show(line)
         screen.show()
-        times = read_times(
-            world,
-            arrivals=watcher.arrivals,
-            first_block=watcher.first_block,
-            last_token_before=watcher.last_token_before,
-        )
-        if times:
-            screen.show(report.times_table(times))
         if reveals := world.chain.reveal_transactions(watcher.first_block):
             screen.show(report.gas_table(reveals))
         sheet = report.write_contact_sheet(evidence.tokens, world.directory / "contact-sheet.png")

@@ -7,19 +7,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.accounts import KEEPER
+from sandbox.alchemy.emulator import AlchemyFaults
+from sandbox.gateway.emulator import GatewayFaults
+from sandbox.http import Faults
 from sandbox.l1_fee import charge_for_data
-from sandbox.pinata.emulator import SANDBOX_JWT
+from sandbox.pinata.emulator import SANDBOX_JWT, PinataFaults
 from sandbox.rehearsal.place import Place
+from sandbox.replicate.faults import ReplicateFaults
 
 NEW_PINATA_JWT = f"{SANDBOX_JWT}.2"
 _ETHER = 10**18
 _GWEI = 10**9
+_FAULTS: Mapping[str, type[Faults]] = {
+    "alchemy": AlchemyFaults,
+    "gateway": GatewayFaults,
+    "pinata": PinataFaults,
+    "replicate": ReplicateFaults,
+}
 _CREATE = "^POST .*/predictions$"
 
 
 @dataclass(frozen=True)
 class Mishap:
-    """`begins` and `ends` are the vendor's faults; `repair` is what the operator has to do.
+    """`faults` are the vendor's; `repair` is what the operator has to do.
 
     `seen`: words that dashboard and pipeline_status show then, and, if `holds_tokens`, the pages of
     the tokens that meet it.
@@ -30,15 +40,16 @@ class Mishap:
     repair: str
     seen: str
     vendor: str = ""
-    begins: Mapping[str, Any] = field(default_factory=dict)
-    ends: Mapping[str, Any] = field(default_factory=dict)
+    faults: Mapping[str, Any] = field(default_factory=dict)
     on_chain: Callable[[Place, bool], None] | None = None
     holds_tokens: bool = True
 
     def let_happen(self, place: Place, *, end: bool = False) -> None:
         """Begin it, or end it; both may be done twice."""
         if self.vendor:
-            place.set_faults(self.vendor, dict(self.ends if end else self.begins))
+            usual = _FAULTS[self.vendor]()
+            ends = {name: getattr(usual, name) for name in self.faults}
+            place.set_faults(self.vendor, ends if end else dict(self.faults))
         if self.on_chain is not None:
             self.on_chain(place, end)
 
@@ -63,7 +74,6 @@ _ALL = (
         "Pinata is not called",
         "pinata",
         {"first_key_revoked": True},
-        {"first_key_revoked": False},
     ),
     Mishap(
         "pinata-scopes",
@@ -72,7 +82,6 @@ _ALL = (
         "Pinata is not called",
         "pinata",
         {"no_scopes": True},
-        {"no_scopes": False},
     ),
     Mishap(
         "pinata-full",
@@ -81,7 +90,6 @@ _ALL = (
         "Pinata is not called",
         "pinata",
         {"plan_limit_reached": True},
-        {"plan_limit_reached": False},
     ),
     Mishap(
         "pinata-down",
@@ -90,7 +98,6 @@ _ALL = (
         "Pinata is not called",
         "pinata",
         {"server_error_rate": 1.0, "server_error_status": 503},
-        {"server_error_rate": 0.0, "server_error_status": 500},
     ),
     Mishap(
         "pinata-limit",
@@ -99,7 +106,6 @@ _ALL = (
         "Pinata limits the rate",
         "pinata",
         {"requests_per_minute": 2},
-        {"requests_per_minute": 0},
     ),
     Mishap(
         "replicate-credit",
@@ -108,7 +114,6 @@ _ALL = (
         "Replicate is not called",
         "replicate",
         {"account_refusal": "insufficient_credit"},
-        {"account_refusal": ""},
     ),
     Mishap(
         "replicate-limit",
@@ -117,7 +122,6 @@ _ALL = (
         "Replicate limits the rate",
         "replicate",
         {"creations_per_minute": 6, "creations_burst": 1},
-        {"creations_per_minute": 0, "creations_burst": 0},
     ),
     Mishap(
         "replicate-down",
@@ -126,7 +130,6 @@ _ALL = (
         "Replicate is not called",
         "replicate",
         {"server_error_rate": 1.0, "server_error_status": 503},
-        {"server_error_rate": 0.0, "server_error_status": 500},
     ),
     Mishap(
         "replicate-listing",
@@ -135,7 +138,6 @@ _ALL = (
         "Replicate's listing is not read",
         "replicate",
         {"scope": _CREATE, "error_after_rate": 1.0, "error_after_status": 500, "list_refusal": 403},
-        {"scope": "", "error_after_rate": 0.0, "error_after_status": 502, "list_refusal": 0},
         holds_tokens=False,  # those alone whose reply was lost
     ),
     Mishap(
@@ -145,7 +147,6 @@ _ALL = (
         "Replicate's clock is 12",
         "replicate",
         {"clock_ahead_seconds": -120.0},
-        {"clock_ahead_seconds": 0.0},
         holds_tokens=False,
     ),
     Mishap(
@@ -154,8 +155,7 @@ _ALL = (
         "a token that may list predictions; here end it",
         "GET /v1/predictions answered HTTP 405",
         "replicate",
-        {"drop_after_rate": 1.0, "scope": "^POST .*/predictions$", "list_refusal": 405},
-        {"drop_after_rate": 0.0, "scope": "", "list_refusal": 0},
+        {"drop_after_rate": 1.0, "scope": _CREATE, "list_refusal": 405},
     ),
     Mishap(
         "prompts-refused",
@@ -164,7 +164,6 @@ _ALL = (
         "FALLBACK_CENSORED_PROMPT",
         "replicate",
         {"flagged_rate": 1.0},
-        {"flagged_rate": 0.0},
     ),
     Mishap(
         "model-without-image",
@@ -173,7 +172,6 @@ _ALL = (
         "without an image",
         "replicate",
         {"output_shape": "empty"},
-        {"output_shape": "list"},
     ),
     Mishap(
         "gateway-page",
@@ -182,7 +180,6 @@ _ALL = (
         "Open its files at the gateway",
         "gateway",
         {"html_rate": 1.0},
-        {"html_rate": 0.0},
     ),
     Mishap(
         "webhooks-lost",
@@ -191,7 +188,6 @@ _ALL = (
         "came from the chain",
         "alchemy",
         {"webhook_lost_rate": 1.0},
-        {"webhook_lost_rate": 0.0},
         holds_tokens=False,
     ),
     Mishap(

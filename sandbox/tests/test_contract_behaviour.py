@@ -12,7 +12,7 @@ from web3.contract.contract import Contract
 from web3.exceptions import ContractCustomError
 from web3.types import TxParams, Wei
 
-from sandbox.accounts import AUTHORS, COLLECTORS, CONTRACT_ADDRESS, DEPLOYER, KEEPER, STRANGER
+from sandbox.accounts import AUTHORS, COLLECTORS, CONTRACT_ADDRESS, KEEPER, STRANGER
 from sandbox.chain import KEEPER_ROLE, MINT_PRICE_WEI, DemoChain
 from sandbox.pinata.placeholder import PLACEHOLDER_URI
 from sandbox.testing import deployed_chain, running_node
@@ -110,17 +110,6 @@ def test_mint_checks_quantity_then_size_then_payment_then_season(chain: DemoChai
     assert ended == selector("MintingDisabled()")
 
 
-def test_the_author_gets_half_the_price_and_the_treasury_every_overpayment(
-    chain: DemoChain,
-) -> None:
-    succeed(chain, chain.send(0, "setMintPrice", 101))
-    succeed(chain, chain.mint(1, AUTHOR, 3, value_wei=1000))
-    functions = chain.contract.functions
-    assert functions.authorClaimable(AUTHOR).call() == 303 // 2
-    assert functions.treasuryBalance().call() == 1000 - 303 // 2
-    assert chain.mints()[0].total_paid_wei == 1000
-
-
 def test_the_author_is_written_after_the_receivers_callback(chain: DemoChain) -> None:
     receiver = deploy_helper(chain, "GreedyReceiver")
     data = receiver.encode_abi("mintFrom", args=[chain.contract.address, AUTHOR])
@@ -147,28 +136,6 @@ def test_a_contract_that_cannot_receive_is_refused(chain: DemoChain) -> None:
     with pytest.raises(ContractCustomError) as caught:
         mint.call(PAYING)
     assert str(caught.value.data).startswith(selector("ERC721InvalidReceiver(address)"))
-
-
-def test_several_collectors_mint_at_once_without_waiting(chain: DemoChain) -> None:
-    chain.set_automine(False)
-    sent = [chain.mint(minter, AUTHOR, 2) for minter in (1, 2, 3, 1, COLLECTORS[1].private_key)]
-    assert len(set(sent)) == 5
-    chain.mine()
-    chain.set_automine(True)
-    assert {mint.block_number for mint in chain.mints()} == {chain.block_number()}
-    assert chain.next_token_id() == 11
-
-
-def test_tokens_can_be_enumerated(chain: DemoChain) -> None:
-    succeed(chain, chain.mint(1, AUTHOR, 2))
-    succeed(chain, chain.mint(2, AUTHOR, 1))
-    functions = chain.contract.functions
-    assert functions.totalSupply().call() == 3
-    assert functions.tokenByIndex(2).call() == 3
-    assert functions.tokenOfOwnerByIndex(COLLECTORS[1].address, 0).call() == 3
-    assert functions.balanceOf(COLLECTORS[0].address).call() == 2
-    out_of_bounds = refusal(chain, ZERO, "tokenByIndex", 3)
-    assert out_of_bounds.startswith(selector("ERC721OutOfBoundsIndex(address,uint256)"))
 
 
 # --- revealing ---------------------------------------------------------------------------------
@@ -264,90 +231,11 @@ def test_the_keeper_can_do_nothing_but_reveal(chain: DemoChain) -> None:
     assert not chain.contract.functions.hasRole(admin_role, KEEPER.address).call()
 
 
-def test_renouncing_for_somebody_else_is_refused(chain: DemoChain) -> None:
-    refused = refusal(chain, STRANGER.address, "renounceRole", KEEPER_ROLE, KEEPER.address)
-    assert refused == selector("AccessControlBadConfirmation()")
-
-
 def test_a_new_placeholder_shows_at_once_and_only_where_not_revealed(chain: DemoChain) -> None:
     succeed(chain, chain.mint(1, AUTHOR, 2))
     succeed(chain, chain.reveal(9, [1], [URI]))
     succeed(chain, chain.send(0, "setPlaceholderURI", "ipfs://new"))
     assert (chain.token_uri(1), chain.token_uri(2)) == (URI, "ipfs://new")
-
-
-def test_royalty_is_two_and_a_half_percent_to_the_deployer(chain: DemoChain) -> None:
-    assert chain.contract.functions.royaltyInfo(1, 10_000).call() == [DEPLOYER.address, 250]
-    succeed(chain, chain.send(0, "setDefaultRoyalty", AUTHOR, 500))
-    assert chain.contract.functions.royaltyInfo(1, 10_000).call() == [AUTHOR, 500]
-
-
-@pytest.mark.parametrize(
-    ("interface", "supported"),
-    [
-        ("0x01ffc9a7", True),  # ERC-165
-        ("0x80ac58cd", True),  # ERC-721
-        ("0x780e9d63", True),  # ERC-721 Enumerable
-        ("0x7965db0b", True),  # AccessControl
-        ("0x2a55205a", True),  # ERC-2981
-        ("0x49064906", False),  # ERC-4906
-        ("0xffffffff", False),
-    ],
-)
-def test_interfaces(chain: DemoChain, interface: str, supported: bool) -> None:
-    assert chain.contract.functions.supportsInterface(interface).call() is supported
-
-
-def test_an_author_claims_once(chain: DemoChain) -> None:
-    succeed(chain, chain.mint(1, AUTHOR, 4))
-    before = chain.balance_wei(AUTHOR)
-    receipt = succeed(chain, chain.send(4, "claimAuthorRewards"))
-    fee = receipt["gasUsed"] * receipt["effectiveGasPrice"]
-    assert chain.balance_wei(AUTHOR) == before + 2 * MINT_PRICE_WEI - fee
-    assert refusal(chain, AUTHOR, "claimAuthorRewards") == selector("NoBalance()")
-
-
-def test_a_payment_that_bounces_fails_the_claim(chain: DemoChain) -> None:
-    receiver = deploy_helper(chain, "GreedyReceiver")
-    succeed(chain, chain.mint(1, receiver.address))
-    with pytest.raises(ContractCustomError) as caught:
-        receiver.functions.claimFrom(chain.contract.address).call()
-    assert caught.value.data == selector("TransferFailed()")
-
-
-def test_the_treasury_takes_direct_payments_and_is_withdrawn_by_the_admin(
-    chain: DemoChain,
-) -> None:
-    paid = chain.send_raw(1, to=chain.contract.address, value_wei=500, gas=100_000)
-    log = succeed(chain, paid)["logs"][0]
-    assert bytes(log["topics"][0]) == keccak(text="DirectPaymentReceived(address,uint256)")
-    assert chain.contract.functions.treasuryBalance().call() == 500
-    succeed(chain, chain.send(0, "withdrawTreasury"))
-    assert chain.balance_wei(chain.contract.address) == 0
-    assert refusal(chain, DEPLOYER.address, "withdrawTreasury") == selector("NoBalance()")
-
-
-def test_unclaimed_rewards_are_swept_two_weeks_after_the_season(chain: DemoChain) -> None:
-    admin = DEPLOYER.address
-    succeed(chain, chain.mint(1, AUTHOR, 2))
-    sweep = ("sweepUnclaimedRewards", [AUTHOR])
-    assert refusal(chain, admin, *sweep) == selector("SeasonNotEnded()")
-    succeed(chain, chain.send(0, "endSeason"))
-    assert refusal(chain, admin, "endSeason") == selector("SeasonAlreadyEnded()")
-    assert refusal(chain, admin, *sweep) == selector("SweepProtectionActive()")
-    chain.increase_time(TWO_WEEKS_SECONDS)
-    succeed(chain, chain.send(0, *sweep))
-    functions = chain.contract.functions
-    assert functions.authorClaimable(AUTHOR).call() == 0
-    assert functions.treasuryBalance().call() == 2 * MINT_PRICE_WEI
-
-
-def test_coins_sent_by_mistake_are_recovered(chain: DemoChain) -> None:
-    coin = deploy_helper(chain, "TestCoin")
-    data = coin.encode_abi("transfer", args=[chain.contract.address, 7])
-    succeed(chain, chain.send_raw(1, to=coin.address, data=data, gas=100_000))
-    succeed(chain, chain.send(0, "recoverERC20", coin.address, 7))
-    assert coin.functions.balanceOf(DEPLOYER.address).call() == 7
 
 
 # --- the chain around it -----------------------------------------------------------------------
@@ -381,9 +269,3 @@ def test_a_dropped_transaction_is_gone(chain: DemoChain) -> None:
     chain.mine()
     chain.set_automine(True)
     assert chain.next_token_id() == 1
-
-
-def test_waiting_for_reveals_says_whether_they_came(chain: DemoChain) -> None:
-    assert not chain.wait_until_revealed([1], timeout_seconds=0.1)
-    succeed(chain, chain.reveal(9, [1], [URI]))
-    assert chain.wait_until_revealed([1], timeout_seconds=1)

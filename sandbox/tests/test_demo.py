@@ -22,11 +22,10 @@ from rich.console import Console
 
 from sandbox.accounts import COLLECTORS
 from sandbox.chain import DemoChain
-from sandbox.demo.cast import CAST, UNREGISTERED
+from sandbox.demo.__main__ import parse_options
 from sandbox.demo.minting import Minter, PlannedMint, plan_mints
-from sandbox.demo.options import parse_options
+from sandbox.demo.people import CAST, UNREGISTERED
 from sandbox.demo.screen import draw, plain
-from sandbox.demo.times import percentile
 from sandbox.demo.watching import MinedReveal, Snapshot
 from sandbox.recipes import BASE_DIR
 
@@ -134,11 +133,6 @@ def test_the_picture_shows_states_transaction_and_costs() -> None:
 def test_the_plain_line_shows_what_there_is() -> None:
     line = plain(SNAPSHOT, expected=5)
     assert line == "block 12  generating 1  revealed 1  failed 1  not minted yet 2  in flight 1"
-
-
-def test_percentiles() -> None:
-    assert percentile([4.0], 95) == 4.0
-    assert percentile([1.0, 2.0, 3.0], 50) == 2.0
 
 
 @pytest.mark.parametrize(

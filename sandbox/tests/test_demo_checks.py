@@ -13,9 +13,9 @@ from PIL import Image
 
 from sandbox.accounts import COLLECTORS, KEEPER, STRANGER
 from sandbox.chain import Mint, Reveal
-from sandbox.demo.cast import CAST
 from sandbox.demo.checks import judge
 from sandbox.demo.evidence import Evidence, TokenEvidence
+from sandbox.demo.people import CAST
 from sandbox.pinata.ipfs_cid import add_file
 
 TX_HASH = "0x" + "ab" * 32

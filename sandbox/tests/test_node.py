@@ -87,21 +87,6 @@ def test_two_processes_that_install_at_once_run_npm_once(
     assert (tmp_path / "runs").read_text().split() == ["run"]
 
 
-@pytest.mark.usefixtures("own_anvil")
-def test_a_failing_npm_is_reported_with_its_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(anvil.SANDBOX / name, tmp_path / name)
-    fake_npm = tmp_path / "npm"
-    fake_npm.write_text("#!/bin/sh\necho 'the registry said no' >&2\nexit 1\n")
-    fake_npm.chmod(0o755)
-    monkeypatch.setattr(anvil, "SANDBOX", tmp_path)
-    monkeypatch.setattr(anvil, "find_npm", lambda: str(fake_npm))
-    with pytest.raises(AnvilInstallError, match="the registry said no"):
-        install_anvil()
-
-
 def test_without_npm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(sys, "executable", "/nowhere/bin/python")
@@ -150,27 +135,6 @@ def test_a_transaction_above_the_gas_cap_is_refused() -> None:
         with pytest.raises(Exception, match="tx_gas_limit_cap"):
             chain.send_raw(KEEPER.private_key, to=KEEPER.address, gas=(1 << 24) + 1)
         chain.wait(chain.send_raw(KEEPER.private_key, to=KEEPER.address, gas=1 << 24))
-
-
-def test_the_log_tells_of_calls_only_when_asked_to(tmp_path: Path) -> None:
-    sizes = []
-    for verbose in (False, True):
-        log_file = tmp_path / f"{verbose}.log"
-        with running_node(log_file=log_file, verbose=verbose) as node:
-            deployed_chain(node)
-        sizes.append(len(log_file.read_text()))
-    assert sizes[0] == 0
-    assert sizes[1] > 500
-
-
-def test_a_node_that_cannot_start_is_reported_with_its_own_words(tmp_path: Path) -> None:
-    with pytest.raises(NodeError, match="no-such-option"):
-        Node(
-            port=0,
-            block_time=0,
-            log_file=tmp_path / "log",
-            extra_arguments=("--no-such-option",),
-        ).start()
 
 
 def test_a_taken_port_is_reported() -> None:
@@ -268,17 +232,6 @@ def test_the_command_ends_with_an_error_when_its_node_dies() -> None:
     node.kill()
     assert command.wait(60) == 1
     command.stdout.close()
-
-
-def test_an_idle_node_costs_almost_nothing() -> None:
-    with running_node(block_time=1) as node:
-        time.sleep(0.5)
-        process = psutil.Process(node.pid)
-        before = process.cpu_times()
-        time.sleep(3)
-        after = process.cpu_times()
-    used = after.user + after.system - before.user - before.system
-    assert used / 3 < 0.2  # under 0.03 on an idle machine
 
 
 def test_rpc_errors_and_an_absent_node_are_told_apart() -> None:
