@@ -252,7 +252,7 @@ class HttpClient:
         *,
         idempotent: bool,
         json_body: Any = None,
-        params: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | str | None = None,
         data: Mapping[str, str] | bytes | None = None,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
         headers: Mapping[str, str] | None = None,

@@ -18,7 +18,7 @@ from glisk.clients.data_uri import bytes_with_image
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_errors import Fault, Reply, bad_reply
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
-from glisk.clients.replicate_prediction import Prediction, parse_prediction
+from glisk.clients.replicate.prediction import Prediction, parse_prediction
 from glisk.errors import (
     AccountError,
     ContentPolicyError,

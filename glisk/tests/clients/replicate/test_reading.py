@@ -12,7 +12,7 @@ import pytest
 
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.errors import InvalidRequestError, TransientError, UnknownOutcomeError
-from glisk.tests.clients.replicate.stage import ID, prediction
+from glisk.tests.clients.replicate.stage import ID, TOKEN, prediction
 from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer
 
 
@@ -55,6 +55,25 @@ class TestReading:
         with pytest.raises(TransientError) as caught:
             client.get_prediction(ID)
         assert not isinstance(caught.value, UnknownOutcomeError)
+
+    def test_neither_sleeps_nor_tries_again_inside_the_sdk(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(answer(503, b"", Retry_After="30"))
+        with pytest.raises(TransientError) as caught:
+            client.get_prediction(ID)
+        assert caught.value.retry_after_seconds == 30
+        assert len(server.requests) == 1
+
+    def test_asks_the_host_and_shows_the_token_of_the_settings_only(
+        self, server: ScriptedServer, client: ReplicateClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("REPLICATE_BASE_URL", "https://elsewhere.invalid")
+        monkeypatch.setenv("REPLICATE_API_TOKEN", "r8_another_000000000000000000000000000000")
+        monkeypatch.setenv("https_proxy", "http://elsewhere.invalid")
+        server.script(answer(200, prediction()))
+        client.get_prediction(ID)
+        assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
 
     def test_quotes_the_id(self, server: ScriptedServer, client: ReplicateClient) -> None:
         server.script(answer(200, prediction()))

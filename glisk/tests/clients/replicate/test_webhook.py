@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from glisk.clients.replicate_webhook import WebhookSignatureError, sign_webhook, verify_webhook
+from glisk.clients.replicate.webhook import WebhookSignatureError, sign_webhook, verify_webhook
 
 ID, STAMP, BODY = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
 VECTORS = [

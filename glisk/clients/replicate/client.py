@@ -1,57 +1,68 @@
-"""Replicate's HTTP API (https://replicate.com/docs/reference/http).
+"""Predictions of one model at Replicate (https://replicate.com/docs/reference/http), by its SDK.
 
-The official SDK (replicate 1.0.7) is used where it is sound for an unattended worker, which is
-the one call in `fetch_webhook_secret`. The predictions go through our own HTTP client, because in
-the SDK
-
-- `predictions.create()` without `wait` sets no timeout at all: a worker can hang for ever;
-- a lost reply cannot be told from a refused connection without knowing httpx's exceptions, and
-  Retry-After is not kept on the error, though a paid call depends on both;
-- one prediction with status `aborted` raises a pydantic ValidationError, in a listing for the
-  whole page, and listings cannot be limited by time;
-- reads are retried inside, up to 10 times and for as long as Retry-After says, in a thread that
-  should be doing other work;
-- `FileOutput.read()` sends the API token to whatever host the output URL names;
-- importing it costs 0.1 s and 25 MB in every process.
+The SDK (replicate 1.0.7) makes the requests; our HTTP client under it carries them, so that
+time-outs, limits and the meaning of a failure are those of every other vendor. Its own transport
+would retry and sleep inside, set no time-out at all for `create`, and send the token wherever
+`next` points. Its models read no reply: they refuse the status `aborted`, in a listing for the
+whole page, and know no `data_removed`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Self
-from urllib.parse import parse_qsl, quote, urlsplit
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import httpx
 
 from glisk.clients.data_uri import bytes_with_image
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_errors import Fault, Reply, bad_reply, bounded_seconds
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
-from glisk.clients.replicate_model import ModelReference
-from glisk.clients.replicate_prediction import (
-    VENDOR,
-    Prediction,
-    classify_prediction_failure,
-    parse_prediction,
-)
-from glisk.clients.replicate_webhook import WebhookSignatureError, sign_webhook, verify_webhook
+from glisk.clients.replicate.prediction import VENDOR, Prediction, parse_prediction
 from glisk.clock import ClockReading
-from glisk.errors import AccountError, ContentPolicyError, InvalidRequestError, ProviderError
+from glisk.errors import (
+    AccountError,
+    ContentPolicyError,
+    InvalidRequestError,
+    ProviderError,
+    TransientError,
+)
 from glisk.logging.redaction import register_secret
 
-__all__ = [
-    "ModelReference",
-    "Prediction",
-    "ReplicateClient",
-    "WebhookSignatureError",
-    "classify_prediction_failure",
-    "parse_prediction",
-    "sign_webhook",
-    "verify_webhook",
-]
+if TYPE_CHECKING:
+    import replicate
 
 DEFAULT_BASE_URL: Final = "https://api.replicate.com"
+_LISTING: Final = "/v1/predictions"
+_MODEL: Final = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<version>[0-9a-f]{64}))?", re.ASCII)
+_VERSION: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class ModelReference(NamedTuple):
+    """A model as predictions are made of it: `owner/name`, or a version of 64 hex digits."""
+
+    name: str | None
+    version: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> ModelReference:
+        """Read `owner/name`, `owner/name:version` or `version`; raise ValueError otherwise."""
+        text = text.strip()
+        if _VERSION.fullmatch(text):
+            return cls(None, text)
+        match = _MODEL.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                "REPLICATE_MODEL_VERSION must be owner/name, owner/name:version or a version of "
+                "64 hex digits"
+            )
+        return cls(match["name"], match["version"])
 
 
 class ReplicateClient:
@@ -80,14 +91,12 @@ class ReplicateClient:
         self.model = ModelReference.parse(model)
         self._api_token = api_token
         minutes = math.ceil((cancel_after_seconds or 0) / 60)
-        self._create_headers = {"Cancel-After": f"{minutes}m"} if minutes else {}
-        self._options = options or HttpOptions()
+        self._headers = {"Cancel-After": f"{minutes}m"} if minutes else {}
         self._max_bytes = bytes_with_image(max_image_bytes)
         self._http = HttpClient(
             vendor=VENDOR,
             base_url=base_url.rstrip("/").removesuffix("/v1"),
-            headers={"Authorization": f"Bearer {api_token}"},
-            options=self._options,
+            options=options,
             read_fault=read_replicate_fault,
         )
 
@@ -121,22 +130,15 @@ class ReplicateClient:
         charged, and must be looked for (`prediction_pages`, the webhook) before another is made.
         Also raises ContentPolicyError, InvalidRequestError, AccountError and TransientError.
         """
-        body: dict[str, Any] = {"input": without_nulls(input)}
-        path = "/v1/predictions"
-        if self.model.version is not None:
-            body["version"] = self.model.version
-        else:
-            path = f"/v1/models/{self.model.name}/predictions"
+        model: dict[str, Any] = (
+            {"version": self.model.version} if self.model.version else {"model": self.model.name}
+        )
         if webhook_url:
-            body["webhook"] = webhook_url
-            body["webhook_events_filter"] = ["completed"]
+            model |= {"webhook": webhook_url, "webhook_events_filter": ["completed"]}
         try:
-            reply = self._http.call(
-                "POST",
-                path,
+            reply = self._reply_to(
+                lambda sdk: sdk.predictions.create(input=without_nulls(input), **model),
                 idempotent=False,
-                json_body=body,
-                headers=self._create_headers,
                 send_by=send_by,
             )
         except InvalidRequestError as error:
@@ -149,7 +151,7 @@ class ReplicateClient:
                 status=404,
                 code="model_not_found",
             ).quoting(error.said) from None
-        return _read_prediction(reply, f"POST {path}", idempotent=False)
+        return _read_prediction(reply, "POST predictions", idempotent=False)
 
     def get_prediction(self, prediction_id: str) -> Prediction:
         """Return a prediction as it is now.
@@ -157,15 +159,19 @@ class ReplicateClient:
         Raises InvalidRequestError with reason "not_found" if Replicate does not know it (any
         more).
         """
-        path = f"/v1/predictions/{quote(prediction_id, safe='')}"
-        reply = self._http.call("GET", path, idempotent=True, max_bytes=self._max_bytes)
-        return _read_prediction(reply, f"GET {path}", idempotent=True)
+        known = quote(prediction_id, safe="")
+        reply = self._reply_to(
+            lambda sdk: sdk.predictions.get(known), idempotent=True, max_bytes=self._max_bytes
+        )
+        return _read_prediction(reply, f"GET {known}", idempotent=True)
 
     def cancel_prediction(self, prediction_id: str) -> Prediction:
         """Cancel a prediction and return it; one that has ended is returned as it is."""
-        path = f"/v1/predictions/{quote(prediction_id, safe='')}/cancel"
-        reply = self._http.call("POST", path, idempotent=True, max_bytes=self._max_bytes)
-        return _read_prediction(reply, f"POST {path}", idempotent=True)
+        known = quote(prediction_id, safe="")
+        reply = self._reply_to(
+            lambda sdk: sdk.predictions.cancel(known), idempotent=True, max_bytes=self._max_bytes
+        )
+        return _read_prediction(reply, f"POST {known}/cancel", idempotent=True)
 
     def prediction_pages(
         self, *, created_after: datetime | None = None, created_before: datetime | None = None
@@ -180,7 +186,9 @@ class ReplicateClient:
         bound = {name: _vendor_time(moment) for name, moment in bounds.items() if moment}
         params = dict(bound)
         while True:
-            reply = self._http.call("GET", "/v1/predictions", idempotent=True, params=params)
+            # The SDK knows no filter, but takes a cursor for what it is: the rest of a URL.
+            cursor = f"{_LISTING}?{urlencode(params)}"
+            reply = self._reply_to(functools.partial(_list, cursor), idempotent=True)
             answer = reply.json_object() or {}
             results = answer.get("results")
             if not isinstance(results, list):
@@ -201,21 +209,77 @@ class ReplicateClient:
 
     def probe(self) -> None:
         """Check the token by reading the account; raise AccountError or TransientError."""
-        self._http.call("GET", "/v1/account", idempotent=True)
+        self._reply_to(lambda sdk: sdk.accounts.current(), idempotent=True)
 
     def fetch_webhook_secret(self) -> str:
-        """Return the account's webhook signing key (`whsec_…`), by the official SDK.
+        """Return the account's webhook signing key (`whsec_…`).
 
-        For the operator who sets up or checks REPLICATE_WEBHOOK_SECRET; never on a worker's
-        path, since the SDK sleeps and retries inside. Raises AccountError or TransientError.
+        Raises AccountError if the token is refused, TransientError or another error of the tree
+        for anything else.
         """
-        from glisk.clients.replicate_sdk import read_webhook_secret
-
-        secret = read_webhook_secret(
-            api_token=self._api_token, base_url=self._http.base_url, options=self._options
-        )
+        reply = self._reply_to(lambda sdk: sdk.webhooks.default.secret(), idempotent=True)
+        secret = (reply.json_object() or {}).get("key")
+        if not isinstance(secret, str) or not secret:
+            raise TransientError(f"{VENDOR}: the answer holds no signing key", vendor=VENDOR)
         register_secret(secret)
         return secret
+
+    def _reply_to(
+        self, call: Callable[[replicate.Client], Any], *, idempotent: bool, **options: Any
+    ) -> Reply:
+        """Make one call of the SDK and return what was answered; raise our client's errors.
+
+        `options` are those of `HttpClient.call`.
+        """
+        import replicate  # 25 MB, which a process that only reads webhooks does not need
+
+        transport = _Transport(self._http, {"idempotent": idempotent, **options})
+        sdk = replicate.Client(
+            api_token=self._api_token,
+            base_url="https://replicate.invalid",  # the host is our client's, whatever a URL says
+            transport=transport,
+            headers=dict(self._headers),
+        )
+        try:
+            call(sdk)
+        except _Answered as answered:
+            return answered.reply
+        raise RuntimeError("the SDK made no request")
+
+
+class _Answered(Exception):
+    """A reply on its way past the SDK, which would read it with its models."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
+
+
+class _Transport(httpx.BaseTransport):
+    """Carries one request of the SDK by our HTTP client."""
+
+    def __init__(self, http: HttpClient, options: Mapping[str, Any]) -> None:
+        self._http, self._options = http, options
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        path, _, query = request.url.raw_path.decode("ascii").partition("?")
+        reply = self._http.call(
+            request.method,
+            path,
+            params=query,
+            data=request.read(),
+            headers={
+                name: request.headers[name]
+                for name in ("Authorization", "Content-Type", "Cancel-After")
+                if name in request.headers
+            },
+            **self._options,
+        )
+        raise _Answered(reply)
+
+
+def _list(cursor: str, sdk: replicate.Client) -> Any:
+    return sdk.predictions.list(cursor)
 
 
 def read_replicate_fault(reply: Reply) -> Fault:

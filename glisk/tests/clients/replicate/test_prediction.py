@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from glisk.clients.replicate_prediction import (
+from glisk.clients.replicate.prediction import (
     FAILURE_RULES,
     classify_prediction_failure,
     parse_prediction,
