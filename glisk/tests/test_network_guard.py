@@ -1,4 +1,4 @@
-"""The suite's own rules (conftest.py): loopback only, and nothing skipped in CI."""
+"""The suite's own rules: loopback only, nothing skipped in CI, each test in one tier."""
 
 import os
 import socket
@@ -48,11 +48,13 @@ def test_machine(): pytest.skip("no such machine")
 """
 
 
-def run_sample(tmp_path: Path, *options: str, browser: bool) -> subprocess.CompletedProcess[str]:
+def run_sample(
+    tmp_path: Path, *options: str, sample: str = SAMPLE, browser: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run pytest over a sample module with this project's conftest.py."""
-    (tmp_path / "test_sample.py").write_text(SAMPLE)
+    (tmp_path / "test_sample.py").write_text(sample)
     empty = tmp_path / "empty"
-    empty.mkdir()
+    empty.mkdir(exist_ok=True)
     environment = {**os.environ, "PATH": str(empty)}
     environment.pop("CHROMIUM_BINARY", None)
     if browser:
@@ -71,7 +73,7 @@ def run_sample(tmp_path: Path, *options: str, browser: bool) -> subprocess.Compl
 
 @pytest.mark.process
 def test_without_a_browser_its_tests_are_skipped_by_name(tmp_path: Path) -> None:
-    done = run_sample(tmp_path, browser=False)
+    done = run_sample(tmp_path)
     assert done.returncode == 0, done.stdout
     assert "no browser: none of chromium" in done.stdout
     assert "2 skipped, 1 deselected" in done.stdout
@@ -79,7 +81,7 @@ def test_without_a_browser_its_tests_are_skipped_by_name(tmp_path: Path) -> None
 
 @pytest.mark.process
 def test_required_browser_that_is_missing_stops_the_run(tmp_path: Path) -> None:
-    done = run_sample(tmp_path, "--require-browser", browser=False)
+    done = run_sample(tmp_path, "--require-browser")
     assert done.returncode == 4
     assert "no browser: none of chromium" in done.stderr
 
@@ -90,3 +92,15 @@ def test_with_a_required_browser_every_other_skip_fails(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "nothing may be skipped here" in done.stdout
     assert "1 failed, 1 passed, 1 deselected" in done.stdout
+
+
+@pytest.mark.process
+def test_a_test_is_in_one_tier_and_a_fast_one_starts_no_process(tmp_path: Path) -> None:
+    double = "import pytest\n@pytest.mark.node\n@pytest.mark.plans\ndef test_it(): pass\n"
+    done = run_sample(tmp_path, sample=double)
+    assert done.returncode == 4
+    assert "is in more than one tier: ['node', 'plans']" in done.stderr
+    starts = "import subprocess\ndef test_it(): subprocess.run(['true'])\n"
+    done = run_sample(tmp_path, sample=starts)
+    assert done.returncode == 1
+    assert "a fast test starts no process" in done.stdout
