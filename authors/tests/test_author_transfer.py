@@ -221,7 +221,7 @@ def test_an_export_comes_back_unchanged_and_no_cell_is_a_formula(
     assert sorted(stored) == sorted(PROMPTS)
 
 
-@pytest.mark.parametrize("how", SAVED)
+@pytest.mark.parametrize("how", ["untouched", "LF"])
 def test_an_export_builds_the_same_authors_elsewhere(
     admin_client: Client, tmp_path: Path, how: str
 ) -> None:

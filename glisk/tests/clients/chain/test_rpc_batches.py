@@ -71,7 +71,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-@pytest.mark.parametrize("most", [20, 1])
+@pytest.mark.parametrize("most", [20, 3])
 def test_a_batch_that_is_too_large_is_split_until_it_fits_and_the_size_is_kept(
     server: ScriptedServer, client: RpcClient, most: int, refusal: BatchRefusal
 ) -> None:
