@@ -22,7 +22,7 @@ from django.utils import timezone
 from rest_framework.exceptions import ParseError
 
 from glisk.logging.redaction import redact_text
-from tokens.minting.mint_statements import unsettle_transactions
+from tokens.minting.mint_events import unsettle_transactions
 from tokens.minting.registration import MintOutcome, MintResult, register_mints
 from tokens.models.mint import MintSource
 from tokens.recovery.schedule import look_soon

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tokens.models import Token
-from tokens.querysets import TokenQuerySet
+from tokens.models.token import TokenQuerySet
 from tokens.states import ACTIVE, TokenStatus
 
 Narrowing = Callable[[QuerySet[Token]], QuerySet[Token]]

@@ -15,7 +15,7 @@ from glisk.permissions import RETRY_TOKEN
 from tokens.api.serializers import WalletField
 from tokens.api.views import read_query
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
-from tokens.querysets import TokenQuerySet
+from tokens.models.token import TokenQuerySet
 from tokens.repairs import retry_tokens
 from tokens.states import TokenStatus
 

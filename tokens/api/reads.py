@@ -19,8 +19,8 @@ from django.utils import timezone
 from glisk.api.short_memory import ShortMemory
 from tokens.api.serializers import TokenSerializer, public_error
 from tokens.models import Token
+from tokens.models.token import TokenQuerySet
 from tokens.pipeline.metadata import token_name, token_uri
-from tokens.querysets import TokenQuerySet
 from tokens.states import ACTIVE, TokenStatus
 
 LEADERBOARD_SIZE: Final = 50

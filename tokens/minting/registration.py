@@ -21,13 +21,13 @@ from enum import StrEnum
 import structlog
 from django.db import transaction
 
-from tokens.minting.mint_log import MintLog
-from tokens.minting.mint_statements import (
+from tokens.minting.mint_events import (
     KnownMint,
     known_mints,
     store_mints,
     unsettle,
 )
+from tokens.minting.mint_log import MintLog
 from tokens.models.mint import MintSource
 from tokens.transitions.creation import NewTokens, complete_tokens, create_tokens
 

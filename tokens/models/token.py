@@ -5,18 +5,79 @@ from typing import Any
 from django.conf import settings
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
+from django.utils import timezone
 
 from authors.models import Author
 from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField
 from glisk.permissions import declared
 from tokens.models.mint import MintEvent
 from tokens.pipeline.metadata import token_name, token_uri
-from tokens.querysets import TokenQuerySet
-from tokens.states import InvalidStateTransition, TokenStatus
+from tokens.states import ACTIVE, TERMINAL, InvalidStateTransition, TokenStatus
 from tokens.transitions.status import Move, move_tokens
 
 WITH_IMAGE = (TokenStatus.UPLOADING, TokenStatus.READY, TokenStatus.REVEALED)
 WITH_METADATA = (TokenStatus.READY, TokenStatus.REVEALED)
+
+
+class TokenQuerySet(models.QuerySet["Token"]):
+    def active(self) -> "TokenQuerySet":
+        return self.filter(status__in=ACTIVE)
+
+    def terminal(self) -> "TokenQuerySet":
+        return self.filter(status__in=TERMINAL)
+
+    def ready(self) -> "TokenQuerySet":
+        """Tokens that wait for their reveal, oldest mint first."""
+        return self.filter(status=TokenStatus.READY).order_by("mint_timestamp", "token_id")
+
+    def on_their_way(self) -> "TokenQuerySet":
+        """Tokens that will be ready soon: worth waiting for with a batch."""
+        return self.filter(
+            models.Q(status=TokenStatus.DETECTED)
+            | models.Q(status__in=[TokenStatus.GENERATING, TokenStatus.UPLOADING]),
+            next_attempt_at__isnull=True,
+            held_at__isnull=True,
+        )
+
+    def stalled(self) -> "TokenQuerySet":
+        """Tokens whose worker is gone: the lease ran out."""
+        return self.filter(lease_owner__isnull=False, lease_expires_at__lt=timezone.now())
+
+    def held(self) -> "TokenQuerySet":
+        """Tokens that an operator holds back, longest held first."""
+        return self.active().filter(held_at__isnull=False).order_by("held_at")
+
+    def by_author_wallet(self, wallet: str) -> "TokenQuerySet":
+        """Tokens minted by way of this author's wallet, newest first."""
+        return self.filter(prompt_author_wallet=wallet).order_by("-token_id")
+
+    def without_texts(self) -> "TokenQuerySet":
+        """Without the columns that are longer than all the rest, and that no list shows."""
+        return self.defer("prompt", "metadata_text", "error_log")
+
+    def newest_first(
+        self,
+        *,
+        minter: str | None = None,
+        author: str | None = None,
+        status: str | None = None,
+        before: int | None = None,
+    ) -> "TokenQuerySet":
+        """Tokens by what is given (wallets in EIP-55), below the id `before`."""
+        given = {
+            "minter_address": minter,
+            "prompt_author_wallet": author,
+            "status": status,
+            "token_id__lt": before,
+        }
+        found = self.filter(**{name: value for name, value in given.items() if value is not None})
+        return found.order_by("-token_id")
+
+    def counts_by_status(self) -> dict[str, int]:
+        counts: dict[str, Any] = dict(
+            self.values_list("status").annotate(n=models.Count("pk")).order_by()
+        )
+        return {status: counts.get(status, 0) for status in TokenStatus.values}
 
 
 class Token(models.Model):
@@ -167,7 +228,7 @@ class Token(models.Model):
             models.Index(
                 fields=["held_at"], name="token_held", condition=models.Q(held_at__isnull=False)
             ),
-            # tokens.repairs.automatic
+            # tokens.repairs.retry
             models.Index(
                 fields=["next_attempt_at"],
                 name="token_failed_due",

@@ -77,7 +77,7 @@ def _adopt(job: ImageGenerationJob, prediction: Prediction) -> bool:
     }
     if job.status == JobStatus.REJECTED:
         # Given up already, and perhaps made anew: keep the ledger true. A retry of the token
-        # fetches the image, if no other call was made since (tokens.repairs.failed).
+        # fetches the image, if no other call was made since (tokens.repairs.retry).
         fields["status"] = JobStatus.FAILED
         fields["error"] = "The vendor had accepted this call after all: nobody waited for it."
         if job.error_class != "withdrawn":  # by a reorg: then the image is of another's prompt

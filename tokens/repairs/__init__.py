@@ -6,12 +6,12 @@ at the same time, does it once. What is done writes one row into the timeline an
 """
 
 from tokens.repairs.automatic import retry_what_is_due
-from tokens.repairs.failing import fail_by_hand
-from tokens.repairs.holding import hold_tokens, release_tokens
-from tokens.repairs.rechecking import recheck_tokens
-from tokens.repairs.regenerating import regenerate_tokens
+from tokens.repairs.fail import fail_by_hand
+from tokens.repairs.hold import hold_tokens, release_tokens
+from tokens.repairs.recheck import recheck_tokens
+from tokens.repairs.regenerate import regenerate_tokens
 from tokens.repairs.results import RepairResult
-from tokens.repairs.retrying import failed_token_ids, retry_tokens
+from tokens.repairs.retry import failed_token_ids, retry_tokens
 
 __all__ = [
     "RepairResult",

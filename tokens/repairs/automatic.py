@@ -15,8 +15,7 @@ from django.db import connection
 
 from glisk.pauses import list_pauses
 from tokens.pipeline.spend import cap_reason
-from tokens.repairs.failed import stages_of
-from tokens.repairs.retrying import retry_tokens
+from tokens.repairs.retry import retry_tokens, stages_of
 from tokens.states import TokenStatus
 from tokens.transitions.delays import forget_delay
 

@@ -19,7 +19,7 @@ from tokens.api import reads, views
 from tokens.api.reads import count_leaders_ahead
 from tokens.api.serializers import TokenDetailSerializer, TokenSerializer
 from tokens.factories import TokenFactory
-from tokens.querysets import TokenQuerySet
+from tokens.models.token import TokenQuerySet
 from tokens.states import TokenStatus
 
 pytestmark = pytest.mark.django_db

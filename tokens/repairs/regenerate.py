@@ -13,7 +13,6 @@ from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
 from tokens.registry import perhaps_revealed
-from tokens.repairs.failed import NO_PROMPT, usable_prompt
 from tokens.repairs.results import (
     Progress,
     RepairResult,
@@ -22,6 +21,7 @@ from tokens.repairs.results import (
     wake,
     with_reason,
 )
+from tokens.repairs.retry import NO_PROMPT, usable_prompt
 from tokens.states import Repair, TokenStatus
 from tokens.transitions.status import Move, move_tokens
 
