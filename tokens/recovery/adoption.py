@@ -11,7 +11,7 @@ from django.db import transaction
 from glisk.cid import is_cid
 from glisk.clients.chain import ChainClient, OnChainToken
 from tokens.models import Token
-from tokens.recovery.work import close_jobs_of
+from tokens.recovery.withdrawal import close_jobs_of
 from tokens.registry import in_flight
 from tokens.states import ADOPTABLE, TokenStatus
 from tokens.transitions.status import Move, move_tokens

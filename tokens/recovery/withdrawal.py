@@ -20,12 +20,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 from django.db import connection
+from django.db.models import Case, Value, When
+from django.db.models.functions import Now
 
 from glisk.engine.notify import notify
 from tokens.minting.mint_log import MintLog
-from tokens.models import MintEvent, Token
+from tokens.models import ImageGenerationJob, MintEvent, Token
+from tokens.models.job import OPEN_JOB_STATUSES, JobStatus
 from tokens.recovery.progress import forget_from
-from tokens.recovery.work import close_jobs_of
 from tokens.registry import in_flight
 from tokens.states import TokenStatus
 from tokens.transitions import PIPELINE_CHANNEL
@@ -112,3 +114,19 @@ def withdraw(tokens: Sequence[Token], reason: str) -> None:
     forget_from(min(ids))
     notify(PIPELINE_CHANNEL)
     logger.warning("tokens_withdrawn", token_ids=ids, reason=reason)
+
+
+def close_jobs_of(token_ids: Sequence[int], *, why: str) -> None:
+    """End the open generation jobs of tokens; ids and costs stay in the books.
+
+    A call whose reply has not come yet is closed as rejected: should the vendor have accepted it,
+    its id and cost are entered all the same (tokens.pipeline.completions), and nothing else
+    follows.
+    """
+    is_unanswered = When(status=JobStatus.CREATED, then=Value(JobStatus.REJECTED))
+    ImageGenerationJob.objects.filter(token_id__in=token_ids, status__in=OPEN_JOB_STATUSES).update(
+        status=Case(is_unanswered, default=Value(JobStatus.FAILED)),
+        error_class="withdrawn",
+        error=why,
+        completed_at=Now(),
+    )
