@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> Result:
         place.wait_for_state("detected", ids)
         session.execute("UPDATE tokens_s0 SET next_attempt_at = 'infinity'")
         place.world.add_worker()
-        place.wait_for_drain("pipeline")
+        place.wait_for_drain()
         time.sleep(_START_SECONDS)
         with place.cost() as cost:
             with session.transaction():

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> Result:
         image_size=64,
         env={"ENABLE_REVEAL_WORKER": "false"},
     )
-    with scene("reveal", settings, drains=["pipeline"]) as place:
+    with scene("reveal", settings) as place:
         watch = place.watch
         ids = sorted(_prepare(place, options.lone + tokens, options.block_seconds))
         for token_id in ids[: options.lone]:

@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +30,10 @@ PARTS = {
     "node": ("node",),
 }
 _LEAST_LOGGING = {"LOG_LEVEL": "WARNING"}
-_DRAIN_RUNS = "SELECT count(*) > 0 FROM worker_heartbeats WHERE stage = '{stage}'"
+_DRAIN_RUNS = (
+    "SELECT count(*) > 0 FROM worker_heartbeats "
+    "WHERE stage LIKE '{stage}' AND stage <> 'supervisor'"
+)
 
 
 @dataclass
@@ -99,7 +102,8 @@ class Scene:
         self.world.chain.set_block_time(block_seconds)
         return self.watch.wait_for_block(after=newest)
 
-    def wait_for_drain(self, stage: str) -> None:
+    def wait_for_drain(self, stage: str = "%") -> None:
+        """Return once a worker has a drain of the stage, or of any."""
         self.statements.wait_for(_DRAIN_RUNS.format(stage=stage), timeout_seconds=60)
 
     def wait_for_state(self, state: str, ids: set[int], timeout_seconds: float = 300.0) -> None:
@@ -129,10 +133,8 @@ class Scene:
 
 
 @contextmanager
-def scene(
-    name: str, options: WorldOptions, drains: Sequence[str] = ("pipeline", "reveal")
-) -> Iterator[Scene]:
-    """Start everything; it is there when the worker, if there is one, has these drains."""
+def scene(name: str, options: WorldOptions) -> Iterator[Scene]:
+    """Start everything; it is there when the worker, if there is one, has begun to work."""
     with bare_world(name, options) as world, ExitStack() as stack:
         world.start_vendors()
         statements = StatementLog(world.directory / "postgres")
@@ -140,8 +142,10 @@ def scene(
         world.start_apps()
         watch = stack.enter_context(ChainWatch(world.ports.url("node")))
         place = Scene(world, watch, statements)
-        for stage in drains if options.workers else ():
-            place.wait_for_drain(stage)
+        if any(name.startswith("ENABLE_") for name in options.env) and options.workers:
+            place.wait_for_drain()
+        elif options.workers:
+            world.wait_for_workers()
         yield place
 
 

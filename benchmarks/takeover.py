@@ -56,7 +56,7 @@ def _measure(stack: ExitStack) -> float:
     for machine in machines:
         command = [*within, machine, sys.executable, "manage.py", "qcluster"]
         workers.append(stack.enter_context(_process(command, world.env, directory / machine)))
-        _until(lambda: _pids(look, "pipeline") >= {w.pid for w in workers}, _READY_SECONDS)
+        _until(lambda: _pids(look, "%") >= {w.pid for w in workers}, _READY_SECONDS)
     _until(lambda: bool(_pids(look, "reveal")), _READY_SECONDS)
     (had_it,) = _pids(look, "reveal")
     lost = next(n for n, worker in enumerate(workers) if worker.pid == had_it)
@@ -111,8 +111,11 @@ def _process(
 
 
 def _pids(look: psycopg.Connection, stage: str) -> set[int]:
-    """Return the main processes of the workers that have a drain of a stage."""
-    rows = look.execute("SELECT main_pid FROM worker_heartbeats WHERE stage = %s", [stage])
+    """Return the main processes of the workers that have a drain of a stage (% is any)."""
+    rows = look.execute(
+        "SELECT main_pid FROM worker_heartbeats WHERE stage LIKE %s AND stage <> 'supervisor'",
+        [stage],
+    )
     return {pid for (pid,) in rows}
 
 

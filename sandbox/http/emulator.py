@@ -365,5 +365,8 @@ class Emulator(Generic[F]):
         return json_response({**asdict(self.faults), "planned": planned})
 
     async def _change_faults(self, request: web.Request) -> web.Response:
-        self.set_faults(**await request.json())
+        changes = await request.json()
+        for planned in changes.pop("planned", ()):
+            self.plan_fault(**planned)
+        self.set_faults(**changes)
         return await self._show_faults(request)
