@@ -51,7 +51,7 @@ _NAMES: Final[dict[str, str]] = {
 }
 
 
-class Refusal(NamedTuple):
+class VendorRefusal(NamedTuple):
     """What is known of a refusal: HTTP status, code and the vendor's own words, and our text.
 
     `text` counts only where the vendor said nothing: it is a fault that we found ourselves.
@@ -85,8 +85,8 @@ class BreakerState:
         return cls(**known)
 
     @property
-    def refusal(self) -> Refusal:
-        return Refusal(self.status, self.code, self.said, self.reason)
+    def refusal(self) -> VendorRefusal:
+        return VendorRefusal(self.status, self.code, self.said, self.reason)
 
     @property
     def seconds_left(self) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from glisk.breaker import Refusal
+from glisk.breaker import VendorRefusal
 
 
 class _Rule(NamedTuple):
@@ -18,7 +18,7 @@ class _Rule(NamedTuple):
     said: tuple[str, ...] = ()
     ours: tuple[str, ...] = ()
 
-    def fits(self, refusal: Refusal) -> bool:
+    def fits(self, refusal: VendorRefusal) -> bool:
         if refusal.code in self.codes or str(refusal.status) in self.codes:
             return True
         if refusal.said:
@@ -202,7 +202,7 @@ _BREAKERS: Final[dict[str, tuple[tuple[_Rule, ...], str]]] = {
 }
 
 
-def advice_for_breaker(name: str, refusal: Refusal) -> str:
+def advice_for_breaker(name: str, refusal: VendorRefusal) -> str:
     """Return what to do about an open breaker, or an empty text for one that nobody knows."""
     if name not in _BREAKERS:
         return ""

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from glisk.admin.audit import record_action, said
-from glisk.breaker import BreakerState, Refusal
+from glisk.breaker import BreakerState, VendorRefusal
 from glisk.clock import read_moment
 from glisk.models import SystemState
 from glisk.rate_limit import WINDOW_SECONDS, LimitState
@@ -24,7 +24,7 @@ class BreakerInfo:
     is_open: bool
     failures: int
     reason: str
-    refusal: Refusal
+    refusal: VendorRefusal
     since: datetime | None
     probe_at: datetime | None
 

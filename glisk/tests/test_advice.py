@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from glisk.breaker import BreakerState, Refusal, headline_for_breaker
+from glisk.breaker import BreakerState, VendorRefusal, headline_for_breaker
 from glisk.console.advice import advice_for_breaker, reason_for_breaker
 from tokens.admin.error_classes import advice_for_class, advice_for_waiting, known_classes
 
@@ -26,7 +26,7 @@ RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
     ],
 )
 def test_a_breaker_comes_with_advice(breaker: str, reason: str, advice: str) -> None:
-    refusal = Refusal(text=reason)
+    refusal = VendorRefusal(text=reason)
     assert advice in advice_for_breaker(breaker, refusal)
     assert bool(advice_for_breaker(breaker, refusal)) == bool(advice)
 
@@ -35,8 +35,8 @@ def test_no_word_of_ours_decides_an_advice() -> None:
     """The hints of the clients, and the address that was asked, speak of everything."""
     hint = "POST /v1/models/plan/credit-402/scopes | Check the key, its scopes, the credit, 401."
     for name in ("replicate", "pinata"):
-        plain = advice_for_breaker(name, Refusal(500, "500", "Internal server error", hint))
-        assert plain == advice_for_breaker(name, Refusal(500, "500", "", hint))
+        plain = advice_for_breaker(name, VendorRefusal(500, "500", "Internal server error", hint))
+        assert plain == advice_for_breaker(name, VendorRefusal(500, "500", "", hint))
         assert "status page" in plain
 
 

@@ -16,7 +16,7 @@ import pytest
 from django.db import connection, transaction
 
 from glisk.console.controls import list_rate_use, reset_rate_limit
-from glisk.console.overview import system
+from glisk.console.overview.causes import find_causes
 from glisk.errors import TransientError
 from glisk.models import SystemState
 from glisk.rate_limit import LimitState, RateLimit
@@ -257,16 +257,16 @@ def test_what_one_process_was_told_all_keep_to() -> None:
 @pytest.mark.django_db
 def test_operators_see_for_a_minute_that_a_limit_was_met() -> None:
     RateLimit("pinata").take(20)
-    assert system.obstacles() == []
+    assert find_causes() == []
     RateLimit("pinata").refused(refusal(30.0), age_seconds=0.0)
-    (obstacle,) = system.obstacles()
-    assert (obstacle.kind, obstacle.subject) == ("limit", "pinata")
-    assert "a minute" in obstacle.reason
-    assert obstacle.retry_at is not None
+    (cause,) = find_causes()
+    assert (cause.kind, cause.name) == ("limit", "pinata")
+    assert "a minute" in cause.reason
+    assert cause.retry_at is not None
     row = SystemState.objects.get(pk="limit:pinata")
     row.state_value |= {"until": time.time() - 61}
     row.save()
-    assert system.obstacles() == []
+    assert find_causes() == []
 
 
 @pytest.mark.django_db

@@ -12,16 +12,10 @@ from decimal import Decimal
 from django.db.models import Count, Prefetch
 
 from glisk.clock import database_now
+from glisk.console.overview.causes import Trouble, find_causes
 from glisk.console.overview.stages import Group, StageLoad, groups, stage_loads
-from glisk.console.overview.system import (
-    ChainFacts,
-    Obstacle,
-    Worker,
-    chain_facts,
-    obstacles,
-    workers,
-)
-from glisk.console.overview.troubles import Trouble, find_troubles
+from glisk.console.overview.system import ChainFacts, Worker, chain_facts, workers
+from glisk.console.overview.troubles import find_troubles
 from reveals.models import BatchStatus, RevealBatch, RevealTransaction
 from tokens.pipeline.spend import spend_totals
 from tokens.totals import StateCount, count_by_state, error_rate_24h
@@ -65,14 +59,14 @@ class Overview:
     batches: list[OpenBatch]
     spend: SpendFacts
     workers: list[Worker]
-    obstacles: list[Obstacle]
+    obstacles: list[Trouble]  # those of the troubles that hold whole stages back
     chain: ChainFacts
     troubles: list[Trouble]
 
 
 def take_overview() -> Overview:
     """Return the whole picture; its number of queries does not depend on the size of anything."""
-    under_way, alive, chain, found = groups(), workers(), chain_facts(), obstacles()
+    under_way, alive, chain, found = groups(), workers(), chain_facts(), find_causes()
     spend = spend_totals()
     return Overview(
         taken_at=database_now(),
@@ -91,7 +85,7 @@ def take_overview() -> Overview:
         workers=alive,
         obstacles=found,
         chain=chain,
-        troubles=find_troubles(workers=alive, chain=chain, groups=under_way, obstacles=found),
+        troubles=find_troubles(workers=alive, chain=chain, groups=under_way, causes=found),
     )
 
 

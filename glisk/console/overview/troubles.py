@@ -5,7 +5,7 @@ of the tokens concerned show the same list. Everything is read from rows, no for
 asked.
 
 To name a new cause of waiting: raise it where it is met (`glisk.engine.alarms`), or, if it stands
-in a row already, yield it from `_causes`. A token's own error needs neither: its text is shown,
+in a row already, read it in `causes.py`. A token's own error needs neither: its text is shown,
 with the advice for its class. What nobody has named is told by the general alarm:
 so many tokens of a stage have made no progress for so long.
 """
@@ -13,7 +13,7 @@ so many tokens of a stage have made no progress for so long.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -23,10 +23,10 @@ from django.urls import reverse
 from glisk.admin.formatting import duration
 from glisk.breaker import headline_for_breaker
 from glisk.clock import database_now
-from glisk.console.advice import advice_for_breaker, reason_for_breaker
 from glisk.console.overview import stages, system
+from glisk.console.overview.causes import Trouble, find_causes
 from glisk.console.overview.stages import HELD, LOOKUP, QUEUE, SENT, WORKING, Group
-from glisk.console.overview.system import ChainFacts, Obstacle, Worker
+from glisk.console.overview.system import ChainFacts, Worker
 from glisk.console.overview.webhooks import missing_webhooks
 from glisk.management.base import counted
 from reveals.models import RevealTransaction
@@ -43,14 +43,6 @@ _SWITCHES = {
     "generation": "ENABLE_IMAGE_WORKER",
     "upload": "ENABLE_IPFS_WORKER",
     "reveal": "ENABLE_REVEAL_WORKER",
-}
-_BREAKERS = {
-    "replicate": ("generation",),
-    "replicate_reads": ("generation",),
-    "selfhosted": ("generation",),
-    "pinata": ("upload",),
-    "gateway": ("reveal",),
-    "chain": ("reveal",),
 }
 _NO_WORKER = (
     "Start one: make worker, which is manage.py qcluster. If it ends at once, its last lines say "
@@ -87,42 +79,12 @@ _PLACES = {
 }
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """One fault; `tokens` wait for it, in `stages`, or have failed by it. `url` lists them.
-
-    `kind`: worker, chain, pause, breaker, limit, keeper, alarm, tokens (no progress), held, failed,
-    webhook.
-    """
-
-    key: str
-    kind: str
-    headline: str
-    reason: str = ""
-    advice: str = ""
-    since: datetime | None = None
-    retry_at: datetime | None = None
-    stages: tuple[str, ...] = ()
-    tokens: int = 0
-    url: str = ""
-
-    @property
-    def name(self) -> str:
-        """What it is about, in a word."""
-        return self.key.partition(":")[2] or self.key
-
-    @property
-    def keeps_waiting(self) -> bool:
-        """Whether the headline leaves out that tokens wait for it."""
-        return self.kind not in ("tokens", "held", "failed") and self.tokens > 0
-
-
 def find_troubles(
     *,
     workers: Sequence[Worker] | None = None,
     chain: ChainFacts | None = None,
     groups: Sequence[Group] | None = None,
-    obstacles: Sequence[Obstacle] | None = None,
+    causes: Sequence[Trouble] | None = None,
 ) -> list[Trouble]:
     """Return the troubles, the gravest first; what is given is not read again.
 
@@ -133,7 +95,7 @@ def find_troubles(
     causes = [
         *_missing_workers(system.workers() if workers is None else workers, oldest),
         *_causes(
-            system.obstacles() if obstacles is None else obstacles,
+            find_causes() if causes is None else causes,
             system.chain_facts() if chain is None else chain,
         ),
     ]
@@ -158,7 +120,7 @@ def troubles_of(token: Token) -> list[Trouble]:
         return []
     causes = [
         *_missing_workers(system.workers(), {stage: token.status_changed_at}),
-        *_causes(system.obstacles()),
+        *_causes(find_causes()),
     ]
     found = [cause for cause in causes if stage in cause.stages]
     waited = (database_now() - token.status_changed_at).total_seconds()
@@ -212,9 +174,9 @@ def _missing_workers(
             )
 
 
-def _causes(found: Sequence[Obstacle], chain: ChainFacts | None = None) -> Iterator[Trouble]:
+def _causes(found: Sequence[Trouble], chain: ChainFacts | None = None) -> Iterator[Trouble]:
     """Yield what holds whole stages back, or the reading of the chain (if that is asked for)."""
-    open_keys = {obstacle.key for obstacle in found}
+    open_keys = {cause.key for cause in found}
     if chain is not None and not chain.is_fresh and "breaker:rpc" not in open_keys:
         yield Trouble(
             "chain",
@@ -224,35 +186,10 @@ def _causes(found: Sequence[Obstacle], chain: ChainFacts | None = None) -> Itera
             "log say?",
             since=chain.read_at,
         )
-    for obstacle in found:
+    for cause in found:
         # The breaker says the same of the keeper, and is newer.
-        if obstacle.kind != "keeper" or "breaker:chain" not in open_keys:
-            yield _of_obstacle(obstacle)
-
-
-def _of_obstacle(obstacle: Obstacle) -> Trouble:
-    subject = "chain" if obstacle.kind == "keeper" else obstacle.subject or obstacle.key
-    if obstacle.kind in ("breaker", "keeper", "limit"):
-        headline = obstacle.headline or headline_for_breaker(subject)
-        reason = reason_for_breaker(subject, obstacle.reason)
-        advice = obstacle.advice or advice_for_breaker(subject, obstacle.refusal)
-        held: tuple[str, ...] = _BREAKERS.get(subject, ())
-    elif obstacle.kind == "alarm":
-        headline, reason, advice = obstacle.headline, obstacle.reason, obstacle.advice
-        held = obstacle.stages
-    else:
-        headline, reason, advice = f"{subject.capitalize()} is paused", obstacle.reason, ""
-        held = (subject,) if subject in stages.STAGES else ()
-    return Trouble(
-        key=obstacle.key,
-        kind=obstacle.kind,
-        headline=headline,
-        reason=reason,
-        advice=advice,
-        since=obstacle.since,
-        retry_at=obstacle.retry_at,
-        stages=held,
-    )
+        if cause.kind != "keeper" or "breaker:chain" not in open_keys:
+            yield cause
 
 
 def _waiting_for(cause: Trouble, groups: Iterable[Group]) -> int:
