@@ -169,7 +169,7 @@ _ROWS = {
     "glisk.WorkerHeartbeat": """
     SELECT 'machine:1:2:' || stage AS owner, 'machine' AS host, 1 AS main_pid, 2 AS pid,
         stage, now() AS started_at, now() AS beat_at
-    FROM (VALUES ('pipeline'), ('reveal'), ('supervisor')) AS made(stage)
+    FROM (VALUES ('generation'), ('upload'), ('reveal'), ('supervisor')) AS made(stage)
     """,
     "glisk.SystemState": """
     SELECT * FROM (VALUES

@@ -134,9 +134,9 @@ class Breaker:
 
     def places(self, wanted: int) -> int:
         """Return how many calls may start now: all, none, or one as a probe."""
+        self._refresh()
         if wanted <= 0:
             return 0
-        self._refresh()
         if not self.is_open:
             return wanted
         if self._view.seconds_left > 0:

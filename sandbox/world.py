@@ -129,9 +129,9 @@ class World:
         return self._add(self.recipes.worker(number))
 
     def wait_for_workers(self) -> None:
-        """Return when both stages have a drain that says it is alive."""
+        """Return when all stages have a drain that says it is alive."""
         deadline = time.monotonic() + _WORKERS_READY_SECONDS
-        while not {"pipeline", "reveal"} <= self._stages_alive():
+        while not {"generation", "upload", "reveal"} <= self._stages_alive():
             if time.monotonic() > deadline:
                 tail = self.services["worker-1"].log_tail()
                 raise ServiceError(f"the worker has not begun to work:\n{tail}")

@@ -24,9 +24,14 @@ class TokensConfig(AppConfig):
         from tokens.transitions.claims import release_leases_of, rescue_stalled
 
         declare_drain(
-            "tokens.tasks.move_tokens",
+            "tokens.tasks.generate_images",
             settings.POLL_INTERVAL_SECONDS,
-            wanted=settings.ENABLE_IMAGE_WORKER or settings.ENABLE_IPFS_WORKER,
+            wanted=settings.ENABLE_IMAGE_WORKER,
+        )
+        declare_drain(
+            "tokens.tasks.upload_files",
+            settings.POLL_INTERVAL_SECONDS,
+            wanted=settings.ENABLE_IPFS_WORKER,
         )
         declare("look_at_chain", "tokens.tasks.look_at_chain", settings.POLL_INTERVAL_SECONDS)
         declare("prove_completeness", "tokens.tasks.prove_completeness", PROOF_INTERVAL_SECONDS)

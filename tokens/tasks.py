@@ -7,16 +7,25 @@ they are forked; only the task queue loads this module.
 from django.conf import settings
 
 from glisk.engine.drain import run_drain
-from tokens.pipeline.drain import PipelineDrain
+from tokens.pipeline.drain import GenerationDrain, UploadDrain
 from tokens.pipeline.spend import close_days
 from tokens.recovery import schedule
 from tokens.repairs import retry_what_is_due
 
 
+def generate_images() -> int | None:
+    """Move tokens from detected to uploading until the budget is used up."""
+    return run_drain(GenerationDrain) if settings.ENABLE_IMAGE_WORKER else 0
+
+
+def upload_files() -> int | None:
+    """Move tokens from uploading to ready until the budget is used up."""
+    return run_drain(UploadDrain) if settings.ENABLE_IPFS_WORKER else 0
+
+
 def move_tokens() -> int | None:
-    """Move tokens from detected to ready until the budget is used up."""
-    wanted = settings.ENABLE_IMAGE_WORKER or settings.ENABLE_IPFS_WORKER
-    return run_drain(PipelineDrain) if wanted else 0
+    """Do what workers of the release before may still have enqueued."""
+    return generate_images()
 
 
 def look_at_chain() -> int:

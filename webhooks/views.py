@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 
 from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.clients.replicate import Prediction, parse_prediction
-from tokens.pipeline.completions import record_prediction
+from tokens.pipeline.jobs import record_prediction
 from webhooks.alchemy import read_event
 from webhooks.authentication import AlchemySignature, ReplicateSignature
 from webhooks.bodies import plain_text, read_json_object, storable_text

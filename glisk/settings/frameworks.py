@@ -196,7 +196,7 @@ Q_CLUSTER = {
     "name": "glisk",
     "orm": "default",
     "broker_class": "glisk.engine.broker.ListeningBroker",
-    "workers": 4,
+    "workers": 5,
     "queue_limit": 4,
     "bulk": 1,
     "poll": 5,  # the broker is woken by notifications; this is the net below

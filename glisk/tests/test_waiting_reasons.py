@@ -48,7 +48,7 @@ LONG = timedelta(minutes=7)
 @pytest.fixture(autouse=True)
 def _well(request: pytest.FixtureRequest) -> None:
     if "table" not in request.fixturenames:
-        beat("supervisor", "pipeline", "reveal")
+        beat("supervisor", "generation", "upload", "reveal")
     save_progress(Progress(block=1, head=1))
 
 
@@ -81,12 +81,6 @@ def _broken(name: str, reason: str, status: TokenStatus) -> Token:
 
 def _without(*stages: str, status: TokenStatus) -> Token:
     WorkerHeartbeat.objects.filter(stage__in=stages).delete()
-    return old(status)
-
-
-def _only(stage: str, *, status: TokenStatus) -> Token:
-    """Leave one half of the pipeline (how its heartbeat names it: tokens.tests.test_pauses)."""
-    WorkerHeartbeat.objects.filter(stage="pipeline").update(stage=stage)
     return old(status)
 
 
@@ -231,15 +225,11 @@ REASONS: dict[str, tuple[Callable[[], Token], str]] = {
     "file not there": (lambda: _turned_away("transient", "HTTP 404"), "HTTP 404"),
     "not mined": (lambda: _sent("underpriced"), "underpriced"),
     "no worker": (
-        lambda: _without("supervisor", "pipeline", "reveal", status=GENERATION),
+        lambda: _without("supervisor", "generation", "upload", "reveal", status=GENERATION),
         "No worker is alive",
     ),
     "generation switched off": (
-        lambda: _without("pipeline", status=TokenStatus.DETECTED),
-        "ENABLE_IMAGE_WORKER=true",
-    ),
-    "only the upload is on": (
-        lambda: _only("upload", status=TokenStatus.DETECTED),
+        lambda: _without("generation", status=TokenStatus.DETECTED),
         "ENABLE_IMAGE_WORKER=true",
     ),
     "no keeper anywhere": (lambda: _without("reveal", status=REVEAL), "ENABLE_REVEAL_WORKER"),

@@ -36,7 +36,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 @pytest.fixture
 def beating(db: None) -> None:
     WorkerHeartbeat.objects.create(
-        owner="a", host="a", main_pid=1, pid=2, stage="pipeline", started_at=Now(), beat_at=Now()
+        owner="a", host="a", main_pid=1, pid=2, stage="generation", started_at=Now(), beat_at=Now()
     )
 
 
@@ -47,7 +47,7 @@ def test_living_workers_are_alive(set_clock: Callable[[float], None], ahead: flo
     assert [worker.alive for worker in take_overview().workers] == [True]
     (worker,) = pipeline()["workers"]
     assert 0 <= worker["beat_age_seconds"] < 60
-    assert stages_alive() == {"pipeline"}
+    assert stages_alive() == {"generation"}
     assert prune_heartbeats() == 0
 
 

@@ -50,7 +50,9 @@ _VENDORS = ("replicate", "pinata", "gateway")
 _LONGEST_SECONDS = 3600.0
 _DONE = "SELECT count(*) FROM tokens_s0 WHERE status IN ('ready', 'revealed', 'failed')"
 _ENDED = "SELECT count(*) FROM tokens_s0 WHERE status IN ('revealed', 'failed')"
-_DRAIN = "SELECT pid FROM worker_heartbeats WHERE stage = 'pipeline' ORDER BY beat_at DESC LIMIT 1"
+_DRAIN = (
+    "SELECT pid FROM worker_heartbeats WHERE stage = 'generation' ORDER BY beat_at DESC LIMIT 1"
+)
 _TOKENS = "SELECT token_id, status, error_class, generation_error, metadata_cid FROM tokens_s0"
 _JOBS = """
     SELECT id, token_id, external_id, status, error_class, error, cost_usd
@@ -187,7 +189,7 @@ class Trial:
         if victim is None:
             return
         with suppress(psutil.NoSuchProcess):
-            kind = "pipeline drain" if victim.pid == self._ask(_DRAIN) else "process"
+            kind = "generation drain" if victim.pid == self._ask(_DRAIN) else "process"
             kind = "qcluster itself" if victim in roots else kind
             victim.kill()
             self._kills.append(f"{kind} {victim.pid}")

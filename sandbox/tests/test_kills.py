@@ -44,8 +44,8 @@ def revealing(ring: Arena, tokens: range) -> bool:
 @pytest.mark.parametrize(
     ("victim", "moment"),
     [
-        pytest.param(lambda ring: ring.drain("pipeline"), generating, id="pipeline-generating"),
-        pytest.param(lambda ring: ring.drain("pipeline"), uploading, id="pipeline-uploading"),
+        pytest.param(lambda ring: ring.drain("generation"), generating, id="generation"),
+        pytest.param(lambda ring: ring.drain("upload"), uploading, id="upload"),
         pytest.param(lambda ring: ring.drain("reveal"), revealing, id="reveal-in-flight"),
         pytest.param(lambda ring: ring.service("worker-1"), generating, id="qcluster-generating"),
         pytest.param(lambda ring: ring.service("worker-1"), revealing, id="qcluster-in-flight"),
@@ -107,8 +107,8 @@ def test_a_worker_that_is_told_to_stop_in_the_middle_loses_nothing(ring: Arena) 
 def test_two_qclusters_never_work_on_the_same_token() -> None:
     options = replace(FAST, workers=2)
     with arena(options) as ring:
-        both = "SELECT count(DISTINCT main_pid) FROM worker_heartbeats WHERE stage = 'pipeline'"
-        eventually(lambda: ring.query(both) == [(2,)], what="a pipeline drain of each")
+        both = "SELECT count(DISTINCT main_pid) FROM worker_heartbeats WHERE stage = 'generation'"
+        eventually(lambda: ring.query(both) == [(2,)], what="a drain of each")
         tokens = ring.mint([1, 10, 9, 10, 10])
         ring.until_revealed(tokens)
         ring.verify()

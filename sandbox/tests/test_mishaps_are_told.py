@@ -32,7 +32,7 @@ from sandbox.rehearsal.place import Place
 from sandbox.testing import anvil_binary
 from sandbox.tests.webhook_receiver import Receiver, running_receiver
 from tokens.models import Token
-from tokens.pipeline.drain import PipelineDrain
+from tokens.pipeline.drain import GenerationDrain, UploadDrain
 from tokens.recovery import schedule
 from tokens.repairs import failed_token_ids, retry_tokens
 from tokens.states import TokenStatus
@@ -51,7 +51,7 @@ class World:
 
     def __init__(self, place: Place, receiver: Receiver, client: Client) -> None:
         self.place, self.client, self._receiver = place, client, receiver
-        self._workers = [Worker(PipelineDrain()), Worker(RevealDrain())]
+        self._workers = [Worker(GenerationDrain(), UploadDrain()), Worker(RevealDrain())]
         self._delivered = 0
 
     def mint(self) -> None:
@@ -121,7 +121,7 @@ def world(
     settings.ALCHEMY_WEBHOOK_SECRETS = [SANDBOX_SIGNING_KEY]
     AuthorFactory.create(wallet_address=AUTHORS[0].address, prompt_text="a fox")
     AuthorFactory.create(wallet_address=settings.GLISK_DEFAULT_AUTHOR_WALLET)
-    beat("supervisor", "pipeline", "reveal")
+    beat("supervisor", "generation", "upload", "reveal")
     before = _chain.snapshot()
     with (
         running_receiver() as receiver,

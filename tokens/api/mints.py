@@ -11,7 +11,7 @@ from django.utils import timezone
 from glisk.api.short_memory import ShortMemory
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from tokens.api.serializers import public_error
-from tokens.pipeline.places import WORKERS, places_of
+from tokens.pipeline.jobs import WORKERS, places_of
 from tokens.states import ACTIVE, TokenStatus
 
 _SQL = """
@@ -162,7 +162,7 @@ def measure_pace() -> Pace:
     with connection.cursor() as cursor:
         cursor.execute(sql, [SAMPLE])
         to_reveal = {status: max(0.0, float(seconds)) for status, seconds in cursor.fetchall()}
-        cursor.execute(f"SELECT ARRAY({_OUT}), ({WORKERS})", [ALIVE_SECONDS])
+        cursor.execute(f"SELECT ARRAY({_OUT}), ({WORKERS})", {"alive_seconds": ALIVE_SECONDS})
         stopped, workers = cursor.fetchone()
     generation = to_reveal.get("generating", 0.0) - to_reveal.get("uploading", 0.0)
     return Pace(to_reveal, max(0.0, generation), places_of(workers), frozenset(stopped))

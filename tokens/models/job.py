@@ -51,6 +51,10 @@ class ImageGenerationJob(models.Model):
     error = models.TextField(blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
     submitted_at = models.DateTimeField(null=True, blank=True)
+    # When the vendor is asked about it next, if nobody tells us before; and how often it was asked
+    # in vain about a call whose reply was lost.
+    look_at = models.DateTimeField(null=True, blank=True)
+    looks = models.PositiveIntegerField(default=0, db_default=0)
     completed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -77,11 +81,17 @@ class ImageGenerationJob(models.Model):
                 name="generation_job_trouble",
                 condition=models.Q(status__in=["failed", "rejected"]),
             ),
-            # The poller and the reconciliation look at open jobs only.
+            # the survey of the open jobs, and the claim of those that have an image to collect
             models.Index(
                 fields=["created_at"],
                 name="generation_job_open",
                 condition=models.Q(status__in=OPEN_JOB_STATUSES),
+            ),
+            # the steps poll and find: whose time has come
+            models.Index(
+                fields=["look_at"],
+                name="generation_job_look",
+                condition=models.Q(status__in=["created", "submitted"]),
             ),
             # tokens.pipeline.spend: the sums of the open days, and of today before every paid call
             models.Index(

@@ -116,7 +116,8 @@ class Token(models.Model):
     # The state says which stage; the lease says whether somebody works on it now.
     lease_owner = models.CharField(max_length=200, null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveIntegerField(default=0)  # claims in this stage; the fencing token
+    lease_number = models.PositiveIntegerField(default=0, db_default=0)  # of its claims; the fence
+    attempts = models.PositiveIntegerField(default=0)  # claims in this stage without an outcome
     # Of a failed token: when it is taken up again without a person.
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     automatic_retries = models.PositiveSmallIntegerField(default=0, db_default=0)

@@ -1,19 +1,19 @@
-"""Try a prompt: one image, paid once, on no token; asked for by staff, made by the pipeline drain.
+"""Try a prompt: one image, paid once, on no token; asked for by staff, made by a step of its own.
 
 Nothing is kept in memory but the call under way. Each turn takes samples that are due, for one
 call each, and the row says what comes next: `busy_until` is the lease while a call is under way,
 and the next attempt after it. Whoever moves a row from `created` to `calling` makes the paid call,
-once, by the same `calls.create_prediction` as a token's; later turns only look for its outcome.
+once, by the same `create_prediction` as a token's; later turns only look for its outcome.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -25,8 +25,8 @@ from authors.models import Author
 from authors.onboarding import check_prompt
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import boot_seconds, database_clock, database_now
-from glisk.engine.drain import CallResult
 from glisk.engine.notify import notify
+from glisk.engine.step import Done, Failed, Step
 from glisk.errors import (
     NotSentError,
     PermanentError,
@@ -38,19 +38,15 @@ from glisk.errors import (
 from tokens.models import PromptSample
 from tokens.models.job import JobService
 from tokens.models.sample import OPEN_SAMPLE_STATUSES, SampleStatus
-from tokens.pipeline import calls
-from tokens.pipeline.calls import Captured
-from tokens.pipeline.jobs import external_ids_near
-from tokens.pipeline.lost_calls import Finding, LostCall, find_lost, perhaps_paid
+from tokens.pipeline.collect import Captured, capture_image
+from tokens.pipeline.find import Finding, LostCall, find_lost, perhaps_paid
+from tokens.pipeline.jobs import OpenJobs, external_ids_near
+from tokens.pipeline.services import ReplicateService, create_prediction, paid_call_seconds
 from tokens.pipeline.spend import allowed_by_cap, cap_reason, model_of, price_of
 from tokens.transitions import PIPELINE_CHANNEL
 
-if TYPE_CHECKING:
-    from tokens.pipeline.drain import PipelineDrain
-
 logger = structlog.get_logger(__name__)
 
-_AT_ONCE = 2
 # From the end of one call to the next.
 _POLL, _LOOK, _NO_PLACE = timedelta(seconds=0.5), timedelta(seconds=2), timedelta(seconds=1)
 # So long after the call the vendor's listing surely shows it, if it arrived.
@@ -112,33 +108,50 @@ class _Read:
     fault: ProviderError | None = None
 
 
-class Samples:
-    """The part of the pipeline drain that brings samples on, beside the tokens."""
+@dataclass(frozen=True)
+class Trial:
+    """A sample that is due, with the call that comes next for it."""
 
-    def __init__(self, drain: PipelineDrain) -> None:
-        self.drain = drain
-        self.service = drain.generation.services.replicate
-        self._under_way: set[int] = set()
+    pk: int
+    status: str  # when it was claimed
+    claimed_at: float  # before the claim; boot_seconds
+    called_at: datetime | None
+    call: Callable[[], Any]
 
-    # -- calls --------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start the calls that are due, as many as there is room for."""
-        room = _AT_ONCE - len(self._under_way)
-        if room <= 0:
-            return
+class Sample(Step[Trial, Any]):
+    rare = True
+    most = 2
+
+    def __init__(self, owner: str, open_jobs: OpenJobs, replicate: ReplicateService) -> None:
+        super().__init__(owner)
+        self.open_jobs = open_jobs
+        self.service = replicate
+
+    def places(self) -> int:
+        due_in = self.open_jobs.next_sample_in
+        return 0 if due_in is None or due_in > 0 else self.most - len(self.under_way)
+
+    def due_in(self) -> float | None:
+        due_in = self.open_jobs.next_sample_in
+        return due_in if due_in is None or due_in > 0 else _NO_PLACE.total_seconds()
+
+    def claim(self, limit: int) -> Sequence[Trial]:
         claimed_at = boot_seconds()  # the lease runs from here, whatever happens in between
         with transaction.atomic():
             due = PromptSample.objects.filter(
                 Q(busy_until=None) | Q(busy_until__lte=Now()), status__in=OPEN_SAMPLE_STATUSES
             )
-            claimed = list(due.order_by("pk").select_for_update(skip_locked=True)[:room])
+            claimed = list(due.order_by("pk").select_for_update(skip_locked=True)[:limit])
             steps = [(s, s.status, self._begin(s, claimed_at)) for s in claimed]
-        for sample, status, call in steps:
-            if call is not None:
-                self._under_way.add(sample.pk)
-                key = (sample.pk, status, claimed_at, sample.called_at)
-                self.drain.submit("sample", key, call)
+        return [
+            Trial(sample.pk, status, claimed_at, sample.called_at, call)
+            for sample, status, call in steps
+            if call is not None
+        ]
+
+    def call(self, work: Trial) -> Any:
+        return work.call()
 
     def _begin(self, sample: PromptSample, claimed_at: float) -> Callable[[], Any] | None:
         """Write down which call comes next, and return it for a thread; None for none now."""
@@ -150,8 +163,8 @@ class Samples:
                 return None
             sample.called_at = database_now()
             row.update(status=SampleStatus.CALLING, called_at=sample.called_at, busy_until=lease)
-            send_by = claimed_at + calls.paid_call_seconds()
-            return lambda: calls.create_prediction(self.service, job=sample, send_by=send_by)
+            send_by = claimed_at + paid_call_seconds()
+            return lambda: create_prediction(self.service, job=sample, send_by=send_by)
         row.update(busy_until=lease)
         if sample.status == SampleStatus.SUBMITTED:
             return lambda: self._read(sample.external_id or "")
@@ -179,47 +192,46 @@ class Samples:
         if not prediction.is_succeeded or not prediction.output_urls:
             return _Read(prediction, fault=classify_prediction_failure(prediction))
         try:
-            image = self.drain.generation.fetch(self.service, prediction.output_urls[0])
+            image = capture_image(self.service, url=prediction.output_urls[0])
         except PermanentError as error:
             return _Read(prediction, fault=error)
         return _Read(prediction, image)
 
-    # -- results ------------------------------------------------------------------------
-
-    def take(self, results: list[CallResult]) -> None:
-        """Save what the calls of one turn brought; a second delivery changes nothing."""
-        for result in results:
-            if result.kind != "sample":
-                continue
-            pk, status, claimed_at, called_at = result.key
-            if status == SampleStatus.CREATED:
-                self._called(pk, result, boot_seconds() - claimed_at, called_at)
-            elif result.error is not None:
-                self._not_read(pk, result.error)
-            elif status == SampleStatus.CALLING:
-                self._looked(pk, result.value[pk])
+    def settle(self, done: Sequence[Done[Trial, Any]], failed: Sequence[Failed[Trial]]) -> None:
+        """Save what the calls brought; a second delivery changes nothing."""
+        for each in done:
+            pk = each.work.pk
+            if each.work.status == SampleStatus.CREATED:
+                self.service.admission.breaker.succeeded()
+                _submitted(pk, each.value.id)
+            elif each.work.status == SampleStatus.CALLING:
+                self._looked(pk, each.value[pk])
             else:
-                self._followed(pk, result.value)
-            overdue = Now() - timedelta(seconds=settings.GENERATION_TIMEOUT_SECONDS)
-            _end(pk, SampleStatus.FAILED, Q(called_at__lte=overdue), error=_OVERDUE)
-            self._under_way.discard(pk)
+                self._followed(pk, each.value)
+        for lost in failed:
+            if lost.work.status == SampleStatus.CREATED:
+                self._not_accepted(lost.work, lost.error)
+            else:
+                self._not_read(lost.work.pk, lost.error)
+        overdue = Q(called_at__lte=Now() - timedelta(seconds=settings.GENERATION_TIMEOUT_SECONDS))
+        for trial in [each.work for each in done] + [lost.work for lost in failed]:
+            _end(trial.pk, SampleStatus.FAILED, overdue, error=_OVERDUE)
 
-    def _called(self, pk: int, result: CallResult, age_seconds: float, called_at: datetime) -> None:
-        """Take the answer to the paid call."""
-        admission, error = self.service.admission, result.error
-        if error is None:
-            admission.breaker.succeeded()
-            _submitted(pk, result.value.id)
-        elif isinstance(error, NotSentError):
-            _not_called(pk, called_at)
+    def _not_accepted(self, trial: Trial, error: Exception) -> None:
+        """Take the refusal of the paid call, or its loss."""
+        if isinstance(error, NotSentError):
+            _not_called(trial)
         elif isinstance(error, ProviderError) and not isinstance(error, UnknownOutcomeError):
-            admission.failed(error, age_seconds=age_seconds)
+            age = boot_seconds() - trial.claimed_at
+            self.service.admission.failed(error, age_seconds=age)
             if is_for_the_rate(error):
-                _not_called(pk, called_at)
+                _not_called(trial)
             else:
-                _end(pk, SampleStatus.FAILED, error=f"Nothing was paid. {error}", cost_usd=None)
+                _end(
+                    trial.pk, SampleStatus.FAILED, error=f"Nothing was paid. {error}", cost_usd=None
+                )
         else:  # perhaps paid: a later turn looks for it
-            self._not_read(pk, error, counts=True)
+            self._not_read(trial.pk, error, counts=True)
 
     def _looked(self, pk: int, found: Finding) -> None:
         """Go on with a call whose reply was lost; one that never arrived is given up."""
@@ -268,12 +280,14 @@ def _submitted(pk: int, external_id: str) -> None:
         row.update(external_id=external_id, cost_usd=cost, error=_FOUND_LATE)
 
 
-def _not_called(pk: int, called_at: datetime) -> None:
+def _not_called(trial: Trial) -> None:
     """Have a sample called for again, since this call was refused or not made.
 
     Only if it is the last one: its result may come twice, and another call be under way by then.
     """
-    row = PromptSample.objects.filter(pk=pk, status=SampleStatus.CALLING, called_at=called_at)
+    row = PromptSample.objects.filter(
+        pk=trial.pk, status=SampleStatus.CALLING, called_at=trial.called_at
+    )
     row.update(status=SampleStatus.CREATED, called_at=None, busy_until=Now() + _NO_PLACE)
 
 

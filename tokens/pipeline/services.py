@@ -8,7 +8,6 @@ is asked meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from django.conf import settings
@@ -16,14 +15,50 @@ from django.conf import settings
 from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
+from glisk.clock import boot_seconds, database_clock
+from glisk.engine.clock_skew import NOTE_EVERY_SECONDS, ClockSkew, note_clock
+from glisk.errors import NotSentError
 from glisk.pauses import Pauses
 from glisk.rate_limit import RateLimit
 from tokens.models import ImageGenerationJob, PromptSample
-from tokens.models.job import JobService
+from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.admission import Admission
-from tokens.pipeline.calls import STALE_CALL_SECONDS
-from tokens.pipeline.items import callback_url
+from tokens.pipeline.jobs import OpenJobs
 from tokens.pipeline.spend import model_of
+
+# A paid call that was asked for this long ago is not made any more: the process was frozen,
+# and somebody else may have taken the token over.
+STALE_CALL_SECONDS = 5.0
+# An operator may have closed a breaker that had long to wait.
+RESET_SECONDS = 5.0
+
+
+def paid_call_seconds() -> float:
+    """Return how long after its claim a paid call may still be made."""
+    return min(STALE_CALL_SECONDS, settings.LEASE_SECONDS / 4)
+
+
+def until_probe(breaker: Breaker, *, at_least: float) -> float:
+    """Return after how many seconds to ask an open breaker again.
+
+    Not later than it may be closed by hand, or by a probe that is under way now.
+    """
+    return max(at_least, min(breaker.seconds_until_probe or 0.0, RESET_SECONDS))
+
+
+def uses_callbacks() -> bool:
+    """Tell whether the vendor can call us back: it needs our address and a signing key."""
+    return bool(settings.PUBLIC_BASE_URL and settings.REPLICATE_WEBHOOK_SECRETS)
+
+
+def callback_url(job: ImageGenerationJob | PromptSample) -> str | None:
+    """Return where the vendor reports the outcome, with our job's id in the query.
+
+    The id finds the job even if the reply to our call is lost. Samples are polled.
+    """
+    if not uses_callbacks() or isinstance(job, PromptSample):
+        return None
+    return f"{settings.PUBLIC_BASE_URL}/webhooks/replicate?job={job.pk}"
 
 
 class ImageService(Protocol):
@@ -43,6 +78,19 @@ class ImageService(Protocol):
         """Make the call of a job; runs in a pool thread. `send_by`: boot_seconds."""
 
 
+def create_prediction(
+    service: ImageService, *, job: ImageGenerationJob | PromptSample, send_by: float
+) -> Prediction:
+    """Make a paid call, unless its time is over (`send_by`: boot_seconds). There is no other way.
+
+    The row says already that the call may be under way, and whose it is.
+    """
+    if boot_seconds() > send_by:
+        text = f"{service.name}: the call came too late and was not made"
+        raise NotSentError(text, vendor=service.name)
+    return service.create(job, send_by=send_by)
+
+
 class ReplicateService:
     name = JobService.REPLICATE
     repeats_calls = False
@@ -50,6 +98,10 @@ class ReplicateService:
 
     def __init__(self) -> None:
         self.client = ReplicateClient.from_settings()
+        # Single reads and the listing may be refused while new calls work, and each without the
+        # other.
+        self.reads, self.listing = Breaker("replicate_reads"), Breaker("replicate_listing")
+        self._clock_noted_at = -NOTE_EVERY_SECONDS
         self.admission = Admission(
             self.name,
             Breaker(self.name),
@@ -68,6 +120,25 @@ class ReplicateService:
         return self.client.create_prediction(
             input=job.input, webhook_url=callback_url(job), send_by=send_by
         )
+
+    def most_new_calls(self, open_jobs: OpenJobs) -> int | None:
+        """Return how many new calls are worth paying for; None for any number.
+
+        None is paid for while nobody can read how those under way end, and one if only that can
+        tell whether it can be read again.
+        """
+        if uses_callbacks() or not self.reads.is_open:
+            return None
+        return 0 if open_jobs.waiting(JobStatus.SUBMITTED, self.name) else self.reads.places(1)
+
+    def note_clock(self) -> None:
+        """Tell operators now and then if its clock is not the database's."""
+        now, shown = boot_seconds(), self.client.clock
+        if now - self._clock_noted_at < NOTE_EVERY_SECONDS:
+            return
+        if shown is not None and shown.read_at > self._clock_noted_at:
+            self._clock_noted_at = now
+            note_clock(ClockSkew("Replicate", shown.ahead_of(database_clock())))
 
 
 class SelfhostedService:
@@ -99,7 +170,7 @@ class Services:
         url = settings.SELFHOSTED_IMAGE_API_URL
         self.selfhosted = SelfhostedService() if url else None
         self._pauses = pauses
-        self._places: list[tuple[ImageService, int]] = []
+        self._offered: list[tuple[ImageService, int]] = []
 
     def of(self, job: ImageGenerationJob) -> ImageService | None:
         """Return the service that a job was begun at; None if it is not configured any more."""
@@ -109,37 +180,36 @@ class Services:
     def all(self) -> list[ImageService]:
         return [self.replicate, *([self.selfhosted] if self.selfhosted else [])]
 
-    def places(self, wanted: int, *, busy: Mapping[str, int], replicate: int | None = None) -> int:
-        """Return how many new calls are worth claiming tokens for.
-
-        `busy`: calls by service; `replicate`: at most so many there, None for any number.
-        """
-        self._places = []
-        if self._pauses.is_paused("generation"):
+    def offer(self, wanted: int, open_jobs: OpenJobs) -> int:
+        """Return how many new calls are worth claiming tokens for."""
+        self._offered = []
+        # A slow download takes no vendor's place, but images must not pile up either.
+        wanted = min(wanted, 2 * open_jobs.places - open_jobs.number)
+        if wanted <= 0 or self._pauses.is_paused("generation"):
             return 0
         if self.selfhosted and settings.IMAGE_SERVICE == JobService.SELFHOSTED:
-            return self._offer(self.selfhosted, wanted, busy)
-        at_replicate = wanted if replicate is None else min(wanted, replicate)
-        offered = self._offer(self.replicate, at_replicate, busy)
-        if self.selfhosted and (_is_out(self.replicate) or replicate is not None):
-            offered += self._offer(self.selfhosted, wanted - offered, busy)
+            return self._offer(self.selfhosted, wanted, open_jobs)
+        most = self.replicate.most_new_calls(open_jobs)
+        offered = self._offer(
+            self.replicate, wanted if most is None else min(wanted, most), open_jobs
+        )
+        if self.selfhosted and (_is_out(self.replicate) or most is not None):
+            offered += self._offer(self.selfhosted, wanted - offered, open_jobs)
         return offered
 
-    def _offer(self, service: ImageService, wanted: int, busy: Mapping[str, int]) -> int:
-        if service.most_at_once is not None:
-            wanted = min(wanted, service.most_at_once - busy.get(service.name, 0))
-        places = service.admission.places(wanted)
+    def _offer(self, service: ImageService, wanted: int, open_jobs: OpenJobs) -> int:
+        places = service.admission.offer(wanted, open_jobs)
         if places > 0:
-            self._places.append((service, places))
+            self._offered.append((service, places))
         return max(places, 0)
 
     def admit(self, wanted: int) -> list[ImageService]:
         """Take places for calls that start when this transaction is committed, one service each.
 
-        At most as many as `places` has offered.
+        At most as many as `offer` has offered.
         """
         admitted: list[ImageService] = []
-        for service, places in self._places:
+        for service, places in self._offered:
             number = service.admission.admit(min(wanted, places), model_of(service.name))
             admitted += [service] * number
             wanted -= min(wanted, places)
@@ -147,15 +217,20 @@ class Services:
 
     def give_probes_back(self, used: list[ImageService]) -> None:
         """Let others probe the services that were offered, but are not asked now."""
-        for service, _ in self._places:
+        for service, _ in self._offered:
             if service not in used:
                 service.admission.breaker.give_probe_back()
-        self._places = []
+        self._offered = []
 
     @property
-    def seconds_until_open(self) -> float | None:
+    def seconds_until_call(self) -> float | None:
         """Return when a new call is worth trying; None if nothing is refused."""
+        breakers = [service.admission.breaker for service in self.all]
         waits = [service.admission.seconds_until_open for service in self.all]
+        # A probe that is due already was not wanted now: then the idle tick will do.
+        waits += [breaker.seconds_until_probe or None for breaker in breakers]
+        if any(breaker.is_open for breaker in breakers):
+            waits.append(RESET_SECONDS)
         return min((wait for wait in waits if wait is not None), default=None)
 
 

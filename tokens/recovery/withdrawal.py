@@ -120,7 +120,7 @@ def close_jobs_of(token_ids: Sequence[int], *, why: str) -> None:
     """End the open generation jobs of tokens; ids and costs stay in the books.
 
     A call whose reply has not come yet is closed as rejected: should the vendor have accepted it,
-    its id and cost are entered all the same (tokens.pipeline.completions), and nothing else
+    its id and cost are entered all the same (tokens.pipeline.jobs), and nothing else
     follows.
     """
     is_unanswered = When(status=JobStatus.CREATED, then=Value(JobStatus.REJECTED))

@@ -9,8 +9,9 @@ from django.db import connection, transaction
 
 from glisk.engine.notify import notify
 from tokens.models import Token
+from tokens.models.job import OPEN_JOB_STATUSES
 from tokens.states import TokenStatus
-from tokens.transitions import PIPELINE_CHANNEL, REVEAL_CHANNEL, timeline
+from tokens.transitions import PIPELINE_CHANNEL, REVEAL_CHANNEL, UPLOAD_CHANNEL, timeline
 
 Progress = Callable[[int], None]
 _LOOKED_AT_ONCE = 500
@@ -76,19 +77,23 @@ def wake(*statuses: TokenStatus | str) -> None:
     """Wake the stages that go on with tokens in these states, with this transaction's commit."""
     if any(status != TokenStatus.READY for status in statuses):
         notify(PIPELINE_CHANNEL)
+    if TokenStatus.UPLOADING in statuses:
+        notify(UPLOAD_CHANNEL)
     if TokenStatus.READY in statuses:
         notify(REVEAL_CHANNEL)
 
 
 def in_work(tokens: Iterable[Token]) -> set[int]:
-    """Return those that a worker holds now; the database's clock decides, as for workers."""
-    leased = {token.pk: token.lease_expires_at for token in tokens if token.lease_owner is not None}
-    if not leased:
-        return set()
+    """Return those that a worker holds now, or whose image a vendor makes.
+
+    The database's clock decides, as for workers.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT token_id FROM unnest(%s::bigint[], %s::timestamptz[]) "
-            "AS lease (token_id, ends_at) WHERE ends_at > clock_timestamp()",
-            [list(leased), list(leased.values())],
+            "SELECT token_id FROM tokens_s0 t WHERE token_id = ANY(%s) AND "
+            "(lease_expires_at > clock_timestamp() OR t.status IN ('detected', 'generating') AND "
+            "EXISTS (SELECT FROM image_generation_jobs j "
+            "WHERE j.token_id = t.token_id AND j.status = ANY(%s)))",
+            [[token.pk for token in tokens], [status.value for status in OPEN_JOB_STATUSES]],
         )
         return {row[0] for row in cursor.fetchall()}

@@ -11,8 +11,8 @@ from sandbox.paint import Painter
 from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
 from sandbox.replicate.emulator import ReplicateEmulator
-from tokens.pipeline import following, outcomes, storage
-from tokens.pipeline.drain import PipelineDrain
+from tokens.pipeline import failures, find, pin, poll, services
+from tokens.pipeline.drain import GenerationDrain, UploadDrain
 from tokens.tests.stage import Vendors, Worker
 
 
@@ -48,25 +48,29 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def soon(attempt: int, *, at_least: float | None = None, **limits: Any) -> float:
         return max(0.02 * attempt, at_least or 0.0)
 
-    for module in (outcomes, following, storage, breaker):
+    for module in (failures, find, pin, breaker):
         monkeypatch.setattr(module, "backoff_seconds", soon)
-    monkeypatch.setattr(outcomes, "_VENDOR_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(failures, "_VENDOR_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(pin, "_VENDOR_WAIT_SECONDS", 0.02)
     monkeypatch.setattr(breaker, "ACCOUNT_WAIT_SECONDS", 0.3)
     monkeypatch.setattr(breaker, "_REFRESH_SECONDS", 0.02)
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(following, "SETTLE_SECONDS", 0.2)
-    monkeypatch.setattr(following, "RECONCILE_SECONDS", 0.1)
-    monkeypatch.setattr(following, "OVERDUE_SECONDS", 0.2)
-    monkeypatch.setattr(following, "NOTE_EVERY_SECONDS", 0.2)
+    monkeypatch.setattr(poll, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(find, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(find, "RECONCILE_SECONDS", 0.1)
+    monkeypatch.setattr(poll, "OVERDUE_SECONDS", 0.2)
+    monkeypatch.setattr(services, "RESET_SECONDS", 0.2)
+    monkeypatch.setattr(services, "NOTE_EVERY_SECONDS", 0.2)
 
 
 @pytest.fixture
-def worker(vendors: Vendors, quick: None) -> Iterator[Callable[[], Worker]]:
-    """Start pipeline drains; each call gives another process's."""
+def worker(vendors: Vendors, quick: None, settings: Settings) -> Iterator[Callable[[], Worker]]:
+    """Start the drains of a worker; each call gives another one's."""
     started: list[Worker] = []
 
     def start() -> Worker:
-        started.append(Worker(PipelineDrain()))
+        generation = [GenerationDrain()] if settings.ENABLE_IMAGE_WORKER else []
+        upload = [UploadDrain()] if settings.ENABLE_IPFS_WORKER else []
+        started.append(Worker(*generation, *upload))
         return started[-1]
 
     yield start

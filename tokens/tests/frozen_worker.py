@@ -1,4 +1,4 @@
-"""A pipeline drain that stops itself at a moment that a test names, as SIGSTOP may hit anybody.
+"""A drain that stops itself at a moment that a test names, as SIGSTOP may hit anybody.
 
     python -m tokens.tests.frozen_worker MOMENT [unwatched]
 
@@ -20,8 +20,8 @@ django.setup()
 from glisk.clients import http
 from glisk.clients.pinata import PinataClient
 from glisk.engine.drain import run_drain
-from tokens.pipeline import calls, generation
-from tokens.pipeline.drain import PipelineDrain
+from tokens.pipeline import collect, order, samples
+from tokens.pipeline.drain import GenerationDrain, UploadDrain
 
 
 def freeze() -> None:
@@ -36,10 +36,10 @@ def frozen_before(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def frozen_before_saving(captured: Sequence[Any], **options: Any) -> dict[int, str]:
-    if captured:  # it is called every turn
+def frozen_before_saving(captured: Sequence[Any], **options: Any) -> None:
+    if captured:  # it is called for refusals, too
         freeze()
-    return saved(captured, **options)
+    saved(captured, **options)
 
 
 def frozen_after(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,27 +58,29 @@ def frozen_with_the_body_in_hand(moment: float, body: bytes) -> Iterator[bytes]:
     yield checked
 
 
-in_time, saved = http._until, generation.save_captured
+in_time, saved = http._until, collect.save_captured
 
 
 def main(moment: str, *options: str) -> None:
     match moment:
         case "before_the_check":
-            calls.create_prediction = frozen_before(calls.create_prediction)
+            order.create_prediction = frozen_before(order.create_prediction)
+            samples.create_prediction = frozen_before(samples.create_prediction)
         case "before_the_send":
             http._until = frozen_with_the_body_in_hand
         case "before_the_id_is_stored":
-            calls.create_prediction = frozen_after(calls.create_prediction)
+            order.create_prediction = frozen_after(order.create_prediction)
         case "before_the_image_is_stored":
-            generation.save_captured = frozen_before_saving
+            collect.save_captured = frozen_before_saving
         case "during_the_upload":
             # mypy knows methods and class variables as what they were declared; this is a fault.
             PinataClient.pin_file = frozen_before(PinataClient.pin_file)  # type: ignore[method-assign]
         case _:
             raise ValueError(moment)
+    drain = UploadDrain if moment == "during_the_upload" else GenerationDrain
     if "unwatched" in options:
-        PipelineDrain.longest_freeze_seconds = None  # type: ignore[assignment]  # no watch
-    run_drain(PipelineDrain)
+        drain.longest_freeze_seconds = None  # type: ignore[assignment]  # no watch
+    run_drain(drain)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A pipeline drain that a test drives turn by turn, beside real emulators of the vendors."""
+"""A worker's drains that a test drives turn by turn, beside real emulators of the vendors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
-from glisk.engine.drain import CallResult, Drain
+from glisk.engine.calls import CallResult
+from glisk.engine.drain import Drain
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
@@ -81,24 +83,54 @@ class Vendors:
 
 
 class Worker:
-    """One drain, driven by the test in its own thread; only its calls run in others."""
+    """A worker's drains, driven by the test in its own thread; only their calls run in others."""
 
-    def __init__(self, drain: Drain) -> None:
-        self.drain: Any = drain  # tests look into it, and each kind has other parts
-        self.tick: float | None = None
+    def __init__(self, *drains: Drain) -> None:
+        self.drains = drains
+        self.drain: Any = drains[0]  # tests look into it, and each kind has other parts
+        self.ticks: list[float | None] = []
         self.turns = 0
-        drain.prepare()
+        self._undelivered: dict[int, list[CallResult]] = {}
+        for drain in drains:
+            drain.prepare()
+
+    @property
+    def tick(self) -> float | None:
+        """After how many seconds the generation wants its next turn; None for the idle tick."""
+        return self.ticks[0]
+
+    @property
+    def in_flight(self) -> int:
+        return sum(drain.in_flight for drain in self.drains)
+
+    def _wait(self, seconds: float) -> bool:
+        poll = select.poll()
+        for drain in self.drains:
+            poll.register(drain.calls, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    @staticmethod
+    def _finished(drain: Drain) -> list[CallResult]:
+        results = drain.calls.finished()
+        drain.in_flight -= len(results)
+        return results
 
     def step(self, wait: float = 0.02) -> list[CallResult]:
-        """Wait a moment for a finished call, then turn once."""
-        poll = select.poll()
-        poll.register(self.drain.calls, select.POLLIN)
-        poll.poll(wait * 1000)
-        results: list[CallResult] = self.drain.calls.finished()
-        self.drain.in_flight -= len(results)
-        self.tick = self.drain.turn(results)
+        """Wait a moment for a finished call, then turn each drain once."""
+        self._wait(wait)
+        found = [(drain, self._finished(drain)) for drain in self.drains]
+        self.ticks = [self._turn(drain, results) for drain, results in found]
         self.turns += 1
-        return results
+        return [result for _, results in found for result in results]
+
+    def _turn(self, drain: Drain, results: list[CallResult]) -> float | None:
+        """Turn once; a turn that loses the database gets its results again, as in the loop."""
+        undelivered = self._undelivered.pop(id(drain), []) + results
+        try:
+            return drain.turn(undelivered)
+        except OperationalError:
+            self._undelivered[id(drain)] = undelivered
+            return None
 
     def until(self, condition: Callable[[], Any], *, what: str = "") -> Any:
         """Turn until the condition is true; fail when it does not become so."""
@@ -119,39 +151,39 @@ class Worker:
             self.step()
 
     def finished(self) -> list[CallResult]:
-        """Wait for the next finished call, and take it away before the drain sees it."""
-        poll = select.poll()
-        poll.register(self.drain.calls, select.POLLIN)
-        assert poll.poll(PATIENCE_SECONDS * 1000), "no call ended"
-        results: list[CallResult] = self.drain.calls.finished()
-        self.drain.in_flight -= len(results)
-        return results
+        """Wait for the next finished call, and take it away before its drain sees it."""
+        assert self._wait(PATIENCE_SECONDS), "no call ended"
+        return [result for drain in self.drains for result in self._finished(drain)]
 
     def rest(self) -> None:
         """Let the calls under way end; the next turn gets what they bring."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.drain.calls.waiting < self.drain.in_flight:
+        while any(drain.calls.waiting < drain.in_flight for drain in self.drains):
             assert time.monotonic() < deadline, "a call does not end"
             time.sleep(0.01)
 
     def crash(self) -> None:
         """Forget everything in memory, as a kill would; nothing is given back."""
-        self.drain.close_calls()
-        self.drain.close()
+        for drain in self.drains:
+            drain.close_calls()
+            drain.close()
 
     def end(self) -> None:
         """Crash, and see the last call end: it must not reach the emulators of another test."""
         self.crash()
-        self.drain.calls._pool.shutdown()
+        for drain in self.drains:
+            drain.calls._pool.shutdown()
 
     def stop(self) -> None:
         """End in order, as the loop does."""
-        self.drain.stopping = True
-        self.drain.release()
+        for drain in self.drains:
+            drain.stopping = True
+            drain.release()
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.drain.in_flight and time.monotonic() < deadline:
+        while self.in_flight and time.monotonic() < deadline:
             self.step()
-        self.drain.release()
+        for drain in self.drains:
+            drain.release()
         self.crash()
 
 

@@ -10,20 +10,24 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tokens.factories import TokenFactory
-from tokens.models import Token, TokenTransition
+from tokens.models import ImageGenerationJob, Token, TokenTransition
+from tokens.models.job import JobStatus
 from tokens.states import TokenStatus
 from tokens.transitions.claims import (
     Claim,
     claim_for_generation,
     claim_for_upload,
-    release_claims,
+    claim_jobs,
+    free_all_but,
+    give_back,
     release_leases_of,
     renew_leases,
     rescue_stalled,
-    seconds_until_due,
+    seconds_until_next_attempt,
+    still_ours,
 )
 from tokens.transitions.delays import Retry, retry_later
-from tokens.transitions.status import Failed, Lease, Move, fail_tokens, move_tokens
+from tokens.transitions.status import Failed, Move, fail_tokens, move_tokens
 
 pytestmark = pytest.mark.django_db
 
@@ -106,9 +110,9 @@ def test_a_claim_sets_the_lease_counts_the_attempt_and_tells_what_is_stored() ->
         status=TokenStatus.GENERATING, attempts=2, generation_attempts=1, fallback_used=True
     )
     (claim,) = claim_for_generation(owner="w:1", limit=1, lease_seconds=600)
-    assert claim == Claim(token.token_id, 3, "generating", token.prompt, 1, True)
+    assert claim == Claim(token.token_id, 1, 3, token.prompt, 1, True)
     token.refresh_from_db()
-    assert (token.lease_owner, token.attempts) == ("w:1", 3)
+    assert (token.lease_owner, token.lease_number, token.attempts) == ("w:1", 1, 3)
     assert token.lease_expires_at is not None
     left = token.lease_expires_at - timezone.now()
     assert timedelta(seconds=500) < left <= timedelta(seconds=600)
@@ -152,63 +156,129 @@ def test_a_renewal_prolongs_only_what_the_owner_names() -> None:
 
 def test_a_claim_given_back_in_order_is_not_counted() -> None:
     claim = claimed()
-    assert release_claims(owner="w:2", token_ids=[claim.token_id]) == 0
-    assert release_claims(owner="w:1", token_ids=[claim.token_id]) == 1
+    assert give_back([claim], owner="w:2") == 0
+    assert give_back([claim], owner="w:1", why="It is down.") == 1
     token = Token.objects.get(pk=claim.token_id)
     assert (token.lease_owner, token.attempts, token.status) == (None, 0, "generating")
+    assert token.generation_error == "It is down."
 
 
-@pytest.mark.parametrize(
-    ("owner", "attempts"), [("w:2", 1), ("w:1", 2), ("w:1", 0)], ids=["owner", "newer", "older"]
-)
-def test_a_stale_owner_changes_nothing(owner: str, attempts: int) -> None:
-    claim = claimed()
-    before = Token.objects.values().get()
-    move = Move(
-        token_id=claim.token_id,
-        attempts=attempts,
-        fields={"image_cid": CID, "generation_error": None},
-    )
+def test_what_an_owner_does_not_know_of_is_freed_and_stays_counted() -> None:
+    known, unheard, foreign = claimed(), claimed(), claimed("w:2")
+    assert free_all_but([known.token_id], owner="w:1") == 1
+    held = Token.objects.filter(lease_owner__isnull=False).values_list("pk", flat=True)
+    assert set(held) == {known.token_id, foreign.token_id}
+    assert Token.objects.get(pk=unheard.token_id).attempts == 1
+
+
+@pytest.mark.parametrize("stale", ["owner", "claim"])
+def test_a_stale_claim_changes_nothing(stale: str) -> None:
+    """The same owner may have claimed the token again, though its count of attempts is the same."""
+    claim, owner = claimed(), "w:1"
+    if stale == "owner":
+        owner = "w:2"
+    else:
+        give_back([claim], owner="w:1")
+        (again,) = claim_for_generation(owner="w:1", limit=1, lease_seconds=60)
+        assert again.attempts == claim.attempts
+    before, moves = Token.objects.values().get(), TokenTransition.objects.count()
     moved = move_tokens(
-        [move],
+        [Move(claim.token_id, 1, claim.lease_number, fields={"image_cid": CID})],
         source=TokenStatus.GENERATING,
         target=TokenStatus.UPLOADING,
         actor=owner,
-        lease=Lease(owner),
+        lease_owner=owner,
     )
     failed = fail_tokens(
-        [Failed(claim.token_id, attempts, "x", "permanent")],
+        [Failed(claim.token_id, 1, claim.lease_number, "x", "permanent")],
         source=TokenStatus.GENERATING,
         owner=owner,
     )
-    retried = retry_later([Retry(claim.token_id, attempts, 1.0, "x", "transient")], owner=owner)
-    assert moved == failed == retried == set()
+    retry = Retry(claim.token_id, claim.lease_number, 1.0, "x", "transient")
+    assert moved == failed == retry_later([retry], owner=owner) == set()
+    assert give_back([claim], owner=owner) == 0
+    assert still_ours([claim], owner=owner) == []
     assert Token.objects.values().get() == before
-    assert TokenTransition.objects.count() == 1
+    assert TokenTransition.objects.count() == moves
 
 
-def test_a_finish_under_the_lease_moves_and_lets_go_or_keeps_it() -> None:
-    for keep, lease in ((False, (None, 0)), (True, ("w:1", 1))):
-        claim = claimed()
-        move = Move(claim.token_id, claim.attempts, fields={"image_cid": CID})
-        moved = move_tokens(
-            [move],
-            source=TokenStatus.GENERATING,
-            target=TokenStatus.UPLOADING,
-            actor="w:1",
-            lease=Lease("w:1", keep=keep),
-        )
-        assert moved == {claim.token_id}
-        token = Token.objects.get(pk=claim.token_id)
-        assert (token.lease_owner, token.attempts) == lease
+def test_a_finish_under_the_lease_moves_and_lets_go() -> None:
+    claim = claimed()
+    moved = move_tokens(
+        [Move(claim.token_id, claim.attempts, claim.lease_number, fields={"image_cid": CID})],
+        source=TokenStatus.GENERATING,
+        target=TokenStatus.UPLOADING,
+        actor="w:1",
+        lease_owner="w:1",
+    )
+    assert moved == {claim.token_id}
+    token = Token.objects.get(pk=claim.token_id)
+    assert (token.lease_owner, token.attempts, token.lease_number) == (None, 0, 1)
+
+
+def add_job(token: Token, status: JobStatus, **columns: object) -> ImageGenerationJob:
+    made: ImageGenerationJob = ImageGenerationJob.objects.create(
+        token=token,
+        prompt="p",
+        input={},
+        service="replicate",
+        attempt_number=1,
+        status=status,
+        **columns,
+    )
+    return made
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_open_job_is_claimed_twice_and_no_token_with_one_for_a_new_image() -> None:
+    for token in TokenFactory.create_batch(40, status=TokenStatus.GENERATING, mint_event=None):
+        add_job(token, JobStatus.SUCCEEDED, external_id=f"p{token.pk}")
+
+    def work(number: int) -> list[Claim]:
+        owner, claims = f"w:{number}", list[Claim]()
+        assert claim_for_generation(owner=owner, limit=3, lease_seconds=60) == []
+        while found := claim_jobs(
+            owner=owner, limit=3, lease_seconds=60, statuses=[JobStatus.SUCCEEDED]
+        ):
+            claims += found
+        return claims
+
+    claims = [claim.token_id for found in in_threads(4, work) for claim in found]
+    assert len(claims) == len(set(claims)) == 40
+
+
+def test_a_job_is_claimed_when_it_is_to_be_looked_for_though_its_token_is_held() -> None:
+    now = timezone.now()
+    due, later, fresh = TokenFactory.create_batch(3, held_at=now, hold_reason="why")
+    add_job(due, JobStatus.CREATED, look_at=now - timedelta(seconds=1))
+    add_job(later, JobStatus.CREATED, look_at=now + timedelta(minutes=1))
+    add_job(fresh, JobStatus.CREATED)  # as the release before made it
+    (claim,) = claim_jobs(
+        owner="w", limit=9, lease_seconds=60, statuses=[JobStatus.CREATED], settled_after=15
+    )
+    assert (claim.token_id, claim.job.status) == (due.pk, "created")
 
 
 def test_a_retry_waits_and_is_counted_or_leaves_no_trace() -> None:
     counted, silent = claimed(), claimed()
     retry_later(
         [
-            Retry(counted.token_id, 1, 500.0, "It broke.", "transient", generation_attempts=2),
-            Retry(silent.token_id, 1, 0.0, "It is down.", "vendor_down", counted=False),
+            Retry(
+                counted.token_id,
+                counted.lease_number,
+                500.0,
+                "It broke.",
+                "transient",
+                generation_attempts=2,
+            ),
+            Retry(
+                silent.token_id,
+                silent.lease_number,
+                0.0,
+                "It is down.",
+                "vendor_down",
+                counted=False,
+            ),
         ],
         owner="w:1",
     )
@@ -227,12 +297,13 @@ def test_a_retry_waits_and_is_counted_or_leaves_no_trace() -> None:
 
 
 def test_the_next_attempt_is_the_soonest_in_the_future() -> None:
-    assert seconds_until_due() == (None, None)
+    stages = (TokenStatus.DETECTED, TokenStatus.UPLOADING)
+    assert seconds_until_next_attempt(*stages) is None
     now = timezone.now()
     TokenFactory.create(next_attempt_at=now + timedelta(minutes=30))
     TokenFactory.create(status=TokenStatus.UPLOADING, next_attempt_at=now + timedelta(minutes=9))
     TokenFactory.create(status=TokenStatus.READY, next_attempt_at=now + timedelta(minutes=2))
     TokenFactory.create(next_attempt_at=now - timedelta(minutes=5))  # due: a claim takes it
-    seconds, _ = seconds_until_due()
+    seconds = seconds_until_next_attempt(*stages)
     assert seconds is not None
     assert 7 * 60 < seconds <= 9 * 60

@@ -20,7 +20,7 @@ from sandbox.replicate.pictures import Pictures
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline.drain import PipelineDrain
+from tokens.pipeline.drain import GenerationDrain, UploadDrain
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready
 
@@ -187,7 +187,7 @@ def test_attempts_wait_1_2_4_seconds_with_jitter(
     settings.GENERATION_MAX_ATTEMPTS = 4
     vendors.replicate.plan_fault("server_error", scope=CREATE)
     token = TokenFactory.create(generation_attempts=tried - 1)
-    drain = Worker(PipelineDrain())
+    drain = Worker(GenerationDrain(), UploadDrain())
     try:
         drain.until(lambda: Token.objects.filter(next_attempt_at__isnull=False).exists())
     finally:

@@ -18,11 +18,9 @@ from glisk.tests.database import database_url
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline import following, generation
-from tokens.pipeline.calls import create_prediction
-from tokens.pipeline.completions import record_prediction
-from tokens.pipeline.items import callback_url
-from tokens.pipeline.services import ImageService
+from tokens.pipeline import order, poll
+from tokens.pipeline.jobs import record_prediction
+from tokens.pipeline.services import ImageService, callback_url, create_prediction
 from tokens.states import TokenStatus
 from tokens.tests.stage import (
     PATIENCE_SECONDS,
@@ -101,7 +99,7 @@ def test_the_job_row_is_committed_before_the_call(
         assert vendors.creations() == 0
         return create_prediction(service, **arguments)
 
-    monkeypatch.setattr(generation.calls, "create_prediction", look_first)
+    monkeypatch.setattr(order, "create_prediction", look_first)
     worker().until(is_ready(token))
     assert seen == [("created", token.token_id)]
 
@@ -152,7 +150,7 @@ def test_the_vendors_webhook_completes_a_prediction(
 ) -> None:
     settings.PUBLIC_BASE_URL = live_server.url
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
-    monkeypatch.setattr(following, "POLL_WITH_CALLBACK_SECONDS", 3600.0)
+    monkeypatch.setattr(poll, "POLL_WITH_CALLBACK_SECONDS", 3600.0)
     token = TokenFactory.create()
     drain = worker()
     drain.until(is_ready(token))
@@ -166,7 +164,7 @@ def test_the_vendors_webhook_completes_a_prediction(
 
 def ended(vendors: Vendors, drain: Worker) -> Prediction:
     """Return the first prediction as a webhook shows it when it has ended."""
-    client: ReplicateClient = drain.drain.generation.client
+    client: ReplicateClient = drain.drain.services.replicate.client
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (vendors.predictions and vendors.predictions[0].terminal):
         assert time.monotonic() < deadline

@@ -11,8 +11,8 @@ from sandbox.node import free_port
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline import following
-from tokens.pipeline.completions import record_prediction
+from tokens.pipeline import poll
+from tokens.pipeline.jobs import record_prediction
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready
 
@@ -73,7 +73,7 @@ def test_a_full_drain_does_not_make_turn_follow_turn(
 ) -> None:
     settings.WORKER_BATCH_SIZE = 1
     settings.PUBLIC_BASE_URL = "http://127.0.0.1:9"
-    monkeypatch.setattr(following, "POLL_WITH_CALLBACK_SECONDS", 3600.0)
+    monkeypatch.setattr(poll, "POLL_WITH_CALLBACK_SECONDS", 3600.0)
     TokenFactory.create(prompt="never-ending", mint_timestamp="2026-01-01T00:00Z")
     Token.objects.filter(pk=TokenFactory.create().pk).update(next_attempt_at="2026-01-01T00:00Z")
     drain = worker()
@@ -157,7 +157,7 @@ def test_what_is_paid_for_is_finished_while_the_account_is_refused(
     first.stop()
     while not all(prediction.terminal for prediction in vendors.predictions):
         time.sleep(0.01)
-    client = first.drain.generation.client
+    client = first.drain.services.replicate.client
     for prediction in vendors.predictions if known else []:
         record_prediction(client.get_prediction(prediction.id))
     vendors.replicate.set_faults(account_refusal="insufficient_credit")
@@ -241,9 +241,10 @@ def test_a_prediction_that_the_vendor_forgot_is_made_again(
     token = TokenFactory.create()
     drain = worker()
     with monkeypatch.context() as patch:  # it is forgotten before anybody asks for it
-        patch.setattr(following, "POLL_SECONDS", 3600.0)
+        patch.setattr(poll, "POLL_SECONDS", 3600.0)
         drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
         vendors.replicate.reset(state=True)
+    ImageGenerationJob.objects.update(look_at=None)
     drain.until(is_ready(token))
     statuses = ImageGenerationJob.objects.order_by("pk").values_list("status", flat=True)
     assert list(statuses) == [JobStatus.FAILED, JobStatus.CAPTURED]
@@ -357,7 +358,7 @@ def test_an_old_refusal_says_nothing_of_the_call_that_follows_it(
     drain = worker()
     drain.step()
     (accepted,) = drain.finished()
-    refusal = type(accepted)("create", accepted.key, error=_policy_error())
+    refusal = type(accepted)("order", accepted.key, error=_policy_error())
     drain.drain.turn([refusal])
     assert drain.drain.in_flight == 1  # the fallback prompt's call
     drain.drain.turn([refusal])

@@ -25,7 +25,7 @@ from glisk.models import SystemState, WorkerHeartbeat
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline import following, jobs, lost_calls, samples
+from tokens.pipeline import find, jobs, samples
 from tokens.pipeline.samples import request_sample
 from tokens.pipeline.spend import spent_today
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of
@@ -110,7 +110,7 @@ def test_what_is_known_or_of_another_time_makes_no_doubt(worker: Start, vendors:
 
 @pytest.fixture
 def few_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lost_calls, "MAX_PAGES", 4)
+    monkeypatch.setattr(find, "MAX_PAGES", 4)
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "drop_before"])
@@ -310,7 +310,7 @@ def test_a_workers_clock_that_differs_cancels_nothing_and_looks_not_too_early(
     monkeypatch: pytest.MonkeyPatch,
     ahead: float,
 ) -> None:
-    monkeypatch.setattr(following, "SETTLE_SECONDS", 10.0)
+    monkeypatch.setattr(find, "SETTLE_SECONDS", 10.0)
     wrong_clock(ahead)
     vendors.replicate.plan_fault("drop_before", scope=CREATE)
     TokenFactory.create()
@@ -408,7 +408,7 @@ def shown_to_operators(admin_client: Client) -> list[str]:
     """Return the dashboard, and what `pipeline_status` says with its status for trouble."""
     now = timezone.now()
     WorkerHeartbeat.objects.create(
-        owner="a", host="a", main_pid=1, pid=2, stage="pipeline", started_at=now, beat_at=now
+        owner="a", host="a", main_pid=1, pid=2, stage="generation", started_at=now, beat_at=now
     )
     said = io.StringIO()
     with pytest.raises(SystemExit) as ended:
@@ -427,7 +427,7 @@ def test_one_prediction_finds_out_that_the_listing_may_be_read_again(
     worker: Start, vendors: Vendors
 ) -> None:
     """Else it would be told as refused for as long as few are under way."""
-    Breaker(following.LISTING).failed(AccountError("replicate: refused", vendor="replicate"))
+    Breaker("replicate_listing").failed(AccountError("replicate: refused", vendor="replicate"))
     TokenFactory.create(prompt="never-ending")
-    row = SystemState.objects.filter(pk=f"breaker:{following.LISTING}")
+    row = SystemState.objects.filter(pk="breaker:replicate_listing")
     worker().until(lambda: row.get().state_value["state"] == "closed")

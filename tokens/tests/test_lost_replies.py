@@ -2,11 +2,12 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -16,9 +17,9 @@ from glisk.engine.owner import own_prefix
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline import calls, following
-from tokens.pipeline.completions import record_prediction
-from tokens.pipeline.lost_calls import Finding
+from tokens.pipeline import find, services
+from tokens.pipeline.find import Finding, LostCall
+from tokens.pipeline.jobs import record_prediction
 from tokens.pipeline.spend import spent_today
 from tokens.repairs import retry_what_is_due
 from tokens.states import TokenStatus
@@ -55,7 +56,7 @@ def test_a_server_error_after_acceptance_is_no_refusal(
 def test_an_edge_that_never_reached_the_vendor_is_not_looked_up(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(following, "SETTLE_SECONDS", 3600.0)
+    monkeypatch.setattr(find, "SETTLE_SECONDS", 3600.0)
     vendors.replicate.set_faults(server_error_status=status)
     vendors.replicate.plan_fault("server_error", scope=CREATE)
     token = TokenFactory.create()
@@ -80,7 +81,7 @@ def test_a_reply_lost_before_acceptance_ends_with_one_prediction(
 def test_the_listing_is_not_asked_before_a_late_call_must_show_up(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "SETTLE_SECONDS", 60.0)
+    monkeypatch.setattr(find, "SETTLE_SECONDS", 60.0)
     vendors.replicate.plan_fault("drop_before", scope=CREATE)
     TokenFactory.create()
     drain = worker()
@@ -94,20 +95,31 @@ def test_the_listing_is_not_asked_just_after_a_late_reply_was_lost(
 ) -> None:
     """A gateway gives up after half a minute, and the vendor has accepted the call just then."""
     vendors.replicate.plan_fault("drop_after", scope=CREATE)
-    token = TokenFactory.create()
+    TokenFactory.create()
     drain = worker()
     drain.step()
     lost = drain.finished()
-    monkeypatch.setattr(following, "SETTLE_SECONDS", 30.0)
-    drain.drain.generation.items[token.pk].job.created_at -= timedelta(seconds=40)
+    monkeypatch.setattr(find, "SETTLE_SECONDS", 30.0)
+    past = timezone.now() - timedelta(seconds=40)
+    ImageGenerationJob.objects.update(created_at=past, look_at=past)
     drain.drain.turn(lost)
     drain.settle(0.5)
     assert not any(call.method == "GET" for call in vendors.replicate.calls)
 
 
+@pytest.fixture
+def empty_listing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing that does not show yet what was made."""
+
+    def nothing(client: Any, *, wanted: Sequence[LostCall], **known: Any) -> dict[int, Finding]:
+        return {call.job_id: Finding() for call in wanted}
+
+    monkeypatch.setattr(find, "find_lost", nothing)
+
+
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_the_callback_comes_while_the_listing_shows_nothing_yet(
-    worker: Start, vendors: Vendors, settings: Settings, attempts: int
+    worker: Start, vendors: Vendors, settings: Settings, empty_listing: None, attempts: int
 ) -> None:
     settings.GENERATION_MAX_ATTEMPTS = attempts
     vendors.replicate.set_faults(error_after_status=500)
@@ -119,21 +131,20 @@ def test_the_callback_comes_while_the_listing_shows_nothing_yet(
     job = job_of(token)
     while not vendors.predictions[0].terminal:
         time.sleep(0.01)
-    prediction = drain.drain.generation.client.get_prediction(vendors.predictions[0].id)
+    prediction = drain.drain.services.replicate.client.get_prediction(vendors.predictions[0].id)
+    ImageGenerationJob.objects.update(look_at=timezone.now() - timedelta(seconds=1))
+    drain.drain.turn([])
+    late = drain.finished()
+    assert [result.kind for result in late] == ["find"]
     assert record_prediction(prediction, job_id=job.pk) == "recorded"
-    late = CallResult("reconcile", [(token.token_id, job.pk)], value={job.pk: Finding()})
-    drain.drain.turn([late])
-    if attempts == 1:
-        drain.until(is_failed(token))
-        Token.objects.update(next_attempt_at=timezone.now() - timedelta(hours=1))
-        assert retry_what_is_due() == 1
+    drain.drain.turn(late)
     drain.until(is_ready(token))
     assert vendors.paid == vendors.creations() == 1
     assert float(spent_today()) == vendors.replicate.bill.total_usd
 
 
 def test_the_image_of_a_call_that_was_given_up_is_fetched_by_a_retry(
-    worker: Start, vendors: Vendors, settings: Settings
+    worker: Start, vendors: Vendors, settings: Settings, empty_listing: None
 ) -> None:
     """The listing did not show it for long, and the callback came after the token had failed."""
     settings.GENERATION_MAX_ATTEMPTS = 1
@@ -144,12 +155,10 @@ def test_the_image_of_a_call_that_was_given_up_is_fetched_by_a_retry(
     drain.step()
     drain.drain.turn(drain.finished())
     job = job_of(token)
-    late = CallResult("reconcile", [(token.token_id, job.pk)], value={job.pk: Finding()})
-    drain.drain.turn([late])
-    assert is_failed(token)()
+    drain.until(is_failed(token))
     while not vendors.predictions[0].terminal:
         time.sleep(0.01)
-    prediction = drain.drain.generation.client.get_prediction(vendors.predictions[0].id)
+    prediction = drain.drain.services.replicate.client.get_prediction(vendors.predictions[0].id)
     record_prediction(prediction, job_id=job.pk)
     assert float(spent_today()) == vendors.replicate.bill.total_usd
     Token.objects.update(next_attempt_at=timezone.now() - timedelta(hours=1))
@@ -166,7 +175,7 @@ def test_the_callback_is_faster_than_the_listing(worker: Start, vendors: Vendors
     lost = drain.finished()
     while not vendors.predictions[0].terminal:
         time.sleep(0.01)
-    client = drain.drain.generation.client
+    client = drain.drain.services.replicate.client
     prediction = client.get_prediction(vendors.predictions[0].id)
     assert record_prediction(prediction, job_id=job_of(token).pk) == "recorded"
     drain.drain.turn(lost)
@@ -344,12 +353,12 @@ def test_a_worker_without_its_lease_changes_nothing_and_pays_nothing(
 def test_a_call_that_overslept_is_not_made(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "STALE_CALL_SECONDS", -1.0)
+    monkeypatch.setattr(services, "STALE_CALL_SECONDS", -1.0)
     token = TokenFactory.create()
     drain = worker()
     drain.until(lambda: ImageGenerationJob.objects.filter(status=JobStatus.REJECTED).exists())
     assert vendors.creations() == 0
-    monkeypatch.setattr(calls, "STALE_CALL_SECONDS", 5.0)
+    monkeypatch.setattr(services, "STALE_CALL_SECONDS", 5.0)
     drain.until(is_ready(token))
     token.refresh_from_db()
     assert vendors.paid == token.generation_attempts == 1
@@ -363,8 +372,10 @@ def test_a_reply_for_a_token_that_was_taken_over_is_stored_all_the_same(
     drain = worker()
     drain.step()
     accepted = drain.finished()
-    drain.drain.generation.items.clear()
+    Token.objects.update(lease_owner="another", lease_number=F("lease_number") + 1)
     drain.drain.turn(accepted)
+    token.refresh_from_db()
+    assert token.lease_owner == "another"
     assert job_of(token).external_id == vendors.predictions[0].id
 
 
@@ -378,7 +389,7 @@ def test_a_prediction_of_a_job_that_was_given_up_stands_in_the_ledger(
     drain.finished()
     job = job_of(token)
     ImageGenerationJob.objects.filter(pk=job.pk).update(status=JobStatus.REJECTED)
-    client = drain.drain.generation.client
+    client = drain.drain.services.replicate.client
     prediction = client.get_prediction(vendors.predictions[0].id)
     assert record_prediction(prediction, job_id=job.pk) == "unknown"
     job.refresh_from_db()

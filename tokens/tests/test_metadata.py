@@ -14,7 +14,7 @@ from authors.factories import AuthorFactory
 from glisk.cid import compute_cid
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenImage, TokenTransition
-from tokens.pipeline import capturing, metadata
+from tokens.pipeline import collect, metadata
 from tokens.pipeline.metadata import METADATA_VERSION, build_metadata, metadata_fault
 from tokens.repairs import regenerate_tokens
 from tokens.states import TokenStatus
@@ -170,7 +170,7 @@ def test_a_new_version_of_the_code_changes_no_stored_metadata(
         return json.dumps({"name": f"new #{facts['token_id']}", "attributes": []})
 
     monkeypatch.setattr(metadata, "METADATA_VERSION", 3)
-    monkeypatch.setattr(capturing, "build_metadata", of_version_3)
+    monkeypatch.setattr(collect, "build_metadata", of_version_3)
     settings.METADATA_DESCRIPTION, settings.SEASON = "Another text", 1
     author.twitter_handle = "another"
     author.save()

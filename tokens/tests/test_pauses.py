@@ -5,8 +5,9 @@ from pytest_django import Settings
 
 from glisk import pauses
 from glisk.console.controls import reset_breaker
-from glisk.models import SystemState
+from glisk.models import SystemState, WorkerHeartbeat
 from glisk.pauses import pause_stage, resume_stage
+from tokens import tasks
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token
 from tokens.states import TokenStatus
@@ -60,35 +61,10 @@ def test_a_paused_upload_keeps_the_images(worker: Start, vendors: Vendors) -> No
     drain.until(is_ready(*tokens))
 
 
-def test_a_pause_in_the_middle_gives_waiting_uploads_back(worker: Start, vendors: Vendors) -> None:
-    token = TokenFactory.create(status=TokenStatus.UPLOADING)
-    Token.objects.filter(pk=token.pk).update(status=TokenStatus.DETECTED, image_cid=None)
-    drain = worker()
-    storage = drain.drain.storage
-    drain.until(lambda: storage.items)
-    for item in storage.items.values():
-        item.busy = False
-    pause_stage("upload", actor="ada", reason="Pinata moves")
-    drain.settle(0.1)
-    assert not storage.items
-    resume_stage("upload", actor="ada", reason="done")
-    drain.until(is_ready(token))
-
-
-@pytest.mark.parametrize(
-    ("image", "ipfs", "stage"),
-    [
-        (True, True, "pipeline"),
-        (True, False, "generation"),
-        (False, True, "upload"),
-        (False, False, "nothing"),
-    ],
-)
-def test_the_heartbeat_names_what_is_switched_on(
-    worker: Start, settings: Settings, image: bool, ipfs: bool, stage: str
-) -> None:
-    settings.ENABLE_IMAGE_WORKER, settings.ENABLE_IPFS_WORKER = image, ipfs
-    assert worker().drain.heartbeat.stage == stage
+def test_a_stage_that_is_switched_off_starts_no_drain(settings: Settings) -> None:
+    settings.ENABLE_IMAGE_WORKER = settings.ENABLE_IPFS_WORKER = False
+    assert tasks.generate_images() == tasks.move_tokens() == tasks.upload_files() == 0
+    assert not WorkerHeartbeat.objects.exists()
 
 
 def test_a_breaker_that_was_closed_by_hand_lets_tokens_through(

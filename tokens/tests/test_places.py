@@ -20,12 +20,12 @@ from tokens.api.mints import measure_pace
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobService, JobStatus
-from tokens.pipeline.places import free_places
+from tokens.pipeline.admission import free_places
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready
 
 
-def living(*workers: int, stage: str = "pipeline") -> None:
+def living(*workers: int, stage: str = "generation") -> None:
     """Leave the heartbeats of workers with these main processes."""
     now = timezone.now()
     for pid in workers:

@@ -17,7 +17,7 @@ from sandbox.paint import Painter
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobService, JobStatus
-from tokens.pipeline import following, jobs
+from tokens.pipeline import find, jobs
 from tokens.pipeline.spend import spent_today
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, is_failed, is_ready, job_of
@@ -150,10 +150,11 @@ def test_an_unknown_outcome_at_replicate_is_settled_there_first(
     drain = worker()
     vendors.replicate.set_faults(list_refusal=503)
     with monkeypatch.context() as patch:  # it is looked for when the breaker is open
-        patch.setattr(following, "SETTLE_SECONDS", 3600.0)
+        patch.setattr(find, "SETTLE_SECONDS", 3600.0)
         drain.step()
         drain.drain.turn(drain.finished())
         open_breaker("replicate")
+    ImageGenerationJob.objects.update(look_at=None)
     others = TokenFactory.create_batch(12)
     drain.until(is_ready(*others))
     assert job_of(lost).status == JobStatus.CREATED
@@ -177,9 +178,10 @@ def test_many_lost_replies_leave_room_for_the_server(
     lost = TokenFactory.create_batch(2)
     drain = worker()
     with monkeypatch.context() as patch:  # they are looked for when the breaker is open
-        patch.setattr(following, "SETTLE_SECONDS", 3600.0)
+        patch.setattr(find, "SETTLE_SECONDS", 3600.0)
         drain.until(lambda: len(vendors.predictions) == 2 and drain.drain.in_flight == 0)
         open_breaker("replicate")
+    ImageGenerationJob.objects.update(look_at=None)
     other = TokenFactory.create()
     drain.until(is_ready(other))
     assert {job_of(token).status for token in lost} == {JobStatus.CREATED}

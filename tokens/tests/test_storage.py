@@ -347,32 +347,12 @@ def test_bytes_that_are_gone_fail_the_token_with_what_to_do(
     assert "regenerate" in (token.generation_error or "")
 
 
-def test_images_do_not_pile_up_before_slow_uploads(
-    worker: Start, vendors: Vendors, settings: Settings
-) -> None:
-    settings.UPLOAD_CONCURRENCY = 1
-    vendors.pinata.set_faults(latency_seconds=(0.15, 0.15))
-    tokens = TokenFactory.create_batch(8)
-    drain = worker()
-    storage = drain.drain.storage
-    most = 0
-
-    def done() -> bool:
-        nonlocal most
-        most = max(most, len(storage.items))
-        return is_ready(*tokens)()
-
-    drain.until(done)
-    assert most <= 2
-    vendors.pinata.set_faults(latency_seconds=(0.0, 0.0))
-
-
 def test_results_may_come_twice(worker: Start, vendors: Vendors, stored: Stored) -> None:
     vendors.pinata.plan_fault("server_error", scope=PIN)
     tokens = [stored() for _ in range(3)]
     drain = worker()
     while not is_ready(*tokens)():
-        drain.drain.turn(drain.step())
+        drain.drains[1].turn(drain.step())
     assert len(vendors.pinata.pins) == 6
     assert IPFSUploadRecord.objects.filter(status="succeeded").count() == 6
     assert IPFSUploadRecord.objects.filter(status="failed").count() == 1

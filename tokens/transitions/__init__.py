@@ -12,4 +12,5 @@
 
 # The notification channels by which a commit wakes the drain that has work now.
 PIPELINE_CHANNEL = "glisk_pipeline"  # new tokens, and news of predictions
+UPLOAD_CHANNEL = "glisk_upload"  # tokens whose image waits for its upload
 REVEAL_CHANNEL = "glisk_reveal"  # tokens that became ready

@@ -1,17 +1,21 @@
 """Claims and leases: who works on which token, for how long, and what if they die.
 
 A claim is one UPDATE over rows that nobody else holds (SKIP LOCKED), chosen once: as a plain
-subquery the planner could choose anew per row and claim more than was asked for. The attempt
-is counted at once, so that a token which kills its worker runs out of attempts like any other;
-a claim that is given back in order is not counted. `attempts` is the lease's fencing token.
+subquery the planner could choose anew per row and claim more than was asked for. Each claim has a
+number of its own (`lease_number`, which only grows): with the owner it is the fence of all that is
+written under it. `attempts` counts the claims that had no outcome, so that a token which kills its
+workers is set aside in the end; what is settled or given back in order is not counted.
 """
 
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connection
 
-from tokens.models.job import OPEN_JOB_STATUSES
+from tokens.models import ImageGenerationJob
+from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
 from tokens.states import TokenStatus, check_transition
 
 # A token that was claimed this often without any outcome kills its workers: it is set aside.
@@ -25,122 +29,184 @@ class Claim:
     """A claimed token as it stood at the moment of the claim."""
 
     token_id: int
+    lease_number: int
     attempts: int
-    was: str
     prompt: str
     generation_attempts: int
     fallback_used: bool
 
+    @property
+    def kills_workers(self) -> bool:
+        return self.attempts > MAX_CLAIMS
 
-_RETURNING = """
-    RETURNING t.token_id, t.attempts, c.was, t.prompt, t.generation_attempts, t.fallback_used
+
+@dataclass(frozen=True, kw_only=True)
+class JobClaim(Claim):
+    """A claimed token with the open job by which it was found."""
+
+    job: ImageGenerationJob
+
+
+C = TypeVar("C", bound=Claim)
+
+_DUE = "(t.next_attempt_at IS NULL OR t.next_attempt_at <= clock_timestamp())"
+_LEASE = """
+    lease_owner = %s, lease_expires_at = clock_timestamp() + make_interval(secs => %s),
+    lease_number = t.lease_number + 1, attempts = t.attempts + 1, next_attempt_at = NULL
 """
-
-
-# Few rows: at most one for each call under way.
-_WITH_OPEN_JOB = """
-              AND token_id IN (
-                  SELECT token_id FROM image_generation_jobs WHERE status = ANY(%s))
+_CLAIM = """
+    t.token_id, t.lease_number, t.attempts, t.prompt, t.generation_attempts, t.fallback_used
 """
-_NOT_HELD = """
-              AND (held_at IS NULL OR (
-                  -- No EXISTS: it may be hashed, which reads the open jobs of all tokens.
-                  SELECT true FROM image_generation_jobs j
-                  WHERE j.token_id = tokens_s0.token_id AND j.status = ANY(%s) LIMIT 1))
-"""
+_GENERATING = f"""
+    claimed AS (
+        UPDATE tokens_s0 t
+        SET status = 'generating', {_LEASE}, status_changed_at =
+                CASE WHEN c.was = 'detected' THEN clock_timestamp() ELSE t.status_changed_at END
+        FROM c WHERE t.token_id = c.token_id RETURNING {_CLAIM}, c.was
+    ), noted AS (
+        INSERT INTO token_transitions
+            (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
+        SELECT token_id, 'detected', 'generating', '', attempts, %s, '{{}}', clock_timestamp()
+        FROM claimed WHERE was = 'detected'
+    )
+"""  # noqa: S608 - no value is formatted in
+# The columns of a job that the steps go on with.
+_JOB = (
+    "id",
+    "token_id",
+    "prompt",
+    "input",
+    "service",
+    "model",
+    "external_id",
+    "attempt_number",
+    "status",
+    "output_url",
+    "error_class",
+    "error",
+    "looks",
+    "look_at",
+    "created_at",
+    "submitted_at",
+)
 
 
-def claim_for_generation(
-    *, owner: str, limit: int, lease_seconds: float, resuming: bool = False
-) -> list[Claim]:
-    """Claim the oldest tokens that want an image, and mark new ones as generating.
-
-    A held token is not claimed, but for a prediction of its that may be paid for: the vendor
-    deletes the image after an hour, and it would have to be paid for again. `resuming`: only
-    tokens with such a prediction, which need no new call.
-    """
+def claim_for_generation(*, owner: str, limit: int, lease_seconds: float) -> list[Claim]:
+    """Claim the oldest tokens that want an image and have no open job; mark new ones."""
     check_transition(TokenStatus.DETECTED, TokenStatus.GENERATING)
-    sql = f"""
+    rows = _fetch(
+        f"""
         WITH c AS MATERIALIZED (
-            SELECT token_id, status AS was FROM tokens_s0
+            SELECT token_id, status AS was FROM tokens_s0 t
             WHERE status IN ('detected', 'generating') AND lease_owner IS NULL
-              AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
-              {_WITH_OPEN_JOB if resuming else _NOT_HELD}
+              AND held_at IS NULL AND {_DUE}
+              -- No EXISTS: it may be hashed, which reads the open jobs of all tokens.
+              AND (SELECT true FROM image_generation_jobs j
+                   WHERE j.token_id = t.token_id AND j.status = ANY(%s) LIMIT 1) IS NULL
             ORDER BY mint_timestamp, token_id
             LIMIT %s FOR UPDATE SKIP LOCKED
-        ), claimed AS (
-            UPDATE tokens_s0 t
-            SET status = 'generating', lease_owner = %s,
-                lease_expires_at = clock_timestamp() + make_interval(secs => %s),
-                attempts = t.attempts + 1, next_attempt_at = NULL,
-                status_changed_at =
-                    CASE WHEN c.was = 'detected' THEN clock_timestamp() ELSE t.status_changed_at END
-            FROM c WHERE t.token_id = c.token_id {_RETURNING}
-        ), noted AS (
-            INSERT INTO token_transitions
-                (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
-            SELECT token_id, 'detected', 'generating', '', attempts, %s, '{{}}', clock_timestamp()
-            FROM claimed WHERE was = 'detected'
-        )
-        SELECT * FROM claimed ORDER BY token_id
-    """  # noqa: S608 - no value is formatted in
-    return _claim(sql, [_OPEN, limit, owner, lease_seconds, owner])
+        ), {_GENERATING}
+        SELECT {_CLAIM} FROM claimed t ORDER BY token_id
+        """,  # noqa: S608 - no value is formatted in
+        [_OPEN, limit, owner, lease_seconds, owner],
+    )
+    return [Claim(*row) for row in rows]
+
+
+def claim_jobs(
+    *,
+    owner: str,
+    limit: int,
+    lease_seconds: float,
+    statuses: Collection[JobStatus],
+    service: JobService | None = None,
+    settled_after: float | None = None,
+) -> list[JobClaim]:
+    """Claim tokens by the open job that they have; held ones too, since it may be paid for.
+
+    `settled_after`: only jobs that are to be looked for now, the longest due first; one that says
+    no time (of the release before) so many seconds after it was made. Both rows are locked, so that
+    both conditions are those of the newest versions.
+    """
+    check_transition(TokenStatus.DETECTED, TokenStatus.GENERATING)
+    rows = _fetch(
+        f"""
+        WITH c AS MATERIALIZED (
+            SELECT t.token_id, t.status AS was, {", ".join(f"j.{n} AS j_{n}" for n in _JOB)}
+            FROM image_generation_jobs j JOIN tokens_s0 t ON t.token_id = j.token_id
+            WHERE j.status = ANY(%s) AND j.service = ANY(%s)
+              AND t.status IN ('detected', 'generating') AND t.lease_owner IS NULL AND {_DUE}
+              AND (%s::float8 IS NULL OR clock_timestamp()
+                   >= COALESCE(j.look_at, j.created_at + make_interval(secs => %s)))
+            ORDER BY {"j.id" if settled_after is None else "j.look_at NULLS FIRST, j.id"}
+            LIMIT %s FOR UPDATE OF t, j SKIP LOCKED
+        ), {_GENERATING}
+        SELECT {_CLAIM}, {", ".join(f"c.j_{name}" for name in _JOB)}
+        FROM claimed t JOIN c USING (token_id) ORDER BY token_id
+        """,  # noqa: S608 - our own names
+        [
+            [status.value for status in statuses],
+            [service.value] if service else JobService.values,
+            settled_after,
+            settled_after,
+            limit,
+            owner,
+            lease_seconds,
+            owner,
+        ],
+    )
+    return [JobClaim(*row[: -len(_JOB)], job=_job(row[-len(_JOB) :])) for row in rows]
+
+
+def _job(values: Sequence[Any]) -> ImageGenerationJob:
+    facts = dict(zip(_JOB, values, strict=True))
+    facts["input"] = json.loads(facts["input"])
+    job = ImageGenerationJob(**facts)
+    job._state.adding = False
+    return job
 
 
 def claim_for_upload(*, owner: str, limit: int, lease_seconds: float) -> list[Claim]:
     """Claim the oldest tokens whose image waits for its upload."""
-    sql = f"""
+    rows = _fetch(
+        f"""
         WITH c AS MATERIALIZED (
-            SELECT token_id, status AS was FROM tokens_s0
-            WHERE status = 'uploading' AND lease_owner IS NULL AND held_at IS NULL
-              AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp())
+            SELECT token_id FROM tokens_s0 t
+            WHERE status = 'uploading' AND lease_owner IS NULL AND held_at IS NULL AND {_DUE}
             ORDER BY mint_timestamp, token_id
             LIMIT %s FOR UPDATE SKIP LOCKED
-        ), claimed AS (
-            UPDATE tokens_s0 t
-            SET lease_owner = %s,
-                lease_expires_at = clock_timestamp() + make_interval(secs => %s),
-                attempts = t.attempts + 1, next_attempt_at = NULL
-            FROM c WHERE t.token_id = c.token_id {_RETURNING}
         )
-        SELECT * FROM claimed ORDER BY token_id
-    """  # noqa: S608 - no value is formatted in
-    return _claim(sql, [limit, owner, lease_seconds])
+        UPDATE tokens_s0 t SET {_LEASE} FROM c WHERE t.token_id = c.token_id RETURNING {_CLAIM}
+        """,  # noqa: S608 - no value is formatted in
+        [limit, owner, lease_seconds],
+    )
+    return sorted((Claim(*row) for row in rows), key=lambda claim: claim.token_id)
 
 
-def _claim(sql: str, parameters: list[Any]) -> list[Claim]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return [Claim(*row) for row in cursor.fetchall()]
+def count_generation_attempts(token_ids: Collection[int], *, owner: str) -> None:
+    """Count a call for an image of each of these claimed tokens, before it is made."""
+    _execute(
+        "UPDATE tokens_s0 SET generation_attempts = generation_attempts + 1 "
+        "WHERE token_id = ANY(%s) AND lease_owner = %s",
+        [list(token_ids), owner],
+    )
 
 
-def seconds_until_due() -> tuple[float | None, float | None]:
-    """Return the seconds until the next waiting token and the next sample; None if none is.
+def seconds_until_next_attempt(*statuses: TokenStatus) -> float | None:
+    """Return the seconds until the next waiting token is due, or None if none is to come.
 
-    Tokens that are due already do not count: a claim takes them, or there is no place for them.
-    A sample that is due has 0.
+    Those that are due already do not count: a claim takes them, or there is no place for them.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT EXTRACT(EPOCH FROM token.due_at - clock_timestamp()),
-                   EXTRACT(EPOCH FROM sample.due_at - clock_timestamp())
-            FROM (SELECT min(next_attempt_at) AS due_at FROM tokens_s0
-                  WHERE status IN ('detected', 'generating', 'uploading') AND lease_owner IS NULL
-                  AND held_at IS NULL AND next_attempt_at > clock_timestamp()) token,
-                 (SELECT min(COALESCE(busy_until, created_at)) AS due_at FROM prompt_samples
-                  WHERE status IN ('created', 'calling', 'submitted')) sample
-            """
-        )
-        token, sample = cursor.fetchone()
-    return _seconds(token), _seconds(sample)
+    seconds = _fetch(
+        "SELECT EXTRACT(EPOCH FROM min(next_attempt_at) - clock_timestamp())::float8 "
+        "FROM tokens_s0 WHERE status = ANY(%s) AND lease_owner IS NULL AND held_at IS NULL "
+        "AND next_attempt_at > clock_timestamp()",
+        [[status.value for status in statuses]],
+    )[0][0]
+    return None if seconds is None else max(0.0, float(seconds))
 
 
-def _seconds(value: Any) -> float | None:
-    return None if value is None else max(0.0, float(value))
-
-
-def renew_leases(*, owner: str, token_ids: list[int], lease_seconds: float) -> int:
+def renew_leases(*, owner: str, token_ids: Collection[int], lease_seconds: float) -> int:
     """Prolong the leases of the tokens that the owner knows it works on; return how many.
 
     A claim whose commit the owner never heard of is not among them: it runs out by itself.
@@ -148,18 +214,40 @@ def renew_leases(*, owner: str, token_ids: list[int], lease_seconds: float) -> i
     return _execute(
         "UPDATE tokens_s0 SET lease_expires_at = clock_timestamp() + make_interval(secs => %s) "
         "WHERE lease_owner = %s AND token_id = ANY(%s)",
-        [lease_seconds, owner, token_ids],
+        [lease_seconds, owner, list(token_ids)],
     )
 
 
-def release_claims(*, owner: str, token_ids: list[int]) -> int:
-    """Give claims back in order: the attempt is not counted, stored ids stay."""
-    if not token_ids:
+def give_back(claims: Collection[Claim], *, owner: str, why: str | None = None) -> int:
+    """Let claimed tokens go in order: not counted, stored ids stay. `why` they wait is shown."""
+    if not claims:
         return 0
     return _execute(
-        "UPDATE tokens_s0 SET lease_owner = NULL, lease_expires_at = NULL, "
-        "attempts = GREATEST(attempts - 1, 0) WHERE lease_owner = %s AND token_id = ANY(%s)",
-        [owner, token_ids],
+        "UPDATE tokens_s0 t SET lease_owner = NULL, lease_expires_at = NULL, "
+        "attempts = GREATEST(t.attempts - 1, 0), "
+        "generation_error = COALESCE(%s, t.generation_error) "
+        "FROM unnest(%s::bigint[], %s::integer[]) AS v(token_id, lease_number) "
+        "WHERE t.token_id = v.token_id AND t.lease_owner = %s AND t.lease_number = v.lease_number",
+        [why, [c.token_id for c in claims], [c.lease_number for c in claims], owner],
+    )
+
+
+def still_ours(claims: Collection[C], *, owner: str) -> list[C]:
+    """Return the claims that hold, locked to the transaction's end: tokens before their jobs."""
+    held = _fetch(
+        "SELECT token_id, lease_number FROM tokens_s0 "
+        "WHERE token_id = ANY(%s) AND lease_owner = %s ORDER BY token_id FOR UPDATE",
+        [[claim.token_id for claim in claims], owner],
+    )
+    return [claim for claim in claims if (claim.token_id, claim.lease_number) in held]
+
+
+def free_all_but(token_ids: Collection[int], *, owner: str) -> int:
+    """Free what an owner holds besides these: the answer to a claim's commit may be lost."""
+    return _execute(
+        "UPDATE tokens_s0 SET lease_owner = NULL, lease_expires_at = NULL "
+        "WHERE lease_owner = %s AND NOT token_id = ANY(%s)",
+        [owner, list(token_ids)],
     )
 
 
@@ -181,24 +269,11 @@ def rescue_stalled() -> int:
     )
 
 
-def count_generation_attempts(*, owner: str, token_ids: list[int]) -> None:
-    """Count a call with the vendor that comes next for each of these claimed tokens."""
-    _execute(
-        "UPDATE tokens_s0 SET generation_attempts = generation_attempts + 1 "
-        "WHERE token_id = ANY(%s) AND lease_owner = %s",
-        [token_ids, owner],
-    )
-
-
-def note_error(token_id: int, error: str, *, owner: str) -> bool:
-    """Write why a claimed token's image is not known yet; return whether it is still ours."""
-    return bool(
-        _execute(
-            "UPDATE tokens_s0 SET generation_error = %s "
-            "WHERE token_id = %s AND lease_owner = %s AND status = 'generating'",
-            [error, token_id, owner],
-        )
-    )
+def _fetch(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def _execute(sql: str, parameters: list[Any]) -> int:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from glisk.database.json_rows import as_json
 from tokens.models import Token
+from tokens.models.job import OPEN_JOB_STATUSES
 from tokens.states import TokenStatus
 
 
@@ -20,7 +21,7 @@ class Retry:
     """One token that waits. `counted`: the failed attempt goes into the log and timeline."""
 
     token_id: int
-    attempts: int
+    lease_number: int
     wait_seconds: float
     error: str
     error_class: str
@@ -58,10 +59,10 @@ def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
                 generation_error = v.error, error_class = v.error_class,
                 error_log = t.error_log || v.entry, updated_at = clock_timestamp()
             FROM json_to_recordset(%s::json)
-                AS v(token_id bigint, attempts integer, wait_seconds float8, error text,
+                AS v(token_id bigint, lease_number integer, wait_seconds float8, error text,
                      error_class text, counted boolean, generation_attempts integer,
                      fallback_used boolean, detail jsonb, entry jsonb)
-            WHERE t.token_id = v.token_id AND t.lease_owner = %s AND t.attempts = v.attempts
+            WHERE t.token_id = v.token_id AND t.lease_owner = %s AND t.lease_number = v.lease_number
             RETURNING t.token_id, t.status, v.error, v.counted, v.detail, t.generation_attempts
         ), noted AS (
             INSERT INTO token_transitions
@@ -127,7 +128,10 @@ def forget_refusals(token_ids: Collection[int], *, but: str) -> None:
 
 
 def delay_mints(mint_event_ids: Sequence[int], *, seconds: float) -> None:
-    """Let nothing new begin for the tokens of these mints for a while; what runs may end."""
+    """Let nothing new begin for the tokens of these mints for a while.
+
+    What runs may end, and an image that may be paid for is collected: the vendor deletes it.
+    """
     if not mint_event_ids:
         return
     with connection.cursor() as cursor:
@@ -135,8 +139,10 @@ def delay_mints(mint_event_ids: Sequence[int], *, seconds: float) -> None:
             "UPDATE tokens_s0 SET next_attempt_at = GREATEST(next_attempt_at, "
             "clock_timestamp() + make_interval(secs => %s)) "
             "WHERE mint_event_id = ANY(%s) AND lease_owner IS NULL "
-            "AND status IN ('detected', 'generating', 'uploading', 'ready')",
-            [seconds, list(mint_event_ids)],
+            "AND status IN ('detected', 'generating', 'uploading', 'ready') "
+            "AND NOT EXISTS (SELECT FROM image_generation_jobs j "
+            "WHERE j.token_id = tokens_s0.token_id AND j.status = ANY(%s))",
+            [seconds, list(mint_event_ids), [status.value for status in OPEN_JOB_STATUSES]],
         )
 
 

@@ -17,7 +17,7 @@ from django.db import connection
 
 from glisk.database.json_rows import as_json
 from glisk.errors import NotSentError, TransientError, UnknownOutcomeError
-from tokens.states import ADOPTABLE, RECALL, TERMINAL, Repair, TokenStatus, check_transition
+from tokens.states import ADOPTABLE, RECALL, Repair, TokenStatus, check_transition
 
 logger = structlog.get_logger(__name__)
 
@@ -31,19 +31,12 @@ PASSING_CLASSES = frozenset(
 
 
 @dataclass(frozen=True)
-class Lease:
-    """The claim under which a worker moves tokens."""
-
-    owner: str
-    keep: bool = False  # go on holding it in the next stage
-
-
-@dataclass(frozen=True)
 class Move:
-    """What changes for one token; `attempts` is the fencing token of a leased move."""
+    """What changes for one token; `lease_number` is the fence of a leased move."""
 
     token_id: int
     attempts: int = 0
+    lease_number: int = 0
     reason: str = ""
     fields: dict[str, Any] = field(default_factory=dict)
     detail: dict[str, Any] = field(default_factory=dict)
@@ -55,14 +48,15 @@ def move_tokens(
     source: TokenStatus,
     target: TokenStatus,
     actor: str,
-    lease: Lease | None = None,
+    lease_owner: str | None = None,
     adopts: bool = False,
     recalls: bool = False,
     repair: Repair | None = None,
 ) -> set[int]:
     """Move tokens from `source` to `target`; return the ids of those that moved.
 
-    All moves must write the same columns. With a lease, only tokens that it still holds move.
+    All moves must write the same columns. With a `lease_owner`, only tokens move that it holds by
+    the claim of that number.
     `adopts`: the target is what the chain says, not the next stage (states.ADOPTABLE). `recalls`:
     a reorg took the reveal back (states.RECALL). `repair`: a person asked for it, and its own map
     counts (states.REPAIRS). Raises `InvalidStateTransition` if the map does not allow the move at
@@ -77,11 +71,11 @@ def move_tokens(
     columns = sorted(moves[0].fields)
     if any(sorted(move.fields) != columns for move in moves):
         raise ValueError("the moves of one call must write the same columns")
-    keep = lease is not None and lease.keep and target not in TERMINAL
     rows = [
         {
             "token_id": move.token_id,
-            "fence": move.attempts,
+            "attempt": move.attempts,
+            "lease_number": move.lease_number,
             "reason": move.reason,
             "detail": move.detail,
             **move.fields,
@@ -90,26 +84,27 @@ def move_tokens(
     ]
     typed = "".join(f", {name} {column_type(name)}" for name in columns)
     sets = "".join(f", {name} = v.{name}" for name in columns)
-    held = "" if keep else ", lease_owner = NULL, lease_expires_at = NULL"
-    fence = "AND t.lease_owner = %s AND t.attempts = v.fence" if lease else ""
+    fence = "AND t.lease_owner = %s AND t.lease_number = v.lease_number" if lease_owner else ""
     sql = f"""
         WITH moved AS (
             UPDATE tokens_s0 t
             SET status = %s, status_changed_at = clock_timestamp(), updated_at = clock_timestamp(),
-                attempts = %s, next_attempt_at = NULL{held}{sets}
+                attempts = 0, next_attempt_at = NULL,
+                lease_owner = NULL, lease_expires_at = NULL{sets}
             FROM json_to_recordset(%s::json)
-                AS v(token_id bigint, fence integer, reason text, detail jsonb{typed})
+                AS v(token_id bigint, attempt integer, lease_number integer, reason text,
+                     detail jsonb{typed})
             WHERE t.token_id = v.token_id AND t.status = %s {fence}
-            RETURNING t.token_id, v.fence, v.reason, v.detail
+            RETURNING t.token_id, v.attempt, v.reason, v.detail
         )
         INSERT INTO token_transitions
             (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
-        SELECT token_id, %s, %s, reason, fence, %s, detail, clock_timestamp() FROM moved
+        SELECT token_id, %s, %s, reason, attempt, %s, detail, clock_timestamp() FROM moved
         RETURNING token_id
     """  # noqa: S608 - columns are fields of the model
-    parameters: list[Any] = [target.value, 1 if keep else 0, as_json(rows), source.value]
-    if lease:
-        parameters.append(lease.owner)
+    parameters: list[Any] = [target.value, as_json(rows), source.value]
+    if lease_owner:
+        parameters.append(lease_owner)
     parameters += [source.value, target.value, actor]
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
@@ -129,6 +124,7 @@ class Failed:
 
     token_id: int
     attempts: int
+    lease_number: int
     message: str
     error_class: str
 
@@ -151,13 +147,14 @@ def fail_tokens(rows: Sequence[Failed], *, source: TokenStatus, owner: str) -> s
         Move(
             token_id=row.token_id,
             attempts=row.attempts,
+            lease_number=row.lease_number,
             reason=row.message,
             fields={"generation_error": row.message, "error_class": row.error_class},
         )
         for row in rows
     ]
     failed = move_tokens(
-        moves, source=source, target=TokenStatus.FAILED, actor=owner, lease=Lease(owner)
+        moves, source=source, target=TokenStatus.FAILED, actor=owner, lease_owner=owner
     )
     passing = [row.token_id for row in rows if row.error_class in PASSING_CLASSES]
     if waiting := failed.intersection(passing):

@@ -19,7 +19,7 @@ from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.chain import DemoChain
 from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import Token, TokenTransition
-from tokens.pipeline.drain import PipelineDrain
+from tokens.pipeline.drain import GenerationDrain, UploadDrain
 from tokens.states import TokenStatus
 from tokens.tests.conftest import _vendors, quick, vendors
 from tokens.tests.stage import Vendors, Worker, has_status
@@ -31,8 +31,8 @@ pytestmark = [pytest.mark.fast, pytest.mark.django_db]
 
 
 @contextmanager
-def running(drain: Drain) -> Iterator[Worker]:
-    worker = Worker(drain)
+def running(*drains: Drain) -> Iterator[Worker]:
+    worker = Worker(*drains)
     try:
         yield worker
     finally:
@@ -60,7 +60,7 @@ def test_a_signed_webhook_becomes_a_revealed_token(
     assert answer.json() == {"status": "processed", "registered": 1, "tokens": 2}
 
     tokens = list(Token.objects.order_by("pk"))
-    with running(PipelineDrain()) as worker:
+    with running(GenerationDrain(), UploadDrain()) as worker:
         worker.until(has_status(TokenStatus.READY, *tokens))
     with running(RevealDrain()) as worker:
         worker.until(has_status(TokenStatus.REVEALED, *tokens))

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from tokens.models.job import JobStatus
+from tokens.models.job import OPEN_JOB_STATUSES
 from tokens.states import ACTIVE, TokenStatus
 
 STAGES: dict[str, tuple[TokenStatus, ...]] = {
@@ -25,16 +25,19 @@ HELD, SENT, LOOKUP, WORKING, QUEUE = "held", "sent", "lookup", "working", "queue
 # A paid call without an answer is looked up this long after it was made, at the earliest.
 _LOOKED_UP_AFTER_SECONDS = 30.0
 
+# Somebody is at it: a worker, or the vendor that makes its image.
+_WORKS = "(t.lease_owner IS NOT NULL OR j.id IS NOT NULL AND t.next_attempt_at IS NULL)"
 # The tokens under way are few; they are found by an index over the states.
 _GROUPS = """
     SELECT t.status,
            CASE WHEN t.held_at IS NOT NULL THEN 'held'
                 WHEN b.id IS NOT NULL THEN 'sent'
-                WHEN j.id IS NOT NULL THEN 'lookup'
-                WHEN t.lease_owner IS NOT NULL THEN 'working'
+                WHEN j.status = 'created' AND j.created_at
+                    < statement_timestamp() - make_interval(secs => %(looked_up)s) THEN 'lookup'
+                WHEN {works} THEN 'working'
                 WHEN t.error_class <> '' THEN t.error_class
                 ELSE 'queue' END AS cause,
-           t.lease_owner IS NOT NULL OR b.id IS NOT NULL AS in_work,
+           {works} OR b.id IS NOT NULL AS in_work,
            count(*),
            count(*) FILTER (WHERE t.status_changed_at <= statement_timestamp() - make_interval(
                secs => %(stuck)s + CASE t.status WHEN 'ready' THEN %(company)s ELSE 0 END)),
@@ -42,8 +45,7 @@ _GROUPS = """
            (min(ARRAY[EXTRACT(EPOCH FROM t.status_changed_at), t.token_id]))[2]::bigint
     FROM tokens_s0 t
     LEFT JOIN reveal_batch_tokens b ON b.token_id = t.token_id AND b.is_open
-    LEFT JOIN image_generation_jobs j ON j.token_id = t.token_id AND j.status = %(created)s
-        AND j.created_at < statement_timestamp() - make_interval(secs => %(looked_up)s)
+    LEFT JOIN image_generation_jobs j ON j.token_id = t.token_id AND j.status = ANY(%(open)s)
     WHERE t.status = ANY(%(active)s) {one}
     GROUP BY 1, 2, 3
 """
@@ -84,14 +86,14 @@ def groups(token_id: int | None = None) -> list[Group]:
     given: dict[str, Any] = {
         "active": [status.value for status in ACTIVE],
         "token_id": token_id,
-        "created": JobStatus.CREATED.value,
+        "open": [status.value for status in OPEN_JOB_STATUSES],
         "looked_up": _LOOKED_UP_AFTER_SECONDS,
         "stuck": settings.STUCK_AFTER_SECONDS,
         "company": settings.BATCH_REVEAL_WAIT_SECONDS,  # a ready token may wait for others
     }
     one = "" if token_id is None else "AND t.token_id = %(token_id)s"
     with connection.cursor() as cursor:
-        cursor.execute(_GROUPS.format(one=one), given)
+        cursor.execute(_GROUPS.format(one=one, works=_WORKS), given)
         found = [Group(TokenStatus(row[0]), *row[1:]) for row in cursor.fetchall()]
     action = list(STAGES)
     return sorted(found, key=lambda group: (action.index(group.stage), group.oldest_at))

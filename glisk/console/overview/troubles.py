@@ -38,7 +38,6 @@ from tokens.totals import failures_24h
 
 # A drain that ends is followed by the next one within seconds.
 _NO_DRAIN_SECONDS = 30
-_DRAINS = {"generation": "pipeline", "upload": "pipeline", "reveal": "reveal"}
 _SWITCHES = {
     "generation": "ENABLE_IMAGE_WORKER",
     "upload": "ENABLE_IPFS_WORKER",
@@ -162,7 +161,7 @@ def _missing_workers(
         return
     before = database_now() - timedelta(seconds=_NO_DRAIN_SECONDS)
     for stage, since in oldest.items():
-        if since < before and not alive & {stage, _DRAINS[stage]}:
+        if since < before and stage not in alive:
             yield Trouble(
                 f"worker:{stage}",
                 "worker",

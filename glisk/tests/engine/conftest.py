@@ -164,11 +164,11 @@ class QCluster:
             sentinels = [pid for pid in children(self.pid) if is_running(pid)]
             forked = children(sentinels[0]) if sentinels else []
             self._seen |= {*sentinels, *forked}
-            return [*sentinels, *forked] if len(forked) == 6 else None
+            return [*sentinels, *forked] if len(forked) == 7 else None
 
         sentinel, *forked = eventually(complete, what="a whole tree")
-        roles = {"main": self.pid, "sentinel": sentinel, "workers": forked[:4]}
-        return {**roles, "monitor": forked[4], "pusher": forked[5]}
+        roles = {"main": self.pid, "sentinel": sentinel, "workers": forked[:5]}
+        return {**roles, "monitor": forked[5], "pusher": forked[6]}
 
     def ready(self) -> QCluster:
         """Wait until both drains of this cluster run."""

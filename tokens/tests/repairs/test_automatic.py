@@ -73,7 +73,7 @@ def fail(error_class: str, **columns: Any) -> Token:
         attempts=1,
         **columns,
     )
-    row = Failed(token.pk, 1, "It broke.", error_class)
+    row = Failed(token.pk, 1, 0, "It broke.", error_class)
     assert fail_tokens([row], source=TokenStatus.GENERATING, owner="drain") == {token.pk}
     token.refresh_from_db()
     return token

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
 from glisk.backoff import backoff_seconds
 from glisk.errors import (
@@ -32,16 +32,14 @@ from glisk.errors import (
     TransientError,
     error_class_of,
 )
+from glisk.pauses import pause_stage
 from tokens.models import ImageGenerationJob
-from tokens.models.job import JobService, JobStatus
+from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
 from tokens.states import TokenStatus
-from tokens.transitions.claims import MAX_CLAIMS, Claim, count_generation_attempts
+from tokens.transitions.claims import Claim
 from tokens.transitions.delays import Retry, retry_later
 from tokens.transitions.status import Failed, fail_tokens
-
-if TYPE_CHECKING:
-    from tokens.pipeline.items import Item
 
 logger = structlog.get_logger(__name__)
 
@@ -51,11 +49,18 @@ _SIZE_CODES = frozenset({"too_large", "too_many_pixels", "too_small"})
 _VENDOR_WAIT_SECONDS = 1.0  # the breaker decides when the next call is made
 
 
+PAUSED_BY = "spend guard"
+_LOOK_BACK = 2000  # among them may be open ones, refused prompts, and those before a resume
+
+C = TypeVar("C", bound=Claim)
+
+
 @dataclass(frozen=True)
 class Failure:
-    """One item's failed attempt, and what becomes of its job."""
+    """A claimed token's failed attempt, and what becomes of its job."""
 
-    item: Item
+    claim: Claim
+    job: ImageGenerationJob
     error: ProviderError
     job_status: JobStatus | None  # None: the job stays open (its image can still be fetched)
     vendor_waits: bool = False  # the breaker is open or the rate is limited
@@ -63,46 +68,37 @@ class Failure:
     @property
     def is_waste(self) -> bool:
         """Whether something was paid for, came, and is of no use."""
-        came = self.item.job.output_url is not None or isinstance(self.error, NoImageError)
+        came = self.job.output_url is not None or isinstance(self.error, NoImageError)
         return came and self.job_status is not None
 
 
-def begin_attempts(
-    claims: Sequence[tuple[Claim, JobService]], *, owner: str
-) -> dict[int, ImageGenerationJob]:
-    """Write the job rows of the calls that come next; count the attempts."""
-    if not claims:
-        return {}
-    count_generation_attempts(owner=owner, token_ids=[claim.token_id for claim, _ in claims])
-    return jobs.create_jobs(
-        [
-            jobs.NewJob(
-                token_id=claim.token_id,
-                prompt=settings.FALLBACK_CENSORED_PROMPT if claim.fallback_used else claim.prompt,
-                attempt_number=claim.generation_attempts + 1,
-                service=service,
-            )
-            for claim, service in claims
-        ]
-    )
+def set_aside(claims: Sequence[C], *, source: TokenStatus, owner: str) -> list[C]:
+    """Fail those whose workers died again and again; return the others."""
+    killers = [
+        (
+            claim,
+            f"Its worker died {claim.attempts - 1} times: look at the workers' logs, then retry.",
+        )
+        for claim in claims
+        if claim.kills_workers
+    ]
+    fail_claims(killers, error_class="stalled", source=source, owner=owner)
+    return [claim for claim in claims if not claim.kills_workers]
 
 
-def fail_claims(failed: Sequence[tuple[Claim, str]], *, owner: str) -> None:
+def fail_claims(
+    failed: Sequence[tuple[Claim, str]], *, error_class: str, source: TokenStatus, owner: str
+) -> set[int]:
     """Fail claimed tokens for which no call is worth making."""
     rows = [
-        Failed(
-            claim.token_id,
-            claim.attempts,
-            why,
-            "stalled" if claim.attempts > MAX_CLAIMS else "validation",
-        )
+        Failed(claim.token_id, claim.attempts, claim.lease_number, why, error_class)
         for claim, why in failed
     ]
-    fail_tokens(rows, source=TokenStatus.GENERATING, owner=owner)
+    return fail_tokens(rows, source=source, owner=owner)
 
 
 def settle_failures(failures: Sequence[Failure], *, owner: str) -> None:
-    """Decide and write what becomes of the items, all in one transaction."""
+    """Decide and write what becomes of the tokens, all in one transaction."""
     if not failures:
         return
     retries: list[Retry] = []
@@ -112,69 +108,78 @@ def settle_failures(failures: Sequence[Failure], *, owner: str) -> None:
         if retry is not None:
             retries.append(retry)
         else:
-            item = failure.item
-            message = _final_message(failure)
-            lost.append(Failed(item.token_id, item.attempts, message, _class_of(failure)))
+            claim, message = failure.claim, _final_message(failure)
+            lost.append(
+                Failed(
+                    claim.token_id,
+                    claim.attempts,
+                    claim.lease_number,
+                    message,
+                    error_class_of(failure.error),
+                )
+            )
     with transaction.atomic():
         ours = retry_later(retries, owner=owner)
         ours |= fail_tokens(lost, source=TokenStatus.GENERATING, owner=owner)
         for failure in failures:
             # If the lease is lost, somebody else works with this job.
-            if failure.job_status is not None and failure.item.token_id in ours:
+            if failure.job_status is not None and failure.claim.token_id in ours:
                 jobs.close_jobs(
-                    [failure.item.job.pk],
+                    [failure.job.pk],
                     status=failure.job_status,
-                    error_class=_class_of(failure),
+                    error_class=error_class_of(failure.error),
                     error=str(failure.error),
                 )
+    if wasted := [failure.error for failure in failures if failure.is_waste]:
+        pause_if_wasted(str(wasted[-1]))
 
 
 def _retry_of(failure: Failure) -> Retry | None:
     """Return how the token goes on, or None if it fails."""
-    item, error = failure.item, failure.error
+    claim, job, error = failure.claim, failure.job, failure.error
     waiting = Retry(
-        token_id=item.token_id,
-        attempts=item.attempts,
+        token_id=claim.token_id,
+        lease_number=claim.lease_number,
         error=str(error),
-        error_class=_class_of(failure),
+        error_class=error_class_of(failure.error),
         wait_seconds=_VENDOR_WAIT_SECONDS,
         counted=False,
     )
     refused = failure.job_status == JobStatus.REJECTED
     if refused and (failure.vendor_waits or isinstance(error, AccountError)):
         # Nothing was paid: the attempt is given back with its job.
-        return replace(waiting, generation_attempts=item.generation_attempts - 1)
+        return replace(waiting, generation_attempts=job.attempt_number - 1)
     if failure.job_status is None:
         return replace(waiting, wait_seconds=backoff_seconds(2))
     if isinstance(error, ContentPolicyError):
-        return None if item.fallback_used else _with_fallback(waiting, item)
+        return None if claim.fallback_used else _with_fallback(waiting, job)
     repeatable = isinstance(error, TransientError | ArtefactError) and not _is_of_the_model(error)
-    if not repeatable or item.generation_attempts >= settings.GENERATION_MAX_ATTEMPTS:
+    if not repeatable or job.attempt_number >= settings.GENERATION_MAX_ATTEMPTS:
         return None
     at_least = error.retry_after_seconds if isinstance(error, TransientError) else None
     return replace(
         waiting,
-        wait_seconds=backoff_seconds(item.generation_attempts, at_least=at_least),
+        wait_seconds=backoff_seconds(job.attempt_number, at_least=at_least),
         counted=True,
-        detail={"job_id": item.job.pk},
+        detail={"job_id": job.pk},
     )
 
 
-def _with_fallback(waiting: Retry, item: Item) -> Retry:
-    logger.warning("prompt_censored", token_id=item.token_id, prompt=item.job.prompt)
+def _with_fallback(waiting: Retry, job: ImageGenerationJob) -> Retry:
+    logger.warning("prompt_censored", token_id=job.token_id, prompt=job.prompt)
     return replace(
         waiting,
         error=f"{waiting.error} The fallback prompt is used instead.",
         wait_seconds=0,
         counted=True,
         fallback_used=True,
-        detail={"censored": True, "original_prompt": item.job.prompt, "job_id": item.job.pk},
+        detail={"censored": True, "original_prompt": job.prompt, "job_id": job.pk},
     )
 
 
 def _final_message(failure: Failure) -> str:
     """Return why the token fails, and what a person has to do."""
-    error, tried = failure.error, failure.item.generation_attempts
+    error, tried = failure.error, failure.job.attempt_number
     if isinstance(error, ContentPolicyError):
         advice = (
             "The fallback prompt was refused too: set another FALLBACK_CENSORED_PROMPT, then retry."
@@ -189,7 +194,7 @@ def _final_message(failure: Failure) -> str:
         advice = f"Given up after {tried} attempts: retry when the vendor is well."
     elif isinstance(error, InvalidRequestError):
         advice = "Check the prompt and REPLICATE_MODEL_VERSION, then retry."
-    elif failure.item.job.output_url:
+    elif failure.job.output_url:
         advice = "The image is paid for: mend the cause and retry while the vendor keeps it (1 h)."
     else:
         advice = "Mend the cause, then retry."
@@ -201,5 +206,44 @@ def _is_of_the_model(error: ProviderError) -> bool:
     return isinstance(error, ArtefactError) and error.code in _SIZE_CODES
 
 
-def _class_of(failure: Failure) -> str:
-    return error_class_of(failure.error)
+def pause_if_wasted(problem: str) -> bool:
+    """Pause the generation if the last images that were paid for were all of no use.
+
+    An output host that is not allowed, a model that makes larger images than we take, or none at
+    all: each token would be paid for, and fail. No breaker sees it, since the vendor answers well.
+
+    How many: `GENERATION_PAUSE_AFTER_WASTED`, 0 for never. `problem` is the newest one's. Blank
+    pictures are refused prompts, and don't count. An operator's resume begins the count anew.
+    Returns whether it was paused now.
+    """
+    limit: int = settings.GENERATION_PAUSE_AFTER_WASTED
+    if not limit or _wasted_in_a_row(limit) < limit:
+        return False
+    return pause_stage(
+        "generation",
+        actor=PAUSED_BY,
+        reason=f"The last {limit} images were paid for and of no use. {problem} Mend the cause, "
+        "then resume the generation and retry the failed tokens.",
+    )
+
+
+def _wasted_in_a_row(limit: int) -> int:
+    """Count the newest jobs that ended well for the vendor, back to the last image we kept."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT status
+            FROM (SELECT * FROM image_generation_jobs ORDER BY id DESC LIMIT %s) newest
+            WHERE status IN ('captured', 'failed')
+              AND (output_url IS NOT NULL OR error_class = 'no_image')
+              AND error_class <> 'content_policy'
+              AND completed_at > COALESCE(
+                  (SELECT max(at) FROM operator_actions
+                   WHERE action = 'resume_stage' AND subject = 'generation'), '-infinity')
+            ORDER BY id DESC LIMIT %s
+            """,
+            [limit + _LOOK_BACK, limit],
+        )
+        statuses = [status for (status,) in cursor.fetchall()]
+    kept = [place for place, status in enumerate(statuses) if status == "captured"]
+    return kept[0] if kept else len(statuses)

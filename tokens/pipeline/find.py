@@ -1,0 +1,342 @@
+"""Find paid calls whose reply was lost, before anything is paid again.
+
+job created, and nobody at it → job submitted, or rejected and the token wants an image again
+
+They are looked for in Replicate's listing. Every input holds a seed of its own, so an equal input
+is the same call. What was made within ten minutes of the call may be it. These are the vendor's
+times: where its Date header shows another time than the database's clock, the window reaches over
+both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+
+from glisk.backoff import backoff_seconds
+from glisk.clients.replicate import Prediction, ReplicateClient
+from glisk.clock import ClockReading, database_clock
+from glisk.engine.step import Done, Failed, Step
+from glisk.errors import NotSentError, ProviderError, TransientError, as_provider_error
+from tokens.models import ImageGenerationJob
+from tokens.models.job import JobService, JobStatus
+from tokens.pipeline import failures, jobs
+from tokens.pipeline.failures import Failure
+from tokens.pipeline.jobs import OpenJobs, is_our_input
+from tokens.pipeline.poll import get_many
+from tokens.pipeline.services import ReplicateService, until_probe
+from tokens.states import TokenStatus
+from tokens.transitions.claims import JobClaim, claim_jobs, give_back, still_ours
+
+logger = structlog.get_logger(__name__)
+
+# How long a call of unknown outcome may take to show up in the vendor's listing, from when it was
+# made, and from when its reply was lost: time-outs and gateways take half a minute themselves.
+SETTLE_SECONDS = 15.0
+RECONCILE_SECONDS = 2.0
+_LONGEST_LOOK_SECONDS = 60.0
+_MOST_AT_ONCE = 200
+WINDOW: Final = timedelta(minutes=10)
+# Of 100 predictions: more than the vendor lets anybody make (600 a minute) within a window.
+MAX_PAGES = 150
+
+
+@dataclass(frozen=True)
+class LostCall:
+    """A call that may have been accepted; `made_at` is the database's time."""
+
+    job_id: int
+    input: dict[str, Any]
+    made_at: datetime
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of a call; nothing at all means that it surely never arrived.
+
+    `unreadable` is the id of a prediction that may be it, and whose input is gone;
+    `open_because` says why nothing may be concluded yet.
+    """
+
+    prediction: Prediction | None = None
+    unreadable: str = ""
+    open_because: str = ""
+
+
+def perhaps_paid(prediction_id: str) -> TransientError:
+    """Return why the price of a call stands that is not in the listing."""
+    return TransientError(
+        f"replicate: the reply was lost, and prediction {prediction_id} of that time may be it: "
+        "Replicate has deleted its input. The price stands.",
+        vendor="replicate",
+        code="perhaps_paid",
+    )
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Calls whose replies were lost, near each other: one listing serves all."""
+
+    claims: Sequence[JobClaim]
+    known_ids: Collection[str]
+    database: ClockReading
+
+
+class Find(Step[Lost, "dict[int, Finding]"]):
+    most = 1
+
+    def __init__(self, owner: str, open_jobs: OpenJobs, replicate: ReplicateService) -> None:
+        super().__init__(owner)
+        self.open_jobs = open_jobs
+        self.client = replicate.client
+        self.listing = replicate.listing
+        self._told: set[int] = set()  # jobs that the log has complained of
+
+    def places(self) -> int:
+        due = self.open_jobs.workable(JobStatus.CREATED, service=JobService.REPLICATE)
+        return min(self.most - len(self.under_way), due)
+
+    def due_in(self) -> float | None:
+        return self.open_jobs.next_look_in
+
+    def claim(self, limit: int) -> Sequence[Lost]:
+        with transaction.atomic():
+            claims = claim_jobs(
+                owner=self.owner,
+                limit=_MOST_AT_ONCE,
+                lease_seconds=settings.LEASE_SECONDS,
+                statuses=[JobStatus.CREATED],
+                service=JobService.REPLICATE,
+                settled_after=SETTLE_SECONDS,
+            )
+            claims = failures.set_aside(claims, source=TokenStatus.GENERATING, owner=self.owner)
+        if not claims:
+            return ()
+        if not self.listing.places(1):  # asked only now: no probe is taken for nothing
+            self._later(claims, why=self.listing.reason)
+            return ()
+        # The one that has waited longest for its look, and those that the same pages show.
+        first = min(claims, key=lambda c: c.job.look_at or c.job.created_at).job.created_at
+        near = [c for c in claims if abs(c.job.created_at - first) <= WINDOW]
+        give_back([c for c in claims if c not in near], owner=self.owner)
+        return [Lost(near, jobs.external_ids_near(first), database_clock())]
+
+    def leased(self, work: Lost) -> Sequence[int]:
+        return [claim.token_id for claim in work.claims]
+
+    def call(self, work: Lost) -> dict[int, Finding]:
+        wanted = [LostCall(c.job.pk, c.job.input, c.job.created_at) for c in work.claims]
+        return find_lost(
+            self.client, wanted=wanted, known_ids=work.known_ids, database=work.database
+        )
+
+    def settle(
+        self, done: Sequence[Done[Lost, dict[int, Finding]]], failed: Sequence[Failed[Lost]]
+    ) -> None:
+        self.pause(RECONCILE_SECONDS)
+        for refused in failed:  # counted against the listing alone: calls and reads go on
+            fault = as_provider_error(refused.error, vendor="replicate")
+            unexpected = refused.error if fault is not refused.error else None
+            logger.warning("reconciliation_failed", error=str(fault), exc_info=unexpected)
+            self.listing.failed(fault)
+            self._later(refused.work.claims, why=str(fault))
+        for each in done:
+            self.listing.succeeded()
+            for claim in each.work.claims:
+                if (prediction := each.value[claim.job.pk].prediction) is not None:
+                    jobs.record_prediction(prediction, job_id=claim.job.pk)
+                    logger.info(
+                        "prediction_found_again", token_id=claim.token_id, job_id=claim.job.pk
+                    )
+            with transaction.atomic():
+                self._decide(still_ours(each.work.claims, owner=self.owner), each.value)
+
+    def _decide(self, claims: Sequence[JobClaim], findings: dict[int, Finding]) -> None:
+        # News that came during the call win: only what nothing is known of yet is given up.
+        missing = jobs.still_created(claim.job for claim in claims)
+        give_back([c for c in claims if c.job.pk not in missing], owner=self.owner)
+        ended = []
+        for claim in (claim for claim in claims if claim.job.pk in missing):
+            finding = findings[claim.job.pk]
+            if finding.prediction is not None:  # another job has its id
+                self._later([claim], why="")
+            elif finding.open_because:
+                self._later([claim], why=finding.open_because, in_vain=True)
+            else:
+                ended.append(_ended(claim, finding))
+        failures.settle_failures(ended, owner=self.owner)
+
+    def _later(self, claims: Sequence[JobClaim], *, why: str, in_vain: bool = False) -> None:
+        """Look again later, and say in the ledger why nobody knows yet whether it is paid."""
+        for claim in claims:
+            wait = until_probe(self.listing, at_least=RECONCILE_SECONDS)
+            if in_vain:
+                cap = _LONGEST_LOOK_SECONDS
+                wait = backoff_seconds(claim.job.looks + 1, base=RECONCILE_SECONDS, cap=cap)
+            with transaction.atomic():
+                give_back([claim], owner=self.owner, why=why or None)
+                jobs.look_again([claim.job], in_seconds=wait, in_vain=in_vain, why=why or None)
+            late = jobs.age_seconds(claim.job.created_at) >= jobs.LOOKUP_SECONDS
+            if late and claim.job.pk not in self._told:
+                self._told.add(claim.job.pk)
+                logger.error(
+                    "prediction_not_found_out",
+                    token_id=claim.token_id,
+                    job_id=claim.job.pk,
+                    reason=why,
+                )
+
+
+def _ended(claim: JobClaim, finding: Finding) -> Failure:
+    """Return what it means that a call is surely not in the listing, or not readable any more."""
+    if finding.unreadable:
+        return Failure(claim, claim.job, perhaps_paid(finding.unreadable), JobStatus.FAILED)
+    if claim.job.error_class:  # its answer, which came without an id
+        answer = jobs.error_of(claim.job)
+        return Failure(claim, claim.job, answer, JobStatus.REJECTED)
+    never = NotSentError("replicate: the call never arrived", vendor="replicate")
+    return Failure(claim, claim.job, never, JobStatus.REJECTED, vendor_waits=True)
+
+
+def look_for(job: ImageGenerationJob, error: Exception, *, is_down: bool) -> None:
+    """Have a call looked for whose reply was lost just now: it may have been accepted just now.
+
+    What the answer means if the look finds nothing, is kept in its row.
+    """
+    meant: ProviderError | None = None
+    if not isinstance(error, ProviderError):
+        meant = as_provider_error(error, vendor="replicate")
+    elif error.status is not None and not is_down:
+        answer = error.message.partition(" | ")[0]
+        meant = TransientError(
+            f"{answer} | The vendor's listing does not show it: nothing was paid.",
+            vendor=error.vendor,
+            status=error.status,
+            code=error.code,
+        )
+    jobs.note_lost(job, meant=meant, look_in=SETTLE_SECONDS)
+
+
+def find_lost(
+    client: ReplicateClient,
+    *,
+    wanted: Sequence[LostCall],
+    known_ids: Collection[str],
+    database: ClockReading,
+) -> dict[int, Finding]:
+    """Return a finding for each call; made within minutes of each other, one listing serves all.
+
+    `known_ids` are the predictions of other calls of ours. Raises if the listing is refused.
+    """
+    look = _Look(client, wanted, known_ids, database)
+    is_complete = look.read_listing()
+    unread = look.read_strangers()  # whatever the listing left out, it may be among these
+    found = {job_id: Finding(prediction=match) for job_id, match in look.found.items()}
+    for call in look.missing:
+        unreadable = next((p.id for p in look.strangers.values() if look.is_near(p, call)), "")
+        if not is_complete:
+            why = f"Replicate's listing shows more than {look.seen:,} predictions since."
+            found[call.job_id] = Finding(open_because=why)
+        elif unread:
+            found[call.job_id] = Finding(open_because=unread)
+        else:
+            found[call.job_id] = Finding(unreadable=unreadable)
+    return found
+
+
+class _Look:
+    """One look at the listing: what was found, what is missing, what may be it."""
+
+    def __init__(
+        self,
+        client: ReplicateClient,
+        wanted: Sequence[LostCall],
+        known_ids: Collection[str],
+        database: ClockReading,
+    ) -> None:
+        self.client = client
+        self.missing = list(wanted)
+        self.known_ids = known_ids
+        self.database = database
+        self.found: dict[int, Prediction] = {}
+        self.strangers: dict[str, Prediction] = {}  # of the time, and without their input
+        self.seen = 0
+
+    def read_listing(self) -> bool:
+        """Page back until all are found; return whether nothing of the window was left out.
+
+        The bound spares the pages of what came later. It is trusted only if the listing goes on
+        behind the window: a vendor who misunderstands it might show nothing at all.
+        """
+        newest = self.client.prediction_pages()
+        first = next(newest, [])
+        if self._is_enough(first):
+            return True
+        end = self._window(self.missing)[1]
+        if first and all(p.created_at is not None and p.created_at > end for p in first):
+            bounded = self.client.prediction_pages(created_before=end)
+            if self._read(bounded):
+                return True
+            if next(bounded, None) is not None:
+                return False
+        return self._read(newest) or next(newest, None) is None
+
+    def _read(self, pages: Iterator[list[Prediction]]) -> bool:
+        return any(self._is_enough(page) for page in islice(pages, MAX_PAGES))
+
+    def _is_enough(self, page: list[Prediction]) -> bool:
+        """Take a page in; tell whether all are found, or older pages are of no interest."""
+        self.seen += len(page)
+        start, end = self._window(self.missing)
+        for prediction in page:
+            made = prediction.created_at
+            if prediction.id not in self.known_ids and (made is None or start <= made <= end):
+                self._take(prediction)
+        oldest = page[-1].created_at if page else None
+        return not self.missing or (oldest is not None and oldest < start)
+
+    def _take(self, prediction: Prediction) -> None:
+        if not prediction.input:
+            self.strangers[prediction.id] = prediction
+            return
+        self.strangers.pop(prediction.id, None)
+        for call in self.missing:
+            if is_our_input(prediction.input, call.input):
+                self.found[call.job_id] = prediction
+                self.missing.remove(call)
+                return
+
+    def read_strangers(self) -> str:
+        """Read those by their ids whose input the listing left out; return why one is unread.
+
+        What stays among the strangers then has lost its input for good.
+        """
+        hidden = [p.id for p in self.strangers.values() if not p.data_removed]
+        if not self.missing:
+            return ""
+        try:
+            read = get_many(self.client, hidden)
+        except ProviderError as error:
+            return f"A prediction of that time cannot be read now: {error}"
+        for prediction in read:
+            if prediction.input:
+                self._take(prediction)
+        unread = len(hidden) - len(read)
+        return f"{unread} predictions of that time cannot be read now." if unread else ""
+
+    def is_near(self, prediction: Prediction, call: LostCall) -> bool:
+        start, end = self._window([call])
+        return prediction.created_at is None or start <= prediction.created_at <= end
+
+    def _window(self, calls: Sequence[LostCall]) -> tuple[datetime, datetime]:
+        clock = self.client.clock
+        ahead = timedelta(seconds=clock.ahead_of(self.database) if clock else 0.0)
+        first, last = min(c.made_at for c in calls), max(c.made_at for c in calls)
+        return min(first, first + ahead) - WINDOW, max(last, last + ahead) + WINDOW

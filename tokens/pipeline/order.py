@@ -1,0 +1,266 @@
+"""Order an image: claim a token, write its job, make the paid call, keep the vendor's id.
+
+token detected or generating, without an open job → generating, job submitted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+
+from authors.models import PROMPT_MAX_LENGTH
+from glisk.clients.data_uri import SCHEME
+from glisk.clients.replicate import Prediction, classify_prediction_failure
+from glisk.clock import boot_seconds
+from glisk.engine.step import Done, Failed, Step
+from glisk.errors import (
+    NotSentError,
+    ProviderError,
+    TransientError,
+    UnknownOutcomeError,
+    as_provider_error,
+)
+from tokens.models import ImageGenerationJob
+from tokens.models.job import JobService, JobStatus
+from tokens.pipeline import failures, find, jobs
+from tokens.pipeline.collect import Captured, capture_image, not_configured, save_captured
+from tokens.pipeline.failures import Failure
+from tokens.pipeline.jobs import NewJob, OpenJobs
+from tokens.pipeline.poll import poll_seconds
+from tokens.pipeline.services import ImageService, Services, create_prediction, paid_call_seconds
+from tokens.states import TokenStatus
+from tokens.transitions import claims
+from tokens.transitions.claims import Claim, give_back
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Ordered:
+    claim: Claim
+    job: ImageGenerationJob
+    service: ImageService
+    claimed_at: float  # before the claim; boot_seconds
+
+    def has_failed(self, error: ProviderError, *, waits: bool = False) -> Failure:
+        """Return what a call means that the vendor surely did not accept."""
+        return Failure(self.claim, self.job, error, JobStatus.REJECTED, vendor_waits=waits)
+
+    def is_unfinished(self, error: ProviderError) -> Failure:
+        """Keep the job open for another call by the same id, until its time is over."""
+        over = jobs.age_seconds(self.job.created_at) >= settings.GENERATION_TIMEOUT_SECONDS
+        return Failure(self.claim, self.job, error, JobStatus.FAILED if over else None)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`image`: the picture, or why there is none, if the answer is the image."""
+
+    prediction: Prediction
+    image: Captured | Exception | None = None
+
+
+class Order(Step[Ordered, Answer]):
+    def __init__(self, owner: str, open_jobs: OpenJobs, services: Services) -> None:
+        super().__init__(owner)
+        self.open_jobs = open_jobs
+        self.services = services
+
+    @property
+    def most(self) -> int:
+        return int(settings.WORKER_BATCH_SIZE)
+
+    def places(self) -> int:
+        if not self.open_jobs.is_wanted:
+            return 0
+        return self.services.offer(self.most - len(self.under_way), self.open_jobs)
+
+    def due_in(self) -> float | None:
+        waits = [
+            self.services.seconds_until_call,
+            claims.seconds_until_next_attempt(TokenStatus.DETECTED, TokenStatus.GENERATING),
+        ]
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def claim(self, limit: int) -> Sequence[Ordered]:
+        claimed_at = boot_seconds()  # the leases run from here, whatever happens in between
+        with transaction.atomic():
+            claimed = claims.claim_for_generation(
+                owner=self.owner, limit=limit, lease_seconds=settings.LEASE_SECONDS
+            )
+            wanted = self._set_aside(claimed)
+            admitted = self.services.admit(len(wanted)) if wanted else []
+            chosen = {c.token_id: s for c, s in zip(wanted, admitted, strict=False)}
+            made = self._begin([(c, chosen[c.token_id]) for c in wanted if c.token_id in chosen])
+            give_back([c for c in wanted if c.token_id not in made], owner=self.owner)
+        self.services.give_probes_back(admitted)
+        return [
+            Ordered(c, made[c.token_id], chosen[c.token_id], claimed_at)
+            for c in wanted
+            if c.token_id in made
+        ]
+
+    def _set_aside(self, claimed: Sequence[Claim]) -> list[Claim]:
+        """Fail the tokens for which no call is worth making; return the others."""
+        source = TokenStatus.GENERATING
+        usable = failures.set_aside(claimed, source=source, owner=self.owner)
+        hopeless = [(claim, fault) for claim in usable if (fault := _fault_of(claim))]
+        failures.fail_claims(hopeless, error_class="validation", source=source, owner=self.owner)
+        return [claim for claim in usable if not _fault_of(claim)]
+
+    def _begin(self, wanted: Sequence[tuple[Claim, ImageService]]) -> dict[int, ImageGenerationJob]:
+        """Write the job rows of the calls that come next, with their prices; count the attempts."""
+        if not wanted:
+            return {}
+        new = [
+            NewJob(
+                token_id=claim.token_id,
+                prompt=settings.FALLBACK_CENSORED_PROMPT if claim.fallback_used else claim.prompt,
+                attempt_number=claim.generation_attempts + 1,
+                service=service.name,
+            )
+            for claim, service in wanted
+        ]
+        made = jobs.create_jobs(new, look_in=find.SETTLE_SECONDS)
+        claims.count_generation_attempts(made, owner=self.owner)
+        return made
+
+    def leased(self, work: Ordered) -> Sequence[int]:
+        return (work.claim.token_id,)
+
+    def call(self, work: Ordered) -> Answer:
+        send_by = work.claimed_at + paid_call_seconds()
+        prediction = create_prediction(work.service, job=work.job, send_by=send_by)
+        if not work.service.repeats_calls:
+            return Answer(prediction)
+        url = prediction.output_urls[0] if prediction.output_urls else ""
+        if not prediction.is_succeeded or not url:
+            return Answer(
+                prediction, classify_prediction_failure(prediction, vendor=work.job.service)
+            )
+        if not url.startswith(SCHEME):
+            return Answer(prediction)  # collect fetches it
+        try:
+            return Answer(prediction, capture_image(work.service, url=url))
+        except Exception as error:  # noqa: BLE001 - what was made is to be stored all the same
+            return Answer(prediction, error)
+
+    def settle(
+        self, done: Sequence[Done[Ordered, Answer]], failed: Sequence[Failed[Ordered]]
+    ) -> None:
+        self._record(done)
+        images, ended = [], []
+        for each in done:
+            work, image = each.work, each.value.image
+            work.service.admission.breaker.succeeded()
+            if isinstance(image, Captured):
+                images.append((work.claim, work.job, image))
+            elif image is not None:
+                error = as_provider_error(image, vendor=work.job.service)
+                ended.append(Failure(work.claim, work.job, error, JobStatus.FAILED))
+        ended += [f for each in failed if (f := self._judge(each.work, each.error)) is not None]
+        save_captured(images, owner=self.owner)
+        failures.settle_failures(ended, owner=self.owner)
+        # What waits now for its outcome waits in the row of its job.
+        settled = {claim.token_id for claim, *_ in images} | {f.claim.token_id for f in ended}
+        works = [each.work for each in done] + [each.work for each in failed]
+        give_back([w.claim for w in works if w.claim.token_id not in settled], owner=self.owner)
+
+    def _record(self, done: Sequence[Done[Ordered, Answer]]) -> None:
+        """Store the vendor's ids: each is paid for, whether its token is still ours or not."""
+        answers = [(each.work.job.pk, each.value.prediction) for each in done]
+        stored = jobs.record_submitted(
+            [(pk, prediction.id) for pk, prediction in answers], look_in=poll_seconds()
+        )
+        for pk, prediction in answers:
+            if pk not in stored:  # its webhook was faster, or the job was given up
+                jobs.record_prediction(prediction, job_id=pk)
+        for each in done:
+            if each.work.service.repeats_calls:
+                urls = each.value.prediction.output_urls
+                jobs.record_run(
+                    each.work.job,
+                    predict_time_seconds=each.value.prediction.predict_time_seconds,
+                    output_url=urls[0] if urls and not urls[0].startswith(SCHEME) else None,
+                )
+
+    def _judge(self, work: Ordered, error: Exception) -> Failure | None:
+        """Return what a failed call means; None: perhaps paid, so it has to be looked for."""
+        admission = work.service.admission
+        if isinstance(error, NotSentError):
+            return work.has_failed(error, waits=True)
+        if isinstance(error, ProviderError) and not isinstance(error, UnknownOutcomeError):
+            age = boot_seconds() - work.claimed_at
+            return work.has_failed(error, waits=admission.failed(error, age_seconds=age))
+        is_down = False
+        if isinstance(error, UnknownOutcomeError):
+            logger.warning("prediction_outcome_unknown", token_id=work.claim.token_id)
+            if error.code == "running":
+                admission.breaker.succeeded()
+            else:
+                is_down = admission.breaker.failed(error)
+            if work.service.repeats_calls:
+                return work.is_unfinished(error)
+        else:
+            logger.error("creation_failed", token_id=work.claim.token_id, exc_info=error)
+        find.look_for(work.job, error, is_down=is_down)
+        return None
+
+
+class Repeat(Order):
+    """Calls of unknown outcome that may be made again by our own id, instead of looked for."""
+
+    rare = True
+
+    def places(self) -> int:
+        found = self.open_jobs.workable(
+            JobStatus.CREATED, JobStatus.SUBMITTED, service=JobService.SELFHOSTED
+        )
+        return min(self.most - len(self.under_way), found)
+
+    def due_in(self) -> float | None:
+        return None  # Order's covers it
+
+    def claim(self, limit: int) -> Sequence[Ordered]:
+        claimed_at, service = boot_seconds(), self.services.selfhosted
+        if service is not None and service.most_at_once is not None:
+            limit = min(limit, service.most_at_once)
+        with transaction.atomic():
+            claimed = claims.claim_jobs(
+                owner=self.owner,
+                limit=limit,
+                lease_seconds=settings.LEASE_SECONDS,
+                statuses=[JobStatus.CREATED, JobStatus.SUBMITTED],
+                service=JobService.SELFHOSTED,
+            )
+            usable = failures.set_aside(claimed, source=TokenStatus.GENERATING, owner=self.owner)
+        if service is None:
+            gone = [Failure(c, c.job, not_configured(c.job), JobStatus.FAILED) for c in usable]
+            failures.settle_failures(gone, owner=self.owner)
+            return ()
+        works, waiting = [], []
+        for claim in usable:
+            work = Ordered(claim, claim.job, service, claimed_at)
+            if service.admission.breaker.places(1):
+                works.append(work)
+            else:
+                text = f"{service.name}: {service.admission.breaker.reason}"
+                waiting.append(work.is_unfinished(TransientError(text, vendor=service.name)))
+        failures.settle_failures(waiting, owner=self.owner)
+        return works
+
+
+def _fault_of(claim: Claim) -> str:
+    """Return why no call is worth making for this token, or an empty text."""
+    if not claim.prompt.strip():
+        return "The prompt is empty: set the author's prompt, then retry."
+    if len(claim.prompt) > PROMPT_MAX_LENGTH:
+        return (
+            f"The prompt has {len(claim.prompt)} characters; {PROMPT_MAX_LENGTH} are allowed: "
+            "shorten the author's prompt, then retry."
+        )
+    return ""

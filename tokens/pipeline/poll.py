@@ -1,0 +1,191 @@
+"""Ask Replicate about predictions whose callback is late; end those that take too long.
+
+job submitted → job succeeded or errored; what that means for its token, collect decides
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+
+import structlog
+from django.conf import settings
+
+from glisk.clients.replicate import Prediction, ReplicateClient
+from glisk.engine.step import Done, Failed, Step
+from glisk.errors import InvalidRequestError, ProviderError, as_provider_error
+from tokens.models import ImageGenerationJob
+from tokens.models.job import JobService, JobStatus
+from tokens.pipeline import jobs
+from tokens.pipeline.jobs import OpenJobs
+from tokens.pipeline.services import ReplicateService, until_probe, uses_callbacks
+
+logger = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.3
+POLL_WITH_CALLBACK_SECONDS = 2.0
+OVERDUE_SECONDS = 5.0  # an overdue prediction that does not end is canceled again this often
+_CALL_SECONDS = 10.0  # so long nobody else asks; a worker that dies with a poll costs this
+_SLACK = timedelta(minutes=10)  # the listing's times are the vendor's
+_MOST_AT_ONCE = 1000
+_FEW = 3  # read one by one
+_MOST_PAGES = 5
+
+
+def poll_seconds() -> float:
+    """Return how long a prediction is left alone, from its call or the last look at it."""
+    return POLL_WITH_CALLBACK_SECONDS if uses_callbacks() else POLL_SECONDS
+
+
+@dataclass(frozen=True)
+class Look:
+    jobs: Sequence[ImageGenerationJob]
+    listed: bool = False  # the listing is asked, too
+    overdue: bool = False  # a single one, which is to be canceled
+
+    @property
+    def ids(self) -> list[str]:
+        return [job.external_id or "" for job in self.jobs]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was read; `refusal`: the listing was asked, and failed."""
+
+    predictions: list[Prediction] = field(default_factory=list)
+    refusal: ProviderError | None = None
+
+
+class Poll(Step[Look, Seen]):
+    most = 4
+
+    def __init__(self, owner: str, open_jobs: OpenJobs, replicate: ReplicateService) -> None:
+        super().__init__(owner)
+        self.open_jobs = open_jobs
+        self.client = replicate.client
+        self.reads, self.listing = replicate.reads, replicate.listing
+
+    def places(self) -> int:
+        due = self.open_jobs.workable(JobStatus.SUBMITTED, service=JobService.REPLICATE)
+        return self.most - len(self.under_way) if due else 0
+
+    def due_in(self) -> float | None:
+        return self.open_jobs.next_look_in
+
+    def claim(self, limit: int) -> Sequence[Look]:
+        due = jobs.claim_to_poll(
+            limit=_MOST_AT_ONCE, within_seconds=poll_seconds() / 2, for_seconds=_CALL_SECONDS
+        )
+        overdue = [job for job in due if _is_overdue(job)]
+        rest = [job for job in due if not _is_overdue(job)]
+        looks = [Look([job], overdue=True) for job in overdue[: limit - 1]]
+        jobs.look_again(overdue[limit - 1 :], in_seconds=poll_seconds())
+        if rest and self.reads.places(1):
+            # Few need no listing; but if it was refused, they find out whether that is over.
+            listed = self.listing.places(1) > 0 and (len(rest) > _FEW or self.listing.is_open)
+            looks.append(Look(rest, listed=listed))
+        else:
+            jobs.look_again(rest, in_seconds=until_probe(self.reads, at_least=poll_seconds()))
+        return looks
+
+    def call(self, work: Look) -> Seen:
+        if work.overdue:
+            return Seen([end_overdue(self.client, external_id=work.ids[0])])
+        since = min(job.created_at for job in work.jobs) - _SLACK if work.listed else None
+        return poll_predictions(self.client, external_ids=work.ids, listed_since=since)
+
+    def settle(self, done: Sequence[Done[Look, Seen]], failed: Sequence[Failed[Look]]) -> None:
+        for each in done:
+            for prediction in each.value.predictions:
+                if each.work.overdue or prediction.is_terminal:
+                    jobs.record_prediction(prediction)
+            if each.work.overdue:
+                jobs.look_again(each.work.jobs, in_seconds=OVERDUE_SECONDS)
+                continue
+            self.reads.succeeded()
+            if each.value.refusal is not None:
+                self.listing.failed(_told("reconciliation_failed", each.value.refusal))
+            elif each.work.listed:
+                self.listing.succeeded()
+            jobs.look_again(each.work.jobs, in_seconds=poll_seconds())
+        for refused in failed:
+            if refused.work.overdue:
+                _told("cancel_failed", refused.error)
+                asked = getattr(refused.error, "retry_after_seconds", None) or 0.0
+                jobs.look_again(refused.work.jobs, in_seconds=max(OVERDUE_SECONDS, asked))
+            else:
+                self.reads.failed(_told("poll_failed", refused.error))
+                wait = until_probe(self.reads, at_least=poll_seconds())
+                jobs.look_again(refused.work.jobs, in_seconds=wait)
+
+
+def _is_overdue(job: ImageGenerationJob) -> bool:
+    started = job.submitted_at or job.created_at
+    return jobs.age_seconds(started) >= settings.GENERATION_TIMEOUT_SECONDS
+
+
+def _told(event: str, error: Exception) -> ProviderError:
+    """Log why something could not be read."""
+    fault = as_provider_error(error, vendor="replicate")
+    logger.warning(event, error=str(fault), exc_info=error if fault is not error else None)
+    return fault
+
+
+def poll_predictions(
+    client: ReplicateClient, *, external_ids: Collection[str], listed_since: datetime | None
+) -> Seen:
+    """Ask for predictions; of many, the listing says which have ended, so that few are read.
+
+    `listed_since` is None where the listing is not to be asked. A prediction that the vendor does
+    not know any more comes back as `aborted`; one that cannot be read now is left out, so that it
+    keeps nobody waiting. Raises if none can be read.
+    """
+    running: set[str] = set()
+    refusal = None
+    if listed_since is not None:
+        try:
+            running = _running(client, listed_since)
+        except ProviderError as error:
+            refusal = error
+    ended = [external_id for external_id in external_ids if external_id not in running]
+    return Seen(get_many(client, ended), refusal)
+
+
+def _running(client: ReplicateClient, since: datetime) -> set[str]:
+    pages = islice(client.prediction_pages(created_after=since), _MOST_PAGES)
+    return {found.id for page in pages for found in page if not found.is_terminal}
+
+
+def get_many(client: ReplicateClient, external_ids: Collection[str]) -> list[Prediction]:
+    """Read predictions one by one; what cannot be read is left out. Raises if nothing can be."""
+    found: list[Prediction] = []
+    faults: list[ProviderError] = []
+    for external_id in external_ids:
+        try:
+            found.append(_get_or_gone(client, external_id))
+        except ProviderError as error:
+            faults.append(error)
+            if len(faults) == _FEW:  # it is not this or that prediction
+                break
+    if faults and not found:
+        raise faults[0]
+    return found
+
+
+def _get_or_gone(client: ReplicateClient, external_id: str) -> Prediction:
+    try:
+        return client.get_prediction(external_id)
+    except InvalidRequestError as error:
+        if error.reason != "not_found":
+            raise
+        return Prediction(id=external_id, status="aborted", error="The vendor does not know it.")
+
+
+def end_overdue(client: ReplicateClient, *, external_id: str) -> Prediction:
+    """Cancel a prediction that took too long, unless it has ended by now."""
+    prediction = _get_or_gone(client, external_id)
+    if prediction.is_terminal:
+        return prediction
+    return client.cancel_prediction(external_id)
