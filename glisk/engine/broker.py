@@ -20,8 +20,7 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
-from glisk.engine.listener import Listener
-from glisk.engine.notify import notify
+from glisk.engine.notify import Listener, notify
 from glisk.engine.owner import own_prefix
 from glisk.engine.stop import process_stop_flag
 

@@ -14,7 +14,7 @@ from django_q.tasks import async_task
 
 from glisk.engine import broker as module
 from glisk.engine.broker import ListeningBroker
-from glisk.engine.listener import Listener
+from glisk.engine.notify import Listener
 from glisk.engine.stop import StopFlag
 from glisk.tests.engine.conftest import query
 

@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection
 
-from glisk.engine import gathering, loop, owner
+from glisk.engine import drain as engine_drain
+from glisk.engine import gathering, owner
 from glisk.engine.calls import CallResult, DatabaseInThreadError
 from glisk.engine.drain import Drain
 from glisk.engine.notify import notify
@@ -48,7 +49,7 @@ def scripted(
 @pytest.fixture
 def nothing_is_routine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no heartbeat end a wait, so that whatever ends one is what the test did."""
-    monkeypatch.setattr(loop, "BEAT_SECONDS", 3600.0)
+    monkeypatch.setattr(engine_drain, "BEAT_SECONDS", 3600.0)
 
 
 def _slots(columns: str, condition: str = "true") -> list[tuple[Any, ...]]:
