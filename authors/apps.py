@@ -14,7 +14,7 @@ class AuthorsConfig(AppConfig):
         from django.db.models.signals import post_migrate
 
         from authors.purging import purge_link_requests, purge_nonces, purge_spent_messages
-        from glisk.engine.leases import register_purge
+        from glisk.engine.housekeeping import register_purge
 
         register_purge(purge_nonces)
         register_purge(purge_link_requests)

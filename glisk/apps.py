@@ -7,8 +7,7 @@ class GliskConfig(AppConfig):
 
     def ready(self) -> None:
         from glisk.config import checks  # noqa: F401 - registers the system checks
-        from glisk.engine.leases import register_purge
-        from glisk.engine.purging import purge_sessions
+        from glisk.engine.housekeeping import purge_sessions, register_purge
         from glisk.web.request_counts import purge_request_counts
 
         register_purge(purge_request_counts)

@@ -16,7 +16,11 @@ class TokensConfig(AppConfig):
         from authors.figures import register_figures
         from authors.models import Author
         from authors.onboarding import authors_written
-        from glisk.engine.leases import register_lease_release, register_purge, register_rescue
+        from glisk.engine.housekeeping import (
+            register_lease_release,
+            register_purge,
+            register_rescue,
+        )
         from glisk.engine.schedules import declare, declare_drain
         from tokens.author_figures import author_figures
         from tokens.minting.authorship import on_author_saved, on_authors_written

@@ -6,7 +6,7 @@ class WebhooksConfig(AppConfig):
     verbose_name = "Webhooks"
 
     def ready(self) -> None:
-        from glisk.engine.leases import register_purge
+        from glisk.engine.housekeeping import register_purge
         from glisk.engine.schedules import declare
         from webhooks.purging import purge_events
 

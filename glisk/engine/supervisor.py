@@ -19,7 +19,7 @@ from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.scheduler import scheduler
 
-from glisk.engine import leases, schedules
+from glisk.engine import housekeeping, schedules
 from glisk.engine.broker import enqueue_here, forget_queue
 from glisk.engine.heartbeat import (
     BEAT_SECONDS,
@@ -95,7 +95,7 @@ class Supervisor:
             logger.error("processes_left", prefix=own_prefix())
         _reap_orphans()
         try:
-            released = leases.release_leases(own_prefix())
+            released = housekeeping.release_leases(own_prefix())
             remove_own_heartbeats()
             forget_queue(own_prefix())
             if released:
@@ -210,7 +210,7 @@ def _release_the_dead() -> None:
     """Release what supervisors of this host held when they were killed."""
     for pid in dead_supervisors():
         prefix = owner_prefix(host_name(), pid)
-        released = leases.release_leases(prefix)
+        released = housekeeping.release_leases(prefix)
         WorkerHeartbeat.objects.filter(owner__startswith=prefix).delete()
         forget_queue(prefix)
         logger.warning("dead_supervisor_found", pid=pid, leases_released=released)

@@ -20,7 +20,7 @@ from pytest_django import Settings
 from authors.factories import AuthorFactory
 from authors.models import SignInNonce, SpentMessage, XLinkRequest
 from authors.signatures.actions import Action
-from glisk.engine import housekeeping, purging, schedules
+from glisk.engine import housekeeping, schedules
 from sandbox.accounts import AUTHORS
 from tokens.models import PromptSample
 from tokens.models.sample import SampleStatus
@@ -148,7 +148,7 @@ def test_many_rows_go_in_portions_and_within_a_budget(
 ) -> None:
     for number in range(5):
         make(number)
-    monkeypatch.setattr(purging.delete_in_portions, "__kwdefaults__", {"at_once": 2})
+    monkeypatch.setattr(housekeeping.delete_in_portions, "__kwdefaults__", {"at_once": 2})
     with deletions() as found:
         housekeeping.purge()
     table = f'DELETE FROM "{model._meta.db_table}"'
@@ -163,8 +163,8 @@ def test_a_budget_that_is_used_up_leaves_the_rest_for_later() -> None:
         asked.append(limit)
         return limit
 
-    assert purging.in_portions(purge, at_once=7, budget_seconds=0) == 0
-    assert purging.in_portions(purge, at_once=7, budget_seconds=1e-9) in (0, 7)
+    assert housekeeping.in_portions(purge, at_once=7, budget_seconds=0) == 0
+    assert housekeeping.in_portions(purge, at_once=7, budget_seconds=1e-9) in (0, 7)
     assert asked.count(7) == len(asked)
 
 

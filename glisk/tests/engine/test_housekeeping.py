@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 from django_q.models import Failure, Task
 
-from glisk.engine import housekeeping, leases
+from glisk.engine import housekeeping
 from glisk.engine.heartbeat import Heartbeat, dead_supervisors
 from glisk.engine.owner import host_name
 from glisk.engine.stop import StopFlag
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_releases", "_rescues", "_purges"):
-        monkeypatch.setattr(leases, name, [])
+        monkeypatch.setattr(housekeeping, name, [])
 
 
 def _beat(main_pid: int, *, host: str | None = None, age: timedelta = timedelta(0)) -> None:
@@ -43,8 +43,8 @@ def test_one_failing_rescue_keeps_no_other_from_its_work() -> None:
     def fail() -> int:
         raise ValueError("no")
 
-    leases.register_rescue(fail)
-    leases.register_rescue(lambda: 3)
+    housekeeping.register_rescue(fail)
+    housekeeping.register_rescue(lambda: 3)
     assert housekeeping.rescue() == 3
 
 
@@ -55,9 +55,9 @@ def test_releases_are_summed_and_registered_once() -> None:
         prefixes.append(prefix)
         return 2
 
-    leases.register_lease_release(release)
-    leases.register_lease_release(release)
-    assert leases.release_leases("host:1:") == 2
+    housekeeping.register_lease_release(release)
+    housekeeping.register_lease_release(release)
+    assert housekeeping.release_leases("host:1:") == 2
     assert prefixes == ["host:1:"]
 
 
@@ -107,7 +107,7 @@ def test_old_failures_are_purged_and_recent_ones_kept() -> None:
         Task.objects.create(
             id=f"{days}", name="n", func="f", started=stopped, stopped=stopped, success=False
         )
-    leases.register_purge(lambda: 4)
+    housekeeping.register_purge(lambda: 4)
     assert housekeeping.purge() == 5
     assert [failure.id for failure in Failure.objects.all()] == ["1"]
 

@@ -7,7 +7,7 @@ class WorldConfig(AppConfig):
     label = "engine_world"
 
     def ready(self) -> None:
-        from glisk.engine import leases, schedules
+        from glisk.engine import housekeeping, schedules
         from glisk.tests.engine.world import jobs
 
         schedules.forget_all()
@@ -20,5 +20,5 @@ class WorldConfig(AppConfig):
             settings.POLL_INTERVAL_SECONDS,
             wanted=settings.DO_GAMMA,  # type: ignore[misc]  # the world's own setting
         )
-        leases.register_lease_release(jobs.release_of)
-        leases.register_rescue(jobs.rescue)
+        housekeeping.register_lease_release(jobs.release_of)
+        housekeeping.register_rescue(jobs.rescue)
