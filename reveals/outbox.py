@@ -169,8 +169,10 @@ def store_signed(batch: RevealBatch, unsigned: Unsigned, signed: SignedTransacti
             return False
         if locked.to_sign != asdict(unsigned):
             return False
-        old = RevealTransaction.objects.filter(batch=locked).order_by("pk").last()
-        if not RevealTransaction.objects.filter(tx_hash=signed.tx_hash).exists():
+        rows = RevealTransaction.objects.filter(batch=locked).defer("raw_transaction")
+        known = {row.tx_hash: row for row in rows.order_by("pk")}
+        old = next(reversed(known.values()), None)
+        if signed.tx_hash not in known:
             RevealTransaction.objects.create(
                 batch=locked,
                 tx_hash=signed.tx_hash,

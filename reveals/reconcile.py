@@ -8,7 +8,7 @@ A drain makes the middle step in a thread; `reconcile_reveals` makes all three.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -24,7 +24,6 @@ from reveals.gate import Objection
 from reveals.keeper import keeper_address
 from reveals.models import BatchStatus, RevealBatch, RevealTransaction
 from reveals.pipeline.receipts import (
-    batches_of,
     close_by_receipt,
     confirm,
     look_for_receipts,
@@ -77,15 +76,16 @@ def questions_about(token_ids: Iterable[int]) -> list[Question]:
         .exclude(batch_items__is_open=True)
         .order_by("token_id")
     )
-    uris = {token.token_id: token.token_uri or "" for token in tokens}
-    signed = RevealTransaction.objects.filter(batch__in=batches_of(list(uris))).values_list(
-        "tx_hash", "token_ids"
-    )
+    return questions_of({token.token_id: token.token_uri or "" for token in tokens})
+
+
+def questions_of(uris: Mapping[int, str]) -> list[Question]:
+    """Return what was signed for tokens with these URIs."""
+    signed = RevealTransaction.objects.filter(batch__items__token__in=list(uris))
     hashes: dict[int, list[str]] = {token_id: [] for token_id in uris}
-    for tx_hash, token_ids_of_it in signed:
-        for token_id in token_ids_of_it:
-            if token_id in hashes:
-                hashes[token_id].append(tx_hash)
+    for tx_hash, token_ids in signed.distinct().values_list("tx_hash", "token_ids"):
+        for token_id in hashes.keys() & token_ids:
+            hashes[token_id].append(tx_hash)
     return [Question(token_id, uri, tuple(hashes[token_id])) for token_id, uri in uris.items()]
 
 

@@ -112,7 +112,7 @@ class Compose(RevealStep[Composition, Composed]):
         chosen = [entry.candidate for entry in self._departure().now]
         if not chosen or not self.breaker.places(1):
             return ()
-        questions = reconcile.questions_about([candidate.token_id for candidate in chosen])
+        questions = reconcile.questions_of({c.token_id: c.metadata_uri for c in chosen})
         return [
             Composition(
                 candidates=chosen,

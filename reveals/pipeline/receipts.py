@@ -408,12 +408,6 @@ def _facts(receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def batches_of(token_ids: Sequence[int]) -> list[int]:
-    """Return the batches that the tokens were ever in."""
-    items = RevealBatchToken.objects.filter(token__in=token_ids)
-    return list(items.values_list("batch_id", flat=True).distinct())
-
-
 def _close_batch(
     batch: RevealBatch, status: BatchStatus, was: Sequence[BatchStatus] = (BatchStatus.OPEN,)
 ) -> bool:
