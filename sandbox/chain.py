@@ -5,7 +5,6 @@ client (glisk/clients/chain) did. Used by the demo, the tests and the benchmarks
 """
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -248,16 +247,6 @@ class DemoChain:
                 )
             )
         return found
-
-    def wait_until_revealed(self, token_ids: Sequence[int], timeout_seconds: float = 60.0) -> bool:
-        """Return whether all of the tokens were revealed in time."""
-        deadline = time.monotonic() + timeout_seconds
-        waiting = list(token_ids)
-        while waiting and time.monotonic() < deadline:
-            waiting = [token_id for token_id in waiting if not self.is_revealed(token_id)]
-            if waiting:
-                time.sleep(0.05)
-        return not waiting
 
     # --- disturbing ---
     def mine(self, blocks: int = 1) -> None:

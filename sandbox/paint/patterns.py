@@ -1,4 +1,4 @@
-"""Paint forms: cut paper, ribbons of silk, a blossom, folded facets."""
+"""Paint forms: cut paper, a blossom, folded facets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import cast
 
 from PIL import Image
 
-from sandbox.paint.canvas import Canvas, Curve, Point, curve, soft, wave
+from sandbox.paint.canvas import Canvas, Curve, Point, soft, wave
 from sandbox.paint.colour import Rgb, gradient, mix
 
 
@@ -55,40 +55,6 @@ def _above(field: Image.Image, level: float, *, edge: float) -> Image.Image:
     """Make a mask of what lies above a level."""
     slope = 255 / edge
     return field.point(lambda value: value * slope + (127.5 - level * slope)).convert("L")
-
-
-def ribbons(canvas: Canvas) -> Image.Image:
-    """Paint bands that follow each other like folds of silk."""
-    palette, rng = canvas.palette, canvas.rng
-    count, turns = rng.randint(34, 52), rng.uniform(1.2, 2.4)
-    base, bend, fold = wave(rng, 3, 0.45), wave(rng, 3, 0.5), wave(rng, 2)
-    accents = {rng.randrange(count) for _ in range(4)}
-
-    def edge(band: int) -> list[Point]:
-        place = band / count
-        return curve(
-            lambda x: (
-                1.5 * place
-                - 0.25
-                + 0.16 * base(x * 0.8 + 0.3 * place)
-                + 0.09 * bend(x * 0.9 - 0.8 * place) * (0.4 + place)
-                + 0.03 * fold(1.6 * x + 2 * place)
-            )
-        )
-
-    upper = edge(-1)
-    for band in range(count + 1):
-        lower = edge(band)
-        cycle = 0.5 - 0.5 * math.cos(turns * math.tau * band / count)
-        colour = palette.at(0.06 + 0.9 * cycle)
-        if band in accents:
-            colour = rng.choice((palette.accent, palette.second_accent))
-        canvas.polygon([*upper, *((x, y + 0.003) for x, y in reversed(lower))], colour)
-        canvas.line(upper, 0.0016, mix(colour, palette.pale, 0.35))
-        shade = [(x, y - 0.006) for x, y in reversed(lower)]
-        canvas.polygon([*lower, *shade], mix(colour, palette.deep, 0.22))
-        upper = lower
-    return canvas.finished(vignette=0.3)
 
 
 def blossom(canvas: Canvas) -> Image.Image:
