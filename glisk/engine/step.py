@@ -197,6 +197,7 @@ class StepDrain(Drain):
             if self._known:
                 self._settle(step, self._known)
                 self._known.clear()
+                self._due_in = _LEAST_WAIT_SECONDS  # what follows was not there at the survey
 
     def _looks_around(self, answered: int) -> bool:
         """Tell whether to look for rare work, and ask what falls due.
