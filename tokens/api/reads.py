@@ -1,13 +1,9 @@
-"""What people read of tokens: the API's pages, the leaderboard, the gallery.
+"""What people read of tokens: lists, totals, the leaderboard, the gallery; author pages: `pages`.
 
-A page has a hundred tokens and is polled by every collector who waits. Made of rows it takes a
-third of the CPU that model instances and serializer fields take, which is too much for 200 polls a
-second (`p95_ms` of the benchmark `api_reads`). The serializers beside this describe the
-same forms for the schema; a test holds them together.
+The serializers beside this describe the same forms for the schema; a test holds them together.
 """
 
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -25,8 +21,6 @@ from tokens.states import ACTIVE, TokenStatus
 
 LEADERBOARD_SIZE: Final = 50
 FAILED_SHOWN_FOR = timedelta(hours=24)
-# The frontend polls for five minutes after a mint; the chain's clock may differ from ours.
-COLLECTED_SHOWN_FOR = timedelta(minutes=15)
 LEADERBOARD_SECONDS: Final = 15
 
 logger = structlog.get_logger(__name__)
@@ -46,11 +40,6 @@ _DETAILS = (
 _WORTH: Final = 50
 _totals: ShortMemory[int] = ShortMemory(seconds=2, grace=2, worth=_WORTH)
 _leaders: ShortMemory[list[Any]] = ShortMemory(seconds=LEADERBOARD_SECONDS, grace=60, worth=_WORTH)
-
-
-def listed_tokens(tokens: TokenQuerySet) -> list[dict[str, Any]]:
-    """Return tokens as the frontend lists them."""
-    return [_listed(row) for row in tokens.values(*_LISTED)]
 
 
 def detailed_tokens(tokens: TokenQuerySet) -> list[dict[str, Any]]:
@@ -73,55 +62,8 @@ def _detailed(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class AuthorPage:
-    """Some tokens in the listed form, newest first; and how many the author has.
-
-    The total of a page that is not full is exact. Else it is at most two seconds old, or four
-    while they are counted.
-    """
-
-    tokens: list[dict[str, Any]]
-    total: int
-
-
-def author_page(wallet: str, *, offset: int, limit: int) -> AuthorPage:
-    """Return a page of an author's tokens (wallet: EIP-55)."""
-    # The ids come first, from the index alone: what a deep offset skips is not read.
-    ids = Token.objects.by_author_wallet(wallet).values("pk")[offset : offset + limit]
-    tokens = listed_tokens(Token.objects.filter(pk__in=ids).order_by("-pk"))
-    is_last = len(tokens) < limit and (tokens or offset == 0)
-    return AuthorPage(tokens, offset + len(tokens) if is_last else author_total(wallet))
-
-
-def progress_page(wallet: str, *, limit: int) -> AuthorPage:
-    """Return what a wallet's owner waits for: what they minted just now, and their author page.
-
-    When there are more than `limit`, the oldest of the author page are left out; the total is the
-    author's.
-    """
-    minted = _minted_lately(wallet, limit)
-    others = Token.objects.by_author_wallet(wallet).exclude(pk__in=list(minted))
-    authored = listed_tokens(others[: limit - len(minted)])
-    mine = [token_id for token_id, author in minted.items() if author == wallet]
-    tokens = authored + listed_tokens(Token.objects.filter(pk__in=list(minted)))
-    tokens.sort(key=lambda token: -int(token["token_id"]))
-    is_whole = len(tokens) < limit
-    return AuthorPage(tokens, len(authored) + len(mine) if is_whole else author_total(wallet))
-
-
-def _minted_lately(wallet: str, limit: int) -> dict[int, str]:
-    """Return the newest tokens that a wallet minted a short time ago, and their authors."""
-    since = timezone.now() - COLLECTED_SHOWN_FOR
-    # Cut before the clock: else a wallet that minted much, long ago, is read from end to end.
-    newest = Token.objects.newest_first(minter=wallet).values_list(
-        "pk", "prompt_author_wallet", "mint_timestamp"
-    )[:limit]
-    return {token_id: author for token_id, author, minted_at in newest if minted_at >= since}
-
-
 def author_total(wallet: str) -> int:
-    """Return how many tokens an author's wallet has, as `AuthorPage.total` of many."""
+    """Return how many tokens an author's wallet has, up to four seconds ago."""
     return _totals.get(wallet, lambda: Token.objects.by_author_wallet(wallet).order_by().count())
 
 

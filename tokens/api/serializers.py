@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from psycopg import sql
 from rest_framework import serializers
 
 from glisk.fields import parse_wallet
@@ -144,3 +145,13 @@ class LeaderboardEntrySerializer(serializers.Serializer):
 def public_error(status: str, error_class: str) -> str | None:
     """Return a sentence for people about a failed token; None for any other."""
     return _BY_CLASS.get(error_class, _OTHER) if status == "failed" else None
+
+
+def public_error_sql(alias: str) -> str:
+    """Return `public_error` as an expression of SQL, for the token row `alias`."""
+    texts = " ".join(
+        f"WHEN {sql.quote(error_class)} THEN {sql.quote(text)}"
+        for error_class, text in _BY_CLASS.items()
+    )
+    by_class = f"CASE {alias}.error_class {texts} ELSE {sql.quote(_OTHER)} END"
+    return f"CASE {alias}.status WHEN 'failed' THEN {by_class} END"

@@ -21,13 +21,11 @@ from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.fields import is_hash, parse_wallet
 from tokens.api import examples
 from tokens.api.mints import mint_documents
+from tokens.api.pages import AuthorPage, author_page, progress_page
 from tokens.api.reads import (
     LEADERBOARD_SECONDS,
-    AuthorPage,
-    author_page,
     detailed_tokens,
     leaderboard,
-    progress_page,
 )
 from tokens.api.serializers import (
     MAX_PAGE_SIZE,
@@ -86,18 +84,19 @@ class AuthorTokensView(ConditionalView):
         responses={200: TokenPageSerializer, 422: ErrorSerializer},
         examples=[examples.PAGE, examples.BAD_LIMIT],
     )
-    def get(self, request: Request, wallet: str) -> Response:
+    def get(self, request: Request, wallet: str) -> HttpResponse:
         query = read_query(request, PageQuery)
         offset, limit = query["offset"], query["limit"]
         address = parse_wallet(wallet)
         if address is None:
-            page = AuthorPage([], 0)
+            page = AuthorPage("[]", 0)
         elif offset == 0 and limit == MAX_PAGE_SIZE:
             page = progress_page(address, limit=limit)
         else:
             page = author_page(address, offset=offset, limit=limit)
-        place = {"total": page.total, "offset": offset, "limit": limit}
-        return Response({"tokens": page.tokens, **place})
+        place = f'"total":{page.total},"offset":{offset},"limit":{limit}'
+        text = f'{{"tokens":{page.tokens},{place}}}'
+        return HttpResponse(text, content_type="application/json")
 
 
 class LeaderboardView(ConditionalView):

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from authors.factories import AuthorFactory, wallet
 from glisk.api.short_memory import ShortMemory
-from tokens.api import reads, views
+from tokens.api import pages, reads, views
 from tokens.api.reads import count_leaders_ahead
 from tokens.api.serializers import TokenDetailSerializer, TokenSerializer
 from tokens.factories import TokenFactory
@@ -103,10 +103,15 @@ def test_the_largest_offset_is_an_empty_page(client: Client) -> None:
     assert page(client, author.wallet_address, offset=2**63 - 1)["tokens"] == []
 
 
-@pytest.mark.parametrize(("size", "queries"), [(0, 1), (2, 1), (3, 2), (30, 2)])
-def test_only_a_full_page_needs_a_count_of_all(
-    client: Client, django_assert_num_queries: Callable[..., Any], size: int, queries: int
+@pytest.mark.parametrize(("size", "queries"), [(0, 1), (5, 1), (6, 2), (30, 2)])
+def test_a_page_needs_a_query_and_many_tokens_need_another_one_for_the_total(
+    client: Client,
+    django_assert_num_queries: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    queries: int,
 ) -> None:
+    monkeypatch.setattr(pages, "FEW", 5)
     author = AuthorFactory.create()
     TokenFactory.create_batch(size, author=author)
     with django_assert_num_queries(queries):
@@ -117,10 +122,11 @@ def test_a_total_that_is_known_is_not_counted(
     client: Client, django_assert_num_queries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reads, "_totals", ShortMemory[int](seconds=60))
+    monkeypatch.setattr(pages, "FEW", 0)
     token = TokenFactory.create()
-    assert page(client, token.prompt_author_wallet, limit=1)["total"] == 1
+    assert page(client, token.prompt_author_wallet)["total"] == 1
     with django_assert_num_queries(1):
-        page(client, token.prompt_author_wallet, limit=1)
+        page(client, token.prompt_author_wallet)
 
 
 def test_a_buyers_page_has_what_they_minted_from_others(
@@ -133,7 +139,7 @@ def test_a_buyers_page_has_what_they_minted_from_others(
     long_ago = timezone.now() - timedelta(hours=1)
     TokenFactory.create(token_id=3, minter_address=wallet_of_mine, mint_timestamp=long_ago)
     TokenFactory.create(token_id=4, author=me, minter_address=wallet_of_mine)
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(1):
         polled = page(client, wallet_of_mine, limit=100)
     assert [token["token_id"] for token in polled["tokens"]] == [4, 2, 1]
     assert polled["total"] == 2  # as on the author's page
@@ -193,6 +199,16 @@ def test_the_forms_are_those_of_the_schema(client: Client, fields: dict[str, Any
     ):
         body = client.get(url).json()
         assert body.get("tokens", [body])[0] == json.loads(JSONRenderer().render(form))
+
+
+def test_pages_have_the_same_words_for_a_failure(client: Client) -> None:
+    """The database writes the pages, Python the single tokens."""
+    for error_class in ("", "content_policy", "validation", "transient", "new"):
+        token = TokenFactory.create(status=TokenStatus.FAILED, error_class=error_class)
+        alone = client.get(f"/api/tokens/{token.pk}").json()
+        (listed,) = page(client, token.prompt_author_wallet)["tokens"]
+        assert listed == {name: alone[name] for name in LISTED}
+        assert listed["generation_error"].endswith(".")
 
 
 def test_lists_tokens_by_minter_author_and_state(
