@@ -26,10 +26,21 @@ from reveals.pipeline.verify import Verify
 from reveals.pipeline.watch import FillGap, Watch
 from tokens.transitions import REVEAL_CHANNEL
 
+_LONGEST_GATHERING_SECONDS = 0.04
+
 
 class RevealDrain(StepDrain):
     stage = "reveal"
     channels = (REVEAL_CHANNEL,)
+
+    @property
+    def gather_seconds(self) -> float:
+        """A turn reads all that waits: with many tokens fewer turns; a lone one waits for nobody.
+
+        It takes a third of the statements of `mint_many` away.
+        """
+        busy = self.in_flight + len(self.shared.ready.waiting) - 1
+        return max(0.0, min(_LONGEST_GATHERING_SECONDS, 0.0025 * busy))
 
     def prepare(self) -> None:
         super().prepare()
