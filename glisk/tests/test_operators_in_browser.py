@@ -150,7 +150,7 @@ def test_an_author_is_onboarded_and_the_dashboard_follows_their_mint(
     page.goto("/admin/")
     expect(page.get_by_text("Nothing was revealed in the last 24 hours.")).to_be_visible()
     tiles = page.locator(".glisk-tiles")
-    expect(tiles).to_contain_text(re.compile(r"Workers alive\s*3"))
+    expect(tiles).to_contain_text(re.compile(r"Workers alive\s*4"))
     page.evaluate("window.untouched = true")
     token_id = mint(world)
     revealed = page.locator(".glisk-funnel .is-revealed .glisk-funnel-number")

@@ -42,10 +42,11 @@ class GatewayFaults(Faults):
     says so. `cut_rate`: the connection ends within the body. `wrong_content_rate`: other bytes of
     the same length. `slow_rate` with `slow_bytes_per_second`. `not_found_first`: so many tries
     of each CID find nothing. `missing_status` (403, 404, 504) for what is not there. HTML files
-    get 403, as on public gateways.
+    get 403, as on public gateways (`refuse_html`).
     """
 
     html_rate: float = 0.0
+    refuse_html: bool = True
     truncated_rate: float = 0.0
     cut_rate: float = 0.0
     wrong_content_rate: float = 0.0
@@ -108,7 +109,7 @@ class GatewayEmulator(Emulator[GatewayFaults]):
         if content is None or self._tries[canonical] <= self.faults.not_found_first:
             return _text(MISSING[self.faults.missing_status], self.faults.missing_status)
         media_type = content_type(content)
-        if media_type == "text/html":
+        if media_type == "text/html" and self.faults.refuse_html:
             return _text("HTML content cannot be served through this gateway", 403)
         return await self._deliver(request, content, media_type)
 

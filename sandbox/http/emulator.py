@@ -285,7 +285,10 @@ class Emulator(Generic[F]):
         delay = self.plan.seconds("latency", self.faults.latency_seconds)
         if delay > 0 and self.plan.in_scope(call):
             await asyncio.sleep(delay)
-        response = await self._respond(request, handler, fault)
+        try:
+            response = await self._respond(request, handler, fault)
+        except ConnectionResetError:
+            return hang_up(request)  # its body never came whole: that is no call
         self.call_log.add(
             Call(
                 number=self.call_log.next_number(),
@@ -331,6 +334,8 @@ class Emulator(Generic[F]):
             return json_response(detail, 405, {"Allow": error.headers["Allow"]})
         except web.HTTPNotFound:
             return self.not_found()
+        except ConnectionResetError:
+            raise
         except Exception:
             logger.exception("%s emulator failed at %s %s", self.name, request.method, request.path)
             return self.server_error(500)

@@ -59,6 +59,7 @@ def test_an_outage_does_not_make_turn_follow_turn(
 ) -> None:
     """Tokens that are due, while the breaker is open, are no reason to look again at once."""
     monkeypatch.setattr("glisk.breaker.ACCOUNT_WAIT_SECONDS", 3600.0)
+    monkeypatch.setattr("tokens.pipeline.services.RESET_SECONDS", 5.0)
     vendors.replicate.set_faults(account_refusal="insufficient_credit")
     TokenFactory.create_batch(3)
     drain = worker()

@@ -152,6 +152,7 @@ class ModelNode:
             "blockHash": logs[0]["blockHash"],
             "blockNumber": logs[0]["blockNumber"],
             "status": "0x1",
+            "gasUsed": "0x5208",
             "logs": logs,
         }
 
