@@ -245,7 +245,12 @@ def send_later(batch: RevealBatch, seconds: float, **changes: Any) -> None:
 
 
 def review_all_now() -> None:
-    """Have the chain asked about everything open before it is sent, and that at once."""
+    """Have the chain asked about everything open before it is sent, and that at once.
+
+    Doubts begin anew: nobody looked meanwhile, so that they lasted is not known.
+    """
+    watched = Q(status=BatchStatus.OPEN) | Q(closed_at__isnull=False, settled_at=None)
+    RevealBatch.objects.filter(watched).exclude(doubts={}).update(doubts={})
     RevealBatch.objects.filter(status=BatchStatus.OPEN).update(reviewed_at=None, send_at=None)
 
 

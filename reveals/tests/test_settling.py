@@ -86,6 +86,23 @@ def test_on_a_chain_without_blocks_time_settles(worker: Start, scene: Scene) -> 
     drain.until(lambda: RevealBatch.objects.get().settled_at is not None)
 
 
+def test_a_doubt_of_before_a_stop_does_not_make_one_look_enough(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody looked meanwhile: the first node that is asked may lag."""
+    tokens = scene.mint()
+    scene.chain.mine(2)
+    before = worker()
+    before.until(lambda: scene.revealed_once(tokens))
+    before.crash()
+    yesterday = (timezone.now() - timedelta(days=1)).timestamp()
+    RevealBatch.objects.update(doubts={"gone": yesterday})
+    monkeypatch.setattr(watch, "RECALL_AFTER_SECONDS", 60.0)
+    scene.chain.reorg(1)
+    worker().until(lambda: RevealBatch.objects.get().doubts.get("gone", yesterday) > yesterday)
+    assert timeline(tokens[0]) == ["revealed"]
+
+
 def test_a_node_that_takes_its_time_is_asked_once(worker: Start, scene: Scene) -> None:
     """A late answer to an earlier question would open a batch that is closed again."""
     tokens = scene.mint()
