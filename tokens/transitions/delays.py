@@ -96,7 +96,8 @@ def postpone_reveals(refusals: Sequence[Refusal], *, actor: str) -> None:
             """
             WITH postponed AS (
                 UPDATE tokens_s0 t
-                SET next_attempt_at = clock_timestamp() + make_interval(secs => v.wait_seconds),
+                -- One moment for all: what waits equally long comes back together.
+                SET next_attempt_at = statement_timestamp() + make_interval(secs => v.wait_seconds),
                     attempts = t.attempts + CASE WHEN v.counted THEN 1 ELSE 0 END,
                     generation_error = v.reason, error_class = v.error_class,
                     updated_at = clock_timestamp()
