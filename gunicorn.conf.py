@@ -24,7 +24,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
 from django.conf import settings
 
 from glisk.config import ConfigurationError
-from glisk.engine.lifeline import die_with
+from glisk.engine.process import die_with
 from glisk.web.request_bodies import MOST_BODIES
 
 try:

@@ -21,7 +21,7 @@ from django.db.models import Exists, Max, OuterRef, Prefetch, Q, QuerySet
 from django.utils import timezone
 
 from glisk.clock import database_now
-from glisk.engine.notify import notify
+from glisk.engine.broker import notify
 from reveals.fees import Fees, configured_ceiling_wei, least_bump
 from reveals.gate import Candidate
 from reveals.keeper import SignedTransaction

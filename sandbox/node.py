@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from glisk.engine.lifeline import die_with
+from glisk.engine.process import die_with
 from sandbox.anvil import AnvilInstallError, ensure_anvil
 from sandbox.rpc import RpcClient, RpcError
 from sandbox.upkeep import Upkeep, head_file, make_up_lost_blocks, saved_timestamp

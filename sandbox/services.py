@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from glisk.engine.lifeline import die_with
+from glisk.engine.process import die_with
 
 _CHECK_SECONDS = 0.1
 _FIRST_PAUSE_SECONDS = 0.5

@@ -18,7 +18,7 @@ from glisk.clients.pinata import PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
 from glisk.clock import database_clock, database_now
-from glisk.engine.clock_skew import ClockSkew, machine_skew
+from glisk.engine.heartbeat import ClockSkew, machine_skew
 from glisk.errors import ProviderError
 from glisk.management.base import explain_database_error
 from reveals.keeper import LOW, OK, keeper_address

@@ -1,4 +1,7 @@
-"""Django's DATABASES entry: a given PostgreSQL, or the embedded one."""
+"""Django's DATABASES entry: a given PostgreSQL, or the embedded one; and whether it has all tables.
+
+The settings import this module, so it imports nothing that needs them.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -60,6 +63,19 @@ def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) ->
         options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 3}
         settings["CONN_MAX_AGE"] = 0
     return settings
+
+
+def unapplied_migrations() -> list[str]:
+    """Return the migrations that the database still lacks, as `app.name`, in their order.
+
+    Raises django.db.DatabaseError while the database does not answer.
+    """
+    from django.db import connection
+    from django.db.migrations.executor import MigrationExecutor
+
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
 
 
 def _embedded_url(directory: Path) -> str:

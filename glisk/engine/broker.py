@@ -1,28 +1,30 @@
-"""django-q2's ORM broker, woken by notifications instead of polling every fraction of a second.
+"""django-q2's ORM broker, and the notifications that wake it and the drains.
 
 A task starts a few milliseconds after the commit that enqueued it, and an idle queue costs one
-statement per `poll` seconds. `broker_class` is django-q2's own way to name a broker.
+statement per `poll` seconds instead of several a second. `broker_class` is django-q2's own way to
+name a broker.
 """
 
 from __future__ import annotations
 
 import select
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import structlog
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connection, connections
 from django.db.models.functions import Now
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.tasks import async_task
+from psycopg import sql
 
-from glisk.engine.notify import Listener, notify
 from glisk.engine.owner import own_prefix
-from glisk.engine.stop import process_stop_flag
+from glisk.engine.process import process_stop_flag
 
 logger = structlog.get_logger(__name__)
 
@@ -39,6 +41,70 @@ _CLAIM = """
                  ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
     RETURNING id, payload
 """
+
+# Django's own classes, which a plain connection does without.
+_DJANGO_ONLY = ("cursor_factory", "context", "prepare_threshold")
+
+
+def notify(channel: str) -> None:
+    """Notify `channel` inside the caller's transaction: the listeners hear of it at its commit.
+
+    PostgreSQL sends equal notifications of one transaction once, so calling it per row is fine.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, '')", [channel])
+
+
+class Listener:
+    """A direct connection that listens on channels and may hold a slot.
+
+    It is psycopg's own, beside Django's: a wait for notifications and a session lock must not hang
+    on a connection that Django closes and opens as it likes. Both need a direct connection: a
+    pooler in transaction mode (PgBouncer) breaks them.
+
+    Raises `psycopg.OperationalError` when the connection is lost.
+    """
+
+    def __init__(self, channels: Iterable[str]) -> None:
+        parameters: dict[str, Any] = dict(connection.get_connection_params())
+        for name in _DJANGO_ONLY:
+            parameters.pop(name, None)
+        self.session: psycopg.Connection[Any] = psycopg.connect(**parameters, autocommit=True)
+        try:
+            for channel in channels:
+                self.session.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        except BaseException:
+            self.session.close()
+            raise
+
+    def fileno(self) -> int:
+        return self.session.fileno()
+
+    def heard(self) -> int:
+        """Return how many notifications came since the last call; never waits."""
+        return len(list(self.session.notifies(timeout=0)))
+
+    def is_readable(self) -> bool:
+        """Tell whether `heard` has something to say; asking costs a tenth of it."""
+        poll = select.poll()
+        try:
+            poll.register(self.session, select.POLLIN)
+        except psycopg.Error:  # closed
+            return True
+        return bool(poll.poll(0))
+
+    def is_alive(self) -> bool:
+        try:
+            self.session.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
+
+    def stop_listening(self) -> None:
+        self.session.execute("UNLISTEN *")
+
+    def close(self) -> None:
+        self.session.close()
 
 
 def own_queue() -> str:

@@ -21,15 +21,12 @@ from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 from django_q.signals import pre_execute
 
-from glisk.engine.broker import enqueue_here
+from glisk.engine.broker import Listener, enqueue_here
 from glisk.engine.calls import CallResult, Calls
-from glisk.engine.deadman import DeadMan
 from glisk.engine.gathering import Came, Expected, gather
 from glisk.engine.heartbeat import BEAT_SECONDS, Heartbeat
-from glisk.engine.notify import Listener
-from glisk.engine.owner import new_owner
-from glisk.engine.slots import Slot, SlotKey, slot_is_free, take_slot
-from glisk.engine.stop import StopFlag, process_stop_flag
+from glisk.engine.owner import Slot, SlotKey, new_owner, slot_is_free, take_slot
+from glisk.engine.process import DeadMan, StopFlag, process_stop_flag
 
 __all__ = ["CallResult", "Drain", "run_drain"]
 
@@ -78,7 +75,7 @@ class Drain(ABC):
 
     @property
     def longest_freeze_seconds(self) -> float | None:
-        """After which time a frozen process must not wake up any more (engine.deadman)."""
+        """After which time a frozen process must not wake up any more (`DeadMan`)."""
         return None
 
     @property

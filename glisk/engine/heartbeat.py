@@ -1,8 +1,12 @@
-"""Heartbeats: a row per drain and per supervisor, written every few seconds.
+"""What workers say of themselves: that they live, and whether their clocks go right.
 
-They prove that the process reaches the database, which django-q2's own status does not: it
-says "Idle" while its cluster is wedged.
+A heartbeat is a row per drain and per supervisor, written every few seconds. It proves that the
+process reaches the database, which django-q2's own status does not: it says "Idle" while its
+cluster is wedged. All ages are told by the database's clock; a clock that differs from it is shown
+to operators.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,16 +14,26 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import structlog
 from django.utils import timezone
 
-from glisk.clock import database_now
+from glisk.clock import database_now, machine_ahead_seconds
+from glisk.engine.alarms import end_alarm, raise_alarm
 from glisk.engine.owner import host_name, main_pid, own_prefix
 from glisk.models import WorkerHeartbeat
+
+logger = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 5.0
 ALIVE_SECONDS = 15  # a process that was silent for longer counts as gone
 # A row this old says only that its process is gone; operators have had time to see it.
 PRUNE_AFTER = timedelta(minutes=10)
+
+# Of clocks that differ.
+TOLERATED_SECONDS = 10.0
+NOTE_EVERY_SECONDS = 60.0
+_REMEMBERED_SECONDS = 300.0
+_ADVICE = "Have the machines' clocks set by NTP. Nothing is decided by this one."
 
 _UPSERT = """
     INSERT INTO worker_heartbeats (owner, host, main_pid, pid, stage, in_flight, started_at,
@@ -98,3 +112,34 @@ def _is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return not Path("/proc/self").exists()  # no procfs, no knowledge
     return state not in ("Z", "X")
+
+
+@dataclass(frozen=True)
+class ClockSkew:
+    """A clock and the seconds that it is ahead of the database's; below 0 it is behind."""
+
+    whose: str
+    ahead_seconds: float
+
+    @property
+    def is_tolerable(self) -> bool:
+        return abs(self.ahead_seconds) < TOLERATED_SECONDS
+
+    def __str__(self) -> str:
+        side = "ahead of" if self.ahead_seconds > 0 else "behind"
+        return f"{self.whose}'s clock is {abs(self.ahead_seconds):.0f} s {side} the database's"
+
+
+def machine_skew() -> ClockSkew:
+    """Return how this machine's clock differs."""
+    return ClockSkew(host_name(), machine_ahead_seconds())
+
+
+def note_clock(skew: ClockSkew) -> None:
+    """Show a difference to operators until it is over; to be told once a minute."""
+    name = f"clock_{skew.whose}"[:80]
+    if skew.is_tolerable:
+        end_alarm(name)
+        return
+    logger.warning("clock_differs", clock=skew.whose, ahead_seconds=round(skew.ahead_seconds, 1))
+    raise_alarm(name, headline=str(skew), advice=_ADVICE, lasts_seconds=_REMEMBERED_SECONDS)

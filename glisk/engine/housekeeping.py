@@ -16,8 +16,7 @@ from django.utils import timezone
 from django_q.models import Failure
 
 from glisk.engine.broker import forget_lost_queues
-from glisk.engine.clock_skew import machine_skew, note_clock
-from glisk.engine.heartbeat import prune_heartbeats
+from glisk.engine.heartbeat import machine_skew, note_clock, prune_heartbeats
 from glisk.engine.schedules import declare
 
 logger = structlog.get_logger(__name__)

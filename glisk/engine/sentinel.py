@@ -25,8 +25,7 @@ from django_q.cluster import Sentinel, get_mp_context, worker
 from django_q.conf import Conf
 from django_q.pusher import pusher
 
-from glisk.engine.processes import run_child
-from glisk.engine.stop import StopFlag
+from glisk.engine.process import StopFlag, run_child
 
 logger = structlog.get_logger(__name__)
 

@@ -14,9 +14,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+from glisk.engine.broker import notify
 from glisk.engine.calls import CallResult
 from glisk.engine.drain import Drain
-from glisk.engine.notify import notify
 
 W = TypeVar("W")  # a claimed piece of work
 D = TypeVar("D")  # what its call brought

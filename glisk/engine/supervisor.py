@@ -11,14 +11,17 @@ import os
 import select
 import signal
 import time
+from multiprocessing.process import BaseProcess
 
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, connections
 from django.utils import timezone
 from django_q.brokers import get_broker
+from django_q.cluster import get_mp_context
 from django_q.scheduler import scheduler
 
+from glisk.database import unapplied_migrations
 from glisk.engine import housekeeping, schedules
 from glisk.engine.broker import enqueue_here, forget_queue
 from glisk.engine.heartbeat import (
@@ -29,15 +32,14 @@ from glisk.engine.heartbeat import (
 )
 from glisk.engine.housekeeping import declare_housekeeping
 from glisk.engine.owner import host_name, own_prefix, owner_prefix, set_main_pid
-from glisk.engine.stop import process_stop_flag
-from glisk.engine.tables import unapplied_migrations
-from glisk.engine.tree import Tree
+from glisk.engine.process import StopFlag, process_stop_flag, run_child
+from glisk.engine.sentinel import run_sentinel
 from glisk.models import WorkerHeartbeat
 
 logger = structlog.get_logger(__name__)
 
 # Imported before the first fork: the workers share the pages, and start in milliseconds.
-# The drain's module also has to hear of every task from a worker's first on (handover.py).
+# The drain's module also has to hear of every task from a worker's first on.
 _HEAVY_MODULES = ("glisk.engine.drain", "requests", "PIL.Image", "eth_account")
 _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
@@ -46,6 +48,44 @@ _DATABASE_RETRY_SECONDS = 1.0
 _SCHEDULER_RETRY_SECONDS = 1.0
 _TABLES_RETRY_SECONDS = 0.5
 _REMIND_SECONDS = 60.0
+
+
+class Tree:
+    """One generation: a sentinel and its children. They die with it, and it dies with us."""
+
+    def __init__(self, stop: StopFlag) -> None:
+        connections.close_all()  # a connection must not be shared by a fork
+        # Every process of the tree holds the write end: end of file says that all are gone.
+        self._life, alive = os.pipe()
+        self.process: BaseProcess = get_mp_context().Process(
+            target=run_child, args=(os.getpid(), run_sentinel, stop), name="sentinel"
+        )
+        self.process.start()
+        os.close(alive)
+
+    def fileno(self) -> int:
+        """Readable when the sentinel has ended."""
+        return self.process.sentinel
+
+    def is_alive(self) -> bool:
+        return self.process.is_alive()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the sentinel's end, at most `seconds`; return whether it ended."""
+        self.process.join(seconds)
+        return not self.process.is_alive()
+
+    def end(self, seconds: float = 10.0) -> bool:
+        """Kill what is left and wait until no process of the tree lives; False if one does."""
+        self.process.kill()
+        self.process.join(seconds)
+        poll = select.poll()
+        poll.register(self._life, select.POLLHUP)
+        gone = bool(poll.poll(seconds * 1000))
+        os.close(self._life)
+        with contextlib.suppress(ValueError):
+            self.process.close()
+        return gone
 
 
 class Supervisor:

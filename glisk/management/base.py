@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from tqdm import tqdm
 
-from glisk.engine.tables import unapplied_migrations
+from glisk.database import unapplied_migrations
 from glisk.logging.redaction import redact_text
 
 _HELP_WIDTH = 78

@@ -13,8 +13,7 @@ from glisk.clock import database_now
 from glisk.console.health import pipeline
 from glisk.console.overview import take_overview
 from glisk.engine.alarms import raise_alarm
-from glisk.engine.clock_skew import machine_skew
-from glisk.engine.heartbeat import prune_heartbeats, stages_alive
+from glisk.engine.heartbeat import machine_skew, prune_heartbeats, stages_alive
 from glisk.models import WorkerHeartbeat
 from glisk.tests.alarms import alarms
 

@@ -26,7 +26,7 @@ from django.db.models import Case, Value, When
 
 from glisk.clients.chain import ChainClient, FeeHistory, OnChainToken, Receipt
 from glisk.clock import database_now
-from glisk.engine.notify import notify
+from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed
 from glisk.errors import as_provider_error
 from reveals import outbox

@@ -29,7 +29,7 @@ from django.conf import settings  # noqa: E402 - Django first
 
 from glisk.clients.chain import ChainClient  # noqa: E402
 from glisk.engine.drain import run_drain  # noqa: E402
-from glisk.engine.stop import StopFlag  # noqa: E402
+from glisk.engine.process import StopFlag  # noqa: E402
 from reveals import outbox  # noqa: E402
 from reveals.keeper import Keeper  # noqa: E402
 from reveals.pipeline import receipts  # noqa: E402

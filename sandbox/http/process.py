@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from glisk.engine.lifeline import die_with
+from glisk.engine.process import die_with
 from sandbox.http.emulator import Emulator
 
 

@@ -21,7 +21,7 @@ from glisk.cid import compute_cid
 from glisk.clients.data_uri import SCHEME, read_data_uri
 from glisk.clients.download import download_output
 from glisk.database.json_rows import as_json
-from glisk.engine.notify import notify
+from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed, Step
 from glisk.errors import ContentPolicyError, ProviderError, TransientError, as_provider_error
 from glisk.images import ImageFacts, inspect_image

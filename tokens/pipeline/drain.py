@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from glisk.engine.memory import keep_freed_memory
+from glisk.engine.process import keep_freed_memory
 from glisk.engine.step import Step, StepDrain
 from glisk.pauses import Pauses
 from tokens.models.job import JobService, JobStatus

@@ -23,8 +23,8 @@ from django.db.models import Q
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import database_now
 from glisk.database.json_rows import as_json
+from glisk.engine.broker import notify
 from glisk.engine.heartbeat import ALIVE_SECONDS
-from glisk.engine.notify import notify
 from glisk.errors import (
     ContentPolicyError,
     InvalidRequestError,

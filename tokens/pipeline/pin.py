@@ -23,7 +23,7 @@ from glisk.cid import compute_cid
 from glisk.clients.pinata import Pin as Pinned
 from glisk.clients.pinata import PinataClient
 from glisk.database.json_rows import as_json
-from glisk.engine.notify import notify
+from glisk.engine.broker import notify
 from glisk.engine.step import Done, Step
 from glisk.engine.step import Failed as FailedCall
 from glisk.errors import (

@@ -25,7 +25,7 @@ from authors.models import Author
 from authors.onboarding import check_prompt
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import boot_seconds, database_clock, database_now
-from glisk.engine.notify import notify
+from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed, Step
 from glisk.errors import (
     NotSentError,

@@ -16,7 +16,7 @@ from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
 from glisk.clock import boot_seconds, database_clock
-from glisk.engine.clock_skew import NOTE_EVERY_SECONDS, ClockSkew, note_clock
+from glisk.engine.heartbeat import NOTE_EVERY_SECONDS, ClockSkew, note_clock
 from glisk.errors import NotSentError
 from glisk.pauses import Pauses
 from glisk.rate_limit import RateLimit

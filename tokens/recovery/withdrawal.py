@@ -23,7 +23,7 @@ from django.db import connection
 from django.db.models import Case, Value, When
 from django.db.models.functions import Now
 
-from glisk.engine.notify import notify
+from glisk.engine.broker import notify
 from tokens.minting.mint_log import MintLog
 from tokens.models import ImageGenerationJob, MintEvent, Token
 from tokens.models.job import OPEN_JOB_STATUSES, JobStatus

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
-from glisk.engine.notify import notify
+from glisk.engine.broker import notify
 from tokens.models import Token
 from tokens.models.job import OPEN_JOB_STATUSES
 from tokens.states import TokenStatus

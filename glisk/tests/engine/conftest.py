@@ -16,9 +16,9 @@ import pytest
 from django.conf import settings
 from django.db import connection, connections
 
+from glisk.engine.broker import notify
 from glisk.engine.drain import Drain, run_drain
-from glisk.engine.notify import notify
-from glisk.engine.stop import StopFlag
+from glisk.engine.process import StopFlag
 from glisk.tests.database import database_url
 from glisk.tests.engine.world import jobs
 

@@ -13,9 +13,8 @@ from django_q.models import OrmQ
 from django_q.tasks import async_task
 
 from glisk.engine import broker as module
-from glisk.engine.broker import ListeningBroker
-from glisk.engine.notify import Listener
-from glisk.engine.stop import StopFlag
+from glisk.engine.broker import Listener, ListeningBroker
+from glisk.engine.process import StopFlag
 from glisk.tests.engine.conftest import query
 
 pytestmark = pytest.mark.django_db(transaction=True)

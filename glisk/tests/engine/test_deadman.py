@@ -21,7 +21,7 @@ _LONGER = 1.9
 _PATIENCE_SECONDS = 60
 _START = f"""
 import os, signal, sys, time
-from glisk.engine.deadman import DeadMan
+from glisk.engine.process import DeadMan
 deadman = DeadMan({_LIMIT_SECONDS})
 assert deadman.start()
 """

@@ -15,9 +15,9 @@ from django.db import OperationalError, connection
 
 from glisk.engine import drain as engine_drain
 from glisk.engine import gathering, owner
+from glisk.engine.broker import notify
 from glisk.engine.calls import CallResult, DatabaseInThreadError
 from glisk.engine.drain import Drain
-from glisk.engine.notify import notify
 from glisk.engine.owner import owner_prefix
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.engine.conftest import Start, eventually, query

@@ -14,7 +14,7 @@ from django_q.models import Failure, Task
 from glisk.engine import housekeeping
 from glisk.engine.heartbeat import Heartbeat, dead_supervisors
 from glisk.engine.owner import host_name
-from glisk.engine.stop import StopFlag
+from glisk.engine.process import StopFlag
 from glisk.models import WorkerHeartbeat
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ from django.db import connection
 from django.utils import timezone
 from django_q.models import Schedule
 
-from glisk.engine.notify import notify
+from glisk.engine.broker import notify
 from glisk.tests.engine.conftest import QCluster, drains, eventually
 
 Start = Callable[..., QCluster]

@@ -12,7 +12,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from glisk.engine import step as steps
-from glisk.engine.notify import notify
+from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed, Step, StepDrain
 from glisk.tests.engine.conftest import Start, eventually, query
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection, transaction
 
-from glisk.engine.notify import Listener
+from glisk.engine.broker import Listener
 from tokens.models import Token, TokenTransition
 from tokens.repairs import (
     RepairResult,

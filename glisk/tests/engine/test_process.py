@@ -14,7 +14,7 @@ pytestmark = [
 
 CHILD = """
 import os, signal, sys, time
-from glisk.engine.lifeline import die_with
+from glisk.engine.process import die_with
 die_with(int(sys.argv[1] or os.getppid()), signal.SIGTERM)
 print("hangs on", flush=True)
 time.sleep(60)

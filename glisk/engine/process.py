@@ -1,0 +1,203 @@
+"""What a process asks of the kernel: to tell it of a stop, to end it in time, to leave its memory.
+
+A process never outlives its parent (`die_with`), nor a lease that it slept through (`DeadMan`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Loaded here and not in the child: between fork and exec nothing may take a lock.
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+_CLOCK_BOOTTIME = 7  # goes on while the machine is suspended (linux/time.h)
+_SIGEV_SIGNAL = 0
+_TICKS_PER_LIMIT = 4
+
+# https://man7.org/linux/man-pages/man3/mallopt.3.html; the numbers are those of malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 64 * 1024 * 1024
+_FROM_HEAP_BYTES = 16 * 1024 * 1024
+
+
+class StopFlag:
+    """The stop flag of a process tree: a pipe with a byte in it, which is never read.
+
+    Set once for all processes that inherit it by fork. Whoever waits for something else can wait
+    for this descriptor too, so that a stop is noticed at once without polling. There is no lock, so
+    no process that is killed can leave it locked; and setting it is safe in a signal handler,
+    however often.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+
+    def fileno(self) -> int:
+        return self._read
+
+    def set(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full of stops already
+            os.write(self._write, b"\0")
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._read, 4096):
+                pass
+
+    def is_set(self) -> bool:
+        return self.wait(0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait up to `timeout` seconds for the flag; return whether it is set."""
+        poll = select.poll()
+        poll.register(self._read, select.POLLIN)
+        return bool(poll.poll(None if timeout is None else max(0, timeout * 1000)))
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+
+_flag: StopFlag | None = None
+
+
+def process_stop_flag() -> StopFlag:
+    """Return the flag of this process tree; the supervisor makes it before the first fork."""
+    global _flag
+    if _flag is None:
+        _flag = StopFlag()
+    return _flag
+
+
+def die_with(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process the signal `by` when `parent`, which forked it, ends.
+
+    The kernel means the thread that forked: it must live as long as the parent does. Fit for a
+    `preexec_fn`. Raises OSError if the kernel refuses.
+    """
+    if _libc is None:
+        return
+    if _libc.prctl(_PR_SET_PDEATHSIG, by, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:  # it ended before the call above
+        os._exit(1)
+
+
+def run_child(parent: int, target: Callable[..., Any], *args: Any) -> None:
+    """Run `target(*args)` in a process forked by `parent`; for `Process(target=…)`.
+
+    Stop signals go to whole process groups (systemd, Ctrl-C). Only the supervisor heeds them:
+    a child that died of one would take the calls that it makes with it.
+    """
+    for stop_signal in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(stop_signal, signal.SIG_IGN)
+    die_with(parent)
+    target(*args)
+
+
+class _Sigevent(ctypes.Structure):
+    """man 3 sigevent; 64 bytes in all."""
+
+    _fields_ = (
+        ("value", ctypes.c_void_p),
+        ("signo", ctypes.c_int),
+        ("notify", ctypes.c_int),
+        ("rest", ctypes.c_char * 48),
+    )
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _Itimerspec(ctypes.Structure):
+    """man 2 timer_settime."""
+
+    _fields_ = (("interval", _Timespec), ("value", _Timespec))
+
+
+class DeadMan:
+    """Kills this process once it has stood still for `limit_seconds`; Linux only.
+
+    A worker checks its lease before it pays, but between the check and the sending there is always
+    a moment, and a process may be stopped in it for longer than the lease lasts (SIGSTOP, a paused
+    container, a debugger). Somebody else works on the token by then, and what the thawed one sends
+    would be paid a second time. No check of its own can prevent that, so the kernel does: a POSIX
+    timer goes on while the process stands still, and its SIGKILL ends a stopped process, too. The
+    supervisor then does what it does after any crash.
+
+    A thread puts the moment off again and again, so that a main thread which waits for the
+    database, or works, is not taken for a frozen process. A forked child does not inherit it.
+    """
+
+    def __init__(self, limit_seconds: float) -> None:
+        self._limit = limit_seconds
+        self._timer = ctypes.c_void_p()
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._put_off, name="deadman", daemon=True)
+
+    def start(self) -> bool:
+        """Begin to watch; return whether this system can."""
+        if not self._create():
+            import structlog  # a fifth of a second, which emulators need not wait for
+
+            logger = structlog.get_logger(__name__)
+            logger.warning("deadman_missing", errno=ctypes.get_errno())
+            return False
+        self._set(self._limit)
+        self._thread.start()
+        return True
+
+    def stop(self) -> None:
+        """End the watch; may be called without a start, and again."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+            self._libc.timer_delete(self._timer)
+
+    def _create(self) -> bool:
+        if sys.platform != "linux" or not hasattr(self._libc, "timer_create"):
+            return False
+        event = _Sigevent(None, signal.SIGKILL, _SIGEV_SIGNAL, b"")
+        made = self._libc.timer_create(
+            _CLOCK_BOOTTIME, ctypes.byref(event), ctypes.byref(self._timer)
+        )
+        return bool(made == 0)
+
+    def _put_off(self) -> None:
+        while not self._ended.wait(self._limit / _TICKS_PER_LIMIT):
+            self._set(self._limit)
+
+    def _set(self, seconds: float) -> None:
+        whole = int(seconds)
+        after = _Timespec(whole, int((seconds - whole) * 1e9))
+        self._libc.timer_settime(
+            self._timer, 0, ctypes.byref(_Itimerspec(_Timespec(0, 0), after)), None
+        )
+
+
+def keep_freed_memory() -> bool:
+    """Have glibc keep up to 64 MB of freed memory; return whether this C library can.
+
+    For processes that work on pictures. A decoder asks for some megabytes for each and frees them
+    again. By default glibc returns them to the kernel each time, and the next picture pays a page
+    fault for every 4 kB of them: 800 faults for 512 pixels square, half of the CPU of its decoding.
+    """
+    mallopt = getattr(_libc, "mallopt", None)
+    if mallopt is None:  # musl has none, and gives nothing back by itself
+        return False
+    return bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)) and bool(
+        mallopt(_M_MMAP_THRESHOLD, _FROM_HEAP_BYTES)
+    )
