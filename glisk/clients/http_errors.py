@@ -188,7 +188,8 @@ def _advice(kind: type[ProviderError], status: int, wait: float | None) -> str:
 
 def error_for_lost(error: Exception, vendor: str, what: str, *, idempotent: bool) -> ProviderError:
     """Return the error for a request that brought no whole reply."""
-    if isinstance(error, ValueError):
+    cannot_be_read = isinstance(_innermost(error), urllib3.exceptions.InvalidHeader)
+    if isinstance(error, ValueError) and not cannot_be_read:
         # A header or URL that cannot be written: its text holds the value, a key perhaps.
         return AccountError(
             f"{vendor}: {what} cannot be sent ({type(error).__name__}). "
@@ -217,12 +218,15 @@ def was_surely_not_sent(error: Exception) -> bool:
     `requests.ConnectionError` alone says nothing: a refused connection, an unknown name and a
     reply that broke off are one to it. The reason within is urllib3's word.
     """
-    if isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError):
-        return True
     reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(reason, urllib3.exceptions.NewConnectionError) or isinstance(
-        _innermost(error), ssl.SSLCertVerificationError
-    )
+    if isinstance(reason, urllib3.exceptions.ProxyError):
+        # It stands also for a proxy that broke off when it had the request.
+        reason = reason.original_error
+        if str(reason).startswith("Tunnel connection failed"):  # http.client's words
+            return True
+    return isinstance(
+        reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError
+    ) or isinstance(_innermost(error), ssl.SSLCertVerificationError)
 
 
 def _is_timeout(error: Exception) -> bool:

@@ -52,6 +52,7 @@ class TestALostReply:
             b'HTTP/1.1 201 Created\r\nContent-Length: 500\r\n\r\n{"id":',
             b'HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{"id":',
             b"not http at all\r\n\r\n",
+            b"HTTP/1.1 201 Created\r\nContent-Length: 2, 3\r\n\r\n{}",
         ],
     )
     def test_that_breaks_off_in_the_middle_counts_as_lost(
@@ -130,6 +131,28 @@ class TestAProxy:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
         client = HttpClient(vendor="acme", base_url="http://vendor.invalid", options=options)
         assert type(failure(client, idempotent=False)) is TransientError
+
+    def test_that_opens_no_tunnel_surely_passed_nothing_on(
+        self, server: ScriptedServer, options: HttpOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("https_proxy", server.url)
+        server.script(raw(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"))
+        client = HttpClient(vendor="acme", base_url="https://vendor.invalid", options=options)
+        assert type(failure(client, idempotent=False)) is TransientError
+        assert server.requests[0].method == "CONNECT"
+
+    @pytest.mark.parametrize("step", [reset, hang_up])
+    def test_that_breaks_off_may_have_passed_a_paid_call_on(
+        self,
+        server: ScriptedServer,
+        options: HttpOptions,
+        monkeypatch: pytest.MonkeyPatch,
+        step: Callable[[], Step],
+    ) -> None:
+        monkeypatch.setenv("http_proxy", server.url)
+        server.script(step())
+        client = HttpClient(vendor="acme", base_url="http://vendor.invalid", options=options)
+        assert type(failure(client, idempotent=False)) is UnknownOutcomeError
 
 
 class TestAVendorThatIsNotThere:
