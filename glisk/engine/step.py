@@ -48,6 +48,8 @@ class Step(ABC, Generic[W, D]):
 
     # Rare work is not looked for in every turn under load.
     rare: ClassVar[bool] = False
+    # The call asks nobody outside and takes milliseconds: it is made in the turn, by no thread.
+    at_once: ClassVar[bool] = False
 
     def __init__(self, owner: str) -> None:
         """`owner` is the drain's, unique for each run: it marks what this process claims."""
@@ -90,7 +92,7 @@ class Step(ABC, Generic[W, D]):
 
     @abstractmethod
     def call(self, work: W) -> D:
-        """Make the call; runs in a thread and touches no database."""
+        """Make the call; runs in a thread (unless `at_once`) and touches no database."""
 
     @abstractmethod
     def settle(self, done: Sequence[Done[W, D]], failed: Sequence[Failed[W]]) -> None:
@@ -133,7 +135,7 @@ class StepDrain(Drain):
         """Build the steps and their clients."""
 
     def survey(self) -> None:
-        """Read once a turn what the steps' `places` go by, before anything is claimed."""
+        """Read what the steps go by: before any of them claims, and again if one was settled."""
 
     def renew(self, ids: Collection[int]) -> None:
         """Prolong this owner's leases of these rows by `lease_seconds`."""
@@ -147,7 +149,7 @@ class StepDrain(Drain):
     @property
     def threads(self) -> int:
         """The sum of the places: slow calls of one step must not delay those of another."""
-        return sum(step.most for step in self.steps)
+        return sum(step.most for step in self.steps if not step.at_once)
 
     def turn(self, results: list[CallResult]) -> float | None:
         for step in reversed(self.steps):
@@ -189,15 +191,16 @@ class StepDrain(Drain):
                 self.note_claim()
             step.under_way += works
             for work in works:
-                value = step.known(work)
-                if value is None:
+                result = _without_thread(step, work)
+                if result is None:
                     self.submit(step.name, work, step.call, work)
                 else:
-                    self._known.append(CallResult(step.name, work, value=value))
+                    self._known.append(result)
             if self._known:
                 self._settle(step, self._known)
                 self._known.clear()
-                self._due_in = _LEAST_WAIT_SECONDS  # what follows was not there at the survey
+                self.survey()  # the steps that follow go on with it in this turn
+                self._due_in = _LEAST_WAIT_SECONDS  # and those before it in the next one
 
     def _looks_around(self, answered: int) -> bool:
         """Tell whether to look for rare work, and ask what falls due.
@@ -242,6 +245,19 @@ class StepDrain(Drain):
         for step in self.steps:
             step.close()
         super().close()
+
+
+def _without_thread(step: Step[Any, Any], work: Any) -> CallResult | None:
+    """Return what came of work that needs no thread; None: it does."""
+    value = step.known(work)
+    if value is not None:
+        return CallResult(step.name, work, value=value)
+    if not step.at_once:
+        return None
+    try:
+        return CallResult(step.name, work, value=step.call(work))
+    except Exception as error:  # noqa: BLE001 - the step judges it
+        return CallResult(step.name, work, error=error)
 
 
 def _holds(works: Sequence[Any], work: Any) -> bool:

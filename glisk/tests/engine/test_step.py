@@ -212,6 +212,31 @@ def test_what_is_known_is_settled_without_a_call(run: Start) -> None:
     assert query("SELECT settled FROM step_rows") == [(2,)]
 
 
+class AtOnce(Work):
+    at_once = True
+
+
+class SurveyingDrain(StepsDrain):
+    """Its second step claims nothing but what the survey has seen."""
+
+    kinds = (AtOnce, Finish)
+
+    def survey(self) -> None:
+        made = _execute("SELECT id FROM step_rows WHERE state = 'made'")
+        self.steps[1].places = lambda: len(made)  # type: ignore[method-assign]
+
+
+def test_what_is_done_at_once_goes_on_to_the_next_step_in_the_same_turn(table: None) -> None:
+    _add(1, FAULTY)
+    drain = SurveyingDrain()
+    drain.prepare()
+    drain.turn([])
+    assert _states() == {1: "made", FAULTY: "failed"}
+    assert [row.pk for row in drain.steps[1].under_way] == [1]
+    assert drain.threads == drain.in_flight + 2 == 3  # none for what is done at once
+    drain.close_calls()
+
+
 def test_a_drain_that_ends_saves_its_calls_and_holds_nothing(run: Start) -> None:
     Work.gate.clear()
     _add(1, 2)
