@@ -17,8 +17,8 @@ from glisk.clients.gateway import GatewayClient
 from glisk.errors import AccountError, ArtefactError, ProviderError
 from tokens.pipeline.metadata import metadata_fault
 
-# What the chain said is neither signed nor sent upon after so long: this process may have slept,
-# or the node may have been away.
+# What the chain said is believed for so long: later, no nonce is reserved upon it, and before bytes
+# go out it is asked again. Nor are bytes sent so long after their claim: this process has slept.
 FACTS_LAST_SECONDS = 30.0
 _METADATA_MAX_BYTES = 100_000
 

@@ -14,7 +14,7 @@ from tokens.models import Token
 
 
 class BatchStatus(models.TextChoices):
-    OPEN = "open"  # a nonce is reserved, a signed transaction is stored
+    OPEN = "open"  # a nonce is reserved; its call is signed and sent, or waits for that
     CONFIRMED = "confirmed"
     REVERTED = "reverted"  # mined, but without effect: the tokens are free again
     SUPERSEDED = "superseded"  # others spent the nonce, or the keeper is another: free again

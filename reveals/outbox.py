@@ -127,18 +127,21 @@ def reserve_filler(*, keeper: str, nonce: int, fees: Fees) -> RevealBatch | None
 def order_replacement(
     old: RevealTransaction, *, fees: Fees, token_ids: Sequence[int], reviewed_at: datetime
 ) -> None:
-    """Have a call with the same nonce and other fees signed, if `old` is still the newest one.
+    """Have a call with the same nonce and other fees signed, unless the batch went on meanwhile.
 
-    It reveals the same tokens, or those of them that are given: perhaps none, which only spends
-    the nonce.
+    `old` must still be the newest one, and its batch not recalled since it was read. The call
+    reveals the same tokens, or those of them that are given: perhaps none, which only spends the
+    nonce.
     """
+    known_review = old.batch.reviewed_at
     uris = dict(zip(old.token_ids, old.metadata_uris, strict=True))
     ids = list(token_ids)
     unsigned = Unsigned(ids, [uris[i] for i in ids], old.gas_limit, **asdict(fees))
     with transaction.atomic():
         batch = RevealBatch.objects.select_for_update().get(pk=old.batch_id)
         newest = RevealTransaction.objects.filter(batch=batch).latest("pk")
-        if batch.status == BatchStatus.OPEN and batch.to_sign is None and newest.pk == old.pk:
+        is_known = newest.pk == old.pk and batch.reviewed_at == known_review
+        if batch.status == BatchStatus.OPEN and batch.to_sign is None and is_known:
             RevealBatch.objects.filter(pk=batch.pk).update(
                 to_sign=asdict(unsigned), reviewed_at=reviewed_at, send_at=None, failures=0
             )
@@ -155,6 +158,7 @@ def drop_unsigned(batch: RevealBatch) -> None:
             RevealBatch.objects.filter(pk=locked.pk).update(to_sign=None)
         else:
             locked.delete()
+        notify(REVEAL_CHANNEL)  # its tokens, or its older bytes, go at once
     logger.warning("unsigned_reveal_dropped", keeper=batch.keeper, nonce=batch.nonce)
 
 
@@ -238,10 +242,24 @@ def _next_nonce(keeper: str, transaction_count: int) -> int:
 
 
 def send_later(batch: RevealBatch, seconds: float, **changes: Any) -> None:
-    """Send nothing more of an open batch for so long."""
-    RevealBatch.objects.filter(pk=batch.pk, status=BatchStatus.OPEN).update(
-        send_at=database_now() + timedelta(seconds=seconds), **changes
-    )
+    """Send nothing more of an open batch for so long.
+
+    Unless it was recalled, or reviewed by another drain, since it was read: what was seen before
+    that is void.
+    """
+    RevealBatch.objects.filter(
+        pk=batch.pk, status=BatchStatus.OPEN, reviewed_at=batch.reviewed_at
+    ).update(send_at=database_now() + timedelta(seconds=seconds), **changes)
+
+
+def is_due(batch: RevealBatch, now: datetime) -> bool:
+    return batch.send_at is None or batch.send_at <= now
+
+
+def seconds_until_due(batches: Iterable[RevealBatch]) -> float | None:
+    """Return in how many seconds the first of those that wait is due; None if none waits."""
+    waits = [batch.send_at for batch in batches if batch.send_at is not None]
+    return max(0.0, (min(waits) - database_now()).total_seconds()) if waits else None
 
 
 def review_all_now() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -25,7 +25,7 @@ from django.conf import settings
 from glisk.backoff import backoff_seconds
 from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient, FeeHistory, RevertError, RpcError
-from glisk.clock import database_now
+from glisk.clock import boot_seconds, database_now
 from glisk.engine.step import Done, Failed
 from glisk.errors import (
     AccountError,
@@ -69,14 +69,19 @@ class Sending:
 
     batch: RevealBatch
     raw: bytes
-    claimed_at: datetime
+    claimed_at: datetime  # by the database's clock
     candidates: list[Candidate] | None = None
     replaces: bool = False
     believes: bool = False
+    began: float = field(default_factory=boot_seconds)
 
     @property
     def row(self) -> RevealTransaction:
         return self.batch.newest
+
+
+class SleptError(TransientError):
+    """Too long after its claim for a broadcast: meanwhile others may have gone on with the row."""
 
 
 @dataclass(frozen=True)
@@ -100,26 +105,25 @@ class Send(RevealStep[Sending, Sent]):
         return int(settings.REVEAL_MAX_IN_FLIGHT)
 
     def due_in(self) -> float | None:
-        now, busy = database_now(), {work.batch.pk for work in self.under_way}
-        waits = [b.send_at for b in self.open.batches if b.send_at and b.pk not in busy]
-        return max(0.0, (min(waits) - now).total_seconds()) if waits else None
+        return outbox.seconds_until_due(self._next())
 
     # -- claim --------------------------------------------------------------------------
 
     def claim(self, limit: int) -> Sequence[Sending]:
+        now = database_now()
+        due = [batch for batch in self._next() if outbox.is_due(batch, now)]
+        return [self._work(batch, now) for batch in due[:limit]]
+
+    def _next(self) -> Iterator[RevealBatch]:
         """A nonce goes out when the one before it was taken, so that no node sees a gap."""
-        now, busy = database_now(), {work.batch.pk for work in self.under_way}
-        works: list[Sending] = []
-        waiting_for: set[str] = set()
+        busy, waiting_for = {work.batch.pk for work in self.under_way}, set()
         for batch in self.open.batches:
             if batch.keeper in waiting_for:
                 continue
             if not batch.was_taken:
                 waiting_for.add(batch.keeper)
-            is_due = batch.send_at is None or batch.send_at <= now
-            if is_due and batch.to_sign is None and batch.pk not in busy and len(works) < limit:
-                works.append(self._work(batch, now))
-        return works
+            if batch.to_sign is None and batch.pk not in busy:
+                yield batch
 
     def _work(self, batch: RevealBatch, now: datetime) -> Sending:
         replaces = batch.replace_at is not None or self._is_overdue(batch, now)
@@ -161,6 +165,8 @@ class Send(RevealStep[Sending, Sent]):
                 # Without other fees: what nodes refused a moment ago, or what must not be mined.
                 if fees or leaves_out or row.broadcast_at is None:
                     return Sent(found, fees, ids)
+        if boot_seconds() - work.began > gate.FACTS_LAST_SECONDS:
+            raise SleptError("chain: claimed too long ago: nothing was sent.", vendor="chain")
         try:
             return Sent(found, None, ids, verdict=broadcast(self.chain, work.raw))
         except _REFUSALS as error:

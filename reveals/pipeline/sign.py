@@ -35,6 +35,9 @@ class Sign(RevealStep[ToSign, SignedTransaction]):
     at_once = True  # 8 ms
     most = 2
 
+    def due_in(self) -> float | None:
+        return outbox.seconds_until_due(b for b in self.open.batches if b.to_sign is not None)
+
     def claim(self, limit: int) -> Sequence[ToSign]:
         now, busy = database_now(), {work.batch.pk for work in self.under_way}
         works = []
@@ -43,7 +46,7 @@ class Sign(RevealStep[ToSign, SignedTransaction]):
                 continue
             if batch.keeper != self.keeper.address:
                 outbox.drop_unsigned(batch)
-            elif batch.send_at is None or batch.send_at <= now:
+            elif outbox.is_due(batch, now):
                 works.append(ToSign(batch, Unsigned(**batch.to_sign)))
         return works[:limit]
 

@@ -6,6 +6,10 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from glisk.engine.broker import Listener
+from reveals.models import RevealBatch
+from reveals.pipeline.sign import Sign
+from reveals.pipeline.step import Shared
 from reveals.tests.stage import (
     Scene,
     breaker_reason,
@@ -17,6 +21,7 @@ from sandbox.accounts import ACCOUNTS, KEEPER
 from sandbox.chain import KEEPER_ROLE
 from tokens.models import Token
 from tokens.tests.stage import Start
+from tokens.transitions import REVEAL_CHANNEL
 
 pytestmark = pytest.mark.django_db
 
@@ -75,6 +80,23 @@ def test_what_a_former_keeper_cannot_send_goes_with_the_new_one(
     second.until(lambda: scene.revealed_once([old, other]))
     second.until(lambda: sorted(statuses()) == ["confirmed", "confirmed", "replaced"])
     assert "keeper was changed" in transactions()[0].error
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_not_signed_by_the_former_keeper_goes_at_once_with_the_new_one(
+    scene: Scene,
+) -> None:
+    """Its tokens are free in the middle of a turn: the drain is woken for the next one."""
+    RevealBatch.objects.create(keeper=ACCOUNTS[6].address, nonce=0, to_sign={"token_ids": []})
+    shared = Shared()
+    shared.open.read()
+    listener = Listener([REVEAL_CHANNEL])
+    try:
+        assert Sign("a drain", shared).claim(1) == []
+        assert not RevealBatch.objects.exists()
+        assert len(list(listener.session.notifies(timeout=5, stop_after=1))) == 1
+    finally:
+        listener.session.close()
 
 
 def test_a_former_keepers_transaction_may_be_mined_after_all(

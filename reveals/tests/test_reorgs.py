@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.db.models import F
 
 from authors.factories import AuthorFactory
 from glisk.clients.chain import ChainClient
 from glisk.errors import TransientError
-from reveals import gate
-from reveals.models import RevealTransaction
+from reveals.models import RevealBatch, RevealTransaction
 from reveals.tests.stage import Scene
 from sandbox.accounts import AUTHORS
 from tokens.models import Token
@@ -67,7 +69,7 @@ def test_bytes_that_no_node_took_are_looked_at_again_before_they_go(
         away.setattr(ChainClient, "send_raw_transaction", refuse)
         drain.until(lambda: refused)
         scene.chain.reorg(1)
-    monkeypatch.setattr(gate, "FACTS_LAST_SECONDS", 0.0)  # as if that had taken a minute
+        RevealBatch.objects.update(reviewed_at=F("reviewed_at") - timedelta(minutes=1))
     drain.until(lambda: scene.nonce() == 1)  # by a reveal of nothing
     assert reveals(scene) == []
     assert not scene.chain.is_revealed(gone.token_id)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RevealFacts
+from glisk.clock import database_now
+from reveals import gate, outbox
+from reveals.factories import RevealBatchFactory
+from reveals.fees import Fees
+from reveals.models import RevealBatch
 from reveals.pipeline import send
+from reveals.pipeline.send import Send, Sending, Sent, SleptError
+from reveals.pipeline.step import Shared
 from reveals.tests.stage import (
     Scene,
     signed_and_dead,
@@ -107,3 +115,74 @@ def test_a_token_that_is_not_what_was_signed_is_left_out(worker: Start, scene: S
     drain.until(lambda: scene.revealed_once([same]))
     assert transactions()[1].token_ids == [same.token_id]
     assert not scene.chain.is_revealed(changed.token_id)
+
+
+def test_a_drain_that_slept_after_its_claim_sends_nothing(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile another one may have gone on, with other bytes."""
+    tokens = scene.mint()
+    claims: list[Sending] = []
+    faults: list[str] = []
+    sent: list[bytes] = []
+    call, send_raw = Send.call, ChainClient.send_raw_transaction
+
+    def sleep_once(self: Send, work: Sending) -> Sent:
+        claims.append(work)
+        if len(claims) > 1:
+            return call(self, work)
+        try:
+            return call(self, replace(work, began=work.began - gate.FACTS_LAST_SECONDS))
+        except SleptError as error:
+            faults.append(f"{error} Sent: {sent}")
+            raise
+
+    def note(self: ChainClient, raw: bytes) -> None:
+        sent.append(raw)
+        send_raw(self, raw)
+
+    monkeypatch.setattr(Send, "call", sleep_once)
+    monkeypatch.setattr(ChainClient, "send_raw_transaction", note)
+    worker().until(lambda: scene.revealed_once(tokens))
+    assert faults == ["chain: claimed too long ago: nothing was sent. Sent: []"]
+    assert claims[1].batch.failures == 1  # the row had it tried again
+    assert claims[0].raw == claims[1].raw
+    assert sent
+
+
+def test_what_was_seen_before_a_recall_is_void() -> None:
+    RevealBatchFactory.create(reviewed_at=database_now() - timedelta(seconds=9))
+    (seen,) = outbox.open_batches()
+    outbox.send_later(seen, 15, reviewed_at=database_now())
+    (known,) = outbox.open_batches()
+    assert known.send_at is not None
+    assert known.reviewed_at > seen.reviewed_at
+
+    outbox.review_all_now()  # as a recall does
+    outbox.send_later(known, 15, reviewed_at=database_now())
+    fees = Fees(2 * 12_000_000, 2 * 1_000_000)
+    old = known.newest
+    outbox.order_replacement(old, fees=fees, token_ids=old.token_ids, reviewed_at=database_now())
+    row = RevealBatch.objects.get()
+    assert (row.reviewed_at, row.send_at, row.to_sign) == (None, None, None)
+    (recalled,) = outbox.open_batches()
+    outbox.order_replacement(
+        recalled.newest, fees=fees, token_ids=old.token_ids, reviewed_at=database_now()
+    )
+    assert RevealBatch.objects.get().to_sign is not None
+
+
+def test_a_batch_behind_one_that_waits_wakes_nobody(scene: Scene) -> None:
+    """Its moment is past, but its turn comes only when the nonce before it was taken."""
+    now, shared = database_now(), Shared()
+    for nonce, send_at in enumerate((now + timedelta(seconds=9), now)):
+        batch = RevealBatchFactory.create(nonce=nonce, send_at=send_at)
+        batch.transactions.update(broadcast_at=None)
+    shared.open.read()
+    step = Send("a drain", shared)
+    assert 8 < (step.due_in() or 0.0) < 10
+    assert step.claim(5) == []
+    RevealBatch.objects.get(nonce=0).transactions.update(broadcast_at=now)
+    shared.open.read()
+    assert step.due_in() == 0.0
+    assert [work.batch.nonce for work in step.claim(5)] == [1]
