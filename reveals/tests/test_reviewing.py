@@ -156,7 +156,7 @@ def test_what_was_seen_before_a_recall_is_void() -> None:
     outbox.send_later(seen, 15, reviewed_at=database_now())
     (known,) = outbox.open_batches()
     assert known.send_at is not None
-    assert known.reviewed_at > seen.reviewed_at
+    assert known.reviewed_at and seen.reviewed_at and known.reviewed_at > seen.reviewed_at
 
     outbox.review_all_now()  # as a recall does
     outbox.send_later(known, 15, reviewed_at=database_now())
