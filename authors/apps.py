@@ -13,12 +13,10 @@ class AuthorsConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_migrate
 
-        from authors.purging import purge_link_requests, purge_nonces, purge_spent_messages
+        from authors.purging import purge_expired
         from glisk.engine.housekeeping import register_purge
 
-        register_purge(purge_nonces)
-        register_purge(purge_link_requests)
-        register_purge(purge_spent_messages)
+        register_purge(purge_expired)
         post_migrate.connect(make_default_author, sender=self, dispatch_uid=DEFAULT_AUTHOR)
 
 

@@ -22,12 +22,10 @@ from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from authors.models import SpentMessage
+from authors.models import Action, SpentMessage
 from authors.onboarding import NewAuthor, onboard_author
-from authors.signatures.actions import Action
 from authors.signatures.eip4361 import SignInMessage, read_sign_in_message
-from authors.signatures.proof import Proof
-from authors.signatures.sites import is_allowed_site
+from authors.signatures.messages import Proof, is_allowed_site
 from authors.signatures.wallet_signature import InvalidSignature, verify_signature
 from authors.signed_requests import (
     EXAMPLE_WALLET,

@@ -6,7 +6,6 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Length, Lower, Now
 
-from authors.signatures.actions import Action
 from glisk.fields import ADDRESS_PATTERN, AddressField
 from glisk.permissions import declared
 
@@ -99,6 +98,14 @@ class PromptChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.created_at:%Y-%m-%d %H:%M:%S} by {self.actor}"
+
+
+class Action(models.TextChoices):
+    """What an author may ask for by a signature."""
+
+    UPDATE_PROMPT = "update_prompt", "Update prompt"
+    LINK_X = "link_x", "Link X account"
+    LINK_FARCASTER = "link_farcaster", "Link Farcaster account"
 
 
 class SignInNonce(models.Model):

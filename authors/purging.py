@@ -12,19 +12,16 @@ from glisk.engine.housekeeping import delete_in_portions
 _KEEP_EXPIRED_NONCES: Final = timedelta(hours=1)
 
 
-def purge_nonces() -> int:
-    """Delete the messages that nobody can sign any more, used or not; return how many."""
-    old = SignInNonce.objects.filter(expires_at__lt=timezone.now() - _KEEP_EXPIRED_NONCES)
-    return delete_in_portions(old.order_by("expires_at"))
-
-
-def purge_link_requests() -> int:
-    """Delete the requests to link an X account that nobody can finish; return how many."""
-    over = XLinkRequest.objects.filter(expires_at__lte=timezone.now())
-    return delete_in_portions(over.order_by("expires_at"))
-
-
-def purge_spent_messages() -> int:
-    """Delete the sign-ins by Farcaster that are too old to be used again; return how many."""
-    old = SpentMessage.objects.filter(expires_at__lte=timezone.now())
-    return delete_in_portions(old.order_by("expires_at"))
+def purge_expired() -> int:
+    """Delete offered messages, requests to link and spent sign-ins that are over."""
+    now = timezone.now()
+    return sum(
+        delete_in_portions(
+            model._default_manager.filter(expires_at__lte=now - kept).order_by("expires_at")
+        )
+        for model, kept in (
+            (SignInNonce, _KEEP_EXPIRED_NONCES),
+            (XLinkRequest, timedelta(0)),
+            (SpentMessage, timedelta(0)),
+        )
+    )

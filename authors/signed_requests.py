@@ -14,9 +14,8 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from authors.signatures.actions import Action
-from authors.signatures.offers import InvalidMessage
-from authors.signatures.proof import Proof, prove
+from authors.models import Action
+from authors.signatures.messages import InvalidMessage, Proof, prove
 from authors.signatures.wallet_signature import MAX_SIGNATURE_BYTES, InvalidSignature
 from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.api.fields import StrictCharField

@@ -12,11 +12,9 @@ from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from authors.models import PROMPT_MAX_LENGTH, Author
+from authors.models import PROMPT_MAX_LENGTH, Action, Author
 from authors.onboarding import NewAuthor, check_prompt, onboard_author
-from authors.signatures.actions import Action
-from authors.signatures.offers import offer_message
-from authors.signatures.sites import asking_site
+from authors.signatures.messages import asking_site, offer_message
 from authors.signed_requests import (
     EXAMPLE_WALLET,
     REFUSALS,

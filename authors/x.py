@@ -28,11 +28,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from authors.models import XLinkRequest
+from authors.models import Action, XLinkRequest
 from authors.onboarding import NewAuthor, onboard_author
-from authors.purging import purge_link_requests
-from authors.signatures.actions import Action
-from authors.signatures.proof import Proof
+from authors.purging import purge_expired
+from authors.signatures.messages import Proof
 from authors.signed_requests import (
     EXAMPLE_WALLET,
     REFUSALS,
@@ -83,7 +82,7 @@ def begin_link(proof: Proof) -> Beginning:
         client.close()
     with transaction.atomic():
         proof.spend()
-        purge_link_requests()  # no verifier stays longer than it can be used
+        purge_expired()  # no verifier stays longer than it can be used
         XLinkRequest.objects.create(
             state_hash=_hash(state),
             browser_hash=_hash(browser_key),

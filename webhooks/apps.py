@@ -8,7 +8,7 @@ class WebhooksConfig(AppConfig):
     def ready(self) -> None:
         from glisk.engine.housekeeping import register_purge
         from glisk.engine.schedules import declare
-        from webhooks.purging import purge_events
+        from webhooks.tasks import purge_events
 
         declare("finish_webhook_events", "webhooks.tasks.finish_events", 60)
         register_purge(purge_events)

@@ -13,10 +13,10 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from authors.admin import transfer
-from authors.csv_file import COLUMNS
+from authors import transfer
 from authors.factories import AuthorFactory, wallet
 from authors.models import Author, PromptChange
+from authors.transfer import COLUMNS
 
 pytestmark = pytest.mark.django_db
 

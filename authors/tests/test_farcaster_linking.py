@@ -14,9 +14,9 @@ from pytest_django.fixtures import Settings
 from web3.contract.contract import Contract
 
 from authors.models import Author, SpentMessage
-from authors.purging import purge_spent_messages
+from authors.purging import purge_expired
 from authors.signatures.eip4361 import SignInMessage, read_sign_in_message
-from authors.signatures.offers import hash_of
+from authors.signatures.messages import hash_of
 from authors.tests.wallets import (
     AUTHOR,
     OTHER,
@@ -309,9 +309,9 @@ class TestAttacks:
         link(client, message)
         usable_until: datetime = message.issued_at + timedelta(seconds=settings.SIGN_IN_SECONDS)
         assert SpentMessage.objects.get().expires_at > usable_until
-        assert purge_spent_messages() == 0
+        assert purge_expired() == 0
         SpentMessage.objects.update(expires_at=timezone.now())
-        assert purge_spent_messages() == 1
+        assert purge_expired() == 1
 
     def test_a_senseless_fid(self, client: Client, farcaster: FarcasterNamesEmulator) -> None:
         for fid in (0, -1, 2**63, 2**256, "x", None, 1.5, True):

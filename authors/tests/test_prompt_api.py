@@ -10,12 +10,11 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from authors.models import Author, PromptChange, SignInNonce
+from authors.models import Action, Author, PromptChange, SignInNonce
 from authors.onboarding import NewAuthor, onboard_author
-from authors.purging import purge_nonces
-from authors.signatures.actions import Action, legacy_message
+from authors.purging import purge_expired
 from authors.signatures.eip4361 import read_sign_in_message
-from authors.signatures.offers import hash_of, offer_message
+from authors.signatures.messages import hash_of, legacy_message, offer_message
 from authors.tests.wallets import AUTHOR, OTHER, at_once, high_s_twin, offered, post, sign
 
 PATH = "/api/authors/prompt"
@@ -205,9 +204,9 @@ class TestOfferedMessages:
         assert answer["Cache-Control"] == "no-store"
 
     def test_old_ones_are_purged(self, client: Client, message: str) -> None:
-        assert purge_nonces() == 0
+        assert purge_expired() == 0
         SignInNonce.objects.update(expires_at=timezone.now() - timedelta(hours=2))
-        assert purge_nonces() == 1
+        assert purge_expired() == 1
 
 
 @pytest.mark.django_db

@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 
 from authors.factories import AuthorFactory
 from authors.models import Author, PromptChange, XLinkRequest
-from authors.purging import purge_link_requests
+from authors.purging import purge_expired
 from authors.tests.wallets import AUTHOR, OTHER, at_once, offered, post, sign
 from authors.x import take_request
 from sandbox.x.emulator import CLIENT_ID, CLIENT_SECRET, XEmulator
@@ -177,7 +177,7 @@ class TestAttacks:
         assert timedelta(minutes=4) < left <= timedelta(minutes=5)
         XLinkRequest.objects.update(expires_at=timezone.now())
         assert outcome(client, params) == failed("state_mismatch")
-        assert purge_link_requests() == 1
+        assert purge_expired() == 1
 
     def test_an_expired_verifier_goes_with_the_next_request(
         self, client: Client, x: XEmulator

@@ -6,7 +6,7 @@ import pytest
 
 from glisk.breaker import BreakerState, VendorRefusal, headline_for_breaker
 from glisk.console.advice import advice_for_breaker, reason_for_breaker
-from tokens.admin.error_classes import advice_for_class, advice_for_waiting, known_classes
+from tokens.admin.summary import advice_for_class, advice_for_waiting, known_classes
 
 RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
 

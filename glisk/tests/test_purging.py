@@ -18,8 +18,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
-from authors.models import SignInNonce, SpentMessage, XLinkRequest
-from authors.signatures.actions import Action
+from authors.models import Action, SignInNonce, SpentMessage, XLinkRequest
 from glisk.engine import housekeeping, schedules
 from sandbox.accounts import AUTHORS
 from tokens.models import PromptSample

@@ -6,7 +6,7 @@ from reveals.admin.token_page import reveals_of, waiting_for_gas
 from reveals.admin.transactions import RevealTransactionAdmin
 from tokens.admin.actions import register_token_action
 from tokens.admin.filters import register_attention
-from tokens.admin.timeline import register_timeline_source
+from tokens.admin.summary import register_timeline_source
 
 __all__ = ["RevealBatchAdmin", "RevealTransactionAdmin"]
 

@@ -11,7 +11,7 @@ from glisk.admin.formatting import ether, gwei
 from reveals.admin.labels import TRANSACTION_LABELS
 from reveals.keeper import BLOCKED, EMPTY, keeper_state
 from reveals.models import RevealBatchToken, RevealTransaction, TransactionStatus
-from tokens.admin.timeline import Happening
+from tokens.admin.summary import Happening
 from tokens.models import Token
 from tokens.states import TokenStatus
 

@@ -27,8 +27,23 @@ from glisk.clients.links import (
     explorer_transaction_url,
     gateway_url,
 )
-from tokens.admin.labels import JOB_LABELS, UPLOAD_LABELS
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
+from tokens.models.artefact import UploadStatus
+from tokens.models.job import JobStatus
+
+JOB_LABELS = {
+    JobStatus.CREATED: "default",
+    JobStatus.SUBMITTED: "info",
+    JobStatus.SUCCEEDED: "primary",
+    JobStatus.CAPTURED: "success",
+    JobStatus.FAILED: "danger",
+    JobStatus.REJECTED: "warning",
+}
+UPLOAD_LABELS = {
+    UploadStatus.SUCCEEDED: "success",
+    UploadStatus.FAILED: "danger",
+    UploadStatus.MISMATCH: "danger",
+}
 
 
 def token_link(token_id: int) -> SafeString:

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from authors.admin.forms import PromptField
+from authors.admin import PromptField
 from authors.models import Author
 from glisk.admin.audit import actor_of
 from glisk.admin.formatting import NOTHING, admin_link, age, text_block

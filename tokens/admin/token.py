@@ -33,9 +33,9 @@ from glisk.clients.links import (
 )
 from tokens.admin.actions import token_actions
 from tokens.admin.filters import AttentionFilter, FailedTodayFilter
-from tokens.admin.labels import JOB_LABELS, TOKEN_LABELS, UPLOAD_LABELS
 from tokens.admin.pictures import picture
-from tokens.admin.summary import picture_url, token_summary
+from tokens.admin.records import JOB_LABELS, UPLOAD_LABELS
+from tokens.admin.summary import TOKEN_LABELS, picture_url, token_summary
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
 from tokens.states import TokenStatus
 

@@ -21,11 +21,13 @@ from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.fields import is_hash, parse_wallet
 from tokens.api import examples
 from tokens.api.mints import mint_documents
-from tokens.api.pages import AuthorPage, author_page, progress_page
 from tokens.api.reads import (
     LEADERBOARD_SECONDS,
+    AuthorPage,
+    author_page,
     detailed_tokens,
     leaderboard,
+    progress_page,
 )
 from tokens.api.serializers import (
     MAX_PAGE_SIZE,

@@ -9,8 +9,7 @@ from django.db import connection
 
 from authors.factories import wallet
 from glisk.clock import database_now
-from tokens.api.pages import author_page, progress_page
-from tokens.api.reads import author_total
+from tokens.api.reads import author_page, author_total, progress_page
 from tokens.models import Token
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.jobs import OpenJobs, external_ids_near

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from authors.factories import AuthorFactory, wallet
 from glisk.api.short_memory import ShortMemory
-from tokens.api import pages, reads, views
+from tokens.api import reads, views
 from tokens.api.reads import count_leaders_ahead
 from tokens.api.serializers import TokenDetailSerializer, TokenSerializer
 from tokens.factories import TokenFactory
@@ -111,7 +111,7 @@ def test_a_page_needs_a_query_and_many_tokens_need_another_one_for_the_total(
     size: int,
     queries: int,
 ) -> None:
-    monkeypatch.setattr(pages, "FEW", 5)
+    monkeypatch.setattr(reads, "FEW", 5)
     author = AuthorFactory.create()
     TokenFactory.create_batch(size, author=author)
     with django_assert_num_queries(queries):
@@ -122,7 +122,7 @@ def test_a_total_that_is_known_is_not_counted(
     client: Client, django_assert_num_queries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reads, "_totals", ShortMemory[int](seconds=60))
-    monkeypatch.setattr(pages, "FEW", 0)
+    monkeypatch.setattr(reads, "FEW", 0)
     token = TokenFactory.create()
     assert page(client, token.prompt_author_wallet)["total"] == 1
     with django_assert_num_queries(1):
@@ -202,7 +202,7 @@ def test_the_forms_are_those_of_the_schema(client: Client, fields: dict[str, Any
 
 
 def test_pages_have_the_same_words_for_a_failure(client: Client) -> None:
-    """The database writes the pages, Python the single tokens."""
+    """The database writes the reads, Python the single tokens."""
     for error_class in ("", "content_policy", "validation", "transient", "new"):
         token = TokenFactory.create(status=TokenStatus.FAILED, error_class=error_class)
         alone = client.get(f"/api/tokens/{token.pk}").json()

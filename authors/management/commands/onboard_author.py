@@ -8,8 +8,8 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
-from authors.csv_file import COLUMNS, UnreadableFile, read_csv
 from authors.onboarding import NewAuthor, onboard_author
+from authors.transfer import COLUMNS, UnreadableFile, read_csv
 from glisk.management.base import ExplainedCommand
 
 ACTOR = "onboard_author"

@@ -30,8 +30,8 @@ from glisk.console.overview.system import ChainFacts, Worker
 from glisk.console.overview.webhooks import missing_webhooks
 from glisk.management.base import counted
 from reveals.models import RevealTransaction
-from tokens.admin.error_classes import advice_for_class, advice_for_waiting
 from tokens.admin.filters import failed_url
+from tokens.admin.summary import advice_for_class, advice_for_waiting
 from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.totals import failures_24h
