@@ -22,8 +22,12 @@ from django.utils import timezone
 from rest_framework.exceptions import ParseError
 
 from glisk.logging.redaction import redact_text
-from tokens.minting.mint_events import unsettle_transactions
-from tokens.minting.registration import MintOutcome, MintResult, register_mints
+from tokens.minting.registration import (
+    MintOutcome,
+    MintResult,
+    register_mints,
+    unsettle_transactions,
+)
 from tokens.models.mint import MintSource
 from tokens.recovery.schedule import look_soon
 from webhooks.alchemy import AlchemyEvent, Finding, Verdict, read_event

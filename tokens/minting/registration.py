@@ -14,26 +14,23 @@ changes nothing here: which side is right only the chain can say. The mints in q
 unsettled again, so that the next look at the chain asks (tokens.recovery).
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 
-from tokens.minting.mint_events import (
-    KnownMint,
-    known_mints,
-    store_mints,
-    unsettle,
-)
-from tokens.minting.mint_log import MintLog
+from glisk.database.json_rows import as_json
+from tokens.minting.mint_log import MAX_QUANTITY, MintLog
 from tokens.models.mint import MintSource
 from tokens.transitions.creation import NewTokens, complete_tokens, create_tokens
 
 logger = structlog.get_logger(__name__)
 
 _LOGGED_SINGLY = 10  # mints of one call; of more, there is one line for all
+
+LogKey = tuple[str, int]  # transaction, log index
 
 
 class MintResult(StrEnum):
@@ -42,6 +39,9 @@ class MintResult(StrEnum):
     DUPLICATE = "duplicate"  # known already, nothing was missing
     CONFLICT = "conflict"  # some of its token ids belong to another mint
     REORGED = "reorged"  # known already, but from another block
+
+
+DOUBTFUL = frozenset({MintResult.CONFLICT, MintResult.REORGED})
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,14 @@ class MintOutcome:
     completed: tuple[int, ...] = ()
 
 
-def register_mint(*, event: MintLog, source: MintSource, actor: str) -> MintOutcome:
-    """Register one mint; see `register_mints`."""
-    return register_mints([event], source=source, actor=actor)[0]
+@dataclass(frozen=True)
+class _StoredMint:
+    """A mint event as it stands in the database; `token_ids` hung on it before this call."""
+
+    id: int
+    facts: tuple[str, str, int, int]
+    block_hash: str
+    token_ids: frozenset[int] = frozenset()
 
 
 def register_mints(
@@ -78,38 +83,51 @@ def register_mints(
     time from several processes.
     """
     unique = _first_of_each(logs)
-    ordered = [unique[key] for key in sorted(unique)]
-    if not ordered:
+    if not unique:
         return []
     with transaction.atomic(savepoint=False):
-        stored = store_mints(ordered, source)
-        known = known_mints([log for log in ordered if log.key not in stored])
-        wanting = {**stored}
-        for log in ordered:
-            mint = known.get(log.key)
-            if mint and _same_mint(mint, log) and len(mint.token_ids) < log.quantity:
-                wanting[log.key] = mint.id
-        mints = [(wanting[log.key], log) for log in ordered if log.key in wanting]
-        work = _Work(stored, known, wanting, only_ids)
-        work.created = create_tokens(
-            [_new_tokens(*mint) for mint in mints],
-            actor=actor,
-            detail={"source": source.value},
-            only_ids=only_ids,
-        )
-        if any(work.left_over(log) for _, log in mints):
-            work.completed = complete_tokens(mints, actor=actor)
-        found = {log.key: work.outcome(log) for log in ordered}
-        doubtful = [
-            outcome.log
-            for outcome in found.values()
-            if outcome.result in (MintResult.CONFLICT, MintResult.REORGED)
-        ]
+        ordered = [unique[key] for key in sorted(unique)]
+        found = _register(ordered, source=source, actor=actor, only_ids=only_ids)
+        doubtful = [outcome.log for outcome in found.values() if outcome.result in DOUBTFUL]
         if doubtful:
-            unsettle(doubtful)
-    outcomes = _in_order(logs, unique, found)
+            _unsettle(doubtful)
+    outcomes = []
+    for log in logs:
+        first = unique.get(log.key)
+        outcome = found.pop(log.key, None) if log == first else None
+        outcomes.append(outcome or _repeated(log, first))
     _report(outcomes)
     return outcomes
+
+
+def _register(
+    logs: Sequence[MintLog], *, source: MintSource, actor: str, only_ids: Collection[int] | None
+) -> dict[LogKey, MintOutcome]:
+    stored = _store_mints(logs, source)
+    stored |= _known_mints([log for log in logs if log.key not in stored])
+    contradictions = {log.key: _contradiction(log, stored.get(log.key)) for log in logs}
+    agreed = [(stored[log.key], log) for log in logs if contradictions[log.key] is None]
+    short = [(mint, log) for mint, log in agreed if len(mint.token_ids) < log.quantity]
+    created = create_tokens(
+        [_new_tokens(mint.id, log) for mint, log in short],
+        actor=actor,
+        detail={"source": source.value},
+        only_ids=only_ids,
+    )
+    short = [
+        (mint, log)
+        for mint, log in short
+        if len(mint.token_ids) + len(created.get(mint.id, ())) < log.quantity
+    ]
+    completed = complete_tokens([(m.id, log) for m, log in short], actor=actor) if short else {}
+    found = {key: outcome for key, outcome in contradictions.items() if outcome is not None}
+    for mint, log in agreed:
+        made, got = created.get(mint.id, ()), completed.get(mint.id, ())
+        others = set(log.token_ids).difference(mint.token_ids, made, got)
+        if only_ids is not None:
+            others &= set(only_ids)
+        found[log.key] = _outcome(log, created=made, completed=got, others=others)
+    return found
 
 
 def _first_of_each(logs: Sequence[MintLog]) -> dict[tuple[str, int], MintLog]:
@@ -121,64 +139,38 @@ def _first_of_each(logs: Sequence[MintLog]) -> dict[tuple[str, int], MintLog]:
     return {log.key: log for log in reversed(usable)}
 
 
-def _in_order(
-    logs: Sequence[MintLog],
-    unique: dict[tuple[str, int], MintLog],
-    found: dict[tuple[str, int], MintOutcome],
-) -> list[MintOutcome]:
-    """Return one outcome per log: that of its key where it came first."""
-    outcomes: list[MintOutcome] = []
-    seen: set[tuple[str, int]] = set()
-    for log in logs:
-        first = unique.get(log.key)
-        if first is None:  # its transaction stands in another block by this very call
-            outcomes.append(MintOutcome(log, MintResult.REORGED))
-        elif log.key in seen or log != first:
-            outcomes.append(_repeated(log, first))
-        else:
-            outcomes.append(found[log.key])
-            seen.add(log.key)
-    return outcomes
+def _contradiction(log: MintLog, mint: _StoredMint | None) -> MintOutcome | None:
+    """Return the outcome of a log that says something else than what is stored; None if none."""
+    if mint is None:
+        return MintOutcome(log, MintResult.REORGED)  # its transaction, in another block
+    if mint.facts != log.facts:
+        return MintOutcome(log, MintResult.CONFLICT, conflicting=tuple(log.token_ids))
+    if mint.block_hash != log.block_hash:
+        return MintOutcome(log, MintResult.REORGED)
+    return None
 
 
-@dataclass
-class _Work:
-    """One call's statements, and what they say about a log."""
+def _outcome(
+    log: MintLog, *, created: Iterable[int], completed: Iterable[int], others: Collection[int]
+) -> MintOutcome:
+    """`others`: those of its tokens that another mint had first."""
+    made, got = tuple(sorted(created)), tuple(sorted(completed))
+    if others:
+        result = MintResult.CONFLICT
+    elif made:
+        result = MintResult.REGISTERED
+    else:
+        result = MintResult.COMPLETED if got else MintResult.DUPLICATE
+    return MintOutcome(log, result, made, tuple(sorted(others)), got)
 
-    stored: dict[tuple[str, int], int]
-    known: dict[tuple[str, int], KnownMint]
-    wanting: dict[tuple[str, int], int]
-    only_ids: Collection[int] | None
-    created: dict[int | None, list[int]] = field(default_factory=dict)
-    completed: dict[int, list[int]] = field(default_factory=dict)
 
-    def left_over(self, log: MintLog) -> set[int]:
-        """Return the tokens of a log that neither hung on its mint nor were created by it."""
-        mint_id = self.wanting.get(log.key, 0)
-        mint = self.known.get(log.key)
-        ids = set(log.token_ids) - (mint.token_ids if mint else frozenset())
-        if self.only_ids is not None:
-            ids &= set(self.only_ids)
-        return ids - set(self.created.get(mint_id, ())) - set(self.completed.get(mint_id, ()))
-
-    def outcome(self, log: MintLog) -> MintOutcome:
-        mint = self.known.get(log.key)
-        if mint is None and log.key not in self.stored:
-            return MintOutcome(log, MintResult.REORGED)  # its transaction, in another block
-        if mint and mint.log_facts != log.facts:
-            return MintOutcome(log, MintResult.CONFLICT, conflicting=tuple(log.token_ids))
-        if mint and mint.block_hash != log.block_hash:
-            return MintOutcome(log, MintResult.REORGED)
-        mint_id = self.wanting.get(log.key, 0)
-        made = tuple(sorted(self.created.get(mint_id, ())))
-        completed = tuple(sorted(self.completed.get(mint_id, ())))
-        others = tuple(sorted(self.left_over(log)))
-        if others:
-            return MintOutcome(log, MintResult.CONFLICT, made, others, completed)
-        result = MintResult.REGISTERED if made else MintResult.DUPLICATE
-        if completed and not made:
-            result = MintResult.COMPLETED
-        return MintOutcome(log, result, made, completed=completed)
+def _repeated(log: MintLog, first: MintLog | None) -> MintOutcome:
+    """Return the outcome of a log whose like, or another block's, came before in the same call."""
+    if log == first:
+        return MintOutcome(log, MintResult.DUPLICATE)
+    if first is None or log.facts == first.facts:
+        return MintOutcome(log, MintResult.REORGED)
+    return MintOutcome(log, MintResult.CONFLICT, conflicting=tuple(log.token_ids))
 
 
 def _new_tokens(mint_event_id: int, log: MintLog) -> NewTokens:
@@ -193,17 +185,86 @@ def _new_tokens(mint_event_id: int, log: MintLog) -> NewTokens:
     )
 
 
-def _same_mint(mint: KnownMint, log: MintLog) -> bool:
-    return mint.log_facts == log.facts and mint.block_hash == log.block_hash
+def _store_mints(logs: Sequence[MintLog], source: MintSource) -> dict[LogKey, _StoredMint]:
+    """Insert the mint events that are new; return them by log.
+
+    A transaction that is known from another block is none: it was mined again, and its logs may
+    have other indexes now. Stored beside the old ones, one mint would stand there twice.
+    """
+    sql = """
+        INSERT INTO mint_events
+            (tx_hash, log_index, block_number, block_hash, block_timestamp, minter,
+             prompt_author, start_token_id, quantity, total_paid_wei, source, created_at)
+        SELECT v.*, %s, clock_timestamp()
+        FROM jsonb_to_recordset(%s::jsonb)
+            AS v(tx_hash text, log_index integer, block_number bigint, block_hash text,
+                 block_timestamp timestamptz, minter text, prompt_author text,
+                 start_token_id bigint, quantity integer, total_paid_wei numeric)
+        -- A scalar subquery, so that it is looked up by the index for each log: as NOT EXISTS it
+        -- becomes a join with the whole table in a plan that was made while it was small.
+        WHERE (SELECT true FROM mint_events m
+               WHERE m.tx_hash = v.tx_hash AND m.block_hash <> v.block_hash LIMIT 1) IS NULL
+        ON CONFLICT (tx_hash, log_index) DO NOTHING
+        RETURNING tx_hash, log_index, id, minter, prompt_author, start_token_id, quantity,
+                  block_hash
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [source.value, as_json(vars(log) for log in logs)])
+        return {
+            (tx_hash, index): _StoredMint(pk, tuple(facts), block_hash)
+            for tx_hash, index, pk, *facts, block_hash in cursor.fetchall()
+        }
 
 
-def _repeated(log: MintLog, first: MintLog) -> MintOutcome:
-    """Return the outcome of a log whose like came before it in the same call."""
-    if log == first:
-        return MintOutcome(log, MintResult.DUPLICATE)
-    if log.facts == first.facts:
-        return MintOutcome(log, MintResult.REORGED)
-    return MintOutcome(log, MintResult.CONFLICT, conflicting=tuple(log.token_ids))
+def _known_mints(logs: Sequence[MintLog]) -> dict[LogKey, _StoredMint]:
+    """Return what is stored of logs that were there before."""
+    if not logs:
+        return {}
+    sql = """
+        SELECT m.tx_hash, m.log_index, m.id, m.minter, m.prompt_author, m.start_token_id,
+               m.quantity, m.block_hash,
+               ARRAY(SELECT t.token_id FROM tokens_s0 t WHERE t.mint_event_id = m.id)
+        FROM unnest(%s::text[], %s::integer[]) AS v(tx_hash, log_index)
+        JOIN mint_events m USING (tx_hash, log_index)
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [[log.tx_hash for log in logs], [log.log_index for log in logs]])
+        return {
+            (tx_hash, index): _StoredMint(pk, tuple(facts), block_hash, frozenset(token_ids))
+            for tx_hash, index, pk, *facts, block_hash, token_ids in cursor.fetchall()
+        }
+
+
+def _unsettle(logs: Sequence[MintLog]) -> None:
+    """Have the stored mints that these logs contradict looked at again."""
+    sql = """
+        UPDATE mint_events m SET settled_at = NULL
+        FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS v(tx_hash, first_id, last_id)
+        WHERE m.settled_at IS NOT NULL
+          AND (m.tx_hash = v.tx_hash
+               OR (m.start_token_id BETWEEN v.first_id - %s AND v.last_id
+                   AND m.start_token_id + m.quantity > v.first_id))
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql,
+            [
+                [log.tx_hash for log in logs],
+                [log.start_token_id for log in logs],
+                [log.token_ids[-1] for log in logs],
+                MAX_QUANTITY,
+            ],
+        )
+
+
+def unsettle_transactions(tx_hashes: Sequence[str]) -> None:
+    """Have the stored mints of transactions looked at again, however deep their blocks are."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE mint_events SET settled_at = NULL "
+            "WHERE settled_at IS NOT NULL AND tx_hash = ANY (%s::text[])",
+            [list(tx_hashes)],
+        )
 
 
 def _report(outcomes: Sequence[MintOutcome]) -> None:

@@ -16,7 +16,7 @@ from authors.models import Author
 from glisk.tests.database import database_url
 from tokens.factories import TokenFactory, hash32
 from tokens.minting.mint_log import MintLog
-from tokens.minting.registration import MintOutcome, MintResult, register_mint, register_mints
+from tokens.minting.registration import MintOutcome, MintResult, register_mints
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
 from tokens.states import TokenStatus
@@ -240,12 +240,6 @@ def test_known_mints_take_two_statements(django_assert_num_queries: DjangoAssert
     register(*logs)
     with django_assert_num_queries(2):
         register(*logs)
-
-
-def test_one_mint_can_be_registered_by_itself() -> None:
-    outcome = register_mint(event=mint_log(), source=MintSource.BACKFILL, actor="test")
-    assert outcome.result == MintResult.REGISTERED
-    assert MintEvent.objects.get().source == MintSource.BACKFILL
 
 
 @pytest.fixture
