@@ -22,9 +22,9 @@ class TokensConfig(AppConfig):
             register_rescue,
         )
         from glisk.engine.schedules import declare, declare_drain
-        from tokens.author_figures import author_figures
         from tokens.minting.authorship import on_author_saved, on_authors_written
         from tokens.purging import purge_images, purge_samples
+        from tokens.totals import author_figures
         from tokens.transitions.claims import release_leases_of, rescue_stalled
 
         declare_drain(

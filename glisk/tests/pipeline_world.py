@@ -20,8 +20,7 @@ from tokens.models import (
     TokenImage,
     TokenTransition,
 )
-from tokens.models.job import JobStatus
-from tokens.models.sample import SampleStatus
+from tokens.models.job import JobStatus, SampleStatus
 from tokens.recovery.progress import Progress, save_progress
 from tokens.states import TokenStatus
 from webhooks.models import EventStatus, WebhookEvent

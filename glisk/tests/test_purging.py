@@ -22,7 +22,7 @@ from authors.models import Action, SignInNonce, SpentMessage, XLinkRequest
 from glisk.engine import housekeeping, schedules
 from sandbox.accounts import AUTHORS
 from tokens.models import PromptSample
-from tokens.models.sample import SampleStatus
+from tokens.models.job import SampleStatus
 from webhooks.models import EventStatus, WebhookEvent
 
 pytestmark = pytest.mark.django_db

@@ -23,7 +23,7 @@ from glisk.admin.tables import ExactSearch, MachineAdmin
 from glisk.permissions import TRY_PROMPT
 from tokens.admin.pictures import image_response
 from tokens.models import PromptSample
-from tokens.models.sample import SampleStatus
+from tokens.models.job import SampleStatus
 from tokens.pipeline.samples import SampleRefused, request_sample, sample_cost_usd
 from tokens.pipeline.spend import cap_reason
 

@@ -66,7 +66,7 @@ class MintEvent(models.Model):
                 name="mint_event_backfilled",
                 condition=models.Q(source="backfill"),
             ),
-            # tokens.author_figures: tokens and earnings of the authors on a page
+            # tokens.totals: tokens and earnings of the authors on a page
             models.Index(
                 fields=["prompt_author"],
                 name="mint_event_author",

@@ -36,8 +36,7 @@ from glisk.errors import (
     is_for_the_rate,
 )
 from tokens.models import PromptSample
-from tokens.models.job import JobService
-from tokens.models.sample import OPEN_SAMPLE_STATUSES, SampleStatus
+from tokens.models.job import OPEN_SAMPLE_STATUSES, JobService, SampleStatus
 from tokens.pipeline.collect import Captured, capture_image
 from tokens.pipeline.find import Finding, LostCall, find_lost, perhaps_paid
 from tokens.pipeline.jobs import OpenJobs, external_ids_near

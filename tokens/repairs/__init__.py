@@ -5,13 +5,11 @@ returns one `RepairResult` for each: what was done, or why nothing was. Doing it
 at the same time, does it once. What is done writes one row into the timeline and wakes the stage.
 """
 
-from tokens.repairs.automatic import retry_what_is_due
-from tokens.repairs.fail import fail_by_hand
-from tokens.repairs.hold import hold_tokens, release_tokens
+from tokens.repairs.hold import fail_by_hand, hold_tokens, release_tokens
 from tokens.repairs.recheck import recheck_tokens
 from tokens.repairs.regenerate import regenerate_tokens
 from tokens.repairs.results import RepairResult
-from tokens.repairs.retry import failed_token_ids, retry_tokens
+from tokens.repairs.retry import failed_token_ids, retry_tokens, retry_what_is_due
 
 __all__ = [
     "RepairResult",

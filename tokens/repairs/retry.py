@@ -1,4 +1,9 @@
-"""Let failed tokens go on in the stage where they failed, with everything that is stored."""
+"""Let failed tokens go on in the stage where they failed, with everything that is stored.
+
+By hand, or without a person what failed for a reason that passes: then
+`tokens.transitions.status.fail_tokens` says in `next_attempt_at` when, and the token stays failed
+while its stage is paused or the daily cap is reached.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +13,35 @@ from functools import partial
 
 import structlog
 from django.db import connection
+from django.db.models.functions import Now
 
 from authors.models import PROMPT_MAX_LENGTH
+from glisk.pauses import list_pauses
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
+from tokens.pipeline.spend import cap_reason
 from tokens.repairs.results import Progress, RepairResult, repair_each, wake, with_reason
 from tokens.states import Repair, TokenStatus
+from tokens.transitions.delays import forget_delay
 from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 
+AUTOMATIC = "automatic retry"
 NO_PROMPT = "Its prompt is empty or too long: set the author's prompt first."
+_DUE_AT_ONCE = 500
 _AT_ONCE = 100  # no drain touches a failed token
 # A job that failed while its image was fetched, and not by what the image is: as long as the
 # vendor keeps the file, it is fetched again instead of being paid for again.
 _FETCH_FAULTS = frozenset({"permanent", "transient", "rate_limited", "unexpected"})
+
+_STAGES = {
+    TokenStatus.DETECTED: "generation",
+    TokenStatus.GENERATING: "generation",
+    TokenStatus.UPLOADING: "upload",
+    TokenStatus.READY: "reveal",
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,7 @@ def retry_tokens(
 
     Stored ids stay: an image that is here is not generated again, and a prediction that is known
     or that the vendor still keeps is not paid for again. `dry_run`: only say what would happen.
-    `automatic`: nobody asked for it, and it counts (tokens.repairs.automatic); a person's retry
+    `automatic`: nobody asked for it, and it counts; a person's retry
     begins the count anew.
     """
     step = partial(
@@ -246,3 +264,25 @@ def usable_prompt(token: Token) -> str | None:
         if prompt.strip() and len(prompt) <= PROMPT_MAX_LENGTH:
             return prompt
     return None
+
+
+def retry_what_is_due() -> int:
+    """Put the failed tokens back whose time has come and whose stage may go on; return how many."""
+    due = Token.objects.filter(
+        status=TokenStatus.FAILED, next_attempt_at__lte=Now(), held_at__isnull=True
+    )
+    ids = list(due.order_by("next_attempt_at", "pk").values_list("pk", flat=True))
+    if not ids:
+        return 0
+    stages, closed = stages_of(ids), _closed_stages()
+    wanted = [i for i in ids if i in stages and _STAGES[stages[i]] not in closed][:_DUE_AT_ONCE]
+    results = retry_tokens(token_ids=wanted, actor=AUTOMATIC, automatic=True)
+    # What stands in the way of these, only a person can mend.
+    refused = [result.token_id for result in results if not result.done]
+    forget_delay(refused, status=TokenStatus.FAILED)
+    return len(results) - len(refused)
+
+
+def _closed_stages() -> set[str]:
+    closed = {pause.stage for pause in list_pauses()}
+    return closed | {"generation"} if cap_reason() else closed

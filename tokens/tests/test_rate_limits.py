@@ -12,7 +12,7 @@ from glisk.console.controls import list_rate_use
 from glisk.models import SystemState
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, PromptSample, Token
-from tokens.models.sample import SampleStatus
+from tokens.models.job import SampleStatus
 from tokens.pipeline.samples import request_sample
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Vendors, is_ready

@@ -19,7 +19,7 @@ from glisk.breaker import Breaker
 from glisk.console.roles import OPERATOR, VIEWER, give_role, make_roles
 from glisk.errors import AccountError
 from tokens.models import PromptSample
-from tokens.models.sample import SampleStatus
+from tokens.models.job import SampleStatus
 from tokens.pipeline import samples
 from tokens.pipeline.samples import SampleRefused, request_sample
 from tokens.pipeline.spend import close_days, spend_totals, spent_today

@@ -132,7 +132,7 @@ class Failed:
 def fail_tokens(rows: Sequence[Failed], *, source: TokenStatus, owner: str) -> set[int]:
     """Fail leased tokens; return those that were still ours. In a transaction of the caller.
 
-    One that failed for a passing reason says when it is taken up again (tokens.repairs.automatic).
+    One that failed for a passing reason says when it is taken up again (tokens.repairs.retry).
     """
     if not rows:
         return set()

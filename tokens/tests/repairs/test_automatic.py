@@ -19,7 +19,7 @@ from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.repairs import fail_by_hand, regenerate_tokens, retry_tokens, retry_what_is_due
-from tokens.repairs.automatic import ACTOR
+from tokens.repairs.retry import AUTOMATIC
 from tokens.states import TokenStatus
 from tokens.tests.plans import assert_uses, plans, table
 from tokens.tests.repairs.stock import add_job, failed
@@ -99,7 +99,7 @@ def test_a_fault_of_the_vendor_needs_no_person(
     drain.until(is_ready(token))
     assert vendors.paid == 3 + 1
     again = TokenTransition.objects.get(token=token, from_status="failed")
-    assert (again.to_status, again.actor) == ("generating", ACTOR)
+    assert (again.to_status, again.actor) == ("generating", AUTOMATIC)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_stage_that_is_paused_keeps_its_failed_tokens() -> None:
 
 
 def test_tokens_of_a_paused_stage_hide_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokens.repairs.automatic._AT_ONCE", 2)
+    monkeypatch.setattr("tokens.repairs.retry._DUE_AT_ONCE", 2)
     pause_stage("generation", reason="a look", actor=OPERATOR)
     for _ in range(5):
         waiting()
