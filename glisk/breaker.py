@@ -107,7 +107,7 @@ class Breaker:
         self.key = f"breaker:{vendor}"
         self._view = BreakerState()
         self._read_at = 0.0
-        self._probing = False
+        self._probe: str | None = None  # the stored time, as this process has moved it ahead
 
     @property
     def is_open(self) -> bool:
@@ -121,7 +121,7 @@ class Breaker:
     @property
     def probing(self) -> bool:
         """Whether this process may make one call while the breaker is open."""
-        return self._probing
+        return self._probe is not None
 
     @property
     def reason(self) -> str:
@@ -133,45 +133,44 @@ class Breaker:
         return self._view.seconds_left if self.is_open else None
 
     def places(self, wanted: int) -> int:
-        """Return how many calls may start now: all, none, or one as a probe."""
+        """Return how many calls may start now: all, none, or one as a probe, which is taken."""
+        allowed = self.allowed(wanted)
+        return allowed if not allowed or not self.is_open else int(self._take_probe())
+
+    def allowed(self, wanted: int) -> int:
+        """Return how many calls `places` would let start now; no probe is taken."""
         self._refresh()
-        if wanted <= 0:
-            return 0
-        if not self.is_open:
-            return wanted
-        if self._view.seconds_left > 0:
-            return 0
-        return 1 if self._take_probe() else 0
+        if wanted <= 0 or not self.is_open:
+            return max(wanted, 0)
+        return 0 if self._view.seconds_left > 0 else 1
 
     def succeeded(self) -> None:
         """Close the breaker; costs nothing while it is closed and without failures."""
         if self._view.state == "closed" and self._view.failures == 0:
             return
-        if self.is_open and not self._probing:
+        if self.is_open and not self.probing:
             return  # the answer to a call made before it opened proves nothing
         with transaction.atomic():
             was = self._locked()
-            late = was.state == "open" and not self._probing  # somebody else opened it meanwhile
+            late = was.state == "open" and not self.probing  # somebody else opened it meanwhile
             self._save(was if late else BreakerState())
-        self._probing = False
+        self._probe = None
         if was.state == "open" and not late:
             logger.info("breaker_closed", vendor=self.vendor)
 
     def give_probe_back(self) -> None:
-        """Let somebody else probe: there was nothing to call for."""
-        if not self._probing:
-            return
-        with transaction.atomic():
-            self._save(replace(self._locked(), retry_at=_now().isoformat()))
-        self._probing = False
+        """Let others probe: there was nothing to call for. If the probe is still ours."""
+        if self._probe is not None:
+            self._move_time(self._probe, _now().isoformat())
+        self._probe = None
 
     def failed(self, error: ProviderError) -> bool:
         """Count a failure of the vendor; return whether the breaker is open after it."""
         with transaction.atomic():
             was = self._locked()
-            now = _next(was, error, probing=self._probing)
+            now = _next(was, error, probing=self.probing)
             self._save(now)
-        self._probing = False
+        self._probe = None
         if now.state == "open" and was.state != "open":
             logger.warning(
                 "breaker_opened", vendor=self.vendor, reason=now.reason, retry_at=now.retry_at
@@ -215,16 +214,20 @@ class Breaker:
     def _take_probe(self) -> bool:
         """Let one process try: whoever moves the time ahead first has the probe."""
         ahead = (_now() + timedelta(seconds=PROBE_WINDOW_SECONDS)).isoformat()
+        self._probe = ahead if self._move_time(self._view.retry_at, ahead) else None
+        return self.probing
+
+    def _move_time(self, known: str | None, to: str) -> bool:
+        """Move the time of the next probe, unless somebody else has moved it."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE system_state SET state_value = jsonb_set(state_value, '{retry_at}', "
                 "to_jsonb(%s::text)) WHERE state_key = %s AND state_value->>'state' = 'open' "
                 "AND state_value->>'retry_at' IS NOT DISTINCT FROM %s",
-                [ahead, self.key, self._view.retry_at],
+                [to, self.key, known],
             )
-            self._probing = cursor.rowcount == 1
-        self._read_at = 0.0
-        return self._probing
+            self._read_at = 0.0
+            return cursor.rowcount == 1
 
 
 def _next(was: BreakerState, error: ProviderError, *, probing: bool) -> BreakerState:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+from glisk.breaker import Breaker
 from glisk.engine.broker import notify
 from glisk.engine.calls import CallResult
 from glisk.engine.drain import Drain
@@ -105,6 +106,15 @@ class Step(ABC, Generic[W, D]):
         """Name the rows whose lease is to be renewed while the call is under way."""
         return ()
 
+    @property
+    def breakers(self) -> Collection[Breaker]:
+        """Name the breakers whose probe a call of the step may be."""
+        return ()
+
+    def asks(self, work: W) -> Collection[Breaker]:
+        """Name those that hear how this call went, if it is their probe."""
+        return self.breakers
+
     def due_in(self) -> float | None:
         """Seconds until something falls due by the clock; None: a notification will tell."""
         return None
@@ -129,6 +139,7 @@ class StepDrain(Drain):
         self._looked_at -= _LOOK_SECONDS
         self._unsure = False
         self._due_in: float | None = None
+        self._probes: list[tuple[Breaker, Any]] = []  # each with the work that is its call
 
     @abstractmethod
     def make_steps(self) -> Sequence[Step[Any, Any]]:
@@ -165,6 +176,7 @@ class StepDrain(Drain):
             self._unsure = True
             self._begin(answered=len(results))
             self._unsure = False
+        self._give_probes_back()
         return self._next_turn_seconds()
 
     def _settle(self, step: Step[Any, Any], results: Sequence[CallResult]) -> None:
@@ -190,6 +202,7 @@ class StepDrain(Drain):
             if works:
                 self.note_claim()
             step.under_way += works
+            self._probes += [(b, w) for w in works for b in step.asks(w) if b.probing]
             for work in works:
                 result = _without_thread(step, work)
                 if result is None:
@@ -201,6 +214,18 @@ class StepDrain(Drain):
                 self._known.clear()
                 self.survey()  # the steps that follow go on with it in this turn
                 self._due_in = _LEAST_WAIT_SECONDS  # and those before it in the next one
+
+    def _give_probes_back(self) -> None:
+        """Give each probe back that no call is made for, or whose settlement told nothing of it.
+
+        The one place for this: a step may take a probe, and then find nothing or fail.
+        """
+        under_way = [work for step in self.steps for work in step.under_way]
+        self._probes = [(b, w) for b, w in self._probes if b.probing and _holds(under_way, w)]
+        used = [breaker for breaker, _ in self._probes]
+        for breaker in {breaker for step in self.steps for breaker in step.breakers}:
+            if breaker.probing and breaker not in used:
+                breaker.give_probe_back()
 
     def _looks_around(self, answered: int) -> bool:
         """Tell whether to look for rare work, and ask what falls due.

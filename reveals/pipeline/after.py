@@ -129,10 +129,13 @@ class Refresh(Step[MarketplaceRefresh, None]):
         if wanted is None or not self.breaker.places(1):
             return ()
         if not self.rate.take(1):
-            self.breaker.give_probe_back()
             self.pause(self.rate.seconds_until_free or 0.0)
             return ()
         return [wanted]
+
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return (self.breaker,)
 
     def call(self, work: MarketplaceRefresh) -> None:
         self.client.refresh(work.token_id)

@@ -145,6 +145,10 @@ class Compose(RevealStep[Composition, Composed]):
             filling_seconds=filling.total_seconds() if checking else 0.0,
         )
 
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return (self.breaker,)
+
     def call(self, work: Composition) -> Composed:
         prepared = prepare_batch(
             self.chain,
@@ -171,7 +175,6 @@ class Compose(RevealStep[Composition, Composed]):
             age = (database_now() - each.work.asked_at).total_seconds()
             if age > gate.FACTS_LAST_SECONDS:
                 logger.info("preparation_dropped", stale=True)
-                self.breaker.give_probe_back()
                 continue
             self._set_aside(each.value)
             self._reserve(each.work, each.value.prepared)

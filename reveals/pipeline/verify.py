@@ -67,6 +67,10 @@ class Verify(RevealStep[Waiting, None]):
         found = [entry for token_id, entry in self._unverified().items() if token_id not in now]
         return found[: self.breaker.places(min(limit, len(found)))]
 
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return (self.breaker,)
+
     def call(self, work: Waiting) -> None:
         gate.check_artefacts(self.gateway, work.candidate)
 

@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import transaction
 
 from glisk.backoff import backoff_seconds
+from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clock import ClockReading, database_clock
 from glisk.engine.step import Done, Failed, Step
@@ -119,7 +120,7 @@ class Find(Step[Lost, "dict[int, Finding]"]):
             claims = failures.set_aside(claims, source=TokenStatus.GENERATING, owner=self.owner)
         if not claims:
             return ()
-        if not self.listing.places(1):  # asked only now: no probe is taken for nothing
+        if not self.listing.places(1):
             self._later(claims, why=self.listing.reason)
             return ()
         # The one that has waited longest for its look, and those that the same pages show.
@@ -127,6 +128,10 @@ class Find(Step[Lost, "dict[int, Finding]"]):
         near = [c for c in claims if abs(c.job.created_at - first) <= WINDOW]
         give_back([c for c in claims if c not in near], owner=self.owner)
         return [Lost(near, jobs.external_ids_near(first), database_clock())]
+
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return (self.listing,)
 
     def leased(self, work: Lost) -> Sequence[int]:
         return [claim.token_id for claim in work.claims]

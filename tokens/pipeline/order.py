@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 
 from authors.models import PROMPT_MAX_LENGTH
+from glisk.breaker import Breaker
 from glisk.clients.data_uri import SCHEME
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import boot_seconds
@@ -97,7 +98,6 @@ class Order(Step[Ordered, Answer]):
             chosen = {c.token_id: s for c, s in zip(wanted, admitted, strict=False)}
             made = self._begin([(c, chosen[c.token_id]) for c in wanted if c.token_id in chosen])
             give_back([c for c in wanted if c.token_id not in made], owner=self.owner)
-        self.services.give_probes_back(admitted)
         return [
             Ordered(c, made[c.token_id], chosen[c.token_id], claimed_at)
             for c in wanted
@@ -128,6 +128,13 @@ class Order(Step[Ordered, Answer]):
         made = jobs.create_jobs(new, look_in=find.SETTLE_SECONDS)
         claims.count_generation_attempts(made, owner=self.owner)
         return made
+
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return [service.admission.breaker for service in self.services.all]
+
+    def asks(self, work: Ordered) -> Sequence[Breaker]:
+        return (work.service.admission.breaker,)
 
     def leased(self, work: Ordered) -> Sequence[int]:
         return (work.claim.token_id,)

@@ -151,9 +151,11 @@ class Pin(Step[Stored, list[UploadOutcome]]):
             works = [Stored(c, f, claimed_at) for c in usable if (f := files[c.token_id])]
             admitted = self.rate.take_whole([len(work.files.missing) for work in works])
             give_back([work.claim for work in works[admitted:]], owner=self.owner)
-        if not admitted:
-            self.breaker.give_probe_back()
         return works[:admitted]
+
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return (self.breaker,)
 
     def leased(self, work: Stored) -> Sequence[int]:
         return (work.token_id,)

@@ -13,6 +13,7 @@ from itertools import islice
 import structlog
 from django.conf import settings
 
+from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.engine.step import Done, Failed, Step
 from glisk.errors import InvalidRequestError, ProviderError, as_provider_error
@@ -89,6 +90,15 @@ class Poll(Step[Look, Seen]):
         else:
             jobs.look_again(rest, in_seconds=until_probe(self.reads, at_least=poll_seconds()))
         return looks
+
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return (self.reads, self.listing)
+
+    def asks(self, work: Look) -> Sequence[Breaker]:
+        if work.overdue:
+            return ()
+        return self.breakers if work.listed else (self.reads,)
 
     def call(self, work: Look) -> Seen:
         if work.overdue:

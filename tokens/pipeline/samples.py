@@ -23,6 +23,7 @@ from django.db.models.functions import Now
 
 from authors.models import Author
 from authors.onboarding import check_prompt
+from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import boot_seconds, database_clock, database_now
 from glisk.engine.broker import notify
@@ -149,6 +150,13 @@ class Sample(Step[Trial, Any]):
             if call is not None
         ]
 
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return (self.service.admission.breaker,)
+
+    def asks(self, work: Trial) -> Sequence[Breaker]:
+        return self.breakers if work.status == SampleStatus.CREATED else ()
+
     def call(self, work: Trial) -> Any:
         return work.call()
 
@@ -176,12 +184,7 @@ class Sample(Step[Trial, Any]):
     def _may_pay(self) -> bool:
         """Ask breaker and rate limit; the daily cap was asked when the sample was."""
         admission = self.service.admission
-        if admission.breaker.places(1) < 1:
-            return False
-        if admission.take(1) < 1:
-            admission.breaker.give_probe_back()
-            return False
-        return True
+        return admission.breaker.places(1) > 0 and admission.take(1) > 0
 
     def _read(self, external_id: str) -> _Read:
         """Read a prediction, and its image if it has ended; runs in a thread."""

@@ -127,9 +127,11 @@ class ReplicateService:
         None is paid for while nobody can read how those under way end, and one if only that can
         tell whether it can be read again.
         """
-        if uses_callbacks() or not self.reads.is_open:
+        # No probe is taken here: a read is one, and it comes after the call.
+        allowed = None if uses_callbacks() else self.reads.allowed(1)
+        if allowed is None or not self.reads.is_open:
             return None
-        return 0 if open_jobs.waiting(JobStatus.SUBMITTED, self.name) else self.reads.places(1)
+        return 0 if open_jobs.waiting(JobStatus.SUBMITTED, self.name) else allowed
 
     def note_clock(self) -> None:
         """Tell operators now and then if its clock is not the database's."""
@@ -190,9 +192,8 @@ class Services:
         if self.selfhosted and settings.IMAGE_SERVICE == JobService.SELFHOSTED:
             return self._offer(self.selfhosted, wanted, open_jobs)
         most = self.replicate.most_new_calls(open_jobs)
-        offered = self._offer(
-            self.replicate, wanted if most is None else min(wanted, most), open_jobs
-        )
+        self.replicate.admission.most_at_once = most  # of all workers, when places are taken
+        offered = self._offer(self.replicate, wanted, open_jobs)
         if self.selfhosted and (_is_out(self.replicate) or most is not None):
             offered += self._offer(self.selfhosted, wanted - offered, open_jobs)
         return offered
@@ -214,13 +215,6 @@ class Services:
             admitted += [service] * number
             wanted -= min(wanted, places)
         return admitted
-
-    def give_probes_back(self, used: list[ImageService]) -> None:
-        """Let others probe the services that were offered, but are not asked now."""
-        for service, _ in self._offered:
-            if service not in used:
-                service.admission.breaker.give_probe_back()
-        self._offered = []
 
     @property
     def seconds_until_call(self) -> float | None:

@@ -16,6 +16,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
+from glisk import breaker as breaker_module
 from glisk import clock
 from glisk.breaker import Breaker
 from glisk.clients.replicate import ReplicateClient
@@ -248,13 +249,41 @@ def test_nothing_new_is_paid_while_nobody_can_read_how_predictions_end(
 
 
 def test_one_call_tells_whether_predictions_can_be_read_again(
-    worker: Start, vendors: Vendors
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is under way that could be read, and another worker has found the reads refused."""
+    """Nothing is under way that could be read, and another worker has found the reads refused.
+
+    The read of that one call is the probe: nobody has taken it before.
+    """
+    monkeypatch.setattr(breaker_module, "PROBE_WINDOW_SECONDS", 1e6)
     Breaker("replicate_reads").failed(AccountError("HTTP 403", vendor="replicate"))
     tokens = TokenFactory.create_batch(3)
-    worker().until(is_ready(*tokens))
+    first, second = worker(), worker()
+    first.step()
+    assert vendors.creations() == 0
+    time.sleep(breaker_module.ACCOUNT_WAIT_SECONDS)
+    for drain in (first, second):
+        drain.step(0)
+    first.rest()
+    second.rest()
+    assert vendors.creations() == 1
+    first.until(is_ready(*tokens))
     assert vendors.paid == 3
+
+
+def test_a_read_that_fails_leaves_the_probe_of_the_listing_to_others(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker_module, "PROBE_WINDOW_SECONDS", 1e6)
+    SystemState.objects.create(state_key="breaker:replicate_listing", state_value={"state": "open"})
+    vendors.replicate.plan_fault("server_error", times=10_000, scope="^GET /v1/predictions/")
+    token = TokenFactory.create()
+    drain = worker()
+    drain.until(lambda: listings(vendors) > 0)
+    drain.until(lambda: breaker("replicate_reads"))
+    assert Breaker("replicate_listing").allowed(1) == 1
+    vendors.replicate.plan.planned.clear()
+    drain.until(is_ready(token))
 
 
 def test_a_listing_that_works_says_nothing_of_new_calls(worker: Start, vendors: Vendors) -> None:

@@ -11,9 +11,12 @@ from typing import Any, ClassVar
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from glisk import breaker as breakers
+from glisk.breaker import Breaker
 from glisk.engine import step as steps
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed, Step, StepDrain
+from glisk.models import SystemState
 from glisk.tests.engine.conftest import Start, eventually, query
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -305,4 +308,49 @@ def test_a_step_that_pauses_goes_on_by_itself(run: Start) -> None:
     _add(2)
     eventually(lambda: _all_are("made"))
     assert time.monotonic() - settled_at >= 0.15
+    drain.stop()
+
+
+class Probing(Work):
+    """Asks a vendor whose breaker is open, and tells it nothing."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(owner)
+        self.breaker = Breaker("v")
+        self.breakers = (self.breaker,)  # type: ignore[misc]
+
+    def places(self) -> int:
+        return self.breaker.places(super().places())
+
+    def claim(self, limit: int) -> Sequence[Row]:
+        assert self.breaker.probing
+        probes.append(self.breaker)
+        lose_answer_of("before the claim")
+        return super().claim(limit)
+
+
+probes: list[Breaker] = []
+
+
+@pytest.mark.parametrize("case", ["nothing to call for", "a claim that fails", "a silent answer"])
+def test_a_probe_that_tells_nothing_is_given_back(
+    run: Start, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.setattr(breakers, "PROBE_WINDOW_SECONDS", 1e6)
+    monkeypatch.setattr(breakers, "_REFRESH_SECONDS", 0.0)
+    SystemState.objects.create(state_key="breaker:v", state_value={"state": "open"})
+    probes.clear()
+    Work.gate.clear()
+    if case == "a claim that fails":
+        losing.add("before the claim")
+    elif case == "a silent answer":
+        _add(1)
+    drain = run(type("Probes", (StepsDrain,), {"kinds": (Probing,)}))
+    eventually(lambda: probes)
+    other = Breaker("v")
+    if case == "a silent answer":
+        eventually(lambda: Work.calls == [1])
+        assert other.places(1) == 0
+    Work.gate.set()
+    eventually(lambda: other.places(1) == 1)
     drain.stop()
