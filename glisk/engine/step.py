@@ -57,6 +57,8 @@ class Step(ABC, Generic[W, D]):
         self.owner = owner
         self.under_way: list[W] = []
         self._paused_until = 0.0
+        # Set by a claim that leaves rows to a later one: `due_in` was asked before it.
+        self.has_put_off = False
 
     def pause(self, seconds: float) -> None:
         """Begin nothing for so long: for what concerns all rows of the step."""
@@ -214,6 +216,9 @@ class StepDrain(Drain):
                 self._known.clear()
                 self.survey()  # the steps that follow go on with it in this turn
                 self._due_in = _LEAST_WAIT_SECONDS  # and those before it in the next one
+            if step.has_put_off:
+                step.has_put_off = False
+                self._due_in = _LEAST_WAIT_SECONDS  # the next survey tells until when
 
     def _give_probes_back(self) -> None:
         """Give each probe back that no call is made for, or whose settlement told nothing of it.

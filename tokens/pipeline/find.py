@@ -105,7 +105,7 @@ class Find(Step[Lost, "dict[int, Finding]"]):
         return min(self.most - len(self.under_way), due)
 
     def due_in(self) -> float | None:
-        return self.open_jobs.next_look_in
+        return self.open_jobs.next_job_in
 
     def claim(self, limit: int) -> Sequence[Lost]:
         with transaction.atomic():
@@ -122,6 +122,7 @@ class Find(Step[Lost, "dict[int, Finding]"]):
             return ()
         if not self.listing.places(1):
             self._later(claims, why=self.listing.reason)
+            self.has_put_off = True
             return ()
         # The one that has waited longest for its look, and those that the same pages show.
         first = min(claims, key=lambda c: c.job.look_at or c.job.created_at).job.created_at

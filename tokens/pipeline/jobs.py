@@ -92,15 +92,20 @@ _SURVEY = f"""
            open.*
     FROM (SELECT 1) one LEFT JOIN (
         SELECT j.service, j.status, count(*) FILTER (WHERE {UNDER_WAY}), count(*),
-               count(*) FILTER (WHERE
-                   (j.service = 'selfhosted' OR j.status IN ('succeeded', 'errored')
-                    OR j.look_at IS NULL OR j.look_at <= clock_timestamp())
-                   AND (j.service = 'replicate' AND j.status = 'submitted'
-                    OR t.lease_owner IS NULL AND (t.next_attempt_at IS NULL
-                       OR t.next_attempt_at <= clock_timestamp()))),
-               EXTRACT(EPOCH FROM min(j.look_at) FILTER (WHERE j.look_at > clock_timestamp()
-                   AND j.status IN ('created', 'submitted')) - clock_timestamp())
+               count(*) FILTER (WHERE (due.at IS NULL OR due.at <= clock_timestamp())
+                                  AND (due.polled OR t.lease_owner IS NULL)),
+               EXTRACT(EPOCH FROM min(due.at) FILTER (WHERE due.at > clock_timestamp())
+                                  - clock_timestamp())
         FROM image_generation_jobs j JOIN tokens_s0 t USING (token_id)
+        -- A poll claims no token; what has ended, or is repeated, waits for no look.
+        CROSS JOIN LATERAL (
+            SELECT j.service = 'replicate' AND j.status = 'submitted' AS polled,
+                   GREATEST(
+                       CASE WHEN j.service = 'replicate' AND j.status IN ('created', 'submitted')
+                            THEN j.look_at END,
+                       CASE WHEN j.service <> 'replicate' OR j.status <> 'submitted'
+                            THEN t.next_attempt_at END) AS at
+        ) due
         -- Nobody goes on with the jobs of tokens that failed or were withdrawn.
         WHERE j.status = ANY(%(open)s) AND t.status IN ('detected', 'generating')
         GROUP BY 1, 2
@@ -139,7 +144,7 @@ class OpenJobs:
         self._open: dict[tuple[str, str], _Open] = {}
         self.is_wanted = False  # an image, for a token that has no open job
         self.places = places_of(1)
-        self.next_look_in: float | None = None
+        self.next_job_in: float | None = None  # a step could take then; of held tokens, too
         self.next_sample_in: float | None = None  # 0 or less if one is due
 
     def read(self) -> None:
@@ -151,7 +156,7 @@ class OpenJobs:
         self.next_sample_in = None if sample_in is None else float(sample_in)
         jobs = [row[3:] for row in rows if row[3] is not None]
         self._open = {(row[0], row[1]): _Open(*row[2:5]) for row in jobs}
-        self.next_look_in = min((float(row[5]) for row in jobs if row[5] is not None), default=None)
+        self.next_job_in = min((float(row[5]) for row in jobs if row[5] is not None), default=None)
 
     def under_way(self, service: JobService) -> int:
         """How many calls take a place at a service."""

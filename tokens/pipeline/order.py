@@ -98,6 +98,7 @@ class Order(Step[Ordered, Answer]):
             chosen = {c.token_id: s for c, s in zip(wanted, admitted, strict=False)}
             made = self._begin([(c, chosen[c.token_id]) for c in wanted if c.token_id in chosen])
             give_back([c for c in wanted if c.token_id not in made], owner=self.owner)
+        self.has_put_off = len(made) < len(wanted)
         return [
             Ordered(c, made[c.token_id], chosen[c.token_id], claimed_at)
             for c in wanted
@@ -248,6 +249,7 @@ class Repeat(Order):
         if service is None:
             gone = [Failure(c, c.job, not_configured(c.job), JobStatus.FAILED) for c in usable]
             failures.settle_failures(gone, owner=self.owner)
+            self.has_put_off = bool(gone)
             return ()
         works, waiting = [], []
         for claim in usable:
@@ -258,6 +260,7 @@ class Repeat(Order):
                 text = f"{service.name}: {service.admission.breaker.reason}"
                 waiting.append(work.is_unfinished(TransientError(text, vendor=service.name)))
         failures.settle_failures(waiting, owner=self.owner)
+        self.has_put_off = bool(waiting)
         return works
 
 

@@ -151,6 +151,7 @@ class Pin(Step[Stored, list[UploadOutcome]]):
             works = [Stored(c, f, claimed_at) for c in usable if (f := files[c.token_id])]
             admitted = self.rate.take_whole([len(work.files.missing) for work in works])
             give_back([work.claim for work in works[admitted:]], owner=self.owner)
+        self.has_put_off = admitted < len(works)
         return works[:admitted]
 
     @property

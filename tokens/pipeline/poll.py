@@ -73,7 +73,7 @@ class Poll(Step[Look, Seen]):
         return self.most - len(self.under_way) if due else 0
 
     def due_in(self) -> float | None:
-        return self.open_jobs.next_look_in
+        return self.open_jobs.next_job_in
 
     def claim(self, limit: int) -> Sequence[Look]:
         due = jobs.claim_to_poll(
@@ -89,6 +89,7 @@ class Poll(Step[Look, Seen]):
             looks.append(Look(rest, listed=listed))
         else:
             jobs.look_again(rest, in_seconds=until_probe(self.reads, at_least=poll_seconds()))
+        self.has_put_off = sum(len(look.jobs) for look in looks) < len(due)
         return looks
 
     @property

@@ -144,6 +144,7 @@ class Sample(Step[Trial, Any]):
             )
             claimed = list(due.order_by("pk").select_for_update(skip_locked=True)[:limit])
             steps = [(s, s.status, self._begin(s, claimed_at)) for s in claimed]
+        self.has_put_off = any(call is None for *_, call in steps)
         return [
             Trial(sample.pk, status, claimed_at, sample.called_at, call)
             for sample, status, call in steps

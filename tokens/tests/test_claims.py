@@ -12,6 +12,7 @@ from django.utils import timezone
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobStatus
+from tokens.pipeline.jobs import OpenJobs
 from tokens.states import TokenStatus
 from tokens.transitions.claims import (
     Claim,
@@ -257,6 +258,19 @@ def test_a_job_is_claimed_when_it_is_to_be_looked_for_though_its_token_is_held()
         owner="w", limit=9, lease_seconds=60, statuses=[JobStatus.CREATED], settled_after=15
     )
     assert (claim.token_id, claim.job.status) == (due.pk, "created")
+
+
+@pytest.mark.parametrize("status", [JobStatus.CREATED, JobStatus.SUBMITTED, JobStatus.SUCCEEDED])
+def test_the_survey_tells_when_a_held_tokens_job_is_due(status: JobStatus) -> None:
+    """Of a job, its own time, its token's or the later one, by what the step waits for."""
+    soon, later = (timezone.now() + timedelta(seconds=s) for s in (60, 90))
+    token = TokenFactory.create(held_at=soon, hold_reason="why", next_attempt_at=later)
+    add_job(token, status, look_at=soon, external_id="p", output_url="u")
+    jobs = OpenJobs()
+    jobs.read()
+    assert jobs.workable(status) == 0
+    expected = 60 if status == JobStatus.SUBMITTED else 90
+    assert jobs.next_job_in == pytest.approx(expected, abs=5)
 
 
 def test_a_retry_waits_and_is_counted_or_leaves_no_trace() -> None:

@@ -286,6 +286,24 @@ def test_a_read_that_fails_leaves_the_probe_of_the_listing_to_others(
     drain.until(is_ready(token))
 
 
+def test_the_drain_knows_at_once_when_a_look_is_due_that_it_has_put_off(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "RECONCILE_SECONDS", 2.0)
+    monkeypatch.setattr(breaker_module, "ACCOUNT_WAIT_SECONDS", 3600.0)
+    vendors.replicate.plan_fault("drop_before", scope=CREATE)
+    job = lose_a_reply(worker(), TokenFactory.create())
+    ImageGenerationJob.objects.filter(pk=job.pk).update(look_at=job.created_at)
+    Breaker("replicate_listing").failed(AccountError("HTTP 403", vendor="replicate"))
+    drain = worker()
+    drain.step(0)
+    job.refresh_from_db()
+    assert job.look_at != job.created_at
+    assert drain.tick == pytest.approx(0.05)
+    drain.step(0)
+    assert drain.tick == pytest.approx(2.0, abs=0.5)
+
+
 def test_a_listing_that_works_says_nothing_of_new_calls(worker: Start, vendors: Vendors) -> None:
     """The breaker of an account without credit stays as it is while lost replies are found."""
     vendors.replicate.plan_fault("drop_after", scope=CREATE)

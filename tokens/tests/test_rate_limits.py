@@ -114,3 +114,18 @@ def test_a_sample_of_a_prompt_waits_as_well(worker: Start, vendors: Vendors) -> 
     worker().until(lambda: PromptSample.objects.get(pk=sample.pk).status == SampleStatus.DONE)
     assert vendors.paid == 1
     assert not breaker_is_open("replicate")
+
+
+def test_the_drain_knows_at_once_for_how_long_the_rate_keeps_it(
+    worker: Start, vendors: Vendors
+) -> None:
+    """It learns that in its claim: the idle tick would be later."""
+    until = {"until": time.time() + 60}
+    SystemState.objects.create(state_key="limit:replicate", state_value=until)
+    TokenFactory.create()
+    drain = worker()
+    drain.step(0)
+    assert drain.tick == pytest.approx(0.05)
+    drain.step(0)
+    assert drain.tick == pytest.approx(5.0, abs=0.5)
+    assert vendors.creations() == 0
