@@ -276,6 +276,7 @@ def test_rare_work_is_found_under_load_all_the_same(
     drain = run(type("Rarely", (StepsDrain,), {"kinds": (RareFinish, Work)}))
     eventually(lambda: Work.calls == [1])
     _execute("INSERT INTO step_rows (id, state) VALUES (2, 'made')")
+    notify(CHANNEL)
     eventually(lambda: Work.calls == [1, 2])
     Work.gate.set()
     eventually(lambda: _all_are("done"))
@@ -317,7 +318,10 @@ class Probing(Work):
     def __init__(self, owner: str) -> None:
         super().__init__(owner)
         self.breaker = Breaker("v")
-        self.breakers = (self.breaker,)  # type: ignore[misc]
+
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return (self.breaker,)
 
     def places(self) -> int:
         return self.breaker.places(super().places())
