@@ -227,7 +227,7 @@ class Breaker:
                 [to, self.key, known],
             )
             self._read_at = 0.0
-            return cursor.rowcount == 1
+            return bool(cursor.rowcount == 1)
 
 
 def _next(was: BreakerState, error: ProviderError, *, probing: bool) -> BreakerState:
