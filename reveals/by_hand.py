@@ -1,4 +1,4 @@
-"""Reveals that an operator asks for: by command, from the admin, by the API.
+"""Reveals and replacements that an operator asks for: by command, from the admin, by the API.
 
 Nobody but the drain sends anything, since one keeper has one sequence of nonces: a request marks
 ready tokens as wanted now and wakes it. It takes them through the same gate, only without waiting
@@ -13,25 +13,32 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
+import structlog
 from django.conf import settings
+from django.db import transaction
 
 from glisk.clients.chain import ChainClient
 from glisk.clients.gateway import GatewayClient
+from glisk.engine.broker import notify
 from glisk.errors import ProviderError
-from reveals import gate
+from reveals import gate, outbox
 from reveals.candidates import tokens_by_id
-from reveals.fees import choose_fees, configured_ceiling_wei
+from reveals.fees import choose_fees, configured_ceiling_wei, least_bump
 from reveals.gate import Candidate, Objection
-from reveals.models import RevealRequest
+from reveals.models import BatchStatus, RevealBatch, RevealRequest, RevealTransaction
 from reveals.pipeline.compose import prepare_batch
 from reveals.pipeline.verify import CONCURRENCY
 from tokens.models import Token
 from tokens.registry import in_flight
 from tokens.repairs.results import RepairResult, note, repair_each, wake
 from tokens.states import TokenStatus
+from tokens.transitions import REVEAL_CHANNEL
 from tokens.transitions.delays import forget_delay
 
+logger = structlog.get_logger(__name__)
+
 REQUESTED = "Its reveal is requested: it goes with the next batch."
+REPLACEMENT_REQUESTED = "A replacement with higher fees is requested: the worker signs it now."
 
 
 def request_reveal(
@@ -191,3 +198,60 @@ def _check_artefacts(
                 Objection(candidate.token_id, str(error), error.error_class, gate.is_final(error))
             )
     return passing
+
+
+# -- replacements that a person asks for ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReplacementAnswer:
+    """One batch's part: `message` says what was done, or why nothing was.
+
+    `most_wei`: what the dearest replacement may cost, without Base's L1 data fee.
+    """
+
+    batch_id: int
+    done: bool
+    message: str
+    most_wei: int = 0
+
+
+def request_replacement(
+    *, batch_ids: Iterable[int], actor: str, dry_run: bool = False
+) -> list[ReplacementAnswer]:
+    """Ask for a replacement of each batch's newest transaction; return what came of each."""
+    return [_replace(pk, actor=actor, dry_run=dry_run) for pk in sorted(set(batch_ids))]
+
+
+def _replace(batch_id: int, *, actor: str, dry_run: bool) -> ReplacementAnswer:
+    with transaction.atomic():
+        batch = RevealBatch.objects.select_for_update().filter(pk=batch_id).first()
+        if batch is None:
+            return ReplacementAnswer(batch_id, False, f"There is no batch {batch_id}.")
+        newest = batch.transactions.defer("raw_transaction").order_by("pk").last()
+        refusal = _no_replacement(batch, newest)
+        if refusal or newest is None:
+            return ReplacementAnswer(batch_id, False, refusal)
+        if not dry_run:
+            outbox.want_replacement(batch_id, actor=actor)
+            notify(REVEAL_CHANNEL)
+            logger.info("replacement_requested", batch_id=batch_id, actor=actor)
+    most_wei = newest.gas_limit * configured_ceiling_wei()
+    return ReplacementAnswer(batch_id, True, REPLACEMENT_REQUESTED, most_wei)
+
+
+def _no_replacement(batch: RevealBatch, newest: RevealTransaction | None) -> str:
+    if batch.status != BatchStatus.OPEN:
+        return f"Nothing of it is under way: it is {batch.status}."
+    if batch.replace_at is not None:
+        return f"A replacement is requested already, by {batch.replace_by}."
+    if newest is None or newest.broadcast_at is None:
+        return "No node has taken its newest transaction yet: it goes out by itself."
+    ceiling = configured_ceiling_wei()
+    offered = int(newest.max_fee_per_gas_wei)
+    if least_bump(offered) > ceiling:
+        return (
+            f"It offers {offered / 1e9:g} gwei already, and REVEAL_MAX_GAS_PRICE_GWEI "
+            f"({ceiling / 1e9:g}) leaves no room for an eighth more."
+        )
+    return ""

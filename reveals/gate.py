@@ -83,13 +83,13 @@ def check_artefacts(gateway: GatewayClient, candidate: Candidate) -> None:
 
 def check_setup(facts: RevealFacts, *, keeper: str) -> None:
     """Raise `ChainSetupError` if nothing may be sent at all."""
-    check_chain(facts.setup.chain_id)
-    if not facts.setup.has_code:
+    check_chain(facts.chain_id)
+    if not facts.has_code:
         raise _setup_error(
             f"there is no contract at {settings.GLISK_NFT_CONTRACT_ADDRESS}: check "
             "GLISK_NFT_CONTRACT_ADDRESS and NETWORK"
         )
-    if not facts.setup.is_keeper:
+    if not facts.is_keeper:
         raise _setup_error(f"{keeper} has no KEEPER_ROLE: let the contract's admin grant it")
 
 

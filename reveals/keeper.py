@@ -1,21 +1,39 @@
-"""The keeper's wallet, which signs and shows its key to nobody, and what was last seen of it.
+"""The keeper's wallet, which signs and shows its key to nobody; and what is known of it.
 
-No page asks a node: the workers leave what they saw in `system_state` (keeper_watch).
+No page asks a node: a scheduled look, and now and then a batch that is composed, leave in
+`system_state` what they saw of its chain, role and balance, of the price of gas, of costs of late.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from django.conf import settings
+from django.db import connection
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from glisk.clients.chain import ChainClient, FeeHistory, RevealFacts
+from glisk.clock import read_moment
+from glisk.errors import ProviderError
 from glisk.models import SystemState
+from reveals.fees import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
+from reveals.gate import ChainSetupError, check_setup
+
+logger = structlog.get_logger(__name__)
 
 KEY = "keeper"
 OK, LOW, EMPTY, BLOCKED, UNKNOWN = "ok", "low", "empty", "blocked", "unknown"
+
+# Until something was revealed: gas and bytes of one token in a batch of 50 (measured on the
+# contract).
+USUAL_GAS_PER_TOKEN = 92_000
+USUAL_BYTES_PER_TOKEN = 200
+NOTE_AGAIN_AFTER = timedelta(seconds=10)
+_MEASURED_OVER = 20  # transactions
 
 
 def keeper_address() -> str:
@@ -73,6 +91,9 @@ class Keeper:
         return SignedTransaction(tx_hash=signed.hash.to_0x_hex(), raw=bytes(signed.raw_transaction))
 
 
+# -- what was last seen of it ---------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class KeeperState:
     """The keeper at `checked_at`; amounts in wei, times in ISO 8601.
@@ -105,3 +126,140 @@ def keeper_state() -> KeeperState:
     """Return what was last seen of the keeper; asks the database only."""
     row = SystemState.objects.filter(state_key=KEY).values_list("state_value", flat=True).first()
     return KeeperState.parse(row)
+
+
+def look_at_keeper(chain: ChainClient, *, address: str) -> KeeperState:
+    """Ask the node for the keeper's facts and keep them; a node that fails is a fact as well."""
+    try:
+        facts = chain.reveal_facts(keeper=address, token_ids=[], mint_blocks=[])
+        history = chain.fee_history(percentile=PERCENTILES[settings.KEEPER_GAS_STRATEGY])
+    except ProviderError as error:
+        return _save(replace(keeper_state(), address=address, unreachable=str(error)))
+    return note_facts(facts, history, address=address)
+
+
+def note_facts(
+    facts: RevealFacts, history: FeeHistory, *, address: str, unless_younger: bool = False
+) -> KeeperState:
+    """Keep what the chain said of the keeper; log it when the judgement changes.
+
+    `unless_younger`: not if that was done a moment ago.
+    """
+    was = keeper_state()
+    seen_at = read_moment(was.checked_at)
+    if unless_younger and seen_at and datetime.now(UTC) - seen_at < NOTE_AGAIN_AFTER:
+        return was
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    base = history.next_base_fee_per_gas_wei
+    reason, high_since = "", None
+    try:
+        fees = choose_fees(history, ceiling_wei=configured_ceiling_wei())
+        price = base + fees.max_priority_fee_per_gas_wei
+    except GasPriceTooHighError as error:
+        price, high_since = error.needed_wei, was.gas_price_high_since or now
+        reason = f"{error} It has been so for {_lasted(high_since)}."
+    try:
+        check_setup(facts, keeper=address)
+    except ChainSetupError as error:
+        reason = str(error)
+    costs = reveal_costs()
+    cost = costs.wei_per_token or USUAL_GAS_PER_TOKEN * price
+    if not costs.l1_is_measured:  # no reveal yet, or a node whose receipts do not tell it
+        cost += USUAL_BYTES_PER_TOKEN * history.l1_fee_per_byte_wei
+    left = facts.balance_wei // cost if cost else 0
+    level = EMPTY if left < 1 else LOW if left < settings.KEEPER_LOW_REVEALS else OK
+    if level != OK and not reason:
+        effect = "Reveals pause" if level == EMPTY else "Reveals will soon pause"
+        shortage = (
+            f"The keeper {address} has {facts.balance_wei / 1e18:.6f} ETH, enough for about {left} "
+            f"reveals. {effect} until it is topped up; they go on by themselves."
+        )
+    else:
+        shortage = ""
+    state = _save(
+        KeeperState(
+            status=BLOCKED if reason else level,
+            reason=reason or shortage,
+            address=address,
+            chain_id=facts.chain_id,
+            balance_wei=facts.balance_wei,
+            cost_per_token_wei=cost,
+            cost_is_measured=bool(costs.wei_per_token),
+            reveals_left=left,
+            gas_price_wei=price,
+            gas_price_high_since=high_since,
+            checked_at=now,
+        )
+    )
+    if (state.status, bool(high_since)) != (was.status, bool(was.gas_price_high_since)):
+        severity = {OK: "info", LOW: "warning"}.get(state.status, "error")
+        getattr(logger, severity)(
+            "keeper_" + state.status, reason=state.reason, reveals_left=left, keeper=address
+        )
+    elif high_since:
+        logger.error("gas_price_too_high", reason=reason)
+    return state
+
+
+def note_problem(problem: str, *, address: str) -> None:
+    """Keep what forbids every reveal until facts are seen again that have nothing against them."""
+    state = keeper_state()
+    if (state.status, state.reason, state.address) != (BLOCKED, problem, address):
+        _save(replace(state, status=BLOCKED, reason=problem, address=address))
+        logger.error("keeper_blocked", reason=problem, keeper=address)
+
+
+def _lasted(since: str) -> str:
+    moment = read_moment(since)
+    if moment is None:
+        return "an unknown time"
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _save(state: KeeperState) -> KeeperState:
+    SystemState.put(KEY, asdict(state))
+    return state
+
+
+@dataclass(frozen=True)
+class RevealCosts:
+    """What the last reveals took per token; None before the first one.
+
+    `l1_is_measured`: their receipts told the L1 data fee.
+    """
+
+    transactions: int
+    tokens: int
+    gas_per_token: int | None
+    wei_per_token: int | None
+    l1_is_measured: bool
+
+
+def reveal_costs() -> RevealCosts:
+    """Return the costs of the newest confirmed reveals, L1 data fee included; one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*), COALESCE(sum(tokens), 0), sum(gas_used) / NULLIF(sum(tokens), 0),
+                   sum(gas_used * effective_gas_price_wei + COALESCE(l1_fee_wei, 0))
+                   / NULLIF(sum(tokens), 0),
+                   count(l1_fee_wei)
+            FROM (
+                SELECT gas_used, effective_gas_price_wei, l1_fee_wei,
+                       cardinality(token_ids) AS tokens
+                FROM reveal_transactions
+                WHERE status = 'confirmed' AND gas_used IS NOT NULL
+                ORDER BY signed_at DESC LIMIT %s
+            ) AS newest
+            """,
+            [_MEASURED_OVER],
+        )
+        number, tokens, gas, wei, l1_fees = cursor.fetchone()
+    return RevealCosts(
+        transactions=number,
+        tokens=int(tokens),
+        gas_per_token=None if gas is None else int(gas),
+        wei_per_token=None if wei is None else int(wei),
+        l1_is_measured=l1_fees > 0,
+    )

@@ -9,7 +9,7 @@ fees. Nobody but the drain signs: whoever wants a replacement marks the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from glisk.clock import database_now
 from glisk.engine.broker import notify
-from reveals.fees import Fees, configured_ceiling_wei, least_bump
+from reveals.fees import Fees
 from reveals.gate import Candidate
 from reveals.keeper import SignedTransaction
 from reveals.models import (
@@ -40,7 +40,6 @@ from tokens.transitions import REVEAL_CHANNEL
 logger = structlog.get_logger(__name__)
 
 FILLER_GAS = 100_000  # a reveal of nothing uses 28,587
-REPLACEMENT_REQUESTED = "A replacement with higher fees is requested: the worker signs it now."
 _NONCE_LOCK = 0x474C4B4E  # advisory lock: one nonce is reserved at a time
 
 
@@ -145,6 +144,13 @@ def order_replacement(
             RevealBatch.objects.filter(pk=batch.pk).update(
                 to_sign=asdict(unsigned), reviewed_at=reviewed_at, send_at=None, failures=0
             )
+
+
+def want_replacement(batch_id: int, *, actor: str) -> None:
+    """Have a batch's newest transaction replaced now, instead of when it has taken too long."""
+    RevealBatch.objects.filter(pk=batch_id, replace_at=None).update(
+        replace_at=timezone.now(), replace_by=actor, send_at=None
+    )
 
 
 def drop_unsigned(batch: RevealBatch) -> None:
@@ -380,85 +386,3 @@ def perhaps_revealed(token_id: str) -> Exists:
     """Return the condition that a batch reveals the token, or may yet (see tokens.registry)."""
     places = RevealBatchToken.objects.filter(token=OuterRef(token_id))
     return Exists(places.filter(Q(is_open=True) | Q(batch__settled_at=None)))
-
-
-# -- replacements that a person asks for ----------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ReplacementAnswer:
-    """One batch's part: `message` says what was done, or why nothing was.
-
-    `most_wei`: what the dearest replacement may cost, without Base's L1 data fee.
-    """
-
-    batch_id: int
-    done: bool
-    message: str
-    most_wei: int = 0
-
-
-def request_replacement(
-    *, batch_ids: Iterable[int], actor: str, dry_run: bool = False
-) -> list[ReplacementAnswer]:
-    """Ask for a replacement of each batch's newest transaction; return what came of each."""
-    wanted = sorted(set(batch_ids))
-    if dry_run:
-        return _answers(wanted, RevealBatch.objects.in_bulk(wanted))
-    return [_request(batch_id, actor) for batch_id in wanted]
-
-
-def _request(batch_id: int, actor: str) -> ReplacementAnswer:
-    with transaction.atomic():
-        batches = RevealBatch.objects.select_for_update().in_bulk([batch_id])
-        (answer,) = _answers([batch_id], batches)
-        if answer.done:
-            want_replacement(batch_id, actor=actor)
-            notify(REVEAL_CHANNEL)
-            logger.info("replacement_requested", batch_id=batch_id, actor=actor)
-    return answer
-
-
-def want_replacement(batch_id: int, *, actor: str) -> None:
-    """Have a batch's newest transaction replaced now, instead of when it has taken too long."""
-    RevealBatch.objects.filter(pk=batch_id, replace_at=None).update(
-        replace_at=timezone.now(), replace_by=actor, send_at=None
-    )
-
-
-def _answers(
-    batch_ids: Sequence[int], batches: Mapping[int, RevealBatch]
-) -> list[ReplacementAnswer]:
-    rows = RevealTransaction.objects.filter(batch__in=batch_ids).order_by("batch_id", "-pk")
-    rows = rows.distinct("batch_id").defer("raw_transaction", "token_ids", "metadata_uris")
-    newest = {row.batch_id: row for row in rows}
-    return [_answer(pk, batches.get(pk), newest.get(pk)) for pk in batch_ids]
-
-
-def _answer(
-    batch_id: int, batch: RevealBatch | None, newest: RevealTransaction | None
-) -> ReplacementAnswer:
-    if batch is None:
-        return ReplacementAnswer(batch_id, False, f"There is no batch {batch_id}.")
-    refusal = _refusal(batch, newest)
-    if refusal or newest is None:
-        return ReplacementAnswer(batch_id, False, refusal)
-    most_wei = newest.gas_limit * configured_ceiling_wei()
-    return ReplacementAnswer(batch_id, True, REPLACEMENT_REQUESTED, most_wei)
-
-
-def _refusal(batch: RevealBatch, newest: RevealTransaction | None) -> str:
-    if batch.status != BatchStatus.OPEN:
-        return f"Nothing of it is under way: it is {batch.status}."
-    if batch.replace_at is not None:
-        return f"A replacement is requested already, by {batch.replace_by}."
-    if newest is None or newest.broadcast_at is None:
-        return "No node has taken its newest transaction yet: it goes out by itself."
-    ceiling = configured_ceiling_wei()
-    offered = int(newest.max_fee_per_gas_wei)
-    if least_bump(offered) > ceiling:
-        return (
-            f"It offers {offered / 1e9:g} gwei already, and REVEAL_MAX_GAS_PRICE_GWEI "
-            f"({ceiling / 1e9:g}) leaves no room for an eighth more."
-        )
-    return ""

@@ -2,8 +2,9 @@
 
 from django.conf import settings
 
+from glisk.clients.chain import ChainClient
 from glisk.engine.drain import run_drain
-from reveals import keeper_watch
+from reveals import keeper
 from reveals.pipeline.drain import RevealDrain
 
 
@@ -14,9 +15,8 @@ def reveal_tokens() -> int | None:
 
 def look_at_keeper() -> int:
     """Read the keeper's role, chain, balance and gas price; return how many keepers were seen."""
-    return keeper_watch.look()
-
-
-def follow_up_reveals() -> int:
-    """Do nothing: the drain does it. A worker of the release before may still enqueue this."""
-    return 0
+    if not settings.ENABLE_REVEAL_WORKER:
+        return 0
+    address = keeper.Keeper.from_settings().address
+    keeper.look_at_keeper(ChainClient.from_settings(), address=address)
+    return 1

@@ -25,8 +25,7 @@ from glisk.console.tiles import (
     spend_tile,
     workers_tile,
 )
-from reveals.keeper import keeper_state
-from reveals.keeper_watch import reveal_costs
+from reveals.keeper import keeper_state, reveal_costs
 from tokens.admin.filters import failed_url
 from tokens.pipeline.spend import spend_totals
 from tokens.states import TokenStatus

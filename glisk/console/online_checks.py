@@ -21,8 +21,7 @@ from glisk.clock import database_clock, database_now
 from glisk.engine.heartbeat import ClockSkew, machine_skew
 from glisk.errors import ProviderError
 from glisk.management.base import explain_database_error
-from reveals.keeper import LOW, OK, keeper_address
-from reveals.keeper_watch import look_at_keeper
+from reveals.keeper import LOW, OK, keeper_address, look_at_keeper
 from tokens.models import Token
 
 _METADATA_MAX_BYTES = 100_000

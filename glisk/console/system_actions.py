@@ -12,7 +12,7 @@ from glisk.admin.actions import MOST_AT_ONCE
 from glisk.clients.chain import ChainClient
 from glisk.models import SystemState
 from glisk.permissions import CHECK_DRIFT, RECONCILE, REVEAL_NOW, RUN_RECOVERY
-from reveals.admin.actions import reveal_cost
+from reveals.admin.tokens import reveal_cost
 from reveals.by_hand import request_reveal
 from reveals.reconcile import compare_transactions, reconcile_reveals
 from tokens.models import Token

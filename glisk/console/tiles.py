@@ -13,8 +13,7 @@ from glisk.admin.formatting import compact, duration, short_ether
 from glisk.clock import read_moment
 from glisk.console.overview.last_day import LastDay
 from glisk.console.overview.system import ChainFacts, Worker
-from reveals.keeper import BLOCKED, EMPTY, LOW, UNKNOWN, KeeperState
-from reveals.keeper_watch import RevealCosts
+from reveals.keeper import BLOCKED, EMPTY, LOW, UNKNOWN, KeeperState, RevealCosts
 from tokens.pipeline.spend import Spend
 
 Tone = Literal["", "good", "warn", "bad"]

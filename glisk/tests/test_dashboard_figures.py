@@ -27,8 +27,7 @@ from glisk.console.tiles import (
 )
 from glisk.models import SystemState
 from glisk.tests.pipeline_world import build_world
-from reveals.keeper import KeeperState
-from reveals.keeper_watch import reveal_costs
+from reveals.keeper import KeeperState, reveal_costs
 from reveals.models import RevealTransaction
 from tokens.factories import TokenFactory, hash32
 from tokens.models import ImageGenerationJob, Token

@@ -1,8 +1,7 @@
 """The admin's pages of reveals, and what they add to the pages of tokens."""
 
-from reveals.admin.actions import REVEAL_TOKENS
 from reveals.admin.batches import RevealBatchAdmin
-from reveals.admin.token_page import reveals_of, waiting_for_gas
+from reveals.admin.tokens import REVEAL_TOKENS, reveals_of, waiting_for_gas
 from reveals.admin.transactions import RevealTransactionAdmin
 from tokens.admin.actions import register_token_action
 from tokens.admin.filters import register_attention

@@ -4,27 +4,68 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from glisk.admin.actions import ActionsAdmin, AdminAction
+from glisk.admin.actions import ActionsAdmin, AdminAction, Forecast, Outcome
 from glisk.admin.formatting import NOTHING, admin_link, age, duration, ether, gwei, hash_link, short
 from glisk.admin.tables import (
     ExactSearch,
     MachineAdmin,
     MachineInline,
-    PlainChangeList,
     as_hash,
     as_id,
 )
 from glisk.clients.links import explorer_address_url
-from reveals.admin.actions import REPLACE_BATCH
-from reveals.admin.labels import BATCH_LABELS, TRANSACTION_LABELS
-from reveals.models import RevealBatch, RevealBatchToken, RevealTransaction
+from glisk.permissions import SPEED_UP
+from reveals.admin.transactions import TRANSACTION_LABELS
+from reveals.by_hand import request_replacement
+from reveals.models import BatchStatus, RevealBatch, RevealBatchToken, RevealTransaction
+
+BATCH_LABELS = {
+    BatchStatus.OPEN: "info",
+    BatchStatus.CONFIRMED: "success",
+    BatchStatus.REVERTED: "danger",
+}
+
+
+def _replace(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
+    return [
+        Outcome(result.batch_id, result.done, result.message)
+        for result in request_replacement(batch_ids=keys, actor=actor)
+    ]
+
+
+def _forecast_replacement(keys: Sequence[Any]) -> Forecast:
+    results = request_replacement(batch_ids=keys, actor="", dry_run=True)
+    going = [result for result in results if result.done]
+    most = sum(result.most_wei for result in going)
+    return Forecast(
+        [Outcome(result.batch_id, result.done, result.message) for result in results],
+        f"At the very most {ether(most)} instead of what was offered; one of the transactions of "
+        "a nonce is mined, never two."
+        if going
+        else "",
+    )
+
+
+REPLACE_BATCH = AdminAction(
+    name="speed_up",
+    label="Speed up",
+    permission=SPEED_UP,
+    explanation="Has a transaction that waits in the node's pool replaced now: the same nonce, "
+    "the same tokens, higher fees, never above REVEAL_MAX_GAS_PRICE_GWEI. The worker does so by "
+    "itself after TRANSACTION_TIMEOUT_SECONDS.",
+    run=_replace,
+    forecast=_forecast_replacement,
+    reason="none",
+    icon="fast_forward",
+    fits=lambda batch: batch.status == BatchStatus.OPEN,
+)
 
 
 class TransactionInline(MachineInline):
@@ -76,19 +117,6 @@ class ItemInline(MachineInline):
         return format_html('<a href="{}" class="glisk-link">#{}</a>', url, item.token_id)
 
 
-class BatchChangeList(PlainChangeList):
-    """A page of batches with their sizes, by one query; not those of all pages before it."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        batches = list(self.result_list)
-        items = RevealBatchToken.objects.filter(batch__in=[batch.pk for batch in batches])
-        sizes = dict(items.order_by().values_list("batch").annotate(number=Count("pk")))
-        for batch in batches:
-            batch.item_count = sizes.get(batch.pk, 0)
-        self.result_list = batches
-
-
 @admin.register(RevealBatch)
 class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     list_display = (
@@ -131,9 +159,6 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         rows = RevealTransaction.objects.order_by("id").defer("raw_transaction", "metadata_uris")
         return found.prefetch_related(Prefetch("transactions", queryset=rows))
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[PlainChangeList]:
-        return BatchChangeList
-
     def all_actions(self) -> Sequence[AdminAction]:
         return (REPLACE_BATCH,)
 
@@ -165,10 +190,9 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
 
     @display(description="Tokens")
     def size(self, batch: RevealBatch) -> int:
-        known = vars(batch)  # a page asks for a field's value several times
-        if "item_count" not in known:
-            known["item_count"] = batch.items.count()
-        return int(known["item_count"])
+        """Count the tokens of the call that is signed first: a replacement may leave some out."""
+        signed = batch.transactions.all()
+        return len(signed[0].token_ids if signed else (batch.to_sign or {}).get("token_ids", ()))
 
     @display(description="Hashes")
     def hashes(self, batch: RevealBatch) -> int:

@@ -21,8 +21,15 @@ from glisk.admin.formatting import (
 )
 from glisk.admin.tables import ExactSearch, MachineAdmin, shows_list
 from glisk.clients.links import explorer_address_url, explorer_block_url, explorer_transaction_url
-from reveals.admin.labels import TRANSACTION_LABELS
-from reveals.models import RevealTransaction
+from reveals.models import RevealTransaction, TransactionStatus
+
+TRANSACTION_LABELS = {
+    TransactionStatus.SIGNED: "default",
+    TransactionStatus.BROADCAST: "info",
+    TransactionStatus.CONFIRMED: "success",
+    TransactionStatus.REVERTED: "danger",
+    TransactionStatus.REPLACED: "warning",
+}
 
 
 @admin.register(RevealTransaction)

@@ -36,7 +36,7 @@ from glisk.clock import database_now
 from glisk.engine.alarms import raise_alarm
 from glisk.engine.step import Done, Failed
 from glisk.errors import AccountError, ProviderError, TransientError, as_provider_error
-from reveals import gate, keeper_watch, outbox, reconcile
+from reveals import gate, outbox, reconcile
 from reveals.candidates import WOULD_REVERT, Waiting, set_aside
 from reveals.fees import (
     MAX_TRANSACTION_GAS,
@@ -48,6 +48,7 @@ from reveals.fees import (
     is_above_cap,
 )
 from reveals.gate import Candidate, Objection, check_setup, objections
+from reveals.keeper import note_facts, note_problem
 from reveals.models import RevealBatch
 from reveals.outbox import Unsigned
 from reveals.pipeline.step import RevealStep, Shared
@@ -186,7 +187,7 @@ class Compose(RevealStep[Composition, Composed]):
             text = f"The reveal would revert: {error}. Nothing is sent."
             return AccountError(text, vendor="chain")
         if isinstance(error, gate.ChainSetupError):
-            keeper_watch.note_problem(str(error), address=self.keeper.address)
+            note_problem(str(error), address=self.keeper.address)
         if isinstance(error, ProviderError):
             return error
         logger.error("preparation_failed", exc_info=error)
@@ -237,7 +238,7 @@ class Compose(RevealStep[Composition, Composed]):
             transaction_count=prepared.facts.transaction_count,
             reviewed_at=work.asked_at,
         )
-        keeper_watch.note_facts(
+        note_facts(
             prepared.facts, prepared.history, address=self.keeper.address, unless_younger=True
         )
 

@@ -12,10 +12,11 @@ from glisk.clients.chain import ChainClient, RpcClient
 from glisk.models import SystemState
 from reveals import tasks
 from reveals.factories import RevealBatchFactory
-from reveals.keeper import KEY, keeper_state
-from reveals.keeper_watch import (
+from reveals.keeper import (
+    KEY,
     USUAL_BYTES_PER_TOKEN,
     USUAL_GAS_PER_TOKEN,
+    keeper_state,
     look_at_keeper,
     reveal_costs,
 )

@@ -8,8 +8,8 @@ from pytest_django import Settings
 
 from glisk.permissions import SPEED_UP
 from glisk.tests.admin_actions import action_page, audit, confirmation, give, operator, send
+from reveals.by_hand import request_replacement
 from reveals.models import RevealBatch, RevealTransaction
-from reveals.outbox import request_replacement
 from reveals.tests.stage import Scene, statuses, transactions
 from tokens.tests.stage import Start
 

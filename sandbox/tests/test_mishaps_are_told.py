@@ -19,7 +19,7 @@ from authors.factories import AuthorFactory
 from glisk.console.controls import list_breakers, list_rate_use, reset_breaker, reset_rate_limit
 from glisk.console.overview import stages, webhooks
 from glisk.tests.asking import ask, beat, dashboard, page_of
-from reveals import keeper_watch
+from reveals import tasks as reveal_tasks
 from reveals.pipeline.drain import RevealDrain
 from reveals.tests.conftest import _chain
 from reveals.tests.pace import hurry
@@ -69,7 +69,7 @@ class World:
                     worker.step()
             self._deliver()
             schedule.look_at_chain()
-            keeper_watch.look()
+            reveal_tasks.look_at_keeper()
 
     def _deliver(self) -> None:
         """Pass on what Alchemy has sent."""

@@ -1,34 +1,33 @@
 """The one reader of the chain: `client` says what is asked, `rpc` how, on web3.py."""
 
-from glisk.clients.chain.abi import (
-    ADMIN_ROLE,
+from glisk.clients.chain.client import (
+    CALLS_AT_ONCE,
+    MOST_IDS,
+    ChainClient,
+    RevealFacts,
+    Survey,
+    WrongChainError,
+)
+from glisk.clients.chain.codec import (
     CUSTOM_ERRORS,
     KEEPER_ROLE,
     MINTED_TOPIC,
     REVEALED_TOPIC,
     SELECTORS,
+    Block,
+    FeeHistory,
+    OnChainToken,
+    RawLog,
+    Receipt,
     already_revealed_id,
     encode_reveal,
     revealed_ids,
     revert_reason,
 )
-from glisk.clients.chain.answers import Block, FeeHistory, OnChainToken, RawLog, Receipt
-from glisk.clients.chain.client import (
-    CALLS_AT_ONCE,
-    MOST_IDS,
-    ChainClient,
-    MinedTransactions,
-    RevealFacts,
-    Setup,
-    Survey,
-    TokenFacts,
-    WrongChainError,
-)
 from glisk.clients.chain.refusals import VENDOR, RangeTooWideError, RevertError, RpcError
 from glisk.clients.chain.rpc import Call, RpcClient
 
 __all__ = [
-    "ADMIN_ROLE",
     "CALLS_AT_ONCE",
     "CUSTOM_ERRORS",
     "KEEPER_ROLE",
@@ -41,7 +40,6 @@ __all__ = [
     "Call",
     "ChainClient",
     "FeeHistory",
-    "MinedTransactions",
     "OnChainToken",
     "RangeTooWideError",
     "RawLog",
@@ -50,9 +48,7 @@ __all__ = [
     "RevertError",
     "RpcClient",
     "RpcError",
-    "Setup",
     "Survey",
-    "TokenFacts",
     "WrongChainError",
     "already_revealed_id",
     "encode_reveal",

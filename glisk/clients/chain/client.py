@@ -8,25 +8,22 @@ silence for "there is nothing".
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from glisk.clients.chain.abi import (
+from glisk.clients.chain.codec import (
     ADMIN_ROLE,
     KEEPER_ROLE,
     MINTED_TOPIC,
     REVEALED_TOPIC,
     SELECTORS,
-    encode_reveal,
-    word,
-)
-from glisk.clients.chain.answers import (
     Block,
     FeeHistory,
     OnChainToken,
     RawLog,
     Receipt,
     checksum_address,
+    encode_reveal,
     number_or_none,
     ok,
     read_block,
@@ -34,6 +31,7 @@ from glisk.clients.chain.answers import (
     read_number,
     read_receipt,
     read_token,
+    word,
 )
 from glisk.clients.chain.refusals import (
     VENDOR,
@@ -89,15 +87,6 @@ class MinedTransactions:
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What must hold before anything is sent."""
-
-    chain_id: int
-    has_code: bool
-    is_keeper: bool
-
-
-@dataclass(frozen=True)
 class TokenFacts:
     token_id: int
     exists: bool
@@ -110,11 +99,13 @@ class RevealFacts:
     """What the chain says at the block `head`."""
 
     head: Block
-    setup: Setup
-    tokens: dict[int, TokenFacts]
-    block_hashes: dict[int, str | None]  # of the mints' blocks
-    transaction_count: int  # of the keeper, mined
-    balance_wei: int
+    chain_id: int
+    has_code: bool = False
+    is_keeper: bool = False
+    tokens: dict[int, TokenFacts] = field(default_factory=dict)
+    block_hashes: dict[int, str | None] = field(default_factory=dict)  # of the mints' blocks
+    transaction_count: int = 0  # of the keeper, mined
+    balance_wei: int = 0
     # The contract's nextTokenId when `confirmations` blocks lay above: ids below are settled.
     confirmed_next_token_id: int = 0
 
@@ -248,9 +239,8 @@ class ChainClient:
             ]
         )
         chain_id, code = read_number(ok(found[0])), _pinned(found[1])
-        has_code = isinstance(code, str) and len(code) > len("0x")
-        if not has_code:  # every call to it would answer 0x
-            return RevealFacts(head, Setup(chain_id, False, False), {}, {}, 0, 0)
+        if not isinstance(code, str) or len(code) <= len("0x"):  # every call to it would answer 0x
+            return RevealFacts(head, chain_id)
         # The empty answer of another contract, or of a block before ours, counts as 0.
         values = ["0x0" if value == "0x" else value for value in map(_pinned, found)]
         if _hashes(_read_blocks([head.number], values[8:9])) != {head.number: head.block_hash}:
@@ -258,10 +248,11 @@ class ChainClient:
         count = len(token_ids)
         authors, flags = values[_FIXED : _FIXED + count], values[_FIXED + count :][:count]
         next_token_id = read_number(values[6])
-        is_keeper = any([read_number(values[2]), read_number(values[3])])
         return RevealFacts(
             head=head,
-            setup=Setup(chain_id, has_code, is_keeper),
+            chain_id=chain_id,
+            has_code=True,
+            is_keeper=any([read_number(values[2]), read_number(values[3])]),
             tokens={
                 token_id: TokenFacts(
                     token_id=token_id,

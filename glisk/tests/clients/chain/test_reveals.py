@@ -79,8 +79,8 @@ def test_the_facts_of_a_batch(real: ChainClient, demo: DemoChain) -> None:
     demo.wait(demo.reveal(0, [2], [URI]))
     blocks = [first["blockNumber"], second["blockNumber"], 10**9]
     facts = real.reveal_facts(keeper=KEEPER.address, token_ids=[1, 2, 3, 4], mint_blocks=blocks)
-    assert facts.setup.chain_id == 31337
-    assert facts.setup.has_code and facts.setup.is_keeper
+    assert facts.chain_id == 31337
+    assert facts.has_code and facts.is_keeper
     seen = {i: (t.exists, t.prompt_author, t.revealed) for i, t in facts.tokens.items()}
     nobody = "0x" + "0" * 40
     assert seen == {
@@ -106,14 +106,14 @@ def test_the_facts_of_a_batch(real: ChainClient, demo: DemoChain) -> None:
 )
 def test_who_may_reveal(real: ChainClient, address: str, expected: bool) -> None:
     facts = real.reveal_facts(keeper=address, token_ids=[], mint_blocks=[])
-    assert facts.setup.is_keeper is expected
+    assert facts.is_keeper is expected
 
 
 def test_no_contract_is_a_fact_and_no_failure(demo: DemoChain) -> None:
     client = ChainClient(RpcClient(demo.rpc_url), contract_address=CONTRACT)
     facts = client.reveal_facts(keeper=KEEPER.address, token_ids=[1], mint_blocks=[1])
-    assert not facts.setup.has_code
-    assert not facts.setup.is_keeper
+    assert not facts.has_code
+    assert not facts.is_keeper
 
 
 def test_gas_and_fees_of_a_call_and_its_receipt(real: ChainClient, demo: DemoChain) -> None:
@@ -314,7 +314,7 @@ def test_no_odd_fact_is_taken_for_a_good_one(
         facts = ask(scripted)
     except ProviderError:
         return
-    assert not facts.setup.has_code
+    assert not facts.has_code
 
 
 def test_a_missing_answer_is_transient(scripted: ChainClient, server: ScriptedServer) -> None:
