@@ -35,5 +35,6 @@ def hurry(change: Callable[[Any, str, Any], None]) -> None:
     change(receipts, "SUPERSEDED_AFTER_SECONDS", 0.3)
     change(receipts, "ABANDONED_AFTER_SECONDS", 0.3)
     change(watch, "POLL_SECONDS", 0.1)
+    change(watch, "LONGEST_POLL_SECONDS", 0.1)
     change(watch, "RECALL_AFTER_SECONDS", 0.2)
     change(watch, "GAP_AFTER_SECONDS", 0.3)
