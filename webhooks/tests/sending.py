@@ -107,9 +107,14 @@ def activity_event(logs: Sequence[Any], *, event_id: str = "whevt_activity") -> 
     }
 
 
+def encoded(payload: Any) -> bytes:
+    """Return a payload as it is sent; bytes go as they are."""
+    return payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+
+
 def post_alchemy(client: Client, payload: Any, *, key: str | None = None) -> Any:
-    """Post a payload (bytes go as they are), signed with the first key of the settings."""
-    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    """Post a payload, signed with the first key of the settings."""
+    body = encoded(payload)
     signature = sign_alchemy_body(body, key or settings.ALCHEMY_WEBHOOK_SECRETS[0])
     return client.post(
         ALCHEMY_URL,

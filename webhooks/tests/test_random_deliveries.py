@@ -31,9 +31,9 @@ from webhooks.tests.random_case import PLAYED, Case, forget_everything
 
 pytestmark = [pytest.mark.random, pytest.mark.django_db, pytest.mark.timeout(1800)]
 
-CASES = int(os.environ.get("GLISK_RECOVERY_CASES", "500"))
+CASES = int(os.environ.get("GLISK_RECOVERY_CASES", "150"))
 SEED = int(os.environ.get("GLISK_RECOVERY_SEED", "20260201"))
-_PORTION = 250  # cases in one transaction of the test
+_PORTION = 150  # cases in one transaction of the test
 
 
 def receive(bodies: Sequence[bytes]) -> None:

@@ -29,7 +29,7 @@ def server_port() -> Iterator[int]:
             [
                 sys.executable, "-m", "gunicorn", "glisk.wsgi", "--bind",
                 f"fd://{listener.fileno()}", "--workers", "1", "--threads", "2",
-                "--log-level", "error", "--config", "/dev/null",
+                "--log-level", "error", "--config", "/dev/null", "--graceful-timeout", "1",
             ],
             pass_fds=[listener.fileno()],
             cwd=Path(__file__).parents[2],
