@@ -17,9 +17,14 @@ from typing import Any, Final, NamedTuple
 import structlog
 from django.db import connection, transaction
 
-from glisk.backoff import backoff_seconds
 from glisk.clock import database_now, read_moment
-from glisk.errors import AccountError, ProviderError, TransientError, is_for_the_rate
+from glisk.errors import (
+    AccountError,
+    ProviderError,
+    TransientError,
+    backoff_seconds,
+    is_for_the_rate,
+)
 from glisk.models import SystemState
 
 logger = structlog.get_logger(__name__)

@@ -8,12 +8,14 @@ safe to show to an operator.
 
 from __future__ import annotations
 
-from typing import Any, Self, TypeGuard
+import random
+from typing import Any, Final, Self, TypeGuard
 
 from glisk.logging.redaction import redact_text, storable_text
 
 # Vendors answer with whole HTML pages; what an operator needs stands at the beginning.
 MAX_MESSAGE_LENGTH = 1000
+_JITTER: Final = 0.2
 
 
 class GliskError(Exception):
@@ -193,3 +195,20 @@ def as_provider_error(error: BaseException, *, vendor: str) -> ProviderError:
 def error_class_of(error: BaseException) -> str:
     """Return the stable class word of any exception; "unexpected" for those not of this tree."""
     return error.error_class if isinstance(error, GliskError) else "unexpected"
+
+
+def backoff_seconds(
+    attempt: int, *, base: float = 1.0, cap: float = 300.0, at_least: float | None = None
+) -> float:
+    """Return the seconds to wait after the given failed attempt (the first is 1).
+
+    They double from `base` up to `cap`, then are shortened by up to a fifth, so that rows which
+    failed together do not come back together. `at_least` takes a vendor's Retry-After: the wait is
+    never shorter than that, even if it exceeds `cap`.
+    """
+    draw = random.random() * _JITTER
+    wait = min(cap, base * 2.0 ** min(attempt - 1, 100)) * (1 - draw)
+    if at_least is not None and wait < at_least:
+        # Spread upwards from what the vendor asked for, but by no more than one base step.
+        wait = at_least + base * draw
+    return wait

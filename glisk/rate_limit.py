@@ -27,8 +27,7 @@ from typing import Any, Final
 import structlog
 from django.db import connection, transaction
 
-from glisk.backoff import backoff_seconds
-from glisk.errors import TransientError
+from glisk.errors import TransientError, backoff_seconds
 
 logger = structlog.get_logger(__name__)
 

@@ -129,7 +129,7 @@ class Environment:
         default: list[str] = REQUIRED,
         *,
         wanted: str = "texts",
-        each: Callable[[str], bool] = bool,
+        each: Callable[[str], object] = bool,
     ) -> list[str]:
         """A comma-separated list; entries that `each` refuses are faults, told by number only."""
         wanted = f"a comma-separated list of {wanted}"

@@ -3,7 +3,6 @@
 import re
 
 from glisk.config import is_gateway, is_host_pattern, is_svix_secret
-from glisk.config.prices import is_price, is_price_entry, read_price_table
 from glisk.settings.environment import env
 
 REPLICATE_BASE_URL = env.url("REPLICATE_BASE_URL", "https://api.replicate.com")
@@ -27,8 +26,10 @@ if IMAGE_SERVICE == "selfhosted" and not SELFHOSTED_IMAGE_API_URL:
 SELFHOSTED_IMAGE_API_TOKEN = env.secret("SELFHOSTED_IMAGE_API_TOKEN", "", min_length=10)
 SELFHOSTED_MODEL = env.text("SELFHOSTED_MODEL", "selfhosted", min_length=1, max_length=200)
 SELFHOSTED_CONCURRENCY = env.integer("SELFHOSTED_CONCURRENCY", 1, low=1, high=200)
+# US dollars: 0.003 (an image) or 0.000725/s (a second).
+_PRICE = r"\d{1,3}(\.\d{1,6})?(/s)?"
 SELFHOSTED_PRICE_USD = env.text("SELFHOSTED_PRICE_USD", "0")
-if not is_price(SELFHOSTED_PRICE_USD):
+if not re.fullmatch(_PRICE, SELFHOSTED_PRICE_USD):
     env.fault("SELFHOSTED_PRICE_USD", "is not a price (0.002 an image, or 0.0002/s)")
 FALLBACK_CENSORED_PROMPT = env.text(
     "FALLBACK_CENSORED_PROMPT",
@@ -38,13 +39,19 @@ FALLBACK_CENSORED_PROMPT = env.text(
 )
 # US dollars for a model that REPLICATE_PRICES does not name.
 GENERATION_COST_USD = env.number("GENERATION_COST_USD", 0.003, low=0, high=100)
-_prices = env.texts(
-    "REPLICATE_PRICES",
-    ["black-forest-labs/flux-schnell=0.003", "black-forest-labs/flux-dev=0.025"],
-    wanted="prices (owner/name=0.003 an image, or =0.000725/s)",
-    each=is_price_entry,
-)
-REPLICATE_PRICES = read_price_table(entry for entry in _prices if is_price_entry(entry))
+# Each with its unit, by model.
+REPLICATE_PRICES = {
+    model.strip(): price.strip()
+    for model, _, price in (
+        entry.rpartition("=")
+        for entry in env.texts(
+            "REPLICATE_PRICES",
+            ["black-forest-labs/flux-schnell=0.003", "black-forest-labs/flux-dev=0.025"],
+            wanted="prices (owner/name=0.003 an image, or =0.000725/s)",
+            each=re.compile(rf"\S.*=\s*{_PRICE}").fullmatch,
+        )
+    )
+}
 DAILY_SPEND_CAP_USD = env.number("DAILY_SPEND_CAP_USD", 0, low=0, high=1_000_000)
 GENERATION_PAUSE_AFTER_WASTED = env.integer("GENERATION_PAUSE_AFTER_WASTED", 10, low=0, high=1000)
 # 0: the vendor's limit is found (glisk.rate_limit).

@@ -14,6 +14,7 @@ from glisk.errors import (
     ProviderError,
     TransientError,
     UnknownOutcomeError,
+    backoff_seconds,
     error_class_of,
 )
 
@@ -73,3 +74,15 @@ def test_errors_survive_the_task_queues_pickling(kind: type[ProviderError], _wor
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is kind and repr(copy) == repr(error)
     assert copy.__dict__ == error.__dict__
+
+
+def test_waits_double_up_to_the_cap_and_are_spread_below_it() -> None:
+    for attempt, longest in enumerate([2, 4, 8, 16, 20, 20], 1):
+        waits = [backoff_seconds(attempt, base=2, cap=20) for _ in range(50)]
+        assert 0.8 * longest <= min(waits) < max(waits) <= longest
+    assert backoff_seconds(10_000, cap=300) <= 300
+
+
+def test_a_vendors_wish_is_never_undercut_even_beyond_the_cap() -> None:
+    assert 500 <= backoff_seconds(1, cap=60, at_least=500) <= 500.2
+    assert 12 <= backoff_seconds(5, at_least=3) <= 16

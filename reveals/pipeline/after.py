@@ -21,13 +21,12 @@ from django.db import transaction
 from django.db.models import Min, QuerySet
 from django.utils import timezone
 
-from glisk.backoff import backoff_seconds
 from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient, OnChainToken, Receipt, revealed_ids
 from glisk.clients.opensea import VENDOR, OpenSeaClient
 from glisk.clock import database_now
 from glisk.engine.step import Done, Failed, Step
-from glisk.errors import AccountError, TransientError, as_provider_error
+from glisk.errors import AccountError, TransientError, as_provider_error, backoff_seconds
 from glisk.rate_limit import RateLimit
 from reveals.models import MarketplaceRefresh, RevealTransaction, TransactionStatus
 from reveals.pipeline.step import RevealStep

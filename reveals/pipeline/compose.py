@@ -19,7 +19,6 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from glisk.backoff import backoff_seconds
 from glisk.breaker import Breaker
 from glisk.clients.chain import (
     VENDOR,
@@ -35,7 +34,13 @@ from glisk.clients.chain import (
 from glisk.clock import database_now
 from glisk.engine.alarms import raise_alarm
 from glisk.engine.step import Done, Failed
-from glisk.errors import AccountError, ProviderError, TransientError, as_provider_error
+from glisk.errors import (
+    AccountError,
+    ProviderError,
+    TransientError,
+    as_provider_error,
+    backoff_seconds,
+)
 from reveals import gate, outbox, reconcile
 from reveals.candidates import WOULD_REVERT, Waiting, set_aside
 from reveals.fees import (

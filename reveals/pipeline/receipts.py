@@ -17,7 +17,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Count
 
-from glisk.backoff import backoff_seconds
 from glisk.clients.chain import (
     Block,
     ChainClient,
@@ -28,7 +27,7 @@ from glisk.clients.chain import (
 )
 from glisk.clock import database_now
 from glisk.engine.step import Done, Failed
-from glisk.errors import ProviderError, as_provider_error
+from glisk.errors import ProviderError, as_provider_error, backoff_seconds
 from reveals import outbox
 from reveals.candidates import set_aside
 from reveals.gate import Objection, check_chain

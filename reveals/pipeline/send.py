@@ -22,7 +22,6 @@ from typing import Any, Final
 import structlog
 from django.conf import settings
 
-from glisk.backoff import backoff_seconds
 from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient, FeeHistory, RevertError, RpcError
 from glisk.clock import boot_seconds, database_now
@@ -33,6 +32,7 @@ from glisk.errors import (
     ProviderError,
     TransientError,
     as_provider_error,
+    backoff_seconds,
 )
 from reveals import gate, outbox
 from reveals.candidates import candidates_of

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from glisk.backoff import backoff_seconds
 from glisk.clients.chain import encode_reveal
 from glisk.clock import database_now
 from glisk.engine.step import Done, Failed
+from glisk.errors import backoff_seconds
 from reveals import outbox
 from reveals.keeper import SignedTransaction
 from reveals.models import RevealBatch

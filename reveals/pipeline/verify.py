@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import structlog
 
-from glisk.backoff import backoff_seconds
 from glisk.breaker import Breaker
 from glisk.clients.gateway import GatewayClient
 from glisk.engine.step import Done, Failed
@@ -20,6 +19,7 @@ from glisk.errors import (
     ProviderError,
     TransientError,
     as_provider_error,
+    backoff_seconds,
     error_class_of,
 )
 from reveals import gate

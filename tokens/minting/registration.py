@@ -21,10 +21,10 @@ from enum import StrEnum
 import structlog
 from django.db import connection, transaction
 
-from glisk.database.json_rows import as_json
 from tokens.minting.mint_log import MAX_QUANTITY, MintLog
 from tokens.models.mint import MintSource
 from tokens.transitions.creation import NewTokens, complete_tokens, create_tokens
+from tokens.transitions.status import as_json
 
 logger = structlog.get_logger(__name__)
 

@@ -20,7 +20,6 @@ from django.db import connection, transaction
 from glisk.cid import compute_cid
 from glisk.clients.data_uri import SCHEME, read_data_uri
 from glisk.clients.download import download_output
-from glisk.database.json_rows import as_json
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed, Step
 from glisk.errors import ContentPolicyError, ProviderError, TransientError, as_provider_error
@@ -36,7 +35,7 @@ from tokens.pipeline.services import ImageService, Services
 from tokens.states import TokenStatus
 from tokens.transitions import UPLOAD_CHANNEL
 from tokens.transitions.claims import Claim, JobClaim, claim_jobs
-from tokens.transitions.status import Move, move_tokens
+from tokens.transitions.status import Move, as_json, move_tokens
 
 logger = structlog.get_logger(__name__)
 

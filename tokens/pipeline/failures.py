@@ -21,7 +21,6 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
-from glisk.backoff import backoff_seconds
 from glisk.errors import (
     AccountError,
     ArtefactError,
@@ -30,6 +29,7 @@ from glisk.errors import (
     NoImageError,
     ProviderError,
     TransientError,
+    backoff_seconds,
     error_class_of,
 )
 from glisk.pauses import pause_stage

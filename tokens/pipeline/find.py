@@ -20,12 +20,17 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
-from glisk.backoff import backoff_seconds
 from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clock import ClockReading, database_clock
 from glisk.engine.step import Done, Failed, Step
-from glisk.errors import NotSentError, ProviderError, TransientError, as_provider_error
+from glisk.errors import (
+    NotSentError,
+    ProviderError,
+    TransientError,
+    as_provider_error,
+    backoff_seconds,
+)
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import failures, jobs

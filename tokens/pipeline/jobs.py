@@ -22,7 +22,6 @@ from django.db.models import Q
 
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import database_now
-from glisk.database.json_rows import as_json
 from glisk.engine.broker import notify
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.errors import (
@@ -38,6 +37,7 @@ from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
 from tokens.pipeline.spend import model_of, price_of
 from tokens.transitions import PIPELINE_CHANNEL
+from tokens.transitions.status import as_json
 
 logger = structlog.get_logger(__name__)
 

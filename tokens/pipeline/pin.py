@@ -17,12 +17,10 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
-from glisk.backoff import backoff_seconds
 from glisk.breaker import Breaker
 from glisk.cid import compute_cid
 from glisk.clients.pinata import Pin as Pinned
 from glisk.clients.pinata import PinataClient
-from glisk.database.json_rows import as_json
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Step
 from glisk.engine.step import Failed as FailedCall
@@ -30,6 +28,7 @@ from glisk.errors import (
     ProviderError,
     TransientError,
     as_provider_error,
+    backoff_seconds,
     error_class_of,
     is_for_the_rate,
 )
@@ -47,7 +46,7 @@ from tokens.transitions.claims import (
     seconds_until_next_attempt,
 )
 from tokens.transitions.delays import Retry, retry_later
-from tokens.transitions.status import Move, move_tokens
+from tokens.transitions.status import Move, as_json, move_tokens
 
 logger = structlog.get_logger(__name__)
 

@@ -15,11 +15,12 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from glisk.clock import database_now
-from glisk.config.prices import Price
 from tokens.models import DailySpend
 from tokens.models.job import JobService
 
 OPEN_DAYS = 3
+# A model that is paid by the second reserves the price of so many until its time is known.
+_ASSUMED_SECONDS = 10
 _CAP_LOCK = crc32(b"glisk:daily_spend_cap")
 _CLOSING_LOCK = crc32(b"glisk:close_spend_days")
 # A call that the vendor surely refused is in the table, but was none.
@@ -35,6 +36,32 @@ _DAYS_FROM_JOBS = """
     ) AS paid
     GROUP BY 1, 2, 3
 """
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars per image or, for models paid by time, per second of `predict_time`."""
+
+    usd: Decimal
+    per_second: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Price:
+        """Read `0.003` (per image) or `0.000725/s`, as the settings take them."""
+        usd, slash, _ = text.partition("/")
+        return cls(Decimal(usd), bool(slash))
+
+    @property
+    def reserved(self) -> Decimal:
+        """Return what one call is taken to cost before its end."""
+        return self.usd * _ASSUMED_SECONDS if self.per_second else self.usd
+
+    def of(self, predict_time_seconds: float | None) -> Decimal:
+        """Return what one call has cost, a failed one too."""
+        if not self.per_second or predict_time_seconds is None:
+            return self.reserved
+        cost = self.usd * Decimal(str(predict_time_seconds))
+        return cost.quantize(Decimal("0.000001"))
 
 
 @dataclass(frozen=True)
@@ -85,8 +112,8 @@ def price_of(service: str, model: str) -> Price:
     """Return the price of a model by the settings."""
     if service == JobService.SELFHOSTED:
         return Price.parse(settings.SELFHOSTED_PRICE_USD)
-    known: Price | None = settings.REPLICATE_PRICES.get(model)
-    return known or Price(Decimal(str(settings.GENERATION_COST_USD)))
+    known = settings.REPLICATE_PRICES.get(model)
+    return Price.parse(known) if known else Price(Decimal(str(settings.GENERATION_COST_USD)))
 
 
 def model_of(service: str) -> str:

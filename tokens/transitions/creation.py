@@ -14,11 +14,11 @@ from django.conf import settings
 from django.db import connection
 
 from authors.models import Author
-from glisk.database.json_rows import as_json
 from tokens.minting.mint_log import MintLog
 from tokens.models import MintEvent, Token
 from tokens.states import TokenStatus
 from tokens.transitions import PIPELINE_CHANNEL
+from tokens.transitions.status import as_json
 from tokens.transitions.timeline import note
 
 # What Python's strip() takes off: an author with such a prompt has none (Author.has_prompt).

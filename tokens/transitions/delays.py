@@ -10,10 +10,10 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from glisk.database.json_rows import as_json
 from tokens.models import Token
 from tokens.models.job import OPEN_JOB_STATUSES
 from tokens.states import TokenStatus
+from tokens.transitions.status import as_json
 
 
 @dataclass(frozen=True)

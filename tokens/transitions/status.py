@@ -5,8 +5,10 @@ that are not in the expected state, or whose lease somebody else holds, stay as 
 are missing from the answer: zero rows means that someone else owns the token.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -15,7 +17,6 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connection
 
-from glisk.database.json_rows import as_json
 from glisk.errors import NotSentError, TransientError, UnknownOutcomeError
 from tokens.states import ADOPTABLE, RECALL, Repair, TokenStatus, check_transition
 
@@ -28,6 +29,15 @@ PASSING_CLASSES = frozenset(
         *(kind.error_class for kind in (TransientError, UnknownOutcomeError, NotSentError)),
     }
 )
+
+
+def as_json(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as one JSON array, which `json_to_recordset` reads; times as ISO 8601.
+
+    One JSON text is written in C; psycopg adapts each array of an `unnest` value by value, in
+    Python: saving a turn of the pipeline takes a third less CPU by it.
+    """
+    return json.dumps(list(rows), default=datetime.isoformat)
 
 
 @dataclass(frozen=True)
