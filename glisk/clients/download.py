@@ -1,13 +1,15 @@
-"""Fetch a generated image from the URL that a vendor named.
+"""The bytes of a generated image: fetched from the URL that a vendor named, or out of its reply.
 
 The URL comes from outside, so it is treated as hostile: allowed hosts only, https only, no token,
 no redirect, no address inside our own network, a limit on size and on the whole time. The name is
 resolved once and the connection goes to the very address that was checked, so that a second
-answer of the DNS cannot lead elsewhere. Proxies are not used, for the same reason.
+answer of the DNS cannot lead elsewhere. Proxies are not used, for the same reason. Some models
+answer with the image itself, as a data URI (RFC 2397).
 """
 
 from __future__ import annotations
 
+import binascii
 import http.client
 import io
 import ipaddress
@@ -18,7 +20,7 @@ from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from requests.structures import CaseInsensitiveDict
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -27,9 +29,11 @@ from glisk.clients.http_errors import retry_after_seconds
 from glisk.errors import ArtefactError, PermanentError, ProviderError, TransientError
 
 VENDOR: Final = "output"
+DATA_SCHEME: Final = "data:"
 
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _PIECE: Final = 64 * 1024
+_REPLY_BYTES: Final = 4 * 1024 * 1024  # of a reply without its images
 _MIN_SOCKET_SECONDS: Final = 0.001
 
 # RFC 6052 and RFC 4291; outside of these lie site-local fec0::/10, ::10.0.0.1, 64:ff9b:1::/48, …
@@ -199,7 +203,7 @@ def _connect(parts: SplitResult, addresses: list[Address], deadline: float) -> s
     raise failure
 
 
-class _TimedSocket:
+class _TimedSocket(io.RawIOBase):
     """The little of a socket that http.client uses, every read bounded by one deadline.
 
     A socket's own timeout starts anew with every byte; a server that sends one now and then would
@@ -215,16 +219,7 @@ class _TimedSocket:
         self._plain.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._plain, self._deadline), _PIECE)
-
-    def close(self) -> None:
-        """Leave the socket open: http.client closes before it reads a body without a length."""
-
-
-class _TimedReader(io.RawIOBase):
-    def __init__(self, plain: socket.socket, deadline: float) -> None:
-        self._plain = plain
-        self._deadline = deadline
+        return io.BufferedReader(self, _PIECE)
 
     def readable(self) -> bool:
         return True
@@ -232,6 +227,9 @@ class _TimedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         self._plain.settimeout(_left(self._deadline))
         return self._plain.recv_into(buffer)
+
+    def close(self) -> None:
+        """Leave the socket open: http.client closes before it reads a body without a length."""
 
 
 def _left(deadline: float) -> float:
@@ -268,10 +266,10 @@ def _get(timed: _TimedSocket, parts: SplitResult, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _too_large(max_bytes: int) -> ArtefactError:
+def _too_large(max_bytes: int, vendor: str = VENDOR) -> ArtefactError:
     return ArtefactError(
-        f"output: the image is larger than the limit of {max_bytes} bytes.",
-        vendor=VENDOR,
+        f"{vendor}: the image is larger than the limit of {max_bytes} bytes.",
+        vendor=vendor,
         code="too_large",
     )
 
@@ -292,3 +290,34 @@ def _error_for_status(response: http.client.HTTPResponse) -> ProviderError:
     return PermanentError(
         f"{text} ({reason}).", vendor=VENDOR, status=status, code=str(status), reason=reason
     )
+
+
+def bytes_with_image(max_image_bytes: int) -> int:
+    """Return how large a reply may be that holds an image of so many bytes in base64."""
+    return max_image_bytes * 4 // 3 + _REPLY_BYTES
+
+
+def read_data_uri(uri: str, *, max_bytes: int, vendor: str) -> bytes:
+    """Return the bytes of a data URI; its media type is not believed.
+
+    Raises ArtefactError if it is damaged or holds more than `max_bytes` bytes.
+    """
+    head, comma, body = uri.removeprefix(DATA_SCHEME).partition(",")
+    if not uri.startswith(DATA_SCHEME) or not comma:
+        raise _damaged(vendor, "it has no data")
+    if len(body) > 3 * (max_bytes + 1):  # the longest spelling of a byte is %21
+        raise _too_large(max_bytes, vendor)
+    try:
+        if head.rpartition(";")[2].strip().lower() == "base64":
+            data = binascii.a2b_base64(body.encode("ascii"), strict_mode=True)
+        else:
+            data = unquote_to_bytes(body)
+    except (binascii.Error, UnicodeEncodeError):
+        raise _damaged(vendor, "its base64 is wrong") from None
+    if len(data) > max_bytes:
+        raise _too_large(max_bytes, vendor)
+    return data
+
+
+def _damaged(vendor: str, why: str) -> ArtefactError:
+    return ArtefactError(f"{vendor}: the image's data URI is damaged: {why}.", vendor=vendor)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
 
-from glisk.clients.data_uri import bytes_with_image
+from glisk.clients.download import bytes_with_image
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_errors import Fault, Reply, bad_reply
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal

@@ -6,6 +6,7 @@ glisk/logging/redaction.py).
 """
 
 import logging
+import re
 import sys
 import threading
 from collections.abc import MutableMapping
@@ -13,9 +14,9 @@ from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
+from django.db import InterfaceError, OperationalError
 
-from glisk.logging.redaction import redact_processor
-from glisk.logging.task_log import name_failed_tasks
+from glisk.logging.redaction import exception_of, redact_processor
 
 _BEFORE: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -27,6 +28,12 @@ _BEFORE: list[Any] = [
 ]
 _CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _CONTROL_CHARACTERS[ord("\n")] = "\\n"
+_QUEUE_LOGGER = "django-q"
+_FAILED = re.compile(r"Failed '(?P<task>[^']+)' \((?P<name>[^)]*)\) - (?P<result>.*)", re.DOTALL)
+_TRACEBACK = " : Traceback (most recent call last):"
+_DATABASE_AWAY = (OperationalError, InterfaceError)
+_AWAY_NAMES = tuple(f"django.db.utils.{kind.__name__}" for kind in _DATABASE_AWAY)
+_ADVICE = "The database was away; the schedules start the work again."
 
 
 def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
@@ -119,4 +126,43 @@ def _keep_to_one_line(
 ) -> MutableMapping[str, Any]:
     """Let no message from outside begin a line of its own, or command the terminal."""
     event_dict["event"] = str(event_dict.get("event", "")).translate(_CONTROL_CHARACTERS)
+    return event_dict
+
+
+def name_failed_tasks(
+    logger: Any, method_name: str, event_dict: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Give a failed task its fields, and one that the database interrupted no traceback.
+
+    django-q2 writes one text with the traceback in it, as an error, even when the database was
+    restarted.
+    """
+    if event_dict.get("logger") != _QUEUE_LOGGER:
+        return event_dict
+    failed = _FAILED.fullmatch(str(event_dict.get("event", "")))
+    if failed:
+        return _task_failed(event_dict, failed["task"], failed["result"])
+    error = exception_of(event_dict.get("exc_info"))
+    if isinstance(error, _DATABASE_AWAY):
+        del event_dict["exc_info"]
+        return _interrupted(event_dict, str(error))
+    return event_dict
+
+
+def _task_failed(
+    event_dict: MutableMapping[str, Any], task: str, result: str
+) -> MutableMapping[str, Any]:
+    error, mark, rest = result.partition(_TRACEBACK)
+    traceback = (mark.removeprefix(" : ") + rest).rstrip()
+    event_dict.update(event="task_failed", task=task, error=error)
+    if any(line.startswith(_AWAY_NAMES) for line in traceback.splitlines()):
+        event_dict["event"] = "task_interrupted"
+        return _interrupted(event_dict, error)
+    if traceback:
+        event_dict["exception"] = traceback
+    return event_dict
+
+
+def _interrupted(event_dict: MutableMapping[str, Any], error: str) -> MutableMapping[str, Any]:
+    event_dict.update(level="warning", error=error.strip(), advice=_ADVICE)
     return event_dict

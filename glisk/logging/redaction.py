@@ -9,6 +9,7 @@ keys and must stay readable.
 from __future__ import annotations
 
 import re
+import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
 from datetime import date, datetime, timedelta
@@ -134,8 +135,7 @@ def redact_processor(
     May stand anywhere before the renderer: an `exc_info` that nobody has formatted yet is
     formatted here, so that no later step can print the raw exception.
     """
-    exc_info = event_dict.get("exc_info")
-    error = _exception_of(exc_info)
+    error = exception_of(event_dict.get("exc_info"))
     if error is not None:
         event_dict["exception"] = "".join(traceback.format_exception(error))
         del event_dict["exc_info"]
@@ -146,16 +146,13 @@ def redact_processor(
     return event_dict
 
 
-def _exception_of(exc_info: Any) -> BaseException | None:
-    if isinstance(exc_info, BaseException):
-        return exc_info
-    if isinstance(exc_info, tuple) and len(exc_info) == 3:
-        return exc_info[1] if isinstance(exc_info[1], BaseException) else None
+def exception_of(exc_info: Any) -> BaseException | None:
+    """Return the exception of a record's `exc_info`, whatever its form."""
     if exc_info is True:
-        import sys
-
-        return sys.exc_info()[1]
-    return None
+        exc_info = sys.exc_info()
+    if isinstance(exc_info, tuple) and len(exc_info) == 3:
+        exc_info = exc_info[1]
+    return exc_info if isinstance(exc_info, BaseException) else None
 
 
 def storable_text(text: str) -> str:

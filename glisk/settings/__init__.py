@@ -9,14 +9,10 @@ database is away: the worker and every other command hold persistent connections
 from glisk.logging.redaction import register_secret
 from glisk.settings.chain import *
 from glisk.settings.chain import IS_REAL_NETWORK
-from glisk.settings.environment import BASE_DIR as BASE_DIR
-from glisk.settings.environment import env
 from glisk.settings.images import *
-from glisk.settings.reveals import *
-from glisk.settings.server import *
-from glisk.settings.server import PRODUCTION
+from glisk.settings.processes import *
+from glisk.settings.processes import BASE_DIR, PRODUCTION, env
 from glisk.settings.visitors import *
-from glisk.settings.worker import *
 
 # No log line, stored error or page may show what was read as a secret.
 for _, _secret in env.secrets:

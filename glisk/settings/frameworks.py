@@ -11,11 +11,13 @@ from django.templatetags.static import static
 from glisk.database import database_settings
 from glisk.logging import logging_settings
 from glisk.settings.chain import NETWORK
-from glisk.settings.environment import BASE_DIR
 from glisk.settings.images import GENERATION_TIMEOUT_SECONDS, SELFHOSTED_IMAGE_API_URL
-from glisk.settings.server import (
+from glisk.settings.processes import (
+    BASE_DIR,
     DB_POOL_SIZE,
+    DRAIN_BUDGET_SECONDS,
     EMBEDDED_DATABASE_DIR,
+    HTTP_READ_TIMEOUT_SECONDS,
     IS_COMMAND,
     LOG_FORMAT,
     LOG_LEVEL,
@@ -23,7 +25,6 @@ from glisk.settings.server import (
     database_url,
     ssl_redirect,
 )
-from glisk.settings.worker import DRAIN_BUDGET_SECONDS, HTTP_READ_TIMEOUT_SECONDS
 
 INSTALLED_APPS = [
     # Before django_q: its qcluster command replaces django-q2's.

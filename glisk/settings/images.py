@@ -3,7 +3,7 @@
 import re
 
 from glisk.config import is_gateway, is_host_pattern, is_svix_secret
-from glisk.settings.environment import env
+from glisk.settings.processes import env
 
 REPLICATE_BASE_URL = env.url("REPLICATE_BASE_URL", "https://api.replicate.com")
 REPLICATE_API_TOKEN = env.secret("REPLICATE_API_TOKEN", min_length=20)

@@ -4,8 +4,7 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from glisk.config import REQUIRED, is_host_pattern, is_network
-from glisk.settings.environment import env
-from glisk.settings.server import PRODUCTION
+from glisk.settings.processes import PRODUCTION, env
 
 WEBHOOK_MAX_BYTES = env.integer("WEBHOOK_MAX_BYTES", 5_000_000, low=10_000, high=50_000_000)
 WEBHOOK_RETENTION_DAYS = env.number("WEBHOOK_RETENTION_DAYS", 30, low=1, high=3650)

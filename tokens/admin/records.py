@@ -20,7 +20,6 @@ from glisk.admin.formatting import (
     text_block,
 )
 from glisk.admin.tables import ExactSearch, MachineAdmin, shows_list
-from glisk.clients.data_uri import without_data
 from glisk.clients.links import (
     explorer_address_url,
     explorer_block_url,
@@ -208,7 +207,9 @@ class ImageGenerationJobAdmin(ExactSearch, MachineAdmin):
 
     @display(description="Output")
     def output(self, job: ImageGenerationJob) -> SafeString | str:
-        url = without_data(job.output_url or "")
+        url = job.output_url or ""
+        if url.startswith("data:"):  # megabytes, until the image is collected
+            url = url.partition(",")[0]
         return external_link(url, url)
 
     @display(description="Error")

@@ -18,8 +18,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from glisk.cid import compute_cid
-from glisk.clients.data_uri import SCHEME, read_data_uri
-from glisk.clients.download import download_output
+from glisk.clients.download import DATA_SCHEME, download_output, read_data_uri
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed, Step
 from glisk.errors import ContentPolicyError, ProviderError, TransientError, as_provider_error
@@ -138,7 +137,7 @@ def capture_image(service: ImageService, *, url: str) -> Captured:
     models refuse a prompt.
     """
     most = settings.IMAGE_MAX_BYTES
-    if url.startswith(SCHEME):
+    if url.startswith(DATA_SCHEME):
         data = read_data_uri(url, max_bytes=most, vendor=service.name)
     else:
         data = download_output(
@@ -217,7 +216,7 @@ def save_captured(
 
 def _address(output_url: str | None) -> str | None:
     """Return where the image lies; nowhere if it came inside the reply."""
-    return None if output_url is None or output_url.startswith(SCHEME) else output_url
+    return None if output_url is None or output_url.startswith(DATA_SCHEME) else output_url
 
 
 def _handles_of(token_ids: list[int]) -> dict[int, tuple[str | None, str | None]]:

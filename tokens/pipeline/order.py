@@ -14,7 +14,7 @@ from django.db import transaction
 
 from authors.models import PROMPT_MAX_LENGTH
 from glisk.breaker import Breaker
-from glisk.clients.data_uri import SCHEME
+from glisk.clients.download import DATA_SCHEME
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import boot_seconds
 from glisk.engine.step import Done, Failed, Step
@@ -150,7 +150,7 @@ class Order(Step[Ordered, Answer]):
             return Answer(
                 prediction, classify_prediction_failure(prediction, vendor=work.job.service)
             )
-        if not url.startswith(SCHEME):
+        if not url.startswith(DATA_SCHEME):
             return Answer(prediction)  # collect fetches it
         try:
             return Answer(prediction, capture_image(work.service, url=url))
@@ -193,7 +193,7 @@ class Order(Step[Ordered, Answer]):
                 jobs.record_run(
                     each.work.job,
                     predict_time_seconds=each.value.prediction.predict_time_seconds,
-                    output_url=urls[0] if urls and not urls[0].startswith(SCHEME) else None,
+                    output_url=urls[0] if urls and not urls[0].startswith(DATA_SCHEME) else None,
                 )
 
     def _judge(self, work: Ordered, error: Exception) -> Failure | None:

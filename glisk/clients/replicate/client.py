@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import httpx
 
-from glisk.clients.data_uri import bytes_with_image
+from glisk.clients.download import bytes_with_image
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_errors import Fault, Reply, bad_reply, bounded_seconds
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal

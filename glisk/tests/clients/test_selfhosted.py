@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from glisk.clients.data_uri import read_data_uri
+from glisk.clients.download import read_data_uri
 from glisk.clients.http import HttpOptions
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
 from glisk.errors import (
