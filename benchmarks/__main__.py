@@ -1,7 +1,8 @@
 """Measure the program: `python -m benchmarks [NAME [options]] [--json FILE]`.
 
-Each benchmark is a module: its docstring says what is measured, OPTIONS what can be chosen, and
-`run` starts what it needs and returns a Result. Without a name all of them run.
+Each benchmark is a module: its docstring says what is measured and OPTIONS what can be chosen.
+`measure` does it in a world with these `settings`, or `run` in one of its own. Without a name all
+of them run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks.report import NotHere, Report, machine_facts
+from benchmarks.report import Report, Result, machine_facts
+from benchmarks.scene import scene
 
 NAMES = (
     "lone_mint",
@@ -25,7 +27,6 @@ NAMES = (
     "idle",
     "api_reads",
     "admin_pages",
-    "takeover",
 )
 
 
@@ -41,15 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
         one.add_argument("--json", type=Path, metavar="FILE", default=argparse.SUPPRESS)
         _add_options(one, module)
     options = parser.parse_args(arguments)
-    reports = []
+    reports: list[Report] = []
     try:
-        for name in [options.name] if options.name else NAMES:
-            try:
-                reports.append(_measure(name, modules[name], options))
-            except NotHere as error:
-                print(f"{name}: not measured here: {error}", file=sys.stderr)
-                if options.name:
-                    return 1
+        names = [options.name] if options.name else NAMES
+        reports.extend(_report(name, modules[name], options) for name in names)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -61,15 +57,25 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _measure(name: str, module: ModuleType, options: argparse.Namespace) -> Report:
+def _report(name: str, module: ModuleType, options: argparse.Namespace) -> Report:
     if options.name is None:
         parser = argparse.ArgumentParser()
         _add_options(parser, module)
         options = parser.parse_args([])
     machine = machine_facts()
-    report = Report(name, module.run(options), machine)
+    report = Report(name, _measure(name, module, options), machine)
     print(report.as_text(), flush=True)
     return report
+
+
+def _measure(name: str, module: ModuleType, options: argparse.Namespace) -> Result:
+    result: Result
+    if hasattr(module, "run"):
+        result = module.run(options)
+    else:
+        with scene(name, module.settings(options)) as place:
+            result = module.measure(place, options)
+    return result
 
 
 def _add_options(parser: argparse.ArgumentParser, module: ModuleType) -> None:

@@ -25,10 +25,11 @@ class ChainWatch:
         self.pending: dict[str, float] = {}
         self._changed = threading.Condition()
         url = rpc_url.replace("http", "ws", 1)  # the node serves both on one port
-        self._socket = connect(url, compression=None, max_size=None)
+        self._connection = connect(url, compression=None, max_size=None)
         self._thread = threading.Thread(target=self._follow, name="chain-watch", daemon=True)
 
     def __enter__(self) -> Self:
+        self._socket = self._connection.__enter__()
         for name in _SUBSCRIPTIONS:
             request = {"jsonrpc": "2.0", "id": name, "method": "eth_subscribe", "params": [name]}
             self._socket.send(json.dumps(request))
@@ -38,7 +39,7 @@ class ChainWatch:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._socket.close()
+        self._connection.__exit__(None, None, None)
         self._thread.join(timeout=5)
 
     def wait_for_block(self, after: int, timeout_seconds: float = 30.0) -> int:

@@ -12,7 +12,7 @@ import math
 import time
 
 from benchmarks.report import Options, Result
-from benchmarks.scene import scene
+from benchmarks.scene import Scene
 from sandbox.world import WorldOptions
 from tokens.transitions import PIPELINE_CHANNEL
 
@@ -26,10 +26,8 @@ OPTIONS: Options = {
 _START_SECONDS = 3.0  # what a start does besides: schedules, the first look at the chain
 
 
-def run(options: argparse.Namespace) -> Result:
-    """Register the tokens, release them, and follow them until all are ready."""
-    tokens = options.tokens
-    settings = WorldOptions(
+def settings(options: argparse.Namespace) -> WorldOptions:
+    return WorldOptions(
         generation_seconds=str(options.generation_seconds),
         pin_seconds=str(options.pin_seconds),
         # Painting must not take the CPU that is measured; the bytes of every image still differ.
@@ -42,23 +40,27 @@ def run(options: argparse.Namespace) -> Result:
             "ENABLE_REVEAL_WORKER": "false",
         },
     )
-    with scene("generation", settings) as place:
-        session = place.statements.session
-        ids = place.send_mints(tokens)
-        place.world.chain.mine()
-        place.wait_for_state("detected", ids)
-        session.execute("UPDATE tokens_s0 SET next_attempt_at = 'infinity'")
-        place.world.add_worker()
-        place.wait_for_drain()
-        time.sleep(_START_SECONDS)
-        with place.cost() as cost:
-            with session.transaction():
-                session.execute("UPDATE tokens_s0 SET next_attempt_at = NULL")
-                session.execute("SELECT pg_notify(%s, '')", [PIPELINE_CHANNEL])
-            place.wait_for_state("ready", ids)
-        image_bytes = place.statements.value("SELECT avg(size_bytes) FROM token_images")
-        predictions = place.world.control("replicate", "bill")["count"]
-        pins = len(place.calls("pinata", "POST", "/pinning/"))
+
+
+def measure(place: Scene, options: argparse.Namespace) -> Result:
+    """Register the tokens, release them, and follow them until all are ready."""
+    tokens = options.tokens
+    session = place.statements.session
+    ids = place.send_mints(tokens)
+    place.world.chain.mine()
+    place.wait_for_state("detected", ids)
+    session.execute("UPDATE tokens_s0 SET next_attempt_at = 'infinity'")
+    place.world.add_worker()
+    place.wait_for_drain()
+    time.sleep(_START_SECONDS)
+    with place.cost() as cost:
+        with session.transaction():
+            session.execute("UPDATE tokens_s0 SET next_attempt_at = NULL")
+            session.execute("SELECT pg_notify(%s, '')", [PIPELINE_CHANNEL])
+        place.wait_for_state("ready", ids)
+    image_bytes = place.statements.value("SELECT avg(size_bytes) FROM token_images")
+    predictions = place.world.control("replicate", "bill")["count"]
+    pins = len(place.calls("pinata", "POST", "/pinning/"))
     floor = floor_seconds(options)
     return Result(
         {

@@ -10,7 +10,7 @@ import argparse
 import time
 
 from benchmarks.report import Options, Result
-from benchmarks.scene import PARTS, scene
+from benchmarks.scene import PARTS, Scene
 from sandbox.world import WorldOptions
 
 OPTIONS: Options = {
@@ -19,13 +19,16 @@ OPTIONS: Options = {
 }
 
 
-def run(options: argparse.Namespace) -> Result:
-    """Start everything, wait for it to settle, and look at it for a while."""
-    with scene("idle", WorldOptions()) as place:
-        time.sleep(options.settle_seconds)
-        with place.cost() as cost:
-            time.sleep(options.seconds)
-        pss_mb, worker_pss_mb = place.pss_mb("web", "worker"), place.pss_mb("worker")
+def settings(_options: argparse.Namespace) -> WorldOptions:
+    return WorldOptions()
+
+
+def measure(place: Scene, options: argparse.Namespace) -> Result:
+    """Wait for everything to settle, and look at it for a while."""
+    time.sleep(options.settle_seconds)
+    with place.cost() as cost:
+        time.sleep(options.seconds)
+    pss_mb, worker_pss_mb = place.pss_mb("web", "worker"), place.pss_mb("worker")
     percent = {part: cost.cpu_ms(part, per=10 * cost.seconds) for part in PARTS}
     number = {part: cost.usage[part].processes for part in PARTS}
     return Result(

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.report import Options, Result, median_of
-from benchmarks.scene import Scene, scene
+from benchmarks.scene import Scene
 from sandbox.accounts import AUTHORS
 from sandbox.world import WorldOptions
 
@@ -42,19 +42,20 @@ class Lone:
     stages: dict[str, float]
 
 
-def run(options: argparse.Namespace) -> Result:
-    """Mint one token after the other, each at a random moment."""
-    moments = random.Random(options.seed)
-    settings = WorldOptions(
+def settings(_options: argparse.Namespace) -> WorldOptions:
+    return WorldOptions(
         block_time=BLOCK_SECONDS,
         generation_seconds=str(GENERATION_SECONDS),
         pin_seconds=str(PIN_SECONDS),
     )
-    with scene("lone_mint", settings) as place:
-        found = []
-        for _ in range(options.mints):
-            time.sleep(moments.uniform(0, BLOCK_SECONDS))
-            found.append(_measure(place))
+
+
+def measure(place: Scene, options: argparse.Namespace) -> Result:
+    """Mint one token after the other, each at a random moment."""
+    moments, found = random.Random(options.seed), []
+    for _ in range(options.mints):
+        time.sleep(moments.uniform(0, BLOCK_SECONDS))
+        found.append(_follow_one(place))
     revealed = [lone.revealed for lone in found]
     broadcast = [lone.broadcast for lone in found]
     floor = BLOCK_SECONDS * -(-VENDOR_SECONDS // BLOCK_SECONDS)
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> Result:
     )
 
 
-def _measure(place: Scene) -> Lone:
+def _follow_one(place: Scene) -> Lone:
     """Mint one token and follow it to its reveal."""
     chain, watch = place.world.chain, place.watch
     began, token_id = time.time(), chain.next_token_id()

@@ -10,7 +10,7 @@ import argparse
 import math
 
 from benchmarks.report import Options, Result
-from benchmarks.scene import scene
+from benchmarks.scene import Scene
 from sandbox.world import WorldOptions
 
 OPTIONS: Options = {
@@ -22,11 +22,9 @@ OPTIONS: Options = {
 }
 
 
-def run(options: argparse.Namespace) -> Result:
-    """Mint all tokens in one block and follow them to the last reveal."""
-    tokens, block_seconds = options.tokens, options.block_seconds
-    settings = WorldOptions(
-        block_time=float(block_seconds),
+def settings(options: argparse.Namespace) -> WorldOptions:
+    return WorldOptions(
+        block_time=float(options.block_seconds),
         generation_seconds=str(options.generation_seconds),
         pin_seconds=str(options.pin_seconds),
         # Painting must not take the CPU that is measured; the bytes of every image still differ.
@@ -37,16 +35,20 @@ def run(options: argparse.Namespace) -> Result:
             "UPLOAD_CONCURRENCY": str(options.concurrency),
         },
     )
-    with scene("mint_many", settings) as place:
-        ids = place.send_mints(tokens)
-        # What follows the last reveal's block (its receipt, the tokens' last move) counts as well.
-        with place.cost() as cost:
-            mint_block = place.mine(block_seconds=block_seconds)
-            reveals = place.wait_for_reveals(ids, after=mint_block)
-            place.wait_for_state("revealed", ids)
-        minted_at = place.watch.blocks[mint_block]
-        revealed = [place.watch.blocks[reveal.block_number] - minted_at for reveal in reveals]
-        broadcast = max(place.watch.pending[reveal.tx_hash] for reveal in reveals) - minted_at
+
+
+def measure(place: Scene, options: argparse.Namespace) -> Result:
+    """Mint all tokens in one block and follow them to the last reveal."""
+    tokens, block_seconds = options.tokens, options.block_seconds
+    ids = place.send_mints(tokens)
+    # What follows the last reveal's block (its receipt, the tokens' last move) counts as well.
+    with place.cost() as cost:
+        mint_block = place.mine(block_seconds=block_seconds)
+        reveals = place.wait_for_reveals(ids, after=mint_block)
+        place.wait_for_state("revealed", ids)
+    minted_at = place.watch.blocks[mint_block]
+    revealed = [place.watch.blocks[reveal.block_number] - minted_at for reveal in reveals]
+    broadcast = max(place.watch.pending[reveal.tx_hash] for reveal in reveals) - minted_at
     rounds = math.ceil(tokens / options.concurrency)
     vendors = rounds * options.generation_seconds + options.pin_seconds
     floor = block_seconds * math.ceil(vendors / block_seconds)  # the first block that can take all

@@ -12,7 +12,7 @@ from statistics import median
 
 from benchmarks.report import Options, Result
 from benchmarks.rpc_proxy import RpcProxy, Traffic
-from benchmarks.scene import Scene, scene
+from benchmarks.scene import Scene
 from sandbox.accounts import AUTHORS, COLLECTORS
 from sandbox.chain import DemoChain
 from sandbox.world import WorldOptions
@@ -33,32 +33,37 @@ _TABLES = (
 _TIMED = """
 import json, timeit
 from io import StringIO
+from statistics import median
 from django.core.management import call_command
 from django.db import connection
 from tokens.recovery.gaps import missing_ranges
 connection.ensure_connection()
-print(json.dumps(timeit.repeat(lambda: {work}, number=1, repeat={times})))
+print(json.dumps([median(timeit.repeat(work, number=1, repeat={times})) for work in ({works},)]))
 """
 
 
-def run(options: argparse.Namespace) -> Result:
+def settings(_options: argparse.Namespace) -> WorldOptions:
+    return WorldOptions(workers=0)
+
+
+def measure(place: Scene, options: argparse.Namespace) -> Result:
     """Mint, recover into an empty database again and again, and look for gaps among many."""
-    tokens, seconds = options.tokens, []
-    with scene("recovery", WorldOptions(workers=0)) as place:
-        for name in ("web", "alchemy"):
-            place.world.services[name].stop()
-        place.statements.switch(on=False)
-        blocks = _mint(place.world.chain, tokens)
-        with RpcProxy(place.world.ports.url("node")) as proxy:
-            for _ in range(options.rounds):
-                _wipe(place)
-                took, first = _recover(place, proxy)
-                seconds.append(took)
-                rows = place.statements.value("SELECT count(*) FROM tokens_s0")
-                if rows != tokens:
-                    raise RuntimeError(f"{rows} of {tokens} tokens were recovered")
-                second_seconds, second = _recover(place, proxy)
-        gap_query_ms, scan_ms = _gap_query(place, options.rows)
+    seconds = []
+    for name in ("web", "alchemy"):
+        place.world.services[name].stop()
+    place.statements.switch(on=False)
+    blocks = _mint(place.world.chain, options.tokens)
+    tokens = place.world.chain.next_token_id() - 1
+    with RpcProxy(place.world.ports.url("node")) as proxy:
+        for _ in range(options.rounds):
+            _wipe(place)
+            took, first = _recover(place, proxy)
+            seconds.append(took)
+            rows = place.statements.value("SELECT count(*) FROM tokens_s0")
+            if rows != tokens:
+                raise RuntimeError(f"{rows} of {tokens} tokens were recovered")
+            second_seconds, second = _recover(place, proxy)
+    gap_query_ms, scan_ms = _gap_query(place, options.rows)
     return Result(
         {
             "tokens_per_s": (tokens / median(seconds), tokens / first.node_seconds),
@@ -92,15 +97,17 @@ def _mint(chain: DemoChain, tokens: int) -> int:
 def _recover(place: Scene, proxy: RpcProxy) -> tuple[float, Traffic]:
     """Run the command once; return its seconds, and what it asked the node."""
     proxy.take()
-    work = "call_command('recover_events', stdout=StringIO())"
-    return _timed(place, work, RPC_URL=proxy.url), proxy.take()
+    work = "lambda: call_command('recover_events', stdout=StringIO())"
+    (took,) = _timed(place, work, RPC_URL=proxy.url)
+    return took, proxy.take()
 
 
-def _timed(place: Scene, work: str, times: int = 1, **variables: str) -> float:
-    """Return the median of the seconds that a piece of code takes inside the program."""
-    code = _TIMED.format(work=work, times=times)
+def _timed(place: Scene, *works: str, times: int = 1, **variables: str) -> list[float]:
+    """Return the median of the seconds that each of these functions takes inside the program."""
+    code = _TIMED.format(works=", ".join(works), times=times)
     printed = place.world.manage("shell", "--verbosity=0", "--command", code, **variables)
-    return float(median(json.loads(printed)))
+    found: list[float] = json.loads(printed)
+    return found
 
 
 def _wipe(place: Scene) -> None:
@@ -126,6 +133,7 @@ def _gap_query(place: Scene, rows: int) -> tuple[float, float]:
         [wallet, COLLECTORS[0].address, rows, _MISSING_EVERY],
     )
     session.execute("VACUUM (ANALYZE) tokens_s0")
-    took = _timed(place, f"list(missing_ranges({rows + 1}))", _QUERY_REPEATS)
-    everything = "connection.cursor().execute('SELECT count(token_id) FROM tokens_s0')"
-    return 1000 * took, 1000 * _timed(place, everything, _QUERY_REPEATS)
+    everything = "lambda: connection.cursor().execute('SELECT count(token_id) FROM tokens_s0')"
+    gaps = f"lambda: list(missing_ranges({rows + 1}))"
+    took, scan = _timed(place, gaps, everything, times=_QUERY_REPEATS)
+    return 1000 * took, 1000 * scan

@@ -15,10 +15,6 @@ Options = dict[str, tuple[float | str, str]]
 Figure = float | tuple[float, float]
 
 
-class NotHere(RuntimeError):
-    """This machine does not let us measure it; the message says why."""
-
-
 @dataclass(frozen=True)
 class Result:
     """Figures, whose names end in their unit; `notes` say how they were measured."""

@@ -12,7 +12,7 @@ import time
 from statistics import mean
 
 from benchmarks.report import Options, Result, median_of
-from benchmarks.scene import Scene, scene
+from benchmarks.scene import Scene
 from sandbox.world import WorldOptions
 from tokens.transitions import REVEAL_CHANNEL
 
@@ -28,32 +28,34 @@ _READ_BACK = (
 )
 
 
-def run(options: argparse.Namespace) -> Result:
-    """Reveal tokens one by one, then all others at once."""
-    tokens, lone_times = options.tokens, []
-    settings = WorldOptions(
+def settings(options: argparse.Namespace) -> WorldOptions:
+    return WorldOptions(
         block_time=float(options.block_seconds),
         generation_seconds="0",
         pin_seconds="0",
         image_size=64,
         env={"ENABLE_REVEAL_WORKER": "false"},
     )
-    with scene("reveal", settings) as place:
-        watch = place.watch
-        ids = sorted(_prepare(place, options.lone + tokens, options.block_seconds))
-        for token_id in ids[: options.lone]:
-            ready_at, block = _make_ready(place, [token_id]), watch.newest
-            (reveal,) = place.wait_for_reveals({token_id}, after=block)
-            lone_times.append(watch.pending[reveal.tx_hash] - ready_at)
-        many, block = set(ids[options.lone :]), watch.wait_for_block(after=watch.newest)
-        with place.cost() as cost:
-            ready_at = _make_ready(place, list(many))
-            reveals = place.wait_for_reveals(many, after=block)
-            place.wait_for_state("revealed", many)
-        # What follows the reveals holds up none of them, so it is no part of the figures.
-        place.statements.wait_for(_READ_BACK, 90)
-        last_revealed = max(watch.blocks[r.block_number] for r in reveals) - ready_at
-        last_broadcast = max(watch.pending[r.tx_hash] for r in reveals) - ready_at
+
+
+def measure(place: Scene, options: argparse.Namespace) -> Result:
+    """Reveal tokens one by one, then all others at once."""
+    tokens, lone_times = options.tokens, []
+    watch = place.watch
+    ids = sorted(_prepare(place, options.lone + tokens, options.block_seconds))
+    for token_id in ids[: options.lone]:
+        ready_at, block = _make_ready(place, [token_id]), watch.newest
+        (reveal,) = place.wait_for_reveals({token_id}, after=block)
+        lone_times.append(watch.pending[reveal.tx_hash] - ready_at)
+    many, block = set(ids[options.lone :]), watch.wait_for_block(after=watch.newest)
+    with place.cost() as cost:
+        ready_at = _make_ready(place, list(many))
+        reveals = place.wait_for_reveals(many, after=block)
+        place.wait_for_state("revealed", many)
+    # What follows the reveals holds up none of them, so it is no part of the figures.
+    place.statements.wait_for(_READ_BACK, 90)
+    last_revealed = max(watch.blocks[r.block_number] for r in reveals) - ready_at
+    last_broadcast = max(watch.pending[r.tx_hash] for r in reveals) - ready_at
     full = [r for r in reveals if len(r.token_ids) == BATCH] or reveals
     gas = mean(reveal.gas_used / len(reveal.token_ids) for reveal in full)
     floor = -(-tokens * gas // BLOCK_GAS) * options.block_seconds  # the blocks that take them all
@@ -82,7 +84,7 @@ def _prepare(place: Scene, tokens: int, block_seconds: int) -> set[int]:
     ids = place.send_mints(tokens, together=BATCH)
     place.mine(block_seconds=block_seconds)
     place.wait_for_state("ready", ids)
-    place.world.services["worker-1"].stop()
+    place.stop_workers()
     # Back to where nobody takes them up, and waits for their company.
     place.statements.session.execute(
         "UPDATE tokens_s0 SET status = 'uploading', next_attempt_at = 'infinity'"

@@ -79,6 +79,11 @@ class Scene:
         found = [service.pid for name, service in services if name.split("-")[0] in kinds]
         return [*found, self.statements.server_pid] if "postgres" in kinds else found
 
+    def stop_workers(self) -> None:
+        for name, service in self.world.services.items():
+            if name.startswith("worker-"):
+                service.stop()
+
     def calls(self, vendor: str, method: str = "", path: str = "") -> list[dict[str, Any]]:
         """Return a vendor's call log, of one method and with this text in the path."""
         found: list[dict[str, Any]] = self.world.control(vendor, "calls")["calls"]

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.client import Result as Sent
 from benchmarks.client import send
 from benchmarks.report import Options, Result, percentile
-from benchmarks.scene import Cost, Scene, scene
+from benchmarks.scene import Cost, Scene
 from sandbox.accounts import AUTHORS, COLLECTORS, KEEPER
 from sandbox.alchemy.envelope import BATCH_MINTED_TOPIC, render, sign
 from sandbox.world import WorldOptions
@@ -47,27 +47,29 @@ class Measured:
     batch_database_ms: list[float] = field(default_factory=list)
 
 
-def run(options: argparse.Namespace) -> Result:
+def settings(_options: argparse.Namespace) -> WorldOptions:
+    return WorldOptions(generation_seconds="0.2", pin_seconds="0.05", image_size=256)
+
+
+def measure(place: Scene, options: argparse.Namespace) -> Result:
     """Send events while a reveal waits; then, with the worker stopped, as many as possible."""
-    settings = WorldOptions(generation_seconds="0.2", pin_seconds="0.05", image_size=256)
-    with scene("webhook_intake", settings) as place:
-        post = Postman(place)
-        idle_reveal, during_reveal = _while_a_reveal_waits(place, post, options)
-        place.world.services["worker-1"].stop()
-        post.mints(min(200, options.events))  # warm
-        place.statements.session.execute("ANALYZE")
-        found = Measured()
-        for _ in range(options.rounds):
-            place.statements.switch(on=False)
-            found.nothing.append(post.nothing(options.events))
-            with place.cost() as cost:
-                found.single.append(post.mints(options.events))
-            found.costs.append(cost)
-        place.statements.switch(on=True)
-        for _ in range(options.batches):
-            place.statements.mark()
-            post.mints(1, quantity=TOKENS_AT_ONCE, connections=1)
-            found.batch_database_ms.append(place.statements.since_mark().server_ms)
+    post = Postman(place)
+    idle_reveal, during_reveal = _while_a_reveal_waits(place, post, options)
+    place.stop_workers()
+    post.mints(min(200, options.events))  # warm
+    place.statements.session.execute("ANALYZE")
+    found = Measured()
+    for _ in range(options.rounds):
+        place.statements.switch(on=False)
+        found.nothing.append(post.nothing(options.events))
+        with place.cost() as cost:
+            found.single.append(post.mints(options.events))
+        found.costs.append(cost)
+    place.statements.switch(on=True)
+    for _ in range(options.batches):
+        place.statements.mark()
+        post.mints(1, quantity=TOKENS_AT_ONCE, connections=1)
+        found.batch_database_ms.append(place.statements.since_mark().server_ms)
     client = [1000 * each.cpu_seconds / len(each.latencies_ms) for each in found.single]
     return Result(
         {

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from django.db import connection
 
-from benchmarks.tcp_postgres import tcp_postgres
 from glisk.database import database_settings
 from glisk.management.commands.migrate import _LOCK
+from glisk.tests.tcp_postgres import tcp_postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 URL = "postgres://user:p%40ss@db.example:6543/name"

@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own that listens on TCP: the embedded one has a Unix socket only."""
+"""A PostgreSQL of a test's own that listens on TCP: the embedded one has a Unix socket only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +24,15 @@ _START_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class TcpPostgres:
-    """A running server; `socket_url` leads to the same database from any network namespace."""
+    """A running server; `socket_url` leads to the same database."""
 
     url: str
     socket_url: str
 
 
 @contextmanager
-def tcp_postgres(
-    address: str = "127.0.0.1", *, within: Sequence[str] = ()
-) -> Iterator[TcpPostgres]:
-    """Start a fresh server with an empty database; nothing is left behind.
-
-    `within` is a command that runs another one elsewhere (`ip netns exec NAME`).
-    """
+def tcp_postgres() -> Iterator[TcpPostgres]:
+    """Start a fresh server with an empty database; nothing is left behind."""
     directory = Path(tempfile.mkdtemp(prefix="glisk-tcp-postgres-"))
     layout, binaries, port = Layout(directory), programs(), free_port()
     as_user: list[str] = []
@@ -51,21 +46,19 @@ def tcp_postgres(
         *("--encoding=UTF8", "--locale=C", "--no-sync"),
     ]
     postgres = [
-        *(str(binaries / "postgres"), *cluster, f"-p{port}", f"--listen_addresses={address}"),
+        *(str(binaries / "postgres"), *cluster, f"-p{port}", "--listen_addresses=127.0.0.1"),
         *(f"--unix_socket_directories={directory}", "--max_connections=100", "--fsync=off"),
     ]
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         subprocess.run([*as_user, *initdb], check=True, capture_output=True)
-        with (layout.cluster / "pg_hba.conf").open("a") as rules:
-            rules.write("host all all samenet trust\n")
         log = stack.enter_context((directory / "log").open("wb"))
-        server = subprocess.Popen([*within, *as_user, *postgres], stdout=log, stderr=log)
+        server = subprocess.Popen([*as_user, *postgres], stdout=log, stderr=log)
         stack.callback(server.wait)
         stack.callback(server.send_signal, signal.SIGQUIT)  # at once: nothing of it is kept
         _create_database(directory, port)
         yield TcpPostgres(
-            f"postgresql://postgres@{address}:{port}/glisk",
+            f"postgresql://postgres@127.0.0.1:{port}/glisk",
             f"postgresql://postgres@:{port}/glisk?host={quote(str(directory), safe='')}",
         )
 
