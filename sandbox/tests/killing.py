@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -57,16 +57,23 @@ class Arena:
         self.world = world
         self.chain = world.chain
         self._minter = Minter(world.chain, [])
+        self._session: psycopg.Connection | None = None
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database; while it is down, ask again."""
         for _ in range(600):
             try:
-                with psycopg.connect(self.world.database_url(), autocommit=True) as connection:
-                    return connection.execute(sql, parameters).fetchall()
+                if self._session is None or self._session.closed:
+                    self._session = psycopg.connect(self.world.database_url(), autocommit=True)
+                return self._session.execute(sql, parameters).fetchall()
             except psycopg.OperationalError:
+                self.close()
                 time.sleep(0.1)
         pytest.fail("the database stays down")
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
 
     def mint(self, quantities: list[int]) -> range:
         """Send these mints at once; return the ids that they will have."""
@@ -147,15 +154,16 @@ class Arena:
 
 
 @contextmanager
-def arena(options: WorldOptions = FAST) -> Iterator[Arena]:
+def arena() -> Iterator[Arena]:
     """Run a whole world that the test may hurt."""
     # Not below pytest's own folder: every pytest that starts on this machine closes that to
     # other users, and the embedded PostgreSQL of root runs as one.
     with (
         TemporaryDirectory(prefix="glisk-world-", ignore_cleanup_errors=True) as directory,
-        World(Path(directory) / "world", ports=Ports.free(), options=options) as world,
+        World(Path(directory) / "world", ports=Ports.free(), options=FAST) as world,
     ):
         world.start()
         onboard_authors(world)
         world.wait_for_workers()
-        yield Arena(world)
+        with closing(Arena(world)) as made:
+            yield made
