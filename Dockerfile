@@ -48,7 +48,7 @@ COPY sandbox sandbox
 RUN python -c "from sandbox.node import ensure_anvil; ensure_anvil()" \
     && mkdir -p var/sandbox && chown -R glisk var
 USER glisk
-CMD ["python", "-m", "sandbox.world"]
+CMD ["python", "-m", "sandbox"]
 
 # The last stage is what a plain `docker build` makes.
 FROM app

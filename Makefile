@@ -53,7 +53,7 @@ screenshots: $(STAMP) .env ## Take the pictures of docs/images anew, in a world 
 
 .PHONY: sandbox
 sandbox: $(STAMP) .env ## Run the local world: EVM node, contract, emulated vendors
-	@exec $(PY) -m sandbox.world $(ARGS)
+	@exec $(PY) -m sandbox $(ARGS)
 
 .PHONY: mint
 mint: $(STAMP) ## Mint into the running local world; make mint ARGS="5" mints five tokens

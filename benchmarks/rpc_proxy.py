@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from dataclasses import dataclass
 
-from sandbox.rpc_relay import RelayHandler, RpcRelay
+from aiohttp import web
+
+from sandbox.faulty_rpc import NodeProxy
 
 
 @dataclass(frozen=True)
@@ -19,33 +20,22 @@ class Traffic:
     node_seconds: float = 0.0
 
 
-class RpcProxy(RpcRelay):
+class RpcProxy(NodeProxy):
     """Listens on a free port of loopback while it is open; see `url`."""
 
     def __init__(self, node_url: str) -> None:
-        super().__init__(node_url, _Handler)
-        self._lock = threading.Lock()
+        super().__init__(node_url)
         self._traffic = Traffic()
 
     def take(self) -> Traffic:
         """Return what went by since the last call."""
-        with self._lock:
-            seen, self._traffic = self._traffic, Traffic()
-            return seen
+        seen, self._traffic = self._traffic, Traffic()
+        return seen
 
-    def count(self, calls: int, node_seconds: float) -> None:
-        with self._lock:
-            seen = self._traffic
-            self._traffic = Traffic(
-                seen.requests + 1, seen.calls + calls, seen.node_seconds + node_seconds
-            )
-
-
-class _Handler(RelayHandler):
-    def pass_on(self, body: bytes) -> None:
-        started = time.perf_counter()
-        content = self.ask(body)
-        asked = json.loads(body)
-        proxy: RpcProxy = self.server.relay
-        proxy.count(len(asked) if isinstance(asked, list) else 1, time.perf_counter() - started)
-        self.answer(content)
+    async def pass_on(self, request: web.Request) -> web.Response:
+        body, started = await request.read(), time.perf_counter()
+        content = await self.ask(body)
+        seconds, asked, seen = time.perf_counter() - started, json.loads(body), self._traffic
+        calls = len(asked) if isinstance(asked, list) else 1
+        self._traffic = Traffic(seen.requests + 1, seen.calls + calls, seen.node_seconds + seconds)
+        return web.Response(body=content, content_type="application/json")

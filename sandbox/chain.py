@@ -20,7 +20,7 @@ from web3.types import TxParams, TxReceipt, Wei
 from web3.utils import get_create_address
 
 from sandbox.accounts import ACCOUNTS, CONTRACT_ADDRESS, DEPLOYER, KEEPER
-from sandbox.pinata.placeholder import PLACEHOLDER_URI
+from sandbox.pinata.store import PLACEHOLDER_URI
 
 ARTEFACT_FILE = Path(__file__).resolve().parent / "contracts" / "GliskDemo.json"
 NAME, SYMBOL = "GLISK Season 0", "GLISK0"
@@ -28,6 +28,7 @@ MINT_PRICE_WEI = 250_000_000_000_000  # 0.00025 ETH, as on Base mainnet.
 KEEPER_ROLE = keccak(text="KEEPER_ROLE")
 PRIORITY_FEE_WEI = 1_000_000
 TX_GAS_CAP = 1 << 24  # EIP-7825.
+L1_FEE_ORACLE = "0x420000000000000000000000000000000000000F"
 
 
 @dataclass(frozen=True)
@@ -310,6 +311,21 @@ class DemoChain:
         self.contract: Contract = self.w3.eth.contract(
             address=_address(address), abi=self._artefact["abi"]
         )
+
+
+def charge_for_data(chain: DemoChain, wei_per_byte: int, *, before_fjord: bool = False) -> None:
+    """Put Base's oracle of the price of data on Ethereum on the chain; 0 takes it away.
+
+    The node charges nothing by itself; `FaultyRpc.tell_l1_fees` puts the fee into receipts.
+    `before_fjord`: it knows only getL1Fee(bytes), and not yet getL1FeeUpperBound(uint256).
+    """
+    # size = the word at an offset of the call data; return size * wei_per_byte
+    price = f"6f{wei_per_byte:032x}025f5260205ff3"
+    if before_fjord:  # revert unless the selector is that of getL1Fee(bytes)
+        code = "5f3560e01c6349948e0e146011575f5ffd5b602435" + price
+    else:  # the same for getL1FeeUpperBound(uint256)
+        code = "5f3560e01c63f1c7a58b146011575f5ffd5b600435" + price
+    chain.rpc("anvil_setCode", L1_FEE_ORACLE, "0x" + (code if wei_per_byte else ""))
 
 
 def _address(address: str) -> ChecksumAddress:

@@ -11,21 +11,20 @@ Chaos is for the program; whoever makes it talks to the node itself.
 
 from __future__ import annotations
 
-import contextlib
-import http.client
+import asyncio
 import json
 import random
-import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
+import aiohttp
+from aiohttp import web
 from eth_account.typed_transactions import TypedTransaction
 from hexbytes import HexBytes
 
+from sandbox.http import Emulator, Faults, hang_up, json_response
 from sandbox.rpc import RpcClient
-from sandbox.rpc_relay import RelayHandler, RpcRelay
 
 Call = dict[str, Any]
 # The HTTP status and the body with which a batch of these calls is refused.
@@ -34,19 +33,47 @@ BatchRefusal = Callable[[list[Call]], tuple[int, Any]]
 Refusal = int | tuple[int, str] | None
 
 
-class FaultyRpc(RpcRelay):
-    """The proxy; each switch holds until `calm`. Safe between threads."""
+class NodeProxy(Emulator[Faults]):
+    """A server between a program and its node; what becomes of a request says `pass_on`."""
+
+    name = "node"
+    faults_class = Faults
+
+    def __init__(self, node_url: str) -> None:
+        super().__init__()
+        self._node_url = node_url
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/", self.pass_on)]
+
+    async def pass_on(self, request: web.Request) -> web.Response:
+        raise NotImplementedError
+
+    async def ask(self, body: bytes) -> bytes:
+        """Return the node's answer; raises `aiohttp.ClientError` while it is away."""
+        headers = {"Content-Type": "application/json"}
+        async with self._client.post(self._node_url, data=body, headers=headers) as answer:
+            return await answer.read()
+
+
+class FaultyRpc(NodeProxy):
+    """The proxy; each switch holds until `calm`."""
 
     def __init__(self, node_url: str, *, seed: int = 0) -> None:
-        super().__init__(node_url, _Handler)
-        self._node = RpcClient(node_url)
-        self._lock = threading.Lock()
+        super().__init__(node_url)
         self._random = random.Random(seed)
+        self.batches: list[int] = []  # how many calls each request held
+        self.log_widths: list[int] = []  # how many blocks each call for logs wanted
+        self.seen: list[str] = []  # the methods, in order
+        self.calm()
+
+    # -- switches -----------------------------------------------------------------------
+
+    def calm(self) -> None:
+        """Answer as the node does again."""
         self._lost: dict[str, int] = {}
-        self._loss_rate = 0.0
-        self._swallowed = 0
-        self._receipts_after_seconds = 0.0
-        self._first_asked: dict[str, float] = {}
+        self._loss_rate, self._swallowed = 0.0, 0
+        self._receipts_after_seconds, self._first_asked = 0.0, dict[str, float]()
         self._head: int | None = None
         self._send_refusal: tuple[int, str, int | None] | None = None
         self._tip_wei: int | None = None
@@ -54,27 +81,10 @@ class FaultyRpc(RpcRelay):
         self._log_limit: tuple[int, Refusal] | None = None
         self._refused_methods: dict[str, Refusal] = {}
         self._l1_fee_wei: int | None = None
-        self._is_open = True
-        self.batches: list[int] = []  # how many calls each request held
-        self.log_widths: list[int] = []  # how many blocks each call for logs wanted
-        self.seen: list[str] = []  # the methods, in order
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._is_open = False
-        super().__exit__(kind, error, trace)
-        self._node.close()
-
-    # -- switches -----------------------------------------------------------------------
 
     def lose_replies(self, count: int, method: str) -> None:
         """Hand the next calls of a method to the node, and hang up instead of answering."""
-        with self._lock:
-            self._lost[method] = count
+        self._lost[method] = count
 
     def lose_some(self, rate: float) -> None:
         """Lose this share of all replies, after the node has done its work."""
@@ -82,18 +92,17 @@ class FaultyRpc(RpcRelay):
 
     def swallow(self, count: int) -> None:
         """Answer the next broadcasts as accepted, and tell the node nothing of them."""
-        with self._lock:
-            self._swallowed = count
+        self._swallowed = count
 
     def delay_receipts(self, seconds: float) -> None:
         """Know no receipt for so long after the first question; the nonces are known at once."""
-        with self._lock:
-            self._receipts_after_seconds = seconds
-            self._first_asked.clear()
+        self._receipts_after_seconds, self._first_asked = seconds, {}
 
     def lag(self) -> None:
         """Know nothing that comes after this moment."""
-        self._head = int(self._node.call("eth_blockNumber"), 16)
+        node = RpcClient(self._node_url)
+        self._head = int(node.call("eth_blockNumber"), 16)
+        node.close()
 
     def refuse_sends(
         self, message: str, *, code: int = -32000, below_tip_wei: int | None = None
@@ -121,44 +130,57 @@ class FaultyRpc(RpcRelay):
         """Say in every receipt that its data cost so much on Ethereum, as Base does."""
         self._l1_fee_wei = wei
 
-    def calm(self) -> None:
-        """Answer as the node does again."""
-        self._refused_methods = {}
-        self._l1_fee_wei = None
-        self._send_refusal = self._tip_wei = self._batch_limit = self._log_limit = None
-        with self._lock:
-            self._lost.clear()
-            self._loss_rate, self._swallowed, self._head = 0.0, 0, None
-            self._receipts_after_seconds = 0.0
+    # -- one request ----------------------------------------------------------------------
 
-    # -- for the handler ----------------------------------------------------------------
+    async def pass_on(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        calls: list[Call] = asked if isinstance(asked, list) else [asked]
+        self.batches.append(len(calls))
+        self.log_widths += [width for call in calls if (width := _width(call))]
+        if any(self._refusal_of(call) is None for call in calls):
+            while any(self._refusal_of(call) is None for call in calls):
+                await asyncio.sleep(0.02)
+            return hang_up(request)
+        refusal = self._whole_refusal(asked, calls)
+        if refusal is not None:
+            return json_response(refusal[1], refusal[0])
+        try:
+            answers = [await self._answer_one(call) for call in calls]
+        except aiohttp.ClientError:  # the node is away
+            return hang_up(request)
+        if self._loses(calls):
+            return hang_up(request)
+        return json_response(answers if isinstance(asked, list) else answers[0])
 
-    def loses(self, calls: list[Call]) -> bool:
+    async def _answer_one(self, call: Call) -> Call:
+        if self._swallows(call):
+            return {"jsonrpc": "2.0", "id": call.get("id"), "result": "0x" + "00" * 32}
+        refusal = self._refusal(call)
+        if refusal is not None:
+            return {"jsonrpc": "2.0", "id": call.get("id"), "error": refusal}
+        answer: Call = json.loads(await self.ask(json.dumps(self._rewritten(call)).encode()))
+        if "result" in answer:
+            answer["result"] = self._censored(call, answer["result"])
+        return answer
+
+    def _loses(self, calls: list[Call]) -> bool:
         """Decide whether the reply to these calls is lost."""
-        with self._lock:
-            self.seen += [str(call.get("method")) for call in calls]
-            for call in calls:
-                left = self._lost.get(str(call.get("method")), 0)
-                if left:
-                    self._lost[str(call.get("method"))] = left - 1
-                    return True
-            return self._random.random() < self._loss_rate
+        methods = [str(call.get("method")) for call in calls]
+        self.seen += methods
+        for method in methods:
+            if self._lost.get(method, 0):
+                self._lost[method] -= 1
+                return True
+        return self._random.random() < self._loss_rate
 
-    def swallows(self, call: Call) -> bool:
-        with self._lock:
-            if call.get("method") != "eth_sendRawTransaction" or not self._swallowed:
-                return False
-            self._swallowed -= 1
-            return True
+    def _swallows(self, call: Call) -> bool:
+        if call.get("method") != "eth_sendRawTransaction" or not self._swallowed:
+            return False
+        self._swallowed -= 1
+        return True
 
-    def note(self, calls: list[Call]) -> None:
-        with self._lock:
-            self.batches.append(len(calls))
-            self.log_widths += [width for call in calls if (width := _width(call))]
-
-    def whole_refusal(self, asked: list[Call] | Call) -> tuple[int, Any] | None:
+    def _whole_refusal(self, asked: Any, calls: list[Call]) -> tuple[int, Any] | None:
         """Return status and body if a whole request is refused, or None."""
-        calls = asked if isinstance(asked, list) else [asked]
         for refusal in map(self._refusal_of, calls):
             if isinstance(refusal, int):
                 return refusal, "upstream request timeout"
@@ -167,9 +189,6 @@ class FaultyRpc(RpcRelay):
         most, refuse = self._batch_limit
         return refuse(calls) if len(calls) > most else None
 
-    def is_silent_about(self, calls: list[Call]) -> bool:
-        return self._is_open and any(self._refusal_of(call) is None for call in calls)
-
     def _refusal_of(self, call: Call) -> Refusal | tuple[()]:
         """Return how a call is refused, or () if it is not."""
         most, refusal = self._log_limit or (0, None)
@@ -177,7 +196,7 @@ class FaultyRpc(RpcRelay):
             return refusal
         return self._refused_methods.get(str(call.get("method")), ())
 
-    def refusal(self, call: Call) -> Call | None:
+    def _refusal(self, call: Call) -> Call | None:
         """Return the error that a call gets without being passed on, or None."""
         words = self._refusal_of(call)
         if isinstance(words, tuple) and words:
@@ -189,7 +208,7 @@ class FaultyRpc(RpcRelay):
             return None
         return {"code": code, "message": message}
 
-    def rewrite(self, call: Call) -> Call:
+    def _rewritten(self, call: Call) -> Call:
         """Ask for the head of a node that lags instead of the newest block."""
         head = self._head
         if head is None:
@@ -197,7 +216,7 @@ class FaultyRpc(RpcRelay):
         params = [hex(head) if param == "latest" else param for param in call.get("params", [])]
         return {**call, "params": params}
 
-    def censor(self, call: Call, result: Any) -> Any:
+    def _censored(self, call: Call, result: Any) -> Any:
         """Return what a bad node says where this one answered `result`."""
         method = call.get("method")
         if method == "eth_getTransactionReceipt":
@@ -215,55 +234,13 @@ class FaultyRpc(RpcRelay):
     def _is_hidden(self, tx_hash: str, receipt: Any) -> bool:
         if not isinstance(receipt, dict):
             return False
-        with self._lock:
-            since = self._first_asked.setdefault(tx_hash, time.monotonic())
-            late = time.monotonic() - since < self._receipts_after_seconds
+        since = self._first_asked.setdefault(tx_hash, time.monotonic())
+        late = time.monotonic() - since < self._receipts_after_seconds
         return late or self._is_beyond(receipt.get("blockNumber"))
 
     def _is_beyond(self, number: Any) -> bool:
         head = self._head
         return head is not None and isinstance(number, str) and int(number, 16) > head
-
-
-class _Handler(RelayHandler):
-    def pass_on(self, body: bytes) -> None:
-        asked = json.loads(body)
-        calls: list[Call] = asked if isinstance(asked, list) else [asked]
-        proxy: FaultyRpc = self.server.relay
-        proxy.note(calls)
-        while proxy.is_silent_about(calls):
-            self.close_connection = True
-            time.sleep(0.02)
-        if self.close_connection:
-            return
-        refusal = proxy.whole_refusal(asked)
-        if refusal is not None:
-            self._give(refusal[1], status=refusal[0])
-            return
-        try:
-            answers = [self._answer(proxy, call) for call in calls]
-        except (OSError, http.client.HTTPException):  # the node is away
-            self.close_connection = True
-            return
-        if proxy.loses(calls):
-            self.close_connection = True
-            return
-        self._give(answers if isinstance(asked, list) else answers[0])
-
-    def _give(self, content: Any, *, status: int = 200) -> None:
-        with contextlib.suppress(ConnectionError):  # the program was killed meanwhile
-            self.answer(json.dumps(content).encode(), status=status)
-
-    def _answer(self, proxy: FaultyRpc, call: Call) -> Call:
-        if proxy.swallows(call):
-            return {"jsonrpc": "2.0", "id": call.get("id"), "result": "0x" + "00" * 32}
-        refusal = proxy.refusal(call)
-        if refusal is not None:
-            return {"jsonrpc": "2.0", "id": call.get("id"), "error": refusal}
-        answer: Call = json.loads(self.ask(json.dumps(proxy.rewrite(call)).encode()))
-        if "result" in answer:
-            answer["result"] = proxy.censor(call, answer["result"])
-        return answer
 
 
 def refused_as_list(code: int, message: str, *, names_first: bool = False) -> BatchRefusal:

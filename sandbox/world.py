@@ -1,53 +1,63 @@
 """A whole local world: node, contract, emulated vendors, and the program itself.
 
-    python -m sandbox.world            run it until Ctrl-C, on the ports that .env names
-    python -m sandbox.world --apps     the web server and a worker as well
-
 Everything runs as it does in production; only URLs and keys differ. What the world writes (chain,
 pinned files, database, logs) stays in its directory, so that a second start goes on from there.
+`python -m sandbox` runs one.
 """
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
-from glisk.config import ConfigurationError
+from glisk.config import read_env_file
 from glisk.database.embedded_postgres import ensure_running
 from glisk.database.embedded_postgres import stop as stop_database
 from sandbox.accounts import KEEPER
-from sandbox.anvil import AnvilInstallError, ensure_anvil
+from sandbox.anvil import ensure_anvil
 from sandbox.chain import DemoChain
 from sandbox.ports import NAMES, Ports
-from sandbox.recipes import BASE_DIR, Recipes, WorldOptions
 from sandbox.services import Service, ServiceError, Watchdog
 
-__all__ = ["DirectoryInUse", "Ports", "World", "WorldOptions", "claimed", "reset_directory"]
-
-_NEW_CHAIN = (
-    "The chain is new. A database that knows the old one does not fit it: end web and worker, "
-    "empty it by `.venv/bin/python manage.py flush`, start them again."
-)
+BASE_DIR = Path(__file__).resolve().parent.parent
+# All that the program gets of our own environment: nothing of the developer's decides.
+_PASSED_ON = ("PATH", "HOME", "LANG")
 _WORKERS_READY_SECONDS = 120.0  # a busy machine
 
 
 class DirectoryInUse(Exception):
     """Another world runs in the same directory."""
+
+
+class NoWorldError(Exception):
+    """No local world runs where it was looked for; the message says what to start."""
+
+
+@dataclass(frozen=True)
+class WorldOptions:
+    """`block_time` and the vendors' times are in seconds; `env` overrides the program's."""
+
+    block_time: float = 2.0
+    generation_seconds: str = "1.0"
+    pin_seconds: str = "0.2"
+    image_size: int = 1024
+    distinct_images: int = 0
+    workers: int = 1
+    env: dict[str, str] = field(default_factory=dict)
 
 
 class World:
@@ -57,9 +67,43 @@ class World:
         self.directory, self.ports, self.options = directory.resolve(), ports, options
         self.services: dict[str, Service] = {}
         self._watchdog: Watchdog | None = None
-        self.recipes = Recipes(self.directory, ports, options)
-        self.env = self.recipes.env
+        self.env = self._environment()
         self.chain = DemoChain(ports.url("node"))
+
+    @classmethod
+    def find(cls, directory: Path | None = None) -> Self:
+        """Return the world that runs in this directory, or in the first usual one.
+
+        Raises NoWorldError.
+        """
+        usual = (BASE_DIR / "var" / "sandbox", BASE_DIR / "var" / "demo")
+        for candidate in [directory] if directory else usual:
+            if ports := Ports.read(candidate):
+                world = cls(candidate, ports=ports, options=WorldOptions())
+                if world._answers("pinata", "/_sandbox/health")() and world._node_answers():
+                    return world
+        where = f" in {directory}" if directory else ""
+        raise NoWorldError(f"No local world runs{where}: start one with `make sandbox`.")
+
+    def _environment(self) -> dict[str, str]:
+        """Return the program's environment: .env.example, with this world's places in it."""
+        url = self.ports.url
+        return {
+            **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            **read_env_file(BASE_DIR / ".env.example"),
+            "GLISK_ENV_FILE": "",
+            "DJANGO_SETTINGS_MODULE": "glisk.settings",
+            "PYTHONUNBUFFERED": "1",
+            "EMBEDDED_DATABASE_DIR": str(self.directory / "postgres"),
+            "PORT": str(self.ports.web),
+            "PUBLIC_BASE_URL": url("web"),
+            "RPC_URL": url("node"),
+            "REPLICATE_BASE_URL": url("replicate"),
+            "REPLICATE_OUTPUT_HOSTS": f"127.0.0.1:{self.ports.replicate}",
+            "PINATA_API_URL": url("pinata"),
+            "PINATA_GATEWAY": url("gateway"),
+            **self.options.env,
+        }
 
     def manage(self, *arguments: str, **variables: str) -> str:
         """Run a management command and return what it prints; secrets go by `variables`."""
@@ -96,19 +140,36 @@ class World:
         ensure_anvil()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.ports.write(self.directory)
+        options, store = self.options, str(self.directory / "ipfs")
         vendors = [
-            self.recipes.node(is_ready=self._node_answers),
-            self.recipes.replicate(),
-            self.recipes.pinata(),
-            self.recipes.gateway(),
-        ]
-        for service in vendors:
-            self._add(service)
+            self._start(
+                "node",
+                ["-m", "sandbox.node", "--port", str(self.ports.node)],
+                "--block-time", str(options.block_time),
+                "--state-file", str(self.directory / "chain" / "state.json.gz"),
+                "--log-file", str(self.directory / "logs" / "anvil.log"),
+                is_ready=self._node_answers,
+            ),
+            self._start_emulator(
+                "replicate",
+                "--generation-seconds", options.generation_seconds,
+                "--image-size", str(options.image_size),
+                "--distinct-images", str(options.distinct_images),
+                "--state-dir", str(self.directory / "replicate"),
+            ),
+            self._start_emulator("pinata", "--store", store, "--pin-seconds", options.pin_seconds),
+            self._start_emulator("gateway", "--store", store),
+        ]  # fmt: skip
         for service in vendors:
             service.wait_ready()
         self.chain.deploy(KEEPER.address)
-        alchemy = self._add(self.recipes.alchemy(self.chain.contract.address))
-        alchemy.wait_ready()
+        self._start_emulator(
+            "alchemy",
+            "--rpc-url", self.ports.url("node"),
+            "--contract", self.chain.contract.address,
+            "--target", self.ports.url("web") + "/webhooks/alchemy",
+            "--cursor-file", str(self.directory / "alchemy-cursor.json"),
+        ).wait_ready()  # fmt: skip
 
     def start_apps(self, *, migrate: bool = True) -> None:
         """Bring the tables up to date, then start the web server and the workers.
@@ -118,7 +179,7 @@ class World:
         self.ports.require_free(["web"])
         if migrate:
             self.manage("migrate", "--verbosity", "0")
-        web = self._add(self.recipes.web())
+        web = self._start("web", ["-m", "gunicorn"], is_ready=self._answers("web", "/health"))
         for _ in range(self.options.workers):
             self.add_worker()
         web.wait_ready()
@@ -126,7 +187,7 @@ class World:
     def add_worker(self) -> Service:
         """Start one more qcluster, as on one more machine."""
         number = 1 + sum(name.startswith("worker-") for name in self.services)
-        return self._add(self.recipes.worker(number))
+        return self._start(f"worker-{number}", ["manage.py", "qcluster"])
 
     def wait_for_workers(self) -> None:
         """Return when all stages have a drain that says it is alive."""
@@ -198,8 +259,37 @@ class World:
             return bool(self.chain.w3.is_connected())
         return False
 
-    def _add(self, service: Service) -> Service:
-        self.services[service.name] = service
+    def _answers(self, name: str, path: str) -> Callable[[], bool]:
+        def is_ready() -> bool:
+            url = self.ports.url(name) + path
+            with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=2):
+                return True
+            return False
+
+        return is_ready
+
+    def _start_emulator(self, name: str, *arguments: str) -> Service:
+        log = str(self.directory / "logs" / f"{name}-calls.jsonl")
+        port = str(getattr(self.ports, name))
+        command = ["-m", "sandbox.emulators", name, "--port", port, "--log-file", log]
+        is_ready = self._answers(name, "/_sandbox/health")
+        return self._start(name, command, *arguments, is_ready=is_ready)
+
+    def _start(
+        self,
+        name: str,
+        command: list[str],
+        *arguments: str,
+        is_ready: Callable[[], bool] | None = None,
+    ) -> Service:
+        service = self.services[name] = Service(
+            name,
+            [sys.executable, *command, *arguments],
+            env=self.env,
+            log_file=self.directory / "logs" / f"{name}.log",
+            cwd=BASE_DIR,
+            is_ready=is_ready,
+        )
         service.start()
         return service
 
@@ -239,63 +329,3 @@ def claimed(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="make sandbox", description=__doc__)
-    parser.add_argument("--directory", type=Path, default=BASE_DIR / "var" / "sandbox")
-    parser.add_argument("--block-time", type=float, default=2.0, help="seconds (default 2)")
-    parser.add_argument("--generation-seconds", default="1.0", help="seconds, or LOW:HIGH")
-    parser.add_argument("--pin-seconds", default="0.2", help="seconds, or LOW:HIGH")
-    parser.add_argument("--apps", action="store_true", help="start web server and worker too")
-    parser.add_argument("--fresh", action="store_true", help="forget the chain of the last run")
-    chosen = parser.parse_args()
-    options = WorldOptions(
-        block_time=chosen.block_time,
-        generation_seconds=chosen.generation_seconds,
-        pin_seconds=chosen.pin_seconds,
-    )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-    try:
-        with claimed(chosen.directory):
-            if chosen.fresh:
-                reset_directory(chosen.directory)
-            ports = Ports.from_environment()
-            world = World(chosen.directory, ports=ports, options=options)
-            _serve(world, apps=chosen.apps, fresh=chosen.fresh)
-    except KeyboardInterrupt:
-        return 0
-    except DirectoryInUse as error:
-        print(f"Another world runs in {error}.", file=sys.stderr)
-    except (AnvilInstallError, ConfigurationError, ServiceError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-    return 1
-
-
-def _serve(world: World, *, apps: bool, fresh: bool) -> None:
-    """Run the world until it is interrupted."""
-    with world:
-        try:
-            world.start_vendors()
-            if apps:
-                world.start_apps()
-            world.watch()
-            for name in NAMES[: None if apps else -1]:
-                print(f"{name:10} {world.ports.url(name)}")
-            print(f"{'contract':10} {world.chain.contract.address}")
-            if fresh and not apps:
-                print(_NEW_CHAIN)
-            print("make mint mints, make rehearse lets something fail. Ctrl-C ends it.", flush=True)
-            threading.Event().wait()
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C would leave half of it
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -20,7 +20,7 @@ from glisk.console.overview.causes import find_causes
 from glisk.errors import TransientError
 from glisk.models import SystemState
 from glisk.rate_limit import LimitState, RateLimit
-from sandbox.http.ratelimit import RateLimit as VendorsLimit
+from sandbox.http import RateLimit as VendorsLimit
 
 ANSWER_SECONDS = 0.2
 

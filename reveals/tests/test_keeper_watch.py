@@ -23,8 +23,8 @@ from reveals.keeper import (
 from reveals.models import RevealTransaction
 from reveals.tests.stage import Scene, transactions
 from sandbox.accounts import KEEPER, STRANGER
+from sandbox.chain import charge_for_data
 from sandbox.faulty_rpc import FaultyRpc
-from sandbox.l1_fee import charge_for_data
 from sandbox.node import free_port
 from tokens.tests.stage import Start
 

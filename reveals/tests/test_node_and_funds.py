@@ -17,7 +17,7 @@ from reveals.tests.stage import (
     transactions,
 )
 from sandbox.accounts import KEEPER
-from sandbox.l1_fee import charge_for_data
+from sandbox.chain import charge_for_data
 from sandbox.node import free_port
 from tokens.models import Token
 from tokens.states import TokenStatus

@@ -21,8 +21,7 @@ from sandbox.alchemy.envelope import (
     sign,
     transaction_fields,
 )
-from sandbox.alchemy.watcher import ChainWatcher
-from sandbox.heads import Header
+from sandbox.heads import ChainWatcher, Header
 from sandbox.http import Emulator, Faults
 from sandbox.rpc import RpcClient
 

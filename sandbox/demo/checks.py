@@ -13,9 +13,9 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from glisk.cid import cid_matches, is_cid
 from sandbox.demo.evidence import Evidence, TokenEvidence
 from sandbox.demo.people import author_of
-from sandbox.pinata.ipfs_cid import InvalidCid, add_file, parse_cid
 
 _IPFS_URI = re.compile(r"ipfs://([A-Za-z0-9]+)")
 _SMALLEST_SIDE = 64  # pixels
@@ -182,15 +182,11 @@ def _predictions(evidence: Evidence) -> Iterator[str]:
 def _cid_of(uri: str) -> str:
     """Return the CID of an ipfs:// URI, or an empty text if it is none."""
     match = _IPFS_URI.fullmatch(uri)
-    try:
-        return str(parse_cid(match.group(1))) if match else ""
-    except InvalidCid:
-        return ""
+    return match[1] if match and is_cid(match[1]) else ""
 
 
 def _hashes_to(content: bytes, uri: str) -> bool:
-    cid = _cid_of(uri)
-    return bool(cid) and str(add_file(content, cid_version=parse_cid(cid).version).cid) == cid
+    return cid_matches(content, _cid_of(uri))
 
 
 def _is_picture(content: bytes) -> bool:

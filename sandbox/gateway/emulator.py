@@ -13,8 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.http import SUBJECT, Emulator, Faults, cut_short
-from sandbox.pinata.ipfs_cid import InvalidCid, parse_cid
-from sandbox.pinata.store import ContentStore
+from sandbox.pinata.store import ContentStore, block_of
 
 HTML_PAGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body></body></html>"
 CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "*"}
@@ -101,12 +100,12 @@ class GatewayEmulator(Emulator[GatewayFaults]):
         if not self._allowed(request):
             return _text("ERR_ID:00024 - The gateway token is missing or invalid", 403)
         try:
-            canonical = str(parse_cid(cid).as_version_1)
-        except InvalidCid:
+            block = block_of(cid)
+        except ValueError:
             return _text(f'invalid path "/ipfs/{cid}": invalid CID', 400)
-        self._tries[canonical] += 1
+        self._tries[block] += 1
         content = self._store.read(cid)
-        if content is None or self._tries[canonical] <= self.faults.not_found_first:
+        if content is None or self._tries[block] <= self.faults.not_found_first:
             return _text(MISSING[self.faults.missing_status], self.faults.missing_status)
         media_type = content_type(content)
         if media_type == "text/html" and self.faults.refuse_html:

@@ -1,7 +1,7 @@
 """Provide what every vendor's emulator is built on: an aiohttp server with faults, log and bill."""
 
 from sandbox.http.emulator import SUBJECT, Emulator, cut_short, hang_up, json_response
-from sandbox.http.faults import FaultPlan, Faults, Kind
+from sandbox.http.faults import FaultPlan, Faults, Kind, RateLimit
 from sandbox.http.records import Bill, BillEntry, Call, CallLog, JsonLines
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Faults",
     "JsonLines",
     "Kind",
+    "RateLimit",
     "cut_short",
     "hang_up",
     "json_response",

@@ -14,13 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import BodyPartReader, web
 
-from sandbox.http import SUBJECT, BillEntry, Emulator, Faults, json_response
-from sandbox.http.ratelimit import RateLimit
-from sandbox.pinata.ipfs_cid import add_file
+from glisk.cid import compute_dag
+from sandbox.http import SUBJECT, BillEntry, Emulator, Faults, RateLimit, json_response
 from sandbox.pinata.store import ContentStore, Pin, PinList
 
 SANDBOX_JWT = "sandbox.pinata.jwt"
@@ -173,17 +172,17 @@ class PinataEmulator(Emulator[PinataFaults]):
         expected = [part.encode() for part in self._key_pair]
         return all(expected) and all(map(secrets.compare_digest, pair, expected))
 
-    def _store_content(self, upload: _Upload, version: int) -> tuple[Pin, Pin | None]:
+    def _store_content(self, upload: _Upload, version: Literal[0, 1]) -> tuple[Pin, Pin | None]:
         """Store and charge; return the pin, and the one that was there before if there was."""
         content = upload.content
         if self.plan.chance("wrong-cid", self.faults.wrong_cid_rate):
             content += b"\0"
-        added = add_file(content, cid_version=version)
-        cid, now = str(added.cid), time.time()
+        added = compute_dag(content, version=version)
+        cid, now = added.cid, time.time()
         self.store.write(cid, content)
         name = upload.metadata.get("name") or upload.filename
         keyvalues = upload.metadata.get("keyvalues") or {}
-        pin = Pin(cid, added.dag_size, name, keyvalues, now)
+        pin = Pin(cid, added.dag_size_bytes, name, keyvalues, now)
         self.bill.add(BillEntry(now, cid, cid, detail={"name": name, "keyvalues": keyvalues}))
         return pin, self._pins.add(pin)
 
@@ -211,12 +210,12 @@ async def _read_upload(request: web.Request) -> _Upload:
     return _Upload(parts["file"], filename, options, metadata)
 
 
-def _cid_version(upload: _Upload) -> int:
+def _cid_version(upload: _Upload) -> Literal[0, 1]:
     """Return the CID version asked for; 0 is what the legacy API does by itself."""
     version = upload.options.get("cidVersion", 0)
     if version not in (0, 1, "0", "1"):
         raise InvalidUpload("cidVersion must be 0 or 1")
-    return int(version)
+    return 1 if int(version) else 0
 
 
 def _json_object(parts: Mapping[str, bytes], name: str) -> dict[str, Any]:

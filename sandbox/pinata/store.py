@@ -1,14 +1,36 @@
-"""Keep pinned content and the list of pins in a folder that Pinata and the gateway share."""
+"""Keep pinned content and the list of pins in a folder that Pinata and the gateway share.
+
+In it is, besides, what a token shows before its reveal: metadata and picture of a closed box.
+"""
 
 from __future__ import annotations
 
+import json
 import tempfile
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from glisk.cid import compute_cid, parse_cid
 from sandbox.http import JsonLines
-from sandbox.pinata.ipfs_cid import parse_cid
+
+_PICTURE = Path(__file__).with_name("placeholder.png").read_bytes()
+_PICTURE_CID = compute_cid(_PICTURE, version=1)
+_METADATA = json.dumps(
+    {
+        "name": "GLISK S0 blind box",
+        "description": "Not revealed yet.",
+        "image": f"ipfs://{_PICTURE_CID}",
+        "attributes": [],
+    }
+).encode()
+_METADATA_CID = compute_cid(_METADATA, version=1)
+PLACEHOLDER_URI = f"ipfs://{_METADATA_CID}"
+
+
+def block_of(cid: str) -> str:
+    """Return the name of a CID's block, which is the same in both versions; raises ValueError."""
+    return str(replace(parse_cid(cid), version=1))
 
 
 @dataclass(frozen=True)
@@ -33,7 +55,7 @@ class ContentStore:
         self._blocks.mkdir(parents=True, exist_ok=True)
 
     def _path(self, cid: str) -> Path:
-        return self._blocks / str(parse_cid(cid).as_version_1)
+        return self._blocks / block_of(cid)
 
     def write(self, cid: str, content: bytes) -> None:
         """Store a file's bytes, whole or not at all."""
@@ -45,7 +67,7 @@ class ContentStore:
         part.replace(path)
 
     def read(self, cid: str) -> bytes | None:
-        """Return a file's bytes, or None; raises InvalidCid."""
+        """Return a file's bytes, or None; raises ValueError."""
         try:
             return self._path(cid).read_bytes()
         except FileNotFoundError:
@@ -54,6 +76,11 @@ class ContentStore:
     def delete(self, cid: str) -> None:
         """Forget a file."""
         self._path(cid).unlink(missing_ok=True)
+
+    def pin_placeholder(self) -> None:
+        """Serve the closed box; harmless when repeated."""
+        self.write(_PICTURE_CID, _PICTURE)
+        self.write(_METADATA_CID, _METADATA)
 
     def clear(self) -> None:
         """Forget all files."""

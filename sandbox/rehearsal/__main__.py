@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sandbox.rehearsal.mishaps import MISHAPS
-from sandbox.rehearsal.place import NoWorldError, Place
+from sandbox.world import NoWorldError, World
 
 _EXAMPLES = """\
 examples:
@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     mishap = MISHAPS[chosen.mishap]
     try:
-        mishap.let_happen(Place.find(chosen.directory), end=chosen.end)
-    except NoWorldError as error:
+        mishap.let_happen(World.find(chosen.directory), end=chosen.end)
+    except (NoWorldError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     if chosen.end:

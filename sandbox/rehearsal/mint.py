@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sandbox.accounts import AUTHORS
-from sandbox.rehearsal.place import NoWorldError, Place
+from sandbox.world import NoWorldError, World
 
 _COLLECTOR = 1  # index of a development account
 _MOST = 50  # the contract's MAX_BATCH_SIZE
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 1 <= chosen.tokens <= _MOST:
         parser.error(f"from 1 to {_MOST} tokens")
     try:
-        chain = Place.find(chosen.directory).chain
+        chain = World.find(chosen.directory).chain
         tx_hash = chain.mint(_COLLECTOR, chosen.author, chosen.tokens)
         receipt = chain.wait(tx_hash)
     except NoWorldError as error:

@@ -8,12 +8,12 @@ from typing import Any
 
 from sandbox.accounts import KEEPER
 from sandbox.alchemy.emulator import AlchemyFaults
+from sandbox.chain import charge_for_data
 from sandbox.gateway.emulator import GatewayFaults
 from sandbox.http import Faults
-from sandbox.l1_fee import charge_for_data
 from sandbox.pinata.emulator import SANDBOX_JWT, PinataFaults
-from sandbox.rehearsal.place import Place
 from sandbox.replicate.faults import ReplicateFaults
+from sandbox.world import World
 
 NEW_PINATA_JWT = f"{SANDBOX_JWT}.2"
 _ETHER = 10**18
@@ -41,29 +41,29 @@ class Mishap:
     seen: str
     vendor: str = ""
     faults: Mapping[str, Any] = field(default_factory=dict)
-    on_chain: Callable[[Place, bool], None] | None = None
+    on_chain: Callable[[World, bool], None] | None = None
     holds_tokens: bool = True
 
-    def let_happen(self, place: Place, *, end: bool = False) -> None:
+    def let_happen(self, world: World, *, end: bool = False) -> None:
         """Begin it, or end it; both may be done twice."""
         if self.vendor:
             usual = _FAULTS[self.vendor]()
             ends = {name: getattr(usual, name) for name in self.faults}
-            place.set_faults(self.vendor, ends if end else dict(self.faults))
+            world.control(self.vendor, "faults", ends if end else dict(self.faults))
         if self.on_chain is not None:
-            self.on_chain(place, end)
+            self.on_chain(world, end)
 
 
-def _set_keepers_balance(place: Place, end: bool) -> None:
-    place.chain.set_balance(KEEPER.address, 10 * _ETHER if end else 0)
+def _set_keepers_balance(world: World, end: bool) -> None:
+    world.chain.set_balance(KEEPER.address, 10 * _ETHER if end else 0)
 
 
-def _set_gas_price(place: Place, end: bool) -> None:
-    place.chain.set_base_fee((1 if end else 1_000_000) * _GWEI // 1_000)
+def _set_gas_price(world: World, end: bool) -> None:
+    world.chain.set_base_fee((1 if end else 1_000_000) * _GWEI // 1_000)
 
 
-def _set_data_price(place: Place, end: bool) -> None:
-    charge_for_data(place.chain, 0 if end else 1_000 * _ETHER)
+def _set_data_price(world: World, end: bool) -> None:
+    charge_for_data(world.chain, 0 if end else 1_000 * _ETHER)
 
 
 _ALL = (
@@ -74,22 +74,6 @@ _ALL = (
         "Pinata is not called",
         "pinata",
         {"first_key_revoked": True},
-    ),
-    Mishap(
-        "pinata-scopes",
-        "Pinata's key may not pin files",
-        "at Pinata a key with the legacy pinning scopes; here end it",
-        "Pinata is not called",
-        "pinata",
-        {"no_scopes": True},
-    ),
-    Mishap(
-        "pinata-full",
-        "Pinata's plan is used up",
-        "upgrade the plan; here end it",
-        "Pinata is not called",
-        "pinata",
-        {"plan_limit_reached": True},
     ),
     Mishap(
         "pinata-down",

@@ -18,9 +18,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from sandbox.http import SUBJECT, BillEntry, Emulator, json_response
+from sandbox.http import SUBJECT, BillEntry, Emulator, RateLimit, json_response
 from sandbox.http.emulator import Handler
-from sandbox.http.ratelimit import RateLimit
 from sandbox.paint import Painter
 from sandbox.replicate import creation
 from sandbox.replicate.creation import Creation, Refused, read_creation

@@ -19,9 +19,8 @@ from sandbox.alchemy.envelope import (
     sign,
     transaction_fields,
 )
-from sandbox.alchemy.watcher import ChainWatcher
 from sandbox.chain import DemoChain
-from sandbox.heads import Header
+from sandbox.heads import ChainWatcher, Header
 from sandbox.node import Node
 from sandbox.testing import deployed_chain, running_node
 from sandbox.tests.webhook_receiver import Receiver, running_receiver

@@ -6,17 +6,17 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from PIL import Image
 
+from glisk.cid import compute_cid
 from sandbox.accounts import COLLECTORS, KEEPER, STRANGER
 from sandbox.chain import Mint, Reveal
 from sandbox.demo.checks import judge
 from sandbox.demo.evidence import Evidence, TokenEvidence
 from sandbox.demo.people import CAST
-from sandbox.pinata.ipfs_cid import add_file
 
 TX_HASH = "0x" + "ab" * 32
 ROW = {
@@ -32,8 +32,8 @@ def _picture(number: int) -> bytes:
     return file.getvalue()
 
 
-def _uri(content: bytes, version: int) -> str:
-    return f"ipfs://{add_file(content, cid_version=version).cid}"
+def _uri(content: bytes, version: Literal[0, 1]) -> str:
+    return f"ipfs://{compute_cid(content, version=version)}"
 
 
 def _document(token_id: int, image_uri: str, author: int) -> dict[str, Any]:

@@ -18,8 +18,7 @@ import pytest
 import requests
 from aiohttp import web
 
-from sandbox.http import SUBJECT, BillEntry, Emulator, FaultPlan, Faults, cut_short
-from sandbox.http.ratelimit import RateLimit
+from sandbox.http import SUBJECT, BillEntry, Emulator, FaultPlan, Faults, RateLimit, cut_short
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -222,11 +221,13 @@ def test_a_rate_limit_counts_in_windows_or_by_a_bucket() -> None:
 # -- as a process ---------------------------------------------------------------------------
 
 
+COMMAND = [sys.executable, "-m", "sandbox.emulators"]
+
+
 @contextmanager
 def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         try:
             assert running.stdout is not None
@@ -239,9 +240,9 @@ def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 @pytest.mark.parametrize("name", ["replicate", "pinata", "gateway"])
 def test_a_process_serves_until_it_is_told_to_end(name: str, tmp_path: Path) -> None:
     store = () if name == "replicate" else ("--store", str(tmp_path))
-    with process(f"sandbox.{name}", *store, "--port", "0") as (running, url):
+    with process(name, *store, "--port", "0") as (running, url):
         assert requests.get(f"{url}/_sandbox/health", timeout=60).json()["name"] == name
-        taken = [sys.executable, "-m", f"sandbox.{name}", *store, "--port", url.rpartition(":")[2]]
+        taken = [*COMMAND, name, *store, "--port", url.rpartition(":")[2]]
         ended = subprocess.run(
             taken, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
         )
@@ -257,7 +258,7 @@ def cpu_seconds(pid: int) -> float:
 
 PARENT = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-m", "sandbox.replicate", "--port", "0"],
+child = subprocess.Popen([sys.executable, "-m", "sandbox.emulators", "replicate", "--port", "0"],
                          stdout=subprocess.PIPE, text=True)
 print(child.pid, child.stdout.readline().split()[-1], flush=True)
 time.sleep(60)

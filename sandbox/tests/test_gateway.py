@@ -6,15 +6,15 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import requests
 
+from glisk.cid import compute_cid
 from sandbox.gateway.emulator import GatewayEmulator, content_type
 from sandbox.paint import Painter
-from sandbox.pinata.ipfs_cid import add_file
-from sandbox.pinata.placeholder import PLACEHOLDER_URI, pin_placeholder
-from sandbox.pinata.store import ContentStore
+from sandbox.pinata.store import PLACEHOLDER_URI, ContentStore, block_of
 
 METADATA = b'{"name":"GLISK S0 #1"}'
 IMAGE = Painter(64).paint_file("a fox", 1)
@@ -31,8 +31,8 @@ def gateway(store: ContentStore) -> Iterator[GatewayEmulator]:
         yield running
 
 
-def pin(store: ContentStore, content: bytes, version: int = 1) -> str:
-    cid = str(add_file(content, cid_version=version).cid)
+def pin(store: ContentStore, content: bytes, version: Literal[0, 1] = 1) -> str:
+    cid = compute_cid(content, version=version)
     store.write(cid, content)
     return cid
 
@@ -46,7 +46,11 @@ def fetch(gateway: GatewayEmulator, cid: str) -> requests.Response:
     ("content", "media_type"), [(METADATA, "application/json"), (IMAGE, "image/webp")]
 )
 def test_pinned_bytes_are_served_for_good(
-    gateway: GatewayEmulator, store: ContentStore, content: bytes, media_type: str, version: int
+    gateway: GatewayEmulator,
+    store: ContentStore,
+    content: bytes,
+    media_type: str,
+    version: Literal[0, 1],
 ) -> None:
     cid = pin(store, content, version)
     response = fetch(gateway, cid)
@@ -61,15 +65,15 @@ def test_both_texts_of_a_version_0_cid_find_the_file(
     gateway: GatewayEmulator, store: ContentStore
 ) -> None:
     pin(store, METADATA, 0)
-    as_version_1 = str(add_file(METADATA, cid_version=0).cid.as_version_1)
-    assert fetch(gateway, as_version_1).content == METADATA
-    assert fetch(gateway, str(add_file(METADATA, cid_version=1).cid)).status_code == 404
+    block = block_of(compute_cid(METADATA, version=0))
+    assert fetch(gateway, block).content == METADATA
+    assert fetch(gateway, compute_cid(METADATA, version=1)).status_code == 404
 
 
 def test_it_shows_what_an_unrevealed_token_points_at(
     gateway: GatewayEmulator, store: ContentStore
 ) -> None:
-    pin_placeholder(store)
+    store.pin_placeholder()
     uri = PLACEHOLDER_URI
     for kind in ("application/json", "image/png"):
         assert re.fullmatch("ipfs://[a-zA-Z0-9]+", uri)
@@ -81,7 +85,7 @@ def test_it_shows_what_an_unrevealed_token_points_at(
 def test_what_is_not_there_is_refused(gateway: GatewayEmulator, store: ContentStore) -> None:
     for cid in ("nonsense", "Qm", "bafkrei0000"):
         assert fetch(gateway, cid).status_code == 400
-    elsewhere = str(add_file(b"elsewhere").cid)
+    elsewhere = compute_cid(b"elsewhere", version=1)
     for status in (403, 404, 504):
         gateway.set_faults(missing_status=status)
         assert fetch(gateway, elsewhere).status_code == status

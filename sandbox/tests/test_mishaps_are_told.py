@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,9 +29,9 @@ from sandbox.alchemy.emulator import SANDBOX_SIGNING_KEY, AlchemyEmulator
 from sandbox.chain import DemoChain
 from sandbox.ports import Ports
 from sandbox.rehearsal.mishaps import MISHAPS, Mishap
-from sandbox.rehearsal.place import Place
 from sandbox.testing import anvil_binary
 from sandbox.tests.webhook_receiver import Receiver, running_receiver
+from sandbox.world import World, WorldOptions
 from tokens.models import Token
 from tokens.pipeline.drain import GenerationDrain, UploadDrain
 from tokens.recovery import schedule
@@ -46,10 +47,10 @@ pytestmark = pytest.mark.django_db
 _TOKENS = 8  # at once: more than a small account may pay for in a minute
 
 
-class World:
+class Steps:
     """What runs by itself in a real one is done here step by step, by the test."""
 
-    def __init__(self, place: Place, receiver: Receiver, client: Client) -> None:
+    def __init__(self, place: World, receiver: Receiver, client: Client) -> None:
         self.place, self.client, self._receiver = place, client, receiver
         self._workers = [Worker(GenerationDrain(), UploadDrain()), Worker(RevealDrain())]
         self._delivered = 0
@@ -110,7 +111,8 @@ def world(
     admin_client: Client,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[World]:
+    tmp_path: Path,
+) -> Iterator[Steps]:
     hurry(monkeypatch.setattr)
     monkeypatch.setattr(system, "_LATE_SECONDS", 0)
     monkeypatch.setattr(stages, "_LOOKED_UP_AFTER_SECONDS", 0.5)
@@ -134,7 +136,8 @@ def world(
             gateway=_port(vendors.gateway.url),
             alchemy=_port(alchemy.url),
         )
-        made = World(Place(ports), receiver, admin_client)
+        place = World(tmp_path, ports=ports, options=WorldOptions())
+        made = Steps(place, receiver, admin_client)
         yield made
         made.end()
     schedule._kept_reader.cache_clear()
@@ -147,7 +150,7 @@ def _port(url: str) -> int:
 
 @pytest.mark.parametrize("mishap", MISHAPS.values(), ids=list(MISHAPS))
 def test_a_mishap_is_told_wherever_an_operator_looks_until_it_is_over(
-    mishap: Mishap, world: World
+    mishap: Mishap, world: Steps
 ) -> None:
     client = world.client
     world.until(lambda: ask(client).is_well, what="the beginning")

@@ -7,13 +7,13 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import requests
 
+from glisk.cid import compute_cid, compute_dag
 from sandbox.pinata.emulator import SANDBOX_JWT, PinataEmulator
-from sandbox.pinata.ipfs_cid import add_file
 
 CONTENT = b'{"somekey":"somevalue"}'
 V1 = "bafkreicjmxc2drbgxtoidx6xfatbffyx46oiyo6ktipss6dhdermwtsoze"
@@ -42,13 +42,15 @@ def emulator() -> Iterator[PinataEmulator]:
 
 
 @pytest.mark.parametrize(("version", "cid"), [(0, V0), (1, V1)])
-def test_a_file_is_pinned_under_its_cid(emulator: PinataEmulator, version: int, cid: str) -> None:
+def test_a_file_is_pinned_under_its_cid(
+    emulator: PinataEmulator, version: Literal[0, 1], cid: str
+) -> None:
     response = pin(emulator, pinataOptions={"cidVersion": version})
     assert response.status_code == 200
     reply = response.json()
     assert set(reply) == {"IpfsHash", "PinSize", "Timestamp"}
     assert reply["IpfsHash"] == cid
-    assert reply["PinSize"] == add_file(CONTENT, cid_version=version).dag_size
+    assert reply["PinSize"] == compute_dag(CONTENT, version=version).dag_size_bytes
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", reply["Timestamp"])
     assert emulator.store.read(cid) == CONTENT
     assert emulator.pins[0].name == "bild ü.png"
@@ -64,7 +66,7 @@ def test_any_bytes_are_pinned_whole_with_their_metadata(emulator: PinataEmulator
         options = {"cidVersion": 1}
         answer = pin(emulator, content, pinataOptions=options, pinataMetadata=metadata)
         cid = answer.json()["IpfsHash"]
-        assert cid == str(add_file(content).cid)
+        assert cid == compute_cid(content, version=1)
         assert emulator.store.read(cid) == content
     assert emulator.pins[0].name == "s0-token-1.png"
     assert emulator.pins[0].keyvalues == metadata["keyvalues"]

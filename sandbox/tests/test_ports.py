@@ -15,9 +15,8 @@ import pytest
 from sandbox.chain import DemoChain
 from sandbox.node import free_port
 from sandbox.ports import NAMES, Ports, PortsTaken
-from sandbox.recipes import BASE_DIR
 from sandbox.testing import running_node
-from sandbox.world import World, WorldOptions
+from sandbox.world import BASE_DIR, World, WorldOptions
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -44,7 +43,7 @@ def start_world(tmp_path: Path) -> Iterator[Start]:
     def start(*arguments: str) -> subprocess.Popen[str]:
         directory = str(tmp_path / "world")
         process = subprocess.Popen(
-            [sys.executable, "-m", "sandbox.world", "--directory", directory, *arguments],
+            [sys.executable, "-m", "sandbox", "--directory", directory, *arguments],
             cwd=BASE_DIR,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

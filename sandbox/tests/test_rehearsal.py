@@ -10,24 +10,24 @@ import pytest
 import requests
 
 from sandbox.accounts import AUTHORS, KEEPER, STRANGER
+from sandbox.chain import DemoChain
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.pinata.emulator import SANDBOX_JWT, PinataEmulator
 from sandbox.ports import Ports
 from sandbox.rehearsal.__main__ import main as rehearse
 from sandbox.rehearsal.mint import main as mint
 from sandbox.rehearsal.mishaps import MISHAPS, NEW_PINATA_JWT
-from sandbox.rehearsal.place import Place
 from sandbox.replicate.emulator import ReplicateEmulator
 from sandbox.testing import deployed_chain, running_node
 
 
-class World:
+class Place:
     """A node and emulators in this process, found by the directory as a real world is."""
 
     def __init__(self, directory: Path, ports: Ports, pinata: PinataEmulator) -> None:
         self.directory, self.pinata = str(directory), pinata
         ports.write(directory)
-        self.chain = Place(ports).chain
+        self.chain = DemoChain(ports.url("node"))
 
     def pin_with(self, jwt: str) -> requests.Response:
         return requests.post(
@@ -39,7 +39,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(anvil_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(anvil_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     directory = tmp_path_factory.mktemp("world")
     with (
         running_node() as node,
@@ -54,7 +54,7 @@ def world(anvil_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             replicate=_port(replicate.url),
             gateway=_port(gateway.url),
         )
-        yield World(directory, ports, pinata)
+        yield Place(directory, ports, pinata)
 
 
 def _port(url: str) -> int:
@@ -62,7 +62,7 @@ def _port(url: str) -> int:
 
 
 def test_mints_so_many_tokens_of_an_author(
-    world: World, capsys: pytest.CaptureFixture[str]
+    world: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = world.chain.next_token_id()
     assert mint(["3", "--author", STRANGER.address, "--directory", world.directory]) == 0
@@ -76,14 +76,14 @@ def test_mints_so_many_tokens_of_an_author(
 
 
 @pytest.mark.parametrize("arguments", [["0"], ["51"], ["1", "--author", "nobody"]])
-def test_a_senseless_mint_is_refused(world: World, arguments: list[str]) -> None:
+def test_a_senseless_mint_is_refused(world: Place, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         mint([*arguments, "--directory", world.directory])
     assert ended.value.code == 2
 
 
 def test_the_revoked_key_is_repaired_by_a_new_one(
-    world: World, capsys: pytest.CaptureFixture[str]
+    world: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert world.pin_with(SANDBOX_JWT).status_code == 200
     assert rehearse(["pinata-key", "--directory", world.directory]) == 0
@@ -99,13 +99,13 @@ def test_the_revoked_key_is_repaired_by_a_new_one(
 @pytest.mark.parametrize(
     "name", [name for name, mishap in MISHAPS.items() if mishap.vendor != "alchemy"]
 )
-def test_every_mishap_begins_and_ends(world: World, name: str) -> None:
+def test_every_mishap_begins_and_ends(world: Place, name: str) -> None:
     for arguments in ([name], [name], [name, "--end"]):  # twice is once
         assert rehearse([*arguments, "--directory", world.directory]) == 0
     assert world.pinata.faults == PinataEmulator.faults_class()
 
 
-def test_the_keeper_is_left_without_ether(world: World) -> None:
+def test_the_keeper_is_left_without_ether(world: Place) -> None:
     assert rehearse(["keeper-empty", "--directory", world.directory]) == 0
     assert world.chain.balance_wei(KEEPER.address) == 0
     assert rehearse(["keeper-empty", "--end", "--directory", world.directory]) == 0

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from sandbox.ports import NAMES, Ports
-from sandbox.recipes import Recipes, WorldOptions
 from sandbox.services import MAX_FAILED_STARTS, Service, ServiceError, Watchdog
+from sandbox.world import World, WorldOptions
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
 MakeService = Callable[..., Service]
@@ -189,7 +189,8 @@ def test_the_program_gets_nothing_of_the_developers_environment(
     monkeypatch.setenv("KEEPER_PRIVATE_KEY", "0x" + "11" * 32)
     monkeypatch.setenv("MY_OWN_SECRET", "x")
     ports = Ports.free()
-    env = Recipes(tmp_path, ports, WorldOptions(env={"WORKER_BATCH_SIZE": "3"})).env
+    options = WorldOptions(env={"WORKER_BATCH_SIZE": "3"})
+    env = World(tmp_path, ports=ports, options=options).env
     assert env["DATABASE_URL"] == ""
     assert "11" * 32 not in env["KEEPER_PRIVATE_KEY"]
     assert "MY_OWN_SECRET" not in env

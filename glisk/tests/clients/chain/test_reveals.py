@@ -24,8 +24,7 @@ from glisk.clients.http import HttpOptions
 from glisk.errors import ProviderError, TransientError
 from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer
 from sandbox.accounts import AUTHORS, DEPLOYER, KEEPER, STRANGER
-from sandbox.chain import DemoChain
-from sandbox.l1_fee import ORACLE, charge_for_data
+from sandbox.chain import L1_FEE_ORACLE, DemoChain, charge_for_data
 from sandbox.testing import anvil_binary, deployed_chain, running_node
 
 __all__ = ["anvil_binary"]
@@ -155,7 +154,7 @@ def test_a_chain_without_the_oracle_or_with_another_contract_there_charges_nothi
     real: ChainClient, demo: DemoChain
 ) -> None:
     assert real.fee_history(percentile=50).l1_fee_per_byte_wei == 0
-    demo.rpc("anvil_setCode", ORACLE, "0x5f5ffd")  # reverts
+    demo.rpc("anvil_setCode", L1_FEE_ORACLE, "0x5f5ffd")  # reverts
     assert real.fee_history(percentile=50).l1_fee_per_byte_wei == 0
 
 
