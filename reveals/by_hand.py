@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 
 from glisk.clients.chain import ChainClient
-from glisk.clients.ipfs import GatewayClient
+from glisk.clients.gateway import GatewayClient
 from glisk.engine.broker import notify
 from glisk.errors import ProviderError
 from reveals import gate, outbox
@@ -33,7 +33,7 @@ from tokens.registry import in_flight
 from tokens.repairs.results import RepairResult, note, repair_each, wake
 from tokens.states import TokenStatus
 from tokens.transitions import REVEAL_CHANNEL
-from tokens.transitions.delays import forget_delay
+from tokens.transitions.claims import forget_delay
 
 logger = structlog.get_logger(__name__)
 

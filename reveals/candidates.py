@@ -15,8 +15,8 @@ from django.db import connection, transaction
 from reveals.gate import Candidate, Objection
 from reveals.models import RevealTransaction
 from tokens.states import TokenStatus
-from tokens.transitions import delays
-from tokens.transitions.delays import Refusal, postpone_reveals
+from tokens.transitions import claims
+from tokens.transitions.claims import Refusal, postpone_reveals
 from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
@@ -188,7 +188,7 @@ def forget_refusals(token_ids: Sequence[int]) -> None:
     Refusals by a simulation stay counted: right artefacts say nothing about them.
     """
     if token_ids:
-        delays.forget_refusals(token_ids, but=WOULD_REVERT)
+        claims.forget_refusals(token_ids, but=WOULD_REVERT)
 
 
 def seconds_until_due() -> float | None:

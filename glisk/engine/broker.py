@@ -23,7 +23,7 @@ from django_q.models import OrmQ
 from django_q.tasks import async_task
 from psycopg import sql
 
-from glisk.engine.owner import own_prefix
+from glisk.engine.heartbeat import own_prefix
 from glisk.engine.process import process_stop_flag
 
 logger = structlog.get_logger(__name__)

@@ -1,8 +1,8 @@
-"""A drain: a long-lived django-q2 task that moves rows, not one task per row.
+"""A drain: a long-lived django-q2 task that moves rows by its steps, not one task per row.
 
-A subclass says how rows are claimed and saved (`turn`); steps do (glisk/engine/step.py). The base
-makes calls in threads, holds the slot, waits for whatever comes first, and survives what happens to
-the database.
+A subclass names its steps. The base lets them claim, makes their calls in threads, has them settle
+what came of these, renews leases, holds the slot, waits for whatever comes first, and survives what
+happens to the database.
 """
 
 from __future__ import annotations
@@ -10,25 +10,23 @@ from __future__ import annotations
 import os
 import select
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from abc import ABC
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
+from zlib import crc32
 
 import psycopg
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connection, connections
 from django.utils import timezone
 from django_q.signals import pre_execute
 
-from glisk.engine.broker import Listener, enqueue_here
-from glisk.engine.calls import CallResult, Calls
-from glisk.engine.gathering import Came, Expected, gather
-from glisk.engine.heartbeat import BEAT_SECONDS, Heartbeat
-from glisk.engine.owner import Slot, SlotKey, new_owner, slot_is_free, take_slot
+from glisk.breaker import Breaker
+from glisk.engine.broker import Listener, enqueue_here, notify
+from glisk.engine.heartbeat import BEAT_SECONDS, Heartbeat, new_owner, own_prefix
 from glisk.engine.process import DeadMan, StopFlag, process_stop_flag
-
-__all__ = ["CallResult", "Drain", "run_drain"]
+from glisk.engine.step import CallResult, Calls, Came, Done, Expected, Failed, Step, gather
 
 logger = structlog.get_logger(__name__)
 
@@ -43,35 +41,42 @@ _DATABASE_ERRORS = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
 )
+# Under load (from so many calls under way on), rare work is looked for this often only.
+_MANY = 5
+_LOOK_SECONDS = 0.25
+_LEAST_WAIT_SECONDS = 0.05
 
 
 class Drain(ABC):
-    """One stage's work. All methods run in the main thread; only submitted calls do not."""
+    """One stage's work. All methods run in the main thread; only the steps' calls do not.
+
+    Its steps begin in their order and are settled in the reverse one: what is paid for comes first.
+    """
 
     stage: ClassVar[str]
     # Each worker (supervisor) has one of its own; else there is one in all.
     one_per_worker: ClassVar[bool] = False
     channels: ClassVar[tuple[str, ...]] = ()
-    # Kinds of call whose results nothing else waits for: they may wait for a fuller turn.
+    # Steps whose results nothing else waits for: they may wait for a fuller turn.
     patient: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self) -> None:
         self.owner = new_owner()
-        self.in_flight = 0
+        self.steps: Sequence[Step[Any, Any]] = ()
         # Set when the drain ends: turn() must claim nothing new. Calls may read it as well.
         self.stopping = False
         self.heartbeat = Heartbeat(self.owner, os.getpid(), self.stage)
         self._calls: Calls | None = None
+        self._known: list[CallResult] = []
+        self._renewed_at = time.monotonic()
+        self._looked_at = self._renewed_at - _LOOK_SECONDS
+        self._unsure = False
+        self._due_in: float | None = None
+        self._probes: list[tuple[Breaker, Any]] = []  # each with the work that is its call
 
     @property
-    def slot_key(self) -> SlotKey:
-        """What this drain holds while it claims."""
-        return SlotKey.of(self.stage, one_per_worker=self.one_per_worker)
-
-    @property
-    def threads(self) -> int:
-        """How many calls may be under way at once."""
-        return 1
+    def lease_seconds(self) -> float:
+        return 60.0
 
     @property
     def longest_freeze_seconds(self) -> float | None:
@@ -80,7 +85,7 @@ class Drain(ABC):
 
     @property
     def gather_seconds(self) -> float:
-        """How long a turn waits for more after the first has come (engine.gathering)."""
+        """How long a turn waits for more after the first has come (`gather`)."""
         return 0.0
 
     @property
@@ -88,39 +93,33 @@ class Drain(ABC):
         """How many notifications make a group whole; 0: nobody knows."""
         return 0
 
-    def prepare(self) -> None:  # noqa: B027 - a hook
-        """Build clients and the like; called once, after the slot is taken."""
+    def make_steps(self) -> Sequence[Step[Any, Any]]:
+        """Build the steps and their clients."""
+        return ()
 
-    @abstractmethod
-    def turn(self, results: list[CallResult]) -> float | None:
-        """Save the finished calls, claim rows, submit calls; all database work is done here.
+    def survey(self) -> None:  # noqa: B027 - a hook
+        """Read what the steps go by: before any of them claims, and again if one was settled."""
 
-        Return after how many seconds at most the next turn is wanted; None for the idle tick.
-        A notification or a finished call ends the wait. If a turn fails, the next one gets the
-        same results again, so saving them must bear repetition.
-        """
+    def renew(self, ids: Collection[int]) -> None:  # noqa: B027 - a hook
+        """Prolong this owner's leases of these rows by `lease_seconds`."""
 
-    def release(self) -> None:  # noqa: B027 - a hook
-        """Give back the claims that no call is under way for; may be called more than once.
+    def free_all_but(self, ids: Collection[int]) -> None:  # noqa: B027 - a hook
+        """Free all rows of this owner but these, whose calls are under way."""
 
-        Never before `prepare` has ended well, which `close` has to bear.
-        """
+    def prepare(self) -> None:
+        """Build what the steps need; called once, after the slot is taken."""
+        self.steps = self.make_steps()
 
-    def close(self) -> None:  # noqa: B027 - a hook
-        """Close clients and the like; called once at the end."""
+    @property
+    def slot_key(self) -> tuple[int, int]:
+        """What this drain holds while it claims: one lock in all, or one for each worker."""
+        worker = _lock_number(own_prefix()) if self.one_per_worker else 0
+        return _lock_number(f"glisk:slot:{self.stage}"), worker
 
-    def submit(self, kind: str, key: Any, function: Callable[..., Any], *args: Any) -> None:
-        """Call `function(*args)` in a thread; a later turn gets it as a `CallResult`."""
-        self.calls.submit(kind, key, function, *args)
-        self.in_flight += 1
-
-    def note_claim(self) -> None:
-        """Stamp the heartbeat: rows were claimed."""
-        self.heartbeat.last_claim_at = timezone.now()
-
-    def note_progress(self) -> None:
-        """Stamp the heartbeat: rows moved on."""
-        self.heartbeat.last_progress_at = timezone.now()
+    @property
+    def threads(self) -> int:
+        """The sum of the places: slow calls of one step must not delay those of another."""
+        return sum(step.most for step in self.steps if not step.at_once)
 
     @property
     def calls(self) -> Calls:
@@ -129,9 +128,155 @@ class Drain(ABC):
             self._calls = Calls(self.threads, self.stage, self.patient)
         return self._calls
 
-    def close_calls(self) -> None:
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way, or not collected yet."""
+        return self._calls.under_way if self._calls else 0
+
+    @property
+    def load(self) -> int:
+        """How much is under way."""
+        return self.in_flight
+
+    def submit(self, kind: str, key: Any, function: Callable[..., Any], *args: Any) -> None:
+        """Call `function(*args)` in a thread; a later turn gets it as a `CallResult`."""
+        self.calls.submit(kind, key, function, *args)
+
+    def turn(self, results: list[CallResult]) -> float | None:
+        """Settle the finished calls, claim rows, submit calls; all database work is done here.
+
+        Return after how many seconds at most the next turn is wanted; None for the idle tick.
+        A notification or a finished call ends the wait. If a turn fails, the next one gets the
+        same results again, so saving them must bear repetition.
+        """
+        for step in reversed(self.steps):
+            self._settle(step, [*results, *self._known])
+        self._known.clear()
+        if self.stopping:
+            if results:
+                for channel in self.channels:  # what was settled here is for others to go on with
+                    notify(channel)
+        else:
+            if self._unsure:  # a claim may have been committed without our hearing of it
+                self.free_all_but(self._leased())
+            self._unsure = True
+            self._begin(answered=len(results))
+            self._unsure = False
+        self._give_probes_back()
+        return self._next_turn_seconds()
+
+    def _settle(self, step: Step[Any, Any], results: Sequence[CallResult]) -> None:
+        """Settle a step's results; one that comes a second time is not under way any more."""
+        fresh = [r for r in results if r.kind == step.name and _holds(step.under_way, r.key)]
+        if not fresh:
+            return
+        step.settle(
+            [Done(r.key, r.value) for r in fresh if r.error is None],
+            [Failed(r.key, r.error) for r in fresh if r.error is not None],
+        )
+        step.under_way = [w for w in step.under_way if not _holds([r.key for r in fresh], w)]
+        self.heartbeat.last_progress_at = timezone.now()
+
+    def _begin(self, *, answered: int) -> None:
+        self.survey()
+        looks = self._looks_around(answered)
+        for step in self.steps:
+            if step.paused_for or (step.rare and not looks):
+                continue
+            places = min(step.places(), step.most - len(step.under_way))
+            works = step.claim(places) if places > 0 else ()
+            if works:
+                self.heartbeat.last_claim_at = timezone.now()
+            step.under_way += works
+            self._probes += [(b, w) for w in works for b in step.asks(w) if b.probing]
+            for work in works:
+                result = _without_thread(step, work)
+                if result is None:
+                    self.submit(step.name, work, step.call, work)
+                else:
+                    self._known.append(result)
+            if self._known:
+                self._settle(step, self._known)
+                self._known.clear()
+                self.survey()  # the steps that follow go on with it in this turn
+                self._due_in = _LEAST_WAIT_SECONDS  # and those before it in the next one
+            if step.has_put_off:
+                step.has_put_off = False
+                self._due_in = _LEAST_WAIT_SECONDS  # the next survey tells until when
+
+    def _give_probes_back(self) -> None:
+        """Give each probe back that no call is made for, or whose settlement told nothing of it.
+
+        The one place for this: a step may take a probe, and then find nothing or fail.
+        """
+        under_way = [work for step in self.steps for work in step.under_way]
+        self._probes = [(b, w) for b, w in self._probes if b.probing and _holds(under_way, w)]
+        used = [breaker for breaker, _ in self._probes]
+        for breaker in {breaker for step in self.steps for breaker in step.breakers}:
+            if breaker.probing and breaker not in used:
+                breaker.give_probe_back()
+
+    def _looks_around(self, answered: int) -> bool:
+        """Tell whether to look for rare work, and ask what falls due.
+
+        Before the claims: what falls due while they run must not be overlooked.
+        """
+        now = time.monotonic()
+        left = self._looked_at + _LOOK_SECONDS - now
+        if self.load + answered >= _MANY and left > 0:
+            self._due_in = left
+            return False
+        self._looked_at = now
+        waits = [step.paused_for or step.due_in() for step in self.steps]
+        known = [wait for wait in waits if wait is not None]
+        self._due_in = max(_LEAST_WAIT_SECONDS, min(known)) if known else None
+        return True
+
+    def _leased(self) -> list[int]:
+        return [pk for step in self.steps for work in step.under_way for pk in step.leased(work)]
+
+    def _next_turn_seconds(self) -> float | None:
+        """Renew the leases of what is under way; return when to look again at the latest."""
+        every = self.lease_seconds / 3
+        ids = self._leased()
+        if ids and time.monotonic() - self._renewed_at >= every:
+            self.renew(ids)
+            self._renewed_at = time.monotonic()
+        waits = [None if self.stopping else self._due_in, every if ids else None]
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def release(self) -> None:
+        """Free what no call is under way for: a lost claim, and at the end what was not saved.
+
+        May be called more than once, but never before `prepare` has ended well.
+        """
+        if self._unsure or not self.in_flight:
+            self.free_all_but(self._leased() if self.in_flight else ())
+
+    def close(self) -> None:
+        """Close threads, clients and the like, whether or not `prepare` has ended well."""
         if self._calls is not None:
             self._calls.close()
+        for step in self.steps:
+            step.close()
+
+
+def _without_thread(step: Step[Any, Any], work: Any) -> CallResult | None:
+    """Return what came of work that needs no thread; None: it does."""
+    value = step.known(work)
+    if value is not None:
+        return CallResult(step.name, work, value=value)
+    if not step.at_once:
+        return None
+    try:
+        return CallResult(step.name, work, value=step.call(work))
+    except Exception as error:  # noqa: BLE001 - the step judges it
+        return CallResult(step.name, work, error=error)
+
+
+def _holds(works: Sequence[Any], work: Any) -> bool:
+    """Tell whether this very piece of work is among them: equal ones may be of another claim."""
+    return any(each is work for each in works)
 
 
 def run_drain(drain_class: type[Drain], stop: StopFlag | None = None) -> int | None:
@@ -143,17 +288,19 @@ def run_drain(drain_class: type[Drain], stop: StopFlag | None = None) -> int | N
     """
     stop = stop or process_stop_flag()
     drain = drain_class()
-    if stop.is_set() or not slot_is_free(drain.slot_key):
+    if stop.is_set() or not _slot_is_free(drain.slot_key):
         return 0
     with structlog.contextvars.bound_contextvars(stage=drain.stage, drain=drain.owner):
         listener = Listener(drain.channels)
         try:
-            slot = take_slot(listener.session, drain.slot_key)
-            if slot is None:
+            if not _take_slot(listener, drain.slot_key):
                 return 0
-            loop = _Loop(drain, stop, listener, slot)
-            deadman = _deadman_of(drain)
+            loop = _Loop(drain, stop, listener)
+            limit = drain.longest_freeze_seconds
+            deadman = DeadMan(limit) if limit is not None else None
             try:
+                if deadman is not None:
+                    deadman.start()
                 loop.work()
             finally:
                 loop.end()
@@ -164,20 +311,45 @@ def run_drain(drain_class: type[Drain], stop: StopFlag | None = None) -> int | N
             listener.close()
 
 
-def _deadman_of(drain: Drain) -> DeadMan | None:
-    if drain.longest_freeze_seconds is None:
-        return None
-    deadman = DeadMan(drain.longest_freeze_seconds)
-    return deadman if deadman.start() else None
+# A slot lets one drain of a kind run at a time: a session-level advisory lock, which PostgreSQL
+# frees when its connection ends, however its process died. Advisory locks belong to the database,
+# so several installations may share one server.
+def _lock_number(text: str) -> int:
+    """Hash to a positive int4, so that pg_locks (which shows an oid) shows the same number."""
+    return crc32(text.encode()) & 0x7FFFFFFF
+
+
+def _slot_is_free(key: tuple[int, int]) -> bool:
+    """Say whether it is worth to open a connection for a slot.
+
+    It only looks: trying the lock for a moment could keep the rightful successor out.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*) = 0 FROM pg_locks
+            WHERE locktype = 'advisory' AND granted AND objsubid = 2
+              AND classid = %s AND objid = %s
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            """,
+            key,
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def _take_slot(listener: Listener, key: tuple[int, int]) -> bool:
+    """Take a slot for as long as the listener's session lives; False if it is taken."""
+    row = listener.session.execute("SELECT pg_try_advisory_lock(%s, %s)", key).fetchone()
+    return bool(row and row[0])
 
 
 class _Loop:
-    def __init__(self, drain: Drain, stop: StopFlag, listener: Listener, slot: Slot) -> None:
+    def __init__(self, drain: Drain, stop: StopFlag, listener: Listener) -> None:
         self.finished = 0
         self._drain = drain
         self._stop = stop
         self._listener = listener
-        self._slot: Slot | None = slot
+        self._holds_slot = True
         self._budget_ends = time.monotonic() + settings.DRAIN_BUDGET_SECONDS
         self._next_beat = 0.0
         self._turn_ended = 0.0
@@ -226,7 +398,6 @@ class _Loop:
         except _DATABASE_ERRORS as error:
             logger.warning("drain_release_failed", error=str(error))
         finally:
-            self._drain.close_calls()
             self._listener.close()
             self._drain.close()
 
@@ -250,13 +421,13 @@ class _Loop:
             logger.warning("hand_over_failed", error=str(error))  # the schedule starts the next
 
     def _release_slot(self) -> None:
-        if self._slot is not None:
-            self._slot.release()
-            self._slot = None
+        if self._holds_slot:
+            key = self._drain.slot_key
+            self._listener.session.execute("SELECT pg_advisory_unlock(%s, %s)", key)
+            self._holds_slot = False
 
     def _collect(self) -> list[CallResult]:
         results = self._drain.calls.finished()
-        self._drain.in_flight -= len(results)
         self.finished += len(results)
         return results
 
@@ -321,7 +492,7 @@ class _Loop:
             if self._listener.is_alive():
                 return  # only Django's connection was lost, or a statement was refused
             self._listener.close()
-            self._slot = None
+            self._holds_slot = False
             if self._stop.is_set() and not unsaved and not drain.in_flight:
                 drain.stopping = True
                 return
@@ -335,8 +506,8 @@ class _Loop:
             return
 
     def _retake_slot(self) -> None:
-        self._slot = take_slot(self._listener.session, self._drain.slot_key)
-        if self._slot is None:
+        self._holds_slot = _take_slot(self._listener, self._drain.slot_key)
+        if not self._holds_slot:
             logger.warning("slot_lost")  # another drain claims now; this one only finishes
             self._drain.stopping = True
 

@@ -1,4 +1,6 @@
-"""What workers say of themselves: that they live, and whether their clocks go right.
+"""What workers say of themselves: who they are, that they live, whether their clocks go right.
+
+An owner, by whose name leases are held, is `host:main pid:pid:8 hex digits`, unique per drain run.
 
 A heartbeat is a row per drain and per supervisor, written every few seconds. It proves that the
 process reaches the database, which django-q2's own status does not: it says "Idle" while its
@@ -8,9 +10,13 @@ to operators.
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +25,6 @@ from django.utils import timezone
 
 from glisk.clock import database_now, machine_ahead_seconds
 from glisk.engine.alarms import end_alarm, raise_alarm
-from glisk.engine.owner import host_name, main_pid, own_prefix
 from glisk.models import WorkerHeartbeat
 
 logger = structlog.get_logger(__name__)
@@ -42,6 +47,51 @@ _UPSERT = """
     ON CONFLICT (owner) DO UPDATE SET in_flight = EXCLUDED.in_flight, beat_at = now(),
         last_claim_at = EXCLUDED.last_claim_at, last_progress_at = EXCLUDED.last_progress_at
 """
+
+
+# The inode number that Linux gives to its first PID namespace (PROC_PID_INIT_INO).
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC
+
+_main_pid: int | None = None
+
+
+@lru_cache(maxsize=1)
+def host_name() -> str:
+    """Return a name under which process ids are comparable.
+
+    In a container it carries the PID namespace: two containers may share a host name, and
+    process 7 of one is not process 7 of the other.
+    """
+    name = socket.gethostname()[:80]
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return name
+    return name if namespace == _INITIAL_PID_NAMESPACE else f"{name}.{namespace}"
+
+
+def set_main_pid(pid: int) -> None:
+    """Make `pid` the supervisor of this process and of all that it forks."""
+    global _main_pid
+    _main_pid = pid
+
+
+def main_pid() -> int:
+    """Return the supervisor's pid; outside of a supervisor, this process's own."""
+    return os.getpid() if _main_pid is None else _main_pid
+
+
+def owner_prefix(host: str, main_pid: int) -> str:
+    """Return what every owner of one supervisor's processes begins with."""
+    return f"{host}:{main_pid}:"
+
+
+def own_prefix() -> str:
+    return owner_prefix(host_name(), main_pid())
+
+
+def new_owner() -> str:
+    return f"{own_prefix()}{os.getpid()}:{secrets.token_hex(4)}"
 
 
 @dataclass

@@ -8,24 +8,24 @@ So a crash, a hand-over and the next turn are the same thing.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import os
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, ClassVar, Generic, NoReturn, TypeVar
+
+from django.db import connections
 
 from glisk.breaker import Breaker
-from glisk.engine.broker import notify
-from glisk.engine.calls import CallResult
-from glisk.engine.drain import Drain
 
 W = TypeVar("W")  # a claimed piece of work
 D = TypeVar("D")  # what its call brought
-
-# Under load (from so many calls under way on), rare work is looked for this often only.
-_MANY = 5
-_LOOK_SECONDS = 0.25
-_LEAST_WAIT_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -125,171 +125,166 @@ class Step(ABC, Generic[W, D]):
         """Close what the step has opened."""
 
 
-class StepDrain(Drain):
-    """A drain that is nothing but its steps.
+@dataclass(frozen=True)
+class CallResult:
+    """A finished call: its value, or the exception that it raised."""
 
-    They begin in their order and are settled in the reverse one: what is paid for comes first.
-    """
+    kind: str
+    key: Any
+    value: Any = None
+    error: Exception | None = None
 
-    lease_seconds: float = 60.0
-    steps: Sequence[Step[Any, Any]] = ()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: list[CallResult] = []
-        self._renewed_at = self._looked_at = time.monotonic()
-        self._looked_at -= _LOOK_SECONDS
-        self._unsure = False
-        self._due_in: float | None = None
-        self._probes: list[tuple[Breaker, Any]] = []  # each with the work that is its call
+class DatabaseInThreadError(RuntimeError):
+    """A call of a drain touched the database; that belongs to the drain's main thread."""
 
-    @abstractmethod
-    def make_steps(self) -> Sequence[Step[Any, Any]]:
-        """Build the steps and their clients."""
 
-    def survey(self) -> None:
-        """Read what the steps go by: before any of them claims, and again if one was settled."""
+def _refuse() -> NoReturn:
+    raise DatabaseInThreadError(
+        "a call in a drain's thread must not use the database; return a value to turn()"
+    )
 
-    def renew(self, ids: Collection[int]) -> None:
-        """Prolong this owner's leases of these rows by `lease_seconds`."""
 
-    def free_all_but(self, ids: Collection[int]) -> None:
-        """Free all rows of this owner but these, whose calls are under way."""
+def _forbid_database() -> None:
+    """Make every Django connection of the current thread refuse to connect."""
+    for connection in connections.all():
+        # Only this thread's own object is changed, which mypy takes for the class's method.
+        connection.connect = _refuse  # type: ignore[method-assign]
 
-    def prepare(self) -> None:
-        self.steps = self.make_steps()
 
-    @property
-    def threads(self) -> int:
-        """The sum of the places: slow calls of one step must not delay those of another."""
-        return sum(step.most for step in self.steps if not step.at_once)
+class Calls:
+    """A thread pool whose results wake a descriptor that can be polled with others."""
 
-    def turn(self, results: list[CallResult]) -> float | None:
-        for step in reversed(self.steps):
-            self._settle(step, [*results, *self._known])
-        self._known.clear()
-        if self.stopping:
-            if results:
-                for channel in self.channels:  # what was settled here is for others to go on with
-                    notify(channel)
-        else:
-            if self._unsure:  # a claim may have been committed without our hearing of it
-                self.free_all_but(self._leased())
-            self._unsure = True
-            self._begin(answered=len(results))
-            self._unsure = False
-        self._give_probes_back()
-        return self._next_turn_seconds()
-
-    def _settle(self, step: Step[Any, Any], results: Sequence[CallResult]) -> None:
-        """Settle a step's results; one that comes a second time is not under way any more."""
-        fresh = [r for r in results if r.kind == step.name and _holds(step.under_way, r.key)]
-        if not fresh:
-            return
-        step.settle(
-            [Done(r.key, r.value) for r in fresh if r.error is None],
-            [Failed(r.key, r.error) for r in fresh if r.error is not None],
+    def __init__(self, threads: int, name: str, patient: Collection[str] = ()) -> None:
+        """`patient`: the kinds of call that nothing else waits for."""
+        self._pool = ThreadPoolExecutor(
+            max_workers=threads, thread_name_prefix=name, initializer=_forbid_database
         )
-        step.under_way = [w for w in step.under_way if not _holds([r.key for r in fresh], w)]
-        self.note_progress()
+        self._results: SimpleQueue[CallResult] = SimpleQueue()
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        self._open = True
+        self._patient = patient
+        self._urgent = 0
+        self.under_way = 0  # calls that were submitted and not collected yet
+        self._lock = threading.Lock()  # a late call must not write to a descriptor used anew
 
-    def _begin(self, *, answered: int) -> None:
-        self.survey()
-        looks = self._looks_around(answered)
-        for step in self.steps:
-            if step.paused_for or (step.rare and not looks):
-                continue
-            places = min(step.places(), step.most - len(step.under_way))
-            works = step.claim(places) if places > 0 else ()
-            if works:
-                self.note_claim()
-            step.under_way += works
-            self._probes += [(b, w) for w in works for b in step.asks(w) if b.probing]
-            for work in works:
-                result = _without_thread(step, work)
-                if result is None:
-                    self.submit(step.name, work, step.call, work)
-                else:
-                    self._known.append(result)
-            if self._known:
-                self._settle(step, self._known)
-                self._known.clear()
-                self.survey()  # the steps that follow go on with it in this turn
-                self._due_in = _LEAST_WAIT_SECONDS  # and those before it in the next one
-            if step.has_put_off:
-                step.has_put_off = False
-                self._due_in = _LEAST_WAIT_SECONDS  # the next survey tells until when
+    def fileno(self) -> int:
+        return self._read
 
-    def _give_probes_back(self) -> None:
-        """Give each probe back that no call is made for, or whose settlement told nothing of it.
+    def submit(self, kind: str, key: Any, function: Callable[..., Any], *args: Any) -> None:
+        """Run `function(*args)` in a thread, with the caller's log context."""
+        self.under_way += 1
+        context = contextvars.copy_context()
+        self._pool.submit(context.run, self._call, kind, key, function, args)
 
-        The one place for this: a step may take a probe, and then find nothing or fail.
-        """
-        under_way = [work for step in self.steps for work in step.under_way]
-        self._probes = [(b, w) for b, w in self._probes if b.probing and _holds(under_way, w)]
-        used = [breaker for breaker, _ in self._probes]
-        for breaker in {breaker for step in self.steps for breaker in step.breakers}:
-            if breaker.probing and breaker not in used:
-                breaker.give_probe_back()
+    def _call(self, kind: str, key: Any, function: Callable[..., Any], args: Any) -> None:
+        try:
+            result = CallResult(kind, key, value=function(*args))
+        except Exception as error:  # noqa: BLE001 - the drain judges it
+            result = CallResult(kind, key, error=error)
+        except BaseException as error:  # noqa: BLE001 - SystemExit in a thread would be lost
+            result = CallResult(kind, key, error=RuntimeError(f"the call ended with {error!r}"))
+        self._results.put(result)
+        self._wake(urgent=kind not in self._patient)
 
-    def _looks_around(self, answered: int) -> bool:
-        """Tell whether to look for rare work, and ask what falls due.
-
-        Before the claims: what falls due while they run must not be overlooked.
-        """
-        now = time.monotonic()
-        left = self._looked_at + _LOOK_SECONDS - now
-        if self.load + answered >= _MANY and left > 0:
-            self._due_in = left
-            return False
-        self._looked_at = now
-        waits = [step.paused_for or step.due_in() for step in self.steps]
-        known = [wait for wait in waits if wait is not None]
-        self._due_in = max(_LEAST_WAIT_SECONDS, min(known)) if known else None
-        return True
+    def _wake(self, *, urgent: bool) -> None:
+        with self._lock, contextlib.suppress(BlockingIOError):  # full: the reader is awake anyhow
+            self._urgent += urgent
+            if self._open:
+                os.write(self._write, b"\0")
 
     @property
-    def load(self) -> int:
-        """How much is under way."""
-        return self.in_flight
+    def waiting(self) -> int:
+        """How many results wait to be collected."""
+        return self._results.qsize()
 
-    def _leased(self) -> list[int]:
-        return [pk for step in self.steps for work in step.under_way for pk in step.leased(work)]
+    @property
+    def urgent(self) -> int:
+        """How many of them something else waits for."""
+        return self._urgent
 
-    def _next_turn_seconds(self) -> float | None:
-        """Renew the leases of what is under way; return when to look again at the latest."""
-        every = self.lease_seconds / 3
-        ids = self._leased()
-        if ids and time.monotonic() - self._renewed_at >= every:
-            self.renew(ids)
-            self._renewed_at = time.monotonic()
-        waits = [None if self.stopping else self._due_in, every if ids else None]
-        return min((wait for wait in waits if wait is not None), default=None)
-
-    def release(self) -> None:
-        """Free what no call is under way for: a lost claim, and at the end what was not saved."""
-        if self._unsure or not self.in_flight:
-            self.free_all_but(self._leased() if self.in_flight else ())
+    def finished(self) -> list[CallResult]:
+        """Return the results that came since the last call, and take back their wake-up."""
+        with contextlib.suppress(BlockingIOError):
+            while len(os.read(self._read, 4096)) == 4096:
+                pass
+        with self._lock:
+            self._urgent = 0
+        results: list[CallResult] = []
+        with contextlib.suppress(Empty):
+            while True:
+                results.append(self._results.get_nowait())
+        self.under_way -= len(results)
+        return results
 
     def close(self) -> None:
-        for step in self.steps:
-            step.close()
-        super().close()
+        """End the threads that have nothing to do; calls under way end by their own timeouts."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            if self._open:
+                self._open = False
+                os.close(self._read)
+                os.close(self._write)
 
 
-def _without_thread(step: Step[Any, Any], work: Any) -> CallResult | None:
-    """Return what came of work that needs no thread; None: it does."""
-    value = step.known(work)
-    if value is not None:
-        return CallResult(step.name, work, value=value)
-    if not step.at_once:
-        return None
-    try:
-        return CallResult(step.name, work, value=step.call(work))
-    except Exception as error:  # noqa: BLE001 - the step judges it
-        return CallResult(step.name, work, error=error)
+# Every turn of a drain has a price of its own, so things that come together are taken together.
+# Calls that begin together end together: to wait for the whole of a group also keeps it whole,
+# while a mere distance between turns lets it fall apart.
+_STEP_SECONDS = 0.01
+_PATIENCE = 4  # so many times the window, results may wait that nothing else waits for
 
 
-def _holds(works: Sequence[Any], work: Any) -> bool:
-    """Tell whether this very piece of work is among them: equal ones may be of another claim."""
-    return any(each is work for each in works)
+@dataclass
+class Came:
+    """What has come since the last turn."""
+
+    heard: int  # notifications
+    results: int  # of calls
+    urgent: int  # results among them that something else waits for
+
+
+@dataclass
+class Expected:
+    """What a group may consist of; 0 notifications: nobody knows how many."""
+
+    notifications: int
+    results: int
+
+    def is_met(self, came: Came) -> bool:
+        if came.heard:
+            return 0 < self.notifications <= came.heard
+        return came.results >= self.results
+
+
+def gather(window: float, expected: Expected, look: Callable[[], Came]) -> None:
+    """Return when a group is whole, or has been waited for long enough.
+
+    From the first notification or urgent result on `window` seconds; twice that while more keeps
+    coming, or while the most of the notifications is missing, so that groups that fell apart come
+    together again. For results that are not urgent `_PATIENCE` windows. `look` counts from the
+    last turn on.
+    """
+    began = time.monotonic()
+    urgent_at: float | None = None
+    before = Came(0, 0, 0)
+    changed_at = began
+    while True:
+        came, now = look(), time.monotonic()
+        if expected.is_met(came):
+            return
+        if came != before:
+            before, changed_at = came, now
+        if urgent_at is None and (came.heard or came.urgent):
+            urgent_at = now
+        if urgent_at is None:
+            ends = began + _PATIENCE * window
+        elif came.heard and 2 * came.heard < expected.notifications:
+            ends = urgent_at + 2 * window
+        else:
+            calm = max(urgent_at + window, changed_at + _STEP_SECONDS)
+            ends = min(calm, urgent_at + 2 * window)
+        if now >= ends:
+            return
+        time.sleep(min(_STEP_SECONDS, ends - now))

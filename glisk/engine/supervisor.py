@@ -28,10 +28,13 @@ from glisk.engine.heartbeat import (
     BEAT_SECONDS,
     Heartbeat,
     dead_supervisors,
+    host_name,
+    own_prefix,
+    owner_prefix,
     remove_own_heartbeats,
+    set_main_pid,
 )
 from glisk.engine.housekeeping import declare_housekeeping
-from glisk.engine.owner import host_name, own_prefix, owner_prefix, set_main_pid
 from glisk.engine.process import StopFlag, process_stop_flag, run_child
 from glisk.engine.sentinel import run_sentinel
 from glisk.models import WorkerHeartbeat
@@ -40,7 +43,7 @@ logger = structlog.get_logger(__name__)
 
 # Imported before the first fork: the workers share the pages, and start in milliseconds.
 # The drain's module also has to hear of every task from a worker's first on.
-_HEAVY_MODULES = ("glisk.engine.drain", "replicate", "PIL.Image", "web3")
+_HEAVY_MODULES = ("glisk.engine.drain", "requests", "PIL.Image", "eth_account")
 _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0

@@ -13,7 +13,8 @@ from typing import Any
 
 from django.conf import settings
 
-from glisk.engine.step import Step, StepDrain
+from glisk.engine.drain import Drain
+from glisk.engine.step import Step
 from glisk.pauses import Pauses
 from reveals import outbox
 from reveals.pipeline.after import ReadBack, Refresh
@@ -29,7 +30,7 @@ from tokens.transitions import REVEAL_CHANNEL
 _LONGEST_GATHERING_SECONDS = 0.04
 
 
-class RevealDrain(StepDrain):
+class RevealDrain(Drain):
     stage = "reveal"
     channels = (REVEAL_CHANNEL,)
 

@@ -42,7 +42,7 @@ from reveals.outbox import Doubt
 from reveals.pipeline.step import RevealStep
 from tokens.models import Token
 from tokens.states import TokenStatus
-from tokens.transitions.reveal import claim_adopted
+from tokens.transitions.chain import claim_adopted
 from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)

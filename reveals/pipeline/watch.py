@@ -45,7 +45,7 @@ from reveals.pipeline.step import RevealStep
 from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.transitions import REVEAL_CHANNEL
-from tokens.transitions.reveal import change_reveal, recall_reveals
+from tokens.transitions.chain import change_reveal, recall_reveals
 
 logger = structlog.get_logger(__name__)
 

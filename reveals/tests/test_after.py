@@ -13,7 +13,8 @@ from pytest_django import Settings
 from glisk import breaker as breaker_module
 from glisk.clients.chain import ChainClient
 from glisk.clients.opensea import OpenSeaClient
-from glisk.engine.step import Done, StepDrain
+from glisk.engine.drain import Drain
+from glisk.engine.step import Done
 from glisk.errors import AccountError, InvalidRequestError, TransientError
 from glisk.models import SystemState
 from reveals.models import MarketplaceRefresh, RevealTransaction
@@ -126,7 +127,7 @@ def test_a_node_that_does_not_show_it_yet_is_asked_again(
 # -- the marketplace --------------------------------------------------------------------------
 
 
-class Afterwards(StepDrain):
+class Afterwards(Drain):
     """A drain with nothing but the marketplace."""
 
     stage = "after"

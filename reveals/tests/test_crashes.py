@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError
 from pytest_django import Settings
 
-from glisk.engine.calls import CallResult
+from glisk.engine.step import CallResult
 from reveals import candidates, outbox
 from reveals.pipeline import receipts, verify
 from reveals.tests.stage import (

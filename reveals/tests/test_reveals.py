@@ -6,7 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RpcError
-from glisk.engine.calls import CallResult
+from glisk.engine.step import CallResult
 from reveals import gate, outbox
 from reveals.models import RevealBatch
 from reveals.tests.stage import Scene, statuses, transactions

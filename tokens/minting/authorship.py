@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from authors.models import Author
 from tokens.models import Token
 from tokens.states import TokenStatus
-from tokens.transitions.creation import give_waiting_tokens
+from tokens.transitions.chain import give_waiting_tokens
 
 logger = structlog.get_logger(__name__)
 

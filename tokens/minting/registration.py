@@ -23,7 +23,7 @@ from django.db import connection, transaction
 
 from tokens.minting.mint_log import MAX_QUANTITY, MintLog
 from tokens.models.mint import MintSource
-from tokens.transitions.creation import NewTokens, complete_tokens, create_tokens
+from tokens.transitions.chain import NewTokens, complete_tokens, create_tokens
 from tokens.transitions.status import as_json
 
 logger = structlog.get_logger(__name__)

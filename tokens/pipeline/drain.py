@@ -10,8 +10,9 @@ from typing import Any
 
 from django.conf import settings
 
+from glisk.engine.drain import Drain
 from glisk.engine.process import keep_freed_memory
-from glisk.engine.step import Step, StepDrain
+from glisk.engine.step import Step
 from glisk.pauses import Pauses
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.collect import Collect
@@ -27,11 +28,11 @@ from tokens.transitions import PIPELINE_CHANNEL, UPLOAD_CHANNEL, claims
 _LONGEST_GATHERING_SECONDS = 0.04
 
 
-class _TokenDrain(StepDrain):
+class _TokenDrain(Drain):
     one_per_worker = True
 
     @property
-    def lease_seconds(self) -> float:  # type: ignore[override]
+    def lease_seconds(self) -> float:
         return float(settings.LEASE_SECONDS)
 
     @property

@@ -37,8 +37,7 @@ from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
 from tokens.states import TokenStatus
-from tokens.transitions.claims import Claim
-from tokens.transitions.delays import Retry, retry_later
+from tokens.transitions.claims import Claim, Retry, retry_later
 from tokens.transitions.status import Failed, fail_tokens
 
 logger = structlog.get_logger(__name__)

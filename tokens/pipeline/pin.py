@@ -19,8 +19,8 @@ from django.db import connection, transaction
 
 from glisk.breaker import Breaker
 from glisk.cid import compute_cid
-from glisk.clients.ipfs import Pin as Pinned
-from glisk.clients.ipfs import PinataClient
+from glisk.clients.pinata import Pin as Pinned
+from glisk.clients.pinata import PinataClient
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Step
 from glisk.engine.step import Failed as FailedCall
@@ -41,11 +41,12 @@ from tokens.states import TokenStatus
 from tokens.transitions import REVEAL_CHANNEL
 from tokens.transitions.claims import (
     Claim,
+    Retry,
     claim_for_upload,
     give_back,
+    retry_later,
     seconds_until_next_attempt,
 )
-from tokens.transitions.delays import Retry, retry_later
 from tokens.transitions.status import Move, as_json, move_tokens
 
 logger = structlog.get_logger(__name__)

@@ -30,7 +30,7 @@ from tokens.recovery.adoption import (
 from tokens.recovery.confirmations import settle_by_key, settled_depth
 from tokens.recovery.logs import RangeWalker
 from tokens.recovery.progress import Progress, save_progress
-from tokens.transitions.reveal import name_transactions
+from tokens.transitions.chain import name_transactions
 
 logger = structlog.get_logger(__name__)
 

@@ -28,7 +28,7 @@ from tokens.models import Token
 from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_new
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.progress import load_progress
-from tokens.transitions.creation import NewTokens, create_tokens
+from tokens.transitions.chain import NewTokens, create_tokens
 
 logger = structlog.get_logger(__name__)
 

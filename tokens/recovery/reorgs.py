@@ -35,8 +35,8 @@ from tokens.recovery.gaps import block_bounds
 from tokens.recovery.logs import RangeWalker
 from tokens.recovery.progress import Memory, save_memory
 from tokens.recovery.withdrawal import lock_mints, retire_mint
-from tokens.transitions.creation import change_mint, take_mint_times
-from tokens.transitions.delays import delay_mints
+from tokens.transitions.chain import change_mint, take_mint_times
+from tokens.transitions.claims import delay_mints
 
 logger = structlog.get_logger(__name__)
 

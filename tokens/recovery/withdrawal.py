@@ -31,7 +31,7 @@ from tokens.recovery.progress import forget_from
 from tokens.registry import in_flight
 from tokens.states import TokenStatus
 from tokens.transitions import PIPELINE_CHANNEL
-from tokens.transitions.creation import attribute_token, delete_tokens, detach_from_mint
+from tokens.transitions.chain import attribute_token, delete_tokens, detach_from_mint
 
 logger = structlog.get_logger(__name__)
 

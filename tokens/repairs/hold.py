@@ -23,7 +23,7 @@ from tokens.repairs.results import (
     with_reason,
 )
 from tokens.states import ACTIVE, TokenStatus
-from tokens.transitions.delays import forget_delay, hold, release_hold
+from tokens.transitions.claims import forget_delay, hold, release_hold
 from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)

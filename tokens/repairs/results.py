@@ -11,7 +11,7 @@ from glisk.engine.broker import notify
 from tokens.models import Token
 from tokens.models.job import OPEN_JOB_STATUSES
 from tokens.states import TokenStatus
-from tokens.transitions import PIPELINE_CHANNEL, REVEAL_CHANNEL, UPLOAD_CHANNEL, timeline
+from tokens.transitions import PIPELINE_CHANNEL, REVEAL_CHANNEL, UPLOAD_CHANNEL, status
 
 Progress = Callable[[int], None]
 _LOOKED_AT_ONCE = 500
@@ -70,7 +70,7 @@ def with_reason(what: str, reason: str) -> str:
 
 def note(token: Token, *, reason: str, actor: str, kind: str) -> None:
     """Write what happened to a token without a move into its timeline."""
-    timeline.note([token], reason=reason, actor=actor, detail={"repair": kind})
+    status.note([token], reason=reason, actor=actor, detail={"repair": kind})
 
 
 def wake(*statuses: TokenStatus | str) -> None:

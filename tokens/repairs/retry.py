@@ -23,7 +23,7 @@ from tokens.pipeline import jobs
 from tokens.pipeline.spend import cap_reason
 from tokens.repairs.results import Progress, RepairResult, repair_each, wake, with_reason
 from tokens.states import Repair, TokenStatus
-from tokens.transitions.delays import forget_delay
+from tokens.transitions.claims import forget_delay
 from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from glisk.engine.calls import CallResult
 from glisk.engine.drain import Drain
+from glisk.engine.step import CallResult
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
@@ -109,16 +109,10 @@ class Worker:
             poll.register(drain.calls, select.POLLIN)
         return bool(poll.poll(seconds * 1000))
 
-    @staticmethod
-    def _finished(drain: Drain) -> list[CallResult]:
-        results = drain.calls.finished()
-        drain.in_flight -= len(results)
-        return results
-
     def step(self, wait: float = 0.02) -> list[CallResult]:
         """Wait a moment for a finished call, then turn each drain once."""
         self._wait(wait)
-        found = [(drain, self._finished(drain)) for drain in self.drains]
+        found = [(drain, drain.calls.finished()) for drain in self.drains]
         self.ticks = [self._turn(drain, results) for drain, results in found]
         self.turns += 1
         return [result for _, results in found for result in results]
@@ -153,7 +147,7 @@ class Worker:
     def finished(self) -> list[CallResult]:
         """Wait for the next finished call, and take it away before its drain sees it."""
         assert self._wait(PATIENCE_SECONDS), "no call ended"
-        return [result for drain in self.drains for result in self._finished(drain)]
+        return [result for drain in self.drains for result in drain.calls.finished()]
 
     def rest(self) -> None:
         """Let the calls under way end; the next turn gets what they bring."""
@@ -165,7 +159,6 @@ class Worker:
     def crash(self) -> None:
         """Forget everything in memory, as a kill would; nothing is given back."""
         for drain in self.drains:
-            drain.close_calls()
             drain.close()
 
     def end(self) -> None:

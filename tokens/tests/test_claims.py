@@ -16,6 +16,7 @@ from tokens.pipeline.jobs import OpenJobs
 from tokens.states import TokenStatus
 from tokens.transitions.claims import (
     Claim,
+    Retry,
     claim_for_generation,
     claim_for_upload,
     claim_jobs,
@@ -24,10 +25,10 @@ from tokens.transitions.claims import (
     release_leases_of,
     renew_leases,
     rescue_stalled,
+    retry_later,
     seconds_until_next_attempt,
     still_ours,
 )
-from tokens.transitions.delays import Retry, retry_later
 from tokens.transitions.status import Failed, Move, fail_tokens, move_tokens
 
 pytestmark = pytest.mark.django_db

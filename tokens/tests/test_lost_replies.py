@@ -12,8 +12,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.clients.replicate import Prediction, ReplicateClient
-from glisk.engine.calls import CallResult
-from glisk.engine.owner import own_prefix
+from glisk.engine.heartbeat import own_prefix
+from glisk.engine.step import CallResult
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus

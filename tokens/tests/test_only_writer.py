@@ -8,7 +8,7 @@ from django.db import connection
 from tokens.factories import TokenFactory
 from tokens.models import Token
 from tokens.tests import only_writer
-from tokens.transitions.delays import hold
+from tokens.transitions.claims import hold
 
 pytestmark = pytest.mark.django_db
 

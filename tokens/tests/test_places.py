@@ -20,7 +20,7 @@ from tokens.api.mints import measure_pace
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobService, JobStatus
-from tokens.pipeline.admission import free_places
+from tokens.pipeline.services import free_places
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready
 

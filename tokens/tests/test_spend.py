@@ -15,7 +15,7 @@ from pytest_django import Settings
 from tokens.factories import TokenFactory
 from tokens.models import DailySpend, ImageGenerationJob, Token
 from tokens.models.job import JobStatus
-from tokens.pipeline import admission, jobs, spend
+from tokens.pipeline import jobs, services, spend
 from tokens.pipeline.spend import Price
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, is_ready, job_of
@@ -166,7 +166,7 @@ def test_it_goes_on_by_itself_at_midnight(
     settings.DAILY_SPEND_CAP_USD = 0.003
     tokens = TokenFactory.create_batch(2)
     drain = worker()
-    monkeypatch.setattr(admission, "_CAP_RECHECK_SECONDS", 0.1)
+    monkeypatch.setattr(services, "_CAP_RECHECK_SECONDS", 0.1)
     drain.until(lambda: Token.objects.filter(status=TokenStatus.READY).count() == 1)
     drain.settle(0.3)
     assert vendors.paid == 1

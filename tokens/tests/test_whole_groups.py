@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from glisk import breaker
 from glisk.clients.replicate import ReplicateClient
-from glisk.engine import step
+from glisk.engine import drain as engine_drain
 from tokens.factories import TokenFactory
 from tokens.pipeline import poll, services
 from tokens.pipeline.jobs import record_prediction
@@ -48,7 +48,7 @@ def test_a_group_takes_five_turns_of_few_statements(
     settings.WORKER_BATCH_SIZE = settings.UPLOAD_CONCURRENCY = count
     # Statements that come by the clock would be counted once more on a slow machine.
     monkeypatch.setattr(breaker, "_REFRESH_SECONDS", NEVER)
-    monkeypatch.setattr(step, "_LOOK_SECONDS", NEVER)
+    monkeypatch.setattr(engine_drain, "_LOOK_SECONDS", NEVER)
     monkeypatch.setattr(poll, "POLL_SECONDS", NEVER)
     monkeypatch.setattr(services, "NOTE_EVERY_SECONDS", NEVER)
     tokens = TokenFactory.create_batch(count)

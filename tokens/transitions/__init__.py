@@ -2,12 +2,9 @@
 
 | Module | What it writes |
 |---|---|
-| `creation` | new tokens; their mint and author; their end with a mint that is gone |
-| `status` | the moves from one state to another |
-| `claims` | who works on which token, and for how long |
-| `delays` | when a token is taken up again: retries, refusals, holds |
-| `reveal` | which transaction revealed it, and what a reorg changes about that |
-| `timeline` | what happens to a token without a move |
+| `chain` | what follows the chain: new tokens, their mint and author, who revealed them |
+| `status` | the moves from one state to another; what happens to a token without a move |
+| `claims` | who works on which token, for how long; when it is taken up again, and holds |
 """
 
 # The notification channels by which a commit wakes the drain that has work now.

@@ -177,3 +177,30 @@ def fail_tokens(rows: Sequence[Failed], *, source: TokenStatus, owner: str) -> s
                 [settings.RETRY_FAILED_AFTER_SECONDS, list(waiting)],
             )
     return failed
+
+
+def note(
+    tokens: Iterable[Any],
+    *,
+    reason: str,
+    actor: str,
+    detail: dict[str, Any] | None = None,
+    to_status: str | None = None,
+) -> None:
+    """Write into the timeline what happened to tokens without a move.
+
+    `to_status` is what they become by it, if not what they are: nothing, when they are deleted.
+    """
+    model = apps.get_model("tokens", "TokenTransition")
+    model.objects.bulk_create(
+        model(
+            token_id=token.pk,
+            from_status=token.status,
+            to_status=token.status if to_status is None else to_status,
+            reason=reason,
+            attempt=token.attempts,
+            actor=actor,
+            detail=detail or {},
+        )
+        for token in tokens
+    )

@@ -14,11 +14,12 @@ import pytest
 from django.db import OperationalError, connection
 
 from glisk.engine import drain as engine_drain
-from glisk.engine import gathering, owner
+from glisk.engine import heartbeat
+from glisk.engine import step as engine_step
 from glisk.engine.broker import notify
-from glisk.engine.calls import CallResult, DatabaseInThreadError
 from glisk.engine.drain import Drain
-from glisk.engine.owner import owner_prefix
+from glisk.engine.heartbeat import owner_prefix
+from glisk.engine.step import CallResult, DatabaseInThreadError
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.engine.conftest import Start, eventually, query
 
@@ -152,7 +153,7 @@ def test_a_group_of_results_is_gathered_into_one_turn(
         return 3600.0
 
     clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
-    monkeypatch.setattr(gathering, "time", clock)
+    monkeypatch.setattr(engine_step, "time", clock)
     run(scripted(script, gather_seconds=window, threads=6)).join()
     assert [number for number in turns if number] == groups
 
@@ -172,7 +173,7 @@ def test_a_group_of_notifications_is_gathered_into_one_turn(
         turns.append(len(sent))
         return 3600.0
 
-    monkeypatch.setattr(gathering, "time", SimpleNamespace(monotonic=time.monotonic, sleep=send))
+    monkeypatch.setattr(engine_step, "time", SimpleNamespace(monotonic=time.monotonic, sleep=send))
     run(scripted(script, gather_seconds=1000.0, awaited_notifications=3))
     eventually(lambda: turns == [0], what="the first turn")
     send()
@@ -192,7 +193,7 @@ def test_each_worker_has_one_or_there_is_one_in_all(
     eventually(lambda: _slots_taken() == 1, what="a slot")
     assert run(drain_class).join().outcome == 0
 
-    monkeypatch.setattr(owner, "_main_pid", 1)  # another worker
+    monkeypatch.setattr(heartbeat, "_main_pid", 1)  # another worker
     if one_per_worker:
         second = run(drain_class)
         eventually(lambda: _slots_taken() == 2, what="the other worker's slot")
@@ -219,7 +220,7 @@ def test_of_many_that_start_at_once_one_gets_the_slot(run: Start) -> None:
 
 def test_a_heartbeat_stands_as_long_as_the_drain(run: Start) -> None:
     def script(drain: Scripted, results: list[CallResult]) -> None:
-        drain.note_claim()
+        return None
 
     drain = run(scripted(script))
     row = eventually(WorkerHeartbeat.objects.first)

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from glisk.engine import gathering
-from glisk.engine.gathering import Came, Expected, gather
+from glisk.engine import step as engine_step
+from glisk.engine.step import Came, Expected, gather
 
 WINDOW = 0.04
 LONG = 3600.0
@@ -37,7 +37,7 @@ def gathered(monkeypatch: pytest.MonkeyPatch) -> Gathered:
     ) -> tuple[float, Came]:
         clock = Clock()
         monkeypatch.setattr(
-            gathering, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep)
+            engine_step, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep)
         )
         began = clock.now
 

@@ -12,8 +12,7 @@ from django.utils import timezone
 from django_q.models import Failure, Task
 
 from glisk.engine import housekeeping
-from glisk.engine.heartbeat import Heartbeat, dead_supervisors
-from glisk.engine.owner import host_name
+from glisk.engine.heartbeat import Heartbeat, dead_supervisors, host_name
 from glisk.engine.process import StopFlag
 from glisk.models import WorkerHeartbeat
 

@@ -13,9 +13,10 @@ from django.db import OperationalError, connection, transaction
 
 from glisk import breaker as breakers
 from glisk.breaker import Breaker
-from glisk.engine import step as steps
+from glisk.engine import drain as engine_drain
 from glisk.engine.broker import notify
-from glisk.engine.step import Done, Failed, Step, StepDrain
+from glisk.engine.drain import Drain
+from glisk.engine.step import Done, Failed, Step
 from glisk.models import SystemState
 from glisk.tests.engine.conftest import Start, eventually, query
 
@@ -110,7 +111,7 @@ class RareFinish(Finish):
     rare = True
 
 
-class StepsDrain(StepDrain):
+class StepsDrain(Drain):
     stage = "steps"
     channels = (CHANNEL,)
     kinds: ClassVar[tuple[type[Work], ...]] = (Finish, Work)
@@ -237,7 +238,7 @@ def test_what_is_done_at_once_goes_on_to_the_next_step_in_the_same_turn(table: N
     assert _states() == {1: "made", FAULTY: "failed"}
     assert [row.pk for row in drain.steps[1].under_way] == [1]
     assert drain.threads == drain.in_flight + 2 == 3  # none for what is done at once
-    drain.close_calls()
+    drain.close()
 
 
 def test_a_drain_that_ends_saves_its_calls_and_holds_nothing(run: Start) -> None:
@@ -270,7 +271,7 @@ def test_rare_work_is_found_under_load_all_the_same(
     run: Start,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(steps, "_MANY", 1)
+    monkeypatch.setattr(engine_drain, "_MANY", 1)
     Work.gate.clear()
     _add(1)
     drain = run(type("Rarely", (StepsDrain,), {"kinds": (RareFinish, Work)}))

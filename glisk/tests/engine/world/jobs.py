@@ -7,8 +7,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connection
 
-from glisk.engine.calls import CallResult
 from glisk.engine.drain import Drain, run_drain
+from glisk.engine.step import CallResult
 
 TABLE = "engine_jobs"
 CREATE = f"""
@@ -60,7 +60,6 @@ class JobDrain(Drain):
                 "WHERE id = %s AND owner = %s",
                 (f"{result.value}", result.key, self.owner),
             )
-            self.note_progress()
         if not self.stopping:
             self._claim(self.threads - self.in_flight)
         return None
@@ -80,8 +79,6 @@ class JobDrain(Drain):
             rows = cursor.fetchall()
         for job, seconds in rows:
             self.submit("call", job, _call, seconds, self._stop_file)
-        if rows:
-            self.note_claim()
 
     @property
     def _stop_file(self) -> Path | None:
