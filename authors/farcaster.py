@@ -37,7 +37,7 @@ from authors.signed_requests import (
     seconds_until_retry,
 )
 from glisk.api.exceptions import TryLater
-from glisk.api.fields import StrictCharField
+from glisk.api.json import StrictCharField
 from glisk.clients.farcaster import OPTIMISM_CHAIN_ID, FarcasterNames, registries_at
 from glisk.clients.smart_wallets import client_at
 from glisk.errors import GliskError, ProviderError

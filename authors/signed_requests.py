@@ -18,11 +18,10 @@ from authors.models import Action
 from authors.signatures.messages import InvalidMessage, Proof, prove
 from authors.signatures.wallet_signature import MAX_SIGNATURE_BYTES, InvalidSignature
 from glisk.api.exceptions import ErrorSerializer, TryLater
-from glisk.api.fields import StrictCharField
-from glisk.api.throttling import SignedRequestThrottle
+from glisk.api.json import StrictCharField
+from glisk.api.throttling import SignedRequestThrottle, seconds_to_wait
 from glisk.errors import ProviderError, TransientError
 from glisk.fields import parse_wallet
-from glisk.web.request_counts import seconds_to_wait
 
 logger = structlog.get_logger(__name__)
 

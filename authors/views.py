@@ -24,9 +24,9 @@ from authors.signed_requests import (
     SignedView,
     require_wallet,
 )
-from glisk.api.conditional import ConditionalView
 from glisk.api.exceptions import ErrorSerializer
-from glisk.api.fields import StrictCharField
+from glisk.api.json import StrictCharField
+from glisk.api.views import ConditionalView
 from glisk.fields import parse_wallet
 
 WALLET_PARAMETER = OpenApiParameter(

@@ -6,9 +6,9 @@ class GliskConfig(AppConfig):
     verbose_name = "System"
 
     def ready(self) -> None:
+        from glisk.api.throttling import purge_request_counts
         from glisk.config import checks  # noqa: F401 - registers the system checks
         from glisk.engine.housekeeping import purge_sessions, register_purge
-        from glisk.web.request_counts import purge_request_counts
 
         register_purge(purge_request_counts)
         register_purge(purge_sessions)

@@ -1,7 +1,7 @@
 """The permissions of what operators do, by name; the models declare them, the roles hold them.
 
 Every action checks one of these: in the admin by Django's `has_perm`, in the operations API by the
-view's `permission` (glisk.api.operations), both with the names below.
+view's `permission` (glisk.api.views), both with the names below.
 """
 
 from __future__ import annotations

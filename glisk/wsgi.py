@@ -8,7 +8,7 @@ from django.urls import get_resolver
 
 from glisk.clients.http import surround_calls
 from glisk.config import ConfigurationError
-from glisk.web.request_bodies import BodyPlaces
+from glisk.web.capacity import BodyPlaces, bounded_call
 
 # A gunicorn worker that exits so ends its master; with any other status it would be started anew
 # for ever (gunicorn/arbiter.py, WORKER_BOOT_ERROR).
@@ -17,8 +17,6 @@ _CANNOT_START = 3
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
 try:
     application = BodyPlaces(get_wsgi_application())
-    from glisk.web.web_calls import bounded_call
-
     surround_calls(bounded_call)
     # Before the workers fork: otherwise the first webhook after a start waits for all URLs.
     _ = get_resolver().url_patterns

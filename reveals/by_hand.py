@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 
 from glisk.clients.chain import ChainClient
-from glisk.clients.gateway import GatewayClient
+from glisk.clients.ipfs import GatewayClient
 from glisk.engine.broker import notify
 from glisk.errors import ProviderError
 from reveals import gate, outbox

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from django.conf import settings
 
 from glisk.clients.chain import RevealFacts
-from glisk.clients.gateway import GatewayClient
+from glisk.clients.ipfs import GatewayClient
 from glisk.errors import AccountError, ArtefactError, ProviderError
 from tokens.pipeline.metadata import metadata_fault
 

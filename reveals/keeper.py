@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
 from django.db import connection
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 
 from glisk.clients.chain import ChainClient, FeeHistory, RevealFacts
 from glisk.clock import read_moment
@@ -22,6 +20,9 @@ from glisk.errors import ProviderError
 from glisk.models import SystemState
 from reveals.fees import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.gate import ChainSetupError, check_setup
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
 
 logger = structlog.get_logger(__name__)
 
@@ -56,6 +57,8 @@ class Keeper:
     """Signs type 2 (EIP-1559) transactions to the contract with the key that the worker has."""
 
     def __init__(self, private_key: str) -> None:
+        from eth_account import Account  # half a second of CPU
+
         self._account: LocalAccount = Account.from_key(private_key)
         self.address = str(self._account.address)
 

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from glisk.api.exceptions import ErrorSerializer
-from glisk.api.operations import OperationsView
+from glisk.api.views import OperationsView
 from glisk.permissions import REVEAL_NOW
 from reveals.by_hand import request_reveal
 from tokens.models import Token

@@ -25,8 +25,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.admin import ModelAdmin
 
 from glisk.admin.audit import actor_of
+from glisk.api.throttling import seconds_to_wait
 from glisk.errors import ProviderError
-from glisk.web.request_counts import seconds_to_wait
 
 MOST_AT_ONCE: Final = 500
 _LONGEST_REASON = 1000

@@ -1,6 +1,7 @@
-"""Who sends a request, where proxies stand in between, and how many of them one sender may make.
+"""Limits on requests, counted in the database: they hold over all web processes.
 
-The counting is in glisk.web.request_counts.
+One statement per request; a window begins with its first request. Who sent it is stored as a
+keyed hash only.
 """
 
 from __future__ import annotations
@@ -11,35 +12,93 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
-from rest_framework.request import Request
+from django.db import connection
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from rest_framework.throttling import BaseThrottle
 
-from glisk.web.request_counts import network_of, seconds_to_wait
+from glisk.models import RequestCount
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
+    from rest_framework.request import Request
     from rest_framework.views import APIView
 
+_COUNT: Final = """
+INSERT INTO request_counts AS counts (key, count, ends_at)
+VALUES (%(key)s, 1, clock_timestamp() + make_interval(secs => %(seconds)s))
+ON CONFLICT (key) DO UPDATE SET
+    count = CASE WHEN counts.ends_at <= clock_timestamp() THEN 1 ELSE counts.count + 1 END,
+    ends_at = CASE WHEN counts.ends_at <= clock_timestamp()
+                   THEN EXCLUDED.ends_at ELSE counts.ends_at END
+RETURNING count, greatest(extract(epoch FROM ends_at - clock_timestamp()), 0)::float
+"""
 _PORT: Final = re.compile(r"^\[(.*)\](?::\d+)?$|^([^:]*):\d+$")  # some proxies add the port
 
 
-class SignedRequestThrottle(BaseThrottle):
-    """Bound the signed requests of one IP address over all endpoints, right or wrong."""
+def seconds_to_wait(*, scope: str, subject: str, limit: int, window: timedelta) -> float | None:
+    """Count one request of a subject; return None if it is within the limit.
 
-    def __init__(self) -> None:
-        self._wait: float | None = None
+    Otherwise the seconds until the window ends. A limit of 0 counts nothing.
+    """
+    if limit == 0:
+        return None
+    key = salted_hmac(f"request_counts:{scope}", subject, algorithm="sha256").hexdigest()
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, {"key": key, "seconds": window.total_seconds()})
+        count, seconds = cursor.fetchone()
+    return float(seconds) if count > limit else None
+
+
+def purge_request_counts() -> int:
+    """Delete the counts of windows that are over; return how many."""
+    return RequestCount.objects.filter(ends_at__lt=timezone.now()).delete()[0]
+
+
+class _MinuteThrottle(BaseThrottle):
+    scope = ""
+    seconds: float | None = None
+
+    def subject_and_limit(self, request: Request) -> tuple[str, int]:
+        raise NotImplementedError
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        self._wait = seconds_to_wait(
-            scope="ip",
-            subject=network_of(sender_address(request)),
-            limit=settings.SIGNED_REQUESTS_PER_MINUTE,
-            window=timedelta(minutes=1),
+        subject, limit = self.subject_and_limit(request)
+        self.seconds = seconds_to_wait(
+            scope=self.scope, subject=subject, limit=limit, window=timedelta(minutes=1)
         )
-        return self._wait is None
+        return self.seconds is None
 
     def wait(self) -> float | None:
-        return self._wait
+        return self.seconds
+
+
+class SignedRequestThrottle(_MinuteThrottle):
+    """Bound the signed requests of one IP address over all endpoints, right or wrong."""
+
+    scope = "ip"
+
+    def subject_and_limit(self, request: Request) -> tuple[str, int]:
+        return network_of(sender_address(request)), settings.SIGNED_REQUESTS_PER_MINUTE
+
+
+class OperationsThrottle(_MinuteThrottle):
+    """Bound the requests of one user of the operations API over all endpoints."""
+
+    scope = "operations"
+
+    def subject_and_limit(self, request: Request) -> tuple[str, int]:
+        return str(request.user.pk), settings.OPERATIONS_REQUESTS_PER_MINUTE
+
+
+def network_of(address: str) -> str:
+    """Return what counts as one sender: an IPv4 address, or the /64 of an IPv6 address."""
+    parsed = _address(address)
+    if parsed is None:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
 
 
 def sender_address(request: HttpRequest | Request) -> str:

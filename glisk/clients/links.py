@@ -4,7 +4,7 @@ from urllib.parse import quote, urlsplit
 
 from django.conf import settings
 
-from glisk.clients.gateway import gateway_base_url
+from glisk.clients.ipfs import gateway_base_url
 
 
 def gateway_origin() -> str:

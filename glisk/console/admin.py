@@ -20,8 +20,8 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from glisk.admin.formatting import age, duration, json_block, text_block
 from glisk.admin.tables import ExactSearch, MachineAdmin
-from glisk.console.control_page import URL_NAME as CONTROLS
-from glisk.console.control_page import control_page
+from glisk.console.controls import URL_NAME as CONTROLS
+from glisk.console.controls import control_page
 from glisk.console.overview.troubles import troubles_of
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.models import SystemState, WorkerHeartbeat

@@ -21,7 +21,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from glisk.api.exceptions import ErrorSerializer
-from glisk.api.operations import OperationsView
+from glisk.api.views import OperationsView
 from glisk.clock import database_now
 from glisk.console.overview import take_overview
 from glisk.console.overview.stages import groups, stage_loads

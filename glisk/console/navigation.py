@@ -6,8 +6,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
-from glisk.console.control_page import URL_NAME as CONTROLS
-from glisk.console.control_page import may_control
+from glisk.console.controls import URL_NAME as CONTROLS
+from glisk.console.controls import may_control
 
 _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
     (

@@ -13,8 +13,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
 from glisk.clients.chain import ChainClient
-from glisk.clients.gateway import GatewayClient
-from glisk.clients.pinata import PinataClient
+from glisk.clients.ipfs import GatewayClient, PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
 from glisk.clock import database_clock, database_now

@@ -43,7 +43,7 @@ logger = structlog.get_logger(__name__)
 
 # Imported before the first fork: the workers share the pages, and start in milliseconds.
 # The drain's module also has to hear of every task from a worker's first on.
-_HEAVY_MODULES = ("glisk.engine.drain", "requests", "PIL.Image", "eth_account")
+_HEAVY_MODULES = ("glisk.engine.drain", "replicate", "PIL.Image", "web3")
 _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0

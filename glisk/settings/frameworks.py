@@ -124,8 +124,8 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["glisk.api.parsers.BoundedJSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "glisk.api.negotiation.AlwaysJSON",
+    "DEFAULT_PARSER_CLASSES": ["glisk.api.json.BoundedJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "glisk.api.json.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "glisk.api.exceptions.exception_handler",
     "UNAUTHENTICATED_USER": None,
@@ -158,7 +158,7 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
 }
 
-# Tokens of the operations API: only a digest is stored (glisk/api/operations.py).
+# Tokens of the operations API: only a digest is stored (glisk/api/views.py).
 REST_KNOX = {"TOKEN_PREFIX": "glisk_", "TOKEN_TTL": timedelta(days=90)}
 
 # CSV of authors: its own permissions (glisk/permissions.py), all rows or none.

@@ -14,9 +14,7 @@ from pytest_django import Settings
 from authors.factories import wallet
 from glisk.admin.formatting import compact, short_ether
 from glisk.api.short_memory import forget_all
-from glisk.console.overview.last_day import HOURS, LastDay, last_day
-from glisk.console.overview.system import ChainFacts, Worker
-from glisk.console.tiles import (
+from glisk.console.dashboard import (
     Tile,
     chain_tile,
     failure_tile,
@@ -25,6 +23,8 @@ from glisk.console.tiles import (
     spend_tile,
     workers_tile,
 )
+from glisk.console.overview.last_day import HOURS, LastDay, last_day
+from glisk.console.overview.system import ChainFacts, Worker
 from glisk.models import SystemState
 from glisk.tests.pipeline_world import build_world
 from reveals.keeper import KeeperState, reveal_costs

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from glisk.api.throttling import network_of, purge_request_counts, seconds_to_wait
 from glisk.models import RequestCount
-from glisk.web.request_counts import network_of, purge_request_counts, seconds_to_wait
 
 MINUTE = timedelta(minutes=1)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import structlog
 
 from glisk.breaker import Breaker
-from glisk.clients.gateway import GatewayClient
+from glisk.clients.ipfs import GatewayClient
 from glisk.engine.step import Done, Failed
 from glisk.errors import (
     AccountError,

@@ -11,9 +11,8 @@ from pytest_django import Settings
 
 from glisk.breaker import FAILURES_TO_OPEN, Breaker
 from glisk.clients.chain import RpcClient
-from glisk.clients.gateway import GatewayClient
+from glisk.clients.ipfs import GatewayClient, PinataClient
 from glisk.clients.opensea import OpenSeaClient
-from glisk.clients.pinata import PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
 from glisk.console.overview.troubles import find_troubles
@@ -117,7 +116,7 @@ def gateway(*, token: str = "", **faults: Any) -> Callable[[Street], None]:
     def call(street: Street) -> None:
         with GatewayEmulator(store=street.vendors.store, token=token) as emulator:
             emulator.set_faults(**faults)
-            GatewayClient(gateways=[emulator.url]).fetch(CID, max_bytes=100)
+            GatewayClient(gateways=[emulator.url]).fetch_verified(CID, max_bytes=100)
 
     return call
 

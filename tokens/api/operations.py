@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from glisk.api.exceptions import ErrorSerializer
-from glisk.api.operations import OperationsView
+from glisk.api.views import OperationsView
 from glisk.permissions import RETRY_TOKEN
 from tokens.api.serializers import WalletField
 from tokens.api.views import read_query

@@ -16,8 +16,8 @@ from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from authors.views import WALLET_PARAMETER
-from glisk.api.conditional import ConditionalView
 from glisk.api.exceptions import ErrorSerializer, TryLater
+from glisk.api.views import ConditionalView
 from glisk.fields import is_hash, parse_wallet
 from tokens.api import examples
 from tokens.api.mints import mint_documents

@@ -19,8 +19,8 @@ from django.db import connection, transaction
 
 from glisk.breaker import Breaker
 from glisk.cid import compute_cid
-from glisk.clients.pinata import Pin as Pinned
-from glisk.clients.pinata import PinataClient
+from glisk.clients.ipfs import Pin as Pinned
+from glisk.clients.ipfs import PinataClient
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Step
 from glisk.engine.step import Failed as FailedCall

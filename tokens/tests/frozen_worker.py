@@ -18,7 +18,7 @@ import django
 django.setup()
 
 from glisk.clients import http
-from glisk.clients.pinata import PinataClient
+from glisk.clients.ipfs import PinataClient
 from glisk.engine.drain import run_drain
 from tokens.pipeline import collect, order, samples
 from tokens.pipeline.drain import GenerationDrain, UploadDrain

@@ -11,20 +11,27 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from eth_abi.exceptions import DecodingError
 from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 from eth_utils.address import to_checksum_address
-from web3 import Web3
+from eth_utils.crypto import keccak
 
 from glisk.clients.chain.refusals import VENDOR, RevertError
 from glisk.errors import ProviderError, TransientError
 
 # Of the contract's ABI (solc 0.8.20), what we call and read.
 _ABI: Final = json.loads(Path(__file__).with_name("glisk_nft.json").read_text(encoding="ascii"))
-_CODEC: Final = Web3().codec
+
+
+@cache
+def _codec() -> Any:
+    from web3 import Web3  # a second of CPU
+
+    return Web3().codec
 
 
 def _selectors(kind: str) -> dict[str, str]:
@@ -41,7 +48,7 @@ SELECTORS: Final = _selectors("function")
 CUSTOM_ERRORS: Final = {selector: name for name, selector in _selectors("error").items()}
 MINTED_TOPIC: Final = _topic("BatchMinted")
 REVEALED_TOPIC: Final = _topic("TokensRevealed")
-KEEPER_ROLE: Final = Web3.keccak(text="KEEPER_ROLE").hex()
+KEEPER_ROLE: Final = keccak(text="KEEPER_ROLE").hex()
 ADMIN_ROLE: Final = "00" * 32
 
 # Solidity's own reverts: https://docs.soliditylang.org/en/v0.8.20/control-structures.html
@@ -56,14 +63,14 @@ def word(value: int) -> str:
 
 def encode_reveal(token_ids: Sequence[int], uris: Sequence[str]) -> str:
     """Return the call data of `revealTokens(uint256[], string[])`, hex with 0x."""
-    arguments = _CODEC.encode(["uint256[]", "string[]"], [list(token_ids), list(uris)])
+    arguments: bytes = _codec().encode(["uint256[]", "string[]"], [list(token_ids), list(uris)])
     return SELECTORS["revealTokens"] + arguments.hex()
 
 
 def decode_one(kind: str, data: Any) -> Any:
     """Return the one value that hex data holds, or None if it holds none of this kind."""
     try:
-        return _CODEC.decode([kind], bytes.fromhex(str(data).removeprefix("0x")))[0]
+        return _codec().decode([kind], bytes.fromhex(str(data).removeprefix("0x")))[0]
     except (DecodingError, ValueError, OverflowError):
         return None
 

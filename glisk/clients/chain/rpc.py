@@ -7,16 +7,11 @@ cost ten times the call; `w3.eth.call` follows URLs that a contract names (CCIP-
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Sequence
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
-
-from eth_typing import URI
-from web3 import HTTPProvider
-from web3.types import RPCEndpoint
 
 from glisk.clients.chain.refusals import (
     VENDOR,
@@ -26,13 +21,10 @@ from glisk.clients.chain.refusals import (
     read_error,
     read_fault,
 )
-from glisk.clients.foreign_json import loads
-from glisk.clients.http import BoundedSession, HttpClient, HttpOptions
-from glisk.clients.http_errors import Reply
+from glisk.clients.http import HttpClient, HttpOptions
 from glisk.errors import AccountError, InvalidRequestError, ProviderError, TransientError
 from glisk.logging.redaction import register_secret
 
-_JSON: Final = {"Content-Type": "application/json"}
 _MAX_REPLY_BYTES: Final = 50 * 1024 * 1024
 _SMALL_BATCH: Final = 10  # a web request's, which cannot wait
 # So long is a size of batches kept that a node takes: what it refused may have been a bad moment.
@@ -47,50 +39,6 @@ _MOST_REFILLS: Final = 25
 
 
 Call = tuple[str, list[Any]]
-
-
-class _Provider(HTTPProvider):
-    """web3's provider, with a depth that is checked before the parse, and batches left as they are.
-
-    (py_ecc, which web3 imports, lifts Python's recursion limit so far that a deep body would end
-    the process.)
-    """
-
-    def __init__(self, url: str, session: BoundedSession) -> None:
-        super().__init__(
-            URI(url),
-            request_kwargs={"headers": _JSON},
-            session=session,
-            exception_retry_configuration=None,  # it would send a transaction five times
-        )
-        self._url, self._session = url, session
-
-    def make_batch_request(self, batch_requests: Any) -> Any:
-        """Return the members as they came, or the one answer that stands for all.
-
-        web3 sorts them by an id that all threads count, or falls over one that is none; ours
-        count within the request, so that an answer finds its call.
-        """
-        body = json.dumps(
-            [
-                {"jsonrpc": "2.0", "id": index, "method": method, "params": params}
-                for index, (method, params) in enumerate(batch_requests)
-            ],
-            separators=(",", ":"),
-        ).encode("ascii")
-        return self.decode_rpc_response(
-            self._session.post(self._url, data=body, headers=_JSON).content
-        )
-
-    @staticmethod
-    def decode_rpc_response(raw_response: bytes) -> Any:
-        try:
-            return loads(raw_response)
-        except ValueError:  # web3's own error has the whole body in its text
-            shown = Reply(200, {}, raw_response).excerpt()
-            raise TransientError(
-                f"chain: the answer is no JSON: {shown}", vendor=VENDOR, code="bad_reply"
-            ) from None
 
 
 class RpcClient:
@@ -114,7 +62,9 @@ class RpcClient:
             read_fault=read_fault,
             max_bytes=_MAX_REPLY_BYTES,
         )
-        self._provider = _Provider(self._http.url(), self._http.session)
+        from glisk.clients.chain.provider import Provider  # web3 takes a second of CPU to import
+
+        self._provider = Provider(self._http.url(), self._http.session)
         self._most = self._batch_size = batch_size
         self._size_kept_until = 0.0  # monotonic
         self._taken = 0  # the size of the largest batch that was answered
@@ -135,7 +85,7 @@ class RpcClient:
         """Make one call; raise `RevertError`, `RpcError`, `TransientError` or `AccountError`."""
         # Sending the same signed bytes twice has no effect either: every call may be repeated.
         with self._http.failures(method, idempotent=True):
-            reply: Any = self._provider.make_request(RPCEndpoint(method), list(params))
+            reply: Any = self._provider.make_request(method, list(params))
         if not isinstance(reply, dict):
             raise TransientError(f"chain: {method} got no JSON-RPC answer", vendor=VENDOR)
         return _result(reply, method)

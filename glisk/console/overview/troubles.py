@@ -26,8 +26,7 @@ from glisk.clock import database_now
 from glisk.console.overview import stages, system
 from glisk.console.overview.causes import Trouble, find_causes
 from glisk.console.overview.stages import HELD, LOOKUP, QUEUE, SENT, WORKING, Group
-from glisk.console.overview.system import ChainFacts, Worker
-from glisk.console.overview.webhooks import missing_webhooks
+from glisk.console.overview.system import ChainFacts, Worker, missing_webhooks
 from glisk.management.base import counted
 from reveals.models import RevealTransaction
 from tokens.admin.filters import failed_url

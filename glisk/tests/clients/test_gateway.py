@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from glisk.cid import compute_cid
-from glisk.clients.gateway import GatewayClient, gateway_base_url
 from glisk.clients.http import HttpOptions
+from glisk.clients.ipfs import GatewayClient, gateway_base_url
 from glisk.errors import AccountError, ArtefactError, ProviderError, TransientError
 from glisk.tests.clients.scripted_server import (
     ScriptedServer,
@@ -40,8 +40,7 @@ def failure(client: GatewayClient) -> ProviderError:
 def test_a_file_is_fetched_by_its_path_and_checked(
     server: ScriptedServer, second_server: ScriptedServer, client: GatewayClient
 ) -> None:
-    server.script(answer(200, DATA), answer(200, DATA))
-    assert client.fetch(CID, max_bytes=1000) == DATA
+    server.script(answer(200, DATA))
     assert client.fetch_verified(CID, max_bytes=1000) == DATA
     assert server.requests[0].target == f"/ipfs/{CID}"
     assert server.requests[0].headers["x-pinata-gateway-token"] == "gw-token"
@@ -129,7 +128,7 @@ def test_a_file_over_the_limit_is_not_read_to_its_end(
 def test_what_is_no_cid_is_not_asked_for(server: ScriptedServer, client: GatewayClient) -> None:
     for text in ("", "../etc/passwd", CID + "/x", CID.upper()):
         with pytest.raises(ArtefactError):
-            client.fetch(text, max_bytes=10)
+            client.fetch_verified(text, max_bytes=10)
     assert server.requests == []
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from glisk.clients.http import HttpOptions
-from glisk.clients.pinata import Pin, PinataClient
+from glisk.clients.ipfs import Pin, PinataClient
 from glisk.errors import (
     AccountError,
     InvalidRequestError,

@@ -6,7 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from glisk.admin.actions import ranged
 from glisk.clients.chain import ChainClient
-from glisk.clients.gateway import GatewayClient
+from glisk.clients.ipfs import GatewayClient
 from glisk.engine.heartbeat import stages_alive
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, confirm, counted

@@ -1,26 +1,43 @@
-"""Pinata's pinning API (https://docs.pinata.cloud, "legacy" endpoints).
+"""IPFS: files are pinned at Pinata, and read again from gateways.
 
-Why not the newer v3 upload: it documents no CID version, makes files private by default, and its
-keys are refused here (403 NO_SCOPES_FOUND) as ours would be there. Our own bytes are pinned as a
-file, never through pinJSONToIPFS, whose serialization, and so whose CID, is the server's.
+Pinata's "legacy" endpoints are used (https://docs.pinata.cloud). Why not the newer v3 upload: it
+documents no CID version, makes files private by default, and its keys are refused here
+(403 NO_SCOPES_FOUND) as ours would be there. Our own bytes are pinned as a file, never through
+pinJSONToIPFS, whose serialization, and so whose CID, is the server's.
+
+A gateway is not trusted: what it serves is hashed. Gateways are asked in the order of the setting
+until one has the file.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Self
+from urllib.parse import urlsplit, urlunsplit
 
+from glisk.cid import cid_matches, is_cid
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.clients.http_errors import Fault, Reply, bad_reply, bounded_seconds, timestamp
-from glisk.errors import AccountError, InvalidRequestError
+from glisk.errors import (
+    AccountError,
+    ArtefactError,
+    InvalidRequestError,
+    ProviderError,
+    TransientError,
+)
 from glisk.logging.redaction import register_secret, storable_text
 
-VENDOR: Final = "pinata"
+PINATA: Final = "pinata"
+GATEWAY: Final = "gateway"
+TOKEN_HEADER: Final = "x-pinata-gateway-token"  # noqa: S105 - a header's name
 _MAX_CID_CHARACTERS: Final = 100
 MAX_KEYVALUES: Final = 10  # https://docs.pinata.cloud, pinataMetadata
+# Not here now, but perhaps in a moment: a fresh pin reaches a gateway late, and a dedicated
+# Pinata gateway answers 403 for a file that it does not yet know to be its owner's.
+_LATE_STATUSES: Final = frozenset({403, 404, 410})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +71,11 @@ class PinataClient:
         else:
             raise ValueError("PINATA_JWT, or PINATA_API_KEY and PINATA_API_SECRET, must be set")
         self._http = HttpClient(
-            vendor=VENDOR,
+            vendor=PINATA,
             base_url=base_url,
             headers=headers,
             options=options,
-            read_fault=read_pinata_fault,
+            read_fault=_read_pinata_fault,
         )
 
     @classmethod
@@ -103,7 +120,7 @@ class PinataClient:
         answer = reply.json_object() or {}
         cid, size = answer.get("IpfsHash"), answer.get("PinSize")
         if not isinstance(cid, str) or not cid or not isinstance(size, int):
-            raise bad_reply(VENDOR, "pinFileToIPFS", reply, idempotent=True, why="no IpfsHash")
+            raise bad_reply(PINATA, "pinFileToIPFS", reply, idempotent=True, why="no IpfsHash")
         # Whatever it is, it will be stored, and compared with a CID of ours.
         cid = storable_text(cid)[:_MAX_CID_CHARACTERS]
         return Pin(cid=cid, size_bytes=size, is_duplicate=answer.get("isDuplicate") is True)
@@ -128,7 +145,7 @@ class PinataClient:
                 raise
 
 
-def read_pinata_fault(reply: Reply) -> Fault:
+def _read_pinata_fault(reply: Reply) -> Fault:
     """Read Pinata's error body: `{"error": {"reason", "details"}}` or `{"error": "text"}`.
 
     The reasons seen so far are INVALID_CREDENTIALS (401), NO_SCOPES_FOUND, API_KEY_REVOKED and
@@ -163,3 +180,102 @@ def _until_reset(reply: Reply) -> float | None:
         return None
     sent = timestamp(reply.headers.get("Date", ""))
     return bounded_seconds(reset - (time.time() if sent is None else sent))
+
+
+class GatewayClient:
+    """Reads files by CID from one or several gateways."""
+
+    def __init__(
+        self, *, gateways: Sequence[str], token: str = "", options: HttpOptions | None = None
+    ) -> None:
+        """Take gateways as host names or URLs, with or without `/ipfs`.
+
+        The token goes to the first gateway only, so that no public fallback ever sees it. Raises
+        ValueError if there is no gateway.
+        """
+        register_secret(token)
+        if not gateways:
+            raise ValueError("PINATA_GATEWAY must name at least one gateway")
+        self._clients = [
+            HttpClient(
+                vendor=GATEWAY,
+                base_url=gateway_base_url(gateway),
+                headers={TOKEN_HEADER: token} if token and position == 0 else None,
+                options=options,
+                read_fault=_read_gateway_fault,
+            )
+            for position, gateway in enumerate(gateways)
+        ]
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        """Build the client from PINATA_GATEWAY, PINATA_GATEWAY_TOKEN and HTTP_* settings."""
+        from django.conf import settings
+
+        return cls(
+            gateways=settings.PINATA_GATEWAY,
+            token=settings.PINATA_GATEWAY_TOKEN,
+            options=HttpOptions.from_settings(),
+        )
+
+    def fetch_verified(self, cid: str, *, max_bytes: int) -> bytes:
+        """Return the bytes of a CID, proved by their hash.
+
+        Raises TransientError while no gateway has the file, AccountError if the token is refused,
+        ArtefactError if the file is larger than `max_bytes`, or if every gateway that answered
+        served something else.
+        """
+        if not is_cid(cid):
+            raise ArtefactError(
+                f"gateway: {cid[:100]!r} is not a CID: no gateway is asked for it. "
+                "Upload the file again.",
+                vendor=GATEWAY,
+                code="bad_cid",
+            )
+        failures: list[ProviderError] = []
+        for client in self._clients:
+            try:
+                reply = client.call("GET", f"/ipfs/{cid}", idempotent=True, max_bytes=max_bytes)
+            except ProviderError as error:
+                failures.append(error)
+                continue
+            if cid_matches(reply.body, cid):
+                return reply.body
+            failures.append(_wrong_bytes(cid, reply))
+        raise _worst(failures)
+
+
+def gateway_base_url(gateway: str) -> str:
+    """Return the base URL of a gateway given as host or URL: `x.mypinata.cloud` → `https://…`.
+
+    What stands before `/ipfs/<cid>`: a path `/ipfs` of its own is left out.
+    """
+    parts = urlsplit(gateway.strip() if "://" in gateway else f"https://{gateway.strip()}")
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/").removesuffix("/ipfs")))
+
+
+def _read_gateway_fault(reply: Reply) -> Fault:
+    """Read a gateway's error reply; the body is a page for people and is kept short."""
+    kind = TransientError if reply.status in _LATE_STATUSES else None
+    code = "not_available" if reply.status in _LATE_STATUSES else None
+    return Fault(detail=reply.excerpt()[:120], code=code, kind=kind)
+
+
+def _wrong_bytes(cid: str, reply: Reply) -> ArtefactError:
+    return ArtefactError(
+        f"gateway: {len(reply.body)} bytes were served for {cid} that are not that file "
+        f"(content type {reply.headers.get('Content-Type', 'not given')!r}). "
+        "Check the pin and the gateway's URL and token.",
+        vendor=GATEWAY,
+        status=reply.status,
+        code="cid_mismatch",
+    )
+
+
+def _worst(failures: list[ProviderError]) -> ProviderError:
+    """Choose what to report: if any gateway may still deliver, the failure is transient."""
+    for kind in (TransientError, AccountError):
+        for error in failures:
+            if isinstance(error, kind):
+                return error
+    return failures[0]

@@ -1,26 +1,44 @@
-"""The operations API's doorman: staff only, by session or token, each with the right permission.
+"""What views of the API are made of: those that answer 304, and those of the operations API.
 
-A view names its permission (glisk.permissions) in `permission`; a session also needs Django's
-CSRF token, a script sends `Authorization: Token <token>` (`manage.py create_api_token`).
+The latter are for the staff, by session or token. A view names its permission (glisk.permissions)
+in `permission`; a session also needs Django's CSRF token, a script sends
+`Authorization: Token <token>` (`manage.py create_api_token`).
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any, ClassVar
 
-from django.conf import settings
+from django.utils.cache import patch_cache_control
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import conditional_page
 from drf_spectacular.contrib.knox_auth_token import KnoxTokenScheme
 from knox.auth import TokenAuthentication
 from rest_framework import exceptions
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.throttling import BaseThrottle
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from glisk.admin.audit import actor_of
-from glisk.web.request_counts import seconds_to_wait
+from glisk.api.throttling import OperationsThrottle
+
+
+@method_decorator(conditional_page, name="dispatch")
+class ConditionalView(APIView):
+    # No docstring: the schema would describe each view by it. The ETag is made of the very bytes.
+    # With 0 (seconds) caches keep an answer but ask each time.
+    max_age: ClassVar[int] = 0
+
+    def finalize_response(
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        if answer.status_code == 200:
+            kept = {"public": True, "max_age": self.max_age} if self.max_age else {"no_cache": True}
+            patch_cache_control(answer, **kept)
+        return answer
 
 
 class ApiTokenAuthentication(TokenAuthentication):
@@ -36,7 +54,7 @@ class ApiTokenAuthentication(TokenAuthentication):
 class ApiTokenScheme(KnoxTokenScheme):
     """What the API's documentation says of it."""
 
-    target_class = "glisk.api.operations.ApiTokenAuthentication"
+    target_class = "glisk.api.views.ApiTokenAuthentication"
     name = "apiToken"
 
 
@@ -48,25 +66,6 @@ class MayOperate(BasePermission):
         if user is None or not user.is_staff or not isinstance(view, OperationsView):
             return False
         return bool(user.has_perm(view.permission))
-
-
-class OperationsThrottle(BaseThrottle):
-    """Bound the requests of one user over all endpoints and web processes."""
-
-    def __init__(self) -> None:
-        self._wait: float | None = None
-
-    def allow_request(self, request: Request, view: APIView) -> bool:
-        self._wait = seconds_to_wait(
-            scope="operations",
-            subject=str(request.user.pk),
-            limit=settings.OPERATIONS_REQUESTS_PER_MINUTE,
-            window=timedelta(minutes=1),
-        )
-        return self._wait is None
-
-    def wait(self) -> float | None:
-        return self._wait
 
 
 class OperationsView(APIView):

@@ -1,9 +1,12 @@
-"""Room for everything else while requests wait for their bodies.
+"""What one web process lets wait at once: requests for their bodies, and for other machines.
 
 A thread of the web server waits until its request's body has come, as long as the sender likes. So
 requests with a body have a number of threads to themselves (gunicorn.conf.py counts them), and
 probes, pages and webhooks' answers are not behind 150 halves of a body. A proxy that takes whole
 bodies first keeps such senders away altogether (docs/deployment.md).
+
+A node that hangs, and whoever makes many requests wait for it, must take neither the database's
+connections nor the web server's threads from webhooks and pages either.
 """
 
 import contextlib
@@ -12,16 +15,21 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any, Final
 
 import structlog
+from django.conf import settings
+from django.db import connection
+
+from glisk.errors import TransientError
 
 logger = structlog.get_logger(__name__)
 
 MOST_BODIES: Final = 64  # in each web process at once
 SILENCE_SECONDS: Final = 15.0  # then a body is given up
-_RETRY_AFTER_SECONDS: Final = 5
+RETRY_AFTER_SECONDS: Final = 5
 _SAID_EVERY_SECONDS: Final = 60.0
 _BUSY: Final = json.dumps(
     {"detail": "Too many requests wait for their bodies; try again in a moment."}
@@ -47,7 +55,7 @@ class BodyPlaces:
             headers = [
                 ("Content-Type", "application/json"),
                 ("Content-Length", str(len(_BUSY))),
-                ("Retry-After", str(_RETRY_AFTER_SECONDS)),
+                ("Retry-After", str(RETRY_AFTER_SECONDS)),
                 ("X-Request-Id", uuid.uuid4().hex),
             ]
             start_response("503 Service Unavailable", headers)
@@ -96,3 +104,31 @@ def _stop_reading(connection: socket.socket | None) -> None:
     with contextlib.suppress(OSError):
         if connection is not None:
             connection.shutdown(socket.SHUT_RD)
+
+
+@contextlib.contextmanager
+def bounded_call(vendor: str) -> Iterator[None]:
+    """Give the database's connection back and take a place for one call.
+
+    Raises:
+        TransientError: all places are taken; nothing was sent.
+    """
+    places = _call_places()
+    if not places.acquire(blocking=False):
+        raise TransientError(
+            f"{vendor}: too many requests of this web process wait for answers already.",
+            vendor=vendor,
+            code="busy",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
+        )
+    try:
+        if not connection.in_atomic_block:
+            connection.close()  # into the pool; the next statement takes one again
+        yield
+    finally:
+        places.release()
+
+
+@cache
+def _call_places() -> threading.BoundedSemaphore:
+    return threading.BoundedSemaphore(max(1, settings.WEB_THREADS // 2))
