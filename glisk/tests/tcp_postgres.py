@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from glisk.database.embedded_postgres.layout import Layout, programs
+from glisk.database.embedded_postgres import Layout, programs
 from sandbox.node import free_port
 
 _START_SECONDS = 30.0

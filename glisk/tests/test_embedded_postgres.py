@@ -14,8 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from glisk.database.embedded_postgres import EmbeddedPostgresError, ensure_running, stop
-from glisk.database.embedded_postgres.layout import Layout
+from glisk.database.embedded_postgres import EmbeddedPostgresError, Layout, ensure_running, stop
 
 pytestmark = pytest.mark.process
 

