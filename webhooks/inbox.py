@@ -22,13 +22,8 @@ from django.utils import timezone
 from rest_framework.exceptions import ParseError
 
 from glisk.logging.redaction import redact_text
-from tokens.minting.registration import (
-    MintOutcome,
-    MintResult,
-    register_mints,
-    unsettle_transactions,
-)
-from tokens.models.mint import MintSource
+from tokens.minting.registration import DOUBTFUL, MintOutcome, register_mints
+from tokens.models.mint import MintEvent, MintSource
 from tokens.recovery.schedule import look_soon
 from webhooks.alchemy import AlchemyEvent, Finding, Verdict, read_event
 from webhooks.bodies import read_json_object
@@ -38,14 +33,7 @@ ACTOR: Final = "webhook"
 # An event rarely has more than a few logs; a body of nonsense can have millions.
 MAX_STORED_VERDICTS: Final = 500
 DONE: Final = (EventStatus.PROCESSED.value, EventStatus.IGNORED.value)
-_DOUBTFUL: Final = frozenset(
-    {
-        Verdict.REMOVED.value,
-        Verdict.INCOMPLETE.value,
-        MintResult.CONFLICT.value,
-        MintResult.REORGED.value,
-    }
-)
+_DOUBTFUL: Final = {Verdict.REMOVED.value, Verdict.INCOMPLETE.value} | {*DOUBTFUL}
 UNFINISHED: Final = (EventStatus.RECEIVED.value, EventStatus.FAILED.value)
 
 logger = structlog.get_logger(__name__)
@@ -161,7 +149,7 @@ def _process(event_pk: int, event: AlchemyEvent, *, again: bool = False) -> Rece
         with transaction.atomic():
             outcomes = register_mints(event.mints, source=MintSource.WEBHOOK, actor=ACTOR)
             if event.removed:
-                unsettle_transactions(event.removed)
+                MintEvent.objects.filter(tx_hash__in=event.removed).unsettle()
             written = _finish(event_pk, event, outcomes, states)
     except Exception as error:  # whatever it is, the event must be found as failed
         _mark_failed(event_pk, error)

@@ -110,7 +110,7 @@ def decode_mint_log(
         log_index=read_number(log_index, "log index", high=_MAX_INTEGER),
         block_number=read_number(block_number, "block number", high=_MAX_BIGINT),
         block_hash=_read_hash(block_hash, "block hash"),
-        block_timestamp=_read_timestamp(block_timestamp),
+        block_timestamp=read_timestamp(block_timestamp),
         minter=minter,
         prompt_author=prompt_author,
         start_token_id=start_token_id,
@@ -181,7 +181,8 @@ def _read_hash(value: object, name: str) -> str:
     return value.lower()
 
 
-def _read_timestamp(value: object) -> datetime:
+def read_timestamp(value: object) -> datetime:
+    """Return a block's time, given in unix seconds; raise `MalformedLog` if it is none."""
     # The last second of the year 9999 is where datetime ends.
     seconds = read_number(value, "block timestamp", low=1, high=253_402_300_799)
     return datetime.fromtimestamp(seconds, tz=UTC)

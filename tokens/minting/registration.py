@@ -14,15 +14,15 @@ changes nothing here: which side is right only the chain can say. The mints in q
 unsettled again, so that the next look at the chain asks (tokens.recovery).
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import structlog
 from django.db import connection, transaction
 
-from tokens.minting.mint_log import MAX_QUANTITY, MintLog
-from tokens.models.mint import MintSource
+from tokens.minting.mint_log import MintLog
+from tokens.models.mint import MintEvent, MintSource
 from tokens.transitions.chain import NewTokens, complete_tokens, create_tokens
 from tokens.transitions.status import as_json
 
@@ -49,6 +49,7 @@ class MintOutcome:
     """What became of one log: the tokens it created, and those that another mint had first.
 
     `completed` are tokens that were found in the contract before, and have got their mint now.
+    `mint_event_id` is given where the log agrees with what is stored of it.
     """
 
     log: MintLog
@@ -56,6 +57,7 @@ class MintOutcome:
     created: tuple[int, ...] = ()
     conflicting: tuple[int, ...] = ()
     completed: tuple[int, ...] = ()
+    mint_event_id: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,16 @@ def register_mints(
     with transaction.atomic(savepoint=False):
         ordered = [unique[key] for key in sorted(unique)]
         found = _register(ordered, source=source, actor=actor, only_ids=only_ids)
-        doubtful = [outcome.log for outcome in found.values() if outcome.result in DOUBTFUL]
-        if doubtful:
-            _unsettle(doubtful)
+        for outcome in found.values():
+            if outcome.result in DOUBTFUL:
+                log = outcome.log
+                MintEvent.objects.filter(tx_hash=log.tx_hash).unsettle()
+                MintEvent.objects.claiming(log.start_token_id, log.token_ids[-1]).unsettle()
     outcomes = []
     for log in logs:
         first = unique.get(log.key)
-        outcome = found.pop(log.key, None) if log == first else None
-        outcomes.append(outcome or _repeated(log, first))
+        mine = found.pop(log.key, None) if log == first else None
+        outcomes.append(mine or _repeated(log, first))
     _report(outcomes)
     return outcomes
 
@@ -122,11 +126,7 @@ def _register(
     completed = complete_tokens([(m.id, log) for m, log in short], actor=actor) if short else {}
     found = {key: outcome for key, outcome in contradictions.items() if outcome is not None}
     for mint, log in agreed:
-        made, got = created.get(mint.id, ()), completed.get(mint.id, ())
-        others = set(log.token_ids).difference(mint.token_ids, made, got)
-        if only_ids is not None:
-            others &= set(only_ids)
-        found[log.key] = _outcome(log, created=made, completed=got, others=others)
+        found[log.key] = _outcome(log, mint, created, completed, only_ids)
     return found
 
 
@@ -151,17 +151,24 @@ def _contradiction(log: MintLog, mint: _StoredMint | None) -> MintOutcome | None
 
 
 def _outcome(
-    log: MintLog, *, created: Iterable[int], completed: Iterable[int], others: Collection[int]
+    log: MintLog,
+    mint: _StoredMint,
+    created: Mapping[int | None, list[int]],
+    completed: Mapping[int, list[int]],
+    only_ids: Collection[int] | None,
 ) -> MintOutcome:
-    """`others`: those of its tokens that another mint had first."""
-    made, got = tuple(sorted(created)), tuple(sorted(completed))
+    made = tuple(sorted(created.get(mint.id, ())))
+    got = tuple(sorted(completed.get(mint.id, ())))
+    others = set(log.token_ids).difference(mint.token_ids, made, got)
+    if only_ids is not None:
+        others &= set(only_ids)
     if others:
         result = MintResult.CONFLICT
     elif made:
         result = MintResult.REGISTERED
     else:
         result = MintResult.COMPLETED if got else MintResult.DUPLICATE
-    return MintOutcome(log, result, made, tuple(sorted(others)), got)
+    return MintOutcome(log, result, made, tuple(sorted(others)), got, mint.id)
 
 
 def _repeated(log: MintLog, first: MintLog | None) -> MintOutcome:
@@ -233,38 +240,6 @@ def _known_mints(logs: Sequence[MintLog]) -> dict[LogKey, _StoredMint]:
             (tx_hash, index): _StoredMint(pk, tuple(facts), block_hash, frozenset(token_ids))
             for tx_hash, index, pk, *facts, block_hash, token_ids in cursor.fetchall()
         }
-
-
-def _unsettle(logs: Sequence[MintLog]) -> None:
-    """Have the stored mints that these logs contradict looked at again."""
-    sql = """
-        UPDATE mint_events m SET settled_at = NULL
-        FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS v(tx_hash, first_id, last_id)
-        WHERE m.settled_at IS NOT NULL
-          AND (m.tx_hash = v.tx_hash
-               OR (m.start_token_id BETWEEN v.first_id - %s AND v.last_id
-                   AND m.start_token_id + m.quantity > v.first_id))
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            sql,
-            [
-                [log.tx_hash for log in logs],
-                [log.start_token_id for log in logs],
-                [log.token_ids[-1] for log in logs],
-                MAX_QUANTITY,
-            ],
-        )
-
-
-def unsettle_transactions(tx_hashes: Sequence[str]) -> None:
-    """Have the stored mints of transactions looked at again, however deep their blocks are."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE mint_events SET settled_at = NULL "
-            "WHERE settled_at IS NOT NULL AND tx_hash = ANY (%s::text[])",
-            [list(tx_hashes)],
-        )
 
 
 def _report(outcomes: Sequence[MintOutcome]) -> None:

@@ -2,6 +2,7 @@
 
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
+from django.utils import timezone
 
 from glisk.fields import (
     ADDRESS_PATTERN,
@@ -11,11 +12,32 @@ from glisk.fields import (
     WeiField,
     another_name,
 )
+from tokens.minting.mint_log import MAX_QUANTITY
 
 
 class MintSource(models.TextChoices):
     WEBHOOK = "webhook"
     BACKFILL = "backfill"
+
+
+class MintEventQuerySet(models.QuerySet["MintEvent"]):
+    """A mint is settled once its block is deep enough and we have read its log ourselves.
+
+    Until then every look at the chain asks about it; what a webhook says was only told to us.
+    """
+
+    def settle(self) -> int:
+        return self.filter(settled_at=None).update(settled_at=timezone.now())
+
+    def unsettle(self) -> int:
+        """Have the chain asked about these again, however deep their blocks are."""
+        return self.filter(settled_at__isnull=False).update(settled_at=None)
+
+    def claiming(self, first: int, last: int) -> "MintEventQuerySet":
+        """Mints to which one of these token ids belongs, both ends included."""
+        return self.alias(following=models.F("start_token_id") + models.F("quantity")).filter(
+            start_token_id__gt=first - MAX_QUANTITY, start_token_id__lte=last, following__gt=first
+        )
 
 
 class MintEvent(models.Model):
@@ -34,6 +56,8 @@ class MintEvent(models.Model):
     # When its block was seen to be too deep for a reorg; until then the chain is asked again.
     settled_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = MintEventQuerySet.as_manager()
 
     class Meta:
         db_table = "mint_events"
@@ -72,7 +96,7 @@ class MintEvent(models.Model):
                 name="mint_event_author",
                 include=["quantity", "total_paid_wei"],
             ),
-            # tokens.recovery.confirmations: what every look at the chain asks about again
+            # what every look at the chain asks about again
             models.Index(
                 fields=["block_number"],
                 name="mint_event_unsettled",

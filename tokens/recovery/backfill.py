@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 
 from glisk.clients.chain import ChainClient, OnChainToken, RawLog, revealed_ids
 from glisk.fields import is_hash
-from tokens.minting.mint_log import LARGEST_ID, MalformedLog, MintLog, decode_rpc_mint_log
-from tokens.minting.registration import MintOutcome, MintResult, register_mints
+from tokens.minting.mint_log import (
+    LARGEST_ID,
+    MalformedLog,
+    MintLog,
+    decode_rpc_mint_log,
+    read_timestamp,
+)
+from tokens.minting.registration import DOUBTFUL, MintOutcome, MintResult, register_mints
+from tokens.models import MintEvent
 from tokens.models.mint import MintSource
 from tokens.recovery.adoption import (
     RevealLog,
@@ -27,7 +33,6 @@ from tokens.recovery.adoption import (
     revealed_facts,
     unknown_ids,
 )
-from tokens.recovery.confirmations import settle_by_key, settled_depth
 from tokens.recovery.logs import RangeWalker
 from tokens.recovery.progress import Progress, save_progress
 from tokens.transitions.chain import name_transactions
@@ -36,6 +41,14 @@ logger = structlog.get_logger(__name__)
 
 ACTOR = "backfill"
 TOKENS_AT_ONCE = 2_500  # in one transaction
+# Mints are watched for this many blocks beyond MINT_CONFIRMATIONS. On Base only reorgs of one
+# block have been seen; the reveal's gate checks the hash once more, whatever the depth.
+WATCHED_BLOCKS = 12
+
+
+def settled_depth() -> int:
+    """Return how deep (the newest block is 1) a block has to be to be settled."""
+    return int(settings.MINT_CONFIRMATIONS) + WATCHED_BLOCKS
 
 
 @dataclass
@@ -54,13 +67,10 @@ class Report:
 
     def add(self, outcomes: Sequence[MintOutcome]) -> None:
         self.logs += len(outcomes)
-        for outcome in outcomes:
-            self.created += len(outcome.created)
-            self.completed += len(outcome.completed)
-            if outcome.result is MintResult.CONFLICT:
-                self.conflicts.append(outcome)
-            elif outcome.result is MintResult.REORGED:
-                self.reorged.append(outcome)
+        self.created += sum(len(outcome.created) for outcome in outcomes)
+        self.completed += sum(len(outcome.completed) for outcome in outcomes)
+        self.conflicts += [o for o in outcomes if o.result is MintResult.CONFLICT]
+        self.reorged += [o for o in outcomes if o.result is MintResult.REORGED]
 
 
 @dataclass(frozen=True)
@@ -84,88 +94,64 @@ def backfill(
     only_ids: Collection[int] | None = None,
     until: float | None = None,
     on_range: Callable[[int, int], None] | None = None,
+    dry_run: bool = False,
 ) -> None:
     """Register every mint from block `first` to `last`, both included.
 
     `keep_progress` stores the end of each range, which is right only if everything before
     `first` has been read. `only_ids`: create no other tokens. `until`: end in order after this
-    moment of the monotonic clock. Raises what the reader raises; `report` holds what was done
-    until then.
+    moment of the monotonic clock. `dry_run`: write nothing, count what would be created. Raises
+    what the reader raises; `report` holds what was done until then.
     """
     walker = RangeWalker(reader, head=head, blocks=range_blocks, until=until)
     for start, end, logs in walker.walk(first, last):
-        register_logs(reader, logs, report, head=head, only_ids=only_ids)
+        if dry_run:
+            found = decode_logs(reader, logs)
+            report.malformed += found.malformed
+            report.logs += len(found.mints)
+            report.created += len(unknown_ids(i for mint in found.mints for i in mint.token_ids))
+        else:
+            register_logs(reader, logs, report, head=head, only_ids=only_ids)
+            if keep_progress:
+                save_progress(Progress(block=end, head=head, range_blocks=walker.answered))
         report.blocks += end - start + 1
-        if keep_progress:
-            save_progress(Progress(block=end, head=head, range_blocks=walker.answered))
         if on_range is not None:
             on_range(start, end)
     report.ended_early = walker.ended_early
 
 
-def count_unknown(
-    reader: ChainClient,
-    *,
-    first: int,
-    last: int,
-    head: int,
-    report: Report,
-    range_blocks: int | None = None,
-    on_range: Callable[[int, int], None] | None = None,
-) -> None:
-    """Do what `backfill` does, but write nothing: count the tokens that it would create."""
-    walker = RangeWalker(reader, head=head, blocks=range_blocks)
-    for start, end, logs in walker.walk(first, last):
-        found = decode_logs(reader, logs)
-        report.malformed += found.malformed
-        report.logs += len(found.mints)
-        report.created += len(unknown_ids(i for mint in found.mints for i in mint.token_ids))
-        report.blocks += end - start + 1
-        if on_range is not None:
-            on_range(start, end)
-
-
 def decode_logs(reader: ChainClient, logs: Sequence[RawLog]) -> Found:
     """Return the mints and reveals of raw logs, and why some could not be read."""
-    times = block_times(reader, logs)
-    mints: list[MintLog] = []
-    reveals: dict[int, RevealLog] = {}
-    malformed: list[str] = []
+    # One batch asks for the blocks whose logs do not tell their time.
+    untimed = {int(log["blockNumber"], 16) for log in logs if log.get("blockTimestamp") is None}
+    blocks = reader.blocks(untimed) if untimed else {}
+    found = Found([], {}, [])
     for log in logs:
         number = int(log["blockNumber"], 16)
+        block, stamp = blocks.get(number), log.get("blockTimestamp")
+        if stamp is None and block is not None:
+            stamp = block.timestamp
         if reader.is_reveal(log):
-            seen = RevealLog(_transaction(log), _moment(log, times))
             # The contract reveals any number at all; most of them are no ids, and fit no column.
             ids = (token_id for token_id in revealed_ids(log) if token_id <= LARGEST_ID)
-            reveals.update(dict.fromkeys(ids, seen))
+            found.reveals.update(dict.fromkeys(ids, _reveal_log(log, stamp)))
             continue
         try:
-            mints.append(decode_rpc_mint_log(log, block_timestamp=times.get(number)))
+            found.mints.append(decode_rpc_mint_log(log, block_timestamp=stamp))
         except MalformedLog as error:
-            malformed.append(f"block {number}: {error}")
-    if malformed:
-        logger.error("chain_logs_malformed", reasons=malformed[:10])
-    return Found(mints, reveals, malformed)
+            found.malformed.append(f"block {number}: {error}")
+    if found.malformed:
+        logger.error("chain_logs_malformed", reasons=found.malformed[:10])
+    return found
 
 
-def block_times(reader: ChainClient, logs: Sequence[RawLog]) -> dict[int, int]:
-    """Return the times (unix seconds) of the blocks whose logs do not tell it, by one batch."""
-    wanted = {int(log["blockNumber"], 16) for log in logs if log.get("blockTimestamp") is None}
-    return {n: b.timestamp for n, b in reader.blocks(wanted).items() if b} if wanted else {}
-
-
-def _transaction(log: RawLog) -> str | None:
+def _reveal_log(log: RawLog, stamp: object) -> RevealLog:
     tx_hash = log.get("transactionHash")
-    return tx_hash.lower() if is_hash(tx_hash) else None
-
-
-def _moment(log: RawLog, times: Mapping[int, int]) -> datetime | None:
-    stamped: Any = log.get("blockTimestamp")
     try:
-        seconds = times.get(int(log["blockNumber"], 16)) if stamped is None else int(stamped, 16)
-        return None if seconds is None else datetime.fromtimestamp(seconds, tz=UTC)
-    except (TypeError, ValueError, OverflowError, OSError):  # no number, or no date
-        return None
+        revealed_at = read_timestamp(stamp)
+    except MalformedLog:
+        revealed_at = None
+    return RevealLog(tx_hash.lower() if is_hash(tx_hash) else None, revealed_at)
 
 
 def register_logs(
@@ -192,8 +178,15 @@ def register_logs(
         )
         with transaction.atomic():
             register_found(part, revealed, found.reveals, report, head=head, only_ids=only_ids)
-    if found.reveals:
-        _adopt_from_logs(reader, found.reveals, report)
+    if not found.reveals:
+        return
+    name_transactions(
+        {i: (log.tx_hash, log.revealed_at) for i, log in found.reveals.items() if log.tx_hash}
+    )
+    others = adoptable(found.reveals)
+    if others:
+        facts = revealed_facts(reader, sorted(others))
+        report.adopted += sorted(adopt_known(facts, actor=ACTOR, logs=found.reveals))
 
 
 def register_found(
@@ -211,14 +204,15 @@ def register_found(
     fresh = {token_id: facts for token_id, facts in revealed.items() if token_id in created}
     report.adopted += sorted(adopt_new(fresh, actor=ACTOR, logs=reveals))
     deep = head - settled_depth() + 1
-    settle_by_key(
-        [
-            (mint.tx_hash, mint.log_index, mint.block_hash)
-            for mint, outcome in zip(mints, outcomes, strict=True)
-            if mint.block_number <= deep
-            and outcome.result not in (MintResult.CONFLICT, MintResult.REORGED)
-        ]
-    )
+    settled = [
+        outcome.mint_event_id
+        for outcome in outcomes
+        if outcome.mint_event_id is not None
+        and outcome.log.block_number <= deep
+        and outcome.result not in DOUBTFUL
+    ]
+    if settled:
+        MintEvent.objects.filter(pk__in=settled).settle()
     report.add(outcomes)
 
 
@@ -233,14 +227,3 @@ def _parts(mints: Sequence[MintLog]) -> Iterator[list[MintLog]]:
         tokens += mint.quantity
     if part:
         yield part
-
-
-def _adopt_from_logs(reader: ChainClient, reveals: Mapping[int, RevealLog], report: Report) -> None:
-    """Adopt known tokens that logs call revealed and we do not; name their transactions."""
-    name_transactions(
-        {i: (log.tx_hash, log.revealed_at) for i, log in reveals.items() if log.tx_hash}
-    )
-    others = adoptable(reveals)
-    if others:
-        facts = revealed_facts(reader, sorted(others))
-        report.adopted += sorted(adopt_known(facts, actor=ACTOR, logs=reveals))

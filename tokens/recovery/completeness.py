@@ -78,16 +78,6 @@ def prove_tiling(next_token_id: int, *, known_below: int = 1, limit: int = 100) 
     )
 
 
-def unsettle_range(first: int, last: int) -> None:
-    """Look again at the mints that claim these ids."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE mint_events SET settled_at = NULL WHERE settled_at IS NOT NULL "
-            "AND start_token_id <= %s AND start_token_id + quantity > %s",
-            [last, first],
-        )
-
-
 def settled_proof(tiling: Tiling) -> int:
     """Return the id below which the proof need not be made again: no reorg reaches there."""
     unsettled = (

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import structlog
 from django.db import transaction
@@ -92,6 +92,15 @@ class DriftReport:
     def is_clean(self) -> bool:
         return self.tiled and self.unrepaired == 0
 
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """Read a stored report; one that another version stored counts as none."""
+        try:
+            findings = [Finding(**finding) for finding in value.get("findings", [])]
+            return cls(**value | {"findings": findings})
+        except (TypeError, ValueError, AttributeError):
+            return cls()
+
 
 def check_drift(
     reader: ChainClient,
@@ -115,8 +124,7 @@ def check_drift(
 def begin_check(reader: ChainClient) -> DriftReport:
     """Return a report of what can be told without a look at each token. Raises as the reader."""
     survey = reader.survey()
-    report = _begin(survey)
-    _prove(report, survey, known_below=1)
+    report = _begin(survey, proven_below=1)
     ahead = list(range(survey.next_token_id, survey.next_token_id + _IDS_AHEAD))
     for token_id in reader.revealed(ahead):
         report.add(Finding("revealed_unminted", token_id, "revealed, but not minted"))
@@ -136,14 +144,18 @@ def compare_pages(
 
     `until`: no page is begun after this moment of time.monotonic(), but the first.
     """
-    for rows in _pages(since_id, report.next_token_id):
-        _compare_all(reader, rows, report, repair=repair)
+    start = since_id
+    while True:
+        found = Token.objects.filter(token_id__gte=start, token_id__lt=report.next_token_id)
+        tokens = list(_tokens(found)[:FACTS_AT_ONCE])
+        if not tokens:
+            return None
+        _compare_all(reader, tokens, report, repair=repair)
         if on_progress is not None:
             on_progress(report.tokens_checked, report.next_token_id - since_id)
-        following = int(rows[-1]["token_id"]) + 1
-        if time.monotonic() > until and following < report.next_token_id:
-            return following
-    return None
+        start = tokens[-1].pk + 1
+        if time.monotonic() > until and start < report.next_token_id:
+            return start
 
 
 def check_some(
@@ -153,13 +165,13 @@ def check_some(
 
     `proven_below`: the mint events below are known to tile.
     """
-    report = _begin(survey)
-    _prove(report, survey, known_below=proven_below)
+    report = _begin(survey, proven_below=proven_below)
     before = last_report()
     wanted = {*token_ids, *(f.token_id for f in before.findings if f.token_id and not f.repaired)}
-    rows = _rows(Token.objects.filter(token_id__in=wanted, token_id__lt=survey.next_token_id))
-    for start in range(0, len(rows), FACTS_AT_ONCE):
-        _compare_all(reader, rows[start : start + FACTS_AT_ONCE], report, repair=True)
+    known = Token.objects.filter(token_id__in=wanted, token_id__lt=survey.next_token_id)
+    tokens = list(_tokens(known))
+    for start in range(0, len(tokens), FACTS_AT_ONCE):
+        _compare_all(reader, tokens[start : start + FACTS_AT_ONCE], report, repair=True)
     unminted = [f.token_id for f in before.findings if f.kind == "revealed_unminted"]
     for token_id in unminted:
         if token_id >= survey.next_token_id:
@@ -182,34 +194,26 @@ def report_finding(finding: Finding) -> None:
 
 def last_report() -> DriftReport:
     """Return the report of the last check; an empty one if there was none."""
-    row = SystemState.objects.filter(state_key=KEY).values_list("state_value", flat=True).first()
-    return read_report(row)
+    return DriftReport.parse(_stored(KEY))
 
 
-def read_report(value: Any) -> DriftReport:
-    """Return a report that was stored; an empty one if another version stored it."""
-    try:
-        stored = dict(value or {})
-        findings = [Finding(**finding) for finding in stored.pop("findings", [])]
-        return DriftReport(**stored, findings=findings)
-    except (TypeError, ValueError):
-        return DriftReport()
+def _stored(key: str) -> Any:
+    rows = SystemState.objects.filter(state_key=key)
+    return rows.values_list("state_value", flat=True).first()
 
 
-def _begin(survey: Survey) -> DriftReport:
+def _begin(survey: Survey, *, proven_below: int) -> DriftReport:
     now = timezone.now().isoformat(timespec="seconds")
-    return DriftReport(checked_at=now, next_token_id=survey.next_token_id)
-
-
-def _prove(report: DriftReport, survey: Survey, *, known_below: int) -> None:
-    tiling = prove_tiling(survey.next_token_id, known_below=known_below, limit=LISTED)
+    report = DriftReport(checked_at=now, next_token_id=survey.next_token_id)
+    tiling = prove_tiling(survey.next_token_id, known_below=proven_below, limit=LISTED)
     report.tiled = tiling.is_exact
     for fault in tiling.faults():
         report.add(Finding("not_tiled", 0, fault))
-    for first, last in missing_ranges(survey.next_token_id, known_below=known_below)[:LISTED]:
+    for first, last in missing_ranges(survey.next_token_id, known_below=proven_below)[:LISTED]:
         report.add(Finding("missing", 0, f"ids {first} to {last} have no row"))
     for token_id in vanished_tokens(survey.next_token_id):
         report.add(Finding("vanished", token_id, "unknown to the contract"))
+    return report
 
 
 def keep(report: DriftReport) -> DriftReport:
@@ -220,106 +224,72 @@ def keep(report: DriftReport) -> DriftReport:
     return report
 
 
-_COLUMNS = (
-    "token_id",
-    "status",
-    "status_changed_at",
-    "prompt_author_wallet",
-    "metadata_cid",
-    "adopted_uri",
-    "mint_event_id",
-)
-
-
-def _rows(found: QuerySet[Token], limit: int | None = None) -> list[dict[str, Any]]:
-    return [dict(row) for row in found.order_by("token_id").values(*_COLUMNS)[:limit]]
-
-
-def _pages(first: int, next_token_id: int) -> Iterator[list[dict[str, Any]]]:
-    start = first
-    while True:
-        found = Token.objects.filter(token_id__gte=start, token_id__lt=next_token_id)
-        rows = _rows(found, FACTS_AT_ONCE)
-        if not rows:
-            return
-        yield rows
-        start = rows[-1]["token_id"] + 1
+def _tokens(found: QuerySet[Token]) -> QuerySet[Token]:
+    """Return what is compared of tokens."""
+    columns = ("status", "status_changed_at", "prompt_author_wallet", "metadata_cid")
+    return found.order_by("token_id").only(*columns, "adopted_uri", "mint_event_id")
 
 
 def _compare_all(
-    reader: ChainClient, rows: Sequence[dict[str, Any]], report: DriftReport, *, repair: bool
+    reader: ChainClient, tokens: Sequence[Token], report: DriftReport, *, repair: bool
 ) -> None:
-    facts = reader.tokens([row["token_id"] for row in rows])
-    report.tokens_checked += len(rows)
+    """Compare tokens as they were before the chain is asked."""
+    facts = reader.tokens([token.pk for token in tokens])
+    report.tokens_checked += len(tokens)
+    ahead: dict[int, OnChainToken] = {}
     undone: list[int] = []
-    for row in rows:
-        token = facts[row["token_id"]]
-        _compare_author(row, token, report, repair=repair)
-        if row["status"] == TokenStatus.REVEALED:
-            if token.revealed:
-                _compare_uri(row, token, report)
-            elif repair and _may_begin_anew(row):
-                undone.append(token.token_id)
+    for token in tokens:
+        chain = facts[token.pk]
+        if chain.prompt_author != token.prompt_author_wallet.lower():
+            detail = f"on chain {chain.prompt_author}, here {token.prompt_author_wallet}"
+            report.add(Finding("author_differs", token.pk, detail))
+            if repair and token.mint_event_id is not None:
+                # A reorg took the mint, or the token is not the mint's: the next look finds out.
+                MintEvent.objects.filter(pk=token.mint_event_id).unsettle()
+        if token.status in ADOPTABLE and chain.revealed:
+            ahead[token.pk] = chain
+        elif token.status == TokenStatus.REVEALED and not chain.revealed:
+            if repair and _may_begin_anew(token):
+                undone.append(token.pk)
             else:
-                report.add(Finding("not_revealed", token.token_id, _NOT_REVEALED))
-    _adopt([facts[row["token_id"]] for row in rows if _is_ahead(row, facts)], report, repair=repair)
+                report.add(Finding("not_revealed", token.pk, _NOT_REVEALED))
+        elif token.status == TokenStatus.REVEALED and chain.uri != token.token_uri:
+            detail = f"on chain {chain.uri[:200]!r}, here {(token.token_uri or '')[:200]!r}"
+            report.add(Finding("uri_differs", token.pk, detail))
+    # What is revealed on chain and not here is adopted; a token in flight is left to its receipt.
+    adopted = adopt_known(ahead, actor=ACTOR) if repair else adoptable(ahead)
+    for token_id in sorted(adopted):
+        told = (
+            "adopted as revealed with {!r}" if repair else "revealed on chain with {!r}, not here"
+        )
+        detail = told.format(ahead[token_id].uri[:200])
+        report.add(Finding("revealed_by_others", token_id, detail, repaired=repair))
     gone = begin_anew(reader, undone)
     for token_id in undone:
         detail = "the reveal by others is gone; made anew" if token_id in gone else _NOT_REVEALED
         report.add(Finding("not_revealed", token_id, detail, repaired=token_id in gone))
 
 
-def _compare_author(
-    row: dict[str, Any], token: OnChainToken, report: DriftReport, *, repair: bool
-) -> None:
-    if token.prompt_author == row["prompt_author_wallet"].lower():
-        return
-    detail = f"on chain {token.prompt_author}, here {row['prompt_author_wallet']}"
-    report.add(Finding("author_differs", token.token_id, detail))
-    if repair and row["mint_event_id"] is not None:
-        # Either a reorg took the mint, or the token is not the mint's: the next look finds out.
-        MintEvent.objects.filter(pk=row["mint_event_id"]).update(settled_at=None)
-
-
-def _compare_uri(row: dict[str, Any], token: OnChainToken, report: DriftReport) -> None:
-    adopted = row["adopted_uri"]
-    ours = f"ipfs://{row['metadata_cid']}" if adopted is None else adopted
-    if token.uri != ours:
-        detail = f"on chain {token.uri[:200]!r}, here {ours[:200]!r}"
-        report.add(Finding("uri_differs", token.token_id, detail))
-
-
-def _is_ahead(row: dict[str, Any], facts: dict[int, OnChainToken]) -> bool:
-    return row["status"] in ADOPTABLE and facts[row["token_id"]].revealed
-
-
-def _adopt(tokens: Iterable[OnChainToken], report: DriftReport, *, repair: bool) -> None:
-    """Adopt what is revealed on chain and not here; a token in flight is left to its receipt."""
-    revealed = {token.token_id: token for token in tokens}
-    if not repair:
-        for token_id in sorted(adoptable(revealed)):
-            detail = f"revealed on chain with {revealed[token_id].uri[:200]!r}, not here"
-            report.add(Finding("revealed_by_others", token_id, detail))
-        return
-    for token_id in sorted(adopt_known(revealed, actor=ACTOR)):
-        detail = f"adopted as revealed with {revealed[token_id].uri[:200]!r}"
-        report.add(Finding("revealed_by_others", token_id, detail, repaired=True))
-
-
-def _may_begin_anew(row: dict[str, Any]) -> bool:
+def _may_begin_anew(token: Token) -> bool:
     """Tell whether a token was adopted, long enough ago: nothing of ours is lost by a new start."""
-    adopted = row["adopted_uri"] is not None
-    return adopted and bool(row["status_changed_at"] < timezone.now() - _SURE_AFTER)
+    long_ago = token.status_changed_at < timezone.now() - _SURE_AFTER
+    return token.adopted_uri is not None and long_ago
 
 
 def begin_anew(reader: ChainClient, token_ids: Sequence[int]) -> set[int]:
     """Withdraw those that the chain surely calls unrevealed; the next look makes them anew.
 
-    Returns which those are. Raises the errors of the reader.
+    Returns which those are. They are asked for once more, by the number of the newest block that
+    was ever seen: a node that lags, which the head shows or which has no such block, proves
+    nothing. Raises the errors of the reader.
     """
     if not token_ids:
         return set()
-    gone = _surely_unrevealed(reader, token_ids)
+    head, seen = reader.survey().head.number, load_progress().head
+    if seen is not None and head < seen:
+        return set()
+    facts = reader.tokens(token_ids, block=head)
+    gone = {token_id for token_id in token_ids if not facts[token_id].revealed}
     with transaction.atomic():
         tokens = Token.objects.select_for_update().filter(
             token_id__in=gone, status=TokenStatus.REVEALED, adopted_uri__isnull=False
@@ -327,19 +297,7 @@ def begin_anew(reader: ChainClient, token_ids: Sequence[int]) -> set[int]:
         withdraw(
             list(tokens), "the reveal that it was adopted for is not part of the chain any more"
         )
-    return set(gone)
-
-
-def _surely_unrevealed(reader: ChainClient, token_ids: Sequence[int]) -> list[int]:
-    """Ask once more, by the number of the newest block that was ever seen.
-
-    A node that lags, which the head shows or which has no such block, proves nothing.
-    """
-    head, seen = reader.survey().head.number, load_progress().head
-    if seen is not None and head < seen:
-        return []
-    facts = reader.tokens(token_ids, block=head)
-    return [token_id for token_id in token_ids if not facts[token_id].revealed]
+    return gone
 
 
 def compare_piece(
@@ -351,9 +309,13 @@ def compare_piece(
     an empty report. Raises the errors of the reader.
     """
     until = time.monotonic() + budget_seconds
-    report = begin_check(reader) if since_id <= 1 else _report_so_far(since_id)
-    if report is None:
-        return DriftReport(), None
+    if since_id <= 1:
+        report = begin_check(reader)
+    else:
+        kept = _stored(_PIECES_KEY) or {}
+        if kept.get("below") != since_id:
+            return DriftReport(), None
+        report = DriftReport.parse(kept.get("report"))
     following = compare_pages(reader, report, since_id=since_id, repair=False, until=until)
     if following is not None:
         SystemState.put(_PIECES_KEY, {"below": following, "report": asdict(report)})
@@ -362,14 +324,3 @@ def compare_piece(
     with transaction.atomic():
         SystemState.objects.filter(state_key=_PIECES_KEY).delete()
         return keep(report), None
-
-
-def _report_so_far(since_id: int) -> DriftReport | None:
-    row = (
-        SystemState.objects.filter(state_key=_PIECES_KEY)
-        .values_list("state_value", flat=True)
-        .first()
-    )
-    if row is None or row.get("below") != since_id:
-        return None
-    return read_report(row.get("report"))

@@ -14,18 +14,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import islice
 
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
-from glisk.clients.chain import Block, ChainClient, OnChainToken, Survey
+from glisk.clients.chain import Block, ChainClient, Survey
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.fields import normalise_address
 from tokens.models import Token
-from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_new
+from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_new, unknown_ids
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.progress import load_progress
 from tokens.transitions.chain import NewTokens, create_tokens
@@ -43,22 +42,25 @@ class GapReport:
     next_token_id: int = 0
     ranges: list[tuple[int, int]] = field(default_factory=list)  # what is missing, at the start
     missing: int = 0
-    from_logs: int = 0
+    mints: Report = field(default_factory=Report)  # what logs told
     from_facts: list[int] = field(default_factory=list)
-    adopted: list[int] = field(default_factory=list)
+    adopted_from_facts: list[int] = field(default_factory=list)
     vanished: list[int] = field(default_factory=list)  # known here, not to the contract
     unread: list[str] = field(default_factory=list)  # ranges whose logs could not be read
     left: int = 0  # were asked for, and have no row yet
     ended_early: bool = False  # its time was up before it had tried everything
 
     @property
+    def from_logs(self) -> int:
+        return self.mints.created
+
+    @property
+    def adopted(self) -> list[int]:
+        return [*self.mints.adopted, *self.adopted_from_facts]
+
+    @property
     def created(self) -> int:
         return self.from_logs + len(self.from_facts)
-
-
-def count_rows(first: int, following: int) -> int:
-    """Count the tokens with ids from `first` to below `following`."""
-    return Token.objects.filter(token_id__gte=first, token_id__lt=following).count()
 
 
 def missing_ranges(next_token_id: int, *, known_below: int = 1) -> list[tuple[int, int]]:
@@ -98,11 +100,6 @@ def vanished_tokens(next_token_id: int) -> list[int]:
     """Return tokens that the contract has not given out, at most a thousand."""
     beyond = Token.objects.filter(token_id__gte=next_token_id).order_by("token_id")
     return list(beyond.values_list("token_id", flat=True)[:1000])
-
-
-def low_bound(token_id: int) -> int:
-    """Return the block before which the mint of a token cannot be."""
-    return block_bounds([(token_id, token_id)], head=0)[0][0]
 
 
 def block_bounds(
@@ -170,79 +167,81 @@ def fill_gaps(
         logger.error("tokens_unknown_to_chain", token_ids=report.vanished[:20])
     if dry_run or not ranges:
         return report
-    wanted = ranges if limit is None else _first_ids(ranges, limit)
-    filling = _Filling(reader, survey, wanted, report, until, on_progress)
+    wanted = ranges
+    if limit is not None:
+        wanted = _cut(ranges, next(islice(_ids(ranges), min(limit, report.missing) - 1, None)))
+
+    def tell() -> None:
+        if on_progress is not None:
+            on_progress(report.created, _count(wanted))
+
     if unread:
         report.unread.append(unread)
     else:
-        filling.from_logs(only_ids=None if limit is None else set(_ids(wanted)))
-    filling.from_facts()
-    still = missing_ranges(survey.next_token_id)
-    report.left = _count(_cut(still, wanted[-1][1]))
+        report.unread += read_around(
+            reader,
+            wanted,
+            head=survey.head.number,
+            report=report.mints,
+            only_ids=None if limit is None else set(_ids(wanted)),
+            until=until,
+            on_piece=tell,
+        )
+        report.ended_early = report.mints.ended_early
+    # What no log explained is taken from the contract. Where no log could be read, that may have
+    # taken all the time: one piece is asked for all the same.
+    ids, may_be_late = _ids(wanted), bool(report.unread)
+    while part := list(islice(ids, FACTS_AT_ONCE)):
+        unexplained = unknown_ids(part)
+        if not unexplained:
+            continue
+        if until is not None and time.monotonic() >= until and not may_be_late:
+            report.ended_early = True
+            break
+        may_be_late = False
+        created, adopted = register_from_contract(reader, unexplained, survey.head)
+        report.from_facts += created
+        report.adopted_from_facts += adopted
+        tell()
+    report.left = _count(_cut(missing_ranges(survey.next_token_id), wanted[-1][1]))
     return report
 
 
-@dataclass
-class _Filling:
-    """The ids to fill, and what has become of them."""
+def read_around(
+    reader: ChainClient,
+    ranges: Sequence[tuple[int, int]],
+    *,
+    head: int,
+    report: Report,
+    only_ids: Collection[int] | None = None,
+    until: float | None = None,
+    on_piece: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """Read the blocks where the mints of these ids can be; say which could not be read, and why.
 
-    reader: ChainClient
-    survey: Survey
-    wanted: Sequence[tuple[int, int]]
-    report: GapReport
-    until: float | None
-    on_progress: Callable[[int, int], None] | None
-
-    def from_logs(self, *, only_ids: Collection[int] | None) -> None:
-        found, head = Report(), self.survey.head.number
-        for low, high in _blocks_to_read(self.wanted, head):
-            try:
-                backfill(
-                    self.reader,
-                    first=low,
-                    last=high,
-                    head=head,
-                    report=found,
-                    range_blocks=load_progress().range_blocks,
-                    keep_progress=False,
-                    only_ids=only_ids,
-                    until=self.until,
-                )
-            except (TransientError, AccountError):
-                raise
-            except ProviderError as error:
-                self.report.unread.append(f"blocks {low} to {high}: {error}")
-                logger.warning("gap_logs_unread", first=low, last=high, error=str(error))
-            finally:
-                self.report.from_logs = found.created
-            self._tell()
-        self.report.adopted += found.adopted
-        self.report.ended_early = found.ended_early
-
-    def from_facts(self) -> None:
-        """Take from the contract what no log explained, in pieces.
-
-        Where no log could be read, that may have taken all the time: one piece is asked for then.
-        """
-        ids, may_be_late = _ids(self.wanted), bool(self.report.unread)
-        while part := list(islice(ids, FACTS_AT_ONCE)):
-            known = set(Token.objects.filter(token_id__in=part).values_list("token_id", flat=True))
-            unexplained = [token_id for token_id in part if token_id not in known]
-            if not unexplained:
-                continue
-            late = self.until is not None and time.monotonic() >= self.until
-            if late and not may_be_late:
-                self.report.ended_early = True
-                return
-            may_be_late = False
-            created, adopted = register_from_contract(self.reader, unexplained, self.survey.head)
-            self.report.from_facts += created
-            self.report.adopted += adopted
-            self._tell()
-
-    def _tell(self) -> None:
-        if self.on_progress is not None:
-            self.on_progress(self.report.created, _count(self.wanted))
+    Raises the errors of the reader that have nothing to do with these blocks.
+    """
+    unread = []
+    for low, high in _blocks_to_read(ranges, head):
+        try:
+            backfill(
+                reader,
+                first=low,
+                last=high,
+                head=head,
+                report=report,
+                range_blocks=load_progress().range_blocks,
+                keep_progress=False,
+                only_ids=only_ids,
+                until=until,
+            )
+        except (TransientError, AccountError):
+            raise
+        except ProviderError as error:
+            unread.append(f"blocks {low} to {high}: {error}")
+            logger.warning("gap_logs_unread", first=low, last=high, error=str(error))
+        on_piece()
+    return unread
 
 
 def _blocks_to_read(ranges: Sequence[tuple[int, int]], head: int) -> list[tuple[int, int]]:
@@ -266,12 +265,6 @@ def _count(ranges: Sequence[tuple[int, int]]) -> int:
     return sum(last - first + 1 for first, last in ranges)
 
 
-def _first_ids(ranges: Sequence[tuple[int, int]], limit: int) -> list[tuple[int, int]]:
-    """Return the ranges of the first `limit` ids."""
-    highest = next(islice(_ids(ranges), min(limit, _count(ranges)) - 1, None))
-    return _cut(ranges, highest)
-
-
 def _cut(ranges: Sequence[tuple[int, int]], highest: int) -> list[tuple[int, int]]:
     return [(first, min(last, highest)) for first, last in ranges if first <= highest]
 
@@ -284,33 +277,28 @@ def register_from_contract(
     All by one batch of calls. Raises the errors of the reader.
     """
     confirmed = max(0, head.number - int(settings.MINT_CONFIRMATIONS) + 1)
-    tokens = reader.tokens(token_ids, block=confirmed)
-    return _register([token for token in tokens.values() if token.exists], head)
-
-
-def _register(facts: Sequence[OnChainToken], head: Block) -> tuple[list[int], list[int]]:
-    if not facts:
+    known = reader.tokens(token_ids, block=confirmed).values()
+    facts = {token.token_id: token for token in known if token.exists}
+    wanted = [
+        NewTokens(
+            mint_event_id=None,
+            first_id=token.token_id,
+            quantity=1,
+            wallet=normalise_address(token.prompt_author),
+            minter=normalise_address(token.owner),
+            minted_at=head.mined_at,
+            reason="found in the contract, without a log",
+        )
+        for token in facts.values()
+    ]
+    if not wanted:
         return [], []
     with transaction.atomic():
         with connection.cursor() as cursor:
             # As registration does by its insert: an author who registers now waits for us, and
             # then finds these tokens (tokens.minting.authorship).
             cursor.execute("LOCK TABLE mint_events IN ROW EXCLUSIVE MODE")
-        found_at = head.mined_at
-        wanted = [_new_token(token, found_at) for token in facts]
-        created = set(create_tokens(wanted, actor=ACTOR).get(None, []))
-        revealed = {t.token_id: t for t in facts if t.revealed and t.token_id in created}
+        created = create_tokens(wanted, actor=ACTOR).get(None, [])
+        revealed = {i: facts[i] for i in created if facts[i].revealed}
         adopted = adopt_new(revealed, actor=ACTOR)
     return sorted(created), sorted(adopted)
-
-
-def _new_token(facts: OnChainToken, found_at: datetime) -> NewTokens:
-    return NewTokens(
-        mint_event_id=None,
-        first_id=facts.token_id,
-        quantity=1,
-        wallet=normalise_address(facts.prompt_author),
-        minter=normalise_address(facts.owner),
-        minted_at=found_at,
-        reason="found in the contract, without a log",
-    )

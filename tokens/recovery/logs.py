@@ -2,9 +2,9 @@
 
 A step doubles on success. When it is refused it shrinks: to what the provider suggests; by half,
 where one answer would hold too many logs; else, where the provider says nothing that helps or
-nothing at all, to what it has answered before, or to a few blocks. A rule of the plan ("up to a 10
-block range") is never exceeded again in this walk; what else was refused is tried again after some
-successes, since other blocks hold fewer logs.
+nothing at all, to what it has answered before, or to a few blocks. What was refused is not asked
+for again in this walk, unless it was for too many logs: other blocks hold fewer, so that is tried
+again after some successes.
 
 Parts of a long range can be proven to hold no mint, so that their logs need not be read:
 `nextTokenId` at the end of a block says how many ids were given out until then, and where it is
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import structlog
@@ -59,8 +58,7 @@ class RangeWalker:
         self._until = until
         self._rule = LARGEST_RANGE_BLOCKS
         self._refused = LARGEST_RANGE_BLOCKS + 1
-        self._successes = 0
-        self._patience = _SUCCESSES_BEFORE_RETRY
+        self._until_forgotten = 0  # successes
         self._fault: RangeTooWideError | None = None  # since the last answer
         self._limited = False  # by a rule of the provider, whether it names it or not
         self._probed = False
@@ -134,13 +132,15 @@ class RangeWalker:
         if asked <= 1:
             raise error
         suggested = error.blocks if error.blocks is not None and error.blocks < asked else None
-        if suggested is not None and not error.by_size:
-            self._rule = suggested
-        if asked >= self._refused and not error.by_size:
-            self._patience *= 2  # a refusal by silence takes its time
-        self.blocks = suggested or (asked // 2 if error.by_size else self._surely_less(asked))
-        self._limited = self._limited or not error.by_size
-        self._refused, self._successes, self._fault = asked, 0, error
+        if error.by_size:
+            self.blocks = suggested or asked // 2
+            self._until_forgotten = _SUCCESSES_BEFORE_RETRY
+        else:
+            self.blocks = suggested or self._surely_less(asked)
+            self._rule = suggested or self._rule
+            self._until_forgotten = 0
+            self._limited = True
+        self._refused, self._fault = asked, error
         logger.info("log_range_reduced", blocks=self.blocks)
 
     def _surely_less(self, asked: int) -> int:
@@ -150,32 +150,13 @@ class RangeWalker:
 
     def _grow(self) -> None:
         self.answered = self.blocks
-        if self.blocks >= self._refused:  # it was no matter of the size
-            self._refused = LARGEST_RANGE_BLOCKS + 1
-        self._successes += 1
+        if self._until_forgotten:
+            self._until_forgotten -= 1
+            if not self._until_forgotten:
+                self._refused = LARGEST_RANGE_BLOCKS + 1
         doubled = min(2 * self.blocks, self._rule)
-        if doubled < self._refused or self._successes >= self._patience:
+        if doubled < self._refused:
             self.blocks = doubled
-
-
-@dataclass(frozen=True)
-class _Span:
-    """Blocks after `before` up to `last`, and the next token ids at those two."""
-
-    before: int
-    last: int
-    ids_before: int
-    ids_last: int
-
-    @property
-    def is_quiet(self) -> bool:
-        return self.ids_before == self.ids_last
-
-    def cuts(self, step: int, most: int) -> list[int]:
-        """Return the blocks at which to cut it into pieces of at least `step` blocks."""
-        blocks = self.last - self.before
-        pieces = max(1, min(_PIECES, most, -(-blocks // step)))
-        return [self.before + blocks * n // pieces for n in range(1, pieces)]
 
 
 def busy_spans(
@@ -187,44 +168,47 @@ def busy_spans(
     does not answer for old blocks may well answer for others: raises only what refuses our account
     or rate.
     """
+    before = max(0, first - 1)
     try:
-        ends = reader.next_token_ids([max(0, first - 1), last])
-        whole = _Span(first - 1, last, ends[max(0, first - 1)], ends[last])
-        if whole.ids_before >= whole.ids_last:
+        ids = reader.next_token_ids([before, last])
+        if ids[before] >= ids[last]:
             # Something is missing, or nobody would read: then the node's old state is not true.
             return None
-        return _narrow(reader, [whole], step)
+        busy = _narrow(reader, first - 1, last, {**ids, first - 1: ids[before]}, step)
     except ProviderError as error:
         if is_account_or_rate(error):
             raise
         logger.info("no_old_state", error=str(error))
         return None
-
-
-def _narrow(reader: ChainClient, spans: list[_Span], step: int) -> list[tuple[int, int]]:
-    done: list[_Span] = []
-    while spans:
-        share = max(2, CALLS_AT_ONCE // len(spans))
-        cut = [(span, span.cuts(step, share)) for span in spans]
-        done += [span for span, cuts in cut if not cuts]
-        ids = reader.next_token_ids([block for _, cuts in cut for block in cuts])
-        spans = [
-            piece
-            for span, cuts in cut
-            if cuts
-            for piece in _pieces(span, cuts, ids)
-            if not piece.is_quiet
-        ]
     found: list[tuple[int, int]] = []
-    for span in sorted(done, key=lambda span: span.before):
-        if found and found[-1][1] == span.before:
-            found[-1] = (found[-1][0], span.last)
+    for before, end in busy:
+        if found and found[-1][1] == before:
+            found[-1] = (found[-1][0], end)
         else:
-            found.append((span.before + 1, span.last))
+            found.append((before + 1, end))
     return found
 
 
-def _pieces(span: _Span, cuts: list[int], ids: dict[int, int]) -> list[_Span]:
-    known = {span.before: span.ids_before, **{c: ids[c] for c in cuts}, span.last: span.ids_last}
-    ends = pairwise([span.before, *cuts, span.last])
-    return [_Span(before, last, known[before], known[last]) for before, last in ends]
+def _narrow(
+    reader: ChainClient, before: int, last: int, ids: dict[int, int], step: int
+) -> list[tuple[int, int]]:
+    """Cut the blocks after `before` up to `last` until each busy piece has at most `step`.
+
+    `ids` are the next token ids at both. Returns the busy pieces in order, as the block before
+    and the last one.
+    """
+    done: list[tuple[int, int]] = []
+    wide = [(before, last)]
+    while wide:
+        most = max(2, min(_PIECES, CALLS_AT_ONCE // len(wide)))
+        cut = [_edges(start, end, min(most, -(-(end - start) // step))) for start, end in wide]
+        ids |= reader.next_token_ids([block for edges in cut for block in edges[1:-1]])
+        pieces = [piece for edges in cut for piece in pairwise(edges)]
+        busy = [(start, end) for start, end in pieces if ids[start] != ids[end]]
+        done += [(start, end) for start, end in busy if end - start <= step]
+        wide = [(start, end) for start, end in busy if end - start > step]
+    return sorted(done)
+
+
+def _edges(before: int, last: int, pieces: int) -> list[int]:
+    return [before + (last - before) * n // pieces for n in range(pieces + 1)]

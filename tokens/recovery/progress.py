@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
@@ -49,32 +49,18 @@ class Memory:
     tiled_below: int = 1
     timeline: list[int] = field(default_factory=list)
     window: int = 0
-    suspects: dict[str, tuple[int, float]] = field(default_factory=dict)
+    suspects: dict[str, Sequence[float]] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
     gap: dict[str, float] = field(default_factory=dict)
     hole: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> Self:
-        """Read a stored state; what is not understood counts as absent."""
-        memory = cls()
+    def parse(cls, value: Any) -> Self:
+        """Read a stored memory; one that another version wrote counts as absent."""
         try:
-            memory.known_below = max(1, int(value.get("known_below", 1)))
-            memory.tiled_below = max(1, int(value.get("tiled_below", 1)))
-            memory.window = int(value.get("window", 0))
-            memory.timeline = [int(row) for row in value.get("timeline", [])]
-            memory.suspects = {
-                str(int(key)): (int(head), float(since))
-                for key, (head, since) in value.get("suspects", {}).items()
-            }
-            memory.unknown = {
-                str(int(key)): int(head) for key, head in value.get("unknown", {}).items()
-            }
-            memory.gap = {str(k): float(number) for k, number in value.get("gap", {}).items()}
-            memory.hole = {str(k): float(number) for k, number in value.get("hole", {}).items()}
-        except (TypeError, ValueError, AttributeError):
+            return cls(**value)
+        except TypeError:
             return cls()
-        return memory
 
 
 def load() -> tuple[Progress, Memory]:

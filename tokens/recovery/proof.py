@@ -7,24 +7,23 @@ taken from the contract without a log, or revealed for a mint that a reorg took.
 from __future__ import annotations
 
 import time
+from dataclasses import fields
 
 import structlog
 from django.db import transaction
 from django.db.models import Max, Q, QuerySet
 
 from glisk.clients.chain import ChainClient, Survey
-from glisk.errors import ProviderError, TransientError
 from tokens.minting.mint_log import MintLog
 from tokens.minting.registration import register_mints
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
 from tokens.recovery import withdrawal
 from tokens.recovery.adoption import adopt_known, revealed_facts
-from tokens.recovery.backfill import Report, backfill
-from tokens.recovery.completeness import Tiling, prove_tiling, settled_proof, unsettle_range
-from tokens.recovery.confirmations import unsettle_refused
+from tokens.recovery.backfill import Report
+from tokens.recovery.completeness import Tiling, prove_tiling, settled_proof
 from tokens.recovery.drift import check_some
-from tokens.recovery.gaps import block_bounds, fill_gaps
+from tokens.recovery.gaps import fill_gaps, read_around
 from tokens.recovery.progress import (
     Memory,
     is_worth_trying,
@@ -56,7 +55,9 @@ def prove(reader: ChainClient, *, budget_seconds: float) -> int:
     Raises the errors of the reader.
     """
     until = time.monotonic() + budget_seconds
-    unsettle_refused()
+    # The gate turned their tokens away: it found the block outside the chain, or the token unknown.
+    refused = Token.objects.filter(status="ready", error_class__in=["reorged", "not_minted"])
+    MintEvent.objects.filter(tokens__in=refused).unsettle()
     look = scan_chain(reader, budget_seconds=budget_seconds)
     if look.lagging or look.ended_early:
         return look.created
@@ -64,9 +65,9 @@ def prove(reader: ChainClient, *, budget_seconds: float) -> int:
     if survey.head.number < look.head:
         return look.created  # this time another node answered, which is behind
     gaps = fill_gaps(reader, survey=survey, until=until)
-    progress, memory = load()
+    memory = load()[1]
     tiling = prove_tiling(survey.next_token_id, known_below=memory.tiled_below)
-    completed = _mend_tiling(reader, survey, tiling, memory, progress.range_blocks, until)
+    completed = _mend_tiling(reader, survey, tiling, memory, until)
     orphans = settle_orphans() + withdraw_unknown(survey, memory)
     memory.tiled_below = max(memory.tiled_below, settled_proof(tiling))
     adopted = _adopt_on_their_way(reader)
@@ -78,42 +79,22 @@ def prove(reader: ChainClient, *, budget_seconds: float) -> int:
 
 
 def _mend_tiling(
-    reader: ChainClient,
-    survey: Survey,
-    tiling: Tiling,
-    memory: Memory,
-    range_blocks: int | None,
-    until: float,
+    reader: ChainClient, survey: Survey, tiling: Tiling, memory: Memory, until: float
 ) -> int:
     """Read the blocks again where mint events are missing; return how many tokens got theirs.
 
     Less and less often for the same holes: some nodes keep no old logs.
     """
     for first, last in tiling.overlaps:
-        unsettle_range(first, last)
+        MintEvent.objects.claiming(first, last).unsettle()
     if not tiling.holes:
         memory.hole = {}
         return 0
     what = {"holes": len(tiling.holes), "first": tiling.holes[0][0], "last": tiling.holes[-1][1]}
     if not is_worth_trying(memory.hole, **what):
         return 0
-    found = Report()
-    for low, high in block_bounds(tiling.holes, head=survey.head.number):
-        try:
-            backfill(
-                reader,
-                first=low,
-                last=high,
-                head=survey.head.number,
-                report=found,
-                range_blocks=range_blocks,
-                keep_progress=False,
-                until=until,
-            )
-        except TransientError:
-            raise
-        except ProviderError as error:
-            logger.warning("hole_unread", first=low, last=high, error=str(error))
+    found, head = Report(), survey.head.number
+    read_around(reader, tiling.holes, head=head, report=found, until=until)
     if found.created + found.completed == 0:
         wait_before_trying(memory.hole, longest_seconds=_LONGEST_RETRY_SECONDS, **what)
     return found.created + found.completed
@@ -215,15 +196,5 @@ def _may_go() -> QuerySet[Token]:
 
 
 def _as_log(event: MintEvent) -> MintLog:
-    return MintLog(
-        tx_hash=event.tx_hash,
-        log_index=event.log_index,
-        block_number=event.block_number,
-        block_hash=event.block_hash,
-        block_timestamp=event.block_timestamp,
-        minter=event.minter,
-        prompt_author=event.prompt_author,
-        start_token_id=event.start_token_id,
-        quantity=event.quantity,
-        total_paid_wei=int(event.total_paid_wei),
-    )
+    facts = {each.name: getattr(event, each.name) for each in fields(MintLog)}
+    return MintLog(**facts | {"total_paid_wei": int(event.total_paid_wei)})

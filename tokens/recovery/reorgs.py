@@ -9,28 +9,22 @@ knows no block at that height, or the old one, and so never causes a withdrawal.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import structlog
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
 
-from glisk.clients.chain import (
-    ChainClient,
-    OnChainToken,
-    RangeTooWideError,
-    RawLog,
-    Receipt,
-    Survey,
-)
-from glisk.errors import AccountError, ProviderError, TransientError
-from tokens.minting.mint_log import MalformedLog, MintLog, decode_rpc_mint_log
+from glisk.clients.chain import ChainClient, OnChainToken, Survey
+from tokens.minting.mint_log import MintLog
 from tokens.models import MintEvent
+from tokens.models.mint import MintSource
 from tokens.recovery.adoption import revealed_facts
-from tokens.recovery.backfill import Report, block_times, decode_logs, register_found
-from tokens.recovery.confirmations import LogKey, judge, mark_settled, spans
+from tokens.recovery.backfill import Report, decode_logs, register_found, settled_depth
 from tokens.recovery.gaps import block_bounds
 from tokens.recovery.logs import RangeWalker
 from tokens.recovery.progress import Memory, save_memory
@@ -49,6 +43,8 @@ HOLD_SECONDS = 30.0
 DEEPEST_REORG_BLOCKS = 128
 # Added to log indexes while mints of one transaction change places: both are unique together.
 _ASIDE = 1_000_000_000
+# A block above the head of our node: after so long, the node is not late, the block is not real.
+_UNHEARD_OF = timedelta(minutes=2)
 
 
 @dataclass
@@ -67,16 +63,18 @@ def settle_mints(
 ) -> ReorgReport:
     """Settle what is deep enough; follow or give up what the chain does not hold as we do."""
     report = ReorgReport()
-    settled, ripe, doubtful = judge(survey, watched)
-    if ripe:
-        held = _own_reading(reader, ripe)
-        for event in ripe:
-            log = held.get((event.tx_hash, event.log_index, event.block_hash))
-            (settled if log and log.facts == event.facts else doubtful).append(event)
-    mark_settled(settled)
-    tracked = track(reader, doubtful) if doubtful else Tracked()
-    if tracked.moved:
-        report.moved += [log.tx_hash for log in move_mints(tracked.moved)]
+    settled, ripe, doubtful = _judge(survey, watched)
+    tracked = track(reader, [*ripe, *doubtful]) if ripe or doubtful else Tracked()
+    settled += [event for event in ripe if event.pk in tracked.held]
+    if settled:
+        MintEvent.objects.filter(pk__in=[event.pk for event in settled]).settle()
+    for tx_hash in sorted({log.tx_hash for _, log in tracked.moved}):
+        own = [(event, log) for event, log in tracked.moved if log.tx_hash == tx_hash]
+        try:
+            _move(own)
+            report.moved += [tx_hash] * len(own)
+        except IntegrityError:  # a mint's place is taken for the moment
+            logger.warning("mint_not_moved", tx_hash=tx_hash)
     before = dict(memory.suspects)
     due = _due(tracked.gone, survey, memory, report)
     if due:
@@ -86,45 +84,44 @@ def settle_mints(
     return report
 
 
-def _own_reading(reader: ChainClient, events: Sequence[MintEvent]) -> dict[LogKey, MintLog]:
-    """Read what the chain holds of mints that a webhook told of, in one round trip."""
-    return {(mint.tx_hash, mint.log_index, mint.block_hash): mint for mint in _read(reader, events)}
+def _judge(
+    survey: Survey, mints: Iterable[MintEvent]
+) -> tuple[list[MintEvent], list[MintEvent], list[MintEvent]]:
+    """Return the mints that are settled, that only need their log read, and that are in doubt.
 
-
-def _read(reader: ChainClient, events: Sequence[MintEvent]) -> Iterable[MintLog]:
-    try:
-        try:
-            answers = reader.logs_of_spans(spans(events))
-        except RangeTooWideError:
-            answers = reader.logs_of_spans(spans(events, blocks=1))
-    except (TransientError, AccountError):
-        raise
-    except ProviderError as error:
-        # A node that gives no logs, or none of these blocks, may give the receipts.
-        logger.warning("settled_by_receipts", mints=len(events), error=str(error))
-        receipts = reader.receipts(event.tx_hash for event in events)
-        return mints_of_receipts(reader, receipts.values()).values()
-    return [mint for logs in answers for mint in decode_logs(reader, logs).mints]
+    A block that the node does not know proves nothing: it lags.
+    """
+    settled: list[MintEvent] = []
+    ripe: list[MintEvent] = []
+    doubtful: list[MintEvent] = []
+    for mint in mints:
+        block = survey.blocks.get(mint.block_number)
+        if block is None:
+            above = mint.block_number > survey.head.number
+            if above and mint.created_at < timezone.now() - _UNHEARD_OF:
+                doubtful.append(mint)
+        elif block.block_hash != mint.block_hash:
+            doubtful.append(mint)
+        elif survey.head.number - mint.block_number + 1 >= settled_depth():
+            (settled if mint.source == MintSource.BACKFILL else ripe).append(mint)
+    return settled, ripe, doubtful
 
 
 def _due(
     gone: Sequence[MintEvent], survey: Survey, memory: Memory, report: ReorgReport
 ) -> list[MintEvent]:
     """Return the mints that have been gone for long enough; remember the others, hold them all."""
-    head, now = survey.head.number, time.time()
-    first_missed = {
-        str(event.pk): memory.suspects.get(str(event.pk), (head, now)) for event in gone
-    }
+    head, now, known = survey.head.number, time.time(), memory.suspects
+    memory.suspects = {str(event.pk): known.get(str(event.pk), (head, now)) for event in gone}
     due = []
     for event in gone:
-        since_head, since = first_missed[str(event.pk)]
+        since_head, since = memory.suspects[str(event.pk)]
         if head - since_head >= PATIENCE_BLOCKS or now - since >= PATIENCE_SECONDS:
             due.append(event)
         else:
             report.suspected.append(event.tx_hash)
-            if str(event.pk) not in memory.suspects:
+            if str(event.pk) not in known:
                 logger.warning("mint_missed", tx_hash=event.tx_hash, block=event.block_number)
-    memory.suspects = first_missed
     delay_mints([event.pk for event in gone], seconds=HOLD_SECONDS)
     return due
 
@@ -206,24 +203,36 @@ def _successors(reader: ChainClient, survey: Survey, due: Sequence[MintEvent]) -
 
 @dataclass
 class Tracked:
+    """What became of mints, by their transactions' receipts."""
+
+    held: set[int] = field(default_factory=set)  # mint events whose log stands where we have it
     moved: list[tuple[MintEvent, MintLog]] = field(default_factory=list)
     gone: list[MintEvent] = field(default_factory=list)
 
 
-def track(reader: ChainClient, doubtful: Sequence[MintEvent]) -> Tracked:
-    """Return which mints stand in another block now, and which in none.
+def track(reader: ChainClient, asked: Sequence[MintEvent]) -> Tracked:
+    """Return which mints stand where they stood, which in another block now, and which in none.
 
-    All mints of a transaction share its fate, whichever was in doubt.
+    All mints of a transaction share its fate, whichever was asked about.
     """
-    hashes = {event.tx_hash for event in doubtful}
+    hashes = {event.tx_hash for event in asked}
     receipts = reader.receipts(hashes)
-    logs = mints_of_receipts(reader, receipts.values())
+    raw = [
+        log
+        for receipt in receipts.values()
+        if receipt is not None and receipt.succeeded
+        for log in receipt.logs
+        if reader.is_mint(log) and isinstance(log.get("blockNumber"), str)
+    ]
+    logs = {(mint.tx_hash, mint.facts): mint for mint in decode_logs(reader, raw).mints}
     tracked = Tracked()
     for event in MintEvent.objects.filter(tx_hash__in=hashes).order_by("start_token_id"):
         receipt = receipts[event.tx_hash]
         log = logs.get((event.tx_hash, event.facts))
         if log is not None:
-            if (log.block_hash, log.log_index) != (event.block_hash, event.log_index):
+            if (log.block_hash, log.log_index) == (event.block_hash, event.log_index):
+                tracked.held.add(event.pk)
+            else:
                 tracked.moved.append((event, log))
         elif receipt and receipt.block_hash == event.block_hash:
             # No reorg took it: the transaction stands where it stood, without this log. Perhaps
@@ -234,84 +243,31 @@ def track(reader: ChainClient, doubtful: Sequence[MintEvent]) -> Tracked:
     return tracked
 
 
-def mints_of_receipts(
-    reader: ChainClient, receipts: Iterable[Receipt | None]
-) -> dict[tuple[str, tuple[str, str, int, int]], MintLog]:
-    """Return the mints that receipts hold, by transaction and facts."""
-    raw: list[RawLog] = [
-        log
-        for receipt in receipts
-        if receipt is not None and receipt.succeeded
-        for log in receipt.logs
-        if reader.is_mint(log) and isinstance(log.get("blockNumber"), str)
-    ]
-    times: Mapping[int, int] = block_times(reader, raw)
-    found = {}
-    for log in raw:
-        number = int(log["blockNumber"], 16)
-        with contextlib.suppress(MalformedLog):  # then its mint counts as gone
-            mint = decode_rpc_mint_log(log, block_timestamp=times.get(number))
-            found[mint.tx_hash, mint.facts] = mint
-    return found
-
-
-def move_mints(moves: Sequence[tuple[MintEvent, MintLog]]) -> list[MintLog]:
-    """Give mints, and their tokens, the blocks that they are in now; return those that moved.
-
-    Where a mint's place is taken for the moment, it stays where it is.
-    """
-    try:
-        _move(moves)
-        return [log for _, log in moves]
-    except IntegrityError:
-        moved = []
-    for tx_hash in sorted({log.tx_hash for _, log in moves}):
-        own = [(event, log) for event, log in moves if log.tx_hash == tx_hash]
-        try:
-            _move(own)
-            moved += [log for _, log in own]
-        except IntegrityError:
-            logger.warning("mint_not_moved", tx_hash=tx_hash)
-    return moved
-
-
 @transaction.atomic
 def _move(moves: Sequence[tuple[MintEvent, MintLog]]) -> None:
+    """Give the mints of one transaction, and their tokens, the blocks that they are in now."""
     ids = [event.pk for event, _ in moves]
-    here = {
-        (event.tx_hash, event.log_index, event.block_hash): event
-        for event in MintEvent.objects.filter(tx_hash__in={log.tx_hash for _, log in moves})
-        .exclude(pk__in=ids)
-        .select_for_update()
-    }
+    tx_hash = moves[0][1].tx_hash
+    others = MintEvent.objects.filter(tx_hash=tx_hash).exclude(pk__in=ids).select_for_update()
+    here = {(event.log_index, event.block_hash): event for event in others}
     kept = []
     for event, log in moves:
         # Two deliveries at once may have stored one mint twice.
-        twin = here.setdefault((log.tx_hash, log.log_index, log.block_hash), event)
+        twin = here.setdefault((log.log_index, log.block_hash), event)
         if twin is event:
-            kept.append((event, log))
+            kept.append((event.pk, log))
         else:
             change_mint(event, twin, minted_at=log.block_timestamp)
             event.delete()
-    _write([event.pk for event, _ in kept], [log for _, log in kept])
-
-
-def _write(ids: list[int], logs: list[MintLog]) -> None:
-    columns = [
-        [getattr(log, name) for log in logs]
-        for name in ("log_index", "block_number", "block_hash", "block_timestamp")
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE mint_events SET log_index = log_index + %s WHERE id = ANY(%s)", [_ASIDE, ids]
+    ids = [pk for pk, _ in kept]
+    MintEvent.objects.filter(pk__in=ids).update(log_index=F("log_index") + _ASIDE)
+    for pk, log in kept:
+        MintEvent.objects.filter(pk=pk).update(
+            log_index=log.log_index,
+            block_number=log.block_number,
+            block_hash=log.block_hash,
+            block_timestamp=log.block_timestamp,
+            settled_at=None,
         )
-        cursor.execute(
-            "UPDATE mint_events m SET log_index = v.log_index, block_number = v.block_number, "
-            "block_hash = v.block_hash, block_timestamp = v.mined_at, settled_at = NULL "
-            "FROM unnest(%s::bigint[], %s::integer[], %s::bigint[], %s::text[], %s::timestamptz[]) "
-            "AS v(id, log_index, block_number, block_hash, mined_at) WHERE m.id = v.id",
-            [ids, *columns],
-        )
+        logger.warning("mint_moved", tx_hash=tx_hash, block_number=log.block_number)
     take_mint_times(ids)
-    for log in logs:
-        logger.warning("mint_moved", tx_hash=log.tx_hash, block_number=log.block_number)

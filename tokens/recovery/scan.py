@@ -15,15 +15,9 @@ from django.conf import settings
 
 from glisk.clients.chain import ChainClient, RangeTooWideError, Survey
 from glisk.errors import AccountError, ProviderError, TransientError
+from tokens.models import MintEvent, Token
 from tokens.recovery.backfill import Report, backfill
-from tokens.recovery.confirmations import unsettled_mints
-from tokens.recovery.gaps import (
-    GapReport,
-    count_rows,
-    fill_gaps,
-    low_bound,
-    missing_ranges,
-)
+from tokens.recovery.gaps import GapReport, block_bounds, fill_gaps, missing_ranges
 from tokens.recovery.progress import (
     Memory,
     Progress,
@@ -42,6 +36,7 @@ logger = structlog.get_logger(__name__)
 # With it, a look every few seconds fits into the ten blocks that Alchemy's free plan gives.
 OVERLAP_BLOCKS = 4
 _LONGEST_RETRY_SECONDS = 300.0
+_WATCHED_AT_ONCE = 1000  # mints
 
 
 @dataclass
@@ -72,7 +67,8 @@ def scan_chain(reader: ChainClient, *, budget_seconds: float | None = None) -> S
     """
     until = None if budget_seconds is None else time.monotonic() + budget_seconds
     progress, memory = load()
-    watched = unsettled_mints()
+    unsettled = MintEvent.objects.filter(settled_at=None).order_by("block_number", "id")
+    watched = list(unsettled[:_WATCHED_AT_ONCE])
     survey = reader.survey(blocks=[mint.block_number for mint in watched])
     report = ScanReport(head=survey.head.number, next_token_id=survey.next_token_id)
     report.lagging = (
@@ -87,100 +83,81 @@ def scan_chain(reader: ChainClient, *, budget_seconds: float | None = None) -> S
             report.reorgs = settle_mints(reader, survey, watched, memory)
         except ProviderError as error:
             fault = error  # new mints need not wait for it
-    look = _Look(reader, survey, progress, memory, report, until)
-    if not look.is_complete() and look.is_worth_trying():
-        look.read()
-    look.remember()
+    known_below, missing, tried = memory.known_below, _count_missing(survey, memory), False
+    if missing and is_worth_trying(memory.gap, next=survey.next_token_id, ids=missing):
+        tried = True
+        missing = _read(reader, survey, progress, memory, report, until)
+    report.complete = missing == 0
+    if report.complete:
+        stuck = bool(memory.gap)
+        memory.known_below = max(known_below, survey.next_token_id)
+        memory.gap = {}
+        # The head of a node that lags changes nothing.
+        save_progress(Progress(block=survey.head.number, head=survey.head.number))
+        if stuck or memory.known_below != known_below:
+            save_memory(memory)
+    elif tried and not report.ended_early:
+        _remember_gap(survey, memory, missing)
+        save_memory(memory)
     if fault is not None:
         raise fault
     return report
 
 
-@dataclass
-class _Look:
-    """What one look knows, and the reading of what is missing."""
+def _count_missing(survey: Survey, memory: Memory) -> int:
+    """Count the ids without a row; ids that the node does not know yet do not count."""
+    first, following = memory.known_below, survey.next_token_id
+    if following <= first:
+        return 0
+    known = Token.objects.filter(token_id__gte=first, token_id__lt=following).count()
+    return following - first - known
 
-    reader: ChainClient
-    survey: Survey
-    progress: Progress
-    memory: Memory
-    report: ScanReport
-    until: float | None
-    tried: bool = False
-    counted: int | None = None  # the missing ids, until something is read
 
-    def missing(self) -> int:
-        """Count the ids without a row; ids that the node does not know yet do not count."""
-        if self.counted is None:
-            first, following = self.memory.known_below, self.survey.next_token_id
-            known = count_rows(first, following) if following > first else 0
-            self.counted = max(0, following - first - known)
-        return self.counted
+def _read(
+    reader: ChainClient,
+    survey: Survey,
+    progress: Progress,
+    memory: Memory,
+    report: ScanReport,
+    until: float | None,
+) -> int:
+    """Read the logs since the last look, then whatever they do not explain; return what is missing.
 
-    def is_complete(self) -> bool:
-        return self.missing() == 0
-
-    def is_worth_trying(self) -> bool:
-        """Tell whether the gap is new, or has not been tried for long enough."""
-        following, missing = self.survey.next_token_id, self.missing()
-        return is_worth_trying(self.memory.gap, next=following, ids=missing)
-
-    def read(self) -> None:
-        """Read the logs since the last look; then whatever they do not explain."""
-        self.tried = True
-        deployed = int(settings.CONTRACT_DEPLOYED_AT_BLOCK)
-        stored = self.progress.block
-        head = self.survey.head.number
-        silent = ""
-        first = deployed if stored is None else max(deployed, stored + 1 - OVERLAP_BLOCKS)
-        try:
-            backfill(
-                self.reader,
-                first=first,
-                last=head,
-                head=head,
-                report=self.report.mints,
-                range_blocks=self.progress.range_blocks,
-                until=self.until,
-            )
-        except (TransientError, AccountError):
-            raise
-        except ProviderError as error:
-            # A node that keeps no logs, or none of these blocks, still knows the tokens.
-            logger.warning("logs_unread", first=first, last=head, error=str(error))
-            if isinstance(error, RangeTooWideError) and error.unanswered:
-                silent = str(error)  # asking for some of them again would only take time
-        self.counted = None
-        if not self.report.mints.ended_early and not self.is_complete():
-            self.report.gaps = fill_gaps(
-                self.reader, survey=self.survey, until=self.until, unread=silent
-            )
-            self.counted = None
-
-    def remember(self) -> None:
-        """Store how far everything is known, or that something cannot be found now."""
-        before = (self.memory.known_below, dict(self.memory.gap))
-        missing = self.missing()
-        self.report.complete = missing == 0
-        if self.report.complete:
-            self.memory.known_below = max(self.memory.known_below, self.survey.next_token_id)
-            self.memory.gap = {}
-            head = self.survey.head.number  # of a node that lags it changes nothing
-            save_progress(Progress(block=head, head=head))
-        elif self.tried and not self.report.ended_early:
-            self._remember_gap(missing)
-        if before != (self.memory.known_below, self.memory.gap):
-            save_memory(self.memory)
-
-    def _remember_gap(self, missing: int) -> None:
-        """Wait longer each time for the same gap; the blocks around it count as unread."""
-        wait = wait_before_trying(
-            self.memory.gap,
-            longest_seconds=_LONGEST_RETRY_SECONDS,
-            next=self.survey.next_token_id,
-            ids=missing,
+    A node that keeps no logs, or none of these blocks, still knows the tokens.
+    """
+    first, head, silent = int(settings.CONTRACT_DEPLOYED_AT_BLOCK), survey.head.number, ""
+    if progress.block is not None:
+        first = max(first, progress.block + 1 - OVERLAP_BLOCKS)
+    try:
+        backfill(
+            reader,
+            first=first,
+            last=head,
+            head=head,
+            report=report.mints,
+            range_blocks=progress.range_blocks,
+            until=until,
         )
-        ranges = missing_ranges(self.survey.next_token_id, known_below=self.memory.known_below)
-        if ranges:
-            rewind_progress(low_bound(ranges[0][0]) - 1)
-        logger.warning("tokens_missing", count=missing, next_look_in_seconds=wait)
+    except (TransientError, AccountError):
+        raise
+    except ProviderError as error:
+        logger.warning("logs_unread", first=first, last=head, error=str(error))
+        if isinstance(error, RangeTooWideError) and error.unanswered:
+            silent = str(error)  # asking for some of them again would only take time
+    missing = _count_missing(survey, memory)
+    if missing and not report.mints.ended_early:
+        report.gaps = fill_gaps(reader, survey=survey, until=until, unread=silent)
+        missing = _count_missing(survey, memory)
+    return missing
+
+
+def _remember_gap(survey: Survey, memory: Memory, missing: int) -> None:
+    """Wait longer each time for the same gap; the blocks around it count as unread."""
+    wait = wait_before_trying(
+        memory.gap, longest_seconds=_LONGEST_RETRY_SECONDS, next=survey.next_token_id, ids=missing
+    )
+    ranges = missing_ranges(survey.next_token_id, known_below=memory.known_below)
+    if ranges:
+        lowest, _ = block_bounds(ranges[:1], head=0)[0]
+        rewind_progress(lowest - 1)
+    logger.warning("tokens_missing", count=missing, next_look_in_seconds=wait)

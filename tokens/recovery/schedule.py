@@ -130,24 +130,19 @@ def _kept_reader(url: str, contract_address: str) -> ChainClient:
 @contextmanager
 def _alone(lock: int, *, wait_seconds: float) -> Iterator[bool]:
     deadline = time.monotonic() + wait_seconds
-    while not (held := _try_lock(lock)) and time.monotonic() < deadline:
+    while not (held := _call("pg_try_advisory_lock", lock)) and time.monotonic() < deadline:
         time.sleep(0.25)
     try:
         yield held
     finally:
         if held:
-            _unlock(lock)
+            try:
+                _call("pg_advisory_unlock", lock)
+            except Error as error:  # the lock went with the connection
+                logger.warning("recovery_lock_lost", error=str(error).strip())
 
 
-def _try_lock(lock: int) -> bool:
+def _call(function: str, lock: int) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock])
+        cursor.execute(f"SELECT {function}(%s)", [lock])
         return bool(cursor.fetchone()[0])
-
-
-def _unlock(lock: int) -> None:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
-    except Error as error:  # the lock went with the connection
-        logger.warning("recovery_lock_lost", error=str(error).strip())

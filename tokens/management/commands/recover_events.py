@@ -11,7 +11,7 @@ from tqdm import tqdm
 from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, at_least
-from tokens.recovery.backfill import Report, backfill, count_unknown
+from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.progress import Progress, load_progress
 
 PARTLY_DONE = 2
@@ -90,11 +90,13 @@ exit status:
                     "range_blocks": options["batch_size"] or progress.range_blocks,
                     "on_range": lambda start, end: bar.update(end - start + 1),
                 }
-                if options["dry_run"]:
-                    count_unknown(reader, **facts)
-                else:
-                    # Only what continues the stored progress may move it.
-                    backfill(reader, **facts, keep_progress=span.first <= stored)
+                # Only what continues the stored progress may move it.
+                backfill(
+                    reader,
+                    **facts,
+                    keep_progress=span.first <= stored,
+                    dry_run=options["dry_run"],
+                )
         except ProviderError as error:
             self._summarise(report, span, reader, dry_run=options["dry_run"])
             raise CommandError(

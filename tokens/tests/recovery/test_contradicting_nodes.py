@@ -13,7 +13,7 @@ from tokens.minting.mint_log import MintLog
 from tokens.minting.registration import register_mints
 from tokens.models import MintEvent
 from tokens.models.mint import MintSource
-from tokens.recovery import confirmations
+from tokens.recovery import backfill
 from tokens.recovery.proof import prove
 from tokens.recovery.reorgs import ReorgReport
 from tokens.recovery.scan import scan_chain
@@ -143,7 +143,7 @@ def test_what_a_webhook_invented_does_not_last(chain: DemoChain, reader: ChainCl
     )
     register_mints([forged], source=MintSource.WEBHOOK, actor="webhook")
     assert sorted(states()) == [1, 2]
-    chain.mine(confirmations.settled_depth())
+    chain.mine(backfill.settled_depth())
     look_until_sure(chain, reader)
     assert_equal_to_chain(chain)
 
@@ -154,7 +154,7 @@ def test_a_mint_is_settled_by_its_receipt_where_the_node_gives_no_logs(
     """Each look failed, and after three of them the node counted as down for the reveals too."""
     mint(chain, FOX, 2)
     told_by_webhook(chain)
-    chain.mine(confirmations.settled_depth())
+    chain.mine(backfill.settled_depth())
     proxy.alter = no_logs_at_all
     look(bad_reader)
     assert not MintEvent.objects.filter(settled_at=None).exists()

@@ -137,10 +137,10 @@ def test_a_token_that_we_revealed_while_it_was_compared_is_no_difference(
     Token.objects.filter(pk=1).update(status="ready", image_cid="i", metadata_cid=URI[7:])
     reveal(history, 1)
     ours = Token.objects.filter(pk=1)
-    rows = drift._rows(ours)
+    tokens = list(drift._tokens(ours))
     ours.update(status="revealed", reveal_tx_hash=f"0x{1:064x}")  # while the chain is asked
     report = DriftReport(tiled=True)
-    drift._compare_all(reader, rows, report, repair=False)
+    drift._compare_all(reader, tokens, report, repair=False)
     assert report.is_clean
 
 
