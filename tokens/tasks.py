@@ -23,11 +23,6 @@ def upload_files() -> int | None:
     return run_drain(UploadDrain) if settings.ENABLE_IPFS_WORKER else 0
 
 
-def move_tokens() -> int | None:
-    """Do what workers of the release before may still have enqueued."""
-    return generate_images()
-
-
 def look_at_chain() -> int:
     """Read what is new on the chain; return how many tokens it brought."""
     return schedule.look_at_chain()

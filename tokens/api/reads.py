@@ -69,7 +69,7 @@ def _detailed(row: dict[str, Any]) -> dict[str, Any]:
 
 def author_total(wallet: str) -> int:
     """Return how many tokens an author's wallet has, up to four seconds ago."""
-    return _totals.get(wallet, lambda: Token.objects.by_author_wallet(wallet).order_by().count())
+    return _totals.get(wallet, lambda: Token.objects.filter(prompt_author_wallet=wallet).count())
 
 
 def leaderboard() -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from django.core.management.base import CommandError
 
@@ -37,13 +37,19 @@ def token_ids(text: str) -> list[int]:
 class RepairCommand(ExplainedCommand):
     """A command that repairs tokens and says of each what was done, or why not."""
 
-    def confirm_spending(self, planned: Sequence[RepairResult], *, yes: bool) -> None:
-        """Ask before anything is paid for; raise CommandError unless that is wanted."""
-        paying = sum(result.pays for result in planned)
-        if paying:
-            confirm(f"{_predictions(paying)}, will be paid for.", yes=yes)
+    def carry_out(
+        self, service: Callable[..., list[RepairResult]], *, dry_run: bool, yes: bool
+    ) -> None:
+        """Plan, ask before anything is paid for (`yes`: it is agreed to), do it and say so."""
+        results = service(dry_run=True)
+        if not dry_run:
+            paying = sum(result.pays for result in results)
+            if paying:
+                confirm(f"{_predictions(paying)}, will be paid for.", yes=yes)
+            results = service()
+        self.summarise(results, dry_run=dry_run)
 
-    def summarise(self, results: Sequence[RepairResult], *, dry_run: bool) -> None:
+    def summarise(self, results: Sequence[RepairResult], *, dry_run: bool = False) -> None:
         """Write what was done; exit with 2 if something was skipped."""
         done = [result for result in results if result.done]
         skipped = [result for result in results if not result.done]

@@ -12,7 +12,7 @@ from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField
 from glisk.permissions import declared
 from tokens.models.mint import MintEvent
 from tokens.pipeline.metadata import token_name, token_uri
-from tokens.states import ACTIVE, TERMINAL, InvalidStateTransition, TokenStatus
+from tokens.states import ACTIVE, InvalidStateTransition, TokenStatus
 from tokens.transitions.status import Move, move_tokens
 
 WITH_IMAGE = (TokenStatus.UPLOADING, TokenStatus.READY, TokenStatus.REVEALED)
@@ -22,9 +22,6 @@ WITH_METADATA = (TokenStatus.READY, TokenStatus.REVEALED)
 class TokenQuerySet(models.QuerySet["Token"]):
     def active(self) -> "TokenQuerySet":
         return self.filter(status__in=ACTIVE)
-
-    def terminal(self) -> "TokenQuerySet":
-        return self.filter(status__in=TERMINAL)
 
     def ready(self) -> "TokenQuerySet":
         """Tokens that wait for their reveal, oldest mint first."""
@@ -42,14 +39,6 @@ class TokenQuerySet(models.QuerySet["Token"]):
     def stalled(self) -> "TokenQuerySet":
         """Tokens whose worker is gone: the lease ran out."""
         return self.filter(lease_owner__isnull=False, lease_expires_at__lt=timezone.now())
-
-    def held(self) -> "TokenQuerySet":
-        """Tokens that an operator holds back, longest held first."""
-        return self.active().filter(held_at__isnull=False).order_by("held_at")
-
-    def by_author_wallet(self, wallet: str) -> "TokenQuerySet":
-        """Tokens minted by way of this author's wallet, newest first."""
-        return self.filter(prompt_author_wallet=wallet).order_by("-token_id")
 
     def without_texts(self) -> "TokenQuerySet":
         """Without the columns that are longer than all the rest, and that no list shows."""
@@ -72,12 +61,6 @@ class TokenQuerySet(models.QuerySet["Token"]):
         }
         found = self.filter(**{name: value for name, value in given.items() if value is not None})
         return found.order_by("-token_id")
-
-    def counts_by_status(self) -> dict[str, int]:
-        counts: dict[str, Any] = dict(
-            self.values_list("status").annotate(n=models.Count("pk")).order_by()
-        )
-        return {status: counts.get(status, 0) for status in TokenStatus.values}
 
 
 class Token(models.Model):

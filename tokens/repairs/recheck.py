@@ -8,7 +8,7 @@ from functools import partial
 from glisk.clients.chain import ChainClient, OnChainToken
 from tokens.models import MintEvent, Token
 from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_known
-from tokens.repairs.results import Progress, RepairResult, repair_each
+from tokens.repairs.results import RepairResult, repair_each
 from tokens.states import TokenStatus
 
 
@@ -17,7 +17,6 @@ def recheck_tokens(
     token_ids: Iterable[int],
     actor: str,
     reader: ChainClient | None = None,
-    on_progress: Progress | None = None,
 ) -> list[RepairResult]:
     """Compare tokens with the contract; adopt what is revealed there and not here.
 
@@ -31,7 +30,7 @@ def recheck_tokens(
         part = wanted[start : start + FACTS_AT_ONCE]
         facts = reader.tokens(part)  # before any lock: the node may take its time
         step = partial(_recheck, facts=facts, actor=actor)
-        results += repair_each(part, step, on_progress=on_progress)
+        results += repair_each(part, step)
     return results
 
 

@@ -14,7 +14,6 @@ from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
 from tokens.registry import perhaps_revealed
 from tokens.repairs.results import (
-    Progress,
     RepairResult,
     in_work,
     repair_each,
@@ -39,7 +38,6 @@ def regenerate_tokens(
     actor: str,
     reason: str,
     dry_run: bool = False,
-    on_progress: Progress | None = None,
 ) -> list[RepairResult]:
     """Give up the images of tokens and have new ones made, by the frozen prompt.
 
@@ -47,7 +45,7 @@ def regenerate_tokens(
     earlier call's outcome is unknown: nothing is paid twice. Raises ValueError without a reason.
     """
     step = partial(_regenerate, actor=actor, reason=said(reason), dry_run=dry_run)
-    return repair_each(token_ids, step, lock=not dry_run, on_progress=on_progress)
+    return repair_each(token_ids, step, lock=not dry_run)
 
 
 def _regenerate(

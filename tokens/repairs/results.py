@@ -13,7 +13,6 @@ from tokens.models.job import OPEN_JOB_STATUSES
 from tokens.states import TokenStatus
 from tokens.transitions import PIPELINE_CHANNEL, REVEAL_CHANNEL, UPLOAD_CHANNEL, status
 
-Progress = Callable[[int], None]
 _LOOKED_AT_ONCE = 500
 
 
@@ -36,7 +35,6 @@ def repair_each(
     *,
     at_once: int = 1,
     lock: bool = True,
-    on_progress: Progress | None = None,
 ) -> list[RepairResult]:
     """Call `repair` with locked tokens in a transaction of their own; return all results by id.
 
@@ -59,8 +57,6 @@ def repair_each(
                 if token_id not in known
             ]
             results += repair(tokens)
-        if on_progress is not None:
-            on_progress(len(part))
     return sorted(results, key=lambda result: result.token_id)
 
 

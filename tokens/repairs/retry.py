@@ -21,7 +21,7 @@ from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
 from tokens.pipeline.spend import cap_reason
-from tokens.repairs.results import Progress, RepairResult, repair_each, wake, with_reason
+from tokens.repairs.results import RepairResult, repair_each, wake, with_reason
 from tokens.states import Repair, TokenStatus
 from tokens.transitions.claims import forget_delay
 from tokens.transitions.status import Move, move_tokens
@@ -86,7 +86,6 @@ def retry_tokens(
     actor: str,
     reason: str = "",
     dry_run: bool = False,
-    on_progress: Progress | None = None,
     automatic: bool = False,
 ) -> list[RepairResult]:
     """Put failed tokens back into the stage they failed in.
@@ -103,7 +102,7 @@ def retry_tokens(
         dry_run=dry_run,
         automatic=automatic,
     )
-    return repair_each(token_ids, step, at_once=_AT_ONCE, lock=not dry_run, on_progress=on_progress)
+    return repair_each(token_ids, step, at_once=_AT_ONCE, lock=not dry_run)
 
 
 def _retry(

@@ -371,14 +371,6 @@ class ChainClient:
             raise _behind(last)
         return self._read_logs(logs, first, last)
 
-    def logs_of_spans(self, spans: Sequence[tuple[int, int]]) -> list[list[RawLog]]:
-        """Return the raw logs of several ranges at once; raises as `logs` does."""
-        try:
-            found = [*map(ok, self._batch([self._logs_call(*span) for span in spans]))]
-        except ProviderError as error:
-            raise _log_error(error, spans[-1][1]) from None
-        return [self._read_logs(logs, *span) for logs, span in zip(found, spans, strict=True)]
-
     def is_reveal(self, log: Any) -> bool:
         """Tell whether any log, of a receipt for example, is a reveal by this contract."""
         return self._is_of(log, REVEALED_TOPIC)

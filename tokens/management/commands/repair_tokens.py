@@ -24,7 +24,6 @@ _SERVICES: dict[str, Callable[..., list[RepairResult]]] = {
     "hold": hold_tokens,
     "release": release_tokens,
     "fail": fail_by_hand,
-    "recheck": recheck_tokens,
 }
 _NEED_A_REASON = ("regenerate", "hold", "fail")
 
@@ -46,30 +45,23 @@ exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the re
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("action", choices=_SERVICES)
+        parser.add_argument("action", choices=[*_SERVICES, "recheck"])
         parser.add_argument("--token-ids", type=token_ids, required=True, help="As 3,7,20-25.")
         parser.add_argument("--reason", default="", help="Stands in the timeline.")
-        parser.add_argument("--dry-run", action="store_true", help="regenerate: only look.")
+        parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
         parser.add_argument("--yes", action="store_true", help="Pay for predictions unasked.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         action, wanted, dry_run = options["action"], options["token_ids"], options["dry_run"]
         if action in _NEED_A_REASON and not options["reason"].strip():
             raise CommandError(f"Say why, for the timeline: --reason is needed to {action}.")
-        if dry_run and action != "regenerate":
-            raise CommandError("--dry-run belongs to regenerate; the others cost nothing.")
-        service = partial(_SERVICES[action], token_ids=wanted, actor=ACTOR)
-        if action != "recheck":
-            service = partial(service, reason=options["reason"])
-        if action == "regenerate":
-            planned = service(dry_run=True)
-            if not dry_run:
-                self.confirm_spending(planned, yes=options["yes"])
-            else:
-                self.summarise(planned, dry_run=True)
-                return
-        try:
-            results = service()
-        except ProviderError as error:
-            raise CommandError(f"The chain could not be read: {error}") from error
-        self.summarise(results, dry_run=False)
+        if action == "recheck":
+            try:
+                self.summarise(recheck_tokens(token_ids=wanted, actor=ACTOR))
+            except ProviderError as error:
+                raise CommandError(f"The chain could not be read: {error}") from error
+            return
+        service = partial(
+            _SERVICES[action], token_ids=wanted, actor=ACTOR, reason=options["reason"]
+        )
+        self.carry_out(service, dry_run=dry_run, yes=options["yes"])

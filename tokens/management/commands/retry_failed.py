@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandParser
-from tqdm import tqdm
 
 from glisk.management.base import at_least
 from tokens.management.repairing import RepairCommand, token_ids
@@ -12,6 +11,7 @@ from tokens.repairs import failed_token_ids, retry_tokens
 from tokens.states import REPAIRS, Repair, TokenStatus
 
 ACTOR = "retry_failed"
+FAILED_IN = REPAIRS[Repair.RETRY][TokenStatus.FAILED]
 
 
 class Command(RepairCommand):
@@ -30,7 +30,7 @@ exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the re
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
-        stages = [stage.value for stage in TokenStatus if stage in _STAGES]
+        stages = [stage.value for stage in TokenStatus if stage in FAILED_IN]
         parser.add_argument("--stage", choices=stages, help="Only those that failed there.")
         parser.add_argument("--error-class", help="Only this class, as the admin shows it.")
         parser.add_argument("--token-ids", type=token_ids, help="Only these: 3,7,20-25.")
@@ -45,18 +45,7 @@ exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the re
             self.stdout.write("No failed tokens of this kind.")
             return
         retry = partial(retry_tokens, token_ids=wanted, actor=ACTOR, reason=options["reason"])
-        planned = retry(dry_run=True)
-        if options["dry_run"]:
-            self.summarise(planned, dry_run=True)
-            return
-        self.confirm_spending(planned, yes=options["yes"])
-        with tqdm(total=len(wanted), unit="token", disable=None) as bar:
-
-            def on_progress(done: int) -> None:
-                bar.update(done)
-
-            results = retry(on_progress=on_progress)
-        self.summarise(results, dry_run=False)
+        self.carry_out(retry, dry_run=options["dry_run"], yes=options["yes"])
 
     def _wanted(self, options: dict[str, Any]) -> list[int]:
         named = options["token_ids"]
@@ -69,6 +58,3 @@ exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the re
         if named is None or options["stage"] or options["error_class"] or options["limit"]:
             return found
         return sorted(set(named))  # whoever names a token is told why it is skipped
-
-
-_STAGES = REPAIRS[Repair.RETRY][TokenStatus.FAILED]

@@ -86,11 +86,6 @@ def test_a_range_beyond_the_head_is_asked_for_again_later(
         reader.logs(first=5, last=8)
 
 
-def test_several_ranges_are_one_request(server: ScriptedServer, reader: ChainClient) -> None:
-    server.script(results([log(5)], [], [log(20), log(21)]))
-    assert [len(logs) for logs in reader.logs_of_spans([(5, 8), (9, 9), (20, 29)])] == [1, 0, 2]
-
-
 def test_ids_of_a_reveal_are_read() -> None:
     words = [32, 3, 1, 2**64, 7]
     data = "0x" + "".join(f"{value:064x}" for value in words)

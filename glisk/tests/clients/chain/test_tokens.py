@@ -113,7 +113,6 @@ READS: list[Callable[[ChainClient], Any]] = [
     lambda reader: reader.survey(),
     lambda reader: reader.blocks([1]),
     lambda reader: reader.logs(first=1, last=2),
-    lambda reader: reader.logs_of_spans([(1, 2)]),
     lambda reader: reader.receipts(["0xaa"]),
     lambda reader: reader.tokens([1]),
     lambda reader: reader.revealed([1]),
