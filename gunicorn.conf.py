@@ -103,7 +103,7 @@ def post_worker_init(worker: Worker) -> None:
     def end(signum: int, frame: FrameType | None) -> None:
         for number in (signal.SIGTERM, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
-        watch.close()
+        watch.closing.set()
         worker.handle_exit(signum, frame)
 
     signal.signal(signal.SIGTERM, end)

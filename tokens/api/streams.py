@@ -1,7 +1,7 @@
 """A mint, live: one look per tick for all who listen, and server-sent events for each of them.
 
-A web process has one `MintWatch`. Its thread runs only while somebody listens, asks for all
-followed mints together, and holds no database connection between two looks.
+Each stream has a thread of the web server. Whichever of them finds the last look too old looks
+again, at all followed mints together, and holds no database connection between two looks.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -9,6 +9,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ import structlog
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InterfaceError, connection
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import StreamingHttpResponse
 
 from tokens.api.mints import mint_documents
 
@@ -35,110 +36,50 @@ class TooManyListeners(Exception):
     """All places of this process are taken."""
 
 
-class Listener:
-    """One open stream: the newest document of its mint, each at most once."""
-
-    def __init__(self, watch: "MintWatch", tx_hash: str) -> None:
-        self.tx_hash = tx_hash
-        self._watch = watch
-        self._changed = threading.Event()
-        self._document: dict[str, Any] | None = None
-
-    def offer(self, document: dict[str, Any]) -> None:
-        """Take a document; one that differs by nothing but its estimates is not news."""
-        if self._document is None or _news(document) != _news(self._document):
-            self._document = document
-            self._changed.set()
-
-    def wake(self) -> None:
-        self._changed.set()
-
-    def wait(self, seconds: float) -> dict[str, Any] | None:
-        """Return the next document, or None if there is none within that time."""
-        if not self._changed.wait(seconds):
-            return None
-        self._changed.clear()
-        return self._document
-
-    def close(self) -> None:
-        self._watch.leave(self)
-
-
 class MintWatch:
-    """The listeners of this process; at most `places` at a time."""
+    """The mints that this process's streams follow; at most `places` streams at a time."""
 
     def __init__(self, *, places: int, tick_seconds: float = TICK_SECONDS) -> None:
-        self._places, self._tick = places, tick_seconds
-        self._listeners: set[Listener] = set()
-        self._guard = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._joined = threading.Event()  # somebody new: look at once
-        self.closing = False
+        self.tick_seconds = tick_seconds
+        self.closing = threading.Event()
+        self._places = places
+        self._followed: Counter[str] = Counter()
+        self._documents: dict[str, dict[str, Any]] = {}
+        self._look_again_at = 0.0
+        self._guard, self._looking = threading.Lock(), threading.Lock()
 
-    def join(self, tx_hash: str) -> Listener:
+    def join(self, tx_hash: str) -> None:
         """Begin to follow a mint, known or not yet known. Raises `TooManyListeners`."""
         with self._guard:
-            if len(self._listeners) >= self._places:
+            if self._followed.total() >= self._places:
                 raise TooManyListeners
-            listener = Listener(self, tx_hash)
-            self._listeners.add(listener)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="mint-watch", daemon=True)
-                self._thread.start()
-        self._joined.set()
-        return listener
+            self._followed[tx_hash] += 1
+            self._look_again_at = 0.0
 
-    def leave(self, listener: Listener) -> None:
+    def leave(self, tx_hash: str) -> None:
         with self._guard:
-            self._listeners.discard(listener)
+            self._followed -= Counter([tx_hash])
 
-    def close(self) -> None:
-        """Have every stream end soon: the process is about to stop."""
-        self.closing = True
-        for listener in self._current():
-            listener.wake()
+    def look(self, tx_hash: str) -> dict[str, Any] | None:
+        """Return a followed mint as it was at most a tick ago; None while it is not detected."""
+        with self._looking:
+            if time.monotonic() >= self._look_again_at:
+                with self._guard:
+                    followed = set(self._followed)
+                    self._look_again_at = time.monotonic() + self.tick_seconds
+                self._look_at(followed)
+            return self._documents.get(tx_hash)
 
-    def _run(self) -> None:
-        while self._go_on():
-            self._joined.clear()
-            self._look()
-            self._joined.wait(self._tick)
-
-    def _go_on(self) -> bool:
-        """Say whether somebody listens; else this thread ends, and the next one starts another."""
-        with self._guard:
-            if self._listeners and not self.closing:
-                return True
-            self._thread = None
-            return False
-
-    def _look(self) -> None:
-        listeners = self._current()
+    def _look_at(self, followed: set[str]) -> None:
         try:
-            documents = mint_documents({listener.tx_hash for listener in listeners})
+            self._documents = mint_documents(followed)
         except (DatabaseError, InterfaceError) as error:
             # The streams stay open; the next look may succeed.
             logger.warning("mint_watch_failed", error=type(error).__name__)
-            return
-        except Exception:  # nothing may end the thread that every stream of the process waits for
+        except Exception:  # nothing may end the streams, which would all come again at once
             logger.exception("mint_watch_failed")
-            return
         finally:
             connection.close()  # back to the pool
-        for listener in listeners:
-            if document := documents.get(listener.tx_hash):
-                listener.offer(document)
-
-    def _current(self) -> list[Listener]:
-        with self._guard:
-            return list(self._listeners)
-
-
-def _news(document: dict[str, Any]) -> Iterator[Any] | list[Any]:
-    return [
-        (token["token_id"], token["status"], token["position"], token["reveal_tx_hash"])
-        for token in document["tokens"]
-    ]
 
 
 watch = MintWatch(places=settings.WEB_STREAMS)
@@ -147,43 +88,52 @@ watch = MintWatch(places=settings.WEB_STREAMS)
 def stream_mint(tx_hash: str) -> StreamingHttpResponse:
     """Return the stream of a mint. Raises `TooManyListeners`."""
     response = StreamingHttpResponse(
-        _Events(watch.join(tx_hash)), content_type=f"{CONTENT_TYPE}; charset=utf-8"
+        EventStream(watch, tx_hash), content_type=f"{CONTENT_TYPE}; charset=utf-8"
     )
     response["Cache-Control"] = "no-cache, no-transform"
     response["X-Accel-Buffering"] = "no"  # nginx would hold the events back
     return response
 
 
-def nothing_more() -> HttpResponse:
-    """Return the answer that ends an EventSource for good."""
-    return HttpResponse(status=204)
+class EventStream:
+    """The events of one stream; the server closes it when the client has gone.
 
+    Raises `TooManyListeners`.
+    """
 
-class _Events:
-    """The events of one stream; the server closes it when the client has gone."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._events = self._produce()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._events
+    def __init__(self, watch: MintWatch, tx_hash: str) -> None:
+        watch.join(tx_hash)
+        self._watch, self._tx_hash = watch, tx_hash
 
     def close(self) -> None:
-        self._listener.close()
+        self._watch.leave(self._tx_hash)
 
-    def _produce(self) -> Iterator[bytes]:
-        end = time.monotonic() + LONGEST_STREAM_SECONDS
+    def __iter__(self) -> Iterator[bytes]:
+        watch, tx_hash = self._watch, self._tx_hash
+        spoke_at = time.monotonic()
+        end = spoke_at + LONGEST_STREAM_SECONDS
+        told: list[Any] | None = None
         yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-        while not watch.closing and time.monotonic() < end:
-            document = self._listener.wait(HEARTBEAT_SECONDS)
-            if document is None:
+        while not watch.closing.is_set() and time.monotonic() < end:
+            document = watch.look(tx_hash)
+            if document and (news := _news(document)) != told:
+                told, spoke_at = news, time.monotonic()
+                yield event("mint", document)
+                if document["done"]:
+                    yield event("done", {"tx_hash": tx_hash})
+                    return
+            elif time.monotonic() - spoke_at >= HEARTBEAT_SECONDS:
+                spoke_at = time.monotonic()
                 yield b": still here\n\n"
-                continue
-            yield event("mint", document)
-            if document["done"]:
-                yield event("done", {"tx_hash": document["tx_hash"]})
-                return
+            watch.closing.wait(watch.tick_seconds)
+
+
+def _news(document: dict[str, Any]) -> list[Any]:
+    """Return what is worth telling: a document that differs by its estimates alone is not."""
+    return [
+        (token["token_id"], token["status"], token["position"], token["reveal_tx_hash"])
+        for token in document["tokens"]
+    ]
 
 
 def event(name: str, data: dict[str, Any]) -> bytes:

@@ -39,7 +39,7 @@ from tokens.api.serializers import (
     TokenPageSerializer,
     TokenQuery,
 )
-from tokens.api.streams import CONTENT_TYPE, TooManyListeners, nothing_more, stream_mint
+from tokens.api.streams import CONTENT_TYPE, TooManyListeners, stream_mint
 from tokens.models import Token
 
 logger = structlog.get_logger(__name__)
@@ -229,7 +229,7 @@ class MintEventsView(APIView):
         document = mint_documents([wanted]).get(wanted)
         connection.close()  # back to the pool: the stream must not keep it
         if document and document["done"] and request.headers.get("Last-Event-ID"):
-            return nothing_more()
+            return HttpResponse(status=204)  # which ends an EventSource for good
         try:
             return stream_mint(wanted)
         except TooManyListeners as error:

@@ -4,7 +4,6 @@ import http.client
 import json
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from django.utils import timezone
 
 from glisk.tests.test_gunicorn import WebServer, web
 from tokens.api import streams
-from tokens.api.streams import MintWatch, TooManyListeners, event
+from tokens.api.streams import EventStream, MintWatch, TooManyListeners, event
 from tokens.factories import MintEventFactory, TokenFactory, hash32
 from tokens.models import MintEvent, Token
 from tokens.states import TokenStatus
@@ -161,12 +160,12 @@ def test_a_question_for_the_headers_opens_no_stream(client: Client) -> None:
 
 
 def test_a_client_that_leaves_frees_its_place() -> None:
-    watch = MintWatch(places=1, tick_seconds=0.05)
-    listener = watch.join(hash32(1))
+    watch = MintWatch(places=1)
+    stream = EventStream(watch, hash32(1))
     with pytest.raises(TooManyListeners):
-        watch.join(hash32(2))
-    listener.close()
-    watch.join(hash32(2)).close()
+        EventStream(watch, hash32(2))
+    stream.close()
+    EventStream(watch, hash32(2)).close()
 
 
 @pytest.mark.parametrize("error", [InterfaceError, ValueError])
@@ -174,26 +173,23 @@ def test_one_look_serves_all_and_a_fault_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     looks: list[set[str]] = []
-    all_listen = threading.Event()
 
     def look(tx_hashes: set[str]) -> dict[str, dict[str, Any]]:
-        all_listen.wait(60)
         looks.append(tx_hashes)
         if len(looks) < 3:
             raise error
-        return {tx_hash: {"tx_hash": tx_hash, "tokens": []} for tx_hash in tx_hashes}
+        return {tx_hash: {"tokens": [], "done": True} for tx_hash in tx_hashes}
 
     monkeypatch.setattr(streams, "mint_documents", look)
-    watch = MintWatch(places=100, tick_seconds=0.05)
-    listeners = [watch.join(hash32(n)) for n in range(40)]
-    all_listen.set()
-    assert [listener.wait(60) for listener in listeners] == [
-        {"tx_hash": hash32(n), "tokens": []} for n in range(40)
-    ]
-    assert {len(look) for look in looks[1:]} == {40}
-    assert listeners[0].wait(0.2) is None  # nothing new, nothing sent
-    for listener in listeners:
-        listener.close()
+    hashes = [hash32(n) for n in range(40)]
+    watch = MintWatch(places=100, tick_seconds=0.2)
+    streams_of_all = [EventStream(watch, tx_hash) for tx_hash in hashes]
+    with ThreadPoolExecutor(40) as pool:
+        told = list(pool.map(b"".join, streams_of_all))
+    for tx_hash, text in zip(hashes, told, strict=True):
+        assert text.count(b"event: mint") == 1
+        assert text.endswith(event("done", {"tx_hash": tx_hash}))
+    assert looks == [set(hashes)] * 3
 
 
 def test_an_event_is_one_line_of_data() -> None:
