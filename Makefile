@@ -95,12 +95,13 @@ test-all: parts ## Run the tests that `make test` leaves out: nodes, processes, 
 LINT := env -i PATH="$$PATH" HOME="$$HOME"
 
 .PHONY: lint
-lint: $(STAMP) ## Check style, types, import direction, migrations and deployment settings
+lint: $(STAMP) ## Check style, types, import direction, documents, migrations and deployment settings
 	@failed=0; \
 	$(PY) -m ruff check . || failed=1; \
 	$(PY) -m ruff format --check --quiet . || { echo "Not formatted: run 'make format'."; failed=1; }; \
 	$(LINT) DATABASE_URL=postgres://lint@127.0.0.1/lint $(PY) -m mypy || failed=1; \
 	contracts=$$($(VENV)/bin/lint-imports --no-logo 2>&1) || { echo "$$contracts"; failed=1; }; \
+	$(LINT) $(PY) -m glisk.tests.lint_source || failed=1; \
 	$(LINT) GLISK_ENV_FILE=.env.example $(PY) manage.py makemigrations --check --dry-run || failed=1; \
 	$(LINT) DJANGO_SETTINGS_MODULE=glisk.tests.lint_settings $(PY) manage.py lintmigrations --quiet ok ignore || failed=1; \
 	$(LINT) GLISK_ENV_FILE=glisk/tests/data/production.env \

@@ -1,18 +1,15 @@
 """Outside a developer's machine no secret works that everybody can read in the repository."""
 
-import ast
-import re
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from eth_account import Account
 from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
 
-from glisk.config import Environment, read_env_file
+from glisk.config import Environment
 from glisk.config.development_accounts import development_addresses
-from glisk.tests.environments import EXAMPLE, PRODUCTION, ROOT, WORKER, complaint, faults
+from glisk.tests.environments import EXAMPLE, PRODUCTION, WORKER, complaint, faults
 from sandbox.accounts import ACCOUNTS
 
 SECRETS = {
@@ -23,7 +20,6 @@ SECRETS = {
     "PINATA_JWT",
     "KEEPER_PRIVATE_KEY",
 }
-IMAGE = ROOT / ".env.example"  # all that an image of production has of the sandbox's secrets
 
 
 def named(variables: dict[str, str], command: tuple[str, ...] = WORKER) -> set[str]:
@@ -106,34 +102,3 @@ def test_addresses_of_public_keys_belong_to_nobody_on_a_real_network(
         assert read.faults == []
     said = complaint({**PRODUCTION, name: address})
     assert f"{name}: is an account of every local test node" in said
-
-
-def names_and_texts(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Yield what is called by a name: assigned constants, and the defaults of arguments."""
-    for node in ast.walk(tree):
-        pairs: list[tuple[str, ast.expr | None]] = []
-        if isinstance(node, ast.Assign):
-            pairs = [(t.id, node.value) for t in node.targets if isinstance(t, ast.Name)]
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            pairs = [(node.target.id, node.value)]
-        elif isinstance(node, ast.arguments):
-            pairs = [(a.arg, d) for a, d in zip(node.kwonlyargs, node.kw_defaults, strict=True)]
-        for name, value in pairs:
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                yield name, value.value
-
-
-def test_whatever_the_sandbox_takes_for_a_secret_is_known_to_an_image_without_it() -> None:
-    """Its emulators' keys, and what docker/ sets; the development keys are known otherwise."""
-    stood = set(re.split(r"[\s=]+", IMAGE.read_text(encoding="utf-8")))
-    called = re.compile(r"(^|_)(secret|token|jwt|key)$", re.IGNORECASE)
-    found = set()
-    for path in (ROOT / "sandbox").rglob("*.py"):
-        if not {"tests", "node_modules"} & set(path.parts):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            found |= {text for name, text in names_and_texts(tree) if called.search(name)}
-    for path in (ROOT / "docker").glob("*.env"):
-        found |= {text for name, text in read_env_file(path).items() if called.search(name)}
-    found = {text for text in found if len(text) >= 10 and " " not in text}
-    assert EXAMPLE["PINATA_JWT"] in found
-    assert found - stood == set()
