@@ -1,27 +1,25 @@
 """The dashboard's charts: what an hour brings, and how long a reveal takes.
 
-Their geometry is that of a box of 100 by 100, drawn as SVG by templates/admin/chart.html.
-
-The box is stretched to its place, so labels are HTML beside it and lines keep their width.
+Their geometry is that of a box of 100 by 100, drawn as SVG by templates/admin/chart.html. The box
+is stretched to its place, so labels are HTML beside it and lines keep their width.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from glisk.admin.formatting import duration
 from glisk.console.overview.last_day import LastDay
 
 _STEPS = (1, 2, 3, 5, 10)
 _GAP = 0.28  # of a column
-_HEADROOM = 100.0
-_TICK_EVERY = 4  # hours
+_LOWEST_BAR = 1.5  # little is not nothing
+_TICK_EVERY = 4  # hours, counted from the last one
 
 
-@dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """Values of one kind, one for each column; None where there is nothing to show."""
 
     kind: str  # a CSS class: `is-<kind>`
@@ -29,84 +27,33 @@ class Series:
     values: Sequence[float | None]
 
 
-@dataclass(frozen=True)
-class Bar:
-    kind: str
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-@dataclass(frozen=True)
-class Line:
-    kind: str
-    path: str
-
-
-@dataclass(frozen=True)
-class Column:
-    """The place of one column, and what is said of it."""
-
-    x: float
-    width: float
-    title: str
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A label of an axis at so many hundredths."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Chart:
-    legend: tuple[tuple[str, str], ...]
-    rows: tuple[Mark, ...]
-    ticks: tuple[Mark, ...]
-    columns: tuple[Column, ...]
-    bars: tuple[Bar, ...] = ()
-    lines: tuple[Line, ...] = ()
-    areas: tuple[str, ...] = ()
-    is_empty: bool = False
-
-
-@dataclass(frozen=True)
-class ChartPanel:
-    title: str
-    summary: str
-    chart: Chart
-    nothing: str  # said where there is nothing to draw
-
-
-def pace_charts(day: LastDay) -> list[ChartPanel]:
+def pace_charts(day: LastDay) -> list[dict[str, Any]]:
     """Return the charts of the last day; the hours are in UTC."""
     names = [f"{hour.begins_at:%H:%M}" for hour in day.hours]
-    minted = Series("minted", "minted", [float(hour.minted) for hour in day.hours])
-    revealed = Series("revealed", "revealed", [float(hour.revealed) for hour in day.hours])
-    half = Series("p50", "half within", [hour.p50_seconds for hour in day.hours])
-    most = Series("p95", "95 % within", [hour.p95_seconds for hour in day.hours])
-    timed = day.p50_seconds is not None
+    numbers = (
+        Series("minted", "minted", [hour.minted for hour in day.hours]),
+        Series("revealed", "revealed", [hour.revealed for hour in day.hours]),
+    )
+    times = (
+        Series("p50", "half within", [hour.p50_seconds for hour in day.hours]),
+        Series("p95", "95 % within", [hour.p95_seconds for hour in day.hours]),
+    )
+    paces = f"half within {duration(day.p50_seconds)}, 95 % within {duration(day.p95_seconds)}"
     return [
-        ChartPanel(
-            title="Tokens an hour",
-            summary=f"{day.minted:,} minted, {day.revealed:,} revealed in 24 hours",
-            chart=bar_chart(
-                names, (minted, revealed), every=_TICK_EVERY, show=lambda value: f"{value:,.4g}"
-            ),
-            nothing="Nothing was minted in the last 24 hours.",
-        ),
-        ChartPanel(
-            title="From mint to reveal",
-            summary=f"half within {duration(day.p50_seconds)}, 95 % within "
-            f"{duration(day.p95_seconds)}"
-            if timed
-            else "",
-            chart=band_chart(names, half, most, every=_TICK_EVERY, show=duration),
-            nothing="Nothing was revealed in the last 24 hours.",
-        ),
+        {
+            **chart(names, numbers, show=lambda value: f"{value:,.4g}"),
+            "bars": bars(numbers),
+            "title": "Tokens an hour",
+            "summary": f"{day.minted:,} minted, {day.revealed:,} revealed in 24 hours",
+            "nothing": "Nothing was minted in the last 24 hours.",
+        },
+        {
+            **chart(names, times, show=duration),
+            **band(*times),
+            "title": "From mint to reveal",
+            "summary": paces if day.p50_seconds is not None else "",
+            "nothing": "Nothing was revealed in the last 24 hours.",
+        },
     ]
 
 
@@ -118,68 +65,67 @@ def nice_ceiling(value: float) -> float:
     return next(step * size for step in _STEPS if step * size >= value * (1 - 1e-9))
 
 
-def bar_chart(
-    names: Sequence[str], series: Sequence[Series], *, every: int, show: Callable[[float], str]
-) -> Chart:
-    """Return grouped bars; a label below every `every`-th column, counted from the last one."""
-    ceiling, width = _ceiling(series), 100 / len(names)
-    room = width * (1 - _GAP)
-    each = room / len(series)
-    bars = tuple(
-        Bar(
-            kind=line.kind,
-            x=round(index * width + width * _GAP / 2 + place * each, 3),
-            y=round(100 - height, 3),
-            width=round(each * 0.92, 3),
-            height=round(height, 3),
-        )
+def chart(
+    names: Sequence[str], series: Sequence[Series], *, show: Callable[[float], str]
+) -> dict[str, Any]:
+    """Return a chart without its figures: legend, axes, and a column for each name."""
+    ceiling, width, last = _ceiling(series), 100 / len(names), len(names) - 1
+    return {
+        "legend": [(line.kind, line.name) for line in series],
+        "rows": [(100 - 50 * half, show(ceiling * half / 2)) for half in range(3)],
+        "ticks": [
+            (round((i + 0.5) * width, 3), name)
+            for i, name in enumerate(names)
+            if (last - i) % _TICK_EVERY == 0
+        ],
+        "width": round(width, 3),
+        "columns": [
+            (round(i * width, 3), _title(i, name, series, show)) for i, name in enumerate(names)
+        ],
+        "is_empty": not any(value for line in series for value in line.values),
+    }
+
+
+def _title(index: int, name: str, series: Sequence[Series], show: Callable[[float], str]) -> str:
+    known = [(line.name, line.values[index]) for line in series]
+    return ", ".join([name, *(f"{what} {show(v)}" for what, v in known if v is not None)])
+
+
+def bars(series: Sequence[Series]) -> list[dict[str, Any]]:
+    """Return the bars of a chart, those of a column beside each other."""
+    ceiling, width = _ceiling(series), 100 / len(series[0].values)
+    each = width * (1 - _GAP) / len(series)
+    return [
+        {
+            "kind": line.kind,
+            "x": round(index * width + width * _GAP / 2 + place * each, 3),
+            "y": round(100 - height, 3),
+            "width": round(each * 0.92, 3),
+            "height": round(height, 3),
+        }
         for place, line in enumerate(series)
         for index, value in enumerate(line.values)
-        if value and (height := max(1.5, value / ceiling * _HEADROOM))
-    )
-    return replace(_frame(names, series, ceiling, every, show), bars=bars)
+        if value and (height := max(_LOWEST_BAR, 100 * value / ceiling))
+    ]
 
 
-def band_chart(
-    names: Sequence[str],
-    low: Series,
-    high: Series,
-    *,
-    every: int,
-    show: Callable[[float], str],
-) -> Chart:
+def band(low: Series, high: Series) -> dict[str, Any]:
     """Return two lines with the band between them; what is missing interrupts them."""
-    ceiling, width = _ceiling((low, high)), 100 / len(names)
-    lines, areas = [], []
-    for run in _runs(low.values, high.values):
-        above = [_point(i, high.values[i], width, ceiling) for i in run]
-        below = [_point(i, low.values[i], width, ceiling) for i in run]
-        lines += [Line(high.kind, _path(above)), Line(low.kind, _path(below))]
-        if len(run) > 1:
-            areas.append(_path([*above, *below[::-1]]) + " Z")
-    frame = _frame(names, (low, high), ceiling, every, show)
-    return replace(frame, lines=tuple(lines), areas=tuple(areas))
-
-
-def _ceiling(series: Sequence[Series]) -> float:
-    return nice_ceiling(max((v for line in series for v in line.values if v), default=0))
-
-
-def _runs(*values: Sequence[float | None]) -> list[list[int]]:
-    """Return the indices at which everything is known, in unbroken runs."""
-    runs: list[list[int]] = []
-    for index, found in enumerate(zip(*values, strict=True)):
-        if any(value is None for value in found):
-            continue
-        if runs and runs[-1][-1] == index - 1:
-            runs[-1].append(index)
+    ceiling, width = _ceiling((low, high)), 100 / len(low.values)
+    runs: list[list[tuple[float, float, float]]] = [[]]
+    for index, (below, above) in enumerate(zip(low.values, high.values, strict=True)):
+        if below is None or above is None:
+            runs.append([])
         else:
-            runs.append([index])
-    return runs
-
-
-def _point(index: int, value: float | None, width: float, ceiling: float) -> tuple[float, float]:
-    return (index + 0.5) * width, 100 - (value or 0) / ceiling * _HEADROOM
+            heights = (100 - 100 * value / ceiling for value in (below, above))
+            runs[-1].append(((index + 0.5) * width, *heights))
+    lines, areas = [], []
+    for run in filter(None, runs):
+        lower, upper = [(x, y) for x, y, _ in run], [(x, y) for x, _, y in run]
+        lines += [(high.kind, _path(upper)), (low.kind, _path(lower))]
+        if len(run) > 1:
+            areas.append(_path([*upper, *lower[::-1]]) + " Z")
+    return {"lines": lines, "areas": areas}
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
@@ -188,31 +134,5 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return path if len(points) > 1 else f"{path} h 0.01"
 
 
-def _frame(
-    names: Sequence[str],
-    series: Sequence[Series],
-    ceiling: float,
-    every: int,
-    show: Callable[[float], str],
-) -> Chart:
-    """Return a chart without its figures: legend, axes, and a column for each name."""
-    width, last = 100 / len(names), len(names) - 1
-    return Chart(
-        legend=tuple((line.kind, line.name) for line in series),
-        rows=tuple(Mark(100 - 50 * half, show(ceiling * half / 2)) for half in range(3)),
-        ticks=tuple(
-            Mark(round((i + 0.5) * width, 3), name)
-            for i, name in enumerate(names)
-            if (last - i) % every == 0
-        ),
-        columns=tuple(
-            Column(round(i * width, 3), round(width, 3), _title(i, name, series, show))
-            for i, name in enumerate(names)
-        ),
-        is_empty=not any(v for line in series for v in line.values),
-    )
-
-
-def _title(index: int, name: str, series: Sequence[Series], show: Callable[[float], str]) -> str:
-    known = [(line.name, line.values[index]) for line in series]
-    return ", ".join([name, *(f"{what} {show(v)}" for what, v in known if v is not None)])
+def _ceiling(series: Sequence[Series]) -> float:
+    return nice_ceiling(max((v for line in series for v in line.values if v), default=0))

@@ -21,7 +21,7 @@ from glisk.console.controls import may_control
 from glisk.console.overview import open_batches
 from glisk.console.overview.last_day import LastDay, last_day
 from glisk.console.overview.system import ChainFacts, Worker, chain_facts, workers
-from glisk.console.overview.troubles import Trouble, find_troubles
+from glisk.console.overview.troubles import find_troubles
 from reveals.keeper import (
     BLOCKED,
     EMPTY,
@@ -35,7 +35,7 @@ from reveals.keeper import (
 from tokens.admin.filters import failed_url
 from tokens.pipeline.spend import Spend, spend_totals
 from tokens.states import TokenStatus
-from tokens.totals import count_by_state
+from tokens.totals import StateCount, count_by_state
 from webhooks.models import WebhookEvent
 
 Tone = Literal["", "good", "warn", "bad"]
@@ -68,7 +68,7 @@ def dashboard_fragment(request: HttpRequest) -> HttpResponse:
 
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
-    """Return what this user may see of the pipeline; eighteen queries, whatever the size."""
+    """Return what this user may see of the pipeline; as many queries, whatever the size."""
     now = database_now()
     may = {
         name: request.user.has_perm(permission)
@@ -83,11 +83,11 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
     }
     day = last_day() if may["funnel"] else None
     spend = spend_totals() if may["spend"] else None
-    alive = workers() if may["workers"] or may["states"] else None
+    found = workers() if may["workers"] or may["states"] else None
     chain = chain_facts() if may["states"] else None
     tiles = [
         chain_tile(chain, now) if chain is not None else None,
-        workers_tile(alive) if alive is not None and may["workers"] else None,
+        workers_tile(found) if found is not None and may["workers"] else None,
         keeper_tile(keeper_state(), now) if may["batches"] else None,
         gas_tile(reveal_costs()) if may["batches"] else None,
         spend_tile(spend) if spend is not None else None,
@@ -97,17 +97,15 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         "may": may,
         "may_control": may_control(request.user),
         "now": now,
-        "troubles": _troubles(now, find_troubles(workers=alive, chain=chain))
-        if may["states"]
-        else [],
-        "funnel": _funnel(now, day) if day is not None else [],
+        "troubles": find_troubles(workers=found, chain=chain) if may["states"] else [],
+        "funnel": _funnel(day) if day is not None else [],
         "tiles": [tile for tile in tiles if tile is not None],
         "day": day,
         "charts": pace_charts(day) if day is not None else [],
         "failures": _failures(day) if day is not None else [],
-        "batches": _batches(now) if may["batches"] else [],
-        "workers": _workers(now, alive) if alive is not None and may["workers"] else [],
-        "events": _events(now) if may["events"] else [],
+        "batches": _batches() if may["batches"] else [],
+        "workers": found if may["workers"] else [],
+        "events": _events() if may["events"] else [],
         "spend": spend,
     }
 
@@ -126,73 +124,26 @@ def _failures(day: LastDay) -> list[dict[str, Any]]:
     ]
 
 
-def _funnel(now: datetime, day: LastDay) -> list[dict[str, Any]]:
+def _funnel(day: LastDay) -> list[tuple[StateCount, int | None]]:
+    """Return the tokens by state, with how many of the last day came to where they end."""
     lately = {TokenStatus.REVEALED: day.revealed, TokenStatus.FAILED: day.failed}
-    return [
-        {
-            "status": count.status,
-            "label": count.status.label,
-            "number": count.number,
-            "oldest": _since(now, count.oldest_at),
-            "lately": lately.get(count.status),
-        }
-        for count in count_by_state()
-    ]
+    return [(count, lately.get(count.status)) for count in count_by_state()]
 
 
-def _batches(now: datetime) -> list[dict[str, Any]]:
+def _batches() -> list[dict[str, Any]]:
     return [
         {
-            "batch": batch,
-            "url": explorer_transaction_url(batch.tx_hash) if batch.tx_hash else "",
-            "label": _LABELS.get(batch.tx_status or "", "default"),
-            "age": _since(now, batch.created_at),
+            **batch,
+            "url": explorer_transaction_url(batch["tx_hash"]) if batch["tx_hash"] else "",
+            "label": _LABELS.get(batch["tx_status"] or "", "default"),
         }
         for batch in open_batches()[:_ROWS]
     ]
 
 
-def _workers(now: datetime, found: list[Worker]) -> list[dict[str, Any]]:
-    return [
-        {
-            "worker": worker,
-            "beat": _since(now, worker.beat_at),
-            "progress": _since(now, worker.last_progress_at),
-        }
-        for worker in found
-    ]
-
-
-def _troubles(now: datetime, found: list[Trouble]) -> list[dict[str, Any]]:
-    return [
-        {
-            "trouble": trouble,
-            "since": _since(now, trouble.since),
-            "retry": _until(now, trouble.retry_at),
-        }
-        for trouble in found
-    ]
-
-
-def _events(now: datetime) -> list[dict[str, Any]]:
+def _events() -> list[tuple[WebhookEvent, str]]:
     newest = WebhookEvent.objects.defer("body", "verdicts", "error").order_by("-received_at")
-    return [
-        {
-            "event": event,
-            "label": _LABELS[event.status],
-            "age": _since(now, event.received_at),
-            "took": event.took_ms,
-        }
-        for event in newest[:_ROWS]
-    ]
-
-
-def _since(now: datetime, moment: datetime | None) -> str:
-    return "" if moment is None else duration((now - moment).total_seconds())
-
-
-def _until(now: datetime, moment: datetime | None) -> str:
-    return "" if moment is None or moment <= now else duration((moment - now).total_seconds())
+    return [(event, _LABELS[event.status]) for event in newest[:_ROWS]]
 
 
 # -- the figures -----------------------------------------------------------------------

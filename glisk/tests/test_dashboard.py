@@ -38,21 +38,19 @@ def test_counts_tokens_by_state_with_the_oldest_age(admin_client: Client) -> Non
     Token.objects.filter(status=TokenStatus.GENERATING).update(
         status_changed_at=timezone.now() - timedelta(minutes=5)
     )
-    funnel = {stage["status"]: stage for stage in board(admin_client)["funnel"]}
-    assert [*funnel] == list(TokenStatus)
-    assert funnel["generating"]["number"] == 2
-    assert funnel["generating"]["oldest"].startswith("5 min")
-    assert (funnel["revealed"]["number"], funnel["revealed"]["oldest"]) == (1, "")
-    assert funnel["ready"]["number"] == 0
+    answer = admin_client.get(FRAGMENT)
+    numbers = {count.status: count.number for count, _ in answer.context["dashboard"]["funnel"]}
+    assert numbers == dict.fromkeys(TokenStatus, 0) | {"generating": 2, "revealed": 1}
+    assert answer.content.decode().count("oldest 5 min") == 1
 
 
 def test_shows_what_is_in_flight(admin_client: Client) -> None:
     build_world(2)
-    shown = [row["batch"] for row in board(admin_client)["batches"]]
-    found = [(batch.nonce, batch.tokens, batch.transactions) for batch in shown]
+    shown = board(admin_client)["batches"]
+    found = [(batch["nonce"], batch["tokens"], batch["transactions"]) for batch in shown]
     assert found == [(1, 1, 2), (2, 1, 2)]
     newest = RevealTransaction.objects.order_by("-id").filter(nonce=1)[0]
-    assert shown[0].tx_hash == newest.tx_hash
+    assert shown[0]["tx_hash"] == newest.tx_hash
 
 
 def test_tells_living_workers_from_silent_ones(admin_client: Client) -> None:
@@ -62,7 +60,7 @@ def test_tells_living_workers_from_silent_ones(admin_client: Client) -> None:
     WorkerHeartbeat.objects.filter(pk=silent.pk).update(
         beat_at=timezone.now() - timedelta(seconds=16)
     )
-    alive = {row["worker"].owner: row["worker"].alive for row in board(admin_client)["workers"]}
+    alive = {worker.owner: worker.alive for worker in board(admin_client)["workers"]}
     assert alive.pop(silent.pk) is False
     assert list(alive.values()) == [True]
 
@@ -71,7 +69,7 @@ def test_shows_the_last_webhooks(admin_client: Client) -> None:
     build_world(10)
     events = board(admin_client)["events"]
     assert len(events) == 8
-    assert events[0]["event"].event_id == "whevt_10"
+    assert events[0][0].event_id == "whevt_10"
 
 
 @pytest.mark.plans
@@ -86,7 +84,7 @@ def test_costs_the_same_at_any_size(
         with CaptureQueriesContext(connection) as captured:
             board(admin_client)
         counts.append(len(captured))
-    assert counts[0] == counts[1] == 20  # session and user are two of them
+    assert counts[0] == counts[1] == 19  # session and user are two of them
 
 
 def test_the_first_page_shows_it_and_refreshes_it(admin_client: Client) -> None:
@@ -130,8 +128,8 @@ def test_shows_what_was_spent_and_that_the_cap_is_reached(
     assert not board(admin_client)["troubles"]
     settings.DAILY_SPEND_CAP_USD = 0.004
     answer = admin_client.get(FRAGMENT)
-    (row,) = answer.context["dashboard"]["troubles"]
-    assert (row["trouble"].headline, row["trouble"].kind) == ("Generation is paused", "pause")
-    assert "0.003 USD are spent today" in row["trouble"].reason
-    assert row["retry"]
+    (trouble,) = answer.context["dashboard"]["troubles"]
+    assert (trouble.headline, trouble.kind) == ("Generation is paused", "pause")
+    assert "0.003 USD are spent today" in trouble.reason
+    assert "next try in" in answer.content.decode()
     assert "0.003 USD of 0.004" in answer.content.decode()

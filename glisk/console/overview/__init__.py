@@ -8,8 +8,9 @@ costs more with a million tokens.
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from django.db.models import Count, Prefetch
+from django.db.models import Count, OuterRef, Subquery
 
 from glisk.clock import database_now
 from glisk.console.overview.causes import Trouble, find_causes
@@ -21,30 +22,7 @@ from tokens.pipeline.spend import spend_totals
 from tokens.totals import StateCount, count_by_state, error_rate_24h
 
 _MOST_BATCHES = 16
-
-
-@dataclass(frozen=True)
-class OpenBatch:
-    """A batch whose nonce is reserved, with the newest transaction that was signed for it."""
-
-    id: int
-    nonce: int
-    tokens: int
-    created_at: datetime
-    transactions: int
-    tx_hash: str | None
-    tx_status: str | None
-
-
-@dataclass(frozen=True)
-class SpendFacts:
-    """US dollars by UTC days, today included; `cap_usd` is None without a daily cap."""
-
-    today_usd: Decimal
-    seven_days_usd: Decimal
-    thirty_days_usd: Decimal
-    all_time_usd: Decimal
-    cap_usd: Decimal | None
+_SPENT = ("today_usd", "seven_days_usd", "thirty_days_usd", "all_time_usd", "cap_usd")
 
 
 @dataclass(frozen=True)
@@ -56,8 +34,8 @@ class Overview:
     error_rate_24h: float
     stages: list[StageLoad]
     groups: list[Group]
-    batches: list[OpenBatch]
-    spend: SpendFacts
+    batches: list[dict[str, Any]]  # see open_batches()
+    spend: dict[str, Decimal | None]  # US dollars by UTC days, today included
     workers: list[Worker]
     obstacles: list[Trouble]  # those of the troubles that hold whole stages back
     chain: ChainFacts
@@ -75,13 +53,7 @@ def take_overview() -> Overview:
         stages=stage_loads(under_way),
         groups=under_way,
         batches=open_batches(),
-        spend=SpendFacts(
-            today_usd=spend.today_usd,
-            seven_days_usd=spend.seven_days_usd,
-            thirty_days_usd=spend.thirty_days_usd,
-            all_time_usd=spend.all_time_usd,
-            cap_usd=spend.cap_usd,
-        ),
+        spend={name: getattr(spend, name) for name in _SPENT},
         workers=alive,
         obstacles=found,
         chain=chain,
@@ -89,28 +61,18 @@ def take_overview() -> Overview:
     )
 
 
-def open_batches() -> list[OpenBatch]:
-    """Return the open batches in nonce order; two queries."""
-    newest = RevealTransaction.objects.order_by("-id").only("batch_id", "tx_hash", "status")
-    found = (
-        RevealBatch.objects.filter(status=BatchStatus.OPEN)
-        .annotate(size=Count("items"))
-        .order_by("nonce")
-        .prefetch_related(Prefetch("transactions", queryset=newest, to_attr="newest_first"))
+def open_batches() -> list[dict[str, Any]]:
+    """Return the batches whose nonce is reserved, in its order, each with its newest transaction.
+
+    One query.
+    """
+    signed = RevealTransaction.objects.filter(batch=OuterRef("pk")).order_by("-id")
+    found = RevealBatch.objects.filter(status=BatchStatus.OPEN).annotate(
+        tokens=Count("items", distinct=True),
+        signed=Count("transactions", distinct=True),
+        tx_hash=Subquery(signed.values("tx_hash")[:1]),
+        tx_status=Subquery(signed.values("status")[:1]),
     )
-    batches = []
-    for batch in found[:_MOST_BATCHES]:
-        signed: list[RevealTransaction] = getattr(batch, "newest_first", [])
-        last = signed[0] if signed else None
-        batches.append(
-            OpenBatch(
-                id=batch.pk,
-                nonce=batch.nonce,
-                tokens=getattr(batch, "size", 0),
-                created_at=batch.created_at,
-                transactions=len(signed),
-                tx_hash=last.tx_hash if last else None,
-                tx_status=last.status if last else None,
-            )
-        )
-    return batches
+    facts = ("id", "nonce", "created_at", "tokens", "signed", "tx_hash", "tx_status")
+    rows = found.order_by("nonce").values(*facts)[:_MOST_BATCHES]
+    return [{**row, "transactions": row.pop("signed")} for row in rows]

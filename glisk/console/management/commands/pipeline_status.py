@@ -98,11 +98,11 @@ def describe(view: Overview) -> list[str]:
         )
     lines += ["", "Reveals under way"]
     for batch in view.batches:
-        state = batch.tx_status or "not signed yet"
-        number = f", {batch.transactions} transactions" if batch.transactions > 1 else ""
+        state = batch["tx_status"] or "not signed yet"
+        number = f", {batch['transactions']} transactions" if batch["transactions"] > 1 else ""
         lines.append(
-            f"  nonce {batch.nonce:<6} {batch.tokens:>4} tokens  {state}{number}  "
-            f"{since(batch.created_at)}  {batch.tx_hash or ''}".rstrip()
+            f"  nonce {batch['nonce']:<6} {batch['tokens']:>4} tokens  {state}{number}  "
+            f"{since(batch['created_at'])}  {batch['tx_hash'] or ''}".rstrip()
         )
     lines += [*(["  none"] if not view.batches else []), "", "Workers"]
     for worker in view.workers:
@@ -116,8 +116,8 @@ def describe(view: Overview) -> list[str]:
         waiting = f"; {counted(trouble.tokens, 'token')} wait" if trouble.keeps_waiting else ""
         lines.append(f"  {trouble.headline}{lasts}{waiting}")
         lines += [f"    {text}" for text in (trouble.reason, trouble.advice) if text]
-    cap = "" if view.spend.cap_usd is None else f" of {view.spend.cap_usd:.2f}"
-    spent = f"{view.spend.today_usd:.2f}{cap} today, {view.spend.all_time_usd:.2f} in all"
+    cap = "" if view.spend["cap_usd"] is None else f" of {view.spend['cap_usd']:.2f}"
+    spent = f"{view.spend['today_usd']:.2f}{cap} today, {view.spend['all_time_usd']:.2f} in all"
     lines += ["", "Spend in US dollars", f"  {spent}"]
     return [*lines, "", "Chain", f"  {_chain_line(view, since(view.chain.read_at))}"]
 
