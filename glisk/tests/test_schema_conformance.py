@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from authors.factories import AuthorFactory
-from glisk.tests.test_gunicorn import WebServer, web
+from glisk.tests.web_server import WebServer, web
 from tokens.factories import TokenFactory
 from tokens.states import TokenStatus
 
@@ -24,7 +24,7 @@ _UNHINDERED = {
     "PUBLIC_BASE_URL": "https://glisk.example",
     "FRONTEND_URL": "https://glisk.example",
 }
-EXAMPLES = os.environ.get("GLISK_SCHEMA_EXAMPLES", "15")
+EXAMPLES = os.environ.get("GLISK_SCHEMA_EXAMPLES", "5")
 
 
 @pytest.mark.timeout(300)

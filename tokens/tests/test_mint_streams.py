@@ -14,7 +14,7 @@ from django.db import InterfaceError, connection
 from django.test import Client
 from django.utils import timezone
 
-from glisk.tests.test_gunicorn import WebServer, web
+from glisk.tests.web_server import WebServer, web
 from tokens.api import streams
 from tokens.api.streams import EventStream, MintWatch, TooManyListeners, event
 from tokens.factories import MintEventFactory, TokenFactory, hash32
