@@ -117,8 +117,8 @@ def band(low: Series, high: Series) -> dict[str, Any]:
         if below is None or above is None:
             runs.append([])
         else:
-            heights = (100 - 100 * value / ceiling for value in (below, above))
-            runs[-1].append(((index + 0.5) * width, *heights))
+            x, lower_y, upper_y = (index + 0.5) * width, below / ceiling, above / ceiling
+            runs[-1].append((x, 100 - 100 * lower_y, 100 - 100 * upper_y))
     lines, areas = [], []
     for run in filter(None, runs):
         lower, upper = [(x, y) for x, y, _ in run], [(x, y) for x, _, y in run]

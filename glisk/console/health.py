@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
-from django.http import JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -45,7 +45,6 @@ _UNHEALTHY = {
     "status": "unhealthy",
     "error": {"type": "DatabaseUnavailable", "message": "The database does not answer."},
 }
-_READ = ["GET", "HEAD"]
 # By the workers themselves, and by the pages of chain and keeper.
 _TOLD_ELSEWHERE = {"worker", "chain", "keeper"}
 
@@ -64,18 +63,6 @@ class UnhealthySerializer(serializers.Serializer):
     error = HealthErrorSerializer()
 
 
-def _described(name: str, summary: str, answer: Any = OpenApiTypes.OBJECT) -> Callable[..., Any]:
-    """Describe a health page in the schema: its facts, or 503."""
-    unhealthy = OpenApiExample("unhealthy", value=_UNHEALTHY, status_codes=["503"])
-    return extend_schema(
-        operation_id=name,
-        tags=["health"],
-        summary=summary,
-        responses={200: answer, 503: UnhealthySerializer},
-        examples=[unhealthy],
-    )
-
-
 def database_answers() -> bool:
     """Say whether the database answers within a few seconds."""
     given = connection.get_connection_params()  # as they stand in DATABASE_URL, TLS's too
@@ -90,51 +77,34 @@ def database_answers() -> bool:
     return True
 
 
-@_described("health", "Whether the database answers", HealthySerializer)
-@api_view(_READ)
-@never_cache
-def health(request: Request) -> JsonResponse:
-    """Answer 200 if the database can be reached, else 503; never an exception's text."""
-    if database_answers():
-        return JsonResponse({"status": "healthy"})
-    return _unhealthy()
+def _page(
+    name: str,
+    summary: str,
+    facts: Callable[[], dict[str, Any] | None],
+    answer: Any = OpenApiTypes.OBJECT,
+) -> Callable[..., HttpResponse]:
+    """Make a page of facts; it answers 503 without them, and never with an exception's text."""
+    unhealthy = OpenApiExample("unhealthy", value=_UNHEALTHY, status_codes=["503"])
 
+    @extend_schema(
+        operation_id=name,
+        tags=["health"],
+        summary=summary,
+        responses={200: answer, 503: UnhealthySerializer},
+        examples=[unhealthy],
+    )
+    @api_view(["GET", "HEAD"])
+    @never_cache
+    def page(request: Request) -> JsonResponse:
+        try:
+            found = facts()
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("health_page_failed", error=type(error).__name__)
+            found = None
+        return JsonResponse(_UNHEALTHY, status=503) if found is None else JsonResponse(found)
 
-@_described("health_blockchain", "How far the chain has been read")
-@api_view(_READ)
-@never_cache
-def health_blockchain(request: Request) -> JsonResponse:
-    """Answer with how far the chain has been read, as the worker stored it."""
-    return _answer(blockchain)
-
-
-@_described(
-    "health_workers",
-    "The workers that are alive, what waits and moves in each stage, and what holds it back",
-)
-@api_view(_READ)
-@never_cache
-def health_workers(request: Request) -> JsonResponse:
-    """Answer with the workers that are alive, and what waits and moves in each stage."""
-    return _answer(pipeline)
-
-
-@_described("health_keeper", "Whether the keeper can reveal, and why not")
-@api_view(_READ)
-@never_cache
-def health_keeper(request: Request) -> JsonResponse:
-    """Answer with whether the keeper can reveal, and why not, as the workers last saw it."""
-    return _answer(lambda: asdict(keeper_state()))
-
-
-@_described(
-    "health_metrics", "Totals since the first mint, the error rate of the last day, the spend"
-)
-@api_view(_READ)
-@never_cache
-def health_metrics(request: Request) -> JsonResponse:
-    """Answer with the totals since the first mint and the error rate of the last day."""
-    return _answer(metrics)
+    view: Callable[..., HttpResponse] = page
+    return view
 
 
 class SystemStateView(OperationsView):
@@ -225,17 +195,27 @@ def metrics() -> dict[str, Any]:
     }
 
 
-def _answer(facts: Callable[[], dict[str, Any]]) -> JsonResponse:
-    try:
-        return JsonResponse(facts())
-    except (DatabaseError, InterfaceError) as error:
-        logger.warning("health_page_failed", error=type(error).__name__)
-        return _unhealthy()
-
-
 def _age(moment: datetime | None) -> float | None:
     return None if moment is None else round((database_now() - moment).total_seconds(), 1)
 
 
-def _unhealthy() -> JsonResponse:
-    return JsonResponse(_UNHEALTHY, status=503)
+health = _page(
+    "health",
+    "Whether the database answers",
+    lambda: {"status": "healthy"} if database_answers() else None,
+    HealthySerializer,
+)
+health_blockchain = _page("health_blockchain", "How far the chain has been read", blockchain)
+health_workers = _page(
+    "health_workers",
+    "The workers that are alive, what waits and moves in each stage, and what holds it back",
+    pipeline,
+)
+health_keeper = _page(
+    "health_keeper", "Whether the keeper can reveal, and why not", lambda: asdict(keeper_state())
+)
+health_metrics = _page(
+    "health_metrics",
+    "Totals since the first mint, the error rate of the last day, the spend",
+    metrics,
+)

@@ -9,44 +9,33 @@ from django.urls import reverse
 from glisk.console.controls import URL_NAME as CONTROLS
 from glisk.console.controls import may_control
 
-_GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
-    (
-        "Pipeline",
-        (
-            ("Tokens", "deployed_code", "tokens", "token"),
-            ("Generation jobs", "palette", "tokens", "imagegenerationjob"),
-            ("Uploads", "cloud_upload", "tokens", "ipfsuploadrecord"),
-        ),
-    ),
-    (
-        "Chain",
-        (
-            ("Mint events", "token", "tokens", "mintevent"),
-            ("Reveal batches", "stacks", "reveals", "revealbatch"),
-            ("Reveal transactions", "receipt_long", "reveals", "revealtransaction"),
-            ("Webhook events", "webhook", "webhooks", "webhookevent"),
-        ),
-    ),
-    (
-        "Authors",
-        (
-            ("Authors", "brush", "authors", "author"),
-            ("Samples", "science", "tokens", "promptsample"),
-        ),
-    ),
-    (
-        "System",
-        (
-            ("Workers", "monitor_heart", "glisk", "workerheartbeat"),
-            ("System state", "database", "glisk", "systemstate"),
-            ("Schedules", "schedule", "django_q", "schedule"),
-            ("Failed tasks", "error", "django_q", "failure"),
-            ("Users", "person", "auth", "user"),
-            ("Groups", "group", "auth", "group"),
-            ("API tokens", "key", "knox", "authtoken"),
-        ),
-    ),
-)
+# Name, icon, app and model of each page.
+_GROUPS: dict[str, list[tuple[str, str, str, str]]] = {
+    "Pipeline": [
+        ("Tokens", "deployed_code", "tokens", "token"),
+        ("Generation jobs", "palette", "tokens", "imagegenerationjob"),
+        ("Uploads", "cloud_upload", "tokens", "ipfsuploadrecord"),
+    ],
+    "Chain": [
+        ("Mint events", "token", "tokens", "mintevent"),
+        ("Reveal batches", "stacks", "reveals", "revealbatch"),
+        ("Reveal transactions", "receipt_long", "reveals", "revealtransaction"),
+        ("Webhook events", "webhook", "webhooks", "webhookevent"),
+    ],
+    "Authors": [
+        ("Authors", "brush", "authors", "author"),
+        ("Samples", "science", "tokens", "promptsample"),
+    ],
+    "System": [
+        ("Workers", "monitor_heart", "glisk", "workerheartbeat"),
+        ("System state", "database", "glisk", "systemstate"),
+        ("Schedules", "schedule", "django_q", "schedule"),
+        ("Failed tasks", "error", "django_q", "failure"),
+        ("Users", "person", "auth", "user"),
+        ("Groups", "group", "auth", "group"),
+        ("API tokens", "key", "knox", "authtoken"),
+    ],
+}
 _NETWORKS = {
     "BASE_MAINNET": ("Base", "danger"),
     "BASE_SEPOLIA": ("Base Sepolia", "warning"),
@@ -63,22 +52,17 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the groups of pages that this user may see."""
     dashboard = {"title": "Dashboard", "icon": "space_dashboard", "link": reverse("admin:index")}
     groups: list[dict[str, Any]] = [{"title": "", "separator": False, "items": [dashboard]}]
-    for title, pages in _GROUPS:
-        items = [
-            _page(request, name, icon, reverse(f"admin:{app}_{model}_changelist"))
+    for title, pages in _GROUPS.items():
+        items: list[dict[str, Any]] = [
+            {"title": name, "icon": icon, "link": reverse(f"admin:{app}_{model}_changelist")}
             for name, icon, app, model in pages
             if request.user.has_perm(f"{app}.view_{model}")
         ]
-        if title == "System" and may_control(request.user):
-            items.insert(0, _page(request, "Controls", "toggle_on", reverse(f"admin:{CONTROLS}")))
-        if items:
-            groups.append({"title": title, "separator": True, "items": items})
+        groups.append({"title": title, "separator": True, "items": items})
+    if may_control(request.user):
+        link = reverse(f"admin:{CONTROLS}")
+        if request.path.startswith(link):
+            for item in items:  # their address is below that of the system state
+                item["active"] = False
+        items.insert(0, {"title": "Controls", "icon": "toggle_on", "link": link})
     return groups
-
-
-def _page(request: HttpRequest, title: str, icon: str, link: str) -> dict[str, Any]:
-    """Return an entry, lit on its own pages; the controls have their address below another's."""
-    controls = reverse(f"admin:{CONTROLS}")
-    elsewhere = request.path.startswith(controls) and link != controls
-    lit = request.path.startswith(link) and not elsewhere
-    return {"title": title, "icon": icon, "link": link, "active": lit}

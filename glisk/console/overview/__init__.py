@@ -69,10 +69,10 @@ def open_batches() -> list[dict[str, Any]]:
     signed = RevealTransaction.objects.filter(batch=OuterRef("pk")).order_by("-id")
     found = RevealBatch.objects.filter(status=BatchStatus.OPEN).annotate(
         tokens=Count("items", distinct=True),
-        signed=Count("transactions", distinct=True),
+        number_signed=Count("transactions", distinct=True),
         tx_hash=Subquery(signed.values("tx_hash")[:1]),
         tx_status=Subquery(signed.values("status")[:1]),
     )
-    facts = ("id", "nonce", "created_at", "tokens", "signed", "tx_hash", "tx_status")
+    facts = ("id", "nonce", "created_at", "tokens", "number_signed", "tx_hash", "tx_status")
     rows = found.order_by("nonce").values(*facts)[:_MOST_BATCHES]
-    return [{**row, "transactions": row.pop("signed")} for row in rows]
+    return [{**row, "transactions": row.pop("number_signed")} for row in rows]
