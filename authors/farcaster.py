@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -28,7 +28,6 @@ from authors.signatures.eip4361 import SignInMessage, read_sign_in_message
 from authors.signatures.messages import Proof, is_allowed_site
 from authors.signatures.wallet_signature import InvalidSignature, verify_signature
 from authors.signed_requests import (
-    EXAMPLE_WALLET,
     REFUSALS,
     MessageField,
     SignatureField,
@@ -52,19 +51,6 @@ _CLOCK_SKEW: Final = timedelta(minutes=1)
 _REFUSED = (
     "Farcaster signature verification failed. Please try linking your Farcaster account again."
 )
-_SIGN_IN = f"""\
-glisk.example wants you to sign in with your Ethereum account:
-{EXAMPLE_WALLET}
-
-Farcaster Auth
-
-URI: https://glisk.example/profile
-Version: 1
-Chain ID: 10
-Nonce: k3Jd0aQv5Tz8
-Issued At: 2026-02-01T10:00:00Z
-Resources:
-- farcaster://fid/7"""
 
 
 class InvalidSignIn(GliskError):
@@ -216,27 +202,6 @@ class FarcasterLinkView(SignedView):
         summary="Link a Farcaster account",
         request=FarcasterLinkSerializer,
         responses={200: FarcasterLinkedSerializer, **REFUSALS},
-        examples=[
-            OpenApiExample(
-                "link",
-                value={
-                    "wallet_address": EXAMPLE_WALLET,
-                    "wallet_message": f"Link Farcaster account for wallet: {EXAMPLE_WALLET}",
-                    "wallet_signature": "0x" + "5c" * 64 + "1b",
-                    "farcaster_message": _SIGN_IN,
-                    "farcaster_signature": "0x" + "5d" * 64 + "1c",
-                    "fid": 7,
-                    "username": "glisk",
-                },
-                request_only=True,
-            ),
-            OpenApiExample(
-                "linked",
-                value={"success": True, "username": "glisk", "fid": 7},
-                status_codes=["200"],
-            ),
-            OpenApiExample("refused", value={"detail": _REFUSED}, status_codes=["400"]),
-        ],
     )
     def post(self, request: Request) -> Response:
         wallet, asked = self.read(request, FarcasterLinkSerializer)

@@ -30,7 +30,6 @@ _THIS: Final = re.compile(r"\b([Tt])his (?:field|value)\b")
 WRONG_WALLET = "Please ensure you're using the correct wallet."
 # What the schema tells of any signed request, besides its success.
 REFUSALS: Final = dict.fromkeys((400, 429, 500, 503), ErrorSerializer)
-EXAMPLE_WALLET: Final = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 
 
 class SignatureField(StrictCharField):

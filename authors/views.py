@@ -7,7 +7,12 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_serializer,
+)
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,7 +21,6 @@ from authors.models import PROMPT_MAX_LENGTH, Action, Author
 from authors.onboarding import NewAuthor, check_prompt, onboard_author
 from authors.signatures.messages import asking_site, offer_message
 from authors.signed_requests import (
-    EXAMPLE_WALLET,
     REFUSALS,
     MessageField,
     SignatureField,
@@ -36,22 +40,16 @@ WALLET_PARAMETER = OpenApiParameter(
     description="The author's wallet, 0x and 40 hex digits in any letter case.",
     examples=[OpenApiExample("wallet", value="0x70997970C51812dc3A010C7d01b50e0d17dc79C8")],
 )
-_MESSAGE = """\
-glisk.example wants you to sign in with your Ethereum account:
-0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A
-
-Update my GLISK prompt.
-
-URI: https://glisk.example
-Version: 1
-Chain ID: 8453
-Nonce: k3Jd0aQv5Tz8WmXc2RfYp7Lh
-Issued At: 2026-02-01T10:00:00Z
-Expiration Time: 2026-02-01T10:10:00Z
-Resources:
-- urn:glisk:update_prompt:sha256:ac68be7fc9e92d70c96e1d3a1ba9b1e2ecd0d02a2ae0d4b6de0fc2c31ce0e3a7"""
 
 
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "author",
+            value={"has_prompt": True, "twitter_handle": "glisk", "farcaster_handle": None},
+        )
+    ]
+)
 class AuthorSerializer(serializers.Serializer):
     has_prompt = serializers.BooleanField(help_text="Whether the author has written a prompt.")
     twitter_handle = serializers.CharField(allow_null=True)
@@ -66,13 +64,6 @@ class AuthorView(ConditionalView):
         description="A wallet that is unknown, or that is none, has no prompt and no handles.",
         parameters=[WALLET_PARAMETER],
         responses=AuthorSerializer,
-        examples=[
-            OpenApiExample(
-                "author",
-                value={"has_prompt": True, "twitter_handle": "glisk", "farcaster_handle": None},
-                response_only=True,
-            )
-        ],
     )
     def get(self, request: Request, wallet: str) -> Response:
         address = parse_wallet(wallet)
@@ -119,31 +110,6 @@ class PromptView(SignedView):
         "known, and that are not yet being generated, use it too.",
         request=PromptSerializer,
         responses={200: PromptSavedSerializer, **REFUSALS},
-        examples=[
-            OpenApiExample(
-                "prompt",
-                value={
-                    "wallet_address": EXAMPLE_WALLET,
-                    "prompt_text": "Misty mountain ridges at sunrise",
-                    "message": f"Update GLISK prompt for wallet: {EXAMPLE_WALLET}",
-                    "signature": "0xe2a6c5fff38f37bcdec0c9588eef3b72d35477241805fbf5ba0250ec276f9f"
-                    "4672782738636079be7f9c1aa28a1de4f176f48d9d50b1636c20690d4a4605bec81b",
-                },
-                request_only=True,
-            ),
-            OpenApiExample(
-                "saved", value={"success": True, "has_prompt": True}, status_codes=["200"]
-            ),
-            OpenApiExample(
-                "other wallet",
-                value={
-                    "detail": "Signature verification failed. Please ensure you're using the "
-                    "correct wallet."
-                },
-                status_codes=["400"],
-            ),
-            OpenApiExample("failed", value={"detail": failure_detail}, status_codes=["500"]),
-        ],
     )
     def post(self, request: Request) -> Response:
         wallet, asked = self.read(request, PromptSerializer)
@@ -197,22 +163,6 @@ class NonceView(SignedView):
         "for some minutes.",
         parameters=[WALLET_PARAMETER, NonceQuery],
         responses={200: NonceSerializer, 400: ErrorSerializer, 429: ErrorSerializer},
-        examples=[
-            OpenApiExample(
-                "message",
-                value={
-                    "nonce": "k3Jd0aQv5Tz8WmXc2RfYp7Lh",
-                    "message": _MESSAGE,
-                    "expires_at": "2026-02-01T10:10:00Z",
-                },
-                status_codes=["200"],
-            ),
-            OpenApiExample(
-                "no wallet",
-                value={"detail": "Invalid Ethereum address: 0x12"},
-                status_codes=["400"],
-            ),
-        ],
     )
     def get(self, request: Request, wallet: str) -> Response:
         address = require_wallet(wallet)

@@ -22,7 +22,7 @@ from django.db import transaction
 from django.http import HttpResponseRedirect
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -33,7 +33,6 @@ from authors.onboarding import NewAuthor, onboard_author
 from authors.purging import purge_expired
 from authors.signatures.messages import Proof
 from authors.signed_requests import (
-    EXAMPLE_WALLET,
     REFUSALS,
     MessageField,
     SignatureField,
@@ -172,27 +171,6 @@ class XStartView(SignedView):
         "cookie, so that nobody can sign in at X for somebody else's wallet.",
         request=XStartSerializer,
         responses={200: XStartedSerializer, **REFUSALS},
-        examples=[
-            OpenApiExample(
-                "start",
-                value={
-                    "wallet_address": EXAMPLE_WALLET,
-                    "message": f"Link X account for wallet: {EXAMPLE_WALLET}",
-                    "signature": "0x" + "5c" * 64 + "1b",
-                },
-                request_only=True,
-            ),
-            OpenApiExample(
-                "started",
-                value={"authorization_url": "https://x.com/i/oauth2/authorize?response_type=code"},
-                status_codes=["200"],
-            ),
-            OpenApiExample(
-                "no wallet",
-                value={"detail": "Invalid Ethereum address: 0x12"},
-                status_codes=["400"],
-            ),
-        ],
     )
     def post(self, request: Request) -> Response:
         wallet, asked = self.read(request, XStartSerializer)

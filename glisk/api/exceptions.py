@@ -10,6 +10,7 @@ from django.core.exceptions import DisallowedHost, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import defaults
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -27,6 +28,14 @@ DISALLOWED_HOST_DETAIL = (
 _PROGRAMS = ("/api/", "/webhooks/")
 
 
+_REFUSED = OpenApiExample(
+    "refused",
+    value={"detail": "limit: Ensure this value is less than or equal to 100."},
+    status_codes=["400", "401", "403", "404", "409", "422", "429"],
+)
+
+
+@extend_schema_serializer(examples=[_REFUSED])
 class ErrorSerializer(serializers.Serializer):
     detail = serializers.CharField(help_text="What went wrong, for people.")
 

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from psycopg import sql
 from rest_framework import serializers
 
@@ -21,6 +22,56 @@ _BY_CLASS: Final = {
     "cid_mismatch": "The image could not be stored; the operators have been told.",
 }
 _OTHER: Final = "Something went wrong; the operators have been told."
+
+# What the API's documentation shows.
+_WALLET: Final = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+_MINTER: Final = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
+_LISTED: Final[dict[str, Any]] = {
+    "token_id": 42,
+    "status": "revealed",
+    "image_cid": "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy",
+    "metadata_cid": "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG",
+    "image_url": "https://replicate.delivery/xezq/out-0.webp",
+    "generation_attempts": 1,
+    "generation_error": None,
+    "reveal_tx_hash": "0x" + "5c" * 32,
+    "created_at": "2025-10-05T14:23:07.123456Z",
+}
+_DETAILED: Final[dict[str, Any]] = {
+    **_LISTED,
+    "name": "GLISK S0 #42",
+    "author_address": _WALLET,
+    "minter_address": _MINTER,
+    "mint_timestamp": "2025-10-05T14:23:05Z",
+    "revealed_at": "2025-10-05T14:23:31.654321Z",
+    "token_uri": "ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG",
+}
+_MINT: Final[dict[str, Any]] = {
+    "tx_hash": "0x" + "7a" * 32,
+    "block_number": 37500123,
+    "minted_at": "2025-10-05T14:23:05Z",
+    "minter_address": _MINTER,
+    "author_address": _WALLET,
+    "tokens": [
+        {
+            "token_id": 42,
+            "status": "generating",
+            "position": 3,
+            "estimated_seconds": 14,
+            "image_cid": None,
+            "metadata_cid": None,
+            "reveal_tx_hash": None,
+            "error": None,
+        }
+    ],
+    "total": 1,
+    "revealed": 0,
+    "done": False,
+}
+
+
+def _example(value: Any) -> Any:
+    return extend_schema_serializer(examples=[OpenApiExample("example", value=value)])
 
 
 class PageQuery(serializers.Serializer):
@@ -77,6 +128,7 @@ class TokenSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+@_example(_DETAILED)
 class TokenDetailSerializer(TokenSerializer):
     """A token with who made it and where it stands on chain."""
 
@@ -96,6 +148,7 @@ class TokenDetailSerializer(TokenSerializer):
         read_only_fields = fields
 
 
+@_example({"tokens": [_LISTED], "total": 1, "offset": 0, "limit": 20})
 class TokenPageSerializer(serializers.Serializer):
     tokens = TokenSerializer(many=True)
     total = serializers.IntegerField(min_value=0)
@@ -125,6 +178,7 @@ class MintedTokenSerializer(serializers.Serializer):
     error = serializers.CharField(allow_null=True, help_text="Why it failed, for people.")
 
 
+@_example(_MINT)
 class MintSerializer(serializers.Serializer):
     tx_hash = serializers.CharField()
     block_number = serializers.IntegerField()
@@ -137,6 +191,7 @@ class MintSerializer(serializers.Serializer):
     done = serializers.BooleanField(help_text="Whether all tokens are revealed.")
 
 
+@_example({"author_address": _WALLET, "total_tokens": 7})
 class LeaderboardEntrySerializer(serializers.Serializer):
     author_address = serializers.CharField()
     total_tokens = serializers.IntegerField(min_value=1)

@@ -19,7 +19,6 @@ from authors.views import WALLET_PARAMETER
 from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.api.views import ConditionalView
 from glisk.fields import is_hash, parse_wallet
-from tokens.api import examples
 from tokens.api.mints import mint_documents
 from tokens.api.reads import (
     LEADERBOARD_SECONDS,
@@ -84,7 +83,6 @@ class AuthorTokensView(ConditionalView):
         ),
         parameters=[WALLET_PARAMETER, PageQuery],
         responses={200: TokenPageSerializer, 422: ErrorSerializer},
-        examples=[examples.PAGE, examples.BAD_LIMIT],
     )
     def get(self, request: Request, wallet: str) -> HttpResponse:
         query = read_query(request, PageQuery)
@@ -116,7 +114,6 @@ class LeaderboardView(ConditionalView):
                 description="The database does not answer: an empty array.",
             ),
         },
-        examples=[examples.LEADERBOARD, examples.NO_LEADERBOARD],
     )
     def get(self, request: Request) -> Response:
         try:
@@ -140,7 +137,6 @@ class TokenListView(ConditionalView):
         ),
         parameters=[TokenQuery],
         responses={200: TokenListSerializer, 422: ErrorSerializer},
-        examples=[examples.TOKENS, examples.BAD_WALLET],
     )
     def get(self, request: Request) -> Response:
         query = read_query(request, TokenQuery)
@@ -168,7 +164,6 @@ class TokenView(ConditionalView):
             OpenApiParameter("token_id", {"type": "integer", "minimum": 0}, OpenApiParameter.PATH)
         ],
         responses={200: TokenDetailSerializer, 404: ErrorSerializer},
-        examples=[examples.TOKEN, examples.UNKNOWN_TOKEN],
     )
     def get(self, request: Request, token_id: int) -> Response:
         tokens = detailed_tokens(Token.objects.filter(pk=token_id))
@@ -196,7 +191,6 @@ class MintView(ConditionalView):
         ),
         parameters=[_HASH_PARAMETER],
         responses={200: MintSerializer, 404: ErrorSerializer},
-        examples=[examples.MINT, examples.UNKNOWN_MINT],
     )
     def get(self, request: Request, tx_hash: str) -> Response:
         wanted = read_hash(tx_hash)
