@@ -5,7 +5,7 @@ Authors and operator are made by the program's own commands.
 
 from __future__ import annotations
 
-import json
+import csv
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -82,11 +82,10 @@ def seed(world: World) -> str:
 
 def onboard_authors(world: World) -> None:
     """Take in the authors of the cast, or bring them up to date."""
-    file = world.directory / "authors.json"
-    rows = [
-        {"wallet": a.wallet, "prompt": a.prompt, "x": a.x, "farcaster": a.farcaster} for a in CAST
-    ]
-    file.write_text(json.dumps(rows, indent=2, ensure_ascii=False))
+    file = world.directory / "authors.csv"
+    with file.open("w", encoding="utf-8", newline="") as lines:
+        rows = [("wallet", "prompt", "x", "farcaster")]
+        csv.writer(lines).writerows(rows + [(a.wallet, a.prompt, a.x, a.farcaster) for a in CAST])
     world.manage("onboard_author", "--file", str(file))
 
 

@@ -1,6 +1,5 @@
-"""Takes in prompt authors: one by options, or many from a CSV or JSON file."""
+"""Takes in prompt authors: one by options, or many from a CSV file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from authors.transfer import COLUMNS, UnreadableFile, read_csv
 from glisk.management.base import ExplainedCommand
 
 ACTOR = "onboard_author"
-_KEYS = set(COLUMNS)
 
 
 class Command(ExplainedCommand):
@@ -29,8 +27,6 @@ examples:
 authors.csv is what the admin imports and exports; an empty cell changes nothing:
   wallet,prompt,x,farcaster
   0x15d3…6A65,"Misty mountain ridges, at sunrise",ridgewalker,ridge.eth
-Any other ending is read as JSON, a list of objects:
-  [{"wallet": "0x15d3…6A65", "prompt": "…", "x": "ridgewalker", "farcaster": "ridge.eth"}]
 
 What is not given stays as it is. A second run with the same values changes nothing. A changed
 prompt is used for tokens that are minted from then on.
@@ -44,7 +40,7 @@ prompt is used for tokens that are minted from then on.
         prompt.add_argument("--prompt-file", type=Path, help="A text file with the prompt.")
         parser.add_argument("--x", metavar="HANDLE", help="Handle on X, with or without @.")
         parser.add_argument("--farcaster", metavar="NAME", help="Name on Farcaster.")
-        parser.add_argument("--file", type=Path, help="A CSV or JSON file with several authors.")
+        parser.add_argument("--file", type=Path, help="A CSV file with several authors.")
         parser.add_argument("--dry-run", action="store_true", help="Check and say; write nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -87,20 +83,6 @@ def _from_file(options: dict[str, Any]) -> list[NewAuthor]:
     if given:
         raise CommandError(f"--file excludes {', '.join(given)}.")
     path: Path = options["file"]
-    if path.suffix.lower() == ".csv":
-        return _from_csv(path)
-    try:
-        rows = json.loads(_read(path))
-    except ValueError as error:
-        raise CommandError(
-            f"{path} is not JSON: {error} (CSV is read from a file that ends in .csv)"
-        ) from None
-    if not isinstance(rows, list) or not rows:
-        raise CommandError(f"{options['file']} must be a list of authors; see --help.")
-    return [_from_row(number, row) for number, row in enumerate(rows, 1)]
-
-
-def _from_csv(path: Path) -> list[NewAuthor]:
     try:
         _, rows = read_csv(_bytes_of(path))
     except UnreadableFile as error:
@@ -111,16 +93,6 @@ def _from_csv(path: Path) -> list[NewAuthor]:
         NewAuthor(row["wallet"], *(row.get(column) or None for column in COLUMNS[1:]))
         for row in rows
     ]
-
-
-def _from_row(number: int, row: Any) -> NewAuthor:
-    if not isinstance(row, dict) or "wallet" not in row or not row.keys() <= _KEYS:
-        raise CommandError(
-            f"Author {number} must be an object with wallet, prompt, x, farcaster; see --help."
-        )
-    if not all(value is None or isinstance(value, str) for value in row.values()):
-        raise CommandError(f"Author {number}: every value must be a text.")
-    return NewAuthor(row["wallet"] or "", row.get("prompt"), row.get("x"), row.get("farcaster"))
 
 
 def _read(path: Path) -> str:
