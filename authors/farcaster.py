@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import closing
 from datetime import timedelta
 from typing import Final
 
@@ -142,11 +143,8 @@ def check_message(message: str, *, fid: int, nonce: str | None) -> SignInMessage
 
 
 def _name_of(fid: int) -> str:
-    names = FarcasterNames.from_settings()
-    try:
+    with closing(FarcasterNames.from_settings()) as names:
         name = names.name_of(fid)
-    finally:
-        names.close()
     if name is None:
         raise NotTheirAccount(f"the Farcaster account {fid} has no name.")
     return name

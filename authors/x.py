@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
+from contextlib import closing
 from datetime import timedelta
 from typing import Final, Literal
 from urllib.parse import urlencode
@@ -63,22 +63,11 @@ class LinkFailed(GliskError):
         super().__init__(f"X account not linked: {reason}")
 
 
-@dataclass(frozen=True)
-class Beginning:
-    """Where to send the user, and what the browser must bring back."""
-
-    authorization_url: str
-    browser_key: str
-
-
-def begin_link(proof: Proof) -> Beginning:
-    """Store a request for the wallet and return where its owner signs in."""
+def begin_link(proof: Proof) -> tuple[str, str]:
+    """Store a request for the wallet; return where its owner signs in, and the browser's key."""
     state, browser_key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-    client = XClient.from_settings()
-    try:
+    with closing(XClient.from_settings()) as client:
         authorization = client.authorization(state=state)
-    finally:
-        client.close()
     with transaction.atomic():
         proof.spend()
         purge_expired()  # no verifier stays longer than it can be used
@@ -89,7 +78,7 @@ def begin_link(proof: Proof) -> Beginning:
             code_verifier=authorization.code_verifier,
             expires_at=timezone.now() + LIFETIME,
         )
-    return Beginning(authorization.url, browser_key)
+    return authorization.url, browser_key
 
 
 def finish_link(*, state: str, code: str, browser_key: str) -> str:
@@ -101,11 +90,8 @@ def finish_link(*, state: str, code: str, browser_key: str) -> str:
     request = take_request(state=state, browser_key=browser_key)
     if request is None:
         raise LinkFailed("state_mismatch")
-    client = XClient.from_settings()
-    try:
+    with closing(XClient.from_settings()) as client:
         username = _username(client, code, request.code_verifier)
-    finally:
-        client.close()
     try:
         onboard_author(
             NewAuthor(request.wallet_address, twitter_handle=username),
@@ -183,11 +169,11 @@ class XStartView(SignedView):
             message=asked["message"],
             signature=asked["signature"],
         )
-        begun = begin_link(proof)
-        answer = Response({"authorization_url": begun.authorization_url})
+        authorization_url, browser_key = begin_link(proof)
+        answer = Response({"authorization_url": authorization_url})
         answer.set_cookie(
             COOKIE,
-            begun.browser_key,
+            browser_key,
             max_age=int(LIFETIME.total_seconds()),
             path=CALLBACK_PATH,
             secure=settings.X_REDIRECT_URI.startswith("https://"),

@@ -44,6 +44,8 @@ UPLOAD_LABELS = {
     UploadStatus.MISMATCH: "danger",
 }
 
+Record = ImageGenerationJob | IPFSUploadRecord
+
 
 def token_link(token_id: int) -> SafeString:
     """Return a link to a token's page, without a look at the token."""
@@ -131,8 +133,49 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
         return format_html_join(" ", "{}", tokens)
 
 
+class RecordColumns:
+    """What the lists and pages of generation jobs and of uploads tell alike."""
+
+    @display(description="Record")
+    def name(self, record: Record) -> str:
+        return f"{record.pk}"
+
+    @display(description="Token")
+    def token_number(self, record: Record) -> SafeString:
+        return token_link(record.token_id)
+
+    @display(description="Trouble")
+    def why(self, record: Record) -> SafeString:
+        text = record.error
+        return format_html('<span class="glisk-clip" title="{}">{}</span>', text, text)
+
+    @display(description="Age")
+    def seen(self, record: Record) -> SafeString | str:
+        return age(record.created_at)
+
+    @display(description="Error")
+    def failure(self, record: Record) -> SafeString | str:
+        return text_block(": ".join(filter(None, (record.error_class, record.error))))
+
+
+class JobColumns(RecordColumns):
+    @display(description="State", label=JOB_LABELS)
+    def state(self, job: ImageGenerationJob) -> str:
+        return job.status
+
+
+class UploadColumns(RecordColumns):
+    @display(description="State", label=UPLOAD_LABELS)
+    def state(self, record: IPFSUploadRecord) -> str:
+        return record.status
+
+    @display(description="Computed CID")
+    def cid(self, record: IPFSUploadRecord) -> SafeString | str:
+        return hash_link(record.computed_cid, gateway_url(record.computed_cid))
+
+
 @admin.register(ImageGenerationJob)
-class ImageGenerationJobAdmin(ExactSearch, MachineAdmin):
+class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
     list_display = (
         "name",
         "token_number",
@@ -167,18 +210,6 @@ class ImageGenerationJobAdmin(ExactSearch, MachineAdmin):
         "completed_at",
     )
 
-    @display(description="Job")
-    def name(self, job: ImageGenerationJob) -> str:
-        return f"{job.pk}"
-
-    @display(description="Token")
-    def token_number(self, job: ImageGenerationJob) -> SafeString:
-        return token_link(job.token_id)
-
-    @display(description="State", label=JOB_LABELS)
-    def state(self, job: ImageGenerationJob) -> str:
-        return job.status
-
     @display(description="Prediction")
     def prediction(self, job: ImageGenerationJob) -> SafeString | str:
         return short(job.external_id)
@@ -188,14 +219,6 @@ class ImageGenerationJobAdmin(ExactSearch, MachineAdmin):
         if job.submitted_at is None or job.completed_at is None:
             return duration(None)
         return duration((job.completed_at - job.submitted_at).total_seconds())
-
-    @display(description="Trouble")
-    def why(self, job: ImageGenerationJob) -> SafeString:
-        return format_html('<span class="glisk-clip" title="{}">{}</span>', job.error, job.error)
-
-    @display(description="Age")
-    def seen(self, job: ImageGenerationJob) -> SafeString | str:
-        return age(job.created_at)
 
     @display(description="Prompt")
     def prompt_text(self, job: ImageGenerationJob) -> SafeString | str:
@@ -212,13 +235,9 @@ class ImageGenerationJobAdmin(ExactSearch, MachineAdmin):
             url = url.partition(",")[0]
         return external_link(url, url)
 
-    @display(description="Error")
-    def failure(self, job: ImageGenerationJob) -> SafeString | str:
-        return text_block(": ".join(filter(None, (job.error_class, job.error))))
-
 
 @admin.register(IPFSUploadRecord)
-class IPFSUploadRecordAdmin(ExactSearch, MachineAdmin):
+class IPFSUploadRecordAdmin(UploadColumns, ExactSearch, MachineAdmin):
     list_display = ("name", "token_number", "upload_type", "state", "cid", "size", "why", "seen")
     list_filter = ("status", "upload_type")
     ordering = ("-id",)
@@ -238,35 +257,6 @@ class IPFSUploadRecordAdmin(ExactSearch, MachineAdmin):
         "created_at",
     )
 
-    @display(description="Record")
-    def name(self, record: IPFSUploadRecord) -> str:
-        return f"{record.pk}"
-
-    @display(description="Token")
-    def token_number(self, record: IPFSUploadRecord) -> SafeString:
-        return token_link(record.token_id)
-
-    @display(description="State", label=UPLOAD_LABELS)
-    def state(self, record: IPFSUploadRecord) -> str:
-        return record.status
-
-    @display(description="Computed CID")
-    def cid(self, record: IPFSUploadRecord) -> SafeString | str:
-        return hash_link(record.computed_cid, gateway_url(record.computed_cid))
-
     @display(description="Size")
     def size(self, record: IPFSUploadRecord) -> str:
         return f"{record.size_bytes:,} bytes"
-
-    @display(description="Trouble")
-    def why(self, record: IPFSUploadRecord) -> SafeString:
-        text = record.error
-        return format_html('<span class="glisk-clip" title="{}">{}</span>', text, text)
-
-    @display(description="Age")
-    def seen(self, record: IPFSUploadRecord) -> SafeString | str:
-        return age(record.created_at)
-
-    @display(description="Error")
-    def failure(self, record: IPFSUploadRecord) -> SafeString | str:
-        return text_block(": ".join(filter(None, (record.error_class, record.error))))

@@ -34,48 +34,28 @@ from glisk.clients.links import (
 from tokens.admin.actions import token_actions
 from tokens.admin.filters import AttentionFilter, FailedTodayFilter
 from tokens.admin.pictures import picture
-from tokens.admin.records import JOB_LABELS, UPLOAD_LABELS
+from tokens.admin.records import JobColumns, UploadColumns
 from tokens.admin.summary import TOKEN_LABELS, picture_url, token_summary
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
 from tokens.states import TokenStatus
 
 
-class JobInline(MachineInline):
+class JobInline(JobColumns, MachineInline):
     model = ImageGenerationJob
     verbose_name_plural = "Generation jobs"
-    fields = ("attempt_number", "state", "service", "external_id", "cost_usd", "error", "created")
+    fields = ("attempt_number", "state", "service", "external_id", "cost_usd", "error", "seen")
     readonly_fields = fields
     ordering = ("-id",)
     show_change_link = True
 
-    @display(description="State", label=JOB_LABELS)
-    def state(self, job: ImageGenerationJob) -> str:
-        return job.status
 
-    @display(description="Age")
-    def created(self, job: ImageGenerationJob) -> SafeString | str:
-        return age(job.created_at)
-
-
-class UploadInline(MachineInline):
+class UploadInline(UploadColumns, MachineInline):
     model = IPFSUploadRecord
     verbose_name_plural = "Uploads"
-    fields = ("upload_type", "attempt_number", "state", "cid", "size_bytes", "error", "created")
+    fields = ("upload_type", "attempt_number", "state", "cid", "size_bytes", "error", "seen")
     readonly_fields = fields
     ordering = ("-id",)
     show_change_link = True
-
-    @display(description="State", label=UPLOAD_LABELS)
-    def state(self, record: IPFSUploadRecord) -> str:
-        return record.status
-
-    @display(description="Computed CID")
-    def cid(self, record: IPFSUploadRecord) -> SafeString | str:
-        return hash_link(record.computed_cid, gateway_url(record.computed_cid))
-
-    @display(description="Age")
-    def created(self, record: IPFSUploadRecord) -> SafeString | str:
-        return age(record.created_at)
 
 
 @admin.register(Token)
