@@ -1,25 +1,33 @@
 """A worker that is frozen past its lease, and thawed later, changes nothing and pays nothing."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 import psutil
 import pytest
+from django.db import connections
 from django.utils import timezone
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
-from glisk.tests.database import database_url
+from glisk.clients import http
+from glisk.clients.ipfs import PinataClient
+from glisk.engine.drain import run_drain
+from glisk.engine.process import StopFlag
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
-from tokens.pipeline.drain import GenerationDrain
+from tokens.pipeline import collect, order, samples
+from tokens.pipeline.drain import GenerationDrain, UploadDrain
 from tokens.pipeline.samples import request_sample
 from tokens.pipeline.services import paid_call_seconds
 from tokens.pipeline.spend import spent_today
@@ -29,64 +37,99 @@ from tokens.transitions.claims import rescue_stalled
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
+    pytest.mark.process,
     pytest.mark.skipif(sys.platform != "linux", reason="SIGSTOP and POSIX timers of Linux"),
 ]
 
 LEASE_SECONDS = 8
-MOMENTS = (
-    "before_the_check",
-    "before_the_send",
-    "before_the_id_is_stored",
-    "before_the_image_is_stored",
-    "during_the_upload",
-)
+PRICE = Decimal("0.003")
+
+
+@pytest.fixture(autouse=True)
+def _lease(settings: Settings) -> None:
+    settings.LEASE_SECONDS = LEASE_SECONDS
+
+
+def freeze() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def frozen_before(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any, **options: Any) -> Any:
+        freeze()
+        return function(*arguments, **options)
+
+    return call
+
+
+def frozen_after(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any, **options: Any) -> Any:
+        result = function(*arguments, **options)
+        freeze()
+        return result
+
+    return call
+
+
+def work(moment: str, watched: bool) -> None:
+    """Run a drain that stops itself at a moment, as SIGSTOP may hit anybody."""
+    in_time, saved = http._until, collect.save_captured
+
+    def frozen_with_the_body_in_hand(moment: float, body: bytes) -> Iterator[bytes]:
+        (checked,) = in_time(moment, body)
+        freeze()
+        yield checked
+
+    def frozen_before_saving(captured: Sequence[Any], **options: Any) -> None:
+        if captured:  # it is called for refusals, too
+            freeze()
+        saved(captured, **options)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(collect, "_decoders", ThreadPoolExecutor(2))  # no thread came with the fork
+    match moment:
+        case "before the check":
+            patch.setattr(order, "create_prediction", frozen_before(order.create_prediction))
+            patch.setattr(samples, "create_prediction", frozen_before(samples.create_prediction))
+        case "before the send":  # after the very last look at the clock
+            patch.setattr(http, "_until", frozen_with_the_body_in_hand)
+        case "before the id is stored":
+            patch.setattr(order, "create_prediction", frozen_after(order.create_prediction))
+        case "before the image is stored":
+            patch.setattr(collect, "save_captured", frozen_before_saving)
+        case "during the upload":
+            patch.setattr(PinataClient, "pin_file", frozen_before(PinataClient.pin_file))
+    drain = UploadDrain if moment == "during the upload" else GenerationDrain
+    if not watched:  # as on systems that have no dead man's timer
+        patch.setattr(drain, "longest_freeze_seconds", None)
+    run_drain(drain, StopFlag())
 
 
 @contextmanager
-def frozen_worker(vendors: Vendors, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def frozen_worker(moment: str, *, watched: bool) -> Iterator[BaseProcess]:
     """Start a worker, and go on when it stands still."""
-    env = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "glisk.settings",
-        "DATABASE_URL": database_url(),
-        "LEASE_SECONDS": str(LEASE_SECONDS),
-        "REPLICATE_BASE_URL": vendors.replicate.url,
-        "REPLICATE_OUTPUT_HOSTS": vendors.replicate.url.removeprefix("http://"),
-        "PINATA_API_URL": vendors.pinata.url,
-        "PINATA_GATEWAY": vendors.gateway.url,
-    }
-    command = [sys.executable, "-m", "tokens.tests.frozen_worker", *arguments]
-    with subprocess.Popen(command, env=env) as process:
-        try:
-            wait_until(lambda: has_stopped(process), "the worker stands still")
-            yield process
-        finally:
-            process.kill()
+    connections.close_all()  # each process has connections of its own
+    process = multiprocessing.get_context("fork").Process(target=work, args=(moment, watched))
+    process.start()
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+            assert process.is_alive(), "the worker ended before its moment"
+            assert time.monotonic() < deadline, "the worker does not stand still"
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
-def has_stopped(process: "subprocess.Popen[bytes]") -> bool:
-    assert process.poll() is None, "the worker ended before its moment"
-    return bool(psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {PATIENCE_SECONDS:g} s: {what}")
-        time.sleep(0.02)
-
-
-def minted(moment: str, worker: Start, settings: Settings) -> Token:
-    """Return a token that has yet to come to the moment."""
-    token: Token = TokenFactory.create()
-    if moment == "during_the_upload":  # another drain's work: its image is made before
-        settings.ENABLE_IPFS_WORKER = False
-        first = worker()
-        first.until(has_status(TokenStatus.UPLOADING, token))
-        first.stop()
-        settings.ENABLE_IPFS_WORKER = True
-    return token
+def thaw(process: BaseProcess, *, stopped_at: float) -> None:
+    """Let it go on when its time is over, and do what it then does."""
+    time.sleep(max(0.0, stopped_at + paid_call_seconds() + 0.2 - time.monotonic()))
+    for _ in range(2):  # it may stop again for the second file
+        os.kill(process.pid or 0, signal.SIGCONT)
+        time.sleep(0.5)
+    assert process.is_alive()
 
 
 def try_a_prompt() -> PromptSample:
@@ -116,77 +159,69 @@ def let_the_lease_run_out() -> None:
     assert rescue_stalled() == 1
 
 
-def test_the_kernel_ends_it_before_the_lease_ends(settings: Settings) -> None:
-    settings.LEASE_SECONDS = LEASE_SECONDS
-    from_claim_to_send = paid_call_seconds()
-    assert from_claim_to_send + GenerationDrain().longest_freeze_seconds <= LEASE_SECONDS * 3 / 4
-
-
-@pytest.mark.process
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_frozen_worker_never_wakes_up_again(
-    moment: str, worker: Start, vendors: Vendors, settings: Settings
-) -> None:
+def test_a_frozen_worker_never_wakes_up_again(worker: Start, vendors: Vendors) -> None:
     """The kernel ends it before its lease does, even between its last check and its payment."""
-    token = minted(moment, worker, settings)
-    with frozen_worker(vendors, moment) as frozen:
-        assert frozen.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+    kills_after = GenerationDrain().longest_freeze_seconds
+    assert paid_call_seconds() + kills_after <= LEASE_SECONDS * 3 / 4
+    token = TokenFactory.create()
+    with frozen_worker("before the send", watched=True) as frozen:
+        frozen.join(PATIENCE_SECONDS)
+        assert frozen.exitcode == -signal.SIGKILL
         let_the_lease_run_out()
         worker().until(is_ready(token))
     assert vendors.paid == 1
     assert ImageGenerationJob.objects.filter(status="captured").count() == 1
 
 
-@pytest.mark.process
-@pytest.mark.parametrize("moment", [each for each in MOMENTS if each != "before_the_send"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "before the check",
+        "before the id is stored",
+        "before the image is stored",
+        "during the upload",
+    ],
+)
 def test_a_worker_that_nothing_watches_finds_its_time_over(
     moment: str, worker: Start, vendors: Vendors, settings: Settings
 ) -> None:
     """Where no timer can kill it, the clock and the fences do all but the last instant."""
-    token = minted(moment, worker, settings)
-    with frozen_worker(vendors, moment, "unwatched") as frozen:
+    token = TokenFactory.create()
+    if moment == "during the upload":  # another drain's work: its image is made before
+        settings.ENABLE_IPFS_WORKER = False
+        first = worker()
+        first.until(has_status(TokenStatus.UPLOADING, token))
+        first.stop()
+        settings.ENABLE_IPFS_WORKER = True
+    with frozen_worker(moment, watched=False) as frozen:
         stopped_at = time.monotonic()
         let_the_lease_run_out()
         worker().until(is_ready(token))
         moves = list(TokenTransition.objects.order_by("pk").values_list("pk", flat=True))
         left = Token.objects.filter(pk=token.pk).values().get()
         paid_calls = vendors.creations()
-        time.sleep(max(0.0, stopped_at + LEASE_SECONDS / 4 + 0.5 - time.monotonic()))
-        frozen.send_signal(signal.SIGCONT)
-        if moment == "during_the_upload":  # it stops again for the second file
-            time.sleep(0.5)
-            frozen.send_signal(signal.SIGCONT)
-        time.sleep(2)
-        assert frozen.poll() is None
+        thaw(frozen, stopped_at=stopped_at)
     assert vendors.paid == 1
     assert vendors.creations() == paid_calls
     assert list(TokenTransition.objects.order_by("pk").values_list("pk", flat=True)) == moves
     assert Token.objects.filter(pk=token.pk).values().get() == left
 
 
-@pytest.mark.process
-def test_a_sample_is_paid_once_though_its_worker_froze(worker: Start, vendors: Vendors) -> None:
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_sample_is_paid_once_though_its_worker_froze(
+    worker: Start, vendors: Vendors, watched: bool
+) -> None:
     sample = try_a_prompt()
-    with frozen_worker(vendors, "before_the_send") as frozen:
-        assert frozen.wait(PATIENCE_SECONDS) == -signal.SIGKILL
-        let_the_samples_time_pass()
-        finish(worker, sample)
-    assert vendors.paid == 1
-    assert spent_today() == Decimal("0.003")
-
-
-@pytest.mark.process
-def test_a_thawed_worker_pays_no_sample_again(worker: Start, vendors: Vendors) -> None:
-    """Where no timer can kill it."""
-    sample = try_a_prompt()
-    with frozen_worker(vendors, "before_the_check", "unwatched") as frozen:
+    moment = "before the send" if watched else "before the check"
+    with frozen_worker(moment, watched=watched) as frozen:
         stopped_at = time.monotonic()
+        if watched:
+            frozen.join(PATIENCE_SECONDS)
+            assert frozen.exitcode == -signal.SIGKILL
         let_the_samples_time_pass()
         finish(worker, sample)
         calls_before = vendors.creations()
-        time.sleep(max(0.0, stopped_at + LEASE_SECONDS / 4 + 0.5 - time.monotonic()))
-        frozen.send_signal(signal.SIGCONT)
-        time.sleep(2)
-        assert frozen.poll() is None
+        if not watched:
+            thaw(frozen, stopped_at=stopped_at)
     assert (vendors.paid, vendors.creations()) == (1, calls_before)
-    assert spent_today() == Decimal("0.003")
+    assert spent_today() == PRICE
