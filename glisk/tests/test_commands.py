@@ -1,27 +1,78 @@
-"""What an operator meets at every command: help, senseless options, exit statuses."""
+"""What an operator meets at every command: help, exit statuses, one sentence for a fault."""
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 
 import pytest
+from django.apps import apps
 from django.conf import settings
+from django.core.management import get_commands
+from django.db import ProgrammingError
 
+import manage
 from glisk.management.base import at_least
+from glisk.tests.database import database_url
+
+AUTHOR = "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65"
+OURS = {
+    "check_drift": (),
+    "check_setup": (),
+    "create_api_token": ("maria",),
+    "create_roles": (),
+    "onboard_author": (AUTHOR, "--prompt", "a prompt"),
+    "pipeline_status": (),
+    "reconcile_reveals": (),
+    "recover_events": (),
+    "recover_tokens": (),
+    "repair_tokens": ("release", "--token-ids", "1", "--yes"),
+    "replay_webhooks": ("--failed",),
+    "retry_failed": ("--yes",),
+    "manual_reveal": ("--all-ready", "--yes"),
+    "reveal_tokens": ("--all-ready", "--yes"),
+}
+DJANGOS = {
+    "changepassword": ("maria",),
+    "createsuperuser": ("--noinput", "--username", "maria", "--email", "maria@glisk.example"),
+}
+# Where there is no node, these say so first.
+ASK_THE_NODE_FIRST = {"check_drift", "recover_tokens"}
+# Commands run one after the other in one process, as manage.py runs each: its start takes longest.
+_RUN = """
+import contextlib, io, json, sys
+from pathlib import Path
+sys.argv[0] = "manage.py"
+import manage
+from django.conf import settings
+from glisk.database import database_settings
+for url, command in json.loads(sys.stdin.read()):
+    place = database_settings(url=url, embedded_dir=Path(), pool_size=None)
+    settings.DATABASES["default"].update(place)
+    sys.argv = ["manage.py", *command]
+    said, out = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(out):
+        try:
+            status = manage.main()
+        except SystemExit as ended:
+            status = ended.code
+    print(json.dumps([status, said.getvalue(), out.getvalue()]))
+"""
 
 
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=settings.BASE_DIR,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, str]:
+    """Run a command in this process; return its status, output and errors."""
+    monkeypatch.setattr(sys, "argv", ["manage.py", *arguments])
+    try:
+        status = manage.main()
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    return status, *capsys.readouterr()
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -32,26 +83,77 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 )
 def test_senseless_options_are_status_1_since_2_means_partly_done(
     arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = run(*arguments)
-    assert done.returncode == 1
-    assert f"usage: manage.py {arguments[0]}" in done.stderr
-    assert "Error: " in done.stderr
-    assert "Traceback" not in done.stderr
+    status, _, errors = run(monkeypatch, capsys, *arguments)
+    assert status == 1
+    assert f"usage: manage.py {arguments[0]}" in errors
+    assert "Error: " in errors
+
+
+def test_the_help_explains_in_lines_that_fit_and_lists_the_exit_statuses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, output, _ = run(monkeypatch, capsys, "recover_events", "--help")
+    assert status == 0
+    assert "exit status:" in output
+    assert max(map(len, output.splitlines())) <= 100
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = ("shell", "--no-imports", "-c", "raise KeyboardInterrupt")
+    assert run(monkeypatch, capsys, *stopped) == (130, "", "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_fault_of_ours_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = "from django.db import connection; connection.cursor().execute('TABLE no_such_table')"
+    with pytest.raises(ProgrammingError, match="no_such_table"):
+        run(monkeypatch, capsys, "shell", "--no-imports", "-c", fault)
+
+
+def test_no_command_of_ours_is_left_out() -> None:
+    own = {app.name for app in apps.get_app_configs() if "site-packages" not in app.path}
+    found = {name for name, app in get_commands().items() if app in own}
+    assert found == {*OURS, "migrate", "qcluster"}
 
 
 @pytest.mark.process
-def test_the_help_explains_in_lines_that_fit_and_lists_the_exit_statuses() -> None:
-    done = run("recover_events", "--help")
-    assert done.returncode == 0
-    assert "exit status:" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 100
-
-
-@pytest.mark.process
-def test_ctrl_c_ends_a_command_without_a_traceback() -> None:
-    done = run("shell", "--no-imports", "-c", "raise KeyboardInterrupt")
-    assert (done.returncode, done.stderr) == (130, "")
+def test_a_database_that_is_away_or_empty_is_said_in_one_sentence(empty_database: str) -> None:
+    away = "postgres://glisk:hunter2@127.0.0.1:1/glisk"
+    commands = {**OURS, **DJANGOS}
+    asked = [(away, name) for name in (*commands, "migrate")]
+    asked += [(database_url("no_such_database"), "pipeline_status")]
+    asked += [(empty_database, name) for name in commands]
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "glisk.settings"},
+        input=json.dumps([[url, [name, *commands.get(name, ())]] for url, name in asked]),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "hunter2" not in done.stdout
+    for (url, name), line in zip(asked, done.stdout.splitlines(), strict=True):
+        status, said, out = json.loads(line)
+        lacks_tables = url == empty_database
+        begins = "The database lacks " if lacks_tables else "The database does not answer: "
+        reason = "run `manage.py migrate` first" if lacks_tables else ""
+        if name == "check_setup":  # it goes on, and says it of each question
+            assert (reason or begins) in out
+            continue
+        assert (status, len(said.splitlines())) == (1, 1), (name, said)
+        if name not in ASK_THE_NODE_FIRST:
+            assert said.startswith(begins)
+            assert reason in said
 
 
 @pytest.mark.parametrize(("text", "value"), [("3", 3), (" 4 ", 4)])

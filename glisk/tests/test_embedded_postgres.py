@@ -48,7 +48,9 @@ def shared_directory() -> Iterator[Path]:
     """One server for the tests that leave it as they found it."""
     with tempfile.TemporaryDirectory(prefix="glisk-test-") as name:
         place = Path(name).resolve() / "database"
-        ensure_running(place)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KEEPER_PRIVATE_KEY", "11" * 32)
+            ensure_running(place)
         yield place
         stop(place)
 
@@ -59,6 +61,7 @@ def start_user(directory: Path, program: str = USER) -> subprocess.Popen[str]:
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
 
@@ -71,7 +74,9 @@ def started(user: subprocess.Popen[str]) -> str:
 
 
 def end(user: subprocess.Popen[str]) -> None:
-    user.communicate(timeout=60)
+    """End a user; nothing that it started may hold its pipes open."""
+    _, errors = user.communicate(timeout=60)
+    assert errors == ""
     assert user.returncode == 0
 
 
@@ -131,9 +136,11 @@ def test_only_its_own_user_can_reach_the_socket(shared_directory: Path) -> None:
     assert stat.S_IMODE((sockets / ".s.PGSQL.5432").stat().st_mode) == 0o700
 
 
-def test_server_never_runs_as_root(shared_directory: Path) -> None:
-    assert psutil.Process(server_pid(shared_directory)).uids().effective != 0
-    assert psutil.Process(watchdog_pid(shared_directory)).uids().effective != 0
+def test_neither_process_is_root_or_sees_a_secret_of_its_caller(shared_directory: Path) -> None:
+    for pid in (server_pid(shared_directory), watchdog_pid(shared_directory)):
+        process = psutil.Process(pid)
+        assert process.uids().effective != 0
+        assert "KEEPER_PRIVATE_KEY" not in process.environ()
 
 
 def test_five_processes_that_start_at_once_share_one_server(directory: Path) -> None:
@@ -167,7 +174,7 @@ def test_a_user_that_comes_while_it_stops_gets_a_server(directory: Path) -> None
     started(end_soon)
     end(end_soon)
     # About when the watchdog gives up waiting: whatever the order, the newcomer is served.
-    for wait in (0.95, 1.0, 1.05):
+    for wait in (0.95, 1.05):
         time.sleep(wait)
         user = start_user(directory)
         assert answers(started(user))
@@ -254,38 +261,8 @@ def test_it_stays_while_a_forked_child_outlives_its_parent(directory: Path) -> N
     wait_until(lambda: Layout(directory).postmaster() is None)
 
 
-def test_a_pipe_of_the_caller_is_not_held_open(directory: Path) -> None:
-    program = USER.replace("sys.stdin.read()", "")
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(directory)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stderr == ""
-
-
-def test_no_secret_of_the_callers_environment_reaches_the_server(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KEEPER_PRIVATE_KEY", "11" * 32)
-    ensure_running(directory)
-    for pid in (server_pid(directory), watchdog_pid(directory)):
-        assert "KEEPER_PRIVATE_KEY" not in psutil.Process(pid).environ()
-
-
-def test_a_directory_too_long_for_a_socket_works(folder: Path) -> None:
-    place = folder / ("d" * 60) / ("e" * 60)
-    try:
-        assert answers(ensure_running(place))
-    finally:
-        stop(place)
-
-
-@pytest.mark.parametrize("name", ["with, space", "it's 100%20", "größe"])
-def test_a_directory_with_odd_characters_works(folder: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["d" * 60 + "/" + "e" * 60, "with, space, it's 100%20, größe"])
+def test_a_directory_that_no_socket_can_be_named_in_works(folder: Path, name: str) -> None:
     place = folder / name
     try:
         assert answers(ensure_running(place))

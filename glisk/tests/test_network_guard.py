@@ -1,6 +1,8 @@
 """The suite's own rules: loopback only, nothing skipped in CI, each test in one tier."""
 
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -46,61 +48,94 @@ def test_vendor(): raise AssertionError("a live test ran")
 
 def test_machine(): pytest.skip("no such machine")
 """
+IN_TWO_TIERS = "import pytest\n@pytest.mark.node\n@pytest.mark.plans\ndef test_it(): pass\n"
+STARTS_A_PROCESS = "import subprocess\ndef test_it(): subprocess.run(['true'])\n"
+# Each run is a fork of one process: its start with this project's plugins takes longest.
+_RUNS = """
+import json, os, sys
+import django, pytest
+django.setup()
+import sandbox.chain, sandbox.node
+
+for arguments, browser in json.loads(sys.stdin.read()):
+    print(flush=True)
+    child = os.fork()
+    if child == 0:
+        os.dup2(1, 2)
+        os.environ |= {"CHROMIUM_BINARY": browser} if browser else {}
+        os._exit(pytest.main(arguments))
+    print("status", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 
-def run_sample(
-    tmp_path: Path, *options: str, sample: str = SAMPLE, browser: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """Run pytest over a sample module with this project's conftest.py."""
-    (tmp_path / "test_sample.py").write_text(sample)
-    empty = tmp_path / "empty"
-    empty.mkdir(exist_ok=True)
-    environment = {**os.environ, "PATH": str(empty)}
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """Return the status and output of some runs of pytest with this project's conftest.py."""
+    place = tmp_path_factory.mktemp("runs")
+    given = []
+    wanted = {
+        "no browser": (SAMPLE, "", ()),
+        "browser missed": (SAMPLE, "", ("--require-browser",)),
+        "browser": (SAMPLE, "/bin/true", ("--require-browser",)),
+        "two tiers": (IN_TWO_TIERS, "", ()),
+        "process": (STARTS_A_PROCESS, "", ()),
+    }
+    for number, (sample, browser, options) in enumerate(wanted.values()):
+        file = place / f"test_sample_{number}.py"
+        file.write_text(sample)
+        plugins = ("-c", str(ROOT / "pytest.ini"), "-p", "no:cacheprovider", "-p", "conftest")
+        given.append([[*plugins, *options, str(file)], browser])
+    environment = {
+        **os.environ,
+        "PATH": str(place),
+        "DJANGO_SETTINGS_MODULE": "glisk.tests.settings",
+    }
     environment.pop("CHROMIUM_BINARY", None)
-    if browser:
-        environment["CHROMIUM_BINARY"] = "/bin/true"
-    plugins = ("-c", str(ROOT / "pytest.ini"), "-p", "no:cacheprovider", "-p", "conftest")
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *plugins, *options, str(tmp_path / "test_sample.py")],
+    done = subprocess.run(
+        [sys.executable, "-c", _RUNS],
         cwd=ROOT,
         env=environment,
+        input=json.dumps(given),
         capture_output=True,
         text=True,
-        timeout=60,
-        check=False,
+        timeout=120,
+        check=True,
     )
+    *outputs, _ = re.split(r"^status (\d+)$", done.stdout, flags=re.MULTILINE)
+    found = zip(map(int, outputs[1::2]), outputs[::2], strict=True)
+    return dict(zip(wanted, found, strict=True))
 
 
 @pytest.mark.process
-def test_without_a_browser_its_tests_are_skipped_by_name(tmp_path: Path) -> None:
-    done = run_sample(tmp_path)
-    assert done.returncode == 0, done.stdout
-    assert "no browser: none of chromium" in done.stdout
-    assert "2 skipped, 1 deselected" in done.stdout
+def test_without_a_browser_its_tests_are_skipped_by_name(runs: dict[str, tuple[int, str]]) -> None:
+    status, output = runs["no browser"]
+    assert status == 0, output
+    assert "no browser: none of chromium" in output
+    assert "2 skipped, 1 deselected" in output
 
 
 @pytest.mark.process
-def test_required_browser_that_is_missing_stops_the_run(tmp_path: Path) -> None:
-    done = run_sample(tmp_path, "--require-browser")
-    assert done.returncode == 4
-    assert "no browser: none of chromium" in done.stderr
+def test_required_browser_that_is_missing_stops_the_run(runs: dict[str, tuple[int, str]]) -> None:
+    status, output = runs["browser missed"]
+    assert status == 4
+    assert "no browser: none of chromium" in output
 
 
 @pytest.mark.process
-def test_with_a_required_browser_every_other_skip_fails(tmp_path: Path) -> None:
-    done = run_sample(tmp_path, "--require-browser", browser=True)
-    assert done.returncode == 1
-    assert "nothing may be skipped here" in done.stdout
-    assert "1 failed, 1 passed, 1 deselected" in done.stdout
+def test_with_a_required_browser_every_other_skip_fails(runs: dict[str, tuple[int, str]]) -> None:
+    status, output = runs["browser"]
+    assert status == 1
+    assert "nothing may be skipped here" in output
+    assert "1 failed, 1 passed, 1 deselected" in output
 
 
 @pytest.mark.process
-def test_a_test_is_in_one_tier_and_a_fast_one_starts_no_process(tmp_path: Path) -> None:
-    double = "import pytest\n@pytest.mark.node\n@pytest.mark.plans\ndef test_it(): pass\n"
-    done = run_sample(tmp_path, sample=double)
-    assert done.returncode == 4
-    assert "is in more than one tier: ['node', 'plans']" in done.stderr
-    starts = "import subprocess\ndef test_it(): subprocess.run(['true'])\n"
-    done = run_sample(tmp_path, sample=starts)
-    assert done.returncode == 1
-    assert "a fast test starts no process" in done.stdout
+def test_a_test_is_in_one_tier_and_a_fast_one_starts_no_process(
+    runs: dict[str, tuple[int, str]],
+) -> None:
+    status, output = runs["two tiers"]
+    assert status == 4
+    assert "is in more than one tier: ['node', 'plans']" in output
+    status, output = runs["process"]
+    assert status == 1
+    assert "a fast test starts no process" in output
