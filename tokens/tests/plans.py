@@ -27,7 +27,7 @@ _INSERT = """
     FROM (
         SELECT id, CASE id %% 10 WHEN 7 THEN 'detected' WHEN 8 THEN 'uploading'
                                  WHEN 9 THEN 'ready' ELSE 'revealed' END AS status
-        FROM generate_series(1, 20000) AS id
+        FROM generate_series(1, 8000) AS id
     ) AS made
 """
 
@@ -36,7 +36,7 @@ _SAMPLES = """
     INSERT INTO prompt_samples
         (author_id, prompt, actor, input, service, model, status, error, mime_type, created_at)
     SELECT %s, 'p', 'operator', '{}', 'replicate', 'flux', 'done', '', 'image/png', now()
-    FROM generate_series(1, 5000)
+    FROM generate_series(1, 2000)
 """
 
 

@@ -22,7 +22,6 @@ from tokens.models import MintEvent, Token
 from tokens.states import TokenStatus
 from tokens.transitions.status import Move, move_tokens
 
-pytestmark = pytest.mark.django_db(transaction=True)
 __all__ = ["web"]  # the fixture
 
 
@@ -68,8 +67,8 @@ def listen(web: Callable[..., WebServer]) -> Iterator[Callable[..., Stream]]:
         stream.close()
 
 
-def mint_one(token_id: int = 1) -> MintEvent:
-    found = MintEventFactory.create(start_token_id=token_id)
+def mint_one(token_id: int = 1, **facts: Any) -> MintEvent:
+    found = MintEventFactory.create(start_token_id=token_id, **facts)
     TokenFactory.create(token_id=token_id, mint_event=found)
     return found
 
@@ -98,16 +97,16 @@ def finish(token_id: int) -> None:
     move(token_id, TokenStatus.REVEALED, reveal_tx_hash=hash32(9), revealed_at=timezone.now())
 
 
-def test_a_stream_tells_each_move_and_ends(
+@pytest.mark.django_db(transaction=True)
+def test_streams_tell_each_move_hold_up_nobody_and_end_with_the_server(
     web: Callable[..., WebServer], listen: Callable[..., Stream]
 ) -> None:
-    server = web()
+    server = web(WEB_WORKERS="1", WEB_THREADS="2", WEB_STREAMS="12", DB_POOL_SIZE="2")
     tx_hash = hash32(0x7A57)
     stream = listen(server, tx_hash)  # before the mint is detected
     assert stream.answer.status == 200
     assert stream.answer.headers["Content-Type"].startswith("text/event-stream")
-    found = MintEventFactory.create(start_token_id=1, tx_hash=tx_hash)
-    TokenFactory.create(token_id=1, mint_event=found)
+    mint_one(1, tx_hash=tx_hash)
     events = stream.events()
     name, document = next(events)
     assert (name, document["tokens"][0]["status"]) == ("mint", "detected")
@@ -123,12 +122,7 @@ def test_a_stream_tells_each_move_and_ends(
     late = listen(server, tx_hash)
     assert [name for name, _ in late.events()] == ["mint", "done"]
 
-
-def test_open_streams_hold_up_nobody_and_end_with_the_server(
-    web: Callable[..., WebServer], listen: Callable[..., Stream]
-) -> None:
-    server = web(WEB_WORKERS="1", WEB_THREADS="2", WEB_STREAMS="12", DB_POOL_SIZE="2")
-    found = mint_one()
+    found = mint_one(2)
     streams = [listen(server, found.tx_hash) for _ in range(12)]
     for stream in streams:
         assert next(stream.events())[0] == "mint"
@@ -140,7 +134,7 @@ def test_open_streams_hold_up_nobody_and_end_with_the_server(
         url = f"/api/mints/{found.tx_hash}"
         assert set(pool.map(lambda _: server.get(url)[0], range(40))) == {200}
     streams[0].vanish()
-    move(1, TokenStatus.GENERATING)  # the server notices when it has something to say
+    move(2, TokenStatus.GENERATING)  # the server notices when it has something to say
     deadline = time.monotonic() + 60
     while (again := listen(server, found.tx_hash)).answer.status == 503:
         assert time.monotonic() < deadline
@@ -151,6 +145,7 @@ def test_open_streams_hold_up_nobody_and_end_with_the_server(
     assert time.monotonic() - began < 20  # not the grace of 25 s
 
 
+@pytest.mark.django_db
 def test_a_question_for_the_headers_opens_no_stream(client: Client) -> None:
     """Its body is never written, so that nobody would notice when the client has gone."""
     answer = client.head(f"/api/mints/{mint_one().tx_hash}/events")

@@ -1,4 +1,4 @@
-"""Every query of the pipeline finds its rows by the index that was made for it."""
+"""Every query finds its rows by the index that was made for it."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 
 from authors.factories import wallet
 from glisk.clock import database_now
 from tokens.api.reads import author_page, author_total, progress_page
+from tokens.factories import hash32
 from tokens.models import Token
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.jobs import OpenJobs, external_ids_near
@@ -22,9 +24,42 @@ __all__ = ["plans", "table"]
 pytestmark = pytest.mark.django_db
 
 
+JOBS = """
+    INSERT INTO image_generation_jobs
+        (token_id, prompt, input, service, model, external_id, attempt_number, status, cost_usd,
+         error_class, error, created_at)
+    SELECT i, 'p', '{}', 'replicate', 'm', 'e' || i, 1,
+           CASE i % 1000 WHEN 7 THEN 'submitted' ELSE 'captured' END, 0.003, '', '',
+           now() - i * interval '1 hour'
+    FROM generate_series(1, 5000) AS i
+"""
+
+
 @pytest.mark.usefixtures("table")
 def test_a_query_uses_its_index(plans: list[str]) -> None:
+    tokens = Token.objects
     queries: list[tuple[Callable[[], Any], str]] = [
+        # what the admin searches for, and what the public reads (no total is remembered)
+        (lambda: list(tokens.filter(reveal_tx_hash=hash32(0xABC))), "token_reveal_tx"),
+        (lambda: list(tokens.filter(image_cid="x")), "token_image_cid"),
+        (lambda: list(tokens.filter(metadata_cid="x")), "token_metadata_cid"),
+        (
+            lambda: list(tokens.filter(fallback_used=True).order_by("-token_id")[:50]),
+            "token_fallback",
+        ),
+        (lambda: author_page(wallet(0xFEE1), offset=0, limit=20), "token_prompt_author"),
+        (lambda: author_page(wallet(0xFEE2), offset=10_000, limit=20), "token_prompt_author"),
+        (lambda: author_total(wallet(0xFEE3)), "token_prompt_author"),
+        (lambda: progress_page(wallet(0xFEE4), limit=100), "token_minter"),
+        (lambda: progress_page(wallet(0xFEE5), limit=100), "token_prompt_author"),
+        (lambda: list(tokens.newest_first(minter=wallet(0xFEE6))[:20]), "token_minter"),
+        # what the pipeline claims
+        (
+            lambda: claims.seconds_until_next_attempt(TokenStatus.DETECTED, TokenStatus.UPLOADING),
+            "token_waiting",
+        ),
+        (claims.rescue_stalled, "token_leased"),
+        (lambda: claims.release_leases_of("w"), "token_leased"),
         (
             lambda: claims.claim_for_generation(owner="w", limit=10, lease_seconds=60),
             "token_claim_generation",
@@ -33,30 +68,17 @@ def test_a_query_uses_its_index(plans: list[str]) -> None:
             lambda: claims.claim_for_upload(owner="w", limit=10, lease_seconds=60),
             "token_claim_upload",
         ),
-        (
-            lambda: claims.seconds_until_next_attempt(TokenStatus.DETECTED, TokenStatus.UPLOADING),
-            "token_waiting",
-        ),
-        (claims.rescue_stalled, "token_leased"),
-        (lambda: claims.release_leases_of("w"), "token_leased"),
     ]
     for query, index in queries:
         plans.clear()
         query()
-        (plan,) = plans
-        assert_uses(plan, index)
+        assert_uses("".join(plans), index)
 
 
 @pytest.mark.usefixtures("table")
-def test_what_is_paid_for_is_found_by_its_open_jobs(plans: list[str]) -> None:
+def test_jobs_are_found_by_what_is_open_and_by_their_time(plans: list[str]) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO image_generation_jobs (token_id, prompt, input, service, model, "
-            "external_id, attempt_number, status, error_class, error, created_at) "
-            "SELECT i, 'p', '{}', 'replicate', 'm', 'e' || i, 1, "
-            "CASE i % 1000 WHEN 7 THEN 'submitted' ELSE 'captured' END, '', '', now() "
-            "FROM generate_series(1, 5000) AS i"
-        )
+        cursor.execute(JOBS)
         cursor.execute("ANALYZE image_generation_jobs")
     open_jobs = OpenJobs()
     open_jobs.read()
@@ -67,35 +89,40 @@ def test_what_is_paid_for_is_found_by_its_open_jobs(plans: list[str]) -> None:
         assert "generation_job_o" in plan, [
             w for w in plan.split('"') if w.startswith(("generation_job", "token_", "Seq"))
         ]
-
-
-@pytest.mark.usefixtures("table")
-def test_the_calls_of_an_hour_are_found_by_their_time(plans: list[str]) -> None:
-    """Each look for a lost reply asks for them."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO image_generation_jobs (token_id, prompt, input, service, model, "
-            "external_id, attempt_number, status, cost_usd, error_class, error, created_at) "
-            "SELECT i, 'p', '{}', 'replicate', 'm', 'e' || i, 1, 'captured', 0.003, '', '', "
-            "now() - i * interval '1 hour' FROM generate_series(1, 5000) AS i"
-        )
-        cursor.execute("ANALYZE image_generation_jobs")
+    plans.clear()  # each look for a lost reply asks for the calls of an hour
     assert external_ids_near(database_now() - timedelta(hours=100)) >= {"e100"}
     (plan,) = plans
     assert_uses(plan, "generation_job_spend")
 
 
+def test_the_index_of_a_filter_is_there() -> None:
+    for name, column in (
+        ("upload_record_cid", "computed_cid"),
+        ("upload_record_trouble", "status"),
+        ("generation_job_trouble", "status"),
+        ("mint_event_backfilled", "source"),
+        ("mint_event_minter", "minter"),
+        ("admin_log_object", "object_id"),
+        ("webhook_event_ignored", "received_at"),
+    ):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = %s", [name])
+            (definition,) = cursor.fetchone()
+        assert column in definition
+
+
 @pytest.mark.usefixtures("table")
-def test_what_the_public_reads_uses_an_index(plans: list[str]) -> None:
-    queries: list[tuple[Callable[[str], Any], str]] = [
-        (lambda who: author_page(who, offset=0, limit=20), "token_prompt_author"),
-        (lambda who: author_page(who, offset=10_000, limit=20), "token_prompt_author"),
-        (author_total, "token_prompt_author"),
-        (lambda who: progress_page(who, limit=100), "token_minter"),
-        (lambda who: progress_page(who, limit=100), "token_prompt_author"),
-        (lambda who: list(Token.objects.newest_first(minter=who)[:20]), "token_minter"),
-    ]
-    for number, (query, index) in enumerate(queries):
+def test_the_newest_failures_are_found_by_their_time(
+    admin_client: Client, plans: list[str]
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE tokens_s0 SET status = 'failed', error_class = 'artefact', "
+            "status_changed_at = now() - token_id * interval '1 minute' WHERE status = 'detected'"
+        )
+        cursor.execute("ANALYZE tokens_s0")
+    for query in ("attention=failed_today", "failed=artefact"):
         plans.clear()
-        query(wallet(0xFEED + number))  # no total of them is remembered
-        assert_uses("".join(plans), index)
+        assert admin_client.get(f"/admin/tokens/token/?{query}").status_code == 200
+        listings = [plan for plan in plans if "token_ended" in plan]
+        assert len(listings) >= 2, query  # the filter's classes, and the list

@@ -1,12 +1,16 @@
-"""The totals are exact, and no revealed token is read for them."""
+"""The totals are exact, by state and by author, and no revealed token is read for them."""
 
 from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tokens.factories import TokenFactory
+from authors.factories import AuthorFactory, wallet
+from authors.figures import AuthorFigures, figures_of
+from tokens.factories import MintEventFactory, TokenFactory
 from tokens.models import Token
 from tokens.recovery.progress import Memory, save_memory
 from tokens.states import TokenStatus
@@ -16,6 +20,8 @@ from tokens.totals import count_by_state, error_rate_24h
 __all__ = ["plans", "table"]
 
 pytestmark = pytest.mark.django_db
+
+LIST = "/admin/authors/author/"
 
 
 def numbers() -> dict[str, int]:
@@ -61,10 +67,39 @@ def test_a_long_table_is_read_by_indexes(plans: list[str]) -> None:
         cursor.execute("DELETE FROM tokens_s0 WHERE status <> 'revealed' AND token_id > 500")
         cursor.execute("UPDATE tokens_s0 SET status_changed_at = now() - interval '2 days'")
         cursor.execute("ANALYZE tokens_s0")
-    save_memory(Memory(known_below=20_001))
+    save_memory(Memory(known_below=8_001))
     plans.clear()
     count_by_state()
     error_rate_24h()
     counts, rate = plans
     assert '"Node Type": "Seq Scan"' not in counts
     assert '"Index Name": "token_ended"' in rate
+
+
+def test_tokens_and_earnings_go_by_the_wallet_on_chain() -> None:
+    first, second, nobody = wallet(1), wallet(2), wallet(3)
+    MintEventFactory.create(prompt_author=first, quantity=2, total_paid_wei=500)
+    MintEventFactory.create(prompt_author=first, quantity=1, total_paid_wei=251)
+    MintEventFactory.create(prompt_author=second, quantity=50, total_paid_wei=10**77)
+    assert figures_of([first, second, nobody]) == {
+        first: AuthorFigures(tokens=3, earned_at_most_wei=375),
+        second: AuthorFigures(tokens=50, earned_at_most_wei=10**77 // 2),
+    }
+
+
+def test_pages_of_authors_have_them_and_ask_once(admin_client: Client) -> None:
+    for number in range(7):
+        author = AuthorFactory.create()
+        MintEventFactory.create(
+            prompt_author=author.wallet_address,
+            quantity=number + 1,
+            total_paid_wei=10**18 * (number + 1),
+        )
+    admin_client.get(LIST)
+    with CaptureQueriesContext(connection) as captured:
+        page = admin_client.get(LIST).content.decode()
+    assert len([query for query in captured if "mint_events" in query["sql"]]) == 1
+    assert "3 ETH" in page
+    page = admin_client.get(f"{LIST}{author.pk}/change/").content.decode()
+    assert ">7</a>" in page
+    assert "3.5 ETH" in page
