@@ -26,70 +26,61 @@ def write(model: type[Model], pk: int, columns: dict[str, Any]) -> None:
         )
 
 
-def refused(rule: str, kind: TokenStatus, **columns: Any) -> None:
-    token = TokenFactory.create(status=kind)
-    with pytest.raises(IntegrityError, match=rule), transaction.atomic():
-        write(Token, token.pk, columns)
+S = TokenStatus
+LEASE = {"lease_owner": "somebody", "lease_expires_at": "2030-01-01T00:00Z"}
+# The rule, the states for which it is tried, and values of columns that break it.
+TOKENS: list[tuple[str, list[TokenStatus], list[dict[str, Any]]]] = [
+    ("token_status_known", [S.DETECTED], [{"status": "lost"}]),
+    (
+        "token_addresses",
+        [S.DETECTED],
+        [
+            {column: value}
+            for column in ("prompt_author_wallet", "minter_address")
+            for value in ("", "0x12", "not an address", "0X" + "1" * 40)
+        ],
+    ),
+    (
+        "token_image_known_after_generation",
+        [S.UPLOADING, S.READY, S.REVEALED],
+        [{"image_cid": None}, {"image_cid": ""}],
+    ),
+    (
+        "token_metadata_known_when_ready",
+        [S.READY, S.REVEALED],
+        [{"metadata_cid": None}, {"metadata_cid": ""}],
+    ),
+    (
+        "token_revealed_has_transaction",
+        [S.REVEALED],
+        [{"reveal_tx_hash": value} for value in (None, "", "0x12", hash32(1).upper())],
+    ),
+    (
+        "token_revealed_has_transaction",
+        [state for state in S if state is not S.REVEALED],
+        [{"reveal_tx_hash": hash32(1)}],
+    ),
+    ("token_lease_is_whole", [S.GENERATING], [{name: value} for name, value in LEASE.items()]),
+    ("token_terminal_has_no_lease", [S.REVEALED, S.FAILED], [LEASE]),
+]
 
 
-def test_an_unknown_state() -> None:
-    refused("token_status_known", TokenStatus.DETECTED, status="lost")
+@pytest.mark.parametrize(("rule", "states", "broken"), TOKENS)
+def test_a_token_keeps_the_rule(
+    rule: str, states: list[TokenStatus], broken: list[dict[str, Any]]
+) -> None:
+    for state in states:
+        token = TokenFactory.create(status=state)
+        for columns in broken:
+            with pytest.raises(IntegrityError, match=rule), transaction.atomic():
+                write(Token, token.pk, columns)
 
 
-def test_token_ids_begin_at_one() -> None:
-    with pytest.raises(IntegrityError, match="token_id_from_1"), transaction.atomic():
-        TokenFactory.create(token_id=0, mint_event=None)
-
-
-def test_one_row_per_token_id() -> None:
+def test_token_ids_begin_at_one_and_name_one_row() -> None:
     TokenFactory.create(token_id=7)
-    with pytest.raises(IntegrityError, match="tokens_s0_pkey"), transaction.atomic():
-        TokenFactory.create(token_id=7)
-
-
-@pytest.mark.parametrize("column", ["prompt_author_wallet", "minter_address"])
-@pytest.mark.parametrize("value", ["", "0x12", "not an address", "0X" + "1" * 40])
-def test_addresses_have_their_form(column: str, value: str) -> None:
-    refused("token_addresses", TokenStatus.DETECTED, **{column: value})
-
-
-@pytest.mark.parametrize("status", [TokenStatus.UPLOADING, TokenStatus.READY, TokenStatus.REVEALED])
-@pytest.mark.parametrize("value", [None, ""])
-def test_an_image_cid_from_uploading_on(status: TokenStatus, value: str | None) -> None:
-    refused("token_image_known_after_generation", status, image_cid=value)
-
-
-@pytest.mark.parametrize("status", [TokenStatus.READY, TokenStatus.REVEALED])
-@pytest.mark.parametrize("value", [None, ""])
-def test_a_metadata_cid_from_ready_on(status: TokenStatus, value: str | None) -> None:
-    refused("token_metadata_known_when_ready", status, metadata_cid=value)
-
-
-@pytest.mark.parametrize("value", [None, "", "0x12", hash32(1).upper()])
-def test_revealed_has_a_transaction(value: str | None) -> None:
-    refused("token_revealed_has_transaction", TokenStatus.REVEALED, reveal_tx_hash=value)
-
-
-@pytest.mark.parametrize(
-    "status", [state for state in TokenStatus if state is not TokenStatus.REVEALED]
-)
-def test_only_revealed_has_a_transaction(status: TokenStatus) -> None:
-    refused("token_revealed_has_transaction", status, reveal_tx_hash=hash32(1))
-
-
-def test_a_lease_has_an_owner_and_an_end() -> None:
-    refused("token_lease_is_whole", TokenStatus.GENERATING, lease_owner="somebody")
-    refused("token_lease_is_whole", TokenStatus.GENERATING, lease_expires_at="2030-01-01T00:00Z")
-
-
-@pytest.mark.parametrize("status", [TokenStatus.REVEALED, TokenStatus.FAILED])
-def test_nobody_holds_a_lease_of_what_is_over(status: TokenStatus) -> None:
-    refused(
-        "token_terminal_has_no_lease",
-        status,
-        lease_owner="somebody",
-        lease_expires_at="2030-01-01T00:00Z",
-    )
+    for token_id, rule in ((0, "token_id_from_1"), (7, "tokens_s0_pkey")):
+        with pytest.raises(IntegrityError, match=rule), transaction.atomic():
+            TokenFactory.create(token_id=token_id, mint_event=None)
 
 
 def _job(token: Token, **columns: Any) -> ImageGenerationJob:
@@ -107,15 +98,13 @@ def _job(token: Token, **columns: Any) -> ImageGenerationJob:
 
 
 @pytest.mark.parametrize("first", OPEN_JOB_STATUSES)
-@pytest.mark.parametrize("second", OPEN_JOB_STATUSES)
-def test_one_open_job_per_token(first: JobStatus, second: JobStatus) -> None:
+def test_one_open_job_per_token(first: JobStatus) -> None:
     token = TokenFactory.create(status=TokenStatus.GENERATING)
     _job(token, status=first)
-    with (
-        pytest.raises(IntegrityError, match="generation_job_one_open_per_token"),
-        transaction.atomic(),
-    ):
-        _job(token, status=second)
+    rule = "generation_job_one_open_per_token"
+    for second in OPEN_JOB_STATUSES:
+        with pytest.raises(IntegrityError, match=rule), transaction.atomic():
+            _job(token, status=second)
 
 
 def test_closed_jobs_leave_room_for_another() -> None:
@@ -135,16 +124,12 @@ def test_a_prediction_belongs_to_one_job() -> None:
         _job(tokens[1], external_id="same")
 
 
-@pytest.mark.parametrize(
-    "status", [JobStatus.SUBMITTED, JobStatus.SUCCEEDED, JobStatus.ERRORED, JobStatus.CAPTURED]
-)
-def test_what_the_vendor_has_has_its_id(status: JobStatus) -> None:
+def test_what_the_vendor_has_has_its_id() -> None:
     token = TokenFactory.create(status=TokenStatus.GENERATING)
-    with (
-        pytest.raises(IntegrityError, match="generation_job_submitted_has_id"),
-        transaction.atomic(),
-    ):
-        _job(token, status=status, external_id=None)
+    rule = "generation_job_submitted_has_id"
+    for status in ("submitted", "succeeded", "errored", "captured"):
+        with pytest.raises(IntegrityError, match=rule), transaction.atomic():
+            _job(token, status=status, external_id=None)
 
 
 def test_a_successful_upload_has_the_computed_cid() -> None:
@@ -164,9 +149,9 @@ def test_a_successful_upload_has_the_computed_cid() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("rule", "columns"),
-    [
+def test_mints_have_their_form() -> None:
+    mint = MintEventFactory.create()
+    broken: list[tuple[str, dict[str, Any]]] = [
         ("mint_event_hashes", {"tx_hash": "0x12"}),
         ("mint_event_hashes", {"block_hash": hash32(1).upper()}),
         ("mint_event_addresses", {"minter": "0x12"}),
@@ -174,12 +159,10 @@ def test_a_successful_upload_has_the_computed_cid() -> None:
         ("mint_event_range", {"quantity": 0}),
         ("mint_event_range", {"quantity": 51}),
         ("mint_event_range", {"start_token_id": 0}),
-    ],
-)
-def test_mints_have_their_form(rule: str, columns: dict[str, Any]) -> None:
-    mint = MintEventFactory.create()
-    with pytest.raises(IntegrityError, match=rule), transaction.atomic():
-        write(MintEvent, mint.pk, columns)
+    ]
+    for rule, columns in broken:
+        with pytest.raises(IntegrityError, match=rule), transaction.atomic():
+            write(MintEvent, mint.pk, columns)
 
 
 def test_a_log_is_stored_once() -> None:

@@ -46,10 +46,9 @@ def chain(_deployed: DemoChain, settings: Settings) -> Iterator[DemoChain]:
 @pytest.fixture
 def proxy(chain: DemoChain, settings: Settings) -> Iterator[NodeProxy]:
     """The same node by way of a provider that a test may let misbehave."""
-    proxy = NodeProxy(chain.rpc_url)
-    settings.RPC_URL = proxy.url
-    yield proxy
-    proxy.close()
+    with NodeProxy(chain.rpc_url) as proxy:
+        settings.RPC_URL = proxy.url
+        yield proxy
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from django.db import connection
 
@@ -96,7 +95,3 @@ def lose(*token_ids: int) -> None:
     TokenTransition.objects.filter(token_id__in=token_ids).delete()
     Token.objects.filter(token_id__in=token_ids).delete()
     MintEvent.objects.filter(tokens=None).delete()
-
-
-def without_logs(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
-    return {**answer, "result": []} if method == "eth_getLogs" else answer

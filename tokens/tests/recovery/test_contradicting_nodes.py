@@ -51,7 +51,7 @@ def test_a_token_that_the_contract_knows_is_not_withdrawn_for_a_missing_log(
     for _ in range(3):
         chain.mine(3)
         assert look(bad_reader).retired == []
-    proxy.reset()
+    proxy.calm()
     assert look(bad_reader).suspected == []
     assert_equal_to_chain(chain)
 
@@ -85,7 +85,7 @@ def test_a_node_that_is_stuck_on_an_old_fork_withdraws_nothing(
         assert look(bad_reader) == ReorgReport()
         chain.mine(3)
         stuck_at = hex(int(stuck_at, 16) + 1)  # it goes on, by itself
-    proxy.reset()
+    proxy.calm()
     assert_equal_to_chain(chain)
 
 

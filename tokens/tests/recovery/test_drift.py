@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from authors.factories import wallet
@@ -19,7 +22,7 @@ from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
-from tokens.tests.recovery.node_proxy import NodeProxy
+from tokens.tests.recovery.node_proxy import NodeProxy, without_logs
 from tokens.tests.recovery.stage import (
     FOX,
     LIGHTHOUSE,
@@ -27,7 +30,6 @@ from tokens.tests.recovery.stage import (
     lose,
     put_in_open_batch,
     reveal,
-    without_logs,
 )
 
 pytestmark = pytest.mark.django_db
@@ -196,7 +198,40 @@ def test_an_id_that_was_withdrawn_and_minted_again_is_found_by_the_next_look(
     chain.mine(2)
     prove(bad_reader, budget_seconds=600)
     assert not Token.objects.exists()
-    proxy.reset()
+    proxy.calm()
     chain.wait(chain.mint(1, LIGHTHOUSE, 2))
     assert scan_chain(bad_reader).created == 2
     assert_equal_to_chain(chain)
+
+
+# -- the command ------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> tuple[str, int]:
+    output = io.StringIO()
+    try:
+        call_command("check_drift", *arguments, stdout=output)
+    except CommandError as error:
+        return output.getvalue(), error.returncode
+    return output.getvalue(), 0
+
+
+def test_the_command_says_that_all_is_well(history: DemoChain) -> None:
+    told, status = command()
+    assert status == 0
+    assert "tokens 1 to 6; the mint events cover them exactly. 6 tokens compared." in told
+
+
+def test_the_command_names_differences_and_what_to_do(history: DemoChain) -> None:
+    reveal(history, 2)
+    lose(4, 5, 6)
+    told, status = command()
+    assert status == 2
+    assert "do NOT cover them exactly" in told
+    assert "ids 4 to 6 have no row" in told
+    assert "revealed_by_others: 1" in told
+    assert "recover_tokens" in told
+    assert command("--repair")[1] == 2
+    assert Token.objects.get(pk=2).status == TokenStatus.REVEALED
+    call_command("recover_tokens", stdout=io.StringIO())
+    assert command()[1] == 0

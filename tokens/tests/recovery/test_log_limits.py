@@ -40,7 +40,7 @@ def reader(node: FaultyRpc, settings: Settings) -> ChainClient:
 @pytest.fixture
 def hasty(node: FaultyRpc, settings: Settings) -> ChainClient:
     """A reader that does not wait long for a node that says nothing."""
-    settings.RPC_TIMEOUT_SECONDS = 1.0
+    settings.RPC_TIMEOUT_SECONDS = 0.4
     return ChainClient.from_settings()
 
 
@@ -147,8 +147,8 @@ def test_silence_that_takes_a_looks_whole_time_is_overcome_by_the_next_looks(
 ) -> None:
     node.limit_logs(LIMIT, None)
     history(chain)
-    assert scan_chain(hasty, budget_seconds=0.9).ended_early
+    assert scan_chain(hasty, budget_seconds=0.35).ended_early
     assert load_progress().range_blocks == 8
-    while scan_chain(hasty, budget_seconds=0.9).ended_early:
+    while scan_chain(hasty, budget_seconds=0.35).ended_early:
         pass
     assert_equal_to_chain(chain)

@@ -1,11 +1,13 @@
 """One look at the chain: what it finds, what it costs, and what a faulty node cannot make it do."""
 
+import io
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
@@ -21,7 +23,7 @@ from tokens.recovery.progress import Progress, load, load_progress, save_progres
 from tokens.recovery.scan import ScanReport, scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
-from tokens.tests.recovery.node_proxy import DROP, NodeProxy, no_logs_at_all
+from tokens.tests.recovery.node_proxy import DROP, NodeProxy, no_logs_at_all, without_logs
 
 pytestmark = pytest.mark.django_db
 
@@ -164,6 +166,43 @@ def test_the_transaction_of_a_reveal_in_a_later_range_is_entered_when_it_is_read
     assert len(proxy.log_ranges) > 1
 
 
+@pytest.mark.parametrize("token_id", [2**31, 2**63, 2**256 - 1])
+def test_a_reveal_of_an_id_that_no_column_holds_stops_nothing(
+    chain: DemoChain, reader: ChainClient, token_id: int
+) -> None:
+    chain.wait(chain.mint(1, AUTHORS[0].address, 2))
+    reveal = chain.reveal(KEEPER.private_key, [token_id, 1], [URI, URI])
+    assert chain.wait(reveal)["status"] == 1
+    assert scan_chain(reader).mints.adopted == [1]
+    chain.wait(chain.mint(1, AUTHORS[1].address))
+    call_command("recover_events", "--from-block", "0", stdout=io.StringIO())
+    assert_equal_to_chain(chain)
+    assert Token.objects.get(pk=1).reveal_tx_hash == reveal
+
+
+def test_a_reveal_whose_log_names_no_transaction_is_adopted_without_one(
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
+) -> None:
+    chain.wait(chain.mint(1, AUTHORS[0].address))
+    chain.wait(chain.reveal(KEEPER.private_key, [1], [URI]))
+
+    def alter(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+        if method != "eth_getLogs":
+            return answer
+        broken = {"transactionHash": None, "blockTimestamp": hex(10**14)}
+        return {
+            **answer,
+            "result": [
+                {**log, **broken} if bad_reader.is_reveal(log) else log for log in answer["result"]
+            ],
+        }
+
+    proxy.alter = alter
+    assert scan_chain(bad_reader).mints.adopted == [1]
+    token = Token.objects.get()
+    assert (token.adopted_uri, token.reveal_tx_hash, token.revealed_at) == (URI, None, None)
+
+
 # -- nodes that are behind, silent or wrong ---------------------------------------------
 
 
@@ -195,10 +234,6 @@ def test_an_address_without_a_contract_is_named(
     assert "no contract" in str(error)
 
 
-def without_logs(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
-    return {**answer, "result": []} if method == "eth_getLogs" else answer
-
-
 def test_empty_logs_do_not_pass_for_read_blocks(
     chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy, settings: Settings
 ) -> None:
@@ -211,7 +246,7 @@ def test_empty_logs_do_not_pass_for_read_blocks(
     assert not report.complete
     block = load_progress().block
     assert block is not None and block < minted_at
-    proxy.reset()
+    proxy.calm()
     assert look(bad_reader).created == 2
     assert_equal_to_chain(chain)
 
@@ -271,7 +306,7 @@ def test_a_broken_answer_is_taken_for_none(
     refused(bad_reader)
     assert load() == before
     assert Token.objects.count() == 1
-    proxy.reset()
+    proxy.calm()
     look(bad_reader)
     assert_equal_to_chain(chain)
 
@@ -314,7 +349,7 @@ def test_a_lagging_node_changes_nothing(
     for _ in range(5):
         assert look(bad_reader).lagging
     assert load_progress() == before
-    proxy.reset()
+    proxy.calm()
     assert_equal_to_chain(chain)
 
 

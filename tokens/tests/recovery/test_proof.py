@@ -7,16 +7,18 @@ import pytest
 from authors.factories import wallet
 from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
+from tokens.factories import MintEventFactory
 from tokens.models import MintEvent, Token
 from tokens.recovery import proof
+from tokens.recovery.completeness import prove_tiling
 from tokens.recovery.drift import last_report
 from tokens.recovery.progress import load, save_memory
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
-from tokens.tests.recovery.node_proxy import NodeProxy
-from tokens.tests.recovery.stage import LIGHTHOUSE, lose, reveal, without_logs
+from tokens.tests.recovery.node_proxy import NodeProxy, without_logs
+from tokens.tests.recovery.stage import LIGHTHOUSE, lose, reveal
 
 pytestmark = pytest.mark.django_db
 
@@ -87,7 +89,7 @@ def test_holes_in_the_tiling_are_read_again_and_then_left_alone(
     proxy.log_ranges.clear()
     prove(bad_reader, budget_seconds=600)
     assert proxy.log_ranges == []
-    proxy.reset()
+    proxy.calm()
     memory = load()[1]
     memory.hole = {}
     save_memory(memory)
@@ -111,3 +113,52 @@ def test_mints_whose_tokens_the_gate_turned_away_are_looked_at_again(
     assert MintEvent.objects.get(pk=event.pk).block_hash == event.block_hash
     prove(reader, budget_seconds=600)
     assert_equal_to_chain(history)
+
+
+# -- the tiling -------------------------------------------------------------------------
+
+
+def tile(*spans: tuple[int, int]) -> None:
+    for first, quantity in spans:
+        MintEventFactory.create(start_token_id=first, quantity=quantity)
+
+
+@pytest.mark.parametrize(
+    ("spans", "next_token_id", "holes", "overlaps"),
+    [
+        ([], 1, [], []),
+        ([(1, 3), (4, 1), (5, 50)], 55, [], []),
+        ([], 3, [(1, 2)], []),
+        ([(3, 2)], 5, [(1, 2)], []),
+        ([(1, 2), (5, 1)], 9, [(3, 4), (6, 8)], []),
+        ([(1, 3), (2, 1), (4, 2)], 6, [], [(2, 3)]),
+        ([(1, 5), (1, 5)], 6, [], [(1, 5)]),
+        ([(1, 9), (3, 1), (6, 1)], 10, [], [(3, 9), (6, 9)]),
+    ],
+)
+def test_holes_and_overlaps_are_found(
+    spans: list[tuple[int, int]],
+    next_token_id: int,
+    holes: list[tuple[int, int]],
+    overlaps: list[tuple[int, int]],
+) -> None:
+    tile(*spans)
+    tiling = prove_tiling(next_token_id)
+    assert (tiling.holes, tiling.overlaps) == (holes, overlaps)
+    assert tiling.is_exact == (not holes and not overlaps)
+    assert len(tiling.faults()) == len(holes) + len(overlaps)
+
+
+def test_mints_beyond_the_contracts_ids_are_a_fault() -> None:
+    tile((1, 2), (3, 4))
+    tiling = prove_tiling(3)
+    assert not tiling.is_exact
+    assert "up to id 6" in tiling.faults()[0]
+
+
+def test_a_proof_goes_on_from_where_the_last_one_ended() -> None:
+    tile((1, 2), (3, 2), (5, 2))
+    MintEvent.objects.filter(start_token_id=1).delete()
+    assert prove_tiling(7, known_below=3).is_exact
+    assert not prove_tiling(7).is_exact
+    assert prove_tiling(7, known_below=3).proven_below == 7

@@ -9,7 +9,7 @@ from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
 from tokens.models import ImageGenerationJob, MintEvent, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.recovery import reorgs
+from tokens.recovery import backfill, reorgs
 from tokens.recovery.progress import load
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.stage import (
@@ -21,6 +21,7 @@ from tokens.tests.recovery.stage import (
     look_until_sure,
     mint,
     states,
+    told_by_webhook,
 )
 from tokens.transitions.claims import claim_for_generation
 
@@ -132,3 +133,20 @@ def test_what_was_paid_for_stays_in_the_books(chain: DemoChain, reader: ChainCli
     assert (submitted.status, str(submitted.cost_usd)) == (JobStatus.FAILED, "0.003000")
     # Should its reply still come, it finds the job as one that was given up.
     assert (created.status, created.error_class) == (JobStatus.REJECTED, "withdrawn")
+
+
+def test_a_reorg_deeper_than_any_that_is_watched_is_found_by_its_mints(
+    chain: DemoChain, reader: ChainClient
+) -> None:
+    mint(chain, FOX, 2)
+    chain.mine(backfill.settled_depth())
+    look(reader)
+    assert not MintEvent.objects.filter(settled_at=None).exists()
+    chain.reorg(backfill.settled_depth() + 1)
+    mint(chain, LIGHTHOUSE, 2)
+    look(reader)
+    assert set(Token.objects.values_list("prompt", flat=True)) == {"a fox in the snow"}
+    told_by_webhook(chain)
+    assert MintEvent.objects.filter(settled_at=None).count() == 2
+    look_until_sure(chain, reader)
+    assert_equal_to_chain(chain)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from django.test import Client
 
 from tokens.factories import TokenFactory
-from tokens.models import ImageGenerationJob, Token, TokenImage
+from tokens.models import ImageGenerationJob, Token, TokenImage, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.repairs import regenerate_tokens
 from tokens.states import TokenStatus
@@ -160,3 +161,23 @@ def test_purged_bytes_are_no_hindrance(worker: Start, vendors: Vendors) -> None:
     assert regenerate(token)[0]
     drain.until(is_ready(token))
     assert Token.objects.get(pk=token.pk).image.data is not None
+
+
+def test_old_artefacts_and_refused_prompts_stand_in_the_timeline(admin_client: Client) -> None:
+    token = with_artefacts(TokenStatus.READY)
+    old = (str(token.image_cid), str(token.metadata_cid))
+    TokenTransition.objects.create(
+        token=token,
+        from_status="generating",
+        to_status="generating",
+        actor="drain",
+        detail={"censored": True, "original_prompt": "a nude <by> the sea"},
+    )
+    regenerate_tokens(token_ids=[token.pk], actor="operator alice", reason="a hand too many")
+    page = admin_client.get(f"/admin/tokens/token/{token.pk}/change/").content.decode()
+    assert "<b>original prompt</b> a nude &lt;by&gt; the sea" in page
+    assert f"<b>old image cid</b> {old[0]}" in page
+    assert f"<b>old metadata cid</b> {old[1]}" in page
+    assert f"<b>old prediction</b> prediction{token.pk}" in page
+    assert "<b>old cost usd</b> 0.003000" in page
+    assert "regenerated: a hand too many" in page
