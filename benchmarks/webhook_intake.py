@@ -19,7 +19,7 @@ from benchmarks.client import send
 from benchmarks.report import Options, Result, percentile
 from benchmarks.scene import Cost, Scene
 from sandbox.accounts import AUTHORS, COLLECTORS, KEEPER
-from sandbox.alchemy.envelope import BATCH_MINTED_TOPIC, render, sign
+from sandbox.alchemy.emulator import BATCH_MINTED_TOPIC, render, sign
 from sandbox.world import WorldOptions
 
 OPTIONS: Options = {

@@ -1,13 +1,19 @@
-"""Starts the local EVM node (anvil) as a child process, with blocks and fees like Base's.
+"""The local EVM node (anvil) as a child process, with blocks and fees like Base's.
 
     python -m sandbox.node --state-file var/sandbox/chain.json
 
-State: with a state file, every block that carried a transaction is saved within about 0.1 s
-(see sandbox/upkeep.py); a kill -9 inside that window loses that block, as a reorg would. Empty
-blocks since the last save are mined again at the next start, so that block numbers never go back.
+Anvil can write its state by itself, but it does so on every interval whether anything happened
+or not (1.8 kB per block of history: one second of work after a day), and into the file in place,
+so that a kill -9 at the wrong moment leaves half a file. Here the state is saved when a block
+carried a transaction, and replaced atomically. A kill -9 loses the empty blocks since the last
+save, as a reorg would.
 """
 
+from __future__ import annotations
+
 import argparse
+import gzip
+import json
 import os
 import signal
 import socket
@@ -15,15 +21,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from glisk.engine.process import die_with
 from sandbox.anvil import AnvilInstallError, ensure_anvil
+from sandbox.heads import Header, HeadFollower
 from sandbox.rpc import RpcClient, RpcError
-from sandbox.upkeep import Upkeep, head_file, make_up_lost_blocks, saved_timestamp
 
 __all__ = ["AnvilInstallError", "Node", "NodeError", "ensure_anvil"]
 
@@ -35,6 +41,10 @@ BLOCK_GAS_LIMIT = 400_000_000
 STATES_IN_MEMORY = 128
 READY_TIMEOUT_SECONDS = 60.0
 WATCH_SECONDS = 0.5
+# Also when nothing happens: bounds how many empty blocks a crash loses.
+IDLE_CHECKPOINT_BLOCKS = 20
+# A save may use this part of the node's time at most, however long its history has become.
+CHECKPOINT_SHARE = 0.1
 
 
 class NodeError(Exception):
@@ -70,8 +80,7 @@ class Node:
         # Short-lived automining nodes have no time to let the base fee sink.
         self.hold_base_fee = bool(block_time) if hold_base_fee is None else hold_base_fee
         self.process: subprocess.Popen[bytes] | None = None
-        self._upkeep: Upkeep | None = None
-        self._continues = False
+        self._upkeep: _Upkeep | None = None
 
     @property
     def rpc_url(self) -> str:
@@ -171,12 +180,7 @@ class Node:
     def __enter__(self) -> Self:
         return self if self.process is not None else self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     def _arguments(self) -> list[str]:
@@ -195,13 +199,8 @@ class Node:
         if self.state_file is not None:
             self.state_file.parent.mkdir(parents=True, exist_ok=True)
             if self.state_file.exists():
-                timestamp = saved_timestamp(self.state_file)
-                if timestamp is None:
-                    raise NodeError(f"{self.state_file} is damaged: delete it for a new chain")
-                arguments += ["--load-state", str(self.state_file), "--timestamp", str(timestamp)]
-                self._continues = True
-            else:
-                head_file(self.state_file).unlink(missing_ok=True)
+                _require_whole(self.state_file)
+                arguments += ["--load-state", str(self.state_file)]
         return arguments
 
     def _require_free_port(self) -> None:
@@ -214,13 +213,9 @@ class Node:
                 raise NodeError(f"port {self.port} is in use") from error
 
     def _begin_upkeep(self) -> None:
-        if self.state_file is not None and self._continues:
-            rpc = RpcClient(self.rpc_url, timeout_seconds=60)
-            make_up_lost_blocks(rpc, self.state_file, self.block_time or 1)
-            rpc.close()
         if self.state_file is not None or self.hold_base_fee:
             floor_wei = BASE_FEE_WEI if self.hold_base_fee else None
-            self._upkeep = Upkeep(
+            self._upkeep = _Upkeep(
                 self.rpc_url, base_fee_floor_wei=floor_wei, state_file=self.state_file
             )
             self._upkeep.start()
@@ -229,6 +224,91 @@ class Node:
         if self.log_file is None:
             return ""
         return f"\n{self.log_file.read_text(errors='replace')[-1500:]}"
+
+
+class _Upkeep:
+    """Hold the base fee at a floor and save the state, at every new head."""
+
+    def __init__(
+        self, rpc_url: str, *, base_fee_floor_wei: int | None, state_file: Path | None
+    ) -> None:
+        self._rpc = RpcClient(rpc_url)
+        self._floor_wei = base_fee_floor_wei
+        self._state_file = state_file
+        self._lock = threading.Lock()
+        self._saved_block = -IDLE_CHECKPOINT_BLOCKS
+        self._head = -1
+        self._not_before = 0.0
+        self._timer: threading.Timer | None = None
+        self._follower = HeadFollower(rpc_url, self._on_head)
+
+    def start(self) -> None:
+        self._follower.start()
+
+    def stop(self) -> None:
+        """Stop, and save the state a last time if the node still answers."""
+        self._follower.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+        with suppress(OSError, RpcError):  # The node is gone: the last checkpoint stands.
+            self.checkpoint()
+        self._rpc.close()
+
+    def checkpoint(self) -> None:
+        """Save the state now, if a state file was asked for."""
+        if self._state_file is None:
+            return
+        with self._lock:
+            self._save(self._state_file)
+
+    def _on_head(self, header: Header) -> None:
+        number = int(header["number"], 16)
+        self._hold_base_fee(header)
+        if self._state_file is None:
+            return
+        went_back, self._head = number <= self._head, number
+        busy = int(header["gasUsed"], 16) > 0
+        if busy or went_back or number - self._saved_block >= IDLE_CHECKPOINT_BLOCKS:
+            self._save_soon()
+
+    def _hold_base_fee(self, header: Header) -> None:
+        """Keep the next base fee from sinking under the floor, as Base's minimum does."""
+        if self._floor_wei is None:
+            return
+        # An empty block lowers the next base fee by one eighth (EIP-1559).
+        if int(header["baseFeePerGas"], 16) * 7 // 8 < self._floor_wei:
+            self._rpc.call("anvil_setNextBlockBaseFeePerGas", hex(self._floor_wei))
+
+    def _save_soon(self) -> None:
+        if self._timer is None:
+            pause = max(0.0, self._not_before - time.monotonic())
+            self._timer = threading.Timer(pause, self._save_late)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _save_late(self) -> None:
+        self._timer = None  # a head that comes meanwhile is saved by another one
+        with suppress(OSError, RpcError):  # The node is gone: the next head saves again.
+            self.checkpoint()
+
+    def _save(self, state_file: Path) -> None:
+        started = time.monotonic()
+        dump = self._rpc.call("anvil_dumpState")
+        temporary = state_file.with_name(state_file.name + ".new")
+        temporary.write_bytes(gzip.decompress(bytes.fromhex(dump[2:])))
+        temporary.replace(state_file)
+        self._saved_block = self._head
+        finished = time.monotonic()
+        self._not_before = finished + (finished - started) / CHECKPOINT_SHARE
+
+
+def _require_whole(state_file: Path) -> None:
+    """Raise NodeError unless the state can be loaded."""
+    try:
+        with state_file.open("rb") as stream:
+            json.load(stream)
+    except ValueError as error:
+        raise NodeError(f"{state_file} is damaged: delete it for a new chain") from error
 
 
 def free_port() -> int:

@@ -15,8 +15,7 @@ from pathlib import Path
 from glisk.engine.process import die_with
 
 _CHECK_SECONDS = 0.1
-_FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 8.0
+_PAUSE_SECONDS = 2.0
 # A service that lived for so long died of something that happened, not of how it was started.
 _STABLE_SECONDS = 5.0
 # One that dies so often at its start has a fault that a restart does not mend.
@@ -138,12 +137,14 @@ class Service:
 
 
 class Watchdog:
-    """Start services again that end by themselves, as an init system would in production."""
+    """Start services again that end by themselves, as an init system would in production.
+
+    At once what had been stable, after a pause what ends at its start, and that not for ever.
+    """
 
     def __init__(self, services: Callable[[], Sequence[Service]]) -> None:
         self._services = services
         self._stopping = threading.Event()
-        self._not_before: dict[str, float] = {}
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
@@ -162,16 +163,12 @@ class Watchdog:
                     self._bring_back(service)
 
     def _bring_back(self, service: Service) -> None:
-        """Restart at once what had been stable, ever later what ends at its start."""
-        now = time.monotonic()
-        due = self._not_before.get(service.name)
-        if due is None:
-            stable = now - service.started_at > _STABLE_SECONDS
-            service.failed_starts = 0 if stable else service.failed_starts + 1
-            pause = 0.0
-            if service.failed_starts > 1:
-                pause = _FIRST_PAUSE_SECONDS * 2 ** (service.failed_starts - 2)
-            due = self._not_before[service.name] = now + min(_LONGEST_PAUSE_SECONDS, pause)
-        if now >= due and not service.gave_up:
-            del self._not_before[service.name]
+        lived = time.monotonic() - service.started_at
+        if lived > _STABLE_SECONDS:
+            service.failed_starts = 0
+        elif service.failed_starts and lived < _PAUSE_SECONDS:
+            return
+        else:
+            service.failed_starts += 1
+        if not service.gave_up:
             service.bring_back()

@@ -1,9 +1,12 @@
-"""Emulate an Alchemy webhook of type GRAPHQL: one notification per block that has our logs."""
+"""Emulate an Alchemy webhook of type GRAPHQL ("Custom"): a notification per block with our logs."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import json
+import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,23 +16,15 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.accounts import CONTRACT_ADDRESS
-from sandbox.alchemy.envelope import (
-    BATCH_MINTED_TOPIC,
-    block_event,
-    new_event_id,
-    render,
-    sign,
-    transaction_fields,
-)
 from sandbox.heads import ChainWatcher, Header
 from sandbox.http import Emulator, Faults
 from sandbox.rpc import RpcClient
 
+BATCH_MINTED_TOPIC = "0x20c0d4a5bab7118059cf1d2fd0403c4f29a05e446d435b347f90b80778374c54"
 SANDBOX_SIGNING_KEY = "whsec_sandbox_alchemy"
 SANDBOX_WEBHOOK_ID = "wh_sandbox"
 FOREIGN_KEY = "whsec_somebody_else"
 SEQUENCE_BASE = 10_000_000_000_000_000_000
-CURSOR_EVERY_BLOCKS = 30
 HEAD_TIMEOUT_SECONDS = 3.0
 TIMEOUT_SECONDS = 5.0
 # Exponential, ten minutes in all, as on Alchemy's free and pay-as-you-go plans.
@@ -111,7 +106,6 @@ class AlchemyEmulator(Emulator[AlchemyFaults]):
         self._timeout_seconds, self._retry_seconds = timeout_seconds, retry_seconds
         self._contract = contract.lower()
         self._cursor_file = cursor_file
-        self._cursor_saved = -CURSOR_EVERY_BLOCKS
         self._last_sequence = 0
         self._pending: dict[str, int] = {}  # block numbers by event id
         self._overtaken = asyncio.Event()
@@ -144,13 +138,13 @@ class AlchemyEmulator(Emulator[AlchemyFaults]):
             return  # A reorg replaced the block while we looked; its successor is notified.
         if logs:
             event = block_event(header, logs, transactions, self._next_sequence())
-            event_id = new_event_id()
+            event_id = f"whevt_{secrets.token_hex(8)}"
             body = render(SANDBOX_WEBHOOK_ID, event_id, event)
             notification, fault = Notification(event_id, body, number), self._draw()
             self._pending[event_id] = number
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._send, notification, fault)
-        self._write_cursor(number, force=bool(logs))
+        self._write_cursor(number)
 
     def _matching_logs(self, header: Header) -> list[dict[str, Any]]:
         if int(header["logsBloom"], 16) == 0:
@@ -246,15 +240,71 @@ class AlchemyEmulator(Emulator[AlchemyFaults]):
         except (OSError, ValueError, KeyError):
             return None
 
-    def _write_cursor(self, number: int, *, force: bool) -> None:
+    def _write_cursor(self, number: int) -> None:
         """Keep where a restart has to begin; a notification may then be sent a second time."""
         if self._cursor_file is None:
-            return
-        if not force and number - self._cursor_saved < CURSOR_EVERY_BLOCKS:
             return
         pending = self.oldest_pending_block()
         next_block = number + 1 if pending is None else min(pending, number + 1)
         temporary = self._cursor_file.with_name(self._cursor_file.name + ".new")
         temporary.write_text(json.dumps({"next_block": next_block}))
         temporary.replace(self._cursor_file)
-        self._cursor_saved = number
+
+
+def sign(signing_key: str, body: bytes) -> str:
+    """Compute the X-Alchemy-Signature header: hex HMAC-SHA256, the key taken as text."""
+    return hmac.new(signing_key.encode(), body, hashlib.sha256).hexdigest()
+
+
+def render(webhook_id: str, event_id: str, event: dict[str, Any]) -> bytes:
+    """Build a webhook's body: compact JSON, the fields in Alchemy's order."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    envelope = {
+        "webhookId": webhook_id,
+        "id": event_id,
+        "createdAt": f"{moment}.{nanoseconds:09d}Z",
+        "type": "GRAPHQL",
+        "event": event,
+    }
+    return json.dumps(envelope, separators=(",", ":")).encode()
+
+
+def block_event(
+    header: dict[str, Any],
+    logs: list[dict[str, Any]],
+    transactions: dict[str, dict[str, Any]],
+    sequence_number: int,
+) -> dict[str, Any]:
+    """Build the event of one block; `transactions` holds the ones to show, by hash."""
+    return {
+        "data": {
+            "block": {
+                "hash": header["hash"],
+                "number": int(header["number"], 16),
+                "timestamp": int(header["timestamp"], 16),
+                "logs": [
+                    {
+                        "data": log["data"],
+                        "topics": log["topics"],
+                        "index": int(log["logIndex"], 16),
+                        "account": {"address": log["address"].lower()},
+                        "transaction": transactions[log["transactionHash"]],
+                    }
+                    for log in logs
+                ],
+            }
+        },
+        "sequenceNumber": str(sequence_number),
+    }
+
+
+def transaction_fields(transaction: dict[str, Any], receipt: dict[str, Any]) -> dict[str, Any]:
+    """Return a transaction as our GraphQL query asks for it."""
+    return {
+        "hash": transaction["hash"],
+        "index": int(receipt["transactionIndex"], 16),
+        "from": {"address": transaction["from"].lower()},
+        "to": {"address": transaction["to"].lower()} if transaction.get("to") else None,
+        "status": int(receipt["status"], 16),
+    }

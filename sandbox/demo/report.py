@@ -16,6 +16,7 @@ from sandbox.demo.checks import Verdict
 from sandbox.demo.evidence import TokenEvidence
 from sandbox.demo.people import author_of
 from sandbox.demo.screen import ACCENT, eth
+from sandbox.world import World
 
 _ROWS_SHOWN = 60
 _FAULTS_SHOWN = 5
@@ -79,10 +80,9 @@ def write_contact_sheet(tokens: Sequence[TokenEvidence], path: Path) -> Path | N
     return make_contact_sheet(items, path, "GLISK Season 0")
 
 
-def places_panel(
-    *, base_url: str, user: str, password: str, sheet: Path | None, logs: Path
-) -> Panel:
+def places_panel(world: World, *, user: str, password: str, sheet: Path | None) -> Panel:
     """Return where to look on."""
+    base_url = world.ports.url("web")
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
@@ -91,7 +91,7 @@ def places_panel(
         ("admin", f"[{_LINK}]{base_url}/admin/[/]   [bold]{user}[/] / [bold]{escape(password)}[/]"),
         ("API docs", f"[{_LINK}]{base_url}/docs[/]"),
         ("contact sheet", escape(str(sheet)) if sheet else "none"),
-        ("logs", escape(str(logs))),
+        ("logs", escape(str(world.directory / "logs"))),
     ):
         table.add_row(name, text)
     return Panel(table, border_style=ACCENT, padding=(1, 2), expand=False)

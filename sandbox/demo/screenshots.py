@@ -61,8 +61,8 @@ class ScreenshotError(Exception):
 
 def take_screenshots(
     directory: Path, world: World, *, user: str, password: str, terminal_svg: str
-) -> list[Path]:
-    """Save pictures of gallery, admin and terminal; return their paths.
+) -> None:
+    """Save pictures of gallery, admin and terminal.
 
     The tokens are spread over a day, some are made to fail, and a key is revoked for a while.
 
@@ -74,17 +74,16 @@ def take_screenshots(
         with sync_playwright() as playwright:
             browser = _launch(playwright)
             album = _Album(browser, directory, world.ports.url("web"), user, password)
-            saved = _take(album, world)
-            saved.append(_save_svg(browser, directory / "terminal.png", terminal_svg))
+            _take(album, world)
+            _save_svg(browser, directory / "terminal.png", terminal_svg)
             browser.close()
-            return saved
     except Error as error:
         raise ScreenshotError(error.message.strip()) from error
     except TimeoutError as error:
         raise ScreenshotError(str(error)) from error
 
 
-def shrink(picture: Path, target: Path) -> Path:
+def shrink(picture: Path, target: Path) -> None:
     """Save a picture as a JPEG small enough for a page."""
     with Image.open(picture) as opened:
         opened.thumbnail(_SHEET_SIZE, Image.Resampling.LANCZOS)
@@ -93,32 +92,27 @@ def shrink(picture: Path, target: Path) -> Path:
         small.save(target, "JPEG", quality=quality, optimize=True, progressive=True)
         if target.stat().st_size <= _MOST_BYTES:
             break
-    return target
 
 
-def _take(album: _Album, world: World) -> list[Path]:
-    saved = [album.picture("gallery.jpg", "/", scheme="dark")]
+def _take(album: _Album, world: World) -> None:
+    album.picture("gallery.jpg", "/", scheme="dark")
     (failed, *_) = fail_tokens(world, number=2)
     newest = token_ids(world, "revealed")[-1]
     spread_over_a_day(world, keep_newest=_KEPT_NEWEST)
     token = f"/admin/tokens/token/{newest}/change/"
-    saved += [
-        album.picture("dashboard.png", "/admin/", size=_TALL),
-        album.picture("dashboard-dark.png", "/admin/", size=_TALL, scheme="dark"),
-        album.picture("dashboard-phone.png", "/admin/", size=_PHONE),
-        album.picture("tokens.jpg", "/admin/tokens/token/"),
-        album.picture("token.jpg", token),
-        album.picture("token-phone.jpg", token, size=_PHONE),
-        album.picture("failed.png", f"/admin/tokens/token/{failed}/change/"),
-        album.picture("retry.png", f"/admin/tokens/token/action/retry/?keys={failed}"),
-        album.picture("author.png", "/admin/authors/author/2/change/", size=_WHOLE_FORM),
-        album.picture("controls.png", "/admin/glisk/systemstate/controls/"),
-    ]
+    album.picture("dashboard.png", "/admin/", size=_TALL)
+    album.picture("dashboard-dark.png", "/admin/", size=_TALL, scheme="dark")
+    album.picture("dashboard-phone.png", "/admin/", size=_PHONE)
+    album.picture("tokens.jpg", "/admin/tokens/token/")
+    album.picture("token.jpg", token)
+    album.picture("token-phone.jpg", token, size=_PHONE)
+    album.picture("failed.png", f"/admin/tokens/token/{failed}/change/")
+    album.picture("retry.png", f"/admin/tokens/token/action/retry/?keys={failed}")
+    album.picture("author.png", "/admin/authors/author/2/change/", size=_WHOLE_FORM)
+    album.picture("controls.png", "/admin/glisk/systemstate/controls/")
     with revoked_key(world, number=3) as waiting:
-        saved.append(album.picture("pinata-dashboard.png", "/admin/", size=_SIZE))
-        address = f"/admin/tokens/token/{waiting[0]}/change/"
-        saved.append(album.picture("pinata-token.png", address))
-    return saved
+        album.picture("pinata-dashboard.png", "/admin/")
+        album.picture("pinata-token.png", f"/admin/tokens/token/{waiting[0]}/change/")
 
 
 class _Album:
@@ -132,7 +126,7 @@ class _Album:
 
     def picture(
         self, name: str, address: str, *, size: ViewportSize = _SIZE, scheme: str = "light"
-    ) -> Path:
+    ) -> None:
         """Save what is seen at an address; `.jpg` is for photographs."""
         path = self._directory / name
         with self._page(size, scheme) as page:
@@ -149,9 +143,8 @@ class _Album:
                 type="jpeg" if photographic else "png",
                 quality=_JPEG_QUALITY if photographic else None,
             )
-        if path.suffix == ".png":
+        if not photographic:
             _reduce(path)
-        return path
 
     @contextmanager
     def _page(self, size: ViewportSize, scheme: str) -> Iterator[Page]:
@@ -190,33 +183,29 @@ def _launch(playwright: Playwright) -> Browser:
         return playwright.chromium.launch(executable_path=installed, args=arguments)
 
 
-def _save_svg(browser: Browser, path: Path, svg: str) -> Path:
+def _save_svg(browser: Browser, path: Path, svg: str) -> None:
     page = browser.new_page(viewport=_SIZE, device_scale_factor=1.5)
     page.set_content(f"<body style='margin:0;display:inline-block;width:1180px'>{svg}</body>")
     page.locator("svg").first.screenshot(path=path, omit_background=True)
     _reduce(path)
-    return path
 
 
 # -- what the pictures need beside a demo that went well: a day, failures, a revoked key ------
 # Of the day only times are moved: what happened, happened.
 
 
-def spread_over_a_day(world: World, *, keep_newest: int, seed: int = 7) -> int:
-    """Move all but the newest revealed tokens into the past; return how many."""
-    stream = random.Random(seed)
+def spread_over_a_day(world: World, *, keep_newest: int) -> None:
+    """Move all but the newest revealed tokens into the past."""
+    stream = random.Random(7)
+    tokens = token_ids(world, "revealed")
+    tokens = tokens[: max(0, len(tokens) - keep_newest)]
     with psycopg.connect(world.database_url()) as connection:
-        rows = connection.execute(
-            "SELECT token_id FROM tokens_s0 WHERE status = 'revealed' ORDER BY token_id"
-        ).fetchall()
-        tokens = [row[0] for row in rows][: max(0, len(rows) - keep_newest)]
         for token, hour in zip(tokens, _hours(len(tokens), stream), strict=True):
             by = timedelta(hours=hour, seconds=stream.uniform(-1500, 1500))
             longer = timedelta(seconds=stream.lognormvariate(1.0, 0.7))
             given = {"by": by, "longer": longer, "token": token}
             for statement in _MOVES:
                 connection.execute(statement, given)
-    return len(tokens)
 
 
 def _hours(number: int, stream: random.Random) -> list[int]:

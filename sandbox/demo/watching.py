@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 
 from glisk.database.embedded_postgres import EmbeddedPostgresError
-from sandbox.heads import Header, HeadFollower
 from sandbox.world import World
 
 STATES = ("detected", "generating", "uploading", "ready", "revealed")
@@ -69,22 +68,18 @@ class Watcher:
         self._connection: psycopg.Connection[Any] | None = None
         self._bill: dict[str, Any] = {}
         self._bill_due = 0.0
-        self.arrivals: dict[int, float] = {}  # block number: Unix time at which we heard of it
         self.first_block = world.chain.block_number() + 1
         self.last_token_before = world.chain.next_token_id() - 1
         self._before = self._read_bill()
-        self._heads = HeadFollower(world.ports.url("node"), self._on_head)
-        self._heads.start()
         self._last = Snapshot(block=self.first_block - 1)
 
     def close(self) -> None:
-        self._heads.stop()
         if self._connection is not None:
             self._connection.close()
 
     @property
     def block(self) -> int:
-        return max(self.arrivals, default=self.first_block - 1)
+        return self._last.block
 
     def look(self) -> Snapshot:
         """Return the present state, or the last one known while something is down."""
@@ -102,7 +97,7 @@ class Watcher:
         query = self._connection.execute
         self._refresh_bill()
         return Snapshot(
-            block=self.block,
+            block=self._world.chain.block_number(),
             statuses=dict(query(_STATUSES, [self.last_token_before]).fetchall()),
             in_flight=query(_FLYING).fetchall(),
             reveals=[
@@ -121,6 +116,3 @@ class Watcher:
     def _read_bill(self) -> dict[str, Any]:
         bill: dict[str, Any] = self._world.control("replicate", "bill")
         return bill
-
-    def _on_head(self, header: Header) -> None:
-        self.arrivals.setdefault(int(header["number"], 16), time.time())

@@ -12,21 +12,14 @@ from typing import Any
 
 from aiohttp import web
 
-from sandbox.http import SUBJECT, Emulator, Faults, cut_short
+from sandbox.http import SUBJECT, Emulator, Faults
 from sandbox.pinata.store import ContentStore, block_of
 
 HTML_PAGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body></body></html>"
 CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "*"}
 CACHING = {"Cache-Control": "public, max-age=31536000, immutable"}
-MISSING = {
-    403: "The owner of this gateway does not have this content pinned to their Pinata account",
-    404: "ipfs resolve -r: no link or block under that CID",
-    504: "504 Gateway Time-out: the content was not found in time",
-}
 SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
     (b"<!doctype html", "text/html"),
     (b"<html", "text/html"),
 )
@@ -38,21 +31,18 @@ class GatewayFaults(Faults):
     """Set how the gateway misbehaves.
 
     `html_rate`: a page with status 200 instead of the bytes. `truncated_rate`: a shorter body that
-    says so. `cut_rate`: the connection ends within the body. `wrong_content_rate`: other bytes of
-    the same length. `slow_rate` with `slow_bytes_per_second`. `not_found_first`: so many tries
-    of each CID find nothing. `missing_status` (403, 404, 504) for what is not there. HTML files
+    says so. `wrong_content_rate`: other bytes of the same length. `slow_rate` with
+    `slow_bytes_per_second`. `not_found_first`: so many tries of each CID find nothing. HTML files
     get 403, as on public gateways (`refuse_html`).
     """
 
     html_rate: float = 0.0
     refuse_html: bool = True
     truncated_rate: float = 0.0
-    cut_rate: float = 0.0
     wrong_content_rate: float = 0.0
     slow_rate: float = 0.0
     slow_bytes_per_second: float = 20_000.0
     not_found_first: int = 0
-    missing_status: int = 404
 
 
 class GatewayEmulator(Emulator[GatewayFaults]):
@@ -106,7 +96,7 @@ class GatewayEmulator(Emulator[GatewayFaults]):
         self._tries[block] += 1
         content = self._store.read(cid)
         if content is None or self._tries[block] <= self.faults.not_found_first:
-            return _text(MISSING[self.faults.missing_status], self.faults.missing_status)
+            return _text("ipfs resolve -r: no link or block under that CID", 404)
         media_type = content_type(content)
         if media_type == "text/html" and self.faults.refuse_html:
             return _text("HTML content cannot be served through this gateway", 403)
@@ -124,8 +114,6 @@ class GatewayEmulator(Emulator[GatewayFaults]):
         if chance("wrong-content", faults.wrong_content_rate):
             content = bytes(byte ^ 0x01 for byte in content)
         headers = {"Content-Type": media_type, **CORS, **CACHING}
-        if chance("cut", faults.cut_rate):
-            return await cut_short(request, content, len(content) // 2, headers)
         if not chance("slow", faults.slow_rate):
             return web.Response(body=content, headers=headers)
         response = web.StreamResponse(headers=headers)

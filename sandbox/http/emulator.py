@@ -13,7 +13,6 @@ from concurrent.futures import Future
 from dataclasses import asdict
 from email.utils import formatdate
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Generic, Self
 
 import aiohttp
@@ -100,8 +99,6 @@ class Emulator(Generic[F]):
         self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    # --- what a vendor fills in ---
-
     def routes(self) -> list[web.RouteDef]:
         """Return the vendor's routes."""
         raise NotImplementedError
@@ -156,10 +153,8 @@ class Emulator(Generic[F]):
 
     def script(self, scope: str, body: Any, status: int = 200) -> None:
         """Answer all calls of a scope with this body: bytes, or what becomes JSON."""
-        self._scripted[scope] = (
-            status,
-            body if isinstance(body, bytes) else json.dumps(body).encode(),
-        )
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self._scripted[scope] = status, content
 
     def reset(self, *, state: bool = False) -> None:
         """Forget calls, bill and faults; with `state`, the vendor's own data too.
@@ -214,12 +209,7 @@ class Emulator(Generic[F]):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     def serve_forever(self, on_ready: Callable[[], None]) -> None:
@@ -290,17 +280,14 @@ class Emulator(Generic[F]):
         except ConnectionResetError:
             return hang_up(request)  # its body never came whole: that is no call
         self.call_log.add(
-            Call(
-                number=self.call_log.next_number(),
-                received_at=received_at,
-                answered_at=time.time(),
-                method=request.method,
-                path=request.path,
-                status=response.status if response else 0,
-                size=(response.content_length or 0) if response else 0,
-                fault=fault or "",
-                subject=request.get(SUBJECT, ""),
-            )
+            received_at=received_at,
+            answered_at=time.time(),
+            method=request.method,
+            path=request.path,
+            status=response.status if response else 0,
+            size=(response.content_length or 0) if response else 0,
+            fault=fault or "",
+            subject=request.get(SUBJECT, ""),
         )
         return hang_up(request) if response is None else response
 
@@ -311,11 +298,8 @@ class Emulator(Generic[F]):
             await request.read()  # a client that still sends would take it for another fault
             if fault == "throttle":
                 return self.throttled(self.faults.retry_after_seconds)
-            return (
-                None
-                if fault == "drop_before"
-                else self.server_error(self.faults.server_error_status)
-            )
+            status = self.faults.server_error_status
+            return None if fault == "drop_before" else self.server_error(status)
         response = await self._route(request, handler)
         if fault == "drop_after":
             return None

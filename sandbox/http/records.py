@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,7 @@ class JsonLines:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._file = path.open("a", encoding="utf-8", buffering=1)
-        if not _ends_with_newline(path):
+        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
             self._file.write("\n")  # else the next record would continue the broken one
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -33,24 +32,13 @@ class JsonLines:
                     continue
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write one record."""
         self._file.write(json.dumps(record) + "\n")
 
     def clear(self) -> None:
-        """Forget all records."""
         self._file.truncate(0)
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        if not file.seek(0, os.SEEK_END):
-            return True
-        file.seek(-1, os.SEEK_END)
-        return file.read() == b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +68,10 @@ class CallLog:
         self._count = 0
         self._file = JsonLines(path) if path is not None else None
 
-    def next_number(self) -> int:
-        """Return the number of the next call, counted from 1."""
+    def add(self, **described: Any) -> None:
+        """Append one answered call; numbers count from 1, and go on after `clear`."""
         self._count += 1
-        return self._count
-
-    def add(self, call: Call) -> None:
-        """Append one answered call."""
+        call = Call(number=self._count, **described)
         self._calls.append(call)
         if self._file is not None:
             self._file.append(asdict(call))
@@ -96,11 +81,10 @@ class CallLog:
         return [call for call in tuple(self._calls) if call.number > number]
 
     def clear(self) -> None:
-        """Forget the calls in memory; numbering goes on, the file stays."""
+        """Forget the calls in memory; the file stays."""
         self._calls.clear()
 
     def close(self) -> None:
-        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -127,12 +111,10 @@ class Bill:
         self.entries: list[BillEntry] = []
 
     def add(self, entry: BillEntry) -> None:
-        """Charge for one thing."""
         self.entries.append(entry)
 
     @property
     def total_usd(self) -> float:
-        """Return the sum of the prices."""
         return round(sum(entry.price_usd for entry in self.entries), 6)
 
     def __len__(self) -> int:
@@ -144,11 +126,9 @@ class Bill:
         return {key: count for key, count in counts.items() if count > 1}
 
     def clear(self) -> None:
-        """Forget all charges."""
         self.entries.clear()
 
     def as_json(self) -> dict[str, Any]:
-        """Describe the bill for the control endpoint."""
         return {
             "count": len(self.entries),
             "total_usd": self.total_usd,

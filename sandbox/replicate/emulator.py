@@ -26,12 +26,13 @@ from sandbox.replicate.creation import Creation, Refused, read_creation
 from sandbox.replicate.faults import OUTPUT_SHAPES, ReplicateFaults, decide, end_of
 from sandbox.replicate.pictures import File, Pictures
 from sandbox.replicate.predictions import (
+    Delivery,
     Prediction,
     PredictionStore,
     foreign_prediction,
     new_id,
+    signed_headers,
 )
-from sandbox.replicate.webhooks import FOREIGN_SECRET, Delivery, signed_headers
 
 SANDBOX_TOKEN = "r8_sandbox_0000000000000000000000000000000"
 SANDBOX_WEBHOOK_SECRET = "whsec_Z2xpc2stc2FuZGJveC1yZXBsaWNhdGUtc2VjcmV0"
@@ -224,7 +225,6 @@ class ReplicateEmulator(Emulator[ReplicateFaults]):
 
         return json_response(
             {
-                "previous": link(max(0, offset - PAGE_SIZE)) if offset else None,
                 "next": link(offset + PAGE_SIZE) if len(page) > PAGE_SIZE else None,
                 "results": [item(prediction) for prediction in page[:PAGE_SIZE]],
             }
@@ -296,32 +296,19 @@ class ReplicateEmulator(Emulator[ReplicateFaults]):
         self._store.save(prediction)
         if not prediction.webhook:
             return
-        faults, plan = self.faults, self.plan
-        fault = ""
-        if plan.chance("webhook-lost", faults.webhook_lost_rate):
-            fault = "lost"
-        elif plan.chance("webhook-forged", faults.webhook_forged_rate):
-            fault = "forged"
-        webhook_id = f"msg_{secrets.token_hex(12)}"
-        delay = plan.seconds("webhook-delay", faults.webhook_delay_seconds)
-        copies = 2 if plan.chance("webhook-duplicate", faults.webhook_duplicate_rate) else 1
-        for _ in range(copies):
-            self.spawn(self._notify(prediction, webhook_id, delay, fault))
+        fault = "lost" if self.plan.chance("webhook-lost", self.faults.webhook_lost_rate) else ""
+        self.spawn(self._notify(prediction, f"msg_{secrets.token_hex(12)}", fault))
 
-    async def _notify(
-        self, prediction: Prediction, webhook_id: str, delay: float, fault: str
-    ) -> None:
+    async def _notify(self, prediction: Prediction, webhook_id: str, fault: str) -> None:
         """Deliver a webhook; what gets no 2xx is tried again, under the same id."""
         body = json.dumps(self._show(prediction)).encode()
-        secret = FOREIGN_SECRET if fault == "forged" else self._webhook_secret
-        await asyncio.sleep(delay)
         for attempt in range(1, WEBHOOK_ATTEMPTS + 1):
             status = 0
-            if fault != "lost":
-                headers = signed_headers(secret, webhook_id, body)
+            if not fault:
+                headers = signed_headers(self._webhook_secret, webhook_id, body)
                 status = await self.post(prediction.webhook, body, headers, WEBHOOK_TIMEOUT_SECONDS)
             self.deliveries.append(Delivery(webhook_id, prediction.id, attempt, status, fault))
-            if 200 <= status < 300 or fault == "lost":
+            if 200 <= status < 300 or fault:
                 return
             await asyncio.sleep(self._webhook_retry_seconds * 2 ** (attempt - 1))
 

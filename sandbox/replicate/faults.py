@@ -77,16 +77,6 @@ class ReplicateFaults(Faults):
     foreign_per_minute: int = 0
     data_removed: bool = False
     webhook_lost_rate: float = 0.0
-    webhook_duplicate_rate: float = 0.0
-    webhook_forged_rate: float = 0.0
-    webhook_delay_seconds: tuple[float, float] = (0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.output_shape not in OUTPUT_SHAPES:
-            raise ValueError(f"output_shape: unknown {self.output_shape!r}")
-        if self.account_refusal not in ("", *ACCOUNT_REFUSALS):
-            raise ValueError(f"account_refusal: unknown {self.account_refusal!r}")
 
 
 def has_word(prompt: str, *words: str) -> bool:

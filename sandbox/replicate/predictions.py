@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import heapq
+import hmac
 import re
 import secrets
 import time
@@ -181,3 +184,36 @@ def _foreign_made_at(created_ms: int) -> Prediction:
         started_at=created_at,
         completed_at=created_at + 1.0,
     )
+
+
+def sign(secret: str, webhook_id: str, timestamp: str, body: bytes) -> str:
+    """Compute the `webhook-signature` header (https://www.standardwebhooks.com)."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    content = f"{webhook_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
+
+
+def signed_headers(secret: str, webhook_id: str, body: bytes) -> dict[str, str]:
+    """Return the headers of one attempt to deliver a webhook."""
+    timestamp = str(int(time.time()))
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "Replicate-Webhooks/1.0",
+        "webhook-id": webhook_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": sign(secret, webhook_id, timestamp, body),
+    }
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Describe one attempt to deliver a webhook; `status` is 0 when no reply came.
+
+    `fault` is "" or "lost".
+    """
+
+    webhook_id: str
+    prediction_id: str
+    attempt: int
+    status: int
+    fault: str

@@ -17,15 +17,15 @@ import pytest
 import requests
 from aiohttp import web
 from PIL import Image, UnidentifiedImageError
-from replicate.webhook import InvalidSignatureError, Webhooks, WebhookSigningSecret
+from replicate.webhook import Webhooks, WebhookSigningSecret
 
-from sandbox.http import Emulator, FaultPlan, Faults
+from sandbox.http import Emulator, Faults
 from sandbox.node import free_port
 from sandbox.paint import Painter
 from sandbox.replicate.creation import MODELS
 from sandbox.replicate.emulator import SANDBOX_TOKEN, SANDBOX_WEBHOOK_SECRET, ReplicateEmulator
-from sandbox.replicate.faults import OUTPUT_SHAPES, ReplicateFaults, decide
-from sandbox.replicate.webhooks import sign
+from sandbox.replicate.faults import OUTPUT_SHAPES
+from sandbox.replicate.predictions import sign
 
 FLUX = "/v1/models/black-forest-labs/flux-schnell/predictions"
 SDXL = MODELS[-1].version
@@ -139,9 +139,6 @@ def test_a_wrong_input_is_named(client: Client, emulator: ReplicateEmulator) -> 
             {"type": "required", "field": "input", "description": "prompt is required"}
         ],
     }
-    null = client.create(settings={"seed": None}).json()
-    assert null["detail"] == "- input.seed: Invalid type. Expected: integer, given: null\n"
-    assert client.create(webhook="ftp://example.org").status_code == 422
     assert client.post(client.base + FLUX, data=b"[]", timeout=60).status_code == 400
     assert len(emulator.bill) == 0
 
@@ -212,15 +209,8 @@ def test_a_running_prediction_can_be_cancelled_an_ended_one_not(client: Client) 
 
 
 def test_what_never_ends_is_canceled_at_its_deadline(client: Client) -> None:
-    for text in ("1s", "25h", "soon", ""):
-        assert client.create(headers={"Cancel-After": text}).status_code == 422
-    stuck = client.create("never-ending", headers={"Cancel-After": "5s"}).json()
-    assert client.ended(stuck["id"])["metrics"]["total_time"] >= 5
-
-
-def test_all_run_at_once(emulator: ReplicateEmulator, client: Client) -> None:
-    ids = [client.create("crash-the-model").json()["id"] for _ in range(60)]
-    assert {client.ended(one)["status"] for one in ids} == {"failed"}
+    stuck = client.create("never-ending", headers={"Cancel-After": "1s"}).json()
+    assert client.ended(stuck["id"])["metrics"]["total_time"] >= 1
 
 
 def test_predictions_outlive_a_restart(tmp_path: Path) -> None:
@@ -267,16 +257,6 @@ def test_refusals_come_by_words_and_in_the_vendors_words(
     assert "Request Moderated" in quiet["logs"]
 
 
-def test_outcomes_are_reproducible_by_seed() -> None:
-    def drawn(seed: int) -> list[str]:
-        faults = ReplicateFaults(seed=seed, nsfw_rate=0.2, crash_rate=0.1, flagged_rate=0.1)
-        plan = FaultPlan(faults)
-        return [decide(plan, "x")[0] for _ in range(100)]
-
-    assert drawn(1) == drawn(1) != drawn(2)
-    assert set(drawn(1)) == {"nsfw", "crashed", "flagged", "succeeded"}
-
-
 # -- files ----------------------------------------------------------------------------------
 
 
@@ -299,13 +279,6 @@ def test_images_are_the_prompts_and_the_seeds(client: Client) -> None:
     assert picture_of(one).format == "WEBP"
     assert len({download(client.finish()["output"][0]) for _ in range(3)}) == 3
     assert requests.get(urls[0].replace("out-0", "out-1"), timeout=60).status_code == 404
-
-
-def test_a_public_url_replaces_the_servers_own() -> None:
-    emulator = ReplicateEmulator(generation_seconds=0.01, public_url="http://vendors:8601/")
-    with emulator, Client(emulator) as client:
-        client.base = f"http://127.0.0.1:{emulator.port}"
-        assert client.finish()["output"][0].startswith("http://vendors:8601/delivery/xezq/")
 
 
 def test_garbage_comes_by_words_or_by_rate(client: Client, emulator: ReplicateEmulator) -> None:
@@ -502,24 +475,10 @@ def test_an_unreachable_receiver_is_tried_a_few_times(
     assert [d.status for d in emulator.deliveries] == [0, 0, 0, 0]
 
 
-def test_webhooks_may_be_lost_doubled_forged_and_late(
+def test_a_webhook_may_be_lost(
     receiver: Receiver, emulator: ReplicateEmulator, client: Client
 ) -> None:
     emulator.set_faults(webhook_lost_rate=1.0)
     completed(receiver, client)
     until(lambda: len(emulator.deliveries) == 1)
     assert (receiver.received, emulator.deliveries[0].fault) == ([], "lost")
-    emulator.set_faults(webhook_lost_rate=0.0, webhook_duplicate_rate=1.0)
-    completed(receiver, client)
-    until(lambda: len(receiver.received) == 2)
-    assert len({one.headers["webhook-id"] for one in receiver.received}) == 1
-    emulator.set_faults(
-        webhook_duplicate_rate=0.0, webhook_forged_rate=1.0, webhook_delay_seconds=[0.4, 0.4]
-    )
-    completed(receiver, client)
-    until(lambda: len(receiver.received) == 3)
-    with pytest.raises(InvalidSignatureError):
-        validate(receiver.received[2])
-    ended_at = emulator.predictions[-1].completed_at
-    assert ended_at is not None
-    assert receiver.received[2].at - ended_at >= 0.35

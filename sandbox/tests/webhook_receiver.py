@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from sandbox.alchemy.emulator import SANDBOX_SIGNING_KEY
-from sandbox.alchemy.envelope import sign
+from sandbox.alchemy.emulator import SANDBOX_SIGNING_KEY, sign
 
 
 @dataclass(frozen=True)
