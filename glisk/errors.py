@@ -9,6 +9,7 @@ safe to show to an operator.
 from __future__ import annotations
 
 import random
+from copyreg import __newobj__  # type: ignore[attr-defined]  # what pickle itself uses
 from typing import Any, Final, Self, TypeGuard
 
 from glisk.logging.redaction import redact_text, storable_text
@@ -61,15 +62,7 @@ class ProviderError(GliskError):
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions are rebuilt from `args` by default, which a keyword-only `vendor` breaks;
         # the task queue pickles what a task raised.
-        return (_restore, (type(self), self.args, self.__dict__))
-
-
-def _restore(
-    kind: type[ProviderError], args: tuple[Any, ...], state: dict[str, Any]
-) -> ProviderError:
-    error = kind.__new__(kind, *args)
-    error.__dict__.update(state)
-    return error
+        return (__newobj__, (type(self), *self.args), self.__dict__)
 
 
 class TransientError(ProviderError):

@@ -9,7 +9,7 @@ from django.conf import settings as django_settings
 from django.test import Client
 from pytest_django import Settings
 
-from glisk.clients.replicate import sign_webhook
+from sandbox.replicate.predictions import sign
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
@@ -47,7 +47,7 @@ def signed_headers(
     return {
         "webhook-id": "msg_one",
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign_webhook("msg_one", timestamp, body, key),
+        "webhook-signature": sign(key, "msg_one", str(timestamp), body),
     }
 
 

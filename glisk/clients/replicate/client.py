@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import httpx
@@ -40,29 +40,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BASE_URL: Final = "https://api.replicate.com"
 _LISTING: Final = "/v1/predictions"
-_MODEL: Final = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<version>[0-9a-f]{64}))?", re.ASCII)
 _VERSION: Final = re.compile(r"[0-9a-f]{64}")
-
-
-class ModelReference(NamedTuple):
-    """A model as predictions are made of it: `owner/name`, or a version of 64 hex digits."""
-
-    name: str | None
-    version: str | None
-
-    @classmethod
-    def parse(cls, text: str) -> ModelReference:
-        """Read `owner/name`, `owner/name:version` or `version`; raise ValueError otherwise."""
-        text = text.strip()
-        if _VERSION.fullmatch(text):
-            return cls(None, text)
-        match = _MODEL.fullmatch(text)
-        if match is None:
-            raise ValueError(
-                "REPLICATE_MODEL_VERSION must be owner/name, owner/name:version or a version of "
-                "64 hex digits"
-            )
-        return cls(match["name"], match["version"])
 
 
 class ReplicateClient:
@@ -78,7 +56,9 @@ class ReplicateClient:
         max_image_bytes: int = 0,
         options: HttpOptions | None = None,
     ) -> None:
-        """Raise ValueError if the token is empty or the model is not a model's name.
+        """Raise ValueError if the token is empty.
+
+        `model`: `owner/name`, `owner/name:version` or a version, 64 hex digits.
 
         `max_image_bytes`: how large an image inside a prediction may be, as a data URI.
 
@@ -88,7 +68,8 @@ class ReplicateClient:
         if not api_token:
             raise ValueError("REPLICATE_API_TOKEN must be set")
         register_secret(api_token)
-        self.model = ModelReference.parse(model)
+        version = model.rpartition(":")[2]
+        self._model = {"version": version} if _VERSION.fullmatch(version) else {"model": model}
         self._api_token = api_token
         minutes = math.ceil((cancel_after_seconds or 0) / 60)
         self._headers = {"Cancel-After": f"{minutes}m"} if minutes else {}
@@ -125,19 +106,17 @@ class ReplicateClient:
 
         `send_by`: it is not made after this time (`boot_seconds`), but raises NotSentError.
 
-        Keys of `input` whose value is None are left out, since Replicate refuses null. The API
-        knows no idempotency key: UnknownOutcomeError means that the prediction may exist and be
-        charged, and must be looked for (`prediction_pages`, the webhook) before another is made.
-        Also raises ContentPolicyError, InvalidRequestError, AccountError and TransientError.
+        `input` holds no None: Replicate refuses null. The API knows no idempotency key:
+        UnknownOutcomeError means that the prediction may exist and be charged, and must be looked
+        for (`prediction_pages`, the webhook) before another is made. Also raises
+        ContentPolicyError, InvalidRequestError, AccountError and TransientError.
         """
-        model: dict[str, Any] = (
-            {"version": self.model.version} if self.model.version else {"model": self.model.name}
-        )
+        options: dict[str, Any] = {**self._model}
         if webhook_url:
-            model |= {"webhook": webhook_url, "webhook_events_filter": ["completed"]}
+            options |= {"webhook": webhook_url, "webhook_events_filter": ["completed"]}
         try:
             reply = self._reply_to(
-                lambda sdk: sdk.predictions.create(input=without_nulls(input), **model),
+                lambda sdk: sdk.predictions.create(input=dict(input), **options),
                 idempotent=False,
                 send_by=send_by,
             )
@@ -307,15 +286,6 @@ def read_replicate_fault(reply: Reply) -> Fault:
         kind=kind,
         retry_after_seconds=bounded_seconds(wait) if wait is not None else None,
     )
-
-
-def without_nulls(value: Any) -> Any:
-    """Return a copy of a JSON value without the object keys whose value is None."""
-    if isinstance(value, Mapping):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [without_nulls(item) for item in value]
-    return value
 
 
 def _read_prediction(reply: Reply, what: str, *, idempotent: bool) -> Prediction:

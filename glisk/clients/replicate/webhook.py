@@ -20,7 +20,7 @@ from typing import Final
 from glisk.errors import GliskError
 
 # What the Standard Webhooks libraries allow; covers clock drift and a slow delivery.
-DEFAULT_TOLERANCE_SECONDS: Final = 300
+TOLERANCE_SECONDS: Final = 300
 _MAX_SIGNATURES: Final = 16
 
 
@@ -35,24 +35,22 @@ def verify_webhook(
     body: bytes,
     secrets: Sequence[str],
     *,
-    tolerance_seconds: float = DEFAULT_TOLERANCE_SECONDS,
     now: float | None = None,
 ) -> str:
     """Return the webhook's id (the same on its retries) if a key of the list signed it.
 
-    `body` is the raw request body; header names are compared without regard to case. `now` is
-    unix seconds. Raises WebhookSignatureError otherwise, also if there is no usable key.
+    `body` is the raw request body, `headers` know no case, `now` is unix seconds. Raises
+    WebhookSignatureError otherwise, also if there is no usable key.
     """
-    named = {name.lower(): value for name, value in headers.items()}
-    identifier = named.get("webhook-id", "")
-    timestamp = named.get("webhook-timestamp", "")
-    offered = _signatures(named.get("webhook-signature", ""))
+    identifier = headers.get("webhook-id", "")
+    timestamp = headers.get("webhook-timestamp", "")
+    offered = _signatures(headers.get("webhook-signature", ""))
     if not identifier or not timestamp or not offered:
         raise WebhookSignatureError("a webhook-id, -timestamp or -signature header is missing")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         raise WebhookSignatureError("the webhook-timestamp is not a number of seconds")
     clock = time.time() if now is None else now
-    if abs(clock - int(timestamp)) > tolerance_seconds:
+    if abs(clock - int(timestamp)) > TOLERANCE_SECONDS:
         raise WebhookSignatureError("the webhook-timestamp is too far from our clock")
     keys = [key for key in map(_key, secrets) if key]
     if not keys:
@@ -69,19 +67,6 @@ def verify_webhook(
     if not any(matches):
         raise WebhookSignatureError("the webhook-signature does not match")
     return identifier
-
-
-def sign_webhook(identifier: str, timestamp: int, body: bytes, secret: str) -> str:
-    """Return the `webhook-signature` header for a body, as Replicate makes it.
-
-    Raises ValueError if the secret is not a signing key.
-    """
-    key = _key(secret)
-    if not key:
-        raise ValueError("the secret is not a signing key (whsec_ and base64)")
-    signed = b"%b.%d.%b" % (identifier.encode("utf-8"), timestamp, body)
-    digest = hmac.digest(key, signed, hashlib.sha256)
-    return "v1," + base64.b64encode(digest).decode("ascii")
 
 
 def _key(secret: str) -> bytes:

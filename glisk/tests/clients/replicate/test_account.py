@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from glisk.clients.http import HttpOptions
-from glisk.clients.replicate import ModelReference, ReplicateClient
+from glisk.clients.replicate import ReplicateClient
 from glisk.errors import AccountError, TransientError
 from glisk.tests.clients.replicate.stage import ID, MODEL, TOKEN, VERSION, prediction
 from glisk.tests.clients.scripted_server import ScriptedServer, answer, hang_up, silence
@@ -46,12 +46,7 @@ class TestTheAccount:
         assert len(server.requests) == 5
 
 
-class TestTheModelSetting:
-    @pytest.mark.parametrize("text", ["", "flux", "a/b/c", "a/b:latest", "a b/c", "A" * 64, "a/"])
-    def test_is_refused_when_senseless(self, text: str) -> None:
-        with pytest.raises(ValueError, match="REPLICATE_MODEL_VERSION"):
-            ModelReference.parse(text)
-
+class TestTheSettings:
     @pytest.mark.parametrize(
         ("seconds", "told"), [(300, "5m"), (61, "2m"), (0.5, "1m"), (None, None)]
     )

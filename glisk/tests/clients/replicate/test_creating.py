@@ -60,14 +60,6 @@ class TestCreating:
         assert seen.json == expected | ({"version": version} if version else {})
         assert made.id == ID and made.status == "starting" and not made.is_terminal
 
-    def test_never_sends_null(self, server: ScriptedServer, client: ReplicateClient) -> None:
-        server.script(answer(201, prediction()))
-        client.create_prediction(
-            input={"prompt": "x", "seed": None, "extra": {"a": None, "b": [None, {"c": None}]}},
-            webhook_url=None,
-        )
-        assert server.requests[0].json == {"input": {"prompt": "x", "extra": {"b": [None, {}]}}}
-
     @pytest.mark.parametrize("status", [200, 201, 202])
     def test_takes_any_2xx(
         self, server: ScriptedServer, client: ReplicateClient, status: int
