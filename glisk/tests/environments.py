@@ -1,9 +1,5 @@
-"""What the settings say under many environments, read in forks of one process.
+"""What the settings say under many environments."""
 
-A start of Python with Django costs two seconds of CPU, a fork that reads the settings a tenth.
-"""
-
-import atexit
 import json
 import os
 import subprocess
@@ -13,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from glisk.config import read_env_file
+from glisk.tests.forks import ROOT, Forks
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = read_env_file(ROOT / ".env.example")
 PRODUCTION = read_env_file(Path(__file__).parent / "data" / "production.env")
 NO_DATABASE = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/none"}
@@ -22,26 +18,21 @@ MANAGE = ("manage.py", "check")
 # The worker, which ends at once if the environment lets it start.
 WORKER = ("manage.py", "qcluster", "--run-once")
 GUNICORN = ("-m", "gunicorn")
-_READER = """
-import json, os, sys
+_PROLOGUE = """
 import django.templatetags.static, eth_keys.datatypes, eth_utils.address
 import glisk.database, glisk.logging
 from glisk.config import ConfigurationError
-
-for line in sys.stdin:
-    variables, arguments, names = json.loads(line)
-    if os.fork() == 0:
-        os.environ.clear()
-        os.environ.update(variables)
-        sys.argv = arguments
-        try:
-            import glisk.settings
-            answer = "", {name: getattr(glisk.settings, name) for name in names}
-        except ConfigurationError as error:
-            answer = str(error), {}
-        print(json.dumps(answer), flush=True)
-        os._exit(0)
-    os.wait()
+"""
+_READ = """
+variables, names = json.loads(sys.argv.pop())
+os.environ.clear()
+os.environ.update(variables)
+try:
+    import glisk.settings
+    answer = "", {name: getattr(glisk.settings, name) for name in names}
+except ConfigurationError as error:
+    answer = str(error), {}
+print(json.dumps(answer))
 """
 
 
@@ -67,28 +58,17 @@ def start(
 
 
 @cache
-def _reader() -> "subprocess.Popen[str]":
-    reader = subprocess.Popen(
-        [sys.executable, "-c", _READER],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    atexit.register(reader.communicate)
-    return reader
+def _forks() -> Forks:
+    return Forks(_PROLOGUE)
 
 
 def read_settings(
     variables: dict[str, str], *names: str, command: tuple[str, ...] = MANAGE
 ) -> tuple[str, dict[str, Any]]:
     """Return what is wrong with an environment, or nothing, and these settings."""
-    reader = _reader()
-    assert reader.stdin is not None
-    assert reader.stdout is not None
-    reader.stdin.write(json.dumps([only(variables), command, names]) + "\n")
-    reader.stdin.flush()
-    said, values = json.loads(reader.stdout.readline())
+    done = _forks().run(_READ, *command, json.dumps([only(variables), names]))
+    assert done.status == 0, done.errors
+    said, values = json.loads(done.output)
     return said, values
 
 

@@ -2,25 +2,26 @@
 
 import json
 import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import pytest
 
+from glisk.tests.forks import Forks
+
 pytestmark = pytest.mark.process
 
-ROOT = Path(__file__).resolve().parents[2]
 SECRET = "hunter2-very-secret"
 PROLOGUE = f"""
-import logging, logging.config, sys, threading, warnings
+import logging, logging.config, threading, warnings
 import structlog
 from glisk.logging import logging_settings
 from glisk.logging.redaction import register_secret
 SECRET = "{SECRET}"
 register_secret(SECRET)
+"""
+SETUP = """
 logging.config.dictConfig(logging_settings(level="INFO", json=sys.argv[1] == "json"))
 own, library = structlog.get_logger("glisk.own"), logging.getLogger("library")
 """
@@ -52,19 +53,16 @@ WAYS_OUT = {
 }
 
 
+@cache
+def forks() -> Forks:
+    return Forks(PROLOGUE, {"PATH": os.environ["PATH"], "TZ": "Asia/Tokyo"})
+
+
 def run(program: str, form: str = "json") -> str:
-    """Run a program after the prologue; return its stderr."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROLOGUE + program, form],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "TZ": "Asia/Tokyo"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.stdout == ""
-    return done.stderr
+    """Run a program after the set-up; return its stderr."""
+    done = forks().run(SETUP + program, "-c", form)
+    assert done.output == ""
+    return done.errors
 
 
 def records(program: str) -> list[dict[str, Any]]:
@@ -72,17 +70,13 @@ def records(program: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("way", WAYS_OUT)
-@pytest.mark.parametrize("form", ["json", "console"])
-def test_no_way_out_for_a_secret(way: str, form: str) -> None:
-    output = run(WAYS_OUT[way], form)
-    assert output, "nothing was written"
-    assert SECRET not in output
-    if way != "library lacking an argument":  # there the arguments are left out altogether
-        assert "[redacted]" in output
-
-
-@pytest.mark.parametrize("way", WAYS_OUT)
-def test_each_record_is_one_line_of_json(way: str) -> None:
+def test_no_way_out_for_a_secret(way: str) -> None:
+    for form in ("json", "console"):
+        output = run(WAYS_OUT[way], form)
+        assert output, "nothing was written"
+        assert SECRET not in output
+        if way != "library lacking an argument":  # there the arguments are left out altogether
+            assert "[redacted]" in output
     (record,) = records(WAYS_OUT[way])
     assert {"event", "level", "logger", "timestamp"} <= set(record)
 
@@ -149,7 +143,7 @@ except Exception as e:
 
 def test_a_failed_task_has_fields_and_a_traceback_that_can_be_read() -> None:
     program = _TASK.format(error="ValueError(SECRET)")
-    (record,) = (json.loads(line) for line in run(program).splitlines())
+    (record,) = records(program)
     assert (record["event"], record["level"]) == ("task_failed", "error")
     assert record["task"] == "tokens.tasks.look"
     assert record["exception"].startswith("Traceback (most recent call last):\n")
@@ -161,13 +155,13 @@ def test_a_failed_task_has_fields_and_a_traceback_that_can_be_read() -> None:
 
 def test_a_task_that_the_database_interrupted_is_a_warning_of_one_line() -> None:
     program = _TASK.format(error="OperationalError('terminating connection')")
-    (record,) = (json.loads(line) for line in run(program).splitlines())
+    (record,) = records(program)
     assert (record["event"], record["level"]) == ("task_interrupted", "warning")
     assert record["error"] == "terminating connection"
     assert "exception" not in record
 
     program = program.replace("library.error(f", "library.exception('Could not save'); (f")
-    (record,) = (json.loads(line) for line in run(program).splitlines())
+    (record,) = records(program)
     assert (record["event"], record["level"]) == ("Could not save", "warning")
     assert record["error"] == "terminating connection"
     assert "exception" not in record

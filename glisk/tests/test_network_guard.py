@@ -1,17 +1,14 @@
 """The suite's own rules: loopback only, nothing skipped in CI, each test in one tier."""
 
-import json
 import os
-import re
 import socket
-import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from glisk.tests.forks import ROOT, Forks
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "glisk.example"])
@@ -50,92 +47,58 @@ def test_machine(): pytest.skip("no such machine")
 """
 IN_TWO_TIERS = "import pytest\n@pytest.mark.node\n@pytest.mark.plans\ndef test_it(): pass\n"
 STARTS_A_PROCESS = "import subprocess\ndef test_it(): subprocess.run(['true'])\n"
-# Each run is a fork of one process: its start with this project's plugins takes longest.
-_RUNS = """
-import json, os, sys
-import django, pytest
-django.setup()
-import sandbox.chain, sandbox.node
-
-for arguments, browser in json.loads(sys.stdin.read()):
-    print(flush=True)
-    child = os.fork()
-    if child == 0:
-        os.dup2(1, 2)
-        os.environ |= {"CHROMIUM_BINARY": browser} if browser else {}
-        os._exit(pytest.main(arguments))
-    print("status", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+_PROLOGUE = "import django, pytest; django.setup(); import sandbox.chain, sandbox.node"
+_RUN = """
+os.environ |= {"PATH": "/nowhere", "CHROMIUM_BINARY": sys.argv.pop()}
+sys.exit(pytest.main(sys.argv))
 """
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
-    """Return the status and output of some runs of pytest with this project's conftest.py."""
-    place = tmp_path_factory.mktemp("runs")
-    given = []
-    wanted = {
-        "no browser": (SAMPLE, "", ()),
-        "browser missed": (SAMPLE, "", ("--require-browser",)),
-        "browser": (SAMPLE, "/bin/true", ("--require-browser",)),
-        "two tiers": (IN_TWO_TIERS, "", ()),
-        "process": (STARTS_A_PROCESS, "", ()),
-    }
-    for number, (sample, browser, options) in enumerate(wanted.values()):
-        file = place / f"test_sample_{number}.py"
-        file.write_text(sample)
-        plugins = ("-c", str(ROOT / "pytest.ini"), "-p", "no:cacheprovider", "-p", "conftest")
-        given.append([[*plugins, *options, str(file)], browser])
-    environment = {
-        **os.environ,
-        "PATH": str(place),
-        "DJANGO_SETTINGS_MODULE": "glisk.tests.settings",
-    }
-    environment.pop("CHROMIUM_BINARY", None)
-    done = subprocess.run(
-        [sys.executable, "-c", _RUNS],
-        cwd=ROOT,
-        env=environment,
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    *outputs, _ = re.split(r"^status (\d+)$", done.stdout, flags=re.MULTILINE)
-    found = zip(map(int, outputs[1::2]), outputs[::2], strict=True)
-    return dict(zip(wanted, found, strict=True))
+@cache
+def forks() -> Forks:
+    settings = {"DJANGO_SETTINGS_MODULE": "glisk.tests.settings"}
+    return Forks(_PROLOGUE, {**os.environ, **settings})
+
+
+def run_sample(
+    tmp_path: Path, *options: str, sample: str = SAMPLE, browser: str = ""
+) -> tuple[int, str]:
+    """Run pytest over a sample module with this project's conftest.py."""
+    file = tmp_path / "test_sample.py"
+    file.write_text(sample)
+    plugins = ("-c", str(ROOT / "pytest.ini"), "-p", "no:cacheprovider", "-p", "conftest")
+    done = forks().run(_RUN, *plugins, *options, str(file), browser)
+    return done.status, done.output + done.errors
 
 
 @pytest.mark.process
-def test_without_a_browser_its_tests_are_skipped_by_name(runs: dict[str, tuple[int, str]]) -> None:
-    status, output = runs["no browser"]
+def test_without_a_browser_its_tests_are_skipped_by_name(tmp_path: Path) -> None:
+    status, output = run_sample(tmp_path)
     assert status == 0, output
     assert "no browser: none of chromium" in output
     assert "2 skipped, 1 deselected" in output
 
 
 @pytest.mark.process
-def test_required_browser_that_is_missing_stops_the_run(runs: dict[str, tuple[int, str]]) -> None:
-    status, output = runs["browser missed"]
+def test_required_browser_that_is_missing_stops_the_run(tmp_path: Path) -> None:
+    status, output = run_sample(tmp_path, "--require-browser")
     assert status == 4
     assert "no browser: none of chromium" in output
 
 
 @pytest.mark.process
-def test_with_a_required_browser_every_other_skip_fails(runs: dict[str, tuple[int, str]]) -> None:
-    status, output = runs["browser"]
+def test_with_a_required_browser_every_other_skip_fails(tmp_path: Path) -> None:
+    status, output = run_sample(tmp_path, "--require-browser", browser="/bin/true")
     assert status == 1
     assert "nothing may be skipped here" in output
     assert "1 failed, 1 passed, 1 deselected" in output
 
 
 @pytest.mark.process
-def test_a_test_is_in_one_tier_and_a_fast_one_starts_no_process(
-    runs: dict[str, tuple[int, str]],
-) -> None:
-    status, output = runs["two tiers"]
+def test_a_test_is_in_one_tier_and_a_fast_one_starts_no_process(tmp_path: Path) -> None:
+    status, output = run_sample(tmp_path, sample=IN_TWO_TIERS)
     assert status == 4
     assert "is in more than one tier: ['node', 'plans']" in output
-    status, output = runs["process"]
+    status, output = run_sample(tmp_path, sample=STARTS_A_PROCESS)
     assert status == 1
     assert "a fast test starts no process" in output
