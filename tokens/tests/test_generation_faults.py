@@ -1,17 +1,29 @@
 """What each failure of the vendor means for a token: wait, try again, another prompt, or fail."""
 
+import io
+import re
+import struct
 import time
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import structlog
+from django.utils import timezone
+from PIL import Image
 from pytest_django import Settings
 
+from glisk.errors import ContentPolicyError
 from glisk.models import SystemState
+from glisk.tests.clients.scripted_server import ScriptedServer, answer, raw
 from sandbox.node import free_port
+from sandbox.replicate.pictures import Pictures
 from tokens.factories import TokenFactory
-from tokens.models import ImageGenerationJob, Token, TokenTransition
+from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline import poll
+from tokens.pipeline import find, poll
+from tokens.pipeline.drain import GenerationDrain
 from tokens.pipeline.jobs import record_prediction
 from tokens.states import TokenStatus
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready
@@ -30,6 +42,50 @@ def is_open() -> bool:
 
 def timeline(token: Token) -> list[tuple[str, str]]:
     return list(TokenTransition.objects.filter(token=token).values_list("from_status", "to_status"))
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    server = ScriptedServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def serve_instead(vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Let every prediction's file be these bytes."""
+
+    def set_bytes(data: bytes) -> None:
+        monkeypatch.setattr(Pictures, "content", lambda self, file: data)
+
+    return set_bytes
+
+
+def picture(side: int) -> bytes:
+    data = io.BytesIO()
+    Image.new("1", (side, side), 1).save(data, "PNG")
+    return data.getvalue()
+
+
+def bomb(side: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        checked = kind + body
+        return struct.pack(">I", len(body)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 2_000_000, 9)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+def failure_of(token: Token) -> tuple[str, str]:
+    """Return class and message of a failed token, after a look at the message."""
+    token.refresh_from_db()
+    assert token.status == TokenStatus.FAILED
+    message = token.generation_error or ""
+    assert re.search(r"\b(retry|regenerate)\b", message), f"it does not say what to do: {message}"
+    return token.error_class, message
 
 
 # -- the vendor is not well ---------------------------------------------------------------
@@ -110,6 +166,24 @@ def test_server_errors_are_tried_again_and_counted(worker: Start, vendors: Vendo
     assert vendors.paid == 1
 
 
+def test_an_attempt_waits_for_its_backoff(
+    vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "SETTLE_SECONDS", 0.1)
+    vendors.replicate.plan_fault("server_error", scope=CREATE)
+    token = TokenFactory.create(generation_attempts=1)
+    drain = Worker(GenerationDrain())
+    try:
+        drain.until(lambda: Token.objects.filter(next_attempt_at__isnull=False).exists())
+    finally:
+        drain.crash()
+    token.refresh_from_db()
+    noted = TokenTransition.objects.filter(token=token).latest("pk").created_at
+    assert token.next_attempt_at is not None
+    assert (token.next_attempt_at - noted).total_seconds() + 0.05 >= 1.6
+    assert (token.next_attempt_at - timezone.now()).total_seconds() <= 2.0
+
+
 def test_a_prediction_that_crashes_is_tried_again_and_given_up_after_three(
     worker: Start, vendors: Vendors
 ) -> None:
@@ -123,11 +197,10 @@ def test_a_prediction_that_crashes_is_tried_again_and_given_up_after_three(
     assert list(numbers) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("refusal", ["insufficient_credit", "spend_limit", "invalid_version"])
 def test_a_refused_account_pauses_the_stage_and_fails_no_token(
-    worker: Start, vendors: Vendors, refusal: str
+    worker: Start, vendors: Vendors
 ) -> None:
-    vendors.replicate.set_faults(account_refusal=refusal)
+    vendors.replicate.set_faults(account_refusal="spend_limit")
     tokens = TokenFactory.create_batch(3)
     drain = worker()
     started = time.monotonic()
@@ -254,12 +327,16 @@ def test_a_prediction_that_the_vendor_forgot_is_made_again(
 # -- the prompt or the picture --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", ["nsfw", "e005", "garbage-black"])
+@pytest.mark.parametrize("word", ["nsfw", "garbage-black"])
 def test_a_refused_prompt_is_replaced_once(
     worker: Start, vendors: Vendors, settings: Settings, word: str
 ) -> None:
     token = TokenFactory.create(prompt=f"a {word} picture")
-    worker().until(is_ready(token))
+    drain = worker()
+    with structlog.testing.capture_logs() as logs:
+        drain.until(is_ready(token))
+    (told,) = [entry for entry in logs if entry["event"] == "prompt_censored"]
+    assert (told["token_id"], told["prompt"]) == (token.pk, f"a {word} picture")
     token.refresh_from_db()
     assert token.fallback_used
     assert token.prompt == f"a {word} picture"
@@ -273,24 +350,87 @@ def test_a_refused_prompt_is_replaced_once(
 def test_a_refused_fallback_fails_the_token(
     worker: Start, vendors: Vendors, settings: Settings
 ) -> None:
-    settings.FALLBACK_CENSORED_PROMPT = "also nsfw"
+    settings.FALLBACK_CENSORED_PROMPT = "also garbage-black"
     token = TokenFactory.create(prompt="a nude")
     worker().until(is_failed(token))
-    token.refresh_from_db()
-    assert vendors.paid == 2
-    assert token.error_class == "content_policy"
-    assert "fallback prompt was refused too" in (token.generation_error or "")
+    error_class, message = failure_of(token)
+    assert (error_class, vendors.paid) == ("content_policy", 2)
+    assert "fallback prompt was refused too" in message
+    assert not vendors.pinata.pins
 
 
-@pytest.mark.parametrize("kind", ["html", "truncated", "empty"])
-def test_damaged_bytes_are_never_stored(worker: Start, vendors: Vendors, kind: str) -> None:
+def test_a_prompt_refused_by_the_api_itself_costs_nothing(
+    worker: Start, vendors: Vendors, settings: Settings, server: ScriptedServer
+) -> None:
+    body = {
+        "title": "Input validation failed",
+        "detail": "flagged as sensitive. (E005)",
+        "status": 422,
+    }
+    server.script(answer(422, body), answer(422, body))
+    settings.REPLICATE_BASE_URL = server.url
+    token = TokenFactory.create(prompt="a nude by the sea")
+    worker().until(is_failed(token))
+    assert failure_of(token)[0] == "content_policy"
+    prompts = [request.json["input"]["prompt"] for request in server.requests]
+    assert prompts == ["a nude by the sea", settings.FALLBACK_CENSORED_PROMPT]
+    rows = ImageGenerationJob.objects.values_list("status", "cost_usd")
+    assert list(rows) == [(JobStatus.REJECTED, None)] * 2
+
+
+def test_a_refused_input_fails_at_once(
+    worker: Start, vendors: Vendors, settings: Settings, server: ScriptedServer
+) -> None:
+    detail = "- input.seed: Invalid type. Expected: integer, given: null\n"
+    server.script(answer(422, {"detail": detail, "title": "Input validation failed"}))
+    settings.REPLICATE_BASE_URL = server.url
+    token = TokenFactory.create()
+    worker().until(is_failed(token))
+    error_class, message = failure_of(token)
+    assert error_class == "validation"
+    assert "input.seed" in message
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("side", "why"), [(32, "32 x 32"), (4100, "4100 x 4100"), (None, "limit of 100 bytes")]
+)
+def test_a_size_that_no_other_image_would_mend_is_paid_for_once(
+    worker: Start,
+    vendors: Vendors,
+    settings: Settings,
+    serve_instead: Callable[[bytes], None],
+    side: int | None,
+    why: str,
+) -> None:
+    if side is None:
+        settings.IMAGE_MAX_BYTES = 100
+    else:
+        serve_instead(picture(side))
+    token = TokenFactory.create()
+    worker().until(is_failed(token))
+    error_class, message = failure_of(token)
+    assert error_class == "artefact"
+    assert why in message
+    assert vendors.paid == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [("html", "begin with"), ("truncated", "decoding failed"), ("empty", "no bytes")],
+)
+def test_damaged_bytes_are_never_stored(
+    worker: Start, vendors: Vendors, kind: str, why: str
+) -> None:
+    """Whatever the content type says: the emulator calls all of it image/webp."""
     token = TokenFactory.create(prompt=f"a garbage-{kind} picture")
     worker().until(is_failed(token))
-    token.refresh_from_db()
+    error_class, message = failure_of(token)
+    assert error_class == "artefact"
+    assert re.search(why, message), message
     assert vendors.paid == 3
-    assert token.error_class == "artefact"
-    assert token.image_cid is None
-    assert not vendors.pinata.pins
+    assert (token.image_cid, token.metadata_text) == (None, None)
+    assert not vendors.pinata.calls
 
 
 @pytest.mark.parametrize(
@@ -332,6 +472,93 @@ def test_a_file_that_the_vendor_deleted_is_made_again(
     assert vendors.paid == 2
 
 
+# -- an output that leads where it must not; the rules are the download's --------------------
+
+
+def fails_at_output(worker: Start, vendors: Vendors, url: str) -> str:
+    """Let a worker meet the output of a prediction that is paid for; return why it is refused."""
+    token = TokenFactory.create(status=TokenStatus.GENERATING, generation_attempts=1)
+    ImageGenerationJob.objects.create(
+        token=token,
+        prompt=token.prompt,
+        input={"prompt": token.prompt, "seed": 1},
+        service="replicate",
+        model="black-forest-labs/flux-schnell",
+        external_id=f"prediction{token.pk}",
+        attempt_number=1,
+        status=JobStatus.SUCCEEDED,
+        output_url=url,
+    )
+    worker().until(is_failed(token))
+    assert (vendors.pinata.calls, vendors.creations()) == ([], 0)
+    assert ImageGenerationJob.objects.get().status == JobStatus.FAILED
+    assert not hasattr(token, "image")
+    return failure_of(token)[1]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/", "file:///etc/passwd"])
+def test_an_address_inside_or_another_scheme_is_refused(
+    worker: Start, vendors: Vendors, settings: Settings, server: ScriptedServer, url: str
+) -> None:
+    settings.REPLICATE_OUTPUT_HOSTS = ["replicate.delivery", "*.replicate.delivery"]
+    server.script(answer(200, b"the keys"))
+    assert "the URL is refused" in fails_at_output(worker, vendors, url.format(port=server.port))
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (answer(307, b"", Location="http://127.0.0.1:1/"), "redirect"),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"), "limit of"),
+        (answer(200, bomb(30_000)), "pixels"),
+    ],
+    ids=["redirect", "endless", "bomb"],
+)
+def test_a_hostile_answer_is_refused(
+    worker: Start,
+    vendors: Vendors,
+    settings: Settings,
+    server: ScriptedServer,
+    reply: Any,
+    why: str,
+) -> None:
+    settings.GENERATION_MAX_ATTEMPTS = 1
+    server.script(reply)
+    settings.REPLICATE_OUTPUT_HOSTS = [f"127.0.0.1:{server.port}"]
+    assert why in fails_at_output(worker, vendors, f"{server.url}/out-0.webp")
+
+
+# -- storage ----------------------------------------------------------------------------
+
+
+def test_a_file_that_pinata_refuses_fails_with_its_bytes_kept(
+    worker: Start, vendors: Vendors, settings: Settings, server: ScriptedServer
+) -> None:
+    refusal = answer(400, {"error": {"reason": "BAD_REQUEST", "details": "too many keyvalues"}})
+    server.script(*[refusal] * 4)
+    settings.PINATA_API_URL = server.url
+    token = TokenFactory.create()
+    worker().until(is_failed(token))
+    error_class, message = failure_of(token)
+    assert error_class == "validation"
+    assert "too many keyvalues" in message
+    assert "the files are kept" in message
+    assert token.image.data is not None
+    assert set(IPFSUploadRecord.objects.values_list("status", flat=True)) == {"failed"}
+
+
+def test_an_upload_waits_for_pinata_without_limit(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.PINATA_API_URL = f"http://127.0.0.1:{free_port()}"
+    token = TokenFactory.create()
+    drain = worker()
+    drain.until(lambda: IPFSUploadRecord.objects.count() >= 8)
+    token.refresh_from_db()
+    assert token.status == TokenStatus.UPLOADING
+
+
 # -- what is delivered twice ---------------------------------------------------------------
 
 
@@ -359,19 +586,14 @@ def test_an_old_refusal_says_nothing_of_the_call_that_follows_it(
     drain = worker()
     drain.step()
     (accepted,) = drain.finished()
-    refusal = type(accepted)("order", accepted.key, error=_policy_error())
+    error = ContentPolicyError("refused", vendor="replicate")
+    refusal = type(accepted)("order", accepted.key, error=error)
     drain.drain.turn([refusal])
     assert drain.drain.in_flight == 1  # the fallback prompt's call
     drain.drain.turn([refusal])
     drain.until(is_ready(token))
     open_jobs = ImageGenerationJob.objects.values_list("status", flat=True).order_by("pk")
     assert list(open_jobs) == [JobStatus.REJECTED, JobStatus.CAPTURED]
-
-
-def _policy_error() -> Exception:
-    from glisk.errors import ContentPolicyError
-
-    return ContentPolicyError("refused", vendor="replicate")
 
 
 def test_an_ending_drain_gives_back_what_waits(worker: Start, vendors: Vendors) -> None:

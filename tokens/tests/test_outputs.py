@@ -18,16 +18,13 @@ from tokens.tests.stage import Start, Vendors, is_failed, is_ready, job_of
 
 pytestmark = pytest.mark.django_db
 
-SHAPES = ["list", "string", "nested", "object", "images", "objects", "deep"]
-WITHOUT_IMAGE = ["empty", "null", "words"]
-
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pauses, "_REFRESH_SECONDS", 0.02)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", ["string", "deep"])
 def test_the_image_is_found_in_any_shape_of_output(
     worker: Start, vendors: Vendors, shape: str
 ) -> None:
@@ -40,9 +37,8 @@ def test_the_image_is_found_in_any_shape_of_output(
     assert (token.image_url or "").startswith(vendors.replicate.url)
 
 
-@pytest.mark.parametrize("shape", ["list", "object"])
-def test_a_data_uri_is_an_image_too(worker: Start, vendors: Vendors, shape: str) -> None:
-    vendors.replicate.set_faults(output_shape=shape, output_inline=True)
+def test_a_data_uri_is_an_image_too(worker: Start, vendors: Vendors) -> None:
+    vendors.replicate.set_faults(output_shape="object", output_inline=True)
     token = TokenFactory.create()
     worker().until(is_ready(token))
     assert vendors.paid == 1
@@ -61,11 +57,8 @@ def test_an_image_inside_a_reply_may_be_larger_than_other_replies(
     worker().until(is_ready(token))
 
 
-@pytest.mark.parametrize("shape", WITHOUT_IMAGE)
-def test_a_success_without_an_image_is_not_paid_again(
-    worker: Start, vendors: Vendors, shape: str
-) -> None:
-    vendors.replicate.set_faults(output_shape=shape)
+def test_a_success_without_an_image_is_not_paid_again(worker: Start, vendors: Vendors) -> None:
+    vendors.replicate.set_faults(output_shape="empty")
     token = TokenFactory.create()
     worker().until(is_failed(token))
     token.refresh_from_db()

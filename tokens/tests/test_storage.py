@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import requests
+import structlog
 from pytest_django import Settings
 
 from authors.factories import AuthorFactory
@@ -176,7 +177,11 @@ def test_when_both_are_pinned_already_nothing_is_sent(
 def test_another_cid_is_a_hard_stop(worker: Start, vendors: Vendors, stored: Stored) -> None:
     vendors.pinata.set_faults(wrong_cid_rate=1.0)
     token = stored()
-    worker().until(is_failed(token))
+    drain = worker()
+    with structlog.testing.capture_logs() as logs:
+        drain.until(is_failed(token))
+    (alarm,) = [entry for entry in logs if entry["event"] == "cid_mismatch"]
+    assert (alarm["log_level"], alarm["token_id"]) == ("critical", token.pk)
     token.refresh_from_db()
     assert token.error_class == "cid_mismatch"
     assert "nothing is revealed" in (token.generation_error or "")
@@ -204,18 +209,17 @@ def test_an_answer_that_no_column_can_hold_stops_one_token_only(
     drain.until(is_failed(bad))
 
 
-@pytest.mark.parametrize("refusal", ["key_revoked", "no_scopes", "plan_limit_reached"])
 def test_a_refused_key_pauses_the_stage_and_fails_no_token(
-    worker: Start, vendors: Vendors, stored: Stored, refusal: str
+    worker: Start, vendors: Vendors, stored: Stored
 ) -> None:
-    vendors.pinata.set_faults(**{refusal: True})
+    vendors.pinata.set_faults(no_scopes=True)
     tokens = [stored() for _ in range(3)]
     drain = worker()
     drain.until(is_open)
     drain.settle(0.6)
     assert Token.objects.filter(status=TokenStatus.UPLOADING).count() == 3
     assert {token.error_class for token in Token.objects.all()} <= {"account", "vendor_down"}
-    vendors.pinata.set_faults(**{refusal: False})
+    vendors.pinata.set_faults(no_scopes=False)
     drain.until(is_ready(*tokens))
 
 
