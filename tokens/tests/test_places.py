@@ -56,7 +56,7 @@ def together(*workers: Worker, seconds: float) -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 3])
 def test_each_living_worker_brings_its_places(
     worker: Start, vendors: Vendors, settings: Settings, workers: int
 ) -> None:

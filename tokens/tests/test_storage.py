@@ -237,7 +237,7 @@ def test_a_key_with_its_secret_is_as_good_as_a_jwt(
     assert [call.status for call in vendors.pinata.calls] == [200, 200]
 
 
-@pytest.mark.parametrize("fault", ["drop_before", "drop_after", "error_after"])
+@pytest.mark.parametrize("fault", ["drop_after", "error_after"])
 def test_a_reply_that_is_lost_costs_an_attempt_and_no_second_pin(
     worker: Start, vendors: Vendors, stored: Stored, fault: Kind
 ) -> None:

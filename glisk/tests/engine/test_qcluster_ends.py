@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from glisk.tests.engine.conftest import (
@@ -18,6 +19,10 @@ from glisk.tests.engine.conftest import (
 )
 
 Start = Callable[..., QCluster]
+
+
+def _are_gone(pids: list[int]) -> bool:
+    return not any(map(is_running, pids))
 
 
 def _victim(cluster: QCluster, role: str) -> int:
@@ -42,7 +47,7 @@ def test_work_goes_on_after_a_kill_of_each_kind_of_process(qcluster: Start) -> N
 
         os.kill(_victim(cluster, role), signal.SIGKILL)
 
-        eventually(lambda old=old: not any(map(is_running, old)), what="the end of the old tree")
+        eventually(partial(_are_gone, old), what="the end of the old tree")
         add_jobs(1)
         # The leases of the dead were released: nobody waited for them to run out.
         eventually(lambda: done() == 9, what=f"a new job, and those under way: {role}")
