@@ -30,7 +30,7 @@ from reveals.pipeline.receipts import (
 )
 from reveals.pipeline.watch import MINED, Fate, follow_move, judge, look
 from tokens.models import Token
-from tokens.recovery.adoption import adopt_known
+from tokens.recovery.adoption import adopt
 from tokens.recovery.drift import Finding, report_finding
 from tokens.states import TokenStatus
 
@@ -134,7 +134,7 @@ def settle_answers(answers: Sequence[Answer], *, actor: str) -> Reconciled:
         else:
             report.foreign.append(token_id)
             objections.append(_foreign(answer))
-    report.adopted = sorted(adopt_known(adoptable, actor=actor))
+    report.adopted = sorted(adopt(adoptable, actor=actor))
     report.unsettled = sorted(adoptable.keys() - set(report.adopted))
     set_aside(objections, actor=actor)
     for objection in objections:

@@ -52,8 +52,5 @@ def perhaps_revealed(token_ids: Iterable[int]) -> set[int]:
 
 
 def _those(token_ids: Iterable[int], condition: Condition) -> set[int]:
-    ids = list(token_ids)
-    if not ids:
-        return set()
-    found = Token.objects.filter(condition("pk"), pk__in=ids)
+    found = Token.objects.filter(condition("pk"), pk__in=list(token_ids))
     return set(found.values_list("pk", flat=True))

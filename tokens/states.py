@@ -68,12 +68,3 @@ class InvalidStateTransition(Exception):
         self.current, self.target, self.token_id = current, target, token_id
         subject = "Token" if token_id is None else f"Token {token_id}"
         super().__init__(f"{subject} cannot go from {current} to {target}.")
-
-
-def check_transition(
-    current: str, target: str, *, token_id: int | None = None, repair: Repair | None = None
-) -> None:
-    """Raise `InvalidStateTransition` unless the map (of this repair) allows the move."""
-    targets = TRANSITIONS if repair is None else REPAIRS[repair]
-    if TokenStatus(target) not in targets.get(TokenStatus(current), frozenset()):
-        raise InvalidStateTransition(current, target, token_id=token_id)

@@ -52,26 +52,13 @@ def revealed_facts(reader: ChainClient, token_ids: list[int]) -> dict[int, OnCha
     return {token_id: token for token_id, token in facts.items() if token.revealed}
 
 
-def adopt_new(
-    facts: Mapping[int, OnChainToken], *, actor: str, logs: Mapping[int, RevealLog] | None = None
+def adopt(
+    facts: Mapping[int, OnChainToken],
+    *,
+    actor: str,
+    logs: Mapping[int, RevealLog] | None = None,
 ) -> set[int]:
-    """Mark tokens that were created in this transaction as revealed; return which."""
-    if not facts:
-        return set()
-    moves = [_move(facts[token_id], (logs or {}).get(token_id), None) for token_id in sorted(facts)]
-    return move_tokens(
-        moves,
-        source=TokenStatus.DETECTED,
-        target=TokenStatus.REVEALED,
-        actor=actor,
-        adopts=True,
-    )
-
-
-def adopt_known(
-    facts: Mapping[int, OnChainToken], *, actor: str, logs: Mapping[int, RevealLog] | None = None
-) -> set[int]:
-    """Mark tokens that others revealed, whatever their state here; return which.
+    """Mark tokens that others revealed as revealed, whatever their state here; return which.
 
     A token in a transaction of ours that is under way is left to that transaction's receipt.
     What was generated for a token stays with it if the URI on chain is ours; otherwise it is
@@ -88,13 +75,12 @@ def adopt_known(
         for token_id in in_flight(rows):
             del rows[token_id]
         for state in sorted({token.status for token in rows.values()}):
-            moves = [
-                _move(facts[token_id], (logs or {}).get(token_id), token)
-                for token_id, token in rows.items()
-                if token.status == state
-            ]
             adopted |= move_tokens(
-                moves,
+                [
+                    _move(token, facts[token_id], (logs or {}).get(token_id))
+                    for token_id, token in rows.items()
+                    if token.status == state
+                ],
                 source=TokenStatus(state),
                 target=TokenStatus.REVEALED,
                 actor=actor,
@@ -104,25 +90,21 @@ def adopt_known(
     return adopted
 
 
-def _move(facts: OnChainToken, log: RevealLog | None, token: Token | None) -> Move:
-    ours = token is not None and token.token_uri == facts.uri
+def _move(token: Token, facts: OnChainToken, log: RevealLog | None) -> Move:
+    ours = token.token_uri == facts.uri
+    cid = facts.uri.removeprefix("ipfs://")
+    is_ipfs = cid != facts.uri and is_cid(cid) and len(cid) <= 100
     return Move(
-        token_id=facts.token_id,
+        token_id=token.pk,
         reason=f"revealed on chain already, with {facts.uri or 'an empty URI'}",
         fields={
             "adopted_uri": facts.uri,
-            "metadata_cid": cid_of(facts.uri),
-            "image_cid": token.image_cid if token is not None and ours else None,
-            "image_url": token.image_url if token is not None and ours else None,
+            "metadata_cid": cid if is_ipfs else None,
+            "image_cid": token.image_cid if ours else None,
+            "image_url": token.image_url if ours else None,
             "reveal_tx_hash": log.tx_hash if log else None,
             "revealed_at": log.revealed_at if log else None,
             "generation_error": None,
             "error_class": "",
         },
     )
-
-
-def cid_of(uri: str) -> str | None:
-    """Return the CID of an `ipfs://` URI, or None if it is anything else."""
-    cid = uri.removeprefix("ipfs://")
-    return cid if cid != uri and is_cid(cid) and len(cid) <= 100 else None

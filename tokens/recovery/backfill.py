@@ -27,8 +27,7 @@ from tokens.models import MintEvent
 from tokens.models.mint import MintSource
 from tokens.recovery.adoption import (
     RevealLog,
-    adopt_known,
-    adopt_new,
+    adopt,
     adoptable,
     revealed_facts,
     unknown_ids,
@@ -93,7 +92,7 @@ def backfill(
     keep_progress: bool = True,
     only_ids: Collection[int] | None = None,
     until: float | None = None,
-    on_range: Callable[[int, int], None] | None = None,
+    on_range: Callable[[int, int], object] | None = None,
     dry_run: bool = False,
 ) -> None:
     """Register every mint from block `first` to `last`, both included.
@@ -186,7 +185,7 @@ def register_logs(
     others = adoptable(found.reveals)
     if others:
         facts = revealed_facts(reader, sorted(others))
-        report.adopted += sorted(adopt_known(facts, actor=ACTOR, logs=found.reveals))
+        report.adopted += sorted(adopt(facts, actor=ACTOR, logs=found.reveals))
 
 
 def register_found(
@@ -202,7 +201,7 @@ def register_found(
     outcomes = register_mints(mints, source=MintSource.BACKFILL, actor=ACTOR, only_ids=only_ids)
     created = {token_id for outcome in outcomes for token_id in outcome.created}
     fresh = {token_id: facts for token_id, facts in revealed.items() if token_id in created}
-    report.adopted += sorted(adopt_new(fresh, actor=ACTOR, logs=reveals))
+    report.adopted += sorted(adopt(fresh, actor=ACTOR, logs=reveals))
     deep = head - settled_depth() + 1
     settled = [
         outcome.mint_event_id

@@ -25,7 +25,7 @@ from django.utils import timezone
 from glisk.clients.chain import ChainClient, OnChainToken, Survey
 from glisk.models import SystemState
 from tokens.models import MintEvent, Token
-from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_known, adoptable
+from tokens.recovery.adoption import FACTS_AT_ONCE, adopt, adoptable
 from tokens.recovery.completeness import prove_tiling
 from tokens.recovery.gaps import missing_ranges, vanished_tokens
 from tokens.recovery.progress import load_progress
@@ -257,7 +257,7 @@ def _compare_all(
             detail = f"on chain {chain.uri[:200]!r}, here {(token.token_uri or '')[:200]!r}"
             report.add(Finding("uri_differs", token.pk, detail))
     # What is revealed on chain and not here is adopted; a token in flight is left to its receipt.
-    adopted = adopt_known(ahead, actor=ACTOR) if repair else adoptable(ahead)
+    adopted = adopt(ahead, actor=ACTOR) if repair else adoptable(ahead)
     for token_id in sorted(adopted):
         told = (
             "adopted as revealed with {!r}" if repair else "revealed on chain with {!r}, not here"

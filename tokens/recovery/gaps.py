@@ -24,7 +24,7 @@ from glisk.clients.chain import Block, ChainClient, Survey
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.fields import normalise_address
 from tokens.models import Token
-from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_new, unknown_ids
+from tokens.recovery.adoption import FACTS_AT_ONCE, adopt, unknown_ids
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.progress import load_progress
 from tokens.transitions.chain import NewTokens, create_tokens
@@ -300,5 +300,5 @@ def register_from_contract(
             cursor.execute("LOCK TABLE mint_events IN ROW EXCLUSIVE MODE")
         created = create_tokens(wanted, actor=ACTOR).get(None, [])
         revealed = {i: facts[i] for i in created if facts[i].revealed}
-        adopted = adopt_new(revealed, actor=ACTOR)
+        adopted = adopt(revealed, actor=ACTOR)
     return sorted(created), sorted(adopted)

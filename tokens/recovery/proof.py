@@ -19,7 +19,7 @@ from tokens.minting.registration import register_mints
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
 from tokens.recovery import withdrawal
-from tokens.recovery.adoption import adopt_known, revealed_facts
+from tokens.recovery.adoption import adopt, revealed_facts
 from tokens.recovery.backfill import Report
 from tokens.recovery.completeness import Tiling, prove_tiling, settled_proof
 from tokens.recovery.drift import check_some
@@ -104,7 +104,7 @@ def _adopt_on_their_way(reader: ChainClient) -> int:
     """Stop the spending on tokens that somebody else has revealed meanwhile."""
     found = Token.objects.filter(status__in=ACTIVE).order_by("mint_timestamp")
     ids = list(found.values_list("token_id", flat=True)[:_ON_THEIR_WAY])
-    return len(adopt_known(revealed_facts(reader, ids), actor=ACTOR)) if ids else 0
+    return len(adopt(revealed_facts(reader, ids), actor=ACTOR)) if ids else 0
 
 
 def _lately_revealed(memory: Memory) -> list[int]:

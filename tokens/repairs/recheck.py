@@ -7,7 +7,7 @@ from functools import partial
 
 from glisk.clients.chain import ChainClient, OnChainToken
 from tokens.models import MintEvent, Token
-from tokens.recovery.adoption import FACTS_AT_ONCE, adopt_known
+from tokens.recovery.adoption import FACTS_AT_ONCE, adopt
 from tokens.repairs.results import RepairResult, repair_each
 from tokens.states import TokenStatus
 
@@ -63,7 +63,7 @@ def _compare(token: Token, chain: OnChainToken, *, actor: str) -> RepairResult:
             return differs(f"On chain its URI is {chain.uri[:200]!r}, which is not ours.")
         return RepairResult(token.pk, True, "Revealed, here and on chain.")
     if chain.revealed:
-        if adopt_known({token.pk: chain}, actor=actor):
+        if adopt({token.pk: chain}, actor=actor):
             return RepairResult(token.pk, True, f"Adopted as revealed with {chain.uri[:200]!r}.")
         return differs("It is revealed on chain, and a transaction of ours waits for its receipt.")
     more = " It may be retried." if token.status == TokenStatus.FAILED else ""

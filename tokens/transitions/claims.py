@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
-from tokens.states import TokenStatus, check_transition
+from tokens.states import TokenStatus
 from tokens.transitions.status import as_json
 
 # A token that was claimed this often without any outcome kills its workers: it is set aside.
@@ -96,7 +96,6 @@ _JOB = (
 
 def claim_for_generation(*, owner: str, limit: int, lease_seconds: float) -> list[Claim]:
     """Claim the oldest tokens that want an image and have no open job; mark new ones."""
-    check_transition(TokenStatus.DETECTED, TokenStatus.GENERATING)
     rows = _fetch(
         f"""
         WITH c AS MATERIALIZED (
@@ -131,7 +130,6 @@ def claim_jobs(
     no time (of the release before) so many seconds after it was made. Both rows are locked, so that
     both conditions are those of the newest versions.
     """
-    check_transition(TokenStatus.DETECTED, TokenStatus.GENERATING)
     rows = _fetch(
         f"""
         WITH c AS MATERIALIZED (

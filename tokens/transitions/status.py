@@ -18,7 +18,15 @@ from django.conf import settings
 from django.db import connection
 
 from glisk.errors import NotSentError, TransientError, UnknownOutcomeError
-from tokens.states import ADOPTABLE, RECALL, Repair, TokenStatus, check_transition
+from tokens.states import (
+    ADOPTABLE,
+    RECALL,
+    REPAIRS,
+    TRANSITIONS,
+    InvalidStateTransition,
+    Repair,
+    TokenStatus,
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -75,7 +83,9 @@ def move_tokens(
     token_id = moves[0].token_id if len(moves) == 1 else None
     adoption = adopts and target is TokenStatus.REVEALED and source in ADOPTABLE
     if not adoption and not (recalls and (source, target) == RECALL):
-        check_transition(source, target, token_id=token_id, repair=repair)
+        targets = TRANSITIONS if repair is None else REPAIRS[repair]
+        if target not in targets.get(source, ()):
+            raise InvalidStateTransition(source, target, token_id=token_id)
     if not moves:
         return set()
     columns = sorted(moves[0].fields)

@@ -1,7 +1,6 @@
 """Reads mints from the chain's logs and registers what is missing."""
 
 import argparse
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -12,16 +11,9 @@ from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, at_least
 from tokens.recovery.backfill import Report, backfill
-from tokens.recovery.progress import Progress, load_progress
+from tokens.recovery.progress import load_progress
 
 PARTLY_DONE = 2
-
-
-@dataclass(frozen=True)
-class _Span:
-    first: int
-    last: int
-    head: int
 
 
 class Command(ExplainedCommand):
@@ -68,55 +60,57 @@ exit status:
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        reader = ChainClient.from_settings()
-        progress = load_progress()
+        reader, progress, report = ChainClient.from_settings(), load_progress(), Report()
         try:
             head = reader.survey().head.number
         except ProviderError as error:
             raise CommandError(f"The chain could not be read: {error}") from error
-        stored = _following(progress)
-        span = _span(options, stored, head)
-        if span.first > span.last:
+        first, last = options["from_block"], options["to_block"]
+        if first is not None and last is not None and first > last:
+            raise CommandError(f"--from-block {first} is after --to-block {last}.")
+        unread = int(settings.CONTRACT_DEPLOYED_AT_BLOCK)
+        if progress.block is not None:
+            unread = progress.block + 1
+        first = unread if first is None else first
+        last = head if last is None else min(last, head)
+        if first > last:
             self.stdout.write(
-                f"Nothing to read: it would begin with block {span.first}, the newest is {head}."
+                f"Nothing to read: it would begin with block {first}, the newest is {head}."
             )
             return
-        report = Report()
+        fault: ProviderError | None = None
         try:
-            with tqdm(total=span.last - span.first + 1, unit="block", disable=None) as bar:
-                facts: dict[str, Any] = {
-                    **vars(span),
-                    "report": report,
-                    "range_blocks": options["batch_size"] or progress.range_blocks,
-                    "on_range": lambda start, end: bar.update(end - start + 1),
-                }
-                # Only what continues the stored progress may move it.
+            with tqdm(total=last - first + 1, unit="block", disable=None) as bar:
                 backfill(
                     reader,
-                    **facts,
-                    keep_progress=span.first <= stored,
+                    first=first,
+                    last=last,
+                    head=head,
+                    report=report,
+                    range_blocks=options["batch_size"] or progress.range_blocks,
+                    keep_progress=first <= unread,  # only what continues it may move it
+                    on_range=lambda start, end: bar.update(end - start + 1),
                     dry_run=options["dry_run"],
                 )
         except ProviderError as error:
-            self._summarise(report, span, reader, dry_run=options["dry_run"])
+            fault = error
+        told = f"{report.created} tokens would be created."
+        if not options["dry_run"]:
+            told = f"{report.created} tokens created, {len(report.adopted)} adopted as revealed."
+        self.stdout.write(
+            f"Blocks {first} to {last}: {report.blocks} read in {reader.requests} "
+            f"requests ({reader.calls} RPC calls): {report.logs} mints, {told}"
+        )
+        self._name_doubts(report)
+        if fault is not None:
             raise CommandError(
-                f"Stopped after {report.blocks} blocks: {error}",
+                f"Stopped after {report.blocks} blocks: {fault}",
                 returncode=PARTLY_DONE if report.blocks else 1,
-            ) from error
-        self._summarise(report, span, reader, dry_run=options["dry_run"])
+            ) from fault
         if report.malformed or report.conflicts or report.reorged:
             raise CommandError("Not all of it could be registered.", returncode=PARTLY_DONE)
 
-    def _summarise(
-        self, report: Report, span: _Span, reader: ChainClient, *, dry_run: bool
-    ) -> None:
-        told = f"{report.created} tokens would be created."
-        if not dry_run:
-            told = f"{report.created} tokens created, {len(report.adopted)} adopted as revealed."
-        self.stdout.write(
-            f"Blocks {span.first} to {span.last}: {report.blocks} read in {reader.requests} "
-            f"requests ({reader.calls} RPC calls): {report.logs} mints, {told}"
-        )
+    def _name_doubts(self, report: Report) -> None:
         if report.completed:
             self.stdout.write(f"{report.completed} tokens got the mint that was missing.")
         for outcome in report.conflicts:
@@ -132,23 +126,6 @@ exit status:
             )
         for line in report.malformed:
             self.stdout.write(f"malformed: {line}")
-
-
-def _following(progress: Progress) -> int:
-    """Return the first block that has not been read."""
-    deployed = int(settings.CONTRACT_DEPLOYED_AT_BLOCK)
-    return deployed if progress.block is None else progress.block + 1
-
-
-def _span(options: dict[str, Any], stored: int, head: int) -> _Span:
-    first, last = options["from_block"], options["to_block"]
-    if first is not None and last is not None and first > last:
-        raise CommandError(f"--from-block {first} is after --to-block {last}.")
-    return _Span(
-        first=stored if first is None else first,
-        last=head if last is None else min(last, head),
-        head=head,
-    )
 
 
 def _block_or_latest(text: str) -> int | None:
