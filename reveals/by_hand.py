@@ -24,7 +24,7 @@ from glisk.errors import ProviderError
 from reveals import gate, outbox
 from reveals.candidates import tokens_by_id
 from reveals.fees import choose_fees, configured_ceiling_wei, least_bump
-from reveals.gate import Candidate, Objection
+from reveals.gate import Candidate
 from reveals.models import BatchStatus, RevealBatch, RevealRequest, RevealTransaction
 from reveals.pipeline.compose import prepare_batch
 from reveals.pipeline.verify import CONCURRENCY
@@ -33,7 +33,7 @@ from tokens.registry import in_flight
 from tokens.repairs.results import RepairResult, note, repair_each, wake
 from tokens.states import TokenStatus
 from tokens.transitions import REVEAL_CHANNEL
-from tokens.transitions.claims import forget_delay
+from tokens.transitions.claims import Refusal, forget_delay
 
 logger = structlog.get_logger(__name__)
 
@@ -125,7 +125,7 @@ class RevealPlan:
     """What would go in which transactions, what would not, and what the keeper has to pay it."""
 
     batches: list[PlannedBatch] = field(default_factory=list)
-    refused: list[Objection] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
     balance_wei: int = 0
 
     @property
@@ -157,7 +157,7 @@ def preview_reveal(
         plan.balance_wei = prepared.facts.balance_wei
         plan.refused += prepared.refused
         done = {c.token_id for c in prepared.candidates}
-        done |= {objection.token_id for objection in prepared.refused}
+        done |= {refusal.token_id for refusal in prepared.refused}
         passing = [c for c in passing if c.token_id not in done]
         if prepared.candidates:
             fees = choose_fees(prepared.history, ceiling_wei=configured_ceiling_wei())
@@ -195,7 +195,7 @@ def _check_artefacts(
             passing.append(candidate)
         else:
             plan.refused.append(
-                Objection(candidate.token_id, str(error), error.error_class, gate.is_final(error))
+                Refusal(candidate.token_id, str(error), error.error_class, gate.is_final(error))
             )
     return passing
 

@@ -12,10 +12,9 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 
-from reveals.gate import Candidate, Objection
+from reveals.gate import Candidate
 from reveals.models import RevealTransaction
 from tokens.states import TokenStatus
-from tokens.transitions import claims
 from tokens.transitions.claims import Refusal, postpone_reveals
 from tokens.transitions.status import Move, move_tokens
 
@@ -40,34 +39,30 @@ class Waiting:
 
     candidate: Candidate
     ready_since: datetime
-    refusals: int
     verified_at: datetime | None = None
     reverts: int = 0
     company: int = 0
     requested: bool = False  # by an operator: it waits for no company
 
 
+@dataclass(frozen=True)
 class ReadyTokens:
-    """The ready tokens that wait, read once a turn for all steps: requested ones first."""
+    """The ready tokens that wait, requested ones first."""
 
-    def __init__(self) -> None:
-        self.waiting: list[Waiting] = []
-        self.more_wait = False  # than were read
-        self.due_in: float | None = None
+    waiting: Sequence[Waiting] = ()
+    more_wait: bool = False  # than were read
+    due_in: float | None = None
 
-    def read(self) -> None:
-        # Files are checked ahead, so that a place in flight never waits for a gateway.
-        limit = settings.BATCH_REVEAL_MAX_TOKENS * (settings.REVEAL_MAX_IN_FLIGHT + 1)
-        self.due_in = seconds_until_due()
-        requested = requested_tokens(settings.BATCH_REVEAL_MAX_TOKENS)
-        first = {entry.candidate.token_id for entry in requested}
-        others = waiting_tokens(limit)
-        self.more_wait = len(others) == limit
-        self.waiting = requested + [w for w in others if w.candidate.token_id not in first]
 
-    def clear(self) -> None:
-        """Let nobody wait: reveals are paused."""
-        self.waiting, self.more_wait, self.due_in = [], False, None
+def read_ready_tokens() -> ReadyTokens:
+    # Files are checked ahead, so that a place in flight never waits for a gateway.
+    limit = settings.BATCH_REVEAL_MAX_TOKENS * (settings.REVEAL_MAX_IN_FLIGHT + 1)
+    due_in = seconds_until_due()
+    requested = requested_tokens(settings.BATCH_REVEAL_MAX_TOKENS)
+    first = {entry.candidate.token_id for entry in requested}
+    others = waiting_tokens(limit)
+    waiting = requested + [w for w in others if w.candidate.token_id not in first]
+    return ReadyTokens(waiting, len(others) == limit, due_in)
 
 
 # Plain SQL, since every turn asks this: the ORM needs 1 ms to build it.
@@ -116,21 +111,24 @@ def _fetch(sql: str, parameters: list[Any]) -> list[Waiting]:
     return [
         Waiting(
             Candidate(
-                token_id=row[0],
-                prompt_author_wallet=row[1],
-                image_cid=row[2] or "",
-                metadata_cid=row[3] or "",
-                mint_block=row[4],
-                mint_block_hash=row[5],
-                refusals=row[7],
+                token_id, wallet, image_cid or "", metadata_cid or "", block, block_hash, refusals
             ),
-            ready_since=row[6],
-            refusals=row[7],
-            verified_at=row[9],
-            reverts=reverts.get(row[0], (0, 0))[0],
-            company=reverts.get(row[0], (0, 0))[1],
+            ready_since,
+            verified_at,
+            *reverts.get(token_id, (0, 0)),
         )
-        for row in rows
+        for (
+            token_id,
+            wallet,
+            image_cid,
+            metadata_cid,
+            block,
+            block_hash,
+            ready_since,
+            refusals,
+            _error_class,
+            verified_at,
+        ) in rows
     ]
 
 
@@ -182,15 +180,6 @@ def note_verified(candidates: Sequence[Candidate]) -> None:
         )
 
 
-def forget_refusals(token_ids: Sequence[int]) -> None:
-    """Count anew for tokens whose artefacts are right in the end.
-
-    Refusals by a simulation stay counted: right artefacts say nothing about them.
-    """
-    if token_ids:
-        claims.forget_refusals(token_ids, but=WOULD_REVERT)
-
-
 def seconds_until_due() -> float | None:
     """Return the seconds until the next ready token that waits may be tried, None if none does."""
     with connection.cursor() as cursor:
@@ -202,41 +191,31 @@ def seconds_until_due() -> float | None:
     return None if row is None or row[0] is None else max(0.0, float(row[0]))
 
 
-def set_aside(objections: Sequence[Objection], *, actor: str) -> None:
+def set_aside(refusals: Sequence[Refusal], *, actor: str) -> None:
     """Let turned-away tokens wait, or fail those that waiting cannot mend."""
-    if not objections:
+    if not refusals:
         return
-    final = [o for o in objections if o.final]
-    waiting = [o for o in objections if not o.final]
+    final = [
+        Move(
+            token_id=refusal.token_id,
+            reason=refusal.reason,
+            fields={"generation_error": refusal.reason, "error_class": refusal.error_class},
+        )
+        for refusal in refusals
+        if refusal.final
+    ]
+    waiting = [refusal for refusal in refusals if not refusal.final]
     with transaction.atomic():
         if final:
-            move_tokens(
-                [
-                    Move(
-                        token_id=o.token_id,
-                        reason=o.reason,
-                        fields={"generation_error": o.reason, "error_class": o.error_class},
-                    )
-                    for o in final
-                ],
-                source=TokenStatus.READY,
-                target=TokenStatus.FAILED,
-                actor=actor,
-            )
+            move_tokens(final, source=TokenStatus.READY, target=TokenStatus.FAILED, actor=actor)
         if waiting:
-            postpone_reveals(
-                [
-                    Refusal(o.token_id, o.wait_seconds, o.reason, o.error_class, o.counted)
-                    for o in waiting
-                ],
-                actor=actor,
-            )
-    for objection in objections:
+            postpone_reveals(waiting, actor=actor)
+    for refusal in refusals:
         logger.log(
-            logging.ERROR if objection.final or objection.alarming else logging.WARNING,
+            logging.ERROR if refusal.final or refusal.alarming else logging.WARNING,
             "reveal_refused",
-            token_id=objection.token_id,
-            error_class=objection.error_class,
-            final=objection.final,
-            reason=objection.reason,
+            token_id=refusal.token_id,
+            error_class=refusal.error_class,
+            final=refusal.final,
+            reason=refusal.reason,
         )

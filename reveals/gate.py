@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 
-from glisk.clients.chain import RevealFacts
+from glisk.clients.chain import ChainClient, RevealFacts
 from glisk.clients.ipfs import GatewayClient
 from glisk.errors import AccountError, ArtefactError, ProviderError
 from tokens.pipeline.metadata import metadata_fault
+from tokens.transitions.claims import Refusal
 
 # What the chain said is believed for so long: later, no nonce is reserved upon it, and before bytes
 # go out it is asked again. Nor are bytes sent so long after their claim: this process has slept.
@@ -47,23 +48,6 @@ class Candidate:
         return f"ipfs://{self.metadata_cid}"
 
 
-@dataclass(frozen=True)
-class Objection:
-    """Why a token may not be revealed now.
-
-    `final`: waiting cannot mend it. `counted`: the token itself is at fault, as far as one can
-    tell, so that it waits longer each time; an outage or a lagging node says nothing about it.
-    """
-
-    token_id: int
-    reason: str
-    error_class: str
-    final: bool
-    wait_seconds: float = 0.0
-    counted: bool = False
-    alarming: bool = False  # it has lasted for long: an operator should look
-
-
 def check_artefacts(gateway: GatewayClient, candidate: Candidate) -> None:
     """Fetch metadata and image by CID and check them.
 
@@ -79,6 +63,28 @@ def check_artefacts(gateway: GatewayClient, candidate: Candidate) -> None:
             code="metadata",
         )
     gateway.fetch_verified(candidate.image_cid, max_bytes=settings.IMAGE_MAX_BYTES)
+
+
+def is_final(error: ProviderError) -> bool:
+    """Tell whether an artefact is wrong for good.
+
+    Metadata that was proved by its CID and says something wrong is, and so is a stored CID that
+    is none. Bytes that are not those of the CID say more of the gateway than of the token: a
+    page of a proxy or of a maintenance comes with status 200 as well.
+    """
+    return isinstance(error, ArtefactError) and error.code in ("metadata", "bad_cid")
+
+
+def read_facts(chain: ChainClient, *, keeper: str, candidates: Sequence[Candidate]) -> RevealFacts:
+    """Ask the chain about the candidates; raise `ChainSetupError` if nothing may be sent at all."""
+    facts = chain.reveal_facts(
+        keeper=keeper,
+        token_ids=[c.token_id for c in candidates],
+        mint_blocks=sorted({c.mint_block for c in candidates if c.mint_block is not None}),
+        confirmations=settings.MINT_CONFIRMATIONS,
+    )
+    check_setup(facts, keeper=keeper)
+    return facts
 
 
 def check_setup(facts: RevealFacts, *, keeper: str) -> None:
@@ -106,92 +112,50 @@ def _setup_error(problem: str) -> ChainSetupError:
     return ChainSetupError(f"chain: {problem}. Reveals wait.", vendor="chain")
 
 
-def objections(candidates: Sequence[Candidate], facts: RevealFacts) -> list[Objection]:
+def check_tokens(candidates: Sequence[Candidate], facts: RevealFacts) -> list[Refusal]:
     """Return what the chain says against each candidate; no entry means that it may pass."""
-    found = (_objection(candidate, facts) for candidate in candidates)
-    return [objection for objection in found if objection is not None]
+    found = (_check_token(candidate, facts) for candidate in candidates)
+    return [refusal for refusal in found if refusal is not None]
 
 
-def _objection(candidate: Candidate, facts: RevealFacts) -> Objection | None:
-    token_id = candidate.token_id
+def _check_token(candidate: Candidate, facts: RevealFacts) -> Refusal | None:
+    token_id, wallet = candidate.token_id, candidate.prompt_author_wallet
     token = facts.tokens[token_id]
     if not token.exists:
-        return Objection(
-            token_id,
-            "The chain does not know this token (yet): the node lags, or its mint is gone.",
-            "not_minted",
-            final=False,
-            wait_seconds=10.0,
+        text = "The chain does not know this token (yet): the node lags, or its mint is gone."
+        return Refusal(token_id, text, "not_minted", wait_seconds=10.0)
+    if int(token.prompt_author, 16) == 0 != int(wallet, 16):
+        text = "The chain names no author of this token (yet): a part of the node lags."
+        return Refusal(token_id, text, "author_unknown", wait_seconds=10.0)
+    if token.prompt_author.lower() != wallet.lower():
+        text = (
+            f"On chain the author is {token.prompt_author}, here it is {wallet}: recover the token "
+            "before it is revealed."
         )
-    if int(token.prompt_author, 16) == 0 != int(candidate.prompt_author_wallet, 16):
-        return Objection(
-            token_id,
-            "The chain names no author of this token (yet): a part of the node lags.",
-            "author_unknown",
-            final=False,
-            wait_seconds=10.0,
-        )
-    if token.prompt_author.lower() != candidate.prompt_author_wallet.lower():
-        return Objection(
-            token_id,
-            f"On chain the author is {token.prompt_author}, here it is "
-            f"{candidate.prompt_author_wallet}: recover the token before it is revealed.",
-            "author_differs",
-            final=True,
-        )
+        return Refusal(token_id, text, "author_differs", final=True)
     if token.revealed:
-        return Objection(
-            token_id,
+        text = (
             "It is revealed on chain already, by a transaction that is not ours: compare its "
-            "tokenURI with the metadata here.",
-            "already_revealed",
-            final=True,
+            "tokenURI with the metadata here."
         )
-    return _block_objection(candidate, facts)
+        return Refusal(token_id, text, "already_revealed", final=True)
+    return _check_mint(candidate, facts)
 
 
-def _block_objection(candidate: Candidate, facts: RevealFacts) -> Objection | None:
-    if candidate.mint_block is None:
-        return _unsettled_objection(candidate, facts)
-    confirmations = facts.head.number - candidate.mint_block + 1
-    if confirmations < settings.MINT_CONFIRMATIONS:
-        return Objection(
-            candidate.token_id,
-            f"Its mint has {max(confirmations, 0)} of {settings.MINT_CONFIRMATIONS} confirmations.",
-            "unconfirmed",
-            final=False,
-            wait_seconds=0.5,
+def _check_mint(candidate: Candidate, facts: RevealFacts) -> Refusal | None:
+    token_id, block, needed = candidate.token_id, candidate.mint_block, settings.MINT_CONFIRMATIONS
+    if block is None:  # found by its id, without a log: it must have existed long enough
+        if token_id < facts.confirmed_next_token_id:
+            return None
+        text = f"It did not exist {needed - 1} blocks ago: its mint lacks confirmations."
+        return Refusal(token_id, text, "unconfirmed", wait_seconds=0.5)
+    confirmations = facts.head.number - block + 1
+    if confirmations < needed:
+        text = f"Its mint has {max(confirmations, 0)} of {needed} confirmations."
+        return Refusal(token_id, text, "unconfirmed", wait_seconds=0.5)
+    if facts.block_hashes.get(block) != candidate.mint_block_hash:
+        text = (
+            "The block of its mint is not part of the chain (any more): a reorg, or the node lags."
         )
-    if facts.block_hashes.get(candidate.mint_block) != candidate.mint_block_hash:
-        return Objection(
-            candidate.token_id,
-            "The block of its mint is not part of the chain (any more): a reorg, or the node lags.",
-            "reorged",
-            final=False,
-            wait_seconds=10.0,
-        )
+        return Refusal(token_id, text, "reorged", wait_seconds=10.0)
     return None
-
-
-def _unsettled_objection(candidate: Candidate, facts: RevealFacts) -> Objection | None:
-    """Judge a token that was found by its id, without a log: it must have existed long enough."""
-    if candidate.token_id < facts.confirmed_next_token_id:
-        return None
-    return Objection(
-        candidate.token_id,
-        f"It did not exist {settings.MINT_CONFIRMATIONS - 1} blocks ago: its mint lacks "
-        "confirmations.",
-        "unconfirmed",
-        final=False,
-        wait_seconds=0.5,
-    )
-
-
-def is_final(error: ProviderError) -> bool:
-    """Tell whether an artefact is wrong for good.
-
-    Metadata that was proved by its CID and says something wrong is, and so is a stored CID that
-    is none. Bytes that are not those of the CID say more of the gateway than of the token: a
-    page of a proxy or of a maintenance comes with status 200 as well.
-    """
-    return isinstance(error, ArtefactError) and error.code in ("metadata", "bad_cid")

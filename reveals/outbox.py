@@ -273,8 +273,7 @@ def review_all_now() -> None:
 
     Doubts begin anew: nobody looked meanwhile, so that they lasted is not known.
     """
-    watched = Q(status=BatchStatus.OPEN) | Q(closed_at__isnull=False, settled_at=None)
-    RevealBatch.objects.filter(watched).exclude(doubts={}).update(doubts={})
+    RevealBatch.objects.exclude(doubts={}).update(doubts={})
     RevealBatch.objects.filter(status=BatchStatus.OPEN).update(reviewed_at=None, send_at=None)
 
 
@@ -328,34 +327,17 @@ def doubted_for(batch: RevealBatch, doubt: Doubt) -> float | None:
 # -- what is open, what is watched ----------------------------------------------------------
 
 
-class OpenBatches:
-    """The open batches with what was signed for them, read once a turn for all steps."""
-
-    def __init__(self) -> None:
-        self.batches: list[RevealBatch] = []  # in nonce order
-
-    def read(self) -> None:
-        self.batches = open_batches()
-
-    def of(self, keeper: str) -> list[RevealBatch]:
-        return [batch for batch in self.batches if batch.keeper == keeper]
-
-
 def open_batches() -> list[RevealBatch]:
     """Return the open batches in nonce order, each with its transactions (`signed`)."""
-    return _with_transactions(RevealBatch.objects.filter(status=BatchStatus.OPEN))
+    return with_transactions(RevealBatch.objects.filter(status=BatchStatus.OPEN))
 
 
-def unsettled_batches() -> list[RevealBatch]:
-    """Return the closed batches that a reorg may still reach."""
-    return _with_transactions(RevealBatch.objects.filter(closed_at__isnull=False, settled_at=None))
+def unsettled() -> QuerySet[RevealBatch]:
+    """Select the closed batches that a reorg may still reach."""
+    return RevealBatch.objects.filter(closed_at__isnull=False, settled_at=None)
 
 
-def closed_batches(*, since: datetime) -> list[RevealBatch]:
-    return _with_transactions(RevealBatch.objects.filter(closed_at__gte=since))
-
-
-def _with_transactions(batches: QuerySet[RevealBatch]) -> list[RevealBatch]:
+def with_transactions(batches: QuerySet[RevealBatch]) -> list[RevealBatch]:
     # 10 kB of bytes each, which only the sending needs
     rows = RevealTransaction.objects.defer("raw_transaction").order_by("pk")
     ordered = batches.order_by("nonce", "pk")

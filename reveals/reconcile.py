@@ -20,19 +20,19 @@ from glisk.clients.chain import ChainClient, OnChainToken, Receipt
 from glisk.clock import database_now
 from reveals import outbox
 from reveals.candidates import set_aside
-from reveals.gate import Objection
 from reveals.keeper import keeper_address
 from reveals.models import BatchStatus, RevealBatch, RevealTransaction
+from reveals.pipeline.finality import MINED, Fate, follow_move, judge, look
 from reveals.pipeline.receipts import (
     close_by_receipt,
     confirm,
     look_for_receipts,
 )
-from reveals.pipeline.watch import MINED, Fate, follow_move, judge, look
 from tokens.models import Token
 from tokens.recovery.adoption import adopt
 from tokens.recovery.drift import Finding, report_finding
 from tokens.states import TokenStatus
+from tokens.transitions.claims import Refusal
 
 logger = structlog.get_logger(__name__)
 
@@ -124,7 +124,7 @@ def settle_answers(answers: Sequence[Answer], *, actor: str) -> Reconciled:
     for receipt in mined.values():
         report.confirmed += sorted(_confirm(receipt, actor=actor))
     adoptable: dict[int, OnChainToken] = {}
-    objections: list[Objection] = []
+    refusals: list[Refusal] = []
     for answer in answers:
         token_id, on_chain = answer.question.token_id, answer.on_chain
         if not on_chain.revealed or token_id in report.confirmed:
@@ -133,21 +133,21 @@ def settle_answers(answers: Sequence[Answer], *, actor: str) -> Reconciled:
             adoptable[token_id] = on_chain
         else:
             report.foreign.append(token_id)
-            objections.append(_foreign(answer))
+            refusals.append(_foreign(answer))
     report.adopted = sorted(adopt(adoptable, actor=actor))
     report.unsettled = sorted(adoptable.keys() - set(report.adopted))
-    set_aside(objections, actor=actor)
-    for objection in objections:
-        report_finding(Finding("uri_differs", objection.token_id, objection.reason))
+    set_aside(refusals, actor=actor)
+    for refusal in refusals:
+        report_finding(Finding("uri_differs", refusal.token_id, refusal.reason))
     if report.confirmed or report.adopted:
         logger.warning("reveals_reconciled", confirmed=report.confirmed, adopted=report.adopted)
     return report
 
 
-def unclear(token_ids: Iterable[int], *, reason: str) -> list[Objection]:
+def unclear(token_ids: Iterable[int], *, reason: str) -> list[Refusal]:
     """Let tokens wait that the chain called revealed a moment ago; then it is asked again."""
     return [
-        Objection(
+        Refusal(
             token_id,
             f"The chain calls it revealed, but not how: {reason}. It is asked again.",
             "already_revealed",
@@ -158,7 +158,7 @@ def unclear(token_ids: Iterable[int], *, reason: str) -> list[Objection]:
     ]
 
 
-def left_waiting(report: Reconciled) -> list[Objection]:
+def left_waiting(report: Reconciled) -> list[Refusal]:
     """Let those wait that the chain called revealed, and that are not settled by its answers."""
     contradiction = "the node says at once that it is revealed and that it is not"
     return [
@@ -201,11 +201,11 @@ def _confirm(receipt: Receipt, *, actor: str) -> set[int]:
     )
 
 
-def _foreign(answer: Answer) -> Objection:
+def _foreign(answer: Answer) -> Refusal:
     by, who = "a transaction that is not ours", " Find out who else holds KEEPER_ROLE."
     if answer.receipt is not None:  # signed before the token was made anew
         by, who = f"{answer.receipt.tx_hash}, which we signed", ""
-    return Objection(
+    return Refusal(
         answer.question.token_id,
         f"It is revealed on chain already, by {by}, with {answer.on_chain.uri[:200]!r}; here it is "
         f"{answer.question.metadata_uri!r}. A reveal cannot be changed.{who}",
@@ -231,7 +231,7 @@ def compare_transactions(
     """Enter what was mined, and have the worker watch again what is not on chain as noted.
 
     Nothing is sent or opened again here: one look of one node is no proof, and the worker looks
-    several times (pipeline.watch). Raises the errors of the chain's client.
+    several times (pipeline.finality). Raises the errors of the chain's client.
     """
     report = TransactionsCompared()
     _compare_closed(chain, report, recent)
@@ -252,7 +252,9 @@ def _compare_open(chain: ChainClient, report: TransactionsCompared, actor: str) 
 
 
 def _compare_closed(chain: ChainClient, report: TransactionsCompared, recent: timedelta) -> None:
-    batches = outbox.closed_batches(since=database_now() - recent)
+    batches = outbox.with_transactions(
+        RevealBatch.objects.filter(closed_at__gte=database_now() - recent)
+    )
     if not batches:
         return
     sight, keeper = look(chain, batches), keeper_address()

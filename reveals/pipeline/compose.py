@@ -46,20 +46,22 @@ from reveals.candidates import WOULD_REVERT, Waiting, set_aside
 from reveals.fees import (
     MAX_TRANSACTION_GAS,
     PERCENTILES,
+    Fees,
     GasPriceTooHighError,
     choose_fees,
     configured_ceiling_wei,
     gas_limit,
     is_above_cap,
 )
-from reveals.gate import Candidate, Objection, check_setup, objections
+from reveals.gate import Candidate
 from reveals.keeper import note_facts, note_problem
-from reveals.models import RevealBatch
+from reveals.models import RevealBatch, RevealTransaction
 from reveals.outbox import Unsigned
 from reveals.pipeline.step import RevealStep, Shared
 from reveals.pipeline.verify import Verify
 from reveals.reconcile import Answer, Question
 from tokens.models import Token
+from tokens.transitions.claims import Refusal
 
 logger = structlog.get_logger(__name__)
 
@@ -78,6 +80,8 @@ WOULD_REVERT_WAIT_SECONDS = 5.0
 # What a signed transaction holds beside its call data: nonce, fees, addresses, signature.
 _ENVELOPE_BYTES = 128
 
+InFlight = Mapping[int, Unsigned | RevealTransaction]  # by nonce: what may be mined before
+
 
 @dataclass(frozen=True)
 class Composition:
@@ -85,7 +89,7 @@ class Composition:
 
     candidates: list[Candidate]
     questions: dict[int, Question]
-    in_flight: dict[int, Unmined]
+    in_flight: InFlight
     asked_at: datetime
 
 
@@ -104,9 +108,12 @@ class Compose(RevealStep[Composition, Composed]):
         self.verify = verify
         self.breaker = Breaker("chain")
 
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return (self.breaker,)
+
     def places(self) -> int:
-        room = settings.REVEAL_MAX_IN_FLIGHT - len(self.open.of(self.keeper.address))
-        return min(super().places(), room)
+        return min(super().places(), settings.REVEAL_MAX_IN_FLIGHT - len(self.shared.ours))
 
     def due_in(self) -> float | None:
         departure = self._departure() if self.places() > 0 else Departure([])
@@ -123,7 +130,7 @@ class Compose(RevealStep[Composition, Composed]):
             Composition(
                 candidates=chosen,
                 questions={question.token_id: question for question in questions},
-                in_flight={b.nonce: _unmined(b) for b in self.open.of(self.keeper.address)},
+                in_flight={batch.nonce: _newest(batch) for batch in self.shared.ours},
                 asked_at=database_now(),
             )
         ]
@@ -131,15 +138,16 @@ class Compose(RevealStep[Composition, Composed]):
     def _departure(self) -> Departure:
         """Decide who goes now, or when to look again."""
         most = settings.BATCH_REVEAL_MAX_TOKENS
-        waiting, checking = self.ready.waiting, self.verify.checking
-        verified = [entry for entry in waiting if entry.verified_at is not None]
+        ready, checking = self.shared.ready, self.verify.checking
+        verified = [entry for entry in ready.waiting if entry.verified_at is not None]
         requested = [entry for entry in verified if entry.requested]
-        if requested and not any(e.requested and e.candidate.token_id in checking for e in waiting):
+        checked = [e for e in ready.waiting if e.candidate.token_id in checking]
+        if requested and not any(entry.requested for entry in checked):
             return Departure(choose_company(requested, max_tokens=most))
         company = choose_company([e for e in verified if not e.requested], max_tokens=most)
         if not company:
             return Departure([])
-        others = checking or self.ready.more_wait or Token.objects.on_their_way().exists()
+        others = checking or ready.more_wait or Token.objects.on_their_way().exists()
         first = min(entry.verified_at for entry in company if entry.verified_at)
         filling = first + timedelta(seconds=FILLING_SECONDS) - database_now()
         return decide_departure(
@@ -150,10 +158,6 @@ class Compose(RevealStep[Composition, Composed]):
             wait_seconds=settings.BATCH_REVEAL_WAIT_SECONDS,
             filling_seconds=filling.total_seconds() if checking else 0.0,
         )
-
-    @property
-    def breakers(self) -> Sequence[Breaker]:
-        return (self.breaker,)
 
     def call(self, work: Composition) -> Composed:
         prepared = prepare_batch(
@@ -190,18 +194,18 @@ class Compose(RevealStep[Composition, Composed]):
         if isinstance(error, RevertError):
             # No single token explains it: the contract refuses the keeper or the season.
             text = f"The reveal would revert: {error}. Nothing is sent."
-            return AccountError(text, vendor="chain")
+            return AccountError(text, vendor=VENDOR)
         if isinstance(error, gate.ChainSetupError):
             note_problem(str(error), address=self.keeper.address)
         if isinstance(error, ProviderError):
             return error
         logger.error("preparation_failed", exc_info=error)
-        return AccountError(str(as_provider_error(error, vendor="chain")), vendor="chain")
+        return AccountError(str(as_provider_error(error, vendor=VENDOR)), vendor=VENDOR)
 
     def _set_aside(self, composed: Composed) -> None:
         """Let go of the tokens that may not be revealed; follow the chain where it was faster."""
         revealed = composed.prepared.revealed
-        refused = [o for o in composed.prepared.refused if o.token_id not in revealed]
+        refused = [r for r in composed.prepared.refused if r.token_id not in revealed]
         if composed.fault:
             logger.warning("reconciliation_failed", error=composed.fault)
             refused += reconcile.unclear(revealed, reason=composed.fault)
@@ -212,11 +216,20 @@ class Compose(RevealStep[Composition, Composed]):
 
     def _reserve(self, work: Composition, prepared: Prepared) -> None:
         """Give the batch a nonce and what is to be signed, unless the keeper cannot pay for it."""
+        balance = f"{prepared.facts.balance_wei / 1e18:.6f} ETH"
         if not prepared.candidates:
             self.breaker.succeeded()
             if prepared.waits_for_funds:
                 self.pause(FUNDS_WAIT_SECONDS)
-                _tell_of_short_funds(prepared)
+                raise_alarm(
+                    "funds",
+                    stages=("reveal",),
+                    headline="The keeper's balance is spoken for",
+                    reason=f"It has {balance}, and what is in flight may use it up. The next "
+                    "reveal waits until that is mined.",
+                    advice="Send ETH to the keeper's address.",
+                    lasts_seconds=SHORT_FUNDS_LAST_SECONDS,
+                )
             return
         try:
             fees = choose_fees(prepared.history, ceiling_wei=configured_ceiling_wei())
@@ -224,15 +237,22 @@ class Compose(RevealStep[Composition, Composed]):
             self.breaker.failed(
                 TransientError(
                     str(error),
-                    vendor="chain",
+                    vendor=VENDOR,
                     rate_limited=True,
                     retry_after_seconds=GAS_PRICE_WAIT_SECONDS,
                 )
             )
             return
-        cost_wei = prepared.gas_limit * fees.max_fee_per_gas_wei + prepared.l1_fee_wei
+        cost_wei = prepared.cost_wei(fees)
         if prepared.facts.balance_wei < cost_wei:
-            self.breaker.failed(_no_funds(self.keeper.address, prepared, cost_wei))
+            self.breaker.failed(
+                AccountError(
+                    f"The keeper {self.keeper.address} has {balance}, and the next reveal may cost "
+                    f"{cost_wei / 1e18:.6f} ETH. Send it some; reveals go on by themselves.",
+                    vendor=VENDOR,
+                    code="no_funds",
+                )
+            )
             return
         self.breaker.succeeded()
         outbox.reserve_batch(
@@ -248,39 +268,8 @@ class Compose(RevealStep[Composition, Composed]):
         )
 
 
-def _unmined(batch: RevealBatch) -> Unmined:
-    """Return what the newest transaction of an open batch may cost."""
-    if batch.to_sign is not None:
-        unsigned = Unsigned(**batch.to_sign)
-        data = encode_reveal(unsigned.token_ids, unsigned.metadata_uris)
-        return Unmined(unsigned.most_wei, len(data) // 2 + _ENVELOPE_BYTES)
-    row = batch.newest
-    data = encode_reveal(row.token_ids, row.metadata_uris)
-    return Unmined(row.most_wei, len(data) // 2 + _ENVELOPE_BYTES)
-
-
-def _tell_of_short_funds(prepared: Prepared) -> None:
-    """Say what ready tokens wait for while transactions in flight may use up the balance."""
-    balance = prepared.facts.balance_wei / 1e18
-    raise_alarm(
-        "funds",
-        stages=("reveal",),
-        headline="The keeper's balance is spoken for",
-        reason=f"It has {balance:.6f} ETH, and what is in flight may use it up. The next "
-        "reveal waits until that is mined.",
-        advice="Send ETH to the keeper's address.",
-        lasts_seconds=SHORT_FUNDS_LAST_SECONDS,
-    )
-
-
-def _no_funds(keeper: str, prepared: Prepared, cost_wei: int) -> AccountError:
-    balance = prepared.facts.balance_wei / 1e18
-    return AccountError(
-        f"The keeper {keeper} has {balance:.6f} ETH, and the next reveal may cost "
-        f"{cost_wei / 1e18:.6f} ETH. Send it some; reveals go on by themselves.",
-        vendor="chain",
-        code="no_funds",
-    )
+def _newest(batch: RevealBatch) -> Unsigned | RevealTransaction:
+    return batch.newest if batch.to_sign is None else Unsigned(**batch.to_sign)
 
 
 # -- who goes, and when ---------------------------------------------------------------------
@@ -333,14 +322,6 @@ def choose_company(waiting: Sequence[Waiting], *, max_tokens: int) -> list[Waiti
 
 
 @dataclass(frozen=True)
-class Unmined:
-    """A transaction in flight: what its gas may cost at most, and its bytes."""
-
-    most_wei: int
-    size: int
-
-
-@dataclass(frozen=True)
 class Prepared:
     """A batch that the chain has nothing against; without candidates there is nothing to send.
 
@@ -349,7 +330,7 @@ class Prepared:
 
     facts: RevealFacts
     candidates: list[Candidate]
-    refused: list[Objection]
+    refused: list[Refusal]
     data: str = ""
     gas_limit: int = 0
     history: FeeHistory = field(default_factory=lambda: FeeHistory(0, ()))
@@ -358,12 +339,16 @@ class Prepared:
     @property
     def revealed(self) -> list[int]:
         """The refused tokens that the chain calls revealed."""
-        return [o.token_id for o in self.refused if o.error_class == "already_revealed"]
+        return [r.token_id for r in self.refused if r.error_class == "already_revealed"]
 
     @property
     def l1_fee_wei(self) -> int:
         """What its data costs on top of its gas, on Base."""
         return _l1_fee_wei(self.data, self.history)
+
+    def cost_wei(self, fees: Fees) -> int:
+        """What it may cost at the very most."""
+        return self.gas_limit * fees.max_fee_per_gas_wei + self.l1_fee_wei
 
 
 def prepare_batch(
@@ -371,33 +356,26 @@ def prepare_batch(
     *,
     keeper: str,
     candidates: Sequence[Candidate],
-    in_flight: Mapping[int, Unmined] | None = None,
+    in_flight: InFlight | None = None,
 ) -> Prepared:
     """Ask the chain about every candidate, simulate the reveal, and estimate its gas.
 
     Tokens that were revealed meanwhile, or that make the batch revert for any other reason, are
     found, taken out and named; the rest goes on. A batch above the chain's gas cap is halved.
 
-    `in_flight`: the keeper's transactions by their nonces. The batch waits for them if their cost
-    and its own exceed the balance, and shrinks to what the keeper can pay for if there are none;
-    None: nobody asks for the funds.
+    `in_flight`: the batch waits for these calls of the keeper if their cost and its own exceed the
+    balance, and shrinks to what the keeper can pay for if there are none; None: nobody asks for
+    the funds.
 
     Raises `ChainSetupError`, `RevertError` for a refusal that no token explains, and the errors of
     the RPC client.
     """
-    blocks = sorted({c.mint_block for c in candidates if c.mint_block is not None})
-    facts = chain.reveal_facts(
-        keeper=keeper,
-        token_ids=[c.token_id for c in candidates],
-        mint_blocks=blocks,
-        confirmations=settings.MINT_CONFIRMATIONS,
-    )
-    check_setup(facts, keeper=keeper)
-    refused = objections(candidates, facts)
+    facts = gate.read_facts(chain, keeper=keeper, candidates=candidates)
+    refused = gate.check_tokens(candidates, facts)
     passing = _without(candidates, refused)
     reverted_once = False
     while passing:
-        data = encode_reveal([c.token_id for c in passing], [c.metadata_uri for c in passing])
+        data = encode_reveal(*_call(passing))
         try:
             history, estimate = chain.fees_and_gas(
                 keeper=keeper, data=data, percentile=PERCENTILES[settings.KEEPER_GAS_STRATEGY]
@@ -418,49 +396,45 @@ def prepare_batch(
             passing = passing[: len(passing) // 2]
             continue
         limit = gas_limit(estimate, buffer=settings.REVEAL_GAS_BUFFER)
-        if in_flight is not None:
-            cost_wei = limit * _price_wei(history) + _l1_fee_wei(data, history)
-            unmined_wei = [
-                unmined.most_wei + unmined.size * history.l1_fee_per_byte_wei
-                for nonce, unmined in in_flight.items()
-                if nonce >= facts.transaction_count
-            ]
-            payable = _payable(len(passing), cost_wei, facts.balance_wei, unmined_wei)
-            if payable == 0:
-                return Prepared(facts, [], refused, waits_for_funds=True)
-            if payable < len(passing):
-                passing = passing[:payable]
-                continue
-        return Prepared(facts, passing, refused, data, limit, history)
+        prepared = Prepared(facts, passing, refused, data, limit, history)
+        payable = len(passing) if in_flight is None else _payable(prepared, in_flight)
+        if payable == 0:
+            return Prepared(facts, [], refused, waits_for_funds=True)
+        if payable == len(passing):
+            return prepared
+        passing = passing[:payable]
     return Prepared(facts, [], refused)
 
 
-def _payable(count: int, cost_wei: int, balance_wei: int, unmined_wei: Sequence[int]) -> int:
-    """Return how many of so many tokens may go by the keeper's balance; 0: none before others.
+def _payable(prepared: Prepared, in_flight: InFlight) -> int:
+    """Return how many of the tokens may go by the keeper's balance; 0: none before others.
 
     One may always go if nothing is in flight: whoever signs says what is missing.
     """
-    if cost_wei + sum(unmined_wei) <= balance_wei:
+    count, facts, history = len(prepared.candidates), prepared.facts, prepared.history
+    try:
+        fees = choose_fees(history, ceiling_wei=configured_ceiling_wei())
+    except GasPriceTooHighError:
+        return count  # nothing is sent at this price
+    unmined_wei = [
+        call.most_wei + _l1_fee_wei(encode_reveal(call.token_ids, call.metadata_uris), history)
+        for nonce, call in in_flight.items()
+        if nonce >= facts.transaction_count
+    ]
+    cost_wei = prepared.cost_wei(fees)
+    if cost_wei + sum(unmined_wei) <= facts.balance_wei:
         return count
     if unmined_wei:  # later nonces are mined after them in any case
         return 0
-    return max(1, min(count - 1, count * balance_wei // cost_wei))
+    return max(1, min(count - 1, count * facts.balance_wei // cost_wei))
 
 
 def _l1_fee_wei(data: str, history: FeeHistory) -> int:
     return (len(data) // 2 + _ENVELOPE_BYTES) * history.l1_fee_per_byte_wei
 
 
-def _price_wei(history: FeeHistory) -> int:
-    """Return the most that a unit of gas may cost; 0 if nothing may be sent at this price."""
-    try:
-        return choose_fees(history, ceiling_wei=configured_ceiling_wei()).max_fee_per_gas_wei
-    except GasPriceTooHighError:
-        return 0
-
-
-def _without(candidates: Sequence[Candidate], refused: Sequence[Objection]) -> list[Candidate]:
-    turned_away = {objection.token_id for objection in refused}
+def _without(candidates: Sequence[Candidate], refused: Sequence[Refusal]) -> list[Candidate]:
+    turned_away = {refusal.token_id for refusal in refused}
     return [c for c in candidates if c.token_id not in turned_away]
 
 
@@ -470,14 +444,14 @@ def _first_half(candidates: list[Candidate], error: RevertError) -> list[Candida
     return candidates[: len(candidates) // 2]
 
 
+Group = Sequence[Candidate]
+# Says of each group whether its reveal would revert.
+Simulate = Callable[[Sequence[Group]], Sequence[RevertError | None]]
+
+
 def _culprits(
-    chain: ChainClient,
-    keeper: str,
-    candidates: list[Candidate],
-    error: RevertError,
-    *,
-    named_is_enough: bool,
-) -> list[Objection]:
+    chain: ChainClient, keeper: str, candidates: Group, error: RevertError, *, named_is_enough: bool
+) -> list[Refusal]:
     """Return the tokens that make the batch revert: the one that the contract names, or search.
 
     The first name is trusted, since mostly it is the only one.
@@ -485,45 +459,35 @@ def _culprits(
     by_id = {c.token_id: c for c in candidates}
     named = already_revealed_id(error)
     if named in by_id and named_is_enough:
-        return [_objection(by_id[named], error)]
+        return [_would_revert(by_id[named], error)]
 
     def simulate(groups: Sequence[Group]) -> list[RevertError | None]:
-        reveals = [([c.token_id for c in g], [c.metadata_uri for c in g]) for g in groups]
-        return chain.simulate_reveals(keeper=keeper, reveals=reveals)
+        return chain.simulate_reveals(keeper=keeper, reveals=[_call(group) for group in groups])
 
     found = find_poison(candidates, simulate)
-    return [_objection(by_id[token_id], why) for token_id, why in found.items()]
+    return [_would_revert(by_id[token_id], why) for token_id, why in found.items()]
 
 
-def _objection(candidate: Candidate, error: RevertError) -> Objection:
-    if already_revealed_id(error) == candidate.token_id:
-        return Objection(
-            candidate.token_id,
-            "It was revealed on chain meanwhile, by a transaction that is not ours.",
-            "already_revealed",
-            final=True,
-        )
-    hopeless = candidate.refusals >= MAX_WOULD_REVERT
-    after = (
-        "It was tried often enough: find out why, then retry it."
-        if hopeless
-        else "Nothing was sent; it is tried again later, and the others go on."
-    )
-    return Objection(
-        candidate.token_id,
+def _call(group: Group) -> tuple[list[int], list[str]]:
+    return [c.token_id for c in group], [c.metadata_uri for c in group]
+
+
+def _would_revert(candidate: Candidate, error: RevertError) -> Refusal:
+    token_id, looks = candidate.token_id, candidate.refusals
+    if already_revealed_id(error) == token_id:
+        text = "It was revealed on chain meanwhile, by a transaction that is not ours."
+        return Refusal(token_id, text, "already_revealed", final=True)
+    after = "Nothing was sent; it is tried again later, and the others go on."
+    if looks >= MAX_WOULD_REVERT:
+        after = "It was tried often enough: find out why, then retry it."
+    return Refusal(
+        token_id,
         f"Its reveal would revert: {revert_reason(error)}. {after}",
         WOULD_REVERT,
-        final=hopeless,
-        wait_seconds=backoff_seconds(
-            candidate.refusals + 1, base=WOULD_REVERT_WAIT_SECONDS, cap=300.0
-        ),
+        final=looks >= MAX_WOULD_REVERT,
+        wait_seconds=backoff_seconds(looks + 1, base=WOULD_REVERT_WAIT_SECONDS, cap=300.0),
         counted=True,
     )
-
-
-Group = Sequence[Candidate]
-# Says of each group whether its reveal would revert.
-Simulate = Callable[[Sequence[Group]], Sequence[RevertError | None]]
 
 
 def find_poison(candidates: Group, simulate: Simulate) -> dict[int, RevertError]:
@@ -536,27 +500,15 @@ def find_poison(candidates: Group, simulate: Simulate) -> dict[int, RevertError]
     reveal does: then it is the keeper or the contract, and no token.
     """
     found: dict[int, RevertError] = {}
-    groups: list[Group] = [candidates]
-    asked_for_nothing = False
+    groups = _halves(candidates)
+    *outcomes, of_nothing = simulate([*groups, []])
+    if of_nothing is not None:
+        raise of_nothing
     while groups:
-        parts: list[Group] = [part for group in groups for part in _halves(group)]
-        if not asked_for_nothing:
-            parts.append([])
-        outcomes = list(simulate(parts))
-        if not asked_for_nothing:
-            parts.pop()
-            general = outcomes.pop()
-            if general is not None:
-                raise general
-            asked_for_nothing = True
-        groups = []
-        for part, error in zip(parts, outcomes, strict=True):
-            if error is None:
-                continue
-            if len(part) == 1:
-                found[part[0].token_id] = error
-            else:
-                groups.append(part)
+        bad = [(group, error) for group, error in zip(groups, outcomes, strict=True) if error]
+        found |= {group[0].token_id: error for group, error in bad if len(group) == 1}
+        groups = [half for group, _ in bad if len(group) > 1 for half in _halves(group)]
+        outcomes = list(simulate(groups)) if groups else []
     return found
 
 

@@ -30,7 +30,7 @@ from glisk.engine.step import Done, Failed
 from glisk.errors import ProviderError, as_provider_error, backoff_seconds
 from reveals import outbox
 from reveals.candidates import set_aside
-from reveals.gate import Objection, check_chain
+from reveals.gate import check_chain
 from reveals.models import (
     BatchStatus,
     RevealBatch,
@@ -43,6 +43,7 @@ from reveals.pipeline.step import RevealStep
 from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.transitions.chain import claim_adopted
+from tokens.transitions.claims import Refusal
 from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
@@ -61,7 +62,7 @@ class Receipts(RevealStep[list[RevealBatch], "Included"]):
     failures = 0  # in a row
 
     def claim(self, limit: int) -> Sequence[list[RevealBatch]]:
-        signed = [batch for batch in self.open.batches if batch.signed]
+        signed = [batch for batch in self.shared.open if batch.signed]
         return [signed] if signed else ()
 
     def call(self, work: list[RevealBatch]) -> Included:
@@ -105,7 +106,9 @@ class Receipts(RevealStep[list[RevealBatch], "Included"]):
             return False
         if self._knows_less(batch):
             return False
-        release_superseded(batch)
+        why = "The nonce was spent by a transaction that this program did not sign."
+        _give_up(batch, why)
+        logger.error("keeper_nonce_used_by_others", keeper=batch.keeper, nonce=batch.nonce)
         return True
 
     def _is_abandoned(self, batch: RevealBatch, transaction_count: int) -> bool:
@@ -120,7 +123,9 @@ class Receipts(RevealStep[list[RevealBatch], "Included"]):
         age = (database_now() - batch.newest.signed_at).total_seconds()
         if age < settings.TRANSACTION_TIMEOUT_SECONDS or self._knows_less(batch):
             return False
-        release_abandoned(batch)
+        why = "The keeper was changed before it was mined; nobody can replace it."
+        _give_up(batch, why)
+        logger.error("former_keepers_reveal_given_up", keeper=batch.keeper, nonce=batch.nonce)
         return True
 
     def _knows_less(self, batch: RevealBatch) -> bool:
@@ -128,7 +133,7 @@ class Receipts(RevealStep[list[RevealBatch], "Included"]):
         return RevealTransaction.objects.filter(batch=batch).count() > len(batch.signed)
 
     def _notice_gap(self, still_open: Sequence[RevealBatch], found: Included) -> None:
-        """Note that the chain waits for a nonce below all of ours, if it does (see watch)."""
+        """Note that the chain waits for a nonce below all of ours, if it does (see finality)."""
         ours = [batch for batch in still_open if batch.keeper == self.keeper.address]
         if ours and self.keeper.address in found.transaction_counts:
             lowest = ours[0]
@@ -285,17 +290,6 @@ def _all_revealed_by(row: RevealTransaction) -> bool:
     return revealed.count() == len(row.token_ids)
 
 
-def note_move(row: RevealTransaction, receipt: Receipt) -> None:
-    """Note the new block of a closed batch's transaction, after a reorg that kept it."""
-    RevealTransaction.objects.filter(pk=row.pk, status=row.status).update(**_facts(receipt))
-    logger.warning(
-        "reveal_moved",
-        tx_hash=row.tx_hash,
-        from_block=row.block_number,
-        to_block=receipt.block_number,
-    )
-
-
 def release_reverted(
     row: RevealTransaction, receipt: Receipt, revert: Revert | None, *, actor: str
 ) -> None:
@@ -310,7 +304,7 @@ def release_reverted(
         if _close(row, receipt, BatchStatus.REVERTED, TransactionStatus.REVERTED):
             RevealTransaction.objects.filter(pk=row.pk).update(error=f"Reverted: {reason}")
             culprit = revert.token_id if revert else None
-            set_aside(_objections_after_revert(row, reason, culprit), actor=actor)
+            set_aside(_refusals_after_revert(row, reason, culprit), actor=actor)
     logger.error(
         "reveal_reverted",
         tx_hash=row.tx_hash,
@@ -320,9 +314,9 @@ def release_reverted(
     )
 
 
-def _objections_after_revert(
+def _refusals_after_revert(
     row: RevealTransaction, reason: str, culprit: int | None
-) -> list[Objection]:
+) -> list[Refusal]:
     reverts = (
         RevealBatchToken.objects.filter(token__in=row.token_ids, batch__status=BatchStatus.REVERTED)
         .values_list("token_id")
@@ -341,7 +335,7 @@ def _objections_after_revert(
         # Whoever is named is looked at again before anything is signed; the first time, at once.
         waits = not named or (token_id == culprit and times > 1)
         found.append(
-            Objection(
+            Refusal(
                 token_id,
                 f"Its reveal {row.tx_hash} was mined, but reverted: {reason} ({times} in all). "
                 f"{what_next}",
@@ -355,19 +349,8 @@ def _objections_after_revert(
     return found
 
 
-def release_superseded(batch: RevealBatch) -> None:
-    """Close a batch whose nonce was spent by a transaction that is not ours."""
-    _give_up(batch, "The nonce was spent by a transaction that this program did not sign.")
-    logger.error("keeper_nonce_used_by_others", keeper=batch.keeper, nonce=batch.nonce)
-
-
-def release_abandoned(batch: RevealBatch) -> None:
-    """Close a batch of a former keeper that is not mined; its tokens go with the new one."""
-    _give_up(batch, "The keeper was changed before it was mined; nobody can replace it.")
-    logger.error("former_keepers_reveal_given_up", keeper=batch.keeper, nonce=batch.nonce)
-
-
 def _give_up(batch: RevealBatch, why: str) -> None:
+    """Close a batch that is not mined; its tokens are free again."""
     with transaction.atomic():
         if _close_batch(batch, BatchStatus.SUPERSEDED):
             RevealTransaction.objects.filter(batch=batch).update(
@@ -388,7 +371,7 @@ def _close(
         status=TransactionStatus.REPLACED
     )
     RevealTransaction.objects.filter(pk=row.pk).update(
-        status=status, confirmed_at=database_now(), read_back_at=None, **_facts(receipt)
+        status=status, confirmed_at=database_now(), read_back_at=None, **mined_facts(receipt)
     )
     if row.broadcast_at is None:  # what is mined was taken, whatever nodes have said before
         RevealTransaction.objects.filter(pk=row.pk, broadcast_at=None).update(
@@ -397,7 +380,7 @@ def _close(
     return True
 
 
-def _facts(receipt: Receipt) -> dict[str, Any]:
+def mined_facts(receipt: Receipt) -> dict[str, Any]:
     return {
         "block_number": receipt.block_number,
         "block_hash": receipt.block_hash,

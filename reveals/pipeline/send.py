@@ -37,10 +37,11 @@ from glisk.errors import (
 from reveals import gate, outbox
 from reveals.candidates import candidates_of
 from reveals.fees import PERCENTILES, Fees, bump_fees, cap_fees, configured_ceiling_wei
-from reveals.gate import Candidate, Objection, check_setup, objections
+from reveals.gate import Candidate
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.outbox import Doubt
 from reveals.pipeline.step import RevealStep, Shared
+from tokens.transitions.claims import Refusal
 
 logger = structlog.get_logger(__name__)
 
@@ -117,7 +118,7 @@ class Send(RevealStep[Sending, Sent]):
     def _next(self) -> Iterator[RevealBatch]:
         """A nonce goes out when the one before it was taken, so that no node sees a gap."""
         busy, waiting_for = {work.batch.pk for work in self.under_way}, set()
-        for batch in self.open.batches:
+        for batch in self.shared.open:
             if batch.keeper in waiting_for:
                 continue
             if not batch.was_taken:
@@ -210,7 +211,7 @@ class Send(RevealStep[Sending, Sent]):
                 logger.warning(
                     "reveal_held_back",
                     tx_hash=row.tx_hash,
-                    reasons=sorted({o.error_class for o in sent.review.objections}),
+                    reasons=sorted({r.error_class for r in sent.review.refusals}),
                 )
             if sent.review.late and not work.believes:
                 outbox.send_later(batch, REVIEW_AGAIN_SECONDS, failures=0)
@@ -292,19 +293,19 @@ class Review:
 
     spent: bool  # its nonce is: the receipts tell by what
     history: FeeHistory
-    objections: tuple[Objection, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def late(self) -> bool:
-        """Whether waiting a while may mend an objection."""
-        return any(objection.error_class in _LATE for objection in self.objections)
+        """Whether waiting a while may mend a refusal."""
+        return any(refusal.error_class in _LATE for refusal in self.refusals)
 
     def passing(self, token_ids: Sequence[int]) -> list[int]:
         """Return the tokens that may be revealed after all waiting."""
         refused = {
-            objection.token_id
-            for objection in self.objections
-            if objection.error_class not in _LATE - _WRONG_IF_LASTING
+            refusal.token_id
+            for refusal in self.refusals
+            if refusal.error_class not in _LATE - _WRONG_IF_LASTING
         }
         return [token_id for token_id in token_ids if token_id not in refused]
 
@@ -321,25 +322,19 @@ def review(
     the chain's client.
     """
     keeper, nonce = rows[-1].keeper, rows[-1].nonce
-    facts = chain.reveal_facts(
-        keeper=keeper,
-        token_ids=[c.token_id for c in candidates],
-        mint_blocks=sorted({c.mint_block for c in candidates if c.mint_block is not None}),
-        confirmations=settings.MINT_CONFIRMATIONS,
-    )
-    check_setup(facts, keeper=keeper)
+    facts = gate.read_facts(chain, keeper=keeper, candidates=candidates)
     # Asked after the facts: what we revealed ourselves by then has a receipt now.
     mined = chain.mined_transactions(keeper=keeper, tx_hashes=[row.tx_hash for row in rows])
     history = chain.fee_history(percentile=PERCENTILES[settings.KEEPER_GAS_STRATEGY])
     if mined.transaction_count > nonce or any(mined.receipts.values()):
         return Review(True, history)
     known = {candidate.token_id for candidate in candidates}
-    changed = [_changed(i) for i in rows[-1].token_ids if i not in known]
-    return Review(False, history, (*objections(candidates, facts), *changed))
-
-
-def _changed(token_id: int) -> Objection:
-    return Objection(token_id, "It is not what was signed any more.", "changed", final=True)
+    changed = [
+        Refusal(token_id, "It is not what was signed any more.", "changed", final=True)
+        for token_id in rows[-1].token_ids
+        if token_id not in known
+    ]
+    return Review(False, history, (*gate.check_tokens(candidates, facts), *changed))
 
 
 # -- what a node says of the bytes ----------------------------------------------------------

@@ -36,12 +36,12 @@ class Sign(RevealStep[ToSign, SignedTransaction]):
     most = 2
 
     def due_in(self) -> float | None:
-        return outbox.seconds_until_due(b for b in self.open.batches if b.to_sign is not None)
+        return outbox.seconds_until_due(b for b in self.shared.open if b.to_sign is not None)
 
     def claim(self, limit: int) -> Sequence[ToSign]:
         now, busy = database_now(), {work.batch.pk for work in self.under_way}
         works = []
-        for batch in self.open.batches:
+        for batch in self.shared.open:
             if batch.to_sign is None or batch.pk in busy:
                 continue
             if batch.keeper != self.keeper.address:

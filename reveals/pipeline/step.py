@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import TypeVar
 
 from glisk.clients.chain import ChainClient
 from glisk.engine.step import Step
-from reveals.candidates import ReadyTokens
+from reveals.candidates import ReadyTokens, read_ready_tokens
 from reveals.keeper import Keeper
-from reveals.outbox import OpenBatches
+from reveals.models import RevealBatch
+from reveals.outbox import open_batches
 
 W = TypeVar("W")
 D = TypeVar("D")
 
 
-@dataclass(frozen=True)
 class Shared:
     """The keeper, the chain, and what was read of the database in this turn."""
 
-    keeper: Keeper = field(default_factory=Keeper.from_settings)
-    chain: ChainClient = field(default_factory=ChainClient.from_settings)
-    ready: ReadyTokens = field(default_factory=ReadyTokens)
-    open: OpenBatches = field(default_factory=OpenBatches)
+    def __init__(self) -> None:
+        self.keeper = Keeper.from_settings()
+        self.chain = ChainClient.from_settings()
+        self.open: Sequence[RevealBatch] = ()  # in nonce order
+        self.ready = ReadyTokens()
+
+    def read(self, *, paused: bool = False) -> None:
+        self.open = open_batches()
+        self.ready = ReadyTokens() if paused else read_ready_tokens()
+
+    @property
+    def ours(self) -> list[RevealBatch]:
+        """The open batches of today's keeper."""
+        return [batch for batch in self.open if batch.keeper == self.keeper.address]
 
 
 class RevealStep(Step[W, D]):
@@ -32,5 +42,4 @@ class RevealStep(Step[W, D]):
 
     def __init__(self, owner: str, shared: Shared) -> None:
         super().__init__(owner)
-        self.keeper, self.chain = shared.keeper, shared.chain
-        self.ready, self.open = shared.ready, shared.open
+        self.shared, self.keeper, self.chain = shared, shared.keeper, shared.chain

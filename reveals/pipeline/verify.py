@@ -16,7 +16,6 @@ from glisk.clients.ipfs import GatewayClient
 from glisk.engine.step import Done, Failed
 from glisk.errors import (
     AccountError,
-    ProviderError,
     TransientError,
     as_provider_error,
     backoff_seconds,
@@ -25,13 +24,13 @@ from glisk.errors import (
 from reveals import gate
 from reveals.candidates import (
     ALARM_AFTER_REFUSALS,
+    WOULD_REVERT,
     Waiting,
-    forget_refusals,
     note_verified,
     set_aside,
 )
-from reveals.gate import Objection
 from reveals.pipeline.step import RevealStep, Shared
+from tokens.transitions.claims import Refusal, forget_refusals
 
 logger = structlog.get_logger(__name__)
 
@@ -55,11 +54,12 @@ class Verify(RevealStep[Waiting, None]):
         return now if self.breaker.is_open else now.union(self._unverified())
 
     def _unverified(self) -> dict[int, Waiting]:
-        return {e.candidate.token_id: e for e in self.ready.waiting if e.verified_at is None}
+        waiting = self.shared.ready.waiting
+        return {e.candidate.token_id: e for e in waiting if e.verified_at is None}
 
     def due_in(self) -> float | None:
         # A probe that is due already was not wanted now: then the idle tick will do.
-        waits = (self.ready.due_in, self.breaker.seconds_until_probe or None)
+        waits = (self.shared.ready.due_in, self.breaker.seconds_until_probe or None)
         return min((wait for wait in waits if wait is not None), default=None)
 
     def claim(self, limit: int) -> Sequence[Waiting]:
@@ -77,33 +77,34 @@ class Verify(RevealStep[Waiting, None]):
     def settle(
         self, done: Sequence[Done[Waiting, None]], failed: Sequence[Failed[Waiting]]
     ) -> None:
-        if done:
+        found = [each.work.candidate for each in done]
+        if found:
             self.breaker.succeeded()
-            note_verified([each.work.candidate for each in done])
-            forget_refusals([each.work.candidate.token_id for each in done if each.work.refusals])
-        set_aside([self._objection(each.work, each.error) for each in failed], actor=self.owner)
+            note_verified(found)
+            # Those by a simulation stay counted: right artefacts say nothing about them.
+            forget_refusals([c.token_id for c in found if c.refusals], but=WOULD_REVERT)
+        refusals = [self._refusal(each.work.candidate, each.error) for each in failed]
+        set_aside(refusals, actor=self.owner)
 
-    def _objection(self, entry: Waiting, error: Exception) -> Objection:
+    def _refusal(self, candidate: gate.Candidate, error: Exception) -> Refusal:
         """Late and wrong bytes wait, longer each time; what the CID proves wrong is final."""
         fault = as_provider_error(error, vendor="gateway")
         if fault is not error:
             logger.error("artefact_check_failed", exc_info=error)
-        down = isinstance(fault, AccountError | TransientError) and _is_outage(fault)
+        # A gateway that is down, and not one that does not have this file yet.
+        down = isinstance(fault, AccountError | TransientError) and (
+            fault.status not in (403, 404, 410)
+        )
         if down:
             self.breaker.failed(fault)
         else:
             self.breaker.succeeded()
-        return Objection(
-            entry.candidate.token_id,
+        return Refusal(
+            candidate.token_id,
             str(fault),
             error_class_of(fault),
             final=gate.is_final(fault),
-            wait_seconds=backoff_seconds(entry.refusals + 1, cap=LONGEST_WAIT_SECONDS),
+            wait_seconds=backoff_seconds(candidate.refusals + 1, cap=LONGEST_WAIT_SECONDS),
             counted=not down,
-            alarming=entry.refusals >= ALARM_AFTER_REFUSALS,
+            alarming=candidate.refusals >= ALARM_AFTER_REFUSALS,
         )
-
-
-def _is_outage(error: ProviderError) -> bool:
-    """Tell a gateway that is down from one that does not have this file yet."""
-    return error.status not in (403, 404, 410)

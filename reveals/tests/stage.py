@@ -22,6 +22,7 @@ from sandbox.pinata.store import ContentStore
 from tokens.factories import MintEventFactory, TokenFactory
 from tokens.models import Token, TokenTransition
 from tokens.pipeline.metadata import build_metadata
+from tokens.recovery.drift import last_report
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Worker
 
@@ -193,3 +194,18 @@ def stuck(scene: Scene, drain: Worker) -> str:
 def timeline(token: Token) -> list[str]:
     moves = TokenTransition.objects.filter(token_id=token.pk).order_by("pk")
     return [move.to_status for move in moves]
+
+
+def reveal(worker: Start, scene: Scene, quantity: int = 2) -> tuple[Worker, list[Token]]:
+    tokens = scene.mint(quantity)
+    drain = worker()
+    drain.until(lambda: scene.revealed_once(tokens))
+    return drain, tokens
+
+
+def are_read_back() -> bool:
+    return not RevealTransaction.objects.filter(read_back_at=None).exists()
+
+
+def drift() -> list[tuple[str, int | None]]:
+    return [(finding.kind, finding.token_id) for finding in last_report().findings]

@@ -13,7 +13,7 @@ NOW = datetime(2026, 2, 1, 12, 0, 0, tzinfo=UTC)
 
 def waiting(ages: list[float]) -> list[Waiting]:
     nobody = Candidate(1, "0x", "", "", None, None)
-    return [Waiting(nobody, NOW - timedelta(seconds=age), refusals=0) for age in ages]
+    return [Waiting(nobody, NOW - timedelta(seconds=age)) for age in ages]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RevealFacts, RpcClient
+from reveals import gate
 from reveals.candidates import ALARM_AFTER_REFUSALS, waiting_tokens
-from reveals.gate import Candidate, objections
-from reveals.pipeline import compose
+from reveals.gate import Candidate, check_tokens
 from reveals.pipeline.compose import prepare_batch
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, transactions
 from sandbox.accounts import AUTHORS, KEEPER
@@ -154,8 +154,8 @@ def test_a_revealed_token_is_named_before_anything_is_simulated(scene: Scene) ->
     facts = chain.reveal_facts(
         keeper=KEEPER.address, token_ids=[token.token_id], mint_blocks=[block]
     )
-    (objection,) = objections([waiting.candidate], facts)
-    assert (objection.error_class, objection.final) == ("already_revealed", True)
+    (refusal,) = check_tokens([waiting.candidate], facts)
+    assert (refusal.error_class, refusal.final) == ("already_revealed", True)
 
 
 def test_a_reveal_in_the_last_moment_takes_one_token_out(
@@ -165,7 +165,7 @@ def test_a_reveal_in_the_last_moment_takes_one_token_out(
     tokens = scene.mint(4)
     ids = [token.token_id for token in tokens]
     scene.chain.wait(scene.chain.reveal(0, [ids[0], ids[2]], ["ipfs://a", "ipfs://b"]))
-    monkeypatch.setattr(compose, "objections", lambda *_: [])
+    monkeypatch.setattr(gate, "check_tokens", lambda *_: [])
     candidates = [
         Candidate(
             token_id=token.token_id,

@@ -89,7 +89,7 @@ def test_what_was_not_signed_by_the_former_keeper_goes_at_once_with_the_new_one(
     """Its tokens are free in the middle of a turn: the drain is woken for the next one."""
     RevealBatch.objects.create(keeper=ACCOUNTS[6].address, nonce=0, to_sign={"token_ids": []})
     shared = Shared()
-    shared.open.read()
+    shared.read()
     listener = Listener([REVEAL_CHANNEL])
     try:
         assert Sign("a drain", shared).claim(1) == []

@@ -11,7 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from glisk.clients.chain import Call, ChainClient, RevertError, RpcClient
-from reveals import reconcile
+from reveals import gate, reconcile
 from reveals.candidates import waiting_tokens
 from reveals.gate import Candidate
 from reveals.models import RevealBatch, RevealTransaction
@@ -170,7 +170,7 @@ def test_without_its_role_the_keeper_is_at_fault_and_no_token(
 ) -> None:
     """The role goes between the facts and the simulation."""
     tokens = scene.mint(2)
-    monkeypatch.setattr(compose, "check_setup", lambda facts, *, keeper: None)
+    monkeypatch.setattr(gate, "check_setup", lambda facts, *, keeper: None)
     scene.chain.wait(scene.chain.send(0, "revokeRole", KEEPER_ROLE, KEEPER.address))
     drain = worker()
     drain.until(is_held_back)

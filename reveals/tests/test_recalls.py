@@ -9,8 +9,8 @@ from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, encode_reveal
 from reveals.models import RevealBatch, RevealTransaction
-from reveals.pipeline import watch
-from reveals.pipeline.watch import recall_batch
+from reveals.pipeline import finality
+from reveals.pipeline.finality import recall_batch
 from reveals.tests.stage import (
     Scene,
     replacement,
@@ -203,16 +203,16 @@ def test_a_lagging_node_recalls_nothing(
     scene.chain.mine(2)
     drain = worker()
     drain.until(lambda: scene.revealed_once(tokens))
-    look = watch.look
+    look = finality.look
 
-    def behind(*arguments: Any) -> watch.Sight:
+    def behind(*arguments: Any) -> finality.Sight:
         sight = look(*arguments)
-        included = watch.Included(
+        included = finality.Included(
             sight.included.head, dict.fromkeys(sight.receipts), {KEEPER.address: 0}
         )
-        return watch.Sight(included, dict.fromkeys(sight.blocks))
+        return finality.Sight(included, dict.fromkeys(sight.blocks))
 
-    monkeypatch.setattr(watch, "look", behind)
+    monkeypatch.setattr(finality, "look", behind)
     drain.settle(0.6)
     assert timeline(tokens[0]) == ["revealed"]
     assert statuses() == ["confirmed"]

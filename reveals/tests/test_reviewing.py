@@ -178,11 +178,11 @@ def test_a_batch_behind_one_that_waits_wakes_nobody(scene: Scene) -> None:
     for nonce, send_at in enumerate((now + timedelta(seconds=9), now)):
         batch = RevealBatchFactory.create(nonce=nonce, send_at=send_at)
         batch.transactions.update(broadcast_at=None)
-    shared.open.read()
+    shared.read()
     step = Send("a drain", shared)
     assert 8 < (step.due_in() or 0.0) < 10
     assert step.claim(5) == []
     RevealBatch.objects.get(nonce=0).transactions.update(broadcast_at=now)
-    shared.open.read()
+    shared.read()
     assert step.due_in() == 0.0
     assert [work.batch.nonce for work in step.claim(5)] == [1]

@@ -178,7 +178,7 @@ class PinataEmulator(Emulator[PinataFaults]):
         if self.plan.chance("wrong-cid", self.faults.wrong_cid_rate):
             content += b"\0"
         added = compute_dag(content, version=version)
-        cid, now = added.cid, time.time()
+        cid, now = str(added.cid), time.time()
         self.store.write(cid, content)
         name = upload.metadata.get("name") or upload.filename
         keyvalues = upload.metadata.get("keyvalues") or {}

@@ -332,13 +332,19 @@ def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A ready token that may not be revealed yet. `counted`: the token itself is at fault."""
+    """Why a ready token may not be revealed now.
+
+    `final`: waiting cannot mend it. `counted`: the token itself is at fault, as far as one can
+    tell, so that it waits longer each time; an outage or a lagging node says nothing about it.
+    """
 
     token_id: int
-    wait_seconds: float
     reason: str
     error_class: str
-    counted: bool
+    final: bool = False
+    wait_seconds: float = 0.0
+    counted: bool = False
+    alarming: bool = False  # it has lasted for long: an operator should look
 
 
 def postpone_reveals(refusals: Sequence[Refusal], *, actor: str) -> None:

@@ -112,7 +112,7 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
 def _left_out(planned: list[RepairResult], plan: RevealPlan) -> list[tuple[int, str]]:
     """Return the tokens that will not go, by their state here or by the gate, with the reason."""
     by_state = [(result.token_id, result.message) for result in planned if not result.done]
-    by_gate = [(objection.token_id, objection.reason) for objection in plan.refused]
+    by_gate = [(refusal.token_id, refusal.reason) for refusal in plan.refused]
     return sorted(by_state + by_gate)
 
 

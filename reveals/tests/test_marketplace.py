@@ -1,9 +1,8 @@
-"""After a reveal: read back from the chain, and shown to the marketplace; nothing waits for it."""
+"""After a reveal the marketplace looks at the token again; nothing waits for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,17 +13,13 @@ from glisk import breaker as breaker_module
 from glisk.clients.chain import ChainClient
 from glisk.clients.opensea import OpenSeaClient
 from glisk.engine.drain import Drain
-from glisk.engine.step import Done
 from glisk.errors import AccountError, InvalidRequestError, TransientError
 from glisk.models import SystemState
-from reveals.models import MarketplaceRefresh, RevealTransaction
-from reveals.pipeline import after
-from reveals.pipeline.step import Shared
-from reveals.tests.stage import Scene, breaker_reason, transactions
+from reveals.models import MarketplaceRefresh
+from reveals.pipeline import marketplace
+from reveals.tests.stage import Scene, are_read_back, breaker_reason, drift, reveal
 from sandbox.opensea.emulator import OpenSeaEmulator
 from tokens.factories import TokenFactory
-from tokens.models import Token
-from tokens.recovery.drift import last_report
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Worker
 
@@ -41,99 +36,13 @@ def opensea(settings: Settings) -> Iterator[OpenSeaEmulator]:
         yield emulator
 
 
-def reveal(worker: Start, scene: Scene, quantity: int = 2) -> tuple[Worker, list[Token]]:
-    tokens = scene.mint(quantity)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
-    return drain, tokens
-
-
-def are_read_back() -> bool:
-    return not RevealTransaction.objects.filter(read_back_at=None).exists()
-
-
-def drift() -> list[tuple[str, int | None]]:
-    return [(finding.kind, finding.token_id) for finding in last_report().findings]
-
-
-# -- reading back -----------------------------------------------------------------------------
-
-
-@pytest.mark.fast
-def test_reveals_are_read_back_once_in_a_constant_number_of_round_trips(
-    worker: Start, scene: Scene, settings: Settings
-) -> None:
-    settings.BATCH_REVEAL_MAX_TOKENS = 5
-    drain, _ = reveal(worker, scene, 20)
-    drain.until(are_read_back)
-    assert drift() == []
-    RevealTransaction.objects.update(read_back_at=None)
-    step = after.ReadBack("test", Shared())
-    (work,) = step.claim(1)
-    assert len(work) == 4
-    step.settle([Done(work, step.call(work))], [])
-    assert step.chain.requests == 2
-    assert are_read_back()
-
-
-def test_another_uri_than_ours_is_drift(worker: Start, scene: Scene) -> None:
-    drain, (good, bad) = reveal(worker, scene)
-    drain.until(are_read_back)
-    row = transactions()[0]
-    row.metadata_uris[row.token_ids.index(bad.pk)] = "ipfs://" + "Q" * 46
-    row.read_back_at = None
-    row.save()
-    drain.until(are_read_back)
-    assert drift() == [("uri_differs", bad.pk)]
-    assert f"{good.token_uri}"[:7] in last_report().findings[0].detail
-
-
-def test_an_event_that_does_not_name_a_token_is_drift(
-    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receipts = ChainClient.receipts
-
-    def shortened(self: ChainClient, tx_hashes: Any) -> Any:
-        found = receipts(self, tx_hashes)
-        for receipt in found.values():
-            if receipt is not None:
-                first = int(receipt.logs[0]["data"][-128:-64], 16)
-                receipt.logs[0]["data"] = f"0x{32:064x}{1:064x}{first:064x}"
-        return found
-
-    monkeypatch.setattr(ChainClient, "receipts", shortened)
-    drain, (_, other) = reveal(worker, scene)
-    drain.until(are_read_back)
-    assert drift() == [("uri_differs", other.pk)]
-    assert "does not name it" in last_report().findings[0].detail
-
-
-def test_a_node_that_does_not_show_it_yet_is_asked_again(
-    worker: Start, scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
-    drain, _ = reveal(worker, scene)
-    drain.until(are_read_back)
-    right = RevealTransaction.objects.get().tx_hash
-    RevealTransaction.objects.update(tx_hash="0x" + "ab" * 32, read_back_at=None)
-    drain.settle(0.2)
-    assert not are_read_back()
-    assert "reveal_not_shown" not in caplog.text
-    RevealTransaction.objects.update(confirmed_at=timezone.now() - timedelta(minutes=5))
-    drain.until(lambda: "reveal_not_shown" in caplog.text)
-    RevealTransaction.objects.update(tx_hash=right)
-    drain.until(are_read_back)
-
-
-# -- the marketplace --------------------------------------------------------------------------
-
-
 class Afterwards(Drain):
     """A drain with nothing but the marketplace."""
 
     stage = "after"
 
-    def make_steps(self) -> list[after.Refresh]:
-        return [after.Refresh(self.owner)]
+    def make_steps(self) -> list[marketplace.Refresh]:
+        return [marketplace.Refresh(self.owner)]
 
 
 @pytest.fixture
@@ -154,7 +63,7 @@ def wanted(*token_ids: int) -> None:
         TokenFactory.create(
             token_id=token_id, status=TokenStatus.REVEALED, reveal_tx_hash="0x" + "ab" * 32
         )
-    after.want_refresh(token_ids)
+    marketplace.want_refresh(token_ids)
 
 
 def due() -> None:
@@ -255,7 +164,7 @@ def test_a_token_that_is_unknown_there_is_tried_again_and_given_up_in_the_end(
     wanted(1)
     opensea.set_faults(unknown_first=100)
     drain = shop()
-    for attempts in range(1, after.MAX_ATTEMPTS + 1):
+    for attempts in range(1, marketplace.MAX_ATTEMPTS + 1):
         due()
         drain.until(MarketplaceRefresh.objects.filter(attempts=attempts).exists)
     row = MarketplaceRefresh.objects.get()
@@ -263,9 +172,9 @@ def test_a_token_that_is_unknown_there_is_tried_again_and_given_up_in_the_end(
     assert "HTTP 404" in row.error
     due()
     drain.settle(0.1)
-    assert len(opensea.calls) == after.MAX_ATTEMPTS
+    assert len(opensea.calls) == marketplace.MAX_ATTEMPTS
     opensea.set_faults(unknown_first=0)
-    after.want_refresh([1])
+    marketplace.want_refresh([1])
     drain.until(lambda: are_refreshed(1))
 
 

@@ -1,4 +1,4 @@
-"""Watch: closed batches, until no reorg can take their transactions back.
+"""Finality: closed batches are watched until no reorg can take their transactions back.
 
     claims   closed batches that are not settled yet
     calls    receipts and block hashes; for what is gone, what the contract says of its tokens
@@ -21,8 +21,8 @@ from enum import Enum
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Case, Value, When
+from django.db import transaction
+from django.db.models import Case, Max, Value, When
 
 from glisk.clients.chain import ChainClient, FeeHistory, OnChainToken, Receipt
 from glisk.clock import database_now
@@ -40,7 +40,7 @@ from reveals.models import (
     TransactionStatus,
 )
 from reveals.outbox import Doubt
-from reveals.pipeline.receipts import Included, look_for_receipts, note_move
+from reveals.pipeline.receipts import Included, look_for_receipts, mined_facts
 from reveals.pipeline.step import RevealStep
 from tokens.models import Token
 from tokens.states import TokenStatus
@@ -71,13 +71,8 @@ class Watched:
     batches: list[RevealBatch]
     gone: list[int]  # ids: not on chain for a while
 
-    @property
-    def token_ids(self) -> list[int]:
-        rows = [row for batch in self.batches if batch.pk in self.gone for row in batch.signed]
-        return sorted({token_id for row in rows for token_id in row.token_ids})
 
-
-class Watch(RevealStep[Watched, "Sight"]):
+class Finality(RevealStep[Watched, "Sight"]):
     rare = True
 
     _looked_at = -LONGEST_POLL_SECONDS  # monotonic
@@ -86,11 +81,14 @@ class Watch(RevealStep[Watched, "Sight"]):
 
     def due_in(self) -> float | None:
         """Look often while something is young, or in doubt."""
-        age = _youngest_closed()
-        pace = RECALL_AFTER_SECONDS / 2 if self._doubts else (age or 0.0) / 10
-        pace = min(LONGEST_POLL_SECONDS, max(POLL_SECONDS, pace))
-        since = time.monotonic() - self._looked_at
-        self._wait = None if age is None or self.under_way else max(0.0, pace - since)
+        youngest = outbox.unsettled().aggregate(at=Max("closed_at"))["at"]
+        if youngest is None or self.under_way:
+            self._wait = None
+        else:
+            age = (database_now() - youngest).total_seconds()
+            pace = RECALL_AFTER_SECONDS / 2 if self._doubts else age / 10
+            pace = min(LONGEST_POLL_SECONDS, max(POLL_SECONDS, pace))
+            self._wait = max(0.0, pace - (time.monotonic() - self._looked_at))
         return self._wait
 
     def places(self) -> int:
@@ -98,13 +96,14 @@ class Watch(RevealStep[Watched, "Sight"]):
 
     def claim(self, limit: int) -> Sequence[Watched]:
         self._looked_at = time.monotonic()
-        batches = outbox.unsettled_batches()
+        batches = outbox.with_transactions(outbox.unsettled())
         lasting = [(batch.pk, outbox.doubted_for(batch, Doubt.GONE) or 0.0) for batch in batches]
         gone = [pk for pk, seconds in lasting if seconds >= RECALL_AFTER_SECONDS]
         return [Watched(batches, gone)] if batches else ()
 
     def call(self, work: Watched) -> Sight:
-        on_chain = self.chain.tokens(work.token_ids) if work.gone else {}
+        rows = [row for batch in work.batches if batch.pk in work.gone for row in batch.signed]
+        on_chain = self.chain.tokens(sorted({i for row in rows for i in row.token_ids}))
         return look(self.chain, work.batches, on_chain)
 
     def settle(
@@ -121,16 +120,14 @@ class Watch(RevealStep[Watched, "Sight"]):
     def _settle(self, batch: RevealBatch, work: Watched, sight: Sight) -> bool:
         """Follow the chain; return whether no reorg reaches the batch any more."""
         fate = judge(batch, sight, keeper=self.keeper.address)
-        if fate is Fate.DOUBTFUL:
-            if batch.pk in work.gone:
-                recall_batch(
-                    batch.pk, receipts=sight.receipts, on_chain=sight.on_chain, actor=self.owner
-                )
-            else:
-                self._doubts = True
-                outbox.doubt_lasts(batch, Doubt.GONE, holds=True)
+        is_doubtful = fate is Fate.DOUBTFUL
+        if is_doubtful and batch.pk in work.gone:
+            recall_batch(
+                batch.pk, receipts=sight.receipts, on_chain=sight.on_chain, actor=self.owner
+            )
         elif fate is not Fate.UNKNOWN:
-            outbox.doubt_lasts(batch, Doubt.GONE, holds=False)
+            self._doubts = self._doubts or is_doubtful
+            outbox.doubt_lasts(batch, Doubt.GONE, holds=is_doubtful)
         if fate is Fate.MOVED:
             follow_move(batch, sight)
         return fate is Fate.SETTLED
@@ -147,7 +144,7 @@ class FillGap(RevealStep[Gap, tuple[int, FeeHistory]]):
     rare = True
 
     def claim(self, limit: int) -> Sequence[Gap]:
-        ours = self.open.of(self.keeper.address)
+        ours = self.shared.ours
         lasted = outbox.doubted_for(ours[0], Doubt.GAP) if ours else None
         return [Gap(ours[0])] if lasted is not None and lasted >= GAP_AFTER_SECONDS else ()
 
@@ -181,17 +178,6 @@ class FillGap(RevealStep[Gap, tuple[int, FeeHistory]]):
             logger.warning("nonce_gap_stays", error=str(error))
             return
         outbox.reserve_filler(keeper=self.keeper.address, nonce=nonce, fees=fees)
-
-
-def _youngest_closed() -> float | None:
-    """Return how many seconds ago a batch that is not settled was closed; None if there is none."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT EXTRACT(EPOCH FROM clock_timestamp() - max(closed_at)) FROM reveal_batches "
-            "WHERE closed_at IS NOT NULL AND settled_at IS NULL"
-        )
-        (age,) = cursor.fetchone()
-    return None if age is None else float(age)
 
 
 # -- what became of a closed batch ----------------------------------------------------------
@@ -280,8 +266,16 @@ def follow_move(batch: RevealBatch, sight: Sight) -> None:
     """Note the new block of a transaction that a reorg kept."""
     mined = next(row for row in batch.signed if row.status in MINED)
     receipt = sight.receipts[mined.tx_hash]
-    if receipt is not None and batch.status != BatchStatus.OPEN:
-        note_move(mined, receipt)
+    if receipt is None:
+        return
+    facts = mined_facts(receipt)
+    RevealTransaction.objects.filter(pk=mined.pk, status=mined.status).update(**facts)
+    logger.warning(
+        "reveal_moved",
+        tx_hash=mined.tx_hash,
+        from_block=mined.block_number,
+        to_block=receipt.block_number,
+    )
 
 
 # -- a reorg took it back -------------------------------------------------------------------
@@ -311,8 +305,27 @@ def recall_batch(
             return False
         rows = list(RevealTransaction.objects.filter(batch=batch).order_by("pk"))
         mined = next((row for row in rows if row.status in MINED), None)
-        winner = _winner(rows, receipts)
-        _forget_blocks(batch, mined)
+        # The one that stands on chain now, and revealed its tokens.
+        standing = (row for row in rows if (r := receipts.get(row.tx_hash)) and r.succeeded)
+        winner = next(standing, None)
+        if mined is not None:
+            RevealTransaction.objects.filter(pk=mined.pk).update(
+                error=f"A reorg took it back from block {mined.block_number} ({mined.block_hash}).",
+                block_number=None,
+                block_hash=None,
+                confirmed_at=None,
+                gas_used=None,
+                effective_gas_price_wei=None,
+                l1_fee_wei=None,
+                read_back_at=None,
+                status=TransactionStatus.BROADCAST,
+            )
+        RevealTransaction.objects.filter(batch=batch).update(
+            status=Case(
+                When(broadcast_at=None, then=Value(TransactionStatus.SIGNED)),
+                default=Value(TransactionStatus.BROADCAST),
+            )
+        )
         RevealBatch.objects.filter(pk=batch.pk).update(
             status=BatchStatus.OPEN,
             closed_at=None,
@@ -323,7 +336,11 @@ def recall_batch(
         )
         if mined is not None:
             _recall_tokens(mined, winner, on_chain, actor=actor)
-        _take_places(batch)
+        # Its ready tokens have their places back, if no other open batch has them.
+        taken = RevealBatchToken.objects.filter(is_open=True).values("token_id")
+        RevealBatchToken.objects.filter(batch=batch, token__status=TokenStatus.READY).exclude(
+            token__in=taken
+        ).update(is_open=True)
         notify(REVEAL_CHANNEL)
     logger.error(
         "reveal_recalled",
@@ -334,38 +351,6 @@ def recall_batch(
         mined_instead=winner.tx_hash if winner else None,
     )
     return True
-
-
-def _winner(
-    rows: Sequence[RevealTransaction], receipts: Mapping[str, Receipt | None]
-) -> RevealTransaction | None:
-    """Return the transaction of this nonce that stands on chain now, and revealed its tokens."""
-    for row in rows:
-        receipt = receipts.get(row.tx_hash)
-        if receipt is not None and receipt.succeeded:
-            return row
-    return None
-
-
-def _forget_blocks(batch: RevealBatch, mined: RevealTransaction | None) -> None:
-    if mined is not None:
-        RevealTransaction.objects.filter(pk=mined.pk).update(
-            error=f"A reorg took it back from block {mined.block_number} ({mined.block_hash}).",
-            block_number=None,
-            block_hash=None,
-            confirmed_at=None,
-            gas_used=None,
-            effective_gas_price_wei=None,
-            l1_fee_wei=None,
-            read_back_at=None,
-            status=TransactionStatus.BROADCAST,
-        )
-    RevealTransaction.objects.filter(batch=batch).update(
-        status=Case(
-            When(broadcast_at=None, then=Value(TransactionStatus.SIGNED)),
-            default=Value(TransactionStatus.BROADCAST),
-        )
-    )
 
 
 def _recall_tokens(
@@ -396,11 +381,3 @@ def _recall_tokens(
         else:
             gone.append(token)
     recall_reveals(gone, tx_hash=mined.tx_hash, block_number=mined.block_number, actor=actor)
-
-
-def _take_places(batch: RevealBatch) -> None:
-    """Give the ready tokens of the batch their places back, if no other open batch has them."""
-    taken = RevealBatchToken.objects.filter(is_open=True).values("token_id")
-    RevealBatchToken.objects.filter(batch=batch, token__status=TokenStatus.READY).exclude(
-        token__in=taken
-    ).update(is_open=True)
