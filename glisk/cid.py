@@ -16,7 +16,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal
 
