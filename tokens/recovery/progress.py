@@ -41,13 +41,13 @@ class Memory:
     when that was first seen; `unknown` are tokens without a mint that the contract seems to have
     forgotten: id → head. `gap` is one that could not be filled: how many ids, how often it was
     tried, and when it is worth trying again; `hole` the same for ids without a mint event.
-    `timeline` are the last rows of the tokens' timeline at the last proofs, `window` is the last
-    id that the drift check has come to.
+    `proved_at` is when the last proof was made, `window` the last id that its drift check has come
+    to.
     """
 
     known_below: int = 1
     tiled_below: int = 1
-    timeline: list[int] = field(default_factory=list)
+    proved_at: str | None = None
     window: int = 0
     suspects: dict[str, Sequence[float]] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)

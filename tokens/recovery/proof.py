@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import fields
+from datetime import datetime, timedelta
 
 import structlog
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from glisk.clients.chain import ChainClient, Survey
+from glisk.clock import database_now
 from tokens.minting.mint_log import MintLog
 from tokens.minting.registration import register_mints
-from tokens.models import MintEvent, Token, TokenTransition
+from tokens.models import MintEvent, Token
 from tokens.models.mint import MintSource
 from tokens.recovery import withdrawal
 from tokens.recovery.adoption import adopt, revealed_facts
@@ -44,7 +46,7 @@ ACTOR = "proof"
 _OLD_ONES = 10
 _NEW_ONES = 200
 _ON_THEIR_WAY = 500
-_PROOFS_UNTIL_SURE = 10
+_SURE_AFTER = timedelta(minutes=30)
 _LONGEST_RETRY_SECONDS = 6 * 3600.0
 _AT_ONCE = 200
 
@@ -108,22 +110,21 @@ def _adopt_on_their_way(reader: ChainClient) -> int:
 
 
 def _lately_revealed(memory: Memory) -> list[int]:
-    """Return the tokens revealed since the last proof, and those of half an hour ago again.
+    """Return the tokens revealed since the last proof, and those of half an hour before again.
 
     By then no reorg can take a reveal back, and no node is late.
     """
-    newest = TokenTransition.objects.aggregate(newest=Max("id"))["newest"] or 0
-    seen = [*memory.timeline, newest]
-    memory.timeline = seen[-_PROOFS_UNTIL_SURE - 2 :]
-    spans = [(seen[-2], newest)] if len(seen) > 1 else []
-    if len(seen) >= _PROOFS_UNTIL_SURE + 2:
-        spans.append((seen[-_PROOFS_UNTIL_SURE - 2], seen[-_PROOFS_UNTIL_SURE - 1]))
+    now = database_now()
+    since = now if memory.proved_at is None else datetime.fromisoformat(memory.proved_at)
+    memory.proved_at = now.isoformat()
     found: list[int] = []
-    for since, until in spans:
-        moves = TokenTransition.objects.filter(
-            id__gt=since, id__lte=until, to_status=TokenStatus.REVEALED
+    for ago in (timedelta(), _SURE_AFTER):
+        revealed = Token.objects.filter(
+            status=TokenStatus.REVEALED,
+            status_changed_at__gt=since - ago,
+            status_changed_at__lte=now - ago,
         )
-        found += moves.order_by("-id").values_list("token_id", flat=True)[:_NEW_ONES]
+        found += revealed.order_by("-status_changed_at").values_list("pk", flat=True)[:_NEW_ONES]
     return found
 
 

@@ -6,7 +6,7 @@ somebody retries or regenerates it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import structlog
@@ -43,11 +43,12 @@ def hold_tokens(
     return repair_each(token_ids, step, lock=not dry_run)
 
 
-def _hold(tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool) -> list[RepairResult]:
+def _hold(
+    tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool
+) -> Iterator[RepairResult]:
     # After the locks: a reveal that had them first has committed its batch by now.
     revealing = in_flight(token.pk for token in tokens)
     working = in_work(tokens)
-    results = []
     for token in tokens:
         refusal = ""
         if token.status not in ACTIVE:
@@ -60,8 +61,7 @@ def _hold(tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool) ->
             hold(token.pk, reason=reason)
             note(token, reason=with_reason("held", reason), actor=actor, kind="hold")
         busy = " What a worker has begun ends first." if token.pk in working else ""
-        results.append(RepairResult(token.pk, not refusal, refusal or f"Held.{busy}"))
-    return results
+        yield RepairResult(token.pk, not refusal, refusal or f"Held.{busy}")
 
 
 def release_tokens(
@@ -74,18 +74,16 @@ def release_tokens(
 
 def _release(
     tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool
-) -> list[RepairResult]:
-    results = []
+) -> Iterator[RepairResult]:
     for token in tokens:
         if token.held_at is None:
-            results.append(RepairResult(token.pk, False, "It is not held."))
+            yield RepairResult(token.pk, False, "It is not held.")
             continue
         if not dry_run:
             release_hold(token.pk)
             note(token, reason=with_reason("released", reason), actor=actor, kind="release")
             wake(token.status)
-        results.append(RepairResult(token.pk, True, f"Released: it goes on as {token.status}."))
-    return results
+        yield RepairResult(token.pk, True, f"Released: it goes on as {token.status}.")
 
 
 def fail_by_hand(
@@ -99,25 +97,25 @@ def fail_by_hand(
     return repair_each(token_ids, step, lock=not dry_run)
 
 
-def _fail(tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool) -> list[RepairResult]:
+def _fail(
+    tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool
+) -> Iterator[RepairResult]:
     # After the locks: a reveal that had them first has committed its batch by now.
     revealing = in_flight(token.pk for token in tokens)
-    results = []
     for token in tokens:
         if token.status == TokenStatus.FAILED and token.next_attempt_at is not None:
             if not dry_run:
                 forget_delay([token.pk], status=TokenStatus.FAILED)
                 note(token, reason=with_reason("given up", reason), actor=actor, kind="fail")
-            results.append(RepairResult(token.pk, True, "It is not tried again by itself."))
+            yield RepairResult(token.pk, True, "It is not tried again by itself.")
         elif token.status not in ACTIVE:
-            results.append(RepairResult(token.pk, False, f"It is {token.status} already."))
+            yield RepairResult(token.pk, False, f"It is {token.status} already.")
         elif token.pk in revealing:
-            results.append(RepairResult(token.pk, False, _REVEALING))
+            yield RepairResult(token.pk, False, _REVEALING)
         else:
             if not dry_run:
                 _give_up(token, actor=actor, reason=reason)
-            results.append(RepairResult(token.pk, True, "Failed. A retry lets it go on."))
-    return results
+            yield RepairResult(token.pk, True, "Failed. A retry lets it go on.")
 
 
 def _give_up(token: Token, *, actor: str, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -50,12 +50,11 @@ def regenerate_tokens(
 
 def _regenerate(
     tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool
-) -> list[RepairResult]:
+) -> Iterator[RepairResult]:
     open_jobs = jobs.open_jobs(token.pk for token in tokens)
     # After the locks: a reveal that had them first has committed its batch by now.
     revealing = perhaps_revealed(token.pk for token in tokens)
     working = in_work(tokens)
-    results = []
     for token in tokens:
         job = open_jobs.get(token.pk)
         refusal = _refusal(
@@ -63,8 +62,7 @@ def _regenerate(
         )
         if not refusal and not dry_run:
             _begin_anew(token, job, actor=actor, reason=reason)
-        results.append(RepairResult(token.pk, not refusal, refusal or DONE, pays=not refusal))
-    return results
+        yield RepairResult(token.pk, not refusal, refusal or DONE, pays=not refusal)
 
 
 def _refusal(

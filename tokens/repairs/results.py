@@ -31,7 +31,7 @@ class RepairResult:
 
 def repair_each(
     token_ids: Iterable[int],
-    repair: Callable[[Sequence[Token]], list[RepairResult]],
+    repair: Callable[[Sequence[Token]], Iterable[RepairResult]],
     *,
     at_once: int = 1,
     lock: bool = True,
