@@ -11,16 +11,8 @@ from glisk.clients.links import gateway_origin, gateway_url
     [
         ("x.mypinata.cloud", "https://x.mypinata.cloud", "https://x.mypinata.cloud/ipfs/Qm1"),
         ("https://ipfs.io/ipfs/", "https://ipfs.io", "https://ipfs.io/ipfs/Qm1"),
-        (
-            "http://127.0.0.1:8603/own",
-            "http://127.0.0.1:8603",
-            "http://127.0.0.1:8603/own/ipfs/Qm1",
-        ),
-        (
-            "https://us:secret@own.example?key=k",
-            "https://own.example",
-            "https://own.example/ipfs/Qm1",
-        ),
+        ("http://node:8603/own", "http://node:8603", "http://node:8603/own/ipfs/Qm1"),
+        ("https://us:pw@own.example?key=k", "https://own.example", "https://own.example/ipfs/Qm1"),
     ],
 )
 def test_a_gateways_link_is_one_that_everybody_may_see(
