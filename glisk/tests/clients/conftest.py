@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from glisk.clients.http import HttpOptions
+from glisk.clients.http import HttpClient, HttpOptions
 from glisk.tests.clients.scripted_server import ScriptedServer
 
 
@@ -40,3 +40,10 @@ def no_dns(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def client(server: ScriptedServer, options: HttpOptions) -> Iterator[HttpClient]:
+    made = HttpClient(vendor="acme", base_url=server.url, options=options)
+    yield made
+    made.close()

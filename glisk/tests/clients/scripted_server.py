@@ -17,6 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
+from glisk.clients.http import HttpClient
+from glisk.errors import ProviderError
+
 
 @dataclass(frozen=True)
 class SeenRequest:
@@ -177,3 +182,10 @@ class ScriptedServer:
             headers[name.lower()] = value.strip()
         body = reader.read(int(headers.get("content-length", "0")))
         return SeenRequest(line[0], line[1], headers, body, number)
+
+
+def failure(client: HttpClient, *, idempotent: bool = True, max_bytes: int = 1000) -> ProviderError:
+    """Return the error of a call that does not succeed."""
+    with pytest.raises(ProviderError) as caught:
+        client.call("POST", "/thing", idempotent=idempotent, json_body={}, max_bytes=max_bytes)
+    return caught.value

@@ -13,8 +13,7 @@ import requests
 
 from glisk.clients.http import BoundedSession, HttpClient, HttpOptions
 from glisk.errors import AccountError, TransientError
-from glisk.tests.clients.http.stage import failure
-from glisk.tests.clients.scripted_server import ScriptedServer, answer
+from glisk.tests.clients.scripted_server import ScriptedServer, answer, failure
 
 
 class TestSecrets:
