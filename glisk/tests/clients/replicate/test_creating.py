@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from glisk.clients.http import HttpOptions
@@ -60,13 +58,6 @@ class TestCreating:
         assert seen.json == expected | ({"version": version} if version else {})
         assert made.id == ID and made.status == "starting" and not made.is_terminal
 
-    @pytest.mark.parametrize("status", [200, 201, 202])
-    def test_takes_any_2xx(
-        self, server: ScriptedServer, client: ReplicateClient, status: int
-    ) -> None:
-        server.script(answer(status, prediction()))
-        assert client.create_prediction(input={}, webhook_url=None).id == ID
-
     def test_works_with_a_base_url_that_ends_in_v1(
         self, server: ScriptedServer, options: HttpOptions
     ) -> None:
@@ -109,95 +100,42 @@ class TestCreating:
         assert type(refused(make(server, options))) is TransientError
 
 
-FAULTS: list[tuple[int, dict[str, Any], type[ProviderError], str]] = [
-    (
-        401,
-        {
-            "title": "Unauthenticated",
-            "detail": "You did not pass a valid authentication token",
-            "status": 401,
-        },
-        AccountError,
-        "401",
-    ),
-    (
-        402,
-        {"title": "Insufficient credit", "detail": "You have insufficient credit to run this "},
-        AccountError,
-        "402",
-    ),
-    (402, {"detail": "You've hit your monthly spend limit."}, AccountError, "402"),
-    (
-        404,
-        {"detail": "The requested resource could not be found.", "status": 404},
-        AccountError,
-        "model_not_found",
-    ),
+FAULTS: list[tuple[int, str, str, type[ProviderError], str]] = [
+    (401, "Unauthenticated", "You did not pass a valid token", AccountError, "401"),
+    (402, "Insufficient credit", "You have insufficient credit", AccountError, "402"),
+    (402, "", "You've hit your monthly spend limit.", AccountError, "402"),
+    (404, "", "The requested resource could not be found.", AccountError, "model_not_found"),
+    (422, "Input validation failed", "- input.seed: Invalid type.", InvalidRequestError, "422"),
+    (422, "", "prediction 429nsfw402 is odd", InvalidRequestError, "422"),
     (
         422,
-        {
-            "detail": "- input.seed: Invalid type. Expected: integer, given: null\n",
-            "title": "Input validation failed",
-            "invalid_fields": [{"type": "invalid_type", "field": "input.seed"}],
-        },
-        InvalidRequestError,
-        "422",
-    ),
-    (
-        422,
-        {
-            "title": "Invalid version or not permitted",
-            "detail": "The specified version does not exist (or perhaps you don't have permission)",
-        },
+        "Invalid version or not permitted",
+        "The specified version does not exist (or perhaps you don't have permission)",
         AccountError,
         "model_version",
     ),
-    (
-        422,
-        {"detail": "The input or output was flagged as sensitive. (E005) (uIJ6l3ruRD)"},
-        ContentPolicyError,
-        "moderation",
-    ),
-    (500, {"detail": "Internal server error"}, UnknownOutcomeError, "500"),
-    (503, {"detail": "Service unavailable"}, UnknownOutcomeError, "503"),
-    (521, {"detail": "Web server is down"}, TransientError, "521"),
+    (422, "", "The input was flagged as sensitive. (E005)", ContentPolicyError, "moderation"),
+    (500, "", "Internal server error", UnknownOutcomeError, "500"),
+    (503, "", "Service unavailable", UnknownOutcomeError, "503"),
+    (521, "", "Web server is down", TransientError, "521"),
 ]
 
 
 class TestARefusal:
-    @pytest.mark.parametrize(("status", "body", "kind", "code"), FAULTS)
-    def test_is_classified(
-        self,
-        server: ScriptedServer,
-        client: ReplicateClient,
-        status: int,
-        body: dict[str, Any],
-        kind: type[ProviderError],
-        code: str,
-    ) -> None:
-        server.script(answer(status, body))
-        error = refused(client)
-        assert type(error) is kind
-        assert (error.status, error.code, error.vendor) == (status, code, "replicate")
-        assert body["detail"].split("\n")[0][:40] in str(error)
+    def test_is_classified(self, server: ScriptedServer, client: ReplicateClient) -> None:
+        for status, title, detail, kind, code in FAULTS:
+            server.script(answer(status, {"title": title, "detail": detail, "status": status}))
+            error = refused(client)
+            assert (type(error), error.status, error.code) == (kind, status, code)
+            assert error.vendor == "replicate"
+            assert detail in str(error)
 
-    def test_for_rate_carries_the_wait_of_the_header(
+    def test_for_rate_carries_the_wait_of_the_header_or_else_of_the_body(
         self, server: ScriptedServer, client: ReplicateClient
     ) -> None:
-        server.script(answer(429, {"detail": "throttled", "retry_after": 9}, Retry_After="5"))
-        error = refused(client)
-        assert isinstance(error, TransientError)
-        assert error.rate_limited and error.retry_after_seconds == 5
-
-    def test_for_rate_carries_the_wait_of_the_body_without_a_header(
-        self, server: ScriptedServer, client: ReplicateClient
-    ) -> None:
-        server.script(answer(429, {"detail": "Request was throttled.", "retry_after": 9}))
-        error = refused(client)
-        assert isinstance(error, TransientError) and error.retry_after_seconds == 9
-
-    def test_is_not_guessed_from_digits_in_the_text(
-        self, server: ScriptedServer, client: ReplicateClient
-    ) -> None:
-        server.script(answer(422, {"detail": "prediction 429nsfw402 is odd"}))
-        assert type(refused(client)) is InvalidRequestError
+        body = {"detail": "throttled", "retry_after": 9}
+        server.script(answer(429, body, Retry_After="5"), answer(429, body))
+        for seconds in (5, 9):
+            error = refused(client)
+            assert isinstance(error, TransientError)
+            assert error.rate_limited and error.retry_after_seconds == seconds

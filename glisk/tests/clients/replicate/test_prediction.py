@@ -24,23 +24,12 @@ def ended(**changes: Any) -> ProviderError:
     )
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        "All generated images contained NSFW content. Try running it again with a different "
-        "prompt.",
-        "NSFW content detected. Try running it again, or try a different prompt.",
-        "The input or output was flagged as sensitive. Please try again with different inputs. "
-        "(E005)",
-        "The input or output was flagged as sensitive. Please try again with different inputs. "
-        "(E005) (uIJ6l3ruRD)",
-    ],
-)
-def test_every_known_refusal_is_one_of_content_policy(error: str) -> None:
-    classified = ended(error=error)
+def test_a_refusal_of_moderation_is_one_of_content_policy() -> None:
+    text = "The input or output was flagged as sensitive. (E005)"
+    classified = ended(error=text)
     assert type(classified) is ContentPolicyError
     assert classified.error_class == "content_policy"
-    assert error[:60] in str(classified)
+    assert text in str(classified)
 
 
 @pytest.mark.parametrize(
@@ -60,10 +49,6 @@ def test_faults_of_the_machinery_and_unknown_ones_are_transient(error: Any, code
     assert type(classified) is TransientError and classified.code == code
 
 
-def test_a_refused_input_is_permanent() -> None:
-    assert type(ended(error="Input validation failed: - input.prompt")) is InvalidRequestError
-
-
 @pytest.mark.parametrize("status", ["canceled", "aborted"])
 def test_a_stopped_prediction_may_be_made_again(status: str) -> None:
     classified = ended(status=status, logs="NSFW content detected in image 0")
@@ -76,40 +61,26 @@ def test_the_logs_decide_only_when_there_is_no_error_text() -> None:
     assert type(ended(logs=logs, error="CUDA error")) is TransientError
 
 
-def test_a_success_whose_output_is_deleted_needs_a_new_prediction() -> None:
-    classified = ended(status="succeeded", output=None, data_removed=True)
-    assert type(classified) is TransientError and classified.code == "output_removed"
-
-
-def test_a_success_without_an_image_is_waste() -> None:
+def test_an_end_without_a_usable_output_has_its_class() -> None:
+    deleted = ended(status="succeeded", output=None, data_removed=True)
+    assert type(deleted) is TransientError and deleted.code == "output_removed"
     assert type(ended(status="succeeded", output=[])) is NoImageError
+    assert type(ended(error="Input validation failed: - input.prompt")) is InvalidRequestError
 
 
-@pytest.mark.parametrize("status", ["starting", "processing", "queued"])
-def test_a_running_prediction_has_not_failed(status: str) -> None:
-    with pytest.raises(ValueError, match="has not ended"):
-        ended(status=status)
+def test_a_running_prediction_has_not_failed() -> None:
+    for status in ("starting", "processing", "queued"):
+        with pytest.raises(ValueError, match="has not ended"):
+            ended(status=status)
 
 
-@pytest.mark.parametrize(
-    ("status", "completed_at", "terminal"),
-    [
-        ("starting", None, False),
-        ("processing", None, False),
-        ("processing", "2026-02-01T10:00:00Z", False),
-        ("succeeded", None, True),
-        ("failed", None, True),
-        ("canceled", None, True),
-        ("aborted", None, True),
-        ("queued", None, False),
-        ("exploded", "2026-02-01T10:00:00Z", True),
-    ],
-)
-def test_an_unknown_status_runs_until_it_has_an_end(
-    status: str, completed_at: str | None, terminal: bool
-) -> None:
-    shown = {"id": "p1", "status": status, "completed_at": completed_at}
-    assert parse_prediction(shown).is_terminal is terminal
+def test_an_unknown_status_runs_until_it_has_an_end() -> None:
+    moment = "2026-02-01T10:00:00Z"
+    running = [("starting", None), ("processing", moment), ("queued", None)]
+    ends = [("succeeded", None), ("failed", None), ("canceled", None), ("aborted", None)]
+    for status, completed_at in [*running, *ends, ("exploded", moment)]:
+        shown = {"id": "p1", "status": status, "completed_at": completed_at}
+        assert parse_prediction(shown).is_terminal is ((status, completed_at) not in running)
 
 
 @pytest.mark.parametrize(

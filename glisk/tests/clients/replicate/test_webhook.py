@@ -46,18 +46,12 @@ def test_any_signature_of_the_header_will_do() -> None:
     assert verify_webhook(headers(webhook_signature=offered), BODY, [SECRET], now=STAMP) == ID
 
 
-@pytest.mark.parametrize("drift", [-301, 301, 86_400 * 365])
-def test_old_and_future_deliveries_are_refused(drift: int) -> None:
-    with pytest.raises(WebhookSignatureError, match="clock"):
-        verify_webhook(headers(), BODY, [SECRET], now=STAMP + drift)
-
-
-@pytest.mark.parametrize("drift", [-300, 0, 300])
-def test_a_small_drift_of_the_clock_is_allowed(drift: int) -> None:
-    assert verify_webhook(headers(), BODY, [SECRET], now=STAMP + drift) == ID
-
-
-def test_the_tolerance_is_on_by_default() -> None:
+def test_old_and_future_deliveries_are_refused_but_for_a_small_drift() -> None:
+    for drift in (-300, 0, 300):
+        assert verify_webhook(headers(), BODY, [SECRET], now=STAMP + drift) == ID
+    for drift in (-301, 301, 86_400 * 365):
+        with pytest.raises(WebhookSignatureError, match="clock"):
+            verify_webhook(headers(), BODY, [SECRET], now=STAMP + drift)
     with pytest.raises(WebhookSignatureError, match="clock"):
         verify_webhook(headers(), BODY, [SECRET])
 
