@@ -180,20 +180,16 @@ def test_without_a_fact_of_the_block_the_mint_is_left_to_the_backfill(
     assert not Token.objects.exists()
 
 
-@pytest.mark.parametrize("named", ["LOCAL", None])
-def test_an_event_of_our_network_is_ours(client: Client, named: str | None) -> None:
+def test_nothing_of_another_network_becomes_a_token(client: Client) -> None:
     event = block_event([block_log()])
-    event["event"]["network"] = named
-    assert post_alchemy(client, event).json()["status"] == "processed"
-
-
-@pytest.mark.parametrize("named", ["BASE_MAINNET", "BASE_SEPOLIA", "local", "", 5, ["LOCAL"], {}])
-def test_nothing_of_another_network_becomes_a_token(client: Client, named: object) -> None:
-    event = block_event([block_log()])
-    event["event"]["network"] = named
-    assert post_alchemy(client, event).json() == {"status": "ignored"}
-    assert WebhookEvent.objects.get().error == "it is of another network"
+    for number, named in enumerate(["BASE_MAINNET", "local", "", 5, ["LOCAL"], {}]):
+        event["id"], event["event"]["network"] = f"whevt_{number}", named
+        assert post_alchemy(client, event).json() == {"status": "ignored"}, named
+    assert set(WebhookEvent.objects.values_list("error")) == {("it is of another network",)}
     assert not Token.objects.exists()
+    for name, named, verdict in (("ours", "LOCAL", "registered"), ("older", None, "duplicate")):
+        event["id"], event["event"]["network"] = name, named
+        assert post_alchemy(client, event).json()[verdict] == 1
 
 
 def test_the_contract_is_known_whatever_the_letter_case(client: Client) -> None:
@@ -218,6 +214,7 @@ def _with_topic(position: int, value: object) -> dict[str, Any]:
     return event
 
 
+# What a fact may hold is the decoder's matter: tokens/tests/test_mint_log.py.
 BAD_LOGS = {
     "log is a text": block_event(["0x00"]),
     "log is null": block_event([None]),
@@ -225,23 +222,9 @@ BAD_LOGS = {
     "topics are numbers": _with_log(topics=[1, 2, 3, 4]),
     "topics are a text": _with_log(topics="0x20c0"),
     "three topics": _with_log(topics=block_log()["topics"][:3]),
-    "short topic": _with_topic(1, "0x01"),
-    "minter of 32 bytes": _with_topic(1, "0x" + "f" * 64),
-    "id beyond bigint": _with_topic(3, "0x" + word(2**63)),
-    "id of 256 bits": _with_topic(3, "0x" + "f" * 64),
-    "id 0": _with_topic(3, "0x" + word(0)),
     "NUL in a topic": _with_topic(2, "0x\x00" + "0" * 63),
     "lone surrogate in a topic": _with_topic(2, "\ud800"),
     "data of odd length": _with_log(data="0x" + word(1) + word(1)[:-1]),
-    "data is a number": _with_log(data=5),
-    "quantity 0": _with_log(data="0x" + word(0) + word(1)),
-    "quantity 51": _with_log(data="0x" + word(51) + word(1)),
-    "quantity 2^255": _with_log(data="0x" + word(2**255) + word(1)),
-    "index is a text": _with_log(index="two"),
-    "index is a boolean": _with_log(index=True),
-    "index is negative": _with_log(index=-1),
-    "index is a fraction": _with_log(index=2.5),
-    "index beyond integer": _with_log(index=2**31),
     "index of 4000 digits": _with_log(index=10**4000),
     "account is a text": _with_log(account=wallet(1)),
     "address is a number": _with_log(account={"address": 5}),
@@ -252,53 +235,39 @@ BAD_LOGS = {
     "transaction status is a text": _with_log(transaction={"hash": hash32(1), "status": "ok"}),
     "removed is a text": _with_log(removed="true"),
     "block number is negative": _with_block(number=-5),
-    "block number beyond bigint": _with_block(number=2**63),
-    "block number is a text": _with_block(number="45"),
-    "block hash is a number": _with_block(hash=45),
-    "block hash is short": _with_block(hash="0xb1"),
-    "timestamp is 0": _with_block(timestamp=0),
-    "timestamp beyond datetime": _with_block(timestamp=10**12),
-    "timestamp is ISO": _with_block(timestamp="2026-02-23T07:42:26Z"),
-    "timestamp is a fraction": _with_block(timestamp=1_795_159_793.5),
 }
 
 
-@pytest.mark.parametrize("event", BAD_LOGS.values(), ids=BAD_LOGS.keys())
-def test_a_log_that_makes_no_sense_is_malformed(client: Client, event: dict[str, Any]) -> None:
-    event["event"]["data"]["block"]["logs"].append(None)  # each is judged, not the first alone
-    response = post_alchemy(client, event)
-    assert response.status_code == 200
-    assert response.json() == {"status": "ignored", "malformed": 2}
-    stored = WebhookEvent.objects.get()
-    assert stored.error == stored.verdicts[0]["reason"]
+def test_a_log_that_makes_no_sense_is_malformed(client: Client) -> None:
+    for number, (name, event) in enumerate(BAD_LOGS.items()):
+        event["id"] = f"whevt_{number}"
+        event["event"]["data"]["block"]["logs"].append(None)  # each is judged, not the first alone
+        response = post_alchemy(client, event)
+        assert response.status_code == 200, name
+        assert response.json() == {"status": "ignored", "malformed": 2}, name
+        stored = WebhookEvent.objects.get(event_id=event["id"])
+        assert stored.error == stored.verdicts[0]["reason"], name
     assert not MintEvent.objects.exists()
 
 
-NOT_OURS = {
-    "no event": {"id": "whevt_one"},
-    "event is a text": {"id": "whevt_one", "event": "data"},
-    "event is a list": {"id": "whevt_one", "event": []},
-    "event is empty": {"id": "whevt_one", "event": {}},
-    "data is null": {"id": "whevt_one", "event": {"data": None}},
-    "data is a list": {"id": "whevt_one", "event": {"data": []}},
-    "block is null": {"id": "whevt_one", "event": {"data": {"block": None}}},
-    "block is a text": {"id": "whevt_one", "event": {"data": {"block": "0x"}}},
-    "block without logs": {"id": "whevt_one", "event": {"data": {"block": {"number": 5}}}},
-    "logs are a text": {"id": "whevt_one", "event": {"data": {"block": {"logs": "0x"}}}},
-    "logs are an object": {"id": "whevt_one", "event": {"data": {"block": {"logs": {}}}}},
-    "activity is a text": {"id": "whevt_one", "event": {"activity": "0x"}},
-    "odd envelope": {"id": "whevt_one", "webhookId": ["\x00"], "type": "\ud800", "event": None},
-    "other type": {"id": "whevt_one", "type": "NFT_METADATA_UPDATE", "event": {"data": 5}},
-}
+NOT_OURS: list[dict[str, Any]] = [
+    {},
+    *({"event": event} for event in ("data", [], {}, {"activity": "0x"})),
+    *({"event": {"data": data}} for data in (None, [], {"block": None}, {"block": "0x"})),
+    *({"event": {"data": {"block": block}}} for block in ({"number": 5}, {"logs": "0x"})),
+    {"event": {"data": {"block": {"logs": {}}}}},
+    {"webhookId": ["\x00"], "type": "\ud800", "event": None},
+    {"type": "NFT_METADATA_UPDATE", "event": {"data": 5}},
+]
 
 
-@pytest.mark.parametrize("event", NOT_OURS.values(), ids=NOT_OURS.keys())
-def test_an_event_of_another_kind_is_ignored(client: Client, event: dict[str, Any]) -> None:
-    response = post_alchemy(client, event)
-    assert (response.status_code, response.json()) == (200, {"status": "ignored"})
-    stored = WebhookEvent.objects.get()
-    assert stored.status == EventStatus.IGNORED
-    assert stored.error
+def test_an_event_of_another_kind_is_ignored(client: Client) -> None:
+    for number, event in enumerate(NOT_OURS):
+        response = post_alchemy(client, {"id": f"whevt_{number}", **event})
+        assert (response.status_code, response.json()) == (200, {"status": "ignored"}), event
+        stored = WebhookEvent.objects.get(event_id=f"whevt_{number}")
+        assert stored.status == EventStatus.IGNORED
+        assert stored.error
 
 
 def test_transfers_of_an_activity_webhook_are_foreign(client: Client) -> None:
