@@ -115,32 +115,25 @@ class TestOfferedMessages:
         stored = SignInNonce.objects.get()
         assert (stored.nonce, stored.message) == (read.nonce, message)
 
-    @pytest.mark.parametrize(
-        ("headers", "site", "uri"),
-        [
-            ({}, "glisk.example", "https://glisk.example"),
-            ({"Origin": "https://www.glisk.example"}, "www.glisk.example", None),
-            ({"Referer": "https://a1.glisk.app/profile?tab=author"}, "a1.glisk.app", None),
-            ({"Origin": "https://evil.example"}, "glisk.example", "https://glisk.example"),
-            ({"Origin": "null", "Referer": "https://[bad"}, "glisk.example", None),
-        ],
-    )
     def test_it_names_the_site_that_asks_if_it_is_ours(
-        self,
-        client: Client,
-        settings: Settings,
-        headers: dict[str, str],
-        site: str,
-        uri: str | None,
+        self, client: Client, settings: Settings
     ) -> None:
         settings.FRONTEND_URL = "https://glisk.example"
         settings.SIGN_IN_DOMAIN = ["glisk.example", "www.glisk.example", "*.glisk.app"]
         query = {"action": "update_prompt", "value_hash": hash_of(PROMPT)}
-        answer = client.get(f"/api/authors/{AUTHOR.address}/nonce", query, headers=headers)
-        message = answer.json()["message"]
-        read = read_sign_in_message(message)
-        assert (read.domain, read.uri) == (site, uri or f"https://{site}")
-        assert post(client, PATH, body(message=message)).status_code == 200
+        asking: list[tuple[dict[str, str], str]] = [
+            ({}, "glisk.example"),
+            ({"Origin": "https://www.glisk.example"}, "www.glisk.example"),
+            ({"Referer": "https://a1.glisk.app/profile?tab=author"}, "a1.glisk.app"),
+            ({"Origin": "https://evil.example"}, "glisk.example"),
+            ({"Origin": "null", "Referer": "https://[bad"}, "glisk.example"),
+        ]
+        for headers, site in asking:
+            answer = client.get(f"/api/authors/{AUTHOR.address}/nonce", query, headers=headers)
+            message = answer.json()["message"]
+            read = read_sign_in_message(message)
+            assert (read.domain, read.uri) == (site, f"https://{site}")
+            assert post(client, PATH, body(message=message)).status_code == 200
 
     def test_it_works_once(self, client: Client, message: str) -> None:
         assert post(client, PATH, body(message=message)).status_code == 200
@@ -171,21 +164,18 @@ class TestOfferedMessages:
             message = offered(client, AUTHOR.address, action, value)
             assert "not the one" in detail(post(client, PATH, body(message=message)))
 
-    @pytest.mark.parametrize(
-        ("old", "new"),
-        [
+    def test_a_changed_text_is_none(self, client: Client, message: str) -> None:
+        for old, new in (
             ("localhost:3000 wants", "evil.example wants"),
             ("Chain ID: 31337", "Chain ID: 1"),
             ("Update my GLISK prompt.", "Log in to a game."),
             ("Expiration Time: 2", "Expiration Time: 3"),
             (":sha256:", ":sha512:"),
             ("Nonce: ", "Nonce:  "),
-        ],
-    )
-    def test_a_changed_text_is_none(self, client: Client, message: str, old: str, new: str) -> None:
-        assert old in message
-        answer = post(client, PATH, body(message=message.replace(old, new)))
-        assert "not the one" in detail(answer)
+        ):
+            assert old in message
+            answer = post(client, PATH, body(message=message.replace(old, new)))
+            assert "not the one" in detail(answer)
 
     def test_a_senseless_question_is_refused(self, client: Client) -> None:
         for wallet, query, fault in (
@@ -207,15 +197,6 @@ class TestOfferedMessages:
         assert purge_expired() == 0
         SignInNonce.objects.update(expires_at=timezone.now() - timedelta(hours=2))
         assert purge_expired() == 1
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    "prompt", ["x", "x" * 1000, "☂" * 1000, "two\nlines\tand a tab", "\u200dé"]
-)
-def test_prompts_of_one_to_a_thousand_characters_are_taken(client: Client, prompt: str) -> None:
-    assert post(client, PATH, body(prompt_text=prompt)).status_code == 200
-    assert Author.objects.get().prompt_text == prompt
 
 
 @pytest.mark.django_db
@@ -250,17 +231,15 @@ def test_what_makes_no_sense_is_refused(client: Client) -> None:
 INVISIBLE = [
     "\u200b",
     "\u3164",
-    "\u2800",
-    "\ufeff",
     "\u200b \u2800\n\u3164\t\ufeff",
     "\u00a0\u3000\u2028",
     "\u00ad\u2060\u2063",
     "\u115f\u1160\uffa0",
-    "\u034f\u17b4\u180b",
-    "\ufe0f\U000e0100",
-    "\U000e0041\U000e007f",
+    "\ufe0f\U000e0100\u034f",
     "\U0001d159\U00016fe4",
 ]
+SEEN = ["x", "x" * 1000, "☂" * 1000, "two\nlines\tand a tab", "\u200dé", "\u200b.", "❤\ufe0f"]
+SEEN += ["\u2801", "ᄀ\u1160", "\ue000", "\U0010ffff"]
 
 
 @pytest.mark.django_db
@@ -271,14 +250,9 @@ def test_a_prompt_of_which_nothing_is_seen_is_empty(client: Client) -> None:
         assert not Author.objects.exists()
         with pytest.raises(ValidationError, match="empty"):
             onboard_author(NewAuthor(AUTHOR.address, prompt), actor="test")
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    "prompt", ["\u200b.", "❤\ufe0f", "\u2801", "ᄀ\u1160", "\ue000", "\U0010ffff"]
-)
-def test_a_prompt_of_which_a_mark_may_be_seen_is_taken(client: Client, prompt: str) -> None:
-    assert post(client, PATH, body(prompt_text=prompt)).status_code == 200
+    for prompt in SEEN:
+        assert post(client, PATH, body(prompt_text=prompt)).status_code == 200, prompt
+        assert Author.objects.get().prompt_text == prompt
 
 
 @pytest.mark.django_db
@@ -293,10 +267,6 @@ def test_authors_read_sentences_without_names_of_fields(client: Client) -> None:
         ({"wallet_address": None}, "The wallet address may not be null."),
     ):
         assert detail(post(client, PATH, body() | changes)) == words
-
-
-@pytest.mark.django_db
-def test_what_is_missing_is_named_in_words(client: Client) -> None:
     told = detail(post(client, PATH, {}))
     assert "The wallet address is required." in told
     assert "_" not in told and ":" not in told

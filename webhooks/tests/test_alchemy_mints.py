@@ -250,12 +250,12 @@ def test_a_log_that_makes_no_sense_is_malformed(client: Client) -> None:
     assert not MintEvent.objects.exists()
 
 
+BLOCKS: list[Any] = [None, "0x", {"number": 5}, {"logs": "0x"}, {"logs": {}}]
+DATA: list[Any] = [None, [], *({"block": block} for block in BLOCKS)]
+EVENTS: list[Any] = [None, "data", [], {}, {"activity": "0x"}, *({"data": data} for data in DATA)]
 NOT_OURS: list[dict[str, Any]] = [
     {},
-    *({"event": event} for event in ("data", [], {}, {"activity": "0x"})),
-    *({"event": {"data": data}} for data in (None, [], {"block": None}, {"block": "0x"})),
-    *({"event": {"data": {"block": block}}} for block in ({"number": 5}, {"logs": "0x"})),
-    {"event": {"data": {"block": {"logs": {}}}}},
+    *({"event": event} for event in EVENTS),
     {"webhookId": ["\x00"], "type": "\ud800", "event": None},
     {"type": "NFT_METADATA_UPDATE", "event": {"data": 5}},
 ]
