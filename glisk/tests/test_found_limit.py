@@ -158,21 +158,15 @@ def test_nothing_is_held_back_where_nobody_limits() -> None:
 
 
 @pytest.mark.parametrize("kind", ["windows", "bucket of ten"])
-def test_a_limit_that_was_raised_is_used_within_three_minutes(kind: str) -> None:
+def test_a_limit_that_changes_is_found_anew_within_minutes(kind: str) -> None:
     play = Played(**VENDORS[kind])
     play.run(180, limit=60)
     assert play.a_minute(120, 180) <= 66
     play.run(240, limit=600)
     assert play.a_minute(360, 420) >= 0.9 * 600
-
-
-@pytest.mark.parametrize("kind", ["windows", "bucket of ten"])
-def test_a_limit_that_was_lowered_is_found_soon(kind: str) -> None:
-    play = Played(**VENDORS[kind])
-    play.run(180, limit=600)
     play.run(240, limit=60)
-    assert play.a_minute(300, 420) >= 0.9 * 60
-    assert play.share_refused(since=300) < 0.1
+    assert play.a_minute(540, 660) >= 0.9 * 60
+    assert play.share_refused(since=540) < 0.1
 
 
 def test_the_time_that_the_vendor_asks_for_is_kept() -> None:
@@ -232,9 +226,10 @@ def test_the_pace_holds_over_any_stretch() -> None:
             assert number <= limit / 60 * (seconds + 0.25) + 2
 
 
-@pytest.mark.parametrize("value", [None, [], {"calls": {}, "odd": 1}, {"per_minute": None}])
-def test_what_is_stored_by_others_is_read(value: Any) -> None:
-    assert LimitState.parse(value).take(3, unit=1, now=1000.0) == (3, 0.0)
+def test_what_is_stored_by_others_is_read() -> None:
+    values: list[Any] = [None, [], {"calls": {}, "odd": 1}, {"per_minute": None}]
+    for value in values:
+        assert LimitState.parse(value).take(3, unit=1, now=1000.0) == (3, 0.0)
 
 
 # -- in the database ----------------------------------------------------------------------

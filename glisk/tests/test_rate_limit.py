@@ -35,7 +35,6 @@ def test_calls_that_go_together_are_let_through_together() -> None:
     assert limit(5).take(4, unit=2) == 4
     assert limit(5).take(4, unit=2) == 0
     assert limit(5).take(1) == 1
-    assert limit(5).take_whole([2, 1, 2]) == 0
     assert limit(8).take_whole([2, 1, 2]) == 1
     assert limit(11).take_whole([1, 2, 2]) == 2
     assert limit(11).take_whole([]) == 0

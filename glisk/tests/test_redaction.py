@@ -37,10 +37,6 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
         ("key whsec_Z2xpc2s+/=_- end", f"key whsec_{MASK} end"),
         ("jwt eyJhbGciOi.eyJzdWIi.sig-_1 end", f"jwt {MASK} end"),
         (
-            "https://base-mainnet.g.alchemy.com/v2/s3cretKey-_x: refused",
-            f"https://base-mainnet.g.alchemy.com/v2/{MASK} refused",
-        ),
-        (
             "host='base-sepolia.g.alchemy.com' url: https://base-sepolia.g.alchemy.com/v2/k3y?a=1",
             "host='base-sepolia.g.alchemy.com' url: "
             f"https://base-sepolia.g.alchemy.com/v2/{MASK}?a=1",
@@ -86,17 +82,11 @@ def test_registered_values_are_removed_in_every_spelling() -> None:
     register_secret('p"ss/w ord\\1')
     for spelling in ('p"ss/w ord\\1', "p%22ss%2Fw%20ord%5C1", 'p\\"ss/w ord\\\\1'):
         assert redact_text(f"<{spelling}>") == f"<{MASK}>"
-
-
-def test_a_secret_within_another_leaves_no_tail() -> None:
     register_secret("abcdefgh")
-    register_secret("abcdefgh-and-more")
+    register_secret("abcdefgh-and-more")  # a secret within another leaves no tail
     assert redact_text("x abcdefgh-and-more y") == f"x {MASK} y"
-
-
-@pytest.mark.parametrize("value", [None, "", "   ", "short", "1234567"])
-def test_short_values_do_not_blank_out_the_log(value: str | None) -> None:
-    register_secret(value)
+    for short in (None, "", "   ", "short", "1234567"):  # would blank out the log
+        register_secret(short)
     assert redact_text("a short line with 1234567") == "a short line with 1234567"
 
 
@@ -142,16 +132,17 @@ def fail() -> None:
     raise ValueError("postgres://u:hunter2@db failed")
 
 
-@pytest.mark.parametrize("form", ["true", "tuple", "error"])
-def test_exception_text_is_redacted_whatever_form_it_has(form: str) -> None:
+def test_exception_text_is_redacted_whatever_form_it_has() -> None:
     try:
         fail()
     except ValueError as error:
-        forms: dict[str, Any] = {"true": True, "tuple": sys.exc_info(), "error": error}
-        event = redact_processor(None, "error", {"event": "x", "exc_info": forms[form]})
-    assert "exc_info" not in event
-    assert "ValueError: postgres://[redacted]@db failed" in event["exception"]
-    assert "in fail" in event["exception"]
+        for form in (True, sys.exc_info(), error):
+            event = redact_processor(None, "error", {"event": "x", "exc_info": form})
+            assert "exc_info" not in event
+            assert "ValueError: postgres://[redacted]@db failed" in event["exception"]
+            assert "in fail" in event["exception"]
+    nothing = {"event": "x", "exc_info": False}
+    assert redact_processor(None, "info", dict(nothing)) == nothing
 
 
 def test_the_processor_redacts_every_field_of_an_event() -> None:
@@ -171,13 +162,6 @@ def test_the_processor_redacts_every_field_of_an_event() -> None:
         "private_key": MASK,
         "exception": f"Traceback … r8_{MASK}",
         "_record": record,
-    }
-
-
-def test_an_event_without_an_exception_keeps_its_fields() -> None:
-    assert redact_processor(None, "info", {"event": "x", "exc_info": False}) == {
-        "event": "x",
-        "exc_info": False,
     }
 
 

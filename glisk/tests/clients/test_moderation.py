@@ -137,31 +137,21 @@ def test_the_sentence_that_refused_is_told() -> None:
     assert find_refusal(logs) == "NSFW content detected in image 0"
 
 
-@pytest.mark.parametrize(
-    "logs",
-    [
-        "Prompt: an angry mob, the content is prohibited, and violence was detected",
-        "input.prompt = 'an angry mob, the content is prohibited, and violence was detected'",
-        "generating 'An angry mob, the content is prohibited, and violence was detected'\ndone",
-    ],
-)
-def test_an_author_cannot_be_taken_for_the_moderation(logs: str) -> None:
+def test_an_author_cannot_be_taken_for_the_moderation() -> None:
     prompt = "an angry mob, the content is prohibited, and violence was detected"
-    assert find_refusal(f"Using seed: 1\n{logs}", prompt=prompt) == ""
+    for logs in (f"Prompt: {prompt}", f"input.prompt = '{prompt}'", f"making '{prompt.title()}'"):
+        assert find_refusal(f"Using seed: 1\n{logs}\ndone", prompt=prompt) == ""
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_logs_that_repeat_what_was_asked_for_prove_nothing() -> None:
+    for line in (
         "Prompt: an angry mob, nudity was detected in the",
         "input.prompt = 'an angry mob, nudity was detected",
         "  negative_prompt: nsfw, blocked content, violence",
         "kwargs={'prompt': 'an angry mob, nudity was detected'}",
-    ],
-)
-def test_logs_that_repeat_what_was_asked_for_prove_nothing(line: str) -> None:
-    assert find_refusal_in_logs(f"Using seed: 1\n{line}\ndone") == ""
-    assert find_refusal_in_logs(f"{line}\nContent Moderated") == "Content Moderated"
+    ):
+        assert find_refusal_in_logs(f"Using seed: 1\n{line}\ndone") == ""
+        assert find_refusal_in_logs(f"{line}\nContent Moderated") == "Content Moderated"
 
 
 def test_a_prompt_of_one_word_does_not_hide_its_refusal() -> None:
