@@ -14,17 +14,15 @@ import http.client
 import io
 import ipaddress
 import socket
-import ssl
 import time
 from collections.abc import Sequence
 from enum import Enum
-from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from requests.structures import CaseInsensitiveDict
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from glisk.clients.http import tls_context
 from glisk.clients.http_errors import retry_after_seconds
 from glisk.errors import ArtefactError, PermanentError, ProviderError, TransientError
 
@@ -178,12 +176,6 @@ def _is_of_own_network(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -
     )
 
 
-@lru_cache(maxsize=1)
-def _tls() -> ssl.SSLContext:
-    # Loading the certificates takes tens of milliseconds of CPU: once per process.
-    return ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
-
-
 def _connect(parts: SplitResult, addresses: list[Address], deadline: float) -> socket.socket:
     failure: OSError = OSError("no address")
     for family, sockaddr in addresses:
@@ -194,7 +186,7 @@ def _connect(parts: SplitResult, addresses: list[Address], deadline: float) -> s
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if parts.scheme == "https":
                 plain.settimeout(_left(deadline))
-                plain = _tls().wrap_socket(plain, server_hostname=parts.hostname)
+                plain = tls_context().wrap_socket(plain, server_hostname=parts.hostname)
         except OSError as error:
             plain.close()
             failure = error

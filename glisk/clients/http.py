@@ -93,7 +93,7 @@ class _Adapter(HTTPAdapter):
     """Connections of this very process, whose certificates are loaded once."""
 
     def __init__(self, *, pool_size: int, tls: bool) -> None:
-        self._context = _tls(os.environ.get("REQUESTS_CA_BUNDLE")) if tls else None
+        self._context = tls_context(os.environ.get("REQUESTS_CA_BUNDLE")) if tls else None
         self._process, self._pool_size = os.getpid(), pool_size
         super().__init__(pool_connections=1, pool_maxsize=pool_size)
 
@@ -339,8 +339,8 @@ def _until(moment: float, body: bytes) -> Iterator[bytes]:
 
 
 @lru_cache(maxsize=2)
-def _tls(bundle: str | None) -> ssl.SSLContext:
-    # Loading the certificates takes tens of milliseconds of CPU: once per process.
+def tls_context(bundle: str | None = None) -> ssl.SSLContext:
+    """Return what verifies servers; loading it takes tens of milliseconds: once per process."""
     path = Path(bundle or DEFAULT_CA_BUNDLE_PATH)
     if path.is_dir():
         return ssl.create_default_context(capath=path)

@@ -77,7 +77,7 @@ class Fault:
 
     detail: str
     code: str | None = None
-    kind: type[ProviderError] | None = None
+    kind: type[TransientError | PermanentError] | None = None
     retry_after_seconds: float | None = None
     rate_limited: bool = False
 
@@ -131,34 +131,22 @@ def error_for_reply(
     text = f"{vendor}: {what} answered HTTP {status}"
     if fault.detail:
         text = f"{text}: {fault.detail}"
-    code = fault.code or str(status)
     kind = fault.kind or _kind_for_status(status, idempotent=idempotent)
+    facts: dict[str, Any] = {"vendor": vendor, "status": status, "code": fault.code or str(status)}
+    wait = None
     if issubclass(kind, TransientError):
         wait = retry_after_seconds(reply.headers)
-        if wait is None:
-            wait = fault.retry_after_seconds
-        return kind(
-            f"{text} | {_advice(kind, status, wait)}",
-            vendor=vendor,
-            status=status,
-            code=code,
-            retry_after_seconds=wait,
-            rate_limited=status == 429 or fault.rate_limited,
-        ).quoting(fault.detail)
-    if issubclass(kind, PermanentError):
-        reason = "not_found" if status == 404 and kind is InvalidRequestError else None
-        reason = "redirect" if 300 <= status < 400 else reason
-        return kind(
-            f"{text} | {_advice(kind, status, None)}",
-            vendor=vendor,
-            status=status,
-            code=code,
-            reason=reason,
-        ).quoting(fault.detail)
-    return kind(text, vendor=vendor, status=status, code=code).quoting(fault.detail)
+        wait = fault.retry_after_seconds if wait is None else wait
+        facts["retry_after_seconds"] = wait
+        facts["rate_limited"] = status == 429 or fault.rate_limited
+    elif status == 404 and kind is InvalidRequestError:
+        facts["reason"] = "not_found"
+    elif 300 <= status < 400:
+        facts["reason"] = "redirect"
+    return kind(f"{text} | {_advice(kind, status, wait)}", **facts).quoting(fault.detail)
 
 
-def _kind_for_status(status: int, *, idempotent: bool) -> type[ProviderError]:
+def _kind_for_status(status: int, *, idempotent: bool) -> type[TransientError | PermanentError]:
     if status in ACCOUNT_STATUSES:
         return AccountError
     if status == 429 or status in _TRANSIENT_STATUSES:

@@ -30,7 +30,6 @@ from glisk.errors import (
     AccountError,
     ContentPolicyError,
     InvalidRequestError,
-    ProviderError,
     TransientError,
 )
 from glisk.logging.redaction import register_secret
@@ -78,7 +77,7 @@ class ReplicateClient:
             vendor=VENDOR,
             base_url=base_url.rstrip("/").removesuffix("/v1"),
             options=options,
-            read_fault=read_replicate_fault,
+            read_fault=_read_fault,
         )
 
     @classmethod
@@ -261,7 +260,7 @@ def _list(cursor: str, sdk: replicate.Client) -> Any:
     return sdk.predictions.list(cursor)
 
 
-def read_replicate_fault(reply: Reply) -> Fault:
+def _read_fault(reply: Reply) -> Fault:
     """Read Replicate's error body (RFC 7807: title, detail, status; 429 adds retry_after).
 
     "Invalid version or not permitted" (422) is what a wrong model version, a private model and an
@@ -271,21 +270,14 @@ def read_replicate_fault(reply: Reply) -> Fault:
     title, detail = answer.get("title"), answer.get("detail")
     parts = [part.strip() for part in (title, detail) if isinstance(part, str) and part.strip()]
     text = ": ".join(parts) or reply.excerpt()
+    if reply.status in REFUSING_STATUSES and find_refusal(text):
+        return Fault(text, code="moderation", kind=ContentPolicyError)
+    if title == "Invalid version or not permitted":
+        return Fault(text, code="model_version", kind=AccountError)
     wait = answer.get("retry_after")
     if isinstance(wait, bool) or not isinstance(wait, int | float):
-        wait = None
-    kind: type[ProviderError] | None = None
-    code = None
-    if reply.status in REFUSING_STATUSES and find_refusal(text):
-        kind, code = ContentPolicyError, "moderation"
-    elif title == "Invalid version or not permitted":
-        kind, code = AccountError, "model_version"
-    return Fault(
-        detail=text,
-        code=code,
-        kind=kind,
-        retry_after_seconds=bounded_seconds(wait) if wait is not None else None,
-    )
+        return Fault(text)
+    return Fault(text, retry_after_seconds=bounded_seconds(wait))
 
 
 def _read_prediction(reply: Reply, what: str, *, idempotent: bool) -> Prediction:
