@@ -49,23 +49,21 @@ def generation_cost(results: Iterable[RepairResult]) -> str:
     )
 
 
-def _by(service: Callable[..., list[RepairResult]]) -> Callable[..., Sequence[Outcome]]:
+def _repair(service: Callable[..., list[RepairResult]], **facts: Any) -> AdminAction:
+    """Return an action that calls a service of tokens.repairs, and foretells by its dry run."""
+
     def run(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
         return outcomes_of(service(token_ids=keys, actor=actor, reason=reason))
 
-    return run
-
-
-def _recheck(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
-    return outcomes_of(recheck_tokens(token_ids=keys, actor=actor))
-
-
-def _forecast(service: Callable[..., list[RepairResult]]) -> Callable[[Sequence[Any]], Forecast]:
     def forecast(keys: Sequence[Any]) -> Forecast:
         results = service(token_ids=keys, actor="", reason="forecast", dry_run=True)
         return Forecast(outcomes_of(results), generation_cost(results))
 
-    return forecast
+    return AdminAction(run=run, forecast=forecast, **facts)
+
+
+def _recheck(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
+    return outcomes_of(recheck_tokens(token_ids=keys, actor=actor))
 
 
 def _is_active(token: Token) -> bool:
@@ -73,60 +71,55 @@ def _is_active(token: Token) -> bool:
 
 
 _ACTIONS: list[AdminAction] = [
-    AdminAction(
+    _repair(
+        retry_tokens,
         name="retry",
         label="Retry",
         permission=RETRY_TOKEN,
         explanation="Puts failed tokens back into the stage they failed in. What is stored is "
         "used again: an image that is here or paid for is not paid for twice.",
-        run=_by(retry_tokens),
-        forecast=_forecast(retry_tokens),
         icon="replay",
         fits=lambda token: token.status == TokenStatus.FAILED,
     ),
-    AdminAction(
+    _repair(
+        release_tokens,
         name="release",
         label="Release",
         permission=HOLD_TOKEN,
         explanation="Lets held tokens go on where they are.",
-        run=_by(release_tokens),
-        forecast=_forecast(release_tokens),
         icon="play_arrow",
         fits=lambda token: token.held_at is not None,
     ),
-    AdminAction(
+    _repair(
+        hold_tokens,
         name="hold",
         label="Hold",
         permission=HOLD_TOKEN,
         explanation="Keeps tokens back until they are released: nothing new is begun for them, "
         "and they are not revealed.",
-        run=_by(hold_tokens),
-        forecast=_forecast(hold_tokens),
         reason="required",
         icon="pause",
         fits=lambda token: _is_active(token) and token.held_at is None,
     ),
-    AdminAction(
+    _repair(
+        regenerate_tokens,
         name="regenerate",
         label="Regenerate",
         permission=REGENERATE_TOKEN,
         explanation="Has a new image made by the frozen prompt. It is always paid for, and the "
         "old one is let go. Never after the reveal.",
-        run=_by(regenerate_tokens),
-        forecast=_forecast(regenerate_tokens),
         reason="required",
         icon="autorenew",
         dangerous=True,
         fits=lambda token: token.status in _REGENERABLE,
     ),
-    AdminAction(
+    _repair(
+        fail_by_hand,
         name="fail",
         label="Fail",
         permission=FAIL_TOKEN,
         explanation="Gives tokens up: nothing more is tried until somebody retries or "
         "regenerates them. What was paid for stays on record.",
-        run=_by(fail_by_hand),
-        forecast=_forecast(fail_by_hand),
         reason="required",
         icon="block",
         dangerous=True,
