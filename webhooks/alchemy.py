@@ -26,7 +26,7 @@ from tokens.minting.mint_log import (
     decode_rpc_mint_log,
     read_number,
 )
-from webhooks.bodies import plain_text
+from webhooks.authentication import plain_text
 
 MAX_ID_LENGTH: Final = 64
 _OF_THE_BLOCK: Final = ("hash", "number", "timestamp")

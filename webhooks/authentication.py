@@ -1,26 +1,32 @@
 """Who may speak at the webhooks: whoever holds the signing key.
 
-A DRF authentication class of ours checks the raw body and hands it on as `request.auth`. A view
-that reads nothing else cannot touch a byte that was not signed.
+A DRF authentication class of ours reads the raw body, never more of it than is allowed, checks it,
+and hands it on as `request.auth`. A view that reads nothing else cannot touch a byte that was not
+signed.
 """
 
 import hashlib
 import hmac
 import time
 from contextlib import suppress
+from typing import Any
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError, InterfaceError
+from django.http import HttpRequest
+from django.http.request import HttpHeaders
 from django.utils.crypto import constant_time_compare
+from rest_framework import status
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import APIException, AuthenticationFailed, ParseError
 from rest_framework.request import Request
 
 from glisk.api.exceptions import TryLater
+from glisk.clients.foreign_json import loads
 from glisk.clients.replicate import WebhookSignatureError, verify_webhook
 from glisk.engine.alarms import end_alarm, raise_alarm
-from webhooks.bodies import read_body
 
 logger = structlog.get_logger(__name__)
 
@@ -29,65 +35,159 @@ _MEANWHILE = {
     "Alchemy": "Mints are read from the chain meanwhile.",
     "Replicate": "Predictions are asked for meanwhile.",
 }
-_NOT_CONFIGURED = "This webhook is not configured."
 
 
-class AlchemySignature(BaseAuthentication):
-    """X-Alchemy-Signature: the hex HMAC-SHA256 of the raw body under the webhook's signing key.
+class WebhookSignature(BaseAuthentication):
+    """A signature over the raw body, which is handed on as `request.auth`."""
 
-    The key's text is used as it stands, "whsec_" included. During a rotation several keys are
-    valid. https://www.alchemy.com/docs/reference/notify-api-quickstart (signature)
-    """
+    vendor: str
+    header: str
+
+    def keys(self) -> list[str]:
+        """Return the keys that are good at the moment; several while they are rotated."""
+        raise NotImplementedError
+
+    def verify(self, request: Request, body: bytes, keys: list[str]) -> None:
+        """Return if one of the keys signed the body; raise `WebhookSignatureError` if none did."""
+        raise NotImplementedError
 
     def authenticate(self, request: Request) -> tuple[None, bytes]:
-        keys = [key for key in settings.ALCHEMY_WEBHOOK_SECRETS if key]
+        keys = self.keys()
         if not keys:
-            raise TryLater(_NOT_CONFIGURED)
-        offered = request.META.get("HTTP_X_ALCHEMY_SIGNATURE", "")
-        if not offered:
-            raise AuthenticationFailed("The X-Alchemy-Signature header is missing.")
+            raise TryLater("This webhook is not configured.")
+        if not request.META.get(HttpHeaders.to_wsgi_name(self.header)):
+            raise AuthenticationFailed(f"The {self.header} header is missing.")
         body = read_body(request._request)
+        try:
+            self.verify(request, body, keys)
+        except WebhookSignatureError as error:
+            reason = f"The signature is refused: {error}."
+            note_refused(self.vendor, reason)
+            raise AuthenticationFailed(reason) from error
+        note_accepted(self.vendor)
+        return None, body
+
+    def authenticate_header(self, request: Request) -> str:
+        """Return what makes DRF answer 401 rather than 403."""
+        return self.header
+
+
+class AlchemySignature(WebhookSignature):
+    """X-Alchemy-Signature: the hex HMAC-SHA256 of the raw body under the webhook's signing key.
+
+    The key's text is used as it stands, "whsec_" included.
+    https://www.alchemy.com/docs/reference/notify-api-quickstart (signature)
+    """
+
+    vendor, header = "Alchemy", "X-Alchemy-Signature"
+
+    def keys(self) -> list[str]:
+        return [key for key in settings.ALCHEMY_WEBHOOK_SECRETS if key]
+
+    def verify(self, request: Request, body: bytes, keys: list[str]) -> None:
         # A header may hold anything; bytes can be compared in constant time, whatever they are.
-        signature = offered.encode("utf-8", "surrogateescape")
+        signature = request.META["HTTP_X_ALCHEMY_SIGNATURE"].encode("utf-8", "surrogateescape")
         matches = [
             constant_time_compare(signature, sign_alchemy_body(body, key).encode()) for key in keys
         ]
         if not any(matches):
-            note_refused("Alchemy", "X-Alchemy-Signature does not match the body.")
-            raise AuthenticationFailed("The X-Alchemy-Signature does not match.")
-        note_accepted("Alchemy")
-        return None, body
-
-    def authenticate_header(self, request: Request) -> str:
-        """Return what makes DRF answer 401 rather than 403."""
-        return "X-Alchemy-Signature"
+            raise WebhookSignatureError("the X-Alchemy-Signature does not match the body")
 
 
-class ReplicateSignature(BaseAuthentication):
+class ReplicateSignature(WebhookSignature):
     """The three headers of Standard Webhooks, at most five minutes old."""
 
-    def authenticate(self, request: Request) -> tuple[None, bytes]:
-        secrets = settings.REPLICATE_WEBHOOK_SECRETS
-        if not secrets:
-            raise TryLater(_NOT_CONFIGURED)
-        body = read_body(request._request)
-        try:
-            verify_webhook(request.headers, body, secrets)
-        except WebhookSignatureError as error:
-            if request.headers.get("webhook-signature"):  # else nobody claims to be Replicate
-                note_refused("Replicate", f"The signature is refused: {error}.")
-            raise AuthenticationFailed(f"The signature is refused: {error}.") from error
-        note_accepted("Replicate")
-        return None, body
+    vendor, header = "Replicate", "webhook-signature"
 
-    def authenticate_header(self, request: Request) -> str:
-        """Return what makes DRF answer 401 rather than 403."""
-        return "webhook-signature"
+    def keys(self) -> list[str]:
+        return list(settings.REPLICATE_WEBHOOK_SECRETS)
+
+    def verify(self, request: Request, body: bytes, keys: list[str]) -> None:
+        verify_webhook(request.headers, body, keys)
 
 
 def sign_alchemy_body(body: bytes, key: str) -> str:
     """Return the signature that Alchemy would send with this body."""
     return hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
+
+
+class BodyTooLarge(APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The body is larger than we accept."
+    default_code = "body_too_large"
+
+
+def read_body(request: HttpRequest) -> bytes:
+    """Return the raw body, of at most WEBHOOK_MAX_BYTES.
+
+    A body that is announced as larger is refused unread; one without a length (chunked) as soon
+    as the limit is passed. Raises `BodyTooLarge`, or `ParseError` if the connection broke off.
+    """
+    limit = settings.WEBHOOK_MAX_BYTES
+    try:
+        if _is_chunked(request):
+            body = _read_stream(request.META["wsgi.input"], limit)
+        else:
+            if _announced_length(request) > limit:
+                raise BodyTooLarge
+            body = request.body
+    except RequestDataTooBig as error:
+        raise BodyTooLarge from error
+    except OSError as error:  # Django's UnreadablePostError, gunicorn's broken chunks
+        raise ParseError("The body could not be read.") from error
+    if len(body) > limit:
+        raise BodyTooLarge
+    return body
+
+
+def _is_chunked(request: HttpRequest) -> bool:
+    """Tell whether the body has no announced length, yet an end that the server marks.
+
+    Django takes a request without Content-Length for one without a body.
+    """
+    return bool(
+        "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
+        and request.META.get("wsgi.input_terminated")
+    )
+
+
+def _announced_length(request: HttpRequest) -> int:
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError as error:
+        raise ParseError("The Content-Length is not a number.") from error
+
+
+def _read_stream(stream: Any, limit: int) -> bytes:
+    body = bytearray()
+    while (room := limit + 1 - len(body)) > 0 and (piece := stream.read(min(65_536, room))):
+        body += piece
+    return bytes(body)
+
+
+def read_json_object(body: bytes) -> dict[str, Any]:
+    """Return the object that a body consists of; raise `ParseError` (400) if it is none."""
+    try:
+        payload = loads(body, parse_constant=_refuse_constant)
+    except ValueError as error:  # JSON, UTF-8 and integers of thousands of digits
+        raise ParseError("The body is not valid JSON.") from error
+    if not isinstance(payload, dict):
+        raise ParseError("The body is not a JSON object.")
+    return payload
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def plain_text(value: object, *, max_length: int) -> str:
+    """Return a text if it is short and printable ASCII, else an empty one.
+
+    NUL bytes and lone surrogates, which JSON can carry, have no place in PostgreSQL.
+    """
+    if isinstance(value, str) and len(value) <= max_length and value.isascii():
+        return value if value.isprintable() else ""
+    return ""
 
 
 class OnceAMinute:

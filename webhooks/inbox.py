@@ -25,7 +25,7 @@ from tokens.minting.registration import DOUBTFUL, MintOutcome, register_mints
 from tokens.models.mint import MintEvent, MintSource
 from tokens.recovery.schedule import look_soon
 from webhooks.alchemy import AlchemyEvent, Finding, Verdict, read_event
-from webhooks.bodies import read_json_object
+from webhooks.authentication import read_json_object
 from webhooks.models import EventStatus, WebhookEvent
 
 ACTOR: Final = "webhook"

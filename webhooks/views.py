@@ -17,10 +17,15 @@ from rest_framework.views import APIView
 
 from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.clients.replicate import Prediction, parse_prediction
+from glisk.logging.redaction import storable_text
 from tokens.pipeline.jobs import record_prediction
 from webhooks.alchemy import read_event
-from webhooks.authentication import AlchemySignature, ReplicateSignature
-from webhooks.bodies import plain_text, read_json_object, storable_text
+from webhooks.authentication import (
+    AlchemySignature,
+    ReplicateSignature,
+    plain_text,
+    read_json_object,
+)
 from webhooks.inbox import EventNotProcessedError, receive_event
 
 logger = structlog.get_logger(__name__)

@@ -52,15 +52,10 @@ def detailed_tokens(tokens: TokenQuerySet) -> list[dict[str, Any]]:
     return [_detailed(row) for row in tokens.values(*_LISTED, *_DETAILS)]
 
 
-def _listed(row: dict[str, Any]) -> dict[str, Any]:
-    """Make the listed form of a row's columns, in place; further columns stay."""
-    row["generation_error"] = public_error(row["status"], row.pop("error_class"))
-    return row
-
-
 def _detailed(row: dict[str, Any]) -> dict[str, Any]:
     uri = token_uri(metadata_cid=row["metadata_cid"], adopted_uri=row.pop("adopted_uri"))
-    return _listed(row) | {
+    return row | {
+        "generation_error": public_error(row["status"], row.pop("error_class")),
         "name": token_name(row["token_id"]),
         "author_address": row.pop("prompt_author_wallet"),
         "token_uri": uri,

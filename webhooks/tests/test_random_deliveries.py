@@ -25,7 +25,7 @@ from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 from tokens.tests.recovery.model_node import ModelNode
 from webhooks.alchemy import read_event
-from webhooks.bodies import read_json_object
+from webhooks.authentication import read_json_object
 from webhooks.inbox import receive_event
 from webhooks.tests.random_case import PLAYED, Case, forget_everything
 
