@@ -164,11 +164,8 @@ def _spend(message: str, sign_in: SignInMessage) -> None:
 
 
 class FarcasterLinkSerializer(SignedSerializer):
-    wallet_message = MessageField(
-        help_text="`Link Farcaster account for wallet: <wallet>`, or the message of "
-        "GET /api/authors/{wallet}/nonce?action=link_farcaster."
-    )
-    wallet_signature = SignatureField(help_text="The wallet's signature of it, hex.")
+    wallet_message = MessageField(Action.LINK_FARCASTER)
+    wallet_signature = SignatureField()
     farcaster_message = MessageField(
         help_text="The message of Sign In With Farcaster, for this site, of the last minutes. "
         "With a nonce of ours in the wallet's message, it has the same."

@@ -15,7 +15,7 @@ from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 from authors.models import Action
-from authors.signatures.messages import InvalidMessage, Proof, prove
+from authors.signatures.messages import InvalidMessage, Proof, legacy_message, prove
 from authors.signatures.wallet_signature import MAX_SIGNATURE_BYTES, InvalidSignature
 from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.api.json import StrictCharField
@@ -34,12 +34,23 @@ REFUSALS: Final = dict.fromkeys((400, 429, 500, 503), ErrorSerializer)
 
 class SignatureField(StrictCharField):
     def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("max_length", 2 + 2 * MAX_SIGNATURE_BYTES + 2)
-        super().__init__(trim_whitespace=False, **kwargs)
+        kwargs.setdefault("help_text", "The wallet's signature of the message, hex.")
+        super().__init__(
+            trim_whitespace=False, max_length=2 + 2 * MAX_SIGNATURE_BYTES + 2, **kwargs
+        )
 
 
 class MessageField(StrictCharField):
-    def __init__(self, *, max_length: int = MAX_MESSAGE_LENGTH, **kwargs: Any) -> None:
+    """What was signed; of the wallet's own message, for which action."""
+
+    def __init__(
+        self, action: Action | None = None, *, max_length: int = MAX_MESSAGE_LENGTH, **kwargs: Any
+    ) -> None:
+        if action:
+            kwargs["help_text"] = (
+                f"`{legacy_message(action, '<wallet>')}`, or the message of "
+                f"GET /api/authors/{{wallet}}/nonce?action={action}."
+            )
         super().__init__(trim_whitespace=False, max_length=max_length, **kwargs)
 
 

@@ -78,10 +78,7 @@ class PromptSerializer(SignedSerializer):
         trim_whitespace=False,
         help_text="What images are made of: text of several lines, no control characters.",
     )
-    message = MessageField(
-        help_text="`Update GLISK prompt for wallet: <wallet>`, or the message of "
-        "GET /api/authors/{wallet}/nonce?action=update_prompt."
-    )
+    message = MessageField(Action.UPDATE_PROMPT)
     signature = SignatureField(
         help_text="The wallet's signature of the message, hex: EIP-191, ERC-1271 or ERC-6492."
     )

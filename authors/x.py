@@ -134,12 +134,8 @@ def _hash(text: str) -> str:
 
 
 class XStartSerializer(SignedSerializer):
-    message = MessageField(
-        max_length=500,
-        help_text="`Link X account for wallet: <wallet>`, or the message of "
-        "GET /api/authors/{wallet}/nonce?action=link_x.",
-    )
-    signature = SignatureField(help_text="The wallet's signature of the message, hex.")
+    message = MessageField(Action.LINK_X, max_length=500)
+    signature = SignatureField()
 
 
 class XStartedSerializer(serializers.Serializer):
