@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import structlog
 
-from glisk.clients.http_errors import UNANSWERED
+from glisk.clients.http import UNANSWERED
 from glisk.clients.smart_wallets import ERC6492_SUFFIX, SmartWalletClient
 from glisk.errors import GliskError, ProviderError
 

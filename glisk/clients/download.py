@@ -22,8 +22,7 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from requests.structures import CaseInsensitiveDict
 
-from glisk.clients.http import tls_context
-from glisk.clients.http_errors import retry_after_seconds
+from glisk.clients.http import retry_after_seconds, tls_context
 from glisk.errors import ArtefactError, PermanentError, ProviderError, TransientError
 
 VENDOR: Final = "output"

@@ -19,8 +19,15 @@ from typing import Final, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from glisk.cid import cid_matches, is_cid
-from glisk.clients.http import HttpClient, HttpOptions
-from glisk.clients.http_errors import Fault, Reply, bad_reply, bounded_seconds, timestamp
+from glisk.clients.http import (
+    Fault,
+    HttpClient,
+    HttpOptions,
+    Reply,
+    bad_reply,
+    bounded_seconds,
+    timestamp,
+)
 from glisk.errors import (
     AccountError,
     ArtefactError,

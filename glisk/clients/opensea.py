@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Self
 
-from glisk.clients.http import HttpClient, HttpOptions
-from glisk.clients.http_errors import Fault, Reply
+from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply
 from glisk.logging.redaction import register_secret
 
 VENDOR: Final = "opensea"

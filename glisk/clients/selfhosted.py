@@ -15,8 +15,7 @@ from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
 
 from glisk.clients.download import bytes_with_image
-from glisk.clients.http import HttpClient, HttpOptions
-from glisk.clients.http_errors import Fault, Reply, bad_reply
+from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply, bad_reply
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
 from glisk.clients.replicate.prediction import Prediction, parse_prediction
 from glisk.errors import (

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from glisk.clients.http import HttpClient, HttpOptions
-from glisk.clients.http_errors import Fault, Reply
+from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply
 from glisk.errors import InvalidRequestError, TransientError
 
 VENDOR: Final = "x"

@@ -10,8 +10,7 @@ from web3 import HTTPProvider
 
 from glisk.clients.chain.refusals import VENDOR
 from glisk.clients.foreign_json import loads
-from glisk.clients.http import BoundedSession
-from glisk.clients.http_errors import Reply
+from glisk.clients.http import BoundedSession, Reply
 from glisk.errors import TransientError
 
 _JSON: Final = {"Content-Type": "application/json"}

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from glisk.clients.http_errors import ACCOUNT_STATUSES, Fault, Reply
+from glisk.clients.http import ACCOUNT_STATUSES, Fault, Reply
 from glisk.errors import (
     AccountError,
     PermanentError,

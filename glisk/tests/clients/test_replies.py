@@ -9,8 +9,7 @@ from email.utils import formatdate
 
 import pytest
 
-from glisk.clients.http import HttpClient
-from glisk.clients.http_errors import retry_after_seconds
+from glisk.clients.http import HttpClient, retry_after_seconds
 from glisk.errors import (
     AccountError,
     ArtefactError,
