@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -54,7 +55,7 @@ def _world(anvil_binary: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def world(_world: World, settings: Settings) -> World:
+def world(_world: World, settings: Settings) -> Iterator[World]:
     settings.RPC_URL = _world.chain.rpc_url
     settings.GLISK_NFT_CONTRACT_ADDRESS = _world.chain.contract.address
     settings.KEEPER_PRIVATE_KEY = KEEPER.private_key
@@ -63,7 +64,9 @@ def world(_world: World, settings: Settings) -> World:
     settings.PINATA_GATEWAY = [_world.gateway.url]
     settings.PUBLIC_BASE_URL = "https://glisk.example"
     settings.HTTP_READ_TIMEOUT_SECONDS = settings.RPC_TIMEOUT_SECONDS = 3
-    return _world
+    yield _world
+    _world.replicate.reset()
+    _world.pinata.reset()
 
 
 def ask() -> tuple[int, dict[str, str]]:
@@ -94,6 +97,7 @@ def test_where_all_is_well_it_says_what_it_saw(world: World, settings: Settings)
     assert said["logs"] == "ok: the node gives them"
     assert said["listing"].startswith("ok: predictions can be listed")
     assert said["pinata"] == "ok: the key may pin files"
+    assert said["webhook"].startswith("ok: signed deliveries are taken")
     assert not world.pinata.pins
     assert said["gateway"] == f"ok: serves {cid}"
     assert keeper_state().status == "ok"  # and the health page shows it
@@ -101,11 +105,13 @@ def test_where_all_is_well_it_says_what_it_saw(world: World, settings: Settings)
 
 def test_what_is_not_set_up_is_no_fault(world: World, settings: Settings) -> None:
     settings.KEEPER_PRIVATE_KEY = settings.PUBLIC_BASE_URL = ""
+    settings.ALCHEMY_WEBHOOK_SECRETS = []
     status, said = ask()
     assert status == 0
     assert said["keeper"].startswith("ok: not on this machine")
     assert said["callbacks"].startswith("ok: not set up")
     assert said["selfhosted"] == "ok: not set up"
+    assert said["webhook"] == "ok: not set up: mints are read from the chain only"
     assert said["gateway"].startswith("ok: nothing is stored yet")
 
 
@@ -127,108 +133,92 @@ def test_the_keepers_key_is_not_needed_and_not_wanted(world: World, settings: Se
     assert "KEEPER_PRIVATE_KEY_FILE" in said["keeper_key"]
 
 
-def test_without_a_signing_key_the_chain_alone_tells_of_mints(
-    world: World, settings: Settings
-) -> None:
-    assert ask()[1]["webhook"].startswith("ok: signed deliveries are taken")
-    settings.ALCHEMY_WEBHOOK_SECRETS = []
-    status, said = ask()
-    assert (status, said["webhook"]) == (0, "ok: not set up: mints are read from the chain only")
-
-
-def _another_chain(settings: Settings) -> None:
-    settings.CHAIN_ID = 8453
-
-
-def _no_role(settings: Settings) -> None:
+def _no_role(world: World, settings: Settings) -> None:
     settings.KEEPER_PRIVATE_KEY = ACCOUNTS[6].private_key
 
 
-def _wrong_token(settings: Settings) -> None:
-    settings.REPLICATE_API_TOKEN = "r8_of_somebody_else_00000000000000000000"
-
-
-def _another_key(settings: Settings) -> None:
-    settings.REPLICATE_WEBHOOK_SECRETS = ["whsec_AAAAAAAAAAAAAAAAAAAAAAAA"]
-
-
-def _revoked_pin_key(settings: Settings) -> None:
-    settings.PINATA_JWT = "of-somebody-else-0000000000"
-
-
-def _no_gateway(settings: Settings) -> None:
+def _no_gateway(world: World, settings: Settings) -> None:
     settings.PINATA_GATEWAY = [f"http://127.0.0.1:{free_port()}"]
     TokenFactory.create(status=TokenStatus.READY)
 
 
+def _refused(vendor: Any, status: int, scope: str) -> None:
+    vendor.set_faults(server_error_rate=1.0, server_error_status=status, scope=scope)
+
+
+# Subject, how it goes wrong, a word of what is said, and a subject beside it that is well.
+SPOILED: list[tuple[str, Callable[[World, Settings], None], str, str]] = [
+    ("chain", lambda w, s: setattr(s, "CHAIN_ID", 8453), "check RPC_URL", "pinata"),
+    ("keeper", _no_role, "KEEPER_ROLE", "chain"),
+    (
+        "replicate",
+        lambda w, s: setattr(s, "REPLICATE_API_TOKEN", "r8_of_somebody_else_00000000000000000000"),
+        "Check the key",
+        "pinata",
+    ),
+    (
+        "callbacks",
+        lambda w, s: setattr(s, "REPLICATE_WEBHOOK_SECRETS", ["whsec_AAAAAAAAAAAAAAAAAAAAAAAA"]),
+        "REPLICATE_WEBHOOK_SECRET",
+        "replicate",
+    ),
+    (
+        "pinata",
+        lambda w, s: setattr(s, "PINATA_JWT", "of-somebody-else-0000000000"),
+        "Check the key",
+        "gateway",
+    ),
+    ("gateway", _no_gateway, "did not reach", "pinata"),
+    # The token is accepted, and single predictions can be read.
+    (
+        "listing",
+        lambda w, s: _refused(w.replicate, 405, "^GET .*/predictions$"),
+        "405",
+        "replicate",
+    ),
+    # Scopes are given by endpoint, and testAuthentication does not ask for any.
+    (
+        "pinata",
+        lambda w, s: _refused(w.pinata, 403, "^POST /pinning/pinFileToIPFS$"),
+        "403",
+        "gateway",
+    ),
+]
+
+
 @pytest.mark.parametrize(
-    ("spoil", "subject", "word"),
-    [
-        (_another_chain, "chain", "check RPC_URL"),
-        (_no_role, "keeper", "KEEPER_ROLE"),
-        (_wrong_token, "replicate", "Check the key"),
-        (_another_key, "callbacks", "REPLICATE_WEBHOOK_SECRET"),
-        (_revoked_pin_key, "pinata", "Check the key"),
-        (_no_gateway, "gateway", "did not reach"),
-    ],
+    ("subject", "spoil", "word", "other"), SPOILED, ids=[f"{row[0]} {row[2]}" for row in SPOILED]
 )
 def test_what_is_wrong_is_named_and_hides_no_other(
-    world: World, settings: Settings, spoil: Callable[[Settings], None], subject: str, word: str
+    world: World,
+    settings: Settings,
+    subject: str,
+    spoil: Callable[[World, Settings], None],
+    word: str,
+    other: str,
 ) -> None:
-    spoil(settings)
+    spoil(world, settings)
     status, said = ask()
     assert status == NOT_WELL
     assert said[subject].startswith("WRONG: ")
     assert word in said[subject]
+    assert said[other].startswith("ok: ")
     assert len(said) == 12
     for secret in (*settings.REPLICATE_WEBHOOK_SECRETS, settings.REPLICATE_API_TOKEN):
         assert secret not in "".join(said.values())
 
 
-@pytest.mark.parametrize("status", [403, 405, 500])
-def test_a_listing_that_is_refused_is_named(world: World, status: int) -> None:
-    """The token is accepted, and single predictions can be read."""
-    world.replicate.set_faults(
-        server_error_rate=1.0, server_error_status=status, scope="^GET .*/predictions$"
-    )
-    try:
-        ended, said = ask()
-    finally:
-        world.replicate.reset()
-    assert ended == NOT_WELL
-    assert said["listing"].startswith("WRONG: ")
-    assert str(status) in said["listing"]
-    assert said["replicate"].startswith("ok: ")
-
-
-def test_a_node_that_gives_no_logs_is_named(world: World, settings: Settings) -> None:
-    with FaultyRpc(world.chain.rpc_url) as proxy:
+def test_a_node_that_gives_no_logs_and_a_server_that_does_not_serve_are_named(
+    world: World, settings: Settings
+) -> None:
+    with FaultyRpc(world.chain.rpc_url) as proxy, CogEmulator() as cog:
         settings.RPC_URL = proxy.url
         proxy.lose_replies(9, "eth_getLogs")
-        ended, said = ask()
-    assert ended == NOT_WELL
-    assert said["logs"].startswith("WRONG: ")
-    assert "eth_getLogs" in said["logs"]
-    assert said["chain"].startswith("ok: ")
-
-
-def test_a_key_that_may_pin_all_but_files_is_named(world: World) -> None:
-    """Scopes are given by endpoint, and testAuthentication does not ask for any."""
-    world.pinata.set_faults(
-        server_error_rate=1.0, server_error_status=403, scope="^POST /pinning/pinFileToIPFS$"
-    )
-    try:
-        ended, said = ask()
-    finally:
-        world.pinata.reset()
-    assert ended == NOT_WELL
-    assert said["pinata"].startswith("WRONG: ")
-
-
-def test_an_image_server_that_does_not_serve_is_named(world: World, settings: Settings) -> None:
-    with CogEmulator() as cog:
         cog.set_faults(ready=False)
         settings.SELFHOSTED_IMAGE_API_URL = cog.url
         status, said = ask()
     assert status == NOT_WELL
+    assert said["logs"].startswith("WRONG: ")
+    assert "eth_getLogs" in said["logs"]
+    assert said["chain"].startswith("ok: ")
     assert "the server is STARTING" in said["selfhosted"]

@@ -12,11 +12,11 @@ from glisk.api.exceptions import server_error
 WALLET = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 
 
-@pytest.mark.parametrize("path", ["/api/nothing", "/api/tokens/-1", "/api/authors", "/webhooks/x"])
-def test_programs_read_json(client: Client, path: str) -> None:
-    answer = client.get(path)
-    assert answer.status_code == 404
-    assert answer.json() == {"detail": "There is nothing at this address."}
+def test_programs_read_json(client: Client) -> None:
+    for path in ("/api/nothing", "/api/tokens/-1", "/api/authors", "/webhooks/x"):
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert answer.json() == {"detail": "There is nothing at this address."}
 
 
 def test_people_see_a_page(client: Client, settings: Settings) -> None:
@@ -37,38 +37,25 @@ def test_one_who_is_lost_in_the_admin_finds_back_to_it(admin_client: Client) -> 
     assert b'<a href="/admin/">To the dashboard</a>' in answer.content
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/api/tokens",
-        f"/api/authors/{WALLET}/tokens",
-        f"/api/authors/{WALLET}/nonce",
-        "/openapi.json",
-    ],
-)
 @pytest.mark.django_db
-def test_too_many_parameters_are_the_callers_fault(client: Client, path: str) -> None:
-    answer = client.get(f"{path}?{'a&' * 1100}")
-    assert answer.status_code == 400
-    assert answer.json() == {"detail": "The request makes no sense."}
+def test_too_many_parameters_are_the_callers_fault(client: Client) -> None:
+    author = f"/api/authors/{WALLET}"
+    for path in ("/api/tokens", f"{author}/tokens", f"{author}/nonce", "/openapi.json"):
+        answer = client.get(f"{path}?{'a&' * 1100}")
+        assert answer.status_code == 400
+        assert answer.json() == {"detail": "The request makes no sense."}
 
 
-@pytest.mark.parametrize(("path", "kind"), [("/api/tokens", "json"), ("/", "html")])
-def test_a_foreign_host_is_refused(client: Client, path: str, kind: str) -> None:
-    answer = client.get(path, headers={"Host": "evil.example"})
-    assert answer.status_code == 400
-    assert kind in answer["Content-Type"]
-    assert b"evil" not in answer.content
-    assert b"This host is not allowed" in answer.content
-    assert b"ALLOWED_HOSTS" in answer.content
-    if kind == "json":
-        assert set(answer.json()) == {"detail"}
-
-
-def test_a_webhook_for_a_foreign_host_is_told_so_too(client: Client) -> None:
-    answer = client.post("/webhooks/alchemy", headers={"Host": "web:8000"})
-    assert answer.status_code == 400
-    assert "This host is not allowed" in answer.json()["detail"]
+def test_a_foreign_host_is_refused(client: Client) -> None:
+    for path, kind in (("/api/tokens", "json"), ("/", "html"), ("/webhooks/alchemy", "json")):
+        answer = client.post(path, headers={"Host": "evil.example"})
+        assert answer.status_code == 400
+        assert kind in answer["Content-Type"]
+        assert b"evil" not in answer.content
+        assert b"This host is not allowed" in answer.content
+        assert b"ALLOWED_HOSTS" in answer.content
+        if kind == "json":
+            assert set(answer.json()) == {"detail"}
 
 
 @pytest.mark.parametrize(("path", "kind"), [("/api/x", "json"), ("/x", "html")])

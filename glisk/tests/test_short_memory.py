@@ -46,28 +46,19 @@ class Watched(ShortMemory[str]):
         return known
 
 
-def test_of_many_at_once_one_works() -> None:
-    memory, held = Watched(ASKING - 1), Held()
+@pytest.mark.parametrize("error", [None, ConnectionError("down")])
+def test_of_many_at_once_one_works_and_its_failure_is_told_to_all(error: Exception | None) -> None:
+    """One after the other they would wait for each other's timeouts."""
+    memory, held = Watched(ASKING - 1), Held(error)
     with ThreadPoolExecutor(ASKING) as pool:
         asked = [pool.submit(memory.get, "key", held) for _ in range(ASKING)]
         assert memory.all_wait.wait(20)
         held.let_go.set()
-        assert {each.result(20) for each in asked} == {"new"}
-    assert memory.get("key", held) == "new"
+        assert {each.exception(20) for each in asked} == {error}
     assert held.asked == 1
-
-
-def test_a_failure_is_told_to_all_who_waited_and_not_remembered() -> None:
-    """One after the other they would wait for each other's timeouts."""
-    memory, failing = Watched(ASKING - 1), Held(ConnectionError("down"))
-    with ThreadPoolExecutor(ASKING) as pool:
-        asked = [pool.submit(memory.get, "key", failing) for _ in range(ASKING)]
-        assert memory.all_wait.wait(20)
-        failing.let_go.set()
-        assert {str(each.exception(20)) for each in asked} == {"down"}
-    assert failing.asked == 1
-    failing.error = None
-    assert memory.get("key", failing) == "new"
+    held.error = None
+    assert memory.get("key", held) == "new"
+    assert held.asked == (1 if error is None else 2)  # a failure is not remembered
 
 
 def test_an_answer_is_forgotten_after_its_time_and_the_longest_unused_first(
@@ -106,15 +97,16 @@ def test_an_answer_lasts_as_long_as_it_is_worth(monkeypatch: pytest.MonkeyPatch)
     assert memory.get("dear", lambda: take(1)) == now
 
 
-def test_while_one_works_the_others_get_the_answer_from_before() -> None:
-    memory, held = ShortMemory[str](seconds=0.0, grace=60), Held()
+@pytest.mark.parametrize("error", [None, ConnectionError("down")])
+def test_while_one_works_the_others_get_the_answer_from_before(error: Exception | None) -> None:
+    memory, held = ShortMemory[str](seconds=0.0, grace=60), Held(error)
     memory.get("key", lambda: "old")
     with ThreadPoolExecutor(1) as pool:
         working = pool.submit(memory.get, "key", held)
         assert held.begun.wait(20)
         assert memory.get("key", lambda: "never asked for") == "old"
         held.let_go.set()
-        assert working.result(20) == "new"
+        assert working.exception(20) == error
     assert memory.get("key", lambda: "newer") == "newer"  # whoever asks alone waits for it
 
 
@@ -131,15 +123,3 @@ def test_what_is_too_old_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         assert memory.all_wait.wait(20)
         held.let_go.set()
         assert (working.result(20), waiting.result(20)) == ("new", "new")
-
-
-def test_a_failure_reaches_whoever_worked_and_the_others_have_the_answer_from_before() -> None:
-    memory, held = ShortMemory[str](seconds=0.0, grace=60), Held(ConnectionError("down"))
-    memory.get("key", lambda: "old")
-    with ThreadPoolExecutor(1) as pool:
-        working = pool.submit(memory.get, "key", held)
-        assert held.begun.wait(20)
-        assert memory.get("key", lambda: "never asked for") == "old"
-        held.let_go.set()
-        with pytest.raises(ConnectionError):
-            working.result(20)
