@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
 
+from glisk.tests.test_in_browser import HURRY, PASSWORD
 from sandbox.accounts import AUTHORS
 from sandbox.testing import anvil_binary
 from sandbox.world import Ports, World, WorldOptions
@@ -18,16 +19,15 @@ from sandbox.world import Ports, World, WorldOptions
 __all__ = ["anvil_binary"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-PASSWORD = "correct horse battery staple"
 OPERATOR, VIEWER = "maria", "victor"
 AUTHOR = AUTHORS[0].address
 PROMPT = "A lighthouse in a storm, painted in ink"
-_PEOPLE = """
+_PEOPLE = f"""
 from django.contrib.auth.models import User
 from glisk.console.roles import give_role, make_roles
 make_roles()
 for name, role in (("maria", "operator"), ("victor", "viewer")):
-    User.objects.create_user(name, password="correct horse battery staple")
+    User.objects.create_user(name, password="{PASSWORD}")
     give_role(name, role)
 """
 _PATIENCE_SECONDS = 120.0
@@ -93,6 +93,7 @@ def _page(context: BrowserContext, world: World) -> Iterator[Page]:
         if request.url.startswith("http") and urlsplit(request.url).netloc not in ours:
             complaints.append(f"third party: {request.url}")
 
+    page.add_init_script(HURRY)
     page.on("console", hear)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", see)
@@ -206,7 +207,7 @@ def test_stages_are_paused_and_resumed_and_a_token_is_revealed_by_hand(
     see_token(page, other, "detected")
     control(page, "Resume", "Reveal", "gas is cheap")
     expect(page.get_by_text("Reveal goes on.")).to_be_visible()
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(700)
     see_token(page, token_id, "ready")  # it waits for the other one's company
 
     order(page, "Reveal now")
