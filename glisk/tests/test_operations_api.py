@@ -260,12 +260,13 @@ def test_a_token_that_is_being_revealed_is_left_alone() -> None:
 
 def test_a_senseless_order_is_refused() -> None:
     client = script()
-    for body in (
+    orders: list[dict[str, Any]] = [
         {},
         {"token_ids": []},
         {"token_ids": [1], "all_ready": True},
         {"token_ids": ["x"]},
         {"token_ids": [2**63]},
         {"token_ids": list(range(1, 502))},
-    ):
-        assert post(client, REVEAL, body).status_code == 400, body
+    ]
+    for order in orders:
+        assert post(client, REVEAL, order).status_code == 400, order
