@@ -8,7 +8,7 @@ while its stage is paused or the daily cap is reached.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -53,7 +53,7 @@ class _Way:
     refusal: str = ""
     message: str = ""
     pays: bool = False
-    prompt: str = ""
+    prompt: str = ""  # a new one
     reopened: ImageGenerationJob | None = None
 
 
@@ -92,16 +92,10 @@ def retry_tokens(
 
     Stored ids stay: an image that is here is not generated again, and a prediction that is known
     or that the vendor still keeps is not paid for again. `dry_run`: only say what would happen.
-    `automatic`: nobody asked for it, and it counts; a person's retry
-    begins the count anew.
+    `automatic`: nobody asked for it, and it counts; a person's retry begins the count anew.
     """
-    step = partial(
-        _retry,
-        actor=actor,
-        reason=" ".join(reason.split()),
-        dry_run=dry_run,
-        automatic=automatic,
-    )
+    told = " ".join(reason.split())
+    step = partial(_retry, actor=actor, reason=told, dry_run=dry_run, automatic=automatic)
     return repair_each(token_ids, step, at_once=_AT_ONCE, lock=not dry_run)
 
 
@@ -110,8 +104,7 @@ def _retry(
 ) -> list[RepairResult]:
     if automatic:  # under the lock: a person may have been faster
         tokens = [token for token in tokens if token.next_attempt_at is not None]
-    remains = remains_of(tokens)
-    ways = [_way_of(token, remains) for token in tokens]
+    ways = _ways_of(tokens)
     if not dry_run:
         able = [way for way in ways if not way.refusal]
         _go(able, actor=actor, reason=reason, automatic=automatic)
@@ -121,42 +114,49 @@ def _retry(
     ]
 
 
-def _way_of(token: Token, remains: Remains) -> _Way:
-    stage = remains.stages.get(token.pk)
-    if stage is None:
-        return _Way(token, refusal=f"It has not failed: it is {token.status}.")
-    held = "" if token.held_at is None else " It is held: release it, too."
-    if stage is TokenStatus.READY and token.image_cid and token.metadata_cid:
-        return _Way(token, stage, message=f"Back to its reveal.{held}")
-    if stage in (TokenStatus.READY, TokenStatus.UPLOADING):
-        if not (token.image_cid and token.metadata_text and token.pk in remains.with_bytes):
-            return _Way(token, refusal="The image's bytes are not kept: regenerate it.")
-        message = f"Back to its upload, with the image that is here.{held}"
-        return _Way(token, TokenStatus.UPLOADING, message=message)
-    return _before_the_image(token, stage, remains, held)
-
-
-def _before_the_image(token: Token, stage: TokenStatus, remains: Remains, held: str) -> _Way:
-    job, fetchable = remains.open_jobs.get(token.pk), remains.fetchable.get(token.pk)
-    prompt = usable_prompt(token)
-    if job is not None:
-        message = f"Back to its generation, with the call that is under way.{held}"
-        return _Way(token, TokenStatus.GENERATING, message=message, prompt=token.prompt)
-    if fetchable is not None:
-        message = f"Back to its generation, with the image that is paid for.{held}"
-        return _Way(
-            token, TokenStatus.GENERATING, message=message, prompt=token.prompt, reopened=fetchable
-        )
-    if prompt is None:
-        return _Way(token, refusal=NO_PROMPT)
-    message = f"Back to its generation: a new prediction is paid for.{held}"
-    return _Way(token, stage, message=message, prompt=prompt, pays=True)
+def _ways_of(tokens: Sequence[Token]) -> list[_Way]:
+    """Decide how each token goes on, by where it failed and what is left of its work."""
+    ids = [token.pk for token in tokens]
+    stages, open_jobs, fetchable = stages_of(ids), jobs.open_jobs(ids), _fetchable_jobs(ids)
+    kept = TokenImage.objects.filter(pk__in=ids, data__isnull=False)
+    with_bytes = set(kept.values_list("pk", flat=True))
+    ways = []
+    for token in tokens:
+        stage = stages.get(token.pk)
+        if stage is None:
+            way = _Way(token, refusal=f"It has not failed: it is {token.status}.")
+        elif stage is TokenStatus.READY and token.image_cid and token.metadata_cid:
+            way = _Way(token, stage, message="Back to its reveal.")
+        elif stage in (TokenStatus.READY, TokenStatus.UPLOADING):
+            if token.image_cid and token.metadata_text and token.pk in with_bytes:
+                message = "Back to its upload, with the image that is here."
+                way = _Way(token, TokenStatus.UPLOADING, message=message)
+            else:
+                way = _Way(token, refusal="The image's bytes are not kept: regenerate it.")
+        elif token.pk in open_jobs:
+            message = "Back to its generation, with the call that is under way."
+            way = _Way(token, TokenStatus.GENERATING, message=message)
+        elif token.pk in fetchable:
+            message = "Back to its generation, with the image that is paid for."
+            job = fetchable[token.pk]
+            way = _Way(token, TokenStatus.GENERATING, message=message, reopened=job)
+        elif prompt := usable_prompt(token):
+            message = "Back to its generation: a new prediction is paid for."
+            way = _Way(token, stage, message=message, prompt=prompt, pays=True)
+        else:
+            way = _Way(token, refusal=NO_PROMPT)
+        if token.held_at is not None:
+            way = replace(way, message=f"{way.message} It is held: release it, too.")
+        ways.append(way)
+    return ways
 
 
 def _go(ways: Sequence[_Way], *, actor: str, reason: str, automatic: bool) -> None:
-    for way in ways:
-        if way.reopened is not None:
-            reopen(way.reopened)
+    # The image of a paid job is fetched once more.
+    reopened = [way.reopened.pk for way in ways if way.reopened is not None]
+    ImageGenerationJob.objects.filter(pk__in=reopened, status=JobStatus.FAILED).update(
+        status=JobStatus.SUCCEEDED, error_class="", error=""
+    )
     for target in sorted({way.target for way in ways}):
         moves = [_move(way, reason, automatic=automatic) for way in ways if way.target == target]
         moved = move_tokens(
@@ -168,48 +168,26 @@ def _go(ways: Sequence[_Way], *, actor: str, reason: str, automatic: bool) -> No
 
 
 def _move(way: _Way, reason: str, *, automatic: bool) -> Move:
-    token = way.token
+    token, prompt = way.token, way.prompt or way.token.prompt
     anew = way.target in (TokenStatus.DETECTED, TokenStatus.GENERATING)
     detail = {
         "repair": Repair.RETRY.value,
         "error_class": token.error_class,
         "error": token.generation_error or "",
     }
-    if anew and way.prompt != token.prompt:
+    if prompt != token.prompt:
         detail["old_prompt"] = token.prompt
     return Move(
         token_id=token.pk,
         reason=with_reason("retried", reason),
         fields={
-            "prompt": way.prompt if anew else token.prompt,
+            "prompt": prompt,
             "generation_attempts": 0 if anew else token.generation_attempts,
             "generation_error": None,
             "error_class": "",
             "automatic_retries": token.automatic_retries + 1 if automatic else 0,
         },
         detail=detail,
-    )
-
-
-@dataclass(frozen=True)
-class Remains:
-    """What is known of failed tokens, by token id."""
-
-    stages: dict[int, TokenStatus]
-    open_jobs: dict[int, ImageGenerationJob]
-    fetchable: dict[int, ImageGenerationJob]
-    with_bytes: frozenset[int]
-
-
-def remains_of(tokens: Sequence[Token]) -> Remains:
-    """Look up where these tokens failed and what is left of their work; four queries."""
-    ids = [token.pk for token in tokens]
-    images = TokenImage.objects.filter(pk__in=ids, data__isnull=False)
-    return Remains(
-        stages=stages_of(ids),
-        open_jobs=jobs.open_jobs(ids),
-        fetchable=_fetchable_jobs(ids),
-        with_bytes=frozenset(images.values_list("pk", flat=True)),
     )
 
 
@@ -248,13 +226,6 @@ def _fetchable_jobs(token_ids: Sequence[int]) -> dict[int, ImageGenerationJob]:
         and job.error_class in _FETCH_FAULTS
         and jobs.age_seconds(job.created_at) < jobs.OUTPUT_LIFETIME_SECONDS
     }
-
-
-def reopen(job: ImageGenerationJob) -> None:
-    """Let the image of a paid job be fetched once more."""
-    ImageGenerationJob.objects.filter(pk=job.pk, status=JobStatus.FAILED).update(
-        status=JobStatus.SUCCEEDED, error_class="", error=""
-    )
 
 
 def usable_prompt(token: Token) -> str | None:
