@@ -44,15 +44,6 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Any:
     return answer
 
 
-@pytest.mark.parametrize("command", ["retry_failed", "repair_tokens"])
-def test_the_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        call_command(command, "--help")
-    page = capsys.readouterr().out
-    assert f"manage.py {command} " in page
-    assert "exit status: 0 done, 1 nothing was done, 2" in page
-
-
 def test_nothing_to_do_is_no_fault() -> None:
     assert run("retry_failed") == "No failed tokens of this kind.\n"
 

@@ -9,7 +9,13 @@ import pytest
 from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
-from tokens.repairs import RepairResult, fail_by_hand, hold_tokens, release_tokens
+from tokens.repairs import (
+    RepairResult,
+    fail_by_hand,
+    hold_tokens,
+    regenerate_tokens,
+    release_tokens,
+)
 from tokens.states import ACTIVE, TokenStatus
 from tokens.tests.repairs.stock import (
     ACTOR,
@@ -105,10 +111,10 @@ def test_a_reveal_under_way_is_left_alone(repair: Callable[..., list[RepairResul
     assert (token.status, token.held_at) == (TokenStatus.READY, None)
 
 
-@pytest.mark.parametrize("repair", [hold_tokens, fail_by_hand])
+@pytest.mark.parametrize("repair", [hold_tokens, fail_by_hand, regenerate_tokens])
 def test_a_reason_is_demanded(repair: Callable[..., list[RepairResult]]) -> None:
     with pytest.raises(ValueError, match="Say why"):
-        repair(token_ids=[1], actor=ACTOR, reason="")
+        repair(token_ids=[1], actor=ACTOR, reason=" ")
 
 
 # -- given up by hand -------------------------------------------------------------------

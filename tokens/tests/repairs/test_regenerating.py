@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from tokens.factories import TokenFactory
-from tokens.models import ImageGenerationJob, Token, TokenImage, TokenTransition
+from tokens.models import Token, TokenImage, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.repairs import regenerate_tokens
 from tokens.states import TokenStatus
@@ -139,28 +139,6 @@ def test_what_a_worker_holds_is_left_to_it() -> None:
     assert "worker is at it" in message
     Token.objects.filter(pk=token.pk).update(lease_expires_at="2026-01-01T00:00Z")
     assert regenerate(token)[0]
-
-
-def test_a_reason_is_demanded() -> None:
-    with pytest.raises(ValueError, match="Say why"):
-        regenerate_tokens(token_ids=[1], actor=ACTOR, reason=" ")
-
-
-def test_a_dry_run_changes_nothing() -> None:
-    token = with_artefacts(TokenStatus.READY)
-    assert regenerate(token, dry_run=True)[0]
-    assert status(token) == TokenStatus.READY
-    assert ImageGenerationJob.objects.get().status == JobStatus.CAPTURED
-
-
-def test_purged_bytes_are_no_hindrance(worker: Start, vendors: Vendors) -> None:
-    token = TokenFactory.create()
-    drain = worker()
-    drain.until(is_ready(token))
-    TokenImage.objects.update(data=None)
-    assert regenerate(token)[0]
-    drain.until(is_ready(token))
-    assert Token.objects.get(pk=token.pk).image.data is not None
 
 
 def test_old_artefacts_and_refused_prompts_stand_in_the_timeline(admin_client: Client) -> None:

@@ -74,14 +74,6 @@ def test_each_token_is_decided_by_itself() -> None:
     assert "no token" in results[-1].message
 
 
-def test_a_dry_run_says_what_would_happen_and_writes_nothing() -> None:
-    token = failed(TokenStatus.GENERATING)
-    result = the_one(retry_tokens(token_ids=[token.pk], actor=ACTOR, dry_run=True))
-    assert (result.done, result.pays) == (True, True)
-    assert status(token) == TokenStatus.FAILED
-    assert not timeline(token)
-
-
 def test_an_upload_whose_bytes_are_gone_is_not_retried() -> None:
     token = failed(TokenStatus.UPLOADING)
     TokenImage.objects.update(data=None)
