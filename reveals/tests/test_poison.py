@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from pytest_django import Settings
 
 from glisk.clients.chain import Call, ChainClient, RevertError, RpcClient
 from reveals import gate, reconcile
@@ -50,13 +49,13 @@ class Oracle:
         ]
 
 
-@pytest.mark.parametrize("k", range(1, BATCH + 1))
-def test_every_poison_token_is_found_in_few_simulations(k: int) -> None:
-    poison = set(random.Random(k).sample(range(1, BATCH + 1), k))
-    oracle = Oracle(poison)
-    assert set(find_poison(candidates(BATCH), oracle)) == poison
-    assert oracle.simulations <= 2 * k * math.ceil(math.log2(BATCH)) + 1
-    assert oracle.rounds <= math.ceil(math.log2(BATCH))
+def test_every_poison_token_is_found_in_few_simulations() -> None:
+    for k in range(1, BATCH + 1):
+        poison = set(random.Random(k).sample(range(1, BATCH + 1), k))
+        oracle = Oracle(poison)
+        assert set(find_poison(candidates(BATCH), oracle)) == poison
+        assert oracle.simulations <= 2 * k * math.ceil(math.log2(BATCH)) + 1
+        assert oracle.rounds <= math.ceil(math.log2(BATCH))
 
 
 def test_if_nothing_at_all_may_be_revealed_no_token_is_blamed() -> None:
@@ -116,7 +115,7 @@ def test_any_number_of_jammed_tokens_is_found_on_the_real_node(
         assert rpc.simulations <= 2 * k * math.ceil(math.log2(BATCH)) + 1
 
 
-@pytest.mark.parametrize("k", [0, 1, 7, 25, 49, 50])
+@pytest.mark.parametrize("k", [1, 25, 50])
 def test_the_good_ones_go_in_one_transaction(worker: Start, scene: Scene, k: int) -> None:
     tokens = scene.mint(BATCH)
     chosen = set(random.Random(k).sample(range(BATCH), k))
@@ -183,17 +182,14 @@ def test_without_its_role_the_keeper_is_at_fault_and_no_token(
 # -- revealed by others --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("k", [1, 20, 50])
-def test_what_others_revealed_as_we_would_is_adopted(
-    worker: Start, scene: Scene, settings: Settings, k: int
-) -> None:
+def test_what_others_revealed_as_we_would_is_adopted(worker: Start, scene: Scene) -> None:
     tokens = scene.mint(BATCH)
-    theirs, ours = tokens[:k], tokens[k:]
+    theirs = tokens[:20]
     ids, uris = [t.token_id for t in theirs], [str(t.token_uri) for t in theirs]
     assert scene.chain.wait(scene.chain.reveal(0, ids, uris))["status"] == 1
     drain = worker()
     drain.until(lambda: Token.objects.filter(status=TokenStatus.REVEALED).count() == BATCH)
-    assert statuses() == (["confirmed"] if ours else [])
+    assert statuses() == ["confirmed"]
     adopted = Token.objects.get(pk=ids[0])
     assert (adopted.adopted_uri, adopted.token_uri) == (uris[0], uris[0])
     assert adopted.image_cid == theirs[0].image_cid

@@ -6,7 +6,6 @@ import pytest
 from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RpcError
-from glisk.errors import TransientError
 from reveals.tests.stage import (
     Scene,
     breaker_reason,
@@ -37,23 +36,6 @@ def test_a_dropped_transaction_is_broadcast_again(worker: Start, scene: Scene) -
     scene.chain.mine()
     drain.until(lambda: scene.revealed_once(tokens))
     assert len(transactions()) == 1
-
-
-def test_a_refusal_that_nobody_knows_is_shown_until_it_is_over(
-    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tokens = scene.mint()
-    text = "tx fee (2.00 ether) exceeds the configured cap (1.00 ether)"
-
-    def refuse(self: ChainClient, raw: bytes) -> None:
-        raise RpcError(-32000, text, "eth_sendRawTransaction")
-
-    drain = worker()
-    with monkeypatch.context() as patch:
-        patch.setattr(ChainClient, "send_raw_transaction", refuse)
-        drain.until(lambda: any(text in row.error for row in transactions()))
-    drain.until(lambda: scene.revealed_once(tokens))
-    assert [row.error for row in transactions()] == [""]
 
 
 def test_an_unknown_refusal_that_outlasts_the_time_out_is_answered_by_a_replacement(
@@ -95,17 +77,17 @@ def test_a_refusal_that_the_chain_does_not_bear_out_is_outbid_after_the_time_out
     assert scene.nonce() == 1
 
 
-def test_an_unknown_refusal_is_borne_until_the_time_out(
+def test_an_unknown_refusal_is_borne_and_shown_until_the_time_out(
     worker: Start, scene: Scene, proxy: FaultyRpc
 ) -> None:
     tokens = scene.mint()
     proxy.refuse_sends("E1071: not today")
     drain = worker()
     drain.until(lambda: proxy.seen.count("eth_sendRawTransaction") >= 8)
-    assert len(transactions()) == 1
+    assert ["E1071: not today" in row.error for row in transactions()] == [True]
     proxy.calm()
     drain.until(lambda: scene.revealed_once(tokens))
-    assert statuses() == ["confirmed"]
+    assert [(row.status, row.error) for row in transactions()] == [("confirmed", "")]
 
 
 def test_an_unknown_refusal_at_the_ceiling_leaves_the_same_bytes_their_chance(
@@ -127,16 +109,8 @@ def test_an_unknown_refusal_at_the_ceiling_leaves_the_same_bytes_their_chance(
     assert len(transactions()) == 1
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "FeeTooLowToCompete",
-        "transaction priority fee below minimum required priority fee 50000000",
-        "offered tip is lower than the minimum of this pool",
-    ],
-)
 def test_a_pool_that_wants_the_markets_tip_gets_it_with_the_first_replacement(
-    worker: Start, scene: Scene, proxy: FaultyRpc, words: str
+    worker: Start, scene: Scene, proxy: FaultyRpc
 ) -> None:
     """It was signed while nobody tipped; then everybody did."""
     proxy.set_tips(0)
@@ -145,7 +119,7 @@ def test_a_pool_that_wants_the_markets_tip_gets_it_with_the_first_replacement(
     assert int(signed(first).max_priority_fee_per_gas_wei) == 1_000
     first.crash()
     proxy.set_tips(50_000_000)
-    proxy.refuse_sends(words, below_tip_wei=50_000_000)
+    proxy.refuse_sends("FeeTooLowToCompete", below_tip_wei=50_000_000)
     second = worker()
     second.until(lambda: scene.revealed_once(tokens))
     assert statuses() == ["replaced", "confirmed"]
@@ -170,42 +144,16 @@ def test_a_pool_that_wants_more_than_anybody_tips_gets_it_far_below_the_ceiling(
     assert int(sent.max_fee_per_gas_wei) < 10 * int(row.max_fee_per_gas_wei)
 
 
-@pytest.mark.parametrize(
-    "words",
-    ["InsufficientFunds", "Upfront cost exceeds account balance", "the balance does not cover it"],
-)
 def test_a_pool_that_misses_funds_has_the_operator_told(
-    worker: Start, scene: Scene, proxy: FaultyRpc, words: str
+    worker: Start, scene: Scene, proxy: FaultyRpc
 ) -> None:
     tokens = scene.mint()
-    proxy.refuse_sends(words)
+    proxy.refuse_sends("Upfront cost exceeds account balance")
     drain = worker()
     drain.until(lambda: "Send it some" in breaker_reason())
     proxy.calm()
     drain.until(lambda: scene.revealed_once(tokens))
     assert statuses() == ["confirmed"]
-
-
-def test_a_lost_reply_to_the_broadcast_is_no_failure(
-    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    send = ChainClient.send_raw_transaction
-    lost: list[bytes] = []
-
-    def send_and_lose(self: ChainClient, raw: bytes) -> None:
-        send(self, raw)
-        if not lost:
-            lost.append(raw)
-            raise TransientError("the reply was lost", vendor="chain")
-
-    monkeypatch.setattr(ChainClient, "send_raw_transaction", send_and_lose)
-    tokens = scene.mint()
-    scene.chain.set_automine(False)
-    drain = worker()
-    drain.until(lambda: statuses() == ["broadcast"])
-    scene.chain.mine()
-    drain.until(lambda: scene.revealed_once(tokens))
-    assert lost and len(transactions()) == 1
 
 
 def test_a_stuck_transaction_is_replaced_and_one_of_them_is_mined(
@@ -226,25 +174,6 @@ def test_a_stuck_transaction_is_replaced_and_one_of_them_is_mined(
     assert scene.nonce() == 1
     assert statuses()[-1] == "confirmed"
     assert set(statuses()[:-1]) == {"replaced"}
-
-
-def test_a_base_fee_that_rose_above_the_offer_is_followed(
-    worker: Start, scene: Scene, settings: Settings
-) -> None:
-    settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
-    tokens = scene.mint(2)
-    drain = worker()
-    old_hash = stuck(scene, drain)
-    offered = int(transactions()[0].max_fee_per_gas_wei)
-    scene.chain.set_base_fee(2 * offered)
-    scene.chain.mine()  # the node throws out what cannot pay
-    assert old_hash not in scene.pool()
-    drain.until(lambda: statuses()[-1] == "broadcast" and len(transactions()) > 1)
-    settings.TRANSACTION_TIMEOUT_SECONDS = 180
-    assert int(transactions()[-1].max_fee_per_gas_wei) > 2 * offered
-    scene.chain.mine()
-    drain.until(lambda: scene.revealed_once(tokens))
-    assert scene.nonce() == 1
 
 
 def test_the_original_may_win_over_its_replacement(
