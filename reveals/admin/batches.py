@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from glisk.admin.actions import ActionsAdmin, AdminAction, Forecast, Outcome
-from glisk.admin.formatting import NOTHING, admin_link, age, duration, ether, gwei, hash_link, short
+from glisk.admin.formatting import NOTHING, admin_link, age, duration, ether, hash_link, short
 from glisk.admin.tables import (
     ExactSearch,
     MachineAdmin,
@@ -22,7 +22,7 @@ from glisk.admin.tables import (
 )
 from glisk.clients.links import explorer_address_url
 from glisk.permissions import SPEED_UP
-from reveals.admin.transactions import TRANSACTION_LABELS
+from reveals.admin.transactions import TransactionColumns, column
 from reveals.by_hand import request_replacement
 from reveals.models import BatchStatus, RevealBatch, RevealBatchToken, RevealTransaction
 
@@ -68,40 +68,18 @@ REPLACE_BATCH = AdminAction(
 )
 
 
-class TransactionInline(MachineInline):
+class TransactionInline(TransactionColumns, MachineInline):
     model = RevealTransaction
     verbose_name_plural = "Transactions"
-    fields = ("link", "state", "fee_cap", "paid_price", "gas_used", "cost", "signed")
+    fields = ("link", "state", "fee_cap", "price", "gas_used", "cost", "signed")
     readonly_fields = fields
     ordering = ("-id",)
+
+    link = column("Transaction", lambda row: admin_link(row, f"{row.tx_hash[:12]}…"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealTransaction]:
         found: QuerySet[RevealTransaction] = super().get_queryset(request)
         return found.defer("raw_transaction", "metadata_uris")
-
-    @display(description="Transaction")
-    def link(self, transaction: RevealTransaction) -> SafeString:
-        return admin_link(transaction, f"{transaction.tx_hash[:12]}…")
-
-    @display(description="State", label=TRANSACTION_LABELS)
-    def state(self, transaction: RevealTransaction) -> str:
-        return transaction.status
-
-    @display(description="Fee cap")
-    def fee_cap(self, transaction: RevealTransaction) -> str:
-        return gwei(transaction.max_fee_per_gas_wei)
-
-    @display(description="Paid per gas")
-    def paid_price(self, transaction: RevealTransaction) -> str:
-        return gwei(transaction.effective_gas_price_wei)
-
-    @display(description="Cost")
-    def cost(self, transaction: RevealTransaction) -> str:
-        return ether(transaction.cost_wei)
-
-    @display(description="Signed")
-    def signed(self, transaction: RevealTransaction) -> SafeString | str:
-        return age(transaction.signed_at)
 
 
 class ItemInline(MachineInline):
@@ -180,24 +158,25 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         """Allow the link from a token's page."""
         return lookup == "items__token__token_id" or super().lookup_allowed(lookup, value, request)
 
-    @display(description="Batch", ordering="id")
-    def number(self, batch: RevealBatch) -> str:
-        return f"Batch {batch.pk}"
-
-    @display(description="State", label=BATCH_LABELS)
-    def state(self, batch: RevealBatch) -> str:
-        return batch.status
+    number = column("Batch", lambda batch: f"Batch {batch.pk}", ordering="id")
+    state = column("State", lambda batch: batch.status, label=BATCH_LABELS)
+    # The transactions that were signed for its nonce.
+    hashes = column("Hashes", lambda batch: len(batch.transactions.all()))
+    wanted = column(
+        "Speeding up",
+        lambda batch: f"wanted by {batch.replace_by}" if batch.replace_at else NOTHING,
+    )
+    keeper_short = column("Keeper", lambda batch: short(batch.keeper))
+    keeper_link = column(
+        "Keeper", lambda batch: hash_link(batch.keeper, explorer_address_url(batch.keeper))
+    )
+    opened = column("Age", lambda batch: age(batch.created_at), ordering="id")
 
     @display(description="Tokens")
     def size(self, batch: RevealBatch) -> int:
         """Count the tokens of the call that is signed first: a replacement may leave some out."""
         signed = batch.transactions.all()
         return len(signed[0].token_ids if signed else (batch.to_sign or {}).get("token_ids", ()))
-
-    @display(description="Hashes")
-    def hashes(self, batch: RevealBatch) -> int:
-        """Count the transactions that were signed for this nonce."""
-        return len(batch.transactions.all())
 
     @display(description="Gas per token")
     def gas(self, batch: RevealBatch) -> str:
@@ -210,22 +189,6 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     def cost(self, batch: RevealBatch) -> str:
         mined = _mined(batch)
         return NOTHING if mined is None else ether(mined.cost_wei)
-
-    @display(description="Speeding up")
-    def wanted(self, batch: RevealBatch) -> str:
-        return f"wanted by {batch.replace_by}" if batch.replace_at else NOTHING
-
-    @display(description="Keeper")
-    def keeper_short(self, batch: RevealBatch) -> SafeString | str:
-        return short(batch.keeper)
-
-    @display(description="Keeper")
-    def keeper_link(self, batch: RevealBatch) -> SafeString | str:
-        return hash_link(batch.keeper, explorer_address_url(batch.keeper))
-
-    @display(description="Age", ordering="id")
-    def opened(self, batch: RevealBatch) -> SafeString | str:
-        return age(batch.created_at)
 
     @display(description="Took")
     def took(self, batch: RevealBatch) -> str:

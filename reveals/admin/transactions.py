@@ -1,10 +1,13 @@
 """The list of reveal transactions, and the page of one."""
 
+from collections.abc import Callable
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
@@ -32,8 +35,28 @@ TRANSACTION_LABELS = {
 }
 
 
+def column(description: str, show: Callable[[Any], Any], **options: Any) -> Any:
+    """Make a column of an admin page by what it shows of a row."""
+
+    @display(description=description, **options)
+    def shown(_page: Any, row: Any) -> Any:
+        return show(row)
+
+    return shown
+
+
+class TransactionColumns:
+    """What the page of a transaction and that of its batch both show."""
+
+    state = column("State", lambda row: row.status, label=TRANSACTION_LABELS)
+    fee_cap = column("Fee cap per gas", lambda row: gwei(row.max_fee_per_gas_wei))
+    price = column("Price per gas", lambda row: gwei(row.effective_gas_price_wei))
+    cost = column("Cost", lambda row: ether(row.cost_wei))
+    signed = column("Signed", lambda row: age(row.signed_at), ordering="signed_at")
+
+
 @admin.register(RevealTransaction)
-class RevealTransactionAdmin(ExactSearch, MachineAdmin):
+class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     list_display = ("name", "state", "nonce", "size", "gas", "price", "cost", "signed", "took")
     list_filter = ("status",)
     ordering = ("-signed_at",)
@@ -68,34 +91,29 @@ class RevealTransactionAdmin(ExactSearch, MachineAdmin):
             .prefetch_related(Prefetch("replaced_by", queryset=later))
         )
 
-    @display(description="Transaction")
-    def name(self, transaction: RevealTransaction) -> SafeString | str:
-        return short(transaction.tx_hash)
-
-    @display(description="Transaction")
-    def explorer(self, transaction: RevealTransaction) -> SafeString | str:
-        return hash_link(transaction.tx_hash, explorer_transaction_url(transaction.tx_hash))
-
-    @display(description="State", label=TRANSACTION_LABELS)
-    def state(self, transaction: RevealTransaction) -> str:
-        return transaction.status
-
-    @display(description="Batch")
-    def batch_link(self, transaction: RevealTransaction) -> SafeString:
-        return admin_link(transaction.batch)
-
-    @display(description="Replaces")
-    def replaces_link(self, transaction: RevealTransaction) -> SafeString | str:
-        return admin_link(transaction.replaces) if transaction.replaces else NOTHING
+    name = column("Transaction", lambda row: short(row.tx_hash))
+    explorer = column(
+        "Transaction", lambda row: hash_link(row.tx_hash, explorer_transaction_url(row.tx_hash))
+    )
+    batch_link = column("Batch", lambda row: admin_link(row.batch))
+    replaces_link = column(
+        "Replaces", lambda row: admin_link(row.replaces) if row.replaces else NOTHING
+    )
+    size = column("Tokens", lambda row: len(row.token_ids))
+    uris = column("Metadata URIs", lambda row: text_block("\n".join(row.metadata_uris)))
+    priority_cap = column("Priority fee cap", lambda row: gwei(row.max_priority_fee_per_gas_wei))
+    cost_wei = column("Cost in gwei", lambda row: gwei(row.cost_wei))
+    l1_fee = column("L1 data fee", lambda row: ether(row.l1_fee_wei))
+    keeper_link = column(
+        "Keeper", lambda row: hash_link(row.keeper, explorer_address_url(row.keeper))
+    )
+    raw_size = column("Signed transaction", lambda row: f"{len(row.raw_transaction):,} bytes")
+    failure = column("Error", lambda row: text_block(row.error))
 
     @display(description="Replaced by")
     def replacements(self, transaction: RevealTransaction) -> SafeString | str:
         later = ((admin_link(other),) for other in transaction.replaced_by.all())
         return format_html_join(" ", "{}", later) or NOTHING
-
-    @display(description="Tokens")
-    def size(self, transaction: RevealTransaction) -> int:
-        return len(transaction.token_ids)
 
     @display(description="Tokens")
     def token_links(self, transaction: RevealTransaction) -> SafeString:
@@ -105,45 +123,10 @@ class RevealTransactionAdmin(ExactSearch, MachineAdmin):
         )
         return format_html_join(" ", '<a class="glisk-link" href="{}">#{}</a>', addresses)
 
-    @display(description="Metadata URIs")
-    def uris(self, transaction: RevealTransaction) -> SafeString | str:
-        return text_block("\n".join(transaction.metadata_uris))
-
     @display(description="Gas used of limit")
     def gas(self, transaction: RevealTransaction) -> str:
         used = NOTHING if transaction.gas_used is None else f"{transaction.gas_used:,}"
         return f"{used} of {transaction.gas_limit:,}"
-
-    @display(description="Price per gas")
-    def price(self, transaction: RevealTransaction) -> str:
-        return gwei(transaction.effective_gas_price_wei)
-
-    @display(description="Fee cap per gas")
-    def fee_cap(self, transaction: RevealTransaction) -> str:
-        return gwei(transaction.max_fee_per_gas_wei)
-
-    @display(description="Priority fee cap")
-    def priority_cap(self, transaction: RevealTransaction) -> str:
-        return gwei(transaction.max_priority_fee_per_gas_wei)
-
-    @display(description="Cost")
-    def cost(self, transaction: RevealTransaction) -> SafeString | str:
-        wei = transaction.cost_wei
-        if wei is None:
-            return NOTHING
-        return format_html('<span title="{}">{}</span>', gwei(wei), ether(wei))
-
-    @display(description="Cost in gwei")
-    def cost_wei(self, transaction: RevealTransaction) -> str:
-        return gwei(transaction.cost_wei)
-
-    @display(description="L1 data fee")
-    def l1_fee(self, transaction: RevealTransaction) -> str:
-        return ether(transaction.l1_fee_wei)
-
-    @display(description="Keeper")
-    def keeper_link(self, transaction: RevealTransaction) -> SafeString | str:
-        return hash_link(transaction.keeper, explorer_address_url(transaction.keeper))
 
     @display(description="Block")
     def block(self, transaction: RevealTransaction) -> SafeString | str:
@@ -152,20 +135,8 @@ class RevealTransactionAdmin(ExactSearch, MachineAdmin):
             return NOTHING
         return hash_link(str(number), explorer_block_url(number))
 
-    @display(description="Signed transaction")
-    def raw_size(self, transaction: RevealTransaction) -> str:
-        return f"{len(transaction.raw_transaction):,} bytes"
-
-    @display(description="Signed", ordering="signed_at")
-    def signed(self, transaction: RevealTransaction) -> SafeString | str:
-        return age(transaction.signed_at)
-
     @display(description="Signed to mined")
     def took(self, transaction: RevealTransaction) -> str:
         if transaction.confirmed_at is None:
             return NOTHING
         return duration((transaction.confirmed_at - transaction.signed_at).total_seconds())
-
-    @display(description="Error")
-    def failure(self, transaction: RevealTransaction) -> SafeString | str:
-        return text_block(transaction.error)

@@ -196,8 +196,13 @@ def timeline(token: Token) -> list[str]:
     return [move.to_status for move in moves]
 
 
-def reveal(worker: Start, scene: Scene, quantity: int = 2) -> tuple[Worker, list[Token]]:
+def reveal(
+    worker: Start, scene: Scene, quantity: int = 1, *, blocks: int = 0
+) -> tuple[Worker, list[Token]]:
+    """Have tokens revealed, with so many blocks between their mint and the reveal."""
     tokens = scene.mint(quantity)
+    if blocks:
+        scene.chain.mine(blocks)
     drain = worker()
     drain.until(lambda: scene.revealed_once(tokens))
     return drain, tokens

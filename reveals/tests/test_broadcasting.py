@@ -103,9 +103,9 @@ WORDINGS = [
 ]
 
 
-@pytest.mark.parametrize(("message", "verdict"), WORDINGS)
-def test_a_nodes_words(message: str, verdict: Verdict | None) -> None:
-    assert classify(message) is verdict
+def test_a_nodes_words() -> None:
+    for message, verdict in WORDINGS:
+        assert classify(message) is verdict, message
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_other_replies_that_are_lost(worker: Start, scene: Scene, proxy: FaultyR
     for method in ("eth_feeHistory", "eth_getTransactionReceipt", "eth_getCode"):
         tokens = scene.mint(2)
         proxy.lose_replies(2, method)
-        drain.until(lambda tokens=tokens: scene.revealed_once(tokens))
+        drain.until(partial(scene.revealed_once, tokens))
     assert (len(transactions()), scene.nonce()) == (3, 3)
 
 

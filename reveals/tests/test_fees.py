@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glisk.clients.chain import FeeHistory
+from glisk.clients.chain import FeeHistory, RpcError
 from reveals.fees import (
     MAX_TRANSACTION_GAS,
     MIN_PRIORITY_FEE_WEI,
@@ -13,6 +13,7 @@ from reveals.fees import (
     bump_fees,
     choose_fees,
     gas_limit,
+    is_above_cap,
 )
 
 GWEI = 10**9
@@ -114,6 +115,15 @@ def test_a_price_above_the_ceiling_says_what_to_do() -> None:
     with pytest.raises(GasPriceTooHighError, match="raise the ceiling") as caught:
         choose_fees(FeeHistory(GWEI, ()), ceiling_wei=GWEI)
     assert caught.value.needed_wei == GWEI + MIN_PRIORITY_FEE_WEI
+
+
+def test_a_call_above_the_cap_is_known_by_the_nodes_words() -> None:
+    for text in (
+        "exceeds maximum per-transaction gas limit",  # Base
+        "gas required exceeds allowance (16777216)",  # geth, reth
+        "intrinsic gas too high",  # anvil
+    ):
+        assert is_above_cap(RpcError(-32000, text, "eth_estimateGas"))
 
 
 @given(

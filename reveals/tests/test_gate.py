@@ -14,7 +14,7 @@ from reveals import gate
 from reveals.candidates import ALARM_AFTER_REFUSALS
 from reveals.gate import Candidate
 from reveals.pipeline.compose import prepare_batch
-from reveals.tests.stage import Scene, breaker_reason, is_held_back, transactions
+from reveals.tests.stage import Scene, breaker_reason, is_held_back, reveal, transactions
 from sandbox.accounts import KEEPER
 from sandbox.node import free_port
 from tokens.factories import hash32
@@ -192,9 +192,7 @@ def test_bytes_that_stay_wrong_wait_longer_and_longer_and_raise_an_alarm(
 
 def test_a_file_that_comes_late_is_waited_for(worker: Start, scene: Scene) -> None:
     scene.gateway.set_faults(not_found_first=5)
-    tokens = scene.mint()
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    reveal(worker, scene)
     assert len([call for call in scene.gateway.calls if call.status == 404]) == 10
 
 
@@ -266,8 +264,7 @@ def test_the_admin_may_be_the_keeper(worker: Start, scene: Scene, settings: Sett
     from sandbox.accounts import DEPLOYER
 
     settings.KEEPER_PRIVATE_KEY = DEPLOYER.private_key
-    tokens = scene.mint()
-    worker().until(lambda: scene.revealed_once(tokens))
+    reveal(worker, scene)
 
 
 @pytest.mark.parametrize(

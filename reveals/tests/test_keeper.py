@@ -8,7 +8,7 @@ from hexbytes import HexBytes
 from pytest_django import Settings
 
 from reveals.keeper import Keeper, SignedTransaction
-from reveals.tests.stage import Scene
+from reveals.tests.stage import Scene, reveal
 from sandbox.accounts import KEEPER
 from tokens.tests.stage import Start
 
@@ -54,9 +54,7 @@ def test_nothing_shows_the_key(settings: Settings) -> None:
 def test_the_key_shows_nowhere(
     worker: Start, scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tokens = scene.mint()
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, _ = reveal(worker, scene)
     key = KEEPER.private_key.removeprefix("0x")
     assert Account.from_key(key).address == KEEPER.address
     assert key not in caplog.text.lower()

@@ -21,7 +21,7 @@ from reveals.keeper import (
     reveal_costs,
 )
 from reveals.models import RevealTransaction
-from reveals.tests.stage import Scene, transactions
+from reveals.tests.stage import Scene, reveal, transactions
 from sandbox.accounts import KEEPER, STRANGER
 from sandbox.chain import charge_for_data
 from sandbox.faulty_rpc import FaultyRpc
@@ -57,8 +57,7 @@ def test_the_balance_is_told_as_reveals_left(scene: Scene, client: Client) -> No
 def test_the_cost_is_that_of_the_last_reveals_with_their_l1_fee(
     worker: Start, scene: Scene
 ) -> None:
-    tokens = scene.mint(3)
-    worker().until(lambda: scene.revealed_once(tokens))
+    reveal(worker, scene, 3)
     (row,) = transactions()
     assert reveal_costs().wei_per_token == int(row.cost_wei or 0) // 3
     RevealTransaction.objects.update(l1_fee_wei=3 * 10**12)
@@ -80,9 +79,7 @@ def test_the_l1_fee_of_the_receipts_is_measured_or_else_reckoned(
 ) -> None:
     """Some nodes leave it out of their receipts."""
     charge_for_data(scene.chain, 10**10)
-    tokens = scene.mint(3)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, _ = reveal(worker, scene, 3)
     look(scene)
     gas_wei = int(transactions()[0].cost_wei or 0) // 3
     assert keeper_state().cost_per_token_wei == gas_wei + USUAL_BYTES_PER_TOKEN * 10**10
@@ -120,22 +117,19 @@ def test_it_warns_before_it_is_empty_and_goes_on_after_a_top_up(
     assert look(scene) == "ok"
 
 
-def test_the_wrong_chain_is_told(scene: Scene, settings: Settings) -> None:
-    settings.CHAIN_ID = 8453
-    assert look(scene) == "blocked"
-    assert "chain 31337" in keeper_state().reason
-
-
-def test_no_contract_is_told(scene: Scene, settings: Settings) -> None:
-    settings.GLISK_NFT_CONTRACT_ADDRESS = "0x" + "12" * 20
-    assert look(scene) == "blocked"
-    assert "no contract" in keeper_state().reason
-
-
-def test_a_missing_role_is_told(scene: Scene, settings: Settings) -> None:
-    settings.KEEPER_PRIVATE_KEY = STRANGER.private_key
-    assert look(scene) == "blocked"
-    assert f"{STRANGER.address} has no KEEPER_ROLE" in keeper_state().reason
+def test_the_wrong_chain_or_contract_and_a_missing_role_are_told(
+    scene: Scene, settings: Settings
+) -> None:
+    for name, wrong, reason in (
+        ("CHAIN_ID", 8453, "chain 31337"),
+        ("GLISK_NFT_CONTRACT_ADDRESS", "0x" + "12" * 20, "no contract"),
+        ("KEEPER_PRIVATE_KEY", STRANGER.private_key, f"{STRANGER.address} has no KEEPER_ROLE"),
+    ):
+        right = getattr(settings, name)
+        setattr(settings, name, wrong)
+        assert look(scene) == "blocked"
+        assert reason in keeper_state().reason
+        setattr(settings, name, right)
 
 
 def test_a_drain_tells_at_once_what_blocks_it(
@@ -148,8 +142,7 @@ def test_a_drain_tells_at_once_what_blocks_it(
 
 
 def test_a_drain_leaves_what_it_saw(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint()
-    worker().until(lambda: scene.revealed_once(tokens))
+    reveal(worker, scene)
     assert (keeper_state().status, keeper_state().address) == ("ok", KEEPER.address)
 
 

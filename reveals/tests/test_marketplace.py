@@ -79,7 +79,7 @@ def are_refreshed(*token_ids: int) -> bool:
 def test_a_revealed_token_is_refreshed_after_it_was_read_back(
     worker: Start, scene: Scene, opensea: OpenSeaEmulator, settings: Settings
 ) -> None:
-    drain, tokens = reveal(worker, scene)
+    drain, tokens = reveal(worker, scene, 2)
     drain.until(lambda: are_refreshed(*[token.pk for token in tokens]))
     drain.settle(0.2)
     contract = settings.GLISK_NFT_CONTRACT_ADDRESS
@@ -96,7 +96,7 @@ def test_a_token_that_differs_is_not_shown(
         return {i: type(token)(**{**vars(token), "uri": "ipfs://x"}) for i, token in found.items()}
 
     monkeypatch.setattr(ChainClient, "tokens", others)
-    drain, (token,) = reveal(worker, scene, 1)
+    drain, (token,) = reveal(worker, scene)
     drain.until(are_read_back)
     drain.settle(0.1)
     assert drift() == [("uri_differs", token.pk)]
@@ -107,7 +107,7 @@ def test_without_a_key_nothing_is_noted_or_asked(
     worker: Start, scene: Scene, opensea: OpenSeaEmulator, settings: Settings
 ) -> None:
     settings.OPENSEA_API_KEY = ""
-    drain, _ = reveal(worker, scene)
+    drain, _ = reveal(worker, scene, 2)
     drain.until(are_read_back)
     assert not MarketplaceRefresh.objects.exists()
     assert opensea.calls == []

@@ -40,25 +40,6 @@ def test_while_the_node_is_down_tokens_wait(
     worker().until(lambda: scene.revealed_once(tokens))
 
 
-def test_a_node_that_goes_away_with_transactions_in_flight(
-    worker: Start, scene: Scene, settings: Settings
-) -> None:
-    tokens = scene.mint(2)
-    scene.chain.set_automine(False)
-    drain = worker()
-    drain.until(lambda: statuses() == ["broadcast"])
-    drain.crash()
-    right, settings.RPC_URL = settings.RPC_URL, f"http://127.0.0.1:{free_port()}"
-    away = worker()
-    away.settle(0.4)
-    assert statuses() == ["broadcast"]
-    away.crash()
-    settings.RPC_URL = right
-    drain = worker()
-    scene.chain.mine()
-    drain.until(lambda: scene.revealed_once(tokens))
-
-
 def test_without_funds_nothing_is_signed_until_there_are_some(worker: Start, scene: Scene) -> None:
     scene.chain.set_balance(KEEPER.address, 1)
     tokens = scene.mint()
@@ -81,7 +62,7 @@ def most_wei(tokens: int) -> int:
 def test_what_the_keeper_can_pay_for_goes_the_rest_after_a_top_up(
     worker: Start, scene: Scene
 ) -> None:
-    tokens = scene.mint(8)
+    tokens = scene.mint(16)  # what is paid in the end is about half of the most
     scene.chain.set_balance(KEEPER.address, most_wei(5))
     drain = worker()
     drain.until(is_held_back)

@@ -17,7 +17,7 @@ from reveals.models import RevealBatch, RevealTransaction
 from reveals.pipeline import compose
 from reveals.pipeline.compose import Group, find_poison, prepare_batch
 from reveals.reconcile import Answer, Question, reconcile_reveals
-from reveals.tests.stage import Scene, breaker_reason, is_held_back, statuses, transactions
+from reveals.tests.stage import Scene, breaker_reason, is_held_back, reveal, statuses, transactions
 from sandbox.accounts import KEEPER
 from sandbox.chain import KEEPER_ROLE
 from tokens.models import Token, TokenTransition
@@ -218,18 +218,14 @@ def test_what_was_revealed_by_us_while_it_was_not_ready_is_adopted_when_it_is(
     worker: Start, scene: Scene
 ) -> None:
     """Its batch is confirmed long since: nothing is left to enter, and nobody asks for ever."""
-    tokens = scene.mint(2)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, _ = reveal(worker, scene, 2)
     Token.objects.update(status=TokenStatus.READY, reveal_tx_hash=None, revealed_at=None)
     drain.until(lambda: Token.objects.filter(status=TokenStatus.REVEALED).count() == 2)
     assert statuses() == ["confirmed"]
 
 
 def test_all_tokens_of_a_transaction_of_ours_are_named(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint(2)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, tokens = reveal(worker, scene, 2)
     drain.crash()
     RevealBatch.objects.update(status="superseded")
     RevealTransaction.objects.update(status="replaced")

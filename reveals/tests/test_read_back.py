@@ -39,7 +39,7 @@ def test_reveals_are_read_back_once_in_a_constant_number_of_round_trips(
 
 
 def test_another_uri_than_ours_is_drift(worker: Start, scene: Scene) -> None:
-    drain, (good, bad) = reveal(worker, scene)
+    drain, (good, bad) = reveal(worker, scene, 2)
     drain.until(are_read_back)
     row = transactions()[0]
     row.metadata_uris[row.token_ids.index(bad.pk)] = "ipfs://" + "Q" * 46
@@ -64,7 +64,7 @@ def test_an_event_that_does_not_name_a_token_is_drift(
         return found
 
     monkeypatch.setattr(ChainClient, "receipts", shortened)
-    drain, (_, other) = reveal(worker, scene)
+    drain, (_, other) = reveal(worker, scene, 2)
     drain.until(are_read_back)
     assert drift() == [("uri_differs", other.pk)]
     assert "does not name it" in last_report().findings[0].detail
@@ -73,7 +73,7 @@ def test_an_event_that_does_not_name_a_token_is_drift(
 def test_a_node_that_does_not_show_it_yet_is_asked_again(
     worker: Start, scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    drain, _ = reveal(worker, scene)
+    drain, _ = reveal(worker, scene, 2)
     drain.until(are_read_back)
     right = RevealTransaction.objects.get().tx_hash
     RevealTransaction.objects.update(tx_hash="0x" + "ab" * 32, read_back_at=None)

@@ -14,6 +14,7 @@ from reveals.pipeline.finality import recall_batch
 from reveals.tests.stage import (
     Scene,
     replacement,
+    reveal,
     statuses,
     timeline,
     transactions,
@@ -28,10 +29,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_the_same_bytes_are_sent_again(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint(2)
-    scene.chain.mine(2)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, tokens = reveal(worker, scene, 2, blocks=2)
     (row,) = transactions()
     scene.chain.reorg(1)
     assert not scene.chain.is_revealed(tokens[0].token_id)
@@ -49,10 +47,7 @@ def test_several_batches_come_back_in_nonce_order(
     worker: Start, scene: Scene, settings: Settings
 ) -> None:
     settings.BATCH_REVEAL_MAX_TOKENS = 1
-    tokens = scene.mint(3)
-    scene.chain.mine(2)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, tokens = reveal(worker, scene, 3, blocks=2)
     before = [row.tx_hash for row in transactions()]
     scene.chain.reorg(3)
     assert scene.nonce() == 0
@@ -63,10 +58,7 @@ def test_several_batches_come_back_in_nonce_order(
 
 def test_a_new_drain_finds_out_as_well(worker: Start, scene: Scene) -> None:
     """The reorg happens while no worker runs."""
-    tokens = scene.mint()
-    scene.chain.mine(2)
-    first = worker()
-    first.until(lambda: scene.revealed_once(tokens))
+    first, tokens = reveal(worker, scene, blocks=2)
     first.crash()
     scene.chain.reorg(1)
     second = worker()
@@ -76,10 +68,7 @@ def test_a_new_drain_finds_out_as_well(worker: Start, scene: Scene) -> None:
 
 
 def test_a_reveal_that_only_moved_stays_revealed(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint()
-    scene.chain.mine(2)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, tokens = reveal(worker, scene, blocks=2)
     (row,) = transactions()
     scene.chain.mine(2)
     scene.chain.reorg(3, keep=[(row.tx_hash, 2)])
@@ -112,10 +101,7 @@ def test_a_replacement_that_is_mined_instead_is_entered(worker: Start, scene: Sc
 def test_when_somebody_else_spends_its_nonce_the_token_goes_with_another(
     worker: Start, scene: Scene
 ) -> None:
-    tokens = scene.mint()
-    scene.chain.mine(2)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, tokens = reveal(worker, scene, blocks=2)
     scene.chain.reorg(1)
     scene.chain.wait(scene.chain.send_raw(KEEPER.private_key, to=ACCOUNTS[1].address, value_wei=1))
     drain.until(lambda: statuses() == ["replaced", "confirmed"])
@@ -199,10 +185,7 @@ def test_a_reorg_of_a_foreign_transaction_leaves_no_gap(worker: Start, scene: Sc
 def test_a_lagging_node_recalls_nothing(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokens = scene.mint()
-    scene.chain.mine(2)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, tokens = reveal(worker, scene, blocks=2)
     look = finality.look
 
     def behind(*arguments: Any) -> finality.Sight:
@@ -223,10 +206,7 @@ def test_on_another_chain_nothing_is_recalled_freed_or_filled(
 ) -> None:
     """RPC_URL was mistaken: what that chain lacks says nothing of ours."""
     settings.BATCH_REVEAL_MAX_TOKENS = 1
-    tokens = scene.mint(2)
-    scene.chain.mine(2)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, tokens = reveal(worker, scene, 2, blocks=2)
     # Whichever was verified first went first.
     first, second = (batch.items.get().token for batch in RevealBatch.objects.order_by("nonce"))
     Token.objects.filter(pk=second.pk).update(
@@ -252,10 +232,7 @@ def test_on_another_chain_nothing_is_recalled_freed_or_filled(
 
 def test_a_batch_that_another_process_opened_is_taken_up(worker: Start, scene: Scene) -> None:
     """The drain before found out while it was ending, when this one had read what is open."""
-    tokens = scene.mint()
-    scene.chain.mine(2)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, tokens = reveal(worker, scene, blocks=2)
     batch = RevealBatch.objects.get()
     reader = ChainClient.from_settings()
     scene.chain.reorg(1)

@@ -52,17 +52,6 @@ def test_a_token_is_in_a_batch_once() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    "uri",
-    ["", "ipfs://", "ipfs://None", "https://ipfs.io/ipfs/" + URI[7:], URI + "/1", " " + URI],
-)
-def test_a_uri_is_ipfs_and_a_cid(uri: str) -> None:
-    token = TokenFactory.create(status=TokenStatus.READY)
-    batch = RevealBatchFactory.create()
-    with refused("reveal_uri_is_ipfs"), transaction.atomic():
-        RevealBatchToken.objects.create(batch=batch, token=token, position=0, metadata_uri=uri)
-
-
 def test_a_hash_is_stored_once() -> None:
     row = RevealTransactionFactory.create()
     with refused("tx_hash"), transaction.atomic():
@@ -75,24 +64,28 @@ def test_a_hash_has_its_form() -> None:
         cursor.execute("UPDATE reveal_transactions SET tx_hash = '0xAB' WHERE id = %s", [row.pk])
 
 
-@pytest.mark.parametrize("first", ["confirmed", "reverted"])
-@pytest.mark.parametrize("second", ["confirmed", "reverted"])
-def test_one_transaction_is_mined_per_nonce(first: str, second: str) -> None:
-    row = RevealTransactionFactory.create(status=first, **MINED)
-    RevealTransactionFactory.create(batch=row.batch, status="replaced")
-    with refused("reveal_one_mined_per_nonce"), transaction.atomic():
-        RevealTransactionFactory.create(batch=row.batch, status=second, **MINED)
-
-
-@pytest.mark.parametrize("status", ["confirmed", "reverted"])
-@pytest.mark.parametrize("missing", ["block_number", "block_hash"])
-def test_what_is_mined_has_its_block(status: str, missing: str) -> None:
-    with refused("reveal_mined_has_block"), transaction.atomic():
-        RevealTransactionFactory.create(status=status, **{**MINED, missing: None})
-
-
 def test_what_was_signed_is_not_deleted_with_its_batch() -> None:
     batch = RevealBatchFactory.create()
     with pytest.raises(ProtectedError):
         batch.delete()
     assert RevealTransaction.objects.exists()
+
+
+def test_a_uri_is_ipfs_and_a_cid() -> None:
+    token = TokenFactory.create(status=TokenStatus.READY)
+    batch = RevealBatchFactory.create()
+    for uri in ("", "ipfs://", "ipfs://None", "https://x/ipfs/" + URI[7:], URI + "/1", " " + URI):
+        with refused("reveal_uri_is_ipfs"), transaction.atomic():
+            RevealBatchToken.objects.create(batch=batch, token=token, position=0, metadata_uri=uri)
+
+
+@pytest.mark.parametrize("first", ["confirmed", "reverted"])
+def test_one_transaction_is_mined_per_nonce_and_has_its_block(first: str) -> None:
+    row = RevealTransactionFactory.create(status=first, **MINED)
+    RevealTransactionFactory.create(batch=row.batch, status="replaced")
+    for second in ("confirmed", "reverted"):
+        with refused("reveal_one_mined_per_nonce"), transaction.atomic():
+            RevealTransactionFactory.create(batch=row.batch, status=second, **MINED)
+    for missing in MINED:
+        with refused("reveal_mined_has_block"), transaction.atomic():
+            RevealTransactionFactory.create(status=first, **{**MINED, missing: None})

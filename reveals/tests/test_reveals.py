@@ -9,7 +9,7 @@ from glisk.clients.chain import ChainClient, RpcError
 from glisk.engine.step import CallResult
 from reveals import gate, outbox
 from reveals.models import RevealBatch
-from reveals.tests.stage import Scene, statuses, transactions
+from reveals.tests.stage import Scene, reveal, statuses, transactions
 from sandbox.accounts import AUTHORS, KEEPER
 from tokens.factories import TokenFactory
 from tokens.models import Token, TokenTransition
@@ -21,24 +21,24 @@ pytestmark = pytest.mark.django_db
 
 @pytest.mark.fast
 def test_a_ready_token_is_revealed_with_its_uri(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint()
-    worker().until(lambda: scene.revealed_once(tokens))
+    _, tokens = reveal(worker, scene)
     (row,) = transactions()
-    (reveal,) = scene.chain.reveal_transactions()
-    assert reveal.sender == KEEPER.address
-    assert (row.status, row.tx_hash) == ("confirmed", reveal.tx_hash)
+    (mined,) = scene.chain.reveal_transactions()
+    assert mined.sender == KEEPER.address
+    assert (row.status, row.tx_hash) == ("confirmed", mined.tx_hash)
     assert row.token_ids == [tokens[0].token_id]
     assert row.metadata_uris == [tokens[0].token_uri]
-    assert (row.gas_used, row.gas_limit) == (reveal.gas_used, reveal.gas_limit)
-    assert row.effective_gas_price_wei == reveal.effective_gas_price_wei
-    assert row.block_number == reveal.block_number
-    assert row.cost_wei == reveal.gas_used * reveal.effective_gas_price_wei
+    assert (row.gas_used, row.gas_limit) == (mined.gas_used, mined.gas_limit)
+    assert row.effective_gas_price_wei == mined.effective_gas_price_wei
+    assert row.block_number == mined.block_number
+    assert row.cost_wei == mined.gas_used * mined.effective_gas_price_wei
     moved = TokenTransition.objects.get(token=tokens[0])
     assert (moved.from_status, moved.to_status) == ("ready", "revealed")
     assert moved.detail == {"tx_hash": row.tx_hash, "block_number": row.block_number}
     batch = RevealBatch.objects.get()
     assert (batch.status, batch.items.get().is_open) == ("confirmed", False)
     assert batch.closed_at is not None
+    assert len(scene.gateway.calls) == 2  # each file once
 
 
 def test_tokens_that_are_ready_together_go_together_oldest_first(
@@ -47,8 +47,8 @@ def test_tokens_that_are_ready_together_go_together_oldest_first(
     tokens = [*scene.mint(3), *scene.mint(2, author=AUTHORS[1].address)]
     Token.objects.filter(pk=tokens[4].pk).update(mint_timestamp="2020-01-01T00:00Z")
     worker().until(lambda: scene.revealed_once(tokens))
-    (reveal,) = scene.chain.reveal_transactions()
-    assert reveal.token_ids == tuple(tokens[i].token_id for i in (4, 0, 1, 2, 3))
+    (mined,) = scene.chain.reveal_transactions()
+    assert mined.token_ids == tuple(tokens[i].token_id for i in (4, 0, 1, 2, 3))
 
 
 def test_more_than_a_batch_goes_in_several_transactions_in_nonce_order(
@@ -135,32 +135,22 @@ def test_a_batch_above_the_gas_cap_is_parted(
 ) -> None:
     """Four tokens need 390,000; with the buffer they are above the lower one."""
     monkeypatch.setattr("reveals.pipeline.compose.MAX_TRANSACTION_GAS", cap)
-    tokens = scene.mint(8)
-    worker().until(lambda: scene.revealed_once(tokens))
+    reveal(worker, scene, 8)
     assert [len(row.token_ids) for row in transactions()] == sizes
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "exceeds maximum per-transaction gas limit",  # Base
-        "gas required exceeds allowance (16777216)",  # geth, reth
-        "intrinsic gas too high",  # anvil
-    ],
-)
 def test_a_batch_that_the_node_calls_too_large_is_parted(
-    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch, text: str
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     estimate = ChainClient.fees_and_gas
 
     def refuse(self: ChainClient, **call: Any) -> Any:
         if len(call["data"]) > 1700:  # some tokens' worth
-            raise RpcError(-32000, text, "eth_estimateGas")
+            raise RpcError(-32000, "intrinsic gas too high", "eth_estimateGas")
         return estimate(self, **call)
 
     monkeypatch.setattr(ChainClient, "fees_and_gas", refuse)
-    tokens = scene.mint(8)
-    worker().until(lambda: scene.revealed_once(tokens))
+    reveal(worker, scene, 8)
     assert [len(row.token_ids) for row in transactions()] == [4, 4]
 
 
@@ -203,12 +193,6 @@ def test_what_an_ending_drain_composed_goes_with_the_next(worker: Start, scene: 
     ending.stop()
     worker().until(lambda: scene.revealed_once(tokens))
     assert scene.nonce() == RevealBatch.objects.count() == 1
-
-
-def test_the_verified_artefacts_are_fetched_once(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint(2)
-    worker().until(lambda: scene.revealed_once(tokens))
-    assert len(scene.gateway.calls) == 4
 
 
 def test_a_token_that_changed_after_its_check_is_not_signed(

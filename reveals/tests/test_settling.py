@@ -15,6 +15,7 @@ from reveals.models import RevealBatch
 from reveals.pipeline import finality
 from reveals.tests.stage import (
     Scene,
+    reveal,
     timeline,
     transactions,
 )
@@ -44,9 +45,7 @@ def test_a_node_that_keeps_no_receipts_settles_by_the_block(
     worker: Start, scene: Scene, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.REVEAL_SAFE_CONFIRMATIONS = 3
-    tokens = scene.mint()
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, tokens = reveal(worker, scene)
     look = finality.look
 
     def without_receipts(*arguments: Any) -> finality.Sight:
@@ -67,9 +66,7 @@ def test_what_is_deep_enough_is_not_asked_about_any_more(
     worker: Start, scene: Scene, settings: Settings
 ) -> None:
     settings.REVEAL_SAFE_CONFIRMATIONS = 5
-    tokens = scene.mint()
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, _ = reveal(worker, scene)
     drain.settle(0.3)
     assert RevealBatch.objects.get().settled_at is None
     scene.chain.mine(4)
@@ -77,9 +74,7 @@ def test_what_is_deep_enough_is_not_asked_about_any_more(
 
 
 def test_on_a_chain_without_blocks_time_settles(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint()
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, _ = reveal(worker, scene)
     drain.settle(0.2)
     assert RevealBatch.objects.get().settled_at is None
     RevealBatch.objects.update(closed_at=timezone.now() - timedelta(hours=1))
@@ -90,10 +85,7 @@ def test_a_doubt_of_before_a_stop_does_not_make_one_look_enough(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody looked meanwhile: the first node that is asked may lag."""
-    tokens = scene.mint()
-    scene.chain.mine(2)
-    before = worker()
-    before.until(lambda: scene.revealed_once(tokens))
+    before, tokens = reveal(worker, scene, blocks=2)
     before.crash()
     yesterday = (timezone.now() - timedelta(days=1)).timestamp()
     RevealBatch.objects.update(doubts={"gone": yesterday})
@@ -105,10 +97,7 @@ def test_a_doubt_of_before_a_stop_does_not_make_one_look_enough(
 
 def test_a_node_that_takes_its_time_is_asked_once(worker: Start, scene: Scene) -> None:
     """A late answer to an earlier question would open a batch that is closed again."""
-    tokens = scene.mint()
-    scene.chain.mine(2)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, tokens = reveal(worker, scene, blocks=2)
     submit, asked = drain.drain.submit, []
 
     def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:

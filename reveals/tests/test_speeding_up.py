@@ -10,7 +10,7 @@ from glisk.permissions import SPEED_UP
 from glisk.tests.admin_actions import action_page, audit, confirmation, give, operator, send
 from reveals.by_hand import request_replacement
 from reveals.models import RevealBatch, RevealTransaction
-from reveals.tests.stage import Scene, statuses, transactions
+from reveals.tests.stage import Scene, reveal, statuses, transactions
 from tokens.tests.stage import Start
 
 pytestmark = pytest.mark.django_db
@@ -91,8 +91,7 @@ def test_the_ceiling_leaves_no_room(worker: Start, scene: Scene, settings: Setti
 
 
 def test_only_what_is_under_way_is_sped_up(scene: Scene, client: Client, worker: Start) -> None:
-    tokens = scene.mint()
-    worker().until(lambda: scene.revealed_once(tokens))
+    reveal(worker, scene)
     batch = RevealBatch.objects.get()
     results = request_replacement(batch_ids=[batch.pk, batch.pk + 1], actor="maria")
     assert [result.done for result in results] == [False, False]

@@ -9,7 +9,7 @@ from django.utils import timezone
 from glisk.clients.chain import ChainClient
 from reveals.models import RevealBatch
 from reveals.reconcile import TransactionsCompared, compare_transactions
-from reveals.tests.stage import Scene, statuses, transactions
+from reveals.tests.stage import Scene, reveal, statuses, transactions
 from tokens.tests.stage import Start
 
 pytestmark = pytest.mark.django_db
@@ -19,7 +19,9 @@ def compare() -> TransactionsCompared:
     return compare_transactions(ChainClient.from_settings(), actor="operator")
 
 
-def test_what_was_mined_while_no_worker_ran_is_entered(worker: Start, scene: Scene) -> None:
+def test_what_was_mined_while_no_worker_ran_is_entered_and_told(
+    worker: Start, scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
     tokens = scene.mint(2)
     scene.chain.set_automine(False)
     drain = worker()
@@ -28,16 +30,16 @@ def test_what_was_mined_while_no_worker_ran_is_entered(worker: Start, scene: Sce
     (tx_hash,) = scene.pool()
     assert compare().pending == [tx_hash]
     scene.chain.mine()
-    assert compare().entered == [tx_hash]
+    call_command("reconcile_reveals")
+    said = capsys.readouterr().out
+    assert "1 transaction compared" in said
+    assert f"1 mined, noted now: {tx_hash}" in said
     assert scene.revealed_once(tokens)
     assert compare() == TransactionsCompared(checked=1)
 
 
 def test_what_a_reorg_took_back_is_left_to_the_worker(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint()
-    scene.chain.mine(2)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, tokens = reveal(worker, scene, blocks=2)
     drain.crash()
     RevealBatch.objects.update(settled_at=timezone.now())
     scene.chain.reorg(1)
@@ -48,26 +50,10 @@ def test_what_a_reorg_took_back_is_left_to_the_worker(worker: Start, scene: Scen
 
 
 def test_what_moved_is_corrected(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint()
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
+    drain, _ = reveal(worker, scene)
     drain.crash()
     (row,) = transactions()
     scene.chain.mine(2)
     scene.chain.reorg(3, keep=[(row.tx_hash, 2)])
     assert compare().moved == [row.tx_hash]
     assert transactions()[0].block_number == int(row.block_number or 0) + 2
-
-
-def test_the_command_tells(worker: Start, scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
-    tokens = scene.mint()
-    scene.chain.set_automine(False)
-    drain = worker()
-    drain.until(lambda: statuses() == ["broadcast"])
-    drain.crash()
-    scene.chain.mine()
-    call_command("reconcile_reveals")
-    said = capsys.readouterr().out
-    assert "1 transaction compared" in said
-    assert f"1 mined, noted now: {transactions()[0].tx_hash}" in said
-    assert scene.revealed_once(tokens)
