@@ -1,4 +1,8 @@
-"""A whole world for one measurement, started and ended with it, and what is done in it."""
+"""A whole world for one measurement, started and ended with it, and what is done in it.
+
+Block timestamps are whole seconds, so they cannot time a reveal. The node announces new heads
+and pending transactions over its websocket; the moment of arrival is what a client sees.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,64 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
-from benchmarks.chain_watch import ChainWatch
 from benchmarks.processes import Usage, pss_mb, usage
 from benchmarks.statements import StatementCount, StatementLog
 from sandbox.accounts import ACCOUNTS, AUTHORS, COLLECTORS
 from sandbox.chain import Reveal
+from sandbox.heads import Header, HeadFollower
 from sandbox.world import BASE_DIR, Ports, World, WorldOptions
+
+_SUBSCRIPTIONS = ("newHeads", "newPendingTransactions")
+
+
+class ChainWatch:
+    """Records Unix times by block number and by transaction hash while it is open."""
+
+    def __init__(self, rpc_url: str) -> None:
+        self.blocks: dict[int, float] = {}
+        self.pending: dict[str, float] = {}
+        self._changed = threading.Condition()
+        self._follower = HeadFollower(rpc_url, self._note_block, self._note_pending)
+
+    def __enter__(self) -> Self:
+        self._follower.start()
+        self._follower.is_following.wait(10)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._follower.stop()
+
+    def _note_block(self, header: Header) -> None:
+        with self._changed:
+            self.blocks.setdefault(int(header["number"], 16), time.time())
+            self._changed.notify_all()
+
+    def _note_pending(self, tx_hash: str) -> None:
+        self.pending.setdefault(tx_hash, time.time())
+
+    def wait_for_block(self, after: int, timeout_seconds: float = 30.0) -> int:
+        """Return the newest block's number once it is higher than `after`.
+
+        Raises `TimeoutError`.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.newest > after, timeout_seconds):
+                raise TimeoutError(f"no block after {after} within {timeout_seconds:g} s")
+            return self.newest
+
+    @property
+    def newest(self) -> int:
+        return max(self.blocks, default=-1)
+
 
 # The parts of a world whose cost is told apart, by the kinds of their services.
 PARTS = {

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
@@ -15,12 +15,6 @@ from sandbox.rpc import RpcClient, RpcError
 Header = dict[str, Any]
 RETRY_SECONDS = 0.25
 REMEMBERED_BLOCKS = 512
-
-
-def websocket_url(rpc_url: str) -> str:
-    """Return the websocket address of a node that serves both on one port, as anvil does."""
-    parts = urlsplit(rpc_url)
-    return urlunsplit(parts._replace(scheme="wss" if parts.scheme == "https" else "ws"))
 
 
 class HeadFollower:
@@ -33,10 +27,17 @@ class HeadFollower:
     end the connection and are tried again; others end the thread.
     """
 
-    def __init__(self, rpc_url: str, on_head: Callable[[Header], None]) -> None:
+    def __init__(
+        self,
+        rpc_url: str,
+        on_head: Callable[[Header], None],
+        on_pending: Callable[[str], None] | None = None,
+    ) -> None:
+        """Prepare; `on_pending` gets the hash of each transaction that comes into the pool."""
         self._rpc = RpcClient(rpc_url)
-        self._url = websocket_url(rpc_url)
-        self._on_head = on_head
+        self._url = urlsplit(rpc_url)._replace(scheme="ws").geturl()  # one port serves both
+        self._on_head, self._on_pending = on_head, on_pending
+        self.is_following = threading.Event()
         self._stopping = threading.Event()
         self._socket: ClientConnection | None = None
         self._thread = threading.Thread(target=self._run, name="head-follower", daemon=True)
@@ -62,17 +63,22 @@ class HeadFollower:
     def _subscribe_and_follow(self) -> None:
         with connect(self._url, compression=None, max_size=None, open_timeout=5) as socket:
             self._socket = socket
-            socket.send(
-                json.dumps(
-                    {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
-                )
-            )
-            socket.recv(timeout=5)
+            for name in ("newHeads", *(["newPendingTransactions"] if self._on_pending else [])):
+                request = {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": [name]}
+                socket.send(json.dumps(request))
+                while "id" not in (message := json.loads(socket.recv(timeout=5))):
+                    self._tell(message)
             self._report_current()
+            self.is_following.set()
             while not self._stopping.is_set():
-                message = json.loads(socket.recv())
-                if message.get("method") == "eth_subscription":
-                    self._on_head(message["params"]["result"])
+                self._tell(json.loads(socket.recv()))
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        news = message["params"]["result"]
+        if isinstance(news, dict):
+            self._on_head(news)
+        elif self._on_pending is not None:
+            self._on_pending(news)
 
     def _report_current(self) -> None:
         header = self._rpc.call("eth_getBlockByNumber", "latest", False)
@@ -84,8 +90,7 @@ class ChainWatcher:
     """Call `on_block` with each canonical block's header, in order, from one thread.
 
     It is called again for a number whose block was replaced. After an outage (of the node, or of
-    the connection) all blocks since the last one follow. A node that starts a new chain is
-    watched from that chain's first block.
+    the connection) all blocks since the last one follow.
     """
 
     def __init__(
@@ -95,7 +100,6 @@ class ChainWatcher:
         self._rpc = RpcClient(rpc_url)
         self._on_block = on_block
         self._first = from_block
-        self._genesis = ""
         self._hashes: dict[int, str] = {}
         self.head = -1
         self._has_head = threading.Event()
@@ -117,8 +121,6 @@ class ChainWatcher:
     def on_head(self, header: Header) -> None:
         """Take a new head: report the blocks that it makes canonical and that are new."""
         number = int(header["number"], 16)
-        if not self._genesis:
-            self._notice_new_chain()
         if self._first is None:
             self._first = number + 1
             self._hashes = {number: header["hash"]}
@@ -135,8 +137,6 @@ class ChainWatcher:
         assert self._first is not None
         branch = [header]
         number = int(header["number"], 16)
-        if self._hashes.get(number - 1) != header["parentHash"]:
-            self._notice_new_chain()
         while (number := number - 1) >= self._first:
             if self._hashes.get(number) == branch[-1]["parentHash"]:
                 break
@@ -145,13 +145,6 @@ class ChainWatcher:
                 return []  # Replaced while we looked; the next head tells of it.
             branch.append(parent)
         return [block for block in reversed(branch) if int(block["number"], 16) >= self._first]
-
-    def _notice_new_chain(self) -> None:
-        genesis = self._rpc.call("eth_getBlockByNumber", "0x0", False)["hash"]
-        if self._genesis and genesis != self._genesis:
-            self._first = 0
-            self._hashes.clear()
-        self._genesis = genesis
 
     def _remember(self, block: Header) -> None:
         number = int(block["number"], 16)

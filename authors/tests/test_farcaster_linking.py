@@ -17,6 +17,7 @@ from authors.models import Author, SpentMessage
 from authors.purging import purge_expired
 from authors.signatures.eip4361 import SignInMessage, read_sign_in_message
 from authors.signatures.messages import hash_of
+from authors.tests.farcaster_emulator import FarcasterNamesEmulator
 from authors.tests.wallets import (
     AUTHOR,
     OTHER,
@@ -28,7 +29,6 @@ from authors.tests.wallets import (
     wrapped,
 )
 from glisk.clients.farcaster import ID_REGISTRY, KEY_REGISTRY
-from sandbox.farcaster.emulator import FarcasterNamesEmulator
 from sandbox.testing import running_node
 
 PATH = "/api/authors/farcaster/link"

@@ -26,7 +26,7 @@ from authors.tests.wallets import (
 )
 from glisk.clients.smart_wallets import client_at
 from sandbox.faulty_rpc import FaultyRpc
-from sandbox.http import Emulator, Faults, cut_short, json_response
+from sandbox.http import Emulator, Faults, json_response
 
 PATH = "/api/authors/prompt"
 MESSAGE = "Something that a wallet signs"
@@ -208,7 +208,12 @@ class StubNode(Emulator[Faults]):
         self.asked.append(asked["method"])
         answer = self.code if asked["method"] == "eth_getCode" else self.verdict
         if answer is HANGS_UP:
-            return await cut_short(request, b"{}", 0)
+            response = web.StreamResponse()
+            response.content_length = 2
+            await response.prepare(request)
+            assert request.transport is not None
+            request.transport.close()
+            return response
         if isinstance(answer, Raw):
             return json_response(answer.payload, answer.status)
         return json_response({"jsonrpc": "2.0", "id": asked["id"], **answer})

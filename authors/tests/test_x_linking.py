@@ -15,8 +15,8 @@ from pytest_django.fixtures import Settings
 from authors.factories import AuthorFactory
 from authors.models import Author, PromptChange, XLinkRequest
 from authors.tests.wallets import AUTHOR, OTHER, at_once, offered, post, sign
+from authors.tests.x_emulator import CLIENT_ID, CLIENT_SECRET, XEmulator
 from authors.x import take_request
-from sandbox.x.emulator import CLIENT_ID, CLIENT_SECRET, XEmulator
 
 START = "/api/authors/x/auth/start"
 CALLBACK = "/api/authors/x/callback"

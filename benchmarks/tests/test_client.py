@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from benchmarks.client import get, send
-from benchmarks.rpc_proxy import RpcProxy, Traffic
+from benchmarks.recovery import RpcProxy, Traffic
 
 DELAY_SECONDS = 0.05
 

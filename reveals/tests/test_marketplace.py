@@ -17,8 +17,8 @@ from glisk.errors import AccountError, InvalidRequestError, TransientError
 from glisk.models import SystemState
 from reveals.models import MarketplaceRefresh
 from reveals.pipeline import marketplace
+from reveals.tests.opensea_emulator import OpenSeaEmulator
 from reveals.tests.stage import Scene, are_read_back, breaker_reason, drift, reveal
-from sandbox.opensea.emulator import OpenSeaEmulator
 from tokens.factories import TokenFactory
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Worker

@@ -25,8 +25,7 @@ from psycopg.rows import dict_row
 from sandbox.accounts import KEEPER
 from sandbox.chaos.ledger import Facts, failures, find_faults, paid_again
 from sandbox.demo.evidence import collect
-from sandbox.demo.minting import Minter, plan_mints
-from sandbox.demo.people import onboard_authors
+from sandbox.demo.people import Minter, onboard_authors, plan_mints
 from sandbox.faulty_rpc import FaultyRpc, refused_as_list
 from sandbox.world import Ports, World, WorldOptions
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from sandbox.demo.checks import judge
-from sandbox.demo.evidence import Evidence
+from sandbox.demo.evidence import Evidence, judge
 
 Row = dict[str, Any]
 

@@ -16,10 +16,8 @@ from types import FrameType
 from sandbox.accounts import KEEPER
 from sandbox.anvil import AnvilInstallError, ensure_anvil, find_anvil
 from sandbox.demo import report
-from sandbox.demo.checks import judge
-from sandbox.demo.evidence import collect
-from sandbox.demo.minting import Minter, plan_mints
-from sandbox.demo.people import COLLECTOR_INDICES, OPERATOR, name_of, seed
+from sandbox.demo.evidence import collect, judge
+from sandbox.demo.people import COLLECTOR_INDICES, OPERATOR, Minter, name_of, plan_mints, seed
 from sandbox.demo.screen import Screen, bypass_proxies, make_output_robust
 from sandbox.demo.watching import Snapshot, Watcher
 from sandbox.services import ServiceError

@@ -1,6 +1,6 @@
 """Provide what every vendor's emulator is built on: an aiohttp server with faults, log and bill."""
 
-from sandbox.http.emulator import SUBJECT, Emulator, cut_short, hang_up, json_response
+from sandbox.http.emulator import SUBJECT, Emulator, hang_up, json_response
 from sandbox.http.faults import FaultPlan, Faults, Kind, RateLimit
 from sandbox.http.records import Bill, BillEntry, Call, CallLog, JsonLines
 
@@ -16,7 +16,6 @@ __all__ = [
     "JsonLines",
     "Kind",
     "RateLimit",
-    "cut_short",
     "hang_up",
     "json_response",
 ]

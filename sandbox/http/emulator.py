@@ -52,19 +52,6 @@ def hang_up(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def cut_short(
-    request: web.Request, body: bytes, size: int, headers: Mapping[str, str] | None = None
-) -> web.StreamResponse:
-    """Send the beginning of a body under the length of the whole, then hang up."""
-    response = web.StreamResponse(headers=headers)
-    response.content_length = len(body)
-    await response.prepare(request)
-    await response.write(body[:size])
-    if request.transport is not None:
-        request.transport.close()
-    return response
-
-
 class Emulator(Generic[F]):
     """Run one vendor in a thread of its own, or in the foreground by `serve_forever`.
 
@@ -144,7 +131,7 @@ class Emulator(Generic[F]):
         return self.plan.faults
 
     def set_faults(self, **changes: Any) -> None:
-        """Change fault settings; for errors see `Faults`."""
+        """Change fault settings."""
         self.plan.change(**changes)
 
     def plan_fault(self, kind: Kind, *, times: int = 1, scope: str = "") -> None:

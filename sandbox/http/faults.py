@@ -23,8 +23,7 @@ class Faults:
     expression `scope`. `throttle`, `server_error` and `drop_before` strike before the vendor's
     logic runs; after `drop_after` and `error_after` the vendor has done the work, but the
     client does not learn of it. `clock_ahead_seconds` sets the vendor's clock wrong, which its
-    Date header and the times in its answers tell; below 0 it is behind. Raises ValueError or
-    TypeError for settings that make no sense.
+    Date header and the times in its answers tell; below 0 it is behind.
     """
 
     seed: int = 0
@@ -42,15 +41,8 @@ class Faults:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            setting = getattr(self, field.name)
-            if field.name.endswith("_rate") and not 0 <= setting <= 1:
-                raise ValueError(f"{field.name} must lie between 0 and 1")
             if isinstance(field.default, tuple):  # a list, if it came as JSON
-                low, high = setting
-                if not 0 <= low <= high:
-                    raise ValueError(f"{field.name} must be a range [low, high]")
-                object.__setattr__(self, field.name, (low, high))
-        check_scope(self.scope)
+                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
 
 
 @dataclass
@@ -60,19 +52,6 @@ class PlannedFault:
     kind: Kind
     times: int = 1
     scope: str = ""
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"unknown fault {self.kind!r}; known: {', '.join(KINDS)}")
-        check_scope(self.scope)
-
-
-def check_scope(scope: str) -> None:
-    """Raise ValueError for a scope that is no regular expression."""
-    try:
-        re.compile(scope)
-    except re.error as error:
-        raise ValueError(f"scope {scope!r}: {error}") from None
 
 
 F = TypeVar("F", bound=Faults)
@@ -90,7 +69,7 @@ class FaultPlan(Generic[F]):
         self._streams: dict[str, random.Random] = {}
 
     def change(self, **settings: Any) -> None:
-        """Change some settings and start the random streams anew; for errors see `Faults`."""
+        """Change some settings and start the random streams anew."""
         self.faults = dataclasses.replace(self.faults, **settings)
         self._streams = {}
 

@@ -12,15 +12,16 @@ from sandbox.paint.canvas import (
     Curve,
     Pen,
     Point,
+    Rgb,
     colourize,
     curve,
     levels,
+    mix,
     noise,
     soft,
     under,
     wave,
 )
-from sandbox.paint.colour import Rgb, mix
 
 STAR_COLOURS: tuple[Rgb, ...] = ((255, 255, 255), (255, 236, 205), (208, 226, 255))
 

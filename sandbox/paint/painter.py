@@ -11,8 +11,7 @@ from collections.abc import Callable
 from PIL import Image
 
 from sandbox.paint import landscapes, patterns
-from sandbox.paint.canvas import Canvas
-from sandbox.paint.colour import choose_palette
+from sandbox.paint.canvas import Canvas, choose_palette
 
 SIDE = 1024  # pixels
 SMALLEST_SIDE = 64  # below, the styles have no pixels to work with

@@ -8,8 +8,7 @@ from typing import cast
 
 from PIL import Image
 
-from sandbox.paint.canvas import Canvas, Curve, Point, soft, wave
-from sandbox.paint.colour import Rgb, gradient, mix
+from sandbox.paint.canvas import Canvas, Curve, Point, Rgb, gradient, mix, soft, wave
 
 
 def paper_cut(canvas: Canvas) -> Image.Image:

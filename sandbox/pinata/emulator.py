@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from aiohttp import BodyPartReader, web
+from aiohttp import web
 
 from glisk.cid import compute_dag
 from sandbox.http import SUBJECT, BillEntry, Emulator, Faults, RateLimit, json_response
@@ -43,10 +43,6 @@ class PinataFaults(Faults):
     plan_limit_reached: bool = False
     requests_per_minute: int = 0
     requests_burst: int = 0
-
-
-class InvalidUpload(ValueError):
-    """Say why a request to pin is refused with a 400."""
 
 
 class PinataEmulator(Emulator[PinataFaults]):
@@ -190,42 +186,29 @@ class PinataEmulator(Emulator[PinataFaults]):
 @dataclass(frozen=True)
 class _Upload:
     content: bytes
-    filename: str | None
+    filename: str
     options: dict[str, Any]
     metadata: dict[str, Any]
 
 
 async def _read_upload(request: web.Request) -> _Upload:
-    """Read a pinFileToIPFS request; raises ValueError."""
-    parts: dict[str, bytes] = {}
-    filename = None
-    async for part in await request.multipart():
-        if not isinstance(part, BodyPartReader) or not part.name or part.name in parts:
-            raise InvalidUpload("each field is expected once, under a name")
-        parts[part.name] = bytes(await part.read())
-        filename = part.filename or filename
-    if "file" not in parts:
-        raise InvalidUpload("exactly one file is expected")
-    options, metadata = (_json_object(parts, name) for name in ("pinataOptions", "pinataMetadata"))
-    return _Upload(parts["file"], filename, options, metadata)
+    """Read a pinFileToIPFS request; raises ValueError if a part is no JSON."""
+    form = await request.post()
+    file = form["file"]
+    assert isinstance(file, web.FileField)
+    with file.file as content:
+        options, metadata = (
+            json.loads(str(form.get(name) or "{}")) for name in ("pinataOptions", "pinataMetadata")
+        )
+        return _Upload(content.read(), file.filename, options, metadata)
 
 
 def _cid_version(upload: _Upload) -> Literal[0, 1]:
     """Return the CID version asked for; 0 is what the legacy API does by itself."""
     version = upload.options.get("cidVersion", 0)
     if version not in (0, 1, "0", "1"):
-        raise InvalidUpload("cidVersion must be 0 or 1")
+        raise ValueError("cidVersion must be 0 or 1")
     return 1 if int(version) else 0
-
-
-def _json_object(parts: Mapping[str, bytes], name: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(parts.get(name) or b"{}")
-    except ValueError:
-        raise InvalidUpload(f"{name} is not valid JSON") from None
-    if not isinstance(parsed, dict):
-        raise InvalidUpload(f"{name} must be a JSON object")
-    return parsed
 
 
 def _error(

@@ -16,10 +16,8 @@ import pytest
 
 from glisk.database.embedded_postgres import Layout
 from sandbox.accounts import KEEPER
-from sandbox.demo.checks import judge
-from sandbox.demo.evidence import Evidence, collect
-from sandbox.demo.minting import Minter, PlannedMint
-from sandbox.demo.people import CAST, COLLECTOR_INDICES, onboard_authors
+from sandbox.demo.evidence import Evidence, collect, judge
+from sandbox.demo.people import CAST, COLLECTOR_INDICES, Minter, PlannedMint, onboard_authors
 from sandbox.world import Ports, World, WorldOptions
 
 # Small files and short waits: what is tested is order, not endurance.

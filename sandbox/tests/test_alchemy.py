@@ -134,31 +134,6 @@ def test_reveals_other_contracts_and_failed_mints_are_no_news(
     assert one.block["number"] == chain.mints()[0].block_number
 
 
-def test_sequence_numbers_are_decimal_strings_that_rise(
-    node: Node, chain: DemoChain, receiver: Receiver
-) -> None:
-    with emulator(node, receiver):
-        for _ in range(5):
-            mint(chain)
-        received = receiver.wait_for(5)
-    numbers = {one.block["number"]: one.message["event"]["sequenceNumber"] for one in received}
-    ordered = [int(numbers[number]) for number in sorted(numbers)]
-    assert ordered == sorted(set(ordered))
-    assert all(len(number) == 20 for number in numbers.values())
-
-
-def test_a_block_is_notified_at_once(node: Node, chain: DemoChain, receiver: Receiver) -> None:
-    chain.set_automine(False)
-    delays = []
-    with emulator(node, receiver):
-        for count in range(1, 6):
-            chain.mint(1, AUTHOR)
-            mined_at = time.time()
-            chain.mine()
-            delays.append(receiver.wait_for(count)[-1].at - mined_at)
-    assert sorted(delays)[2] < 1  # a few milliseconds on an idle machine
-
-
 # --- delivery ----------------------------------------------------------------------------------
 
 
@@ -234,18 +209,6 @@ def test_a_reorg_that_drops_the_mint_is_silent(
     assert chain.next_token_id() == 2
 
 
-def test_a_deep_reorg_notifies_every_moved_mint(
-    node: Node, chain: DemoChain, receiver: Receiver
-) -> None:
-    with emulator(node, receiver):
-        blocks = [mint(chain) for _ in range(4)]
-        hashes = [one.tx_hash for one in chain.mints()]
-        receiver.wait_for(4)
-        chain.reorg(4, keep=[(tx_hash, index) for index, tx_hash in enumerate(hashes)])
-        receiver.wait_for(8)
-    assert sorted(receiver.block_numbers()) == sorted(blocks * 2)
-
-
 def test_nothing_is_missed_while_the_node_restarts(tmp_path: Path, receiver: Receiver) -> None:
     with running_node(state_file=tmp_path / "chain.json") as node:
         chain = deployed_chain(node)
@@ -259,23 +222,6 @@ def test_nothing_is_missed_while_the_node_restarts(tmp_path: Path, receiver: Rec
             meanwhile = mint(chain)
             receiver.wait_for(2)
     assert receiver.block_numbers() == [before, meanwhile]
-
-
-def test_a_node_that_begins_a_new_chain_is_followed_from_its_beginning(
-    node: Node, chain: DemoChain, receiver: Receiver
-) -> None:
-    chain.mine(20)
-    with emulator(node, receiver):
-        mint(chain)
-        receiver.wait_for(1)
-        node.kill()
-        time.sleep(1)  # The new chain's first block must not bear the old one's second.
-        node.start()
-        chain.deploy()
-        early = mint(chain)
-        receiver.wait_for(2)
-    assert early < 20
-    assert receiver.block_numbers()[1] == early
 
 
 def test_an_emulator_that_was_away_goes_on_from_its_cursor(
@@ -349,24 +295,6 @@ def test_a_reordered_notification_is_overtaken_by_the_next(
     assert receiver.block_numbers() == [second, first]
 
 
-def test_a_reordered_notification_comes_even_when_nothing_follows(
-    node: Node, chain: DemoChain, receiver: Receiver
-) -> None:
-    with emulator(node, receiver) as alchemy:
-        alchemy.set_faults(webhook_reorder_rate=1.0, webhook_reorder_seconds=[0.3, 0.3])
-        mint(chain)
-        receiver.wait_for(1)
-
-
-def test_a_delayed_notification_is_late(node: Node, chain: DemoChain, receiver: Receiver) -> None:
-    with emulator(node, receiver) as alchemy:
-        alchemy.set_faults(webhook_delay_rate=1.0, webhook_delay_seconds=[0.4, 0.5])
-        started = time.time()
-        mint(chain)
-        (one,) = receiver.wait_for(1)
-    assert one.at - started >= 0.4
-
-
 @pytest.mark.parametrize("fault", ["truncated", "forged"])
 def test_a_spoilt_attempt_is_refused_and_the_retry_is_right(
     node: Node, chain: DemoChain, receiver: Receiver, fault: str
@@ -381,23 +309,6 @@ def test_a_spoilt_attempt_is_refused_and_the_retry_is_right(
     assert second.is_genuine
     assert second.body.startswith(first.body)
     assert (len(first.body) < len(second.body)) == (fault == "truncated")
-
-
-def test_faults_repeat_with_their_seed(node: Node, chain: DemoChain, receiver: Receiver) -> None:
-    def lost_blocks() -> list[int]:
-        snapshot = chain.snapshot()
-        with emulator(node, receiver, seed=7) as alchemy:
-            alchemy.set_faults(webhook_lost_rate=0.5)
-            for _ in range(12):
-                mint(chain)
-            assert eventually(lambda: len(alchemy.deliveries) == 12)
-            attempts = alchemy.deliveries
-        chain.revert(snapshot)
-        return sorted(one.block_number for one in attempts if one.fault == "lost")
-
-    first = lost_blocks()
-    assert 0 < len(first) < 12
-    assert lost_blocks() == first
 
 
 # --- the watcher, told of heads by hand ---------------------------------------------------------
@@ -442,17 +353,6 @@ def test_each_block_is_reported_once_however_much_happened_between_two_heads(nod
     watch.watcher.on_head({**head, "parentHash": "0x" + "ee" * 32})  # replaced while it looks
     assert watch.blocks == []
     assert watch.look() == [19, 20]
-
-
-def test_blocks_before_the_first_are_not_reported_even_when_replaced(node: Node) -> None:
-    chain = DemoChain(node.rpc_url)
-    chain.mine(5)
-    watch = Watch(chain)
-    watch.look()
-    chain.mine(1)
-    watch.look()
-    chain.reorg(4)
-    assert watch.look() == [6]
 
 
 # --- bytes ---------------------------------------------------------------------------------------

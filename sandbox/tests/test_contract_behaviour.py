@@ -92,12 +92,6 @@ def test_batch_minted_comes_after_the_transfers(chain: DemoChain) -> None:
     assert chain.mints()[0].log_index == 4
 
 
-def test_any_author_address_is_taken_the_zero_address_too(chain: DemoChain) -> None:
-    succeed(chain, chain.mint(1, ZERO))
-    assert chain.mints()[0].prompt_author == ZERO
-    assert chain.token_prompt_author(1) == ZERO
-
-
 def test_mint_checks_quantity_then_size_then_payment_then_season(chain: DemoChain) -> None:
     price = MINT_PRICE_WEI
     minter = COLLECTORS[0].address
@@ -231,13 +225,6 @@ def test_the_keeper_can_do_nothing_but_reveal(chain: DemoChain) -> None:
     assert not chain.contract.functions.hasRole(admin_role, KEEPER.address).call()
 
 
-def test_a_new_placeholder_shows_at_once_and_only_where_not_revealed(chain: DemoChain) -> None:
-    succeed(chain, chain.mint(1, AUTHOR, 2))
-    succeed(chain, chain.reveal(9, [1], [URI]))
-    succeed(chain, chain.send(0, "setPlaceholderURI", "ipfs://new"))
-    assert (chain.token_uri(1), chain.token_uri(2)) == (URI, "ipfs://new")
-
-
 # --- the chain around it -----------------------------------------------------------------------
 
 
@@ -260,12 +247,3 @@ def test_a_reorg_takes_a_mint_back_or_moves_it(chain: DemoChain) -> None:
     assert after.block_number == before.block_number
     assert after.block_hash != before.block_hash
     assert (after.start_token_id, chain.next_token_id()) == (1, 3)
-
-
-def test_a_dropped_transaction_is_gone(chain: DemoChain) -> None:
-    chain.set_automine(False)
-    tx_hash = chain.mint(1, AUTHOR)
-    chain.drop_transaction(tx_hash)
-    chain.mine()
-    chain.set_automine(True)
-    assert chain.next_token_id() == 1

@@ -11,11 +11,10 @@ from eth_utils.abi import (
     event_signature_to_log_topic,
     function_abi_to_4byte_selector,
 )
-from eth_utils.crypto import keccak
 
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.anvil import SANDBOX, ensure_compiler
-from sandbox.chain import ARTEFACT_FILE, DemoChain
+from sandbox.chain import ARTEFACT_FILE
 from sandbox.testing import deployed_chain, running_node
 
 SELECTORS = {
@@ -121,20 +120,15 @@ def named(abi: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     return {entry["name"]: entry for entry in abi if entry["type"] == kind}
 
 
-@pytest.mark.parametrize(("name", "selector"), SELECTORS.items())
-def test_function_selector(abi: list[dict[str, Any]], name: str, selector: str) -> None:
-    assert function_abi_to_4byte_selector(named(abi, "function")[name]).hex() == selector
-
-
-@pytest.mark.parametrize(("name", "topic"), TOPICS.items())
-def test_event_topic(abi: list[dict[str, Any]], name: str, topic: str) -> None:
-    assert event_abi_to_log_topic(named(abi, "event")[name]).hex().startswith(topic)
-
-
-@pytest.mark.parametrize(("name", "selector"), ERRORS.items())
-def test_error_selector(abi: list[dict[str, Any]], name: str, selector: str) -> None:
-    inputs = ",".join(item["type"] for item in named(abi, "error")[name]["inputs"])
-    assert event_signature_to_log_topic(f"{name}({inputs})")[:4].hex() == selector
+def test_selectors_and_topics_are_the_deployed_contracts(abi: list[dict[str, Any]]) -> None:
+    functions, events, errors = (named(abi, kind) for kind in ("function", "event", "error"))
+    for name, selector in SELECTORS.items():
+        assert function_abi_to_4byte_selector(functions[name]).hex() == selector, name
+    for name, topic in TOPICS.items():
+        assert event_abi_to_log_topic(events[name]).hex().startswith(topic), name
+    for name, selector in ERRORS.items():
+        inputs = ",".join(item["type"] for item in errors[name]["inputs"])
+        assert event_signature_to_log_topic(f"{name}({inputs})")[:4].hex() == selector, name
 
 
 def test_batch_minted_indexes_minter_author_and_start(abi: list[dict[str, Any]]) -> None:
@@ -205,17 +199,3 @@ def test_the_largest_batch_under_the_gas_cap_is_147(anvil_binary: Path) -> None:
         too_many = chain.wait(chain.reveal(9, range(1, 149), [uri] * 148))
         assert too_many["status"] == 0
         assert chain.wait(chain.reveal(9, range(1, 148), [uri] * 147))["status"] == 1
-
-
-def test_storage_reads_what_the_functions_say(anvil_binary: Path) -> None:
-    with running_node() as node:
-        chain = deployed_chain(node)
-        chain.wait(chain.mint(1, AUTHORS[0].address, 3))
-        assert slot(chain, 14) == chain.next_token_id() == 4
-        assert slot(chain, 15) == chain.mint_price_wei()
-        author_slot = int.from_bytes(keccak((2).to_bytes(32, "big") + (20).to_bytes(32, "big")))
-        assert slot(chain, author_slot) == int(AUTHORS[0].address, 16)
-
-
-def slot(chain: DemoChain, position: int) -> int:
-    return int(chain.rpc("eth_getStorageAt", chain.contract.address, hex(position), "latest"), 16)

@@ -23,8 +23,7 @@ from rich.console import Console
 from sandbox.accounts import COLLECTORS
 from sandbox.chain import DemoChain
 from sandbox.demo.__main__ import parse_options
-from sandbox.demo.minting import Minter, PlannedMint, plan_mints
-from sandbox.demo.people import CAST, UNREGISTERED
+from sandbox.demo.people import CAST, UNREGISTERED, Minter, PlannedMint, plan_mints
 from sandbox.demo.screen import draw, plain
 from sandbox.demo.watching import MinedReveal, Snapshot
 from sandbox.world import BASE_DIR
@@ -84,7 +83,7 @@ def test_a_wave_is_sent_once_per_block() -> None:
 
 
 def test_what_the_node_forgot_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.demo.minting._LOOK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("sandbox.demo.people._LOOK_AGAIN_SECONDS", 0.0)
     chain = ForgetfulChain()
     minter = _minter(chain)
     minter.step(5)

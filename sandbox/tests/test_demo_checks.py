@@ -14,8 +14,7 @@ from PIL import Image
 from glisk.cid import compute_cid
 from sandbox.accounts import COLLECTORS, KEEPER, STRANGER
 from sandbox.chain import Mint, Reveal
-from sandbox.demo.checks import judge
-from sandbox.demo.evidence import Evidence, TokenEvidence
+from sandbox.demo.evidence import Evidence, TokenEvidence, judge
 from sandbox.demo.people import CAST
 
 TX_HASH = "0x" + "ab" * 32

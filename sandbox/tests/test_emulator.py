@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +16,7 @@ import pytest
 import requests
 from aiohttp import web
 
-from sandbox.http import SUBJECT, BillEntry, Emulator, FaultPlan, Faults, RateLimit, cut_short
+from sandbox.http import SUBJECT, BillEntry, Emulator, FaultPlan, Faults, RateLimit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,13 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 class ShopEmulator(Emulator[Faults]):
     name = "shop"
     faults_class = Faults
-    waiting = 0
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/orders", self._order),
-            web.get("/together", self._together),
-            web.get("/cut", self._cut),
             web.get("/broken", self._broken),
         ]
 
@@ -40,16 +35,6 @@ class ShopEmulator(Emulator[Faults]):
         key = request[SUBJECT] = await request.text()
         self.bill.add(BillEntry(at=time.time(), subject=key, key=key, price_usd=0.25))
         return web.Response(status=201, text="accepted")
-
-    async def _together(self, request: web.Request) -> web.Response:
-        """Answer when a hundred have come, and none before."""
-        self.waiting += 1
-        while self.waiting < 100:
-            await asyncio.sleep(0.01)
-        return web.Response(text="done")
-
-    async def _cut(self, request: web.Request) -> web.StreamResponse:
-        return await cut_short(request, b"x" * 100, 40)
 
     async def _broken(self, request: web.Request) -> web.Response:
         raise RuntimeError("a bug in a handler")
@@ -99,30 +84,11 @@ def test_rates_and_latency_apply_to_the_calls_in_scope(shop: ShopEmulator) -> No
     assert requests.get(f"{shop.url}/orders", timeout=60).status_code == 405
 
 
-def test_a_body_that_is_cut_fails_at_the_client(shop: ShopEmulator) -> None:
-    with pytest.raises(requests.exceptions.ChunkedEncodingError):
-        _ = requests.get(f"{shop.url}/cut", timeout=60).content
-
-
 def test_a_scripted_answer_stands_in_for_the_vendors(shop: ShopEmulator) -> None:
     shop.script("^POST", {"odd": True}, 202)
     assert (order(shop).status_code, order(shop).json()) == (202, {"odd": True})
     shop.reset()
     assert order(shop).status_code == 201
-
-
-def test_a_hundred_connections_wait_at_the_same_time(shop: ShopEmulator) -> None:
-    texts: list[str] = []
-
-    def call() -> None:
-        texts.append(requests.get(f"{shop.url}/together", timeout=60).text)
-
-    threads = [threading.Thread(target=call) for _ in range(100)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert texts == ["done"] * 100
 
 
 def test_a_bug_in_a_handler_is_a_500_and_is_logged(
@@ -147,20 +113,11 @@ def test_faults_come_at_their_rate_and_by_seed() -> None:
     assert [kind == "throttle" for kind in alone] == [kind == "throttle" for kind in together]
 
 
-def test_senseless_settings_are_refused(shop: ShopEmulator) -> None:
-    for changes in (
-        {"throttle_rat": 0.1},
-        {"throttle_rate": 1.5},
-        {"throttle_rate": "high"},
-        {"latency_seconds": [2, 1]},
-        {"latency_seconds": 3},
-        {"scope": "("},
-    ):
-        response = requests.post(f"{shop.url}/_sandbox/faults", json=changes, timeout=60)
-        assert response.status_code == 400, changes
+def test_an_unknown_setting_is_refused(shop: ShopEmulator) -> None:
+    changes = {"throttle_rat": 0.1}
+    response = requests.post(f"{shop.url}/_sandbox/faults", json=changes, timeout=60)
+    assert response.status_code == 400
     assert shop.faults == Faults()
-    with pytest.raises(ValueError, match="explode"):
-        shop.plan_fault("explode")  # type: ignore[arg-type]
 
 
 def test_faults_calls_and_bill_are_read_and_set_over_http(shop: ShopEmulator) -> None:
@@ -237,9 +194,8 @@ def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             running.kill()
 
 
-@pytest.mark.parametrize("name", ["replicate", "pinata", "gateway"])
-def test_a_process_serves_until_it_is_told_to_end(name: str, tmp_path: Path) -> None:
-    store = () if name == "replicate" else ("--store", str(tmp_path))
+def test_a_process_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
+    name, store = "pinata", ("--store", str(tmp_path))
     with process(name, *store, "--port", "0") as (running, url):
         assert requests.get(f"{url}/_sandbox/health", timeout=60).json()["name"] == name
         taken = [*COMMAND, name, *store, "--port", url.rpartition(":")[2]]

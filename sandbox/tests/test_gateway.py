@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from glisk.cid import compute_cid
-from sandbox.gateway.emulator import GatewayEmulator, content_type
+from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.paint import Painter
 from sandbox.pinata.store import PLACEHOLDER_URI, ContentStore, block_of
 
@@ -130,15 +130,3 @@ def test_a_body_may_be_slow(gateway: GatewayEmulator, store: ContentStore) -> No
     started = time.monotonic()
     assert fetch(gateway, pin(store, b"x" * 4000)).content == b"x" * 4000
     assert time.monotonic() - started > 0.3
-
-
-def test_types_are_told_by_the_bytes() -> None:
-    for content, media_type in (
-        (b"\x89PNG\r\n\x1a\n....", "image/png"),
-        (b"RIFF....WEBPVP8 ", "image/webp"),
-        (b"<html><body>", "text/html"),
-        (b'{"a": 1}', "application/json"),
-        (b"{not json", "application/octet-stream"),
-        (b"\x00\xff\x00", "application/octet-stream"),
-    ):
-        assert content_type(content) == media_type

@@ -72,13 +72,6 @@ def test_any_bytes_are_pinned_whole_with_their_metadata(emulator: PinataEmulator
     assert emulator.pins[0].keyvalues == metadata["keyvalues"]
 
 
-def test_a_pin_takes_its_time() -> None:
-    with PinataEmulator(pin_seconds=0.3) as emulator:
-        started = time.monotonic()
-        pin(emulator)
-        assert time.monotonic() - started >= 0.3
-
-
 def test_without_credentials_nothing_is_pinned(emulator: PinataEmulator) -> None:
     for headers in (
         {},

@@ -82,14 +82,6 @@ def test_what_is_looked_for_elsewhere_listens_where_it_usually_does(
     assert (ports.node, ports.gateway) == (Ports().node, Ports().gateway)
 
 
-def test_the_environment_wins_over_the_file(
-    env_file: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    env_file(PORT="18000")
-    monkeypatch.setenv("PORT", "18001")
-    assert Ports.from_environment().web == 18001
-
-
 def test_nothing_is_deployed_into_a_foreign_node(
     env_file: Callable[..., None], start_world: Start
 ) -> None:

@@ -18,9 +18,9 @@ from glisk.clients.selfhosted import SelfhostedClient
 from glisk.console.overview.troubles import find_troubles
 from glisk.errors import ProviderError
 from glisk.tests.clients.scripted_server import ScriptedServer, answer
+from reveals.tests.opensea_emulator import OpenSeaEmulator
 from sandbox.cog.emulator import CogEmulator
 from sandbox.gateway.emulator import GatewayEmulator
-from sandbox.opensea.emulator import OpenSeaEmulator
 from sandbox.paint import Painter
 from sandbox.replicate.faults import ACCOUNT_REFUSALS
 from tokens.tests.conftest import _vendors, vendors

@@ -1,1 +1,0 @@
-"""Emulate Farcaster's registry of names; its contracts are in contracts/TestWallets.sol."""

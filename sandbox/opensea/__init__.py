@@ -1,1 +1,0 @@
-"""Emulate OpenSea's metadata refresh."""
