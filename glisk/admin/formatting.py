@@ -3,6 +3,7 @@
 import json
 from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from django.db.models import Model
@@ -11,28 +12,23 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 NOTHING = "–"
 LONGEST_TEXT = 100_000
 
 
 def duration(seconds: float | None) -> str:
-    """Return a duration in its largest unit, for example `12 min`."""
+    """Return a duration in its largest unit, few of it with the next: `12 min`, `2 h 1 min`."""
     if seconds is None:
         return NOTHING
-    for unit, size in _UNITS:
+    for (unit, size), (smaller_unit, smaller_size) in pairwise(_UNITS):
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else _two(seconds, unit)
+            whole, rest = divmod(int(seconds), size)
+            if whole >= 10:
+                return f"{seconds / size:.0f} {unit}"
+            smaller = rest // smaller_size
+            return f"{whole} {unit} {smaller} {smaller_unit}" if smaller else f"{whole} {unit}"
     return f"{max(seconds, 0):.0f} s" if seconds >= 10 or seconds < 1 else f"{seconds:.1f} s"
-
-
-def _two(seconds: float, unit: str) -> str:
-    """Return a duration below ten of its unit with the next smaller unit."""
-    sizes = {"d": (86_400, 3_600, "h"), "h": (3_600, 60, "min"), "min": (60, 1, "s")}
-    size, rest_size, rest_unit = sizes[unit]
-    whole, rest = divmod(int(seconds), size)
-    smaller = rest // rest_size
-    return f"{whole} {unit} {smaller} {rest_unit}" if smaller else f"{whole} {unit}"
 
 
 def age(moment: datetime | None) -> SafeString | str:

@@ -1,6 +1,5 @@
 """The three roles: who looks, who repairs, who also hands out logins."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from django.contrib.auth.models import Group, Permission, User
@@ -20,15 +19,6 @@ _LOGINS: Final = ("user", "group")
 _API_TOKENS: Final = ("view_authtoken", "delete_authtoken")
 
 
-@dataclass(frozen=True)
-class Role:
-    """A role as it stands now; `outcome` is created, updated or unchanged."""
-
-    name: str
-    permissions: int
-    outcome: str
-
-
 def _wanted() -> dict[str, Q]:
     """Return which permissions each role holds; each holds those of the one before."""
     looks = Q(content_type__app_label__in=_OURS, codename__startswith="view_")
@@ -43,8 +33,11 @@ def _wanted() -> dict[str, Q]:
 
 
 @transaction.atomic
-def make_roles() -> list[Role]:
-    """Create the groups or give them exactly what they should hold; harmless when repeated."""
+def make_roles() -> list[tuple[str, int, str]]:
+    """Create the groups or give them exactly what they should hold; harmless when repeated.
+
+    Returns the name of each, how many permissions it has, and "created", "updated" or "unchanged".
+    """
     roles = []
     for name, wanted in _wanted().items():
         group, created = Group.objects.get_or_create(name=name)
@@ -52,7 +45,7 @@ def make_roles() -> list[Role]:
         before = set(group.permissions.values_list("pk", flat=True))
         group.permissions.set(permissions)
         changed = "unchanged" if before == permissions else "updated"
-        roles.append(Role(name, len(permissions), "created" if created else changed))
+        roles.append((name, len(permissions), "created" if created else changed))
     return roles
 
 

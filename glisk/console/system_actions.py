@@ -88,41 +88,35 @@ def _compare(actor: str) -> str:
 
 SYSTEM_ACTIONS: Final = (
     SystemAction(
-        name="reveal_all",
-        label="Reveal all that is ready",
-        permission=REVEAL_NOW,
-        about=_about_reveals,
-        run=_reveal_all,
+        "reveal_all",
+        "Reveal all that is ready",
+        REVEAL_NOW,
+        _about_reveals,
+        _reveal_all,
         icon="visibility",
     ),
     SystemAction(
-        name="reconcile",
-        label="Reconcile reveals",
-        permission=RECONCILE,
-        about=lambda: "Compares transactions and ready tokens with the chain, and follows it.",
-        run=_reconcile,
+        "reconcile",
+        "Reconcile reveals",
+        RECONCILE,
+        lambda: "Compares transactions and ready tokens with the chain, and follows it.",
+        _reconcile,
         icon="sync_alt",
     ),
     SystemAction(
-        name="recover",
-        label="Run the recovery",
-        permission=RUN_RECOVERY,
-        about=lambda: (
-            "Reads new and missing mints from the chain. The worker does so by itself "
-            "every few seconds."
-        ),
-        run=_recover,
+        "recover",
+        "Run the recovery",
+        RUN_RECOVERY,
+        lambda: "Reads new and missing mints from the chain. The worker does so every few seconds.",
+        _recover,
         icon="healing",
     ),
     SystemAction(
-        name="check_drift",
-        label="Compare everything",
-        permission=CHECK_DRIFT,
-        about=lambda: (
-            "Compares every token with the contract, and proves that no mint is "
-            "missing. Changes no token."
-        ),
-        run=_compare,
+        "check_drift",
+        "Compare everything",
+        CHECK_DRIFT,
+        lambda: "Compares every token with the contract, and proves that no mint is missing.",
+        _compare,
         icon="difference",
     ),
 )
@@ -136,12 +130,9 @@ def drift_report() -> dict[str, Any] | None:
     value = row.state_value
     found = [finding for finding in value.get("findings", []) if isinstance(finding, dict)]
     return {
+        **value,
         "at": row.updated_at,
         "is_clean": bool(value.get("tiled")) and not value.get("unrepaired"),
-        "complete": bool(value.get("complete")),
-        "tokens_checked": value.get("tokens_checked", 0),
-        "next_token_id": value.get("next_token_id", 0),
-        "tiled": bool(value.get("tiled")),
         "kinds": [
             {
                 "kind": kind,

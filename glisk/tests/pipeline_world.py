@@ -3,6 +3,7 @@
 import io
 import json
 from datetime import timedelta
+from functools import cache
 from hashlib import sha256
 
 from django.utils import timezone
@@ -26,6 +27,7 @@ from tokens.states import TokenStatus
 from webhooks.models import EventStatus, WebhookEvent
 
 
+@cache
 def png(side: int = 200, colour: str = "teal") -> bytes:
     """Return the bytes of a small picture."""
     data = io.BytesIO()

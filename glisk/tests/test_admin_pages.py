@@ -41,66 +41,47 @@ def url(model: type[models.Model], page: str, *args: Any) -> str:
 
 def queries(client: Client, address: str) -> int:
     """Return the number of queries that a page takes; it must open."""
-    with CaptureQueriesContext(
-        connection,
-    ) as captured:
+    with CaptureQueriesContext(connection) as captured:
         answer = client.get(address)
     assert answer.status_code == 200, address
     return len(captured)
 
 
 @pytest.mark.plans
-@pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
-def test_a_list_takes_the_same_queries_at_any_size(
-    admin_client: Client, model: type[models.Model]
-) -> None:
-    address = url(model, "changelist")
+def test_each_page_takes_the_same_queries_at_any_size(admin_client: Client) -> None:
     build_world(2)
-    queries(admin_client, address)  # what is cached on first use, is cached now
-    few = queries(admin_client, address)
+    lists = [url(model, "changelist") for model in TABLES]
+    firsts = [(m, m._default_manager.order_by("pk").values_list("pk")[0][0]) for m in TABLES]
+    pages = [*lists, *(url(model, "change", pk) for model, pk in firsts)]
+    for address in pages:
+        queries(admin_client, address)  # what is cached on first use, is cached now
+    few = {address: queries(admin_client, address) for address in pages}
     build_world(10)
-    assert queries(admin_client, address) == few
-    assert few <= 6
+    assert {address: queries(admin_client, address) for address in pages} == few
+    assert max(few[address] for address in lists) <= 6
+    assert max(few.values()) <= 12
 
 
-@pytest.mark.plans
-@pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
-def test_a_page_takes_the_same_queries_at_any_size(
-    admin_client: Client, model: type[models.Model]
-) -> None:
-    build_world(2)
-    address = url(model, "change", model._default_manager.order_by("pk").values_list("pk")[0][0])
-    queries(admin_client, address)
-    few = queries(admin_client, address)
-    build_world(10)
-    assert queries(admin_client, address) == few
-    assert few <= 12
-
-
-@pytest.mark.parametrize("model", MACHINE_TABLES, ids=lambda model: model.__name__)
-def test_nobody_writes_for_the_machine(admin_client: Client, model: type[models.Model]) -> None:
+def test_nobody_writes_for_the_machine(admin_client: Client) -> None:
     build_world(1)
-    row = model._default_manager.first()
-    assert row is not None
-    before = model._default_manager.count()
-    assert admin_client.get(url(model, "add")).status_code == 403
-    assert admin_client.post(url(model, "change", row.pk), {}).status_code == 403
-    assert admin_client.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
-    chosen = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
-    admin_client.post(url(model, "changelist"), chosen)
-    assert model._default_manager.count() == before
+    for model in MACHINE_TABLES:
+        row = model._default_manager.first()
+        assert row is not None
+        before = model._default_manager.count()
+        assert admin_client.get(url(model, "add")).status_code == 403
+        assert admin_client.post(url(model, "change", row.pk), {}).status_code == 403
+        assert admin_client.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+        chosen = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
+        admin_client.post(url(model, "changelist"), chosen)
+        assert model._default_manager.count() == before, model
 
 
-def test_any_search_term_is_answered(admin_client: Client) -> None:
+def test_any_search_term_and_any_key_is_answered(admin_client: Client) -> None:
     build_world(1)
     for model in TABLES:
         for term in ("' OR 1=1 %", "\x00", "9" * 5000):
             answer = admin_client.get(url(model, "changelist"), {"q": term})
             assert answer.status_code == 200, (model, term)
-
-
-def test_a_page_that_does_not_exist_leads_back(admin_client: Client) -> None:
-    for model in TABLES:
         assert admin_client.get(url(model, "change", "999999999")).status_code == 302, model
 
 
@@ -113,10 +94,10 @@ def test_the_task_queue_can_be_looked_at_only(admin_client: Client) -> None:
         assert not admin.site.is_registered(model)
 
 
-@pytest.mark.parametrize("name", ["user", "group"])
-def test_users_and_groups_open(admin_client: Client, name: str) -> None:
-    for page in ("changelist", "add"):
-        assert admin_client.get(reverse(f"admin:auth_{name}_{page}")).status_code == 200
+def test_users_and_groups_open(admin_client: Client) -> None:
+    for name in ("user", "group"):
+        for page in ("changelist", "add"):
+            assert admin_client.get(reverse(f"admin:auth_{name}_{page}")).status_code == 200
 
 
 def test_the_header_names_the_network(admin_client: Client) -> None:

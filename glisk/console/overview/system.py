@@ -54,19 +54,9 @@ class ChainFacts:
 def workers() -> list[Worker]:
     """Return the workers of the last minutes; a silent one is shown as such."""
     since = database_now() - timedelta(seconds=ALIVE_SECONDS)
-    found = WorkerHeartbeat.objects.order_by("stage", "started_at", "owner")
-    return [
-        Worker(
-            owner=row.owner,
-            stage=row.stage,
-            alive=row.beat_at >= since,
-            in_flight=row.in_flight,
-            started_at=row.started_at,
-            beat_at=row.beat_at,
-            last_progress_at=row.last_progress_at,
-        )
-        for row in found[:_MOST_WORKERS]
-    ]
+    facts = ("owner", "stage", "in_flight", "started_at", "beat_at", "last_progress_at")
+    found = WorkerHeartbeat.objects.order_by("stage", "started_at", "owner").values(*facts)
+    return [Worker(**row, alive=row["beat_at"] >= since) for row in found[:_MOST_WORKERS]]
 
 
 def chain_facts() -> ChainFacts:

@@ -35,8 +35,8 @@ admin or by `manage.py createsuperuser`.
         given = options["give"]
         if given and given[1] not in names:
             raise CommandError(f"There is no role {given[1]}, only {', '.join(names)}.")
-        for role in make_roles():
-            self.stdout.write(f"{role.name:<10} {role.permissions:>3} permissions, {role.outcome}")
+        for name, permissions, outcome in make_roles():
+            self.stdout.write(f"{name:<10} {permissions:>3} permissions, {outcome}")
         if given:
             try:
                 user = give_role(*given)
