@@ -221,32 +221,6 @@ def test_an_export_comes_back_unchanged_and_no_cell_is_a_formula(
     assert sorted(stored) == sorted(PROMPTS)
 
 
-@pytest.mark.parametrize("how", ["untouched", "LF"])
-def test_an_export_builds_the_same_authors_elsewhere(
-    admin_client: Client, tmp_path: Path, how: str
-) -> None:
-    for number, prompt in enumerate(PROMPTS):
-        AuthorFactory.create(wallet_address=wallet(50 + number), prompt_text=prompt)
-    file = tmp_path / "authors.csv"
-    file.write_bytes(as_saved(how, exported(admin_client)))
-    wanted = {author.wallet_address: author.prompt_text for author in Author.objects.all()}
-    PromptChange.objects.all().delete()
-    Author.objects.all().delete()
-
-    def came() -> dict[str, str]:
-        found = {author.wallet_address: author.prompt_text for author in Author.objects.all()}
-        assert PromptChange.objects.count() == len(PROMPTS)
-        PromptChange.objects.all().delete()
-        Author.objects.all().delete()
-        return found
-
-    one_kind = {wallet: text.replace("\r\n", "\n") for wallet, text in wanted.items()}
-    confirm(admin_client, preview(admin_client, file.read_bytes()))
-    assert came() == one_kind
-    call_command("onboard_author", file=file, stdout=io.StringIO())
-    assert came() == one_kind
-
-
 def test_an_import_takes_few_queries(admin_client: Client) -> None:
     text = rows(*(f"{wallet(1000 + number)},A fox,," for number in range(200)))
     with CaptureQueriesContext(connection) as previewed:

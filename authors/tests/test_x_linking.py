@@ -91,11 +91,6 @@ class TestLinking:
             assert told == {"x_linked": "true", "username": x.username}
             assert Author.objects.get().twitter_handle == x.username
 
-    def test_a_wallet_may_link_before_it_has_a_prompt(self, client: Client, x: XEmulator) -> None:
-        assert outcome(client, consent(client))["x_linked"] == "true"
-        answer = client.get(f"/api/authors/{AUTHOR.address}").json()
-        assert (answer["has_prompt"], answer["twitter_handle"]) == (False, "glisk_author")
-
     def test_an_application_without_a_secret(self, client: Client, settings: Settings) -> None:
         with XEmulator(redirect_uri=REDIRECT_URI, client_secret="") as public:
             settings.X_CLIENT_ID, settings.X_CLIENT_SECRET = CLIENT_ID, ""

@@ -307,10 +307,6 @@ def test_a_start_without_database_is_not_held_up_by_the_leaders(
     ]
 
 
-def test_an_empty_leaderboard_is_an_array(client: Client) -> None:
-    assert client.get("/api/authors/leaderboard").json() == []
-
-
 @pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
 def test_a_leaderboard_without_database_is_still_an_array(
     client: Client, monkeypatch: pytest.MonkeyPatch, error: type[Exception]

@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory, wallet
+from authors.factories import wallet
 from tokens.factories import hash32
 from tokens.models import MintEvent, Token
 from webhooks.models import EventStatus, WebhookEvent
@@ -62,13 +62,6 @@ def test_the_recorded_sample_becomes_tokens(client: Client, settings: Settings) 
             "tokens": [670, 671],
         }
     ]
-
-
-def test_a_token_gets_the_prompt_of_the_author_it_was_minted_by(client: Client) -> None:
-    author = AuthorFactory.create(wallet_address=wallet(0xAA), prompt_text="a fox in the snow")
-    post_alchemy(client, block_event([block_log()]))
-    token = Token.objects.get()
-    assert (token.author_id, token.prompt) == (author.pk, "a fox in the snow")
 
 
 def test_a_raw_log_with_hex_numbers_is_registered(client: Client) -> None:
@@ -165,19 +158,6 @@ def test_a_mint_told_again_from_another_block_is_a_reorg(client: Client) -> None
     post_alchemy(client, block_event([block_log()]))
     again = block_event([block_log()], event_id="whevt_two", block_hash=0xB2)
     assert post_alchemy(client, again).json() == {"status": "processed", "reorged": 1, "tokens": 0}
-
-
-@pytest.mark.parametrize("field", ["hash", "number", "timestamp"])
-def test_without_a_fact_of_the_block_the_mint_is_left_to_the_backfill(
-    client: Client, field: str
-) -> None:
-    event = block_event([block_log()])
-    del event["event"]["data"]["block"][field]
-    response = post_alchemy(client, event)
-    assert response.json() == {"status": "ignored", "incomplete": 1}
-    stored = WebhookEvent.objects.get()
-    assert stored.error == f"the sender left out: block {field}"
-    assert not Token.objects.exists()
 
 
 def test_nothing_of_another_network_becomes_a_token(client: Client) -> None:

@@ -46,17 +46,6 @@ def test_an_ignored_event_is_answered_at_once_the_next_time(client: Client) -> N
     assert WebhookEvent.objects.get().deliveries == 2
 
 
-def test_another_event_with_a_known_mint_changes_no_token(client: Client) -> None:
-    post_alchemy(client, EVENT)
-    other = block_event([block_log(quantity=3)], event_id="whevt_two")
-    assert post_alchemy(client, other).json() == {
-        "status": "processed",
-        "duplicate": 1,
-        "tokens": 0,
-    }
-    assert Token.objects.count() == 3
-
-
 @pytest.fixture
 def broken_registration(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Let the work fail after the tokens were created, for as long as the patch stands."""
