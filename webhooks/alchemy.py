@@ -22,7 +22,6 @@ from tokens.minting.mint_log import (
     IncompleteLog,
     MalformedLog,
     MintLog,
-    decode_mint_log,
     decode_rpc_mint_log,
     read_number,
 )
@@ -143,15 +142,20 @@ def _judge(position: int, log: object, block: Mapping[str, Any] | None) -> Findi
         if not isinstance(log, dict):
             raise MalformedLog("the log is not an object")
         raw = block is None or ("address" in log and "account" not in log)
-        foreign = _foreign(log, raw=raw)
+        facts = log if raw else _as_rpc_log(log)
+        foreign = _foreign(facts)
         if foreign:
             return Finding(position, foreign)
-        removed = log.get("removed")
+        removed = facts.get("removed")
         if removed is not None and not isinstance(removed, bool):
             raise MalformedLog("the removed flag is not a boolean")
         if removed:
-            return Finding(position, Verdict.REMOVED, removed_tx=_transaction(log, raw=raw))
-        mint = _decode_raw_log(log, block or {}) if raw else _decode_block_log(log, block or {})
+            told = facts.get("transactionHash")
+            return Finding(
+                position, Verdict.REMOVED, removed_tx=told.lower() if is_hash(told) else ""
+            )
+        around = {f"block{name.capitalize()}": (block or {}).get(name) for name in _OF_THE_BLOCK}
+        mint = decode_rpc_mint_log(around | {k: v for k, v in facts.items() if v is not None})
     except IncompleteLog as error:
         return Finding(position, Verdict.INCOMPLETE, str(error))
     except MalformedLog as error:
@@ -159,9 +163,35 @@ def _judge(position: int, log: object, block: Mapping[str, Any] | None) -> Findi
     return Finding(position, Verdict.MINT, mint=mint)
 
 
-def _foreign(log: Mapping[str, Any], *, raw: bool) -> Verdict | None:
+def _as_rpc_log(log: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a log of a GRAPHQL event in the form of JSON-RPC."""
+    transaction = _object(log, "transaction")
+    status = transaction.get("status")
+    if status is not None and read_number(status, "transaction status", high=1) != 1:
+        raise MalformedLog("the transaction failed, so it has no logs")
+    return {
+        "address": _object(log, "account").get("address"),
+        "topics": log.get("topics"),
+        "data": log.get("data"),
+        "logIndex": log.get("index"),
+        "transactionHash": transaction.get("hash"),
+        "removed": log.get("removed"),
+    }
+
+
+def _object(log: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a member of a log; empty where it was not asked for."""
+    value = log.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise MalformedLog(f"the {name} is not an object")
+    return value
+
+
+def _foreign(log: Mapping[str, Any]) -> Verdict | None:
     """Return the verdict on a log that is not a mint of our contract, None on one that is."""
-    address = log.get("address") if raw else _member(log, "account", "address")
+    address = log.get("address")
     if address is None:
         raise IncompleteLog(["contract address"])
     if not is_address(address):
@@ -176,38 +206,3 @@ def _foreign(log: Mapping[str, Any], *, raw: bool) -> Verdict | None:
     if not topics or topics[0].lower() != BATCH_MINTED_TOPIC:
         return Verdict.FOREIGN_EVENT
     return None
-
-
-def _transaction(log: Mapping[str, Any], *, raw: bool) -> str:
-    told = log.get("transactionHash") if raw else _member(log, "transaction", "hash")
-    return told.lower() if is_hash(told) else ""
-
-
-def _decode_raw_log(log: Mapping[str, Any], block: Mapping[str, Any]) -> MintLog:
-    around = {f"block{name.capitalize()}": block.get(name) for name in _OF_THE_BLOCK}
-    return decode_rpc_mint_log(around | {k: v for k, v in log.items() if v is not None})
-
-
-def _decode_block_log(log: Mapping[str, Any], block: Mapping[str, Any]) -> MintLog:
-    status = _member(log, "transaction", "status")
-    if status is not None and read_number(status, "transaction status", high=1) != 1:
-        raise MalformedLog("the transaction failed, so it has no logs")
-    return decode_mint_log(
-        topics=log.get("topics"),
-        data=log.get("data"),
-        tx_hash=_member(log, "transaction", "hash"),
-        log_index=log.get("index"),
-        block_number=block.get("number"),
-        block_hash=block.get("hash"),
-        block_timestamp=block.get("timestamp"),
-    )
-
-
-def _member(log: Mapping[str, Any], name: str, inner: str) -> object:
-    """Return `log[name][inner]`; None where either was not asked for."""
-    value = log.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise MalformedLog(f"the {name} is not an object")
-    return value.get(inner)
