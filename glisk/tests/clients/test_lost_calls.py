@@ -6,7 +6,6 @@ import gc
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -123,34 +122,28 @@ class TestAProxy:
         assert seen.target == "http://vendor.invalid/v1/thing?a=b+c"
         assert seen.headers["proxy-authorization"] == "Basic dXM6cGFzcw=="
 
-    def test_that_is_not_there_surely_passed_nothing_on(
-        self, options: HttpOptions, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("http_proxy", nobody_at())
-        client = HttpClient(vendor="acme", base_url="http://vendor.invalid", options=options)
-        assert type(failure(client, idempotent=False)) is TransientError
-
-    def test_that_opens_no_tunnel_surely_passed_nothing_on(
-        self, server: ScriptedServer, options: HttpOptions, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("https_proxy", server.url)
-        server.script(raw(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"))
-        client = HttpClient(vendor="acme", base_url="https://vendor.invalid", options=options)
-        assert type(failure(client, idempotent=False)) is TransientError
-        assert server.requests[0].method == "CONNECT"
-
-    @pytest.mark.parametrize("step", [reset, hang_up])
+    @pytest.mark.parametrize(
+        ("scheme", "step", "kind"),
+        [
+            ("http", None, TransientError),  # nobody is there
+            ("https", raw(b"HTTP/1.1 503 X\r\n\r\n"), TransientError),  # it opens no tunnel
+            ("http", reset(), UnknownOutcomeError),
+            ("http", hang_up(), UnknownOutcomeError),
+        ],
+    )
     def test_that_breaks_off_may_have_passed_a_paid_call_on(
         self,
         server: ScriptedServer,
         options: HttpOptions,
         monkeypatch: pytest.MonkeyPatch,
-        step: Callable[[], Step],
+        scheme: str,
+        step: Step | None,
+        kind: type[TransientError],
     ) -> None:
-        monkeypatch.setenv("http_proxy", server.url)
-        server.script(step())
-        client = HttpClient(vendor="acme", base_url="http://vendor.invalid", options=options)
-        assert type(failure(client, idempotent=False)) is UnknownOutcomeError
+        monkeypatch.setenv(f"{scheme}_proxy", server.url if step else nobody_at())
+        server.script(*filter(None, [step]))
+        client = HttpClient(vendor="acme", base_url=f"{scheme}://vendor.invalid", options=options)
+        assert type(failure(client, idempotent=False)) is kind
 
 
 class TestAVendorThatIsNotThere:

@@ -47,22 +47,22 @@ class TestTheAccount:
 
 
 class TestTheSettings:
-    @pytest.mark.parametrize(
-        ("seconds", "told"), [(300, "5m"), (61, "2m"), (0.5, "1m"), (None, None)]
-    )
-    def test_has_the_vendor_end_what_nobody_ends(
-        self, server: ScriptedServer, options: HttpOptions, seconds: float | None, told: str | None
+    def test_have_the_vendor_end_what_nobody_ends(
+        self, server: ScriptedServer, options: HttpOptions
     ) -> None:
-        server.script(answer(201, prediction()))
-        client = ReplicateClient(
-            api_token=TOKEN,
-            model=MODEL,
-            base_url=server.url,
-            cancel_after_seconds=seconds,
-            options=options,
-        )
-        client.create_prediction(input={}, webhook_url=None)
-        assert server.requests[0].headers.get("cancel-after") == told
+        told: dict[float | None, str | None] = {300: "5m", 61: "2m", 0.5: "1m", None: None}
+        for seconds in told:
+            server.script(answer(201, prediction()))
+            client = ReplicateClient(
+                api_token=TOKEN,
+                model=MODEL,
+                base_url=server.url,
+                cancel_after_seconds=seconds,
+                options=options,
+            )
+            client.create_prediction(input={}, webhook_url=None)
+        sent = [seen.headers.get("cancel-after") for seen in server.requests]
+        assert sent == list(told.values())
 
     def test_needs_a_token_with_it(self) -> None:
         with pytest.raises(ValueError, match="REPLICATE_API_TOKEN"):
