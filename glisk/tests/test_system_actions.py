@@ -111,14 +111,11 @@ def test_the_drift_report_is_shown(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ORDERS)
-def test_each_order_needs_its_permission(client: Client, name: str) -> None:
+def test_each_order_needs_its_permission_and_a_confirmation(
+    client: Client, admin_client: Client, name: str
+) -> None:
     operator(client, *(set(ORDERS.values()) - {ORDERS[name]}))
     assert f'value="{name}"' not in client.get(page()).content.decode()
     assert client.post(page(), {"action": name, "once": "1"}).status_code == 403
-    assert not OperatorAction.objects.exists()
-
-
-@pytest.mark.parametrize("name", ORDERS)
-def test_an_order_that_nobody_confirmed_is_refused(admin_client: Client, name: str) -> None:
     assert admin_client.post(page(), {"action": name}).status_code == 403
     assert not OperatorAction.objects.exists()
