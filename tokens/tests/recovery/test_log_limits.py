@@ -90,16 +90,6 @@ def test_it_finds_it_by_silence_as_well(
     converges(chain, node, hasty)
 
 
-@pytest.mark.parametrize("limit", [1, 40])
-def test_other_limits_are_found_too(
-    chain: DemoChain, node: FaultyRpc, reader: ChainClient, limit: int
-) -> None:
-    node.limit_logs(limit, 503)
-    history(chain)
-    assert scan_chain(reader).complete
-    assert_equal_to_chain(chain)
-
-
 def test_a_step_that_was_never_answered_does_not_hold_the_looks_up(
     chain: DemoChain, node: FaultyRpc, reader: ChainClient
 ) -> None:
