@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from django.db import connection
-
 from glisk.clients.chain import ChainClient
 from sandbox.accounts import AUTHORS, CONTRACT_ADDRESS, KEEPER
 from sandbox.chain import DemoChain
@@ -67,21 +63,6 @@ def reveal_here(token_id: int, uri: str = "ipfs://ours") -> None:
         metadata_cid=uri.removeprefix("ipfs://"),
         reveal_tx_hash=f"0x{7:064x}",
     )
-
-
-def put_in_open_batch(token_ids: Sequence[int], *, is_open: bool = True) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO reveal_batches (keeper, nonce, status, created_at) "
-            "VALUES (%s, 1, 'open', now()) RETURNING id",
-            [AUTHORS[2].address],
-        )
-        batch = cursor.fetchone()[0]
-        cursor.execute(
-            "INSERT INTO reveal_batch_tokens (batch_id, token_id, position, metadata_uri, is_open) "
-            "SELECT %s, id, id, 'ipfs://' || repeat('Q', 46), %s FROM unnest(%s::bigint[]) AS id",
-            [batch, is_open, list(token_ids)],
-        )
 
 
 def reveal(chain: DemoChain, *token_ids: int, uri: str = URI) -> str:

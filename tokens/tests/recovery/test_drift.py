@@ -28,9 +28,9 @@ from tokens.tests.recovery.stage import (
     LIGHTHOUSE,
     URI,
     lose,
-    put_in_open_batch,
     reveal,
 )
+from tokens.tests.repairs.stock import put_in_batch
 
 pytestmark = pytest.mark.django_db
 
@@ -112,7 +112,7 @@ def test_a_token_that_is_being_revealed_is_left_to_its_receipt(
     history: DemoChain, reader: ChainClient
 ) -> None:
     Token.objects.filter(pk=1).update(status="ready", image_cid="i", metadata_cid="m")
-    put_in_open_batch([1])
+    put_in_batch(Token.objects.get(pk=1))
     reveal(history, 1)
     check_drift(reader, repair=True)
     assert Token.objects.get(pk=1).status == TokenStatus.READY

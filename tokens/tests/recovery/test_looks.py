@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from glisk.clients.chain import SELECTORS, ChainClient, WrongChainError
 from glisk.errors import ProviderError, TransientError
-from sandbox.accounts import AUTHORS, KEEPER
+from sandbox.accounts import KEEPER
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
@@ -24,17 +24,11 @@ from tokens.recovery.scan import ScanReport, scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.node_proxy import DROP, NodeProxy, no_logs_at_all, without_logs
+from tokens.tests.recovery.stage import FOX, LIGHTHOUSE, URI, mint, reveal
 
 pytestmark = pytest.mark.django_db
 
 STRANGER = "0x00000000000000000000000000000000000000Ee"
-URI = "ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
-
-
-def mint(chain: DemoChain, quantity: int = 1, author: str = AUTHORS[0].address) -> str:
-    tx_hash = chain.mint(1, author, quantity)
-    chain.wait(tx_hash)
-    return tx_hash
 
 
 def look(reader: ChainClient) -> ScanReport:
@@ -47,8 +41,8 @@ def look(reader: ChainClient) -> ScanReport:
 
 @pytest.mark.fast
 def test_the_first_look_registers_the_whole_history(chain: DemoChain, reader: ChainClient) -> None:
-    for author in (AUTHORS[0].address, AUTHORS[1].address, STRANGER):
-        mint(chain, 3, author)
+    for author in (FOX, LIGHTHOUSE, STRANGER):
+        mint(chain, author, 3)
     report = look(reader)
     assert (report.created, report.complete) == (9, True)
     assert_equal_to_chain(chain)
@@ -77,7 +71,7 @@ def test_a_chain_without_a_mint_has_nothing_to_find(chain: DemoChain, reader: Ch
 def test_without_news_it_is_one_round_trip_of_three_calls(
     chain: DemoChain, proxy: NodeProxy, bad_reader: ChainClient
 ) -> None:
-    mint(chain, 3)
+    mint(chain, quantity=3)
     look(bad_reader)
     chain.mine(20)
     look(bad_reader)
@@ -88,7 +82,7 @@ def test_without_news_it_is_one_round_trip_of_three_calls(
 
 
 def test_without_news_it_takes_three_statements(chain: DemoChain, reader: ChainClient) -> None:
-    mint(chain, 3)
+    mint(chain, quantity=3)
     look(reader)
     chain.mine(20)
     look(reader)
@@ -101,7 +95,7 @@ def test_without_news_it_takes_three_statements(chain: DemoChain, reader: ChainC
 def test_a_recent_mint_costs_its_block_and_no_second_trip(
     chain: DemoChain, reader: ChainClient
 ) -> None:
-    mint(chain, 3)
+    mint(chain, quantity=3)
     look(reader)
     look(reader)
     assert (reader.requests, reader.calls) == (1, 4)
@@ -126,9 +120,8 @@ def test_mints_are_settled_once_their_block_is_deep_enough(
 def test_revealed_tokens_are_adopted_in_the_commit_that_creates_them(
     chain: DemoChain, reader: ChainClient
 ) -> None:
-    mint(chain, 3)
-    tx_hash = chain.reveal(0, [2], [URI])
-    chain.wait(tx_hash)
+    mint(chain, quantity=3)
+    tx_hash = reveal(chain, 2)
     report = look(reader)
     assert report.mints.adopted == [2]
     token = Token.objects.get(pk=2)
@@ -145,7 +138,7 @@ def test_an_id_that_was_revealed_before_its_mint_is_adopted_too(
     chain: DemoChain, reader: ChainClient
 ) -> None:
     chain.wait(chain.reveal(KEEPER.private_key, [1, 2], ["", "\udcff not a uri"[1:]]))
-    mint(chain, 3)
+    mint(chain, quantity=3)
     look(reader)
     first, second, third = Token.objects.order_by("token_id")
     assert (first.status, first.adopted_uri, first.metadata_cid) == ("revealed", "", None)
@@ -159,8 +152,7 @@ def test_the_transaction_of_a_reveal_in_a_later_range_is_entered_when_it_is_read
     save_progress(Progress(range_blocks=1))
     mint(chain)
     chain.mine(3)
-    tx_hash = chain.reveal(0, [1], [URI])
-    chain.wait(tx_hash)
+    tx_hash = reveal(chain, 1)
     look(bad_reader)
     assert Token.objects.get().reveal_tx_hash == tx_hash
     assert len(proxy.log_ranges) > 1
@@ -170,21 +162,20 @@ def test_the_transaction_of_a_reveal_in_a_later_range_is_entered_when_it_is_read
 def test_a_reveal_of_an_id_that_no_column_holds_stops_nothing(
     chain: DemoChain, reader: ChainClient, token_id: int
 ) -> None:
-    chain.wait(chain.mint(1, AUTHORS[0].address, 2))
-    reveal = chain.reveal(KEEPER.private_key, [token_id, 1], [URI, URI])
-    assert chain.wait(reveal)["status"] == 1
+    mint(chain, quantity=2)
+    revealed_by = reveal(chain, token_id, 1)
     assert scan_chain(reader).mints.adopted == [1]
-    chain.wait(chain.mint(1, AUTHORS[1].address))
+    mint(chain, LIGHTHOUSE)
     call_command("recover_events", "--from-block", "0", stdout=io.StringIO())
     assert_equal_to_chain(chain)
-    assert Token.objects.get(pk=1).reveal_tx_hash == reveal
+    assert Token.objects.get(pk=1).reveal_tx_hash == revealed_by
 
 
 def test_a_reveal_whose_log_names_no_transaction_is_adopted_without_one(
     chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
-    chain.wait(chain.mint(1, AUTHORS[0].address))
-    chain.wait(chain.reveal(KEEPER.private_key, [1], [URI]))
+    mint(chain)
+    reveal(chain, 1)
 
     def alter(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
         if method != "eth_getLogs":
@@ -239,7 +230,7 @@ def test_empty_logs_do_not_pass_for_read_blocks(
 ) -> None:
     settings.MINT_CONFIRMATIONS = 5  # nothing may be taken without its log yet
     chain.mine(10)  # a node need not know the state of blocks before the test's
-    mint(chain, 2)
+    mint(chain, quantity=2)
     minted_at = chain.block_number()
     proxy.alter = without_logs
     report = look(bad_reader)
@@ -299,7 +290,7 @@ def test_a_broken_answer_is_taken_for_none(
     mint(chain)
     look(bad_reader)
     before = load()
-    mint(chain, 2)
+    mint(chain, quantity=2)
     for fault, (broken, answer) in BROKEN.items():
 
         def alter(
@@ -324,7 +315,7 @@ def test_a_node_that_does_not_know_the_newest_block_yet_is_asked_again(
     chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     """The head comes from one node of a pool, the logs from another that is behind."""
-    mint(chain, 2)
+    mint(chain, quantity=2)
     head = hex(chain.block_number())
 
     def behind(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
@@ -341,7 +332,7 @@ def test_a_lagging_node_changes_nothing(
     chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
     chain.mine(20)
-    mint(chain, 2)
+    mint(chain, quantity=2)
     look(bad_reader)
     before = load_progress()
 
@@ -375,7 +366,7 @@ def test_a_look_that_takes_tokens_from_the_contract_keeps_to_its_time(
         clock = SimpleNamespace(monotonic=lambda: now, time=time.time)
         monkeypatch.setattr(timed, "time", clock)
     for _ in range(4):
-        mint(chain, 10)
+        mint(chain, quantity=10)
 
     def slow(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
         nonlocal now

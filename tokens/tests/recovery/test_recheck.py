@@ -16,7 +16,8 @@ from tokens.models import MintEvent, Token, TokenTransition
 from tokens.recovery.scan import scan_chain
 from tokens.repairs import RepairResult, recheck_tokens
 from tokens.states import TokenStatus
-from tokens.tests.recovery.stage import URI, put_in_open_batch, reveal
+from tokens.tests.recovery.stage import URI, reveal
+from tokens.tests.repairs.stock import put_in_batch
 
 pytestmark = pytest.mark.django_db
 
@@ -57,7 +58,7 @@ def test_what_others_revealed_is_adopted_once(known: DemoChain) -> None:
 
 def test_a_transaction_of_ours_keeps_its_token(known: DemoChain) -> None:
     reveal(known, 1)
-    put_in_open_batch([1])
+    put_in_batch(Token.objects.get(pk=1))
     (result,) = recheck(1)
     assert not result.done
     assert "receipt" in result.message

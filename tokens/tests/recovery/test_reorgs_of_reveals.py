@@ -15,10 +15,10 @@ from tokens.tests.recovery.stage import (
     look,
     look_until_sure,
     mint,
-    put_in_open_batch,
     reveal_here,
     states,
 )
+from tokens.tests.repairs.stock import put_in_batch
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +28,7 @@ def test_a_token_in_a_transaction_under_way_waits_for_its_end(
 ) -> None:
     mint(chain, FOX, 2)
     look(reader)
-    put_in_open_batch([1])
+    put_in_batch(Token.objects.get(pk=1))
     chain.reorg(1)
     assert len(look_until_sure(chain, reader).waiting) == 1
     assert len(states()) == 2

@@ -15,7 +15,6 @@ from pytest_django import Settings
 from glisk.breaker import Breaker
 from glisk.engine import schedules
 from glisk.tests.database import database_url
-from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from sandbox.node import free_port
 from tokens import tasks
@@ -25,6 +24,7 @@ from tokens.recovery.drift import last_report
 from tokens.recovery.progress import load_progress
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.node_proxy import NodeProxy
+from tokens.tests.recovery.stage import mint
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,10 +43,6 @@ def other_machine() -> Iterator[psycopg.Connection]:
         yield session
 
 
-def mint(chain: DemoChain, quantity: int = 1) -> None:
-    chain.wait(chain.mint(1, AUTHORS[0].address, quantity))
-
-
 def queued() -> list[str]:
     return [SignedPackage.loads(row.payload)["func"] for row in OrmQ.objects.order_by("pk")]
 
@@ -61,7 +57,7 @@ def test_both_run_by_the_clock_and_at_the_start(settings: Settings) -> None:
 
 
 def test_without_any_webhook_a_look_finds_the_mints(chain: DemoChain) -> None:
-    mint(chain, 3)
+    mint(chain, quantity=3)
     assert tasks.look_at_chain() == 3
     assert tasks.look_at_chain() == 0
     assert_equal_to_chain(chain)

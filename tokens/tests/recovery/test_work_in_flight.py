@@ -6,22 +6,16 @@ import pytest
 
 from authors.models import Author
 from glisk.clients.chain import ChainClient
-from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
+from tokens.tests.recovery.stage import FOX, LIGHTHOUSE, mint
 from tokens.tests.stage import Start, Vendors, has_status
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-FOX, LIGHTHOUSE = AUTHORS[0].address, AUTHORS[1].address
-
-
-def mint(chain: DemoChain, author: str) -> None:
-    chain.wait(chain.mint(1, author))
 
 
 def hand_over(chain: DemoChain, reader: ChainClient) -> None:
