@@ -22,7 +22,6 @@ from authors.onboarding import (
     clean_farcaster_name,
     clean_wallet,
     clean_x_handle,
-    record_prompt,
 )
 from authors.transfer import AuthorResource, AuthorsCSV, UnreadableFile
 from glisk.admin.audit import actor_of
@@ -161,7 +160,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     def save_model(self, request: HttpRequest, obj: Author, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if "prompt_text" in form.changed_data:
-            record_prompt(obj, actor=actor_of(request.user))
+            obj.record_prompt(actor=actor_of(request.user))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[PlainChangeList]:
         return AuthorChangeList

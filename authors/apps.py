@@ -25,10 +25,10 @@ def make_default_author(apps: Any = todays_apps, **kwargs: Any) -> None:
 
     `flush` sends it too, without `apps`.
     """
-    from authors import onboarding
+    from authors.models import Author
 
     try:
         apps.get_model("authors", "PromptChange")
     except LookupError:
         return  # migrated back to before the tables
-    onboarding.make_default_author()
+    Author.objects.default()

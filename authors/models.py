@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Length, Lower, Now
 
 from glisk.fields import ADDRESS_PATTERN, AddressField
@@ -33,9 +33,12 @@ class AuthorQuerySet(models.QuerySet["Author"]):
         wallet = settings.GLISK_DEFAULT_AUTHOR_WALLET
         author = self.by_wallet(wallet).first()
         if author is None:
-            author, _ = self.get_or_create(
-                wallet_address=wallet, defaults={"prompt_text": settings.DEFAULT_PROMPT}
-            )
+            with transaction.atomic():
+                author, is_new = self.get_or_create(
+                    wallet_address=wallet, defaults={"prompt_text": settings.DEFAULT_PROMPT}
+                )
+                if is_new:
+                    author.record_prompt(actor="settings")
         return author
 
 
@@ -71,6 +74,10 @@ class Author(models.Model):
 
     def __str__(self) -> str:
         return self.twitter_handle or self.farcaster_handle or self.wallet_address
+
+    def record_prompt(self, *, actor: str) -> None:
+        """Enter the present prompt into the history."""
+        self.prompt_changes.create(prompt_text=self.prompt_text, actor=actor[:200])
 
     @property
     def is_default(self) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.dispatch import Signal
@@ -89,7 +88,7 @@ def onboard_author(
             new_author = Author(wallet_address=given.wallet, **values)
             if dry_run or _inserted(new_author):
                 if given.prompt and not dry_run:
-                    record_prompt(new_author, actor=actor)
+                    new_author.record_prompt(actor=actor)
                 return new_author, "created"
             author = Author.objects.by_wallet(given.wallet).select_for_update().get()
         changed = {
@@ -104,23 +103,8 @@ def onboard_author(
         if not dry_run:
             author.save(update_fields=[*changed, "updated_at"])
             if "prompt_text" in changed:
-                record_prompt(author, actor=actor)
+                author.record_prompt(actor=actor)
     return author, "updated"
-
-
-def make_default_author() -> Author:
-    """Return the author who owns the tokens of unregistered wallets; create them if need be."""
-    with transaction.atomic():
-        known = Author.objects.by_wallet(settings.GLISK_DEFAULT_AUTHOR_WALLET).exists()
-        author = Author.objects.default()
-        if not known:
-            record_prompt(author, actor="settings")
-    return author
-
-
-def record_prompt(author: Author, *, actor: str) -> None:
-    """Enter the author's present prompt into the history."""
-    PromptChange.objects.create(author=author, prompt_text=author.prompt_text, actor=actor[:200])
 
 
 def _inserted(author: Author) -> bool:

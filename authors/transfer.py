@@ -53,6 +53,11 @@ def read_csv(data: bytes) -> tuple[list[str], list[dict[str, str]]]:
         raise UnreadableFile(f"line {reader.line_num}: {error}") from None
 
 
+def author_of(row: dict[str, str]) -> NewAuthor:
+    """Return the author of a row; an empty cell leaves what is stored as it is."""
+    return NewAuthor(row["wallet"], *(row.get(column) or None for column in COLUMNS[1:]))
+
+
 def _columns(header: list[str]) -> list[str]:
     columns = _without_blank_end([cell.strip() for cell in header])
     unknown = [column for column in columns if column not in COLUMNS]
@@ -163,9 +168,7 @@ class AuthorResource(resources.ModelResource):
 
     def before_import_row(self, row: dict[str, Any], **kwargs: Any) -> None:
         """Bring the row into stored form; raises `ValidationError` that names every fault."""
-        given = NewAuthor(
-            row["wallet"], *(row.get(column) or None for column in ("prompt", "x", "farcaster"))
-        ).cleaned()
+        given = author_of(row).cleaned()
         line = int(kwargs["row_number"])
         first = self._line_of.setdefault(given.wallet, line)
         if first != line:

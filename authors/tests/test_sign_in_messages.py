@@ -45,7 +45,7 @@ def test_every_field_is_read() -> None:
 _WORDS = some.text(some.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=30)
 
 
-@settings(deadline=None)
+@settings(max_examples=30)
 @given(statement=_WORDS, resources=some.lists(some.from_regex(r"\Aurn:[a-z:]+\Z"), max_size=3))
 def test_what_is_written_can_be_read(statement: str, resources: list[str]) -> None:
     message = SignInMessage(

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from authors.onboarding import NewAuthor, onboard_author
-from authors.transfer import COLUMNS, UnreadableFile, read_csv
+from authors.transfer import UnreadableFile, author_of, read_csv
 from glisk.management.base import ExplainedCommand
 
 ACTOR = "onboard_author"
@@ -89,10 +89,7 @@ def _from_file(options: dict[str, Any]) -> list[NewAuthor]:
         raise CommandError(f"{path}: {error}") from None
     if not rows:
         raise CommandError(f"{path} has no authors.")
-    return [
-        NewAuthor(row["wallet"], *(row.get(column) or None for column in COLUMNS[1:]))
-        for row in rows
-    ]
+    return [author_of(row) for row in rows]
 
 
 def _read(path: Path) -> str:
