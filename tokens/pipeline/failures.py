@@ -89,11 +89,12 @@ def fail_claims(
     failed: Sequence[tuple[Claim, str]], *, error_class: str, source: TokenStatus, owner: str
 ) -> set[int]:
     """Fail claimed tokens for which no call is worth making."""
-    rows = [
-        Failed(claim.token_id, claim.attempts, claim.lease_number, why, error_class)
-        for claim, why in failed
-    ]
+    rows = [given_up(claim, why, error_class) for claim, why in failed]
     return fail_tokens(rows, source=source, owner=owner)
+
+
+def given_up(claim: Claim, why: str, error_class: str) -> Failed:
+    return Failed(claim.token_id, claim.attempts, claim.lease_number, why, error_class)
 
 
 def settle_failures(failures: Sequence[Failure], *, owner: str) -> None:
@@ -103,20 +104,11 @@ def settle_failures(failures: Sequence[Failure], *, owner: str) -> None:
     retries: list[Retry] = []
     lost: list[Failed] = []
     for failure in failures:
-        retry = _retry_of(failure)
-        if retry is not None:
+        if (retry := _retry_of(failure)) is not None:
             retries.append(retry)
         else:
-            claim, message = failure.claim, _final_message(failure)
-            lost.append(
-                Failed(
-                    claim.token_id,
-                    claim.attempts,
-                    claim.lease_number,
-                    message,
-                    error_class_of(failure.error),
-                )
-            )
+            error_class = error_class_of(failure.error)
+            lost.append(given_up(failure.claim, _final_message(failure), error_class))
     with transaction.atomic():
         ours = retry_later(retries, owner=owner)
         ours |= fail_tokens(lost, source=TokenStatus.GENERATING, owner=owner)

@@ -9,6 +9,7 @@ that is pinned already is not sent again. An answer with another CID is a hard s
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ from tokens.transitions.claims import (
     retry_later,
     seconds_until_next_attempt,
 )
-from tokens.transitions.status import Move, as_json, move_tokens
+from tokens.transitions.status import Move, as_json, fail_tokens, move_tokens
 
 logger = structlog.get_logger(__name__)
 
@@ -65,7 +66,6 @@ class Upload:
     name: str
     content_type: str
     cid: str
-    cid_version: int
 
 
 @dataclass(frozen=True)
@@ -76,26 +76,14 @@ class UploadOutcome:
 
 
 @dataclass(frozen=True)
-class Files:
-    """`done` names the kinds that are pinned; `tries` counts earlier attempts by kind."""
-
-    files: list[Upload]
-    metadata_cid: str
-    done: set[str]
-    tries: dict[str, int]
-
-    @property
-    def missing(self) -> list[Upload]:
-        return [upload for upload in self.files if upload.kind not in self.done]
-
-
-@dataclass(frozen=True)
 class Stored:
-    """A claimed token with its files, as the database keeps them."""
+    """A claimed token with its files that are not pinned yet; `tries` counts attempts by kind."""
 
     claim: Claim
-    files: Files
     claimed_at: float  # monotonic
+    missing: list[Upload]
+    metadata_cid: str
+    tries: Counter[str]
 
     @property
     def token_id(self) -> int:
@@ -145,11 +133,11 @@ class Pin(Step[Stored, list[UploadOutcome]]):
                 owner=self.owner, limit=limit, lease_seconds=settings.LEASE_SECONDS
             )
             usable = failures.set_aside(claimed, source=source, owner=self.owner)
-            files = load_files([claim.token_id for claim in usable])
-            gone = [(claim, _MISSING_IMAGE) for claim in usable if files[claim.token_id] is None]
+            works = load_files(usable, claimed_at=claimed_at)
+            whole = {work.token_id for work in works}
+            gone = [(claim, _MISSING_IMAGE) for claim in usable if claim.token_id not in whole]
             failures.fail_claims(gone, error_class="storage", source=source, owner=self.owner)
-            works = [Stored(c, f, claimed_at) for c in usable if (f := files[c.token_id])]
-            admitted = self.rate.take_whole([len(work.files.missing) for work in works])
+            admitted = self.rate.take_whole([len(work.missing) for work in works])
             give_back([work.claim for work in works[admitted:]], owner=self.owner)
         self.has_put_off = admitted < len(works)
         return works[:admitted]
@@ -163,9 +151,8 @@ class Pin(Step[Stored, list[UploadOutcome]]):
 
     def call(self, work: Stored) -> list[UploadOutcome]:
         """Pin the missing files at the same time; one file's fault does not hide the other."""
-        missing = work.files.missing
-        others = [self._pool.submit(self._pin, work.token_id, each) for each in missing[1:]]
-        first = [self._pin(work.token_id, each) for each in missing[:1]]
+        others = [self._pool.submit(self._pin, work.token_id, each) for each in work.missing[1:]]
+        first = [self._pin(work.token_id, each) for each in work.missing[:1]]
         return [*first, *(other.result() for other in others)]
 
     def _pin(self, token_id: int, upload: Upload) -> UploadOutcome:
@@ -174,7 +161,8 @@ class Pin(Step[Stored, list[UploadOutcome]]):
                 data=upload.data,
                 name=upload.name,
                 keyvalues={"season": str(settings.SEASON), "token_id": str(token_id)},
-                cid_version=1 if upload.cid_version else 0,
+                # The CID decides: the setting may have changed since it was computed.
+                cid_version=0 if upload.cid.startswith("Qm") else 1,
                 content_type=upload.content_type,
             )
         except ProviderError as error:
@@ -234,7 +222,7 @@ class Pin(Step[Stored, list[UploadOutcome]]):
                     attempts=work.claim.attempts,
                     lease_number=work.claim.lease_number,
                     fields={
-                        "metadata_cid": work.files.metadata_cid,
+                        "metadata_cid": work.metadata_cid,
                         "generation_error": None,
                         "error_class": "",
                     },
@@ -255,10 +243,11 @@ class Pin(Step[Stored, list[UploadOutcome]]):
         retries, lost = [], []
         for work, error, waits in refused:
             if not waits and not isinstance(error, TransientError):
-                lost.append((work, error))
+                why = f"{error} Mend the cause, then retry: the files are kept."
+                lost.append(failures.given_up(work.claim, why, error_class_of(error)))
                 continue
             at_least = error.retry_after_seconds if isinstance(error, TransientError) else None
-            tried = max(work.files.tries.values(), default=0) + 1
+            tried = max(work.tries.values(), default=0) + 1
             wait = backoff_seconds(tried, cap=_LONGEST_BACKOFF_SECONDS, at_least=at_least)
             retries.append(
                 Retry(
@@ -270,16 +259,9 @@ class Pin(Step[Stored, list[UploadOutcome]]):
                     counted=not waits,
                 )
             )
-        ours = retry_later(retries, owner=self.owner)
-        for work, error in lost:
-            why = f"{error} Mend the cause, then retry: the files are kept."
-            ours |= failures.fail_claims(
-                [(work.claim, why)],
-                error_class=error_class_of(error),
-                source=TokenStatus.UPLOADING,
-                owner=self.owner,
-            )
-        return ours
+        return retry_later(retries, owner=self.owner) | fail_tokens(
+            lost, source=TokenStatus.UPLOADING, owner=self.owner
+        )
 
 
 def _fault(outcomes: list[UploadOutcome], *, token_id: int) -> ProviderError | str | None:
@@ -295,56 +277,43 @@ def _fault(outcomes: list[UploadOutcome], *, token_id: int) -> ProviderError | s
     return next((outcome.error for outcome in outcomes if outcome.error is not None), None)
 
 
-def load_files(token_ids: list[int]) -> dict[int, Files | None]:
-    """Read the bytes of claimed tokens, and which of their files are pinned already."""
-    if not token_ids:
-        return {}
-    tokens = Token.objects.select_related("image").in_bulk(token_ids)
-    records: dict[int, list[IPFSUploadRecord]] = {}
-    for record in IPFSUploadRecord.objects.filter(token_id__in=token_ids):
-        records.setdefault(record.token_id, []).append(record)
-    return {
-        token_id: _files_of(tokens[token_id], records.get(token_id, [])) for token_id in token_ids
-    }
+def load_files(claims: Sequence[Claim], *, claimed_at: float) -> list[Stored]:
+    """Read what is to be pinned for claimed tokens; one whose bytes are gone is left out."""
+    ids = [claim.token_id for claim in claims]
+    if not ids:
+        return []
+    tokens = Token.objects.select_related("image").in_bulk(ids)
+    records: dict[int, list[IPFSUploadRecord]] = {token_id: [] for token_id in ids}
+    for record in IPFSUploadRecord.objects.filter(token_id__in=ids):
+        records[record.token_id].append(record)
+    works = []
+    for claim in claims:
+        if files := _files_of(tokens[claim.token_id]):
+            known = records[claim.token_id]
+            pinned = [r.returned_cid for r in known if r.status == UploadStatus.SUCCEEDED]
+            missing = [file for file in files if file.cid not in pinned]
+            tries = Counter(record.upload_type for record in known)
+            works.append(Stored(claim, claimed_at, missing, files[1].cid, tries))
+    return works
 
 
-def _files_of(token: Token, records: list[IPFSUploadRecord]) -> Files | None:
+def _files_of(token: Token) -> list[Upload]:
+    """Return image and metadata as they are stored; nothing if one of them is missing."""
     image = getattr(token, "image", None)
     if image is None or image.data is None or not token.metadata_text or not token.image_cid:
-        return None
-    files = [
-        _image_upload(
-            token.token_id, bytes(image.data), image.mime_type, image.extension, token.image_cid
-        ),
-        _metadata_upload(token.token_id, token.metadata_text),
+        return []
+    name = f"s{settings.SEASON}-token-{token.token_id}"
+    data, kind = bytes(image.data), image.mime_type
+    text = token.metadata_text.encode()
+    cid = compute_cid(text, version=1 if settings.METADATA_CID_VERSION else 0)
+    return [
+        Upload(UploadType.IMAGE, data, f"{name}.{image.extension}", kind, token.image_cid),
+        Upload(UploadType.METADATA, text, f"{name}-metadata.json", "application/json", cid),
     ]
-    cids = {upload.kind: upload.cid for upload in files}
-    done = {
-        record.upload_type
-        for record in records
-        if record.status == UploadStatus.SUCCEEDED
-        and record.returned_cid == cids[record.upload_type]
-    }
-    tries = {kind: sum(r.upload_type == kind for r in records) for kind in cids}
-    return Files(files, cids["metadata"], done, tries)
 
 
 def image_extension(image_format: str) -> str:
     return {"jpeg": "jpg"}.get(image_format, image_format)
-
-
-def _image_upload(token_id: int, data: bytes, mime: str, extension: str, cid: str) -> Upload:
-    name = f"s{settings.SEASON}-token-{token_id}.{extension}"
-    # The stored CID decides: the setting may have changed since the image was captured.
-    return Upload(UploadType.IMAGE, data, name, mime, cid, 0 if cid.startswith("Qm") else 1)
-
-
-def _metadata_upload(token_id: int, text: str) -> Upload:
-    data = text.encode()
-    version = settings.METADATA_CID_VERSION
-    cid = compute_cid(data, version=1 if version else 0)
-    name = f"s{settings.SEASON}-token-{token_id}-metadata.json"
-    return Upload(UploadType.METADATA, data, name, "application/json", cid, version)
 
 
 def save_records(outcomes: Sequence[tuple[Stored, UploadOutcome]]) -> None:
@@ -361,7 +330,7 @@ def save_records(outcomes: Sequence[tuple[Stored, UploadOutcome]]) -> None:
             "computed_cid": outcome.upload.cid,
             "returned_cid": outcome.pin.cid if outcome.pin else "",
             "size_bytes": len(outcome.upload.data),
-            "attempt_number": work.files.tries.get(outcome.upload.kind, 0) + 1,
+            "attempt_number": work.tries[outcome.upload.kind] + 1,
             "status": _status_of(outcome).value,
             "error_class": error_class_of(outcome.error) if outcome.error else "",
             "error": str(outcome.error) if outcome.error else "",
