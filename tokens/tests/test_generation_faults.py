@@ -241,20 +241,6 @@ def test_what_is_paid_for_is_finished_while_the_account_is_refused(
     assert vendors.paid == 3
 
 
-def test_a_wrong_token_pauses_the_stage(
-    worker: Start, vendors: Vendors, settings: Settings
-) -> None:
-    right, settings.REPLICATE_API_TOKEN = settings.REPLICATE_API_TOKEN, "r8_" + "1" * 37
-    token = TokenFactory.create()
-    first = worker()
-    first.until(is_open)
-    assert not is_failed(token)()
-    first.stop()
-    settings.REPLICATE_API_TOKEN = right
-    worker().until(is_ready(token))
-    assert vendors.paid == 1
-
-
 def test_polls_that_fail_pause_longer_and_longer(worker: Start, vendors: Vendors) -> None:
     TokenFactory.create(prompt="a never-ending story")
     drain = worker()
@@ -560,22 +546,6 @@ def test_an_upload_waits_for_pinata_without_limit(
 
 
 # -- what is delivered twice ---------------------------------------------------------------
-
-
-def test_every_result_may_come_twice(worker: Start, vendors: Vendors) -> None:
-    """As after a database that was lost in the middle of a turn."""
-    tokens = [
-        *TokenFactory.create_batch(3),
-        TokenFactory.create(prompt="a nude"),
-        TokenFactory.create(prompt="a garbage-html picture"),
-    ]
-    drain = worker()
-    ended = [TokenStatus.READY, TokenStatus.FAILED]
-    while Token.objects.filter(status__in=ended).count() < len(tokens):
-        drain.drain.turn(drain.step())
-    assert Token.objects.filter(status=TokenStatus.READY).count() == 4
-    assert vendors.paid == 3 + 2 + 3
-    assert not vendors.replicate.bill.duplicates()
 
 
 def test_an_old_refusal_says_nothing_of_the_call_that_follows_it(

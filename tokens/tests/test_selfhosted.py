@@ -104,15 +104,6 @@ def test_while_replicate_refuses_the_account_it_takes_over(
     assert vendors.paid >= 2
 
 
-def test_while_replicate_is_down_it_takes_over(
-    worker: Start, vendors: Vendors, cog: CogEmulator, settings: Settings
-) -> None:
-    settings.REPLICATE_BASE_URL = f"http://127.0.0.1:{free_port()}"
-    tokens = TokenFactory.create_batch(4)
-    worker().until(is_ready(*tokens))
-    assert len(cog.bill) == 4
-
-
 def test_a_rate_limit_at_replicate_is_waited_for(
     worker: Start, vendors: Vendors, cog: CogEmulator
 ) -> None:
@@ -120,23 +111,6 @@ def test_a_rate_limit_at_replicate_is_waited_for(
     tokens = TokenFactory.create_batch(2)
     worker().until(is_ready(*tokens))
     assert len(cog.bill) == 0
-
-
-def test_without_a_server_tokens_wait(worker: Start, vendors: Vendors) -> None:
-    open_breaker("replicate")
-    TokenFactory.create()
-    worker().settle(0.3)
-    assert not ImageGenerationJob.objects.exists()
-
-
-def test_its_places_are_respected(worker: Start, vendors: Vendors, chosen: CogEmulator) -> None:
-    chosen.slots = 3
-    TokenFactory.create_batch(6, prompt="a never-ending story")
-    drain = worker()
-    drain.until(lambda: len(chosen.running) == 2)
-    drain.settle(0.3)
-    assert len(chosen.running) == 2
-    chosen.reset(state=True)
 
 
 # -- exactly once -----------------------------------------------------------------------------
@@ -349,17 +323,6 @@ def test_an_image_behind_a_url_of_the_server_is_fetched(
     token = TokenFactory.create()
     worker().until(is_ready(token))
     assert (job_of(token).output_url or "").startswith(chosen.url)
-
-
-def test_no_image_there_is_not_asked_for_again(
-    worker: Start, vendors: Vendors, chosen: CogEmulator
-) -> None:
-    chosen.set_faults(output_shape="empty")
-    token = TokenFactory.create()
-    worker().until(is_failed(token))
-    token.refresh_from_db()
-    assert token.error_class == "no_image"
-    assert job_of(token).status == JobStatus.FAILED
 
 
 def test_an_old_job_there_is_given_up_for_replicate(

@@ -261,18 +261,6 @@ def test_an_upload_that_hangs_is_given_up_and_made_again(
     first.until(is_ready(token))
 
 
-def test_a_wrong_key_waits_for_the_right_one(
-    worker: Start, vendors: Vendors, stored: Stored, settings: Settings
-) -> None:
-    right, settings.PINATA_JWT = settings.PINATA_JWT, "another.jwt.here"
-    token = stored()
-    first = worker()
-    first.until(is_open)
-    first.stop()
-    settings.PINATA_JWT = right
-    worker().until(is_ready(token))
-
-
 def test_while_pinata_is_down_tokens_wait_with_their_bytes(
     worker: Start, vendors: Vendors, settings: Settings
 ) -> None:
@@ -349,14 +337,3 @@ def test_bytes_that_are_gone_fail_the_token_with_what_to_do(
     worker().until(is_failed(token))
     token.refresh_from_db()
     assert "regenerate" in (token.generation_error or "")
-
-
-def test_results_may_come_twice(worker: Start, vendors: Vendors, stored: Stored) -> None:
-    vendors.pinata.plan_fault("server_error", scope=PIN)
-    tokens = [stored() for _ in range(3)]
-    drain = worker()
-    while not is_ready(*tokens)():
-        drain.drains[1].turn(drain.step())
-    assert len(vendors.pinata.pins) == 6
-    assert IPFSUploadRecord.objects.filter(status="succeeded").count() == 6
-    assert IPFSUploadRecord.objects.filter(status="failed").count() == 1
