@@ -81,19 +81,23 @@ def test_unknown_and_invalid_wallets_have_no_tokens(client: Client, text: str) -
 
 
 def test_a_bad_query_is_refused_in_words(client: Client) -> None:
-    for query in (
-        {"limit": "0"},
-        {"limit": "101"},
-        {"offset": "-1"},
-        {"limit": "ten"},
-        {"offset": "1.5"},
-        {"limit": ""},
-        {"offset": str(10**30)},
+    pages, lists = f"/api/authors/{wallet(1)}/tokens", "/api/tokens"
+    for url, name, value in (
+        (pages, "limit", "0"),
+        (pages, "limit", "101"),
+        (pages, "offset", "-1"),
+        (pages, "limit", "ten"),
+        (pages, "offset", "1.5"),
+        (pages, "limit", ""),
+        (pages, "offset", str(10**30)),
+        (lists, "minter", "me"),
+        (lists, "author", "0x1"),
+        (lists, "status", "new"),
+        (lists, "before", "0"),
+        (lists, "limit", "101"),
     ):
-        answer = client.get(f"/api/authors/{wallet(1)}/tokens", query)
-        assert answer.status_code == 422
-        (name,) = query
-        assert isinstance(answer.json()["detail"], str)
+        answer = client.get(url, {name: value})
+        assert answer.status_code == 422, (url, name, value)
         assert answer.json()["detail"].startswith(f"{name}: ")
 
 
@@ -245,16 +249,6 @@ def test_pages_follow_by_token_id(client: Client) -> None:
     assert ([token["token_id"] for token in last["tokens"]], last["next_before"]) == ([1], None)
 
 
-@pytest.mark.parametrize(
-    "query", [{"minter": "me"}, {"author": "0x1"}, {"status": "new"}, {"before": 0}, {"limit": 101}]
-)
-def test_a_senseless_list_is_refused_in_words(client: Client, query: dict[str, Any]) -> None:
-    answer = client.get("/api/tokens", query)
-    assert answer.status_code == 422
-    (name,) = query
-    assert answer.json()["detail"].startswith(f"{name}: ")
-
-
 def test_the_leaderboard_counts_by_wallet_on_chain(
     client: Client, django_assert_num_queries: Callable[..., Any]
 ) -> None:
@@ -298,13 +292,7 @@ def test_a_start_without_database_is_not_held_up_by_the_leaders(
     monkeypatch.setattr(reads, "count_leaders", fail)
     with capture_logs() as logs:
         count_leaders_ahead()
-    assert logs == [
-        {
-            "event": "leaders_not_counted_ahead",
-            "log_level": "debug",
-            "error": "OperationalError",
-        }
-    ]
+    assert [log["event"] for log in logs] == ["leaders_not_counted_ahead"]
 
 
 @pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
