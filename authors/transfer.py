@@ -97,8 +97,6 @@ def _read(cell: str) -> str:
 
 MOST_ROWS = 20_000
 
-_ATTRIBUTES = {"prompt": "prompt_text", "x": "twitter_handle", "farcaster": "farcaster_handle"}
-
 
 class AuthorsCSV(base_formats.CSV):
     """CSV with a header of our columns, in any order, in UTF-8; its bytes are read by us."""
@@ -176,28 +174,17 @@ class AuthorResource(resources.ModelResource):
         known = self._known.get(given.wallet.lower())
         if known is None and not given.prompt:
             raise ValidationError("A new author needs a prompt.")
-        is_same = known is not None and is_same_text(known.prompt_text, given.prompt)
+        stored = known or Author()  # what is left out, or the same, stays as it is
+        is_same = given.prompt is None or is_same_text(stored.prompt_text, given.prompt)
         row.update(
             wallet=given.wallet,
-            prompt=None if is_same else given.prompt,
-            x=given.twitter_handle,
-            farcaster=given.farcaster_handle,
+            prompt=stored.prompt_text if is_same else given.prompt,
+            x=given.twitter_handle or stored.twitter_handle,
+            farcaster=given.farcaster_handle or stored.farcaster_handle,
         )
 
     def get_instance(self, instance_loader: Any, row: dict[str, Any]) -> Author | None:
         return self._known.get(row["wallet"].lower())
-
-    def import_instance(self, instance: Author, row: dict[str, Any], **kwargs: Any) -> None:
-        instance.wallet_address = row["wallet"]
-        for column, attribute in _ATTRIBUTES.items():
-            if row.get(column) is not None:
-                setattr(instance, attribute, row[column])
-
-    def skip_row(self, instance: Author, original: Author, row: dict[str, Any], *args: Any) -> bool:
-        return instance.pk is not None and all(
-            getattr(instance, attribute) == getattr(original, attribute)
-            for attribute in _ATTRIBUTES.values()
-        )
 
     def bulk_create(self, *args: Any, **kwargs: Any) -> None:
         """Leave it to `after_import`."""
