@@ -64,10 +64,9 @@ def settle_mints(
     """Settle what is deep enough; follow or give up what the chain does not hold as we do."""
     report = ReorgReport()
     settled, ripe, doubtful = _judge(survey, watched)
+    _settle(settled)  # whatever becomes of the questions about the others
     tracked = track(reader, [*ripe, *doubtful]) if ripe or doubtful else Tracked()
-    settled += [event for event in ripe if event.pk in tracked.held]
-    if settled:
-        MintEvent.objects.filter(pk__in=[event.pk for event in settled]).settle()
+    _settle([event for event in ripe if event.pk in tracked.held])
     for tx_hash in sorted({log.tx_hash for _, log in tracked.moved}):
         own = [(event, log) for event, log in tracked.moved if log.tx_hash == tx_hash]
         try:
@@ -82,6 +81,11 @@ def settle_mints(
     if memory.suspects != before or due:
         save_memory(memory)
     return report
+
+
+def _settle(mints: Sequence[MintEvent]) -> None:
+    if mints:
+        MintEvent.objects.filter(pk__in=[mint.pk for mint in mints]).settle()
 
 
 def _judge(
