@@ -1,6 +1,6 @@
 """Tokens and transactions of which the chain may know more than we do: ask it, and follow it.
 
-    questions_about (database) → ask_chain (node) → settle_answers (database)
+    questions_of (database) → ask_chain (node) → settle_answers (database)
 
 A drain makes the middle step in a thread; `reconcile_reveals` makes all three.
 `compare_transactions` does the same for transactions that are open or recent.
@@ -67,16 +67,6 @@ class Reconciled:
     adopted: list[int] = field(default_factory=list)  # by somebody else, with our URI
     foreign: list[int] = field(default_factory=list)  # by somebody else, with another URI
     unsettled: list[int] = field(default_factory=list)  # revealed with our URI, not adopted
-
-
-def questions_about(token_ids: Iterable[int]) -> list[Question]:
-    """Return what we know of these ready tokens; those in an open batch are left to its receipt."""
-    tokens = (
-        Token.objects.filter(token_id__in=list(token_ids), status=TokenStatus.READY)
-        .exclude(batch_items__is_open=True)
-        .order_by("token_id")
-    )
-    return questions_of({token.token_id: token.token_uri or "" for token in tokens})
 
 
 def questions_of(uris: Mapping[int, str]) -> list[Question]:
@@ -146,24 +136,10 @@ def settle_answers(answers: Sequence[Answer], *, actor: str) -> Reconciled:
 
 def unclear(token_ids: Iterable[int], *, reason: str) -> list[Refusal]:
     """Let tokens wait that the chain called revealed a moment ago; then it is asked again."""
+    text = f"The chain calls it revealed, but not how: {reason}. It is asked again."
     return [
-        Refusal(
-            token_id,
-            f"The chain calls it revealed, but not how: {reason}. It is asked again.",
-            "already_revealed",
-            final=False,
-            wait_seconds=UNCLEAR_WAIT_SECONDS,
-        )
+        Refusal(token_id, text, "already_revealed", wait_seconds=UNCLEAR_WAIT_SECONDS)
         for token_id in token_ids
-    ]
-
-
-def left_waiting(report: Reconciled) -> list[Refusal]:
-    """Let those wait that the chain called revealed, and that are not settled by its answers."""
-    contradiction = "the node says at once that it is revealed and that it is not"
-    return [
-        *unclear(report.unrevealed, reason=contradiction),
-        *unclear(report.unsettled, reason="it carries our URI, and could not be adopted"),
     ]
 
 
@@ -175,14 +151,14 @@ def reconcile_reveals(
     Safe at any time, beside the drain as well: tokens in an open batch are left to its receipt.
     Raises the errors of the chain's client; what was settled by then stays.
     """
-    if token_ids is None:
-        ready = Token.objects.filter(status=TokenStatus.READY).order_by("token_id")
-        token_ids = list(ready.values_list("token_id", flat=True))
-    wanted = list(token_ids)
+    ready = Token.objects.filter(status=TokenStatus.READY).order_by("token_id")
+    if token_ids is not None:
+        ready = ready.filter(token_id__in=list(token_ids))
+    tokens = list(ready.exclude(batch_items__is_open=True))
     report = Reconciled()
-    for start in range(0, len(wanted), _AT_ONCE):
-        questions = questions_about(wanted[start : start + _AT_ONCE])
-        part = settle_answers(ask_chain(chain, questions), actor=actor)
+    for start in range(0, len(tokens), _AT_ONCE):
+        uris = {t.token_id: t.token_uri or "" for t in tokens[start : start + _AT_ONCE]}
+        part = settle_answers(ask_chain(chain, questions_of(uris)), actor=actor)
         report.checked += part.checked
         for name in ("unrevealed", "confirmed", "adopted", "foreign", "unsettled"):
             getattr(report, name).extend(getattr(part, name))
@@ -205,13 +181,11 @@ def _foreign(answer: Answer) -> Refusal:
     by, who = "a transaction that is not ours", " Find out who else holds KEEPER_ROLE."
     if answer.receipt is not None:  # signed before the token was made anew
         by, who = f"{answer.receipt.tx_hash}, which we signed", ""
-    return Refusal(
-        answer.question.token_id,
+    text = (
         f"It is revealed on chain already, by {by}, with {answer.on_chain.uri[:200]!r}; here it is "
-        f"{answer.question.metadata_uri!r}. A reveal cannot be changed.{who}",
-        "already_revealed",
-        final=True,
+        f"{answer.question.metadata_uri!r}. A reveal cannot be changed.{who}"
     )
+    return Refusal(answer.question.token_id, text, "already_revealed", final=True)
 
 
 @dataclass
@@ -234,43 +208,40 @@ def compare_transactions(
     several times (pipeline.finality). Raises the errors of the chain's client.
     """
     report = TransactionsCompared()
-    _compare_closed(chain, report, recent)
-    _compare_open(chain, report, actor)
+    recently = RevealBatch.objects.filter(closed_at__gte=database_now() - recent)
+    closed = outbox.with_transactions(recently)
+    open_ = [batch for batch in outbox.open_batches() if batch.signed]
+    report.checked = len(closed) + len(open_)
+    _compare_closed(chain, report, closed)
+    _compare_open(chain, report, open_, actor)
     return report
 
 
-def _compare_open(chain: ChainClient, report: TransactionsCompared, actor: str) -> None:
-    batches = [batch for batch in outbox.open_batches() if batch.signed]
+def _compare_closed(
+    chain: ChainClient, report: TransactionsCompared, batches: list[RevealBatch]
+) -> None:
+    if not batches:
+        return
+    sight, keeper = look(chain, batches), keeper_address()
+    for batch in batches:
+        mined = [row for row in batch.signed if row.status in MINED]
+        fate = judge(batch, sight, keeper=keeper)
+        if fate is Fate.MOVED:
+            follow_move(batch, sight)
+            report.moved.append(mined[0].tx_hash)
+        elif fate is Fate.DOUBTFUL:
+            outbox.unsettle(keeper=batch.keeper, nonce=batch.nonce)
+            # The one that we call mined, or the newest of a nonce that others spent.
+            report.doubtful.append((mined[0] if mined else batch.newest).tx_hash)
+
+
+def _compare_open(
+    chain: ChainClient, report: TransactionsCompared, batches: list[RevealBatch], actor: str
+) -> None:
     if not batches:
         return
     rows = [row for batch in batches for row in batch.signed]
     found = look_for_receipts(chain, rows, confirmations=settings.REVEAL_CONFIRMATIONS)
     for batch in batches:
-        report.checked += 1
         closed = close_by_receipt(batch.signed, found, actor=actor)
         (report.entered if closed else report.pending).append(batch.newest.tx_hash)
-
-
-def _compare_closed(chain: ChainClient, report: TransactionsCompared, recent: timedelta) -> None:
-    batches = outbox.with_transactions(
-        RevealBatch.objects.filter(closed_at__gte=database_now() - recent)
-    )
-    if not batches:
-        return
-    sight, keeper = look(chain, batches), keeper_address()
-    for batch in batches:
-        report.checked += 1
-        tx_hash = _named(batch).tx_hash
-        fate = judge(batch, sight, keeper=keeper)
-        if fate is Fate.MOVED:
-            follow_move(batch, sight)
-            report.moved.append(tx_hash)
-        elif fate is Fate.DOUBTFUL:
-            outbox.unsettle(keeper=batch.keeper, nonce=batch.nonce)
-            report.doubtful.append(tx_hash)
-
-
-def _named(batch: RevealBatch) -> RevealTransaction:
-    """Return the transaction that we call mined, or the newest one of a nonce that others spent."""
-    mined = [row for row in batch.signed if row.status in MINED]
-    return mined[0] if mined and batch.status != BatchStatus.SUPERSEDED else batch.newest

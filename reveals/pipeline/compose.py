@@ -88,7 +88,7 @@ class Composition:
     """Tokens that may depart, what the database knows of them, and when the chain is asked."""
 
     candidates: list[Candidate]
-    questions: dict[int, Question]
+    questions: list[Question]
     in_flight: InFlight
     asked_at: datetime
 
@@ -125,11 +125,10 @@ class Compose(RevealStep[Composition, Composed]):
         chosen = [entry.candidate for entry in self._departure().now]
         if not chosen or not self.breaker.places(1):
             return ()
-        questions = reconcile.questions_of({c.token_id: c.metadata_uri for c in chosen})
         return [
             Composition(
                 candidates=chosen,
-                questions={question.token_id: question for question in questions},
+                questions=reconcile.questions_of({c.token_id: c.metadata_uri for c in chosen}),
                 in_flight={batch.nonce: _newest(batch) for batch in self.shared.ours},
                 asked_at=database_now(),
             )
@@ -166,7 +165,7 @@ class Compose(RevealStep[Composition, Composed]):
             candidates=work.candidates,
             in_flight=work.in_flight,
         )
-        revealed = [work.questions[i] for i in prepared.revealed if i in work.questions]
+        revealed = [q for q in work.questions if q.token_id in prepared.revealed]
         if not revealed:
             return Composed(prepared)
         try:
@@ -211,7 +210,10 @@ class Compose(RevealStep[Composition, Composed]):
             refused += reconcile.unclear(revealed, reason=composed.fault)
         elif composed.answers:
             report = reconcile.settle_answers(composed.answers, actor=self.owner)
-            refused += reconcile.left_waiting(report)
+            contradiction = "the node says at once that it is revealed and that it is not"
+            refused += reconcile.unclear(report.unrevealed, reason=contradiction)
+            left = "it carries our URI, and could not be adopted"
+            refused += reconcile.unclear(report.unsettled, reason=left)
         set_aside(refused, actor=self.owner)
 
     def _reserve(self, work: Composition, prepared: Prepared) -> None:

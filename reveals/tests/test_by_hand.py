@@ -17,10 +17,10 @@ from pytest_django import Settings
 from glisk.models import WorkerHeartbeat
 from glisk.pauses import pause_stage
 from reveals.by_hand import request_reveal
-from reveals.factories import RevealBatchFactory
 from reveals.keeper import Keeper
 from reveals.models import RevealRequest
 from reveals.pipeline import compose
+from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import Scene, transactions
 from sandbox.accounts import KEEPER
 from sandbox.node import free_port

@@ -11,7 +11,6 @@ from pytest_django import Settings
 from glisk.clients.chain import ChainClient, RpcClient
 from glisk.models import SystemState
 from reveals import tasks
-from reveals.factories import RevealBatchFactory
 from reveals.keeper import (
     KEY,
     USUAL_BYTES_PER_TOKEN,
@@ -21,6 +20,7 @@ from reveals.keeper import (
     reveal_costs,
 )
 from reveals.models import RevealTransaction
+from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import Scene, reveal, transactions
 from sandbox.accounts import KEEPER, STRANGER
 from sandbox.chain import charge_for_data

@@ -7,8 +7,8 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import ProtectedError
 
 from authors.factories import wallet
-from reveals.factories import RevealBatchFactory, RevealTransactionFactory
 from reveals.models import BatchStatus, RevealBatchToken, RevealTransaction
+from reveals.tests.factories import RevealBatchFactory, RevealTransactionFactory
 from tokens.factories import TokenFactory, hash32
 from tokens.states import TokenStatus
 

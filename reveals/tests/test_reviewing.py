@@ -12,12 +12,12 @@ from pytest_django import Settings
 from glisk.clients.chain import ChainClient, RevealFacts
 from glisk.clock import database_now
 from reveals import gate, outbox
-from reveals.factories import RevealBatchFactory
 from reveals.fees import Fees
 from reveals.models import RevealBatch
 from reveals.pipeline import send
 from reveals.pipeline.send import Send, Sending, Sent, SleptError
 from reveals.pipeline.step import Shared
+from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import (
     Scene,
     signed_and_dead,

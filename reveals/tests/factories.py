@@ -1,4 +1,4 @@
-"""Factories of reveal batches and their transactions, for the tests of every app.
+"""Factories of reveal batches and their transactions.
 
 `RevealBatchFactory.create(tokens=[…])` makes an open batch with one broadcast transaction;
 `RevealTransactionFactory.create(batch=…, replaces=…)` adds a replacement to it.
@@ -27,7 +27,7 @@ class RevealTransactionFactory(factory.django.DjangoModelFactory[RevealTransacti
     class Meta:
         model = RevealTransaction
 
-    batch = factory.SubFactory("reveals.factories.RevealBatchFactory", with_transaction=False)
+    batch = factory.SubFactory("reveals.tests.factories.RevealBatchFactory", with_transaction=False)
     tx_hash = factory.Sequence(lambda n: hash32(0x7E000000 + n))
     keeper = factory.SelfAttribute("batch.keeper")
     nonce = factory.SelfAttribute("batch.nonce")
