@@ -104,20 +104,10 @@ class PlannedBatch:
     """One transaction: tokens in their order, gas, and wei at the price of the next block."""
 
     token_ids: list[int]
-    gas_limit: int
     gas: int
     price_per_gas_wei: int
-    max_fee_per_gas_wei: int
-    l1_fee_wei: int  # of its data, on Base
-
-    @property
-    def cost_wei(self) -> int:
-        return self.gas * self.price_per_gas_wei + self.l1_fee_wei
-
-    @property
-    def most_wei(self) -> int:
-        """What it may cost at the very most, as long as Base's L1 data fee does not rise."""
-        return self.gas_limit * self.max_fee_per_gas_wei + self.l1_fee_wei
+    cost_wei: int
+    most_wei: int  # as long as Base's L1 data fee does not rise
 
 
 @dataclass
@@ -162,14 +152,15 @@ def preview_reveal(
         if prepared.candidates:
             fees = choose_fees(prepared.history, ceiling_wei=configured_ceiling_wei())
             base = prepared.history.next_base_fee_per_gas_wei
+            price_wei = base + fees.max_priority_fee_per_gas_wei
+            gas = int(prepared.gas_limit / settings.REVEAL_GAS_BUFFER)
             plan.batches.append(
                 PlannedBatch(
                     token_ids=[c.token_id for c in prepared.candidates],
-                    gas_limit=prepared.gas_limit,
-                    gas=int(prepared.gas_limit / settings.REVEAL_GAS_BUFFER),
-                    price_per_gas_wei=base + fees.max_priority_fee_per_gas_wei,
-                    max_fee_per_gas_wei=fees.max_fee_per_gas_wei,
-                    l1_fee_wei=prepared.l1_fee_wei,
+                    gas=gas,
+                    price_per_gas_wei=price_wei,
+                    cost_wei=gas * price_wei + prepared.l1_fee_wei,
+                    most_wei=prepared.cost_wei(fees),
                 )
             )
     return plan
@@ -180,24 +171,18 @@ def _check_artefacts(
 ) -> list[Candidate]:
     """Return the candidates whose files are right; note the others."""
 
-    def fault(candidate: Candidate) -> ProviderError | None:
+    def look(candidate: Candidate) -> Refusal | None:
         try:
             gate.check_artefacts(gateway, candidate)
         except ProviderError as error:
-            return error
+            final = gate.is_final(error)
+            return Refusal(candidate.token_id, str(error), error.error_class, final)
         return None
 
     with ThreadPoolExecutor(CONCURRENCY) as pool:
-        faults = list(pool.map(fault, candidates))
-    passing = []
-    for candidate, error in zip(candidates, faults, strict=True):
-        if error is None:
-            passing.append(candidate)
-        else:
-            plan.refused.append(
-                Refusal(candidate.token_id, str(error), error.error_class, gate.is_final(error))
-            )
-    return passing
+        refusals = list(pool.map(look, candidates))
+    plan.refused += [refusal for refusal in refusals if refusal is not None]
+    return [c for c, refusal in zip(candidates, refusals, strict=True) if refusal is None]
 
 
 # -- replacements that a person asks for ----------------------------------------------------

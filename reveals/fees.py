@@ -96,14 +96,6 @@ def _market_tip_wei(history: FeeHistory) -> int:
     return max(int(median(tips)) if tips else 0, MIN_PRIORITY_FEE_WEI)
 
 
-def cap_fees(fees: Fees, *, ceiling_wei: int) -> Fees:
-    """Return the fees with neither above the ceiling."""
-    return Fees(
-        min(fees.max_fee_per_gas_wei, ceiling_wei),
-        min(fees.max_priority_fee_per_gas_wei, ceiling_wei),
-    )
-
-
 def least_bump(wei: int) -> int:
     """Return the lowest fee with which a node takes a replacement."""
     return -(-wei * _REPLACEMENT_NUMERATOR // _REPLACEMENT_DENOMINATOR)  # rounded up

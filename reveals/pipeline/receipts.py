@@ -224,16 +224,14 @@ def close_by_receipt(
         if found.head.number - receipt.block_number + 1 < settings.REVEAL_CONFIRMATIONS:
             return False
         if receipt.succeeded:
-            confirm(row, receipt, revealed_at=_mined_at(found.head, receipt), actor=actor)
+            # The block's own time if it is the newest; else now, which is close enough.
+            is_newest = receipt.block_number == found.head.number
+            revealed_at = found.head.mined_at if is_newest else database_now()
+            confirm(row, receipt, revealed_at=revealed_at, actor=actor)
         else:
             release_reverted(row, receipt, found.reverts.get(row.tx_hash), actor=actor)
         return True
     return None
-
-
-def _mined_at(head: Block, receipt: Receipt) -> datetime:
-    """Return the block's own time if it is the newest; else now, which is close enough."""
-    return head.mined_at if receipt.block_number == head.number else database_now()
 
 
 def confirm(
@@ -279,15 +277,11 @@ def confirm(
         block_number=receipt.block_number,
         gas_used=receipt.gas_used,
     )
-    if len(moved) != len(row.token_ids) and not _all_revealed_by(row):
-        logger.error("revealed_but_not_ready", tx_hash=row.tx_hash, tokens=row.token_ids)
+    if len(moved) != len(row.token_ids):  # or only its batch was opened again
+        by_it = Token.objects.filter(token_id__in=row.token_ids, reveal_tx_hash=row.tx_hash)
+        if by_it.count() != len(row.token_ids):
+            logger.error("revealed_but_not_ready", tx_hash=row.tx_hash, tokens=row.token_ids)
     return moved
-
-
-def _all_revealed_by(row: RevealTransaction) -> bool:
-    """Tell whether the tokens were revealed by it already, and only its batch was opened again."""
-    revealed = Token.objects.filter(token_id__in=row.token_ids, reveal_tx_hash=row.tx_hash)
-    return revealed.count() == len(row.token_ids)
 
 
 def release_reverted(
@@ -322,31 +316,19 @@ def _refusals_after_revert(
         .values_list("token_id")
         .annotate(times=Count("pk"))
     )
-    alone = len(row.token_ids) == 1
     named = culprit in row.token_ids
-    found = []
+    refusals = []
     for token_id, times in reverts:
-        final = alone and not named and times >= REVERTS_TO_FAIL
-        what_next = (
-            "It reverted by itself: look at the transaction, then retry it."
-            if final
-            else "It is tried again later."
-        )
+        final = len(row.token_ids) == 1 and not named and times >= REVERTS_TO_FAIL
+        what_next = "It is tried again later."
+        if final:
+            what_next = "It reverted by itself: look at the transaction, then retry it."
+        text = f"Its reveal {row.tx_hash} was mined, but reverted: {reason} ({times} in all). "
         # Whoever is named is looked at again before anything is signed; the first time, at once.
         waits = not named or (token_id == culprit and times > 1)
-        found.append(
-            Refusal(
-                token_id,
-                f"Its reveal {row.tx_hash} was mined, but reverted: {reason} ({times} in all). "
-                f"{what_next}",
-                "reverted",
-                final=final,
-                wait_seconds=backoff_seconds(times, base=REVERT_WAIT_SECONDS, cap=300.0)
-                if waits
-                else 0.0,
-            )
-        )
-    return found
+        wait = backoff_seconds(times, base=REVERT_WAIT_SECONDS, cap=300.0) if waits else 0.0
+        refusals.append(Refusal(token_id, text + what_next, "reverted", final, wait))
+    return refusals
 
 
 def _give_up(batch: RevealBatch, why: str) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final
@@ -36,7 +36,7 @@ from glisk.errors import (
 )
 from reveals import gate, outbox
 from reveals.candidates import candidates_of
-from reveals.fees import PERCENTILES, Fees, bump_fees, cap_fees, configured_ceiling_wei
+from reveals.fees import PERCENTILES, Fees, bump_fees, configured_ceiling_wei
 from reveals.gate import Candidate
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.outbox import Doubt
@@ -186,7 +186,7 @@ class Send(RevealStep[Sending, Sent]):
         is_too_little = work.batch.replace_by == UNDERPRICED and not work.batch.was_taken
         fees = bump_fees(paid, history, ceiling_wei=ceiling_wei, is_too_little=is_too_little)
         if fees is None and leaves_out:
-            return cap_fees(paid, ceiling_wei=ceiling_wei)
+            return Fees(*(min(fee, ceiling_wei) for fee in astuple(paid)))
         return fees
 
     # -- settle -------------------------------------------------------------------------
