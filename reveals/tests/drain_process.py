@@ -25,6 +25,8 @@ import django
 
 django.setup()
 
+import eth_account  # noqa: E402, F401 - clients import both when they are made: 1.5 s of CPU a fork
+import web3  # noqa: E402, F401
 from django.conf import settings  # noqa: E402 - Django first
 
 from glisk.clients.chain import ChainClient  # noqa: E402
