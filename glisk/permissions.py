@@ -6,10 +6,7 @@ view's `permission` (glisk.api.views), both with the names below.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from django_stubs_ext import StrPromise as _StrPromise
+from typing import Any, Final
 
 RETRY_TOKEN: Final = "tokens.retry_token"
 REGENERATE_TOKEN: Final = "tokens.regenerate_token"
@@ -48,11 +45,7 @@ ACTIONS: Final[dict[str, str]] = {
 }
 
 
-def declared(app_label: str) -> list[tuple[str, str | _StrPromise]]:
+def declared(app_label: str) -> Any:
     """Return an app's actions in the form of `Meta.permissions`."""
-    found: list[tuple[str, str | _StrPromise]] = []
-    for name, description in ACTIONS.items():
-        app, _, codename = name.partition(".")
-        if app == app_label:
-            found.append((codename, description))
-    return found
+    found = ((*name.split("."), text) for name, text in ACTIONS.items())
+    return [(codename, text) for app, codename, text in found if app == app_label]

@@ -506,7 +506,8 @@ def error_for_lost(error: Exception, vendor: str, what: str, *, idempotent: bool
             code="unusable_setting",
         )
     cause = f"{type(_innermost(error)).__name__}: {_innermost(error)}"
-    code = "timeout" if _is_timeout(error) else "connection"
+    timeouts = requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError
+    code = "timeout" if isinstance(error, timeouts) else "connection"
     if was_surely_not_sent(error):
         text = f"{vendor}: {what} did not reach the vendor ({cause}). It is tried again later."
         return TransientError(text, vendor=vendor, code=code)
@@ -535,10 +536,6 @@ def was_surely_not_sent(error: Exception) -> bool:
     return isinstance(
         reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError
     ) or isinstance(_innermost(error), ssl.SSLCertVerificationError)
-
-
-def _is_timeout(error: Exception) -> bool:
-    return isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -12,7 +12,6 @@ model codes of flux and Stable Diffusion, public reports of other providers' mod
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
 _CONTENT: Final = (
@@ -109,7 +108,7 @@ def find_refusal(text: str, *, prompt: str = "") -> str:
     """
     if len(prompt) >= _QUOTED_FROM:
         text = re.sub(re.escape(prompt), "", text, flags=re.IGNORECASE)
-    for sentence in _sentences(text):
+    for sentence in map(str.strip, _SENTENCE_ENDS.split(_URL.sub("", text))):
         words = " ".join(_WORD_JOINTS.sub(" ", sentence).lower().split())
         if not _ELSE.search(words) and not _NOTHING_FOUND.search(words) and _refuses(words):
             return sentence
@@ -127,7 +126,3 @@ def _refuses(words: str) -> bool:
     if not _THING.search(words):
         return False
     return bool(_VERDICT.search(words)) or not _CODE_WORDS.sub("", _THING.sub("", words))
-
-
-def _sentences(text: str) -> Iterator[str]:
-    return filter(None, (part.strip() for part in _SENTENCE_ENDS.split(_URL.sub("", text))))

@@ -9,7 +9,7 @@ viem and ox export (MIT; taken from ox 1.8.3): it answers with one byte, 0x01 or
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,7 @@ _NOBODY: Final = "0x" + "00" * 20
 _OUT_OF_GAS: Final = re.compile(r"out[ _-]?of[ _-]?gas", re.IGNORECASE)
 _EVM_FAILED: Final = -32015
 _VERDICTS: Final = {"0x01": True, "0x00": False}
-_VALIDATOR_FILE: Final = Path(__file__).with_name("erc6492_validator.hex")
+_VALIDATOR: Final = Path(__file__).with_name("erc6492_validator.hex").read_text("ascii").strip()
 
 
 class SmartWalletClient:
@@ -92,11 +92,6 @@ def client_at(rpc_url: str) -> SmartWalletClient:
     return SmartWalletClient(RpcClient.from_settings(rpc_url))
 
 
-@cache
-def _validator() -> str:
-    return _VALIDATOR_FILE.read_text(encoding="ascii").strip()
-
-
 def _call_data(wallet: str, digest: bytes, signature: bytes) -> str:
     from eth_abi.abi import encode
 
@@ -106,4 +101,4 @@ def _call_data(wallet: str, digest: bytes, signature: bytes) -> str:
         wrapped = encode(["address", "bytes", "bytes"], [_NOBODY, b"", signature])
         signature = wrapped + ERC6492_SUFFIX
     arguments = encode(["address", "bytes32", "bytes"], [wallet, digest, signature])
-    return _validator() + arguments.hex()
+    return _VALIDATOR + arguments.hex()

@@ -32,6 +32,7 @@ REQUIRED: Any = object()
 _HOST_NAME = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?"
 )
+# Plain digits and one point: `int` and `float` take `1_000`, `1e2` and other scripts as well.
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _LINE = re.compile(r"(?:export )?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
@@ -150,15 +151,16 @@ class Environment:
 
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         wanted = f"a whole number from {low} to {high}"
-        value: int = self._read(name, default, _read_whole, wanted, default)
-        return self._within(name, value, low, high, default, wanted)
+        return self._within(name, default, _matching(_WHOLE, int), low, high, wanted)
 
     def number(self, name: str, default: float, *, low: float, high: float) -> float:
         wanted = f"a number from {_plain(low)} to {_plain(high)} (digits and one point, as 1.25)"
-        value: float = self._read(name, default, _read_decimal, wanted, default)
-        return self._within(name, value, low, high, default, wanted)
+        return self._within(name, default, _matching(_DECIMAL, float), low, high, wanted)
 
-    def _within(self, name: str, value: N, low: N, high: N, default: N, wanted: str) -> N:
+    def _within(
+        self, name: str, default: N, read: Callable[[str], N], low: N, high: N, wanted: str
+    ) -> N:
+        value = self._read(name, default, read, wanted, default)
         if not low <= value <= high:
             self.fault(name, f"is {value}; it must be {wanted}")
             return default
@@ -277,18 +279,15 @@ def _read_flag(value: str) -> bool:
     raise ValueError(value)
 
 
-def _read_whole(value: str) -> int:
-    """Read plain digits only: `int` takes `1_000` and digits of other scripts as well."""
-    if not _WHOLE.fullmatch(value):
-        raise ValueError(value)
-    return int(value)
+def _matching(form: re.Pattern[str], convert: Callable[[str], N]) -> Callable[[str], N]:
+    """Return a converter that refuses what has another form."""
 
+    def read(value: str) -> N:
+        if not form.fullmatch(value):
+            raise ValueError(value)
+        return convert(value)
 
-def _read_decimal(value: str) -> float:
-    """Read digits with at most one point: `10,000` and `1e2` are not what they seem."""
-    if not _DECIMAL.fullmatch(value):
-        raise ValueError(value)
-    return float(value)
+    return read
 
 
 def is_host_name(value: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from glisk.clients.moderation import find_refusal, find_refusal_in_logs
 from glisk.errors import (
@@ -108,36 +108,16 @@ def parse_prediction(payload: Mapping[str, Any]) -> Prediction:
     )
 
 
-class FailureRule(NamedTuple):
-    """A text by which a failure is known (compared in lower case), and what it means."""
-
-    text: str
-    kind: type[ProviderError]
-    code: str
-    source: str
-
-
-FAILURE_RULES: Final = (
-    FailureRule(
-        "prediction interrupted",
-        TransientError,
-        "interrupted",
-        "'Prediction interrupted; please retry (code: PA)': https://github.com/replicate/"
-        "cog-whisper/issues/1",
-    ),
-    FailureRule(
-        "unexpected error handling prediction",
-        TransientError,
-        "director",
-        "'Director: unexpected error handling prediction (E9828)': Replicate's own "
-        "infrastructure (public reports)",
-    ),
-    FailureRule(
-        "input validation failed",
-        InvalidRequestError,
-        "validation",
-        "title of the 422 body, https://replicate.com/docs/reference/http",
-    ),
+# Texts by which a failure is known (compared in lower case), and what they mean.
+_FAILURES: Final[tuple[tuple[str, type[ProviderError], str], ...]] = (
+    # "Prediction interrupted; please retry (code: PA)":
+    # https://github.com/replicate/cog-whisper/issues/1
+    ("prediction interrupted", TransientError, "interrupted"),
+    # "Director: unexpected error handling prediction (E9828)": Replicate's own infrastructure
+    # (public reports)
+    ("unexpected error handling prediction", TransientError, "director"),
+    # The title of the 422 body: https://replicate.com/docs/reference/http
+    ("input validation failed", InvalidRequestError, "validation"),
 )
 
 
@@ -165,11 +145,12 @@ def classify_prediction_failure(prediction: Prediction, *, vendor: str = VENDOR)
     text = f"{where}: {_told(prediction.error or refusal)}"
     if refusal:
         return ContentPolicyError(text, vendor=vendor, code="moderation")
-    rule = _rule_for(prediction.error or prediction.logs)
-    if rule is None:
-        code = prediction.status if prediction.status != FAILED else "model_failed"
-        return TransientError(text, vendor=vendor, code=code)
-    return rule.kind(text, vendor=vendor, code=rule.code)
+    told = (prediction.error or prediction.logs).lower()
+    for known, kind, code in _FAILURES:
+        if known in told:
+            return kind(text, vendor=vendor, code=code)
+    code = prediction.status if prediction.status != FAILED else "model_failed"
+    return TransientError(text, vendor=vendor, code=code)
 
 
 def _told(text: str | None) -> str:
@@ -186,11 +167,6 @@ def _refusal(prediction: Prediction) -> str:
         return find_refusal(prediction.error, prompt=prompt)
     said = find_refusal(prediction.output_text, prompt=prompt)
     return said or find_refusal_in_logs(prediction.logs, prompt=prompt)
-
-
-def _rule_for(text: str) -> FailureRule | None:
-    lowered = text.lower()
-    return next((rule for rule in FAILURE_RULES if rule.text in lowered), None)
 
 
 def _urls_among(texts: list[str]) -> tuple[str, ...]:
