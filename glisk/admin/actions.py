@@ -52,10 +52,6 @@ class Forecast:
     cost: str = ""
 
 
-def _always(subject: Any) -> bool:
-    return True
-
-
 @dataclass(frozen=True)
 class AdminAction:
     """One thing that an operator may have done with some objects.
@@ -74,7 +70,7 @@ class AdminAction:
     reason: Literal["required", "optional", "none"] = "optional"
     icon: str = "bolt"
     dangerous: bool = False
-    fits: Callable[[Any], bool] = _always
+    fits: Callable[[Any], bool] = lambda subject: True
 
 
 def ranged(keys: Sequence[Any], *, shown: int = 12) -> str:
@@ -153,15 +149,9 @@ class ActionsAdmin(ModelAdmin):
         return HttpResponseRedirect(back)
 
     def ask(
-        self,
-        request: HttpRequest,
-        action: AdminAction,
-        keys: Sequence[Any],
-        *,
-        back: str,
-        more: int = 0,
+        self, request: HttpRequest, action: AdminAction, keys: Sequence[Any], *, back: str
     ) -> HttpResponse:
-        """Show what the action would do; `more` objects were chosen than are done at once."""
+        """Show what the action would do."""
         problem, forecast = "", None
         try:
             forecast = action.forecast(keys) if action.forecast else self._plain_forecast(keys)
@@ -180,8 +170,6 @@ class ActionsAdmin(ModelAdmin):
             "address": reverse(f"admin:{self._action_url_name}", kwargs={"name": action.name}),
             "once": secrets.token_urlsafe(16),
             "back": back,
-            "more": more,
-            "most": MOST_AT_ONCE,
             "problem": problem,
             "cost": forecast.cost if forecast and going else "",
             "going": going[:_SHOWN_OUTCOMES],
@@ -209,32 +197,27 @@ class ActionsAdmin(ModelAdmin):
     def _give(
         self, request: HttpRequest, action: AdminAction, keys: Sequence[Any], reason: str
     ) -> None:
+        """Do it, and write an audit entry for each object, beside its own timeline."""
         try:
             outcomes = action.run(keys, actor_of(request.user), reason)
         except (ProviderError, ValueError) as error:
             messages.error(request, f"{action.label}: {error}")
             return
-        self._keep(request, action, [outcome for outcome in outcomes if outcome.done], reason)
-        _tell(request, action, outcomes)
-
-    def _keep(
-        self, request: HttpRequest, action: AdminAction, done: Sequence[Outcome], reason: str
-    ) -> None:
-        """Write an audit entry for each object, beside its own timeline."""
-        kind = ContentType.objects.get_for_model(self.model)
         assert request.user.pk is not None
         why = f" Reason: {reason}" if reason else ""
         LogEntry.objects.bulk_create(
             LogEntry(
                 user_id=int(request.user.pk),
-                content_type=kind,
+                content_type=ContentType.objects.get_for_model(self.model),
                 object_id=str(outcome.key),
                 object_repr=f"{self.opts.verbose_name} {outcome.key}"[:200],
                 action_flag=CHANGE,
                 change_message=f"{action.label}: {outcome.message}{why}",
             )
-            for outcome in done
+            for outcome in outcomes
+            if outcome.done
         )
+        _tell(request, action, outcomes)
 
     # -- what came with the request -----------------------------------------------------
 
@@ -266,10 +249,10 @@ def _asking(
 ) -> Callable[[ActionsAdmin, HttpRequest, QuerySet[Model]], HttpResponse]:
     def ask(admin: ActionsAdmin, request: HttpRequest, chosen: QuerySet[Model]) -> HttpResponse:
         keys = list(chosen.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
-        more = len(keys) - MOST_AT_ONCE
-        return admin.ask(
-            request, action, keys[:MOST_AT_ONCE], back=request.get_full_path(), more=max(0, more)
-        )
+        if len(keys) > MOST_AT_ONCE:
+            more = "More are chosen than are done at once: this takes the first"
+            messages.warning(request, f"{more} {MOST_AT_ONCE}.")
+        return admin.ask(request, action, keys[:MOST_AT_ONCE], back=request.get_full_path())
 
     return ask
 

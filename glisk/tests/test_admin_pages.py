@@ -11,10 +11,12 @@ from django.urls import reverse
 from django_q.models import Failure, OrmQ, Schedule, Success
 
 from authors.models import Author
+from glisk.admin import actions
 from glisk.admin.tables import MachineAdmin
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
 from reveals.models import RevealBatch, RevealTransaction
+from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, PromptSample, Token
 from webhooks.models import WebhookEvent
 
@@ -105,3 +107,14 @@ def test_the_header_names_the_network(admin_client: Client) -> None:
     assert "NFT reveals on LOCAL" in text
     for group in ("Pipeline", "Chain", "Authors", "System"):
         assert group in text
+
+
+def test_who_chooses_too_many_is_told_so(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "MOST_AT_ONCE", 1)
+    keys = [token.pk for token in TokenFactory.create_batch(2)]
+    chosen = {"action": "hold", "_selected_action": keys}
+    asked = admin_client.post(url(Token, "changelist"), chosen).content.decode()
+    assert "this takes the first 1." in asked
+    assert "1 will be done" in asked

@@ -6,12 +6,11 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from glisk.tests.test_in_browser import HURRY, PASSWORD
+from glisk.tests.test_in_browser import HURRY, PASSWORD, watch
 from sandbox.accounts import AUTHORS
 from sandbox.testing import anvil_binary
 from sandbox.world import Ports, World, WorldOptions
@@ -19,16 +18,14 @@ from sandbox.world import Ports, World, WorldOptions
 __all__ = ["anvil_binary"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-OPERATOR, VIEWER = "maria", "victor"
 AUTHOR = AUTHORS[0].address
 PROMPT = "A lighthouse in a storm, painted in ink"
-_PEOPLE = f"""
+_OPERATOR = f"""
 from django.contrib.auth.models import User
 from glisk.console.roles import give_role, make_roles
 make_roles()
-for name, role in (("maria", "operator"), ("victor", "viewer")):
-    User.objects.create_user(name, password="{PASSWORD}")
-    give_role(name, role)
+User.objects.create_user("maria", password="{PASSWORD}")
+give_role("maria", "operator")
 """
 _PATIENCE_SECONDS = 120.0
 
@@ -45,58 +42,33 @@ def world(anvil_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     )
     with World(tmp_path_factory.mktemp("world"), ports=Ports.free(), options=options) as world:
         world.start()
-        world.manage("shell", "--command", _PEOPLE)
+        world.manage("shell", "--command", _OPERATOR)
         world.wait_for_workers()
         yield world
 
 
 @pytest.fixture(scope="module")
-def signed_in(browser: Browser, world: World) -> dict[str, BrowserContext]:
-    """Sign everybody in once, by the form."""
-    contexts = {}
-    for name in (OPERATOR, VIEWER):
-        context = browser.new_context(
-            viewport={"width": 1440, "height": 900}, base_url=world.ports.url("web")
-        )
-        page = context.new_page()
-        page.goto("/admin/")
-        page.fill("[name=username]", name)
-        page.fill("[name=password]", PASSWORD)
-        page.click("[type=submit]")
-        expect(page.locator(".glisk-funnel")).to_be_visible()
-        page.close()
-        contexts[name] = context
-    return contexts
-
-
-@pytest.fixture
-def page(signed_in: dict[str, BrowserContext], world: World) -> Iterator[Page]:
-    """The operator's page; at the end nothing may have complained or gone to a third party."""
-    yield from _page(signed_in[OPERATOR], world)
-
-
-@pytest.fixture
-def viewer_page(signed_in: dict[str, BrowserContext], world: World) -> Iterator[Page]:
-    yield from _page(signed_in[VIEWER], world)
-
-
-def _page(context: BrowserContext, world: World) -> Iterator[Page]:
-    complaints: list[str] = []
-    ours = {urlsplit(world.ports.url(name)).netloc for name in ("web", "gateway")}
+def signed_in(browser: Browser, world: World) -> BrowserContext:
+    """The operator, signed in by the form."""
+    context = browser.new_context(
+        viewport={"width": 1440, "height": 900}, base_url=world.ports.url("web")
+    )
+    context.add_init_script(HURRY)
     page = context.new_page()
+    page.goto("/admin/")
+    page.fill("[name=username]", "maria")
+    page.fill("[name=password]", PASSWORD)
+    page.click("[type=submit]")
+    expect(page.locator(".glisk-funnel")).to_be_visible()
+    page.close()
+    return context
 
-    def hear(message: ConsoleMessage) -> None:
-        if message.type == "error" and "403" not in message.text:  # what a viewer is refused
-            complaints.append(message.text)
 
-    def see(request: Request) -> None:
-        if request.url.startswith("http") and urlsplit(request.url).netloc not in ours:
-            complaints.append(f"third party: {request.url}")
-
-    page.add_init_script(HURRY)
-    page.on("console", hear)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", see)
+@pytest.fixture
+def page(signed_in: BrowserContext, world: World) -> Iterator[Page]:
+    """The operator's page; at the end nothing may have complained or gone to a third party."""
+    ours = [world.ports.url(name) for name in ("web", "gateway")]
+    page, complaints = signed_in.new_page(), watch(signed_in, ours)
     yield page
     page.close()
     assert complaints == []
@@ -216,43 +188,3 @@ def test_stages_are_paused_and_resumed_and_a_token_is_revealed_by_hand(
     see_token(page, other, "detected")
     control(page, "Resume", "Generation", "the vendor is back")
     see_token(page, other, "revealed")
-
-
-def test_a_revoked_key_of_pinata_is_understood_and_repaired(page: Page, world: World) -> None:
-    world.control("pinata", "faults", {"key_revoked": True})
-    token_id = mint(world)
-    page.goto("/admin/")
-    alert = page.locator(".glisk-alert")
-    expect(alert).to_contain_text("Pinata is not called", timeout=_PATIENCE_SECONDS * 1000)
-    expect(alert).to_contain_text("API_KEY_REVOKED")
-    expect(alert).to_contain_text("set PINATA_JWT")
-    see_token(page, token_id, "uploading")
-    waiting = page.locator(".glisk-trouble")
-    expect(waiting).to_contain_text("It waits. Pinata is not called")
-    expect(waiting).to_contain_text("set PINATA_JWT")
-
-    world.control("pinata", "faults", {"key_revoked": False})  # as a new key would
-    control(page, "Call again", "Pinata", "the key is replaced")
-    expect(page.get_by_text("Pinata is called again.")).to_be_visible()
-    see_token(page, token_id, "revealed")
-
-
-def test_a_viewer_looks_and_is_refused(viewer_page: Page, world: World) -> None:
-    page = viewer_page
-    token_id = mint(world)
-    see_token(page, token_id, "(detected|generating|uploading|ready|revealed)")
-    expect(page.locator(".glisk-actions")).to_have_count(0)
-    page.goto("/admin/")
-    expect(page.locator(".glisk-tiles")).to_contain_text("Last block")
-    expect(page.get_by_role("link", name="Controls")).to_have_count(0)
-    page.goto("/admin/tokens/token/")
-    expect(page.locator("#result_list .action-checkbox-column")).to_have_count(0)
-    for address in (
-        f"/admin/tokens/token/action/hold/?keys={token_id}",
-        "/admin/glisk/systemstate/controls/",
-        "/admin/authors/author/add/",
-    ):
-        answer = page.goto(address)
-        assert answer is not None
-        assert answer.status == 403, address
-        expect(page.get_by_text("Your role does not allow this")).to_be_visible()
