@@ -50,8 +50,8 @@ def page_of(client: Client, token: Token) -> str:
     return html.unescape(client.get(address).content.decode())
 
 
-def beat(*stages: str) -> None:
-    """Leave heartbeats of living workers; they live for minutes, however slow a test is."""
+def beat(*stages: str, age_seconds: float = -300, in_flight: int = 0) -> None:
+    """Leave heartbeats of workers; as a rule they live for minutes, however slow a test is."""
     now = timezone.now()
     for stage in stages:
         WorkerHeartbeat.objects.create(
@@ -60,6 +60,7 @@ def beat(*stages: str) -> None:
             main_pid=1,
             pid=2,
             stage=stage,
+            in_flight=in_flight,
             started_at=now,
-            beat_at=now + timedelta(minutes=5),
+            beat_at=now - timedelta(seconds=age_seconds),
         )

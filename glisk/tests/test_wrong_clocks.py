@@ -41,31 +41,20 @@ def beating(db: None) -> None:
 
 @AHEAD
 @pytest.mark.usefixtures("beating")
-def test_living_workers_are_alive(set_clock: Callable[[float], None], ahead: float) -> None:
+def test_workers_live_and_alarms_last_as_long_as_they_should(
+    set_clock: Callable[[float], None], ahead: float
+) -> None:
     set_clock(ahead)
     assert [worker.alive for worker in take_overview().workers] == [True]
     (worker,) = pipeline()["workers"]
     assert 0 <= worker["beat_age_seconds"] < 60
     assert stages_alive() == {"generation"}
     assert prune_heartbeats() == 0
-
-
-@AHEAD
-@pytest.mark.usefixtures("beating")
-def test_silent_workers_are_not(set_clock: Callable[[float], None], ahead: float) -> None:
-    WorkerHeartbeat.objects.update(beat_at=Now() - timedelta(minutes=11))
-    set_clock(ahead)
-    assert [worker.alive for worker in take_overview().workers] == [False]
-    assert prune_heartbeats() == 1
-
-
-@AHEAD
-def test_alarms_last_as_long_as_they_should(
-    set_clock: Callable[[float], None], ahead: float
-) -> None:
-    set_clock(ahead)
     raise_alarm("listing", headline="It is refused")
     assert [alarm.name for alarm in alarms()] == ["listing"]
+    WorkerHeartbeat.objects.update(beat_at=Now() - timedelta(minutes=11))
+    assert [worker.alive for worker in take_overview().workers] == [False]
+    assert prune_heartbeats() == 1
 
 
 @AHEAD
