@@ -43,7 +43,8 @@ _ADVICE = "Have the machines' clocks set by NTP. Nothing is decided by this one.
 _UPSERT = """
     INSERT INTO worker_heartbeats (owner, host, main_pid, pid, stage, in_flight, started_at,
                                    beat_at, last_claim_at, last_progress_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, now(), %s, %s)
+    VALUES (%(owner)s, %(host)s, %(main_pid)s, %(pid)s, %(stage)s, %(in_flight)s, %(started_at)s,
+            now(), %(last_claim_at)s, %(last_progress_at)s)
     ON CONFLICT (owner) DO UPDATE SET in_flight = EXCLUDED.in_flight, beat_at = now(),
         last_claim_at = EXCLUDED.last_claim_at, last_progress_at = EXCLUDED.last_progress_at
 """
@@ -106,25 +107,12 @@ class Heartbeat:
     last_claim_at: datetime | None = None
     last_progress_at: datetime | None = None
 
-    def write(self, execute: Callable[[str, list[Any]], Any]) -> None:
+    def write(self, execute: Callable[[str, dict[str, Any]], Any]) -> None:
         """Upsert the row through `execute`: one statement, on whichever connection proves life."""
-        execute(
-            _UPSERT,
-            [
-                self.owner,
-                host_name(),
-                main_pid(),
-                self.pid,
-                self.stage,
-                self.in_flight,
-                self.started_at,
-                self.last_claim_at,
-                self.last_progress_at,
-            ],
-        )
+        execute(_UPSERT, {**vars(self), "host": host_name(), "main_pid": main_pid()})
 
-    def remove(self, execute: Callable[[str, list[Any]], Any]) -> None:
-        execute("DELETE FROM worker_heartbeats WHERE owner = %s", [self.owner])
+    def remove(self, execute: Callable[[str, dict[str, Any]], Any]) -> None:
+        execute("DELETE FROM worker_heartbeats WHERE owner = %(owner)s", {"owner": self.owner})
 
 
 def stages_alive() -> set[str]:

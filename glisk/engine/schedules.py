@@ -16,6 +16,13 @@ logger = structlog.get_logger(__name__)
 # Rows of this name belong to this module; an operator's own schedules are left alone.
 _PREFIX = "glisk:"
 _WRITE_LOCK = crc32(b"glisk:write_schedules")
+_FIXED = {
+    "schedule_type": Schedule.CRON,
+    "repeats": -1,
+    "args": None,
+    "kwargs": None,
+    "hook": None,
+}
 
 
 @dataclass(frozen=True)
@@ -94,32 +101,21 @@ def write_schedules() -> None:
 
     Several supervisors may do this at once; a running schedule keeps its next run.
     """
+    kept = []
     with transaction.atomic():
         with connection.cursor() as cursor:  # the table has no unique name
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_WRITE_LOCK])
-        rows = {
-            row.name: row
-            for row in Schedule.objects.select_for_update().filter(name__startswith=_PREFIX)
-        }
         for schedule in declared():
-            row = rows.pop(_PREFIX + schedule.name, None)
-            if row is None:
-                row = Schedule(name=_PREFIX + schedule.name)
-            elif _facts(row) == (schedule.func, Schedule.CRON, schedule.cron, -1, None, None, None):
-                continue
-            row.func = schedule.func
-            row.schedule_type = Schedule.CRON
-            row.cron = schedule.cron
-            row.repeats = -1
-            row.args = row.kwargs = row.hook = None
-            row.next_run = row.calculate_next_run()
-            row.save()
-        Schedule.objects.filter(pk__in=[row.pk for row in rows.values()]).delete()
-
-
-def _facts(row: Schedule) -> tuple[object, ...]:
-    fixed = (row.func, row.schedule_type, row.cron, row.repeats)
-    return (*fixed, row.args or None, row.kwargs or None, row.hook or None)
+            name = _PREFIX + schedule.name
+            facts = {"func": schedule.func, "cron": schedule.cron, **_FIXED}
+            row = Schedule.objects.filter(name=name).first() or Schedule(name=name)
+            if any(getattr(row, column) != fact for column, fact in facts.items()):
+                for column, fact in facts.items():
+                    setattr(row, column, fact)
+                row.next_run = row.calculate_next_run()
+                row.save()
+            kept.append(row.pk)
+        Schedule.objects.filter(name__startswith=_PREFIX).exclude(pk__in=kept).delete()
 
 
 def next_due() -> datetime | None:

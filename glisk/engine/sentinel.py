@@ -13,6 +13,7 @@ import logging
 import os
 import queue
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -32,16 +33,6 @@ logger = structlog.get_logger(__name__)
 CRASHED = 70
 _STOP_CYCLE_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 10
-
-
-class _Started:
-    """Stands for the event that stock django-q2's parent waits for; ours does not."""
-
-    def set(self) -> None:
-        """Do nothing."""
-
-    def is_set(self) -> bool:
-        return True
 
 
 def run_sentinel(stop: StopFlag) -> NoReturn:
@@ -64,7 +55,7 @@ class CrashOnlySentinel(Sentinel):
     pool: list[Any]  # processes, each with the timer that django-q2 hangs on it
 
     def __init__(self, stop: StopFlag) -> None:
-        super().__init__(stop, _Started(), uuid.uuid4(), start=False)
+        super().__init__(stop, threading.Event(), uuid.uuid4(), start=False)
         # The parent class restores SIGTERM's default; see run_child.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

@@ -70,14 +70,6 @@ class Tree:
         """Readable when the sentinel has ended."""
         return self.process.sentinel
 
-    def is_alive(self) -> bool:
-        return self.process.is_alive()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for the sentinel's end, at most `seconds`; return whether it ended."""
-        self.process.join(seconds)
-        return not self.process.is_alive()
-
     def end(self, seconds: float = 10.0) -> bool:
         """Kill what is left and wait until no process of the tree lives; False if one does."""
         self.process.kill()
@@ -127,13 +119,16 @@ class Supervisor:
         poll = select.poll()
         poll.register(self._stop, select.POLLIN)
         poll.register(tree, select.POLLIN)
-        while not self._stop.is_set() and tree.is_alive():
+        while not self._stop.is_set() and tree.process.is_alive():
             poll.poll(self._run_due() * 1000)
 
     def _end(self, tree: Tree) -> None:
         """See the tree to its end, within the grace if it is to stop; release its leases."""
-        if self._stop.is_set() and not tree.wait(settings.SHUTDOWN_GRACE_SECONDS):
-            logger.warning("grace_exceeded", seconds=settings.SHUTDOWN_GRACE_SECONDS)
+        grace = settings.SHUTDOWN_GRACE_SECONDS
+        if self._stop.is_set():
+            tree.process.join(grace)
+            if tree.process.is_alive():
+                logger.warning("grace_exceeded", seconds=grace)
         if not tree.end():
             logger.error("processes_left", prefix=own_prefix())
         _reap_orphans()

@@ -19,6 +19,7 @@ from typing import Any, Final
 import structlog
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Now
 
 from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
@@ -171,7 +172,11 @@ class Find(Step[Lost, "dict[int, Finding]"]):
 
     def _decide(self, claims: Sequence[JobClaim], findings: dict[int, Finding]) -> None:
         # News that came during the call win: only what nothing is known of yet is given up.
-        missing = jobs.still_created(claim.job for claim in claims)
+        missing = set(
+            ImageGenerationJob.objects.select_for_update()
+            .filter(pk__in=[claim.job.pk for claim in claims], status=JobStatus.CREATED)
+            .values_list("pk", flat=True)
+        )
         give_back([c for c in claims if c.job.pk not in missing], owner=self.owner)
         ended = []
         for claim in (claim for claim in claims if claim.job.pk in missing):
@@ -232,7 +237,11 @@ def look_for(job: ImageGenerationJob, error: Exception, *, is_down: bool) -> Non
             status=error.status,
             code=error.code,
         )
-    jobs.note_lost(job, meant=meant, look_in=SETTLE_SECONDS)
+    ImageGenerationJob.objects.filter(pk=job.pk, status=JobStatus.CREATED).update(
+        error_class=meant.error_class if meant else "",
+        error=str(meant) if meant else "",
+        look_at=Now() + timedelta(seconds=SETTLE_SECONDS),
+    )
 
 
 def find_lost(

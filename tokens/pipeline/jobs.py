@@ -330,32 +330,6 @@ def close_jobs(
         )
 
 
-def claim_to_poll(
-    *, limit: int, within_seconds: float, for_seconds: float
-) -> list[ImageGenerationJob]:
-    """Take predictions that are to be asked for within so many seconds: one listing serves many.
-
-    Nobody else asks for them `for_seconds`.
-    """
-    columns = ("id", "token_id", "external_id", "created_at", "submitted_at")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "WITH c AS MATERIALIZED (SELECT j.id FROM image_generation_jobs j "  # noqa: S608
-            "JOIN tokens_s0 t USING (token_id) "
-            "WHERE j.status = 'submitted' AND j.service = 'replicate' "
-            "AND t.status IN ('detected', 'generating') AND (j.look_at IS NULL "
-            "OR j.look_at <= clock_timestamp() + make_interval(secs => %s)) "
-            "ORDER BY j.look_at NULLS FIRST LIMIT %s FOR UPDATE OF j SKIP LOCKED) "
-            "UPDATE image_generation_jobs j "
-            "SET look_at = clock_timestamp() + make_interval(secs => %s) FROM c "
-            f"WHERE j.id = c.id RETURNING {', '.join(f'j.{name}' for name in columns)}",
-            [within_seconds, limit, for_seconds],
-        )
-        return [
-            ImageGenerationJob(**dict(zip(columns, row, strict=True))) for row in cursor.fetchall()
-        ]
-
-
 def look_again(
     jobs: Sequence[ImageGenerationJob],
     *,
@@ -378,28 +352,6 @@ def look_again(
             "WHERE id = ANY(%s) AND status IN ('created', 'submitted')",
             [int(in_vain), why, in_seconds, [job.pk for job in jobs]],
         )
-
-
-def note_lost(job: ImageGenerationJob, *, meant: ProviderError | None, look_in: float) -> None:
-    """Have a call looked for whose reply was lost just now.
-
-    `meant`: what its answer means if it is not found; None: no answer came at all.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE image_generation_jobs SET error_class = %s, error = %s, "
-            "look_at = clock_timestamp() + make_interval(secs => %s) "
-            "WHERE id = %s AND status = 'created'",
-            [meant.error_class if meant else "", str(meant) if meant else "", look_in, job.pk],
-        )
-
-
-def still_created(jobs: Iterable[ImageGenerationJob]) -> set[int]:
-    """Return the ids of those that nothing is known of yet; locked to the transaction's end."""
-    found = ImageGenerationJob.objects.select_for_update().filter(
-        pk__in=[job.pk for job in jobs], status=JobStatus.CREATED
-    )
-    return set(found.values_list("pk", flat=True))
 
 
 def external_ids_near(moment: datetime) -> set[str]:

@@ -12,6 +12,7 @@ from itertools import islice
 
 import structlog
 from django.conf import settings
+from django.db import connection
 
 from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
@@ -76,9 +77,7 @@ class Poll(Step[Look, Seen]):
         return self.open_jobs.next_job_in
 
     def claim(self, limit: int) -> Sequence[Look]:
-        due = jobs.claim_to_poll(
-            limit=_MOST_AT_ONCE, within_seconds=poll_seconds() / 2, for_seconds=_CALL_SECONDS
-        )
+        due = _claim(within_seconds=poll_seconds() / 2)
         overdue = [job for job in due if _is_overdue(job)]
         rest = [job for job in due if not _is_overdue(job)]
         looks = [Look([job], overdue=True) for job in overdue[: limit - 1]]
@@ -130,6 +129,26 @@ class Poll(Step[Look, Seen]):
                 self.reads.failed(_told("poll_failed", refused.error))
                 wait = until_probe(self.reads, at_least=poll_seconds())
                 jobs.look_again(refused.work.jobs, in_seconds=wait)
+
+
+def _claim(*, within_seconds: float) -> list[ImageGenerationJob]:
+    """Take predictions that are to be asked for within so many seconds: one listing serves many."""
+    columns = ("id", "token_id", "external_id", "created_at", "submitted_at")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH c AS MATERIALIZED (SELECT j.id FROM image_generation_jobs j "  # noqa: S608
+            "JOIN tokens_s0 t USING (token_id) "
+            "WHERE j.status = 'submitted' AND j.service = 'replicate' "
+            "AND t.status IN ('detected', 'generating') AND (j.look_at IS NULL "
+            "OR j.look_at <= clock_timestamp() + make_interval(secs => %s)) "
+            "ORDER BY j.look_at NULLS FIRST LIMIT %s FOR UPDATE OF j SKIP LOCKED) "
+            "UPDATE image_generation_jobs j "
+            "SET look_at = clock_timestamp() + make_interval(secs => %s) FROM c "
+            f"WHERE j.id = c.id RETURNING {', '.join(f'j.{name}' for name in columns)}",
+            [within_seconds, _MOST_AT_ONCE, _CALL_SECONDS],
+        )
+        rows = cursor.fetchall()
+    return [ImageGenerationJob(**dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def _is_overdue(job: ImageGenerationJob) -> bool:
