@@ -115,10 +115,9 @@ def detail(answer: Any, status: int = 400) -> str:
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("farcaster")
 class TestLinking:
-    def test_the_owner_links_under_the_name_that_farcaster_knows(
-        self, client: Client, farcaster: FarcasterNamesEmulator
-    ) -> None:
+    def test_the_owner_links_under_the_name_that_farcaster_knows(self, client: Client) -> None:
         for signer in (CUSTODY, AUTH):
             answer = link(client, sign_in(address=signer.address), signer=signer)
             assert answer.status_code == 200, answer.content
@@ -126,7 +125,7 @@ class TestLinking:
             assert Author.objects.get().farcaster_handle == "the-real-name"
 
     def test_each_of_our_sites_may_ask_in_each_form_that_clients_use(
-        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings
+        self, client: Client, settings: Settings
     ) -> None:
         settings.SIGN_IN_DOMAIN = SITES
         forms: list[dict[str, Any]] = [
@@ -142,7 +141,7 @@ class TestLinking:
             assert link(client, sign_in(**changes)).status_code == 200, changes
 
     def test_a_foreign_site_is_told_which_ones_may(
-        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings
+        self, client: Client, settings: Settings
     ) -> None:
         for site in (
             "preview.glisk.example",
@@ -156,11 +155,7 @@ class TestLinking:
             assert all(allowed in told for allowed in SITES)
 
     def test_an_account_of_a_smart_wallet(
-        self,
-        client: Client,
-        farcaster: FarcasterNamesEmulator,
-        key_registry: Contract,
-        wallet_chain: WalletChain,
+        self, client: Client, key_registry: Contract, wallet_chain: WalletChain
     ) -> None:
         undeployed, calldata = wallet_chain.undeployed_wallet(CUSTODY)
         wallet_chain.transact(key_registry, "set", FID, encode(["address"], [undeployed]), 1, 2)
@@ -169,7 +164,7 @@ class TestLinking:
         assert link(client, message, farcaster_signature=signature).status_code == 200
 
     def test_a_shared_nonce_ties_the_sign_in_to_the_wallet(
-        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings
+        self, client: Client, settings: Settings
     ) -> None:
         settings.LEGACY_SIGNATURES = False
         assert "no longer accepted" in detail(link(client))
@@ -180,36 +175,27 @@ class TestLinking:
         again = link(client, message, wallet_message=wanted)
         assert again.json()["detail"].startswith("Wallet signature verification failed.")
 
-    def test_the_wallets_message_is_for_one_account(
-        self, client: Client, farcaster: FarcasterNamesEmulator
-    ) -> None:
+    def test_the_wallets_message_is_for_one_account(self, client: Client) -> None:
         wanted = offered(client, AUTHOR.address, "link_farcaster", hash_of("8"))
         assert "another value" in detail(link(client, wallet_message=wanted))
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("farcaster")
 class TestAttacks:
-    def test_a_throw_away_key_owns_no_account(
-        self, client: Client, farcaster: FarcasterNamesEmulator
-    ) -> None:
+    def test_a_throw_away_key_owns_no_account(self, client: Client) -> None:
         """Signer and address of the message fit; the account is somebody else's."""
         answer = link(client, sign_in(address=OTHER.address), signer=OTHER)
         assert "does not own" in detail(answer)
 
-    def test_an_owner_of_another_account(
-        self, client: Client, farcaster: FarcasterNamesEmulator
-    ) -> None:
+    def test_an_owner_of_another_account(self, client: Client) -> None:
         answer = link(client, sign_in(resources=("farcaster://fid/8",)), fid=8)
         assert detail(answer) == (
             f"Validation failed: {CUSTODY.address} does not own the Farcaster account 8."
         )
 
     def test_a_key_that_is_no_auth_address(
-        self,
-        client: Client,
-        farcaster: FarcasterNamesEmulator,
-        key_registry: Contract,
-        wallet_chain: WalletChain,
+        self, client: Client, key_registry: Contract, wallet_chain: WalletChain
     ) -> None:
         """Removed keys, and keys that sign posts for an application."""
         key = encode(["address"], [OTHER.address])
@@ -218,7 +204,7 @@ class TestAttacks:
             answer = link(client, sign_in(address=OTHER.address), signer=OTHER)
             assert "does not own" in detail(answer)
 
-    def test_only_the_wallet_links(self, client: Client, farcaster: FarcasterNamesEmulator) -> None:
+    def test_only_the_wallet_links(self, client: Client) -> None:
         for changes in (
             {"wallet_signature": sign(OTHER, LEGACY)},
             {"wallet_signature": "0x00"},
@@ -230,9 +216,7 @@ class TestAttacks:
             refusal = detail(link(client, **changes))
             assert refusal.startswith("Wallet signature verification failed.")
 
-    def test_a_sign_in_that_its_address_did_not_sign(
-        self, client: Client, farcaster: FarcasterNamesEmulator
-    ) -> None:
+    def test_a_sign_in_that_its_address_did_not_sign(self, client: Client) -> None:
         for forge in (
             lambda text: sign(OTHER, text),
             lambda text: sign(CUSTODY, text + " "),
@@ -271,13 +255,11 @@ class TestAttacks:
             assert detail(link(client, sign_in(**changes))).startswith(REFUSED)
             assert farcaster.calls == []
 
-    def test_a_text_that_is_no_sign_in(
-        self, client: Client, farcaster: FarcasterNamesEmulator
-    ) -> None:
+    def test_a_text_that_is_no_sign_in(self, client: Client) -> None:
         for text in ("", "hello", "\x00", "x" * 3000):
             detail(link(client, text))
 
-    def test_a_sign_in_works_once(self, client: Client, farcaster: FarcasterNamesEmulator) -> None:
+    def test_a_sign_in_works_once(self, client: Client) -> None:
         """Whoever saw it cannot link the account to the own wallet."""
         message = sign_in()
         assert link(client, message).status_code == 200
@@ -294,7 +276,7 @@ class TestAttacks:
         assert not Author.objects.by_wallet(OTHER.address).exists()
 
     def test_it_is_remembered_as_long_as_it_could_be_used(
-        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings
+        self, client: Client, settings: Settings
     ) -> None:
         message = sign_in()
         link(client, message)
@@ -304,12 +286,13 @@ class TestAttacks:
         SpentMessage.objects.update(expires_at=timezone.now())
         assert purge_expired() == 1
 
-    def test_a_senseless_fid(self, client: Client, farcaster: FarcasterNamesEmulator) -> None:
+    def test_a_senseless_fid(self, client: Client) -> None:
         for fid in (0, -1, 2**63, 2**256, "x", None, 1.5, True):
             detail(link(client, fid=fid))
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("farcaster")
 class TestFailures:
     def test_it_is_not_set_up(self, client: Client, settings: Settings) -> None:
         settings.OPTIMISM_RPC_URL = ""
@@ -353,15 +336,11 @@ class TestFailures:
             farcaster.script("/transfers/current", answer)
             detail(link(client), status)
 
-    def test_optimism_does_not_answer(
-        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings
-    ) -> None:
+    def test_optimism_does_not_answer(self, client: Client, settings: Settings) -> None:
         settings.OPTIMISM_RPC_URL = "http://127.0.0.1:9"
         assert "cannot be asked" in detail(link(client), 503)
 
-    def test_the_node_is_none_of_optimism(
-        self, client: Client, farcaster: FarcasterNamesEmulator, settings: Settings
-    ) -> None:
+    def test_the_node_is_none_of_optimism(self, client: Client, settings: Settings) -> None:
         """Same contracts, same owner, wrong chain: nothing is believed."""
         with running_node() as node:
             other = WalletChain(node.rpc_url)
@@ -372,10 +351,7 @@ class TestFailures:
             assert "cannot be asked" in detail(link(client), 503)
 
     def test_a_failure_is_told_in_the_frontends_words(
-        self,
-        client: Client,
-        farcaster: FarcasterNamesEmulator,
-        monkeypatch: pytest.MonkeyPatch,
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(**kwargs: Any) -> None:
             raise RuntimeError("a secret of the machine")

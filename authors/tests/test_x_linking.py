@@ -74,8 +74,9 @@ def failed(error: str) -> dict[str, str]:
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("x")
 class TestLinking:
-    def test_an_account_is_linked(self, client: Client, x: XEmulator) -> None:
+    def test_an_account_is_linked(self, client: Client) -> None:
         AuthorFactory.create(wallet_address=AUTHOR.address, prompt_text="A fox")
         told = outcome(client, consent(client))
         assert told == {"x_linked": "true", "username": "glisk_author"}
@@ -98,12 +99,12 @@ class TestLinking:
             settings.X_API_URL, settings.X_REDIRECT_URI = public.url, REDIRECT_URI
             assert outcome(client, consent(client))["x_linked"] == "true"
 
-    def test_an_offered_message_begins_one_link(self, client: Client, x: XEmulator) -> None:
+    def test_an_offered_message_begins_one_link(self, client: Client) -> None:
         message = offered(client, AUTHOR.address, "link_x")
         assert start(client, message=message).status_code == 200
         assert "used already" in start(client, message=message).json()["detail"]
 
-    def test_what_is_asked_of_x(self, client: Client, x: XEmulator) -> None:
+    def test_what_is_asked_of_x(self, client: Client) -> None:
         url = urlsplit(start(client).json()["authorization_url"])
         query = dict(parse_qsl(url.query))
         assert url.path == "/i/oauth2/authorize"
@@ -124,8 +125,9 @@ class TestLinking:
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("x")
 class TestAttacks:
-    def test_only_the_wallet_begins(self, client: Client, x: XEmulator) -> None:
+    def test_only_the_wallet_begins(self, client: Client) -> None:
         for changes in (
             {"signature": sign(OTHER, LEGACY)},
             {"signature": "0x00"},
@@ -141,7 +143,7 @@ class TestAttacks:
         assert start(client, message="x" * 501).status_code == 400
         assert not XLinkRequest.objects.exists()
 
-    def test_a_state_works_once(self, client: Client, x: XEmulator) -> None:
+    def test_a_state_works_once(self, client: Client) -> None:
         cookies = Client()
         params = consent(cookies)
         key = cookies.cookies["glisk_x_link"].value
@@ -149,7 +151,7 @@ class TestAttacks:
         cookies.cookies["glisk_x_link"] = key
         assert outcome(cookies, params) == failed("state_mismatch")
 
-    def test_another_browser_cannot_finish(self, client: Client, x: XEmulator) -> None:
+    def test_another_browser_cannot_finish(self, client: Client) -> None:
         """The attacker begins with the own wallet and has a victim follow the link."""
         params = consent(client)
         assert outcome(Client(), params) == failed("state_mismatch")
@@ -159,13 +161,11 @@ class TestAttacks:
         assert not Author.objects.exists()
         assert outcome(client, params)["x_linked"] == "true"  # and it cost the owner nothing
 
-    def test_other_browsers_may_be_allowed(
-        self, client: Client, x: XEmulator, settings: Settings
-    ) -> None:
+    def test_other_browsers_may_be_allowed(self, client: Client, settings: Settings) -> None:
         settings.X_SAME_BROWSER = False
         assert outcome(Client(), consent(client))["x_linked"] == "true"
 
-    def test_a_state_lives_five_minutes(self, client: Client, x: XEmulator) -> None:
+    def test_a_state_lives_five_minutes(self, client: Client) -> None:
         params = consent(client)
         left = XLinkRequest.objects.get().expires_at - timezone.now()
         assert timedelta(minutes=4) < left <= timedelta(minutes=5)
@@ -175,20 +175,18 @@ class TestAttacks:
         start(client)  # the next request lets its verifier go
         assert XLinkRequest.objects.get() != expired
 
-    def test_a_forged_state_finishes_nothing(self, client: Client, x: XEmulator) -> None:
+    def test_a_forged_state_finishes_nothing(self, client: Client) -> None:
         for state in ("", "forged", "x" * 5000, "\x00", "☂"):
             code = consent(client)["code"]
             told = outcome(client, {"code": code, "state": state})
             assert told == failed("state_mismatch" if 0 < len(state) < 2000 else "missing_params")
 
-    def test_a_foreign_code_is_refused_by_its_challenge(self, client: Client, x: XEmulator) -> None:
+    def test_a_foreign_code_is_refused_by_its_challenge(self, client: Client) -> None:
         foreign = consent(Client())["code"]
         params = consent(client) | {"code": foreign}
         assert outcome(client, params) == failed("token_exchange_failed")
 
-    def test_nothing_of_the_request_decides_where_it_leads(
-        self, client: Client, x: XEmulator
-    ) -> None:
+    def test_nothing_of_the_request_decides_where_it_leads(self, client: Client) -> None:
         for extra in (
             {"next": "https://evil.example"},
             {"redirect_uri": "https://evil.example"},
@@ -201,7 +199,7 @@ class TestAttacks:
             assert "evil" not in answer["Location"]
             assert "script" not in answer["Location"]
 
-    def test_the_cookie_is_for_the_callback_only(self, client: Client, x: XEmulator) -> None:
+    def test_the_cookie_is_for_the_callback_only(self, client: Client) -> None:
         cookie = start(client).cookies["glisk_x_link"]
         assert cookie["httponly"]
         assert (cookie["path"], cookie["samesite"], cookie["max-age"]) == (CALLBACK, "Lax", 300)
@@ -213,6 +211,7 @@ class TestAttacks:
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("x")
 class TestFailures:
     def test_the_user_says_no(self, client: Client, x: XEmulator) -> None:
         x.set_faults(denied=True)
@@ -245,9 +244,7 @@ class TestFailures:
         x.set_faults(latency_seconds=(1, 1))
         assert outcome(client, params) == failed("token_exchange_failed")
 
-    def test_the_application_is_refused(
-        self, client: Client, x: XEmulator, settings: Settings
-    ) -> None:
+    def test_the_application_is_refused(self, client: Client, settings: Settings) -> None:
         params = consent(client)
         settings.X_CLIENT_SECRET = "another secret"
         assert outcome(client, params) == failed("token_exchange_failed")
@@ -273,7 +270,7 @@ class TestFailures:
             assert outcome(client, params) == failed("token_exchange_failed"), token
 
     def test_a_fault_of_ours_leads_back_too(
-        self, client: Client, x: XEmulator, monkeypatch: pytest.MonkeyPatch
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(**kwargs: Any) -> None:
             raise RuntimeError("a fault")
@@ -288,7 +285,7 @@ class TestFailures:
         assert "not set up" in answer.json()["detail"]
 
     def test_a_failing_start_is_told_in_the_frontends_words(
-        self, client: Client, x: XEmulator, monkeypatch: pytest.MonkeyPatch
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(proof: Any) -> None:
             raise RuntimeError("a secret of the machine")
