@@ -30,8 +30,6 @@ from webhooks.inbox import EventNotProcessedError, receive_event
 
 logger = structlog.get_logger(__name__)
 
-
-_AGAIN = "The event could not be taken in now; deliver it again."
 _JOB_ID = re.compile(r"[0-9]{1,18}")
 
 # 401 is for a wrong signature, 503 for a key that is not set or a database that does not answer.
@@ -52,6 +50,13 @@ class SignedWebhookView(APIView):
         body: Any = request.auth
         return bytes(body)
 
+    def handle_exception(self, exc: Exception) -> Response:
+        """Have the vendor come again where the database is at fault, or what was to be done."""
+        if isinstance(exc, EventNotProcessedError | Error):
+            logger.warning("webhook_refused_for_now", error=type(exc).__name__)
+            exc = TryLater("The event could not be taken in now; deliver it again.")
+        return super().handle_exception(exc)
+
 
 class AlchemyWebhookView(SignedWebhookView):
     authentication_classes = [AlchemySignature]
@@ -71,11 +76,7 @@ class AlchemyWebhookView(SignedWebhookView):
         if event is None:
             raise ParseError("The event has no usable id.")
         structlog.contextvars.bind_contextvars(event_id=event.id)
-        try:
-            receipt = receive_event(event, body)
-        except (EventNotProcessedError, Error) as error:
-            logger.warning("webhook_refused_for_now", error=type(error).__name__)
-            raise TryLater(_AGAIN) from error
+        receipt = receive_event(event, body)
         answer: dict[str, Any] = {"status": receipt.status, **receipt.counts}
         if receipt.status == "processed":
             answer["tokens"] = receipt.tokens
@@ -100,11 +101,7 @@ class ReplicateWebhookView(SignedWebhookView):
     def post(self, request: Request) -> Response:
         prediction = _read_prediction(read_json_object(self.signed_body(request)))
         structlog.contextvars.bind_contextvars(prediction_id=prediction.id)
-        try:
-            result = record_prediction(prediction, job_id=_job_id(request))
-        except Error as error:
-            logger.warning("webhook_refused_for_now", error=type(error).__name__)
-            raise TryLater(_AGAIN) from error
+        result = record_prediction(prediction, job_id=_job_id(request))
         return Response({"status": "ignored" if result == "unknown" else result})
 
 
