@@ -13,9 +13,17 @@ from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.stage import FOX, LIGHTHOUSE, mint
-from tokens.tests.stage import Start, Vendors, has_status
+from tokens.tests.stage import Start, Vendors, Worker, has_status
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def drain(chain: DemoChain, reader: ChainClient, worker: Start, authors: list[Author]) -> Worker:
+    """A worker's drains, and a fox's token for them."""
+    mint(chain, FOX)
+    scan_chain(reader)
+    return worker()
 
 
 def hand_over(chain: DemoChain, reader: ChainClient) -> None:
@@ -48,12 +56,9 @@ def assert_made_for_the_lighthouse(chain: DemoChain, vendors: Vendors) -> None:
 
 
 def test_a_reorg_while_the_call_is_on_its_way(
-    chain: DemoChain, reader: ChainClient, worker: Start, vendors: Vendors, authors: list[Author]
+    chain: DemoChain, reader: ChainClient, drain: Worker, vendors: Vendors
 ) -> None:
     """The reply comes when the token is another's: its cost is entered, nothing else happens."""
-    mint(chain, FOX)
-    scan_chain(reader)
-    drain = worker()
     drain.step()
     assert is_(TokenStatus.GENERATING)
     hand_over(chain, reader)  # while nobody takes the reply
@@ -63,11 +68,8 @@ def test_a_reorg_while_the_call_is_on_its_way(
 
 
 def test_a_reorg_while_the_vendor_works(
-    chain: DemoChain, reader: ChainClient, worker: Start, vendors: Vendors, authors: list[Author]
+    chain: DemoChain, reader: ChainClient, drain: Worker, vendors: Vendors
 ) -> None:
-    mint(chain, FOX)
-    scan_chain(reader)
-    drain = worker()
     drain.until(lambda: ImageGenerationJob.objects.filter(status=JobStatus.SUBMITTED).exists())
     hand_over(chain, reader)
     drain.until(has_status(TokenStatus.READY, Token.objects.get()))
@@ -75,15 +77,8 @@ def test_a_reorg_while_the_vendor_works(
 
 
 def test_a_reorg_while_the_files_are_uploaded(
-    chain: DemoChain,
-    reader: ChainClient,
-    worker: Start,
-    vendors: Vendors,
-    authors: list[Author],
+    chain: DemoChain, reader: ChainClient, drain: Worker, vendors: Vendors
 ) -> None:
-    mint(chain, FOX)
-    scan_chain(reader)
-    drain = worker()
     drain.until(lambda: is_(TokenStatus.UPLOADING) or is_(TokenStatus.READY))
     hand_over(chain, reader)
     drain.until(has_status(TokenStatus.READY, Token.objects.get()))
@@ -95,11 +90,8 @@ def test_a_reorg_while_the_files_are_uploaded(
 
 
 def test_a_reorg_when_the_token_is_ready(
-    chain: DemoChain, reader: ChainClient, worker: Start, vendors: Vendors, authors: list[Author]
+    chain: DemoChain, reader: ChainClient, drain: Worker, vendors: Vendors
 ) -> None:
-    mint(chain, FOX)
-    scan_chain(reader)
-    drain = worker()
     drain.until(has_status(TokenStatus.READY, Token.objects.get()))
     before = Token.objects.get().metadata_cid
     hand_over(chain, reader)
@@ -114,11 +106,8 @@ def test_a_reorg_when_the_token_is_ready(
 
 
 def test_a_mint_that_is_gone_ends_the_work_on_it(
-    chain: DemoChain, reader: ChainClient, worker: Start, vendors: Vendors, authors: list[Author]
+    chain: DemoChain, reader: ChainClient, drain: Worker, vendors: Vendors
 ) -> None:
-    mint(chain, FOX)
-    scan_chain(reader)
-    drain = worker()
     drain.until(lambda: ImageGenerationJob.objects.filter(status=JobStatus.SUBMITTED).exists())
     chain.reorg(1)
     scan_chain(reader)
