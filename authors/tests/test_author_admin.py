@@ -10,8 +10,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from authors.apps import DEFAULT_AUTHOR, make_default_author
-from authors.factories import AuthorFactory
 from authors.models import Author, PromptChange
+from authors.tests.factories import AuthorFactory
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/authors/author/"

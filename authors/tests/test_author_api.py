@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from authors.factories import AuthorFactory, wallet
+from authors.tests.factories import AuthorFactory, wallet
 
 pytestmark = pytest.mark.django_db
 UNKNOWN = {"has_prompt": False, "twitter_handle": None, "farcaster_handle": None}

@@ -14,8 +14,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from authors import transfer
-from authors.factories import AuthorFactory, wallet
 from authors.models import Author, PromptChange
+from authors.tests.factories import AuthorFactory, wallet
 from authors.transfer import COLUMNS
 
 pytestmark = pytest.mark.django_db

@@ -12,9 +12,9 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from authors.factories import AuthorFactory, wallet
 from authors.models import Author
 from authors.onboarding import NewAuthor, onboard_author
+from authors.tests.factories import AuthorFactory, wallet
 
 WALLET = wallet(0xA11CE)
 

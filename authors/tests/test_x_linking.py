@@ -12,8 +12,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from authors.factories import AuthorFactory
 from authors.models import Author, PromptChange, XLinkRequest
+from authors.tests.factories import AuthorFactory
 from authors.tests.wallets import AUTHOR, OTHER, at_once, offered, post, sign
 from authors.tests.x_emulator import CLIENT_ID, CLIENT_SECRET, XEmulator
 from authors.x import take_request

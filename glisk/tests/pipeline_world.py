@@ -9,10 +9,9 @@ from hashlib import sha256
 from django.utils import timezone
 from PIL import Image
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.models import SystemState, WorkerHeartbeat
 from reveals.models import RevealBatch, RevealBatchToken, RevealTransaction, TransactionStatus
-from tokens.factories import TokenFactory, hash32
 from tokens.models import (
     ImageGenerationJob,
     IPFSUploadRecord,
@@ -24,6 +23,7 @@ from tokens.models import (
 from tokens.models.job import JobStatus, SampleStatus
 from tokens.recovery.progress import Progress, save_progress
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory, hash32
 from webhooks.models import EventStatus, WebhookEvent
 
 

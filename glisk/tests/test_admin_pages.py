@@ -16,8 +16,8 @@ from glisk.admin.tables import MachineAdmin
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
 from reveals.models import RevealBatch, RevealTransaction
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, PromptSample, Token
+from tokens.tests.factories import TokenFactory
 from webhooks.models import WebhookEvent
 
 pytestmark = pytest.mark.django_db

@@ -7,10 +7,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
 
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from webhooks.models import WebhookEvent
 
 pytestmark = pytest.mark.django_db

@@ -24,8 +24,8 @@ from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
 from sandbox.replicate.emulator import ReplicateEmulator
 from sandbox.testing import anvil_binary, deployed_chain, running_node
-from tokens.factories import TokenFactory
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 
 __all__ = ["anvil_binary"]
 

@@ -17,9 +17,9 @@ from glisk.api.short_memory import forget_all
 from glisk.models import WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
 from reveals.models import RevealTransaction
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.django_db
 FRAGMENT = "/admin/dashboard/"

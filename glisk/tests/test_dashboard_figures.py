@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.admin.formatting import compact, short_ether
 from glisk.api.short_memory import forget_all
 from glisk.console.dashboard import (
@@ -30,10 +30,10 @@ from glisk.models import SystemState
 from glisk.tests.pipeline_world import build_world
 from reveals.keeper import KeeperState, reveal_costs
 from reveals.models import RevealTransaction
-from tokens.factories import TokenFactory, hash32
 from tokens.models import ImageGenerationJob, Token
 from tokens.pipeline.spend import Spend, SpendLine
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory, hash32
 from tokens.tests.plans import assert_uses, plans, table
 
 __all__ = ["plans", "table"]

@@ -12,16 +12,16 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.console import health
 from glisk.models import SystemState
 from glisk.tests.asking import beat
 from glisk.tests.tls_front import LOOPBACK_PEM, tls_front
 from reveals.models import BatchStatus, RevealBatch, RevealBatchToken
-from tokens.factories import TokenFactory
 from tokens.models import Token
 from tokens.recovery.progress import PROGRESS_KEY, Progress, save_progress
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.django_db
 

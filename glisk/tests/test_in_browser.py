@@ -13,12 +13,12 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.tests.pipeline_world import add_image, add_ready_token, png
 from tokens.api import gallery as gallery_module
-from tokens.factories import TokenFactory, hash32
 from tokens.models import Token
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory, hash32
 
 PASSWORD = "correct horse battery staple"
 # A page's own pauses are ten times as short.

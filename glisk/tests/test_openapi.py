@@ -14,7 +14,7 @@ from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import Client
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 
 COMMITTED = json.loads((settings.BASE_DIR / "docs" / "openapi.json").read_text())
 

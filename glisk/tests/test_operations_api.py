@@ -15,13 +15,13 @@ from django.utils import timezone
 from knox.models import AuthToken
 from pytest_django import Settings
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.console.roles import OPERATOR, VIEWER, give_role, make_roles
 from glisk.tests.pipeline_world import add_ready_token
 from reveals.models import RevealBatchToken, RevealRequest
-from tokens.factories import TokenFactory
 from tokens.models import Token
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.django_db
 

@@ -9,8 +9,8 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from authors.factories import wallet
 from authors.models import Author
+from authors.tests.factories import wallet
 from glisk.breaker import Breaker
 from glisk.config import ConfigurationError, Environment
 from glisk.errors import AccountError, TransientError

@@ -14,9 +14,9 @@ from glisk.console.management.commands import pipeline_status
 from glisk.console.overview import take_overview
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
-from tokens.factories import TokenFactory
 from tokens.recovery.progress import Progress, save_progress
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.django_db
 

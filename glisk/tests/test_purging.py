@@ -17,8 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory
 from authors.models import Action, SignInNonce, SpentMessage, XLinkRequest
+from authors.tests.factories import AuthorFactory
 from glisk.engine import housekeeping, schedules
 from sandbox.accounts import AUTHORS
 from tokens.models import PromptSample

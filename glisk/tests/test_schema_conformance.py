@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from authors.factories import AuthorFactory
+from authors.tests.factories import AuthorFactory
 from glisk.tests.web_server import WebServer, web
-from tokens.factories import TokenFactory
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 
 pytestmark = [pytest.mark.schema, pytest.mark.django_db(transaction=True)]
 __all__ = ["web"]  # the fixture

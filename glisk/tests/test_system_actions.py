@@ -16,10 +16,10 @@ from glisk.tests.admin_actions import operator
 from reveals.models import RevealRequest
 from sandbox.accounts import AUTHORS
 from sandbox.testing import anvil_binary, deployed_chain, running_node
-from tokens.factories import TokenFactory
 from tokens.models import Token
 from tokens.recovery.drift import KEY as DRIFT_KEY
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 
 __all__ = ["anvil_binary"]
 pytestmark = pytest.mark.django_db

@@ -32,10 +32,10 @@ from glisk.tests.admin_actions import (
     send,
 )
 from reveals.models import RevealRequest
-from tokens.factories import TokenFactory
 from tokens.models import Token, TokenTransition
 from tokens.repairs import hold_tokens
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.repairs.stock import failed, with_artefacts
 
 pytestmark = pytest.mark.django_db

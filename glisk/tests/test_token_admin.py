@@ -15,12 +15,12 @@ from django.utils import timezone
 from PIL import Image
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory, wallet
+from authors.tests.factories import AuthorFactory, wallet
 from glisk.models import SystemState
 from glisk.tests.pipeline_world import add_image, add_ready_token, png
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/tokens/token/"

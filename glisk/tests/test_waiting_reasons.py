@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.breaker import Breaker
 from glisk.console.overview.stages import groups
 from glisk.console.overview.system import missing_webhooks
@@ -29,12 +29,12 @@ from glisk.tests.asking import ask, beat
 from glisk.tests.pipeline_world import add_ready_token
 from reveals.keeper import KeeperState
 from reveals.models import RevealTransaction
-from tokens.factories import MintEventFactory, TokenFactory
 from tokens.models import ImageGenerationJob, MintEvent, Token
 from tokens.models.job import JobStatus
 from tokens.recovery.progress import Progress, save_progress
 from tokens.repairs import hold_tokens
 from tokens.states import TokenStatus
+from tokens.tests.factories import MintEventFactory, TokenFactory
 from tokens.tests.plans import plans, table
 from webhooks.models import WebhookEvent
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import factory
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from reveals.models import (
     BatchStatus,
     RevealBatch,
@@ -17,8 +17,8 @@ from reveals.models import (
     RevealTransaction,
     TransactionStatus,
 )
-from tokens.factories import hash32
 from tokens.models import Token
+from tokens.tests.factories import hash32
 
 
 class RevealTransactionFactory(factory.django.DjangoModelFactory[RevealTransaction]):

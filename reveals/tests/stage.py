@@ -19,11 +19,11 @@ from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.chain import DemoChain
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.pinata.store import ContentStore
-from tokens.factories import MintEventFactory, TokenFactory
 from tokens.models import Token, TokenTransition
 from tokens.pipeline.metadata import build_metadata
 from tokens.recovery.drift import last_report
 from tokens.states import TokenStatus
+from tokens.tests.factories import MintEventFactory, TokenFactory
 from tokens.tests.stage import Start, Worker
 
 TOKEN_URIS_SLOT = 21  # mapping(uint256 => string) _tokenURIs

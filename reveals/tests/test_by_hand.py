@@ -24,10 +24,10 @@ from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import Scene, transactions
 from sandbox.accounts import KEEPER
 from sandbox.node import free_port
-from tokens.factories import TokenFactory, hash32
 from tokens.models import Token, TokenTransition
 from tokens.repairs import hold_tokens
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory, hash32
 from tokens.tests.stage import Start, status
 
 pytestmark = pytest.mark.django_db

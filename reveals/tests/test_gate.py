@@ -17,10 +17,10 @@ from reveals.pipeline.compose import prepare_batch
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, reveal, transactions
 from sandbox.accounts import KEEPER
 from sandbox.node import free_port
-from tokens.factories import hash32
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.pipeline.metadata import metadata_fault
 from tokens.states import TokenStatus
+from tokens.tests.factories import hash32
 from tokens.tests.stage import Start, Worker
 
 pytestmark = pytest.mark.django_db

@@ -10,10 +10,10 @@ from reveals.candidates import seconds_until_due, waiting_tokens
 from reveals.models import RevealTransaction
 from reveals.outbox import _still_ready
 from reveals.tests.stage import Scene
-from tokens.factories import TokenFactory
 from tokens.models import Token
 from tokens.repairs import hold_tokens, release_tokens
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Worker
 
 pytestmark = pytest.mark.django_db

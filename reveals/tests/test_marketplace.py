@@ -19,8 +19,8 @@ from reveals.models import MarketplaceRefresh
 from reveals.pipeline import marketplace
 from reveals.tests.opensea_emulator import OpenSeaEmulator
 from reveals.tests.stage import Scene, are_read_back, breaker_reason, drift, reveal
-from tokens.factories import TokenFactory
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Worker
 
 pytestmark = pytest.mark.django_db

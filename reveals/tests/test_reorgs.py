@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db.models import F
 
-from authors.factories import AuthorFactory
+from authors.tests.factories import AuthorFactory
 from glisk.clients.chain import ChainClient
 from glisk.errors import TransientError
 from reveals.models import RevealBatch, RevealTransaction

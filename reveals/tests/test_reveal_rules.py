@@ -6,11 +6,11 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models import ProtectedError
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from reveals.models import BatchStatus, RevealBatchToken, RevealTransaction
 from reveals.tests.factories import RevealBatchFactory, RevealTransactionFactory
-from tokens.factories import TokenFactory, hash32
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory, hash32
 
 pytestmark = pytest.mark.django_db
 

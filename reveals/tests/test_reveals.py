@@ -11,9 +11,9 @@ from reveals import gate, outbox
 from reveals.models import RevealBatch
 from reveals.tests.stage import Scene, reveal, statuses, transactions
 from sandbox.accounts import AUTHORS, KEEPER
-from tokens.factories import TokenFactory
 from tokens.models import Token, TokenTransition
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start
 
 pytestmark = pytest.mark.django_db

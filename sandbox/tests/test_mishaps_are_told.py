@@ -16,7 +16,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory
+from authors.tests.factories import AuthorFactory
 from glisk.console.controls import list_breakers, list_rate_use, reset_breaker, reset_rate_limit
 from glisk.console.overview import stages, system
 from glisk.tests.asking import ask, beat, dashboard, page_of

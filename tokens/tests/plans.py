@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from authors.factories import AuthorFactory
+from authors.tests.factories import AuthorFactory
 
 # Of ten tokens seven are revealed, as in a season that has run for a while.
 _INSERT = """

@@ -12,8 +12,8 @@ from eth_account.messages import encode_defunct
 
 from authors.models import Author
 from authors.onboarding import write_authors
-from tokens.factories import MintEventFactory, TokenFactory, wallet
 from tokens.models import Token
+from tokens.tests.factories import MintEventFactory, TokenFactory, wallet
 
 WALLET = wallet(0xABC)
 

@@ -9,11 +9,11 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.pipeline.jobs import OpenJobs
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.transitions.claims import (
     Claim,
     Retry,

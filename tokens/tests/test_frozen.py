@@ -19,12 +19,11 @@ from django.db import connections
 from django.utils import timezone
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory
+from authors.tests.factories import AuthorFactory
 from glisk.clients import http
 from glisk.clients.ipfs import PinataClient
 from glisk.engine.drain import run_drain
 from glisk.engine.process import StopFlag
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.pipeline import collect, order, samples
 from tokens.pipeline.drain import GenerationDrain, UploadDrain
@@ -32,6 +31,7 @@ from tokens.pipeline.samples import request_sample
 from tokens.pipeline.services import paid_call_seconds
 from tokens.pipeline.spend import spent_today
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import PATIENCE_SECONDS, Start, Vendors, has_status, is_ready
 from tokens.transitions.claims import rescue_stalled
 

@@ -16,8 +16,8 @@ from pytest_django import Settings
 from glisk.api.short_memory import forget_all
 from tokens.api import gallery as gallery_module
 from tokens.api.gallery import REVEALS_SHOWN
-from tokens.factories import TokenFactory
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.django_db
 UPDATES = "/gallery/updates"

@@ -15,13 +15,13 @@ from pytest_django.live_server_helper import LiveServer
 from glisk.cid import compute_cid
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.tests.database import database_url
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.pipeline import order, poll
 from tokens.pipeline.jobs import record_prediction
 from tokens.pipeline.services import ImageService, callback_url, create_prediction
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import (
     PATIENCE_SECONDS,
     Start,

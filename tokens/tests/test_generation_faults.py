@@ -19,13 +19,13 @@ from glisk.models import SystemState
 from glisk.tests.clients.scripted_server import ScriptedServer, answer, raw
 from sandbox.node import free_port
 from sandbox.replicate.pictures import Pictures
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.pipeline import find, poll
 from tokens.pipeline.drain import GenerationDrain
 from tokens.pipeline.jobs import record_prediction
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready
 
 pytestmark = pytest.mark.django_db

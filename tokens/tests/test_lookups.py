@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory
+from authors.tests.factories import AuthorFactory
 from glisk import breaker as breaker_module
 from glisk import clock
 from glisk.breaker import Breaker
@@ -23,12 +23,12 @@ from glisk.clients.replicate import ReplicateClient
 from glisk.engine.housekeeping import rescue
 from glisk.errors import AccountError
 from glisk.models import SystemState, WorkerHeartbeat
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.pipeline import find, jobs, samples
 from tokens.pipeline.samples import request_sample
 from tokens.pipeline.spend import spent_today
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,6 @@ from pytest_django import Settings
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.engine.heartbeat import own_prefix
 from glisk.engine.step import CallResult
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.pipeline import find, services
@@ -23,6 +22,7 @@ from tokens.pipeline.jobs import record_prediction
 from tokens.pipeline.spend import spent_today
 from tokens.repairs import retry_what_is_due
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready, job_of
 from tokens.transitions.claims import release_leases_of
 

@@ -10,14 +10,14 @@ import jsonschema
 import pytest
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory
+from authors.tests.factories import AuthorFactory
 from glisk.cid import compute_cid
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenImage, TokenTransition
 from tokens.pipeline import collect, metadata
 from tokens.pipeline.metadata import METADATA_VERSION, build_metadata, metadata_fault
 from tokens.repairs import regenerate_tokens
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Vendors, has_status, is_ready
 
 SCHEMA = json.loads((Path(__file__).parent / "data" / "token_metadata.schema.json").read_text())

@@ -11,9 +11,9 @@ from pytest_django import Settings
 
 from glisk.models import SystemState
 from tokens.api.mints import measure_pace
-from tokens.factories import MintEventFactory, TokenFactory, hash32
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.states import TokenStatus
+from tokens.tests.factories import MintEventFactory, TokenFactory, hash32
 from tokens.transitions.status import Move, move_tokens
 
 pytestmark = pytest.mark.django_db

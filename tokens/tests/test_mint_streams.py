@@ -17,9 +17,9 @@ from django.utils import timezone
 from glisk.tests.web_server import WebServer, web
 from tokens.api import streams
 from tokens.api.streams import EventStream, MintWatch, TooManyListeners, event
-from tokens.factories import MintEventFactory, TokenFactory, hash32
 from tokens.models import MintEvent, Token
 from tokens.states import TokenStatus
+from tokens.tests.factories import MintEventFactory, TokenFactory, hash32
 from tokens.transitions.status import Move, move_tokens
 
 __all__ = ["web"]  # the fixture

@@ -5,9 +5,9 @@ import types
 import pytest
 from django.db import connection
 
-from tokens.factories import TokenFactory
 from tokens.models import Token
 from tokens.tests import only_writer
+from tokens.tests.factories import TokenFactory
 from tokens.transitions.claims import hold
 
 pytestmark = pytest.mark.django_db

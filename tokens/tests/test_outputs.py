@@ -7,13 +7,13 @@ from decimal import Decimal
 import pytest
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory
+from authors.tests.factories import AuthorFactory
 from glisk import pauses
 from glisk.pauses import list_pauses
-from tokens.factories import TokenFactory
 from tokens.models import PromptSample
 from tokens.models.job import JobStatus
 from tokens.pipeline.samples import request_sample
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready, job_of
 
 pytestmark = pytest.mark.django_db

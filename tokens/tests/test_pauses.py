@@ -8,9 +8,9 @@ from glisk.console.controls import reset_breaker
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.pauses import pause_stage, resume_stage
 from tokens import tasks
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Vendors, has_status, is_ready
 
 pytestmark = pytest.mark.django_db

@@ -17,11 +17,11 @@ from sandbox.cog.emulator import CogEmulator
 from sandbox.http import Call
 from sandbox.paint import Painter
 from tokens.api.mints import measure_pace
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.services import free_places
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready
 
 

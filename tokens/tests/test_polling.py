@@ -9,9 +9,9 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from authors.factories import AuthorFactory, wallet
-from tokens.factories import TokenFactory
+from authors.tests.factories import AuthorFactory, wallet
 from tokens.models import Token
+from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BUYER = wallet(0xB0B)

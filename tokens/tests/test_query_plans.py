@@ -8,14 +8,14 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.clock import database_now
 from tokens.api.reads import author_page, author_total, progress_page
-from tokens.factories import hash32
 from tokens.models import Token
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.jobs import OpenJobs, external_ids_near
 from tokens.states import TokenStatus
+from tokens.tests.factories import hash32
 from tokens.tests.plans import assert_uses, plans, table
 from tokens.transitions import claims
 

@@ -10,11 +10,11 @@ from pytest_django import Settings
 from glisk.breaker import Breaker
 from glisk.console.controls import list_rate_use
 from glisk.models import SystemState
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, PromptSample, Token
 from tokens.models.job import SampleStatus
 from tokens.pipeline.samples import request_sample
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Vendors, is_ready
 
 pytestmark = pytest.mark.django_db

@@ -13,14 +13,14 @@ from django.utils import timezone
 from rest_framework.renderers import JSONRenderer
 from structlog.testing import capture_logs
 
-from authors.factories import AuthorFactory, wallet
+from authors.tests.factories import AuthorFactory, wallet
 from glisk.api.short_memory import ShortMemory
 from tokens.api import reads, views
 from tokens.api.reads import count_leaders_ahead
 from tokens.api.serializers import TokenDetailSerializer, TokenSerializer
-from tokens.factories import TokenFactory
 from tokens.models.token import TokenQuerySet
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.django_db
 LISTED = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pytest_django import Settings
 
-from tokens.factories import TokenFactory
 from tokens.models import Token
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
 
 pytestmark = pytest.mark.django_db

@@ -11,15 +11,15 @@ import structlog
 from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from authors.factories import AuthorFactory, wallet
 from authors.models import Author
+from authors.tests.factories import AuthorFactory, wallet
 from glisk.tests.database import database_url
-from tokens.factories import TokenFactory, hash32
 from tokens.minting.mint_log import MintLog
 from tokens.minting.registration import MintOutcome, MintResult, register_mints
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory, hash32
 
 pytestmark = pytest.mark.django_db
 

@@ -10,12 +10,12 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
-from authors.factories import AuthorFactory
-from tokens.factories import hash32
+from authors.tests.factories import AuthorFactory
 from tokens.minting.mint_log import MintLog
 from tokens.minting.registration import MintOutcome, register_mints
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
+from tokens.tests.factories import hash32
 from tokens.tests.test_registration import mint_log
 
 pytestmark = pytest.mark.django_db(transaction=True)

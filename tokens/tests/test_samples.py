@@ -13,8 +13,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory
 from authors.models import Author
+from authors.tests.factories import AuthorFactory
 from glisk.breaker import Breaker
 from glisk.console.roles import OPERATOR, VIEWER, give_role, make_roles
 from glisk.errors import AccountError

@@ -14,12 +14,12 @@ from glisk.models import SystemState
 from sandbox.cog.emulator import CogEmulator
 from sandbox.node import free_port
 from sandbox.paint import Painter
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import find, jobs
 from tokens.pipeline.spend import spent_today
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, is_failed, is_ready, job_of
 
 pytestmark = pytest.mark.django_db

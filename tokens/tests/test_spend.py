@@ -12,12 +12,12 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from tokens.factories import TokenFactory
 from tokens.models import DailySpend, ImageGenerationJob, Token
 from tokens.models.job import JobStatus
 from tokens.pipeline import jobs, services, spend
 from tokens.pipeline.spend import Price
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, is_ready, job_of
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from tokens.factories import TokenFactory, hash32
 from tokens.models import Token, TokenTransition
 from tokens.states import (
     ACTIVE,
@@ -19,6 +18,7 @@ from tokens.states import (
     Repair,
     TokenStatus,
 )
+from tokens.tests.factories import TokenFactory, hash32
 from tokens.transitions.status import Move, move_tokens
 
 CID = "QmNv2Te3poKDS6kPeVUDbwXXsAY6FyFzC8xPxuBkJvDvdS"

@@ -9,7 +9,7 @@ import requests
 import structlog
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory
+from authors.tests.factories import AuthorFactory
 from glisk.cid import compute_cid
 from glisk.models import SystemState
 from sandbox.http import Kind, json_response
@@ -18,10 +18,10 @@ from sandbox.paint import Painter
 from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
 from sandbox.replicate.emulator import ReplicateEmulator
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenImage
 from tokens.pipeline.metadata import build_metadata
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
 
 pytestmark = pytest.mark.django_db

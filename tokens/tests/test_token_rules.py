@@ -6,10 +6,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Model
 
-from tokens.factories import MintEventFactory, TokenFactory, hash32
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
 from tokens.models.job import OPEN_JOB_STATUSES, JobStatus
 from tokens.states import TokenStatus
+from tokens.tests.factories import MintEventFactory, TokenFactory, hash32
 
 pytestmark = pytest.mark.django_db
 

@@ -8,12 +8,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from authors.factories import AuthorFactory, wallet
 from authors.figures import AuthorFigures, figures_of
-from tokens.factories import MintEventFactory, TokenFactory
+from authors.tests.factories import AuthorFactory, wallet
 from tokens.models import Token
 from tokens.recovery.progress import Memory, save_memory
 from tokens.states import TokenStatus
+from tokens.tests.factories import MintEventFactory, TokenFactory
 from tokens.tests.plans import plans, table
 from tokens.totals import count_by_state, error_rate_24h
 

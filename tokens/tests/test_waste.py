@@ -8,10 +8,10 @@ from pytest_django import Settings
 
 from glisk import pauses
 from glisk.pauses import list_pauses, resume_stage
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
 from tokens.pipeline.failures import pause_if_wasted
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
 
 pytestmark = pytest.mark.django_db

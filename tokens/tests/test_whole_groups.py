@@ -10,9 +10,9 @@ from pytest_django import Settings
 from glisk import breaker
 from glisk.clients.replicate import ReplicateClient
 from glisk.engine import drain as engine_drain
-from tokens.factories import TokenFactory
 from tokens.pipeline import poll, services
 from tokens.pipeline.jobs import record_prediction
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import PATIENCE_SECONDS, Start, Vendors, Worker, is_ready
 
 pytestmark = pytest.mark.django_db

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from tokens.models import ImageGenerationJob, MintEvent, Token, TokenTransition
 from tokens.states import TokenStatus
 from tokens.tests.recovery.model_chain import ModelChain, PlacedMint

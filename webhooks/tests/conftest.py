@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory
+from authors.tests.factories import AuthorFactory
 from tokens.recovery import drift, progress, proof
 from tokens.tests.recovery.conftest import _deployed, chain, reader
 from tokens.tests.recovery.model_chain import CONTRACT

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from django.db import connection
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
 from tokens.states import TokenStatus

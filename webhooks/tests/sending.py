@@ -9,9 +9,9 @@ from typing import Any
 from django.conf import settings
 from django.test import Client
 
-from authors.factories import wallet
-from tokens.factories import hash32
+from authors.tests.factories import wallet
 from tokens.minting.mint_log import BATCH_MINTED_TOPIC
+from tokens.tests.factories import hash32
 from webhooks.authentication import sign_alchemy_body
 
 ALCHEMY_URL = "/webhooks/alchemy"

@@ -8,9 +8,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from authors.factories import wallet
-from tokens.factories import hash32
+from authors.tests.factories import wallet
 from tokens.models import MintEvent, Token
+from tokens.tests.factories import hash32
 from webhooks.models import EventStatus, WebhookEvent
 from webhooks.tests.sending import (
     ALCHEMY_URL,

@@ -10,7 +10,7 @@ import pytest
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from authors.factories import AuthorFactory
+from authors.tests.factories import AuthorFactory
 from glisk.clients.chain import ChainClient
 from sandbox.accounts import AUTHORS
 from sandbox.alchemy.emulator import AlchemyEmulator

@@ -10,10 +10,10 @@ from django.test import Client
 from pytest_django import Settings
 
 from sandbox.replicate.predictions import sign
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from webhooks.tests.webhook_cases import SignedWebhookCases
 
 URL = "/webhooks/replicate"

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory
+from authors.tests.factories import AuthorFactory
 from glisk.engine.drain import Drain
 from reveals.pipeline.drain import RevealDrain
 from reveals.tests.conftest import _chain

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory
 from authors.models import Author
+from authors.tests.factories import AuthorFactory
 from glisk.clients.chain import ChainClient
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain

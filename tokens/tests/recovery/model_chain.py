@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from authors.factories import wallet
-from tokens.factories import hash32
+from authors.tests.factories import wallet
 from tokens.minting.mint_log import BATCH_MINTED_TOPIC
+from tokens.tests.factories import hash32
 
 CONTRACT = wallet(0xC0DE)
 GENESIS_TIME = 1_780_000_000

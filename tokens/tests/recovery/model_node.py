@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.clients.chain import (
     REVEALED_TOPIC,
     SELECTORS,

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
 from tokens.models import ImageGenerationJob, Token

@@ -12,7 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory, wallet
+from authors.tests.factories import AuthorFactory, wallet
 from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
 from tokens.models import Token, TokenTransition

@@ -6,11 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.clients.chain import ChainClient
 from glisk.clock import database_now
 from sandbox.chain import DemoChain
-from tokens.factories import MintEventFactory
 from tokens.models import MintEvent, Token
 from tokens.recovery import proof
 from tokens.recovery.completeness import prove_tiling
@@ -19,6 +18,7 @@ from tokens.recovery.progress import load, save_memory
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
+from tokens.tests.factories import MintEventFactory
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.node_proxy import NodeProxy, without_logs
 from tokens.tests.recovery.stage import LIGHTHOUSE, lose, reveal

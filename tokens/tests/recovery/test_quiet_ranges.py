@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.clients.chain import RpcError
 from glisk.errors import ProviderError, TransientError
 from tokens.recovery.backfill import Report, backfill

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 from pytest_django import Settings
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.clients.chain import ChainClient
 from glisk.errors import TransientError
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from sandbox.node import free_port
-from tokens.factories import TokenFactory, hash32
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.recovery.scan import scan_chain
 from tokens.repairs import RepairResult, recheck_tokens
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory, hash32
 from tokens.tests.recovery.stage import URI, reveal
 from tokens.tests.repairs.stock import put_in_batch
 

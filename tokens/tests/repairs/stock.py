@@ -8,13 +8,13 @@ from typing import Any
 
 from django.db import connection
 
-from authors.factories import wallet
+from authors.tests.factories import wallet
 from glisk.cid import compute_cid
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenImage, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.repairs import RepairResult
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 
 ACTOR = "operator alice"
 

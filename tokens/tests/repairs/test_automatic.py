@@ -15,12 +15,12 @@ from pytest_django import Settings
 from glisk.engine.schedules import declared
 from glisk.pauses import pause_stage, resume_stage
 from tokens import tasks
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.repairs import fail_by_hand, regenerate_tokens, retry_tokens, retry_what_is_due
 from tokens.repairs.retry import AUTOMATIC
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.plans import assert_uses, plans, table
 from tokens.tests.repairs.stock import add_job, failed
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready

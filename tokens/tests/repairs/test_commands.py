@@ -12,9 +12,9 @@ from django.core.management.base import CommandError
 from pytest_django import Settings
 
 from sandbox.node import free_port
-from tokens.factories import TokenFactory
 from tokens.models import Token
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.repairs.stock import failed, with_artefacts
 from tokens.tests.stage import status
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from tokens.factories import TokenFactory
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
 from tokens.repairs import (
@@ -17,6 +16,7 @@ from tokens.repairs import (
     release_tokens,
 )
 from tokens.states import ACTIVE, TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.repairs.stock import (
     ACTOR,
     add_job,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from tokens.factories import TokenFactory
 from tokens.models import Token, TokenImage, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.repairs import regenerate_tokens
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.repairs.stock import (
     ACTOR,
     add_job,

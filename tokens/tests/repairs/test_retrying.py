@@ -8,12 +8,12 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from authors.factories import AuthorFactory
-from tokens.factories import TokenFactory
+from authors.tests.factories import AuthorFactory
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.repairs import failed_token_ids, hold_tokens, retry_tokens
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.repairs.stock import ACTOR, add_job, failed, the_one, timeline
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready, status
 

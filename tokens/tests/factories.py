@@ -11,7 +11,7 @@ from typing import Literal
 import factory
 from django.utils import timezone
 
-from authors.factories import AuthorFactory, wallet
+from authors.tests.factories import AuthorFactory, wallet
 from glisk.cid import compute_cid
 from tokens.models import MintEvent, Token
 from tokens.models.mint import MintSource
