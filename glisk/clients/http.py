@@ -32,7 +32,6 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 
-from glisk.clients.foreign_json import loads
 from glisk.clock import ClockReading, boot_seconds
 from glisk.errors import (
     AccountError,
@@ -48,6 +47,9 @@ from glisk.errors import (
 MAX_JSON_BYTES: Final = 4 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024
 _PIECE: Final = 64 * 1024
+# Far more than any vendor sends, far less than a thread's stack holds.
+MAX_DEPTH: Final = 5_000  # of JSON
+_NOT_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
 MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
 _EXCERPT_LENGTH: Final = 300
 ACCOUNT_STATUSES: Final = frozenset({401, 402, 403})
@@ -563,3 +565,34 @@ def bad_reply(
     kind = TransientError if idempotent else UnknownOutcomeError
     text = f"{vendor}: {what} answered HTTP {reply.status} with {why}: {reply.excerpt()}"
     return kind(text, vendor=vendor, status=reply.status, code="bad_reply")
+
+
+def loads(body: bytes, *, parse_constant: Callable[[str], Any] | None = None) -> Any:
+    """Parse UTF-8 JSON from outside; raise `ValueError` if it is none or nests too deeply.
+
+    The interpreter's recursion limit ends a parse that nests too deeply, but it is counted per
+    thread and coroutine library, and a count that is off ends the process instead. A body that
+    could exhaust the stack is therefore refused before it is parsed.
+    """
+    if _depth(body) > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=parse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _depth(body: bytes) -> int:
+    """Return an upper bound of the nesting: brackets in texts count as well."""
+    brackets = body.translate(None, _NOT_BRACKETS)
+    opening = brackets.count(b"[") + brackets.count(b"{")
+    if opening <= MAX_DEPTH:
+        return opening
+    depth = deepest = 0
+    for code in brackets:
+        if code in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        else:
+            depth -= 1
+    return deepest

@@ -12,7 +12,7 @@ import re
 
 from django.conf import settings
 
-from glisk.clients.foreign_json import loads
+from glisk.clients.http import loads
 
 # What `build_metadata` writes; the timeline keeps which one a token has.
 #   1  author's handles

@@ -9,8 +9,7 @@ from eth_typing import URI
 from web3 import HTTPProvider
 
 from glisk.clients.chain.refusals import VENDOR
-from glisk.clients.foreign_json import loads
-from glisk.clients.http import BoundedSession, Reply
+from glisk.clients.http import BoundedSession, Reply, loads
 from glisk.errors import TransientError
 
 _JSON: Final = {"Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""Replicate: predictions (client, prediction) and the webhooks that tell their end (webhook)."""
+"""Replicate: the client that makes predictions, and what a prediction and its failures are."""
 
 from glisk.clients.replicate.client import ReplicateClient
 from glisk.clients.replicate.prediction import (
@@ -6,13 +6,5 @@ from glisk.clients.replicate.prediction import (
     classify_prediction_failure,
     parse_prediction,
 )
-from glisk.clients.replicate.webhook import WebhookSignatureError, verify_webhook
 
-__all__ = [
-    "Prediction",
-    "ReplicateClient",
-    "WebhookSignatureError",
-    "classify_prediction_failure",
-    "parse_prediction",
-    "verify_webhook",
-]
+__all__ = ["Prediction", "ReplicateClient", "classify_prediction_failure", "parse_prediction"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from glisk.clients.replicate.webhook import WebhookSignatureError, verify_webhook
 from sandbox.replicate.predictions import sign
+from webhooks.authentication import WebhookSignatureError, verify_replicate
 
 ID, STAMP, BODY = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
 VECTORS = [
@@ -33,27 +33,27 @@ def headers(**changes: str) -> dict[str, str]:
 @pytest.mark.parametrize(("secret", "signature"), VECTORS)
 def test_published_vectors_are_accepted(secret: str, signature: str) -> None:
     given = headers(webhook_signature=signature)
-    assert verify_webhook(given, BODY, [secret], now=STAMP) == ID
+    assert verify_replicate(given, BODY, [secret], now=STAMP) == ID
     assert sign(secret, ID, str(STAMP), BODY) == signature  # the sandbox's
 
 
 def test_any_key_of_the_list_will_do() -> None:
-    assert verify_webhook(headers(), BODY, [VECTORS[1][0], SECRET], now=STAMP) == ID
+    assert verify_replicate(headers(), BODY, [VECTORS[1][0], SECRET], now=STAMP) == ID
 
 
 def test_any_signature_of_the_header_will_do() -> None:
     offered = f"v1,!!! v1a,{SIGNATURE[3:]} v1,{'A' * 43}= {SIGNATURE}"
-    assert verify_webhook(headers(webhook_signature=offered), BODY, [SECRET], now=STAMP) == ID
+    assert verify_replicate(headers(webhook_signature=offered), BODY, [SECRET], now=STAMP) == ID
 
 
 def test_old_and_future_deliveries_are_refused_but_for_a_small_drift() -> None:
     for drift in (-300, 0, 300):
-        assert verify_webhook(headers(), BODY, [SECRET], now=STAMP + drift) == ID
+        assert verify_replicate(headers(), BODY, [SECRET], now=STAMP + drift) == ID
     for drift in (-301, 301, 86_400 * 365):
         with pytest.raises(WebhookSignatureError, match="clock"):
-            verify_webhook(headers(), BODY, [SECRET], now=STAMP + drift)
+            verify_replicate(headers(), BODY, [SECRET], now=STAMP + drift)
     with pytest.raises(WebhookSignatureError, match="clock"):
-        verify_webhook(headers(), BODY, [SECRET])
+        verify_replicate(headers(), BODY, [SECRET])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_old_and_future_deliveries_are_refused_but_for_a_small_drift() -> None:
 )
 def test_anything_altered_or_malformed_is_refused(given: dict[str, str], body: bytes) -> None:
     with pytest.raises(WebhookSignatureError):
-        verify_webhook(given, body, [SECRET], now=STAMP)
+        verify_replicate(given, body, [SECRET], now=STAMP)
 
 
 @pytest.mark.parametrize("secrets", [[], [""], ["whsec_"], ["whsec_ü"], ["   "]])
@@ -91,4 +91,4 @@ def test_without_a_usable_key_nothing_is_accepted(secrets: list[str]) -> None:
     forged = hmac.digest(b"", b"%b.%d.%b" % (ID.encode(), STAMP, BODY), hashlib.sha256)
     given = headers(webhook_signature="v1," + base64.b64encode(forged).decode())
     with pytest.raises(WebhookSignatureError, match="no usable signing key"):
-        verify_webhook(given, BODY, secrets, now=STAMP)
+        verify_replicate(given, BODY, secrets, now=STAMP)
