@@ -9,7 +9,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
 from django.db import connections
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin, TabularInline
@@ -119,29 +119,8 @@ class LargeTableAdmin(ModelAdmin):
         return page
 
 
-class MachineAdmin(LargeTableAdmin):
-    """A table that the machine writes; people look at it."""
-
-    actions: Sequence[Any] | None = None
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-class MachineInline(TabularInline):
-    """Rows of the machine below the object that they belong to."""
-
-    template = "admin/machine_inline.html"
-    extra = 0
-    can_delete = False
-    hide_title = True
-    tab = True
+class Unwritten:
+    """Rows that nobody adds, changes or deletes by hand."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -151,6 +130,22 @@ class MachineInline(TabularInline):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class MachineAdmin(Unwritten, LargeTableAdmin):
+    """A table that the machine writes; people look at it."""
+
+    actions: Sequence[Any] | None = None
+
+
+class MachineInline(Unwritten, TabularInline):
+    """Rows of the machine below the object that they belong to."""
+
+    template = "admin/machine_inline.html"
+    extra = 0
+    can_delete = False
+    hide_title = True
+    tab = True
 
 
 class ExactSearch(LargeTableAdmin):

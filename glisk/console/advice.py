@@ -30,6 +30,7 @@ class _Rule(NamedTuple):
 # Clients put what their caller may do about an error behind this.
 _HINT: Final = " | "
 
+_AGAIN: Final = "It is tried again within a minute, or at once by Controls, Call again."
 _MISFIT: Final = (
     "NETWORK, RPC_URL and GLISK_NFT_CONTRACT_ADDRESS must belong together: correct them and "
     "restart web and workers."
@@ -49,167 +50,147 @@ _SETTING: Final = _Rule(
     codes=("unusable_setting",),
 )
 
-# By breaker: the rules, of which the first that fits counts, and the advice for all else.
-_BREAKERS: Final[dict[str, tuple[tuple[_Rule, ...], str]]] = {
+# By breaker: the first rule that fits counts.
+_RULES: Final[dict[str, tuple[_Rule, ...]]] = {
     "replicate": (
-        (
-            _Rule(
-                "Set a valid REPLICATE_API_TOKEN, restart web and workers. It is tried again "
-                "within a minute, or at once by Controls, Call again.",
-                codes=("401",),
-            ),
-            # Before credit, of which Replicate's words on a low rate speak, too.
-            _Rule(
-                "Nothing: calls are made at the pace that Replicate bears. To be faster raise the "
-                "account's credit or limit there; WORKER_BATCH_SIZE does not matter.",
-                codes=("429",),
-            ),
-            _Rule(
-                "Buy credit or raise the spend limit at Replicate. It is tried again within a "
-                "minute, or at once by Controls, Call again.",
-                codes=("402",),
-                said=("insufficient credit", "spend limit"),
-            ),
-            _Rule(
-                "Correct REPLICATE_MODEL_VERSION and restart the workers; a version needs a "
-                "payment method.",
-                codes=("model_version", "model_not_found"),
-            ),
-            _Rule(
-                "Replicate forbids it: look at the token's rights and at the account there. It is "
-                "tried again within a minute, or at once by Controls, Call again.",
-                codes=("403",),
-            ),
+        _Rule(
+            f"Set a valid REPLICATE_API_TOKEN, restart web and workers. {_AGAIN}",
+            codes=("401",),
         ),
-        "Wait, and see Replicate's status page: it goes on by itself, no attempt is lost.",
+        # Before credit, of which Replicate's words on a low rate speak, too.
+        _Rule(
+            "Nothing: calls are made at the pace that Replicate bears. To be faster raise the "
+            "account's credit or limit there; WORKER_BATCH_SIZE does not matter.",
+            codes=("429",),
+        ),
+        _Rule(
+            f"Buy credit or raise the spend limit at Replicate. {_AGAIN}",
+            codes=("402",),
+            said=("insufficient credit", "spend limit"),
+        ),
+        _Rule(
+            "Correct REPLICATE_MODEL_VERSION and restart the workers; a version needs a "
+            "payment method.",
+            codes=("model_version", "model_not_found"),
+        ),
+        _Rule(
+            f"Replicate forbids it: look at the token's rights and the account there. {_AGAIN}",
+            codes=("403",),
+        ),
     ),
     "replicate_listing": (
-        (
-            _Rule(
-                "May the token of REPLICATE_API_TOKEN list predictions? Only tokens whose reply "
-                "was lost wait for it; all others go on.",
-                codes=("401", "403", "404", "405"),
-            ),
+        _Rule(
+            "May the token of REPLICATE_API_TOKEN list predictions? Only tokens whose reply "
+            "was lost wait for it; all others go on.",
+            codes=("401", "403", "404", "405"),
         ),
-        "Only tokens whose reply was lost wait for it, and go on by themselves.",
     ),
     "replicate_reads": (
-        (
-            _Rule(
-                "May the token of REPLICATE_API_TOKEN read predictions? Nothing new is paid for "
-                "until it may, since nobody would see the images.",
-                codes=("401", "403"),
-            ),
+        _Rule(
+            "May the token of REPLICATE_API_TOKEN read predictions? Nothing new is paid for "
+            "until it may, since nobody would see the images.",
+            codes=("401", "403"),
         ),
-        "Wait, and see Replicate's status page: what is paid for is read when it answers.",
     ),
     "pinata": (
-        (
-            _Rule(
-                "The key lacks pinFileToIPFS: create one with the legacy pinning scopes, set "
-                "PINATA_JWT, restart web and workers.",
-                codes=("NO_SCOPES_FOUND",),
-                said=("scope",),
-            ),
-            _Rule(
-                "Create a key with the legacy pinning scopes at Pinata, set PINATA_JWT, restart "
-                "web and workers. It is tried again within a minute, or at once by Controls, Call "
-                "again.",
-                codes=("401", "INVALID_CREDENTIALS", "API_KEY_REVOKED"),
-            ),
-            _Rule(
-                "Nothing: calls are made at the pace that Pinata bears. A bigger plan is faster.",
-                codes=("429",),
-            ),
-            _Rule(
-                "The plan is full: upgrade it or unpin files at Pinata; it goes on by itself.",
-                codes=("402",),
-                said=("plan", "blocked", "usage limit"),
-            ),
-            _Rule(
-                "Pinata forbids it: look at the key and at the plan there. It is tried again "
-                "within a minute, or at once by Controls, Call again.",
-                codes=("403",),
-            ),
+        _Rule(
+            "The key lacks pinFileToIPFS: create one with the legacy pinning scopes, set "
+            "PINATA_JWT, restart web and workers.",
+            codes=("NO_SCOPES_FOUND",),
+            said=("scope",),
         ),
-        "Wait, and see Pinata's status page: uploads go on by themselves.",
+        _Rule(
+            "Create a key with the legacy pinning scopes at Pinata, set PINATA_JWT, restart "
+            f"web and workers. {_AGAIN}",
+            codes=("401", "INVALID_CREDENTIALS", "API_KEY_REVOKED"),
+        ),
+        _Rule(
+            "Nothing: calls are made at the pace that Pinata bears. A bigger plan is faster.",
+            codes=("429",),
+        ),
+        _Rule(
+            "The plan is full: upgrade it or unpin files at Pinata; it goes on by itself.",
+            codes=("402",),
+            said=("plan", "blocked", "usage limit"),
+        ),
+        _Rule(
+            f"Pinata forbids it: look at the key and at the plan there. {_AGAIN}",
+            codes=("403",),
+        ),
     ),
     "chain": (
-        (
-            _Rule(
-                "Have the contract's admin grant KEEPER_ROLE to the keeper's address.",
-                ours=("keeper_role",),
-            ),
-            _Rule(
-                "Send ETH to the keeper's address; reveals go on within half a minute.",
-                codes=("no_funds",),
-                ours=("eth. send", "cannot pay", "has 0"),
-            ),
-            _Rule(
-                "Wait until gas is cheaper, or raise REVEAL_MAX_GAS_PRICE_GWEI and restart the "
-                "workers.",
-                ours=("gwei",),
-            ),
-            _Rule(_MISFIT, ours=("no contract", "on chain")),
-            _NODE_ACCOUNT,
-            _NODE_LIMIT,
+        _Rule(
+            "Have the contract's admin grant KEEPER_ROLE to the keeper's address.",
+            ours=("keeper_role",),
         ),
-        "Is the node of RPC_URL up? Reveals go on by themselves when it answers.",
+        _Rule(
+            "Send ETH to the keeper's address; reveals go on within half a minute.",
+            codes=("no_funds",),
+            ours=("eth. send", "cannot pay", "has 0"),
+        ),
+        _Rule(
+            "Wait until gas is cheaper, or raise REVEAL_MAX_GAS_PRICE_GWEI and restart the "
+            "workers.",
+            ours=("gwei",),
+        ),
+        _Rule(_MISFIT, ours=("no contract", "on chain")),
+        _NODE_ACCOUNT,
+        _NODE_LIMIT,
     ),
     "rpc": (
-        (
-            _Rule(_MISFIT, ours=("no contract", "on chain", "cannot have counted")),
-            _NODE_ACCOUNT,
-            _NODE_LIMIT,
-        ),
-        "Is the node of RPC_URL up? Nothing is lost: it is read from where it ended.",
+        _Rule(_MISFIT, ours=("no contract", "on chain", "cannot have counted")),
+        _NODE_ACCOUNT,
+        _NODE_LIMIT,
     ),
     "gateway": (
-        (
-            _Rule(
-                "The gateway wants a key: set PINATA_GATEWAY_TOKEN, or another PINATA_GATEWAY, and "
-                "restart the workers.",
-                codes=("401",),
-                said=("gateway token",),
-            ),
+        _Rule(
+            "The gateway wants a key: set PINATA_GATEWAY_TOKEN, or another PINATA_GATEWAY, and "
+            "restart the workers.",
+            codes=("401",),
+            said=("gateway token",),
         ),
-        "Open a file at the gateway; a second one in PINATA_GATEWAY takes over.",
     ),
     "opensea": (
-        (
-            _Rule(
-                "Correct OPENSEA_API_KEY and restart the workers; reveals are not concerned.",
-                codes=("401", "402", "403"),
-            ),
+        _Rule(
+            "Correct OPENSEA_API_KEY and restart the workers; reveals are not concerned.",
+            codes=("401", "402", "403"),
         ),
-        "Nothing: it is asked again by itself; reveals are not concerned.",
     ),
     "selfhosted": (
-        (
-            _Rule(
-                "Correct SELFHOSTED_IMAGE_API_TOKEN and restart the workers; new tokens go to "
-                "Replicate.",
-                codes=("401", "403"),
-            ),
-            _Rule(
-                "The server's model takes no prompt and seed as we send them: look at "
-                "SELFHOSTED_IMAGE_API_URL and at its model; new tokens go to Replicate.",
-                codes=("unfit_model",),
-            ),
+        _Rule(
+            "Correct SELFHOSTED_IMAGE_API_TOKEN and restart the workers; new tokens go to "
+            "Replicate.",
+            codes=("401", "403"),
         ),
-        "Look at the server's /health-check; new tokens go to Replicate.",
+        _Rule(
+            "The server's model takes no prompt and seed as we send them: look at "
+            "SELFHOSTED_IMAGE_API_URL and at its model; new tokens go to Replicate.",
+            codes=("unfit_model",),
+        ),
     ),
+}
+# What is done about everything else.
+_OTHERWISE: Final[dict[str, str]] = {
+    "replicate": "Wait, and see Replicate's status page: it goes on by itself, no attempt is lost.",
+    "replicate_listing": "Only tokens whose reply was lost wait for it, and go on by themselves.",
+    "replicate_reads": "Wait, and see Replicate's status page: what is paid for is read later.",
+    "pinata": "Wait, and see Pinata's status page: uploads go on by themselves.",
+    "chain": "Is the node of RPC_URL up? Reveals go on by themselves when it answers.",
+    "rpc": "Is the node of RPC_URL up? Nothing is lost: it is read from where it ended.",
+    "gateway": "Open a file at the gateway; a second one in PINATA_GATEWAY takes over.",
+    "opensea": "Nothing: it is asked again by itself; reveals are not concerned.",
+    "selfhosted": "Look at the server's /health-check; new tokens go to Replicate.",
 }
 
 
 def advice_for_breaker(name: str, refusal: VendorRefusal) -> str:
     """Return what to do about an open breaker, or an empty text for one that nobody knows."""
-    if name not in _BREAKERS:
+    if name not in _RULES:
         return ""
-    rules, otherwise = _BREAKERS[name]
-    return next((rule.advice for rule in (*rules, _SETTING) if rule.fits(refusal)), otherwise)
+    rules = (*_RULES[name], _SETTING)
+    return next((rule.advice for rule in rules if rule.fits(refusal)), _OTHERWISE[name])
 
 
 def reason_for_breaker(name: str, reason: str) -> str:
     """Return a breaker's reason, without the client's general hint where we know better."""
-    return reason.partition(_HINT)[0] if name in _BREAKERS else reason
+    return reason.partition(_HINT)[0] if name in _RULES else reason
