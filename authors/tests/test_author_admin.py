@@ -29,26 +29,13 @@ def form(**changes: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("spell", [str, str.lower, lambda text: "0x" + text[2:].upper()])
-def test_stores_the_checksummed_wallet(admin_client: Client, spell: Callable[[str], str]) -> None:
-    answer = admin_client.post(ADD, form(wallet_address=spell(CHECKSUMMED)))
+def test_stores_wallet_and_handles(admin_client: Client, spell: Callable[[str], str]) -> None:
+    given = form(wallet_address=spell(CHECKSUMMED), twitter_handle="@fox")
+    answer = admin_client.post(ADD, given | {"farcaster_handle": "@fox.eth"})
     assert answer.status_code == 302, answer.content.decode()
-    assert Author.objects.get().wallet_address == CHECKSUMMED
-
-
-@pytest.mark.parametrize(
-    ("wallet", "message"),
-    [
-        ("0x12", "not an Ethereum address"),
-        ("x" * 42, "not an Ethereum address"),
-        (CHECKSUMMED.replace("aA", "Aa"), "EIP-55 checksum"),
-        ("", "required"),
-    ],
-)
-def test_refuses_what_is_no_wallet(admin_client: Client, wallet: str, message: str) -> None:
-    answer = admin_client.post(ADD, form(wallet_address=wallet))
-    assert answer.status_code == 200
-    assert message in answer.content.decode()
-    assert not Author.objects.exists()
+    author = Author.objects.get()
+    assert author.wallet_address == CHECKSUMMED
+    assert (author.twitter_handle, author.farcaster_handle) == ("fox", "fox.eth")
 
 
 def test_refuses_a_second_author_of_one_wallet(admin_client: Client) -> None:
@@ -68,13 +55,8 @@ def test_edits_a_prompt(admin_client: Client) -> None:
     assert (change.prompt_text, change.actor) == ("new", "operator admin")
     page = admin_client.get(url).content.decode()
     assert "by <strong>operator admin</strong></span><p>new</p>" in page
-
-
-def test_an_edit_of_a_handle_is_no_change_of_the_prompt(admin_client: Client) -> None:
-    author = AuthorFactory.create(wallet_address=CHECKSUMMED, prompt_text="old")
-    url = f"/admin/authors/author/{author.pk}/change/"
-    admin_client.post(url, form(prompt_text="old", twitter_handle="fox"))
-    assert not PromptChange.objects.exists()
+    admin_client.post(url, form(prompt_text="new", twitter_handle="fox"))
+    assert PromptChange.objects.get() == change  # a handle is no prompt
 
 
 def test_finds_authors_by_wallet_and_handle(admin_client: Client) -> None:
@@ -102,6 +84,10 @@ def test_the_wallet_of_an_author_stays(admin_client: Client) -> None:
 
 def test_refuses_what_onboarding_refuses(admin_client: Client) -> None:
     for given, message in (
+        ({"wallet_address": "0x12"}, "not an Ethereum address"),
+        ({"wallet_address": "x" * 42}, "not an Ethereum address"),
+        ({"wallet_address": CHECKSUMMED.replace("aA", "Aa")}, "EIP-55 checksum"),
+        ({"wallet_address": ""}, "required"),
         ({"prompt_text": ""}, "A new author needs a prompt."),
         ({"prompt_text": "a\x07b"}, "control character (U+0007)"),
         ({"prompt_text": "x" * 1001}, "1000"),
@@ -116,12 +102,6 @@ def test_a_browsers_line_ends_count_once(admin_client: Client) -> None:
     answer = admin_client.post(ADD, form(prompt_text="é\r\n" * 499 + "xx"))
     assert answer.status_code == 302
     assert Author.objects.get().prompt_text == "é\n" * 499 + "xx"
-
-
-def test_handles_are_stored_without_their_at_sign(admin_client: Client) -> None:
-    admin_client.post(ADD, form(twitter_handle="@fox", farcaster_handle="@fox.eth"))
-    author = Author.objects.get()
-    assert (author.twitter_handle, author.farcaster_handle) == ("fox", "fox.eth")
 
 
 def test_the_page_counts_characters_while_one_types(admin_client: Client) -> None:
