@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from glisk.api.exceptions import ErrorSerializer
-from glisk.api.views import OperationsView
+from glisk.api.views import REFUSALS, OperationsView
 from glisk.permissions import REVEAL_NOW
 from reveals.by_hand import request_reveal
 from tokens.models import Token
@@ -58,13 +58,7 @@ class RevealView(OperationsView):
         description="They still pass the gate. What cannot be revealed is named and skipped. "
         "Asking twice asks once. The worker sends the transaction, which costs gas.",
         request=RevealOrderSerializer,
-        responses={
-            200: RevealAnswerSerializer,
-            400: ErrorSerializer,
-            401: ErrorSerializer,
-            403: ErrorSerializer,
-            429: ErrorSerializer,
-        },
+        responses={200: RevealAnswerSerializer, 400: ErrorSerializer, **REFUSALS},
         examples=[
             OpenApiExample("some", value={"token_ids": [41, 42]}, request_only=True),
             OpenApiExample("all", value={"all_ready": True}, request_only=True),

@@ -22,7 +22,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from glisk.admin.audit import actor_of
+from glisk.api.exceptions import ErrorSerializer
 from glisk.api.throttling import OperationsThrottle
+
+# What each view of the operations API may answer, besides its own (for the schema).
+REFUSALS = {401: ErrorSerializer, 403: ErrorSerializer, 429: ErrorSerializer}
 
 
 @method_decorator(conditional_page, name="dispatch")

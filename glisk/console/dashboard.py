@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -38,7 +38,6 @@ from tokens.states import TokenStatus
 from tokens.totals import StateCount, count_by_state
 from webhooks.models import WebhookEvent
 
-Tone = Literal["", "good", "warn", "bad"]
 _NEAR_CAP = 80  # percent
 _BEHIND_BLOCKS = 20
 _LOOKS_EVERY_SECONDS = 300  # of the keeper, at the least; older figures are said to be old
@@ -156,7 +155,7 @@ class Tile:
     name: str
     value: str
     note: str
-    tone: Tone = ""
+    tone: str = ""  # good, warn, bad
     percent: int | None = None
     url: str = ""
 
@@ -173,7 +172,7 @@ def chain_tile(chain: ChainFacts, now: datetime) -> Tile:
         note, tone = f"{behind:,} blocks behind", "warn" if late else "good"
     else:
         note, tone = f"none behind, read {read} ago", "good"
-    return Tile("Last block", f"{chain.last_processed_block:,}", note, _tone(tone))
+    return Tile("Last block", f"{chain.last_processed_block:,}", note, tone)
 
 
 def workers_tile(found: Sequence[Worker]) -> Tile:
@@ -200,7 +199,7 @@ def keeper_tile(keeper: KeeperState, now: datetime) -> Tile:
         note, tone = f"{note}, as last seen: the node does not answer", "warn"
     elif looked is not None and (old := (now - looked).total_seconds()) > _LOOKS_EVERY_SECONDS:
         note, tone = f"{note}, {duration(old)} ago", "warn"
-    return Tile("Reveals left", compact(keeper.reveals_left), note, _tone(tone))
+    return Tile("Reveals left", compact(keeper.reveals_left), note, tone)
 
 
 def gas_tile(costs: RevealCosts) -> Tile:
@@ -220,7 +219,7 @@ def spend_tile(spend: Spend) -> Tile:
     percent = min(100, int(100 * spend.today_usd / spend.cap_usd))
     tone = "bad" if percent >= 100 else "warn" if percent >= _NEAR_CAP else "good"
     note = f"{percent} % of the cap of ${spend.cap_usd.normalize():f}"
-    return Tile("Spent today", value, note, _tone(tone), percent, url)
+    return Tile("Spent today", value, note, tone, percent, url)
 
 
 def failure_tile(day: LastDay) -> Tile:
@@ -231,12 +230,7 @@ def failure_tile(day: LastDay) -> Tile:
     share = 100 * day.failed_share
     tone = "good" if share < 1 else "warn" if share < 5 else "bad"
     note = f"{day.failed:,} of {ended:,} that ended"
-    return Tile("Failed in 24 hours", f"{share:.1f} %", note, _tone(tone), url=url)
-
-
-def _tone(text: str) -> Tone:
-    known: dict[str, Tone] = {"good": "good", "warn": "warn", "bad": "bad"}
-    return known.get(text, "")
+    return Tile("Failed in 24 hours", f"{share:.1f} %", note, tone, url=url)
 
 
 fragment_view = admin.site.admin_view(dashboard_fragment)

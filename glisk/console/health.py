@@ -20,8 +20,7 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from glisk.api.exceptions import ErrorSerializer
-from glisk.api.views import OperationsView
+from glisk.api.views import REFUSALS, OperationsView
 from glisk.clock import database_now
 from glisk.console.overview import take_overview
 from glisk.console.overview.stages import groups, stage_loads
@@ -117,12 +116,7 @@ class SystemStateView(OperationsView):
         description="Tokens by state, stages, reveals under way, spend, workers, what holds work "
         "back, and how far the chain has been read. `manage.py pipeline_status --json` prints "
         "the same.",
-        responses={
-            200: OpenApiTypes.OBJECT,
-            401: ErrorSerializer,
-            403: ErrorSerializer,
-            429: ErrorSerializer,
-        },
+        responses={200: OpenApiTypes.OBJECT, **REFUSALS},
     )
     def get(self, request: Request) -> Response:
         return Response(asdict(take_overview()))

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from glisk.api.exceptions import ErrorSerializer
-from glisk.api.views import OperationsView
+from glisk.api.views import REFUSALS, OperationsView
 from glisk.permissions import RETRY_TOKEN
 from tokens.api.serializers import WalletField
 from tokens.api.views import read_query
@@ -19,7 +19,6 @@ from tokens.models.token import TokenQuerySet
 from tokens.repairs import retry_tokens
 from tokens.states import TokenStatus
 
-_REFUSALS = {401: ErrorSerializer, 403: ErrorSerializer, 429: ErrorSerializer}
 _UNREVEALED = [status for status in TokenStatus if status != TokenStatus.REVEALED]
 MAX_PAGE_SIZE = 200
 
@@ -200,7 +199,7 @@ class OperatorTokenListView(OperationsView):
         summary="Tokens with their state of work, newest first",
         description="Pages follow by token id: pass `next_before` as `before`.",
         parameters=[OperatorTokenQuery],
-        responses={200: OperatorTokenPageSerializer, 422: ErrorSerializer, **_REFUSALS},
+        responses={200: OperatorTokenPageSerializer, 422: ErrorSerializer, **REFUSALS},
     )
     def get(self, request: Request) -> Response:
         query = read_query(request, OperatorTokenQuery)
@@ -226,7 +225,7 @@ class OperatorTokenView(OperationsView):
         operation_id="operator_token",
         tags=["operations"],
         summary="One token with its whole history",
-        responses={200: OperatorTokenDetailSerializer, 404: ErrorSerializer, **_REFUSALS},
+        responses={200: OperatorTokenDetailSerializer, 404: ErrorSerializer, **REFUSALS},
     )
     def get(self, request: Request, token_id: int) -> Response:
         found = Token.objects.select_related("mint_event").prefetch_related("transitions")
@@ -251,7 +250,7 @@ class RetryTokenView(OperationsView):
             400: ErrorSerializer,
             404: ErrorSerializer,
             409: ErrorSerializer,
-            **_REFUSALS,
+            **REFUSALS,
         },
         examples=[
             OpenApiExample(
