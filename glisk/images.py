@@ -1,23 +1,50 @@
-"""Look at the bytes of a picture before anything is built on them.
+"""Generated images: fetched from the URL that a vendor named or out of its reply, then looked at.
 
-The type is decided by the content, never by a name or a header, and the picture is decoded
+The URL comes from outside, so it is treated as hostile: allowed hosts only, https only, no token,
+no redirect, no address inside our own network, a limit on size and on the whole time. The name is
+resolved once and the connection goes to the very address that was checked, so that a second
+answer of the DNS cannot lead elsewhere. Proxies are not used, for the same reason. Some models
+answer with the image itself, as a data URI (RFC 2397).
+
+A picture's type is decided by the content, never by a name or a header, and the picture is decoded
 completely, since a cut-off file may look whole from its beginning.
 """
 
 from __future__ import annotations
 
+import binascii
 import hashlib
+import http.client
 import io
+import ipaddress
+import socket
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from enum import Enum
+from typing import Any, Final, Literal
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 # Named here, Pillow need not search all its forty plugins for them at the first picture, which
 # costs 0.15 s in every process.
 from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from requests.structures import CaseInsensitiveDict
 
-from glisk.errors import ArtefactError
+from glisk.clients.http import retry_after_seconds, tls_context
+from glisk.errors import ArtefactError, PermanentError, ProviderError, TransientError
 
-VENDOR: Final = "image"
+VENDOR: Final = "output"
+DATA_SCHEME: Final = "data:"
+
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_PIECE: Final = 64 * 1024
+_MIN_SOCKET_SECONDS: Final = 0.001
+
+# RFC 6052 and RFC 4291; outside of these lie site-local fec0::/10, ::10.0.0.1, 64:ff9b:1::/48, …
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 ImageFormat = Literal["webp", "png", "jpeg"]
 
@@ -34,6 +61,275 @@ _GLANCE_SIDE: Final = 64  # pixels
 
 _PNG_END: Final = b"IEND\xaeB`\x82"
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
+
+
+def download_output(
+    url: str, *, allowed_hosts: Sequence[str], max_bytes: int, timeout: float
+) -> bytes:
+    """Return the bytes behind an output URL.
+
+    `allowed_hosts` holds names (`replicate.delivery`), wildcards for subdomains
+    (`*.replicate.delivery`) and, only where an emulator runs, a loopback name with or without a
+    port (`127.0.0.1:8601`), for which plain http is allowed too. A name with its port
+    (`images.internal:5000`) is a server of our own: by http too, and at a private address.
+    `timeout` bounds the whole transfer in seconds.
+
+    Raises PermanentError for a URL or an answer that is refused (reasons "forbidden_url",
+    "redirect", "gone", "refused"), ArtefactError if there are more than `max_bytes` bytes, and
+    TransientError for everything that may pass (a 404 too: the file may still be on its way).
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _forbidden("it is not a URL") from None
+    addresses = _resolve(parts, reach=_check_url(parts, allowed_hosts))
+    try:
+        with _connect(parts, addresses, deadline) as plain:
+            return _get(_TimedSocket(plain, deadline), parts, max_bytes)
+    except (OSError, http.client.HTTPException) as error:
+        timed_out = isinstance(error, TimeoutError)
+        raise TransientError(
+            f"output: the download failed ({type(error).__name__}: {error}). It is tried again.",
+            vendor=VENDOR,
+            code="timeout" if timed_out else "connection",
+        ) from None
+
+
+def is_allowed_host(host: str, port: int | None, allowed_hosts: Sequence[str]) -> bool:
+    """Tell whether the allow-list names this host (in lower case)."""
+    for entry in allowed_hosts:
+        pattern = entry.strip().lower()
+        if pattern.startswith("*."):
+            if host.endswith(pattern[1:]) and host != pattern[1:]:
+                return True
+        elif host == pattern or (port is not None and f"{host}:{port}" == pattern):
+            return True
+    return False
+
+
+class Reach(Enum):
+    """Which addresses a host may lead to, by how the setting names it."""
+
+    PUBLIC = "public"
+    OWN_NETWORK = "own_network"  # named with its port: a server of ours, by http too
+    LOOPBACK = "loopback"  # where an emulator runs
+
+
+def _check_url(parts: SplitResult, allowed_hosts: Sequence[str]) -> Reach:
+    """Raise PermanentError unless the URL may be fetched; tell what its host may lead to."""
+    host = (parts.hostname or "").lower()
+    try:
+        port = parts.port
+    except ValueError:
+        raise _forbidden("its port is not a number") from None
+    if parts.username is not None or parts.password is not None:
+        raise _forbidden("it carries credentials")
+    if not host or not is_allowed_host(host, port, allowed_hosts):
+        raise _forbidden(
+            f"host {host[:80]!r} is not in REPLICATE_OUTPUT_HOSTS, nor the self-hosted server"
+        )
+    named_with_port = f"{host}:{port}" in [entry.strip().lower() for entry in allowed_hosts]
+    if host in _LOOPBACK_NAMES or named_with_port:
+        if parts.scheme not in ("http", "https"):
+            raise _forbidden("its scheme is neither http nor https")
+        return Reach.LOOPBACK if host in _LOOPBACK_NAMES else Reach.OWN_NETWORK
+    if parts.scheme != "https" or port not in (None, 443):
+        raise _forbidden("it is not https on port 443")
+    return Reach.PUBLIC
+
+
+def _forbidden(why: str) -> PermanentError:
+    return PermanentError(
+        f"output: the URL is refused: {why}.",
+        vendor=VENDOR,
+        reason="forbidden_url",
+        code="forbidden_url",
+    )
+
+
+def _resolve(parts: SplitResult, *, reach: Reach) -> list[Address]:
+    """Return the addresses of the host after checking every one of them."""
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise TransientError(
+            f"output: the name {host[:80]!r} does not resolve ({error}). It is tried again.",
+            vendor=VENDOR,
+            code="dns",
+        ) from None
+    for *_rest, sockaddr in found:
+        if not is_allowed_address(str(sockaddr[0]), reach=reach):
+            raise _forbidden("its host leads to an address that is not public")
+    return [(family, sockaddr) for family, _type, _proto, _name, sockaddr in found]
+
+
+def is_allowed_address(text: str, *, reach: Reach) -> bool:
+    """Tell whether a resolved address may be connected to.
+
+    IPv6 forms that carry an IPv4 address (mapped, 6to4, NAT64) are judged by that address too; all
+    others must be global unicast, since old forms of private ones pass for global in `ipaddress`.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if reach is Reach.LOOPBACK:
+        return address.is_loopback
+    if reach is Reach.OWN_NETWORK and _is_of_own_network(address):
+        return True
+    if not address.is_global or address.is_multicast:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        carried = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            carried = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        return address in _GLOBAL_UNICAST if carried is None else carried.is_global
+    return True
+
+
+def _is_of_own_network(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Tell a private address from loopback, link-local (cloud metadata!) and the like."""
+    return address.is_private and not (
+        address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address.is_unspecified
+        or address.is_reserved
+    )
+
+
+def _connect(parts: SplitResult, addresses: list[Address], deadline: float) -> socket.socket:
+    failure: OSError = OSError("no address")
+    for family, sockaddr in addresses:
+        plain = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            plain.settimeout(_left(deadline))
+            plain.connect(sockaddr)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if parts.scheme == "https":
+                plain.settimeout(_left(deadline))
+                plain = tls_context().wrap_socket(plain, server_hostname=parts.hostname)
+        except OSError as error:
+            plain.close()
+            failure = error
+            continue
+        return plain
+    raise failure
+
+
+class _TimedSocket(io.RawIOBase):
+    """The little of a socket that http.client uses, every read bounded by one deadline.
+
+    A socket's own timeout starts anew with every byte; a server that sends one now and then would
+    hold the thread for ever.
+    """
+
+    def __init__(self, plain: socket.socket, deadline: float) -> None:
+        self._plain = plain
+        self._deadline = deadline
+
+    def sendall(self, data: bytes) -> None:
+        self._plain.settimeout(_left(self._deadline))
+        self._plain.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self, _PIECE)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._plain.settimeout(_left(self._deadline))
+        return self._plain.recv_into(buffer)
+
+    def close(self) -> None:
+        """Leave the socket open: http.client closes before it reads a body without a length."""
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left < _MIN_SOCKET_SECONDS:
+        raise TimeoutError("the time for the whole download is over")
+    return left
+
+
+def _get(timed: _TimedSocket, parts: SplitResult, max_bytes: int) -> bytes:
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+    connection.sock = timed
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        connection.request(
+            "GET",
+            target,
+            headers={"Accept-Encoding": "identity", "User-Agent": "glisk-backend"},
+        )
+    except (http.client.InvalidURL, UnicodeEncodeError):
+        raise _forbidden("its path holds characters that no URL may hold") from None
+    response = connection.getresponse()
+    if response.status != 200:
+        raise _error_for_status(response)
+    if response.length is not None and response.length > max_bytes:
+        raise _too_large(max_bytes)
+    body = bytearray()
+    while piece := response.read1(_PIECE):
+        body += piece
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return bytes(body)
+
+
+def _too_large(max_bytes: int, vendor: str = VENDOR) -> ArtefactError:
+    return ArtefactError(
+        f"{vendor}: the image is larger than the limit of {max_bytes} bytes.",
+        vendor=vendor,
+        code="too_large",
+    )
+
+
+def _error_for_status(response: http.client.HTTPResponse) -> ProviderError:
+    status = response.status
+    text = f"output: the image's URL answered HTTP {status}"
+    if status >= 500 or status in (404, 408, 425, 429):
+        return TransientError(
+            f"{text}. It is tried again.",
+            vendor=VENDOR,
+            status=status,
+            code=str(status),
+            retry_after_seconds=retry_after_seconds(CaseInsensitiveDict(response.headers.items())),
+            rate_limited=status == 429,
+        )
+    reason = "redirect" if 300 <= status < 400 else "gone" if status == 410 else "refused"
+    return PermanentError(
+        f"{text} ({reason}).", vendor=VENDOR, status=status, code=str(status), reason=reason
+    )
+
+
+def read_data_uri(uri: str, *, max_bytes: int, vendor: str) -> bytes:
+    """Return the bytes of a data URI; its media type is not believed.
+
+    Raises ArtefactError if it is damaged or holds more than `max_bytes` bytes.
+    """
+    head, comma, body = uri.removeprefix(DATA_SCHEME).partition(",")
+    if not uri.startswith(DATA_SCHEME) or not comma:
+        raise _damaged(vendor, "it has no data")
+    if len(body) > 3 * (max_bytes + 1):  # the longest spelling of a byte is %21
+        raise _too_large(max_bytes, vendor)
+    try:
+        if head.rpartition(";")[2].strip().lower() == "base64":
+            data = binascii.a2b_base64(body.encode("ascii"), strict_mode=True)
+        else:
+            data = unquote_to_bytes(body)
+    except (binascii.Error, UnicodeEncodeError):
+        raise _damaged(vendor, "its base64 is wrong") from None
+    if len(data) > max_bytes:
+        raise _too_large(max_bytes, vendor)
+    return data
+
+
+def _damaged(vendor: str, why: str) -> ArtefactError:
+    return ArtefactError(f"{vendor}: the image's data URI is damaged: {why}.", vendor=vendor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +363,9 @@ def inspect_image(
     decoded), "too_small" (a side, in pixels), "truncated".
     """
     if not data:
-        raise _error("empty", "there are no bytes")
+        raise _unusable("empty", "there are no bytes")
     if len(data) > max_bytes:
-        raise _error("too_large", f"{len(data)} bytes are more than the limit of {max_bytes}")
+        raise _unusable("too_large", f"{len(data)} bytes are more than the limit of {max_bytes}")
     try:
         with Image.open(io.BytesIO(data), formats=tuple(_FORMATS)) as image:
             _check_size(image.size, max_pixels, min_side)
@@ -79,12 +375,12 @@ def inspect_image(
             width, height = image.size
             blank = _is_blank(_middle(image)) and _is_blank(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _error("too_many_pixels", "it claims far too many pixels") from None
+        raise _unusable("too_many_pixels", "it claims far too many pixels") from None
     except UnidentifiedImageError:
-        raise _error("not_an_image", f"they begin with {data[:16]!r}") from None
+        raise _unusable("not_an_image", f"they begin with {data[:16]!r}") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError) as error:
         # Pillow reports damage by any of these, depending on the format and the place.
-        raise _error("truncated", f"decoding failed: {type(error).__name__}: {error}") from None
+        raise _unusable("truncated", f"decoding failed: {type(error).__name__}: {error}") from None
     return ImageFacts(
         format=name,
         mime=f"image/{name}",
@@ -96,18 +392,18 @@ def inspect_image(
     )
 
 
-def _error(code: str, why: str) -> ArtefactError:
+def _unusable(code: str, why: str) -> ArtefactError:
     return ArtefactError(
-        f"image: the bytes are not usable as an image: {why}.", vendor=VENDOR, code=code
+        f"image: the bytes are not usable as an image: {why}.", vendor="image", code=code
     )
 
 
 def _check_size(size: tuple[int, int], max_pixels: int, min_side: int) -> None:
     width, height = size
     if width * height > max_pixels:
-        raise _error("too_many_pixels", f"{width} x {height} is over {max_pixels} pixels")
+        raise _unusable("too_many_pixels", f"{width} x {height} is over {max_pixels} pixels")
     if min(width, height) < min_side:
-        raise _error("too_small", f"{width} x {height} has a side under {min_side} pixels")
+        raise _unusable("too_small", f"{width} x {height} has a side under {min_side} pixels")
 
 
 def _check_end(data: bytes, name: ImageFormat) -> None:
@@ -121,7 +417,7 @@ def _check_end(data: bytes, name: ImageFormat) -> None:
     else:
         whole = len(data) >= 8 + int.from_bytes(data[4:8], "little")
     if not whole:
-        raise _error("truncated", "the end of the file is missing")
+        raise _unusable("truncated", "the end of the file is missing")
 
 
 def _middle(image: Image.Image) -> Image.Image:

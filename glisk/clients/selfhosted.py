@@ -14,10 +14,13 @@ from collections.abc import Mapping
 from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
 
-from glisk.clients.download import bytes_with_image
 from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply, bad_reply
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
-from glisk.clients.replicate.prediction import Prediction, parse_prediction
+from glisk.clients.replicate.prediction import (
+    Prediction,
+    bytes_with_image,
+    parse_prediction,
+)
 from glisk.errors import (
     AccountError,
     ContentPolicyError,
@@ -178,7 +181,7 @@ class _Busy(TransientError):
 
 
 def output_hosts(base_url: str) -> list[str]:
-    """Return the only host that images of this server may be fetched from (download.py's form)."""
+    """Return the only host that images of this server may be fetched from (glisk.images' form)."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     if parts.port is not None:

@@ -18,11 +18,10 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from glisk.cid import compute_cid
-from glisk.clients.download import DATA_SCHEME, download_output, read_data_uri
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed, Step
 from glisk.errors import ContentPolicyError, ProviderError, TransientError, as_provider_error
-from glisk.images import ImageFacts, inspect_image
+from glisk.images import DATA_SCHEME, ImageFacts, download_output, inspect_image, read_data_uri
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
 from tokens.pipeline import failures, jobs

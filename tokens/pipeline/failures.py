@@ -42,7 +42,7 @@ from tokens.transitions.status import Failed, fail_tokens
 
 logger = structlog.get_logger(__name__)
 
-# glisk.images and glisk.clients.download: sizes are the model's, not one picture's.
+# glisk.images: sizes are the model's, not one picture's.
 _SIZE_CODES = frozenset({"too_large", "too_many_pixels", "too_small"})
 
 _VENDOR_WAIT_SECONDS = 1.0  # the breaker decides when the next call is made

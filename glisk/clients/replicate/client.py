@@ -20,10 +20,14 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import httpx
 
-from glisk.clients.download import bytes_with_image
 from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply, bad_reply, bounded_seconds
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
-from glisk.clients.replicate.prediction import VENDOR, Prediction, parse_prediction
+from glisk.clients.replicate.prediction import (
+    VENDOR,
+    Prediction,
+    bytes_with_image,
+    parse_prediction,
+)
 from glisk.clock import ClockReading
 from glisk.errors import (
     AccountError,

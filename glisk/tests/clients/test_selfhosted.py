@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from glisk.clients.download import read_data_uri
 from glisk.clients.http import HttpOptions
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
 from glisk.errors import (
@@ -17,6 +16,7 @@ from glisk.errors import (
     TransientError,
     UnknownOutcomeError,
 )
+from glisk.images import read_data_uri
 from sandbox.cog.emulator import CogEmulator
 from sandbox.node import free_port
 from sandbox.paint import Painter
