@@ -176,11 +176,21 @@ def signed(worker: Worker) -> RevealTransaction:
     return transactions()[0]
 
 
-def signed_and_dead(start: Start) -> None:
+def signed_and_dead(start: Start) -> RevealTransaction:
     """Leave a stored transaction that no node has seen."""
     drain = start()
-    signed(drain)
+    row = signed(drain)
     drain.crash()
+    return row
+
+
+def in_the_pool(start: Start, scene: Scene, quantity: int = 1) -> tuple[Worker, list[Token]]:
+    """Have tokens' transaction broadcast to a node that mines nothing."""
+    tokens = scene.mint(quantity)
+    scene.chain.set_automine(False)
+    drain = start()
+    drain.until(lambda: statuses() == ["broadcast"])
+    return drain, tokens
 
 
 def stuck(scene: Scene, drain: Worker) -> str:

@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from reveals.models import RevealBatch, RevealBatchToken
 from reveals.pipeline import receipts, send
-from reveals.tests.stage import Scene, statuses, transactions
+from reveals.tests.stage import Scene, in_the_pool, statuses, transactions
 from sandbox.accounts import KEEPER
 from sandbox.faulty_rpc import FaultyRpc, refused_as_list
 from sandbox.node import Node
@@ -107,10 +107,7 @@ def test_a_base_fee_that_triples_is_followed(
     worker: Start, scene: Scene, settings: Settings
 ) -> None:
     settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
-    tokens = scene.mint(2)
-    scene.chain.set_automine(False)
-    drain = worker()
-    drain.until(lambda: statuses() == ["broadcast"])
+    drain, tokens = in_the_pool(worker, scene, 2)
     # What is offered survives a doubling.
     scene.chain.set_base_fee(3 * int(transactions()[0].max_fee_per_gas_wei) // 2)
     scene.chain.mine()

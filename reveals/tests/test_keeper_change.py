@@ -13,7 +13,7 @@ from reveals.pipeline.step import Shared
 from reveals.tests.stage import (
     Scene,
     breaker_reason,
-    signed,
+    signed_and_dead,
     statuses,
     transactions,
 )
@@ -62,9 +62,7 @@ def test_what_a_former_keeper_cannot_send_goes_with_the_new_one(
     scene.chain.wait(scene.chain.send(0, "grantRole", KEEPER_ROLE, new_keeper.address))
     old, other = scene.mint(2)
     Token.objects.filter(pk=other.pk).update(next_attempt_at="2090-01-01T00:00Z")
-    first = worker()
-    signed(first)
-    first.crash()
+    signed_and_dead(worker)
     if lost == "its role":
         scene.chain.wait(scene.chain.send(0, "revokeRole", KEEPER_ROLE, KEEPER.address))
     else:
@@ -106,9 +104,7 @@ def test_a_former_keepers_transaction_may_be_mined_after_all(
     new_keeper = ACCOUNTS[6]
     scene.chain.wait(scene.chain.send(0, "grantRole", KEEPER_ROLE, new_keeper.address))
     tokens = scene.mint(2)
-    first = worker()
-    row = signed(first)
-    first.crash()
+    row = signed_and_dead(worker)
     settings.KEEPER_PRIVATE_KEY = new_keeper.private_key
     settings.TRANSACTION_TIMEOUT_SECONDS = 0
     scene.chain.set_balance(KEEPER.address, 1)

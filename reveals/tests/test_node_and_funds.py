@@ -12,7 +12,7 @@ from reveals.tests.stage import (
     Scene,
     breaker_reason,
     is_held_back,
-    signed,
+    signed_and_dead,
     statuses,
     transactions,
 )
@@ -148,9 +148,7 @@ def test_what_is_in_flight_may_use_up_the_balance(
 
 def test_funds_that_are_gone_at_the_broadcast_are_waited_for(worker: Start, scene: Scene) -> None:
     tokens = scene.mint()
-    first = worker()
-    signed(first)
-    first.crash()
+    signed_and_dead(worker)
     scene.chain.set_balance(KEEPER.address, 1)
     second = worker()
     second.until(lambda: "Send it some" in breaker_reason())

@@ -9,8 +9,10 @@ from glisk.clients.chain import ChainClient, RpcError
 from reveals.tests.stage import (
     Scene,
     breaker_reason,
+    in_the_pool,
     replacement,
     signed,
+    signed_and_dead,
     statuses,
     stuck,
     transactions,
@@ -95,9 +97,7 @@ def test_an_unknown_refusal_at_the_ceiling_leaves_the_same_bytes_their_chance(
 ) -> None:
     settings.TRANSACTION_TIMEOUT_SECONDS = 0.2
     tokens = scene.mint()
-    first = worker()
-    row = signed(first)
-    first.crash()
+    row = signed_and_dead(worker)
     settings.REVEAL_MAX_GAS_PRICE_GWEI = int(row.max_fee_per_gas_wei) / GWEI
     proxy.refuse_sends("E1071: not today")
     second = worker()
@@ -132,9 +132,7 @@ def test_a_pool_that_wants_more_than_anybody_tips_gets_it_far_below_the_ceiling(
     """Its least tip is dust, but a thousand times ours: by eighths the ceiling would come first."""
     proxy.set_tips(0)
     tokens = scene.mint()
-    first = worker()
-    row = signed(first)
-    first.crash()
+    row = signed_and_dead(worker)
     settings.REVEAL_MAX_GAS_PRICE_GWEI = 100 * int(row.max_fee_per_gas_wei) / GWEI
     proxy.refuse_sends("gas tip cap too low, minimum needed 1000000", below_tip_wei=1_000_000)
     second = worker()
@@ -220,9 +218,7 @@ def test_a_refusal_at_the_ceiling_does_not_hammer_the_node(
 ) -> None:
     """The base fee rose between signing and broadcast, and the ceiling leaves no room."""
     tokens = scene.mint()
-    first = worker()
-    row = signed(first)
-    first.crash()
+    row = signed_and_dead(worker)
     settings.REVEAL_MAX_GAS_PRICE_GWEI = int(row.max_fee_per_gas_wei) / GWEI
     refusals: list[bytes] = []
     send = ChainClient.send_raw_transaction
@@ -243,10 +239,7 @@ def test_a_refusal_at_the_ceiling_does_not_hammer_the_node(
 
 
 def test_a_replacement_that_another_process_signed_is_found(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint()
-    scene.chain.set_automine(False)
-    drain = worker()
-    drain.until(lambda: statuses() == ["broadcast"])
+    drain, tokens = in_the_pool(worker, scene)
     new = replacement(transactions()[0])
     scene.chain.w3.eth.send_raw_transaction(bytes(new.raw_transaction))
     scene.chain.mine()

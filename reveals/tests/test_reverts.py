@@ -11,7 +11,7 @@ from reveals.models import RevealBatch, RevealTransaction
 from reveals.pipeline import receipts
 from reveals.tests.stage import (
     Scene,
-    signed,
+    signed_and_dead,
     statuses,
     transactions,
 )
@@ -27,9 +27,7 @@ GWEI = 10**9
 
 def test_a_nonce_that_somebody_else_spent_frees_the_tokens(worker: Start, scene: Scene) -> None:
     tokens = scene.mint(2)
-    first = worker()
-    signed(first)
-    first.crash()
+    signed_and_dead(worker)
     scene.chain.wait(scene.chain.send_raw(KEEPER.private_key, to=ACCOUNTS[1].address, value_wei=1))
     worker().until(lambda: scene.revealed_once(tokens))
     assert [row.status for row in transactions()] == ["replaced", "confirmed"]

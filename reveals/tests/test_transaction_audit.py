@@ -9,7 +9,7 @@ from django.utils import timezone
 from glisk.clients.chain import ChainClient
 from reveals.models import RevealBatch
 from reveals.reconcile import TransactionsCompared, compare_transactions
-from reveals.tests.stage import Scene, reveal, statuses, transactions
+from reveals.tests.stage import Scene, in_the_pool, reveal, statuses, transactions
 from tokens.tests.stage import Start
 
 pytestmark = pytest.mark.django_db
@@ -22,10 +22,7 @@ def compare() -> TransactionsCompared:
 def test_what_was_mined_while_no_worker_ran_is_entered_and_told(
     worker: Start, scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tokens = scene.mint(2)
-    scene.chain.set_automine(False)
-    drain = worker()
-    drain.until(lambda: statuses() == ["broadcast"])
+    drain, tokens = in_the_pool(worker, scene, 2)
     drain.crash()
     (tx_hash,) = scene.pool()
     assert compare().pending == [tx_hash]
