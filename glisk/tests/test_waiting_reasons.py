@@ -17,8 +17,8 @@ from pytest_django import Settings
 
 from authors.tests.factories import wallet
 from glisk.breaker import Breaker
+from glisk.console.overview.causes import missing_webhooks
 from glisk.console.overview.stages import groups
-from glisk.console.overview.system import missing_webhooks
 from glisk.engine.alarms import LASTS_SECONDS, end_alarm, raise_alarm
 from glisk.errors import AccountError, TransientError
 from glisk.models import SystemState, WorkerHeartbeat

@@ -18,7 +18,7 @@ from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory
 from glisk.console.controls import list_breakers, list_rate_use, reset_breaker, reset_rate_limit
-from glisk.console.overview import stages, system
+from glisk.console.overview import causes, stages
 from glisk.tests.asking import ask, beat, dashboard, page_of
 from reveals import tasks as reveal_tasks
 from reveals.pipeline.drain import RevealDrain
@@ -114,7 +114,7 @@ def world(
     tmp_path: Path,
 ) -> Iterator[Steps]:
     hurry(monkeypatch.setattr)
-    monkeypatch.setattr(system, "_LATE_SECONDS", 0)
+    monkeypatch.setattr(causes, "_LATE_SECONDS", 0)
     monkeypatch.setattr(stages, "_LOOKED_UP_AFTER_SECONDS", 0.5)
     settings.STUCK_AFTER_SECONDS = 1
     settings.RPC_URL = _chain.rpc_url

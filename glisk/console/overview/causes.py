@@ -1,4 +1,7 @@
-"""What holds whole stages back, as rows say it: pauses, breakers, limits, alarms, the keeper."""
+"""What holds whole stages back, as rows say it: pauses, breakers, limits, alarms, the keeper.
+
+And whether Alchemy's webhooks still come: mints that only the chain told of say no.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,21 @@ from glisk.breaker import BreakerState, VendorRefusal, headline_for_breaker, nam
 from glisk.clock import database_now, read_moment
 from glisk.console.advice import advice_for_breaker, reason_for_breaker
 from glisk.engine import alarms
+from glisk.management.base import counted
 from glisk.models import SystemState
 from glisk.pauses import STAGES
 from glisk.rate_limit import LimitState
 from reveals.keeper import BLOCKED, EMPTY
 from reveals.keeper import KEY as KEEPER_KEY
-from tokens.models import ImageGenerationJob
+from tokens.models import ImageGenerationJob, MintEvent
+from tokens.models.mint import MintSource
 from tokens.pipeline import spend
+from webhooks.models import WebhookEvent
 
+# A look at the chain may be faster than the webhook by so much.
+_LATE_SECONDS = 60
+_NEWS = timedelta(hours=24)  # older mints are history that was read, or long known
+_MOST_MINTS = 1000
 _LIMIT_IS_NEWS = timedelta(seconds=60)
 _LIMITS = {
     "replicate": "REPLICATE_PREDICTIONS_PER_MINUTE",
@@ -201,3 +211,36 @@ _READERS: dict[str, Callable[[SystemState], Trouble | None]] = {
     "alarm": _alarm,
     KEEPER_KEY: _keeper,
 }
+
+
+def missing_webhooks() -> Trouble | None:
+    """Return what came from the chain without a webhook, or None; two queries, each by an index.
+
+    Nobody misses a webhook where none is set up: then the endpoint has no key.
+    """
+    if not any(settings.ALCHEMY_WEBHOOK_SECRETS):
+        return None
+    now = database_now()
+    newest = (
+        MintEvent.objects.filter(source=MintSource.BACKFILL)
+        .order_by("-block_number", "-log_index")
+        .values_list("block_timestamp", flat=True)[:_MOST_MINTS]
+    )
+    missed = [minted_at for minted_at in newest if minted_at > now - _NEWS]
+    if not missed:
+        return None
+    events = WebhookEvent.objects.order_by("-received_at")
+    last = events.values_list("received_at", flat=True).first()
+    missed = [minted_at for minted_at in missed if last is None or minted_at > last]
+    if not missed or now - missed[-1] < timedelta(seconds=_LATE_SECONDS):
+        return None
+    more = " or more" if len(missed) == _MOST_MINTS else ""
+    return Trouble(
+        "webhooks",
+        "webhook",
+        f"No webhook since {last:%d %b %H:%M} UTC" if last else "No webhook has ever come",
+        f"{counted(len(missed), 'mint')}{more} came from the chain.",
+        "Look at the webhook's page at Alchemy: is it active, and does its address lead here? "
+        "Mints are read from the chain meanwhile, some seconds later.",
+        since=missed[-1],
+    )

@@ -24,9 +24,9 @@ from glisk.admin.formatting import duration
 from glisk.breaker import headline_for_breaker
 from glisk.clock import database_now
 from glisk.console.overview import stages, system
-from glisk.console.overview.causes import Trouble, find_causes
+from glisk.console.overview.causes import Trouble, find_causes, missing_webhooks
 from glisk.console.overview.stages import HELD, LOOKUP, QUEUE, SENT, WORKING, Group
-from glisk.console.overview.system import ChainFacts, Worker, missing_webhooks
+from glisk.console.overview.system import ChainFacts, Worker
 from glisk.management.base import counted
 from reveals.models import RevealTransaction
 from tokens.admin.filters import failed_url
@@ -45,10 +45,6 @@ _SWITCHES = {
 _NO_WORKER = (
     "Start one: make worker, which is manage.py qcluster. If it ends at once, its last lines say "
     "why. Nothing is lost meanwhile."
-)
-_MISSING = (
-    "Look at the webhook's page at Alchemy: is it active, and does its address lead here? Mints "
-    "are read from the chain meanwhile, some seconds later."
 )
 _AT_A_LIMIT = {QUEUE, "rate_limited", "vendor_down"}
 # What tokens wait for that have no error of their own: in words, and what to do.
@@ -104,7 +100,7 @@ def find_troubles(
         *_without_progress([group for group in groups if not _explains(causes, group)]),
         *_held(groups),
         *_failed(),
-        *_webhooks(),
+        *([missing] if (missing := missing_webhooks()) else []),
     ]
 
 
@@ -272,21 +268,6 @@ def _failed() -> Iterator[Trouble]:
             advice_for_class(failure.error_class),
             tokens=failure.number,
             url=failed_url(failure.error_class),
-        )
-
-
-def _webhooks() -> Iterator[Trouble]:
-    missing = missing_webhooks()
-    if missing is not None:
-        last = missing.last_at
-        number = f"{counted(missing.mints, 'mint')}{' or more' if missing.are_more else ''}"
-        yield Trouble(
-            "webhooks",
-            "webhook",
-            f"No webhook since {last:%d %b %H:%M} UTC" if last else "No webhook has ever come",
-            f"{number} came from the chain.",
-            _MISSING,
-            since=missing.first_mint_at,
         )
 
 
