@@ -92,7 +92,7 @@ def _ask_chain(
         if not alone or not breaker.places(1):
             return None
         try:
-            done = work(_reader())
+            done = work(_kept_reader(settings.RPC_URL, settings.GLISK_NFT_CONTRACT_ADDRESS))
         except ProviderError as error:
             # An open breaker has said why, once; these are its tries.
             tell = logger.info if breaker.is_open else logger.warning
@@ -115,15 +115,9 @@ def look_soon() -> None:
         async_task("tokens.tasks.look_at_chain")
 
 
-def _reader() -> ChainClient:
-    """Return this process's reader: its connection to the node is kept open."""
-    reader = _kept_reader(settings.RPC_URL, settings.GLISK_NFT_CONTRACT_ADDRESS)
-    reader.requests = reader.calls = 0
-    return reader
-
-
 @lru_cache(maxsize=1)
 def _kept_reader(url: str, contract_address: str) -> ChainClient:
+    """Return this process's reader of a node: its connection is kept open."""
     return ChainClient.from_settings()
 
 
