@@ -165,17 +165,13 @@ def test_the_answer_to_an_old_call_does_not_close_it(clock: Clock) -> None:
     assert stored()["state"] == "open"
 
 
-def test_late_failures_do_not_make_it_wait_longer(clock: Clock) -> None:
+def test_late_failures_count_only_if_they_ask_for_a_longer_wait(clock: Clock) -> None:
     """Ten calls were under way when the vendor went down."""
     breaker = opened()
     before = stored()
     for _ in range(7):
         assert breaker.failed(DOWN)
     assert stored() == before
-
-
-def test_a_late_refusal_is_heeded_if_it_asks_for_more(clock: Clock) -> None:
-    breaker = opened()
     breaker.failed(REFUSED)
     assert breaker.seconds_until_probe == pytest.approx(breaker_module.ACCOUNT_WAIT_SECONDS)
     assert breaker.reason == "No credit."

@@ -68,14 +68,13 @@ def test_a_callback_of_x_on_another_host_is_warned_of(production: Settings) -> N
     assert found() == set()
 
 
-def test_a_local_network_in_production_is_warned_of(production: Settings) -> None:
-    production.NETWORK = "LOCAL"
-    assert found() == {"glisk.W001"}
-
-
-def test_an_embedded_database_in_production_is_warned_of(production: Settings) -> None:
+def test_a_local_network_or_an_embedded_database_in_production_is_warned_of(
+    production: Settings,
+) -> None:
     production.EMBEDDED_DATABASE = True
     assert found() == {"glisk.W003"}
+    production.NETWORK = "LOCAL"
+    assert found() == {"glisk.W001", "glisk.W003"}
 
 
 def test_limits_that_all_visitors_share_are_warned_of(production: Settings) -> None:

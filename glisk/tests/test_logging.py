@@ -81,19 +81,14 @@ def test_no_way_out_for_a_secret(way: str) -> None:
     assert {"event", "level", "logger", "timestamp"} <= set(record)
 
 
-def test_time_is_utc() -> None:
-    (record,) = records("own.info('event')")
+def test_a_record_has_its_keys_apart_and_its_time_in_utc() -> None:
+    (record,) = records("own.info('token_revealed', token_id=7, tx_hash='0x' + 'ab' * 32)")
+    assert (record["event"], record["token_id"]) == ("token_revealed", 7)
+    assert record["tx_hash"] == "0x" + "ab" * 32
+    assert (record["level"], record["logger"]) == ("info", "glisk.own")
     assert record["timestamp"].endswith("Z")
     age = datetime.now(UTC) - datetime.fromisoformat(record["timestamp"])
     assert timedelta(0) <= age < timedelta(minutes=1)
-
-
-def test_keys_of_an_event_stay_separate() -> None:
-    (record,) = records("own.info('token_revealed', token_id=7, tx_hash='0x' + 'ab' * 32)")
-    assert record["event"] == "token_revealed"
-    assert record["token_id"] == 7
-    assert record["tx_hash"] == "0x" + "ab" * 32
-    assert (record["level"], record["logger"]) == ("info", "glisk.own")
 
 
 def test_an_exception_is_told_in_full() -> None:
@@ -108,11 +103,8 @@ def test_bound_context_reaches_library_records_too() -> None:
     assert (record["event"], record["token_id"]) == ("retrying", 7)
 
 
-def test_records_below_the_level_are_dropped() -> None:
+def test_records_below_the_level_are_dropped_and_calls_of_http_clients_too() -> None:
     assert records("own.debug('event'); library.debug('event')") == []
-
-
-def test_http_clients_do_not_tell_of_each_call() -> None:
     talk = "for name in ('httpx', 'urllib3.connectionpool', 'web3.providers'):\n"
     assert run(f"{talk}  logging.getLogger(name).info('HTTP Request: GET https://…')") == ""
 

@@ -77,16 +77,16 @@ class TestReading:
         client.get_prediction(ID)
         assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
 
-    def test_quotes_the_id(self, server: ScriptedServer, client: ReplicateClient) -> None:
-        server.script(answer(200, prediction()))
-        client.get_prediction("../account?x")
-        assert server.requests[0].target == "/v1/predictions/..%2Faccount%3Fx"
-
-    def test_cancels(self, server: ScriptedServer, client: ReplicateClient) -> None:
-        server.script(answer(200, prediction(status="canceled")))
+    def test_or_canceling_names_the_prediction(
+        self, server: ScriptedServer, client: ReplicateClient
+    ) -> None:
+        server.script(answer(200, prediction(status="canceled")), answer(200, prediction()))
         assert client.cancel_prediction(ID).status == "canceled"
-        seen = server.requests[0]
-        assert (seen.method, seen.target) == ("POST", f"/v1/predictions/{ID}/cancel")
+        client.get_prediction("../account?x")  # the id is quoted
+        assert [(seen.method, seen.target) for seen in server.requests] == [
+            ("POST", f"/v1/predictions/{ID}/cancel"),
+            ("GET", "/v1/predictions/..%2Faccount%3Fx"),
+        ]
 
 
 class TestListing:
