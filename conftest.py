@@ -22,7 +22,12 @@ from glisk.tests.template_database import TemplateDatabase
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["glisk.tests.tiers", "sandbox.testing", "tokens.tests.only_writer"]
+pytest_plugins = [
+    "glisk.tests.tiers",
+    "glisk.tests.flush",
+    "sandbox.testing",
+    "tokens.tests.only_writer",
+]
 # Compiling everything anew at each start takes 15 s, and seconds for each process of a test: keep
 # what is compiled, whatever the environment says.
 sys.dont_write_bytecode = False
