@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
+from django.db.models import Prefetch
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
@@ -140,8 +140,8 @@ class OperatorTokenDetailSerializer(OperatorTokenSerializer):
         source="mint_event.tx_hash", default=None, allow_null=True, read_only=True
     )
     timeline = TransitionSerializer(source="transitions", many=True, read_only=True)
-    jobs = serializers.SerializerMethodField()
-    uploads = serializers.SerializerMethodField()
+    jobs = JobSerializer(source="generation_jobs", many=True, read_only=True)
+    uploads = UploadSerializer(source="upload_records", many=True, read_only=True)
 
     class Meta(OperatorTokenSerializer.Meta):
         fields = (
@@ -157,12 +157,6 @@ class OperatorTokenDetailSerializer(OperatorTokenSerializer):
             "uploads",
         )
         read_only_fields = fields
-
-    def get_jobs(self, token: Token) -> list[dict[str, Any]]:
-        return list(JobSerializer(token.generation_jobs.order_by("id"), many=True).data)
-
-    def get_uploads(self, token: Token) -> list[dict[str, Any]]:
-        return list(UploadSerializer(token.upload_records.order_by("id"), many=True).data)
 
 
 class ReasonSerializer(serializers.Serializer):
@@ -228,7 +222,12 @@ class OperatorTokenView(OperationsView):
         responses={200: OperatorTokenDetailSerializer, 404: ErrorSerializer, **REFUSALS},
     )
     def get(self, request: Request, token_id: int) -> Response:
-        found = Token.objects.select_related("mint_event").prefetch_related("transitions")
+        history = (
+            "transitions",
+            Prefetch("generation_jobs", ImageGenerationJob.objects.order_by("id")),
+            Prefetch("upload_records", IPFSUploadRecord.objects.order_by("id")),
+        )
+        found = Token.objects.select_related("mint_event").prefetch_related(*history)
         token = found.filter(pk=token_id).first()
         if token is None:
             raise exceptions.NotFound(f"There is no token {token_id}.")
