@@ -67,7 +67,7 @@ def test_the_last_day_by_the_hour() -> None:
     day = last_day()
     assert len(day.hours) == HOURS
     hour = day.hours[-4]
-    assert (hour.revealed, hour.failed) == (3, 1)
+    assert hour.revealed == 3
     assert hour.p50_seconds == pytest.approx(20)
     assert hour.p95_seconds == pytest.approx(83)
     assert day.p50_seconds == pytest.approx(20)

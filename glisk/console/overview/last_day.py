@@ -20,7 +20,7 @@ _MOST_TIMED = 2000
 
 # Every branch is a range of an index: token_status_minted, token_ended.
 _BY_HOUR = """
-    SELECT h.begins_at, minted.number, ended.revealed, ended.failed, timed.p50, timed.p95
+    SELECT h.begins_at, minted.number, revealed.number, timed.p50, timed.p95
     FROM generate_series(%(first)s::timestamptz, %(last)s, interval '1 hour') AS h (begins_at)
     CROSS JOIN LATERAL (
         SELECT count(*) AS number FROM tokens_s0
@@ -28,12 +28,10 @@ _BY_HOUR = """
           AND mint_timestamp < h.begins_at + interval '1 hour'
     ) AS minted
     CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE status = 'revealed') AS revealed,
-               count(*) FILTER (WHERE status = 'failed') AS failed
-        FROM tokens_s0
-        WHERE status IN ('revealed', 'failed') AND status_changed_at >= h.begins_at
+        SELECT count(*) AS number FROM tokens_s0
+        WHERE status = 'revealed' AND status_changed_at >= h.begins_at
           AND status_changed_at < h.begins_at + interval '1 hour'
-    ) AS ended
+    ) AS revealed
     CROSS JOIN LATERAL (
         SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS p50,
                percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95
@@ -65,7 +63,6 @@ class Hour:
     begins_at: datetime
     minted: int
     revealed: int
-    failed: int
     p50_seconds: float | None
     p95_seconds: float | None
 
