@@ -22,7 +22,7 @@ from tokens.minting.mint_log import (
     IncompleteLog,
     MalformedLog,
     MintLog,
-    decode_rpc_mint_log,
+    decode_mint_log,
     read_number,
 )
 from webhooks.authentication import plain_text
@@ -155,7 +155,7 @@ def _judge(position: int, log: object, block: Mapping[str, Any] | None) -> Findi
                 position, Verdict.REMOVED, removed_tx=told.lower() if is_hash(told) else ""
             )
         around = {f"block{name.capitalize()}": (block or {}).get(name) for name in _OF_THE_BLOCK}
-        mint = decode_rpc_mint_log(around | {k: v for k, v in facts.items() if v is not None})
+        mint = decode_mint_log(around | {k: v for k, v in facts.items() if v is not None})
     except IncompleteLog as error:
         return Finding(position, Verdict.INCOMPLETE, str(error))
     except MalformedLog as error:

@@ -27,6 +27,18 @@ _TWO_WORDS = re.compile(r"0x[0-9a-fA-F]{128}")
 _QUANTITY = re.compile(r"0x(0|[1-9a-fA-F][0-9a-fA-F]{0,63})")  # of JSON-RPC: no leading zeros
 
 
+# What a log must tell, and how its lack is named.
+_PARTS: Final = {
+    "topics": "topics",
+    "data": "data",
+    "transactionHash": "transaction hash",
+    "logIndex": "log index",
+    "blockNumber": "block number",
+    "blockHash": "block hash",
+    "blockTimestamp": "block timestamp",
+}
+
+
 class MalformedLog(ValueError):
     """The log is none that the contract can have emitted; the text says why, in our words."""
 
@@ -72,68 +84,33 @@ class MintLog:
         return range(self.start_token_id, self.start_token_id + self.quantity)
 
 
-def decode_mint_log(
-    *,
-    topics: object,
-    data: object,
-    tx_hash: object,
-    log_index: object,
-    block_number: object,
-    block_hash: object,
-    block_timestamp: object,
-) -> MintLog:
-    """Return the mint that a log's parts tell of; whose contract it is, the caller has checked.
+def decode_mint_log(log: Mapping[str, Any]) -> MintLog:
+    """Return the mint that a log tells of; whose contract it is, the caller has checked.
 
-    `block_timestamp` is in unix seconds. Raises `IncompleteLog` if a part is None, and
-    `MalformedLog` if one is not what the contract and the node can have written.
+    The log has the form of JSON-RPC (`eth_getLogs`), with `blockTimestamp` in unix seconds, which
+    older nodes leave out. Raises `IncompleteLog` if a part is None, and `MalformedLog` if one is
+    not what the contract and the node can have written.
     """
-    parts = {
-        "topics": topics,
-        "data": data,
-        "transaction hash": tx_hash,
-        "log index": log_index,
-        "block number": block_number,
-        "block hash": block_hash,
-        "block timestamp": block_timestamp,
-    }
-    missing = [name for name, value in parts.items() if value is None]
+    missing = [name for key, name in _PARTS.items() if log.get(key) is None]
     if missing:
         raise IncompleteLog(missing)
-    minter, prompt_author, start_token_id = _read_topics(topics)
-    quantity, total_paid_wei = _read_data(data)
+    minter, prompt_author, start_token_id = _read_topics(log["topics"])
+    quantity, total_paid_wei = _read_data(log["data"])
     if not 1 <= quantity <= MAX_QUANTITY:
         raise MalformedLog(f"the quantity is not from 1 to {MAX_QUANTITY}")
     if not 1 <= start_token_id <= LARGEST_ID - quantity:
         raise MalformedLog("the start token id is out of range")
     return MintLog(
-        tx_hash=_read_hash(tx_hash, "transaction hash"),
-        log_index=read_number(log_index, "log index", high=_MAX_INTEGER),
-        block_number=read_number(block_number, "block number", high=_MAX_BIGINT),
-        block_hash=_read_hash(block_hash, "block hash"),
-        block_timestamp=read_timestamp(block_timestamp),
+        tx_hash=_read_hash(log["transactionHash"], "transaction hash"),
+        log_index=read_number(log["logIndex"], "log index", high=_MAX_INTEGER),
+        block_number=read_number(log["blockNumber"], "block number", high=_MAX_BIGINT),
+        block_hash=_read_hash(log["blockHash"], "block hash"),
+        block_timestamp=read_timestamp(log["blockTimestamp"]),
         minter=minter,
         prompt_author=prompt_author,
         start_token_id=start_token_id,
         quantity=quantity,
         total_paid_wei=total_paid_wei,
-    )
-
-
-def decode_rpc_mint_log(log: Mapping[str, Any], *, block_timestamp: object = None) -> MintLog:
-    """Return the mint of a log in the form of JSON-RPC (`eth_getLogs`).
-
-    Nodes of Base write `blockTimestamp` into logs; `block_timestamp` serves where one does not.
-    Raises as `decode_mint_log`.
-    """
-    stamped = log.get("blockTimestamp")
-    return decode_mint_log(
-        topics=log.get("topics"),
-        data=log.get("data"),
-        tx_hash=log.get("transactionHash"),
-        log_index=log.get("logIndex"),
-        block_number=log.get("blockNumber"),
-        block_hash=log.get("blockHash"),
-        block_timestamp=block_timestamp if stamped is None else stamped,
     )
 
 

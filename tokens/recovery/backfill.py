@@ -19,7 +19,7 @@ from tokens.minting.mint_log import (
     LARGEST_ID,
     MalformedLog,
     MintLog,
-    decode_rpc_mint_log,
+    decode_mint_log,
     read_timestamp,
 )
 from tokens.minting.registration import DOUBTFUL, MintOutcome, MintResult, register_mints
@@ -136,7 +136,7 @@ def decode_logs(reader: ChainClient, logs: Sequence[RawLog]) -> Found:
             found.reveals.update(dict.fromkeys(ids, _reveal_log(log, stamp)))
             continue
         try:
-            found.mints.append(decode_rpc_mint_log(log, block_timestamp=stamp))
+            found.mints.append(decode_mint_log({**log, "blockTimestamp": stamp}))
         except MalformedLog as error:
             found.malformed.append(f"block {number}: {error}")
     if found.malformed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from glisk.clients.chain import ChainClient
 from sandbox.accounts import AUTHORS, CONTRACT_ADDRESS, KEEPER
 from sandbox.chain import DemoChain
-from tokens.minting.mint_log import BATCH_MINTED_TOPIC, MintLog, decode_rpc_mint_log
+from tokens.minting.mint_log import BATCH_MINTED_TOPIC, MintLog, decode_mint_log
 from tokens.minting.registration import register_mints
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
@@ -37,7 +37,7 @@ def look_until_sure(chain: DemoChain, reader: ChainClient) -> ReorgReport:
 
 def logs_of(chain: DemoChain) -> list[MintLog]:
     asked = {"address": CONTRACT_ADDRESS, "fromBlock": "0x0", "topics": [BATCH_MINTED_TOPIC]}
-    return [decode_rpc_mint_log(log) for log in chain.rpc("eth_getLogs", asked)]
+    return [decode_mint_log(log) for log in chain.rpc("eth_getLogs", asked)]
 
 
 def told_by_webhook(chain: DemoChain) -> list[MintLog]:
