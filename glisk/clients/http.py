@@ -295,11 +295,6 @@ class HttpClient:
     def __repr__(self) -> str:
         return f"<HttpClient for {self.vendor}>"
 
-    @property
-    def clock(self) -> ClockReading | None:
-        """What the vendor's clock showed with its last reply, to the second; None: not told."""
-        return self.session.clock
-
     def close(self) -> None:
         """Close the pooled connections; the next call opens new ones."""
         self.session.close()
@@ -510,7 +505,7 @@ def error_for_lost(error: Exception, vendor: str, what: str, *, idempotent: bool
     cause = f"{type(_innermost(error)).__name__}: {_innermost(error)}"
     timeouts = requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError
     code = "timeout" if isinstance(error, timeouts) else "connection"
-    if was_surely_not_sent(error):
+    if _was_surely_not_sent(error):
         text = f"{vendor}: {what} did not reach the vendor ({cause}). It is tried again later."
         return TransientError(text, vendor=vendor, code=code)
     text = f"{vendor}: the reply to {what} was lost ({cause})."
@@ -523,7 +518,7 @@ def error_for_lost(error: Exception, vendor: str, what: str, *, idempotent: bool
     )
 
 
-def was_surely_not_sent(error: Exception) -> bool:
+def _was_surely_not_sent(error: Exception) -> bool:
     """Tell whether the vendor cannot have seen the request. In doubt: False.
 
     `requests.ConnectionError` alone says nothing: a refused connection, an unknown name and a

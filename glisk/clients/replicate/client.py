@@ -186,7 +186,7 @@ class ReplicateClient:
     @property
     def clock(self) -> ClockReading | None:
         """What Replicate's clock showed with its last reply; None before the first."""
-        return self._http.clock
+        return self._http.session.clock
 
     def probe(self) -> None:
         """Check the token by reading the account; raise AccountError or TransientError."""
