@@ -180,4 +180,18 @@ class Worker:
         self.crash()
 
 
+def until_ended(vendors: Vendors) -> None:
+    """Wait until the vendor has ended all its predictions, of which there is one at least."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not vendors.predictions or not all(p.terminal for p in vendors.predictions):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def ended(vendors: Vendors, worker: Worker) -> Any:
+    """Return the first prediction as a webhook shows it when it has ended."""
+    until_ended(vendors)
+    return worker.drain.services.replicate.client.get_prediction(vendors.predictions[0].id)
+
+
 Start = Callable[[], Worker]

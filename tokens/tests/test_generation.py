@@ -1,6 +1,5 @@
 """From a mint to stored image bytes: paid once, completed by whoever hears first."""
 
-import time
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -13,7 +12,7 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from glisk.cid import compute_cid
-from glisk.clients.replicate import Prediction, ReplicateClient
+from glisk.clients.replicate import Prediction
 from glisk.tests.database import database_url
 from tokens.models import ImageGenerationJob, TokenTransition
 from tokens.models.job import JobStatus
@@ -23,10 +22,9 @@ from tokens.pipeline.services import ImageService, callback_url, create_predicti
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import (
-    PATIENCE_SECONDS,
     Start,
     Vendors,
-    Worker,
+    ended,
     is_ready,
     job_of,
     status,
@@ -160,16 +158,6 @@ def test_the_vendors_webhook_completes_a_prediction(
     assert [d.status for d in vendors.replicate.deliveries] == [200]
     reads = [call.path for call in vendors.replicate.calls if call.method == "GET"]
     assert [path for path in reads if path.startswith("/v1/")] == []
-
-
-def ended(vendors: Vendors, drain: Worker) -> Prediction:
-    """Return the first prediction as a webhook shows it when it has ended."""
-    client: ReplicateClient = drain.drain.services.replicate.client
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (vendors.predictions and vendors.predictions[0].terminal):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return client.get_prediction(vendors.predictions[0].id)
 
 
 def test_a_webhook_that_is_faster_than_the_reply(worker: Start, vendors: Vendors) -> None:

@@ -26,7 +26,7 @@ from tokens.pipeline.drain import GenerationDrain
 from tokens.pipeline.jobs import record_prediction
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
-from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready
+from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready, until_ended
 
 pytestmark = pytest.mark.django_db
 
@@ -229,8 +229,7 @@ def test_what_is_paid_for_is_finished_while_the_account_is_refused(
     first = worker()
     first.until(lambda: ImageGenerationJob.objects.exclude(external_id=None).count() == 3)
     first.stop()
-    while not all(prediction.terminal for prediction in vendors.predictions):
-        time.sleep(0.01)
+    until_ended(vendors)
     client = first.drain.services.replicate.client
     for prediction in vendors.predictions if known else []:
         record_prediction(client.get_prediction(prediction.id))

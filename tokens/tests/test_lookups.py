@@ -29,7 +29,7 @@ from tokens.pipeline import find, jobs, samples
 from tokens.pipeline.samples import request_sample
 from tokens.pipeline.spend import spent_today
 from tokens.tests.factories import TokenFactory
-from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of
+from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of, until_ended
 
 pytestmark = pytest.mark.django_db
 
@@ -56,11 +56,6 @@ def hours_ago(job: ImageGenerationJob, vendors: Vendors, hours: float) -> None:
     )
     for prediction in vendors.predictions:
         prediction.created_at -= hours * 3600
-
-
-def until_ended(vendors: Vendors) -> None:
-    while not all(prediction.terminal for prediction in vendors.predictions):
-        time.sleep(0.01)
 
 
 # -- the data is gone -----------------------------------------------------------------------

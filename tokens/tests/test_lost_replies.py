@@ -1,7 +1,6 @@
 """Replies that never came, and workers that died: nothing is paid for twice."""
 
 import dataclasses
-import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -23,7 +22,17 @@ from tokens.pipeline.spend import spent_today
 from tokens.repairs import retry_what_is_due
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
-from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready, job_of
+from tokens.tests.stage import (
+    CREATE,
+    Start,
+    Vendors,
+    Worker,
+    ended,
+    is_failed,
+    is_ready,
+    job_of,
+    until_ended,
+)
 from tokens.transitions.claims import release_leases_of
 
 pytestmark = pytest.mark.django_db
@@ -124,9 +133,7 @@ def test_the_callback_comes_while_the_listing_shows_nothing_yet(
     drain.step()
     drain.drain.turn(drain.finished())
     job = job_of(token)
-    while not vendors.predictions[0].terminal:
-        time.sleep(0.01)
-    prediction = drain.drain.services.replicate.client.get_prediction(vendors.predictions[0].id)
+    prediction = ended(vendors, drain)
     ImageGenerationJob.objects.update(look_at=timezone.now() - timedelta(seconds=1))
     drain.drain.turn([])
     late = drain.finished()
@@ -151,9 +158,7 @@ def test_the_image_of_a_call_that_was_given_up_is_fetched_by_a_retry(
     drain.drain.turn(drain.finished())
     job = job_of(token)
     drain.until(is_failed(token))
-    while not vendors.predictions[0].terminal:
-        time.sleep(0.01)
-    prediction = drain.drain.services.replicate.client.get_prediction(vendors.predictions[0].id)
+    prediction = ended(vendors, drain)
     record_prediction(prediction, job_id=job.pk)
     assert float(spent_today()) == vendors.replicate.bill.total_usd
     Token.objects.update(next_attempt_at=timezone.now() - timedelta(hours=1))
@@ -168,10 +173,7 @@ def test_the_callback_is_faster_than_the_listing(worker: Start, vendors: Vendors
     drain = worker()
     drain.step()
     lost = drain.finished()
-    while not vendors.predictions[0].terminal:
-        time.sleep(0.01)
-    client = drain.drain.services.replicate.client
-    prediction = client.get_prediction(vendors.predictions[0].id)
+    prediction = ended(vendors, drain)
     assert record_prediction(prediction, job_id=job_of(token).pk) == "recorded"
     drain.drain.turn(lost)
     drain.until(is_ready(token))
@@ -331,8 +333,7 @@ def test_a_worker_without_its_lease_changes_nothing_and_pays_nothing(
     Token.objects.filter(pk=token.pk).update(
         lease_owner=None, lease_expires_at=None, next_attempt_at=timezone.now() + timedelta(hours=1)
     )
-    while not vendors.predictions[0].terminal:
-        time.sleep(0.01)
+    until_ended(vendors)
     frozen.settle(0.5)
     token.refresh_from_db()
     assert token.status == TokenStatus.GENERATING
@@ -384,8 +385,7 @@ def test_a_prediction_of_a_job_that_was_given_up_stands_in_the_ledger(
     drain.finished()
     job = job_of(token)
     ImageGenerationJob.objects.filter(pk=job.pk).update(status=JobStatus.REJECTED)
-    client = drain.drain.services.replicate.client
-    prediction = client.get_prediction(vendors.predictions[0].id)
+    prediction = ended(vendors, drain)
     assert record_prediction(prediction, job_id=job.pk) == "unknown"
     job.refresh_from_db()
     assert (job.status, job.external_id) == (JobStatus.FAILED, prediction.id)
