@@ -6,7 +6,7 @@ from typing import Final
 from django.utils import timezone
 
 from authors.models import SignInNonce, SpentMessage, XLinkRequest
-from glisk.engine.housekeeping import delete_in_portions
+from glisk.engine.schedules import delete_in_portions
 
 # Kept for a while after they expired, so that a late client reads why it is refused.
 _KEEP_EXPIRED_NONCES: Final = timedelta(hours=1)

@@ -16,12 +16,13 @@ class TokensConfig(AppConfig):
         from authors.figures import register_figures
         from authors.models import Author
         from authors.onboarding import authors_written
-        from glisk.engine.housekeeping import (
+        from glisk.engine.schedules import (
+            declare,
+            declare_drain,
             register_lease_release,
             register_purge,
             register_rescue,
         )
-        from glisk.engine.schedules import declare, declare_drain
         from tokens.minting.authorship import on_author_saved, on_authors_written
         from tokens.purging import purge_images, purge_samples
         from tokens.totals import author_figures

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from glisk.engine.housekeeping import BUDGET_SECONDS, in_portions
+from glisk.engine.schedules import BUDGET_SECONDS, in_portions
 from tokens.models import PromptSample, TokenImage
 from tokens.registry import reveals
 from tokens.states import TokenStatus

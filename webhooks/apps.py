@@ -6,8 +6,7 @@ class WebhooksConfig(AppConfig):
     verbose_name = "Webhooks"
 
     def ready(self) -> None:
-        from glisk.engine.housekeeping import register_purge
-        from glisk.engine.schedules import declare
+        from glisk.engine.schedules import declare, register_purge
         from webhooks.tasks import purge_events
 
         declare("finish_webhook_events", "webhooks.tasks.finish_events", 60)

@@ -28,7 +28,7 @@ from rest_framework.request import Request
 
 from glisk.api.exceptions import TryLater
 from glisk.clients.http import loads
-from glisk.engine.alarms import end_alarm, raise_alarm
+from glisk.engine.heartbeat import end_alarm, raise_alarm
 from glisk.errors import GliskError
 
 logger = structlog.get_logger(__name__)

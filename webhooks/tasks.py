@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
-from glisk.engine.housekeeping import delete_in_portions
+from glisk.engine.schedules import delete_in_portions
 from webhooks.inbox import DONE, process_unfinished
 from webhooks.models import WebhookEvent
 

@@ -1,6 +1,6 @@
 """The alarms that last, as the tests of whoever raises them see them."""
 
-from glisk.engine.alarms import PREFIX, Alarm, read_alarm
+from glisk.engine.heartbeat import PREFIX, Alarm, read_alarm
 from glisk.models import SystemState
 
 

@@ -19,7 +19,7 @@ from pytest_django import Settings
 
 from authors.models import Action, SignInNonce, SpentMessage, XLinkRequest
 from authors.tests.factories import AuthorFactory
-from glisk.engine import housekeeping, schedules
+from glisk.engine import schedules
 from sandbox.accounts import AUTHORS
 from tokens.models import PromptSample
 from tokens.models.job import SampleStatus
@@ -81,7 +81,7 @@ def test_the_hourly_housekeeping_does_it_all() -> None:
     XLinkRequest.objects.create(
         state_hash="s", browser_hash="b", wallet_address=WALLET, expires_at=ago(hours=1)
     )
-    housekeeping.purge()
+    schedules.purge()
     for model in (WebhookEvent, SignInNonce, Session, SpentMessage, XLinkRequest):
         assert not model._default_manager.exists(), model
     kept_sample.refresh_from_db()
@@ -91,7 +91,7 @@ def test_the_hourly_housekeeping_does_it_all() -> None:
 
 def test_it_runs_every_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedules, "_declared", {})
-    housekeeping.declare_housekeeping()
+    schedules.declare_housekeeping()
     assert {found.name: found.cron for found in schedules.declared()}["purge"] == "0 */1 * * * 0"
 
 
@@ -99,7 +99,7 @@ def test_events_that_were_not_done_stay_until_they_are() -> None:
     for status in EventStatus:
         event(f"old {status}", status, days=400)
         event(f"young {status}", status, days=29)
-    housekeeping.purge()
+    schedules.purge()
     left = set(WebhookEvent.objects.values_list("event_id", flat=True))
     young = {f"young {status}" for status in EventStatus}
     assert left == young | {"old received", "old failed"}
@@ -111,7 +111,7 @@ def test_retention_is_a_setting(settings: Settings) -> None:
     event("old", EventStatus.IGNORED, days=2.1)
     event("young", EventStatus.IGNORED, days=1.9)
     old, young = sample(days=2.1), sample(days=1.9)
-    housekeeping.purge()
+    schedules.purge()
     assert WebhookEvent.objects.get().event_id == "young"
     assert list(PromptSample.objects.filter(data=None)) == [old]
     young.refresh_from_db()
@@ -121,7 +121,7 @@ def test_retention_is_a_setting(settings: Settings) -> None:
 def test_what_can_still_be_used_stays(admin_client: Client) -> None:
     nonce(1, hours=-1)  # not used yet
     nonce(2, hours=0.5)  # expired lately: its owner reads why
-    housekeeping.purge()
+    schedules.purge()
     assert SignInNonce.objects.count() == 2
     assert admin_client.get("/admin/").status_code == 200  # still logged in
 
@@ -147,9 +147,9 @@ def test_many_rows_go_in_portions_and_within_a_budget(
 ) -> None:
     for number in range(5):
         make(number)
-    monkeypatch.setattr(housekeeping.delete_in_portions, "__kwdefaults__", {"at_once": 2})
+    monkeypatch.setattr(schedules.delete_in_portions, "__kwdefaults__", {"at_once": 2})
     with deletions() as found:
-        housekeeping.purge()
+        schedules.purge()
     table = f'DELETE FROM "{model._meta.db_table}"'
     assert len([sql for sql in found if sql.startswith(table)]) == 3
     assert not model._default_manager.exists()
@@ -162,8 +162,8 @@ def test_a_budget_that_is_used_up_leaves_the_rest_for_later() -> None:
         asked.append(limit)
         return limit
 
-    assert housekeeping.in_portions(purge, at_once=7, budget_seconds=0) == 0
-    assert housekeeping.in_portions(purge, at_once=7, budget_seconds=1e-9) in (0, 7)
+    assert schedules.in_portions(purge, at_once=7, budget_seconds=0) == 0
+    assert schedules.in_portions(purge, at_once=7, budget_seconds=1e-9) in (0, 7)
     assert asked.count(7) == len(asked)
 
 
@@ -187,7 +187,7 @@ def test_the_oldest_events_are_found_by_an_index() -> None:
 
 def test_a_sample_without_its_image_says_why(client: Client) -> None:
     old = sample(days=31)
-    housekeeping.purge()
+    schedules.purge()
     client.force_login(User.objects.create_superuser("root"))
     page = client.get(f"/admin/tokens/promptsample/{old.pk}/change/")
     assert "It was deleted 30 days after it was made." in page.content.decode()

@@ -19,7 +19,7 @@ from authors.tests.factories import wallet
 from glisk.breaker import Breaker
 from glisk.console.overview.causes import missing_webhooks
 from glisk.console.overview.stages import groups
-from glisk.engine.alarms import LASTS_SECONDS, end_alarm, raise_alarm
+from glisk.engine.heartbeat import LASTS_SECONDS, end_alarm, raise_alarm
 from glisk.errors import AccountError, TransientError
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.pauses import pause_stage

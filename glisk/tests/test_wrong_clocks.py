@@ -12,8 +12,7 @@ from glisk import clock
 from glisk.clock import database_now
 from glisk.console.health import pipeline
 from glisk.console.overview import take_overview
-from glisk.engine.alarms import raise_alarm
-from glisk.engine.heartbeat import machine_skew, prune_heartbeats, stages_alive
+from glisk.engine.heartbeat import machine_skew, prune_heartbeats, raise_alarm, stages_alive
 from glisk.models import WorkerHeartbeat
 from glisk.tests.alarms import alarms
 

@@ -32,7 +32,7 @@ from glisk.clients.chain import (
     revert_reason,
 )
 from glisk.clock import database_now
-from glisk.engine.alarms import raise_alarm
+from glisk.engine.heartbeat import raise_alarm
 from glisk.engine.step import Done, Failed
 from glisk.errors import (
     AccountError,

@@ -20,7 +20,7 @@ from glisk import breaker as breaker_module
 from glisk import clock
 from glisk.breaker import Breaker
 from glisk.clients.replicate import ReplicateClient
-from glisk.engine.housekeeping import rescue
+from glisk.engine.schedules import rescue
 from glisk.errors import AccountError
 from glisk.models import SystemState, WorkerHeartbeat
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition

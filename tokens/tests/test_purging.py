@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from glisk.engine import housekeeping
+from glisk.engine import schedules
 from tokens import purging
 from tokens.models import Token, TokenImage
 from tokens.purging import purge_images
@@ -88,7 +88,7 @@ def test_many_are_purged_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_daily_housekeeping_purges() -> None:
     revealed(days_ago=9)
-    assert housekeeping.purge() >= 1
+    assert schedules.purge() >= 1
     assert kept() == set()
 
 

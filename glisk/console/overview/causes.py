@@ -16,7 +16,7 @@ from django.db.models import Max, Q
 from glisk.breaker import BreakerState, VendorRefusal, headline_for_breaker, name_of_breaker
 from glisk.clock import database_now, read_moment
 from glisk.console.advice import advice_for_breaker, reason_for_breaker
-from glisk.engine import alarms
+from glisk.engine import heartbeat
 from glisk.management.base import counted
 from glisk.models import SystemState
 from glisk.pauses import STAGES
@@ -178,7 +178,7 @@ def _limit(state: SystemState) -> Trouble | None:
 
 
 def _alarm(state: SystemState) -> Trouble | None:
-    alarm = alarms.read_alarm(state)
+    alarm = heartbeat.read_alarm(state)
     if alarm is None:
         return None
     return Trouble(

@@ -4,10 +4,10 @@ The dashboard, `manage.py pipeline_status` (whose exit status is 2 while there i
 of the tokens concerned show the same list. Everything is read from rows, no foreign machine is
 asked.
 
-To name a new cause of waiting: raise it where it is met (`glisk.engine.alarms`), or, if it stands
-in a row already, read it in `causes.py`. A token's own error needs neither: its text is shown,
-with the advice for its class. What nobody has named is told by the general alarm:
-so many tokens of a stage have made no progress for so long.
+To name a new cause of waiting: raise it where it is met (`raise_alarm` of glisk.engine.heartbeat),
+or, if it stands in a row already, read it in `causes.py`. A token's own error needs neither: its
+text is shown, with the advice for its class. What nobody has named is told by the general alarm: so
+many tokens of a stage have made no progress for so long.
 """
 
 from __future__ import annotations

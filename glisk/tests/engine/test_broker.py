@@ -59,7 +59,7 @@ def test_a_task_that_was_not_acknowledged_comes_again(broker: ListeningBroker) -
 
 def test_a_rolled_back_task_was_never_there(broker: ListeningBroker) -> None:
     with transaction.atomic():
-        async_task("glisk.engine.housekeeping.rescue")
+        async_task("glisk.engine.schedules.rescue")
         transaction.set_rollback(True)
     assert OrmQ.objects.count() == 0
 

@@ -7,7 +7,7 @@ class WorldConfig(AppConfig):
     label = "engine_world"
 
     def ready(self) -> None:
-        from glisk.engine import housekeeping, schedules
+        from glisk.engine import schedules
         from glisk.tests.engine.world import jobs
 
         schedules.forget_all()
@@ -20,5 +20,5 @@ class WorldConfig(AppConfig):
             settings.POLL_INTERVAL_SECONDS,
             wanted=settings.DO_GAMMA,  # type: ignore[misc]  # the world's own setting
         )
-        housekeeping.register_lease_release(jobs.release_of)
-        housekeeping.register_rescue(jobs.rescue)
+        schedules.register_lease_release(jobs.release_of)
+        schedules.register_rescue(jobs.rescue)
