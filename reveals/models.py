@@ -28,7 +28,7 @@ class RevealBatch(models.Model):
     status = models.CharField(max_length=12, choices=BatchStatus.choices, default=BatchStatus.OPEN)
     created_at = models.DateTimeField(auto_now_add=True)
     closed_at = models.DateTimeField(null=True, blank=True)
-    # No reorg reaches it any more (pipeline.finality); until then a closed batch may open again.
+    # No reorg reaches it any more (pipeline.watch); until then a closed batch may open again.
     settled_at = models.DateTimeField(null=True, blank=True)
     # The call that the signer is asked for next (outbox.Unsigned); NULL: none.
     to_sign = models.JSONField(null=True, blank=True)
@@ -217,7 +217,7 @@ class RevealTransaction(models.Model):
         ]
         indexes = [
             models.Index(fields=["-signed_at"], name="reveal_newest"),
-            # pipeline.read_back: what is left
+            # pipeline.after: what is left
             models.Index(
                 fields=["id"],
                 name="reveal_not_read_back",
@@ -257,7 +257,7 @@ class MarketplaceRefresh(models.Model):
         db_table = "marketplace_refreshes"
         verbose_name_plural = "marketplace refreshes"
         indexes = [
-            # pipeline.marketplace: what is due
+            # pipeline.after: what is due
             models.Index(
                 fields=["next_attempt_at", "token"],
                 name="marketplace_due",

@@ -22,12 +22,12 @@ from reveals import outbox
 from reveals.candidates import set_aside
 from reveals.keeper import keeper_address
 from reveals.models import BatchStatus, RevealBatch, RevealTransaction
-from reveals.pipeline.finality import MINED, Fate, follow_move, judge, look
 from reveals.pipeline.receipts import (
     close_by_receipt,
     confirm,
     look_for_receipts,
 )
+from reveals.pipeline.watch import MINED, Fate, follow_move, judge, look
 from tokens.models import Token
 from tokens.recovery.adoption import adopt
 from tokens.recovery.drift import Finding, report_finding
@@ -205,7 +205,7 @@ def compare_transactions(
     """Enter what was mined, and have the worker watch again what is not on chain as noted.
 
     Nothing is sent or opened again here: one look of one node is no proof, and the worker looks
-    several times (pipeline.finality). Raises the errors of the chain's client.
+    several times (pipeline.watch). Raises the errors of the chain's client.
     """
     report = TransactionsCompared()
     recently = RevealBatch.objects.filter(closed_at__gte=database_now() - recent)

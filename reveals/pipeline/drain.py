@@ -1,6 +1,6 @@
 """The resident drain that takes tokens from ready to revealed, by its steps.
 
-    verify → compose → sign → send → receipts → finality → read_back → marketplace
+    verify → compose → sign → send → receipts → watch → after
 
 There is one in all, since one keeper has one sequence of nonces: so its claims need no lease. A
 batch that a drain before it left unsigned or unsent stands in its row.
@@ -17,15 +17,14 @@ from glisk.engine.drain import Drain
 from glisk.engine.step import Step
 from glisk.pauses import Pauses
 from reveals import outbox
+from reveals.pipeline.after import ReadBack, Refresh
 from reveals.pipeline.compose import Compose
-from reveals.pipeline.finality import FillGap, Finality
-from reveals.pipeline.marketplace import Refresh
-from reveals.pipeline.read_back import ReadBack
 from reveals.pipeline.receipts import Receipts
 from reveals.pipeline.send import Send
 from reveals.pipeline.sign import Sign
 from reveals.pipeline.step import Shared
 from reveals.pipeline.verify import Verify
+from reveals.pipeline.watch import FillGap, Watch
 from tokens.transitions import REVEAL_CHANNEL
 
 _LONGEST_GATHERING_SECONDS = 0.04
@@ -60,7 +59,7 @@ class RevealDrain(Drain):
             Sign(who, shared),
             Send(who, shared),
             Receipts(who, shared),
-            Finality(who, shared),
+            Watch(who, shared),
             FillGap(who, shared),
             ReadBack(who, shared),
         ]

@@ -133,7 +133,7 @@ class Receipts(RevealStep[list[RevealBatch], "Included"]):
         return RevealTransaction.objects.filter(batch=batch).count() > len(batch.signed)
 
     def _notice_gap(self, still_open: Sequence[RevealBatch], found: Included) -> None:
-        """Note that the chain waits for a nonce below all of ours, if it does (see finality)."""
+        """Note that the chain waits for a nonce below all of ours, if it does (see watch)."""
         ours = [batch for batch in still_open if batch.keeper == self.keeper.address]
         if ours and self.keeper.address in found.transaction_counts:
             lowest = ours[0]

@@ -10,7 +10,7 @@ from typing import Any
 
 from glisk import breaker
 from reveals import reconcile
-from reveals.pipeline import compose, finality, read_back, receipts, send, sign, verify
+from reveals.pipeline import after, compose, receipts, send, sign, verify, watch
 
 
 def soon(attempt: int, *, at_least: float | None = None, **limits: Any) -> float:
@@ -19,7 +19,7 @@ def soon(attempt: int, *, at_least: float | None = None, **limits: Any) -> float
 
 def hurry(change: Callable[[Any, str, Any], None]) -> None:
     """Shorten the waits by `change(module, name, value)`, a monkeypatch's setattr for example."""
-    for module in (read_back, breaker, compose, receipts, send, sign, verify):
+    for module in (after, breaker, compose, receipts, send, sign, verify):
         change(module, "backoff_seconds", soon)
     change(breaker, "ACCOUNT_WAIT_SECONDS", 0.2)
     change(breaker, "_REFRESH_SECONDS", 0.02)
@@ -34,7 +34,7 @@ def hurry(change: Callable[[Any, str, Any], None]) -> None:
     change(receipts, "RECEIPT_POLL_SECONDS", 0.03)
     change(receipts, "SUPERSEDED_AFTER_SECONDS", 0.3)
     change(receipts, "ABANDONED_AFTER_SECONDS", 0.3)
-    change(finality, "POLL_SECONDS", 0.1)
-    change(finality, "LONGEST_POLL_SECONDS", 0.1)
-    change(finality, "RECALL_AFTER_SECONDS", 0.2)
-    change(finality, "GAP_AFTER_SECONDS", 0.3)
+    change(watch, "POLL_SECONDS", 0.1)
+    change(watch, "LONGEST_POLL_SECONDS", 0.1)
+    change(watch, "RECALL_AFTER_SECONDS", 0.2)
+    change(watch, "GAP_AFTER_SECONDS", 0.3)

@@ -16,7 +16,7 @@ from glisk.engine.drain import Drain
 from glisk.errors import AccountError, InvalidRequestError, TransientError
 from glisk.models import SystemState
 from reveals.models import MarketplaceRefresh
-from reveals.pipeline import marketplace
+from reveals.pipeline import after
 from reveals.tests.opensea_emulator import OpenSeaEmulator
 from reveals.tests.stage import Scene, are_read_back, breaker_reason, drift, reveal
 from tokens.states import TokenStatus
@@ -37,12 +37,12 @@ def opensea(settings: Settings) -> Iterator[OpenSeaEmulator]:
 
 
 class Afterwards(Drain):
-    """A drain with nothing but the marketplace."""
+    """A drain with nothing but the refresh."""
 
     stage = "after"
 
-    def make_steps(self) -> list[marketplace.Refresh]:
-        return [marketplace.Refresh(self.owner)]
+    def make_steps(self) -> list[after.Refresh]:
+        return [after.Refresh(self.owner)]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def wanted(*token_ids: int) -> None:
         TokenFactory.create(
             token_id=token_id, status=TokenStatus.REVEALED, reveal_tx_hash="0x" + "ab" * 32
         )
-    marketplace.want_refresh(token_ids)
+    after.want_refresh(token_ids)
 
 
 def due() -> None:
@@ -164,7 +164,7 @@ def test_a_token_that_is_unknown_there_is_tried_again_and_given_up_in_the_end(
     wanted(1)
     opensea.set_faults(unknown_first=100)
     drain = shop()
-    for attempts in range(1, marketplace.MAX_ATTEMPTS + 1):
+    for attempts in range(1, after.MAX_ATTEMPTS + 1):
         due()
         drain.until(MarketplaceRefresh.objects.filter(attempts=attempts).exists)
     row = MarketplaceRefresh.objects.get()
@@ -172,9 +172,9 @@ def test_a_token_that_is_unknown_there_is_tried_again_and_given_up_in_the_end(
     assert "HTTP 404" in row.error
     due()
     drain.settle(0.1)
-    assert len(opensea.calls) == marketplace.MAX_ATTEMPTS
+    assert len(opensea.calls) == after.MAX_ATTEMPTS
     opensea.set_faults(unknown_first=0)
-    marketplace.want_refresh([1])
+    after.want_refresh([1])
     drain.until(lambda: are_refreshed(1))
 
 

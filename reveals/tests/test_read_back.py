@@ -12,7 +12,7 @@ from pytest_django import Settings
 from glisk.clients.chain import ChainClient
 from glisk.engine.step import Done
 from reveals.models import RevealTransaction
-from reveals.pipeline import read_back
+from reveals.pipeline import after
 from reveals.pipeline.step import Shared
 from reveals.tests.stage import Scene, are_read_back, drift, reveal, transactions
 from tokens.recovery.drift import last_report
@@ -30,7 +30,7 @@ def test_reveals_are_read_back_once_in_a_constant_number_of_round_trips(
     drain.until(are_read_back)
     assert drift() == []
     RevealTransaction.objects.update(read_back_at=None)
-    step = read_back.ReadBack("test", Shared())
+    step = after.ReadBack("test", Shared())
     (work,) = step.claim(1)
     assert len(work) == 4
     step.settle([Done(work, step.call(work))], [])

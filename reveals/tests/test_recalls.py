@@ -9,8 +9,8 @@ from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, encode_reveal
 from reveals.models import RevealBatch, RevealTransaction
-from reveals.pipeline import finality
-from reveals.pipeline.finality import recall_batch
+from reveals.pipeline import watch
+from reveals.pipeline.watch import recall_batch
 from reveals.tests.stage import (
     Scene,
     replacement,
@@ -186,16 +186,16 @@ def test_a_lagging_node_recalls_nothing(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drain, tokens = reveal(worker, scene, blocks=2)
-    look = finality.look
+    look = watch.look
 
-    def behind(*arguments: Any) -> finality.Sight:
+    def behind(*arguments: Any) -> watch.Sight:
         sight = look(*arguments)
-        included = finality.Included(
+        included = watch.Included(
             sight.included.head, dict.fromkeys(sight.receipts), {KEEPER.address: 0}
         )
-        return finality.Sight(included, dict.fromkeys(sight.blocks))
+        return watch.Sight(included, dict.fromkeys(sight.blocks))
 
-    monkeypatch.setattr(finality, "look", behind)
+    monkeypatch.setattr(watch, "look", behind)
     drain.settle(0.6)
     assert timeline(tokens[0]) == ["revealed"]
     assert statuses() == ["confirmed"]

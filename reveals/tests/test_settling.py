@@ -12,7 +12,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from reveals.models import RevealBatch
-from reveals.pipeline import finality
+from reveals.pipeline import watch
 from reveals.tests.stage import (
     Scene,
     reveal,
@@ -46,15 +46,15 @@ def test_a_node_that_keeps_no_receipts_settles_by_the_block(
 ) -> None:
     settings.REVEAL_SAFE_CONFIRMATIONS = 3
     drain, tokens = reveal(worker, scene)
-    look = finality.look
+    look = watch.look
 
-    def without_receipts(*arguments: Any) -> finality.Sight:
+    def without_receipts(*arguments: Any) -> watch.Sight:
         sight = look(*arguments)
         return replace(
             sight, included=replace(sight.included, receipts=dict.fromkeys(sight.receipts))
         )
 
-    monkeypatch.setattr(finality, "look", without_receipts)
+    monkeypatch.setattr(watch, "look", without_receipts)
     drain.settle(0.3)
     assert RevealBatch.objects.get().settled_at is None
     scene.chain.mine(3)
@@ -89,7 +89,7 @@ def test_a_doubt_of_before_a_stop_does_not_make_one_look_enough(
     before.crash()
     yesterday = (timezone.now() - timedelta(days=1)).timestamp()
     RevealBatch.objects.update(doubts={"gone": yesterday})
-    monkeypatch.setattr(finality, "RECALL_AFTER_SECONDS", 60.0)
+    monkeypatch.setattr(watch, "RECALL_AFTER_SECONDS", 60.0)
     scene.chain.reorg(1)
     worker().until(lambda: RevealBatch.objects.get().doubts.get("gone", yesterday) > yesterday)
     assert timeline(tokens[0]) == ["revealed"]
@@ -101,7 +101,7 @@ def test_a_node_that_takes_its_time_is_asked_once(worker: Start, scene: Scene) -
     submit, asked = drain.drain.submit, []
 
     def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:
-        if kind == "finality":
+        if kind == "watch":
             asked.append((kind, key, function, *arguments))
         else:
             submit(kind, key, function, *arguments)

@@ -1,4 +1,4 @@
-"""Finality: closed batches are watched until no reorg can take their transactions back.
+"""Watch: closed batches, until no reorg can take their transactions back.
 
     claims   closed batches that are not settled yet
     calls    receipts and block hashes; for what is gone, what the contract says of its tokens
@@ -72,7 +72,7 @@ class Watched:
     gone: list[int]  # ids: not on chain for a while
 
 
-class Finality(RevealStep[Watched, "Sight"]):
+class Watch(RevealStep[Watched, "Sight"]):
     rare = True
 
     _looked_at = -LONGEST_POLL_SECONDS  # monotonic

@@ -1,0 +1,217 @@
+"""After: what is on chain after a reveal is compared, and the marketplace asked to look again.
+
+    claims   confirmed transactions that were not read back; tokens to be refreshed, one at a time
+    calls    the chain; OpenSea, if OPENSEA_API_KEY is set
+    settles  proven, or reported; refreshed, or asked again later and given up in the end
+
+A transaction that succeeded is believed only for as long as it takes to look: its receipt must
+carry TokensRevealed for just these tokens, and the contract must answer with their URIs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Min, QuerySet
+from django.utils import timezone
+
+from glisk.breaker import Breaker
+from glisk.clients.chain import OnChainToken, Receipt, revealed_ids
+from glisk.clients.opensea import VENDOR, OpenSeaClient
+from glisk.clock import database_now
+from glisk.engine.step import Done, Failed, Step
+from glisk.errors import AccountError, TransientError, as_provider_error, backoff_seconds
+from glisk.rate_limit import RateLimit
+from reveals.models import MarketplaceRefresh, RevealTransaction, TransactionStatus
+from reveals.pipeline.step import RevealStep
+from tokens.models import Token
+from tokens.recovery.drift import Finding, report_finding
+
+logger = structlog.get_logger(__name__)
+
+_AT_ONCE = 20  # transactions
+# Until then a node that shows nothing may only lag; a reorg is the business of `watch`.
+_PATIENCE = timedelta(minutes=2)
+_LONGEST_READ_WAIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the chain shows: the receipts of transactions, and the contract's word on tokens."""
+
+    receipts: Mapping[str, Receipt | None]
+    tokens: Mapping[int, OnChainToken]
+
+
+class ReadBack(RevealStep[list[RevealTransaction], Shown]):
+    rare = True
+
+    failures = 0  # in a row
+
+    def claim(self, limit: int) -> Sequence[list[RevealTransaction]]:
+        confirmed = RevealTransaction.objects.filter(
+            status=TransactionStatus.CONFIRMED, read_back_at=None
+        )
+        rows = list(confirmed.defer("raw_transaction").order_by("pk")[:_AT_ONCE])
+        return [rows] if rows else ()
+
+    def call(self, work: list[RevealTransaction]) -> Shown:
+        """Two round trips for some hundred tokens."""
+        receipts = self.chain.receipts(row.tx_hash for row in work)
+        return Shown(receipts, self.chain.tokens(sorted({i for r in work for i in r.token_ids})))
+
+    def settle(
+        self,
+        done: Sequence[Done[list[RevealTransaction], Shown]],
+        failed: Sequence[Failed[list[RevealTransaction]]],
+    ) -> None:
+        for lost in failed:
+            fault = as_provider_error(lost.error, vendor="chain")
+            logger.warning("reveals_not_read_back", error=str(fault))
+        settled = [self._settle(row, each.value) for each in done for row in each.work]
+        self.failures = 0 if any(settled) else self.failures + 1
+        if self.failures:
+            self.pause(backoff_seconds(self.failures, cap=_LONGEST_READ_WAIT_SECONDS))
+
+    def _settle(self, row: RevealTransaction, shown: Shown) -> bool:
+        """Note that a transaction was read back, unless the node does not show it (yet)."""
+        receipt = shown.receipts[row.tx_hash]
+        hidden = [i for i in row.token_ids if not shown.tokens[i].revealed]
+        if receipt is None or hidden:
+            if row.confirmed_at and database_now() - row.confirmed_at > _PATIENCE:
+                logger.error("reveal_not_shown", tx_hash=row.tx_hash, tokens=hidden)
+            return False
+        logs = [log for log in receipt.logs if self.chain.is_reveal(log)]
+        named = [token_id for log in logs for token_id in revealed_ids(log)]
+        findings = _differences(row, named, shown.tokens)
+        for finding in findings:
+            report_finding(finding)
+        wrong = {finding.token_id for finding in findings}
+        with transaction.atomic():
+            noted = RevealTransaction.objects.filter(
+                pk=row.pk, status=TransactionStatus.CONFIRMED, read_back_at=None
+            ).update(read_back_at=database_now())
+            if noted:
+                want_refresh([i for i in row.token_ids if i not in wrong])
+        return bool(noted)
+
+
+def _differences(
+    row: RevealTransaction, named: Sequence[int], facts: Mapping[int, OnChainToken]
+) -> list[Finding]:
+    found = []
+    for token_id, uri in zip(row.token_ids, row.metadata_uris, strict=True):
+        on_chain = facts[token_id].uri
+        if on_chain != uri:
+            detail = f"on chain {on_chain[:200]!r}, {row.tx_hash} was to write {uri[:200]!r}"
+            found.append(Finding("uri_differs", token_id, detail))
+        elif token_id not in named:
+            detail = f"TokensRevealed of {row.tx_hash} does not name it"
+            found.append(Finding("uri_differs", token_id, detail))
+    return found
+
+
+# -- the marketplace ------------------------------------------------------------------------
+
+# A token that the marketplace does not know is asked for so often: about five hours in all.
+MAX_ATTEMPTS = 10
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 30.0, 3600.0
+
+
+class Refresh(Step[MarketplaceRefresh, None]):
+    rare = True
+    most = 1
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(owner)
+        self.client = OpenSeaClient.from_settings()
+        self.breaker = Breaker(VENDOR)
+        self.rate = RateLimit(VENDOR, per_minute=settings.OPENSEA_REQUESTS_PER_MINUTE)
+
+    def due_in(self) -> float | None:
+        first = _wanted().aggregate(first=Min("next_attempt_at"))["first"]
+        if first is None:
+            return None
+        wait: float = (first - timezone.now()).total_seconds()
+        return max(0.0, wait, self.breaker.seconds_until_probe or 0.0)
+
+    def claim(self, limit: int) -> Sequence[MarketplaceRefresh]:
+        due = _wanted().filter(next_attempt_at__lte=timezone.now())
+        wanted = due.order_by("next_attempt_at", "token").first()
+        if wanted is None or not self.breaker.places(1):
+            return ()
+        if not self.rate.take(1):
+            self.pause(self.rate.seconds_until_free or 0.0)
+            return ()
+        return [wanted]
+
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return (self.breaker,)
+
+    def call(self, work: MarketplaceRefresh) -> None:
+        self.client.refresh(work.token_id)
+
+    def settle(
+        self,
+        done: Sequence[Done[MarketplaceRefresh, None]],
+        failed: Sequence[Failed[MarketplaceRefresh]],
+    ) -> None:
+        for each in done:
+            self.breaker.succeeded()
+            each.work.refreshed_at, each.work.error = timezone.now(), ""
+            each.work.save(update_fields=["refreshed_at", "error"])
+        for lost in failed:
+            self._postpone(lost.work, lost.error)
+
+    def _postpone(self, wanted: MarketplaceRefresh, error: Exception) -> None:
+        """Let a token wait; only a refusal of the token itself is counted."""
+        fault = as_provider_error(error, vendor=VENDOR)
+        asked = getattr(fault, "retry_after_seconds", None)
+        self.breaker.refused(fault)
+        if not isinstance(fault, AccountError | TransientError):
+            wanted.attempts += 1
+            wanted.given_up = wanted.attempts >= MAX_ATTEMPTS
+        wait = backoff_seconds(
+            max(1, wanted.attempts),
+            base=_FIRST_WAIT_SECONDS,
+            cap=_LONGEST_WAIT_SECONDS,
+            at_least=asked,
+        )
+        wanted.next_attempt_at = timezone.now() + timedelta(seconds=wait)
+        wanted.error = str(fault)
+        wanted.save(update_fields=["attempts", "next_attempt_at", "error", "given_up"])
+        log = logger.error if wanted.given_up else logger.warning
+        log(
+            "marketplace_refresh_failed",
+            token_id=wanted.token_id,
+            attempts=wanted.attempts,
+            given_up=wanted.given_up,
+            error=str(fault),
+        )
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def _wanted() -> QuerySet[MarketplaceRefresh]:
+    return MarketplaceRefresh.objects.filter(refreshed_at=None, given_up=False)
+
+
+def want_refresh(token_ids: Sequence[int]) -> None:
+    """Note that tokens show their new metadata; for the caller's transaction."""
+    if not settings.OPENSEA_API_KEY:
+        return
+    now = timezone.now()
+    known = Token.objects.filter(pk__in=token_ids).order_by("token_id")
+    MarketplaceRefresh.objects.bulk_create(
+        [MarketplaceRefresh(token=token, next_attempt_at=now) for token in known],
+        update_conflicts=True,
+        unique_fields=["token"],
+        update_fields=["attempts", "next_attempt_at", "refreshed_at", "given_up", "error"],
+    )
