@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytest_plugins = [
     "glisk.tests.tiers",
     "glisk.tests.flush",
-    "sandbox.testing",
+    "sandbox.tests.nodes",
     "tokens.tests.only_writer",
 ]
 # Compiling everything anew at each start takes 15 s, and seconds for each process of a test: keep

@@ -59,45 +59,50 @@ _OBJECTS = (
     ("authors/author/{}/change/", _middle("authors")),
     ("auth/user/{}/password/", "SELECT min(id) FROM auth_user"),
 )
-_OF_MOST = "SELECT {0} FROM mint_events GROUP BY 1 ORDER BY sum(quantity) DESC LIMIT 1"
 _MIDDLE_TOKEN = _middle("tokens_s0", "token_id")
-# By list: a column or expression that is searched by (with its table), or a whole query.
+_OF_MOST = tuple(
+    f"SELECT {column} FROM mint_events GROUP BY 1 ORDER BY sum(quantity) DESC LIMIT 1"
+    for column in ("prompt_author", "minter")
+)
+
+
+def _newest(table: str, *columns: str) -> tuple[str, ...]:
+    return tuple(f"SELECT max({column}) FROM {table}" for column in columns)
+
+
+# What is searched for, by list; one question for each column that a search reads.
 _SEARCHES = {
     "tokens/token": (
-        *(f"max({name}) FROM tokens_s0" for name in ("reveal_tx_hash", "image_cid")),
-        *(f"max({name}) FROM tokens_s0" for name in ("metadata_cid", "minter_address")),
-        "max(prompt_author_wallet) FROM tokens_s0",
-        *(_OF_MOST.format(name) for name in ("prompt_author", "minter")),
-        _MIDDLE_TOKEN,
+        *_newest("tokens_s0", "reveal_tx_hash", "image_cid", "metadata_cid", "minter_address"),
+        *_newest("tokens_s0", "prompt_author_wallet"),
+        *(*_OF_MOST, _MIDDLE_TOKEN),
     ),
     "tokens/mintevent": (
-        *(f"max({name}) FROM mint_events" for name in ("tx_hash", "minter", "start_token_id")),
-        "min(block_number) FROM mint_events",
-        *(_OF_MOST.format(name) for name in ("prompt_author", "minter")),
+        *_newest("mint_events", "tx_hash", "minter", "start_token_id", "block_number"),
+        *_OF_MOST,
     ),
     "tokens/imagegenerationjob": (
-        "max(external_id) FROM image_generation_jobs",
+        *_newest("image_generation_jobs", "external_id"),
         _MIDDLE_TOKEN,
     ),
-    "tokens/ipfsuploadrecord": ("max(computed_cid) FROM ipfs_upload_records", _MIDDLE_TOKEN),
-    "tokens/promptsample": ("max(wallet_address) FROM authors",),
+    "tokens/ipfsuploadrecord": (*_newest("ipfs_upload_records", "computed_cid"), _MIDDLE_TOKEN),
+    "tokens/promptsample": _newest("authors", "wallet_address"),
     "reveals/revealbatch": (
-        "max(tx_hash) FROM reveal_transactions",
-        "max(keeper) FROM reveal_batches",
+        *_newest("reveal_transactions", "tx_hash"),
+        *_newest("reveal_batches", "keeper"),
         _MIDDLE_TOKEN,
     ),
-    "reveals/revealtransaction": tuple(
-        f"max({name}) FROM reveal_transactions" for name in ("tx_hash", "keeper", "block_number")
+    "reveals/revealtransaction": _newest(
+        "reveal_transactions", "tx_hash", "keeper", "block_number"
     ),
-    "webhooks/webhookevent": ("max(event_id) FROM webhook_events",),
-    "authors/author": ("max(wallet_address) FROM authors", "max(twitter_handle) FROM authors"),
-    "glisk/systemstate": ("'recovery'",),
-    "django_q/failure": ("'no such task'",),
-    "auth/user": ("'operator'",),
-    "auth/group": ("'operator'",),
+    "webhooks/webhookevent": _newest("webhook_events", "event_id"),
+    "authors/author": _newest("authors", "wallet_address", "twitter_handle"),
+    "glisk/systemstate": ("SELECT 'recovery'",),
+    "django_q/failure": ("SELECT 'no such task'",),
+    "auth/user": ("SELECT 'operator'",),
+    "auth/group": ("SELECT 'operator'",),
 }
 _SHARE = 10  # one mint in so many is by the author, and one by the minter, of most tokens
-_FILL_SECONDS = 1800
 # What only operators do: every hundredth token was repaired, some prompts were tried.
 _OPERATORS_WORK = (
     "UPDATE mint_events SET prompt_author = (SELECT prompt_author FROM mint_events WHERE id = 1) "
@@ -151,9 +156,7 @@ def addresses(get: Get, ask: Ask) -> Iterator[str]:
     for page, query in _OBJECTS:
         yield f"/admin/{page.format(_found(ask, query))}"
     for page, searched in _SEARCHES.items():
-        for what in searched:
-            query = what if what.startswith("SELECT") else f"SELECT {what}"
-            yield f"/admin/{page}/?q={_found(ask, query)}"
+        yield from (f"/admin/{page}/?q={_found(ask, query)}" for query in searched)
     batches = "SELECT token_id FROM reveal_batch_tokens ORDER BY id LIMIT 1"
     yield f"/admin/reveals/revealbatch/?items__token__token_id={_found(ask, batches)}"
     keys = "SELECT string_agg(token_id::text, ',') FROM (SELECT token_id FROM tokens_s0 "

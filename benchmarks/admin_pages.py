@@ -19,17 +19,15 @@ import requests
 
 from benchmarks.admin_addresses import OPERATOR, PREVIEW, add_operators_work, addresses, authors_csv
 from benchmarks.big_database import TOKENS, fill_world
-from benchmarks.processes import usage
+from benchmarks.instruments import StatementLog, usage
 from benchmarks.report import Options, Result
 from benchmarks.scene import bare_world
-from benchmarks.statements import StatementLog
 from sandbox.world import World
 
 OPTIONS: Options = {
     "tokens": (TOKENS, "in the database"),
     "rounds": (7, "requests of a page"),
     "pages": (False, "print the time of every page"),
-    "only": ("", "pages whose address holds this text"),
 }
 LIMIT_MS = 300.0
 _FRAME = "/admin/password_change/"  # session, user, sidebar, no table
@@ -55,7 +53,7 @@ def run(options: argparse.Namespace) -> Result:
         statements = StatementLog(world.directory / "postgres")
         statements.switch(on=False)
         operator = Operator(world, statements, options.rounds)
-        timings = operator.time_all(options.only)
+        timings = operator.time_all()
         frame = operator.time(_FRAME)
         statements.close()
     timings.sort(key=lambda timing: -timing.median_ms)
@@ -105,16 +103,11 @@ class Operator:
         (token,) = _CSRF.findall(self._session.get(self._web + page, timeout=60).text)[:1]
         return {"csrfmiddlewaretoken": token}
 
-    def time_all(self, only: str) -> list[Timing]:
+    def time_all(self) -> list[Timing]:
         """Time every page, and the preview of a file of authors."""
         pages = dict.fromkeys(addresses(lambda page: self._open(page).text, self._database.value))
-        timings = (self.time(page) for page in pages if only in page)
-        found = [timing for timing in timings if timing is not None]
-        if only in PREVIEW:
-            found.append(self._time_preview())
-        if not found:
-            raise RuntimeError(f"no address holds {only!r}")
-        return found
+        timings = (self.time(page) for page in pages)
+        return [*(timing for timing in timings if timing is not None), self._time_preview()]
 
     def time(self, page: str) -> Timing | None:
         """Ask once unmeasured, then several times; None for a list that is not so long."""

@@ -15,10 +15,9 @@ from typing import Any
 
 from benchmarks.big_database import TOKENS, fill_world
 from benchmarks.client import get, send
-from benchmarks.processes import usage
+from benchmarks.instruments import StatementLog, usage
 from benchmarks.report import Figure, Options, Result, percentile
 from benchmarks.scene import bare_world
-from benchmarks.statements import StatementLog
 from sandbox.world import World
 
 OPTIONS: Options = {

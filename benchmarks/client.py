@@ -57,7 +57,6 @@ class _Line:
 
 
 def get(path: str, port: int) -> bytes:
-    """Return a GET request."""
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: */*\r\n\r\n".encode()
 
 

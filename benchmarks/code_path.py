@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks import call_recorder
-from benchmarks.processes import tree_of
+from benchmarks.instruments import tree_of
 from benchmarks.scene import scene
 from sandbox.accounts import AUTHORS
 from sandbox.world import BASE_DIR, WorldOptions

@@ -10,8 +10,9 @@ import argparse
 import random
 import time
 from dataclasses import dataclass
+from statistics import median
 
-from benchmarks.report import Options, Result, median_of
+from benchmarks.report import Options, Result
 from benchmarks.scene import Scene
 from sandbox.accounts import AUTHORS
 from sandbox.world import WorldOptions
@@ -60,16 +61,15 @@ def measure(place: Scene, options: argparse.Namespace) -> Result:
     broadcast = [lone.broadcast for lone in found]
     floor = BLOCK_SECONDS * -(-VENDOR_SECONDS // BLOCK_SECONDS)
     way = (
-        f"{stage} {1000 * median_of([lone.stages[stage] for lone in found]):.0f}"
-        for stage in _STAGES
+        f"{stage} {1000 * median([lone.stages[stage] for lone in found]):.0f}" for stage in _STAGES
     )
     return Result(
         {
-            "mint_to_revealed_s": (median_of(revealed), floor),
-            "overhead_s": (median_of(broadcast) - VENDOR_SECONDS, 0.0),
+            "mint_to_revealed_s": (median(revealed), floor),
+            "overhead_s": (median(broadcast) - VENDOR_SECONDS, 0.0),
             "worst_s": (max(revealed), floor),
             "worst_overhead_s": (max(broadcast) - VENDOR_SECONDS, 0.0),
-            "broadcast_s": (median_of(broadcast), VENDOR_SECONDS),
+            "broadcast_s": (median(broadcast), VENDOR_SECONDS),
             "next_block_share": (sum(lone.blocks == 1 for lone in found) / len(found), 1.0),
         },
         (
@@ -82,7 +82,6 @@ def measure(place: Scene, options: argparse.Namespace) -> Result:
 
 
 def _follow_one(place: Scene) -> Lone:
-    """Mint one token and follow it to its reveal."""
     chain, watch = place.world.chain, place.watch
     began, token_id = time.time(), chain.next_token_id()
     mint_block = int(chain.wait(chain.mint(1, AUTHORS[0].address))["blockNumber"])

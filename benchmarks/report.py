@@ -6,7 +6,6 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 # What may be chosen: name, default, meaning.
@@ -55,11 +54,6 @@ class Report:
             f"load {facts['load_before']} before"
         )
         return "\n".join(lines)
-
-
-def median_of(values: list[float]) -> float:
-    """Return the median, and 0.0 if there is no value at all."""
-    return float(median(values)) if values else 0.0
 
 
 def percentile(values: list[float], part: float) -> float:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from statistics import mean
+from statistics import mean, median
 
-from benchmarks.report import Options, Result, median_of
+from benchmarks.report import Options, Result
 from benchmarks.scene import Scene
 from sandbox.world import WorldOptions
 from tokens.transitions import REVEAL_CHANNEL
@@ -63,8 +63,8 @@ def measure(place: Scene, options: argparse.Namespace) -> Result:
         {
             "tokens_per_s": (tokens / last_revealed, tokens / floor),
             "gas_per_token_at_50": gas,
-            "lone_broadcast_s": (median_of(lone_times), 0.0),
-            "lone_broadcast_worst_s": max(lone_times, default=0.0),
+            "lone_broadcast_s": (median(lone_times), 0.0),
+            "lone_broadcast_worst_s": max(lone_times),
             "all_revealed_s": (last_revealed, floor),
             "last_broadcast_s": last_broadcast,
             "transactions": (len(reveals), -(-tokens // BATCH)),

@@ -19,11 +19,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Self
 
-from benchmarks.processes import Usage, pss_mb, usage
-from benchmarks.statements import StatementCount, StatementLog
+from benchmarks.instruments import StatementCount, StatementLog, Usage, pss_mb, usage
 from sandbox.accounts import ACCOUNTS, AUTHORS, COLLECTORS
 from sandbox.chain import Reveal
-from sandbox.heads import Header, HeadFollower
+from sandbox.rpc import Header, HeadFollower
 from sandbox.world import BASE_DIR, Ports, World, WorldOptions
 
 _SUBSCRIPTIONS = ("newHeads", "newPendingTransactions")

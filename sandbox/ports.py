@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,7 +11,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from glisk.config import read_environment
-from sandbox.node import free_port
+from sandbox.node import free_port, is_free
 from sandbox.services import ServiceError
 
 _ENV_FILE = Path(__file__).resolve().parent.parent / ".env"
@@ -56,7 +55,7 @@ class Ports:
         variables = read_environment(_ENV_FILE)
         named = {name: _local_port(variables.get(of[0], "")) for name, of in _VARIABLES.items()}
         ports = cls(**{name: port for name, port in named.items() if port is not None})
-        return ports if _is_free(ports.alchemy) else replace(ports, alchemy=free_port())
+        return ports if is_free(ports.alchemy) else replace(ports, alchemy=free_port())
 
     @classmethod
     def default_or_free(cls) -> Self:
@@ -64,7 +63,7 @@ class Ports:
         usual = cls()
         return cls(
             **{
-                field.name: port if _is_free(port := getattr(usual, field.name)) else free_port()
+                field.name: port if is_free(port := getattr(usual, field.name)) else free_port()
                 for field in fields(cls)
             }
         )
@@ -84,7 +83,7 @@ class Ports:
 
         Another program there would answer in the place of ours: a node would get the contract.
         """
-        taken = [name for name in names if not _is_free(getattr(self, name))]
+        taken = [name for name in names if not is_free(getattr(self, name))]
         if taken:
             lines = "\n".join(f"  {getattr(self, name)} ({_described(name)})" for name in taken)
             raise PortsTaken(
@@ -114,14 +113,3 @@ def _local_port(text: str) -> int | None:
         if parts.hostname in ("localhost", "127.0.0.1"):
             return parts.port
     return None
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as listener:
-        # As servers do: a port that an ended server's connections linger on is free.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

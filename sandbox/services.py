@@ -15,6 +15,7 @@ from pathlib import Path
 from glisk.engine.process import die_with
 
 _CHECK_SECONDS = 0.1
+_READY_SECONDS = 120.0
 _PAUSE_SECONDS = 2.0
 # A service that lived for so long died of something that happened, not of how it was started.
 _STABLE_SECONDS = 5.0
@@ -40,7 +41,6 @@ class Service:
         log_file: Path,
         cwd: Path,
         is_ready: Callable[[], bool] | None = None,
-        ready_seconds: float = 120.0,
     ) -> None:
         self.name = name
         self.log_file = log_file
@@ -49,7 +49,7 @@ class Service:
         self.failed_starts = 0
         self.started_at = 0.0
         self._command, self._env, self._cwd = list(command), env, cwd
-        self._is_ready, self._ready_seconds = is_ready, ready_seconds
+        self._is_ready = is_ready
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -99,7 +99,7 @@ class Service:
 
     def wait_ready(self) -> None:
         """Return when the service answers; raise `ServiceError` if it does not in time."""
-        deadline = time.monotonic() + self._ready_seconds
+        deadline = time.monotonic() + _READY_SECONDS
         while self._is_ready is not None:
             answers = self._is_ready()
             if not self.is_running:  # whoever answers, it is somebody else

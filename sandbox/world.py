@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -222,23 +221,15 @@ class World:
         """End everything, the program first; leave no process behind."""
         if self._watchdog is not None:
             self._watchdog.stop()
-        order = ["worker", "web", "alchemy", "replicate", "pinata", "gateway", "node"]
-        stops = []
-        for kind in order:
-            for name, service in list(self.services.items()):
-                if name.split("-")[0] == kind:
-                    thread = threading.Thread(target=service.stop)
-                    thread.start()
-                    stops.append(thread)
-            if kind == "web":
-                for thread in stops:
-                    thread.join()
-        for thread in stops:
-            thread.join()
+        for is_program in (True, False):
+            ended = [
+                service
+                for name, service in self.services.items()
+                if name.startswith(("web", "worker")) == is_program
+            ]
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(Service.stop, ended))
         self.services.clear()
-        self._stop_database()
-
-    def _stop_database(self) -> None:
         if not self.env.get("DATABASE_URL"):
             stop_database(Path(self.env["EMBEDDED_DATABASE_DIR"]))
 

@@ -7,7 +7,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from authors.tests.wallets import WalletChain
-from sandbox.testing import anvil_binary, running_node
+from sandbox.tests.nodes import anvil_binary, running_node
 
 __all__ = ["anvil_binary"]
 

@@ -29,7 +29,7 @@ from authors.tests.wallets import (
     wrapped,
 )
 from glisk.clients.farcaster import ID_REGISTRY, KEY_REGISTRY
-from sandbox.testing import running_node
+from sandbox.tests.nodes import running_node
 
 PATH = "/api/authors/farcaster/link"
 LEGACY = f"Link Farcaster account for wallet: {AUTHOR.address}"

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks.processes import pss_mb, tree_of, usage
+from benchmarks.instruments import count_lines, pss_mb, tree_of, usage
 from benchmarks.report import Report, Result, percentile
-from benchmarks.statements import count_lines
 
 BURN = "import time\nwhile time.process_time() < {seconds}: pass\n"
 WAIT = "print('ready', flush=True); input()"

@@ -23,7 +23,7 @@ from sandbox.node import free_port
 from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
 from sandbox.replicate.emulator import ReplicateEmulator
-from sandbox.testing import anvil_binary, deployed_chain, running_node
+from sandbox.tests.nodes import anvil_binary, deployed_chain, running_node
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 

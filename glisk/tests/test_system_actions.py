@@ -15,7 +15,7 @@ from glisk.permissions import CHECK_DRIFT, RECONCILE, REVEAL_NOW, RUN_RECOVERY
 from glisk.tests.admin_actions import operator
 from reveals.models import RevealRequest
 from sandbox.accounts import AUTHORS
-from sandbox.testing import anvil_binary, deployed_chain, running_node
+from sandbox.tests.nodes import anvil_binary, deployed_chain, running_node
 from tokens.models import Token
 from tokens.recovery.drift import KEY as DRIFT_KEY
 from tokens.states import TokenStatus

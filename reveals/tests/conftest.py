@@ -14,7 +14,7 @@ from sandbox.chain import DemoChain
 from sandbox.faulty_rpc import FaultyRpc
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.pinata.store import ContentStore
-from sandbox.testing import anvil_binary, deployed_chain, running_node
+from sandbox.tests.nodes import anvil_binary, deployed_chain, running_node
 from tokens.tests.stage import Worker
 
 __all__ = ["anvil_binary"]

@@ -15,7 +15,7 @@ from reveals.tests.stage import Scene, in_the_pool, statuses, transactions
 from sandbox.accounts import KEEPER
 from sandbox.faulty_rpc import FaultyRpc, refused_as_list
 from sandbox.node import Node
-from sandbox.testing import deployed_chain
+from sandbox.tests.nodes import deployed_chain
 from tokens.models import Token, TokenTransition
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start, Worker

@@ -16,9 +16,8 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.accounts import CONTRACT_ADDRESS
-from sandbox.heads import ChainWatcher, Header
 from sandbox.http import Emulator, Faults
-from sandbox.rpc import RpcClient
+from sandbox.rpc import ChainWatcher, Header, RpcClient
 
 BATCH_MINTED_TOPIC = "0x20c0d4a5bab7118059cf1d2fd0403c4f29a05e446d435b347f90b80778374c54"
 SANDBOX_SIGNING_KEY = "whsec_sandbox_alchemy"
@@ -177,7 +176,6 @@ class AlchemyEmulator(Emulator[AlchemyFaults]):
         return self._last_sequence
 
     def _draw(self) -> str:
-        """Draw what happens to a notification."""
         for fault in ("lost", "duplicate", "reorder", "delay", "truncated", "forged"):
             if self.plan.chance(f"webhook-{fault}", getattr(self.faults, f"webhook_{fault}_rate")):
                 return fault

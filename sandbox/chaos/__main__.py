@@ -94,7 +94,10 @@ def run(plan: Plan) -> Outcome:
         World(Path(directory) / "world", ports=ports, options=_options(node.url)) as world,
     ):
         world.start()
-        return _Trial(world, node, plan).run()
+        with psycopg.connect(
+            world.database_url(), autocommit=True, row_factory=dict_row
+        ) as session:
+            return _Trial(world, node, plan, session).run()
 
 
 def _options(rpc_url: str) -> WorldOptions:
@@ -123,8 +126,14 @@ def _options(rpc_url: str) -> WorldOptions:
 class _Trial:
     """One run in a world that has been started."""
 
-    def __init__(self, world: World, node: FaultyRpc, plan: Plan) -> None:
-        self._world, self._node, self._plan = world, node, plan
+    def __init__(
+        self,
+        world: World,
+        node: FaultyRpc,
+        plan: Plan,
+        session: psycopg.Connection[dict[str, Any]],
+    ) -> None:
+        self._world, self._node, self._plan, self._session = world, node, plan, session
         self._rng = random.Random(plan.seed)
         self._kills: list[str] = []
         self._minter = Minter(world.chain, plan_mints(plan.tokens, plan.seed))
@@ -223,16 +232,11 @@ class _Trial:
         return found
 
     def _ask(self, sql: str) -> int:
-        with psycopg.connect(self._world.database_url(), autocommit=True) as session:
-            row = session.execute(sql).fetchone()
-        return int(row[0]) if row else 0
+        rows = self._rows(sql)
+        return int(next(iter(rows[0].values()))) if rows else 0
 
     def _rows(self, sql: str) -> list[dict[str, Any]]:
-        with (
-            psycopg.connect(self._world.database_url(), autocommit=True) as session,
-            session.cursor(row_factory=dict_row) as cursor,
-        ):
-            return list(cursor.execute(sql).fetchall())
+        return self._session.execute(sql).fetchall()
 
 
 def main() -> int:
@@ -248,21 +252,15 @@ def main() -> int:
 
 
 def _report(plan: Plan, outcome: Outcome) -> int:
-    facts = outcome.facts
+    facts, faults = outcome.facts, find_faults(outcome.facts)
     revealed = sum(row["status"] == "revealed" for row in facts.tokens.values())
-    faults = find_faults(facts)
     _say(f"{plan.tokens} tokens in {outcome.seconds:.0f} s, seed {plan.seed}")
-    rates = {**EVERYWHERE, **PREDICTIONS}
-    _say("rates: " + ", ".join(f"{name} {rate:.0%}" for name, rate in rates.items()))
     for name, count in sorted(outcome.faults.items()):
         _say(f"  {name}: {count}")
     _say(f"killed: {', '.join(outcome.kills) or 'nobody'}")
     _say(f"revealed {revealed}, failed {dict(failures(facts))}")
     _say(f"billed {len(facts.bill)} predictions for {len(facts.tokens)} tokens")
     _say(f"paid again, by what was wrong with the earlier one: {dict(paid_again(facts))}")
-    for token in facts.tokens.values():
-        if token["status"] == "failed":
-            _say(f"  token {token['token_id']}: {token['generation_error']}")
     for fault in faults:
         _say(f"FAULT {fault}")
     _say("every cent is accounted for" if not faults else f"{len(faults)} faults")

@@ -17,8 +17,8 @@ from aiohttp import web
 
 from sandbox.http import SUBJECT, BillEntry, Emulator, Faults, json_response
 from sandbox.paint import Painter
+from sandbox.paint.painter import File, Pictures
 from sandbox.replicate.faults import NSFW_ERROR, OUTPUT_SHAPES, WORDS, garbage_in, has_word
-from sandbox.replicate.pictures import File, Pictures
 
 _BUSY = {"error": "At capacity - all prediction slots busy", "status": "failed"}
 _NOT_READY = {
@@ -99,7 +99,6 @@ class CogEmulator(Emulator[CogFaults]):
 
     @property
     def running(self) -> list[str]:
-        """Return the ids of the predictions under way."""
         return list(self._running)
 
     async def _health_check(self, request: web.Request) -> web.Response:
@@ -120,7 +119,7 @@ class CogEmulator(Emulator[CogFaults]):
         if len(self._running) >= self.slots:
             return json_response(_BUSY, 409)
         run = self._running[prediction_id] = Run(body["input"], asyncio.Event())
-        self.bill.add(BillEntry(time.time(), prediction_id, prediction_id, detail=run.input))
+        self.bill.add(BillEntry(time.time(), prediction_id, prediction_id))
         run.task = asyncio.create_task(self._run(prediction_id, run))
         return json_response(await asyncio.shield(run.task))
 

@@ -18,7 +18,7 @@ from sandbox.anvil import AnvilInstallError, ensure_anvil, find_anvil
 from sandbox.demo import report
 from sandbox.demo.evidence import collect, judge
 from sandbox.demo.people import COLLECTOR_INDICES, OPERATOR, Minter, name_of, plan_mints, seed
-from sandbox.demo.screen import Screen, bypass_proxies, make_output_robust
+from sandbox.demo.screen import ACCENT, Screen, bypass_proxies, make_output_robust
 from sandbox.demo.watching import Snapshot, Watcher
 from sandbox.services import ServiceError
 from sandbox.world import (
@@ -102,7 +102,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _show(options: argparse.Namespace, screen: Screen) -> int:
-    screen.title("GLISK", "a mint becomes a revealed token, on this machine alone")
+    subtitle = "a mint becomes a revealed token, on this machine alone"
+    screen.show(f"\n[bold {ACCENT}]GLISK[/]  [dim]{subtitle}[/]\n")
     if not options.keep:
         reset_directory(options.directory)
     ports = Ports.free() if options.free_ports else Ports.default_or_free()

@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -24,7 +23,7 @@ from psycopg.rows import dict_row
 from requests.adapters import HTTPAdapter
 
 from glisk.cid import cid_matches, is_cid
-from sandbox.chain import DemoChain, Mint, Reveal
+from sandbox.chain import Mint, Reveal
 from sandbox.demo.people import author_of
 from sandbox.world import World
 
@@ -71,13 +70,27 @@ def collect(world: World, keeper: str) -> Evidence:
     """Read everything about every token that was ever minted in this world."""
     chain = world.chain
     rows, jobs = _database(world)
-    with _gateway(world.ports.url("gateway")) as gateway, ThreadPoolExecutor(_READERS) as pool:
-        tokens = list(
-            pool.map(
-                lambda token_id: _token(chain, gateway, token_id, rows.get(token_id)),
-                range(1, chain.next_token_id()),
+    with requests.Session() as session, ThreadPoolExecutor(_READERS) as pool:
+        session.trust_env = False
+        session.mount("http://", HTTPAdapter(pool_maxsize=_READERS))
+
+        def token(token_id: int) -> TokenEvidence:
+            uri = chain.token_uri(token_id)
+            metadata = _from_gateway(world, session, uri)
+            image_uri = _image_uri(metadata)
+            return TokenEvidence(
+                token_id=token_id,
+                uri=uri,
+                revealed=chain.is_revealed(token_id),
+                owner=chain.owner_of(token_id),
+                prompt_author=chain.token_prompt_author(token_id),
+                metadata=metadata,
+                image_uri=image_uri,
+                image=_from_gateway(world, session, image_uri),
+                row=rows.get(token_id),
             )
-        )
+
+        tokens = list(pool.map(token, range(1, chain.next_token_id())))
     bill = world.control("replicate", "bill")
     return Evidence(
         tokens=tokens,
@@ -90,49 +103,16 @@ def collect(world: World, keeper: str) -> Evidence:
     )
 
 
-class Gateway:
-    """Read `ipfs://` URIs at the gateway."""
-
-    def __init__(self, base_url: str, session: requests.Session) -> None:
-        self._base_url, self._session = base_url, session
-
-    def read(self, uri: str) -> bytes | None:
-        """Return the bytes, or None if there is nothing to be had for this URI."""
-        if not uri.startswith("ipfs://"):
-            return None
-        url = f"{self._base_url}/ipfs/{uri.removeprefix('ipfs://')}"
-        try:
-            response = self._session.get(url, timeout=_TIMEOUT_SECONDS)
-        except requests.RequestException:
-            return None
-        return response.content if response.status_code == 200 else None
-
-
-@contextmanager
-def _gateway(base_url: str) -> Iterator[Gateway]:
-    with requests.Session() as session:
-        session.trust_env = False
-        session.mount("http://", HTTPAdapter(pool_maxsize=_READERS))
-        yield Gateway(base_url, session)
-
-
-def _token(
-    chain: DemoChain, gateway: Gateway, token_id: int, row: dict[str, Any] | None
-) -> TokenEvidence:
-    uri = chain.token_uri(token_id)
-    metadata = gateway.read(uri)
-    image_uri = _image_uri(metadata)
-    return TokenEvidence(
-        token_id=token_id,
-        uri=uri,
-        revealed=chain.is_revealed(token_id),
-        owner=chain.owner_of(token_id),
-        prompt_author=chain.token_prompt_author(token_id),
-        metadata=metadata,
-        image_uri=image_uri,
-        image=gateway.read(image_uri),
-        row=row,
-    )
+def _from_gateway(world: World, session: requests.Session, uri: str) -> bytes | None:
+    """Return the bytes of an `ipfs://` URI, or None if there is nothing to be had for it."""
+    if not uri.startswith("ipfs://"):
+        return None
+    url = f"{world.ports.url('gateway')}/ipfs/{uri.removeprefix('ipfs://')}"
+    try:
+        response = session.get(url, timeout=_TIMEOUT_SECONDS)
+    except requests.RequestException:
+        return None
+    return response.content if response.status_code == 200 else None
 
 
 def _image_uri(metadata: bytes | None) -> str:

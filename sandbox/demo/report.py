@@ -82,7 +82,6 @@ def write_contact_sheet(tokens: Sequence[TokenEvidence], path: Path) -> Path | N
 
 
 def places_panel(world: World, *, user: str, password: str, sheet: Path | None) -> Panel:
-    """Return where to look on."""
     base_url = world.ports.url("web")
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim")
@@ -117,11 +116,9 @@ Item = tuple[bytes, str, str]
 def make_contact_sheet(items: Sequence[Item], path: Path | str, heading: str = "") -> Path:
     """Write a PNG with each picture above its title and subtitle; return its path.
 
-    An item is (bytes of an image file, title, subtitle). Bytes that are no image get a tile that
-    says so. Raises ValueError without items.
+    An item is (bytes of an image file, title, subtitle). Bytes that are no image
+    get a red tile.
     """
-    if not items:
-        raise ValueError("a contact sheet needs pictures")
     columns = min(MOST_COLUMNS, max(1, math.ceil(math.sqrt(len(items) * 1.5))))
     rows = math.ceil(len(items) / columns)
     top = MARGIN + (HEADING if heading else 0)
@@ -147,7 +144,7 @@ def _paste_item(
     content, title, subtitle = item
     x, y = place
     sheet.paste(PANEL, (x, y), _rounded(TILE, TILE + CAPTION))
-    sheet.paste(_picture(content), (x, y), _rounded(TILE, TILE, open_below=True))
+    sheet.paste(_picture(content), (x, y), _rounded(TILE, TILE, below=False))
     for text, size, colour, offset in (
         (title, 22, TITLE_COLOUR, 11),
         (subtitle, 15, SUBTITLE_COLOUR, 43),
@@ -161,29 +158,20 @@ def _picture(content: bytes) -> Image.Image:
         with Image.open(io.BytesIO(content)) as opened:
             picture = opened.convert("RGB")
     except (UnidentifiedImageError, OSError):
-        tile = Image.new("RGB", (TILE, TILE), (58, 26, 34))
-        ImageDraw.Draw(tile).text(
-            (TILE / 2, TILE / 2),
-            "no image",
-            (226, 150, 160),
-            ImageFont.load_default(24),
-            anchor="mm",
-        )
-        return tile
+        return Image.new("RGB", (TILE, TILE), (58, 26, 34))
     side = min(picture.size)
     left, upper = (picture.width - side) // 2, (picture.height - side) // 2
     square = picture.crop((left, upper, left + side, upper + side))
     return square.resize((TILE, TILE), Image.Resampling.LANCZOS)
 
 
-def _rounded(width: int, height: int, *, open_below: bool = False) -> Image.Image:
-    """Make a mask with round corners; the lower ones lie outside when it is open below."""
-    extra = CORNER * 2 if open_below else 0
+def _rounded(width: int, height: int, *, below: bool = True) -> Image.Image:
+    """Make a mask with round corners, the lower ones too or not."""
     size = (width * SUPERSAMPLING, height * SUPERSAMPLING)
-    mask = Image.new("L", size)
-    ImageDraw.Draw(mask).rounded_rectangle(
-        (0, 0, size[0] - 1, size[1] - 1 + extra * SUPERSAMPLING), CORNER * SUPERSAMPLING, 255
-    )
+    mask, corners = Image.new("L", size), (True, True, below, below)
+    around = (0, 0, size[0] - 1, size[1] - 1)
+    drawing = ImageDraw.Draw(mask)
+    drawing.rounded_rectangle(around, CORNER * SUPERSAMPLING, 255, corners=corners)
     return mask.reduce(SUPERSAMPLING)
 
 

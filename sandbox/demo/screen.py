@@ -51,24 +51,17 @@ class Screen:
         self._printed: list[RenderableType] = []
         self._best: tuple[int, list[RenderableType]] = (0, [])
 
-    @property
-    def interactive(self) -> bool:
-        return self.console.is_terminal
-
     def show(self, thing: RenderableType = "") -> None:
         """Print a line of markup or anything else that rich can draw."""
         self.console.print(thing)
         self._printed.append(thing)
-
-    def title(self, text: str, subtitle: str) -> None:
-        self.show(f"\n[bold {ACCENT}]{text}[/]  [dim]{subtitle}[/]\n")
 
     @contextmanager
     def step(self, text: str) -> Iterator[list[str]]:
         """Show a step while it runs, and its time after it; append to the list to add a note."""
         notes: list[str] = []
         started = time.monotonic()
-        if self.interactive:
+        if self.console.is_terminal:
             with self.console.status(f"[bold]{text}[/] …", spinner="dots", spinner_style=ACCENT):
                 yield notes
         else:
@@ -83,7 +76,6 @@ class Screen:
         self.show(f"  [dim]{seconds:6.1f} s[/]  [{style}]{mark}[/] {text}")
 
     def fail(self, text: str, detail: str = "") -> None:
-        """Say what went wrong and what to do about it."""
         self.console.print(f"\n  [bold red]✗[/] [bold]{escape(text)}[/]")
         if detail:
             self.console.print(Padding(Text(detail), (0, 4)))
@@ -92,7 +84,7 @@ class Screen:
     def live(self) -> Iterator[None]:
         """Keep a picture of the run on the terminal while the block runs."""
         self._began = time.monotonic()
-        if not self.interactive:
+        if not self.console.is_terminal:
             yield
             return
         with Live(
@@ -113,7 +105,7 @@ class Screen:
         picture = draw(snapshot, expected=expected, seconds=seconds)
         if self._live is not None:
             self._live.update(picture)
-        elif not self.interactive:
+        elif not self.console.is_terminal:
             line = plain(snapshot, expected=expected)
             done = snapshot.counts["revealed"] == expected
             if line != self._plain_line and (seconds >= self._plain_due or done):
@@ -143,7 +135,6 @@ def plain(snapshot: Snapshot, *, expected: int) -> str:
 
 
 def draw(snapshot: Snapshot, *, expected: int, seconds: float) -> Panel:
-    """Return the picture of a run."""
     body = Table.grid(padding=(0, 4))
     body.add_column(min_width=46)
     body.add_column()

@@ -64,9 +64,6 @@ class GatewayEmulator(Emulator[GatewayFaults]):
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/ipfs/{cid}", self._file)]
 
-    def not_found(self) -> web.Response:
-        return _text("404 page not found", 404)
-
     def throttled(self, retry_after_seconds: int) -> web.Response:
         response = _text("Too many requests", 429)
         response.headers["Retry-After"] = str(retry_after_seconds)

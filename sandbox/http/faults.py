@@ -69,8 +69,10 @@ class FaultPlan(Generic[F]):
         self._streams: dict[str, random.Random] = {}
 
     def change(self, **settings: Any) -> None:
-        """Change some settings and start the random streams anew."""
-        self.faults = dataclasses.replace(self.faults, **settings)
+        """Change some settings (None: back to the usual) and start the random streams anew."""
+        usual = type(self.faults)()
+        changed = {n: getattr(usual, n) if to is None else to for n, to in settings.items()}
+        self.faults = dataclasses.replace(self.faults, **changed)
         self._streams = {}
 
     def reset(self) -> None:
@@ -80,17 +82,14 @@ class FaultPlan(Generic[F]):
         self._streams = {}
 
     def stream(self, name: str) -> random.Random:
-        """Return the random stream of one kind of fault."""
         if name not in self._streams:
             self._streams[name] = random.Random(f"{self.faults.seed}:{name}")
         return self._streams[name]
 
     def chance(self, name: str, rate: float) -> bool:
-        """Draw whether something of this rate happens now."""
         return rate > 0 and self.stream(name).random() < rate
 
     def seconds(self, name: str, limits: tuple[float, float]) -> float:
-        """Draw a duration from a range."""
         low, high = limits
         return low if high <= low else self.stream(name).uniform(low, high)
 
@@ -110,7 +109,6 @@ class FaultPlan(Generic[F]):
         return None
 
     def in_scope(self, call: str) -> bool:
-        """Say whether the rates apply to a call."""
         return not self.faults.scope or re.search(self.faults.scope, call) is not None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,6 @@ class Call:
     injected; `subject` is what the call was about (prediction id, CID).
     """
 
-    number: int
     received_at: float
     answered_at: float
     method: str
@@ -65,20 +64,18 @@ class CallLog:
 
     def __init__(self, path: Path | None = None) -> None:
         self._calls: deque[Call] = deque(maxlen=KEPT_IN_MEMORY)
-        self._count = 0
         self._file = JsonLines(path) if path is not None else None
 
     def add(self, **described: Any) -> None:
-        """Append one answered call; numbers count from 1, and go on after `clear`."""
-        self._count += 1
-        call = Call(number=self._count, **described)
+        """Append one answered call."""
+        call = Call(**described)
         self._calls.append(call)
         if self._file is not None:
             self._file.append(asdict(call))
 
-    def since(self, number: int = 0) -> list[Call]:
-        """Return the calls with a higher number, in the order of their answers."""
-        return [call for call in tuple(self._calls) if call.number > number]
+    def all(self) -> list[Call]:
+        """Return the calls in the order of their answers."""
+        return list(self._calls)
 
     def clear(self) -> None:
         """Forget the calls in memory; the file stays."""
@@ -101,7 +98,6 @@ class BillEntry:
     subject: str
     key: str
     price_usd: float = 0.0
-    detail: dict[str, Any] = field(default_factory=dict)
 
 
 class Bill:

@@ -82,12 +82,10 @@ class Palette:
 
     @property
     def deep(self) -> Rgb:
-        """Return the darkest colour."""
         return self.ramp[0]
 
     @property
     def pale(self) -> Rgb:
-        """Return the lightest colour."""
         return self.ramp[-1]
 
     @property
@@ -149,15 +147,12 @@ class Pen:
         self._draw = ImageDraw.Draw(self.image)
 
     def polygon(self, points: Sequence[Point], fill: Rgb | int) -> None:
-        """Fill a polygon."""
         self._draw.polygon([(x * self.side, y * self.side) for x, y in points], fill)
 
     def disc(self, centre: Point, radius: float, fill: Rgb | int) -> None:
-        """Fill a circle."""
         self._draw.ellipse(self._around(centre, radius), fill)
 
     def ring(self, centre: Point, radius: float, width: float, fill: Rgb | int) -> None:
-        """Draw a circle line."""
         around = self._around(centre, radius)
         self._draw.ellipse(around, outline=fill, width=max(1, round(width * self.side)))
 
@@ -168,12 +163,10 @@ class Pen:
         self._draw.pieslice(self._around(centre, radius), start, end, fill)
 
     def line(self, points: Sequence[Point], width: float, fill: Rgb | int) -> None:
-        """Draw a line."""
         scaled = [(x * self.side, y * self.side) for x, y in points]
         self._draw.line(scaled, fill, max(1, round(width * self.side)), joint="curve")
 
     def box(self, left: float, top: float, right: float, bottom: float, fill: Rgb | int) -> None:
-        """Fill a rectangle."""
         # The right and the lower edge belong to the next pixel; a thin box keeps one.
         x, y = left * self.side, top * self.side
         end = (max(x, right * self.side - 1), max(y, bottom * self.side - 1))
@@ -203,7 +196,6 @@ class Canvas(Pen):
         return picture
 
     def mask(self) -> Pen:
-        """Begin a mask."""
         return Pen(self.side, "L")
 
     def paint(self, fill: Rgb | Image.Image, mask: Image.Image) -> None:
@@ -259,13 +251,11 @@ def soft(mask: Image.Image, radius: float) -> Image.Image:
 
 
 def curve(height: Curve, level: float = 0.0, scale: float = 1.0) -> list[Point]:
-    """Draw a function from left to right, around a level."""
     steps = 160
     return [(step / steps, level + scale * height(step / steps)) for step in range(steps + 1)]
 
 
 def under(line: Sequence[Point]) -> list[Point]:
-    """Outline what lies below a line."""
     return [*line, (1.0, 1.0), (0.0, 1.0)]
 
 

@@ -113,9 +113,6 @@ class PinataEmulator(Emulator[PinataFaults]):
     def server_error(self, status: int) -> web.Response:
         return _error(status, "INTERNAL_SERVER_ERROR", "Something went wrong")
 
-    def not_found(self) -> web.Response:
-        return _error(404, "NOT_FOUND", "The requested resource was not found")
-
     # --- pinning ---
 
     async def _pin_file(self, request: web.Request) -> web.Response:
@@ -133,7 +130,6 @@ class PinataEmulator(Emulator[PinataFaults]):
         return self.pinned(known or pin, duplicate=known is not None)
 
     def pinned(self, pin: Pin, *, duplicate: bool) -> web.Response:
-        """Build the reply to a pinned file."""
         moment = datetime.fromtimestamp(pin.pinned_at, UTC)
         reply = {
             "IpfsHash": pin.cid,
@@ -179,7 +175,7 @@ class PinataEmulator(Emulator[PinataFaults]):
         name = upload.metadata.get("name") or upload.filename
         keyvalues = upload.metadata.get("keyvalues") or {}
         pin = Pin(cid, added.dag_size_bytes, name, keyvalues, now)
-        self.bill.add(BillEntry(now, cid, cid, detail={"name": name, "keyvalues": keyvalues}))
+        self.bill.add(BillEntry(now, cid, cid))
         return pin, self._pins.add(pin)
 
 

@@ -74,7 +74,6 @@ class ContentStore:
             return None
 
     def delete(self, cid: str) -> None:
-        """Forget a file."""
         self._path(cid).unlink(missing_ok=True)
 
     def pin_placeholder(self) -> None:
@@ -83,12 +82,10 @@ class ContentStore:
         self.write(_METADATA_CID, _METADATA)
 
     def clear(self) -> None:
-        """Forget all files."""
         for path in self._blocks.iterdir():
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove the folder if it is a temporary one."""
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -109,14 +106,11 @@ class PinList:
         return known
 
     def all(self) -> list[Pin]:
-        """Return all pins, the oldest first."""
         return list(self._pins.values())
 
     def clear(self) -> None:
-        """Forget all pins."""
         self._pins.clear()
         self._file.clear()
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()

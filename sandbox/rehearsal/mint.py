@@ -32,20 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         chain = World.find(chosen.directory).chain
         tx_hash = chain.mint(_COLLECTOR, chosen.author, chosen.tokens)
-        receipt = chain.wait(tx_hash)
+        block = chain.wait(tx_hash)["blockNumber"]
     except NoWorldError as error:
         print(error, file=sys.stderr)
         return 1
     except ValueError as error:
         parser.error(str(error))
-    if receipt["status"] != 1:
+    ids = [mint.start_token_id for mint in chain.mints(block) if mint.tx_hash == tx_hash]
+    if not ids:
         print(f"The mint {tx_hash} was reverted.", file=sys.stderr)
         return 1
-    mints = chain.mints(from_block=receipt["blockNumber"])
-    first = next(mint.start_token_id for mint in mints if mint.tx_hash == tx_hash)
-    last = first + chosen.tokens - 1
-    names = f"token {first}" if first == last else f"tokens {first} to {last}"
-    print(f"Minted {names} of {chosen.author} in block {receipt['blockNumber']}: {tx_hash}")
+    last = ids[0] + chosen.tokens - 1
+    names = f"token {last}" if chosen.tokens == 1 else f"tokens {ids[0]} to {last}"
+    print(f"Minted {names} of {chosen.author} in block {block}: {tx_hash}")
     return 0
 
 

@@ -7,23 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.accounts import KEEPER
-from sandbox.alchemy.emulator import AlchemyFaults
 from sandbox.chain import charge_for_data
-from sandbox.gateway.emulator import GatewayFaults
-from sandbox.http import Faults
-from sandbox.pinata.emulator import SANDBOX_JWT, PinataFaults
-from sandbox.replicate.faults import ReplicateFaults
+from sandbox.pinata.emulator import SANDBOX_JWT
 from sandbox.world import World
 
 NEW_PINATA_JWT = f"{SANDBOX_JWT}.2"
 _ETHER = 10**18
 _GWEI = 10**9
-_FAULTS: Mapping[str, type[Faults]] = {
-    "alchemy": AlchemyFaults,
-    "gateway": GatewayFaults,
-    "pinata": PinataFaults,
-    "replicate": ReplicateFaults,
-}
 _CREATE = "^POST .*/predictions$"
 
 
@@ -47,9 +37,8 @@ class Mishap:
     def let_happen(self, world: World, *, end: bool = False) -> None:
         """Begin it, or end it; both may be done twice."""
         if self.vendor:
-            usual = _FAULTS[self.vendor]()
-            ends = {name: getattr(usual, name) for name in self.faults}
-            world.control(self.vendor, "faults", ends if end else dict(self.faults))
+            changes = dict.fromkeys(self.faults) if end else self.faults
+            world.control(self.vendor, "faults", changes)
         if self.on_chain is not None:
             self.on_chain(world, end)
 

@@ -84,12 +84,10 @@ async def read_creation(request: web.Request) -> Creation:
 
 
 def unauthenticated() -> web.Response:
-    """Build the 401 of a missing or wrong token."""
     return _titled(401, "Unauthenticated", "You did not pass a valid authentication token")
 
 
 def not_found() -> web.Response:
-    """Build the 404 of an unknown model or prediction."""
     detail = "The requested resource could not be found."
     return json_response({"detail": detail, "status": 404}, 404)
 
@@ -134,7 +132,6 @@ def payment_required(refusal: str) -> web.Response:
 
 
 def throttled(retry_after_seconds: int) -> web.Response:
-    """Build the 429."""
     detail = f"Request was throttled. Your rate limit resets in ~{retry_after_seconds}s."
     return json_response(
         {"detail": detail, "status": 429, "retry_after": retry_after_seconds},

@@ -21,10 +21,10 @@ from aiohttp import web
 from sandbox.http import SUBJECT, BillEntry, Emulator, RateLimit, json_response
 from sandbox.http.emulator import Handler
 from sandbox.paint import Painter
+from sandbox.paint.painter import File, Pictures
 from sandbox.replicate import creation
 from sandbox.replicate.creation import Creation, Refused, read_creation
 from sandbox.replicate.faults import OUTPUT_SHAPES, ReplicateFaults, decide, end_of
-from sandbox.replicate.pictures import File, Pictures
 from sandbox.replicate.predictions import (
     Delivery,
     Prediction,
@@ -111,7 +111,6 @@ class ReplicateEmulator(Emulator[ReplicateFaults]):
 
     @property
     def predictions(self) -> list[Prediction]:
-        """Return all predictions, the oldest first."""
         return self._store.all()
 
     def throttled(self, retry_after_seconds: int) -> web.Response:

@@ -23,7 +23,6 @@ TERMINAL = frozenset({"succeeded", "failed", "canceled"})
 
 
 def new_id() -> str:
-    """Make a prediction id."""
     return "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
 
 
@@ -56,7 +55,6 @@ class Prediction:
 
     @property
     def terminal(self) -> bool:
-        """Say whether the prediction has ended."""
         return self.status in TERMINAL
 
     def as_json(self, base_url: str, *, removed: bool, ahead: float) -> dict[str, Any]:
@@ -118,7 +116,6 @@ class PredictionStore:
             self._file.append(asdict(prediction))
 
     def get(self, prediction_id: str) -> Prediction | None:
-        """Return a prediction by its id."""
         return self._predictions.get(prediction_id)
 
     def by_file_token(self, token: str) -> Prediction | None:
@@ -126,7 +123,6 @@ class PredictionStore:
         return self._by_file_token.get(token)
 
     def all(self) -> list[Prediction]:
-        """Return all predictions, the oldest first."""
         return list(self._predictions.values())
 
     def newest_first(self, foreign_per_minute: int) -> Iterator[Prediction]:
@@ -138,14 +134,12 @@ class PredictionStore:
         return heapq.merge(own, foreign, key=lambda prediction: -prediction.created_at)
 
     def clear(self) -> None:
-        """Forget all predictions, on disk too."""
         self._predictions.clear()
         self._by_file_token.clear()
         if self._file is not None:
             self._file.clear()
 
     def close(self) -> None:
-        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -160,7 +154,7 @@ def _foreign_predictions(per_minute: int) -> Iterator[Prediction]:
 
 
 def foreign_prediction(prediction_id: str) -> Prediction | None:
-    """Return somebody else's prediction, made up by its id; None if it is none of these."""
+    """Return somebody else's prediction, made up by its id, or None."""
     if not re.fullmatch(rf"x\d{{{ID_LENGTH - 1}}}", prediction_id):
         return None
     return _foreign_made_at(int(prediction_id[1:]))

@@ -1,3 +1,3 @@
-from sandbox.testing import anvil_binary
+from sandbox.tests.nodes import anvil_binary
 
 __all__ = ["anvil_binary"]

@@ -19,9 +19,9 @@ from sandbox.alchemy.emulator import (
     transaction_fields,
 )
 from sandbox.chain import DemoChain
-from sandbox.heads import ChainWatcher, Header
 from sandbox.node import Node
-from sandbox.testing import deployed_chain, running_node
+from sandbox.rpc import ChainWatcher, Header
+from sandbox.tests.nodes import deployed_chain, running_node
 from sandbox.tests.webhook_receiver import Receiver, running_receiver
 
 AUTHOR = AUTHORS[0].address

@@ -15,7 +15,7 @@ from web3.types import TxParams, Wei
 from sandbox.accounts import AUTHORS, COLLECTORS, CONTRACT_ADDRESS, KEEPER, STRANGER
 from sandbox.chain import KEEPER_ROLE, MINT_PRICE_WEI, DemoChain
 from sandbox.pinata.store import PLACEHOLDER_URI
-from sandbox.testing import deployed_chain, running_node
+from sandbox.tests.nodes import deployed_chain, running_node
 
 AUTHOR = AUTHORS[0].address
 ZERO = "0x" + "00" * 20

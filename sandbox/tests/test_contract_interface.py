@@ -15,7 +15,7 @@ from eth_utils.abi import (
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.anvil import SANDBOX, ensure_compiler
 from sandbox.chain import ARTEFACT_FILE
-from sandbox.testing import deployed_chain, running_node
+from sandbox.tests.nodes import deployed_chain, running_node
 
 SELECTORS = {
     "mint": "40c10f19",

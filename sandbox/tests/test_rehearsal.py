@@ -18,7 +18,7 @@ from sandbox.rehearsal.__main__ import main as rehearse
 from sandbox.rehearsal.mint import main as mint
 from sandbox.rehearsal.mishaps import MISHAPS, NEW_PINATA_JWT
 from sandbox.replicate.emulator import ReplicateEmulator
-from sandbox.testing import deployed_chain, running_node
+from sandbox.tests.nodes import deployed_chain, running_node
 
 
 class Place:

@@ -18,7 +18,7 @@ from glisk.errors import ContentPolicyError
 from glisk.models import SystemState
 from glisk.tests.clients.scripted_server import ScriptedServer, answer, raw
 from sandbox.node import free_port
-from sandbox.replicate.pictures import Pictures
+from sandbox.paint.painter import Pictures
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.pipeline import find, poll

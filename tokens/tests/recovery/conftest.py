@@ -12,7 +12,7 @@ from authors.tests.factories import AuthorFactory
 from glisk.clients.chain import ChainClient
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
-from sandbox.testing import deployed_chain, running_node
+from sandbox.tests.nodes import deployed_chain, running_node
 from tokens.models import MintEvent, Token
 from tokens.recovery import progress, reorgs
 from tokens.recovery.scan import scan_chain

@@ -1,6 +1,6 @@
 """Test fixtures of the sandbox's chain: import them in a conftest.py, or call the functions.
 
-from sandbox.testing import anvil_binary, deployed_chain, running_node
+from sandbox.tests.nodes import anvil_binary, deployed_chain, running_node
 
 def test_something():
     with running_node() as node, ...:

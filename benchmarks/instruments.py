@@ -1,4 +1,4 @@
-"""How many statements PostgreSQL ran, and for how long, by its own log.
+"""What the figures are read from: the kernel's count of CPU and memory, and PostgreSQL's log.
 
 The embedded server has no pg_stat_statements, and pg_stat_database counts transactions. With
 log_duration the server writes one short line per statement it finished, without its text. The
@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,52 @@ import psycopg
 from psycopg.rows import dict_row
 
 from glisk.database.embedded_postgres import ensure_running
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU seconds that a tree has used so far, with children that ended; and how many live."""
+
+    cpu_seconds: float
+    processes: int
+
+    def __sub__(self, before: Usage) -> Usage:
+        """Return what was used since then, by the processes of now."""
+        return Usage(self.cpu_seconds - before.cpu_seconds, self.processes)
+
+
+def tree_of(roots: Iterable[int]) -> set[psutil.Process]:
+    """Return these processes and all their descendants that live now."""
+    found: set[psutil.Process] = set()
+    for pid in roots:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            found |= {process, *process.children(recursive=True)}
+    return found
+
+
+def usage(roots: Iterable[int]) -> Usage:
+    """Return what the trees have used, in the kernel's ticks of 10 ms.
+
+    A process that ended is counted by its parent once that has collected it.
+    """
+    total, count = 0.0, 0
+    for process in tree_of(roots):
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+            count += 1
+    return Usage(total, count)
+
+
+def pss_mb(roots: Iterable[int]) -> float:
+    """Return the proportional set size in MB: shared pages are divided among their users."""
+    total = 0
+    for process in tree_of(roots):
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_full_info().pss
+    return total / 2**20
+
 
 _SETTINGS = {"log_duration": "on", "log_line_prefix": "'glisk-bench %p %i: '"}
 _LINE = re.compile(r"^glisk-bench (\d+) ([A-Z ]+): LOG:  duration: ([0-9.]+) ms")
