@@ -11,13 +11,10 @@ import { fileURLToPath } from "node:url";
 const here = dirname(fileURLToPath(import.meta.url));
 const modules = join(here, "..", "node_modules");
 const solc = createRequire(import.meta.url)("solc");
-const SOURCES = ["GliskDemo.sol", "TestReceivers.sol", "TestWallets.sol"];
+const SOURCES = ["GliskDemo.sol", "TestWallets.sol"];
 const TEST_DATA = join(here, "..", "tests", "data");
 const ARTEFACTS = [
   { contract: "GliskDemo", source: "GliskDemo.sol", folder: here },
-  { contract: "DeafReceiver", source: "TestReceivers.sol", folder: TEST_DATA },
-  { contract: "GreedyReceiver", source: "TestReceivers.sol", folder: TEST_DATA },
-  { contract: "TestCoin", source: "TestReceivers.sol", folder: TEST_DATA },
   { contract: "OwnedWallet", source: "TestWallets.sol", folder: TEST_DATA },
   { contract: "WalletFactory", source: "TestWallets.sol", folder: TEST_DATA },
   { contract: "ApprovingWallet", source: "TestWallets.sol", folder: TEST_DATA },

@@ -1,16 +1,12 @@
 """What the contract does, on a real node: the facts that the backend is built around."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eth_utils.crypto import keccak
-from web3 import Web3
-from web3.contract.contract import Contract
 from web3.exceptions import ContractCustomError
-from web3.types import TxParams, Wei
 
 from sandbox.accounts import AUTHORS, COLLECTORS, CONTRACT_ADDRESS, KEEPER, STRANGER
 from sandbox.chain import KEEPER_ROLE, MINT_PRICE_WEI, DemoChain
@@ -21,11 +17,6 @@ AUTHOR = AUTHORS[0].address
 ZERO = "0x" + "00" * 20
 URI = "ipfs://bafkrei" + "a" * 52
 TWO_WEEKS_SECONDS = 14 * 24 * 3600
-PAYING: TxParams = {
-    "from": Web3.to_checksum_address(COLLECTORS[0].address),
-    "value": Wei(MINT_PRICE_WEI),
-}
-DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +53,6 @@ def succeed(chain: DemoChain, tx_hash: str) -> Any:
     return receipt
 
 
-def deploy_helper(chain: DemoChain, name: str) -> Contract:
-    artefact = json.loads((DATA / f"{name}.json").read_text())
-    receipt = succeed(chain, chain.send_raw(1, data=artefact["bytecode"], gas=3_000_000))
-    contract: Contract = chain.w3.eth.contract(
-        address=receipt["contractAddress"], abi=artefact["abi"]
-    )
-    return contract
-
-
 # --- minting -----------------------------------------------------------------------------------
 
 
@@ -102,34 +84,6 @@ def test_mint_checks_quantity_then_size_then_payment_then_season(chain: DemoChai
     assert short == selector("InsufficientPayment()")
     ended = refusal(chain, minter, "mint", AUTHOR, 2, value_wei=2 * price)
     assert ended == selector("MintingDisabled()")
-
-
-def test_the_author_is_written_after_the_receivers_callback(chain: DemoChain) -> None:
-    receiver = deploy_helper(chain, "GreedyReceiver")
-    data = receiver.encode_abi("mintFrom", args=[chain.contract.address, AUTHOR])
-    price = MINT_PRICE_WEI
-    succeed(chain, chain.send_raw(1, to=receiver.address, data=data, value_wei=price, gas=500_000))
-    assert receiver.functions.authorSeenInCallback().call() == ZERO
-    assert chain.token_prompt_author(1) == AUTHOR
-    assert chain.owner_of(1) == receiver.address
-
-
-def test_minting_inside_the_callback_is_refused(chain: DemoChain) -> None:
-    receiver = deploy_helper(chain, "GreedyReceiver")
-    data = receiver.encode_abi("setReenter", args=[True])
-    succeed(chain, chain.send_raw(1, to=receiver.address, data=data, gas=100_000))
-    mint = receiver.functions.mintFrom(chain.contract.address, AUTHOR)
-    with pytest.raises(ContractCustomError) as caught:
-        mint.call(PAYING)
-    assert caught.value.data == selector("ReentrancyGuardReentrantCall()")
-
-
-def test_a_contract_that_cannot_receive_is_refused(chain: DemoChain) -> None:
-    receiver = deploy_helper(chain, "DeafReceiver")
-    mint = receiver.functions.mintFrom(chain.contract.address, AUTHOR)
-    with pytest.raises(ContractCustomError) as caught:
-        mint.call(PAYING)
-    assert str(caught.value.data).startswith(selector("ERC721InvalidReceiver(address)"))
 
 
 # --- revealing ---------------------------------------------------------------------------------
