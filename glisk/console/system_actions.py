@@ -115,7 +115,10 @@ SYSTEM_ACTIONS: Final = (
         "check_drift",
         "Compare everything",
         CHECK_DRIFT,
-        lambda: "Compares every token with the contract, and proves that no mint is missing.",
+        lambda: (
+            "Compares every token with the contract, and proves that no mint is missing. "
+            "Changes no token."
+        ),
         _compare,
         icon="difference",
     ),
