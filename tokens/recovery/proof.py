@@ -11,11 +11,10 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
 from glisk.clients.chain import ChainClient, Survey
-from glisk.clock import database_now
 from tokens.minting.mint_log import MintLog
 from tokens.minting.registration import register_mints
 from tokens.models import MintEvent, Token
@@ -114,7 +113,9 @@ def _lately_revealed(memory: Memory) -> list[int]:
 
     By then no reorg can take a reveal back, and no node is late.
     """
-    now = database_now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")  # exactly: reveals carry the database's time
+        now: datetime = cursor.fetchone()[0]
     since = now if memory.proved_at is None else datetime.fromisoformat(memory.proved_at)
     memory.proved_at = now.isoformat()
     found: list[int] = []

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from authors.tests.factories import wallet
 from glisk.clients.chain import ChainClient
-from glisk.clock import database_now
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token
 from tokens.recovery import proof
@@ -74,7 +73,8 @@ def test_what_was_revealed_lately_is_compared_soon_and_once_more_later(
     checked()
     reveal(history, 2)
     assert [checked(), checked()] == [1, 0]
-    half_an_hour_ago = database_now() - timedelta(minutes=30)
+    proved_at = datetime.fromisoformat(load()[1].proved_at or "")
+    half_an_hour_ago = proved_at - timedelta(minutes=30) + timedelta(microseconds=1)
     Token.objects.filter(pk=2).update(status_changed_at=half_an_hour_ago)
     assert [checked(), checked()] == [1, 0]
 
