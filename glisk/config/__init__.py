@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import ipaddress
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from glisk.config.development_accounts import (
@@ -35,8 +37,8 @@ _HOST_NAME = re.compile(
 # Plain digits and one point: `int` and `float` take `1_000`, `1e2` and other scripts as well.
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
-_LINE = re.compile(r"(?:export )?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
-_QUOTED = re.compile(r"""(['"])(.*?)\1(?:\s+#.*)?""")
+_LINE = re.compile(r"((?:export )?[A-Za-z_][A-Za-z0-9_]*)=(.*)")
+_QUOTED = re.compile(r"""((['"]).*?\2)(?:\s+#.*)?""")
 _COMMENT = re.compile(r"\s#.*")
 _HEX_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
@@ -47,13 +49,18 @@ class ConfigurationError(ImproperlyConfigured):
 
 
 class Environment:
-    """A fault-collecting reader over environment variables.
+    """A fault-collecting reader over environment variables (django-environ looks them up).
 
     What was read as a secret is kept in `secrets`, by the names of the variables.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        self._given = {name: value.strip() for name, value in variables.items()}
+        self._env = environ.Env()
+        # A secret may begin with $: it names no other variable.
+        self._env.escape_proxy = True
+        self._env.ENVIRON = {
+            name: value.strip().replace("$", r"\$") for name, value in variables.items()
+        }
         self._given_as: dict[str, str] = {}
         self.faults: list[str] = []
         self.secrets: list[tuple[str, str]] = []
@@ -61,7 +68,7 @@ class Environment:
     def also(self, other: str, name: str) -> None:
         """Let a variable be given under another name, too; its own wins where both are set."""
         if self.is_set(other) and not self.is_set(name):
-            self._given[name] = self._given[other]
+            self._env.ENVIRON[name] = self._env.ENVIRON[other]
             self._given_as[name] = other
 
     def fault(self, name: str, problem: str) -> None:
@@ -85,7 +92,7 @@ class Environment:
                 self.fault(name, "is public: it stands in GLISK's repository; give your own")
 
     def is_set(self, name: str) -> bool:
-        return bool(self._given.get(name, ""))
+        return bool(self._env.ENVIRON.get(name, ""))
 
     def _read(self, name: str, default: T, read: Callable[[str], T], wanted: str, empty: T) -> T:
         """Parse one variable; an empty one counts as not set."""
@@ -95,10 +102,11 @@ class Environment:
                 return empty
             return default
         try:
-            return read(self._given[name])
+            value: T = self._env.get_value(name, cast=read)
         except ValueError:
             self.fault(name, f"is not {wanted}")
             return empty if default is REQUIRED else default
+        return value
 
     def text(
         self,
@@ -210,7 +218,7 @@ class Environment:
             return ""
         if not value and self.is_set(file_name):
             try:
-                value = Path(self._given[file_name]).read_text(encoding="ascii").strip()
+                value = Path(self._env.str(file_name)).read_text(encoding="ascii").strip()
             except (OSError, UnicodeDecodeError):
                 self.fault(file_name, "cannot be read")
                 return ""
@@ -231,7 +239,7 @@ class Environment:
 
     def key_in_reach(self, name: str) -> bool:
         """Tell whether this process could read a private key, needed or not."""
-        file_name = self._given.get(f"{name}_FILE", "")
+        file_name = self._env.str(f"{name}_FILE", "")
         return self.is_set(name) or bool(file_name and os.access(file_name, os.R_OK))
 
     def url(self, name: str, default: str = REQUIRED) -> str:
@@ -346,12 +354,15 @@ def read_env_file(env_file: Path) -> dict[str, str]:
     """Return the values of a .env file; the process environment stays as it is.
 
     A line is `NAME=value`, blank, or a comment. ` #` begins a comment after a value as well, but
-    within quotes; a double-quoted value takes escapes by a backslash. The first of two lines for
-    one name counts.
+    within quotes (to django-environ any # does, which may stand in a password).
 
     Raises:
         ConfigurationError: there is no such file, it cannot be read, or a line is neither.
     """
+
+    class FileEnv(environ.Env):  # django-environ reads into its class's environment
+        ENVIRON: dict[str, str] = {}
+
     try:
         lines = env_file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -359,18 +370,18 @@ def read_env_file(env_file: Path) -> dict[str, str]:
         raise ConfigurationError(
             f"The .env file {env_file} (GLISK_ENV_FILE) cannot be read: {reason}"
         ) from error
-    values: dict[str, str] = {}
+    plain = []
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line or line.startswith("#"):
             continue
         found = _LINE.fullmatch(line)
         if found is None:
             raise ConfigurationError(f"Line {number} of {env_file} is not NAME=value.")
-        value = _COMMENT.sub("", found[2]).strip()
-        if quoted := _QUOTED.fullmatch(found[2].strip()):
-            value = re.sub(r"\\(.)", r"\1", quoted[2]) if quoted[1] == '"' else quoted[2]
-        values.setdefault(found[1], value)
-    return values
+        quoted = _QUOTED.fullmatch(found[2].strip())
+        value = quoted[1] if quoted else _COMMENT.sub("", found[2]).strip()
+        plain.append(f"{found[1]}={value}")
+    FileEnv.read_env(io.StringIO("\n".join(plain)))
+    return dict(FileEnv.ENVIRON)
 
 
 def read_environment(default_file: Path) -> dict[str, str]:
