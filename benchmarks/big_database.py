@@ -199,7 +199,7 @@ def fill(tokens: int = TOKENS) -> None:
     from django.db import connection
 
     from tokens.models import Token
-    from tokens.pipeline.spend import close_days
+    from tokens.totals import close_days
 
     if Token.objects.exists():
         raise RuntimeError("There are tokens in this database already.")

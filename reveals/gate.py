@@ -7,21 +7,23 @@ as of one block, in two round trips, right before signing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from django.conf import settings
 
 from glisk.clients.chain import ChainClient, RevealFacts
+from glisk.clients.http import loads
 from glisk.clients.ipfs import GatewayClient
 from glisk.errors import AccountError, ArtefactError, ProviderError
-from tokens.pipeline.metadata import metadata_fault
 from tokens.transitions.claims import Refusal
 
 # What the chain said is believed for so long: later, no nonce is reserved upon it, and before bytes
 # go out it is asked again. Nor are bytes sent so long after their claim: this process has slept.
 FACTS_LAST_SECONDS = 30.0
 _METADATA_MAX_BYTES = 100_000
+_NUMBER_AT_END = re.compile(r"#(\d{1,19})", re.ASCII)
 
 
 class ChainSetupError(AccountError):
@@ -63,6 +65,31 @@ def check_artefacts(gateway: GatewayClient, candidate: Candidate) -> None:
             code="metadata",
         )
     gateway.fetch_verified(candidate.image_cid, max_bytes=settings.IMAGE_MAX_BYTES)
+
+
+def metadata_fault(text: bytes, *, token_id: int, image_cid: str) -> str | None:
+    """Return what is wrong with metadata that is about to be revealed, or None.
+
+    The name's number must be the token's; its words may be those of earlier settings.
+    """
+    try:
+        document = loads(text)
+    except ValueError:
+        return "the metadata is not JSON"
+    if not isinstance(document, dict):
+        return "the metadata is not a JSON object"
+    if _number_in(document.get("name")) != token_id:
+        return f"the metadata's name is not that of token {token_id}"
+    if document.get("image") != f"ipfs://{image_cid}":
+        return "the metadata points to another image"
+    if not isinstance(document.get("attributes"), list):
+        return "the metadata has no list of attributes"
+    return None
+
+
+def _number_in(name: object) -> int | None:
+    found = _NUMBER_AT_END.fullmatch(name.rpartition(" ")[2]) if isinstance(name, str) else None
+    return int(found[1]) if found else None
 
 
 def is_final(error: ProviderError) -> bool:

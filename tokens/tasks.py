@@ -8,9 +8,9 @@ from django.conf import settings
 
 from glisk.engine.drain import run_drain
 from tokens.pipeline.drain import GenerationDrain, UploadDrain
-from tokens.pipeline.spend import close_days as close_spend_days
 from tokens.recovery.schedule import compare_everything, look_at_chain, prove_completeness
 from tokens.repairs import retry_what_is_due as retry_failed
+from tokens.totals import close_days as close_spend_days
 
 __all__ = [
     "close_spend_days",

@@ -33,9 +33,8 @@ from reveals.keeper import (
     reveal_costs,
 )
 from tokens.admin.filters import failed_url
-from tokens.pipeline.spend import Spend, spend_totals
 from tokens.states import TokenStatus
-from tokens.totals import StateCount, count_by_state
+from tokens.totals import Spend, StateCount, count_by_state, spend_totals
 from webhooks.models import WebhookEvent
 
 _NEAR_CAP = 80  # percent

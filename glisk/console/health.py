@@ -27,9 +27,8 @@ from glisk.console.overview.stages import groups, stage_loads
 from glisk.console.overview.system import chain_facts, workers
 from glisk.console.overview.troubles import find_troubles
 from reveals.keeper import keeper_state
-from tokens.pipeline.spend import spend_totals
 from tokens.states import TokenStatus
-from tokens.totals import count_by_state, error_rate_24h
+from tokens.totals import count_by_state, error_rate_24h, spend_totals
 
 logger = structlog.get_logger(__name__)
 

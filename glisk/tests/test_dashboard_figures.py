@@ -31,10 +31,10 @@ from glisk.tests.pipeline_world import build_world
 from reveals.keeper import KeeperState, reveal_costs
 from reveals.models import RevealTransaction
 from tokens.models import ImageGenerationJob, Token
-from tokens.pipeline.spend import Spend, SpendLine
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory, hash32
 from tokens.tests.plans import assert_uses, plans, table
+from tokens.totals import Spend, SpendLine
 
 __all__ = ["plans", "table"]
 

@@ -20,7 +20,7 @@ from sandbox.chain import DemoChain
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.pinata.store import ContentStore
 from tokens.models import Token, TokenTransition
-from tokens.pipeline.metadata import build_metadata
+from tokens.pipeline.collect import build_metadata
 from tokens.recovery.drift import last_report
 from tokens.states import TokenStatus
 from tokens.tests.factories import MintEventFactory, TokenFactory

@@ -11,7 +11,7 @@ from reveals.models import RevealTransaction
 from reveals.tests.stage import Scene
 from sandbox.accounts import AUTHORS
 from tokens.models import Token, TokenTransition
-from tokens.pipeline.metadata import build_metadata
+from tokens.pipeline.collect import build_metadata
 from tokens.tests.stage import Start
 
 pytestmark = pytest.mark.django_db

@@ -12,13 +12,12 @@ from pytest_django import Settings
 from glisk.clients.chain import ChainClient, RevealFacts, RpcClient
 from reveals import gate
 from reveals.candidates import ALARM_AFTER_REFUSALS
-from reveals.gate import Candidate
+from reveals.gate import Candidate, metadata_fault
 from reveals.pipeline.compose import prepare_batch
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, reveal, transactions
 from sandbox.accounts import KEEPER
 from sandbox.node import free_port
 from tokens.models import MintEvent, Token, TokenTransition
-from tokens.pipeline.metadata import metadata_fault
 from tokens.states import TokenStatus
 from tokens.tests.factories import hash32
 from tokens.tests.stage import Start, Worker

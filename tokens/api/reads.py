@@ -20,8 +20,7 @@ from django.utils import timezone
 from glisk.api.short_memory import ShortMemory
 from tokens.api.serializers import TokenSerializer, public_error, public_error_sql
 from tokens.models import Token
-from tokens.models.token import TokenQuerySet
-from tokens.pipeline.metadata import token_name, token_uri
+from tokens.models.token import TokenQuerySet, token_name, token_uri
 from tokens.states import ACTIVE, TokenStatus
 
 LEADERBOARD_SIZE: Final = 50

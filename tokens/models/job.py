@@ -97,7 +97,7 @@ class ImageGenerationJob(models.Model):
                 name="generation_job_look",
                 condition=models.Q(status__in=["created", "submitted"]),
             ),
-            # tokens.pipeline.spend: the sums of the open days, and of today before every paid call
+            # tokens.totals: the sums of the open days, and of today before every paid call
             models.Index(
                 fields=["created_at"],
                 name="generation_job_spend",
@@ -174,7 +174,7 @@ class PromptSample(models.Model):
 
 
 class DailySpend(models.Model):
-    """What one model at one service has cost on one UTC day (tokens/pipeline/spend.py)."""
+    """What one model at one service has cost on one UTC day (tokens/totals.py)."""
 
     day = models.DateField()
     service = models.CharField(max_length=20)

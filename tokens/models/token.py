@@ -11,12 +11,25 @@ from authors.models import Author
 from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField
 from glisk.permissions import declared
 from tokens.models.mint import MintEvent
-from tokens.pipeline.metadata import token_name, token_uri
 from tokens.states import ACTIVE, InvalidStateTransition, TokenStatus
 from tokens.transitions.status import Move, move_tokens
 
 WITH_IMAGE = (TokenStatus.UPLOADING, TokenStatus.READY, TokenStatus.REVEALED)
 WITH_METADATA = (TokenStatus.READY, TokenStatus.REVEALED)
+
+
+def token_name(token_id: int) -> str:
+    return f"{settings.COLLECTION_NAME} S{settings.SEASON} #{token_id}"
+
+
+def token_uri(*, metadata_cid: str | None, adopted_uri: str | None) -> str | None:
+    """Return the URI that is, or that the reveal writes, on chain; None as long as none is known.
+
+    `adopted_uri` is that of a reveal by somebody else, which may be empty.
+    """
+    if adopted_uri is not None:
+        return adopted_uri
+    return f"ipfs://{metadata_cid}" if metadata_cid else None
 
 
 class TokenQuerySet(models.QuerySet["Token"]):

@@ -8,6 +8,7 @@ millisecond of CPU more for each.
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,18 +25,22 @@ from glisk.errors import ContentPolicyError, ProviderError, TransientError, as_p
 from glisk.images import DATA_SCHEME, ImageFacts, download_output, inspect_image, read_data_uri
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
+from tokens.models.token import token_name
 from tokens.pipeline import failures, jobs
 from tokens.pipeline.failures import Failure
-from tokens.pipeline.jobs import OpenJobs
-from tokens.pipeline.metadata import METADATA_VERSION, build_metadata
 from tokens.pipeline.pin import image_extension
-from tokens.pipeline.services import ImageService, Services
+from tokens.pipeline.services import ImageService, OpenJobs, Services
 from tokens.states import TokenStatus
 from tokens.transitions import UPLOAD_CHANNEL
 from tokens.transitions.claims import Claim, JobClaim, claim_jobs
 from tokens.transitions.status import Move, as_json, move_tokens
 
 logger = structlog.get_logger(__name__)
+
+# What `build_metadata` writes; the timeline keeps which one a token has.
+#   1  author's handles
+#   2  and season and model
+METADATA_VERSION = 2
 
 # Decoding is work for the CPU, which two threads share better than many: a hundred pictures of
 # 1024 pixels a second and more.
@@ -153,6 +158,41 @@ def capture_image(service: ImageService, *, url: str) -> Captured:
             code="blank_image",
         )
     return Captured(data, facts, compute_cid(data, version=1 if settings.IMAGE_CID_VERSION else 0))
+
+
+def build_metadata(
+    *,
+    token_id: int,
+    image_cid: str,
+    twitter_handle: str | None,
+    farcaster_handle: str | None,
+    model: str = "",
+) -> str:
+    """Return the ERC-721 metadata as canonical JSON: sorted keys, no blanks, UTF-8 as such.
+
+    Fields follow the marketplaces' metadata standard; names and texts continue what is on chain
+    already ("GLISK S0 #N"). The text is stored with the token, so a later change of a handle, of a
+    setting or of this function does not change a file whose CID is already known.
+    `model` is what made this image, `owner/name` or `owner/name:version`; the version is left out.
+    """
+    traits = (
+        ("Author X Handle", _handle(twitter_handle)),
+        ("Author Farcaster Handle", _handle(farcaster_handle)),
+        ("Season", str(settings.SEASON)),
+        ("Model", model.partition(":")[0]),
+    )
+    document = {
+        "name": token_name(token_id),
+        "description": settings.METADATA_DESCRIPTION,
+        "image": f"ipfs://{image_cid}",
+        "attributes": [{"trait_type": trait, "value": value} for trait, value in traits if value],
+    }
+    return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _handle(handle: str | None) -> str:
+    bare = (handle or "").strip().removeprefix("@")
+    return f"@{bare}" if bare else ""
 
 
 def save_captured(

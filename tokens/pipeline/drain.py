@@ -17,12 +17,11 @@ from glisk.pauses import Pauses
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.collect import Collect
 from tokens.pipeline.find import Find
-from tokens.pipeline.jobs import OpenJobs
 from tokens.pipeline.order import Order, Repeat
 from tokens.pipeline.pin import Pin
 from tokens.pipeline.poll import Poll
 from tokens.pipeline.samples import Sample
-from tokens.pipeline.services import Services
+from tokens.pipeline.services import OpenJobs, Services
 from tokens.transitions import PIPELINE_CHANNEL, UPLOAD_CHANNEL, claims
 
 _LONGEST_GATHERING_SECONDS = 0.04

@@ -8,6 +8,8 @@ What every turn of a drain runs is plain SQL: building such a query by the ORM t
 as long as the database takes to answer it.
 """
 
+from __future__ import annotations
+
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +25,6 @@ from django.db.models import Q
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import database_now
 from glisk.engine.broker import notify
-from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.errors import (
     ContentPolicyError,
     InvalidRequestError,
@@ -35,7 +36,6 @@ from glisk.errors import (
 )
 from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
-from tokens.pipeline.spend import model_of, price_of
 from tokens.transitions import PIPELINE_CHANNEL
 from tokens.transitions.status import as_json
 
@@ -45,7 +45,9 @@ logger = structlog.get_logger(__name__)
 OUTPUT_LIFETIME_SECONDS = 3600.0
 # A lost reply that is looked for longer than this is shown to operators.
 LOOKUP_SECONDS = 300.0
-_MORE_THAN_A_CALL_SECONDS = 10
+
+# A model that is paid by the second reserves the price of so many until its time is known.
+_ASSUMED_SECONDS = 10
 
 _NEW = ("token_id", "prompt", "input", "service", "model", "attempt_number", "cost_usd")
 
@@ -63,125 +65,45 @@ _ERRORS: dict[str, type[ProviderError]] = {
     )
 }
 
-# Whether a job takes a place of its service. A prediction that takes longer counts as lost, and a
-# call whose answer is lost takes none. Replicate answers a call before the image is made.
-UNDER_WAY = """
-    j.status IN ('created', 'submitted') AND j.created_at > now() - make_interval(
-        secs => CASE WHEN j.service = 'replicate' AND j.status = 'created'
-                THEN %(call_seconds)s ELSE %(longest_seconds)s END)
-"""
-# How many workers live that make images.
-WORKERS = """
-    SELECT count(DISTINCT (host, main_pid)) FROM worker_heartbeats
-    WHERE stage IN ('generation', 'pipeline')
-      AND beat_at > now() - make_interval(secs => %(alive_seconds)s)
-"""
-_SURVEY = f"""
-    SELECT EXISTS (
-               SELECT FROM tokens_s0 t
-               WHERE t.status IN ('detected', 'generating') AND t.lease_owner IS NULL
-                 AND t.held_at IS NULL
-                 AND (t.next_attempt_at IS NULL OR t.next_attempt_at <= clock_timestamp())
-                 -- No EXISTS: it may be hashed, which reads the open jobs of all tokens.
-                 AND (SELECT true FROM image_generation_jobs j
-                      WHERE j.token_id = t.token_id AND j.status = ANY(%(open)s) LIMIT 1) IS NULL
-           ),
-           ({WORKERS}),
-           (SELECT EXTRACT(EPOCH FROM min(COALESCE(busy_until, created_at)) - clock_timestamp())
-            FROM prompt_samples WHERE status IN ('created', 'calling', 'submitted')),
-           open.*
-    FROM (SELECT 1) one LEFT JOIN (
-        SELECT j.service, j.status, count(*) FILTER (WHERE {UNDER_WAY}), count(*),
-               count(*) FILTER (WHERE (due.at IS NULL OR due.at <= clock_timestamp())
-                                  AND (due.polled OR t.lease_owner IS NULL)),
-               EXTRACT(EPOCH FROM min(due.at) FILTER (WHERE due.at > clock_timestamp())
-                                  - clock_timestamp())
-        FROM image_generation_jobs j JOIN tokens_s0 t USING (token_id)
-        -- A poll claims no token; what has ended, or is repeated, waits for no look.
-        CROSS JOIN LATERAL (
-            SELECT j.service = 'replicate' AND j.status = 'submitted' AS polled,
-                   GREATEST(
-                       CASE WHEN j.service = 'replicate' AND j.status IN ('created', 'submitted')
-                            THEN j.look_at END,
-                       CASE WHEN j.service <> 'replicate' OR j.status <> 'submitted'
-                            THEN t.next_attempt_at END) AS at
-        ) due
-        -- Nobody goes on with the jobs of tokens that failed or were withdrawn.
-        WHERE j.status = ANY(%(open)s) AND t.status IN ('detected', 'generating')
-        GROUP BY 1, 2
-    ) open ON true
-"""  # noqa: S608 - constants
-
-
-def survey_parameters() -> dict[str, float]:
-    """Return what `UNDER_WAY` and `WORKERS` want to know."""
-    return {
-        "call_seconds": settings.HTTP_READ_TIMEOUT_SECONDS + _MORE_THAN_A_CALL_SECONDS,
-        "longest_seconds": settings.GENERATION_TIMEOUT_SECONDS,
-        "alive_seconds": ALIVE_SECONDS,
-    }
-
-
-def places_of(workers: int) -> int:
-    """Return how many images so many workers make at once; one that asks is one."""
-    return max(1, workers) * int(settings.WORKER_BATCH_SIZE)
-
 
 @dataclass(frozen=True)
-class _Open:
-    under_way: int
-    number: int
-    workable: int
+class Price:
+    """US dollars per image or, for models paid by time, per second of `predict_time`."""
 
+    usd: Decimal
+    per_second: bool = False
 
-class OpenJobs:
-    """What there is to do for images, as it stood when the turn of a drain began: in all workers.
-
-    One query for all steps, so that a step that finds no work costs nothing.
-    """
-
-    def __init__(self) -> None:
-        self._open: dict[tuple[str, str], _Open] = {}
-        self.is_wanted = False  # an image, for a token that has no open job
-        self.places = places_of(1)
-        self.next_job_in: float | None = None  # a step could take then; of held tokens, too
-        self.next_sample_in: float | None = None  # 0 or less if one is due
-
-    def read(self) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(_SURVEY, {"open": _OPEN, **survey_parameters()})
-            rows = cursor.fetchall()
-        self.is_wanted, workers, sample_in = rows[0][:3]
-        self.places = places_of(workers)
-        self.next_sample_in = None if sample_in is None else float(sample_in)
-        jobs = [row[3:] for row in rows if row[3] is not None]
-        self._open = {(row[0], row[1]): _Open(*row[2:5]) for row in jobs}
-        self.next_job_in = min((float(row[5]) for row in jobs if row[5] is not None), default=None)
-
-    def under_way(self, service: JobService) -> int:
-        """How many calls take a place at a service."""
-        return sum(found.under_way for (name, _), found in self._open.items() if name == service)
+    @classmethod
+    def parse(cls, text: str) -> Price:
+        """Read `0.003` (per image) or `0.000725/s`, as the settings take them."""
+        usd, slash, _ = text.partition("/")
+        return cls(Decimal(usd), bool(slash))
 
     @property
-    def number(self) -> int:
-        """How many images are under way or not collected yet."""
-        return sum(
-            found.number if status in (JobStatus.SUCCEEDED, JobStatus.ERRORED) else found.under_way
-            for (_, status), found in self._open.items()
-        )
+    def reserved(self) -> Decimal:
+        """Return what one call is taken to cost before its end."""
+        return self.usd * _ASSUMED_SECONDS if self.per_second else self.usd
 
-    def waiting(self, status: JobStatus, service: JobService) -> int:
-        """How many there are of a status at a service."""
-        found = self._open.get((service, status))
-        return found.number if found else 0
+    def of(self, predict_time_seconds: float | None) -> Decimal:
+        """Return what one call has cost, a failed one too."""
+        if not self.per_second or predict_time_seconds is None:
+            return self.reserved
+        cost = self.usd * Decimal(str(predict_time_seconds))
+        return cost.quantize(Decimal("0.000001"))
 
-    def workable(self, *statuses: JobStatus, service: JobService | None = None) -> int:
-        """How many of them a step could take now: due, and with nobody at their tokens."""
-        return sum(
-            found.workable
-            for (name, status), found in self._open.items()
-            if status in statuses and service in (None, name)
-        )
+
+def price_of(service: str, model: str) -> Price:
+    """Return the price of a model by the settings."""
+    if service == JobService.SELFHOSTED:
+        return Price.parse(settings.SELFHOSTED_PRICE_USD)
+    known = settings.REPLICATE_PRICES.get(model)
+    return Price.parse(known) if known else Price(Decimal(str(settings.GENERATION_COST_USD)))
+
+
+def model_of(service: str) -> str:
+    """Return the model that a service makes images by."""
+    own = service == JobService.SELFHOSTED
+    return str(settings.SELFHOSTED_MODEL if own else settings.REPLICATE_MODEL_VERSION)
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,15 @@ from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import failures, find, jobs
 from tokens.pipeline.collect import Captured, capture_image, not_configured, save_captured
 from tokens.pipeline.failures import Failure
-from tokens.pipeline.jobs import NewJob, OpenJobs
+from tokens.pipeline.jobs import NewJob
 from tokens.pipeline.poll import poll_seconds
-from tokens.pipeline.services import ImageService, Services, create_prediction, paid_call_seconds
+from tokens.pipeline.services import (
+    ImageService,
+    OpenJobs,
+    Services,
+    create_prediction,
+    paid_call_seconds,
+)
 from tokens.states import TokenStatus
 from tokens.transitions import claims
 from tokens.transitions.claims import Claim, give_back

@@ -21,8 +21,7 @@ from glisk.errors import InvalidRequestError, ProviderError, as_provider_error
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import jobs
-from tokens.pipeline.jobs import OpenJobs
-from tokens.pipeline.services import ReplicateService, until_probe, uses_callbacks
+from tokens.pipeline.services import OpenJobs, ReplicateService, until_probe, uses_callbacks
 
 logger = structlog.get_logger(__name__)
 

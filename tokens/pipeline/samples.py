@@ -40,9 +40,15 @@ from tokens.models import PromptSample
 from tokens.models.job import OPEN_SAMPLE_STATUSES, JobService, SampleStatus
 from tokens.pipeline.collect import Captured, capture_image
 from tokens.pipeline.find import Finding, LostCall, find_lost, perhaps_paid
-from tokens.pipeline.jobs import OpenJobs, external_ids_near
-from tokens.pipeline.services import ReplicateService, create_prediction, paid_call_seconds
-from tokens.pipeline.spend import allowed_by_cap, cap_reason, model_of, price_of
+from tokens.pipeline.jobs import external_ids_near, model_of, price_of
+from tokens.pipeline.services import (
+    OpenJobs,
+    ReplicateService,
+    allowed_by_cap,
+    cap_reason,
+    create_prediction,
+    paid_call_seconds,
+)
 from tokens.transitions import PIPELINE_CHANNEL
 
 logger = structlog.get_logger(__name__)

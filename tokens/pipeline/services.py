@@ -18,6 +18,9 @@ that died, leaves its predictions under way, so they are counted where they stan
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 from typing import Protocol
 from zlib import crc32
 
@@ -28,21 +31,14 @@ from django.db import connection
 from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
-from glisk.clock import boot_seconds, database_clock
-from glisk.engine.heartbeat import NOTE_EVERY_SECONDS, ClockSkew, note_clock
+from glisk.clock import boot_seconds, database_clock, database_now, utc_midnight
+from glisk.engine.heartbeat import ALIVE_SECONDS, NOTE_EVERY_SECONDS, ClockSkew, note_clock
 from glisk.errors import NotSentError, ProviderError, is_for_the_rate
 from glisk.pauses import Pauses
 from glisk.rate_limit import RateLimit
 from tokens.models import ImageGenerationJob, PromptSample
-from tokens.models.job import JobService, JobStatus
-from tokens.pipeline.jobs import UNDER_WAY, WORKERS, OpenJobs, places_of, survey_parameters
-from tokens.pipeline.spend import (
-    allowed_by_cap,
-    cap_reason,
-    model_of,
-    price_of,
-    seconds_until_midnight,
-)
+from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
+from tokens.pipeline.jobs import Price, model_of, price_of
 
 logger = structlog.get_logger(__name__)
 
@@ -51,9 +47,62 @@ logger = structlog.get_logger(__name__)
 STALE_CALL_SECONDS = 5.0
 # An operator may have closed a breaker that had long to wait.
 RESET_SECONDS = 5.0
+_MORE_THAN_A_CALL_SECONDS = 10
+_CAP_LOCK = crc32(b"glisk:daily_spend_cap")
 _PLACES_LOCK = crc32(b"glisk:places")
 _PLACES_RECHECK_SECONDS = 0.25  # nothing tells when a call of another process ends
 _CAP_RECHECK_SECONDS = 30.0  # calls that the vendor refused after all make room again
+
+_OPEN = [status.value for status in OPEN_JOB_STATUSES]
+
+# Whether a job takes a place of its service. A prediction that takes longer counts as lost, and a
+# call whose answer is lost takes none. Replicate answers a call before the image is made.
+UNDER_WAY = """
+    j.status IN ('created', 'submitted') AND j.created_at > now() - make_interval(
+        secs => CASE WHEN j.service = 'replicate' AND j.status = 'created'
+                THEN %(call_seconds)s ELSE %(longest_seconds)s END)
+"""
+# How many workers live that make images.
+WORKERS = """
+    SELECT count(DISTINCT (host, main_pid)) FROM worker_heartbeats
+    WHERE stage IN ('generation', 'pipeline')
+      AND beat_at > now() - make_interval(secs => %(alive_seconds)s)
+"""
+_SURVEY = f"""
+    SELECT EXISTS (
+               SELECT FROM tokens_s0 t
+               WHERE t.status IN ('detected', 'generating') AND t.lease_owner IS NULL
+                 AND t.held_at IS NULL
+                 AND (t.next_attempt_at IS NULL OR t.next_attempt_at <= clock_timestamp())
+                 -- No EXISTS: it may be hashed, which reads the open jobs of all tokens.
+                 AND (SELECT true FROM image_generation_jobs j
+                      WHERE j.token_id = t.token_id AND j.status = ANY(%(open)s) LIMIT 1) IS NULL
+           ),
+           ({WORKERS}),
+           (SELECT EXTRACT(EPOCH FROM min(COALESCE(busy_until, created_at)) - clock_timestamp())
+            FROM prompt_samples WHERE status IN ('created', 'calling', 'submitted')),
+           open.*
+    FROM (SELECT 1) one LEFT JOIN (
+        SELECT j.service, j.status, count(*) FILTER (WHERE {UNDER_WAY}), count(*),
+               count(*) FILTER (WHERE (due.at IS NULL OR due.at <= clock_timestamp())
+                                  AND (due.polled OR t.lease_owner IS NULL)),
+               EXTRACT(EPOCH FROM min(due.at) FILTER (WHERE due.at > clock_timestamp())
+                                  - clock_timestamp())
+        FROM image_generation_jobs j JOIN tokens_s0 t USING (token_id)
+        -- A poll claims no token; what has ended, or is repeated, waits for no look.
+        CROSS JOIN LATERAL (
+            SELECT j.service = 'replicate' AND j.status = 'submitted' AS polled,
+                   GREATEST(
+                       CASE WHEN j.service = 'replicate' AND j.status IN ('created', 'submitted')
+                            THEN j.look_at END,
+                       CASE WHEN j.service <> 'replicate' OR j.status <> 'submitted'
+                            THEN t.next_attempt_at END) AS at
+        ) due
+        -- Nobody goes on with the jobs of tokens that failed or were withdrawn.
+        WHERE j.status = ANY(%(open)s) AND t.status IN ('detected', 'generating')
+        GROUP BY 1, 2
+    ) open ON true
+"""  # noqa: S608 - constants
 
 
 def paid_call_seconds() -> float:
@@ -84,6 +133,77 @@ def callback_url(job: ImageGenerationJob | PromptSample) -> str | None:
     return f"{settings.PUBLIC_BASE_URL}/webhooks/replicate?job={job.pk}"
 
 
+def survey_parameters() -> dict[str, float]:
+    """Return what `UNDER_WAY` and `WORKERS` want to know."""
+    return {
+        "call_seconds": settings.HTTP_READ_TIMEOUT_SECONDS + _MORE_THAN_A_CALL_SECONDS,
+        "longest_seconds": settings.GENERATION_TIMEOUT_SECONDS,
+        "alive_seconds": ALIVE_SECONDS,
+    }
+
+
+def places_of(workers: int) -> int:
+    """Return how many images so many workers make at once; one that asks is one."""
+    return max(1, workers) * int(settings.WORKER_BATCH_SIZE)
+
+
+@dataclass(frozen=True)
+class _Open:
+    under_way: int
+    number: int
+    workable: int
+
+
+class OpenJobs:
+    """What there is to do for images, as it stood when the turn of a drain began: in all workers.
+
+    One query for all steps, so that a step that finds no work costs nothing.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], _Open] = {}
+        self.is_wanted = False  # an image, for a token that has no open job
+        self.places = places_of(1)
+        self.next_job_in: float | None = None  # a step could take then; of held tokens, too
+        self.next_sample_in: float | None = None  # 0 or less if one is due
+
+    def read(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(_SURVEY, {"open": _OPEN, **survey_parameters()})
+            rows = cursor.fetchall()
+        self.is_wanted, workers, sample_in = rows[0][:3]
+        self.places = places_of(workers)
+        self.next_sample_in = None if sample_in is None else float(sample_in)
+        jobs = [row[3:] for row in rows if row[3] is not None]
+        self._open = {(row[0], row[1]): _Open(*row[2:5]) for row in jobs}
+        self.next_job_in = min((float(row[5]) for row in jobs if row[5] is not None), default=None)
+
+    def under_way(self, service: JobService) -> int:
+        """How many calls take a place at a service."""
+        return sum(found.under_way for (name, _), found in self._open.items() if name == service)
+
+    @property
+    def number(self) -> int:
+        """How many images are under way or not collected yet."""
+        return sum(
+            found.number if status in (JobStatus.SUCCEEDED, JobStatus.ERRORED) else found.under_way
+            for (_, status), found in self._open.items()
+        )
+
+    def waiting(self, status: JobStatus, service: JobService) -> int:
+        """How many there are of a status at a service."""
+        found = self._open.get((service, status))
+        return found.number if found else 0
+
+    def workable(self, *statuses: JobStatus, service: JobService | None = None) -> int:
+        """How many of them a step could take now: due, and with nobody at their tokens."""
+        return sum(
+            found.workable
+            for (name, status), found in self._open.items()
+            if status in statuses and service in (None, name)
+        )
+
+
 def free_places(service: JobService, *, most: int | None) -> int:
     """Return how many calls of a service may begin; until the transaction ends, nobody else asks.
 
@@ -99,6 +219,65 @@ def free_places(service: JobService, *, most: int | None) -> int:
         )
         workers, under_way = cursor.fetchone()
     return (places_of(workers) if most is None else most) - int(under_way)
+
+
+def cost_of_new_images(number: int) -> Decimal:
+    """Return the US dollars that so many images cost at the service that is to make them."""
+    service = settings.IMAGE_SERVICE
+    return price_of(service, model_of(service)).reserved * number
+
+
+def spent_today() -> Decimal:
+    """Return what the jobs of this UTC day have cost, open ones included."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT (SELECT COALESCE(sum(cost_usd), 0) FROM image_generation_jobs
+                    WHERE created_at >= %(midnight)s AND cost_usd IS NOT NULL)
+                 + (SELECT COALESCE(sum(cost_usd), 0) FROM prompt_samples
+                    WHERE created_at >= %(midnight)s)
+            """,
+            {"midnight": utc_midnight()},
+        )
+        return Decimal(cursor.fetchone()[0])
+
+
+def allowed_by_cap(wanted: int, price: Price) -> int:
+    """Return how many of these calls may be made today without exceeding the daily cap.
+
+    Must run in the transaction that writes their job rows: until it ends, no other process is
+    told a number, so together they never exceed the cap. Without a cap it costs nothing.
+    """
+    cap = _cap()
+    if cap is None or not price.reserved or wanted <= 0:
+        return wanted
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CAP_LOCK])
+    room = int((cap - spent_today()) / price.reserved)
+    return max(0, min(wanted, room))
+
+
+def seconds_until_midnight() -> float:
+    """Return the seconds until the next UTC day."""
+    return (utc_midnight() + timedelta(days=1) - database_now()).total_seconds()
+
+
+def cap_reason() -> str:
+    """Return why the generation is paused by the daily cap, or an empty text if it is not."""
+    cap = _cap()
+    if cap is None:
+        return ""
+    price, spent = price_of(settings.IMAGE_SERVICE, model_of(settings.IMAGE_SERVICE)), spent_today()
+    if not price.reserved or spent + price.reserved <= cap:
+        return ""
+    return (
+        f"The daily cap of {cap:f} USD is reached: {spent.normalize():f} USD are spent today. It "
+        "goes on at 00:00 UTC, or when DAILY_SPEND_CAP_USD is raised."
+    )
+
+
+def _cap() -> Decimal | None:
+    return Decimal(str(settings.DAILY_SPEND_CAP_USD)) if settings.DAILY_SPEND_CAP_USD else None
 
 
 class Admission:

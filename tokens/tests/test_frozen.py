@@ -28,8 +28,7 @@ from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransiti
 from tokens.pipeline import collect, order, samples
 from tokens.pipeline.drain import GenerationDrain, UploadDrain
 from tokens.pipeline.samples import request_sample
-from tokens.pipeline.services import paid_call_seconds
-from tokens.pipeline.spend import spent_today
+from tokens.pipeline.services import paid_call_seconds, spent_today
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import PATIENCE_SECONDS, Start, Vendors, has_status, is_ready

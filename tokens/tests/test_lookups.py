@@ -27,7 +27,7 @@ from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransiti
 from tokens.models.job import JobStatus
 from tokens.pipeline import find, jobs, samples
 from tokens.pipeline.samples import request_sample
-from tokens.pipeline.spend import spent_today
+from tokens.pipeline.services import spent_today
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of, until_ended
 

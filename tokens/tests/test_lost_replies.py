@@ -18,7 +18,7 @@ from tokens.models.job import JobStatus
 from tokens.pipeline import find, services
 from tokens.pipeline.find import Finding, LostCall
 from tokens.pipeline.jobs import record_prediction
-from tokens.pipeline.spend import spent_today
+from tokens.pipeline.services import spent_today
 from tokens.repairs import retry_what_is_due
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory

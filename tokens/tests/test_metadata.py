@@ -12,9 +12,10 @@ from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory
 from glisk.cid import compute_cid
+from reveals.gate import metadata_fault
 from tokens.models import ImageGenerationJob, Token, TokenImage, TokenTransition
-from tokens.pipeline import collect, metadata
-from tokens.pipeline.metadata import METADATA_VERSION, build_metadata, metadata_fault
+from tokens.pipeline import collect
+from tokens.pipeline.collect import METADATA_VERSION, build_metadata
 from tokens.repairs import regenerate_tokens
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
@@ -150,7 +151,7 @@ def test_a_new_version_of_the_code_changes_no_stored_metadata(
     def of_version_3(**facts: Any) -> str:
         return json.dumps({"name": f"new #{facts['token_id']}", "attributes": []})
 
-    monkeypatch.setattr(metadata, "METADATA_VERSION", 3)
+    monkeypatch.setattr(collect, "METADATA_VERSION", 3)
     monkeypatch.setattr(collect, "build_metadata", of_version_3)
     settings.METADATA_DESCRIPTION, settings.SEASON = "Another text", 1
     author.twitter_handle = "another"

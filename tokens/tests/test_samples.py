@@ -22,8 +22,9 @@ from tokens.models import PromptSample
 from tokens.models.job import SampleStatus
 from tokens.pipeline import samples
 from tokens.pipeline.samples import SampleRefused, request_sample
-from tokens.pipeline.spend import close_days, spend_totals, spent_today
+from tokens.pipeline.services import spent_today
 from tokens.tests.stage import CREATE, Start, Vendors, Worker
+from tokens.totals import close_days, spend_totals
 
 PROMPT = "A fox in the snow"
 

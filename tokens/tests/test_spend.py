@@ -12,10 +12,11 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from tokens import totals
 from tokens.models import DailySpend, ImageGenerationJob, Token
 from tokens.models.job import JobStatus
-from tokens.pipeline import jobs, services, spend
-from tokens.pipeline.spend import Price
+from tokens.pipeline import jobs, services
+from tokens.pipeline.jobs import Price
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, is_ready, job_of
@@ -61,7 +62,7 @@ def test_the_ledger_equals_the_vendors_bill(
     tokens = [*TokenFactory.create_batch(3), TokenFactory.create(prompt="a nude")]
     worker().until(is_ready(*tokens))
     assert vendors.paid == 5
-    assert float(spend.spent_today()) == vendors.replicate.bill.total_usd == 0.015
+    assert float(services.spent_today()) == vendors.replicate.bill.total_usd == 0.015
     refused = ImageGenerationJob.objects.filter(status=JobStatus.REJECTED)
     assert refused.exists()
     assert not refused.exclude(cost_usd=None).exists()
@@ -87,27 +88,27 @@ def test_the_sums_are_of_whole_days_by_model() -> None:
     add_job("0.025", model="c/d")
     add_job(None)
     for _ in range(2):
-        totals = spend.spend_totals()
-        first, second = totals.lines
+        spend = totals.spend_totals()
+        first, second = spend.lines
         assert (first.model, first.predictions) == ("a/b", 6)
         sums = (first.today_usd, first.seven_days_usd, first.thirty_days_usd, first.all_time_usd)
         assert sums == tuple(USD("0.003") * n for n in (1, 2, 4, 6))
         assert second.today_usd == second.all_time_usd == USD("0.025")
-        assert totals.today_usd == USD("0.028")
-        assert (totals.all_time_usd, totals.predictions) == (USD("0.043"), 7)
-        spend.close_days()  # changes no sum
+        assert spend.today_usd == USD("0.028")
+        assert (spend.all_time_usd, spend.predictions) == (USD("0.043"), 7)
+        totals.close_days()  # changes no sum
 
 
 def test_old_days_are_closed_once_and_read_from_their_sums() -> None:
     for days_ago in (1, 2, 3, 3, 10):
         add_job(days_ago=days_ago)
-    assert spend.close_days() == 2
-    assert spend.close_days() == 0
+    assert totals.close_days() == 2
+    assert totals.close_days() == 0
     assert sorted(DailySpend.objects.values_list("predictions", flat=True)) == [1, 2]
     ImageGenerationJob.objects.filter(
         created_at__lt=datetime.now(UTC) - timedelta(days=2.999)
     ).delete()
-    assert spend.spend_totals().predictions == 5
+    assert totals.spend_totals().predictions == 5
 
 
 @pytest.mark.plans
@@ -122,10 +123,10 @@ def test_a_million_jobs_are_summed_by_the_index(settings: Settings) -> None:
             "now() - i * interval '1 minute' FROM generate_series(1, 20000) AS i"
         )
         cursor.execute("ANALYZE image_generation_jobs")
-    spend.close_days()
+    totals.close_days()
     with CaptureQueriesContext(connection) as captured:
-        spend.spend_totals()
-        spend.allowed_by_cap(1, Price(USD("0.003")))
+        totals.spend_totals()
+        services.allowed_by_cap(1, Price(USD("0.003")))
     sums = [q["sql"] for q in captured if "sum(cost_usd)" in q["sql"].lower()]
     assert len(sums) == 2
     for sql in sums:
@@ -149,7 +150,7 @@ def test_the_cap_pauses_before_the_call_that_would_exceed_it(
     drain.until(lambda: Token.objects.filter(status=TokenStatus.READY).count() == 3)
     drain.settle(0.3)
     assert vendors.creations() == vendors.paid == 3
-    assert "0.009 USD are spent today" in spend.cap_reason()
+    assert "0.009 USD are spent today" in services.cap_reason()
     waiting = Token.objects.exclude(status=TokenStatus.READY)
     assert {(t.generation_attempts, t.attempts, t.lease_owner) for t in waiting} == {(0, 0, None)}
     assert drain.tick is not None
@@ -157,7 +158,7 @@ def test_the_cap_pauses_before_the_call_that_would_exceed_it(
     drain.stop()
     settings.DAILY_SPEND_CAP_USD = 0.015
     worker().until(is_ready(*tokens))
-    assert spend.spent_today() == USD("0.015")
+    assert services.spent_today() == USD("0.015")
 
 
 def test_it_goes_on_by_itself_at_midnight(
@@ -202,7 +203,7 @@ def test_several_processes_together_keep_to_the_cap(settings: Settings) -> None:
             made = 0
             for turn in range(5):
                 with transaction.atomic():
-                    allowed = spend.allowed_by_cap(3, price)
+                    allowed = services.allowed_by_cap(3, price)
                     time.sleep(0.005)
                     ids = [number * 100 + turn * 10 + n for n in range(allowed)]
                     jobs.create_jobs([jobs.NewJob(pk, "p", 1) for pk in ids], look_in=0)
@@ -213,13 +214,13 @@ def test_several_processes_together_keep_to_the_cap(settings: Settings) -> None:
 
     with ThreadPoolExecutor(3) as pool:
         assert sum(pool.map(spend_it, range(3))) == 20
-    assert spend.spent_today() == USD("0.06")
+    assert services.spent_today() == USD("0.06")
 
 
 def test_without_a_cap_nothing_is_asked(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
-        assert spend.allowed_by_cap(5, Price(USD(1))) == 5
-        assert spend.cap_reason() == ""
+        assert services.allowed_by_cap(5, Price(USD(1))) == 5
+        assert services.cap_reason() == ""
 
 
 # -- the rate -----------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
 from sandbox.replicate.emulator import ReplicateEmulator
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenImage
-from tokens.pipeline.metadata import build_metadata
+from tokens.pipeline.collect import build_metadata
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready

@@ -18,8 +18,7 @@ from glisk.console.overview.stages import Group, StageLoad, groups, stage_loads
 from glisk.console.overview.system import ChainFacts, Worker, chain_facts, workers
 from glisk.console.overview.troubles import find_troubles
 from reveals.models import BatchStatus, RevealBatch, RevealTransaction
-from tokens.pipeline.spend import spend_totals
-from tokens.totals import StateCount, count_by_state, error_rate_24h
+from tokens.totals import StateCount, count_by_state, error_rate_24h, spend_totals
 
 _MOST_BATCHES = 16
 _SPENT = ("today_usd", "seven_days_usd", "thirty_days_usd", "all_time_usd", "cap_usd")

@@ -25,7 +25,7 @@ from reveals.keeper import BLOCKED, EMPTY
 from reveals.keeper import KEY as KEEPER_KEY
 from tokens.models import ImageGenerationJob, MintEvent
 from tokens.models.mint import MintSource
-from tokens.pipeline import spend
+from tokens.pipeline.services import cap_reason, seconds_until_midnight
 from webhooks.models import WebhookEvent
 
 # A look at the chain may be faster than the webhook by so much.
@@ -86,9 +86,9 @@ def find_causes() -> list[Trouble]:
     rows = SystemState.objects.filter(keys).order_by("state_key")
     read = [_READERS[row.state_key.partition(":")[0]](row) for row in rows]
     found = [cause for cause in read if cause is not None]
-    if capped := spend.cap_reason():
+    if capped := cap_reason():
         since = ImageGenerationJob.objects.aggregate(last=Max("created_at"))["last"]
-        midnight = database_now() + timedelta(seconds=spend.seconds_until_midnight())
+        midnight = database_now() + timedelta(seconds=seconds_until_midnight())
         found.append(
             _paused("cap:generation", capped, since=since or database_now(), retry_at=midnight)
         )
