@@ -1,11 +1,77 @@
-"""What the task queue runs for reveals (see tokens.tasks for why the import stands at the top)."""
+"""What the task queue runs for reveals: the resident drain, and a look at the keeper.
+
+The drain takes tokens from ready to revealed, by its steps:
+
+    verify → compose → sign → send → receipts → watch → after
+
+There is one in all, since one keeper has one sequence of nonces: so its claims need no lease. A
+batch that a drain before it left unsigned or unsent stands in its row. See tokens.tasks for why
+the imports stand at the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 from django.conf import settings
 
 from glisk.clients.chain import ChainClient
-from glisk.engine.drain import run_drain
-from reveals import keeper
-from reveals.pipeline.drain import RevealDrain
+from glisk.engine.drain import Drain, run_drain
+from glisk.engine.step import Step
+from glisk.pauses import Pauses
+from reveals import keeper, outbox
+from reveals.pipeline.after import ReadBack, Refresh
+from reveals.pipeline.compose import Compose
+from reveals.pipeline.receipts import Receipts
+from reveals.pipeline.send import Send
+from reveals.pipeline.sign import Sign
+from reveals.pipeline.step import Shared
+from reveals.pipeline.verify import Verify
+from reveals.pipeline.watch import FillGap, Watch
+from tokens.transitions import REVEAL_CHANNEL
+
+_LONGEST_GATHERING_SECONDS = 0.04
+
+
+class RevealDrain(Drain):
+    stage = "reveal"
+    channels = (REVEAL_CHANNEL,)
+
+    @property
+    def gather_seconds(self) -> float:
+        """A turn reads all that waits: with many tokens fewer turns; a lone one waits for nobody.
+
+        It takes a third of the statements of `mint_many` away.
+        """
+        busy = self.in_flight + len(self.shared.ready.waiting) - 1
+        return max(0.0, min(_LONGEST_GATHERING_SECONDS, 0.0025 * busy))
+
+    def prepare(self) -> None:
+        super().prepare()
+        # Nobody knows how long ago the drain before it ended: the chain is asked before anything
+        # of it is sent, and then that is sent at once.
+        outbox.review_all_now()
+
+    def make_steps(self) -> Sequence[Step[Any, Any]]:
+        who, shared = self.owner, Shared()
+        self.pauses, self.shared = Pauses(), shared
+        verify = Verify(who, shared)
+        steps: list[Step[Any, Any]] = [
+            verify,
+            Compose(who, shared, verify),
+            Sign(who, shared),
+            Send(who, shared),
+            Receipts(who, shared),
+            Watch(who, shared),
+            FillGap(who, shared),
+            ReadBack(who, shared),
+        ]
+        return [*steps, Refresh(who)] if settings.OPENSEA_API_KEY else steps
+
+    def survey(self) -> None:
+        """Read what waits and what is open; a pause lets nothing new begin."""
+        self.shared.read(paused=self.pauses.is_paused("reveal"))
 
 
 def reveal_tokens() -> int | None:

@@ -1,16 +1,35 @@
-"""What the task queue runs for tokens.
+"""What the task queue runs for tokens: two resident drains, and what runs by the clock.
 
-The drain is imported here at the top, so that workers share the memory of what is loaded before
-they are forked; only the task queue loads this module.
+The drains move tokens from detected to ready. Each worker has one of either, unless the stage is
+switched off there.
+
+All is imported here at the top, so that workers share the memory of what is loaded before they
+are forked; only the task queue loads this module.
 """
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from django.conf import settings
 
-from glisk.engine.drain import run_drain
-from tokens.pipeline.drain import GenerationDrain, UploadDrain
+from glisk.engine.drain import Drain, run_drain
+from glisk.engine.process import keep_freed_memory
+from glisk.engine.step import Step
+from glisk.pauses import Pauses
+from tokens.models.job import JobService, JobStatus
+from tokens.pipeline.collect import Collect
+from tokens.pipeline.find import Find
+from tokens.pipeline.order import Order, Repeat
+from tokens.pipeline.pin import Pin
+from tokens.pipeline.poll import Poll
+from tokens.pipeline.samples import Sample
+from tokens.pipeline.services import OpenJobs, Services
 from tokens.recovery.schedule import compare_everything, look_at_chain, prove_completeness
 from tokens.repairs import retry_what_is_due as retry_failed
 from tokens.totals import close_days as close_spend_days
+from tokens.transitions import PIPELINE_CHANNEL, UPLOAD_CHANNEL, claims
 
 __all__ = [
     "close_spend_days",
@@ -21,6 +40,80 @@ __all__ = [
     "retry_failed",
     "upload_files",
 ]
+
+
+_LONGEST_GATHERING_SECONDS = 0.04
+
+
+class _TokenDrain(Drain):
+    one_per_worker = True
+
+    @property
+    def lease_seconds(self) -> float:
+        return float(settings.LEASE_SECONDS)
+
+    @property
+    def longest_freeze_seconds(self) -> float:
+        """With `paid_call_seconds`, 3/4 of a lease: then nobody else has the token yet."""
+        return float(settings.LEASE_SECONDS) / 2
+
+    @property
+    def gather_seconds(self) -> float:
+        """A turn costs 3 ms and more of CPU, however little it finds: with many tokens, fewer."""
+        return min(_LONGEST_GATHERING_SECONDS, 0.0025 * (self.load - 1)) if self.load else 0.0
+
+    def prepare(self) -> None:
+        keep_freed_memory()
+        self.pauses = Pauses()
+        super().prepare()
+
+    def renew(self, ids: Collection[int]) -> None:
+        claims.renew_leases(owner=self.owner, token_ids=ids, lease_seconds=self.lease_seconds)
+
+    def free_all_but(self, ids: Collection[int]) -> None:
+        claims.free_all_but(ids, owner=self.owner)
+
+
+class GenerationDrain(_TokenDrain):
+    stage = "generation"
+    channels = (PIPELINE_CHANNEL,)
+    patient = frozenset({"collect"})  # it keeps no vendor's place
+
+    def make_steps(self) -> Sequence[Step[Any, Any]]:
+        self.open_jobs = OpenJobs()
+        self.services = Services(self.pauses)
+        replicate = self.services.replicate
+        # What is paid for comes first, and what was lost before new calls.
+        return [
+            Collect(self.owner, self.open_jobs, self.services),
+            Poll(self.owner, self.open_jobs, replicate),
+            Find(self.owner, self.open_jobs, replicate),
+            Repeat(self.owner, self.open_jobs, self.services),
+            Order(self.owner, self.open_jobs, self.services),
+            Sample(self.owner, self.open_jobs, replicate),
+        ]
+
+    def survey(self) -> None:
+        self.open_jobs.read()
+        self.services.replicate.note_clock()
+
+    @property
+    def awaited_notifications(self) -> int:
+        """Each callback sends one, so a group is whole when all that is waited for has come."""
+        return self.open_jobs.waiting(JobStatus.SUBMITTED, JobService.REPLICATE)
+
+    @property
+    def load(self) -> int:
+        return self.in_flight + self.awaited_notifications
+
+
+class UploadDrain(_TokenDrain):
+    stage = "upload"
+    channels = (UPLOAD_CHANNEL,)
+    patient = frozenset({"pin"})
+
+    def make_steps(self) -> Sequence[Step[Any, Any]]:
+        return [Pin(self.owner, self.pauses)]
 
 
 def generate_images() -> int | None:

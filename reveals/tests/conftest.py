@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from reveals.pipeline.drain import RevealDrain
+from reveals.tasks import RevealDrain
 from reveals.tests.pace import hurry
 from reveals.tests.stage import Scene
 from sandbox.accounts import KEEPER

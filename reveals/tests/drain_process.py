@@ -35,7 +35,7 @@ from glisk.engine.process import StopFlag  # noqa: E402
 from reveals import outbox  # noqa: E402
 from reveals.keeper import Keeper  # noqa: E402
 from reveals.pipeline import receipts  # noqa: E402
-from reveals.pipeline.drain import RevealDrain  # noqa: E402
+from reveals.tasks import RevealDrain  # noqa: E402
 from reveals.tests.pace import hurry  # noqa: E402
 
 

@@ -21,7 +21,7 @@ from glisk.console.controls import list_breakers, list_rate_use, reset_breaker, 
 from glisk.console.overview import causes, stages
 from glisk.tests.asking import ask, beat, dashboard, page_of
 from reveals import tasks as reveal_tasks
-from reveals.pipeline.drain import RevealDrain
+from reveals.tasks import RevealDrain
 from reveals.tests.conftest import _chain
 from reveals.tests.pace import hurry
 from sandbox.accounts import AUTHORS, KEEPER
@@ -33,10 +33,10 @@ from sandbox.tests.nodes import anvil_binary
 from sandbox.tests.webhook_receiver import Receiver, running_receiver
 from sandbox.world import World, WorldOptions
 from tokens.models import Token
-from tokens.pipeline.drain import GenerationDrain, UploadDrain
 from tokens.recovery import schedule
 from tokens.repairs import failed_token_ids, retry_tokens
 from tokens.states import TokenStatus
+from tokens.tasks import GenerationDrain, UploadDrain
 from tokens.tests.conftest import _vendors, quick, vendors
 from tokens.tests.stage import PATIENCE_SECONDS, Vendors, Worker
 

@@ -12,7 +12,7 @@ from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
 from sandbox.replicate.emulator import ReplicateEmulator
 from tokens.pipeline import failures, find, pin, poll, services
-from tokens.pipeline.drain import GenerationDrain, UploadDrain
+from tokens.tasks import GenerationDrain, UploadDrain
 from tokens.tests.stage import Vendors, Worker
 
 

@@ -26,10 +26,10 @@ from glisk.engine.drain import run_drain
 from glisk.engine.process import StopFlag
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.pipeline import collect, order, samples
-from tokens.pipeline.drain import GenerationDrain, UploadDrain
 from tokens.pipeline.samples import request_sample
 from tokens.pipeline.services import paid_call_seconds, spent_today
 from tokens.states import TokenStatus
+from tokens.tasks import GenerationDrain, UploadDrain
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import PATIENCE_SECONDS, Start, Vendors, has_status, is_ready
 from tokens.transitions.claims import rescue_stalled

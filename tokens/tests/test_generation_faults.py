@@ -22,9 +22,9 @@ from sandbox.paint.painter import Pictures
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.pipeline import find, poll
-from tokens.pipeline.drain import GenerationDrain
 from tokens.pipeline.jobs import record_prediction
 from tokens.states import TokenStatus
+from tokens.tasks import GenerationDrain
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready, until_ended
 

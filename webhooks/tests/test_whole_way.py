@@ -12,15 +12,15 @@ from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory
 from glisk.engine.drain import Drain
-from reveals.pipeline.drain import RevealDrain
+from reveals.tasks import RevealDrain
 from reveals.tests.conftest import _chain
 from reveals.tests.pace import hurry
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.chain import DemoChain
 from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import Token, TokenTransition
-from tokens.pipeline.drain import GenerationDrain, UploadDrain
 from tokens.states import TokenStatus
+from tokens.tasks import GenerationDrain, UploadDrain
 from tokens.tests.conftest import _vendors, quick, vendors
 from tokens.tests.stage import Vendors, Worker, has_status
 from webhooks.tests.sending import activity_event, post_alchemy
