@@ -213,7 +213,6 @@ class World:
         return [service for service in self.services.values() if service.gave_up]
 
     def watch(self) -> None:
-        """Bring services back from now on when they end."""
         self._watchdog = Watchdog(lambda: list(self.services.values()))
         self._watchdog.start()
 

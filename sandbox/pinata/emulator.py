@@ -92,7 +92,6 @@ class PinataEmulator(Emulator[PinataFaults]):
 
     @property
     def pins(self) -> list[Pin]:
-        """Return what is pinned, the oldest first."""
         return self._pins.all()
 
     # --- the vendor's replies to faults ---

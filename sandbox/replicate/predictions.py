@@ -110,7 +110,6 @@ class PredictionStore:
         self._by_file_token[prediction.file_token] = prediction
 
     def save(self, prediction: Prediction) -> None:
-        """Remember a prediction or its newest state."""
         self._index(prediction)
         if self._file is not None:
             self._file.append(asdict(prediction))
