@@ -19,7 +19,7 @@ from django.utils import timezone
 from glisk.clients.chain import ChainClient, OnChainToken, Receipt
 from glisk.clock import database_now
 from reveals import outbox
-from reveals.candidates import set_aside
+from reveals.gate import set_aside
 from reveals.keeper import keeper_address
 from reveals.models import BatchStatus, RevealBatch, RevealTransaction
 from reveals.pipeline.receipts import (

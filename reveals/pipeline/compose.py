@@ -42,7 +42,6 @@ from glisk.errors import (
     backoff_seconds,
 )
 from reveals import gate, outbox, reconcile
-from reveals.candidates import WOULD_REVERT, Waiting, set_aside
 from reveals.fees import (
     MAX_TRANSACTION_GAS,
     PERCENTILES,
@@ -53,7 +52,7 @@ from reveals.fees import (
     gas_limit,
     is_above_cap,
 )
-from reveals.gate import Candidate
+from reveals.gate import WOULD_REVERT, Candidate, Waiting, set_aside
 from reveals.keeper import note_facts, note_problem
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.outbox import Unsigned

@@ -29,8 +29,7 @@ from glisk.clock import database_now
 from glisk.engine.step import Done, Failed
 from glisk.errors import ProviderError, as_provider_error, backoff_seconds
 from reveals import outbox
-from reveals.candidates import set_aside
-from reveals.gate import check_chain
+from reveals.gate import check_chain, set_aside
 from reveals.models import (
     BatchStatus,
     RevealBatch,

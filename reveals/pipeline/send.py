@@ -35,9 +35,8 @@ from glisk.errors import (
     backoff_seconds,
 )
 from reveals import gate, outbox
-from reveals.candidates import candidates_of
 from reveals.fees import PERCENTILES, Fees, bump_fees, configured_ceiling_wei
-from reveals.gate import Candidate
+from reveals.gate import Candidate, candidates_of
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.outbox import Doubt
 from reveals.pipeline.step import RevealStep, Shared

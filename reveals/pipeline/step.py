@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from glisk.clients.chain import ChainClient
 from glisk.engine.step import Step
-from reveals.candidates import ReadyTokens, read_ready_tokens
+from reveals.gate import ReadyTokens, read_ready_tokens
 from reveals.keeper import Keeper
 from reveals.models import RevealBatch
 from reveals.outbox import open_batches

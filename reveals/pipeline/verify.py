@@ -22,7 +22,7 @@ from glisk.errors import (
     error_class_of,
 )
 from reveals import gate
-from reveals.candidates import (
+from reveals.gate import (
     ALARM_AFTER_REFUSALS,
     WOULD_REVERT,
     Waiting,

@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reveals.candidates import Waiting
-from reveals.gate import Candidate
+from reveals.gate import Candidate, Waiting
 from reveals.pipeline.compose import decide_departure
 
 NOW = datetime(2026, 2, 1, 12, 0, 0, tzinfo=UTC)

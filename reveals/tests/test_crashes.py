@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError
 
 from glisk.engine.step import CallResult
-from reveals import candidates, outbox
+from reveals import gate, outbox
 from reveals.pipeline import receipts, verify
 from reveals.tests.stage import (
     Scene,
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (candidates, "note_verified"),
+        (gate, "note_verified"),
         (outbox, "reserve_batch"),
         (outbox, "store_signed"),
         (outbox, "mark_broadcast"),

@@ -11,8 +11,7 @@ from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RevealFacts, RpcClient
 from reveals import gate
-from reveals.candidates import ALARM_AFTER_REFUSALS
-from reveals.gate import Candidate, metadata_fault
+from reveals.gate import ALARM_AFTER_REFUSALS, Candidate, metadata_fault
 from reveals.pipeline.compose import prepare_batch
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, reveal, transactions
 from sandbox.accounts import KEEPER

@@ -6,7 +6,7 @@ import pytest
 
 from glisk import pauses
 from glisk.pauses import pause_stage, resume_stage
-from reveals.candidates import seconds_until_due, waiting_tokens
+from reveals.gate import seconds_until_due, waiting_tokens
 from reveals.models import RevealTransaction
 from reveals.outbox import _still_ready
 from reveals.tests.stage import Scene

@@ -11,8 +11,7 @@ import pytest
 
 from glisk.clients.chain import Call, ChainClient, RevertError, RpcClient
 from reveals import gate, reconcile
-from reveals.candidates import waiting_tokens
-from reveals.gate import Candidate
+from reveals.gate import Candidate, waiting_tokens
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.pipeline import compose
 from reveals.pipeline.compose import Group, find_poison, prepare_batch

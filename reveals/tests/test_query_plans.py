@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 
 from authors.tests.factories import wallet
-from reveals.candidates import seconds_until_due, waiting_tokens
+from reveals.gate import seconds_until_due, waiting_tokens
 from tokens.tests.plans import assert_uses, plans, table
 
 __all__ = ["plans", "table"]
