@@ -26,14 +26,12 @@ from glisk.errors import (
     is_for_the_rate,
 )
 from glisk.models import SystemState
+from glisk.timing import timing
 
 logger = structlog.get_logger(__name__)
 
 FAILURES_TO_OPEN = 3
 LONGEST_WAIT_SECONDS = 15.0
-ACCOUNT_WAIT_SECONDS = 30.0
-PROBE_WINDOW_SECONDS = 20.0  # a probe that is lost blocks the next one for this long
-_REFRESH_SECONDS = 1.0
 
 # What an open breaker stops, as a headline.
 _HEADLINES: Final[dict[str, str]] = {
@@ -197,7 +195,7 @@ class Breaker:
         return self.failed(error)
 
     def _refresh(self) -> None:
-        if time.monotonic() - self._read_at < _REFRESH_SECONDS:
+        if time.monotonic() - self._read_at < timing.breaker_refresh:
             return
         with connection.cursor() as cursor:  # several times a second: the ORM costs thrice as much
             cursor.execute("SELECT state_value FROM system_state WHERE state_key = %s", [self.key])
@@ -218,7 +216,7 @@ class Breaker:
 
     def _take_probe(self) -> bool:
         """Let one process try: whoever moves the time ahead first has the probe."""
-        ahead = (_now() + timedelta(seconds=PROBE_WINDOW_SECONDS)).isoformat()
+        ahead = (_now() + timedelta(seconds=timing.probe_window)).isoformat()
         self._probe = ahead if self._move_time(self._view.retry_at, ahead) else None
         return self.probing
 
@@ -245,7 +243,7 @@ def _next(was: BreakerState, error: ProviderError, *, probing: bool) -> BreakerS
     late = was.state == "open" and not probing
     failures = was.failures
     if isinstance(error, AccountError):
-        wait = ACCOUNT_WAIT_SECONDS
+        wait = timing.account_wait
     elif isinstance(error, TransientError) and error.rate_limited:
         # A refusal for the rate is not a fault of the vendor.
         wait = error.retry_after_seconds or backoff_seconds(was.openings + 1)

@@ -13,6 +13,7 @@ from copyreg import __newobj__  # type: ignore[attr-defined]  # what pickle itse
 from typing import Any, Final, Self, TypeGuard
 
 from glisk.logging.redaction import redact_text, storable_text
+from glisk.timing import timing
 
 # Vendors answer with whole HTML pages; what an operator needs stands at the beginning.
 MAX_MESSAGE_LENGTH = 1000
@@ -200,8 +201,8 @@ def backoff_seconds(
     never shorter than that, even if it exceeds `cap`.
     """
     draw = random.random() * _JITTER
-    wait = min(cap, base * 2.0 ** min(attempt - 1, 100)) * (1 - draw)
+    wait = min(cap, base * 2.0 ** min(attempt - 1, 100)) * (1 - draw) * timing.backoff
     if at_least is not None and wait < at_least:
         # Spread upwards from what the vendor asked for, but by no more than one base step.
-        wait = at_least + base * draw
+        wait = at_least + base * draw * timing.backoff
     return wait

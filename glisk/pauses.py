@@ -15,9 +15,9 @@ from django.db import connection, transaction
 from glisk.admin.audit import record_action, said
 from glisk.clock import read_moment
 from glisk.models import SystemState
+from glisk.timing import timing
 
 STAGES = ("generation", "upload", "reveal")
-_REFRESH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Pauses:
 
     def __init__(self) -> None:
         self._paused: frozenset[str] = frozenset()
-        self._read_at = -_REFRESH_SECONDS
+        self._read_at = -timing.pause_refresh
 
     def is_paused(self, stage: str) -> bool:
-        if time.monotonic() - self._read_at >= _REFRESH_SECONDS:
+        if time.monotonic() - self._read_at >= timing.pause_refresh:
             with connection.cursor() as cursor:  # every second: the ORM costs thrice as much
                 cursor.execute(
                     "SELECT state_key FROM system_state WHERE state_key = ANY(%s)",

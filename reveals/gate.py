@@ -30,9 +30,6 @@ from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 
-# What the chain said is believed for so long: later, no nonce is reserved upon it, and before bytes
-# go out it is asked again. Nor are bytes sent so long after their claim: this process has slept.
-FACTS_LAST_SECONDS = 30.0
 _METADATA_MAX_BYTES = 100_000
 _NUMBER_AT_END = re.compile(r"#(\d{1,19})", re.ASCII)
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from glisk.clients.chain import ChainClient, OnChainToken, Receipt
 from glisk.clock import database_now
+from glisk.timing import timing
 from reveals import outbox
 from reveals.gate import set_aside
 from reveals.keeper import keeper_address
@@ -36,7 +37,6 @@ from tokens.transitions.claims import Refusal
 
 logger = structlog.get_logger(__name__)
 
-UNCLEAR_WAIT_SECONDS = 5.0
 RECENT = timedelta(days=1)
 _AT_ONCE = 500
 
@@ -138,7 +138,7 @@ def unclear(token_ids: Iterable[int], *, reason: str) -> list[Refusal]:
     """Let tokens wait that the chain called revealed a moment ago; then it is asked again."""
     text = f"The chain calls it revealed, but not how: {reason}. It is asked again."
     return [
-        Refusal(token_id, text, "already_revealed", wait_seconds=UNCLEAR_WAIT_SECONDS)
+        Refusal(token_id, text, "already_revealed", wait_seconds=timing.unclear_wait)
         for token_id in token_ids
     ]
 

@@ -16,7 +16,7 @@ from glisk.engine.process import die_with
 
 _CHECK_SECONDS = 0.1
 _READY_SECONDS = 120.0
-_PAUSE_SECONDS = 2.0
+PAUSE_SECONDS = 2.0
 # A service that lived for so long died of something that happened, not of how it was started.
 _STABLE_SECONDS = 5.0
 # One that dies so often at its start has a fault that a restart does not mend.
@@ -166,7 +166,7 @@ class Watchdog:
         lived = time.monotonic() - service.started_at
         if lived > _STABLE_SECONDS:
             service.failed_starts = 0
-        elif service.failed_starts and lived < _PAUSE_SECONDS:
+        elif service.failed_starts and lived < PAUSE_SECONDS:
             return
         else:
             service.failed_starts += 1

@@ -22,7 +22,7 @@ from tokens.states import TokenStatus
 
 logger = structlog.get_logger(__name__)
 
-_AT_ONCE = 100
+ROWS_AT_ONCE = 100
 
 
 def purge_images() -> int:
@@ -43,7 +43,7 @@ def purge_images() -> int:
             ids = list(mine.values_list("pk", flat=True)[:limit])
             return TokenImage.objects.filter(pk__in=ids).update(data=None)
 
-    purged = in_portions(purge, at_once=_AT_ONCE, budget_seconds=BUDGET_SECONDS)
+    purged = in_portions(purge, at_once=ROWS_AT_ONCE, budget_seconds=BUDGET_SECONDS)
     if purged:
         logger.info("images_purged", images=purged)
     return purged
@@ -59,4 +59,4 @@ def purge_samples() -> int:
     def purge(limit: int) -> int:
         return PromptSample.objects.filter(pk__in=old.values("pk")[:limit]).update(data=None)
 
-    return in_portions(purge, at_once=_AT_ONCE)
+    return in_portions(purge, at_once=ROWS_AT_ONCE)

@@ -24,14 +24,15 @@ from django_q.signals import pre_execute
 
 from glisk.breaker import Breaker
 from glisk.engine.broker import Listener, enqueue_here, notify
-from glisk.engine.heartbeat import BEAT_SECONDS, Heartbeat, new_owner, own_prefix
+from glisk.engine.heartbeat import Heartbeat, new_owner, own_prefix
 from glisk.engine.process import DeadMan, StopFlag, process_stop_flag
 from glisk.engine.step import CallResult, Calls, Came, Done, Expected, Failed, Step, gather
+from glisk.timing import timing
 
 logger = structlog.get_logger(__name__)
 
 # Only the net below notifications; with the heartbeat's rhythm, an idle drain wakes up once.
-IDLE_TICK_SECONDS = BEAT_SECONDS
+IDLE_TICK_SECONDS = timing.beat
 _LEAST_GAP_SECONDS = 0.005
 _LONGEST_BACKOFF_SECONDS = 2.0
 _BACKOFF_WHEN_STOPPING_SECONDS = 0.2
@@ -42,8 +43,7 @@ _DATABASE_ERRORS = (
     psycopg.InterfaceError,
 )
 # Under load (from so many calls under way on), rare work is looked for this often only.
-_MANY = 5
-_LOOK_SECONDS = 0.25
+MANY_CALLS = 5
 _LEAST_WAIT_SECONDS = 0.05
 
 
@@ -69,7 +69,7 @@ class Drain(ABC):
         self._calls: Calls | None = None
         self._known: list[CallResult] = []
         self._renewed_at = time.monotonic()
-        self._looked_at = self._renewed_at - _LOOK_SECONDS
+        self._looked_at = self._renewed_at - timing.rare_look
         self._unsure = False
         self._due_in: float | None = None
         self._probes: list[tuple[Breaker, Any]] = []  # each with the work that is its call
@@ -222,8 +222,8 @@ class Drain(ABC):
         Before the claims: what falls due while they run must not be overlooked.
         """
         now = time.monotonic()
-        left = self._looked_at + _LOOK_SECONDS - now
-        if self.load + answered >= _MANY and left > 0:
+        left = self._looked_at + timing.rare_look - now
+        if self.load + answered >= MANY_CALLS and left > 0:
             self._due_in = left
             return False
         self._looked_at = now
@@ -437,7 +437,7 @@ class _Loop:
             return
         self._drain.heartbeat.in_flight = self._drain.in_flight
         self._drain.heartbeat.write(self._listener.session.execute)
-        self._next_beat = now + BEAT_SECONDS
+        self._next_beat = now + timing.beat
 
     def _wait(self, seconds: float) -> None:
         """Wait for a notification, a finished call or the stop flag, at most `seconds`."""
@@ -450,7 +450,7 @@ class _Loop:
                 self._gather()
                 return
             seconds = min(seconds, self._budget_ends - time.monotonic())
-        ready = poll.poll(max(0.0, min(seconds, BEAT_SECONDS)) * 1000)
+        ready = poll.poll(max(0.0, min(seconds, timing.beat)) * 1000)
         if ready and not self._stop.is_set():
             self._gather()
 
@@ -534,7 +534,7 @@ class _Loop:
                 except Exception:
                     logger.exception("result_not_saved", kind=result.kind, key=str(result.key))
             if drain.in_flight:
-                self._wait(BEAT_SECONDS)
+                self._wait(timing.beat)
             pending = self._collect()
 
 

@@ -40,14 +40,12 @@ from glisk.models import SystemState, WorkerHeartbeat
 
 logger = structlog.get_logger(__name__)
 
-BEAT_SECONDS = 5.0
 ALIVE_SECONDS = 15  # a process that was silent for longer counts as gone
 # A row this old says only that its process is gone; operators have had time to see it.
 PRUNE_AFTER = timedelta(minutes=10)
 
 # Of clocks that differ.
 TOLERATED_SECONDS = 10.0
-NOTE_EVERY_SECONDS = 60.0
 _REMEMBERED_SECONDS = 300.0
 _ADVICE = "Have the machines' clocks set by NTP. Nothing is decided by this one."
 

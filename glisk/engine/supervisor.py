@@ -42,7 +42,6 @@ from glisk.database import unapplied_migrations
 from glisk.engine import schedules
 from glisk.engine.broker import enqueue_here, forget_queue
 from glisk.engine.heartbeat import (
-    BEAT_SECONDS,
     Heartbeat,
     dead_supervisors,
     host_name,
@@ -54,6 +53,7 @@ from glisk.engine.heartbeat import (
 from glisk.engine.process import StopFlag, process_stop_flag, run_child
 from glisk.engine.schedules import declare_housekeeping
 from glisk.models import WorkerHeartbeat
+from glisk.timing import timing
 
 logger = structlog.get_logger(__name__)
 
@@ -209,7 +209,7 @@ class Supervisor:
         try:
             now = time.monotonic()
             if now >= self._next_beat:
-                self._next_beat = now + BEAT_SECONDS
+                self._next_beat = now + timing.beat
                 with connection.cursor() as cursor:
                     self._heartbeat.write(cursor.execute)
             self._start_drains(now)
@@ -220,9 +220,9 @@ class Supervisor:
                 if due == missed:  # it rolled everything back
                     schedules.mend()
                     return _SCHEDULER_RETRY_SECONDS
-            left = BEAT_SECONDS if due is None else (due - timezone.now()).total_seconds()
+            left = timing.beat if due is None else (due - timezone.now()).total_seconds()
             starts = [at - time.monotonic() for at in self._next_starts.values()]
-            return max(0.05, min(BEAT_SECONDS, *starts, left + 0.01))
+            return max(0.05, min(timing.beat, *starts, left + 0.01))
         except (DatabaseError, InterfaceError) as error:
             self._meet_lost_database(error)
             return _DATABASE_RETRY_SECONDS

@@ -12,6 +12,7 @@ from glisk import breaker as breaker_module
 from glisk.breaker import Breaker
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.models import SystemState
+from glisk.timing import timing
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +23,7 @@ REFUSED = AccountError("No credit.", vendor="v")
 
 @pytest.fixture(autouse=True)
 def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker_module, "_REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "breaker_refresh", 0.0)
 
 
 class Clock:
@@ -75,7 +76,7 @@ def test_three_failures_in_a_row_open_it(clock: Clock) -> None:
 @pytest.mark.parametrize(
     ("error", "seconds"),
     [
-        (REFUSED, breaker_module.ACCOUNT_WAIT_SECONDS),
+        (REFUSED, timing.account_wait),
         (BUSY, 7.0),
         (TransientError("x", vendor="v", retry_after_seconds=100.0), 100.0),  # after the third
     ],
@@ -139,7 +140,7 @@ def test_a_lost_probe_is_made_by_somebody_else(clock: Clock) -> None:
     assert lost.places(1) == 1
     other = Breaker("v")
     assert other.places(1) == 0
-    clock.forward(breaker_module.PROBE_WINDOW_SECONDS + 0.1)
+    clock.forward(timing.probe_window + 0.1)
     assert other.places(1) == 1
     other.succeeded()
     assert stored()["state"] == "closed"
@@ -173,7 +174,7 @@ def test_late_failures_count_only_if_they_ask_for_a_longer_wait(clock: Clock) ->
         assert breaker.failed(DOWN)
     assert stored() == before
     breaker.failed(REFUSED)
-    assert breaker.seconds_until_probe == pytest.approx(breaker_module.ACCOUNT_WAIT_SECONDS)
+    assert breaker.seconds_until_probe == pytest.approx(timing.account_wait)
     assert breaker.reason == "No credit."
     breaker.failed(BUSY)
     assert breaker.reason == "No credit."

@@ -21,6 +21,7 @@ from glisk.models import OperatorAction, SystemState
 from glisk.pauses import list_pauses, pause_stage, resume_stage
 from glisk.rate_limit import RateLimit
 from glisk.tests.pipeline_world import build_world
+from glisk.timing import timing
 
 pytestmark = pytest.mark.django_db
 BY: dict[str, Any] = {"actor": "ada", "reason": " because\n so "}
@@ -32,7 +33,7 @@ def audit() -> list[tuple[str, str, str, str]]:
 
 
 def test_a_stage_is_paused_and_resumed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pauses, "_REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "pause_refresh", 0.0)
     view = pauses.Pauses()
     assert not view.is_paused("upload")
     assert pause_stage("upload", **BY)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from glisk.tests.web_server import WebServer, web
-from glisk.web import capacity
+from glisk.timing import timing
 from glisk.web.capacity import MOST_BODIES, BodyPlaces
 
 __all__ = ["web"]
@@ -60,7 +60,7 @@ def test_half_sent_bodies_leave_room_for_everything_else(web: Callable[..., WebS
 def test_a_body_that_nothing_comes_of_is_given_up(
     monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    monkeypatch.setattr(capacity, "SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr(timing, "body_silence", 0.05)
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         read = getattr(environ["wsgi.input"], way)

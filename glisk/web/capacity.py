@@ -24,11 +24,11 @@ from django.conf import settings
 from django.db import connection
 
 from glisk.errors import TransientError
+from glisk.timing import timing
 
 logger = structlog.get_logger(__name__)
 
 MOST_BODIES: Final = 64  # in each web process at once
-SILENCE_SECONDS: Final = 15.0  # then a body is given up
 RETRY_AFTER_SECONDS: Final = 5
 _SAID_EVERY_SECONDS: Final = 60.0
 _BUSY: Final = json.dumps(
@@ -62,7 +62,7 @@ class BodyPlaces:
             return [_BUSY]
         try:
             if connection is not None:
-                connection.settimeout(SILENCE_SECONDS)  # gunicorn sets it anew for each request
+                connection.settimeout(timing.body_silence)  # gunicorn sets it anew for each request
                 environ["wsgi.input"] = _Body(environ["wsgi.input"], connection)
             return self._answer(environ, start_response)
         finally:

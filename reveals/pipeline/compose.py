@@ -41,6 +41,7 @@ from glisk.errors import (
     as_provider_error,
     backoff_seconds,
 )
+from glisk.timing import timing
 from reveals import gate, outbox, reconcile
 from reveals.fees import (
     MAX_TRANSACTION_GAS,
@@ -64,11 +65,6 @@ from tokens.transitions.claims import Refusal
 
 logger = structlog.get_logger(__name__)
 
-# A batch waits so long for tokens whose files are being checked just now.
-FILLING_SECONDS = 1.0
-GAS_PRICE_WAIT_SECONDS = 5.0
-# The keeper's balance may be spoken for by what is in flight; asked again every block of Base.
-FUNDS_WAIT_SECONDS = 2.0
 SHORT_FUNDS_LAST_SECONDS = 20.0  # on the pages, from the last time on
 # One revert may be chance: the same tokens may try once more together.
 _REVERTS_TO_PART = 2
@@ -147,7 +143,7 @@ class Compose(RevealStep[Composition, Composed]):
             return Departure([])
         others = checking or ready.more_wait or Token.objects.on_their_way().exists()
         first = min(entry.verified_at for entry in company if entry.verified_at)
-        filling = first + timedelta(seconds=FILLING_SECONDS) - database_now()
+        filling = first + timedelta(seconds=timing.filling) - database_now()
         return decide_departure(
             company,
             others_on_their_way=bool(others),
@@ -181,7 +177,7 @@ class Compose(RevealStep[Composition, Composed]):
             self.breaker.failed(self._problem(lost.error))
         for each in done:
             age = (database_now() - each.work.asked_at).total_seconds()
-            if age > gate.FACTS_LAST_SECONDS:
+            if age > timing.facts_last:
                 logger.info("preparation_dropped", stale=True)
                 continue
             self._set_aside(each.value)
@@ -221,7 +217,7 @@ class Compose(RevealStep[Composition, Composed]):
         if not prepared.candidates:
             self.breaker.succeeded()
             if prepared.waits_for_funds:
-                self.pause(FUNDS_WAIT_SECONDS)
+                self.pause(timing.funds_wait)
                 raise_alarm(
                     "funds",
                     stages=("reveal",),
@@ -240,7 +236,7 @@ class Compose(RevealStep[Composition, Composed]):
                     str(error),
                     vendor=VENDOR,
                     rate_limited=True,
-                    retry_after_seconds=GAS_PRICE_WAIT_SECONDS,
+                    retry_after_seconds=timing.gas_price_wait,
                 )
             )
             return

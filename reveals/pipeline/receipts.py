@@ -28,6 +28,7 @@ from glisk.clients.chain import (
 from glisk.clock import database_now
 from glisk.engine.step import Done, Failed
 from glisk.errors import ProviderError, as_provider_error, backoff_seconds
+from glisk.timing import timing
 from reveals import outbox
 from reveals.gate import check_chain, set_aside
 from reveals.models import (
@@ -47,13 +48,6 @@ from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 
-RECEIPT_POLL_SECONDS = 0.4
-# So long must the chain show the nonce as spent, and none of our receipts, before we believe
-# that somebody else used the keeper: a lagging node shows the same for a moment.
-SUPERSEDED_AFTER_SECONDS = 20.0
-# So long has a former keeper's transaction its chance with us.
-ABANDONED_AFTER_SECONDS = 20.0
-REVERT_WAIT_SECONDS = 5.0
 REVERTS_TO_FAIL = 3
 
 
@@ -88,7 +82,7 @@ class Receipts(RevealStep[list[RevealBatch], "Included"]):
             self._notice_gap(still_open, each.value)
             if was_away:
                 outbox.send_all_now()
-            self.pause(RECEIPT_POLL_SECONDS)
+            self.pause(timing.receipt_poll)
 
     def _settle(self, batch: RevealBatch, found: Included) -> bool:
         """Close the batch if its fate is sure; return whether it is closed."""
@@ -101,7 +95,7 @@ class Receipts(RevealStep[list[RevealBatch], "Included"]):
 
     def _is_superseded(self, batch: RevealBatch, transaction_count: int) -> bool:
         spent = transaction_count > batch.nonce
-        if outbox.doubt_lasts(batch, Doubt.SPENT, spent) < SUPERSEDED_AFTER_SECONDS or not spent:
+        if outbox.doubt_lasts(batch, Doubt.SPENT, spent) < timing.superseded_after or not spent:
             return False
         if self._knows_less(batch):
             return False
@@ -117,7 +111,7 @@ class Receipts(RevealStep[list[RevealBatch], "Included"]):
         be mined after all, it reveals what was verified, or nothing at all.
         """
         former = batch.keeper != self.keeper.address and transaction_count <= batch.nonce
-        if outbox.doubt_lasts(batch, Doubt.FORMER, former) < ABANDONED_AFTER_SECONDS or not former:
+        if outbox.doubt_lasts(batch, Doubt.FORMER, former) < timing.abandoned_after or not former:
             return False
         age = (database_now() - batch.newest.signed_at).total_seconds()
         if age < settings.TRANSACTION_TIMEOUT_SECONDS or self._knows_less(batch):
@@ -325,7 +319,7 @@ def _refusals_after_revert(
         text = f"Its reveal {row.tx_hash} was mined, but reverted: {reason} ({times} in all). "
         # Whoever is named is looked at again before anything is signed; the first time, at once.
         waits = not named or (token_id == culprit and times > 1)
-        wait = backoff_seconds(times, base=REVERT_WAIT_SECONDS, cap=300.0) if waits else 0.0
+        wait = backoff_seconds(times, base=timing.revert_wait, cap=300.0) if waits else 0.0
         refusals.append(Refusal(token_id, text + what_next, "reverted", final, wait))
     return refusals
 

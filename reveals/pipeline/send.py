@@ -34,6 +34,7 @@ from glisk.errors import (
     as_provider_error,
     backoff_seconds,
 )
+from glisk.timing import timing
 from reveals import gate, outbox
 from reveals.fees import PERCENTILES, Fees, bump_fees, configured_ceiling_wei
 from reveals.gate import Candidate, candidates_of
@@ -44,14 +45,8 @@ from tokens.transitions.claims import Refusal
 
 logger = structlog.get_logger(__name__)
 
-# A transaction that the node has taken is sent again this often, in case its pool dropped it.
-REBROADCAST_SECONDS = 15.0
-NO_FUNDS_WAIT_SECONDS = 5.0
 # A minute of refusals or silence is worth an operator's look.
 ALARM_AFTER_FAILURES = 8
-# A review that finds a mint missing is repeated, and believed after so long.
-REVIEW_AGAIN_SECONDS = 2.0
-BELIEVED_AFTER_SECONDS = 60.0
 # Who wants a replacement, if it is the node's pool.
 UNDERPRICED = "the node: underpriced"
 # What a node says of the transaction itself: some try it out before they take it, and it reverts.
@@ -128,7 +123,7 @@ class Send(RevealStep[Sending, Sent]):
     def _work(self, batch: RevealBatch, now: datetime) -> Sending:
         replaces = batch.replace_at is not None or self._is_overdue(batch, now)
         reviewed_at = batch.reviewed_at
-        asks = reviewed_at is None or (now - reviewed_at).total_seconds() > gate.FACTS_LAST_SECONDS
+        asks = reviewed_at is None or (now - reviewed_at).total_seconds() > timing.facts_last
         late_for = outbox.doubted_for(batch, Doubt.LATE) or 0.0
         return Sending(
             batch,
@@ -136,7 +131,7 @@ class Send(RevealStep[Sending, Sent]):
             claimed_at=now,
             candidates=candidates_of(batch.newest) if asks or replaces else None,
             replaces=replaces,
-            believes=late_for >= BELIEVED_AFTER_SECONDS,
+            believes=late_for >= timing.believed_after,
         )
 
     def _is_overdue(self, batch: RevealBatch, now: datetime) -> bool:
@@ -165,7 +160,7 @@ class Send(RevealStep[Sending, Sent]):
                 # Without other fees: what nodes refused a moment ago, or what must not be mined.
                 if fees or leaves_out or row.broadcast_at is None:
                     return Sent(found, fees, ids)
-        if boot_seconds() - work.began > gate.FACTS_LAST_SECONDS:
+        if boot_seconds() - work.began > timing.facts_last:
             raise SleptError("chain: claimed too long ago: nothing was sent.", vendor="chain")
         try:
             return Sent(found, None, ids, verdict=broadcast(self.chain, work.raw))
@@ -204,7 +199,7 @@ class Send(RevealStep[Sending, Sent]):
         if sent.review is not None:
             changes["reviewed_at"] = work.claimed_at
             if sent.review.spent:
-                outbox.send_later(batch, REBROADCAST_SECONDS, failures=0, **changes)
+                outbox.send_later(batch, timing.rebroadcast, failures=0, **changes)
                 return
             if outbox.doubt_lasts(batch, Doubt.LATE, sent.review.late) == 0 and sent.review.late:
                 logger.warning(
@@ -213,7 +208,7 @@ class Send(RevealStep[Sending, Sent]):
                     reasons=sorted({r.error_class for r in sent.review.refusals}),
                 )
             if sent.review.late and not work.believes:
-                outbox.send_later(batch, REVIEW_AGAIN_SECONDS, failures=0)
+                outbox.send_later(batch, timing.review_again, failures=0)
                 return
             if sent.fees is not None:
                 outbox.order_replacement(
@@ -238,11 +233,11 @@ class Send(RevealStep[Sending, Sent]):
         if sent.verdict is not None:
             spent = sent.verdict is Verdict.NONCE_SPENT
             outbox.doubt_lasts(batch, Doubt.REFUSED, holds=spent)
-        wait = REBROADCAST_SECONDS
+        wait = timing.rebroadcast
         if sent.verdict is Verdict.ACCEPTED:
             outbox.mark_broadcast(row)
         elif sent.verdict is Verdict.NO_FUNDS:
-            wait = NO_FUNDS_WAIT_SECONDS
+            wait = timing.no_funds_wait
             self._tell_of_funds(row)
         elif sent.verdict is Verdict.UNDERPRICED and row.broadcast_at is None:
             outbox.want_replacement(batch.pk, actor=UNDERPRICED)

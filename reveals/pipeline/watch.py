@@ -29,6 +29,7 @@ from glisk.clock import database_now
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed
 from glisk.errors import as_provider_error
+from glisk.timing import timing
 from reveals import outbox
 from reveals.fees import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.gate import check_chain
@@ -49,17 +50,11 @@ from tokens.transitions.chain import change_reveal, recall_reveals
 
 logger = structlog.get_logger(__name__)
 
-POLL_SECONDS = 2.0
-LONGEST_POLL_SECONDS = 30.0
-# So long must a transaction be gone: two of Base's blocks, in which a node finds its fork.
-RECALL_AFTER_SECONDS = 4.0
 # A nonce that others spent has no block of ours to count from, and a chain that makes no blocks
 # (LOCAL) is not watched for ever: then time counts, twice that of Base's blocks. Base's are final
 # after 20 minutes.
 SETTLED_AFTER_SECONDS = 1800.0
 _SECONDS_PER_BLOCK = 4.0
-# So long must the chain miss a nonce, before we believe in a gap.
-GAP_AFTER_SECONDS = 20.0
 
 MINED = (TransactionStatus.CONFIRMED, TransactionStatus.REVERTED)
 
@@ -75,7 +70,7 @@ class Watched:
 class Watch(RevealStep[Watched, "Sight"]):
     rare = True
 
-    _looked_at = -LONGEST_POLL_SECONDS  # monotonic
+    _looked_at = -timing.longest_watch_poll  # monotonic
     _wait: float | None = 0.0
     _doubts = False  # at the last look
 
@@ -86,8 +81,8 @@ class Watch(RevealStep[Watched, "Sight"]):
             self._wait = None
         else:
             age = (database_now() - youngest).total_seconds()
-            pace = RECALL_AFTER_SECONDS / 2 if self._doubts else age / 10
-            pace = min(LONGEST_POLL_SECONDS, max(POLL_SECONDS, pace))
+            pace = timing.recall_after / 2 if self._doubts else age / 10
+            pace = min(timing.longest_watch_poll, max(timing.watch_poll, pace))
             self._wait = max(0.0, pace - (time.monotonic() - self._looked_at))
         return self._wait
 
@@ -98,7 +93,7 @@ class Watch(RevealStep[Watched, "Sight"]):
         self._looked_at = time.monotonic()
         batches = outbox.with_transactions(outbox.unsettled())
         lasting = [(batch.pk, outbox.doubted_for(batch, Doubt.GONE) or 0.0) for batch in batches]
-        gone = [pk for pk, seconds in lasting if seconds >= RECALL_AFTER_SECONDS]
+        gone = [pk for pk, seconds in lasting if seconds >= timing.recall_after]
         return [Watched(batches, gone)] if batches else ()
 
     def call(self, work: Watched) -> Sight:
@@ -146,7 +141,7 @@ class FillGap(RevealStep[Gap, tuple[int, FeeHistory]]):
     def claim(self, limit: int) -> Sequence[Gap]:
         ours = self.shared.ours
         lasted = outbox.doubted_for(ours[0], Doubt.GAP) if ours else None
-        return [Gap(ours[0])] if lasted is not None and lasted >= GAP_AFTER_SECONDS else ()
+        return [Gap(ours[0])] if lasted is not None and lasted >= timing.gap_after else ()
 
     def call(self, work: Gap) -> tuple[int, FeeHistory]:
         mined = self.chain.mined_transactions(keeper=self.keeper.address, tx_hashes=[])

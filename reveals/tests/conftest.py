@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
+from glisk.tests.pace import hurry
 from reveals.tasks import RevealDrain
-from reveals.tests.pace import hurry
 from reveals.tests.stage import Scene
 from sandbox.accounts import KEEPER
 from sandbox.chain import DemoChain

@@ -32,11 +32,11 @@ from django.conf import settings  # noqa: E402 - Django first
 from glisk.clients.chain import ChainClient  # noqa: E402
 from glisk.engine.drain import run_drain  # noqa: E402
 from glisk.engine.process import StopFlag  # noqa: E402
+from glisk.tests.pace import hurry  # noqa: E402
 from reveals import outbox  # noqa: E402
 from reveals.keeper import Keeper  # noqa: E402
 from reveals.pipeline import receipts  # noqa: E402
 from reveals.tasks import RevealDrain  # noqa: E402
-from reveals.tests.pace import hurry  # noqa: E402
 
 
 class Death:

@@ -16,10 +16,10 @@ from pytest_django import Settings
 
 from glisk.models import WorkerHeartbeat
 from glisk.pauses import pause_stage
+from glisk.timing import timing
 from reveals.by_hand import request_reveal
 from reveals.keeper import Keeper
 from reveals.models import RevealRequest
-from reveals.pipeline import compose
 from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import Scene, transactions
 from sandbox.accounts import KEEPER
@@ -159,7 +159,7 @@ def test_a_requested_token_that_is_checked_slowly_holds_up_nobody(
     worker: Start, scene: Scene, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.BATCH_REVEAL_WAIT_SECONDS = 0.2
-    monkeypatch.setattr(compose, "FILLING_SECONDS", 0.2)
+    monkeypatch.setattr(timing, "filling", 0.2)
     settings.HTTP_READ_TIMEOUT_SECONDS = 3
     slow, other = scene.mint(2)
     request_reveal(token_ids=[slow.pk], actor="me")

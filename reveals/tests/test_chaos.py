@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
+from glisk.timing import timing
 from reveals.models import RevealBatch, RevealBatchToken
-from reveals.pipeline import receipts, send
 from reveals.tests.stage import Scene, in_the_pool, statuses, transactions
 from sandbox.accounts import KEEPER
 from sandbox.faulty_rpc import FaultyRpc, refused_as_list
@@ -59,7 +59,7 @@ def test_late_receipts_are_waited_for(
     worker: Start, scene: Scene, proxy: FaultyRpc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The nonce is spent, and by none of ours, as it seems."""
-    monkeypatch.setattr(receipts, "SUPERSEDED_AFTER_SECONDS", 3600.0)
+    monkeypatch.setattr(timing, "superseded_after", 3600.0)
     tokens = scene.mint(2)
     proxy.delay_receipts(0.8)
     drain = worker()
@@ -128,7 +128,7 @@ def test_a_node_that_restarts_without_its_pool(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It gets everything again as soon as it is back, not at the next routine broadcast."""
-    monkeypatch.setattr(send, "REBROADCAST_SECONDS", 3600.0)
+    monkeypatch.setattr(timing, "rebroadcast", 3600.0)
     settings.BATCH_REVEAL_MAX_TOKENS = 2
     with Node(port=0, block_time=None, state_file=tmp_path / "chain.json") as node:
         chain = deployed_chain(node)

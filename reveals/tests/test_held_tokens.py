@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from glisk import pauses
 from glisk.pauses import pause_stage, resume_stage
+from glisk.timing import timing
 from reveals.gate import seconds_until_due, waiting_tokens
 from reveals.models import RevealTransaction
 from reveals.outbox import _still_ready
@@ -41,7 +41,7 @@ def test_a_hold_between_the_check_and_the_signature_stops_the_batch() -> None:
 def test_a_paused_reveal_begins_nothing(
     worker: Callable[[], Worker], scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pauses, "_REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr(timing, "pause_refresh", 0.02)
     pause_stage("reveal", actor="ada", reason="gas is dear")
     tokens = scene.mint(2)
     drain = worker()

@@ -131,7 +131,7 @@ def test_an_outage_is_waited_for_and_counts_against_nobody(
     opensea: OpenSeaEmulator, shop: Start, monkeypatch: pytest.MonkeyPatch, kind: Any
 ) -> None:
     monkeypatch.setattr(breaker_module, "FAILURES_TO_OPEN", 1)
-    monkeypatch.setattr(breaker_module, "backoff_seconds", lambda *a, **b: 0.0)
+
     wanted(1, 2)
     opensea.plan_fault(kind)
     drain = shop()

@@ -7,7 +7,8 @@ from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RpcError
 from glisk.engine.step import CallResult
-from reveals import gate, outbox
+from glisk.timing import timing
+from reveals import outbox
 from reveals.models import RevealBatch
 from reveals.tests.stage import Scene, reveal, statuses, transactions
 from sandbox.accounts import AUTHORS, KEEPER
@@ -177,12 +178,12 @@ def test_every_result_may_come_twice(
 def test_what_the_chain_said_long_ago_is_not_signed_upon(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "FACTS_LAST_SECONDS", -1.0)
+    monkeypatch.setattr(timing, "facts_last", -1.0)
     tokens = scene.mint()
     drain = worker()
     drain.settle(0.3)
     assert transactions() == []
-    monkeypatch.setattr(gate, "FACTS_LAST_SECONDS", 30.0)
+    monkeypatch.setattr(timing, "facts_last", 30.0)
     drain.until(lambda: scene.revealed_once(tokens))
 
 

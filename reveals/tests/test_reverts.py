@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from glisk.clients.chain import encode_reveal
+from glisk.timing import timing
 from reveals.models import RevealBatch, RevealTransaction
-from reveals.pipeline import receipts
 from reveals.tests.stage import (
     Scene,
     signed_and_dead,
@@ -70,7 +70,7 @@ def test_a_token_that_reverts_only_when_mined_gets_to_be_alone_and_fails(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every simulation is good; the others are revealed, in smaller and smaller batches."""
-    monkeypatch.setattr(receipts, "REVERT_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "revert_wait", 0.0)
     bad, *good = scene.mint(5)
     scene.chain.set_automine(False)
     drain = worker()

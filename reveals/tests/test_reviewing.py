@@ -11,10 +11,10 @@ from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RevealFacts
 from glisk.clock import database_now
-from reveals import gate, outbox
+from glisk.timing import timing
+from reveals import outbox
 from reveals.fees import Fees
 from reveals.models import RevealBatch
-from reveals.pipeline import send
 from reveals.pipeline.send import Send, Sending, Sent, SleptError
 from reveals.pipeline.step import Shared
 from reveals.tests.factories import RevealBatchFactory
@@ -83,7 +83,7 @@ def test_a_mint_that_is_missing_for_a_moment_only_delays(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node that lags; the same bytes go when it knows the mint."""
-    monkeypatch.setattr(send, "BELIEVED_AFTER_SECONDS", 30.0)
+    monkeypatch.setattr(timing, "believed_after", 30.0)
     tokens = scene.mint(2)
     signed_and_dead(worker)
     facts = ChainClient.reveal_facts
@@ -132,7 +132,7 @@ def test_a_drain_that_slept_after_its_claim_sends_nothing(
         if len(claims) > 1:
             return call(self, work)
         try:
-            return call(self, replace(work, began=work.began - gate.FACTS_LAST_SECONDS))
+            return call(self, replace(work, began=work.began - timing.facts_last))
         except SleptError as error:
             faults.append(f"{error} Sent: {sent}")
             raise

@@ -11,6 +11,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from glisk.timing import timing
 from reveals.models import RevealBatch
 from reveals.pipeline import watch
 from reveals.tests.stage import (
@@ -89,7 +90,7 @@ def test_a_doubt_of_before_a_stop_does_not_make_one_look_enough(
     before.crash()
     yesterday = (timezone.now() - timedelta(days=1)).timestamp()
     RevealBatch.objects.update(doubts={"gone": yesterday})
-    monkeypatch.setattr(watch, "RECALL_AFTER_SECONDS", 60.0)
+    monkeypatch.setattr(timing, "recall_after", 60.0)
     scene.chain.reorg(1)
     worker().until(lambda: RevealBatch.objects.get().doubts.get("gone", yesterday) > yesterday)
     assert timeline(tokens[0]) == ["revealed"]

@@ -109,7 +109,7 @@ def _create_operator(world: World, password_file: Path) -> None:
 _MINTS_PER_WAVE = 3
 _MOST_IN_ONE_MINT = 50  # the contract's MAX_BATCH_SIZE
 _FEWEST_WITH_STRANGER = 4
-_LOOK_AGAIN_SECONDS = 2.0
+LOOK_AGAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Minter:
         """Queue again the mints that are neither mined nor in the node's pool."""
         if time.monotonic() < self._look_at:
             return
-        self._look_at = time.monotonic() + _LOOK_AGAIN_SECONDS
+        self._look_at = time.monotonic() + LOOK_AGAIN_SECONDS
         for tx_hash, mint in list(self._sent.items()):
             if self._chain.rpc("eth_getTransactionByHash", tx_hash) is None:
                 del self._sent[tx_hash]

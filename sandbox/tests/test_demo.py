@@ -83,7 +83,7 @@ def test_a_wave_is_sent_once_per_block() -> None:
 
 
 def test_what_the_node_forgot_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.demo.people._LOOK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("sandbox.demo.people.LOOK_AGAIN_SECONDS", 0.0)
     chain = ForgetfulChain()
     minter = _minter(chain)
     minter.step(5)

@@ -18,12 +18,12 @@ from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory
 from glisk.console.controls import list_breakers, list_rate_use, reset_breaker, reset_rate_limit
-from glisk.console.overview import causes, stages
 from glisk.tests.asking import ask, beat, dashboard, page_of
+from glisk.tests.pace import hurry
+from glisk.timing import timing
 from reveals import tasks as reveal_tasks
 from reveals.tasks import RevealDrain
 from reveals.tests.conftest import _chain
-from reveals.tests.pace import hurry
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.alchemy.emulator import SANDBOX_SIGNING_KEY, AlchemyEmulator
 from sandbox.chain import DemoChain
@@ -114,8 +114,8 @@ def world(
     tmp_path: Path,
 ) -> Iterator[Steps]:
     hurry(monkeypatch.setattr)
-    monkeypatch.setattr(causes, "_LATE_SECONDS", 0)
-    monkeypatch.setattr(stages, "_LOOKED_UP_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(timing, "webhook_late_after", 0)
+    monkeypatch.setattr(timing, "lookup_shown_after", 0.5)
     settings.STUCK_AFTER_SECONDS = 1
     settings.RPC_URL = _chain.rpc_url
     settings.GLISK_NFT_CONTRACT_ADDRESS = _chain.contract.address

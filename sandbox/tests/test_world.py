@@ -114,7 +114,7 @@ def test_a_stopped_service_stays_down(
 def test_a_service_that_cannot_start_is_not_tried_for_ever(
     make_service: MakeService, watch: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sandbox.services._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("sandbox.services.PAUSE_SECONDS", 0.01)
     service = make_service("raise SystemExit(1)")
     service.start()
     watch(service)

@@ -33,6 +33,7 @@ from glisk.errors import (
     error_class_of,
 )
 from glisk.pauses import pause_stage
+from glisk.timing import timing
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
@@ -44,8 +45,6 @@ logger = structlog.get_logger(__name__)
 
 # glisk.images: sizes are the model's, not one picture's.
 _SIZE_CODES = frozenset({"too_large", "too_many_pixels", "too_small"})
-
-_VENDOR_WAIT_SECONDS = 1.0  # the breaker decides when the next call is made
 
 
 PAUSED_BY = "spend guard"
@@ -133,7 +132,7 @@ def _retry_of(failure: Failure) -> Retry | None:
         lease_number=claim.lease_number,
         error=str(error),
         error_class=error_class_of(failure.error),
-        wait_seconds=_VENDOR_WAIT_SECONDS,
+        wait_seconds=timing.vendor_wait,
         counted=False,
     )
     refused = failure.job_status == JobStatus.REJECTED

@@ -32,6 +32,7 @@ from glisk.errors import (
     as_provider_error,
     backoff_seconds,
 )
+from glisk.timing import timing
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import failures, jobs
@@ -44,10 +45,6 @@ from tokens.transitions.claims import JobClaim, claim_jobs, give_back, still_our
 
 logger = structlog.get_logger(__name__)
 
-# How long a call of unknown outcome may take to show up in the vendor's listing, from when it was
-# made, and from when its reply was lost: time-outs and gateways take half a minute themselves.
-SETTLE_SECONDS = 15.0
-RECONCILE_SECONDS = 2.0
 _LONGEST_LOOK_SECONDS = 60.0
 _MOST_AT_ONCE = 200
 WINDOW: Final = timedelta(minutes=10)
@@ -121,7 +118,7 @@ class Find(Step[Lost, "dict[int, Finding]"]):
                 lease_seconds=settings.LEASE_SECONDS,
                 statuses=[JobStatus.CREATED],
                 service=JobService.REPLICATE,
-                settled_after=SETTLE_SECONDS,
+                settled_after=timing.lookup_after,
             )
             claims = failures.set_aside(claims, source=TokenStatus.GENERATING, owner=self.owner)
         if not claims:
@@ -152,7 +149,7 @@ class Find(Step[Lost, "dict[int, Finding]"]):
     def settle(
         self, done: Sequence[Done[Lost, dict[int, Finding]]], failed: Sequence[Failed[Lost]]
     ) -> None:
-        self.pause(RECONCILE_SECONDS)
+        self.pause(timing.lookup_again)
         for refused in failed:  # counted against the listing alone: calls and reads go on
             fault = as_provider_error(refused.error, vendor="replicate")
             unexpected = refused.error if fault is not refused.error else None
@@ -192,14 +189,14 @@ class Find(Step[Lost, "dict[int, Finding]"]):
     def _later(self, claims: Sequence[JobClaim], *, why: str, in_vain: bool = False) -> None:
         """Look again later, and say in the ledger why nobody knows yet whether it is paid."""
         for claim in claims:
-            wait = until_probe(self.listing, at_least=RECONCILE_SECONDS)
+            wait = until_probe(self.listing, at_least=timing.lookup_again)
             if in_vain:
                 cap = _LONGEST_LOOK_SECONDS
-                wait = backoff_seconds(claim.job.looks + 1, base=RECONCILE_SECONDS, cap=cap)
+                wait = backoff_seconds(claim.job.looks + 1, base=timing.lookup_again, cap=cap)
             with transaction.atomic():
                 give_back([claim], owner=self.owner, why=why or None)
                 jobs.look_again([claim.job], in_seconds=wait, in_vain=in_vain, why=why or None)
-            late = jobs.age_seconds(claim.job.created_at) >= jobs.LOOKUP_SECONDS
+            late = jobs.age_seconds(claim.job.created_at) >= timing.lookup_late_after
             if late and claim.job.pk not in self._told:
                 self._told.add(claim.job.pk)
                 logger.error(
@@ -240,7 +237,7 @@ def look_for(job: ImageGenerationJob, error: Exception, *, is_down: bool) -> Non
     ImageGenerationJob.objects.filter(pk=job.pk, status=JobStatus.CREATED).update(
         error_class=meant.error_class if meant else "",
         error=str(meant) if meant else "",
-        look_at=Now() + timedelta(seconds=SETTLE_SECONDS),
+        look_at=Now() + timedelta(seconds=timing.lookup_after),
     )
 
 

@@ -43,8 +43,6 @@ logger = structlog.get_logger(__name__)
 
 # Replicate deletes the files of a prediction one hour after its end.
 OUTPUT_LIFETIME_SECONDS = 3600.0
-# A lost reply that is looked for longer than this is shown to operators.
-LOOKUP_SECONDS = 300.0
 
 # A model that is paid by the second reserves the price of so many until its time is known.
 _ASSUMED_SECONDS = 10

@@ -25,6 +25,7 @@ from glisk.errors import (
     as_provider_error,
 )
 from glisk.images import DATA_SCHEME
+from glisk.timing import timing
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import failures, find, jobs
@@ -132,7 +133,7 @@ class Order(Step[Ordered, Answer]):
             )
             for claim, service in wanted
         ]
-        made = jobs.create_jobs(new, look_in=find.SETTLE_SECONDS)
+        made = jobs.create_jobs(new, look_in=timing.lookup_after)
         claims.count_generation_attempts(made, owner=self.owner)
         return made
 

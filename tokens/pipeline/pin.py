@@ -35,9 +35,10 @@ from glisk.errors import (
 )
 from glisk.pauses import Pauses
 from glisk.rate_limit import RateLimit
+from glisk.timing import timing
 from tokens.models import IPFSUploadRecord, Token
 from tokens.models.artefact import UploadStatus, UploadType
-from tokens.pipeline import failures, services
+from tokens.pipeline import failures
 from tokens.states import TokenStatus
 from tokens.transitions import REVEAL_CHANNEL
 from tokens.transitions.claims import (
@@ -53,7 +54,6 @@ from tokens.transitions.status import Move, as_json, fail_tokens, move_tokens
 logger = structlog.get_logger(__name__)
 
 _LONGEST_BACKOFF_SECONDS = 60.0
-_VENDOR_WAIT_SECONDS = 1.0  # the breaker decides when the next call is made
 _MISSING_IMAGE = "The image's bytes are gone from the database: regenerate the token."
 
 
@@ -122,7 +122,7 @@ class Pin(Step[Stored, list[UploadOutcome]]):
         ]
         if self.breaker.is_open:
             # A probe that is due already was not wanted now: then the idle tick will do.
-            waits += [self.breaker.seconds_until_probe or None, services.RESET_SECONDS]
+            waits += [self.breaker.seconds_until_probe or None, timing.breaker_recheck]
         return min((wait for wait in waits if wait is not None), default=None)
 
     def claim(self, limit: int) -> Sequence[Stored]:
@@ -253,7 +253,7 @@ class Pin(Step[Stored, list[UploadOutcome]]):
                 Retry(
                     token_id=work.token_id,
                     lease_number=work.claim.lease_number,
-                    wait_seconds=_VENDOR_WAIT_SECONDS if waits else wait,
+                    wait_seconds=timing.vendor_wait if waits else wait,
                     error=str(error),
                     error_class=error_class_of(error),
                     counted=not waits,

@@ -18,6 +18,7 @@ from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.engine.step import Done, Failed, Step
 from glisk.errors import InvalidRequestError, ProviderError, as_provider_error
+from glisk.timing import timing
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import jobs
@@ -25,9 +26,6 @@ from tokens.pipeline.services import OpenJobs, ReplicateService, until_probe, us
 
 logger = structlog.get_logger(__name__)
 
-POLL_SECONDS = 0.3
-POLL_WITH_CALLBACK_SECONDS = 2.0
-OVERDUE_SECONDS = 5.0  # an overdue prediction that does not end is canceled again this often
 _CALL_SECONDS = 10.0  # so long nobody else asks; a worker that dies with a poll costs this
 _SLACK = timedelta(minutes=10)  # the listing's times are the vendor's
 _MOST_AT_ONCE = 1000
@@ -37,7 +35,7 @@ _MOST_PAGES = 5
 
 def poll_seconds() -> float:
     """Return how long a prediction is left alone, from its call or the last look at it."""
-    return POLL_WITH_CALLBACK_SECONDS if uses_callbacks() else POLL_SECONDS
+    return timing.poll_with_callback if uses_callbacks() else timing.poll
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class Poll(Step[Look, Seen]):
                 if each.work.overdue or prediction.is_terminal:
                     jobs.record_prediction(prediction)
             if each.work.overdue:
-                jobs.look_again(each.work.jobs, in_seconds=OVERDUE_SECONDS)
+                jobs.look_again(each.work.jobs, in_seconds=timing.cancel_again)
                 continue
             self.reads.succeeded()
             if each.value.refusal is not None:
@@ -123,7 +121,7 @@ class Poll(Step[Look, Seen]):
             if refused.work.overdue:
                 _told("cancel_failed", refused.error)
                 asked = getattr(refused.error, "retry_after_seconds", None) or 0.0
-                jobs.look_again(refused.work.jobs, in_seconds=max(OVERDUE_SECONDS, asked))
+                jobs.look_again(refused.work.jobs, in_seconds=max(timing.cancel_again, asked))
             else:
                 self.reads.failed(_told("poll_failed", refused.error))
                 wait = until_probe(self.reads, at_least=poll_seconds())

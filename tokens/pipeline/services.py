@@ -32,26 +32,21 @@ from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
 from glisk.clock import boot_seconds, database_clock, database_now, utc_midnight
-from glisk.engine.heartbeat import ALIVE_SECONDS, NOTE_EVERY_SECONDS, ClockSkew, note_clock
+from glisk.engine.heartbeat import ALIVE_SECONDS, ClockSkew, note_clock
 from glisk.errors import NotSentError, ProviderError, is_for_the_rate
 from glisk.pauses import Pauses
 from glisk.rate_limit import RateLimit
+from glisk.timing import timing
 from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
 from tokens.pipeline.jobs import Price, model_of, price_of
 
 logger = structlog.get_logger(__name__)
 
-# A paid call that was asked for this long ago is not made any more: the process was frozen,
-# and somebody else may have taken the token over.
-STALE_CALL_SECONDS = 5.0
-# An operator may have closed a breaker that had long to wait.
-RESET_SECONDS = 5.0
 _MORE_THAN_A_CALL_SECONDS = 10
 _CAP_LOCK = crc32(b"glisk:daily_spend_cap")
 _PLACES_LOCK = crc32(b"glisk:places")
 _PLACES_RECHECK_SECONDS = 0.25  # nothing tells when a call of another process ends
-_CAP_RECHECK_SECONDS = 30.0  # calls that the vendor refused after all make room again
 
 _OPEN = [status.value for status in OPEN_JOB_STATUSES]
 
@@ -107,7 +102,7 @@ _SURVEY = f"""
 
 def paid_call_seconds() -> float:
     """Return how long after its claim a paid call may still be made."""
-    return min(STALE_CALL_SECONDS, settings.LEASE_SECONDS / 4)
+    return min(timing.stale_call, settings.LEASE_SECONDS / 4)
 
 
 def until_probe(breaker: Breaker, *, at_least: float) -> float:
@@ -115,7 +110,7 @@ def until_probe(breaker: Breaker, *, at_least: float) -> float:
 
     Not later than it may be closed by hand, or by a probe that is under way now.
     """
-    return max(at_least, min(breaker.seconds_until_probe or 0.0, RESET_SECONDS))
+    return max(at_least, min(breaker.seconds_until_probe or 0.0, timing.breaker_recheck))
 
 
 def uses_callbacks() -> bool:
@@ -324,7 +319,7 @@ class Admission:
         affordable = allowed_by_cap(wanted, price_of(self.service, model))
         if affordable < wanted:
             logger.warning("daily_spend_cap_reached", reason=cap_reason())
-            wait = min(_CAP_RECHECK_SECONDS, seconds_until_midnight())
+            wait = min(timing.cap_recheck, seconds_until_midnight())
             self._capped_until = time.monotonic() + wait
         return self.take(affordable)
 
@@ -379,14 +374,14 @@ class ReplicateService:
         # Single reads and the listing may be refused while new calls work, and each without the
         # other.
         self.reads, self.listing = Breaker("replicate_reads"), Breaker("replicate_listing")
-        self._clock_noted_at = -NOTE_EVERY_SECONDS
+        self._clock_noted_at = -timing.clock_note
         self.admission = Admission(
             self.name,
             Breaker(self.name),
             RateLimit(
                 self.name,
                 per_minute=settings.REPLICATE_PREDICTIONS_PER_MINUTE,
-                slack_seconds=int(STALE_CALL_SECONDS),
+                slack_seconds=int(timing.stale_call),
             ),
         )
 
@@ -414,7 +409,7 @@ class ReplicateService:
     def note_clock(self) -> None:
         """Tell operators now and then if its clock is not the database's."""
         now, shown = boot_seconds(), self.client.clock
-        if now - self._clock_noted_at < NOTE_EVERY_SECONDS:
+        if now - self._clock_noted_at < timing.clock_note:
             return
         if shown is not None and shown.read_at > self._clock_noted_at:
             self._clock_noted_at = now
@@ -502,7 +497,7 @@ class Services:
         # A probe that is due already was not wanted now: then the idle tick will do.
         waits += [breaker.seconds_until_probe or None for breaker in breakers]
         if any(breaker.is_open for breaker in breakers):
-            waits.append(RESET_SECONDS)
+            waits.append(timing.breaker_recheck)
         return min((wait for wait in waits if wait is not None), default=None)
 
 

@@ -24,6 +24,7 @@ from django.utils import timezone
 
 from glisk.clients.chain import ChainClient, OnChainToken, Survey
 from glisk.models import SystemState
+from glisk.timing import timing
 from tokens.models import MintEvent, Token
 from tokens.recovery.adoption import FACTS_AT_ONCE, adopt, adoptable
 from tokens.recovery.completeness import prove_tiling
@@ -39,8 +40,6 @@ ACTOR = "drift"
 LISTED = 100  # of each kind; the counts are complete
 # Of ids that are given out next, so many are looked at for reveals that came too early.
 _IDS_AHEAD = 100
-# A node may lag: what it calls unrevealed shortly after its reveal proves nothing.
-_SURE_AFTER = timedelta(minutes=10)
 _NOT_REVEALED = "revealed here, not on chain"
 # What an operator has to do about each kind of difference.
 ADVICE = {
@@ -272,7 +271,7 @@ def _compare_all(
 
 def _may_begin_anew(token: Token) -> bool:
     """Tell whether a token was adopted, long enough ago: nothing of ours is lost by a new start."""
-    long_ago = token.status_changed_at < timezone.now() - _SURE_AFTER
+    long_ago = token.status_changed_at < timezone.now() - timedelta(seconds=timing.node_lag)
     return token.adopted_uri is not None and long_ago
 
 

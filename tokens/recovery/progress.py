@@ -11,10 +11,10 @@ from typing import Any, Self
 from django.db import connection
 
 from glisk.models import SystemState
+from glisk.timing import timing
 
 PROGRESS_KEY = "last_processed_block"
 MEMORY_KEY = "recovery"
-FIRST_RETRY_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def wait_before_trying(stuck: dict[str, float], *, longest_seconds: float, **wha
     """
     same = all(stuck.get(key) == number for key, number in what.items())
     tries = stuck.get("tries", 0.0) + 1 if same else 1.0
-    wait = min(longest_seconds, FIRST_RETRY_SECONDS * 2 ** min(tries - 1, 20))
+    wait = min(longest_seconds, timing.first_retry * 2 ** min(tries - 1, 20))
     stuck.clear()
     stuck.update(what, tries=tries, retry_at=time.time() + wait)
     return float(wait)

@@ -42,7 +42,7 @@ logger = structlog.get_logger(__name__)
 
 ACTOR = "proof"
 # Each costs calls to the node: few of the old ones, all of the new ones up to a limit.
-_OLD_ONES = 10
+OLD_ONES = 10
 _NEW_ONES = 200
 _ON_THEIR_WAY = 500
 _SURE_AFTER = timedelta(minutes=30)
@@ -132,8 +132,8 @@ def _lately_revealed(memory: Memory) -> list[int]:
 def _next_window(memory: Memory) -> list[int]:
     """Return some tokens after those of the last proof; from the beginning after the last ones."""
     after = Token.objects.filter(token_id__gt=memory.window).order_by("token_id")
-    ids = list(after.values_list("token_id", flat=True)[:_OLD_ONES])
-    memory.window = ids[-1] if len(ids) == _OLD_ONES else 0
+    ids = list(after.values_list("token_id", flat=True)[:OLD_ONES])
+    memory.window = ids[-1] if len(ids) == OLD_ONES else 0
     return ids
 
 

@@ -20,6 +20,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from glisk.clients.chain import ChainClient, OnChainToken, Survey
+from glisk.timing import timing
 from tokens.minting.mint_log import MintLog
 from tokens.models import MintEvent
 from tokens.models.mint import MintSource
@@ -37,7 +38,6 @@ logger = structlog.get_logger(__name__)
 # A mint counts as gone if it is still missing so many blocks after it was first missed; or so
 # many seconds, on a chain that makes blocks only when there is something to put into them.
 PATIENCE_BLOCKS = 2
-PATIENCE_SECONDS = 15.0
 HOLD_SECONDS = 30.0
 # Nothing older than this is read for the successors of a mint: no reorg goes deeper.
 DEEPEST_REORG_BLOCKS = 128
@@ -120,7 +120,7 @@ def _due(
     due = []
     for event in gone:
         since_head, since = memory.suspects[str(event.pk)]
-        if head - since_head >= PATIENCE_BLOCKS or now - since >= PATIENCE_SECONDS:
+        if head - since_head >= PATIENCE_BLOCKS or now - since >= timing.reorg_patience:
             due.append(event)
         else:
             report.suspected.append(event.tx_hash)

@@ -22,29 +22,26 @@ from django_q.tasks import async_task
 from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
+from glisk.timing import timing
 from tokens.recovery.drift import compare_piece
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 
 logger = structlog.get_logger(__name__)
 
-# A long history is read in pieces: in between, other tasks and a shutdown have their turn.
-LOOK_BUDGET_SECONDS = 60.0
-COMPARISON_BUDGET_SECONDS = 60.0
 PROOF_WAITS_SECONDS = 20.0
-_NUDGE_SECONDS = 1.0
 _LOCK = crc32(b"glisk:recovery")
 _COMPARISON_LOCK = crc32(b"glisk:comparison")
 
 _T = TypeVar("_T")
 
-_nudged_at = -_NUDGE_SECONDS
+_nudged_at = -timing.nudge
 
 
 def look_at_chain() -> int:
     """Read what is new on the chain; return how many tokens it brought. Cheap without news."""
     report = _ask_chain(
-        lambda reader: scan_chain(reader, budget_seconds=LOOK_BUDGET_SECONDS), wait_seconds=0
+        lambda reader: scan_chain(reader, budget_seconds=timing.look_budget), wait_seconds=0
     )
     if report is None:
         return 0
@@ -56,7 +53,7 @@ def look_at_chain() -> int:
 def prove_completeness() -> int:
     """Look, fill gaps, prove the tiling, compare with the contract; return how much was mended."""
     mended = _ask_chain(
-        lambda reader: prove(reader, budget_seconds=LOOK_BUDGET_SECONDS),
+        lambda reader: prove(reader, budget_seconds=timing.look_budget),
         wait_seconds=PROOF_WAITS_SECONDS,
     )
     return mended or 0
@@ -70,7 +67,7 @@ def compare_everything(since_id: int = 1) -> int:
     """
     done = _ask_chain(
         lambda reader: compare_piece(
-            reader, since_id=since_id, budget_seconds=COMPARISON_BUDGET_SECONDS
+            reader, since_id=since_id, budget_seconds=timing.comparison_budget
         ),
         lock=_COMPARISON_LOCK,
         wait_seconds=0,
@@ -110,7 +107,7 @@ def look_soon() -> None:
     """
     global _nudged_at
     now = time.monotonic()
-    if now - _nudged_at >= _NUDGE_SECONDS:
+    if now - _nudged_at >= timing.nudge:
         _nudged_at = now
         async_task("tokens.tasks.look_at_chain")
 

@@ -30,7 +30,7 @@ logger = structlog.get_logger(__name__)
 
 AUTOMATIC = "automatic retry"
 NO_PROMPT = "Its prompt is empty or too long: set the author's prompt first."
-_DUE_AT_ONCE = 500
+DUE_AT_ONCE = 500
 _AT_ONCE = 100  # no drain touches a failed token
 # A job that failed while its image was fetched, and not by what the image is: as long as the
 # vendor keeps the file, it is fetched again instead of being paid for again.
@@ -245,7 +245,7 @@ def retry_what_is_due() -> int:
     if not ids:
         return 0
     stages, closed = stages_of(ids), _closed_stages()
-    wanted = [i for i in ids if i in stages and _STAGES[stages[i]] not in closed][:_DUE_AT_ONCE]
+    wanted = [i for i in ids if i in stages and _STAGES[stages[i]] not in closed][:DUE_AT_ONCE]
     results = retry_tokens(token_ids=wanted, actor=AUTOMATIC, automatic=True)
     # What stands in the way of these, only a person can mend.
     refused = [result.token_id for result in results if not result.done]

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from pytest_django import Settings
 
-from glisk import breaker
+from glisk.tests.pace import hurry
 from sandbox.paint import Painter
 from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
 from sandbox.replicate.emulator import ReplicateEmulator
-from tokens.pipeline import failures, find, pin, poll, services
 from tokens.tasks import GenerationDrain, UploadDrain
 from tokens.tests.stage import Vendors, Worker
 
@@ -44,22 +42,7 @@ def vendors(_vendors: Vendors, settings: Settings) -> Iterator[Vendors]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every wait short; what a vendor asks for is still honoured."""
-
-    def soon(attempt: int, *, at_least: float | None = None, **limits: Any) -> float:
-        return max(0.02 * attempt, at_least or 0.0)
-
-    for module in (failures, find, pin, breaker):
-        monkeypatch.setattr(module, "backoff_seconds", soon)
-    monkeypatch.setattr(failures, "_VENDOR_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(pin, "_VENDOR_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(breaker, "ACCOUNT_WAIT_SECONDS", 0.3)
-    monkeypatch.setattr(breaker, "_REFRESH_SECONDS", 0.02)
-    monkeypatch.setattr(poll, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(find, "SETTLE_SECONDS", 0.2)
-    monkeypatch.setattr(find, "RECONCILE_SECONDS", 0.1)
-    monkeypatch.setattr(poll, "OVERDUE_SECONDS", 0.2)
-    monkeypatch.setattr(services, "RESET_SECONDS", 0.2)
-    monkeypatch.setattr(services, "NOTE_EVERY_SECONDS", 0.2)
+    hurry(monkeypatch.setattr)
 
 
 @pytest.fixture

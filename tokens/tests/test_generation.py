@@ -14,9 +14,10 @@ from pytest_django.live_server_helper import LiveServer
 from glisk.cid import compute_cid
 from glisk.clients.replicate import Prediction
 from glisk.tests.database import database_url
+from glisk.timing import timing
 from tokens.models import ImageGenerationJob, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline import order, poll
+from tokens.pipeline import order
 from tokens.pipeline.jobs import record_prediction
 from tokens.pipeline.services import ImageService, callback_url, create_prediction
 from tokens.states import TokenStatus
@@ -148,7 +149,7 @@ def test_the_vendors_webhook_completes_a_prediction(
 ) -> None:
     settings.PUBLIC_BASE_URL = live_server.url
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
-    monkeypatch.setattr(poll, "POLL_WITH_CALLBACK_SECONDS", 3600.0)
+    monkeypatch.setattr(timing, "poll_with_callback", 3600.0)
     token = TokenFactory.create()
     drain = worker()
     drain.until(is_ready(token))

@@ -17,11 +17,11 @@ from pytest_django import Settings
 from glisk.errors import ContentPolicyError
 from glisk.models import SystemState
 from glisk.tests.clients.scripted_server import ScriptedServer, answer, raw
+from glisk.timing import timing
 from sandbox.node import free_port
 from sandbox.paint.painter import Pictures
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline import find, poll
 from tokens.pipeline.jobs import record_prediction
 from tokens.states import TokenStatus
 from tokens.tasks import GenerationDrain
@@ -114,8 +114,8 @@ def test_an_outage_does_not_make_turn_follow_turn(
     worker: Start, vendors: Vendors, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tokens that are due, while the breaker is open, are no reason to look again at once."""
-    monkeypatch.setattr("glisk.breaker.ACCOUNT_WAIT_SECONDS", 3600.0)
-    monkeypatch.setattr("tokens.pipeline.services.RESET_SECONDS", 5.0)
+    monkeypatch.setattr(timing, "account_wait", 3600.0)
+    monkeypatch.setattr(timing, "breaker_recheck", 5.0)
     vendors.replicate.set_faults(account_refusal="insufficient_credit")
     TokenFactory.create_batch(3)
     drain = worker()
@@ -130,7 +130,7 @@ def test_a_full_drain_does_not_make_turn_follow_turn(
 ) -> None:
     settings.WORKER_BATCH_SIZE = 1
     settings.PUBLIC_BASE_URL = "http://127.0.0.1:9"
-    monkeypatch.setattr(poll, "POLL_WITH_CALLBACK_SECONDS", 3600.0)
+    monkeypatch.setattr(timing, "poll_with_callback", 3600.0)
     TokenFactory.create(prompt="never-ending", mint_timestamp="2026-01-01T00:00Z")
     Token.objects.filter(pk=TokenFactory.create().pk).update(next_attempt_at="2026-01-01T00:00Z")
     drain = worker()
@@ -169,7 +169,7 @@ def test_server_errors_are_tried_again_and_counted(worker: Start, vendors: Vendo
 def test_an_attempt_waits_for_its_backoff(
     vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find, "SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(timing, "lookup_after", 0.1)
     vendors.replicate.plan_fault("server_error", scope=CREATE)
     token = TokenFactory.create(generation_attempts=1)
     drain = Worker(GenerationDrain())
@@ -224,7 +224,7 @@ def test_what_is_paid_for_is_finished_while_the_account_is_refused(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     """Tokens that need no new prediction use up none of the rare probes."""
-    monkeypatch.setattr("glisk.breaker.PROBE_WINDOW_SECONDS", 3600.0)
+    monkeypatch.setattr(timing, "probe_window", 3600.0)
     tokens = TokenFactory.create_batch(3)
     first = worker()
     first.until(lambda: ImageGenerationJob.objects.exclude(external_id=None).count() == 3)
@@ -300,7 +300,7 @@ def test_a_prediction_that_the_vendor_forgot_is_made_again(
     token = TokenFactory.create()
     drain = worker()
     with monkeypatch.context() as patch:  # it is forgotten before anybody asks for it
-        patch.setattr(poll, "POLL_SECONDS", 3600.0)
+        patch.setattr(timing, "poll", 3600.0)
         drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
         vendors.replicate.reset(state=True)
     ImageGenerationJob.objects.update(look_at=None)

@@ -16,16 +16,16 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory
-from glisk import breaker as breaker_module
 from glisk import clock
 from glisk.breaker import Breaker
 from glisk.clients.replicate import ReplicateClient
 from glisk.engine.schedules import rescue
 from glisk.errors import AccountError
 from glisk.models import SystemState, WorkerHeartbeat
+from glisk.timing import timing
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline import find, jobs, samples
+from tokens.pipeline import find, samples
 from tokens.pipeline.samples import request_sample
 from tokens.pipeline.services import spent_today
 from tokens.tests.factories import TokenFactory
@@ -134,7 +134,7 @@ def test_a_listing_that_cannot_be_searched_pays_nothing_and_is_said(
     settings: Settings,
     bounds: str,
 ) -> None:
-    monkeypatch.setattr(jobs, "LOOKUP_SECONDS", 0.5)
+    monkeypatch.setattr(timing, "lookup_late_after", 0.5)
     if bounds == "misunderstood":  # nothing at all is shown of before
         pages = ReplicateClient.prediction_pages
 
@@ -250,13 +250,13 @@ def test_one_call_tells_whether_predictions_can_be_read_again(
 
     The read of that one call is the probe: nobody has taken it before.
     """
-    monkeypatch.setattr(breaker_module, "PROBE_WINDOW_SECONDS", 1e6)
+    monkeypatch.setattr(timing, "probe_window", 1e6)
     Breaker("replicate_reads").failed(AccountError("HTTP 403", vendor="replicate"))
     tokens = TokenFactory.create_batch(3)
     first, second = worker(), worker()
     first.step()
     assert vendors.creations() == 0
-    time.sleep(breaker_module.ACCOUNT_WAIT_SECONDS)
+    time.sleep(timing.account_wait)
     for drain in (first, second):
         drain.step(0)
     first.rest()
@@ -269,7 +269,7 @@ def test_one_call_tells_whether_predictions_can_be_read_again(
 def test_a_read_that_fails_leaves_the_probe_of_the_listing_to_others(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breaker_module, "PROBE_WINDOW_SECONDS", 1e6)
+    monkeypatch.setattr(timing, "probe_window", 1e6)
     SystemState.objects.create(state_key="breaker:replicate_listing", state_value={"state": "open"})
     vendors.replicate.plan_fault("server_error", times=10_000, scope="^GET /v1/predictions/")
     token = TokenFactory.create()
@@ -284,8 +284,8 @@ def test_a_read_that_fails_leaves_the_probe_of_the_listing_to_others(
 def test_the_drain_knows_at_once_when_a_look_is_due_that_it_has_put_off(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find, "RECONCILE_SECONDS", 2.0)
-    monkeypatch.setattr(breaker_module, "ACCOUNT_WAIT_SECONDS", 3600.0)
+    monkeypatch.setattr(timing, "lookup_again", 2.0)
+    monkeypatch.setattr(timing, "account_wait", 3600.0)
     vendors.replicate.plan_fault("drop_before", scope=CREATE)
     job = lose_a_reply(worker(), TokenFactory.create())
     ImageGenerationJob.objects.filter(pk=job.pk).update(look_at=job.created_at)
@@ -352,7 +352,7 @@ def test_a_workers_clock_that_differs_cancels_nothing_and_looks_not_too_early(
     monkeypatch: pytest.MonkeyPatch,
     ahead: float,
 ) -> None:
-    monkeypatch.setattr(find, "SETTLE_SECONDS", 10.0)
+    monkeypatch.setattr(timing, "lookup_after", 10.0)
     wrong_clock(ahead)
     vendors.replicate.plan_fault("drop_before", scope=CREATE)
     TokenFactory.create()

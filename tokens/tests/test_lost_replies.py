@@ -13,9 +13,10 @@ from pytest_django import Settings
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.engine.heartbeat import own_prefix
 from glisk.engine.step import CallResult
+from glisk.timing import timing
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline import find, services
+from tokens.pipeline import find
 from tokens.pipeline.find import Finding, LostCall
 from tokens.pipeline.jobs import record_prediction
 from tokens.pipeline.services import spent_today
@@ -61,7 +62,7 @@ def test_a_server_error_after_acceptance_is_no_refusal(worker: Start, vendors: V
 def test_an_edge_that_never_reached_the_vendor_is_not_looked_up(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find, "SETTLE_SECONDS", 3600.0)
+    monkeypatch.setattr(timing, "lookup_after", 3600.0)
     vendors.replicate.set_faults(server_error_status=521)
     vendors.replicate.plan_fault("server_error", scope=CREATE)
     token = TokenFactory.create()
@@ -86,7 +87,7 @@ def test_a_reply_lost_before_acceptance_ends_with_one_prediction(
 def test_the_listing_is_not_asked_before_a_late_call_must_show_up(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find, "SETTLE_SECONDS", 60.0)
+    monkeypatch.setattr(timing, "lookup_after", 60.0)
     vendors.replicate.plan_fault("drop_before", scope=CREATE)
     TokenFactory.create()
     drain = worker()
@@ -104,7 +105,7 @@ def test_the_listing_is_not_asked_just_after_a_late_reply_was_lost(
     drain = worker()
     drain.step()
     lost = drain.finished()
-    monkeypatch.setattr(find, "SETTLE_SECONDS", 30.0)
+    monkeypatch.setattr(timing, "lookup_after", 30.0)
     past = timezone.now() - timedelta(seconds=40)
     ImageGenerationJob.objects.update(created_at=past, look_at=past)
     drain.drain.turn(lost)
@@ -349,12 +350,12 @@ def test_a_worker_without_its_lease_changes_nothing_and_pays_nothing(
 def test_a_call_that_overslept_is_not_made(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "STALE_CALL_SECONDS", -1.0)
+    monkeypatch.setattr(timing, "stale_call", -1.0)
     token = TokenFactory.create()
     drain = worker()
     drain.until(lambda: ImageGenerationJob.objects.filter(status=JobStatus.REJECTED).exists())
     assert vendors.creations() == 0
-    monkeypatch.setattr(services, "STALE_CALL_SECONDS", 5.0)
+    monkeypatch.setattr(timing, "stale_call", 5.0)
     drain.until(is_ready(token))
     token.refresh_from_db()
     assert vendors.paid == token.generation_attempts == 1

@@ -8,8 +8,8 @@ import pytest
 from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory
-from glisk import pauses
 from glisk.pauses import list_pauses
+from glisk.timing import timing
 from tokens.models import PromptSample
 from tokens.models.job import JobStatus
 from tokens.pipeline.samples import request_sample
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pauses, "_REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr(timing, "pause_refresh", 0.02)
 
 
 @pytest.mark.parametrize("shape", ["string", "deep"])
@@ -50,7 +50,7 @@ def test_a_data_uri_is_an_image_too(worker: Start, vendors: Vendors) -> None:
 def test_an_image_inside_a_reply_may_be_larger_than_other_replies(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glisk.clients.replicate.prediction._REPLY_BYTES", 0)
+    monkeypatch.setattr("glisk.clients.replicate.prediction.REPLY_BYTES", 0)
     monkeypatch.setattr("glisk.clients.http.MAX_JSON_BYTES", 1000)
     vendors.replicate.set_faults(output_inline=True)
     token = TokenFactory.create()

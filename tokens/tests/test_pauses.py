@@ -3,10 +3,10 @@
 import pytest
 from pytest_django import Settings
 
-from glisk import pauses
 from glisk.console.controls import reset_breaker
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.pauses import pause_stage, resume_stage
+from glisk.timing import timing
 from tokens import tasks
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token
 from tokens.states import TokenStatus
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pauses, "_REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr(timing, "pause_refresh", 0.02)
 
 
 def test_a_paused_generation_pays_nothing_and_finishes_what_is_paid(

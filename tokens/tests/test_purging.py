@@ -78,7 +78,7 @@ def test_a_reveal_that_a_reorg_may_take_back_keeps_its_bytes() -> None:
 
 
 def test_many_are_purged_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purging, "_AT_ONCE", 2)
+    monkeypatch.setattr(purging, "ROWS_AT_ONCE", 2)
     for _ in range(5):
         revealed(days_ago=9)
     assert purge_images() == 5

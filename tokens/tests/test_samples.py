@@ -18,6 +18,7 @@ from authors.tests.factories import AuthorFactory
 from glisk.breaker import Breaker
 from glisk.console.roles import OPERATOR, VIEWER, give_role, make_roles
 from glisk.errors import AccountError
+from glisk.timing import timing
 from tokens.models import PromptSample
 from tokens.models.job import SampleStatus
 from tokens.pipeline import samples
@@ -237,7 +238,7 @@ def test_a_refused_prompt_fails_with_its_cost(
 def test_while_the_vendor_is_away_nothing_is_called(
     worker: Start, vendors: Vendors, author: Author, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glisk.breaker.ACCOUNT_WAIT_SECONDS", 60)
+    monkeypatch.setattr(timing, "account_wait", 60)
     Breaker("replicate").failed(AccountError("no credit", vendor="replicate"))
     sample = ask(author)
     worker().settle(0.3)

@@ -11,12 +11,13 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.models import SystemState
+from glisk.timing import timing
 from sandbox.cog.emulator import CogEmulator
 from sandbox.node import free_port
 from sandbox.paint import Painter
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobService, JobStatus
-from tokens.pipeline import find, jobs
+from tokens.pipeline import jobs
 from tokens.pipeline.services import spent_today
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
@@ -124,7 +125,7 @@ def test_an_unknown_outcome_at_replicate_is_settled_there_first(
     drain = worker()
     vendors.replicate.set_faults(list_refusal=503)
     with monkeypatch.context() as patch:  # it is looked for when the breaker is open
-        patch.setattr(find, "SETTLE_SECONDS", 3600.0)
+        patch.setattr(timing, "lookup_after", 3600.0)
         drain.step()
         drain.drain.turn(drain.finished())
         open_breaker("replicate")
@@ -152,7 +153,7 @@ def test_many_lost_replies_leave_room_for_the_server(
     lost = TokenFactory.create_batch(2)
     drain = worker()
     with monkeypatch.context() as patch:  # they are looked for when the breaker is open
-        patch.setattr(find, "SETTLE_SECONDS", 3600.0)
+        patch.setattr(timing, "lookup_after", 3600.0)
         drain.until(lambda: len(vendors.predictions) == 2 and drain.drain.in_flight == 0)
         open_breaker("replicate")
     ImageGenerationJob.objects.update(look_at=None)

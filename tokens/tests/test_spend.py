@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from glisk.timing import timing
 from tokens import totals
 from tokens.models import DailySpend, ImageGenerationJob, Token
 from tokens.models.job import JobStatus
@@ -167,7 +168,7 @@ def test_it_goes_on_by_itself_at_midnight(
     settings.DAILY_SPEND_CAP_USD = 0.003
     tokens = TokenFactory.create_batch(2)
     drain = worker()
-    monkeypatch.setattr(services, "_CAP_RECHECK_SECONDS", 0.1)
+    monkeypatch.setattr(timing, "cap_recheck", 0.1)
     drain.until(lambda: Token.objects.filter(status=TokenStatus.READY).count() == 1)
     drain.settle(0.3)
     assert vendors.paid == 1

@@ -12,6 +12,7 @@ from pytest_django import Settings
 from authors.tests.factories import AuthorFactory
 from glisk.cid import compute_cid
 from glisk.models import SystemState
+from glisk.timing import timing
 from sandbox.http import Kind, json_response
 from sandbox.node import free_port
 from sandbox.paint import Painter
@@ -288,7 +289,7 @@ def test_pinata_may_be_down_for_longer_than_replicate_keeps_its_files(
     pinata.start()
     try:
         # The worker that is killed may have the breaker's probe.
-        monkeypatch.setattr("glisk.breaker.PROBE_WINDOW_SECONDS", 1.0)
+        monkeypatch.setattr(timing, "probe_window", 1.0)
         settings.REPLICATE_BASE_URL = replicate.url
         settings.REPLICATE_OUTPUT_HOSTS = [replicate.url.removeprefix("http://")]
         settings.PINATA_API_URL = pinata.url

@@ -6,8 +6,8 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from glisk import pauses
 from glisk.pauses import list_pauses, resume_stage
+from glisk.timing import timing
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
 from tokens.pipeline.failures import pause_if_wasted
@@ -23,7 +23,7 @@ OUTPUT = {"kept": "", "blank": "content_policy"}
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pauses, "_REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr(timing, "pause_refresh", 0.02)
 
 
 def ended(*ends: str) -> None:

@@ -7,10 +7,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from glisk import breaker
 from glisk.clients.replicate import ReplicateClient
-from glisk.engine import drain as engine_drain
-from tokens.pipeline import poll, services
+from glisk.timing import timing
 from tokens.pipeline.jobs import record_prediction
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import PATIENCE_SECONDS, Start, Vendors, Worker, is_ready
@@ -47,10 +45,10 @@ def test_a_group_takes_five_turns_of_few_statements(
 ) -> None:
     settings.WORKER_BATCH_SIZE = settings.UPLOAD_CONCURRENCY = count
     # Statements that come by the clock would be counted once more on a slow machine.
-    monkeypatch.setattr(breaker, "_REFRESH_SECONDS", NEVER)
-    monkeypatch.setattr(engine_drain, "_LOOK_SECONDS", NEVER)
-    monkeypatch.setattr(poll, "POLL_SECONDS", NEVER)
-    monkeypatch.setattr(services, "NOTE_EVERY_SECONDS", NEVER)
+    monkeypatch.setattr(timing, "breaker_refresh", NEVER)
+    monkeypatch.setattr(timing, "rare_look", NEVER)
+    monkeypatch.setattr(timing, "poll", NEVER)
+    monkeypatch.setattr(timing, "clock_note", NEVER)
     tokens = TokenFactory.create_batch(count)
     drain = worker()
     spent = []

@@ -1,12 +1,11 @@
 """The chain of the recovery's tests, for tests that deliver its mints by webhook."""
 
-from datetime import timedelta
-
 import pytest
 from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory
-from tokens.recovery import drift, progress, proof
+from glisk.timing import timing
+from tokens.recovery import proof
 from tokens.tests.recovery.conftest import _deployed, chain, reader
 from tokens.tests.recovery.model_chain import CONTRACT
 from webhooks.tests.chain_equality import DEFAULT_AUTHOR, DEFAULT_PROMPT, REGISTERED
@@ -23,6 +22,6 @@ def model_world(db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch) -
     settings.GLISK_DEFAULT_AUTHOR_WALLET = DEFAULT_AUTHOR
     for address, prompt in {DEFAULT_AUTHOR: DEFAULT_PROMPT, **REGISTERED}.items():
         AuthorFactory.create(wallet_address=address, prompt_text=prompt)
-    monkeypatch.setattr(progress, "FIRST_RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(drift, "_SURE_AFTER", timedelta(0))
-    monkeypatch.setattr(proof, "_OLD_ONES", 1000)  # all of them in every proof
+    monkeypatch.setattr(timing, "first_retry", 0.0)
+    monkeypatch.setattr(timing, "node_lag", 0.0)
+    monkeypatch.setattr(proof, "OLD_ONES", 1000)  # all of them in every proof

@@ -20,7 +20,7 @@ from django.db import transaction
 from rest_framework.exceptions import ParseError
 
 from glisk.errors import ProviderError
-from tokens.recovery import schedule
+from glisk.timing import timing
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 from tokens.tests.recovery.model_node import ModelNode
@@ -56,7 +56,7 @@ def look(node: ModelNode, thorough: bool) -> None:
 @pytest.fixture
 def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Enqueue and log nothing; keep other tests' objects out of the garbage collection."""
-    monkeypatch.setattr(schedule, "_NUDGE_SECONDS", 1e9)
+    monkeypatch.setattr(timing, "nudge", 1e9)
     logging.disable(logging.CRITICAL)
     gc.collect()
     gc.freeze()

@@ -12,9 +12,9 @@ from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory
 from glisk.engine.drain import Drain
+from glisk.tests.pace import hurry
 from reveals.tasks import RevealDrain
 from reveals.tests.conftest import _chain
-from reveals.tests.pace import hurry
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.chain import DemoChain
 from tokens.minting.mint_log import BATCH_MINTED_TOPIC

@@ -24,6 +24,7 @@ from glisk.clients.chain.refusals import (
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.errors import AccountError, InvalidRequestError, ProviderError, TransientError
 from glisk.logging.redaction import register_secret
+from glisk.timing import timing
 
 _MAX_REPLY_BYTES: Final = 50 * 1024 * 1024
 _SMALL_BATCH: Final = 10  # a web request's, which cannot wait
@@ -32,9 +33,6 @@ _SIZE_KEPT_SECONDS: Final = 600.0
 _NAMED_SIZE: Final = re.compile(
     r"\b(\d+) (?:calls|requests|items)|\b(?:max\w*|limit\w*|most|than|to)\W+(?:\w+\W+){0,3}?(\d+)\b"
 )
-# A plan's budget is refilled every second, and may pay for less than one batch (Alchemy's free
-# plan: 500 units, an eth_call costs 26): the members that it refused are asked for again.
-_BUDGET_SECONDS: Final = 1.0
 _MOST_REFILLS: Final = 25
 
 
@@ -107,7 +105,7 @@ class RpcClient:
         for _ in range(_MOST_REFILLS):
             if not 0 < len(refused) < was:
                 return
-            time.sleep(_BUDGET_SECONDS)
+            time.sleep(timing.node_budget)
             try:
                 again = self._parts([calls[n] for n in refused])
             except TransientError:

@@ -32,7 +32,7 @@ _PICTURE_ENDINGS: Final = (".webp", ".png", ".jpg", ".jpeg")
 _MAX_URL_CHARACTERS: Final = 2000
 _MAX_ID_CHARACTERS: Final = 100
 _MAX_LOG_CHARACTERS: Final = 4000
-_REPLY_BYTES: Final = 4 * 1024 * 1024  # of a reply without its images
+REPLY_BYTES: Final = 4 * 1024 * 1024  # of a reply without its images
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,4 +233,4 @@ def _time(value: Any) -> datetime | None:
 
 def bytes_with_image(max_image_bytes: int) -> int:
     """Return how large a reply may be that holds an image of so many bytes in base64."""
-    return max_image_bytes * 4 // 3 + _REPLY_BYTES
+    return max_image_bytes * 4 // 3 + REPLY_BYTES

@@ -21,6 +21,7 @@ from glisk.management.base import counted
 from glisk.models import SystemState
 from glisk.pauses import STAGES
 from glisk.rate_limit import LimitState
+from glisk.timing import timing
 from reveals.keeper import BLOCKED, EMPTY
 from reveals.keeper import KEY as KEEPER_KEY
 from tokens.models import ImageGenerationJob, MintEvent
@@ -28,8 +29,6 @@ from tokens.models.mint import MintSource
 from tokens.pipeline.services import cap_reason, seconds_until_midnight
 from webhooks.models import WebhookEvent
 
-# A look at the chain may be faster than the webhook by so much.
-_LATE_SECONDS = 60
 _NEWS = timedelta(hours=24)  # older mints are history that was read, or long known
 _MOST_MINTS = 1000
 _LIMIT_IS_NEWS = timedelta(seconds=60)
@@ -232,7 +231,7 @@ def missing_webhooks() -> Trouble | None:
     events = WebhookEvent.objects.order_by("-received_at")
     last = events.values_list("received_at", flat=True).first()
     missed = [minted_at for minted_at in missed if last is None or minted_at > last]
-    if not missed or now - missed[-1] < timedelta(seconds=_LATE_SECONDS):
+    if not missed or now - missed[-1] < timedelta(seconds=timing.webhook_late_after):
         return None
     more = " or more" if len(missed) == _MOST_MINTS else ""
     return Trouble(

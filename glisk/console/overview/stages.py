@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
+from glisk.timing import timing
 from tokens.models.job import OPEN_JOB_STATUSES
 from tokens.states import ACTIVE, TokenStatus
 
@@ -22,8 +23,6 @@ STAGE_OF = {status: stage for stage, statuses in STAGES.items() for status in st
 
 # What a token waits for when that is no error of its own, whose class is named else.
 HELD, SENT, LOOKUP, WORKING, QUEUE = "held", "sent", "lookup", "working", "queue"
-# A paid call without an answer is looked up this long after it was made, at the earliest.
-_LOOKED_UP_AFTER_SECONDS = 30.0
 
 # Somebody is at it: a worker, or the vendor that makes its image.
 _WORKS = "(t.lease_owner IS NOT NULL OR j.id IS NOT NULL AND t.next_attempt_at IS NULL)"
@@ -87,7 +86,7 @@ def groups(token_id: int | None = None) -> list[Group]:
         "active": [status.value for status in ACTIVE],
         "token_id": token_id,
         "open": [status.value for status in OPEN_JOB_STATUSES],
-        "looked_up": _LOOKED_UP_AFTER_SECONDS,
+        "looked_up": timing.lookup_shown_after,
         "stuck": settings.STUCK_AFTER_SECONDS,
         "company": settings.BATCH_REVEAL_WAIT_SECONDS,  # a ready token may wait for others
     }

@@ -13,7 +13,6 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection
 
-from glisk.engine import drain as engine_drain
 from glisk.engine import heartbeat
 from glisk.engine import step as engine_step
 from glisk.engine.broker import notify
@@ -22,6 +21,7 @@ from glisk.engine.heartbeat import owner_prefix
 from glisk.engine.step import CallResult, DatabaseInThreadError
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.engine.conftest import Start, eventually, query
+from glisk.timing import timing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,7 +50,7 @@ def scripted(
 @pytest.fixture
 def nothing_is_routine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no heartbeat end a wait, so that whatever ends one is what the test did."""
-    monkeypatch.setattr(engine_drain, "BEAT_SECONDS", 3600.0)
+    monkeypatch.setattr(timing, "beat", 3600.0)
 
 
 def _slots(columns: str, condition: str = "true") -> list[tuple[Any, ...]]:

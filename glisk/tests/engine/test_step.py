@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from glisk import breaker as breakers
 from glisk.breaker import Breaker
 from glisk.engine import drain as engine_drain
 from glisk.engine.broker import notify
@@ -19,6 +18,7 @@ from glisk.engine.drain import Drain
 from glisk.engine.step import Done, Failed, Step
 from glisk.models import SystemState
 from glisk.tests.engine.conftest import Start, eventually, query
+from glisk.timing import timing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -271,7 +271,7 @@ def test_rare_work_is_found_under_load_all_the_same(
     run: Start,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine_drain, "_MANY", 1)
+    monkeypatch.setattr(engine_drain, "MANY_CALLS", 1)
     Work.gate.clear()
     _add(1)
     drain = run(type("Rarely", (StepsDrain,), {"kinds": (RareFinish, Work)}))
@@ -341,8 +341,8 @@ probes: list[Breaker] = []
 def test_a_probe_that_tells_nothing_is_given_back(
     run: Start, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    monkeypatch.setattr(breakers, "PROBE_WINDOW_SECONDS", 1e6)
-    monkeypatch.setattr(breakers, "_REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "probe_window", 1e6)
+    monkeypatch.setattr(timing, "breaker_refresh", 0.0)
     SystemState.objects.create(state_key="breaker:v", state_value={"state": "open"})
     probes.clear()
     Work.gate.clear()

@@ -10,11 +10,11 @@ from pytest_django import Settings
 from authors.models import Author
 from authors.tests.factories import AuthorFactory
 from glisk.clients.chain import ChainClient
+from glisk.timing import timing
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from sandbox.tests.nodes import deployed_chain, running_node
 from tokens.models import MintEvent, Token
-from tokens.recovery import progress, reorgs
 from tokens.recovery.scan import scan_chain
 from tokens.tests.recovery.node_proxy import NodeProxy
 from tokens.tests.recovery.stage import FOX, LIGHTHOUSE
@@ -80,8 +80,8 @@ def authors(settings: Settings, request: pytest.FixtureRequest) -> list[Author]:
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of the wall clock are left out; those in blocks are played."""
-    monkeypatch.setattr(progress, "FIRST_RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(reorgs, "PATIENCE_SECONDS", 1e9)
+    monkeypatch.setattr(timing, "first_retry", 0.0)
+    monkeypatch.setattr(timing, "reorg_patience", 1e9)
 
 
 @pytest.fixture

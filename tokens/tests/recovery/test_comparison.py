@@ -7,6 +7,7 @@ from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
 from glisk.models import SystemState
+from glisk.timing import timing
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from tokens import tasks
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch, chain: DemoChain) -> Iterator[None]:
     """Two tokens a piece; five tokens, of which the first and the last one differ."""
     schedule._kept_reader.cache_clear()
-    monkeypatch.setattr(schedule, "COMPARISON_BUDGET_SECONDS", -1.0)
+    monkeypatch.setattr(timing, "comparison_budget", -1.0)
     monkeypatch.setattr(drift, "FACTS_AT_ONCE", 2)
     chain.wait(chain.mint(1, AUTHORS[0].address, 5))
     tasks.look_at_chain()

@@ -14,6 +14,7 @@ from pytest_django import Settings
 
 from glisk.clients.chain import SELECTORS, ChainClient, WrongChainError
 from glisk.errors import ProviderError, TransientError
+from glisk.timing import timing
 from sandbox.accounts import KEEPER
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token, TokenTransition
@@ -251,7 +252,7 @@ def test_a_node_that_hides_a_gap_is_asked_less_and_less_often(
 ) -> None:
     settings.MINT_CONFIRMATIONS = 50
     chain.mine(60)
-    monkeypatch.setattr("tokens.recovery.progress.FIRST_RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr(timing, "first_retry", 3600.0)
     mint(chain)
     proxy.alter = without_logs
     look(bad_reader)

@@ -8,6 +8,7 @@ import pytest
 
 from authors.tests.factories import wallet
 from glisk.clients.chain import ChainClient
+from glisk.timing import timing
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token
 from tokens.recovery import proof
@@ -49,7 +50,7 @@ def test_a_proof_of_nothing_new_takes_few_calls(history: DemoChain, reader: Chai
 def test_the_window_comes_round(
     history: DemoChain, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proof, "_OLD_ONES", 2)
+    monkeypatch.setattr(proof, "OLD_ONES", 2)
     Token.objects.filter(pk=5).update(prompt_author_wallet=wallet(0xEE))
     found = []
     for _ in range(4):
@@ -90,7 +91,7 @@ def test_holes_in_the_tiling_are_read_again_and_then_left_alone(
     prove(bad_reader, budget_seconds=600)
     assert Token.objects.filter(mint_event=None).count() == 3
     assert not last_report().tiled
-    monkeypatch.setattr("tokens.recovery.progress.FIRST_RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr(timing, "first_retry", 3600.0)
     prove(bad_reader, budget_seconds=600)
     proxy.log_ranges.clear()
     prove(bad_reader, budget_seconds=600)

@@ -16,6 +16,7 @@ from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient
 from glisk.engine import schedules
 from glisk.tests.database import database_url
+from glisk.timing import timing
 from sandbox.chain import DemoChain
 from sandbox.node import free_port
 from tokens import tasks
@@ -123,8 +124,8 @@ def test_the_lock_is_given_back_after_a_fault(
 def test_a_node_that_is_away_opens_the_breaker_and_nothing_else(
     chain: DemoChain, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glisk.breaker._REFRESH_SECONDS", 0.0)
-    monkeypatch.setattr("glisk.breaker.backoff_seconds", lambda *tries, **limits: 600.0)
+    monkeypatch.setattr(timing, "breaker_refresh", 0.0)
+    monkeypatch.setattr(timing, "backoff", 600.0)
     settings.RPC_URL = f"http://127.0.0.1:{free_port()}"
     for _ in range(3):
         assert tasks.look_at_chain() == 0
@@ -139,7 +140,7 @@ def test_a_long_history_is_read_in_pieces(
     chain: DemoChain, proxy: NodeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mint(chain)
-    monkeypatch.setattr(schedule, "LOOK_BUDGET_SECONDS", -1.0)
+    monkeypatch.setattr(timing, "look_budget", -1.0)
     assert tasks.look_at_chain() == 0
     assert load_progress().block is None
     assert queued() == ["tokens.tasks.look_at_chain"]  # the next piece comes at once

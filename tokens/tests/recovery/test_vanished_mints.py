@@ -6,10 +6,11 @@ import pytest
 from django.db import connection
 
 from glisk.clients.chain import ChainClient
+from glisk.timing import timing
 from sandbox.chain import DemoChain
 from tokens.models import ImageGenerationJob, MintEvent, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.recovery import backfill, reorgs
+from tokens.recovery import backfill
 from tokens.recovery.progress import load
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.stage import (
@@ -86,7 +87,7 @@ def test_where_blocks_are_rare_time_takes_their_place(
     chain.reorg(1)
     look(reader)
     assert Token.objects.exists()
-    monkeypatch.setattr(reorgs, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "reorg_patience", 0.0)
     look(reader)
     assert not Token.objects.exists()
 

@@ -173,7 +173,7 @@ def test_a_stage_that_is_paused_keeps_its_failed_tokens() -> None:
 
 
 def test_tokens_of_a_paused_stage_hide_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokens.repairs.retry._DUE_AT_ONCE", 2)
+    monkeypatch.setattr("tokens.repairs.retry.DUE_AT_ONCE", 2)
     pause_stage("generation", reason="a look", actor=OPERATOR)
     for _ in range(5):
         waiting()

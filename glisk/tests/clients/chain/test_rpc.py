@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from glisk.clients.chain import RevertError, RpcClient, RpcError, rpc
+from glisk.clients.chain import RevertError, RpcClient, RpcError
 from glisk.clients.http import HttpOptions
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.tests.clients.scripted_server import (
@@ -22,6 +22,7 @@ from glisk.tests.clients.scripted_server import (
     reset,
     silence,
 )
+from glisk.timing import timing
 
 KEY = "alch3myKeyOfTwentyTwoXX"
 ALCHEMY_BUSY = (
@@ -174,7 +175,7 @@ def test_what_a_small_plan_refused_of_a_long_batch_is_asked_for_again(
     client: RpcClient, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """500 units a second pay for 19 calls; each later second for some more."""
-    monkeypatch.setattr(rpc, "_BUDGET_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "node_budget", 0.0)
     busy = [fault(429, ALCHEMY_BUSY, n) for n in range(30)]
     server.script(
         reply([*(member(n, n) for n in range(12)), *busy[12:30]]),
@@ -193,7 +194,7 @@ def test_what_a_small_plan_refused_of_a_long_batch_is_asked_for_again(
 def test_without_progress_it_is_asked_no_more(
     client: RpcClient, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, second: Step
 ) -> None:
-    monkeypatch.setattr(rpc, "_BUDGET_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "node_budget", 0.0)
     busy = [fault(429, ALCHEMY_BUSY, n) for n in range(30)]
     server.script(reply([*(member(n, n) for n in range(12)), *busy[12:]]), second)
     found = client.batch([("m", [n]) for n in range(30)])

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from glisk.clients.chain import Call, RpcClient, RpcError, rpc
+from glisk.clients.chain import Call, RpcClient, RpcError
 from glisk.clients.http import HttpOptions
 from glisk.errors import AccountError, InvalidRequestError, TransientError
 from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer
+from glisk.timing import timing
 from sandbox.faulty_rpc import (
     BatchRefusal,
     refused_as_list,
@@ -207,7 +208,7 @@ def test_account_rate_and_health_are_no_matter_of_the_size(
 def test_single_calls_that_are_refused_for_their_rate_are_asked_for_again(
     server: ScriptedServer, client: RpcClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rpc, "_BUDGET_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "node_budget", 0.0)
     busy = {"id": 1, "error": {"code": 429, "message": "compute units per second exceeded"}}
     steps: list[Callable[[ScriptedServer, socket.socket], bool]] = [
         node(1, refused_by_status(413))
