@@ -312,10 +312,19 @@ def test_a_prediction_that_the_vendor_forgot_is_made_again(
 # -- the prompt or the picture --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", ["nsfw", "garbage-black"])
+@pytest.mark.parametrize(
+    ("word", "faults"),
+    [
+        ("nsfw", {}),
+        ("garbage-black", {}),
+        ("gore", {"refusal_text": "It involves sensitive content", "refusal_in_logs": True}),
+    ],
+)
 def test_a_refused_prompt_is_replaced_once(
-    worker: Start, vendors: Vendors, settings: Settings, word: str
+    worker: Start, vendors: Vendors, settings: Settings, word: str, faults: dict[str, Any]
 ) -> None:
+    """Whatever words a refusal has and wherever it stands."""
+    vendors.replicate.set_faults(**faults)
     token = TokenFactory.create(prompt=f"a {word} picture")
     drain = worker()
     with structlog.testing.capture_logs() as logs:
@@ -330,6 +339,17 @@ def test_a_refused_prompt_is_replaced_once(
     noted = TokenTransition.objects.get(token=token, detail__censored=True)
     assert noted.detail["original_prompt"] == f"a {word} picture"
     assert "fallback prompt is used instead" in noted.reason
+
+
+def test_a_broken_moderation_takes_no_author_his_prompt(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.GENERATION_MAX_ATTEMPTS = 2
+    vendors.replicate.set_faults(refusal_text="RuntimeError: the safety checker failed to load")
+    token = TokenFactory.create(prompt="a gore picture")
+    worker().until(is_failed(token))
+    assert [p.input["prompt"] for p in vendors.predictions] == ["a gore picture"] * 2
+    assert not Token.objects.get(pk=token.pk).fallback_used
 
 
 def test_a_refused_fallback_fails_the_token(
@@ -400,19 +420,13 @@ def test_a_size_that_no_other_image_would_mend_is_paid_for_once(
     assert vendors.paid == 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "why"),
-    [("html", "begin with"), ("truncated", "decoding failed"), ("empty", "no bytes")],
-)
-def test_damaged_bytes_are_never_stored(
-    worker: Start, vendors: Vendors, kind: str, why: str
-) -> None:
+def test_damaged_bytes_are_never_stored(worker: Start, vendors: Vendors) -> None:
     """Whatever the content type says: the emulator calls all of it image/webp."""
-    token = TokenFactory.create(prompt=f"a garbage-{kind} picture")
+    token = TokenFactory.create(prompt="a garbage-truncated picture")
     worker().until(is_failed(token))
     error_class, message = failure_of(token)
     assert error_class == "artefact"
-    assert re.search(why, message), message
+    assert "decoding failed" in message
     assert vendors.paid == 3
     assert (token.image_cid, token.metadata_text) == (None, None)
     assert not vendors.pinata.calls

@@ -5,10 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory
-from glisk.pauses import list_pauses
 from glisk.timing import timing
 from tokens.models import PromptSample
 from tokens.models.job import JobStatus
@@ -67,20 +65,6 @@ def test_a_success_without_an_image_is_not_paid_again(worker: Start, vendors: Ve
     assert "holds no image" in (token.generation_error or "")
     job = job_of(token)
     assert (job.status, job.cost_usd) == (JobStatus.FAILED, Decimal("0.003"))
-
-
-def test_successes_without_an_image_pause_the_generation(
-    worker: Start, vendors: Vendors, settings: Settings
-) -> None:
-    settings.GENERATION_PAUSE_AFTER_WASTED = 2
-    settings.WORKER_BATCH_SIZE = 1
-    vendors.replicate.set_faults(output_shape="empty")
-    TokenFactory.create_batch(6)
-    drain = worker()
-    drain.until(list_pauses)
-    drain.settle(0.3)
-    assert 2 <= vendors.paid < 6
-    assert "holds no image" in list_pauses()[0].reason
 
 
 def test_a_sample_without_an_image_fails_with_its_cost(worker: Start, vendors: Vendors) -> None:

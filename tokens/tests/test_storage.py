@@ -14,7 +14,6 @@ from glisk.cid import compute_cid
 from glisk.models import SystemState
 from glisk.timing import timing
 from sandbox.http import Kind, json_response
-from sandbox.node import free_port
 from sandbox.paint import Painter
 from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
@@ -134,37 +133,21 @@ def test_only_what_is_missing_is_sent_again(
     assert (again[0], "failed", 1) in records(token)
 
 
-def test_a_worker_that_dies_between_the_files_sends_only_the_missing_one(
-    worker: Start, vendors: Vendors, stored: Stored
-) -> None:
-    token = stored()
-    IPFSUploadRecord.objects.create(
-        token=token,
-        upload_type="image",
-        computed_cid=str(token.image_cid),
-        returned_cid=str(token.image_cid),
-        size_bytes=1,
-        attempt_number=1,
-        status="succeeded",
-    )
-    worker().until(is_ready(token))
-    assert [pin.name for pin in vendors.pinata.pins] == [f"s0-token-{token.token_id}-metadata.json"]
-
-
-def test_when_both_are_pinned_already_nothing_is_sent(
-    worker: Start, vendors: Vendors, stored: Stored
+@pytest.mark.parametrize("pinned", [["image"], ["image", "metadata"]])
+def test_what_a_dead_worker_has_pinned_is_not_sent_again(
+    worker: Start, vendors: Vendors, stored: Stored, pinned: list[str]
 ) -> None:
     token = stored()
     cids = {
         "image": str(token.image_cid),
         "metadata": compute_cid((token.metadata_text or "").encode(), version=0),
     }
-    for kind, cid in cids.items():
+    for kind in pinned:
         IPFSUploadRecord.objects.create(
             token=token,
             upload_type=kind,
-            computed_cid=cid,
-            returned_cid=cid,
+            computed_cid=cids[kind],
+            returned_cid=cids[kind],
             size_bytes=1,
             attempt_number=1,
             status="succeeded",
@@ -172,7 +155,9 @@ def test_when_both_are_pinned_already_nothing_is_sent(
     worker().until(is_ready(token))
     token.refresh_from_db()
     assert token.metadata_cid == cids["metadata"]
-    assert vendors.pinata.calls == []
+    sent = [] if "metadata" in pinned else [f"s0-token-{token.token_id}-metadata.json"]
+    assert [pin.name for pin in vendors.pinata.pins] == sent
+    assert len(vendors.pinata.calls) == len(sent)
 
 
 def test_another_cid_is_a_hard_stop(worker: Start, vendors: Vendors, stored: Stored) -> None:
@@ -260,23 +245,6 @@ def test_an_upload_that_hangs_is_given_up_and_made_again(
     assert {record.error_class for record in IPFSUploadRecord.objects.all()} == {"transient"}
     vendors.pinata.set_faults(latency_seconds=(0.0, 0.0))
     first.until(is_ready(token))
-
-
-def test_while_pinata_is_down_tokens_wait_with_their_bytes(
-    worker: Start, vendors: Vendors, settings: Settings
-) -> None:
-    settings.PINATA_API_URL = f"http://127.0.0.1:{free_port()}"
-    tokens = TokenFactory.create_batch(3)
-    first = worker()
-    first.until(lambda: TokenImage.objects.count() == 3)
-    first.until(is_open)
-    first.stop()
-    # Meanwhile Replicate has deleted its files.
-    vendors.replicate.reset(state=True)
-    settings.PINATA_API_URL = vendors.pinata.url
-    worker().until(is_ready(*tokens))
-    assert vendors.creations() == 0
-    assert len(vendors.pinata.pins) == 6
 
 
 def test_pinata_may_be_down_for_longer_than_replicate_keeps_its_files(

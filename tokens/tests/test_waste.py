@@ -45,52 +45,40 @@ def ended(*ends: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ends", "is_paused"),
+    ("ends", "is_paused", "limit"),
     [
-        (["wasted"] * 3, True),
-        (["kept", "wasted", "wasted", "wasted"], True),
-        (["wasted", "blank", "wasted", "crashed", "wasted"], True),
-        (["empty", "wasted", "refused", "empty"], True),
-        (["wasted"] * 2, False),
-        (["wasted", "wasted", "kept", "wasted", "wasted"], False),
-        (["blank"] * 5, False),
-        (["crashed"] * 5, False),
-        (["refused"] * 5, False),
-        (["empty", "kept", "empty", "empty"], False),
+        (["wasted"] * 3, True, 3),
+        (["kept", "wasted", "wasted", "wasted"], True, 3),
+        (["wasted", "blank", "wasted", "crashed", "wasted"], True, 3),
+        (["empty", "wasted", "refused", "empty"], True, 3),
+        (["wasted"] * 2, False, 3),
+        (["wasted", "wasted", "kept", "wasted", "wasted"], False, 3),
+        (["blank"] * 5, False, 3),
+        (["crashed"] * 5, False, 3),
+        (["refused"] * 5, False, 3),
+        (["empty", "kept", "empty", "empty"], False, 3),
+        (["wasted"] * 20, False, 0),
     ],
 )
 def test_only_a_row_of_wasted_images_pauses(
-    settings: Settings, ends: list[str], is_paused: bool
+    settings: Settings, ends: list[str], is_paused: bool, limit: int
 ) -> None:
-    settings.GENERATION_PAUSE_AFTER_WASTED = 3
+    settings.GENERATION_PAUSE_AFTER_WASTED = limit
     ended(*ends)
     assert pause_if_wasted("output: too large.") is is_paused
     assert [pause.stage for pause in list_pauses()] == ["generation"] * is_paused
 
 
-def test_the_pause_says_what_happened_and_what_to_do(settings: Settings) -> None:
+def test_a_pause_says_what_to_do_and_a_resume_begins_the_count_anew(settings: Settings) -> None:
     settings.GENERATION_PAUSE_AFTER_WASTED = 2
     ended("wasted", "wasted")
     assert pause_if_wasted("output: too large.")
     assert not pause_if_wasted("output: too large."), "it is paused already"
     (pause,) = list_pauses()
     assert pause.actor == "spend guard"
-    assert "last 2 images" in pause.reason
-    assert "output: too large." in pause.reason
-    assert "resume the generation" in pause.reason
-
-
-def test_a_resume_begins_the_count_anew(settings: Settings) -> None:
-    settings.GENERATION_PAUSE_AFTER_WASTED = 2
-    ended("wasted", "wasted")
-    assert pause_if_wasted("p")
+    for said in ("last 2 images", "output: too large.", "resume the generation"):
+        assert said in pause.reason
     resume_stage("generation", actor="ada", reason="the host is allowed now")
-    assert not pause_if_wasted("p")
-
-
-def test_zero_never_pauses(settings: Settings) -> None:
-    settings.GENERATION_PAUSE_AFTER_WASTED = 0
-    ended(*["wasted"] * 20)
     assert not pause_if_wasted("p")
 
 

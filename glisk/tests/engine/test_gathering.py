@@ -1,6 +1,5 @@
 """Which of the things that come are taken together; by a clock that only sleeping moves on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -25,78 +24,49 @@ class Clock:
         self.now += seconds
 
 
-Gathered = Callable[..., tuple[float, Came]]
+OFTEN = [number / 200 for number in range(100)]
 
 
-@pytest.fixture
-def gathered(monkeypatch: pytest.MonkeyPatch) -> Gathered:
-    """Gather what comes at the given seconds; return how long that took, and what had come."""
+@pytest.mark.parametrize(
+    ("expected", "heard", "urgent", "patient", "seconds", "came"),
+    [
+        # A whole group is waited for no longer, of callbacks whatever calls are under way besides.
+        (Expected(0, 3), [], [0.0], [0.01, 0.02], 0.02, (0, 3)),
+        (Expected(2, 5), [0.0, 0.03], [], [], 0.03, (2, 0)),
+        # What keeps a place is waited for by the window.
+        (Expected(4, 5), [0.0, 0.0], [], [], WINDOW, (2, 0)),
+        (Expected(20, 5), [], [0.0], [], WINDOW, (0, 1)),
+        # So are notifications that nobody counts, as of mints: they are no group.
+        (Expected(0, 5), [0.0], [], [], WINDOW, (1, 0)),
+        # While the most of a group is missing, or more keeps coming, the window is doubled.
+        (Expected(20, 5), [0.0] * 9, [], [], 2 * WINDOW, (9, 0)),
+        (Expected(100, 0), OFTEN, [], [], 2 * WINDOW, (17, 0)),
+        # What nothing waits for is patient, until a callback comes.
+        (Expected(20, 5), [], [], [0.0, 0.1, LONG], 4 * WINDOW, (0, 2)),
+        (Expected(2, 5), [0.05], [], [0.0], 0.05 + WINDOW, (1, 1)),
+    ],
+)
+def test_what_comes_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+    expected: Expected,
+    heard: list[float],
+    urgent: list[float],
+    patient: list[float],
+    seconds: float,
+    came: tuple[int, int],
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(
+        engine_step, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep)
+    )
+    began = clock.now
 
-    def run(
-        expected: Expected, *, heard: list[float], urgent: list[float], patient: list[float]
-    ) -> tuple[float, Came]:
-        clock = Clock()
-        monkeypatch.setattr(
-            engine_step, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep)
-        )
-        began = clock.now
+    def by_now(moments: list[float]) -> int:
+        return sum(began + moment <= clock.now + 1e-9 for moment in moments)
 
-        def by_now(moments: list[float]) -> int:
-            return sum(began + moment <= clock.now + 1e-9 for moment in moments)
+    def look() -> Came:
+        return Came(by_now(heard), by_now(urgent) + by_now(patient), by_now(urgent))
 
-        def look() -> Came:
-            return Came(by_now(heard), by_now(urgent) + by_now(patient), by_now(urgent))
-
-        gather(WINDOW, expected, look)
-        return clock.now - began, look()
-
-    return run
-
-
-def test_a_whole_group_of_calls_is_waited_for_no_longer(gathered: Gathered) -> None:
-    seconds, came = gathered(Expected(0, 3), heard=[], urgent=[0.0], patient=[0.01, 0.02])
-    assert came.results == 3
-    assert seconds == pytest.approx(0.02)
-
-
-def test_a_whole_group_of_callbacks_is_waited_for_no_longer(gathered: Gathered) -> None:
-    """Calls that are under way besides are not theirs."""
-    seconds, came = gathered(Expected(2, 5), heard=[0.0, 0.03], urgent=[], patient=[])
-    assert came.heard == 2
-    assert seconds == pytest.approx(0.03)
-
-
-def test_what_keeps_a_place_is_waited_for_by_the_window(gathered: Gathered) -> None:
-    seconds, _ = gathered(Expected(4, 5), heard=[0.0, 0.0], urgent=[], patient=[])
-    assert seconds == pytest.approx(WINDOW)
-    seconds, _ = gathered(Expected(20, 5), heard=[], urgent=[0.0], patient=[])
-    assert seconds == pytest.approx(WINDOW)
-
-
-def test_while_the_most_of_a_group_is_missing_the_window_is_doubled(gathered: Gathered) -> None:
-    seconds, _ = gathered(Expected(20, 5), heard=[0.0] * 9, urgent=[], patient=[])
-    assert seconds == pytest.approx(2 * WINDOW)
-
-
-def test_while_more_keeps_coming_the_window_is_doubled(gathered: Gathered) -> None:
-    often = [number / 200 for number in range(100)]
-    seconds, came = gathered(Expected(100, 0), heard=often, urgent=[], patient=[])
-    assert seconds == pytest.approx(2 * WINDOW)
-    assert came.heard == 17
-
-
-def test_what_nothing_waits_for_is_patient(gathered: Gathered) -> None:
-    seconds, came = gathered(Expected(20, 5), heard=[], urgent=[], patient=[0.0, 0.1, LONG])
-    assert seconds == pytest.approx(4 * WINDOW)
-    assert came.results == 2
-
-
-def test_a_callback_ends_that_patience(gathered: Gathered) -> None:
-    seconds, _ = gathered(Expected(2, 5), heard=[0.05], urgent=[], patient=[0.0])
-    assert seconds == pytest.approx(0.05 + WINDOW)
-
-
-def test_notifications_that_nobody_counts_are_no_group(gathered: Gathered) -> None:
-    """Such as of mints: they are waited for by the window like others."""
-    seconds, _ = gathered(Expected(0, 5), heard=[0.0], urgent=[], patient=[])
-    assert seconds == pytest.approx(WINDOW)
+    gather(WINDOW, expected, look)
+    assert clock.now - began == pytest.approx(seconds)
+    assert (look().heard, look().results) == came
