@@ -25,7 +25,7 @@ from django.conf import settings
 
 from glisk.config import ConfigurationError
 from glisk.engine.process import die_with
-from glisk.web.capacity import MOST_BODIES
+from glisk.web import MOST_BODIES
 
 try:
     _host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
@@ -53,7 +53,7 @@ worker_class = "gthread"
 workers = settings.WEB_WORKERS
 # Live streams wait most of the time; they have threads of their own, so that however many are
 # open, WEB_THREADS requests are answered at once (tokens/api/streams.py). So do requests with
-# a body, which wait for their senders (glisk/web/capacity.py). A thread is made when it is
+# a body, which wait for their senders (glisk/web.py). A thread is made when it is
 # needed.
 threads = settings.WEB_THREADS + settings.WEB_STREAMS + MOST_BODIES
 # Alchemy sends no long lines; a tool that repeats a parameter gets an answer of ours, not a reset.

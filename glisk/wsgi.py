@@ -8,7 +8,7 @@ from django.urls import get_resolver
 
 from glisk.clients.http import surround_calls
 from glisk.config import ConfigurationError
-from glisk.web.capacity import BodyPlaces, bounded_call
+from glisk.web import BodyPlaces, bounded_call
 
 # A gunicorn worker that exits so ends its master; with any other status it would be started anew
 # for ever (gunicorn/arbiter.py, WORKER_BOOT_ERROR).

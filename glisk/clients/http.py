@@ -67,7 +67,7 @@ _around_call: Callable[[str], AbstractContextManager[object]] = nullcontext
 def surround_calls(manager: Callable[[str], AbstractContextManager[object]]) -> None:
     """Have each call of this process made inside `manager(vendor)`, which may refuse it.
 
-    It refuses by a `ProviderError`; the web server bounds its calls so (glisk/web/capacity.py).
+    It refuses by a `ProviderError`; the web server bounds its calls so (glisk/web.py).
     """
     global _around_call
     _around_call = manager

@@ -51,9 +51,9 @@ INSTALLED_APPS = [
     "webhooks",
 ]
 MIDDLEWARE = [
-    "glisk.web.middleware.RequestContextMiddleware",
+    "glisk.web.RequestContextMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "glisk.web.middleware.CommonMiddleware",
+    "glisk.web.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",

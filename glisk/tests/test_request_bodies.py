@@ -10,7 +10,7 @@ import pytest
 
 from glisk.tests.web_server import WebServer, web
 from glisk.timing import timing
-from glisk.web.capacity import MOST_BODIES, BodyPlaces
+from glisk.web import MOST_BODIES, BodyPlaces
 
 __all__ = ["web"]
 

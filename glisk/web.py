@@ -1,4 +1,4 @@
-"""What one web process lets wait at once: requests for their bodies, and for other machines.
+"""What every request passes through, besides Django's own; and what one web process lets wait.
 
 A thread of the web server waits until its request's body has come, as long as the sender likes. So
 requests with a body have a number of threads to themselves (gunicorn.conf.py counts them), and
@@ -11,17 +11,20 @@ connections nor the web server's threads from webhooks and pages either.
 
 import contextlib
 import json
+import re
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, Final
 
 import structlog
 from django.conf import settings
 from django.db import connection
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.middleware import common
 
 from glisk.errors import TransientError
 from glisk.timing import timing
@@ -34,6 +37,35 @@ _SAID_EVERY_SECONDS: Final = 60.0
 _BUSY: Final = json.dumps(
     {"detail": "Too many requests wait for their bodies; try again in a moment."}
 ).encode()
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestContextMiddleware:
+    """Bind a request id to every log line of a request and give it back to the caller."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        response = self.get_response(request)
+        response["X-Request-Id"] = request_id
+        return response
+
+
+class CommonMiddleware(common.CommonMiddleware):
+    """Django's; but the health pages answer to any host, since they tell nobody's secrets.
+
+    Load balancers and orchestrators ask with an IP address or a container's name as Host.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
+        if request.path_info == "/health" or request.path_info.startswith("/health/"):
+            return None
+        return super().process_request(request)
 
 
 class BodyPlaces:
