@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from glisk.clients.images import ImageFacts, inspect_image
 from glisk.errors import ArtefactError
-from glisk.images import ImageFacts, inspect_image
 
 FORMATS = [("WEBP", "webp"), ("PNG", "png"), ("JPEG", "jpeg")]
 

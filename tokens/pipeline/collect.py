@@ -19,10 +19,16 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from glisk.cid import compute_cid
+from glisk.clients.images import (
+    DATA_SCHEME,
+    ImageFacts,
+    download_output,
+    inspect_image,
+    read_data_uri,
+)
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed, Step
 from glisk.errors import ContentPolicyError, ProviderError, TransientError, as_provider_error
-from glisk.images import DATA_SCHEME, ImageFacts, download_output, inspect_image, read_data_uri
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
 from tokens.models.token import token_name

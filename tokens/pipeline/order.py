@@ -14,6 +14,7 @@ from django.db import transaction
 
 from authors.models import PROMPT_MAX_LENGTH
 from glisk.breaker import Breaker
+from glisk.clients.images import DATA_SCHEME
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import boot_seconds
 from glisk.engine.step import Done, Failed, Step
@@ -24,7 +25,6 @@ from glisk.errors import (
     UnknownOutcomeError,
     as_provider_error,
 )
-from glisk.images import DATA_SCHEME
 from glisk.timing import timing
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from glisk.clients.http import HttpOptions
+from glisk.clients.images import read_data_uri
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
 from glisk.errors import (
     AccountError,
@@ -16,7 +17,6 @@ from glisk.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from glisk.images import read_data_uri
 from sandbox.cog.emulator import CogEmulator
 from sandbox.node import free_port
 from sandbox.paint import Painter
