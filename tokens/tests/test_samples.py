@@ -19,6 +19,7 @@ from glisk.breaker import Breaker
 from glisk.console.roles import OPERATOR, VIEWER, give_role, make_roles
 from glisk.errors import AccountError
 from glisk.timing import timing
+from sandbox.http import Kind
 from tokens.models import PromptSample
 from tokens.models.job import SampleStatus
 from tokens.pipeline import samples
@@ -111,10 +112,12 @@ def test_two_clicks_at_once_make_one_sample(monkeypatch: pytest.MonkeyPatch) -> 
     assert PromptSample.objects.count() == 1
 
 
+@pytest.mark.parametrize("fault", ["drop_after", "error_after"])
 def test_a_lost_reply_is_looked_for_and_not_paid_again(
-    worker: Start, vendors: Vendors, author: Author
+    worker: Start, vendors: Vendors, author: Author, fault: Kind
 ) -> None:
-    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    vendors.replicate.set_faults(error_after_status=522)
+    vendors.replicate.plan_fault(fault, scope=CREATE)
     assert render(worker, ask(author)).status == SampleStatus.DONE
     assert vendors.paid == vendors.creations() == 1
 
@@ -146,15 +149,6 @@ def test_a_refusal_that_is_delivered_again_does_not_have_the_next_call_repeated(
     first.drain.turn(refused)
     assert bring_to_its_end(second, sample).status == SampleStatus.DONE
     assert vendors.paid == 1
-
-
-def test_a_server_error_after_acceptance_is_looked_for_too(
-    worker: Start, vendors: Vendors, author: Author
-) -> None:
-    vendors.replicate.set_faults(error_after_status=522)
-    vendors.replicate.plan_fault("error_after", scope=CREATE)
-    assert render(worker, ask(author)).status == SampleStatus.DONE
-    assert vendors.paid == vendors.creations() == 1
 
 
 def test_a_call_that_never_arrived_is_given_up_unpaid(
