@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply, bad_reply
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
-from glisk.clients.replicate.prediction import (
+from glisk.clients.replicate import (
     Prediction,
     bytes_with_image,
     parse_prediction,

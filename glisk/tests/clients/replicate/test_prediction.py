@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from glisk.clients.replicate.prediction import (
+from glisk.clients.replicate import (
     classify_prediction_failure,
     parse_prediction,
 )
