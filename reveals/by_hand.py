@@ -22,8 +22,8 @@ from glisk.clients.ipfs import GatewayClient
 from glisk.engine.broker import notify
 from glisk.errors import ProviderError
 from reveals import gate, outbox
-from reveals.fees import choose_fees, configured_ceiling_wei, least_bump
 from reveals.gate import Candidate, tokens_by_id
+from reveals.keeper import choose_fees, configured_ceiling_wei, least_bump
 from reveals.models import BatchStatus, RevealBatch, RevealRequest, RevealTransaction
 from reveals.pipeline.compose import prepare_batch
 from reveals.pipeline.verify import CONCURRENCY

@@ -22,9 +22,8 @@ from django.utils import timezone
 
 from glisk.clock import database_now
 from glisk.engine.broker import notify
-from reveals.fees import Fees
 from reveals.gate import Candidate
-from reveals.keeper import SignedTransaction
+from reveals.keeper import Fees, SignedTransaction
 from reveals.models import (
     BatchStatus,
     RevealBatch,

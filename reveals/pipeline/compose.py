@@ -43,7 +43,8 @@ from glisk.errors import (
 )
 from glisk.timing import timing
 from reveals import gate, outbox, reconcile
-from reveals.fees import (
+from reveals.gate import WOULD_REVERT, Candidate, Waiting, set_aside
+from reveals.keeper import (
     MAX_TRANSACTION_GAS,
     PERCENTILES,
     Fees,
@@ -52,9 +53,9 @@ from reveals.fees import (
     configured_ceiling_wei,
     gas_limit,
     is_above_cap,
+    note_facts,
+    note_problem,
 )
-from reveals.gate import WOULD_REVERT, Candidate, Waiting, set_aside
-from reveals.keeper import note_facts, note_problem
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.outbox import Unsigned
 from reveals.pipeline.step import RevealStep, Shared

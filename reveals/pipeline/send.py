@@ -36,8 +36,8 @@ from glisk.errors import (
 )
 from glisk.timing import timing
 from reveals import gate, outbox
-from reveals.fees import PERCENTILES, Fees, bump_fees, configured_ceiling_wei
 from reveals.gate import Candidate, candidates_of
+from reveals.keeper import PERCENTILES, Fees, bump_fees, configured_ceiling_wei
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.outbox import Doubt
 from reveals.pipeline.step import RevealStep, Shared

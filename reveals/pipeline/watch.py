@@ -31,8 +31,8 @@ from glisk.engine.step import Done, Failed
 from glisk.errors import as_provider_error
 from glisk.timing import timing
 from reveals import outbox
-from reveals.fees import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.gate import check_chain
+from reveals.keeper import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
 from reveals.models import (
     BatchStatus,
     RevealBatch,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glisk.clients.chain import FeeHistory, RpcError
-from reveals.fees import (
+from reveals.keeper import (
     MAX_TRANSACTION_GAS,
     MIN_PRIORITY_FEE_WEI,
     Fees,

@@ -7,7 +7,7 @@ from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient
 from glisk.tests.alarms import alarms
-from reveals.fees import choose_fees, configured_ceiling_wei
+from reveals.keeper import choose_fees, configured_ceiling_wei
 from reveals.tests.stage import (
     Scene,
     breaker_reason,

@@ -13,7 +13,7 @@ from glisk.clients.chain import ChainClient, RevealFacts
 from glisk.clock import database_now
 from glisk.timing import timing
 from reveals import outbox
-from reveals.fees import Fees
+from reveals.keeper import Fees
 from reveals.models import RevealBatch
 from reveals.pipeline.send import Send, Sending, Sent, SleptError
 from reveals.pipeline.step import Shared

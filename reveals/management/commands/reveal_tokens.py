@@ -12,8 +12,7 @@ from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, confirm, counted
 from glisk.pauses import list_pauses
 from reveals.by_hand import RevealPlan, preview_reveal, request_reveal
-from reveals.fees import GasPriceTooHighError
-from reveals.keeper import keeper_address
+from reveals.keeper import GasPriceTooHighError, keeper_address
 from tokens.management.repairing import SKIPPED, token_ids
 from tokens.repairs import RepairResult
 
