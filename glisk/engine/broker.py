@@ -109,12 +109,7 @@ class Listener:
 
 def own_queue() -> str:
     """Return the name of the queue that only the processes of this supervisor take from."""
-    return queue_of(own_prefix())
-
-
-def queue_of(prefix: str) -> str:
-    """Return the name of a supervisor's own queue, by the prefix of its owners."""
-    return prefix[:_LONGEST_KEY]
+    return own_prefix()[:_LONGEST_KEY]
 
 
 def enqueue_here(func_path: str) -> None:
@@ -124,7 +119,7 @@ def enqueue_here(func_path: str) -> None:
 
 def forget_queue(prefix: str) -> None:
     """Delete the own queue of a supervisor whose processes are gone."""
-    OrmQ.objects.using(Conf.ORM).filter(key=queue_of(prefix)).delete()
+    OrmQ.objects.using(Conf.ORM).filter(key=prefix[:_LONGEST_KEY]).delete()
 
 
 def forget_lost_queues() -> int:

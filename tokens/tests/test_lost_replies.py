@@ -12,7 +12,6 @@ from pytest_django import Settings
 
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.engine.heartbeat import own_prefix
-from glisk.engine.step import CallResult
 from glisk.timing import timing
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.job import JobStatus
@@ -181,14 +180,6 @@ def test_the_callback_is_faster_than_the_listing(worker: Start, vendors: Vendors
     assert vendors.paid == 1
 
 
-def test_a_listing_without_inputs_is_read_one_by_one(worker: Start, vendors: Vendors) -> None:
-    vendors.replicate.set_faults(list_omits="input,output,logs")
-    vendors.replicate.plan_fault("drop_after", scope=CREATE)
-    token = TokenFactory.create()
-    worker().until(is_ready(token))
-    assert vendors.paid == 1
-
-
 def test_inputs_that_the_vendor_completed_are_ours_all_the_same(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,23 +197,6 @@ def test_inputs_that_the_vendor_completed_are_ours_all_the_same(
     vendors.replicate.plan_fault("drop_after", scope=CREATE)
     token = TokenFactory.create()
     worker().until(is_ready(token))
-    assert vendors.paid == vendors.creations() == 1
-
-
-def test_a_late_lookup_decides_nothing_about_a_newer_job(worker: Start, vendors: Vendors) -> None:
-    """The lookup of one job is still under way when the token's next job loses its reply."""
-    vendors.replicate.plan_fault("drop_after", scope=CREATE)
-    token = TokenFactory.create()
-    drain = worker()
-    drain.step()
-    drain.drain.turn(drain.finished())
-    job = job_of(token)
-    late = CallResult("reconcile", [(token.token_id, job.pk - 1)], value={job.pk - 1: Finding()})
-    drain.drain.turn([late])
-    partial = CallResult("reconcile", [(token.token_id, job.pk)], value={})
-    drain.drain.turn([partial])
-    assert job_of(token).status == JobStatus.CREATED
-    drain.until(is_ready(token))
     assert vendors.paid == vendors.creations() == 1
 
 
