@@ -5,6 +5,8 @@
 Each is a commit of its own, and what comes next stands in the batch's row: what is to be signed
 for it, when it is sent, whether it is to be replaced. A replacement has the same nonce and higher
 fees. Nobody but the drain signs: whoever wants a replacement marks the batch.
+
+At the end stands what the drain's steps share of it: what was read in this turn, and their base.
 """
 
 from __future__ import annotations
@@ -13,17 +15,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from django.db import connection, transaction
 from django.db.models import Exists, Max, OuterRef, Prefetch, Q, QuerySet
 from django.utils import timezone
 
+from glisk.clients.chain import ChainClient
 from glisk.clock import database_now
 from glisk.engine.broker import notify
-from reveals.gate import Candidate
-from reveals.keeper import Fees, SignedTransaction
+from glisk.engine.step import Step
+from reveals.gate import Candidate, ReadyTokens, read_ready_tokens
+from reveals.keeper import Fees, Keeper, SignedTransaction
 from reveals.models import (
     BatchStatus,
     RevealBatch,
@@ -367,3 +371,36 @@ def perhaps_revealed(token_id: str) -> Exists:
     """Return the condition that a batch reveals the token, or may yet (see tokens.registry)."""
     places = RevealBatchToken.objects.filter(token=OuterRef(token_id))
     return Exists(places.filter(Q(is_open=True) | Q(batch__settled_at=None)))
+
+
+W = TypeVar("W")
+D = TypeVar("D")
+
+
+class Shared:
+    """The keeper, the chain, and what was read of the database in this turn."""
+
+    def __init__(self) -> None:
+        self.keeper = Keeper.from_settings()
+        self.chain = ChainClient.from_settings()
+        self.open: Sequence[RevealBatch] = ()  # in nonce order
+        self.ready = ReadyTokens()
+
+    def read(self, *, paused: bool = False) -> None:
+        self.open = open_batches()
+        self.ready = ReadyTokens() if paused else read_ready_tokens()
+
+    @property
+    def ours(self) -> list[RevealBatch]:
+        """The open batches of today's keeper."""
+        return [batch for batch in self.open if batch.keeper == self.keeper.address]
+
+
+class RevealStep(Step[W, D]):
+    """A step without leases: one drain in all holds the reveal slot."""
+
+    most = 1
+
+    def __init__(self, owner: str, shared: Shared) -> None:
+        super().__init__(owner)
+        self.shared, self.keeper, self.chain = shared, shared.keeper, shared.chain

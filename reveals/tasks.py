@@ -21,12 +21,12 @@ from glisk.engine.drain import Drain, run_drain
 from glisk.engine.step import Step
 from glisk.pauses import Pauses
 from reveals import keeper, outbox
+from reveals.outbox import Shared
 from reveals.pipeline.after import ReadBack, Refresh
 from reveals.pipeline.compose import Compose
 from reveals.pipeline.receipts import Receipts
 from reveals.pipeline.send import Send
 from reveals.pipeline.sign import Sign
-from reveals.pipeline.step import Shared
 from reveals.pipeline.verify import Verify
 from reveals.pipeline.watch import FillGap, Watch
 from tokens.transitions import REVEAL_CHANNEL

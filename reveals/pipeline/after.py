@@ -28,7 +28,7 @@ from glisk.engine.step import Done, Failed, Step
 from glisk.errors import AccountError, TransientError, as_provider_error, backoff_seconds
 from glisk.rate_limit import RateLimit
 from reveals.models import MarketplaceRefresh, RevealTransaction, TransactionStatus
-from reveals.pipeline.step import RevealStep
+from reveals.outbox import RevealStep
 from tokens.models import Token
 from tokens.recovery.drift import Finding, report_finding
 

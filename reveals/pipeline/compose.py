@@ -57,8 +57,7 @@ from reveals.keeper import (
     note_problem,
 )
 from reveals.models import RevealBatch, RevealTransaction
-from reveals.outbox import Unsigned
-from reveals.pipeline.step import RevealStep, Shared
+from reveals.outbox import RevealStep, Shared, Unsigned
 from reveals.pipeline.verify import Verify
 from reveals.reconcile import Answer, Question
 from tokens.models import Token

@@ -38,8 +38,7 @@ from reveals.models import (
     RevealTransaction,
     TransactionStatus,
 )
-from reveals.outbox import Doubt
-from reveals.pipeline.step import RevealStep
+from reveals.outbox import Doubt, RevealStep
 from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.transitions.chain import claim_adopted

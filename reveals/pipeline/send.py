@@ -39,8 +39,7 @@ from reveals import gate, outbox
 from reveals.gate import Candidate, candidates_of
 from reveals.keeper import PERCENTILES, Fees, bump_fees, configured_ceiling_wei
 from reveals.models import RevealBatch, RevealTransaction
-from reveals.outbox import Doubt
-from reveals.pipeline.step import RevealStep, Shared
+from reveals.outbox import Doubt, RevealStep, Shared
 from tokens.transitions.claims import Refusal
 
 logger = structlog.get_logger(__name__)

@@ -19,8 +19,7 @@ from glisk.errors import backoff_seconds
 from reveals import outbox
 from reveals.keeper import SignedTransaction
 from reveals.models import RevealBatch
-from reveals.outbox import Unsigned
-from reveals.pipeline.step import RevealStep
+from reveals.outbox import RevealStep, Unsigned
 
 logger = structlog.get_logger(__name__)
 

@@ -29,7 +29,7 @@ from reveals.gate import (
     note_verified,
     set_aside,
 )
-from reveals.pipeline.step import RevealStep, Shared
+from reveals.outbox import RevealStep, Shared
 from tokens.transitions.claims import Refusal, forget_refusals
 
 logger = structlog.get_logger(__name__)

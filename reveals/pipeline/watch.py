@@ -40,9 +40,8 @@ from reveals.models import (
     RevealTransaction,
     TransactionStatus,
 )
-from reveals.outbox import Doubt
+from reveals.outbox import Doubt, RevealStep
 from reveals.pipeline.receipts import Included, look_for_receipts, mined_facts
-from reveals.pipeline.step import RevealStep
 from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.transitions import REVEAL_CHANNEL

@@ -8,8 +8,8 @@ from pytest_django import Settings
 
 from glisk.engine.broker import Listener
 from reveals.models import RevealBatch
+from reveals.outbox import Shared
 from reveals.pipeline.sign import Sign
-from reveals.pipeline.step import Shared
 from reveals.tests.stage import (
     Scene,
     breaker_reason,

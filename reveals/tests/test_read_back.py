@@ -12,8 +12,8 @@ from pytest_django import Settings
 from glisk.clients.chain import ChainClient
 from glisk.engine.step import Done
 from reveals.models import RevealTransaction
+from reveals.outbox import Shared
 from reveals.pipeline import after
-from reveals.pipeline.step import Shared
 from reveals.tests.stage import Scene, are_read_back, drift, reveal, transactions
 from tokens.recovery.drift import last_report
 from tokens.tests.stage import Start

@@ -15,8 +15,8 @@ from glisk.timing import timing
 from reveals import outbox
 from reveals.keeper import Fees
 from reveals.models import RevealBatch
+from reveals.outbox import Shared
 from reveals.pipeline.send import Send, Sending, Sent, SleptError
-from reveals.pipeline.step import Shared
 from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import (
     Scene,
