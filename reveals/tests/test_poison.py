@@ -134,7 +134,7 @@ def test_a_jammed_token_fails_after_some_looks_or_goes_when_it_can(
     worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Enough for one of them to be mended in time.
-    monkeypatch.setattr(compose, "MAX_WOULD_REVERT", 8)
+    monkeypatch.setattr(compose, "MAX_WOULD_REVERT", 5)
     bad, mended = scene.mint(2)
     scene.jam(bad.token_id)
     scene.jam(mended.token_id)
