@@ -21,11 +21,11 @@ from glisk.pauses import Pauses
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.collect import Collect
 from tokens.pipeline.find import Find
+from tokens.pipeline.image_vendors import OpenJobs, Services
 from tokens.pipeline.order import Order, Repeat
 from tokens.pipeline.pin import Pin
 from tokens.pipeline.poll import Poll
 from tokens.pipeline.samples import Sample
-from tokens.pipeline.services import OpenJobs, Services
 from tokens.recovery.schedule import compare_everything, look_at_chain, prove_completeness
 from tokens.repairs import retry_what_is_due as retry_failed
 from tokens.totals import close_days as close_spend_days

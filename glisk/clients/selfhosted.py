@@ -181,7 +181,7 @@ class _Busy(TransientError):
 
 
 def output_hosts(base_url: str) -> list[str]:
-    """Return the only host that images of this server may be fetched from (see clients.images)."""
+    """Return the only host that images of this server may be fetched from (image_download)."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     if parts.port is not None:

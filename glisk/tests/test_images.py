@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from glisk.clients.images import ImageFacts, inspect_image
+from glisk.clients.image_download import ImageFacts, inspect_image
 from glisk.errors import ArtefactError
 
 FORMATS = [("WEBP", "webp"), ("PNG", "png"), ("JPEG", "jpeg")]

@@ -16,8 +16,8 @@ from glisk.permissions import (
     RETRY_TOKEN,
 )
 from tokens.models import Token
+from tokens.pipeline.image_vendors import cap_reason, cost_of_new_images
 from tokens.pipeline.jobs import model_of
-from tokens.pipeline.services import cap_reason, cost_of_new_images
 from tokens.repairs import (
     RepairResult,
     fail_by_hand,

@@ -24,8 +24,8 @@ from glisk.permissions import TRY_PROMPT
 from tokens.admin.pictures import image_response
 from tokens.models import PromptSample
 from tokens.models.job import SampleStatus
+from tokens.pipeline.image_vendors import cap_reason
 from tokens.pipeline.samples import SampleRefused, request_sample, sample_cost_usd
-from tokens.pipeline.services import cap_reason
 
 SAMPLE_LABELS = {
     SampleStatus.CREATED: "default",

@@ -11,7 +11,7 @@ from django.utils import timezone
 from glisk.api.short_memory import ShortMemory
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from tokens.api.serializers import public_error
-from tokens.pipeline.services import WORKERS, places_of
+from tokens.pipeline.image_vendors import WORKERS, places_of
 from tokens.states import ACTIVE, TokenStatus
 
 _SQL = """

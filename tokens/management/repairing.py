@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 
 from glisk.admin.actions import ranged
 from glisk.management.base import ExplainedCommand, confirm
-from tokens.pipeline.services import cost_of_new_images
+from tokens.pipeline.image_vendors import cost_of_new_images
 from tokens.repairs import RepairResult
 
 SKIPPED = 2

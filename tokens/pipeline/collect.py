@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from glisk.cid import compute_cid
-from glisk.clients.images import (
+from glisk.clients.image_download import (
     DATA_SCHEME,
     ImageFacts,
     download_output,
@@ -34,8 +34,8 @@ from tokens.models.job import JobStatus
 from tokens.models.token import token_name
 from tokens.pipeline import failures, jobs
 from tokens.pipeline.failures import Failure
+from tokens.pipeline.image_vendors import ImageService, OpenJobs, Services
 from tokens.pipeline.pin import image_extension
-from tokens.pipeline.services import ImageService, OpenJobs, Services
 from tokens.states import TokenStatus
 from tokens.transitions import UPLOAD_CHANNEL
 from tokens.transitions.claims import Claim, JobClaim, claim_jobs

@@ -43,7 +43,7 @@ from tokens.transitions.status import Failed, fail_tokens
 
 logger = structlog.get_logger(__name__)
 
-# glisk.clients.images: sizes are the model's, not one picture's.
+# glisk.clients.image_download: sizes are the model's, not one picture's.
 _SIZE_CODES = frozenset({"too_large", "too_many_pixels", "too_small"})
 
 

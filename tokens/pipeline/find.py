@@ -37,9 +37,9 @@ from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import failures, jobs
 from tokens.pipeline.failures import Failure
+from tokens.pipeline.image_vendors import OpenJobs, ReplicateService, until_probe
 from tokens.pipeline.jobs import is_our_input
 from tokens.pipeline.poll import get_many
-from tokens.pipeline.services import OpenJobs, ReplicateService, until_probe
 from tokens.states import TokenStatus
 from tokens.transitions.claims import JobClaim, claim_jobs, give_back, still_ours
 

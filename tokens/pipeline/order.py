@@ -14,7 +14,7 @@ from django.db import transaction
 
 from authors.models import PROMPT_MAX_LENGTH
 from glisk.breaker import Breaker
-from glisk.clients.images import DATA_SCHEME
+from glisk.clients.image_download import DATA_SCHEME
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import boot_seconds
 from glisk.engine.step import Done, Failed, Step
@@ -31,15 +31,15 @@ from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import failures, find, jobs
 from tokens.pipeline.collect import Captured, capture_image, not_configured, save_captured
 from tokens.pipeline.failures import Failure
-from tokens.pipeline.jobs import NewJob
-from tokens.pipeline.poll import poll_seconds
-from tokens.pipeline.services import (
+from tokens.pipeline.image_vendors import (
     ImageService,
     OpenJobs,
     Services,
     create_prediction,
     paid_call_seconds,
 )
+from tokens.pipeline.jobs import NewJob
+from tokens.pipeline.poll import poll_seconds
 from tokens.states import TokenStatus
 from tokens.transitions import claims
 from tokens.transitions.claims import Claim, give_back

@@ -22,7 +22,7 @@ from glisk.timing import timing
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import jobs
-from tokens.pipeline.services import OpenJobs, ReplicateService, until_probe, uses_callbacks
+from tokens.pipeline.image_vendors import OpenJobs, ReplicateService, until_probe, uses_callbacks
 
 logger = structlog.get_logger(__name__)
 

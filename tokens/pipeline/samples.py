@@ -40,8 +40,7 @@ from tokens.models import PromptSample
 from tokens.models.job import OPEN_SAMPLE_STATUSES, JobService, SampleStatus
 from tokens.pipeline.collect import Captured, capture_image
 from tokens.pipeline.find import Finding, LostCall, find_lost, perhaps_paid
-from tokens.pipeline.jobs import external_ids_near, model_of, price_of
-from tokens.pipeline.services import (
+from tokens.pipeline.image_vendors import (
     OpenJobs,
     ReplicateService,
     allowed_by_cap,
@@ -49,6 +48,7 @@ from tokens.pipeline.services import (
     create_prediction,
     paid_call_seconds,
 )
+from tokens.pipeline.jobs import external_ids_near, model_of, price_of
 from tokens.transitions import PIPELINE_CHANNEL
 
 logger = structlog.get_logger(__name__)

@@ -20,7 +20,7 @@ from glisk.pauses import list_pauses
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
-from tokens.pipeline.services import cap_reason
+from tokens.pipeline.image_vendors import cap_reason
 from tokens.repairs.results import RepairResult, repair_each, wake, with_reason
 from tokens.states import Repair, TokenStatus
 from tokens.transitions.claims import forget_delay

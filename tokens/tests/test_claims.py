@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline.services import OpenJobs
+from tokens.pipeline.image_vendors import OpenJobs
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.transitions.claims import (

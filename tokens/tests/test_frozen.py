@@ -26,8 +26,8 @@ from glisk.engine.drain import run_drain
 from glisk.engine.process import StopFlag
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.pipeline import collect, order, samples
+from tokens.pipeline.image_vendors import paid_call_seconds, spent_today
 from tokens.pipeline.samples import request_sample
-from tokens.pipeline.services import paid_call_seconds, spent_today
 from tokens.states import TokenStatus
 from tokens.tasks import GenerationDrain, UploadDrain
 from tokens.tests.factories import TokenFactory

@@ -18,8 +18,8 @@ from glisk.timing import timing
 from tokens.models import ImageGenerationJob, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.pipeline import order
+from tokens.pipeline.image_vendors import ImageService, callback_url, create_prediction
 from tokens.pipeline.jobs import record_prediction
-from tokens.pipeline.services import ImageService, callback_url, create_prediction
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import (

@@ -26,8 +26,8 @@ from glisk.timing import timing
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.pipeline import find, samples
+from tokens.pipeline.image_vendors import spent_today
 from tokens.pipeline.samples import request_sample
-from tokens.pipeline.services import spent_today
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of, until_ended
 

@@ -10,7 +10,7 @@ from django.db import OperationalError
 
 from glisk.engine.step import Step
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
-from tokens.pipeline.services import spent_today
+from tokens.pipeline.image_vendors import spent_today
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready
 

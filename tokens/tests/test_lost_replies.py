@@ -17,8 +17,8 @@ from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTran
 from tokens.models.job import JobStatus
 from tokens.pipeline import find
 from tokens.pipeline.find import Finding, LostCall
+from tokens.pipeline.image_vendors import spent_today
 from tokens.pipeline.jobs import record_prediction
-from tokens.pipeline.services import spent_today
 from tokens.repairs import retry_what_is_due
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory

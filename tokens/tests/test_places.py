@@ -19,7 +19,7 @@ from sandbox.paint import Painter
 from tokens.api.mints import measure_pace
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobService, JobStatus
-from tokens.pipeline.services import free_places
+from tokens.pipeline.image_vendors import free_places
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready

@@ -13,8 +13,8 @@ from glisk.clock import database_now
 from tokens.api.reads import author_page, author_total, progress_page
 from tokens.models import Token
 from tokens.models.job import JobService, JobStatus
+from tokens.pipeline.image_vendors import OpenJobs
 from tokens.pipeline.jobs import external_ids_near
-from tokens.pipeline.services import OpenJobs
 from tokens.states import TokenStatus
 from tokens.tests.factories import hash32
 from tokens.tests.plans import assert_uses, plans, table

@@ -23,8 +23,8 @@ from sandbox.http import Kind
 from tokens.models import PromptSample
 from tokens.models.job import SampleStatus
 from tokens.pipeline import samples
+from tokens.pipeline.image_vendors import spent_today
 from tokens.pipeline.samples import SampleRefused, request_sample
-from tokens.pipeline.services import spent_today
 from tokens.tests.stage import CREATE, Start, Vendors, Worker
 from tokens.totals import close_days, spend_totals
 

@@ -18,7 +18,7 @@ from sandbox.paint import Painter
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import jobs
-from tokens.pipeline.services import spent_today
+from tokens.pipeline.image_vendors import spent_today
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, is_failed, is_ready, job_of

@@ -16,7 +16,7 @@ from glisk.timing import timing
 from tokens import totals
 from tokens.models import DailySpend, ImageGenerationJob, Token
 from tokens.models.job import JobStatus
-from tokens.pipeline import jobs, services
+from tokens.pipeline import image_vendors, jobs
 from tokens.pipeline.jobs import Price
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
@@ -63,7 +63,7 @@ def test_the_ledger_equals_the_vendors_bill(
     tokens = [*TokenFactory.create_batch(3), TokenFactory.create(prompt="a nude")]
     worker().until(is_ready(*tokens))
     assert vendors.paid == 5
-    assert float(services.spent_today()) == vendors.replicate.bill.total_usd == 0.015
+    assert float(image_vendors.spent_today()) == vendors.replicate.bill.total_usd == 0.015
     refused = ImageGenerationJob.objects.filter(status=JobStatus.REJECTED)
     assert refused.exists()
     assert not refused.exclude(cost_usd=None).exists()
@@ -127,7 +127,7 @@ def test_a_million_jobs_are_summed_by_the_index(settings: Settings) -> None:
     totals.close_days()
     with CaptureQueriesContext(connection) as captured:
         totals.spend_totals()
-        services.allowed_by_cap(1, Price(USD("0.003")))
+        image_vendors.allowed_by_cap(1, Price(USD("0.003")))
     sums = [q["sql"] for q in captured if "sum(cost_usd)" in q["sql"].lower()]
     assert len(sums) == 2
     for sql in sums:
@@ -151,7 +151,7 @@ def test_the_cap_pauses_before_the_call_that_would_exceed_it(
     drain.until(lambda: Token.objects.filter(status=TokenStatus.READY).count() == 3)
     drain.settle(0.3)
     assert vendors.creations() == vendors.paid == 3
-    assert "0.009 USD are spent today" in services.cap_reason()
+    assert "0.009 USD are spent today" in image_vendors.cap_reason()
     waiting = Token.objects.exclude(status=TokenStatus.READY)
     assert {(t.generation_attempts, t.attempts, t.lease_owner) for t in waiting} == {(0, 0, None)}
     assert drain.tick is not None
@@ -159,7 +159,7 @@ def test_the_cap_pauses_before_the_call_that_would_exceed_it(
     drain.stop()
     settings.DAILY_SPEND_CAP_USD = 0.015
     worker().until(is_ready(*tokens))
-    assert services.spent_today() == USD("0.015")
+    assert image_vendors.spent_today() == USD("0.015")
 
 
 def test_it_goes_on_by_itself_at_midnight(
@@ -204,7 +204,7 @@ def test_several_processes_together_keep_to_the_cap(settings: Settings) -> None:
             made = 0
             for turn in range(5):
                 with transaction.atomic():
-                    allowed = services.allowed_by_cap(3, price)
+                    allowed = image_vendors.allowed_by_cap(3, price)
                     time.sleep(0.005)
                     ids = [number * 100 + turn * 10 + n for n in range(allowed)]
                     jobs.create_jobs([jobs.NewJob(pk, "p", 1) for pk in ids], look_in=0)
@@ -215,13 +215,13 @@ def test_several_processes_together_keep_to_the_cap(settings: Settings) -> None:
 
     with ThreadPoolExecutor(3) as pool:
         assert sum(pool.map(spend_it, range(3))) == 20
-    assert services.spent_today() == USD("0.06")
+    assert image_vendors.spent_today() == USD("0.06")
 
 
 def test_without_a_cap_nothing_is_asked(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
-        assert services.allowed_by_cap(5, Price(USD(1))) == 5
-        assert services.cap_reason() == ""
+        assert image_vendors.allowed_by_cap(5, Price(USD(1))) == 5
+        assert image_vendors.cap_reason() == ""
 
 
 # -- the rate -----------------------------------------------------------------------------

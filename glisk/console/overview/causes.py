@@ -26,7 +26,7 @@ from reveals.keeper import BLOCKED, EMPTY
 from reveals.keeper import KEY as KEEPER_KEY
 from tokens.models import ImageGenerationJob, MintEvent
 from tokens.models.mint import MintSource
-from tokens.pipeline.services import cap_reason, seconds_until_midnight
+from tokens.pipeline.image_vendors import cap_reason, seconds_until_midnight
 from webhooks.models import WebhookEvent
 
 _NEWS = timedelta(hours=24)  # older mints are history that was read, or long known

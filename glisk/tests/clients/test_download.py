@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from glisk.clients.images import Reach, download_output, is_allowed_address, is_allowed_host
+from glisk.clients.image_download import Reach, download_output, is_allowed_address, is_allowed_host
 from glisk.errors import ArtefactError, PermanentError, ProviderError, TransientError
 from glisk.tests.clients.scripted_server import (
     ScriptedServer,
@@ -230,7 +230,7 @@ class TestAnAddress:
         def connect(*arguments: object) -> None:
             raise ConnectionRefusedError
 
-        monkeypatch.setattr("glisk.clients.images._connect", connect)
+        monkeypatch.setattr("glisk.clients.image_download._connect", connect)
         refusal("http://images.internal:5001/out.webp", ["images.internal:5000"])
         refusal("http://images.internal/out.webp", ["images.internal:5000", "images.internal"])
         assert resolved == []

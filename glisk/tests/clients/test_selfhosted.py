@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from glisk.clients.http import HttpOptions
-from glisk.clients.images import read_data_uri
+from glisk.clients.image_download import read_data_uri
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
 from glisk.errors import (
     AccountError,
