@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import hmac
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -51,19 +52,19 @@ class WebhookSignatureError(GliskError):
     error_class = "webhook_signature"
 
 
-class WebhookSignature(BaseAuthentication):
+class WebhookSignature(BaseAuthentication, ABC):
     """A signature over the raw body, which is handed on as `request.auth`."""
 
     vendor: str
     header: str
 
+    @abstractmethod
     def keys(self) -> list[str]:
         """Return the keys that are good at the moment; several while they are rotated."""
-        raise NotImplementedError
 
+    @abstractmethod
     def verify(self, request: Request, body: bytes, keys: list[str]) -> None:
         """Return if one of the keys signed the body; raise `WebhookSignatureError` if none did."""
-        raise NotImplementedError
 
     def authenticate(self, request: Request) -> tuple[None, bytes]:
         keys = self.keys()

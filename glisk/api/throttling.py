@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from abc import ABC, abstractmethod
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -55,12 +56,13 @@ def purge_request_counts() -> int:
     return RequestCount.objects.filter(ends_at__lt=timezone.now()).delete()[0]
 
 
-class _MinuteThrottle(BaseThrottle):
+class _MinuteThrottle(BaseThrottle, ABC):
     scope = ""
     seconds: float | None = None
 
+    @abstractmethod
     def subject_and_limit(self, request: Request) -> tuple[str, int]:
-        raise NotImplementedError
+        """Return who is counted, and how many requests of theirs a minute may have."""
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         subject, limit = self.subject_and_limit(request)
