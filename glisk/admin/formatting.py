@@ -12,6 +12,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from glisk.clients.links import (
+    explorer_address_url,
+    explorer_block_url,
+    explorer_transaction_url,
+    gateway_url,
+)
+
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 NOTHING = "–"
 LONGEST_TEXT = 100_000
@@ -76,6 +83,29 @@ def hash_link(text: str | None, url: str) -> SafeString | str:
     if not text:
         return NOTHING
     return external_link(url, shortened(text), title=text) if url else short(text)
+
+
+def wallet_link(address: str | None) -> SafeString | str:
+    return hash_link(address, explorer_address_url(address))
+
+
+def transaction_link(tx_hash: str | None) -> SafeString | str:
+    return hash_link(tx_hash, explorer_transaction_url(tx_hash))
+
+
+def block_link(number: int | None) -> SafeString | str:
+    return NOTHING if number is None else hash_link(str(number), explorer_block_url(number))
+
+
+def cid_link(cid: str | None) -> SafeString | str:
+    return hash_link(cid, gateway_url(cid))
+
+
+def clipped(text: str) -> SafeString | str:
+    """Return a text cut to its column's width, whole in the tooltip."""
+    if not text:
+        return NOTHING
+    return format_html('<span class="glisk-clip" title="{}">{}</span>', text, text)
 
 
 def admin_link(target: Model, label: str = "") -> SafeString:

@@ -13,12 +13,23 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
 
 from glisk.fields import is_hash, parse_wallet
 
 EXACT_LIMIT = 10_000
 _CID_LENGTHS = range(46, 101)
 _MAX_ID = 2**63 - 1
+
+
+def column(description: str, show: Callable[[Any], Any], **options: Any) -> Any:
+    """Make a column of an admin by what it shows of a row; `options` are those of `@display`."""
+
+    @display(description=description, **options)
+    def shown(_admin: Any, row: Any) -> Any:
+        return show(row)
+
+    return shown
 
 
 def shows_list(request: HttpRequest) -> bool:

@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import URLPattern, path
 from django.utils import timezone
-from django.utils.safestring import SafeString
 from django_q.models import Failure, OrmQ, Schedule, Success
 from knox.models import AuthToken
 from unfold.admin import ModelAdmin
@@ -19,7 +18,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from glisk.admin.formatting import age, duration, json_block, text_block
-from glisk.admin.tables import ExactSearch, MachineAdmin
+from glisk.admin.tables import ExactSearch, MachineAdmin, column
 from glisk.console.controls import URL_NAME as CONTROLS
 from glisk.console.controls import control_page
 from glisk.console.overview.troubles import troubles_of
@@ -74,13 +73,8 @@ class SystemStateAdmin(ExactSearch, MachineAdmin):
         page = self.admin_site.admin_view(control_page)
         return [path("controls/", page, name=CONTROLS), *super().get_urls()]
 
-    @display(description="Value")
-    def value(self, state: SystemState) -> SafeString | str:
-        return json_block(state.state_value)
-
-    @display(description="Changed")
-    def changed(self, state: SystemState) -> SafeString | str:
-        return age(state.updated_at)
+    value = column("Value", lambda state: json_block(state.state_value))
+    changed = column("Changed", lambda state: age(state.updated_at))
 
 
 @admin.register(WorkerHeartbeat)
@@ -89,22 +83,17 @@ class WorkerHeartbeatAdmin(MachineAdmin):
     list_filter = ("stage",)
     ordering = ("-beat_at",)
 
+    beat = column("Last heartbeat", lambda worker: age(worker.beat_at), ordering="beat_at")
+    running_for = column(
+        "Running for",
+        lambda worker: duration((worker.beat_at - worker.started_at).total_seconds()),
+    )
+    progress = column("Last progress", lambda worker: age(worker.last_progress_at))
+
     @display(description="State", label={"alive": "success", "silent": "danger"})
     def alive(self, worker: WorkerHeartbeat) -> str:
         silent_for = (timezone.now() - worker.beat_at).total_seconds()
         return "alive" if silent_for < ALIVE_SECONDS else "silent"
-
-    @display(description="Last heartbeat", ordering="beat_at")
-    def beat(self, worker: WorkerHeartbeat) -> SafeString | str:
-        return age(worker.beat_at)
-
-    @display(description="Running for")
-    def running_for(self, worker: WorkerHeartbeat) -> str:
-        return duration((worker.beat_at - worker.started_at).total_seconds())
-
-    @display(description="Last progress")
-    def progress(self, worker: WorkerHeartbeat) -> SafeString | str:
-        return age(worker.last_progress_at)
 
 
 @admin.register(Schedule)
@@ -124,18 +113,13 @@ class FailureAdmin(ExactSearch, MachineAdmin):
     search_help_text = "Task id, name or function"
     fields = ("name", "func", "started", "stopped", "took", "attempt_count", "why")
 
+    took = column("Took", lambda task: duration(task.time_taken()))
+    why = column("Result", lambda task: text_block(str(task.result)))
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Failure]:
         # Arguments are pickled; one that cannot be read must not hide all the others.
         found: QuerySet[Failure] = super().get_queryset(request)
         return found.defer("args", "kwargs", "result")
-
-    @display(description="Took")
-    def took(self, task: Failure) -> str:
-        return duration(task.time_taken())
-
-    @display(description="Result")
-    def why(self, task: Failure) -> SafeString | str:
-        return text_block(str(task.result))
 
 
 @admin.register(AuthToken)
@@ -148,14 +132,9 @@ class AuthTokenAdmin(MachineAdmin):
     ordering = ("-created",)
     fields = ("token", "user", "created", "expiry")
 
+    # How it begins: enough to know it again, useless to anybody else.
+    token = column("Token", lambda token: f"{token.token_key}…")
+    made = column("Made", lambda token: age(token.created), ordering="created")
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("knox.delete_authtoken")
-
-    @display(description="Token")
-    def token(self, token: AuthToken) -> str:
-        """Show how it begins: enough to know it again, useless to anybody else."""
-        return f"{token.token_key}…"
-
-    @display(description="Made", ordering="created")
-    def made(self, token: AuthToken) -> SafeString | str:
-        return age(token.created)

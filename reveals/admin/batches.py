@@ -19,10 +19,11 @@ from glisk.admin.tables import (
     MachineInline,
     as_hash,
     as_id,
+    column,
 )
 from glisk.clients.links import explorer_address_url
 from glisk.permissions import SPEED_UP
-from reveals.admin.transactions import TransactionColumns, column
+from reveals.admin.transactions import TransactionColumns
 from reveals.by_hand import request_replacement
 from reveals.models import BatchStatus, RevealBatch, RevealBatchToken, RevealTransaction
 

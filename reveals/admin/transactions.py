@@ -1,8 +1,5 @@
 """The list of reveal transactions, and the page of one."""
 
-from collections.abc import Callable
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
@@ -22,7 +19,7 @@ from glisk.admin.formatting import (
     short,
     text_block,
 )
-from glisk.admin.tables import ExactSearch, MachineAdmin, shows_list
+from glisk.admin.tables import ExactSearch, MachineAdmin, column, shows_list
 from glisk.clients.links import explorer_address_url, explorer_block_url, explorer_transaction_url
 from reveals.models import RevealTransaction, TransactionStatus
 
@@ -33,16 +30,6 @@ TRANSACTION_LABELS = {
     TransactionStatus.REVERTED: "danger",
     TransactionStatus.REPLACED: "warning",
 }
-
-
-def column(description: str, show: Callable[[Any], Any], **options: Any) -> Any:
-    """Make a column of an admin page by what it shows of a row."""
-
-    @display(description=description, **options)
-    def shown(_page: Any, row: Any) -> Any:
-        return show(row)
-
-    return shown
 
 
 class TransactionColumns:
