@@ -6,17 +6,16 @@ signed.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 from django.conf import settings
+from django.core.cache import cache
 from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest
@@ -28,19 +27,13 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, ParseE
 from rest_framework.request import Request
 
 from glisk.api.exceptions import TryLater
-from glisk.clients.http import loads
+from glisk.api.json import read_json
 from glisk.engine.heartbeat import end_alarm, raise_alarm
 from glisk.errors import GliskError
 
 logger = structlog.get_logger(__name__)
 
-_ALARM_SECONDS = 900.0
-_MEANWHILE = {
-    "Alchemy": "Mints are read from the chain meanwhile.",
-    "Replicate": "Predictions are asked for meanwhile.",
-}
-
-
+_ALARM_SECONDS: Final = 900.0
 # What the Standard Webhooks libraries allow; covers clock drift and a slow delivery.
 TOLERANCE_SECONDS: Final = 300
 _MAX_SIGNATURES: Final = 16
@@ -57,18 +50,16 @@ class WebhookSignature(BaseAuthentication, ABC):
 
     vendor: str
     header: str
-
-    @abstractmethod
-    def keys(self) -> list[str]:
-        """Return the keys that are good at the moment; several while they are rotated."""
+    setting: str  # of the keys; several are good while they are rotated
+    meanwhile: str  # how the same news comes while its webhooks are refused
 
     @abstractmethod
     def verify(self, request: Request, body: bytes, keys: list[str]) -> None:
         """Return if one of the keys signed the body; raise `WebhookSignatureError` if none did."""
 
     def authenticate(self, request: Request) -> tuple[None, bytes]:
-        keys = self.keys()
-        if not keys:
+        keys = [key for key in getattr(settings, self.setting) if key]
+        if not keys:  # by an empty one anybody could sign
             raise TryLater("This webhook is not configured.")
         if not request.META.get(HttpHeaders.to_wsgi_name(self.header)):
             raise AuthenticationFailed(f"The {self.header} header is missing.")
@@ -77,14 +68,48 @@ class WebhookSignature(BaseAuthentication, ABC):
             self.verify(request, body, keys)
         except WebhookSignatureError as error:
             reason = f"The signature is refused: {error}."
-            note_refused(self.vendor, reason)
+            self._note_refused(reason)
             raise AuthenticationFailed(reason) from error
-        note_accepted(self.vendor)
+        if once_a_minute(f"{self.vendor}-accepted"):
+            with suppress(DatabaseError, InterfaceError):  # the alarm ends by its age, too
+                end_alarm(self._alarm)
         return None, body
 
     def authenticate_header(self, request: Request) -> str:
         """Return what makes DRF answer 401 rather than 403."""
         return self.header
+
+    @property
+    def _alarm(self) -> str:
+        return f"refused-webhooks-{self.vendor.lower()}"
+
+    def _note_refused(self, reason: str) -> None:
+        """Raise an alarm: a refusal is seen by nobody but the vendor, unless we say so.
+
+        A key that was changed there loses nothing, but everything takes longer, and in the end the
+        vendor gives the webhook up.
+        """
+        vendor = self.vendor
+        if not once_a_minute(f"{vendor}-refused"):
+            return
+        logger.warning("webhook_signature_refused", vendor=vendor.lower(), reason=reason)
+        try:
+            raise_alarm(
+                self._alarm,
+                headline=f"{vendor}'s webhooks are refused",
+                reason=reason,
+                advice=f"Has the signing key changed at {vendor}? Put the new one into "
+                f"{vendor.upper()}_WEBHOOK_SECRET (both, comma-separated, while it is rotated) and "
+                f"restart web. {self.meanwhile}",
+                lasts_seconds=_ALARM_SECONDS,
+            )
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("refusal_not_noted", vendor=vendor.lower(), error=type(error).__name__)
+
+
+def once_a_minute(what: str) -> bool:
+    """Let each thing through once a minute, per process: anybody may send nonsense without end."""
+    return cache.add(f"once-a-minute-{what}", True, timeout=60)
 
 
 class AlchemySignature(WebhookSignature):
@@ -95,18 +120,18 @@ class AlchemySignature(WebhookSignature):
     """
 
     vendor, header = "Alchemy", "X-Alchemy-Signature"
-
-    def keys(self) -> list[str]:
-        return [key for key in settings.ALCHEMY_WEBHOOK_SECRETS if key]
+    setting = "ALCHEMY_WEBHOOK_SECRETS"
+    meanwhile = "Mints are read from the chain meanwhile."
 
     def verify(self, request: Request, body: bytes, keys: list[str]) -> None:
-        # A header may hold anything; bytes can be compared in constant time, whatever they are.
-        signature = request.META["HTTP_X_ALCHEMY_SIGNATURE"].encode("utf-8", "surrogateescape")
-        matches = [
-            constant_time_compare(signature, sign_alchemy_body(body, key).encode()) for key in keys
-        ]
-        if not any(matches):
+        signature = request.META["HTTP_X_ALCHEMY_SIGNATURE"]
+        if not any(constant_time_compare(signature, sign_alchemy_body(body, k)) for k in keys):
             raise WebhookSignatureError("the X-Alchemy-Signature does not match the body")
+
+
+def sign_alchemy_body(body: bytes, key: str) -> str:
+    """Return the signature that Alchemy would send with this body."""
+    return hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
 
 
 class ReplicateSignature(WebhookSignature):
@@ -120,79 +145,22 @@ class ReplicateSignature(WebhookSignature):
     """
 
     vendor, header = "Replicate", "webhook-signature"
-
-    def keys(self) -> list[str]:
-        return list(settings.REPLICATE_WEBHOOK_SECRETS)
+    setting = "REPLICATE_WEBHOOK_SECRETS"
+    meanwhile = "Predictions are asked for meanwhile."
 
     def verify(self, request: Request, body: bytes, keys: list[str]) -> None:
-        verify_replicate(request.headers, body, keys)
-
-
-def sign_alchemy_body(body: bytes, key: str) -> str:
-    """Return the signature that Alchemy would send with this body."""
-    return hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
-
-
-def verify_replicate(
-    headers: Mapping[str, str],
-    body: bytes,
-    secrets: Sequence[str],
-    *,
-    now: float | None = None,
-) -> str:
-    """Return the webhook's id (the same on its retries) if a key of the list signed it.
-
-    `body` is the raw request body, `headers` know no case, `now` is unix seconds. Raises
-    WebhookSignatureError otherwise, also if there is no usable key.
-    """
-    identifier = headers.get("webhook-id", "")
-    timestamp = headers.get("webhook-timestamp", "")
-    offered = _signatures(headers.get("webhook-signature", ""))
-    if not identifier or not timestamp or not offered:
-        raise WebhookSignatureError("a webhook-id, -timestamp or -signature header is missing")
-    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
-        raise WebhookSignatureError("the webhook-timestamp is not a number of seconds")
-    clock = time.time() if now is None else now
-    if abs(clock - int(timestamp)) > TOLERANCE_SECONDS:
-        raise WebhookSignatureError("the webhook-timestamp is too far from our clock")
-    keys = [key for key in map(_key, secrets) if key]
-    if not keys:
-        raise WebhookSignatureError("no usable signing key: set REPLICATE_WEBHOOK_SECRET")
-    # Headers reach us as latin-1; encoded back, they are the bytes that were signed.
-    signed = b"%b.%b.%b" % (
-        identifier.encode("utf-8", "surrogateescape"),
-        timestamp.encode("ascii"),
-        body,
-    )
-    expected = [hmac.digest(key, signed, hashlib.sha256) for key in keys]
-    # No early exit: every key is compared with every signature.
-    matches = [hmac.compare_digest(mine, theirs) for mine in expected for theirs in offered]
-    if not any(matches):
-        raise WebhookSignatureError("the webhook-signature does not match")
-    return identifier
-
-
-def _key(secret: str) -> bytes:
-    """Return the key's bytes, or none if it cannot be one; an empty key would accept forgeries."""
-    text = secret.strip().removeprefix("whsec_")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-
-
-def _signatures(header: str) -> list[bytes]:
-    """Return the decoded version 1 signatures of a header; others are for other schemes."""
-    found = []
-    for part in header.split()[:_MAX_SIGNATURES]:
-        version, _, encoded = part.partition(",")
-        if version != "v1":
-            continue
-        try:
-            found.append(base64.b64decode(encoded, validate=True))
-        except (binascii.Error, ValueError):
-            continue
-    return found
+        timestamp = request.headers.get("webhook-timestamp", "")
+        if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
+            raise WebhookSignatureError("the webhook-timestamp is not a number of seconds")
+        if abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
+            raise WebhookSignatureError("the webhook-timestamp is too far from our clock")
+        signed = f"{request.headers.get('webhook-id', '')}.{timestamp}.".encode() + body
+        offered = request.headers[self.header].split()[:_MAX_SIGNATURES]
+        secrets = [base64.b64decode(key.removeprefix("whsec_")) for key in keys]
+        digests = [hmac.digest(secret, signed, hashlib.sha256) for secret in secrets]
+        wanted = [f"v1,{base64.b64encode(digest).decode()}" for digest in digests]
+        if not any(constant_time_compare(mine, given) for mine in wanted for given in offered):
+            raise WebhookSignatureError("the webhook-signature does not match")
 
 
 class BodyTooLarge(APIException):
@@ -207,61 +175,31 @@ def read_body(request: HttpRequest) -> bytes:
     A body that is announced as larger is refused unread; one without a length (chunked) as soon
     as the limit is passed. Raises `BodyTooLarge`, or `ParseError` if the connection broke off.
     """
-    limit = settings.WEBHOOK_MAX_BYTES
+    limit, meta = settings.WEBHOOK_MAX_BYTES, request.META
+    # Django takes a request without Content-Length for one without a body.
+    chunked = "chunked" in meta.get("HTTP_TRANSFER_ENCODING", "").lower()
     try:
-        if _is_chunked(request):
-            body = _read_stream(request.META["wsgi.input"], limit)
+        if chunked and meta.get("wsgi.input_terminated"):
+            body: bytes = meta["wsgi.input"].read(limit + 1)
+        elif int(meta.get("CONTENT_LENGTH") or 0) > limit:
+            raise BodyTooLarge
         else:
-            if _announced_length(request) > limit:
-                raise BodyTooLarge
             body = request.body
     except RequestDataTooBig as error:
         raise BodyTooLarge from error
-    except OSError as error:  # Django's UnreadablePostError, gunicorn's broken chunks
+    except (OSError, ValueError) as error:  # Django's and gunicorn's for broken bodies and lengths
         raise ParseError("The body could not be read.") from error
     if len(body) > limit:
         raise BodyTooLarge
     return body
 
 
-def _is_chunked(request: HttpRequest) -> bool:
-    """Tell whether the body has no announced length, yet an end that the server marks.
-
-    Django takes a request without Content-Length for one without a body.
-    """
-    return bool(
-        "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
-        and request.META.get("wsgi.input_terminated")
-    )
-
-
-def _announced_length(request: HttpRequest) -> int:
-    try:
-        return int(request.META.get("CONTENT_LENGTH") or 0)
-    except ValueError as error:
-        raise ParseError("The Content-Length is not a number.") from error
-
-
-def _read_stream(stream: Any, limit: int) -> bytes:
-    body = bytearray()
-    while (room := limit + 1 - len(body)) > 0 and (piece := stream.read(min(65_536, room))):
-        body += piece
-    return bytes(body)
-
-
 def read_json_object(body: bytes) -> dict[str, Any]:
     """Return the object that a body consists of; raise `ParseError` (400) if it is none."""
-    try:
-        payload = loads(body, parse_constant=_refuse_constant)
-    except ValueError as error:  # JSON, UTF-8 and integers of thousands of digits
-        raise ParseError("The body is not valid JSON.") from error
+    payload = read_json(body)
     if not isinstance(payload, dict):
         raise ParseError("The body is not a JSON object.")
     return payload
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
 
 
 def plain_text(value: object, *, max_length: int) -> str:
@@ -272,57 +210,3 @@ def plain_text(value: object, *, max_length: int) -> str:
     if isinstance(value, str) and len(value) <= max_length and value.isascii():
         return value if value.isprintable() else ""
     return ""
-
-
-class OnceAMinute:
-    """Lets each thing through once a minute, per process.
-
-    Whoever finds the address may send nonsense without end: one line and one row are enough.
-    """
-
-    def __init__(self) -> None:
-        self._opens_at: dict[str, float] = {}
-
-    def __call__(self, what: str) -> bool:
-        now = time.monotonic()
-        if now < self._opens_at.get(what, now):
-            return False
-        self._opens_at[what] = now + 60.0
-        return True
-
-
-once_a_minute = OnceAMinute()
-
-
-def note_refused(vendor: str, reason: str) -> None:
-    """Raise an alarm: a refused signature is seen by nobody but the vendor, unless we say so.
-
-    A signing key that was changed there loses nothing, but everything takes longer, and in the end
-    the vendor gives the webhook up.
-    """
-    if not once_a_minute(f"{vendor} refused"):
-        return
-    logger.warning("webhook_signature_refused", vendor=vendor.lower(), reason=reason)
-    try:
-        raise_alarm(
-            _alarm(vendor),
-            headline=f"{vendor}'s webhooks are refused",
-            reason=reason,
-            advice=f"Has the signing key changed at {vendor}? Put the new one into "
-            f"{vendor.upper()}_WEBHOOK_SECRET (both, comma-separated, while it is rotated) and "
-            f"restart web. {_MEANWHILE[vendor]}",
-            lasts_seconds=_ALARM_SECONDS,
-        )
-    except (DatabaseError, InterfaceError) as error:
-        logger.warning("refusal_not_noted", vendor=vendor.lower(), error=type(error).__name__)
-
-
-def note_accepted(vendor: str) -> None:
-    """End the alarm: the key is the right one, or is again."""
-    if once_a_minute(f"{vendor} accepted"):
-        with suppress(DatabaseError, InterfaceError):  # it ends by its age, too
-            end_alarm(_alarm(vendor))
-
-
-def _alarm(vendor: str) -> str:
-    return f"refused-webhooks-{vendor.lower()}"

@@ -17,6 +17,18 @@ from glisk.clients.http import loads
 MAX_BODY_BYTES = 128 * 1024
 
 
+def read_json(body: bytes) -> Any:
+    """Return what a body of JSON holds; raise `ParseError` (400) if it is none."""
+    try:
+        return loads(body, parse_constant=_refuse_constant)
+    except ValueError:  # JSON, UTF-8 and integers of thousands of digits
+        raise exceptions.ParseError("The body is not JSON.") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
 class BoundedJSONParser(JSONParser):
     """Parse a body of bounded size and depth; anything else is a 400, never a 500."""
 
@@ -29,14 +41,7 @@ class BoundedJSONParser(JSONParser):
         body = stream.read(MAX_BODY_BYTES + 1)
         if len(body) > MAX_BODY_BYTES:
             raise exceptions.ParseError(f"The body is larger than {MAX_BODY_BYTES} bytes.")
-        try:
-            return loads(body, parse_constant=_refuse_constant)
-        except ValueError:
-            raise exceptions.ParseError("The body is not JSON.") from None
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+        return read_json(body)
 
 
 class AlwaysJSON(BaseContentNegotiation):

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from structlog.testing import capture_logs
@@ -11,19 +12,17 @@ from structlog.testing import capture_logs
 from glisk.models import SystemState
 from glisk.tests.alarms import alarms
 from webhooks import authentication
-from webhooks.authentication import OnceAMinute
 from webhooks.tests.sending import ALCHEMY_URL, block_event, post_alchemy
 
+ONCE_A_MINUTE = authentication.once_a_minute  # as it is when no test replaces it
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
 def a_minute_begins(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    def begin() -> None:
-        monkeypatch.setattr(authentication, "once_a_minute", OnceAMinute())
-
-    begin()
-    return begin
+    monkeypatch.setattr(authentication, "once_a_minute", ONCE_A_MINUTE)
+    cache.clear()
+    return cache.clear
 
 
 def _deliver(client: Client, **headers: str) -> int:

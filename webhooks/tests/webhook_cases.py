@@ -37,39 +37,24 @@ class SignedWebhookCases(ABC):
     def send_signed(self, body: bytes, **extra: Any) -> Any:
         return self.send(body, self.signed_headers(body), **extra)
 
-    def test_an_unsigned_body_is_refused(self) -> None:
-        assert self.send(self.body(), {}).status_code == 401
-
-    def test_an_empty_signature_is_refused(self) -> None:
-        headers = self.signed_headers(self.body()) | {self.signature_header: ""}
-        assert self.send(self.body(), headers).status_code == 401
-
-    def test_a_forged_signature_is_refused(self) -> None:
-        for forged in ("0", "0" * 64, "v1,", "v1,AAAA", "v1,é", "ÿþ", "é" * 64, "x" * 10_000):
-            headers = self.signed_headers(self.body()) | {self.signature_header: forged}
-            assert self.send(self.body(), headers).status_code == 401
-
-    def test_the_signature_of_another_body_is_refused(self) -> None:
-        headers = self.signed_headers(self.body() + b" ")
-        assert self.send(self.body(), headers).status_code == 401
-
-    def test_a_refusal_says_nothing_of_the_right_signature(self) -> None:
+    def test_what_is_not_signed_is_refused_without_a_hint(self) -> None:
         right = self.signed_headers(self.body())
-        response = self.send(self.body(), right | {self.signature_header: "0" * 64})
-        assert right[self.signature_header] not in response.content.decode()
-
-    def test_only_posts_are_taken(self) -> None:
+        forged = ("", "0", "0" * 64, "v1,", "v1,AAAA", "v1,é", "ÿþ", "é" * 64, "x" * 10_000)
+        for headers in (
+            {},
+            *(right | {self.signature_header: signature} for signature in forged),
+            right | {self.signature_header: right[self.signature_header].upper()},
+            self.signed_headers(self.body() + b" "),
+        ):
+            answer = self.send(self.body(), headers)
+            assert answer.status_code == 401, headers
+            assert right[self.signature_header] not in answer.content.decode()
         assert Client().get(self.url).status_code in (401, 405)
 
-    def test_a_body_announced_as_too_large_is_not_read(self, settings: Settings) -> None:
+    def test_a_body_is_read_up_to_the_largest_size(self, settings: Settings) -> None:
         settings.WEBHOOK_MAX_BYTES = 10_000
-        body = b"x" * 10_001
-        assert self.send(body, self.signed_headers(body)).status_code == 413
-
-    def test_a_body_of_the_largest_size_is_read(self, settings: Settings) -> None:
-        settings.WEBHOOK_MAX_BYTES = 10_000
-        body = b"x" * 10_000
-        assert self.send(body, self.signed_headers(body)).status_code == 400
+        for size, status in ((10_000, 400), (10_001, 413)):
+            assert self.send_signed(b"x" * size).status_code == status
 
     def test_a_length_that_is_not_the_bodys_is_refused(self) -> None:
         for announced in ("", "-1", "many", "5"):
@@ -105,21 +90,13 @@ class SignedWebhookCases(ABC):
             assert self.send_signed(body).status_code == 400
 
     @pytest.mark.django_db
-    def test_a_signed_body_is_taken_in(self) -> None:
-        assert self.send_signed(self.body()).status_code == 200
-
-    @pytest.mark.django_db
-    @pytest.mark.parametrize("accept", ["text/html", "image/png", "garbage", ""])
-    def test_whatever_the_sender_accepts_it_gets_json(self, accept: str) -> None:
-        headers = self.signed_headers(self.body()) | {"Accept": accept}
-        assert self.send(self.body(), headers).status_code == 200
-
-    @pytest.mark.django_db
-    @pytest.mark.parametrize(
-        "content_type", ["text/plain", "application/xml", "multipart/form-data"]
-    )
-    def test_whatever_the_content_type_the_signed_bytes_count(self, content_type: str) -> None:
-        assert self.send_signed(self.body(), content_type=content_type).status_code == 200
+    def test_signed_bytes_are_taken_in_whatever_else_is_said_of_them(self) -> None:
+        signed = self.signed_headers(self.body())
+        for accept in ("text/html", "image/png", "garbage", ""):
+            assert self.send(self.body(), signed | {"Accept": accept}).status_code == 200
+        for content_type in ("text/plain", "application/xml", "multipart/form-data"):
+            answer = self.send(self.body(), signed, content_type=content_type)
+            assert answer.status_code == 200
 
     @pytest.mark.django_db
     def test_without_a_database_the_sender_is_asked_to_come_again(self) -> None:
