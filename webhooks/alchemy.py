@@ -1,7 +1,7 @@
 """Read an Alchemy event: which logs it holds, and which of them are mints of ours.
 
-Pure functions over a parsed body. Nothing that a body may hold raises: each log gets a verdict
-of its own, and an event in which nothing is ours says why.
+Each log gets a verdict of its own, whatever stands beside it, and an event in which nothing is
+ours says why.
 
 Shapes (https://www.alchemy.com/docs/reference/custom-webhook and …/address-activity-webhook):
 `event.data.block.logs[]` of a GRAPHQL event, where only fields that the query named are present,
@@ -9,12 +9,13 @@ and `event.activity[].log` of the activity events, in the form of JSON-RPC. A ra
 known by its own `address`, is read in either place; what it lacks, its block may tell.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from django.conf import settings
+from rest_framework.exceptions import ParseError
 
 from glisk.fields import is_address, is_hash
 from tokens.minting.mint_log import (
@@ -23,12 +24,10 @@ from tokens.minting.mint_log import (
     MalformedLog,
     MintLog,
     decode_mint_log,
-    read_number,
 )
-from webhooks.authentication import plain_text
+from webhooks.authentication import plain_text, read_json_object
 
-MAX_ID_LENGTH: Final = 64
-_OF_THE_BLOCK: Final = ("hash", "number", "timestamp")
+_MAX_ID_LENGTH: Final = 64
 
 
 class Verdict(StrEnum):
@@ -44,9 +43,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One log of an event, by its place in it."""
+    """One log of an event."""
 
-    position: int
     verdict: Verdict
     reason: str = ""
     mint: MintLog | None = None
@@ -78,131 +76,90 @@ class AlchemyEvent:
         return sorted({finding.removed_tx for finding in self.findings if finding.removed_tx})
 
 
-def read_event(payload: Mapping[str, Any]) -> AlchemyEvent | None:
-    """Return what an event holds, or None if it has no usable id."""
-    event_id = plain_text(payload.get("id"), max_length=MAX_ID_LENGTH)
+def read_event(body: bytes) -> AlchemyEvent:
+    """Return what a body holds; raise `ParseError` (400) if it is no object with a usable id."""
+    payload = read_json_object(body)
+    event_id = plain_text(payload.get("id"), max_length=_MAX_ID_LENGTH)
     if not event_id.strip():
-        return None
+        raise ParseError("The event has no usable id.")
     return replace(
         _read_contents(payload.get("event")),
         id=event_id,
-        webhook_id=plain_text(payload.get("webhookId"), max_length=MAX_ID_LENGTH),
+        webhook_id=plain_text(payload.get("webhookId"), max_length=_MAX_ID_LENGTH),
         type=plain_text(payload.get("type"), max_length=40),
     )
 
 
 def _read_contents(event: object) -> AlchemyEvent:
-    if not isinstance(event, dict):
-        return AlchemyEvent(ignored="it has no event object")
-    network = event.get("network")
     # Alchemy's older messages name no network. Where one is named it must be ours, also on
     # LOCAL: a chain of another network cannot tell us of our mints.
-    if network is not None and network != settings.NETWORK:
+    if _member(event, "network") not in (None, settings.NETWORK):
         return AlchemyEvent(ignored="it is of another network")
-    if "data" not in event and "activity" not in event:
-        told = event.get("error")
-        if told is None:
-            return AlchemyEvent(ignored="it has neither data nor activity")
-        text = plain_text(told, max_length=400) or "an error without a readable text"
-        return AlchemyEvent(ignored=f"Alchemy says: {text}", over_capacity=True)
-    block, logs = _block_logs(event)
-    if logs is None:
+    block: Any = _member(_member(event, "data"), "block")
+    logs = _member(block, "logs")
+    activity = _member(event, "activity")
+    if isinstance(activity, list):  # plain transfers of ether have no log
+        block, logs = {}, [log for a in activity if (log := _member(a, "log")) is not None]
+    if isinstance(logs, list):
+        findings = [_judge(log, block) for log in logs]
+        return AlchemyEvent(
+            findings=findings, ignored="" if logs else "it has no logs", heartbeat=not logs
+        )
+    told = _member(event, "error")
+    if told is None:
         return AlchemyEvent(ignored="it has no list of logs")
-    if not logs:
-        return AlchemyEvent(ignored="it has no logs", heartbeat=True)
-    return AlchemyEvent(
-        findings=[_judge(position, log, block) for position, log in enumerate(logs)]
-    )
+    text = plain_text(told, max_length=400) or "an error without a readable text"
+    return AlchemyEvent(ignored=f"Alchemy says: {text}", over_capacity=True)
 
 
-def _block_logs(event: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, list[Any] | None]:
-    """Return the block and its logs (GRAPHQL), or None and the logs of the activities."""
-    activity = event.get("activity")
-    if isinstance(activity, list):
-        return None, list(_activity_logs(activity))
-    data = event.get("data")
-    block = data.get("block") if isinstance(data, dict) else None
-    if not isinstance(block, dict):
-        return None, None
-    logs = block.get("logs")
-    return block, logs if isinstance(logs, list) else None
+def _member(value: object, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
 
 
-def _activity_logs(activity: list[Any]) -> Iterator[Any]:
-    """Yield the logs of activities; plain transfers of ether have none."""
-    for entry in activity:
-        if not isinstance(entry, dict):
-            yield entry
-        elif entry.get("log") is not None:
-            yield entry["log"]
-
-
-def _judge(position: int, log: object, block: Mapping[str, Any] | None) -> Finding:
+def _judge(log: object, block: Mapping[str, Any]) -> Finding:
     try:
         if not isinstance(log, dict):
             raise MalformedLog("the log is not an object")
-        raw = block is None or ("address" in log and "account" not in log)
-        facts = log if raw else _as_rpc_log(log)
-        foreign = _foreign(facts)
-        if foreign:
-            return Finding(position, foreign)
-        removed = facts.get("removed")
-        if removed is not None and not isinstance(removed, bool):
-            raise MalformedLog("the removed flag is not a boolean")
-        if removed:
+        facts = log if "address" in log else _as_rpc_log(log)
+        if foreign := _foreign(facts):
+            return Finding(foreign)
+        if facts.get("removed"):
             told = facts.get("transactionHash")
-            return Finding(
-                position, Verdict.REMOVED, removed_tx=told.lower() if is_hash(told) else ""
-            )
-        around = {f"block{name.capitalize()}": (block or {}).get(name) for name in _OF_THE_BLOCK}
+            return Finding(Verdict.REMOVED, removed_tx=told.lower() if is_hash(told) else "")
+        around = {
+            "blockHash": block.get("hash"),
+            "blockNumber": block.get("number"),
+            "blockTimestamp": block.get("timestamp"),
+        }
         mint = decode_mint_log(around | {k: v for k, v in facts.items() if v is not None})
     except IncompleteLog as error:
-        return Finding(position, Verdict.INCOMPLETE, str(error))
+        return Finding(Verdict.INCOMPLETE, str(error))
     except MalformedLog as error:
-        return Finding(position, Verdict.MALFORMED, str(error))
-    return Finding(position, Verdict.MINT, mint=mint)
+        return Finding(Verdict.MALFORMED, str(error))
+    return Finding(Verdict.MINT, mint=mint)
 
 
 def _as_rpc_log(log: Mapping[str, Any]) -> dict[str, Any]:
     """Return a log of a GRAPHQL event in the form of JSON-RPC."""
-    transaction = _object(log, "transaction")
-    status = transaction.get("status")
-    if status is not None and read_number(status, "transaction status", high=1) != 1:
-        raise MalformedLog("the transaction failed, so it has no logs")
     return {
-        "address": _object(log, "account").get("address"),
+        "address": _member(log.get("account"), "address"),
         "topics": log.get("topics"),
         "data": log.get("data"),
         "logIndex": log.get("index"),
-        "transactionHash": transaction.get("hash"),
+        "transactionHash": _member(log.get("transaction"), "hash"),
         "removed": log.get("removed"),
     }
 
 
-def _object(log: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a member of a log; empty where it was not asked for."""
-    value = log.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise MalformedLog(f"the {name} is not an object")
-    return value
-
-
 def _foreign(log: Mapping[str, Any]) -> Verdict | None:
-    """Return the verdict on a log that is not a mint of our contract, None on one that is."""
-    address = log.get("address")
+    """Return the verdict on a log that is surely not a mint of our contract, None on any other."""
+    address, topics = log.get("address"), log.get("topics")
     if address is None:
         raise IncompleteLog(["contract address"])
     if not is_address(address):
         raise MalformedLog("the contract address is not an address")
     if address.lower() != settings.GLISK_NFT_CONTRACT_ADDRESS.lower():
         return Verdict.FOREIGN_CONTRACT
-    topics = log.get("topics")
-    if topics is None:
-        raise IncompleteLog(["topics"])
-    if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
-        raise MalformedLog("the topics are not a list of texts")
-    if not topics or topics[0].lower() != BATCH_MINTED_TOPIC:
-        return Verdict.FOREIGN_EVENT
-    return None
+    kind = topics[0] if isinstance(topics, list) and topics else None
+    other = is_hash(kind) and kind.lower() != BATCH_MINTED_TOPIC
+    return Verdict.FOREIGN_EVENT if other or topics == [] else None

@@ -3,20 +3,18 @@
     store (own commit) → mints, tokens, wake-up and verdicts in one transaction
 
 What fails stays in the inbox as `failed` and is done again when the vendor delivers again, or
-by `process_unfinished`. There is no lock on the event: registration is idempotent, and of two
-deliveries at the same time the first to commit writes the verdicts.
+by `webhooks.tasks.finish_events`. There is no lock on the event: registration is idempotent, and
+of two deliveries at the same time the first to commit writes the verdicts.
 """
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Final
 
 import structlog
 from django.db import Error, connection, transaction
-from django.db.models import F
 from django.utils import timezone
 from rest_framework.exceptions import ParseError
 
@@ -25,15 +23,14 @@ from tokens.minting.registration import DOUBTFUL, MintOutcome, register_mints
 from tokens.models.mint import MintEvent, MintSource
 from tokens.recovery.schedule import look_soon
 from webhooks.alchemy import AlchemyEvent, Finding, Verdict, read_event
-from webhooks.authentication import read_json_object
 from webhooks.models import EventStatus, WebhookEvent
 
 ACTOR: Final = "webhook"
 # An event rarely has more than a few logs; a body of nonsense can have millions.
 MAX_STORED_VERDICTS: Final = 500
 DONE: Final = (EventStatus.PROCESSED.value, EventStatus.IGNORED.value)
-_DOUBTFUL: Final = {Verdict.REMOVED.value, Verdict.INCOMPLETE.value} | {*DOUBTFUL}
 UNFINISHED: Final = (EventStatus.RECEIVED.value, EventStatus.FAILED.value)
+_DOUBTFUL: Final = {Verdict.REMOVED.value, Verdict.INCOMPLETE.value} | {*DOUBTFUL}
 
 logger = structlog.get_logger(__name__)
 
@@ -62,60 +59,35 @@ def receive_event(event: AlchemyEvent, body: bytes) -> Receipt:
         return Receipt("ignored")
     event_pk, status, deliveries = _store(event, body)
     if status not in DONE:
-        receipt = _process(event_pk, event)
-    elif deliveries > 1:
-        receipt = Receipt("duplicate")
-    else:
-        receipt = Receipt("ignored", _counts(event.findings))
-    _look_if_doubtful(receipt)
-    return receipt
+        return _process(event_pk, event)
+    return _looked_into(
+        Receipt("duplicate") if deliveries > 1 else Receipt("ignored", _counts(event.findings))
+    )
 
 
-def _look_if_doubtful(receipt: Receipt) -> None:
-    """Have the chain itself asked where a log hints at a reorg, or cannot be registered."""
-    if _DOUBTFUL.isdisjoint(receipt.counts):
-        return
+def replay_event(event_pk: int) -> int:
+    """Process a stored event again, whatever its state; return how many tokens it created.
+
+    Raises `EventNotProcessedError`, which says why to an operator.
+    """
+    stored = WebhookEvent.objects.filter(pk=event_pk).first()
+    if stored is None:
+        raise EventNotProcessedError("There is no such event.")
     try:
-        look_soon()
-    except Error as error:  # the schedule looks a few seconds later
-        logger.warning("look_not_enqueued", error=str(error).strip())
-
-
-def process_unfinished(*, older_than_seconds: float = 60, limit: int = 100) -> int:
-    """Process events that were stored but not finished (a crash, a fault); return how many are."""
-    before = timezone.now() - timedelta(seconds=older_than_seconds)
-    waiting = WebhookEvent.objects.filter(status__in=UNFINISHED, last_delivery_at__lt=before)
-    # Those that failed longest ago first: a few that fail for ever hold no other back.
-    order = (F("processed_at").asc(nulls_first=True), "received_at")
-    keys = list(waiting.order_by(*order).values_list("pk", flat=True)[:limit])
-    # What fails again stays in the inbox, with its error, for an operator.
-    return sum(not replay_event(pk).failed for pk in keys)
-
-
-@dataclass(frozen=True)
-class ReplayResult:
-    """What became of a stored event that was processed again."""
-
-    failed: bool
-    tokens: int = 0
-    reason: str = ""
-
-
-def replay_event(event_pk: int) -> ReplayResult:
-    """Process a stored event again, whatever its state; harmless for one that was done."""
-    stored = WebhookEvent.objects.get(pk=event_pk)
-    try:
-        event = read_event(read_json_object(bytes(stored.body)))
-        if event is None:
-            return ReplayResult(failed=True, reason="the event has no usable id")
-        receipt = _process(stored.pk, event, again=True)
-        _look_if_doubtful(receipt)
+        event = read_event(bytes(stored.body))
     except ParseError as error:
-        return ReplayResult(failed=True, reason=str(error.detail))
-    except EventNotProcessedError:
-        stored.refresh_from_db(fields=["error"])
-        return ReplayResult(failed=True, reason=stored.error)
-    return ReplayResult(failed=False, tokens=receipt.tokens)
+        raise EventNotProcessedError(str(error.detail)) from error
+    return _process(event_pk, event, again=True).tokens
+
+
+def _looked_into(receipt: Receipt) -> Receipt:
+    """Have the chain itself asked where a log hints at a reorg, or cannot be registered."""
+    if not _DOUBTFUL.isdisjoint(receipt.counts):
+        try:
+            look_soon()
+        except Error as error:  # the schedule looks a few seconds later
+            logger.warning("look_not_enqueued", error=str(error).strip())
+    return receipt
 
 
 def _store(event: AlchemyEvent, body: bytes) -> tuple[int, str, int]:
@@ -129,14 +101,14 @@ def _store(event: AlchemyEvent, body: bytes) -> tuple[int, str, int]:
         SET deliveries = webhook_events.deliveries + 1, last_delivery_at = clock_timestamp()
         RETURNING id, status, deliveries
     """
-    # Where there is nothing to do, the first commit is the last one.
-    done = not event.mints and not event.removed
-    status = EventStatus.IGNORED if done else EventStatus.RECEIVED
-    verdicts = json.dumps(_verdicts(event.findings, []) if done else [])
-    processed_at = timezone.now() if done else None
-    parameters: list[Any] = [event.id, event.webhook_id, event.type, body, status.value, verdicts]
+    facts: list[Any] = [event.id, event.webhook_id, event.type, body]
+    if event.mints or event.removed:
+        facts += [EventStatus.RECEIVED.value, "[]", "", None]
+    else:  # there is nothing to do: the first commit is the last one
+        verdicts = json.dumps(_verdicts(event.findings, []))
+        facts += [EventStatus.IGNORED.value, verdicts, _error(event), timezone.now()]
     with connection.cursor() as cursor:
-        cursor.execute(sql, [*parameters, _error(event) if done else "", processed_at])
+        cursor.execute(sql, facts)
         row: tuple[int, str, int] = cursor.fetchone()
         return row
 
@@ -151,20 +123,16 @@ def _process(event_pk: int, event: AlchemyEvent, *, again: bool = False) -> Rece
                 MintEvent.objects.filter(tx_hash__in=event.removed).unsettle()
             written = _finish(event_pk, event, outcomes, states)
     except Exception as error:  # whatever it is, the event must be found as failed
-        _mark_failed(event_pk, error)
-        raise EventNotProcessedError from error
+        raise EventNotProcessedError(_mark_failed(event_pk, error)) from error
     if not written:
         return Receipt("duplicate")  # the other delivery of the two was first
     counts = _counts(event.findings) | Counter(outcome.result.value for outcome in outcomes)
-    return Receipt(
-        "processed" if outcomes else "ignored",
-        dict(counts),
-        sum(len(outcome.created) for outcome in outcomes),
-    )
+    tokens = sum(len(outcome.created) for outcome in outcomes)
+    return _looked_into(Receipt("processed" if outcomes else "ignored", dict(counts), tokens))
 
 
 def _finish(
-    event_pk: int, event: AlchemyEvent, outcomes: Sequence[MintOutcome], states: Sequence[str]
+    event_pk: int, event: AlchemyEvent, outcomes: Sequence[MintOutcome], states: Iterable[str]
 ) -> bool:
     """Mark an event that is in one of these states as done; tell whether it was in one."""
     # By SQL: the ORM's update would take a twelfth of a delivery's CPU.
@@ -180,7 +148,8 @@ def _finish(
         return bool(cursor.rowcount)
 
 
-def _mark_failed(event_pk: int, error: Exception) -> None:
+def _mark_failed(event_pk: int, error: Exception) -> str:
+    """Mark an event as failed, and return why, in words that an operator may read."""
     logger.error("webhook_event_failed", exc_info=error)
     text = redact_text(f"{type(error).__name__}: {error}")[:1000].replace("\x00", "")
     try:
@@ -189,6 +158,7 @@ def _mark_failed(event_pk: int, error: Exception) -> None:
         )
     except Error:
         logger.warning("webhook_event_failure_not_stored")  # it stays `received`
+    return text
 
 
 def _counts(findings: Sequence[Finding]) -> Counter[str]:
@@ -200,36 +170,28 @@ def _verdicts(findings: Sequence[Finding], outcomes: Sequence[MintOutcome]) -> l
     """Return one JSON object per log: what it was, what became of it."""
     by_mint = iter(outcomes)
     verdicts: list[dict[str, Any]] = []
-    for finding in findings[:MAX_STORED_VERDICTS]:
-        verdict: dict[str, Any] = {"log": finding.position, "verdict": finding.verdict.value}
+    for place, finding in enumerate(findings[:MAX_STORED_VERDICTS]):
+        verdict: dict[str, Any] = {"log": place, "verdict": finding.verdict.value}
         if finding.reason:
             verdict["reason"] = finding.reason
-        if finding.mint:
-            verdict |= _mint_facts(next(by_mint))
+        if mint := finding.mint:
+            outcome = next(by_mint)
+            verdict |= {
+                "verdict": outcome.result.value,
+                "tx_hash": mint.tx_hash,
+                "log_index": mint.log_index,
+                "tokens": [mint.start_token_id, mint.token_ids[-1]],
+            }
+            if outcome.conflicting:
+                verdict["conflicting"] = list(outcome.conflicting)
         verdicts.append(verdict)
     left_out = len(findings) - len(verdicts)
     return [*verdicts, {"verdict": "not_listed", "logs": left_out}] if left_out else verdicts
 
 
-def _mint_facts(outcome: MintOutcome) -> dict[str, Any]:
-    log = outcome.log
-    facts: dict[str, Any] = {
-        "verdict": outcome.result.value,
-        "tx_hash": log.tx_hash,
-        "log_index": log.log_index,
-        "tokens": [log.start_token_id, log.token_ids[-1]],
-    }
-    if outcome.conflicting:
-        facts["conflicting"] = list(outcome.conflicting)
-    return facts
-
-
 def _error(event: AlchemyEvent) -> str:
     """Say why an event, or a part of it, led to nothing."""
-    if event.ignored:
-        return event.ignored
-    wrong = (Verdict.MALFORMED, Verdict.INCOMPLETE)
-    return next((f.reason for f in event.findings if f.verdict in wrong), "")
+    return event.ignored or next((f.reason for f in event.findings if f.reason), "")
 
 
 def _warn(event: AlchemyEvent) -> None:

@@ -54,9 +54,7 @@ def receive_and_die(moment: str) -> NoReturn:
             patch.setattr(inbox, "_finish", die)
         case "before the commit":
             patch.setattr(inbox, "_finish", finish_and_die)
-    event = read_event(EVENT)
-    assert event is not None
-    inbox.receive_event(event, encoded(EVENT))
+    inbox.receive_event(read_event(encoded(EVENT)), encoded(EVENT))
     die()
 
 

@@ -17,8 +17,8 @@ from authors.models import Author
 from glisk.tests.database import database_url
 from tokens.models import MintEvent, Token
 from webhooks import inbox
-from webhooks.inbox import process_unfinished
 from webhooks.models import EventStatus, WebhookEvent
+from webhooks.tasks import finish_events
 from webhooks.tests.sending import block_event, block_log, post_alchemy
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,13 +39,6 @@ def test_a_processed_event_is_answered_at_once_the_next_time(client: Client) -> 
     assert (again.processed_at, again.verdicts) == (first.processed_at, first.verdicts)
 
 
-def test_an_ignored_event_is_answered_at_once_the_next_time(client: Client) -> None:
-    ignored = block_event([5])
-    assert post_alchemy(client, ignored).json() == {"status": "ignored", "malformed": 1}
-    assert post_alchemy(client, ignored).json() == {"status": "duplicate"}
-    assert WebhookEvent.objects.get().deliveries == 2
-
-
 @pytest.fixture
 def broken_registration(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Let the work fail after the tokens were created, for as long as the patch stands."""
@@ -60,7 +53,7 @@ def broken_registration(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Monk
         yield patch
 
 
-def test_a_failure_keeps_the_event_and_nothing_else(
+def test_a_failed_event_is_kept_alone_and_processed_at_its_next_delivery(
     client: Client, broken_registration: pytest.MonkeyPatch
 ) -> None:
     response = post_alchemy(client, EVENT)
@@ -71,44 +64,28 @@ def test_a_failure_keeps_the_event_and_nothing_else(
     assert "sandbox_alchemy" not in event.error + response.content.decode()
     assert not MintEvent.objects.exists()
     assert not Token.objects.exists()
-
-
-def test_a_failed_event_is_processed_at_its_next_delivery(
-    client: Client, broken_registration: pytest.MonkeyPatch
-) -> None:
-    post_alchemy(client, EVENT)
     broken_registration.undo()
     assert post_alchemy(client, EVENT).json()["status"] == "processed"
-    event = WebhookEvent.objects.get()
+    event.refresh_from_db()
     assert (event.status, event.error, event.deliveries) == (EventStatus.PROCESSED, "", 2)
     assert Token.objects.count() == 3
 
 
-def test_unfinished_events_are_finished_without_the_vendor(
-    client: Client, broken_registration: pytest.MonkeyPatch
-) -> None:
-    post_alchemy(client, EVENT)
-    assert process_unfinished() == 0  # too fresh: its request may still be at work
-    WebhookEvent.objects.update(last_delivery_at=timezone.now() - timedelta(minutes=2))
-    assert process_unfinished() == 0  # still broken
-    broken_registration.undo()
-    assert process_unfinished() == 1
-    assert WebhookEvent.objects.get().status == EventStatus.PROCESSED
-    assert Token.objects.count() == 3
-    assert process_unfinished() == 0
-
-
-def test_events_that_fail_for_ever_do_not_hold_the_others_back(
+def test_unfinished_events_are_finished_and_none_holds_the_others_back(
     client: Client, broken_registration: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
         log = block_log(start=1 + number, index=number)
         post_alchemy(client, block_event([log], event_id=f"whevt_{number}"))
+    assert finish_events() == 0  # too fresh: their requests may still be at work
     WebhookEvent.objects.update(last_delivery_at=timezone.now() - timedelta(minutes=2))
-    assert process_unfinished(limit=2) == 0
+    assert finish_events(limit=2) == 0  # still broken
     broken_registration.undo()
-    assert process_unfinished(limit=1) == 1
+    assert finish_events(limit=1) == 1
     assert WebhookEvent.objects.get(event_id="whevt_2").status == EventStatus.PROCESSED
+    assert finish_events() == 2
+    assert finish_events() == 0
+    assert Token.objects.count() == 3
 
 
 def test_a_table_that_stays_locked_asks_the_sender_to_come_again(client: Client) -> None:

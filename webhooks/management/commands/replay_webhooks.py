@@ -8,10 +8,8 @@ from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
 from glisk.management.base import ExplainedCommand
-from webhooks.inbox import UNFINISHED, ReplayResult, replay_event
+from webhooks.inbox import UNFINISHED, EventNotProcessedError, replay_event
 from webhooks.models import WebhookEvent
-
-PARTLY_DONE = 2
 
 
 class Command(ExplainedCommand):
@@ -41,49 +39,40 @@ exit status:
             type=_moment,
             help="Events received since this date or ISO time (UTC).",
         )
-        parser.add_argument(
-            "--until", metavar="TIME", type=_moment, help="With --since: and before this time."
-        )
+        parser.add_argument("--until", metavar="TIME", type=_moment, help="And before this time.")
         parser.add_argument("--dry-run", action="store_true", help="List the events, process none.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["until"] and not options["since"]:
-            raise CommandError("--until goes with --since only.")
-        events = WebhookEvent.objects.order_by("received_at")
-        if options["event"]:
-            events = events.filter(event_id=options["event"])
-            if not events.exists():
-                raise CommandError(f"There is no event {options['event']!r} in the inbox.")
-        elif options["failed"]:
-            events = events.filter(status__in=UNFINISHED)
-        else:
-            events = events.filter(received_at__gte=options["since"])
-            if options["until"]:
-                events = events.filter(received_at__lt=options["until"])
+        wanted = {
+            "event_id": options["event"],
+            "status__in": UNFINISHED if options["failed"] else None,
+            "received_at__gte": options["since"],
+            "received_at__lt": options["until"],
+        }
+        events = WebhookEvent.objects.order_by("received_at").filter(
+            **{lookup: value for lookup, value in wanted.items() if value}
+        )
+        if options["event"] and not events.exists():
+            raise CommandError(f"There is no event {options['event']!r} in the inbox.")
         keys = list(events.values_list("pk", "event_id", "status"))
         if options["dry_run"]:
             for _, event_id, status in keys:
                 self.stdout.write(f"{event_id}  {status}")
             self.stdout.write(f"{len(keys)} events would be processed again.")
             return
-        results = [
-            (event_id, replay_event(pk))
-            for pk, event_id, _ in tqdm(keys, unit="event", disable=None)
-        ]
-        failed = [(event_id, r) for event_id, r in results if r.failed]
-        created = sum(result.tokens for _, result in results)
+        created, failed = 0, []
+        for pk, event_id, _ in tqdm(keys, unit="event", disable=None):
+            try:
+                created += replay_event(pk)
+            except EventNotProcessedError as error:
+                failed.append(f"  {event_id}: {error}")
+        done = len(keys) - len(failed)
         self.stdout.write(
-            f"{len(results) - len(failed)} events processed, {created} tokens created, "
-            f"{len(failed)} failed."
+            f"{done} events processed, {created} tokens created, {len(failed)} failed."
         )
-        for event_id, result in failed:
-            self.stdout.write(f"  {event_id}: {_reason(result)}")
         if failed:
-            raise CommandError("Some events failed again; see above.", returncode=PARTLY_DONE)
-
-
-def _reason(result: ReplayResult) -> str:
-    return result.reason or "the worker's log has the reason"
+            self.stdout.write("\n".join(failed))
+            raise CommandError("Some events failed again; see above.", returncode=2)
 
 
 def _moment(text: str) -> datetime:
