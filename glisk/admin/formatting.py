@@ -49,11 +49,6 @@ def age(moment: datetime | None) -> SafeString | str:
     )
 
 
-def instant(moment: datetime | None) -> str:
-    """Return a moment in UTC to the millisecond."""
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}" if moment else NOTHING
-
-
 def short(text: str | None) -> SafeString | str:
     """Return a hash, address or CID by its two ends, whole in the tooltip."""
     if not text:

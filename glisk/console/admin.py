@@ -24,13 +24,13 @@ from glisk.console.controls import control_page
 from glisk.console.overview.troubles import troubles_of
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.models import SystemState, WorkerHeartbeat
-from tokens.admin.summary import register_waits
+from tokens.admin.summary import WAITS
 
 for _model in (Schedule, Success, Failure, OrmQ, User, Group, AuthToken):
     admin.site.unregister(_model)
 
 
-register_waits(troubles_of)
+WAITS.append(troubles_of)
 
 
 @admin.register(User)

@@ -146,13 +146,6 @@ class TestPicture:
         for word in ("private", "immutable", "max-age=31536000"):
             assert word in answer["Cache-Control"]
 
-    def test_a_browser_that_has_it_gets_nothing(self, admin_client: Client, token: Token) -> None:
-        tag = admin_client.get(self.address(token))["ETag"]
-        with CaptureQueriesContext(connection) as captured:
-            again = admin_client.get(self.address(token), headers={"If-None-Match": tag})
-        assert (again.status_code, again.content) == (304, b"")
-        assert not any('"data"' in query["sql"] for query in captured)
-
     def test_a_thumbnail_is_small(self, admin_client: Client, token: Token) -> None:
         answer = admin_client.get(self.address(token, "thumbnail"))
         assert answer["Content-Type"] == "image/webp"

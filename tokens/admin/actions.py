@@ -71,7 +71,8 @@ def _is_active(token: Token) -> bool:
     return token.status in ACTIVE
 
 
-_ACTIONS: list[AdminAction] = [
+# In the order of their buttons; other apps put theirs in while their admin loads.
+TOKEN_ACTIONS: list[AdminAction] = [
     _repair(
         retry_tokens,
         name="retry",
@@ -137,13 +138,3 @@ _ACTIONS: list[AdminAction] = [
         icon="fact_check",
     ),
 ]
-
-
-def token_actions() -> Sequence[AdminAction]:
-    """Return every order of tokens, in the order of their buttons."""
-    return tuple(_ACTIONS)
-
-
-def register_token_action(action: AdminAction) -> None:
-    """Let another app have something done with tokens; to be called while its admin loads."""
-    _ACTIONS[:] = [action, *(known for known in _ACTIONS if known.name != action.name)]

@@ -19,12 +19,8 @@ from tokens.states import ACTIVE, TokenStatus
 Narrowing = Callable[[QuerySet[Token]], QuerySet[Token]]
 _NO_CLASS = "none"
 _MOST_FAILED = 100_000
-_others: dict[str, tuple[str, Narrowing]] = {}
-
-
-def register_attention(name: str, title: str, narrowing: Narrowing) -> None:
-    """Let another app add a question to the filter; to be called while its admin loads."""
-    _others[name] = (title, narrowing)
+# The questions of other apps by their names, added while their admin loads: title and answer.
+OTHER_QUESTIONS: dict[str, tuple[str, Narrowing]] = {}
 
 
 def _failed_lately() -> QuerySet[Token]:
@@ -55,7 +51,7 @@ class AttentionFilter(admin.SimpleListFilter):
             ("retrying", "Waiting for a retry"),
             ("failed_today", "Failed in 24 hours"),
             ("unpinned", "Image without metadata CID"),
-            *((name, title) for name, (title, _) in _others.items()),
+            *((name, title) for name, (title, _) in OTHER_QUESTIONS.items()),
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Token]) -> QuerySet[Token]:
@@ -64,8 +60,8 @@ class AttentionFilter(admin.SimpleListFilter):
             return queryset.stalled()
         if self.value() == "held":
             return queryset.active().filter(held_at__isnull=False)
-        if self.value() in _others:
-            return _others[str(self.value())][1](queryset)
+        if self.value() in OTHER_QUESTIONS:
+            return OTHER_QUESTIONS[str(self.value())][1](queryset)
         stuck_since = timezone.now() - timedelta(seconds=settings.STUCK_AFTER_SECONDS)
         conditions = {
             "stuck": Q(status__in=ACTIVE, held_at=None, status_changed_at__lte=stuck_since),

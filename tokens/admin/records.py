@@ -11,21 +11,19 @@ from unfold.decorators import display
 from glisk.admin.formatting import (
     admin_link,
     age,
+    block_link,
+    cid_link,
+    clipped,
     duration,
     ether,
     external_link,
-    hash_link,
     json_block,
     short,
     text_block,
+    transaction_link,
+    wallet_link,
 )
-from glisk.admin.tables import ExactSearch, MachineAdmin, shows_list
-from glisk.clients.links import (
-    explorer_address_url,
-    explorer_block_url,
-    explorer_transaction_url,
-    gateway_url,
-)
+from glisk.admin.tables import ExactSearch, MachineAdmin, column, shows_list
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
 from tokens.models.artefact import UploadStatus
 from tokens.models.job import JobStatus
@@ -43,8 +41,6 @@ UPLOAD_LABELS = {
     UploadStatus.FAILED: "danger",
     UploadStatus.MISMATCH: "danger",
 }
-
-Record = ImageGenerationJob | IPFSUploadRecord
 
 
 def token_link(token_id: int) -> SafeString:
@@ -77,55 +73,27 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
         "created_at",
     )
 
+    name = column("Block", lambda event: f"{event.block_number} · {event.log_index}")
+    minter_short = column("Minter", lambda event: short(event.minter))
+    author = column("Author", lambda event: short(event.prompt_author))
+    paid = column("Paid", lambda event: ether(event.total_paid_wei))
+    seen = column("Age", lambda event: age(event.block_timestamp))
+    transaction = column("Transaction", lambda event: transaction_link(event.tx_hash))
+    block = column("Block", lambda event: block_link(event.block_number))
+    minter_link = column("Minter", lambda event: wallet_link(event.minter))
+    author_link = column("Prompt author", lambda event: wallet_link(event.prompt_author))
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[MintEvent]:
         found: QuerySet[MintEvent] = super().get_queryset(request)
+        if shows_list(request):
+            return found
         tokens = Token.objects.only("token_id", "mint_event").order_by("token_id")
-        return (
-            found
-            if shows_list(request)
-            else found.prefetch_related(Prefetch("tokens", queryset=tokens))
-        )
-
-    @display(description="Block")
-    def name(self, event: MintEvent) -> str:
-        return f"{event.block_number} · {event.log_index}"
+        return found.prefetch_related(Prefetch("tokens", queryset=tokens))
 
     @display(description="Tokens")
     def tokens_minted(self, event: MintEvent) -> str:
         ids = event.token_ids
         return f"#{ids[0]}" if event.quantity == 1 else f"#{ids[0]} – #{ids[-1]}"
-
-    @display(description="Minter")
-    def minter_short(self, event: MintEvent) -> SafeString | str:
-        return short(event.minter)
-
-    @display(description="Author")
-    def author(self, event: MintEvent) -> SafeString | str:
-        return short(event.prompt_author)
-
-    @display(description="Paid")
-    def paid(self, event: MintEvent) -> str:
-        return ether(event.total_paid_wei)
-
-    @display(description="Age")
-    def seen(self, event: MintEvent) -> SafeString | str:
-        return age(event.block_timestamp)
-
-    @display(description="Transaction")
-    def transaction(self, event: MintEvent) -> SafeString | str:
-        return hash_link(event.tx_hash, explorer_transaction_url(event.tx_hash))
-
-    @display(description="Block")
-    def block(self, event: MintEvent) -> SafeString | str:
-        return hash_link(str(event.block_number), explorer_block_url(event.block_number))
-
-    @display(description="Minter")
-    def minter_link(self, event: MintEvent) -> SafeString | str:
-        return hash_link(event.minter, explorer_address_url(event.minter))
-
-    @display(description="Prompt author")
-    def author_link(self, event: MintEvent) -> SafeString | str:
-        return hash_link(event.prompt_author, explorer_address_url(event.prompt_author))
 
     @display(description="Tokens")
     def token_links(self, event: MintEvent) -> SafeString:
@@ -136,42 +104,24 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
 class RecordColumns:
     """What the lists and pages of generation jobs and of uploads tell alike."""
 
-    @display(description="Record")
-    def name(self, record: Record) -> str:
-        return f"{record.pk}"
+    name = column("Record", lambda record: str(record.pk))
+    token_number = column("Token", lambda record: token_link(record.token_id))
+    why = column("Trouble", lambda record: clipped(record.error))
+    seen = column("Age", lambda record: age(record.created_at))
+    failure = column("Error", lambda record: text_block(fault(record.error_class, record.error)))
 
-    @display(description="Token")
-    def token_number(self, record: Record) -> SafeString:
-        return token_link(record.token_id)
 
-    @display(description="Trouble")
-    def why(self, record: Record) -> SafeString:
-        text = record.error
-        return format_html('<span class="glisk-clip" title="{}">{}</span>', text, text)
-
-    @display(description="Age")
-    def seen(self, record: Record) -> SafeString | str:
-        return age(record.created_at)
-
-    @display(description="Error")
-    def failure(self, record: Record) -> SafeString | str:
-        return text_block(": ".join(filter(None, (record.error_class, record.error))))
+def fault(error_class: str, error: str | None) -> str:
+    return ": ".join(filter(None, (error_class, error)))
 
 
 class JobColumns(RecordColumns):
-    @display(description="State", label=JOB_LABELS)
-    def state(self, job: ImageGenerationJob) -> str:
-        return job.status
+    state = column("State", lambda job: job.status, label=JOB_LABELS)
 
 
 class UploadColumns(RecordColumns):
-    @display(description="State", label=UPLOAD_LABELS)
-    def state(self, record: IPFSUploadRecord) -> str:
-        return record.status
-
-    @display(description="Computed CID")
-    def cid(self, record: IPFSUploadRecord) -> SafeString | str:
-        return hash_link(record.computed_cid, gateway_url(record.computed_cid))
+    state = column("State", lambda record: record.status, label=UPLOAD_LABELS)
+    cid = column("Computed CID", lambda record: cid_link(record.computed_cid))
 
 
 @admin.register(ImageGenerationJob)
@@ -210,23 +160,15 @@ class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
         "completed_at",
     )
 
-    @display(description="Prediction")
-    def prediction(self, job: ImageGenerationJob) -> SafeString | str:
-        return short(job.external_id)
+    prediction = column("Prediction", lambda job: short(job.external_id))
+    prompt_text = column("Prompt", lambda job: text_block(job.prompt))
+    input_json = column("Input", lambda job: json_block(job.input))
 
     @display(description="Took")
     def took(self, job: ImageGenerationJob) -> str:
         if job.submitted_at is None or job.completed_at is None:
             return duration(None)
         return duration((job.completed_at - job.submitted_at).total_seconds())
-
-    @display(description="Prompt")
-    def prompt_text(self, job: ImageGenerationJob) -> SafeString | str:
-        return text_block(job.prompt)
-
-    @display(description="Input")
-    def input_json(self, job: ImageGenerationJob) -> SafeString | str:
-        return json_block(job.input)
 
     @display(description="Output")
     def output(self, job: ImageGenerationJob) -> SafeString | str:
@@ -257,6 +199,4 @@ class IPFSUploadRecordAdmin(UploadColumns, ExactSearch, MachineAdmin):
         "created_at",
     )
 
-    @display(description="Size")
-    def size(self, record: IPFSUploadRecord) -> str:
-        return f"{record.size_bytes:,} bytes"
+    size = column("Size", lambda record: f"{record.size_bytes:,} bytes")

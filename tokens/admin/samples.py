@@ -13,13 +13,14 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_safe
 from unfold.decorators import display
 
 from authors.admin import PromptField
 from authors.models import Author
 from glisk.admin.audit import actor_of
-from glisk.admin.formatting import NOTHING, admin_link, age, text_block
-from glisk.admin.tables import ExactSearch, MachineAdmin
+from glisk.admin.formatting import NOTHING, admin_link, age, clipped, text_block
+from glisk.admin.tables import ExactSearch, MachineAdmin, column
 from glisk.permissions import TRY_PROMPT
 from tokens.admin.pictures import image_response
 from tokens.models import PromptSample
@@ -63,9 +64,17 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
         "completed_at",
     )
 
+    name = column("Sample", lambda sample: str(sample.pk))
+    state = column("State", lambda sample: sample.status, label=SAMPLE_LABELS)
+    author_link = column("Author", lambda sample: admin_link(sample.author))
+    prompt_start = column("Prompt", lambda sample: clipped(sample.prompt))
+    prompt_text = column("Prompt", lambda sample: text_block(sample.prompt))
+    failure = column("Error", lambda sample: text_block(sample.error))
+    asked = column("Age", lambda sample: age(sample.created_at))
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[PromptSample]:
         found: QuerySet[PromptSample] = super().get_queryset(request)
-        return found.defer("data").select_related("author")
+        return found.defer("data")
 
     def get_urls(self) -> list[URLPattern]:
         see = self.admin_site.admin_view
@@ -87,11 +96,8 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
         form = SampleForm(request.POST or None, initial={"prompt": author.prompt_text})
         if request.method == "POST" and form.is_valid():
             try:
-                sample = request_sample(
-                    author=author,
-                    prompt=form.cleaned_data["prompt"],
-                    actor=actor_of(request.user),
-                )
+                prompt = form.cleaned_data["prompt"]
+                sample = request_sample(author=author, prompt=prompt, actor=actor_of(request.user))
             except (SampleRefused, ValidationError) as error:
                 messages.error(request, str(error))
             else:
@@ -108,27 +114,6 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
         }
         return TemplateResponse(request, "admin/tokens/promptsample/try.html", context)
 
-    @display(description="Sample")
-    def name(self, sample: PromptSample) -> str:
-        return f"{sample.pk}"
-
-    @display(description="State", label=SAMPLE_LABELS)
-    def state(self, sample: PromptSample) -> str:
-        return sample.status
-
-    @display(description="Author")
-    def author_link(self, sample: PromptSample) -> SafeString:
-        return admin_link(sample.author)
-
-    @display(description="Prompt")
-    def prompt_start(self, sample: PromptSample) -> SafeString:
-        text = sample.prompt
-        return format_html('<span class="glisk-clip" title="{}">{}</span>', text, text)
-
-    @display(description="Prompt")
-    def prompt_text(self, sample: PromptSample) -> SafeString | str:
-        return text_block(sample.prompt)
-
     @display(description="Image")
     def picture(self, sample: PromptSample) -> SafeString | str:
         if sample.status != SampleStatus.DONE:
@@ -138,21 +123,12 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
         url = reverse("admin:tokens_promptsample_picture", args=[sample.pk])
         return format_html('<img class="glisk-sample" src="{}" alt="The sample">', url)
 
-    @display(description="Error")
-    def failure(self, sample: PromptSample) -> SafeString | str:
-        return text_block(sample.error)
 
-    @display(description="Age")
-    def asked(self, sample: PromptSample) -> SafeString | str:
-        return age(sample.created_at)
-
-
+@require_safe
 def sample_picture(request: HttpRequest, sample_id: int) -> HttpResponse:
     """Answer with the sample's bytes; 403 without the right to see samples."""
     if not request.user.has_perm("tokens.view_promptsample"):
         raise PermissionDenied
-    if request.method not in ("GET", "HEAD"):
-        return HttpResponse(status=405)
     row = PromptSample.objects.filter(pk=sample_id).values_list("data", "mime_type").first()
     if row is None or row[0] is None:
         raise Http404("There is no such picture.")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
-from glisk.admin.formatting import duration, instant, shortened
+from glisk.admin.formatting import duration, shortened
 from glisk.clients.links import explorer_address_url, explorer_transaction_url, gateway_url
+from tokens.admin.pictures import picture_url
 from tokens.admin.records import JOB_LABELS, UPLOAD_LABELS
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenImage, TokenTransition
 from tokens.models.artefact import UploadStatus
@@ -31,26 +31,8 @@ TOKEN_LABELS = {
 _WAY = [status for status in TokenStatus if status is not TokenStatus.FAILED]
 
 
-class Wait(Protocol):
-    """What keeps a token from going on, and what to do about it (console.troubles.Trouble)."""
-
-    @property
-    def headline(self) -> str: ...
-
-    @property
-    def reason(self) -> str: ...
-
-    @property
-    def advice(self) -> str: ...
-
-
-_waits: list[Callable[[Token], Sequence[Wait]]] = []
-
-
-def register_waits(source: Callable[[Token], Sequence[Wait]]) -> None:
-    """Let a module above the apps tell what tokens wait for; called while its admin loads."""
-    if source not in _waits:
-        _waits.append(source)
+# What keeps a token from going on: sources of console.troubles.Trouble, which stands above.
+WAITS: list[Callable[[Token], Iterable[Any]]] = []
 
 
 def token_summary(token: Token) -> dict[str, Any]:
@@ -74,7 +56,7 @@ def token_summary(token: Token) -> dict[str, Any]:
         "again": _again(token),
         "waits": token.status == TokenStatus.READY,
         "advice": advice(token.error_class),
-        "waits_for": [wait for source in _waits for wait in source(token)],
+        "waits_for": [wait for source in WAITS for wait in source(token)],
     }
 
 
@@ -89,28 +71,16 @@ def _again(token: Token) -> str:
     return f"It is tried again by itself at {at}, in {duration(left)}."
 
 
-def picture_url(token_id: int, sha256: str, *, thumbnail: bool = False) -> str:
-    """Return the staff-only address of a token's image; it changes with the image."""
-    name = "admin:tokens_token_thumbnail" if thumbnail else "admin:tokens_token_picture"
-    return f"{reverse(name, args=[token_id])}?v={sha256[:16]}"
-
-
 def _links(token: Token) -> list[dict[str, str]]:
     author = token.prompt_author_wallet
     batches = reverse("admin:reveals_revealbatch_changelist")
     return [
         {"label": "Token on the explorer", "url": token.explorer_url},
-        {
-            "label": "Reveal transaction",
-            "url": explorer_transaction_url(token.reveal_tx_hash),
-        },
+        {"label": "Reveal transaction", "url": explorer_transaction_url(token.reveal_tx_hash)},
         {"label": "Image on IPFS", "url": gateway_url(token.image_cid)},
         {"label": "Metadata on IPFS", "url": gateway_url(token.metadata_cid)},
         {"label": f"Author {shortened(author)}", "url": explorer_address_url(author)},
-        {
-            "label": "Contract",
-            "url": explorer_address_url(settings.GLISK_NFT_CONTRACT_ADDRESS),
-        },
+        {"label": "Contract", "url": explorer_address_url(settings.GLISK_NFT_CONTRACT_ADDRESS)},
         {"label": "Reveal batches", "url": f"{batches}?items__token__token_id={token.pk}"},
     ]
 
@@ -131,32 +101,22 @@ class Happening:
     after: str = ""
     since: str = ""
 
-    @property
-    def moment(self) -> str:
-        return instant(self.at)
 
-
-Source = Callable[[Token], Iterable[Happening]]
-_others: list[Source] = []
-
-
-def register_timeline_source(source: Source) -> None:
-    """Let another app tell what happened to a token; to be called while its admin loads."""
-    if source not in _others:
-        _others.append(source)
+# What other apps tell of what happened to a token; added while their admin loads.
+TIMELINE_SOURCES: list[Callable[[Token], Iterable[Happening]]] = []
 
 
 def timeline(token: Token, moves: Sequence[TokenTransition]) -> list[Happening]:
     """Return everything in the order of time; two queries, and those of other apps."""
     entries = [*_moves(token, moves), *_jobs(token), *_uploads(token)]
-    for source in _others:
+    for source in TIMELINE_SOURCES:
         entries += source(token)
     return sorted(entries, key=lambda entry: entry.at)
 
 
 def _moves(token: Token, moves: Sequence[TokenTransition]) -> Iterable[Happening]:
     """Yield the moves with the time from each to the next; the last one's still runs."""
-    befores: list[TokenTransition | None] = [None, *(earlier for earlier, _ in pairwise(moves))]
+    befores: list[TokenTransition | None] = [None, *moves]
     for before, move in zip(befores, moves, strict=False):
         still = move is moves[-1] and token.status not in TERMINAL
         yield Happening(
@@ -233,7 +193,7 @@ _AT_THE_GATE: Final[dict[str, str]] = {
     "transient": "Nothing, if gateway and node come back: it goes by itself, within two minutes.",
 }
 
-_CLASSES: Final[dict[str, str]] = {
+ADVICE: Final[dict[str, str]] = {
     "content_policy": (
         "A mint keeps the prompt it was made with, so only another FALLBACK_CENSORED_PROMPT helps: "
         "set it, restart the workers, then retry. Later mints need a new prompt of the author."
@@ -260,13 +220,9 @@ _CLASSES: Final[dict[str, str]] = {
 
 def advice_for_class(error_class: str) -> str:
     """Return what to do about a token's error class, or an empty text."""
-    return _CLASSES.get(error_class, "")
+    return ADVICE.get(error_class, "")
 
 
 def advice_for_waiting(error_class: str) -> str:
     """Return what to do about a token that the gate turned away, and that is tried again."""
     return _AT_THE_GATE.get(error_class, "") or advice_for_class(error_class)
-
-
-def known_classes() -> list[str]:
-    return sorted(_CLASSES)

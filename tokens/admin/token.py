@@ -16,26 +16,23 @@ from glisk.admin.formatting import (
     NOTHING,
     admin_link,
     age,
+    block_link,
+    cid_link,
     ether,
-    hash_link,
     json_block,
     short,
     shortened,
     text_block,
+    transaction_link,
+    wallet_link,
 )
-from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, shows_list
+from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, column, shows_list
 from glisk.breaker import headline_for_breaker
-from glisk.clients.links import (
-    explorer_address_url,
-    explorer_block_url,
-    explorer_transaction_url,
-    gateway_url,
-)
-from tokens.admin.actions import token_actions
+from tokens.admin.actions import TOKEN_ACTIONS
 from tokens.admin.filters import AttentionFilter, FailedTodayFilter
-from tokens.admin.pictures import picture
-from tokens.admin.records import JobColumns, UploadColumns
-from tokens.admin.summary import TOKEN_LABELS, picture_url, token_summary
+from tokens.admin.pictures import picture, picture_url
+from tokens.admin.records import JobColumns, UploadColumns, fault
+from tokens.admin.summary import TOKEN_LABELS, token_summary
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
 from tokens.states import TokenStatus
 
@@ -108,6 +105,23 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         ),
     )
 
+    number = column("Token", lambda token: f"#{token.pk}", ordering="token_id")
+    state = column("State", lambda token: token.status, label=TOKEN_LABELS)
+    in_state_for = column("For", lambda token: age(token.status_changed_at))
+    # ids are given in the order of mints
+    minted = column("Age", lambda token: age(token.mint_timestamp), ordering="-token_id")
+    minter = column("Minter", lambda token: short(token.minter_address))
+    tries = column("Attempts", lambda token: token.generation_attempts)
+    reveal = column("Reveal", lambda token: transaction_link(token.reveal_tx_hash))
+    mint = column("Mint event", lambda t: admin_link(t.mint_event) if t.mint_event else NOTHING)
+    minter_link = column("Minter", lambda token: wallet_link(token.minter_address))
+    prompt_text = column("Frozen prompt", lambda token: text_block(token.prompt))
+    failure = column("Error", lambda t: text_block(fault(t.error_class, t.generation_error)))
+    image_link = column("Image CID", lambda token: cid_link(token.image_cid))
+    metadata_link = column("Metadata CID", lambda token: cid_link(token.metadata_cid))
+    metadata_json = column("Metadata", lambda token: json_block(token.metadata_text))
+    errors = column("Error log", lambda token: json_block(token.error_log))
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Token]:
         found: QuerySet[Token] = super().get_queryset(request)
         # A page needs to know that bytes are there, never the bytes.
@@ -118,24 +132,15 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         return found.select_related("author", "image").defer(*texts)
 
     def get_urls(self) -> list[URLPattern]:
-        see = self.admin_site.admin_view
+        see = self.admin_site.admin_view(picture, cacheable=True)
         return [
-            path(
-                "<int:token_id>/picture/",
-                see(picture, cacheable=True),
-                name="tokens_token_picture",
-            ),
-            path(
-                "<int:token_id>/thumbnail/",
-                see(picture, cacheable=True),
-                {"thumbnail": True},
-                name="tokens_token_thumbnail",
-            ),
+            path("<int:token_id>/picture/", see, name="tokens_token_picture"),
+            path("<int:token_id>/thumbnail/", see, {"thumbnail": True}, "tokens_token_thumbnail"),
             *super().get_urls(),
         ]
 
     def all_actions(self) -> Sequence[AdminAction]:
-        return token_actions()
+        return TOKEN_ACTIONS
 
     def action_line(self, subject: Token) -> str:
         return f"It is {subject.status}."
@@ -158,22 +163,6 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
             source,
         )
 
-    @display(description="Token", ordering="token_id")
-    def number(self, token: Token) -> str:
-        return f"#{token.pk}"
-
-    @display(description="State", label=TOKEN_LABELS)
-    def state(self, token: Token) -> str:
-        return token.status
-
-    @display(description="For")
-    def in_state_for(self, token: Token) -> SafeString | str:
-        return age(token.status_changed_at)
-
-    @display(description="Age", ordering="-token_id")  # ids are given in the order of mints
-    def minted(self, token: Token) -> SafeString | str:
-        return age(token.mint_timestamp)
-
     @display(description="Author")
     def author_link(self, token: Token) -> SafeString:
         author = token.author
@@ -181,14 +170,6 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         if token.prompt_author_wallet.lower() != author.wallet_address.lower():
             return format_html("{} <small>unregistered</small>", short(token.prompt_author_wallet))
         return admin_link(author, f"@{label}" if label else shortened(token.prompt_author_wallet))
-
-    @display(description="Minter")
-    def minter(self, token: Token) -> SafeString | str:
-        return short(token.minter_address)
-
-    @display(description="Attempts")
-    def tries(self, token: Token) -> int:
-        return token.generation_attempts
 
     @display(description="Trouble")
     def trouble(self, token: Token) -> SafeString | str:
@@ -198,63 +179,21 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
             return ""
         return format_html('<span class="glisk-two-lines" title="{}">{}</span>', error, error)
 
-    @display(description="Reveal")
-    def reveal(self, token: Token) -> SafeString | str:
-        return hash_link(token.reveal_tx_hash, explorer_transaction_url(token.reveal_tx_hash))
-
-    @display(description="Mint event")
-    def mint(self, token: Token) -> SafeString | str:
-        event = token.mint_event
-        return NOTHING if event is None else admin_link(event)
-
     @display(description="Block")
     def block(self, token: Token) -> SafeString | str:
         event: MintEvent | None = token.mint_event
         if event is None:
             return NOTHING
-        url = explorer_block_url(event.block_number)
-        number = hash_link(str(event.block_number), url)
-        paid, quantity = ether(event.total_paid_wei), event.quantity
-        tokens = f"{quantity} token{'' if quantity == 1 else 's'}"
-        return format_html("{} · {} paid for {}", number, paid, tokens)
-
-    @display(description="Minter")
-    def minter_link(self, token: Token) -> SafeString | str:
-        wallet = token.minter_address
-        return hash_link(wallet, explorer_address_url(wallet))
+        tokens = f"{event.quantity} token{'' if event.quantity == 1 else 's'}"
+        paid = ether(event.total_paid_wei)
+        return format_html("{} · {} paid for {}", block_link(event.block_number), paid, tokens)
 
     @display(description="Prompt author")
     def prompt_author(self, token: Token) -> SafeString:
         wallet = token.prompt_author_wallet
-        shown = hash_link(wallet, explorer_address_url(wallet))
         is_own = token.author.wallet_address.lower() == wallet.lower()
         owner = "the author" if is_own else "not registered: the default author's prompt"
-        return format_html("{} · {}", shown, admin_link(token.author, owner))
-
-    @display(description="Frozen prompt")
-    def prompt_text(self, token: Token) -> SafeString | str:
-        return text_block(token.prompt)
-
-    @display(description="Error")
-    def failure(self, token: Token) -> SafeString | str:
-        text = ": ".join(filter(None, (token.error_class, token.generation_error)))
-        return text_block(text)
-
-    @display(description="Image CID")
-    def image_link(self, token: Token) -> SafeString | str:
-        return hash_link(token.image_cid, gateway_url(token.image_cid))
-
-    @display(description="Metadata CID")
-    def metadata_link(self, token: Token) -> SafeString | str:
-        return hash_link(token.metadata_cid, gateway_url(token.metadata_cid))
-
-    @display(description="Metadata")
-    def metadata_json(self, token: Token) -> SafeString | str:
-        return json_block(token.metadata_text)
-
-    @display(description="Error log")
-    def errors(self, token: Token) -> SafeString | str:
-        return json_block(token.error_log)
+        return format_html("{} · {}", wallet_link(wallet), admin_link(token.author, owner))
 
 
 def _trouble(token: Token) -> str:
