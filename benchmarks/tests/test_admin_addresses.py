@@ -24,8 +24,6 @@ from benchmarks.admin_addresses import (
 from benchmarks.big_database import fill
 from glisk.api.short_memory import forget_all
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
-
 # The dashboard has the most: eight of its queries find what holds work back, and why.
 MOST_QUERIES = 23
 # These answer to POST only, lead elsewhere, or refuse everybody.
@@ -35,73 +33,56 @@ _NO_PAGE = re.compile(
 )
 
 
-class Looker:
-    """An operator's browser that counts the queries of each kind of page."""
-
-    def __init__(self) -> None:
-        self.client = Client()
-        self.client.force_login(User.objects.get(username=OPERATOR))
-        self.names: set[str | None] = set()
-        self.queries: dict[str, int] = {}
-
-    def get(self, page: str) -> str:
-        return str(self.client.get(page).content.decode())
-
-    def value(self, query: str) -> Any:
-        with connection.cursor() as cursor:
-            cursor.execute(query)
-            return cursor.fetchone()[0]
-
-    def look(self, page: str) -> None:
-        """Open a page; a list's later page may not be there."""
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(300)
+def test_every_page_is_known_and_asks_little_whatever_its_table_holds(client: Client) -> None:
+    client.force_login(User.objects.create_superuser(OPERATOR))
+    fill(tokens=500)
+    connection.ensure_connection()
+    add_operators_work(connection.connection)
+    client.get("/admin/")  # what is kept from its first use on, is kept now
+    # One of each kind: an order or a filter of a list costs the same, whatever its value.
+    kinds: dict[str, str] = {}
+    for page in addresses(lambda page: client.get(page).content.decode(), value_of):
+        if "p=200" not in page:  # so long is none of these lists
+            kinds.setdefault(kind_of(page), page)
+    names: set[str | None] = set()
+    for kind, page in kinds.items():
         forget_all()
         with CaptureQueriesContext(connection) as captured:
-            answer = self.client.get(page)
+            answer = client.get(page)
         if answer.status_code == 302 and "p=" in page:
-            return
+            continue  # a list's later page may not be there
         assert answer.status_code == 200, page
-        self.names.add(resolve(page.partition("?")[0]).url_name)
-        self.queries[kind_of(page)] = len(captured)
-
-    def preview(self) -> int:
-        """Return the queries of the preview of a file of authors."""
-        known = Author.objects.order_by("-id").values_list("wallet_address", flat=True)
-        new = len(known) - 10
-        file = SimpleUploadedFile("authors.csv", authors_csv(known[:10], new))
-        with CaptureQueriesContext(connection) as captured:
-            page = self.client.post(PREVIEW, {"import_file": file, "format": "0", "resource": ""})
-        assert "confirm" in page.content.decode().lower()
-        return len(captured)
+        names.add(resolve(page.partition("?")[0]).url_name)
+        # Lists show 50 rows: a query for each of them would be too many.
+        assert len(captured) <= MOST_QUERIES, kind
+    assert names_of(site.urls[0]) - names == set()
+    assert len(kinds) > 120
 
 
-def sort_of(page: str) -> str:
-    """Return a page's kind with what it filters and sorts by, without the values."""
-    path, _, query = kind_of(page).partition("?")
-    names = sorted(part.partition("=")[0] for part in query.split("&"))
-    return f"{path}?{' '.join(names)}"
+@pytest.mark.django_db
+def test_the_preview_of_an_import_asks_little(admin_client: Client) -> None:
+    known = [f"0x{number:040d}" for number in range(1, 11)]
+    Author.objects.bulk_create(Author(wallet_address=wallet) for wallet in known)
+    file = SimpleUploadedFile("authors.csv", authors_csv(known, 100))
+    with CaptureQueriesContext(connection) as captured:
+        page = admin_client.post(PREVIEW, {"import_file": file, "format": "0", "resource": ""})
+    assert "confirm" in page.content.decode().lower()
+    assert len(captured) <= MOST_QUERIES
+
+
+def value_of(query: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()[0]
 
 
 def kind_of(page: str) -> str:
-    """Return an address without the numbers and names that it asks about."""
-    return re.sub(r"(?<=[/=])(0x|Qm|baf|whevt_|\d)[\w,]*", "N", page)
-
-
-def look_at_all(tokens: int) -> Looker:
-    User.objects.create_superuser(OPERATOR)
-    fill(tokens=tokens)
-    connection.ensure_connection()
-    add_operators_work(connection.connection)
-    looker = Looker()
-    looker.look("/admin/")  # what is kept from its first use on, is kept now
-    # One of each kind: an order or a filter of a list costs the same, whatever its value.
-    kinds: dict[str, str] = {}
-    for page in addresses(looker.get, looker.value):
-        if "p=200" not in page:  # so long is none of these lists
-            kinds.setdefault(sort_of(page), page)
-    for page in kinds.values():
-        looker.look(page)
-    looker.queries["preview"] = looker.preview()
-    return looker
+    """Return an address without the values that it asks about, filters and sorts by."""
+    path, _, query = re.sub(r"(?<=[/=])(0x|Qm|baf|whevt_|\d)[\w,]*", "N", page).partition("?")
+    names = sorted(part.partition("=")[0] for part in query.split("&"))
+    return f"{path}?{' '.join(names)}"
 
 
 def names_of(patterns: Iterable[URLPattern | URLResolver]) -> set[str]:
@@ -113,11 +94,3 @@ def names_of(patterns: Iterable[URLPattern | URLResolver]) -> set[str]:
         elif pattern.name and not _NO_PAGE.fullmatch(pattern.name):
             found.add(pattern.name)
     return found
-
-
-def test_every_page_is_known_and_asks_little_whatever_its_table_holds() -> None:
-    # Lists show 50 rows: a query for each of them would be too many.
-    looker = look_at_all(500)
-    assert names_of(site.urls[0]) - looker.names == set()
-    assert len(looker.queries) > 120
-    assert max(looker.queries.values()) <= MOST_QUERIES, looker.queries

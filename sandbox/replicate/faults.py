@@ -17,7 +17,6 @@ FLAGGED_ERROR = (
 )
 CRASHED_ERROR = "Director: unexpected error handling prediction (E6716)"
 
-ACCOUNT_REFUSALS = ("insufficient_credit", "spend_limit", "invalid_version")
 GARBAGE_KINDS = ("html", "truncated", "black", "empty")
 # A prompt that has one of these as a whole word gets that outcome.
 WORDS = {
@@ -47,7 +46,7 @@ class ReplicateFaults(Faults):
     """Set how Replicate misbehaves.
 
     A prompt with the word "garbage-html" (-truncated, -black, -empty) gets such a file.
-    `account_refusal` is empty or one of ACCOUNT_REFUSALS.
+    `account_refusal` is empty, or insufficient_credit, spend_limit or invalid_version.
     `creations_per_minute` is the rate limit, 0 is none (the vendor's own is 600); it counts in
     windows of a minute, or, with `creations_burst`, by a bucket of so many calls. `list_omits` are
     the fields that the items of a list lack; which ones is not documented, so try more.

@@ -1,11 +1,4 @@
-"""Test fixtures of the sandbox's chain: import them in a conftest.py, or call the functions.
-
-from sandbox.tests.nodes import anvil_binary, deployed_chain, running_node
-
-def test_something():
-    with running_node() as node, ...:
-        chain = deployed_chain(node)
-"""
+"""A node of the sandbox for tests; the fixture is everybody's (see conftest.py)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,8 +26,8 @@ def running_node(*, block_time: float | None = 0, **options: Any) -> Iterator[No
         yield node
 
 
-def deployed_chain(node: Node, keeper_address: str = KEEPER.address) -> DemoChain:
+def deployed_chain(node: Node) -> DemoChain:
     """Deploy the demo contract on the node and return the chain."""
     chain = DemoChain(node.rpc_url)
-    chain.deploy(keeper_address)
+    chain.deploy(KEEPER.address)
     return chain

@@ -1,3 +1,0 @@
-from sandbox.tests.nodes import anvil_binary
-
-__all__ = ["anvil_binary"]

@@ -1,0 +1,338 @@
+"""The vendors' emulators: wire format, refusals, call log, bill, faults, life as a process.
+
+What the faults do to the program, and more of them, is tested with the program.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import requests
+from aiohttp import web
+from PIL import Image
+from replicate.webhook import Webhooks, WebhookSigningSecret
+
+from glisk.cid import compute_dag
+from glisk.tests.waiting import eventually
+from sandbox.gateway.emulator import GatewayEmulator
+from sandbox.http import SUBJECT, BillEntry, Emulator, FaultPlan, Faults, Kind, RateLimit
+from sandbox.paint import Painter
+from sandbox.pinata.emulator import SANDBOX_JWT, PinataEmulator
+from sandbox.pinata.store import PLACEHOLDER_URI, ContentStore
+from sandbox.replicate.emulator import SANDBOX_TOKEN, SANDBOX_WEBHOOK_SECRET, ReplicateEmulator
+from sandbox.tests.webhook_receiver import Receiver
+
+ROOT = Path(__file__).resolve().parents[2]
+FLUX = "/v1/models/black-forest-labs/flux-schnell/predictions"
+UTC_MILLISECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+# --- what all of them have -------------------------------------------------------------------
+
+
+class ShopEmulator(Emulator[Faults]):
+    name = "shop"
+    faults_class = Faults
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/orders", self._order)]
+
+    async def _order(self, request: web.Request) -> web.Response:
+        key = request[SUBJECT] = await request.text()
+        self.bill.add(BillEntry(at=time.time(), subject=key, key=key, price_usd=0.25))
+        return web.Response(status=201, text="accepted")
+
+
+@pytest.fixture
+def shop() -> Iterator[ShopEmulator]:
+    with ShopEmulator() as emulator:
+        yield emulator
+
+
+def order(shop: ShopEmulator, key: str = "tea") -> int:
+    """Return the answer's status, 0 if none came."""
+    try:
+        return requests.post(f"{shop.url}/orders", data=key, timeout=60).status_code
+    except requests.ConnectionError:
+        return 0
+
+
+def test_each_fault_strikes_before_or_after_the_work(shop: ShopEmulator) -> None:
+    shop.set_faults(error_after_status=530, server_error_status=503)
+    for kind in get_args(Kind):
+        shop.plan_fault(kind, scope="^POST /orders$")
+    statuses = [order(shop, str(number)) for number in range(6)]
+    assert statuses == [429, 503, 0, 0, 530, 201]
+    assert [entry.subject for entry in shop.bill.entries] == ["3", "4", "5"]
+    assert [(call.fault, call.status) for call in shop.calls] == [
+        *zip((*get_args(Kind), ""), statuses, strict=True)
+    ]
+    shop.script("^POST", {"odd": True}, 202)
+    assert order(shop) == 202
+    shop.reset()
+    assert (order(shop), len(shop.calls), len(shop.bill)) == (201, 1, 1)
+
+
+def test_faults_come_at_their_rate_and_by_seed() -> None:
+    def throttled(**faults: Any) -> list[bool]:
+        plan = FaultPlan(Faults(throttle_rate=0.3, **faults))
+        return [plan.strike("POST /orders") == "throttle" for _ in range(4000)]
+
+    assert 0.27 < sum(throttled(seed=3)) / 4000 < 0.33
+    assert throttled(seed=3) == throttled(seed=3) != throttled(seed=4)
+    # Another rate does not move a fault's calls.
+    assert throttled(seed=3) == throttled(seed=3, drop_after_rate=0.5)
+    assert not any(throttled(scope="^GET"))
+
+
+def test_faults_calls_and_bill_are_read_and_set_over_http(shop: ShopEmulator) -> None:
+    control = f"{shop.url}/_sandbox"
+    changes = {"seed": 5, "drop_before_rate": 1.0, "scope": "GET", "latency_seconds": [0, 0.01]}
+    told = requests.post(f"{control}/faults", json=changes, timeout=60).json()
+    assert {name: told[name] for name in changes} == changes
+    unknown = requests.post(f"{control}/faults", json={"throttle_rat": 0.1}, timeout=60)
+    assert unknown.status_code == 400
+    for key in ("tea", "coffee", "tea"):
+        order(shop, key)
+    calls = requests.get(f"{control}/calls", timeout=60).json()["calls"]
+    assert [(call["subject"], call["size"]) for call in calls] == [
+        ("tea", 8), ("coffee", 8), ("tea", 8)
+    ]  # fmt: skip
+    assert calls[0]["received_at"] <= calls[0]["answered_at"] <= time.time()
+    bill = requests.get(f"{control}/bill", timeout=60).json()
+    assert (bill["count"], bill["total_usd"], bill["duplicates"]) == (3, 0.75, {"tea": 2})
+
+
+def test_a_rate_limit_counts_in_windows_or_by_a_bucket() -> None:
+    now = 1000.0
+    window, bucket = RateLimit(lambda: now), RateLimit(lambda: now)
+    assert [window.allow(2) for _ in range(3)] == [True, True, False]
+    assert [bucket.allow(60, burst=2) for _ in range(3)] == [True, True, False]
+    assert (window.resets_at, bucket.resets_at) == (1060.0, 1001.0)
+    now = 1001.0
+    assert [bucket.allow(60, burst=2) for _ in range(2)] == [True, False]
+    now = 1060.0
+    assert window.allow(2)
+
+
+def test_a_process_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sandbox.emulators", "pinata", "--store", str(tmp_path)]
+    with subprocess.Popen(
+        [*command, "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        url = running.stdout.readline().split()[-1]
+        assert requests.get(f"{url}/_sandbox/health", timeout=60).json()["name"] == "pinata"
+        taken = [*command, "--port", url.rpartition(":")[2]]
+        second = subprocess.run(
+            taken, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (second.returncode, "address already in use" in second.stderr) == (1, True)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == 0
+
+
+# --- Replicate -------------------------------------------------------------------------------
+
+
+class Account(requests.Session):
+    """Calls Replicate as its account."""
+
+    def __init__(self, emulator: ReplicateEmulator) -> None:
+        super().__init__()
+        self.base = emulator.url
+        self.headers["Authorization"] = f"Bearer {SANDBOX_TOKEN}"
+
+    def create(self, prompt: str, **body: Any) -> Any:
+        body["input"] = {"prompt": prompt, "seed": 4}
+        return self.post(self.base + FLUX, json=body, timeout=60).json()
+
+    def read(self, path: str = "") -> Any:
+        return self.get(f"{self.base}/v1/predictions{path}", timeout=60).json()
+
+    def ended(self, prediction: Any) -> Any:
+        path = f"/{prediction['id']}"
+        eventually(lambda: self.read(path)["status"] not in ("starting", "processing"))
+        return self.read(path)
+
+
+@pytest.fixture
+def replicate() -> Iterator[ReplicateEmulator]:
+    with ReplicateEmulator(
+        generation_seconds=0.05, webhook_retry_seconds=0.05, painter=Painter(64)
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def account(replicate: ReplicateEmulator) -> Iterator[Account]:
+    with Account(replicate) as session:
+        yield session
+
+
+def test_a_prediction_starts_succeeds_and_is_on_the_bill(
+    replicate: ReplicateEmulator, account: Account
+) -> None:
+    created = account.create("a fox")
+    assert re.fullmatch(r"[0-9a-z]{26}", created["id"])
+    assert UTC_MILLISECONDS.fullmatch(created["created_at"])
+    get = f"{replicate.url}/v1/predictions/{created['id']}"
+    assert (created["urls"]["get"], created["urls"]["cancel"]) == (get, f"{get}/cancel")
+    unset = ("output", "error", "started_at", "completed_at")
+    assert [created[name] for name in unset] == [None] * 4
+    assert (created["status"], created["version"]) == ("starting", "hidden")
+
+    ended = account.ended(created)
+    assert (ended["status"], ended["error"]) == ("succeeded", None)
+    assert ended["metrics"]["total_time"] >= ended["metrics"]["predict_time"] >= 0.05
+    assert ended["logs"].startswith("Using seed: 4\n")
+    (url,) = ended["output"]
+    with Image.open(io.BytesIO(requests.get(url, timeout=60).content)) as picture:
+        assert (picture.format, picture.size) == ("WEBP", (64, 64))
+    account.ended(account.create("a fox"))
+    assert [entry.price_usd for entry in replicate.bill.entries] == [0.003] * 2
+    assert list(replicate.bill.duplicates().values()) == [2]
+
+
+def test_predictions_fail_by_words_and_are_cancelled(account: Account) -> None:
+    endings = {"nude": "All generated images contained NSFW", "gore": "E005", "nudeness": ""}
+    for prompt, error in endings.items():
+        ended = account.ended(account.create(prompt))
+        assert ended["status"] == ("failed" if error else "succeeded")
+        assert error in (ended["error"] or "")
+    running = account.create("never-ending")
+    cancelled = account.post(running["urls"]["cancel"], timeout=60).json()
+    assert (cancelled["status"], cancelled["output"]) == ("canceled", None)
+
+
+def test_refusals_are_in_replicates_words(replicate: ReplicateEmulator, account: Account) -> None:
+    replicate.set_faults(creations_per_minute=1)
+    account.create("a fox")
+    limited = account.create("a fox")
+    assert limited["detail"].startswith("Request was throttled. Your rate limit resets in ~")
+    assert limited["status"] == 429
+    versions, prompt = f"{account.base}/v1/predictions", {"input": {"prompt": "a fox"}}
+    for url, body, status, part in (
+        (versions, {**prompt, "version": "0" * 64}, 422, "Invalid version or not permitted"),
+        (account.base + FLUX, {"input": {}}, 422, "prompt is required"),
+        (account.base + FLUX, [], 400, "must be a JSON object"),
+        (account.base + FLUX.replace("flux", "none"), prompt, 404, "could not be found"),
+    ):
+        answer = account.post(url, json=body, timeout=60)
+        assert (answer.status_code, part in answer.text) == (status, True), part
+    anonymous = requests.get(versions, headers={"Authorization": "Bearer wrong"}, timeout=60)
+    assert (anonymous.status_code, anonymous.json()["title"]) == (401, "Unauthenticated")
+    assert len(replicate.bill) == 1
+
+
+def test_lists_come_newest_first_in_pages_of_a_hundred(account: Account) -> None:
+    created = [account.create("crash-the-model")["id"] for _ in range(105)]
+    first = account.read()
+    second = account.get(first["next"], timeout=60).json()
+    assert (len(first["results"]), second["next"]) == (100, None)
+    assert [item["id"] for item in first["results"] + second["results"]] == created[::-1]
+
+
+def test_an_end_is_told_signed_and_again_until_it_is_heard(
+    replicate: ReplicateEmulator, account: Account
+) -> None:
+    with Receiver() as receiver:
+        receiver.statuses = [500, 302]
+        created = account.create("a fox", webhook=receiver.target)
+        eventually(lambda: len(replicate.deliveries) == 3)
+    assert [(d.attempt, d.status) for d in replicate.deliveries] == [(1, 500), (2, 302), (3, 200)]
+    assert len({one.headers["webhook-id"] for one in receiver.received}) == 1
+    secret = WebhookSigningSecret(key=SANDBOX_WEBHOOK_SECRET)
+    for one in receiver.received:
+        Webhooks.validate(headers=one.headers, body=one.body.decode(), secret=secret)
+        assert one.message == account.read(f"/{created['id']}")
+
+
+# --- Pinata and its gateway ------------------------------------------------------------------
+
+CONTENT = b'{"somekey":"somevalue"}'
+CIDS = {
+    0: "QmWQ5NcRCnDjjq9S87Rjo4RTgSDvmi1djy7SVftoi1T8jd",
+    1: "bafkreicjmxc2drbgxtoidx6xfatbffyx46oiyo6ktipss6dhdermwtsoze",
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ContentStore:
+    return ContentStore(tmp_path)
+
+
+def pin(pinata: PinataEmulator, key: str = SANDBOX_JWT, version: int = 1) -> requests.Response:
+    return requests.post(
+        f"{pinata.url}/pinning/pinFileToIPFS",
+        files={"file": ("bild ü.png", CONTENT)},
+        data={"pinataOptions": f'{{"cidVersion": {version}}}'},
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=60,
+    )
+
+
+def test_a_file_is_pinned_under_its_cid_and_served(store: ContentStore) -> None:
+    with (
+        PinataEmulator(store=store, pin_seconds=0.0) as pinata,
+        GatewayEmulator(store=store) as gateway,
+    ):
+        for version, cid in CIDS.items():
+            reply = pin(pinata, version=version).json()
+            assert set(reply) == {"IpfsHash", "PinSize", "Timestamp"}
+            size = compute_dag(CONTENT, version=1 if version else 0).dag_size_bytes
+            assert (reply["IpfsHash"], reply["PinSize"]) == (cid, size)
+            assert UTC_MILLISECONDS.fullmatch(reply["Timestamp"])
+            assert pin(pinata, version=version).json() == {**reply, "isDuplicate": True}
+            served = requests.get(f"{gateway.url}/ipfs/{cid}", timeout=60)
+            assert (served.content, served.headers["Content-Type"]) == (CONTENT, "application/json")
+            assert served.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+            assert gateway.calls[-1].subject == cid
+        assert pinata.bill.duplicates() == dict.fromkeys(CIDS.values(), 2)
+        assert pinata.pins[0].name == "bild ü.png"
+
+
+def test_pinata_refuses_by_key_scope_plan_rate_and_option() -> None:
+    with PinataEmulator(pin_seconds=0.0) as pinata:
+        refused = {
+            "key_revoked": (403, "API_KEY_REVOKED"),
+            "first_key_revoked": (403, "API_KEY_REVOKED"),
+            "no_scopes": (403, "NO_SCOPES_FOUND"),
+            "plan_limit_reached": (403, "FORBIDDEN"),
+        }
+        for switch, expected in refused.items():
+            pinata.set_faults(**{switch: True})
+            answer = pin(pinata)
+            assert (answer.status_code, answer.json()["error"]["reason"]) == expected
+            later = pin(pinata, f"{SANDBOX_JWT}.2").status_code
+            assert later == (200 if switch == "first_key_revoked" else 403)
+            pinata.set_faults(**{switch: False})
+        assert pin(pinata, "wrong").status_code == 401
+        assert pin(pinata, version=99).status_code == 400
+        pinata.set_faults(requests_per_minute=1)
+        assert [pin(pinata).status_code for _ in range(2)] == [200, 429]
+        assert len(pinata.pins) == 1
+
+
+def test_the_gateway_refuses_what_is_not_there_no_cid_or_html(store: ContentStore) -> None:
+    store.pin_placeholder()
+    page = str(compute_dag(b"<html>", version=1).cid)
+    store.write(page, b"<html>")
+    with GatewayEmulator(store=store, token="open-sesame") as gateway:
+        closed_box = PLACEHOLDER_URI.removeprefix("ipfs://")
+        for path, status in (
+            (f"ipfs/{closed_box}", 200), (f"ipfs/{CIDS[0]}", 404), (f"ipfs/{page}", 403),
+            ("ipfs/bafkrei0000", 400), ("ipns/x", 404),
+        ):  # fmt: skip
+            url = f"{gateway.url}/{path}?pinataGatewayToken="
+            assert requests.get(f"{url}open-sesame", timeout=60).status_code == status, path
+        assert requests.get(f"{gateway.url}/ipfs/{closed_box}", timeout=60).status_code == 403
