@@ -7,7 +7,6 @@ account it names: who owns that is asked of the registries, and its name of the 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from contextlib import closing
 from datetime import timedelta
@@ -16,7 +15,7 @@ from typing import Final
 import structlog
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers
@@ -26,7 +25,7 @@ from rest_framework.response import Response
 from authors.models import Action, SpentMessage
 from authors.onboarding import NewAuthor, onboard_author
 from authors.signatures.eip4361 import SignInMessage, read_sign_in_message
-from authors.signatures.messages import Proof, is_allowed_site
+from authors.signatures.messages import Proof, hash_of, is_allowed_site
 from authors.signatures.wallet_signature import InvalidSignature, verify_signature
 from authors.signed_requests import (
     REFUSALS,
@@ -34,7 +33,7 @@ from authors.signed_requests import (
     SignatureField,
     SignedSerializer,
     SignedView,
-    seconds_until_retry,
+    try_later,
 )
 from glisk.api.exceptions import TryLater
 from glisk.api.json import StrictCharField
@@ -52,22 +51,21 @@ _CLOCK_SKEW: Final = timedelta(minutes=1)
 _REFUSED = (
     "Farcaster signature verification failed. Please try linking your Farcaster account again."
 )
+_NO_SIGN_IN = "The message is not one of Sign In With Farcaster."
 
 
-class InvalidSignIn(GliskError):
-    """The Farcaster message or its signature does not hold; `hint` may say why."""
+class LinkRefused(GliskError):
+    """The account was not linked; the text says why, for people."""
 
-    error_class = "invalid_sign_in"
-
-    def __init__(self, hint: str = "") -> None:
-        self.hint = hint
-        super().__init__(hint or "the signature is not that of the message's address")
+    error_class = "farcaster_link"
 
 
-class NotTheirAccount(GliskError):
-    """The signer does not own the account, or it has no name; the text says which."""
+def _refused(hint: str) -> LinkRefused:
+    return LinkRefused(f"{_REFUSED} {hint}".rstrip())
 
-    error_class = "not_their_account"
+
+def _not_theirs(why: str) -> LinkRefused:
+    return LinkRefused(f"Validation failed: {why}")
 
 
 def link_farcaster(*, proof: Proof, message: str, signature: str, fid: int) -> str:
@@ -76,34 +74,37 @@ def link_farcaster(*, proof: Proof, message: str, signature: str, fid: int) -> s
     No transaction may be open: Optimism and the name server are asked.
 
     Raises:
-        InvalidSignIn: message or signature is not right.
-        NotTheirAccount: the signer does not own the fid, or it has no name.
+        LinkRefused: message or signature is not right, the signer does not own the fid, or it has
+            no name.
         InvalidMessage: the wallet's message was used in the meantime.
         ProviderError: Optimism or the name server does not answer.
     """
     sign_in = check_message(message, fid=fid, nonce=proof.nonce)
     address = normalise_address(sign_in.address)
+    chain = client_at(settings.OPTIMISM_RPC_URL)
     try:
-        verify_signature(
-            wallet=address,
-            message=message,
-            signature=signature,
-            chain=client_at(settings.OPTIMISM_RPC_URL),
-        )
+        verify_signature(wallet=address, message=message, signature=signature, chain=chain)
     except InvalidSignature as error:
-        raise InvalidSignIn(error.explanation) from None
+        raise _refused(error.explanation) from None
     if not registries_at(settings.OPTIMISM_RPC_URL).owns(address=address, fid=fid):
-        raise NotTheirAccount(f"{address} does not own the Farcaster account {fid}.")
-    name = _name_of(fid)
+        raise _not_theirs(f"{address} does not own the Farcaster account {fid}.")
+    with closing(FarcasterNames.from_settings()) as names:
+        name = names.name_of(fid)
+    if name is None:
+        raise _not_theirs(f"the Farcaster account {fid} has no name.")
+    lifetime = timedelta(seconds=settings.SIGN_IN_SECONDS) + 2 * _CLOCK_SKEW
     with transaction.atomic():
         proof.spend()
-        _spend(message, sign_in)
+        _, is_new = SpentMessage.objects.get_or_create(
+            digest=hash_of(message), defaults={"expires_at": sign_in.issued_at + lifetime}
+        )
+        if not is_new:
+            raise _refused("The message was used already.")
+        new = NewAuthor(proof.wallet, farcaster_handle=name)
         try:
-            onboard_author(
-                NewAuthor(proof.wallet, farcaster_handle=name), actor="wallet", needs_prompt=False
-            )
+            onboard_author(new, actor="wallet", needs_prompt=False)
         except ValidationError as error:
-            raise NotTheirAccount(" ".join(error.messages)) from None
+            raise _not_theirs(" ".join(error.messages)) from None
     logger.info("farcaster_account_linked", wallet=proof.wallet, fid=fid, username=name)
     return name
 
@@ -112,60 +113,40 @@ def check_message(message: str, *, fid: int, nonce: str | None) -> SignInMessage
     """Return the sign-in message if it is one for us, for this account, and of now.
 
     `nonce` is the wallet's, if its message has one: then both must be the same, which ties the
-    sign-in to the wallet.
-
-    Raises:
-        InvalidSignIn: it is not.
+    sign-in to the wallet. Raises `LinkRefused`.
     """
     try:
         sign_in = read_sign_in_message(message)
     except ValueError:
-        raise InvalidSignIn("The message is not one of Sign In With Farcaster.") from None
+        raise _refused(_NO_SIGN_IN) from None
     now = timezone.now()
-    oldest = now - timedelta(seconds=settings.SIGN_IN_SECONDS)
+    oldest, latest = now - timedelta(seconds=settings.SIGN_IN_SECONDS), now + _CLOCK_SKEW
     fids = [found[1] for entry in sign_in.resources if (found := _FID.fullmatch(entry))]
-    if not is_allowed_site(sign_in.domain):
-        allowed = ", ".join(settings.SIGN_IN_DOMAIN)
-        raise InvalidSignIn(f"The message is for another site. These are allowed: {allowed}.")
-    if sign_in.chain_id != OPTIMISM_CHAIN_ID or sign_in.statement not in _STATEMENTS:
-        raise InvalidSignIn("The message is not one of Sign In With Farcaster.")
-    if fids != [str(fid)]:
-        raise InvalidSignIn("The message is for another account.")
-    if nonce is not None and sign_in.nonce != nonce:
-        raise InvalidSignIn("The message has another nonce than the wallet's.")
-    if not oldest <= sign_in.issued_at <= now + _CLOCK_SKEW:
-        raise InvalidSignIn("The message is not of now.")
-    if sign_in.expires_at is not None and sign_in.expires_at <= now:
-        raise InvalidSignIn("The message has expired.")
-    if sign_in.not_before is not None and sign_in.not_before > now + _CLOCK_SKEW:
-        raise InvalidSignIn("The message is not valid yet.")
+    is_sign_in = sign_in.chain_id == OPTIMISM_CHAIN_ID and sign_in.statement in _STATEMENTS
+    allowed = ", ".join(settings.SIGN_IN_DOMAIN)
+    for holds, hint in (
+        (
+            is_allowed_site(sign_in.domain),
+            f"The message is for another site. These are allowed: {allowed}.",
+        ),
+        (is_sign_in, _NO_SIGN_IN),
+        (fids == [str(fid)], "The message is for another account."),
+        (nonce in (None, sign_in.nonce), "The message has another nonce than the wallet's."),
+        (oldest <= sign_in.issued_at <= latest, "The message is not of now."),
+        (sign_in.expires_at is None or now < sign_in.expires_at, "The message has expired."),
+        (
+            sign_in.not_before is None or sign_in.not_before <= latest,
+            "The message is not valid yet.",
+        ),
+    ):
+        if not holds:
+            raise _refused(hint)
     return sign_in
 
 
-def _name_of(fid: int) -> str:
-    with closing(FarcasterNames.from_settings()) as names:
-        name = names.name_of(fid)
-    if name is None:
-        raise NotTheirAccount(f"the Farcaster account {fid} has no name.")
-    return name
-
-
-def _spend(message: str, sign_in: SignInMessage) -> None:
-    """Remember the message until it is too old; raise `InvalidSignIn` if it was used."""
-    lifetime = timedelta(seconds=settings.SIGN_IN_SECONDS) + 2 * _CLOCK_SKEW
-    try:
-        with transaction.atomic():
-            SpentMessage.objects.create(
-                digest=hashlib.sha256(message.encode("utf-8")).hexdigest(),
-                expires_at=sign_in.issued_at + lifetime,
-            )
-    except IntegrityError:
-        raise InvalidSignIn("The message was used already.") from None
-
-
 class FarcasterLinkSerializer(SignedSerializer):
-    wallet_message = MessageField(Action.LINK_FARCASTER)
-    wallet_signature = SignatureField()
+    wallet_message = MessageField(Action.LINK_FARCASTER, source="message")
+    wallet_signature = SignatureField(source="signature")
     farcaster_message = MessageField(
         help_text="The message of Sign In With Farcaster, for this site, of the last minutes. "
         "With a nonce of ours in the wallet's message, it has the same."
@@ -188,6 +169,8 @@ class FarcasterLinkedSerializer(serializers.Serializer):
 
 
 class FarcasterLinkView(SignedView):
+    action = Action.LINK_FARCASTER
+    value_field = "fid"
     refusal = "Wallet signature verification failed."
     failure_detail = "Failed to link Farcaster account. Please try again later."
 
@@ -199,34 +182,19 @@ class FarcasterLinkView(SignedView):
         responses={200: FarcasterLinkedSerializer, **REFUSALS},
     )
     def post(self, request: Request) -> Response:
-        wallet, asked = self.read(request, FarcasterLinkSerializer)
-        fid: int = asked["fid"]
         if not settings.OPTIMISM_RPC_URL:
             raise TryLater("Linking Farcaster accounts is not set up on this server.")
-        proof = self.prove(
-            wallet=wallet,
-            action=Action.LINK_FARCASTER,
-            value=str(fid),
-            message=asked["wallet_message"],
-            signature=asked["wallet_signature"],
-        )
+        proof, asked = self.proven(request, FarcasterLinkSerializer)
+        fid: int = asked["fid"]
+        message, signature = asked["farcaster_message"], asked["farcaster_signature"]
         try:
-            name = link_farcaster(
-                proof=proof,
-                message=asked["farcaster_message"],
-                signature=asked["farcaster_signature"],
-                fid=fid,
-            )
-        except InvalidSignIn as error:
-            logger.info("farcaster_sign_in_refused", wallet=wallet, fid=fid, reason=str(error))
-            raise exceptions.ValidationError(f"{_REFUSED} {error.hint}".rstrip()) from None
-        except NotTheirAccount as error:
-            logger.info("farcaster_account_refused", wallet=wallet, fid=fid, reason=str(error))
-            raise exceptions.ValidationError(f"Validation failed: {error}") from None
+            name = link_farcaster(proof=proof, message=message, signature=signature, fid=fid)
+        except LinkRefused as error:
+            logger.info("farcaster_refused", wallet=proof.wallet, fid=fid, reason=str(error))
+            raise exceptions.ValidationError(str(error)) from None
         except ProviderError as error:
-            logger.warning("farcaster_not_asked", wallet=wallet, fid=fid, error=str(error))
-            raise TryLater(
-                "Farcaster cannot be asked at the moment. Please try again later.",
-                wait=seconds_until_retry(error),
+            logger.warning("farcaster_not_asked", wallet=proof.wallet, fid=fid, error=str(error))
+            raise try_later(
+                "Farcaster cannot be asked at the moment. Please try again later.", error
             ) from None
         return Response({"success": True, "username": name, "fid": fid})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import structlog
 from django.conf import settings
@@ -25,7 +25,6 @@ from glisk.fields import parse_wallet
 
 logger = structlog.get_logger(__name__)
 
-MAX_MESSAGE_LENGTH = 2000
 _THIS: Final = re.compile(r"\b([Tt])his (?:field|value)\b")
 WRONG_WALLET = "Please ensure you're using the correct wallet."
 # What the schema tells of any signed request, besides its success.
@@ -43,18 +42,18 @@ class SignatureField(StrictCharField):
 class MessageField(StrictCharField):
     """What was signed; of the wallet's own message, for which action."""
 
-    def __init__(
-        self, action: Action | None = None, *, max_length: int = MAX_MESSAGE_LENGTH, **kwargs: Any
-    ) -> None:
+    def __init__(self, action: Action | None = None, **kwargs: Any) -> None:
         if action:
             kwargs["help_text"] = (
                 f"`{legacy_message(action, '<wallet>')}`, or the message of "
                 f"GET /api/authors/{{wallet}}/nonce?action={action}."
             )
-        super().__init__(trim_whitespace=False, max_length=max_length, **kwargs)
+        super().__init__(**{"trim_whitespace": False, "max_length": 2000, **kwargs})
 
 
 class SignedSerializer(serializers.Serializer):
+    """Subclasses add the wallet's `message` and `signature`."""
+
     wallet_address = StrictCharField(help_text="The author's wallet.")
 
 
@@ -63,47 +62,49 @@ class SignedView(APIView):
 
     throttle_classes = [SignedRequestThrottle]
     refusal = "Signature verification failed."
+    action: ClassVar[Action]
+    value_field = ""  # of the body: what the signature is for besides wallet and action
 
-    def read(self, request: Request, kind: type[SignedSerializer]) -> tuple[str, dict[str, Any]]:
-        """Return the wallet with its checksum, and the checked body; raise a 400 in words."""
+    def proven(
+        self, request: Request, kind: type[SignedSerializer]
+    ) -> tuple[Proof, dict[str, Any]]:
+        """Return the wallet's consent and the checked body, and count a change of this wallet.
+
+        Counted are proven changes only: otherwise anybody could use up somebody else's.
+        """
         given = kind(data=request.data)
         if not given.is_valid():
             raise exceptions.ValidationError(_sentences(given.errors))
         asked: dict[str, Any] = given.validated_data
-        return require_wallet(asked["wallet_address"]), asked
-
-    def prove(self, *, wallet: str, action: Action, value: str, **signed: str) -> Proof:
-        """Check `message` and `signature`, and count a change of this wallet.
-
-        Counted are proven changes only: otherwise anybody could use up somebody else's.
-        """
+        wallet = require_wallet(asked["wallet_address"])
         try:
-            proof = prove(wallet=wallet, action=action, value=value, **signed)
+            proof = prove(
+                wallet=wallet,
+                action=self.action,
+                value=str(asked.get(self.value_field, "")),
+                message=asked["message"],
+                signature=asked["signature"],
+            )
         except ProviderError as error:
             logger.warning("signature_not_checked", wallet=wallet, error=str(error))
-            raise TryLater(
+            raise try_later(
                 "The chain does not answer, so the signature of a smart wallet cannot be "
                 "checked. Please try again in a moment.",
-                wait=seconds_until_retry(error),
+                error,
             ) from None
-        wait = seconds_to_wait(
-            scope="wallet",
-            subject=wallet,
-            limit=settings.CHANGES_PER_HOUR,
-            window=timedelta(hours=1),
-        )
+        limit, window = settings.CHANGES_PER_HOUR, timedelta(hours=1)
+        wait = seconds_to_wait(scope="wallet", subject=wallet, limit=limit, window=window)
         if wait is not None:
             raise exceptions.Throttled(wait=wait)
-        return proof
+        return proof, asked
 
     def handle_exception(self, exc: Exception) -> Response:
-        if isinstance(exc, InvalidSignature):
-            logger.info("signature_refused", fault=exc.fault)
-            text = f"{self.refusal} {WRONG_WALLET} {exc.explanation}".rstrip()
-            exc = exceptions.ValidationError(text)
-        elif isinstance(exc, InvalidMessage):
-            logger.info("message_refused", reason=str(exc))
-            exc = exceptions.ValidationError(f"{self.refusal} {exc}")
+        if isinstance(exc, InvalidSignature | InvalidMessage):
+            logger.info("signature_refused", reason=str(exc))
+            said = str(exc)
+            if isinstance(exc, InvalidSignature):
+                said = f"{WRONG_WALLET} {exc.explanation}".rstrip()
+            exc = exceptions.ValidationError(f"{self.refusal} {said}")
         return super().handle_exception(exc)
 
 
@@ -122,9 +123,10 @@ def _sentences(errors: Any) -> list[str]:
     return sentences
 
 
-def seconds_until_retry(error: ProviderError) -> float | None:
-    """Return what an error says of when to try again, if it does."""
-    return error.retry_after_seconds if isinstance(error, TransientError) else None
+def try_later(detail: str, error: ProviderError) -> TryLater:
+    """Return a 503 that says when to try again, if the error does."""
+    wait = error.retry_after_seconds if isinstance(error, TransientError) else None
+    return TryLater(detail, wait=wait)
 
 
 def require_wallet(text: str) -> str:

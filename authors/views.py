@@ -7,15 +7,11 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from drf_spectacular.utils import (
-    OpenApiExample,
-    OpenApiParameter,
-    extend_schema,
-    extend_schema_serializer,
-)
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from authors.models import PROMPT_MAX_LENGTH, Action, Author
 from authors.onboarding import NewAuthor, check_prompt, onboard_author
@@ -30,6 +26,7 @@ from authors.signed_requests import (
 )
 from glisk.api.exceptions import ErrorSerializer
 from glisk.api.json import StrictCharField
+from glisk.api.throttling import SignedRequestThrottle
 from glisk.api.views import ConditionalView
 from glisk.fields import parse_wallet
 
@@ -42,14 +39,6 @@ WALLET_PARAMETER = OpenApiParameter(
 )
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "author",
-            value={"has_prompt": True, "twitter_handle": "glisk", "farcaster_handle": None},
-        )
-    ]
-)
 class AuthorSerializer(serializers.Serializer):
     has_prompt = serializers.BooleanField(help_text="Whether the author has written a prompt.")
     twitter_handle = serializers.CharField(allow_null=True)
@@ -97,6 +86,8 @@ class PromptSavedSerializer(serializers.Serializer):
 
 
 class PromptView(SignedView):
+    action = Action.UPDATE_PROMPT
+    value_field = "prompt_text"
     failure_detail = "Failed to update author prompt. Please try again later."
 
     @extend_schema(
@@ -109,19 +100,11 @@ class PromptView(SignedView):
         responses={200: PromptSavedSerializer, **REFUSALS},
     )
     def post(self, request: Request) -> Response:
-        wallet, asked = self.read(request, PromptSerializer)
-        prompt = asked["prompt_text"]
-        proof = self.prove(
-            wallet=wallet,
-            action=Action.UPDATE_PROMPT,
-            value=prompt,
-            message=asked["message"],
-            signature=asked["signature"],
-        )
+        proof, asked = self.proven(request, PromptSerializer)
         with transaction.atomic():
             proof.spend()
             try:
-                onboard_author(NewAuthor(wallet, prompt), actor="wallet")
+                onboard_author(NewAuthor(proof.wallet, asked["prompt_text"]), actor="wallet")
             except ValidationError as error:  # the zero address
                 raise exceptions.ValidationError(error.messages) from None
         return Response({"success": True, "has_prompt": True})
@@ -137,11 +120,8 @@ class NonceQuery(serializers.Serializer):
     )
 
     def validate(self, attrs: dict[str, str]) -> dict[str, str]:
-        has_value = attrs["action"] != Action.LINK_X
-        if has_value and "value_hash" not in attrs:
-            raise serializers.ValidationError({"value_hash": "This action needs one."})
-        if not has_value and "value_hash" in attrs:
-            raise serializers.ValidationError({"value_hash": "This action has no value."})
+        if (attrs["action"] == Action.LINK_X) == ("value_hash" in attrs):
+            raise serializers.ValidationError({"value_hash": "Every action but link_x needs one."})
         return attrs
 
 
@@ -151,7 +131,9 @@ class NonceSerializer(serializers.Serializer):
     expires_at = serializers.DateTimeField()
 
 
-class NonceView(SignedView):
+class NonceView(APIView):
+    throttle_classes = [SignedRequestThrottle]
+
     @extend_schema(
         operation_id="author_nonce",
         tags=["authors"],
@@ -165,12 +147,5 @@ class NonceView(SignedView):
         address = require_wallet(wallet)
         query = NonceQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        offered = offer_message(
-            wallet=address,
-            action=Action(query.validated_data["action"]),
-            value_hash=query.validated_data.get("value_hash", ""),
-            site=asking_site(request),
-        )
-        answer = Response(NonceSerializer(offered).data)
-        answer["Cache-Control"] = "no-store"
-        return answer
+        offered = offer_message(wallet=address, site=asking_site(request), **query.validated_data)
+        return Response(NonceSerializer(offered).data, headers={"Cache-Control": "no-store"})

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import urlencode
 
 import structlog
@@ -45,7 +46,6 @@ from glisk.errors import GliskError, ProviderError
 logger = structlog.get_logger(__name__)
 
 LIFETIME: Final = timedelta(minutes=5)
-Failure = Literal["state_mismatch", "token_exchange_failed", "validation_failed"]
 CALLBACK_PATH: Final = "/api/authors/x/callback"
 COOKIE: Final = "glisk_x_link"
 _ERROR_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -57,8 +57,8 @@ class LinkFailed(GliskError):
 
     error_class = "x_link"
 
-    def __init__(self, reason: Failure) -> None:
-        self.reason: Failure = reason
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
         super().__init__(f"X account not linked: {reason}")
 
 
@@ -91,18 +91,23 @@ def finish_link(*, state: str, code: str, browser_key: str) -> str:
     if request is None:
         raise LinkFailed("state_mismatch")
     with closing(XClient.from_settings()) as client:
-        username = _username(client, code, request.code_verifier)
-    try:
-        onboard_author(
-            NewAuthor(request.wallet_address, twitter_handle=username),
-            actor="wallet",
-            needs_prompt=False,
-        )
-    except ValidationError:
-        logger.warning("x_username_refused", username=username)
-        raise LinkFailed("validation_failed") from None
+        with _failing_as("token_exchange_failed"):
+            token = client.exchange(code=code, code_verifier=request.code_verifier)
+        with _failing_as("validation_failed"):
+            username = client.username(access_token=token)
+            new = NewAuthor(request.wallet_address, twitter_handle=username)
+            onboard_author(new, actor="wallet", needs_prompt=False)
     logger.info("x_account_linked", wallet=request.wallet_address, username=username)
     return username
+
+
+@contextmanager
+def _failing_as(reason: str) -> Iterator[None]:
+    try:
+        yield
+    except (ProviderError, ValidationError) as error:
+        logger.warning("x_link_failed", reason=reason, error=str(error))
+        raise LinkFailed(reason) from None
 
 
 def take_request(*, state: str, browser_key: str) -> XLinkRequest | None:
@@ -114,19 +119,6 @@ def take_request(*, state: str, browser_key: str) -> XLinkRequest | None:
     # Of several who read the row at the same moment, one deletes it.
     taken = request is not None and XLinkRequest.objects.filter(pk=request.pk).delete()[0]
     return request if taken else None
-
-
-def _username(client: XClient, code: str, code_verifier: str) -> str:
-    try:
-        access_token = client.exchange(code=code, code_verifier=code_verifier)
-    except ProviderError as error:
-        logger.warning("x_token_exchange_failed", error=str(error))
-        raise LinkFailed("token_exchange_failed") from None
-    try:
-        return client.username(access_token=access_token)
-    except ProviderError as error:
-        logger.warning("x_user_unknown", error=str(error))
-        raise LinkFailed("validation_failed") from None
 
 
 def _hash(text: str) -> str:
@@ -143,6 +135,7 @@ class XStartedSerializer(serializers.Serializer):
 
 
 class XStartView(SignedView):
+    action = Action.LINK_X
     failure_detail = "Failed to initiate X OAuth. Please try again later."
 
     @extend_schema(
@@ -155,16 +148,9 @@ class XStartView(SignedView):
         responses={200: XStartedSerializer, **REFUSALS},
     )
     def post(self, request: Request) -> Response:
-        wallet, asked = self.read(request, XStartSerializer)
         if not settings.X_CLIENT_ID:
             raise TryLater("Linking X accounts is not set up on this server.")
-        proof = self.prove(
-            wallet=wallet,
-            action=Action.LINK_X,
-            value="",
-            message=asked["message"],
-            signature=asked["signature"],
-        )
+        proof, _ = self.proven(request, XStartSerializer)
         authorization_url, browser_key = begin_link(proof)
         answer = Response({"authorization_url": authorization_url})
         answer.set_cookie(

@@ -8,22 +8,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 _TIME: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)"
 _FORM: Final = re.compile(
-    r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<domain>[^\s/?#@]+)"
+    r"(?P<domain>[^\s/?#@]+)"
     r" wants you to sign in with your Ethereum account:\n"
     r"(?P<address>0x[0-9a-fA-F]{40})\n"
     r"\n(?:(?P<statement>[^\n]+)\n)?"
     r"\nURI: (?P<uri>[^\s]+)"
-    r"\nVersion: (?P<version>1)"
+    r"\nVersion: 1"
     r"\nChain ID: (?P<chain_id>[1-9][0-9]{0,17})"
     r"\nNonce: (?P<nonce>[a-zA-Z0-9]{8,128})"
     rf"\nIssued At: (?P<issued_at>{_TIME})"
     rf"(?:\nExpiration Time: (?P<expires_at>{_TIME}))?"
     rf"(?:\nNot Before: (?P<not_before>{_TIME}))?"
-    r"(?:\nRequest ID: (?P<request_id>[^\s]*))?"
+    r"(?:\nRequest ID: [^\s]*)?"
     r"(?:\nResources:(?P<resources>(?:\n- [^\s]+)*))?",
     re.ASCII,
 )
@@ -71,21 +71,15 @@ class SignInMessage:
 def read_sign_in_message(text: str) -> SignInMessage:
     """Read a message; raise `ValueError` for any other text, also for one with a scheme."""
     found = _FORM.fullmatch(text)
-    if found is None or found["scheme"]:
+    if found is None:
         raise ValueError("not a sign-in message (EIP-4361)")
-    resources = (found["resources"] or "").split("\n- ")[1:]
-    return SignInMessage(
-        domain=found["domain"],
-        address=found["address"],
-        statement=found["statement"] or "",
-        uri=found["uri"],
-        chain_id=int(found["chain_id"]),
-        nonce=found["nonce"],
-        issued_at=_time(found["issued_at"]),
-        expires_at=_time(found["expires_at"]) if found["expires_at"] else None,
-        not_before=_time(found["not_before"]) if found["not_before"] else None,
-        resources=tuple(resources),
-    )
+    fields: dict[str, Any] = found.groupdict()
+    for name in ("issued_at", "expires_at", "not_before"):
+        fields[name] = fields[name] and _time(fields[name])
+    fields["statement"] = fields["statement"] or ""
+    fields["chain_id"] = int(fields["chain_id"])
+    fields["resources"] = tuple((fields["resources"] or "").split("\n- ")[1:])
+    return SignInMessage(**fields)
 
 
 def _time(text: str) -> datetime:

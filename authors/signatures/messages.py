@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
-import string
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.crypto import get_random_string
 
 from authors.models import Action, SignInNonce
 from authors.signatures.eip4361 import SignInMessage
@@ -28,11 +28,8 @@ from glisk.errors import GliskError
 
 _NONCE_LENGTH: Final = 24
 _NONCE_LINE: Final = re.compile(r"^Nonce: ([A-Za-z0-9]{24})$", re.MULTILINE | re.ASCII)
-
-_UNKNOWN: Final = "The signed message is not the one for this wallet and action."
-_USED: Final = "This message was used already. Ask for a new one and sign again."
-_EXPIRED: Final = "This message has expired. Ask for a new one and sign again."
-_OTHER_VALUE: Final = "The signed message is for another value. Ask for a new one and sign again."
+_ASK_AGAIN: Final = "Ask for a new one and sign again."
+_USED: Final = f"This message was used already. {_ASK_AGAIN}"
 
 STATEMENTS: Final = {
     Action.UPDATE_PROMPT: "Update my GLISK prompt.",
@@ -81,43 +78,29 @@ def asking_site(request: HttpRequest) -> str:
     A wallet warns its owner if the message names another site than the one that it is shown on.
     """
     for header in ("Origin", "Referer"):  # browsers send no Origin with a GET to their own site
-        site = _authority(request.headers.get(header, ""))
-        if site and is_allowed_site(site):
-            return site
+        with suppress(ValueError):
+            site = urlsplit(request.headers.get(header, "")).netloc.lower()
+            if site and is_allowed_site(site):
+                return site
     return str(settings.SIGN_IN_DOMAIN[0])
 
 
-def _authority(url: str) -> str:
-    try:
-        return urlsplit(url).netloc.lower()
-    except ValueError:
-        return ""
-
-
-def offer_message(
-    *, wallet: str, action: Action, value_hash: str = "", site: str = ""
-) -> SignInNonce:
-    """Store and return a new message for the wallet to sign on a site of ours, or the first."""
-    site = site or settings.SIGN_IN_DOMAIN[0]
+def offer_message(*, wallet: str, action: str, site: str, value_hash: str = "") -> SignInNonce:
+    """Store and return a new message for the wallet to sign on a site of ours."""
+    action = Action(action)
     now = timezone.now().replace(microsecond=0)
-    nonce = "".join(
-        secrets.choice(string.ascii_letters + string.digits) for _ in range(_NONCE_LENGTH)
-    )
+    nonce = get_random_string(_NONCE_LENGTH)
     expires_at = now + timedelta(seconds=settings.SIGN_IN_SECONDS)
-    purpose = f"urn:glisk:{action}" + (f":sha256:{value_hash}" if value_hash else "")
-    frontend = urlsplit(settings.FRONTEND_URL)
-    is_frontend = site == frontend.netloc.lower()
     message = SignInMessage(
         domain=site,
         address=wallet,
         statement=STATEMENTS[action],
-        # A site is served as the frontend is.
-        uri=settings.FRONTEND_URL if is_frontend else f"{frontend.scheme}://{site}",
+        uri=f"{urlsplit(settings.FRONTEND_URL).scheme}://{site}",  # served as the frontend is
         chain_id=settings.CHAIN_ID,
         nonce=nonce,
         issued_at=now,
         expires_at=expires_at,
-        resources=(purpose,),
+        resources=(f"urn:glisk:{action}" + (f":sha256:{value_hash}" if value_hash else ""),),
     )
     return SignInNonce.objects.create(
         nonce=nonce,
@@ -136,20 +119,16 @@ def nonce_of(*, wallet: str, action: Action, value: str, message: str) -> str:
         InvalidMessage: it was not offered, or for something else, or it is used up or expired.
     """
     found = _NONCE_LINE.search(message)
-    offered = SignInNonce.objects.filter(nonce=found[1]).first() if found else None
-    if (
-        offered is None
-        or offered.message != message
-        or offered.wallet_address != wallet
-        or offered.action != action
-    ):
-        raise InvalidMessage(_UNKNOWN)
+    of_this = {"message": message, "wallet_address": wallet, "action": action}
+    offered = found and SignInNonce.objects.filter(nonce=found[1], **of_this).first()
+    if not offered:
+        raise InvalidMessage("The signed message is not the one for this wallet and action.")
     if offered.used_at is not None:
         raise InvalidMessage(_USED)
     if offered.expires_at <= timezone.now():
-        raise InvalidMessage(_EXPIRED)
+        raise InvalidMessage(f"This message has expired. {_ASK_AGAIN}")
     if offered.value_hash != (hash_of(value) if value else ""):
-        raise InvalidMessage(_OTHER_VALUE)
+        raise InvalidMessage(f"The signed message is for another value. {_ASK_AGAIN}")
     return offered.nonce
 
 

@@ -8,7 +8,7 @@ can judge (ERC-1271, ERC-6492), whatever the length: a Safe that signed on chain
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Final
 
 import structlog
 
@@ -18,15 +18,13 @@ from glisk.errors import GliskError, ProviderError
 
 logger = structlog.get_logger(__name__)
 
-Fault = Literal["not_hex", "too_long", "length", "v", "range", "high_s", "other_signer"]
-
 EOA_SIGNATURE_BYTES: Final = 65
 # A passkey's signature with the making of its wallet stays below 4,000 bytes.
 MAX_SIGNATURE_BYTES: Final = 8192
 _HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
-_EXPLANATIONS: Final[dict[Fault, str]] = {
+_EXPLANATIONS: Final = {
     "not_hex": "The signature is not hex text that begins with 0x.",
     "too_long": f"The signature is longer than {MAX_SIGNATURE_BYTES} bytes.",
     "length": "The signature of a plain wallet has 65 bytes.",
@@ -42,8 +40,8 @@ class InvalidSignature(GliskError):
 
     error_class = "invalid_signature"
 
-    def __init__(self, fault: Fault) -> None:
-        self.fault: Fault = fault
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
         self.explanation = _EXPLANATIONS[fault]
         super().__init__(f"invalid signature: {fault}")
 
@@ -67,7 +65,7 @@ def verify_signature(
     """
     given = _bytes_of(signature)
     digest = eip191_digest(message)
-    fault: Fault = "length"
+    fault = "length"
     if len(given) == EOA_SIGNATURE_BYTES and not given.endswith(ERC6492_SUFFIX):
         try:
             if _signer(digest, given) == wallet:

@@ -14,7 +14,7 @@ from authors.models import Action, Author, PromptChange, SignInNonce
 from authors.onboarding import NewAuthor, onboard_author
 from authors.purging import purge_expired
 from authors.signatures.eip4361 import read_sign_in_message
-from authors.signatures.messages import hash_of, legacy_message, offer_message
+from authors.signatures.messages import hash_of, legacy_message
 from authors.tests.wallets import AUTHOR, OTHER, at_once, high_s_twin, offered, post, sign
 
 PATH = "/api/authors/prompt"
@@ -317,11 +317,8 @@ class TestThrottles:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_uses_at_once_one_succeeds() -> None:
-    nonce = offer_message(
-        wallet=AUTHOR.address, action=Action.UPDATE_PROMPT, value_hash=hash_of(PROMPT)
-    )
-    asked = body(message=nonce.message)
+def test_of_many_uses_at_once_one_succeeds(client: Client) -> None:
+    asked = body(message=offered(client, AUTHOR.address, "update_prompt", hash_of(PROMPT)))
     statuses = at_once(4, lambda _: post(Client(), PATH, asked).status_code)
     assert sorted(statuses) == [200, 400, 400, 400]
     assert PromptChange.objects.count() == 1
