@@ -8,7 +8,6 @@ import gc
 import os
 import signal
 import sys
-import threading
 from logging.config import dictConfig
 from pathlib import Path
 from types import FrameType
@@ -89,21 +88,18 @@ def when_ready(server: Arbiter) -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Have the leaders counted before they are asked for, and the worker end well by any signal.
+    """Have the worker end well by any signal.
 
     Each live stream would hold up the stop for its whole grace. Ctrl-C in a terminal reaches the
     workers twice, from the terminal and from their master: gunicorn's own handler, interrupted by
     itself, then waits for a lock that it holds. Here the master alone says when to stop.
     """
-    from tokens.api.reads import count_leaders_ahead
-    from tokens.api.streams import watch
-
-    threading.Thread(target=count_leaders_ahead, name="leaders", daemon=True).start()
+    from tokens.api.streams import closing
 
     def end(signum: int, frame: FrameType | None) -> None:
         for number in (signal.SIGTERM, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
-        watch.closing.set()
+        closing.set()
         worker.handle_exit(signum, frame)
 
     signal.signal(signal.SIGTERM, end)

@@ -177,7 +177,7 @@ def test_the_gallery_recovers_when_the_database_is_back(
         raise OperationalError
 
     with monkeypatch.context() as outage:
-        outage.setattr(gallery_module, "newest_reveals", fail)
+        outage.setattr(gallery_module, "gallery_state", fail)
         page.goto(live_server.url)
         expect(page.get_by_text("The tokens cannot be read at the moment.")).to_be_visible()
         expect(page.locator("#signal")).to_contain_text("Trying again…")

@@ -1,9 +1,7 @@
 """Answers are remembered for a moment; of many who ask at once, one works."""
 
 import threading
-from collections.abc import Hashable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -29,30 +27,31 @@ class Held:
         return "new"
 
 
-class Watched(ShortMemory[str]):
-    """A memory that says when so many have come while another one works."""
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """Counts those who wait for another one's work."""
+    come = threading.Semaphore(0)
 
-    def __init__(self, waiting: int) -> None:
-        super().__init__(seconds=60)
-        self.all_wait = threading.Event()
-        self._missing = waiting
+    class Watched(Future[str]):
+        def result(self, timeout: float | None = None) -> str:
+            if not self.done():
+                come.release()
+            return super().result(timeout)
 
-    def _usable(self, key: Hashable, *, for_whoever_works: bool) -> Any:
-        known = super()._usable(key, for_whoever_works=for_whoever_works)
-        if known is None and not for_whoever_works:
-            self._missing -= 1
-            if self._missing == 0:
-                self.all_wait.set()
-        return known
+    monkeypatch.setattr(short_memory, "Future", Watched)
+    return come
 
 
 @pytest.mark.parametrize("error", [None, ConnectionError("down")])
-def test_of_many_at_once_one_works_and_its_failure_is_told_to_all(error: Exception | None) -> None:
+def test_of_many_at_once_one_works_and_its_failure_is_told_to_all(
+    waiting: threading.Semaphore, error: Exception | None
+) -> None:
     """One after the other they would wait for each other's timeouts."""
-    memory, held = Watched(ASKING - 1), Held(error)
+    memory, held = ShortMemory[str](seconds=60), Held(error)
     with ThreadPoolExecutor(ASKING) as pool:
         asked = [pool.submit(memory.get, "key", held) for _ in range(ASKING)]
-        assert memory.all_wait.wait(20)
+        for _ in range(ASKING - 1):
+            assert waiting.acquire(timeout=20)
         held.let_go.set()
         assert {each.exception(20) for each in asked} == {error}
     assert held.asked == 1
@@ -61,65 +60,23 @@ def test_of_many_at_once_one_works_and_its_failure_is_told_to_all(error: Excepti
     assert held.asked == (1 if error is None else 2)  # a failure is not remembered
 
 
-def test_an_answer_is_forgotten_after_its_time_and_the_longest_unused_first(
-    monkeypatch: pytest.MonkeyPatch,
+def test_what_is_old_is_given_only_while_another_one_works_and_not_for_long(
+    waiting: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
     monkeypatch.setattr(short_memory.time, "monotonic", lambda: now)
-    memory = ShortMemory[str](seconds=0.1, size=2)
-    for key in ("a", "b", "a", "c"):
-        memory.get(key, lambda: "old")
-    assert memory.get("a", lambda: "new") == "old"
-    assert memory.get("b", lambda: "new") == "new"
-    now += 0.15
-    assert memory.get("a", lambda: "new") == "new"
-
-
-def test_an_answer_lasts_as_long_as_it_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(short_memory.time, "monotonic", lambda: now)
-    memory = ShortMemory[float](seconds=15, worth=50)
-
-    def take(seconds: float) -> float:
-        nonlocal now
-        now += seconds
-        return now
-
-    cheap = memory.get("cheap", lambda: take(0.002))
-    now = cheap + 0.09
-    assert memory.get("cheap", lambda: take(0.002)) == cheap
-    now = cheap + 0.11
-    assert memory.get("cheap", lambda: take(0.002)) == now
-    dear = memory.get("dear", lambda: take(1))
-    now = dear + 14.9
-    assert memory.get("dear", lambda: take(1)) == dear
-    now = dear + 15.1
-    assert memory.get("dear", lambda: take(1)) == now
-
-
-@pytest.mark.parametrize("error", [None, ConnectionError("down")])
-def test_while_one_works_the_others_get_the_answer_from_before(error: Exception | None) -> None:
-    memory, held = ShortMemory[str](seconds=0.0, grace=60), Held(error)
+    memory, held = ShortMemory[str](seconds=10, grace=5), Held()
     memory.get("key", lambda: "old")
-    with ThreadPoolExecutor(1) as pool:
-        working = pool.submit(memory.get, "key", held)
-        assert held.begun.wait(20)
-        assert memory.get("key", lambda: "never asked for") == "old"
-        held.let_go.set()
-        assert working.exception(20) == error
-    assert memory.get("key", lambda: "newer") == "newer"  # whoever asks alone waits for it
-
-
-def test_what_is_too_old_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(short_memory.time, "monotonic", lambda: now)
-    memory, held = Watched(1), Held()
-    memory.get("key", lambda: "old")
-    now += 60
+    now += 9
+    assert memory.get("key", lambda: "never asked for") == "old"
+    now += 5  # whoever asks alone works
     with ThreadPoolExecutor(2) as pool:
         working = pool.submit(memory.get, "key", held)
         assert held.begun.wait(20)
-        waiting = pool.submit(memory.get, "key", lambda: "never asked for")
-        assert memory.all_wait.wait(20)
+        assert memory.get("key", lambda: "never asked for") == "old"
+        now += 1
+        too_old = pool.submit(memory.get, "key", lambda: "never asked for")
+        assert waiting.acquire(timeout=20)
         held.let_go.set()
-        assert (working.result(20), waiting.result(20)) == ("new", "new")
+        assert (working.result(20), too_old.result(20)) == ("new", "new")
+    assert memory.get("key", lambda: "never asked for") == "new"

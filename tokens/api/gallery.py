@@ -1,24 +1,28 @@
 """The public gallery: one page, and the small answer that its script asks for again and again."""
 
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any, Final
 
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page, require_safe
 
 from glisk.api.short_memory import ShortMemory
 from glisk.clients.links import explorer_transaction_url, gateway_origin, gateway_url
-from tokens.api.reads import newest_reveals, under_way
 from tokens.models import Token
+from tokens.states import ACTIVE, TokenStatus
 
-REVEALS_SHOWN = 24
-UNDER_WAY_SHOWN = 24
-_LARGEST_ID = 2**63 - 1
+REVEALS_SHOWN: Final = 24
+UNDER_WAY_SHOWN: Final = 24
+FAILED_SHOWN_FOR: Final = timedelta(hours=24)
 _NOTHING: Final[dict[str, Any]] = {"under_way": [], "revealed": [], "older_url": ""}
 # Every open page asks each 2.5 s: less than that, so that none sees an older state than before.
 _newest: ShortMemory[dict[str, Any]] = ShortMemory(seconds=1)
@@ -34,11 +38,12 @@ def gallery(request: HttpRequest) -> HttpResponse:
     The page works without its script; with it, it follows the pipeline by itself. Without the
     database it says so, and its script goes on asking.
     """
-    before = _token_id(request.GET.get("before", ""))
+    before = None
+    with suppress(ValueError):
+        before = int(request.GET.get("before", ""))
     known = _known_state(before)
-    state = known or _NOTHING
     context = {
-        **state,
+        **(known or _NOTHING),
         "is_known": known is not None,
         "before": before,
         "contract": settings.GLISK_NFT_CONTRACT_ADDRESS,
@@ -49,7 +54,12 @@ def gallery(request: HttpRequest) -> HttpResponse:
     }
     status = 503 if known is None else 200
     response = render(request, "tokens/gallery.html", context, status=status)
-    response["Content-Security-Policy"] = content_security_policy()
+    # Our own files, and images from the gateway.
+    response["Content-Security-Policy"] = (
+        f"default-src 'none'; img-src 'self' {gateway_origin()}; style-src 'self'; "
+        "script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
     return response
 
 
@@ -65,13 +75,23 @@ def gallery_updates(request: HttpRequest) -> HttpResponse:
 
 
 def gallery_state(before: int | None) -> dict[str, Any]:
-    """Return what the gallery shows; two queries, or one on an older page."""
-    cards = [_card(token) for token in newest_reveals(REVEALS_SHOWN, before)]
-    return {
-        "under_way": [] if before else [_on_its_way(token) for token in under_way(UNDER_WAY_SHOWN)],
-        "revealed": cards,
-        "older_url": _older_url(cards),
-    }
+    """Return what the gallery shows; two queries, or one on an older page.
+
+    Those that failed within the last day are among the tokens under way: people who wait should
+    see it.
+    """
+    revealed = Token.objects.newest_first(status=TokenStatus.REVEALED, before=before)
+    cards = [_card(token) for token in revealed.without_texts()[:REVEALS_SHOWN]]
+    state = {"under_way": [], "revealed": cards, "older_url": ""}
+    if len(cards) == REVEALS_SHOWN:
+        state["older_url"] = f"{reverse('gallery')}?before={cards[-1]['token_id']}"
+    if before is None:
+        since = timezone.now() - FAILED_SHOWN_FOR
+        failed = Q(status=TokenStatus.FAILED, mint_timestamp__gte=since)
+        found = Token.objects.filter(Q(status__in=ACTIVE) | failed).without_texts()
+        newest = found.order_by("-mint_timestamp", "-token_id")[:UNDER_WAY_SHOWN]
+        state["under_way"] = [_on_its_way(token) for token in newest]
+    return state
 
 
 def _known_state(before: int | None) -> dict[str, Any] | None:
@@ -86,22 +106,6 @@ def _known_state(before: int | None) -> dict[str, Any] | None:
     except (DatabaseError, InterfaceError) as error:
         logger.warning("gallery_unknown", error=type(error).__name__)
         return None
-
-
-def content_security_policy() -> str:
-    """Return the page's policy: our own files, and images from the gateway."""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"img-src 'self' {gateway_origin()}",
-            "style-src 'self'",
-            "script-src 'self'",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        )
-    )
 
 
 def _on_its_way(token: Token) -> dict[str, Any]:
@@ -126,17 +130,3 @@ def _card(token: Token) -> dict[str, Any]:
         "explorer_url": token.explorer_url,
         "transaction_url": explorer_transaction_url(token.reveal_tx_hash),
     }
-
-
-def _token_id(text: str) -> int | None:
-    """Return the number in a query string, or None if there is none that makes sense."""
-    if not (text.isascii() and text.isdecimal()):
-        return None
-    return min(int(text[:20]), _LARGEST_ID)
-
-
-def _older_url(cards: list[dict[str, Any]]) -> str:
-    """Return the address of the next older page, if this one is full."""
-    if len(cards) < REVEALS_SHOWN:
-        return ""
-    return f"{reverse('gallery')}?before={cards[-1]['token_id']}"

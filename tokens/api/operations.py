@@ -1,6 +1,5 @@
 """The operations API of tokens, for scripts of the staff."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 
 from django.db.models import Prefetch
@@ -12,25 +11,16 @@ from rest_framework.response import Response
 from glisk.api.exceptions import ErrorSerializer
 from glisk.api.views import REFUSALS, OperationsView
 from glisk.permissions import RETRY_TOKEN
-from tokens.api.serializers import WalletField
-from tokens.api.views import read_query
+from tokens.api.serializers import TokenQuery, limit_field
+from tokens.api.views import page_of, read_query
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
-from tokens.models.token import TokenQuerySet
 from tokens.repairs import retry_tokens
-from tokens.states import TokenStatus
-
-_UNREVEALED = [status for status in TokenStatus if status != TokenStatus.REVEALED]
-MAX_PAGE_SIZE = 200
+from tokens.states import ACTIVE, TokenStatus
 
 
-class OperatorTokenQuery(serializers.Serializer):
+class OperatorTokenQuery(TokenQuery):
     """The query string of the operators' list of tokens."""
 
-    status = serializers.ChoiceField(
-        choices=TokenStatus.choices, required=False, help_text="Tokens in this state only."
-    )
-    author = WalletField(required=False, help_text="The prompt author's wallet on chain.")
-    minter = WalletField(required=False, help_text="The wallet that minted.")
     error_class = serializers.CharField(
         required=False, max_length=40, help_text="Of tokens that wait or failed, e.g. `transient`."
     )
@@ -38,10 +28,7 @@ class OperatorTokenQuery(serializers.Serializer):
     stalled = serializers.BooleanField(
         required=False, help_text="`true`: only tokens whose worker is gone."
     )
-    before = serializers.IntegerField(
-        required=False, min_value=1, help_text="Tokens below this id: `next_before` of a page."
-    )
-    limit = serializers.IntegerField(default=50, min_value=1, max_value=MAX_PAGE_SIZE)
+    limit = limit_field(default=50, most=200)
 
 
 class OperatorTokenSerializer(serializers.ModelSerializer):
@@ -197,19 +184,18 @@ class OperatorTokenListView(OperationsView):
     )
     def get(self, request: Request) -> Response:
         query = read_query(request, OperatorTokenQuery)
-        found = Token.objects.newest_first(
-            **{name: query.get(name) for name in ("minter", "author", "status", "before")}
-        )
-        limit = query["limit"]
-        tokens = list(_narrowed(found, query).without_texts()[: limit + 1])
-        more = len(tokens) > limit
-        tokens = tokens[:limit]
-        return Response(
-            {
-                "tokens": OperatorTokenSerializer(tokens, many=True).data,
-                "next_before": tokens[-1].pk if more else None,
-            }
-        )
+        limit, error_class = query.pop("limit"), query.pop("error_class", "")
+        held, stalled = query.pop("held", False), query.pop("stalled", False)
+        found = Token.objects.newest_first(**query)
+        if error_class:
+            found = found.filter(error_class=error_class)
+            if "status" not in query:  # of the others: an index has them by state
+                found = found.filter(status__in=(*ACTIVE, TokenStatus.FAILED))
+        if held:
+            found = found.filter(held_at__isnull=False)
+        if stalled:
+            found = found.stalled()
+        return page_of(found, limit, OperatorTokenSerializer)
 
 
 class OperatorTokenView(OperationsView):
@@ -268,16 +254,3 @@ class RetryTokenView(OperationsView):
         if not result.done:
             raise Conflict(result.message)
         return Response(RepairSerializer(asdict(result)).data)
-
-
-def _narrowed(found: TokenQuerySet, query: Mapping[str, object]) -> TokenQuerySet:
-    """Keep to what else is asked for; each way has an index (tokens/tests/test_operations.py)."""
-    if error_class := query.get("error_class"):
-        found = found.filter(error_class=error_class)
-        if not query.get("status"):
-            found = found.filter(status__in=_UNREVEALED)
-    if query.get("held"):
-        found = found.filter(held_at__isnull=False)
-    if query.get("stalled"):
-        found = found.stalled()
-    return found

@@ -1,9 +1,8 @@
-"""The public API of tokens: its query strings, and the JSON forms that `reads` makes."""
+"""The public API of tokens: its query strings and JSON forms."""
 
 from typing import Any, Final
 
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
-from psycopg import sql
 from rest_framework import serializers
 
 from glisk.fields import parse_wallet
@@ -13,7 +12,8 @@ from tokens.states import TokenStatus
 MAX_PAGE_SIZE = 100
 # PostgreSQL's bigint: an offset beyond it is an error there, not an empty page.
 _MAX_OFFSET = 2**63 - 1
-_BY_CLASS: Final = {
+# Why a token failed, for the public, by its error class; the error's own text is for operators.
+PUBLIC_ERRORS: Final = {
     "content_policy": "The image model refused the prompt.",
     "validation": "The author's prompt cannot be used.",
     "transient": "The image could not be generated; the operators have been told.",
@@ -21,7 +21,7 @@ _BY_CLASS: Final = {
     "no_image": "The image model brought no image; the operators have been told.",
     "cid_mismatch": "The image could not be stored; the operators have been told.",
 }
-_OTHER: Final = "Something went wrong; the operators have been told."
+OTHER_ERROR: Final = "Something went wrong; the operators have been told."
 
 # What the API's documentation shows.
 _WALLET: Final = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -74,15 +74,19 @@ def _example(value: Any) -> Any:
     return extend_schema_serializer(examples=[OpenApiExample("example", value=value)])
 
 
+def limit_field(default: int = 20, most: int = MAX_PAGE_SIZE) -> serializers.IntegerField:
+    return serializers.IntegerField(
+        default=default, min_value=1, max_value=most, help_text="Tokens in the answer at most."
+    )
+
+
 class PageQuery(serializers.Serializer):
     """The query string of a paged list."""
 
     offset = serializers.IntegerField(
         default=0, min_value=0, max_value=_MAX_OFFSET, help_text="Tokens to skip."
     )
-    limit = serializers.IntegerField(
-        default=20, min_value=1, max_value=MAX_PAGE_SIZE, help_text="Tokens in the answer at most."
-    )
+    limit = limit_field()
 
 
 class WalletField(serializers.CharField):
@@ -104,13 +108,23 @@ class TokenQuery(serializers.Serializer):
     before = serializers.IntegerField(
         required=False, min_value=1, max_value=_MAX_OFFSET, help_text="Token ids below this one."
     )
-    limit = serializers.IntegerField(
-        default=20, min_value=1, max_value=MAX_PAGE_SIZE, help_text="Tokens in the answer at most."
-    )
+    limit = limit_field()
+
+
+def public_error(token: Token) -> str | None:
+    """Return a sentence for people about a failed token; None for any other."""
+    if token.status != TokenStatus.FAILED:
+        return None
+    return PUBLIC_ERRORS.get(token.error_class, OTHER_ERROR)
 
 
 class TokenSerializer(serializers.ModelSerializer):
     """A token as the frontend lists it."""
+
+    generation_error = serializers.SerializerMethodField()
+
+    def get_generation_error(self, token: Token) -> str | None:
+        return public_error(token)
 
     class Meta:
         model = Token
@@ -195,18 +209,3 @@ class MintSerializer(serializers.Serializer):
 class LeaderboardEntrySerializer(serializers.Serializer):
     author_address = serializers.CharField()
     total_tokens = serializers.IntegerField(min_value=1)
-
-
-def public_error(status: str, error_class: str) -> str | None:
-    """Return a sentence for people about a failed token; None for any other."""
-    return _BY_CLASS.get(error_class, _OTHER) if status == "failed" else None
-
-
-def public_error_sql(alias: str) -> str:
-    """Return `public_error` as an expression of SQL, for the token row `alias`."""
-    texts = " ".join(
-        f"WHEN {sql.quote(error_class)} THEN {sql.quote(text)}"
-        for error_class, text in _BY_CLASS.items()
-    )
-    by_class = f"CASE {alias}.error_class {texts} ELSE {sql.quote(_OTHER)} END"
-    return f"CASE {alias}.status WHEN 'failed' THEN {by_class} END"

@@ -9,8 +9,8 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -19,6 +19,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import StreamingHttpResponse
 
+from glisk.api.short_memory import ShortMemory
 from tokens.api.mints import mint_documents
 
 logger = structlog.get_logger(__name__)
@@ -31,64 +32,20 @@ RETRY_MILLISECONDS: Final = 3000
 # A stream that was forgotten ends; whoever still wants it connects again by itself.
 LONGEST_STREAM_SECONDS: Final = 600.0
 
+closing = threading.Event()  # the process ends: so does every stream
+_places = threading.BoundedSemaphore(settings.WEB_STREAMS)
+_followed: list[str] = []  # by the streams of this process
+_looks: ShortMemory[dict[str, dict[str, Any]]] = ShortMemory(seconds=TICK_SECONDS)
+
 
 class TooManyListeners(Exception):
     """All places of this process are taken."""
 
 
-class MintWatch:
-    """The mints that this process's streams follow; at most `places` streams at a time."""
-
-    def __init__(self, *, places: int, tick_seconds: float = TICK_SECONDS) -> None:
-        self.tick_seconds = tick_seconds
-        self.closing = threading.Event()
-        self._places = places
-        self._followed: Counter[str] = Counter()
-        self._documents: dict[str, dict[str, Any]] = {}
-        self._look_again_at = 0.0
-        self._guard, self._looking = threading.Lock(), threading.Lock()
-
-    def join(self, tx_hash: str) -> None:
-        """Begin to follow a mint, known or not yet known. Raises `TooManyListeners`."""
-        with self._guard:
-            if self._followed.total() >= self._places:
-                raise TooManyListeners
-            self._followed[tx_hash] += 1
-            self._look_again_at = 0.0
-
-    def leave(self, tx_hash: str) -> None:
-        with self._guard:
-            self._followed -= Counter([tx_hash])
-
-    def look(self, tx_hash: str) -> dict[str, Any] | None:
-        """Return a followed mint as it was at most a tick ago; None while it is not detected."""
-        with self._looking:
-            if time.monotonic() >= self._look_again_at:
-                with self._guard:
-                    followed = set(self._followed)
-                    self._look_again_at = time.monotonic() + self.tick_seconds
-                self._look_at(followed)
-            return self._documents.get(tx_hash)
-
-    def _look_at(self, followed: set[str]) -> None:
-        try:
-            self._documents = mint_documents(followed)
-        except (DatabaseError, InterfaceError) as error:
-            # The streams stay open; the next look may succeed.
-            logger.warning("mint_watch_failed", error=type(error).__name__)
-        except Exception:  # nothing may end the streams, which would all come again at once
-            logger.exception("mint_watch_failed")
-        finally:
-            connection.close()  # back to the pool
-
-
-watch = MintWatch(places=settings.WEB_STREAMS)
-
-
 def stream_mint(tx_hash: str) -> StreamingHttpResponse:
-    """Return the stream of a mint. Raises `TooManyListeners`."""
+    """Return the stream of a mint, known or not yet known. Raises `TooManyListeners`."""
     response = StreamingHttpResponse(
-        EventStream(watch, tx_hash), content_type=f"{CONTENT_TYPE}; charset=utf-8"
+        EventStream(tx_hash), content_type=f"{CONTENT_TYPE}; charset=utf-8"
     )
     response["Cache-Control"] = "no-cache, no-transform"
     response["X-Accel-Buffering"] = "no"  # nginx would hold the events back
@@ -101,31 +58,47 @@ class EventStream:
     Raises `TooManyListeners`.
     """
 
-    def __init__(self, watch: MintWatch, tx_hash: str) -> None:
-        watch.join(tx_hash)
-        self._watch, self._tx_hash = watch, tx_hash
+    def __init__(self, tx_hash: str) -> None:
+        if not _places.acquire(blocking=False):
+            raise TooManyListeners
+        self.tx_hash = tx_hash
+        _followed.append(tx_hash)
 
     def close(self) -> None:
-        self._watch.leave(self._tx_hash)
+        _followed.remove(self.tx_hash)
+        _places.release()
 
     def __iter__(self) -> Iterator[bytes]:
-        watch, tx_hash = self._watch, self._tx_hash
         spoke_at = time.monotonic()
         end = spoke_at + LONGEST_STREAM_SECONDS
         told: list[Any] | None = None
         yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-        while not watch.closing.is_set() and time.monotonic() < end:
-            document = watch.look(tx_hash)
+        while not closing.is_set() and time.monotonic() < end:
+            mints = frozenset(_followed)
+            document = _looks.get(mints, partial(_look, mints)).get(self.tx_hash)
             if document and (news := _news(document)) != told:
                 told, spoke_at = news, time.monotonic()
                 yield event("mint", document)
                 if document["done"]:
-                    yield event("done", {"tx_hash": tx_hash})
+                    yield event("done", {"tx_hash": self.tx_hash})
                     return
             elif time.monotonic() - spoke_at >= HEARTBEAT_SECONDS:
                 spoke_at = time.monotonic()
                 yield b": still here\n\n"
-            watch.closing.wait(watch.tick_seconds)
+            closing.wait(TICK_SECONDS)
+
+
+def _look(mints: frozenset[str]) -> dict[str, dict[str, Any]]:
+    try:
+        return mint_documents(mints)
+    except (DatabaseError, InterfaceError) as error:
+        # The streams stay open; the next look may succeed.
+        logger.warning("mint_watch_failed", error=type(error).__name__)
+    except Exception:  # nothing may end the streams, which would all come again at once
+        logger.exception("mint_watch_failed")
+    finally:
+        connection.close()  # back to the pool
+    return {}
 
 
 def _news(document: dict[str, Any]) -> list[Any]:

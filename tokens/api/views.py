@@ -1,6 +1,5 @@
 """The public read API of tokens."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -20,14 +19,7 @@ from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.api.views import ConditionalView
 from glisk.fields import is_hash, parse_wallet
 from tokens.api.mints import mint_documents
-from tokens.api.reads import (
-    LEADERBOARD_SECONDS,
-    AuthorPage,
-    author_page,
-    detailed_tokens,
-    leaderboard,
-    progress_page,
-)
+from tokens.api.reads import LEADERBOARD_SECONDS, author_page, leaderboard
 from tokens.api.serializers import (
     MAX_PAGE_SIZE,
     LeaderboardEntrySerializer,
@@ -40,6 +32,7 @@ from tokens.api.serializers import (
 )
 from tokens.api.streams import CONTENT_TYPE, TooManyListeners, stream_mint
 from tokens.models import Token
+from tokens.models.token import TokenQuerySet
 
 logger = structlog.get_logger(__name__)
 
@@ -60,14 +53,22 @@ class InvalidQuery(exceptions.ValidationError):
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
 
 
-def read_query(request: Request, kind: type[Serializer]) -> Mapping[str, Any]:
+def read_query(request: Request, kind: type[Serializer]) -> dict[str, Any]:
     """Return the checked query string; raise `InvalidQuery`."""
     # As a plain dict: a query string counts as a form, where an empty value is no value.
     query = kind(data=request.query_params.dict())
     if not query.is_valid():
         raise InvalidQuery(query.errors)
-    checked: Mapping[str, Any] = query.validated_data
+    checked: dict[str, Any] = query.validated_data
     return checked
+
+
+def page_of(tokens: TokenQuerySet, limit: int, form: type[Serializer]) -> Response:
+    """Return so many tokens in this form, and where the next page begins."""
+    # One more than is shown tells whether there is a next page.
+    found = list(tokens.without_texts()[: limit + 1])
+    next_before = found[limit - 1].pk if len(found) > limit else None
+    return Response({"tokens": form(found[:limit], many=True).data, "next_before": next_before})
 
 
 class AuthorTokensView(ConditionalView):
@@ -86,16 +87,10 @@ class AuthorTokensView(ConditionalView):
     )
     def get(self, request: Request, wallet: str) -> HttpResponse:
         query = read_query(request, PageQuery)
-        offset, limit = query["offset"], query["limit"]
         address = parse_wallet(wallet)
-        if address is None:
-            page = AuthorPage("[]", 0)
-        elif offset == 0 and limit == MAX_PAGE_SIZE:
-            page = progress_page(address, limit=limit)
-        else:
-            page = author_page(address, offset=offset, limit=limit)
-        place = f'"total":{page.total},"offset":{offset},"limit":{limit}'
-        text = f'{{"tokens":{page.tokens},{place}}}'
+        tokens, total = author_page(address, **query) if address else ("[]", 0)
+        place = '"total":{total},"offset":{offset},"limit":{limit}'.format(total=total, **query)
+        text = f'{{"tokens":{tokens},{place}}}'
         return HttpResponse(text, content_type="application/json")
 
 
@@ -140,19 +135,8 @@ class TokenListView(ConditionalView):
     )
     def get(self, request: Request) -> Response:
         query = read_query(request, TokenQuery)
-        limit = query["limit"]
-        found = Token.objects.newest_first(
-            minter=query.get("minter"),
-            author=query.get("author"),
-            status=query.get("status"),
-            before=query.get("before"),
-        )
-        # One more than is shown tells whether there is a next page.
-        tokens = detailed_tokens(found[: limit + 1])
-        more = len(tokens) > limit
-        tokens = tokens[:limit]
-        next_before = tokens[-1]["token_id"] if more else None
-        return Response({"tokens": tokens, "next_before": next_before})
+        limit = query.pop("limit")
+        return page_of(Token.objects.newest_first(**query), limit, TokenDetailSerializer)
 
 
 class TokenView(ConditionalView):
@@ -166,10 +150,10 @@ class TokenView(ConditionalView):
         responses={200: TokenDetailSerializer, 404: ErrorSerializer},
     )
     def get(self, request: Request, token_id: int) -> Response:
-        tokens = detailed_tokens(Token.objects.filter(pk=token_id))
-        if not tokens:
+        token = Token.objects.without_texts().filter(pk=token_id).first()
+        if token is None:
             raise exceptions.NotFound(f"There is no token {token_id}.")
-        return Response(tokens[0])
+        return Response(TokenDetailSerializer(token).data)
 
 
 def read_hash(text: str) -> str:

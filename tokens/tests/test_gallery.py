@@ -78,18 +78,17 @@ def test_older_pages_follow_by_token_id(client: Client) -> None:
     assert second.context["older_url"] == ""
 
 
-@pytest.mark.parametrize("before", ["", "x", "-1", "9" * 40, "٣", "0"])
-def test_a_senseless_page_is_no_error(client: Client, before: str) -> None:
+def test_a_senseless_page_is_no_error(client: Client) -> None:
     TokenFactory.create(status=TokenStatus.REVEALED)
-    assert client.get("/", {"before": before}).status_code == 200
+    for before in ("", "x", "-1", "9" * 40, "9" * 9000, "٣", "0"):
+        assert client.get("/", {"before": before}).status_code == 200
 
 
-@pytest.mark.parametrize("size", [2, 20])
-def test_queries_do_not_grow(
-    client: Client, django_assert_num_queries: Callable[..., Any], size: int
+def test_many_look_by_two_queries(
+    client: Client, django_assert_num_queries: Callable[..., Any]
 ) -> None:
     for status in (TokenStatus.REVEALED, TokenStatus.GENERATING):
-        TokenFactory.create_batch(size, status=status, mint_event=None)
+        TokenFactory.create_batch(3, status=status, mint_event=None)
     for url in ("/", UPDATES):
         forget_all()
         with django_assert_num_queries(2):
@@ -135,7 +134,7 @@ def test_without_a_database_it_says_so(
     def fail(*args: object) -> None:
         raise error("secret")
 
-    monkeypatch.setattr(gallery_module, "newest_reveals", fail)
+    monkeypatch.setattr(gallery_module, "gallery_state", fail)
     page = client.get("/")
     assert page.status_code == 503
     text = page.content.decode()

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from django.utils import timezone
 
 from glisk.tests.web_server import WebServer, web
 from tokens.api import streams
-from tokens.api.streams import EventStream, MintWatch, TooManyListeners, event
+from tokens.api.streams import EventStream, TooManyListeners, event
 from tokens.models import MintEvent, Token
 from tokens.states import TokenStatus
 from tokens.tests.factories import MintEventFactory, TokenFactory, hash32
@@ -154,13 +155,13 @@ def test_a_question_for_the_headers_opens_no_stream(client: Client) -> None:
     assert client.head("/api/mints/0x12/events").status_code == 404
 
 
-def test_a_client_that_leaves_frees_its_place() -> None:
-    watch = MintWatch(places=1)
-    stream = EventStream(watch, hash32(1))
+def test_a_client_that_leaves_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_places", threading.BoundedSemaphore(1))
+    stream = EventStream(hash32(1))
     with pytest.raises(TooManyListeners):
-        EventStream(watch, hash32(2))
+        EventStream(hash32(2))
     stream.close()
-    EventStream(watch, hash32(2)).close()
+    EventStream(hash32(2)).close()
 
 
 @pytest.mark.parametrize("error", [InterfaceError, ValueError])
@@ -177,13 +178,13 @@ def test_one_look_serves_all_and_a_fault_ends_nothing(
 
     monkeypatch.setattr(streams, "mint_documents", look)
     hashes = [hash32(n) for n in range(40)]
-    watch = MintWatch(places=100, tick_seconds=0.2)
-    streams_of_all = [EventStream(watch, tx_hash) for tx_hash in hashes]
+    streams_of_all = [EventStream(tx_hash) for tx_hash in hashes]
     with ThreadPoolExecutor(40) as pool:
         told = list(pool.map(b"".join, streams_of_all))
-    for tx_hash, text in zip(hashes, told, strict=True):
+    for stream, text in zip(streams_of_all, told, strict=True):
+        stream.close()
         assert text.count(b"event: mint") == 1
-        assert text.endswith(event("done", {"tx_hash": tx_hash}))
+        assert text.endswith(event("done", {"tx_hash": stream.tx_hash}))
     assert looks == [set(hashes)] * 3
 
 

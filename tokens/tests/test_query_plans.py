@@ -10,7 +10,7 @@ from django.test import Client
 
 from authors.tests.factories import wallet
 from glisk.clock import database_now
-from tokens.api.reads import author_page, author_total, progress_page
+from tokens.api.reads import author_page, author_total
 from tokens.models import Token
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.image_vendors import OpenJobs
@@ -51,8 +51,8 @@ def test_a_query_uses_its_index(plans: list[str]) -> None:
         (lambda: author_page(wallet(0xFEE1), offset=0, limit=20), "token_prompt_author"),
         (lambda: author_page(wallet(0xFEE2), offset=10_000, limit=20), "token_prompt_author"),
         (lambda: author_total(wallet(0xFEE3)), "token_prompt_author"),
-        (lambda: progress_page(wallet(0xFEE4), limit=100), "token_minter"),
-        (lambda: progress_page(wallet(0xFEE5), limit=100), "token_prompt_author"),
+        (lambda: author_page(wallet(0xFEE4), offset=0, limit=100), "token_minter"),
+        (lambda: author_page(wallet(0xFEE5), offset=0, limit=100), "token_prompt_author"),
         (lambda: list(tokens.newest_first(minter=wallet(0xFEE6))[:20]), "token_minter"),
         # what the pipeline claims
         (

@@ -7,17 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.test import Client
 from django.utils import timezone
 from rest_framework.renderers import JSONRenderer
-from structlog.testing import capture_logs
 
 from authors.tests.factories import AuthorFactory, wallet
-from glisk.api.short_memory import ShortMemory
 from tokens.api import reads, views
-from tokens.api.reads import count_leaders_ahead
-from tokens.api.serializers import TokenDetailSerializer, TokenSerializer
+from tokens.api.serializers import TokenSerializer
 from tokens.models.token import TokenQuerySet
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
@@ -43,41 +40,24 @@ def page(client: Client, address: str, **query: Any) -> dict[str, Any]:
     return body
 
 
-def test_lists_an_authors_tokens_newest_first(client: Client) -> None:
-    author = AuthorFactory.create()
-    for token_id in (3, 20, 100):
-        TokenFactory.create(token_id=token_id, author=author, status=TokenStatus.REVEALED)
-    TokenFactory.create(token_id=50)
-    body = page(client, author.wallet_address.lower())
-    assert [token["token_id"] for token in body["tokens"]] == [100, 20, 3]
-    assert (body["total"], body["offset"], body["limit"]) == (3, 0, 20)
+def test_lists_the_tokens_of_a_wallet_on_chain_newest_first(client: Client) -> None:
+    address = wallet(0xBEEF)  # registered or not
+    for token_id in (1, 3, 20, 50, 100):
+        TokenFactory.create(token_id=token_id, prompt_author_wallet=address)
+    TokenFactory.create(token_id=60)
+    body = page(client, address.lower())
     assert set(body) == {"tokens", "total", "offset", "limit"}
     assert all(set(token) == LISTED for token in body["tokens"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", body["tokens"][0]["created_at"])
-
-
-def test_lists_by_the_wallet_on_chain_registered_or_not(client: Client) -> None:
-    address = wallet(0xBEEF)
-    TokenFactory.create(token_id=7, prompt_author_wallet=address)
-    assert [token["token_id"] for token in page(client, address)["tokens"]] == [7]
-
-
-@pytest.mark.parametrize(
-    ("offset", "limit", "ids"), [(0, 2, [5, 4]), (2, 2, [3, 2]), (4, 2, [1]), (5, 2, [])]
-)
-def test_pages(client: Client, offset: int, limit: int, ids: list[int]) -> None:
-    author = AuthorFactory.create()
-    for token_id in range(1, 6):
-        TokenFactory.create(token_id=token_id, author=author)
-    body = page(client, author.wallet_address, offset=offset, limit=limit)
-    assert [token["token_id"] for token in body["tokens"]] == ids
-    assert (body["total"], body["offset"], body["limit"]) == (5, offset, limit)
-
-
-@pytest.mark.parametrize("text", [wallet(1), "nonsense", "%00", "leaderboard"])
-def test_unknown_and_invalid_wallets_have_no_tokens(client: Client, text: str) -> None:
-    TokenFactory.create()
-    assert page(client, text) == {"tokens": [], "total": 0, "offset": 0, "limit": 20}
+    for offset, limit, ids in (
+        (0, 20, [100, 50, 20, 3, 1]), (0, 2, [100, 50]), (2, 2, [20, 3]), (5, 2, []),
+        (2**63 - 1, 100, []),
+    ):  # fmt: skip
+        body = page(client, address, offset=offset, limit=limit)
+        assert [token["token_id"] for token in body["tokens"]] == ids
+        assert (body["total"], body["offset"], body["limit"]) == (5, offset, limit)
+    for text in (wallet(1), "nonsense", "%00", "leaderboard"):
+        assert page(client, text) == {"tokens": [], "total": 0, "offset": 0, "limit": 20}
 
 
 def test_a_bad_query_is_refused_in_words(client: Client) -> None:
@@ -101,36 +81,17 @@ def test_a_bad_query_is_refused_in_words(client: Client) -> None:
         assert answer.json()["detail"].startswith(f"{name}: ")
 
 
-def test_the_largest_offset_is_an_empty_page(client: Client) -> None:
-    author = AuthorFactory.create()
-    TokenFactory.create(author=author)
-    assert page(client, author.wallet_address, offset=2**63 - 1)["tokens"] == []
-
-
-@pytest.mark.parametrize(("size", "queries"), [(0, 1), (5, 1), (6, 2), (30, 2)])
 def test_a_page_needs_a_query_and_many_tokens_need_another_one_for_the_total(
-    client: Client,
-    django_assert_num_queries: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    size: int,
-    queries: int,
-) -> None:
-    monkeypatch.setattr(reads, "FEW", 5)
-    author = AuthorFactory.create()
-    TokenFactory.create_batch(size, author=author)
-    with django_assert_num_queries(queries):
-        assert page(client, author.wallet_address, limit=3)["total"] == size
-
-
-def test_a_total_that_is_known_is_not_counted(
     client: Client, django_assert_num_queries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reads, "_totals", ShortMemory[int](seconds=60))
-    monkeypatch.setattr(reads, "FEW", 0)
-    token = TokenFactory.create()
-    assert page(client, token.prompt_author_wallet)["total"] == 1
-    with django_assert_num_queries(1):
-        page(client, token.prompt_author_wallet)
+    monkeypatch.setattr(reads, "FEW", 5)
+    for size, queries in ((0, 1), (5, 1), (6, 2)):
+        author = AuthorFactory.create()
+        TokenFactory.create_batch(size, author=author)
+        with django_assert_num_queries(queries):
+            assert page(client, author.wallet_address, limit=3)["total"] == size
+    with django_assert_num_queries(1):  # what was counted is known for a moment
+        assert page(client, author.wallet_address)["total"] == 6
 
 
 def test_a_buyers_page_has_what_they_minted_from_others(
@@ -170,49 +131,38 @@ def test_an_unchanged_page_is_not_sent_again(client: Client) -> None:
     assert client.get(url, headers={"If-None-Match": first["ETag"]}).status_code == 200
 
 
-def test_operators_texts_are_not_for_the_public(client: Client) -> None:
-    waiting = TokenFactory.create(generation_error="breaker:replicate: 402, buy credit")
-    failed = TokenFactory.create(
-        status=TokenStatus.FAILED, error_class="account", generation_error="internal https://x"
-    )
-    refused = TokenFactory.create(status=TokenStatus.FAILED, error_class="content_policy")
-    errors = {
-        token.pk: client.get(f"/api/tokens/{token.pk}").json()["generation_error"]
-        for token in (waiting, failed, refused)
-    }
-    assert errors[waiting.pk] is None
-    assert errors[failed.pk] == "Something went wrong; the operators have been told."
-    assert errors[refused.pk] == "The image model refused the prompt."
-
-
 @pytest.mark.parametrize(
     "fields",
     [
+        {"generation_error": "breaker:replicate: 402, buy credit"},
         {"status": TokenStatus.REVEALED},
         {"status": TokenStatus.REVEALED, "adopted_uri": "", "metadata_cid": None},
         {"image_url": "https://x/\"'\\ü\t\x7f😀%s\u2028"},
+        *(
+            {"status": TokenStatus.FAILED, "error_class": name, "generation_error": "internal"}
+            for name in ("", "content_policy", "validation", "new")
+        ),
     ],
-    ids=["revealed", "adopted", "odd characters"],
 )
-def test_the_forms_are_those_of_the_schema(client: Client, fields: dict[str, Any]) -> None:
+def test_the_database_writes_what_the_schema_says_and_nothing_for_operators(
+    client: Client, fields: dict[str, Any]
+) -> None:
     token = TokenFactory.create(**fields)
-    for url, form in (
-        (f"/api/tokens/{token.pk}", TokenDetailSerializer(token).data),
-        (f"/api/authors/{token.prompt_author_wallet}/tokens", TokenSerializer(token).data),
-        (f"/api/authors/{token.minter_address}/tokens?limit=100", TokenSerializer(token).data),
+    form = json.loads(JSONRenderer().render(TokenSerializer(token).data))
+    alone = client.get(f"/api/tokens/{token.pk}").json()
+    assert {name: alone[name] for name in LISTED} == form
+    for url in (
+        f"/api/authors/{token.prompt_author_wallet}/tokens",
+        f"/api/authors/{token.minter_address}/tokens?limit=100",
     ):
-        body = client.get(url).json()
-        assert body.get("tokens", [body])[0] == json.loads(JSONRenderer().render(form))
-
-
-def test_pages_have_the_same_words_for_a_failure(client: Client) -> None:
-    """The database writes the reads, Python the single tokens."""
-    for error_class in ("", "content_policy", "validation", "transient", "new"):
-        token = TokenFactory.create(status=TokenStatus.FAILED, error_class=error_class)
-        alone = client.get(f"/api/tokens/{token.pk}").json()
-        (listed,) = page(client, token.prompt_author_wallet)["tokens"]
-        assert listed == {name: alone[name] for name in LISTED}
-        assert listed["generation_error"].endswith(".")
+        assert client.get(url).json()["tokens"] == [form]
+    words = {
+        "content_policy": "The image model refused the prompt.",
+        "validation": "The author's prompt cannot be used.",
+    }
+    other = "Something went wrong; the operators have been told."
+    failed = token.status == TokenStatus.FAILED
+    assert form["generation_error"] == (words.get(token.error_class, other) if failed else None)
 
 
 def test_lists_tokens_by_minter_author_and_state(
@@ -249,50 +199,16 @@ def test_pages_follow_by_token_id(client: Client) -> None:
     assert ([token["token_id"] for token in last["tokens"]], last["next_before"]) == ([1], None)
 
 
-def test_the_leaderboard_counts_by_wallet_on_chain(
+def test_the_leaderboard_has_fifty_places_by_number_and_address(
     client: Client, django_assert_num_queries: Callable[..., Any]
 ) -> None:
-    addresses = sorted(wallet(0xABCDEF0000 * (n + 1)) for n in range(3))
-    for address, number in zip(addresses, (1, 2, 2), strict=True):
-        TokenFactory.create_batch(number, prompt_author_wallet=address)
-    with django_assert_num_queries(1):
-        answer = client.get("/api/authors/leaderboard")
-    assert answer.json() == [
-        {"author_address": addresses[1], "total_tokens": 2},
-        {"author_address": addresses[2], "total_tokens": 2},
-        {"author_address": addresses[0], "total_tokens": 1},
-    ]
-
-
-def test_the_leaderboard_has_fifty_places_in_the_order_of_addresses(client: Client) -> None:
     tokens = TokenFactory.create_batch(55, mint_event=None)
     addresses = sorted(token.prompt_author_wallet for token in tokens)
-    listed = [entry["author_address"] for entry in client.get("/api/authors/leaderboard").json()]
-    assert listed == addresses[:50]
-
-
-def test_the_leaders_are_there_before_anybody_asks(
-    client: Client, django_assert_num_queries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "close", lambda: None)  # this test's own
-    monkeypatch.setattr(reads, "_leaders", ShortMemory[list[Any]](seconds=60))
-    TokenFactory.create()
-    count_leaders_ahead()
-    with django_assert_num_queries(0):
-        assert len(client.get("/api/authors/leaderboard").json()) == 1
-
-
-def test_a_start_without_database_is_not_held_up_by_the_leaders(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail() -> None:
-        raise OperationalError("host=secret.example")
-
-    monkeypatch.setattr(connection, "close", lambda: None)
-    monkeypatch.setattr(reads, "count_leaders", fail)
-    with capture_logs() as logs:
-        count_leaders_ahead()
-    assert [log["event"] for log in logs] == ["leaders_not_counted_ahead"]
+    TokenFactory.create_batch(2, prompt_author_wallet=addresses[54])
+    with django_assert_num_queries(1):
+        first, *others = client.get("/api/authors/leaderboard").json()
+    assert first == {"author_address": addresses[54], "total_tokens": 3}
+    assert [entry["author_address"] for entry in others] == addresses[:49]
 
 
 @pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
@@ -313,8 +229,7 @@ def test_one_token_with_author_and_uri(
     token = TokenFactory.create(status=TokenStatus.REVEALED)
     with django_assert_num_queries(1):
         body = client.get(f"/api/tokens/{token.pk}").json()
-    assert set(body) > LISTED
-    assert body["token_id"] == token.pk
+    assert (body["token_id"], body["name"]) == (token.pk, token.name)
     assert body["author_address"] == token.prompt_author_wallet
     assert body["minter_address"] == token.minter_address
     assert body["token_uri"] == f"ipfs://{token.metadata_cid}"

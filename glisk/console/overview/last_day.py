@@ -95,7 +95,7 @@ class LastDay:
         return self.failed / ended if ended else 0.0
 
 
-_memory: ShortMemory[LastDay] = ShortMemory(seconds=REMEMBERED_SECONDS, size=1)
+_memory: ShortMemory[LastDay] = ShortMemory(seconds=REMEMBERED_SECONDS)
 
 
 def last_day() -> LastDay:
