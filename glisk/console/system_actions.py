@@ -83,7 +83,7 @@ def _recover(actor: str) -> str:
 
 def _compare(actor: str) -> str:
     async_task("tokens.tasks.compare_everything")
-    return "A worker compares every token now; the report below is replaced when it is done."
+    return "A worker compares tokens now; the report below is replaced when it is done."
 
 
 SYSTEM_ACTIONS: Final = (
@@ -116,8 +116,8 @@ SYSTEM_ACTIONS: Final = (
         "Compare everything",
         CHECK_DRIFT,
         lambda: (
-            "Compares every token with the contract, and proves that no mint is missing. "
-            "Changes no token."
+            "Compares tokens with the contract, the newest first, for some minutes, and proves "
+            "that no mint is missing. Changes no token. `manage.py check_drift` takes its time."
         ),
         _compare,
         icon="difference",

@@ -101,10 +101,10 @@ def decode_mint_log(log: Mapping[str, Any]) -> MintLog:
     if not 1 <= start_token_id <= LARGEST_ID - quantity:
         raise MalformedLog("the start token id is out of range")
     return MintLog(
-        tx_hash=_read_hash(log["transactionHash"], "transaction hash"),
+        tx_hash=read_hash(log["transactionHash"], "transaction hash"),
         log_index=read_number(log["logIndex"], "log index", high=_MAX_INTEGER),
         block_number=read_number(log["blockNumber"], "block number", high=_MAX_BIGINT),
-        block_hash=_read_hash(log["blockHash"], "block hash"),
+        block_hash=read_hash(log["blockHash"], "block hash"),
         block_timestamp=read_timestamp(log["blockTimestamp"]),
         minter=minter,
         prompt_author=prompt_author,
@@ -152,7 +152,7 @@ def _read_address(word: str) -> str:
     return normalise_address("0x" + word[26:])
 
 
-def _read_hash(value: object, name: str) -> str:
+def read_hash(value: object, name: str) -> str:
     if not is_hash(value):
         raise MalformedLog(f"the {name} is not a 32-byte word")
     return value.lower()

@@ -14,7 +14,7 @@ changes nothing here: which side is right only the chain can say. The mints in q
 unsettled again, so that the next look at the chain asks (tokens.recovery).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -27,8 +27,6 @@ from tokens.transitions.chain import NewTokens, complete_tokens, create_tokens
 from tokens.transitions.status import as_json
 
 logger = structlog.get_logger(__name__)
-
-_LOGGED_SINGLY = 10  # mints of one call; of more, there is one line for all
 
 LogKey = tuple[str, int]  # transaction, log index
 
@@ -70,26 +68,18 @@ class _StoredMint:
     token_ids: frozenset[int] = frozenset()
 
 
-def register_mints(
-    logs: Sequence[MintLog],
-    *,
-    source: MintSource,
-    actor: str,
-    only_ids: Collection[int] | None = None,
-) -> list[MintOutcome]:
+def register_mints(logs: Sequence[MintLog], *, source: MintSource, actor: str) -> list[MintOutcome]:
     """Store the mints and create their tokens; return one outcome per log, in their order.
 
     All of it commits together, in the caller's transaction or in one of its own, and wakes the
     pipeline if there is a new token. A known mint whose tokens are not all there gets the
-    missing ones. `only_ids`: create no other tokens. Idempotent and safe to call at the same
-    time from several processes.
+    missing ones. Idempotent and safe to call at the same time from several processes.
     """
     unique = _first_of_each(logs)
     if not unique:
         return []
     with transaction.atomic(savepoint=False):
-        ordered = [unique[key] for key in sorted(unique)]
-        found = _register(ordered, source=source, actor=actor, only_ids=only_ids)
+        found = _register([unique[key] for key in sorted(unique)], source=source, actor=actor)
         for outcome in found.values():
             if outcome.result in DOUBTFUL:
                 log = outcome.log
@@ -105,32 +95,38 @@ def register_mints(
 
 
 def _register(
-    logs: Sequence[MintLog], *, source: MintSource, actor: str, only_ids: Collection[int] | None
+    logs: Sequence[MintLog], *, source: MintSource, actor: str
 ) -> dict[LogKey, MintOutcome]:
     stored = _store_mints(logs, source)
     stored |= _known_mints([log for log in logs if log.key not in stored])
-    contradictions = {log.key: _contradiction(log, stored.get(log.key)) for log in logs}
-    agreed = [(stored[log.key], log) for log in logs if contradictions[log.key] is None]
+    found: dict[LogKey, MintOutcome] = {}
+    agreed: list[tuple[_StoredMint, MintLog]] = []
+    for log in logs:
+        mint = stored.get(log.key)
+        if mint is None or (mint.facts == log.facts and mint.block_hash != log.block_hash):
+            found[log.key] = MintOutcome(log, MintResult.REORGED)  # it is in another block
+        elif mint.facts != log.facts:
+            found[log.key] = _conflict(log)
+        else:
+            agreed.append((mint, log))
     short = [(mint, log) for mint, log in agreed if len(mint.token_ids) < log.quantity]
     created = create_tokens(
         [_new_tokens(mint.id, log) for mint, log in short],
         actor=actor,
         detail={"source": source.value},
-        only_ids=only_ids,
     )
-    short = [
-        (mint, log)
+    known = [
+        (mint.id, log)
         for mint, log in short
         if len(mint.token_ids) + len(created.get(mint.id, ())) < log.quantity
     ]
-    completed = complete_tokens([(m.id, log) for m, log in short], actor=actor) if short else {}
-    found = {key: outcome for key, outcome in contradictions.items() if outcome is not None}
+    completed = complete_tokens(known, actor=actor) if known else {}
     for mint, log in agreed:
-        found[log.key] = _outcome(log, mint, created, completed, only_ids)
+        found[log.key] = _outcome(log, mint, created.get(mint.id, []), completed.get(mint.id, []))
     return found
 
 
-def _first_of_each(logs: Sequence[MintLog]) -> dict[tuple[str, int], MintLog]:
+def _first_of_each(logs: Sequence[MintLog]) -> dict[LogKey, MintLog]:
     """Return the first log of each key; a transaction stands in one block, its first one."""
     blocks: dict[str, str] = {}
     for log in logs:
@@ -139,36 +135,22 @@ def _first_of_each(logs: Sequence[MintLog]) -> dict[tuple[str, int], MintLog]:
     return {log.key: log for log in reversed(usable)}
 
 
-def _contradiction(log: MintLog, mint: _StoredMint | None) -> MintOutcome | None:
-    """Return the outcome of a log that says something else than what is stored; None if none."""
-    if mint is None:
-        return MintOutcome(log, MintResult.REORGED)  # its transaction, in another block
-    if mint.facts != log.facts:
-        return MintOutcome(log, MintResult.CONFLICT, conflicting=tuple(log.token_ids))
-    if mint.block_hash != log.block_hash:
-        return MintOutcome(log, MintResult.REORGED)
-    return None
-
-
 def _outcome(
-    log: MintLog,
-    mint: _StoredMint,
-    created: Mapping[int | None, list[int]],
-    completed: Mapping[int, list[int]],
-    only_ids: Collection[int] | None,
+    log: MintLog, mint: _StoredMint, created: Sequence[int], completed: Sequence[int]
 ) -> MintOutcome:
-    made = tuple(sorted(created.get(mint.id, ())))
-    got = tuple(sorted(completed.get(mint.id, ())))
-    others = set(log.token_ids).difference(mint.token_ids, made, got)
-    if only_ids is not None:
-        others &= set(only_ids)
+    others = set(log.token_ids).difference(mint.token_ids, created, completed)
     if others:
         result = MintResult.CONFLICT
-    elif made:
+    elif created:
         result = MintResult.REGISTERED
     else:
-        result = MintResult.COMPLETED if got else MintResult.DUPLICATE
-    return MintOutcome(log, result, made, tuple(sorted(others)), got, mint.id)
+        result = MintResult.COMPLETED if completed else MintResult.DUPLICATE
+    made, other, got = (tuple(sorted(found)) for found in (created, others, completed))
+    return MintOutcome(log, result, made, other, got, mint.id)
+
+
+def _conflict(log: MintLog) -> MintOutcome:
+    return MintOutcome(log, MintResult.CONFLICT, conflicting=tuple(log.token_ids))
 
 
 def _repeated(log: MintLog, first: MintLog | None) -> MintOutcome:
@@ -177,7 +159,7 @@ def _repeated(log: MintLog, first: MintLog | None) -> MintOutcome:
         return MintOutcome(log, MintResult.DUPLICATE)
     if first is None or log.facts == first.facts:
         return MintOutcome(log, MintResult.REORGED)
-    return MintOutcome(log, MintResult.CONFLICT, conflicting=tuple(log.token_ids))
+    return _conflict(log)
 
 
 def _new_tokens(mint_event_id: int, log: MintLog) -> NewTokens:
@@ -243,24 +225,13 @@ def _known_mints(logs: Sequence[MintLog]) -> dict[LogKey, _StoredMint]:
 
 
 def _report(outcomes: Sequence[MintOutcome]) -> None:
-    registered = [o for o in outcomes if o.result == MintResult.REGISTERED]
-    in_bulk = len(registered) > _LOGGED_SINGLY
-    if in_bulk:  # a history is read: the timeline has each of them
-        made = [token_id for outcome in registered for token_id in outcome.created]
-        logger.info(
-            "mints_registered",
-            mints=len(registered),
-            tokens=len(made),
-            first=min(made),
-            last=max(made),
-        )
+    made = [token_id for outcome in outcomes for token_id in outcome.created]
+    if made:  # the timeline of each says which mint it was
+        logger.info("mints_registered", tokens=len(made), first=min(made), last=max(made))
     for outcome in outcomes:
         log = outcome.log
         facts = {"tx_hash": log.tx_hash, "log_index": log.log_index, "first": log.start_token_id}
-        if outcome.result == MintResult.REGISTERED:
-            if not in_bulk:
-                logger.info("mint_registered", tokens=len(outcome.created), **facts)
-        elif outcome.result == MintResult.COMPLETED:
+        if outcome.result == MintResult.COMPLETED:
             logger.info("mint_found_later", tokens=len(outcome.completed), **facts)
         elif outcome.result == MintResult.CONFLICT:
             logger.error("mint_conflict", token_ids=outcome.conflicting[:10], **facts)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import transaction
 
@@ -19,19 +19,18 @@ from tokens.transitions.status import Move, move_tokens
 FACTS_AT_ONCE = 500
 
 
-@dataclass(frozen=True)
-class RevealLog:
-    """Where the chain says that a token was revealed; either may be unknown."""
+class RevealLog(NamedTuple):
+    """Where the chain says that a token was revealed."""
 
-    tx_hash: str | None
-    revealed_at: datetime | None
+    tx_hash: str | None = None
+    revealed_at: datetime | None = None
 
 
 def unknown_ids(token_ids: Iterable[int]) -> list[int]:
     """Return the ids that have no row yet."""
-    wanted = sorted(set(token_ids))
-    known = set(Token.objects.filter(token_id__in=wanted).values_list("token_id", flat=True))
-    return [token_id for token_id in wanted if token_id not in known]
+    wanted = set(token_ids)
+    known = Token.objects.filter(token_id__in=wanted).values_list("token_id", flat=True)
+    return sorted(wanted.difference(known))
 
 
 def adoptable(token_ids: Iterable[int]) -> set[int]:
@@ -43,7 +42,7 @@ def adoptable(token_ids: Iterable[int]) -> set[int]:
     return set(found.values_list("token_id", flat=True))
 
 
-def revealed_facts(reader: ChainClient, token_ids: list[int]) -> dict[int, OnChainToken]:
+def revealed_facts(reader: ChainClient, token_ids: Sequence[int]) -> dict[int, OnChainToken]:
     """Return the facts of those tokens that the contract calls revealed, in batches."""
     revealed = reader.revealed(token_ids)
     facts: dict[int, OnChainToken] = {}
@@ -68,19 +67,17 @@ def adopt(
         return set()
     adopted: set[int] = set()
     with transaction.atomic():
-        tokens = Token.objects.select_for_update().filter(
-            token_id__in=list(facts), status__in=ADOPTABLE
-        )
-        rows = {token.token_id: token for token in tokens.order_by("token_id")}
-        for token_id in in_flight(rows):
-            del rows[token_id]
-        for state in sorted({token.status for token in rows.values()}):
+        found = Token.objects.select_for_update().filter(token_id__in=facts, status__in=ADOPTABLE)
+        tokens = list(found.order_by("token_id"))
+        busy = in_flight(token.pk for token in tokens)
+        for state in sorted({token.status for token in tokens}):
+            moves = [
+                _move(token, facts[token.pk], (logs or {}).get(token.pk, RevealLog()))
+                for token in tokens
+                if token.status == state and token.pk not in busy
+            ]
             adopted |= move_tokens(
-                [
-                    _move(token, facts[token_id], (logs or {}).get(token_id))
-                    for token_id, token in rows.items()
-                    if token.status == state
-                ],
+                moves,
                 source=TokenStatus(state),
                 target=TokenStatus.REVEALED,
                 actor=actor,
@@ -90,7 +87,7 @@ def adopt(
     return adopted
 
 
-def _move(token: Token, facts: OnChainToken, log: RevealLog | None) -> Move:
+def _move(token: Token, facts: OnChainToken, log: RevealLog) -> Move:
     ours = token.token_uri == facts.uri
     cid = facts.uri.removeprefix("ipfs://")
     is_ipfs = cid != facts.uri and is_cid(cid) and len(cid) <= 100
@@ -102,8 +99,8 @@ def _move(token: Token, facts: OnChainToken, log: RevealLog | None) -> Move:
             "metadata_cid": cid if is_ipfs else None,
             "image_cid": token.image_cid if ours else None,
             "image_url": token.image_url if ours else None,
-            "reveal_tx_hash": log.tx_hash if log else None,
-            "revealed_at": log.revealed_at if log else None,
+            "reveal_tx_hash": log.tx_hash,
+            "revealed_at": log.revealed_at,
             "generation_error": None,
             "error_class": "",
         },

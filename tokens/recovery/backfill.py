@@ -6,32 +6,28 @@ interrupted goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import structlog
 from django.conf import settings
 from django.db import transaction
 
 from glisk.clients.chain import ChainClient, OnChainToken, RawLog, revealed_ids
-from glisk.fields import is_hash
 from tokens.minting.mint_log import (
     LARGEST_ID,
     MalformedLog,
     MintLog,
     decode_mint_log,
+    read_hash,
     read_timestamp,
 )
 from tokens.minting.registration import DOUBTFUL, MintOutcome, MintResult, register_mints
 from tokens.models import MintEvent
 from tokens.models.mint import MintSource
-from tokens.recovery.adoption import (
-    RevealLog,
-    adopt,
-    adoptable,
-    revealed_facts,
-    unknown_ids,
-)
+from tokens.recovery.adoption import RevealLog, adopt, adoptable, revealed_facts, unknown_ids
 from tokens.recovery.logs import RangeWalker
 from tokens.recovery.progress import Progress, save_progress
 from tokens.transitions.chain import name_transactions
@@ -39,7 +35,7 @@ from tokens.transitions.chain import name_transactions
 logger = structlog.get_logger(__name__)
 
 ACTOR = "backfill"
-TOKENS_AT_ONCE = 2_500  # in one transaction
+MINTS_AT_ONCE = 500  # in one transaction
 # Mints are watched for this many blocks beyond MINT_CONFIRMATIONS. On Base only reorgs of one
 # block have been seen; the reveal's gate checks the hash once more, whatever the depth.
 WATCHED_BLOCKS = 12
@@ -64,17 +60,9 @@ class Report:
     reorged: list[MintOutcome] = field(default_factory=list)
     ended_early: bool = False
 
-    def add(self, outcomes: Sequence[MintOutcome]) -> None:
-        self.logs += len(outcomes)
-        self.created += sum(len(outcome.created) for outcome in outcomes)
-        self.completed += sum(len(outcome.completed) for outcome in outcomes)
-        self.conflicts += [o for o in outcomes if o.result is MintResult.CONFLICT]
-        self.reorged += [o for o in outcomes if o.result is MintResult.REORGED]
 
-
-@dataclass(frozen=True)
-class Found:
-    """What raw logs say."""
+class Found(NamedTuple):
+    """What raw logs say, and why some of them could not be read."""
 
     mints: list[MintLog]
     reveals: dict[int, RevealLog]
@@ -91,16 +79,16 @@ def backfill(
     range_blocks: int | None = None,
     keep_progress: bool = True,
     only_ids: Collection[int] | None = None,
-    until: float | None = None,
-    on_range: Callable[[int, int], object] | None = None,
+    until: float = math.inf,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
     dry_run: bool = False,
 ) -> None:
     """Register every mint from block `first` to `last`, both included.
 
     `keep_progress` stores the end of each range, which is right only if everything before
-    `first` has been read. `only_ids`: create no other tokens. `until`: end in order after this
-    moment of the monotonic clock. `dry_run`: write nothing, count what would be created. Raises
-    what the reader raises; `report` holds what was done until then.
+    `first` has been read. `only_ids`: only mints with one of these tokens. `until`: end in order
+    after this moment of the monotonic clock. `dry_run`: write nothing, count what would be
+    created. Raises what the reader raises; `report` holds what was done until then.
     """
     walker = RangeWalker(reader, head=head, blocks=range_blocks, until=until)
     for start, end, logs in walker.walk(first, last):
@@ -114,43 +102,34 @@ def backfill(
             if keep_progress:
                 save_progress(Progress(block=end, head=head, range_blocks=walker.answered))
         report.blocks += end - start + 1
-        if on_range is not None:
-            on_range(start, end)
+        on_progress(report.blocks, last - first + 1)
     report.ended_early = walker.ended_early
 
 
 def decode_logs(reader: ChainClient, logs: Sequence[RawLog]) -> Found:
-    """Return the mints and reveals of raw logs, and why some could not be read."""
     # One batch asks for the blocks whose logs do not tell their time.
     untimed = {int(log["blockNumber"], 16) for log in logs if log.get("blockTimestamp") is None}
     blocks = reader.blocks(untimed) if untimed else {}
     found = Found([], {}, [])
-    for log in logs:
-        number = int(log["blockNumber"], 16)
-        block, stamp = blocks.get(number), log.get("blockTimestamp")
-        if stamp is None and block is not None:
-            stamp = block.timestamp
-        if reader.is_reveal(log):
-            # The contract reveals any number at all; most of them are no ids, and fit no column.
-            ids = (token_id for token_id in revealed_ids(log) if token_id <= LARGEST_ID)
-            found.reveals.update(dict.fromkeys(ids, _reveal_log(log, stamp)))
-            continue
+    for told in logs:
+        number = int(told["blockNumber"], 16)
+        block = blocks.get(number)
+        log = {**told, "blockTimestamp": block.timestamp} if block else told
         try:
-            found.mints.append(decode_mint_log({**log, "blockTimestamp": stamp}))
+            if reader.is_reveal(log):
+                reveal = RevealLog(
+                    read_hash(log.get("transactionHash"), "transaction hash"),
+                    read_timestamp(log.get("blockTimestamp")),
+                )
+                # The contract reveals any number at all; most are no ids, and fit no column.
+                found.reveals.update({i: reveal for i in revealed_ids(log) if i <= LARGEST_ID})
+            else:
+                found.mints.append(decode_mint_log(log))
         except MalformedLog as error:
             found.malformed.append(f"block {number}: {error}")
     if found.malformed:
         logger.error("chain_logs_malformed", reasons=found.malformed[:10])
     return found
-
-
-def _reveal_log(log: RawLog, stamp: object) -> RevealLog:
-    tx_hash = log.get("transactionHash")
-    try:
-        revealed_at = read_timestamp(stamp)
-    except MalformedLog:
-        revealed_at = None
-    return RevealLog(tx_hash.lower() if is_hash(tx_hash) else None, revealed_at)
 
 
 def register_logs(
@@ -166,26 +145,21 @@ def register_logs(
     Tokens that are new to us may be revealed already: the contract is asked before they exist
     here, and they become revealed in the commit that creates them, so that nothing is paid.
     """
-    found = decode_logs(reader, logs)
-    report.malformed += found.malformed
-    mints = found.mints
+    mints, reveals, malformed = decode_logs(reader, logs)
+    report.malformed += malformed
     if only_ids is not None:
         mints = [mint for mint in mints if not set(only_ids).isdisjoint(mint.token_ids)]
-    for part in _parts(mints):
-        revealed = revealed_facts(
-            reader, unknown_ids(token_id for mint in part for token_id in mint.token_ids)
-        )
+    for start in range(0, len(mints), MINTS_AT_ONCE):
+        part = mints[start : start + MINTS_AT_ONCE]
+        new = unknown_ids(token_id for mint in part for token_id in mint.token_ids)
+        revealed = revealed_facts(reader, new)
         with transaction.atomic():
-            register_found(part, revealed, found.reveals, report, head=head, only_ids=only_ids)
-    if not found.reveals:
+            register_found(part, revealed, reveals, report, head=head)
+    if not reveals:
         return
-    name_transactions(
-        {i: (log.tx_hash, log.revealed_at) for i, log in found.reveals.items() if log.tx_hash}
-    )
-    others = adoptable(found.reveals)
-    if others:
-        facts = revealed_facts(reader, sorted(others))
-        report.adopted += sorted(adopt(facts, actor=ACTOR, logs=found.reveals))
+    name_transactions(reveals)
+    facts = revealed_facts(reader, sorted(adoptable(reveals)))
+    report.adopted += sorted(adopt(facts, actor=ACTOR, logs=reveals))
 
 
 def register_found(
@@ -195,34 +169,22 @@ def register_found(
     report: Report,
     *,
     head: int,
-    only_ids: Collection[int] | None = None,
 ) -> None:
     """Register mints that the chain holds now; within the caller's transaction."""
-    outcomes = register_mints(mints, source=MintSource.BACKFILL, actor=ACTOR, only_ids=only_ids)
+    outcomes = register_mints(mints, source=MintSource.BACKFILL, actor=ACTOR)
     created = {token_id for outcome in outcomes for token_id in outcome.created}
     fresh = {token_id: facts for token_id, facts in revealed.items() if token_id in created}
     report.adopted += sorted(adopt(fresh, actor=ACTOR, logs=reveals))
     deep = head - settled_depth() + 1
-    settled = [
-        outcome.mint_event_id
-        for outcome in outcomes
-        if outcome.mint_event_id is not None
-        and outcome.log.block_number <= deep
-        and outcome.result not in DOUBTFUL
-    ]
-    if settled:
-        MintEvent.objects.filter(pk__in=settled).settle()
-    report.add(outcomes)
-
-
-def _parts(mints: Sequence[MintLog]) -> Iterator[list[MintLog]]:
-    part: list[MintLog] = []
-    tokens = 0
-    for mint in mints:
-        if part and tokens + mint.quantity > TOKENS_AT_ONCE:
-            yield part
-            part, tokens = [], 0
-        part.append(mint)
-        tokens += mint.quantity
-    if part:
-        yield part
+    MintEvent.objects.filter(
+        pk__in=[
+            outcome.mint_event_id
+            for outcome in outcomes
+            if outcome.result not in DOUBTFUL and outcome.log.block_number <= deep
+        ]
+    ).settle()
+    report.logs += len(outcomes)
+    report.created += len(created)
+    report.completed += sum(len(outcome.completed) for outcome in outcomes)
+    report.conflicts += [o for o in outcomes if o.result is MintResult.CONFLICT]
+    report.reorged += [o for o in outcomes if o.result is MintResult.REORGED]

@@ -11,10 +11,12 @@ MINT_CONFIRMATIONS, since nothing else would hold such a token back from its rev
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -33,7 +35,6 @@ logger = structlog.get_logger(__name__)
 
 # A neighbour's block may be one that a reorg has just replaced.
 _MARGIN_BLOCKS = 16
-_RANGES_AT_ONCE = 1000
 ACTOR = "contract"
 
 
@@ -41,26 +42,19 @@ ACTOR = "contract"
 class GapReport:
     next_token_id: int = 0
     ranges: list[tuple[int, int]] = field(default_factory=list)  # what is missing, at the start
-    missing: int = 0
-    mints: Report = field(default_factory=Report)  # what logs told
+    mints: Report = field(default_factory=Report)  # what logs told, and who is revealed
     from_facts: list[int] = field(default_factory=list)
-    adopted_from_facts: list[int] = field(default_factory=list)
     vanished: list[int] = field(default_factory=list)  # known here, not to the contract
     unread: list[str] = field(default_factory=list)  # ranges whose logs could not be read
     left: int = 0  # were asked for, and have no row yet
-    ended_early: bool = False  # its time was up before it had tried everything
 
     @property
-    def from_logs(self) -> int:
-        return self.mints.created
-
-    @property
-    def adopted(self) -> list[int]:
-        return [*self.mints.adopted, *self.adopted_from_facts]
+    def missing(self) -> int:
+        return _count(self.ranges)
 
     @property
     def created(self) -> int:
-        return self.from_logs + len(self.from_facts)
+        return self.mints.created + len(self.from_facts)
 
 
 def missing_ranges(next_token_id: int, *, known_below: int = 1) -> list[tuple[int, int]]:
@@ -103,7 +97,7 @@ def vanished_tokens(next_token_id: int) -> list[int]:
 
 
 def block_bounds(
-    ranges: Sequence[tuple[int, int]], *, head: int, without: Collection[int] = ()
+    ranges: Sequence[tuple[int, int]], *, head: int, without: Sequence[int] = ()
 ) -> list[tuple[int, int]]:
     """Return for each range of ids the first and last block where its mints can be.
 
@@ -113,29 +107,25 @@ def block_bounds(
     sql = """
         SELECT (SELECT block_number FROM mint_events
                 WHERE start_token_id <= v.first AND id <> ALL (%(without)s)
-                ORDER BY start_token_id DESC LIMIT 1),
+                ORDER BY start_token_id DESC LIMIT 1) - %(margin)s,
                (SELECT block_number FROM mint_events
                 WHERE start_token_id > v.last AND id <> ALL (%(without)s)
-                ORDER BY start_token_id LIMIT 1)
-        FROM unnest(%(firsts)s::bigint[], %(lasts)s::bigint[]) WITH ORDINALITY AS v(first, last, n)
-        ORDER BY n
+                ORDER BY start_token_id LIMIT 1) + %(margin)s
+        FROM unnest(%(firsts)s::bigint[], %(lasts)s::bigint[]) AS v(first, last)
     """
-    deployed = int(settings.CONTRACT_DEPLOYED_AT_BLOCK)
+    parameters: dict[str, Any] = {
+        "firsts": [first for first, _ in ranges],
+        "lasts": [last for _, last in ranges],
+        "margin": _MARGIN_BLOCKS,
+        "without": list(without),
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            sql,
-            {
-                "firsts": [first for first, _ in ranges],
-                "lasts": [last for _, last in ranges],
-                "without": list(without),
-            },
-        )
+        cursor.execute(sql, parameters)
         rows = cursor.fetchall()
     bounds = []
     for before, after in rows:
-        low = deployed if before is None else max(deployed, before - _MARGIN_BLOCKS)
-        high = head if after is None else min(head, after + _MARGIN_BLOCKS)
-        bounds.append((low, max(low, high)))
+        low = max(int(settings.CONTRACT_DEPLOYED_AT_BLOCK), before or 0)
+        bounds.append((low, max(low, head if after is None else min(head, after))))
     return bounds
 
 
@@ -145,40 +135,36 @@ def fill_gaps(
     survey: Survey | None = None,
     limit: int | None = None,
     dry_run: bool = False,
-    until: float | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    until: float = math.inf,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
     report: GapReport | None = None,
     unread: str = "",
 ) -> GapReport:
-    """Find and register missing tokens, at most `limit`.
+    """Find and register missing tokens; with a `limit` so many, and the rest of their mints.
 
     `survey` spares the first round trip, `until` ends the work in order after a moment of the
     monotonic clock, `unread` says why the logs cannot be read now: then only the contract is
     asked. Raises the errors of the reader; what was registered until then stays, and a
     `report` that was handed in tells of it. A second call does nothing, with one round trip.
     """
-    report = GapReport() if report is None else report
+    report = report or GapReport()
     survey = survey or reader.survey()
     report.next_token_id = survey.next_token_id
-    report.ranges = ranges = missing_ranges(survey.next_token_id)
-    report.missing = _count(ranges)
+    report.ranges = wanted = missing_ranges(survey.next_token_id)
     report.vanished = vanished_tokens(survey.next_token_id)
     if report.vanished:
         logger.error("tokens_unknown_to_chain", token_ids=report.vanished[:20])
-    if dry_run or not ranges:
+    if dry_run or not wanted:
         return report
-    wanted = ranges
-    if limit is not None:
-        wanted = _cut(ranges, next(islice(_ids(ranges), min(limit, report.missing) - 1, None)))
+    if limit is not None and limit < report.missing:
+        wanted = _cut(wanted, next(islice(_ids(wanted), limit - 1, None)))
 
     def tell() -> None:
-        if on_progress is not None:
-            on_progress(report.created, _count(wanted))
+        on_progress(report.created, _count(wanted))
 
-    if unread:
-        report.unread.append(unread)
-    else:
-        report.unread += read_around(
+    report.unread = [unread] if unread else []
+    if not unread:
+        report.unread = read_around(
             reader,
             wanted,
             head=survey.head.number,
@@ -187,7 +173,6 @@ def fill_gaps(
             until=until,
             on_piece=tell,
         )
-        report.ended_early = report.mints.ended_early
     # What no log explained is taken from the contract. Where no log could be read, that may have
     # taken all the time: one piece is asked for all the same.
     ids, may_be_late = _ids(wanted), bool(report.unread)
@@ -195,13 +180,13 @@ def fill_gaps(
         unexplained = unknown_ids(part)
         if not unexplained:
             continue
-        if until is not None and time.monotonic() >= until and not may_be_late:
-            report.ended_early = True
+        if time.monotonic() >= until and not may_be_late:
+            report.mints.ended_early = True
             break
         may_be_late = False
         created, adopted = register_from_contract(reader, unexplained, survey.head)
         report.from_facts += created
-        report.adopted_from_facts += adopted
+        report.mints.adopted += adopted
         tell()
     report.left = _count(_cut(missing_ranges(survey.next_token_id), wanted[-1][1]))
     return report
@@ -214,7 +199,7 @@ def read_around(
     head: int,
     report: Report,
     only_ids: Collection[int] | None = None,
-    until: float | None = None,
+    until: float = math.inf,
     on_piece: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Read the blocks where the mints of these ids can be; say which could not be read, and why.
@@ -222,7 +207,8 @@ def read_around(
     Raises the errors of the reader that have nothing to do with these blocks.
     """
     unread = []
-    for low, high in _blocks_to_read(ranges, head):
+    range_blocks = load_progress().range_blocks
+    for low, high in _joined(block_bounds(ranges, head=head)):
         try:
             backfill(
                 reader,
@@ -230,7 +216,7 @@ def read_around(
                 last=high,
                 head=head,
                 report=report,
-                range_blocks=load_progress().range_blocks,
+                range_blocks=range_blocks,
                 keep_progress=False,
                 only_ids=only_ids,
                 until=until,
@@ -244,21 +230,19 @@ def read_around(
     return unread
 
 
-def _blocks_to_read(ranges: Sequence[tuple[int, int]], head: int) -> list[tuple[int, int]]:
-    """Return the blocks where the ids can be, as ranges that do not overlap."""
+def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ranges of blocks in order, those that touch or overlap as one."""
     found: list[tuple[int, int]] = []
-    for start in range(0, len(ranges), _RANGES_AT_ONCE):
-        for low, high in sorted(block_bounds(ranges[start : start + _RANGES_AT_ONCE], head=head)):
-            if found and low <= found[-1][1] + 1:
-                found[-1] = (found[-1][0], max(found[-1][1], high))
-            else:
-                found.append((low, high))
+    for low, high in sorted(ranges):
+        if found and low <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(found[-1][1], high))
+        else:
+            found.append((low, high))
     return found
 
 
 def _ids(ranges: Sequence[tuple[int, int]]) -> Iterator[int]:
-    for first, last in ranges:
-        yield from range(first, last + 1)
+    return (token_id for first, last in ranges for token_id in range(first, last + 1))
 
 
 def _count(ranges: Sequence[tuple[int, int]]) -> int:

@@ -3,8 +3,7 @@
 A step doubles on success. When it is refused it shrinks: to what the provider suggests; by half,
 where one answer would hold too many logs; else, where the provider says nothing that helps or
 nothing at all, to what it has answered before, or to a few blocks. What was refused is not asked
-for again in this walk, unless it was for too many logs: other blocks hold fewer, so that is tried
-again after some successes.
+for again in this walk, unless it was for too many logs.
 
 Parts of a long range can be proven to hold no mint, so that their logs need not be read:
 `nextTokenId` at the end of a block says how many ids were given out until then, and where it is
@@ -15,13 +14,13 @@ needs a node that keeps old state; without one everything is read.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 
 import structlog
 
-from glisk.clients.chain import CALLS_AT_ONCE, ChainClient, RangeTooWideError, RawLog
+from glisk.clients.chain import ChainClient, RangeTooWideError, RawLog
 from glisk.errors import ProviderError, is_account_or_rate
 
 logger = structlog.get_logger(__name__)
@@ -32,36 +31,25 @@ LARGEST_RANGE_BLOCKS = 50_000
 NEAR_HEAD_BLOCKS = 32
 # Few enough for every provider that is known; less than that is one block.
 _FEW_BLOCKS = 8
-_SUCCESSES_BEFORE_RETRY = 8
-# Worth asking if so many requests for logs can be spared.
+# Worth asking which parts are quiet if so many requests for logs can be spared.
 WORTH_REQUESTS = 64
-_PIECES = 16
 
 
 class RangeWalker:
     """`blocks` is the size of the next step, `answered` that of the last whole one."""
 
     def __init__(
-        self,
-        reader: ChainClient,
-        *,
-        head: int,
-        blocks: int | None = None,
-        until: float | None = None,
+        self, reader: ChainClient, *, head: int, blocks: int | None = None, until: float = math.inf
     ) -> None:
         """`until`: no step begins after this moment of the monotonic clock."""
         self.blocks = max(1, blocks or FIRST_RANGE_BLOCKS)
         self.answered: int | None = None
         self.ended_early = False
-        self._reader = reader
-        self._head = head
-        self._until = until
-        self._rule = LARGEST_RANGE_BLOCKS
-        self._refused = LARGEST_RANGE_BLOCKS + 1
-        self._until_forgotten = 0  # successes
+        self._reader, self._head, self._until = reader, head, until
+        self._most = LARGEST_RANGE_BLOCKS
         self._fault: RangeTooWideError | None = None  # since the last answer
         self._limited = False  # by a rule of the provider, whether it names it or not
-        self._probed = False
+        self._probed = False  # it is asked once which parts are quiet
 
     def walk(self, first: int, last: int) -> Iterator[tuple[int, int, list[RawLog]]]:
         """Yield (from, to, raw logs) until `last` is reached, both ends included.
@@ -71,92 +59,59 @@ class RangeWalker:
         errors of the reader.
         """
         start = first
-        while start <= last:
-            if self._is_late():
-                return
-            if self._is_long(start, last):
+        while start <= last and not self._is_late():
+            worth_asking = last - start >= WORTH_REQUESTS * self.blocks
+            if self._limited and not self._probed and worth_asking:
                 yield from self._walk_busy(start, last)
                 return
-            read = self._read(start, last)
-            if read is not None:
-                yield start, *read
-                start = read[0] + 1
+            end = min(last, start + self.blocks - 1)
+            near_head = end > self._head - NEAR_HEAD_BLOCKS
+            try:
+                logs = self._reader.logs(first=start, last=end, near_head=near_head)
+            except RangeTooWideError as error:
+                self._shrink(error, end - start + 1)
+                continue
+            self._fault = None
+            if end - start + 1 == self.blocks:  # a shorter one, at the end, proves nothing
+                self.answered = self.blocks
+                if 2 * self.blocks <= self._most:
+                    self.blocks *= 2
+            yield start, end, logs
+            start = end + 1
 
     def _walk_busy(self, first: int, last: int) -> Iterator[tuple[int, int, list[RawLog]]]:
         """Walk a long range by small steps, without its quiet parts."""
         self._probed = True
         fresh = min(last + 1, max(first, self._head - NEAR_HEAD_BLOCKS))  # is always read
         spans = busy_spans(self._reader, first, fresh - 1, step=self.blocks)
-        if spans is None:
-            yield from self.walk(first, last)
-            return
         at = first
-        for start, end in [*spans, *([(fresh, last)] if fresh <= last else [])]:
+        for start, end in [(first, last)] if spans is None else [*spans, (fresh, last)]:
             if at < start:
                 yield at, start - 1, []
             yield from self.walk(start, end)
             if self.ended_early:
                 return
             at = end + 1
-        if at <= last:
-            yield at, last, []
 
     def _is_late(self) -> bool:
-        if self._until is not None and time.monotonic() >= self._until:
+        if time.monotonic() >= self._until:
             if self._fault is None:
                 self.ended_early = True
             elif self.blocks < _FEW_BLOCKS:
                 raise self._fault  # else a few blocks are tried first: the next walk begins there
         return self.ended_early
 
-    def _is_long(self, start: int, last: int) -> bool:
-        """Tell whether it is worth finding out which parts are quiet: once, and by a small rule."""
-        requests = (last - start + 1) // self.blocks
-        return self._limited and not self._probed and requests >= WORTH_REQUESTS
-
-    def _read(self, start: int, last: int) -> tuple[int, list[RawLog]] | None:
-        """Read one step; return its end and its logs, or None if the step has to be smaller."""
-        end = min(last, start + self.blocks - 1)
-        near_head = end > self._head - NEAR_HEAD_BLOCKS
-        try:
-            logs = self._reader.logs(first=start, last=end, near_head=near_head)
-        except RangeTooWideError as error:
-            self._shrink(error, end - start + 1)
-            return None
-        self._fault = None
-        if end - start + 1 == self.blocks:  # a shorter one, at the end, proves nothing
-            self._grow()
-        return end, logs
-
     def _shrink(self, error: RangeTooWideError, asked: int) -> None:
         if asked <= 1:
             raise error
-        suggested = error.blocks if error.blocks is not None and error.blocks < asked else None
-        if error.by_size:
-            self.blocks = suggested or asked // 2
-            self._until_forgotten = _SUCCESSES_BEFORE_RETRY
-        else:
-            self.blocks = suggested or self._surely_less(asked)
-            self._rule = suggested or self._rule
-            self._until_forgotten = 0
+        known = asked // 2 if error.by_size else self.answered
+        smaller = (error.blocks, known, _FEW_BLOCKS, 1)
+        self.blocks = next(size for size in smaller if size and size < asked)
+        if not error.by_size:  # that says nothing of other blocks, which may hold fewer logs
+            self._most = self.blocks if self.blocks == error.blocks else asked - 1
             self._limited = True
-        self._refused, self._fault = asked, error
+        self._fault = error
         logger.info("log_range_reduced", blocks=self.blocks)
-
-    def _surely_less(self, asked: int) -> int:
-        if self.answered is not None and self.answered < asked:
-            return self.answered
-        return _FEW_BLOCKS if asked > _FEW_BLOCKS else 1
-
-    def _grow(self) -> None:
-        self.answered = self.blocks
-        if self._until_forgotten:
-            self._until_forgotten -= 1
-            if not self._until_forgotten:
-                self._refused = LARGEST_RANGE_BLOCKS + 1
-        doubled = min(2 * self.blocks, self._rule)
-        if doubled < self._refused:
-            self.blocks = doubled
 
 
 def busy_spans(
@@ -174,41 +129,19 @@ def busy_spans(
         if ids[before] >= ids[last]:
             # Something is missing, or nobody would read: then the node's old state is not true.
             return None
-        busy = _narrow(reader, first - 1, last, {**ids, first - 1: ids[before]}, step)
+        busy, wide = [], [(before, last)]
+        while wide:
+            cut = [(start, (start + end) // 2, end) for start, end in wide]
+            ids |= reader.next_token_ids(middle for _, middle, _ in cut)
+            halves = [
+                half for start, middle, end in cut for half in ((start, middle), (middle, end))
+            ]
+            changed = [(start, end) for start, end in halves if ids[start] != ids[end]]
+            busy += [(start + 1, end) for start, end in changed if end - start <= step]
+            wide = [(start, end) for start, end in changed if end - start > step]
     except ProviderError as error:
         if is_account_or_rate(error):
             raise
         logger.info("no_old_state", error=str(error))
         return None
-    found: list[tuple[int, int]] = []
-    for before, end in busy:
-        if found and found[-1][1] == before:
-            found[-1] = (found[-1][0], end)
-        else:
-            found.append((before + 1, end))
-    return found
-
-
-def _narrow(
-    reader: ChainClient, before: int, last: int, ids: dict[int, int], step: int
-) -> list[tuple[int, int]]:
-    """Cut the blocks after `before` up to `last` until each busy piece has at most `step`.
-
-    `ids` are the next token ids at both. Returns the busy pieces in order, as the block before
-    and the last one.
-    """
-    done: list[tuple[int, int]] = []
-    wide = [(before, last)]
-    while wide:
-        most = max(2, min(_PIECES, CALLS_AT_ONCE // len(wide)))
-        cut = [_edges(start, end, min(most, -(-(end - start) // step))) for start, end in wide]
-        ids |= reader.next_token_ids([block for edges in cut for block in edges[1:-1]])
-        pieces = [piece for edges in cut for piece in pairwise(edges)]
-        busy = [(start, end) for start, end in pieces if ids[start] != ids[end]]
-        done += [(start, end) for start, end in busy if end - start <= step]
-        wide = [(start, end) for start, end in busy if end - start > step]
-    return sorted(done)
-
-
-def _edges(before: int, last: int, pieces: int) -> list[int]:
-    return [before + (last - before) * n // pieces for n in range(pieces + 1)]
+    return sorted(busy)

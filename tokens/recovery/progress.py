@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from django.db import connection
@@ -17,23 +17,25 @@ PROGRESS_KEY = "last_processed_block"
 MEMORY_KEY = "recovery"
 
 
+class _Stored:
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """Read what was stored; what is not understood counts as absent."""
+        known = value if isinstance(value, dict) else {}
+        return cls(**{name: known[name] for name in vars(cls()) if name in known})
+
+
 @dataclass(frozen=True)
-class Progress:
+class Progress(_Stored):
     """`block`: up to there no mint is missing. `range_blocks`: what the provider gave at once."""
 
     block: int | None = None
     head: int | None = None  # the newest block ever seen
     range_blocks: int | None = None
 
-    @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> Self:
-        """Read a stored state; what is not understood counts as absent."""
-        known = {f.name: value[f.name] for f in fields(cls) if type(value.get(f.name)) is int}
-        return cls(**known)
-
 
 @dataclass
-class Memory:
+class Memory(_Stored):
     """What makes the next look cheap; losing it costs a thorough look, nothing else.
 
     Every id below `known_below` has a row, and the mint events tile everything below
@@ -54,14 +56,6 @@ class Memory:
     gap: dict[str, float] = field(default_factory=dict)
     hole: dict[str, float] = field(default_factory=dict)
 
-    @classmethod
-    def parse(cls, value: Any) -> Self:
-        """Read a stored memory; one that another version wrote counts as absent."""
-        try:
-            return cls(**value)
-        except TypeError:
-            return cls()
-
 
 def load() -> tuple[Progress, Memory]:
     """Return progress and memory by one query."""
@@ -70,7 +64,7 @@ def load() -> tuple[Progress, Memory]:
             "state_key", "state_value"
         )
     )
-    return Progress.parse(rows.get(PROGRESS_KEY, {})), Memory.parse(rows.get(MEMORY_KEY, {}))
+    return Progress.parse(rows.get(PROGRESS_KEY)), Memory.parse(rows.get(MEMORY_KEY))
 
 
 def load_progress() -> Progress:
@@ -83,7 +77,7 @@ def save_progress(progress: Progress) -> None:
         cursor.execute(
             """
             INSERT INTO system_state (state_key, state_value, updated_at)
-            VALUES (%s, %s::jsonb, clock_timestamp())
+            VALUES (%s, jsonb_strip_nulls(%s::jsonb), clock_timestamp())
             ON CONFLICT (state_key) DO UPDATE
             SET state_value = system_state.state_value || EXCLUDED.state_value,
                 updated_at = EXCLUDED.updated_at
@@ -91,7 +85,7 @@ def save_progress(progress: Progress) -> None:
             """,
             [
                 PROGRESS_KEY,
-                json.dumps({k: v for k, v in asdict(progress).items() if v is not None}),
+                json.dumps(asdict(progress)),
                 -1 if progress.block is None else progress.block,
             ],
         )
@@ -101,9 +95,7 @@ def rewind_progress(block: int) -> None:
     """Have everything after `block` read again: something there is missing after all."""
     progress = load_progress()
     if progress.block is not None and progress.block > block:
-        SystemState.objects.filter(state_key=PROGRESS_KEY).update(
-            state_value={**asdict(progress), "block": max(0, block)}
-        )
+        SystemState.put(PROGRESS_KEY, asdict(progress) | {"block": max(0, block)})
 
 
 def save_memory(memory: Memory) -> None:
@@ -129,15 +121,17 @@ def wait_before_trying(stuck: dict[str, float], *, longest_seconds: float, **wha
 
     Twice as long each time for the same `what`, from the beginning for anything else.
     """
-    same = all(stuck.get(key) == number for key, number in what.items())
-    tries = stuck.get("tries", 0.0) + 1 if same else 1.0
+    tries = stuck.get("tries", 0.0) + 1 if _is_same(stuck, what) else 1.0
     wait = min(longest_seconds, timing.first_retry * 2 ** min(tries - 1, 20))
     stuck.clear()
     stuck.update(what, tries=tries, retry_at=time.time() + wait)
-    return float(wait)
+    return wait
 
 
 def is_worth_trying(stuck: dict[str, float], **what: float) -> bool:
     """Tell whether this is new, or has been left alone for long enough."""
-    same = all(stuck.get(key) == number for key, number in what.items())
-    return not same or time.time() >= stuck.get("retry_at", 0.0)
+    return not _is_same(stuck, what) or time.time() >= stuck["retry_at"]
+
+
+def _is_same(stuck: dict[str, float], what: dict[str, float]) -> bool:
+    return what.items() <= stuck.items()

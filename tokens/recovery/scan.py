@@ -7,8 +7,9 @@ id below `nextTokenId` has a row, no log needs to be read.
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import structlog
 from django.conf import settings
@@ -44,7 +45,7 @@ class ScanReport:
     head: int = 0
     next_token_id: int = 0
     mints: Report = field(default_factory=Report)
-    gaps: GapReport | None = None
+    gaps: GapReport = field(default_factory=GapReport)
     reorgs: ReorgReport = field(default_factory=ReorgReport)
     lagging: bool = False  # the node is behind what we have read already
     complete: bool = False  # every id that the contract has given out has a row
@@ -52,52 +53,51 @@ class ScanReport:
     @property
     def ended_early(self) -> bool:
         """Tell whether its time was up; the next look goes on from there."""
-        return self.mints.ended_early or (self.gaps is not None and self.gaps.ended_early)
+        return self.mints.ended_early or self.gaps.mints.ended_early
 
     @property
     def created(self) -> int:
-        return self.mints.created + self.reorgs.created + (self.gaps.created if self.gaps else 0)
+        return self.mints.created + self.reorgs.created + self.gaps.created
 
 
-def scan_chain(reader: ChainClient, *, budget_seconds: float | None = None) -> ScanReport:
+def scan_chain(reader: ChainClient, *, budget_seconds: float = math.inf) -> ScanReport:
     """Bring the database up to the newest block.
 
     With a budget it ends in order when that is used up, and the next look goes on from there
     (`ended_early`). Raises the errors of the reader; whatever was read until then is stored.
     """
-    until = None if budget_seconds is None else time.monotonic() + budget_seconds
+    until = time.monotonic() + budget_seconds
     progress, memory = load()
     unsettled = MintEvent.objects.filter(settled_at=None).order_by("block_number", "id")
     watched = list(unsettled[:_WATCHED_AT_ONCE])
     survey = reader.survey(blocks=[mint.block_number for mint in watched])
     report = ScanReport(head=survey.head.number, next_token_id=survey.next_token_id)
-    report.lagging = (
-        progress.head is not None and survey.head.number < progress.head - OVERLAP_BLOCKS
-    )
+    report.lagging = progress.head is not None and report.head < progress.head - OVERLAP_BLOCKS
+    fault = None
     if report.lagging:
         # It proves nothing: neither that a mint is gone nor that none came since.
-        logger.warning("node_lags", head=survey.head.number, seen=progress.head)
-    fault = None
-    if not report.lagging and (watched or memory.suspects):
+        logger.warning("node_lags", head=report.head, seen=progress.head)
+    elif watched or memory.suspects:
         try:
             report.reorgs = settle_mints(reader, survey, watched, memory)
         except ProviderError as error:
             fault = error  # new mints need not wait for it
-    known_below, missing, tried = memory.known_below, _count_missing(survey, memory), False
+    remembered, missing = asdict(memory), _count_missing(survey, memory)
     if missing and is_worth_trying(memory.gap, next=survey.next_token_id, ids=missing):
-        tried = True
-        missing = _read(reader, survey, progress, memory, report, until)
-    report.complete = missing == 0
-    if report.complete:
-        stuck = bool(memory.gap)
-        memory.known_below = max(known_below, survey.next_token_id)
+        unread = _read_logs(reader, survey, progress, report.mints, until)
+        missing = _count_missing(survey, memory)
+        if missing and not report.mints.ended_early:
+            report.gaps = fill_gaps(reader, survey=survey, until=until, unread=unread)
+            missing = _count_missing(survey, memory)
+        if missing and not report.ended_early:
+            _remember_gap(survey, memory, missing)
+    if missing == 0:
+        report.complete = True
+        memory.known_below = max(memory.known_below, survey.next_token_id)
         memory.gap = {}
         # The head of a node that lags changes nothing.
-        save_progress(Progress(block=survey.head.number, head=survey.head.number))
-        if stuck or memory.known_below != known_below:
-            save_memory(memory)
-    elif tried and not report.ended_early:
-        _remember_gap(survey, memory, missing)
+        save_progress(Progress(block=report.head, head=report.head))
+    if asdict(memory) != remembered:
         save_memory(memory)
     if fault is not None:
         raise fault
@@ -113,19 +113,14 @@ def _count_missing(survey: Survey, memory: Memory) -> int:
     return following - first - known
 
 
-def _read(
-    reader: ChainClient,
-    survey: Survey,
-    progress: Progress,
-    memory: Memory,
-    report: ScanReport,
-    until: float | None,
-) -> int:
-    """Read the logs since the last look, then whatever they do not explain; return what is missing.
+def _read_logs(
+    reader: ChainClient, survey: Survey, progress: Progress, report: Report, until: float
+) -> str:
+    """Read the logs since the last look; return why asking for some again would only take time.
 
     A node that keeps no logs, or none of these blocks, still knows the tokens.
     """
-    first, head, silent = int(settings.CONTRACT_DEPLOYED_AT_BLOCK), survey.head.number, ""
+    first, head = int(settings.CONTRACT_DEPLOYED_AT_BLOCK), survey.head.number
     if progress.block is not None:
         first = max(first, progress.block + 1 - OVERLAP_BLOCKS)
     try:
@@ -134,7 +129,7 @@ def _read(
             first=first,
             last=head,
             head=head,
-            report=report.mints,
+            report=report,
             range_blocks=progress.range_blocks,
             until=until,
         )
@@ -143,12 +138,8 @@ def _read(
     except ProviderError as error:
         logger.warning("logs_unread", first=first, last=head, error=str(error))
         if isinstance(error, RangeTooWideError) and error.unanswered:
-            silent = str(error)  # asking for some of them again would only take time
-    missing = _count_missing(survey, memory)
-    if missing and not report.mints.ended_early:
-        report.gaps = fill_gaps(reader, survey=survey, until=until, unread=silent)
-        missing = _count_missing(survey, memory)
-    return missing
+            return str(error)
+    return ""
 
 
 def _remember_gap(survey: Survey, memory: Memory, missing: int) -> None:

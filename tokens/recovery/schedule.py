@@ -23,7 +23,7 @@ from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
 from glisk.timing import timing
-from tokens.recovery.drift import compare_piece
+from tokens.recovery.drift import check_drift
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
 
@@ -40,9 +40,7 @@ _nudged_at = -timing.nudge
 
 def look_at_chain() -> int:
     """Read what is new on the chain; return how many tokens it brought. Cheap without news."""
-    report = _ask_chain(
-        lambda reader: scan_chain(reader, budget_seconds=timing.look_budget), wait_seconds=0
-    )
+    report = _ask_chain(lambda reader: scan_chain(reader, budget_seconds=timing.look_budget))
     if report is None:
         return 0
     if report.ended_early:
@@ -59,29 +57,21 @@ def prove_completeness() -> int:
     return mended or 0
 
 
-def compare_everything(since_id: int = 1) -> int:
-    """Compare every token with the contract, which changes none; return how many differ so far.
+def compare_everything() -> int:
+    """Compare tokens with the contract, newest first; return how many differ.
 
-    The report is kept (tokens.recovery.drift.KEY). It takes minutes for many tokens, in pieces
-    that follow each other, and nothing that looks for new mints waits for it.
+    Changes no token. The report is kept (tokens.recovery.drift). It takes minutes for many tokens,
+    and nothing that looks for new mints waits for it.
     """
-    done = _ask_chain(
-        lambda reader: compare_piece(
-            reader, since_id=since_id, budget_seconds=timing.comparison_budget
-        ),
+    report = _ask_chain(
+        lambda reader: check_drift(reader, repair=False, budget_seconds=timing.comparison_budget),
         lock=_COMPARISON_LOCK,
-        wait_seconds=0,
     )
-    if done is None:
-        return 0
-    report, following = done
-    if following is not None:
-        async_task("tokens.tasks.compare_everything", following)
-    return report.unrepaired
+    return report.unrepaired if report else 0
 
 
 def _ask_chain(
-    work: Callable[[ChainClient], _T], *, lock: int = _LOCK, wait_seconds: float
+    work: Callable[[ChainClient], _T], *, lock: int = _LOCK, wait_seconds: float = 0
 ) -> _T | None:
     """Do some work alone; None if somebody else is at it, or the node fails or is to be spared."""
     with _alone(lock, wait_seconds=wait_seconds) as alone:

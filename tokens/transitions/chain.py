@@ -6,7 +6,7 @@ what it told otherwise before.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -43,7 +43,6 @@ def create_tokens(
     *,
     actor: str,
     detail: dict[str, Any] | None = None,
-    only_ids: Collection[int] | None = None,
 ) -> dict[int | None, list[int]]:
     """Insert tokens and the start of their timelines, in one statement.
 
@@ -52,19 +51,15 @@ def create_tokens(
     """
     if not wanted:
         return {}
-    arguments = (wanted, actor, detail or {}, only_ids)
-    created = _create_tokens(*arguments)
+    created = _create_tokens(wanted, actor, detail or {})
     if created is None:
         Author.objects.default()  # makes it; from now on it is found
-        created = _create_tokens(*arguments)
+        created = _create_tokens(wanted, actor, detail or {})
     return created or {}
 
 
 def _create_tokens(
-    wanted: Sequence[NewTokens],
-    actor: str,
-    detail: dict[str, Any],
-    only_ids: Collection[int] | None,
+    wanted: Sequence[NewTokens], actor: str, detail: dict[str, Any]
 ) -> dict[int | None, list[int]] | None:
     """Do so, or return None, with nothing done, if there is no default author."""
     # The prompt to freeze is the author's own, else the default author's, else the setting's.
@@ -89,7 +84,6 @@ def _create_tokens(
         ), wanted AS (
             SELECT mint.*, token_id
             FROM mint CROSS JOIN generate_series(first_id, first_id + quantity - 1) AS token_id
-            WHERE %(only)s::bigint[] IS NULL OR token_id = ANY (%(only)s::bigint[])
         ), created AS (
             INSERT INTO tokens_s0
                 (token_id, author_id, prompt_author_wallet, minter_address, mint_event_id,
@@ -118,7 +112,6 @@ def _create_tokens(
         "default_wallet": settings.GLISK_DEFAULT_AUTHOR_WALLET.lower(),
         "wanted": as_json(vars(tokens) for tokens in wanted),
         "status": TokenStatus.DETECTED.value,
-        "only": None if only_ids is None else sorted(only_ids),
         "actor": actor,
         "detail": json.dumps(detail),
         "channel": PIPELINE_CHANNEL,
@@ -228,7 +221,7 @@ def take_mint_times(mint_event_ids: Sequence[int]) -> None:
         )
 
 
-def name_transactions(found: Mapping[int, tuple[str, datetime | None]]) -> None:
+def name_transactions(found: Mapping[int, tuple[str | None, datetime | None]]) -> None:
     """Give tokens that others revealed, by what was not known yet, its hash and time."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,15 +1,13 @@
 """Reads mints from the chain's logs and registers what is missing."""
 
-import argparse
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
-from tqdm import tqdm
 
 from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
-from glisk.management.base import ExplainedCommand, at_least
+from glisk.management.base import ExplainedCommand, at_least, progress_bar
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.progress import load_progress
 
@@ -65,7 +63,7 @@ exit status:
             head = reader.survey().head.number
         except ProviderError as error:
             raise CommandError(f"The chain could not be read: {error}") from error
-        first, last = options["from_block"], options["to_block"]
+        first, last, dry_run = options["from_block"], options["to_block"], options["dry_run"]
         if first is not None and last is not None and first > last:
             raise CommandError(f"--from-block {first} is after --to-block {last}.")
         unread = int(settings.CONTRACT_DEPLOYED_AT_BLOCK)
@@ -80,7 +78,7 @@ exit status:
             return
         fault: ProviderError | None = None
         try:
-            with tqdm(total=last - first + 1, unit="block", disable=None) as bar:
+            with progress_bar("block") as on_progress:
                 backfill(
                     reader,
                     first=first,
@@ -89,17 +87,16 @@ exit status:
                     report=report,
                     range_blocks=options["batch_size"] or progress.range_blocks,
                     keep_progress=first <= unread,  # only what continues it may move it
-                    on_range=lambda start, end: bar.update(end - start + 1),
-                    dry_run=options["dry_run"],
+                    on_progress=on_progress,
+                    dry_run=dry_run,
                 )
         except ProviderError as error:
             fault = error
-        told = f"{report.created} tokens would be created."
-        if not options["dry_run"]:
-            told = f"{report.created} tokens created, {len(report.adopted)} adopted as revealed."
+        told = f"created, {len(report.adopted)} adopted as revealed"
         self.stdout.write(
             f"Blocks {first} to {last}: {report.blocks} read in {reader.requests} "
-            f"requests ({reader.calls} RPC calls): {report.logs} mints, {told}"
+            f"requests ({reader.calls} RPC calls): {report.logs} mints, {report.created} tokens "
+            f"{'would be created' if dry_run else told}."
         )
         self._name_doubts(report)
         if fault is not None:
@@ -116,22 +113,18 @@ exit status:
         for outcome in report.conflicts:
             ids = ", ".join(map(str, outcome.conflicting[:10]))
             self.stdout.write(
-                f"conflict: {outcome.log.tx_hash}: ids {ids} belong to another mint here. A reorg "
-                "does that; the worker finds out which is right."
+                f"conflict: {outcome.log.tx_hash}: ids {ids} belong to another mint here."
             )
         for outcome in report.reorged:
             self.stdout.write(
                 f"moved: {outcome.log.tx_hash} is known from another block than "
-                f"{outcome.log.block_number}. A reorg does that; the worker follows it."
+                f"{outcome.log.block_number}."
             )
+        if report.conflicts or report.reorged:
+            self.stdout.write("A reorg does that; the worker finds out what is right.")
         for line in report.malformed:
             self.stdout.write(f"malformed: {line}")
 
 
 def _block_or_latest(text: str) -> int | None:
-    if text == "latest":
-        return None
-    try:
-        return at_least(0)(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}, nor 'latest'") from None
+    return None if text == "latest" else at_least(0)(text)

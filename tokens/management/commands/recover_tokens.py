@@ -7,6 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, at_least, progress_bar
+from tokens.recovery.drift import ADVICE
 from tokens.recovery.gaps import GapReport, fill_gaps
 
 PARTLY_DONE = 2
@@ -32,46 +33,51 @@ exit status:
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--limit", metavar="N", type=at_least(1), help="Register so many tokens at most."
+            "--limit",
+            metavar="N",
+            type=at_least(1),
+            help="So many missing tokens, with the rest of their mints.",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="Say what is missing, write nothing."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        reader = ChainClient.from_settings()
-        report = GapReport()
+        reader, report, dry_run = ChainClient.from_settings(), GapReport(), options["dry_run"]
+        fault: ProviderError | None = None
         try:
             with progress_bar("token") as on_progress:
                 fill_gaps(
                     reader,
                     limit=options["limit"],
-                    dry_run=options["dry_run"],
+                    dry_run=dry_run,
                     on_progress=on_progress,
                     report=report,
                 )
         except ProviderError as error:
             if not report.created:
                 raise CommandError(f"The chain could not be read: {error}") from error
-            self._summarise(report, reader, dry_run=False)
-            raise CommandError(f"Stopped, run it again: {error}", returncode=PARTLY_DONE) from error
-        self._summarise(report, reader, dry_run=options["dry_run"])
+            fault = error
+        self._summarise(report, reader, dry_run=dry_run)
+        if fault is not None:
+            raise CommandError(f"Stopped, run it again: {fault}", returncode=PARTLY_DONE)
         if report.vanished or report.left:
             raise CommandError("Something is left to do; see above.", returncode=PARTLY_DONE)
 
     def _summarise(self, report: GapReport, reader: ChainClient, *, dry_run: bool) -> None:
-        told = ""
-        if not dry_run:
-            told = (
-                f" {report.from_logs} registered from logs, {len(report.from_facts)} from the "
-                f"contract's facts, {len(report.adopted)} adopted as revealed by others."
-            )
+        told = (
+            f" {report.mints.created} registered from logs, {len(report.from_facts)} from the "
+            f"contract's facts, {len(report.mints.adopted)} adopted as revealed by others."
+        )
         self.stdout.write(
             f"The contract has given out {report.next_token_id - 1} ids; {report.missing} are "
-            f"missing here ({reader.requests} requests, {reader.calls} RPC calls).{told}"
+            f"missing here ({reader.requests} requests, {reader.calls} RPC calls)."
+            f"{'' if dry_run else told}"
         )
         if dry_run and report.ranges:
-            self.stdout.write(f"missing: {_named(report.ranges)}")
+            spans = [f"{a}" if a == b else f"{a} to {b}" for a, b in report.ranges[:20]]
+            more = ", …" if len(report.ranges) > 20 else ""
+            self.stdout.write(f"missing: {', '.join(spans)}{more}")
         if report.left:
             self.stdout.write(
                 f"{report.left} are in no log, and too new to be taken without one: run it again "
@@ -81,13 +87,4 @@ exit status:
             self.stdout.write(f"logs not read: {line}")
         if report.vanished:
             ids = ", ".join(map(str, report.vanished[:20]))
-            self.stdout.write(
-                f"unknown to the contract: {ids}. Check GLISK_NFT_CONTRACT_ADDRESS and RPC_URL; "
-                "if both are right, a reorg took them away, and the worker withdraws what is not "
-                "revealed."
-            )
-
-
-def _named(ranges: list[tuple[int, int]]) -> str:
-    told = [f"{first}" if first == last else f"{first} to {last}" for first, last in ranges[:20]]
-    return ", ".join(told) + (", …" if len(ranges) > 20 else "")
+            self.stdout.write(f"unknown to the contract: {ids}. {ADVICE['vanished']}")

@@ -45,6 +45,16 @@ def test_nothing_differs_after_a_recovery(history: DemoChain, reader: ChainClien
     assert last_report() == report
 
 
+def test_what_does_not_fit_into_the_time_is_left_out(
+    history: DemoChain, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "FACTS_AT_ONCE", 2)
+    Token.objects.filter(pk__in=[1, 6]).update(prompt_author_wallet=wallet(0xEE))
+    report = check_drift(reader, repair=False, budget_seconds=-1)
+    assert (report.complete, report.tokens_checked) == (False, 2)
+    assert [finding.token_id for finding in report.findings] == [6]  # the newest come first
+
+
 def test_each_difference_is_named(history: DemoChain, reader: ChainClient) -> None:
     Token.objects.filter(pk=1).update(prompt_author_wallet=wallet(0xEE))
     reveal(history, 2)
@@ -139,10 +149,10 @@ def test_a_token_that_we_revealed_while_it_was_compared_is_no_difference(
     Token.objects.filter(pk=1).update(status="ready", image_cid="i", metadata_cid=URI[7:])
     reveal(history, 1)
     ours = Token.objects.filter(pk=1)
-    tokens = list(drift._tokens(ours))
+    tokens = list(ours)
     ours.update(status="revealed", reveal_tx_hash=f"0x{1:064x}")  # while the chain is asked
     report = DriftReport(tiled=True)
-    drift._compare_all(reader, tokens, report, repair=False)
+    drift._compare(reader, tokens, report, repair=False)
     assert report.is_clean
 
 

@@ -9,8 +9,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from authors.tests.factories import AuthorFactory, wallet
 from glisk.clients.chain import ChainClient
@@ -57,26 +56,16 @@ def rows(first: int, last: int) -> None:
 # -- finding ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("there", "next_token_id", "missing"),
-    [
-        ([], 1, []),
-        ([], 4, [(1, 3)]),
-        ([(1, 3)], 4, []),
-        ([(2, 2)], 4, [(1, 1), (3, 3)]),
-        ([(1, 2), (5, 5), (8, 9)], 12, [(3, 4), (6, 7), (10, 11)]),
-        ([(1, 5)], 3, []),
-        ([(7, 9)], 3, [(1, 2)]),
-    ],
-)
-def test_missing_ids_are_found_as_ranges(
-    there: list[tuple[int, int]], next_token_id: int, missing: list[tuple[int, int]]
-) -> None:
-    for first, last in there:
-        rows(first, last)
-    with CaptureQueriesContext(connection) as queries:
-        assert missing_ranges(next_token_id) == missing
-    assert len(queries) <= 1
+def test_missing_ids_are_found_as_ranges(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    assert missing_ranges(1) == []
+    assert missing_ranges(4) == [(1, 3)]
+    rows(1, 2)
+    assert missing_ranges(3) == []
+    rows(5, 5)
+    rows(8, 9)
+    with django_assert_num_queries(1):
+        assert missing_ranges(12) == [(3, 4), (6, 7), (10, 11)]
+    assert missing_ranges(5) == [(3, 4)]
 
 
 def test_ranges_go_on_over_the_thousands_by_which_they_are_counted() -> None:
@@ -94,7 +83,7 @@ def test_lost_tokens_come_back_with_their_mints(history: DemoChain, reader: Chai
     before = load_progress()
     lose(1, 4, 5, 6, 11)
     report = fill_gaps(reader)
-    assert (report.missing, report.from_logs, report.from_facts) == (5, 5, [])
+    assert (report.missing, report.mints.created, report.from_facts) == (5, 5, [])
     assert_equal_to_chain(history)
     assert fill_gaps(reader).missing == 0
     assert load_progress() == before  # of the backfill: it has read no further
@@ -111,14 +100,13 @@ def test_only_the_blocks_around_a_gap_are_read(
     assert whole[2] - 16 <= span[0] < whole[4] < span[1] <= whole[7] + 16
 
 
-@pytest.mark.parametrize("limit", [1, 2, 4])
-def test_no_more_than_the_limit_is_created(
-    history: DemoChain, reader: ChainClient, limit: int
+def test_no_more_mints_than_the_limit_takes_are_registered(
+    history: DemoChain, reader: ChainClient
 ) -> None:
     lose(4, 5, 6, 11)
-    assert fill_gaps(reader, limit=limit).created == limit
-    assert Token.objects.count() == 8 + limit
-    assert fill_gaps(reader).created == 4 - limit
+    report = fill_gaps(reader, limit=2)
+    assert (report.created, report.left) == (3, 0)  # a mint is registered whole
+    assert fill_gaps(reader).created == 1
     assert_equal_to_chain(history)
 
 
@@ -126,17 +114,9 @@ def test_revealed_tokens_come_back_as_revealed(history: DemoChain, reader: Chain
     tx_hash = history.reveal(0, [4], [URI])
     history.wait(tx_hash)
     lose(4, 5, 6)
-    assert fill_gaps(reader).adopted == [4]
+    assert fill_gaps(reader).mints.adopted == [4]
     token = Token.objects.get(pk=4)
     assert (token.status, token.adopted_uri) == (TokenStatus.REVEALED, URI)
-
-
-def test_tokens_that_the_chain_does_not_know_are_named(
-    history: DemoChain, reader: ChainClient
-) -> None:
-    rows(100, 101)
-    assert fill_gaps(reader).vanished == [100, 101]
-    assert Token.objects.count() == 14
 
 
 # -- without logs -----------------------------------------------------------------------
@@ -150,7 +130,8 @@ def test_what_no_log_explains_is_taken_from_the_contract(
     proxy.alter = without_logs
     proxy.requests.clear()
     report = fill_gaps(bad_reader)
-    assert (report.from_logs, report.from_facts, report.adopted) == (0, [4, 5, 6, 11], [5])
+    assert (report.mints.created, report.from_facts) == (0, [4, 5, 6, 11])
+    assert report.mints.adopted == [5]
     facts = [methods for methods in proxy.requests if "eth_getLogs" not in methods]
     assert len(facts) == 2  # the survey, and every fact of all four tokens
     token = Token.objects.get(pk=4)
@@ -188,7 +169,7 @@ def test_a_token_without_a_log_needs_its_confirmations(
     mint(chain)
     chain.mine(1)
     report = fill_gaps(bad_reader)
-    assert (report.created, report.left, report.ended_early) == (0, 1, False)
+    assert (report.created, report.left, report.mints.ended_early) == (0, 1, False)
     chain.mine(1)
     assert fill_gaps(bad_reader).from_facts == [1]
 
@@ -209,17 +190,6 @@ def test_a_token_without_a_mint_that_a_reorg_took_is_withdrawn(
     assert load_progress().block == chain.block_number()
 
 
-def test_an_author_who_is_not_registered_leaves_it_to_the_default_one(
-    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy, settings: Settings
-) -> None:
-    proxy.alter = without_logs
-    mint(chain, wallet(0xEE))
-    fill_gaps(bad_reader)
-    token = Token.objects.select_related("author").get()
-    assert token.author.wallet_address == settings.GLISK_DEFAULT_AUTHOR_WALLET
-    assert (token.prompt_author_wallet, token.prompt) == (wallet(0xEE), "the default prompt")
-
-
 # -- the command ------------------------------------------------------------------------
 
 
@@ -235,8 +205,8 @@ def test_the_command_fills_and_says_so(history: DemoChain) -> None:
     assert "4 are missing" in told
     assert "missing: 4 to 6, 11\n" in told
     assert Token.objects.count() == 8
-    assert "2 registered from logs" in command("--limit", "2")
-    assert "2 registered from logs" in command()
+    assert "3 registered from logs" in command("--limit", "1")
+    assert "1 registered from logs" in command()
     assert "0 are missing" in command()
     assert_equal_to_chain(history)
 
@@ -265,23 +235,6 @@ def test_the_command_that_is_cut_short_says_how_far_it_came(
     assert "3 are missing here" in output.getvalue()
     assert "2 from the contract's facts" in output.getvalue()
     assert Token.objects.count() == 11
-
-
-def test_what_somebody_else_registered_meanwhile_is_not_left_to_do(
-    history: DemoChain, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker looks at the chain too: then nothing was created here, and all is well."""
-    lose(4, 5, 6)
-    read_blocks = gaps._blocks_to_read
-
-    def after_a_worker(*arguments: Any) -> Any:
-        monkeypatch.setattr(gaps, "_blocks_to_read", read_blocks)
-        assert fill_gaps(reader).created == 3
-        return read_blocks(*arguments)
-
-    monkeypatch.setattr(gaps, "_blocks_to_read", after_a_worker)
-    assert "0 registered from logs, 0 from the contract's facts" in command()
-    assert_equal_to_chain(history)
 
 
 def test_the_command_names_what_vanished_with_status_2(history: DemoChain) -> None:
