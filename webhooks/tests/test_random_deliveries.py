@@ -2,7 +2,7 @@
 reorgs do meanwhile: in the end the database holds what the chain holds, token by token.
 
 Hundreds of cases call the inbox and the looks directly, each in a transaction that is rolled
-back; test_bad_deliveries goes through everything that this leaves out: sockets, commits, a node.
+back; sockets, commits and a node have tests of their own.
 GLISK_RECOVERY_CASES plays more or fewer, GLISK_RECOVERY_SEED others; a failure names its seed.
 """
 

@@ -14,7 +14,6 @@ from webhooks import inbox
 from webhooks.models import EventStatus, WebhookEvent
 from webhooks.tests.sending import block_event, block_log, post_alchemy
 
-pytestmark = pytest.mark.django_db
 EVENTS = "webhooks_webhookevent"
 
 
@@ -22,45 +21,33 @@ def fail(*arguments: Any, **options: Any) -> Any:
     raise RuntimeError("the registration is broken")
 
 
-@pytest.fixture
-def event(client: Client, monkeypatch: pytest.MonkeyPatch) -> WebhookEvent:
-    """An event that failed; the fault is mended by now."""
+@pytest.mark.django_db
+def test_a_failed_event_is_replayed_once_by_those_who_may(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    see = "webhooks.view_webhookevent"
     with monkeypatch.context() as patch:
         patch.setattr(inbox, "register_mints", fail)
         body = block_event([block_log(start=1, index=1)], event_id="whevt_1")
         assert post_alchemy(client, body).status_code == 503
-    return WebhookEvent.objects.get()
+        event = WebhookEvent.objects.get()
+        operator(client, see, name="viewer")
+        form = {"keys": str(event.pk), "once": "1"}
+        assert client.post(action_page(EVENTS, "replay"), form).status_code == 403
+        operator(client, see, REPLAY_EVENT)
+        said = give(client, EVENTS, "replay", event.pk)
+        assert not said.done
+        assert "the registration is broken" in said.skipped[0]
+        assert not audit(EVENTS)
 
-
-def test_an_event_is_replayed(client: Client, event: WebhookEvent) -> None:
-    operator(client, "webhooks.view_webhookevent", REPLAY_EVENT)
     form, text = confirmation(client, EVENTS, "replay", event.pk)
     assert "whevt_1: it is failed" in text
     said = send(client, EVENTS, "replay", {**form, "reason": "mended"})
     assert said.done == [f"Replay, #{event.pk}: Processed again: 1 tokens created."]
     assert WebhookEvent.objects.get().status == EventStatus.PROCESSED
+    again = send(client, EVENTS, "replay", {**form, "reason": "mended"})
+    assert "asked for already" in again.skipped[0]
     assert Token.objects.count() == 1
     assert audit(EVENTS) == [
         (str(event.pk), "Replay: Processed again: 1 tokens created. Reason: mended")
     ]
-    again = send(client, EVENTS, "replay", {**form, "reason": "mended"})
-    assert "asked for already" in again.skipped[0]
-    assert Token.objects.count() == len(audit(EVENTS)) == 1
-
-
-def test_what_fails_again_is_said(
-    client: Client, event: WebhookEvent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inbox, "register_mints", fail)
-    operator(client, "webhooks.view_webhookevent", REPLAY_EVENT)
-    said = give(client, EVENTS, "replay", event.pk)
-    assert not said.done
-    assert "the registration is broken" in said.skipped[0]
-    assert not audit(EVENTS)
-
-
-def test_a_replay_needs_its_permission(client: Client, event: WebhookEvent) -> None:
-    operator(client, "webhooks.view_webhookevent")
-    form = {"keys": str(event.pk), "once": "1"}
-    assert client.post(action_page(EVENTS, "replay"), form).status_code == 403
-    assert WebhookEvent.objects.get().status == EventStatus.FAILED
