@@ -22,25 +22,19 @@ _AWAY: Final = {
 }
 
 
-def name_statuses(result: dict[str, Any], **context: Any) -> dict[str, Any]:
-    """Give each answer without words of its own the name of its status: pages show a blank else."""
-    for operations in result["paths"].values():
-        for operation in operations.values():
-            for status, response in operation["responses"].items():
-                if not response.get("description"):
-                    response["description"] = HTTPStatus(int(status)).phrase
-    return result
-
-
-def tell_of_outages(result: dict[str, Any], **context: Any) -> dict[str, Any]:
-    """Add to each operation what the exception handler answers without the database.
+def complete_answers(result: dict[str, Any], **context: Any) -> dict[str, Any]:
+    """Add what the exception handler answers without the database, and names of statuses.
 
     Those that answer something else then (an empty leaderboard, their own words and 500, a
-    redirect) say so themselves.
+    redirect) say so themselves. An answer without words of its own would be a blank on the pages.
     """
     for operations in result["paths"].values():
         for operation in operations.values():
             responses = operation["responses"]
+            for status, response in responses.items():
+                response["description"] = (
+                    response.get("description") or HTTPStatus(int(status)).phrase
+                )
             if responses.keys().isdisjoint({"302", "500", "503"}):
                 responses["503"] = _AWAY
     return result

@@ -149,8 +149,7 @@ SPECTACULAR_SETTINGS = {
     ],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "glisk.api.schema.tell_of_outages",
-        "glisk.api.schema.name_statuses",
+        "glisk.api.schema.complete_answers",
     ],
     "ENUM_NAME_OVERRIDES": {"TokenStatus": "tokens.states.TokenStatus"},
     "SWAGGER_UI_DIST": "SIDECAR",

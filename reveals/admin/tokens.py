@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef
 from django.urls import reverse
 
 from glisk.admin.actions import AdminAction, Forecast, Outcome
@@ -18,6 +18,7 @@ from reveals.models import RevealBatchToken, RevealTransaction, TransactionStatu
 from tokens.admin.actions import outcomes_of
 from tokens.admin.summary import Happening
 from tokens.models import Token
+from tokens.models.token import TokenQuerySet
 from tokens.states import TokenStatus
 
 
@@ -86,7 +87,7 @@ def reveals_of(token: Token) -> Iterable[Happening]:
         )
 
 
-def waiting_for_gas(tokens: QuerySet[Token]) -> QuerySet[Token]:
+def waiting_for_gas(tokens: TokenQuerySet) -> TokenQuerySet:
     """Return the ready tokens that only wait for the gas price, or for the keeper's money."""
     keeper = keeper_state()
     dear = keeper.status == BLOCKED and keeper.gas_price_high_since is not None

@@ -14,13 +14,10 @@ from django.utils import timezone
 
 from tokens.models import Token
 from tokens.models.token import TokenQuerySet
-from tokens.states import ACTIVE, TokenStatus
+from tokens.states import TokenStatus
 
-Narrowing = Callable[[QuerySet[Token]], QuerySet[Token]]
 _NO_CLASS = "none"
 _MOST_FAILED = 100_000
-# The questions of other apps by their names, added while their admin loads: title and answer.
-OTHER_QUESTIONS: dict[str, tuple[str, Narrowing]] = {}
 
 
 def _failed_lately() -> QuerySet[Token]:
@@ -37,6 +34,33 @@ def _among(found: QuerySet[Token]) -> Q:
     return Q(pk__in=found.order_by("-status_changed_at").values("pk")[:_MOST_FAILED])
 
 
+def _stuck(tokens: TokenQuerySet) -> TokenQuerySet:
+    since = timezone.now() - timedelta(seconds=settings.STUCK_AFTER_SECONDS)
+    return tokens.active().filter(held_at=None, status_changed_at__lte=since)
+
+
+def _unpinned(tokens: TokenQuerySet) -> TokenQuerySet:
+    stages = (TokenStatus.GENERATING, TokenStatus.UPLOADING, TokenStatus.FAILED)
+    return tokens.filter(status__in=stages, image_cid__isnull=False, metadata_cid__isnull=True)
+
+
+# By its name what is asked, and what answers; other apps add theirs while their admin loads.
+QUESTIONS: dict[str, tuple[str, Callable[[TokenQuerySet], TokenQuerySet]]] = {
+    "stalled": ("Stalled: the worker is gone", lambda tokens: tokens.stalled()),
+    "stuck": ("Without progress", _stuck),
+    "held": ("Held", lambda tokens: tokens.active().filter(held_at__isnull=False)),
+    "retrying": (
+        "Waiting for a retry",
+        lambda tokens: tokens.active().filter(next_attempt_at__isnull=False),
+    ),
+    "failed_today": (
+        "Failed in 24 hours",
+        lambda tokens: tokens.filter(_among(_failed_lately())),
+    ),
+    "unpinned": ("Image without metadata CID", _unpinned),
+}
+
+
 class AttentionFilter(admin.SimpleListFilter):
     """Tokens that may need a hand."""
 
@@ -44,37 +68,12 @@ class AttentionFilter(admin.SimpleListFilter):
     parameter_name = "attention"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("stalled", "Stalled: the worker is gone"),
-            ("stuck", "Without progress"),
-            ("held", "Held"),
-            ("retrying", "Waiting for a retry"),
-            ("failed_today", "Failed in 24 hours"),
-            ("unpinned", "Image without metadata CID"),
-            *((name, title) for name, (title, _) in OTHER_QUESTIONS.items()),
-        ]
+        return [(name, title) for name, (title, _) in QUESTIONS.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Token]) -> QuerySet[Token]:
         assert isinstance(queryset, TokenQuerySet)
-        if self.value() == "stalled":
-            return queryset.stalled()
-        if self.value() == "held":
-            return queryset.active().filter(held_at__isnull=False)
-        if self.value() in OTHER_QUESTIONS:
-            return OTHER_QUESTIONS[str(self.value())][1](queryset)
-        stuck_since = timezone.now() - timedelta(seconds=settings.STUCK_AFTER_SECONDS)
-        conditions = {
-            "stuck": Q(status__in=ACTIVE, held_at=None, status_changed_at__lte=stuck_since),
-            "retrying": Q(status__in=ACTIVE, next_attempt_at__isnull=False),
-            "failed_today": _among(_failed_lately()),
-            "unpinned": Q(
-                status__in=(TokenStatus.GENERATING, TokenStatus.UPLOADING, TokenStatus.FAILED),
-                image_cid__isnull=False,
-                metadata_cid__isnull=True,
-            ),
-        }
-        wanted = conditions.get(self.value() or "")
-        return queryset if wanted is None else queryset.filter(wanted)
+        asked = QUESTIONS.get(self.value() or "")
+        return asked[1](queryset) if asked else queryset
 
 
 class FailedTodayFilter(admin.SimpleListFilter):
@@ -84,13 +83,11 @@ class FailedTodayFilter(admin.SimpleListFilter):
     parameter_name = "failed"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        counted = (
-            _failed_lately()
-            .values_list("error_class")
-            .annotate(number=Count("pk"))
-            .order_by("-number", "error_class")
-        )
-        return [(name or _NO_CLASS, f"{name or 'no class'} ({n})") for name, n in counted]
+        counted = _failed_lately().values_list("error_class").annotate(number=Count("pk"))
+        return [
+            (name or _NO_CLASS, f"{name or 'no class'} ({number})")
+            for name, number in counted.order_by("-number", "error_class")
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Token]) -> QuerySet[Token]:
         if self.value() is None:

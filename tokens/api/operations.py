@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from glisk.api.exceptions import ErrorSerializer
 from glisk.api.views import REFUSALS, OperationsView
 from glisk.permissions import RETRY_TOKEN
-from tokens.api.serializers import TokenQuery, limit_field
+from tokens.api.serializers import ShownSerializer, TokenQuery, limit_field
 from tokens.api.views import page_of, read_query
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.repairs import retry_tokens
@@ -31,8 +31,8 @@ class OperatorTokenQuery(TokenQuery):
     limit = limit_field(default=50, most=200)
 
 
-class OperatorTokenSerializer(serializers.ModelSerializer):
-    author_address = serializers.CharField(source="prompt_author_wallet", read_only=True)
+class OperatorTokenSerializer(ShownSerializer):
+    author_address = serializers.CharField(source="prompt_author_wallet")
 
     class Meta:
         model = Token
@@ -58,7 +58,6 @@ class OperatorTokenSerializer(serializers.ModelSerializer):
             "reveal_tx_hash",
             "revealed_at",
         )
-        read_only_fields = fields
 
 
 class OperatorTokenPageSerializer(serializers.Serializer):
@@ -66,69 +65,32 @@ class OperatorTokenPageSerializer(serializers.Serializer):
     next_before = serializers.IntegerField(allow_null=True, help_text="null on the last page.")
 
 
-class TransitionSerializer(serializers.ModelSerializer):
+class TransitionSerializer(ShownSerializer):
     class Meta:
         model = TokenTransition
-        fields = (
-            "from_status",
-            "to_status",
-            "reason",
-            "attempt",
-            "actor",
-            "detail",
-            "created_at",
-        )
-        read_only_fields = fields
+        exclude = ("id", "token")
 
 
-class JobSerializer(serializers.ModelSerializer):
+class JobSerializer(ShownSerializer):
     class Meta:
         model = ImageGenerationJob
-        fields = (
-            "id",
-            "service",
-            "model",
-            "external_id",
-            "attempt_number",
-            "status",
-            "cost_usd",
-            "predict_time_seconds",
-            "error_class",
-            "error",
-            "created_at",
-            "submitted_at",
-            "completed_at",
-        )
-        read_only_fields = fields
+        exclude = ("token", "prompt", "prompt_text", "input", "output_url", "look_at", "looks")
 
 
-class UploadSerializer(serializers.ModelSerializer):
+class UploadSerializer(ShownSerializer):
     class Meta:
         model = IPFSUploadRecord
-        fields = (
-            "upload_type",
-            "computed_cid",
-            "returned_cid",
-            "size_bytes",
-            "attempt_number",
-            "status",
-            "error_class",
-            "error",
-            "created_at",
-        )
-        read_only_fields = fields
+        exclude = ("id", "token", "ipfs_cid")
 
 
 class OperatorTokenDetailSerializer(OperatorTokenSerializer):
     """A token with its whole history: timeline, generation jobs and uploads, oldest first."""
 
-    token_uri = serializers.CharField(allow_null=True, read_only=True)
-    mint_tx_hash = serializers.CharField(
-        source="mint_event.tx_hash", default=None, allow_null=True, read_only=True
-    )
-    timeline = TransitionSerializer(source="transitions", many=True, read_only=True)
-    jobs = JobSerializer(source="generation_jobs", many=True, read_only=True)
-    uploads = UploadSerializer(source="upload_records", many=True, read_only=True)
+    token_uri = serializers.CharField(allow_null=True)
+    mint_tx_hash = serializers.CharField(source="mint_event.tx_hash", default=None, allow_null=True)
+    timeline = TransitionSerializer(source="transitions", many=True)
+    jobs = JobSerializer(source="generation_jobs", many=True)
+    uploads = UploadSerializer(source="upload_records", many=True)
 
     class Meta(OperatorTokenSerializer.Meta):
         fields = (
@@ -143,16 +105,11 @@ class OperatorTokenDetailSerializer(OperatorTokenSerializer):
             "jobs",
             "uploads",
         )
-        read_only_fields = fields
 
 
 class ReasonSerializer(serializers.Serializer):
     reason = serializers.CharField(
-        required=False,
-        default="",
-        allow_blank=True,
-        max_length=500,
-        help_text="Goes into the token's timeline.",
+        default="", allow_blank=True, max_length=500, help_text="Goes into the token's timeline."
     )
 
 
