@@ -1,7 +1,7 @@
 """The dashboard's charts: what an hour brings, and how long a reveal takes.
 
 Their geometry is that of a box of 100 by 100, drawn as SVG by templates/admin/chart.html. The box
-is stretched to its place, so labels are HTML beside it and lines keep their width.
+is stretched to its place, so labels are HTML beside it.
 """
 
 from __future__ import annotations
@@ -42,14 +42,12 @@ def pace_charts(day: LastDay) -> list[dict[str, Any]]:
     return [
         {
             **chart(names, numbers, show=lambda value: f"{value:,.4g}"),
-            "bars": bars(numbers),
             "title": "Tokens an hour",
             "summary": f"{day.minted:,} minted, {day.revealed:,} revealed in 24 hours",
             "nothing": "Nothing was minted in the last 24 hours.",
         },
         {
             **chart(names, times, show=duration),
-            **band(*times),
             "title": "From mint to reveal",
             "summary": paces if day.p50_seconds is not None else "",
             "nothing": "Nothing was revealed in the last 24 hours.",
@@ -68,9 +66,12 @@ def nice_ceiling(value: float) -> float:
 def chart(
     names: Sequence[str], series: Sequence[Series], *, show: Callable[[float], str]
 ) -> dict[str, Any]:
-    """Return a chart without its figures: legend, axes, and a column for each name."""
-    ceiling, width, last = _ceiling(series), 100 / len(names), len(names) - 1
+    """Return a chart of bars: those of a column, which a name stands for, beside each other."""
+    most = max((value for line in series for value in line.values if value), default=0)
+    ceiling, width, last = nice_ceiling(most), 100 / len(names), len(names) - 1
+    each = width * (1 - _GAP) / len(series)
     return {
+        "is_empty": not most,
         "legend": [(line.kind, line.name) for line in series],
         "rows": [(100 - 50 * half, show(ceiling * half / 2)) for half in range(3)],
         "ticks": [
@@ -82,57 +83,20 @@ def chart(
         "columns": [
             (round(i * width, 3), _title(i, name, series, show)) for i, name in enumerate(names)
         ],
-        "is_empty": not any(value for line in series for value in line.values),
+        "bar_width": round(each * 0.92, 3),
+        "bars": [
+            {
+                "kind": line.kind,
+                "x": round((i + _GAP / 2) * width + place * each, 3),
+                "height": round(max(_LOWEST_BAR, 100 * value / ceiling), 3),
+            }
+            for place, line in enumerate(series)
+            for i, value in enumerate(line.values)
+            if value
+        ],
     }
 
 
 def _title(index: int, name: str, series: Sequence[Series], show: Callable[[float], str]) -> str:
     known = [(line.name, line.values[index]) for line in series]
     return ", ".join([name, *(f"{what} {show(v)}" for what, v in known if v is not None)])
-
-
-def bars(series: Sequence[Series]) -> list[dict[str, Any]]:
-    """Return the bars of a chart, those of a column beside each other."""
-    ceiling, width = _ceiling(series), 100 / len(series[0].values)
-    each = width * (1 - _GAP) / len(series)
-    return [
-        {
-            "kind": line.kind,
-            "x": round(index * width + width * _GAP / 2 + place * each, 3),
-            "y": round(100 - height, 3),
-            "width": round(each * 0.92, 3),
-            "height": round(height, 3),
-        }
-        for place, line in enumerate(series)
-        for index, value in enumerate(line.values)
-        if value and (height := max(_LOWEST_BAR, 100 * value / ceiling))
-    ]
-
-
-def band(low: Series, high: Series) -> dict[str, Any]:
-    """Return two lines with the band between them; what is missing interrupts them."""
-    ceiling, width = _ceiling((low, high)), 100 / len(low.values)
-    runs: list[list[tuple[float, float, float]]] = [[]]
-    for index, (below, above) in enumerate(zip(low.values, high.values, strict=True)):
-        if below is None or above is None:
-            runs.append([])
-        else:
-            x, lower_y, upper_y = (index + 0.5) * width, below / ceiling, above / ceiling
-            runs[-1].append((x, 100 - 100 * lower_y, 100 - 100 * upper_y))
-    lines, areas = [], []
-    for run in filter(None, runs):
-        lower, upper = [(x, y) for x, y, _ in run], [(x, y) for x, _, y in run]
-        lines += [(high.kind, _path(upper)), (low.kind, _path(lower))]
-        if len(run) > 1:
-            areas.append(_path([*upper, *lower[::-1]]) + " Z")
-    return {"lines": lines, "areas": areas}
-
-
-def _path(points: Sequence[tuple[float, float]]) -> str:
-    """Return an SVG path; a lone point becomes a line so short that it is a dot."""
-    path = "M " + " L ".join(f"{x:.3f} {y:.3f}" for x, y in points)
-    return path if len(points) > 1 else f"{path} h 0.01"
-
-
-def _ceiling(series: Sequence[Series]) -> float:
-    return nice_ceiling(max((v for line in series for v in line.values if v), default=0))

@@ -15,13 +15,14 @@ from django.views.decorators.cache import never_cache
 
 from glisk.admin.formatting import compact, duration, short_ether
 from glisk.clients.links import explorer_transaction_url
-from glisk.clock import database_now, read_moment
+from glisk.clock import read_moment
 from glisk.console.charts import pace_charts
 from glisk.console.controls import may_control
-from glisk.console.overview import open_batches
-from glisk.console.overview.last_day import LastDay, last_day
-from glisk.console.overview.system import ChainFacts, Worker, chain_facts, workers
-from glisk.console.overview.troubles import find_troubles
+from glisk.console.overview import Overview, take_overview
+from glisk.console.overview.last_day import last_day
+from glisk.console.overview.system import ChainFacts, Worker
+from glisk.management.base import counted
+from reveals.admin.transactions import TRANSACTION_LABELS
 from reveals.keeper import (
     BLOCKED,
     EMPTY,
@@ -34,23 +35,22 @@ from reveals.keeper import (
 )
 from tokens.admin.filters import failed_url
 from tokens.states import TokenStatus
-from tokens.totals import Spend, StateCount, count_by_state, spend_totals
-from webhooks.models import WebhookEvent
+from tokens.totals import Spend
+from webhooks.admin import EVENT_LABELS
+from webhooks.models import EventStatus, WebhookEvent
 
 _NEAR_CAP = 80  # percent
 _BEHIND_BLOCKS = 20
 _LOOKS_EVERY_SECONDS = 300  # of the keeper, at the least; older figures are said to be old
 _ROWS = 8
-_LABELS = {
-    "received": "info",
-    "processed": "success",
-    "ignored": "default",
-    "failed": "danger",
-    "signed": "default",
-    "broadcast": "info",
-    "confirmed": "success",
-    "reverted": "danger",
-    "replaced": "warning",
+# What needs which permission.
+_PARTS = {
+    "funnel": "tokens.view_token",
+    "batches": "reveals.view_revealbatch",
+    "workers": "glisk.view_workerheartbeat",
+    "states": "glisk.view_systemstate",
+    "events": "webhooks.view_webhookevent",
+    "spend": "tokens.view_imagegenerationjob",
 }
 
 
@@ -59,6 +59,7 @@ def dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict[str
     return {**context, "title": "Dashboard", "dashboard": dashboard(request)}
 
 
+@admin.site.admin_view
 @never_cache
 def dashboard_fragment(request: HttpRequest) -> HttpResponse:
     """Answer with the part of the page that refreshes itself."""
@@ -67,81 +68,61 @@ def dashboard_fragment(request: HttpRequest) -> HttpResponse:
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
     """Return what this user may see of the pipeline; as many queries, whatever the size."""
-    now = database_now()
-    may = {
-        name: request.user.has_perm(permission)
-        for name, permission in (
-            ("funnel", "tokens.view_token"),
-            ("batches", "reveals.view_revealbatch"),
-            ("workers", "glisk.view_workerheartbeat"),
-            ("states", "glisk.view_systemstate"),
-            ("events", "webhooks.view_webhookevent"),
-            ("spend", "tokens.view_imagegenerationjob"),
-        )
-    }
-    day = last_day() if may["funnel"] else None
-    spend = spend_totals() if may["spend"] else None
-    found = workers() if may["workers"] or may["states"] else None
-    chain = chain_facts() if may["states"] else None
-    tiles = [
-        chain_tile(chain, now) if chain is not None else None,
-        workers_tile(found) if found is not None and may["workers"] else None,
-        keeper_tile(keeper_state(), now) if may["batches"] else None,
-        gas_tile(reveal_costs()) if may["batches"] else None,
-        spend_tile(spend) if spend is not None else None,
-        failure_tile(day) if day is not None else None,
-    ]
-    return {
-        "may": may,
-        "may_control": may_control(request.user),
-        "now": now,
-        "troubles": find_troubles(workers=found, chain=chain) if may["states"] else [],
-        "funnel": _funnel(day) if day is not None else [],
-        "tiles": [tile for tile in tiles if tile is not None],
-        "day": day,
-        "charts": pace_charts(day) if day is not None else [],
-        "failures": _failures(day) if day is not None else [],
-        "batches": _batches() if may["batches"] else [],
-        "workers": found if may["workers"] else [],
-        "events": _events() if may["events"] else [],
-        "spend": spend,
-    }
-
-
-def _failures(day: LastDay) -> list[dict[str, Any]]:
-    """Return the failed of the last day by class, each with its share of the most frequent."""
-    most = max((number for _, number in day.failures), default=0)
-    return [
-        {
-            "name": name or "no class",
-            "url": failed_url(name),
-            "number": number,
-            "percent": round(100 * number / most),
+    view = take_overview()
+    may = {part: request.user.has_perm(permission) for part, permission in _PARTS.items()}
+    shown: dict[str, Any] = {"now": view.taken_at, "may": may, "tiles": []}
+    if may["states"]:
+        shown |= {"troubles": view.troubles, "may_control": may_control(request.user)}
+        shown["tiles"].append(chain_tile(view.chain, view.taken_at))
+    if may["workers"]:
+        shown["workers"] = view.workers
+        shown["tiles"].append(workers_tile(view.workers))
+    if may["batches"]:
+        shown["batches"] = _batches(view)
+        shown["tiles"] += [keeper_tile(keeper_state(), view.taken_at), gas_tile(reveal_costs())]
+    if may["spend"]:
+        shown["spend"] = view.spend
+        shown["tiles"].append(spend_tile(view.spend))
+    if may["funnel"]:
+        day, failed = last_day(), sum(failure.number for failure in view.failures)
+        lately = {TokenStatus.REVEALED: day.revealed, TokenStatus.FAILED: failed}
+        shown |= {
+            "funnel": [(count, lately.get(count.status)) for count in view.tokens],
+            "charts": pace_charts(day),
+            "failures": _failures(view),
         }
-        for name, number in day.failures[:_ROWS]
-    ]
+        shown["tiles"].append(failure_tile(failed, day.revealed))
+    if may["events"]:
+        shown["events"] = _events()
+    return shown
 
 
-def _funnel(day: LastDay) -> list[tuple[StateCount, int | None]]:
-    """Return the tokens by state, with how many of the last day came to where they end."""
-    lately = {TokenStatus.REVEALED: day.revealed, TokenStatus.FAILED: day.failed}
-    return [(count, lately.get(count.status)) for count in count_by_state()]
-
-
-def _batches() -> list[dict[str, Any]]:
+def _batches(view: Overview) -> list[dict[str, Any]]:
     return [
         {
             **batch,
-            "url": explorer_transaction_url(batch["tx_hash"]) if batch["tx_hash"] else "",
-            "label": _LABELS.get(batch["tx_status"] or "", "default"),
+            "url": explorer_transaction_url(batch["tx_hash"]),
+            "label": TRANSACTION_LABELS.get(batch["tx_status"], "default"),
         }
-        for batch in open_batches()[:_ROWS]
+        for batch in view.batches[:_ROWS]
+    ]
+
+
+def _failures(view: Overview) -> list[dict[str, Any]]:
+    """Return the failed of the last day by class, the most frequent first."""
+    return [
+        {
+            "name": failure.error_class or "no class",
+            "url": failed_url(failure.error_class),
+            "number": failure.number,
+        }
+        for failure in view.failures[:_ROWS]
     ]
 
 
 def _events() -> list[tuple[WebhookEvent, str]]:
     newest = WebhookEvent.objects.defer("body", "verdicts", "error").order_by("-received_at")
-    return [(event, _LABELS[event.status]) for event in newest[:_ROWS]]
+    return [(event, EVENT_LABELS[EventStatus(event.status)]) for event in newest[:_ROWS]]
 
 
 # -- the figures -----------------------------------------------------------------------
@@ -177,11 +158,10 @@ def chain_tile(chain: ChainFacts, now: datetime) -> Tile:
 def workers_tile(found: Sequence[Worker]) -> Tile:
     alive = [worker for worker in found if worker.alive]
     silent = len(found) - len(alive)
-    in_flight = sum(worker.in_flight for worker in alive)
     url = reverse("admin:glisk_workerheartbeat_changelist")
     if not alive:
         return Tile("Workers alive", "0", "tokens wait until one starts", "bad", url=url)
-    note = f"{in_flight:,} call{'' if in_flight == 1 else 's'} in flight"
+    note = f"{counted(sum(worker.in_flight for worker in alive), 'call')} in flight"
     note += f", {silent} silent" if silent else ""
     return Tile("Workers alive", str(len(alive)), note, "warn" if silent else "good", url=url)
 
@@ -206,7 +186,7 @@ def gas_tile(costs: RevealCosts) -> Tile:
     if costs.gas_per_token is None:
         return Tile("Gas per token", "–", "nothing was revealed yet", url=url)
     price = f"{(costs.wei_per_token or 0) / 1e9:,.4g} gwei each"
-    note = f"{price}, by the last {costs.tokens:,} token{'' if costs.tokens == 1 else 's'}"
+    note = f"{price}, by the last {counted(costs.tokens, 'token')}"
     return Tile("Gas per token", f"{costs.gas_per_token:,}", note, url=url)
 
 
@@ -221,15 +201,11 @@ def spend_tile(spend: Spend) -> Tile:
     return Tile("Spent today", value, note, tone, percent, url)
 
 
-def failure_tile(day: LastDay) -> Tile:
+def failure_tile(failed: int, revealed: int) -> Tile:
     url = f"{reverse('admin:tokens_token_changelist')}?attention=failed_today"
-    ended = day.revealed + day.failed
-    if not ended:
+    if not (ended := failed + revealed):
         return Tile("Failed in 24 hours", "–", "nothing has ended", url=url)
-    share = 100 * day.failed_share
+    share = 100 * failed / ended
     tone = "good" if share < 1 else "warn" if share < 5 else "bad"
-    note = f"{day.failed:,} of {ended:,} that ended"
+    note = f"{failed:,} of {ended:,} that ended"
     return Tile("Failed in 24 hours", f"{share:.1f} %", note, tone, url=url)
-
-
-fragment_view = admin.site.admin_view(dashboard_fragment)

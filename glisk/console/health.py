@@ -15,7 +15,6 @@ from django.http import HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, extend_schema
-from rest_framework import serializers
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,9 +22,7 @@ from rest_framework.response import Response
 from glisk.api.views import REFUSALS, OperationsView
 from glisk.clock import database_now
 from glisk.console.overview import take_overview
-from glisk.console.overview.stages import groups, stage_loads
-from glisk.console.overview.system import chain_facts, workers
-from glisk.console.overview.troubles import find_troubles
+from glisk.console.overview.system import chain_facts
 from reveals.keeper import keeper_state
 from tokens.states import TokenStatus
 from tokens.totals import count_by_state, error_rate_24h, spend_totals
@@ -45,24 +42,38 @@ _UNHEALTHY = {
 }
 # By the workers themselves, and by the pages of chain and keeper.
 _TOLD_ELSEWHERE = {"worker", "chain", "keeper"}
+Facts = Callable[[], dict[str, Any] | None]
 
 
-class HealthySerializer(serializers.Serializer):
-    status = serializers.ChoiceField(["healthy"])
+def page(summary: str) -> Callable[[Facts], Callable[..., HttpResponse]]:
+    """Make a page of facts; it answers 503 without them, and never with an exception's text."""
+
+    def decorate(facts: Facts) -> Callable[..., HttpResponse]:
+        @extend_schema(
+            operation_id=facts.__name__,
+            tags=["health"],
+            summary=summary,
+            responses={200: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT},
+            examples=[OpenApiExample("unhealthy", value=_UNHEALTHY, status_codes=["503"])],
+        )
+        @api_view(["GET", "HEAD"])
+        @never_cache
+        def view(request: Request) -> JsonResponse:
+            try:
+                found = facts()
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("health_page_failed", error=type(error).__name__)
+                found = None
+            return JsonResponse(_UNHEALTHY, status=503) if found is None else JsonResponse(found)
+
+        answer: Callable[..., HttpResponse] = view
+        return answer
+
+    return decorate
 
 
-class HealthErrorSerializer(serializers.Serializer):
-    type = serializers.CharField()
-    message = serializers.CharField()
-
-
-class UnhealthySerializer(serializers.Serializer):
-    status = serializers.ChoiceField(["unhealthy"])
-    error = HealthErrorSerializer()
-
-
-def database_answers() -> bool:
-    """Say whether the database answers within a few seconds."""
+@page("Whether the database answers")
+def health() -> dict[str, Any] | None:
     given = connection.get_connection_params()  # as they stand in DATABASE_URL, TLS's too
     options = f"{given.get('options', '')} {_STATEMENT_LIMIT}"
     parameters = {**given, **_PROBE_LIMITS, "options": options}
@@ -71,57 +82,12 @@ def database_answers() -> bool:
             probe.execute("SELECT 1")
     except psycopg.Error as error:
         logger.warning("database_unreachable", error=type(error).__name__)
-        return False
-    return True
+        return None
+    return {"status": "healthy"}
 
 
-def _page(
-    name: str,
-    summary: str,
-    facts: Callable[[], dict[str, Any] | None],
-    answer: Any = OpenApiTypes.OBJECT,
-) -> Callable[..., HttpResponse]:
-    """Make a page of facts; it answers 503 without them, and never with an exception's text."""
-    unhealthy = OpenApiExample("unhealthy", value=_UNHEALTHY, status_codes=["503"])
-
-    @extend_schema(
-        operation_id=name,
-        tags=["health"],
-        summary=summary,
-        responses={200: answer, 503: UnhealthySerializer},
-        examples=[unhealthy],
-    )
-    @api_view(["GET", "HEAD"])
-    @never_cache
-    def page(request: Request) -> JsonResponse:
-        try:
-            found = facts()
-        except (DatabaseError, InterfaceError) as error:
-            logger.warning("health_page_failed", error=type(error).__name__)
-            found = None
-        return JsonResponse(_UNHEALTHY, status=503) if found is None else JsonResponse(found)
-
-    view: Callable[..., HttpResponse] = page
-    return view
-
-
-class SystemStateView(OperationsView):
-    permission = "glisk.view_systemstate"
-
-    @extend_schema(
-        operation_id="system_state",
-        tags=["operations"],
-        summary="How the whole system stands",
-        description="Tokens by state, stages, reveals under way, spend, workers, what holds work "
-        "back, and how far the chain has been read. `manage.py pipeline_status --json` prints "
-        "the same.",
-        responses={200: OpenApiTypes.OBJECT, **REFUSALS},
-    )
-    def get(self, request: Request) -> Response:
-        return Response(asdict(take_overview()))
-
-
-def blockchain() -> dict[str, Any]:
+@page("How far the chain has been read")
+def health_blockchain() -> dict[str, Any]:
     """Return the chain's facts; `status` is `stale` while nobody looks at the chain."""
     facts = chain_facts()
     return {
@@ -133,13 +99,12 @@ def blockchain() -> dict[str, Any]:
     }
 
 
-def pipeline() -> dict[str, Any]:
-    """Return the living workers, the load of each stage, and what is paused or not called."""
-    found, under_way = workers(), groups()
-    loads = stage_loads(under_way)
+@page("The workers that are alive, what waits and moves in each stage, and what holds it back")
+def health_workers() -> dict[str, Any]:
+    view = take_overview()
     return {
-        "pending_jobs": sum(load.pending for load in loads),
-        "active_jobs": sum(load.active for load in loads),
+        "pending_jobs": sum(load.pending for load in view.stages),
+        "active_jobs": sum(load.active for load in view.stages),
         "workers": [
             {
                 "stage": worker.stage,
@@ -148,7 +113,7 @@ def pipeline() -> dict[str, Any]:
                 "beat_age_seconds": _age(worker.beat_at),
                 "last_progress_at": worker.last_progress_at,
             }
-            for worker in found
+            for worker in view.workers
             if worker.alive
         ],
         "stages": [
@@ -158,7 +123,7 @@ def pipeline() -> dict[str, Any]:
                 "active": load.active,
                 "oldest_age_seconds": _age(load.oldest_at),
             }
-            for load in loads
+            for load in view.stages
         ],
         # Without the vendors' words: anybody may ask.
         "held_back": [
@@ -168,13 +133,19 @@ def pipeline() -> dict[str, Any]:
                 "age_seconds": _age(one.since),
                 "tokens": one.tokens,
             }
-            for one in find_troubles(workers=found, groups=under_way)
+            for one in view.troubles
             if one.kind not in _TOLD_ELSEWHERE
         ],
     }
 
 
-def metrics() -> dict[str, Any]:
+@page("Whether the keeper can reveal, and why not")
+def health_keeper() -> dict[str, Any]:
+    return asdict(keeper_state())
+
+
+@page("Totals since the first mint, the error rate of the last day, the spend")
+def health_metrics() -> dict[str, Any]:
     """Return the totals; the error rate is the failed share of what ended in the last day."""
     numbers = {count.status: count.number for count in count_by_state()}
     spend = spend_totals()
@@ -192,23 +163,17 @@ def _age(moment: datetime | None) -> float | None:
     return None if moment is None else round((database_now() - moment).total_seconds(), 1)
 
 
-health = _page(
-    "health",
-    "Whether the database answers",
-    lambda: {"status": "healthy"} if database_answers() else None,
-    HealthySerializer,
-)
-health_blockchain = _page("health_blockchain", "How far the chain has been read", blockchain)
-health_workers = _page(
-    "health_workers",
-    "The workers that are alive, what waits and moves in each stage, and what holds it back",
-    pipeline,
-)
-health_keeper = _page(
-    "health_keeper", "Whether the keeper can reveal, and why not", lambda: asdict(keeper_state())
-)
-health_metrics = _page(
-    "health_metrics",
-    "Totals since the first mint, the error rate of the last day, the spend",
-    metrics,
-)
+class SystemStateView(OperationsView):
+    permission = "glisk.view_systemstate"
+
+    @extend_schema(
+        operation_id="system_state",
+        tags=["operations"],
+        summary="How the whole system stands",
+        description="Tokens by state, stages, reveals under way, spend, workers, what holds work "
+        "back, and how far the chain has been read. `manage.py pipeline_status --json` prints "
+        "the same.",
+        responses={200: OpenApiTypes.OBJECT, **REFUSALS},
+    )
+    def get(self, request: Request) -> Response:
+        return Response(take_overview().as_json())

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from glisk.console.dashboard import fragment_view
+from glisk.console.dashboard import dashboard_fragment
 from glisk.console.health import (
     SystemStateView,
     health,
@@ -13,7 +13,7 @@ from glisk.console.health import (
 )
 
 urlpatterns = [
-    path("admin/dashboard/", fragment_view, name="admin-dashboard"),
+    path("admin/dashboard/", dashboard_fragment, name="admin-dashboard"),
     path("health", health, name="health"),
     path("health/blockchain", health_blockchain, name="health-blockchain"),
     path("health/workers", health_workers, name="health-workers"),

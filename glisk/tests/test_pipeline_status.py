@@ -33,7 +33,7 @@ def run(*arguments: str, status: int = 0) -> str:
     return out.getvalue()
 
 
-def test_tells_people_how_it_stands() -> None:
+def test_tells_people_and_programs_how_it_stands() -> None:
     build_world(2)
     TokenFactory.create(status=TokenStatus.FAILED)
     save_progress(Progress(block=1_234, head=1_240))
@@ -48,26 +48,26 @@ def test_tells_people_how_it_stands() -> None:
     assert "alive, 0 in flight" in shown
     assert "block 1,234, 6 behind" in shown
     assert "100.00%" in shown
+    told = json.loads(run("--json", status=pipeline_status.TROUBLE))  # programs are, too
+    assert {count["status"]: count["number"] for count in told["tokens"]}["ready"] == 2
+    assert told["batches"][0]["nonce"] == 1
+    assert told["chain"]["blocks_behind"] == 6
 
 
-def test_tells_programs_the_same() -> None:
-    build_world(1)
-    save_progress(Progress(block=5, head=5))
-    found = json.loads(run("--json"))
-    assert {count["status"]: count["number"] for count in found["tokens"]}["ready"] == 1
-    assert found["batches"][0]["nonce"] == 1
-    assert found["chain"]["blocks_behind"] == 0
-
-
-def test_trouble_has_an_exit_status_of_its_own() -> None:
+def test_trouble_has_an_exit_status_of_its_own_its_cause_and_what_to_do() -> None:
     build_world(1)
     run(status=0)
-    for key, value in {
-        "pause:reveal": {"reason": "gas"},
-        "breaker:pinata": {"state": "open"},
-    }.items():
+    reason = "pinata: HTTP 403: API_KEY_REVOKED | Check the key."
+    for key, value, said in (
+        ("pause:reveal", {"reason": "gas"}, "  Reveal is paused for "),
+        (
+            "breaker:pinata",
+            {"state": "open", "reason": reason, "code": "API_KEY_REVOKED"},
+            "    pinata: HTTP 403: API_KEY_REVOKED\n    Create a key",
+        ),
+    ):
         SystemState.objects.create(state_key=key, state_value=value)
-        run(status=pipeline_status.TROUBLE)
+        assert said in run(status=pipeline_status.TROUBLE)
         SystemState.objects.filter(pk=key).delete()
     run(status=0)
     long_ago = timezone.now() - timedelta(hours=1)
@@ -77,17 +77,10 @@ def test_trouble_has_an_exit_status_of_its_own() -> None:
     WorkerHeartbeat.objects.update(beat_at=long_ago)
     run(status=pipeline_status.TROUBLE)
     WorkerHeartbeat.objects.all().delete()
-    run(status=pipeline_status.TROUBLE)
-
-
-def test_a_trouble_comes_with_its_cause_and_what_to_do() -> None:
-    reason = "pinata: HTTP 403: API_KEY_REVOKED | Check the key."
-    value = {"state": "open", "reason": reason, "code": "API_KEY_REVOKED"}
-    SystemState.objects.create(state_key="breaker:pinata", state_value=value)
     shown = run(status=pipeline_status.TROUBLE)
-    assert "What is wrong, and what to do\n  No worker is alive\n    Start one" in shown
-    assert "  Pinata is not called for " in shown
-    assert "    pinata: HTTP 403: API_KEY_REVOKED\n    Create a key" in shown
+    assert (
+        "What is wrong, and what to do\n  No worker is alive; 1 token wait\n    Start one" in shown
+    )
 
 
 def test_watching_outlives_a_database_that_is_away(

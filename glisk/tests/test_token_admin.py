@@ -190,7 +190,7 @@ def test_a_page_takes_the_same_queries_whatever_happened(
     admin_client.get(address)
     for _ in range(3):
         token.transitions.create(from_status="ready", to_status="ready", actor="drain")
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         assert admin_client.get(address).status_code == 200
 
 

@@ -14,7 +14,7 @@ from glisk.clients.ipfs import GatewayClient, PinataClient
 from glisk.clients.opensea import OpenSeaClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
-from glisk.console.overview.troubles import find_troubles
+from glisk.console.overview.causes import find_causes
 from glisk.errors import ProviderError
 from glisk.tests.clients.scripted_server import ScriptedServer, answer
 from reveals.tests.opensea_emulator import OpenSeaEmulator
@@ -190,6 +190,6 @@ def test_a_refusal_is_told_with_what_mends_it(
         provoke(street)
     for _ in range(FAILURES_TO_OPEN):
         Breaker(name).failed(refused.value)
-    told = {trouble.key: trouble for trouble in find_troubles()}[f"breaker:{name}"]
+    (told,) = [cause for cause in find_causes() if cause.name == name]
     assert advice in told.advice, told.reason
     assert " | " not in told.reason, "our general hint stands beside the better advice"

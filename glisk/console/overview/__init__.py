@@ -5,9 +5,8 @@ facts and differ only in how they show them. Nothing here asks a foreign machine
 costs more with a million tokens.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from django.db.models import Count, OuterRef, Subquery
@@ -18,7 +17,15 @@ from glisk.console.overview.stages import Group, StageLoad, groups, stage_loads
 from glisk.console.overview.system import ChainFacts, Worker, chain_facts, workers
 from glisk.console.overview.troubles import find_troubles
 from reveals.models import BatchStatus, RevealBatch, RevealTransaction
-from tokens.totals import StateCount, count_by_state, error_rate_24h, spend_totals
+from tokens.totals import (
+    Failures,
+    Spend,
+    StateCount,
+    count_by_state,
+    error_rate_24h,
+    failures_24h,
+    spend_totals,
+)
 
 _MOST_BATCHES = 16
 _SPENT = ("today_usd", "seven_days_usd", "thirty_days_usd", "all_time_usd", "cap_usd")
@@ -31,32 +38,40 @@ class Overview:
     taken_at: datetime
     tokens: list[StateCount]
     error_rate_24h: float
+    failures: list[Failures]
     stages: list[StageLoad]
     groups: list[Group]
     batches: list[dict[str, Any]]  # see open_batches()
-    spend: dict[str, Decimal | None]  # US dollars by UTC days, today included
+    spend: Spend
     workers: list[Worker]
     obstacles: list[Trouble]  # those of the troubles that hold whole stages back
     chain: ChainFacts
     troubles: list[Trouble]
 
+    def as_json(self) -> dict[str, Any]:
+        """Return it for programs; of the spend the sums in US dollars, by UTC days."""
+        return {**asdict(self), "spend": {name: getattr(self.spend, name) for name in _SPENT}}
+
 
 def take_overview() -> Overview:
     """Return the whole picture; its number of queries does not depend on the size of anything."""
-    under_way, alive, chain, found = groups(), workers(), chain_facts(), find_causes()
-    spend = spend_totals()
+    facts: dict[str, Any] = {
+        "groups": groups(),
+        "workers": workers(),
+        "chain": chain_facts(),
+        "failures": failures_24h(),
+    }
+    obstacles = find_causes()
     return Overview(
         taken_at=database_now(),
         tokens=count_by_state(),
         error_rate_24h=error_rate_24h(),
-        stages=stage_loads(under_way),
-        groups=under_way,
+        stages=stage_loads(facts["groups"]),
         batches=open_batches(),
-        spend={name: getattr(spend, name) for name in _SPENT},
-        workers=alive,
-        obstacles=found,
-        chain=chain,
-        troubles=find_troubles(workers=alive, chain=chain, groups=under_way, causes=found),
+        spend=spend_totals(),
+        obstacles=obstacles,
+        troubles=find_troubles(obstacles, **facts),
+        **facts,
     )
 
 

@@ -5,8 +5,8 @@ And whether Alchemy's webhooks still come: mints that only the chain told of say
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from django.db.models import Max, Q
 from glisk.breaker import BreakerState, VendorRefusal, headline_for_breaker, name_of_breaker
 from glisk.clock import database_now, read_moment
 from glisk.console.advice import advice_for_breaker, reason_for_breaker
-from glisk.engine import heartbeat
+from glisk.engine.heartbeat import read_alarm
 from glisk.management.base import counted
 from glisk.models import SystemState
 from glisk.pauses import STAGES
@@ -52,11 +52,11 @@ class Trouble:
     """One fault; `tokens` wait for it, in `stages`, or have failed by it. `url` lists them.
 
     `kind`: worker, chain, pause, breaker, limit, keeper, alarm, tokens (no progress), held, failed,
-    webhook.
+    webhook. `name`: what it is about, in a word.
     """
 
-    key: str
     kind: str
+    name: str
     headline: str
     reason: str = ""
     advice: str = ""
@@ -65,11 +65,6 @@ class Trouble:
     stages: tuple[str, ...] = ()
     tokens: int = 0
     url: str = ""
-
-    @property
-    def name(self) -> str:
-        """What it is about, in a word."""
-        return self.key.partition(":")[2] or self.key
 
     @property
     def keeps_waiting(self) -> bool:
@@ -82,128 +77,108 @@ def find_causes() -> list[Trouble]:
     keys = Q(pk=KEEPER_KEY)
     for kind in _READERS:
         keys |= Q(state_key__startswith=f"{kind}:")
-    rows = SystemState.objects.filter(keys).order_by("state_key")
-    read = [_READERS[row.state_key.partition(":")[0]](row) for row in rows]
-    found = [cause for cause in read if cause is not None]
+    found: list[Trouble] = []
+    for row in SystemState.objects.filter(keys).order_by("state_key"):
+        kind, _, name = row.state_key.partition(":")
+        if not isinstance(row.state_value, dict):
+            row.state_value = {}
+        if (cause := _READERS[kind](name, row)) is not None:
+            found.append(cause)
+    if has_open_breaker(found, "chain"):  # it says the same of the keeper, and is newer
+        found = [cause for cause in found if cause.kind != KEEPER_KEY]
     if capped := cap_reason():
-        since = ImageGenerationJob.objects.aggregate(last=Max("created_at"))["last"]
+        last = ImageGenerationJob.objects.aggregate(last=Max("created_at"))["last"]
         midnight = database_now() + timedelta(seconds=seconds_until_midnight())
-        found.append(
-            _paused("cap:generation", capped, since=since or database_now(), retry_at=midnight)
-        )
+        found.append(_paused("generation", capped, since=last or database_now(), retry_at=midnight))
     return found
 
 
-def _paused(key: str, reason: str, *, since: datetime, retry_at: datetime | None) -> Trouble:
-    stage = key.partition(":")[2]
-    return Trouble(
-        key,
-        "pause",
-        f"{stage.capitalize()} is paused",
-        reason,
-        since=since,
-        retry_at=retry_at,
-        stages=(stage,) if stage in STAGES else (),
-    )
+def has_open_breaker(causes: Iterable[Trouble], vendor: str) -> bool:
+    return any((cause.kind, cause.name) == ("breaker", vendor) for cause in causes)
 
 
-def _pause(state: SystemState) -> Trouble:
-    reason = str(_value(state).get("reason", ""))
-    return _paused(state.state_key, reason, since=_since(state), retry_at=_retry_at(state))
+def _times(row: SystemState) -> dict[str, Any]:
+    return {
+        "since": read_moment(row.state_value.get("since")) or row.updated_at,
+        "retry_at": read_moment(row.state_value.get("retry_at")),
+    }
 
 
-def _breaker(state: SystemState) -> Trouble | None:
-    breaker = BreakerState.parse(_value(state))
+def _pause(stage: str, row: SystemState) -> Trouble:
+    return _paused(stage, str(row.state_value.get("reason", "")), **_times(row))
+
+
+def _paused(stage: str, reason: str, **times: Any) -> Trouble:
+    stages = (stage,) if stage in STAGES else ()
+    headline = f"{stage.capitalize()} is paused"
+    return Trouble("pause", stage, headline, reason, stages=stages, **times)
+
+
+def _breaker(vendor: str, row: SystemState) -> Trouble | None:
+    breaker = BreakerState.parse(row.state_value)
     if breaker.state != "open":
         return None
-    vendor = state.state_key.partition(":")[2]
-    return _not_called(state, "breaker", vendor, breaker.reason, breaker.refusal)
-
-
-def _keeper(state: SystemState) -> Trouble | None:
-    if _value(state).get("status") not in (EMPTY, BLOCKED):
-        return None
-    reason = str(_value(state).get("reason", ""))
-    return _not_called(state, "keeper", "chain", reason, VendorRefusal(text=reason))
-
-
-def _not_called(
-    state: SystemState, kind: str, vendor: str, reason: str, refusal: VendorRefusal
-) -> Trouble:
     return Trouble(
-        state.state_key,
-        kind,
+        "breaker",
+        vendor,
         headline_for_breaker(vendor),
-        reason_for_breaker(vendor, reason),
-        advice_for_breaker(vendor, refusal),
-        since=_since(state),
-        retry_at=_retry_at(state),
+        reason_for_breaker(vendor, breaker.reason),
+        advice_for_breaker(vendor, breaker.refusal),
         stages=_BREAKERS.get(vendor, ()),
+        **_times(row),
     )
 
 
-def _limit(state: SystemState) -> Trouble | None:
+def _keeper(_: str, row: SystemState) -> Trouble | None:
+    """Return what the breaker of the chain says when the next batch is composed."""
+    if row.state_value.get("status") not in (EMPTY, BLOCKED):
+        return None
+    value = {"state": "open", "reason": str(row.state_value.get("reason", ""))}
+    told = _breaker("chain", SystemState(state_value=value, updated_at=row.updated_at))
+    return told and replace(told, kind=KEEPER_KEY, name=KEEPER_KEY)
+
+
+def _limit(vendor: str, row: SystemState) -> Trouble | None:
     """Return a vendor's rate limit that was met in the last minute, or is all but used up."""
-    limit, now = LimitState.parse(state.state_value), database_now()
-    vendor, since = state.state_key.partition(":")[2], now - _LIMIT_IS_NEWS
+    limit, now = LimitState.parse(row.state_value), database_now()
+    name, stages = name_of_breaker(vendor), _BREAKERS.get(vendor, ())
     until = datetime.fromtimestamp(limit.until, UTC)
-    if until >= since:
+    if until >= now - _LIMIT_IS_NEWS:
         pace = limit.limit_at(now.timestamp())
         words = f" About {pace:.0f} calls a minute are made." if pace else ""
         return Trouble(
-            state.state_key,
             "limit",
-            f"{name_of_breaker(vendor)} limits the rate of calls",
+            vendor,
+            f"{name} limits the rate of calls",
             reason_for_breaker(vendor, limit.reason) + words,
             advice_for_breaker(vendor, VendorRefusal(status=429)),
             since=datetime.fromtimestamp(limit.refused_at, UTC),
             retry_at=until if until > now else None,
-            stages=_BREAKERS.get(vendor, ()),
+            stages=stages,
         )
     variable = _LIMITS.get(vendor, "")
-    allowed = getattr(settings, variable) if variable else 0
-    recent = {int(s): n for s, n in limit.calls.items() if int(s) >= since.timestamp()}
+    allowed = getattr(settings, variable, 0)
+    since = (now - _LIMIT_IS_NEWS).timestamp()
+    recent = {int(second): n for second, n in limit.calls.items() if int(second) >= since}
     if not allowed or sum(recent.values()) < allowed - 1:  # some calls need two
         return None
     return Trouble(
-        state.state_key,
         "limit",
-        f"{name_of_breaker(vendor)}'s calls are limited by the settings",
+        vendor,
+        f"{name}'s calls are limited by the settings",
         f"The {allowed:,} calls a minute of {variable} are used up.",
         f"Nothing; or raise {variable} (0: the limit is found) and restart the workers.",
         since=datetime.fromtimestamp(min(recent), UTC),
-        stages=_BREAKERS.get(vendor, ()),
+        stages=stages,
     )
 
 
-def _alarm(state: SystemState) -> Trouble | None:
-    alarm = heartbeat.read_alarm(state)
-    if alarm is None:
-        return None
-    return Trouble(
-        state.state_key,
-        "alarm",
-        alarm.headline,
-        alarm.reason,
-        alarm.advice,
-        since=alarm.since,
-        stages=alarm.stages,
-    )
+def _alarm(_: str, row: SystemState) -> Trouble | None:
+    alarm = read_alarm(row)
+    return None if alarm is None else Trouble("alarm", **asdict(alarm))
 
 
-def _value(state: SystemState) -> dict[str, Any]:
-    return state.state_value if isinstance(state.state_value, dict) else {}
-
-
-def _since(state: SystemState) -> datetime:
-    return read_moment(_value(state).get("since")) or state.updated_at
-
-
-def _retry_at(state: SystemState) -> datetime | None:
-    return read_moment(_value(state).get("retry_at"))
-
-
-_READERS: dict[str, Callable[[SystemState], Trouble | None]] = {
+_READERS: dict[str, Callable[[str, SystemState], Trouble | None]] = {
     "pause": _pause,
     "breaker": _breaker,
     "limit": _limit,
@@ -235,7 +210,7 @@ def missing_webhooks() -> Trouble | None:
         return None
     more = " or more" if len(missed) == _MOST_MINTS else ""
     return Trouble(
-        "webhooks",
+        "webhook",
         "webhook",
         f"No webhook since {last:%d %b %H:%M} UTC" if last else "No webhook has ever come",
         f"{counted(len(missed), 'mint')}{more} came from the chain.",

@@ -78,10 +78,7 @@ class StageLoad:
 
 
 def groups(token_id: int | None = None) -> list[Group]:
-    """Return the tokens under way (or one of them) by state and cause, the oldest first.
-
-    One query.
-    """
+    """Return the tokens under way (or one of them) by state and cause, the oldest first."""
     given: dict[str, Any] = {
         "active": [status.value for status in ACTIVE],
         "token_id": token_id,
@@ -94,22 +91,18 @@ def groups(token_id: int | None = None) -> list[Group]:
     with connection.cursor() as cursor:
         cursor.execute(_GROUPS.format(one=one, works=_WORKS), given)
         found = [Group(TokenStatus(row[0]), *row[1:]) for row in cursor.fetchall()]
-    action = list(STAGES)
-    return sorted(found, key=lambda group: (action.index(group.stage), group.oldest_at))
+    order = list(STAGES)
+    return sorted(found, key=lambda group: (order.index(group.stage), group.oldest_at))
 
 
-def stage_loads(found: Sequence[Group] | None = None) -> list[StageLoad]:
-    """Return every stage in a token's order; one query, or none if the groups are known."""
-    found = groups() if found is None else found
-    loads = []
-    for stage in STAGES:
-        mine = [group for group in found if group.stage == stage]
-        loads.append(
-            StageLoad(
-                stage,
-                pending=sum(group.number for group in mine if not group.is_in_work),
-                active=sum(group.number for group in mine if group.is_in_work),
-                oldest_at=min((group.oldest_at for group in mine), default=None),
-            )
+def stage_loads(found: Sequence[Group]) -> list[StageLoad]:
+    """Return every stage in a token's order."""
+    return [
+        StageLoad(
+            stage,
+            pending=sum(g.number for g in found if g.stage == stage and not g.is_in_work),
+            active=sum(g.number for g in found if g.stage == stage and g.is_in_work),
+            oldest_at=min((g.oldest_at for g in found if g.stage == stage), default=None),
         )
-    return loads
+        for stage in STAGES
+    ]

@@ -37,11 +37,11 @@ class ChainFacts:
     """
 
     chain_id: int
-    last_processed_block: int | None
-    newest_block: int | None
-    blocks_behind: int | None
-    read_at: datetime | None
-    is_fresh: bool
+    last_processed_block: int | None = None
+    newest_block: int | None = None
+    blocks_behind: int | None = None
+    read_at: datetime | None = None
+    is_fresh: bool = False
 
 
 def workers() -> list[Worker]:
@@ -55,18 +55,18 @@ def workers() -> list[Worker]:
 def chain_facts() -> ChainFacts:
     """Return what the workers last knew of the chain; one query, no request to any node."""
     row = SystemState.objects.filter(pk=PROGRESS_KEY).first()
-    value = row.state_value if row and isinstance(row.state_value, dict) else {}
-    progress = Progress.parse(value)
+    if row is None or not isinstance(row.state_value, dict):
+        return ChainFacts(settings.CHAIN_ID)
+    read = Progress.parse(row.state_value)
     patience = max(_SHORTEST_PATIENCE_SECONDS, _MISSED_LOOKS * settings.POLL_INTERVAL_SECONDS)
-    read_at = row.updated_at if row else None
     behind = None
-    if progress.block is not None and progress.head is not None:
-        behind = max(0, progress.head - progress.block)
+    if read.block is not None and read.head is not None:
+        behind = max(0, read.head - read.block)
     return ChainFacts(
         chain_id=settings.CHAIN_ID,
-        last_processed_block=progress.block,
-        newest_block=progress.head,
+        last_processed_block=read.block,
+        newest_block=read.head,
         blocks_behind=behind,
-        read_at=read_at,
-        is_fresh=read_at is not None and database_now() - read_at <= timedelta(seconds=patience),
+        read_at=row.updated_at,
+        is_fresh=database_now() - row.updated_at <= timedelta(seconds=patience),
     )

@@ -12,19 +12,24 @@ many tokens of a stage have made no progress for so long.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import urlencode
 
-from django.conf import settings
 from django.urls import reverse
 
-from glisk.admin.formatting import duration
 from glisk.breaker import headline_for_breaker
 from glisk.clock import database_now
 from glisk.console.overview import stages, system
-from glisk.console.overview.causes import Trouble, find_causes, missing_webhooks
+from glisk.console.overview.causes import (
+    Trouble,
+    find_causes,
+    has_open_breaker,
+    missing_webhooks,
+)
 from glisk.console.overview.stages import HELD, LOOKUP, QUEUE, SENT, WORKING, Group
 from glisk.console.overview.system import ChainFacts, Worker
 from glisk.management.base import counted
@@ -33,7 +38,7 @@ from tokens.admin.filters import failed_url
 from tokens.admin.summary import advice_for_class, advice_for_waiting
 from tokens.models import Token
 from tokens.states import TokenStatus
-from tokens.totals import failures_24h
+from tokens.totals import Failures
 
 # A drain that ends is followed by the next one within seconds.
 _NO_DRAIN_SECONDS = 30
@@ -42,10 +47,11 @@ _SWITCHES = {
     "upload": "ENABLE_IPFS_WORKER",
     "reveal": "ENABLE_REVEAL_WORKER",
 }
-_NO_WORKER = (
-    "Start one: make worker, which is manage.py qcluster. If it ends at once, its last lines say "
-    "why. Nothing is lost meanwhile."
-)
+_PLACES = {
+    "generation": "WORKER_BATCH_SIZE, or add a worker",
+    "upload": "UPLOAD_CONCURRENCY, or add a worker",
+    "reveal": "REVEAL_MAX_IN_FLIGHT",
+}
 _AT_A_LIMIT = {QUEUE, "rate_limited", "vendor_down"}
 # What tokens wait for that have no error of their own: in words, and what to do.
 _CAUSES: Final[dict[str, tuple[str, str]]] = {
@@ -64,43 +70,33 @@ _CAUSES: Final[dict[str, tuple[str, str]]] = {
         "A worker is at it and waits for an answer.",
         "Look at the vendor's status page and at the worker's log.",
     ),
-    QUEUE: ("No error is known: the turn has not come.", ""),
-}
-_PLACES = {
-    "generation": "WORKER_BATCH_SIZE, or add a worker",
-    "upload": "UPLOAD_CONCURRENCY, or add a worker",
-    "reveal": "REVEAL_MAX_IN_FLIGHT",
+    QUEUE: (
+        "No error is known: the turn has not come.",
+        "If others move on, all places are taken: raise {places}. If nothing moves, read the "
+        "worker's log.",
+    ),
 }
 
 
 def find_troubles(
+    causes: Sequence[Trouble],
     *,
-    workers: Sequence[Worker] | None = None,
-    chain: ChainFacts | None = None,
-    groups: Sequence[Group] | None = None,
-    causes: Sequence[Trouble] | None = None,
+    workers: Sequence[Worker],
+    chain: ChainFacts,
+    groups: Sequence[Group],
+    failures: Sequence[Failures],
 ) -> list[Trouble]:
-    """Return the troubles, the gravest first; what is given is not read again.
-
-    The number of queries does not depend on the size of anything.
-    """
-    groups = stages.groups() if groups is None else groups
+    """Return the troubles by what was read, the gravest first; three queries more at most."""
     oldest = {group.stage: group.oldest_at for group in reversed(groups) if group.cause != HELD}
-    causes = [
-        *_missing_workers(system.workers() if workers is None else workers, oldest),
-        *_causes(
-            find_causes() if causes is None else causes,
-            system.chain_facts() if chain is None else chain,
-        ),
-    ]
+    causes = [*_missing_workers(workers, oldest), *_unread_chain(chain, causes), *causes]
     told = [replace(cause, tokens=_waiting_for(cause, groups)) for cause in causes]
     return [
         # A limit is met all the time; it is a trouble while somebody waits for it.
         *(cause for cause in told if cause.tokens or cause.kind != "limit"),
-        *_without_progress([group for group in groups if not _explains(causes, group)]),
+        *_without_progress(groups, causes),
         *_held(groups),
-        *_failed(),
-        *([missing] if (missing := missing_webhooks()) else []),
+        *_failed(failures),
+        *filter(None, [missing_webhooks()]),
     ]
 
 
@@ -114,29 +110,10 @@ def troubles_of(token: Token) -> list[Trouble]:
         return []
     causes = [
         *_missing_workers(system.workers(), {stage: token.status_changed_at}),
-        *_causes(find_causes()),
+        *find_causes(),
     ]
     found = [cause for cause in causes if stage in cause.stages]
-    waited = (database_now() - token.status_changed_at).total_seconds()
-    if waited < settings.STUCK_AFTER_SECONDS or any(one.kind != "limit" for one in found):
-        return found
-    groups = [g for g in stages.groups(token_id=token.pk) if not _explains(found, g)]
-    headline, prefix = f"No progress for {duration(waited)}", _named(token.pk)
-    return found + [
-        replace(alarm, headline=headline, reason=alarm.reason.replace(prefix, ""))
-        for alarm in _without_progress(groups)
-    ]
-
-
-def _explains(causes: Iterable[Trouble], group: Group) -> bool:
-    """Tell whether a group waits for one of the causes, as far as one can know."""
-    kinds = {cause.kind for cause in causes if group.stage in cause.stages}
-    # Nobody waits for long at a limit but those whose turn has not come.
-    return bool(kinds - {"limit"}) or ("limit" in kinds and group.cause in _AT_A_LIMIT)
-
-
-def _named(token_id: int) -> str:
-    return f"Token {token_id}: "
+    return [*found, *_without_progress(stages.groups(token_id=token.pk), found)]
 
 
 def _missing_workers(
@@ -149,7 +126,8 @@ def _missing_workers(
             "worker",
             "worker",
             "No worker is alive",
-            advice=_NO_WORKER,
+            advice="Start one: make worker, which is manage.py qcluster. If it ends at once, its "
+            "last lines say why. Nothing is lost meanwhile.",
             since=max((worker.beat_at for worker in workers), default=None),
             stages=tuple(stages.STAGES),
         )
@@ -158,8 +136,8 @@ def _missing_workers(
     for stage, since in oldest.items():
         if since < before and stage not in alive:
             yield Trouble(
-                f"worker:{stage}",
                 "worker",
+                stage,
                 f"No living worker does the {stage}",
                 advice=f"Set {_SWITCHES[stage]}=true where a worker is to do it, and restart it. "
                 "If it is set, that worker's log says why it does not begin.",
@@ -168,10 +146,8 @@ def _missing_workers(
             )
 
 
-def _causes(found: Sequence[Trouble], chain: ChainFacts | None = None) -> Iterator[Trouble]:
-    """Yield what holds whole stages back, or the reading of the chain (if that is asked for)."""
-    open_keys = {cause.key for cause in found}
-    if chain is not None and not chain.is_fresh and "breaker:rpc" not in open_keys:
+def _unread_chain(chain: ChainFacts, causes: Iterable[Trouble]) -> Iterator[Trouble]:
+    if not chain.is_fresh and not has_open_breaker(causes, "rpc"):
         yield Trouble(
             "chain",
             "chain",
@@ -180,44 +156,43 @@ def _causes(found: Sequence[Trouble], chain: ChainFacts | None = None) -> Iterat
             "log say?",
             since=chain.read_at,
         )
-    for cause in found:
-        # The breaker says the same of the keeper, and is newer.
-        if cause.kind != "keeper" or "breaker:chain" not in open_keys:
-            yield cause
 
 
 def _waiting_for(cause: Trouble, groups: Iterable[Group]) -> int:
     return sum(g.number for g in groups if g.stage in cause.stages and g.cause != HELD)
 
 
-def _without_progress(groups: Sequence[Group]) -> Iterator[Trouble]:
-    """Yield the general alarm, for each cause that is the tokens' own, or unknown."""
-    found = [group for group in groups if group.stuck and group.cause != HELD]
-    oldest: dict[tuple[str, str], Group] = {}
-    numbers: dict[tuple[str, str], int] = {}
-    for group in sorted(found, key=lambda group: group.oldest_at):
-        key = (group.stage, group.cause)
-        oldest.setdefault(key, group)
-        numbers[key] = numbers.get(key, 0) + group.stuck
-    errors = _errors([group.oldest_id for group in oldest.values()])
-    for (stage, cause), group in oldest.items():
+def _without_progress(groups: Iterable[Group], known: Iterable[Trouble]) -> Iterator[Trouble]:
+    """Yield the general alarm: for each cause that is the tokens' own, or that nobody knows."""
+    found: dict[tuple[str, str], list[Group]] = defaultdict(list)
+    for group in groups:
+        if group.stuck and group.cause != HELD and not _explains(known, group):
+            found[group.stage, group.cause].append(group)
+    errors = _errors(same[0].oldest_id for same in found.values())
+    for (stage, cause), same in found.items():
+        oldest = same[0]  # that of the oldest token
         words, advice = _CAUSES.get(cause, ("", advice_for_waiting(cause)))
-        if cause == QUEUE:
-            advice = f"If others move on, all places are taken: raise {_PLACES[stage]}. If nothing "
-            advice += "moves, read the worker's log."
-        error = _refusal_of(group.oldest_id) if cause == SENT else errors.get(group.oldest_id, "")
-        example = _named(group.oldest_id) + error if error else ""
+        error = _refusal_of(oldest.oldest_id) if cause == SENT else errors.get(oldest.oldest_id, "")
+        example = f"Token {oldest.oldest_id}: {error}" if error else ""
+        number = sum(group.stuck for group in same)
         yield Trouble(
-            f"{stage}:{cause}",
             "tokens",
-            f"{counted(numbers[stage, cause], 'token')} in {stage} without progress",
-            " ".join(text for text in (words, example) if text),
-            advice,
-            since=group.oldest_at,
+            f"{stage}:{cause}",
+            f"{counted(number, 'token')} in {stage} without progress",
+            " ".join(filter(None, (words, example))),
+            advice.replace("{places}", _PLACES[stage]),
+            since=oldest.oldest_at,
             stages=(stage,),
-            tokens=numbers[stage, cause],
-            url=_listed(attention="stuck", status__exact=group.status),
+            tokens=number,
+            url=_listed(attention="stuck", status__exact=oldest.status),
         )
+
+
+def _explains(causes: Iterable[Trouble], group: Group) -> bool:
+    """Tell whether a group waits for one of the causes, as far as one can know."""
+    kinds = {cause.kind for cause in causes if group.stage in cause.stages}
+    # Nobody waits for long at a limit but those whose turn has not come.
+    return bool(kinds - {"limit"}) or ("limit" in kinds and group.cause in _AT_A_LIMIT)
 
 
 def _refusal_of(token_id: int) -> str:
@@ -228,43 +203,38 @@ def _refusal_of(token_id: int) -> str:
     return rows.values_list("error", flat=True).first() or ""
 
 
-def _errors(token_ids: Sequence[int]) -> dict[int, str]:
-    if not token_ids:
-        return {}
-    found = Token.objects.filter(pk__in=token_ids).values_list("pk", "generation_error")
+def _errors(token_ids: Iterable[int]) -> dict[int, str]:
+    found = Token.objects.filter(pk__in=list(token_ids)).values_list("pk", "generation_error")
     return {token_id: error or "" for token_id, error in found}
 
 
 def _held(groups: Iterable[Group]) -> Iterator[Trouble]:
-    held = [group for group in groups if group.cause == HELD]
-    if not held:
-        return
-    longest = Token.objects.filter(pk__in=[group.oldest_id for group in held]).order_by("held_at")
-    token = longest.only("held_at", "hold_reason").first()
-    number = sum(group.number for group in held)
-    yield Trouble(
-        "held",
-        "held",
-        f"{counted(number, 'token')} {'is' if number == 1 else 'are'} held",
-        f"Token {token.pk}: {token.hold_reason}" if token else "",
-        "To be released when the reason is gone: nothing new is begun until then.",
-        since=token.held_at if token else None,
-        tokens=number,
-        url=_listed(attention="held"),
-    )
-
-
-def _failed() -> Iterator[Trouble]:
-    # What somebody has given up by hand is no news.
-    found = [failure for failure in failures_24h() if failure.error_class != "operator"]
-    errors = _errors([failure.newest_id for failure in found])
-    for failure in found:
+    number = sum(group.number for group in groups if group.cause == HELD)
+    held = Token.objects.active().filter(held_at__isnull=False).order_by("held_at")
+    if number and (token := held.only("held_at", "hold_reason").first()):
         yield Trouble(
-            f"failed:{failure.error_class}",
+            "held",
+            "held",
+            f"{counted(number, 'token')} {'is' if number == 1 else 'are'} held",
+            f"Token {token.pk}: {token.hold_reason}",
+            "To be released when the reason is gone: nothing new is begun until then.",
+            since=token.held_at,
+            tokens=number,
+            url=_listed(attention="held"),
+        )
+
+
+def _failed(failures: Iterable[Failures]) -> Iterator[Trouble]:
+    # What somebody has given up by hand is no news.
+    found = [failure for failure in failures if failure.error_class != "operator"]
+    errors = _errors(failure.newest_id for failure in found)
+    for failure in found:
+        name = failure.error_class or "no class"
+        yield Trouble(
             "failed",
-            f"{counted(failure.number, 'token')} failed in 24 hours: "
-            f"{(failure.error_class or 'no class').replace('_', ' ')}",
-            _named(failure.newest_id) + errors.get(failure.newest_id, ""),
+            failure.error_class,
+            f"{counted(failure.number, 'token')} failed in 24 hours: {name.replace('_', ' ')}",
+            f"Token {failure.newest_id}: {errors.get(failure.newest_id, '')}",
             advice_for_class(failure.error_class),
             tokens=failure.number,
             url=failed_url(failure.error_class),
@@ -273,5 +243,4 @@ def _failed() -> Iterator[Trouble]:
 
 def _listed(**chosen: str) -> str:
     """Return the address of the list of tokens, narrowed."""
-    query = "&".join(f"{name}={value}" for name, value in chosen.items())
-    return f"{reverse('admin:tokens_token_changelist')}?{query}"
+    return f"{reverse('admin:tokens_token_changelist')}?{urlencode(chosen)}"

@@ -2,7 +2,8 @@
 
 import json
 import time
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.db import DatabaseError, InterfaceError
 
 from glisk.admin.formatting import duration
 from glisk.console.overview import Overview, take_overview
+from glisk.console.overview.system import ChainFacts
 from glisk.management.base import ExplainedCommand, counted, explain_database_error
 
 TROUBLE = 2
@@ -45,26 +47,23 @@ about it, stands in the answer.
 
     def handle(self, *args: Any, **options: Any) -> None:
         period = options["watch"]
-        if period is not None and period <= 0:
-            raise CommandError("--watch needs a number of seconds above 0.")
         if period is None:
-            view = take_overview()
-            self._show(view, options)
-            if view.troubles:
+            if self._show(take_overview(), options).troubles:
                 raise SystemExit(TROUBLE)
             return
-        try:
+        if period <= 0:
+            raise CommandError("--watch needs a number of seconds above 0.")
+        with suppress(KeyboardInterrupt):
             while True:
                 self._show_again(options)
                 time.sleep(period)
-        except KeyboardInterrupt:
-            return
 
-    def _show(self, view: Overview, options: dict[str, Any]) -> None:
+    def _show(self, view: Overview, options: dict[str, Any]) -> Overview:
         if options["json"]:
-            self.stdout.write(json.dumps(asdict(view), cls=DjangoJSONEncoder))
+            self.stdout.write(json.dumps(view.as_json(), cls=DjangoJSONEncoder))
         else:
             self.stdout.write("\n".join(describe(view)))
+        return view
 
     def _show_again(self, options: dict[str, Any]) -> None:
         """Show it once more; a database that is away for a while ends nothing."""
@@ -80,50 +79,55 @@ about it, stands in the answer.
         self._show(view, options)
 
 
-def describe(view: Overview) -> list[str]:
-    """Return the lines that a person reads."""
+def describe(view: Overview) -> Iterator[str]:
+    """Yield the lines that a person reads."""
 
-    def since(moment: datetime | None) -> str:
-        return "" if moment is None else duration((view.taken_at - moment).total_seconds())
+    def since(moment: datetime | None, before: str = "", after: str = "") -> str:
+        if moment is None:
+            return ""
+        return f"{before}{duration((view.taken_at - moment).total_seconds())}{after}"
 
-    lines = [f"{view.taken_at:%Y-%m-%d %H:%M:%S} UTC", "", "Tokens"]
+    yield f"{view.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+    yield "\nTokens"
     for count in view.tokens:
-        oldest = f"  oldest {since(count.oldest_at)}" if count.oldest_at else ""
-        lines.append(f"  {count.status.label:<12} {count.number:>10,}{oldest}")
-    lines += [f"  failed share of the last day: {view.error_rate_24h:.2%}", "", "Stages"]
+        oldest = since(count.oldest_at, "  oldest ")
+        yield f"  {count.status.label:<12} {count.number:>10,}{oldest}"
+    yield f"  failed share of the last day: {view.error_rate_24h:.2%}"
+    yield "\nStages"
     for load in view.stages:
-        oldest = f"  oldest {since(load.oldest_at)}" if load.oldest_at else ""
-        lines.append(
-            f"  {load.stage:<12} {load.pending:>6} waiting {load.active:>6} in work{oldest}"
-        )
-    lines += ["", "Reveals under way"]
+        numbers = f"{load.pending:>6} waiting {load.active:>6} in work"
+        yield f"  {load.stage:<12} {numbers}{since(load.oldest_at, '  oldest ')}"
+    yield "\nReveals under way"
     for batch in view.batches:
         state = batch["tx_status"] or "not signed yet"
         number = f", {batch['transactions']} transactions" if batch["transactions"] > 1 else ""
-        lines.append(
+        yield (
             f"  nonce {batch['nonce']:<6} {batch['tokens']:>4} tokens  {state}{number}  "
-            f"{since(batch['created_at'])}  {batch['tx_hash'] or ''}".rstrip()
+            f"{since(batch['created_at'])}  {batch['tx_hash'] or ''}"
         )
-    lines += [*(["  none"] if not view.batches else []), "", "Workers"]
+    if not view.batches:
+        yield "  none"
+    yield "\nWorkers"
     for worker in view.workers:
         state = "alive" if worker.alive else f"SILENT for {since(worker.beat_at)}"
-        moved = f"  moved {since(worker.last_progress_at)} ago" if worker.last_progress_at else ""
-        lines.append(f"  {worker.stage:<12} {state}, {worker.in_flight} in flight{moved}")
-    lines += ["  NONE: tokens wait until one starts"] if not view.workers else []
-    lines += ["", "What is wrong, and what to do"] if view.troubles else []
+        moved = since(worker.last_progress_at, "  moved ", " ago")
+        yield f"  {worker.stage:<12} {state}, {worker.in_flight} in flight{moved}"
+    if not view.workers:
+        yield "  NONE: tokens wait until one starts"
+    if view.troubles:
+        yield "\nWhat is wrong, and what to do"
     for trouble in view.troubles:
-        lasts = f" for {since(trouble.since)}" if trouble.since else ""
         waiting = f"; {counted(trouble.tokens, 'token')} wait" if trouble.keeps_waiting else ""
-        lines.append(f"  {trouble.headline}{lasts}{waiting}")
-        lines += [f"    {text}" for text in (trouble.reason, trouble.advice) if text]
-    cap = "" if view.spend["cap_usd"] is None else f" of {view.spend['cap_usd']:.2f}"
-    spent = f"{view.spend['today_usd']:.2f}{cap} today, {view.spend['all_time_usd']:.2f} in all"
-    lines += ["", "Spend in US dollars", f"  {spent}"]
-    return [*lines, "", "Chain", f"  {_chain_line(view, since(view.chain.read_at))}"]
+        yield f"  {trouble.headline}{since(trouble.since, ' for ')}{waiting}"
+        yield from (f"    {text}" for text in (trouble.reason, trouble.advice) if text)
+    cap = "" if view.spend.cap_usd is None else f" of {view.spend.cap_usd:.2f}"
+    yield "\nSpend in US dollars"
+    yield f"  {view.spend.today_usd:.2f}{cap} today, {view.spend.all_time_usd:.2f} in all"
+    yield "\nChain"
+    yield f"  {_chain_line(view.chain, since(view.chain.read_at))}"
 
 
-def _chain_line(view: Overview, read_ago: str) -> str:
-    chain = view.chain
+def _chain_line(chain: ChainFacts, read_ago: str) -> str:
     if chain.last_processed_block is None:
         return f"id {chain.chain_id}, nothing read yet"
     behind = "?" if chain.blocks_behind is None else chain.blocks_behind
