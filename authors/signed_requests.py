@@ -52,8 +52,7 @@ class MessageField(StrictCharField):
 
 
 class SignedSerializer(serializers.Serializer):
-    """Subclasses add the wallet's `message` and `signature`."""
-
+    # Subclasses add the wallet's `message` and `signature`. (The schema would show a docstring.)
     wallet_address = StrictCharField(help_text="The author's wallet.")
 
 

@@ -7,7 +7,12 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_serializer,
+)
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -39,6 +44,14 @@ WALLET_PARAMETER = OpenApiParameter(
 )
 
 
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "author",
+            value={"has_prompt": True, "twitter_handle": "glisk", "farcaster_handle": None},
+        )
+    ]
+)
 class AuthorSerializer(serializers.Serializer):
     has_prompt = serializers.BooleanField(help_text="Whether the author has written a prompt.")
     twitter_handle = serializers.CharField(allow_null=True)
