@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from glisk.admin.audit import record_action, said
 from glisk.clock import read_moment
@@ -34,19 +35,14 @@ class Pauses:
     """One process's view of the pauses, at most a second old."""
 
     def __init__(self) -> None:
-        self._paused: frozenset[str] = frozenset()
+        self._paused: set[str] = set()
         self._read_at = -timing.pause_refresh
 
     def is_paused(self, stage: str) -> bool:
         if time.monotonic() - self._read_at >= timing.pause_refresh:
-            with connection.cursor() as cursor:  # every second: the ORM costs thrice as much
-                cursor.execute(
-                    "SELECT state_key FROM system_state WHERE state_key = ANY(%s)",
-                    [[f"pause:{name}" for name in STAGES]],
-                )
-                self._paused = frozenset(row[0] for row in cursor.fetchall())
+            self._paused = {pause.stage for pause in list_pauses()}
             self._read_at = time.monotonic()
-        return f"pause:{stage}" in self._paused
+        return stage in self._paused
 
 
 def pause_stage(stage: str, *, actor: str, reason: str) -> bool:
@@ -83,16 +79,14 @@ def resume_stage(stage: str, *, actor: str, reason: str) -> bool:
 
 def list_pauses() -> list[Pause]:
     """Return the stages that are paused."""
-    return [
-        Pause(
-            stage=row.state_key.removeprefix("pause:"),
-            reason=str(row.state_value.get("reason", "")),
-            actor=str(row.state_value.get("actor", "")),
-            since=read_moment(row.state_value.get("since")),
-        )
-        for row in SystemState.objects.filter(pk__startswith="pause:").order_by("pk")
-        if isinstance(row.state_value, dict)
-    ]
+    rows = SystemState.objects.filter(pk__startswith="pause:").order_by("pk")
+    return [_read(row.pk.removeprefix("pause:"), row.state_value) for row in rows]
+
+
+def _read(stage: str, stored: Any) -> Pause:
+    value = stored if isinstance(stored, dict) else {}
+    reason, actor = str(value.get("reason", "")), str(value.get("actor", ""))
+    return Pause(stage, reason, actor, read_moment(value.get("since")))
 
 
 def _pause_key(stage: str) -> str:

@@ -104,7 +104,7 @@ def test_states_that_nobody_understands_are_listed_all_the_same() -> None:
         "breaker:odd": {"state": "open", "retry_at": "never"},
     }.items():
         SystemState.objects.create(state_key=key, state_value=value)
-    assert [pause.stage for pause in list_pauses()] == ["reveal"]
+    assert [pause.stage for pause in list_pauses()] == ["reveal", "upload"]
     assert [info.probe_at for info in list_breakers()] == [None]
 
 
