@@ -88,7 +88,7 @@ def link_farcaster(*, proof: Proof, message: str, signature: str, fid: int) -> s
         raise _refused(error.explanation) from None
     if not registries_at(settings.OPTIMISM_RPC_URL).owns(address=address, fid=fid):
         raise _not_theirs(f"{address} does not own the Farcaster account {fid}.")
-    with closing(FarcasterNames.from_settings()) as names:
+    with closing(FarcasterNames()) as names:
         name = names.name_of(fid)
     if name is None:
         raise _not_theirs(f"the Farcaster account {fid} has no name.")

@@ -65,8 +65,8 @@ class LinkFailed(GliskError):
 def begin_link(proof: Proof) -> tuple[str, str]:
     """Store a request for the wallet; return where its owner signs in, and the browser's key."""
     state, browser_key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-    with closing(XClient.from_settings()) as client:
-        authorization = client.authorization(state=state)
+    with closing(XClient()) as client:
+        url, verifier = client.authorization(state=state)
     with transaction.atomic():
         proof.spend()
         # No verifier stays longer than it can be used.
@@ -75,10 +75,10 @@ def begin_link(proof: Proof) -> tuple[str, str]:
             state_hash=_hash(state),
             browser_hash=_hash(browser_key),
             wallet_address=proof.wallet,
-            code_verifier=authorization.code_verifier,
+            code_verifier=verifier,
             expires_at=timezone.now() + LIFETIME,
         )
-    return authorization.url, browser_key
+    return url, browser_key
 
 
 def finish_link(*, state: str, code: str, browser_key: str) -> str:
@@ -90,7 +90,7 @@ def finish_link(*, state: str, code: str, browser_key: str) -> str:
     request = take_request(state=state, browser_key=browser_key)
     if request is None:
         raise LinkFailed("state_mismatch")
-    with closing(XClient.from_settings()) as client:
+    with closing(XClient()) as client:
         with _failing_as("token_exchange_failed"):
             token = client.exchange(code=code, code_verifier=request.code_verifier)
         with _failing_as("validation_failed"):

@@ -8,14 +8,13 @@ if that succeeds, everything goes on.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 
 from glisk.clock import database_now, read_moment
 from glisk.errors import (
@@ -33,24 +32,18 @@ logger = structlog.get_logger(__name__)
 FAILURES_TO_OPEN = 3
 LONGEST_WAIT_SECONDS = 15.0
 
-# What an open breaker stops, as a headline.
-_HEADLINES: Final[dict[str, str]] = {
-    "chain": "No reveal is sent",
-    "gateway": "The IPFS gateway is not asked",
-    "opensea": "OpenSea is not called",
-    "replicate_listing": "Replicate's listing is not read",
-    "replicate_reads": "Replicate does not say how predictions end",
-    "rpc": "The chain is not read",
-    "selfhosted": "The self-hosted image server is not called",
-}
-_NAMES: Final[dict[str, str]] = {
-    "chain": "Chain, sending reveals",
-    "gateway": "IPFS gateway",
-    "opensea": "OpenSea",
-    "replicate_listing": "Replicate's listing",
-    "replicate_reads": "Replicate, reading predictions",
-    "rpc": "Chain, reading mints",
-    "selfhosted": "Self-hosted image server",
+# What a breaker guards, and what does not happen while it is open.
+_WORDS: Final[dict[str, tuple[str, str]]] = {
+    "chain": ("Chain, sending reveals", "No reveal is sent"),
+    "gateway": ("IPFS gateway", "The IPFS gateway is not asked"),
+    "opensea": ("OpenSea", "OpenSea is not called"),
+    "replicate_listing": ("Replicate's listing", "Replicate's listing is not read"),
+    "replicate_reads": (
+        "Replicate, reading predictions",
+        "Replicate does not say how predictions end",
+    ),
+    "rpc": ("Chain, reading mints", "The chain is not read"),
+    "selfhosted": ("Self-hosted image server", "The self-hosted image server is not called"),
 }
 
 
@@ -84,8 +77,7 @@ class BreakerState:
     @classmethod
     def parse(cls, value: dict[str, Any]) -> BreakerState:
         """Read a stored state; what is not understood counts as absent, so nobody gets stuck."""
-        known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
-        return cls(**known)
+        return cls(**{each.name: value[each.name] for each in fields(cls) if each.name in value})
 
     @property
     def refusal(self) -> VendorRefusal:
@@ -95,11 +87,7 @@ class BreakerState:
     def seconds_left(self) -> float:
         """Return after how many seconds a probe is due; 0 if it is, or if no time is known."""
         due_at = read_moment(self.retry_at)
-        return 0.0 if due_at is None else max(0.0, (due_at - _now()).total_seconds())
-
-
-def _now() -> datetime:
-    return database_now()
+        return 0.0 if due_at is None else max(0.0, (due_at - database_now()).total_seconds())
 
 
 class Breaker:
@@ -138,11 +126,19 @@ class Breaker:
     def places(self, wanted: int) -> int:
         """Return how many calls may start now: all, none, or one as a probe, which is taken."""
         allowed = self.allowed(wanted)
-        return allowed if not allowed or not self.is_open else int(self._take_probe())
+        if not allowed or not self.is_open:
+            return allowed
+        # Whoever moves the time ahead first has the probe.
+        ahead = (database_now() + timedelta(seconds=timing.probe_window)).isoformat()
+        self._probe = ahead if self._move_time(self._view.retry_at, to=ahead) else None
+        return int(self.probing)
 
     def allowed(self, wanted: int) -> int:
         """Return how many calls `places` would let start now; no probe is taken."""
-        self._refresh()
+        if time.monotonic() - self._read_at >= timing.breaker_refresh:
+            row = SystemState.objects.filter(pk=self.key).first()
+            self._view = BreakerState.parse(row.state_value if row else {})
+            self._read_at = time.monotonic()
         if wanted <= 0 or not self.is_open:
             return max(wanted, 0)
         return 0 if self._view.seconds_left > 0 else 1
@@ -164,7 +160,7 @@ class Breaker:
     def give_probe_back(self) -> None:
         """Let others probe: there was nothing to call for. If the probe is still ours."""
         if self._probe is not None:
-            self._move_time(self._probe, _now().isoformat())
+            self._move_time(self._probe, to=database_now().isoformat())
         self._probe = None
 
     def failed(self, error: ProviderError) -> bool:
@@ -194,43 +190,26 @@ class Breaker:
             return False
         return self.failed(error)
 
-    def _refresh(self) -> None:
-        if time.monotonic() - self._read_at < timing.breaker_refresh:
-            return
-        with connection.cursor() as cursor:  # several times a second: the ORM costs thrice as much
-            cursor.execute("SELECT state_value FROM system_state WHERE state_key = %s", [self.key])
-            row = cursor.fetchone()
-        self._view = BreakerState.parse(json.loads(row[0]) if row else {})
-        self._read_at = time.monotonic()
-
     def _locked(self) -> BreakerState:
-        SystemState.objects.get_or_create(state_key=self.key, defaults={"state_value": {}})
-        row = SystemState.objects.select_for_update().get(state_key=self.key)
+        row, _ = SystemState.objects.select_for_update().get_or_create(
+            pk=self.key, defaults={"state_value": {}}
+        )
         return BreakerState.parse(row.state_value)
 
     def _save(self, state: BreakerState) -> None:
-        SystemState.objects.filter(state_key=self.key).update(
-            state_value=asdict(state), updated_at=_now()
+        SystemState.objects.filter(pk=self.key).update(
+            state_value=asdict(state), updated_at=database_now()
         )
         self._view, self._read_at = state, time.monotonic()
 
-    def _take_probe(self) -> bool:
-        """Let one process try: whoever moves the time ahead first has the probe."""
-        ahead = (_now() + timedelta(seconds=timing.probe_window)).isoformat()
-        self._probe = ahead if self._move_time(self._view.retry_at, ahead) else None
-        return self.probing
-
-    def _move_time(self, known: str | None, to: str) -> bool:
+    def _move_time(self, known: str | None, *, to: str) -> bool:
         """Move the time of the next probe, unless somebody else has moved it."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE system_state SET state_value = jsonb_set(state_value, '{retry_at}', "
-                "to_jsonb(%s::text)) WHERE state_key = %s AND state_value->>'state' = 'open' "
-                "AND state_value->>'retry_at' IS NOT DISTINCT FROM %s",
-                [to, self.key, known],
-            )
-            self._read_at = 0.0
-            return bool(cursor.rowcount == 1)
+        with transaction.atomic():
+            was = self._locked()
+            is_free = was.state == "open" and was.retry_at == known
+            if is_free:
+                self._save(replace(was, retry_at=to))
+        return is_free
 
 
 def _next(was: BreakerState, error: ProviderError, *, probing: bool) -> BreakerState:
@@ -239,44 +218,42 @@ def _next(was: BreakerState, error: ProviderError, *, probing: bool) -> BreakerS
     Once it is open, only the probe's failure makes it wait longer each time. The others are
     answers to calls made before; they count only if the vendor asks for a longer wait.
     """
-    now = _now()
+    now = database_now()
     late = was.state == "open" and not probing
-    failures = was.failures
+    failures, openings = was.failures, was.openings + 1
     if isinstance(error, AccountError):
         wait = timing.account_wait
-    elif isinstance(error, TransientError) and error.rate_limited:
-        # A refusal for the rate is not a fault of the vendor.
-        wait = error.retry_after_seconds or backoff_seconds(was.openings + 1)
+    elif error.rate_limited:  # no fault of the vendor
+        wait = error.retry_after_seconds or backoff_seconds(openings)
     elif late:
         return was
     else:
         failures += 1
         if failures < FAILURES_TO_OPEN and was.state != "open":
             return replace(was, failures=failures)
-        wait = backoff_seconds(was.openings + 1, cap=LONGEST_WAIT_SECONDS)
-        if isinstance(error, TransientError) and error.retry_after_seconds:
-            wait = max(wait, error.retry_after_seconds)
+        wait = backoff_seconds(openings, cap=LONGEST_WAIT_SECONDS)
+        wait = max(wait, error.retry_after_seconds or 0.0)
     if late and wait <= was.seconds_left:
         return was
     return BreakerState(
         state="open",
         failures=failures,
-        openings=was.openings if late else was.openings + 1,
+        openings=was.openings if late else openings,
         retry_at=(now + timedelta(seconds=wait)).isoformat(),
         reason=str(error),
         status=error.status,
         code=error.code or "",
         said=error.said,
         since=was.since or now.isoformat(),
-        rate_limited=isinstance(error, TransientError) and error.rate_limited,
+        rate_limited=error.rate_limited,
     )
 
 
 def name_of_breaker(name: str) -> str:
     """Return what a breaker guards, in words."""
-    return _NAMES.get(name, name.capitalize())
+    return _WORDS[name][0] if name in _WORDS else name.capitalize()
 
 
 def headline_for_breaker(name: str) -> str:
     """Return what does not happen while a breaker is open."""
-    return _HEADLINES.get(name, f"{name_of_breaker(name)} is not called")
+    return _WORDS[name][1] if name in _WORDS else f"{name.capitalize()} is not called"

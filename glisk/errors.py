@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from copyreg import __newobj__  # type: ignore[attr-defined]  # what pickle itself uses
-from typing import Any, Final, Self, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from glisk.logging.redaction import redact_text, storable_text
 from glisk.timing import timing
@@ -31,32 +31,37 @@ class ProviderError(GliskError):
 
     `vendor` names the service ("replicate", "pinata", "gateway", …), `status` is the HTTP status
     if there was a reply, `code` the vendor's own word for the fault or ours. `said` is the vendor's
-    own text, if it gave one: the message holds ours as well.
+    own text, if it gave one: the message holds ours as well. `retry_after_seconds` is the vendor's
+    wish (Retry-After). `rate_limited`: the call was refused for its rate, the vendor is well and
+    nothing was done; the attempt should not count against the row.
     """
 
     error_class: str = "provider"
-    said: str = ""
 
     def __init__(
-        self, message: str, *, vendor: str, status: int | None = None, code: str | None = None
+        self,
+        message: str,
+        *,
+        vendor: str,
+        status: int | None = None,
+        code: str | None = None,
+        said: str = "",
+        retry_after_seconds: float | None = None,
+        rate_limited: bool = False,
     ) -> None:
-        self.message = redact_text(storable_text(message))[:MAX_MESSAGE_LENGTH]
+        super().__init__(_shown(message))
         self.vendor = vendor
         self.status = status
         self.code = redact_text(code) if code is not None else None
-        super().__init__(self.message)
-
-    def quoting(self, said: str) -> Self:
-        """Note what the vendor said, and return the error."""
-        self.said = redact_text(storable_text(said))[:MAX_MESSAGE_LENGTH]
-        return self
-
-    def __str__(self) -> str:
-        return self.message
+        self.said = _shown(said)
+        self.retry_after_seconds = retry_after_seconds
+        self.rate_limited = rate_limited
+        if rate_limited:
+            self.error_class = "rate_limited"
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self.message!r}, vendor={self.vendor!r}, "
+            f"{type(self).__name__}({str(self)!r}, vendor={self.vendor!r}, "
             f"status={self.status!r}, code={self.code!r})"
         )
 
@@ -66,30 +71,14 @@ class ProviderError(GliskError):
         return (__newobj__, (type(self), *self.args), self.__dict__)
 
 
-class TransientError(ProviderError):
-    """The same call may succeed later.
+def _shown(text: str) -> str:
+    return redact_text(storable_text(text))[:MAX_MESSAGE_LENGTH]
 
-    `retry_after_seconds` is the vendor's own wish (Retry-After), `rate_limited` says that the
-    call was refused for its rate: the attempt should not count against the row.
-    """
+
+class TransientError(ProviderError):
+    """The same call may succeed later."""
 
     error_class = "transient"
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        vendor: str,
-        status: int | None = None,
-        code: str | None = None,
-        retry_after_seconds: float | None = None,
-        rate_limited: bool = False,
-    ) -> None:
-        super().__init__(message, vendor=vendor, status=status, code=code)
-        self.retry_after_seconds = retry_after_seconds
-        self.rate_limited = rate_limited
-        if rate_limited:
-            self.error_class = "rate_limited"
 
 
 class UnknownOutcomeError(TransientError):
@@ -102,22 +91,16 @@ class UnknownOutcomeError(TransientError):
     error_class = "unknown_outcome"
 
 
+class NotSentError(TransientError):
+    """A call was surely not made, since too much time had passed when it was about to be."""
+
+    error_class = "not_sent"
+
+
 class PermanentError(ProviderError):
-    """Repeating the same call cannot succeed. `reason` is one word for the cause."""
+    """Repeating the same call cannot succeed."""
 
     error_class = "permanent"
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        vendor: str,
-        reason: str | None = None,
-        status: int | None = None,
-        code: str | None = None,
-    ) -> None:
-        super().__init__(message, vendor=vendor, status=status, code=code)
-        self.reason = reason if reason is not None else self.error_class
 
 
 class InvalidRequestError(PermanentError):
@@ -159,15 +142,8 @@ class UnexpectedError(PermanentError):
     error_class = "unexpected"
 
 
-class NotSentError(TransientError):
-    """A call was surely not made, since too much time had passed when it was about to be."""
-
-    error_class = "not_sent"
-
-
-def is_for_the_rate(error: BaseException | None) -> TypeGuard[TransientError]:
-    """Tell whether a call was refused for its rate: the vendor is well, and nothing was done."""
-    return isinstance(error, TransientError) and error.rate_limited
+def is_for_the_rate(error: BaseException | None) -> TypeGuard[ProviderError]:
+    return isinstance(error, ProviderError) and error.rate_limited
 
 
 def is_account_or_rate(error: BaseException) -> bool:

@@ -370,5 +370,5 @@ def gas_limit(estimate: int, *, buffer: float) -> int:
 
 def is_above_cap(error: RpcError) -> bool:
     """Tell whether a node refused a call because it needs more gas than one transaction may."""
-    lowered = error.rpc_message.lower()
+    lowered = error.said.lower()
     return any(text in lowered for text in _ABOVE_CAP)

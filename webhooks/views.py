@@ -1,7 +1,6 @@
 """The addresses that vendors call. No vendor and no chain is called from here."""
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -16,13 +15,11 @@ from rest_framework.views import APIView
 
 from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.clients.replicate import Prediction, parse_prediction
-from glisk.logging.redaction import storable_text
 from tokens.pipeline.jobs import record_prediction
 from webhooks.alchemy import read_event
 from webhooks.authentication import (
     AlchemySignature,
     ReplicateSignature,
-    plain_text,
     read_json_object,
 )
 from webhooks.inbox import EventNotProcessedError, receive_event
@@ -100,17 +97,7 @@ class ReplicateWebhookView(SignedWebhookView):
 
 
 def _read_prediction(payload: dict[str, Any]) -> Prediction:
-    """Return the prediction with texts that the database can hold."""
     try:
-        prediction = parse_prediction(payload)
+        return parse_prediction(payload)
     except (ValueError, OverflowError) as error:
         raise ParseError("The body is not a prediction.") from error
-    if not plain_text(prediction.id, max_length=100).strip():
-        raise ParseError("The prediction has no usable id.")
-    return replace(
-        prediction,
-        error=None if prediction.error is None else storable_text(prediction.error),
-        logs=storable_text(prediction.logs),
-        output_text=storable_text(prediction.output_text),
-        output_urls=tuple(storable_text(url) for url in prediction.output_urls),
-    )

@@ -8,9 +8,11 @@ name is the fname registry's (https://docs.farcaster.xyz/reference/fname/api).
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from glisk.clients.chain import Call, RpcClient
+from django.conf import settings
+
+from glisk.clients.chain import Call, RpcClient, ok
 from glisk.clients.http import HttpClient, HttpOptions
 from glisk.errors import AccountError, InvalidRequestError, TransientError
 
@@ -40,14 +42,15 @@ class FarcasterRegistries:
         """
         from eth_abi.abi import encode
 
-        key = encode(["uint256", "bytes"], [fid, encode(["address"], [address])]).hex()
+        custody = encode(["address"], [address])
+        key = encode(["uint256", "bytes"], [fid, custody])
         calls: list[Call] = [
             ("eth_chainId", []),
-            _call(ID_REGISTRY, _ID_OF + encode(["address"], [address]).hex()),
-            _call(KEY_REGISTRY, _KEY_DATA_OF + key),
+            ("eth_call", [{"to": ID_REGISTRY, "data": _ID_OF + custody.hex()}, "latest"]),
+            ("eth_call", [{"to": KEY_REGISTRY, "data": _KEY_DATA_OF + key.hex()}, "latest"]),
         ]
-        chain_id, custody_of, key_data = self._rpc.batch_all(calls)
-        if _words(chain_id, 0) != [OPTIMISM_CHAIN_ID]:
+        chain_id, custody_of, key_data = map(ok, self._rpc.batch(calls))
+        if chain_id != hex(OPTIMISM_CHAIN_ID):
             raise AccountError("OPTIMISM_RPC_URL is no node of Optimism.", vendor=VENDOR)
         if _words(custody_of, 1) == [fid]:
             return True
@@ -61,20 +64,15 @@ def registries_at(rpc_url: str) -> FarcasterRegistries:
 
 
 class FarcasterNames:
-    """The registry of names (fnames)."""
+    """The registry of names (fnames), by FARCASTER_NAME_URL and LINK_TIMEOUT_SECONDS."""
 
-    def __init__(self, *, base_url: str, options: HttpOptions | None = None) -> None:
-        self._http = HttpClient(vendor=VENDOR, base_url=base_url, options=options)
-
-    @classmethod
-    def from_settings(cls) -> Self:
-        """Build the client from FARCASTER_NAME_URL and LINK_TIMEOUT_SECONDS."""
-        from django.conf import settings
-
-        return cls(base_url=settings.FARCASTER_NAME_URL, options=HttpOptions.for_linking())
-
-    def close(self) -> None:
-        self._http.close()
+    def __init__(self) -> None:
+        self._http = HttpClient(
+            vendor=VENDOR,
+            base_url=settings.FARCASTER_NAME_URL,
+            options=HttpOptions.from_settings(longest=settings.LINK_TIMEOUT_SECONDS),
+        )
+        self.close = self._http.close
 
     def name_of(self, fid: int) -> str | None:
         """Return the account's present name, or None if it has none there.
@@ -90,24 +88,18 @@ class FarcasterNames:
             if error.status == 404:
                 return None
             raise
-        transfer = (reply.json_object() or {}).get("transfer")
+        transfer = reply.json_object().get("transfer")
         if not isinstance(transfer, dict) or not isinstance(transfer.get("username"), str):
             raise TransientError("farcaster: the answer names no transfer.", vendor=VENDOR)
         # The newest transfer of a name says who has it now; another fid means that it moved on.
         return str(transfer["username"]) if transfer.get("to") == fid else None
 
 
-def _call(to: str, data: str) -> Call:
-    return "eth_call", [{"to": to, "data": data}, "latest"]
-
-
 def _words(answer: Any, count: int) -> list[int]:
-    """Return the 32-byte words of an answer, or its number if `count` is 0."""
+    """Return the 32-byte words of an answer."""
     try:
-        if count == 0:
-            return [int(answer, 16)]
         raw = bytes.fromhex(answer.removeprefix("0x"))
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, ValueError):
         raise TransientError("farcaster: the node's answer is no number.", vendor=VENDOR) from None
     if len(raw) != 32 * count:
         raise AccountError("OPTIMISM_RPC_URL shows no Farcaster registries.", vendor=VENDOR)

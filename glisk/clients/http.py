@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import cache
 from http.cookiejar import DefaultCookiePolicy
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
@@ -47,13 +48,13 @@ from glisk.errors import (
 MAX_JSON_BYTES: Final = 4 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024
 _PIECE: Final = 64 * 1024
-# Far more than any vendor sends, far less than a thread's stack holds.
-MAX_DEPTH: Final = 5_000  # of JSON
+# Of JSON: far more than any vendor sends, far less than a thread's stack holds.
+MAX_DEPTH: Final = 5_000
 _NOT_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
-MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
+_LONGEST_RETRY_AFTER_SECONDS: Final = 86_400.0
 _EXCERPT_LENGTH: Final = 300
 ACCOUNT_STATUSES: Final = frozenset({401, 402, 403})
-_TRANSIENT_STATUSES: Final = frozenset({408, 425})
+_TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 # Cloudflare had no connection to the server behind it (refused, no route). Every other 5xx, the
 # server's own 500 and 503 too, may follow work that was accepted.
 _NEVER_REACHED: Final = frozenset({521, 523})
@@ -82,27 +83,13 @@ class HttpOptions:
     pool_size: int = 10
 
     @classmethod
-    def from_settings(cls) -> Self:
-        """Read HTTP_CONNECT_TIMEOUT_SECONDS, HTTP_READ_TIMEOUT_SECONDS and HTTP_POOL_SIZE."""
+    def from_settings(cls, *, longest: float | None = None) -> Self:
+        """Read the HTTP_* settings; `longest`: another bound of the read, in seconds."""
         from django.conf import settings
 
-        return cls(
-            connect_timeout_seconds=settings.HTTP_CONNECT_TIMEOUT_SECONDS,
-            read_timeout_seconds=settings.HTTP_READ_TIMEOUT_SECONDS,
-            pool_size=settings.HTTP_POOL_SIZE,
-        )
-
-    @classmethod
-    def for_linking(cls) -> Self:
-        """Read LINK_TIMEOUT_SECONDS, the bound of both timeouts: an author waits for the answer."""
-        from django.conf import settings
-
-        longest = settings.LINK_TIMEOUT_SECONDS
-        return cls(
-            connect_timeout_seconds=min(settings.HTTP_CONNECT_TIMEOUT_SECONDS, longest),
-            read_timeout_seconds=longest,
-            pool_size=1,
-        )
+        read = settings.HTTP_READ_TIMEOUT_SECONDS if longest is None else longest
+        connect = min(settings.HTTP_CONNECT_TIMEOUT_SECONDS, read)
+        return cls(connect, read, settings.HTTP_POOL_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +104,13 @@ class Reply:
     def of(cls, response: requests.Response) -> Self:
         return cls(response.status_code, response.headers, response.content)
 
-    def json_object(self) -> dict[str, Any] | None:
-        """Return the body as a JSON object, or None if it is anything else."""
+    def json_object(self) -> dict[str, Any]:
+        """Return the body as a JSON object; an empty one if it is anything else."""
         try:
             value = loads(self.body)
         except ValueError:
-            return None
-        return value if isinstance(value, dict) else None
+            return {}
+        return value if isinstance(value, dict) else {}
 
     def excerpt(self) -> str:
         """Return the beginning of the body on one line, for a message."""
@@ -148,7 +135,7 @@ class Fault:
 
 def read_plain(reply: Reply) -> Fault:
     """Read an error body of which nothing is known."""
-    return Fault(detail=reply.excerpt())
+    return Fault(reply.excerpt())
 
 
 class _Adapter(HTTPAdapter):
@@ -228,10 +215,10 @@ class BoundedSession(requests.Session):
         if date and "Age" not in response.headers:  # a cache tells an old date
             self._dated = date, boot_seconds()
         if response.status_code // 100 == 2:
-            limit = self._max_bytes if max_bytes is None else max_bytes
-            body, whole = self._read(response, limit)
-            if not whole:
-                raise _TooLargeError(f"larger than the limit of {limit} bytes", response=response)
+            limit = max_bytes or self._max_bytes
+            body, is_whole = self._read(response, limit)
+            if not is_whole:
+                raise _TooLargeError(f"larger than the limit of {limit} bytes")
             response.raw = io.BytesIO(body)
             return response
         try:
@@ -292,9 +279,6 @@ class HttpClient:
         if parts.username is not None:
             self.session.auth = unquote(parts.username), unquote(parts.password or "")
 
-    def __repr__(self) -> str:
-        return f"<HttpClient for {self.vendor}>"
-
     def close(self) -> None:
         """Close the pooled connections; the next call opens new ones."""
         self.session.close()
@@ -331,49 +315,37 @@ class HttpClient:
         if json_body is not None:
             data = json.dumps(json_body, separators=(",", ":"), allow_nan=False).encode("ascii")
             sent_headers["Content-Type"] = "application/json"
+        request = requests.Request(
+            method, self.url(path), headers=sent_headers, params=params, data=data, files=files
+        )
         with self.failures(f"{method} {path}".rstrip(), idempotent=idempotent):
-            request = self.session.prepare_request(
-                requests.Request(
-                    method,
-                    self.url(path),
-                    headers=sent_headers,
-                    params=params,
-                    data=data,
-                    files=files,
-                )
-            )
-            if send_by is not None and request.body:
-                body = request.body
-                request.body = _until(  # type: ignore[assignment]  # one that requests may send
-                    send_by, body.encode() if isinstance(body, str) else body
-                )
-            return Reply.of(self.session.send(request, max_bytes=max_bytes))
+            prepared = self.session.prepare_request(request)
+            if send_by is not None and (body := prepared.body):
+                content = body.encode() if isinstance(body, str) else body
+                prepared.body = _until(send_by, content)  # type: ignore[assignment]
+            return Reply.of(self.session.send(prepared, max_bytes=max_bytes))
 
     @contextmanager
     def failures(self, what: str, *, idempotent: bool) -> Iterator[None]:
         """Let what goes wrong with a request of the session leave as an error of our tree."""
+        where = f"{self.vendor}: {what}"
         try:
             with _around_call(self.vendor):
                 yield
         # "from None": the cause's text carries the whole URL.
         except requests.HTTPError as error:
             reply = Reply.of(error.response)
-            raise error_for_reply(
-                reply, self._read_fault(reply), self.vendor, what, idempotent=idempotent
-            ) from None
+            fault = self._read_fault(reply)
+            raise _error_for_reply(reply, fault, self.vendor, where, idempotent) from None
         except _TooLargeError as error:
             kind = ArtefactError if idempotent else UnknownOutcomeError
-            raise kind(
-                f"{self.vendor}: {what}: the reply is {error}.",
-                vendor=self.vendor,
-                status=error.response.status_code if error.response is not None else None,
-                code="too_large",
-            ) from None
+            text = f"{where}: the reply is {error}."
+            raise kind(text, vendor=self.vendor, code="too_large") from None
         except _LateError:
-            text = f"{self.vendor}: {what} came too late and was not made. It is tried again."
+            text = f"{where} came too late and was not made. It is tried again."
             raise NotSentError(text, vendor=self.vendor) from None
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise error_for_lost(error, self.vendor, what, idempotent=idempotent) from None
+            raise _error_for_lost(error, self.vendor, where, idempotent) from None
 
 
 class _TooLargeError(requests.RequestException):
@@ -395,7 +367,7 @@ def _until(moment: float, body: bytes) -> Iterator[bytes]:
     yield body
 
 
-@lru_cache(maxsize=2)
+@cache
 def tls_context(bundle: str | None = None) -> ssl.SSLContext:
     """Return what verifies servers; loading it takes tens of milliseconds: once per process."""
     path = Path(bundle or DEFAULT_CA_BUNDLE_PATH)
@@ -404,7 +376,7 @@ def tls_context(bundle: str | None = None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=path)
 
 
-def retry_after_seconds(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a Retry-After header asks for, or None.
 
     Takes seconds or an HTTP date; a date is compared with the reply's own Date header where
@@ -412,24 +384,24 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float | None = None)
     day.
     """
     value = headers.get("Retry-After", "").strip()
-    if not value:
-        return None
     try:
-        seconds = float(value)
+        return bounded_seconds(float(value))
     except ValueError:
         due = timestamp(value)
-        if due is None:
-            return None
-        sent = timestamp(headers.get("Date", ""))
-        seconds = due - (sent if sent is not None else now if now is not None else time.time())
-    return bounded_seconds(seconds)
+        return None if due is None else seconds_until(due, headers)
+
+
+def seconds_until(due: float, headers: Mapping[str, str]) -> float | None:
+    """Return the seconds until a time (since 1970) by the clock of the reply with these headers."""
+    sent = timestamp(headers.get("Date", ""))
+    return bounded_seconds(due - (time.time() if sent is None else sent))
 
 
 def bounded_seconds(seconds: float) -> float | None:
     """Return a vendor's wait as a usable number of seconds, or None if it is not one."""
     if not math.isfinite(seconds):
         return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS)
 
 
 def timestamp(value: str) -> float | None:
@@ -440,82 +412,59 @@ def timestamp(value: str) -> float | None:
         return None
 
 
-def error_for_reply(
-    reply: Reply, fault: Fault, vendor: str, what: str, *, idempotent: bool
+def _error_for_reply(
+    reply: Reply, fault: Fault, vendor: str, where: str, idempotent: bool
 ) -> ProviderError:
     """Return the error that a reply outside 2xx means."""
-    status = reply.status
-    text = f"{vendor}: {what} answered HTTP {status}"
-    if fault.detail:
-        text = f"{text}: {fault.detail}"
-    kind = fault.kind or _kind_for_status(status, idempotent=idempotent)
-    facts: dict[str, Any] = {"vendor": vendor, "status": status, "code": fault.code or str(status)}
+    kind = fault.kind or _kind_for_status(reply.status, idempotent=idempotent)
+    text = f"{where} answered HTTP {reply.status}"
     wait = None
     if issubclass(kind, TransientError):
         wait = retry_after_seconds(reply.headers)
         wait = fault.retry_after_seconds if wait is None else wait
-        facts["retry_after_seconds"] = wait
-        facts["rate_limited"] = status == 429 or fault.rate_limited
-    elif status == 404 and kind is InvalidRequestError:
-        facts["reason"] = "not_found"
-    elif 300 <= status < 400:
-        facts["reason"] = "redirect"
-    return kind(f"{text} | {_advice(kind, status, wait)}", **facts).quoting(fault.detail)
+    return kind(
+        f"{text}: {fault.detail}" if fault.detail else text,
+        vendor=vendor,
+        status=reply.status,
+        code=fault.code or str(reply.status),
+        said=fault.detail,
+        retry_after_seconds=wait,
+        rate_limited=issubclass(kind, TransientError)
+        and (reply.status == 429 or fault.rate_limited),
+    )
 
 
 def _kind_for_status(status: int, *, idempotent: bool) -> type[TransientError | PermanentError]:
     if status in ACCOUNT_STATUSES:
         return AccountError
-    if status == 429 or status in _TRANSIENT_STATUSES:
+    if status in _TRANSIENT_STATUSES:
         return TransientError
     if status >= 500:
-        lost = not idempotent and status not in _NEVER_REACHED
-        return UnknownOutcomeError if lost else TransientError
-    if status >= 400:
-        return InvalidRequestError
-    return PermanentError
+        is_lost = not idempotent and status not in _NEVER_REACHED
+        return UnknownOutcomeError if is_lost else TransientError
+    return InvalidRequestError if status >= 400 else PermanentError
 
 
-def _advice(kind: type[ProviderError], status: int, wait: float | None) -> str:
-    if status == 429:
-        asked = f"in {wait:g} s" if wait is not None else "later"
-        return f"Rate limit: the call is made again {asked}; lower the concurrency if it stays."
-    if issubclass(kind, UnknownOutcomeError):
-        return "It may have been accepted: look it up before it is sent again."
-    if issubclass(kind, TransientError):
-        return "Passing fault of the vendor: the call is made again later."
-    if issubclass(kind, AccountError):
-        return "Check the key, its scopes, the credit and the model; the work waits for it."
-    if 300 <= status < 400:
-        return "Redirects are not followed: check the vendor's URL setting."
-    return "Repeating it unchanged cannot help."
-
-
-def error_for_lost(error: Exception, vendor: str, what: str, *, idempotent: bool) -> ProviderError:
+def _error_for_lost(error: Exception, vendor: str, where: str, idempotent: bool) -> ProviderError:
     """Return the error for a request that brought no whole reply."""
-    cannot_be_read = isinstance(_innermost(error), urllib3.exceptions.InvalidHeader)
-    if isinstance(error, ValueError) and not cannot_be_read:
+    cause = _innermost(error)
+    if isinstance(error, ValueError) and not isinstance(cause, urllib3.exceptions.InvalidHeader):
         # A header or URL that cannot be written: its text holds the value, a key perhaps.
         return AccountError(
-            f"{vendor}: {what} cannot be sent ({type(error).__name__}). "
+            f"{where} cannot be sent ({type(error).__name__}). "
             "Check the vendor's URL and key settings.",
             vendor=vendor,
             code="unusable_setting",
         )
-    cause = f"{type(_innermost(error)).__name__}: {_innermost(error)}"
     timeouts = requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError
     code = "timeout" if isinstance(error, timeouts) else "connection"
+    why = f"{type(cause).__name__}: {cause}"
     if _was_surely_not_sent(error):
-        text = f"{vendor}: {what} did not reach the vendor ({cause}). It is tried again later."
-        return TransientError(text, vendor=vendor, code=code)
-    text = f"{vendor}: the reply to {what} was lost ({cause})."
-    if idempotent:
-        return TransientError(f"{text} It is tried again later.", vendor=vendor, code=code)
-    return UnknownOutcomeError(
-        f"{text} It may have been accepted: look it up before it is sent again.",
-        vendor=vendor,
-        code=code,
-    )
+        return TransientError(
+            f"{where} did not reach the vendor ({why}).", vendor=vendor, code=code
+        )
+    kind = TransientError if idempotent else UnknownOutcomeError
+    return kind(f"{where}: the reply was lost ({why}).", vendor=vendor, code=code)
 
 
 def _was_surely_not_sent(error: Exception) -> bool:
@@ -537,16 +486,10 @@ def _was_surely_not_sent(error: Exception) -> bool:
 
 def _innermost(error: BaseException) -> BaseException:
     """Return the exception at the bottom: the others only repeat it, with the URL."""
-    seen: set[int] = set()
-    while id(error) not in seen:
-        seen.add(id(error))
-        inner = error.__cause__ or error.__context__
-        if inner is None:
-            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
-        if inner is None:
-            break
-        error = inner
-    return error
+    inner = error.__cause__ or error.__context__
+    if inner is None:
+        inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+    return error if inner is None else _innermost(inner)
 
 
 def bad_reply(
@@ -565,29 +508,15 @@ def bad_reply(
 def loads(body: bytes, *, parse_constant: Callable[[str], Any] | None = None) -> Any:
     """Parse UTF-8 JSON from outside; raise `ValueError` if it is none or nests too deeply.
 
-    The interpreter's recursion limit ends a parse that nests too deeply, but it is counted per
-    thread and coroutine library, and a count that is off ends the process instead. A body that
-    could exhaust the stack is therefore refused before it is parsed.
+    py_ecc, which web3 imports, lifts Python's recursion limit so far that a deep body would end
+    the process. So the depth is looked at first; brackets in texts count as well.
     """
-    if _depth(body) > MAX_DEPTH:
-        raise ValueError("nested too deeply")
+    brackets = body.translate(None, _NOT_BRACKETS)
+    if len(brackets) > MAX_DEPTH:
+        depths = accumulate(1 if code in b"[{" else -1 for code in brackets)
+        if max(depths) > MAX_DEPTH:
+            raise ValueError("nested too deeply")
     try:
         return json.loads(body.decode("utf-8"), parse_constant=parse_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-
-
-def _depth(body: bytes) -> int:
-    """Return an upper bound of the nesting: brackets in texts count as well."""
-    brackets = body.translate(None, _NOT_BRACKETS)
-    opening = brackets.count(b"[") + brackets.count(b"{")
-    if opening <= MAX_DEPTH:
-        return opening
-    depth = deepest = 0
-    for code in brackets:
-        if code in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        else:
-            depth -= 1
-    return deepest

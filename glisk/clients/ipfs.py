@@ -12,22 +12,12 @@ until one has the file.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from glisk.cid import cid_matches, is_cid
-from glisk.clients.http import (
-    Fault,
-    HttpClient,
-    HttpOptions,
-    Reply,
-    bad_reply,
-    bounded_seconds,
-    timestamp,
-)
+from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply, bad_reply, seconds_until
 from glisk.errors import (
     AccountError,
     ArtefactError,
@@ -40,20 +30,11 @@ from glisk.logging.redaction import register_secret, storable_text
 PINATA: Final = "pinata"
 GATEWAY: Final = "gateway"
 TOKEN_HEADER: Final = "x-pinata-gateway-token"  # noqa: S105 - a header's name
+_PIN: Final = "/pinning/pinFileToIPFS"
 _MAX_CID_CHARACTERS: Final = 100
-MAX_KEYVALUES: Final = 10  # https://docs.pinata.cloud, pinataMetadata
 # Not here now, but perhaps in a moment: a fresh pin reaches a gateway late, and a dedicated
 # Pinata gateway answers 403 for a file that it does not yet know to be its owner's.
 _LATE_STATUSES: Final = frozenset({403, 404, 410})
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """A pinned file as Pinata reports it; `cid` is the vendor's word and must be compared."""
-
-    cid: str
-    size_bytes: int
-    is_duplicate: bool
 
 
 class PinataClient:
@@ -68,15 +49,11 @@ class PinataClient:
         api_secret: str = "",
         options: HttpOptions | None = None,
     ) -> None:
-        """Take a JWT, or a key with its secret; raise ValueError if there is neither."""
+        """Take a JWT, or a key with its secret."""
         for secret in (jwt, api_key, api_secret):
             register_secret(secret)
-        if jwt:
-            headers = {"Authorization": f"Bearer {jwt}"}
-        elif api_key and api_secret:
-            headers = {"pinata_api_key": api_key, "pinata_secret_api_key": api_secret}
-        else:
-            raise ValueError("PINATA_JWT, or PINATA_API_KEY and PINATA_API_SECRET, must be set")
+        pair = {"pinata_api_key": api_key, "pinata_secret_api_key": api_secret}
+        headers = {"Authorization": f"Bearer {jwt}"} if jwt else pair
         self._http = HttpClient(
             vendor=PINATA,
             base_url=base_url,
@@ -87,7 +64,6 @@ class PinataClient:
 
     @classmethod
     def from_settings(cls) -> Self:
-        """Build the client from the PINATA_* and HTTP_* settings."""
         from django.conf import settings
 
         return cls(
@@ -106,17 +82,15 @@ class PinataClient:
         keyvalues: Mapping[str, str],
         cid_version: Literal[0, 1],
         content_type: str = "application/octet-stream",
-    ) -> Pin:
-        """Pin bytes as one file and return what Pinata says it is.
+    ) -> str:
+        """Pin bytes as one file; return the CID that Pinata names, which must be compared.
 
         Raises AccountError if the key or the plan is refused, InvalidRequestError for 400s,
-        TransientError otherwise; ValueError for more than ten keyvalues.
+        TransientError otherwise.
         """
-        if len(keyvalues) > MAX_KEYVALUES:
-            raise ValueError(f"Pinata takes at most {MAX_KEYVALUES} keyvalues")
         reply = self._http.call(
             "POST",
-            "/pinning/pinFileToIPFS",
+            _PIN,
             idempotent=True,
             data={
                 "pinataMetadata": json.dumps({"name": name, "keyvalues": dict(keyvalues)}),
@@ -124,13 +98,11 @@ class PinataClient:
             },
             files={"file": (name, data, content_type)},
         )
-        answer = reply.json_object() or {}
-        cid, size = answer.get("IpfsHash"), answer.get("PinSize")
-        if not isinstance(cid, str) or not cid or not isinstance(size, int):
+        cid = reply.json_object().get("IpfsHash")
+        if not isinstance(cid, str) or not cid:
             raise bad_reply(PINATA, "pinFileToIPFS", reply, idempotent=True, why="no IpfsHash")
         # Whatever it is, it will be stored, and compared with a CID of ours.
-        cid = storable_text(cid)[:_MAX_CID_CHARACTERS]
-        return Pin(cid=cid, size_bytes=size, is_duplicate=answer.get("isDuplicate") is True)
+        return storable_text(cid)[:_MAX_CID_CHARACTERS]
 
     def probe(self) -> None:
         """Check that the key may pin files, without pinning anything.
@@ -142,7 +114,7 @@ class PinataClient:
         try:
             self._http.call(
                 "POST",
-                "/pinning/pinFileToIPFS",
+                _PIN,
                 idempotent=True,
                 data={"pinataOptions": json.dumps({"cidVersion": 99})},
                 files={"file": ("probe", b"probe", "text/plain")},
@@ -157,36 +129,18 @@ def _read_pinata_fault(reply: Reply) -> Fault:
 
     The reasons seen so far are INVALID_CREDENTIALS (401), NO_SCOPES_FOUND, API_KEY_REVOKED and
     FORBIDDEN (403: plan limit reached); all of them concern the account, not the file.
+    A 429 without Retry-After has X-RateLimit-Reset, in unix seconds.
     """
-    answer = reply.json_object() or {}
-    error = answer.get("error")
-    reason = detail = None
-    if isinstance(error, dict):
-        reason, detail = error.get("reason"), error.get("details")
-    elif isinstance(error, str):
-        detail = error
-    elif isinstance(answer.get("message"), str):
-        detail = answer["message"]
-    text = ": ".join(part for part in (reason, detail) if isinstance(part, str) and part)
-    return Fault(
-        detail=text or reply.excerpt(),
-        code=reason if isinstance(reason, str) else None,
-        kind=AccountError if reply.status in (401, 402, 403) else None,
-        retry_after_seconds=_until_reset(reply),
-    )
-
-
-def _until_reset(reply: Reply) -> float | None:
-    """Return the seconds until X-RateLimit-Reset (unix seconds), for a 429 without Retry-After.
-
-    By the reply's own Date: this machine's clock may be minutes away from Pinata's.
-    """
+    answer = reply.json_object()
+    error = answer.get("error", answer.get("message"))
+    said = [error.get("reason"), error.get("details")] if isinstance(error, dict) else [None, error]
+    reason, detail = (part if isinstance(part, str) and part else None for part in said)
     try:
-        reset = float(reply.headers.get("X-RateLimit-Reset", ""))
+        wait = seconds_until(float(reply.headers.get("X-RateLimit-Reset", "")), reply.headers)
     except ValueError:
-        return None
-    sent = timestamp(reply.headers.get("Date", ""))
-    return bounded_seconds(reset - (time.time() if sent is None else sent))
+        wait = None
+    text = ": ".join(filter(None, (reason, detail)))
+    return Fault(text or reply.excerpt(), code=reason, retry_after_seconds=wait)
 
 
 class GatewayClient:
@@ -197,12 +151,9 @@ class GatewayClient:
     ) -> None:
         """Take gateways as host names or URLs, with or without `/ipfs`.
 
-        The token goes to the first gateway only, so that no public fallback ever sees it. Raises
-        ValueError if there is no gateway.
+        The token goes to the first gateway only, so that no public fallback ever sees it.
         """
         register_secret(token)
-        if not gateways:
-            raise ValueError("PINATA_GATEWAY must name at least one gateway")
         self._clients = [
             HttpClient(
                 vendor=GATEWAY,
@@ -216,7 +167,6 @@ class GatewayClient:
 
     @classmethod
     def from_settings(cls) -> Self:
-        """Build the client from PINATA_GATEWAY, PINATA_GATEWAY_TOKEN and HTTP_* settings."""
         from django.conf import settings
 
         return cls(
@@ -249,7 +199,10 @@ class GatewayClient:
             if cid_matches(reply.body, cid):
                 return reply.body
             failures.append(_wrong_bytes(cid, reply))
-        raise _worst(failures)
+        # If any gateway may still deliver, the failure is transient.
+        hopeful = [error for error in failures if isinstance(error, TransientError)]
+        refused = [error for error in failures if isinstance(error, AccountError)]
+        raise [*hopeful, *refused, *failures][0]
 
 
 def gateway_base_url(gateway: str) -> str:
@@ -263,9 +216,10 @@ def gateway_base_url(gateway: str) -> str:
 
 def _read_gateway_fault(reply: Reply) -> Fault:
     """Read a gateway's error reply; the body is a page for people and is kept short."""
-    kind = TransientError if reply.status in _LATE_STATUSES else None
-    code = "not_available" if reply.status in _LATE_STATUSES else None
-    return Fault(detail=reply.excerpt()[:120], code=code, kind=kind)
+    detail = reply.excerpt()[:120]
+    if reply.status in _LATE_STATUSES:
+        return Fault(detail, code="not_available", kind=TransientError)
+    return Fault(detail)
 
 
 def _wrong_bytes(cid: str, reply: Reply) -> ArtefactError:
@@ -277,12 +231,3 @@ def _wrong_bytes(cid: str, reply: Reply) -> ArtefactError:
         status=reply.status,
         code="cid_mismatch",
     )
-
-
-def _worst(failures: list[ProviderError]) -> ProviderError:
-    """Choose what to report: if any gateway may still deliver, the failure is transient."""
-    for kind in (TransientError, AccountError):
-        for error in failures:
-            if isinstance(error, kind):
-                return error
-    return failures[0]

@@ -13,7 +13,7 @@ from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply
 from glisk.logging.redaction import register_secret
 
 VENDOR: Final = "opensea"
-CHAINS: Final = {"BASE_MAINNET": "base", "BASE_SEPOLIA": "base_sepolia", "LOCAL": "base"}
+_CHAINS: Final = {"BASE_MAINNET": "base", "BASE_SEPOLIA": "base_sepolia", "LOCAL": "base"}
 
 
 class OpenSeaClient:
@@ -24,15 +24,12 @@ class OpenSeaClient:
         *,
         base_url: str,
         api_key: str,
-        chain: str,
+        network: str,
         contract_address: str,
         options: HttpOptions | None = None,
     ) -> None:
-        """Raise ValueError without a key."""
-        if not api_key:
-            raise ValueError("OPENSEA_API_KEY must be set")
         register_secret(api_key)
-        self._path = f"/api/v2/chain/{chain}/contract/{contract_address}/nfts"
+        self._path = f"/api/v2/chain/{_CHAINS[network]}/contract/{contract_address}/nfts"
         self._http = HttpClient(
             vendor=VENDOR,
             base_url=base_url,
@@ -40,16 +37,16 @@ class OpenSeaClient:
             options=options,
             read_fault=_read_fault,
         )
+        self.close = self._http.close
 
     @classmethod
     def from_settings(cls) -> Self:
-        """Build the client from OPENSEA_*, NETWORK, the contract's address and HTTP_* settings."""
         from django.conf import settings
 
         return cls(
             base_url=settings.OPENSEA_API_URL,
             api_key=settings.OPENSEA_API_KEY,
-            chain=CHAINS[settings.NETWORK],
+            network=settings.NETWORK,
             contract_address=settings.GLISK_NFT_CONTRACT_ADDRESS,
             options=HttpOptions.from_settings(),
         )
@@ -62,13 +59,10 @@ class OpenSeaClient:
         """
         self._http.call("POST", f"{self._path}/{token_id}/refresh", idempotent=True)
 
-    def close(self) -> None:
-        self._http.close()
-
 
 def _read_fault(reply: Reply) -> Fault:
     """Read OpenSea's `{"errors": ["…"]}`; anything else is shown as it is."""
-    errors = (reply.json_object() or {}).get("errors")
+    errors = reply.json_object().get("errors")
     if isinstance(errors, list) and errors:
-        return Fault(detail="; ".join(str(error) for error in errors)[:300])
-    return Fault(detail=reply.excerpt())
+        return Fault("; ".join(map(str, errors))[:300])
+    return Fault(reply.excerpt())

@@ -10,7 +10,6 @@ October 2025, in a listing for the whole page, and know no `data_removed`.
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +33,11 @@ from glisk.errors import (
 )
 from glisk.logging.redaction import register_secret, storable_text
 
+if TYPE_CHECKING:
+    import replicate
+
 VENDOR: Final = "replicate"
+DEFAULT_BASE_URL: Final = "https://api.replicate.com"
 
 STARTING, PROCESSING = "starting", "processing"
 SUCCEEDED, FAILED, CANCELED, ABORTED = "succeeded", "failed", "canceled", "aborted"
@@ -45,7 +48,10 @@ _PICTURE_ENDINGS: Final = (".webp", ".png", ".jpg", ".jpeg")
 _MAX_URL_CHARACTERS: Final = 2000
 _MAX_ID_CHARACTERS: Final = 100
 _MAX_LOG_CHARACTERS: Final = 4000
-REPLY_BYTES: Final = 4 * 1024 * 1024  # of a reply without its images
+_REPLY_BYTES: Final = 4 * 1024 * 1024  # without images
+# The title of the 422 body: https://replicate.com/docs/reference/http
+_INVALID_INPUT: Final = "input validation failed"
+_VERSION: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +65,13 @@ class Prediction:
     status: str
     output_urls: tuple[str, ...] = ()
     output_text: str = field(default="", repr=False)  # what else an output without a URL says
-    error: str | None = None
+    error: str = ""
     logs: str = field(default="", repr=False)
     predict_time_seconds: float | None = None
     created_at: datetime | None = None
     completed_at: datetime | None = None
     input: Mapping[str, Any] = field(default_factory=dict, repr=False)
     data_removed: bool = False
-    model: str = ""
-    version: str = ""
 
     @property
     def is_terminal(self) -> bool:
@@ -87,7 +91,7 @@ class Prediction:
 
 
 def parse_prediction(payload: Mapping[str, Any]) -> Prediction:
-    """Read a prediction from a reply or a webhook body.
+    """Read a prediction from a reply or a webhook body, with texts that the database can hold.
 
     Only `id` and `status` are required; anything else of an unexpected type counts as absent.
     Raises ValueError if one of these two is missing, or if the id is no plain short text.
@@ -95,101 +99,28 @@ def parse_prediction(payload: Mapping[str, Any]) -> Prediction:
     identifier, status = payload.get("id"), payload.get("status")
     if not isinstance(identifier, str) or not identifier or not isinstance(status, str):
         raise ValueError("not a prediction: id or status is missing")
-    if not (identifier.isascii() and identifier.isprintable()):
+    if not (identifier.isascii() and identifier.isprintable() and identifier.strip()):
         raise ValueError("not a prediction: the id is not plain text")
     if len(identifier) > _MAX_ID_CHARACTERS:
         raise ValueError("not a prediction: the id is too long")
-    metrics = payload.get("metrics")
-    inputs = payload.get("input")
+    metrics, inputs, logs = payload.get("metrics"), payload.get("input"), payload.get("logs")
+    predict_time = metrics.get("predict_time") if isinstance(metrics, Mapping) else None
     texts = _texts(payload.get("output"))
-    urls = _urls_among(texts)
+    urls = [text for text in texts if text.lower().startswith(_URL_SCHEMES)]
     return Prediction(
         id=identifier,
         status=status,
-        output_urls=urls,
+        # A model may add a mask or a report to its picture.
+        output_urls=tuple(sorted(urls, key=_is_no_picture)),
         output_text="" if urls else "\n".join(texts)[:_MAX_LOG_CHARACTERS],
-        error=_error_text(payload.get("error")),
-        logs=_text(payload.get("logs"))[-_MAX_LOG_CHARACTERS:],
-        predict_time_seconds=_number(
-            metrics.get("predict_time") if isinstance(metrics, Mapping) else None
-        ),
+        error=storable_text(str(payload.get("error") or "")),
+        logs=storable_text(logs)[-_MAX_LOG_CHARACTERS:] if isinstance(logs, str) else "",
+        predict_time_seconds=_number(predict_time),
         created_at=_time(payload.get("created_at")),
         completed_at=_time(payload.get("completed_at")),
         input=dict(inputs) if isinstance(inputs, Mapping) else {},
         data_removed=payload.get("data_removed") is True,
-        model=_text(payload.get("model")),
-        version=_text(payload.get("version")),
     )
-
-
-# Texts by which a failure is known (compared in lower case), and what they mean.
-_FAILURES: Final[tuple[tuple[str, type[ProviderError], str], ...]] = (
-    # "Prediction interrupted; please retry (code: PA)":
-    # https://github.com/replicate/cog-whisper/issues/1
-    ("prediction interrupted", TransientError, "interrupted"),
-    # "Director: unexpected error handling prediction (E9828)": Replicate's own infrastructure
-    # (public reports)
-    ("unexpected error handling prediction", TransientError, "director"),
-    # The title of the 422 body: https://replicate.com/docs/reference/http
-    ("input validation failed", InvalidRequestError, "validation"),
-)
-
-
-def classify_prediction_failure(prediction: Prediction, *, vendor: str = VENDOR) -> ProviderError:
-    """Return the error that an ended prediction without usable output means.
-
-    A failure of unknown wording is transient: in practice these are faults of a GPU host, a
-    retry costs one more picture, and the row's attempts bound it. A prediction that was canceled
-    or aborted, or whose output is gone, needs a new one as well. A success without an image is
-    paid for, and the next one may be as well. Raises ValueError for a prediction that still runs.
-    """
-    if not prediction.is_terminal:
-        raise ValueError(f"prediction {prediction.id} has not ended ({prediction.status})")
-    where = f"{vendor}: prediction {prediction.id} {prediction.status}"
-    if prediction.status in (CANCELED, ABORTED):
-        text = f"{where}: {_told(prediction.error)}"
-        return TransientError(text, vendor=vendor, code=prediction.status)
-    refusal = _refusal(prediction)
-    if prediction.is_succeeded and not refusal:
-        if prediction.data_removed:
-            text = f"{where}, but its output is deleted by now"
-            return TransientError(text, vendor=vendor, code="output_removed")
-        text = f"{where}, but its output holds no image"
-        return NoImageError(text, vendor=vendor, code="no_output")
-    text = f"{where}: {_told(prediction.error or refusal)}"
-    if refusal:
-        return ContentPolicyError(text, vendor=vendor, code="moderation")
-    told = (prediction.error or prediction.logs).lower()
-    for known, kind, code in _FAILURES:
-        if known in told:
-            return kind(text, vendor=vendor, code=code)
-    code = prediction.status if prediction.status != FAILED else "model_failed"
-    return TransientError(text, vendor=vendor, code=code)
-
-
-def _told(text: str | None) -> str:
-    return (text or "no error text")[:500]
-
-
-def _refusal(prediction: Prediction) -> str:
-    """Return the sentence by which moderation refused, or an empty text.
-
-    Output and logs decide only where the error says nothing: logs may quote the prompt.
-    """
-    prompt = str(prediction.input.get("prompt", ""))
-    if prediction.error:
-        return find_refusal(prediction.error, prompt=prompt)
-    said = find_refusal(prediction.output_text, prompt=prompt)
-    return said or find_refusal_in_logs(prediction.logs, prompt=prompt)
-
-
-def _urls_among(texts: list[str]) -> tuple[str, ...]:
-    """Return the URLs among the texts of an output.
-
-    Those that look like a picture's come first, since a model may add a mask's or a report's.
-    """
-    found = [text for text in texts if text.lower().startswith(_URL_SCHEMES)]
-    return tuple(sorted(map(storable_text, found), key=_is_no_picture))
 
 
 def _texts(value: Any) -> list[str]:
@@ -202,7 +133,7 @@ def _texts(value: Any) -> list[str]:
     while rest:
         value = rest.pop()
         if isinstance(value, str):
-            texts.append(value.strip())
+            texts.append(storable_text(value.strip()))
         elif isinstance(value, dict):
             rest += reversed(value.values())
         elif isinstance(value, list):
@@ -217,44 +148,61 @@ def _is_no_picture(url: str) -> bool:
     return not head.partition("?")[0].endswith(_PICTURE_ENDINGS)
 
 
-def _error_text(error: Any) -> str | None:
-    if error is None or isinstance(error, str):
-        return error or None
-    return str(error)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else None
 
 
 def _time(value: Any) -> datetime | None:
     """Read an ISO time with any number of decimals; without a zone it is none of Replicate's."""
-    if not isinstance(value, str):
-        return None
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+    except (TypeError, ValueError):
         return None
     return moment if moment.tzinfo is not None else None
 
 
+def classify_prediction_failure(prediction: Prediction, *, vendor: str = VENDOR) -> ProviderError:
+    """Return the error that an ended prediction without usable output means.
+
+    A failure of unknown wording is transient: in practice these are faults of a GPU host, a
+    retry costs one more picture, and the row's attempts bound it. A prediction that was canceled
+    or aborted, or whose output is gone, needs a new one as well. A success without an image is
+    paid for, and the next one may be as well. Raises ValueError for a prediction that still runs.
+    """
+    if not prediction.is_terminal:
+        raise ValueError(f"prediction {prediction.id} has not ended ({prediction.status})")
+    was_stopped = prediction.status in (CANCELED, ABORTED)
+    refusal = "" if was_stopped else _refusal(prediction)
+    kind: type[ProviderError] = TransientError
+    why = prediction.error or refusal or "no error text"
+    if refusal:
+        kind = ContentPolicyError
+    elif prediction.is_succeeded and prediction.data_removed:
+        why = "its output is deleted by now"
+    elif prediction.is_succeeded:
+        kind, why = NoImageError, "its output holds no image"
+    elif not was_stopped and _INVALID_INPUT in (prediction.error or prediction.logs).lower():
+        kind = InvalidRequestError
+    text = f"{vendor}: prediction {prediction.id} {prediction.status}: {why[:500]}"
+    return kind(text, vendor=vendor, code=prediction.status)
+
+
+def _refusal(prediction: Prediction) -> str:
+    """Return the sentence by which moderation refused, or an empty text.
+
+    Output and logs decide only where the error says nothing: logs may quote the prompt.
+    """
+    prompt = str(prediction.input.get("prompt", ""))
+    if prediction.error:
+        return find_refusal(prediction.error, prompt=prompt)
+    said = find_refusal(prediction.output_text, prompt=prompt)
+    return said or find_refusal_in_logs(prediction.logs, prompt=prompt)
+
+
 def bytes_with_image(max_image_bytes: int) -> int:
     """Return how large a reply may be that holds an image of so many bytes in base64."""
-    return max_image_bytes * 4 // 3 + REPLY_BYTES
-
-
-if TYPE_CHECKING:
-    import replicate
-
-DEFAULT_BASE_URL: Final = "https://api.replicate.com"
-_LISTING: Final = "/v1/predictions"
-_VERSION: Final = re.compile(r"[0-9a-f]{64}")
+    return max_image_bytes * 4 // 3 + _REPLY_BYTES
 
 
 class ReplicateClient:
@@ -266,11 +214,11 @@ class ReplicateClient:
         api_token: str,
         model: str,
         base_url: str = DEFAULT_BASE_URL,
-        cancel_after_seconds: float | None = None,
+        cancel_after_seconds: float = 0,
         max_image_bytes: int = 0,
         options: HttpOptions | None = None,
     ) -> None:
-        """Raise ValueError if the token is empty.
+        """Take what is to be asked for.
 
         `model`: `owner/name`, `owner/name:version` or a version, 64 hex digits.
 
@@ -279,25 +227,22 @@ class ReplicateClient:
         `cancel_after_seconds`: Replicate itself ends a prediction after so long, rounded up to
         whole minutes, should nobody of us be there to do it.
         """
-        if not api_token:
-            raise ValueError("REPLICATE_API_TOKEN must be set")
         register_secret(api_token)
         version = model.rpartition(":")[2]
         self._model = {"version": version} if _VERSION.fullmatch(version) else {"model": model}
         self._api_token = api_token
-        minutes = math.ceil((cancel_after_seconds or 0) / 60)
+        minutes = math.ceil(cancel_after_seconds / 60)
         self._headers = {"Cancel-After": f"{minutes}m"} if minutes else {}
-        self._max_bytes = bytes_with_image(max_image_bytes)
         self._http = HttpClient(
             vendor=VENDOR,
             base_url=base_url.rstrip("/").removesuffix("/v1"),
             options=options,
             read_fault=_read_fault,
+            max_bytes=bytes_with_image(max_image_bytes),
         )
 
     @classmethod
     def from_settings(cls) -> Self:
-        """Build the client from the REPLICATE_* and HTTP_* settings."""
         from django.conf import settings
 
         return cls(
@@ -329,7 +274,7 @@ class ReplicateClient:
         if webhook_url:
             options |= {"webhook": webhook_url, "webhook_events_filter": ["completed"]}
         try:
-            reply = self._reply_to(
+            return self._prediction(
                 lambda sdk: sdk.predictions.create(input=dict(input), **options),
                 idempotent=False,
                 send_by=send_by,
@@ -339,32 +284,25 @@ class ReplicateClient:
                 raise
             # The model itself is unknown: every other token would meet the same answer.
             raise AccountError(
-                f"{error.message} Check REPLICATE_MODEL_VERSION.",
+                f"{error} Check REPLICATE_MODEL_VERSION.",
                 vendor=VENDOR,
                 status=404,
                 code="model_not_found",
-            ).quoting(error.said) from None
-        return _read_prediction(reply, "POST predictions", idempotent=False)
+                said=error.said,
+            ) from None
 
     def get_prediction(self, prediction_id: str) -> Prediction:
         """Return a prediction as it is now.
 
-        Raises InvalidRequestError with reason "not_found" if Replicate does not know it (any
-        more).
+        Raises InvalidRequestError with status 404 if Replicate does not know it (any more).
         """
         known = quote(prediction_id, safe="")
-        reply = self._reply_to(
-            lambda sdk: sdk.predictions.get(known), idempotent=True, max_bytes=self._max_bytes
-        )
-        return _read_prediction(reply, f"GET {known}", idempotent=True)
+        return self._prediction(lambda sdk: sdk.predictions.get(known), idempotent=True)
 
     def cancel_prediction(self, prediction_id: str) -> Prediction:
         """Cancel a prediction and return it; one that has ended is returned as it is."""
         known = quote(prediction_id, safe="")
-        reply = self._reply_to(
-            lambda sdk: sdk.predictions.cancel(known), idempotent=True, max_bytes=self._max_bytes
-        )
-        return _read_prediction(reply, f"POST {known}/cancel", idempotent=True)
+        return self._prediction(lambda sdk: sdk.predictions.cancel(known), idempotent=True)
 
     def prediction_pages(
         self, *, created_after: datetime | None = None, created_before: datetime | None = None
@@ -377,23 +315,21 @@ class ReplicateClient:
         """
         bounds = {"created_after": created_after, "created_before": created_before}
         bound = {name: _vendor_time(moment) for name, moment in bounds.items() if moment}
-        params = dict(bound)
-        while True:
-            # The SDK knows no filter, but takes a cursor for what it is: the rest of a URL.
-            cursor = f"{_LISTING}?{urlencode(params)}"
-            reply = self._reply_to(functools.partial(_list, cursor), idempotent=True)
-            answer = reply.json_object() or {}
-            results = answer.get("results")
-            if not isinstance(results, list):
-                raise bad_reply(
-                    VENDOR, "GET /v1/predictions", reply, idempotent=True, why="no results"
-                )
-            yield _readable(results)
-            following = answer.get("next")
-            if not isinstance(following, str) or not following:
-                return
+        following: Any = "?"
+        while isinstance(following, str) and following:
             # Only the query of `next` is taken: the token goes to our own base URL, nowhere else.
-            params = {**bound, **dict(parse_qsl(urlsplit(following).query))}
+            page = self._page({**bound, **dict(parse_qsl(urlsplit(following).query))})
+            yield _readable(page["results"])
+            following = page.get("next")
+
+    def _page(self, query: Mapping[str, str]) -> dict[str, Any]:
+        # The SDK knows no filter, but takes a cursor for what it is: the rest of a URL.
+        cursor: Any = f"/v1/predictions?{urlencode(query)}"
+        reply = self._reply_to(lambda sdk: sdk.predictions.list(cursor), idempotent=True)
+        page = reply.json_object()
+        if not isinstance(page.get("results"), list):
+            raise bad_reply(VENDOR, "the listing", reply, idempotent=True, why="no results")
+        return page
 
     @property
     def clock(self) -> ClockReading | None:
@@ -411,11 +347,21 @@ class ReplicateClient:
         for anything else.
         """
         reply = self._reply_to(lambda sdk: sdk.webhooks.default.secret(), idempotent=True)
-        secret = (reply.json_object() or {}).get("key")
+        secret = reply.json_object().get("key")
         if not isinstance(secret, str) or not secret:
             raise TransientError(f"{VENDOR}: the answer holds no signing key", vendor=VENDOR)
         register_secret(secret)
         return secret
+
+    def _prediction(
+        self, call: Callable[[replicate.Client], Any], *, idempotent: bool, **options: Any
+    ) -> Prediction:
+        reply = self._reply_to(call, idempotent=idempotent, **options)
+        try:
+            return parse_prediction(reply.json_object())
+        except ValueError as error:
+            why = str(error)
+            raise bad_reply(VENDOR, "it", reply, idempotent=idempotent, why=why) from None
 
     def _reply_to(
         self, call: Callable[[replicate.Client], Any], *, idempotent: bool, **options: Any
@@ -426,11 +372,10 @@ class ReplicateClient:
         """
         import replicate  # 25 MB, which a process that only reads webhooks does not need
 
-        transport = _Transport(self._http, {"idempotent": idempotent, **options})
         sdk = replicate.Client(
             api_token=self._api_token,
             base_url="https://replicate.invalid",  # the host is our client's, whatever a URL says
-            transport=transport,
+            transport=_Transport(self._http, {"idempotent": idempotent, **options}),
             headers=dict(self._headers),
         )
         try:
@@ -456,23 +401,16 @@ class _Transport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         path, _, query = request.url.raw_path.decode("ascii").partition("?")
+        sent = ("Authorization", "Content-Type", "Cancel-After")
         reply = self._http.call(
             request.method,
             path,
             params=query,
             data=request.read(),
-            headers={
-                name: request.headers[name]
-                for name in ("Authorization", "Content-Type", "Cancel-After")
-                if name in request.headers
-            },
+            headers={name: request.headers[name] for name in sent if name in request.headers},
             **self._options,
         )
         raise _Answered(reply)
-
-
-def _list(cursor: str, sdk: replicate.Client) -> Any:
-    return sdk.predictions.list(cursor)
 
 
 def _read_fault(reply: Reply) -> Fault:
@@ -481,7 +419,7 @@ def _read_fault(reply: Reply) -> Fault:
     "Invalid version or not permitted" (422) is what a wrong model version, a private model and an
     account without a payment method get: a fault of the account, not of the token's prompt.
     """
-    answer = reply.json_object() or {}
+    answer = reply.json_object()
     title, detail = answer.get("title"), answer.get("detail")
     parts = [part.strip() for part in (title, detail) if isinstance(part, str) and part.strip()]
     text = ": ".join(parts) or reply.excerpt()
@@ -489,17 +427,8 @@ def _read_fault(reply: Reply) -> Fault:
         return Fault(text, code="moderation", kind=ContentPolicyError)
     if title == "Invalid version or not permitted":
         return Fault(text, code="model_version", kind=AccountError)
-    wait = answer.get("retry_after")
-    if isinstance(wait, bool) or not isinstance(wait, int | float):
-        return Fault(text)
-    return Fault(text, retry_after_seconds=bounded_seconds(wait))
-
-
-def _read_prediction(reply: Reply, what: str, *, idempotent: bool) -> Prediction:
-    try:
-        return parse_prediction(reply.json_object() or {})
-    except ValueError:
-        raise bad_reply(VENDOR, what, reply, idempotent=idempotent, why="no prediction") from None
+    wait = _number(answer.get("retry_after"))
+    return Fault(text, retry_after_seconds=None if wait is None else bounded_seconds(wait))
 
 
 def _readable(items: list[Any]) -> list[Prediction]:

@@ -16,11 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply, bad_reply
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
-from glisk.clients.replicate import (
-    Prediction,
-    bytes_with_image,
-    parse_prediction,
-)
+from glisk.clients.replicate import Prediction, bytes_with_image, parse_prediction
 from glisk.errors import (
     AccountError,
     ContentPolicyError,
@@ -49,22 +45,17 @@ class SelfhostedClient:
         options: HttpOptions | None = None,
     ) -> None:
         """Raise ValueError if the base URL is not one; the read timeout bounds a prediction."""
-        if api_token:
-            register_secret(api_token)
+        register_secret(api_token)
         headers = {"Authorization": f"Bearer {api_token}"} if api_token else {}
-        options = options or HttpOptions()
-        self._http = HttpClient(
-            vendor=VENDOR,
-            base_url=base_url,
-            headers=headers,
-            options=options,
-            read_fault=read_cog_fault,
-        )
-        self._short = HttpClient(
-            vendor=VENDOR,
-            base_url=base_url,
-            headers=headers,
-            options=HttpOptions(options.connect_timeout_seconds, _SHORT_SECONDS, 1),
+        self._http, self._short = (
+            HttpClient(
+                vendor=VENDOR,
+                base_url=base_url,
+                headers=headers,
+                options=each,
+                read_fault=_read_fault,
+            )
+            for each in (options, HttpOptions(read_timeout_seconds=_SHORT_SECONDS))
         )
         self._max_bytes = bytes_with_image(max_image_bytes)
 
@@ -77,11 +68,7 @@ class SelfhostedClient:
             base_url=settings.SELFHOSTED_IMAGE_API_URL,
             api_token=settings.SELFHOSTED_IMAGE_API_TOKEN,
             max_image_bytes=settings.IMAGE_MAX_BYTES,
-            options=HttpOptions(
-                connect_timeout_seconds=settings.HTTP_CONNECT_TIMEOUT_SECONDS,
-                read_timeout_seconds=settings.GENERATION_TIMEOUT_SECONDS,
-                pool_size=settings.SELFHOSTED_CONCURRENCY,
-            ),
+            options=HttpOptions.from_settings(longest=settings.GENERATION_TIMEOUT_SECONDS),
         )
 
     def create_prediction(
@@ -109,14 +96,14 @@ class SelfhostedClient:
             if error.code == "timeout":
                 self._cancel(path)
             raise
-        answer = reply.json_object() or {}
         try:
             # Old servers do not repeat the id.
-            prediction = parse_prediction({"id": prediction_id, **answer})
-        except ValueError:
-            raise self._bad(path, reply, "no prediction") from None
-        if prediction.id != prediction_id:
-            raise self._bad(path, reply, "another prediction")
+            prediction = parse_prediction({"id": prediction_id, **reply.json_object()})
+            if prediction.id != prediction_id:
+                raise ValueError("it is another prediction")
+        except ValueError as error:
+            why = str(error)
+            raise bad_reply(VENDOR, f"PUT {path}", reply, idempotent=False, why=why) from None
         if not prediction.is_terminal:
             raise UnknownOutcomeError(
                 f"{VENDOR}: {prediction_id} is still running there. It is asked again.",
@@ -133,7 +120,7 @@ class SelfhostedClient:
         TransientError if it does not answer, or cannot serve yet.
         """
         reply = self._short.call("GET", "/health-check", idempotent=True)
-        state = (reply.json_object() or {}).get("status")
+        state = reply.json_object().get("status")
         if not isinstance(state, str):
             raise bad_reply(VENDOR, "GET /health-check", reply, idempotent=True, why="no status")
         if state not in _SERVES:
@@ -147,21 +134,17 @@ class SelfhostedClient:
         with contextlib.suppress(ProviderError):
             self._short.call("POST", f"{path}/cancel", idempotent=True)
 
-    def _bad(self, path: str, reply: Reply, why: str) -> TransientError:
-        return bad_reply(VENDOR, f"PUT {path}", reply, idempotent=False, why=why)
 
-
-def read_cog_fault(reply: Reply) -> Fault:
+def _read_fault(reply: Reply) -> Fault:
     """Read Cog's error body: `error`, or `detail` as a text or a list of faults of the input.
 
     Prompts are checked before the call, so a refused input or an unknown path is a fault of the
     server's configuration (a model without `prompt` or `seed`): every token would meet it.
     """
-    answer = reply.json_object() or {}
-    text = answer.get("error") or answer.get("detail")
-    detail = text if isinstance(text, str) else str(text) if text else reply.excerpt()
-    if reply.status == 409:
-        return Fault(detail, code="busy", kind=_Busy, retry_after_seconds=_BUSY_SECONDS)
+    answer = reply.json_object()
+    detail = str(answer.get("error") or answer.get("detail") or reply.excerpt())
+    if reply.status == 409:  # all places are taken: like a rate limit, no fault of the server
+        return Fault(detail, "busy", TransientError, _BUSY_SECONDS, rate_limited=True)
     if reply.status in REFUSING_STATUSES and find_refusal(detail):
         return Fault(detail, code="moderation", kind=ContentPolicyError)
     if reply.status in (400, 404, 405, 422):
@@ -169,15 +152,6 @@ def read_cog_fault(reply: Reply) -> Fault:
     if reply.status == 503 and answer:  # Cog itself, before it takes the call: it is starting
         return Fault(detail, kind=TransientError)
     return Fault(detail)
-
-
-class _Busy(TransientError):
-    """All places of the server are taken: like a rate limit, no fault of it."""
-
-    error_class = "rate_limited"
-
-    def __init__(self, message: str, **facts: Any) -> None:
-        super().__init__(message, **{**facts, "rate_limited": True})
 
 
 def output_hosts(base_url: str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from glisk.clients.chain import VENDOR, RevertError, RpcClient, RpcError
-from glisk.errors import ProviderError, TransientError
+from glisk.errors import TransientError
 
 logger = structlog.get_logger(__name__)
 
@@ -60,30 +60,23 @@ class SmartWalletClient:
         Raises:
             ProviderError: the node did not answer, could not run the call, or refuses our key.
         """
-        question = {
-            "from": _CALLER,
-            "data": _call_data(wallet, digest, signature),
-            "gas": _GAS,
-        }
+        data = _call_data(wallet, digest, signature)
         try:
-            verdict = self._rpc.call("eth_call", question, "latest")
-        except RevertError as error:
-            return _refused(wallet, error)
-        except RpcError as error:
-            # The wallet runs inside the validator, which can only revert or be left without gas.
-            # Anything else is the node's own fault.
-            if _OUT_OF_GAS.search(error.rpc_message) or error.rpc_code == _EVM_FAILED:
-                return _refused(wallet, error)
-            raise
+            verdict = self._rpc.call(
+                "eth_call", {"from": _CALLER, "data": data, "gas": _GAS}, "latest"
+            )
+        except (RevertError, RpcError) as error:
+            # The wallet runs inside the validator: its code may revert, burn all gas, jump
+            # nowhere. Anything else is the node's own fault.
+            if isinstance(error, RpcError) and not (
+                _OUT_OF_GAS.search(error.said) or error.rpc_code == _EVM_FAILED
+            ):
+                raise
+            logger.info("smart_wallet_refused", wallet=wallet, error=str(error))
+            return False
         if verdict not in _VERDICTS:
             raise TransientError("chain: the validator's answer is none", vendor=VENDOR)
         return _VERDICTS[verdict]
-
-
-def _refused(wallet: str, error: ProviderError) -> bool:
-    """Note how the wallet's code ended: it may revert, burn all gas, jump nowhere."""
-    logger.info("smart_wallet_refused", wallet=wallet, error=str(error))
-    return False
 
 
 @lru_cache(maxsize=4)

@@ -8,9 +8,11 @@ their own, and Authlib a compiled crypto library that nothing here needs).
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
-from typing import Final, Self
+from contextlib import suppress
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
+
+from django.conf import settings
 
 from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply
 from glisk.errors import InvalidRequestError, TransientError
@@ -21,75 +23,38 @@ _SCOPES: Final = ("tweet.read", "users.read")
 _VERIFIER_LENGTH: Final = 64
 
 
-@dataclass(frozen=True)
-class Authorization:
-    """What begins a sign-in; the verifier stays with us until X sends the code."""
-
-    url: str
-    code_verifier: str
-
-    def __repr__(self) -> str:
-        return "<Authorization>"
-
-
 class XClient:
-    """One application at X. Its access tokens live as long as the call that reads the user."""
+    """Our application at X, by the X_* settings; without a secret it is a public client.
 
-    def __init__(
-        self,
-        *,
-        client_id: str,
-        client_secret: str,
-        redirect_uri: str,
-        authorize_url: str,
-        api_url: str,
-        options: HttpOptions | None = None,
-    ) -> None:
-        """Without a secret the application is a public client."""
-        from oauthlib.oauth2 import WebApplicationClient
+    Its access tokens live as long as the call that reads the user.
+    """
 
-        self._oauth = WebApplicationClient
-        self._client_id, self._client_secret = client_id, client_secret
-        self._redirect_uri, self._authorize_url = redirect_uri, authorize_url
+    def __init__(self) -> None:
         self._http = HttpClient(
-            vendor=VENDOR, base_url=api_url, options=options, read_fault=_read_fault
+            vendor=VENDOR,
+            base_url=settings.X_API_URL,
+            options=HttpOptions.from_settings(longest=settings.LINK_TIMEOUT_SECONDS),
+            read_fault=_read_fault,
         )
+        self.close = self._http.close
 
-    @classmethod
-    def from_settings(cls) -> Self:
-        """Build the client from the X_* settings."""
-        from django.conf import settings
-
-        return cls(
-            client_id=settings.X_CLIENT_ID,
-            client_secret=settings.X_CLIENT_SECRET,
-            redirect_uri=settings.X_REDIRECT_URI,
-            authorize_url=settings.X_AUTHORIZE_URL,
-            api_url=settings.X_API_URL,
-            options=HttpOptions.for_linking(),
-        )
-
-    def close(self) -> None:
-        self._http.close()
-
-    def authorization(self, *, state: str) -> Authorization:
-        """Return where to send the user, and a fresh verifier."""
-        client = self._oauth(self._client_id)
+    def authorization(self, *, state: str) -> tuple[str, str]:
+        """Return where to send the user, and a fresh verifier, which stays with us until then."""
+        client = _oauth()
         verifier = client.create_code_verifier(_VERIFIER_LENGTH)
-        challenge = client.create_code_challenge(verifier, "S256")
         # oauthlib refuses plain HTTP, which the emulator speaks: `check --deploy` looks at the
         # setting instead, and the library makes the query for any address.
         made = client.prepare_request_uri(
             "https://x.com/",
-            redirect_uri=self._redirect_uri,
+            redirect_uri=settings.X_REDIRECT_URI,
             scope=list(_SCOPES),
             state=state,
-            code_challenge=challenge,
+            code_challenge=client.create_code_challenge(verifier, "S256"),
             code_challenge_method="S256",
         )
         # X writes the blank between scopes as %20, as any URL may; the library as a form does.
         query = urlsplit(made).query.replace("+", "%20")
-        return Authorization(f"{self._authorize_url}?{query}", verifier)
+        return f"{settings.X_AUTHORIZE_URL}?{query}", verifier
 
     def exchange(self, *, code: str, code_verifier: str) -> str:
         """Exchange a code (30 s of life, one use) for an access token.
@@ -100,33 +65,27 @@ class XClient:
         """
         from oauthlib.oauth2 import OAuth2Error
 
-        client = self._oauth(self._client_id)
+        client, secret = _oauth(), settings.X_CLIENT_SECRET
         body = client.prepare_request_body(
             code=code,
-            redirect_uri=self._redirect_uri,
+            redirect_uri=settings.X_REDIRECT_URI,
             code_verifier=code_verifier,
-            include_client_id=not self._client_secret,
+            include_client_id=not secret,
         )
         headers = {}
-        if self._client_secret:
-            pair = f"{self._client_id}:{self._client_secret}".encode()
+        if secret:
+            pair = f"{settings.X_CLIENT_ID}:{secret}".encode()
             headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
         reply = self._http.call(
             "POST", "/2/oauth2/token", idempotent=False, data=dict(parse_qsl(body)), headers=headers
         )
-        try:
-            if reply.json_object() is None:
-                raise ValueError("no JSON object")
-            token = client.parse_request_body_response(reply.body.decode("utf-8"))
-        except (OAuth2Error, ValueError, TypeError, AttributeError) as error:
-            # Not with an excerpt of the reply: it may hold a token.
-            raise TransientError(
-                f"x: the answer of the token endpoint is none ({type(error).__name__}).",
-                vendor=VENDOR,
-                code="bad_reply",
-            ) from None
-        access_token = token.get("access_token")
+        token = None
+        if reply.json_object():
+            with suppress(OAuth2Error, ValueError, TypeError, AttributeError):
+                token = client.parse_request_body_response(reply.body.decode("utf-8"))
+        access_token = (token or {}).get("access_token")
         if not isinstance(access_token, str) or not access_token.isascii():
+            # Not with an excerpt of the reply: it may hold a token.
             raise TransientError("x: no access token came.", vendor=VENDOR, code="bad_reply")
         return access_token
 
@@ -142,20 +101,26 @@ class XClient:
             idempotent=True,
             headers={"Authorization": f"Bearer {access_token}"},
         )
-        user = (reply.json_object() or {}).get("data")
+        user = reply.json_object().get("data")
         name = user.get("username") if isinstance(user, dict) else None
         if not isinstance(name, str) or not name:
             raise TransientError("x: users/me names no user.", vendor=VENDOR, code="bad_reply")
         return name
 
 
+def _oauth() -> Any:
+    from oauthlib.oauth2 import WebApplicationClient
+
+    return WebApplicationClient(settings.X_CLIENT_ID)
+
+
 def _read_fault(reply: Reply) -> Fault:
     """Read `{"error", "error_description"}` (OAuth) or `{"title", "detail"}` (API)."""
-    answer = reply.json_object() or {}
+    answer = reply.json_object()
     code = answer.get("error")
     texts = [answer.get(name) for name in ("error_description", "title", "detail")]
     return Fault(
-        detail=": ".join(text for text in texts if isinstance(text, str)) or reply.excerpt(),
+        ": ".join(text for text in texts if isinstance(text, str)) or reply.excerpt(),
         code=code if isinstance(code, str) else None,
         kind=InvalidRequestError if code in ("invalid_grant", "invalid_request") else None,
     )

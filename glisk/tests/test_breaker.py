@@ -38,7 +38,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(breaker_module, "_now", lambda: made.now)
+    monkeypatch.setattr(breaker_module, "database_now", lambda: made.now)
     return made
 
 
@@ -124,9 +124,9 @@ def test_of_two_processes_one_gets_the_probe(clock: Clock) -> None:
     def ask(_: int) -> int:
         try:
             breaker = Breaker("v")
-            breaker._refresh()  # all have seen it due
+            breaker.allowed(1)  # all have seen it due
             barrier.wait(timeout=60)
-            return breaker._take_probe()
+            return breaker.places(1)
         finally:
             connection.close()
 

@@ -90,7 +90,7 @@ def opensea(key: str = "sandbox-opensea-key", **faults: Any) -> Provoke:
         street.opensea.set_faults(**faults)
         contract = "0x" + "1" * 40
         OpenSeaClient(
-            base_url=street.opensea.url, api_key=key, chain="base", contract_address=contract
+            base_url=street.opensea.url, api_key=key, network="LOCAL", contract_address=contract
         ).refresh(1)
 
     return call

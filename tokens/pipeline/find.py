@@ -227,9 +227,8 @@ def look_for(job: ImageGenerationJob, error: Exception, *, is_down: bool) -> Non
     if not isinstance(error, ProviderError):
         meant = as_provider_error(error, vendor="replicate")
     elif error.status is not None and not is_down:
-        answer = error.message.partition(" | ")[0]
         meant = TransientError(
-            f"{answer} | The vendor's listing does not show it: nothing was paid.",
+            f"{error} | The vendor's listing does not show it: nothing was paid.",
             vendor=error.vendor,
             status=error.status,
             code=error.code,

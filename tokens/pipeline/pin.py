@@ -20,7 +20,6 @@ from django.db import connection, transaction
 
 from glisk.breaker import Breaker
 from glisk.cid import compute_cid
-from glisk.clients.ipfs import Pin as Pinned
 from glisk.clients.ipfs import PinataClient
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Step
@@ -71,7 +70,7 @@ class Upload:
 @dataclass(frozen=True)
 class UploadOutcome:
     upload: Upload
-    pin: Pinned | None
+    cid: str  # as Pinata names it; empty: it was not pinned
     error: ProviderError | None
 
 
@@ -157,7 +156,7 @@ class Pin(Step[Stored, list[UploadOutcome]]):
 
     def _pin(self, token_id: int, upload: Upload) -> UploadOutcome:
         try:
-            pinned = self.client.pin_file(
+            cid = self.client.pin_file(
                 data=upload.data,
                 name=upload.name,
                 keyvalues={"season": str(settings.SEASON), "token_id": str(token_id)},
@@ -166,8 +165,8 @@ class Pin(Step[Stored, list[UploadOutcome]]):
                 content_type=upload.content_type,
             )
         except ProviderError as error:
-            return UploadOutcome(upload, None, error)
-        return UploadOutcome(upload, pinned, None)
+            return UploadOutcome(upload, "", error)
+        return UploadOutcome(upload, cid, None)
 
     def settle(
         self,
@@ -267,9 +266,9 @@ class Pin(Step[Stored, list[UploadOutcome]]):
 def _fault(outcomes: list[UploadOutcome], *, token_id: int) -> ProviderError | str | None:
     """Return what is wrong with a token's uploads: a vendor's error, or a text for a hard stop."""
     for outcome in outcomes:
-        if outcome.pin is not None and outcome.pin.cid != outcome.upload.cid:
+        if outcome.cid not in ("", outcome.upload.cid):
             message = (
-                f"Pinata answered {outcome.pin.cid} for the {outcome.upload.kind}, whose CID is "
+                f"Pinata answered {outcome.cid} for the {outcome.upload.kind}, whose CID is "
                 f"{outcome.upload.cid}: nothing is revealed. Check the pinned file, then retry."
             )
             logger.critical("cid_mismatch", token_id=token_id, reason=message)
@@ -328,7 +327,7 @@ def save_records(outcomes: Sequence[tuple[Stored, UploadOutcome]]) -> None:
             "token_id": work.token_id,
             "upload_type": outcome.upload.kind,
             "computed_cid": outcome.upload.cid,
-            "returned_cid": outcome.pin.cid if outcome.pin else "",
+            "returned_cid": outcome.cid,
             "size_bytes": len(outcome.upload.data),
             "attempt_number": work.tries[outcome.upload.kind] + 1,
             "status": _status_of(outcome).value,
@@ -349,7 +348,7 @@ def save_records(outcomes: Sequence[tuple[Stored, UploadOutcome]]) -> None:
 
 
 def _status_of(outcome: UploadOutcome) -> UploadStatus:
-    if outcome.pin is None:
+    if not outcome.cid:
         return UploadStatus.FAILED
-    same = outcome.pin.cid == outcome.upload.cid
+    same = outcome.cid == outcome.upload.cid
     return UploadStatus.SUCCEEDED if same else UploadStatus.MISMATCH

@@ -205,7 +205,7 @@ def _get_or_gone(client: ReplicateClient, external_id: str) -> Prediction:
     try:
         return client.get_prediction(external_id)
     except InvalidRequestError as error:
-        if error.reason != "not_found":
+        if error.status != 404:
             raise
         return Prediction(id=external_id, status="aborted", error="The vendor does not know it.")
 

@@ -1,13 +1,6 @@
 """The one reader of the chain: `client` says what is asked, `rpc` how, on web3.py."""
 
-from glisk.clients.chain.client import (
-    CALLS_AT_ONCE,
-    MOST_IDS,
-    ChainClient,
-    RevealFacts,
-    Survey,
-    WrongChainError,
-)
+from glisk.clients.chain.client import ChainClient, RevealFacts, Survey, WrongChainError
 from glisk.clients.chain.codec import (
     CUSTOM_ERRORS,
     KEEPER_ROLE,
@@ -21,37 +14,9 @@ from glisk.clients.chain.codec import (
     Receipt,
     already_revealed_id,
     encode_reveal,
+    ok,
     revealed_ids,
     revert_reason,
 )
 from glisk.clients.chain.refusals import VENDOR, RangeTooWideError, RevertError, RpcError
-from glisk.clients.chain.rpc import Call, RpcClient
-
-__all__ = [
-    "CALLS_AT_ONCE",
-    "CUSTOM_ERRORS",
-    "KEEPER_ROLE",
-    "MINTED_TOPIC",
-    "MOST_IDS",
-    "REVEALED_TOPIC",
-    "SELECTORS",
-    "VENDOR",
-    "Block",
-    "Call",
-    "ChainClient",
-    "FeeHistory",
-    "OnChainToken",
-    "RangeTooWideError",
-    "RawLog",
-    "Receipt",
-    "RevealFacts",
-    "RevertError",
-    "RpcClient",
-    "RpcError",
-    "Survey",
-    "WrongChainError",
-    "already_revealed_id",
-    "encode_reveal",
-    "revealed_ids",
-    "revert_reason",
-]
+from glisk.clients.chain.rpc import CALLS_AT_ONCE, Call, RpcClient

@@ -22,10 +22,10 @@ from glisk.clients.chain.codec import (
     OnChainToken,
     RawLog,
     Receipt,
-    checksum_address,
     encode_reveal,
     number_or_none,
     ok,
+    read_address,
     read_block,
     read_fee_history,
     read_number,
@@ -40,23 +40,18 @@ from glisk.clients.chain.refusals import (
     as_too_wide,
     is_beyond_head,
 )
-from glisk.clients.chain.rpc import Call, RpcClient
+from glisk.clients.chain.rpc import CALLS_AT_ONCE, Call, RpcClient
 from glisk.errors import AccountError, ProviderError, TransientError
 
 # A contract that counts further is another one: nobody shall look for so many missing tokens.
-MOST_IDS: Final = 100_000_000
-CALLS_AT_ONCE: Final = 500  # Alchemy takes 1,000; RpcClient makes them fewer where it must
+_MOST_IDS: Final = 100_000_000
 
 # Where Base tells what Ethereum charges for a transaction's data; other chains have no code there.
 # https://specs.optimism.io/protocol/predeploys.html#gaspriceoracle
 GAS_PRICE_ORACLE: Final = "0x420000000000000000000000000000000000000F"
 _L1_FEE_UPPER_BOUND: Final = "0xf1c7a58b"  # getL1FeeUpperBound(uint256 bytes), since Fjord
-_L1_FEE: Final = "0x49948e0e"  # getL1Fee(bytes)
 # The fee is asked for so many bytes, a large reveal: it grows with them.
 _SAMPLE_BYTES: Final = 10_000
-
-# Of a reveal's facts, before any token: chain id, and what holds at the block.
-_FIXED: Final = 9
 
 Reveal = tuple[Sequence[int], Sequence[str]]  # token ids, URIs
 
@@ -88,7 +83,6 @@ class MinedTransactions:
 
 @dataclass(frozen=True)
 class TokenFacts:
-    token_id: int
     exists: bool
     prompt_author: str
     revealed: bool
@@ -113,9 +107,9 @@ class RevealFacts:
 class ChainClient:
     """Reads one contract by one node, and knows no private key. Thread-safe.
 
-    A method is one round trip per CALLS_AT_ONCE calls, where it does not say otherwise. All raise
-    `TransientError` if the node does not answer, or with a part only, and another
-    `ProviderError` if it refuses.
+    A method is one round trip per CALLS_AT_ONCE calls, where it does not say otherwise (`requests`
+    and `calls` count them). All raise `TransientError` if the node does not answer, or with a part
+    only, and another `ProviderError` if it refuses.
     """
 
     def __init__(
@@ -125,8 +119,7 @@ class ChainClient:
         self.rpc = rpc
         self.contract_address = contract_address
         self._chain_id = chain_id
-        self.requests = 0  # HTTP round trips
-        self.calls = 0
+        self.requests = self.calls = 0
 
     @classmethod
     def from_settings(cls) -> Self:
@@ -146,7 +139,7 @@ class ChainClient:
         Raises `WrongChainError` if the node is on another chain.
         """
         numbers = sorted(set(blocks))
-        chain_id, head, next_id, *found = self._batch(
+        found = self._batch(
             [
                 ("eth_chainId", []),
                 _block_call("latest"),
@@ -154,29 +147,23 @@ class ChainClient:
                 *map(_block_call, numbers),
             ]
         )
-        actual = read_number(ok(chain_id))
-        if self._chain_id is not None and actual != self._chain_id:
+        actual = read_number(ok(found[0]))
+        if self._chain_id not in (None, actual):
             raise WrongChainError(
                 f"chain: the node is on chain {actual}, but NETWORK means {self._chain_id}: "
                 "check RPC_URL.",
                 vendor=VENDOR,
             )
-        following = number_or_none(ok(next_id))
-        if following is None:
-            raise self._no_contract(f"there is no contract at {self.contract_address} (yet)")
-        if not 1 <= following <= MOST_IDS:
-            raise self._no_contract(
-                f"nextTokenId() of {self.contract_address} is {following}, which GliskNFT cannot "
-                "have counted"
+        next_id = number_or_none(ok(found[2]))
+        if next_id is None or not 1 <= next_id <= _MOST_IDS:
+            raise TransientError(
+                f"chain: no contract at {self.contract_address}, or another one (nextTokenId() is "
+                f"{next_id}, which GliskNFT cannot have counted): check "
+                "GLISK_NFT_CONTRACT_ADDRESS and RPC_URL.",
+                vendor=VENDOR,
+                code="no_contract",
             )
-        return Survey(read_block(ok(head)), following, _read_blocks(numbers, found))
-
-    def _no_contract(self, why: str) -> TransientError:
-        return TransientError(
-            f"chain: {why}: check GLISK_NFT_CONTRACT_ADDRESS and RPC_URL.",
-            vendor=VENDOR,
-            code="no_contract",
-        )
+        return Survey(read_block(ok(found[1])), next_id, _read_blocks(numbers, found[3:]))
 
     def blocks(self, numbers: Iterable[int]) -> dict[int, Block | None]:
         """Return blocks by number; None for one that the node does not know."""
@@ -221,9 +208,8 @@ class ChainClient:
         at = {"blockHash": head.block_hash, "requireCanonical": True}
         settled = hex(max(0, head.number - confirmations + 1))
         who = word(int(keeper, 16))
-        found = self._batch(
+        answers = self._batch(
             [
-                ("eth_chainId", []),
                 ("eth_getCode", [self.contract_address, at]),
                 self._call("hasRole", KEEPER_ROLE + who, at),
                 self._call("hasRole", ADMIN_ROLE + who, at),
@@ -231,58 +217,50 @@ class ChainClient:
                 ("eth_getBalance", [keeper, at]),
                 self._call("nextTokenId", at=at),
                 self._call("nextTokenId", at=settled),
-                # By its number, as the mints' blocks below: whether both ways lead to one chain.
-                _block_call(head.number),
                 *(self._call("tokenPromptAuthor", word(i), at) for i in token_ids),
                 *(self._call("isRevealed", word(i), at) for i in token_ids),
-                *map(_block_call, mint_blocks),
+                ("eth_chainId", []),
+                # By its number, as the mints' blocks: whether both ways lead to one chain.
+                *map(_block_call, [head.number, *mint_blocks]),
             ]
         )
-        chain_id, code = read_number(ok(found[0])), _pinned(found[1])
+        code, *found = map(_pinned, answers)
+        tokens_end = 6 + 2 * len(token_ids)
+        chain_id, blocks = read_number(found[tokens_end]), found[tokens_end + 1 :]
         if not isinstance(code, str) or len(code) <= len("0x"):  # every call to it would answer 0x
             return RevealFacts(head, chain_id)
         # The empty answer of another contract, or of a block before ours, counts as 0.
-        values = ["0x0" if value == "0x" else value for value in map(_pinned, found)]
-        if _hashes(_read_blocks([head.number], values[8:9])) != {head.number: head.block_hash}:
+        values = ["0x0" if value == "0x" else value for value in found[:tokens_end]]
+        numbers = list(map(read_number, values))
+        count, balance, next_id, settled_next_id = numbers[2:6]
+        authors, flags = values[6 : 6 + len(token_ids)], numbers[6 + len(token_ids) :]
+        hashes = _hashes(_read_blocks([head.number, *mint_blocks], blocks))
+        if hashes[head.number] != head.block_hash:
             raise _lost_block("another block has its number now")
-        count = len(token_ids)
-        authors, flags = values[_FIXED : _FIXED + count], values[_FIXED + count :][:count]
-        next_token_id = read_number(values[6])
         return RevealFacts(
             head=head,
             chain_id=chain_id,
             has_code=True,
-            is_keeper=any([read_number(values[2]), read_number(values[3])]),
+            is_keeper=numbers[0] > 0 or numbers[1] > 0,
             tokens={
-                token_id: TokenFacts(
-                    token_id=token_id,
-                    exists=1 <= token_id < next_token_id,
-                    prompt_author=checksum_address(author),
-                    revealed=bool(read_number(flag)),
-                )
+                token_id: TokenFacts(1 <= token_id < next_id, read_address(author), flag > 0)
                 for token_id, author, flag in zip(token_ids, authors, flags, strict=True)
             },
-            block_hashes=_hashes(_read_blocks(mint_blocks, values[_FIXED + 2 * count :])),
-            transaction_count=read_number(values[4]),
-            balance_wei=read_number(values[5]),
-            confirmed_next_token_id=read_number(values[7]),
+            block_hashes={number: hashes[number] for number in mint_blocks},
+            transaction_count=count,
+            balance_wei=balance,
+            confirmed_next_token_id=settled_next_id,
         )
 
     def simulate_reveals(
         self, *, keeper: str, reveals: Sequence[Reveal]
     ) -> list[RevertError | None]:
         """Try each reveal by itself on the newest block, all at once; None if it would work."""
+        datas = [encode_reveal(*reveal) for reveal in reveals]
         found = self._batch(
-            [
-                ("eth_call", [self._reveal_call(keeper, encode_reveal(*reveal)), "latest"])
-                for reveal in reveals
-            ]
+            [("eth_call", [self._reveal_call(keeper, data), "latest"]) for data in datas]
         )
-        reverts = [answer if isinstance(answer, RevertError) else None for answer in found]
-        for answer, revert in zip(found, reverts, strict=True):
-            if revert is None:
-                ok(answer)
-        return reverts
+        return list(map(_revert_or_none, found))
 
     def explain_revert(
         self, *, keeper: str, data: str, gas_limit: int, block_number: int
@@ -292,11 +270,8 @@ class ChainClient:
         Raises a `ProviderError` also for what is no revert ("out of gas").
         """
         transaction = self._reveal_call(keeper, data) | {"gas": hex(gas_limit)}
-        try:
-            self._single(("eth_call", [transaction, hex(block_number)]))
-        except RevertError as error:
-            return error
-        return None
+        (answer,) = self._batch([("eth_call", [transaction, hex(block_number)])])
+        return _revert_or_none(answer)
 
     def fees_and_gas(self, *, keeper: str, data: str, percentile: int) -> tuple[FeeHistory, int]:
         """Return the fees of the last ten blocks, and the gas that the call would use.
@@ -312,9 +287,6 @@ class ChainClient:
         return self._fee_history(*self._batch(_fee_calls(percentile)))
 
     def _fee_history(self, history: Any, l1_fee: Any) -> FeeHistory:
-        if isinstance(l1_fee, RevertError):  # an oracle from before Fjord
-            sample = word(32) + word(_SAMPLE_BYTES) + "ff" * _SAMPLE_BYTES
-            (l1_fee,) = self._batch([_oracle_call(_L1_FEE + sample)])
         charged = "0x" if isinstance(l1_fee, RevertError) else ok(l1_fee)
         per_byte = -(-(number_or_none(charged) or 0) // _SAMPLE_BYTES)
         return read_fee_history(ok(history), l1_fee_per_byte_wei=per_byte)
@@ -358,7 +330,14 @@ class ChainClient:
         knows it. Raises `RangeTooWideError` for every refusal but those of the account and the
         rate, and for silence.
         """
-        call, block = self._logs_call(first, last), None
+        wanted = {
+            "address": self.contract_address,
+            "topics": [[MINTED_TOPIC, REVEALED_TOPIC]],
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+        }
+        call: Call = ("eth_getLogs", [wanted])
+        block: Any = "known"
         try:
             if near_head:
                 logs, block = self._batch([call, _block_call(last)])
@@ -366,9 +345,14 @@ class ChainClient:
                 logs = self._single(call)
             ok(logs)
         except ProviderError as error:
-            raise _log_error(error, last) from None
-        if near_head and ok(block) is None:
-            raise _behind(last)
+            if not is_beyond_head(error):
+                raise as_too_wide(error) or error from None
+            block = None
+        if ok(block) is None:
+            raise TransientError(
+                f"chain: the node does not know block {last} yet; it is asked again.",
+                vendor=VENDOR,
+            )
         return self._read_logs(logs, first, last)
 
     def is_reveal(self, log: Any) -> bool:
@@ -408,7 +392,7 @@ class ChainClient:
         At a block before the contract there was none of them.
         """
         at = "latest" if block is None else hex(block)
-        functions = ("tokenPromptAuthor", "isRevealed", "ownerOf", "tokenURI")
+        functions = "tokenPromptAuthor", "isRevealed", "ownerOf", "tokenURI"
         found = self._batch([self._call(f, word(i), at) for i in token_ids for f in functions])
         if block is not None and found and all(answer == "0x" for answer in found):
             return {i: OnChainToken(i, False, "0x" + "0" * 40, "", False, "") for i in token_ids}
@@ -429,13 +413,9 @@ class ChainClient:
         return self.rpc.call(call[0], *call[1])
 
     def _batch(self, calls: Sequence[Call]) -> list[Any]:
-        found: list[Any] = []
-        for start in range(0, len(calls), CALLS_AT_ONCE):
-            part = calls[start : start + CALLS_AT_ONCE]
-            self.requests += 1
-            self.calls += len(part)
-            found += self.rpc.batch(part)
-        return found
+        self.requests += -(-len(calls) // CALLS_AT_ONCE)
+        self.calls += len(calls)
+        return self.rpc.batch(calls)
 
     def _call(self, function: str, arguments: str = "", at: Any = "latest") -> Call:
         data = SELECTORS[function] + arguments
@@ -443,19 +423,6 @@ class ChainClient:
 
     def _reveal_call(self, keeper: str, data: str) -> dict[str, str]:
         return {"from": keeper, "to": self.contract_address, "data": data}
-
-    def _logs_call(self, first: int, last: int) -> Call:
-        return (
-            "eth_getLogs",
-            [
-                {
-                    "address": self.contract_address,
-                    "topics": [[MINTED_TOPIC, REVEALED_TOPIC]],
-                    "fromBlock": hex(first),
-                    "toBlock": hex(last),
-                }
-            ],
-        )
 
 
 def _block_call(block: int | str) -> Call:
@@ -485,6 +452,14 @@ def _read_blocks(numbers: Sequence[int], found: Sequence[Any]) -> dict[int, Bloc
     }
 
 
+def _revert_or_none(answer: Any) -> RevertError | None:
+    """Return the revert in place of a call's result, None if there is a result."""
+    if isinstance(answer, RevertError):
+        return answer
+    ok(answer)
+    return None
+
+
 def _hashes(blocks: dict[int, Block | None]) -> dict[int, str | None]:
     return {number: block.block_hash if block else None for number, block in blocks.items()}
 
@@ -496,7 +471,7 @@ def _pinned(result: Any) -> Any:
     canonical", "missing trie node"); nothing else in these calls can be refused for good.
     """
     if isinstance(result, RpcError):
-        raise _lost_block(result.rpc_message)
+        raise _lost_block(result.said)
     return ok(result)
 
 
@@ -506,16 +481,4 @@ def _lost_block(why: str) -> TransientError:
         "lags, or there was a reorg. It is asked again.",
         vendor=VENDOR,
         code="lost_block",
-    )
-
-
-def _log_error(error: ProviderError, last: int) -> ProviderError:
-    if is_beyond_head(error):
-        return _behind(last)
-    return as_too_wide(error) or error
-
-
-def _behind(block: int) -> TransientError:
-    return TransientError(
-        f"chain: the node does not know block {block} yet; it is asked again.", vendor=VENDOR
     )

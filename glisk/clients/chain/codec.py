@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from eth_abi.exceptions import DecodingError
 from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from glisk.clients.chain.refusals import VENDOR, RevertError
@@ -67,7 +66,7 @@ def encode_reveal(token_ids: Sequence[int], uris: Sequence[str]) -> str:
     return SELECTORS["revealTokens"] + arguments.hex()
 
 
-def decode_one(kind: str, data: Any) -> Any:
+def _decode_one(kind: str, data: Any) -> Any:
     """Return the one value that hex data holds, or None if it holds none of this kind."""
     try:
         return _codec().decode([kind], bytes.fromhex(str(data).removeprefix("0x")))[0]
@@ -77,14 +76,14 @@ def decode_one(kind: str, data: Any) -> Any:
 
 def revealed_ids(log: dict[str, Any]) -> list[int]:
     """Return the token ids of a TokensRevealed log; empty if it cannot be read."""
-    return list(decode_one("uint256[]", log.get("data")) or [])
+    return list(_decode_one("uint256[]", log.get("data")) or [])
 
 
 def already_revealed_id(error: RevertError) -> int | None:
     """Return the token id of an AlreadyRevealed(uint256) revert, or None for another one."""
     if CUSTOM_ERRORS.get(error.data[:10]) != "AlreadyRevealed":
         return None
-    token_id: int | None = decode_one("uint256", error.data[10:])
+    token_id: int | None = _decode_one("uint256", error.data[10:])
     return token_id
 
 
@@ -93,13 +92,12 @@ def revert_reason(error: RevertError) -> str:
     selector, arguments = error.data[:10], error.data[10:]
     if (token_id := already_revealed_id(error)) is not None:
         return f"AlreadyRevealed({token_id})"
-    if selector in CUSTOM_ERRORS:
-        return CUSTOM_ERRORS[selector]
-    if selector == _ERROR_STRING and (text := decode_one("string", arguments)) is not None:
+    if selector == _ERROR_STRING and (text := _decode_one("string", arguments)) is not None:
         return str(text)
-    if selector == _PANIC and (code := decode_one("uint256", arguments)) is not None:
+    if selector == _PANIC and (code := _decode_one("uint256", arguments)) is not None:
         return f"Panic(0x{code:02x})"
-    return f"unknown error {error.data[:74]}" if error.data else "no reason given"
+    unknown = f"unknown error {error.data[:74]}" if error.data else "no reason given"
+    return CUSTOM_ERRORS.get(selector, unknown)
 
 
 # -- what a node answers ------------------------------------------------------------------
@@ -113,7 +111,6 @@ class Block:
     number: int
     block_hash: str  # lower case
     timestamp: int  # unix seconds
-    base_fee_per_gas_wei: int = 0
 
     @property
     def mined_at(self) -> datetime:
@@ -163,7 +160,7 @@ def ok(result: Any) -> Any:
     return result
 
 
-def odd(wanted: str, got: Any) -> TransientError:
+def _odd(wanted: str, got: Any) -> TransientError:
     return TransientError(f"chain: expected {wanted}, got {got!r:.100}", vendor=VENDOR)
 
 
@@ -174,7 +171,7 @@ def read_number(value: Any) -> int:
             return int(value, 16)
     except (AttributeError, ValueError):
         pass
-    raise odd("a number", value)
+    raise _odd("a number", value)
 
 
 def number_or_none(value: Any) -> int | None:
@@ -182,31 +179,21 @@ def number_or_none(value: Any) -> int | None:
     return None if value == "0x" else read_number(value)
 
 
-def lower_address(value: Any) -> str:
+def read_address(value: Any) -> str:
     """Return the address in a 32-byte word, in lower case."""
     return "0x" + word(read_number(value))[-40:]
-
-
-def checksum_address(value: Any) -> str:
-    """Return the address in a 32-byte word, in EIP-55 form."""
-    return str(to_checksum_address(lower_address(value)))
 
 
 def read_block(block: Any, number: int | None = None) -> Block:
     """Return what a block says of itself; raise `TransientError` if it is not block `number`."""
     if not isinstance(block, dict) or not isinstance(block.get("hash"), str):
-        raise odd("a block", block)
-    found = Block(
-        number=read_number(block.get("number")),
-        block_hash=block["hash"].lower(),
-        timestamp=read_number(block.get("timestamp")),
-        base_fee_per_gas_wei=read_number(block.get("baseFeePerGas", "0x0")),
-    )
-    if number not in (None, found.number):
-        raise odd(f"block {number}", found.number)
-    if found.timestamp > _END_OF_TIME:
-        raise odd("a time", found.timestamp)
-    return found
+        raise _odd("a block", block)
+    actual, timestamp = map(read_number, (block.get("number"), block.get("timestamp")))
+    if number not in (None, actual):
+        raise _odd(f"block {number}", actual)
+    if timestamp > _END_OF_TIME:
+        raise _odd("a time", timestamp)
+    return Block(actual, block["hash"].lower(), timestamp)
 
 
 def read_fee_history(answer: Any, *, l1_fee_per_byte_wei: int) -> FeeHistory:
@@ -218,7 +205,7 @@ def read_fee_history(answer: Any, *, l1_fee_per_byte_wei: int) -> FeeHistory:
             l1_fee_per_byte_wei=l1_fee_per_byte_wei,
         )
     except (AttributeError, IndexError, KeyError, TypeError):
-        raise odd("a fee history", answer) from None
+        raise _odd("a fee history", answer) from None
 
 
 def read_receipt(answer: Any) -> Receipt | None:
@@ -238,7 +225,7 @@ def read_receipt(answer: Any) -> Receipt | None:
             logs=tuple(log for log in logs if isinstance(log, dict)),
         )
     except (AttributeError, KeyError, TypeError):
-        raise odd("a receipt", answer) from None
+        raise _odd("a receipt", answer) from None
 
 
 def read_token(token_id: int, author: Any, revealed: Any, owner: Any, uri: Any) -> OnChainToken:
@@ -250,8 +237,8 @@ def read_token(token_id: int, author: Any, revealed: Any, owner: Any, uri: Any) 
     return OnChainToken(
         token_id=token_id,
         exists=exists,
-        prompt_author=lower_address(ok(author)),
-        owner=lower_address(ok(owner)) if exists else "",
+        prompt_author=read_address(ok(author)),
+        owner=read_address(ok(owner)) if exists else "",
         revealed=read_number(ok(revealed)) == 1,
         uri="" if isinstance(uri, RevertError) else _read_uri(ok(uri)),
     )
@@ -259,7 +246,7 @@ def read_token(token_id: int, author: Any, revealed: Any, owner: Any, uri: Any) 
 
 def _read_uri(data: Any) -> str:
     """Return an ABI string; its bytes may be anything, since the contract does not look."""
-    text = decode_one("bytes", data)
+    text = _decode_one("bytes", data)
     if text is None:
-        raise odd("a text", data)
+        raise _odd("a text", data)
     return bytes(text).decode("utf-8", "replace").replace("\x00", "\ufffd")

@@ -18,8 +18,8 @@ _JSON: Final = {"Content-Type": "application/json"}
 class Provider(HTTPProvider):
     """web3's provider, with a depth that is checked before the parse, and batches left as they are.
 
-    (py_ecc, which web3 imports, lifts Python's recursion limit so far that a deep body would end
-    the process.)
+    web3 sorts a batch's members by an id that all threads count, or falls over one that is none;
+    ours count within the request, so that an answer finds its call.
     """
 
     def __init__(self, url: str, session: BoundedSession) -> None:
@@ -32,28 +32,19 @@ class Provider(HTTPProvider):
         self._url, self._session = url, session
 
     def make_batch_request(self, batch_requests: Any) -> Any:
-        """Return the members as they came, or the one answer that stands for all.
-
-        web3 sorts them by an id that all threads count, or falls over one that is none; ours
-        count within the request, so that an answer finds its call.
-        """
-        body = json.dumps(
-            [
-                {"jsonrpc": "2.0", "id": index, "method": method, "params": params}
-                for index, (method, params) in enumerate(batch_requests)
-            ],
-            separators=(",", ":"),
-        ).encode("ascii")
-        return self.decode_rpc_response(
-            self._session.post(self._url, data=body, headers=_JSON).content
-        )
+        """Return the members as they came, or the one answer that stands for all."""
+        calls = [
+            {"jsonrpc": "2.0", "id": index, "method": method, "params": params}
+            for index, (method, params) in enumerate(batch_requests)
+        ]
+        body = json.dumps(calls, separators=(",", ":")).encode("ascii")
+        reply = self._session.post(self._url, data=body, headers=_JSON)
+        return self.decode_rpc_response(reply.content)
 
     @staticmethod
     def decode_rpc_response(raw_response: bytes) -> Any:
         try:
             return loads(raw_response)
         except ValueError:  # web3's own error has the whole body in its text
-            shown = Reply(200, {}, raw_response).excerpt()
-            raise TransientError(
-                f"chain: the answer is no JSON: {shown}", vendor=VENDOR, code="bad_reply"
-            ) from None
+            text = f"chain: the answer is no JSON: {Reply(200, {}, raw_response).excerpt()}"
+            raise TransientError(text, vendor=VENDOR, code="bad_reply") from None

@@ -45,8 +45,7 @@ _RATE_TEXT: Final = re.compile(
 _ACCOUNT_TEXTS: Final = ("must be authenticated", "monthly capacity", "app is inactive")
 
 _BY_SIZE: Final = re.compile(r"\b(?:response|results?|logs)\b")
-_HEX_RANGE: Final = re.compile(r"\[\s*(0x[0-9a-f]+)\s*,\s*(0x[0-9a-f]+)\s*\]")
-_DECIMAL_RANGE: Final = re.compile(r"\brange (\d+)-(\d+)")
+_RANGE: Final = re.compile(r"(?:\[|\brange )(0x[0-9a-f]+|\d+)(?:, |-)(0x[0-9a-f]+|\d+)")
 _RULE: Final = re.compile(
     r"(?:max(?:imum)?|most|up to|limit(?:ed)?|over|than|exceeds?|size|set to|only)\b\D{0,40}?"
     r"\b([\d,]*\d)\b(?!\s*(?:results|logs|bytes|[kmg]?b|m?s|seconds)\b)"
@@ -67,24 +66,20 @@ class RevertError(PermanentError):
 
     error_class = "revert"
 
-    def __init__(self, message: str, *, data: str) -> None:
-        super().__init__(message, vendor=VENDOR, code="revert")
+    def __init__(self, message: str, *, data: str, said: str = "") -> None:
+        super().__init__(message, vendor=VENDOR, code="revert", said=said)
         self.data = data
 
 
 class RpcError(PermanentError):
-    """The node refused one call; `rpc_code` is the JSON-RPC code, `rpc_message` its text."""
+    """The node refused one call; `rpc_code` is the JSON-RPC code, `said` its text."""
 
     error_class = "rpc"
 
-    def __init__(self, rpc_code: int, rpc_message: str, method: str) -> None:
-        super().__init__(
-            f"chain: {method} was refused ({rpc_code}): {rpc_message}",
-            vendor=VENDOR,
-            code=str(rpc_code),
-        )
-        self.rpc_code, self.rpc_message = rpc_code, rpc_message
-        self.quoting(rpc_message)
+    def __init__(self, rpc_code: int, said: str, method: str) -> None:
+        text = f"chain: {method} was refused ({rpc_code}): {said}"
+        super().__init__(text, vendor=VENDOR, code=str(rpc_code), said=said)
+        self.rpc_code = rpc_code
 
 
 class RangeTooWideError(ProviderError):
@@ -116,28 +111,28 @@ def read_error(error: Any, method: str) -> ProviderError:
     lowered = message.lower()
     if code == 3 or "execution reverted" in lowered:
         text = f"chain: {method} reverts: {message}"
-        return RevertError(text, data=data if isinstance(data, str) else "").quoting(message)
+        return RevertError(text, data=data if isinstance(data, str) else "", said=message)
     of_size = code == LIMIT_EXCEEDED and method in _WITH_A_SIZE
     if _RATE_TEXT.search(lowered) or (code in _RATE_CODES and not of_size):
         text = f"chain: rate limit: {message}"
-        return TransientError(text, vendor=VENDOR, code="429", rate_limited=True).quoting(message)
+        return TransientError(text, vendor=VENDOR, code="429", rate_limited=True, said=message)
     if any(text in lowered for text in _ACCOUNT_TEXTS):
         text = f"chain: {message}. Check the RPC key."
-        return AccountError(text, vendor=VENDOR, code="account").quoting(message)
+        return AccountError(text, vendor=VENDOR, code="account", said=message)
     return RpcError(code, message, method)
 
 
 def read_fault(reply: Reply) -> Fault:
     """Read a JSON-RPC error that came with an HTTP error status."""
-    error = (reply.json_object() or {}).get("error")
+    error = reply.json_object().get("error")
     message = error.get("message") if isinstance(error, dict) else None
     text = message if isinstance(message, str) else reply.excerpt()
     if any(known in text.lower() for known in _ACCOUNT_TEXTS):
-        return Fault(detail=text, kind=AccountError)
+        return Fault(text, kind=AccountError)
     if reply.status not in ACCOUNT_STATUSES and _RATE_TEXT.search(text.lower()):
         # nginx says so with 503
-        return Fault(detail=text, code="429", kind=TransientError, rate_limited=True)
-    return Fault(detail=text)
+        return Fault(text, code="429", kind=TransientError, rate_limited=True)
+    return Fault(text)
 
 
 def as_too_wide(error: ProviderError) -> RangeTooWideError | None:
@@ -157,16 +152,15 @@ def as_too_wide(error: ProviderError) -> RangeTooWideError | None:
 
 def is_beyond_head(error: ProviderError) -> bool:
     """Tell the refusal of a range that ends after the newest block that the node knows."""
-    text = str(error).lower()
-    return any(known in text for known in _BEYOND_HEAD)
+    return any(known in str(error).lower() for known in _BEYOND_HEAD)
 
 
 def _suggested(text: str) -> int | None:
     """Return how many blocks the provider names, by an example or by a rule."""
-    for pattern, base in ((_HEX_RANGE, 16), (_DECIMAL_RANGE, 10)):
-        if found := pattern.search(text):
-            blocks = int(found[2], base) - int(found[1], base) + 1
-            return blocks if blocks > 0 else None
-    if found := _RULE.search(text) or _BLOCKS.search(text):
-        return int(found[1].replace(",", "")) or None
-    return None
+    blocks = 0
+    if found := _RANGE.search(text):
+        first, last = (int(edge, 0) for edge in found.groups())
+        blocks = last - first + 1
+    elif found := _RULE.search(text) or _BLOCKS.search(text):
+        blocks = int(found[1].replace(",", ""))
+    return blocks if blocks > 0 else None

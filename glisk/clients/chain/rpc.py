@@ -22,19 +22,25 @@ from glisk.clients.chain.refusals import (
     read_fault,
 )
 from glisk.clients.http import HttpClient, HttpOptions
-from glisk.errors import AccountError, InvalidRequestError, ProviderError, TransientError
+from glisk.errors import (
+    AccountError,
+    InvalidRequestError,
+    ProviderError,
+    TransientError,
+    is_for_the_rate,
+)
 from glisk.logging.redaction import register_secret
 from glisk.timing import timing
 
 _MAX_REPLY_BYTES: Final = 50 * 1024 * 1024
+CALLS_AT_ONCE: Final = 500  # in one HTTP request; Alchemy takes 1,000
 _SMALL_BATCH: Final = 10  # a web request's, which cannot wait
+_LEAST_A_SECOND: Final = 20  # calls that the smallest plan pays for
 # So long is a size of batches kept that a node takes: what it refused may have been a bad moment.
 _SIZE_KEPT_SECONDS: Final = 600.0
 _NAMED_SIZE: Final = re.compile(
     r"\b(\d+) (?:calls|requests|items)|\b(?:max\w*|limit\w*|most|than|to)\W+(?:\w+\W+){0,3}?(\d+)\b"
 )
-_MOST_REFILLS: Final = 25
-
 
 Call = tuple[str, list[Any]]
 
@@ -42,16 +48,13 @@ Call = tuple[str, list[Any]]
 class RpcClient:
     """Calls to one node. Thread-safe. Results are the raw JSON values."""
 
-    def __init__(self, url: str, *, options: HttpOptions | None = None, batch_size: int = 500):
-        """`batch_size`: calls in one HTTP request at most (Alchemy takes 1,000)."""
+    def __init__(
+        self, url: str, *, options: HttpOptions | None = None, batch_size: int = CALLS_AT_ONCE
+    ) -> None:
         parts = urlsplit(url)
-        for part in parts.path.split("/"):
-            if len(part) >= 16:
-                register_secret(part)
-        for secret in (
-            unquote(parts.password or ""),
-            *(value for _, value in parse_qsl(parts.query)),
-        ):
+        keys = [part for part in parts.path.split("/") if len(part) >= 16]
+        keys += [value for _, value in parse_qsl(parts.query)]
+        for secret in (*keys, unquote(parts.password or "")):
             register_secret(secret)
         self._http = HttpClient(
             vendor=VENDOR,
@@ -72,11 +75,7 @@ class RpcClient:
         """Build the client of RPC_URL, or of another node under the same timeouts."""
         from django.conf import settings
 
-        options = HttpOptions(
-            connect_timeout_seconds=settings.HTTP_CONNECT_TIMEOUT_SECONDS,
-            read_timeout_seconds=settings.RPC_TIMEOUT_SECONDS,
-            pool_size=settings.HTTP_POOL_SIZE,
-        )
+        options = HttpOptions.from_settings(longest=settings.RPC_TIMEOUT_SECONDS)
         return cls(url or settings.RPC_URL, options=options)
 
     def call(self, method: str, *params: Any) -> Any:
@@ -95,24 +94,22 @@ class RpcClient:
         each second brings some more. Raises only if the whole request failed.
         """
         results = self._parts(calls)
-        if len(calls) > _SMALL_BATCH:
-            self._ask_refused_again(calls, results)
-        return results
-
-    def _ask_refused_again(self, calls: Sequence[Call], results: list[Any]) -> None:
-        refused = [n for n, result in enumerate(results) if _is_rate_limited(result)]
-        was = len(calls)
-        for _ in range(_MOST_REFILLS):
-            if not 0 < len(refused) < was:
-                return
+        if len(calls) <= _SMALL_BATCH:
+            return results
+        asked: Sequence[int] = range(len(calls))
+        for _ in range(2 + len(calls) // _LEAST_A_SECOND):
+            refused = [n for n in asked if is_for_the_rate(results[n])]
+            if not 0 < len(refused) < len(asked):
+                break
             time.sleep(timing.node_budget)
             try:
                 again = self._parts([calls[n] for n in refused])
             except TransientError:
-                return  # what was answered stays answered
+                break  # what was answered stays answered
             for n, result in zip(refused, again, strict=True):
                 results[n] = result
-            was, refused = len(refused), [n for n in refused if _is_rate_limited(results[n])]
+            asked = refused
+        return results
 
     def _parts(self, calls: Sequence[Call]) -> list[Any]:
         """Send the calls in batches of a size that the node takes, and remember that size.
@@ -131,18 +128,17 @@ class RpcClient:
             try:
                 results += [self._single(part[0], refusal)] if size == 1 else self._batch(part)
                 self._taken = max(self._taken, min(size, len(part)))
-                if size == 1 and _is_rate_limited(results[-1]):  # so would be all others
+                if size == 1 and is_for_the_rate(results[-1]):  # so would be all others
                     results += [results[-1]] * (len(calls) - len(results))
             except _BatchRefusedError as refused:
                 refusal, refused_size = refused.error, len(part)
                 size = _smaller(len(part), refusal)
         # A refusal of one call by itself says nothing about batches, nor does one of the rate.
-        answered = [result for result in results if not _is_rate_limited(result)]
-        by_itself = size == 1 and (
-            not answered
-            or any(isinstance(result, RpcError | InvalidRequestError) for result in answered)
+        answered = [result for result in results if not is_for_the_rate(result)]
+        by_itself = not answered or any(
+            isinstance(result, RpcError | InvalidRequestError) for result in answered
         )
-        if refusal is None or by_itself:
+        if refusal is None or (size == 1 and by_itself):
             return results
         if refused_size <= self._taken:
             self._taken = 0
@@ -156,22 +152,11 @@ class RpcClient:
         method, params = call
         try:
             return self.call(method, *params)
-        except (RpcError, RevertError, InvalidRequestError) as error:
-            if refusal is not None and error.said == refusal.said:
-                raise
-            return error
-        except TransientError as error:
-            if not error.rate_limited:
-                raise
-            return error
-
-    def batch_all(self, calls: Sequence[Call]) -> list[Any]:
-        """Like `batch`, but raise the first failure instead of returning it."""
-        results = self.batch(calls)
-        for result in results:
-            if isinstance(result, ProviderError):
-                raise result
-        return results
+        except (RpcError, RevertError, InvalidRequestError, TransientError) as error:
+            is_the_calls = refusal is None or error.said != refusal.said
+            if error.rate_limited or (is_the_calls and not isinstance(error, TransientError)):
+                return error
+            raise
 
     def _batch(self, calls: Sequence[Call]) -> list[Any]:
         try:
@@ -235,10 +220,6 @@ def _outcome(member: dict[str, Any] | None, method: str) -> Any:
         return _result(member, method)
     except ProviderError as error:
         return error
-
-
-def _is_rate_limited(result: Any) -> bool:
-    return isinstance(result, TransientError) and result.rate_limited
 
 
 def _result(reply: dict[str, Any], method: str) -> Any:

@@ -26,7 +26,7 @@ class TestSecrets:
         )
         server.script(answer(401, {"you sent": secret}))
         error = failure(client)
-        for shown in (str(error), repr(error), repr(client), repr(error.__cause__)):
+        for shown in (str(error), repr(error), repr(error.__cause__)):
             assert "abcdefghijklmnop" not in shown
 
     def test_of_netrc_do_not_replace_ours(

@@ -151,7 +151,6 @@ class TestAVendorThatIsNotThere:
         client = HttpClient(vendor="acme", base_url=nobody_at(), options=options)
         error = failure(client, idempotent=False)
         assert type(error) is TransientError
-        assert "refused" in str(error)
 
     @pytest.mark.usefixtures("no_dns")
     def test_by_an_unknown_name_is_transient(self, options: HttpOptions) -> None:

