@@ -17,7 +17,6 @@ a limit is set, nothing is found: a refusal is only waited for.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -25,9 +24,11 @@ from itertools import accumulate
 from typing import Any, Final
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 
-from glisk.errors import TransientError, backoff_seconds
+from glisk.clock import database_now
+from glisk.errors import ProviderError, backoff_seconds
+from glisk.models import SystemState
 
 logger = structlog.get_logger(__name__)
 
@@ -42,15 +43,6 @@ _FEW: Final = 10
 _BURST_SECONDS: Final = 0.25
 _LONGEST_BLIND_WAIT_SECONDS: Final = 10.0  # where the vendor names no time, or one too short
 _ASK_AGAIN_SECONDS: Final = 5.0  # an operator may have reset it
-
-
-# Makes or locks the row; the clock is read when the lock is held.
-_LOCK: Final = """
-    INSERT INTO system_state (state_key, state_value, updated_at)
-    VALUES (%s, '{}', clock_timestamp())
-    ON CONFLICT (state_key) DO UPDATE SET updated_at = EXCLUDED.updated_at
-    RETURNING state_value, EXTRACT(EPOCH FROM clock_timestamp())::float8
-"""
 
 
 @dataclass
@@ -109,13 +101,13 @@ class LimitState:
         if now < self.until:
             return 0, self.until - now
         unit, window = min(unit, limit), WINDOW_SECONDS + slack
-        counted = {int(s): n for s, n in self.calls.items() if abs(int(s) - int(now)) <= window}
+        counted = self._recent(now, window)
         free = max(limit - sum(counted.values()), 0)
         granted = min(wanted, free // unit * unit)
         self._count(granted, now, window)
         if granted == wanted:
             return granted, 0.0
-        return granted, min(counted, default=int(now)) + window + 1 - now
+        return granted, min(map(int, counted), default=int(now)) + window + 1 - now
 
     def refuse(
         self, calls: int, *, asked_wait: float | None, age: float, now: float, learn: bool
@@ -165,10 +157,12 @@ class LimitState:
     def _granted_since(self, moment: float) -> int:
         return sum(number for second, number in self.calls.items() if int(second) >= int(moment))
 
+    def _recent(self, now: float, window: int) -> dict[str, int]:
+        return {s: n for s, n in self.calls.items() if abs(int(s) - int(now)) <= window}
+
     def _count(self, granted: int, now: float, window: int = WINDOW_SECONDS) -> None:
-        first = int(now) - window
-        self.calls = {second: n for second, n in self.calls.items() if first <= int(second) <= now}
         second = str(int(now))
+        self.calls = self._recent(now, window)
         self.calls[second] = self.calls.get(second, 0) + granted
 
 
@@ -196,9 +190,9 @@ class RateLimit:
             return 0
         with transaction.atomic(savepoint=False):
             state, now = self._locked()
-            if self.per_minute:
+            if limit := self.per_minute:
                 granted, wait = state.take_within(
-                    self.per_minute, wanted, unit=unit, slack=self._slack, now=now
+                    limit, wanted, unit=unit, slack=self._slack, now=now
                 )
             else:
                 granted, wait = state.take(wanted, unit=unit, now=now)
@@ -213,7 +207,7 @@ class RateLimit:
         places = self.take(sum(sizes), unit=max(sizes, default=1))
         return sum(used <= places for used in accumulate(sizes))
 
-    def refused(self, error: TransientError, *, age_seconds: float, calls: int = 1) -> None:
+    def refused(self, error: ProviderError, *, age_seconds: float, calls: int = 1) -> None:
         """Take in a refusal for the rate; the oldest of the calls started `age_seconds` ago."""
         with transaction.atomic(savepoint=False):
             state, now = self._locked()
@@ -240,15 +234,12 @@ class RateLimit:
 
     def _locked(self) -> tuple[LimitState, float]:
         """Return the state and the database's clock, under the row's lock."""
-        with connection.cursor() as cursor:
-            cursor.execute(_LOCK, [self.key])
-            row = cursor.fetchone()
-        return LimitState.parse(json.loads(row[0])), float(row[1])
+        row, _ = SystemState.objects.select_for_update().get_or_create(
+            pk=self.key, defaults={"state_value": {}}
+        )
+        return LimitState.parse(row.state_value), database_now().timestamp()
 
     def _save(self, state: LimitState) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE system_state SET state_value = %s::jsonb, updated_at = clock_timestamp() "
-                "WHERE state_key = %s",
-                [json.dumps(asdict(state)), self.key],
-            )
+        SystemState.objects.filter(pk=self.key).update(
+            state_value=asdict(state), updated_at=database_now()
+        )
