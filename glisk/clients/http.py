@@ -418,12 +418,15 @@ def _error_for_reply(
     """Return the error that a reply outside 2xx means."""
     kind = fault.kind or _kind_for_status(reply.status, idempotent=idempotent)
     text = f"{where} answered HTTP {reply.status}"
+    text = f"{text}: {fault.detail}" if fault.detail else text
+    if kind is AccountError:
+        text += " | Check the key, its scopes, the credit and the model."
     wait = None
     if issubclass(kind, TransientError):
         wait = retry_after_seconds(reply.headers)
         wait = fault.retry_after_seconds if wait is None else wait
     return kind(
-        f"{text}: {fault.detail}" if fault.detail else text,
+        text,
         vendor=vendor,
         status=reply.status,
         code=fault.code or str(reply.status),
