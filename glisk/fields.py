@@ -1,4 +1,4 @@
-"""Model fields for Ethereum values, with their database rules."""
+"""Model fields for Ethereum values, with their database rules, and what else models are made of."""
 
 import re
 from functools import lru_cache
@@ -92,6 +92,11 @@ class WeiField(models.DecimalField):
 
     def from_db_value(self, value: Any, *args: Any) -> int | None:
         return None if value is None else int(value)
+
+
+def partial_index(name: str, *fields: str, **condition: Any) -> models.Index:
+    """Return an index of the rows of which the condition is true."""
+    return models.Index(fields=fields, name=name, condition=models.Q(**condition))
 
 
 def another_name(column: str, kind: "models.Field[Any, Any]") -> models.GeneratedField:

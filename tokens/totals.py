@@ -7,23 +7,21 @@ open predictions are in every sum. Days are UTC days.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 from zlib import crc32
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, Max, Q, Sum
+from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.utils import timezone
 
 from authors.figures import AuthorFigures
 from glisk.clock import utc_midnight
-from tokens.models import DailySpend, MintEvent, Token
+from tokens.models import MintEvent, Token
 from tokens.recovery.progress import load
 from tokens.states import ACTIVE, TERMINAL, TokenStatus
-
-_ERROR_WINDOW = timedelta(hours=24)
-_ALL = "all"
 
 # One statement, so that the numbers fit each other.
 _COUNTS = """
@@ -43,25 +41,23 @@ _DAYS_FROM_JOBS = """
            count(*) AS predictions, sum(cost_usd) AS cost_usd
     FROM (
         SELECT created_at, service, model, cost_usd FROM image_generation_jobs
-        WHERE created_at >= %(open_from)s AND created_at < %(open_to)s AND cost_usd IS NOT NULL
+        WHERE cost_usd IS NOT NULL
         UNION ALL
         SELECT created_at, service, model, cost_usd FROM prompt_samples
-        WHERE created_at >= %(open_from)s AND created_at < %(open_to)s AND cost_usd IS NOT NULL
+        WHERE cost_usd IS NOT NULL
     ) AS paid
+    WHERE created_at < %(open_to)s AND created_at >=
+        (SELECT COALESCE(max(day) + 1, '1970-01-01') FROM daily_spend)::timestamp AT TIME ZONE 'UTC'
     GROUP BY 1, 2, 3
 """
 
 
-@dataclass(frozen=True)
-class StateCount:
-    """How many tokens are in a state, and since when the one that has been in it longest.
-
-    `oldest_at` is None where it means nothing: for what has ended.
-    """
+class StateCount(NamedTuple):
+    """How many tokens are in a state, and since when the one that has been in it longest."""
 
     status: TokenStatus
     number: int
-    oldest_at: datetime | None = None
+    oldest_at: datetime | None = None  # of what has not ended
 
 
 def count_by_state() -> list[StateCount]:
@@ -75,14 +71,13 @@ def count_by_state() -> list[StateCount]:
     with connection.cursor() as cursor:
         cursor.execute(_COUNTS, {"active": [str(status) for status in ACTIVE], "known": known})
         found = {status: (number, oldest) for status, number, oldest in cursor.fetchall()}
-    everything = found.pop(_ALL)[0]
+    everything = found.pop("all")[0]
     revealed = everything - sum(number for number, _ in found.values())
     found[TokenStatus.REVEALED] = (max(0, revealed), None)
     return [StateCount(status, *found.get(status, (0, None))) for status in TokenStatus]
 
 
-@dataclass(frozen=True)
-class Failures:
+class Failures(NamedTuple):
     """How many tokens failed by one class in the last day, and the newest of them."""
 
     error_class: str
@@ -92,26 +87,22 @@ class Failures:
 
 def failures_24h() -> list[Failures]:
     """Return the failed of the last day by class, the most first; one range of `token_ended`."""
-    failed = Token.objects.filter(
-        status=TokenStatus.FAILED, status_changed_at__gte=timezone.now() - _ERROR_WINDOW
-    )
-    found = (
-        failed.values("error_class")
-        .annotate(number=Count("pk"), newest_id=Max("pk"))
-        .order_by("-number", "error_class")
-    )
-    return [Failures(**row) for row in found]
+    failed = _ended_lately().filter(status=TokenStatus.FAILED).values_list("error_class")
+    found = failed.annotate(number=Count("pk"), newest_id=Max("pk"))
+    return [Failures(*row) for row in found.order_by("-number", "error_class")]
 
 
 def error_rate_24h() -> float:
     """Return the failed share of what ended in the last day; 0 if nothing did."""
-    ended = Token.objects.filter(
-        status__in=TERMINAL, status_changed_at__gte=timezone.now() - _ERROR_WINDOW
-    )
-    found = ended.aggregate(
+    found = _ended_lately().aggregate(
         ended=Count("pk"), failed=Count("pk", filter=Q(status=TokenStatus.FAILED))
     )
     return round(found["failed"] / found["ended"], 4) if found["ended"] else 0.0
+
+
+def _ended_lately() -> QuerySet[Token]:
+    day_ago = timezone.now() - timedelta(hours=24)
+    return Token.objects.filter(status__in=TERMINAL, status_changed_at__gte=day_ago)
 
 
 def author_figures(wallets: Iterable[str]) -> dict[str, AuthorFigures]:
@@ -128,8 +119,7 @@ def author_figures(wallets: Iterable[str]) -> dict[str, AuthorFigures]:
     return {wallet: AuthorFigures(minted, int(paid) // 2) for wallet, minted, paid in found}
 
 
-@dataclass(frozen=True)
-class SpendLine:
+class SpendLine(NamedTuple):
     """What one model at one service has cost in US dollars; `predictions` are those of all time.
 
     The spans are whole UTC days and end with today: 7 days are today and the six before.
@@ -144,6 +134,10 @@ class SpendLine:
     all_time_usd: Decimal
 
 
+def _sum_of(name: str) -> property:
+    return property(lambda spend: sum((getattr(line, name) for line in spend.lines), Decimal(0)))
+
+
 @dataclass(frozen=True)
 class Spend:
     """The whole ledger in sums; `cap_usd` is None without a daily cap."""
@@ -151,25 +145,10 @@ class Spend:
     lines: tuple[SpendLine, ...]
     cap_usd: Decimal | None
 
-    @property
-    def predictions(self) -> int:
-        return sum(line.predictions for line in self.lines)
-
-    @property
-    def today_usd(self) -> Decimal:
-        return sum((line.today_usd for line in self.lines), Decimal(0))
-
-    @property
-    def seven_days_usd(self) -> Decimal:
-        return sum((line.seven_days_usd for line in self.lines), Decimal(0))
-
-    @property
-    def thirty_days_usd(self) -> Decimal:
-        return sum((line.thirty_days_usd for line in self.lines), Decimal(0))
-
-    @property
-    def all_time_usd(self) -> Decimal:
-        return sum((line.all_time_usd for line in self.lines), Decimal(0))
+    today_usd = _sum_of("today_usd")
+    seven_days_usd = _sum_of("seven_days_usd")
+    thirty_days_usd = _sum_of("thirty_days_usd")
+    all_time_usd = _sum_of("all_time_usd")
 
 
 def spend_totals() -> Spend:
@@ -198,7 +177,6 @@ def spend_totals() -> Spend:
                 "today": today,
                 "week": today - timedelta(days=6),
                 "month": today - timedelta(days=29),
-                "open_from": _open_from(),
                 "open_to": utc_midnight() + timedelta(days=1),
             },
         )
@@ -218,15 +196,7 @@ def close_days() -> int:
             "INSERT INTO daily_spend (day, service, model, predictions, cost_usd) "
             + _DAYS_FROM_JOBS,
             {
-                "open_from": _open_from(),
                 "open_to": utc_midnight() - timedelta(days=OPEN_DAYS - 1),
             },
         )
         return int(cursor.rowcount)
-
-
-def _open_from() -> datetime:
-    """Return when the first day begins that is not closed."""
-    last = DailySpend.objects.order_by("-day").values_list("day", flat=True).first()
-    first = date(1970, 1, 1) if last is None else last + timedelta(days=1)
-    return datetime.combine(first, time.min, tzinfo=UTC)

@@ -3,7 +3,7 @@
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 
-from glisk.fields import another_name
+from glisk.fields import another_name, partial_index
 from tokens.models.token import Token
 
 
@@ -26,11 +26,7 @@ class TokenImage(models.Model):
         db_table = "token_images"
         indexes = [
             # tokens.purging: the few whose bytes are still here
-            models.Index(
-                fields=["created_at"],
-                name="token_image_kept",
-                condition=models.Q(data__isnull=False),
-            ),
+            partial_index("token_image_kept", "created_at", data__isnull=False),
         ]
 
     def __str__(self) -> str:
@@ -80,10 +76,8 @@ class IPFSUploadRecord(models.Model):
             # the admin's search by CID
             HashIndex(fields=["computed_cid"], name="upload_record_cid"),
             # the admin's filter by what went wrong
-            models.Index(
-                fields=["status", "-id"],
-                name="upload_record_trouble",
-                condition=models.Q(status__in=["failed", "mismatch"]),
+            partial_index(
+                "upload_record_trouble", "status", "-id", status__in=["failed", "mismatch"]
             ),
         ]
 

@@ -6,7 +6,7 @@ Each row exists before the call that costs money.
 from django.db import models
 
 from authors.models import PROMPT_MAX_LENGTH, Author
-from glisk.fields import another_name
+from glisk.fields import another_name, partial_index
 from tokens.models.token import Token
 
 
@@ -80,23 +80,13 @@ class ImageGenerationJob(models.Model):
         ]
         indexes = [
             # the admin's filter by what went wrong
-            models.Index(
-                fields=["status", "-id"],
-                name="generation_job_trouble",
-                condition=models.Q(status__in=["failed", "rejected"]),
+            partial_index(
+                "generation_job_trouble", "status", "-id", status__in=["failed", "rejected"]
             ),
             # the survey of the open jobs, and the claim of those that have an image to collect
-            models.Index(
-                fields=["created_at"],
-                name="generation_job_open",
-                condition=models.Q(status__in=OPEN_JOB_STATUSES),
-            ),
+            partial_index("generation_job_open", "created_at", status__in=OPEN_JOB_STATUSES),
             # the steps poll and find: whose time has come
-            models.Index(
-                fields=["look_at"],
-                name="generation_job_look",
-                condition=models.Q(status__in=["created", "submitted"]),
-            ),
+            partial_index("generation_job_look", "look_at", status__in=["created", "submitted"]),
             # tokens.totals: the sums of the open days, and of today before every paid call
             models.Index(
                 fields=["created_at"],
@@ -158,11 +148,7 @@ class PromptSample(models.Model):
         ]
         indexes = [
             models.Index(fields=["created_at"], name="prompt_sample_created"),  # the spend
-            models.Index(
-                fields=["completed_at"],
-                name="prompt_sample_kept",  # the purge
-                condition=models.Q(data__isnull=False),
-            ),
+            partial_index("prompt_sample_kept", "completed_at", data__isnull=False),  # the purge
         ]
 
     def __str__(self) -> str:

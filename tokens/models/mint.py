@@ -11,6 +11,7 @@ from glisk.fields import (
     HashField,
     WeiField,
     another_name,
+    partial_index,
 )
 from tokens.minting.mint_log import MAX_QUANTITY
 
@@ -85,10 +86,8 @@ class MintEvent(models.Model):
             # the admin's search by minter: for equality only, and small
             HashIndex(fields=["minter"], name="mint_event_minter"),
             # the admin's filter by source: few come from anywhere but the webhook
-            models.Index(
-                fields=["source", "-block_number", "-log_index"],
-                name="mint_event_backfilled",
-                condition=models.Q(source="backfill"),
+            partial_index(
+                "mint_event_backfilled", "source", "-block_number", "-log_index", source="backfill"
             ),
             # tokens.totals: tokens and earnings of the authors on a page
             models.Index(
@@ -97,11 +96,7 @@ class MintEvent(models.Model):
                 include=["quantity", "total_paid_wei"],
             ),
             # what every look at the chain asks about again
-            models.Index(
-                fields=["block_number"],
-                name="mint_event_unsettled",
-                condition=models.Q(settled_at__isnull=True),
-            ),
+            partial_index("mint_event_unsettled", "block_number", settled_at__isnull=True),
         ]
 
     def __str__(self) -> str:

@@ -1,14 +1,13 @@
 """The token: one row per minted NFT, which is at the same time the job that reveals it."""
 
-from typing import Any
-
 from django.conf import settings
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
+from django.db.models import CheckConstraint, Index, Q
 from django.utils import timezone
 
 from authors.models import Author
-from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField
+from glisk.fields import ADDRESS_PATTERN, HASH_PATTERN, AddressField, HashField, partial_index
 from glisk.permissions import declared
 from tokens.models.mint import MintEvent
 from tokens.states import ACTIVE, InvalidStateTransition, TokenStatus
@@ -43,8 +42,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
     def on_their_way(self) -> "TokenQuerySet":
         """Tokens that will be ready soon: worth waiting for with a batch."""
         return self.filter(
-            models.Q(status=TokenStatus.DETECTED)
-            | models.Q(status__in=[TokenStatus.GENERATING, TokenStatus.UPLOADING]),
+            status__in=[TokenStatus.DETECTED, TokenStatus.GENERATING, TokenStatus.UPLOADING],
             next_attempt_at__isnull=True,
             held_at__isnull=True,
         )
@@ -131,125 +129,107 @@ class Token(models.Model):
         db_table = "tokens_s0"
         permissions = declared("tokens")
         constraints = [
-            models.CheckConstraint(
-                condition=models.Q(status__in=TokenStatus.values), name="token_status_known"
-            ),
-            models.CheckConstraint(condition=models.Q(token_id__gte=1), name="token_id_from_1"),
-            models.CheckConstraint(
-                condition=models.Q(prompt_author_wallet__regex=ADDRESS_PATTERN)
-                & models.Q(minter_address__regex=ADDRESS_PATTERN),
+            CheckConstraint(condition=Q(status__in=TokenStatus.values), name="token_status_known"),
+            CheckConstraint(condition=Q(token_id__gte=1), name="token_id_from_1"),
+            CheckConstraint(
+                condition=Q(prompt_author_wallet__regex=ADDRESS_PATTERN)
+                & Q(minter_address__regex=ADDRESS_PATTERN),
                 name="token_addresses",
             ),
-            models.CheckConstraint(
-                condition=~models.Q(status__in=WITH_IMAGE)
-                | models.Q(adopted_uri__isnull=False)
-                | (models.Q(image_cid__isnull=False) & ~models.Q(image_cid="")),
+            CheckConstraint(
+                condition=~Q(status__in=WITH_IMAGE)
+                | Q(adopted_uri__isnull=False)
+                | (Q(image_cid__isnull=False) & ~Q(image_cid="")),
                 name="token_image_known_after_generation",
             ),
-            models.CheckConstraint(
-                condition=~models.Q(status__in=WITH_METADATA)
-                | models.Q(adopted_uri__isnull=False)
-                | (models.Q(metadata_cid__isnull=False) & ~models.Q(metadata_cid="")),
+            CheckConstraint(
+                condition=~Q(status__in=WITH_METADATA)
+                | Q(adopted_uri__isnull=False)
+                | (Q(metadata_cid__isnull=False) & ~Q(metadata_cid="")),
                 name="token_metadata_known_when_ready",
             ),
-            models.CheckConstraint(
+            CheckConstraint(
                 # NULL matches no pattern, but does not break a rule either: it is named apart.
-                condition=models.Q(
+                condition=Q(
                     status=TokenStatus.REVEALED,
                     reveal_tx_hash__isnull=False,
                     reveal_tx_hash__regex=HASH_PATTERN,
                 )
-                | models.Q(
+                | Q(
                     status=TokenStatus.REVEALED,
                     reveal_tx_hash__isnull=True,
                     adopted_uri__isnull=False,
                 )
-                | (~models.Q(status=TokenStatus.REVEALED) & models.Q(reveal_tx_hash__isnull=True)),
+                | (~Q(status=TokenStatus.REVEALED) & Q(reveal_tx_hash__isnull=True)),
                 name="token_revealed_has_transaction",
             ),
-            models.CheckConstraint(
-                condition=models.Q(adopted_uri__isnull=True)
-                | models.Q(status=TokenStatus.REVEALED),
+            CheckConstraint(
+                condition=Q(adopted_uri__isnull=True) | Q(status=TokenStatus.REVEALED),
                 name="token_adopted_is_revealed",
             ),
-            models.CheckConstraint(
-                condition=models.Q(lease_owner__isnull=True, lease_expires_at__isnull=True)
-                | models.Q(lease_owner__isnull=False, lease_expires_at__isnull=False),
+            CheckConstraint(
+                condition=Q(lease_owner__isnull=True, lease_expires_at__isnull=True)
+                | Q(lease_owner__isnull=False, lease_expires_at__isnull=False),
                 name="token_lease_is_whole",
             ),
-            models.CheckConstraint(
-                condition=models.Q(held_at__isnull=False) | models.Q(hold_reason=""),
+            CheckConstraint(
+                condition=Q(held_at__isnull=False) | Q(hold_reason=""),
                 name="token_hold_is_whole",
             ),
-            models.CheckConstraint(
-                condition=~models.Q(status__in=[TokenStatus.REVEALED, TokenStatus.FAILED])
-                | models.Q(lease_owner__isnull=True),
+            CheckConstraint(
+                condition=~Q(status__in=[TokenStatus.REVEALED, TokenStatus.FAILED])
+                | Q(lease_owner__isnull=True),
                 name="token_terminal_has_no_lease",
             ),
         ]
         indexes = [
-            models.Index(fields=["status", "mint_timestamp"], name="token_status_minted"),
+            Index(fields=["status", "mint_timestamp"], name="token_status_minted"),
             # the API's list of tokens in a state, newest first
-            models.Index(fields=["status", "-token_id"], name="token_status_newest"),
+            Index(fields=["status", "-token_id"], name="token_status_newest"),
             # tokens.transitions.claims.claim_for_generation
-            models.Index(
-                fields=["mint_timestamp", "token_id"],
-                name="token_claim_generation",
-                condition=models.Q(status__in=["detected", "generating"], lease_owner=None),
+            partial_index(
+                "token_claim_generation",
+                "mint_timestamp",
+                "token_id",
+                status__in=["detected", "generating"],
+                lease_owner=None,
             ),
             # tokens.transitions.claims.claim_for_upload
-            models.Index(
-                fields=["mint_timestamp", "token_id"],
-                name="token_claim_upload",
-                condition=models.Q(status="uploading", lease_owner=None),
+            partial_index(
+                "token_claim_upload",
+                "mint_timestamp",
+                "token_id",
+                status="uploading",
+                lease_owner=None,
             ),
             # the reveal's choice of ready tokens, oldest mint first
-            models.Index(
-                fields=["mint_timestamp", "token_id"],
-                name="token_ready",
-                condition=models.Q(status="ready"),
-            ),
+            partial_index("token_ready", "mint_timestamp", "token_id", status="ready"),
             # tokens.transitions.claims.seconds_until_due
-            models.Index(
-                fields=["next_attempt_at"],
-                name="token_waiting",
-                condition=models.Q(next_attempt_at__isnull=False),
-            ),
+            partial_index("token_waiting", "next_attempt_at", next_attempt_at__isnull=False),
             # the rescue of expired leases, and the release of a dead process's leases
-            models.Index(
-                fields=["lease_expires_at"],
-                name="token_leased",
-                condition=models.Q(lease_owner__isnull=False),
-            ),
+            partial_index("token_leased", "lease_expires_at", lease_owner__isnull=False),
             # the operator's list of held tokens
-            models.Index(
-                fields=["held_at"], name="token_held", condition=models.Q(held_at__isnull=False)
-            ),
+            partial_index("token_held", "held_at", held_at__isnull=False),
             # tokens.repairs.retry
-            models.Index(
-                fields=["next_attempt_at"],
-                name="token_failed_due",
-                condition=models.Q(status="failed", next_attempt_at__isnull=False),
+            partial_index(
+                "token_failed_due",
+                "next_attempt_at",
+                status="failed",
+                next_attempt_at__isnull=False,
             ),
             # tokens.totals.error_rate_24h, the admin's "failed today"
-            models.Index(
-                fields=["status", "status_changed_at"],
-                name="token_ended",
-                condition=models.Q(status__in=["revealed", "failed"]),
+            partial_index(
+                "token_ended", "status", "status_changed_at", status__in=["revealed", "failed"]
             ),
             # the admin's search by hash and CID: for equality only, and small
             HashIndex(fields=["reveal_tx_hash"], name="token_reveal_tx"),
             HashIndex(fields=["image_cid"], name="token_image_cid"),
             HashIndex(fields=["metadata_cid"], name="token_metadata_cid"),
             # the admin's filter "fallback used"
-            models.Index(
-                fields=["-token_id"],
-                name="token_fallback",
-                condition=models.Q(fallback_used=True),
-            ),
+            partial_index("token_fallback", "-token_id", fallback_used=True),
             # author pages: newest first
-            models.Index(fields=["prompt_author_wallet", "-token_id"], name="token_prompt_author"),
-            models.Index(fields=["minter_address", "-token_id"], name="token_minter"),
+            Index(fields=["prompt_author_wallet", "-token_id"], name="token_prompt_author"),
+            Index(fields=["minter_address", "-token_id"], name="token_minter"),
         ]
 
     def __str__(self) -> str:
@@ -270,50 +250,32 @@ class Token(models.Model):
         contract = settings.GLISK_NFT_CONTRACT_ADDRESS
         return f"{base}/token/{contract}?a={self.token_id}" if base else ""
 
-    def mark_generating(self, *, actor: str = "operator", reason: str = "") -> None:
-        """Move detected → generating; raise `InvalidStateTransition` if that is not so."""
-        self._mark(TokenStatus.GENERATING, actor, reason, {})
+    def mark_generating(self) -> None:
+        """Move detected → generating; this and the others raise `InvalidStateTransition`."""
+        self._mark(TokenStatus.GENERATING)
 
-    def mark_uploading(
-        self,
-        *,
-        image_cid: str | None = None,
-        image_url: str | None = None,
-        actor: str = "operator",
-        reason: str = "",
-    ) -> None:
+    def mark_uploading(self, *, image_cid: str | None = None) -> None:
         """Move generating → uploading with the image's CID (given here or set before)."""
-        fields = {
-            "image_cid": image_cid or self.image_cid,
-            "image_url": image_url or self.image_url,
-        }
-        self._mark(TokenStatus.UPLOADING, actor, reason, fields)
+        self._mark(TokenStatus.UPLOADING, image_cid=image_cid or self.image_cid)
 
-    def mark_ready(
-        self, *, metadata_cid: str | None = None, actor: str = "operator", reason: str = ""
-    ) -> None:
+    def mark_ready(self, *, metadata_cid: str | None = None) -> None:
         """Move uploading → ready with the metadata's CID (given here or set before)."""
-        fields = {"metadata_cid": metadata_cid or self.metadata_cid}
-        self._mark(TokenStatus.READY, actor, reason, fields)
+        self._mark(TokenStatus.READY, metadata_cid=metadata_cid or self.metadata_cid)
 
-    def mark_revealed(
-        self, *, tx_hash: str | None = None, actor: str = "operator", reason: str = ""
-    ) -> None:
+    def mark_revealed(self, *, tx_hash: str | None = None) -> None:
         """Move ready → revealed by the transaction that did it (given here or set before)."""
-        fields = {"reveal_tx_hash": tx_hash or self.reveal_tx_hash}
-        self._mark(TokenStatus.REVEALED, actor, reason, fields)
+        self._mark(TokenStatus.REVEALED, reveal_tx_hash=tx_hash or self.reveal_tx_hash)
 
-    def mark_failed(
-        self, error: str = "", *, error_class: str = "", actor: str = "operator"
-    ) -> None:
+    def mark_failed(self, error: str = "", *, error_class: str = "") -> None:
         """Move any active state → failed, with the reason."""
-        fields = {"generation_error": error or None, "error_class": error_class}
-        self._mark(TokenStatus.FAILED, actor, error, fields)
+        self._mark(
+            TokenStatus.FAILED, error, generation_error=error or None, error_class=error_class
+        )
 
-    def _mark(self, target: TokenStatus, actor: str, reason: str, fields: dict[str, Any]) -> None:
-        move = Move(token_id=self.token_id, reason=reason, fields=fields)
-        moved = move_tokens([move], source=TokenStatus(self.status), target=target, actor=actor)
-        if not moved:
+    def _mark(self, target: TokenStatus, reason: str = "", **columns: str | None) -> None:
+        move = Move(token_id=self.token_id, reason=reason, fields=columns)
+        source = TokenStatus(self.status)
+        if not move_tokens([move], source=source, target=target, actor="operator"):
             current = Token.objects.values_list("status", flat=True).get(pk=self.pk)
             raise InvalidStateTransition(current, target, token_id=self.token_id)
         self.refresh_from_db()
