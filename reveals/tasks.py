@@ -11,7 +11,6 @@ the imports stand at the top.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -31,29 +30,17 @@ from reveals.pipeline.verify import Verify
 from reveals.pipeline.watch import FillGap, Watch
 from tokens.transitions import REVEAL_CHANNEL
 
-_LONGEST_GATHERING_SECONDS = 0.04
-
 
 class RevealDrain(Drain):
     stage = "reveal"
+    task = "reveals.tasks.reveal_tokens"
     channels = (REVEAL_CHANNEL,)
 
     @property
-    def gather_seconds(self) -> float:
-        """A turn reads all that waits: with many tokens fewer turns; a lone one waits for nobody.
-
-        It takes a third of the statements of `mint_many` away.
-        """
-        busy = self.in_flight + len(self.shared.ready.waiting) - 1
-        return max(0.0, min(_LONGEST_GATHERING_SECONDS, 0.0025 * busy))
+    def load(self) -> int:
+        return self.in_flight + len(self.shared.ready.waiting)
 
     def prepare(self) -> None:
-        super().prepare()
-        # Nobody knows how long ago the drain before it ended: the chain is asked before anything
-        # of it is sent, and then that is sent at once.
-        outbox.review_all_now()
-
-    def make_steps(self) -> Sequence[Step[Any, Any]]:
         who, shared = self.owner, Shared()
         self.pauses, self.shared = Pauses(), shared
         verify = Verify(who, shared)
@@ -67,7 +54,10 @@ class RevealDrain(Drain):
             FillGap(who, shared),
             ReadBack(who, shared),
         ]
-        return [*steps, Refresh(who)] if settings.OPENSEA_API_KEY else steps
+        self.steps = [*steps, Refresh(who)] if settings.OPENSEA_API_KEY else steps
+        # Nobody knows how long ago the drain before it ended: the chain is asked before anything
+        # of it is sent, and then that is sent at once.
+        outbox.review_all_now()
 
     def survey(self) -> None:
         """Read what waits and what is open; a pause lets nothing new begin."""

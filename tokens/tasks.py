@@ -9,14 +9,12 @@ are forked; only the task queue loads this module.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection
 
 from django.conf import settings
 
 from glisk.engine.drain import Drain, run_drain
 from glisk.engine.process import keep_freed_memory
-from glisk.engine.step import Step
 from glisk.pauses import Pauses
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.collect import Collect
@@ -42,33 +40,20 @@ __all__ = [
 ]
 
 
-_LONGEST_GATHERING_SECONDS = 0.04
-
-
 class _TokenDrain(Drain):
     one_per_worker = True
-
-    @property
-    def lease_seconds(self) -> float:
-        return float(settings.LEASE_SECONDS)
 
     @property
     def longest_freeze_seconds(self) -> float:
         """With `paid_call_seconds`, 3/4 of a lease: then nobody else has the token yet."""
         return float(settings.LEASE_SECONDS) / 2
 
-    @property
-    def gather_seconds(self) -> float:
-        """A turn costs 3 ms and more of CPU, however little it finds: with many tokens, fewer."""
-        return min(_LONGEST_GATHERING_SECONDS, 0.0025 * (self.load - 1)) if self.load else 0.0
-
     def prepare(self) -> None:
         keep_freed_memory()
         self.pauses = Pauses()
-        super().prepare()
 
     def renew(self, ids: Collection[int]) -> None:
-        claims.renew_leases(owner=self.owner, token_ids=ids, lease_seconds=self.lease_seconds)
+        claims.renew_leases(owner=self.owner, token_ids=ids, lease_seconds=settings.LEASE_SECONDS)
 
     def free_all_but(self, ids: Collection[int]) -> None:
         claims.free_all_but(ids, owner=self.owner)
@@ -76,15 +61,16 @@ class _TokenDrain(Drain):
 
 class GenerationDrain(_TokenDrain):
     stage = "generation"
+    task = "tokens.tasks.generate_images"
     channels = (PIPELINE_CHANNEL,)
-    patient = frozenset({"collect"})  # it keeps no vendor's place
 
-    def make_steps(self) -> Sequence[Step[Any, Any]]:
+    def prepare(self) -> None:
+        super().prepare()
         self.open_jobs = OpenJobs()
         self.services = Services(self.pauses)
         replicate = self.services.replicate
         # What is paid for comes first, and what was lost before new calls.
-        return [
+        self.steps = [
             Collect(self.owner, self.open_jobs, self.services),
             Poll(self.owner, self.open_jobs, replicate),
             Find(self.owner, self.open_jobs, replicate),
@@ -98,22 +84,18 @@ class GenerationDrain(_TokenDrain):
         self.services.replicate.note_clock()
 
     @property
-    def awaited_notifications(self) -> int:
-        """Each callback sends one, so a group is whole when all that is waited for has come."""
-        return self.open_jobs.waiting(JobStatus.SUBMITTED, JobService.REPLICATE)
-
-    @property
     def load(self) -> int:
-        return self.in_flight + self.awaited_notifications
+        return self.in_flight + self.open_jobs.waiting(JobStatus.SUBMITTED, JobService.REPLICATE)
 
 
 class UploadDrain(_TokenDrain):
     stage = "upload"
+    task = "tokens.tasks.upload_files"
     channels = (UPLOAD_CHANNEL,)
-    patient = frozenset({"pin"})
 
-    def make_steps(self) -> Sequence[Step[Any, Any]]:
-        return [Pin(self.owner, self.pauses)]
+    def prepare(self) -> None:
+        super().prepare()
+        self.steps = [Pin(self.owner, self.pauses)]
 
 
 def generate_images() -> int | None:

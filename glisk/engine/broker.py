@@ -80,18 +80,9 @@ class Listener:
     def fileno(self) -> int:
         return self.session.fileno()
 
-    def heard(self) -> int:
-        """Return how many notifications came since the last call; never waits."""
-        return len(list(self.session.notifies(timeout=0)))
-
-    def is_readable(self) -> bool:
-        """Tell whether `heard` has something to say; asking costs a tenth of it."""
-        poll = select.poll()
-        try:
-            poll.register(self.session, select.POLLIN)
-        except psycopg.Error:  # closed
-            return True
-        return bool(poll.poll(0))
+    def heard(self) -> bool:
+        """Tell whether notifications came since the last call; never waits."""
+        return bool(list(self.session.notifies(timeout=0)))
 
     def is_alive(self) -> bool:
         try:

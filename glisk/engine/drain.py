@@ -12,6 +12,8 @@ import select
 import time
 from abc import ABC
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing, nullcontext
+from functools import cached_property
 from typing import Any, ClassVar
 from zlib import crc32
 
@@ -20,20 +22,18 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, connections
 from django.utils import timezone
-from django_q.signals import pre_execute
 
 from glisk.breaker import Breaker
 from glisk.engine.broker import Listener, enqueue_here, notify
 from glisk.engine.heartbeat import Heartbeat, new_owner, own_prefix
-from glisk.engine.process import DeadMan, StopFlag, process_stop_flag
-from glisk.engine.step import CallResult, Calls, Came, Done, Expected, Failed, Step, gather
+from glisk.engine.process import DeadMan, Flag, process_stop_flag
+from glisk.engine.step import CallResult, Calls, Done, Failed, Step
 from glisk.timing import timing
 
 logger = structlog.get_logger(__name__)
 
-# Only the net below notifications; with the heartbeat's rhythm, an idle drain wakes up once.
-IDLE_TICK_SECONDS = timing.beat
-_LEAST_GAP_SECONDS = 0.005
+_LEAST_GAP_SECONDS = 0.005  # between two turns
+_LONGEST_GATHERING_SECONDS = 0.04
 _LONGEST_BACKOFF_SECONDS = 2.0
 _BACKOFF_WHEN_STOPPING_SECONDS = 0.2
 _DATABASE_ERRORS = (
@@ -42,7 +42,7 @@ _DATABASE_ERRORS = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
 )
-# Under load (from so many calls under way on), rare work is looked for this often only.
+# Under load (from so much under way on), rare work is looked for this often only.
 MANY_CALLS = 5
 _LEAST_WAIT_SECONDS = 0.05
 
@@ -54,11 +54,11 @@ class Drain(ABC):
     """
 
     stage: ClassVar[str]
+    # The function of the task queue that runs it: what a drain enqueues as its successor.
+    task: ClassVar[str]
     # Each worker (supervisor) has one of its own; else there is one in all.
     one_per_worker: ClassVar[bool] = False
     channels: ClassVar[tuple[str, ...]] = ()
-    # Steps whose results nothing else waits for: they may wait for a fuller turn.
-    patient: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self) -> None:
         self.owner = new_owner()
@@ -66,17 +66,23 @@ class Drain(ABC):
         # Set when the drain ends: turn() must claim nothing new. Calls may read it as well.
         self.stopping = False
         self.heartbeat = Heartbeat(self.owner, os.getpid(), self.stage)
-        self._calls: Calls | None = None
-        self._known: list[CallResult] = []
         self._renewed_at = time.monotonic()
         self._looked_at = self._renewed_at - timing.rare_look
         self._unsure = False
         self._due_in: float | None = None
         self._probes: list[tuple[Breaker, Any]] = []  # each with the work that is its call
 
-    @property
-    def lease_seconds(self) -> float:
-        return 60.0
+    def prepare(self) -> None:  # noqa: B027 - a hook
+        """Build the steps and what they need; called once, after the slot is taken."""
+
+    def survey(self) -> None:  # noqa: B027 - a hook
+        """Read what the steps go by, before any of them claims."""
+
+    def renew(self, ids: Collection[int]) -> None:  # noqa: B027 - a hook
+        """Prolong this owner's leases of these rows by LEASE_SECONDS."""
+
+    def free_all_but(self, ids: Collection[int]) -> None:  # noqa: B027 - a hook
+        """Free all rows of this owner but these, whose calls are under way."""
 
     @property
     def longest_freeze_seconds(self) -> float | None:
@@ -84,31 +90,9 @@ class Drain(ABC):
         return None
 
     @property
-    def gather_seconds(self) -> float:
-        """How long a turn waits for more after the first has come (`gather`)."""
-        return 0.0
-
-    @property
-    def awaited_notifications(self) -> int:
-        """How many notifications make a group whole; 0: nobody knows."""
-        return 0
-
-    def make_steps(self) -> Sequence[Step[Any, Any]]:
-        """Build the steps and their clients."""
-        return ()
-
-    def survey(self) -> None:  # noqa: B027 - a hook
-        """Read what the steps go by: before any of them claims, and again if one was settled."""
-
-    def renew(self, ids: Collection[int]) -> None:  # noqa: B027 - a hook
-        """Prolong this owner's leases of these rows by `lease_seconds`."""
-
-    def free_all_but(self, ids: Collection[int]) -> None:  # noqa: B027 - a hook
-        """Free all rows of this owner but these, whose calls are under way."""
-
-    def prepare(self) -> None:
-        """Build what the steps need; called once, after the slot is taken."""
-        self.steps = self.make_steps()
+    def load(self) -> int:
+        """How much is under way, or waited for."""
+        return self.in_flight
 
     @property
     def slot_key(self) -> tuple[int, int]:
@@ -119,24 +103,17 @@ class Drain(ABC):
     @property
     def threads(self) -> int:
         """The sum of the places: slow calls of one step must not delay those of another."""
-        return sum(step.most for step in self.steps if not step.at_once)
+        return sum(step.most for step in self.steps)
 
-    @property
+    @cached_property
     def calls(self) -> Calls:
         """The thread pool; made on first use, so that it follows `threads` as prepared."""
-        if self._calls is None:
-            self._calls = Calls(self.threads, self.stage, self.patient)
-        return self._calls
+        return Calls(self.threads, self.stage)
 
     @property
     def in_flight(self) -> int:
         """How many calls are under way, or not collected yet."""
-        return self._calls.under_way if self._calls else 0
-
-    @property
-    def load(self) -> int:
-        """How much is under way."""
-        return self.in_flight
+        return self.calls.under_way
 
     def submit(self, kind: str, key: Any, function: Callable[..., Any], *args: Any) -> None:
         """Call `function(*args)` in a thread; a later turn gets it as a `CallResult`."""
@@ -150,18 +127,12 @@ class Drain(ABC):
         same results again, so saving them must bear repetition.
         """
         for step in reversed(self.steps):
-            self._settle(step, [*results, *self._known])
-        self._known.clear()
-        if self.stopping:
-            if results:
-                for channel in self.channels:  # what was settled here is for others to go on with
-                    notify(channel)
-        else:
-            if self._unsure:  # a claim may have been committed without our hearing of it
-                self.free_all_but(self._leased())
-            self._unsure = True
+            self._settle(step, results)
+        if not self.stopping:
             self._begin(answered=len(results))
-            self._unsure = False
+        elif results:
+            for channel in self.channels:  # what was settled here is for others to go on with
+                notify(channel)
         self._give_probes_back()
         return self._next_turn_seconds()
 
@@ -178,6 +149,9 @@ class Drain(ABC):
         self.heartbeat.last_progress_at = timezone.now()
 
     def _begin(self, *, answered: int) -> None:
+        if self._unsure:  # a claim may have been committed without our hearing of it
+            self.free_all_but(self._leased())
+        self._unsure = True
         self.survey()
         looks = self._looks_around(answered)
         for step in self.steps:
@@ -190,19 +164,11 @@ class Drain(ABC):
             step.under_way += works
             self._probes += [(b, w) for w in works for b in step.asks(w) if b.probing]
             for work in works:
-                result = _without_thread(step, work)
-                if result is None:
-                    self.submit(step.name, work, step.call, work)
-                else:
-                    self._known.append(result)
-            if self._known:
-                self._settle(step, self._known)
-                self._known.clear()
-                self.survey()  # the steps that follow go on with it in this turn
-                self._due_in = _LEAST_WAIT_SECONDS  # and those before it in the next one
+                self.submit(step.name, work, step.call, work)
             if step.has_put_off:
                 step.has_put_off = False
                 self._due_in = _LEAST_WAIT_SECONDS  # the next survey tells until when
+        self._unsure = False
 
     def _give_probes_back(self) -> None:
         """Give each probe back that no call is made for, or whose settlement told nothing of it.
@@ -237,7 +203,7 @@ class Drain(ABC):
 
     def _next_turn_seconds(self) -> float | None:
         """Renew the leases of what is under way; return when to look again at the latest."""
-        every = self.lease_seconds / 3
+        every = settings.LEASE_SECONDS / 3
         ids = self._leased()
         if ids and time.monotonic() - self._renewed_at >= every:
             self.renew(ids)
@@ -255,23 +221,9 @@ class Drain(ABC):
 
     def close(self) -> None:
         """Close threads, clients and the like, whether or not `prepare` has ended well."""
-        if self._calls is not None:
-            self._calls.close()
+        self.calls.close()
         for step in self.steps:
             step.close()
-
-
-def _without_thread(step: Step[Any, Any], work: Any) -> CallResult | None:
-    """Return what came of work that needs no thread; None: it does."""
-    value = step.known(work)
-    if value is not None:
-        return CallResult(step.name, work, value=value)
-    if not step.at_once:
-        return None
-    try:
-        return CallResult(step.name, work, value=step.call(work))
-    except Exception as error:  # noqa: BLE001 - the step judges it
-        return CallResult(step.name, work, error=error)
 
 
 def _holds(works: Sequence[Any], work: Any) -> bool:
@@ -279,7 +231,7 @@ def _holds(works: Sequence[Any], work: Any) -> bool:
     return any(each is work for each in works)
 
 
-def run_drain(drain_class: type[Drain], stop: StopFlag | None = None) -> int | None:
+def run_drain(drain_class: type[Drain], stop: Flag | None = None) -> int:
     """Run a drain to its end, if it is wanted and a slot is free; the body of a django-q2 task.
 
     Returns how many calls it finished, and 0 at once when no slot is free. `stop` replaces the
@@ -290,25 +242,15 @@ def run_drain(drain_class: type[Drain], stop: StopFlag | None = None) -> int | N
     drain = drain_class()
     if stop.is_set() or not _slot_is_free(drain.slot_key):
         return 0
-    with structlog.contextvars.bound_contextvars(stage=drain.stage, drain=drain.owner):
-        listener = Listener(drain.channels)
-        try:
-            if not _take_slot(listener, drain.slot_key):
-                return 0
-            loop = _Loop(drain, stop, listener)
-            limit = drain.longest_freeze_seconds
-            deadman = DeadMan(limit) if limit is not None else None
-            try:
-                if deadman is not None:
-                    deadman.start()
+    limit = drain.longest_freeze_seconds
+    with (
+        structlog.contextvars.bound_contextvars(stage=drain.stage, drain=drain.owner),
+        closing(_Loop(drain, stop)) as loop,
+    ):
+        if loop.take_slot():
+            with DeadMan(limit) if limit is not None else nullcontext():
                 loop.work()
-            finally:
-                loop.end()
-                if deadman is not None:
-                    deadman.stop()
-            return loop.finished
-        finally:
-            listener.close()
+        return loop.finished
 
 
 # A slot lets one drain of a kind run at a time: a session-level advisory lock, which PostgreSQL
@@ -337,39 +279,62 @@ def _slot_is_free(key: tuple[int, int]) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _take_slot(listener: Listener, key: tuple[int, int]) -> bool:
-    """Take a slot for as long as the listener's session lives; False if it is taken."""
-    row = listener.session.execute("SELECT pg_try_advisory_lock(%s, %s)", key).fetchone()
-    return bool(row and row[0])
-
-
 class _Loop:
-    def __init__(self, drain: Drain, stop: StopFlag, listener: Listener) -> None:
+    """A drain's turns, and the connection that holds its slot and hears what wakes it."""
+
+    def __init__(self, drain: Drain, stop: Flag) -> None:
         self.finished = 0
         self._drain = drain
         self._stop = stop
-        self._listener = listener
-        self._holds_slot = True
+        self._listener = Listener(drain.channels)
+        self._holds_slot = False
         self._budget_ends = time.monotonic() + settings.DRAIN_BUDGET_SECONDS
         self._next_beat = 0.0
-        self._turn_ended = 0.0
-        self._notifications = 0  # since the last turn
-        self._prepared = False
         self._failures = 0
 
+    def take_slot(self) -> bool:
+        """Take the slot for as long as the listener's session lives; False if it is taken."""
+        query = "SELECT pg_try_advisory_lock(%s, %s)"
+        row = self._listener.session.execute(query, self._drain.slot_key).fetchone()
+        self._holds_slot = row == (True,)
+        return self._holds_slot
+
     def work(self) -> None:
-        """Prepare, then turn until the stop flag or the budget ends it and no call is under way."""
+        """Prepare, then turn until the stop flag or the budget ends it and no call is under way.
+
+        Whatever happens, give everything back; what the database does not hear of, its timeouts
+        will mend.
+        """
+        drain, prepared = self._drain, False
+        try:
+            drain.prepare()
+            prepared = True
+            logger.info("drain_started")
+            self._turn_until_ended()
+            logger.info("drain_ended", finished=self.finished)
+        finally:
+            try:
+                if prepared:
+                    drain.release()
+                self._release_slot()
+                drain.heartbeat.remove(self._listener.session.execute)
+            except _DATABASE_ERRORS as error:
+                logger.warning("drain_release_failed", error=str(error))
+            finally:
+                drain.close()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _turn_until_ended(self) -> None:
         drain = self._drain
-        drain.prepare()
-        self._prepared = True
         undelivered: list[CallResult] = []
-        logger.info("drain_started")
         while True:
             if not drain.stopping:
                 self._notice_end()
             undelivered += self._collect()
             if drain.stopping and not undelivered and not drain.in_flight:
-                break
+                return
             try:
                 self._beat()
                 tick = drain.turn(undelivered)
@@ -382,41 +347,21 @@ class _Loop:
                 raise
             self._failures = 0
             undelivered = []
-            self._turn_ended = time.monotonic()
-            self._notifications = 0
             if drain.in_flight or not drain.stopping:
-                self._wait(IDLE_TICK_SECONDS if tick is None else tick)
-        logger.info("drain_ended", finished=self.finished)
-
-    def end(self) -> None:
-        """Give everything back; what the database does not hear of, its timeouts will mend."""
-        try:
-            if self._prepared:
-                self._drain.release()
-            self._release_slot()
-            self._drain.heartbeat.remove(self._listener.session.execute)
-        except _DATABASE_ERRORS as error:
-            logger.warning("drain_release_failed", error=str(error))
-        finally:
-            self._listener.close()
-            self._drain.close()
+                self._wait(timing.beat if tick is None else tick)
 
     def _notice_end(self) -> None:
-        if self._stop.is_set():
-            self._drain.stopping = True
-            hand_over = False
-        elif time.monotonic() >= self._budget_ends:
-            self._drain.stopping = True
-            hand_over = True
-        else:
+        is_over = time.monotonic() >= self._budget_ends
+        if not is_over and not self._stop.is_set():
             return
+        self._drain.stopping = True
         try:
             self._drain.release()
             self._listener.stop_listening()
-            if hand_over:
+            if not self._stop.is_set():
                 # First of all: the successor claims while the last calls of this one finish.
                 self._release_slot()
-                _enqueue_successor()
+                enqueue_here(self._drain.task)
         except _DATABASE_ERRORS as error:
             logger.warning("hand_over_failed", error=str(error))  # the schedule starts the next
 
@@ -433,51 +378,44 @@ class _Loop:
 
     def _beat(self) -> None:
         now = time.monotonic()
-        if now < self._next_beat:
-            return
-        self._drain.heartbeat.in_flight = self._drain.in_flight
-        self._drain.heartbeat.write(self._listener.session.execute)
-        self._next_beat = now + timing.beat
+        if now >= self._next_beat:
+            self._drain.heartbeat.in_flight = self._drain.in_flight
+            self._drain.heartbeat.write(self._listener.session.execute)
+            self._next_beat = now + timing.beat
 
     def _wait(self, seconds: float) -> None:
-        """Wait for a notification, a finished call or the stop flag, at most `seconds`."""
+        """Wait for a notification, a finished call or the stop flag, at most `seconds`.
+
+        A turn costs milliseconds, however little it finds. So what comes together is waited for:
+        by load up to 40 ms, or until no call is under way any more. It takes a third of the
+        statements of `mint_many` away; a lone token waits for nobody.
+        """
+        calls, ended_at = self._drain.calls, time.monotonic()
         poll = select.poll()
-        poll.register(self._drain.calls, select.POLLIN)
+        poll.register(calls, select.POLLIN)
+        heard = False
         if not self._drain.stopping:
             poll.register(self._stop, select.POLLIN)
             poll.register(self._listener, select.POLLIN)
-            if self._heard():  # during the turn: the next group has begun
-                self._gather()
-                return
-            seconds = min(seconds, self._budget_ends - time.monotonic())
-        ready = poll.poll(max(0.0, min(seconds, timing.beat)) * 1000)
-        if ready and not self._stop.is_set():
-            self._gather()
-
-    def _gather(self) -> None:
-        window = self._drain.gather_seconds
-        gap = self._turn_ended + _LEAST_GAP_SECONDS - time.monotonic()
-        if gap > 0:
-            time.sleep(gap)
-        self._look()
-        if window > 0:
-            expected = Expected(self._drain.awaited_notifications, self._drain.in_flight)
-            gather(window, expected, self._look)
-
-    def _look(self) -> Came:
-        calls = self._drain.calls
-        if not self._drain.stopping and self._listener.is_readable():
+            heard = self._heard()  # during the turn
+            seconds = min(seconds, self._budget_ends - ended_at)
+        ready = heard or poll.poll(max(0.0, min(seconds, timing.beat)) * 1000)
+        if not ready or self._stop.is_set():
+            return
+        window = max(0.0, min(_LONGEST_GATHERING_SECONDS, 0.0025 * (self._drain.load - 1)))
+        ends = max(ended_at + _LEAST_GAP_SECONDS, time.monotonic() + window)
+        while (left := ends - time.monotonic()) > 0 and not 0 < calls.waiting == calls.under_way:
+            time.sleep(min(_LEAST_GAP_SECONDS, left))
+        if not self._drain.stopping:
             self._heard()
-        return Came(self._notifications, calls.waiting, calls.urgent)
 
     def _heard(self) -> bool:
-        """Take the notifications that have come; tell whether any came since the last turn."""
+        """Take the notifications that have come; tell whether there were any."""
         try:
-            self._notifications += self._listener.heard()
+            return self._listener.heard()
         except psycopg.Error:
             self._next_beat = 0.0  # the heartbeat meets the lost connection, and its handling
-            self._notifications += 1
-        return self._notifications > 0
+            return True
 
     def _reconnect(self, error: Exception, *, unsaved: int) -> None:
         """Come back to the database and to the slot; results wait, and calls go on."""
@@ -500,16 +438,11 @@ class _Loop:
                 self._listener = Listener(() if drain.stopping else drain.channels)
             except psycopg.OperationalError:
                 continue
-            if not drain.stopping:
-                self._retake_slot()
+            if not drain.stopping and not self.take_slot():
+                logger.warning("slot_lost")  # another drain claims now; this one only finishes
+                drain.stopping = True
             logger.info("database_back")
             return
-
-    def _retake_slot(self) -> None:
-        self._holds_slot = _take_slot(self._listener, self._drain.slot_key)
-        if not self._holds_slot:
-            logger.warning("slot_lost")  # another drain claims now; this one only finishes
-            self._drain.stopping = True
 
     def _pause(self) -> None:
         delay = min(_LONGEST_BACKOFF_SECONDS, 0.05 * 2**self._failures)
@@ -536,23 +469,3 @@ class _Loop:
             if drain.in_flight:
                 self._wait(timing.beat)
             pending = self._collect()
-
-
-# Which task this worker runs, so that a drain can enqueue its own successor.
-_current: str | None = None
-
-
-def _remember(sender: Any, func: Any, task: dict[str, Any], **kwargs: Any) -> None:
-    global _current
-    _current = task["func"] if isinstance(task.get("func"), str) else None
-
-
-pre_execute.connect(_remember, dispatch_uid="glisk.engine.drain")
-
-
-def _enqueue_successor() -> bool:
-    """Enqueue the task that runs here once more, for this worker; False outside of a task."""
-    if _current is None:
-        return False
-    enqueue_here(_current)
-    return True

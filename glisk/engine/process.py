@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -29,13 +30,12 @@ _KEPT_BYTES = 64 * 1024 * 1024
 _FROM_HEAP_BYTES = 16 * 1024 * 1024
 
 
-class StopFlag:
-    """The stop flag of a process tree: a pipe with a byte in it, which is never read.
+class Flag:
+    """A flag of a process tree: a pipe with a byte in it.
 
     Set once for all processes that inherit it by fork. Whoever waits for something else can wait
-    for this descriptor too, so that a stop is noticed at once without polling. There is no lock, so
-    no process that is killed can leave it locked; and setting it is safe in a signal handler,
-    however often.
+    for this descriptor too, so that nobody polls. There is no lock, so no process that is killed
+    can leave it locked; and setting it is safe in a signal handler, however often.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class StopFlag:
         return self._read
 
     def set(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full of stops already
+        with contextlib.suppress(BlockingIOError):  # the pipe is full
             os.write(self._write, b"\0")
 
     def clear(self) -> None:
@@ -69,15 +69,10 @@ class StopFlag:
         os.close(self._write)
 
 
-_flag: StopFlag | None = None
-
-
-def process_stop_flag() -> StopFlag:
-    """Return the flag of this process tree; the supervisor makes it before the first fork."""
-    global _flag
-    if _flag is None:
-        _flag = StopFlag()
-    return _flag
+@cache
+def process_stop_flag() -> Flag:
+    """Return the stop flag of this process tree; the supervisor makes it before the first fork."""
+    return Flag()
 
 
 def die_with(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
@@ -117,14 +112,8 @@ class _Sigevent(ctypes.Structure):
     )
 
 
-class _Timespec(ctypes.Structure):
-    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
-
-
-class _Itimerspec(ctypes.Structure):
-    """man 2 timer_settime."""
-
-    _fields_ = (("interval", _Timespec), ("value", _Timespec))
+# man 2 timer_settime: seconds and nanoseconds of the interval, and of the time that is left.
+_Itimerspec = ctypes.c_long * 4
 
 
 class DeadMan:
@@ -144,60 +133,45 @@ class DeadMan:
     def __init__(self, limit_seconds: float) -> None:
         self._limit = limit_seconds
         self._timer = ctypes.c_void_p()
-        self._libc = ctypes.CDLL(None, use_errno=True)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._put_off, name="deadman", daemon=True)
 
-    def start(self) -> bool:
-        """Begin to watch; return whether this system can."""
-        if not self._create():
+    def __enter__(self) -> None:
+        event = _Sigevent(None, signal.SIGKILL, _SIGEV_SIGNAL, b"")
+        if _libc is None or _libc.timer_create(
+            _CLOCK_BOOTTIME, ctypes.byref(event), ctypes.byref(self._timer)
+        ):
             import structlog  # a fifth of a second, which emulators need not wait for
 
-            logger = structlog.get_logger(__name__)
-            logger.warning("deadman_missing", errno=ctypes.get_errno())
-            return False
-        self._set(self._limit)
+            structlog.get_logger(__name__).warning("deadman_missing", errno=ctypes.get_errno())
+            return
+        self._set()
         self._thread.start()
-        return True
 
-    def stop(self) -> None:
-        """End the watch; may be called without a start, and again."""
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
-        if self._thread.is_alive():
+        if _libc is not None and self._thread.is_alive():
             self._thread.join()
-            self._libc.timer_delete(self._timer)
-
-    def _create(self) -> bool:
-        if sys.platform != "linux" or not hasattr(self._libc, "timer_create"):
-            return False
-        event = _Sigevent(None, signal.SIGKILL, _SIGEV_SIGNAL, b"")
-        made = self._libc.timer_create(
-            _CLOCK_BOOTTIME, ctypes.byref(event), ctypes.byref(self._timer)
-        )
-        return bool(made == 0)
+            _libc.timer_delete(self._timer)
 
     def _put_off(self) -> None:
         while not self._ended.wait(self._limit / _TICKS_PER_LIMIT):
-            self._set(self._limit)
+            self._set()
 
-    def _set(self, seconds: float) -> None:
-        whole = int(seconds)
-        after = _Timespec(whole, int((seconds - whole) * 1e9))
-        self._libc.timer_settime(
-            self._timer, 0, ctypes.byref(_Itimerspec(_Timespec(0, 0), after)), None
-        )
+    def _set(self) -> None:
+        left = _Itimerspec(0, 0, int(self._limit), int(self._limit % 1 * 1e9))
+        assert _libc is not None
+        _libc.timer_settime(self._timer, 0, left, None)
 
 
-def keep_freed_memory() -> bool:
-    """Have glibc keep up to 64 MB of freed memory; return whether this C library can.
+def keep_freed_memory() -> None:
+    """Have glibc keep up to 64 MB of freed memory, in processes that work on pictures.
 
-    For processes that work on pictures. A decoder asks for some megabytes for each and frees them
-    again. By default glibc returns them to the kernel each time, and the next picture pays a page
-    fault for every 4 kB of them: 800 faults for 512 pixels square, half of the CPU of its decoding.
+    A decoder asks for some megabytes for each and frees them again. By default glibc returns them
+    to the kernel each time, and the next picture pays a page fault for every 4 kB of them: 800
+    faults for 512 pixels square, half of the CPU of its decoding. Other C libraries have no such
+    option, and musl gives nothing back by itself.
     """
-    mallopt = getattr(_libc, "mallopt", None)
-    if mallopt is None:  # musl has none, and gives nothing back by itself
-        return False
-    return bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)) and bool(
-        mallopt(_M_MMAP_THRESHOLD, _FROM_HEAP_BYTES)
-    )
+    if _libc is not None and hasattr(_libc, "mallopt"):
+        _libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        _libc.mallopt(_M_MMAP_THRESHOLD, _FROM_HEAP_BYTES)

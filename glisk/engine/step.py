@@ -8,21 +8,20 @@ So a crash, a hand-over and the next turn are the same thing.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
 from django.db import connections
 
 from glisk.breaker import Breaker
+from glisk.engine.process import Flag
 
 W = TypeVar("W")  # a claimed piece of work
 D = TypeVar("D")  # what its call brought
@@ -49,8 +48,6 @@ class Step(ABC, Generic[W, D]):
 
     # Rare work is not looked for in every turn under load.
     rare: ClassVar[bool] = False
-    # The call asks nobody outside and takes milliseconds: it is made in the turn, by no thread.
-    at_once: ClassVar[bool] = False
 
     def __init__(self, owner: str) -> None:
         """`owner` is the drain's, unique for each run: it marks what this process claims."""
@@ -89,13 +86,9 @@ class Step(ABC, Generic[W, D]):
         One piece may hold many rows, if one call serves them all.
         """
 
-    def known(self, work: W) -> D | None:
-        """Return what is known without a call, which is settled at once; None: make the call."""
-        return None
-
     @abstractmethod
     def call(self, work: W) -> D:
-        """Make the call; runs in a thread (unless `at_once`) and touches no database."""
+        """Make the call; runs in a thread and touches no database."""
 
     @abstractmethod
     def settle(self, done: Sequence[Done[W, D]], failed: Sequence[Failed[W]]) -> None:
@@ -140,9 +133,7 @@ class DatabaseInThreadError(RuntimeError):
 
 
 def _refuse() -> NoReturn:
-    raise DatabaseInThreadError(
-        "a call in a drain's thread must not use the database; return a value to turn()"
-    )
+    raise DatabaseInThreadError("a call in a drain's thread must not use the database")
 
 
 def _forbid_database() -> None:
@@ -155,23 +146,18 @@ def _forbid_database() -> None:
 class Calls:
     """A thread pool whose results wake a descriptor that can be polled with others."""
 
-    def __init__(self, threads: int, name: str, patient: Collection[str] = ()) -> None:
-        """`patient`: the kinds of call that nothing else waits for."""
+    def __init__(self, threads: int, name: str) -> None:
+        self.under_way = 0  # calls that were submitted and not collected yet
         self._pool = ThreadPoolExecutor(
-            max_workers=threads, thread_name_prefix=name, initializer=_forbid_database
+            max_workers=max(1, threads), thread_name_prefix=name, initializer=_forbid_database
         )
         self._results: SimpleQueue[CallResult] = SimpleQueue()
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._read, False)
-        os.set_blocking(self._write, False)
+        self._some_ended = Flag()
         self._open = True
-        self._patient = patient
-        self._urgent = 0
-        self.under_way = 0  # calls that were submitted and not collected yet
         self._lock = threading.Lock()  # a late call must not write to a descriptor used anew
 
     def fileno(self) -> int:
-        return self._read
+        return self._some_ended.fileno()
 
     def submit(self, kind: str, key: Any, function: Callable[..., Any], *args: Any) -> None:
         """Run `function(*args)` in a thread, with the caller's log context."""
@@ -186,36 +172,20 @@ class Calls:
             result = CallResult(kind, key, error=error)
         except BaseException as error:  # noqa: BLE001 - SystemExit in a thread would be lost
             result = CallResult(kind, key, error=RuntimeError(f"the call ended with {error!r}"))
-        self._results.put(result)
-        self._wake(urgent=kind not in self._patient)
-
-    def _wake(self, *, urgent: bool) -> None:
-        with self._lock, contextlib.suppress(BlockingIOError):  # full: the reader is awake anyhow
-            self._urgent += urgent
+        with self._lock:
+            self._results.put(result)
             if self._open:
-                os.write(self._write, b"\0")
+                self._some_ended.set()
 
     @property
     def waiting(self) -> int:
         """How many results wait to be collected."""
         return self._results.qsize()
 
-    @property
-    def urgent(self) -> int:
-        """How many of them something else waits for."""
-        return self._urgent
-
     def finished(self) -> list[CallResult]:
         """Return the results that came since the last call, and take back their wake-up."""
-        with contextlib.suppress(BlockingIOError):
-            while len(os.read(self._read, 4096)) == 4096:
-                pass
-        with self._lock:
-            self._urgent = 0
-        results: list[CallResult] = []
-        with contextlib.suppress(Empty):
-            while True:
-                results.append(self._results.get_nowait())
+        self._some_ended.clear()
+        results = [self._results.get() for _ in range(self.waiting)]
         self.under_way -= len(results)
         return results
 
@@ -225,66 +195,4 @@ class Calls:
         with self._lock:
             if self._open:
                 self._open = False
-                os.close(self._read)
-                os.close(self._write)
-
-
-# Every turn of a drain has a price of its own, so things that come together are taken together.
-# Calls that begin together end together: to wait for the whole of a group also keeps it whole,
-# while a mere distance between turns lets it fall apart.
-_STEP_SECONDS = 0.01
-_PATIENCE = 4  # so many times the window, results may wait that nothing else waits for
-
-
-@dataclass
-class Came:
-    """What has come since the last turn."""
-
-    heard: int  # notifications
-    results: int  # of calls
-    urgent: int  # results among them that something else waits for
-
-
-@dataclass
-class Expected:
-    """What a group may consist of; 0 notifications: nobody knows how many."""
-
-    notifications: int
-    results: int
-
-    def is_met(self, came: Came) -> bool:
-        if came.heard:
-            return 0 < self.notifications <= came.heard
-        return came.results >= self.results
-
-
-def gather(window: float, expected: Expected, look: Callable[[], Came]) -> None:
-    """Return when a group is whole, or has been waited for long enough.
-
-    From the first notification or urgent result on `window` seconds; twice that while more keeps
-    coming, or while the most of the notifications is missing, so that groups that fell apart come
-    together again. For results that are not urgent `_PATIENCE` windows. `look` counts from the
-    last turn on.
-    """
-    began = time.monotonic()
-    urgent_at: float | None = None
-    before = Came(0, 0, 0)
-    changed_at = began
-    while True:
-        came, now = look(), time.monotonic()
-        if expected.is_met(came):
-            return
-        if came != before:
-            before, changed_at = came, now
-        if urgent_at is None and (came.heard or came.urgent):
-            urgent_at = now
-        if urgent_at is None:
-            ends = began + _PATIENCE * window
-        elif came.heard and 2 * came.heard < expected.notifications:
-            ends = urgent_at + 2 * window
-        else:
-            calm = max(urgent_at + window, changed_at + _STEP_SECONDS)
-            ends = min(calm, urgent_at + 2 * window)
-        if now >= ends:
-            return
-        time.sleep(min(_STEP_SECONDS, ends - now))
+                self._some_ended.close()

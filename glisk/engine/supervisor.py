@@ -50,7 +50,7 @@ from glisk.engine.heartbeat import (
     remove_own_heartbeats,
     set_main_pid,
 )
-from glisk.engine.process import StopFlag, process_stop_flag, run_child
+from glisk.engine.process import Flag, process_stop_flag, run_child
 from glisk.engine.schedules import declare_housekeeping
 from glisk.models import WorkerHeartbeat
 from glisk.timing import timing
@@ -58,8 +58,7 @@ from glisk.timing import timing
 logger = structlog.get_logger(__name__)
 
 # Imported before the first fork: the workers share the pages, and start in milliseconds.
-# The drain's module also has to hear of every task from a worker's first on.
-_HEAVY_MODULES = ("glisk.engine.drain", "replicate", "PIL.Image", "web3")
+_HEAVY_MODULES = ("replicate", "PIL.Image", "web3")
 _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
@@ -72,7 +71,7 @@ _REMIND_SECONDS = 60.0
 class Tree:
     """One generation: a sentinel and its children. They die with it, and it dies with us."""
 
-    def __init__(self, stop: StopFlag) -> None:
+    def __init__(self, stop: Flag) -> None:
         connections.close_all()  # a connection must not be shared by a fork
         # Every process of the tree holds the write end: end of file says that all are gone.
         self._life, alive = os.pipe()
@@ -284,7 +283,7 @@ _STOP_CYCLE_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 10
 
 
-def run_sentinel(stop: StopFlag) -> NoReturn:
+def run_sentinel(stop: Flag) -> NoReturn:
     """Run a tree's sentinel to its end; the target of its process."""
     code = CRASHED
     try:
@@ -303,7 +302,7 @@ class CrashOnlySentinel(Sentinel):
 
     pool: list[Any]  # processes, each with the timer that django-q2 hangs on it
 
-    def __init__(self, stop: StopFlag) -> None:
+    def __init__(self, stop: Flag) -> None:
         super().__init__(stop, threading.Event(), uuid.uuid4(), start=False)
         # The parent class restores SIGTERM's default; see run_child.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

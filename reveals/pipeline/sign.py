@@ -1,7 +1,7 @@
 """Sign: what stands in a batch's row becomes the bytes of a transaction.
 
 claims   open batches with a call that is not signed yet
-calls    nobody: the keeper signs here, in the turn, so that the bytes are sent in the same one
+calls    the keeper's signer, which takes 8 ms
 settles  the raw transaction, before anybody outside sees it
 """
 
@@ -31,7 +31,6 @@ class ToSign:
 
 
 class Sign(RevealStep[ToSign, SignedTransaction]):
-    at_once = True  # 8 ms
     most = 2
 
     def due_in(self) -> float | None:

@@ -31,7 +31,7 @@ from django.conf import settings  # noqa: E402 - Django first
 
 from glisk.clients.chain import ChainClient  # noqa: E402
 from glisk.engine.drain import run_drain  # noqa: E402
-from glisk.engine.process import StopFlag  # noqa: E402
+from glisk.engine.process import Flag  # noqa: E402
 from glisk.tests.pace import hurry  # noqa: E402
 from reveals import outbox  # noqa: E402
 from reveals.keeper import Keeper  # noqa: E402
@@ -100,7 +100,7 @@ def work(order: dict[str, Any]) -> None:
     hurry(setattr)
     if order.get("kill_at"):
         POINTS[order["kill_at"]](Death(int(order.get("nth", 1))))
-    stop = StopFlag()
+    stop = Flag()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         while not stop.is_set():

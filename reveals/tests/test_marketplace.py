@@ -41,8 +41,8 @@ class Afterwards(Drain):
 
     stage = "after"
 
-    def make_steps(self) -> list[after.Refresh]:
-        return [after.Refresh(self.owner)]
+    def prepare(self) -> None:
+        self.steps = [after.Refresh(self.owner)]
 
 
 @pytest.fixture

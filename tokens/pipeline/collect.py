@@ -100,13 +100,13 @@ class Collect(Step[JobClaim, "Captured | ProviderError"]):
     def leased(self, work: JobClaim) -> Sequence[int]:
         return (work.token_id,)
 
-    def known(self, work: JobClaim) -> ProviderError | None:
-        if self.services.of(work.job) is None:
+    def call(self, work: JobClaim) -> Captured | ProviderError:
+        """Return the image, or why there is none, as a callback has said or the settings do."""
+        service = self.services.of(work.job)
+        if service is None:
             return not_configured(work.job)
-        return jobs.error_of(work.job) if work.job.status == JobStatus.ERRORED else None
-
-    def call(self, work: JobClaim) -> Captured:
-        service = self.services.of(work.job) or self.services.replicate
+        if work.job.status == JobStatus.ERRORED:
+            return jobs.error_of(work.job)
         return capture_image(service, url=work.job.output_url or "")
 
     def settle(

@@ -23,7 +23,7 @@ from authors.tests.factories import AuthorFactory
 from glisk.clients import http
 from glisk.clients.ipfs import PinataClient
 from glisk.engine.drain import run_drain
-from glisk.engine.process import StopFlag
+from glisk.engine.process import Flag
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.pipeline import collect, order, samples
 from tokens.pipeline.image_vendors import paid_call_seconds, spent_today
@@ -101,7 +101,7 @@ def work(moment: str, watched: bool) -> None:
     drain = UploadDrain if moment == "during the upload" else GenerationDrain
     if not watched:  # as on systems that have no dead man's timer
         patch.setattr(drain, "longest_freeze_seconds", None)
-    run_drain(drain, StopFlag())
+    run_drain(drain, Flag())
 
 
 @contextmanager

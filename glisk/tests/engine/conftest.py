@@ -18,7 +18,7 @@ from django.db import connection, connections
 
 from glisk.engine.broker import notify
 from glisk.engine.drain import Drain, run_drain
-from glisk.engine.process import StopFlag
+from glisk.engine.process import Flag
 from glisk.tests.database import database_url
 from glisk.tests.engine.world import jobs
 
@@ -91,7 +91,7 @@ class Run:
     """A drain in a thread of its own, with a stop flag of its own."""
 
     def __init__(self, drain_class: type[Drain]) -> None:
-        self.stop_flag = StopFlag()
+        self.stop_flag = Flag()
         self.outcome: int | None = None
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run, args=(drain_class,))

@@ -14,22 +14,22 @@ from django_q.tasks import async_task
 
 from glisk.engine import broker as module
 from glisk.engine.broker import Listener, ListeningBroker
-from glisk.engine.process import StopFlag
+from glisk.engine.process import Flag
 from glisk.tests.engine.conftest import query
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[StopFlag]:
-    flag = StopFlag()
+def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Flag]:
+    flag = Flag()
     monkeypatch.setattr(module, "process_stop_flag", lambda: flag)
     yield flag
     flag.close()
 
 
 @pytest.fixture
-def broker(stop: StopFlag) -> Iterator[ListeningBroker]:
+def broker(stop: Flag) -> Iterator[ListeningBroker]:
     broker = get_broker()
     assert isinstance(broker, ListeningBroker)
     yield broker
@@ -92,7 +92,7 @@ def test_an_enqueued_task_ends_the_wait(broker: ListeningBroker, waits: threadin
 
 
 @pytest.mark.usefixtures("waits")
-def test_the_stop_flag_ends_the_wait(broker: ListeningBroker, stop: StopFlag) -> None:
+def test_the_stop_flag_ends_the_wait(broker: ListeningBroker, stop: Flag) -> None:
     stop.set()
     assert broker.dequeue() is None
 

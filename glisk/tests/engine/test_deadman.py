@@ -23,7 +23,7 @@ _START = f"""
 import os, signal, sys, time
 from glisk.engine.process import DeadMan
 deadman = DeadMan({_LIMIT_SECONDS})
-assert deadman.start()
+deadman.__enter__()
 """
 
 
@@ -48,7 +48,7 @@ def test_a_process_that_is_only_busy_or_waits_lives_on(work: str) -> None:
 
 
 def test_a_short_stop_does_no_harm() -> None:
-    code = "deadman.stop(); deadman = DeadMan(30); deadman.start(); print('ready', flush=True)\n"
+    code = "deadman.__exit__(); DeadMan(30).__enter__(); print('ready', flush=True)\n"
     with run(code + "time.sleep(0.5); print('alive')") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -59,7 +59,7 @@ def test_a_short_stop_does_no_harm() -> None:
 
 
 def test_what_was_ended_kills_nobody() -> None:
-    code = "deadman.stop(); deadman.stop(); os.kill(os.getpid(), signal.SIGSTOP); print('thawed')"
+    code = "deadman.__exit__(); os.kill(os.getpid(), signal.SIGSTOP); print('thawed')"
     with run(code) as process:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
@@ -75,7 +75,7 @@ def test_a_forked_child_is_not_watched() -> None:
 if os.fork() == 0:
     time.sleep({_LONGER})
     os._exit(0)
-deadman.stop()
+deadman.__exit__()
 print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
     with run(code) as process:

@@ -6,15 +6,14 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
 from django.db import OperationalError, connection
 
+from glisk.engine import drain as engine_drain
 from glisk.engine import heartbeat
-from glisk.engine import step as engine_step
 from glisk.engine.broker import notify
 from glisk.engine.drain import Drain
 from glisk.engine.heartbeat import owner_prefix
@@ -126,59 +125,24 @@ def test_the_wait_is_as_long_as_the_turn_asked(run: Start) -> None:
 
 
 @pytest.mark.usefixtures("nothing_is_routine")
-@pytest.mark.parametrize(("window", "groups"), [(0.0, [1] * 6), (1000.0, [6])])
-def test_a_group_of_results_is_gathered_into_one_turn(
-    run: Start, monkeypatch: pytest.MonkeyPatch, window: float, groups: list[int]
+def test_what_comes_together_is_gathered_into_one_turn(
+    run: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One call ends, and the five others while they are waited for."""
+    monkeypatch.setattr(engine_drain, "_LONGEST_GATHERING_SECONDS", 1000.0)
     turns: list[int] = []
-    drains: list[Scripted] = []
-    ends = threading.Semaphore(0)
-
-    def sleep(seconds: float) -> None:
-        waiting = drains[0].calls.waiting + 1
-        ends.release()
-        eventually(lambda: drains[0].calls.waiting == waiting, what="the end of a call")
+    ends = threading.Event()
 
     def script(drain: Scripted, results: list[CallResult]) -> float:
         if not turns:
-            drains.append(drain)
             for number in range(6):
-                drain.submit("nap", number, ends.acquire)
+                drain.submit("nap", number, time.sleep if number else ends.wait, 0.02 * number)
         turns.append(len(results))
-        if sum(turns) == 6:
-            drain.stopping = True
-        elif not window or len(turns) == 1:
-            ends.release()
         return 3600.0
 
-    clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
-    monkeypatch.setattr(engine_step, "time", clock)
-    run(scripted(script, gather_seconds=window, threads=6)).join()
-    assert [number for number in turns if number] == groups
-
-
-@pytest.mark.usefixtures("nothing_is_routine")
-def test_a_group_of_notifications_is_gathered_into_one_turn(
-    run: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[str] = []
-    turns: list[int] = []
-
-    def send(*_: float) -> None:
-        sent.append("engine_scripted")
-        notify("engine_scripted")
-
-    def script(drain: Scripted, results: list[CallResult]) -> float:
-        turns.append(len(sent))
-        return 3600.0
-
-    monkeypatch.setattr(engine_step, "time", SimpleNamespace(monotonic=time.monotonic, sleep=send))
-    run(scripted(script, gather_seconds=1000.0, awaited_notifications=3))
-    eventually(lambda: turns == [0], what="the first turn")
-    send()
-    eventually(lambda: len(turns) == 2, what="the turn after the group")
-    assert turns[1] >= 3
+    run(scripted(script, load=10**6))
+    ends.set()
+    eventually(lambda: sum(turns) == 6)  # not after the window: no call is under way any more
+    assert turns == [0, 6]
 
 
 @pytest.mark.parametrize("one_per_worker", [True, False])

@@ -15,7 +15,7 @@ from django_q.models import Failure, OrmQ, Schedule, Task
 
 from glisk.engine import schedules
 from glisk.engine.heartbeat import Heartbeat, dead_supervisors, host_name
-from glisk.engine.process import StopFlag
+from glisk.engine.process import Flag
 from glisk.models import WorkerHeartbeat
 
 pytestmark = pytest.mark.django_db
@@ -195,7 +195,7 @@ def test_options_that_make_no_sense_here_are_refused(arguments: list[str]) -> No
 
 
 def test_a_stop_flag_is_set_for_good_until_cleared() -> None:
-    flag = StopFlag()
+    flag = Flag()
     assert not flag.is_set()
     for _ in range(100_000):  # more than the pipe holds
         flag.set()

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from pytest_django.fixtures import Settings
 
 from glisk.breaker import Breaker
 from glisk.engine import drain as engine_drain
@@ -23,7 +24,7 @@ from glisk.timing import timing
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CHANNEL = "engine_steps"
-WEAK, FAULTY, KNOWN = 100, 200, 300
+FAULTY = 200
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,10 @@ class Work(Step[Row, int]):
             lose_answer_of("claim")
         return [Row(*each) for each in found]
 
-    def known(self, work: Row) -> int | None:
-        return 7 if work.pk >= KNOWN else None
-
     def call(self, work: Row) -> int:
         self.calls.append(work.pk)
         self.gate.wait()
-        if FAULTY <= work.pk < KNOWN:
+        if work.pk >= FAULTY:
             raise RuntimeError("faulty")
         return work.pk
 
@@ -117,8 +115,8 @@ class StepsDrain(Drain):
     kinds: ClassVar[tuple[type[Work], ...]] = (Finish, Work)
     renewed: ClassVar[list[list[int]]] = []
 
-    def make_steps(self) -> Sequence[Work]:
-        return [kind(self.owner) for kind in self.kinds]
+    def prepare(self) -> None:
+        self.steps = [kind(self.owner) for kind in self.kinds]
 
     def renew(self, ids: Any) -> None:
         self.renewed.append(sorted(ids))
@@ -206,41 +204,6 @@ def test_what_a_call_raised_is_settled_as_failed(run: Start) -> None:
     drain.stop()
 
 
-def test_what_is_known_is_settled_without_a_call(run: Start) -> None:
-    losing.add("settle")
-    _add(KNOWN)
-    drain = run(StepsDrain)
-    eventually(lambda: _all_are("done"))
-    drain.stop()
-    assert Work.calls == []
-    assert query("SELECT settled FROM step_rows") == [(2,)]
-
-
-class AtOnce(Work):
-    at_once = True
-
-
-class SurveyingDrain(StepsDrain):
-    """Its second step claims nothing but what the survey has seen."""
-
-    kinds = (AtOnce, Finish)
-
-    def survey(self) -> None:
-        made = _execute("SELECT id FROM step_rows WHERE state = 'made'")
-        self.steps[1].places = lambda: len(made)  # type: ignore[method-assign]
-
-
-def test_what_is_done_at_once_goes_on_to_the_next_step_in_the_same_turn(table: None) -> None:
-    _add(1, FAULTY)
-    drain = SurveyingDrain()
-    drain.prepare()
-    drain.turn([])
-    assert _states() == {1: "made", FAULTY: "failed"}
-    assert [row.pk for row in drain.steps[1].under_way] == [1]
-    assert drain.threads == drain.in_flight + 2 == 3  # none for what is done at once
-    drain.close()
-
-
 def test_a_drain_that_ends_saves_its_calls_and_holds_nothing(run: Start) -> None:
     Work.gate.clear()
     _add(1, 2)
@@ -256,10 +219,11 @@ def test_a_drain_that_ends_saves_its_calls_and_holds_nothing(run: Start) -> None
     assert query("SELECT count(owner) FROM step_rows") == [(0,)]
 
 
-def test_leases_are_renewed_while_a_call_is_under_way(run: Start) -> None:
+def test_leases_are_renewed_while_a_call_is_under_way(run: Start, settings: Settings) -> None:
+    settings.LEASE_SECONDS = 0.15
     Work.gate.clear()
     _add(1)
-    drain = run(type("Quick", (StepsDrain,), {"lease_seconds": 0.15}))
+    drain = run(StepsDrain)
     eventually(lambda: len(StepsDrain.renewed) >= 2)
     Work.gate.set()
     eventually(lambda: _all_are("done"))

@@ -101,11 +101,13 @@ def _call(seconds: float, stop_file: Path | None) -> int:
 
 class AlphaDrain(JobDrain):
     stage = "alpha"
+    task = "glisk.tests.engine.world.jobs.run_alpha"
     channels = ("engine_alpha",)
 
 
 class BetaDrain(JobDrain):
     stage = "beta"
+    task = "glisk.tests.engine.world.jobs.run_beta"
     channels = ("engine_beta",)
 
 
@@ -113,6 +115,7 @@ class GammaDrain(JobDrain):
     """Each worker has one, if it is switched on there."""
 
     stage = "gamma"
+    task = "glisk.tests.engine.world.jobs.run_gamma"
     channels = ("engine_gamma",)
     one_per_worker = True
 
