@@ -14,9 +14,9 @@ class AuthorsConfig(AppConfig):
         from django.db.models.signals import post_migrate
 
         from authors.purging import purge_expired
-        from glisk.engine.schedules import register_purge
+        from glisk.engine.schedules import purges
 
-        register_purge(purge_expired)
+        purges.append(purge_expired)
         post_migrate.connect(make_default_author, sender=self, dispatch_uid=DEFAULT_AUTHOR)
 
 

@@ -8,7 +8,6 @@ class GliskConfig(AppConfig):
     def ready(self) -> None:
         from glisk.api.throttling import purge_request_counts
         from glisk.config import checks  # noqa: F401 - registers the system checks
-        from glisk.engine.schedules import purge_sessions, register_purge
+        from glisk.engine.schedules import purge_sessions, purges
 
-        register_purge(purge_request_counts)
-        register_purge(purge_sessions)
+        purges.extend((purge_request_counts, purge_sessions))

@@ -19,9 +19,9 @@ class TokensConfig(AppConfig):
         from glisk.engine.schedules import (
             declare,
             declare_drain,
-            register_lease_release,
-            register_purge,
-            register_rescue,
+            lease_releases,
+            purges,
+            rescues,
         )
         from tokens.minting.authorship import on_author_saved, on_authors_written
         from tokens.purging import purge_images, purge_samples
@@ -42,10 +42,9 @@ class TokensConfig(AppConfig):
         declare("prove_completeness", "tokens.tasks.prove_completeness", PROOF_INTERVAL_SECONDS)
         declare("retry_failed", "tokens.tasks.retry_failed", RETRY_INTERVAL_SECONDS)
         declare("close_spend_days", "tokens.tasks.close_spend_days", SPEND_INTERVAL_SECONDS)
-        register_lease_release(release_leases_of)
-        register_rescue(rescue_stalled)
-        register_purge(purge_images)
-        register_purge(purge_samples)
+        lease_releases.append(release_leases_of)
+        rescues.append(rescue_stalled)
+        purges.extend((purge_images, purge_samples))
         register_figures(author_figures)
         authors_written.connect(on_authors_written, dispatch_uid="waiting_tokens")
         post_save.connect(on_author_saved, sender=Author, dispatch_uid="waiting_tokens")

@@ -6,8 +6,8 @@ class WebhooksConfig(AppConfig):
     verbose_name = "Webhooks"
 
     def ready(self) -> None:
-        from glisk.engine.schedules import declare, register_purge
+        from glisk.engine.schedules import declare, purges
         from webhooks.tasks import purge_events
 
         declare("finish_webhook_events", "webhooks.tasks.finish_events", 60)
-        register_purge(purge_events)
+        purges.append(purge_events)

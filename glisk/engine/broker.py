@@ -8,7 +8,6 @@ name a broker.
 from __future__ import annotations
 
 import select
-import time
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -30,7 +29,6 @@ logger = structlog.get_logger(__name__)
 
 QUEUE_CHANNEL = "glisk_queue"
 _RETRY_SECONDS = 0.5
-_TELL_SECONDS = 30.0
 _LONGEST_KEY = 100  # of django-q2's column
 _LOST_AFTER = timedelta(days=1)
 
@@ -43,7 +41,7 @@ _CLAIM = """
 """
 
 # Django's own classes, which a plain connection does without.
-_DJANGO_ONLY = ("cursor_factory", "context", "prepare_threshold")
+_DJANGO_ONLY = {"cursor_factory", "context", "prepare_threshold"}
 
 
 def notify(channel: str) -> None:
@@ -66,9 +64,8 @@ class Listener:
     """
 
     def __init__(self, channels: Iterable[str]) -> None:
-        parameters: dict[str, Any] = dict(connection.get_connection_params())
-        for name in _DJANGO_ONLY:
-            parameters.pop(name, None)
+        given = connection.get_connection_params()
+        parameters = {name: given[name] for name in given.keys() - _DJANGO_ONLY}
         self.session: psycopg.Connection[Any] = psycopg.connect(**parameters, autocommit=True)
         try:
             for channel in channels:
@@ -126,7 +123,6 @@ class ListeningBroker(ORM):
     """
 
     _listener: Listener | None = None
-    _tell_at = 0.0
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> Any:
@@ -147,15 +143,13 @@ class ListeningBroker(ORM):
             claimed = self._listener.session.execute(
                 _CLAIM, [Conf.RETRY, [self.list_key, own_queue()], Conf.BULK]
             ).fetchall()
-            self._tell_at = 0.0
             if claimed:
                 return claimed
             self._wait(self._listener)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            if time.monotonic() >= self._tell_at:  # not twice a second, all through an outage
-                self._tell_at = time.monotonic() + _TELL_SECONDS
+            if self._listener is not None:  # once, not all through an outage
                 logger.warning("queue_unreachable", error=str(error).strip())
-            self._close()
+            self.close()
             process_stop_flag().wait(_RETRY_SECONDS)
         return None
 
@@ -168,7 +162,7 @@ class ListeningBroker(ORM):
         if poll.poll(Conf.POLL * 1000):
             listener.heard()
 
-    def _close(self) -> None:
+    def close(self) -> None:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -178,11 +172,8 @@ class ListeningBroker(ORM):
 
         A task that stays is delivered again after `retry` seconds, which drains bear.
         """
-        for attempt in (1, 2):
-            try:
-                self.delete(task_id)
-                return
-            except (OperationalError, InterfaceError) as error:
-                connections.close_all()
-                if attempt == 2:
-                    logger.warning("task_not_acknowledged", error=str(error).strip())
+        try:
+            self.delete(task_id)
+        except (OperationalError, InterfaceError) as error:
+            connections.close_all()
+            logger.warning("task_not_acknowledged", error=str(error).strip())

@@ -31,6 +31,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import structlog
 from django.db import connection
 from django.utils import timezone
@@ -137,11 +138,6 @@ def prune_heartbeats() -> int:
     return stale.delete()[0]
 
 
-def remove_own_heartbeats() -> int:
-    """Delete the rows of this supervisor's processes, which are gone; return how many."""
-    return WorkerHeartbeat.objects.filter(owner__startswith=own_prefix()).delete()[0]
-
-
 def dead_supervisors() -> set[int]:
     """Return the pids of this host's supervisors that left heartbeats and are no more.
 
@@ -154,11 +150,9 @@ def dead_supervisors() -> set[int]:
 
 def _is_running(pid: int) -> bool:
     try:
-        # The state stands behind the command's name, which is in brackets.
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return not Path("/proc/self").exists()  # no procfs, no knowledge
-    return state not in ("Z", "X")
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @dataclass(frozen=True)
@@ -234,20 +228,16 @@ def raise_alarm(
     One statement: call it where something failed, not at every turn. The texts are shown to
     operators, so they hold no secret.
     """
-    value = {
+    told = {
         "headline": headline,
         "reason": reason,
         "advice": advice,
         "stages": list(stages),
         "lasts_seconds": lasts_seconds,
     }
-    given: dict[str, str | float] = {
-        "key": f"{PREFIX}{name}",
-        "value": json.dumps(value),
-        "lasts": lasts_seconds,
-    }
+    key = f"{PREFIX}{name}"
     with connection.cursor() as cursor:
-        cursor.execute(_RAISE, given)
+        cursor.execute(_RAISE, {"key": key, "value": json.dumps(told), "lasts": lasts_seconds})
 
 
 def end_alarm(name: str) -> None:

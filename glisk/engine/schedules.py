@@ -48,28 +48,20 @@ class Declared:
     at_start: bool
 
 
-@dataclass(frozen=True)
-class DeclaredDrain:
-    """A task that each worker starts for itself, again and again: it ends at once if one runs."""
-
-    func: str
-    seconds: float
-
-
 _declared: dict[str, Declared] = {}
-_drains: dict[str, DeclaredDrain] = {}
+# Tasks that each worker starts for itself every so many seconds: they end at once if one runs.
+drains: dict[str, float] = {}
 
 
-def declare(name: str, func_path: str, cron_seconds: float | str, *, at_start: bool = True) -> None:
-    """Declare that `func_path` runs every `cron_seconds`, or by a 6-field cron expression.
+def declare(name: str, func_path: str, seconds: float, *, at_start: bool = True) -> None:
+    """Declare that `func_path` runs every `seconds`, up to an hour.
 
     The task takes no argument and returns an int or None. `at_start` runs it at the start of
     every supervisor as well. To be called while apps load (`AppConfig.ready`); the last
     declaration of a name counts. Declare whatever the settings say, and let a task that is
     switched off return at once: the schedules of all machines are one table.
     """
-    cron = cron_seconds if isinstance(cron_seconds, str) else cron_of(cron_seconds)
-    _declared[name] = Declared(name, func_path, cron, at_start)
+    _declared[name] = Declared(name, func_path, cron_of(seconds), at_start)
 
 
 def declare_drain(func_path: str, seconds: float, *, wanted: bool) -> None:
@@ -78,13 +70,8 @@ def declare_drain(func_path: str, seconds: float, *, wanted: bool) -> None:
     No other worker takes that task, so one that does not do a stage takes nothing from those that
     do. To be called while apps load, as `declare`.
     """
-    _drains.pop(func_path, None)
     if wanted:
-        _drains[func_path] = DeclaredDrain(func_path, seconds)
-
-
-def drains() -> list[DeclaredDrain]:
-    return list(_drains.values())
+        drains[func_path] = seconds
 
 
 def declared() -> list[Declared]:
@@ -94,7 +81,7 @@ def declared() -> list[Declared]:
 def forget_all() -> None:
     """Forget what was declared, so that a test's own tasks run alone."""
     _declared.clear()
-    _drains.clear()
+    drains.clear()
 
 
 def cron_of(seconds: float) -> str:
@@ -103,10 +90,7 @@ def cron_of(seconds: float) -> str:
     if whole < 60:
         return f"* * * * * */{whole}"
     minutes = round(whole / 60)
-    if minutes < 60:
-        return f"*/{minutes} * * * * 0"
-    hours = round(minutes / 60)
-    return f"0 */{hours} * * * 0" if hours < 24 else "0 3 * * * 0"
+    return f"*/{minutes} * * * * 0" if minutes < 60 else "0 * * * * 0"
 
 
 def write_schedules() -> None:
@@ -182,10 +166,28 @@ _KEEP_FAILURES = timedelta(days=7)
 # After the end of a lease: what a dead machine held is taken over soon after LEASE_SECONDS.
 _RESCUE_SECONDS = 20
 
+# What apps do, each returning a number of rows. With a dead supervisor's `owner_prefix`: free the
+# leases of its processes, after a crash and at the end.
+lease_releases: list[Callable[[str], int]] = []
+# At the start and every 20 seconds: free leases that ran out.
+rescues: list[Callable[[], int]] = []
+# Hourly: delete rows that nobody needs any more.
+purges: list[Callable[[], int]] = []
+
+
+def declare_housekeeping() -> None:
+    declare("rescue", "glisk.engine.schedules.rescue", _RESCUE_SECONDS)
+    declare("purge", "glisk.engine.schedules.purge", 3600, at_start=False)
+
+
+def release_leases(prefix: str) -> int:
+    """Release the leases of all owners that begin with `prefix`; return how many."""
+    return sum(release(prefix) for release in lease_releases)
+
 
 def rescue() -> int:
     """Free the leases that ran out, forget processes that are long silent, look at the clock."""
-    count = _sum_guarded("rescue", _rescues)
+    count = _sum_guarded(rescues)
     if count:
         logger.warning("leases_rescued", count=count)
     prune_heartbeats()
@@ -196,53 +198,17 @@ def rescue() -> int:
 def purge() -> int:
     """Delete old records of failed tasks (django-q2 keeps them for ever), and what apps name."""
     count: int = Failure.objects.filter(stopped__lt=timezone.now() - _KEEP_FAILURES).delete()[0]
-    return count + forget_lost_queues() + _sum_guarded("purge", _purges)
+    return count + forget_lost_queues() + _sum_guarded(purges)
 
 
-def declare_housekeeping() -> None:
-    declare("rescue", "glisk.engine.schedules.rescue", _RESCUE_SECONDS)
-    declare("purge", "glisk.engine.schedules.purge", 3600, at_start=False)
-
-
-_releases: list[Callable[[str], int]] = []
-_rescues: list[Callable[[], int]] = []
-_purges: list[Callable[[], int]] = []
-
-
-def register_lease_release(release: Callable[[str], int]) -> None:
-    """Have `release(prefix)` called for owners that are dead; it returns how many it released.
-
-    Called by the supervisor after a crash and at its end with its `owner_prefix()`.
-    """
-    if release not in _releases:
-        _releases.append(release)
-
-
-def register_rescue(rescue: Callable[[], int]) -> None:
-    """Have `rescue()` called at the start and every 20 seconds; it frees leases that ran out."""
-    if rescue not in _rescues:
-        _rescues.append(rescue)
-
-
-def register_purge(purge: Callable[[], int]) -> None:
-    """Have `purge()` called hourly; it deletes rows that nobody needs any more."""
-    if purge not in _purges:
-        _purges.append(purge)
-
-
-def release_leases(prefix: str) -> int:
-    """Release the leases of all owners that begin with `prefix`; return how many."""
-    return sum(release(prefix) for release in _releases)
-
-
-def _sum_guarded(kind: str, functions: list[Callable[[], int]]) -> int:
+def _sum_guarded(functions: list[Callable[[], int]]) -> int:
     """Call all; one that fails must not keep the others from their work."""
     count = 0
     for function in functions:
         try:
             count += function()
         except Exception:
-            logger.exception("housekeeping_failed", kind=kind, function=function.__qualname__)
+            logger.exception("housekeeping_failed", function=function.__qualname__)
     return count
 
 

@@ -32,9 +32,9 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, connections
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from django_q.brokers import get_broker
 from django_q.cluster import Sentinel, get_mp_context, worker
-from django_q.conf import Conf
 from django_q.pusher import pusher
 from django_q.scheduler import scheduler
 
@@ -47,11 +47,9 @@ from glisk.engine.heartbeat import (
     host_name,
     own_prefix,
     owner_prefix,
-    remove_own_heartbeats,
     set_main_pid,
 )
 from glisk.engine.process import Flag, process_stop_flag, run_child
-from glisk.engine.schedules import declare_housekeeping
 from glisk.models import WorkerHeartbeat
 from glisk.timing import timing
 
@@ -62,9 +60,7 @@ _HEAVY_MODULES = ("replicate", "PIL.Image", "web3")
 _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
-_DATABASE_RETRY_SECONDS = 1.0
-_SCHEDULER_RETRY_SECONDS = 1.0
-_TABLES_RETRY_SECONDS = 0.5
+_RETRY_SECONDS = 0.5
 _REMIND_SECONDS = 60.0
 
 
@@ -108,16 +104,17 @@ class Supervisor:
         self._next_beat = 0.0
         self._next_starts: dict[str, float] = {}  # of drains, by function
         self._crashes = 0
+        self._remind_at = 0.0  # of missing migrations
 
     def run(self) -> None:
         """Serve until SIGTERM, SIGINT or SIGHUP, then let the work under way finish."""
         for stop_signal in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(stop_signal, lambda *_: self._stop.set())
-        declare_housekeeping()
+        schedules.declare_housekeeping()
         _import_before_fork()
         logger.info("supervisor_started", pid=os.getpid())
-        self._await_tables()
-        while self._prepare_database():
+        self._repeat_until_done(self._has_tables)
+        while self._repeat_until_done(_prepare_database):
             started = time.monotonic()
             tree = Tree(self._stop)
             try:
@@ -146,11 +143,8 @@ class Supervisor:
                 logger.warning("grace_exceeded", seconds=grace)
         if not tree.end():
             logger.error("processes_left", prefix=own_prefix())
-        _reap_orphans()
         try:
-            released = schedules.release_leases(own_prefix())
-            remove_own_heartbeats()
-            forget_queue(own_prefix())
+            released = _release(own_prefix())
             if released:
                 logger.warning("leases_released", count=released)
         except (DatabaseError, InterfaceError) as error:
@@ -169,39 +163,29 @@ class Supervisor:
         self._stop.wait(delay)
 
     # -- Database -----------------------------------------------------------------------
-    def _await_tables(self) -> None:
-        """Begin nothing before `migrate` is through, and say once a minute what is waited for."""
-        remind_at = 0.0
+    def _repeat_until_done(self, attempt: Callable[[], bool]) -> bool:
+        """Try it again and again; False if to stop before."""
         while not self._stop.is_set():
             try:
-                missing = unapplied_migrations()
-                if not missing:
-                    return
-                if time.monotonic() >= remind_at:
-                    remind_at = time.monotonic() + _REMIND_SECONDS
-                    logger.warning(
-                        "waiting_for_migrations",
-                        missing=len(missing),
-                        first=missing[0],
-                        advice="Work begins when `manage.py migrate` has run; `make web` runs it.",
-                    )
-                self._stop.wait(_TABLES_RETRY_SECONDS)
+                if attempt():
+                    return True
             except (DatabaseError, InterfaceError) as error:
-                self._meet_lost_database(error)
-                self._stop.wait(_DATABASE_RETRY_SECONDS)
-
-    def _prepare_database(self) -> bool:
-        """Write schedules, release what the dead left, seed the drains; False if to stop."""
-        while not self._stop.is_set():
-            try:
-                schedules.write_schedules()
-                _release_the_dead()
-                schedules.seed()
-                return True
-            except (DatabaseError, InterfaceError) as error:
-                self._meet_lost_database(error)
-                self._stop.wait(_DATABASE_RETRY_SECONDS)
+                _meet_lost_database(error)
+            self._stop.wait(_RETRY_SECONDS)
         return False
+
+    def _has_tables(self) -> bool:
+        """Begin nothing before `migrate` is through, and say once a minute what is waited for."""
+        missing = unapplied_migrations()
+        if missing and time.monotonic() >= self._remind_at:
+            self._remind_at = time.monotonic() + _REMIND_SECONDS
+            logger.warning(
+                "waiting_for_migrations",
+                missing=len(missing),
+                first=missing[0],
+                advice="Work begins when `manage.py migrate` has run; `make web` runs it.",
+            )
+        return not missing
 
     def _run_due(self) -> float:
         """Run what is due; return after how many seconds to come back."""
@@ -211,83 +195,78 @@ class Supervisor:
                 self._next_beat = now + timing.beat
                 with connection.cursor() as cursor:
                     self._heartbeat.write(cursor.execute)
-            self._start_drains(now)
+            for func, seconds in schedules.drains.items():
+                if now >= self._next_starts.get(func, 0.0):
+                    enqueue_here(func)  # where one runs already, the task ends at once
+                    self._next_starts[func] = now + seconds
             due = schedules.next_due()
             if due is not None and due <= timezone.now():
                 scheduler(broker=get_broker())
                 missed, due = due, schedules.next_due()
                 if due == missed:  # it rolled everything back
                     schedules.mend()
-                    return _SCHEDULER_RETRY_SECONDS
+                    return _RETRY_SECONDS
             left = timing.beat if due is None else (due - timezone.now()).total_seconds()
             starts = [at - time.monotonic() for at in self._next_starts.values()]
             return max(0.05, min(timing.beat, *starts, left + 0.01))
         except (DatabaseError, InterfaceError) as error:
-            self._meet_lost_database(error)
-            return _DATABASE_RETRY_SECONDS
+            _meet_lost_database(error)
+            return _RETRY_SECONDS
 
-    def _start_drains(self, now: float) -> None:
-        """Have this worker's own drains started; one that runs already makes the task end."""
-        for drain in schedules.drains():
-            if now >= self._next_starts.get(drain.func, 0.0):
-                enqueue_here(drain.func)
-                self._next_starts[drain.func] = now + drain.seconds
 
-    def _meet_lost_database(self, error: Exception) -> None:
-        logger.warning("database_unreachable", error=str(error).strip())
-        with contextlib.suppress(DatabaseError, InterfaceError):
-            connections.close_all()
-        if settings.EMBEDDED_DATABASE:
-            from glisk.database.embedded_postgres import ensure_running
+def _meet_lost_database(error: Exception) -> None:
+    logger.warning("database_unreachable", error=str(error).strip())
+    with contextlib.suppress(DatabaseError, InterfaceError):
+        connections.close_all()
+    if settings.EMBEDDED_DATABASE:
+        from glisk.database.embedded_postgres import ensure_running
 
-            try:
-                ensure_running(settings.EMBEDDED_DATABASE_DIR)
-            except Exception:
-                logger.exception("embedded_database_not_started")
+        try:
+            ensure_running(settings.EMBEDDED_DATABASE_DIR)
+        except Exception:
+            logger.exception("embedded_database_not_started")
 
 
 def _import_before_fork() -> None:
     """Load the tasks and what they need; raises if a declared task does not exist."""
     for name in _HEAVY_MODULES:
         importlib.import_module(name)
-    tasks = [schedule.func for schedule in schedules.declared()]
-    for func in [*tasks, *(drain.func for drain in schedules.drains())]:
-        module, _, function = func.rpartition(".")
-        getattr(importlib.import_module(module), function)
+    for func in [*(schedule.func for schedule in schedules.declared()), *schedules.drains]:
+        import_string(func)
     # What is loaded stays: the collector must neither visit it nor dirty the shared pages.
     gc.collect()
     gc.freeze()
 
 
-def _release_the_dead() -> None:
-    """Release what supervisors of this host held when they were killed."""
+def _prepare_database() -> bool:
+    """Write schedules, release what dead supervisors of this host held, seed the schedules."""
+    schedules.write_schedules()
     for pid in dead_supervisors():
-        prefix = owner_prefix(host_name(), pid)
-        released = schedules.release_leases(prefix)
-        WorkerHeartbeat.objects.filter(owner__startswith=prefix).delete()
-        forget_queue(prefix)
+        released = _release(owner_prefix(host_name(), pid))
         logger.warning("dead_supervisor_found", pid=pid, leases_released=released)
+    schedules.seed()
+    return True
 
 
-def _reap_orphans() -> None:
-    """Collect what a dead sentinel left, if this process is the one that inherits orphans."""
-    if os.getpid() != 1:
-        return
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+def _release(prefix: str) -> int:
+    """Forget the processes of one supervisor, which are gone; return how many leases they held."""
+    released = schedules.release_leases(prefix)
+    WorkerHeartbeat.objects.filter(owner__startswith=prefix).delete()
+    forget_queue(prefix)
+    return released
 
 
 CRASHED = 70
 _STOP_CYCLE_SECONDS = 0.05
-_LAST_WORDS_SECONDS = 10
 
 
 def run_sentinel(stop: Flag) -> NoReturn:
     """Run a tree's sentinel to its end; the target of its process."""
     code = CRASHED
     try:
-        CrashOnlySentinel(stop).run()
+        sentinel = CrashOnlySentinel(stop)
+        sentinel.spawn_cluster()
+        sentinel.guard()
         code = 0
     except Exception:
         logger.exception("sentinel_failed")
@@ -307,10 +286,6 @@ class CrashOnlySentinel(Sentinel):
         # The parent class restores SIGTERM's default; see run_child.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-    def run(self) -> None:
-        self.spawn_cluster()
-        self.guard()
-
     def spawn_process(self, target: Callable[..., Any], *args: Any) -> Any:
         """Fork a child that dies with this process."""
         process: Any = get_mp_context().Process(
@@ -328,16 +303,16 @@ class CrashOnlySentinel(Sentinel):
         return self.spawn_process(pusher, self.task_queue, self.stop_event, self.broker)
 
     def guard(self) -> None:
-        """Watch the children until the stop flag is set, then stop them."""
-        looked = time.monotonic()
+        """Watch the children until the stop flag is set, then stop them.
+
+        A task that takes too long is ended by its worker's own alarm.
+        """
         while not self.stop_event.is_set():
-            self._watch(Conf.GUARD_CYCLE)
-            for process in self._children():
+            children = self._children()
+            waiting.wait([self.stop_event, *(process.sentinel for process in children)])
+            for process in children:
                 if not process.is_alive():
                     self.reincarnate(process)
-            now = time.monotonic()
-            self._run_timers(now - looked)
-            looked = now
         self.stop()
 
     def reincarnate(self, process: BaseProcess) -> None:
@@ -367,39 +342,12 @@ class CrashOnlySentinel(Sentinel):
     def _children(self) -> list[BaseProcess]:
         return [*self.pool, self.monitor, self.pusher]
 
-    def _watch(self, seconds: float) -> None:
-        """Wait until a child ends or the stop flag is set, at most `seconds`."""
-        watched = [process.sentinel for process in self._children()]
-        waiting.wait([*watched, self.stop_event], seconds)
-
     def _watch_stopping(self) -> None:
         watched = [process.sentinel for process in self._children() if process.is_alive()]
         waiting.wait(watched, _STOP_CYCLE_SECONDS)
         for process in self._children():
             if process.exitcode not in (None, 0):
                 self._crash(process)
-
-    def _run_timers(self, seconds: float) -> None:
-        """Count down the time that busy workers have left; give up the tree for a stuck one.
-
-        A worker writes its own timer, so it is counted under its lock, but never waited for.
-        """
-        for process in self.pool:
-            timer = process.timer
-            if not timer.get_lock().acquire(block=False):
-                continue
-            try:
-                left = timer.value
-                if left > 0:
-                    timer.value = left = max(0.0, left - seconds)
-            finally:
-                timer.get_lock().release()
-            if left == 0:
-                # Its own alarm ended the task, and it now reports that; or it is stuck.
-                process.join(_LAST_WORDS_SECONDS)
-                if process.is_alive():
-                    process.kill()
-                    process.join()
 
     def _crash(self, process: BaseProcess) -> NoReturn:
         logger.error("worker_process_died", pid=process.pid, exitcode=process.exitcode)

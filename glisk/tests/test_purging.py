@@ -92,7 +92,7 @@ def test_the_hourly_housekeeping_does_it_all() -> None:
 def test_it_runs_every_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedules, "_declared", {})
     schedules.declare_housekeeping()
-    assert {found.name: found.cron for found in schedules.declared()}["purge"] == "0 */1 * * * 0"
+    assert {found.name: found.cron for found in schedules.declared()}["purge"] == "0 * * * * 0"
 
 
 def test_events_that_were_not_done_stay_until_they_are() -> None:

@@ -33,7 +33,7 @@ def broker(stop: Flag) -> Iterator[ListeningBroker]:
     broker = get_broker()
     assert isinstance(broker, ListeningBroker)
     yield broker
-    broker._close()
+    broker.close()
 
 
 def _dequeued(broker: ListeningBroker) -> list[int]:
@@ -47,7 +47,7 @@ def test_a_task_is_delivered_once_and_oldest_first(broker: ListeningBroker) -> N
     assert _dequeued(other) == [second]
     broker.acknowledge(first)
     assert list(OrmQ.objects.values_list("pk", flat=True)) == [second]
-    other._close()
+    other.close()
 
 
 def test_a_task_that_was_not_acknowledged_comes_again(broker: ListeningBroker) -> None:

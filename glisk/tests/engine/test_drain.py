@@ -182,13 +182,19 @@ def test_of_many_that_start_at_once_one_gets_the_slot(run: Start) -> None:
     assert _slots_taken() == 1
 
 
-def test_a_heartbeat_stands_as_long_as_the_drain(run: Start) -> None:
+def test_a_heartbeat_is_one_row_that_moves_and_stands_as_long_as_the_drain(
+    run: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "beat", 0.01)
+
     def script(drain: Scripted, results: list[CallResult]) -> None:
         return None
 
     drain = run(scripted(script))
     row = eventually(WorkerHeartbeat.objects.first)
-    assert row.stage == "scripted"
+    eventually(WorkerHeartbeat.objects.filter(beat_at__gt=row.beat_at).exists)
+    again = WorkerHeartbeat.objects.get()
+    assert (again.stage, again.started_at) == ("scripted", row.started_at)
     assert row.owner.startswith(owner_prefix(row.host, row.main_pid))
     drain.stop()
     assert not WorkerHeartbeat.objects.exists()

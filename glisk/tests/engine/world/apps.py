@@ -20,5 +20,5 @@ class WorldConfig(AppConfig):
             settings.POLL_INTERVAL_SECONDS,
             wanted=settings.DO_GAMMA,  # type: ignore[misc]  # the world's own setting
         )
-        schedules.register_lease_release(jobs.release_of)
-        schedules.register_rescue(jobs.rescue)
+        schedules.lease_releases.append(jobs.release_of)
+        schedules.rescues.append(jobs.rescue)
