@@ -27,7 +27,6 @@ from glisk.config.development_accounts import (
     is_development_key,
 )
 
-T = TypeVar("T")
 N = TypeVar("N", int, float)
 
 REQUIRED: Any = object()
@@ -37,6 +36,9 @@ _HOST_NAME = re.compile(
 # Plain digits and one point: `int` and `float` take `1_000`, `1e2` and other scripts as well.
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
+_FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
+    ("0", "false", "no", "off"), False
+)
 _LINE = re.compile(r"((?:export )?[A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _QUOTED = re.compile(r"""((['"]).*?\2)(?:\s+#.*)?""")
 _COMMENT = re.compile(r"\s#.*")
@@ -49,26 +51,22 @@ class ConfigurationError(ImproperlyConfigured):
 
 
 class Environment:
-    """A fault-collecting reader over environment variables (django-environ looks them up).
+    """A fault-collecting reader over environment variables; an empty one counts as not set.
 
-    What was read as a secret is kept in `secrets`, by the names of the variables.
+    What was read as a secret is kept in `secrets`, by the names of the variables. No fault echoes
+    a value.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        self._env = environ.Env()
-        # A secret may begin with $: it names no other variable.
-        self._env.escape_proxy = True
-        self._env.ENVIRON = {
-            name: value.strip().replace("$", r"\$") for name, value in variables.items()
-        }
+        self._values = {name: value.strip() for name, value in variables.items()}
         self._given_as: dict[str, str] = {}
         self.faults: list[str] = []
         self.secrets: list[tuple[str, str]] = []
 
     def also(self, other: str, name: str) -> None:
         """Let a variable be given under another name, too; its own wins where both are set."""
-        if self.is_set(other) and not self.is_set(name):
-            self._env.ENVIRON[name] = self._env.ENVIRON[other]
+        if self._values.get(other) and not self._values.get(name):
+            self._values[name] = self._values[other]
             self._given_as[name] = other
 
     def fault(self, name: str, problem: str) -> None:
@@ -76,10 +74,11 @@ class Environment:
 
     def finish(self) -> None:
         """Raise `ConfigurationError` naming every fault that was found."""
-        if self.faults:
-            lines = "\n".join(f"  - {fault}" for fault in sorted(set(self.faults)))
+        faults = sorted(set(self.faults))
+        if faults:
+            lines = "\n".join(f"  - {fault}" for fault in faults)
             raise ConfigurationError(
-                f"The environment has {len(set(self.faults))} fault(s):\n{lines}\n"
+                f"The environment has {len(faults)} fault(s):\n{lines}\n"
                 "Mend them in the environment or in the .env file; .env.example explains each."
             )
 
@@ -91,23 +90,6 @@ class Environment:
             if secret and (_comparable(secret) in published or is_development_key(secret)):
                 self.fault(name, "is public: it stands in GLISK's repository; give your own")
 
-    def is_set(self, name: str) -> bool:
-        return bool(self._env.ENVIRON.get(name, ""))
-
-    def _read(self, name: str, default: T, read: Callable[[str], T], wanted: str, empty: T) -> T:
-        """Parse one variable; an empty one counts as not set."""
-        if not self.is_set(name):
-            if default is REQUIRED:
-                self.fault(name, f"is not set; it must be {wanted}")
-                return empty
-            return default
-        try:
-            value: T = self._env.get_value(name, cast=read)
-        except ValueError:
-            self.fault(name, f"is not {wanted}")
-            return empty if default is REQUIRED else default
-        return value
-
     def text(
         self,
         name: str,
@@ -115,12 +97,17 @@ class Environment:
         *,
         wanted: str = "a text",
         min_length: int = 0,
-        max_length: int | None = None,
+        max_length: int = 1_000_000,
     ) -> str:
-        value = self._read(name, default, str, wanted, "")
-        if self.is_set(name) and len(value) < min_length:
+        value = self._values.get(name, "")
+        if not value:
+            if default is REQUIRED:
+                self.fault(name, f"is not set; it must be {wanted}")
+                return ""
+            return default
+        if len(value) < min_length:
             self.fault(name, f"has {len(value)} characters; at least {min_length} are needed")
-        if max_length is not None and len(value) > max_length:
+        if len(value) > max_length:
             self.fault(name, f"has {len(value)} characters; at most {max_length} are allowed")
         return value
 
@@ -134,12 +121,13 @@ class Environment:
     ) -> list[str]:
         """A comma-separated list; entries that `each` refuses are faults, told by number only."""
         wanted = f"a comma-separated list of {wanted}"
-        values = self._read(name, default, _split, wanted, [])
-        if self.is_set(name) and not values:
-            self.fault(name, f"is empty; it must be {wanted}")
+        given = self.text(name, REQUIRED if default is REQUIRED else "", wanted=wanted)
+        if not given:
+            return [] if default is REQUIRED else default
+        values = [part.strip() for part in given.split(",") if part.strip()]
         wrong = [str(number) for number, value in enumerate(values, 1) if not each(value)]
-        if wrong:
-            self.fault(name, f"is not {wanted} (look at entry {', '.join(wrong)})")
+        if wrong or not values:
+            self.fault(name, f"is not {wanted} (look at entry {', '.join(wrong) or '1'})")
         return values
 
     def secret(self, name: str, default: str = REQUIRED, **limits: Any) -> str:
@@ -155,29 +143,42 @@ class Environment:
         return values
 
     def flag(self, name: str, default: bool) -> bool:
-        return self._read(name, default, _read_flag, "true or false", default)
+        given = self.text(name, "").lower()
+        if given and given not in _FLAGS:
+            self.fault(name, "is not true or false")
+        return _FLAGS.get(given, default)
 
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         wanted = f"a whole number from {low} to {high}"
-        return self._within(name, default, _matching(_WHOLE, int), low, high, wanted)
+        return self._within(name, default, int, _WHOLE, low, high, wanted)
 
     def number(self, name: str, default: float, *, low: float, high: float) -> float:
         wanted = f"a number from {_plain(low)} to {_plain(high)} (digits and one point, as 1.25)"
-        return self._within(name, default, _matching(_DECIMAL, float), low, high, wanted)
+        return self._within(name, default, float, _DECIMAL, low, high, wanted)
 
     def _within(
-        self, name: str, default: N, read: Callable[[str], N], low: N, high: N, wanted: str
+        self,
+        name: str,
+        default: N,
+        kind: Callable[[str], N],
+        form: re.Pattern[str],
+        low: N,
+        high: N,
+        wanted: str,
     ) -> N:
-        value = self._read(name, default, read, wanted, default)
-        if not low <= value <= high:
-            self.fault(name, f"is {value}; it must be {wanted}")
+        given = self.text(name, "")
+        if not given:
+            return default
+        if not form.fullmatch(given) or not low <= (value := kind(given)) <= high:
+            self.fault(name, f"is not {wanted}")
             return default
         return value
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name, default, wanted=f"one of {', '.join(choices)}")
+        wanted = f"one of {', '.join(choices)}"
+        value = self.text(name, default, wanted=wanted)
         if value and value not in choices:
-            self.fault(name, f"is {value!r}; it must be one of {', '.join(choices)}")
+            self.fault(name, f"is not {wanted}")
             return "" if default is REQUIRED else default
         return value
 
@@ -185,11 +186,12 @@ class Environment:
         """An Ethereum address, returned with its EIP-55 checksum."""
         from eth_utils.address import is_checksum_address, to_checksum_address
 
-        value = self.text(name, default, wanted="an Ethereum address (0x and 40 hex digits)")
+        wanted = "an Ethereum address (0x and 40 hex digits)"
+        value = self.text(name, default, wanted=wanted)
         if not value:
             return value
         if not _ADDRESS.fullmatch(value):
-            self.fault(name, "is not an Ethereum address (0x and 40 hex digits)")
+            self.fault(name, f"is not {wanted}")
             return value
         digits = value[2:]
         mixed_case = digits != digits.lower() and digits != digits.upper()
@@ -205,33 +207,28 @@ class Environment:
         return value
 
     def private_key(self, name: str, *, needed: bool) -> str:
-        """Read a 32-byte private key in hex, or the file in `<name>_FILE`; never echoed.
+        """Read a 32-byte private key in hex, or the file in `<name>_FILE`.
 
         A process that does not need it gets nothing, and reads no file; a senseless key is a
         fault there, too.
         """
         file_name = f"{name}_FILE"
-        if self.is_set(name) and self.is_set(file_name):
+        value, path = self.text(name, ""), self.text(file_name, "")
+        if value and path:
             self.fault(name, f"is set as well as {file_name}; keep one of them")
-        value = self.text(name, "")
-        if not value and not needed:
-            return ""
-        if not value and self.is_set(file_name):
-            try:
-                value = Path(self._env.str(file_name)).read_text(encoding="ascii").strip()
-            except (OSError, UnicodeDecodeError):
-                self.fault(file_name, "cannot be read")
-                return ""
+        elif path and needed:
             name = file_name
+            try:
+                value = Path(path).read_text(encoding="ascii").strip()
+            except (OSError, UnicodeDecodeError):
+                self.fault(name, "cannot be read")
+                return ""
         if not value:
-            self.fault(name, f"is not set; give the key or, better, its file as {file_name}")
+            if needed:
+                self.fault(name, f"is not set; give the key or, better, its file as {file_name}")
             return ""
-        if not _HEX_KEY.fullmatch(value):
-            found = f"this has {len(value)} characters"
-            self.fault(name, f"is not a private key (64 hex digits; {found})")
-            return ""
-        if not 0 < int(value, 16) < SECP256K1_ORDER:
-            self.fault(name, "is not a private key (out of the range of secp256k1)")
+        if not _HEX_KEY.fullmatch(value) or not 0 < int(value, 16) < SECP256K1_ORDER:
+            self.fault(name, "is not a private key (64 hex digits, in the range of secp256k1)")
             return ""
         value = "0x" + value.lower().removeprefix("0x")
         self.secrets.append((name, value))
@@ -239,8 +236,8 @@ class Environment:
 
     def key_in_reach(self, name: str) -> bool:
         """Tell whether this process could read a private key, needed or not."""
-        file_name = self._env.str(f"{name}_FILE", "")
-        return self.is_set(name) or bool(file_name and os.access(file_name, os.R_OK))
+        path = self.text(f"{name}_FILE", "")
+        return bool(self.text(name, "")) or bool(path and os.access(path, os.R_OK))
 
     def url(self, name: str, default: str = REQUIRED) -> str:
         """An HTTP URL, returned without a trailing slash."""
@@ -250,17 +247,15 @@ class Environment:
         return value.rstrip("/")
 
     def database_url(self, name: str) -> str:
-        """A PostgreSQL URL, or empty; a password in it is never echoed."""
+        """A PostgreSQL URL, or empty."""
         value = self.text(name, "")
-        if not value:
-            return ""
         try:
             parts = urlsplit(value)
             valid = parts.scheme in ("postgres", "postgresql") and len(parts.path) > 1
             _ = parts.port
         except ValueError:
             valid = False
-        if not valid:
+        if value and not valid:
             self.fault(name, "is not a database URL (postgres://user:password@host:5432/name)")
         return value
 
@@ -273,29 +268,6 @@ def _plain(number: float) -> str:
 def _comparable(secret: str) -> str:
     """Return the one form of a secret that hex keys may have several of."""
     return secret.lower().removeprefix("0x")
-
-
-def _split(value: str) -> list[str]:
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _read_flag(value: str) -> bool:
-    if value.lower() in ("1", "true", "yes", "on"):
-        return True
-    if value.lower() in ("0", "false", "no", "off"):
-        return False
-    raise ValueError(value)
-
-
-def _matching(form: re.Pattern[str], convert: Callable[[str], N]) -> Callable[[str], N]:
-    """Return a converter that refuses what has another form."""
-
-    def read(value: str) -> N:
-        if not form.fullmatch(value):
-            raise ValueError(value)
-        return convert(value)
-
-    return read
 
 
 def is_host_name(value: str) -> bool:
