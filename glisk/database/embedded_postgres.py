@@ -12,7 +12,6 @@ socket only, which only its own user and root may open.
 import fcntl
 import os
 import pwd
-import re
 import signal
 import subprocess
 import sys
@@ -32,16 +31,10 @@ DATABASE_NAME = "glisk"
 PORT = 5432  # only names the socket's file; no TCP port is opened
 
 _STOP_SECONDS = 10.0
-_SOCKET_PATH_BYTES = 100  # the system's limit is 107 on Linux, 103 on macOS
-BUSY_STATUS = 3  # exit status of a watchdog: another one was faster
 _TIMEOUT_SECONDS = 45.0
 _ROOT = Path(__file__).resolve().parents[2]
 # All that the watchdog gets of our environment, which holds secrets: where code and /tmp are.
 _PASSED_ON = ("HOME", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR")
-_WATCHDOG = (
-    "import sys; sys.path.append(sys.argv[1])\n"
-    "from glisk.database.postgres_watchdog import main; sys.exit(main(sys.argv[2]))"
-)
 
 # Open lock files by directory. A fork shares them, so a server lives as long as any child does.
 _uses: dict[Path, int] = {}
@@ -85,11 +78,7 @@ class Layout:
 
     @property
     def socket_directory(self) -> Path:
-        """Within the directory, unless libpq or the system could not name a socket there."""
-        own = self.directory / "socket"
-        plain = re.fullmatch(r"[A-Za-z0-9/._+-]+", str(own))
-        if plain and len(str(own / f".s.PGSQL.{PORT}")) <= _SOCKET_PATH_BYTES:
-            return own
+        """Apart from the directory: no socket has a path that is long or odd."""
         digest = sha256(os.fsencode(self.directory)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"glisk-postgres-{digest}"
 
@@ -101,15 +90,12 @@ class Layout:
         """
         if os.geteuid() != 0:
             return os.geteuid(), os.getegid()
-        for place in (self.directory, self.directory.parent):
-            owner = place.stat().st_uid if place.exists() else 0
-            if owner != 0:
-                try:
-                    return owner, pwd.getpwuid(owner).pw_gid
-                except KeyError:  # a container's bind mount: initdb wants a named user
-                    continue
-        nobody = pwd.getpwnam("nobody")
-        return nobody.pw_uid, nobody.pw_gid
+        places = [place for place in (self.directory, self.directory.parent) if place.exists()]
+        owners = [place.stat().st_uid for place in places]
+        # A container's bind mount may have an owner without a name, which initdb wants.
+        named = [user for user in pwd.getpwall() if user.pw_uid in owners and user.pw_uid != 0]
+        user = named[0] if named else pwd.getpwnam("nobody")
+        return user.pw_uid, user.pw_gid
 
     def postmaster(self) -> psutil.Process | None:
         """Return the running server's process, judged by its command and not by its id alone."""
@@ -162,7 +148,8 @@ def ensure_running(data_dir: Path) -> str:
         with _uses_lock:
             _register_use(layout)
             deadline = time.monotonic() + _TIMEOUT_SECONDS
-            while not (sockets := _ready_at(layout)):
+            # It looks at files only and does not connect.
+            while not (_watchdog_runs(layout) and (sockets := _published(layout)[1])):
                 if time.monotonic() > deadline:
                     raise _error(layout, f"it was not ready within {_TIMEOUT_SECONDS:g} s")
                 _start_watchdog(layout)
@@ -226,11 +213,6 @@ def _watchdog_runs(layout: Layout) -> bool:
     return False
 
 
-def _ready_at(layout: Layout) -> str | None:
-    """Return the directory of a ready server's socket; looks at a file only, does not connect."""
-    return _published(layout)[1] if _watchdog_runs(layout) else None
-
-
 def _published(layout: Layout) -> tuple[int | None, str | None]:
     """Return the watchdog's process id and the socket's directory, as far as it wrote them."""
     pid, _, rest = layout.watchdog_lock.read_text().partition("\n")
@@ -243,8 +225,8 @@ def _start_watchdog(layout: Layout) -> None:
     if _watchdog_runs(layout):
         return
     done = subprocess.run(
-        [sys.executable, "-P", "-c", _WATCHDOG, str(_ROOT), str(layout.directory)],
-        cwd="/",
+        [sys.executable, "-m", "glisk.database.postgres_watchdog", str(layout.directory)],
+        cwd=_ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -252,7 +234,7 @@ def _start_watchdog(layout: Layout) -> None:
         text=True,
         check=False,
     )
-    if done.returncode not in (0, BUSY_STATUS):
+    if done.returncode:
         raise _error(layout, done.stderr.strip())
 
 

@@ -18,7 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from glisk.database.embedded_postgres import (
-    BUSY_STATUS,
     DATABASE_NAME,
     PORT,
     EmbeddedPostgresError,
@@ -32,6 +31,7 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _LEFTOVER_SECONDS = 5.0
 _LOG_BYTES = 5_000_000
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -52,13 +52,15 @@ _SETTINGS = {
 
 class Watchdog:
     def __init__(self, layout: Layout) -> None:
+        """Raises BlockingIOError if there is another one."""
         self.layout = layout
         self.programs = programs()
         self.server: subprocess.Popen[bytes] | None = None
         self.stopping = False
         self.lock = os.open(layout.watchdog_lock, os.O_RDWR)
         self.users = os.open(layout.users_lock, os.O_RDONLY)
-        self.environment = {"PATH": os.defpath, "LC_ALL": "C"}
+        fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.publish()
 
     def publish(self, ready_at: Path | None = None) -> None:
         """Tell everybody who keeps the server and, once it answers, where its socket is."""
@@ -68,37 +70,31 @@ class Watchdog:
     def prepare(self) -> None:
         """Do what needs the caller's rights, then give them up."""
         shutil.rmtree(self.layout.fresh_cluster, ignore_errors=True)
-        self.layout.log.touch(0o600)
-        if self.layout.log.stat().st_size > _LOG_BYTES:
-            os.truncate(self.layout.log, 0)
+        log = os.open(self.layout.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        if os.fstat(log).st_size > _LOG_BYTES:
+            os.truncate(log, 0)
         if os.geteuid() == 0:
             uid, gid = self.layout.server_user()
             os.chown(self.layout.directory, uid, gid)
             os.chown(self.layout.log, uid, gid)
-            self._let_in(uid)
+            # The server's user may pass to its data and programs: search only, no listing.
+            for folder in {*self.layout.directory.parents, *self.programs.parents}:
+                found = folder.stat()
+                if found.st_uid != uid and not found.st_mode & stat.S_IXOTH:
+                    folder.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
             os.setgroups([])
             os.setgid(gid)
             os.setuid(uid)
-        log = os.open(self.layout.log, os.O_WRONLY | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
-
-    def _let_in(self, uid: int) -> None:
-        """Let the server's user pass to its data and programs: search only, no listing."""
-        for folder in {*self.layout.directory.parents, *self.programs.parents}:
-            found = folder.stat()
-            if found.st_uid != uid and not found.st_mode & stat.S_IXOTH:
-                folder.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
-        if not (self.programs / "postgres").stat().st_mode & stat.S_IXOTH:
-            for path in (self.programs.parent, *self.programs.parent.rglob("*")):
-                mode = stat.S_IMODE(path.stat().st_mode)
-                path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))
 
     def start(self) -> None:
         """Return once the server answers. Raises EmbeddedPostgresError."""
         unclean = (self.layout.cluster / "postmaster.pid").exists()
         deadline = time.monotonic() + (_LEFTOVER_SECONDS if unclean else 0)
         end_leftover(self.layout)
+        if not self.layout.cluster.exists():
+            self._create_cluster()
         while True:
             try:
                 return self._start_once()
@@ -109,20 +105,29 @@ class Watchdog:
                 time.sleep(0.1)
 
     def _start_once(self) -> None:
-        if not self.layout.cluster.exists():
-            self._create_cluster()
         sockets = self.layout.socket_directory
         sockets.mkdir(0o700, exist_ok=True)
         if sockets.lstat().st_uid != os.geteuid():
             raise EmbeddedPostgresError(f"{sockets} belongs to somebody else")
         settings = {**_SETTINGS, "unix_socket_directories": str(sockets)}
         arguments = [f"--{name}={value}" for name, value in settings.items()]
-        self.server = subprocess.Popen(
+        server = subprocess.Popen(
             [self.programs / "postgres", "-D", self.layout.cluster, f"-p{PORT}", *arguments],
             stdin=subprocess.DEVNULL,
-            env=self.environment,
+            env=_ENVIRONMENT,
         )
-        self._wait_ready(self.server)
+        self.server = server
+        pid_file = self.layout.cluster / "postmaster.pid"
+        deadline = time.monotonic() + _START_SECONDS
+        while server.poll() is None and time.monotonic() < deadline:
+            with suppress(OSError):
+                if pid_file.read_text().rstrip().endswith("\nready"):
+                    return self.publish(sockets)
+            time.sleep(0.005)
+        server.kill()
+        server.wait()
+        lines = self.layout.log.read_text(errors="replace").splitlines()
+        raise EmbeddedPostgresError("\n".join(lines[-6:])[-1500:])
 
     def _create_cluster(self) -> None:
         """Make the data directory under another name first, so that it is whole or not there."""
@@ -142,33 +147,11 @@ class Watchdog:
             input=text.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=self.environment,
+            env=_ENVIRONMENT,
             check=False,
         )
         if done.returncode:
             raise EmbeddedPostgresError(done.stdout.decode(errors="replace").strip()[-1500:])
-
-    def _wait_ready(self, server: subprocess.Popen[bytes]) -> None:
-        pid_file = self.layout.cluster / "postmaster.pid"
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            if server.poll() is not None:
-                raise EmbeddedPostgresError(self._end_of_log())
-            try:
-                lines = pid_file.read_text().splitlines()
-            except OSError:
-                lines = []
-            # Its fields: process, data, start time, port, socket, host, memory, status.
-            if len(lines) > 7 and lines[7].strip() == "ready":
-                return self.publish(self.layout.socket_directory)
-            time.sleep(0.005)
-        server.kill()
-        server.wait()
-        raise EmbeddedPostgresError(f"it was not ready within {_START_SECONDS:g} s")
-
-    def _end_of_log(self) -> str:
-        lines = self.layout.log.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-6:])[-1500:]
 
     def keep(self) -> None:
         """Restart the server whenever it dies, until it is told to stop."""
@@ -180,17 +163,13 @@ class Watchdog:
             self.server.wait()
             self.publish()
             if self.stopping or not self._still_ours():
-                return
+                break
             sys.stderr.write("The server died; starting it again.\n")
             if time.monotonic() - started < 1:
                 time.sleep(1)  # it dies at once: no hurry
             self.start()
-
-    def clean_up(self) -> None:
-        sockets = self.layout.socket_directory
-        if sockets.parent != self.layout.directory:
-            with suppress(OSError):
-                sockets.rmdir()
+        with suppress(OSError):
+            self.layout.socket_directory.rmdir()
 
     def _still_ours(self) -> bool:
         """Tell whether the directory is still there; somebody may have deleted it."""
@@ -204,11 +183,9 @@ class Watchdog:
             fcntl.flock(self.users, fcntl.LOCK_EX)
             fcntl.flock(self.users, fcntl.LOCK_UN)
             time.sleep(_LINGER_SECONDS)
-            try:
+            with suppress(BlockingIOError):
                 fcntl.flock(self.users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            return self.stop()  # newcomers wait for the lock until this process has ended
+                return self.stop()  # newcomers wait for the lock until this process has ended
 
     def stop(self, *_: object) -> None:
         """Have the server disconnect everybody and end; at once if it takes too long."""
@@ -220,32 +197,28 @@ class Watchdog:
             impatience.start()
 
 
-def main(directory: str) -> int:
-    """Fork the watchdog and return when its server answers or cannot be started."""
+def main(directory: str) -> None:
+    """Fork the watchdog; end when its server answers or, with a message, cannot be started."""
     reader, writer = os.pipe()
     if os.fork() != 0:
         os.close(writer)
         with os.fdopen(reader) as answer:
-            status, _, message = answer.read().partition("\n")
-        sys.stderr.write(message or ("" if status else "its watchdog ended at once"))
-        return int(status or 1)
+            sys.exit(answer.read() or None)
     os.setsid()
     os.close(reader)
     with os.fdopen(writer, "w") as answer:
         try:
             watchdog = Watchdog(Layout(Path(directory)))
-            fcntl.flock(watchdog.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            watchdog.publish()
             watchdog.prepare()
             signal.signal(signal.SIGTERM, watchdog.stop)
             watchdog.start()
         except BlockingIOError:
-            answer.write(f"{BUSY_STATUS}\n")
-            return 0
+            return  # another one was faster
         except (EmbeddedPostgresError, OSError) as error:
-            answer.write(f"1\n{error}\n")
-            return 0
-        answer.write("0\n")
+            answer.write(str(error))
+            return
     watchdog.keep()
-    watchdog.clean_up()
-    return 0
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

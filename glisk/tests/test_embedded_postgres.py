@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from glisk.database.embedded_postgres import EmbeddedPostgresError, Layout, ensure_running, stop
 
@@ -127,7 +128,7 @@ def test_settings_fit_the_project(shared_directory: Path) -> None:
     assert setting(url, "TimeZone") == "UTC"
     assert setting(url, "server_encoding") == "UTF8"
     assert setting(url, "listen_addresses") == ""
-    sockets = Layout(shared_directory).socket_directory  # for its own user only
+    sockets = Path(conninfo_to_dict(url)["host"])  # for its own user only
     assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
     assert stat.S_IMODE((sockets / ".s.PGSQL.5432").stat().st_mode) == 0o700
 
