@@ -121,7 +121,8 @@ class Environment:
     ) -> list[str]:
         """A comma-separated list; entries that `each` refuses are faults, told by number only."""
         wanted = f"a comma-separated list of {wanted}"
-        given = self.text(name, REQUIRED if default is REQUIRED else "", wanted=wanted)
+        unset: Any = default if default is REQUIRED else ""
+        given = self.text(name, unset, wanted=wanted)
         if not given:
             return [] if default is REQUIRED else default
         values = [part.strip() for part in given.split(",") if part.strip()]

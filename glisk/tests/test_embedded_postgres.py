@@ -128,7 +128,7 @@ def test_settings_fit_the_project(shared_directory: Path) -> None:
     assert setting(url, "TimeZone") == "UTC"
     assert setting(url, "server_encoding") == "UTF8"
     assert setting(url, "listen_addresses") == ""
-    sockets = Path(conninfo_to_dict(url)["host"])  # for its own user only
+    sockets = Path(str(conninfo_to_dict(url)["host"]))  # for its own user only
     assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
     assert stat.S_IMODE((sockets / ".s.PGSQL.5432").stat().st_mode) == 0o700
 
