@@ -27,7 +27,7 @@ from authors.transfer import AuthorResource, AuthorsCSV, UnreadableFile
 from glisk.admin.audit import actor_of
 from glisk.admin.formatting import NOTHING, age, ether, external_link, hash_link, shortened
 from glisk.admin.tables import ExactSearch, PlainChangeList
-from glisk.clients.links import explorer_address_url
+from glisk.clients.links import explorer_url
 
 HISTORY_LENGTH = 20
 
@@ -202,7 +202,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     @display(description="Wallet")
     def wallet(self, author: Author) -> SafeString | str:
         address = author.wallet_address
-        return hash_link(address, explorer_address_url(address))
+        return hash_link(address, explorer_url("address", address))
 
     @display(description="X")
     def twitter(self, author: Author) -> SafeString | str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import structlog
 from django.db import transaction
@@ -47,18 +47,6 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-class VendorRefusal(NamedTuple):
-    """What is known of a refusal: HTTP status, code and the vendor's own words, and our text.
-
-    `text` counts only where the vendor said nothing: it is a fault that we found ourselves.
-    """
-
-    status: int | None = None
-    code: str = ""
-    said: str = ""
-    text: str = ""
-
-
 @dataclass(frozen=True)
 class BreakerState:
     """What `system_state` holds under `breaker:<vendor>`; times are UTC in ISO 8601."""
@@ -78,10 +66,6 @@ class BreakerState:
     def parse(cls, value: dict[str, Any]) -> BreakerState:
         """Read a stored state; what is not understood counts as absent, so nobody gets stuck."""
         return cls(**{each.name: value[each.name] for each in fields(cls) if each.name in value})
-
-    @property
-    def refusal(self) -> VendorRefusal:
-        return VendorRefusal(self.status, self.code, self.said, self.reason)
 
     @property
     def seconds_left(self) -> float:

@@ -12,12 +12,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from glisk.clients.links import (
-    explorer_address_url,
-    explorer_block_url,
-    explorer_transaction_url,
-    gateway_url,
-)
+from glisk.clients.links import explorer_url, gateway_url
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 NOTHING = "–"
@@ -81,15 +76,15 @@ def hash_link(text: str | None, url: str) -> SafeString | str:
 
 
 def wallet_link(address: str | None) -> SafeString | str:
-    return hash_link(address, explorer_address_url(address))
+    return hash_link(address, explorer_url("address", address))
 
 
 def transaction_link(tx_hash: str | None) -> SafeString | str:
-    return hash_link(tx_hash, explorer_transaction_url(tx_hash))
+    return hash_link(tx_hash, explorer_url("tx", tx_hash))
 
 
 def block_link(number: int | None) -> SafeString | str:
-    return NOTHING if number is None else hash_link(str(number), explorer_block_url(number))
+    return NOTHING if number is None else hash_link(str(number), explorer_url("block", number))
 
 
 def cid_link(cid: str | None) -> SafeString | str:

@@ -1,5 +1,6 @@
 """Where people can look things up: the IPFS gateway and the chain's explorer."""
 
+from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from django.conf import settings
@@ -25,19 +26,7 @@ def gateway_url(cid: str | None) -> str:
     return f"{gateway_origin()}{path}/ipfs/{quote(cid, safe='')}"
 
 
-def explorer_transaction_url(tx_hash: str | None) -> str:
-    """Return the explorer's page of a transaction, or nothing on a network without one."""
+def explorer_url(kind: Literal["tx", "address", "block"], value: str | int | None) -> str:
+    """Return the explorer's page of something, or nothing on a network without an explorer."""
     base = settings.EXPLORER_URL
-    return f"{base}/tx/{tx_hash}" if base and tx_hash else ""
-
-
-def explorer_address_url(address: str | None) -> str:
-    """Return the explorer's page of an address, or nothing on a network without one."""
-    base = settings.EXPLORER_URL
-    return f"{base}/address/{address}" if base and address else ""
-
-
-def explorer_block_url(block_number: int | None) -> str:
-    """Return the explorer's page of a block, or nothing on a network without one."""
-    base = settings.EXPLORER_URL
-    return f"{base}/block/{block_number}" if base and block_number is not None else ""
+    return f"{base}/{kind}/{value}" if base and value not in (None, "") else ""

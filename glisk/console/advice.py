@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from glisk.breaker import VendorRefusal
+from glisk.breaker import BreakerState
 
 
 class _Rule(NamedTuple):
@@ -18,12 +18,12 @@ class _Rule(NamedTuple):
     said: tuple[str, ...] = ()
     ours: tuple[str, ...] = ()
 
-    def fits(self, refusal: VendorRefusal) -> bool:
+    def fits(self, refusal: BreakerState) -> bool:
         if refusal.code in self.codes or str(refusal.status) in self.codes:
             return True
         if refusal.said:
             return any(word in refusal.said.lower() for word in self.said)
-        ours = refusal.text.partition(_HINT)[0].lower()
+        ours = refusal.reason.partition(_HINT)[0].lower()
         return any(word in ours for word in self.ours)
 
 
@@ -183,7 +183,7 @@ _OTHERWISE: Final[dict[str, str]] = {
 }
 
 
-def advice_for_breaker(name: str, refusal: VendorRefusal) -> str:
+def advice_for_breaker(name: str, refusal: BreakerState) -> str:
     """Return what to do about an open breaker, or an empty text for one that nobody knows."""
     if name not in _RULES:
         return ""

@@ -126,7 +126,7 @@ def list_breakers() -> list[BreakerInfo]:
                 label=name_of_breaker(name),
                 is_open=is_open,
                 reason=reason_for_breaker(name, state.reason),
-                advice=advice_for_breaker(name, state.refusal),
+                advice=advice_for_breaker(name, state),
                 since=read_moment(state.since),
                 probe_at=read_moment(state.retry_at) if is_open else None,
             )

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
 from glisk.admin.formatting import compact, duration, short_ether
-from glisk.clients.links import explorer_transaction_url
+from glisk.clients.links import explorer_url
 from glisk.clock import read_moment
 from glisk.console.charts import pace_charts
 from glisk.console.controls import may_control
@@ -101,7 +101,7 @@ def _batches(view: Overview) -> list[dict[str, Any]]:
     return [
         {
             **batch,
-            "url": explorer_transaction_url(batch["tx_hash"]),
+            "url": explorer_url("tx", batch["tx_hash"]),
             "label": TRANSACTION_LABELS.get(batch["tx_status"], "default"),
         }
         for batch in view.batches[:_ROWS]

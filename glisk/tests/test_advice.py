@@ -1,8 +1,9 @@
 """Operators are told what to do, and the runbook knows every word of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from glisk.breaker import BreakerState, VendorRefusal, headline_for_breaker
+from glisk.breaker import BreakerState, headline_for_breaker
 from glisk.console.advice import advice_for_breaker, reason_for_breaker
 from tokens.admin.summary import ADVICE, advice_for_class, advice_for_waiting
 
@@ -20,23 +21,23 @@ def test_a_breaker_comes_with_advice() -> None:
         ("rpc", "chain: the node is on chain 1, but NETWORK means 2", "must belong together"),
         ("rpc", "connection refused", "Is the node of RPC_URL up?"),
     ):
-        assert advice in advice_for_breaker(breaker, VendorRefusal(text=reason))
-    assert advice_for_breaker("odd", VendorRefusal(text="anything")) == ""
+        assert advice in advice_for_breaker(breaker, BreakerState(reason=reason))
+    assert advice_for_breaker("odd", BreakerState(reason="anything")) == ""
 
 
 def test_no_word_of_ours_decides_an_advice() -> None:
     """The hints of the clients, and the address that was asked, speak of everything."""
     hint = "POST /v1/models/plan/credit-402/scopes | Check the key, its scopes, the credit, 401."
     for name in ("replicate", "pinata"):
-        plain = advice_for_breaker(name, VendorRefusal(500, "500", "Internal server error", hint))
-        assert plain == advice_for_breaker(name, VendorRefusal(500, "500", "", hint))
+        refusal = BreakerState(status=500, code="500", reason=hint)
+        plain = advice_for_breaker(name, replace(refusal, said="Internal server error"))
+        assert plain == advice_for_breaker(name, refusal)
         assert "status page" in plain
 
 
 def test_a_breaker_from_before_is_read_by_its_reason_without_our_hint() -> None:
-    refusal = BreakerState.parse(
-        {"reason": "chain: the node is on chain 1 | Check the key, its scopes"}
-    ).refusal
+    reason = "chain: the node is on chain 1 | Check the key, its scopes"
+    refusal = BreakerState.parse({"reason": reason})
     assert "must belong together" in advice_for_breaker("rpc", refusal)
 
 

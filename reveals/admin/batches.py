@@ -21,7 +21,7 @@ from glisk.admin.tables import (
     as_id,
     column,
 )
-from glisk.clients.links import explorer_address_url
+from glisk.clients.links import explorer_url
 from glisk.permissions import SPEED_UP
 from reveals.admin.transactions import TransactionColumns
 from reveals.by_hand import request_replacement
@@ -169,7 +169,7 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     )
     keeper_short = column("Keeper", lambda batch: short(batch.keeper))
     keeper_link = column(
-        "Keeper", lambda batch: hash_link(batch.keeper, explorer_address_url(batch.keeper))
+        "Keeper", lambda batch: hash_link(batch.keeper, explorer_url("address", batch.keeper))
     )
     opened = column("Age", lambda batch: age(batch.created_at), ordering="id")
 

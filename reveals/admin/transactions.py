@@ -20,7 +20,7 @@ from glisk.admin.formatting import (
     text_block,
 )
 from glisk.admin.tables import ExactSearch, MachineAdmin, column, shows_list
-from glisk.clients.links import explorer_address_url, explorer_block_url, explorer_transaction_url
+from glisk.clients.links import explorer_url
 from reveals.models import RevealTransaction, TransactionStatus
 
 TRANSACTION_LABELS = {
@@ -80,7 +80,7 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
 
     name = column("Transaction", lambda row: short(row.tx_hash))
     explorer = column(
-        "Transaction", lambda row: hash_link(row.tx_hash, explorer_transaction_url(row.tx_hash))
+        "Transaction", lambda row: hash_link(row.tx_hash, explorer_url("tx", row.tx_hash))
     )
     batch_link = column("Batch", lambda row: admin_link(row.batch))
     replaces_link = column(
@@ -92,7 +92,7 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     cost_wei = column("Cost in gwei", lambda row: gwei(row.cost_wei))
     l1_fee = column("L1 data fee", lambda row: ether(row.l1_fee_wei))
     keeper_link = column(
-        "Keeper", lambda row: hash_link(row.keeper, explorer_address_url(row.keeper))
+        "Keeper", lambda row: hash_link(row.keeper, explorer_url("address", row.keeper))
     )
     raw_size = column("Signed transaction", lambda row: f"{len(row.raw_transaction):,} bytes")
     failure = column("Error", lambda row: text_block(row.error))
@@ -120,7 +120,7 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
         number = transaction.block_number
         if number is None:
             return NOTHING
-        return hash_link(str(number), explorer_block_url(number))
+        return hash_link(str(number), explorer_url("block", number))
 
     @display(description="Signed to mined")
     def took(self, transaction: RevealTransaction) -> str:

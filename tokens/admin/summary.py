@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from glisk.admin.formatting import duration, shortened
-from glisk.clients.links import explorer_address_url, explorer_transaction_url, gateway_url
+from glisk.clients.links import explorer_url, gateway_url
 from tokens.admin.pictures import picture_url
 from tokens.admin.records import JOB_LABELS, UPLOAD_LABELS
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenImage, TokenTransition
@@ -76,11 +76,11 @@ def _links(token: Token) -> list[dict[str, str]]:
     batches = reverse("admin:reveals_revealbatch_changelist")
     return [
         {"label": "Token on the explorer", "url": token.explorer_url},
-        {"label": "Reveal transaction", "url": explorer_transaction_url(token.reveal_tx_hash)},
+        {"label": "Reveal transaction", "url": explorer_url("tx", token.reveal_tx_hash)},
         {"label": "Image on IPFS", "url": gateway_url(token.image_cid)},
         {"label": "Metadata on IPFS", "url": gateway_url(token.metadata_cid)},
-        {"label": f"Author {shortened(author)}", "url": explorer_address_url(author)},
-        {"label": "Contract", "url": explorer_address_url(settings.GLISK_NFT_CONTRACT_ADDRESS)},
+        {"label": f"Author {shortened(author)}", "url": explorer_url("address", author)},
+        {"label": "Contract", "url": explorer_url("address", settings.GLISK_NFT_CONTRACT_ADDRESS)},
         {"label": "Reveal batches", "url": f"{batches}?items__token__token_id={token.pk}"},
     ]
 

@@ -16,7 +16,7 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page, require_safe
 
 from glisk.api.short_memory import ShortMemory
-from glisk.clients.links import explorer_transaction_url, gateway_origin, gateway_url
+from glisk.clients.links import explorer_url, gateway_origin, gateway_url
 from tokens.models import Token
 from tokens.states import ACTIVE, TokenStatus
 
@@ -128,5 +128,5 @@ def _card(token: Token) -> dict[str, Any]:
         "image_url": gateway_url(token.image_cid),
         "metadata_url": gateway_url(token.metadata_cid),
         "explorer_url": token.explorer_url,
-        "transaction_url": explorer_transaction_url(token.reveal_tx_hash),
+        "transaction_url": explorer_url("tx", token.reveal_tx_hash),
     }

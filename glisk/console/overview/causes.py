@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Max, Q
 
-from glisk.breaker import BreakerState, VendorRefusal, headline_for_breaker, name_of_breaker
+from glisk.breaker import BreakerState, headline_for_breaker, name_of_breaker
 from glisk.clock import database_now, read_moment
 from glisk.console.advice import advice_for_breaker, reason_for_breaker
 from glisk.engine.heartbeat import read_alarm
@@ -123,7 +123,7 @@ def _breaker(vendor: str, row: SystemState) -> Trouble | None:
         vendor,
         headline_for_breaker(vendor),
         reason_for_breaker(vendor, breaker.reason),
-        advice_for_breaker(vendor, breaker.refusal),
+        advice_for_breaker(vendor, breaker),
         stages=_BREAKERS.get(vendor, ()),
         **_times(row),
     )
@@ -151,7 +151,7 @@ def _limit(vendor: str, row: SystemState) -> Trouble | None:
             vendor,
             f"{name} limits the rate of calls",
             reason_for_breaker(vendor, limit.reason) + words,
-            advice_for_breaker(vendor, VendorRefusal(status=429)),
+            advice_for_breaker(vendor, BreakerState(status=429)),
             since=datetime.fromtimestamp(limit.refused_at, UTC),
             retry_at=until if until > now else None,
             stages=stages,

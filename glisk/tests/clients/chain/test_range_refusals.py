@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glisk.breaker import VendorRefusal
+from glisk.breaker import BreakerState
 from glisk.clients.chain import ChainClient
 from glisk.clients.chain.refusals import RangeTooWideError, RpcError, as_too_wide, is_beyond_head
 from glisk.console.advice import advice_for_breaker
@@ -110,7 +110,7 @@ def test_a_rate_limit_narrows_no_range_and_is_advised_on_whatever_its_status(
     with pytest.raises(TransientError) as caught:
         reader.logs(first=0, last=9)
     assert caught.value.rate_limited
-    refusal = VendorRefusal(code=caught.value.code or "")
+    refusal = BreakerState(code=caught.value.code or "")
     assert "asked more slowly" in advice_for_breaker("rpc", refusal)
 
 
