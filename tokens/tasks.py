@@ -53,7 +53,7 @@ class _TokenDrain(Drain):
         self.pauses = Pauses()
 
     def renew(self, ids: Collection[int]) -> None:
-        claims.renew_leases(owner=self.owner, token_ids=ids, lease_seconds=settings.LEASE_SECONDS)
+        claims.renew_leases(owner=self.owner, token_ids=ids)
 
     def free_all_but(self, ids: Collection[int]) -> None:
         claims.free_all_but(ids, owner=self.owner)

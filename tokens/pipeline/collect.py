@@ -1,15 +1,11 @@
 """Collect an image: fetch and check it, keep its bytes, move its token on.
 
 job succeeded → captured, token uploading with CID and metadata; job errored → what failures.py says
-
-A captured image is written by plain SQL: every token comes by here, and the ORM's way takes a
-millisecond of CPU more for each.
 """
 
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,17 +25,16 @@ from glisk.clients.image_download import (
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed, Step
 from glisk.errors import ContentPolicyError, ProviderError, TransientError, as_provider_error
-from tokens.models import ImageGenerationJob
+from tokens.models import ImageGenerationJob, TokenImage
 from tokens.models.job import JobStatus
 from tokens.models.token import token_name
-from tokens.pipeline import failures, jobs
-from tokens.pipeline.failures import Failure
+from tokens.pipeline import jobs
+from tokens.pipeline.failures import Failure, settle_failures
 from tokens.pipeline.image_vendors import ImageService, OpenJobs, Services
-from tokens.pipeline.pin import image_extension
 from tokens.states import TokenStatus
 from tokens.transitions import UPLOAD_CHANNEL
 from tokens.transitions.claims import Claim, JobClaim, claim_jobs
-from tokens.transitions.status import Move, as_json, move_tokens
+from tokens.transitions.status import Move, move_tokens
 
 logger = structlog.get_logger(__name__)
 
@@ -51,17 +46,6 @@ METADATA_VERSION = 2
 # Decoding is work for the CPU, which two threads share better than many: a hundred pictures of
 # 1024 pixels a second and more.
 _decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
-
-_IMAGE_COLUMNS = (
-    "token_id",
-    "data",
-    "mime_type",
-    "extension",
-    "width",
-    "height",
-    "size_bytes",
-    "sha256",
-)
 
 
 @dataclass(frozen=True)
@@ -88,14 +72,9 @@ class Collect(Step[JobClaim, "Captured | ProviderError"]):
         return min(self.most - len(self.under_way), ended)
 
     def claim(self, limit: int) -> Sequence[JobClaim]:
-        with transaction.atomic():
-            claimed = claim_jobs(
-                owner=self.owner,
-                limit=limit,
-                lease_seconds=settings.LEASE_SECONDS,
-                statuses=[JobStatus.SUCCEEDED, JobStatus.ERRORED],
-            )
-            return failures.set_aside(claimed, source=TokenStatus.GENERATING, owner=self.owner)
+        return claim_jobs(
+            owner=self.owner, limit=limit, statuses=[JobStatus.SUCCEEDED, JobStatus.ERRORED]
+        )
 
     def leased(self, work: JobClaim) -> Sequence[int]:
         return (work.token_id,)
@@ -122,7 +101,7 @@ class Collect(Step[JobClaim, "Captured | ProviderError"]):
                 ended.append(Failure(each.work, each.work.job, each.value, JobStatus.FAILED))
         ended += [_not_captured(each.work, each.error) for each in failed]
         save_captured(images, owner=self.owner)
-        failures.settle_failures(ended, owner=self.owner)
+        settle_failures(ended, owner=self.owner)
 
 
 def not_configured(job: ImageGenerationJob) -> TransientError:
@@ -132,9 +111,9 @@ def not_configured(job: ImageGenerationJob) -> TransientError:
 
 def _not_captured(claim: JobClaim, error: Exception) -> Failure:
     """A passing fault leaves the job open, for as long as the vendor keeps the image."""
-    if not isinstance(error, ProviderError):
-        logger.error("capture_failed", token_id=claim.token_id, exc_info=error)
     fault = as_provider_error(error, vendor="replicate")
+    if fault is not error:
+        logger.error("capture_failed", token_id=claim.token_id, exc_info=error)
     expired = jobs.age_seconds(claim.job.created_at) > jobs.OUTPUT_LIFETIME_SECONDS
     stays_open = isinstance(fault, TransientError) and not expired
     return Failure(claim, claim.job, fault, None if stays_open else JobStatus.FAILED)
@@ -177,8 +156,8 @@ def build_metadata(
     """Return the ERC-721 metadata as canonical JSON: sorted keys, no blanks, UTF-8 as such.
 
     Fields follow the marketplaces' metadata standard; names and texts continue what is on chain
-    already ("GLISK S0 #N"). The text is stored with the token, so a later change of a handle, of a
-    setting or of this function does not change a file whose CID is already known.
+    already ("GLISK S0 #N"). The text is stored with the token, so that no later change of a handle,
+    a setting or this function changes a file whose CID is known.
     `model` is what made this image, `owner/name` or `owner/name:version`; the version is left out.
     """
     traits = (
@@ -213,8 +192,7 @@ def save_captured(
             claim.token_id: build_metadata(
                 token_id=claim.token_id,
                 image_cid=image.cid,
-                twitter_handle=handles[claim.token_id][0],
-                farcaster_handle=handles[claim.token_id][1],
+                **handles[claim.token_id],
                 model=job.model,
             )
             for claim, job, image in captured
@@ -264,7 +242,7 @@ def _address(output_url: str | None) -> str | None:
     return None if output_url is None or output_url.startswith(DATA_SCHEME) else output_url
 
 
-def _handles_of(token_ids: list[int]) -> dict[int, tuple[str | None, str | None]]:
+def _handles_of(token_ids: list[int]) -> dict[int, dict[str, str | None]]:
     """Return the author's handles at X and Farcaster by token id."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -272,7 +250,10 @@ def _handles_of(token_ids: list[int]) -> dict[int, tuple[str | None, str | None]
             "JOIN authors a ON a.id = t.author_id WHERE t.token_id = ANY(%s)",
             [token_ids],
         )
-        return {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
+        return {
+            token_id: {"twitter_handle": twitter, "farcaster_handle": farcaster}
+            for token_id, twitter, farcaster in cursor.fetchall()
+        }
 
 
 def _store_images(captured: Sequence[tuple[int, Captured]]) -> None:
@@ -280,28 +261,19 @@ def _store_images(captured: Sequence[tuple[int, Captured]]) -> None:
     if not captured:
         return
     rows = [
-        {
-            "token_id": token_id,
-            "data": b64encode(image.data).decode("ascii"),
-            "mime_type": image.facts.mime,
-            "extension": image_extension(image.facts.format),
-            "width": image.facts.width,
-            "height": image.facts.height,
-            "size_bytes": image.facts.size_bytes,
-            "sha256": image.facts.sha256,
-        }
+        TokenImage(
+            token_id=token_id,
+            data=image.data,
+            mime_type=image.facts.mime,
+            extension="jpg" if image.facts.format == "jpeg" else image.facts.format,
+            width=image.facts.width,
+            height=image.facts.height,
+            size_bytes=image.facts.size_bytes,
+            sha256=image.facts.sha256,
+        )
         for token_id, image in captured
     ]
-    sets = ", ".join(f"{name} = EXCLUDED.{name}" for name in _IMAGE_COLUMNS[1:])
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            INSERT INTO token_images ({", ".join(_IMAGE_COLUMNS)}, created_at)
-            SELECT token_id, decode(data, 'base64'), mime_type, extension, width, height,
-                   size_bytes, sha256, clock_timestamp()
-            FROM json_to_recordset(%s::json) AS v(token_id bigint, data text, mime_type text,
-                extension text, width integer, height integer, size_bytes integer, sha256 text)
-            ON CONFLICT (token_id) DO UPDATE SET {sets}
-            """,  # noqa: S608 - our own names
-            [as_json(rows)],
-        )
+    columns = ["data", "mime_type", "extension", "width", "height", "size_bytes", "sha256"]
+    TokenImage.objects.bulk_create(
+        rows, update_conflicts=True, unique_fields=["token"], update_fields=columns
+    )

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import structlog
 from django.conf import settings
@@ -38,19 +37,15 @@ from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
 from tokens.states import TokenStatus
-from tokens.transitions.claims import Claim, Retry, retry_later
-from tokens.transitions.status import Failed, fail_tokens
+from tokens.transitions.claims import Claim, Retry, fail_tokens, retry_later
 
 logger = structlog.get_logger(__name__)
 
 # glisk.clients.image_download: sizes are the model's, not one picture's.
 _SIZE_CODES = frozenset({"too_large", "too_many_pixels", "too_small"})
 
-
 PAUSED_BY = "spend guard"
 _LOOK_BACK = 2000  # among them may be open ones, refused prompts, and those before a resume
-
-C = TypeVar("C", bound=Claim)
 
 
 @dataclass(frozen=True)
@@ -70,44 +65,17 @@ class Failure:
         return came and self.job_status is not None
 
 
-def set_aside(claims: Sequence[C], *, source: TokenStatus, owner: str) -> list[C]:
-    """Fail those whose workers died again and again; return the others."""
-    killers = [
-        (
-            claim,
-            f"Its worker died {claim.attempts - 1} times: look at the workers' logs, then retry.",
-        )
-        for claim in claims
-        if claim.kills_workers
-    ]
-    fail_claims(killers, error_class="stalled", source=source, owner=owner)
-    return [claim for claim in claims if not claim.kills_workers]
-
-
-def fail_claims(
-    failed: Sequence[tuple[Claim, str]], *, error_class: str, source: TokenStatus, owner: str
-) -> set[int]:
-    """Fail claimed tokens for which no call is worth making."""
-    rows = [given_up(claim, why, error_class) for claim, why in failed]
-    return fail_tokens(rows, source=source, owner=owner)
-
-
-def given_up(claim: Claim, why: str, error_class: str) -> Failed:
-    return Failed(claim.token_id, claim.attempts, claim.lease_number, why, error_class)
-
-
 def settle_failures(failures: Sequence[Failure], *, owner: str) -> None:
     """Decide and write what becomes of the tokens, all in one transaction."""
     if not failures:
         return
-    retries: list[Retry] = []
-    lost: list[Failed] = []
-    for failure in failures:
-        if (retry := _retry_of(failure)) is not None:
-            retries.append(retry)
-        else:
-            error_class = error_class_of(failure.error)
-            lost.append(given_up(failure.claim, _final_message(failure), error_class))
+    decided = [(failure, _retry_of(failure)) for failure in failures]
+    retries = [retry for _, retry in decided if retry is not None]
+    lost = [
+        (failure.claim, _final_message(failure), error_class_of(failure.error))
+        for failure, retry in decided
+        if retry is None
+    ]
     with transaction.atomic():
         ours = retry_later(retries, owner=owner)
         ours |= fail_tokens(lost, source=TokenStatus.GENERATING, owner=owner)
@@ -128,10 +96,9 @@ def _retry_of(failure: Failure) -> Retry | None:
     """Return how the token goes on, or None if it fails."""
     claim, job, error = failure.claim, failure.job, failure.error
     waiting = Retry(
-        token_id=claim.token_id,
-        lease_number=claim.lease_number,
+        claim=claim,
         error=str(error),
-        error_class=error_class_of(failure.error),
+        error_class=error_class_of(error),
         wait_seconds=timing.vendor_wait,
         counted=False,
     )
@@ -142,7 +109,17 @@ def _retry_of(failure: Failure) -> Retry | None:
     if failure.job_status is None:
         return replace(waiting, wait_seconds=backoff_seconds(2))
     if isinstance(error, ContentPolicyError):
-        return None if claim.fallback_used else _with_fallback(waiting, job)
+        if claim.fallback_used:
+            return None
+        logger.warning("prompt_censored", token_id=claim.token_id, prompt=job.prompt)
+        return replace(
+            waiting,
+            error=f"{error} The fallback prompt is used instead.",
+            wait_seconds=0,
+            counted=True,
+            fallback_used=True,
+            detail={"censored": True, "original_prompt": job.prompt, "job_id": job.pk},
+        )
     repeatable = isinstance(error, TransientError | ArtefactError) and not _is_of_the_model(error)
     if not repeatable or job.attempt_number >= settings.GENERATION_MAX_ATTEMPTS:
         return None
@@ -155,18 +132,6 @@ def _retry_of(failure: Failure) -> Retry | None:
     )
 
 
-def _with_fallback(waiting: Retry, job: ImageGenerationJob) -> Retry:
-    logger.warning("prompt_censored", token_id=job.token_id, prompt=job.prompt)
-    return replace(
-        waiting,
-        error=f"{waiting.error} The fallback prompt is used instead.",
-        wait_seconds=0,
-        counted=True,
-        fallback_used=True,
-        detail={"censored": True, "original_prompt": job.prompt, "job_id": job.pk},
-    )
-
-
 def _final_message(failure: Failure) -> str:
     """Return why the token fails, and what a person has to do."""
     error, tried = failure.error, failure.job.attempt_number
@@ -176,14 +141,10 @@ def _final_message(failure: Failure) -> str:
         )
     elif _is_of_the_model(error):
         advice = "Every image of this model would be: check it and IMAGE_MAX_BYTES, then retry."
-    elif isinstance(error, ArtefactError):
-        advice = f"Given up after {tried} attempts: look at the model's output, then retry."
-    elif isinstance(error, NoImageError):
-        advice = "Look at the prediction and at the model's output, then retry."
-    elif isinstance(error, TransientError):
-        advice = f"Given up after {tried} attempts: retry when the vendor is well."
-    elif isinstance(error, InvalidRequestError):
-        advice = "Check the prompt and REPLICATE_MODEL_VERSION, then retry."
+    elif isinstance(error, TransientError | ArtefactError):
+        advice = f"Given up after {tried} attempts: look at the model and its output, then retry."
+    elif isinstance(error, NoImageError | InvalidRequestError):
+        advice = "Check the prompt, REPLICATE_MODEL_VERSION and the output, then retry."
     elif failure.job.output_url:
         advice = "The image is paid for: mend the cause and retry while the vendor keeps it (1 h)."
     else:
@@ -199,12 +160,9 @@ def _is_of_the_model(error: ProviderError) -> bool:
 def pause_if_wasted(problem: str) -> bool:
     """Pause the generation if the last images that were paid for were all of no use.
 
-    An output host that is not allowed, a model that makes larger images than we take, or none at
-    all: each token would be paid for, and fail. No breaker sees it, since the vendor answers well.
-
-    How many: `GENERATION_PAUSE_AFTER_WASTED`, 0 for never. `problem` is the newest one's. Blank
-    pictures are refused prompts, and don't count. An operator's resume begins the count anew.
-    Returns whether it was paused now.
+    As by an output host that is not allowed, or a model that makes too large images: no breaker
+    sees it, since the vendor answers well. `problem` is the newest one's. Blank pictures are
+    refused prompts, and don't count; an operator's resume begins the count anew.
     """
     limit: int = settings.GENERATION_PAUSE_AFTER_WASTED
     if not limit or _wasted_in_a_row(limit) < limit:

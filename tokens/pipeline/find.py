@@ -11,13 +11,12 @@ both.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
 import structlog
-from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -35,12 +34,10 @@ from glisk.errors import (
 from glisk.timing import timing
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
-from tokens.pipeline import failures, jobs
-from tokens.pipeline.failures import Failure
+from tokens.pipeline import jobs
+from tokens.pipeline.failures import Failure, settle_failures
 from tokens.pipeline.image_vendors import OpenJobs, ReplicateService, until_probe
-from tokens.pipeline.jobs import is_our_input
 from tokens.pipeline.poll import get_many
-from tokens.states import TokenStatus
 from tokens.transitions.claims import JobClaim, claim_jobs, give_back, still_ours
 
 logger = structlog.get_logger(__name__)
@@ -111,16 +108,13 @@ class Find(Step[Lost, "dict[int, Finding]"]):
         return self.open_jobs.next_job_in
 
     def claim(self, limit: int) -> Sequence[Lost]:
-        with transaction.atomic():
-            claims = claim_jobs(
-                owner=self.owner,
-                limit=_MOST_AT_ONCE,
-                lease_seconds=settings.LEASE_SECONDS,
-                statuses=[JobStatus.CREATED],
-                service=JobService.REPLICATE,
-                settled_after=timing.lookup_after,
-            )
-            claims = failures.set_aside(claims, source=TokenStatus.GENERATING, owner=self.owner)
+        claims = claim_jobs(
+            owner=self.owner,
+            limit=_MOST_AT_ONCE,
+            statuses=[JobStatus.CREATED],
+            service=JobService.REPLICATE,
+            settled_after=timing.lookup_after,
+        )
         if not claims:
             return ()
         if not self.listing.places(1):
@@ -176,33 +170,37 @@ class Find(Step[Lost, "dict[int, Finding]"]):
         )
         give_back([c for c in claims if c.job.pk not in missing], owner=self.owner)
         ended = []
-        for claim in (claim for claim in claims if claim.job.pk in missing):
+        for claim in claims:
+            if claim.job.pk not in missing:
+                continue
             finding = findings[claim.job.pk]
             if finding.prediction is not None:  # another job has its id
-                self._later([claim], why="")
+                self._later([claim])
             elif finding.open_because:
                 self._later([claim], why=finding.open_because, in_vain=True)
             else:
                 ended.append(_ended(claim, finding))
-        failures.settle_failures(ended, owner=self.owner)
+        settle_failures(ended, owner=self.owner)
 
-    def _later(self, claims: Sequence[JobClaim], *, why: str, in_vain: bool = False) -> None:
+    @transaction.atomic
+    def _later(
+        self, claims: Sequence[JobClaim], *, why: str | None = None, in_vain: bool = False
+    ) -> None:
         """Look again later, and say in the ledger why nobody knows yet whether it is paid."""
+        give_back(claims, owner=self.owner, why=why)
         for claim in claims:
-            wait = until_probe(self.listing, at_least=timing.lookup_again)
+            job, wait = claim.job, until_probe(self.listing, at_least=timing.lookup_again)
             if in_vain:
                 cap = _LONGEST_LOOK_SECONDS
-                wait = backoff_seconds(claim.job.looks + 1, base=timing.lookup_again, cap=cap)
-            with transaction.atomic():
-                give_back([claim], owner=self.owner, why=why or None)
-                jobs.look_again([claim.job], in_seconds=wait, in_vain=in_vain, why=why or None)
-            late = jobs.age_seconds(claim.job.created_at) >= timing.lookup_late_after
-            if late and claim.job.pk not in self._told:
-                self._told.add(claim.job.pk)
+                wait = backoff_seconds(job.looks + 1, base=timing.lookup_again, cap=cap)
+            jobs.look_again([job], in_seconds=wait, in_vain=in_vain, why=why)
+            late = jobs.age_seconds(job.created_at) >= timing.lookup_late_after
+            if late and job.pk not in self._told:
+                self._told.add(job.pk)
                 logger.error(
                     "prediction_not_found_out",
                     token_id=claim.token_id,
-                    job_id=claim.job.pk,
+                    job_id=job.pk,
                     reason=why,
                 )
 
@@ -251,39 +249,31 @@ def find_lost(
 
     `known_ids` are the predictions of other calls of ours. Raises if the listing is refused.
     """
-    look = _Look(client, wanted, known_ids, database)
+    look = _Look(client, list(wanted), known_ids, database)
     is_complete = look.read_listing()
     unread = look.read_strangers()  # whatever the listing left out, it may be among these
+    if not is_complete:
+        unread = f"Replicate's listing shows more than {look.seen:,} predictions since."
     found = {job_id: Finding(prediction=match) for job_id, match in look.found.items()}
     for call in look.missing:
-        unreadable = next((p.id for p in look.strangers.values() if look.is_near(p, call)), "")
-        if not is_complete:
-            why = f"Replicate's listing shows more than {look.seen:,} predictions since."
-            found[call.job_id] = Finding(open_because=why)
-        elif unread:
+        if unread:
             found[call.job_id] = Finding(open_because=unread)
         else:
-            found[call.job_id] = Finding(unreadable=unreadable)
+            found[call.job_id] = Finding(unreadable=look.unreadable(call))
     return found
 
 
+@dataclass
 class _Look:
     """One look at the listing: what was found, what is missing, what may be it."""
 
-    def __init__(
-        self,
-        client: ReplicateClient,
-        wanted: Sequence[LostCall],
-        known_ids: Collection[str],
-        database: ClockReading,
-    ) -> None:
-        self.client = client
-        self.missing = list(wanted)
-        self.known_ids = known_ids
-        self.database = database
-        self.found: dict[int, Prediction] = {}
-        self.strangers: dict[str, Prediction] = {}  # of the time, and without their input
-        self.seen = 0
+    client: ReplicateClient
+    missing: list[LostCall]
+    known_ids: Collection[str]
+    database: ClockReading
+    found: dict[int, Prediction] = field(default_factory=dict)
+    strangers: dict[str, Prediction] = field(default_factory=dict)  # near, without their input
+    seen: int = 0
 
     def read_listing(self) -> bool:
         """Page back until all are found; return whether nothing of the window was left out.
@@ -324,7 +314,8 @@ class _Look:
             return
         self.strangers.pop(prediction.id, None)
         for call in self.missing:
-            if is_our_input(prediction.input, call.input):
+            # The vendor may add its defaults to what we sent.
+            if call.input and call.input.items() <= prediction.input.items():
                 self.found[call.job_id] = prediction
                 self.missing.remove(call)
                 return
@@ -347,9 +338,13 @@ class _Look:
         unread = len(hidden) - len(read)
         return f"{unread} predictions of that time cannot be read now." if unread else ""
 
-    def is_near(self, prediction: Prediction, call: LostCall) -> bool:
+    def unreadable(self, call: LostCall) -> str:
+        """Return the id of a prediction that may be this call and has lost its input."""
         start, end = self._window([call])
-        return prediction.created_at is None or start <= prediction.created_at <= end
+        near = (
+            p for p in self.strangers.values() if not p.created_at or start <= p.created_at <= end
+        )
+        return next((p.id for p in near), "")
 
     def _window(self, calls: Sequence[LostCall]) -> tuple[datetime, datetime]:
         clock = self.client.clock

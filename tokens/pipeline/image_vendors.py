@@ -5,23 +5,21 @@ another reason than its rate, or makes all images if `IMAGE_SERVICE` says so. A 
 service that it was begun at: a prediction of unknown outcome is looked for there, and nobody else
 is asked meanwhile.
 
-How many paid calls may start: the vendor's breaker, places, the daily cap, the rate limit. Asked in
-two steps. `offer` is cheap and comes before tokens are claimed; `admit` is binding and runs in the
-transaction that writes the calls' job rows. Tokens that are not admitted wait without losing an
-attempt; what is paid for already goes on whatever this says.
+Breaker, places, the daily cap and the rate limit bound how many paid calls start. `offer` is cheap
+and comes before tokens are claimed; `admit` is binding and runs in the transaction that writes the
+calls' job rows. Tokens that are not admitted wait without losing an attempt.
 
-The places are those of all workers, counted in the rows of the jobs under way: WORKER_BATCH_SIZE
-is the places of one worker, and more workers are more places. A drain that hands over, or a worker
-that died, leaves its predictions under way, so they are counted where they stand.
+The places are those of all workers (WORKER_BATCH_SIZE for each that lives), counted in the rows of
+the jobs under way: a drain that hands over, or a worker that died, leaves its predictions there.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
 from datetime import timedelta
 from decimal import Decimal
-from typing import Protocol
+from typing import ClassVar, NamedTuple
 from zlib import crc32
 
 import structlog
@@ -39,7 +37,7 @@ from glisk.rate_limit import RateLimit
 from glisk.timing import timing
 from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
-from tokens.pipeline.jobs import Price, model_of, price_of
+from tokens.pipeline.jobs import Price, price_of
 
 logger = structlog.get_logger(__name__)
 
@@ -74,7 +72,8 @@ _SURVEY = f"""
                       WHERE j.token_id = t.token_id AND j.status = ANY(%(open)s) LIMIT 1) IS NULL
            ),
            ({WORKERS}),
-           (SELECT EXTRACT(EPOCH FROM min(COALESCE(busy_until, created_at)) - clock_timestamp())
+           (SELECT EXTRACT(
+                EPOCH FROM min(COALESCE(busy_until, created_at)) - clock_timestamp())::float8
             FROM prompt_samples WHERE status IN ('created', 'calling', 'submitted')),
            open.*
     FROM (SELECT 1) one LEFT JOIN (
@@ -82,7 +81,7 @@ _SURVEY = f"""
                count(*) FILTER (WHERE (due.at IS NULL OR due.at <= clock_timestamp())
                                   AND (due.polled OR t.lease_owner IS NULL)),
                EXTRACT(EPOCH FROM min(due.at) FILTER (WHERE due.at > clock_timestamp())
-                                  - clock_timestamp())
+                                  - clock_timestamp())::float8
         FROM image_generation_jobs j JOIN tokens_s0 t USING (token_id)
         -- A poll claims no token; what has ended, or is repeated, waits for no look.
         CROSS JOIN LATERAL (
@@ -119,17 +118,16 @@ def uses_callbacks() -> bool:
 
 
 def callback_url(job: ImageGenerationJob | PromptSample) -> str | None:
-    """Return where the vendor reports the outcome, with our job's id in the query.
+    """Return where the vendor reports the outcome; samples are polled.
 
-    The id finds the job even if the reply to our call is lost. Samples are polled.
+    Our job's id in the query finds the job even if the reply to our call is lost.
     """
     if not uses_callbacks() or isinstance(job, PromptSample):
         return None
     return f"{settings.PUBLIC_BASE_URL}/webhooks/replicate?job={job.pk}"
 
 
-def survey_parameters() -> dict[str, float]:
-    """Return what `UNDER_WAY` and `WORKERS` want to know."""
+def _survey_parameters() -> dict[str, float]:
     return {
         "call_seconds": settings.HTTP_READ_TIMEOUT_SECONDS + _MORE_THAN_A_CALL_SECONDS,
         "longest_seconds": settings.GENERATION_TIMEOUT_SECONDS,
@@ -142,11 +140,15 @@ def places_of(workers: int) -> int:
     return max(1, workers) * int(settings.WORKER_BATCH_SIZE)
 
 
-@dataclass(frozen=True)
-class _Open:
+class _Open(NamedTuple):
+    """The open jobs of one service that have one status."""
+
+    service: str
+    status: str
     under_way: int
     number: int
     workable: int
+    due_in: float | None
 
 
 class OpenJobs:
@@ -156,46 +158,42 @@ class OpenJobs:
     """
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str, str], _Open] = {}
+        self._open: list[_Open] = []
         self.is_wanted = False  # an image, for a token that has no open job
         self.places = places_of(1)
-        self.next_job_in: float | None = None  # a step could take then; of held tokens, too
         self.next_sample_in: float | None = None  # 0 or less if one is due
 
     def read(self) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(_SURVEY, {"open": _OPEN, **survey_parameters()})
+            cursor.execute(_SURVEY, {"open": _OPEN, **_survey_parameters()})
             rows = cursor.fetchall()
-        self.is_wanted, workers, sample_in = rows[0][:3]
+        self.is_wanted, workers, self.next_sample_in = rows[0][:3]
         self.places = places_of(workers)
-        self.next_sample_in = None if sample_in is None else float(sample_in)
-        jobs = [row[3:] for row in rows if row[3] is not None]
-        self._open = {(row[0], row[1]): _Open(*row[2:5]) for row in jobs}
-        self.next_job_in = min((float(row[5]) for row in jobs if row[5] is not None), default=None)
+        self._open = [_Open(*row[3:]) for row in rows if row[3] is not None]
+
+    @property
+    def next_job_in(self) -> float | None:
+        """Seconds until a step can take the next job; of held tokens, too."""
+        return min((o.due_in for o in self._open if o.due_in is not None), default=None)
 
     def under_way(self, service: JobService) -> int:
         """How many calls take a place at a service."""
-        return sum(found.under_way for (name, _), found in self._open.items() if name == service)
+        return sum(o.under_way for o in self._open if o.service == service)
 
     @property
     def number(self) -> int:
         """How many images are under way or not collected yet."""
-        return sum(
-            found.number if status in (JobStatus.SUCCEEDED, JobStatus.ERRORED) else found.under_way
-            for (_, status), found in self._open.items()
-        )
+        ended = (JobStatus.SUCCEEDED, JobStatus.ERRORED)
+        return sum(o.number if o.status in ended else o.under_way for o in self._open)
 
     def waiting(self, status: JobStatus, service: JobService) -> int:
         """How many there are of a status at a service."""
-        found = self._open.get((service, status))
-        return found.number if found else 0
+        return sum(o.number for o in self._open if (o.service, o.status) == (service, status))
 
     def workable(self, *statuses: JobStatus, service: JobService | None = None) -> int:
         """How many of them a step could take now: due, and with nobody at their tokens."""
         return sum(
-            found.workable
-            for (name, status), found in self._open.items()
-            if status in statuses and service in (None, name)
+            o.workable for o in self._open if o.status in statuses and service in (None, o.service)
         )
 
 
@@ -210,7 +208,7 @@ def free_places(service: JobService, *, most: int | None) -> int:
             f"SELECT ({WORKERS}), (SELECT count(*) "  # noqa: S608 - constants
             "FROM image_generation_jobs j JOIN tokens_s0 t USING (token_id) "
             f"WHERE j.service = %(service)s AND t.status = 'generating' AND {UNDER_WAY})",
-            {"service": service, **survey_parameters()},
+            {"service": service, **_survey_parameters()},
         )
         workers, under_way = cursor.fetchone()
     return (places_of(workers) if most is None else most) - int(under_way)
@@ -218,12 +216,11 @@ def free_places(service: JobService, *, most: int | None) -> int:
 
 def cost_of_new_images(number: int) -> Decimal:
     """Return the US dollars that so many images cost at the service that is to make them."""
-    service = settings.IMAGE_SERVICE
-    return price_of(service, model_of(service)).reserved * number
+    return price_of(settings.IMAGE_SERVICE).reserved * number
 
 
 def spent_today() -> Decimal:
-    """Return what the jobs of this UTC day have cost, open ones included."""
+    """Return what the calls of this UTC day have cost, open ones included."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -262,7 +259,7 @@ def cap_reason() -> str:
     cap = _cap()
     if cap is None:
         return ""
-    price, spent = price_of(settings.IMAGE_SERVICE, model_of(settings.IMAGE_SERVICE)), spent_today()
+    price, spent = price_of(settings.IMAGE_SERVICE), spent_today()
     if not price.reserved or spent + price.reserved <= cap:
         return ""
     return (
@@ -275,136 +272,123 @@ def _cap() -> Decimal | None:
     return Decimal(str(settings.DAILY_SPEND_CAP_USD)) if settings.DAILY_SPEND_CAP_USD else None
 
 
-class Admission:
-    """One drain's gate to one service that makes images."""
+class ImageService(ABC):
+    """A service that makes images, and one drain's gate to it."""
 
-    def __init__(
-        self,
-        service: JobService,
-        breaker: Breaker,
-        rate: RateLimit | None,
-        *,
-        most_at_once: int | None = None,
-    ) -> None:
-        """`most_at_once`: calls under way of all workers together; None: the workers' places."""
-        self.service = service
-        self.breaker = breaker
-        self.rate = rate
-        self.most_at_once = most_at_once
+    name: ClassVar[JobService]
+    # Whether the same call may be made again (it has our id), instead of looking for its outcome.
+    repeats_calls: ClassVar[bool] = False
+    rate: RateLimit | None = None
+    # Calls under way of all workers together; None: as many as the workers have places.
+    most_at_once: int | None = None
+
+    def __init__(self) -> None:
+        self.breaker = Breaker(self.name)
         self._full_until = 0.0
-        self._capped_until = 0.0
 
     @property
-    def seconds_until_open(self) -> float | None:
-        """Return when a refused call is worth trying again; None if nothing is refused."""
-        now = time.monotonic()
-        waits = [self._capped_until - now, self._full_until - now]
-        if self.rate is not None:
-            waits.append(self.rate.seconds_until_free)
-        return max((wait for wait in waits if wait > 0), default=None)
+    @abstractmethod
+    def output_hosts(self) -> list[str]:
+        """The hosts that its images may be fetched from."""
+
+    @abstractmethod
+    def _create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction:
+        """Make the call of a job; runs in a thread."""
+
+    def create_prediction(
+        self, job: ImageGenerationJob | PromptSample, *, send_by: float
+    ) -> Prediction:
+        """Make a paid call, unless its time is over (`boot_seconds`). There is no other way.
+
+        The row says already that the call may be under way, and whose it is.
+        """
+        if boot_seconds() > send_by:
+            text = f"{self.name}: the call came too late and was not made"
+            raise NotSentError(text, vendor=self.name)
+        return self._create(job, send_by=send_by)
+
+    @property
+    def seconds_until_open(self) -> float:
+        """Return when a refused call is worth trying again; 0 if nothing is refused."""
+        rate_wait = self.rate.seconds_until_free if self.rate else 0.0
+        return max(0.0, self._full_until - time.monotonic(), rate_wait)
 
     def offer(self, wanted: int, open_jobs: OpenJobs) -> int:
         """Return how many new calls are worth claiming tokens for."""
         if self.seconds_until_open:
             return 0
         most = open_jobs.places if self.most_at_once is None else self.most_at_once
-        return self.breaker.places(min(wanted, most - open_jobs.under_way(self.service)))
+        return self.breaker.places(min(wanted, most - open_jobs.under_way(self.name)))
 
-    def admit(self, wanted: int, model: str) -> int:
+    def admit(self, wanted: int) -> int:
         """Take the places of calls that start when this transaction is committed."""
-        free = free_places(self.service, most=self.most_at_once)
+        free = max(0, free_places(self.name, most=self.most_at_once))
         if free < wanted:
-            self._full_until = time.monotonic() + _PLACES_RECHECK_SECONDS
-            wanted = max(free, 0)
-        affordable = allowed_by_cap(wanted, price_of(self.service, model))
-        if affordable < wanted:
+            self._refuse_for(_PLACES_RECHECK_SECONDS)
+        affordable = allowed_by_cap(min(free, wanted), price_of(self.name))
+        if affordable < min(free, wanted):
             logger.warning("daily_spend_cap_reached", reason=cap_reason())
-            wait = min(timing.cap_recheck, seconds_until_midnight())
-            self._capped_until = time.monotonic() + wait
+            self._refuse_for(min(timing.cap_recheck, seconds_until_midnight()))
         return self.take(affordable)
+
+    def _refuse_for(self, seconds: float) -> None:
+        self._full_until = max(self._full_until, time.monotonic() + seconds)
 
     def take(self, wanted: int) -> int:
         """Take places within the rate, for calls that are afforded already."""
-        return self.rate.take(wanted) if self.rate is not None else wanted
+        return self.rate.take(wanted) if self.rate else wanted
 
-    def failed(self, error: ProviderError, *, age_seconds: float) -> bool:
+    def refused(self, error: ProviderError, *, age_seconds: float) -> bool:
         """Count a refused call, let through so long ago; tell whether everybody has to wait."""
-        if self.rate is not None and is_for_the_rate(error):
+        if self.rate and is_for_the_rate(error):
             self.rate.refused(error, age_seconds=age_seconds)
         return self.breaker.refused(error, paced=self.rate is not None)
 
 
-class ImageService(Protocol):
-    """What the generation needs to know of a service."""
-
-    name: JobService
-    admission: Admission
-    # Whether the same call may be made again (it has our id), instead of looking for its outcome.
-    repeats_calls: bool
-    most_at_once: int | None  # places that it has
-
-    @property
-    def output_hosts(self) -> list[str]:
-        """The hosts that its images may be fetched from."""
-
-    def create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction:
-        """Make the call of a job; runs in a pool thread. `send_by`: boot_seconds."""
-
-
-def create_prediction(
-    service: ImageService, *, job: ImageGenerationJob | PromptSample, send_by: float
-) -> Prediction:
-    """Make a paid call, unless its time is over (`send_by`: boot_seconds). There is no other way.
-
-    The row says already that the call may be under way, and whose it is.
-    """
-    if boot_seconds() > send_by:
-        text = f"{service.name}: the call came too late and was not made"
-        raise NotSentError(text, vendor=service.name)
-    return service.create(job, send_by=send_by)
-
-
-class ReplicateService:
+class ReplicateService(ImageService):
     name = JobService.REPLICATE
-    repeats_calls = False
-    most_at_once: int | None = None
 
     def __init__(self) -> None:
+        super().__init__()
         self.client = ReplicateClient.from_settings()
         # Single reads and the listing may be refused while new calls work, and each without the
         # other.
         self.reads, self.listing = Breaker("replicate_reads"), Breaker("replicate_listing")
-        self._clock_noted_at = -timing.clock_note
-        self.admission = Admission(
+        self.rate = RateLimit(
             self.name,
-            Breaker(self.name),
-            RateLimit(
-                self.name,
-                per_minute=settings.REPLICATE_PREDICTIONS_PER_MINUTE,
-                slack_seconds=int(timing.stale_call),
-            ),
+            per_minute=settings.REPLICATE_PREDICTIONS_PER_MINUTE,
+            slack_seconds=int(timing.stale_call),
         )
+        self._clock_noted_at = -timing.clock_note
 
     @property
     def output_hosts(self) -> list[str]:
         return list(settings.REPLICATE_OUTPUT_HOSTS)
 
-    def create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction:
+    def _create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction:
         return self.client.create_prediction(
             input=job.input, webhook_url=callback_url(job), send_by=send_by
         )
 
-    def most_new_calls(self, open_jobs: OpenJobs) -> int | None:
-        """Return how many new calls are worth paying for; None for any number.
+    def offer(self, wanted: int, open_jobs: OpenJobs) -> int:
+        """None is paid for while nobody can read how those under way end.
 
-        None is paid for while nobody can read how those under way end, and one if only that can
-        tell whether it can be read again.
+        If only a new call can tell whether it can be read again, one is.
         """
         # No probe is taken here: a read is one, and it comes after the call.
         allowed = None if uses_callbacks() else self.reads.allowed(1)
         if allowed is None or not self.reads.is_open:
-            return None
-        return 0 if open_jobs.waiting(JobStatus.SUBMITTED, self.name) else allowed
+            self.most_at_once = None
+        else:
+            waiting = open_jobs.waiting(JobStatus.SUBMITTED, self.name)
+            self.most_at_once = 0 if waiting else allowed
+        return super().offer(wanted, open_jobs)
+
+    @property
+    def is_out(self) -> bool:
+        """Tell whether another service is to stand in for it, now that it was asked."""
+        is_down = self.breaker.is_open and not self.breaker.is_rate_limited
+        return is_down or self.most_at_once is not None
 
     def note_clock(self) -> None:
         """Tell operators now and then if its clock is not the database's."""
@@ -416,22 +400,20 @@ class ReplicateService:
             note_clock(ClockSkew("Replicate", shown.ahead_of(database_clock())))
 
 
-class SelfhostedService:
+class SelfhostedService(ImageService):
     name = JobService.SELFHOSTED
     repeats_calls = True
 
     def __init__(self) -> None:
+        super().__init__()
         self.client = SelfhostedClient.from_settings()
-        self.most_at_once: int | None = settings.SELFHOSTED_CONCURRENCY
-        self.admission = Admission(
-            self.name, Breaker(self.name), rate=None, most_at_once=self.most_at_once
-        )
+        self.most_at_once = settings.SELFHOSTED_CONCURRENCY
 
     @property
     def output_hosts(self) -> list[str]:
         return output_hosts(settings.SELFHOSTED_IMAGE_API_URL)
 
-    def create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction:
+    def _create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction:
         # The seed tells this job from one with its number in another database.
         name = f"glisk-{job.pk}-{job.input.get('seed', 0)}"
         return self.client.create_prediction(input=job.input, prediction_id=name)
@@ -462,20 +444,19 @@ class Services:
         wanted = min(wanted, 2 * open_jobs.places - open_jobs.number)
         if wanted <= 0 or self._pauses.is_paused("generation"):
             return 0
-        if self.selfhosted and settings.IMAGE_SERVICE == JobService.SELFHOSTED:
-            return self._offer(self.selfhosted, wanted, open_jobs)
-        most = self.replicate.most_new_calls(open_jobs)
-        self.replicate.admission.most_at_once = most  # of all workers, when places are taken
-        offered = self._offer(self.replicate, wanted, open_jobs)
-        if self.selfhosted and (_is_out(self.replicate) or most is not None):
+        offered = 0
+        if not self.selfhosted or settings.IMAGE_SERVICE == JobService.REPLICATE:
+            offered = self._offer(self.replicate, wanted, open_jobs)
+            if not self.replicate.is_out:
+                return offered
+        if self.selfhosted:
             offered += self._offer(self.selfhosted, wanted - offered, open_jobs)
         return offered
 
     def _offer(self, service: ImageService, wanted: int, open_jobs: OpenJobs) -> int:
-        places = service.admission.offer(wanted, open_jobs)
-        if places > 0:
-            self._offered.append((service, places))
-        return max(places, 0)
+        places = max(0, service.offer(wanted, open_jobs))
+        self._offered.append((service, places))
+        return places
 
     def admit(self, wanted: int) -> list[ImageService]:
         """Take places for calls that start when this transaction is committed, one service each.
@@ -484,23 +465,19 @@ class Services:
         """
         admitted: list[ImageService] = []
         for service, places in self._offered:
-            number = service.admission.admit(min(wanted, places), model_of(service.name))
-            admitted += [service] * number
-            wanted -= min(wanted, places)
+            share = min(wanted, places)
+            if share:
+                admitted += [service] * service.admit(share)
+            wanted -= share
         return admitted
 
     @property
     def seconds_until_call(self) -> float | None:
         """Return when a new call is worth trying; None if nothing is refused."""
-        breakers = [service.admission.breaker for service in self.all]
-        waits = [service.admission.seconds_until_open for service in self.all]
+        breakers = [service.breaker for service in self.all]
         # A probe that is due already was not wanted now: then the idle tick will do.
-        waits += [breaker.seconds_until_probe or None for breaker in breakers]
+        waits = [breaker.seconds_until_probe for breaker in breakers]
+        waits += [service.seconds_until_open for service in self.all]
         if any(breaker.is_open for breaker in breakers):
             waits.append(timing.breaker_recheck)
-        return min((wait for wait in waits if wait is not None), default=None)
-
-
-def _is_out(service: ImageService) -> bool:
-    breaker = service.admission.breaker
-    return breaker.is_open and not breaker.is_rate_limited
+        return min((wait for wait in waits if wait), default=None)

@@ -11,7 +11,7 @@ as long as the database takes to answer it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -37,6 +37,7 @@ from glisk.errors import (
 from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
 from tokens.transitions import PIPELINE_CHANNEL
+from tokens.transitions.claims import Claim
 from tokens.transitions.status import as_json
 
 logger = structlog.get_logger(__name__)
@@ -47,21 +48,11 @@ OUTPUT_LIFETIME_SECONDS = 3600.0
 # A model that is paid by the second reserves the price of so many until its time is known.
 _ASSUMED_SECONDS = 10
 
-_NEW = ("token_id", "prompt", "input", "service", "model", "attempt_number", "cost_usd")
-
 _OPEN = [status.value for status in OPEN_JOB_STATUSES]
 _UNANSWERED = [JobStatus.CREATED.value, JobStatus.SUBMITTED.value]
 
-_ERRORS: dict[str, type[ProviderError]] = {
-    kind.error_class: kind
-    for kind in (
-        ContentPolicyError,
-        InvalidRequestError,
-        NoImageError,
-        PermanentError,
-        UnexpectedError,
-    )
-}
+_KINDS = (ContentPolicyError, InvalidRequestError, NoImageError, PermanentError, UnexpectedError)
+_ERRORS: dict[str, type[ProviderError]] = {kind.error_class: kind for kind in _KINDS}
 
 
 @dataclass(frozen=True)
@@ -90,11 +81,11 @@ class Price:
         return cost.quantize(Decimal("0.000001"))
 
 
-def price_of(service: str, model: str) -> Price:
-    """Return the price of a model by the settings."""
+def price_of(service: str, model: str | None = None) -> Price:
+    """Return the price of a model by the settings: that which the service is asked for now."""
     if service == JobService.SELFHOSTED:
         return Price.parse(settings.SELFHOSTED_PRICE_USD)
-    known = settings.REPLICATE_PRICES.get(model)
+    known = settings.REPLICATE_PRICES.get(model or model_of(service))
     return Price.parse(known) if known else Price(Decimal(str(settings.GENERATION_COST_USD)))
 
 
@@ -104,72 +95,64 @@ def model_of(service: str) -> str:
     return str(settings.SELFHOSTED_MODEL if own else settings.REPLICATE_MODEL_VERSION)
 
 
-@dataclass(frozen=True)
-class NewJob:
-    token_id: int
-    prompt: str
-    attempt_number: int
-    service: JobService = JobService.REPLICATE
+def new_input(prompt: str) -> dict[str, Any]:
+    """Return what is sent for a prompt.
+
+    A seed of its own makes every input unique: the vendor's listing is searched by it when a reply
+    was lost (the API has no idempotency key).
+    """
+    return {"prompt": prompt, "seed": secrets.randbelow(2**31)}
 
 
-def create_jobs(new: Sequence[NewJob], *, look_in: float) -> dict[int, ImageGenerationJob]:
+def create_jobs(
+    calls: Sequence[tuple[Claim, JobService]], *, look_in: float
+) -> dict[int, ImageGenerationJob]:
     """Write the rows of calls that are about to be made; return them by token id.
 
     A token that has an open job already (it came since the claim's snapshot) is missing.
     `look_in`: seconds after which a call without an answer may be looked for.
     """
-    models = {service: model_of(service) for service in {job.service for job in new}}
-    rows = [
-        {
-            **vars(job),
-            # A seed of its own makes every input unique: the vendor's listing is searched by it
-            # when a reply was lost (the API has no idempotency key).
-            "input": {"prompt": job.prompt, "seed": secrets.randbelow(2**31)},
-            "model": models[job.service],
-            "cost_usd": str(price_of(job.service, models[job.service]).reserved),
+    if not calls:
+        return {}
+    rows: dict[int, dict[str, Any]] = {}
+    for claim, service in calls:
+        prompt = settings.FALLBACK_CENSORED_PROMPT if claim.fallback_used else claim.prompt
+        rows[claim.token_id] = {
+            "token_id": claim.token_id,
+            "prompt": prompt,
+            "input": new_input(prompt),
+            "service": service.value,
+            "model": model_of(service),
+            "attempt_number": claim.generation_attempts + 1,
+            "cost_usd": str(price_of(service).reserved),
         }
-        for job in new
-    ]
     with connection.cursor() as cursor:
         cursor.execute(
-            f"""
-            INSERT INTO image_generation_jobs ({", ".join(_NEW)}, status, error_class, error,
-                                               looks, created_at, look_at)
-            SELECT {", ".join(_NEW)}, 'created', '', '', 0, clock_timestamp(),
+            """
+            INSERT INTO image_generation_jobs (token_id, prompt, input, service, model,
+                attempt_number, cost_usd, status, error_class, error, looks, created_at, look_at)
+            SELECT *, 'created', '', '', 0, clock_timestamp(),
                    clock_timestamp() + make_interval(secs => %s)
             FROM json_to_recordset(%s::json) AS v(token_id bigint, prompt text, input jsonb,
                 service text, model text, attempt_number integer, cost_usd numeric)
             ON CONFLICT (token_id)
                 WHERE status IN ('created', 'submitted', 'succeeded', 'errored') DO NOTHING
-            RETURNING id, token_id, created_at
-            """,  # noqa: S608 - our own names
-            [look_in, as_json(rows)],
+            RETURNING token_id, id, created_at
+            """,
+            [look_in, as_json(rows.values())],
         )
-        made = {token_id: (pk, created_at) for pk, token_id, created_at in cursor.fetchall()}
-    return {pk: _new_job(row, *made[pk]) for row in rows if (pk := row["token_id"]) in made}
-
-
-def _new_job(row: dict[str, Any], pk: int, created_at: datetime) -> ImageGenerationJob:
-    job = ImageGenerationJob(id=pk, created_at=created_at, **row)
-    job.cost_usd = Decimal(row["cost_usd"])
-    job._state.adding = False
-    return job
+        return {
+            token_id: ImageGenerationJob(id=pk, created_at=created_at, **rows[token_id])
+            for token_id, pk, created_at in cursor.fetchall()
+        }
 
 
 def open_jobs(token_ids: Iterable[int]) -> dict[int, ImageGenerationJob]:
     """Return the open job of each of these tokens, by token id."""
-    wanted = list(token_ids)
-    if not wanted:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM image_generation_jobs WHERE token_id = ANY(%s) AND status = ANY(%s)",
-            [wanted, _OPEN],
-        )
-        found = [row[0] for row in cursor.fetchall()]
-    if not found:  # as always but after a crash: the ORM would take 0.4 ms to say so
-        return {}
-    return {job.token_id: job for job in ImageGenerationJob.objects.filter(pk__in=found)}
+    found = ImageGenerationJob.objects.filter(
+        token_id__in=list(token_ids), status__in=OPEN_JOB_STATUSES
+    )
+    return {job.token_id: job for job in found}
 
 
 def record_submitted(accepted: Sequence[tuple[int, str]], *, look_in: float) -> set[int]:
@@ -188,11 +171,7 @@ def record_submitted(accepted: Sequence[tuple[int, str]], *, look_in: float) -> 
             "FROM unnest(%s::bigint[], %s::text[]) AS v(id, external_id) "
             "WHERE j.id = v.id AND j.external_id IS NULL AND j.status = 'created' "
             "RETURNING j.id",
-            [
-                look_in,
-                [job_id for job_id, _ in accepted],
-                [external_id for _, external_id in accepted],
-            ],
+            [look_in, *map(list, zip(*accepted, strict=True))],
         )
         return {row[0] for row in cursor.fetchall()}
 
@@ -204,20 +183,12 @@ def record_run(
 
     An image that came inside the reply is in memory only: if it is lost, it is asked for again.
     """
-    price = price_of(job.service, job.model)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE image_generation_jobs SET predict_time_seconds = %s, cost_usd = %s, "
-            "output_url = %s, status = CASE WHEN %s THEN 'succeeded' ELSE status END "
-            "WHERE id = %s AND status = 'submitted'",
-            [
-                predict_time_seconds,
-                price.of(predict_time_seconds),
-                output_url,
-                output_url is not None,
-                job.pk,
-            ],
-        )
+    ended = {"output_url": output_url, "status": JobStatus.SUCCEEDED} if output_url else {}
+    ImageGenerationJob.objects.filter(pk=job.pk, status=JobStatus.SUBMITTED).update(
+        predict_time_seconds=predict_time_seconds,
+        cost_usd=price_of(job.service, job.model).of(predict_time_seconds),
+        **ended,
+    )
     job.output_url = output_url
 
 
@@ -294,16 +265,6 @@ def error_of(job: ImageGenerationJob) -> ProviderError:
     return kind(job.error, vendor=job.service)
 
 
-def is_our_input(shown: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
-    """Tell whether a prediction's input is what we sent; the vendor may add its defaults."""
-    return bool(sent) and all(shown.get(name) == value for name, value in sent.items())
-
-
-def is_of_another(shown: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
-    """Tell whether a prediction surely belongs to another call: every call has its own seed."""
-    return "seed" in shown and "seed" in sent and shown["seed"] != sent["seed"]
-
-
 def age_seconds(moment: datetime) -> float:
     """Return the age of a moment of the database's clock."""
     return (database_now() - moment).total_seconds()
@@ -315,7 +276,10 @@ def record_prediction(prediction: Prediction, *, job_id: int | None = None) -> s
     Returns "recorded", "duplicate" (nothing new), "running" (no outcome yet) or "unknown" (no
     such job). `job_id` finds the job whose reply was lost before its external id was stored.
     """
-    if prediction.is_terminal and _complete_at_once(prediction):
+    # The usual job, whose id is stored and whose price needs no look at it: to find and lock it
+    # first costs the web server 2.5 ms of CPU more.
+    price = price_of(JobService.REPLICATE)
+    if prediction.is_terminal and not price.per_second and _complete(prediction, price):
         return "recorded"
     with transaction.atomic():
         job = _find(prediction.id, job_id)
@@ -323,19 +287,14 @@ def record_prediction(prediction: Prediction, *, job_id: int | None = None) -> s
             return "unknown"
         if job.status not in (JobStatus.CREATED, JobStatus.SUBMITTED, JobStatus.REJECTED):
             return "duplicate"
-        learned_id = job.external_id is None
-        if learned_id and is_of_another(prediction.input, job.input):
-            logger.error("prediction_of_another_job", job_id=job.pk, prediction_id=prediction.id)
-            return "unknown"
-        if learned_id and not _adopt(job, prediction):
-            return "unknown"
+        if job.external_id is None:
+            if not _adopt(job, prediction):
+                return "unknown"
+            notify(PIPELINE_CHANNEL)
         if not prediction.is_terminal:
-            if learned_id:
-                notify(PIPELINE_CHANNEL)
             return "running"
-        _complete(job, prediction)
-        notify(PIPELINE_CHANNEL)
-    return "recorded"
+        price = price_of(job.service, job.model)
+        return "recorded" if _complete(prediction, price) else "duplicate"
 
 
 def _find(external_id: str, job_id: int | None) -> ImageGenerationJob | None:
@@ -352,13 +311,18 @@ def _find(external_id: str, job_id: int | None) -> ImageGenerationJob | None:
 
 
 def _adopt(job: ImageGenerationJob, prediction: Prediction) -> bool:
-    """Give a job the id of a prediction whose reply was lost."""
-    fields = {
+    """Give a job the id of a prediction whose reply was lost; tell whether it is waited for."""
+    shown, sent = prediction.input.get("seed"), job.input.get("seed")
+    if None not in (shown, sent) and shown != sent:
+        logger.error("prediction_of_another_job", job_id=job.pk, prediction_id=prediction.id)
+        return False
+    fields: dict[str, Any] = {
         "external_id": prediction.id,
         "status": JobStatus.SUBMITTED,
         "submitted_at": database_now(),
         "look_at": database_now(),
         "cost_usd": price_of(job.service, job.model).reserved,
+        "error_class": "",
         "error": "",
     }
     if job.status == JobStatus.REJECTED:
@@ -366,72 +330,43 @@ def _adopt(job: ImageGenerationJob, prediction: Prediction) -> bool:
         # fetches the image, if no other call was made since (tokens.repairs.retry).
         fields["status"] = JobStatus.FAILED
         fields["error"] = "The vendor had accepted this call after all: nobody waited for it."
+        fields["error_class"] = job.error_class
         if job.error_class != "withdrawn":  # by a reorg: then the image is of another's prompt
             fields["error_class"] = TransientError.error_class
             if prediction.is_succeeded and prediction.output_urls:
                 fields["output_url"] = prediction.output_urls[0]
         logger.error("prediction_paid_twice", job_id=job.pk, token_id=job.token_id)
-    else:
-        fields["error_class"] = ""
     try:
         with transaction.atomic():
             ImageGenerationJob.objects.filter(pk=job.pk).update(**fields)
-    except IntegrityError:
+    except IntegrityError:  # another job has this id
         return False
-    for name, value in fields.items():
-        setattr(job, name, value)
-    return job.status == JobStatus.SUBMITTED
+    return bool(fields["status"] == JobStatus.SUBMITTED)
 
 
-def _complete_at_once(prediction: Prediction) -> bool:
-    """Complete the usual job, whose id is stored and which nobody has completed, in one statement.
-
-    The way with its lock, which every other case takes, costs the web server 2.5 ms of CPU more.
-    It knows the job's model, too, which a price by the second needs.
-    """
-    if price_of(JobService.REPLICATE, settings.REPLICATE_MODEL_VERSION).per_second:
-        return False
-    outcome = _outcome_of(prediction)
-    sets = ", ".join(f"{name} = %s" for name in outcome)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH ended AS (UPDATE image_generation_jobs SET {sets} "  # noqa: S608 - our names
-            "WHERE external_id = %s AND service = %s AND status = %s RETURNING id) "
-            "SELECT pg_notify(%s, '') FROM ended",
-            [
-                *outcome.values(),
-                prediction.id,
-                JobService.REPLICATE.value,
-                JobStatus.SUBMITTED.value,
-                PIPELINE_CHANNEL,
-            ],
-        )
-        return cursor.fetchone() is not None
-
-
-def _complete(job: ImageGenerationJob, prediction: Prediction) -> None:
-    price, cost = price_of(job.service, job.model), {}
-    if price.per_second:
-        cost = {"cost_usd": price.of(prediction.predict_time_seconds)}
-    ImageGenerationJob.objects.filter(pk=job.pk).update(**_outcome_of(prediction), **cost)
-
-
-def _outcome_of(prediction: Prediction) -> dict[str, Any]:
-    """Return the columns of a job that ended as this prediction did."""
+def _complete(prediction: Prediction, price: Price) -> bool:
+    """End the job that has this id and that nobody has ended; tell whether there is one."""
     outcome: dict[str, Any] = {
         "completed_at": prediction.completed_at or database_now(),
         "predict_time_seconds": prediction.predict_time_seconds,
     }
+    if price.per_second:
+        outcome["cost_usd"] = price.of(prediction.predict_time_seconds)
     if prediction.is_succeeded and prediction.output_urls:
-        return {
-            **outcome,
-            "status": JobStatus.SUCCEEDED.value,
-            "output_url": prediction.output_urls[0],
+        outcome |= {"status": JobStatus.SUCCEEDED.value, "output_url": prediction.output_urls[0]}
+    else:
+        error = classify_prediction_failure(prediction)
+        outcome |= {
+            "status": JobStatus.ERRORED.value,
+            "error_class": error.error_class,
+            "error": str(error),
         }
-    error: ProviderError = classify_prediction_failure(prediction)
-    return {
-        **outcome,
-        "status": JobStatus.ERRORED.value,
-        "error_class": error.error_class,
-        "error": str(error),
-    }
+    sets = ", ".join(f"{name} = %s" for name in outcome)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH ended AS (UPDATE image_generation_jobs SET {sets} "  # noqa: S608 - our names
+            "WHERE external_id = %s AND service = 'replicate' AND status = 'submitted' "
+            "RETURNING id) SELECT pg_notify(%s, '') FROM ended",
+            [*outcome.values(), prediction.id, PIPELINE_CHANNEL],
+        )
+        return cursor.fetchone() is not None

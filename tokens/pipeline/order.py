@@ -28,17 +28,10 @@ from glisk.errors import (
 from glisk.timing import timing
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
-from tokens.pipeline import failures, find, jobs
+from tokens.pipeline import find, jobs
 from tokens.pipeline.collect import Captured, capture_image, not_configured, save_captured
-from tokens.pipeline.failures import Failure
-from tokens.pipeline.image_vendors import (
-    ImageService,
-    OpenJobs,
-    Services,
-    create_prediction,
-    paid_call_seconds,
-)
-from tokens.pipeline.jobs import NewJob
+from tokens.pipeline.failures import Failure, settle_failures
+from tokens.pipeline.image_vendors import ImageService, OpenJobs, Services, paid_call_seconds
 from tokens.pipeline.poll import poll_seconds
 from tokens.states import TokenStatus
 from tokens.transitions import claims
@@ -66,10 +59,11 @@ class Ordered:
 
 @dataclass(frozen=True)
 class Answer:
-    """`image`: the picture, or why there is none, if the answer is the image."""
+    """`image`: the picture or why there is none, if it came with the answer; `url`: where it is."""
 
     prediction: Prediction
-    image: Captured | Exception | None = None
+    image: Captured | ProviderError | None = None
+    url: str | None = None
 
 
 class Order(Step[Ordered, Answer]):
@@ -97,72 +91,48 @@ class Order(Step[Ordered, Answer]):
     def claim(self, limit: int) -> Sequence[Ordered]:
         claimed_at = boot_seconds()  # the leases run from here, whatever happens in between
         with transaction.atomic():
-            claimed = claims.claim_for_generation(
-                owner=self.owner, limit=limit, lease_seconds=settings.LEASE_SECONDS
+            claimed = claims.claim_for_generation(owner=self.owner, limit=limit)
+            faults = [(claim, _fault_of(claim), "validation") for claim in claimed]
+            hopeless = [each for each in faults if each[1]]
+            claims.fail_tokens(hopeless, source=TokenStatus.GENERATING, owner=self.owner)
+            wanted = [claim for claim, fault, _ in faults if not fault]
+            calls = list(zip(wanted, self.services.admit(len(wanted)), strict=False))
+            made = jobs.create_jobs(
+                [(claim, service.name) for claim, service in calls], look_in=timing.lookup_after
             )
-            wanted = self._set_aside(claimed)
-            admitted = self.services.admit(len(wanted)) if wanted else []
-            chosen = {c.token_id: s for c, s in zip(wanted, admitted, strict=False)}
-            made = self._begin([(c, chosen[c.token_id]) for c in wanted if c.token_id in chosen])
+            claims.count_generation_attempts(made, owner=self.owner)
             give_back([c for c in wanted if c.token_id not in made], owner=self.owner)
         self.has_put_off = len(made) < len(wanted)
         return [
-            Ordered(c, made[c.token_id], chosen[c.token_id], claimed_at)
-            for c in wanted
-            if c.token_id in made
+            Ordered(claim, made[claim.token_id], service, claimed_at)
+            for claim, service in calls
+            if claim.token_id in made
         ]
-
-    def _set_aside(self, claimed: Sequence[Claim]) -> list[Claim]:
-        """Fail the tokens for which no call is worth making; return the others."""
-        source = TokenStatus.GENERATING
-        usable = failures.set_aside(claimed, source=source, owner=self.owner)
-        hopeless = [(claim, fault) for claim in usable if (fault := _fault_of(claim))]
-        failures.fail_claims(hopeless, error_class="validation", source=source, owner=self.owner)
-        return [claim for claim in usable if not _fault_of(claim)]
-
-    def _begin(self, wanted: Sequence[tuple[Claim, ImageService]]) -> dict[int, ImageGenerationJob]:
-        """Write the job rows of the calls that come next, with their prices; count the attempts."""
-        if not wanted:
-            return {}
-        new = [
-            NewJob(
-                token_id=claim.token_id,
-                prompt=settings.FALLBACK_CENSORED_PROMPT if claim.fallback_used else claim.prompt,
-                attempt_number=claim.generation_attempts + 1,
-                service=service.name,
-            )
-            for claim, service in wanted
-        ]
-        made = jobs.create_jobs(new, look_in=timing.lookup_after)
-        claims.count_generation_attempts(made, owner=self.owner)
-        return made
 
     @property
     def breakers(self) -> Sequence[Breaker]:
-        return [service.admission.breaker for service in self.services.all]
+        return [service.breaker for service in self.services.all]
 
     def asks(self, work: Ordered) -> Sequence[Breaker]:
-        return (work.service.admission.breaker,)
+        return (work.service.breaker,)
 
     def leased(self, work: Ordered) -> Sequence[int]:
         return (work.claim.token_id,)
 
     def call(self, work: Ordered) -> Answer:
-        send_by = work.claimed_at + paid_call_seconds()
-        prediction = create_prediction(work.service, job=work.job, send_by=send_by)
-        if not work.service.repeats_calls:
+        service, send_by = work.service, work.claimed_at + paid_call_seconds()
+        prediction = service.create_prediction(work.job, send_by=send_by)
+        if not service.repeats_calls:
             return Answer(prediction)
         url = prediction.output_urls[0] if prediction.output_urls else ""
         if not prediction.is_succeeded or not url:
-            return Answer(
-                prediction, classify_prediction_failure(prediction, vendor=work.job.service)
-            )
+            return Answer(prediction, classify_prediction_failure(prediction, vendor=service.name))
         if not url.startswith(DATA_SCHEME):
-            return Answer(prediction)  # collect fetches it
+            return Answer(prediction, url=url)  # collect fetches it
         try:
-            return Answer(prediction, capture_image(work.service, url=url))
+            return Answer(prediction, capture_image(service, url=url))
         except Exception as error:  # noqa: BLE001 - what was made is to be stored all the same
-            return Answer(prediction, error)
+            return Answer(prediction, as_provider_error(error, vendor=service.name))
 
     def settle(
         self, done: Sequence[Done[Ordered, Answer]], failed: Sequence[Failed[Ordered]]
@@ -171,15 +141,14 @@ class Order(Step[Ordered, Answer]):
         images, ended = [], []
         for each in done:
             work, image = each.work, each.value.image
-            work.service.admission.breaker.succeeded()
+            work.service.breaker.succeeded()
             if isinstance(image, Captured):
                 images.append((work.claim, work.job, image))
             elif image is not None:
-                error = as_provider_error(image, vendor=work.job.service)
-                ended.append(Failure(work.claim, work.job, error, JobStatus.FAILED))
+                ended.append(Failure(work.claim, work.job, image, JobStatus.FAILED))
         ended += [f for each in failed if (f := self._judge(each.work, each.error)) is not None]
         save_captured(images, owner=self.owner)
-        failures.settle_failures(ended, owner=self.owner)
+        settle_failures(ended, owner=self.owner)
         # What waits now for its outcome waits in the row of its job.
         settled = {claim.token_id for claim, *_ in images} | {f.claim.token_id for f in ended}
         works = [each.work for each in done] + [each.work for each in failed]
@@ -187,38 +156,36 @@ class Order(Step[Ordered, Answer]):
 
     def _record(self, done: Sequence[Done[Ordered, Answer]]) -> None:
         """Store the vendor's ids: each is paid for, whether its token is still ours or not."""
-        answers = [(each.work.job.pk, each.value.prediction) for each in done]
         stored = jobs.record_submitted(
-            [(pk, prediction.id) for pk, prediction in answers], look_in=poll_seconds()
+            [(each.work.job.pk, each.value.prediction.id) for each in done], look_in=poll_seconds()
         )
-        for pk, prediction in answers:
-            if pk not in stored:  # its webhook was faster, or the job was given up
-                jobs.record_prediction(prediction, job_id=pk)
         for each in done:
+            job, answer = each.work.job, each.value
+            if job.pk not in stored:  # its webhook was faster, or the job was given up
+                jobs.record_prediction(answer.prediction, job_id=job.pk)
             if each.work.service.repeats_calls:
-                urls = each.value.prediction.output_urls
                 jobs.record_run(
-                    each.work.job,
-                    predict_time_seconds=each.value.prediction.predict_time_seconds,
-                    output_url=urls[0] if urls and not urls[0].startswith(DATA_SCHEME) else None,
+                    job,
+                    predict_time_seconds=answer.prediction.predict_time_seconds,
+                    output_url=answer.url,
                 )
 
     def _judge(self, work: Ordered, error: Exception) -> Failure | None:
         """Return what a failed call means; None: perhaps paid, so it has to be looked for."""
-        admission = work.service.admission
+        service = work.service
         if isinstance(error, NotSentError):
             return work.has_failed(error, waits=True)
         if isinstance(error, ProviderError) and not isinstance(error, UnknownOutcomeError):
             age = boot_seconds() - work.claimed_at
-            return work.has_failed(error, waits=admission.failed(error, age_seconds=age))
+            return work.has_failed(error, waits=service.refused(error, age_seconds=age))
         is_down = False
         if isinstance(error, UnknownOutcomeError):
             logger.warning("prediction_outcome_unknown", token_id=work.claim.token_id)
             if error.code == "running":
-                admission.breaker.succeeded()
+                service.breaker.succeeded()
             else:
-                is_down = admission.breaker.failed(error)
-            if work.service.repeats_calls:
+                is_down = service.breaker.failed(error)
+            if service.repeats_calls:
                 return work.is_unfinished(error)
         else:
             logger.error("creation_failed", token_id=work.claim.token_id, exc_info=error)
@@ -242,32 +209,26 @@ class Repeat(Order):
 
     def claim(self, limit: int) -> Sequence[Ordered]:
         claimed_at, service = boot_seconds(), self.services.selfhosted
-        if service is not None and service.most_at_once is not None:
-            limit = min(limit, service.most_at_once)
-        with transaction.atomic():
-            claimed = claims.claim_jobs(
-                owner=self.owner,
-                limit=limit,
-                lease_seconds=settings.LEASE_SECONDS,
-                statuses=[JobStatus.CREATED, JobStatus.SUBMITTED],
-                service=JobService.SELFHOSTED,
-            )
-            usable = failures.set_aside(claimed, source=TokenStatus.GENERATING, owner=self.owner)
-        if service is None:
-            gone = [Failure(c, c.job, not_configured(c.job), JobStatus.FAILED) for c in usable]
-            failures.settle_failures(gone, owner=self.owner)
-            self.has_put_off = bool(gone)
-            return ()
-        works, waiting = [], []
-        for claim in usable:
+        claimed = claims.claim_jobs(
+            owner=self.owner,
+            limit=min(limit, settings.SELFHOSTED_CONCURRENCY),
+            statuses=[JobStatus.CREATED, JobStatus.SUBMITTED],
+            service=JobService.SELFHOSTED,
+        )
+        works, put_off = [], []
+        for claim in claimed:
+            if service is None:
+                gone = Failure(claim, claim.job, not_configured(claim.job), JobStatus.FAILED)
+                put_off.append(gone)
+                continue
             work = Ordered(claim, claim.job, service, claimed_at)
-            if service.admission.breaker.places(1):
+            if service.breaker.places(1):
                 works.append(work)
             else:
-                text = f"{service.name}: {service.admission.breaker.reason}"
-                waiting.append(work.is_unfinished(TransientError(text, vendor=service.name)))
-        failures.settle_failures(waiting, owner=self.owner)
-        self.has_put_off = bool(waiting)
+                text = f"{service.name}: {service.breaker.reason}"
+                put_off.append(work.is_unfinished(TransientError(text, vendor=service.name)))
+        settle_failures(put_off, owner=self.owner)
+        self.has_put_off = bool(put_off)
         return works
 
 

@@ -22,9 +22,9 @@ from glisk.breaker import Breaker
 from glisk.cid import compute_cid
 from glisk.clients.ipfs import PinataClient
 from glisk.engine.broker import notify
-from glisk.engine.step import Done, Step
-from glisk.engine.step import Failed as FailedCall
+from glisk.engine.step import Done, Failed, Step
 from glisk.errors import (
+    ArtefactError,
     ProviderError,
     TransientError,
     as_provider_error,
@@ -37,18 +37,18 @@ from glisk.rate_limit import RateLimit
 from glisk.timing import timing
 from tokens.models import IPFSUploadRecord, Token
 from tokens.models.artefact import UploadStatus, UploadType
-from tokens.pipeline import failures
 from tokens.states import TokenStatus
 from tokens.transitions import REVEAL_CHANNEL
 from tokens.transitions.claims import (
     Claim,
     Retry,
     claim_for_upload,
+    fail_tokens,
     give_back,
     retry_later,
     seconds_until_next_attempt,
 )
-from tokens.transitions.status import Move, as_json, fail_tokens, move_tokens
+from tokens.transitions.status import Move, as_json, move_tokens
 
 logger = structlog.get_logger(__name__)
 
@@ -56,11 +56,17 @@ _LONGEST_BACKOFF_SECONDS = 60.0
 _MISSING_IMAGE = "The image's bytes are gone from the database: regenerate the token."
 
 
+class CidMismatchError(ArtefactError):
+    """Pinata has other bytes than we have sent, or says so."""
+
+    error_class = "cid_mismatch"
+
+
 @dataclass(frozen=True)
 class Upload:
     """One file that has to be pinned, and the CID that it must get."""
 
-    kind: str  # image or metadata
+    kind: UploadType
     data: bytes
     name: str
     content_type: str
@@ -70,8 +76,15 @@ class Upload:
 @dataclass(frozen=True)
 class UploadOutcome:
     upload: Upload
-    cid: str  # as Pinata names it; empty: it was not pinned
-    error: ProviderError | None
+    returned_cid: str = ""
+    error: ProviderError | None = None
+
+    @property
+    def status(self) -> UploadStatus:
+        if self.error is not None:
+            return UploadStatus.FAILED
+        same = self.returned_cid == self.upload.cid
+        return UploadStatus.SUCCEEDED if same else UploadStatus.MISMATCH
 
 
 @dataclass(frozen=True)
@@ -126,16 +139,12 @@ class Pin(Step[Stored, list[UploadOutcome]]):
 
     def claim(self, limit: int) -> Sequence[Stored]:
         claimed_at = time.monotonic()
-        source = TokenStatus.UPLOADING
         with transaction.atomic():
-            claimed = claim_for_upload(
-                owner=self.owner, limit=limit, lease_seconds=settings.LEASE_SECONDS
-            )
-            usable = failures.set_aside(claimed, source=source, owner=self.owner)
-            works = load_files(usable, claimed_at=claimed_at)
+            claimed = claim_for_upload(owner=self.owner, limit=limit)
+            works = load_files(claimed, claimed_at=claimed_at)
             whole = {work.token_id for work in works}
-            gone = [(claim, _MISSING_IMAGE) for claim in usable if claim.token_id not in whole]
-            failures.fail_claims(gone, error_class="storage", source=source, owner=self.owner)
+            gone = [(c, _MISSING_IMAGE, "storage") for c in claimed if c.token_id not in whole]
+            fail_tokens(gone, source=TokenStatus.UPLOADING, owner=self.owner)
             admitted = self.rate.take_whole([len(work.missing) for work in works])
             give_back([work.claim for work in works[admitted:]], owner=self.owner)
         self.has_put_off = admitted < len(works)
@@ -165,38 +174,33 @@ class Pin(Step[Stored, list[UploadOutcome]]):
                 content_type=upload.content_type,
             )
         except ProviderError as error:
-            return UploadOutcome(upload, "", error)
-        return UploadOutcome(upload, cid, None)
+            return UploadOutcome(upload, error=error)
+        return UploadOutcome(upload, cid)
 
     def settle(
-        self,
-        done: Sequence[Done[Stored, list[UploadOutcome]]],
-        failed: Sequence[FailedCall[Stored]],
+        self, done: Sequence[Done[Stored, list[UploadOutcome]]], failed: Sequence[Failed[Stored]]
     ) -> None:
         self._note_refusals(done)
-        pinned: list[Stored] = []
-        refused: list[tuple[Stored, ProviderError]] = []
-        wrong: list[tuple[Claim, str]] = []
-        for each in done:
-            fault = _fault(each.value, token_id=each.work.token_id)
-            if fault is None:
-                pinned.append(each.work)
-            elif isinstance(fault, str):
-                wrong.append((each.work.claim, fault))
-            else:
-                refused.append((each.work, fault))
+        results = [(each.work, _fault(each.value, each.work.token_id)) for each in done]
         for lost in failed:  # `call` returns the vendor's faults; this is one of ours
             logger.error("upload_failed", token_id=lost.work.token_id, exc_info=lost.error)
-            refused.append((lost.work, as_provider_error(lost.error, vendor="pinata")))
-        if pinned or wrong:
+            results.append((lost.work, as_provider_error(lost.error, vendor="pinata")))
+        pinned = [work for work, fault in results if fault is None]
+        if pinned:
             self.breaker.succeeded()
-        judged = [(w, fault, self.breaker.refused(fault, paced=True)) for w, fault in refused]
-        source = TokenStatus.UPLOADING
+        retries, hopeless = [], []
+        for work, fault in results:
+            if fault is None:
+                continue
+            waits = self.breaker.refused(fault, paced=True)
+            if waits or isinstance(fault, TransientError):
+                retries.append(_retry_of(work, fault, waits=waits))
+            else:
+                why = f"{fault} Mend the cause, then retry: the files are kept."
+                hopeless.append((work.claim, why, error_class_of(fault)))
         with transaction.atomic():
-            ours = self._finish(pinned) | self._retry(judged)
-            ours |= failures.fail_claims(
-                wrong, error_class="cid_mismatch", source=source, owner=self.owner
-            )
+            ours = self._finish(pinned) | retry_later(retries, owner=self.owner)
+            ours |= fail_tokens(hopeless, source=TokenStatus.UPLOADING, owner=self.owner)
             # Of what is delivered a second time, or whose lease is lost, nothing is ours.
             save_records([(d.work, o) for d in done if d.work.token_id in ours for o in d.value])
 
@@ -237,42 +241,32 @@ class Pin(Step[Stored, list[UploadOutcome]]):
             notify(REVEAL_CHANNEL)
         return moved
 
-    def _retry(self, refused: Sequence[tuple[Stored, ProviderError, bool]]) -> set[int]:
-        """Have tokens wait for the vendor or for their next attempt; fail what time won't mend."""
-        retries, lost = [], []
-        for work, error, waits in refused:
-            if not waits and not isinstance(error, TransientError):
-                why = f"{error} Mend the cause, then retry: the files are kept."
-                lost.append(failures.given_up(work.claim, why, error_class_of(error)))
-                continue
-            at_least = error.retry_after_seconds if isinstance(error, TransientError) else None
-            tried = max(work.tries.values(), default=0) + 1
-            wait = backoff_seconds(tried, cap=_LONGEST_BACKOFF_SECONDS, at_least=at_least)
-            retries.append(
-                Retry(
-                    token_id=work.token_id,
-                    lease_number=work.claim.lease_number,
-                    wait_seconds=timing.vendor_wait if waits else wait,
-                    error=str(error),
-                    error_class=error_class_of(error),
-                    counted=not waits,
-                )
-            )
-        return retry_later(retries, owner=self.owner) | fail_tokens(
-            lost, source=TokenStatus.UPLOADING, owner=self.owner
-        )
+
+def _retry_of(work: Stored, error: ProviderError, *, waits: bool) -> Retry:
+    """Return how a token waits: for the vendor, or for its next attempt."""
+    at_least = error.retry_after_seconds if isinstance(error, TransientError) else None
+    tried = max(work.tries.values(), default=0) + 1
+    wait = backoff_seconds(tried, cap=_LONGEST_BACKOFF_SECONDS, at_least=at_least)
+    return Retry(
+        claim=work.claim,
+        error=str(error),
+        error_class=error_class_of(error),
+        wait_seconds=timing.vendor_wait if waits else wait,
+        counted=not waits,
+    )
 
 
-def _fault(outcomes: list[UploadOutcome], *, token_id: int) -> ProviderError | str | None:
-    """Return what is wrong with a token's uploads: a vendor's error, or a text for a hard stop."""
+def _fault(outcomes: list[UploadOutcome], token_id: int) -> ProviderError | None:
+    """Return what is wrong with a token's uploads; another CID is the worst."""
     for outcome in outcomes:
-        if outcome.cid not in ("", outcome.upload.cid):
-            message = (
-                f"Pinata answered {outcome.cid} for the {outcome.upload.kind}, whose CID is "
-                f"{outcome.upload.cid}: nothing is revealed. Check the pinned file, then retry."
+        if outcome.status == UploadStatus.MISMATCH:
+            error = CidMismatchError(
+                f"Pinata answered {outcome.returned_cid} for the {outcome.upload.kind}, whose CID "
+                f"is {outcome.upload.cid}: nothing is revealed. Check the pinned file.",
+                vendor="pinata",
             )
-            logger.critical("cid_mismatch", token_id=token_id, reason=message)
-            return message
+            logger.critical("cid_mismatch", token_id=token_id, reason=str(error))
+            return error
     return next((outcome.error for outcome in outcomes if outcome.error is not None), None)
 
 
@@ -311,10 +305,6 @@ def _files_of(token: Token) -> list[Upload]:
     ]
 
 
-def image_extension(image_format: str) -> str:
-    return {"jpeg": "jpg"}.get(image_format, image_format)
-
-
 def save_records(outcomes: Sequence[tuple[Stored, UploadOutcome]]) -> None:
     """Write what became of each attempt to pin a file.
 
@@ -325,12 +315,12 @@ def save_records(outcomes: Sequence[tuple[Stored, UploadOutcome]]) -> None:
     rows = [
         {
             "token_id": work.token_id,
-            "upload_type": outcome.upload.kind,
+            "upload_type": outcome.upload.kind.value,
             "computed_cid": outcome.upload.cid,
-            "returned_cid": outcome.cid,
+            "returned_cid": outcome.returned_cid,
             "size_bytes": len(outcome.upload.data),
             "attempt_number": work.tries[outcome.upload.kind] + 1,
-            "status": _status_of(outcome).value,
+            "status": outcome.status.value,
             "error_class": error_class_of(outcome.error) if outcome.error else "",
             "error": str(outcome.error) if outcome.error else "",
         }
@@ -345,10 +335,3 @@ def save_records(outcomes: Sequence[tuple[Stored, UploadOutcome]]) -> None:
             "attempt_number integer, status text, error_class text, error text)",
             [as_json(rows)],
         )
-
-
-def _status_of(outcome: UploadOutcome) -> UploadStatus:
-    if not outcome.cid:
-        return UploadStatus.FAILED
-    same = outcome.cid == outcome.upload.cid
-    return UploadStatus.SUCCEEDED if same else UploadStatus.MISMATCH

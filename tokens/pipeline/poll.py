@@ -6,8 +6,8 @@ job submitted → job succeeded or errored; what that means for its token, colle
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
 
 import structlog
@@ -44,16 +44,12 @@ class Look:
     listed: bool = False  # the listing is asked, too
     overdue: bool = False  # a single one, which is to be canceled
 
-    @property
-    def ids(self) -> list[str]:
-        return [job.external_id or "" for job in self.jobs]
-
 
 @dataclass(frozen=True)
 class Seen:
     """What was read; `refusal`: the listing was asked, and failed."""
 
-    predictions: list[Prediction] = field(default_factory=list)
+    predictions: Sequence[Prediction]
     refusal: ProviderError | None = None
 
 
@@ -98,10 +94,21 @@ class Poll(Step[Look, Seen]):
         return self.breakers if work.listed else (self.reads,)
 
     def call(self, work: Look) -> Seen:
+        """Read predictions; of many, the listing says which have ended, so that few are read."""
+        ids = [job.external_id or "" for job in work.jobs]
         if work.overdue:
-            return Seen([end_overdue(self.client, external_id=work.ids[0])])
-        since = min(job.created_at for job in work.jobs) - _SLACK if work.listed else None
-        return poll_predictions(self.client, external_ids=work.ids, listed_since=since)
+            found = _get_or_gone(self.client, ids[0])
+            return Seen([found if found.is_terminal else self.client.cancel_prediction(ids[0])])
+        running: set[str] = set()
+        refusal = None
+        if work.listed:
+            since = min(job.created_at for job in work.jobs) - _SLACK
+            pages = islice(self.client.prediction_pages(created_after=since), _MOST_PAGES)
+            try:
+                running = {found.id for page in pages for found in page if not found.is_terminal}
+            except ProviderError as error:
+                refusal = error
+        return Seen(get_many(self.client, [each for each in ids if each not in running]), refusal)
 
     def settle(self, done: Sequence[Done[Look, Seen]], failed: Sequence[Failed[Look]]) -> None:
         for each in done:
@@ -160,33 +167,11 @@ def _told(event: str, error: Exception) -> ProviderError:
     return fault
 
 
-def poll_predictions(
-    client: ReplicateClient, *, external_ids: Collection[str], listed_since: datetime | None
-) -> Seen:
-    """Ask for predictions; of many, the listing says which have ended, so that few are read.
-
-    `listed_since` is None where the listing is not to be asked. A prediction that the vendor does
-    not know any more comes back as `aborted`; one that cannot be read now is left out, so that it
-    keeps nobody waiting. Raises if none can be read.
-    """
-    running: set[str] = set()
-    refusal = None
-    if listed_since is not None:
-        try:
-            running = _running(client, listed_since)
-        except ProviderError as error:
-            refusal = error
-    ended = [external_id for external_id in external_ids if external_id not in running]
-    return Seen(get_many(client, ended), refusal)
-
-
-def _running(client: ReplicateClient, since: datetime) -> set[str]:
-    pages = islice(client.prediction_pages(created_after=since), _MOST_PAGES)
-    return {found.id for page in pages for found in page if not found.is_terminal}
-
-
 def get_many(client: ReplicateClient, external_ids: Collection[str]) -> list[Prediction]:
-    """Read predictions one by one; what cannot be read is left out. Raises if nothing can be."""
+    """Read predictions one by one.
+
+    What cannot be read now is left out, so that it keeps nobody waiting; raises if nothing can be.
+    """
     found: list[Prediction] = []
     faults: list[ProviderError] = []
     for external_id in external_ids:
@@ -202,17 +187,10 @@ def get_many(client: ReplicateClient, external_ids: Collection[str]) -> list[Pre
 
 
 def _get_or_gone(client: ReplicateClient, external_id: str) -> Prediction:
+    """Read a prediction; one that the vendor does not know any more comes back as `aborted`."""
     try:
         return client.get_prediction(external_id)
     except InvalidRequestError as error:
         if error.status != 404:
             raise
         return Prediction(id=external_id, status="aborted", error="The vendor does not know it.")
-
-
-def end_overdue(client: ReplicateClient, *, external_id: str) -> Prediction:
-    """Cancel a prediction that took too long, unless it has ended by now."""
-    prediction = _get_or_gone(client, external_id)
-    if prediction.is_terminal:
-        return prediction
-    return client.cancel_prediction(external_id)

@@ -1,7 +1,7 @@
 """Let failed tokens go on in the stage where they failed, with everything that is stored.
 
 By hand, or without a person what failed for a reason that passes: then
-`tokens.transitions.status.fail_tokens` says in `next_attempt_at` when, and the token stays failed
+`tokens.transitions.claims.fail_tokens` says in `next_attempt_at` when, and the token stays failed
 while its stage is paused or the daily cap is reached.
 """
 

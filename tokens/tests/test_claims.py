@@ -20,6 +20,7 @@ from tokens.transitions.claims import (
     claim_for_generation,
     claim_for_upload,
     claim_jobs,
+    fail_tokens,
     free_all_but,
     give_back,
     release_leases_of,
@@ -29,7 +30,7 @@ from tokens.transitions.claims import (
     seconds_until_next_attempt,
     still_ours,
 )
-from tokens.transitions.status import Failed, Move, fail_tokens, move_tokens
+from tokens.transitions.status import Move, move_tokens
 
 pytestmark = pytest.mark.django_db
 
@@ -64,7 +65,7 @@ def test_no_token_is_claimed_twice(take: Take, status: TokenStatus) -> None:
 
     def work(number: int) -> list[Claim]:
         claimed: list[Claim] = []
-        while found := take(owner=f"w:{number}", limit=3, lease_seconds=60):
+        while found := take(owner=f"w:{number}", limit=3):
             assert len(found) <= 3
             claimed += found
         return claimed
@@ -82,7 +83,7 @@ def test_a_claim_passes_by_what_another_transaction_holds(take: Take, status: To
     with transaction.atomic():
         list(Token.objects.select_for_update().filter(pk=held.pk))
         # A claim that waited would wait for ever: the lock is held until it is through.
-        (claims,) = in_threads(1, lambda _: take(owner="w", limit=5, lease_seconds=60))
+        (claims,) = in_threads(1, lambda _: take(owner="w", limit=5))
     assert [claim.token_id for claim in claims] == [free.token_id]
 
 
@@ -101,9 +102,9 @@ def test_a_claim_takes_the_oldest_that_are_due(take: Take, status: TokenStatus) 
     third = token("2026-01-04T00:00Z")
     second = token("2026-01-03T00:00Z")
     first = token("2026-01-02T00:00Z", next_attempt_at=timezone.now() - timedelta(hours=1))
-    claims = take(owner="w", limit=2, lease_seconds=60)
+    claims = take(owner="w", limit=2)
     assert {claim.token_id for claim in claims} == {first.token_id, second.token_id}
-    (last,) = take(owner="w", limit=2, lease_seconds=60)
+    (last,) = take(owner="w", limit=2)
     assert last.token_id == third.token_id
 
 
@@ -111,24 +112,31 @@ def test_a_claim_sets_the_lease_counts_the_attempt_and_tells_what_is_stored() ->
     token = TokenFactory.create(
         status=TokenStatus.GENERATING, attempts=2, generation_attempts=1, fallback_used=True
     )
-    (claim,) = claim_for_generation(owner="w:1", limit=1, lease_seconds=600)
+    (claim,) = claim_for_generation(owner="w:1", limit=10)
     assert claim == Claim(token.token_id, 1, 3, token.prompt, 1, True)
     token.refresh_from_db()
     assert (token.lease_owner, token.lease_number, token.attempts) == ("w:1", 1, 3)
     assert token.lease_expires_at is not None
     left = token.lease_expires_at - timezone.now()
-    assert timedelta(seconds=500) < left <= timedelta(seconds=600)
+    assert timedelta(seconds=50) < left <= timedelta(seconds=60)
     assert not TokenTransition.objects.exists()
 
 
-def claimed(owner: str = "w:1", lease_seconds: float = 60) -> Claim:
+def claimed(owner: str = "w:1") -> Claim:
     TokenFactory.create()
-    (claim,) = claim_for_generation(owner=owner, limit=1, lease_seconds=lease_seconds)
+    (claim,) = claim_for_generation(owner=owner, limit=1)
     return claim
 
 
+def let_leases_end(*claims: Claim, in_seconds: float) -> None:
+    Token.objects.filter(pk__in=[claim.token_id for claim in claims]).update(
+        lease_expires_at=timezone.now() + timedelta(seconds=in_seconds)
+    )
+
+
 def test_only_expired_leases_are_rescued_and_everything_else_stays() -> None:
-    live, dead = claimed(), claimed(lease_seconds=-1)
+    live, dead = claimed(), claimed()
+    let_leases_end(dead, in_seconds=-1)
     Token.objects.filter(pk=dead.token_id).update(generation_attempts=2)
     assert rescue_stalled() == 1
     assert Token.objects.get(pk=live.token_id).lease_owner == "w:1"
@@ -146,11 +154,11 @@ def test_the_leases_of_a_dead_process_tree_are_freed_and_no_others() -> None:
 
 
 def test_a_renewal_prolongs_only_what_the_owner_names() -> None:
-    known, unheard = claimed(lease_seconds=5), claimed(lease_seconds=5)
-    foreign = claimed("w:2", lease_seconds=5)
+    known, unheard, foreign = claimed(), claimed(), claimed("w:2")
+    let_leases_end(known, unheard, foreign, in_seconds=5)
     ids = [known.token_id, foreign.token_id]
-    assert renew_leases(owner="w:1", token_ids=ids, lease_seconds=600) == 1
-    soon = timezone.now() + timedelta(seconds=60)
+    assert renew_leases(owner="w:1", token_ids=ids) == 1
+    soon = timezone.now() + timedelta(seconds=30)
     late = Token.objects.filter(lease_expires_at__gt=soon).values_list("pk", flat=True)
     assert list(late) == [known.token_id]
     assert unheard.token_id not in late
@@ -181,7 +189,7 @@ def test_a_stale_claim_changes_nothing(stale: str) -> None:
         owner = "w:2"
     else:
         give_back([claim], owner="w:1")
-        (again,) = claim_for_generation(owner="w:1", limit=1, lease_seconds=60)
+        (again,) = claim_for_generation(owner="w:1", limit=1)
         assert again.attempts == claim.attempts
     before, moves = Token.objects.values().get(), TokenTransition.objects.count()
     moved = move_tokens(
@@ -191,12 +199,8 @@ def test_a_stale_claim_changes_nothing(stale: str) -> None:
         actor=owner,
         lease_owner=owner,
     )
-    failed = fail_tokens(
-        [Failed(claim.token_id, 1, claim.lease_number, "x", "permanent")],
-        source=TokenStatus.GENERATING,
-        owner=owner,
-    )
-    retry = Retry(claim.token_id, claim.lease_number, 1.0, "x", "transient")
+    failed = fail_tokens([(claim, "x", "permanent")], source=TokenStatus.GENERATING, owner=owner)
+    retry = Retry(claim, "x", "transient", 1.0)
     assert moved == failed == retry_later([retry], owner=owner) == set()
     assert give_back([claim], owner=owner) == 0
     assert still_ours([claim], owner=owner) == []
@@ -238,10 +242,8 @@ def test_no_open_job_is_claimed_twice_and_no_token_with_one_for_a_new_image() ->
 
     def work(number: int) -> list[Claim]:
         owner, claims = f"w:{number}", list[Claim]()
-        assert claim_for_generation(owner=owner, limit=3, lease_seconds=60) == []
-        while found := claim_jobs(
-            owner=owner, limit=3, lease_seconds=60, statuses=[JobStatus.SUCCEEDED]
-        ):
+        assert claim_for_generation(owner=owner, limit=3) == []
+        while found := claim_jobs(owner=owner, limit=3, statuses=[JobStatus.SUCCEEDED]):
             claims += found
         return claims
 
@@ -255,9 +257,7 @@ def test_a_job_is_claimed_when_it_is_to_be_looked_for_though_its_token_is_held()
     add_job(due, JobStatus.CREATED, look_at=now - timedelta(seconds=1))
     add_job(later, JobStatus.CREATED, look_at=now + timedelta(minutes=1))
     add_job(fresh, JobStatus.CREATED)  # as the release before made it
-    (claim,) = claim_jobs(
-        owner="w", limit=9, lease_seconds=60, statuses=[JobStatus.CREATED], settled_after=15
-    )
+    (claim,) = claim_jobs(owner="w", limit=9, statuses=[JobStatus.CREATED], settled_after=15)
     assert (claim.token_id, claim.job.status) == (due.pk, "created")
 
 
@@ -278,22 +278,8 @@ def test_a_retry_waits_and_is_counted_or_leaves_no_trace() -> None:
     counted, silent = claimed(), claimed()
     retry_later(
         [
-            Retry(
-                counted.token_id,
-                counted.lease_number,
-                500.0,
-                "It broke.",
-                "transient",
-                generation_attempts=2,
-            ),
-            Retry(
-                silent.token_id,
-                silent.lease_number,
-                0.0,
-                "It is down.",
-                "vendor_down",
-                counted=False,
-            ),
+            Retry(counted, "It broke.", "transient", 500.0, generation_attempts=2),
+            Retry(silent, "It is down.", "vendor_down", 0.0, counted=False),
         ],
         owner="w:1",
     )
@@ -306,9 +292,7 @@ def test_a_retry_waits_and_is_counted_or_leaves_no_trace() -> None:
     assert second.generation_error == "It is down."
     noted = TokenTransition.objects.filter(reason__in=["It broke.", "It is down."])
     assert [row.token_id for row in noted] == [counted.token_id]
-    assert [c.token_id for c in claim_for_generation(owner="w", limit=9, lease_seconds=9)] == [
-        silent.token_id
-    ]
+    assert [c.token_id for c in claim_for_generation(owner="w", limit=9)] == [silent.token_id]
 
 
 def test_the_next_attempt_is_the_soonest_in_the_future() -> None:

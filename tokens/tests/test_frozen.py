@@ -25,8 +25,8 @@ from glisk.clients.ipfs import PinataClient
 from glisk.engine.drain import run_drain
 from glisk.engine.process import Flag
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
-from tokens.pipeline import collect, order, samples
-from tokens.pipeline.image_vendors import paid_call_seconds, spent_today
+from tokens.pipeline import collect
+from tokens.pipeline.image_vendors import ImageService, paid_call_seconds, spent_today
 from tokens.pipeline.samples import request_sample
 from tokens.states import TokenStatus
 from tokens.tasks import GenerationDrain, UploadDrain
@@ -72,7 +72,7 @@ def frozen_after(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def work(moment: str, watched: bool) -> None:
     """Run a drain that stops itself at a moment, as SIGSTOP may hit anybody."""
-    in_time, saved = http._until, collect.save_captured
+    in_time, saved, create = http._until, collect.save_captured, ImageService.create_prediction
 
     def frozen_with_the_body_in_hand(moment: float, body: bytes) -> Iterator[bytes]:
         (checked,) = in_time(moment, body)
@@ -88,12 +88,11 @@ def work(moment: str, watched: bool) -> None:
     patch.setattr(collect, "_decoders", ThreadPoolExecutor(2))  # no thread came with the fork
     match moment:
         case "before the check":
-            patch.setattr(order, "create_prediction", frozen_before(order.create_prediction))
-            patch.setattr(samples, "create_prediction", frozen_before(samples.create_prediction))
+            patch.setattr(ImageService, "create_prediction", frozen_before(create))
         case "before the send":  # after the very last look at the clock
             patch.setattr(http, "_until", frozen_with_the_body_in_hand)
         case "before the id is stored":
-            patch.setattr(order, "create_prediction", frozen_after(order.create_prediction))
+            patch.setattr(ImageService, "create_prediction", frozen_after(create))
         case "before the image is stored":
             patch.setattr(collect, "save_captured", frozen_before_saving)
         case "during the upload":

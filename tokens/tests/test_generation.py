@@ -12,13 +12,11 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from glisk.cid import compute_cid
-from glisk.clients.replicate import Prediction
 from glisk.tests.database import database_url
 from glisk.timing import timing
 from tokens.models import ImageGenerationJob, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.pipeline import order
-from tokens.pipeline.image_vendors import ImageService, callback_url, create_prediction
+from tokens.pipeline.image_vendors import ImageService, callback_url
 from tokens.pipeline.jobs import record_prediction
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
@@ -92,13 +90,15 @@ def test_the_job_row_is_committed_before_the_call(
     seen: list[tuple[str, int]] = []
     address = database_url()
 
-    def look_first(service: ImageService, **arguments: Any) -> Prediction:
+    create = ImageService.create_prediction
+
+    def look_first(*given: Any, **options: Any) -> Any:
         with psycopg.connect(address) as session:
             seen.extend(session.execute("SELECT status, token_id FROM image_generation_jobs"))
         assert vendors.creations() == 0
-        return create_prediction(service, **arguments)
+        return create(*given, **options)
 
-    monkeypatch.setattr(order, "create_prediction", look_first)
+    monkeypatch.setattr(ImageService, "create_prediction", look_first)
     worker().until(is_ready(token))
     assert seen == [("created", token.token_id)]
 

@@ -62,11 +62,11 @@ def test_a_query_uses_its_index(plans: list[str]) -> None:
         (claims.rescue_stalled, "token_leased"),
         (lambda: claims.release_leases_of("w"), "token_leased"),
         (
-            lambda: claims.claim_for_generation(owner="w", limit=10, lease_seconds=60),
+            lambda: claims.claim_for_generation(owner="w", limit=10),
             "token_claim_generation",
         ),
         (
-            lambda: claims.claim_for_upload(owner="w", limit=10, lease_seconds=60),
+            lambda: claims.claim_for_upload(owner="w", limit=10),
             "token_claim_upload",
         ),
     ]
@@ -84,7 +84,7 @@ def test_jobs_are_found_by_what_is_open_and_by_their_time(plans: list[str]) -> N
     open_jobs = OpenJobs()
     open_jobs.read()
     assert open_jobs.waiting(JobStatus.SUBMITTED, JobService.REPLICATE) == 5
-    found = claims.claim_jobs(owner="w", limit=10, lease_seconds=60, statuses=[JobStatus.SUBMITTED])
+    found = claims.claim_jobs(owner="w", limit=10, statuses=[JobStatus.SUBMITTED])
     assert {claim.token_id % 1000 for claim in found} == {7}
     for plan in plans:
         assert "generation_job_o" in plan, [

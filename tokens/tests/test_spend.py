@@ -15,12 +15,13 @@ from pytest_django import Settings
 from glisk.timing import timing
 from tokens import totals
 from tokens.models import DailySpend, ImageGenerationJob, Token
-from tokens.models.job import JobStatus
+from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import image_vendors, jobs
 from tokens.pipeline.jobs import Price
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, is_ready, job_of
+from tokens.transitions.claims import Claim
 
 pytestmark = pytest.mark.django_db
 USD = Decimal
@@ -207,7 +208,8 @@ def test_several_processes_together_keep_to_the_cap(settings: Settings) -> None:
                     allowed = image_vendors.allowed_by_cap(3, price)
                     time.sleep(0.005)
                     ids = [number * 100 + turn * 10 + n for n in range(allowed)]
-                    jobs.create_jobs([jobs.NewJob(pk, "p", 1) for pk in ids], look_in=0)
+                    calls = [(Claim(pk, 1, 1, "p", 0, False), JobService.REPLICATE) for pk in ids]
+                    jobs.create_jobs(calls, look_in=0)
                 made += allowed
             return made
         finally:

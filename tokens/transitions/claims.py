@@ -13,13 +13,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import structlog
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
 from tokens.states import TokenStatus
-from tokens.transitions.status import as_json
+from tokens.transitions.status import PASSING_CLASSES, Move, as_json, move_tokens
+
+logger = structlog.get_logger(__name__)
 
 # A token that was claimed this often without any outcome kills its workers: it is set aside.
 MAX_CLAIMS = 20
@@ -37,10 +41,6 @@ class Claim:
     prompt: str
     generation_attempts: int
     fallback_used: bool
-
-    @property
-    def kills_workers(self) -> bool:
-        return self.attempts > MAX_CLAIMS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,26 +75,12 @@ _GENERATING = f"""
 """  # noqa: S608 - no value is formatted in
 # The columns of a job that the steps go on with.
 _JOB = (
-    "id",
-    "token_id",
-    "prompt",
-    "input",
-    "service",
-    "model",
-    "external_id",
-    "attempt_number",
-    "status",
-    "output_url",
-    "error_class",
-    "error",
-    "looks",
-    "look_at",
-    "created_at",
-    "submitted_at",
-)
+    "id", "token_id", "prompt", "input", "service", "model", "attempt_number", "status",
+    "output_url", "error_class", "error", "looks", "look_at", "created_at",
+)  # fmt: skip
 
 
-def claim_for_generation(*, owner: str, limit: int, lease_seconds: float) -> list[Claim]:
+def claim_for_generation(*, owner: str, limit: int) -> list[Claim]:
     """Claim the oldest tokens that want an image and have no open job; mark new ones."""
     rows = _fetch(
         f"""
@@ -110,16 +96,15 @@ def claim_for_generation(*, owner: str, limit: int, lease_seconds: float) -> lis
         ), {_GENERATING}
         SELECT {_CLAIM} FROM claimed t ORDER BY token_id
         """,  # noqa: S608 - no value is formatted in
-        [_OPEN, limit, owner, lease_seconds, owner],
+        [_OPEN, limit, owner, settings.LEASE_SECONDS, owner],
     )
-    return [Claim(*row) for row in rows]
+    return _set_aside([Claim(*row) for row in rows], source=TokenStatus.GENERATING, owner=owner)
 
 
 def claim_jobs(
     *,
     owner: str,
     limit: int,
-    lease_seconds: float,
     statuses: Collection[JobStatus],
     service: JobService | None = None,
     settled_after: float | None = None,
@@ -152,22 +137,19 @@ def claim_jobs(
             settled_after,
             limit,
             owner,
-            lease_seconds,
+            settings.LEASE_SECONDS,
             owner,
         ],
     )
-    return [JobClaim(*row[: -len(_JOB)], job=_job(row[-len(_JOB) :])) for row in rows]
+    claims = []
+    for row in rows:
+        facts = dict(zip(_JOB, row[-len(_JOB) :], strict=True))
+        facts["input"] = json.loads(facts["input"])
+        claims.append(JobClaim(*row[: -len(_JOB)], job=ImageGenerationJob(**facts)))
+    return _set_aside(claims, source=TokenStatus.GENERATING, owner=owner)
 
 
-def _job(values: Sequence[Any]) -> ImageGenerationJob:
-    facts = dict(zip(_JOB, values, strict=True))
-    facts["input"] = json.loads(facts["input"])
-    job = ImageGenerationJob(**facts)
-    job._state.adding = False
-    return job
-
-
-def claim_for_upload(*, owner: str, limit: int, lease_seconds: float) -> list[Claim]:
+def claim_for_upload(*, owner: str, limit: int) -> list[Claim]:
     """Claim the oldest tokens whose image waits for its upload."""
     rows = _fetch(
         f"""
@@ -176,16 +158,28 @@ def claim_for_upload(*, owner: str, limit: int, lease_seconds: float) -> list[Cl
             WHERE status = 'uploading' AND lease_owner IS NULL AND held_at IS NULL AND {_DUE}
             ORDER BY mint_timestamp, token_id
             LIMIT %s FOR UPDATE SKIP LOCKED
+        ), claimed AS (
+            UPDATE tokens_s0 t SET {_LEASE} FROM c WHERE t.token_id = c.token_id RETURNING {_CLAIM}
         )
-        UPDATE tokens_s0 t SET {_LEASE} FROM c WHERE t.token_id = c.token_id RETURNING {_CLAIM}
+        SELECT * FROM claimed ORDER BY token_id
         """,  # noqa: S608 - no value is formatted in
-        [limit, owner, lease_seconds],
+        [limit, owner, settings.LEASE_SECONDS],
     )
-    return sorted((Claim(*row) for row in rows), key=lambda claim: claim.token_id)
+    return _set_aside([Claim(*row) for row in rows], source=TokenStatus.UPLOADING, owner=owner)
+
+
+def _set_aside(claims: list[C], *, source: TokenStatus, owner: str) -> list[C]:
+    """Fail the tokens whose workers died again and again; return the others."""
+    killers = [claim for claim in claims if claim.attempts > MAX_CLAIMS]
+    why = f"Its worker died {MAX_CLAIMS} times: look at the workers' logs, then retry."
+    fail_tokens([(claim, why, "stalled") for claim in killers], source=source, owner=owner)
+    return [claim for claim in claims if claim not in killers]
 
 
 def count_generation_attempts(token_ids: Collection[int], *, owner: str) -> None:
     """Count a call for an image of each of these claimed tokens, before it is made."""
+    if not token_ids:
+        return
     _execute(
         "UPDATE tokens_s0 SET generation_attempts = generation_attempts + 1 "
         "WHERE token_id = ANY(%s) AND lease_owner = %s",
@@ -207,7 +201,7 @@ def seconds_until_next_attempt(*statuses: TokenStatus) -> float | None:
     return None if seconds is None else max(0.0, float(seconds))
 
 
-def renew_leases(*, owner: str, token_ids: Collection[int], lease_seconds: float) -> int:
+def renew_leases(*, owner: str, token_ids: Collection[int]) -> int:
     """Prolong the leases of the tokens that the owner knows it works on; return how many.
 
     A claim whose commit the owner never heard of is not among them: it runs out by itself.
@@ -215,7 +209,7 @@ def renew_leases(*, owner: str, token_ids: Collection[int], lease_seconds: float
     return _execute(
         "UPDATE tokens_s0 SET lease_expires_at = clock_timestamp() + make_interval(secs => %s) "
         "WHERE lease_owner = %s AND token_id = ANY(%s)",
-        [lease_seconds, owner, list(token_ids)],
+        [settings.LEASE_SECONDS, owner, list(token_ids)],
     )
 
 
@@ -274,11 +268,10 @@ def rescue_stalled() -> int:
 class Retry:
     """One token that waits. `counted`: the failed attempt goes into the log and timeline."""
 
-    token_id: int
-    lease_number: int
-    wait_seconds: float
+    claim: Claim
     error: str
     error_class: str
+    wait_seconds: float
     counted: bool = True
     generation_attempts: int | None = None
     fallback_used: bool | None = None
@@ -295,12 +288,12 @@ def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
         return set()
     rows = [
         {
-            **vars(r),
-            "entry": [{"error_class": r.error_class, "error": r.error, **r.detail}]
-            if r.counted
-            else [],
+            **{name: value for name, value in vars(retry).items() if name != "claim"},
+            "token_id": retry.claim.token_id,
+            "lease_number": retry.claim.lease_number,
+            "entry": {"error_class": retry.error_class, "error": retry.error, **retry.detail},
         }
-        for r in retries
+        for retry in retries
     ]
     sql = """
         WITH released AS (
@@ -311,7 +304,8 @@ def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
                 generation_attempts = COALESCE(v.generation_attempts, t.generation_attempts),
                 fallback_used = COALESCE(v.fallback_used, t.fallback_used),
                 generation_error = v.error, error_class = v.error_class,
-                error_log = t.error_log || v.entry, updated_at = clock_timestamp()
+                error_log = CASE WHEN v.counted THEN t.error_log || v.entry ELSE t.error_log END,
+                updated_at = clock_timestamp()
             FROM json_to_recordset(%s::json)
                 AS v(token_id bigint, lease_number integer, wait_seconds float8, error text,
                      error_class text, counted boolean, generation_attempts integer,
@@ -328,6 +322,43 @@ def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
         SELECT token_id FROM released
     """
     return {token_id for (token_id,) in _fetch(sql, [as_json(rows), owner, owner])}
+
+
+def fail_tokens(
+    lost: Sequence[tuple[Claim, str, str]], *, source: TokenStatus, owner: str
+) -> set[int]:
+    """Give claimed tokens up for now; return those that were still ours.
+
+    Each comes with the reason, which says what to do, and its class. One that failed for a passing
+    reason says when it is taken up again (tokens.repairs.retry).
+    """
+    if not lost:
+        return set()
+    for claim, why, error_class in lost:
+        logger.error("token_failed", token_id=claim.token_id, error_class=error_class, reason=why)
+    moves = [
+        Move(
+            token_id=claim.token_id,
+            attempts=claim.attempts,
+            lease_number=claim.lease_number,
+            reason=why,
+            fields={"generation_error": why, "error_class": error_class},
+        )
+        for claim, why, error_class in lost
+    ]
+    failed = move_tokens(
+        moves, source=source, target=TokenStatus.FAILED, actor=owner, lease_owner=owner
+    )
+    passing = [claim.token_id for claim, _, kind in lost if kind in PASSING_CLASSES]
+    if waiting := failed.intersection(passing):
+        # Behind the array's end there is NULL: then a person is needed.
+        _execute(
+            "UPDATE tokens_s0 SET next_attempt_at = clock_timestamp() "
+            "+ make_interval(secs => (%s::float8[])[automatic_retries + 1]) "
+            "WHERE token_id = ANY(%s)",
+            [settings.RETRY_FAILED_AFTER_SECONDS, list(waiting)],
+        )
+    return failed
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-import structlog
 from django.apps import apps
-from django.conf import settings
 from django.db import connection
 
 from glisk.errors import NotSentError, TransientError, UnknownOutcomeError
@@ -27,8 +25,6 @@ from tokens.states import (
     Repair,
     TokenStatus,
 )
-
-logger = structlog.get_logger(__name__)
 
 # Why a token failed, if only time has to pass.
 PASSING_CLASSES = frozenset(
@@ -136,57 +132,6 @@ def column_type(name: str) -> str:
     """Return the type in PostgreSQL of a token's column; raise `FieldDoesNotExist` if none is."""
     column = apps.get_model("tokens", "Token")._meta.get_field(name)
     return str(column.db_type(connection))
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A token that is given up for now, and the reason, which says what to do."""
-
-    token_id: int
-    attempts: int
-    lease_number: int
-    message: str
-    error_class: str
-
-
-def fail_tokens(rows: Sequence[Failed], *, source: TokenStatus, owner: str) -> set[int]:
-    """Fail leased tokens; return those that were still ours. In a transaction of the caller.
-
-    One that failed for a passing reason says when it is taken up again (tokens.repairs.retry).
-    """
-    if not rows:
-        return set()
-    for row in rows:
-        logger.error(
-            "token_failed",
-            token_id=row.token_id,
-            error_class=row.error_class,
-            reason=row.message,
-        )
-    moves = [
-        Move(
-            token_id=row.token_id,
-            attempts=row.attempts,
-            lease_number=row.lease_number,
-            reason=row.message,
-            fields={"generation_error": row.message, "error_class": row.error_class},
-        )
-        for row in rows
-    ]
-    failed = move_tokens(
-        moves, source=source, target=TokenStatus.FAILED, actor=owner, lease_owner=owner
-    )
-    passing = [row.token_id for row in rows if row.error_class in PASSING_CLASSES]
-    if waiting := failed.intersection(passing):
-        with connection.cursor() as cursor:
-            # Behind the array's end there is NULL: then a person is needed.
-            cursor.execute(
-                "UPDATE tokens_s0 SET next_attempt_at = clock_timestamp() "
-                "+ make_interval(secs => (%s::float8[])[automatic_retries + 1]) "
-                "WHERE token_id = ANY(%s)",
-                [settings.RETRY_FAILED_AFTER_SECONDS, list(waiting)],
-            )
-    return failed
 
 
 def note(

@@ -57,7 +57,7 @@ def test_nothing_new_begins_for_tokens_whose_mint_is_missed(
     look(reader)
     chain.reorg(1)
     look(reader)
-    assert claim_for_generation(owner="worker", limit=10, lease_seconds=60) == []
+    assert claim_for_generation(owner="worker", limit=10) == []
     with connection.cursor() as cursor:
         cursor.execute("SELECT min(next_attempt_at) > now() FROM tokens_s0")
         assert cursor.fetchone() == (True,)

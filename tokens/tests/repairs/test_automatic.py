@@ -24,7 +24,8 @@ from tokens.tests.factories import TokenFactory
 from tokens.tests.plans import assert_uses, plans, table
 from tokens.tests.repairs.stock import add_job, failed
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
-from tokens.transitions.status import PASSING_CLASSES, Failed, fail_tokens
+from tokens.transitions.claims import Claim, fail_tokens
+from tokens.transitions.status import PASSING_CLASSES
 
 __all__ = ["plans", "table"]
 
@@ -65,8 +66,9 @@ def fail(error_class: str, **columns: Any) -> Token:
         attempts=1,
         **columns,
     )
-    row = Failed(token.pk, 1, 0, "It broke.", error_class)
-    assert fail_tokens([row], source=TokenStatus.GENERATING, owner="drain") == {token.pk}
+    claim = Claim(token.pk, 0, 1, token.prompt, 1, False)
+    lost = [(claim, "It broke.", error_class)]
+    assert fail_tokens(lost, source=TokenStatus.GENERATING, owner="drain") == {token.pk}
     token.refresh_from_db()
     return token
 

@@ -72,15 +72,15 @@ def test_no_stage_claims_a_held_token() -> None:
     Token.objects.update(next_attempt_at=None)
     claim: Callable[..., list[claims.Claim]]
     for claim in (claims.claim_for_generation, claims.claim_for_upload):
-        assert claim(owner="w", limit=10, lease_seconds=60) == []
+        assert claim(owner="w", limit=10) == []
     for token in tokens.values():
         release(token)
-    claimed = claims.claim_for_generation(owner="w", limit=10, lease_seconds=60)
+    claimed = claims.claim_for_generation(owner="w", limit=10)
     assert {c.token_id for c in claimed} == {
         tokens[TokenStatus.DETECTED].pk,
         tokens[TokenStatus.GENERATING].pk,
     }
-    assert len(claims.claim_for_upload(owner="w", limit=10, lease_seconds=60)) == 1
+    assert len(claims.claim_for_upload(owner="w", limit=10)) == 1
 
 
 def test_a_prediction_that_is_paid_for_is_fetched_all_the_same(
@@ -154,4 +154,4 @@ def test_a_worker_loses_its_claim_and_what_it_paid_stays_on_record(
 def test_an_open_job_of_a_failed_token_is_no_new_claim() -> None:
     token = TokenFactory.create(status=TokenStatus.FAILED)
     add_job(token, JobStatus.SUBMITTED)
-    assert claims.claim_for_generation(owner="w", limit=10, lease_seconds=60) == []
+    assert claims.claim_for_generation(owner="w", limit=10) == []
