@@ -64,14 +64,7 @@ def test_other_pages_may_not(client: Client, settings: Settings) -> None:
     assert ALLOWED.lower() not in preflight(client, OURS)
 
 
-def test_a_request_id_is_taken_or_made(client: Client) -> None:
-    for given, taken in {"page-7.2_A": True, "": False, "a b": False, "x" * 65: False}.items():
-        named = client.get("/api/tokens", headers={"X-Request-Id": given})["X-Request-Id"]
-        assert (named == given) is taken
-        assert 1 <= len(named) <= 64
-
-
-def test_what_is_logged_of_a_request_has_its_id(
+def test_a_request_id_is_taken_or_made_and_logged(
     client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
@@ -79,6 +72,10 @@ def test_what_is_logged_of_a_request_has_its_id(
 
     monkeypatch.setattr(views, "leaderboard", fail)
     client.raise_request_exception = False
+    for given, taken in {"page-7.2_A": True, "": False, "a b": False, "x" * 65: False}.items():
+        named = client.get("/api/tokens", headers={"X-Request-Id": given})["X-Request-Id"]
+        assert (named == given) is taken
+        assert 1 <= len(named) <= 64
     with caplog.at_level(logging.ERROR):
         answer = client.get("/api/authors/leaderboard", headers={"X-Request-Id": "find-me"})
     assert (answer.status_code, answer["X-Request-Id"]) == (500, "find-me")

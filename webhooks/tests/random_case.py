@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable
 
 from django.db import connection
@@ -21,24 +20,6 @@ _AUTHORS = [*REGISTERED, wallet(0xA3)]
 _MINTERS = [wallet(0xC1), wallet(0xC2)]
 _PROOFS_ALLOWED = 5
 
-# What is worth counting: each of it must come often enough.
-PLAYED = (
-    "raw form",
-    "dropped",
-    "out of order",
-    "delivered again",
-    "logs missing",
-    "field missing",
-    "body cut short",
-    "removed",
-    "late alarm",
-    "reorg",
-    "reveal by others",
-    "look by a bad node",
-    "look between deliveries",
-    "paid work",
-)
-
 # Look at the chain by this node, thoroughly or not; a node that fails is no error.
 Look = Callable[[ModelNode, bool], None]
 
@@ -53,19 +34,19 @@ def forget_everything() -> None:
 
 
 class Case:
-    """`played` counts by its name what the dice brought, `story` says in which order."""
+    """`story` says what the dice brought, in which order."""
 
     def __init__(self, seed: int, *, receive: Receive, look: Look) -> None:
         self.seed = seed
         self.dice = dice = random.Random(seed)
-        self.played: Counter[str] = Counter()
+        self.reorged = False
         self.story: list[str] = []
         self.paid: set[str] = set()
         self.chain = ModelChain()
         self.node = ModelNode(self.chain, dice=dice)
         self.node.range_blocks = dice.choice([None, None, None, None, 4, 10])
         self.node.stamps_logs = dice.random() < 0.7
-        self.deliveries = Deliveries(self.chain, dice, receive, self.played)
+        self.deliveries = Deliveries(self.chain, dice, receive)
         self._look = look
 
     # -- the chain ----------------------------------------------------------------------
@@ -91,7 +72,6 @@ class Case:
         known = self.chain.revealed()
         ids = [i for mint in self.chain.mints() for i in mint.token_ids if i not in known]
         if ids:
-            self.played["reveal by others"] += 1
             chosen = self.dice.sample(ids, min(len(ids), 2))
             self.chain.mine(self.chain.transaction(revealed=chosen))
 
@@ -104,7 +84,6 @@ class Case:
         """Mints that were settled long ago are told to be gone, and now and then they are."""
         self.chain.mine_empty(16)
         self.look()
-        self.played["late alarm"] += 1
         if self.dice.random() < 0.3:
             self.deliveries.take_back(self._replace_blocks(20), surely=True)
         else:
@@ -117,7 +96,7 @@ class Case:
         depth = min(depth, chain.head.number)
         if not depth:
             return []
-        self.played["reorg"] += 1
+        self.reorged = True
         first_gone = chain.head.number - depth + 1
         gone = [mint for mint in chain.mints() if mint.block.number >= first_gone]
         again = [t for block in chain.blocks[-depth:] for t in block.transactions]
@@ -138,8 +117,6 @@ class Case:
     # -- the program --------------------------------------------------------------------
 
     def look(self) -> None:
-        if self.deliveries.waiting:
-            self.played["look between deliveries"] += 1
         self._look(self.node, False)
 
     def look_badly(self) -> None:
@@ -154,7 +131,6 @@ class Case:
                 node.drops = dice.choice([0.1, 0.5])
             case 3:
                 node.down = True
-        self.played["look by a bad node"] += 1
         self._look(node, dice.random() < 0.2)
         for _ in range(dice.choice([0, 0, 2])):  # it stays so, while the chain goes on
             self.chain.mine_empty(dice.choice([2, 8]))
@@ -171,7 +147,6 @@ class Case:
         Token.objects.filter(pk=token_id).update(status=TokenStatus.GENERATING, attempts=1)
         name = f"prediction{len(self.paid)}"
         self.paid.add(name)
-        self.played["paid work"] += 1
         ImageGenerationJob.objects.create(
             token_id=token_id,
             prompt=waiting[token_id],
@@ -227,7 +202,7 @@ class Case:
             self.node.requests = 0
             self.look()
             if self.node.requests == 1:
-                told = differences(self.chain, self.paid, reorged="reorg" in self.played)
+                told = differences(self.chain, self.paid, reorged=self.reorged)
                 if not told:
                     return
             thorough = True

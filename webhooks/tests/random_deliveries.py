@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +16,11 @@ Receive = Callable[[Sequence[bytes]], None]
 
 @dataclass
 class Deliveries:
-    """Bodies that wait for their delivery; `played` counts by its name what befell them."""
+    """Bodies that wait for their delivery."""
 
     chain: ModelChain
     dice: random.Random
     receive: Receive
-    played: Counter[str]
     waiting: list[bytes] = field(default_factory=list)
     _events: int = 0
     _taken_back: dict[bytes, set[str]] = field(default_factory=dict)
@@ -34,7 +32,6 @@ class Deliveries:
         if not mints:
             return
         if self.dice.random() < 0.25:
-            self.played["raw form"] += 1
             logs = self._spoil([self.chain.log(mint) for mint in mints])
             self.waiting.append(self._cut(self._body({"activity": [{"log": log} for log in logs]})))
             return
@@ -46,7 +43,6 @@ class Deliveries:
         """Tell that a reorg took these mints, which may be true; `surely`: it arrives, and now."""
         if not mints:
             return
-        self.played["removed"] += 1
         logs = [{**self.chain.log(mint), "removed": True} for mint in mints]
         body = self._body({"activity": [{"log": log} for log in logs]})
         self._taken_back[body] = {mint.tx_hash for mint in mints}
@@ -61,17 +57,11 @@ class Deliveries:
         if not self.waiting:
             return
         place = dice.randrange(len(self.waiting))
-        if place:
-            self.played["out of order"] += 1
         body = self.waiting[place]
         if dice.random() < 0.75:
             del self.waiting[place]
-        if dice.random() < 0.25:
-            self.played["dropped"] += 1
-            return
-        if body in self._arrived:
-            self.played["delivered again"] += 1
-        self._arrive([body])
+        if dice.random() >= 0.25:  # else it is lost
+            self._arrive([body])
 
     def _arrive(self, bodies: Sequence[bytes]) -> None:
         """Be received; mints that are told to be gone count as doubtful then, however deep.
@@ -100,10 +90,8 @@ class Deliveries:
     def _spoil(self, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         dice = self.dice
         if dice.random() < 0.15:
-            self.played["logs missing"] += 1
             del logs[dice.randrange(len(logs)) :]
         elif dice.random() < 0.1:
-            self.played["field missing"] += 1
             log = dice.choice(logs)
             del log[dice.choice([name for name in log if name in ("data", "topics", "index")])]
         dice.shuffle(logs)
@@ -115,7 +103,4 @@ class Deliveries:
 
     def _cut(self, body: bytes) -> bytes:
         """Cut a body short now and then: nothing can be read in it then."""
-        if self.dice.random() >= 0.05:
-            return body
-        self.played["body cut short"] += 1
-        return body[: self.dice.randrange(len(body))]
+        return body if self.dice.random() >= 0.05 else body[: self.dice.randrange(len(body))]
