@@ -81,19 +81,24 @@ def test_the_list_never_loads_bytes_or_long_texts(admin_client: Client) -> None:
     assert "/thumbnail/?v=" in text
 
 
-def test_an_unregistered_author_is_named_as_such(admin_client: Client) -> None:
-    default = AuthorFactory.create()
-    TokenFactory.create(author=default, prompt_author_wallet=wallet(0xABC))
-    assert "unregistered" in admin_client.get(LIST).content.decode()
+def page_of(token: Token) -> str:
+    return reverse("admin:tokens_token_change", args=[token.pk])
 
 
 def test_the_page_shows_picture_links_timeline_and_metadata(
-    admin_client: Client, settings: Settings
+    admin_client: Client, settings: Settings, django_assert_max_num_queries: Callable[..., Any]
 ) -> None:
     settings.EXPLORER_URL = "https://explorer.example"
     settings.PINATA_GATEWAY = ["gateway.example"]
-    token = add_ready_token(1)
-    text = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk])).content.decode()
+    token, _ = add_ready_token(1), add_ready_token(2)
+    ImageGenerationJob.objects.update(cost_usd="0.003")
+    Token.objects.update(mint_timestamp=datetime(2026, 11, 20, 16, 49, 24, tzinfo=UTC))
+    for _ in range(3):
+        token.transitions.create(from_status="ready", to_status="ready", actor="drain")
+    admin_client.get(page_of(token))
+    with django_assert_max_num_queries(13):
+        page = admin_client.get(page_of(token))
+    text = page.content.decode()
     for expected in (
         f"/admin/tokens/token/{token.pk}/picture/?v=",
         f"https://gateway.example/ipfs/{token.image_cid}",
@@ -101,21 +106,19 @@ def test_the_page_shows_picture_links_timeline_and_metadata(
         f"https://explorer.example/token/{settings.GLISK_NFT_CONTRACT_ADDRESS}?a={token.pk}",
         "&quot;name&quot;: &quot;GLISK S0 #1&quot;",
         "by drain, attempt 1",
-        "prediction1",
+        "2026-11-20 16:49:24",
+        "0.003 USD",
     ):
         assert expected in text, expected
-    assert text.count("<time datetime=") >= 3
-
-
-def test_the_link_to_the_batches_works(admin_client: Client) -> None:
-    token, _ = add_ready_token(1), add_ready_token(2)
-    page = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk]))
-    (link,) = [
-        link["url"]
-        for link in page.context["summary"]["links"]
-        if link["label"] == "Reveal batches"
-    ]
-    batches = admin_client.get(link).context["cl"].result_list
+    entries = page.context["summary"]["timeline"]
+    assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
+    facts = {entry.title: dict(entry.facts) for entry in entries}
+    assert facts["Paid call"]["vendor id"] == "prediction1"
+    assert facts["Upload of the image"]["CID"] == token.image_cid
+    transactions = [entry for entry in entries if entry.title == "Transaction broadcast"]
+    assert [dict(entry.facts)["nonce"] for entry in transactions] == ["1", "1"]
+    links = {link["label"]: link["url"] for link in page.context["summary"]["links"]}
+    batches = admin_client.get(links["Reveal batches"]).context["cl"].result_list
     assert [batch.nonce for batch in batches] == [1]
 
 
@@ -124,74 +127,36 @@ def test_foreign_text_is_escaped(admin_client: Client) -> None:
     token = TokenFactory.create(
         status=TokenStatus.FAILED, generation_error=evil, prompt=evil, metadata_text=evil
     )
-    for address in (LIST, reverse("admin:tokens_token_change", args=[token.pk])):
+    for address in (LIST, page_of(token)):
         assert evil not in admin_client.get(address).content.decode()
 
 
-class TestPicture:
-    @pytest.fixture
-    def token(self) -> Token:
-        made: Token = TokenFactory.create(status=TokenStatus.READY)
-        add_image(made)
-        return made
-
-    def address(self, token: Token, kind: str = "picture") -> str:
-        return reverse(f"admin:tokens_token_{kind}", args=[token.pk])
-
-    def test_the_bytes_as_they_are(self, admin_client: Client, token: Token) -> None:
-        answer = admin_client.get(self.address(token))
-        assert answer.content == png()
-        assert answer["Content-Type"] == "image/png"
-        assert answer["X-Content-Type-Options"] == "nosniff"
-        for word in ("private", "immutable", "max-age=31536000"):
-            assert word in answer["Cache-Control"]
-
-    def test_a_thumbnail_is_small(self, admin_client: Client, token: Token) -> None:
-        answer = admin_client.get(self.address(token, "thumbnail"))
-        assert answer["Content-Type"] == "image/webp"
-        with Image.open(io.BytesIO(answer.content)) as image:
-            assert image.size == (96, 96)
-
-    def test_strangers_and_staff_without_the_right_see_nothing(
-        self, client: Client, token: Token
-    ) -> None:
-        assert client.get(self.address(token)).status_code == 302
-        client.force_login(User.objects.create_user("clerk", is_staff=True))
-        for kind in ("picture", "thumbnail"):
-            assert client.get(self.address(token, kind)).status_code == 403
-
-    def test_purged_and_unknown_images_are_not_found(
-        self, admin_client: Client, token: Token
-    ) -> None:
-        TokenImage.objects.update(data=None)
-        assert admin_client.get(self.address(token)).status_code == 404
-        assert admin_client.get("/admin/tokens/token/999/picture/").status_code == 404
-        page = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk]))
-        assert f"ipfs/{token.image_cid}" in page.content.decode()
-
-    def test_broken_bytes_have_no_thumbnail(self, admin_client: Client) -> None:
-        token = TokenFactory.create(status=TokenStatus.READY)
-        add_image(token, b"GIF89a and then nothing")
-        assert admin_client.get(self.address(token, "thumbnail")).status_code == 404
-
-    def test_a_foreign_type_is_never_served_as_a_page(
-        self, admin_client: Client, token: Token
-    ) -> None:
-        TokenImage.objects.update(mime_type="text/html")
-        answer = admin_client.get(self.address(token))
-        assert answer["Content-Type"] == "application/octet-stream"
-
-
-def test_a_page_takes_the_same_queries_whatever_happened(
-    admin_client: Client, django_assert_max_num_queries: Callable[..., Any]
-) -> None:
-    token = add_ready_token(1)
-    address = reverse("admin:tokens_token_change", args=[token.pk])
-    admin_client.get(address)
-    for _ in range(3):
-        token.transitions.create(from_status="ready", to_status="ready", actor="drain")
-    with django_assert_max_num_queries(13):
-        assert admin_client.get(address).status_code == 200
+def test_a_picture_is_shown_as_nothing_but_a_picture(admin_client: Client) -> None:
+    token = TokenFactory.create(status=TokenStatus.READY)
+    add_image(token)
+    picture, thumbnail = (f"{LIST}{token.pk}/{kind}/" for kind in ("picture", "thumbnail"))
+    answer = admin_client.get(picture)
+    assert answer.content == png()
+    assert answer["Content-Type"] == "image/png"
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    for word in ("private", "immutable", "max-age=31536000"):
+        assert word in answer["Cache-Control"]
+    small = admin_client.get(thumbnail)
+    assert small["Content-Type"] == "image/webp"
+    with Image.open(io.BytesIO(small.content)) as image:
+        assert image.size == (96, 96)
+    stranger, clerk = Client(), Client()
+    clerk.force_login(User.objects.create_user("clerk", is_staff=True))
+    for address in (picture, thumbnail):
+        assert stranger.get(address).status_code == 302
+        assert clerk.get(address).status_code == 403
+    TokenImage.objects.update(mime_type="text/html", data=b"GIF89a and then nothing")
+    assert admin_client.get(picture)["Content-Type"] == "application/octet-stream"
+    assert admin_client.get(thumbnail).status_code == 404
+    TokenImage.objects.update(data=None)  # purged
+    assert admin_client.get(picture).status_code == 404
+    assert f"ipfs/{token.image_cid}" in admin_client.get(page_of(token)).content.decode()
+    assert admin_client.get(f"{LIST}999/picture/").status_code == 404
 
 
 def test_the_list_filters_what_failed_by_class(admin_client: Client) -> None:
@@ -222,35 +187,16 @@ def test_the_list_shows_what_waits_for_gas(admin_client: Client) -> None:
     assert found(admin_client, attention="gas") == set()
 
 
-def test_the_timeline_tells_of_calls_uploads_and_transactions(admin_client: Client) -> None:
-    token = add_ready_token(1)
-    ImageGenerationJob.objects.update(cost_usd="0.003")
-    page = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk]))
-    entries = page.context["summary"]["timeline"]
-    assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
-    facts = {entry.title: dict(entry.facts) for entry in entries}
-    assert facts["Paid call"]["vendor id"] == "prediction1"
-    assert facts["Paid call"]["cost"] == "0.003 USD"
-    assert facts["Upload of the image"]["CID"] == token.image_cid
-    transactions = [entry for entry in entries if entry.title == "Transaction broadcast"]
-    assert [dict(entry.facts)["nonce"] for entry in transactions] == ["1", "1"]
-    assert "0.003 USD" in page.content.decode()
-
-
 def test_the_list_says_what_a_token_waits_for_or_why_it_failed(admin_client: Client) -> None:
+    default = AuthorFactory.create()
+    TokenFactory.create(author=default, prompt_author_wallet=wallet(0xABC))
     words = "pinata: POST /pinning answered HTTP 403"
     for status, error_class in (
         (TokenStatus.UPLOADING, "vendor_down"),
         (TokenStatus.FAILED, "content_policy"),
     ):
         TokenFactory.create(status=status, error_class=error_class, generation_error=words)
-    text = admin_client.get(reverse("admin:tokens_token_changelist")).content.decode()
+    text = admin_client.get(LIST).content.decode()
+    assert "unregistered" in text
     assert "waits: Pinata is not called" in text
     assert f"content policy: {words}" in text
-
-
-def test_times_are_written_as_everywhere_else(admin_client: Client) -> None:
-    minted = datetime(2026, 11, 20, 16, 49, 24, tzinfo=UTC)
-    token = TokenFactory.create(mint_timestamp=minted)
-    address = reverse("admin:tokens_token_change", args=[token.pk])
-    assert "2026-11-20 16:49:24" in admin_client.get(address).content.decode()
