@@ -52,7 +52,8 @@ _DAYS_FROM_JOBS = """
 """
 
 
-class StateCount(NamedTuple):
+@dataclass(frozen=True)  # a named tuple would be a list in JSON
+class StateCount:
     """How many tokens are in a state, and since when the one that has been in it longest."""
 
     status: TokenStatus
@@ -77,7 +78,8 @@ def count_by_state() -> list[StateCount]:
     return [StateCount(status, *found.get(status, (0, None))) for status in TokenStatus]
 
 
-class Failures(NamedTuple):
+@dataclass(frozen=True)
+class Failures:
     """How many tokens failed by one class in the last day, and the newest of them."""
 
     error_class: str
