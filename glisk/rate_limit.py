@@ -3,16 +3,15 @@
 It is kept in the database and honoured by all processes together: how many calls were let through
 in each second of the last minute, under the lock of one row, by the database's clock.
 
-A limit that is set is a sliding window. A call may start some seconds after it was let through, so
-the window is longer by that slack, and no 60 seconds ever hold more starts than the limit.
+A limit that is set is a sliding window, longer than a minute by the seconds that a call may take
+to start (the slack). A refusal is only waited for.
 
 A limit that nobody told of is found. Calls start as they come, until the vendor refuses one for
 its rate (HTTP 429). Nothing starts then before the time that the vendor asks for, and after it
 calls start at the pace that the vendor has just borne: what it let through, by the time that this
-took, the wait included. That is right for fixed windows, sliding windows and token buckets alike.
-One refusal halves a pace at most. The pace grows again by itself: slowly at first, twofold after a
-minute without a refusal, sixteenfold after two; by then a limit that was raised is met anew. Where
-a limit is set, nothing is found: a refusal is only waited for.
+took, the wait included (right for fixed windows, sliding windows and token buckets alike). One
+refusal halves a pace at most. The pace grows again: twofold after a minute without a refusal,
+sixteenfold after two.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class PinataClient:
     def __init__(
         self,
         *,
-        base_url: str = "https://api.pinata.cloud",
+        base_url: str,
         jwt: str = "",
         api_key: str = "",
         api_secret: str = "",

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import replicate
 
 VENDOR: Final = "replicate"
-DEFAULT_BASE_URL: Final = "https://api.replicate.com"
 
 STARTING, PROCESSING = "starting", "processing"
 SUCCEEDED, FAILED, CANCELED, ABORTED = "succeeded", "failed", "canceled", "aborted"
@@ -48,7 +47,7 @@ _PICTURE_ENDINGS: Final = (".webp", ".png", ".jpg", ".jpeg")
 _MAX_URL_CHARACTERS: Final = 2000
 _MAX_ID_CHARACTERS: Final = 100
 _MAX_LOG_CHARACTERS: Final = 4000
-_REPLY_BYTES: Final = 4 * 1024 * 1024  # without images
+REPLY_BYTES: Final = 4 * 1024 * 1024  # without images
 # The title of the 422 body: https://replicate.com/docs/reference/http
 _INVALID_INPUT: Final = "input validation failed"
 _VERSION: Final = re.compile(r"[0-9a-f]{64}")
@@ -202,7 +201,7 @@ def _refusal(prediction: Prediction) -> str:
 
 def bytes_with_image(max_image_bytes: int) -> int:
     """Return how large a reply may be that holds an image of so many bytes in base64."""
-    return max_image_bytes * 4 // 3 + _REPLY_BYTES
+    return max_image_bytes * 4 // 3 + REPLY_BYTES
 
 
 class ReplicateClient:
@@ -213,12 +212,12 @@ class ReplicateClient:
         *,
         api_token: str,
         model: str,
-        base_url: str = DEFAULT_BASE_URL,
+        base_url: str,
         cancel_after_seconds: float = 0,
         max_image_bytes: int = 0,
         options: HttpOptions | None = None,
     ) -> None:
-        """Take what is to be asked for.
+        """Take the model and its limits.
 
         `model`: `owner/name`, `owner/name:version` or a version, 64 hex digits.
 

@@ -157,7 +157,4 @@ def _read_fault(reply: Reply) -> Fault:
 def output_hosts(base_url: str) -> list[str]:
     """Return the only host that images of this server may be fetched from (image_download)."""
     parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    if parts.port is not None:
-        return [f"{host}:{parts.port}"]
-    return [host, f"{host}:443"] if parts.scheme == "https" else [f"{host}:80"]
+    return [f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"]

@@ -103,7 +103,6 @@ def revert_reason(error: RevertError) -> str:
 # -- what a node answers ------------------------------------------------------------------
 
 RawLog = dict[str, Any]
-_END_OF_TIME: Final = 253_402_300_799  # the last second of the year 9999, where datetime ends
 
 
 @dataclass(frozen=True)
@@ -191,8 +190,6 @@ def read_block(block: Any, number: int | None = None) -> Block:
     actual, timestamp = map(read_number, (block.get("number"), block.get("timestamp")))
     if number not in (None, actual):
         raise _odd(f"block {number}", actual)
-    if timestamp > _END_OF_TIME:
-        raise _odd("a time", timestamp)
     return Block(actual, block["hash"].lower(), timestamp)
 
 

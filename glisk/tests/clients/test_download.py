@@ -188,9 +188,9 @@ class TestAUrl:
 
     def test_matches_wildcards_by_whole_labels(self) -> None:
         for host in ("replicate.delivery", "tjzk.replicate.delivery", "a.b.replicate.delivery"):
-            assert is_allowed_host(host, None, REPLICATE)
+            assert is_allowed_host(host, 443, REPLICATE)
         for host in (".replicate.delivery", "replicate.delivery.", "xreplicate.delivery"):
-            assert not is_allowed_host(host, None, REPLICATE)
+            assert not is_allowed_host(host, 443, REPLICATE)
 
 
 class TestAnAddress:

@@ -115,21 +115,17 @@ def test_a_data_uri_is_read_or_refused() -> None:
     for uri, data in (
         ("data:image/png;base64,aGVsbG8=", b"hello"),
         ("data:;BASE64,aGVsbG8=", b"hello"),
-        ("data:,hello%21", b"hello!"),
     ):
         assert read_data_uri(uri, max_bytes=10, vendor="v") == data
     damaged = ["data:", "data:image/png", "data:;base64,a", "data:;base64,%%", "data:;base64,é"]
-    for uri in (*damaged, "file:,x"):
+    for uri in (*damaged, "data:,hello", "file:;base64,aGVsbG8="):
         with pytest.raises(ArtefactError, match="damaged"):
             read_data_uri(uri, max_bytes=10, vendor="v")
-    for uri in ("data:;base64,aGVsbG9oZWxsb2hlbGxv", "data:," + "x" * 11, "data:," + "x" * 100):
+    for uri in ("data:;base64,aGVsbG9oZWxsbzE=", "data:;base64," + "x" * 100):
         with pytest.raises(ArtefactError, match="larger than the limit"):
             read_data_uri(uri, max_bytes=10, vendor="v")
 
 
 def test_images_come_from_the_server_alone() -> None:
     assert output_hosts("http://images.internal:5000/x") == ["images.internal:5000"]
-    assert output_hosts("https://images.example.com") == [
-        "images.example.com",
-        "images.example.com:443",
-    ]
+    assert output_hosts("https://images.example.com") == ["images.example.com:443"]
