@@ -86,4 +86,4 @@ class OperatorAction(models.Model):
         indexes = [models.Index(fields=["-at"], name="operator_action_at")]  # newest first
 
     def __str__(self) -> str:
-        return f"{self.action} {self.subject}"
+        return f"{self.action} {self.subject}".replace("_", " ").capitalize()

@@ -1,4 +1,4 @@
-"""The controls: pauses, breakers, rate limits and recovery by hand, on a page of the admin.
+"""The controls: pauses, breakers, limits, reveals and recovery by hand, on a page of the admin.
 
 Everything done here leaves an audit row.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -18,47 +18,53 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django_q.tasks import async_task
 
 from glisk import pauses
 from glisk.admin.actions import is_first
 from glisk.admin.audit import actor_of, record_action, said
 from glisk.breaker import BreakerState, name_of_breaker
-from glisk.clock import read_moment
-from glisk.console.advice import advice_for_breaker, reason_for_breaker
-from glisk.console.system_actions import SYSTEM_ACTIONS, SystemAction, drift_report
+from glisk.clients.chain import ChainClient
+from glisk.console.overview.causes import Trouble, find_causes
 from glisk.errors import ProviderError
 from glisk.models import OperatorAction, SystemState
-from glisk.permissions import CHECK_DRIFT, PAUSE_STAGE, RESET_BREAKER
+from glisk.permissions import (
+    CHECK_DRIFT,
+    PAUSE_STAGE,
+    RECONCILE,
+    RESET_BREAKER,
+    REVEAL_NOW,
+    RUN_RECOVERY,
+)
 from glisk.rate_limit import WINDOW_SECONDS, LimitState
+from reveals.admin.tokens import reveal_cost
+from reveals.by_hand import request_reveal
+from reveals.reconcile import compare_transactions, reconcile_reveals
+from tokens.models import Token
+from tokens.recovery.drift import ADVICE, last_report
+from tokens.recovery.drift import KEY as DRIFT_KEY
 
 URL_NAME = "glisk_systemstate_controls"
 _TRAIL_ROWS = 20
 
 
 @dataclass(frozen=True)
-class BreakerInfo:
-    """One vendor's breaker: `probe_at` is when one call is tried again while it is open."""
+class Control:
+    """A button of the page; `run(subject, actor, reason)` says what it did.
 
-    name: str
-    label: str
-    is_open: bool
-    reason: str
-    advice: str
-    since: datetime | None
-    probe_at: datetime | None
-
-
-@dataclass(frozen=True)
-class RateUse:
-    """How many calls one vendor's limit has let through in the last minute.
-
-    `per_minute` is the limit that was found, if one is; nothing starts before `until`.
+    One with an `about`, which says what it would do now and what that costs, concerns the whole
+    system: it is done once, however often it is pressed.
     """
 
     name: str
-    used: int
-    per_minute: float | None = None
-    until: datetime | None = None
+    label: str
+    permission: str
+    run: Callable[[str, str, str], str]
+    about: Callable[[], str] | None = None
+    icon: str = ""
+
+
+# -- what is done to a stage or a vendor ---------------------------------------------------
 
 
 def reset_breaker(name: str, *, actor: str, reason: str) -> bool:
@@ -68,11 +74,12 @@ def reset_breaker(name: str, *, actor: str, reason: str) -> bool:
     breaker or without a reason.
     """
 
-    def closed(value: dict[str, Any]) -> dict[str, Any] | None:
+    def is_well(value: dict[str, Any]) -> bool:
         was = BreakerState.parse(value)
-        return None if was.state == "closed" and was.failures == 0 else asdict(BreakerState())
+        return was.state == "closed" and was.failures == 0
 
-    return _reset(f"breaker:{name}", "reset_breaker", closed, actor=actor, reason=reason)
+    closed = asdict(BreakerState())
+    return _reset(f"breaker:{name}", "reset_breaker", is_well, closed, actor=actor, reason=reason)
 
 
 def reset_rate_limit(name: str, *, actor: str, reason: str) -> bool:
@@ -80,95 +87,153 @@ def reset_rate_limit(name: str, *, actor: str, reason: str) -> bool:
 
     Raises ValueError for an unknown limit or without a reason.
     """
-
-    def forgotten(value: dict[str, Any]) -> dict[str, Any] | None:
-        return {} if value else None
-
-    return _reset(f"limit:{name}", "reset_rate_limit", forgotten, actor=actor, reason=reason)
+    key = f"limit:{name}"
+    return _reset(key, "reset_rate_limit", lambda value: not value, {}, actor=actor, reason=reason)
 
 
 def _reset(
     key: str,
     action: str,
-    changed: Callable[[dict[str, Any]], dict[str, Any] | None],
+    is_reset: Callable[[dict[str, Any]], bool],
+    value: dict[str, Any],
     *,
     actor: str,
     reason: str,
 ) -> bool:
-    reason = said(reason)
+    reason, subject = said(reason), key.partition(":")[2]
     with transaction.atomic():
         row = SystemState.objects.select_for_update().filter(pk=key).first()
         if row is None:
             raise ValueError(f"There is no {key.replace(':', ' ')!r}.")
-        if (value := changed(row.state_value)) is None:
+        if is_reset(row.state_value):
             return False
-        record_action(
-            actor=actor,
-            action=action,
-            subject=key.partition(":")[2],
-            reason=reason,
-            detail={"was": row.state_value},
-        )
+        detail = {"was": row.state_value}
+        record_action(actor=actor, action=action, subject=subject, reason=reason, detail=detail)
         row.state_value = value
         row.save()
     return True
 
 
-def list_breakers() -> list[BreakerInfo]:
-    """Return every breaker that has ever counted a failure, the closed ones too."""
-    found = []
-    for name, value in _states("breaker:"):
-        state = BreakerState.parse(value)
-        is_open = state.state == "open"
-        found.append(
-            BreakerInfo(
-                name=name,
-                label=name_of_breaker(name),
-                is_open=is_open,
-                reason=reason_for_breaker(name, state.reason),
-                advice=advice_for_breaker(name, state),
-                since=read_moment(state.since),
-                probe_at=read_moment(state.retry_at) if is_open else None,
-            )
-        )
-    return found
+def _to_one(service: Callable[..., bool], did: str, did_not: str) -> Callable[[str, str, str], str]:
+    def run(subject: str, actor: str, reason: str) -> str:
+        if not service(subject, actor=actor, reason=reason):
+            raise ValueError(f"{subject.capitalize()} {did_not}")
+        return f"{subject.capitalize()} {did}"
+
+    return run
 
 
-def list_rate_use() -> list[RateUse]:
-    """Return how much of each rate limit was used in the last minute, and what was found."""
-    now, uses = time.time(), []
-    for name, value in _states("limit:"):
-        limit = LimitState.parse(value)
-        used = sum(n for second, n in limit.calls.items() if int(second) >= now - WINDOW_SECONDS)
-        until = datetime.fromtimestamp(limit.until, UTC) if limit.until > now else None
-        uses.append(RateUse(name, used, limit.limit_at(now), until))
-    return uses
+# -- what is done to the system as a whole -------------------------------------------------
 
 
-def _states(prefix: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return the stored states under a prefix, by their bare names."""
-    return [
-        (row.state_key.removeprefix(prefix), row.state_value)
-        for row in SystemState.objects.filter(pk__startswith=prefix).order_by("pk")
-        if isinstance(row.state_value, dict)
-    ]
+def _about_reveals() -> str:
+    ready = Token.objects.ready().filter(held_at=None).exclude(batch_items__is_open=True)
+    return reveal_cost(ready.count()) or "No token is ready."
+
+
+def _reveal_all(_: str, actor: str, reason: str) -> str:
+    results = request_reveal(all_ready=True, actor=actor)
+    skipped = [result.message for result in results if not result.done]
+    left_out = f" {len(skipped)} were left out: {' '.join(sorted(set(skipped)))}"
+    return f"{len(results) - len(skipped)} reveals are requested.{left_out if skipped else ''}"
+
+
+def _reconcile(_: str, actor: str, reason: str) -> str:
+    chain = ChainClient.from_settings()
+    compared = compare_transactions(chain, actor=actor)
+    report = reconcile_reveals(chain, actor=actor)
+    parts: dict[str, Sequence[Any]] = {
+        "transactions entered": compared.entered,
+        "moved to another block": compared.moved,
+        "not on chain as noted": compared.doubtful,
+        "noted as revealed by us": report.confirmed,
+        "adopted": report.adopted,
+        "revealed by others with a foreign URI": report.foreign,
+    }
+    found = "".join(f", {len(which)} {what}" for what, which in parts.items() if which)
+    return f"{compared.checked} batches, {report.checked} ready tokens compared{found}."
+
+
+def _recover(_: str, actor: str, reason: str) -> str:
+    async_task("tokens.tasks.look_at_chain")
+    async_task("tokens.tasks.prove_completeness")
+    return "A worker reads the chain now; what it finds stands in the log and below."
+
+
+def _compare(_: str, actor: str, reason: str) -> str:
+    async_task("tokens.tasks.compare_everything")
+    return "A worker compares every token now; the report below is replaced when it is done."
+
+
+CONTROLS: Final = (
+    Control(
+        "pause",
+        "Pause",
+        PAUSE_STAGE,
+        _to_one(pauses.pause_stage, "is paused now.", "was paused already."),
+    ),
+    Control(
+        "resume",
+        "Resume",
+        PAUSE_STAGE,
+        _to_one(pauses.resume_stage, "goes on.", "was not paused."),
+    ),
+    Control(
+        "reset_breaker",
+        "Call again",
+        RESET_BREAKER,
+        _to_one(reset_breaker, "is called again.", "was called already."),
+    ),
+    Control(
+        "reset_rate",
+        "Count anew",
+        RESET_BREAKER,
+        _to_one(reset_rate_limit, "counts from zero.", "had counted nothing."),
+    ),
+    Control(
+        "reveal_all",
+        "Reveal all that is ready",
+        REVEAL_NOW,
+        _reveal_all,
+        _about_reveals,
+        "visibility",
+    ),
+    Control(
+        "reconcile",
+        "Reconcile reveals",
+        RECONCILE,
+        _reconcile,
+        lambda: "Compares transactions and ready tokens with the chain, and follows it.",
+        "sync_alt",
+    ),
+    Control(
+        "recover",
+        "Run the recovery",
+        RUN_RECOVERY,
+        _recover,
+        lambda: "Reads new and missing mints from the chain. The worker does so every few seconds.",
+        "healing",
+    ),
+    Control(
+        "check_drift",
+        "Compare everything",
+        CHECK_DRIFT,
+        _compare,
+        lambda: (
+            "Compares every token with the contract, and proves that no mint is missing. "
+            "Changes no token."
+        ),
+        "difference",
+    ),
+)
 
 
 # -- the page ----------------------------------------------------------------------------
 
-# Action: its permission, its service, what is said when it did something, and when it did not.
-_ACTIONS: dict[str, tuple[str, Callable[..., bool], str, str]] = {
-    "pause": (PAUSE_STAGE, pauses.pause_stage, "is paused now.", "was paused already."),
-    "resume": (PAUSE_STAGE, pauses.resume_stage, "goes on.", "was not paused."),
-    "reset_breaker": (RESET_BREAKER, reset_breaker, "is called again.", "was called already."),
-    "reset_rate": (RESET_BREAKER, reset_rate_limit, "counts from zero.", "had counted nothing."),
-}
-
 
 def may_control(user: Any) -> bool:
     """Tell whether somebody may use any of the controls."""
-    permissions = {PAUSE_STAGE, RESET_BREAKER, *(action.permission for action in SYSTEM_ACTIONS)}
-    return any(user.has_perm(permission) for permission in sorted(permissions))
+    return any(user.has_perm(control.permission) for control in CONTROLS)
 
 
 def control_page(request: HttpRequest) -> HttpResponse:
@@ -187,12 +252,12 @@ def control_page(request: HttpRequest) -> HttpResponse:
         "breakers": list_breakers(),
         "rates": list_rate_use(),
         "actions": [
-            {"action": action, "about": action.about(), "once": secrets.token_urlsafe(16)}
-            for action in SYSTEM_ACTIONS
-            if request.user.has_perm(action.permission)
+            {"control": control, "about": control.about(), "once": secrets.token_urlsafe(16)}
+            for control in CONTROLS
+            if control.about and request.user.has_perm(control.permission)
         ],
         "drift": drift_report() if may_check else None,
-        "trail": _trail(),
+        "trail": OperatorAction.objects.order_by("-at")[:_TRAIL_ROWS],
         "may_pause": request.user.has_perm(PAUSE_STAGE),
         "may_reset": request.user.has_perm(RESET_BREAKER),
         "may_check": may_check,
@@ -200,54 +265,64 @@ def control_page(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/controls.html", context)
 
 
-def _trail() -> list[dict[str, Any]]:
-    """Return what operators did lately, in words."""
-    return [
-        {
-            "at": action.at,
-            "who": action.actor.removeprefix("admin:"),
-            "what": f"{action.action.replace('_', ' ').capitalize()}"
-            + ("" if action.subject == "system" else f": {action.subject}"),
-            "reason": action.reason,
-            "detail": action.detail,
-        }
-        for action in OperatorAction.objects.order_by("-at")[:_TRAIL_ROWS]
-    ]
-
-
 def _act(request: HttpRequest) -> None:
-    name, actor = request.POST.get("action", ""), actor_of(request.user)
-    reason = request.POST.get("reason", "")[:1000]
-    action = next((action for action in SYSTEM_ACTIONS if action.name == name), None)
-    if action is None and name not in _ACTIONS:
+    name, actor = request.POST.get("action"), actor_of(request.user)
+    control = next((control for control in CONTROLS if control.name == name), None)
+    if control is None or not request.user.has_perm(control.permission):
         raise PermissionDenied
-    if not request.user.has_perm(action.permission if action else _ACTIONS[name][0]):
-        raise PermissionDenied
-    if action:
-        _do_once(request, action, actor, reason)
+    if control.about and not is_first(request, request.POST.get("once", "")):
+        messages.warning(request, f"{control.label} was asked for already, and done once.")
         return
-    _, act, did, did_not = _ACTIONS[name]
     subject = request.POST.get("subject", "")
+    reason = request.POST.get("reason", "")[:1000]
     try:
-        done = act(subject, actor=actor, reason=reason)
-    except ValueError as error:
-        messages.error(request, str(error))
+        done = control.run(subject, actor, reason)
+    except (ProviderError, ValueError) as error:
+        messages.error(request, f"{control.label}: {error}")
         return
-    say = messages.success if done else messages.warning
-    say(request, f"{subject.capitalize()} {did if done else did_not}")
+    if control.about:
+        record_action(
+            actor=actor, action=control.name, subject="system", reason=reason, detail={"said": done}
+        )
+    messages.success(request, f"{control.label}: {done}")
 
 
-def _do_once(request: HttpRequest, action: SystemAction, actor: str, reason: str) -> None:
-    """Do what concerns no single object, once, and write it down."""
-    if not is_first(request, request.POST.get("once", "")):
-        messages.warning(request, f"{action.label} was asked for already, and done once.")
-        return
-    try:
-        done = action.run(actor)
-    except ProviderError as error:
-        messages.error(request, f"{action.label}: {error}")
-        return
-    record_action(
-        actor=actor, action=action.name, subject="system", reason=reason, detail={"said": done}
-    )
-    messages.success(request, f"{action.label}: {done}")
+def list_breakers() -> list[tuple[str, str, Trouble | None]]:
+    """Return every breaker that has ever counted a failure: name, label, and what is wrong."""
+    troubles = {cause.name: cause for cause in find_causes() if cause.kind == "breaker"}
+    names = [name for name, _ in _states("breaker:")]
+    return [(name, name_of_breaker(name), troubles.get(name)) for name in names]
+
+
+def list_rate_use() -> list[dict[str, Any]]:
+    """Return how many calls each vendor's limit has let through in the last minute.
+
+    `per_minute` is the limit that was found, if one is; nothing starts before `until`.
+    """
+    now, uses = time.time(), []
+    for name, value in _states("limit:"):
+        limit = LimitState.parse(value)
+        used = sum(n for second, n in limit.calls.items() if int(second) >= now - WINDOW_SECONDS)
+        until = datetime.fromtimestamp(limit.until, UTC) if limit.until > now else None
+        per_minute = limit.limit_at(now)
+        uses.append({"name": name, "used": used, "per_minute": per_minute, "until": until})
+    return uses
+
+
+def _states(prefix: str) -> list[tuple[str, Any]]:
+    """Return the stored states under a prefix, by their bare names."""
+    rows = SystemState.objects.filter(pk__startswith=prefix).order_by("pk")
+    return [(row.state_key.removeprefix(prefix), row.state_value) for row in rows]
+
+
+def drift_report() -> dict[str, Any] | None:
+    """Return the last comparison with the chain for a page: when, what differs, what to do."""
+    stored = SystemState.objects.filter(pk=DRIFT_KEY).values_list("updated_at", flat=True)
+    if (at := stored.first()) is None:
+        return None
+    report = last_report()
+    kinds = [
+        (kind, number, ADVICE.get(kind), [each for each in report.findings if each.kind == kind])
+        for kind, number in sorted(report.counts.items())
+    ]
+    return {"at": at, "report": report, "kinds": kinds}

@@ -1,27 +1,45 @@
 """Operators pause stages and close breakers: by permission, once, and with a trace."""
 
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django_q.models import OrmQ
+from pytest_django import Settings
 
 from glisk import pauses
-from glisk.admin.audit import record_action
 from glisk.breaker import Breaker
-from glisk.console.controls import list_breakers, list_rate_use, reset_breaker, reset_rate_limit
+from glisk.console.controls import (
+    CONTROLS,
+    list_breakers,
+    list_rate_use,
+    reset_breaker,
+    reset_rate_limit,
+)
+from glisk.console.overview.causes import find_causes
 from glisk.errors import AccountError
 from glisk.models import OperatorAction, SystemState
 from glisk.pauses import list_pauses, pause_stage, resume_stage
+from glisk.permissions import CHECK_DRIFT, RECONCILE, REVEAL_NOW, RUN_RECOVERY
 from glisk.rate_limit import RateLimit
+from glisk.tests.admin_actions import operator
 from glisk.tests.pipeline_world import build_world
 from glisk.timing import timing
+from reveals.models import RevealRequest
+from sandbox.accounts import AUTHORS
+from sandbox.tests.nodes import anvil_binary, deployed_chain, running_node
+from tokens.models import Token
+from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
+
+__all__ = ["anvil_binary"]
 
 pytestmark = pytest.mark.django_db
 BY: dict[str, Any] = {"actor": "ada", "reason": " because\n so "}
@@ -62,37 +80,36 @@ def test_the_view_of_the_pauses_costs_a_query_a_second(django_assert_num_queries
 
 
 def test_a_breaker_is_closed_by_hand() -> None:
-    breaker = Breaker("v")
-    breaker.failed(AccountError("No credit.", vendor="v"))
-    (info,) = list_breakers()
-    assert (info.name, info.is_open, info.reason) == ("v", True, "No credit.")
-    assert info.since is not None
-    assert info.probe_at is not None
+    Breaker("v").failed(AccountError("No credit.", vendor="v"))
+    ((name, label, trouble),) = list_breakers()
+    assert (name, label) == ("v", "V")
+    assert trouble is not None
+    assert trouble.reason == "No credit."
+    assert trouble.retry_at is not None
     assert Breaker("v").places(3) == 0
     assert reset_breaker("v", **BY)
     assert Breaker("v").places(3) == 3
     assert not reset_breaker("v", **BY)
-    (info,) = list_breakers()
-    assert (info.is_open, info.probe_at) == (False, None)
+    assert list_breakers() == [("v", "V", None)]
     (row,) = OperatorAction.objects.all()
     assert row.detail["was"]["reason"] == "No credit."
 
 
 def test_a_rate_limit_is_seen_and_forgotten() -> None:
     assert RateLimit("v", per_minute=2).take(3) == 2
-    assert [(use.name, use.used) for use in list_rate_use()] == [("v", 2)]
+    assert [(use["name"], use["used"]) for use in list_rate_use()] == [("v", 2)]
     assert reset_rate_limit("v", **BY)
     assert not reset_rate_limit("v", **BY)
     assert RateLimit("v", per_minute=2).take(3) == 2
     assert [row[1] for row in audit()] == ["reset_rate_limit"]
 
 
-@pytest.mark.parametrize("action", [pause_stage, resume_stage, reset_breaker, reset_rate_limit])
-def test_what_is_unknown_or_without_a_reason_is_refused(action: Any) -> None:
-    with pytest.raises(ValueError, match="There is no"):
-        action("nothing", **BY)
-    with pytest.raises(ValueError, match="Say why"):
-        action("upload", actor="ada", reason=" ")
+def test_what_is_unknown_or_without_a_reason_is_refused() -> None:
+    for action in (pause_stage, resume_stage, reset_breaker, reset_rate_limit):
+        with pytest.raises(ValueError, match="There is no"):
+            action("nothing", **BY)
+        with pytest.raises(ValueError, match="Say why"):
+            action("upload", actor="ada", reason=" ")
     assert not OperatorAction.objects.exists()
     assert not SystemState.objects.exists()
 
@@ -105,7 +122,11 @@ def test_states_that_nobody_understands_are_listed_all_the_same() -> None:
     }.items():
         SystemState.objects.create(state_key=key, state_value=value)
     assert [pause.stage for pause in list_pauses()] == ["reveal", "upload"]
-    assert [info.probe_at for info in list_breakers()] == [None]
+    assert [(cause.name, cause.retry_at) for cause in find_causes()] == [
+        ("odd", None),
+        ("reveal", None),
+        ("upload", None),
+    ]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -129,86 +150,137 @@ def test_a_double_click_acts_once(action: Any) -> None:
     assert OperatorAction.objects.count() == 1
 
 
-class TestPage:
-    @property
-    def page(self) -> str:
-        return reverse("admin:glisk_systemstate_controls")
+def page() -> str:
+    return reverse("admin:glisk_systemstate_controls")
 
-    def send(self, client: Client, action: str, subject: str, reason: str = "because") -> str:
-        form = {"action": action, "subject": subject, "reason": reason}
-        answer = client.post(self.page, form, follow=True)
-        assert answer.status_code == 200
-        return answer.content.decode()
 
-    def test_it_says_what_it_did_and_keeps_the_trail(self, admin_client: Client) -> None:
-        Breaker("replicate").failed(AccountError("No credit.", vendor="replicate"))
-        RateLimit("pinata", per_minute=60).take(3)
-        shown = admin_client.get(self.page).content.decode()
-        assert "No credit." in shown
-        assert "3 calls in the last minute" in shown
-        for action, subject, said in (
-            ("pause", "generation", "Generation is paused now."),
-            ("pause", "generation", "was paused already"),
-            ("resume", "generation", "Generation goes on."),
-            ("reset_breaker", "replicate", "Replicate is called again."),
-            ("reset_rate", "pinata", "Pinata counts from zero."),
-        ):
-            shown = self.send(admin_client, action, subject, "<b>why</b>")
-            assert said in shown
-            assert "<b>why</b>" not in shown
-        assert not list_breakers()[0].is_open
-        assert len(audit()) == 4
-        assert {row[0] for row in audit()} == {"operator admin"}
-        record_action(actor="admin:maria", action="check_drift", subject="system", reason="")
-        shown = admin_client.get(self.page).content.decode()
-        for words in ("Check drift", "Pause stage: generation", "maria"):
-            assert f"<td>{words}</td>" in shown
+def send(client: Client, action: str, subject: str = "", **form: str) -> str:
+    form = {"action": action, "subject": subject, "reason": "because", **form}
+    answer = client.post(page(), form, follow=True)
+    assert answer.status_code == 200
+    return answer.content.decode()
 
-    def test_what_makes_no_sense_is_explained(self, admin_client: Client) -> None:
-        assert "There is no stage" in self.send(admin_client, "pause", "everything")
-        assert "Say why" in self.send(admin_client, "pause", "upload", " ")
-        assert admin_client.post(self.page, {"action": "destroy"}).status_code == 403
-        assert not OperatorAction.objects.exists()
 
-    @pytest.mark.parametrize(
-        ("permission", "may", "may_not"),
-        [
-            ("pause_stage", "pause", "reset_breaker"),
-            ("reset_breaker", "reset_rate", "pause"),
-            ("view_systemstate", "", "pause"),
-        ],
-    )
-    def test_each_action_needs_its_permission(
-        self, client: Client, permission: str, may: str, may_not: str
-    ) -> None:
-        assert client.get(self.page).status_code == 302
-        RateLimit("upload", per_minute=60).take(1)
-        user = User.objects.create_user("maria", is_staff=True)
-        user.user_permissions.add(Permission.objects.get(codename=permission))
-        client.force_login(user)
-        form = {"subject": "upload", "reason": "because"}
-        assert client.post(self.page, form | {"action": may_not}).status_code == 403
-        assert not OperatorAction.objects.exists()
-        assert client.get(self.page).status_code == (200 if may else 403)
-        if may:
-            assert client.post(self.page, form | {"action": may}).status_code == 302
-            assert OperatorAction.objects.count() == 1
+def press(client: Client, name: str) -> tuple[str, str]:
+    """Press a button that acts once; return what makes it so, and what is said."""
+    text = client.get(page()).content.decode()
+    once = re.search(rf'value="{name}">\s*<input type="hidden" name="once" value="([^"]+)"', text)
+    assert once is not None, text
+    return once[1], send(client, name, once=once[1])
 
-    @pytest.mark.plans
-    def test_it_takes_the_same_queries_at_any_size(self, admin_client: Client) -> None:
-        counts = []
-        for _ in range(2):
-            build_world(5)
-            with CaptureQueriesContext(connection) as captured:
-                assert admin_client.get(self.page).status_code == 200
-            counts.append(len(captured))
-        assert counts[0] == counts[1] <= 12
 
-    def test_sidebar_and_batches_lead_there(self, admin_client: Client, client: Client) -> None:
-        assert self.page in admin_client.get(reverse("admin:index")).content.decode()
-        batches = reverse("admin:reveals_revealbatch_changelist")
-        assert f"{self.page}#reveals" in admin_client.get(batches).content.decode()
-        user = User.objects.create_user("viewer", is_staff=True)
-        user.user_permissions.add(Permission.objects.get(codename="view_revealbatch"))
-        client.force_login(user)
-        assert f"{self.page}#reveals" not in client.get(batches).content.decode()
+def test_the_page_says_what_it_did_and_keeps_the_trail(admin_client: Client) -> None:
+    Breaker("replicate").failed(AccountError("No credit.", vendor="replicate"))
+    RateLimit("pinata", per_minute=60).take(3)
+    shown = admin_client.get(page()).content.decode()
+    assert "No credit." in shown
+    assert "3 calls in the last minute" in shown
+    for action, subject, said in (
+        ("pause", "generation", "Generation is paused now."),
+        ("pause", "generation", "was paused already"),
+        ("pause", "everything", "There is no stage"),
+        ("resume", "generation", "Generation goes on."),
+        ("reset_breaker", "replicate", "Replicate is called again."),
+        ("reset_rate", "pinata", "Pinata counts from zero."),
+    ):
+        shown = send(admin_client, action, subject, reason="<b>why</b>")
+        assert said in shown
+        assert "<b>why</b>" not in shown
+    assert "Say why" in send(admin_client, "pause", "upload", reason=" ")
+    assert admin_client.post(page(), {"action": "destroy"}).status_code == 403
+    assert len(audit()) == 4
+    assert {row[0] for row in audit()} == {"operator admin"}
+    assert "<td>Pause stage generation</td>" in admin_client.get(page()).content.decode()
+
+
+def test_all_that_is_ready_is_revealed_once(client: Client) -> None:
+    operator(client, REVEAL_NOW)
+    tokens = [TokenFactory.create(status=TokenStatus.READY) for _ in range(3)]
+    Token.objects.filter(pk=tokens[2].pk).update(held_at="2026-01-01T00:00Z", hold_reason="wait")
+    assert "reveal of 2 tokens" in client.get(page()).content.decode()
+    once, said = press(client, "reveal_all")
+    assert "2 reveals are requested." in said
+    wanted = set(RevealRequest.objects.values_list("token_id", "actor"))
+    assert wanted == {(token.pk, "operator maria") for token in tokens[:2]}
+    assert "done once" in send(client, "reveal_all", once=once)
+    assert audit() == [("operator maria", "reveal_all", "system", "because")]
+
+
+def test_the_worker_is_told_to_recover_and_to_compare(client: Client) -> None:
+    operator(client, RUN_RECOVERY, CHECK_DRIFT)
+    press(client, "recover")
+    press(client, "check_drift")
+    functions = {task.task["func"] for task in OrmQ.objects.all()}
+    assert functions == {
+        "tokens.tasks.look_at_chain",
+        "tokens.tasks.prove_completeness",
+        "tokens.tasks.compare_everything",
+    }
+    assert OperatorAction.objects.count() == 2
+
+
+def test_reveals_are_reconciled_and_everything_compared(
+    client: Client, settings: Settings, anvil_binary: object
+) -> None:
+    from tokens.tasks import compare_everything
+
+    operator(client, RECONCILE, CHECK_DRIFT)
+    assert "Nothing was compared yet." in client.get(page()).content.decode()
+    with running_node() as node:
+        chain = deployed_chain(node)
+        settings.RPC_URL = node.rpc_url
+        settings.GLISK_NFT_CONTRACT_ADDRESS = chain.contract.address
+        assert "0 ready tokens compared." in press(client, "reconcile")[1]
+        compare_everything()
+        assert "Chain and database agree." in client.get(page()).content.decode()
+        chain.wait(chain.mint(1, AUTHORS[0].address, 2))
+        assert compare_everything() > 0
+    text = client.get(page()).content.decode()
+    assert "Chain and database differ." in text
+    assert "missing: " in text
+    assert "recover_tokens" in text
+
+
+def test_a_node_that_is_away_is_said_and_nothing_written(
+    client: Client, settings: Settings
+) -> None:
+    settings.RPC_URL = "http://127.0.0.1:9"
+    TokenFactory.create(status=TokenStatus.READY)
+    operator(client, RECONCILE)
+    assert "Reconcile reveals: " in press(client, "reconcile")[1]
+    assert not OperatorAction.objects.exists()
+
+
+def test_each_control_needs_its_permission_and_the_page_one_of_them(client: Client) -> None:
+    assert client.get(page()).status_code == 302
+    everything = {control.permission for control in CONTROLS}
+    for control in CONTROLS:
+        operator(client, *(everything - {control.permission}), name=control.name)
+        assert f'value="{control.name}"' not in client.get(page()).content.decode()
+        form = {"action": control.name, "subject": "upload", "reason": "because", "once": "1"}
+        assert client.post(page(), form).status_code == 403
+        if control.about:  # not without having seen it
+            operator(client, control.permission, name=f"{control.name}r")
+            assert client.post(page(), {"action": control.name}).status_code == 403
+    operator(client, "glisk.view_systemstate")
+    assert client.get(page()).status_code == 403
+    assert not OperatorAction.objects.exists()
+
+
+@pytest.mark.plans
+def test_the_page_takes_the_same_queries_at_any_size(admin_client: Client) -> None:
+    counts = []
+    for _ in range(2):
+        build_world(5)
+        with CaptureQueriesContext(connection) as captured:
+            assert admin_client.get(page()).status_code == 200
+        counts.append(len(captured))
+    assert counts[0] == counts[1] <= 13
+
+
+def test_sidebar_and_batches_lead_there(admin_client: Client, client: Client) -> None:
+    assert page() in admin_client.get(reverse("admin:index")).content.decode()
+    batches = reverse("admin:reveals_revealbatch_changelist")
+    assert f"{page()}#reveals" in admin_client.get(batches).content.decode()
+    operator(client, "reveals.view_revealbatch")
+    assert f"{page()}#reveals" not in client.get(batches).content.decode()

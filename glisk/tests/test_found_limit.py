@@ -244,9 +244,9 @@ def test_what_one_process_was_told_all_keep_to() -> None:
     assert other.take(1) == 0
     assert other.seconds_until_free > 0
     (use,) = list_rate_use()
-    assert (use.name, use.used) == ("v", 20)
-    assert use.per_minute is not None
-    assert use.until is not None
+    assert (use["name"], use["used"]) == ("v", 20)
+    assert use["per_minute"] is not None
+    assert use["until"] is not None
 
 
 @pytest.mark.django_db
@@ -279,7 +279,7 @@ def test_a_limit_that_was_set_is_kept_and_a_refusal_only_waited_for() -> None:
     assert RateLimit("v", per_minute=5).take(4, unit=2) == 0
     RateLimit("v", per_minute=5).refused(refusal(0.0), age_seconds=0.0)
     assert RateLimit("v", per_minute=5).take(2) == 1
-    assert [use.per_minute for use in list_rate_use()] == [None]
+    assert [use["per_minute"] for use in list_rate_use()] == [None]
     RateLimit("v", per_minute=5).refused(refusal(30.0), age_seconds=0.0)
     assert RateLimit("v", per_minute=50).take(2) == 0
 

@@ -41,7 +41,7 @@ from webhooks.models import WebhookEvent
 __all__ = ["plans", "table"]
 
 pytestmark = pytest.mark.django_db
-LONG = timedelta(minutes=7)
+LONG = timedelta(minutes=7, seconds=5)
 
 
 @pytest.fixture(autouse=True)

@@ -76,11 +76,11 @@ class Steps:
 
     def repair(self) -> None:
         """Do what an operator does when the cause is mended: call again, retry what failed."""
-        for breaker in list_breakers():
-            if breaker.is_open:
-                reset_breaker(breaker.name, actor="ada", reason="mended")
+        for name, _, trouble in list_breakers():
+            if trouble:
+                reset_breaker(name, actor="ada", reason="mended")
         for rate in list_rate_use():
-            reset_rate_limit(rate.name, actor="ada", reason="mended")
+            reset_rate_limit(rate["name"], actor="ada", reason="mended")
         retry_tokens(token_ids=failed_token_ids(), actor="ada", reason="mended")
 
     @property

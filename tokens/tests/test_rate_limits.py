@@ -85,8 +85,8 @@ def test_what_is_paid_for_goes_on_while_new_calls_wait(
     drain.until(lambda: any(status == 429 for _, status in created(vendors)))
     drain.settle(0.3)
     assert Breaker("replicate").places(1) == 1
-    use = next(use for use in list_rate_use() if use.name == "replicate")
-    assert use.until is not None
+    use = next(use for use in list_rate_use() if use["name"] == "replicate")
+    assert use["until"] is not None
     waiting = Token.objects.exclude(status=TokenStatus.READY).get()
     assert waiting.pk in (first.pk, second.pk)
     assert (waiting.generation_attempts, waiting.attempts) == (0, 0)
