@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from django.db.models import Prefetch
+from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
@@ -171,9 +172,7 @@ class OperatorTokenView(OperationsView):
             Prefetch("upload_records", IPFSUploadRecord.objects.order_by("id")),
         )
         found = Token.objects.select_related("mint_event").prefetch_related(*history)
-        token = found.filter(pk=token_id).first()
-        if token is None:
-            raise exceptions.NotFound(f"There is no token {token_id}.")
+        token = get_object_or_404(found, pk=token_id)
         return Response(OperatorTokenDetailSerializer(token).data)
 
 
@@ -203,8 +202,7 @@ class RetryTokenView(OperationsView):
     def post(self, request: Request, token_id: int) -> Response:
         given = ReasonSerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        if not Token.objects.filter(pk=token_id).exists():
-            raise exceptions.NotFound(f"There is no token {token_id}.")
+        get_object_or_404(Token, pk=token_id)
         (result,) = retry_tokens(
             token_ids=[token_id], actor=self.actor, reason=given.validated_data["reason"]
         )

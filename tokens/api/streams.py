@@ -19,6 +19,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import StreamingHttpResponse
 
+from glisk.api.exceptions import TryLater
 from glisk.api.short_memory import ShortMemory
 from tokens.api.mints import mint_documents
 
@@ -38,12 +39,8 @@ _followed: list[str] = []  # by the streams of this process
 _looks: ShortMemory[dict[str, dict[str, Any]]] = ShortMemory(seconds=TICK_SECONDS)
 
 
-class TooManyListeners(Exception):
-    """All places of this process are taken."""
-
-
 def stream_mint(tx_hash: str) -> StreamingHttpResponse:
-    """Return the stream of a mint, known or not yet known. Raises `TooManyListeners`."""
+    """Return the stream of a mint, known or not yet known; raise `TryLater` without a place."""
     response = StreamingHttpResponse(
         EventStream(tx_hash), content_type=f"{CONTENT_TYPE}; charset=utf-8"
     )
@@ -53,14 +50,12 @@ def stream_mint(tx_hash: str) -> StreamingHttpResponse:
 
 
 class EventStream:
-    """The events of one stream; the server closes it when the client has gone.
-
-    Raises `TooManyListeners`.
-    """
+    """The events of one stream; the server closes it when the client has gone."""
 
     def __init__(self, tx_hash: str) -> None:
         if not _places.acquire(blocking=False):
-            raise TooManyListeners
+            busy = "Too many live streams are open; ask for the mint itself instead."
+            raise TryLater(busy, wait=5)
         self.tx_hash = tx_hash
         _followed.append(tx_hash)
 

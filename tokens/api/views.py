@@ -3,9 +3,10 @@
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import exceptions, status
@@ -15,7 +16,7 @@ from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from authors.views import WALLET_PARAMETER
-from glisk.api.exceptions import ErrorSerializer, TryLater
+from glisk.api.exceptions import ErrorSerializer
 from glisk.api.views import ConditionalView
 from glisk.fields import is_hash, parse_wallet
 from tokens.api.mints import mint_documents
@@ -30,14 +31,11 @@ from tokens.api.serializers import (
     TokenPageSerializer,
     TokenQuery,
 )
-from tokens.api.streams import CONTENT_TYPE, TooManyListeners, stream_mint
+from tokens.api.streams import CONTENT_TYPE, stream_mint
 from tokens.models import Token
 from tokens.models.token import TokenQuerySet
 
 logger = structlog.get_logger(__name__)
-
-STREAMS_BUSY = "Too many live streams are open; ask for the mint itself instead."
-STREAMS_WAIT_SECONDS = 5
 
 _HASH_PARAMETER = OpenApiParameter(
     "tx_hash",
@@ -115,9 +113,7 @@ class LeaderboardView(ConditionalView):
             return Response(leaderboard())
         except (DatabaseError, InterfaceError) as error:
             # The frontend takes the body for an array without a look at the status.
-            is_away = isinstance(error, OperationalError | InterfaceError)
-            log = logger.error if is_away else logger.exception  # as glisk/api/exceptions.py does
-            log("leaderboard_failed", error=type(error).__name__)
+            logger.warning("leaderboard_failed", error=type(error).__name__)
             return Response([], status=status.HTTP_503_SERVICE_UNAVAILABLE)
 
 
@@ -150,9 +146,7 @@ class TokenView(ConditionalView):
         responses={200: TokenDetailSerializer, 404: ErrorSerializer},
     )
     def get(self, request: Request, token_id: int) -> Response:
-        token = Token.objects.without_texts().filter(pk=token_id).first()
-        if token is None:
-            raise exceptions.NotFound(f"There is no token {token_id}.")
+        token = get_object_or_404(Token.objects.without_texts(), pk=token_id)
         return Response(TokenDetailSerializer(token).data)
 
 
@@ -208,10 +202,7 @@ class MintEventsView(APIView):
         connection.close()  # back to the pool: the stream must not keep it
         if document and document["done"] and request.headers.get("Last-Event-ID"):
             return HttpResponse(status=204)  # which ends an EventSource for good
-        try:
-            return stream_mint(wanted)
-        except TooManyListeners as error:
-            raise TryLater(STREAMS_BUSY, wait=STREAMS_WAIT_SECONDS) from error
+        return stream_mint(wanted)
 
     def head(self, request: Request, tx_hash: str) -> HttpResponse:
         """Answer without a stream, which nobody would read: it would hold a place to its end."""

@@ -15,9 +15,10 @@ from django.db import InterfaceError, connection
 from django.test import Client
 from django.utils import timezone
 
+from glisk.api.exceptions import TryLater
 from glisk.tests.web_server import WebServer, web
 from tokens.api import streams
-from tokens.api.streams import EventStream, TooManyListeners, event
+from tokens.api.streams import EventStream, event
 from tokens.models import MintEvent, Token
 from tokens.states import TokenStatus
 from tokens.tests.factories import MintEventFactory, TokenFactory, hash32
@@ -158,7 +159,7 @@ def test_a_question_for_the_headers_opens_no_stream(client: Client) -> None:
 def test_a_client_that_leaves_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "_places", threading.BoundedSemaphore(1))
     stream = EventStream(hash32(1))
-    with pytest.raises(TooManyListeners):
+    with pytest.raises(TryLater):
         EventStream(hash32(2))
     stream.close()
     EventStream(hash32(2)).close()

@@ -240,7 +240,7 @@ def test_an_unknown_token_is_not_found_in_words(client: Client) -> None:
     for token_id in (1, 10**30):
         answer = client.get(f"/api/tokens/{token_id}")
         assert answer.status_code == 404
-        assert answer.json() == {"detail": f"There is no token {token_id}."}
+        assert answer.json() == {"detail": "No Token matches the given query."}
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
