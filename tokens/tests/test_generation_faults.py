@@ -2,9 +2,7 @@
 
 import io
 import re
-import struct
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +14,7 @@ from pytest_django import Settings
 
 from glisk.errors import ContentPolicyError
 from glisk.models import SystemState
-from glisk.tests.clients.scripted_server import ScriptedServer, answer, raw
+from glisk.tests.clients.scripted_server import ScriptedServer, answer
 from glisk.timing import timing
 from sandbox.node import free_port
 from sandbox.paint.painter import Pictures
@@ -38,6 +36,10 @@ def breaker_state() -> dict[str, Any]:
 
 def is_open() -> bool:
     return breaker_state().get("state") == "open"
+
+
+def submitted() -> bool:
+    return ImageGenerationJob.objects.filter(status="submitted").exists()
 
 
 def timeline(token: Token) -> list[tuple[str, str]]:
@@ -65,18 +67,6 @@ def picture(side: int) -> bytes:
     data = io.BytesIO()
     Image.new("1", (side, side), 1).save(data, "PNG")
     return data.getvalue()
-
-
-def bomb(side: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        checked = kind + body
-        return struct.pack(">I", len(body)) + checked + struct.pack(">I", zlib.crc32(checked))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    rows = zlib.compress(b"\0" * 2_000_000, 9)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    )
 
 
 def failure_of(token: Token) -> tuple[str, str]:
@@ -134,25 +124,10 @@ def test_a_full_drain_does_not_make_turn_follow_turn(
     TokenFactory.create(prompt="never-ending", mint_timestamp="2026-01-01T00:00Z")
     Token.objects.filter(pk=TokenFactory.create().pk).update(next_attempt_at="2026-01-01T00:00Z")
     drain = worker()
-    drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
+    drain.until(submitted)
     drain.settle(0.2)
     assert drain.tick is not None
     assert drain.tick > 0.5
-
-
-def test_a_rate_limit_is_waited_for_as_long_as_the_vendor_asks(
-    worker: Start, vendors: Vendors
-) -> None:
-    vendors.replicate.plan_fault("throttle", scope=CREATE)  # Retry-After: 1
-    token = TokenFactory.create()
-    worker().until(is_ready(token))
-    first, second = [c for c in vendors.replicate.calls if c.method == "POST"]
-    assert first.status == 429
-    assert 0.95 <= second.received_at - first.answered_at <= 20.0
-    token.refresh_from_db()
-    assert token.generation_attempts == 1
-    assert token.error_log == []
-    assert vendors.paid == 1
 
 
 def test_server_errors_are_tried_again_and_counted(worker: Start, vendors: Vendors) -> None:
@@ -189,10 +164,9 @@ def test_a_prediction_that_crashes_is_tried_again_and_given_up_after_three(
 ) -> None:
     token = TokenFactory.create(prompt="please crash-the-model now")
     worker().until(is_failed(token))
-    token.refresh_from_db()
-    assert vendors.paid == 3
-    assert "Given up after 3 attempts" in (token.generation_error or "")
-    assert token.error_class == "transient"
+    error_class, message = failure_of(token)
+    assert (error_class, vendors.paid) == ("transient", 3)
+    assert "Given up after 3 attempts" in message
     numbers = ImageGenerationJob.objects.order_by("pk").values_list("attempt_number", flat=True)
     assert list(numbers) == [1, 2, 3]
 
@@ -240,23 +214,10 @@ def test_what_is_paid_for_is_finished_while_the_account_is_refused(
     assert vendors.paid == 3
 
 
-def test_polls_that_fail_pause_longer_and_longer(worker: Start, vendors: Vendors) -> None:
-    TokenFactory.create(prompt="a never-ending story")
-    drain = worker()
-    drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
-    vendors.replicate.set_faults(server_error_rate=1.0)
-    before = len(vendors.replicate.calls)
-    drain.until(lambda: len(vendors.replicate.calls) - before >= 2)
-    before = len(vendors.replicate.calls)
-    drain.settle(1.0)
-    assert len(vendors.replicate.calls) - before <= 12
-    vendors.replicate.set_faults(server_error_rate=0.0)
-
-
 def test_one_unreadable_prediction_keeps_nobody_waiting(worker: Start, vendors: Vendors) -> None:
     poison = TokenFactory.create(prompt="a never-ending story")
     drain = worker()
-    drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
+    drain.until(submitted)
     external_id = ImageGenerationJob.objects.get(token=poison).external_id
     vendors.replicate.plan_fault("server_error", times=10_000, scope=f"GET .*/{external_id}")
     token = TokenFactory.create()
@@ -301,7 +262,7 @@ def test_a_prediction_that_the_vendor_forgot_is_made_again(
     drain = worker()
     with monkeypatch.context() as patch:  # it is forgotten before anybody asks for it
         patch.setattr(timing, "poll", 3600.0)
-        drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
+        drain.until(submitted)
         vendors.replicate.reset(state=True)
     ImageGenerationJob.objects.update(look_at=None)
     drain.until(is_ready(token))
@@ -339,17 +300,6 @@ def test_a_refused_prompt_is_replaced_once(
     noted = TokenTransition.objects.get(token=token, detail__censored=True)
     assert noted.detail["original_prompt"] == f"a {word} picture"
     assert "fallback prompt is used instead" in noted.reason
-
-
-def test_a_broken_moderation_takes_no_author_his_prompt(
-    worker: Start, vendors: Vendors, settings: Settings
-) -> None:
-    settings.GENERATION_MAX_ATTEMPTS = 2
-    vendors.replicate.set_faults(refusal_text="RuntimeError: the safety checker failed to load")
-    token = TokenFactory.create(prompt="a gore picture")
-    worker().until(is_failed(token))
-    assert [p.input["prompt"] for p in vendors.predictions] == ["a gore picture"] * 2
-    assert not Token.objects.get(pk=token.pk).fallback_used
 
 
 def test_a_refused_fallback_fails_the_token(
@@ -471,63 +421,6 @@ def test_a_file_that_the_vendor_deleted_is_made_again(
     assert vendors.paid == 2
 
 
-# -- an output that leads where it must not; the rules are the download's --------------------
-
-
-def fails_at_output(worker: Start, vendors: Vendors, url: str) -> str:
-    """Let a worker meet the output of a prediction that is paid for; return why it is refused."""
-    token = TokenFactory.create(status=TokenStatus.GENERATING, generation_attempts=1)
-    ImageGenerationJob.objects.create(
-        token=token,
-        prompt=token.prompt,
-        input={"prompt": token.prompt, "seed": 1},
-        service="replicate",
-        model="black-forest-labs/flux-schnell",
-        external_id=f"prediction{token.pk}",
-        attempt_number=1,
-        status=JobStatus.SUCCEEDED,
-        output_url=url,
-    )
-    worker().until(is_failed(token))
-    assert (vendors.pinata.calls, vendors.creations()) == ([], 0)
-    assert ImageGenerationJob.objects.get().status == JobStatus.FAILED
-    assert not hasattr(token, "image")
-    return failure_of(token)[1]
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/", "file:///etc/passwd"])
-def test_an_address_inside_or_another_scheme_is_refused(
-    worker: Start, vendors: Vendors, settings: Settings, server: ScriptedServer, url: str
-) -> None:
-    settings.REPLICATE_OUTPUT_HOSTS = ["replicate.delivery", "*.replicate.delivery"]
-    server.script(answer(200, b"the keys"))
-    assert "the URL is refused" in fails_at_output(worker, vendors, url.format(port=server.port))
-    assert server.requests == []
-
-
-@pytest.mark.parametrize(
-    ("reply", "why"),
-    [
-        (answer(307, b"", Location="http://127.0.0.1:1/"), "HTTP 307"),
-        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"), "limit of"),
-        (answer(200, bomb(30_000)), "pixels"),
-    ],
-    ids=["redirect", "endless", "bomb"],
-)
-def test_a_hostile_answer_is_refused(
-    worker: Start,
-    vendors: Vendors,
-    settings: Settings,
-    server: ScriptedServer,
-    reply: Any,
-    why: str,
-) -> None:
-    settings.GENERATION_MAX_ATTEMPTS = 1
-    server.script(reply)
-    settings.REPLICATE_OUTPUT_HOSTS = [f"127.0.0.1:{server.port}"]
-    assert why in fails_at_output(worker, vendors, f"{server.url}/out-0.webp")
-
-
 # -- storage ----------------------------------------------------------------------------
 
 
@@ -582,7 +475,7 @@ def test_an_old_refusal_says_nothing_of_the_call_that_follows_it(
 def test_an_ending_drain_gives_back_what_waits(worker: Start, vendors: Vendors) -> None:
     token = TokenFactory.create(prompt="a never-ending story")
     drain: Worker = worker()
-    drain.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
+    drain.until(submitted)
     drain.stop()
     token.refresh_from_db()
     assert token.lease_owner is None

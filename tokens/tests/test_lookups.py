@@ -104,16 +104,12 @@ def test_what_is_known_or_of_another_time_makes_no_doubt(worker: Start, vendors:
 # -- the listing is long ----------------------------------------------------------------------
 
 
-@pytest.fixture
-def few_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(find, "MAX_PAGES", 4)
-
-
 @pytest.mark.parametrize("fault", ["drop_after", "drop_before"])
 def test_thousands_of_newer_predictions_do_not_hide_a_lost_reply(
-    worker: Start, vendors: Vendors, few_pages: None, fault: Any
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch, fault: Any
 ) -> None:
     """A hundred thousand since the call; within its window only a few hundred."""
+    monkeypatch.setattr(find, "MAX_PAGES", 4)
     vendors.replicate.plan_fault(fault, scope=CREATE)
     token = TokenFactory.create()
     job = lose_a_reply(worker(), token)
@@ -128,12 +124,12 @@ def test_thousands_of_newer_predictions_do_not_hide_a_lost_reply(
 def test_a_listing_that_cannot_be_searched_pays_nothing_and_is_said(
     worker: Start,
     vendors: Vendors,
-    few_pages: None,
     admin_client: Client,
     monkeypatch: pytest.MonkeyPatch,
     settings: Settings,
     bounds: str,
 ) -> None:
+    monkeypatch.setattr(find, "MAX_PAGES", 4)
     monkeypatch.setattr(timing, "lookup_late_after", 0.5)
     if bounds == "misunderstood":  # nothing at all is shown of before
         pages = ReplicateClient.prediction_pages
@@ -281,42 +277,6 @@ def test_a_read_that_fails_leaves_the_probe_of_the_listing_to_others(
     drain.until(is_ready(token))
 
 
-def test_the_drain_knows_at_once_when_a_look_is_due_that_it_has_put_off(
-    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(timing, "lookup_again", 2.0)
-    monkeypatch.setattr(timing, "account_wait", 3600.0)
-    vendors.replicate.plan_fault("drop_before", scope=CREATE)
-    job = lose_a_reply(worker(), TokenFactory.create())
-    ImageGenerationJob.objects.filter(pk=job.pk).update(look_at=job.created_at)
-    Breaker("replicate_listing").failed(AccountError("HTTP 403", vendor="replicate"))
-    drain = worker()
-    drain.step(0)
-    job.refresh_from_db()
-    assert job.look_at != job.created_at
-    assert drain.tick == pytest.approx(0.05)
-    drain.step(0)
-    assert drain.tick == pytest.approx(2.0, abs=0.5)
-
-
-def test_a_listing_that_works_says_nothing_of_new_calls(worker: Start, vendors: Vendors) -> None:
-    """The breaker of an account without credit stays as it is while lost replies are found."""
-    vendors.replicate.plan_fault("drop_after", scope=CREATE)
-    token = TokenFactory.create()
-    drain = worker()
-    drain.until(lambda: vendors.creations() == 1)
-    vendors.replicate.set_faults(account_refusal="insufficient_credit")
-    refused = TokenFactory.create_batch(2)
-    drain.until(lambda: breaker("replicate").get("state") == "open")
-    openings = breaker("replicate")["openings"]
-    since = breaker("replicate")["since"]
-    drain.until(is_ready(token))
-    assert (breaker("replicate")["state"], breaker("replicate")["since"]) == ("open", since)
-    assert breaker("replicate")["openings"] >= openings
-    vendors.replicate.set_faults(account_refusal="")
-    drain.until(is_ready(*refused))
-
-
 # -- clocks that differ -------------------------------------------------------------------------
 
 
@@ -366,10 +326,7 @@ def test_a_workers_clock_that_differs_cancels_nothing_and_looks_not_too_early(
 
 
 def test_a_prediction_is_ended_in_time_by_a_worker_whose_clock_is_behind(
-    worker: Start,
-    vendors: Vendors,
-    wrong_clock: Callable[[float], None],
-    settings: Settings,
+    worker: Start, vendors: Vendors, wrong_clock: Callable[[float], None], settings: Settings
 ) -> None:
     settings.GENERATION_TIMEOUT_SECONDS = 0.3
     wrong_clock(-3600.0)
@@ -404,11 +361,9 @@ def test_a_workers_wrong_clock_is_on_the_dashboard(
 # -- samples ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def lost_sample(
+def test_a_sample_waits_for_a_refused_listing_and_keeps_its_price(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Worker, PromptSample]:
-    """Return a sample whose reply was lost, and the worker that looks for it."""
+) -> None:
     for name in ("_POLL", "_LOOK", "_NO_PLACE"):
         monkeypatch.setattr(samples, name, timedelta(seconds=0.02))
     vendors.replicate.set_faults(list_refusal=405)
@@ -418,22 +373,6 @@ def lost_sample(
     drain.until(lambda: listings(vendors) >= 2)
     sample.refresh_from_db()
     assert sample.status == "calling"
-    return drain, sample
-
-
-def test_a_sample_waits_for_a_refused_listing(
-    vendors: Vendors, lost_sample: tuple[Worker, PromptSample]
-) -> None:
-    drain, sample = lost_sample
-    vendors.replicate.set_faults(list_refusal=0)
-    drain.until(PromptSample.objects.filter(pk=sample.pk, status="done").exists)
-    assert vendors.paid == vendors.creations() == 1
-
-
-def test_a_sample_whose_data_is_deleted_keeps_its_price(
-    vendors: Vendors, lost_sample: tuple[Worker, PromptSample]
-) -> None:
-    drain, sample = lost_sample
     until_ended(vendors)
     vendors.replicate.set_faults(list_refusal=0, data_removed=True)
     drain.until(PromptSample.objects.filter(pk=sample.pk, status="failed").exists)

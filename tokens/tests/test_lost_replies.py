@@ -39,22 +39,16 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.fast
+@pytest.mark.parametrize("fault", ["drop_after", "error_after"])
 def test_a_reply_lost_after_acceptance_is_found_in_the_listing(
-    worker: Start, vendors: Vendors
+    worker: Start, vendors: Vendors, fault: Any
 ) -> None:
-    vendors.replicate.plan_fault("drop_after", scope=CREATE)
+    vendors.replicate.set_faults(error_after_status=502)
+    vendors.replicate.plan_fault(fault, scope=CREATE)
     token = TokenFactory.create()
     worker().until(is_ready(token))
     assert vendors.paid == vendors.creations() == 1
     assert job_of(token).external_id == vendors.predictions[0].id
-
-
-def test_a_server_error_after_acceptance_is_no_refusal(worker: Start, vendors: Vendors) -> None:
-    vendors.replicate.set_faults(error_after_status=502)
-    vendors.replicate.plan_fault("error_after", scope=CREATE)
-    token = TokenFactory.create()
-    worker().until(is_ready(token))
-    assert vendors.paid == vendors.creations() == 1
     assert float(spent_today()) == vendors.replicate.bill.total_usd
 
 
@@ -113,18 +107,15 @@ def test_the_listing_is_not_asked_just_after_a_late_reply_was_lost(
 
 
 @pytest.fixture
-def empty_listing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listing that does not show yet what was made."""
+def unseen(
+    worker: Start, vendors: Vendors, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Worker, Token]:
+    """A call that was accepted with its reply lost, and that the listing does not show yet."""
 
     def nothing(client: Any, *, wanted: Sequence[LostCall], **known: Any) -> dict[int, Finding]:
         return {call.job_id: Finding() for call in wanted}
 
     monkeypatch.setattr(find, "find_lost", nothing)
-
-
-def test_the_callback_comes_while_the_listing_shows_nothing_yet(
-    worker: Start, vendors: Vendors, settings: Settings, empty_listing: None
-) -> None:
     settings.GENERATION_MAX_ATTEMPTS = 1
     vendors.replicate.set_faults(error_after_status=500)
     vendors.replicate.plan_fault("error_after", scope=CREATE)
@@ -132,13 +123,19 @@ def test_the_callback_comes_while_the_listing_shows_nothing_yet(
     drain = worker()
     drain.step()
     drain.drain.turn(drain.finished())
-    job = job_of(token)
+    return drain, token
+
+
+def test_the_callback_comes_while_the_listing_shows_nothing_yet(
+    vendors: Vendors, unseen: tuple[Worker, Token]
+) -> None:
+    drain, token = unseen
     prediction = ended(vendors, drain)
     ImageGenerationJob.objects.update(look_at=timezone.now() - timedelta(seconds=1))
     drain.drain.turn([])
     late = drain.finished()
     assert [result.kind for result in late] == ["find"]
-    assert record_prediction(prediction, job_id=job.pk) == "recorded"
+    assert record_prediction(prediction, job_id=job_of(token).pk) == "recorded"
     drain.drain.turn(late)
     drain.until(is_ready(token))
     assert vendors.paid == vendors.creations() == 1
@@ -146,38 +143,20 @@ def test_the_callback_comes_while_the_listing_shows_nothing_yet(
 
 
 def test_the_image_of_a_call_that_was_given_up_is_fetched_by_a_retry(
-    worker: Start, vendors: Vendors, settings: Settings, empty_listing: None
+    vendors: Vendors, unseen: tuple[Worker, Token]
 ) -> None:
-    """The listing did not show it for long, and the callback came after the token had failed."""
-    settings.GENERATION_MAX_ATTEMPTS = 1
-    vendors.replicate.set_faults(error_after_status=500)
-    vendors.replicate.plan_fault("error_after", scope=CREATE)
-    token = TokenFactory.create()
-    drain = worker()
-    drain.step()
-    drain.drain.turn(drain.finished())
-    job = job_of(token)
+    """The callback came after the token had failed: nobody waited for it, and it is paid."""
+    drain, token = unseen
     drain.until(is_failed(token))
-    prediction = ended(vendors, drain)
-    record_prediction(prediction, job_id=job.pk)
+    prediction, job = ended(vendors, drain), job_of(token)
+    assert record_prediction(prediction, job_id=job.pk) == "unknown"
+    job.refresh_from_db()
+    assert (job.status, job.external_id) == (JobStatus.FAILED, prediction.id)
     assert float(spent_today()) == vendors.replicate.bill.total_usd
     Token.objects.update(next_attempt_at=timezone.now() - timedelta(hours=1))
     assert retry_what_is_due() == 1
     drain.until(is_ready(token))
     assert vendors.paid == vendors.creations() == 1
-
-
-def test_the_callback_is_faster_than_the_listing(worker: Start, vendors: Vendors) -> None:
-    vendors.replicate.plan_fault("drop_after", scope=CREATE)
-    token = TokenFactory.create()
-    drain = worker()
-    drain.step()
-    lost = drain.finished()
-    prediction = ended(vendors, drain)
-    assert record_prediction(prediction, job_id=job_of(token).pk) == "recorded"
-    drain.drain.turn(lost)
-    drain.until(is_ready(token))
-    assert vendors.paid == 1
 
 
 def test_inputs_that_the_vendor_completed_are_ours_all_the_same(
@@ -229,32 +208,16 @@ def test_killed_before_the_call_was_made(
     assert vendors.paid == vendors.creations() == 1
 
 
-def test_killed_between_the_call_and_its_reply(worker: Start, vendors: Vendors) -> None:
+@pytest.mark.parametrize("known", ["nothing", JobStatus.SUBMITTED, JobStatus.SUCCEEDED])
+def test_killed_between_the_call_and_the_bytes(worker: Start, vendors: Vendors, known: str) -> None:
     token = TokenFactory.create()
     first = worker()
-    first.step()
-    first.finished()
-    assert vendors.paid == 1
+    if known == "nothing":
+        first.step()
+        first.finished()
+    else:
+        until_job(first, token, JobStatus(known))
     crash(first)
-    worker().until(is_ready(token))
-    assert vendors.paid == vendors.creations() == 1
-
-
-def test_killed_after_the_id_was_stored(worker: Start, vendors: Vendors) -> None:
-    token = TokenFactory.create()
-    first = worker()
-    until_job(first, token, JobStatus.SUBMITTED)
-    crash(first)
-    worker().until(is_ready(token))
-    assert vendors.paid == vendors.creations() == 1
-
-
-def test_killed_when_the_outcome_was_stored(worker: Start, vendors: Vendors) -> None:
-    token = TokenFactory.create()
-    first = worker()
-    until_job(first, token, JobStatus.SUCCEEDED)
-    crash(first)
-    assert job_of(token).status == JobStatus.SUCCEEDED
     worker().until(is_ready(token))
     assert vendors.paid == vendors.creations() == 1
 
@@ -348,20 +311,3 @@ def test_a_reply_for_a_token_that_was_taken_over_is_stored_all_the_same(
     token.refresh_from_db()
     assert token.lease_owner == "another"
     assert job_of(token).external_id == vendors.predictions[0].id
-
-
-def test_a_prediction_of_a_job_that_was_given_up_stands_in_the_ledger(
-    worker: Start, vendors: Vendors
-) -> None:
-    """The vendor accepted the call after all, long after the listing did not show it."""
-    token = TokenFactory.create()
-    drain = worker()
-    drain.step()
-    drain.finished()
-    job = job_of(token)
-    ImageGenerationJob.objects.filter(pk=job.pk).update(status=JobStatus.REJECTED)
-    prediction = ended(vendors, drain)
-    assert record_prediction(prediction, job_id=job.pk) == "unknown"
-    job.refresh_from_db()
-    assert (job.status, job.external_id) == (JobStatus.FAILED, prediction.id)
-    assert job.cost_usd is not None

@@ -140,28 +140,6 @@ def test_an_unknown_outcome_at_replicate_is_settled_there_first(
     assert len(cog.bill) == 12
 
 
-def test_many_lost_replies_leave_room_for_the_server(
-    worker: Start,
-    vendors: Vendors,
-    cog: CogEmulator,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    settings.WORKER_BATCH_SIZE = 2
-    vendors.replicate.plan_fault("drop_after", times=2, scope=CREATE)
-    vendors.replicate.set_faults(list_refusal=503)
-    lost = TokenFactory.create_batch(2)
-    drain = worker()
-    with monkeypatch.context() as patch:  # they are looked for when the breaker is open
-        patch.setattr(timing, "lookup_after", 3600.0)
-        drain.until(lambda: len(vendors.predictions) == 2 and drain.drain.in_flight == 0)
-        open_breaker("replicate")
-    ImageGenerationJob.objects.update(look_at=None)
-    other = TokenFactory.create()
-    drain.until(is_ready(other))
-    assert {job_of(token).status for token in lost} == {JobStatus.CREATED}
-
-
 def test_a_prediction_at_replicate_stays_there(
     worker: Start, vendors: Vendors, cog: CogEmulator
 ) -> None:
@@ -175,10 +153,11 @@ def test_a_prediction_at_replicate_stays_there(
     assert len(cog.bill) == 0
 
 
+@pytest.mark.parametrize("fault", ["drop_after", "drop_before", "error_after"])
 def test_a_lost_reply_is_asked_for_again_by_the_same_id(
-    worker: Start, vendors: Vendors, chosen: CogEmulator
+    worker: Start, vendors: Vendors, chosen: CogEmulator, fault: Any
 ) -> None:
-    chosen.plan_fault("drop_after", scope=PUT)
+    chosen.plan_fault(fault, scope=PUT)
     token = TokenFactory.create()
     worker().until(is_ready(token))
     ids = {call.path for call in chosen.calls if call.method == "PUT"}
@@ -242,15 +221,6 @@ def test_a_server_that_is_not_configured_any_more_keeps_no_token(
 # -- faults ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["server_error", "drop_before", "error_after"])
-def test_a_passing_fault_is_waited_for(
-    worker: Start, vendors: Vendors, chosen: CogEmulator, kind: Any
-) -> None:
-    chosen.plan_fault(kind, scope=PUT)
-    token = TokenFactory.create()
-    worker().until(is_ready(token))
-
-
 def test_a_busy_server_costs_no_attempt(
     worker: Start, vendors: Vendors, chosen: CogEmulator, settings: Settings
 ) -> None:
@@ -292,16 +262,6 @@ def test_what_takes_too_long_is_canceled_and_given_up(
     drain.until(lambda: not chosen.running)
     assert [call.path.endswith("/cancel") for call in chosen.calls].count(True) >= 2
     assert services() == ["selfhosted", "selfhosted"]
-
-
-def test_a_refused_prompt_is_replaced_once(
-    worker: Start, vendors: Vendors, chosen: CogEmulator
-) -> None:
-    token = TokenFactory.create(prompt="a nude")
-    worker().until(is_ready(token))
-    token.refresh_from_db()
-    assert token.fallback_used
-    assert len(chosen.bill) == 2
 
 
 @pytest.mark.parametrize(("output", "reason"), [("broken", "artefact"), ("foreign", "permanent")])
