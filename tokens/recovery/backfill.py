@@ -35,7 +35,7 @@ from tokens.transitions.chain import name_transactions
 logger = structlog.get_logger(__name__)
 
 ACTOR = "backfill"
-MINTS_AT_ONCE = 500  # in one transaction
+MINTS_AT_ONCE = 1_000  # in one transaction
 # Mints are watched for this many blocks beyond MINT_CONFIRMATIONS. On Base only reorgs of one
 # block have been seen; the reveal's gate checks the hash once more, whatever the depth.
 WATCHED_BLOCKS = 12

@@ -6,22 +6,13 @@ somebody retries or regenerates it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 import structlog
 
-from glisk.admin.audit import said
 from tokens.models import Token
 from tokens.registry import in_flight
-from tokens.repairs.results import (
-    RepairResult,
-    in_work,
-    note,
-    repair_each,
-    wake,
-    with_reason,
-)
+from tokens.repairs.results import RepairResult, in_work, note, service, wake, with_reason
 from tokens.states import ACTIVE, TokenStatus
 from tokens.transitions.claims import forget_delay, hold, release_hold
 from tokens.transitions.status import Move, move_tokens
@@ -32,23 +23,13 @@ ERROR_CLASS = "operator"
 _REVEALING = "Its reveal is under way in a transaction, which cannot be taken back."
 
 
+@service(needs_reason=True)
 def hold_tokens(
-    *, token_ids: Iterable[int], actor: str, reason: str, dry_run: bool = False
-) -> list[RepairResult]:
-    """Hold tokens until they are released; what a worker has begun may end.
-
-    Raises ValueError without a reason. `dry_run`: only say what would happen.
-    """
-    step = partial(_hold, actor=actor, reason=said(reason), dry_run=dry_run)
-    return repair_each(token_ids, step, lock=not dry_run)
-
-
-def _hold(
     tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool
 ) -> Iterator[RepairResult]:
+    """Hold tokens until they are released; what a worker has begun may end."""
     # After the locks: a reveal that had them first has committed its batch by now.
-    revealing = in_flight(token.pk for token in tokens)
-    working = in_work(tokens)
+    revealing, working = in_flight(token.pk for token in tokens), in_work(tokens)
     for token in tokens:
         refusal = ""
         if token.status not in ACTIVE:
@@ -64,17 +45,11 @@ def _hold(
         yield RepairResult(token.pk, not refusal, refusal or f"Held.{busy}")
 
 
+@service()
 def release_tokens(
-    *, token_ids: Iterable[int], actor: str, reason: str = "", dry_run: bool = False
-) -> list[RepairResult]:
-    """Let held tokens go on. `dry_run`: only say what would happen."""
-    step = partial(_release, actor=actor, reason=" ".join(reason.split()), dry_run=dry_run)
-    return repair_each(token_ids, step, lock=not dry_run)
-
-
-def _release(
     tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool
 ) -> Iterator[RepairResult]:
+    """Let held tokens go on."""
     for token in tokens:
         if token.held_at is None:
             yield RepairResult(token.pk, False, "It is not held.")
@@ -86,20 +61,14 @@ def _release(
         yield RepairResult(token.pk, True, f"Released: it goes on as {token.status}.")
 
 
+@service(needs_reason=True)
 def fail_by_hand(
-    *, token_ids: Iterable[int], actor: str, reason: str, dry_run: bool = False
-) -> list[RepairResult]:
-    """Fail tokens for a reason; a worker's claim is taken away, what it paid for stays on record.
-
-    Raises ValueError without a reason. `dry_run`: only say what would happen.
-    """
-    step = partial(_fail, actor=actor, reason=said(reason), dry_run=dry_run)
-    return repair_each(token_ids, step, lock=not dry_run)
-
-
-def _fail(
     tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool
 ) -> Iterator[RepairResult]:
+    """Fail tokens for a reason; a worker's claim is taken away, what it paid for stays on record.
+
+    One that has failed is not tried again by itself from now on.
+    """
     # After the locks: a reveal that had them first has committed its batch by now.
     revealing = in_flight(token.pk for token in tokens)
     for token in tokens:
@@ -114,23 +83,12 @@ def _fail(
             yield RepairResult(token.pk, False, _REVEALING)
         else:
             if not dry_run:
-                _give_up(token, actor=actor, reason=reason)
+                text = with_reason("Failed by hand", reason)
+                columns = {"generation_error": text, "error_class": ERROR_CLASS}
+                move_tokens(
+                    [Move(token.pk, reason=text, fields=columns, detail={"repair": "fail"})],
+                    source=TokenStatus(token.status),
+                    target=TokenStatus.FAILED,
+                    actor=actor,
+                )
             yield RepairResult(token.pk, True, "Failed. A retry lets it go on.")
-
-
-def _give_up(token: Token, *, actor: str, reason: str) -> None:
-    text = with_reason("Failed by hand", reason)
-    move_tokens(
-        [
-            Move(
-                token_id=token.pk,
-                reason=text,
-                fields={"generation_error": text, "error_class": ERROR_CLASS},
-                detail={"repair": "fail"},
-            )
-        ],
-        source=TokenStatus(token.status),
-        target=TokenStatus.FAILED,
-        actor=actor,
-    )
-    logger.warning("token_failed_by_hand", token_id=token.pk, actor=actor, reason=reason)

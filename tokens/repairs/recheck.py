@@ -12,30 +12,23 @@ from tokens.repairs.results import RepairResult, repair_each
 from tokens.states import TokenStatus
 
 
-def recheck_tokens(
-    *,
-    token_ids: Iterable[int],
-    actor: str,
-    reader: ChainClient | None = None,
-) -> list[RepairResult]:
+def recheck_tokens(*, token_ids: Iterable[int], actor: str) -> list[RepairResult]:
     """Compare tokens with the contract; adopt what is revealed there and not here.
 
     `done` means that both agree now. Nothing else is changed: what contradicts is named, with
     what to do. Raises the errors of the reader.
     """
-    reader = reader or ChainClient.from_settings()
-    wanted = sorted(set(token_ids))
+    reader, wanted = ChainClient.from_settings(), sorted(set(token_ids))
     results: list[RepairResult] = []
     for start in range(0, len(wanted), FACTS_AT_ONCE):
         part = wanted[start : start + FACTS_AT_ONCE]
-        facts = reader.tokens(part)  # before any lock: the node may take its time
-        step = partial(_recheck, facts=facts, actor=actor)
+        step = partial(_compare_each, reader.tokens(part), actor)  # asked before any lock
         results += repair_each(part, step)
     return results
 
 
-def _recheck(
-    tokens: Sequence[Token], *, facts: Mapping[int, OnChainToken], actor: str
+def _compare_each(
+    facts: Mapping[int, OnChainToken], actor: str, tokens: Sequence[Token]
 ) -> list[RepairResult]:
     return [_compare(token, facts[token.pk], actor=actor) for token in tokens]
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import structlog
-
-from glisk.admin.audit import said
 from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
@@ -16,7 +12,7 @@ from tokens.registry import perhaps_revealed
 from tokens.repairs.results import (
     RepairResult,
     in_work,
-    repair_each,
+    service,
     wake,
     with_reason,
 )
@@ -24,33 +20,21 @@ from tokens.repairs.retry import NO_PROMPT, usable_prompt
 from tokens.states import Repair, TokenStatus
 from tokens.transitions.status import Move, move_tokens
 
-logger = structlog.get_logger(__name__)
-
 # The vendor has answered: nothing is unknown any more.
 _DECIDED = (JobStatus.SUCCEEDED, JobStatus.ERRORED)
 
 DONE = "A new image is generated and paid for; the old artefacts stand in the timeline."
 
 
+@service(needs_reason=True)
 def regenerate_tokens(
-    *,
-    token_ids: Iterable[int],
-    actor: str,
-    reason: str,
-    dry_run: bool = False,
-) -> list[RepairResult]:
+    tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool
+) -> Iterator[RepairResult]:
     """Give up the images of tokens and have new ones made, by the frozen prompt.
 
     Skipped are revealed tokens, those in an open reveal transaction, and those of which an
-    earlier call's outcome is unknown: nothing is paid twice. Raises ValueError without a reason.
+    earlier call's outcome is unknown: nothing is paid twice.
     """
-    step = partial(_regenerate, actor=actor, reason=said(reason), dry_run=dry_run)
-    return repair_each(token_ids, step, lock=not dry_run)
-
-
-def _regenerate(
-    tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool
-) -> Iterator[RepairResult]:
     open_jobs = jobs.open_jobs(token.pk for token in tokens)
     # After the locks: a reveal that had them first has committed its batch by now.
     revealing = perhaps_revealed(token.pk for token in tokens)
@@ -96,54 +80,42 @@ def _begin_anew(token: Token, job: ImageGenerationJob | None, *, actor: str, rea
             error_class="regenerated",
             error="Its token was regenerated; the outcome is not used.",
         )
-    prompt = usable_prompt(token) or ""
+    prompt = usable_prompt(token)
     if prompt != token.prompt:
         detail["old_prompt"] = token.prompt
     TokenImage.objects.filter(pk=token.pk).delete()
+    nothing = ("image_url", "image_cid", "metadata_text", "metadata_cid", "generation_error")
+    columns = {
+        **dict.fromkeys(nothing),
+        "prompt": prompt,
+        "generation_attempts": 0,
+        "automatic_retries": 0,
+        "fallback_used": False,
+        "error_class": "",
+    }
     move_tokens(
-        [
-            Move(
-                token_id=token.pk,
-                reason=with_reason("regenerated", reason),
-                fields={
-                    "prompt": prompt,
-                    "image_url": None,
-                    "image_cid": None,
-                    "metadata_text": None,
-                    "metadata_cid": None,
-                    "generation_attempts": 0,
-                    "automatic_retries": 0,
-                    "fallback_used": False,
-                    "generation_error": None,
-                    "error_class": "",
-                },
-                detail=detail,
-            )
-        ],
+        [Move(token.pk, reason=with_reason("regenerated", reason), fields=columns, detail=detail)],
         source=TokenStatus(token.status),
         target=TokenStatus.GENERATING,
         actor=actor,
         repair=Repair.REGENERATE,
     )
     wake(TokenStatus.GENERATING)
-    logger.info("token_regenerated", token_id=token.pk, actor=actor, reason=reason)
 
 
 def _artefacts(token: Token) -> dict[str, Any]:
     """Return what is let go, for the timeline: the files' names, and what they cost."""
-    image = TokenImage.objects.filter(pk=token.pk).defer("data").first()
-    paid = ImageGenerationJob.objects.filter(token=token, external_id__isnull=False)
-    job = paid.order_by("-pk").first()
-    facts = {
+    facts: dict[str, Any] = {
         "image_cid": token.image_cid,
         "metadata_cid": token.metadata_cid,
-        "image_sha256": image.sha256 if image else None,
-        "image_type": image.mime_type if image else None,
-        "prediction": job.external_id if job else None,
-        "job_id": job.pk if job else None,
-        "model": job.model if job else None,
-        "cost_usd": str(job.cost_usd) if job and job.cost_usd is not None else None,
         "fallback_used": token.fallback_used or None,
         "error": token.generation_error,
     }
+    if image := TokenImage.objects.filter(pk=token.pk).defer("data").first():
+        facts |= {"image_sha256": image.sha256, "image_type": image.mime_type}
+    paid = ImageGenerationJob.objects.filter(token=token, external_id__isnull=False)
+    if job := paid.order_by("-pk").first():
+        cost = None if job.cost_usd is None else str(job.cost_usd)
+        facts |= {"prediction": job.external_id, "job_id": job.pk, "model": job.model}
+        facts["cost_usd"] = cost
     return {name: value for name, value in facts.items() if value is not None}

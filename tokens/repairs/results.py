@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
 
+from glisk.admin.audit import said
 from glisk.engine.broker import notify
-from tokens.models import Token
+from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import OPEN_JOB_STATUSES
 from tokens.states import TokenStatus
 from tokens.transitions import PIPELINE_CHANNEL, REVEAL_CHANNEL, UPLOAD_CHANNEL, status
@@ -27,6 +32,37 @@ class RepairResult:
     done: bool
     message: str
     pays: bool = False
+
+
+Service = Callable[..., list[RepairResult]]
+
+
+def service(
+    *, needs_reason: bool = False, at_once: int = 1
+) -> Callable[[Callable[..., Iterable[RepairResult]]], Service]:
+    """Make a service of what is to be done with locked tokens.
+
+    It takes `token_ids`, `actor`, `reason` and `dry_run`, which only says what would happen, and
+    raises ValueError if a reason is needed and there is none.
+    """
+
+    def make(repair: Callable[..., Iterable[RepairResult]]) -> Service:
+        @wraps(repair)
+        def serve(
+            *,
+            token_ids: Iterable[int],
+            actor: str,
+            reason: str = "",
+            dry_run: bool = False,
+            **options: Any,
+        ) -> list[RepairResult]:
+            told = said(reason) if needs_reason else " ".join(reason.split())
+            step = partial(repair, actor=actor, reason=told, dry_run=dry_run, **options)
+            return repair_each(token_ids, step, at_once=at_once, lock=not dry_run)
+
+        return serve
+
+    return make
 
 
 def repair_each(
@@ -50,13 +86,11 @@ def repair_each(
         with transaction.atomic():
             found = Token.objects.filter(pk__in=part).select_related("author").order_by("pk")
             tokens = list(found.select_for_update(of=("self",)) if lock else found)
-            known = {token.pk for token in tokens}
-            results += [
-                RepairResult(token_id, False, f"There is no token {token_id} here.")
-                for token_id in part
-                if token_id not in known
-            ]
             results += repair(tokens)
+        results += [
+            RepairResult(token_id, False, f"There is no token {token_id} here.")
+            for token_id in set(part).difference(token.pk for token in tokens)
+        ]
     return sorted(results, key=lambda result: result.token_id)
 
 
@@ -84,12 +118,10 @@ def in_work(tokens: Iterable[Token]) -> set[int]:
 
     The database's clock decides, as for workers.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT token_id FROM tokens_s0 t WHERE token_id = ANY(%s) AND "
-            "(lease_expires_at > clock_timestamp() OR t.status IN ('detected', 'generating') AND "
-            "EXISTS (SELECT FROM image_generation_jobs j "
-            "WHERE j.token_id = t.token_id AND j.status = ANY(%s)))",
-            [[token.pk for token in tokens], [status.value for status in OPEN_JOB_STATUSES]],
-        )
-        return {row[0] for row in cursor.fetchall()}
+    making = ImageGenerationJob.objects.filter(token=OuterRef("pk"), status__in=OPEN_JOB_STATUSES)
+    found = Token.objects.filter(
+        Q(lease_expires_at__gt=Now())
+        | Q(status__in=[TokenStatus.DETECTED, TokenStatus.GENERATING]) & Q(Exists(making)),
+        pk__in=[token.pk for token in tokens],
+    )
+    return set(found.values_list("pk", flat=True))

@@ -7,9 +7,8 @@ while its stage is paused or the daily cap is reached.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import structlog
 from django.db import connection
@@ -21,7 +20,7 @@ from tokens.models import ImageGenerationJob, Token, TokenImage
 from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
 from tokens.pipeline.image_vendors import cap_reason
-from tokens.repairs.results import RepairResult, repair_each, wake, with_reason
+from tokens.repairs.results import RepairResult, service, wake, with_reason
 from tokens.states import Repair, TokenStatus
 from tokens.transitions.claims import forget_delay
 from tokens.transitions.status import Move, move_tokens
@@ -30,8 +29,6 @@ logger = structlog.get_logger(__name__)
 
 AUTOMATIC = "automatic retry"
 NO_PROMPT = "Its prompt is empty or too long: set the author's prompt first."
-DUE_AT_ONCE = 500
-_AT_ONCE = 100  # no drain touches a failed token
 # A job that failed while its image was fetched, and not by what the image is: as long as the
 # vendor keeps the file, it is fetched again instead of being paid for again.
 _FETCH_FAULTS = frozenset({"permanent", "transient", "rate_limited", "unexpected"})
@@ -46,14 +43,12 @@ _STAGES = {
 
 @dataclass(frozen=True)
 class _Way:
-    """How one token goes on; `refusal`: not at all, and why."""
+    """How one token goes on; without a target it does not, and the message says why."""
 
     token: Token
-    target: TokenStatus = TokenStatus.FAILED
-    refusal: str = ""
-    message: str = ""
+    message: str
+    target: TokenStatus | None = None
     pays: bool = False
-    prompt: str = ""  # a new one
     reopened: ImageGenerationJob | None = None
 
 
@@ -80,38 +75,25 @@ def failed_token_ids(
     return ids[:limit]
 
 
+@service(at_once=100)  # no drain touches a failed token
 def retry_tokens(
-    *,
-    token_ids: Iterable[int],
-    actor: str,
-    reason: str = "",
-    dry_run: bool = False,
-    automatic: bool = False,
-) -> list[RepairResult]:
+    tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool, automatic: bool = False
+) -> Iterator[RepairResult]:
     """Put failed tokens back into the stage they failed in.
 
     Stored ids stay: an image that is here is not generated again, and a prediction that is known
-    or that the vendor still keeps is not paid for again. `dry_run`: only say what would happen.
-    `automatic`: nobody asked for it, and it counts; a person's retry begins the count anew.
+    or that the vendor still keeps is not paid for again. `automatic`: nobody asked for it, and it
+    counts; a person's retry begins the count anew.
     """
-    told = " ".join(reason.split())
-    step = partial(_retry, actor=actor, reason=told, dry_run=dry_run, automatic=automatic)
-    return repair_each(token_ids, step, at_once=_AT_ONCE, lock=not dry_run)
-
-
-def _retry(
-    tokens: Sequence[Token], *, actor: str, reason: str, dry_run: bool, automatic: bool
-) -> list[RepairResult]:
     if automatic:  # under the lock: a person may have been faster
         tokens = [token for token in tokens if token.next_attempt_at is not None]
     ways = _ways_of(tokens)
     if not dry_run:
-        able = [way for way in ways if not way.refusal]
-        _go(able, actor=actor, reason=reason, automatic=automatic)
-    return [
-        RepairResult(way.token.pk, not way.refusal, way.refusal or way.message, way.pays)
-        for way in ways
-    ]
+        _go(ways, actor=actor, reason=reason, automatic=automatic)
+    for way in ways:
+        held = " It is held: release it, too." if way.token.held_at is not None else ""
+        done = way.target is not None
+        yield RepairResult(way.token.pk, done, f"{way.message}{held}", way.pays)
 
 
 def _ways_of(tokens: Sequence[Token]) -> list[_Way]:
@@ -124,29 +106,26 @@ def _ways_of(tokens: Sequence[Token]) -> list[_Way]:
     for token in tokens:
         stage = stages.get(token.pk)
         if stage is None:
-            way = _Way(token, refusal=f"It has not failed: it is {token.status}.")
+            way = _Way(token, f"It has not failed: it is {token.status}.")
         elif stage is TokenStatus.READY and token.image_cid and token.metadata_cid:
-            way = _Way(token, stage, message="Back to its reveal.")
+            way = _Way(token, "Back to its reveal.", stage)
         elif stage in (TokenStatus.READY, TokenStatus.UPLOADING):
+            way = _Way(token, "The image's bytes are not kept: regenerate it.")
             if token.image_cid and token.metadata_text and token.pk in with_bytes:
                 message = "Back to its upload, with the image that is here."
-                way = _Way(token, TokenStatus.UPLOADING, message=message)
-            else:
-                way = _Way(token, refusal="The image's bytes are not kept: regenerate it.")
+                way = _Way(token, message, TokenStatus.UPLOADING)
         elif token.pk in open_jobs:
             message = "Back to its generation, with the call that is under way."
-            way = _Way(token, TokenStatus.GENERATING, message=message)
+            way = _Way(token, message, TokenStatus.GENERATING)
         elif token.pk in fetchable:
             message = "Back to its generation, with the image that is paid for."
             job = fetchable[token.pk]
-            way = _Way(token, TokenStatus.GENERATING, message=message, reopened=job)
-        elif prompt := usable_prompt(token):
+            way = _Way(token, message, TokenStatus.GENERATING, reopened=job)
+        elif usable_prompt(token) is not None:
             message = "Back to its generation: a new prediction is paid for."
-            way = _Way(token, stage, message=message, prompt=prompt, pays=True)
+            way = _Way(token, message, stage, pays=True)
         else:
-            way = _Way(token, refusal=NO_PROMPT)
-        if token.held_at is not None:
-            way = replace(way, message=f"{way.message} It is held: release it, too.")
+            way = _Way(token, NO_PROMPT)
         ways.append(way)
     return ways
 
@@ -157,18 +136,20 @@ def _go(ways: Sequence[_Way], *, actor: str, reason: str, automatic: bool) -> No
     ImageGenerationJob.objects.filter(pk__in=reopened, status=JobStatus.FAILED).update(
         status=JobStatus.SUCCEEDED, error_class="", error=""
     )
-    for target in sorted({way.target for way in ways}):
+    targets = {way.target for way in ways if way.target is not None}
+    for target in sorted(targets):
         moves = [_move(way, reason, automatic=automatic) for way in ways if way.target == target]
         moved = move_tokens(
             moves, source=TokenStatus.FAILED, target=target, actor=actor, repair=Repair.RETRY
         )
         logger.info("tokens_retried", token_ids=sorted(moved)[:100], stage=target, actor=actor)
-    if ways:
-        wake(*(way.target for way in ways))
+    if targets:
+        wake(*targets)
 
 
 def _move(way: _Way, reason: str, *, automatic: bool) -> Move:
-    token, prompt = way.token, way.prompt or way.token.prompt
+    token = way.token
+    prompt = (usable_prompt(token) if way.pays else None) or token.prompt
     anew = way.target in (TokenStatus.DETECTED, TokenStatus.GENERATING)
     detail = {
         "repair": Repair.RETRY.value,
@@ -241,18 +222,15 @@ def retry_what_is_due() -> int:
     due = Token.objects.filter(
         status=TokenStatus.FAILED, next_attempt_at__lte=Now(), held_at__isnull=True
     )
-    ids = list(due.order_by("next_attempt_at", "pk").values_list("pk", flat=True))
+    ids = list(due.values_list("pk", flat=True))
     if not ids:
         return 0
-    stages, closed = stages_of(ids), _closed_stages()
-    wanted = [i for i in ids if i in stages and _STAGES[stages[i]] not in closed][:DUE_AT_ONCE]
+    closed = {pause.stage for pause in list_pauses()}
+    if cap_reason():
+        closed.add("generation")
+    wanted = [i for i, stage in stages_of(ids).items() if _STAGES[stage] not in closed]
     results = retry_tokens(token_ids=wanted, actor=AUTOMATIC, automatic=True)
     # What stands in the way of these, only a person can mend.
     refused = [result.token_id for result in results if not result.done]
     forget_delay(refused, status=TokenStatus.FAILED)
     return len(results) - len(refused)
-
-
-def _closed_stages() -> set[str]:
-    closed = {pause.stage for pause in list_pauses()}
-    return closed | {"generation"} if cap_reason() else closed

@@ -15,6 +15,7 @@ from tokens.models import Token
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.image_vendors import OpenJobs
 from tokens.pipeline.jobs import external_ids_near
+from tokens.repairs import retry_what_is_due
 from tokens.states import TokenStatus
 from tokens.tests.factories import hash32
 from tokens.tests.plans import assert_uses, plans, table
@@ -69,6 +70,7 @@ def test_a_query_uses_its_index(plans: list[str]) -> None:
             lambda: claims.claim_for_upload(owner="w", limit=10),
             "token_claim_upload",
         ),
+        (retry_what_is_due, "token_failed_due"),
     ]
     for query, index in queries:
         plans.clear()

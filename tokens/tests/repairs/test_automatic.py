@@ -6,28 +6,21 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from glisk.engine.schedules import declared
 from glisk.pauses import pause_stage, resume_stage
 from tokens import tasks
-from tokens.models import ImageGenerationJob, Token, TokenTransition
-from tokens.models.job import JobStatus
-from tokens.repairs import fail_by_hand, regenerate_tokens, retry_tokens, retry_what_is_due
+from tokens.models import Token, TokenTransition
+from tokens.repairs import fail_by_hand, retry_tokens, retry_what_is_due
 from tokens.repairs.retry import AUTOMATIC
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
-from tokens.tests.plans import assert_uses, plans, table
-from tokens.tests.repairs.stock import add_job, failed
+from tokens.tests.repairs.stock import failed
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
 from tokens.transitions.claims import Claim, fail_tokens
 from tokens.transitions.status import PASSING_CLASSES
-
-__all__ = ["plans", "table"]
 
 pytestmark = pytest.mark.django_db
 
@@ -111,11 +104,11 @@ def test_only_what_passes_is_waited_out() -> None:
     assert waited == PASSING_CLASSES
 
 
-@pytest.mark.parametrize("waits", [[], [5.0]])
-def test_the_waits_are_a_setting(settings: Settings, waits: list[float]) -> None:
-    settings.RETRY_FAILED_AFTER_SECONDS = waits
-    assert (wait_of(fail("transient")) is not None) == bool(waits)
-    assert wait_of(fail("transient", automatic_retries=1)) is None
+def test_the_waits_are_a_setting(settings: Settings) -> None:
+    for waits in ([], [5.0]):
+        settings.RETRY_FAILED_AFTER_SECONDS = waits
+        assert (wait_of(fail("transient")) is not None) == bool(waits)
+        assert wait_of(fail("transient", automatic_retries=1)) is None
 
 
 def test_each_retry_counts_until_a_person_helps() -> None:
@@ -130,38 +123,6 @@ def test_each_retry_counts_until_a_person_helps() -> None:
     assert (token.automatic_retries, token.next_attempt_at) == (0, None)
 
 
-def test_a_new_generation_begins_the_count_anew() -> None:
-    token = waiting(TokenStatus.UPLOADING, automatic_retries=3)
-    (result,) = regenerate_tokens(token_ids=[token.pk], actor=OPERATOR, reason="ugly")
-    token.refresh_from_db()
-    assert (result.done, token.automatic_retries) == (True, 0)
-
-
-@pytest.mark.parametrize(
-    "stage", [TokenStatus.GENERATING, TokenStatus.UPLOADING, TokenStatus.READY]
-)
-def test_it_goes_on_in_the_stage_that_it_failed_in(stage: TokenStatus) -> None:
-    token = waiting(stage)
-    cid = token.image_cid
-    assert retry_what_is_due() == 1
-    token.refresh_from_db()
-    assert (token.status, token.image_cid, token.next_attempt_at) == (stage, cid, None)
-
-
-def test_an_image_that_is_paid_for_is_fetched_and_not_paid_again(
-    worker: Start, vendors: Vendors
-) -> None:
-    token = TokenFactory.create()
-    drain = worker()
-    drain.until(is_ready(token))
-    url = ImageGenerationJob.objects.get(token=token).output_url
-    other = waiting()
-    add_job(other, JobStatus.FAILED, output_url=url, error_class="transient")
-    assert retry_what_is_due() == 1
-    drain.until(is_ready(other))
-    assert vendors.paid == 1
-
-
 def test_a_stage_that_is_paused_keeps_its_failed_tokens() -> None:
     """The guard against waste has stopped the paying: nothing goes back into it."""
     generation, upload = waiting(), waiting(TokenStatus.UPLOADING)
@@ -172,17 +133,6 @@ def test_a_stage_that_is_paused_keeps_its_failed_tokens() -> None:
     assert upload.status == TokenStatus.UPLOADING
     resume_stage("generation", actor=OPERATOR, reason="mended")
     assert retry_what_is_due() == 1
-
-
-def test_tokens_of_a_paused_stage_hide_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokens.repairs.retry.DUE_AT_ONCE", 2)
-    pause_stage("generation", reason="a look", actor=OPERATOR)
-    for _ in range(5):
-        waiting()
-    token = waiting(TokenStatus.UPLOADING)
-    assert retry_what_is_due() == 1
-    token.refresh_from_db()
-    assert token.status == TokenStatus.UPLOADING
 
 
 def test_nothing_goes_back_to_be_paid_above_the_daily_cap(
@@ -219,24 +169,3 @@ def test_a_person_may_end_it() -> None:
     assert TokenTransition.objects.filter(token=token, reason__contains="no more").exists()
     (second,) = fail_by_hand(token_ids=[token.pk], actor=OPERATOR, reason="no more")
     assert not second.done
-
-
-def test_it_is_taken_up_by_the_clock() -> None:
-    assert "tokens.tasks.retry_failed" in {schedule.func for schedule in declared()}
-
-
-def test_with_nothing_due_it_is_one_statement() -> None:
-    failed(TokenStatus.GENERATING, error_class="transient")
-    with CaptureQueriesContext(connection) as queries:
-        assert retry_what_is_due() == 0
-    assert len(queries) == 1
-
-
-@pytest.mark.usefixtures("table")
-def test_what_is_due_is_found_by_its_index(plans: list[str]) -> None:
-    Token.objects.filter(status=TokenStatus.UPLOADING).update(status=TokenStatus.FAILED)
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE tokens_s0")
-    plans.clear()
-    assert retry_what_is_due() == 0
-    assert_uses(plans[0], "token_failed_due")

@@ -33,7 +33,7 @@ def regenerate(token: Token, *, dry_run: bool = False) -> tuple[bool, str]:
 
 @pytest.mark.parametrize("state", [TokenStatus.UPLOADING, TokenStatus.READY, TokenStatus.FAILED])
 def test_the_old_artefacts_move_into_the_timeline(state: TokenStatus) -> None:
-    token = with_artefacts(state, generation_attempts=2, fallback_used=True)
+    token = with_artefacts(state, generation_attempts=2, automatic_retries=3, fallback_used=True)
     old = Token.objects.get(pk=token.pk)
     sha256 = token.image.sha256
     assert regenerate(token)[0]
@@ -41,7 +41,8 @@ def test_the_old_artefacts_move_into_the_timeline(state: TokenStatus) -> None:
     assert token.status == TokenStatus.GENERATING
     assert (token.image_cid, token.image_url, token.metadata_cid) == (None, None, None)
     assert token.metadata_text is None
-    assert (token.generation_attempts, token.fallback_used) == (0, False)
+    assert (token.generation_attempts, token.automatic_retries) == (0, 0)
+    assert not token.fallback_used
     assert not TokenImage.objects.filter(pk=token.pk).exists()
     (row,) = timeline(token)
     assert (row.from_status, row.to_status) == (state, "generating")
