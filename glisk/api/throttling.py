@@ -69,6 +69,8 @@ class _MinuteThrottle(BaseThrottle, ABC):
         self.seconds = seconds_to_wait(
             scope=self.scope, subject=subject, limit=limit, window=timedelta(minutes=1)
         )
+        if not connection.in_atomic_block:
+            connection.close()  # into the pool: the body comes when its sender likes
         return self.seconds is None
 
     def wait(self) -> float | None:
