@@ -71,7 +71,7 @@ class CommonMiddleware(common.CommonMiddleware):
 class BodyPlaces:
     """A WSGI application around ours, which bounds the requests with a body."""
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
         self._places = threading.BoundedSemaphore(MOST_BODIES)
         self._said_at = -_SAID_EVERY_SECONDS  # monotonic
@@ -79,10 +79,12 @@ class BodyPlaces:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         chunked = environ.get("HTTP_TRANSFER_ENCODING")
         if not chunked and environ.get("CONTENT_LENGTH", "") in ("", "0"):
-            return self._answer(environ, start_response)
+            return self._application(environ, start_response)
         connection = environ.get("gunicorn.socket")
         if not self._places.acquire(blocking=False):
-            self._say()
+            if time.monotonic() - self._said_at >= _SAID_EVERY_SECONDS:
+                self._said_at = time.monotonic()
+                logger.warning("bodies_refused", waiting=MOST_BODIES)
             _stop_reading(connection)
             headers = [
                 ("Content-Type", "application/json"),
@@ -96,18 +98,9 @@ class BodyPlaces:
             if connection is not None:
                 connection.settimeout(timing.body_silence)  # gunicorn sets it anew for each request
                 environ["wsgi.input"] = _Body(environ["wsgi.input"], connection)
-            return self._answer(environ, start_response)
+            return self._application(environ, start_response)
         finally:
             self._places.release()
-
-    def _say(self) -> None:
-        if time.monotonic() - self._said_at >= _SAID_EVERY_SECONDS:
-            self._said_at = time.monotonic()
-            logger.warning("bodies_refused", waiting=MOST_BODIES)
-
-    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        answer: Iterable[bytes] = self._application(environ, start_response)
-        return answer
 
 
 class _Body:
@@ -122,13 +115,12 @@ class _Body:
     def readline(self, size: int | None = None) -> bytes:
         return self._read(self._body.readline, size)
 
-    def _read(self, read: Any, size: int | None) -> bytes:
+    def _read(self, read: Callable[[int | None], bytes], size: int | None) -> bytes:
         try:
-            piece: bytes = read(size)
+            return read(size)
         except OSError:
             _stop_reading(self._connection)
             raise
-        return piece
 
 
 def _stop_reading(connection: socket.socket | None) -> None:

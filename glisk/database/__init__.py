@@ -11,13 +11,7 @@ import environ
 from glisk.config import ConfigurationError
 
 # A statement that runs this long is a fault, not work; a transaction never waits on a vendor.
-# A web request gives up on a lock before Alchemy gives up on the request (5 s).
-_WORKER_TIMEOUTS = (
-    "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"
-)
-_WEB_TIMEOUTS = (
-    "-c statement_timeout=30s -c lock_timeout=3s -c idle_in_transaction_session_timeout=60s"
-)
+_TIMEOUTS = "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
 # The same on the server's side, where a machine that lost its network for good would keep its locks
 # for two hours: its sessions end half a minute after the last sign of life.
 _SERVER_KEEPALIVE = (
@@ -45,15 +39,21 @@ def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) ->
         ConfigurationError: the embedded server cannot be started.
     """
     if not url:
-        url = _embedded_url(embedded_dir)
+        from glisk.database.embedded_postgres import EmbeddedPostgresError, ensure_running
+
+        try:
+            url = ensure_running(embedded_dir)
+        except EmbeddedPostgresError as error:
+            raise ConfigurationError(str(error)) from error
     settings: dict[str, Any] = environ.Env.db_url_config(url)
     settings["ENGINE"] = "django.db.backends.postgresql"
     options: dict[str, Any] = settings.setdefault("OPTIONS", {})
     # A socket's directory comes as an option; Django and its dbshell look for it here.
     settings["HOST"] = options.pop("host", settings["HOST"])
-    timeouts = _WORKER_TIMEOUTS if pool_size is None else _WEB_TIMEOUTS
+    # A web request gives up on a lock before Alchemy gives up on the request (5 s).
+    lock_timeout = f"-c lock_timeout={10 if pool_size is None else 3}s"
     keepalive = "" if settings["HOST"].startswith("/") else _SERVER_KEEPALIVE
-    given = (options.get("options"), timeouts, keepalive)
+    given = (options.get("options"), _TIMEOUTS, lock_timeout, keepalive)
     options["options"] = " ".join(filter(None, given))
     settings["OPTIONS"] = options = {**_KEEPALIVE, **options}
     settings["CONN_HEALTH_CHECKS"] = True
@@ -76,12 +76,3 @@ def unapplied_migrations() -> list[str]:
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
-
-
-def _embedded_url(directory: Path) -> str:
-    from glisk.database.embedded_postgres import EmbeddedPostgresError, ensure_running
-
-    try:
-        return ensure_running(directory)
-    except EmbeddedPostgresError as error:
-        raise ConfigurationError(str(error)) from error

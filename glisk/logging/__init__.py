@@ -28,7 +28,6 @@ _BEFORE: list[Any] = [
 ]
 _CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _CONTROL_CHARACTERS[ord("\n")] = "\\n"
-_QUEUE_LOGGER = "django-q"
 _FAILED = re.compile(r"Failed '(?P<task>[^']+)' \((?P<name>[^)]*)\) - (?P<result>.*)", re.DOTALL)
 _TRACEBACK = " : Traceback (most recent call last):"
 _DATABASE_AWAY = (OperationalError, InterfaceError)
@@ -48,7 +47,9 @@ def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    _catch_what_is_not_logged()
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(*args[:3])
     console = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=28)
     rendering = [structlog.processors.JSONRenderer()] if json else [_keep_to_one_line, console]
     formatter = {
@@ -100,25 +101,14 @@ class PipelineHandler(logging.StreamHandler[TextIO]):
             pass
 
 
-def _catch_what_is_not_logged() -> None:
-    """Send warnings and uncaught exceptions, which Python would print raw, down the pipeline."""
-    logging.captureWarnings(True)
-    sys.excepthook = _log_uncaught
-    threading.excepthook = _log_uncaught_in_thread
-
-
 def _log_uncaught(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None
 ) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, traceback)
+    """Log what Python would print raw."""
+    if error is None or issubclass(kind, KeyboardInterrupt | SystemExit):
+        sys.__excepthook__(kind, error or kind(), traceback)
         return
     logging.getLogger("glisk").critical("uncaught_exception", exc_info=(kind, error, traceback))
-
-
-def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
-    if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
-        _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def _keep_to_one_line(
@@ -137,32 +127,21 @@ def name_failed_tasks(
     django-q2 writes one text with the traceback in it, as an error, even when the database was
     restarted.
     """
-    if event_dict.get("logger") != _QUEUE_LOGGER:
+    if event_dict.get("logger") != "django-q":
         return event_dict
-    failed = _FAILED.fullmatch(str(event_dict.get("event", "")))
-    if failed:
-        return _task_failed(event_dict, failed["task"], failed["result"])
     error = exception_of(event_dict.get("exc_info"))
-    if isinstance(error, _DATABASE_AWAY):
-        del event_dict["exc_info"]
-        return _interrupted(event_dict, str(error))
-    return event_dict
-
-
-def _task_failed(
-    event_dict: MutableMapping[str, Any], task: str, result: str
-) -> MutableMapping[str, Any]:
-    error, mark, rest = result.partition(_TRACEBACK)
-    traceback = (mark.removeprefix(" : ") + rest).rstrip()
-    event_dict.update(event="task_failed", task=task, error=error)
-    if any(line.startswith(_AWAY_NAMES) for line in traceback.splitlines()):
-        event_dict["event"] = "task_interrupted"
-        return _interrupted(event_dict, error)
-    if traceback:
-        event_dict["exception"] = traceback
-    return event_dict
-
-
-def _interrupted(event_dict: MutableMapping[str, Any], error: str) -> MutableMapping[str, Any]:
-    event_dict.update(level="warning", error=error.strip(), advice=_ADVICE)
+    is_interrupted = isinstance(error, _DATABASE_AWAY)
+    said = str(error)
+    if failed := _FAILED.fullmatch(str(event_dict.get("event", ""))):
+        said, mark, rest = failed["result"].partition(_TRACEBACK)
+        traceback = (mark.removeprefix(" : ") + rest).rstrip()
+        is_interrupted = any(line.startswith(_AWAY_NAMES) for line in traceback.splitlines())
+        event_dict.update(event="task_failed", task=failed["task"], error=said)
+        if is_interrupted:
+            event_dict["event"] = "task_interrupted"
+        elif traceback:
+            event_dict["exception"] = traceback
+    if is_interrupted:
+        event_dict.pop("exc_info", None)
+        event_dict.update(level="warning", error=said.strip(), advice=_ADVICE)
     return event_dict

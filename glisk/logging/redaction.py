@@ -35,11 +35,7 @@ _PATTERNS: Final[tuple[tuple[str, re.Pattern[str], str], ...]] = (
     ("/v2/", re.compile(r"(alchemy\.com/v2/|alchemyapi\.io/v2/)[^/\s\"'<>)?]+"), rf"\1{MASK}"),
     # Runs up to the last @ before a slash or blank, since passwords may hold an @ themselves.
     ("://", re.compile(r"(://)[^/\s\"'<>?#]+@"), rf"\1{MASK}@"),
-    (
-        "inataGatewayToken=",
-        re.compile(r"(?i)(pinataGatewayToken=)[^&\s\"'<>)]+"),
-        rf"\1{MASK}",
-    ),
+    ("inataGatewayToken=", re.compile(r"(?i)(pinataGatewayToken=)[^&\s\"'<>)]+"), rf"\1{MASK}"),
 )
 
 # Names under which request headers and settings carry credentials, compared in lower case.
@@ -64,15 +60,6 @@ _MAX_DEPTH: Final = 8
 _registered: tuple[str, ...] = ()
 
 
-def _spellings(value: str) -> set[str]:
-    """Return the forms in which one secret may appear in text."""
-    forms = {value, quote(value, safe=""), value.replace("\\", "\\\\").replace('"', '\\"')}
-    if _HEX_KEY.fullmatch(value):
-        bare = value.removeprefix("0x")
-        forms = {bare, bare.lower(), bare.upper()}
-    return forms
-
-
 def register_secret(value: str | None) -> None:
     """Have `redact_text` remove this value from now on, in every spelling it may take.
 
@@ -80,11 +67,16 @@ def register_secret(value: str | None) -> None:
     secret setting at start; safe to call again.
     """
     global _registered
-    if value is None or len(value.strip()) < MIN_SECRET_LENGTH:
+    value = (value or "").strip()
+    if len(value) < MIN_SECRET_LENGTH:
         return
+    if _HEX_KEY.fullmatch(value):
+        bare = value.removeprefix("0x")
+        forms = {bare, bare.lower(), bare.upper()}
+    else:
+        forms = {value, quote(value, safe=""), value.replace("\\", "\\\\").replace('"', '\\"')}
     # Longest first, so that a secret which contains another leaves no tail behind.
-    merged = set(_registered) | _spellings(value.strip())
-    _registered = tuple(sorted(merged, key=lambda secret: (-len(secret), secret)))
+    _registered = tuple(sorted({*_registered, *forms}, key=len, reverse=True))
 
 
 def redact_text(text: str) -> str:
@@ -114,9 +106,7 @@ def redact_value(value: Any, *, depth: int = 0) -> Any:
         return redact_text(repr(value))
     if isinstance(value, Mapping):
         return {
-            redact_value(key, depth=depth + 1): MASK
-            if isinstance(key, str) and key.lower() in _SECRET_KEYS and item
-            else redact_value(item, depth=depth + 1)
+            redact_value(key, depth=depth + 1): _redact_item(key, item, depth=depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):
@@ -125,6 +115,12 @@ def redact_value(value: Any, *, depth: int = 0) -> Any:
     shown = repr(value)
     cleaned = redact_text(shown)
     return value if cleaned == shown else cleaned
+
+
+def _redact_item(key: Any, item: Any, *, depth: int = 0) -> Any:
+    if isinstance(key, str) and key.lower() in _SECRET_KEYS and item:
+        return MASK
+    return redact_value(item, depth=depth)
 
 
 def redact_processor(
@@ -140,9 +136,8 @@ def redact_processor(
         event_dict["exception"] = "".join(traceback.format_exception(error))
         del event_dict["exc_info"]
     for key, value in event_dict.items():
-        if key.startswith("_"):  # structlog's own bookkeeping (record, logger objects)
-            continue
-        event_dict[key] = MASK if key.lower() in _SECRET_KEYS and value else redact_value(value)
+        if not key.startswith("_"):  # structlog's own bookkeeping (record, logger objects)
+            event_dict[key] = _redact_item(key, value)
     return event_dict
 
 

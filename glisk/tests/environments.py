@@ -15,8 +15,7 @@ EXAMPLE = read_env_file(ROOT / ".env.example")
 PRODUCTION = read_env_file(Path(__file__).parent / "data" / "production.env")
 NO_DATABASE = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/none"}
 MANAGE = ("manage.py", "check")
-# The worker, which ends at once if the environment lets it start.
-WORKER = ("manage.py", "qcluster", "--run-once")
+WORKER = ("manage.py", "qcluster")
 GUNICORN = ("-m", "gunicorn")
 _PROLOGUE = """
 import django.templatetags.static, eth_keys.datatypes, eth_utils.address

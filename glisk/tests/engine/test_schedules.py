@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from croniter import croniter  # type: ignore[import-untyped]  # it has no types
-from django.core.management import CommandError, call_command
 from django.db import connections
 from django.utils import timezone
 from django_q.models import Failure, OrmQ, Schedule, Task
@@ -149,12 +148,6 @@ def test_old_failures_are_purged_and_recent_ones_kept() -> None:
     schedules.purges.append(lambda: 4)
     assert schedules.purge() == 5
     assert [failure.id for failure in Failure.objects.all()] == ["1"]
-
-
-@pytest.mark.parametrize("arguments", [["--run-once"], ["--name", "other"]])
-def test_options_that_make_no_sense_here_are_refused(arguments: list[str]) -> None:
-    with pytest.raises(CommandError, match="not supported"):
-        call_command("qcluster", *arguments)
 
 
 def test_a_stop_flag_is_set_for_good_until_cleared() -> None:
