@@ -80,9 +80,6 @@ class WebhookEventAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     def all_actions(self) -> Sequence[AdminAction]:
         return (REPLAY,)
 
-    def action_line(self, subject: WebhookEvent) -> str:
-        return f"{subject.event_id}: it is {subject.status}, {subject.deliveries} deliveries."
-
     @display(description="Verdicts")
     def verdict(self, event: WebhookEvent) -> str:
         counted = Counter(verdict["verdict"] for verdict in event.verdicts)

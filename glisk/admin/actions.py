@@ -7,11 +7,12 @@ confirmed, done once however often a button is pressed, and kept in the log with
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, Literal
-from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -31,7 +32,6 @@ from glisk.errors import ProviderError
 MOST_AT_ONCE: Final = 500
 _LONGEST_REASON = 1000
 _GIVEN_ONCE_FOR = timedelta(hours=12)
-_SHOWN_OUTCOMES = 50
 _MOST_MESSAGES = 8
 
 
@@ -97,31 +97,29 @@ class ActionsAdmin(ModelAdmin):
     def _action_url_name(self) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_action"
 
+    def _address(self, action: AdminAction) -> str:
+        return reverse(f"admin:{self._action_url_name}", kwargs={"name": action.name})
+
     # -- where actions are offered -------------------------------------------------------
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Offer the permitted actions below the list; each leads to its confirmation."""
         return {
-            action.name: (_asking(action), action.name, action.label)
+            action.name: (partial(_ask_for_chosen, action), action.name, action.label)
             for action in self.permitted_actions(request)
         }
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        subject = context.get("original")
-        if subject is not None:
+        if (subject := context.get("original")) is not None:
             context["action_buttons"] = [
-                {"action": action, "url": self._action_url(action, subject.pk)}
+                {"action": action, "url": f"{self._address(action)}?keys={subject.pk}"}
                 for action in self.permitted_actions(request)
                 if action.fits(subject)
             ]
         page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return page
-
-    def _action_url(self, action: AdminAction, key: Any) -> str:
-        address = reverse(f"admin:{self._action_url_name}", kwargs={"name": action.name})
-        return f"{address}?{urlencode({'keys': key})}"
 
     # -- asking, doing ------------------------------------------------------------------
 
@@ -142,57 +140,41 @@ class ActionsAdmin(ModelAdmin):
         if action.reason == "required" and not reason:
             messages.error(request, "Say why: the reason is kept.")
             return self.ask(request, action, keys, back=back)
-        if not is_first(request, given.get("once", "")):
+        if is_first(request, given.get("once", "")):
+            self._give(request, action, keys, reason)
+        else:
             messages.warning(request, f"{action.label} was asked for already, and done once.")
-            return HttpResponseRedirect(back)
-        self._give(request, action, keys, reason)
         return HttpResponseRedirect(back)
 
     def ask(
         self, request: HttpRequest, action: AdminAction, keys: Sequence[Any], *, back: str
     ) -> HttpResponse:
         """Show what the action would do."""
-        problem, forecast = "", None
+        problem, forecast = "", Forecast(())
         try:
             forecast = action.forecast(keys) if action.forecast else self._plain_forecast(keys)
         except (ProviderError, ValueError) as error:
             problem = str(error)
-        outcomes = list(forecast.outcomes) if forecast else []
-        going = [outcome for outcome in outcomes if outcome.done]
-        skipped = [outcome for outcome in outcomes if not outcome.done]
         nouns = self.opts.verbose_name if len(keys) == 1 else self.opts.verbose_name_plural
-        subject = f"{nouns} {ranged(keys)}" if len(keys) == 1 else f"{len(keys)} {nouns}"
+        subject = f"{nouns} #{keys[0]}" if len(keys) == 1 else f"{len(keys)} {nouns}"
         context = {
             **self.admin_site.each_context(request),
             "title": f"{action.label}: {subject}",
             "action": action,
             "keys": ",".join(str(key) for key in keys),
-            "address": reverse(f"admin:{self._action_url_name}", kwargs={"name": action.name}),
+            "address": self._address(action),
             "once": secrets.token_urlsafe(16),
             "back": back,
             "problem": problem,
-            "cost": forecast.cost if forecast and going else "",
-            "going": going[:_SHOWN_OUTCOMES],
-            "going_number": len(going),
-            "skipped": skipped[:_SHOWN_OUTCOMES],
-            "skipped_number": len(skipped),
+            "cost": forecast.cost,
+            "going": [outcome for outcome in forecast.outcomes if outcome.done],
+            "skipped": [outcome for outcome in forecast.outcomes if not outcome.done],
         }
         return TemplateResponse(request, "admin/action.html", context)
 
-    def action_line(self, subject: Any) -> str:
-        """Return what is said of an object before an action that makes no forecast."""
-        return str(subject)
-
     def _plain_forecast(self, keys: Sequence[Any]) -> Forecast:
         found = self.model._default_manager.in_bulk(list(keys))
-        return Forecast(
-            [
-                Outcome(key, True, self.action_line(found[key]))
-                if key in found
-                else Outcome(key, False, "There is none of this number.")
-                for key in keys
-            ]
-        )
+        return Forecast([Outcome(key, True, str(found[key])) for key in keys if key in found])
 
     def _give(
         self, request: HttpRequest, action: AdminAction, keys: Sequence[Any], reason: str
@@ -207,7 +189,7 @@ class ActionsAdmin(ModelAdmin):
         why = f" Reason: {reason}" if reason else ""
         LogEntry.objects.bulk_create(
             LogEntry(
-                user_id=int(request.user.pk),
+                user_id=request.user.pk,
                 content_type=ContentType.objects.get_for_model(self.model),
                 object_id=str(outcome.key),
                 object_repr=f"{self.opts.verbose_name} {outcome.key}"[:200],
@@ -244,17 +226,14 @@ class ActionsAdmin(ModelAdmin):
         return reverse(f"{names}_changelist")
 
 
-def _asking(
-    action: AdminAction,
-) -> Callable[[ActionsAdmin, HttpRequest, QuerySet[Model]], HttpResponse]:
-    def ask(admin: ActionsAdmin, request: HttpRequest, chosen: QuerySet[Model]) -> HttpResponse:
-        keys = list(chosen.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
-        if len(keys) > MOST_AT_ONCE:
-            more = "More are chosen than are done at once: this takes the first"
-            messages.warning(request, f"{more} {MOST_AT_ONCE}.")
-        return admin.ask(request, action, keys[:MOST_AT_ONCE], back=request.get_full_path())
-
-    return ask
+def _ask_for_chosen(
+    action: AdminAction, admin: ActionsAdmin, request: HttpRequest, chosen: QuerySet[Model]
+) -> HttpResponse:
+    keys = list(chosen.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
+    if len(keys) > MOST_AT_ONCE:
+        more = "More are chosen than are done at once: this takes the first"
+        messages.warning(request, f"{more} {MOST_AT_ONCE}.")
+    return admin.ask(request, action, keys[:MOST_AT_ONCE], back=request.get_full_path())
 
 
 def is_first(request: HttpRequest, once: str) -> bool:
@@ -268,9 +247,9 @@ def is_first(request: HttpRequest, once: str) -> bool:
 
 def _tell(request: HttpRequest, action: AdminAction, outcomes: Sequence[Outcome]) -> None:
     """Say what was done and what was skipped, and why; equal answers in one sentence."""
-    grouped: dict[tuple[bool, str], list[Any]] = {}
+    grouped: dict[tuple[bool, str], list[Any]] = defaultdict(list)
     for outcome in outcomes:
-        grouped.setdefault((outcome.done, outcome.message), []).append(outcome.key)
+        grouped[outcome.done, outcome.message].append(outcome.key)
     for (done, message), keys in list(grouped.items())[:_MOST_MESSAGES]:
         if done:
             messages.success(request, f"{action.label}, {ranged(keys)}: {message}")

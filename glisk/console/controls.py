@@ -15,13 +15,14 @@ from typing import Any, Final
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django_q.tasks import async_task
 
 from glisk import pauses
-from glisk.admin.actions import is_first
+from glisk.admin.actions import MOST_AT_ONCE, is_first
 from glisk.admin.audit import actor_of, record_action, said
 from glisk.breaker import BreakerState, name_of_breaker
 from glisk.clients.chain import ChainClient
@@ -126,13 +127,17 @@ def _to_one(service: Callable[..., bool], did: str, did_not: str) -> Callable[[s
 # -- what is done to the system as a whole -------------------------------------------------
 
 
+def _ready() -> QuerySet[Token]:
+    found: QuerySet[Token] = Token.objects.ready().filter(held_at=None)
+    return found.exclude(batch_items__is_open=True)[:MOST_AT_ONCE]
+
+
 def _about_reveals() -> str:
-    ready = Token.objects.ready().filter(held_at=None).exclude(batch_items__is_open=True)
-    return reveal_cost(ready.count()) or "No token is ready."
+    return reveal_cost(_ready().count()) or "No token is ready."
 
 
 def _reveal_all(_: str, actor: str, reason: str) -> str:
-    results = request_reveal(all_ready=True, actor=actor)
+    results = request_reveal(token_ids=_ready().values_list("pk", flat=True), actor=actor)
     skipped = [result.message for result in results if not result.done]
     left_out = f" {len(skipped)} were left out: {' '.join(sorted(set(skipped)))}"
     return f"{len(results) - len(skipped)} reveals are requested.{left_out if skipped else ''}"

@@ -141,9 +141,6 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     def all_actions(self) -> Sequence[AdminAction]:
         return (REPLACE_BATCH,)
 
-    def action_line(self, subject: RevealBatch) -> str:
-        return f"Nonce {subject.nonce}: it is {subject.status}."
-
     def search_conditions(self, term: str) -> Q:
         """Look for tokens and transactions apart: a join would read those of every batch."""
         wanted = super().search_conditions(term)

@@ -142,9 +142,6 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     def all_actions(self) -> Sequence[AdminAction]:
         return TOKEN_ACTIONS
 
-    def action_line(self, subject: Token) -> str:
-        return f"It is {subject.status}."
-
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:

@@ -41,7 +41,7 @@ def test_a_failed_event_is_replayed_once_by_those_who_may(
         assert not audit(EVENTS)
 
     form, text = confirmation(client, EVENTS, "replay", event.pk)
-    assert "whevt_1: it is failed" in text
+    assert "whevt_1" in text
     said = send(client, EVENTS, "replay", {**form, "reason": "mended"})
     assert said.done == [f"Replay, #{event.pk}: Processed again: 1 tokens created."]
     assert WebhookEvent.objects.get().status == EventStatus.PROCESSED
