@@ -8,7 +8,6 @@ account it names: who owns that is asked of the registries, and its name of the 
 from __future__ import annotations
 
 import re
-from contextlib import closing
 from datetime import timedelta
 from typing import Final
 
@@ -37,7 +36,7 @@ from authors.signed_requests import (
 )
 from glisk.api.exceptions import TryLater
 from glisk.api.json import StrictCharField
-from glisk.clients.farcaster import OPTIMISM_CHAIN_ID, FarcasterNames, registries_at
+from glisk.clients.farcaster import OPTIMISM_CHAIN_ID, name_of_account, owns_account
 from glisk.clients.smart_wallets import client_at
 from glisk.errors import GliskError, ProviderError
 from glisk.fields import normalise_address
@@ -86,10 +85,9 @@ def link_farcaster(*, proof: Proof, message: str, signature: str, fid: int) -> s
         verify_signature(wallet=address, message=message, signature=signature, chain=chain)
     except InvalidSignature as error:
         raise _refused(error.explanation) from None
-    if not registries_at(settings.OPTIMISM_RPC_URL).owns(address=address, fid=fid):
+    if not owns_account(address=address, fid=fid):
         raise _not_theirs(f"{address} does not own the Farcaster account {fid}.")
-    with closing(FarcasterNames()) as names:
-        name = names.name_of(fid)
+    name = name_of_account(fid)
     if name is None:
         raise _not_theirs(f"the Farcaster account {fid} has no name.")
     lifetime = timedelta(seconds=settings.SIGN_IN_SECONDS) + 2 * _CLOCK_SKEW

@@ -7,6 +7,7 @@ name is the fname registry's (https://docs.farcaster.xyz/reference/fname/api).
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import lru_cache
 from typing import Any, Final
 
@@ -27,72 +28,61 @@ _KEY_ADDED: Final = 1
 _AUTH_ADDRESS: Final = 2
 
 
-class FarcasterRegistries:
-    """The registries, as a node of Optimism shows them."""
-
-    def __init__(self, rpc: RpcClient) -> None:
-        self._rpc = rpc
-
-    def owns(self, *, address: str, fid: int) -> bool:
-        """Say whether the address is the account's custody or auth address; one round trip.
-
-        Raises:
-            AccountError: the node is none of Optimism, or has no registries.
-            ProviderError: it does not answer.
-        """
-        from eth_abi.abi import encode
-
-        custody = encode(["address"], [address])
-        key = encode(["uint256", "bytes"], [fid, custody])
-        calls: list[Call] = [
-            ("eth_chainId", []),
-            ("eth_call", [{"to": ID_REGISTRY, "data": _ID_OF + custody.hex()}, "latest"]),
-            ("eth_call", [{"to": KEY_REGISTRY, "data": _KEY_DATA_OF + key.hex()}, "latest"]),
-        ]
-        chain_id, custody_of, key_data = map(ok, self._rpc.batch(calls))
-        if chain_id != hex(OPTIMISM_CHAIN_ID):
-            raise AccountError("OPTIMISM_RPC_URL is no node of Optimism.", vendor=VENDOR)
-        if _words(custody_of, 1) == [fid]:
-            return True
-        return _words(key_data, 2) == [_KEY_ADDED, _AUTH_ADDRESS]
-
-
 @lru_cache(maxsize=4)
-def registries_at(rpc_url: str) -> FarcasterRegistries:
-    """Return the process's client of a node of Optimism, with the timeouts of the settings."""
-    return FarcasterRegistries(RpcClient.from_settings(rpc_url))
+def _node(rpc_url: str) -> RpcClient:
+    return RpcClient.from_settings(rpc_url)
 
 
-class FarcasterNames:
-    """The registry of names (fnames), by FARCASTER_NAME_URL and LINK_TIMEOUT_SECONDS."""
+def owns_account(*, address: str, fid: int) -> bool:
+    """Say whether the address is the account's custody or auth address, by OPTIMISM_RPC_URL.
 
-    def __init__(self) -> None:
-        self._http = HttpClient(
-            vendor=VENDOR,
-            base_url=settings.FARCASTER_NAME_URL,
-            options=HttpOptions.from_settings(longest=settings.LINK_TIMEOUT_SECONDS),
-        )
-        self.close = self._http.close
+    Raises:
+        AccountError: the node is none of Optimism, or has no registries.
+        ProviderError: it does not answer.
+    """
+    from eth_abi.abi import encode
 
-    def name_of(self, fid: int) -> str | None:
-        """Return the account's present name, or None if it has none there.
+    custody = encode(["address"], [address])
+    key = encode(["uint256", "bytes"], [fid, custody])
+    calls: list[Call] = [
+        ("eth_chainId", []),
+        ("eth_call", [{"to": ID_REGISTRY, "data": _ID_OF + custody.hex()}, "latest"]),
+        ("eth_call", [{"to": KEY_REGISTRY, "data": _KEY_DATA_OF + key.hex()}, "latest"]),
+    ]
+    answers = _node(settings.OPTIMISM_RPC_URL).batch(calls)
+    chain_id, custody_of, key_data = map(ok, answers)
+    if chain_id != hex(OPTIMISM_CHAIN_ID):
+        raise AccountError("OPTIMISM_RPC_URL is no node of Optimism.", vendor=VENDOR)
+    if _words(custody_of, 1) == [fid]:
+        return True
+    return _words(key_data, 2) == [_KEY_ADDED, _AUTH_ADDRESS]
 
-        Raises:
-            ProviderError: the registry does not answer, or answers nonsense.
-        """
+
+def name_of_account(fid: int) -> str | None:
+    """Return the account's present name, or None if it has none at FARCASTER_NAME_URL.
+
+    Raises:
+        ProviderError: the registry of names does not answer, or answers nonsense.
+    """
+    http = HttpClient(
+        vendor=VENDOR,
+        base_url=settings.FARCASTER_NAME_URL,
+        options=HttpOptions.from_settings(longest=settings.LINK_TIMEOUT_SECONDS),
+    )
+    with closing(http):
         try:
-            reply = self._http.call(
+            reply = http.call(
                 "GET", "/transfers/current", idempotent=True, params={"fid": str(fid)}
             )
         except InvalidRequestError as error:
             if error.status == 404:
                 return None
             raise
-        transfer = reply.json_object().get("transfer")
-        if not isinstance(transfer, dict) or not isinstance(transfer.get("username"), str):
-            raise TransientError("farcaster: the answer names no transfer.", vendor=VENDOR)
-        # The newest transfer of a name says who has it now; another fid means that it moved on.
-        return str(transfer["username"]) if transfer.get("to") == fid else None
+    transfer = reply.json_object().get("transfer")
+    if not isinstance(transfer, dict) or not isinstance(transfer.get("username"), str):
+        raise TransientError("farcaster: the answer names no transfer.", vendor=VENDOR)
+    # The newest transfer of a name says who has it now; another fid means that it moved on.
+    return str(transfer["username"]) if transfer.get("to") == fid else None
 
 
 def _words(answer: Any, count: int) -> list[int]:

@@ -23,7 +23,6 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
@@ -142,7 +141,7 @@ class _Adapter(HTTPAdapter):
     """Connections of this very process, whose certificates are loaded once."""
 
     def __init__(self, *, pool_size: int, tls: bool) -> None:
-        self._context = tls_context(os.environ.get("REQUESTS_CA_BUNDLE")) if tls else None
+        self._context = tls_context() if tls else None
         self._process, self._pool_size = os.getpid(), pool_size
         super().__init__(pool_connections=1, pool_maxsize=pool_size)
 
@@ -188,14 +187,8 @@ class BoundedSession(requests.Session):
         scheme = url.partition("://")[0]
         self.adapters.clear()
         self.mount(f"{scheme}://", _Adapter(pool_size=options.pool_size, tls=scheme == "https"))
-        self._dated: tuple[str, float] | None = None  # the last reply's Date, and when it came
-
-    @property
-    def clock(self) -> ClockReading | None:
-        """What the vendor's clock showed with its last reply, to the second; None: not told."""
-        date, came_at = self._dated or ("", 0.0)
-        shown = timestamp(date)
-        return None if shown is None else ClockReading(shown, came_at)
+        # What the vendor's clock showed with its last reply that told, to the second.
+        self.clock: ClockReading | None = None
 
     def get_redirect_target(self, _response: requests.Response) -> None:
         """Know no redirect: requests reads the whole body of one even if it may not follow."""
@@ -211,9 +204,9 @@ class BoundedSession(requests.Session):
         response = super().send(
             request, stream=True, verify=True, timeout=self._timeout, proxies=self.proxies
         )
-        date = response.headers.get("Date")
-        if date and "Age" not in response.headers:  # a cache tells an old date
-            self._dated = date, boot_seconds()
+        shown = timestamp(response.headers.get("Date", ""))
+        if shown is not None and "Age" not in response.headers:  # a cache tells an old date
+            self.clock = ClockReading(shown, boot_seconds())
         if response.status_code // 100 == 2:
             limit = max_bytes or self._max_bytes
             body, is_whole = self._read(response, limit)
@@ -368,12 +361,10 @@ def _until(moment: float, body: bytes) -> Iterator[bytes]:
 
 
 @cache
-def tls_context(bundle: str | None = None) -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Return what verifies servers; loading it takes tens of milliseconds: once per process."""
-    path = Path(bundle or DEFAULT_CA_BUNDLE_PATH)
-    if path.is_dir():
-        return ssl.create_default_context(capath=path)
-    return ssl.create_default_context(cafile=path)
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
+    return ssl.create_default_context(cafile=bundle)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

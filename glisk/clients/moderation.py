@@ -101,11 +101,14 @@ _SENTENCE_ENDS: Final = re.compile(r"[.;!?]+(?:\s|$)|\n")
 _QUOTED_FROM: Final = 20
 
 
-def find_refusal(text: str, *, prompt: str = "") -> str:
+def find_refusal(text: str, *, prompt: str = "", in_logs: bool = False) -> str:
     """Return the sentence by which moderation refused, or an empty text.
 
-    `prompt` is taken out of the text first: what an author wrote proves nothing.
+    `prompt` is taken out of the text first: what an author wrote proves nothing. Nor do lines of
+    logs that repeat the call's input.
     """
+    if in_logs:
+        text = _ECHO.sub("", text)
     if len(prompt) >= _QUOTED_FROM:
         text = re.sub(re.escape(prompt), "", text, flags=re.IGNORECASE)
     for sentence in map(str.strip, _SENTENCE_ENDS.split(_URL.sub("", text))):
@@ -113,11 +116,6 @@ def find_refusal(text: str, *, prompt: str = "") -> str:
         if not _ELSE.search(words) and not _NOTHING_FOUND.search(words) and _refuses(words):
             return sentence
     return ""
-
-
-def find_refusal_in_logs(logs: str, *, prompt: str = "") -> str:
-    """Return what `find_refusal` finds in logs, without the lines that repeat the call's input."""
-    return find_refusal(_ECHO.sub("", logs), prompt=prompt)
 
 
 def _refuses(words: str) -> bool:

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import httpx
 
 from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply, bad_reply, bounded_seconds
-from glisk.clients.moderation import REFUSING_STATUSES, find_refusal, find_refusal_in_logs
+from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
 from glisk.clock import ClockReading
 from glisk.errors import (
     AccountError,
@@ -196,7 +196,7 @@ def _refusal(prediction: Prediction) -> str:
     if prediction.error:
         return find_refusal(prediction.error, prompt=prompt)
     said = find_refusal(prediction.output_text, prompt=prompt)
-    return said or find_refusal_in_logs(prediction.logs, prompt=prompt)
+    return said or find_refusal(prediction.logs, prompt=prompt, in_logs=True)
 
 
 def bytes_with_image(max_image_bytes: int) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from glisk.clients.moderation import find_refusal, find_refusal_in_logs
+from glisk.clients.moderation import find_refusal
 
 REFUSALS = [
     "All generated images contained NSFW content. Try running it again with a different prompt.",
@@ -150,8 +150,8 @@ def test_logs_that_repeat_what_was_asked_for_prove_nothing() -> None:
         "  negative_prompt: nsfw, blocked content, violence",
         "kwargs={'prompt': 'an angry mob, nudity was detected'}",
     ):
-        assert find_refusal_in_logs(f"Using seed: 1\n{line}\ndone") == ""
-        assert find_refusal_in_logs(f"{line}\nContent Moderated") == "Content Moderated"
+        assert find_refusal(f"Using seed: 1\n{line}\ndone", in_logs=True) == ""
+        assert find_refusal(f"{line}\nContent Moderated", in_logs=True) == "Content Moderated"
 
 
 def test_a_prompt_of_one_word_does_not_hide_its_refusal() -> None:
