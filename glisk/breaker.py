@@ -234,7 +234,6 @@ def _next(was: BreakerState, error: ProviderError, *, probing: bool) -> BreakerS
 
 
 def name_of_breaker(name: str) -> str:
-    """Return what a breaker guards, in words."""
     return _WORDS[name][0] if name in _WORDS else name.capitalize()
 
 

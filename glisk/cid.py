@@ -72,7 +72,6 @@ def compute_cid(data: bytes, *, version: Version) -> str:
 
 
 def compute_dag(data: bytes, *, version: Version) -> Dag:
-    """Return the root of a file's tree, with the sizes that a pinning service reports."""
     view = memoryview(data)
     starts = range(0, len(data), CHUNK_SIZE) or [0]
     # All leaves are equally deep: a last lonely one has its parents, too.
@@ -109,12 +108,10 @@ def _parent(children: list[Dag], version: Version) -> Dag:
 
 
 def _field(number: int, payload: bytes) -> bytes:
-    """Encode a length-delimited protobuf field."""
     return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
 
 
 def _varint(value: int) -> bytes:
-    """Encode an unsigned number as protobuf does."""
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)

@@ -55,17 +55,14 @@ def database_clock() -> ClockReading:
 
 
 def database_now() -> datetime:
-    """Return the time by the database's clock."""
     return datetime.fromtimestamp(database_clock().at(boot_seconds()), UTC)
 
 
 def utc_midnight() -> datetime:
-    """Return when the current UTC day began, by the database's clock."""
     return database_now().replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def machine_ahead_seconds() -> float:
-    """Return by how many seconds this machine's clock is ahead of the database's."""
     return time.time() - database_clock().at(boot_seconds())
 
 

@@ -152,7 +152,6 @@ def is_account_or_rate(error: BaseException) -> bool:
 
 
 def as_provider_error(error: BaseException, *, vendor: str) -> ProviderError:
-    """Return a `ProviderError` as it is, and any other exception as an `UnexpectedError`."""
     if isinstance(error, ProviderError):
         return error
     return UnexpectedError(

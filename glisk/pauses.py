@@ -78,7 +78,6 @@ def resume_stage(stage: str, *, actor: str, reason: str) -> bool:
 
 
 def list_pauses() -> list[Pause]:
-    """Return the stages that are paused."""
     rows = SystemState.objects.filter(pk__startswith="pause:").order_by("pk")
     return [_read(row.pk.removeprefix("pause:"), row.state_value) for row in rows]
 

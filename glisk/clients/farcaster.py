@@ -86,7 +86,6 @@ def name_of_account(fid: int) -> str | None:
 
 
 def _words(answer: Any, count: int) -> list[int]:
-    """Return the 32-byte words of an answer."""
     try:
         raw = bytes.fromhex(answer.removeprefix("0x"))
     except (AttributeError, ValueError):

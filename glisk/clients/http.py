@@ -112,7 +112,6 @@ class Reply:
         return value if isinstance(value, dict) else {}
 
     def excerpt(self) -> str:
-        """Return the beginning of the body on one line, for a message."""
         text = self.body[: 4 * _EXCERPT_LENGTH].decode("utf-8", "replace")
         return " ".join(text.split())[:_EXCERPT_LENGTH]
 
@@ -133,7 +132,6 @@ class Fault:
 
 
 def read_plain(reply: Reply) -> Fault:
-    """Read an error body of which nothing is known."""
     return Fault(reply.excerpt())
 
 
@@ -254,14 +252,12 @@ class HttpClient:
         read_fault: Callable[[Reply], Fault] = read_plain,
         max_bytes: int = MAX_JSON_BYTES,
     ) -> None:
-        """Raise ValueError if the base URL is not http(s) with a host.
+        """Take the base URL of all calls.
 
-        A query of the base URL (some nodes want their key there) goes with every call, and so do
-        its user and password, as basic authentication.
+        Its query (some nodes want their key there) goes with every call, and so do its user and
+        password, as basic authentication.
         """
         parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"the base URL of {vendor} must be http:// or https:// with a host")
         self.vendor = vendor
         host = parts.netloc.rpartition("@")[2]
         self.base_url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
@@ -406,7 +402,6 @@ def timestamp(value: str) -> float | None:
 def _error_for_reply(
     reply: Reply, fault: Fault, vendor: str, where: str, idempotent: bool
 ) -> ProviderError:
-    """Return the error that a reply outside 2xx means."""
     kind = fault.kind or _kind_for_status(reply.status, idempotent=idempotent)
     text = f"{where} answered HTTP {reply.status}"
     text = f"{text}: {fault.detail}" if fault.detail else text
@@ -440,7 +435,6 @@ def _kind_for_status(status: int, *, idempotent: bool) -> type[TransientError | 
 
 
 def _error_for_lost(error: Exception, vendor: str, where: str, idempotent: bool) -> ProviderError:
-    """Return the error for a request that brought no whole reply."""
     cause = _innermost(error)
     if isinstance(error, ValueError) and not isinstance(cause, urllib3.exceptions.InvalidHeader):
         # A header or URL that cannot be written: its text holds the value, a key perhaps.

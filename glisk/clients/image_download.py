@@ -170,7 +170,6 @@ def is_ours_or_public(address: Address) -> bool:
 
 
 def _connect(parts: SplitResult, found: Sequence[Any], deadline: float) -> socket.socket:
-    """Connect to the first of the addresses that answers."""
     failure: OSError = OSError("no address")
     for family, *_, sockaddr in found:
         plain = socket.socket(family, socket.SOCK_STREAM)
@@ -256,11 +255,9 @@ def _too_large(max_bytes: int, vendor: str = VENDOR) -> ArtefactError:
 
 def _error_for_status(response: http.client.HTTPResponse) -> ProviderError:
     status = response.status
-    text = f"output: the image's URL answered HTTP {status}."
-    if status < 500 and status not in (404, 408, 425, 429):
-        return PermanentError(text, vendor=VENDOR, status=status, code=str(status))
-    return TransientError(
-        text,
+    may_pass = status >= 500 or status in (404, 408, 425, 429)
+    return (TransientError if may_pass else PermanentError)(
+        f"output: the image's URL answered HTTP {status}.",
         vendor=VENDOR,
         status=status,
         code=str(status),
@@ -372,7 +369,6 @@ def _has_end(data: bytes, name: ImageFormat) -> bool:
 
 
 def _is_blank(image: Image.Image) -> bool:
-    """Tell one plain colour, or full transparency."""
     plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
     extrema: Any = plain.getextrema()
     *colours, last = extrema

@@ -299,7 +299,6 @@ class ReplicateClient:
         return self._prediction(lambda sdk: sdk.predictions.get(known), idempotent=True)
 
     def cancel_prediction(self, prediction_id: str) -> Prediction:
-        """Cancel a prediction and return it; one that has ended is returned as it is."""
         known = quote(prediction_id, safe="")
         return self._prediction(lambda sdk: sdk.predictions.cancel(known), idempotent=True)
 
@@ -393,8 +392,6 @@ class _Answered(Exception):
 
 
 class _Transport(httpx.BaseTransport):
-    """Carries one request of the SDK by our HTTP client."""
-
     def __init__(self, http: HttpClient, options: Mapping[str, Any]) -> None:
         self._http, self._options = http, options
 
@@ -431,7 +428,6 @@ def _read_fault(reply: Reply) -> Fault:
 
 
 def _readable(items: list[Any]) -> list[Prediction]:
-    """Return the predictions of a listing; leave out what is none."""
     found = []
     for item in items:
         with contextlib.suppress(ValueError):

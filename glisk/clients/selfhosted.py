@@ -34,8 +34,6 @@ _SERVES: Final = frozenset({"READY", "BUSY"})
 
 
 class SelfhostedClient:
-    """Makes predictions on one Cog server."""
-
     def __init__(
         self,
         *,
@@ -44,7 +42,7 @@ class SelfhostedClient:
         max_image_bytes: int,
         options: HttpOptions | None = None,
     ) -> None:
-        """Raise ValueError if the base URL is not one; the read timeout bounds a prediction."""
+        """`options`: the read timeout bounds a prediction."""
         register_secret(api_token)
         headers = {"Authorization": f"Bearer {api_token}"} if api_token else {}
         self._http, self._short = (
@@ -54,14 +52,13 @@ class SelfhostedClient:
                 headers=headers,
                 options=each,
                 read_fault=_read_fault,
+                max_bytes=bytes_with_image(max_image_bytes),
             )
             for each in (options, HttpOptions(read_timeout_seconds=_SHORT_SECONDS))
         )
-        self._max_bytes = bytes_with_image(max_image_bytes)
 
     @classmethod
     def from_settings(cls) -> Self:
-        """Build the client from the SELFHOSTED_*, GENERATION_* and HTTP_* settings."""
         from django.conf import settings
 
         return cls(
@@ -85,13 +82,8 @@ class SelfhostedClient:
         """
         path = f"/predictions/{quote(prediction_id, safe='')}"
         try:
-            reply = self._http.call(
-                "PUT",
-                path,
-                idempotent=False,
-                json_body={"input": dict(input)},
-                max_bytes=self._max_bytes,
-            )
+            body = {"input": dict(input)}
+            reply = self._http.call("PUT", path, idempotent=False, json_body=body)
         except UnknownOutcomeError as error:
             if error.code == "timeout":
                 self._cancel(path)

@@ -38,6 +38,7 @@ def test_calls_that_go_together_are_let_through_together() -> None:
     assert limit(8).take_whole([2, 1, 2]) == 1
     assert limit(11).take_whole([1, 2, 2]) == 2
     assert limit(11).take_whole([]) == 0
+    assert RateLimit("found").take_whole([2, 1, 2]) == 3
 
 
 def test_who_was_refused_asks_again_when_the_oldest_leaves(django_assert_num_queries: Any) -> None:

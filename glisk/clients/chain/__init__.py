@@ -14,9 +14,8 @@ from glisk.clients.chain.codec import (
     Receipt,
     already_revealed_id,
     encode_reveal,
-    ok,
     revealed_ids,
     revert_reason,
 )
-from glisk.clients.chain.refusals import VENDOR, RangeTooWideError, RevertError, RpcError
+from glisk.clients.chain.refusals import VENDOR, RangeTooWideError, RevertError, RpcError, ok
 from glisk.clients.chain.rpc import CALLS_AT_ONCE, Call, RpcClient

@@ -24,7 +24,6 @@ from glisk.clients.chain.codec import (
     Receipt,
     encode_reveal,
     number_or_none,
-    ok,
     read_address,
     read_block,
     read_fee_history,
@@ -39,6 +38,7 @@ from glisk.clients.chain.refusals import (
     RpcError,
     as_too_wide,
     is_beyond_head,
+    ok,
 )
 from glisk.clients.chain.rpc import CALLS_AT_ONCE, Call, RpcClient
 from glisk.errors import AccountError, ProviderError, TransientError
@@ -73,8 +73,6 @@ class Survey:
 
 @dataclass(frozen=True)
 class MinedTransactions:
-    """What a chain has mined of one keeper's transactions; no receipt: None."""
-
     chain_id: int
     head: Block
     transaction_count: int
@@ -171,7 +169,6 @@ class ChainClient:
         return _read_blocks(wanted, self._batch([_block_call(number) for number in wanted]))
 
     def block_hashes(self, numbers: Iterable[int]) -> dict[int, str | None]:
-        """Return the hash of each block, None for those that the node does not know."""
         return _hashes(self.blocks(numbers))
 
     def next_token_ids(self, numbers: Iterable[int]) -> dict[int, int]:
@@ -198,10 +195,9 @@ class ChainClient:
     ) -> RevealFacts:
         """Read all that the gate and the nonce need, in two round trips for any number of tokens.
 
-        The node behind an RPC URL is often several: each member of a batch may be answered by
-        another one. So the newest block is asked for first, and every fact is then asked of just
-        that block, by its hash (EIP-1898): a node that does not know the block, or that has
-        another one in its place, says so instead of answering for a block of its own.
+        The node behind an RPC URL is often several, and each may answer a part of a batch. So the
+        newest block is asked for first, and every fact of just that block, by its hash (EIP-1898):
+        a node that does not know it, or has another one in its place, says so.
         """
         head = read_block(self._single(_block_call("latest")))
         # requireCanonical: the state of a block that a reorg took away meanwhile is no answer.
@@ -283,7 +279,6 @@ class ChainClient:
         return self._fee_history(history, l1_fee), read_number(ok(gas))
 
     def fee_history(self, *, percentile: int) -> FeeHistory:
-        """Return the fees of the last ten blocks."""
         return self._fee_history(*self._batch(_fee_calls(percentile)))
 
     def _fee_history(self, history: Any, l1_fee: Any) -> FeeHistory:
@@ -298,7 +293,6 @@ class ChainClient:
     # -- transactions -------------------------------------------------------------------
 
     def mined_transactions(self, *, keeper: str, tx_hashes: Sequence[str]) -> MinedTransactions:
-        """Return chain, head, the keeper's mined transaction count, and each hash's receipt."""
         found = self._batch(
             [
                 ("eth_chainId", []),
@@ -360,7 +354,6 @@ class ChainClient:
         return self._is_of(log, REVEALED_TOPIC)
 
     def is_mint(self, log: Any) -> bool:
-        """Tell whether any log, of a receipt for example, is a mint of this contract."""
         return self._is_of(log, MINTED_TOPIC)
 
     def _is_of(self, log: Any, topic: str) -> bool:
@@ -402,7 +395,6 @@ class ChainClient:
         }
 
     def revealed(self, token_ids: Sequence[int]) -> list[int]:
-        """Return those of the tokens that the contract calls revealed."""
         found = self._batch([self._call("isRevealed", word(token_id)) for token_id in token_ids])
         return [i for i, flag in zip(token_ids, found, strict=True) if read_number(ok(flag)) == 1]
 
@@ -434,14 +426,9 @@ def _receipt_call(tx_hash: str) -> Call:
 
 
 def _fee_calls(percentile: int) -> list[Call]:
-    return [
-        ("eth_feeHistory", [hex(10), "latest", [percentile]]),
-        _oracle_call(_L1_FEE_UPPER_BOUND + word(_SAMPLE_BYTES)),
-    ]
-
-
-def _oracle_call(data: str) -> Call:
-    return ("eth_call", [{"to": GAS_PRICE_ORACLE, "data": data}, "latest"])
+    l1_fee = {"to": GAS_PRICE_ORACLE, "data": _L1_FEE_UPPER_BOUND + word(_SAMPLE_BYTES)}
+    history: Call = ("eth_feeHistory", [hex(10), "latest", [percentile]])
+    return [history, ("eth_call", [l1_fee, "latest"])]
 
 
 def _read_blocks(numbers: Sequence[int], found: Sequence[Any]) -> dict[int, Block | None]:
@@ -453,7 +440,6 @@ def _read_blocks(numbers: Sequence[int], found: Sequence[Any]) -> dict[int, Bloc
 
 
 def _revert_or_none(answer: Any) -> RevertError | None:
-    """Return the revert in place of a call's result, None if there is a result."""
     if isinstance(answer, RevertError):
         return answer
     ok(answer)

@@ -19,8 +19,8 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 from eth_utils.crypto import keccak
 
-from glisk.clients.chain.refusals import VENDOR, RevertError
-from glisk.errors import ProviderError, TransientError
+from glisk.clients.chain.refusals import VENDOR, RevertError, ok
+from glisk.errors import TransientError
 
 # Of the contract's ABI (solc 0.8.20), what we call and read.
 _ABI: Final = json.loads(Path(__file__).with_name("glisk_nft.json").read_text(encoding="ascii"))
@@ -56,7 +56,6 @@ _PANIC: Final = "0x4e487b71"
 
 
 def word(value: int) -> str:
-    """Return a number as the 32-byte word of an argument, hex without 0x."""
     return f"{value:064x}"
 
 
@@ -152,19 +151,11 @@ class OnChainToken:
     uri: str
 
 
-def ok(result: Any) -> Any:
-    """Return a batch member's result; raise the error that stands in its place."""
-    if isinstance(result, ProviderError):
-        raise result
-    return result
-
-
 def _odd(wanted: str, got: Any) -> TransientError:
     return TransientError(f"chain: expected {wanted}, got {got!r:.100}", vendor=VENDOR)
 
 
 def read_number(value: Any) -> int:
-    """Return a quantity or a 32-byte word."""
     try:
         if value.startswith("0x"):
             return int(value, 16)
@@ -179,7 +170,6 @@ def number_or_none(value: Any) -> int | None:
 
 
 def read_address(value: Any) -> str:
-    """Return the address in a 32-byte word, in lower case."""
     return "0x" + word(read_number(value))[-40:]
 
 

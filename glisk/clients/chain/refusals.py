@@ -36,9 +36,8 @@ VENDOR: Final = "chain"
 # Refusals that pass by themselves. The code -32005 means any limit: of logs it is the range's, and
 # of a batch its size's, unless the text (in lower case) speaks of the rate.
 _RATE_CODES: Final = frozenset({429, -32005, -32016})
-LIMIT_EXCEEDED: Final = -32005
+_LIMIT_EXCEEDED: Final = -32005
 WHOLE_BATCH: Final = "batch"  # stands for the method
-_WITH_A_SIZE: Final = frozenset({"eth_getLogs", WHOLE_BATCH})
 _RATE_TEXT: Final = re.compile(
     r"\brate\b|too many requests|request count|per second|compute units|throttl|quota"
 )
@@ -100,6 +99,13 @@ class RangeTooWideError(ProviderError):
         self.unanswered = unanswered
 
 
+def ok(result: Any) -> Any:
+    """Return a call's result; raise the error that stands in its place."""
+    if isinstance(result, ProviderError):
+        raise result
+    return result
+
+
 def read_error(error: Any, method: str) -> ProviderError:
     if not isinstance(error, dict):
         error = {"message": str(error)}
@@ -112,7 +118,7 @@ def read_error(error: Any, method: str) -> ProviderError:
     if code == 3 or "execution reverted" in lowered:
         text = f"chain: {method} reverts: {message}"
         return RevertError(text, data=data if isinstance(data, str) else "", said=message)
-    of_size = code == LIMIT_EXCEEDED and method in _WITH_A_SIZE
+    of_size = code == _LIMIT_EXCEEDED and method in ("eth_getLogs", WHOLE_BATCH)
     if _RATE_TEXT.search(lowered) or (code in _RATE_CODES and not of_size):
         text = f"chain: rate limit: {message}"
         return TransientError(text, vendor=VENDOR, code="429", rate_limited=True, said=message)
@@ -123,7 +129,6 @@ def read_error(error: Any, method: str) -> ProviderError:
 
 
 def read_fault(reply: Reply) -> Fault:
-    """Read a JSON-RPC error that came with an HTTP error status."""
     error = reply.json_object().get("error")
     message = error.get("message") if isinstance(error, dict) else None
     text = message if isinstance(message, str) else reply.excerpt()
@@ -156,7 +161,6 @@ def is_beyond_head(error: ProviderError) -> bool:
 
 
 def _suggested(text: str) -> int | None:
-    """Return how many blocks the provider names, by an example or by a rule."""
     blocks = 0
     if found := _RANGE.search(text):
         first, last = (int(edge, 0) for edge in found.groups())

@@ -18,6 +18,7 @@ from glisk.clients.chain.refusals import (
     WHOLE_BATCH,
     RevertError,
     RpcError,
+    ok,
     read_error,
     read_fault,
 )
@@ -83,9 +84,7 @@ class RpcClient:
         # Sending the same signed bytes twice has no effect either: every call may be repeated.
         with self._http.failures(method, idempotent=True):
             reply: Any = self._provider.make_request(method, list(params))
-        if not isinstance(reply, dict):
-            raise TransientError(f"chain: {method} got no JSON-RPC answer", vendor=VENDOR)
-        return _result(reply, method)
+        return ok(_answer(reply, method))
 
     def batch(self, calls: Sequence[Call]) -> list[Any]:
         """Make many calls; return results in order, a `ProviderError` in place of a failed one.
@@ -163,7 +162,7 @@ class RpcClient:
             with self._http.failures(f"{len(calls)} calls", idempotent=True):
                 reply = self._provider.make_batch_request(calls)
             if isinstance(reply, dict):
-                _result(reply, WHOLE_BATCH)
+                ok(_answer(reply, WHOLE_BATCH))
         except (RpcError, RevertError, InvalidRequestError) as error:
             if "block" in str(error).lower() and any(m == "eth_getLogs" for m, _ in calls):
                 raise  # for the range of one of them
@@ -178,7 +177,7 @@ class RpcClient:
         if refused := _whole_refusal(members, len(calls)):
             raise _BatchRefusedError(refused)
         by_id = {m["id"]: m for m in members if isinstance(m.get("id"), int)}
-        return [_outcome(by_id.get(index), method) for index, (method, _) in enumerate(calls)]
+        return [_answer(by_id.get(index), method) for index, (method, _) in enumerate(calls)]
 
 
 class _BatchRefusedError(Exception):
@@ -213,17 +212,8 @@ def _whole_refusal(members: Sequence[dict[str, Any]], calls: int) -> ProviderErr
     return error
 
 
-def _outcome(member: dict[str, Any] | None, method: str) -> Any:
-    if member is None:
-        return TransientError(f"chain: {method} is missing in the batch's answer", vendor=VENDOR)
-    try:
-        return _result(member, method)
-    except ProviderError as error:
-        return error
-
-
-def _result(reply: dict[str, Any], method: str) -> Any:
+def _answer(reply: Any, method: str) -> Any:
+    if not isinstance(reply, dict):
+        return TransientError(f"chain: {method} got no JSON-RPC answer", vendor=VENDOR)
     error = reply.get("error")
-    if error is None:
-        return reply.get("result")
-    raise read_error(error, method)
+    return reply.get("result") if error is None else read_error(error, method)

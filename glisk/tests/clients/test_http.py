@@ -64,12 +64,6 @@ class TestSecrets:
         assert "topsecretvalue" not in str(error)
 
 
-@pytest.mark.parametrize("url", ["", "api.example.com", "ftp://host", "http://", "https:///x"])
-def test_a_base_url_without_scheme_or_host_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="base URL of acme"):
-        HttpClient(vendor="acme", base_url=url)
-
-
 @pytest.mark.process
 def test_a_forked_child_opens_its_own_connection(
     server: ScriptedServer, client: HttpClient

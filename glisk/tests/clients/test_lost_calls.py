@@ -177,14 +177,6 @@ class TestAVendorThatIsNotThere:
                     each.close()
         assert type(error) is TransientError and error.code == "timeout"
 
-    def test_speaking_plain_text_on_a_tls_port_is_not_taken_for_success(
-        self, server: ScriptedServer, options: HttpOptions
-    ) -> None:
-        server.script(raw(b"HTTP/1.1 200 OK\r\n\r\n"))
-        url = server.url.replace("http://", "https://")
-        client = HttpClient(vendor="acme", base_url=url, options=options)
-        assert isinstance(failure(client, idempotent=True), TransientError)
-
     def test_behind_a_certificate_that_nobody_vouches_for_surely_got_nothing(
         self, server: ScriptedServer, options: HttpOptions, monkeypatch: pytest.MonkeyPatch
     ) -> None:
