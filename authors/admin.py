@@ -12,22 +12,28 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from import_export.admin import ImportExportMixin
 from unfold.contrib.import_export.forms import ExportForm, ImportForm
-from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from authors.figures import AuthorFigures, figures_of
 from authors.models import PROMPT_MAX_LENGTH, Author
 from authors.onboarding import (
-    check_prompt,
     clean_farcaster_name,
+    clean_prompt,
     clean_wallet,
     clean_x_handle,
 )
 from authors.transfer import AuthorResource, AuthorsCSV, UnreadableFile
 from glisk.admin.audit import actor_of
-from glisk.admin.formatting import NOTHING, age, ether, external_link, hash_link, shortened
-from glisk.admin.tables import ExactSearch, PlainChangeList
-from glisk.clients.links import explorer_url
+from glisk.admin.formatting import (
+    NOTHING,
+    age,
+    clipped,
+    ether,
+    external_link,
+    shortened,
+    wallet_link,
+)
+from glisk.admin.tables import ExactSearch, PlainChangeList, column
 
 HISTORY_LENGTH = 20
 
@@ -51,13 +57,15 @@ class PromptField(forms.CharField):
     widget = PromptWidget
 
     def to_python(self, value: Any) -> str:
-        text = super().to_python(value) or ""
-        return text.replace("\r\n", "\n").strip()
+        text: str = super().to_python(value) or ""
+        return clean_prompt(text) if text.strip() else ""
 
-    def validate(self, value: str) -> None:
-        super().validate(value)
-        if value:
-            check_prompt(value)
+
+_CLEAN = {
+    "wallet_address": clean_wallet,
+    "twitter_handle": clean_x_handle,
+    "farcaster_handle": clean_farcaster_name,
+}
 
 
 class AuthorForm(forms.ModelForm):
@@ -73,34 +81,82 @@ class AuthorForm(forms.ModelForm):
         model = Author
         fields = ("wallet_address", "prompt_text", "twitter_handle", "farcaster_handle")
 
-    def clean_wallet_address(self) -> str:
-        return clean_wallet(self.cleaned_data["wallet_address"])
-
-    def clean_twitter_handle(self) -> str | None:
-        handle = self.cleaned_data["twitter_handle"]
-        return clean_x_handle(handle) if handle else None
-
-    def clean_farcaster_handle(self) -> str | None:
-        name = self.cleaned_data["farcaster_handle"]
-        return clean_farcaster_name(name) if name else None
-
     def clean(self) -> dict[str, Any]:
         found = super().clean() or {}
+        for name, clean in _CLEAN.items():
+            if found.get(name):
+                try:
+                    found[name] = clean(found[name])
+                except ValidationError as error:
+                    self.add_error(name, error)
         if self.instance.pk is None and not found.get("prompt_text") and not self.errors:
             raise ValidationError({"prompt_text": "A new author needs a prompt."})
         return found
 
 
 class AuthorChangeList(PlainChangeList):
-    """A page of authors with the figures of all of them, by one query."""
-
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        authors = list(self.result_list)
-        found = figures_of(author.wallet_address for author in authors)
-        for author in authors:
-            author.figures = found.get(author.wallet_address, AuthorFigures())
-        self.result_list = authors
+        self.result_list = list(self.result_list)
+        _add_figures(*self.result_list)
+
+
+def _add_figures(*authors: Any) -> None:
+    """Give each author their `figures`, by one query for all."""
+    found = figures_of(author.wallet_address for author in authors)
+    for author in authors:
+        author.figures = found.get(author.wallet_address, AuthorFigures())
+
+
+def _name(author: Author) -> str:
+    if author.is_default:
+        return "Default author"
+    handle = author.twitter_handle or author.farcaster_handle
+    return f"@{handle}" if handle else shortened(author.wallet_address)
+
+
+def _x_link(handle: str | None) -> SafeString | str:
+    return external_link(f"https://x.com/{handle}", f"@{handle}") if handle else NOTHING
+
+
+def _farcaster_link(name: str | None) -> SafeString | str:
+    return external_link(f"https://farcaster.xyz/{name}", name) if name else NOTHING
+
+
+def _tokens_link(author: Any) -> SafeString:
+    url = f"{reverse('admin:tokens_token_changelist')}?q={author.wallet_address}"
+    number = f"{author.figures.tokens:,}"
+    return format_html('<a class="glisk-link" href="{}">{}</a>', url, number)
+
+
+def _earned(author: Any) -> SafeString:
+    """Half of what was paid; what somebody paid too much went to the treasury."""
+    return format_html(
+        '<span class="glisk-nowrap" title="Half of what collectors paid. The share of an '
+        'overpaid mint is smaller.">{}</span>',
+        ether(author.figures.earned_at_most_wei),
+    )
+
+
+def _sample_link(author: Author) -> SafeString:
+    url = reverse("admin:tokens_promptsample_try", args=[author.pk])
+    return format_html('<a class="glisk-link" href="{}">Try this prompt …</a>', url)
+
+
+def _history(author: Author) -> SafeString | str:
+    changes = list(author.prompt_changes.all()[: HISTORY_LENGTH + 1])
+    lines = format_html_join(
+        "",
+        "<li><span>{} ago by <strong>{}</strong></span><p>{}</p></li>",
+        (
+            (age(change.created_at), change.actor, change.prompt_text or NOTHING)
+            for change in changes[:HISTORY_LENGTH]
+        ),
+    )
+    more = "<li>… and older ones</li>" if len(changes) > HISTORY_LENGTH else ""
+    if not lines:
+        return NOTHING
+    return format_html('<ol class="glisk-history">{}{}</ol>', lines, mark_safe(more))  # noqa: S308 - constants
 
 
 @admin.register(Author)
@@ -111,15 +167,8 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     import_form_class = ImportForm
     export_form_class = ExportForm
     list_display = (
-        "name",
-        "wallet",
-        "twitter",
-        "farcaster",
-        "prompt",
-        "tokens",
-        "earned",
-        "since",
-    )
+        "name", "wallet", "twitter", "farcaster", "prompt", "tokens", "earned", "since",
+    )  # fmt: skip
     list_display_links = ("name",)
     ordering = ("-id",)
     sortable_by = ("since",)
@@ -137,20 +186,36 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
         ),
     )
     readonly_fields = (
-        "sample",
-        "kind",
-        "wallet",
-        "tokens",
-        "earned",
-        "created_at",
-        "updated_at",
+        "sample", "kind", "wallet", "tokens", "earned", "created_at", "updated_at",
         "prompt_history",
+    )  # fmt: skip
+    name = column("Author", _name)
+    # The default author owns the tokens of unregistered wallets.
+    kind = column(
+        "Kind",
+        lambda author: "default author" if author.is_default else "",
+        label={"default author": "info"},
     )
+    wallet = column("Wallet", lambda author: wallet_link(author.wallet_address))
+    twitter = column("X", lambda author: _x_link(author.twitter_handle))
+    farcaster = column("Farcaster", lambda author: _farcaster_link(author.farcaster_handle))
+    prompt = column("Prompt", lambda author: clipped(author.prompt_text))
+    sample = column("Sample", _sample_link)
+    tokens = column("Tokens", _tokens_link)
+    earned = column("Earned at most", _earned)
+    prompt_history = column("Prompts, newest first", _history)
+    since = column("Since", lambda author: age(author.created_at), ordering="id")
 
     def get_fieldsets(self, request: HttpRequest, obj: Author | None = None) -> Any:
         if obj:
             return super().get_fieldsets(request, obj)
         return ((None, {"fields": ("wallet_address", "prompt_text")}), self.fieldsets[1])
+
+    def get_object(self, *args: Any, **kwargs: Any) -> Author | None:
+        author: Author | None = super().get_object(*args, **kwargs)
+        if author is not None:
+            _add_figures(author)
+        return author
 
     def get_readonly_fields(self, request: HttpRequest, obj: Author | None = None) -> Any:
         """An author is their wallet: another wallet is another author."""
@@ -186,86 +251,3 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Never: tokens belong to their author for ever."""
         return False
-
-    @display(description="Author")
-    def name(self, author: Author) -> str:
-        if author.is_default:
-            return "Default author"
-        handle = author.twitter_handle or author.farcaster_handle
-        return f"@{handle}" if handle else shortened(author.wallet_address)
-
-    @display(description="Kind", label={"default author": "info"})
-    def kind(self, author: Author) -> str:
-        """Tell the author who owns the tokens of unregistered wallets from the others."""
-        return "default author" if author.is_default else ""
-
-    @display(description="Wallet")
-    def wallet(self, author: Author) -> SafeString | str:
-        address = author.wallet_address
-        return hash_link(address, explorer_url("address", address))
-
-    @display(description="X")
-    def twitter(self, author: Author) -> SafeString | str:
-        handle = author.twitter_handle
-        return external_link(f"https://x.com/{handle}", f"@{handle}") if handle else NOTHING
-
-    @display(description="Farcaster")
-    def farcaster(self, author: Author) -> SafeString | str:
-        handle = author.farcaster_handle
-        return external_link(f"https://farcaster.xyz/{handle}", handle) if handle else NOTHING
-
-    @display(description="Prompt")
-    def prompt(self, author: Author) -> SafeString | str:
-        text = author.prompt_text
-        return format_html('<span class="glisk-clip" title="{}">{}</span>', text, text or NOTHING)
-
-    @display(description="Sample")
-    def sample(self, author: Author) -> SafeString:
-        url = reverse("admin:tokens_promptsample_try", args=[author.pk])
-        return format_html('<a class="glisk-link" href="{}">Try this prompt …</a>', url)
-
-    @display(description="Prompts, newest first")
-    def prompt_history(self, author: Author) -> SafeString | str:
-        changes = list(author.prompt_changes.all()[: HISTORY_LENGTH + 1])
-        lines = format_html_join(
-            "",
-            "<li><span>{} ago by <strong>{}</strong></span><p>{}</p></li>",
-            (
-                (age(change.created_at), change.actor, change.prompt_text or NOTHING)
-                for change in changes[:HISTORY_LENGTH]
-            ),
-        )
-        if not lines:
-            return NOTHING
-        more = "<li>… and older ones</li>" if len(changes) > HISTORY_LENGTH else ""
-        return format_html('<ol class="glisk-history">{}{}</ol>', lines, mark_safe(more))  # noqa: S308 - constants
-
-    @display(description="Tokens")
-    def tokens(self, author: Author) -> SafeString:
-        url = reverse("admin:tokens_token_changelist")
-        number = f"{_figures(author).tokens:,}"
-        return format_html(
-            '<a class="glisk-link" href="{}?q={}">{}</a>', url, author.wallet_address, number
-        )
-
-    @display(description="Earned at most")
-    def earned(self, author: Author) -> SafeString:
-        """Half of what was paid; what somebody paid too much went to the treasury."""
-        return format_html(
-            '<span class="glisk-nowrap" title="Half of what collectors paid. The share of an '
-            'overpaid mint is smaller.">{}</span>',
-            ether(_figures(author).earned_at_most_wei),
-        )
-
-    @display(description="Since", ordering="id")
-    def since(self, author: Author) -> SafeString | str:
-        return age(author.created_at)
-
-
-def _figures(author: Author) -> AuthorFigures:
-    """Return an author's figures: those of the page, or asked for once on the author's own page."""
-    known, wallet = vars(author), author.wallet_address
-    if "figures" not in known:
-        known["figures"] = figures_of([wallet]).get(wallet, AuthorFigures())
-    found: AuthorFigures = known["figures"]
-    return found

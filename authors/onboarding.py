@@ -2,12 +2,12 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.dispatch import Signal
 from django.utils import timezone
 
@@ -39,22 +39,21 @@ class NewAuthor:
 
     def cleaned(self) -> "NewAuthor":
         """Return the author in stored form; raise `ValidationError` that names every fault."""
+        cleaned: list[Any] = []
         faults: list[str] = []
-
-        def clean(check: Callable[[str], str], text: str | None) -> str | None:
+        for clean, text in (
+            (clean_wallet, self.wallet),
+            (clean_prompt, self.prompt),
+            (clean_x_handle, self.twitter_handle),
+            (clean_farcaster_name, self.farcaster_handle),
+        ):
             try:
-                return None if text is None else check(text)
+                cleaned.append(None if text is None else clean(text))
             except ValidationError as error:
-                faults.extend(error.messages)
-                return None
-
-        wallet = clean(clean_wallet, self.wallet) or ""
-        prompt = clean(clean_prompt, self.prompt)
-        twitter = clean(clean_x_handle, self.twitter_handle)
-        farcaster = clean(clean_farcaster_name, self.farcaster_handle)
+                faults += error.messages
         if faults:
             raise ValidationError(faults)
-        return NewAuthor(wallet, prompt, twitter, farcaster)
+        return NewAuthor(*cleaned)
 
 
 def onboard_author(
@@ -72,49 +71,35 @@ def onboard_author(
     """
     given = new.cleaned()
     values = {
-        name: value
-        for name, value in (
-            ("prompt_text", given.prompt),
-            ("twitter_handle", given.twitter_handle),
-            ("farcaster_handle", given.farcaster_handle),
-        )
-        if value is not None
+        "prompt_text": given.prompt,
+        "twitter_handle": given.twitter_handle,
+        "farcaster_handle": given.farcaster_handle,
     }
+    values = {name: value for name, value in values.items() if value is not None}
     with transaction.atomic():
         author = Author.objects.by_wallet(given.wallet).select_for_update().first()
         if author is None:
             if needs_prompt and not given.prompt:
                 raise ValidationError("A new author needs a prompt.")
-            new_author = Author(wallet_address=given.wallet, **values)
-            if dry_run or _inserted(new_author):
-                if given.prompt and not dry_run:
-                    new_author.record_prompt(actor=actor)
-                return new_author, "created"
-            author = Author.objects.by_wallet(given.wallet).select_for_update().get()
-        changed = {
-            name: value
-            for name, value in values.items()
-            if not is_same_text(getattr(author, name), value)
-        }
-        if not changed:
-            return author, "unchanged"
-        for name, value in changed.items():
-            setattr(author, name, value)
-        if not dry_run:
+            if dry_run:
+                return Author(wallet_address=given.wallet, **values), "created"
+            author, is_new = Author.objects.get_or_create(
+                wallet_address=given.wallet, defaults=values
+            )
+            if is_new:
+                if given.prompt:
+                    author.record_prompt(actor=actor)
+                return author, "created"
+        changed = [
+            name for name, value in values.items() if not is_same_text(getattr(author, name), value)
+        ]
+        for name in changed:
+            setattr(author, name, values[name])
+        if changed and not dry_run:
             author.save(update_fields=[*changed, "updated_at"])
             if "prompt_text" in changed:
                 author.record_prompt(actor=actor)
-    return author, "updated"
-
-
-def _inserted(author: Author) -> bool:
-    """Insert the author; False if somebody else inserted the same wallet at this moment."""
-    try:
-        with transaction.atomic():
-            author.save(force_insert=True)
-    except IntegrityError:
-        return False
-    return True
+    return author, "updated" if changed else "unchanged"
 
 
 def clean_wallet(text: str) -> str:
@@ -135,14 +120,18 @@ def clean_wallet(text: str) -> str:
 
 def clean_prompt(text: str) -> str:
     """Return the prompt as it is stored; raise `ValidationError` if it can be none."""
-    prompt = text.strip().replace("\r\n", "\n")
+    prompt = _with_plain_ends(text)
     check_prompt(prompt)
     return prompt
 
 
 def is_same_text(stored: str | None, given: str | None) -> bool:
     """Tell whether a text, in stored form, is the stored one; older ones have other line ends."""
-    return stored == given or (stored or "").strip().replace("\r\n", "\n") == given
+    return stored == given or _with_plain_ends(stored or "") == given
+
+
+def _with_plain_ends(text: str) -> str:
+    return text.strip().replace("\r\n", "\n")
 
 
 def clean_x_handle(text: str) -> str:
@@ -165,24 +154,18 @@ def _handle(text: str, pattern: re.Pattern[str], name: str) -> str:
 def check_prompt(text: str) -> None:
     """Raise `ValidationError`, naming every fault, unless the text can be a prompt."""
     faults = []
-    if not any(map(_is_seen, text)):
+    # A letter, number, sign or symbol leaves something to be seen; space, mark and control do not.
+    if not any(unicodedata.category(c)[0] in "LNPS" and c not in _BLANKS for c in text):
         faults.append("The prompt is empty.")
     if len(text) > PROMPT_MAX_LENGTH:
         faults.append(f"The prompt has {len(text)} characters; {PROMPT_MAX_LENGTH} are allowed.")
-    for character in text:
-        # Cs: half of a surrogate pair, which cannot be stored.
-        if unicodedata.category(character) in ("Cc", "Cs") and character not in _LAYOUT:
+    # Cs: half of a surrogate pair, which cannot be stored.
+    for character in sorted(set(text) - _LAYOUT):
+        if unicodedata.category(character) in ("Cc", "Cs"):
             faults.append(f"The prompt holds a control character (U+{ord(character):04X}).")
             break
     if faults:
         raise ValidationError(faults)
-
-
-def _is_seen(character: str) -> bool:
-    """Tell whether a character alone leaves something to be seen: no space, no mark, no control."""
-    category = unicodedata.category(character)
-    # What is of private use, or newer than our tables, may be seen.
-    return (category[0] in "LNPS" or category in ("Co", "Cn")) and character not in _BLANKS
 
 
 @transaction.atomic

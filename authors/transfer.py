@@ -2,12 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    import _csv
-from typing import Any
+from itertools import zip_longest
+from typing import Any, Final
 
 import tablib
 from django.core.exceptions import ValidationError
@@ -30,11 +26,6 @@ class UnreadableFile(ValueError):
     """The file cannot be read; the text says why, for people."""
 
 
-def guarded(text: str) -> str:
-    """Return a cell's text as it is written."""
-    return f"'{text}" if text.lstrip("'").startswith(_FORMULA) else text
-
-
 def read_csv(data: bytes) -> tuple[list[str], list[dict[str, str]]]:
     """Return the columns that a file has, and its rows by column; an empty cell is "".
 
@@ -47,52 +38,40 @@ def read_csv(data: bytes) -> tuple[list[str], list[dict[str, str]]]:
         raise UnreadableFile("This is no CSV file in UTF-8.") from None
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
-        columns = _columns(next(reader, []))
-        return columns, list(_rows(reader, columns))
+        lines = [(reader.line_num, cells) for row in reader if (cells := _cells(row))]
     except csv.Error as error:
         raise UnreadableFile(f"line {reader.line_num}: {error}") from None
+    columns = [cell.strip() for cell in lines[0][1]] if lines else []
+    if not {"wallet"} <= set(columns) <= set(COLUMNS) or len(set(columns)) < len(columns):
+        raise UnreadableFile(
+            f"The first line must name the columns {', '.join(COLUMNS)} "
+            f"(found: {', '.join(columns)[:200]}); only wallet is required."
+        )
+    for number, cells in lines:
+        if len(cells) > len(columns):
+            raise UnreadableFile(
+                f"line {number}: more cells than columns. A prompt with commas stands in quotes; "
+                "no row has more cells than the header."
+            )
+    return columns, [dict(zip_longest(columns, cells, fillvalue="")) for _, cells in lines[1:]]
+
+
+def _cells(row: list[str]) -> list[str]:
+    """Return a row's cells as they were meant, without those of nothing at its end."""
+    cells = [cell[1:] if cell.startswith("'") and _is_formula(cell) else cell for cell in row]
+    cells = [cell if cell.strip() else "" for cell in cells]
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells
+
+
+def _is_formula(cell: str) -> bool:
+    return cell.lstrip("'").startswith(_FORMULA)
 
 
 def author_of(row: dict[str, str]) -> NewAuthor:
     """Return the author of a row; an empty cell leaves what is stored as it is."""
     return NewAuthor(row["wallet"], *(row.get(column) or None for column in COLUMNS[1:]))
-
-
-def _columns(header: list[str]) -> list[str]:
-    columns = _without_blank_end([cell.strip() for cell in header])
-    unknown = [column for column in columns if column not in COLUMNS]
-    if unknown or "wallet" not in columns or len(set(columns)) < len(columns):
-        named = f" (found: {', '.join(unknown)[:200]})" if unknown else ""
-        raise UnreadableFile(
-            f"The first line must name the columns {', '.join(COLUMNS)}{named}; "
-            "only wallet is required."
-        )
-    return columns
-
-
-def _rows(reader: "_csv.Reader", columns: list[str]) -> Iterator[dict[str, str]]:
-    for row in reader:
-        cells = _without_blank_end([_read(cell) for cell in row])
-        if len(cells) > len(columns):
-            raise UnreadableFile(
-                f"line {reader.line_num}: more cells than columns. A prompt with commas stands in "
-                "quotes; no row has more cells than the header."
-            )
-        if cells:
-            cells += [""] * (len(columns) - len(cells))
-            yield dict(zip(columns, cells, strict=True))
-
-
-def _without_blank_end(cells: list[str]) -> list[str]:
-    while cells and not cells[-1].strip():
-        cells = cells[:-1]
-    return cells
-
-
-def _read(cell: str) -> str:
-    guard = cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA)
-    text = cell[1:] if guard else cell
-    return text if text.strip() else ""
 
 
 MOST_ROWS = 20_000
@@ -122,14 +101,15 @@ class WholeDiff(resources.Diff):
     """
 
     def as_html(self) -> list[SafeString]:
-        return [self._value(old, new) for old, new in zip(self.left, self.right, strict=True)]
+        return [
+            format_html("<span>{}</span>", new or "") if old == new else self._change(old, new)
+            for old, new in zip(self.left, self.right, strict=True)
+        ]
 
-    def _value(self, old: Any, new: Any) -> SafeString:
-        if old == new:
-            return format_html("<span>{}</span>", new or "")
-        before = format_html("<del>{}</del> ", old) if old else ""
-        after = format_html("<ins>{}</ins>", new) if new else ""
-        return format_html("{}{}", "" if self.new else before, after)
+    def _change(self, old: Any, new: Any) -> SafeString:
+        gone = format_html("<del>{}</del> ", old) if old and not self.new else ""
+        come = format_html("<ins>{}</ins>", new) if new else ""
+        return format_html("{}{}", gone, come)
 
 
 class AuthorResource(resources.ModelResource):
@@ -151,18 +131,13 @@ class AuthorResource(resources.ModelResource):
         use_bulk = True  # collects; what was collected is written at the end, or nothing is
         batch_size = None
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._known: dict[str, Author] = {}
-        self._line_of: dict[str, int] = {}
-
     @classmethod
     def get_diff_class(cls) -> type[WholeDiff]:
         return WholeDiff
 
     def before_import(self, dataset: tablib.Dataset, **kwargs: Any) -> None:
         self._known = Author.objects.by_wallets(str(wallet).strip() for wallet in dataset["wallet"])
-        self._line_of = {}
+        self._line_of: dict[str, int] = {}
 
     def before_import_row(self, row: dict[str, Any], **kwargs: Any) -> None:
         """Bring the row into stored form; raises `ValidationError` that names every fault."""
@@ -195,11 +170,9 @@ class AuthorResource(resources.ModelResource):
     def after_import(self, dataset: tablib.Dataset, result: Any, **kwargs: Any) -> None:
         if kwargs.get("dry_run") or result.has_errors() or result.has_validation_errors():
             return
-        write_authors(
-            new=self.create_instances,
-            changed=self.update_instances,
-            actor=actor_of(kwargs["user"]),
-        )
+        actor = actor_of(kwargs["user"])
+        write_authors(new=self.create_instances, changed=self.update_instances, actor=actor)
 
     def dehydrate_prompt(self, author: Author) -> str:
-        return guarded(author.prompt_text)
+        text = author.prompt_text
+        return f"'{text}" if _is_formula(text) else text

@@ -44,14 +44,10 @@ WALLET_PARAMETER = OpenApiParameter(
 )
 
 
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "author",
-            value={"has_prompt": True, "twitter_handle": "glisk", "farcaster_handle": None},
-        )
-    ]
-)
+_EXAMPLE = {"has_prompt": True, "twitter_handle": "glisk", "farcaster_handle": None}
+
+
+@extend_schema_serializer(examples=[OpenApiExample("author", value=_EXAMPLE)])
 class AuthorSerializer(serializers.Serializer):
     has_prompt = serializers.BooleanField(help_text="Whether the author has written a prompt.")
     twitter_handle = serializers.CharField(allow_null=True)

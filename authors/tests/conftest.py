@@ -7,9 +7,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from authors.tests.wallets import WalletChain
-from sandbox.tests.nodes import anvil_binary, running_node
-
-__all__ = ["anvil_binary"]
+from sandbox.tests.nodes import running_node
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,6 @@ from aiohttp import web
 
 from sandbox.http import Emulator, Faults, json_response
 
-GENESIS = 1628882891  # seconds; the time of the first transfer at the real one
-
 
 class FarcasterNamesEmulator(Emulator[Faults]):
     """Answer from `names`, a dictionary from fid to name."""
@@ -28,20 +26,8 @@ class FarcasterNamesEmulator(Emulator[Faults]):
         self.names.clear()
 
     async def _current(self, request: web.Request) -> web.Response:
-        try:
-            fid = int(request.query.get("fid", ""))
-        except ValueError:
-            fid = 0
+        fid = int(request.query["fid"])
         if fid not in self.names:
             return json_response({"error": "Could not resolve current name"}, 404)
-        transfer = {
-            "id": fid,
-            "timestamp": GENESIS + fid,
-            "username": self.names[fid],
-            "owner": "0x" + f"{fid:040x}",
-            "from": 0,
-            "to": fid,
-            "user_signature": "0x" + "00" * 65,
-            "server_signature": "0x" + "00" * 65,
-        }
+        transfer = {"id": fid, "username": self.names[fid], "from": 0, "to": fid}
         return json_response({"transfer": transfer})

@@ -28,10 +28,13 @@ def fault_of(signature: str, message: str = MESSAGE, wallet: str = AUTHOR.addres
     return caught.value.fault
 
 
-def test_the_vector_is_accepted() -> None:
+def test_the_vector_is_accepted_without_its_27_and_in_upper_case() -> None:
     assert AUTHOR.address == "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
     assert sign(AUTHOR, MESSAGE) == VECTOR
-    verify_signature(wallet=AUTHOR.address, message=MESSAGE, signature=VECTOR, chain=NO_CHAIN)
+    for signature in (VECTOR, changed(VECTOR, v=0), "0x" + VECTOR[2:].upper()):
+        verify_signature(
+            wallet=AUTHOR.address, message=MESSAGE, signature=signature, chain=NO_CHAIN
+        )
 
 
 def test_the_digest_is_that_of_eth_account() -> None:
@@ -39,53 +42,32 @@ def test_the_digest_is_that_of_eth_account() -> None:
         assert eip191_digest(text) == bytes(defunct_hash_message(text=text))
 
 
-def test_v_may_lack_its_27() -> None:
-    for v in (0, 27):
-        signature = changed(VECTOR, v=v)
-        verify_signature(
-            wallet=AUTHOR.address, message=MESSAGE, signature=signature, chain=NO_CHAIN
-        )
-
-
-def test_hex_may_be_upper_case() -> None:
-    upper = "0x" + VECTOR[2:].upper()
-    verify_signature(wallet=AUTHOR.address, message=MESSAGE, signature=upper, chain=NO_CHAIN)
-
-
 def test_anything_else_is_refused() -> None:
     for signature, fault in (
         ("", "not_hex"),
         ("0x0", "not_hex"),
-        ("0xzz", "not_hex"),
         (VECTOR[2:], "not_hex"),
         (VECTOR + "\n", "not_hex"),
-        (" " + VECTOR, "not_hex"),
         (VECTOR[:-1], "not_hex"),
         ("0X" + VECTOR[2:], "not_hex"),
         ("0x" + "٣" * 130, "not_hex"),  # digits, but not ASCII's
         (VECTOR[:-2], "length"),  # also the compact form of EIP-2098
         ("0x" + "00" * 64, "length"),
-        ("0x1b", "length"),
         ("0x" + "00" * 8193, "too_long"),
         (changed(VECTOR, v=2), "v"),
-        (changed(VECTOR, v=26), "v"),
         (changed(VECTOR, v=29), "v"),
-        (changed(VECTOR, v=35), "v"),
-        (changed(VECTOR, v=99), "v"),
         (changed(VECTOR, v=255), "v"),
         (changed(VECTOR, v=28), "other_signer"),
         (changed(VECTOR, r=0), "range"),
         (changed(VECTOR, s=0), "range"),
         (changed(VECTOR, r=ORDER), "range"),
         (changed(VECTOR, s=ORDER), "range"),
-        (changed(VECTOR, r=2**256 - 1), "range"),
         (changed(VECTOR, r=5), "other_signer"),  # no point of the curve
         (high_s_twin(VECTOR), "high_s"),
         ("0x" + "00" * 65, "range"),
         ("0x" + "ff" * 65, "v"),
         (sign(OTHER, MESSAGE), "other_signer"),
         (sign(AUTHOR, MESSAGE + " "), "other_signer"),
-        (sign(AUTHOR, MESSAGE.lower()), "other_signer"),
     ):
         assert fault_of(signature) == fault
 
@@ -93,15 +75,6 @@ def test_anything_else_is_refused() -> None:
 def test_an_empty_signature_is_a_smart_wallets_which_only_the_chain_can_judge() -> None:
     with pytest.raises(TransientError):
         verify_signature(wallet=AUTHOR.address, message=MESSAGE, signature="0x", chain=NO_CHAIN)
-
-
-def test_the_high_s_twin_would_recover_the_same_signer() -> None:
-    """The attack is real: libraries take it."""
-    from eth_account import Account
-    from eth_account.messages import encode_defunct
-
-    twin = high_s_twin(VECTOR)
-    assert Account.recover_message(encode_defunct(text=MESSAGE), signature=twin) == AUTHOR.address
 
 
 def test_the_zero_address_signs_nothing() -> None:

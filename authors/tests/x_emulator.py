@@ -7,7 +7,7 @@ import hashlib
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -27,11 +27,9 @@ class XFaults(Faults):
     code_seconds: float = 30.0
 
 
-@dataclass(frozen=True)
-class Grant:
+class Grant(NamedTuple):
     """What a code was given for."""
 
-    redirect_uri: str
     challenge: str
     username: str
     made_at: float
@@ -47,15 +45,12 @@ class XEmulator(Emulator[XFaults]):
         self,
         *,
         redirect_uri: str,
-        client_id: str = CLIENT_ID,
         client_secret: str = CLIENT_SECRET,
-        username: str = "glisk_author",
-        **common: Any,
     ) -> None:
         """Prepare the emulator; an empty secret makes the application a public client."""
-        super().__init__(**common)
-        self.redirect_uri, self.username = redirect_uri, username
-        self._client_id, self._client_secret = client_id, client_secret
+        super().__init__()
+        self.redirect_uri, self.username = redirect_uri, "glisk_author"
+        self._client_secret = client_secret
         self._grants: dict[str, Grant] = {}
         self._tokens: dict[str, str] = {}
 
@@ -84,7 +79,7 @@ class XEmulator(Emulator[XFaults]):
         asked = request.query
         fits = (
             asked.get("response_type") == "code"
-            and asked.get("client_id") == self._client_id
+            and asked.get("client_id") == CLIENT_ID
             and asked.get("redirect_uri") == self.redirect_uri
             and set(asked.get("scope", "").split()) >= SCOPES
             and asked.get("code_challenge_method") == "S256"
@@ -97,9 +92,7 @@ class XEmulator(Emulator[XFaults]):
             answer["error"] = "access_denied"
         else:
             code = secrets.token_urlsafe(24)
-            self._grants[code] = Grant(
-                self.redirect_uri, asked["code_challenge"], self.username, time.time()
-            )
+            self._grants[code] = Grant(asked["code_challenge"], self.username, time.time())
             answer["code"] = code
         location = f"{self.redirect_uri}?{urlencode(answer)}"
         return web.Response(status=302, headers={"Location": location})
@@ -115,7 +108,7 @@ class XEmulator(Emulator[XFaults]):
             form.get("grant_type") == "authorization_code"
             and grant is not None
             and grant.made_at + self.faults.code_seconds > time.time()
-            and grant.redirect_uri == form.get("redirect_uri")
+            and self.redirect_uri == form.get("redirect_uri")
             and grant.challenge == challenge.decode().rstrip("=")
         )
         if not fits or grant is None:
@@ -134,8 +127,8 @@ class XEmulator(Emulator[XFaults]):
 
     def _knows_client(self, request: web.Request, form: dict[str, str]) -> bool:
         if not self._client_secret:
-            return form.get("client_id") == self._client_id
-        pair = base64.b64encode(f"{self._client_id}:{self._client_secret}".encode()).decode()
+            return form.get("client_id") == CLIENT_ID
+        pair = base64.b64encode(f"{CLIENT_ID}:{self._client_secret}".encode()).decode()
         return request.headers.get("Authorization") == f"Basic {pair}"
 
     async def _me(self, request: web.Request) -> web.Response:

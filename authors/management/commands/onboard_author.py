@@ -44,17 +44,19 @@ prompt is used for tokens that are minted from then on.
         parser.add_argument("--dry-run", action="store_true", help="Check and say; write nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        authors = _from_file(options) if options["file"] else [_from_options(options)]
+        try:
+            authors = _from_file(options) if options["file"] else [_from_options(options)]
+        except (OSError, UnicodeDecodeError, UnreadableFile) as error:
+            raise CommandError(f"The file cannot be read: {error}") from None
         faults: list[str] = []
         lines: list[str] = []
         first_of: dict[str, int] = {}
         with transaction.atomic():
             for number, new in enumerate(authors, 1):
                 first = first_of.setdefault(new.wallet.strip().lower(), number)
-                if first != number:
-                    faults.append(f"{new.wallet}: This wallet stands in row {first} already.")
-                    continue
                 try:
+                    if first != number:
+                        raise ValidationError(f"This wallet stands in row {first} already.")
                     author, outcome = onboard_author(new, actor=ACTOR, dry_run=options["dry_run"])
                 except ValidationError as error:
                     faults += [f"{new.wallet}: {message}" for message in error.messages]
@@ -72,35 +74,15 @@ def _from_options(options: dict[str, Any]) -> NewAuthor:
         raise CommandError("Give a wallet, or several authors by --file; see --help.")
     prompt = options["prompt"]
     if options["prompt_file"]:
-        prompt = _read(options["prompt_file"])
+        # With the mark of some editors, or without.
+        prompt = options["prompt_file"].read_text(encoding="utf-8-sig")
     return NewAuthor(options["wallet"], prompt, options["x"], options["farcaster"])
 
 
 def _from_file(options: dict[str, Any]) -> list[NewAuthor]:
-    given = [
-        name for name in ("wallet", "prompt", "prompt_file", "x", "farcaster") if options[name]
-    ]
-    if given:
-        raise CommandError(f"--file excludes {', '.join(given)}.")
-    path: Path = options["file"]
-    try:
-        _, rows = read_csv(_bytes_of(path))
-    except UnreadableFile as error:
-        raise CommandError(f"{path}: {error}") from None
+    if any(options[name] for name in ("wallet", "prompt", "prompt_file", "x", "farcaster")):
+        raise CommandError("--file excludes what is said of one author.")
+    _, rows = read_csv(options["file"].read_bytes())
     if not rows:
-        raise CommandError(f"{path} has no authors.")
+        raise CommandError(f"{options['file']} has no authors.")
     return [author_of(row) for row in rows]
-
-
-def _read(path: Path) -> str:
-    try:
-        return _bytes_of(path).decode("utf-8-sig")  # with the mark of some editors, or without
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{path} cannot be read: {error}") from None
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error}") from None
