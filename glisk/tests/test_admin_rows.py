@@ -1,7 +1,5 @@
 """What a table shows is escaped, and it sorts by what an index sorts."""
 
-import re
-
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -23,7 +21,7 @@ def test_a_link_leads_back_to_the_filtered_list(admin_client: Client) -> None:
     assert reverse("admin:tokens_token_change", args=[7]) + back in page.content.decode()
 
 
-def test_rows_below_an_object_are_escaped_and_coloured(admin_client: Client) -> None:
+def test_rows_below_an_object_are_escaped(admin_client: Client) -> None:
     token = TokenFactory.create(status=TokenStatus.FAILED)
     ImageGenerationJob.objects.create(
         token=token,
@@ -39,7 +37,7 @@ def test_rows_below_an_object_are_escaped_and_coloured(admin_client: Client) -> 
     assert "<script>alert(1)</script>" not in page
     assert f"<td>{escape('<script>alert(1)</script>')}</td>" in page
     table = page[page.index('aria-label="Generation jobs"') :]
-    assert re.search(r'<td><span class="[^"]*bg-red-100[^>]*>\s*failed', table)
+    assert "<td>failed</td>" in table
     assert "None so far." in table  # its uploads
 
 
