@@ -1,13 +1,28 @@
 """Asks the vendors and the chain whether the settings are right."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError
+from django.db import DatabaseError, InterfaceError
 
-from glisk.console.online_checks import ask_everybody
-from glisk.management.base import ExplainedCommand
+from glisk.clients.chain import ChainClient
+from glisk.clients.ipfs import GatewayClient, PinataClient
+from glisk.clients.replicate import ReplicateClient
+from glisk.clients.selfhosted import SelfhostedClient
+from glisk.clock import database_clock, database_now
+from glisk.engine.heartbeat import ClockSkew, machine_skew
+from glisk.errors import ProviderError
+from glisk.management.base import ExplainedCommand, explain_database_error
+from reveals.keeper import LOW, OK, keeper_address, look_at_keeper
+from tokens.models import Token
 
 NOT_WELL = 2
+_METADATA_MAX_BYTES = 100_000
 
 
 class Command(ExplainedCommand):
@@ -27,10 +42,145 @@ to do about it.
 
     def handle(self, *args: Any, **options: Any) -> None:
         wrong = 0
-        for answer in ask_everybody():
-            self.stdout.write(
-                f"{'ok' if answer.is_well else 'WRONG':<6} {answer.subject:<11} {answer.text}"
-            )
-            wrong += not answer.is_well
+        for subject, ask in _QUESTIONS.items():  # one that fails hides no other
+            is_well, text = _answer(ask)
+            self.stdout.write(f"{'ok' if is_well else 'WRONG':<6} {subject:<11} {text}")
+            wrong += not is_well
         if wrong:
             raise CommandError(f"{wrong} of these must be mended; see above.", returncode=NOT_WELL)
+
+
+class NotWellError(Exception):
+    """Somebody answered, and it is not what it has to be; the text says what to do."""
+
+
+def _answer(ask: Callable[[], str]) -> tuple[bool, str]:
+    """Return whether it is well, and the facts or what to do."""
+    try:
+        return True, ask()
+    except (ProviderError, NotWellError) as error:
+        return False, str(error)
+    except (DatabaseError, InterfaceError) as error:
+        if (sentence := explain_database_error(error)) is None:
+            raise
+        return False, sentence
+
+
+def _chain() -> str:
+    survey = ChainClient.from_settings().survey()
+    given_out = f"{survey.next_token_id - 1:,} tokens"
+    return (
+        f"{settings.NETWORK}, block {survey.head.number:,}; the contract has given out {given_out}"
+    )
+
+
+def _logs() -> str:
+    """Ask for logs, which many a node refuses that answers everything else."""
+    reader = ChainClient.from_settings()
+    head = reader.survey().head.number
+    try:
+        reader.logs(first=head, last=head)
+    except ProviderError as error:
+        raise NotWellError(
+            f"{error} Without logs tokens are taken from the contract alone, without their "
+            "transaction: choose a node that answers eth_getLogs."
+        ) from error
+    return "the node gives them"
+
+
+def _keeper() -> str:
+    address = keeper_address()
+    if not address:
+        return "not on this machine: set KEEPER_ADDRESS to have its role and its funds looked at"
+    seen = look_at_keeper(ChainClient.from_settings(), address=address)
+    if seen.unreachable:
+        raise NotWellError(seen.unreachable)
+    if seen.status == LOW:
+        return seen.reason
+    if seen.status != OK:
+        raise NotWellError(seen.reason)
+    return f"{seen.address} may reveal, and pays for about {seen.reveals_left:,} reveals"
+
+
+def _keeper_key() -> str:
+    """Tell whether this process, which signs nothing, could read the keeper's private key."""
+    if not settings.KEEPER_KEY_IN_REACH:
+        return "only the worker can read it"
+    if not settings.IS_REAL_NETWORK:
+        return "this process could read it, too; on a real network only the worker may"
+    raise NotWellError(
+        "This process could read the keeper's private key, and it signs nothing. Give the key as "
+        "KEEPER_PRIVATE_KEY_FILE, a file that only the worker's user can read, and leave "
+        "KEEPER_PRIVATE_KEY empty."
+    )
+
+
+def _replicate() -> str:
+    ReplicateClient.from_settings().probe()
+    return "the token is accepted"
+
+
+def _listing() -> str:
+    """Ask for what lost replies are looked up in; a key may be refused just this."""
+    next(ReplicateClient.from_settings().prediction_pages(created_after=database_now()))
+    return "predictions can be listed: lost replies are found again"
+
+
+def _clocks() -> str:
+    replicate = ReplicateClient.from_settings()
+    with suppress(ProviderError):  # a refusal tells the time as well
+        replicate.probe()
+    skews = [machine_skew()]
+    if replicate.clock is not None:
+        skews.append(ClockSkew("Replicate", replicate.clock.ahead_of(database_clock())))
+    told = "; ".join(str(skew) for skew in skews)
+    if not all(skew.is_tolerable for skew in skews):
+        raise NotWellError(f"{told}. Have the machines' clocks set by NTP.")
+    return told
+
+
+def _callbacks() -> str:
+    """Compare the signing key with the account's: with another one every callback is refused."""
+    if not settings.PUBLIC_BASE_URL or not settings.REPLICATE_WEBHOOK_SECRETS:
+        return "not set up: predictions are asked for"
+    if ReplicateClient.from_settings().fetch_webhook_secret() in settings.REPLICATE_WEBHOOK_SECRETS:
+        return f"Replicate signs what it sends to {settings.PUBLIC_BASE_URL} with our key"
+    raise NotWellError(
+        "Replicate signs with another key than REPLICATE_WEBHOOK_SECRET: take the one of the "
+        "account (its webhook settings) and restart web."
+    )
+
+
+def _selfhosted() -> str:
+    if not settings.SELFHOSTED_IMAGE_API_URL:
+        return "not set up"
+    return f"the server says {SelfhostedClient.from_settings().health()}"
+
+
+def _pinata() -> str:
+    PinataClient.from_settings().probe()
+    return "the key may pin files"
+
+
+def _gateway() -> str:
+    stored = Token.objects.filter(metadata_cid__isnull=False, adopted_uri__isnull=True)
+    cid = stored.order_by("-token_id").values_list("metadata_cid", flat=True).first()
+    if cid is None:
+        return "nothing is stored yet that could be fetched"
+    GatewayClient.from_settings().fetch_verified(cid, max_bytes=_METADATA_MAX_BYTES)
+    return f"serves {cid}"
+
+
+_QUESTIONS: dict[str, Callable[[], str]] = {
+    "chain": _chain,
+    "logs": _logs,
+    "keeper": _keeper,
+    "keeper_key": _keeper_key,
+    "replicate": _replicate,
+    "listing": _listing,
+    "clocks": _clocks,
+    "callbacks": _callbacks,
+    "selfhosted": _selfhosted,
+    "pinata": _pinata,
+    "gateway": _gateway,
+}
