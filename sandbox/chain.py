@@ -313,18 +313,13 @@ class DemoChain:
         )
 
 
-def charge_for_data(chain: DemoChain, wei_per_byte: int, *, before_fjord: bool = False) -> None:
+def charge_for_data(chain: DemoChain, wei_per_byte: int) -> None:
     """Put Base's oracle of the price of data on Ethereum on the chain; 0 takes it away.
 
     The node charges nothing by itself; `FaultyRpc.tell_l1_fees` puts the fee into receipts.
-    `before_fjord`: it knows only getL1Fee(bytes), and not yet getL1FeeUpperBound(uint256).
     """
-    # size = the word at an offset of the call data; return size * wei_per_byte
-    price = f"6f{wei_per_byte:032x}025f5260205ff3"
-    if before_fjord:  # revert unless the selector is that of getL1Fee(bytes)
-        code = "5f3560e01c6349948e0e146011575f5ffd5b602435" + price
-    else:  # the same for getL1FeeUpperBound(uint256)
-        code = "5f3560e01c63f1c7a58b146011575f5ffd5b600435" + price
+    # Revert unless the selector is that of getL1FeeUpperBound(uint256); return it * wei_per_byte.
+    code = f"5f3560e01c63f1c7a58b146011575f5ffd5b6004356f{wei_per_byte:032x}025f5260205ff3"
     chain.rpc("anvil_setCode", L1_FEE_ORACLE, "0x" + (code if wei_per_byte else ""))
 
 

@@ -32,79 +32,81 @@ def nobody_at() -> str:
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
-class TestALostReply:
-    @pytest.mark.impatient
-    @pytest.mark.parametrize(
-        "step",
-        [
-            reset(),
-            hang_up(),
-            silence(),
-            raw(b'HTTP/1.1 201 Created\r\nContent-Length: 500\r\n\r\n{"id":'),
-            raw(b'HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{"id":'),
-            raw(b"not http at all\r\n\r\n"),
-        ],
-    )
-    def test_leaves_a_paid_call_unknown_and_is_transient_to_a_repeatable_one(
-        self, server: ScriptedServer, client: HttpClient, step: Step
-    ) -> None:
-        server.script(step, step, answer(200, {"fine": True}))
-        error = failure(client, idempotent=False)
-        assert type(error) is UnknownOutcomeError
-        assert error.error_class == "unknown_outcome"
-        assert type(failure(client, idempotent=True)) is TransientError
-        assert len(server.seen(2)) == 2
-        # Nor does it poison the next call.
-        assert client.call("GET", "/", idempotent=True).json_object() == {"fine": True}
+@pytest.mark.impatient
+@pytest.mark.parametrize(
+    "step",
+    [
+        reset(),
+        hang_up(),
+        silence(),
+        raw(b'HTTP/1.1 201 Created\r\nContent-Length: 500\r\n\r\n{"id":'),
+        raw(b'HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{"id":'),
+        raw(b"not http at all\r\n\r\n"),
+    ],
+)
+def test_a_lost_reply_leaves_a_paid_call_unknown_and_is_transient_to_a_repeatable_one(
+    server: ScriptedServer, client: HttpClient, step: Step
+) -> None:
+    server.script(step, step, answer(200, {"fine": True}))
+    error = failure(client, idempotent=False)
+    assert type(error) is UnknownOutcomeError
+    assert type(failure(client, idempotent=True)) is TransientError
+    assert len(server.seen(2)) == 2
+    # Nor does it poison the next call.
+    assert client.call("GET", "/", idempotent=True).json_object() == {"fine": True}
 
-    # urllib3 leaves the connection of such a reply to the garbage collector.
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-    def test_of_unreadable_length_counts_as_lost(
-        self, server: ScriptedServer, client: HttpClient
-    ) -> None:
-        reply = raw(b"HTTP/1.1 201 Created\r\nContent-Length: 2, 3\r\n\r\n{}")
-        server.script(reply, reply)
-        assert type(failure(client, idempotent=False)) is UnknownOutcomeError
-        assert type(failure(client, idempotent=True)) is TransientError
-        gc.collect()
 
-    @pytest.mark.impatient
-    def test_that_drips_runs_into_the_time_limit(
-        self, server: ScriptedServer, client: HttpClient
-    ) -> None:
-        head = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"
+# urllib3 leaves the connection of such a reply to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_reply_of_unreadable_length_counts_as_lost(
+    server: ScriptedServer, client: HttpClient
+) -> None:
+    reply = raw(b"HTTP/1.1 201 Created\r\nContent-Length: 2, 3\r\n\r\n{}")
+    server.script(reply, reply)
+    assert type(failure(client, idempotent=False)) is UnknownOutcomeError
+    assert type(failure(client, idempotent=True)) is TransientError
+    gc.collect()
 
-        def step(running: ScriptedServer, connection: socket.socket) -> bool:
-            connection.sendall(head)
-            return drip(b"x" * 500, pause_seconds=0.05)(running, connection)
 
-        server.script(step)
-        began = time.monotonic()
-        error = failure(client)
-        assert type(error) is TransientError and error.code == "timeout"
-        assert time.monotonic() - began < 20  # all of it would take 25 s
+@pytest.mark.impatient
+def test_a_reply_that_drips_runs_into_the_time_limit(
+    server: ScriptedServer, client: HttpClient
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"
 
-    def test_with_a_broken_error_body_still_tells_its_status(
-        self, server: ScriptedServer, client: HttpClient
-    ) -> None:
-        server.script(raw(b"HTTP/1.1 402 Payment\r\nContent-Length: 500\r\n\r\ncut"))
-        assert type(failure(client, idempotent=False)) is AccountError
+    def step(running: ScriptedServer, connection: socket.socket) -> bool:
+        connection.sendall(head)
+        return drip(b"x" * 500, pause_seconds=0.05)(running, connection)
 
-    def test_of_a_connection_that_ended_before_the_body_may_still_hide_an_accepted_call(
-        self, server: ScriptedServer, client: HttpClient
-    ) -> None:
-        """Some of it may have arrived: nobody can tell from here."""
+    server.script(step)
+    began = time.monotonic()
+    error = failure(client)
+    assert type(error) is TransientError and error.code == "timeout"
+    assert time.monotonic() - began < 20  # all of it would take 25 s
 
-        def reset_in_the_next_body(running: ScriptedServer, connection: socket.socket) -> bool:
-            answer(200)(running, connection)
-            connection.recv(1000)
-            return reset()(running, connection)
 
-        server.script(reset_in_the_next_body)
-        client.call("GET", "/", idempotent=True)
-        body = {"prompt": "x" * 8_000_000}  # more than the sockets hold
-        with pytest.raises(UnknownOutcomeError):
-            client.call("POST", "/", idempotent=False, json_body=body)
+def test_a_broken_error_body_still_tells_its_status(
+    server: ScriptedServer, client: HttpClient
+) -> None:
+    server.script(raw(b"HTTP/1.1 402 Payment\r\nContent-Length: 500\r\n\r\ncut"))
+    assert type(failure(client, idempotent=False)) is AccountError
+
+
+def test_a_connection_that_ended_before_the_body_may_still_hide_an_accepted_call(
+    server: ScriptedServer, client: HttpClient
+) -> None:
+    """Some of it may have arrived: nobody can tell from here."""
+
+    def reset_in_the_next_body(running: ScriptedServer, connection: socket.socket) -> bool:
+        answer(200)(running, connection)
+        connection.recv(1000)
+        return reset()(running, connection)
+
+    server.script(reset_in_the_next_body)
+    client.call("GET", "/", idempotent=True)
+    body = {"prompt": "x" * 8_000_000}  # more than the sockets hold
+    with pytest.raises(UnknownOutcomeError):
+        client.call("POST", "/", idempotent=False, json_body=body)
 
 
 class TestAProxy:
@@ -122,40 +124,29 @@ class TestAProxy:
         assert seen.target == "http://vendor.invalid/v1/thing?a=b+c"
         assert seen.headers["proxy-authorization"] == "Basic dXM6cGFzcw=="
 
-    @pytest.mark.parametrize(
-        ("scheme", "step", "kind"),
-        [
-            ("http", None, TransientError),  # nobody is there
-            ("https", raw(b"HTTP/1.1 503 X\r\n\r\n"), TransientError),  # it opens no tunnel
-            ("http", reset(), UnknownOutcomeError),
-            ("http", hang_up(), UnknownOutcomeError),
-        ],
-    )
     def test_that_breaks_off_may_have_passed_a_paid_call_on(
-        self,
-        server: ScriptedServer,
-        options: HttpOptions,
-        monkeypatch: pytest.MonkeyPatch,
-        scheme: str,
-        step: Step | None,
-        kind: type[TransientError],
+        self, server: ScriptedServer, options: HttpOptions, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv(f"{scheme}_proxy", server.url if step else nobody_at())
-        server.script(*filter(None, [step]))
-        client = HttpClient(vendor="acme", base_url=f"{scheme}://vendor.invalid", options=options)
-        assert type(failure(client, idempotent=False)) is kind
+        no_tunnel = raw(b"HTTP/1.1 503 X\r\n\r\n")
+        for scheme, proxy, step, kind in (
+            ("http", nobody_at(), None, TransientError),
+            ("https", server.url, no_tunnel, TransientError),
+            ("http", server.url, reset(), UnknownOutcomeError),
+            ("http", server.url, hang_up(), UnknownOutcomeError),
+        ):
+            monkeypatch.setenv(f"{scheme}_proxy", proxy)
+            server.script(*filter(None, [step]))
+            client = HttpClient(vendor="v", base_url=f"{scheme}://vendor.invalid", options=options)
+            assert type(failure(client, idempotent=False)) is kind
+            client.close()
 
 
 class TestAVendorThatIsNotThere:
-    def test_surely_did_not_accept_a_paid_call(self, options: HttpOptions) -> None:
-        client = HttpClient(vendor="acme", base_url=nobody_at(), options=options)
-        error = failure(client, idempotent=False)
-        assert type(error) is TransientError
-
     @pytest.mark.usefixtures("no_dns")
-    def test_by_an_unknown_name_is_transient(self, options: HttpOptions) -> None:
-        client = HttpClient(vendor="acme", base_url="http://no-such.invalid", options=options)
-        assert type(failure(client, idempotent=False)) is TransientError
+    def test_surely_did_not_accept_a_paid_call(self, options: HttpOptions) -> None:
+        for url in (nobody_at(), "http://no-such.invalid"):
+            client = HttpClient(vendor="acme", base_url=url, options=options)
+            assert type(failure(client, idempotent=False)) is TransientError
 
     def test_by_a_full_backlog_runs_into_the_connect_timeout(self) -> None:
         options = HttpOptions(connect_timeout_seconds=0.2, read_timeout_seconds=5)
@@ -192,17 +183,14 @@ class TestAVendorThatIsNotThere:
 
 class TestACallThatComesTooLate:
     def test_is_surely_not_made(self, server: ScriptedServer, client: HttpClient) -> None:
-        with pytest.raises(NotSentError):
-            client.call("POST", "/", idempotent=False, json_body={}, send_by=boot_seconds() - 0.01)
-        assert not any(seen.body for seen in server.requests)  # the headers at most
-
-    def test_is_made_if_it_comes_in_time(self, server: ScriptedServer, client: HttpClient) -> None:
-        server.script(answer(201, {"id": "x"}))
-        soon = boot_seconds() + 60
         body = {"a": "ü"}
-        reply = client.call("POST", "/", idempotent=False, json_body=body, send_by=soon)
-        assert reply.status == 201
-        assert server.requests[0].json == body
+        server.script(answer(201, {"id": "x"}))
+        soon, late = boot_seconds() + 60, boot_seconds() - 0.01
+        client.call("POST", "/", idempotent=False, json_body=body, send_by=soon)
+        assert server.requests.pop().json == body
+        with pytest.raises(NotSentError):
+            client.call("POST", "/", idempotent=False, json_body=body, send_by=late)
+        assert not any(seen.body for seen in server.requests)  # the headers at most
 
     def test_is_noticed_after_a_slow_connection(
         self, server: ScriptedServer, client: HttpClient, monkeypatch: pytest.MonkeyPatch
