@@ -53,15 +53,15 @@ _TRAIL_ROWS = 20
 class Control:
     """A button of the page; `run(subject, actor, reason)` says what it did.
 
-    One with an `about`, which says what it would do now and what that costs, concerns the whole
-    system: it is done once, however often it is pressed.
+    One with an `about`, which says what it does and what that costs now, concerns the whole system:
+    it is done once, however often it is pressed.
     """
 
     name: str
     label: str
     permission: str
     run: Callable[[str, str, str], str]
-    about: Callable[[], str] | None = None
+    about: str | Callable[[], str] = ""
     icon: str = ""
 
 
@@ -74,13 +74,8 @@ def reset_breaker(name: str, *, actor: str, reason: str) -> bool:
     Returns False if it was closed and had counted no failure. Raises ValueError for an unknown
     breaker or without a reason.
     """
-
-    def is_well(value: dict[str, Any]) -> bool:
-        was = BreakerState.parse(value)
-        return was.state == "closed" and was.failures == 0
-
     closed = asdict(BreakerState())
-    return _reset(f"breaker:{name}", "reset_breaker", is_well, closed, actor=actor, reason=reason)
+    return _reset(f"breaker:{name}", closed, action="reset_breaker", actor=actor, reason=reason)
 
 
 def reset_rate_limit(name: str, *, actor: str, reason: str) -> bool:
@@ -88,25 +83,16 @@ def reset_rate_limit(name: str, *, actor: str, reason: str) -> bool:
 
     Raises ValueError for an unknown limit or without a reason.
     """
-    key = f"limit:{name}"
-    return _reset(key, "reset_rate_limit", lambda value: not value, {}, actor=actor, reason=reason)
+    return _reset(f"limit:{name}", {}, action="reset_rate_limit", actor=actor, reason=reason)
 
 
-def _reset(
-    key: str,
-    action: str,
-    is_reset: Callable[[dict[str, Any]], bool],
-    value: dict[str, Any],
-    *,
-    actor: str,
-    reason: str,
-) -> bool:
+def _reset(key: str, value: dict[str, Any], *, action: str, actor: str, reason: str) -> bool:
     reason, subject = said(reason), key.partition(":")[2]
     with transaction.atomic():
         row = SystemState.objects.select_for_update().filter(pk=key).first()
         if row is None:
             raise ValueError(f"There is no {key.replace(':', ' ')!r}.")
-        if is_reset(row.state_value):
+        if row.state_value == value:
             return False
         detail = {"was": row.state_value}
         record_action(actor=actor, action=action, subject=subject, reason=reason, detail=detail)
@@ -115,10 +101,10 @@ def _reset(
     return True
 
 
-def _to_one(service: Callable[..., bool], did: str, did_not: str) -> Callable[[str, str, str], str]:
+def _to_one(service: Callable[..., bool], did: str) -> Callable[[str, str, str], str]:
     def run(subject: str, actor: str, reason: str) -> str:
         if not service(subject, actor=actor, reason=reason):
-            raise ValueError(f"{subject.capitalize()} {did_not}")
+            raise ValueError(f"{subject.capitalize()}: there is nothing to do.")
         return f"{subject.capitalize()} {did}"
 
     return run
@@ -130,10 +116,6 @@ def _to_one(service: Callable[..., bool], did: str, did_not: str) -> Callable[[s
 def _ready() -> QuerySet[Token]:
     found: QuerySet[Token] = Token.objects.ready().filter(held_at=None)
     return found.exclude(batch_items__is_open=True)[:MOST_AT_ONCE]
-
-
-def _about_reveals() -> str:
-    return reveal_cost(_ready().count()) or "No token is ready."
 
 
 def _reveal_all(_: str, actor: str, reason: str) -> str:
@@ -171,36 +153,16 @@ def _compare(_: str, actor: str, reason: str) -> str:
 
 
 CONTROLS: Final = (
-    Control(
-        "pause",
-        "Pause",
-        PAUSE_STAGE,
-        _to_one(pauses.pause_stage, "is paused now.", "was paused already."),
-    ),
-    Control(
-        "resume",
-        "Resume",
-        PAUSE_STAGE,
-        _to_one(pauses.resume_stage, "goes on.", "was not paused."),
-    ),
-    Control(
-        "reset_breaker",
-        "Call again",
-        RESET_BREAKER,
-        _to_one(reset_breaker, "is called again.", "was called already."),
-    ),
-    Control(
-        "reset_rate",
-        "Count anew",
-        RESET_BREAKER,
-        _to_one(reset_rate_limit, "counts from zero.", "had counted nothing."),
-    ),
+    Control("pause", "Pause", PAUSE_STAGE, _to_one(pauses.pause_stage, "is paused now.")),
+    Control("resume", "Resume", PAUSE_STAGE, _to_one(pauses.resume_stage, "goes on.")),
+    Control("reset_breaker", "Call again", RESET_BREAKER, _to_one(reset_breaker, "is called.")),
+    Control("reset_rate", "Count anew", RESET_BREAKER, _to_one(reset_rate_limit, "counts anew.")),
     Control(
         "reveal_all",
         "Reveal all that is ready",
         REVEAL_NOW,
         _reveal_all,
-        _about_reveals,
+        lambda: reveal_cost(_ready().count()) or "No token is ready.",
         "visibility",
     ),
     Control(
@@ -208,7 +170,7 @@ CONTROLS: Final = (
         "Reconcile reveals",
         RECONCILE,
         _reconcile,
-        lambda: "Compares transactions and ready tokens with the chain, and follows it.",
+        "Compares transactions and ready tokens with the chain, and follows it.",
         "sync_alt",
     ),
     Control(
@@ -216,7 +178,7 @@ CONTROLS: Final = (
         "Run the recovery",
         RUN_RECOVERY,
         _recover,
-        lambda: "Reads new and missing mints from the chain. The worker does so every few seconds.",
+        "Reads new and missing mints from the chain. The worker does so every few seconds.",
         "healing",
     ),
     Control(
@@ -224,10 +186,8 @@ CONTROLS: Final = (
         "Compare everything",
         CHECK_DRIFT,
         _compare,
-        lambda: (
-            "Compares every token with the contract, and proves that no mint is missing. "
-            "Changes no token."
-        ),
+        "Compares every token with the contract, and proves that no mint is missing. Changes no "
+        "token.",
         "difference",
     ),
 )
@@ -249,7 +209,6 @@ def control_page(request: HttpRequest) -> HttpResponse:
         _act(request)
         return HttpResponseRedirect(reverse(f"admin:{URL_NAME}"))
     paused = {pause.stage: pause for pause in pauses.list_pauses()}
-    may_check = request.user.has_perm(CHECK_DRIFT)
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": "Controls",
@@ -257,15 +216,13 @@ def control_page(request: HttpRequest) -> HttpResponse:
         "breakers": list_breakers(),
         "rates": list_rate_use(),
         "actions": [
-            {"control": control, "about": control.about(), "once": secrets.token_urlsafe(16)}
+            control
             for control in CONTROLS
             if control.about and request.user.has_perm(control.permission)
         ],
-        "drift": drift_report() if may_check else None,
+        "once": secrets.token_urlsafe(16),
+        "drift": drift_report(),
         "trail": OperatorAction.objects.order_by("-at")[:_TRAIL_ROWS],
-        "may_pause": request.user.has_perm(PAUSE_STAGE),
-        "may_reset": request.user.has_perm(RESET_BREAKER),
-        "may_check": may_check,
     }
     return TemplateResponse(request, "admin/controls.html", context)
 

@@ -177,11 +177,11 @@ def test_the_page_says_what_it_did_and_keeps_the_trail(admin_client: Client) -> 
     assert "3 calls in the last minute" in shown
     for action, subject, said in (
         ("pause", "generation", "Generation is paused now."),
-        ("pause", "generation", "was paused already"),
+        ("pause", "generation", "Generation: there is nothing to do."),
         ("pause", "everything", "There is no stage"),
         ("resume", "generation", "Generation goes on."),
-        ("reset_breaker", "replicate", "Replicate is called again."),
-        ("reset_rate", "pinata", "Pinata counts from zero."),
+        ("reset_breaker", "replicate", "Replicate is called."),
+        ("reset_rate", "pinata", "Pinata counts anew."),
     ):
         shown = send(admin_client, action, subject, reason="<b>why</b>")
         assert said in shown
