@@ -11,9 +11,9 @@ class RevealsConfig(AppConfig):
     def ready(self) -> None:
         from glisk.engine.schedules import declare, declare_drain
         from reveals import outbox
-        from tokens.registry import Reveals, register_reveals
+        from tokens.registry import register_reveals
 
-        register_reveals(Reveals(outbox.in_flight, outbox.perhaps_revealed))
+        register_reveals(in_flight=outbox.in_flight, perhaps_revealed=outbox.perhaps_revealed)
         declare("look_at_keeper", "reveals.tasks.look_at_keeper", KEEPER_INTERVAL_SECONDS)
         declare_drain(
             "reveals.tasks.reveal_tokens",

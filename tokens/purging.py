@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from glisk.engine.schedules import BUDGET_SECONDS, in_portions
 from tokens.models import PromptSample, TokenImage
-from tokens.registry import reveals
+from tokens.registry import is_perhaps_revealed
 from tokens.states import TokenStatus
 
 logger = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ def purge_images() -> int:
     """Delete the bytes of images that were revealed IMAGE_RETENTION_DAYS ago; return how many."""
     before = timezone.now() - timedelta(days=settings.IMAGE_RETENTION_DAYS)
     old = TokenImage.objects.filter(
-        ~reveals().perhaps_revealed("token_id"),
+        ~is_perhaps_revealed("token_id"),
         Q(token__revealed_at=None) | Q(token__revealed_at__lt=before),
         data__isnull=False,
         created_at__lt=before,

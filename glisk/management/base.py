@@ -14,6 +14,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from tqdm import tqdm
 
 from glisk.database import unapplied_migrations
+from glisk.errors import ProviderError
 from glisk.logging.redaction import redact_text
 
 _HELP_WIDTH = 78
@@ -22,10 +23,17 @@ _HELP_WIDTH = 78
 class ExplainedCommand(BaseCommand):
     """A command whose `--help` ends with its `examples`, as they are written.
 
-    Its exit status 2 means "partly done": options that make no sense are 1, not argparse's 2.
+    Its exit status 2 means "partly done": options that make no sense are 1, not argparse's 2, as
+    is a node that does not answer.
     """
 
     examples = ""
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute(*args, **options)
+        except ProviderError as error:
+            raise CommandError(f"The chain could not be read: {error}") from error
 
     def run_from_argv(self, argv: list[str]) -> None:
         parser = self.create_parser(argv[0], argv[1])

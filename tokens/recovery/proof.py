@@ -11,10 +11,11 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 
 import structlog
-from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db import transaction
+from django.db.models import QuerySet
 
 from glisk.clients.chain import ChainClient, Survey
+from glisk.clock import database_now
 from tokens.minting.mint_log import MintLog
 from tokens.minting.registration import register_mints
 from tokens.models import MintEvent, Token
@@ -72,7 +73,7 @@ def prove(reader: ChainClient, *, budget_seconds: float) -> int:
     orphans = settle_orphans() + withdraw_unknown(survey, memory)
     memory.tiled_below = max(memory.tiled_below, settled_proof(tiling))
     adopted = _adopt_on_their_way(reader)
-    token_ids = [*_lately_revealed(memory), *_next_window(memory)]
+    token_ids = [*_revealed_half_an_hour_ago(memory), *_next_window(memory)]
     save_memory(memory)  # before the drift check withdraws anything, which it must not undo
     drift = check_some(reader, survey, token_ids=token_ids, proven_below=memory.tiled_below)
     repaired = sum(finding.repaired for finding in drift.findings)
@@ -94,11 +95,12 @@ def _mend_tiling(
     what = {"holes": len(tiling.holes), "first": tiling.holes[0][0], "last": tiling.holes[-1][1]}
     if not is_worth_trying(memory.hole, **what):
         return 0
-    found, head = Report(), survey.head.number
-    read_around(reader, tiling.holes, head=head, report=found, until=until)
-    if found.created + found.completed == 0:
+    found = Report()
+    read_around(reader, tiling.holes, head=survey.head.number, report=found, until=until)
+    mended = found.created + found.completed
+    if not mended:
         wait_before_trying(memory.hole, longest_seconds=_LONGEST_RETRY_SECONDS, **what)
-    return found.created + found.completed
+    return mended
 
 
 def _adopt_on_their_way(reader: ChainClient) -> int:
@@ -108,25 +110,20 @@ def _adopt_on_their_way(reader: ChainClient) -> int:
     return len(adopt(revealed_facts(reader, ids), actor=ACTOR)) if ids else 0
 
 
-def _lately_revealed(memory: Memory) -> list[int]:
-    """Return the tokens revealed since the last proof, and those of half an hour before again.
+def _revealed_half_an_hour_ago(memory: Memory) -> list[int]:
+    """Return the tokens revealed since the last proof, half an hour later.
 
     By then no reorg can take a reveal back, and no node is late.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")  # exactly: reveals carry the database's time
-        now: datetime = cursor.fetchone()[0]
+    now = database_now()  # which reveals carry, too
     since = now if memory.proved_at is None else datetime.fromisoformat(memory.proved_at)
     memory.proved_at = now.isoformat()
-    found: list[int] = []
-    for ago in (timedelta(), _SURE_AFTER):
-        revealed = Token.objects.filter(
-            status=TokenStatus.REVEALED,
-            status_changed_at__gt=since - ago,
-            status_changed_at__lte=now - ago,
-        )
-        found += revealed.order_by("-status_changed_at").values_list("pk", flat=True)[:_NEW_ONES]
-    return found
+    found = Token.objects.filter(
+        status=TokenStatus.REVEALED,
+        status_changed_at__gt=since - _SURE_AFTER,
+        status_changed_at__lte=now - _SURE_AFTER,
+    )
+    return list(found.order_by("-status_changed_at").values_list("pk", flat=True)[:_NEW_ONES])
 
 
 def _next_window(memory: Memory) -> list[int]:
@@ -155,15 +152,9 @@ def settle_orphans() -> int:
     owners = {token_id: log for log in logs for token_id in log.token_ids}
     with transaction.atomic():
         lock_mints()
-        orphans = list(
-            Token.objects.select_for_update()
-            .filter(mint_event=None, token_id__in=list(owners))
-            .order_by("token_id")
-        )
-        busy = in_flight(token.token_id for token in orphans)
-        free = [token for token in orphans if token.token_id not in busy]
+        free = _not_in_flight(Token.objects.filter(mint_event=None, token_id__in=owners))
         # What is revealed here stays so: if the chain says otherwise, the drift check finds it.
-        revealed = {t.token_id for t in free if t.status == TokenStatus.REVEALED}
+        revealed = {token.pk for token in free if token.status == TokenStatus.REVEALED}
         give_up(free, owners, revealed, reason="its mint is another than was thought")
         register_mints(logs, source=MintSource.BACKFILL, actor=withdrawal.ACTOR)
     return len(free)
@@ -174,27 +165,29 @@ def withdraw_unknown(survey: Survey, memory: Memory) -> int:
 
     As with mints, one answer is not enough: it must still say so some blocks later.
     """
-    found = _may_go().filter(token_id__gte=survey.next_token_id)
-    unknown = set(found.values_list("token_id", flat=True))
-    head = survey.head.number
-    first_missed = {str(i): memory.unknown.get(str(i), head) for i in unknown}
-    due = [int(i) for i, since in first_missed.items() if head - since >= PATIENCE_BLOCKS]
-    memory.unknown = {i: since for i, since in first_missed.items() if int(i) not in due}
+    # Those that we revealed are for a person.
+    orphans = Token.objects.filter(mint_event=None).exclude(
+        status=TokenStatus.REVEALED, adopted_uri=None
+    )
+    beyond = orphans.filter(token_id__gte=survey.next_token_id)
+    head, known = survey.head.number, memory.unknown
+    missed = {str(i): known.get(str(i), head) for i in beyond.values_list("pk", flat=True)}
+    due = [i for i, since in missed.items() if head - since >= PATIENCE_BLOCKS]
+    memory.unknown = {i: since for i, since in missed.items() if i not in due}
     if not due:
         return 0
     with transaction.atomic():
-        tokens = list(_may_go().select_for_update().filter(token_id__in=due))
-        busy = in_flight(token.token_id for token in tokens)
-        gone = [token for token in tokens if token.token_id not in busy]
+        gone = _not_in_flight(orphans.filter(token_id__in=due))
         withdraw(gone, "the contract does not know it any more")
-    memory.known_below = min([memory.known_below, *(token.token_id for token in gone)])
+    memory.known_below = min([memory.known_below, *(token.pk for token in gone)])
     return len(gone)
 
 
-def _may_go() -> QuerySet[Token]:
-    """Return the tokens without a mint, but those that we revealed: they are for a person."""
-    ours = Q(status=TokenStatus.REVEALED, adopted_uri=None)
-    return Token.objects.filter(mint_event=None).exclude(ours)
+def _not_in_flight(tokens: QuerySet[Token]) -> list[Token]:
+    """Lock tokens; return those that no transaction of ours reveals."""
+    locked = list(tokens.select_for_update().order_by("token_id"))
+    busy = in_flight(token.pk for token in locked)
+    return [token for token in locked if token.pk not in busy]
 
 
 def _as_log(event: MintEvent) -> MintLog:

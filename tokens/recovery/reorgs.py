@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import groupby
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -62,20 +63,18 @@ def settle_mints(
     reader: ChainClient, survey: Survey, watched: Sequence[MintEvent], memory: Memory
 ) -> ReorgReport:
     """Settle what is deep enough; follow or give up what the chain does not hold as we do."""
-    report = ReorgReport()
+    report, before = ReorgReport(), dict(memory.suspects)
     settled, ripe, doubtful = _judge(survey, watched)
-    _settle(settled)  # whatever becomes of the questions about the others
-    tracked = track(reader, [*ripe, *doubtful]) if ripe or doubtful else Tracked()
-    _settle([event for event in ripe if event.pk in tracked.held])
-    for tx_hash in sorted({log.tx_hash for _, log in tracked.moved}):
-        own = [(event, log) for event, log in tracked.moved if log.tx_hash == tx_hash]
+    MintEvent.objects.filter(pk__in=settled).settle()  # whatever becomes of the others
+    found = track(reader, [*ripe, *doubtful])
+    held = [event.pk for event in ripe if event.pk in found.held]
+    MintEvent.objects.filter(pk__in=held).settle()
+    for tx_hash, own in groupby(found.moved, key=lambda move: move[0].tx_hash):
         try:
-            _move(own)
-            report.moved += [tx_hash] * len(own)
+            report.moved += [tx_hash] * _move(list(own))
         except IntegrityError:  # a mint's place is taken for the moment
             logger.warning("mint_not_moved", tx_hash=tx_hash)
-    before = dict(memory.suspects)
-    due = _due(tracked.gone, survey, memory, report)
+    due = _due(found.gone, survey, memory, report)
     if due:
         _replace(reader, survey, due, memory, report)
     if memory.suspects != before or due:
@@ -83,19 +82,14 @@ def settle_mints(
     return report
 
 
-def _settle(mints: Sequence[MintEvent]) -> None:
-    if mints:
-        MintEvent.objects.filter(pk__in=[mint.pk for mint in mints]).settle()
-
-
 def _judge(
     survey: Survey, mints: Iterable[MintEvent]
-) -> tuple[list[MintEvent], list[MintEvent], list[MintEvent]]:
-    """Return the mints that are settled, that only need their log read, and that are in doubt.
+) -> tuple[list[int], list[MintEvent], list[MintEvent]]:
+    """Return the ids of settled mints, those that only need their log read, and the doubtful.
 
     A block that the node does not know proves nothing: it lags.
     """
-    settled: list[MintEvent] = []
+    settled: list[int] = []
     ripe: list[MintEvent] = []
     doubtful: list[MintEvent] = []
     for mint in mints:
@@ -107,7 +101,10 @@ def _judge(
         elif block.block_hash != mint.block_hash:
             doubtful.append(mint)
         elif survey.head.number - mint.block_number + 1 >= settled_depth():
-            (settled if mint.source == MintSource.BACKFILL else ripe).append(mint)
+            if mint.source == MintSource.BACKFILL:
+                settled.append(mint.pk)
+            else:
+                ripe.append(mint)
     return settled, ripe, doubtful
 
 
@@ -220,7 +217,7 @@ def track(reader: ChainClient, asked: Sequence[MintEvent]) -> Tracked:
     All mints of a transaction share its fate, whichever was asked about.
     """
     hashes = {event.tx_hash for event in asked}
-    receipts = reader.receipts(hashes)
+    receipts = reader.receipts(hashes) if hashes else {}
     raw = [
         log
         for receipt in receipts.values()
@@ -230,7 +227,7 @@ def track(reader: ChainClient, asked: Sequence[MintEvent]) -> Tracked:
     ]
     logs = {(mint.tx_hash, mint.facts): mint for mint in decode_logs(reader, raw).mints}
     tracked = Tracked()
-    for event in MintEvent.objects.filter(tx_hash__in=hashes).order_by("start_token_id"):
+    for event in MintEvent.objects.filter(tx_hash__in=hashes).order_by("tx_hash", "start_token_id"):
         receipt = receipts[event.tx_hash]
         log = logs.get((event.tx_hash, event.facts))
         if log is not None:
@@ -248,25 +245,21 @@ def track(reader: ChainClient, asked: Sequence[MintEvent]) -> Tracked:
 
 
 @transaction.atomic
-def _move(moves: Sequence[tuple[MintEvent, MintLog]]) -> None:
-    """Give the mints of one transaction, and their tokens, the blocks that they are in now."""
+def _move(moves: Sequence[tuple[MintEvent, MintLog]]) -> int:
+    """Give the mints of one transaction, and their tokens, their new blocks; return how many."""
     ids = [event.pk for event, _ in moves]
     tx_hash = moves[0][1].tx_hash
     others = MintEvent.objects.filter(tx_hash=tx_hash).exclude(pk__in=ids).select_for_update()
     here = {(event.log_index, event.block_hash): event for event in others}
-    kept = []
+    MintEvent.objects.filter(pk__in=ids).update(log_index=F("log_index") + _ASIDE)
     for event, log in moves:
         # Two deliveries at once may have stored one mint twice.
         twin = here.setdefault((log.log_index, log.block_hash), event)
-        if twin is event:
-            kept.append((event.pk, log))
-        else:
+        if twin is not event:
             change_mint(event, twin, minted_at=log.block_timestamp)
             event.delete()
-    ids = [pk for pk, _ in kept]
-    MintEvent.objects.filter(pk__in=ids).update(log_index=F("log_index") + _ASIDE)
-    for pk, log in kept:
-        MintEvent.objects.filter(pk=pk).update(
+            continue
+        MintEvent.objects.filter(pk=event.pk).update(
             log_index=log.log_index,
             block_number=log.block_number,
             block_hash=log.block_hash,
@@ -275,3 +268,4 @@ def _move(moves: Sequence[tuple[MintEvent, MintLog]]) -> None:
         )
         logger.warning("mint_moved", tx_hash=tx_hash, block_number=log.block_number)
     take_mint_times(ids)
+    return len(moves)

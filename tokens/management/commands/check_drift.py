@@ -5,7 +5,6 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from glisk.clients.chain import ChainClient
-from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, at_least, progress_bar
 from tokens.recovery.drift import ADVICE, DriftReport, check_drift
 
@@ -47,16 +46,13 @@ exit status:
 
     def handle(self, *args: Any, **options: Any) -> None:
         reader = ChainClient.from_settings()
-        try:
-            with progress_bar("token") as on_progress:
-                report = check_drift(
-                    reader,
-                    repair=options["repair"],
-                    since_id=options["from_id"],
-                    on_progress=on_progress,
-                )
-        except ProviderError as error:
-            raise CommandError(f"The chain could not be read: {error}") from error
+        with progress_bar("token") as on_progress:
+            report = check_drift(
+                reader,
+                repair=options["repair"],
+                since_id=options["from_id"],
+                on_progress=on_progress,
+            )
         self._write(report)
         if not report.is_clean:
             raise CommandError("Chain and database differ; see above.", returncode=DRIFT)
@@ -74,5 +70,4 @@ exit status:
             for finding in [f for f in report.findings if f.kind == kind][:20]:
                 name = f"token {finding.token_id}: " if finding.token_id else ""
                 self.stdout.write(f"  {name}{finding.detail}")
-            if kind in ADVICE:
-                self.stdout.write(f"  → {ADVICE[kind]}")
+            self.stdout.write(f"  → {ADVICE[kind]}")

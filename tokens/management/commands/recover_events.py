@@ -59,10 +59,7 @@ exit status:
 
     def handle(self, *args: Any, **options: Any) -> None:
         reader, progress, report = ChainClient.from_settings(), load_progress(), Report()
-        try:
-            head = reader.survey().head.number
-        except ProviderError as error:
-            raise CommandError(f"The chain could not be read: {error}") from error
+        head = reader.survey().head.number
         first, last, dry_run = options["from_block"], options["to_block"], options["dry_run"]
         if first is not None and last is not None and first > last:
             raise CommandError(f"--from-block {first} is after --to-block {last}.")

@@ -56,7 +56,7 @@ exit status:
                 )
         except ProviderError as error:
             if not report.created:
-                raise CommandError(f"The chain could not be read: {error}") from error
+                raise
             fault = error
         self._summarise(report, reader, dry_run=dry_run)
         if fault is not None:

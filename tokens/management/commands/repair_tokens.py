@@ -1,15 +1,12 @@
 """Regenerates, holds, releases, fails or rechecks tokens by number."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from glisk.errors import ProviderError
 from tokens.management.repairing import RepairCommand, token_ids
 from tokens.repairs import (
-    RepairResult,
     fail_by_hand,
     hold_tokens,
     recheck_tokens,
@@ -19,7 +16,7 @@ from tokens.repairs import (
 
 ACTOR = "repair_tokens"
 
-_SERVICES: dict[str, Callable[..., list[RepairResult]]] = {
+_SERVICES = {
     "regenerate": regenerate_tokens,
     "hold": hold_tokens,
     "release": release_tokens,
@@ -56,10 +53,7 @@ exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the re
         if action in _NEED_A_REASON and not options["reason"].strip():
             raise CommandError(f"Say why, for the timeline: --reason is needed to {action}.")
         if action == "recheck":
-            try:
-                self.summarise(recheck_tokens(token_ids=wanted, actor=ACTOR))
-            except ProviderError as error:
-                raise CommandError(f"The chain could not be read: {error}") from error
+            self.summarise(recheck_tokens(token_ids=wanted, actor=ACTOR))
             return
         service = partial(
             _SERVICES[action], token_ids=wanted, actor=ACTOR, reason=options["reason"]

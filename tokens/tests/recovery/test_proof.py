@@ -62,7 +62,7 @@ def test_the_window_comes_round(
     assert last_report().counts in ({}, {"author_differs": 1})
 
 
-def test_what_was_revealed_lately_is_compared_soon_and_once_more_later(
+def test_what_was_revealed_is_compared_half_an_hour_later(
     history: DemoChain, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(proof, "_next_window", lambda memory: [])
@@ -71,9 +71,8 @@ def test_what_was_revealed_lately_is_compared_soon_and_once_more_later(
         prove(reader, budget_seconds=600)
         return last_report().tokens_checked
 
-    checked()
     reveal(history, 2)
-    assert [checked(), checked()] == [1, 0]
+    assert [checked(), checked()] == [0, 0]
     proved_at = datetime.fromisoformat(load()[1].proved_at or "")
     half_an_hour_ago = proved_at - timedelta(minutes=30) + timedelta(microseconds=1)
     Token.objects.filter(pk=2).update(status_changed_at=half_an_hour_ago)
