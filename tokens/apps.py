@@ -1,10 +1,6 @@
 from django.apps import AppConfig
 from django.conf import settings
 
-PROOF_INTERVAL_SECONDS = 180
-SPEND_INTERVAL_SECONDS = 3600
-RETRY_INTERVAL_SECONDS = 60
-
 
 class TokensConfig(AppConfig):
     name = "tokens"
@@ -28,20 +24,14 @@ class TokensConfig(AppConfig):
         from tokens.totals import author_figures
         from tokens.transitions.claims import release_leases_of, rescue_stalled
 
-        declare_drain(
-            "tokens.tasks.generate_images",
-            settings.POLL_INTERVAL_SECONDS,
-            wanted=settings.ENABLE_IMAGE_WORKER,
-        )
-        declare_drain(
-            "tokens.tasks.upload_files",
-            settings.POLL_INTERVAL_SECONDS,
-            wanted=settings.ENABLE_IPFS_WORKER,
-        )
-        declare("look_at_chain", "tokens.tasks.look_at_chain", settings.POLL_INTERVAL_SECONDS)
-        declare("prove_completeness", "tokens.tasks.prove_completeness", PROOF_INTERVAL_SECONDS)
-        declare("retry_failed", "tokens.tasks.retry_failed", RETRY_INTERVAL_SECONDS)
-        declare("close_spend_days", "tokens.tasks.close_spend_days", SPEND_INTERVAL_SECONDS)
+        # In seconds.
+        often = settings.POLL_INTERVAL_SECONDS
+        declare_drain("tokens.tasks.generate_images", often, wanted=settings.ENABLE_IMAGE_WORKER)
+        declare_drain("tokens.tasks.upload_files", often, wanted=settings.ENABLE_IPFS_WORKER)
+        declare("look_at_chain", "tokens.tasks.look_at_chain", often)
+        declare("prove_completeness", "tokens.tasks.prove_completeness", 180)
+        declare("retry_failed", "tokens.tasks.retry_failed", 60)
+        declare("close_spend_days", "tokens.tasks.close_spend_days", 3600)
         lease_releases.append(release_leases_of)
         rescues.append(rescue_stalled)
         purges.extend((purge_images, purge_samples))

@@ -155,7 +155,7 @@ def _foreign(log: Mapping[str, Any]) -> Verdict | None:
     """Return the verdict on a log that is surely not a mint of our contract, None on any other."""
     address, topics = log.get("address"), log.get("topics")
     if address is None:
-        raise IncompleteLog(["contract address"])
+        raise IncompleteLog("the sender left out: address")
     if not is_address(address):
         raise MalformedLog("the contract address is not an address")
     if address.lower() != settings.GLISK_NFT_CONTRACT_ADDRESS.lower():

@@ -38,12 +38,8 @@ def hand_over_waiting_tokens(author: Author) -> int:
 def on_authors_written(sender: type[Author], authors: Sequence[Author], **kwargs: Any) -> None:
     """Hand over after many were written at once; only those that are waited for cost anything."""
     wallets = [author.wallet_address for author in authors]
-    waited_for = set(
-        Token.objects.filter(prompt_author_wallet__in=wallets, status=TokenStatus.DETECTED)
-        .order_by()
-        .values_list("prompt_author_wallet", flat=True)
-        .distinct()
-    )
+    waiting = Token.objects.filter(prompt_author_wallet__in=wallets, status=TokenStatus.DETECTED)
+    waited_for = set(waiting.values_list("prompt_author_wallet", flat=True))
     for author in authors:
         if author.wallet_address in waited_for:
             hand_over_waiting_tokens(author)

@@ -26,17 +26,11 @@ _MAX_INTEGER: Final = 2**31 - 1
 _TWO_WORDS = re.compile(r"0x[0-9a-fA-F]{128}")
 _QUANTITY = re.compile(r"0x(0|[1-9a-fA-F][0-9a-fA-F]{0,63})")  # of JSON-RPC: no leading zeros
 
-
-# What a log must tell, and how its lack is named.
-_PARTS: Final = {
-    "topics": "topics",
-    "data": "data",
-    "transactionHash": "transaction hash",
-    "logIndex": "log index",
-    "blockNumber": "block number",
-    "blockHash": "block hash",
-    "blockTimestamp": "block timestamp",
-}
+# What a log must tell.
+_PARTS: Final = (
+    *("topics", "data", "transactionHash", "logIndex"),
+    *("blockNumber", "blockHash", "blockTimestamp"),
+)
 
 
 class MalformedLog(ValueError):
@@ -45,10 +39,6 @@ class MalformedLog(ValueError):
 
 class IncompleteLog(MalformedLog):
     """The sender left facts out without which a mint cannot be registered faithfully."""
-
-    def __init__(self, missing: list[str]) -> None:
-        self.missing = missing
-        super().__init__(f"the sender left out: {', '.join(missing)}")
 
 
 @dataclass(frozen=True)
@@ -91,11 +81,16 @@ def decode_mint_log(log: Mapping[str, Any]) -> MintLog:
     older nodes leave out. Raises `IncompleteLog` if a part is None, and `MalformedLog` if one is
     not what the contract and the node can have written.
     """
-    missing = [name for key, name in _PARTS.items() if log.get(key) is None]
-    if missing:
-        raise IncompleteLog(missing)
-    minter, prompt_author, start_token_id = _read_topics(log["topics"])
-    quantity, total_paid_wei = _read_data(log["data"])
+    if missing := [name for name in _PARTS if log.get(name) is None]:
+        raise IncompleteLog(f"the sender left out: {', '.join(missing)}")
+    topics, data = log["topics"], log["data"]
+    if not isinstance(topics, list | tuple) or len(topics) != 4 or not all(map(is_hash, topics)):
+        raise MalformedLog("the topics are not four 32-byte words")
+    if topics[0].lower() != BATCH_MINTED_TOPIC:
+        raise MalformedLog("the log is not of BatchMinted")
+    if not isinstance(data, str) or not _TWO_WORDS.fullmatch(data):
+        raise MalformedLog("the data is not two 32-byte words")
+    start_token_id, quantity = int(topics[3], 16), int(data[2:66], 16)
     if not 1 <= quantity <= MAX_QUANTITY:
         raise MalformedLog(f"the quantity is not from 1 to {MAX_QUANTITY}")
     if not 1 <= start_token_id <= LARGEST_ID - quantity:
@@ -106,11 +101,11 @@ def decode_mint_log(log: Mapping[str, Any]) -> MintLog:
         block_number=read_number(log["blockNumber"], "block number", high=_MAX_BIGINT),
         block_hash=read_hash(log["blockHash"], "block hash"),
         block_timestamp=read_timestamp(log["blockTimestamp"]),
-        minter=minter,
-        prompt_author=prompt_author,
+        minter=_read_address(topics[1]),
+        prompt_author=_read_address(topics[2]),
         start_token_id=start_token_id,
         quantity=quantity,
-        total_paid_wei=total_paid_wei,
+        total_paid_wei=int(data[66:], 16),
     )
 
 
@@ -125,24 +120,6 @@ def read_number(value: object, name: str, *, high: int, low: int = 0) -> int:
     if not low <= number <= high:
         raise MalformedLog(f"the {name} is out of range")
     return number
-
-
-def _read_topics(topics: object) -> tuple[str, str, int]:
-    if not isinstance(topics, list | tuple) or len(topics) != 4:
-        raise MalformedLog("there are not four topics")
-    for topic in topics:
-        if not is_hash(topic):
-            raise MalformedLog("a topic is not a 32-byte word")
-    signature, minter, prompt_author, start = topics
-    if signature.lower() != BATCH_MINTED_TOPIC:
-        raise MalformedLog("the log is not of BatchMinted")
-    return _read_address(minter), _read_address(prompt_author), int(start, 16)
-
-
-def _read_data(data: object) -> tuple[int, int]:
-    if not isinstance(data, str) or not _TWO_WORDS.fullmatch(data):
-        raise MalformedLog("the data is not two 32-byte words")
-    return int(data[2:66], 16), int(data[66:], 16)
 
 
 @lru_cache(maxsize=4096)  # a checksum costs a hash, and the same wallets mint again and again

@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.db import connection
+from django.db.models import F, Max, Min
 
 from tokens.models import MintEvent
+
+MOST_FAULTS = 100
 
 
 @dataclass(frozen=True)
@@ -39,34 +42,27 @@ class Tiling:
         return told
 
 
-def prove_tiling(next_token_id: int, *, known_below: int = 1, limit: int = 100) -> Tiling:
+def prove_tiling(next_token_id: int, *, known_below: int = 1) -> Tiling:
     """Return where the mint events from `known_below` on do not tile; nothing is the proof.
 
-    `known_below`: an id up to which the proof was made before. At most `limit` faults.
+    `known_below`: an id up to which the proof was made before. At most `MOST_FAULTS`.
     """
     sql = """
-        WITH tiles AS (
-            SELECT start_token_id AS first, start_token_id + quantity AS following,
-                   max(start_token_id + quantity) OVER (
-                       ORDER BY start_token_id, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-                   ) AS reached
-            FROM mint_events WHERE start_token_id >= %s
-        )
-        SELECT first, COALESCE(reached, %s) FROM tiles WHERE first <> COALESCE(reached, %s)
-        ORDER BY first LIMIT %s
+        SELECT first, reached FROM (
+            SELECT start_token_id AS first, COALESCE(max(start_token_id + quantity) OVER (
+                ORDER BY start_token_id, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ), %(known)s) AS reached
+            FROM mint_events WHERE start_token_id >= %(known)s
+        ) AS tiles WHERE first <> reached ORDER BY first LIMIT %(most)s
     """
     with connection.cursor() as cursor:
-        cursor.execute(sql, [known_below, known_below, known_below, limit])
-        faults = [(int(first), int(reached)) for first, reached in cursor.fetchall()]
-        cursor.execute(
-            "SELECT COALESCE(max(start_token_id + quantity), %s) FROM mint_events "
-            "WHERE start_token_id >= %s",
-            [known_below, known_below],
-        )
-        end = int(cursor.fetchone()[0])
+        cursor.execute(sql, {"known": known_below, "most": MOST_FAULTS})
+        faults: list[tuple[int, int]] = cursor.fetchall()
+    known = MintEvent.objects.filter(start_token_id__gte=known_below)
+    end = known.aggregate(end=Max(F("start_token_id") + F("quantity")))["end"] or known_below
     holes = [(reached, first - 1) for first, reached in faults if first > reached]
     overlaps = [(first, reached - 1) for first, reached in faults if first < reached]
-    if end < next_token_id and len(holes) < limit:
+    if end < next_token_id and len(holes) < MOST_FAULTS:
         holes.append((end, next_token_id - 1))
     bad = [first for first, _ in (*holes, *overlaps)]
     return Tiling(
@@ -80,10 +76,6 @@ def prove_tiling(next_token_id: int, *, known_below: int = 1, limit: int = 100) 
 
 def settled_proof(tiling: Tiling) -> int:
     """Return the id below which the proof need not be made again: no reorg reaches there."""
-    unsettled = (
-        MintEvent.objects.filter(settled_at=None)
-        .order_by("start_token_id")
-        .values_list("start_token_id", flat=True)
-        .first()
-    )
-    return tiling.proven_below if unsettled is None else min(tiling.proven_below, unsettled)
+    unsettled = MintEvent.objects.filter(settled_at=None)
+    lowest = unsettled.aggregate(lowest=Min("start_token_id"))["lowest"]
+    return tiling.proven_below if lowest is None else min(tiling.proven_below, lowest)

@@ -1,6 +1,5 @@
 """A BatchMinted log is read strictly: what the contract cannot have emitted is refused."""
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -83,8 +82,7 @@ def test_a_part_that_is_left_out_is_named() -> None:
     for name in sorted(parts()):
         with pytest.raises(IncompleteLog) as caught:
             decode_mint_log(parts(**{name: None}))
-        assert len(caught.value.missing) == 1
-        assert re.sub("([A-Z])", r" \1", name).lower() in str(caught.value)
+        assert str(caught.value) == f"the sender left out: {name}"
 
 
 WRONG_FOR_ALL = ["", "0x", "zz", "0xzz", "5", -1, 1.5, True, [], {}, ["0x1"], "\x00", "\ud800"]

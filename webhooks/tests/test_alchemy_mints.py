@@ -148,7 +148,7 @@ def test_each_log_stands_alone(client: Client) -> None:
         "conflict",
         "registered",
     ]
-    assert event.verdicts[4]["reason"] == "the sender left out: transaction hash"
+    assert event.verdicts[4]["reason"] == "the sender left out: transactionHash"
     assert event.verdicts[7]["conflicting"] == [1]
 
 
