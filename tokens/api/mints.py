@@ -1,6 +1,7 @@
 """A mint as the buyer follows it: its tokens, their places in line, how long it may take."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
@@ -9,12 +10,19 @@ from django.utils import timezone
 from glisk.api.short_memory import ShortMemory
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from tokens.api.serializers import public_error
-from tokens.models import Token
 from tokens.pipeline.image_vendors import WORKERS, places_of
 from tokens.states import ACTIVE, TokenStatus
 
 SAMPLE: Final = 100  # the newest reveals
 LONGEST_LINE: Final = 10_000  # counted no further
+_ROWS: Final = """
+    SELECT m.tx_hash, m.block_number, m.block_timestamp, m.minter, m.prompt_author,
+           t.token_id, t.status, t.status_changed_at, t.held_at IS NOT NULL, t.image_cid,
+           t.metadata_cid, t.reveal_tx_hash, t.error_class
+    FROM mint_events m JOIN tokens_s0 t ON t.mint_event_id = m.id
+    WHERE m.tx_hash = ANY (%s)
+    ORDER BY m.log_index, t.token_id
+"""
 # One walk along the line, whatever the number of mints that are asked for.
 _LINE: Final = """
     SELECT token_id, place FROM (
@@ -53,35 +61,35 @@ def mint_documents(tx_hashes: Collection[str]) -> dict[str, dict[str, Any]]:
 
     A transaction may hold several mints; a buyer follows all of their tokens as one.
     """
-    found = Token.objects.filter(mint_event__tx_hash__in=tx_hashes).select_related("mint_event")
-    tokens = list(found.without_texts().order_by("mint_event__log_index", "token_id"))
-    line = _line([token.pk for token in tokens if token.status in ACTIVE])
+    with connection.cursor() as cursor:
+        cursor.execute(_ROWS, [list(tx_hashes)])
+        rows = cursor.fetchall()
+    line = _line([row[5] for row in rows if row[6] in ACTIVE])
     documents: dict[str, dict[str, Any]] = {}
-    for token in tokens:
-        mint = token.mint_event
-        assert mint is not None
+    for tx_hash, block, minted_at, minter, author, token_id, status, since, held, *facts in rows:
         document = documents.setdefault(
-            mint.tx_hash,
+            tx_hash,
             {
-                "tx_hash": mint.tx_hash,
-                "block_number": mint.block_number,
-                "minted_at": mint.block_timestamp,
-                "minter_address": mint.minter,
-                "author_address": mint.prompt_author,
+                "tx_hash": tx_hash,
+                "block_number": block,
+                "minted_at": minted_at,
+                "minter_address": minter,
+                "author_address": author,
                 "tokens": [],
             },
         )
-        position = line.get(token.pk)
+        position = line.get(token_id)
+        image_cid, metadata_cid, reveal_tx_hash, error_class = facts
         document["tokens"].append(
             {
-                "token_id": token.pk,
-                "status": token.status,
+                "token_id": token_id,
+                "status": status,
                 "position": position,
-                "estimated_seconds": _estimate(token, position),
-                "image_cid": token.image_cid,
-                "metadata_cid": token.metadata_cid,
-                "reveal_tx_hash": token.reveal_tx_hash,
-                "error": public_error(token),
+                "estimated_seconds": None if held else _estimate(status, since, position),
+                "image_cid": image_cid,
+                "metadata_cid": metadata_cid,
+                "reveal_tx_hash": reveal_tx_hash,
+                "error": public_error(status, error_class),
             }
         )
     for document in documents.values():
@@ -116,20 +124,19 @@ class Pace(NamedTuple):
 _pace: ShortMemory[Pace] = ShortMemory(seconds=10, grace=20)
 
 
-def _estimate(token: Token, position: int | None) -> int | None:
-    """Return the estimated seconds to a token's reveal, at least 1; 0 if it is revealed.
+def _estimate(status: str, since: datetime, position: int | None) -> int | None:
+    """Return the estimated seconds to the reveal of a token that is in a state since then.
 
-    None where nothing can be said: no token was revealed yet, this one is held or failed, or
-    something stands still.
+    0 if it is revealed, else at least 1; None where nothing can be said: no token was revealed
+    yet, this one failed, or something stands still.
     """
-    if token.status == TokenStatus.REVEALED:
+    if status == TokenStatus.REVEALED:
         return 0
     pace = _pace.get("pace", measure_pace)
-    if token.held_at or pace.stopped or token.status not in pace.to_reveal:
+    if pace.stopped or status not in pace.to_reveal:
         return None
-    left = pace.to_reveal[token.status]
-    left -= (timezone.now() - token.status_changed_at).total_seconds()
-    if token.status == TokenStatus.DETECTED and position is not None:
+    left = pace.to_reveal[status] - (timezone.now() - since).total_seconds()
+    if status == TokenStatus.DETECTED and position is not None:
         left += max(0, position - pace.places) / pace.places * pace.generation
     return max(1, round(left))
 

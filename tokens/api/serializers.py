@@ -111,11 +111,9 @@ class TokenQuery(serializers.Serializer):
     limit = limit_field()
 
 
-def public_error(token: Token) -> str | None:
+def public_error(status: str, error_class: str) -> str | None:
     """Return a sentence for people about a failed token; None for any other."""
-    if token.status != TokenStatus.FAILED:
-        return None
-    return PUBLIC_ERRORS.get(token.error_class, OTHER_ERROR)
+    return PUBLIC_ERRORS.get(error_class, OTHER_ERROR) if status == TokenStatus.FAILED else None
 
 
 class ShownSerializer(serializers.ModelSerializer):
@@ -133,7 +131,7 @@ class TokenSerializer(ShownSerializer):
     generation_error = serializers.SerializerMethodField()
 
     def get_generation_error(self, token: Token) -> str | None:
-        return public_error(token)
+        return public_error(token.status, token.error_class)
 
     class Meta:
         model = Token
