@@ -21,9 +21,7 @@ from rich.console import Console
 
 from glisk.tests.waiting import eventually
 from sandbox.accounts import COLLECTORS
-from sandbox.chain import DemoChain
-from sandbox.demo.__main__ import parse_options
-from sandbox.demo.people import CAST, UNREGISTERED, Minter, PlannedMint, plan_mints
+from sandbox.demo.people import CAST, UNREGISTERED, plan_mints
 from sandbox.demo.screen import draw, plain
 from sandbox.demo.watching import MinedReveal, Snapshot
 from sandbox.world import BASE_DIR
@@ -40,44 +38,6 @@ def test_the_plan_mints_just_so_many_tokens_with_everybody_in_it() -> None:
     mints = [mint for wave in plan_mints(24, 7) for mint in wave]
     assert {mint.author for mint in mints} == {*(author.wallet for author in CAST), UNREGISTERED}
     assert {mint.collector for mint in mints} == set(range(1, 1 + len(COLLECTORS)))
-
-
-class ForgetfulChain:
-    """A node with a pool that can be emptied, and that can be down."""
-
-    def __init__(self) -> None:
-        self.sent: list[int] = []
-        self.known: set[str] = set()
-        self.down = False
-
-    def mint(self, collector: int, author: str, quantity: int) -> str:
-        if self.down:
-            raise ConnectionRefusedError
-        self.sent.append(collector)
-        self.known.add(f"0x{len(self.sent)}")
-        return f"0x{len(self.sent)}"
-
-    def rpc(self, method: str, tx_hash: str) -> dict[str, str] | None:
-        assert method == "eth_getTransactionByHash"
-        return {} if tx_hash in self.known else None
-
-
-def test_a_wave_is_sent_once_per_block_and_again_what_the_node_forgot(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("sandbox.demo.people.LOOK_AGAIN_SECONDS", 0.0)
-    chain = ForgetfulChain()
-    first, second, third = (PlannedMint(number, UNREGISTERED, 1) for number in (1, 2, 3))
-    minter = Minter(cast(DemoChain, chain), [[first, second], [third]])
-    chain.down = True
-    minter.step(5)
-    chain.down = False
-    for block in (6, 6, 7):
-        minter.step(block)
-    assert chain.sent == [1, 2, 3]
-    chain.known.remove("0x2")
-    assert minter.step(7) == []
-    assert chain.sent == [1, 2, 3, 2]
 
 
 def test_picture_and_line_show_states_transaction_and_costs() -> None:
@@ -97,12 +57,6 @@ def test_picture_and_line_show_states_transaction_and_costs() -> None:
     assert text.count("·") == 2  # two tokens are not minted yet
     line = plain(snapshot, expected=5)
     assert line == "block 12  generating 1  revealed 1  failed 1  not minted yet 2  in flight 1"
-
-
-def test_senseless_options_are_refused() -> None:
-    for arguments in ("--tokens 0", "--tokens 9999", "--block-time 0", "--tokns 3"):
-        with pytest.raises(SystemExit):
-            parse_options(arguments.split())
 
 
 # --- whole runs ----------------------------------------------------------------------------

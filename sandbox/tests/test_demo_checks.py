@@ -7,7 +7,6 @@ import json
 from dataclasses import replace
 from typing import Any, Literal
 
-import pytest
 from PIL import Image
 
 from glisk.cid import compute_cid
@@ -101,28 +100,18 @@ def _with_metadata(**changes: Any) -> Evidence:
     return _evidence(_token(1), _token(2, **changes))
 
 
-def _with_reveal(**changes: Any) -> Evidence:
-    return _with(reveals=[replace(RIGHT.reveals[0], **changes)])
-
-
 WRONG = {
     "mint": [
         _with(mints=RIGHT.mints[:1]),
         _with(tokens=RIGHT.tokens[:1]),
         _with_second(owner=STRANGER.address),
-        _with_second(prompt_author=STRANGER.address),
     ],
-    "tokenURI": [
-        _with_second(revealed=False),
-        _with_second(uri="https://example.org/2"),
-        _with_second(uri="ipfs://bafkreinocid"),
-    ],
+    "tokenURI": [_with_second(revealed=False), _with_second(uri="ipfs://bafkreinocid")],
     "metadata": [
         _with_second(metadata=None),
         _with_second(metadata=(RIGHT.tokens[1].metadata or b"") + b" "),
-        _with_second(metadata=NO_JSON, uri=_uri(NO_JSON, 0)),
+        _with_second(metadata=b"{", uri=_uri(b"{", 0)),
         _with_metadata(name="GLISK S0 #1"),
-        _with_metadata(description=""),
         _with_metadata(attributes=[]),
     ],
     "image": [
@@ -134,17 +123,11 @@ WRONG = {
     "revealed once": [
         _with(reveals=[]),
         _with(reveals=RIGHT.reveals * 2),
-        _with_reveal(sender=STRANGER.address),
-        _with_reveal(uris=("ipfs://a", "ipfs://b")),
-        _with_reveal(token_ids=(1, 3)),
+        _with(reveals=[replace(RIGHT.reveals[0], sender=STRANGER.address)]),
+        _with(reveals=[replace(RIGHT.reveals[0], uris=("ipfs://a", "ipfs://b"))]),
+        _with(reveals=[replace(RIGHT.reveals[0], token_ids=(1, 3))]),
     ],
-    "database": [
-        _with(row_count=3),
-        _with_second(row=None),
-        _with_row(status="ready"),
-        _with_row(metadata_cid="QmOther"),
-        _with_row(prompt="another prompt"),
-    ],
+    "database": [_with(row_count=3), _with_second(row=None), _with_row(metadata_cid="QmOther")],
     "prediction": [
         _with(predictions=["p1"]),
         _with(predictions=["p1", "p2", "p2"]),
@@ -154,12 +137,9 @@ WRONG = {
 }
 
 
-def test_right_evidence_has_no_fault() -> None:
+def test_right_evidence_has_no_fault_and_wrong_evidence_has_one_of_its_check() -> None:
     assert [verdict.faults for verdict in judge(RIGHT)] == [[]] * 7
-
-
-@pytest.mark.parametrize("check", WRONG)
-def test_wrong_evidence_is_a_fault_of_its_check(check: str) -> None:
-    for number, wrong in enumerate(WRONG[check]):
-        found = [verdict.claim for verdict in judge(wrong) if verdict.faults]
-        assert any(check in claim for claim in found), (number, found)
+    for check, cases in WRONG.items():
+        for number, wrong in enumerate(cases):
+            found = [verdict.claim for verdict in judge(wrong) if verdict.faults]
+            assert any(check in claim for claim in found), (check, number, found)

@@ -81,10 +81,7 @@ def test_a_killed_node_goes_on_from_its_last_transaction(tmp_path: Path) -> None
         assert chain.block_number() >= block
         assert chain.mints()[0].tx_hash == mined["transactionHash"].to_0x_hex()
         assert chain.wait(chain.mint(2, AUTHORS[0].address))["status"] == 1
-
-
-def test_a_damaged_state_file_is_refused_and_not_overwritten(tmp_path: Path) -> None:
-    state = tmp_path / "chain.json"
+        node.stop()
     state.write_text('{"accounts": {"0x')
     with pytest.raises(NodeError, match="damaged"):
         Node(port=0, block_time=0, state_file=state).start()

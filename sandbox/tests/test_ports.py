@@ -42,19 +42,6 @@ def started(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_ports_are_those_at_which_the_program_looks(env_file: Callable[..., None]) -> None:
-    env_file(
-        RPC_URL="http://localhost:18545/",
-        REPLICATE_BASE_URL="https://base.example:99",
-        PINATA_API_URL="?",
-        PINATA_GATEWAY="127.0.0.1:18603,gateway.example",
-        PORT="18000",
-    )
-    found, usual = Ports.from_environment(), Ports()
-    assert (found.node, found.gateway, found.web) == (18545, 18603, 18000)
-    assert (found.replicate, found.pinata) == (usual.replicate, usual.pinata)
-
-
 @pytest.mark.usefixtures("anvil_binary")
 def test_nothing_is_deployed_into_a_foreign_node(
     env_file: Callable[..., None], tmp_path: Path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
 from glisk.console.overview.causes import find_causes
 from glisk.errors import ProviderError
-from glisk.tests.clients.scripted_server import ScriptedServer, answer
+from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer
 from reveals.tests.opensea_emulator import OpenSeaEmulator
 from sandbox.cog.emulator import CogEmulator
 from sandbox.gateway.emulator import GatewayEmulator
@@ -34,162 +34,155 @@ MODEL = "black-forest-labs/flux-schnell"
 CID = "QmNv2Te3poKDS6kPeVUDbwXXsAY6FyFzC8xPxuBkJvDvdS"
 
 
-Provoke = Callable[["Street"], None]
-
-
-@dataclass
-class Street:
-    """Where all the vendors are."""
-
-    vendors: Vendors
-    cog: CogEmulator
-    opensea: OpenSeaEmulator
-    node: ScriptedServer
+Street = dict[str, Any]  # where all the vendors are
 
 
 @pytest.fixture
 def street(vendors: Vendors) -> Iterator[Street]:
     node = ScriptedServer()
-    with CogEmulator(painter=Painter(image_size=96)) as cog, OpenSeaEmulator() as opensea:
-        yield Street(vendors, cog, opensea, node)
+    with (
+        CogEmulator(painter=Painter(image_size=96)) as cog,
+        OpenSeaEmulator() as opensea,
+        GatewayEmulator(store=vendors.store, token="of-the-gateway") as closed,
+    ):
+        places = {name: getattr(vendors, name) for name in ("replicate", "pinata", "gateway")}
+        yield {**places, "cog": cog, "opensea": opensea, "closed gateway": closed, "node": node}
     node.close()
 
 
-def replicate(*, model: str = MODEL, token: str = SANDBOX_TOKEN, **faults: Any) -> Provoke:
-    def call(street: Street) -> None:
-        street.vendors.replicate.set_faults(**faults)
-        base_url = street.vendors.replicate.url
-        client = ReplicateClient(api_token=token, model=model, base_url=base_url)
-        for _ in range(2):
-            client.create_prediction(input={"prompt": "a fox"}, webhook_url=None)
-
-    return call
+def create(emulator: Any, model: str = MODEL, token: str = SANDBOX_TOKEN) -> None:
+    client = ReplicateClient(api_token=token, model=model, base_url=emulator.url)
+    for _ in range(2):
+        client.create_prediction(input={"prompt": "a fox"}, webhook_url=None)
 
 
-def listing(**faults: Any) -> Provoke:
-    def call(street: Street) -> None:
-        street.vendors.replicate.set_faults(**faults)
-        next(ReplicateClient.from_settings().prediction_pages())
-
-    return call
+def read_list(_emulator: Any) -> None:
+    next(ReplicateClient.from_settings().prediction_pages())
 
 
-def pinata(*, jwt: str = SANDBOX_JWT, **faults: Any) -> Provoke:
-    def call(street: Street) -> None:
-        street.vendors.pinata.set_faults(**faults)
-        client = PinataClient(base_url=street.vendors.pinata.url, jwt=jwt)
-        about: dict[str, Any] = {"name": "a", "content_type": "text/plain", "keyvalues": {}}
-        for data in (b"1", b"2"):
-            client.pin_file(data=data, cid_version=1, **about)
-
-    return call
+def pin(emulator: Any, jwt: str = SANDBOX_JWT) -> None:
+    client = PinataClient(base_url=emulator.url, jwt=jwt)
+    about: dict[str, Any] = {"name": "a", "content_type": "text/plain", "keyvalues": {}}
+    for data in (b"1", b"2"):
+        client.pin_file(data=data, cid_version=1, **about)
 
 
-def opensea(key: str = "sandbox-opensea-key", **faults: Any) -> Provoke:
-    def call(street: Street) -> None:
-        street.opensea.set_faults(**faults)
-        contract = "0x" + "1" * 40
-        OpenSeaClient(
-            base_url=street.opensea.url, api_key=key, network="LOCAL", contract_address=contract
-        ).refresh(1)
-
-    return call
+def refresh(emulator: Any, key: str = "sandbox-opensea-key") -> None:
+    contract = "0x" + "1" * 40
+    OpenSeaClient(
+        base_url=emulator.url, api_key=key, network="LOCAL", contract_address=contract
+    ).refresh(1)
 
 
-def selfhosted(**faults: Any) -> Provoke:
-    def call(street: Street) -> None:
-        street.cog.set_faults(**faults)
-        SelfhostedClient(base_url=street.cog.url, max_image_bytes=10**6).create_prediction(
-            input={"prompt": "a fox", "seed": 1}, prediction_id="p1"
-        )
-
-    return call
-
-
-def gateway(*, token: str = "", **faults: Any) -> Provoke:
-    def call(street: Street) -> None:
-        with GatewayEmulator(store=street.vendors.store, token=token) as emulator:
-            emulator.set_faults(**faults)
-            GatewayClient(gateways=[emulator.url]).fetch_verified(CID, max_bytes=100)
-
-    return call
-
-
-def node(status: int, code: int, message: str) -> Provoke:
-    def call(street: Street) -> None:
-        error = {"code": code, "message": message}
-        street.node.script(answer(status, {"jsonrpc": "2.0", "id": 1, "error": error}))
-        RpcClient(street.node.url).call("eth_blockNumber", [])
-
-    return call
-
-
-def low_credit(street: Street) -> None:
-    """What Replicate says to an account with less than five dollars."""
-    said = (
-        "Request was throttled. Your rate limit for creating predictions is reduced to 6 requests "
-        "per minute with a burst of 1 requests while you have less than $5.0 in credit."
+def predict(emulator: Any) -> None:
+    SelfhostedClient(base_url=emulator.url, max_image_bytes=10**6).create_prediction(
+        input={"prompt": "a fox", "seed": 1}, prediction_id="p1"
     )
-    street.node.script(answer(429, {"detail": said, "status": 429}))
-    client = ReplicateClient(api_token=SANDBOX_TOKEN, model=MODEL, base_url=street.node.url)
-    client.create_prediction(input={"prompt": "a fox"}, webhook_url=None)
 
 
-DOWN: dict[str, Any] = {"server_error_rate": 1.0, "server_error_status": 503}
-LIMITED: dict[str, Any] = {"throttle_rate": 1.0}
-
-REFUSALS = [
-    ("replicate", replicate(account_refusal="insufficient_credit"), "Buy credit"),
-    ("replicate", replicate(account_refusal="spend_limit"), "raise the spend limit"),
-    ("replicate", replicate(account_refusal="invalid_version"), "Correct REPLICATE_MODEL_VERSION"),
-    ("replicate", low_credit, "at the pace that Replicate bears"),
-    ("replicate", replicate(token="r8_" + "1" * 37), "Set a valid REPLICATE_API_TOKEN"),
-    ("replicate", replicate(model="nobody/nothing"), "Correct REPLICATE_MODEL_VERSION"),
-    ("replicate", replicate(creations_per_minute=1), "at the pace that Replicate bears"),
-    ("replicate", replicate(**DOWN), "Replicate's status page"),
-    ("replicate", replicate(drop_before_rate=1.0), "Replicate's status page"),
-    ("replicate", replicate(server_error_rate=1.0, server_error_status=521), "status page"),
-    ("replicate", replicate(server_error_rate=1.0, server_error_status=403), "forbids it"),
-    *(
-        ("replicate_listing", listing(list_refusal=status), "list predictions?")
-        for status in (401, 403, 404, 405)
-    ),
-    ("replicate_listing", listing(list_refusal=500), "go on by themselves"),
-    ("replicate_reads", listing(list_refusal=401), "read predictions?"),
-    ("replicate_reads", listing(list_refusal=503), "Replicate's status page"),
-    ("pinata", pinata(jwt="a.b.c" * 9), "Create a key with the legacy pinning scopes"),
-    ("pinata", pinata(key_revoked=True), "Create a key with the legacy pinning scopes"),
-    ("pinata", pinata(no_scopes=True), "The key lacks pinFileToIPFS"),
-    ("pinata", pinata(plan_limit_reached=True), "The plan is full"),
-    ("pinata", pinata(requests_per_minute=1), "at the pace that Pinata bears"),
-    ("pinata", pinata(**DOWN), "Pinata's status page"),
-    ("opensea", opensea("another key"), "Correct OPENSEA_API_KEY"),
-    ("opensea", opensea(**LIMITED), "asked again by itself"),
-    ("opensea", opensea(**DOWN), "asked again by itself"),
-    ("selfhosted", selfhosted(takes_seed=False), "takes no prompt and seed"),
-    ("selfhosted", selfhosted(ready=False), "/health-check"),
-    ("selfhosted", selfhosted(**DOWN), "/health-check"),
-    ("gateway", gateway(token="secret-of-the-gateway"), "set PINATA_GATEWAY_TOKEN"),
-    ("gateway", gateway(**DOWN), "a second one in PINATA_GATEWAY"),
-    ("gateway", gateway(**LIMITED), "a second one in PINATA_GATEWAY"),
-    ("rpc", node(401, -32600, "Must be authenticated!"), "correct RPC_URL or"),
-    ("rpc", node(403, -32600, "Monthly capacity limit exceeded."), "correct RPC_URL or"),
-    ("rpc", node(200, -32600, "Must be authenticated!"), "correct RPC_URL or"),
-    ("rpc", node(429, 429, "compute units per second exceeded"), "asked more slowly"),
-    ("chain", node(200, -32016, "over rate limit"), "asked more slowly"),
-    ("chain", node(200, -32000, "tip below 1 gwei, has 0 ETH. Send"), "Is the node of RPC_URL up?"),
-    ("rpc", node(503, -32011, "no backend is currently healthy"), "Is the node of RPC_URL up?"),
-]
+def fetch(emulator: Any) -> None:
+    GatewayClient(gateways=[emulator.url]).fetch_verified(CID, max_bytes=100)
 
 
-@pytest.mark.parametrize(("name", "provoke", "advice"), REFUSALS)
+def ask(node: Any) -> None:
+    RpcClient(node.url).call("eth_blockNumber", [])
+
+
+def refused(status: int, code: int, message: str) -> Step:
+    error = {"code": code, "message": message}
+    return answer(status, {"jsonrpc": "2.0", "id": 1, "error": error})
+
+
+# What Replicate says to an account with less than five dollars.
+LOW_CREDIT = (
+    "Request was throttled. Your rate limit for creating predictions is reduced to 6 requests "
+    "per minute with a burst of 1 requests while you have less than $5.0 in credit."
+)
+DOWN = {"server_error_rate": 1.0, "server_error_status": 503}
+LIMITED = {"throttle_rate": 1.0}
+AT_REPLICATES_PACE = "at the pace that Replicate bears"
+NEW_KEY = "Create a key with the legacy pinning scopes"
+# By breaker and place: the call, the vendor's faults or the node's answer, and the advice.
+REFUSALS: dict[tuple[str, str], list[tuple[Callable[[Any], None], Any, str]]] = {
+    ("replicate", "replicate"): [
+        (create, {"account_refusal": "insufficient_credit"}, "Buy credit"),
+        (create, {"account_refusal": "spend_limit"}, "raise the spend limit"),
+        (create, {"account_refusal": "invalid_version"}, "Correct REPLICATE_MODEL_VERSION"),
+        (partial(create, token="r8_" + "1" * 37), {}, "Set a valid REPLICATE_API_TOKEN"),
+        (partial(create, model="nobody/nothing"), {}, "Correct REPLICATE_MODEL_VERSION"),
+        (create, {"creations_per_minute": 1}, AT_REPLICATES_PACE),
+        (create, DOWN, "Replicate's status page"),
+        (create, {"drop_before_rate": 1.0}, "Replicate's status page"),
+        (create, {"server_error_rate": 1.0, "server_error_status": 521}, "status page"),
+        (create, {"server_error_rate": 1.0, "server_error_status": 403}, "forbids it"),
+    ],
+    ("replicate", "node"): [
+        (create, answer(429, {"detail": LOW_CREDIT, "status": 429}), AT_REPLICATES_PACE),
+    ],
+    ("replicate_listing", "replicate"): [
+        *(
+            (read_list, {"list_refusal": status}, "list predictions?")
+            for status in (401, 403, 404, 405)
+        ),
+        (read_list, {"list_refusal": 500}, "go on by themselves"),
+    ],
+    ("replicate_reads", "replicate"): [
+        (read_list, {"list_refusal": 401}, "read predictions?"),
+        (read_list, {"list_refusal": 503}, "Replicate's status page"),
+    ],
+    ("pinata", "pinata"): [
+        (partial(pin, jwt="a.b.c" * 9), {}, NEW_KEY),
+        (pin, {"key_revoked": True}, NEW_KEY),
+        (pin, {"no_scopes": True}, "The key lacks pinFileToIPFS"),
+        (pin, {"plan_limit_reached": True}, "The plan is full"),
+        (pin, {"requests_per_minute": 1}, "at the pace that Pinata bears"),
+        (pin, DOWN, "Pinata's status page"),
+    ],
+    ("opensea", "opensea"): [
+        (partial(refresh, key="another key"), {}, "Correct OPENSEA_API_KEY"),
+        (refresh, LIMITED, "asked again by itself"),
+        (refresh, DOWN, "asked again by itself"),
+    ],
+    ("selfhosted", "cog"): [
+        (predict, {"takes_seed": False}, "takes no prompt and seed"),
+        (predict, {"ready": False}, "/health-check"),
+        (predict, DOWN, "/health-check"),
+    ],
+    ("gateway", "closed gateway"): [(fetch, {}, "set PINATA_GATEWAY_TOKEN")],
+    ("gateway", "gateway"): [
+        (fetch, DOWN, "a second one in PINATA_GATEWAY"),
+        (fetch, LIMITED, "a second one in PINATA_GATEWAY"),
+    ],
+    ("rpc", "node"): [
+        (ask, refused(401, -32600, "Must be authenticated!"), "correct RPC_URL or"),
+        (ask, refused(403, -32600, "Monthly capacity limit exceeded."), "correct RPC_URL or"),
+        (ask, refused(200, -32600, "Must be authenticated!"), "correct RPC_URL or"),
+        (ask, refused(429, 429, "compute units per second exceeded"), "asked more slowly"),
+        (ask, refused(503, -32011, "no backend is healthy"), "Is the node of RPC_URL up?"),
+    ],
+    ("chain", "node"): [
+        (ask, refused(200, -32016, "over rate limit"), "asked more slowly"),
+        (ask, refused(200, -32000, "tip below 1 gwei, has 0 ETH"), "Is the node of RPC_URL up?"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "call", "fault", "advice"),
+    [(*where, *each) for where, refusals in REFUSALS.items() for each in refusals],
+)
 def test_a_refusal_is_told_with_what_mends_it(
-    street: Street, name: str, provoke: Provoke, advice: str
+    street: Street, name: str, place: str, call: Callable[[Any], None], fault: Any, advice: str
 ) -> None:
-    with pytest.raises(ProviderError) as refused:
-        provoke(street)
+    vendor = street[place]
+    if isinstance(fault, dict):
+        vendor.set_faults(**fault)
+    else:
+        vendor.script(fault)
+    with pytest.raises(ProviderError) as error:
+        call(vendor)
     for _ in range(FAILURES_TO_OPEN):
-        Breaker(name).failed(refused.value)
+        Breaker(name).failed(error.value)
     (told,) = [cause for cause in find_causes() if cause.name == name]
     assert advice in told.advice, told.reason
     assert " | " not in told.reason, "our general hint stands beside the better advice"
