@@ -133,20 +133,6 @@ def ether(wei: int | None) -> str:
     return NOTHING if wei is None else f"{_plain(Decimal(wei) / 10**18, 9)} ETH"
 
 
-def compact(number: int) -> str:
-    """Return a count that fits a small place: `98,765`, `1.2 M`, `17.9 bn`."""
-    for unit, size in (("bn", 10**9), ("M", 10**6)):
-        if number >= size:
-            return f"{number / size:,.1f} {unit}"
-    return f"{number:,}"
-
-
-def short_ether(wei: int) -> str:
-    """Return an amount in ETH by its first four digits that matter."""
-    amount = Decimal(wei) / 10**18
-    return f"{amount:,.0f} ETH" if amount >= 1000 else f"{float(amount):.4g} ETH"
-
-
 def gwei(wei: int | None) -> str:
     """Return an amount in gwei with the digits that matter."""
     return NOTHING if wei is None else f"{_plain(Decimal(wei) / 10**9, 6)} gwei"

@@ -1,6 +1,5 @@
 """What every admin table of ours has in common."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,6 +46,8 @@ class EstimatingPaginator(Paginator):
     and a filter or a search leads further.
     """
 
+    object_list: QuerySet[Any]
+
     @cached_property
     def num_pages(self) -> int:
         """The pages that can be turned to."""
@@ -55,16 +56,14 @@ class EstimatingPaginator(Paginator):
     def page(self, number: int | str) -> Page:
         """Return a page; of the rows before it nothing is read but their keys."""
         found: Page = super().page(number)
-        rows, all_rows = found.object_list, self.object_list
-        if isinstance(rows, QuerySet) and isinstance(all_rows, QuerySet) and rows.query.low_mark:
-            found.object_list = all_rows.filter(pk__in=rows.values("pk"))
+        rows: Any = found.object_list
+        if rows.query.low_mark:
+            found.object_list = self.object_list.filter(pk__in=rows.values("pk"))
         return found
 
     @cached_property
     def count(self) -> int:
         rows = self.object_list
-        if not isinstance(rows, QuerySet):
-            return len(rows)
         # In the list's order: without one, each count reads another part of the table
         # (synchronize_seqscans), from the disk.
         exact = rows.values("pk")[: EXACT_LIMIT + 1].count()
@@ -79,8 +78,6 @@ def estimated_count(rows: QuerySet) -> int:
     with connections[rows.db].cursor() as cursor:
         cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
         plan = cursor.fetchone()[0]
-    if isinstance(plan, str):
-        plan = json.loads(plan)
     return int(plan[0]["Plan"]["Plan Rows"])
 
 
@@ -130,17 +127,14 @@ class LargeTableAdmin(ModelAdmin):
         return page
 
 
+def _never(self: Any, request: HttpRequest, obj: Any = None) -> bool:
+    return False
+
+
 class Unwritten:
     """Rows that nobody adds, changes or deletes by hand."""
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    has_add_permission = has_change_permission = has_delete_permission = _never
 
 
 class MachineAdmin(Unwritten, LargeTableAdmin):
@@ -174,13 +168,7 @@ class ExactSearch(LargeTableAdmin):
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
         """Say that there is a search; the columns are chosen per term."""
-        return [
-            *self.search_ids,
-            *self.search_wallets,
-            *self.search_hashes,
-            *self.search_cids,
-            *self.search_texts,
-        ]
+        return [column for columns, _ in self._columns_by_value("") for column in columns]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -194,18 +182,21 @@ class ExactSearch(LargeTableAdmin):
     def search_conditions(self, term: str) -> Q:
         """Return what finds the term; an empty condition if it can be nothing of ours."""
         wanted = Q()
-        if (number := as_id(term)) is not None:
-            wanted |= _any(self.search_ids, number)
-        if (wallet := parse_wallet(term)) is not None:
-            wanted |= _any(self.search_wallets, wallet)
-        if (tx_hash := as_hash(term)) is not None:
-            wanted |= _any(self.search_hashes, tx_hash)
-        cid = term.removeprefix("ipfs://")
-        if len(cid) in _CID_LENGTHS and cid.isascii() and cid.isalnum():
-            wanted |= _any(self.search_cids, cid)
-        if "\x00" not in term:
-            wanted |= _any(self.search_texts, term)
+        for columns, value in self._columns_by_value(term):
+            for column in columns if value is not None else ():
+                wanted |= Q(**{column: value})
         return wanted
+
+    def _columns_by_value(self, term: str) -> list[tuple[tuple[str, ...], Any]]:
+        cid = term.removeprefix("ipfs://")
+        is_cid = len(cid) in _CID_LENGTHS and cid.isascii() and cid.isalnum()
+        return [
+            (self.search_ids, as_id(term)),
+            (self.search_wallets, parse_wallet(term)),
+            (self.search_hashes, as_hash(term)),
+            (self.search_cids, cid if is_cid else None),
+            (self.search_texts, None if "\x00" in term else term),
+        ]
 
 
 def as_id(term: str) -> int | None:
@@ -220,10 +211,3 @@ def as_id(term: str) -> int | None:
 def as_hash(term: str) -> str | None:
     """Return the 32-byte hash that somebody searches for, in lower case."""
     return term.lower() if is_hash(term) else None
-
-
-def _any(lookups: tuple[str, ...], value: Any) -> Q:
-    wanted = Q()
-    for lookup in lookups:
-        wanted |= Q(**{lookup: value})
-    return wanted

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.humanize.templatetags.humanize import intword
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
-from glisk.admin.formatting import compact, duration, short_ether
+from glisk.admin.formatting import duration, ether
 from glisk.clients.links import explorer_url
 from glisk.clock import read_moment
 from glisk.console.charts import pace_charts
@@ -36,8 +37,6 @@ from reveals.keeper import (
 from tokens.admin.filters import failed_url
 from tokens.states import TokenStatus
 from tokens.totals import Spend
-from webhooks.admin import EVENT_LABELS
-from webhooks.models import EventStatus, WebhookEvent
 
 _NEAR_CAP = 80  # percent
 _BEHIND_BLOCKS = 20
@@ -49,7 +48,6 @@ _PARTS = {
     "batches": "reveals.view_revealbatch",
     "workers": "glisk.view_workerheartbeat",
     "states": "glisk.view_systemstate",
-    "events": "webhooks.view_webhookevent",
     "spend": "tokens.view_imagegenerationjob",
 }
 
@@ -92,8 +90,6 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
             "failures": _failures(view),
         }
         shown["tiles"].append(failure_tile(failed, day.revealed))
-    if may["events"]:
-        shown["events"] = _events()
     return shown
 
 
@@ -118,11 +114,6 @@ def _failures(view: Overview) -> list[dict[str, Any]]:
         }
         for failure in view.failures[:_ROWS]
     ]
-
-
-def _events() -> list[tuple[WebhookEvent, str]]:
-    newest = WebhookEvent.objects.defer("body", "verdicts", "error").order_by("-received_at")
-    return [(event, EVENT_LABELS[EventStatus(event.status)]) for event in newest[:_ROWS]]
 
 
 # -- the figures -----------------------------------------------------------------------
@@ -171,14 +162,15 @@ def keeper_tile(keeper: KeeperState, now: datetime) -> Tile:
         return Tile("Reveals left", "–", "nobody has looked at the keeper yet", "warn")
     looked = read_moment(keeper.checked_at)
     tone = {EMPTY: "bad", BLOCKED: "bad", LOW: "warn"}.get(keeper.status, "good")
-    note = f"keeper has {short_ether(keeper.balance_wei)}"
+    note = f"keeper has {ether(keeper.balance_wei)}"
     if keeper.status == BLOCKED:
         note = keeper.reason
     elif keeper.unreachable:
         note, tone = f"{note}, as last seen: the node does not answer", "warn"
     elif looked is not None and (old := (now - looked).total_seconds()) > _LOOKS_EVERY_SECONDS:
         note, tone = f"{note}, {duration(old)} ago", "warn"
-    return Tile("Reveals left", compact(keeper.reveals_left), note, tone)
+    left = keeper.reveals_left
+    return Tile("Reveals left", f"{left:,}" if left < 10**6 else str(intword(left)), note, tone)
 
 
 def gas_tile(costs: RevealCosts) -> Tile:
