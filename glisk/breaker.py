@@ -175,15 +175,10 @@ class Breaker:
         return self.failed(error)
 
     def _locked(self) -> BreakerState:
-        row, _ = SystemState.objects.select_for_update().get_or_create(
-            pk=self.key, defaults={"state_value": {}}
-        )
-        return BreakerState.parse(row.state_value)
+        return BreakerState.parse(SystemState.locked(self.key))
 
     def _save(self, state: BreakerState) -> None:
-        SystemState.objects.filter(pk=self.key).update(
-            state_value=asdict(state), updated_at=database_now()
-        )
+        SystemState.put(self.key, asdict(state))
         self._view, self._read_at = state, time.monotonic()
 
     def _move_time(self, known: str | None, *, to: str) -> bool:

@@ -24,6 +24,12 @@ class SystemState(models.Model):
         return self.state_key
 
     @classmethod
+    def locked(cls, key: str) -> Any:
+        """Return the value under a key, locked until the transaction ends; {} if there was none."""
+        rows = cls.objects.select_for_update()
+        return rows.get_or_create(pk=key, defaults={"state_value": {}})[0].state_value
+
+    @classmethod
     def put(cls, key: str, value: dict[str, Any]) -> None:
         """Store a value under a key, whatever was there, by one statement."""
         with connection.cursor() as cursor:

@@ -196,7 +196,7 @@ class RateLimit:
             else:
                 granted, wait = state.take(wanted, unit=unit, now=now)
             if granted:
-                self._save(state)
+                SystemState.put(self.key, asdict(state))
         if wait:
             self._wait(wait)
         return granted
@@ -218,7 +218,7 @@ class RateLimit:
                 learn=not self.per_minute,
             )
             state.reason = str(error)
-            self._save(state)
+            SystemState.put(self.key, asdict(state))
         self._wait(state.until - now)
         if is_new:
             logger.info(
@@ -233,12 +233,5 @@ class RateLimit:
 
     def _locked(self) -> tuple[LimitState, float]:
         """Return the state and the database's clock, under the row's lock."""
-        row, _ = SystemState.objects.select_for_update().get_or_create(
-            pk=self.key, defaults={"state_value": {}}
-        )
-        return LimitState.parse(row.state_value), database_now().timestamp()
-
-    def _save(self, state: LimitState) -> None:
-        SystemState.objects.filter(pk=self.key).update(
-            state_value=asdict(state), updated_at=database_now()
-        )
+        value = SystemState.locked(self.key)
+        return LimitState.parse(value), database_now().timestamp()

@@ -207,20 +207,18 @@ class BoundedSession(requests.Session):
             self.clock = ClockReading(shown, boot_seconds())
         if response.status_code // 100 == 2:
             limit = max_bytes or self._max_bytes
-            body, is_whole = self._read(response, limit)
-            if not is_whole:
+            response.raw = self._read(response, limit)
+            if len(response.content) > limit:
                 raise _TooLargeError(f"larger than the limit of {limit} bytes")
-            response.raw = io.BytesIO(body)
             return response
         try:
-            body, _ = self._read(response, MAX_ERROR_BYTES)
+            response.raw = self._read(response, MAX_ERROR_BYTES)
         except (urllib3.exceptions.HTTPError, OSError):
-            body = b""  # the status says enough
-        response.raw = io.BytesIO(body)
+            response.raw = io.BytesIO()  # the status says enough
         raise requests.HTTPError(response=response)
 
-    def _read(self, response: requests.Response, limit: int) -> tuple[bytes, bool]:
-        """Read the body up to a size and a time; tell whether that was all of it."""
+    def _read(self, response: requests.Response, limit: int) -> io.BytesIO:
+        """Read the body up to a time, and no further than a size."""
         deadline = time.monotonic() + self._timeout[1]
         body = bytearray()
         try:
@@ -229,14 +227,14 @@ class BoundedSession(requests.Session):
             while piece := response.raw.read1(_PIECE, decode_content=True):
                 body += piece
                 if len(body) > limit:
-                    return bytes(body[:limit]), False
+                    break
                 if time.monotonic() > deadline:
                     raise TimeoutError("the body took too long")
         finally:
             # Ends the connection unless the body was read to its end: then it has gone back to
             # the pool by itself.
             response.raw.close()
-        return bytes(body), True
+        return io.BytesIO(body)
 
 
 class HttpClient:
@@ -300,12 +298,14 @@ class HttpClient:
         `send_by`: the body does not leave after this time (`boot_seconds`), but raises
         NotSentError.
         """
-        sent_headers = dict(headers or {})
-        if json_body is not None:
-            data = json.dumps(json_body, separators=(",", ":"), allow_nan=False).encode("ascii")
-            sent_headers["Content-Type"] = "application/json"
         request = requests.Request(
-            method, self.url(path), headers=sent_headers, params=params, data=data, files=files
+            method,
+            self.url(path),
+            headers=headers,
+            params=params,
+            data=data,
+            json=json_body,
+            files=files,
         )
         with self.failures(f"{method} {path}".rstrip(), idempotent=idempotent):
             prepared = self.session.prepare_request(request)

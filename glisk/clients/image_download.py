@@ -39,7 +39,6 @@ DATA_SCHEME: Final = "data:"
 
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _PIECE: Final = 64 * 1024
-_MIN_SOCKET_SECONDS: Final = 0.001
 
 # RFC 6052 and RFC 4291; outside of these lie site-local fec0::/10, ::10.0.0.1, 64:ff9b:1::/48, …
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
@@ -219,7 +218,7 @@ class _TimedSocket(io.RawIOBase):
 
 def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
-    if left < _MIN_SOCKET_SECONDS:
+    if left <= 0:
         raise TimeoutError("the time for the whole download is over")
     return left
 

@@ -119,8 +119,6 @@ def find_refusal(text: str, *, prompt: str = "", in_logs: bool = False) -> str:
 
 
 def _refuses(words: str) -> bool:
-    if _REFUSAL.search(words):
-        return True
-    if not _THING.search(words):
-        return False
-    return bool(_VERDICT.search(words)) or not _CODE_WORDS.sub("", _THING.sub("", words))
+    is_code = not _CODE_WORDS.sub("", _THING.sub("", words))
+    about = _THING.search(words) is not None
+    return bool(_REFUSAL.search(words)) or (about and (is_code or bool(_VERDICT.search(words))))

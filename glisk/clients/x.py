@@ -19,8 +19,7 @@ from glisk.errors import InvalidRequestError, TransientError
 
 VENDOR: Final = "x"
 # users/me needs both, although only the user is read.
-_SCOPES: Final = ("tweet.read", "users.read")
-_VERIFIER_LENGTH: Final = 64
+_SCOPES: Final = ["tweet.read", "users.read"]
 
 
 class XClient:
@@ -41,13 +40,13 @@ class XClient:
     def authorization(self, *, state: str) -> tuple[str, str]:
         """Return where to send the user, and a fresh verifier, which stays with us until then."""
         client = _oauth()
-        verifier = client.create_code_verifier(_VERIFIER_LENGTH)
+        verifier = client.create_code_verifier(64)
         # oauthlib refuses plain HTTP, which the emulator speaks: `check --deploy` looks at the
         # setting instead, and the library makes the query for any address.
         made = client.prepare_request_uri(
             "https://x.com/",
             redirect_uri=settings.X_REDIRECT_URI,
-            scope=list(_SCOPES),
+            scope=_SCOPES,
             state=state,
             code_challenge=client.create_code_challenge(verifier, "S256"),
             code_challenge_method="S256",

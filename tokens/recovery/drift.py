@@ -139,8 +139,7 @@ def check_some(
 def report_finding(finding: Finding) -> None:
     """Add what was found elsewhere to the last report; the next check looks at it again."""
     with transaction.atomic():
-        SystemState.objects.get_or_create(state_key=KEY)
-        SystemState.objects.select_for_update().get(state_key=KEY)
+        SystemState.locked(KEY)
         report = last_report()
         if finding not in report.findings:
             report.add(finding.kind, finding.token_id, finding.detail)

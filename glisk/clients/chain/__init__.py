@@ -1,6 +1,6 @@
 """The one reader of the chain: `client` says what is asked, `rpc` how, on web3.py."""
 
-from glisk.clients.chain.client import ChainClient, RevealFacts, Survey, WrongChainError
+from glisk.clients.chain.client import ChainClient, RevealFacts, Survey
 from glisk.clients.chain.codec import (
     CUSTOM_ERRORS,
     KEEPER_ROLE,

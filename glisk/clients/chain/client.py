@@ -56,12 +56,6 @@ _SAMPLE_BYTES: Final = 10_000
 Reveal = tuple[Sequence[int], Sequence[str]]  # token ids, URIs
 
 
-class WrongChainError(AccountError):
-    """The node belongs to another chain: nothing that it says is about our tokens."""
-
-    error_class = "chain_setup"
-
-
 @dataclass(frozen=True)
 class Survey:
     """The chain at one moment, in one round trip; a block is None if the node does not know it."""
@@ -134,7 +128,7 @@ class ChainClient:
     def survey(self, *, blocks: Iterable[int] = ()) -> Survey:
         """Return the head, nextTokenId and the blocks asked for, in one round trip.
 
-        Raises `WrongChainError` if the node is on another chain.
+        Raises `AccountError` if the node is on another chain.
         """
         numbers = sorted(set(blocks))
         found = self._batch(
@@ -147,7 +141,7 @@ class ChainClient:
         )
         actual = read_number(ok(found[0]))
         if self._chain_id not in (None, actual):
-            raise WrongChainError(
+            raise AccountError(
                 f"chain: the node is on chain {actual}, but NETWORK means {self._chain_id}: "
                 "check RPC_URL.",
                 vendor=VENDOR,

@@ -15,53 +15,32 @@ from glisk.errors import AccountError, TransientError
 from glisk.tests.clients.scripted_server import ScriptedServer, answer, failure
 
 
-class TestSecrets:
-    def test_never_show_in_errors(self, server: ScriptedServer, options: HttpOptions) -> None:
-        secret = "Bearer r8_abcdefghijklmnop0123456789"
-        client = HttpClient(
-            vendor="acme",
-            base_url=server.url,
-            headers={"Authorization": secret},
-            options=options,
-        )
-        server.script(answer(401, {"you sent": secret}))
-        error = failure(client)
-        for shown in (str(error), repr(error), repr(error.__cause__)):
-            assert "abcdefghijklmnop" not in shown
+def with_key(server: ScriptedServer, options: HttpOptions, key: str) -> HttpClient:
+    headers = {"Authorization": key}
+    return HttpClient(vendor="acme", base_url=server.url, headers=headers, options=options)
 
-    def test_of_netrc_do_not_replace_ours(
-        self,
-        server: ScriptedServer,
-        options: HttpOptions,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        netrc = tmp_path / "netrc"
-        with netrc.open("w", encoding="ascii") as file:
-            file.write("machine 127.0.0.1 login someone password else\n")
-        monkeypatch.setenv("NETRC", str(netrc))
-        server.script(answer(200))
-        client = HttpClient(
-            vendor="acme",
-            base_url=server.url,
-            headers={"Authorization": "Bearer ours"},
-            options=options,
-        )
-        client.call("GET", "/", idempotent=True)
-        assert server.requests[0].headers["authorization"] == "Bearer ours"
 
-    def test_of_an_unusable_shape_are_reported_without_their_value(
-        self, server: ScriptedServer, options: HttpOptions
-    ) -> None:
-        client = HttpClient(
-            vendor="acme",
-            base_url=server.url,
-            headers={"Authorization": "Bearer topsecretvalue\nX: y"},
-            options=options,
-        )
-        error = failure(client)
-        assert type(error) is AccountError and error.code == "unusable_setting"
-        assert "topsecretvalue" not in str(error)
+def test_secrets_never_show_in_errors(server: ScriptedServer, options: HttpOptions) -> None:
+    secret = "Bearer r8_abcdefghijklmnop0123456789"
+    server.script(answer(401, {"you sent": secret}))
+    error = failure(with_key(server, options, secret))
+    for shown in (str(error), repr(error), repr(error.__cause__)):
+        assert "abcdefghijklmnop" not in shown
+    # One of an unusable shape is reported without its value.
+    error = failure(with_key(server, options, "Bearer topsecretvalue\nX: y"))
+    assert type(error) is AccountError and error.code == "unusable_setting"
+    assert "topsecretvalue" not in str(error)
+
+
+def test_netrc_does_not_replace_our_key(
+    server: ScriptedServer, options: HttpOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n", encoding="ascii")
+    monkeypatch.setenv("NETRC", str(netrc))
+    server.script(answer(200))
+    with_key(server, options, "Bearer ours").call("GET", "/", idempotent=True)
+    assert server.requests[0].headers["authorization"] == "Bearer ours"
 
 
 @pytest.mark.process

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from glisk.clients.chain import Block, ChainClient, WrongChainError
-from glisk.errors import ProviderError, TransientError
+from glisk.clients.chain import Block, ChainClient
+from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.tests.clients.chain.stage import HASH, block, results, word
 from glisk.tests.clients.scripted_server import ScriptedServer
 
@@ -31,7 +31,7 @@ def test_a_survey_is_one_request(server: ScriptedServer, reader: ChainClient) ->
 
 def test_another_chain_is_refused(server: ScriptedServer, reader: ChainClient) -> None:
     server.script(results("0x1", block(), word(1)))
-    with pytest.raises(WrongChainError, match="on chain 1, but NETWORK means 8453"):
+    with pytest.raises(AccountError, match="on chain 1, but NETWORK means 8453"):
         reader.survey()
 
 
