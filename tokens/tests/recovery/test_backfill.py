@@ -50,16 +50,12 @@ def limited(blocks: int, refuse: Callable[[int, int], Any]) -> Alter:
 
 def free_plan(first: int, last: int) -> Any:
     """Alchemy's free plan, as it answers to single calls: HTTP 400."""
-    raise HttpAnswer(400, free_plan_in_a_batch(first, last))
-
-
-def free_plan_in_a_batch(first: int, last: int) -> Any:
-    return error(
-        -32600,
+    message = (
         "Under the Free tier plan, you can make eth_getLogs requests with up to a 10 block range. "
         "Based on your parameters, this block range should work: "
-        f"[{hex(first)}, {hex(first + 9)}]. Upgrade to PAYG for expanded block range.",
+        f"[{hex(first)}, {hex(first + 9)}]. Upgrade to PAYG for expanded block range."
     )
+    raise HttpAnswer(400, error(-32600, message))
 
 
 def proxy_service(first: int, last: int) -> Any:
@@ -89,8 +85,8 @@ def assert_covered(proxy: NodeProxy, last: int, limit: int) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "refuse", "refusals"),
-    [(10, free_plan, 1), (10, free_plan_in_a_batch, 1), (1, proxy_service, 3)],
-    ids=["a rule that is named", "in a batch", "not named"],
+    [(10, free_plan, 1), (1, proxy_service, 3)],
+    ids=["a rule that is named", "not named"],
 )
 def test_the_range_becomes_what_the_provider_gives(
     chain: DemoChain,
@@ -146,15 +142,6 @@ def test_the_range_grows_on_success_and_what_was_answered_is_remembered(
     run(bad_reader, chain, range_blocks=2)
     assert widths(proxy)[:5] == [2, 4, 8, 16, 32]
     assert load_progress().range_blocks == 32
-
-
-def test_a_block_that_is_too_large_by_itself_is_named(
-    chain: DemoChain, proxy: NodeProxy, bad_reader: ChainClient
-) -> None:
-    proxy.alter = limited(0, proxy_service)
-    with pytest.raises(RangeTooWideError):
-        run(bad_reader, chain)
-    assert load_progress().block is None
 
 
 def test_a_full_account_and_a_rate_limit_are_no_matter_of_the_range(

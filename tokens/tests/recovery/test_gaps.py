@@ -145,21 +145,6 @@ def test_what_no_log_explains_is_taken_from_the_contract(
     assert moves == ["detected", "revealed"]
 
 
-def test_its_log_completes_it_later(
-    history: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
-) -> None:
-    lose(4, 5, 6)
-    proxy.alter = without_logs
-    fill_gaps(bad_reader)
-    Token.objects.filter(pk=4).update(status=TokenStatus.GENERATING, attempts=1)
-    proxy.calm()
-    call_command("recover_events", "--from-block", "0", stdout=io.StringIO())
-    assert_equal_to_chain(history)
-    assert Token.objects.get(pk=4).status == TokenStatus.GENERATING
-    reasons = TokenTransition.objects.filter(token_id=4).values_list("reason", flat=True)
-    assert any(reason.startswith("its mint was found in transaction") for reason in reasons)
-
-
 def test_a_token_without_a_log_needs_its_confirmations(
     chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy, settings: Settings
 ) -> None:
@@ -172,22 +157,6 @@ def test_a_token_without_a_log_needs_its_confirmations(
     assert (report.created, report.left, report.mints.ended_early) == (0, 1, False)
     chain.mine(1)
     assert fill_gaps(bad_reader).from_facts == [1]
-
-
-def test_a_token_without_a_mint_that_a_reorg_took_is_withdrawn(
-    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
-) -> None:
-    chain.mine(3)
-    proxy.alter = without_logs
-    mint(chain, FOX, 2)
-    assert scan_chain(bad_reader).created == 2
-    chain.reorg(1)
-    prove(bad_reader, budget_seconds=600)
-    assert Token.objects.count() == 2  # one answer is not enough
-    chain.mine(2)
-    assert prove(bad_reader, budget_seconds=600) == 2
-    assert not Token.objects.exists()
-    assert load_progress().block == chain.block_number()
 
 
 # -- the command ------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import pytest
 
 from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
-from tokens.minting.registration import MintResult, register_mints
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
 from tokens.recovery.scan import scan_chain
@@ -17,7 +16,6 @@ from tokens.tests.recovery.stage import (
     FOX,
     LIGHTHOUSE,
     bury,
-    logs_of,
     look,
     look_until_sure,
     mint,
@@ -44,19 +42,6 @@ def test_a_mint_follows_its_transaction_into_another_block(
     assert_equal_to_chain(chain)
     assert states() == {1: "detected", 2: "generating", 3: "detected"}
     assert MintEvent.objects.count() == 1
-
-
-def test_a_mint_whose_log_index_changes_is_stored_once(
-    chain: DemoChain, reader: ChainClient
-) -> None:
-    first, second = mint(chain, FOX), mint(chain, LIGHTHOUSE)
-    look(reader)
-    chain.reorg(2, keep=[(first, 0), (second, 0)])
-    told_by_webhook(chain)  # the webhook is faster than the look
-    assert MintEvent.objects.count() == 2
-    look(reader)
-    assert [m.log_index for m in chain.mints()] == [1, 3]
-    assert_equal_to_chain(chain)
 
 
 def test_one_mint_that_two_deliveries_stored_becomes_one(
@@ -86,21 +71,9 @@ def test_one_mint_that_two_deliveries_stored_becomes_one(
     assert_equal_to_chain(chain)
 
 
-def test_mints_that_change_places_in_a_block_keep_their_events_apart(
-    chain: DemoChain, reader: ChainClient
-) -> None:
-    """Their log indexes are exchanged, which no moment may see as two of one."""
-    one, two = mint(chain, FOX, minter=1), mint(chain, FOX, minter=2)
-    look(reader)
-    chain.reorg(2, keep=[(two, 0), (one, 0)])
-    look_until_sure(chain, reader)
-    assert_equal_to_chain(chain)
-
-
 @pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("told_first", [False, True])
 def test_tokens_that_another_author_got_are_made_anew(
-    chain: DemoChain, reader: ChainClient, depth: int, told_first: bool
+    chain: DemoChain, reader: ChainClient, depth: int
 ) -> None:
     mint(chain, FOX, 2)
     bury(chain, depth)
@@ -108,8 +81,7 @@ def test_tokens_that_another_author_got_are_made_anew(
     Token.objects.update(status=TokenStatus.GENERATING, generation_attempts=1)
     chain.reorg(depth)
     mint(chain, LIGHTHOUSE, 3)
-    if told_first:
-        told_by_webhook(chain)
+    told_by_webhook(chain)
     report = look_until_sure(chain, reader)
     assert len(report.retired) == 1
     assert_equal_to_chain(chain)
@@ -132,35 +104,3 @@ def test_what_was_made_for_the_same_author_is_not_paid_for_again(
     assert states() == {1: "generating", 2: "generating"}
     reasons = TokenTransition.objects.filter(token_id=1).values_list("reason", flat=True)
     assert any(replacement in reason for reason in reasons)
-
-
-def test_a_stale_delivery_long_after_the_reorg_changes_nothing(
-    chain: DemoChain, reader: ChainClient
-) -> None:
-    mint(chain, FOX, 2)
-    stale = told_by_webhook(chain)
-    chain.reorg(1)
-    Token.objects.all().delete()
-    MintEvent.objects.all().delete()
-    mint(chain, LIGHTHOUSE, 2)
-    look(reader)
-    chain.mine(50)
-    look(reader)
-    (outcome,) = register_mints(stale, source=MintSource.WEBHOOK, actor="webhook")
-    assert outcome.result == MintResult.CONFLICT
-    look_until_sure(chain, reader)
-    assert_equal_to_chain(chain)
-
-
-def test_a_stale_delivery_alone_is_found_out(chain: DemoChain, reader: ChainClient) -> None:
-    """Its block is far below the head by now, where no reorg is looked for any more."""
-    mint(chain, FOX, 2)
-    stale = logs_of(chain)
-    chain.reorg(1)
-    chain.mine(60)
-    look(reader)
-    register_mints(stale, source=MintSource.WEBHOOK, actor="webhook")
-    assert Token.objects.count() == 2
-    look_until_sure(chain, reader)
-    assert not Token.objects.exists()
-    assert not MintEvent.objects.exists()

@@ -13,7 +13,6 @@ from django_q.signing import SignedPackage
 from pytest_django import Settings
 
 from glisk.breaker import Breaker
-from glisk.clients.chain import ChainClient
 from glisk.engine import schedules
 from glisk.tests.database import database_url
 from glisk.timing import timing
@@ -24,7 +23,6 @@ from tokens.models import Token
 from tokens.recovery import schedule
 from tokens.recovery.drift import DriftReport, last_report
 from tokens.recovery.progress import load_progress
-from tokens.recovery.scan import ScanReport
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.node_proxy import NodeProxy
 from tokens.tests.recovery.stage import mint
@@ -156,21 +154,3 @@ def test_a_nudge_enqueues_one_look_a_second(monkeypatch: pytest.MonkeyPatch) -> 
     assert queued() == ["tokens.tasks.look_at_chain"]
     schedule.look_soon()
     assert queued() == ["tokens.tasks.look_at_chain"] * 2
-
-
-def test_the_connection_to_the_node_is_kept(
-    chain: DemoChain, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    readers: list[ChainClient] = []
-
-    def noting(reader: ChainClient, **options: object) -> ScanReport:
-        readers.append(reader)
-        return ScanReport()
-
-    monkeypatch.setattr(schedule, "scan_chain", noting)
-    tasks.look_at_chain()
-    tasks.look_at_chain()
-    settings.RPC_URL = chain.rpc_url + "/"
-    tasks.look_at_chain()
-    assert readers[0] is readers[1]
-    assert readers[2] is not readers[1]

@@ -10,7 +10,6 @@ from glisk.timing import timing
 from sandbox.chain import DemoChain
 from tokens.models import ImageGenerationJob, MintEvent, Token, TokenTransition
 from tokens.models.job import JobStatus
-from tokens.recovery import backfill
 from tokens.recovery.progress import load
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.stage import (
@@ -22,7 +21,6 @@ from tokens.tests.recovery.stage import (
     look_until_sure,
     mint,
     states,
-    told_by_webhook,
 )
 from tokens.transitions.claims import claim_for_generation
 
@@ -61,22 +59,6 @@ def test_nothing_new_begins_for_tokens_whose_mint_is_missed(
     with connection.cursor() as cursor:
         cursor.execute("SELECT min(next_attempt_at) > now() FROM tokens_s0")
         assert cursor.fetchone() == (True,)
-
-
-def test_a_mint_that_comes_back_in_time_keeps_its_tokens(
-    chain: DemoChain, reader: ChainClient
-) -> None:
-    tx_hash = mint(chain, FOX, 2)
-    raw = chain.rpc("eth_getRawTransactionByHash", tx_hash)
-    look(reader)
-    chain.reorg(1)
-    assert look(reader).suspected == [tx_hash]
-    chain.wait(chain.rpc("eth_sendRawTransaction", raw))
-    assert look(reader).moved == [tx_hash]
-    chain.mine(5)
-    assert look(reader).retired == []
-    assert_equal_to_chain(chain)
-    assert load()[1].suspects == {}
 
 
 def test_where_blocks_are_rare_time_takes_their_place(
@@ -134,20 +116,3 @@ def test_what_was_paid_for_stays_in_the_books(chain: DemoChain, reader: ChainCli
     assert (submitted.status, str(submitted.cost_usd)) == (JobStatus.FAILED, "0.003000")
     # Should its reply still come, it finds the job as one that was given up.
     assert (created.status, created.error_class) == (JobStatus.REJECTED, "withdrawn")
-
-
-def test_a_reorg_deeper_than_any_that_is_watched_is_found_by_its_mints(
-    chain: DemoChain, reader: ChainClient
-) -> None:
-    mint(chain, FOX, 2)
-    chain.mine(backfill.settled_depth())
-    look(reader)
-    assert not MintEvent.objects.filter(settled_at=None).exists()
-    chain.reorg(backfill.settled_depth() + 1)
-    mint(chain, LIGHTHOUSE, 2)
-    look(reader)
-    assert set(Token.objects.values_list("prompt", flat=True)) == {"a fox in the snow"}
-    told_by_webhook(chain)
-    assert MintEvent.objects.filter(settled_at=None).count() == 2
-    look_until_sure(chain, reader)
-    assert_equal_to_chain(chain)
