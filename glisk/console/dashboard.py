@@ -132,18 +132,11 @@ class Tile:
 
 
 def chain_tile(chain: ChainFacts, now: datetime) -> Tile:
-    if chain.last_processed_block is None or chain.read_at is None:
-        return Tile("Last block", "–", "nothing read from the chain yet", "warn")
-    read = duration((now - chain.read_at).total_seconds())
-    behind = chain.blocks_behind
-    if not chain.is_fresh:
-        note, tone = f"not read for {read}", "bad"
-    elif behind:
-        late = behind > _BEHIND_BLOCKS
-        note, tone = f"{behind:,} blocks behind", "warn" if late else "good"
-    else:
-        note, tone = f"none behind, read {read} ago", "good"
-    return Tile("Last block", f"{chain.last_processed_block:,}", note, tone)
+    if chain.last_processed_block is None:
+        return Tile("Last block", "–", chain.pace(now), "warn")
+    late = "warn" if (chain.blocks_behind or 0) > _BEHIND_BLOCKS else "good"
+    tone = late if chain.is_fresh else "bad"
+    return Tile("Last block", f"{chain.last_processed_block:,}", chain.pace(now), tone)
 
 
 def workers_tile(found: Sequence[Worker]) -> Tile:

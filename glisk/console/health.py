@@ -31,11 +31,7 @@ logger = structlog.get_logger(__name__)
 
 # A probe must answer while the pool is exhausted or the network swallows packets: it has a
 # connection of its own, and every phase of it has an end.
-_PROBE_LIMITS: dict[str, Any] = {
-    "connect_timeout": 2,
-    "tcp_user_timeout": 2000,
-}
-_STATEMENT_LIMIT = "-c statement_timeout=2s"
+_PROBE_LIMITS = {"connect_timeout": 2, "tcp_user_timeout": 2000}
 _UNHEALTHY = {
     "status": "unhealthy",
     "error": {"type": "DatabaseUnavailable", "message": "The database does not answer."},
@@ -75,8 +71,8 @@ def page(summary: str) -> Callable[[Facts], Callable[..., HttpResponse]]:
 @page("Whether the database answers")
 def health() -> dict[str, Any] | None:
     given = connection.get_connection_params()  # as they stand in DATABASE_URL, TLS's too
-    options = f"{given.get('options', '')} {_STATEMENT_LIMIT}"
-    parameters = {**given, **_PROBE_LIMITS, "options": options}
+    options = f"{given.get('options', '')} -c statement_timeout=2s"
+    parameters: dict[str, Any] = {**given, **_PROBE_LIMITS, "options": options}
     try:
         with psycopg.connect(**parameters, autocommit=True) as probe:
             probe.execute("SELECT 1")

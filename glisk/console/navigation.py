@@ -1,8 +1,7 @@
-"""The admin's sidebar and the badge that names the network."""
+"""The admin's sidebar."""
 
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -36,16 +35,6 @@ _GROUPS: dict[str, list[tuple[str, str, str, str]]] = {
         ("API tokens", "key", "knox", "authtoken"),
     ],
 }
-_NETWORKS = {
-    "BASE_MAINNET": ("Base", "danger"),
-    "BASE_SEPOLIA": ("Base Sepolia", "warning"),
-    "LOCAL": ("Local", "info"),
-}
-
-
-def network_label(request: HttpRequest) -> tuple[str, str]:
-    """Return the network's name and its colour: red is where money is real."""
-    return _NETWORKS[settings.NETWORK]
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:

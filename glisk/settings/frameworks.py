@@ -177,7 +177,6 @@ UNFOLD = {
             "href": lambda request: static("glisk/favicon.svg"),
         }
     ],
-    "ENVIRONMENT": "glisk.console.navigation.network_label",
     "DASHBOARD_CALLBACK": "glisk.console.dashboard.dashboard_context",
     "STYLES": [lambda request: static("glisk/admin.css")],
     "SIDEBAR": {"navigation": "glisk.console.navigation.sidebar"},

@@ -46,7 +46,7 @@ def test_tells_people_and_programs_how_it_stands() -> None:
         assert part in shown
     assert "broadcast, 2 transactions" in shown
     assert "alive, 0 in flight" in shown
-    assert "block 1,234, 6 behind" in shown
+    assert "block 1,234, 6 blocks behind" in shown
     assert "100.00%" in shown
     told = json.loads(run("--json", status=pipeline_status.TROUBLE))  # programs are, too
     assert {count["status"]: count["number"] for count in told["tokens"]}["ready"] == 2

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
+from glisk.admin.formatting import duration
 from glisk.clock import database_now
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.models import SystemState, WorkerHeartbeat
@@ -42,6 +43,13 @@ class ChainFacts:
     blocks_behind: int | None = None
     read_at: datetime | None = None
     is_fresh: bool = False
+
+    def pace(self, now: datetime) -> str:
+        """Return how far behind the reading is, in words."""
+        if self.read_at is None or self.last_processed_block is None:
+            return "nothing read from the chain yet"
+        ago = duration((now - self.read_at).total_seconds())
+        return f"{self.blocks_behind or 0:,} blocks behind, read {ago} ago"
 
 
 def workers() -> list[Worker]:

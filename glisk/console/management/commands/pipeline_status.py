@@ -13,7 +13,6 @@ from django.db import DatabaseError, InterfaceError
 
 from glisk.admin.formatting import duration
 from glisk.console.overview import Overview, take_overview
-from glisk.console.overview.system import ChainFacts
 from glisk.management.base import ExplainedCommand, counted, explain_database_error
 
 TROUBLE = 2
@@ -124,15 +123,5 @@ def describe(view: Overview) -> Iterator[str]:
     yield "\nSpend in US dollars"
     yield f"  {view.spend.today_usd:.2f}{cap} today, {view.spend.all_time_usd:.2f} in all"
     yield "\nChain"
-    yield f"  {_chain_line(view.chain, since(view.chain.read_at))}"
-
-
-def _chain_line(chain: ChainFacts, read_ago: str) -> str:
-    if chain.last_processed_block is None:
-        return f"id {chain.chain_id}, nothing read yet"
-    behind = "?" if chain.blocks_behind is None else chain.blocks_behind
-    stale = "" if chain.is_fresh else ": NOT READ SINCE"
-    return (
-        f"id {chain.chain_id}, read up to block {chain.last_processed_block:,}, "
-        f"{behind} behind, {read_ago} ago{stale}"
-    )
+    block = view.chain.last_processed_block or 0
+    yield f"  id {view.chain.chain_id}, block {block:,}, {view.chain.pace(view.taken_at)}"
