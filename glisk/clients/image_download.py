@@ -368,10 +368,10 @@ def _has_end(data: bytes, name: ImageFormat) -> bool:
 
 
 def _is_blank(image: Image.Image) -> bool:
-    plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    extrema: Any = plain.getextrema()
-    *colours, last = extrema
-    if plain.mode == "RGBA" and last[1] == 0:
-        return True
-    channels = colours if plain.mode == "RGBA" else [*colours, last]
-    return all(high - low <= _BLANK_SPREAD for low, high in channels)
+    if image.mode == "P" or image.has_transparency_data:
+        image = image.convert("RGBA")
+    extrema: Any = image.getextrema()
+    ranges = extrema if isinstance(extrema[0], tuple) else [extrema]
+    channels = dict(zip(image.getbands(), ranges, strict=True))
+    _, opacity = channels.pop("A", (0, 1))
+    return opacity == 0 or all(high - low <= _BLANK_SPREAD for low, high in channels.values())

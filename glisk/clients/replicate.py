@@ -357,9 +357,9 @@ class ReplicateClient:
         reply = self._reply_to(call, idempotent=idempotent, **options)
         try:
             return parse_prediction(reply.json_object())
-        except ValueError as error:
-            why = str(error)
-            raise bad_reply(VENDOR, "it", reply, idempotent=idempotent, why=why) from None
+        except ValueError:
+            what, why = "predictions", "no prediction"
+            raise bad_reply(VENDOR, what, reply, idempotent=idempotent, why=why) from None
 
     def _reply_to(
         self, call: Callable[[replicate.Client], Any], *, idempotent: bool, **options: Any

@@ -92,9 +92,9 @@ class SelfhostedClient:
             # Old servers do not repeat the id.
             prediction = parse_prediction({"id": prediction_id, **reply.json_object()})
             if prediction.id != prediction_id:
-                raise ValueError("it is another prediction")
-        except ValueError as error:
-            why = str(error)
+                raise ValueError("another prediction")
+        except ValueError:
+            why = "no prediction of this id"
             raise bad_reply(VENDOR, f"PUT {path}", reply, idempotent=False, why=why) from None
         if not prediction.is_terminal:
             raise UnknownOutcomeError(
