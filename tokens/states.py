@@ -3,6 +3,8 @@
 docs/state-machine.md draws this map; a test holds the two together.
 """
 
+from collections.abc import Mapping
+
 from django.db import models
 
 
@@ -15,7 +17,9 @@ class TokenStatus(models.TextChoices):
     FAILED = "failed"
 
 
-TRANSITIONS: dict[TokenStatus, frozenset[TokenStatus]] = {
+Map = Mapping[TokenStatus, frozenset[TokenStatus]]
+
+TRANSITIONS: Map = {
     TokenStatus.DETECTED: frozenset({TokenStatus.GENERATING, TokenStatus.FAILED}),
     TokenStatus.GENERATING: frozenset({TokenStatus.UPLOADING, TokenStatus.FAILED}),
     TokenStatus.UPLOADING: frozenset({TokenStatus.READY, TokenStatus.FAILED}),
@@ -23,12 +27,18 @@ TRANSITIONS: dict[TokenStatus, frozenset[TokenStatus]] = {
     TokenStatus.REVEALED: frozenset(),
     TokenStatus.FAILED: frozenset(),
 }
+ACTIVE = frozenset(state for state, targets in TRANSITIONS.items() if targets)
+TERMINAL = frozenset(TokenStatus) - ACTIVE
 
 # Besides the map: a token that others revealed on chain is revealed, whatever it was here.
-ADOPTABLE = frozenset(TokenStatus) - {TokenStatus.REVEALED}
+ADOPTIONS: Map = {
+    state: frozenset({TokenStatus.REVEALED})
+    for state in TokenStatus
+    if state is not TokenStatus.REVEALED
+}
 
 # And the other way round: a reorg took our reveal back, and it is pending again.
-RECALL = (TokenStatus.REVEALED, TokenStatus.READY)
+RECALLS: Map = {TokenStatus.REVEALED: frozenset({TokenStatus.READY})}
 
 
 class Repair(models.TextChoices):
@@ -40,25 +50,13 @@ class Repair(models.TextChoices):
 
 # Besides the map, too. A retry leads back to the stage that the token failed in; only a new
 # generation leads back to before an image that was paid for.
-REPAIRS: dict[Repair, dict[TokenStatus, frozenset[TokenStatus]]] = {
-    Repair.RETRY: {
-        TokenStatus.FAILED: frozenset(
-            {
-                TokenStatus.DETECTED,
-                TokenStatus.GENERATING,
-                TokenStatus.UPLOADING,
-                TokenStatus.READY,
-            }
-        )
-    },
+REPAIRS: dict[Repair, Map] = {
+    Repair.RETRY: {TokenStatus.FAILED: ACTIVE},
     Repair.REGENERATE: {
         state: frozenset({TokenStatus.GENERATING})
         for state in (TokenStatus.UPLOADING, TokenStatus.READY, TokenStatus.FAILED)
     },
 }
-
-ACTIVE = frozenset(state for state, targets in TRANSITIONS.items() if targets)
-TERMINAL = frozenset(TokenStatus) - ACTIVE
 
 
 class InvalidStateTransition(Exception):

@@ -113,7 +113,7 @@ class Find(Step[Lost, "dict[int, Finding]"]):
             limit=_MOST_AT_ONCE,
             statuses=[JobStatus.CREATED],
             service=JobService.REPLICATE,
-            settled_after=timing.lookup_after,
+            looked_for=True,
         )
         if not claims:
             return ()

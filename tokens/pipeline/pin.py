@@ -35,7 +35,7 @@ from glisk.errors import (
 from glisk.pauses import Pauses
 from glisk.rate_limit import RateLimit
 from glisk.timing import timing
-from tokens.models import IPFSUploadRecord, Token
+from tokens.models import Token
 from tokens.models.artefact import UploadStatus, UploadType
 from tokens.states import TokenStatus
 from tokens.transitions import REVEAL_CHANNEL
@@ -272,17 +272,13 @@ def _fault(outcomes: list[UploadOutcome], token_id: int) -> ProviderError | None
 
 def load_files(claims: Sequence[Claim], *, claimed_at: float) -> list[Stored]:
     """Read what is to be pinned for claimed tokens; one whose bytes are gone is left out."""
-    ids = [claim.token_id for claim in claims]
-    if not ids:
-        return []
-    tokens = Token.objects.select_related("image").in_bulk(ids)
-    records: dict[int, list[IPFSUploadRecord]] = {token_id: [] for token_id in ids}
-    for record in IPFSUploadRecord.objects.filter(token_id__in=ids):
-        records[record.token_id].append(record)
+    stored = Token.objects.select_related("image").prefetch_related("upload_records")
+    tokens = stored.in_bulk([claim.token_id for claim in claims])
     works = []
     for claim in claims:
-        if files := _files_of(tokens[claim.token_id]):
-            known = records[claim.token_id]
+        token = tokens[claim.token_id]
+        if files := _files_of(token):
+            known = token.upload_records.all()
             pinned = [r.returned_cid for r in known if r.status == UploadStatus.SUCCEEDED]
             missing = [file for file in files if file.cid not in pinned]
             tries = Counter(record.upload_type for record in known)

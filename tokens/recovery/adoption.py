@@ -13,7 +13,7 @@ from glisk.clients.chain import ChainClient, OnChainToken
 from tokens.models import Token
 from tokens.recovery.withdrawal import close_jobs_of
 from tokens.registry import in_flight
-from tokens.states import ADOPTABLE, TokenStatus
+from tokens.states import ADOPTIONS, TokenStatus
 from tokens.transitions.status import Move, move_tokens
 
 FACTS_AT_ONCE = 500
@@ -38,7 +38,7 @@ def adoptable(token_ids: Iterable[int]) -> set[int]:
     # In this order: a transaction of ours that ends in between shows in the state.
     others = set(token_ids)
     others -= in_flight(others)
-    found = Token.objects.filter(token_id__in=others, status__in=ADOPTABLE)
+    found = Token.objects.filter(token_id__in=others, status__in=list(ADOPTIONS))
     return set(found.values_list("token_id", flat=True))
 
 
@@ -67,7 +67,9 @@ def adopt(
         return set()
     adopted: set[int] = set()
     with transaction.atomic():
-        found = Token.objects.select_for_update().filter(token_id__in=facts, status__in=ADOPTABLE)
+        found = Token.objects.select_for_update().filter(
+            token_id__in=facts, status__in=list(ADOPTIONS)
+        )
         tokens = list(found.order_by("token_id"))
         busy = in_flight(token.pk for token in tokens)
         for state in sorted({token.status for token in tokens}):
@@ -81,7 +83,7 @@ def adopt(
                 source=TokenStatus(state),
                 target=TokenStatus.REVEALED,
                 actor=actor,
-                adopts=True,
+                allowed=ADOPTIONS,
             )
         close_jobs_of(sorted(adopted), why="the token is revealed on chain already")
     return adopted

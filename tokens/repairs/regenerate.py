@@ -17,7 +17,7 @@ from tokens.repairs.results import (
     with_reason,
 )
 from tokens.repairs.retry import NO_PROMPT, usable_prompt
-from tokens.states import Repair, TokenStatus
+from tokens.states import REPAIRS, Repair, TokenStatus
 from tokens.transitions.status import Move, move_tokens
 
 # The vendor has answered: nothing is unknown any more.
@@ -98,7 +98,7 @@ def _begin_anew(token: Token, job: ImageGenerationJob | None, *, actor: str, rea
         source=TokenStatus(token.status),
         target=TokenStatus.GENERATING,
         actor=actor,
-        repair=Repair.REGENERATE,
+        allowed=REPAIRS[Repair.REGENERATE],
     )
     wake(TokenStatus.GENERATING)
 

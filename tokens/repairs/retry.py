@@ -21,7 +21,7 @@ from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
 from tokens.pipeline.image_vendors import cap_reason
 from tokens.repairs.results import RepairResult, service, wake, with_reason
-from tokens.states import Repair, TokenStatus
+from tokens.states import REPAIRS, Repair, TokenStatus
 from tokens.transitions.claims import forget_delay
 from tokens.transitions.status import Move, move_tokens
 
@@ -140,7 +140,11 @@ def _go(ways: Sequence[_Way], *, actor: str, reason: str, automatic: bool) -> No
     for target in sorted(targets):
         moves = [_move(way, reason, automatic=automatic) for way in ways if way.target == target]
         moved = move_tokens(
-            moves, source=TokenStatus.FAILED, target=target, actor=actor, repair=Repair.RETRY
+            moves,
+            source=TokenStatus.FAILED,
+            target=target,
+            actor=actor,
+            allowed=REPAIRS[Repair.RETRY],
         )
         logger.info("tokens_retried", token_ids=sorted(moved)[:100], stage=target, actor=actor)
     if targets:

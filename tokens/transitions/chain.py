@@ -17,7 +17,7 @@ from django.db import connection
 from authors.models import Author
 from tokens.minting.mint_log import MintLog
 from tokens.models import MintEvent, Token
-from tokens.states import TokenStatus
+from tokens.states import RECALLS, TokenStatus
 from tokens.transitions import PIPELINE_CHANNEL
 from tokens.transitions.status import Move, as_json, move_tokens, note
 
@@ -132,28 +132,18 @@ def complete_tokens(mints: Sequence[tuple[int, MintLog]], *, actor: str) -> dict
     They were found in the contract, which tells neither minter nor time, or lost their mint to
     a reorg.
     """
-    columns = [
-        [mint_event_id for mint_event_id, _ in mints],
-        *(
-            [getattr(log, name) for _, log in mints]
-            for name in (
-                "start_token_id", "quantity", "prompt_author", "minter", "block_timestamp",
-                "tx_hash",
-            )
-        ),
-    ]  # fmt: skip
     sql = """
         WITH mint AS (
-            SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::integer[], %s::text[],
-                                 %s::text[], %s::timestamptz[], %s::text[])
-                AS v(mint_event_id, first_id, quantity, author, minter, minted_at, tx_hash)
+            SELECT * FROM json_to_recordset(%s::json)
+                AS v(mint_event_id bigint, start_token_id bigint, quantity integer,
+                     prompt_author text, minter text, block_timestamp timestamptz, tx_hash text)
         ), completed AS (
             UPDATE tokens_s0 t
             SET mint_event_id = v.mint_event_id, minter_address = v.minter,
-                mint_timestamp = v.minted_at, updated_at = clock_timestamp()
+                mint_timestamp = v.block_timestamp, updated_at = clock_timestamp()
             FROM mint v
-            WHERE t.mint_event_id IS NULL AND t.prompt_author_wallet = v.author
-              AND t.token_id >= v.first_id AND t.token_id < v.first_id + v.quantity
+            WHERE t.mint_event_id IS NULL AND t.prompt_author_wallet = v.prompt_author
+              AND t.token_id >= v.start_token_id AND t.token_id < v.start_token_id + v.quantity
             RETURNING t.token_id, t.mint_event_id, t.status, t.attempts, v.tx_hash
         ), timeline AS (
             INSERT INTO token_transitions
@@ -164,9 +154,10 @@ def complete_tokens(mints: Sequence[tuple[int, MintLog]], *, actor: str) -> dict
         )
         SELECT mint_event_id, token_id FROM completed
     """
+    rows = as_json({"mint_event_id": pk, **vars(log)} for pk, log in mints)
     completed: dict[int, list[int]] = {}
     with connection.cursor() as cursor:
-        cursor.execute(sql, [*columns, actor])
+        cursor.execute(sql, [rows, actor])
         for mint_event_id, token_id in cursor.fetchall():
             completed.setdefault(mint_event_id, []).append(token_id)
     return completed
@@ -272,7 +263,7 @@ def recall_reveals(
         for token in tokens
     ]
     return move_tokens(
-        moves, source=TokenStatus.REVEALED, target=TokenStatus.READY, actor=actor, recalls=True
+        moves, source=TokenStatus.REVEALED, target=TokenStatus.READY, actor=actor, allowed=RECALLS
     )
 
 

@@ -11,16 +11,18 @@ claimed before its `next_attempt_at` (a failed attempt, a refusal), and no held 
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
 from django.conf import settings
 from django.db import connection
-from django.utils import timezone
+from django.db.models import QuerySet
+from django.db.models.functions import Greatest, Now
 
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
-from tokens.states import TokenStatus
+from tokens.states import ACTIVE, TokenStatus
 from tokens.transitions.status import PASSING_CLASSES, Move, as_json, move_tokens
 
 logger = structlog.get_logger(__name__)
@@ -107,13 +109,12 @@ def claim_jobs(
     limit: int,
     statuses: Collection[JobStatus],
     service: JobService | None = None,
-    settled_after: float | None = None,
+    looked_for: bool = False,
 ) -> list[JobClaim]:
     """Claim tokens by the open job that they have; held ones too, since it may be paid for.
 
-    `settled_after`: only jobs that are to be looked for now, the longest due first; one that says
-    no time (of the release before) so many seconds after it was made. Both rows are locked, so that
-    both conditions are those of the newest versions.
+    `looked_for`: only jobs whose next look is due. Both rows are locked, so that both conditions
+    are those of the newest versions.
     """
     rows = _fetch(
         f"""
@@ -122,9 +123,8 @@ def claim_jobs(
             FROM image_generation_jobs j JOIN tokens_s0 t ON t.token_id = j.token_id
             WHERE j.status = ANY(%s) AND j.service = ANY(%s)
               AND t.status IN ('detected', 'generating') AND t.lease_owner IS NULL AND {_DUE}
-              AND (%s::float8 IS NULL OR clock_timestamp()
-                   >= COALESCE(j.look_at, j.created_at + make_interval(secs => %s)))
-            ORDER BY {"j.id" if settled_after is None else "j.look_at NULLS FIRST, j.id"}
+              AND (NOT %s OR j.look_at IS NULL OR j.look_at <= clock_timestamp())
+            ORDER BY j.look_at NULLS FIRST, j.id
             LIMIT %s FOR UPDATE OF t, j SKIP LOCKED
         ), {_GENERATING}
         SELECT {_CLAIM}, {", ".join(f"c.j_{name}" for name in _JOB)}
@@ -133,8 +133,7 @@ def claim_jobs(
         [
             [status.value for status in statuses],
             [service.value] if service else JobService.values,
-            settled_after,
-            settled_after,
+            looked_for,
             limit,
             owner,
             settings.LEASE_SECONDS,
@@ -206,11 +205,8 @@ def renew_leases(*, owner: str, token_ids: Collection[int]) -> int:
 
     A claim whose commit the owner never heard of is not among them: it runs out by itself.
     """
-    return _execute(
-        "UPDATE tokens_s0 SET lease_expires_at = clock_timestamp() + make_interval(secs => %s) "
-        "WHERE lease_owner = %s AND token_id = ANY(%s)",
-        [settings.LEASE_SECONDS, owner, list(token_ids)],
-    )
+    until = Now() + timedelta(seconds=settings.LEASE_SECONDS)
+    return Token.objects.filter(lease_owner=owner, pk__in=token_ids).update(lease_expires_at=until)
 
 
 def give_back(claims: Collection[Claim], *, owner: str, why: str | None = None) -> int:
@@ -229,39 +225,29 @@ def give_back(claims: Collection[Claim], *, owner: str, why: str | None = None) 
 
 def still_ours(claims: Collection[C], *, owner: str) -> list[C]:
     """Return the claims that hold, locked to the transaction's end: tokens before their jobs."""
-    held = _fetch(
-        "SELECT token_id, lease_number FROM tokens_s0 "
-        "WHERE token_id = ANY(%s) AND lease_owner = %s ORDER BY token_id FOR UPDATE",
-        [[claim.token_id for claim in claims], owner],
-    )
+    tokens = Token.objects.filter(pk__in=[claim.token_id for claim in claims], lease_owner=owner)
+    held = set(tokens.order_by("pk").select_for_update().values_list("pk", "lease_number"))
     return [claim for claim in claims if (claim.token_id, claim.lease_number) in held]
 
 
 def free_all_but(token_ids: Collection[int], *, owner: str) -> int:
     """Free what an owner holds besides these: the answer to a claim's commit may be lost."""
-    return _execute(
-        "UPDATE tokens_s0 SET lease_owner = NULL, lease_expires_at = NULL "
-        "WHERE lease_owner = %s AND NOT token_id = ANY(%s)",
-        [owner, list(token_ids)],
-    )
+    return _free(Token.objects.filter(lease_owner=owner).exclude(pk__in=token_ids))
 
 
 def release_leases_of(prefix: str) -> int:
-    """Free the tokens of a process tree that died; the attempt stays counted."""
-    return _execute(
-        "UPDATE tokens_s0 SET lease_owner = NULL, lease_expires_at = NULL "
-        "WHERE lease_owner IS NOT NULL AND starts_with(lease_owner, %s)",
-        [prefix],
-    )
+    """Free the tokens of a process tree that died."""
+    return _free(Token.objects.filter(lease_owner__startswith=prefix))
 
 
 def rescue_stalled() -> int:
-    """Free the tokens whose lease ran out; stage and stored ids stay, so work resumes."""
-    return _execute(
-        "UPDATE tokens_s0 SET lease_owner = NULL, lease_expires_at = NULL "
-        "WHERE lease_owner IS NOT NULL AND lease_expires_at < clock_timestamp()",
-        [],
-    )
+    """Free the tokens whose lease ran out."""
+    return _free(Token.objects.filter(lease_owner__isnull=False, lease_expires_at__lt=Now()))
+
+
+def _free(tokens: QuerySet[Token]) -> int:
+    """Let go: the attempt stays counted; stage and stored ids stay, so that work resumes."""
+    return tokens.update(lease_owner=None, lease_expires_at=None)
 
 
 @dataclass(frozen=True)
@@ -421,37 +407,27 @@ def delay_mints(mint_event_ids: Sequence[int], *, seconds: float) -> None:
 
     What runs may end, and an image that may be paid for is collected: the vendor deletes it.
     """
-    if not mint_event_ids:
-        return
-    _execute(
-        "UPDATE tokens_s0 SET next_attempt_at = GREATEST(next_attempt_at, "
-        "clock_timestamp() + make_interval(secs => %s)) "
-        "WHERE mint_event_id = ANY(%s) AND lease_owner IS NULL "
-        "AND status IN ('detected', 'generating', 'uploading', 'ready') "
-        "AND NOT EXISTS (SELECT FROM image_generation_jobs j "
-        "WHERE j.token_id = tokens_s0.token_id AND j.status = ANY(%s))",
-        [seconds, list(mint_event_ids), _OPEN],
-    )
+    waiting = Token.objects.filter(
+        mint_event__in=mint_event_ids, lease_owner=None, status__in=ACTIVE
+    ).exclude(generation_jobs__status__in=OPEN_JOB_STATUSES)
+    until = Now() + timedelta(seconds=seconds)
+    waiting.update(next_attempt_at=Greatest("next_attempt_at", until))
 
 
 def forget_delay(token_ids: Collection[int], *, status: TokenStatus) -> None:
     """Let tokens in a state wait for no moment: failed ones then wait for a person."""
     Token.objects.filter(pk__in=token_ids, status=status).update(
-        next_attempt_at=None, updated_at=timezone.now()
+        next_attempt_at=None, updated_at=Now()
     )
 
 
 def hold(token_id: int, *, reason: str) -> None:
     """Let nothing new begin for a token until it is released."""
-    Token.objects.filter(pk=token_id).update(
-        held_at=timezone.now(), hold_reason=reason, updated_at=timezone.now()
-    )
+    Token.objects.filter(pk=token_id).update(held_at=Now(), hold_reason=reason, updated_at=Now())
 
 
 def release_hold(token_id: int) -> None:
-    Token.objects.filter(pk=token_id).update(
-        held_at=None, hold_reason="", updated_at=timezone.now()
-    )
+    Token.objects.filter(pk=token_id).update(held_at=None, hold_reason="", updated_at=Now())
 
 
 def _fetch(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:

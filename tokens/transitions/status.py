@@ -16,15 +16,7 @@ from django.apps import apps
 from django.db import connection
 
 from glisk.errors import NotSentError, TransientError, UnknownOutcomeError
-from tokens.states import (
-    ADOPTABLE,
-    RECALL,
-    REPAIRS,
-    TRANSITIONS,
-    InvalidStateTransition,
-    Repair,
-    TokenStatus,
-)
+from tokens.states import TRANSITIONS, InvalidStateTransition, Map, TokenStatus
 
 # Why a token failed, if only time has to pass.
 PASSING_CLASSES = frozenset(
@@ -63,25 +55,17 @@ def move_tokens(
     target: TokenStatus,
     actor: str,
     lease_owner: str | None = None,
-    adopts: bool = False,
-    recalls: bool = False,
-    repair: Repair | None = None,
+    allowed: Map = TRANSITIONS,
 ) -> set[int]:
     """Move tokens from `source` to `target`; return the ids of those that moved.
 
     All moves must write the same columns. With a `lease_owner`, only tokens move that it holds by
-    the claim of that number.
-    `adopts`: the target is what the chain says, not the next stage (states.ADOPTABLE). `recalls`:
-    a reorg took the reveal back (states.RECALL). `repair`: a person asked for it, and its own map
-    counts (states.REPAIRS). Raises `InvalidStateTransition` if the map does not allow the move at
-    all.
+    the claim of that number. Raises `InvalidStateTransition` if the map does not allow the move at
+    all; `allowed` is another one, as for an adoption, a recall or a repair (tokens.states).
     """
-    token_id = moves[0].token_id if len(moves) == 1 else None
-    adoption = adopts and target is TokenStatus.REVEALED and source in ADOPTABLE
-    if not adoption and not (recalls and (source, target) == RECALL):
-        targets = TRANSITIONS if repair is None else REPAIRS[repair]
-        if target not in targets.get(source, ()):
-            raise InvalidStateTransition(source, target, token_id=token_id)
+    if target not in allowed.get(source, ()):
+        token_id = moves[0].token_id if len(moves) == 1 else None
+        raise InvalidStateTransition(source, target, token_id=token_id)
     if not moves:
         return set()
     columns = sorted(moves[0].fields)
