@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from authors.tests.factories import AuthorFactory
 from glisk.engine.step import Step
-from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
+from tokens.models import ImageGenerationJob, IPFSUploadRecord, PromptSample, Token, TokenTransition
 from tokens.pipeline.image_vendors import spent_today
+from tokens.pipeline.samples import request_sample
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready
 
@@ -51,12 +53,14 @@ def test_settlements_come_again_and_change_nothing(worker: Start, vendors: Vendo
     TokenFactory.create_batch(3)
     TokenFactory.create(prompt="a nude")
     TokenFactory.create(prompt="a garbage-html picture")
+    sample = request_sample(author=AuthorFactory.create(), prompt="A fox", actor="ada")
     drain = worker()
     lost = {step.name: lose_each_answer(step, claims=False) for step in steps_of(drain)}
     drain.until(lambda: Token.objects.filter(status="ready").count() == 4)
     drain.until(lambda: Token.objects.filter(status="failed").count() == 1)
-    assert all(lost[name] for name in ("order", "poll", "find", "collect", "pin"))
-    assert vendors.paid == 3 + 2 + 3
+    drain.until(PromptSample.objects.filter(pk=sample.pk, status="done").exists)
+    assert all(lost[name] for name in ("order", "poll", "find", "collect", "pin", "sample"))
+    assert vendors.paid == 3 + 2 + 3 + 1
     assert float(spent_today()) == vendors.replicate.bill.total_usd
     assert IPFSUploadRecord.objects.filter(status="succeeded").count() == 8
     assert IPFSUploadRecord.objects.filter(status="failed").count() == 1

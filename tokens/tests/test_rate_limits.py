@@ -15,10 +15,9 @@ from tokens.models.job import SampleStatus
 from tokens.pipeline.samples import request_sample
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
-from tokens.tests.stage import Start, Vendors, is_ready
+from tokens.tests.stage import CREATE, Start, Vendors, is_ready
 
 pytestmark = pytest.mark.django_db
-CREATE = "^POST .*/predictions$"
 
 
 def created(vendors: Vendors) -> list[tuple[float, int]]:

@@ -1,23 +1,17 @@
 """From stored bytes to two pinned files under the CIDs that we computed."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 import structlog
-from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory
 from glisk.cid import compute_cid
 from glisk.models import SystemState
 from glisk.timing import timing
 from sandbox.http import Kind, json_response
-from sandbox.paint import Painter
-from sandbox.pinata.emulator import PinataEmulator
-from sandbox.pinata.store import ContentStore
-from sandbox.replicate.emulator import ReplicateEmulator
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenImage
 from tokens.pipeline.collect import build_metadata
 from tokens.states import TokenStatus
@@ -85,52 +79,33 @@ def test_both_files_are_pinned_under_our_cids(worker: Start, vendors: Vendors) -
     assert image.cid == token.image_cid
     assert metadata.cid == token.metadata_cid
     assert str(token.metadata_cid).startswith("Qm")
-    assert (
-        image.keyvalues
-        == metadata.keyvalues
-        == {
-            "season": "0",
-            "token_id": str(token.token_id),
-        }
-    )
+    assert image.keyvalues == {"season": "0", "token_id": str(token.token_id)}
+    assert metadata.keyvalues == image.keyvalues
     assert sorted(records(token)) == [("image", "succeeded", 1), ("metadata", "succeeded", 1)]
     for record in IPFSUploadRecord.objects.all():
         assert record.returned_cid == record.computed_cid
-    document = json.loads(vendors.store.read(metadata.cid) or b"")
-    assert document == {
-        "name": f"GLISK S0 #{token.token_id}",
-        "description": "GLISK Season 0. https://x.com/getglisk",
-        "image": f"ipfs://{token.image_cid}",
-        "attributes": [
-            {"trait_type": "Author X Handle", "value": "@painter"},
-            {"trait_type": "Author Farcaster Handle", "value": "@brush"},
-            {"trait_type": "Season", "value": "0"},
-            {"trait_type": "Model", "value": "black-forest-labs/flux-schnell"},
-        ],
-    }
-    assert vendors.store.read(metadata.cid) == (token.metadata_text or "").encode()
+    text = build_metadata(
+        token_id=token.token_id,
+        image_cid=str(token.image_cid),
+        twitter_handle="painter",
+        farcaster_handle="@brush",
+        model="black-forest-labs/flux-schnell",
+    )
+    assert vendors.store.read(metadata.cid) == text.encode()
+    assert token.metadata_text == text
 
 
-def test_another_worker_goes_on_from_the_stored_bytes(
-    worker: Start, vendors: Vendors, stored: Stored
-) -> None:
-    token = stored()
-    worker().until(is_ready(token))
-    token.refresh_from_db()
-    assert vendors.store.read(str(token.image_cid)) == bytes(token.image.data or b"")
-    assert vendors.paid == 0
-
-
+@pytest.mark.parametrize("fault", ["server_error", "drop_after", "error_after"])
 def test_only_what_is_missing_is_sent_again(
-    worker: Start, vendors: Vendors, stored: Stored
+    worker: Start, vendors: Vendors, stored: Stored, fault: Kind
 ) -> None:
-    vendors.pinata.plan_fault("server_error", scope=PIN)
+    vendors.pinata.plan_fault(fault, scope=PIN)
     token = stored()
     worker().until(is_ready(token))
     assert len(vendors.pinata.calls) == 3
-    assert sum(name == "failed" for _, name, _ in records(token)) == 1
-    (again,) = [(kind, number) for kind, name, number in records(token) if number == 2]
-    assert (again[0], "failed", 1) in records(token)
+    assert len({pin.cid for pin in vendors.pinata.pins}) == len(vendors.pinata.pins) == 2
+    (failed,) = [kind for kind, status, _ in records(token) if status == "failed"]
+    assert [kind for kind, _, number in records(token) if number == 2] == [failed]
 
 
 @pytest.mark.parametrize("pinned", [["image"], ["image", "metadata"]])
@@ -209,94 +184,33 @@ def test_a_refused_key_pauses_the_stage_and_fails_no_token(
     drain.until(is_ready(*tokens))
 
 
-def test_a_key_with_its_secret_is_as_good_as_a_jwt(
-    worker: Start,
-    vendors: Vendors,
-    stored: Stored,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(vendors.pinata, "_key_pair", ("a key", "its secret"))
-    settings.PINATA_JWT = ""
-    settings.PINATA_API_KEY, settings.PINATA_API_SECRET = "a key", "its secret"
-    worker().until(is_ready(stored()))
-    assert [call.status for call in vendors.pinata.calls] == [200, 200]
-
-
-@pytest.mark.parametrize("fault", ["drop_after", "error_after"])
-def test_a_reply_that_is_lost_costs_an_attempt_and_no_second_pin(
-    worker: Start, vendors: Vendors, stored: Stored, fault: Kind
-) -> None:
-    vendors.pinata.plan_fault(fault, scope=PIN)
-    token = stored()
-    worker().until(is_ready(token))
-    assert sum(name == "failed" for _, name, _ in records(token)) == 1
-    assert len({pin.cid for pin in vendors.pinata.pins}) == len(vendors.pinata.pins) == 2
-
-
-def test_an_upload_that_hangs_is_given_up_and_made_again(
-    worker: Start, vendors: Vendors, stored: Stored, settings: Settings
-) -> None:
-    settings.HTTP_READ_TIMEOUT_SECONDS = 0.2
-    vendors.pinata.set_faults(latency_seconds=(1.0, 1.0))
-    token = stored()
-    first = worker()
-    first.until(lambda: IPFSUploadRecord.objects.filter(status="failed").count() >= 2)
-    assert {record.error_class for record in IPFSUploadRecord.objects.all()} == {"transient"}
-    vendors.pinata.set_faults(latency_seconds=(0.0, 0.0))
-    first.until(is_ready(token))
-
-
 def test_pinata_may_be_down_for_longer_than_replicate_keeps_its_files(
-    worker: Start, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An outage of hours, played in moments: what was paid for is what is revealed."""
-    replicate = ReplicateEmulator(generation_seconds=0.05, painter=Painter(image_size=96))
-    pinata = PinataEmulator(store=ContentStore(), pin_seconds=0.0)
-    replicate.start()
-    pinata.start()
-    try:
-        # The worker that is killed may have the breaker's probe.
-        monkeypatch.setattr(timing, "probe_window", 1.0)
-        settings.REPLICATE_BASE_URL = replicate.url
-        settings.REPLICATE_OUTPUT_HOSTS = [replicate.url.removeprefix("http://")]
-        settings.PINATA_API_URL = pinata.url
-        pinata.set_faults(server_error_rate=1.0, server_error_status=503)
-        tokens = TokenFactory.create_batch(5)
-        first = worker()
-        first.until(lambda: TokenImage.objects.count() == 5)
-        first.until(is_open)
-        made = {image.pk: bytes(image.data or b"") for image in TokenImage.objects.all()}
-        urls = [str(job.output_url) for job in ImageGenerationJob.objects.all()]
-        replicate.set_faults(data_removed=True)
-        monkeypatch.setattr("tokens.pipeline.jobs.OUTPUT_LIFETIME_SECONDS", 0.0)
-        # Nothing is left at the vendor, and nothing in a worker's memory.
-        assert {requests.get(url, timeout=60).status_code for url in urls} == {404}
-        first.settle(0.3)
-        first.crash()
-        Token.objects.update(lease_owner=None, lease_expires_at=None)
-        pinata.set_faults(server_error_rate=0.0)
-        worker().until(is_ready(*tokens))
-        for token in Token.objects.all():
-            assert pinata.store.read(str(token.image_cid)) == made[token.pk]
-            assert pinata.store.read(str(token.metadata_cid)) == str(token.metadata_text).encode()
-            assert token.generation_attempts == 1
-        assert len(replicate.bill) == len(replicate.predictions) == 5
-    finally:
-        replicate.stop()
-        pinata.stop()
-        pinata.store.close()
-
-
-def test_a_rate_limit_is_waited_for(worker: Start, vendors: Vendors, stored: Stored) -> None:
-    vendors.pinata.plan_fault("throttle", scope=PIN)  # Retry-After: 1
-    token = stored()
-    worker().until(is_ready(token))
-    first = min(call.answered_at for call in vendors.pinata.calls if call.status == 429)
-    last = max(call.received_at for call in vendors.pinata.calls)
-    assert last - first >= 0.95
-    token.refresh_from_db()
-    assert token.error_log == []
+    # The worker that is killed may have the breaker's probe.
+    monkeypatch.setattr(timing, "probe_window", 1.0)
+    vendors.pinata.set_faults(server_error_rate=1.0, server_error_status=503)
+    tokens = TokenFactory.create_batch(5)
+    first = worker()
+    first.until(lambda: TokenImage.objects.count() == 5)
+    first.until(is_open)
+    made = {image.pk: bytes(image.data or b"") for image in TokenImage.objects.all()}
+    urls = [str(job.output_url) for job in ImageGenerationJob.objects.all()]
+    vendors.replicate.set_faults(data_removed=True)
+    monkeypatch.setattr("tokens.pipeline.jobs.OUTPUT_LIFETIME_SECONDS", 0.0)
+    # Nothing is left at the vendor, and nothing in a worker's memory.
+    assert {requests.get(url, timeout=60).status_code for url in urls} == {404}
+    first.settle(0.3)
+    first.crash()
+    Token.objects.update(lease_owner=None, lease_expires_at=None)
+    vendors.pinata.set_faults(server_error_rate=0.0)
+    worker().until(is_ready(*tokens))
+    for token in Token.objects.all():
+        assert vendors.store.read(str(token.image_cid)) == made[token.pk]
+        assert vendors.store.read(str(token.metadata_cid)) == str(token.metadata_text).encode()
+        assert token.generation_attempts == 1
+    assert vendors.paid == len(vendors.predictions) == 5
 
 
 def test_bytes_that_are_gone_fail_the_token_with_what_to_do(
