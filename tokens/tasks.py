@@ -68,16 +68,9 @@ class GenerationDrain(_TokenDrain):
         super().prepare()
         self.open_jobs = OpenJobs()
         self.services = Services(self.pauses)
-        replicate = self.services.replicate
         # What is paid for comes first, and what was lost before new calls.
-        self.steps = [
-            Collect(self.owner, self.open_jobs, self.services),
-            Poll(self.owner, self.open_jobs, replicate),
-            Find(self.owner, self.open_jobs, replicate),
-            Repeat(self.owner, self.open_jobs, self.services),
-            Order(self.owner, self.open_jobs, self.services),
-            Sample(self.owner, self.open_jobs, replicate),
-        ]
+        steps = (Collect, Poll, Find, Repeat, Order, Sample)
+        self.steps = [step(self.owner, self.open_jobs, self.services) for step in steps]
 
     def survey(self) -> None:
         self.open_jobs.read()

@@ -23,14 +23,14 @@ from glisk.clients.image_download import (
     read_data_uri,
 )
 from glisk.engine.broker import notify
-from glisk.engine.step import Done, Failed, Step
+from glisk.engine.step import Done, Failed
 from glisk.errors import ContentPolicyError, ProviderError, TransientError, as_provider_error
 from tokens.models import ImageGenerationJob, TokenImage
 from tokens.models.job import JobStatus
 from tokens.models.token import token_name
 from tokens.pipeline import jobs
 from tokens.pipeline.failures import Failure, settle_failures
-from tokens.pipeline.image_vendors import ImageService, OpenJobs, Services
+from tokens.pipeline.image_vendors import ImageService, ImageStep
 from tokens.states import TokenStatus
 from tokens.transitions import UPLOAD_CHANNEL
 from tokens.transitions.claims import Claim, JobClaim, claim_jobs
@@ -57,19 +57,14 @@ class Captured:
     cid: str
 
 
-class Collect(Step[JobClaim, "Captured | ProviderError"]):
-    def __init__(self, owner: str, open_jobs: OpenJobs, services: Services) -> None:
-        super().__init__(owner)
-        self.open_jobs = open_jobs
-        self.services = services
-
+class Collect(ImageStep[JobClaim, "Captured | ProviderError"]):
     @property
     def most(self) -> int:
         return 2 * int(settings.WORKER_BATCH_SIZE)
 
     def places(self) -> int:
         ended = self.open_jobs.workable(JobStatus.SUCCEEDED, JobStatus.ERRORED)
-        return min(self.most - len(self.under_way), ended)
+        return min(self.free, ended)
 
     def claim(self, limit: int) -> Sequence[JobClaim]:
         return claim_jobs(

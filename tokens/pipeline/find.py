@@ -23,7 +23,7 @@ from django.db.models.functions import Now
 from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clock import ClockReading, database_clock
-from glisk.engine.step import Done, Failed, Step
+from glisk.engine.step import Done, Failed
 from glisk.errors import (
     NotSentError,
     ProviderError,
@@ -36,8 +36,8 @@ from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import jobs
 from tokens.pipeline.failures import Failure, settle_failures
-from tokens.pipeline.image_vendors import OpenJobs, ReplicateService, until_probe
-from tokens.pipeline.poll import get_many
+from tokens.pipeline.image_vendors import ImageStep, OpenJobs, Services, until_probe
+from tokens.pipeline.poll import get_many, told
 from tokens.transitions.claims import JobClaim, claim_jobs, give_back, still_ours
 
 logger = structlog.get_logger(__name__)
@@ -90,22 +90,17 @@ class Lost:
     database: ClockReading
 
 
-class Find(Step[Lost, "dict[int, Finding]"]):
+class Find(ImageStep[Lost, "dict[int, Finding]"]):
     most = 1
 
-    def __init__(self, owner: str, open_jobs: OpenJobs, replicate: ReplicateService) -> None:
-        super().__init__(owner)
-        self.open_jobs = open_jobs
-        self.client = replicate.client
-        self.listing = replicate.listing
+    def __init__(self, owner: str, open_jobs: OpenJobs, services: Services) -> None:
+        super().__init__(owner, open_jobs, services)
+        self.listing = self.replicate.listing
         self._told: set[int] = set()  # jobs that the log has complained of
 
     def places(self) -> int:
         due = self.open_jobs.workable(JobStatus.CREATED, service=JobService.REPLICATE)
-        return min(self.most - len(self.under_way), due)
-
-    def due_in(self) -> float | None:
-        return self.open_jobs.next_job_in
+        return min(self.free, due)
 
     def claim(self, limit: int) -> Sequence[Lost]:
         claims = claim_jobs(
@@ -137,7 +132,7 @@ class Find(Step[Lost, "dict[int, Finding]"]):
     def call(self, work: Lost) -> dict[int, Finding]:
         wanted = [LostCall(c.job.pk, c.job.input, c.job.created_at) for c in work.claims]
         return find_lost(
-            self.client, wanted=wanted, known_ids=work.known_ids, database=work.database
+            self.replicate.client, wanted=wanted, known_ids=work.known_ids, database=work.database
         )
 
     def settle(
@@ -145,9 +140,7 @@ class Find(Step[Lost, "dict[int, Finding]"]):
     ) -> None:
         self.pause(timing.lookup_again)
         for refused in failed:  # counted against the listing alone: calls and reads go on
-            fault = as_provider_error(refused.error, vendor="replicate")
-            unexpected = refused.error if fault is not refused.error else None
-            logger.warning("reconciliation_failed", error=str(fault), exc_info=unexpected)
+            fault = told("reconciliation_failed", refused.error)
             self.listing.failed(fault)
             self._later(refused.work.claims, why=str(fault))
         for each in done:

@@ -31,6 +31,7 @@ from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
 from glisk.clock import boot_seconds, database_clock, database_now, utc_midnight
 from glisk.engine.heartbeat import ALIVE_SECONDS, ClockSkew, note_clock
+from glisk.engine.step import D, Step, W
 from glisk.errors import NotSentError, ProviderError, is_for_the_rate
 from glisk.pauses import Pauses
 from glisk.rate_limit import RateLimit
@@ -47,6 +48,7 @@ _PLACES_LOCK = crc32(b"glisk:places")
 _PLACES_RECHECK_SECONDS = 0.25  # nothing tells when a call of another process ends
 
 _OPEN = [status.value for status in OPEN_JOB_STATUSES]
+PaidCall = ImageGenerationJob | PromptSample
 
 # Whether a job takes a place of its service. A prediction that takes longer counts as lost, and a
 # call whose answer is lost takes none. Replicate answers a call before the image is made.
@@ -117,7 +119,7 @@ def uses_callbacks() -> bool:
     return bool(settings.PUBLIC_BASE_URL and settings.REPLICATE_WEBHOOK_SECRETS)
 
 
-def callback_url(job: ImageGenerationJob | PromptSample) -> str | None:
+def callback_url(job: PaidCall) -> str | None:
     """Return where the vendor reports the outcome; samples are polled.
 
     Our job's id in the query finds the job even if the reply to our call is lost.
@@ -292,12 +294,10 @@ class ImageService(ABC):
         """The hosts that its images may be fetched from."""
 
     @abstractmethod
-    def _create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction:
+    def _create(self, job: PaidCall, *, send_by: float) -> Prediction:
         """Make the call of a job; runs in a thread."""
 
-    def create_prediction(
-        self, job: ImageGenerationJob | PromptSample, *, send_by: float
-    ) -> Prediction:
+    def create_prediction(self, job: PaidCall, *, send_by: float) -> Prediction:
         """Make a paid call, unless its time is over (`boot_seconds`). There is no other way.
 
         The row says already that the call may be under way, and whose it is.
@@ -365,7 +365,7 @@ class ReplicateService(ImageService):
     def output_hosts(self) -> list[str]:
         return list(settings.REPLICATE_OUTPUT_HOSTS)
 
-    def _create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction:
+    def _create(self, job: PaidCall, *, send_by: float) -> Prediction:
         return self.client.create_prediction(
             input=job.input, webhook_url=callback_url(job), send_by=send_by
         )
@@ -413,7 +413,7 @@ class SelfhostedService(ImageService):
     def output_hosts(self) -> list[str]:
         return output_hosts(settings.SELFHOSTED_IMAGE_API_URL)
 
-    def _create(self, job: ImageGenerationJob | PromptSample, *, send_by: float) -> Prediction:
+    def _create(self, job: PaidCall, *, send_by: float) -> Prediction:
         # The seed tells this job from one with its number in another database.
         name = f"glisk-{job.pk}-{job.input.get('seed', 0)}"
         return self.client.create_prediction(input=job.input, prediction_id=name)
@@ -426,16 +426,15 @@ class Services:
         self.replicate = ReplicateService()
         url = settings.SELFHOSTED_IMAGE_API_URL
         self.selfhosted = SelfhostedService() if url else None
+        self.all: list[ImageService] = [self.replicate]
+        if self.selfhosted:
+            self.all.append(self.selfhosted)
         self._pauses = pauses
         self._offered: list[tuple[ImageService, int]] = []
 
     def of(self, job: ImageGenerationJob) -> ImageService | None:
         """Return the service that a job was begun at; None if it is not configured any more."""
         return self.replicate if job.service == JobService.REPLICATE else self.selfhosted
-
-    @property
-    def all(self) -> list[ImageService]:
-        return [self.replicate, *([self.selfhosted] if self.selfhosted else [])]
 
     def offer(self, wanted: int, open_jobs: OpenJobs) -> int:
         """Return how many new calls are worth claiming tokens for."""
@@ -481,3 +480,20 @@ class Services:
         if any(breaker.is_open for breaker in breakers):
             waits.append(timing.breaker_recheck)
         return min((wait for wait in waits if wait), default=None)
+
+
+class ImageStep(Step[W, D]):
+    """A step of the generation: what all of them go by."""
+
+    def __init__(self, owner: str, open_jobs: OpenJobs, services: Services) -> None:
+        super().__init__(owner)
+        self.open_jobs = open_jobs
+        self.services = services
+        self.replicate = services.replicate
+
+    @property
+    def free(self) -> int:
+        return self.most - len(self.under_way)
+
+    def due_in(self) -> float | None:
+        return self.open_jobs.next_job_in

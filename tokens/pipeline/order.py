@@ -17,7 +17,7 @@ from glisk.breaker import Breaker
 from glisk.clients.image_download import DATA_SCHEME
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import boot_seconds
-from glisk.engine.step import Done, Failed, Step
+from glisk.engine.step import Done, Failed
 from glisk.errors import (
     NotSentError,
     ProviderError,
@@ -31,7 +31,7 @@ from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import find, jobs
 from tokens.pipeline.collect import Captured, capture_image, not_configured, save_captured
 from tokens.pipeline.failures import Failure, settle_failures
-from tokens.pipeline.image_vendors import ImageService, OpenJobs, Services, paid_call_seconds
+from tokens.pipeline.image_vendors import ImageService, ImageStep, paid_call_seconds
 from tokens.pipeline.poll import poll_seconds
 from tokens.states import TokenStatus
 from tokens.transitions import claims
@@ -66,20 +66,13 @@ class Answer:
     url: str | None = None
 
 
-class Order(Step[Ordered, Answer]):
-    def __init__(self, owner: str, open_jobs: OpenJobs, services: Services) -> None:
-        super().__init__(owner)
-        self.open_jobs = open_jobs
-        self.services = services
-
+class Order(ImageStep[Ordered, Answer]):
     @property
     def most(self) -> int:
         return int(settings.WORKER_BATCH_SIZE)
 
     def places(self) -> int:
-        if not self.open_jobs.is_wanted:
-            return 0
-        return self.services.offer(self.most - len(self.under_way), self.open_jobs)
+        return self.services.offer(self.free, self.open_jobs) if self.open_jobs.is_wanted else 0
 
     def due_in(self) -> float | None:
         waits = [
@@ -202,7 +195,7 @@ class Repeat(Order):
         found = self.open_jobs.workable(
             JobStatus.CREATED, JobStatus.SUBMITTED, service=JobService.SELFHOSTED
         )
-        return min(self.most - len(self.under_way), found)
+        return min(self.free, found)
 
     def due_in(self) -> float | None:
         return None  # Order's covers it

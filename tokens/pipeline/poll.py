@@ -16,13 +16,13 @@ from django.db import connection
 
 from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, ReplicateClient
-from glisk.engine.step import Done, Failed, Step
+from glisk.engine.step import Done, Failed
 from glisk.errors import InvalidRequestError, ProviderError, as_provider_error
 from glisk.timing import timing
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import jobs
-from tokens.pipeline.image_vendors import OpenJobs, ReplicateService, until_probe, uses_callbacks
+from tokens.pipeline.image_vendors import ImageStep, until_probe, uses_callbacks
 
 logger = structlog.get_logger(__name__)
 
@@ -53,62 +53,54 @@ class Seen:
     refusal: ProviderError | None = None
 
 
-class Poll(Step[Look, Seen]):
+class Poll(ImageStep[Look, Seen]):
     most = 4
-
-    def __init__(self, owner: str, open_jobs: OpenJobs, replicate: ReplicateService) -> None:
-        super().__init__(owner)
-        self.open_jobs = open_jobs
-        self.client = replicate.client
-        self.reads, self.listing = replicate.reads, replicate.listing
 
     def places(self) -> int:
         due = self.open_jobs.workable(JobStatus.SUBMITTED, service=JobService.REPLICATE)
-        return self.most - len(self.under_way) if due else 0
-
-    def due_in(self) -> float | None:
-        return self.open_jobs.next_job_in
+        return self.free if due else 0
 
     def claim(self, limit: int) -> Sequence[Look]:
+        reads, listing = self.replicate.reads, self.replicate.listing
         due = _claim(within_seconds=poll_seconds() / 2)
         overdue = [job for job in due if _is_overdue(job)]
         rest = [job for job in due if not _is_overdue(job)]
         looks = [Look([job], overdue=True) for job in overdue[: limit - 1]]
         jobs.look_again(overdue[limit - 1 :], in_seconds=poll_seconds())
-        if rest and self.reads.places(1):
+        if rest and reads.places(1):
             # Few need no listing; but if it was refused, they find out whether that is over.
-            listed = self.listing.places(1) > 0 and (len(rest) > _FEW or self.listing.is_open)
+            listed = listing.places(1) > 0 and (len(rest) > _FEW or listing.is_open)
             looks.append(Look(rest, listed=listed))
         else:
-            jobs.look_again(rest, in_seconds=until_probe(self.reads, at_least=poll_seconds()))
+            jobs.look_again(rest, in_seconds=until_probe(reads, at_least=poll_seconds()))
         self.has_put_off = sum(len(look.jobs) for look in looks) < len(due)
         return looks
 
     @property
     def breakers(self) -> Sequence[Breaker]:
-        return (self.reads, self.listing)
+        return (self.replicate.reads, self.replicate.listing)
 
     def asks(self, work: Look) -> Sequence[Breaker]:
         if work.overdue:
             return ()
-        return self.breakers if work.listed else (self.reads,)
+        return self.breakers if work.listed else (self.replicate.reads,)
 
     def call(self, work: Look) -> Seen:
         """Read predictions; of many, the listing says which have ended, so that few are read."""
-        ids = [job.external_id or "" for job in work.jobs]
+        client, ids = self.replicate.client, [job.external_id or "" for job in work.jobs]
         if work.overdue:
-            found = _get_or_gone(self.client, ids[0])
-            return Seen([found if found.is_terminal else self.client.cancel_prediction(ids[0])])
+            found = _get_or_gone(client, ids[0])
+            return Seen([found if found.is_terminal else client.cancel_prediction(found.id)])
         running: set[str] = set()
         refusal = None
         if work.listed:
             since = min(job.created_at for job in work.jobs) - _SLACK
-            pages = islice(self.client.prediction_pages(created_after=since), _MOST_PAGES)
+            pages = islice(client.prediction_pages(created_after=since), _MOST_PAGES)
             try:
                 running = {found.id for page in pages for found in page if not found.is_terminal}
             except ProviderError as error:
                 refusal = error
-        return Seen(get_many(self.client, [each for each in ids if each not in running]), refusal)
+        return Seen(get_many(client, [each for each in ids if each not in running]), refusal)
 
     def settle(self, done: Sequence[Done[Look, Seen]], failed: Sequence[Failed[Look]]) -> None:
         for each in done:
@@ -118,20 +110,20 @@ class Poll(Step[Look, Seen]):
             if each.work.overdue:
                 jobs.look_again(each.work.jobs, in_seconds=timing.cancel_again)
                 continue
-            self.reads.succeeded()
+            self.replicate.reads.succeeded()
             if each.value.refusal is not None:
-                self.listing.failed(_told("reconciliation_failed", each.value.refusal))
+                self.replicate.listing.failed(told("reconciliation_failed", each.value.refusal))
             elif each.work.listed:
-                self.listing.succeeded()
+                self.replicate.listing.succeeded()
             jobs.look_again(each.work.jobs, in_seconds=poll_seconds())
         for refused in failed:
             if refused.work.overdue:
-                _told("cancel_failed", refused.error)
+                told("cancel_failed", refused.error)
                 asked = getattr(refused.error, "retry_after_seconds", None) or 0.0
                 jobs.look_again(refused.work.jobs, in_seconds=max(timing.cancel_again, asked))
             else:
-                self.reads.failed(_told("poll_failed", refused.error))
-                wait = until_probe(self.reads, at_least=poll_seconds())
+                self.replicate.reads.failed(told("poll_failed", refused.error))
+                wait = until_probe(self.replicate.reads, at_least=poll_seconds())
                 jobs.look_again(refused.work.jobs, in_seconds=wait)
 
 
@@ -160,7 +152,7 @@ def _is_overdue(job: ImageGenerationJob) -> bool:
     return jobs.age_seconds(started) >= settings.GENERATION_TIMEOUT_SECONDS
 
 
-def _told(event: str, error: Exception) -> ProviderError:
+def told(event: str, error: Exception) -> ProviderError:
     """Log why something could not be read."""
     fault = as_provider_error(error, vendor="replicate")
     logger.warning(event, error=str(fault), exc_info=error if fault is not error else None)

@@ -24,7 +24,7 @@ from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import ClockReading, boot_seconds, database_clock, database_now
 from glisk.engine.broker import notify
-from glisk.engine.step import Done, Failed, Step
+from glisk.engine.step import Done, Failed
 from glisk.errors import (
     NotSentError,
     PermanentError,
@@ -38,8 +38,7 @@ from tokens.models.job import OPEN_SAMPLE_STATUSES, JobService, SampleStatus
 from tokens.pipeline.collect import Captured, capture_image
 from tokens.pipeline.find import Finding, LostCall, find_lost, perhaps_paid
 from tokens.pipeline.image_vendors import (
-    OpenJobs,
-    ReplicateService,
+    ImageStep,
     allowed_by_cap,
     cap_reason,
     paid_call_seconds,
@@ -119,18 +118,13 @@ class Read:
     image: Captured | ProviderError | None = None
 
 
-class Sample(Step[Trial, "Prediction | Finding | Read"]):
+class Sample(ImageStep[Trial, "Prediction | Finding | Read"]):
     rare = True
     most = 2
 
-    def __init__(self, owner: str, open_jobs: OpenJobs, replicate: ReplicateService) -> None:
-        super().__init__(owner)
-        self.open_jobs = open_jobs
-        self.service = replicate
-
     def places(self) -> int:
         due_in = self.open_jobs.next_sample_in
-        return 0 if due_in is None or due_in > 0 else self.most - len(self.under_way)
+        return 0 if due_in is None or due_in > 0 else self.free
 
     def due_in(self) -> float | None:
         due_in = self.open_jobs.next_sample_in
@@ -159,20 +153,20 @@ class Sample(Step[Trial, "Prediction | Finding | Read"]):
 
     def _may_pay(self) -> bool:
         """Ask breaker and rate limit; the daily cap was asked when the sample was."""
-        return self.service.breaker.places(1) > 0 and self.service.take(1) > 0
+        return self.replicate.breaker.places(1) > 0 and self.replicate.take(1) > 0
 
     @property
     def breakers(self) -> Sequence[Breaker]:
-        return (self.service.breaker,)
+        return (self.replicate.breaker,)
 
     def asks(self, work: Trial) -> Sequence[Breaker]:
         return self.breakers if work.status == SampleStatus.CREATED else ()
 
     def call(self, work: Trial) -> Prediction | Finding | Read:
-        sample, client = work.sample, self.service.client
+        sample, client = work.sample, self.replicate.client
         if work.status == SampleStatus.CREATED:
             send_by = work.claimed_at + paid_call_seconds()
-            return self.service.create_prediction(sample, send_by=send_by)
+            return self.replicate.create_prediction(sample, send_by=send_by)
         if work.status == SampleStatus.CALLING:
             lost = LostCall(sample.pk, sample.input, sample.called_at or sample.created_at)
             found = find_lost(
@@ -185,7 +179,7 @@ class Sample(Step[Trial, "Prediction | Finding | Read"]):
         if not prediction.is_succeeded or not prediction.output_urls:
             return Read(prediction, classify_prediction_failure(prediction))
         try:
-            return Read(prediction, capture_image(self.service, url=prediction.output_urls[0]))
+            return Read(prediction, capture_image(self.replicate, url=prediction.output_urls[0]))
         except PermanentError as error:
             return Read(prediction, error)
 
@@ -197,7 +191,7 @@ class Sample(Step[Trial, "Prediction | Finding | Read"]):
         for each in done:
             sample, value = each.work.sample, each.value
             if isinstance(value, Prediction):
-                self.service.breaker.succeeded()
+                self.replicate.breaker.succeeded()
                 _submitted(sample, value.id)
             elif isinstance(value, Finding):
                 _looked(sample, value)
@@ -208,14 +202,14 @@ class Sample(Step[Trial, "Prediction | Finding | Read"]):
 
     def _failed(self, work: Trial, error: Exception) -> None:
         """Take the refusal of a paid call, its loss, or that its outcome cannot be read now."""
-        fault = as_provider_error(error, vendor=self.service.name)
+        fault = as_provider_error(error, vendor=self.replicate.name)
         if work.status == SampleStatus.CREATED and isinstance(error, ProviderError):
             if isinstance(error, UnknownOutcomeError):  # perhaps paid: a later turn looks for it
-                self.service.breaker.failed(error)
+                self.replicate.breaker.failed(error)
             else:
                 if not isinstance(error, NotSentError):
                     age = boot_seconds() - work.claimed_at
-                    self.service.refused(error, age_seconds=age)
+                    self.replicate.refused(error, age_seconds=age)
                 _not_called(work.sample, error)
                 return
         unexpected = error if fault is not error else None

@@ -6,13 +6,14 @@ what it told otherwise before.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import OuterRef, Subquery
 
 from authors.models import Author
 from tokens.minting.mint_log import MintLog
@@ -38,11 +39,58 @@ class NewTokens:
     reason: str
 
 
+# The prompt to freeze is the author's own, else the default author's, else the setting's.
+# LATERAL: one index lookup per mint, whatever plan was kept.
+_CREATE = """
+    WITH default_author AS (
+        SELECT id, CASE WHEN btrim(prompt_text, %(blank)s) = '' THEN %(prompt)s
+                        ELSE prompt_text END AS prompt
+        FROM authors WHERE lower(wallet_address) = %(default_wallet)s
+    ), mint AS (
+        SELECT v.*, coalesce(a.id, d.id) AS author_id,
+               CASE WHEN btrim(a.prompt_text, %(blank)s) <> '' THEN a.prompt_text
+                    ELSE d.prompt END AS prompt
+        FROM jsonb_to_recordset(%(wanted)s::jsonb)
+            AS v(mint_event_id bigint, first_id bigint, quantity integer, wallet text,
+                 minter text, minted_at timestamptz, reason text)
+        CROSS JOIN default_author d
+        LEFT JOIN LATERAL (
+            SELECT id, prompt_text
+            FROM authors WHERE lower(wallet_address) = lower(v.wallet) LIMIT 1
+        ) a ON true
+    ), wanted AS (
+        SELECT mint.*, token_id
+        FROM mint CROSS JOIN generate_series(first_id, first_id + quantity - 1) AS token_id
+    ), created AS (
+        INSERT INTO tokens_s0
+            (token_id, author_id, prompt_author_wallet, minter_address, mint_event_id,
+             mint_timestamp, prompt, status, status_changed_at, generation_attempts,
+             fallback_used, error_class, error_log, attempts, created_at, updated_at)
+        SELECT token_id, author_id, wallet, minter, mint_event_id, minted_at,
+               prompt, %(status)s, clock_timestamp(), 0, false, '', '[]', 0, clock_timestamp(),
+               clock_timestamp()
+        FROM wanted ORDER BY token_id
+        ON CONFLICT (token_id) DO NOTHING
+        RETURNING token_id, mint_event_id
+    ), timeline AS (
+        INSERT INTO token_transitions
+            (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
+        SELECT c.token_id, '', %(status)s, w.reason, 0, %(actor)s, %(detail)s::jsonb,
+               clock_timestamp()
+        FROM created c JOIN wanted w ON w.token_id = c.token_id
+            AND w.mint_event_id IS NOT DISTINCT FROM c.mint_event_id
+    )
+    SELECT mint_event_id, token_id, pg_notify(%(channel)s, '') FROM created
+    UNION ALL SELECT NULL, NULL, NULL WHERE NOT EXISTS (SELECT FROM default_author)
+"""
+
+
 def create_tokens(
     wanted: Sequence[NewTokens],
     *,
     actor: str,
     detail: dict[str, Any] | None = None,
+    only_ids: Collection[int] | None = None,
 ) -> dict[int | None, list[int]]:
     """Insert tokens and the start of their timelines, in one statement.
 
@@ -51,78 +99,27 @@ def create_tokens(
     """
     if not wanted:
         return {}
-    created = _create_tokens(wanted, actor, detail or {})
-    if created is None:
-        Author.objects.default()  # makes it; from now on it is found
-        created = _create_tokens(wanted, actor, detail or {})
-    return created or {}
-
-
-def _create_tokens(
-    wanted: Sequence[NewTokens], actor: str, detail: dict[str, Any]
-) -> dict[int | None, list[int]] | None:
-    """Do so, or return None, with nothing done, if there is no default author."""
-    # The prompt to freeze is the author's own, else the default author's, else the setting's.
-    # LATERAL: one index lookup per mint, whatever plan was kept.
-    sql = """
-        WITH default_author AS (
-            SELECT id, CASE WHEN btrim(prompt_text, %(blank)s) = '' THEN %(prompt)s
-                            ELSE prompt_text END AS prompt
-            FROM authors WHERE lower(wallet_address) = %(default_wallet)s
-        ), mint AS (
-            SELECT v.*, coalesce(a.id, d.id) AS author_id,
-                   CASE WHEN btrim(a.prompt_text, %(blank)s) <> '' THEN a.prompt_text
-                        ELSE d.prompt END AS prompt
-            FROM jsonb_to_recordset(%(wanted)s::jsonb)
-                AS v(mint_event_id bigint, first_id bigint, quantity integer, wallet text,
-                     minter text, minted_at timestamptz, reason text)
-            CROSS JOIN default_author d
-            LEFT JOIN LATERAL (
-                SELECT id, prompt_text
-                FROM authors WHERE lower(wallet_address) = lower(v.wallet) LIMIT 1
-            ) a ON true
-        ), wanted AS (
-            SELECT mint.*, token_id
-            FROM mint CROSS JOIN generate_series(first_id, first_id + quantity - 1) AS token_id
-        ), created AS (
-            INSERT INTO tokens_s0
-                (token_id, author_id, prompt_author_wallet, minter_address, mint_event_id,
-                 mint_timestamp, prompt, status, status_changed_at, generation_attempts,
-                 fallback_used, error_class, error_log, attempts, created_at, updated_at)
-            SELECT token_id, author_id, wallet, minter, mint_event_id, minted_at,
-                   prompt, %(status)s, clock_timestamp(), 0, false, '', '[]', 0, clock_timestamp(),
-                   clock_timestamp()
-            FROM wanted ORDER BY token_id
-            ON CONFLICT (token_id) DO NOTHING
-            RETURNING token_id, mint_event_id
-        ), timeline AS (
-            INSERT INTO token_transitions
-                (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
-            SELECT c.token_id, '', %(status)s, w.reason, 0, %(actor)s, %(detail)s::jsonb,
-                   clock_timestamp()
-            FROM created c JOIN wanted w ON w.token_id = c.token_id
-                AND w.mint_event_id IS NOT DISTINCT FROM c.mint_event_id
-        )
-        SELECT mint_event_id, token_id, pg_notify(%(channel)s, '') FROM created
-        UNION ALL SELECT NULL, NULL, NULL WHERE NOT EXISTS (SELECT FROM default_author)
-    """
     parameters = {
         "blank": _BLANK,
         "prompt": settings.DEFAULT_PROMPT,
         "default_wallet": settings.GLISK_DEFAULT_AUTHOR_WALLET.lower(),
         "wanted": as_json(vars(tokens) for tokens in wanted),
         "status": TokenStatus.DETECTED.value,
+        "only": None if only_ids is None else sorted(only_ids),
         "actor": actor,
-        "detail": json.dumps(detail),
+        "detail": json.dumps(detail or {}),
         "channel": PIPELINE_CHANNEL,
     }
-    created: dict[int | None, list[int]] = {}
     with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        for mint_event_id, token_id, _ in cursor.fetchall():
-            if token_id is None:
-                return None
-            created.setdefault(mint_event_id, []).append(token_id)
+        cursor.execute(_CREATE, parameters)
+        rows = cursor.fetchall()
+        if rows and rows[0][1] is None:  # nothing is done: there is no default author
+            Author.objects.default()  # makes it; from now on it is found
+            cursor.execute(_CREATE, parameters)
+            rows = cursor.fetchall()
+    created: dict[int | None, list[int]] = {}
+    for mint_event_id, token_id, _ in rows:
+        created.setdefault(mint_event_id, []).append(token_id)
     return created
 
 
@@ -204,12 +201,10 @@ def change_mint(before: MintEvent, after: MintEvent, *, minted_at: datetime) -> 
 
 def take_mint_times(mint_event_ids: Sequence[int]) -> None:
     """Give tokens the time of the block that their mint stands in now."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE tokens_s0 t SET mint_timestamp = m.block_timestamp FROM mint_events m "
-            "WHERE t.mint_event_id = m.id AND m.id = ANY(%s)",
-            [list(mint_event_ids)],
-        )
+    mint = MintEvent.objects.filter(pk=OuterRef("mint_event_id"))
+    Token.objects.filter(mint_event__in=mint_event_ids).update(
+        mint_timestamp=Subquery(mint.values("block_timestamp"))
+    )
 
 
 def name_transactions(found: Mapping[int, tuple[str | None, datetime | None]]) -> None:
