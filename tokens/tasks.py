@@ -1,8 +1,5 @@
 """What the task queue runs for tokens: two resident drains, and what runs by the clock.
 
-The drains move tokens from detected to ready. Each worker has one of either, unless the stage is
-switched off there.
-
 All is imported here at the top, so that workers share the memory of what is loaded before they
 are forked; only the task queue loads this module.
 """

@@ -115,10 +115,9 @@ def _not_captured(claim: JobClaim, error: Exception) -> Failure:
 
 
 def capture_image(service: ImageService, *, url: str) -> Captured:
-    """Fetch the generated image, decode it fully, and compute its CID; runs in a thread.
+    """Fetch an image (or read its data URI), decode it fully, compute its CID; runs in a thread.
 
-    The URL may be a data URI. Raises `ContentPolicyError` for a blank picture: that is how some
-    models refuse a prompt.
+    Raises `ContentPolicyError` for a blank picture: that is how some models refuse a prompt.
     """
     most = settings.IMAGE_MAX_BYTES
     if url.startswith(DATA_SCHEME):

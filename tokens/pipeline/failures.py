@@ -160,9 +160,8 @@ def _is_of_the_model(error: ProviderError) -> bool:
 def pause_if_wasted(problem: str) -> bool:
     """Pause the generation if the last images that were paid for were all of no use.
 
-    As by an output host that is not allowed, or a model that makes too large images: no breaker
-    sees it, since the vendor answers well. `problem` is the newest one's. Blank pictures are
-    refused prompts, and don't count; an operator's resume begins the count anew.
+    No breaker sees it, since the vendor answers well. `problem` is the newest one's. Blank pictures
+    are refused prompts, and don't count; an operator's resume begins the count anew.
     """
     limit: int = settings.GENERATION_PAUSE_AFTER_WASTED
     if not limit or _wasted_in_a_row(limit) < limit:

@@ -2,10 +2,9 @@
 
 job created, and nobody at it → job submitted, or rejected and the token wants an image again
 
-They are looked for in Replicate's listing. Every input holds a seed of its own, so an equal input
-is the same call. What was made within ten minutes of the call may be it. These are the vendor's
-times: where its Date header shows another time than the database's clock, the window reaches over
-both.
+They are looked for in Replicate's listing, within ten minutes of the call. Every input holds a
+seed of its own, so an equal input is the same call. The listing's times are the vendor's: where its
+Date header shows another time than the database's clock, the window reaches over both.
 """
 
 from __future__ import annotations
@@ -60,15 +59,11 @@ class LostCall:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of a call; nothing at all means that it surely never arrived.
-
-    `unreadable` is the id of a prediction that may be it, and whose input is gone;
-    `open_because` says why nothing may be concluded yet.
-    """
+    """What is known of a call; nothing at all means that it surely never arrived."""
 
     prediction: Prediction | None = None
-    unreadable: str = ""
-    open_because: str = ""
+    unreadable: str = ""  # the id of a prediction that may be it, and whose input is gone
+    open_because: str = ""  # why nothing may be concluded yet
 
 
 def perhaps_paid(prediction_id: str) -> TransientError:
@@ -210,10 +205,7 @@ def _ended(claim: JobClaim, finding: Finding) -> Failure:
 
 
 def look_for(job: ImageGenerationJob, error: Exception, *, is_down: bool) -> None:
-    """Have a call looked for whose reply was lost just now: it may have been accepted just now.
-
-    What the answer means if the look finds nothing, is kept in its row.
-    """
+    """Have a call looked for whose reply was lost; its row keeps what it means if none is found."""
     meant: ProviderError | None = None
     if not isinstance(error, ProviderError):
         meant = as_provider_error(error, vendor="replicate")

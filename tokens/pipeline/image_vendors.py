@@ -107,10 +107,7 @@ def paid_call_seconds() -> float:
 
 
 def until_probe(breaker: Breaker, *, at_least: float) -> float:
-    """Return after how many seconds to ask an open breaker again.
-
-    Not later than it may be closed by hand, or by a probe that is under way now.
-    """
+    """Return when to ask an open breaker again: a hand or a probe may have closed it by then."""
     return max(at_least, min(breaker.seconds_until_probe or 0.0, timing.breaker_recheck))
 
 
@@ -120,10 +117,7 @@ def uses_callbacks() -> bool:
 
 
 def callback_url(job: PaidCall) -> str | None:
-    """Return where the vendor reports the outcome; samples are polled.
-
-    Our job's id in the query finds the job even if the reply to our call is lost.
-    """
+    """Return where the vendor reports the outcome of a job, whose id finds it; not of a sample."""
     if not uses_callbacks() or isinstance(job, PromptSample):
         return None
     return f"{settings.PUBLIC_BASE_URL}/webhooks/replicate?job={job.pk}"
@@ -200,10 +194,7 @@ class OpenJobs:
 
 
 def free_places(service: JobService, *, most: int | None) -> int:
-    """Return how many calls of a service may begin; until the transaction ends, nobody else asks.
-
-    `most` is how many the service makes at once; None: as many as the workers have places.
-    """
+    """Return how many calls of a service may begin; nobody else asks till the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_PLACES_LOCK])
         cursor.execute(
@@ -239,8 +230,8 @@ def spent_today() -> Decimal:
 def allowed_by_cap(wanted: int, price: Price) -> int:
     """Return how many of these calls may be made today without exceeding the daily cap.
 
-    Must run in the transaction that writes their job rows: until it ends, no other process is
-    told a number, so together they never exceed the cap. Without a cap it costs nothing.
+    Must run in the transaction that writes their rows: until it ends, no other process is told a
+    number, so together they never exceed the cap.
     """
     cap = _cap()
     if cap is None or not price.reserved or wanted <= 0:
@@ -371,10 +362,7 @@ class ReplicateService(ImageService):
         )
 
     def offer(self, wanted: int, open_jobs: OpenJobs) -> int:
-        """None is paid for while nobody can read how those under way end.
-
-        If only a new call can tell whether it can be read again, one is.
-        """
+        """None is paid for while nobody can read how they end, or one, if only it can tell."""
         # No probe is taken here: a read is one, and it comes after the call.
         allowed = None if uses_callbacks() else self.reads.allowed(1)
         if allowed is None or not self.reads.is_open:
@@ -458,10 +446,7 @@ class Services:
         return places
 
     def admit(self, wanted: int) -> list[ImageService]:
-        """Take places for calls that start when this transaction is committed, one service each.
-
-        At most as many as `offer` has offered.
-        """
+        """Take offered places for calls that start with this commit, one service each."""
         admitted: list[ImageService] = []
         for service, places in self._offered:
             share = min(wanted, places)

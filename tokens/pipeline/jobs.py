@@ -4,8 +4,7 @@ What a vendor says of a prediction comes by webhook, by polling or by the listin
 often. Whoever comes first writes the outcome into the job and wakes the drains; everybody later
 changes nothing. The token itself is moved by the step `collect`, under its own claim.
 
-What every turn of a drain runs is plain SQL: building such a query by the ORM takes several times
-as long as the database takes to answer it.
+What every turn of a drain runs is plain SQL: the ORM takes several times as long to build it.
 """
 
 from __future__ import annotations
@@ -96,11 +95,7 @@ def model_of(service: str) -> str:
 
 
 def new_input(prompt: str) -> dict[str, Any]:
-    """Return what is sent for a prompt.
-
-    A seed of its own makes every input unique: the vendor's listing is searched by it when a reply
-    was lost (the API has no idempotency key).
-    """
+    """Return what is sent for a prompt, with a seed by which a lost reply is found again."""
     return {"prompt": prompt, "seed": secrets.randbelow(2**31)}
 
 
@@ -156,10 +151,9 @@ def open_jobs(token_ids: Iterable[int]) -> dict[int, ImageGenerationJob]:
 
 
 def record_submitted(accepted: Sequence[tuple[int, str]], *, look_in: float) -> set[int]:
-    """Store the vendor's ids, (job id, external id), as soon as they are known.
+    """Store the vendor's ids, (job id, external id); return the jobs that waited for them.
 
-    Whether the lease still holds does not matter here: the prediction is paid for. Returns the
-    ids of the jobs that were still waiting for it.
+    Whether the lease still holds does not matter here: the prediction is paid for.
     """
     if not accepted:
         return set()

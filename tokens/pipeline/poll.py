@@ -160,10 +160,7 @@ def told(event: str, error: Exception) -> ProviderError:
 
 
 def get_many(client: ReplicateClient, external_ids: Collection[str]) -> list[Prediction]:
-    """Read predictions one by one.
-
-    What cannot be read now is left out, so that it keeps nobody waiting; raises if nothing can be.
-    """
+    """Read predictions; what cannot be read now is left out. Raises if nothing can be."""
     found: list[Prediction] = []
     faults: list[ProviderError] = []
     for external_id in external_ids:

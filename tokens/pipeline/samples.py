@@ -70,9 +70,7 @@ def sample_cost_usd() -> Decimal:
 def request_sample(*, author: Author, prompt: str, actor: str) -> PromptSample:
     """Ask for a sample; while one of the author's is being made, return that one.
 
-    Raises:
-        ValidationError: the text can be no prompt.
-        SampleRefused: the daily cap leaves no room.
+    Raises ValidationError if the text can be no prompt; SampleRefused, if the cap leaves no room.
     """
     prompt = prompt.strip()
     check_prompt(prompt)

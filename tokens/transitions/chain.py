@@ -1,8 +1,6 @@
 """Tokens come to be by their mint, get another mint or author, and go with their mint.
 
-So with their reveal: whose transaction it was, and what a reorg changes about that. All of it
-follows the chain: `tokens.minting` registers what it tells, `tokens.recovery` corrects
-what it told otherwise before.
+So with their reveal: whose transaction it was, and what a reorg changes about that.
 """
 
 import json
@@ -126,8 +124,7 @@ def create_tokens(
 def complete_tokens(mints: Sequence[tuple[int, MintLog]], *, actor: str) -> dict[int, list[int]]:
     """Give tokens that have no mint theirs, if the author is the same; return them by mint.
 
-    They were found in the contract, which tells neither minter nor time, or lost their mint to
-    a reorg.
+    They were found in the contract, which tells no minter, or lost their mint to a reorg.
     """
     sql = """
         WITH mint AS (
@@ -161,10 +158,7 @@ def complete_tokens(mints: Sequence[tuple[int, MintLog]], *, actor: str) -> dict
 
 
 def give_waiting_tokens(author: Author) -> int:
-    """Give an author, and their prompt, to the tokens of their wallet that wait; return how many.
-
-    Those wait that belong to the default author and have not begun.
-    """
+    """Give an author and their prompt to what waits of their wallet with the default author."""
     return Token.objects.filter(
         prompt_author_wallet=author.wallet_address,
         author__wallet_address=settings.GLISK_DEFAULT_AUTHOR_WALLET,

@@ -187,10 +187,7 @@ def count_generation_attempts(token_ids: Collection[int], *, owner: str) -> None
 
 
 def seconds_until_next_attempt(*statuses: TokenStatus) -> float | None:
-    """Return the seconds until the next waiting token is due, or None if none is to come.
-
-    Those that are due already do not count: a claim takes them, or there is no place for them.
-    """
+    """Return the seconds until the next waiting token falls due; those that are do not count."""
     seconds = _fetch(
         "SELECT EXTRACT(EPOCH FROM min(next_attempt_at) - clock_timestamp())::float8 "
         "FROM tokens_s0 WHERE status = ANY(%s) AND lease_owner IS NULL AND held_at IS NULL "
@@ -252,7 +249,10 @@ def _free(tokens: QuerySet[Token]) -> int:
 
 @dataclass(frozen=True)
 class Retry:
-    """One token that waits. `counted`: the failed attempt goes into the log and timeline."""
+    """One token that waits. `counted`: the failed attempt goes into the log and timeline.
+
+    While the vendor is down for everybody it does not: an outage of hours must not fill them.
+    """
 
     claim: Claim
     error: str
@@ -265,11 +265,7 @@ class Retry:
 
 
 def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
-    """Release leased tokens until their next attempt; return those that were still ours.
-
-    An attempt that is not counted (the vendor is down for everybody) leaves no trace but the
-    current reason, so that an outage of hours does not fill the log.
-    """
+    """Release leased tokens until their next attempt; return those that were still ours."""
     if not retries:
         return set()
     rows = [
@@ -313,10 +309,9 @@ def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
 def fail_tokens(
     lost: Sequence[tuple[Claim, str, str]], *, source: TokenStatus, owner: str
 ) -> set[int]:
-    """Give claimed tokens up for now; return those that were still ours.
+    """Give claimed tokens up, each with what to do and a class; return those still ours.
 
-    Each comes with the reason, which says what to do, and its class. One that failed for a passing
-    reason says when it is taken up again (tokens.repairs.retry).
+    One that failed for a passing reason says when it is taken up again (tokens.repairs.retry).
     """
     if not lost:
         return set()

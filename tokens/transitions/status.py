@@ -28,11 +28,7 @@ PASSING_CLASSES = frozenset(
 
 
 def as_json(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows as one JSON array, which `json_to_recordset` reads; times as ISO 8601.
-
-    One JSON text is written in C; psycopg adapts each array of an `unnest` value by value, in
-    Python: saving a turn of the pipeline takes a third less CPU by it.
-    """
+    """Return rows for `json_to_recordset`: a third less CPU a turn than arrays for `unnest`."""
     return json.dumps(list(rows), default=datetime.isoformat)
 
 
