@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 import structlog
-from django.utils import timezone
 from PIL import Image
 from pytest_django import Settings
 
-from glisk.errors import ContentPolicyError
+from glisk.errors import ContentPolicyError, TransientError
 from glisk.models import SystemState
 from glisk.tests.clients.scripted_server import ScriptedServer, answer
 from glisk.timing import timing
 from sandbox.node import free_port
 from sandbox.paint.painter import Pictures
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
-from tokens.models.job import JobStatus
-from tokens.pipeline.jobs import record_prediction
+from tokens.models.job import JobService, JobStatus
+from tokens.pipeline.failures import Failure, settle_failures
+from tokens.pipeline.jobs import create_jobs, record_prediction
 from tokens.states import TokenStatus
-from tokens.tasks import GenerationDrain
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready, until_ended
+from tokens.transitions.claims import claim_for_generation
 
 pytestmark = pytest.mark.django_db
 
@@ -141,22 +141,16 @@ def test_server_errors_are_tried_again_and_counted(worker: Start, vendors: Vendo
     assert vendors.paid == 1
 
 
-def test_an_attempt_waits_for_its_backoff(
-    vendors: Vendors, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(timing, "lookup_after", 0.1)
-    vendors.replicate.plan_fault("server_error", scope=CREATE)
+def test_an_attempt_waits_for_its_backoff() -> None:
     token = TokenFactory.create(generation_attempts=1)
-    drain = Worker(GenerationDrain())
-    try:
-        drain.until(lambda: Token.objects.filter(next_attempt_at__isnull=False).exists())
-    finally:
-        drain.crash()
+    (claim,) = claim_for_generation(owner="w", limit=1)
+    job = create_jobs([(claim, JobService.REPLICATE)], look_in=0)[token.pk]
+    error = TransientError("HTTP 503", vendor="replicate")
+    settle_failures([Failure(claim, job, error, JobStatus.REJECTED)], owner="w")
     token.refresh_from_db()
     noted = TokenTransition.objects.filter(token=token).latest("pk").created_at
     assert token.next_attempt_at is not None
-    assert (token.next_attempt_at - noted).total_seconds() + 0.05 >= 1.6
-    assert (token.next_attempt_at - timezone.now()).total_seconds() <= 2.0
+    assert 1.55 <= (token.next_attempt_at - noted).total_seconds() <= 2.0
 
 
 def test_a_prediction_that_crashes_is_tried_again_and_given_up_after_three(
@@ -399,26 +393,20 @@ def test_a_senseless_prompt_fails_without_a_call(
     assert vendors.paid == 1
 
 
-def test_a_download_that_fails_does_not_pay_again(
-    worker: Start, vendors: Vendors, settings: Settings
+@pytest.mark.parametrize(("vendor_keeps_it_seconds", "paid"), [(3600.0, 1), (0.0, 2)])
+def test_a_download_that_fails_does_not_pay_again_while_the_vendor_keeps_the_file(
+    worker: Start,
+    vendors: Vendors,
+    monkeypatch: pytest.MonkeyPatch,
+    vendor_keeps_it_seconds: float,
+    paid: int,
 ) -> None:
-    settings.GENERATION_MAX_ATTEMPTS = 1
-    vendors.replicate.plan_fault("server_error", times=3, scope="GET /delivery/")
-    token = TokenFactory.create()
-    worker().until(is_ready(token))
-    token.refresh_from_db()
-    assert vendors.paid == 1
-    assert token.generation_attempts == 1
-
-
-def test_a_file_that_the_vendor_deleted_is_made_again(
-    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tokens.pipeline.jobs.OUTPUT_LIFETIME_SECONDS", 0.0)
+    monkeypatch.setattr("tokens.pipeline.jobs.OUTPUT_LIFETIME_SECONDS", vendor_keeps_it_seconds)
     vendors.replicate.plan_fault("server_error", scope="GET /delivery/")
     token = TokenFactory.create()
     worker().until(is_ready(token))
-    assert vendors.paid == 2
+    token.refresh_from_db()
+    assert (vendors.paid, token.generation_attempts) == (paid, paid)
 
 
 # -- storage ----------------------------------------------------------------------------

@@ -39,16 +39,6 @@ def test_a_paused_generation_pays_nothing_and_finishes_what_is_paid(
     drain.until(is_ready(waiting))
 
 
-def test_what_is_paid_for_is_taken_up_in_a_pause(worker: Start, vendors: Vendors) -> None:
-    token = TokenFactory.create()
-    first = worker()
-    first.until(lambda: ImageGenerationJob.objects.filter(status="submitted").exists())
-    first.stop()
-    pause_stage("generation", actor="ada", reason="a new model")
-    worker().until(is_ready(token))
-    assert vendors.paid == 1
-
-
 def test_a_paused_upload_keeps_the_images(worker: Start, vendors: Vendors) -> None:
     pause_stage("upload", actor="ada", reason="Pinata moves")
     tokens = TokenFactory.create_batch(3)

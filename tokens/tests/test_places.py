@@ -22,7 +22,7 @@ from tokens.models.job import JobService, JobStatus
 from tokens.pipeline.image_vendors import free_places
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
-from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready
+from tokens.tests.stage import Start, Vendors, Worker, is_ready
 
 
 def living(*workers: int, stage: str = "generation") -> None:
@@ -69,30 +69,6 @@ def test_each_living_worker_brings_its_places(
     together(*drains, seconds=0.6)
     assert vendors.creations() == 2 * workers
     assert measure_pace().places == 2 * workers
-
-
-@pytest.mark.django_db
-def test_a_successor_counts_the_calls_of_its_predecessor(
-    worker: Start, vendors: Vendors, settings: Settings
-) -> None:
-    settings.WORKER_BATCH_SIZE = 2
-    vendors.replicate.set_faults(latency_seconds=(0.5, 0.5), scope=CREATE)
-    tokens = TokenFactory.create_batch(6)
-    old, new = worker(), worker()
-    old.until(lambda: old.drain.in_flight == 2)
-    old.drain.stopping = True
-    old.drain.release()
-
-    def all_ready() -> bool:
-        if old.drain.in_flight:
-            old.step(wait=0.01)
-            old.drain.release()
-        return is_ready(*tokens)()
-
-    new.until(all_ready)
-    made = [c for c in vendors.replicate.calls if c.method == "POST"]
-    assert len(made) == 6
-    assert most_at_once(made) <= 2
 
 
 @pytest.mark.django_db

@@ -62,9 +62,9 @@ def test_the_days_are_counted_from_the_reveal(settings: Settings) -> None:
     assert old.pk not in kept()
 
 
-@pytest.mark.parametrize("status", [s for s in TokenStatus if s != TokenStatus.REVEALED])
-def test_what_is_not_revealed_keeps_its_bytes(status: TokenStatus) -> None:
-    revealed(days_ago=400, status=status)
+def test_what_is_not_revealed_keeps_its_bytes() -> None:
+    for status in set(TokenStatus) - {TokenStatus.REVEALED}:
+        revealed(days_ago=400, status=status)
     assert purge_images() == 0
 
 
