@@ -25,8 +25,6 @@ from sandbox.chain import Reveal
 from sandbox.rpc import Header, HeadFollower
 from sandbox.world import BASE_DIR, Ports, World, WorldOptions
 
-_SUBSCRIPTIONS = ("newHeads", "newPendingTransactions")
-
 
 class ChainWatch:
     """Records Unix times by block number and by transaction hash while it is open."""

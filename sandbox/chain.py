@@ -288,10 +288,6 @@ class DemoChain:
         """Take a waiting transaction out of the pool, as a node does that forgot it."""
         self.rpc("anvil_dropTransaction", tx_hash)
 
-    def increase_time(self, seconds: int) -> None:
-        self.rpc("evm_increaseTime", seconds)
-        self.mine()
-
     def rpc(self, method: str, *parameters: Any) -> Any:
         """Call any method of the node.
 

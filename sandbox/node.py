@@ -68,7 +68,6 @@ class Node:
         chain_id: int = CHAIN_ID,
         state_file: Path | None = None,
         log_file: Path | None = None,
-        hold_base_fee: bool | None = None,
     ) -> None:
         self.host = host
         self.port = port or free_port()
@@ -77,7 +76,7 @@ class Node:
         self.state_file = state_file
         self.log_file = log_file
         # Short-lived automining nodes have no time to let the base fee sink.
-        self.hold_base_fee = bool(block_time) if hold_base_fee is None else hold_base_fee
+        self.hold_base_fee = bool(block_time)
         self.process: subprocess.Popen[bytes] | None = None
         self._upkeep: _Upkeep | None = None
 

@@ -26,7 +26,7 @@ PROMPTS = {AUTHORS[0].address: "a fox in the snow", AUTHORS[1].address: "a light
 # module is young enough for every reorg.
 @pytest.fixture(scope="module")
 def _deployed(anvil_binary: Path) -> Iterator[DemoChain]:
-    with running_node(hold_base_fee=False) as node:
+    with running_node() as node:
         yield deployed_chain(node)
 
 
