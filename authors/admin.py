@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from import_export.admin import ImportExportMixin
 from unfold.contrib.import_export.forms import ExportForm, ImportForm
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -144,19 +144,15 @@ def _sample_link(author: Author) -> SafeString:
 
 
 def _history(author: Author) -> SafeString | str:
-    changes = list(author.prompt_changes.all()[: HISTORY_LENGTH + 1])
     lines = format_html_join(
         "",
         "<li><span>{} ago by <strong>{}</strong></span><p>{}</p></li>",
         (
             (age(change.created_at), change.actor, change.prompt_text or NOTHING)
-            for change in changes[:HISTORY_LENGTH]
+            for change in author.prompt_changes.all()[:HISTORY_LENGTH]
         ),
     )
-    more = "<li>… and older ones</li>" if len(changes) > HISTORY_LENGTH else ""
-    if not lines:
-        return NOTHING
-    return format_html('<ol class="glisk-history">{}{}</ol>', lines, mark_safe(more))  # noqa: S308 - constants
+    return format_html('<ol class="glisk-history">{}</ol>', lines) if lines else NOTHING
 
 
 @admin.register(Author)
@@ -182,20 +178,14 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
         ("Prompt history", {"fields": ("prompt_history",)}),
         (
             "On chain",
-            {"fields": ("kind", "wallet", "tokens", "earned", "created_at", "updated_at")},
+            {"fields": ("name", "wallet", "tokens", "earned", "created_at", "updated_at")},
         ),
     )
     readonly_fields = (
-        "sample", "kind", "wallet", "tokens", "earned", "created_at", "updated_at",
+        "sample", "name", "wallet", "tokens", "earned", "created_at", "updated_at",
         "prompt_history",
     )  # fmt: skip
     name = column("Author", _name)
-    # The default author owns the tokens of unregistered wallets.
-    kind = column(
-        "Kind",
-        lambda author: "default author" if author.is_default else "",
-        label={"default author": "info"},
-    )
     wallet = column("Wallet", lambda author: wallet_link(author.wallet_address))
     twitter = column("X", lambda author: _x_link(author.twitter_handle))
     farcaster = column("Farcaster", lambda author: _farcaster_link(author.farcaster_handle))

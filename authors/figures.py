@@ -8,24 +8,18 @@ from dataclasses import dataclass
 class AuthorFigures:
     """Tokens minted by way of a wallet, and what it earned by them at most.
 
-    The contract gives the author half of the mint's price and keeps whatever was paid beyond it
-    for the treasury, so that half of what was paid is an upper bound, and exact where nobody
-    overpaid.
+    The author gets half of the mint's price, the treasury whatever was paid beyond it: half of
+    what was paid is an upper bound.
     """
 
     tokens: int = 0
     earned_at_most_wei: int = 0
 
 
-_provider: Callable[[Iterable[str]], dict[str, AuthorFigures]] | None = None
-
-
-def register_figures(provider: Callable[[Iterable[str]], dict[str, AuthorFigures]]) -> None:
-    """Have this function asked for the figures of several wallets (EIP-55) at once."""
-    global _provider
-    _provider = provider
+# Each is asked for the figures of several wallets (EIP-55) at once.
+providers: list[Callable[[Iterable[str]], dict[str, AuthorFigures]]] = []
 
 
 def figures_of(wallets: Iterable[str]) -> dict[str, AuthorFigures]:
     """Return the figures of each wallet that has any."""
-    return {} if _provider is None else _provider(wallets)
+    return {wallet: found for provide in providers for wallet, found in provide(wallets).items()}

@@ -90,9 +90,7 @@ def onboard_author(
                 if given.prompt:
                     author.record_prompt(actor=actor)
                 return author, "created"
-        changed = [
-            name for name, value in values.items() if not is_same_text(getattr(author, name), value)
-        ]
+        changed = [name for name, value in values.items() if getattr(author, name) != value]
         for name in changed:
             setattr(author, name, values[name])
         if changed and not dry_run:
@@ -120,18 +118,9 @@ def clean_wallet(text: str) -> str:
 
 def clean_prompt(text: str) -> str:
     """Return the prompt as it is stored; raise `ValidationError` if it can be none."""
-    prompt = _with_plain_ends(text)
+    prompt = text.strip().replace("\r\n", "\n")
     check_prompt(prompt)
     return prompt
-
-
-def is_same_text(stored: str | None, given: str | None) -> bool:
-    """Tell whether a text, in stored form, is the stored one; older ones have other line ends."""
-    return stored == given or _with_plain_ends(stored or "") == given
-
-
-def _with_plain_ends(text: str) -> str:
-    return text.strip().replace("\r\n", "\n")
 
 
 def clean_x_handle(text: str) -> str:

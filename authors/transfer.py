@@ -13,7 +13,7 @@ from import_export import fields, resources
 from import_export.formats import base_formats
 
 from authors.models import Author
-from authors.onboarding import NewAuthor, is_same_text, write_authors
+from authors.onboarding import NewAuthor, write_authors
 from glisk.admin.audit import actor_of
 
 COLUMNS: Final = ("wallet", "prompt", "x", "farcaster")
@@ -74,9 +74,6 @@ def author_of(row: dict[str, str]) -> NewAuthor:
     return NewAuthor(row["wallet"], *(row.get(column) or None for column in COLUMNS[1:]))
 
 
-MOST_ROWS = 20_000
-
-
 class AuthorsCSV(base_formats.CSV):
     """CSV with a header of our columns, in any order, in UTF-8; its bytes are read by us."""
 
@@ -88,8 +85,6 @@ class AuthorsCSV(base_formats.CSV):
 
     def create_dataset(self, in_stream: bytes, **kwargs: Any) -> tablib.Dataset:
         columns, rows = read_csv(in_stream)
-        if len(rows) > MOST_ROWS:
-            raise UnreadableFile(f"{len(rows):,} rows; at most {MOST_ROWS:,} at once.")
         return tablib.Dataset(*(tuple(row.values()) for row in rows), headers=columns)
 
 
@@ -149,11 +144,10 @@ class AuthorResource(resources.ModelResource):
         known = self._known.get(given.wallet.lower())
         if known is None and not given.prompt:
             raise ValidationError("A new author needs a prompt.")
-        stored = known or Author()  # what is left out, or the same, stays as it is
-        is_same = given.prompt is None or is_same_text(stored.prompt_text, given.prompt)
+        stored = known or Author()  # what is left out stays as it is
         row.update(
             wallet=given.wallet,
-            prompt=stored.prompt_text if is_same else given.prompt,
+            prompt=given.prompt or stored.prompt_text,
             x=given.twitter_handle or stored.twitter_handle,
             farcaster=given.farcaster_handle or stored.farcaster_handle,
         )

@@ -7,7 +7,6 @@ attacker could begin with the own wallet and have somebody else sign in at X for
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from rest_framework.views import APIView
 
 from authors.models import Action, XLinkRequest
 from authors.onboarding import NewAuthor, onboard_author
-from authors.signatures.messages import Proof
+from authors.signatures.messages import Proof, hash_of
 from authors.signed_requests import (
     REFUSALS,
     MessageField,
@@ -49,17 +48,12 @@ LIFETIME: Final = timedelta(minutes=5)
 CALLBACK_PATH: Final = "/api/authors/x/callback"
 COOKIE: Final = "glisk_x_link"
 _ERROR_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_MAX_PARAMETER: Final = 2000
 
 
 class LinkFailed(GliskError):
-    """The account was not linked; `reason` is the word that the frontend gets."""
+    """The account was not linked; its text is the word that the frontend gets."""
 
     error_class = "x_link"
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"X account not linked: {reason}")
 
 
 def begin_link(proof: Proof) -> tuple[str, str]:
@@ -72,8 +66,8 @@ def begin_link(proof: Proof) -> tuple[str, str]:
         # No verifier stays longer than it can be used.
         XLinkRequest.objects.filter(expires_at__lte=timezone.now()).delete()
         XLinkRequest.objects.create(
-            state_hash=_hash(state),
-            browser_hash=_hash(browser_key),
+            state_hash=hash_of(state),
+            browser_hash=hash_of(browser_key),
             wallet_address=proof.wallet,
             code_verifier=verifier,
             expires_at=timezone.now() + LIFETIME,
@@ -112,17 +106,13 @@ def _failing_as(reason: str) -> Iterator[None]:
 
 def take_request(*, state: str, browser_key: str) -> XLinkRequest | None:
     """Remove and return the request of this state; of several callers at once one gets it."""
-    found = XLinkRequest.objects.filter(state_hash=_hash(state), expires_at__gt=timezone.now())
+    found = XLinkRequest.objects.filter(state_hash=hash_of(state), expires_at__gt=timezone.now())
     if settings.X_SAME_BROWSER:
-        found = found.filter(browser_hash=_hash(browser_key))
+        found = found.filter(browser_hash=hash_of(browser_key))
     request = found.first()
     # Of several who read the row at the same moment, one deletes it.
     taken = request is not None and XLinkRequest.objects.filter(pk=request.pk).delete()[0]
     return request if taken else None
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 class XStartSerializer(SignedSerializer):
@@ -178,12 +168,10 @@ class XCallbackView(APIView):
         responses={302: OpenApiResponse(description="To /profile of the frontend.")},
     )
     def get(self, request: Request) -> HttpResponseRedirect:
-        def given(name: str) -> str:
-            text = request.query_params.get(name, "")
-            return text if len(text) <= _MAX_PARAMETER else ""
-
         browser_key = request.COOKIES.get(COOKIE, "")
-        state, code, error = given("state"), given("code"), given("error")
+        state, code, error = (
+            request.query_params.get(name, "") for name in ("state", "code", "error")
+        )
         try:
             if error:
                 take_request(state=state, browser_key=browser_key)
@@ -192,7 +180,7 @@ class XCallbackView(APIView):
                 return _back(error="missing_params")
             return _back(username=finish_link(state=state, code=code, browser_key=browser_key))
         except LinkFailed as failure:
-            return _back(error=failure.reason)
+            return _back(error=str(failure))
         except Exception:
             # The person stands on a page of ours now: they go back to the frontend in any case.
             logger.exception("x_callback_failed")

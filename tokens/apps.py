@@ -9,7 +9,7 @@ class TokensConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_save
 
-        from authors.figures import register_figures
+        from authors.figures import providers
         from authors.models import Author
         from authors.onboarding import authors_written
         from glisk.engine.schedules import (
@@ -35,6 +35,6 @@ class TokensConfig(AppConfig):
         lease_releases.append(release_leases_of)
         rescues.append(rescue_stalled)
         purges.extend((purge_images, purge_samples))
-        register_figures(author_figures)
+        providers.append(author_figures)
         authors_written.connect(on_authors_written, dispatch_uid="waiting_tokens")
         post_save.connect(on_author_saved, sender=Author, dispatch_uid="waiting_tokens")

@@ -122,7 +122,10 @@ def nonce_of(*, wallet: str, action: Action, value: str, message: str) -> str:
     of_this = {"message": message, "wallet_address": wallet, "action": action}
     offered = found and SignInNonce.objects.filter(nonce=found[1], **of_this).first()
     if not offered:
-        raise InvalidMessage("The signed message is not the one for this wallet and action.")
+        raise InvalidMessage(
+            "The signed message is not the one for this wallet and action: sign the one of "
+            "GET /api/authors/{wallet}/nonce."
+        )
     if offered.used_at is not None:
         raise InvalidMessage(_USED)
     if offered.expires_at <= timezone.now():
@@ -165,13 +168,8 @@ def prove(*, wallet: str, action: Action, value: str, message: str, signature: s
         ProviderError: only the chain can tell, and it does not answer.
     """
     nonce = None
-    if message != legacy_message(action, wallet):
+    if not settings.LEGACY_SIGNATURES or message != legacy_message(action, wallet):
         nonce = nonce_of(wallet=wallet, action=action, value=value, message=message)
-    elif not settings.LEGACY_SIGNATURES:
-        raise InvalidMessage(
-            "This message is no longer accepted. "
-            "Ask GET /api/authors/{wallet}/nonce for the message to sign."
-        )
     verify_signature(
         wallet=wallet, message=message, signature=signature, chain=client_at(settings.RPC_URL)
     )

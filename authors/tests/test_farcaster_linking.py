@@ -159,7 +159,7 @@ class TestLinking:
         self, client: Client, settings: Settings
     ) -> None:
         settings.LEGACY_SIGNATURES = False
-        assert "no longer accepted" in detail(link(client))
+        assert "not the one" in detail(link(client))
         other = offered(client, AUTHOR.address, "link_farcaster", hash_of("8"))
         assert "another value" in detail(link(client, wallet_message=other))
         wanted = offered(client, AUTHOR.address, "link_farcaster", hash_of(str(FID)))

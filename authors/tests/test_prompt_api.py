@@ -84,7 +84,7 @@ class TestLegacyMessages:
 
     def test_they_can_be_switched_off(self, client: Client, settings: Settings) -> None:
         settings.LEGACY_SIGNATURES = False
-        assert "no longer accepted" in detail(post(client, PATH, body()))
+        assert "not the one" in detail(post(client, PATH, body()))
         message = offered(client, AUTHOR.address, "update_prompt", hash_of(PROMPT))
         assert post(client, PATH, body(message=message)).status_code == 200
 
