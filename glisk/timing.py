@@ -17,6 +17,7 @@ class Timing:
 
     # Processes
     beat: float = 5.0  # a heartbeat; the longest that an idle drain sleeps
+    gathering: float = 0.08  # what comes together is waited for so long
     rare_look: float = 0.25  # under load, rare work is looked for this often only
     pause_refresh: float = 1.0  # an operator's pause is read again
     body_silence: float = 15.0  # then a request's body is given up

@@ -77,9 +77,9 @@ class Listener:
     def fileno(self) -> int:
         return self.session.fileno()
 
-    def heard(self) -> bool:
-        """Tell whether notifications came since the last call; never waits."""
-        return bool(list(self.session.notifies(timeout=0)))
+    def heard(self) -> int:
+        """Return how many notifications came since the last call; never waits."""
+        return len(list(self.session.notifies(timeout=0)))
 
     def is_alive(self) -> bool:
         try:

@@ -32,8 +32,6 @@ from glisk.timing import timing
 
 logger = structlog.get_logger(__name__)
 
-_LEAST_GAP_SECONDS = 0.005  # between two turns
-_LONGEST_GATHERING_SECONDS = 0.04
 _LONGEST_BACKOFF_SECONDS = 2.0
 _BACKOFF_WHEN_STOPPING_SECONDS = 0.2
 _DATABASE_ERRORS = (
@@ -45,6 +43,9 @@ _DATABASE_ERRORS = (
 # Under load (from so much under way on), rare work is looked for this often only.
 MANY_CALLS = 5
 _LEAST_WAIT_SECONDS = 0.05
+# Of what comes together: from this load on, all of `timing.gathering` is waited for it.
+_MUCH_LOAD = 16
+_LOOK_AGAIN_SECONDS = 0.005
 
 
 class Drain(ABC):
@@ -387,35 +388,36 @@ class _Loop:
         """Wait for a notification, a finished call or the stop flag, at most `seconds`.
 
         A turn costs milliseconds, however little it finds. So what comes together is waited for:
-        by load up to 40 ms, or until no call is under way any more. It takes a third of the
-        statements of `mint_many` away; a lone token waits for nobody.
+        by load up to 80 ms, or until all has come. It takes half of the statements of `mint_many`
+        away; a lone token waits for nobody.
         """
-        calls, ended_at = self._drain.calls, time.monotonic()
+        calls = self._drain.calls
         poll = select.poll()
         poll.register(calls, select.POLLIN)
-        heard = False
+        heard = self._heard()  # during the turn
         if not self._drain.stopping:
             poll.register(self._stop, select.POLLIN)
             poll.register(self._listener, select.POLLIN)
-            heard = self._heard()  # during the turn
-            seconds = min(seconds, self._budget_ends - ended_at)
+            seconds = min(seconds, self._budget_ends - time.monotonic())
         ready = heard or poll.poll(max(0.0, min(seconds, timing.beat)) * 1000)
         if not ready or self._stop.is_set():
             return
-        window = max(0.0, min(_LONGEST_GATHERING_SECONDS, 0.0025 * (self._drain.load - 1)))
-        ends = max(ended_at + _LEAST_GAP_SECONDS, time.monotonic() + window)
-        while (left := ends - time.monotonic()) > 0 and not 0 < calls.waiting == calls.under_way:
-            time.sleep(min(_LEAST_GAP_SECONDS, left))
-        if not self._drain.stopping:
-            self._heard()
+        load = self._drain.load
+        ends = time.monotonic() + timing.gathering * min(1.0, (load - 1) / _MUCH_LOAD)
+        heard += self._heard()
+        while heard + calls.waiting < load and time.monotonic() < ends:
+            time.sleep(_LOOK_AGAIN_SECONDS)
+            heard += self._heard()
 
-    def _heard(self) -> bool:
-        """Take the notifications that have come; tell whether there were any."""
+    def _heard(self) -> int:
+        """Take the notifications that have come; return how many."""
+        if self._drain.stopping:
+            return 0
         try:
             return self._listener.heard()
         except psycopg.Error:
             self._next_beat = 0.0  # the heartbeat meets the lost connection, and its handling
-            return True
+            return 1
 
     def _reconnect(self, error: Exception, *, unsaved: int) -> None:
         """Come back to the database and to the slot; results wait, and calls go on."""
