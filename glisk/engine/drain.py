@@ -392,16 +392,16 @@ class _Loop:
         away; a lone token waits for nobody.
         """
         calls = self._drain.calls
-        poll = select.poll()
-        poll.register(calls, select.POLLIN)
         heard = self._heard()  # during the turn
-        if not self._drain.stopping:
-            poll.register(self._stop, select.POLLIN)
-            poll.register(self._listener, select.POLLIN)
-            seconds = min(seconds, self._budget_ends - time.monotonic())
-        ready = heard or poll.poll(max(0.0, min(seconds, timing.beat)) * 1000)
-        if not ready or self._stop.is_set():
-            return
+        if not heard:
+            poll = select.poll()
+            poll.register(calls, select.POLLIN)
+            if not self._drain.stopping:
+                poll.register(self._stop, select.POLLIN)
+                poll.register(self._listener, select.POLLIN)
+                seconds = min(seconds, self._budget_ends - time.monotonic())
+            if not poll.poll(max(0.0, min(seconds, timing.beat)) * 1000) or self._stop.is_set():
+                return
         load = self._drain.load
         ends = time.monotonic() + timing.gathering * min(1.0, (load - 1) / _MUCH_LOAD)
         heard += self._heard()
