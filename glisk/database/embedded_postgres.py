@@ -19,7 +19,6 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,40 +44,25 @@ class EmbeddedPostgresError(RuntimeError):
     """The embedded server cannot be started; the message says why and what to do."""
 
 
-@dataclass(frozen=True)
 class Layout:
     """Where things are in the directory of one embedded server."""
 
-    directory: Path
-
-    @property
-    def cluster(self) -> Path:
-        return self.directory / "cluster"
-
-    @property
-    def fresh_cluster(self) -> Path:
-        """What `cluster` is called until it is complete."""
-        return self.directory / "cluster.new"
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "log"
-
-    @property
-    def watchdog_lock(self) -> Path:
-        """Locked exclusively by the watchdog, which writes down what others need to know.
-
-        Its name is that of older versions: one of those may be running in the directory.
-        """
-        return self.directory / "keeper.lock"
-
-    @property
-    def users_lock(self) -> Path:
-        return self.directory / "users.lock"
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.cluster = directory / "cluster"
+        self.fresh_cluster = directory / "cluster.new"  # until it is complete
+        self.log = directory / "log"
+        # Locked exclusively by the watchdog, which writes down what others need to know. Its name
+        # is that of older versions: one of those may be running in the directory.
+        self.watchdog_lock = directory / "keeper.lock"
+        self.users_lock = directory / "users.lock"
 
     @property
     def socket_directory(self) -> Path:
-        """Apart from the directory: no socket has a path that is long or odd."""
+        """Apart from the rest: no socket has a path that is long or odd.
+
+        To be asked for by the server's user, who must be able to write there.
+        """
         digest = sha256(os.fsencode(self.directory)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"glisk-postgres-{digest}"
 
@@ -213,11 +197,10 @@ def _watchdog_runs(layout: Layout) -> bool:
     return False
 
 
-def _published(layout: Layout) -> tuple[int | None, str | None]:
+def _published(layout: Layout) -> tuple[int, str]:
     """Return the watchdog's process id and the socket's directory, as far as it wrote them."""
-    pid, _, rest = layout.watchdog_lock.read_text().partition("\n")
-    sockets, end, _ = rest.partition("\n")
-    return int(pid) if rest else None, sockets if end and sockets else None
+    pid, sockets, *_ = [*layout.watchdog_lock.read_text().split("\n"), "", ""]
+    return int(pid or 0), sockets
 
 
 def _start_watchdog(layout: Layout) -> None:
@@ -245,15 +228,10 @@ def _error(layout: Layout, reason: str) -> EmbeddedPostgresError:
     )
 
 
-def _main(arguments: list[str]) -> int | str:
-    if len(arguments) != 2 or arguments[0] != "stop":
-        return "usage: python -m glisk.database.embedded_postgres stop DIRECTORY"
-    try:
-        stop(Path(arguments[1]))
-    except EmbeddedPostgresError as error:
-        return str(error)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))
+    if len(sys.argv) != 3 or sys.argv[1] != "stop":
+        sys.exit("usage: python -m glisk.database.embedded_postgres stop DIRECTORY")
+    try:
+        stop(Path(sys.argv[2]))
+    except EmbeddedPostgresError as error:
+        sys.exit(str(error))

@@ -98,17 +98,15 @@ def write_schedules() -> None:
 
     Several supervisors may do this at once; a running schedule keeps its next run.
     """
-    kept = []
     with transaction.atomic():
         with connection.cursor() as cursor:  # the table has no unique name
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_WRITE_LOCK])
+        kept = []
         for schedule in declared():
-            name = _PREFIX + schedule.name
-            facts = {"func": schedule.func, "cron": schedule.cron, **_FIXED}
-            row = Schedule.objects.filter(name=name).first() or Schedule(name=name)
-            if any(getattr(row, column) != fact for column, fact in facts.items()):
-                for column, fact in facts.items():
-                    setattr(row, column, fact)
+            facts = {"name": _PREFIX + schedule.name, "func": schedule.func, "cron": schedule.cron}
+            row = Schedule.objects.filter(**facts, **_FIXED).first()
+            if row is None:
+                row = Schedule(**facts, **_FIXED)
                 row.next_run = row.calculate_next_run()
                 row.save()
             kept.append(row.pk)

@@ -93,11 +93,6 @@ def test_a_name_that_is_reached_without_tls_is_warned_of(production: Settings) -
     assert found() == set()
 
 
-def test_who_allows_the_frontends_name_only_is_told_of_rewrites(production: Settings) -> None:
-    production.ALLOWED_HOSTS = ["app.glisk.example"]
-    assert found() == {"glisk.I001"}
-
-
 @pytest.mark.process
 def test_no_redirect_is_a_choice_and_no_finding_of_djangos() -> None:
     given = {**PRODUCTION, "SECURE_SSL_REDIRECT": "false"}
