@@ -1,8 +1,7 @@
-"""One drain in this process: turns, results, slots, faults."""
+"""One drain in this process: what ends a wait, slots, faults."""
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -10,14 +9,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection
+from django.db import connection
 
 from glisk.engine import heartbeat
 from glisk.engine.broker import notify
 from glisk.engine.drain import Drain
 from glisk.engine.heartbeat import owner_prefix
-from glisk.engine.step import CallResult, DatabaseInThreadError
-from glisk.models import SystemState, WorkerHeartbeat
+from glisk.engine.step import CallResult
+from glisk.models import WorkerHeartbeat
 from glisk.tests.engine.conftest import Start, eventually, query
 from glisk.timing import timing
 
@@ -63,37 +62,6 @@ def _slots_taken() -> int:
     return len(_slots("pid"))
 
 
-def test_results_and_errors_of_calls_reach_a_turn(run: Start) -> None:
-    got: dict[str, CallResult] = {}
-
-    def script(drain: Scripted, results: list[CallResult]) -> None:
-        got.update({result.kind: result for result in results})
-        if not got and not drain.in_flight:
-            drain.submit("value", 1, lambda a, b: a + b, 2, 3)
-            drain.submit("error", 2, int, "x")
-            drain.submit("exit", 3, exit)
-
-    drain = run(scripted(script))
-    eventually(lambda: len(got) == 3)
-    assert drain.stop().outcome == 3
-    assert got["value"] == CallResult("value", 1, value=5)
-    assert isinstance(got["error"].error, ValueError)
-    assert isinstance(got["exit"].error, RuntimeError)
-
-
-def test_a_call_may_not_touch_the_database(run: Start) -> None:
-    got: list[CallResult] = []
-
-    def script(drain: Scripted, results: list[CallResult]) -> None:
-        got.extend(results)
-        if not got and not drain.in_flight:
-            drain.submit("orm", 1, SystemState.objects.count)
-
-    run(scripted(script))
-    eventually(lambda: got)
-    assert isinstance(got[0].error, DatabaseInThreadError)
-
-
 @pytest.mark.usefixtures("nothing_is_routine")
 def test_a_finished_call_and_a_notification_end_the_wait(run: Start) -> None:
     turns: list[int] = []
@@ -108,19 +76,6 @@ def test_a_finished_call_and_a_notification_end_the_wait(run: Start) -> None:
     eventually(lambda: turns == [0, 1], what="the turn after the call")
     notify("engine_scripted")
     eventually(lambda: turns == [0, 1, 0], what="the turn after the notification")
-
-
-def test_the_wait_is_as_long_as_the_turn_asked(run: Start) -> None:
-    turns: list[float] = []
-
-    def script(drain: Scripted, results: list[CallResult]) -> float:
-        turns.append(time.monotonic())
-        return 0.2
-
-    run(scripted(script))
-    eventually(lambda: len(turns) >= 4)
-    gaps = [later - earlier for earlier, later in itertools.pairwise(turns)]
-    assert min(gaps) > 0.15
 
 
 @pytest.mark.usefixtures("nothing_is_routine")
@@ -197,42 +152,6 @@ def test_a_heartbeat_is_one_row_that_moves_and_stands_as_long_as_the_drain(
     assert row.owner.startswith(owner_prefix(row.host, row.main_pid))
     drain.stop()
     assert not WorkerHeartbeat.objects.exists()
-
-
-def test_a_stop_lets_calls_finish_and_claims_no_more(run: Start) -> None:
-    seen: list[tuple[bool, int]] = []
-    end = threading.Event()
-
-    def script(drain: Scripted, results: list[CallResult]) -> None:
-        seen.append((drain.stopping, len(results)))
-        if not drain.stopping and not drain.in_flight:
-            drain.submit("wait", 1, end.wait)
-
-    drain = run(scripted(script))
-    eventually(lambda: seen)
-    drain.stop_flag.set()
-    eventually(lambda: (True, 0) in seen, what="a turn that knows of the stop")
-    assert drain.thread.is_alive()
-    end.set()
-    assert drain.join().outcome == 1
-    assert seen[-1] == (True, 1)
-
-
-def test_results_are_delivered_again_after_the_database_was_lost(run: Start) -> None:
-    tries: list[list[Any]] = []
-
-    def script(drain: Scripted, results: list[CallResult]) -> None:
-        if results:
-            tries.append([result.key for result in results])
-            if len(tries) == 1:
-                raise OperationalError("terminating connection due to administrator command")
-        elif not tries and not drain.in_flight:
-            drain.submit("paid", 7, time.sleep, 0)
-
-    drain = run(scripted(script))
-    eventually(lambda: len(tries) == 2)
-    assert tries == [[7], [7]]
-    assert drain.stop().outcome == 1
 
 
 def _terminate_listeners() -> None:

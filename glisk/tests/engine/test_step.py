@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,7 +25,11 @@ from glisk.timing import timing
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CHANNEL = "engine_steps"
-FAULTY = 200
+FAULTS: dict[int, Callable[[], Any]] = {
+    200: lambda: int("x"),
+    201: sys.exit,
+    202: SystemState.objects.count,
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,7 @@ class Work(Step[Row, int]):
     def call(self, work: Row) -> int:
         self.calls.append(work.pk)
         self.gate.wait()
-        if work.pk >= FAULTY:
-            raise RuntimeError("faulty")
+        FAULTS.get(work.pk, int)()
         return work.pk
 
     def leased(self, work: Row) -> Sequence[int]:
@@ -87,7 +91,7 @@ class Work(Step[Row, int]):
         with transaction.atomic():
             for work, target in [
                 *((each.work, self.target) for each in done),
-                *((each.work, "failed") for each in failed),
+                *((each.work, type(each.error).__name__) for each in failed),
             ]:
                 _execute(
                     "UPDATE step_rows SET state = %s, owner = NULL, settled = settled + 1 "
@@ -198,10 +202,11 @@ def test_a_failed_turn_keeps_the_rows_whose_calls_are_under_way(run: Start) -> N
 
 
 def test_what_a_call_raised_is_settled_as_failed(run: Start) -> None:
-    _add(1, FAULTY)
+    _add(1, *FAULTS)
     drain = run(StepsDrain)
-    eventually(lambda: _states() == {1: "done", FAULTY: "failed"})
-    drain.stop()
+    told = {1: "done", 200: "ValueError", 201: "RuntimeError", 202: "DatabaseInThreadError"}
+    eventually(lambda: _states() == told)
+    assert drain.stop().outcome == 5
 
 
 def test_a_drain_that_ends_saves_its_calls_and_holds_nothing(run: Start) -> None:
