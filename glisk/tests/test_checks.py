@@ -1,6 +1,7 @@
 """`check --deploy` finds what would be dangerous on a real network."""
 
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from django.core.checks import run_checks
@@ -40,57 +41,40 @@ def test_the_local_network_has_no_finding_in_development() -> None:
     assert found() == set()
 
 
-@pytest.mark.parametrize("name", ["RPC_URL", "REPLICATE_BASE_URL", "PINATA_API_URL"])
-def test_an_emulator_is_refused(production: Settings, name: str) -> None:
-    for host in ("127.0.0.1", "localhost", "[::1]"):
-        setattr(production, name, f"https://{host}:8545")
-        assert found() == {"glisk.E001"}
+FINDINGS: list[tuple[dict[str, Any], set[str]]] = [
+    ({"RPC_URL": "https://127.0.0.1:8545"}, {"glisk.E001"}),  # an emulator
+    ({"PINATA_API_URL": "https://[::1]:8545"}, {"glisk.E001"}),
+    ({"RPC_URL": "http://rpc.example"}, {"glisk.W002"}),  # a vendor without TLS
+    ({"PUBLIC_BASE_URL": "http://glisk.example"}, {"glisk.E004"}),
+    ({"PUBLIC_BASE_URL": ""}, set()),
+    ({"X_CLIENT_ID": "ours", "X_REDIRECT_URI": "https://api.glisk.example/x"}, {"glisk.W004"}),
+    (
+        {
+            "X_CLIENT_ID": "ours",
+            "X_REDIRECT_URI": "https://api.glisk.example/x",
+            "X_SAME_BROWSER": False,
+        },
+        set(),
+    ),
+    ({"EMBEDDED_DATABASE": True}, {"glisk.W003"}),
+    ({"EMBEDDED_DATABASE": True, "NETWORK": "LOCAL"}, {"glisk.W001", "glisk.W003"}),
+    ({"TRUSTED_PROXIES": []}, {"glisk.W005"}),  # all visitors share the limits
+    ({"TRUSTED_PROXIES": [], "SIGNED_REQUESTS_PER_MINUTE": 0}, set()),
+    # Next.js rewrites to http://web:8000 bring Host "web" and no X-Forwarded-Proto.
+    ({"ALLOWED_HOSTS": ["glisk.example", "web"]}, {"glisk.W006"}),
+    ({"ALLOWED_HOSTS": ["glisk.example", "10.1.2.3"]}, {"glisk.W006"}),
+    ({"ALLOWED_HOSTS": ["[fd00::1]"]}, {"glisk.W006"}),
+    ({"ALLOWED_HOSTS": ["web"], "SECURE_SSL_REDIRECT": False}, set()),
+]
 
 
-def test_a_callback_address_without_tls_is_refused(production: Settings) -> None:
-    production.PUBLIC_BASE_URL = "http://glisk.example"
-    assert found() == {"glisk.E004"}
-    production.PUBLIC_BASE_URL = ""
-    assert found() == set()
-
-
-def test_a_vendor_without_tls_is_warned_of(production: Settings) -> None:
-    production.RPC_URL = "http://rpc.example"
-    assert found() == {"glisk.W002"}
-
-
-def test_a_callback_of_x_on_another_host_is_warned_of(production: Settings) -> None:
-    production.X_CLIENT_ID = "of the deployment"
-    production.FRONTEND_URL = "https://app.glisk.example"
-    production.X_REDIRECT_URI = "https://api.glisk.example/api/authors/x/callback"
-    assert found() == {"glisk.W004"}
-    production.X_SAME_BROWSER = False
-    assert found() == set()
-
-
-def test_a_local_network_or_an_embedded_database_in_production_is_warned_of(
-    production: Settings,
+@pytest.mark.parametrize(("changes", "ids"), FINDINGS)
+def test_what_would_be_dangerous_is_found(
+    production: Settings, changes: dict[str, Any], ids: set[str]
 ) -> None:
-    production.EMBEDDED_DATABASE = True
-    assert found() == {"glisk.W003"}
-    production.NETWORK = "LOCAL"
-    assert found() == {"glisk.W001", "glisk.W003"}
-
-
-def test_limits_that_all_visitors_share_are_warned_of(production: Settings) -> None:
-    production.TRUSTED_PROXIES = []
-    assert found() == {"glisk.W005"}
-    production.SIGNED_REQUESTS_PER_MINUTE = 0
-    assert found() == set()
-
-
-def test_a_name_that_is_reached_without_tls_is_warned_of(production: Settings) -> None:
-    """Next.js rewrites to http://web:8000 bring Host "web" and no X-Forwarded-Proto."""
-    for host in ("web", "localhost", "10.1.2.3", "[fd00::1]"):
-        production.ALLOWED_HOSTS = ["glisk.example", host]
-        assert found() == {"glisk.W006"}
-    production.SECURE_SSL_REDIRECT = False
-    assert found() == set()
+    for name, value in changes.items():
+        setattr(production, name, value)
+    assert found() == ids
 
 
 @pytest.mark.process

@@ -224,17 +224,7 @@ def test_a_stale_pid_file_that_names_another_process_is_no_hindrance(directory: 
     user, group = layout.server_user() if os.geteuid() == 0 else (None, None)
     bystander = subprocess.Popen(["sleep", "60"], user=user, group=group)
     try:
-        lines = [
-            bystander.pid,
-            layout.cluster,
-            1,
-            5432,
-            layout.socket_directory,
-            "",
-            "1 1",
-            "ready",
-        ]
-        (layout.cluster / "postmaster.pid").write_text("\n".join(map(str, lines)) + "\n")
+        (layout.cluster / "postmaster.pid").write_text(f"{bystander.pid}\n{layout.cluster}\n")
         assert answers(ensure_running(directory))
         assert bystander.poll() is None
     finally:
@@ -255,37 +245,24 @@ def test_it_stays_while_a_forked_child_outlives_its_parent(directory: Path) -> N
     wait_until(lambda: Layout(directory).postmaster() is None)
 
 
-@pytest.mark.parametrize("name", ["d" * 60 + "/" + "e" * 60, "with, space, it's 100%20, größe"])
-def test_a_directory_that_no_socket_can_be_named_in_works(folder: Path, name: str) -> None:
-    place = folder / name
+def test_a_directory_that_no_socket_can_be_named_in_works(folder: Path) -> None:
+    place = folder / "with, space, it's 100%20, größe" / ("d" * 100)
     try:
         assert answers(ensure_running(place))
     finally:
         stop(place)
 
 
-def test_stop_ends_everything_and_may_be_repeated(directory: Path) -> None:
+def test_stop_ends_everything_and_a_start_that_fails_says_why(directory: Path) -> None:
     url = ensure_running(directory)
     watchdog = watchdog_pid(directory)
     stop(directory)
-    assert Layout(directory.resolve()).postmaster() is None
     wait_until(lambda: is_dead(watchdog))
     assert not answers(url)
-    stop(directory)
-
-
-def test_a_start_that_fails_says_why(directory: Path) -> None:
-    ensure_running(directory)
-    stop(directory)
+    stop(directory)  # may be repeated
     (directory / "cluster" / "PG_VERSION").write_text("9.1\n")
     with pytest.raises(EmbeddedPostgresError) as failure:
         ensure_running(directory)
     message = str(failure.value)
     assert "PostgreSQL version 9.1" in message
     assert "DATABASE_URL" in message
-
-
-def test_an_unusable_directory_is_named(folder: Path) -> None:
-    (folder / "file").write_text("")
-    with pytest.raises(EmbeddedPostgresError, match="file"):
-        ensure_running(folder / "file" / "database")

@@ -9,7 +9,6 @@ from datetime import timedelta
 import psycopg
 import pytest
 from django.db import IntegrityError, connection, connections
-from django.db.migrations import AddIndex, CreateModel, RunSQL
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import Index
 from django.utils import timezone
@@ -18,7 +17,6 @@ from authors.models import SpentMessage
 from glisk.database.index_operations import BuildIndex
 from glisk.tests.database import database_url
 
-OURS = {"authors", "glisk", "reveals", "tokens", "webhooks"}
 NAME = "spent_message_of_a_test"
 INSERT = "INSERT INTO spent_messages (digest, expires_at) VALUES (%s, now())"
 
@@ -95,19 +93,3 @@ def test_what_a_failed_build_has_left_is_replaced(no_index: None) -> None:
     stands = state()
     build()  # what stands is kept
     assert state() == stands
-
-
-def test_no_migration_locks_a_table_that_may_be_big_for_an_index() -> None:
-    """As `make lint` says; here without a database. A table of the same migration is empty."""
-    wrong = []
-    for (app, name), migration in MigrationLoader(None).disk_migrations.items():
-        created = {op.name_lower for op in migration.operations if isinstance(op, CreateModel)}
-        for op in migration.operations if app in OURS else ():
-            if isinstance(op, BuildIndex):
-                wrong += [name] if migration.atomic else []
-            elif (isinstance(op, AddIndex) and op.model_name_lower not in created) or (
-                isinstance(op, RunSQL)
-                and "CREATE INDEX " in str(op.sql).replace("CREATE INDEX CONCURRENTLY", "")
-            ):
-                wrong.append(name)
-    assert wrong == []

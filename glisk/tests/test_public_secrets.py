@@ -37,16 +37,13 @@ def own_secrets() -> dict[str, str]:
 
 
 @pytest.mark.process
-def test_a_copied_example_is_refused_on_a_real_network_by_one_message() -> None:
+def test_a_copied_example_is_refused_by_one_message() -> None:
     for network in ("BASE_SEPOLIA", "BASE_MAINNET"):
         assert named({"NETWORK": network}) == {*SECRETS, "GLISK_DEFAULT_AUTHOR_WALLET"}
         assert named({"NETWORK": network, **own_secrets()}) == set()
     # The web process, which has no key, refuses the same.
     assert named({"NETWORK": "BASE_SEPOLIA"}, ("gunicorn",)) >= SECRETS
-
-
-@pytest.mark.process
-def test_so_it_is_in_production_on_the_local_chain() -> None:
+    # So it is in production on the local chain.
     production = {"APP_ENV": "production", "NETWORK": "LOCAL"}
     assert named(production) == SECRETS
     assert named({**production, **own_secrets()}) == set()
@@ -65,40 +62,30 @@ def test_one_public_key_among_good_ones_is_refused_and_not_echoed() -> None:
     assert all(f"{name}: is public" in said for name in swapped)
 
 
-@pytest.mark.parametrize("number", [0, 9, 19, 63])
-def test_a_keeper_of_the_local_test_nodes_is_refused_in_every_form(
-    number: int, tmp_path: Path
-) -> None:
+def test_a_keeper_of_the_local_test_nodes_is_refused_in_every_form(tmp_path: Path) -> None:
     seed = seed_from_mnemonic("test " * 11 + "junk", "")
-    key = key_from_seed(seed, f"m/44'/60'/0'/0/{number}").hex()
-    for form in (key, "0x" + key, "0x" + key.upper()):
-        (tmp_path / "key").write_text(form + "\n")
-        for name, given in (("", form), ("_FILE", str(tmp_path / "key"))):
-            environment = Environment({f"KEEPER_PRIVATE_KEY{name}": given})
-            assert environment.private_key("KEEPER_PRIVATE_KEY", needed=True)
-            environment.refuse_published(example=tmp_path / "no example")
-            assert len(environment.faults) == 1
-    assert Account.from_key(key).address in development_addresses()
-
-
-def test_the_development_accounts_are_those_of_the_sandbox_and_more() -> None:
-    assert {account.address for account in ACCOUNTS} < development_addresses()
-    assert len(development_addresses()) == 100
+    for number in (0, 9, 19, 63):
+        key = key_from_seed(seed, f"m/44'/60'/0'/0/{number}").hex()
+        assert Account.from_key(key).address in development_addresses()
+        for form in (key, "0x" + key.upper()):
+            (tmp_path / "key").write_text(form + "\n")
+            for name, given in (("", form), ("_FILE", str(tmp_path / "key"))):
+                environment = Environment({f"KEEPER_PRIVATE_KEY{name}": given})
+                assert environment.private_key("KEEPER_PRIVATE_KEY", needed=True)
+                environment.refuse_published(example=tmp_path / "no example")
+                assert len(environment.faults) == 1
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", ["GLISK_DEFAULT_AUTHOR_WALLET", "KEEPER_ADDRESS"])
-@pytest.mark.parametrize("number", [3, 9])
-def test_addresses_of_public_keys_belong_to_nobody_on_a_real_network(
-    name: str, number: int
-) -> None:
-    address = ACCOUNTS[number].address
-    for form in (address, address.lower()):
-        read = Environment({name: form})
-        assert read.account(name, is_real=True) == address
-        assert len(read.faults) == 1
-        read = Environment({name: form})
-        read.account(name, is_real=False)
-        assert read.faults == []
-    said = complaint({**PRODUCTION, name: address})
-    assert f"{name}: is an account of every local test node" in said
+def test_addresses_of_public_keys_belong_to_nobody_on_a_real_network() -> None:
+    assert len(development_addresses()) == 100
+    for address in (account.address for account in ACCOUNTS):
+        for form in (address, address.lower()):
+            for is_real in (True, False):
+                read = Environment({"NAME": form})
+                assert read.account("NAME", is_real=is_real) == address
+                assert len(read.faults) == is_real
+    names = ("GLISK_DEFAULT_AUTHOR_WALLET", "KEEPER_ADDRESS")
+    said = complaint({**PRODUCTION, **dict.fromkeys(names, ACCOUNTS[3].address)})
+    for name in names:
+        assert f"{name}: is an account of every local test node" in said
