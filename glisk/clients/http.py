@@ -250,11 +250,7 @@ class HttpClient:
         read_fault: Callable[[Reply], Fault] = read_plain,
         max_bytes: int = MAX_JSON_BYTES,
     ) -> None:
-        """Take the base URL of all calls.
-
-        Its query (some nodes want their key there) goes with every call, and so do its user and
-        password, as basic authentication.
-        """
+        """The base URL's query (a key, perhaps), user and password go with every call."""
         parts = urlsplit(base_url)
         self.vendor = vendor
         host = parts.netloc.rpartition("@")[2]
@@ -293,10 +289,9 @@ class HttpClient:
         they are the body itself.
         `idempotent` says whether the request may be repeated without harm; with False a reply
         that got lost, and a 5xx that may follow accepted work, raise UnknownOutcomeError. Replies
-        over `max_bytes` raise ArtefactError. Everything else that goes wrong raises
-        TransientError or a kind of PermanentError.
-        `send_by`: the body does not leave after this time (`boot_seconds`), but raises
-        NotSentError.
+        over `max_bytes` raise ArtefactError, all other failures TransientError or a kind of
+        PermanentError. `send_by`: the body does not leave after this time (`boot_seconds`), but
+        raises NotSentError.
         """
         request = requests.Request(
             method,
@@ -366,9 +361,8 @@ def tls_context() -> ssl.SSLContext:
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a Retry-After header asks for, or None.
 
-    Takes seconds or an HTTP date; a date is compared with the reply's own Date header where
-    there is one, so that a wrong clock on either side does no harm. Never negative, at most a
-    day.
+    Takes seconds or an HTTP date, which is compared with the reply's own Date header where there
+    is one: a wrong clock on either side does no harm. Never negative, at most a day.
     """
     value = headers.get("Retry-After", "").strip()
     try:
@@ -483,11 +477,7 @@ def _innermost(error: BaseException) -> BaseException:
 def bad_reply(
     vendor: str, what: str, reply: Reply, *, idempotent: bool, why: str
 ) -> TransientError:
-    """Return the error for a 2xx reply that cannot be understood.
-
-    For a request that is not safe to repeat this means that it was accepted and that its answer
-    is lost.
-    """
+    """Return the error for a 2xx reply that cannot be understood: the call was accepted."""
     kind = TransientError if idempotent else UnknownOutcomeError
     text = f"{vendor}: {what} answered HTTP {reply.status} with {why}: {reply.excerpt()}"
     return kind(text, vendor=vendor, status=reply.status, code="bad_reply")
