@@ -63,7 +63,6 @@ class Timing:
     facts_last: float = 30.0
     filling: float = 1.0  # a batch waits for tokens whose files are being checked just now
     gas_price_wait: float = 5.0
-    funds_wait: float = 2.0  # the balance may be spoken for by what is in flight; a block of Base
     no_funds_wait: float = 5.0
     unclear_wait: float = 5.0
     rebroadcast: float = 15.0  # what the node has taken, in case its pool dropped it
@@ -74,7 +73,6 @@ class Timing:
     # So long must the chain show the nonce as spent, and none of our receipts, before we believe
     # that somebody else used the keeper: a lagging node shows the same for a moment.
     superseded_after: float = 20.0
-    abandoned_after: float = 20.0  # a former keeper's transaction
     watch_poll: float = 2.0
     longest_watch_poll: float = 30.0
     recall_after: float = 4.0  # two of Base's blocks, in which a node finds its fork

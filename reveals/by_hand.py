@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 from django.conf import settings
@@ -24,8 +25,9 @@ from glisk.errors import ProviderError
 from reveals import gate, outbox
 from reveals.gate import Candidate, tokens_by_id
 from reveals.keeper import choose_fees, configured_ceiling_wei, least_bump
-from reveals.models import BatchStatus, RevealBatch, RevealRequest, RevealTransaction
-from reveals.pipeline.compose import prepare_batch
+from reveals.models import BatchStatus, RevealBatch, RevealRequest
+from reveals.outbox import Unsigned
+from reveals.pipeline.compose import l1_fee_wei, most_wei, prepare_batch
 from reveals.pipeline.verify import CONCURRENCY
 from tokens.models import Token
 from tokens.registry import in_flight
@@ -121,14 +123,6 @@ class RevealPlan:
     def token_ids(self) -> list[int]:
         return [token_id for batch in self.batches for token_id in batch.token_ids]
 
-    @property
-    def cost_wei(self) -> int:
-        return sum(batch.cost_wei for batch in self.batches)
-
-    @property
-    def most_wei(self) -> int:
-        return sum(batch.most_wei for batch in self.batches)
-
 
 def preview_reveal(
     chain: ChainClient, gateway: GatewayClient, *, keeper: str, token_ids: Iterable[int]
@@ -145,23 +139,19 @@ def preview_reveal(
         prepared = prepare_batch(chain, keeper=keeper, candidates=batch)
         plan.balance_wei = prepared.facts.balance_wei
         plan.refused += prepared.refused
-        done = {c.token_id for c in prepared.candidates}
-        done |= {refusal.token_id for refusal in prepared.refused}
+        done = {c.token_id for c in prepared.candidates} | {r.token_id for r in prepared.refused}
         passing = [c for c in passing if c.token_id not in done]
-        if prepared.candidates:
-            fees = choose_fees(prepared.history, ceiling_wei=configured_ceiling_wei())
-            base = prepared.history.next_base_fee_per_gas_wei
-            price_wei = base + fees.max_priority_fee_per_gas_wei
-            gas = int(prepared.gas_limit / settings.REVEAL_GAS_BUFFER)
-            plan.batches.append(
-                PlannedBatch(
-                    token_ids=[c.token_id for c in prepared.candidates],
-                    gas=gas,
-                    price_per_gas_wei=price_wei,
-                    cost_wei=gas * price_wei + prepared.l1_fee_wei,
-                    most_wei=prepared.cost_wei(fees),
-                )
-            )
+        if not prepared.candidates:
+            continue
+        history = prepared.history
+        fees = choose_fees(history, ceiling_wei=configured_ceiling_wei())
+        call = Unsigned.of(prepared.candidates, gas_limit=prepared.gas_limit, fees=fees)
+        price_wei = history.next_base_fee_per_gas_wei + fees.max_priority_fee_per_gas_wei
+        gas = int(prepared.gas_limit / settings.REVEAL_GAS_BUFFER)
+        cost_wei = gas * price_wei + l1_fee_wei(call, history)
+        plan.batches.append(
+            PlannedBatch(call.token_ids, gas, price_wei, cost_wei, most_wei(call, history))
+        )
     return plan
 
 
@@ -187,17 +177,12 @@ def _check_artefacts(
 # -- replacements that a person asks for ----------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ReplacementAnswer:
-    """One batch's part: `message` says what was done, or why nothing was.
-
-    `most_wei`: what the dearest replacement may cost, without Base's L1 data fee.
-    """
+class ReplacementAnswer(NamedTuple):
+    """One batch's part: `message` says what was done, or why nothing was."""
 
     batch_id: int
     done: bool
     message: str
-    most_wei: int = 0
 
 
 def request_replacement(
@@ -207,28 +192,23 @@ def request_replacement(
     return [_replace(pk, actor=actor, dry_run=dry_run) for pk in sorted(set(batch_ids))]
 
 
+@transaction.atomic
 def _replace(batch_id: int, *, actor: str, dry_run: bool) -> ReplacementAnswer:
-    with transaction.atomic():
-        batch = RevealBatch.objects.select_for_update().filter(pk=batch_id).first()
-        if batch is None:
-            return ReplacementAnswer(batch_id, False, f"There is no batch {batch_id}.")
-        newest = batch.transactions.defer("raw_transaction").order_by("pk").last()
-        refusal = _no_replacement(batch, newest)
-        if refusal or newest is None:
-            return ReplacementAnswer(batch_id, False, refusal)
-        if not dry_run:
-            outbox.want_replacement(batch_id, actor=actor)
-            notify(REVEAL_CHANNEL)
-            logger.info("replacement_requested", batch_id=batch_id, actor=actor)
-    most_wei = newest.gas_limit * configured_ceiling_wei()
-    return ReplacementAnswer(batch_id, True, REPLACEMENT_REQUESTED, most_wei)
+    batch = RevealBatch.objects.select_for_update().filter(pk=batch_id).first()
+    refusal = f"There is no batch {batch_id}." if batch is None else _no_replacement(batch)
+    if not refusal and not dry_run:
+        outbox.want_replacement(batch_id, actor=actor)
+        notify(REVEAL_CHANNEL)
+        logger.info("replacement_requested", batch_id=batch_id, actor=actor)
+    return ReplacementAnswer(batch_id, not refusal, refusal or REPLACEMENT_REQUESTED)
 
 
-def _no_replacement(batch: RevealBatch, newest: RevealTransaction | None) -> str:
+def _no_replacement(batch: RevealBatch) -> str:
     if batch.status != BatchStatus.OPEN:
         return f"Nothing of it is under way: it is {batch.status}."
     if batch.replace_at is not None:
         return f"A replacement is requested already, by {batch.replace_by}."
+    newest = batch.transactions.defer("raw_transaction").order_by("pk").last()
     if newest is None or newest.broadcast_at is None:
         return "No node has taken its newest transaction yet: it goes out by itself."
     ceiling = configured_ceiling_wei()

@@ -1,26 +1,25 @@
 """The keeper's wallet, which signs and shows its key to nobody; what it offers per gas.
 
-And what is known of it. No page asks a node: a scheduled look, and now and then a batch that is
-composed, leave in `system_state` what they saw of its chain, role and balance, of the price of gas,
-of costs of late.
+And what is known of it. No page asks a node: a scheduled look leaves in `system_state` what it saw
+of its chain, role and balance, of the price of gas, of costs of late.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
-from django.db import connection
 
 from glisk.clients.chain import ChainClient, FeeHistory, RevealFacts, RpcError
 from glisk.clock import read_moment
 from glisk.errors import ProviderError
 from glisk.models import SystemState
 from reveals.gate import ChainSetupError, check_setup
+from reveals.models import RevealTransaction, TransactionStatus
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -34,7 +33,6 @@ OK, LOW, EMPTY, BLOCKED, UNKNOWN = "ok", "low", "empty", "blocked", "unknown"
 # contract).
 USUAL_GAS_PER_TOKEN = 92_000
 USUAL_BYTES_PER_TOKEN = 200
-NOTE_AGAIN_AFTER = timedelta(seconds=10)
 _MEASURED_OVER = 20  # transactions
 
 
@@ -133,35 +131,43 @@ def keeper_state() -> KeeperState:
 
 
 def look_at_keeper(chain: ChainClient, *, address: str) -> KeeperState:
-    """Ask the node for the keeper's facts and keep them; a node that fails is a fact as well."""
-    try:
-        facts = chain.reveal_facts(keeper=address, token_ids=[], mint_blocks=[])
-        history = chain.fee_history(percentile=PERCENTILES[settings.KEEPER_GAS_STRATEGY])
-    except ProviderError as error:
-        return _save(replace(keeper_state(), address=address, unreachable=str(error)))
-    return note_facts(facts, history, address=address)
+    """Ask the node for the keeper's facts, keep them, and log it when the judgement changes.
 
-
-def note_facts(
-    facts: RevealFacts, history: FeeHistory, *, address: str, unless_younger: bool = False
-) -> KeeperState:
-    """Keep what the chain said of the keeper; log it when the judgement changes.
-
-    `unless_younger`: not if that was done a moment ago.
+    A node that fails is a fact as well.
     """
     was = keeper_state()
-    seen_at = read_moment(was.checked_at)
-    if unless_younger and seen_at and datetime.now(UTC) - seen_at < NOTE_AGAIN_AFTER:
-        return was
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    base = history.next_base_fee_per_gas_wei
+    try:
+        facts = chain.reveal_facts(keeper=address, token_ids=[], mint_blocks=[])
+        state = _judge(facts, chain.fee_history(percentile=percentile()), address, was)
+    except ProviderError as error:
+        state = replace(was, address=address, unreachable=str(error))
+    SystemState.put(KEY, asdict(state))
+    if (state.status, bool(state.gas_price_high_since)) != (
+        was.status,
+        bool(was.gas_price_high_since),
+    ):
+        severity = {OK: "info", LOW: "warning"}.get(state.status, "error")
+        getattr(logger, severity)(
+            "keeper_" + state.status,
+            reason=state.reason,
+            reveals_left=state.reveals_left,
+            keeper=address,
+        )
+    elif state.gas_price_high_since:
+        logger.error("gas_price_too_high", reason=state.reason)
+    return state
+
+
+def _judge(facts: RevealFacts, history: FeeHistory, address: str, was: KeeperState) -> KeeperState:
+    now = datetime.now(UTC)
     reason, high_since = "", None
     try:
         fees = choose_fees(history, ceiling_wei=configured_ceiling_wei())
-        price = base + fees.max_priority_fee_per_gas_wei
+        price = history.next_base_fee_per_gas_wei + fees.max_priority_fee_per_gas_wei
     except GasPriceTooHighError as error:
-        price, high_since = error.needed_wei, was.gas_price_high_since or now
-        reason = f"{error} It has been so for {_lasted(high_since)}."
+        price, high_since = error.needed_wei, read_moment(was.gas_price_high_since) or now
+        minutes = (now - high_since).total_seconds() / 60
+        reason = f"{error} It has been so for {minutes:.0f} min."
     try:
         check_setup(facts, keeper=address)
     except ChainSetupError as error:
@@ -171,59 +177,28 @@ def note_facts(
     if not costs.l1_is_measured:  # no reveal yet, or a node whose receipts do not tell it
         cost += USUAL_BYTES_PER_TOKEN * history.l1_fee_per_byte_wei
     left = facts.balance_wei // cost if cost else 0
-    level = EMPTY if left < 1 else LOW if left < settings.KEEPER_LOW_REVEALS else OK
-    if level != OK and not reason:
-        effect = "Reveals pause" if level == EMPTY else "Reveals will soon pause"
-        shortage = (
+    status = EMPTY if left < 1 else LOW if left < settings.KEEPER_LOW_REVEALS else OK
+    if reason:
+        status = BLOCKED
+    elif status != OK:
+        effect = "Reveals pause" if status == EMPTY else "Reveals will soon pause"
+        reason = (
             f"The keeper {address} has {facts.balance_wei / 1e18:.6f} ETH, enough for about {left} "
             f"reveals. {effect} until it is topped up; they go on by themselves."
         )
-    else:
-        shortage = ""
-    state = _save(
-        KeeperState(
-            status=BLOCKED if reason else level,
-            reason=reason or shortage,
-            address=address,
-            chain_id=facts.chain_id,
-            balance_wei=facts.balance_wei,
-            cost_per_token_wei=cost,
-            cost_is_measured=bool(costs.wei_per_token),
-            reveals_left=left,
-            gas_price_wei=price,
-            gas_price_high_since=high_since,
-            checked_at=now,
-        )
+    return KeeperState(
+        status=status,
+        reason=reason,
+        address=address,
+        chain_id=facts.chain_id,
+        balance_wei=facts.balance_wei,
+        cost_per_token_wei=cost,
+        cost_is_measured=bool(costs.wei_per_token),
+        reveals_left=left,
+        gas_price_wei=price,
+        gas_price_high_since=high_since.isoformat() if high_since else None,
+        checked_at=now.isoformat(timespec="seconds"),
     )
-    if (state.status, bool(high_since)) != (was.status, bool(was.gas_price_high_since)):
-        severity = {OK: "info", LOW: "warning"}.get(state.status, "error")
-        getattr(logger, severity)(
-            "keeper_" + state.status, reason=state.reason, reveals_left=left, keeper=address
-        )
-    elif high_since:
-        logger.error("gas_price_too_high", reason=reason)
-    return state
-
-
-def note_problem(problem: str, *, address: str) -> None:
-    """Keep what forbids every reveal until facts are seen again that have nothing against them."""
-    state = keeper_state()
-    if (state.status, state.reason, state.address) != (BLOCKED, problem, address):
-        _save(replace(state, status=BLOCKED, reason=problem, address=address))
-        logger.error("keeper_blocked", reason=problem, keeper=address)
-
-
-def _lasted(since: str) -> str:
-    moment = read_moment(since)
-    if moment is None:
-        return "an unknown time"
-    seconds = (datetime.now(UTC) - moment).total_seconds()
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
-def _save(state: KeeperState) -> KeeperState:
-    SystemState.put(KEY, asdict(state))
-    return state
 
 
 @dataclass(frozen=True)
@@ -233,7 +208,6 @@ class RevealCosts:
     `l1_is_measured`: their receipts told the L1 data fee.
     """
 
-    transactions: int
     tokens: int
     gas_per_token: int | None
     wei_per_token: int | None
@@ -242,43 +216,28 @@ class RevealCosts:
 
 def reveal_costs() -> RevealCosts:
     """Return the costs of the newest confirmed reveals, L1 data fee included; one query."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT count(*), COALESCE(sum(tokens), 0), sum(gas_used) / NULLIF(sum(tokens), 0),
-                   sum(gas_used * effective_gas_price_wei + COALESCE(l1_fee_wei, 0))
-                   / NULLIF(sum(tokens), 0),
-                   count(l1_fee_wei)
-            FROM (
-                SELECT gas_used, effective_gas_price_wei, l1_fee_wei,
-                       cardinality(token_ids) AS tokens
-                FROM reveal_transactions
-                WHERE status = 'confirmed' AND gas_used IS NOT NULL
-                ORDER BY signed_at DESC LIMIT %s
-            ) AS newest
-            """,
-            [_MEASURED_OVER],
-        )
-        number, tokens, gas, wei, l1_fees = cursor.fetchone()
+    confirmed = RevealTransaction.objects.filter(
+        status=TransactionStatus.CONFIRMED, gas_used__isnull=False
+    )
+    rows = confirmed.defer("raw_transaction", "metadata_uris").order_by("-signed_at")
+    newest = list(rows[:_MEASURED_OVER])
+    tokens = sum(len(row.token_ids) for row in newest)
+    if not tokens:
+        return RevealCosts(0, None, None, False)
     return RevealCosts(
-        transactions=number,
-        tokens=int(tokens),
-        gas_per_token=None if gas is None else int(gas),
-        wei_per_token=None if wei is None else int(wei),
-        l1_is_measured=l1_fees > 0,
+        tokens,
+        gas_per_token=sum(row.gas_used or 0 for row in newest) // tokens,
+        wei_per_token=sum(row.cost_wei or 0 for row in newest) // tokens,
+        l1_is_measured=any(row.l1_fee_wei is not None for row in newest),
     )
 
 
 # -- what it offers per gas: EIP-1559 fees from the recent blocks, under a ceiling ---------------
 
-# Percentile of the priority fees that transactions of the last ten blocks paid.
-PERCENTILES = {"slow": 10, "medium": 50, "fast": 90}
+_PERCENTILES = {"slow": 10, "medium": 50, "fast": 90}
 
 # Enough for a node that refuses a tip of zero; a thousandth of Base's base fee.
 MIN_PRIORITY_FEE_WEI = 1_000
-
-# A node takes a replacement only if both fees grow by a tenth (geth, reth); an eighth is safe.
-_REPLACEMENT_NUMERATOR, _REPLACEMENT_DENOMINATOR = 9, 8
 
 # EIP-7825: no transaction may have a higher gas limit (Base since May 2026).
 MAX_TRANSACTION_GAS = 1 << 24
@@ -317,6 +276,11 @@ class Fees:
 def configured_ceiling_wei() -> int:
     """Return REVEAL_MAX_GAS_PRICE_GWEI in wei."""
     return int(settings.REVEAL_MAX_GAS_PRICE_GWEI * 1_000_000_000)
+
+
+def percentile() -> int:
+    """Return which one to ask for of the tips that transactions of the last ten blocks paid."""
+    return _PERCENTILES[settings.KEEPER_GAS_STRATEGY]
 
 
 def choose_fees(history: FeeHistory, *, ceiling_wei: int) -> Fees:
@@ -359,13 +323,8 @@ def _market_tip_wei(history: FeeHistory) -> int:
 
 
 def least_bump(wei: int) -> int:
-    """Return the lowest fee with which a node takes a replacement."""
-    return -(-wei * _REPLACEMENT_NUMERATOR // _REPLACEMENT_DENOMINATOR)  # rounded up
-
-
-def gas_limit(estimate: int, *, buffer: float) -> int:
-    """Return the estimate with its buffer, under the chain's cap per transaction."""
-    return min(int(estimate * buffer), MAX_TRANSACTION_GAS)
+    """Return the fee of a replacement: nodes want a tenth more (geth, reth), an eighth is safe."""
+    return -(-wei * 9 // 8)  # rounded up
 
 
 def is_above_cap(error: RpcError) -> bool:

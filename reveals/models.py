@@ -229,11 +229,6 @@ class RevealTransaction(models.Model):
         return self.tx_hash
 
     @property
-    def most_wei(self) -> int:
-        """What it may cost at the very most, without Base's L1 data fee."""
-        return self.gas_limit * int(self.max_fee_per_gas_wei)
-
-    @property
     def cost_wei(self) -> int | None:
         """What the keeper paid: gas and, on Base, the L1 data fee."""
         if self.gas_used is None or self.effective_gas_price_wei is None:

@@ -11,7 +11,8 @@ At the end stands what the drain's steps share of it: what was read in this turn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,7 +26,8 @@ from django.utils import timezone
 from glisk.clients.chain import ChainClient
 from glisk.clock import database_now
 from glisk.engine.broker import notify
-from glisk.engine.step import Step
+from glisk.engine.step import Done, Failed, Step
+from glisk.errors import as_provider_error, backoff_seconds
 from reveals.gate import Candidate, ReadyTokens, read_ready_tokens
 from reveals.keeper import Fees, Keeper, SignedTransaction
 from reveals.models import (
@@ -56,10 +58,15 @@ class Unsigned:
     max_fee_per_gas_wei: int
     max_priority_fee_per_gas_wei: int
 
-    @property
-    def most_wei(self) -> int:
-        """What it may cost at the very most, without Base's L1 data fee."""
-        return self.gas_limit * self.max_fee_per_gas_wei
+    @classmethod
+    def read(cls, batch: RevealBatch) -> Unsigned:
+        return cls(**(batch.to_sign or {}))
+
+    @classmethod
+    def of(cls, candidates: Sequence[Candidate], *, gas_limit: int, fees: Fees) -> Unsigned:
+        ids = [candidate.token_id for candidate in candidates]
+        uris = [candidate.metadata_uri for candidate in candidates]
+        return cls(ids, uris, gas_limit, **asdict(fees))
 
 
 class Doubt(StrEnum):
@@ -80,50 +87,47 @@ def reserve_batch(
     *,
     keeper: str,
     candidates: Sequence[Candidate],
-    gas_limit: int,
-    fees: Fees,
+    unsigned: Unsigned,
     transaction_count: int,
     reviewed_at: datetime,
 ) -> RevealBatch | None:
-    """Reserve the next nonce for these tokens, to be signed with this gas and these fees.
+    """Reserve the next nonce for a call that reveals these tokens.
 
     `transaction_count` is the keeper's number of mined transactions, `reviewed_at` the time when
     the chain was asked. Returns None if one of the tokens is no longer what was verified: then the
     batch has to be composed anew.
     """
-    uris = [candidate.metadata_uri for candidate in candidates]
-    ids = [candidate.token_id for candidate in candidates]
     with transaction.atomic():
-        _lock_nonces()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NONCE_LOCK])
         if not _still_ready(candidates):
             return None
         batch = RevealBatch.objects.create(
             keeper=keeper,
             nonce=_next_nonce(keeper, transaction_count),
-            to_sign=asdict(Unsigned(ids, uris, gas_limit, **asdict(fees))),
+            to_sign=asdict(unsigned),
             reviewed_at=reviewed_at,
         )
         RevealBatchToken.objects.bulk_create(
-            RevealBatchToken(batch=batch, token_id=token_id, position=position, metadata_uri=uri)
-            for position, (token_id, uri) in enumerate(zip(ids, uris, strict=True))
+            RevealBatchToken(
+                batch=batch, token_id=c.token_id, position=position, metadata_uri=c.metadata_uri
+            )
+            for position, c in enumerate(candidates)
         )
     return batch
 
 
-def reserve_filler(*, keeper: str, nonce: int, fees: Fees) -> RevealBatch | None:
-    """Have a reveal of nothing signed for a nonce that nobody has; None if somebody has it.
+def reserve_filler(*, keeper: str, nonce: int, fees: Fees) -> None:
+    """Have a reveal of nothing signed for a nonce, unless somebody has it.
 
     Others spent it once, and a reorg took that back: later nonces wait for it.
     """
-    with transaction.atomic():
-        _lock_nonces()
-        if RevealBatch.objects.filter(keeper=keeper, nonce=nonce).exists():
-            return None
-        batch = RevealBatch.objects.create(
-            keeper=keeper, nonce=nonce, to_sign=asdict(Unsigned([], [], FILLER_GAS, **asdict(fees)))
-        )
-    logger.error("nonce_gap_filled", nonce=nonce)
-    return batch
+    unsigned = Unsigned.of([], gas_limit=FILLER_GAS, fees=fees)
+    _, is_new = RevealBatch.objects.get_or_create(
+        keeper=keeper, nonce=nonce, defaults={"to_sign": asdict(unsigned)}
+    )
+    if is_new:
+        logger.error("nonce_gap_filled", nonce=nonce)
 
 
 def order_replacement(
@@ -135,14 +139,13 @@ def order_replacement(
     reveals the same tokens, or those of them that are given: perhaps none, which only spends the
     nonce.
     """
-    known_review = old.batch.reviewed_at
     uris = dict(zip(old.token_ids, old.metadata_uris, strict=True))
     ids = list(token_ids)
     unsigned = Unsigned(ids, [uris[i] for i in ids], old.gas_limit, **asdict(fees))
     with transaction.atomic():
         batch = RevealBatch.objects.select_for_update().get(pk=old.batch_id)
         newest = RevealTransaction.objects.filter(batch=batch).latest("pk")
-        is_known = newest.pk == old.pk and batch.reviewed_at == known_review
+        is_known = newest.pk == old.pk and batch.reviewed_at == old.batch.reviewed_at
         if batch.status == BatchStatus.OPEN and batch.to_sign is None and is_known:
             RevealBatch.objects.filter(pk=batch.pk).update(
                 to_sign=asdict(unsigned), reviewed_at=reviewed_at, send_at=None, failures=0
@@ -163,7 +166,7 @@ def drop_unsigned(batch: RevealBatch) -> None:
     """
     with transaction.atomic():
         locked = RevealBatch.objects.select_for_update().get(pk=batch.pk)
-        if RevealTransaction.objects.filter(batch=locked).exists():
+        if locked.transactions.exists():
             RevealBatch.objects.filter(pk=locked.pk).update(to_sign=None)
         else:
             locked.delete()
@@ -171,22 +174,20 @@ def drop_unsigned(batch: RevealBatch) -> None:
     logger.warning("unsigned_reveal_dropped", keeper=batch.keeper, nonce=batch.nonce)
 
 
-def store_signed(batch: RevealBatch, unsigned: Unsigned, signed: SignedTransaction) -> bool:
+def store_signed(batch: RevealBatch, signed: SignedTransaction) -> bool:
     """Store the bytes; return whether they are still what is to be signed for the batch.
 
     Equal calls give equal bytes, so what another drain signed a moment ago is no second one.
     """
     with transaction.atomic():
         locked = RevealBatch.objects.select_for_update().filter(pk=batch.pk).first()
-        if locked is None or locked.status != BatchStatus.OPEN:
+        if locked is None or locked.status != BatchStatus.OPEN or locked.to_sign != batch.to_sign:
             return False
-        if locked.to_sign != asdict(unsigned):
-            return False
-        rows = RevealTransaction.objects.filter(batch=locked).defer("raw_transaction")
-        known = {row.tx_hash: row for row in rows.order_by("pk")}
-        old = next(reversed(known.values()), None)
-        if signed.tx_hash not in known:
-            RevealTransaction.objects.create(
+        unsigned = Unsigned.read(locked)
+        rows = locked.transactions.defer("raw_transaction").order_by("pk")
+        old = rows.last()
+        if not rows.filter(tx_hash=signed.tx_hash).exists():
+            rows.create(
                 batch=locked,
                 tx_hash=signed.tx_hash,
                 raw_transaction=signed.raw,
@@ -205,27 +206,15 @@ def store_signed(batch: RevealBatch, unsigned: Unsigned, signed: SignedTransacti
             replace_by="",
         )
         RevealRequest.objects.filter(token__in=unsigned.token_ids).delete()
-    if old is None:
-        logger.info(
-            "reveal_signed",
-            tx_hash=signed.tx_hash,
-            nonce=batch.nonce,
-            tokens=len(unsigned.token_ids),
-        )
-    else:
-        logger.warning(
-            "reveal_replaced",
-            tx_hash=signed.tx_hash,
-            replaces=old.tx_hash,
-            nonce=batch.nonce,
-            left_out=sorted(set(old.token_ids) - set(unsigned.token_ids)),
-        )
+    logger.log(
+        logging.WARNING if old else logging.INFO,
+        "reveal_replaced" if old else "reveal_signed",
+        tx_hash=signed.tx_hash,
+        nonce=batch.nonce,
+        tokens=len(unsigned.token_ids),
+        replaces=old and old.tx_hash,
+    )
     return True
-
-
-def _lock_nonces() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NONCE_LOCK])
 
 
 def _still_ready(candidates: Sequence[Candidate]) -> bool:
@@ -261,16 +250,6 @@ def send_later(batch: RevealBatch, seconds: float, **changes: Any) -> None:
     ).update(send_at=database_now() + timedelta(seconds=seconds), **changes)
 
 
-def is_due(batch: RevealBatch, now: datetime) -> bool:
-    return batch.send_at is None or batch.send_at <= now
-
-
-def seconds_until_due(batches: Iterable[RevealBatch]) -> float | None:
-    """Return in how many seconds the first of those that wait is due; None if none waits."""
-    waits = [batch.send_at for batch in batches if batch.send_at is not None]
-    return max(0.0, (min(waits) - database_now()).total_seconds()) if waits else None
-
-
 def review_all_now() -> None:
     """Have the chain asked about everything open before it is sent, and that at once.
 
@@ -292,18 +271,11 @@ def mark_broadcast(row: RevealTransaction) -> None:
     )
 
 
-def note_refusal(row: RevealTransaction, reason: str) -> None:
-    """Show on its page why no node takes a transaction, until one does."""
-    RevealTransaction.objects.filter(pk=row.pk, status=TransactionStatus.SIGNED).exclude(
-        error=reason
-    ).update(error=reason)
-
-
 def doubt_lasts(batch: RevealBatch, doubt: Doubt, holds: bool) -> float:
     """Note in its row whether a doubt holds; return for how many seconds it has."""
-    lasted = doubted_for(batch, doubt)
-    if holds == (lasted is not None):
-        return lasted or 0.0
+    if holds and doubt in batch.doubts:
+        return doubted_for(batch, doubt)
+    # Only this one: other steps of the turn may have noted theirs.
     with connection.cursor() as cursor:
         if holds:
             batch.doubts[doubt] = database_now().timestamp()
@@ -312,8 +284,7 @@ def doubt_lasts(batch: RevealBatch, doubt: Doubt, holds: bool) -> float:
                 "|| doubts WHERE id = %s",
                 [doubt, batch.doubts[doubt], batch.pk],
             )
-        else:
-            del batch.doubts[doubt]
+        elif batch.doubts.pop(doubt, None) is not None:
             cursor.execute(
                 "UPDATE reveal_batches SET doubts = doubts - %s::text WHERE id = %s",
                 [doubt, batch.pk],
@@ -321,10 +292,10 @@ def doubt_lasts(batch: RevealBatch, doubt: Doubt, holds: bool) -> float:
     return 0.0
 
 
-def doubted_for(batch: RevealBatch, doubt: Doubt) -> float | None:
-    """Return for how many seconds a doubt has held; None if it does not."""
-    since = batch.doubts.get(doubt)
-    return None if since is None else database_now().timestamp() - float(since)
+def doubted_for(batch: RevealBatch, doubt: Doubt) -> float:
+    """Return for how many seconds a doubt has held; 0 if it does not."""
+    now = database_now().timestamp()
+    return now - float(batch.doubts.get(doubt, now))
 
 
 # -- what is open, what is watched ----------------------------------------------------------
@@ -347,14 +318,6 @@ def with_transactions(batches: QuerySet[RevealBatch]) -> list[RevealBatch]:
     return list(ordered.prefetch_related(Prefetch("transactions", rows)))
 
 
-def mark_settled(batch_ids: Sequence[int]) -> None:
-    """Note that no reorg reaches these batches any more."""
-    if batch_ids:
-        RevealBatch.objects.filter(pk__in=batch_ids, closed_at__isnull=False).update(
-            settled_at=database_now()
-        )
-
-
 def unsettle(*, keeper: str, nonce: int) -> bool:
     """Have a closed batch watched again; return whether there is a batch of this nonce at all."""
     batches = RevealBatch.objects.filter(keeper=keeper, nonce=nonce)
@@ -372,6 +335,8 @@ def perhaps_revealed(token_id: str) -> Exists:
     places = RevealBatchToken.objects.filter(token=OuterRef(token_id))
     return Exists(places.filter(Q(is_open=True) | Q(batch__settled_at=None)))
 
+
+# -- the drain's steps ----------------------------------------------------------------------
 
 W = TypeVar("W")
 D = TypeVar("D")
@@ -400,7 +365,30 @@ class RevealStep(Step[W, D]):
     """A step without leases: one drain in all holds the reveal slot."""
 
     most = 1
+    failures = 0  # in a row
 
     def __init__(self, owner: str, shared: Shared) -> None:
         super().__init__(owner)
         self.shared, self.keeper, self.chain = shared, shared.keeper, shared.chain
+
+    def settle(self, done: Sequence[Done[W, D]], failed: Sequence[Failed[W]]) -> None:
+        for each in done:
+            self.done(each.work, each.value)
+            self.failures = 0
+        for lost in failed:
+            self.failed(lost.work, lost.error)
+
+    def done(self, work: W, value: D) -> None:
+        """Write what came of one call."""
+
+    def failed(self, work: W, error: Exception) -> None:
+        """Ask again later: mostly it is the node that does not answer."""
+        self.failures += 1
+        fault = as_provider_error(error, vendor="chain")
+        logger.warning(
+            "chain_unavailable",
+            step=self.name,
+            error=str(fault),
+            exc_info=None if fault is error else error,
+        )
+        self.pause(backoff_seconds(self.failures, base=0.5, cap=10.0))

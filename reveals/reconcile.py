@@ -9,25 +9,19 @@ A drain makes the middle step in a thread; `reconcile_reveals` makes all three.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
 import structlog
-from django.conf import settings
-from django.utils import timezone
 
 from glisk.clients.chain import ChainClient, OnChainToken, Receipt
 from glisk.clock import database_now
-from glisk.timing import timing
 from reveals import outbox
 from reveals.gate import set_aside
 from reveals.keeper import keeper_address
 from reveals.models import BatchStatus, RevealBatch, RevealTransaction
-from reveals.pipeline.receipts import (
-    close_by_receipt,
-    confirm,
-    look_for_receipts,
-)
+from reveals.pipeline.receipts import close_by_receipt, confirm, look_for_receipts
 from reveals.pipeline.watch import MINED, Fate, follow_move, judge, look
 from tokens.models import Token
 from tokens.recovery.adoption import adopt
@@ -37,8 +31,24 @@ from tokens.transitions.claims import Refusal
 
 logger = structlog.get_logger(__name__)
 
-RECENT = timedelta(days=1)
+_RECENT = timedelta(days=1)
 _AT_ONCE = 500
+
+
+class Found(StrEnum):
+    """What the chain says of a ready token, or of a transaction, and what was done about it."""
+
+    UNREVEALED = "unrevealed, as here"
+    CONFIRMED = "revealed by a transaction of ours, noted now"
+    ADOPTED = "revealed by somebody else with our URI, adopted"
+    FOREIGN = "revealed by somebody else with a foreign URI, failed"
+    UNSETTLED = "revealed with our URI, but not adopted: left to the worker"
+
+    AS_NOTED = "as noted here"
+    PENDING = "on their way"  # not mined, or not deep enough
+    ENTERED = "mined, noted now"
+    MOVED = "in another block than noted, corrected"
+    DOUBTFUL = "not on chain as noted: left to the worker, which looks again"
 
 
 @dataclass(frozen=True)
@@ -52,21 +62,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    question: Question
+    token_id: int
+    metadata_uri: str
     on_chain: OnChainToken
     receipt: Receipt | None  # of the transaction of ours that revealed it
-
-
-@dataclass
-class Reconciled:
-    """Token ids, by what the chain says of them."""
-
-    checked: int = 0
-    unrevealed: list[int] = field(default_factory=list)  # as here: they wait for their reveal
-    confirmed: list[int] = field(default_factory=list)  # by a transaction of ours
-    adopted: list[int] = field(default_factory=list)  # by somebody else, with our URI
-    foreign: list[int] = field(default_factory=list)  # by somebody else, with another URI
-    unsettled: list[int] = field(default_factory=list)  # revealed with our URI, not adopted
 
 
 def questions_of(uris: Mapping[int, str]) -> list[Question]:
@@ -85,67 +84,41 @@ def ask_chain(chain: ChainClient, questions: Sequence[Question]) -> list[Answer]
     revealed = [question for question in questions if facts[question.token_id].revealed]
     hashes = sorted({tx_hash for question in revealed for tx_hash in question.tx_hashes})
     receipts = chain.receipts(hashes) if hashes else {}
-    return [
-        Answer(
-            question,
-            facts[question.token_id],
-            next(
-                (
-                    receipt
-                    for tx_hash in question.tx_hashes
-                    if (receipt := receipts.get(tx_hash)) is not None and receipt.succeeded
-                ),
-                None,
-            ),
-        )
-        for question in questions
-    ]
+    answers = []
+    for question in questions:
+        ours = [receipts.get(tx_hash) for tx_hash in question.tx_hashes]
+        receipt = next((r for r in ours if r is not None and r.succeeded), None)
+        on_chain = facts[question.token_id]
+        answers.append(Answer(question.token_id, question.metadata_uri, on_chain, receipt))
+    return answers
 
 
-def settle_answers(answers: Sequence[Answer], *, actor: str) -> Reconciled:
+def settle_answers(answers: Sequence[Answer], *, actor: str) -> dict[int, Found]:
     """Follow the chain: revealed by us, by others with our URI, or with a foreign one.
 
     A foreign URI cannot be changed: the token fails with both URIs in the reason, and the drift
     report names it.
     """
-    report = Reconciled(checked=len(answers))
-    report.unrevealed = [a.question.token_id for a in answers if not a.on_chain.revealed]
-    mined = {a.receipt.tx_hash: a.receipt for a in answers if a.on_chain.revealed and a.receipt}
-    for receipt in mined.values():
-        report.confirmed += sorted(_confirm(receipt, actor=actor))
-    adoptable: dict[int, OnChainToken] = {}
-    refusals: list[Refusal] = []
-    for answer in answers:
-        token_id, on_chain = answer.question.token_id, answer.on_chain
-        if not on_chain.revealed or token_id in report.confirmed:
-            continue
-        if on_chain.uri == answer.question.metadata_uri:
-            adoptable[token_id] = on_chain
-        else:
-            report.foreign.append(token_id)
-            refusals.append(_foreign(answer))
-    report.adopted = sorted(adopt(adoptable, actor=actor))
-    report.unsettled = sorted(adoptable.keys() - set(report.adopted))
+    found = {answer.token_id: Found.UNREVEALED for answer in answers}
+    for receipt in {a.receipt.tx_hash: a.receipt for a in answers if a.receipt}.values():
+        found |= dict.fromkeys(sorted(_confirm(receipt, actor=actor)), Found.CONFIRMED)
+    others = [a for a in answers if a.on_chain.revealed and found[a.token_id] != Found.CONFIRMED]
+    ours = {a.token_id: a.on_chain for a in others if a.on_chain.uri == a.metadata_uri}
+    found |= dict.fromkeys(ours, Found.UNSETTLED)
+    found |= dict.fromkeys(sorted(adopt(ours, actor=actor)), Found.ADOPTED)
+    refusals = [_foreign(answer) for answer in others if answer.token_id not in ours]
     set_aside(refusals, actor=actor)
     for refusal in refusals:
+        found[refusal.token_id] = Found.FOREIGN
         report_finding(Finding("uri_differs", refusal.token_id, refusal.reason))
-    if report.confirmed or report.adopted:
-        logger.warning("reveals_reconciled", confirmed=report.confirmed, adopted=report.adopted)
-    return report
-
-
-def unclear(token_ids: Iterable[int], *, reason: str) -> list[Refusal]:
-    """Let tokens wait that the chain called revealed a moment ago; then it is asked again."""
-    text = f"The chain calls it revealed, but not how: {reason}. It is asked again."
-    return [
-        Refusal(token_id, text, "already_revealed", wait_seconds=timing.unclear_wait)
-        for token_id in token_ids
-    ]
+    if followed := [i for i, what in found.items() if what in (Found.CONFIRMED, Found.ADOPTED)]:
+        logger.warning("reveals_reconciled", tokens=followed)
+    return found
 
 
 def reconcile_reveals(
     chain: ChainClient, *, actor: str, token_ids: Iterable[int] | None = None
-) -> Reconciled:
+) -> dict[int, Found]:
     """Compare every ready token (or these) with the chain, and follow it.
 
     Safe at any time, beside the drain as well: tokens in an open batch are left to its receipt.
@@ -155,23 +128,19 @@ def reconcile_reveals(
     if token_ids is not None:
         ready = ready.filter(token_id__in=list(token_ids))
     tokens = list(ready.exclude(batch_items__is_open=True))
-    report = Reconciled()
+    found: dict[int, Found] = {}
     for start in range(0, len(tokens), _AT_ONCE):
         uris = {t.token_id: t.token_uri or "" for t in tokens[start : start + _AT_ONCE]}
-        part = settle_answers(ask_chain(chain, questions_of(uris)), actor=actor)
-        report.checked += part.checked
-        for name in ("unrevealed", "confirmed", "adopted", "foreign", "unsettled"):
-            getattr(report, name).extend(getattr(part, name))
-    return report
+        found |= settle_answers(ask_chain(chain, questions_of(uris)), actor=actor)
+    return found
 
 
 def _confirm(receipt: Receipt, *, actor: str) -> set[int]:
     """Enter a transaction of ours whose batch was given up: it was mined all the same."""
-    row = RevealTransaction.objects.select_related("batch").get(tx_hash=receipt.tx_hash)
     return confirm(
-        row,
+        RevealTransaction.objects.select_related("batch").get(tx_hash=receipt.tx_hash),
         receipt,
-        revealed_at=timezone.now(),
+        revealed_at=database_now(),
         actor=actor,
         was=(BatchStatus.OPEN, BatchStatus.SUPERSEDED, BatchStatus.REVERTED),
     )
@@ -183,65 +152,36 @@ def _foreign(answer: Answer) -> Refusal:
         by, who = f"{answer.receipt.tx_hash}, which we signed", ""
     text = (
         f"It is revealed on chain already, by {by}, with {answer.on_chain.uri[:200]!r}; here it is "
-        f"{answer.question.metadata_uri!r}. A reveal cannot be changed.{who}"
+        f"{answer.metadata_uri!r}. A reveal cannot be changed.{who}"
     )
-    return Refusal(answer.question.token_id, text, "already_revealed", final=True)
+    return Refusal(answer.token_id, text, "already_revealed", final=True)
 
 
-@dataclass
-class TransactionsCompared:
-    """Transaction hashes, by what the chain says of them."""
-
-    checked: int = 0  # batches
-    pending: list[str] = field(default_factory=list)  # not mined, or not deep enough
-    entered: list[str] = field(default_factory=list)  # mined, and noted now
-    moved: list[str] = field(default_factory=list)  # in another block than noted
-    doubtful: list[str] = field(default_factory=list)  # noted as mined, and not so on chain
-
-
-def compare_transactions(
-    chain: ChainClient, *, actor: str, recent: timedelta = RECENT
-) -> TransactionsCompared:
+def compare_transactions(chain: ChainClient, *, actor: str) -> dict[str, Found]:
     """Enter what was mined, and have the worker watch again what is not on chain as noted.
 
     Nothing is sent or opened again here: one look of one node is no proof, and the worker looks
-    several times (pipeline.watch). Raises the errors of the chain's client.
+    several times (pipeline.watch). Returns one hash of each batch: the mined one, or the newest.
+    Raises the errors of the chain's client.
     """
-    report = TransactionsCompared()
-    recently = RevealBatch.objects.filter(closed_at__gte=database_now() - recent)
-    closed = outbox.with_transactions(recently)
-    open_ = [batch for batch in outbox.open_batches() if batch.signed]
-    report.checked = len(closed) + len(open_)
-    _compare_closed(chain, report, closed)
-    _compare_open(chain, report, open_, actor)
-    return report
-
-
-def _compare_closed(
-    chain: ChainClient, report: TransactionsCompared, batches: list[RevealBatch]
-) -> None:
-    if not batches:
-        return
-    sight, keeper = look(chain, batches), keeper_address()
-    for batch in batches:
-        mined = [row for row in batch.signed if row.status in MINED]
-        fate = judge(batch, sight, keeper=keeper)
-        if fate is Fate.MOVED:
-            follow_move(batch, sight)
-            report.moved.append(mined[0].tx_hash)
-        elif fate is Fate.DOUBTFUL:
-            outbox.unsettle(keeper=batch.keeper, nonce=batch.nonce)
-            # The one that we call mined, or the newest of a nonce that others spent.
-            report.doubtful.append((mined[0] if mined else batch.newest).tx_hash)
-
-
-def _compare_open(
-    chain: ChainClient, report: TransactionsCompared, batches: list[RevealBatch], actor: str
-) -> None:
-    if not batches:
-        return
-    rows = [row for batch in batches for row in batch.signed]
-    found = look_for_receipts(chain, rows, confirmations=settings.REVEAL_CONFIRMATIONS)
-    for batch in batches:
-        closed = close_by_receipt(batch.signed, found, actor=actor)
-        (report.entered if closed else report.pending).append(batch.newest.tx_hash)
+    found: dict[str, Found] = {}
+    recent = RevealBatch.objects.filter(closed_at__gte=database_now() - _RECENT)
+    if closed := outbox.with_transactions(recent):
+        sight, keeper = look(chain, closed), keeper_address()
+        for batch in closed:
+            told = next((row for row in batch.signed if row.status in MINED), batch.newest)
+            fate = judge(batch, sight, keeper=keeper)
+            found[told.tx_hash] = Found.AS_NOTED
+            if fate is Fate.MOVED:
+                follow_move(batch, sight)
+                found[told.tx_hash] = Found.MOVED
+            elif fate is Fate.DOUBTFUL:
+                outbox.unsettle(keeper=batch.keeper, nonce=batch.nonce)
+                found[told.tx_hash] = Found.DOUBTFUL
+    if signed := [batch for batch in outbox.open_batches() if batch.signed]:
+        rows = [row for batch in signed for row in batch.signed]
+        included = look_for_receipts(chain, rows, explains=True)
+        for batch in signed:
+            is_closed = close_by_receipt(batch.signed, included, actor=actor)
+            found[batch.newest.tx_hash] = Found.ENTERED if is_closed else Found.PENDING
+    return found

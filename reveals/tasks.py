@@ -54,7 +54,7 @@ class RevealDrain(Drain):
             FillGap(who, shared),
             ReadBack(who, shared),
         ]
-        self.steps = [*steps, Refresh(who)] if settings.OPENSEA_API_KEY else steps
+        self.steps = [*steps, Refresh(who, shared)] if settings.OPENSEA_API_KEY else steps
         # Nobody knows how long ago the drain before it ended: the chain is asked before anything
         # of it is sent, and then that is sent at once.
         outbox.review_all_now()

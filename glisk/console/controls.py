@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -128,17 +129,10 @@ def _reveal_all(_: str, actor: str, reason: str) -> str:
 def _reconcile(_: str, actor: str, reason: str) -> str:
     chain = ChainClient.from_settings()
     compared = compare_transactions(chain, actor=actor)
-    report = reconcile_reveals(chain, actor=actor)
-    parts: dict[str, Sequence[Any]] = {
-        "transactions entered": compared.entered,
-        "moved to another block": compared.moved,
-        "not on chain as noted": compared.doubtful,
-        "noted as revealed by us": report.confirmed,
-        "adopted": report.adopted,
-        "revealed by others with a foreign URI": report.foreign,
-    }
-    found = "".join(f", {len(which)} {what}" for what, which in parts.items() if which)
-    return f"{compared.checked} batches, {report.checked} ready tokens compared{found}."
+    found = reconcile_reveals(chain, actor=actor)
+    counts = Counter([*compared.values(), *found.values()])
+    told = "".join(f", {number} {what}" for what, number in counts.items())
+    return f"{len(compared)} batches, {len(found)} ready tokens compared{told}."
 
 
 def _recover(_: str, actor: str, reason: str) -> str:

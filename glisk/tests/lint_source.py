@@ -21,8 +21,8 @@ PACKAGES = ("authors", "glisk", "reveals", "tokens", "webhooks")
 LOUD = {"warning", "error", "exception", "critical"}
 # Their names are put together, or handed on.
 COMPOSED = {
-    "cancel_failed", "chain_unread", "keeper_empty", "keeper_low", "marketplace_refresh_failed",
-    "poll_failed", "reveal_refused",
+    "cancel_failed", "chain_unread", "keeper_blocked", "keeper_empty", "keeper_low",
+    "marketplace_refresh_failed", "poll_failed", "reveal_refused", "reveal_replaced",
     "reconciliation_failed", "send_failed", "task_failed", "task_interrupted",
 }  # fmt: skip
 SECRET_NAME = re.compile(r"(^|_)(secret|token|jwt|key)$", re.IGNORECASE)

@@ -35,23 +35,12 @@ BATCH_LABELS = {
 
 
 def _replace(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
-    return [
-        Outcome(result.batch_id, result.done, result.message)
-        for result in request_replacement(batch_ids=keys, actor=actor)
-    ]
+    return [Outcome(*answer) for answer in request_replacement(batch_ids=keys, actor=actor)]
 
 
 def _forecast_replacement(keys: Sequence[Any]) -> Forecast:
-    results = request_replacement(batch_ids=keys, actor="", dry_run=True)
-    going = [result for result in results if result.done]
-    most = sum(result.most_wei for result in going)
-    return Forecast(
-        [Outcome(result.batch_id, result.done, result.message) for result in results],
-        f"At the very most {ether(most)} instead of what was offered; one of the transactions of "
-        "a nonce is mined, never two."
-        if going
-        else "",
-    )
+    answers = request_replacement(batch_ids=keys, actor="", dry_run=True)
+    return Forecast([Outcome(*answer) for answer in answers])
 
 
 REPLACE_BATCH = AdminAction(

@@ -10,8 +10,7 @@ carry TokensRevealed for just these tokens, and the contract must answer with th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
@@ -24,11 +23,10 @@ from glisk.breaker import Breaker
 from glisk.clients.chain import OnChainToken, Receipt, revealed_ids
 from glisk.clients.opensea import VENDOR, OpenSeaClient
 from glisk.clock import database_now
-from glisk.engine.step import Done, Failed, Step
 from glisk.errors import AccountError, TransientError, as_provider_error, backoff_seconds
 from glisk.rate_limit import RateLimit
 from reveals.models import MarketplaceRefresh, RevealTransaction, TransactionStatus
-from reveals.outbox import RevealStep
+from reveals.outbox import RevealStep, Shared
 from tokens.models import Token
 from tokens.recovery.drift import Finding, report_finding
 
@@ -39,80 +37,73 @@ _AT_ONCE = 20  # transactions
 _PATIENCE = timedelta(minutes=2)
 _LONGEST_READ_WAIT_SECONDS = 60.0
 
-
-@dataclass(frozen=True)
-class Shown:
-    """What the chain shows: the receipts of transactions, and the contract's word on tokens."""
-
-    receipts: Mapping[str, Receipt | None]
-    tokens: Mapping[int, OnChainToken]
+# The receipts of transactions, and the contract's word on their tokens.
+Shown = tuple[Mapping[str, Receipt | None], Mapping[int, OnChainToken]]
 
 
 class ReadBack(RevealStep[list[RevealTransaction], Shown]):
     rare = True
 
-    failures = 0  # in a row
+    _misses = 0  # looks in a row at which the node showed nothing new
 
     def claim(self, limit: int) -> Sequence[list[RevealTransaction]]:
-        confirmed = RevealTransaction.objects.filter(
-            status=TransactionStatus.CONFIRMED, read_back_at=None
-        )
-        rows = list(confirmed.defer("raw_transaction").order_by("pk")[:_AT_ONCE])
+        rows = list(_unread().defer("raw_transaction").order_by("pk")[:_AT_ONCE])
         return [rows] if rows else ()
 
     def call(self, work: list[RevealTransaction]) -> Shown:
         """Two round trips for some hundred tokens."""
         receipts = self.chain.receipts(row.tx_hash for row in work)
-        return Shown(receipts, self.chain.tokens(sorted({i for r in work for i in r.token_ids})))
+        return receipts, self.chain.tokens(sorted({i for r in work for i in r.token_ids}))
 
-    def settle(
+    def done(self, work: list[RevealTransaction], value: Shown) -> None:
+        settled = [self._settle(row, *value) for row in work]
+        self._misses = 0 if any(settled) else self._misses + 1
+        if self._misses:
+            self.pause(backoff_seconds(self._misses, cap=_LONGEST_READ_WAIT_SECONDS))
+
+    def _settle(
         self,
-        done: Sequence[Done[list[RevealTransaction], Shown]],
-        failed: Sequence[Failed[list[RevealTransaction]]],
-    ) -> None:
-        for lost in failed:
-            fault = as_provider_error(lost.error, vendor="chain")
-            logger.warning("reveals_not_read_back", error=str(fault))
-        settled = [self._settle(row, each.value) for each in done for row in each.work]
-        self.failures = 0 if any(settled) else self.failures + 1
-        if self.failures:
-            self.pause(backoff_seconds(self.failures, cap=_LONGEST_READ_WAIT_SECONDS))
-
-    def _settle(self, row: RevealTransaction, shown: Shown) -> bool:
+        row: RevealTransaction,
+        receipts: Mapping[str, Receipt | None],
+        tokens: Mapping[int, OnChainToken],
+    ) -> bool:
         """Note that a transaction was read back, unless the node does not show it (yet)."""
-        receipt = shown.receipts[row.tx_hash]
-        hidden = [i for i in row.token_ids if not shown.tokens[i].revealed]
+        receipt = receipts[row.tx_hash]
+        hidden = [i for i in row.token_ids if not tokens[i].revealed]
         if receipt is None or hidden:
             if row.confirmed_at and database_now() - row.confirmed_at > _PATIENCE:
                 logger.error("reveal_not_shown", tx_hash=row.tx_hash, tokens=hidden)
             return False
         logs = [log for log in receipt.logs if self.chain.is_reveal(log)]
-        named = [token_id for log in logs for token_id in revealed_ids(log)]
-        findings = _differences(row, named, shown.tokens)
+        named = {token_id for log in logs for token_id in revealed_ids(log)}
+        findings = _differences(row, named, tokens)
         for finding in findings:
             report_finding(finding)
         wrong = {finding.token_id for finding in findings}
         with transaction.atomic():
-            noted = RevealTransaction.objects.filter(
-                pk=row.pk, status=TransactionStatus.CONFIRMED, read_back_at=None
-            ).update(read_back_at=database_now())
+            noted = _unread().filter(pk=row.pk).update(read_back_at=database_now())
             if noted:
                 want_refresh([i for i in row.token_ids if i not in wrong])
         return bool(noted)
 
 
+def _unread() -> QuerySet[RevealTransaction]:
+    return RevealTransaction.objects.filter(status=TransactionStatus.CONFIRMED, read_back_at=None)
+
+
 def _differences(
-    row: RevealTransaction, named: Sequence[int], facts: Mapping[int, OnChainToken]
+    row: RevealTransaction, named: Collection[int], facts: Mapping[int, OnChainToken]
 ) -> list[Finding]:
     found = []
     for token_id, uri in zip(row.token_ids, row.metadata_uris, strict=True):
         on_chain = facts[token_id].uri
         if on_chain != uri:
             detail = f"on chain {on_chain[:200]!r}, {row.tx_hash} was to write {uri[:200]!r}"
-            found.append(Finding("uri_differs", token_id, detail))
         elif token_id not in named:
             detail = f"TokensRevealed of {row.tx_hash} does not name it"
-            found.append(Finding("uri_differs", token_id, detail))
+        else:
+            continue
+        found.append(Finding("uri_differs", token_id, detail))
     return found
 
 
@@ -123,12 +114,11 @@ MAX_ATTEMPTS = 10
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 30.0, 3600.0
 
 
-class Refresh(Step[MarketplaceRefresh, None]):
+class Refresh(RevealStep[MarketplaceRefresh, None]):
     rare = True
-    most = 1
 
-    def __init__(self, owner: str) -> None:
-        super().__init__(owner)
+    def __init__(self, owner: str, shared: Shared) -> None:
+        super().__init__(owner, shared)
         self.client = OpenSeaClient.from_settings()
         self.breaker = Breaker(VENDOR)
         self.rate = RateLimit(VENDOR, per_minute=settings.OPENSEA_REQUESTS_PER_MINUTE)
@@ -157,41 +147,32 @@ class Refresh(Step[MarketplaceRefresh, None]):
     def call(self, work: MarketplaceRefresh) -> None:
         self.client.refresh(work.token_id)
 
-    def settle(
-        self,
-        done: Sequence[Done[MarketplaceRefresh, None]],
-        failed: Sequence[Failed[MarketplaceRefresh]],
-    ) -> None:
-        for each in done:
-            self.breaker.succeeded()
-            each.work.refreshed_at, each.work.error = timezone.now(), ""
-            each.work.save(update_fields=["refreshed_at", "error"])
-        for lost in failed:
-            self._postpone(lost.work, lost.error)
+    def done(self, work: MarketplaceRefresh, value: None) -> None:
+        self.breaker.succeeded()
+        work.refreshed_at, work.error = timezone.now(), ""
+        work.save()
 
-    def _postpone(self, wanted: MarketplaceRefresh, error: Exception) -> None:
+    def failed(self, work: MarketplaceRefresh, error: Exception) -> None:
         """Let a token wait; only a refusal of the token itself is counted."""
         fault = as_provider_error(error, vendor=VENDOR)
-        asked = getattr(fault, "retry_after_seconds", None)
         self.breaker.refused(fault)
         if not isinstance(fault, AccountError | TransientError):
-            wanted.attempts += 1
-            wanted.given_up = wanted.attempts >= MAX_ATTEMPTS
+            work.attempts += 1
+            work.given_up = work.attempts >= MAX_ATTEMPTS
         wait = backoff_seconds(
-            max(1, wanted.attempts),
+            max(1, work.attempts),
             base=_FIRST_WAIT_SECONDS,
             cap=_LONGEST_WAIT_SECONDS,
-            at_least=asked,
+            at_least=getattr(fault, "retry_after_seconds", None),
         )
-        wanted.next_attempt_at = timezone.now() + timedelta(seconds=wait)
-        wanted.error = str(fault)
-        wanted.save(update_fields=["attempts", "next_attempt_at", "error", "given_up"])
-        log = logger.error if wanted.given_up else logger.warning
+        work.next_attempt_at = timezone.now() + timedelta(seconds=wait)
+        work.error = str(fault)
+        work.save()
+        log = logger.error if work.given_up else logger.warning
         log(
             "marketplace_refresh_failed",
-            token_id=wanted.token_id,
-            attempts=wanted.attempts,
-            given_up=wanted.given_up,
+            token_id=work.token_id,
+            attempts=work.attempts,
             error=str(fault),
         )
 

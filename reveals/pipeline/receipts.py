@@ -26,8 +26,7 @@ from glisk.clients.chain import (
     revert_reason,
 )
 from glisk.clock import database_now
-from glisk.engine.step import Done, Failed
-from glisk.errors import ProviderError, as_provider_error, backoff_seconds
+from glisk.errors import ProviderError, backoff_seconds
 from glisk.timing import timing
 from reveals import outbox
 from reveals.gate import check_chain, set_aside
@@ -48,40 +47,28 @@ from tokens.transitions.status import Move, move_tokens
 logger = structlog.get_logger(__name__)
 
 REVERTS_TO_FAIL = 3
+# What is known of a transaction from its receipt.
+MINED_FACTS = ("block_number", "block_hash", "gas_used", "effective_gas_price_wei", "l1_fee_wei")
 
 
 class Receipts(RevealStep[list[RevealBatch], "Included"]):
-    failures = 0  # in a row
-
     def claim(self, limit: int) -> Sequence[list[RevealBatch]]:
         signed = [batch for batch in self.shared.open if batch.signed]
         return [signed] if signed else ()
 
     def call(self, work: list[RevealBatch]) -> Included:
         rows = [row for batch in work for row in batch.signed]
-        return look_for_receipts(self.chain, rows, confirmations=settings.REVEAL_CONFIRMATIONS)
+        return look_for_receipts(self.chain, rows, explains=True)
 
-    def settle(
-        self,
-        done: Sequence[Done[list[RevealBatch], Included]],
-        failed: Sequence[Failed[list[RevealBatch]]],
-    ) -> None:
-        for lost in failed:
-            self.failures += 1
-            fault = as_provider_error(lost.error, vendor="chain")
-            logger.warning(
-                "receipts_unavailable",
-                error=str(fault),
-                exc_info=None if fault is lost.error else lost.error,
-            )
-            self.pause(backoff_seconds(self.failures, base=0.5, cap=10.0))
-        for each in done:
-            was_away, self.failures = self.failures > 0, 0
-            still_open = [batch for batch in each.work if not self._settle(batch, each.value)]
-            self._notice_gap(still_open, each.value)
-            if was_away:
-                outbox.send_all_now()
-            self.pause(timing.receipt_poll)
+    def done(self, work: list[RevealBatch], value: Included) -> None:
+        still_open = [batch for batch in work if not self._settle(batch, value)]
+        ours = [batch for batch in still_open if batch.keeper == self.keeper.address]
+        if ours:  # does the chain wait for a nonce below all of ours (see watch)?
+            gap = value.transaction_counts[self.keeper.address] < ours[0].nonce
+            outbox.doubt_lasts(ours[0], Doubt.GAP, gap)
+        if self.failures:
+            outbox.send_all_now()
+        self.pause(timing.receipt_poll)
 
     def _settle(self, batch: RevealBatch, found: Included) -> bool:
         """Close the batch if its fate is sure; return whether it is closed."""
@@ -89,48 +76,30 @@ class Receipts(RevealStep[list[RevealBatch], "Included"]):
         if closed is not None:
             outbox.doubt_lasts(batch, Doubt.SPENT, holds=False)
             return closed
-        count = found.transaction_counts.get(batch.keeper, 0)
-        return self._is_superseded(batch, count) or self._is_abandoned(batch, count)
-
-    def _is_superseded(self, batch: RevealBatch, transaction_count: int) -> bool:
-        spent = transaction_count > batch.nonce
-        if outbox.doubt_lasts(batch, Doubt.SPENT, spent) < timing.superseded_after or not spent:
-            return False
-        if self._knows_less(batch):
-            return False
-        why = "The nonce was spent by a transaction that this program did not sign."
-        _give_up(batch, why)
-        logger.error("keeper_nonce_used_by_others", keeper=batch.keeper, nonce=batch.nonce)
-        return True
-
-    def _is_abandoned(self, batch: RevealBatch, transaction_count: int) -> bool:
-        """Give up what a former keeper signed and the chain does not take.
-
-        Nobody can replace it, and perhaps that keeper has lost its role or its funds. Should it
-        be mined after all, it reveals what was verified, or nothing at all.
-        """
-        former = batch.keeper != self.keeper.address and transaction_count <= batch.nonce
-        if outbox.doubt_lasts(batch, Doubt.FORMER, former) < timing.abandoned_after or not former:
-            return False
+        spent = found.transaction_counts[batch.keeper] > batch.nonce
         age = (database_now() - batch.newest.signed_at).total_seconds()
-        if age < settings.TRANSACTION_TIMEOUT_SECONDS or self._knows_less(batch):
+        # Nobody can replace what a former keeper signed, and perhaps that one has lost its role or
+        # its funds. Should it be mined after all, it reveals what was verified, or nothing at all.
+        is_former = not spent and batch.keeper != self.keeper.address
+        abandoned = is_former and age >= settings.TRANSACTION_TIMEOUT_SECONDS
+        others = "The nonce was spent by a transaction that this program did not sign."
+        former = "The keeper was changed before it was mined; nobody can replace it."
+        return self._gives_up(batch, Doubt.SPENT, spent, others) or self._gives_up(
+            batch, Doubt.FORMER, abandoned, former
+        )
+
+    def _gives_up(self, batch: RevealBatch, doubt: Doubt, holds: bool, why: str) -> bool:
+        """Free the tokens of a batch that is not mined, once that is sure; return whether it is."""
+        if outbox.doubt_lasts(batch, doubt, holds) < timing.superseded_after or not holds:
             return False
-        why = "The keeper was changed before it was mined; nobody can replace it."
-        _give_up(batch, why)
-        logger.error("former_keepers_reveal_given_up", keeper=batch.keeper, nonce=batch.nonce)
+        rows = RevealTransaction.objects.filter(batch=batch)
+        if rows.count() > len(batch.signed):
+            return False  # more was signed for it, by now, than was asked for
+        with transaction.atomic():
+            if _close_batch(batch, BatchStatus.SUPERSEDED):
+                rows.update(status=TransactionStatus.REPLACED, error=why)
+        logger.error("reveal_given_up", keeper=batch.keeper, nonce=batch.nonce, reason=why)
         return True
-
-    def _knows_less(self, batch: RevealBatch) -> bool:
-        """Tell whether more was signed for it, by now, than was asked for."""
-        return RevealTransaction.objects.filter(batch=batch).count() > len(batch.signed)
-
-    def _notice_gap(self, still_open: Sequence[RevealBatch], found: Included) -> None:
-        """Note that the chain waits for a nonce below all of ours, if it does (see watch)."""
-        ours = [batch for batch in still_open if batch.keeper == self.keeper.address]
-        if ours and self.keeper.address in found.transaction_counts:
-            lowest = ours[0]
-            gap = found.transaction_counts[self.keeper.address] < lowest.nonce
-            outbox.doubt_lasts(lowest, Doubt.GAP, gap)
 
 
 # -- reading --------------------------------------------------------------------------------
@@ -149,16 +118,20 @@ class Included:
     head: Block
     receipts: Mapping[str, Receipt | None]
     transaction_counts: Mapping[str, int]  # mined, by keeper
-    reverts: Mapping[str, Revert] = field(default_factory=dict)
+    reverts: dict[str, Revert] = field(default_factory=dict)
+
+    def is_deep(self, receipt: Receipt) -> bool:
+        """Tell whether it has its confirmations."""
+        return self.head.number - receipt.block_number + 1 >= settings.REVEAL_CONFIRMATIONS
 
 
 def look_for_receipts(
-    chain: ChainClient, rows: Sequence[RevealTransaction], *, confirmations: int = 0
+    chain: ChainClient, rows: Sequence[RevealTransaction], *, explains: bool = False
 ) -> Included:
     """Read the receipts of every hash, in one round trip for each keeper; no database.
 
-    Reverts that have their confirmations are explained; 0 asks for no explanation. Raises
-    `ChainSetupError` on a chain that is not ours: what it lacks says nothing.
+    `explains`: reverts that have their confirmations. Raises `ChainSetupError` on a chain that is
+    not ours: what it lacks says nothing.
     """
     counts: dict[str, int] = {}
     receipts: dict[str, Receipt | None] = {}
@@ -170,15 +143,12 @@ def look_for_receipts(
         counts[keeper] = mined.transaction_count
         heads.append(mined.head)
         receipts |= mined.receipts
-    lowest = min(heads, key=lambda head: head.number)
-    reverts: dict[str, Revert] = {}
-    for row in rows:
+    found = Included(min(heads, key=lambda head: head.number), receipts, counts)
+    for row in rows if explains else ():
         receipt = receipts[row.tx_hash]
-        if not confirmations or receipt is None or receipt.succeeded:
-            continue
-        if lowest.number - receipt.block_number + 1 >= confirmations:
-            reverts[row.tx_hash] = _explain(chain, row, receipt)
-    return Included(lowest, receipts, counts, reverts)
+        if receipt is not None and not receipt.succeeded and found.is_deep(receipt):
+            found.reverts[row.tx_hash] = _explain(chain, row, receipt)
+    return found
 
 
 def _explain(chain: ChainClient, row: RevealTransaction, receipt: Receipt) -> Revert:
@@ -213,7 +183,7 @@ def close_by_receipt(
         receipt = found.receipts.get(row.tx_hash)
         if receipt is None:
             continue
-        if found.head.number - receipt.block_number + 1 < settings.REVEAL_CONFIRMATIONS:
+        if not found.is_deep(receipt):
             return False
         if receipt.succeeded:
             # The block's own time if it is the newest; else now, which is close enough.
@@ -238,23 +208,18 @@ def confirm(
 
     `was`: the states of the batch in which that is news.
     """
+    fields = {
+        "reveal_tx_hash": row.tx_hash,
+        "revealed_at": revealed_at,
+        "generation_error": None,
+        "error_class": "",
+    }
+    detail = {"tx_hash": row.tx_hash, "block_number": receipt.block_number}
     with transaction.atomic():
         if not _close(row, receipt, BatchStatus.CONFIRMED, TransactionStatus.CONFIRMED, was):
             return set()
         moved = move_tokens(
-            [
-                Move(
-                    token_id=token_id,
-                    fields={
-                        "reveal_tx_hash": row.tx_hash,
-                        "revealed_at": revealed_at,
-                        "generation_error": None,
-                        "error_class": "",
-                    },
-                    detail={"tx_hash": row.tx_hash, "block_number": receipt.block_number},
-                )
-                for token_id in row.token_ids
-            ],
+            [Move(token_id=token_id, fields=fields, detail=detail) for token_id in row.token_ids],
             source=TokenStatus.READY,
             target=TokenStatus.REVEALED,
             actor=actor,
@@ -323,15 +288,6 @@ def _refusals_after_revert(
     return refusals
 
 
-def _give_up(batch: RevealBatch, why: str) -> None:
-    """Close a batch that is not mined; its tokens are free again."""
-    with transaction.atomic():
-        if _close_batch(batch, BatchStatus.SUPERSEDED):
-            RevealTransaction.objects.filter(batch=batch).update(
-                status=TransactionStatus.REPLACED, error=why
-            )
-
-
 def _close(
     row: RevealTransaction,
     receipt: Receipt,
@@ -347,21 +303,15 @@ def _close(
     RevealTransaction.objects.filter(pk=row.pk).update(
         status=status, confirmed_at=database_now(), read_back_at=None, **mined_facts(receipt)
     )
-    if row.broadcast_at is None:  # what is mined was taken, whatever nodes have said before
-        RevealTransaction.objects.filter(pk=row.pk, broadcast_at=None).update(
-            broadcast_at=database_now(), error=""
-        )
+    # What is mined was taken, whatever nodes have said before.
+    RevealTransaction.objects.filter(pk=row.pk, broadcast_at=None).update(
+        broadcast_at=database_now(), error=""
+    )
     return True
 
 
 def mined_facts(receipt: Receipt) -> dict[str, Any]:
-    return {
-        "block_number": receipt.block_number,
-        "block_hash": receipt.block_hash,
-        "gas_used": receipt.gas_used,
-        "effective_gas_price_wei": receipt.effective_gas_price_wei,
-        "l1_fee_wei": receipt.l1_fee_wei,
-    }
+    return {name: getattr(receipt, name) for name in MINED_FACTS}
 
 
 def _close_batch(

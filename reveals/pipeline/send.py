@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final
@@ -25,7 +25,6 @@ from django.conf import settings
 from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient, FeeHistory, RevertError, RpcError
 from glisk.clock import boot_seconds, database_now
-from glisk.engine.step import Done, Failed
 from glisk.errors import (
     AccountError,
     InvalidRequestError,
@@ -37,8 +36,8 @@ from glisk.errors import (
 from glisk.timing import timing
 from reveals import gate, outbox
 from reveals.gate import Candidate, candidates_of
-from reveals.keeper import PERCENTILES, Fees, bump_fees, configured_ceiling_wei
-from reveals.models import RevealBatch, RevealTransaction
+from reveals.keeper import Fees, bump_fees, configured_ceiling_wei, percentile
+from reveals.models import RevealBatch, RevealTransaction, TransactionStatus
 from reveals.outbox import Doubt, RevealStep, Shared
 from tokens.transitions.claims import Refusal
 
@@ -74,17 +73,13 @@ class Sending:
         return self.batch.newest
 
 
-class SleptError(TransientError):
-    """Too long after its claim for a broadcast: meanwhile others may have gone on with the row."""
-
-
 @dataclass(frozen=True)
 class Sent:
     """What came of it; without verdict and refusal, nothing was broadcast."""
 
     review: Review | None = None
+    token_ids: Sequence[int] = ()  # that may be revealed
     fees: Fees | None = None  # of the replacement
-    token_ids: list[int] = field(default_factory=list)  # that may be revealed
     verdict: Verdict | None = None
     refusal: str = ""
 
@@ -99,13 +94,14 @@ class Send(RevealStep[Sending, Sent]):
         return int(settings.REVEAL_MAX_IN_FLIGHT)
 
     def due_in(self) -> float | None:
-        return outbox.seconds_until_due(self._next())
+        waits = [batch.send_at for batch in self._next() if batch.send_at is not None]
+        return max(0.0, (min(waits) - database_now()).total_seconds()) if waits else None
 
     # -- claim --------------------------------------------------------------------------
 
     def claim(self, limit: int) -> Sequence[Sending]:
         now = database_now()
-        due = [batch for batch in self._next() if outbox.is_due(batch, now)]
+        due = [batch for batch in self._next() if batch.send_at is None or batch.send_at <= now]
         return [self._work(batch, now) for batch in due[:limit]]
 
     def _next(self) -> Iterator[RevealBatch]:
@@ -123,48 +119,47 @@ class Send(RevealStep[Sending, Sent]):
         replaces = batch.replace_at is not None or self._is_overdue(batch, now)
         reviewed_at = batch.reviewed_at
         asks = reviewed_at is None or (now - reviewed_at).total_seconds() > timing.facts_last
-        late_for = outbox.doubted_for(batch, Doubt.LATE) or 0.0
         return Sending(
             batch,
             raw=bytes(batch.newest.raw_transaction),
             claimed_at=now,
             candidates=candidates_of(batch.newest) if asks or replaces else None,
             replaces=replaces,
-            believes=late_for >= timing.believed_after,
+            believes=outbox.doubted_for(batch, Doubt.LATE) >= timing.believed_after,
         )
 
     def _is_overdue(self, batch: RevealBatch, now: datetime) -> bool:
         """Tell whether the newest one has been stuck, or refused, for too long."""
-        broadcast_at = batch.newest.broadcast_at
         if batch.keeper != self.keeper.address:
             return False  # nobody can sign in its place
+        broadcast_at = batch.newest.broadcast_at
         if broadcast_at is not None:
             age = (now - broadcast_at).total_seconds()
         else:
-            age = outbox.doubted_for(batch, Doubt.REFUSED) or 0.0
+            age = outbox.doubted_for(batch, Doubt.REFUSED)
         return age > settings.TRANSACTION_TIMEOUT_SECONDS
 
     # -- call ---------------------------------------------------------------------------
 
     def call(self, work: Sending) -> Sent:
-        row, found, ids = work.row, None, list(work.row.token_ids)
+        row, sent = work.row, Sent(token_ids=work.row.token_ids)
         if work.candidates is not None:
             found = review(self.chain, work.batch.signed, work.candidates)
             if found.spent or (found.late and not work.believes):
                 return Sent(found)  # its receipt, or the next look decides
-            ids = found.passing(row.token_ids)
-            leaves_out = len(ids) < len(row.token_ids)
+            sent = Sent(found, found.passing(row.token_ids))
+            leaves_out = len(sent.token_ids) < len(row.token_ids)
             if work.replaces or leaves_out:
                 fees = self._fees(work, found.history, leaves_out=leaves_out)
                 # Without other fees: what nodes refused a moment ago, or what must not be mined.
                 if fees or leaves_out or row.broadcast_at is None:
-                    return Sent(found, fees, ids)
-        if boot_seconds() - work.began > timing.facts_last:
-            raise SleptError("chain: claimed too long ago: nothing was sent.", vendor="chain")
+                    return replace(sent, fees=fees)
+        if boot_seconds() - work.began > timing.facts_last:  # others may have gone on with the row
+            raise TransientError("chain: claimed too long ago: nothing was sent.", vendor="chain")
         try:
-            return Sent(found, None, ids, verdict=broadcast(self.chain, work.raw))
+            return replace(sent, verdict=broadcast(self.chain, work.raw))
         except _REFUSALS as error:
-            return Sent(found, None, ids, refusal=str(as_provider_error(error, vendor="chain")))
+            return replace(sent, refusal=str(as_provider_error(error, vendor="chain")))
 
     def _fees(self, work: Sending, history: FeeHistory, *, leaves_out: bool) -> Fees | None:
         """Return a replacement's fees; None if it may not be, and the old bytes stay.
@@ -184,92 +179,80 @@ class Send(RevealStep[Sending, Sent]):
 
     # -- settle -------------------------------------------------------------------------
 
-    def settle(
-        self, done: Sequence[Done[Sending, Sent]], failed: Sequence[Failed[Sending]]
-    ) -> None:
-        for each in done:
-            self._settle(each.work, each.value)
-        for lost in failed:
-            self._retry(lost.work, str(as_provider_error(lost.error, vendor="chain")), lost.error)
-
-    def _settle(self, work: Sending, sent: Sent) -> None:
-        batch, row = work.batch, work.row
+    def done(self, work: Sending, value: Sent) -> None:
+        batch, row, found = work.batch, work.row, value.review
         changes: dict[str, Any] = {}
-        if sent.review is not None:
-            changes["reviewed_at"] = work.claimed_at
-            if sent.review.spent:
-                outbox.send_later(batch, timing.rebroadcast, failures=0, **changes)
+        if found is not None:
+            reviewed = {"reviewed_at": work.claimed_at}
+            if found.spent:
+                outbox.send_later(batch, timing.rebroadcast, failures=0, **reviewed)
                 return
-            if outbox.doubt_lasts(batch, Doubt.LATE, sent.review.late) == 0 and sent.review.late:
-                logger.warning(
-                    "reveal_held_back",
-                    tx_hash=row.tx_hash,
-                    reasons=sorted({r.error_class for r in sent.review.refusals}),
-                )
-            if sent.review.late and not work.believes:
+            if outbox.doubt_lasts(batch, Doubt.LATE, found.late) == 0 and found.late:
+                kinds = sorted({refusal.error_class for refusal in found.refusals})
+                logger.warning("reveal_held_back", tx_hash=row.tx_hash, reasons=kinds)
+            if found.late and not work.believes:
                 outbox.send_later(batch, timing.review_again, failures=0)
                 return
-            if sent.fees is not None:
+            if value.fees is not None:
                 outbox.order_replacement(
-                    row,
-                    fees=sent.fees,
-                    token_ids=sent.token_ids,
-                    reviewed_at=work.claimed_at,
+                    row, fees=value.fees, token_ids=value.token_ids, **reviewed
                 )
                 return
-            if work.replaces or len(sent.token_ids) < len(row.token_ids):
+            changes |= reviewed
+            if work.replaces or len(value.token_ids) < len(row.token_ids):
                 logger.error("replacement_impossible", tx_hash=row.tx_hash, nonce=row.nonce)
                 # The price may fall: the same bytes have their chance.
                 changes |= {"replace_at": None, "replace_by": ""}
                 outbox.doubt_lasts(batch, Doubt.REFUSED, holds=False)
-        if sent.refusal:
-            outbox.note_refusal(row, sent.refusal)
+        if value.refusal:
+            # Its page shows why no node takes it, until one does.
+            RevealTransaction.objects.filter(pk=row.pk, status=TransactionStatus.SIGNED).update(
+                error=value.refusal
+            )
             outbox.doubt_lasts(batch, Doubt.REFUSED, holds=True)
-            self._retry(work, sent.refusal, **changes)
+            self._retry(work, value.refusal, **changes)
             return
-        # A nonce that is spent: receipts tell by what. If nothing was mined, another transaction
-        # in the node's pool has it, and this one has to outbid it.
-        if sent.verdict is not None:
-            spent = sent.verdict is Verdict.NONCE_SPENT
-            outbox.doubt_lasts(batch, Doubt.REFUSED, holds=spent)
-        wait = timing.rebroadcast
-        if sent.verdict is Verdict.ACCEPTED:
+        verdict, wait = value.verdict, timing.rebroadcast
+        if verdict is not None:
+            # A nonce that is spent: receipts tell by what. If nothing was mined, another
+            # transaction in the node's pool has it, and this one has to outbid it.
+            outbox.doubt_lasts(batch, Doubt.REFUSED, holds=verdict is Verdict.NONCE_SPENT)
+        if verdict is Verdict.ACCEPTED:
             outbox.mark_broadcast(row)
-        elif sent.verdict is Verdict.NO_FUNDS:
+        elif verdict is Verdict.NO_FUNDS:
             wait = timing.no_funds_wait
             self._tell_of_funds(row)
-        elif sent.verdict is Verdict.UNDERPRICED and row.broadcast_at is None:
+        elif verdict is Verdict.UNDERPRICED and row.broadcast_at is None:
             outbox.want_replacement(batch.pk, actor=UNDERPRICED)
             wait = 0.0
         outbox.send_later(batch, wait, failures=0, **changes)
+
+    def failed(self, work: Sending, error: Exception) -> None:
+        self._retry(work, str(as_provider_error(error, vendor="chain")), error)
 
     def _retry(
         self, work: Sending, fault: str, error: Exception | None = None, **changes: Any
     ) -> None:
         failures = work.batch.failures + 1
-        known = error is None or isinstance(error, ProviderError)
         logger.log(
             logging.ERROR if failures > ALARM_AFTER_FAILURES else logging.WARNING,
             "send_failed",
             tx_hash=work.row.tx_hash,
             error=fault,
-            exc_info=None if known else error,
+            exc_info=None if isinstance(error, ProviderError) else error,
         )
         wait = backoff_seconds(failures, base=0.5, cap=10.0)
         outbox.send_later(work.batch, wait, failures=failures, **changes)
 
     def _tell_of_funds(self, row: RevealTransaction) -> None:
-        problem = AccountError(
-            f"The keeper {row.keeper} cannot pay for {row.tx_hash}, which may cost "
-            f"{row.most_wei / 1e18:.6f} ETH. "
-            "Send it some; reveals go on by themselves.",
-            vendor="chain",
-            code="no_funds",
+        problem = (
+            f"The keeper {row.keeper} cannot pay for {row.tx_hash}. Send it some; reveals go on by "
+            "themselves."
         )
         if row.keeper == self.keeper.address:
-            self.breaker.failed(problem)
+            self.breaker.failed(AccountError(problem, vendor="chain", code="no_funds"))
         else:  # no reason for the keeper of today to stop
-            logger.warning("former_keeper_without_funds", error=str(problem))
+            logger.warning("former_keeper_without_funds", error=problem)
 
 
 # -- may the bytes still be mined? ----------------------------------------------------------
@@ -286,7 +269,7 @@ class Review:
 
     spent: bool  # its nonce is: the receipts tell by what
     history: FeeHistory
-    refusals: tuple[Refusal, ...] = ()
+    refusals: Sequence[Refusal] = ()
 
     @property
     def late(self) -> bool:
@@ -295,18 +278,12 @@ class Review:
 
     def passing(self, token_ids: Sequence[int]) -> list[int]:
         """Return the tokens that may be revealed after all waiting."""
-        refused = {
-            refusal.token_id
-            for refusal in self.refusals
-            if refusal.error_class not in _LATE - _WRONG_IF_LASTING
-        }
-        return [token_id for token_id in token_ids if token_id not in refused]
+        wrong = [r for r in self.refusals if r.error_class not in _LATE - _WRONG_IF_LASTING]
+        return [i for i in token_ids if i not in {refusal.token_id for refusal in wrong}]
 
 
 def review(
-    chain: ChainClient,
-    rows: Sequence[RevealTransaction],
-    candidates: Sequence[Candidate],
+    chain: ChainClient, rows: Sequence[RevealTransaction], candidates: Sequence[Candidate]
 ) -> Review:
     """Ask the chain about the tokens of an open batch; no database.
 
@@ -314,20 +291,17 @@ def review(
     still what was signed. Raises `ChainSetupError` if nothing may be sent at all, and the errors of
     the chain's client.
     """
-    keeper, nonce = rows[-1].keeper, rows[-1].nonce
-    facts = gate.read_facts(chain, keeper=keeper, candidates=candidates)
+    newest = rows[-1]
+    facts = gate.read_facts(chain, keeper=newest.keeper, candidates=candidates)
     # Asked after the facts: what we revealed ourselves by then has a receipt now.
-    mined = chain.mined_transactions(keeper=keeper, tx_hashes=[row.tx_hash for row in rows])
-    history = chain.fee_history(percentile=PERCENTILES[settings.KEEPER_GAS_STRATEGY])
-    if mined.transaction_count > nonce or any(mined.receipts.values()):
+    mined = chain.mined_transactions(keeper=newest.keeper, tx_hashes=[row.tx_hash for row in rows])
+    history = chain.fee_history(percentile=percentile())
+    if mined.transaction_count > newest.nonce or any(mined.receipts.values()):
         return Review(True, history)
-    known = {candidate.token_id for candidate in candidates}
-    changed = [
-        Refusal(token_id, "It is not what was signed any more.", "changed", final=True)
-        for token_id in rows[-1].token_ids
-        if token_id not in known
-    ]
-    return Review(False, history, (*gate.check_tokens(candidates, facts), *changed))
+    changed = set(newest.token_ids) - {candidate.token_id for candidate in candidates}
+    text = "It is not what was signed any more."
+    refusals = [Refusal(token_id, text, "changed", final=True) for token_id in sorted(changed)]
+    return Review(False, history, refusals + gate.check_tokens(candidates, facts))
 
 
 # -- what a node says of the bytes ----------------------------------------------------------

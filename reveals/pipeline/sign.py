@@ -8,13 +8,10 @@ settles  the raw transaction, before anybody outside sees it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from glisk.clients.chain import encode_reveal
-from glisk.clock import database_now
-from glisk.engine.step import Done, Failed
 from glisk.errors import backoff_seconds
 from reveals import outbox
 from reveals.keeper import SignedTransaction
@@ -24,46 +21,31 @@ from reveals.outbox import RevealStep, Unsigned
 logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class ToSign:
-    batch: RevealBatch
-    unsigned: Unsigned
-
-
-class Sign(RevealStep[ToSign, SignedTransaction]):
+class Sign(RevealStep[RevealBatch, SignedTransaction]):
     most = 2
 
-    def due_in(self) -> float | None:
-        return outbox.seconds_until_due(b for b in self.shared.open if b.to_sign is not None)
-
-    def claim(self, limit: int) -> Sequence[ToSign]:
-        now, busy = database_now(), {work.batch.pk for work in self.under_way}
-        works = []
-        for batch in self.shared.open:
-            if batch.to_sign is None or batch.pk in busy:
-                continue
+    def claim(self, limit: int) -> Sequence[RevealBatch]:
+        unsigned = [batch for batch in self.shared.open if batch.to_sign is not None]
+        for batch in unsigned:
             if batch.keeper != self.keeper.address:
                 outbox.drop_unsigned(batch)
-            elif outbox.is_due(batch, now):
-                works.append(ToSign(batch, Unsigned(**batch.to_sign)))
-        return works[:limit]
+        ours = [batch for batch in unsigned if batch.keeper == self.keeper.address]
+        return [batch for batch in ours if batch not in self.under_way][:limit]
 
-    def call(self, work: ToSign) -> SignedTransaction:
+    def call(self, work: RevealBatch) -> SignedTransaction:
+        unsigned = Unsigned.read(work)
         return self.keeper.sign(
-            nonce=work.batch.nonce,
-            data=encode_reveal(work.unsigned.token_ids, work.unsigned.metadata_uris),
-            gas_limit=work.unsigned.gas_limit,
-            max_fee_per_gas_wei=work.unsigned.max_fee_per_gas_wei,
-            max_priority_fee_per_gas_wei=work.unsigned.max_priority_fee_per_gas_wei,
+            nonce=work.nonce,
+            data=encode_reveal(unsigned.token_ids, unsigned.metadata_uris),
+            gas_limit=unsigned.gas_limit,
+            max_fee_per_gas_wei=unsigned.max_fee_per_gas_wei,
+            max_priority_fee_per_gas_wei=unsigned.max_priority_fee_per_gas_wei,
         )
 
-    def settle(
-        self, done: Sequence[Done[ToSign, SignedTransaction]], failed: Sequence[Failed[ToSign]]
-    ) -> None:
-        for each in done:
-            outbox.store_signed(each.work.batch, each.work.unsigned, each.value)
-        for lost in failed:
-            batch = lost.work.batch
-            logger.error("signing_failed", nonce=batch.nonce, exc_info=lost.error)
-            wait = backoff_seconds(batch.failures + 1, base=0.5, cap=10.0)
-            outbox.send_later(batch, wait, failures=batch.failures + 1)
+    def done(self, work: RevealBatch, value: SignedTransaction) -> None:
+        outbox.store_signed(work, value)
+
+    def failed(self, work: RevealBatch, error: Exception) -> None:
+        self.failures += 1
+        logger.error("signing_failed", nonce=work.nonce, exc_info=error)
+        self.pause(backoff_seconds(self.failures, base=0.5, cap=10.0))

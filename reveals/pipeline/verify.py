@@ -14,21 +14,9 @@ import structlog
 from glisk.breaker import Breaker
 from glisk.clients.ipfs import GatewayClient
 from glisk.engine.step import Done, Failed
-from glisk.errors import (
-    AccountError,
-    TransientError,
-    as_provider_error,
-    backoff_seconds,
-    error_class_of,
-)
+from glisk.errors import AccountError, TransientError, as_provider_error, backoff_seconds
 from reveals import gate
-from reveals.gate import (
-    ALARM_AFTER_REFUSALS,
-    WOULD_REVERT,
-    Waiting,
-    note_verified,
-    set_aside,
-)
+from reveals.gate import Candidate
 from reveals.outbox import RevealStep, Shared
 from tokens.transitions.claims import Refusal, forget_refusals
 
@@ -37,9 +25,11 @@ logger = structlog.get_logger(__name__)
 CONCURRENCY = 16
 # A token whose files a gateway does not serve is looked at again this often at least.
 LONGEST_WAIT_SECONDS = 120.0
+# A token that was refused this often is worth an operator's look: the log says so, at each try.
+ALARM_AFTER_REFUSALS = 8
 
 
-class Verify(RevealStep[Waiting, None]):
+class Verify(RevealStep[Candidate, None]):
     most = CONCURRENCY
 
     def __init__(self, owner: str, shared: Shared) -> None:
@@ -48,45 +38,44 @@ class Verify(RevealStep[Waiting, None]):
         self.breaker = Breaker("gateway")
 
     @property
+    def breakers(self) -> Sequence[Breaker]:
+        return (self.breaker,)
+
+    @property
     def checking(self) -> set[int]:
         """The tokens that are being checked, or will be as soon as there is a place."""
-        now = {entry.candidate.token_id for entry in self.under_way}
-        return now if self.breaker.is_open else now.union(self._unverified())
-
-    def _unverified(self) -> dict[int, Waiting]:
-        waiting = self.shared.ready.waiting
-        return {e.candidate.token_id: e for e in waiting if e.verified_at is None}
+        now = {candidate.token_id for candidate in self.under_way}
+        if self.breaker.is_open:
+            return now
+        return now | {c.token_id for c in self.shared.ready.waiting if c.verified_at is None}
 
     def due_in(self) -> float | None:
         # A probe that is due already was not wanted now: then the idle tick will do.
         waits = (self.shared.ready.due_in, self.breaker.seconds_until_probe or None)
         return min((wait for wait in waits if wait is not None), default=None)
 
-    def claim(self, limit: int) -> Sequence[Waiting]:
-        now = {entry.candidate.token_id for entry in self.under_way}
-        found = [entry for token_id, entry in self._unverified().items() if token_id not in now]
+    def claim(self, limit: int) -> Sequence[Candidate]:
+        now = {candidate.token_id for candidate in self.under_way}
+        waiting = self.shared.ready.waiting
+        found = [c for c in waiting if c.verified_at is None and c.token_id not in now]
         return found[: self.breaker.places(min(limit, len(found)))]
 
-    @property
-    def breakers(self) -> Sequence[Breaker]:
-        return (self.breaker,)
-
-    def call(self, work: Waiting) -> None:
-        gate.check_artefacts(self.gateway, work.candidate)
+    def call(self, work: Candidate) -> None:
+        gate.check_artefacts(self.gateway, work)
 
     def settle(
-        self, done: Sequence[Done[Waiting, None]], failed: Sequence[Failed[Waiting]]
+        self, done: Sequence[Done[Candidate, None]], failed: Sequence[Failed[Candidate]]
     ) -> None:
-        found = [each.work.candidate for each in done]
+        found = [each.work for each in done]
         if found:
             self.breaker.succeeded()
-            note_verified(found)
+            gate.note_verified(found)
             # Those by a simulation stay counted: right artefacts say nothing about them.
-            forget_refusals([c.token_id for c in found if c.refusals], but=WOULD_REVERT)
-        refusals = [self._refusal(each.work.candidate, each.error) for each in failed]
-        set_aside(refusals, actor=self.owner)
+            forget_refusals([c.token_id for c in found if c.refusals], but=gate.WOULD_REVERT)
+        refusals = [self._refusal(each.work, each.error) for each in failed]
+        gate.set_aside(refusals, actor=self.owner)
 
-    def _refusal(self, candidate: gate.Candidate, error: Exception) -> Refusal:
+    def _refusal(self, candidate: Candidate, error: Exception) -> Refusal:
         """Late and wrong bytes wait, longer each time; what the CID proves wrong is final."""
         fault = as_provider_error(error, vendor="gateway")
         if fault is not error:
@@ -102,7 +91,7 @@ class Verify(RevealStep[Waiting, None]):
         return Refusal(
             candidate.token_id,
             str(fault),
-            error_class_of(fault),
+            fault.error_class,
             final=gate.is_final(fault),
             wait_seconds=backoff_seconds(candidate.refusals + 1, cap=LONGEST_WAIT_SECONDS),
             counted=not down,

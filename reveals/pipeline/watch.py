@@ -22,17 +22,15 @@ from enum import Enum
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, Max, Value, When
+from django.db.models import Max
 
 from glisk.clients.chain import ChainClient, FeeHistory, OnChainToken, Receipt
 from glisk.clock import database_now
 from glisk.engine.broker import notify
-from glisk.engine.step import Done, Failed
-from glisk.errors import as_provider_error
 from glisk.timing import timing
 from reveals import outbox
 from reveals.gate import check_chain
-from reveals.keeper import PERCENTILES, GasPriceTooHighError, choose_fees, configured_ceiling_wei
+from reveals.keeper import GasPriceTooHighError, choose_fees, configured_ceiling_wei, percentile
 from reveals.models import (
     BatchStatus,
     RevealBatch,
@@ -41,7 +39,7 @@ from reveals.models import (
     TransactionStatus,
 )
 from reveals.outbox import Doubt, RevealStep
-from reveals.pipeline.receipts import Included, look_for_receipts, mined_facts
+from reveals.pipeline.receipts import MINED_FACTS, Included, look_for_receipts, mined_facts
 from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.transitions import REVEAL_CHANNEL
@@ -58,15 +56,7 @@ _SECONDS_PER_BLOCK = 4.0
 MINED = (TransactionStatus.CONFIRMED, TransactionStatus.REVERTED)
 
 
-@dataclass(frozen=True)
-class Watched:
-    """The batches that are watched; what stands in the place of `gone` ones is asked as well."""
-
-    batches: list[RevealBatch]
-    gone: list[int]  # ids: not on chain for a while
-
-
-class Watch(RevealStep[Watched, "Sight"]):
+class Watch(RevealStep[list[RevealBatch], "Sight"]):
     rare = True
 
     _looked_at = -timing.longest_watch_poll  # monotonic
@@ -88,81 +78,58 @@ class Watch(RevealStep[Watched, "Sight"]):
     def places(self) -> int:
         return super().places() if self._wait == 0 else 0
 
-    def claim(self, limit: int) -> Sequence[Watched]:
+    def claim(self, limit: int) -> Sequence[list[RevealBatch]]:
         self._looked_at = time.monotonic()
         batches = outbox.with_transactions(outbox.unsettled())
-        lasting = [(batch.pk, outbox.doubted_for(batch, Doubt.GONE) or 0.0) for batch in batches]
-        gone = [pk for pk, seconds in lasting if seconds >= timing.recall_after]
-        return [Watched(batches, gone)] if batches else ()
+        return [batches] if batches else ()
 
-    def call(self, work: Watched) -> Sight:
-        rows = [row for batch in work.batches if batch.pk in work.gone for row in batch.signed]
+    def call(self, work: list[RevealBatch]) -> Sight:
+        """Read what stands in the place of what is doubtful as well."""
+        rows = [row for batch in work if Doubt.GONE in batch.doubts for row in batch.signed]
         on_chain = self.chain.tokens(sorted({i for row in rows for i in row.token_ids}))
-        return look(self.chain, work.batches, on_chain)
+        return look(self.chain, work, on_chain)
 
-    def settle(
-        self, done: Sequence[Done[Watched, Sight]], failed: Sequence[Failed[Watched]]
-    ) -> None:
-        for lost in failed:
-            fault = as_provider_error(lost.error, vendor="chain")
-            logger.warning("closed_reveals_unknown", error=str(fault))
-        for each in done:
-            self._doubts = False
-            settled = [b.pk for b in each.work.batches if self._settle(b, each.work, each.value)]
-            outbox.mark_settled(settled)
-
-    def _settle(self, batch: RevealBatch, work: Watched, sight: Sight) -> bool:
-        """Follow the chain; return whether no reorg reaches the batch any more."""
-        fate = judge(batch, sight, keeper=self.keeper.address)
-        is_doubtful = fate is Fate.DOUBTFUL
-        if is_doubtful and batch.pk in work.gone:
-            recall_batch(
-                batch.pk, receipts=sight.receipts, on_chain=sight.on_chain, actor=self.owner
+    def done(self, work: list[RevealBatch], value: Sight) -> None:
+        fates = {batch: judge(batch, value, keeper=self.keeper.address) for batch in work}
+        self._doubts = Fate.DOUBTFUL in fates.values()
+        for batch, fate in fates.items():
+            if fate is not Fate.UNKNOWN:
+                self._follow(batch, fate, value)
+        settled = [batch.pk for batch, fate in fates.items() if fate is Fate.SETTLED]
+        if settled:
+            RevealBatch.objects.filter(pk__in=settled, closed_at__isnull=False).update(
+                settled_at=database_now()
             )
-        elif fate is not Fate.UNKNOWN:
-            self._doubts = self._doubts or is_doubtful
-            outbox.doubt_lasts(batch, Doubt.GONE, holds=is_doubtful)
+
+    def _follow(self, batch: RevealBatch, fate: Fate, sight: Sight) -> None:
+        is_known = Doubt.GONE in batch.doubts  # to the call
+        lasted = outbox.doubt_lasts(batch, Doubt.GONE, holds=fate is Fate.DOUBTFUL)
+        if is_known and lasted >= timing.recall_after:
+            recall_batch(batch.pk, sight, actor=self.owner)
         if fate is Fate.MOVED:
             follow_move(batch, sight)
-        return fate is Fate.SETTLED
 
 
-@dataclass(frozen=True)
-class Gap:
-    """`lowest`: the batch with the lowest nonce of the keeper in flight."""
+class FillGap(RevealStep[RevealBatch, tuple[int, FeeHistory]]):
+    """Works on the batch with the lowest nonce of the keeper in flight."""
 
-    lowest: RevealBatch
-
-
-class FillGap(RevealStep[Gap, tuple[int, FeeHistory]]):
     rare = True
 
-    def claim(self, limit: int) -> Sequence[Gap]:
-        ours = self.shared.ours
-        lasted = outbox.doubted_for(ours[0], Doubt.GAP) if ours else None
-        return [Gap(ours[0])] if lasted is not None and lasted >= timing.gap_after else ()
+    def claim(self, limit: int) -> Sequence[RevealBatch]:
+        lowest = self.shared.ours[:1]
+        return [b for b in lowest if outbox.doubted_for(b, Doubt.GAP) >= timing.gap_after]
 
-    def call(self, work: Gap) -> tuple[int, FeeHistory]:
+    def call(self, work: RevealBatch) -> tuple[int, FeeHistory]:
         mined = self.chain.mined_transactions(keeper=self.keeper.address, tx_hashes=[])
         check_chain(mined.chain_id)
-        percentile = PERCENTILES[settings.KEEPER_GAS_STRATEGY]
-        return mined.transaction_count, self.chain.fee_history(percentile=percentile)
+        return mined.transaction_count, self.chain.fee_history(percentile=percentile())
 
-    def settle(
-        self, done: Sequence[Done[Gap, tuple[int, FeeHistory]]], failed: Sequence[Failed[Gap]]
-    ) -> None:
-        for lost in failed:
-            fault = as_provider_error(lost.error, vendor="chain")
-            logger.warning("nonce_gap_stays", error=str(fault))
-            outbox.doubt_lasts(lost.work.lowest, Doubt.GAP, holds=False)  # it is noticed again
-        for each in done:
-            nonce, history = each.value
-            outbox.doubt_lasts(each.work.lowest, Doubt.GAP, holds=False)
-            if nonce < each.work.lowest.nonce:
-                self._fill(nonce, history)
-
-    def _fill(self, nonce: int, history: FeeHistory) -> None:
+    def done(self, work: RevealBatch, value: tuple[int, FeeHistory]) -> None:
         """Have a closed batch of this nonce watched again, or sign what takes the nonce."""
+        nonce, history = value
+        outbox.doubt_lasts(work, Doubt.GAP, holds=False)  # it is noticed again
+        if nonce >= work.nonce:
+            return
         logger.error("nonce_gap", keeper=self.keeper.address, nonce=nonce)
         if outbox.unsettle(keeper=self.keeper.address, nonce=nonce):
             return
@@ -216,19 +183,20 @@ def judge(batch: RevealBatch, sight: Sight, *, keeper: str) -> Fate:
 
     `keeper`: the one of today. What a former one left unspent was given up, and stays so.
     """
-    rows = batch.signed
-    mined = next((row for row in rows if row.status in MINED), None)
-    if mined is None:
-        return _judge_superseded(batch, sight, keeper)
-    receipt = sight.receipts[mined.tx_hash]
+    mined = next((row for row in batch.signed if row.status in MINED), None)
+    receipt = None if mined is None else sight.receipts[mined.tx_hash]
+    others = any(sight.receipts[row.tx_hash] for row in batch.signed if row is not mined)
+    if mined is None:  # superseded
+        unspent = sight.included.transaction_counts[batch.keeper] <= batch.nonce
+        if others or (unspent and batch.keeper == keeper):
+            return Fate.DOUBTFUL
+        return Fate.SETTLED if _is_old(batch) else Fate.KEPT
     number = int(mined.block_number or 0)
     if receipt is None:
-        if any(sight.receipts[row.tx_hash] is not None for row in rows):
-            return Fate.DOUBTFUL
         stands = sight.blocks.get(number)
-        if stands is None:
+        if stands is None and not others:
             return Fate.UNKNOWN
-        if stands != mined.block_hash:
+        if others or stands != mined.block_hash:
             return Fate.DOUBTFUL
         # Its block is there: the node lags in its receipts, or keeps them no longer.
     elif receipt.succeeded != (mined.status == TransactionStatus.CONFIRMED):
@@ -238,15 +206,6 @@ def judge(batch: RevealBatch, sight: Sight, *, keeper: str) -> Fate:
     depth = sight.included.head.number - number + 1
     deep = depth >= settings.REVEAL_SAFE_CONFIRMATIONS
     return Fate.SETTLED if deep or _is_old(batch) else Fate.KEPT
-
-
-def _judge_superseded(batch: RevealBatch, sight: Sight, keeper: str) -> Fate:
-    if any(sight.receipts[row.tx_hash] is not None for row in batch.signed):
-        return Fate.DOUBTFUL
-    unspent = sight.included.transaction_counts[batch.keeper] <= batch.nonce
-    if unspent and batch.keeper == keeper:
-        return Fate.DOUBTFUL
-    return Fate.SETTLED if _is_old(batch) else Fate.KEPT
 
 
 def _is_old(batch: RevealBatch) -> bool:
@@ -259,67 +218,47 @@ def _is_old(batch: RevealBatch) -> bool:
 def follow_move(batch: RevealBatch, sight: Sight) -> None:
     """Note the new block of a transaction that a reorg kept."""
     mined = next(row for row in batch.signed if row.status in MINED)
-    receipt = sight.receipts[mined.tx_hash]
-    if receipt is None:
-        return
-    facts = mined_facts(receipt)
-    RevealTransaction.objects.filter(pk=mined.pk, status=mined.status).update(**facts)
-    logger.warning(
-        "reveal_moved",
-        tx_hash=mined.tx_hash,
-        from_block=mined.block_number,
-        to_block=receipt.block_number,
-    )
+    if (receipt := sight.receipts[mined.tx_hash]) is not None:
+        RevealTransaction.objects.filter(pk=mined.pk, status=mined.status).update(
+            **mined_facts(receipt)
+        )
+        logger.warning(
+            "reveal_moved",
+            tx_hash=mined.tx_hash,
+            from_block=mined.block_number,
+            to_block=receipt.block_number,
+        )
 
 
 # -- a reorg took it back -------------------------------------------------------------------
 
 
-def recall_batch(
-    batch_id: int,
-    *,
-    receipts: Mapping[str, Receipt | None],
-    on_chain: Mapping[int, OnChainToken],
-    actor: str,
-) -> bool:
+def recall_batch(batch_id: int, sight: Sight, *, actor: str) -> bool:
     """Make a closed batch pending again; return whether it was closed.
 
-    `receipts`: what the chain has now for each of its hashes; `on_chain`: what the contract says
-    of its tokens now. A token that is still revealed stays so, whoever did it; the others are
-    ready again, with a place in this batch unless they have one in another.
+    A token that is still revealed stays so, whoever did it; the others are ready again, with a
+    place in this batch unless they have one in another.
     """
     with transaction.atomic():
-        batch = (
-            RevealBatch.objects.select_for_update()
-            .filter(pk=batch_id)
-            .exclude(status=BatchStatus.OPEN)
-            .first()
-        )
+        closed = RevealBatch.objects.select_for_update().exclude(status=BatchStatus.OPEN)
+        batch = closed.filter(pk=batch_id).first()
         if batch is None:
             return False
-        rows = list(RevealTransaction.objects.filter(batch=batch).order_by("pk"))
+        rows = list(batch.transactions.order_by("pk"))
         mined = next((row for row in rows if row.status in MINED), None)
         # The one that stands on chain now, and revealed its tokens.
-        standing = (row for row in rows if (r := receipts.get(row.tx_hash)) and r.succeeded)
+        standing = (row for row in rows if (r := sight.receipts.get(row.tx_hash)) and r.succeeded)
         winner = next(standing, None)
         if mined is not None:
             RevealTransaction.objects.filter(pk=mined.pk).update(
                 error=f"A reorg took it back from block {mined.block_number} ({mined.block_hash}).",
-                block_number=None,
-                block_hash=None,
                 confirmed_at=None,
-                gas_used=None,
-                effective_gas_price_wei=None,
-                l1_fee_wei=None,
                 read_back_at=None,
-                status=TransactionStatus.BROADCAST,
+                status=TransactionStatus.BROADCAST,  # the others as well, below
+                **dict.fromkeys(MINED_FACTS),
             )
-        RevealTransaction.objects.filter(batch=batch).update(
-            status=Case(
-                When(broadcast_at=None, then=Value(TransactionStatus.SIGNED)),
-                default=Value(TransactionStatus.BROADCAST),
-            )
-        )
+        batch.transactions.update(status=TransactionStatus.BROADCAST)
+        batch.transactions.filter(broadcast_at=None).update(status=TransactionStatus.SIGNED)
         RevealBatch.objects.filter(pk=batch.pk).update(
             status=BatchStatus.OPEN,
             closed_at=None,
@@ -329,12 +268,12 @@ def recall_batch(
             doubts={},
         )
         if mined is not None:
-            _recall_tokens(mined, winner, on_chain, actor=actor)
+            _recall_tokens(mined, winner, sight.on_chain, actor=actor)
         # Its ready tokens have their places back, if no other open batch has them.
         taken = RevealBatchToken.objects.filter(is_open=True).values("token_id")
-        RevealBatchToken.objects.filter(batch=batch, token__status=TokenStatus.READY).exclude(
-            token__in=taken
-        ).update(is_open=True)
+        batch.items.filter(token__status=TokenStatus.READY).exclude(token__in=taken).update(
+            is_open=True
+        )
         notify(REVEAL_CHANNEL)
     logger.error(
         "reveal_recalled",

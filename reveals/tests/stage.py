@@ -154,12 +154,14 @@ def replacement(old: RevealTransaction) -> RevealTransaction:
         "max_fee_per_gas_wei": 2 * int(old.max_fee_per_gas_wei),
         "max_priority_fee_per_gas_wei": 2 * int(old.max_priority_fee_per_gas_wei),
     }
-    unsigned = Unsigned(list(old.token_ids), list(old.metadata_uris), old.gas_limit, **fees)
+    old.batch.to_sign = asdict(
+        Unsigned(list(old.token_ids), list(old.metadata_uris), old.gas_limit, **fees)
+    )
+    old.batch.save()
     data = encode_reveal(old.token_ids, old.metadata_uris)
     keeper = Keeper.from_settings()
     bytes_ = keeper.sign(nonce=old.nonce, data=data, gas_limit=old.gas_limit, **fees)
-    RevealBatch.objects.filter(pk=old.batch_id).update(to_sign=asdict(unsigned))
-    assert store_signed(old.batch, unsigned, bytes_)
+    assert store_signed(old.batch, bytes_)
     return RevealTransaction.objects.get(tx_hash=bytes_.tx_hash)
 
 

@@ -141,7 +141,7 @@ def test_a_node_that_restarts_without_its_pool(
         drain.until(lambda: len(here.pool()) == 3)
         node.checkpoint()
         node.kill()
-        drain.until(lambda: "receipts_unavailable" in caplog.text)
+        drain.until(lambda: "chain_unavailable" in caplog.text)
         drain.rest()
         node.start()
         assert here.pool() == []

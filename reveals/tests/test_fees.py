@@ -6,13 +6,11 @@ from hypothesis import strategies as st
 
 from glisk.clients.chain import FeeHistory, RpcError
 from reveals.keeper import (
-    MAX_TRANSACTION_GAS,
     MIN_PRIORITY_FEE_WEI,
     Fees,
     GasPriceTooHighError,
     bump_fees,
     choose_fees,
-    gas_limit,
     is_above_cap,
 )
 
@@ -124,11 +122,3 @@ def test_a_call_above_the_cap_is_known_by_the_nodes_words() -> None:
         "intrinsic gas too high",  # anvil
     ):
         assert is_above_cap(RpcError(-32000, text, "eth_estimateGas"))
-
-
-@given(
-    estimate=st.integers(min_value=21_000, max_value=MAX_TRANSACTION_GAS),
-    buffer=st.floats(min_value=1.0, max_value=3.0),
-)
-def test_a_gas_limit_covers_the_estimate_and_the_chains_cap(estimate: int, buffer: float) -> None:
-    assert estimate <= gas_limit(estimate, buffer=buffer) <= MAX_TRANSACTION_GAS

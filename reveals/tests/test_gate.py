@@ -11,8 +11,9 @@ from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RevealFacts, RpcClient
 from reveals import gate
-from reveals.gate import ALARM_AFTER_REFUSALS, Candidate, metadata_fault
+from reveals.gate import Candidate, metadata_fault
 from reveals.pipeline.compose import prepare_batch
+from reveals.pipeline.verify import ALARM_AFTER_REFUSALS
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, reveal, transactions
 from sandbox.accounts import KEEPER
 from sandbox.node import free_port
@@ -112,8 +113,7 @@ def test_a_reveal_in_the_last_moment_takes_one_token_out(
             prompt_author_wallet=token.prompt_author_wallet,
             image_cid=token.image_cid or "",
             metadata_cid=token.metadata_cid or "",
-            mint_block=None,
-            mint_block_hash=None,
+            ready_since=timezone.now(),
         )
         for token in tokens
     ]
@@ -136,10 +136,10 @@ def _contract(scene: Scene) -> str:
 
 def test_wrong_metadata_is_named() -> None:
     for text, reason in (
-        ("no brackets at all", "not JSON"),
+        ("no brackets at all", "not a JSON object"),
         ("[]", "not a JSON object"),
         ("null", "not a JSON object"),
-        ("[" * 10_000, "not JSON"),
+        ("[" * 10_000, "not a JSON object"),
         ('{"name":"GLISK S0 #1"}', "another image"),
         ('{"name":"GLISK S0 #2","image":"ipfs://bafy","attributes":[]}', "not that of token 1"),
         ('{"name":"GLISK S0 #1","image":"ipfs://None","attributes":[]}', "another image"),

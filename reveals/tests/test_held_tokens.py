@@ -6,7 +6,7 @@ import pytest
 
 from glisk.pauses import pause_stage, resume_stage
 from glisk.timing import timing
-from reveals.gate import seconds_until_due, waiting_tokens
+from reveals.gate import read_ready_tokens, waiting_tokens
 from reveals.models import RevealTransaction
 from reveals.outbox import _still_ready
 from reveals.tests.stage import Scene
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.django_db
 def test_a_held_token_is_no_candidate() -> None:
     token, other = TokenFactory.create_batch(2, status=TokenStatus.READY)
     hold_tokens(token_ids=[token.pk], actor="operator alice", reason="odd")
-    assert [w.candidate.token_id for w in waiting_tokens(10)] == [other.pk]
+    assert [w.token_id for w in waiting_tokens(10)] == [other.pk]
     Token.objects.filter(pk=token.pk).update(next_attempt_at="2100-01-01T00:00Z")
-    assert seconds_until_due() is None
+    assert read_ready_tokens().due_in is None
     Token.objects.update(next_attempt_at=None)
     release_tokens(token_ids=[token.pk], actor="operator alice")
     assert len(waiting_tokens(10)) == 2
@@ -32,7 +32,7 @@ def test_a_held_token_is_no_candidate() -> None:
 
 def test_a_hold_between_the_check_and_the_signature_stops_the_batch() -> None:
     token = TokenFactory.create(status=TokenStatus.READY)
-    candidates = [entry.candidate for entry in waiting_tokens(10)]
+    candidates = waiting_tokens(10)
     assert _still_ready(candidates)
     hold_tokens(token_ids=[token.pk], actor="operator alice", reason="odd")
     assert not _still_ready(candidates)

@@ -132,20 +132,6 @@ def test_the_wrong_chain_or_contract_and_a_missing_role_are_told(
         setattr(settings, name, right)
 
 
-def test_a_drain_tells_at_once_what_blocks_it(
-    worker: Start, scene: Scene, settings: Settings
-) -> None:
-    settings.CHAIN_ID = 8453
-    scene.mint()
-    worker().until(lambda: keeper_state().status == "blocked")
-    assert "chain 31337" in keeper_state().reason
-
-
-def test_a_drain_leaves_what_it_saw(worker: Start, scene: Scene) -> None:
-    reveal(worker, scene)
-    assert (keeper_state().status, keeper_state().address) == ("ok", KEEPER.address)
-
-
 def test_a_high_gas_price_is_told_with_its_duration(scene: Scene, settings: Settings) -> None:
     settings.REVEAL_MAX_GAS_PRICE_GWEI = 0.000001
     assert look(scene) == "blocked"

@@ -16,6 +16,7 @@ from glisk.engine.drain import Drain
 from glisk.errors import AccountError, InvalidRequestError, TransientError
 from glisk.models import SystemState
 from reveals.models import MarketplaceRefresh
+from reveals.outbox import Shared
 from reveals.pipeline import after
 from reveals.tests.opensea_emulator import OpenSeaEmulator
 from reveals.tests.stage import Scene, are_read_back, breaker_reason, drift, reveal
@@ -42,7 +43,7 @@ class Afterwards(Drain):
     stage = "after"
 
     def prepare(self) -> None:
-        self.steps = [after.Refresh(self.owner)]
+        self.steps = [after.Refresh(self.owner, Shared())]
 
 
 @pytest.fixture

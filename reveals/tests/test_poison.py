@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from glisk.clients.chain import Call, ChainClient, RevertError, RpcClient
 from reveals import gate, reconcile
@@ -15,7 +16,7 @@ from reveals.gate import Candidate, waiting_tokens
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.pipeline import compose
 from reveals.pipeline.compose import Group, find_poison, prepare_batch
-from reveals.reconcile import Answer, Question, reconcile_reveals
+from reveals.reconcile import Answer, Found, Question, reconcile_reveals
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, reveal, statuses, transactions
 from sandbox.accounts import KEEPER
 from sandbox.chain import KEEPER_ROLE
@@ -30,7 +31,7 @@ BATCH = 50
 
 
 def candidates(count: int) -> list[Candidate]:
-    return [Candidate(i, "0x" + "1" * 40, "b", "Qm", None, None) for i in range(1, count + 1)]
+    return [Candidate(i, "0x" + "1" * 40, "b", "Qm", timezone.now()) for i in range(1, count + 1)]
 
 
 class Oracle:
@@ -92,7 +93,7 @@ class CountingRpc(RpcClient):
 @pytest.fixture
 def fifty(scene: Scene) -> list[Candidate]:
     scene.mint(BATCH)
-    return [waiting.candidate for waiting in waiting_tokens(BATCH)]
+    return waiting_tokens(BATCH)
 
 
 def test_any_number_of_jammed_tokens_is_found_on_the_real_node(
@@ -230,7 +231,7 @@ def test_all_tokens_of_a_transaction_of_ours_are_named(worker: Start, scene: Sce
     RevealTransaction.objects.update(status="replaced")
     Token.objects.update(status=TokenStatus.READY, reveal_tx_hash=None, revealed_at=None)
     report = reconcile_reveals(ChainClient.from_settings(), actor="operator")
-    assert report.confirmed == [token.token_id for token in tokens]
+    assert report == {token.token_id: Found.CONFIRMED for token in tokens}
     assert scene.revealed_once(tokens)
 
 
@@ -285,8 +286,10 @@ def test_reconciling_by_hand_follows_the_chain_for_all_ready_tokens(scene: Scene
     same, foreign, waiting = scene.mint(3)
     uris = [str(same.token_uri), "ipfs://foreign"]
     scene.chain.wait(scene.chain.reveal(0, [same.token_id, foreign.token_id], uris))
-    report = reconcile_reveals(ChainClient.from_settings(), actor="operator")
-    assert (report.checked, report.adopted, report.foreign, report.unrevealed) == (
-        3, [same.token_id], [foreign.token_id], [waiting.token_id],
-    )  # fmt: skip
-    assert reconcile_reveals(ChainClient.from_settings(), actor="operator").checked == 1
+    chain = ChainClient.from_settings()
+    assert reconcile_reveals(chain, actor="operator") == {
+        same.token_id: Found.ADOPTED,
+        foreign.token_id: Found.FOREIGN,
+        waiting.token_id: Found.UNREVEALED,
+    }
+    assert len(reconcile_reveals(chain, actor="operator")) == 1

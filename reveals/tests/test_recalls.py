@@ -236,9 +236,8 @@ def test_a_batch_that_another_process_opened_is_taken_up(worker: Start, scene: S
     batch = RevealBatch.objects.get()
     reader = ChainClient.from_settings()
     scene.chain.reorg(1)
-    assert recall_batch(
-        batch.pk, receipts={}, on_chain=reader.tokens([tokens[0].token_id]), actor="ending"
-    )
-    assert not recall_batch(batch.pk, receipts={}, on_chain={}, actor="late")
+    sight = watch.look(reader, [batch], reader.tokens([tokens[0].token_id]))
+    assert recall_batch(batch.pk, sight, actor="ending")
+    assert not recall_batch(batch.pk, sight, actor="late")
     drain.until(lambda: scene.revealed_once(tokens))
     assert len(transactions()) == 1

@@ -11,12 +11,13 @@ from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RevealFacts
 from glisk.clock import database_now
+from glisk.errors import TransientError
 from glisk.timing import timing
 from reveals import outbox
 from reveals.keeper import Fees
 from reveals.models import RevealBatch
 from reveals.outbox import Shared
-from reveals.pipeline.send import Send, Sending, Sent, SleptError
+from reveals.pipeline.send import Send, Sending, Sent
 from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import (
     Scene,
@@ -133,7 +134,7 @@ def test_a_drain_that_slept_after_its_claim_sends_nothing(
             return call(self, work)
         try:
             return call(self, replace(work, began=work.began - timing.facts_last))
-        except SleptError as error:
+        except TransientError as error:
             faults.append(f"{error} Sent: {sent}")
             raise
 

@@ -8,14 +8,14 @@ from django.utils import timezone
 
 from glisk.clients.chain import ChainClient
 from reveals.models import RevealBatch
-from reveals.reconcile import TransactionsCompared, compare_transactions
+from reveals.reconcile import Found, compare_transactions
 from reveals.tests.stage import Scene, in_the_pool, reveal, statuses, transactions
 from tokens.tests.stage import Start
 
 pytestmark = pytest.mark.django_db
 
 
-def compare() -> TransactionsCompared:
+def compare() -> dict[str, Found]:
     return compare_transactions(ChainClient.from_settings(), actor="operator")
 
 
@@ -25,14 +25,14 @@ def test_what_was_mined_while_no_worker_ran_is_entered_and_told(
     drain, tokens = in_the_pool(worker, scene, 2)
     drain.crash()
     (tx_hash,) = scene.pool()
-    assert compare().pending == [tx_hash]
+    assert compare() == {tx_hash: Found.PENDING}
     scene.chain.mine()
     call_command("reconcile_reveals")
     said = capsys.readouterr().out
     assert "1 transaction compared" in said
     assert f"1 mined, noted now: {tx_hash}" in said
     assert scene.revealed_once(tokens)
-    assert compare() == TransactionsCompared(checked=1)
+    assert compare() == {tx_hash: Found.AS_NOTED}
 
 
 def test_what_a_reorg_took_back_is_left_to_the_worker(worker: Start, scene: Scene) -> None:
@@ -41,7 +41,7 @@ def test_what_a_reorg_took_back_is_left_to_the_worker(worker: Start, scene: Scen
     RevealBatch.objects.update(settled_at=timezone.now())
     scene.chain.reorg(1)
     (row,) = transactions()
-    assert compare().doubtful == [row.tx_hash]
+    assert compare() == {row.tx_hash: Found.DOUBTFUL}
     assert statuses() == ["confirmed"]
     worker().until(lambda: scene.chain.is_revealed(tokens[0].token_id))
 
@@ -52,5 +52,5 @@ def test_what_moved_is_corrected(worker: Start, scene: Scene) -> None:
     (row,) = transactions()
     scene.chain.mine(2)
     scene.chain.reorg(3, keep=[(row.tx_hash, 2)])
-    assert compare().moved == [row.tx_hash]
+    assert compare() == {row.tx_hash: Found.MOVED}
     assert transactions()[0].block_number == int(row.block_number or 0) + 2

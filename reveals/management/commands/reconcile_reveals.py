@@ -1,5 +1,6 @@
 """Compares transactions and ready tokens with the chain, and follows what it says."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -7,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, counted
-from reveals.reconcile import TransactionsCompared, compare_transactions, reconcile_reveals
+from reveals.reconcile import Found, compare_transactions, reconcile_reveals
 from tokens.management.repairing import token_ids
 
 ACTOR = "reconcile_reveals"
@@ -35,35 +36,20 @@ revealed tokens with a URI that is not ours.
         try:
             chain = ChainClient.from_settings()
             if wanted is None:
-                self._tell(compare_transactions(chain, actor=ACTOR))
-            report = reconcile_reveals(chain, actor=ACTOR, token_ids=wanted)
+                self._tell(compare_transactions(chain, actor=ACTOR), "transaction")
+            found = reconcile_reveals(chain, actor=ACTOR, token_ids=wanted)
         except ProviderError as error:
             raise CommandError(f"The chain could not be read: {error}") from error
-        self.stdout.write(
-            f"{counted(report.checked, 'ready token')} compared with the chain, "
-            f"{len(report.unrevealed)} of them unrevealed."
-        )
-        for what, ids in (
-            ("revealed by a transaction of ours, noted now", report.confirmed),
-            ("revealed by somebody else with our URI, adopted", report.adopted),
-            ("revealed by somebody else with a foreign URI, failed", report.foreign),
-            ("revealed with our URI, but not adopted: left to the worker", report.unsettled),
-        ):
-            if ids:
-                self.stdout.write(f"{len(ids)} {what}: {', '.join(f'#{i}' for i in ids)}")
-        if report.foreign:
+        self._tell({f"#{token_id}": what for token_id, what in found.items()}, "ready token")
+        if Found.FOREIGN in found.values():
             raise CommandError(
                 "Foreign URIs cannot be changed: find out who else holds KEEPER_ROLE.",
                 returncode=DRIFT,
             )
 
-    def _tell(self, compared: TransactionsCompared) -> None:
-        self.stdout.write(f"{counted(compared.checked, 'transaction')} compared with the chain.")
-        for what, hashes in (
-            ("on their way", compared.pending),
-            ("mined, noted now", compared.entered),
-            ("in another block than noted, corrected", compared.moved),
-            ("not on chain as noted: left to the worker, which looks again", compared.doubtful),
-        ):
-            if hashes:
-                self.stdout.write(f"{len(hashes)} {what}: {', '.join(hashes)}")
+    def _tell(self, found: Mapping[str, Found], noun: str) -> None:
+        self.stdout.write(f"{counted(len(found), noun)} compared with the chain.")
+        for what in Found:
+            names = [name for name, found_so in found.items() if found_so is what]
+            if names:
+                self.stdout.write(f"{len(names)} {what}: {', '.join(names)}")

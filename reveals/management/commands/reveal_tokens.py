@@ -96,15 +96,17 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
             )
         if not plan.batches:
             return
+        cost_wei = sum(batch.cost_wei for batch in plan.batches)
+        most_wei = sum(batch.most_wei for batch in plan.batches)
         self.stdout.write(
             f"{counted(len(plan.token_ids), 'token')} in "
-            f"{counted(len(plan.batches), 'transaction')}, about {_ether(plan.cost_wei)}, "
+            f"{counted(len(plan.batches), 'transaction')}, about {_ether(cost_wei)}, "
             "the chain's L1 data fee included."
         )
-        if plan.balance_wei < plan.most_wei:
+        if plan.balance_wei < most_wei:
             self.stdout.write(
-                f"The keeper has {_ether(plan.balance_wei)}, and it may cost "
-                f"{_ether(plan.most_wei)}: what it cannot pay for waits until it is topped up."
+                f"The keeper has {_ether(plan.balance_wei)}, and it may cost {_ether(most_wei)}: "
+                "what it cannot pay for waits until it is topped up."
             )
 
 
