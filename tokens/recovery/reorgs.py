@@ -66,15 +66,14 @@ def settle_mints(
     report, before = ReorgReport(), dict(memory.suspects)
     settled, ripe, doubtful = _judge(survey, watched)
     MintEvent.objects.filter(pk__in=settled).settle()  # whatever becomes of the others
-    found = track(reader, [*ripe, *doubtful])
-    held = [event.pk for event in ripe if event.pk in found.held]
-    MintEvent.objects.filter(pk__in=held).settle()
-    for tx_hash, own in groupby(found.moved, key=lambda move: move[0].tx_hash):
+    held, moved, gone = track(reader, [*ripe, *doubtful])
+    MintEvent.objects.filter(pk__in=held.intersection(event.pk for event in ripe)).settle()
+    for tx_hash, own in groupby(moved, key=lambda move: move[0].tx_hash):
         try:
             report.moved += [tx_hash] * _move(list(own))
         except IntegrityError:  # a mint's place is taken for the moment
             logger.warning("mint_not_moved", tx_hash=tx_hash)
-    due = _due(found.gone, survey, memory, report)
+    due = _due(gone, survey, memory, report)
     if due:
         _replace(reader, survey, due, memory, report)
     if memory.suspects != before or due:
@@ -202,20 +201,16 @@ def _successors(reader: ChainClient, survey: Survey, due: Sequence[MintEvent]) -
     ]
 
 
-@dataclass
-class Tracked:
-    """What became of mints, by their transactions' receipts."""
-
-    held: set[int] = field(default_factory=set)  # mint events whose log stands where we have it
-    moved: list[tuple[MintEvent, MintLog]] = field(default_factory=list)
-    gone: list[MintEvent] = field(default_factory=list)
-
-
-def track(reader: ChainClient, asked: Sequence[MintEvent]) -> Tracked:
+def track(
+    reader: ChainClient, asked: Sequence[MintEvent]
+) -> tuple[set[int], list[tuple[MintEvent, MintLog]], list[MintEvent]]:
     """Return which mints stand where they stood, which in another block now, and which in none.
 
-    All mints of a transaction share its fate, whichever was asked about.
+    All mints of a transaction share its fate, whichever was asked about; its receipt tells.
     """
+    held: set[int] = set()  # their mint events
+    moved: list[tuple[MintEvent, MintLog]] = []
+    gone: list[MintEvent] = []
     hashes = {event.tx_hash for event in asked}
     receipts = reader.receipts(hashes) if hashes else {}
     raw = [
@@ -226,22 +221,21 @@ def track(reader: ChainClient, asked: Sequence[MintEvent]) -> Tracked:
         if reader.is_mint(log) and isinstance(log.get("blockNumber"), str)
     ]
     logs = {(mint.tx_hash, mint.facts): mint for mint in decode_logs(reader, raw).mints}
-    tracked = Tracked()
     for event in MintEvent.objects.filter(tx_hash__in=hashes).order_by("tx_hash", "start_token_id"):
         receipt = receipts[event.tx_hash]
         log = logs.get((event.tx_hash, event.facts))
         if log is not None:
             if (log.block_hash, log.log_index) == (event.block_hash, event.log_index):
-                tracked.held.add(event.pk)
+                held.add(event.pk)
             else:
-                tracked.moved.append((event, log))
+                moved.append((event, log))
         elif receipt and receipt.block_hash == event.block_hash:
             # No reorg took it: the transaction stands where it stood, without this log. Perhaps
             # the contract's address was changed; nothing may be withdrawn for that.
             logger.error("mint_not_in_its_transaction", tx_hash=event.tx_hash)
         else:
-            tracked.gone.append(event)
-    return tracked
+            gone.append(event)
+    return held, moved, gone
 
 
 @transaction.atomic

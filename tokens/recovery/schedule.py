@@ -10,8 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import TypeVar
+from functools import lru_cache, wraps
 from zlib import crc32
 
 import structlog
@@ -29,65 +28,62 @@ from tokens.recovery.scan import scan_chain
 
 logger = structlog.get_logger(__name__)
 
-PROOF_WAITS_SECONDS = 20.0
+Task = Callable[[], int]
+
 _LOCK = crc32(b"glisk:recovery")
 _COMPARISON_LOCK = crc32(b"glisk:comparison")
-
-_T = TypeVar("_T")
 
 _nudged_at = -timing.nudge
 
 
-def look_at_chain() -> int:
+def _alone(lock: int, *, wait_seconds: float = 0) -> Callable[[Callable[[ChainClient], int]], Task]:
+    """Make a task of work that a lock keeps to one at a time, and that asks the chain.
+
+    It returns 0 if somebody else is at it, or the node fails or is to be spared.
+    """
+
+    def make(work: Callable[[ChainClient], int]) -> Task:
+        @wraps(work)
+        def task() -> int:
+            with _held(lock, wait_seconds=wait_seconds) as is_held:
+                breaker = Breaker("rpc")
+                if not is_held or not breaker.places(1):
+                    return 0
+                try:
+                    done = work(_kept_reader(settings.RPC_URL, settings.GLISK_NFT_CONTRACT_ADDRESS))
+                except ProviderError as error:
+                    # An open breaker has said why, once; these are its tries.
+                    tell = logger.info if breaker.is_open else logger.warning
+                    tell("chain_unread", error=str(error))
+                    breaker.failed(error)
+                    return 0
+                breaker.succeeded()
+                return done
+
+        return task
+
+    return make
+
+
+@_alone(_LOCK, wait_seconds=0.5)  # the next piece begins while this one ends
+def look_at_chain(reader: ChainClient) -> int:
     """Read what is new on the chain; return how many tokens it brought. Cheap without news."""
-    report = _ask_chain(lambda reader: scan_chain(reader, budget_seconds=timing.look_budget))
-    if report is None:
-        return 0
+    report = scan_chain(reader, budget_seconds=timing.look_budget)
     if report.ended_early:
         look_soon()
     return report.created
 
 
-def prove_completeness() -> int:
+@_alone(_LOCK, wait_seconds=20.0)  # a look begins in the same second
+def prove_completeness(reader: ChainClient) -> int:
     """Look, fill gaps, prove the tiling, compare with the contract; return how much was mended."""
-    mended = _ask_chain(
-        lambda reader: prove(reader, budget_seconds=timing.look_budget),
-        wait_seconds=PROOF_WAITS_SECONDS,
-    )
-    return mended or 0
+    return prove(reader, budget_seconds=timing.look_budget)
 
 
-def compare_everything() -> int:
-    """Compare tokens with the contract, newest first; return how many differ.
-
-    Changes no token. The report is kept (tokens.recovery.drift). It takes minutes for many tokens,
-    and nothing that looks for new mints waits for it.
-    """
-    report = _ask_chain(
-        lambda reader: check_drift(reader, repair=False, budget_seconds=timing.comparison_budget),
-        lock=_COMPARISON_LOCK,
-    )
-    return report.unrepaired if report else 0
-
-
-def _ask_chain(
-    work: Callable[[ChainClient], _T], *, lock: int = _LOCK, wait_seconds: float = 0
-) -> _T | None:
-    """Do some work alone; None if somebody else is at it, or the node fails or is to be spared."""
-    with _alone(lock, wait_seconds=wait_seconds) as alone:
-        breaker = Breaker("rpc")
-        if not alone or not breaker.places(1):
-            return None
-        try:
-            done = work(_kept_reader(settings.RPC_URL, settings.GLISK_NFT_CONTRACT_ADDRESS))
-        except ProviderError as error:
-            # An open breaker has said why, once; these are its tries.
-            tell = logger.info if breaker.is_open else logger.warning
-            tell("chain_unread", error=str(error))
-            breaker.failed(error)
-            return None
-        breaker.succeeded()
-        return done
+@_alone(_COMPARISON_LOCK)  # it takes minutes for many tokens, for which no look waits
+def compare_everything(reader: ChainClient) -> int:
+    """Compare tokens with the contract, newest first; return how many differ. Changes no token."""
+    return check_drift(reader, repair=False, budget_seconds=timing.comparison_budget).unrepaired
 
 
 def look_soon() -> None:
@@ -109,7 +105,7 @@ def _kept_reader(url: str, contract_address: str) -> ChainClient:
 
 
 @contextmanager
-def _alone(lock: int, *, wait_seconds: float) -> Iterator[bool]:
+def _held(lock: int, *, wait_seconds: float) -> Iterator[bool]:
     deadline = time.monotonic() + wait_seconds
     while not (held := _call("pg_try_advisory_lock", lock)) and time.monotonic() < deadline:
         time.sleep(0.25)

@@ -6,14 +6,13 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Model
 
-from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
+from tokens.models import ImageGenerationJob, IPFSUploadRecord
 from tokens.models.job import OPEN_JOB_STATUSES, JobStatus
 from tokens.states import TokenStatus
 from tokens.tests.factories import MintEventFactory, TokenFactory, hash32
+from tokens.tests.repairs.stock import add_job
 
 pytestmark = pytest.mark.django_db
-
-CID = "QmNv2Te3poKDS6kPeVUDbwXXsAY6FyFzC8xPxuBkJvDvdS"
 
 
 def write(model: type[Model], pk: int, columns: dict[str, Any]) -> None:
@@ -72,8 +71,7 @@ def test_a_token_keeps_the_rule(
     for state in states:
         token = TokenFactory.create(status=state)
         for columns in broken:
-            with pytest.raises(IntegrityError, match=rule), transaction.atomic():
-                write(Token, token.pk, columns)
+            refuse(rule, token, **columns)
 
 
 def test_token_ids_begin_at_one_and_name_one_row() -> None:
@@ -83,74 +81,45 @@ def test_token_ids_begin_at_one_and_name_one_row() -> None:
             TokenFactory.create(token_id=token_id, mint_event=None)
 
 
-def _job(token: Token, **columns: Any) -> ImageGenerationJob:
-    number = ImageGenerationJob.objects.count() + 1
-    defaults: dict[str, Any] = {
-        "prompt": "a fox",
-        "input": {"prompt": "a fox"},
-        "service": "replicate",
-        "model": "m/n",
-        "attempt_number": number,
-        "external_id": f"prediction{number}",
-        "status": JobStatus.SUBMITTED,
-    }
-    return ImageGenerationJob.objects.create(token=token, **{**defaults, **columns})
+def refuse(rule: str, row: Model, **columns: Any) -> None:
+    with pytest.raises(IntegrityError, match=rule), transaction.atomic():
+        write(type(row), row.pk, columns)
 
 
-@pytest.mark.parametrize("first", OPEN_JOB_STATUSES)
-def test_one_open_job_per_token(first: JobStatus) -> None:
-    token = TokenFactory.create(status=TokenStatus.GENERATING)
-    _job(token, status=first)
-    rule = "generation_job_one_open_per_token"
-    for second in OPEN_JOB_STATUSES:
-        with pytest.raises(IntegrityError, match=rule), transaction.atomic():
-            _job(token, status=second)
-
-
-def test_closed_jobs_leave_room_for_another() -> None:
-    token = TokenFactory.create(status=TokenStatus.GENERATING)
-    for status in (JobStatus.CAPTURED, JobStatus.FAILED, JobStatus.REJECTED, JobStatus.CREATED):
-        _job(token, status=status)
-    assert ImageGenerationJob.objects.count() == 4
-
-
-def test_a_prediction_belongs_to_one_job() -> None:
+def test_a_token_has_one_open_job_and_a_prediction_belongs_to_one() -> None:
     tokens = TokenFactory.create_batch(2, status=TokenStatus.GENERATING)
-    _job(tokens[0], external_id="same")
-    with (
-        pytest.raises(IntegrityError, match="generation_job_external_id_unique"),
-        transaction.atomic(),
-    ):
-        _job(tokens[1], external_id="same")
-
-
-def test_what_the_vendor_has_has_its_id() -> None:
-    token = TokenFactory.create(status=TokenStatus.GENERATING)
-    rule = "generation_job_submitted_has_id"
+    job, other = (add_job(token, JobStatus.SUBMITTED) for token in tokens)
+    refuse("generation_job_external_id_unique", other, external_id=job.external_id)
     for status in ("submitted", "succeeded", "errored", "captured"):
-        with pytest.raises(IntegrityError, match=rule), transaction.atomic():
-            _job(token, status=status, external_id=None)
+        refuse("generation_job_submitted_has_id", job, status=status, external_id=None)
+    closed = add_job(tokens[0], JobStatus.FAILED, external_id=None)
+    for first in OPEN_JOB_STATUSES:
+        write(ImageGenerationJob, job.pk, {"status": first})
+        for second in OPEN_JOB_STATUSES:
+            refuse(
+                "generation_job_one_open_per_token", closed, status=second, external_id="another"
+            )
+    for status in (JobStatus.CAPTURED, JobStatus.FAILED, JobStatus.REJECTED):
+        write(ImageGenerationJob, job.pk, {"status": status})
+        write(ImageGenerationJob, closed.pk, {"status": JobStatus.CREATED})
 
 
 def test_a_successful_upload_has_the_computed_cid() -> None:
-    token = TokenFactory.create(status=TokenStatus.UPLOADING)
-    with (
-        pytest.raises(IntegrityError, match="upload_record_success_means_equal_cids"),
-        transaction.atomic(),
-    ):
-        IPFSUploadRecord.objects.create(
-            token=token,
-            upload_type="image",
-            computed_cid=CID,
-            returned_cid="QmOther",
-            size_bytes=1,
-            attempt_number=1,
-            status="succeeded",
-        )
+    record = IPFSUploadRecord.objects.create(
+        token=TokenFactory.create(),
+        upload_type="image",
+        computed_cid="a",
+        returned_cid="another",
+        size_bytes=1,
+        attempt_number=1,
+        status="mismatch",
+    )
+    refuse("upload_record_success_means_equal_cids", record, status="succeeded")
 
 
-def test_mints_have_their_form() -> None:
-    mint = MintEventFactory.create()
+def test_mints_have_their_form_and_a_log_is_stored_once() -> None:
+    mint, other = MintEventFactory.create_batch(2)
+    log = {"tx_hash": other.tx_hash, "log_index": other.log_index}
     broken: list[tuple[str, dict[str, Any]]] = [
         ("mint_event_hashes", {"tx_hash": "0x12"}),
         ("mint_event_hashes", {"block_hash": hash32(1).upper()}),
@@ -159,13 +128,7 @@ def test_mints_have_their_form() -> None:
         ("mint_event_range", {"quantity": 0}),
         ("mint_event_range", {"quantity": 51}),
         ("mint_event_range", {"start_token_id": 0}),
+        ("mint_event_log_unique", log),
     ]
     for rule, columns in broken:
-        with pytest.raises(IntegrityError, match=rule), transaction.atomic():
-            write(MintEvent, mint.pk, columns)
-
-
-def test_a_log_is_stored_once() -> None:
-    MintEventFactory.create(tx_hash=hash32(9), log_index=3)
-    with pytest.raises(IntegrityError, match="mint_event_log_unique"), transaction.atomic():
-        MintEventFactory.create(tx_hash=hash32(9), log_index=3)
+        refuse(rule, mint, **columns)

@@ -95,7 +95,16 @@ exit status:
             f"requests ({reader.calls} RPC calls): {report.logs} mints, {report.created} tokens "
             f"{'would be created' if dry_run else told}."
         )
-        self._name_doubts(report)
+        if report.completed:
+            self.stdout.write(f"{report.completed} tokens got the mint that was missing.")
+        for line in report.malformed:
+            self.stdout.write(f"malformed: {line}")
+        for outcome in (*report.conflicts, *report.reorged):
+            self.stdout.write(
+                f"{outcome.result.value}: {outcome.log.tx_hash} in block "
+                f"{outcome.log.block_number} is not what is known here, tokens "
+                f"{list(outcome.conflicting)}. A reorg does that; the worker finds out."
+            )
         if fault is not None:
             raise CommandError(
                 f"Stopped after {report.blocks} blocks: {fault}",
@@ -103,24 +112,6 @@ exit status:
             ) from fault
         if report.malformed or report.conflicts or report.reorged:
             raise CommandError("Not all of it could be registered.", returncode=PARTLY_DONE)
-
-    def _name_doubts(self, report: Report) -> None:
-        if report.completed:
-            self.stdout.write(f"{report.completed} tokens got the mint that was missing.")
-        for outcome in report.conflicts:
-            ids = ", ".join(map(str, outcome.conflicting[:10]))
-            self.stdout.write(
-                f"conflict: {outcome.log.tx_hash}: ids {ids} belong to another mint here."
-            )
-        for outcome in report.reorged:
-            self.stdout.write(
-                f"moved: {outcome.log.tx_hash} is known from another block than "
-                f"{outcome.log.block_number}."
-            )
-        if report.conflicts or report.reorged:
-            self.stdout.write("A reorg does that; the worker finds out what is right.")
-        for line in report.malformed:
-            self.stdout.write(f"malformed: {line}")
 
 
 def _block_or_latest(text: str) -> int | None:

@@ -285,4 +285,4 @@ def test_a_mint_known_from_another_block_is_told_with_status_2(chain: DemoChain)
     with pytest.raises(CommandError) as caught:
         call_command("recover_events", "--from-block", "0", stdout=output)
     assert caught.value.returncode == 2
-    assert "moved: 0x" in output.getvalue()
+    assert "reorged: 0x" in output.getvalue()

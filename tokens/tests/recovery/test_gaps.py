@@ -145,6 +145,18 @@ def test_what_no_log_explains_is_taken_from_the_contract(
     assert moves == ["detected", "revealed"]
 
 
+def test_what_its_time_does_not_allow_is_left(
+    history: DemoChain, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gaps, "FACTS_AT_ONCE", 2)
+    lose(4, 5, 6)
+    report = fill_gaps(reader, until=0.0)
+    assert (report.created, report.mints.ended_early, report.left) == (0, True, 3)
+    # Silence may have taken all the time: one piece is asked for all the same.
+    report = fill_gaps(reader, until=0.0, unread="no answer")
+    assert (report.from_facts, report.mints.ended_early, report.left) == ([4, 5], True, 1)
+
+
 def test_a_token_without_a_log_needs_its_confirmations(
     chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy, settings: Settings
 ) -> None:
@@ -227,7 +239,7 @@ def test_a_mint_that_conflicts_with_a_token_from_the_contract_wins_once_it_is_se
     with pytest.raises(CommandError) as caught:
         call_command("recover_events", "--from-block", "0", stdout=told)
     assert caught.value.returncode == 2
-    assert "ids 5 belong to another mint here" in told.getvalue()
+    assert "conflict: 0x" in told.getvalue() and "tokens [5]" in told.getvalue()
     history.mine(20)
     for _ in range(2):
         prove(bad_reader, budget_seconds=600)

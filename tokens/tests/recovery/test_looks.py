@@ -1,10 +1,8 @@
 """One look at the chain: what it finds, what it costs, and what a faulty node cannot make it do."""
 
 import io
-import time
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,19 +11,18 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from glisk.clients.chain import SELECTORS, ChainClient
-from glisk.errors import ProviderError, TransientError
+from glisk.clients.chain import ChainClient
+from glisk.errors import ProviderError
 from glisk.timing import timing
 from sandbox.accounts import KEEPER
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
-from tokens.recovery import adoption, gaps, logs, scan
 from tokens.recovery.progress import Progress, load, load_progress, save_progress
 from tokens.recovery.scan import ScanReport, scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
-from tokens.tests.recovery.node_proxy import DROP, NodeProxy, no_logs_at_all, without_logs
+from tokens.tests.recovery.node_proxy import DROP, NodeProxy, without_logs
 from tokens.tests.recovery.stage import FOX, LIGHTHOUSE, URI, mint, reveal
 
 pytestmark = pytest.mark.django_db
@@ -158,16 +155,6 @@ def refused(reader: ChainClient) -> ProviderError:
     return caught.value
 
 
-def test_an_address_without_a_contract_is_named(
-    chain: DemoChain, reader: ChainClient, settings: Settings
-) -> None:
-    settings.GLISK_NFT_CONTRACT_ADDRESS = STRANGER
-    reader.contract_address = STRANGER
-    error = refused(reader)
-    assert isinstance(error, TransientError)
-    assert "no contract" in str(error)
-
-
 def test_empty_logs_do_not_pass_for_read_blocks(
     chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy, settings: Settings
 ) -> None:
@@ -294,37 +281,6 @@ def test_a_lagging_node_changes_nothing(
     assert load_progress() == before
     proxy.calm()
     assert_equal_to_chain(chain)
-
-
-def test_a_look_that_takes_tokens_from_the_contract_keeps_to_its_time(
-    chain: DemoChain,
-    bad_reader: ChainClient,
-    proxy: NodeProxy,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = 0.0
-    for module in (gaps, adoption):
-        monkeypatch.setattr(module, "FACTS_AT_ONCE", 10)
-    for timed in (scan, gaps, logs):
-        clock = SimpleNamespace(monotonic=lambda: now, time=time.time)
-        monkeypatch.setattr(timed, "time", clock)
-    for _ in range(4):
-        mint(chain, quantity=10)
-
-    def slow(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
-        nonlocal now
-        if method == "eth_call" and params[0]["data"].startswith(SELECTORS["tokenURI"]):
-            now += 0.02
-        return no_logs_at_all(method, params, answer)
-
-    proxy.alter = slow
-    report = scan_chain(bad_reader, budget_seconds=0.3)
-    assert report.ended_early
-    assert load()[1].gap == {}  # nothing says that they cannot be found
-    assert report.created == 20
-    proxy.alter = no_logs_at_all
-    assert look(bad_reader).complete
-    assert Token.objects.count() == 40
 
 
 def test_a_count_that_no_contract_of_ours_has_is_refused(
