@@ -13,16 +13,13 @@ from typing import Any
 import pytest
 from django.db import InterfaceError, connection
 from django.test import Client
-from django.utils import timezone
 
 from glisk.api.exceptions import TryLater
 from glisk.tests.web_server import WebServer, web
 from tokens.api import streams
 from tokens.api.streams import EventStream, event
-from tokens.models import MintEvent, Token
-from tokens.states import TokenStatus
+from tokens.models import Token
 from tokens.tests.factories import MintEventFactory, TokenFactory, hash32
-from tokens.transitions.status import Move, move_tokens
 
 __all__ = ["web"]  # the fixture
 
@@ -69,16 +66,10 @@ def listen(web: Callable[..., WebServer]) -> Iterator[Callable[..., Stream]]:
         stream.close()
 
 
-def mint_one(token_id: int = 1, **facts: Any) -> MintEvent:
+def mint_one(token_id: int = 1, **facts: Any) -> Token:
     found = MintEventFactory.create(start_token_id=token_id, **facts)
-    TokenFactory.create(token_id=token_id, mint_event=found)
-    return found
-
-
-def move(token_id: int, target: TokenStatus, **facts: Any) -> None:
-    source = TokenStatus(Token.objects.get(pk=token_id).status)
-    moves = [Move(token_id=token_id, reason="test", fields=facts)]
-    assert move_tokens(moves, source=source, target=target, actor="test")
+    token: Token = TokenFactory.create(token_id=token_id, mint_event=found)
+    return token
 
 
 def end_the_servers_connections() -> None:
@@ -93,12 +84,6 @@ def end_the_servers_connections() -> None:
     assert all(ended)
 
 
-def finish(token_id: int) -> None:
-    move(token_id, TokenStatus.UPLOADING, image_cid="bafy")
-    move(token_id, TokenStatus.READY, metadata_cid="Qm")
-    move(token_id, TokenStatus.REVEALED, reveal_tx_hash=hash32(9), revealed_at=timezone.now())
-
-
 @pytest.mark.django_db(transaction=True)
 def test_streams_tell_each_move_hold_up_nobody_and_end_with_the_server(
     web: Callable[..., WebServer], listen: Callable[..., Stream]
@@ -108,15 +93,17 @@ def test_streams_tell_each_move_hold_up_nobody_and_end_with_the_server(
     stream = listen(server, tx_hash)  # before the mint is detected
     assert stream.answer.status == 200
     assert stream.answer.headers["Content-Type"].startswith("text/event-stream")
-    mint_one(1, tx_hash=tx_hash)
+    token = mint_one(1, tx_hash=tx_hash)
     events = stream.events()
     name, document = next(events)
     assert (name, document["tokens"][0]["status"]) == ("mint", "detected")
     end_the_servers_connections()
     assert server.get(f"/api/mints/{tx_hash}")[0] == 200
-    move(1, TokenStatus.GENERATING)
+    token.mark_generating()
     assert next(events)[1]["tokens"][0]["status"] == "generating"
-    finish(1)
+    token.mark_uploading(image_cid="bafy")
+    token.mark_ready(metadata_cid="Qm")
+    token.mark_revealed(tx_hash=hash32(9))
     *_, (last_name, last) = events  # the server ends the stream
     assert (last_name, last) == ("done", {"tx_hash": tx_hash})
     again = listen(server, tx_hash, **{"Last-Event-ID": "1"})
@@ -124,21 +111,21 @@ def test_streams_tell_each_move_hold_up_nobody_and_end_with_the_server(
     late = listen(server, tx_hash)
     assert [name for name, _ in late.events()] == ["mint", "done"]
 
-    found = mint_one(2)
-    streams = [listen(server, found.tx_hash) for _ in range(12)]
+    token, tx_hash = mint_one(2, tx_hash=hash32(0x7A58)), hash32(0x7A58)
+    streams = [listen(server, tx_hash) for _ in range(12)]
     for stream in streams:
         assert next(stream.events())[0] == "mint"
-    full = listen(server, found.tx_hash)
+    full = listen(server, tx_hash)
     assert full.answer.status == 503
     assert full.answer.headers["Retry-After"] == "5"
     assert isinstance(json.loads(full.answer.read())["detail"], str)
     with ThreadPoolExecutor(4) as pool:
-        url = f"/api/mints/{found.tx_hash}"
+        url = f"/api/mints/{tx_hash}"
         assert set(pool.map(lambda _: server.get(url)[0], range(40))) == {200}
     streams[0].vanish()
-    move(2, TokenStatus.GENERATING)  # the server notices when it has something to say
+    token.mark_generating()  # the server notices when it has something to say
     deadline = time.monotonic() + 60
-    while (again := listen(server, found.tx_hash)).answer.status == 503:
+    while (again := listen(server, tx_hash)).answer.status == 503:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert next(again.events())[1]["tokens"][0]["status"] == "generating"
@@ -147,10 +134,9 @@ def test_streams_tell_each_move_hold_up_nobody_and_end_with_the_server(
     assert time.monotonic() - began < 20  # not the grace of 25 s
 
 
-@pytest.mark.django_db
 def test_a_question_for_the_headers_opens_no_stream(client: Client) -> None:
     """Its body is never written, so that nobody would notice when the client has gone."""
-    answer = client.head(f"/api/mints/{mint_one().tx_hash}/events")
+    answer = client.head(f"/api/mints/{hash32(1)}/events")
     assert (answer.status_code, answer.streaming, answer.content) == (200, False, b"")
     assert answer["Content-Type"] == "text/event-stream"
     assert client.head("/api/mints/0x12/events").status_code == 404

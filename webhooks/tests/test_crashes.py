@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 
 import psycopg
 import pytest
-from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -119,10 +118,3 @@ def test_the_schedule_does_what_was_left_if_the_vendor_never_comes_again() -> No
     assert finish_events() == 1
     assert_done_once()
     assert finish_events() == 0
-
-
-@pytest.mark.parametrize("moment", ["before the commit", "before the answer"])
-def test_an_operator_may_do_it_any_time(moment: str) -> None:
-    die_at(moment)
-    call_command("replay_webhooks", "--event", EVENT["id"], verbosity=0)
-    assert_done_once()
