@@ -321,14 +321,3 @@ class TestFailures:
             other.install("FarcasterKeyRegistry", KEY_REGISTRY)
             settings.OPTIMISM_RPC_URL = node.rpc_url
             assert "cannot be asked" in detail(link(client), 503)
-
-    def test_a_failure_is_told_in_the_frontends_words(
-        self, client: Client, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def fail(**kwargs: Any) -> None:
-            raise RuntimeError("a secret of the machine")
-
-        monkeypatch.setattr("authors.farcaster.link_farcaster", fail)
-        client.raise_request_exception = False
-        failure = "Failed to link Farcaster account. Please try again later."
-        assert detail(link(client), 500) == failure

@@ -235,15 +235,23 @@ def test_authors_read_sentences_without_names_of_fields(client: Client) -> None:
 
 @pytest.mark.django_db
 def test_a_failure_is_told_in_the_frontends_words(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("a secret of the machine")
 
-    monkeypatch.setattr("authors.views.onboard_author", fail)
+    monkeypatch.setattr("authors.signed_requests.prove", fail)
     client.raise_request_exception = False
-    answer = post(client, PATH, body())
-    assert detail(answer, 500) == "Failed to update author prompt. Please try again later."
+    settings.X_CLIENT_ID = settings.OPTIMISM_RPC_URL = "set up"
+    message = {"wallet_message": "a", "farcaster_message": "a", "fid": 7, "username": ""}
+    signed = message | {"wallet_signature": "0x", "farcaster_signature": "0x"}
+    for path, failure in (
+        ("prompt", "Failed to update author prompt. Please try again later."),
+        ("x/auth/start", "Failed to initiate X OAuth. Please try again later."),
+        ("farcaster/link", "Failed to link Farcaster account. Please try again later."),
+    ):
+        answer = post(client, f"/api/authors/{path}", body() | signed)
+        assert detail(answer, 500) == failure
 
 
 @pytest.mark.django_db

@@ -1,10 +1,9 @@
 """Signatures of smart wallets, deployed and not yet deployed, checked on a real node."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from aiohttp import web
 from django.test import Client
 from eth_utils.crypto import keccak
 from pytest_django.fixtures import Settings
@@ -26,8 +25,8 @@ from authors.tests.wallets import (
     wrapped,
 )
 from glisk.clients.smart_wallets import client_at
+from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer, hang_up, silence
 from sandbox.faulty_rpc import FaultyRpc
-from sandbox.http import Emulator, Faults, hang_up, json_response
 
 PATH = "/api/authors/prompt"
 MESSAGE = "Something that a wallet signs"
@@ -103,8 +102,8 @@ def test_contracts_that_are_no_wallets_and_no_factories_prove_nothing(
     wallet_chain: WalletChain,
 ) -> None:
     """They revert, burn all gas, or say whatever an attacker likes."""
-    for answer in range(ODD_ANSWERS):
-        odd = str(wallet_chain.deploy("OddWallet", answer).address)
+    for number in range(ODD_ANSWERS):
+        odd = str(wallet_chain.deploy("OddWallet", number).address)
         for signature in (sign(AUTHOR, MESSAGE), "0x", "0x" + "ab" * 200):
             assert not accepted(wallet_chain, odd, signature)
         victim, calldata = wallet_chain.undeployed_wallet(AUTHOR)
@@ -148,84 +147,47 @@ def test_authors_with_smart_wallets_set_prompts(client: Client, wallet_chain: Wa
         assert Author.objects.by_wallet(wallet).get().prompt_text == "A fox"
 
 
-class StubNode(Emulator[Faults]):
-    """A node that answers each method with one text."""
-
-    name = "node"
-    faults_class = Faults
-
-    def on_reset(self) -> None:
-        self.code: Any = {"result": "0xfe"}
-        self.verdict: Any = {"result": "0x01"}
-        self.asked: list[str] = []
-
-    def routes(self) -> list[web.RouteDef]:
-        return [web.post("/", self._any)]
-
-    async def _any(self, request: web.Request) -> web.StreamResponse:
-        asked = await request.json()
-        self.asked.append(asked["method"])
-        answer = self.code if asked["method"] == "eth_getCode" else self.verdict
-        if answer is HANGS_UP:
-            return hang_up(request)
-        if isinstance(answer, Raw):
-            return json_response(answer.payload, answer.status)
-        return json_response({"jsonrpc": "2.0", "id": asked["id"], **answer})
-
-
-class Raw(NamedTuple):
-    """What is no JSON-RPC answer."""
-
-    payload: Any
-    status: int = 200
-
-
-HANGS_UP = object()
-
-
-@pytest.fixture(scope="module")
-def running_stub() -> Iterator[StubNode]:
-    with StubNode() as node:
-        yield node
-
-
 @pytest.fixture
-def stub_node(running_stub: StubNode, settings: Settings) -> StubNode:
-    running_stub.reset(state=True)
-    settings.RPC_URL = running_stub.url
-    return running_stub
+def node(settings: Settings) -> Iterator[ScriptedServer]:
+    node = ScriptedServer()
+    settings.RPC_URL = node.url
+    yield node
+    node.close()
 
 
-def refused(code: int, message: str, **more: Any) -> dict[str, Any]:
-    return {"error": {"code": code, "message": message, **more}}
+def rpc(**said: Any) -> Step:
+    return answer(200, {"jsonrpc": "2.0", "id": 1, **said})
 
 
+def refused(code: int, message: str, **more: Any) -> Step:
+    return rpc(error={"code": code, "message": message, **more})
+
+
+IS_CONTRACT = rpc(result="0xfe")
 # What nodes and the providers in front of them say of themselves.
 NODE_FAULTS = [
-    Raw({"error": "no"}, 500),
-    Raw({}, 429),
-    Raw([]),
-    Raw("nonsense"),
-    {"result": None},
-    {"result": 7},
+    answer(500, {"error": "no"}),
+    answer(429, {}),
+    hang_up(),
+    answer(200, b"[]"),
+    answer(200, b'"nonsense"'),
+    rpc(result=None),
+    rpc(result=7),
     refused(429, "compute units per second"),
     refused(-32005, "daily request count exceeded"),
     refused(-32603, "Internal error"),
     refused(-32011, "no backend is currently healthy to serve traffic"),
-    refused(-32002, "request timed out"),
     refused(-32000, "header not found"),
     refused(-32000, "missing trie node 1a2b (path ) <nil>"),
     refused(-32000, "execution aborted (timeout = 5s)"),
-    refused(-32000, "block range extends beyond current head block"),
     refused(-32601, "the method eth_call does not exist/is not available"),
     refused(-38013, "block gas limit is lower than the call's"),
 ]
 # What the validator may come to, since the wallet's own code ran in it.
 WALLET_FAULTS = [
-    {"result": "0x00"},
+    rpc(result="0x00"),
     refused(3, "execution reverted", data="0x"),
     refused(-32000, "execution reverted"),
-    refused(-32000, "out of gas"),
     refused(-32003, "EVM error: OutOfGas"),
     refused(-32000, "out of gas: gas required exceeds: 10000000"),
     refused(-32015, "VM execution error.", data="Bad instruction"),
@@ -254,29 +216,25 @@ def refusal_of(client: Client, size: int, status: int) -> str:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("method", ["code", "verdict"])
-def test_a_fault_of_the_node_is_not_the_wallets(
-    client: Client, stub_node: StubNode, method: str
-) -> None:
-    for number, answer in enumerate([*NODE_FAULTS, HANGS_UP]):
-        setattr(stub_node, method, answer)
-        # Known to be no plain wallet's by its length, or by the answer before the hanging up.
-        size = SIZES[number % 3] if answer is not HANGS_UP or method == "verdict" else 200
-        assert "chain does not answer" in refusal_of(client, size, 503), answer
+def test_a_fault_of_the_node_is_not_the_wallets(client: Client, node: ScriptedServer) -> None:
+    for number, fault in enumerate(NODE_FAULTS):
+        for before in ([], [IS_CONTRACT]):
+            node.script(*before, fault)
+            assert "chain does not answer" in refusal_of(client, SIZES[number % 3], 503), number
 
 
 @pytest.mark.django_db
 def test_what_the_wallets_code_does_is_not_the_nodes_fault(
-    client: Client, stub_node: StubNode
+    client: Client, node: ScriptedServer
 ) -> None:
-    for number, answer in enumerate(WALLET_FAULTS):
-        stub_node.verdict = answer
-        assert "correct wallet" in refusal_of(client, SIZES[number % 3], 400), answer
-    stub_node.asked.clear()
-    stub_node.code = {"result": "0x"}  # no contract is run where there is none
-    for size in SIZES:
+    for number, fault in enumerate(WALLET_FAULTS):
+        node.script(IS_CONTRACT, fault)
+        assert "correct wallet" in refusal_of(client, SIZES[number % 3], 400), number
+    asked = len(node.requests)
+    for size in SIZES:  # no contract is run where there is none
+        node.script(rpc(result="0x"))
         refusal_of(client, size, 400)
-    assert stub_node.asked == ["eth_getCode"] * 3
+    assert len(node.requests) == asked + len(SIZES)
 
 
 @pytest.mark.django_db
@@ -296,19 +254,16 @@ def test_a_node_that_comes_to_itself_is_asked_again(
 
 
 @pytest.mark.django_db
-def test_an_outage_of_the_chain_is_told_as_such(client: Client, settings: Settings) -> None:
+def test_an_outage_of_the_chain_is_told_as_such(
+    client: Client, node: ScriptedServer, settings: Settings
+) -> None:
     settings.HTTP_CONNECT_TIMEOUT_SECONDS, settings.RPC_TIMEOUT_SECONDS = 1.0, 0.3
-    with StubNode() as node:
-        node.set_faults(latency_seconds=(2, 2))
-        settings.RPC_URL = node.url
-        for signature in ("0x" + "ab" * 200, "0x"):
-            body = prompt_body(AUTHOR.address, signature)
-            answer = post(client, PATH, body)
-            assert answer.status_code == 503
-            assert "chain does not answer" in answer.json()["detail"]
-        # What looks like a plain wallet's is refused as usual, or accepted.
-        wrong, own = sign(OTHER, body["message"]), sign(AUTHOR, body["message"])
-        answer = post(client, PATH, body | {"signature": wrong})
-        assert answer.status_code == 400
-        assert not Author.objects.exists()
-        assert post(client, PATH, body | {"signature": own}).status_code == 200
+    node.script(*[silence()] * 9)
+    for size in (200, 0):
+        assert "chain does not answer" in refusal_of(client, size, 503)
+    # What looks like a plain wallet's is refused as usual, or accepted.
+    body = prompt_body(AUTHOR.address, "")
+    wrong, own = (sign(account, body["message"]) for account in (OTHER, AUTHOR))
+    assert post(client, PATH, body | {"signature": wrong}).status_code == 400
+    assert not Author.objects.exists()
+    assert post(client, PATH, body | {"signature": own}).status_code == 200

@@ -266,18 +266,6 @@ class TestFailures:
         monkeypatch.setattr("authors.x.finish_link", fail)
         assert outcome(client, {"state": "a", "code": "b"}) == failed("unexpected_error")
 
-    def test_a_failing_start_is_told_in_the_frontends_words(
-        self, client: Client, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def fail(proof: Any) -> None:
-            raise RuntimeError("a secret of the machine")
-
-        monkeypatch.setattr("authors.x.begin_link", fail)
-        client.raise_request_exception = False
-        answer = start(client)
-        assert answer.status_code == 500
-        assert answer.json() == {"detail": "Failed to initiate X OAuth. Please try again later."}
-
     def test_it_is_not_set_up(self, client: Client, settings: Settings) -> None:
         settings.X_CLIENT_ID = ""
         answer = start(client)

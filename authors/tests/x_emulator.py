@@ -7,7 +7,7 @@ import hashlib
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -16,7 +16,7 @@ from sandbox.http import Emulator, Faults, json_response
 
 CLIENT_ID = "sandbox-x-client"
 CLIENT_SECRET = "sandbox-x-secret"
-SCOPES = {"tweet.read", "users.read"}
+SCOPES = "tweet.read users.read"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,31 +61,20 @@ class XEmulator(Emulator[XFaults]):
             web.get("/2/users/me", self._me),
         ]
 
-    def throttled(self, retry_after_seconds: int) -> web.Response:
-        reset = str(int(time.time()) + retry_after_seconds)
-        headers = {"x-rate-limit-limit": "75", "x-rate-limit-remaining": "0"}
-        return json_response(
-            _problem("Too Many Requests", 429), 429, {**headers, "x-rate-limit-reset": reset}
-        )
-
-    def server_error(self, status: int) -> web.Response:
-        return json_response(_problem("Service Unavailable", status), status)
-
     def on_reset(self) -> None:
         self._grants.clear()
         self._tokens.clear()
 
     async def _authorize(self, request: web.Request) -> web.Response:
         asked = request.query
-        fits = (
-            asked.get("response_type") == "code"
-            and asked.get("client_id") == CLIENT_ID
-            and asked.get("redirect_uri") == self.redirect_uri
-            and set(asked.get("scope", "").split()) >= SCOPES
-            and asked.get("code_challenge_method") == "S256"
-            and asked.get("code_challenge")
-        )
-        if not fits:  # X shows a page; the browser does not come back
+        wanted = {
+            "response_type": "code",
+            "client_id": CLIENT_ID,
+            "redirect_uri": self.redirect_uri,
+            "scope": SCOPES,
+            "code_challenge_method": "S256",
+        }
+        if not wanted.items() <= dict(asked).items():  # X shows a page; nobody comes back
             return json_response({"error": "Something went wrong"}, 400)
         answer = {"state": asked.get("state", "")}
         if self.faults.denied:
@@ -102,18 +91,15 @@ class XEmulator(Emulator[XFaults]):
         if not self._knows_client(request, form):
             return _oauth_error(401, "unauthorized_client", "Missing valid authorization header")
         grant = self._grants.pop(form.get("code", ""), None)
-        verifier = form.get("code_verifier", "")
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
-        fits = (
-            form.get("grant_type") == "authorization_code"
-            and grant is not None
-            and grant.made_at + self.faults.code_seconds > time.time()
-            and self.redirect_uri == form.get("redirect_uri")
-            and grant.challenge == challenge.decode().rstrip("=")
-        )
-        if not fits or grant is None:
-            text = "Value passed for the authorization code was invalid."
-            return _oauth_error(400, "invalid_request", text)
+        digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        if (
+            grant is None
+            or grant.challenge != base64.urlsafe_b64encode(digest).decode().rstrip("=")
+            or grant.made_at + self.faults.code_seconds <= time.time()
+            or form.get("grant_type") != "authorization_code"
+            or form.get("redirect_uri") != self.redirect_uri
+        ):
+            return _oauth_error(400, "invalid_request", "The authorization code was invalid.")
         token = secrets.token_urlsafe(48)
         self._tokens[token] = grant.username
         return json_response(
@@ -134,13 +120,9 @@ class XEmulator(Emulator[XFaults]):
     async def _me(self, request: web.Request) -> web.Response:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if token not in self._tokens:
-            return json_response(_problem("Unauthorized", 401), 401)
+            return json_response({"title": "Unauthorized", "detail": "Unauthorized"}, 401)
         name = self._tokens[token]
         return json_response({"data": {"id": "2244994945", "name": name.title(), "username": name}})
-
-
-def _problem(title: str, status: int) -> dict[str, Any]:
-    return {"title": title, "type": "about:blank", "status": status, "detail": title}
 
 
 def _oauth_error(status: int, error: str, description: str) -> web.Response:
