@@ -27,12 +27,6 @@ def test_web_processes_have_a_pool_and_workers_do_not() -> None:
     assert worker["CONN_HEALTH_CHECKS"]
 
 
-def test_a_url_is_taken_apart() -> None:
-    given = database_settings(url=URL, embedded_dir=Path("unused"), pool_size=None)
-    names = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
-    assert [given[name] for name in names] == ["name", "user", "p@ss", "db.example", 6543]
-
-
 def test_options_of_the_url_stay_beside_our_time_limits() -> None:
     url = f"{URL}?sslmode=require&options=-c%20jit%3Doff"
     options = database_settings(url=url, embedded_dir=Path("x"), pool_size=None)["OPTIONS"]
@@ -40,27 +34,17 @@ def test_options_of_the_url_stay_beside_our_time_limits() -> None:
     assert options["options"].startswith("-c jit=off -c statement_timeout=")
 
 
-def test_a_socket_directory_becomes_the_host() -> None:
-    url = "postgresql://postgres@:5432/glisk?host=%2Fvar%2Frun%2Fpg"
-    given = database_settings(url=url, embedded_dir=Path("x"), pool_size=None)
-    assert given["HOST"] == "/var/run/pg"
-    assert "host" not in given["OPTIONS"]
-
-
 @pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("statement_timeout", "30s"),
-        ("lock_timeout", "10s"),
-        ("idle_in_transaction_session_timeout", "1min"),
-        ("TimeZone", "UTC"),
-    ],
-)
-def test_sessions_have_time_limits(name: str, value: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting(%s)", [name])
-        assert cursor.fetchone() == (value,)
+def test_sessions_have_time_limits() -> None:
+    for name, value in {
+        "statement_timeout": "30s",
+        "lock_timeout": "10s",
+        "idle_in_transaction_session_timeout": "1min",
+        "TimeZone": "UTC",
+    }.items():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting(%s)", [name])
+            assert cursor.fetchone() == (value,)
 
 
 @pytest.mark.process
