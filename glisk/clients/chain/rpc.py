@@ -49,9 +49,7 @@ Call = tuple[str, list[Any]]
 class RpcClient:
     """Calls to one node. Thread-safe. Results are the raw JSON values."""
 
-    def __init__(
-        self, url: str, *, options: HttpOptions | None = None, batch_size: int = CALLS_AT_ONCE
-    ) -> None:
+    def __init__(self, url: str, *, options: HttpOptions | None = None) -> None:
         parts = urlsplit(url)
         keys = [part for part in parts.path.split("/") if len(part) >= 16]
         keys += [value for _, value in parse_qsl(parts.query)]
@@ -67,7 +65,7 @@ class RpcClient:
         from glisk.clients.chain.provider import Provider  # web3 takes a second of CPU to import
 
         self._provider = Provider(self._http.url(), self._http.session)
-        self._most = self._batch_size = batch_size
+        self._batch_size = CALLS_AT_ONCE
         self._size_kept_until = 0.0  # monotonic
         self._taken = 0  # the size of the largest batch that was answered
 
@@ -119,7 +117,7 @@ class RpcClient:
         was taken before met a bad moment: its size is believed the second time only.
         """
         if time.monotonic() >= self._size_kept_until:
-            self._batch_size = self._most
+            self._batch_size = CALLS_AT_ONCE
         results: list[Any] = []
         size, refusal, refused_size = self._batch_size, None, 0
         while len(results) < len(calls):

@@ -71,8 +71,7 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize("refusal", REFUSALS)
-@pytest.mark.parametrize("most", [20, 3])
+@pytest.mark.parametrize(("most", "refusal"), [(3, REFUSALS[0]), *((20, r) for r in REFUSALS)])
 def test_a_batch_that_is_too_large_is_split_until_it_fits_and_the_size_is_kept(
     server: ScriptedServer, client: RpcClient, most: int, refusal: BatchRefusal
 ) -> None:
