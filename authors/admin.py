@@ -115,12 +115,8 @@ def _name(author: Author) -> str:
     return f"@{handle}" if handle else shortened(author.wallet_address)
 
 
-def _x_link(handle: str | None) -> SafeString | str:
-    return external_link(f"https://x.com/{handle}", f"@{handle}") if handle else NOTHING
-
-
-def _farcaster_link(name: str | None) -> SafeString | str:
-    return external_link(f"https://farcaster.xyz/{name}", name) if name else NOTHING
+def _profile_link(site: str, handle: str | None, at: str = "") -> SafeString | str:
+    return external_link(f"{site}/{handle}", f"{at}{handle}") if handle else NOTHING
 
 
 def _tokens_link(author: Any) -> SafeString:
@@ -187,8 +183,10 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     )  # fmt: skip
     name = column("Author", _name)
     wallet = column("Wallet", lambda author: wallet_link(author.wallet_address))
-    twitter = column("X", lambda author: _x_link(author.twitter_handle))
-    farcaster = column("Farcaster", lambda author: _farcaster_link(author.farcaster_handle))
+    twitter = column("X", lambda a: _profile_link("https://x.com", a.twitter_handle, "@"))
+    farcaster = column(
+        "Farcaster", lambda a: _profile_link("https://farcaster.xyz", a.farcaster_handle)
+    )
     prompt = column("Prompt", lambda author: clipped(author.prompt_text))
     sample = column("Sample", _sample_link)
     tokens = column("Tokens", _tokens_link)

@@ -3,8 +3,6 @@
 No endpoint ever returns a prompt.
 """
 
-from typing import Any
-
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from drf_spectacular.utils import (
@@ -19,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from authors.models import PROMPT_MAX_LENGTH, Action, Author
-from authors.onboarding import NewAuthor, check_prompt, onboard_author
+from authors.onboarding import NewAuthor, onboard_author
 from authors.signatures.messages import asking_site, offer_message
 from authors.signed_requests import (
     REFUSALS,
@@ -81,13 +79,6 @@ class PromptSerializer(SignedSerializer):
         help_text="The wallet's signature of the message, hex: EIP-191, ERC-1271 or ERC-6492."
     )
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        try:
-            check_prompt(attrs["prompt_text"])
-        except ValidationError as error:
-            raise serializers.ValidationError(error.messages) from None
-        return attrs
-
 
 class PromptSavedSerializer(serializers.Serializer):
     success = serializers.BooleanField()
@@ -114,7 +105,7 @@ class PromptView(SignedView):
             proof.spend()
             try:
                 onboard_author(NewAuthor(proof.wallet, asked["prompt_text"]), actor="wallet")
-            except ValidationError as error:  # the zero address
+            except ValidationError as error:
                 raise exceptions.ValidationError(error.messages) from None
         return Response({"success": True, "has_prompt": True})
 

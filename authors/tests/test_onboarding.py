@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from authors.models import Author
 from authors.onboarding import NewAuthor, onboard_author
 from authors.tests.factories import AuthorFactory, wallet
-from authors.tests.wallets import at_once
+from glisk.tests.waiting import at_once
 
 WALLET = wallet(0xA11CE)
 

@@ -13,7 +13,8 @@ from authors.models import Author, PromptChange, SignInNonce
 from authors.purging import purge_expired
 from authors.signatures.eip4361 import read_sign_in_message
 from authors.signatures.messages import hash_of
-from authors.tests.wallets import AUTHOR, OTHER, at_once, high_s_twin, offered, post, sign
+from authors.tests.wallets import AUTHOR, OTHER, high_s_twin, offered, post, sign
+from glisk.tests.waiting import at_once
 
 PATH = "/api/authors/prompt"
 PROMPT = "Misty mountain ridges at sunrise"

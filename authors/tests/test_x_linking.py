@@ -14,9 +14,10 @@ from pytest_django.fixtures import Settings
 
 from authors.models import Author, PromptChange, XLinkRequest
 from authors.tests.factories import AuthorFactory
-from authors.tests.wallets import AUTHOR, OTHER, at_once, offered, post, sign
+from authors.tests.wallets import AUTHOR, OTHER, offered, post, sign
 from authors.tests.x_emulator import CLIENT_ID, CLIENT_SECRET, XEmulator
 from authors.x import take_request
+from glisk.tests.waiting import at_once
 
 START = "/api/authors/x/auth/start"
 CALLBACK = "/api/authors/x/callback"

@@ -1,12 +1,9 @@
 """Wallets that sign, plain and smart, and requests as the frontend makes them."""
 
 import json
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
 from django.test import Client
 from eth_abi.abi import encode
 from eth_account import Account
@@ -117,23 +114,3 @@ def offered(client: Client, wallet: str, action: str, value_hash: str = "") -> s
     answer = client.get(f"/api/authors/{wallet}/nonce", query)
     assert answer.status_code == 200, answer.content
     return str(answer.json()["message"])
-
-
-def at_once(number: int, work: Callable[[int], Any]) -> list[Any]:
-    """Do the work in several connections at the same moment; return what each brought."""
-    barrier = threading.Barrier(number)
-    outcomes: list[Any] = [None] * number
-
-    def run(index: int) -> None:
-        try:
-            barrier.wait(10)
-            outcomes[index] = work(index)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes
