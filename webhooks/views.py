@@ -17,11 +17,7 @@ from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.clients.replicate import Prediction, parse_prediction
 from tokens.pipeline.jobs import record_prediction
 from webhooks.alchemy import read_event
-from webhooks.authentication import (
-    AlchemySignature,
-    ReplicateSignature,
-    read_json_object,
-)
+from webhooks.authentication import AlchemySignature, ReplicateSignature, read_json_object
 from webhooks.inbox import EventNotProcessedError, receive_event
 
 logger = structlog.get_logger(__name__)

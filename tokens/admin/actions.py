@@ -8,13 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from glisk.admin.actions import AdminAction, Forecast, Outcome
-from glisk.permissions import (
-    FAIL_TOKEN,
-    HOLD_TOKEN,
-    RECHECK_TOKEN,
-    REGENERATE_TOKEN,
-    RETRY_TOKEN,
-)
+from glisk.permissions import FAIL_TOKEN, HOLD_TOKEN, RECHECK_TOKEN, REGENERATE_TOKEN, RETRY_TOKEN
 from tokens.models import Token
 from tokens.pipeline.image_vendors import cap_reason, cost_of_new_images
 from tokens.pipeline.jobs import model_of

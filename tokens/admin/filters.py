@@ -53,10 +53,7 @@ QUESTIONS: dict[str, tuple[str, Callable[[TokenQuerySet], TokenQuerySet]]] = {
         "Waiting for a retry",
         lambda tokens: tokens.active().filter(next_attempt_at__isnull=False),
     ),
-    "failed_today": (
-        "Failed in 24 hours",
-        lambda tokens: tokens.filter(_among(_failed_lately())),
-    ),
+    "failed_today": ("Failed in 24 hours", lambda tokens: tokens.filter(_among(_failed_lately()))),
     "unpinned": ("Image without metadata CID", _unpinned),
 }
 
