@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from glisk.api.exceptions import ErrorSerializer, TryLater
-from glisk.clients.replicate import Prediction, parse_prediction
+from glisk.clients.replicate import parse_prediction
 from tokens.pipeline.jobs import record_prediction
 from webhooks.alchemy import read_event
 from webhooks.authentication import AlchemySignature, ReplicateSignature, read_json_object
@@ -84,16 +84,12 @@ class ReplicateWebhookView(SignedWebhookView):
     )
     def post(self, request: Request) -> Response:
         body: Any = request.auth
-        prediction = _read_prediction(read_json_object(body))
+        try:
+            prediction = parse_prediction(read_json_object(body))
+        except (ValueError, OverflowError) as error:
+            raise ParseError("The body is not a prediction.") from error
         structlog.contextvars.bind_contextvars(prediction_id=prediction.id)
         job = request.query_params.get("job", "")  # as we named it in the callback's address
         job_id = int(job) if _JOB_ID.fullmatch(job) else None
         result = record_prediction(prediction, job_id=job_id)
         return Response({"status": "ignored" if result == "unknown" else result})
-
-
-def _read_prediction(payload: dict[str, Any]) -> Prediction:
-    try:
-        return parse_prediction(payload)
-    except (ValueError, OverflowError) as error:
-        raise ParseError("The body is not a prediction.") from error
