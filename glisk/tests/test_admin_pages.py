@@ -1,22 +1,27 @@
 """Every admin page opens, costs the same at any size, and lets nobody write for the machine."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.contrib import admin
+from django.contrib.auth.models import Group, User
 from django.db import connection, models
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import escape
 from django_q.models import Failure, OrmQ, Schedule, Success
 
 from authors.models import Author
-from glisk.admin import actions
-from glisk.admin.tables import MachineAdmin
+from glisk.admin import actions, tables
+from glisk.admin.tables import EstimatingPaginator, MachineAdmin
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
 from reveals.models import RevealBatch, RevealTransaction
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, PromptSample, Token
+from tokens.models.job import JobStatus
+from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from webhooks.models import WebhookEvent
 
@@ -96,16 +101,11 @@ def test_the_task_queue_can_be_looked_at_only(admin_client: Client) -> None:
         assert not admin.site.is_registered(model)
 
 
-def test_users_and_groups_open(admin_client: Client) -> None:
-    for name in ("user", "group"):
-        for page in ("changelist", "add"):
-            assert admin_client.get(reverse(f"admin:auth_{name}_{page}")).status_code == 200
-
-
-def test_the_header_names_the_network(admin_client: Client) -> None:
-    text = admin_client.get(reverse("admin:index")).content.decode()
+def test_the_header_names_the_network_and_the_sidebar_leads_to_users(admin_client: Client) -> None:
+    text = admin_client.get(url(User, "changelist")).content.decode()
+    assert admin_client.get(url(User, "add")).status_code == 200
     assert "NFT reveals on LOCAL" in text
-    for group in ("Pipeline", "Chain", "Authors", "System"):
+    for group in ("Pipeline", "Chain", "Authors", "System", url(Group, "changelist")):
         assert group in text
 
 
@@ -118,3 +118,76 @@ def test_who_chooses_too_many_is_told_so(
     asked = admin_client.post(url(Token, "changelist"), chosen).content.decode()
     assert "this takes the first 1." in asked
     assert "1 will be done" in asked
+
+
+def test_rows_below_an_object_are_escaped(admin_client: Client) -> None:
+    token = TokenFactory.create(status=TokenStatus.FAILED)
+    ImageGenerationJob.objects.create(
+        token=token,
+        prompt="a",
+        input={},
+        service="replicate",
+        attempt_number=1,
+        status=JobStatus.FAILED,
+        external_id="prediction",
+        error="<script>alert(1)</script>",
+    )
+    page = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk])).content.decode()
+    assert "<script>alert(1)</script>" not in page
+    assert f"<td>{escape('<script>alert(1)</script>')}</td>" in page
+    table = page[page.index('aria-label="Generation jobs"') :]
+    assert "<td>failed</td>" in table
+    assert "None so far." in table  # its uploads
+
+
+def test_only_columns_that_have_an_index_sort(admin_client: Client) -> None:
+    tokens = [TokenFactory.create(token_id=number) for number in (1, 2)]
+    jobs = [
+        ImageGenerationJob.objects.create(
+            token=token, prompt="a", input={}, service="replicate", attempt_number=1, cost_usd=cost
+        )
+        for token, cost in zip(tokens, ("0.003", "0.001"), strict=True)
+    ]
+
+    def order(table: str, column: str, sign: str = "") -> list[int]:
+        address = reverse(f"admin:tokens_{table}_changelist")
+        names = list(admin_client.get(address).context["cl"].list_display)
+        page = admin_client.get(address, {"o": f"{sign}{names.index(column)}"})
+        return [row.pk for row in page.context["cl"].result_list]
+
+    assert order("token", "number") == [1, 2]
+    assert order("token", "minted") == [2, 1]  # the youngest first
+    newest_first = [jobs[1].pk, jobs[0].pk]
+    assert order("imagegenerationjob", "cost_usd") == newest_first
+    assert order("imagegenerationjob", "cost_usd", "-") == newest_first
+
+
+def test_few_rows_are_counted_and_many_estimated_but_never_below_what_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tables, "EXACT_LIMIT", 5)
+    rows, counted = SystemState.objects.order_by("pk"), {}
+    for number in range(6):
+        counted[number] = EstimatingPaginator(rows, 2).count
+        SystemState.objects.create(state_key=str(number))
+    assert counted == {number: number for number in range(6)}
+    assert rows.count() == 6  # one more than are counted
+    assert tables.estimated_count(rows.filter(state_key="100 %")) >= 0
+    assert tables.estimated_count(rows) > 0
+    for estimate, count in ((1, 6), (1234, 1234)):
+        monkeypatch.setattr(tables, "estimated_count", Mock(return_value=estimate))
+        assert EstimatingPaginator(rows, 2).count == count
+
+
+def test_a_later_page_reads_nothing_but_keys_of_the_rows_before_it() -> None:
+    SystemState.objects.bulk_create(SystemState(state_key=str(n)) for n in range(5))
+    rows = SystemState.objects.order_by("-pk").exclude(state_key="4")
+    with CaptureQueriesContext(connection) as captured:
+        page = EstimatingPaginator(rows, 2).page(2)
+        assert [state.pk for state in page.object_list] == ["1", "0"]
+    count, listing = (query["sql"] for query in captured)
+    assert "COUNT" in count
+    assert "ORDER BY" in count  # else each count reads another part of a long table
+    keys = listing.partition(" IN (SELECT ")[2]
+    assert "OFFSET 2" in keys
+    assert "state_value" not in keys
