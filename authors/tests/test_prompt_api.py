@@ -1,7 +1,6 @@
 """Authors set their prompts, and nobody does it for them."""
 
 from datetime import timedelta
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -13,12 +12,13 @@ from authors.models import Author, PromptChange, SignInNonce
 from authors.purging import purge_expired
 from authors.signatures.eip4361 import read_sign_in_message
 from authors.signatures.messages import hash_of
-from authors.tests.wallets import AUTHOR, OTHER, high_s_twin, offered, post, sign
+from authors.tests.wallets import AUTHOR, OTHER, detail, high_s_twin, offered, post, sign
 from glisk.tests.waiting import at_once
 
 PATH = "/api/authors/prompt"
 PROMPT = "Misty mountain ridges at sunrise"
 LEGACY = f"Update GLISK prompt for wallet: {AUTHOR.address}"
+pytestmark = pytest.mark.django_db
 REFUSED = "Signature verification failed. Please ensure you're using the correct wallet."
 
 
@@ -32,15 +32,6 @@ def body(**changes: Any) -> dict[str, Any]:
     return {"signature": sign(AUTHOR, asked["message"])} | asked
 
 
-def detail(answer: Any, status: int = 400) -> str:
-    """Check that this is a refusal with a text and return the text."""
-    assert answer.status_code == status, answer.content
-    assert set(answer.json()) == {"detail"}
-    assert isinstance(answer.json()["detail"], str)
-    return str(answer.json()["detail"])
-
-
-@pytest.mark.django_db
 class TestLegacyMessages:
     def test_an_author_registers(self, client: Client) -> None:
         answer = post(client, PATH, body())
@@ -52,8 +43,7 @@ class TestLegacyMessages:
             assert shown.json().get("has_prompt", True) is True
         assert client.get(PATH).status_code == 405
 
-    def test_a_prompt_is_changed_and_its_history_kept(self, client: Client) -> None:
-        post(client, PATH, body())
+        # Its history is kept.
         post(client, PATH, body(prompt_text="Dunes"))
         post(client, PATH, body(prompt_text="Dunes"))
         assert Author.objects.get().prompt_text == "Dunes"
@@ -65,9 +55,7 @@ class TestLegacyMessages:
             {"wallet_address": OTHER.address},
             {"signature": sign(OTHER, LEGACY)},
             {"signature": high_s_twin(sign(AUTHOR, LEGACY))},
-            {"signature": "0xdeadbeef"},
             {"signature": "nonsense"},
-            {"signature": "0x" + "00" * 65},
             {"message": LEGACY + "\n"},
             {"message": " " + LEGACY},
             {"message": LEGACY.lower()},
@@ -90,7 +78,6 @@ class TestLegacyMessages:
         assert post(client, PATH, body(message=message)).status_code == 200
 
 
-@pytest.mark.django_db
 class TestOfferedMessages:
     @pytest.fixture
     def message(self, client: Client) -> str:
@@ -180,7 +167,6 @@ class TestOfferedMessages:
             assert fault in detail(client.get(f"/api/authors/{wallet}/nonce", query))
 
 
-@pytest.mark.django_db
 def test_what_makes_no_sense_is_refused(client: Client) -> None:
     prompts = ["", " \n", "x" * 1001, "a\x00b", "a\x1b[31mb", "a\x7fb", "a\x85b", "a\ud800b"]
     senseless: dict[str, list[Any]] = {
@@ -207,7 +193,6 @@ INVISIBLE = [
 SEEN = ["x", "x" * 1000, "☂" * 1000, "two\nlines\tand a tab", "\u200dé", "\u200b.", "❤\ufe0f"]
 
 
-@pytest.mark.django_db
 def test_a_prompt_of_which_nothing_is_seen_is_empty(client: Client) -> None:
     for prompt in INVISIBLE:
         told = detail(post(client, PATH, body(prompt_text=prompt)))
@@ -217,7 +202,6 @@ def test_a_prompt_of_which_nothing_is_seen_is_empty(client: Client) -> None:
         assert Author.objects.get().prompt_text == prompt
 
 
-@pytest.mark.django_db
 def test_authors_read_sentences_without_names_of_fields(client: Client) -> None:
     for changes, words in (
         ({"prompt_text": "x" * 1001}, "Ensure the prompt text has no more than 1000 characters."),
@@ -234,7 +218,6 @@ def test_authors_read_sentences_without_names_of_fields(client: Client) -> None:
     assert "_" not in told and ":" not in told
 
 
-@pytest.mark.django_db
 def test_a_failure_is_told_in_the_frontends_words(
     client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,7 +238,6 @@ def test_a_failure_is_told_in_the_frontends_words(
         assert detail(answer, 500) == failure
 
 
-@pytest.mark.django_db
 class TestThrottles:
     def test_one_address_is_bounded_over_all_endpoints(
         self, client: Client, settings: Settings
@@ -268,17 +250,6 @@ class TestThrottles:
         assert 0 < int(answer["Retry-After"]) <= 61
         other = client.post(PATH, body(), content_type="application/json", REMOTE_ADDR="10.0.0.9")
         assert other.status_code == 200
-
-    def test_behind_a_proxy_visitors_are_counted_apart_whatever_they_make_up(
-        self, client: Client, settings: Settings
-    ) -> None:
-        settings.SIGNED_REQUESTS_PER_MINUTE = 1
-        settings.TRUSTED_PROXIES = [ip_network("127.0.0.1"), ip_network("10.0.0.0/8")]
-        statuses = [
-            post(client, PATH, {}, **{"X-Forwarded-For": header}).status_code
-            for header in ("1.1.1.1, 8.8.8.8, 10.0.0.2", "2.2.2.2, 8.8.8.8", "1.1.1.1, 8.8.4.4")
-        ]
-        assert statuses == [400, 429, 400]
 
     def test_only_proven_changes_count_for_a_wallet(
         self, client: Client, settings: Settings

@@ -108,6 +108,14 @@ def post(client: Client, path: str, body: Any, **headers: str) -> Any:
     return client.post(path, body, content_type="application/json", headers=headers)
 
 
+def detail(answer: Any, status: int = 400) -> str:
+    """Check that this is a refusal with a text and return the text."""
+    assert answer.status_code == status, answer.content
+    assert set(answer.json()) == {"detail"}
+    assert isinstance(answer.json()["detail"], str)
+    return str(answer.json()["detail"])
+
+
 def offered(client: Client, wallet: str, action: str, value_hash: str = "") -> str:
     """Ask for a message to sign and return it."""
     query = {"action": action} | ({"value_hash": value_hash} if value_hash else {})
