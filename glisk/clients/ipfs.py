@@ -12,9 +12,11 @@ until one has the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Final, Literal, Self
+from collections.abc import Mapping
+from typing import Final, Literal
 from urllib.parse import urlsplit, urlunsplit
+
+from django.conf import settings
 
 from glisk.cid import cid_matches, is_cid
 from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply, bad_reply, seconds_until
@@ -25,7 +27,7 @@ from glisk.errors import (
     ProviderError,
     TransientError,
 )
-from glisk.logging.redaction import register_secret, storable_text
+from glisk.logging.redaction import storable_text
 
 PINATA: Final = "pinata"
 GATEWAY: Final = "gateway"
@@ -40,38 +42,19 @@ _LATE_STATUSES: Final = frozenset({403, 404, 410})
 class PinataClient:
     """Pins files. Pinning the same bytes again is harmless, so every call may be repeated."""
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        jwt: str = "",
-        api_key: str = "",
-        api_secret: str = "",
-        options: HttpOptions | None = None,
-    ) -> None:
-        """Take a JWT, or a key with its secret."""
-        for secret in (jwt, api_key, api_secret):
-            register_secret(secret)
-        pair = {"pinata_api_key": api_key, "pinata_secret_api_key": api_secret}
-        headers = {"Authorization": f"Bearer {jwt}"} if jwt else pair
+    def __init__(self) -> None:
+        """Take PINATA_JWT, or the key with its secret."""
+        pair = {
+            "pinata_api_key": settings.PINATA_API_KEY,
+            "pinata_secret_api_key": settings.PINATA_API_SECRET,
+        }
+        jwt = settings.PINATA_JWT
         self._http = HttpClient(
             vendor=PINATA,
-            base_url=base_url,
-            headers=headers,
-            options=options,
-            read_fault=_read_pinata_fault,
-        )
-
-    @classmethod
-    def from_settings(cls) -> Self:
-        from django.conf import settings
-
-        return cls(
             base_url=settings.PINATA_API_URL,
-            jwt=settings.PINATA_JWT,
-            api_key=settings.PINATA_API_KEY,
-            api_secret=settings.PINATA_API_SECRET,
+            headers={"Authorization": f"Bearer {jwt}"} if jwt else pair,
             options=HttpOptions.from_settings(),
+            read_fault=_read_pinata_fault,
         )
 
     def pin_file(
@@ -144,36 +127,23 @@ def _read_pinata_fault(reply: Reply) -> Fault:
 
 
 class GatewayClient:
-    """Reads files by CID from one or several gateways."""
+    """Reads files by CID from the gateways of PINATA_GATEWAY.
 
-    def __init__(
-        self, *, gateways: Sequence[str], token: str = "", options: HttpOptions | None = None
-    ) -> None:
-        """Take gateways as host names or URLs, with or without `/ipfs`.
+    The token goes to the first gateway only, so that no public fallback ever sees it.
+    """
 
-        The token goes to the first gateway only, so that no public fallback ever sees it.
-        """
-        register_secret(token)
+    def __init__(self) -> None:
+        token = settings.PINATA_GATEWAY_TOKEN
         self._clients = [
             HttpClient(
                 vendor=GATEWAY,
                 base_url=gateway_base_url(gateway),
                 headers={TOKEN_HEADER: token} if token and position == 0 else None,
-                options=options,
+                options=HttpOptions.from_settings(),
                 read_fault=_read_gateway_fault,
             )
-            for position, gateway in enumerate(gateways)
+            for position, gateway in enumerate(settings.PINATA_GATEWAY)
         ]
-
-    @classmethod
-    def from_settings(cls) -> Self:
-        from django.conf import settings
-
-        return cls(
-            gateways=settings.PINATA_GATEWAY,
-            token=settings.PINATA_GATEWAY_TOKEN,
-            options=HttpOptions.from_settings(),
-        )
 
     def fetch_verified(self, cid: str, *, max_bytes: int) -> bytes:
         """Return the bytes of a CID, proved by their hash.

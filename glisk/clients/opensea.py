@@ -7,49 +7,30 @@ harmless.
 
 from __future__ import annotations
 
-from typing import Final, Self
+from typing import Final
+
+from django.conf import settings
 
 from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply
-from glisk.logging.redaction import register_secret
 
 VENDOR: Final = "opensea"
 _CHAINS: Final = {"BASE_MAINNET": "base", "BASE_SEPOLIA": "base_sepolia", "LOCAL": "base"}
 
 
 class OpenSeaClient:
-    """Asks for refreshes of one contract's tokens. Thread-safe."""
+    """Asks for refreshes of our contract's tokens, by the OPENSEA_* settings. Thread-safe."""
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        api_key: str,
-        network: str,
-        contract_address: str,
-        options: HttpOptions | None = None,
-    ) -> None:
-        register_secret(api_key)
-        self._path = f"/api/v2/chain/{_CHAINS[network]}/contract/{contract_address}/nfts"
+    def __init__(self) -> None:
+        chain, contract = _CHAINS[settings.NETWORK], settings.GLISK_NFT_CONTRACT_ADDRESS
+        self._path = f"/api/v2/chain/{chain}/contract/{contract}/nfts"
         self._http = HttpClient(
             vendor=VENDOR,
-            base_url=base_url,
-            headers={"x-api-key": api_key, "Accept": "application/json"},
-            options=options,
+            base_url=settings.OPENSEA_API_URL,
+            headers={"x-api-key": settings.OPENSEA_API_KEY, "Accept": "application/json"},
+            options=HttpOptions.from_settings(),
             read_fault=_read_fault,
         )
         self.close = self._http.close
-
-    @classmethod
-    def from_settings(cls) -> Self:
-        from django.conf import settings
-
-        return cls(
-            base_url=settings.OPENSEA_API_URL,
-            api_key=settings.OPENSEA_API_KEY,
-            network=settings.NETWORK,
-            contract_address=settings.GLISK_NFT_CONTRACT_ADDRESS,
-            options=HttpOptions.from_settings(),
-        )
 
     def refresh(self, token_id: int) -> None:
         """Have OpenSea read a token's metadata again.

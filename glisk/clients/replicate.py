@@ -15,10 +15,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import httpx
+from django.conf import settings
 
 from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply, bad_reply, bounded_seconds
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
@@ -205,52 +206,23 @@ def bytes_with_image(max_image_bytes: int) -> int:
 
 
 class ReplicateClient:
-    """Makes, reads, lists and cancels predictions of one model."""
+    """Makes, reads, lists and cancels predictions of REPLICATE_MODEL_VERSION."""
 
-    def __init__(
-        self,
-        *,
-        api_token: str,
-        model: str,
-        base_url: str,
-        cancel_after_seconds: float = 0,
-        max_image_bytes: int = 0,
-        options: HttpOptions | None = None,
-    ) -> None:
-        """Take the model and its limits.
-
-        `model`: `owner/name`, `owner/name:version` or a version, 64 hex digits.
-
-        `max_image_bytes`: how large an image inside a prediction may be, as a data URI.
-
-        `cancel_after_seconds`: Replicate itself ends a prediction after so long, rounded up to
-        whole minutes, should nobody of us be there to do it.
-        """
-        register_secret(api_token)
+    def __init__(self) -> None:
+        """The setting is `owner/name`, `owner/name:version` or a version, 64 hex digits."""
+        model = settings.REPLICATE_MODEL_VERSION
         version = model.rpartition(":")[2]
         self._model = {"version": version} if _VERSION.fullmatch(version) else {"model": model}
-        self._api_token = api_token
-        minutes = math.ceil(cancel_after_seconds / 60)
-        self._headers = {"Cancel-After": f"{minutes}m"} if minutes else {}
+        self._api_token = settings.REPLICATE_API_TOKEN
+        # Replicate itself ends a prediction then, should nobody of us be there to do it.
+        minutes = math.ceil(settings.GENERATION_TIMEOUT_SECONDS / 60)
+        self._headers = {"Cancel-After": f"{minutes}m"}
         self._http = HttpClient(
             vendor=VENDOR,
-            base_url=base_url.rstrip("/").removesuffix("/v1"),
-            options=options,
-            read_fault=_read_fault,
-            max_bytes=bytes_with_image(max_image_bytes),
-        )
-
-    @classmethod
-    def from_settings(cls) -> Self:
-        from django.conf import settings
-
-        return cls(
-            api_token=settings.REPLICATE_API_TOKEN,
-            model=settings.REPLICATE_MODEL_VERSION,
-            base_url=settings.REPLICATE_BASE_URL,
-            cancel_after_seconds=settings.GENERATION_TIMEOUT_SECONDS,
-            max_image_bytes=settings.IMAGE_MAX_BYTES,
+            base_url=settings.REPLICATE_BASE_URL.rstrip("/").removesuffix("/v1"),
             options=HttpOptions.from_settings(),
+            read_fault=_read_fault,
+            max_bytes=bytes_with_image(settings.IMAGE_MAX_BYTES),
         )
 
     def create_prediction(

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
+
+from django.conf import settings
 
 from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply, bad_reply
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
@@ -24,7 +26,6 @@ from glisk.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from glisk.logging.redaction import register_secret
 
 VENDOR: Final = "selfhosted"
 
@@ -34,38 +35,20 @@ _SERVES: Final = frozenset({"READY", "BUSY"})
 
 
 class SelfhostedClient:
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        api_token: str = "",
-        max_image_bytes: int,
-        options: HttpOptions | None = None,
-    ) -> None:
-        """`options`: the read timeout bounds a prediction."""
-        register_secret(api_token)
-        headers = {"Authorization": f"Bearer {api_token}"} if api_token else {}
+    """Makes predictions at SELFHOSTED_IMAGE_API_URL."""
+
+    def __init__(self) -> None:
+        token = settings.SELFHOSTED_IMAGE_API_TOKEN
         self._http, self._short = (
             HttpClient(
                 vendor=VENDOR,
-                base_url=base_url,
-                headers=headers,
-                options=each,
+                base_url=settings.SELFHOSTED_IMAGE_API_URL,
+                headers={"Authorization": f"Bearer {token}"} if token else None,
+                options=HttpOptions.from_settings(longest=longest),
                 read_fault=_read_fault,
-                max_bytes=bytes_with_image(max_image_bytes),
+                max_bytes=bytes_with_image(settings.IMAGE_MAX_BYTES),
             )
-            for each in (options, HttpOptions(read_timeout_seconds=_SHORT_SECONDS))
-        )
-
-    @classmethod
-    def from_settings(cls) -> Self:
-        from django.conf import settings
-
-        return cls(
-            base_url=settings.SELFHOSTED_IMAGE_API_URL,
-            api_token=settings.SELFHOSTED_IMAGE_API_TOKEN,
-            max_image_bytes=settings.IMAGE_MAX_BYTES,
-            options=HttpOptions.from_settings(longest=settings.GENERATION_TIMEOUT_SECONDS),
+            for longest in (settings.GENERATION_TIMEOUT_SECONDS, _SHORT_SECONDS)
         )
 
     def create_prediction(

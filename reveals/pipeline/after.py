@@ -119,7 +119,7 @@ class Refresh(RevealStep[MarketplaceRefresh, None]):
 
     def __init__(self, owner: str, shared: Shared) -> None:
         super().__init__(owner, shared)
-        self.client = OpenSeaClient.from_settings()
+        self.client = OpenSeaClient()
         self.breaker = Breaker(VENDOR)
         self.rate = RateLimit(VENDOR, per_minute=settings.OPENSEA_REQUESTS_PER_MINUTE)
 

@@ -34,7 +34,7 @@ class Verify(RevealStep[Candidate, None]):
 
     def __init__(self, owner: str, shared: Shared) -> None:
         super().__init__(owner, shared)
-        self.gateway = GatewayClient.from_settings()
+        self.gateway = GatewayClient()
         self.breaker = Breaker("gateway")
 
     @property

@@ -188,7 +188,7 @@ def test_the_rate_is_kept(opensea: OpenSeaEmulator, settings: Settings, shop: St
 
 @pytest.mark.parametrize("kind", ["throttle", "server_error", "drop_after"])
 def test_the_clients_failures_are_transient(opensea: OpenSeaEmulator, kind: Any) -> None:
-    client = OpenSeaClient.from_settings()
+    client = OpenSeaClient()
     opensea.plan_fault(kind)
     with pytest.raises(TransientError):
         client.refresh(1)
@@ -198,7 +198,7 @@ def test_the_clients_failures_are_transient(opensea: OpenSeaEmulator, kind: Any)
 def test_refusals_have_their_class(opensea: OpenSeaEmulator, settings: Settings) -> None:
     opensea.set_faults(unknown_first=1)
     with pytest.raises(InvalidRequestError, match="not found"):
-        OpenSeaClient.from_settings().refresh(1)
+        OpenSeaClient().refresh(1)
     settings.OPENSEA_API_KEY = "x" * 20
     with pytest.raises(AccountError, match="Invalid API key"):
-        OpenSeaClient.from_settings().refresh(1)
+        OpenSeaClient().refresh(1)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from glisk.breaker import FAILURES_TO_OPEN, Breaker
 from glisk.clients.chain import RpcClient
@@ -51,37 +52,40 @@ def street(vendors: Vendors) -> Iterator[Street]:
 
 
 def create(emulator: Any, model: str = MODEL, token: str = SANDBOX_TOKEN) -> None:
-    client = ReplicateClient(api_token=token, model=model, base_url=emulator.url)
+    with override_settings(
+        REPLICATE_BASE_URL=emulator.url, REPLICATE_MODEL_VERSION=model, REPLICATE_API_TOKEN=token
+    ):
+        client = ReplicateClient()
     for _ in range(2):
         client.create_prediction(input={"prompt": "a fox"}, webhook_url=None)
 
 
 def read_list(_emulator: Any) -> None:
-    next(ReplicateClient.from_settings().prediction_pages())
+    next(ReplicateClient().prediction_pages())
 
 
 def pin(emulator: Any, jwt: str = SANDBOX_JWT) -> None:
-    client = PinataClient(base_url=emulator.url, jwt=jwt)
+    with override_settings(PINATA_API_URL=emulator.url, PINATA_JWT=jwt):
+        client = PinataClient()
     about: dict[str, Any] = {"name": "a", "content_type": "text/plain", "keyvalues": {}}
     for data in (b"1", b"2"):
         client.pin_file(data=data, cid_version=1, **about)
 
 
 def refresh(emulator: Any, key: str = "sandbox-opensea-key") -> None:
-    contract = "0x" + "1" * 40
-    OpenSeaClient(
-        base_url=emulator.url, api_key=key, network="LOCAL", contract_address=contract
-    ).refresh(1)
+    with override_settings(OPENSEA_API_URL=emulator.url, OPENSEA_API_KEY=key):
+        OpenSeaClient().refresh(1)
 
 
 def predict(emulator: Any) -> None:
-    SelfhostedClient(base_url=emulator.url, max_image_bytes=10**6).create_prediction(
-        input={"prompt": "a fox", "seed": 1}, prediction_id="p1"
-    )
+    with override_settings(SELFHOSTED_IMAGE_API_URL=emulator.url):
+        client = SelfhostedClient()
+    client.create_prediction(input={"prompt": "a fox", "seed": 1}, prediction_id="p1")
 
 
 def fetch(emulator: Any) -> None:
-    GatewayClient(gateways=[emulator.url]).fetch_verified(CID, max_bytes=100)
+    with override_settings(PINATA_GATEWAY=[emulator.url]):
+        GatewayClient().fetch_verified(CID, max_bytes=100)
 
 
 def ask(node: Any) -> None:

@@ -341,7 +341,7 @@ class ReplicateService(ImageService):
 
     def __init__(self) -> None:
         super().__init__()
-        self.client = ReplicateClient.from_settings()
+        self.client = ReplicateClient()
         # Single reads and the listing may be refused while new calls work, and each without the
         # other.
         self.reads, self.listing = Breaker("replicate_reads"), Breaker("replicate_listing")
@@ -394,7 +394,7 @@ class SelfhostedService(ImageService):
 
     def __init__(self) -> None:
         super().__init__()
-        self.client = SelfhostedClient.from_settings()
+        self.client = SelfhostedClient()
         self.most_at_once = settings.SELFHOSTED_CONCURRENCY
 
     @property

@@ -106,7 +106,7 @@ class Pin(Step[Stored, list[UploadOutcome]]):
     def __init__(self, owner: str, pauses: Pauses) -> None:
         super().__init__(owner)
         self.pauses = pauses
-        self.client = PinataClient.from_settings()
+        self.client = PinataClient()
         self.breaker = Breaker("pinata")
         self.rate = RateLimit(
             "pinata", per_minute=settings.PINATA_REQUESTS_PER_MINUTE, slack_seconds=1

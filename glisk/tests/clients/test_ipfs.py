@@ -10,9 +10,9 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from glisk.cid import compute_cid
-from glisk.clients.http import HttpOptions
 from glisk.clients.ipfs import GatewayClient, PinataClient, gateway_base_url
 from glisk.errors import (
     AccountError,
@@ -28,8 +28,9 @@ PINNED = {"IpfsHash": CID, "PinSize": 1024, "Timestamp": "2026-02-01T10:00:00.00
 
 
 @pytest.fixture
-def client(server: ScriptedServer, options: HttpOptions) -> PinataClient:
-    return PinataClient(base_url=server.url, jwt="sandbox.pinata.jwt", options=options)
+def client(server: ScriptedServer, settings: Settings) -> PinataClient:
+    settings.PINATA_API_URL, settings.PINATA_JWT = server.url, "sandbox.pinata.jwt"
+    return PinataClient()
 
 
 def pin(client: PinataClient, data: bytes = b"bytes") -> str:
@@ -130,13 +131,11 @@ def test_a_good_key_is_known_by_the_refusal_of_an_impossible_version(
         client.probe()
 
 
-def test_pinata_is_read_from_the_settings(settings: Any, server: ScriptedServer) -> None:
-    settings.PINATA_API_URL = server.url
-    settings.PINATA_JWT = ""
-    settings.PINATA_API_KEY = "the-key"
-    settings.PINATA_API_SECRET = "the-secret"
+def test_without_a_jwt_the_key_pair_is_sent(server: ScriptedServer, settings: Settings) -> None:
+    settings.PINATA_API_URL, settings.PINATA_JWT = server.url, ""
+    settings.PINATA_API_KEY, settings.PINATA_API_SECRET = "the-key", "the-secret"
     server.script(answer(200, PINNED))
-    pin(PinataClient.from_settings())
+    pin(PinataClient())
     seen = server.requests[0].headers
     assert (seen["pinata_api_key"], seen["pinata_secret_api_key"]) == ("the-key", "the-secret")
     assert "authorization" not in seen
@@ -150,11 +149,11 @@ FILE = compute_cid(DATA, version=1)
 
 @pytest.fixture
 def gateway(
-    server: ScriptedServer, second_server: ScriptedServer, options: HttpOptions
+    server: ScriptedServer, second_server: ScriptedServer, settings: Settings
 ) -> GatewayClient:
-    return GatewayClient(
-        gateways=[server.url, f"{second_server.url}/ipfs/"], token="gw-token", options=options
-    )
+    settings.PINATA_GATEWAY = [server.url, f"{second_server.url}/ipfs/"]
+    settings.PINATA_GATEWAY_TOKEN = "gw-token"
+    return GatewayClient()
 
 
 def test_a_file_is_fetched_by_its_path_and_checked(
@@ -213,11 +212,3 @@ def test_a_gateway_may_be_a_host_or_a_url() -> None:
         "https://gateway.example/ipfs/?key=1": "https://gateway.example?key=1",
     }.items():
         assert gateway_base_url(given) == url
-
-
-def test_gateways_are_read_from_the_settings(settings: Any, server: ScriptedServer) -> None:
-    settings.PINATA_GATEWAY = [server.url]
-    settings.PINATA_GATEWAY_TOKEN = "gw-token"
-    server.script(answer(200, DATA))
-    assert GatewayClient.from_settings().fetch_verified(FILE, max_bytes=100) == DATA
-    assert server.requests[0].headers["x-pinata-gateway-token"] == "gw-token"

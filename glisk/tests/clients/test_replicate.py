@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from pytest_django import Settings
 
-from glisk.clients.http import HttpOptions
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.errors import (
     AccountError,
@@ -48,19 +48,11 @@ def prediction(**changes: Any) -> dict[str, Any]:
     return shown | changes
 
 
-def make(server: ScriptedServer, options: HttpOptions, **changes: Any) -> ReplicateClient:
-    given: dict[str, Any] = {
-        "api_token": TOKEN,
-        "model": MODEL,
-        "base_url": server.url,
-        "options": options,
-    }
-    return ReplicateClient(**(given | changes))
-
-
 @pytest.fixture
-def client(server: ScriptedServer, options: HttpOptions) -> ReplicateClient:
-    return make(server, options)
+def client(server: ScriptedServer, settings: Settings) -> ReplicateClient:
+    settings.REPLICATE_API_TOKEN, settings.REPLICATE_MODEL_VERSION = TOKEN, MODEL
+    settings.REPLICATE_BASE_URL = f"{server.url}/v1/"  # it may end in the API's version
+    return ReplicateClient()
 
 
 def refused(client: ReplicateClient) -> ProviderError:
@@ -72,7 +64,8 @@ def refused(client: ReplicateClient) -> ProviderError:
 # -- asking for one -----------------------------------------------------------------------
 
 
-def test_the_models_form_decides_the_endpoint(server: ScriptedServer, options: HttpOptions) -> None:
+@pytest.mark.usefixtures("client")
+def test_the_models_form_decides_the_endpoint(server: ScriptedServer, settings: Settings) -> None:
     by_name = f"/v1/models/{MODEL}/predictions"
     for model, path, version in (
         (MODEL, by_name, {}),
@@ -80,8 +73,8 @@ def test_the_models_form_decides_the_endpoint(server: ScriptedServer, options: H
         (VERSION, "/v1/predictions", {"version": VERSION}),
     ):
         server.script(answer(201, prediction()))
-        # The base URL may end in the API's version.
-        made = make(server, options, model=model, base_url=f"{server.url}/v1/").create_prediction(
+        settings.REPLICATE_MODEL_VERSION = model
+        made = ReplicateClient().create_prediction(
             input={"prompt": "a cat"}, webhook_url="https://glisk.example/hooks?job=7"
         )
         seen = server.requests[-1]
@@ -96,11 +89,12 @@ def test_the_models_form_decides_the_endpoint(server: ScriptedServer, options: H
         assert made.id == ID and made.status == "starting" and not made.is_terminal
 
 
-def test_the_vendor_ends_what_nobody_ends(server: ScriptedServer, options: HttpOptions) -> None:
-    for seconds, told in {300: "5m", 61: "2m", 0.5: "1m", 0: None}.items():
+@pytest.mark.usefixtures("client")
+def test_the_vendor_ends_what_nobody_ends(server: ScriptedServer, settings: Settings) -> None:
+    for seconds, told in {300: "5m", 61: "2m", 0.5: "1m"}.items():
         server.script(answer(201, prediction()))
-        client = make(server, options, cancel_after_seconds=seconds)
-        client.create_prediction(input={}, webhook_url=None)
+        settings.GENERATION_TIMEOUT_SECONDS = seconds
+        ReplicateClient().create_prediction(input={}, webhook_url=None)
         assert server.requests[-1].headers.get("cancel-after") == told
 
 
@@ -280,15 +274,10 @@ def test_the_account_is_probed_and_tells_its_webhook_secret(
         client.fetch_webhook_secret()
 
 
-def test_the_client_is_built_from_the_settings(settings: Any, server: ScriptedServer) -> None:
-    settings.REPLICATE_BASE_URL = server.url
-    settings.REPLICATE_API_TOKEN = TOKEN
-    settings.REPLICATE_MODEL_VERSION = VERSION
-    settings.HTTP_READ_TIMEOUT_SECONDS = 30
-    server.script(answer(201, prediction()), silence())
-    ReplicateClient.from_settings().create_prediction(input={}, webhook_url=None)
-    assert server.requests[0].json["version"] == VERSION
-    assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+def test_it_waits_as_long_as_the_settings_say(
+    server: ScriptedServer, client: ReplicateClient, settings: Settings
+) -> None:
+    server.script(silence())
     settings.HTTP_READ_TIMEOUT_SECONDS = 0.1
     with pytest.raises(TransientError):
-        ReplicateClient.from_settings().get_prediction(ID)
+        ReplicateClient().get_prediction(ID)

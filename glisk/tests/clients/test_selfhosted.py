@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from pytest_django import Settings
 
-from glisk.clients.http import HttpOptions
 from glisk.clients.image_download import read_data_uri
 from glisk.clients.selfhosted import SelfhostedClient, output_hosts
 from glisk.errors import (
@@ -24,22 +24,16 @@ INPUT = {"prompt": "a fox", "seed": 7}
 
 
 @pytest.fixture
-def server() -> Iterator[CogEmulator]:
+def server(settings: Settings) -> Iterator[CogEmulator]:
     with CogEmulator(generation_seconds=0.1, painter=Painter(image_size=96)) as made:
+        settings.SELFHOSTED_IMAGE_API_URL = made.url
+        settings.SELFHOSTED_IMAGE_API_TOKEN = "proxy-secret-0123456789"
+        settings.GENERATION_TIMEOUT_SECONDS = 60
         yield made
 
 
-def client(url: str, *, seconds: float = 60.0, max_bytes: int = 1_000_000) -> SelfhostedClient:
-    return SelfhostedClient(
-        base_url=url,
-        api_token="proxy-secret-0123456789",
-        max_image_bytes=max_bytes,
-        options=HttpOptions(read_timeout_seconds=seconds),
-    )
-
-
 def test_the_image_comes_with_the_answer(server: CogEmulator) -> None:
-    made = client(server.url).create_prediction(input=INPUT, prediction_id="job-1")
+    made = SelfhostedClient().create_prediction(input=INPUT, prediction_id="job-1")
     assert (made.id, made.status) == ("job-1", "succeeded")
     assert made.predict_time_seconds
     (uri,) = made.output_urls
@@ -47,7 +41,7 @@ def test_the_image_comes_with_the_answer(server: CogEmulator) -> None:
 
 
 def test_the_same_id_twice_is_one_prediction(server: CogEmulator) -> None:
-    mine = client(server.url)
+    mine = SelfhostedClient()
     stuck = {**INPUT, "prompt": "a never-ending story"}
 
     def call() -> None:
@@ -71,9 +65,10 @@ def test_the_same_id_twice_is_one_prediction(server: CogEmulator) -> None:
     first.join()
 
 
-def test_an_overdue_prediction_is_canceled(server: CogEmulator) -> None:
+def test_an_overdue_prediction_is_canceled(server: CogEmulator, settings: Settings) -> None:
+    settings.GENERATION_TIMEOUT_SECONDS = 0.3
     with pytest.raises(UnknownOutcomeError) as late:
-        client(server.url, seconds=0.3).create_prediction(
+        SelfhostedClient().create_prediction(
             input={"prompt": "a never-ending story"}, prediction_id="job-1"
         )
     assert late.value.code == "timeout"
@@ -99,7 +94,7 @@ def test_each_refusal_has_its_class(
 ) -> None:
     server.set_faults(**faults)
     with pytest.raises(kind) as refused:
-        client(server.url).create_prediction(input=INPUT, prediction_id="job-1")
+        SelfhostedClient().create_prediction(input=INPUT, prediction_id="job-1")
     assert type(refused.value) is kind
 
 

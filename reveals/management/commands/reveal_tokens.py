@@ -79,7 +79,7 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
         try:
             return preview_reveal(
                 ChainClient.from_settings(),
-                GatewayClient.from_settings(),
+                GatewayClient(),
                 keeper=keeper_address(),
                 token_ids=ready,
             )

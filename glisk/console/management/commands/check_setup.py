@@ -116,18 +116,18 @@ def _keeper_key() -> str:
 
 
 def _replicate() -> str:
-    ReplicateClient.from_settings().probe()
+    ReplicateClient().probe()
     return "the token is accepted"
 
 
 def _listing() -> str:
     """Ask for what lost replies are looked up in; a key may be refused just this."""
-    next(ReplicateClient.from_settings().prediction_pages(created_after=database_now()))
+    next(ReplicateClient().prediction_pages(created_after=database_now()))
     return "predictions can be listed: lost replies are found again"
 
 
 def _clocks() -> str:
-    replicate = ReplicateClient.from_settings()
+    replicate = ReplicateClient()
     with suppress(ProviderError):  # a refusal tells the time as well
         replicate.probe()
     skews = [machine_skew()]
@@ -143,7 +143,7 @@ def _callbacks() -> str:
     """Compare the signing key with the account's: with another one every callback is refused."""
     if not settings.PUBLIC_BASE_URL or not settings.REPLICATE_WEBHOOK_SECRETS:
         return "not set up: predictions are asked for"
-    if ReplicateClient.from_settings().fetch_webhook_secret() in settings.REPLICATE_WEBHOOK_SECRETS:
+    if ReplicateClient().fetch_webhook_secret() in settings.REPLICATE_WEBHOOK_SECRETS:
         return f"Replicate signs what it sends to {settings.PUBLIC_BASE_URL} with our key"
     raise NotWellError(
         "Replicate signs with another key than REPLICATE_WEBHOOK_SECRET: take the one of the "
@@ -154,11 +154,11 @@ def _callbacks() -> str:
 def _selfhosted() -> str:
     if not settings.SELFHOSTED_IMAGE_API_URL:
         return "not set up"
-    return f"the server says {SelfhostedClient.from_settings().health()}"
+    return f"the server says {SelfhostedClient().health()}"
 
 
 def _pinata() -> str:
-    PinataClient.from_settings().probe()
+    PinataClient().probe()
     return "the key may pin files"
 
 
@@ -167,7 +167,7 @@ def _gateway() -> str:
     cid = stored.order_by("-token_id").values_list("metadata_cid", flat=True).first()
     if cid is None:
         return "nothing is stored yet that could be fetched"
-    GatewayClient.from_settings().fetch_verified(cid, max_bytes=_METADATA_MAX_BYTES)
+    GatewayClient().fetch_verified(cid, max_bytes=_METADATA_MAX_BYTES)
     return f"serves {cid}"
 
 
