@@ -208,20 +208,6 @@ def test_a_stale_claim_changes_nothing(stale: str) -> None:
     assert TokenTransition.objects.count() == moves
 
 
-def test_a_finish_under_the_lease_moves_and_lets_go() -> None:
-    claim = claimed()
-    moved = move_tokens(
-        [Move(claim.token_id, claim.attempts, claim.lease_number, fields={"image_cid": CID})],
-        source=TokenStatus.GENERATING,
-        target=TokenStatus.UPLOADING,
-        actor="w:1",
-        lease_owner="w:1",
-    )
-    assert moved == {claim.token_id}
-    token = Token.objects.get(pk=claim.token_id)
-    assert (token.lease_owner, token.attempts, token.lease_number) == (None, 0, 1)
-
-
 def add_job(token: Token, status: JobStatus, **columns: object) -> ImageGenerationJob:
     made: ImageGenerationJob = ImageGenerationJob.objects.create(
         token=token,

@@ -23,7 +23,7 @@ from tokens.pipeline.failures import Failure, settle_failures
 from tokens.pipeline.jobs import create_jobs, record_prediction
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
-from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_failed, is_ready, until_ended
+from tokens.tests.stage import CREATE, Start, Vendors, is_failed, is_ready, until_ended
 from tokens.transitions.claims import claim_for_generation
 
 pytestmark = pytest.mark.django_db
@@ -113,21 +113,6 @@ def test_an_outage_does_not_make_turn_follow_turn(
     drain.settle(0.2)
     assert drain.tick is not None
     assert drain.tick > 1.0
-
-
-def test_a_full_drain_does_not_make_turn_follow_turn(
-    worker: Start, vendors: Vendors, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.WORKER_BATCH_SIZE = 1
-    settings.PUBLIC_BASE_URL = "http://127.0.0.1:9"
-    monkeypatch.setattr(timing, "poll_with_callback", 3600.0)
-    TokenFactory.create(prompt="never-ending", mint_timestamp="2026-01-01T00:00Z")
-    Token.objects.filter(pk=TokenFactory.create().pk).update(next_attempt_at="2026-01-01T00:00Z")
-    drain = worker()
-    drain.until(submitted)
-    drain.settle(0.2)
-    assert drain.tick is not None
-    assert drain.tick > 0.5
 
 
 def test_server_errors_are_tried_again_and_counted(worker: Start, vendors: Vendors) -> None:
@@ -308,37 +293,32 @@ def test_a_refused_fallback_fails_the_token(
     assert not vendors.pinata.pins
 
 
-def test_a_prompt_refused_by_the_api_itself_costs_nothing(
-    worker: Start, vendors: Vendors, settings: Settings, server: ScriptedServer
+@pytest.mark.parametrize(
+    ("detail", "error_class", "calls"),
+    [
+        ("flagged as sensitive. (E005)", "content_policy", 2),
+        ("- input.seed: Invalid type. Expected: integer", "validation", 1),
+    ],
+)
+def test_what_the_api_itself_refuses_costs_nothing(
+    worker: Start,
+    vendors: Vendors,
+    settings: Settings,
+    server: ScriptedServer,
+    detail: str,
+    error_class: str,
+    calls: int,
 ) -> None:
-    body = {
-        "title": "Input validation failed",
-        "detail": "flagged as sensitive. (E005)",
-        "status": 422,
-    }
+    body = {"title": "Input validation failed", "detail": detail, "status": 422}
     server.script(answer(422, body), answer(422, body))
     settings.REPLICATE_BASE_URL = server.url
     token = TokenFactory.create(prompt="a nude by the sea")
     worker().until(is_failed(token))
-    assert failure_of(token)[0] == "content_policy"
+    assert failure_of(token)[0] == error_class
     prompts = [request.json["input"]["prompt"] for request in server.requests]
-    assert prompts == ["a nude by the sea", settings.FALLBACK_CENSORED_PROMPT]
+    assert prompts == ["a nude by the sea", settings.FALLBACK_CENSORED_PROMPT][:calls]
     rows = ImageGenerationJob.objects.values_list("status", "cost_usd")
-    assert list(rows) == [(JobStatus.REJECTED, None)] * 2
-
-
-def test_a_refused_input_fails_at_once(
-    worker: Start, vendors: Vendors, settings: Settings, server: ScriptedServer
-) -> None:
-    detail = "- input.seed: Invalid type. Expected: integer, given: null\n"
-    server.script(answer(422, {"detail": detail, "title": "Input validation failed"}))
-    settings.REPLICATE_BASE_URL = server.url
-    token = TokenFactory.create()
-    worker().until(is_failed(token))
-    error_class, message = failure_of(token)
-    assert error_class == "validation"
-    assert "input.seed" in message
-    assert len(server.requests) == 1
+    assert list(rows) == [(JobStatus.REJECTED, None)] * calls
 
 
 @pytest.mark.parametrize(
@@ -458,14 +438,3 @@ def test_an_old_refusal_says_nothing_of_the_call_that_follows_it(
     drain.until(is_ready(token))
     open_jobs = ImageGenerationJob.objects.values_list("status", flat=True).order_by("pk")
     assert list(open_jobs) == [JobStatus.REJECTED, JobStatus.CAPTURED]
-
-
-def test_an_ending_drain_gives_back_what_waits(worker: Start, vendors: Vendors) -> None:
-    token = TokenFactory.create(prompt="a never-ending story")
-    drain: Worker = worker()
-    drain.until(submitted)
-    drain.stop()
-    token.refresh_from_db()
-    assert token.lease_owner is None
-    assert token.attempts == 0
-    assert token.status == TokenStatus.GENERATING

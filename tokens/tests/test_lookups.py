@@ -262,21 +262,6 @@ def test_one_call_tells_whether_predictions_can_be_read_again(
     assert vendors.paid == 3
 
 
-def test_a_read_that_fails_leaves_the_probe_of_the_listing_to_others(
-    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(timing, "probe_window", 1e6)
-    SystemState.objects.create(state_key="breaker:replicate_listing", state_value={"state": "open"})
-    vendors.replicate.plan_fault("server_error", times=10_000, scope="^GET /v1/predictions/")
-    token = TokenFactory.create()
-    drain = worker()
-    drain.until(lambda: listings(vendors) > 0)
-    drain.until(lambda: breaker("replicate_reads"))
-    assert Breaker("replicate_listing").allowed(1) == 1
-    vendors.replicate.plan.planned.clear()
-    drain.until(is_ready(token))
-
-
 # -- clocks that differ -------------------------------------------------------------------------
 
 
@@ -323,15 +308,6 @@ def test_a_workers_clock_that_differs_cancels_nothing_and_looks_not_too_early(
     drain.settle(0.5)
     assert listings(vendors) == 0
     assert not any(call.path.endswith("/cancel") for call in vendors.replicate.calls)
-
-
-def test_a_prediction_is_ended_in_time_by_a_worker_whose_clock_is_behind(
-    worker: Start, vendors: Vendors, wrong_clock: Callable[[float], None], settings: Settings
-) -> None:
-    settings.GENERATION_TIMEOUT_SECONDS = 0.3
-    wrong_clock(-3600.0)
-    TokenFactory.create(prompt="a never-ending story")
-    worker().until(lambda: [p for p in vendors.predictions if p.status == "canceled"])
 
 
 def test_a_vendors_wrong_clock_is_on_the_dashboard(

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.engine.heartbeat import own_prefix
 from glisk.timing import timing
-from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
+from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token
 from tokens.models.job import JobStatus
 from tokens.pipeline import find
 from tokens.pipeline.find import Finding, LostCall
@@ -31,7 +31,6 @@ from tokens.tests.stage import (
     is_failed,
     is_ready,
     job_of,
-    until_ended,
 )
 from tokens.transitions.claims import release_leases_of
 
@@ -259,29 +258,6 @@ def test_killed_again_and_again_a_token_is_set_aside(worker: Start, vendors: Ven
     assert "worker died 20 times" in (token.generation_error or "")
     assert token.error_class == "stalled"
     assert vendors.creations() == 0
-
-
-def test_a_worker_without_its_lease_changes_nothing_and_pays_nothing(
-    worker: Start, vendors: Vendors
-) -> None:
-    """As after SIGSTOP: the lease ran out, and somebody else does the work."""
-    token = TokenFactory.create()
-    frozen, other = worker(), worker()
-    until_job(frozen, token, JobStatus.SUBMITTED)
-    Token.objects.filter(pk=token.pk).update(
-        lease_owner=None, lease_expires_at=None, next_attempt_at=timezone.now() + timedelta(hours=1)
-    )
-    until_ended(vendors)
-    frozen.settle(0.5)
-    token.refresh_from_db()
-    assert token.status == TokenStatus.GENERATING
-    assert not IPFSUploadRecord.objects.exists()
-    assert TokenTransition.objects.count() == 1
-    Token.objects.filter(pk=token.pk).update(next_attempt_at=None)
-    other.until(is_ready(token))
-    frozen.settle(0.1)
-    assert vendors.paid == vendors.creations() == 1
-    assert TokenTransition.objects.count() == 3
 
 
 def test_a_call_that_overslept_is_not_made(

@@ -74,10 +74,3 @@ def test_a_sample_without_an_image_fails_with_its_cost(worker: Start, vendors: V
     sample.refresh_from_db()
     assert "holds no image" in sample.error
     assert (vendors.paid, sample.cost_usd) == (1, Decimal("0.003"))
-
-
-def test_a_sample_takes_a_data_uri(worker: Start, vendors: Vendors) -> None:
-    vendors.replicate.set_faults(output_shape="images", output_inline=True)
-    request_sample(author=AuthorFactory.create(), prompt="A fox", actor="maria")
-    worker().until(lambda: PromptSample.objects.filter(status="done").exists())
-    assert vendors.paid == 1

@@ -98,22 +98,6 @@ def test_jobs_are_found_by_what_is_open_and_by_their_time(plans: list[str]) -> N
     assert_uses(plan, "generation_job_spend")
 
 
-def test_the_index_of_a_filter_is_there() -> None:
-    for name, column in (
-        ("upload_record_cid", "computed_cid"),
-        ("upload_record_trouble", "status"),
-        ("generation_job_trouble", "status"),
-        ("mint_event_backfilled", "source"),
-        ("mint_event_minter", "minter"),
-        ("admin_log_object", "object_id"),
-        ("webhook_event_ignored", "received_at"),
-    ):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = %s", [name])
-            (definition,) = cursor.fetchone()
-        assert column in definition
-
-
 @pytest.mark.usefixtures("table")
 def test_the_newest_failures_are_found_by_their_time(
     admin_client: Client, plans: list[str]

@@ -19,7 +19,6 @@ from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import jobs
 from tokens.pipeline.image_vendors import spent_today
-from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, is_failed, is_ready, job_of
 
@@ -232,23 +231,6 @@ def test_a_busy_server_costs_no_attempt(
     chosen.slots = 2
     drain.until(is_ready(*tokens))
     assert {(t.generation_attempts, len(t.error_log)) for t in Token.objects.all()} == {(1, 0)}
-
-
-def test_a_server_that_cannot_serve_keeps_tokens_waiting(
-    worker: Start, vendors: Vendors, chosen: CogEmulator
-) -> None:
-    chosen.set_faults(ready=False)
-    tokens = TokenFactory.create_batch(2)
-    drain = worker()
-    drain.until(
-        lambda: SystemState.objects.filter(
-            state_key="breaker:selfhosted", state_value__state="open"
-        ).exists()
-    )
-    drain.settle(0.3)
-    assert not Token.objects.filter(status=TokenStatus.FAILED).exists()
-    chosen.set_faults(ready=True)
-    drain.until(is_ready(*tokens))
 
 
 def test_what_takes_too_long_is_canceled_and_given_up(
