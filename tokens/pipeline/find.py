@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from django.db import transaction
@@ -31,11 +31,11 @@ from glisk.errors import (
     backoff_seconds,
 )
 from glisk.timing import timing
-from tokens.models import ImageGenerationJob
+from tokens.models import ImageGenerationJob, PromptSample
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import jobs
 from tokens.pipeline.failures import Failure, settle_failures
-from tokens.pipeline.image_vendors import ImageStep, OpenJobs, Services, until_probe
+from tokens.pipeline.image_vendors import ImageStep, OpenJobs, PaidCall, Services, until_probe
 from tokens.pipeline.poll import get_many, told
 from tokens.transitions.claims import JobClaim, claim_jobs, give_back, still_ours
 
@@ -48,13 +48,9 @@ WINDOW: Final = timedelta(minutes=10)
 MAX_PAGES = 150
 
 
-@dataclass(frozen=True)
-class LostCall:
-    """A call that may have been accepted; `made_at` is the database's time."""
-
-    job_id: int
-    input: dict[str, Any]
-    made_at: datetime
+def _made_at(call: PaidCall) -> datetime:
+    called_at = call.called_at if isinstance(call, PromptSample) else None
+    return called_at or call.created_at
 
 
 @dataclass(frozen=True)
@@ -81,8 +77,7 @@ class Lost:
     """Calls whose replies were lost, near each other: one listing serves all."""
 
     claims: Sequence[JobClaim]
-    known_ids: Collection[str]
-    database: ClockReading
+    look: Look
 
 
 class Find(ImageStep[Lost, "dict[int, Finding]"]):
@@ -115,7 +110,7 @@ class Find(ImageStep[Lost, "dict[int, Finding]"]):
         first = min(claims, key=lambda c: c.job.look_at or c.job.created_at).job.created_at
         near = [c for c in claims if abs(c.job.created_at - first) <= WINDOW]
         give_back([c for c in claims if c not in near], owner=self.owner)
-        return [Lost(near, jobs.external_ids_near(first), database_clock())]
+        return [Lost(near, Look.for_calls(self.replicate.client, [c.job for c in near]))]
 
     @property
     def breakers(self) -> Sequence[Breaker]:
@@ -125,10 +120,7 @@ class Find(ImageStep[Lost, "dict[int, Finding]"]):
         return [claim.token_id for claim in work.claims]
 
     def call(self, work: Lost) -> dict[int, Finding]:
-        wanted = [LostCall(c.job.pk, c.job.input, c.job.created_at) for c in work.claims]
-        return find_lost(
-            self.replicate.client, wanted=wanted, known_ids=work.known_ids, database=work.database
-        )
+        return work.look.find()
 
     def settle(
         self, done: Sequence[Done[Lost, dict[int, Finding]]], failed: Sequence[Failed[Lost]]
@@ -223,42 +215,36 @@ def look_for(job: ImageGenerationJob, error: Exception, *, is_down: bool) -> Non
     )
 
 
-def find_lost(
-    client: ReplicateClient,
-    *,
-    wanted: Sequence[LostCall],
-    known_ids: Collection[str],
-    database: ClockReading,
-) -> dict[int, Finding]:
-    """Return a finding for each call; made within minutes of each other, one listing serves all.
-
-    `known_ids` are the predictions of other calls of ours. Raises if the listing is refused.
-    """
-    look = _Look(client, list(wanted), known_ids, database)
-    is_complete = look.read_listing()
-    unread = look.read_strangers()  # whatever the listing left out, it may be among these
-    if not is_complete:
-        unread = f"Replicate's listing shows more than {look.seen:,} predictions since."
-    found = {job_id: Finding(prediction=match) for job_id, match in look.found.items()}
-    for call in look.missing:
-        if unread:
-            found[call.job_id] = Finding(open_because=unread)
-        else:
-            found[call.job_id] = Finding(unreadable=look.unreadable(call))
-    return found
-
-
 @dataclass
-class _Look:
-    """One look at the listing: what was found, what is missing, what may be it."""
+class Look:
+    """One look at the listing, for calls that were made within minutes of each other."""
 
     client: ReplicateClient
-    missing: list[LostCall]
-    known_ids: Collection[str]
+    missing: list[PaidCall]
+    known_ids: Collection[str]  # the predictions of other calls of ours
     database: ClockReading
     found: dict[int, Prediction] = field(default_factory=dict)
     strangers: dict[str, Prediction] = field(default_factory=dict)  # near, without their input
     seen: int = 0
+
+    @classmethod
+    def for_calls(cls, client: ReplicateClient, calls: Sequence[PaidCall]) -> Look:
+        known_ids = jobs.external_ids_near(_made_at(calls[0]))
+        return cls(client, list(calls), known_ids, database_clock())
+
+    def find(self) -> dict[int, Finding]:
+        """Return a finding for each call, by its number. Raises if the listing is refused."""
+        is_complete = self.read_listing()
+        unread = self.read_strangers()  # whatever the listing left out, it may be among these
+        if not is_complete:
+            unread = f"Replicate's listing shows more than {self.seen:,} predictions since."
+        found = {pk: Finding(prediction=match) for pk, match in self.found.items()}
+        for call in self.missing:
+            if unread:
+                found[call.pk] = Finding(open_because=unread)
+            else:
+                found[call.pk] = Finding(unreadable=self.unreadable(call))
+        return found
 
     def read_listing(self) -> bool:
         """Page back until all are found; return whether nothing of the window was left out.
@@ -301,7 +287,7 @@ class _Look:
         for call in self.missing:
             # The vendor may add its defaults to what we sent.
             if call.input and call.input.items() <= prediction.input.items():
-                self.found[call.job_id] = prediction
+                self.found[call.pk] = prediction
                 self.missing.remove(call)
                 return
 
@@ -323,7 +309,7 @@ class _Look:
         unread = len(hidden) - len(read)
         return f"{unread} predictions of that time cannot be read now." if unread else ""
 
-    def unreadable(self, call: LostCall) -> str:
+    def unreadable(self, call: PaidCall) -> str:
         """Return the id of a prediction that may be this call and has lost its input."""
         start, end = self._window([call])
         near = (
@@ -331,8 +317,8 @@ class _Look:
         )
         return next((p.id for p in near), "")
 
-    def _window(self, calls: Sequence[LostCall]) -> tuple[datetime, datetime]:
+    def _window(self, calls: Sequence[PaidCall]) -> tuple[datetime, datetime]:
         clock = self.client.clock
         ahead = timedelta(seconds=clock.ahead_of(self.database) if clock else 0.0)
-        first, last = min(c.made_at for c in calls), max(c.made_at for c in calls)
+        first, last = min(map(_made_at, calls)), max(map(_made_at, calls))
         return min(first, first + ahead) - WINDOW, max(last, last + ahead) + WINDOW

@@ -7,7 +7,7 @@ row from `created` to `calling` makes the paid call, once; later turns only look
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -22,7 +22,7 @@ from authors.models import Author
 from authors.onboarding import check_prompt
 from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, classify_prediction_failure
-from glisk.clock import ClockReading, boot_seconds, database_clock, database_now
+from glisk.clock import boot_seconds, database_now
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed
 from glisk.errors import (
@@ -36,14 +36,14 @@ from glisk.errors import (
 from tokens.models import PromptSample
 from tokens.models.job import OPEN_SAMPLE_STATUSES, JobService, SampleStatus
 from tokens.pipeline.collect import Captured, capture_image
-from tokens.pipeline.find import Finding, LostCall, find_lost, perhaps_paid
+from tokens.pipeline.find import Finding, Look, perhaps_paid
 from tokens.pipeline.image_vendors import (
     ImageStep,
     allowed_by_cap,
     cap_reason,
     paid_call_seconds,
 )
-from tokens.pipeline.jobs import external_ids_near, model_of, new_input, price_of
+from tokens.pipeline.jobs import model_of, new_input, price_of
 from tokens.transitions import PIPELINE_CHANNEL
 
 logger = structlog.get_logger(__name__)
@@ -104,8 +104,7 @@ class Trial:
     sample: PromptSample
     status: str
     claimed_at: float  # before the claim; boot_seconds
-    known_ids: Collection[str]
-    database: ClockReading
+    look: Look | None = None  # for a call whose reply was lost
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,9 @@ class Sample(ImageStep[Trial, "Prediction | Finding | Read"]):
                     sample.busy_until, self.has_put_off = now + _NO_PLACE, True
                 sample.save(update_fields=["status", "called_at", "busy_until"])
                 is_lost = status == SampleStatus.CALLING
-                known_ids = external_ids_near(sample.called_at or now) if is_lost else ()
+                look = Look.for_calls(self.replicate.client, [sample]) if is_lost else None
                 if sample.status != SampleStatus.CREATED:
-                    works.append(Trial(sample, status, claimed_at, known_ids, database_clock()))
+                    works.append(Trial(sample, status, claimed_at, look))
         return works
 
     def _may_pay(self) -> bool:
@@ -165,12 +164,8 @@ class Sample(ImageStep[Trial, "Prediction | Finding | Read"]):
         if work.status == SampleStatus.CREATED:
             send_by = work.claimed_at + paid_call_seconds()
             return self.replicate.create_prediction(sample, send_by=send_by)
-        if work.status == SampleStatus.CALLING:
-            lost = LostCall(sample.pk, sample.input, sample.called_at or sample.created_at)
-            found = find_lost(
-                client, wanted=[lost], known_ids=work.known_ids, database=work.database
-            )
-            return found[sample.pk]
+        if work.look is not None:
+            return work.look.find()[sample.pk]
         prediction = client.get_prediction(sample.external_id or "")
         if not prediction.is_terminal:
             return Read(prediction)

@@ -1,7 +1,7 @@
 """Replies that never came, and workers that died: nothing is paid for twice."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +15,7 @@ from glisk.engine.heartbeat import own_prefix
 from glisk.timing import timing
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token
 from tokens.models.job import JobStatus
-from tokens.pipeline import find
-from tokens.pipeline.find import Finding, LostCall
+from tokens.pipeline.find import Finding, Look
 from tokens.pipeline.image_vendors import spent_today
 from tokens.pipeline.jobs import record_prediction
 from tokens.repairs import retry_what_is_due
@@ -111,10 +110,7 @@ def unseen(
 ) -> tuple[Worker, Token]:
     """A call that was accepted with its reply lost, and that the listing does not show yet."""
 
-    def nothing(client: Any, *, wanted: Sequence[LostCall], **known: Any) -> dict[int, Finding]:
-        return {call.job_id: Finding() for call in wanted}
-
-    monkeypatch.setattr(find, "find_lost", nothing)
+    monkeypatch.setattr(Look, "find", lambda look: {c.pk: Finding() for c in look.missing})
     settings.GENERATION_MAX_ATTEMPTS = 1
     vendors.replicate.set_faults(error_after_status=500)
     vendors.replicate.plan_fault("error_after", scope=CREATE)

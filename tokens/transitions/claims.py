@@ -55,26 +55,9 @@ class JobClaim(Claim):
 C = TypeVar("C", bound=Claim)
 
 _DUE = "(t.next_attempt_at IS NULL OR t.next_attempt_at <= clock_timestamp())"
-_LEASE = """
-    lease_owner = %s, lease_expires_at = clock_timestamp() + make_interval(secs => %s),
-    lease_number = t.lease_number + 1, attempts = t.attempts + 1, next_attempt_at = NULL
-"""
 _CLAIM = """
     t.token_id, t.lease_number, t.attempts, t.prompt, t.generation_attempts, t.fallback_used
 """
-_GENERATING = f"""
-    claimed AS (
-        UPDATE tokens_s0 t
-        SET status = 'generating', {_LEASE}, status_changed_at =
-                CASE WHEN c.was = 'detected' THEN clock_timestamp() ELSE t.status_changed_at END
-        FROM c WHERE t.token_id = c.token_id RETURNING {_CLAIM}, c.was
-    ), noted AS (
-        INSERT INTO token_transitions
-            (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
-        SELECT token_id, 'detected', 'generating', '', attempts, %s, '{{}}', clock_timestamp()
-        FROM claimed WHERE was = 'detected'
-    )
-"""  # noqa: S608 - no value is formatted in
 # The columns of a job that the steps go on with.
 _JOB = (
     "id", "token_id", "prompt", "input", "service", "model", "attempt_number", "status",
@@ -84,22 +67,16 @@ _JOB = (
 
 def claim_for_generation(*, owner: str, limit: int) -> list[Claim]:
     """Claim the oldest tokens that want an image and have no open job; mark new ones."""
-    rows = _fetch(
-        f"""
-        WITH c AS MATERIALIZED (
-            SELECT token_id, status AS was FROM tokens_s0 t
-            WHERE status IN ('detected', 'generating') AND lease_owner IS NULL
-              AND held_at IS NULL AND {_DUE}
-              -- No EXISTS: it may be hashed, which reads the open jobs of all tokens.
-              AND (SELECT true FROM image_generation_jobs j
-                   WHERE j.token_id = t.token_id AND j.status = ANY(%s) LIMIT 1) IS NULL
-            ORDER BY mint_timestamp, token_id
-            LIMIT %s FOR UPDATE SKIP LOCKED
-        ), {_GENERATING}
-        SELECT {_CLAIM} FROM claimed t ORDER BY token_id
-        """,  # noqa: S608 - no value is formatted in
-        [_OPEN, limit, owner, settings.LEASE_SECONDS, owner],
-    )
+    chosen = f"""
+        SELECT token_id, status AS was FROM tokens_s0 t
+        WHERE status IN ('detected', 'generating') AND lease_owner IS NULL
+          AND held_at IS NULL AND {_DUE}
+          -- No EXISTS: it may be hashed, which reads the open jobs of all tokens.
+          AND (SELECT true FROM image_generation_jobs j
+               WHERE j.token_id = t.token_id AND j.status = ANY(%s) LIMIT 1) IS NULL
+        ORDER BY mint_timestamp, token_id LIMIT %s FOR UPDATE SKIP LOCKED
+    """  # noqa: S608 - no value is formatted in
+    rows = _take(chosen, [_OPEN, limit], status=TokenStatus.GENERATING, owner=owner)
     return _set_aside([Claim(*row) for row in rows], source=TokenStatus.GENERATING, owner=owner)
 
 
@@ -116,32 +93,21 @@ def claim_jobs(
     `looked_for`: only jobs whose next look is due. Both rows are locked, so that both conditions
     are those of the newest versions.
     """
-    rows = _fetch(
-        f"""
-        WITH c AS MATERIALIZED (
-            SELECT t.token_id, t.status AS was, {", ".join(f"j.{n} AS j_{n}" for n in _JOB)}
-            FROM image_generation_jobs j JOIN tokens_s0 t ON t.token_id = j.token_id
-            WHERE j.status = ANY(%s) AND j.service = ANY(%s)
-              AND t.status IN ('detected', 'generating') AND t.lease_owner IS NULL AND {_DUE}
-              AND (NOT %s OR j.look_at IS NULL OR j.look_at <= clock_timestamp())
-            ORDER BY j.look_at NULLS FIRST, j.id
-            LIMIT %s FOR UPDATE OF t, j SKIP LOCKED
-        ), {_GENERATING}
-        SELECT {_CLAIM}, {", ".join(f"c.j_{name}" for name in _JOB)}
-        FROM claimed t JOIN c USING (token_id) ORDER BY token_id
-        """,  # noqa: S608 - our own names
-        [
-            [status.value for status in statuses],
-            [service.value] if service else JobService.values,
-            looked_for,
-            limit,
-            owner,
-            settings.LEASE_SECONDS,
-            owner,
-        ],
-    )
+    chosen = f"""
+        SELECT t.token_id, t.status AS was, {", ".join(f"j.{n} AS j_{n}" for n in _JOB)}
+        FROM image_generation_jobs j JOIN tokens_s0 t ON t.token_id = j.token_id
+        WHERE j.status = ANY(%s) AND j.service = ANY(%s)
+          AND t.status IN ('detected', 'generating') AND t.lease_owner IS NULL AND {_DUE}
+          AND (NOT %s OR j.look_at IS NULL OR j.look_at <= clock_timestamp())
+        ORDER BY j.look_at NULLS FIRST, j.id LIMIT %s FOR UPDATE OF t, j SKIP LOCKED
+    """  # noqa: S608 - our own names
+    services = [service.value] if service else JobService.values
+    parameters = [[status.value for status in statuses], services, looked_for, limit]
+    columns = "".join(f", c.j_{name}" for name in _JOB)
     claims = []
-    for row in rows:
+    for row in _take(
+        chosen, parameters, status=TokenStatus.GENERATING, owner=owner, columns=columns
+    ):
         facts = dict(zip(_JOB, row[-len(_JOB) :], strict=True))
         facts["input"] = json.loads(facts["input"])
         claims.append(JobClaim(*row[: -len(_JOB)], job=ImageGenerationJob(**facts)))
@@ -150,21 +116,39 @@ def claim_jobs(
 
 def claim_for_upload(*, owner: str, limit: int) -> list[Claim]:
     """Claim the oldest tokens whose image waits for its upload."""
-    rows = _fetch(
-        f"""
-        WITH c AS MATERIALIZED (
-            SELECT token_id FROM tokens_s0 t
-            WHERE status = 'uploading' AND lease_owner IS NULL AND held_at IS NULL AND {_DUE}
-            ORDER BY mint_timestamp, token_id
-            LIMIT %s FOR UPDATE SKIP LOCKED
-        ), claimed AS (
-            UPDATE tokens_s0 t SET {_LEASE} FROM c WHERE t.token_id = c.token_id RETURNING {_CLAIM}
-        )
-        SELECT * FROM claimed ORDER BY token_id
-        """,  # noqa: S608 - no value is formatted in
-        [limit, owner, settings.LEASE_SECONDS],
-    )
+    chosen = f"""
+        SELECT token_id, status AS was FROM tokens_s0 t
+        WHERE status = 'uploading' AND lease_owner IS NULL AND held_at IS NULL AND {_DUE}
+        ORDER BY mint_timestamp, token_id LIMIT %s FOR UPDATE SKIP LOCKED
+    """  # noqa: S608 - no value is formatted in
+    rows = _take(chosen, [limit], status=TokenStatus.UPLOADING, owner=owner)
     return _set_aside([Claim(*row) for row in rows], source=TokenStatus.UPLOADING, owner=owner)
+
+
+def _take(
+    chosen: str, parameters: list[Any], *, status: TokenStatus, owner: str, columns: str = ""
+) -> list[tuple[Any, ...]]:
+    """Lease the tokens that a query chooses, in a status that may be new to them."""
+    return _fetch(
+        f"""
+        WITH c AS MATERIALIZED ({chosen}), claimed AS (
+            UPDATE tokens_s0 t
+            SET status = %s, lease_owner = %s,
+                lease_expires_at = clock_timestamp() + make_interval(secs => %s),
+                lease_number = t.lease_number + 1, attempts = t.attempts + 1,
+                next_attempt_at = NULL, status_changed_at =
+                    CASE WHEN c.was = %s THEN t.status_changed_at ELSE clock_timestamp() END
+            FROM c WHERE t.token_id = c.token_id RETURNING {_CLAIM}, t.status, c.was
+        ), noted AS (
+            INSERT INTO token_transitions
+                (token_id, from_status, to_status, reason, attempt, actor, detail, created_at)
+            SELECT token_id, was, status, '', attempts, %s, '{{}}', clock_timestamp()
+            FROM claimed WHERE was <> status
+        )
+        SELECT {_CLAIM}{columns} FROM claimed t JOIN c USING (token_id) ORDER BY token_id
+        """,  # noqa: S608 - no value is formatted in
+        [*parameters, status.value, owner, settings.LEASE_SECONDS, status.value, owner],
+    )
 
 
 def _set_aside(claims: list[C], *, source: TokenStatus, owner: str) -> list[C]:
