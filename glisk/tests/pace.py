@@ -12,6 +12,7 @@ from glisk.timing import timing
 
 _SHORT = {
     "backoff": 0.02,
+    "pause_refresh": 0.02,
     "breaker_refresh": 0.02,
     "breaker_recheck": 0.2,
     "clock_note": 0.2,

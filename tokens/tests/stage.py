@@ -12,6 +12,7 @@ from django.db import OperationalError
 
 from glisk.engine.drain import Drain
 from glisk.engine.step import CallResult
+from glisk.models import SystemState
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
@@ -47,6 +48,16 @@ def job_of(token: Token) -> ImageGenerationJob:
     return ImageGenerationJob.objects.get(token=token)
 
 
+def breaker(vendor: str) -> dict[str, Any]:
+    """Return what is stored of a vendor's breaker."""
+    found = SystemState.objects.filter(pk=f"breaker:{vendor}").first()
+    return dict(found.state_value) if found else {}
+
+
+def is_open(vendor: str = "replicate") -> bool:
+    return breaker(vendor).get("state") == "open"
+
+
 class Vendors:
     """The three emulators, over one store of content."""
 
@@ -74,12 +85,18 @@ class Vendors:
         """How many predictions stand on the bill."""
         return len(self.replicate.bill)
 
+    def answers(self) -> list[int]:
+        """How each call to create a prediction was answered, accepted or not."""
+        calls = self.replicate.calls
+        return [c.status for c in calls if c.method == "POST" and c.path.endswith("/predictions")]
+
     def creations(self) -> int:
-        """How many calls to create a prediction came in, accepted or not."""
-        return sum(
-            call.method == "POST" and call.path.endswith("/predictions")
-            for call in self.replicate.calls
-        )
+        return len(self.answers())
+
+    def listings(self) -> int:
+        """How many pages of the listing were asked for."""
+        calls = [(call.method, call.path) for call in self.replicate.calls]
+        return calls.count(("GET", "/v1/predictions"))
 
 
 class Worker:

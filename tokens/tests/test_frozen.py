@@ -53,18 +53,13 @@ def freeze() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def frozen_before(function: Callable[..., Any]) -> Callable[..., Any]:
+def frozen(function: Callable[..., Any], *, after: bool = False) -> Callable[..., Any]:
     def call(*arguments: Any, **options: Any) -> Any:
-        freeze()
-        return function(*arguments, **options)
-
-    return call
-
-
-def frozen_after(function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*arguments: Any, **options: Any) -> Any:
+        if not after:
+            freeze()
         result = function(*arguments, **options)
-        freeze()
+        if after:
+            freeze()
         return result
 
     return call
@@ -88,15 +83,15 @@ def work(moment: str, watched: bool) -> None:
     patch.setattr(collect, "_decoders", ThreadPoolExecutor(2))  # no thread came with the fork
     match moment:
         case "before the check":
-            patch.setattr(ImageService, "create_prediction", frozen_before(create))
+            patch.setattr(ImageService, "create_prediction", frozen(create))
         case "before the send":  # after the very last look at the clock
             patch.setattr(http, "_until", frozen_with_the_body_in_hand)
         case "before the id is stored":
-            patch.setattr(ImageService, "create_prediction", frozen_after(create))
+            patch.setattr(ImageService, "create_prediction", frozen(create, after=True))
         case "before the image is stored":
             patch.setattr(collect, "save_captured", frozen_before_saving)
         case "during the upload":
-            patch.setattr(PinataClient, "pin_file", frozen_before(PinataClient.pin_file))
+            patch.setattr(PinataClient, "pin_file", frozen(PinataClient.pin_file))
     drain = UploadDrain if moment == "during the upload" else GenerationDrain
     if not watched:  # as on systems that have no dead man's timer
         patch.setattr(drain, "longest_freeze_seconds", None)

@@ -23,19 +23,19 @@ from tokens.pipeline.failures import Failure, settle_failures
 from tokens.pipeline.jobs import create_jobs, record_prediction
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
-from tokens.tests.stage import CREATE, Start, Vendors, is_failed, is_ready, until_ended
+from tokens.tests.stage import (
+    CREATE,
+    Start,
+    Vendors,
+    breaker,
+    is_failed,
+    is_open,
+    is_ready,
+    until_ended,
+)
 from tokens.transitions.claims import claim_for_generation
 
 pytestmark = pytest.mark.django_db
-
-
-def breaker_state() -> dict[str, Any]:
-    found = SystemState.objects.filter(state_key="breaker:replicate").first()
-    return dict(found.state_value) if found else {}
-
-
-def is_open() -> bool:
-    return breaker_state().get("state") == "open"
 
 
 def submitted() -> bool:
@@ -90,7 +90,7 @@ def test_while_the_vendor_is_down_tokens_wait_and_go_on_by_themselves(
     first.until(is_open)
     first.settle(1.0)
     assert not Token.objects.filter(status=TokenStatus.FAILED).exists()
-    assert "did not reach the vendor" in breaker_state()["reason"]
+    assert "did not reach the vendor" in breaker("replicate")["reason"]
     # The first failures, before it was clear that the vendor is down, are counted; no others.
     assert sum(len(t.error_log) for t in Token.objects.all()) <= 2
     first.stop()
@@ -342,18 +342,6 @@ def test_a_size_that_no_other_image_would_mend_is_paid_for_once(
     assert error_class == "artefact"
     assert why in message
     assert vendors.paid == 1
-
-
-def test_damaged_bytes_are_never_stored(worker: Start, vendors: Vendors) -> None:
-    """Whatever the content type says: the emulator calls all of it image/webp."""
-    token = TokenFactory.create(prompt="a garbage-truncated picture")
-    worker().until(is_failed(token))
-    error_class, message = failure_of(token)
-    assert error_class == "artefact"
-    assert "decoding failed" in message
-    assert vendors.paid == 3
-    assert (token.image_cid, token.metadata_text) == (None, None)
-    assert not vendors.pinata.calls
 
 
 @pytest.mark.parametrize(

@@ -29,15 +29,19 @@ from tokens.pipeline import find, samples
 from tokens.pipeline.image_vendors import spent_today
 from tokens.pipeline.samples import request_sample
 from tokens.tests.factories import TokenFactory
-from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_ready, job_of, until_ended
+from tokens.tests.stage import (
+    CREATE,
+    Start,
+    Vendors,
+    Worker,
+    breaker,
+    is_open,
+    is_ready,
+    job_of,
+    until_ended,
+)
 
 pytestmark = pytest.mark.django_db
-
-LISTING = "/v1/predictions"
-
-
-def listings(vendors: Vendors) -> int:
-    return sum((c.method, c.path) == ("GET", LISTING) for c in vendors.replicate.calls)
 
 
 def lose_a_reply(worker: Worker, token: Token) -> ImageGenerationJob:
@@ -117,7 +121,7 @@ def test_thousands_of_newer_predictions_do_not_hide_a_lost_reply(
     vendors.replicate.set_faults(foreign_per_minute=15)
     worker().until(is_ready(token))
     assert vendors.paid == 1
-    assert listings(vendors) <= 10
+    assert vendors.listings() <= 10
 
 
 @pytest.mark.parametrize("bounds", ["ignored", "misunderstood"])
@@ -146,8 +150,8 @@ def test_a_listing_that_cannot_be_searched_pays_nothing_and_is_said(
     drain = worker()
     with structlog.testing.capture_logs() as logs:
         drain.until(lambda: [e for e in logs if e["event"] == "prediction_not_found_out"])
-        looks = listings(vendors)
-        drain.until(lambda: listings(vendors) > looks + 10)
+        looks = vendors.listings()
+        drain.until(lambda: vendors.listings() > looks + 10)
     (said,) = [entry for entry in logs if entry["event"] == "prediction_not_found_out"]
     assert said["log_level"] == "error"
     assert "more than" in said["reason"]
@@ -175,8 +179,8 @@ def test_an_unreadable_prediction_of_that_time_leaves_the_question_open(
     drain.until(
         lambda: ImageGenerationJob.objects.filter(error__contains="cannot be read").exists()
     )
-    looks = listings(vendors)
-    drain.until(lambda: listings(vendors) > looks)
+    looks = vendors.listings()
+    drain.until(lambda: vendors.listings() > looks)
     assert vendors.creations() == 1
     vendors.replicate.plan.planned.clear()
     drain.until(is_ready(token))
@@ -187,11 +191,6 @@ def test_an_unreadable_prediction_of_that_time_leaves_the_question_open(
 # -- the listing is refused -------------------------------------------------------------------
 
 
-def breaker(name: str) -> dict[str, Any]:
-    found = SystemState.objects.filter(pk=f"breaker:{name}").first()
-    return dict(found.state_value) if found else {}
-
-
 @pytest.mark.parametrize("status", [405, 429])
 def test_without_the_listing_all_others_go_on_and_the_lost_one_waits(
     worker: Start, vendors: Vendors, admin_client: Client, status: int
@@ -200,10 +199,10 @@ def test_without_the_listing_all_others_go_on_and_the_lost_one_waits(
     vendors.replicate.plan_fault("drop_after", scope=CREATE)
     lost = TokenFactory.create()
     drain = worker()
-    drain.until(lambda: breaker("replicate_listing").get("state") == "open")
+    drain.until(lambda: is_open("replicate_listing"))
     others = TokenFactory.create_batch(8)  # too many to be read one by one, if that can be helped
     drain.until(is_ready(*others))
-    assert breaker("replicate").get("state", "closed") == "closed"
+    assert not is_open()
     assert not breaker("replicate").get("openings")
     assert job_of(lost).status == JobStatus.CREATED
     for page in shown_to_operators(admin_client):
@@ -227,10 +226,10 @@ def test_nothing_new_is_paid_while_nobody_can_read_how_predictions_end(
     vendors.replicate.plan_fault("server_error", times=10_000, scope="^GET /v1/predictions/")
     tokens = TokenFactory.create_batch(6)
     drain = worker()
-    drain.until(lambda: breaker("replicate_reads").get("state") == "open")
+    drain.until(lambda: is_open("replicate_reads"))
     drain.settle(1.5)
     assert vendors.paid == 2
-    assert breaker("replicate").get("state", "closed") == "closed"
+    assert not is_open()
     for page in (*shown_to_operators(admin_client), page_of(tokens[5], admin_client)):
         assert "Replicate does not say how predictions end" in page
     vendors.replicate.plan.planned.clear()
@@ -306,7 +305,7 @@ def test_a_workers_clock_that_differs_cancels_nothing_and_looks_not_too_early(
     running = TokenFactory.create(prompt="a never-ending story")
     drain.until(lambda: ImageGenerationJob.objects.filter(token=running, status="submitted"))
     drain.settle(0.5)
-    assert listings(vendors) == 0
+    assert vendors.listings() == 0
     assert not any(call.path.endswith("/cancel") for call in vendors.replicate.calls)
 
 
@@ -346,7 +345,7 @@ def test_a_sample_waits_for_a_refused_listing_and_keeps_its_price(
     vendors.replicate.plan_fault("drop_after", scope=CREATE)
     sample = request_sample(author=AuthorFactory.create(), prompt="A fox", actor="maria")
     drain = worker()
-    drain.until(lambda: listings(vendors) >= 2)
+    drain.until(lambda: vendors.listings() >= 2)
     sample.refresh_from_db()
     assert sample.status == "calling"
     until_ended(vendors)

@@ -91,13 +91,6 @@ def test_season_name_and_description_are_settings(settings: Settings) -> None:
     assert traits(text)["Season"] == "3"
 
 
-@pytest.mark.parametrize("name", ["GLISK S0 #17", "#7 GLISK", "GLISK 7", "GLISK #", None, "#٧"])
-def test_a_name_of_another_number_is_a_fault(name: Any) -> None:
-    document = json.loads(build()) | {"name": name}
-    fault = metadata_fault(json.dumps(document).encode(), token_id=7, image_cid=IMAGE)
-    assert fault == "the metadata's name is not that of token 7"
-
-
 # -- on a token's way -------------------------------------------------------------------
 
 

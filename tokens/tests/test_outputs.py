@@ -6,20 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from authors.tests.factories import AuthorFactory
-from glisk.timing import timing
-from tokens.models import PromptSample
 from tokens.models.job import JobStatus
-from tokens.pipeline.samples import request_sample
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready, job_of
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "pause_refresh", 0.02)
 
 
 @pytest.mark.parametrize("shape", ["string", "deep"])
@@ -65,12 +56,3 @@ def test_a_success_without_an_image_is_not_paid_again(worker: Start, vendors: Ve
     assert "holds no image" in (token.generation_error or "")
     job = job_of(token)
     assert (job.status, job.cost_usd) == (JobStatus.FAILED, Decimal("0.003"))
-
-
-def test_a_sample_without_an_image_fails_with_its_cost(worker: Start, vendors: Vendors) -> None:
-    vendors.replicate.set_faults(output_shape="empty")
-    sample = request_sample(author=AuthorFactory.create(), prompt="A fox", actor="maria")
-    worker().until(lambda: PromptSample.objects.filter(status="failed").exists())
-    sample.refresh_from_db()
-    assert "holds no image" in sample.error
-    assert (vendors.paid, sample.cost_usd) == (1, Decimal("0.003"))

@@ -6,7 +6,6 @@ from pytest_django import Settings
 from glisk.console.controls import reset_breaker
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.pauses import pause_stage, resume_stage
-from glisk.timing import timing
 from tokens import tasks
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token
 from tokens.states import TokenStatus
@@ -14,11 +13,6 @@ from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Vendors, has_status, is_ready
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "pause_refresh", 0.02)
 
 
 def test_a_paused_generation_pays_nothing_and_finishes_what_is_paid(

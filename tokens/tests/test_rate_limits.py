@@ -15,23 +15,9 @@ from tokens.models.job import SampleStatus
 from tokens.pipeline.samples import request_sample
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
-from tokens.tests.stage import CREATE, Start, Vendors, is_ready
+from tokens.tests.stage import CREATE, Start, Vendors, is_open, is_ready
 
 pytestmark = pytest.mark.django_db
-
-
-def created(vendors: Vendors) -> list[tuple[float, int]]:
-    """Return when each call to create a prediction came in, and its status."""
-    return [
-        (call.received_at, call.status)
-        for call in vendors.replicate.calls
-        if call.method == "POST" and call.path.endswith("/predictions")
-    ]
-
-
-def breaker_is_open(vendor: str) -> bool:
-    key = f"breaker:{vendor}"
-    return SystemState.objects.filter(pk=key, state_value__state="open").exists()
 
 
 def test_a_limit_of_replicate_that_nobody_told_of_costs_no_attempt(
@@ -47,31 +33,11 @@ def test_a_limit_of_replicate_that_nobody_told_of_costs_no_attempt(
 
     first.until(all_ready)
     assert vendors.paid == 8
-    assert any(status == 429 for _, status in created(vendors))
-    assert not breaker_is_open("replicate")
+    assert 429 in vendors.answers()
+    assert not is_open("replicate")
     for token in Token.objects.all():
         assert (token.generation_attempts, token.error_log) == (1, [])
     assert not ImageGenerationJob.objects.filter(attempt_number__gt=1).exists()
-
-
-def test_nothing_starts_before_the_vendors_time_in_any_worker(
-    worker: Start, vendors: Vendors
-) -> None:
-    vendors.replicate.plan_fault("throttle", scope=CREATE)  # Retry-After: 1
-    TokenFactory.create()
-    first, second = worker(), worker()
-    first.until(lambda: SystemState.objects.filter(pk="limit:replicate", state_value__refused=1))
-    tokens = [*Token.objects.all(), *TokenFactory.create_batch(3)]
-
-    def all_ready() -> bool:
-        second.step()
-        return is_ready(*tokens)()
-
-    first.until(all_ready)
-    (refused_at, status), *later = created(vendors)
-    assert status == 429
-    assert {status for _, status in later} == {201}
-    assert min(at for at, _ in later) - refused_at >= 0.95
 
 
 def test_what_is_paid_for_goes_on_while_new_calls_wait(
@@ -81,7 +47,7 @@ def test_what_is_paid_for_goes_on_while_new_calls_wait(
     first, second = TokenFactory.create(), TokenFactory.create()
     drain = worker()
     drain.until(lambda: Token.objects.filter(status=TokenStatus.READY).count() == 1)
-    drain.until(lambda: any(status == 429 for _, status in created(vendors)))
+    drain.until(lambda: 429 in vendors.answers())
     drain.settle(0.3)
     assert Breaker("replicate").places(1) == 1
     use = next(use for use in list_rate_use() if use["name"] == "replicate")
@@ -89,7 +55,7 @@ def test_what_is_paid_for_goes_on_while_new_calls_wait(
     waiting = Token.objects.exclude(status=TokenStatus.READY).get()
     assert waiting.pk in (first.pk, second.pk)
     assert (waiting.generation_attempts, waiting.attempts) == (0, 0)
-    assert len(created(vendors)) == 2
+    assert vendors.creations() == 2
 
 
 def test_a_limit_of_pinata_that_nobody_told_of_is_found(worker: Start, vendors: Vendors) -> None:
@@ -100,7 +66,7 @@ def test_a_limit_of_pinata_that_nobody_told_of_is_found(worker: Start, vendors: 
     assert time.monotonic() - began >= (16 - 4) / 10 - 0.1
     pins = [call for call in vendors.pinata.calls if call.method == "POST"]
     assert sum(call.status == 200 for call in pins) == 16
-    assert not breaker_is_open("pinata")
+    assert not is_open("pinata")
     assert not any(token.error_log for token in Token.objects.all())
     done = IPFSUploadRecord.objects.filter(status="succeeded")
     assert done.count() == 16
@@ -112,7 +78,7 @@ def test_a_sample_of_a_prompt_waits_as_well(worker: Start, vendors: Vendors) -> 
     sample = request_sample(author=author, prompt="a cat", actor="ada")
     worker().until(lambda: PromptSample.objects.get(pk=sample.pk).status == SampleStatus.DONE)
     assert vendors.paid == 1
-    assert not breaker_is_open("replicate")
+    assert not is_open("replicate")
 
 
 def test_the_drain_knows_at_once_for_how_long_the_rate_keeps_it(

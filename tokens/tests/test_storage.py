@@ -9,14 +9,13 @@ import structlog
 
 from authors.tests.factories import AuthorFactory
 from glisk.cid import compute_cid
-from glisk.models import SystemState
 from glisk.timing import timing
 from sandbox.http import Kind, json_response
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenImage
 from tokens.pipeline.collect import build_metadata
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
-from tokens.tests.stage import Start, Vendors, is_failed, is_ready
+from tokens.tests.stage import Start, Vendors, is_failed, is_open, is_ready
 
 pytestmark = pytest.mark.django_db
 
@@ -59,12 +58,6 @@ Stored = Callable[..., Token]
 def records(token: Token) -> list[tuple[str, str, int]]:
     found = IPFSUploadRecord.objects.filter(token=token).order_by("pk")
     return list(found.values_list("upload_type", "status", "attempt_number"))
-
-
-def is_open() -> bool:
-    return SystemState.objects.filter(
-        state_key="breaker:pinata", state_value__state="open"
-    ).exists()
 
 
 @pytest.mark.fast
@@ -176,7 +169,7 @@ def test_a_refused_key_pauses_the_stage_and_fails_no_token(
     vendors.pinata.set_faults(no_scopes=True)
     tokens = [stored() for _ in range(3)]
     drain = worker()
-    drain.until(is_open)
+    drain.until(lambda: is_open("pinata"))
     drain.settle(0.6)
     assert Token.objects.filter(status=TokenStatus.UPLOADING).count() == 3
     assert {token.error_class for token in Token.objects.all()} <= {"account", "vendor_down"}
@@ -194,7 +187,7 @@ def test_pinata_may_be_down_for_longer_than_replicate_keeps_its_files(
     tokens = TokenFactory.create_batch(5)
     first = worker()
     first.until(lambda: TokenImage.objects.count() == 5)
-    first.until(is_open)
+    first.until(lambda: is_open("pinata"))
     made = {image.pk: bytes(image.data or b"") for image in TokenImage.objects.all()}
     urls = [str(job.output_url) for job in ImageGenerationJob.objects.all()]
     vendors.replicate.set_faults(data_removed=True)

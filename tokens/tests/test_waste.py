@@ -7,7 +7,6 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.pauses import list_pauses, resume_stage
-from glisk.timing import timing
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
 from tokens.pipeline.failures import pause_if_wasted
@@ -19,11 +18,6 @@ pytestmark = pytest.mark.django_db
 
 NO_OUTPUT = {"crashed": "transient", "empty": "no_image", "refused": "content_policy"}
 OUTPUT = {"kept": "", "blank": "content_policy"}
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "pause_refresh", 0.02)
 
 
 def ended(*ends: str) -> None:

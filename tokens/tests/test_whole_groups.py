@@ -30,10 +30,8 @@ def test_a_group_takes_five_turns_of_few_statements(
     for vendor in ("replicate", "pinata"):
         SystemState.objects.create(state_key=f"limit:{vendor}", state_value={})
     # Statements that come by the clock would be counted once more on a slow machine.
-    monkeypatch.setattr(timing, "breaker_refresh", NEVER)
-    monkeypatch.setattr(timing, "rare_look", NEVER)
-    monkeypatch.setattr(timing, "poll", NEVER)
-    monkeypatch.setattr(timing, "clock_note", NEVER)
+    for name in ("pause_refresh", "breaker_refresh", "rare_look", "poll", "clock_note"):
+        monkeypatch.setattr(timing, name, NEVER)
     tokens = TokenFactory.create_batch(count)
     drain = worker()
     spent = []
