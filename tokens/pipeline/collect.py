@@ -33,8 +33,7 @@ from tokens.pipeline.failures import Failure, settle_failures
 from tokens.pipeline.image_vendors import ImageService, ImageStep
 from tokens.states import TokenStatus
 from tokens.transitions import UPLOAD_CHANNEL
-from tokens.transitions.claims import Claim, JobClaim, claim_jobs
-from tokens.transitions.status import Move, move_tokens
+from tokens.transitions.claims import Claim, JobClaim, claim_jobs, finish
 
 logger = structlog.get_logger(__name__)
 
@@ -88,15 +87,26 @@ class Collect(ImageStep[JobClaim, "Captured | ProviderError"]):
         done: Sequence[Done[JobClaim, Captured | ProviderError]],
         failed: Sequence[Failed[JobClaim]],
     ) -> None:
-        images, ended = [], []
-        for each in done:
-            if isinstance(each.value, Captured):
-                images.append((each.work, each.work.job, each.value))
-            else:
-                ended.append(Failure(each.work, each.work.job, each.value, JobStatus.FAILED))
-        ended += [_not_captured(each.work, each.error) for each in failed]
-        save_captured(images, owner=self.owner)
-        settle_failures(ended, owner=self.owner)
+        outcomes = [(each.work, each.work.job, each.value) for each in done]
+        not_captured = [_not_captured(each.work, each.error) for each in failed]
+        settle_outcomes(outcomes, not_captured, owner=self.owner)
+
+
+def settle_outcomes(
+    outcomes: Sequence[tuple[Claim, ImageGenerationJob, Captured | ProviderError]],
+    others: Sequence[Failure],
+    *,
+    owner: str,
+) -> None:
+    """Store the images that came, and decide what it means that none did."""
+    images = [(c, j, value) for c, j, value in outcomes if isinstance(value, Captured)]
+    ended = [
+        Failure(claim, job, value, JobStatus.FAILED)
+        for claim, job, value in outcomes
+        if isinstance(value, ProviderError)
+    ]
+    save_captured(images, owner=owner)
+    settle_failures([*ended, *others], owner=owner)
 
 
 def not_configured(job: ImageGenerationJob) -> TransientError:
@@ -182,44 +192,33 @@ def save_captured(
         return
     with transaction.atomic():
         handles = _handles_of([claim.token_id for claim, _, _ in captured])
-        texts = {
-            claim.token_id: build_metadata(
+        results = []
+        for claim, job, image in captured:
+            twitter, farcaster = handles.get(claim.token_id, (None, None))
+            text = build_metadata(
                 token_id=claim.token_id,
                 image_cid=image.cid,
-                **handles[claim.token_id],
+                twitter_handle=twitter,
+                farcaster_handle=farcaster,
                 model=job.model,
             )
-            for claim, job, image in captured
-            if claim.token_id in handles
-        }
-        moved = move_tokens(
-            [
-                Move(
-                    token_id=claim.token_id,
-                    attempts=claim.attempts,
-                    lease_number=claim.lease_number,
-                    fields={
-                        "image_cid": image.cid,
-                        "image_url": _address(job.output_url),
-                        "metadata_text": texts.get(claim.token_id),
-                        "generation_error": None,
-                        "error_class": "",
-                    },
-                    # Who made it, so that images of the self-hosted server can be found later.
-                    detail={
-                        "service": job.service,
-                        "model": job.model,
-                        "job_id": job.pk,
-                        "sha256": image.facts.sha256,
-                        "metadata_version": METADATA_VERSION,
-                    },
-                )
-                for claim, job, image in captured
-            ],
-            source=TokenStatus.GENERATING,
-            target=TokenStatus.UPLOADING,
-            actor=owner,
-            lease_owner=owner,
+            came_inside = (job.output_url or "").startswith(DATA_SCHEME)
+            fields = {
+                "image_cid": image.cid,
+                "image_url": None if came_inside else job.output_url,
+                "metadata_text": text,
+            }
+            # Who made it, so that images of the self-hosted server can be found later.
+            detail = {
+                "service": job.service,
+                "model": job.model,
+                "job_id": job.pk,
+                "sha256": image.facts.sha256,
+                "metadata_version": METADATA_VERSION,
+            }
+            results.append((claim, fields, detail))
+        moved = finish(
+            results, source=TokenStatus.GENERATING, target=TokenStatus.UPLOADING, owner=owner
         )
         ours = [each for each in captured if each[0].token_id in moved]
         _store_images([(claim.token_id, image) for claim, _, image in ours])
@@ -231,12 +230,7 @@ def save_captured(
             logger.info("stale_claim", token_id=claim.token_id)
 
 
-def _address(output_url: str | None) -> str | None:
-    """Return where the image lies; nowhere if it came inside the reply."""
-    return None if output_url is None or output_url.startswith(DATA_SCHEME) else output_url
-
-
-def _handles_of(token_ids: list[int]) -> dict[int, dict[str, str | None]]:
+def _handles_of(token_ids: list[int]) -> dict[int, tuple[str | None, str | None]]:
     """Return the author's handles at X and Farcaster by token id."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -244,10 +238,7 @@ def _handles_of(token_ids: list[int]) -> dict[int, dict[str, str | None]]:
             "JOIN authors a ON a.id = t.author_id WHERE t.token_id = ANY(%s)",
             [token_ids],
         )
-        return {
-            token_id: {"twitter_handle": twitter, "farcaster_handle": farcaster}
-            for token_id, twitter, farcaster in cursor.fetchall()
-        }
+        return {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
 
 
 def _store_images(captured: Sequence[tuple[int, Captured]]) -> None:

@@ -164,33 +164,29 @@ def pause_if_wasted(problem: str) -> bool:
     are refused prompts, and don't count; an operator's resume begins the count anew.
     """
     limit: int = settings.GENERATION_PAUSE_AFTER_WASTED
-    if not limit or _wasted_in_a_row(limit) < limit:
+    if not limit:
         return False
-    return pause_stage(
+    with connection.cursor() as cursor:  # of the newest that ended well for the vendor
+        cursor.execute(
+            """
+            SELECT count(*) FILTER (WHERE status = 'failed') FROM (
+                SELECT status
+                FROM (SELECT * FROM image_generation_jobs ORDER BY id DESC LIMIT %s) newest
+                WHERE status IN ('captured', 'failed')
+                  AND (output_url IS NOT NULL OR error_class = 'no_image')
+                  AND error_class <> 'content_policy'
+                  AND completed_at > COALESCE(
+                      (SELECT max(at) FROM operator_actions
+                       WHERE action = 'resume_stage' AND subject = 'generation'), '-infinity')
+                ORDER BY id DESC LIMIT %s
+            ) ended
+            """,
+            [limit + _LOOK_BACK, limit],
+        )
+        (wasted,) = cursor.fetchone()
+    return wasted == limit and pause_stage(
         "generation",
         actor=PAUSED_BY,
         reason=f"The last {limit} images were paid for and of no use. {problem} Mend the cause, "
         "then resume the generation and retry the failed tokens.",
     )
-
-
-def _wasted_in_a_row(limit: int) -> int:
-    """Count the newest jobs that ended well for the vendor, back to the last image we kept."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT status
-            FROM (SELECT * FROM image_generation_jobs ORDER BY id DESC LIMIT %s) newest
-            WHERE status IN ('captured', 'failed')
-              AND (output_url IS NOT NULL OR error_class = 'no_image')
-              AND error_class <> 'content_policy'
-              AND completed_at > COALESCE(
-                  (SELECT max(at) FROM operator_actions
-                   WHERE action = 'resume_stage' AND subject = 'generation'), '-infinity')
-            ORDER BY id DESC LIMIT %s
-            """,
-            [limit + _LOOK_BACK, limit],
-        )
-        statuses = [status for (status,) in cursor.fetchall()]
-    kept = [place for place, status in enumerate(statuses) if status == "captured"]
-    return kept[0] if kept else len(statuses)

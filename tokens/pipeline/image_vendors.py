@@ -314,16 +314,13 @@ class ImageService(ABC):
     def admit(self, wanted: int) -> int:
         """Take the places of calls that start when this transaction is committed."""
         free = max(0, free_places(self.name, most=self.most_at_once))
-        if free < wanted:
-            self._refuse_for(_PLACES_RECHECK_SECONDS)
+        wait = _PLACES_RECHECK_SECONDS if free < wanted else 0.0
         affordable = allowed_by_cap(min(free, wanted), price_of(self.name))
         if affordable < min(free, wanted):
             logger.warning("daily_spend_cap_reached", reason=cap_reason())
-            self._refuse_for(min(timing.cap_recheck, seconds_until_midnight()))
+            wait = min(timing.cap_recheck, seconds_until_midnight())
+        self._full_until = time.monotonic() + wait
         return self.take(affordable)
-
-    def _refuse_for(self, seconds: float) -> None:
-        self._full_until = max(self._full_until, time.monotonic() + seconds)
 
     def take(self, wanted: int) -> int:
         """Take places within the rate, for calls that are afforded already."""

@@ -29,7 +29,7 @@ from glisk.timing import timing
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import find, jobs
-from tokens.pipeline.collect import Captured, capture_image, not_configured, save_captured
+from tokens.pipeline.collect import Captured, capture_image, not_configured, settle_outcomes
 from tokens.pipeline.failures import Failure, settle_failures
 from tokens.pipeline.image_vendors import ImageService, ImageStep, paid_call_seconds
 from tokens.pipeline.poll import poll_seconds
@@ -131,19 +131,16 @@ class Order(ImageStep[Ordered, Answer]):
         self, done: Sequence[Done[Ordered, Answer]], failed: Sequence[Failed[Ordered]]
     ) -> None:
         self._record(done)
-        images, ended = [], []
+        outcomes = []
         for each in done:
             work, image = each.work, each.value.image
             work.service.breaker.succeeded()
-            if isinstance(image, Captured):
-                images.append((work.claim, work.job, image))
-            elif image is not None:
-                ended.append(Failure(work.claim, work.job, image, JobStatus.FAILED))
-        ended += [f for each in failed if (f := self._judge(each.work, each.error)) is not None]
-        save_captured(images, owner=self.owner)
-        settle_failures(ended, owner=self.owner)
+            if image is not None:
+                outcomes.append((work.claim, work.job, image))
+        ended = [f for each in failed if (f := self._judge(each.work, each.error)) is not None]
+        settle_outcomes(outcomes, ended, owner=self.owner)
         # What waits now for its outcome waits in the row of its job.
-        settled = {claim.token_id for claim, *_ in images} | {f.claim.token_id for f in ended}
+        settled = {claim.token_id for claim, *_ in outcomes} | {f.claim.token_id for f in ended}
         works = [each.work for each in done] + [each.work for each in failed]
         give_back([w.claim for w in works if w.claim.token_id not in settled], owner=self.owner)
 

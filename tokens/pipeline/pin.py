@@ -41,14 +41,16 @@ from tokens.states import TokenStatus
 from tokens.transitions import REVEAL_CHANNEL
 from tokens.transitions.claims import (
     Claim,
+    Result,
     Retry,
     claim_for_upload,
     fail_tokens,
+    finish,
     give_back,
     retry_later,
     seconds_until_next_attempt,
 )
-from tokens.transitions.status import Move, as_json, move_tokens
+from tokens.transitions.status import as_json
 
 logger = structlog.get_logger(__name__)
 
@@ -185,22 +187,27 @@ class Pin(Step[Stored, list[UploadOutcome]]):
         for lost in failed:  # `call` returns the vendor's faults; this is one of ours
             logger.error("upload_failed", token_id=lost.work.token_id, exc_info=lost.error)
             results.append((lost.work, as_provider_error(lost.error, vendor="pinata")))
-        pinned = [work for work, fault in results if fault is None]
-        if pinned:
+        if any(fault is None for _, fault in results):
             self.breaker.succeeded()
+        source = TokenStatus.UPLOADING
+        ready: list[Result] = []
         retries, hopeless = [], []
         for work, fault in results:
             if fault is None:
-                continue
-            waits = self.breaker.refused(fault, paced=True)
-            if waits or isinstance(fault, TransientError):
-                retries.append(_retry_of(work, fault, waits=waits))
+                ready.append((work.claim, {"metadata_cid": work.metadata_cid}, {}))
+            elif self.breaker.refused(fault, paced=True):
+                retries.append(_retry_of(work, fault, waits=True))
+            elif isinstance(fault, TransientError):
+                retries.append(_retry_of(work, fault, waits=False))
             else:
                 why = f"{fault} Mend the cause, then retry: the files are kept."
                 hopeless.append((work.claim, why, error_class_of(fault)))
         with transaction.atomic():
-            ours = self._finish(pinned) | retry_later(retries, owner=self.owner)
-            ours |= fail_tokens(hopeless, source=TokenStatus.UPLOADING, owner=self.owner)
+            ours = finish(ready, source=source, target=TokenStatus.READY, owner=self.owner)
+            if ours:
+                notify(REVEAL_CHANNEL)
+            ours |= retry_later(retries, owner=self.owner)
+            ours |= fail_tokens(hopeless, source=source, owner=self.owner)
             # Of what is delivered a second time, or whose lease is lost, nothing is ours.
             save_records([(d.work, o) for d in done if d.work.token_id in ours for o in d.value])
 
@@ -216,30 +223,6 @@ class Pin(Step[Stored, list[UploadOutcome]]):
             error = max(refused, key=lambda error: error.retry_after_seconds or 0.0)
             age = time.monotonic() - min(refused.values())
             self.rate.refused(error, age_seconds=age, calls=len(refused))
-
-    def _finish(self, works: Sequence[Stored]) -> set[int]:
-        moved = move_tokens(
-            [
-                Move(
-                    token_id=work.token_id,
-                    attempts=work.claim.attempts,
-                    lease_number=work.claim.lease_number,
-                    fields={
-                        "metadata_cid": work.metadata_cid,
-                        "generation_error": None,
-                        "error_class": "",
-                    },
-                )
-                for work in works
-            ],
-            source=TokenStatus.UPLOADING,
-            target=TokenStatus.READY,
-            actor=self.owner,
-            lease_owner=self.owner,
-        )
-        if moved:
-            notify(REVEAL_CHANNEL)
-        return moved
 
 
 def _retry_of(work: Stored, error: ProviderError, *, waits: bool) -> Retry:

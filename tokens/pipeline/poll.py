@@ -63,8 +63,9 @@ class Poll(ImageStep[Look, Seen]):
     def claim(self, limit: int) -> Sequence[Look]:
         reads, listing = self.replicate.reads, self.replicate.listing
         due = _claim(within_seconds=poll_seconds() / 2)
-        overdue = [job for job in due if _is_overdue(job)]
-        rest = [job for job in due if not _is_overdue(job)]
+        longest = settings.GENERATION_TIMEOUT_SECONDS
+        overdue = [j for j in due if jobs.age_seconds(j.submitted_at or j.created_at) >= longest]
+        rest = [job for job in due if job not in overdue]
         looks = [Look([job], overdue=True) for job in overdue[: limit - 1]]
         jobs.look_again(overdue[limit - 1 :], in_seconds=poll_seconds())
         if rest and reads.places(1):
@@ -145,11 +146,6 @@ def _claim(*, within_seconds: float) -> list[ImageGenerationJob]:
         )
         rows = cursor.fetchall()
     return [ImageGenerationJob(**dict(zip(columns, row, strict=True))) for row in rows]
-
-
-def _is_overdue(job: ImageGenerationJob) -> bool:
-    started = job.submitted_at or job.created_at
-    return jobs.age_seconds(started) >= settings.GENERATION_TIMEOUT_SECONDS
 
 
 def told(event: str, error: Exception) -> ProviderError:

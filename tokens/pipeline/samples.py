@@ -137,20 +137,17 @@ class Sample(ImageStep[Trial, "Prediction | Finding | Read"]):
             for sample in due.select_for_update(skip_locked=True)[:limit]:
                 status, now = sample.status, database_now()
                 sample.busy_until = now + timedelta(seconds=settings.LEASE_SECONDS)
-                if status == SampleStatus.CREATED and self._may_pay():
-                    sample.status, sample.called_at = SampleStatus.CALLING, now
-                elif status == SampleStatus.CREATED:
-                    sample.busy_until, self.has_put_off = now + _NO_PLACE, True
+                if status == SampleStatus.CREATED:  # the daily cap was asked when the sample was
+                    if self.replicate.breaker.places(1) > 0 and self.replicate.take(1) > 0:
+                        sample.status, sample.called_at = SampleStatus.CALLING, now
+                    else:
+                        sample.busy_until, self.has_put_off = now + _NO_PLACE, True
                 sample.save(update_fields=["status", "called_at", "busy_until"])
                 is_lost = status == SampleStatus.CALLING
                 look = Look.for_calls(self.replicate.client, [sample]) if is_lost else None
                 if sample.status != SampleStatus.CREATED:
                     works.append(Trial(sample, status, claimed_at, look))
         return works
-
-    def _may_pay(self) -> bool:
-        """Ask breaker and rate limit; the daily cap was asked when the sample was."""
-        return self.replicate.breaker.places(1) > 0 and self.replicate.take(1) > 0
 
     @property
     def breakers(self) -> Sequence[Breaker]:

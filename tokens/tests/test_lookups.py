@@ -246,12 +246,15 @@ def test_one_call_tells_whether_predictions_can_be_read_again(
     The read of that one call is the probe: nobody has taken it before.
     """
     monkeypatch.setattr(timing, "probe_window", 1e6)
+    monkeypatch.setattr(timing, "account_wait", 3600.0)
     Breaker("replicate_reads").failed(AccountError("HTTP 403", vendor="replicate"))
     tokens = TokenFactory.create_batch(3)
     first, second = worker(), worker()
     first.step()
     assert vendors.creations() == 0
-    time.sleep(timing.account_wait)
+    due = breaker("replicate_reads") | {"retry_at": timezone.now().isoformat()}
+    SystemState.objects.filter(pk="breaker:replicate_reads").update(state_value=due)
+    time.sleep(timing.breaker_refresh)
     for drain in (first, second):
         drain.step(0)
     first.rest()

@@ -39,7 +39,7 @@ def test_a_data_uri_is_an_image_too(worker: Start, vendors: Vendors) -> None:
 def test_an_image_inside_a_reply_may_be_larger_than_other_replies(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glisk.clients.replicate._REPLY_BYTES", 0)
+    monkeypatch.setattr("glisk.clients.replicate.REPLY_BYTES", 0)
     monkeypatch.setattr("glisk.clients.http.MAX_JSON_BYTES", 1000)
     vendors.replicate.set_faults(output_inline=True)
     token = TokenFactory.create()

@@ -290,6 +290,26 @@ def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
     return {token_id for (token_id,) in _fetch(sql, [as_json(rows), owner, owner])}
 
 
+Result = tuple[Claim, dict[str, Any], dict[str, Any]]
+
+
+def finish(
+    results: Sequence[Result], *, source: TokenStatus, target: TokenStatus, owner: str
+) -> set[int]:
+    """Move claimed tokens on, with new columns and a detail; return those that were still ours."""
+    moves = [
+        Move(
+            token_id=claim.token_id,
+            attempts=claim.attempts,
+            lease_number=claim.lease_number,
+            fields={"generation_error": None, "error_class": "", **fields},
+            detail=detail,
+        )
+        for claim, fields, detail in results
+    ]
+    return move_tokens(moves, source=source, target=target, actor=owner, lease_owner=owner)
+
+
 def fail_tokens(
     lost: Sequence[tuple[Claim, str, str]], *, source: TokenStatus, owner: str
 ) -> set[int]:
