@@ -55,22 +55,12 @@ class TokenQuerySet(models.QuerySet["Token"]):
         """Without the columns that are longer than all the rest, and that no list shows."""
         return self.defer("prompt", "metadata_text", "error_log")
 
-    def newest_first(
-        self,
-        *,
-        minter: str | None = None,
-        author: str | None = None,
-        status: str | None = None,
-        before: int | None = None,
-    ) -> "TokenQuerySet":
-        """Tokens by what is given (wallets in EIP-55), below the id `before`."""
-        given = {
-            "minter_address": minter,
-            "prompt_author_wallet": author,
-            "status": status,
-            "token_id__lt": before,
-        }
-        found = self.filter(**{name: value for name, value in given.items() if value is not None})
+    def newest_first(self, *, before: int | None = None, **wanted: str | None) -> "TokenQuerySet":
+        """Tokens with the `minter`, `author` (EIP-55) and `status` given, below the id `before`."""
+        columns = {"minter": "minter_address", "author": "prompt_author_wallet", "status": "status"}
+        found = self.filter(**{columns[name]: v for name, v in wanted.items() if v is not None})
+        if before is not None:
+            found = found.filter(token_id__lt=before)
         return found.order_by("-token_id")
 
 

@@ -1,5 +1,9 @@
 """Where chain and database differ, what was mended, and what an operator has to do.
 
+The proof of completeness: the contract numbers without gaps, so the mint events tile
+`[1, nextTokenId)` exactly. A mint that we do not know leaves a hole, and one that the chain does
+not know overlaps another or goes beyond the end.
+
 Complete by command. By itself every few minutes it compares what can differ: tokens that are on
 their way, tokens that were revealed lately, what differed before, and some of all others in turn.
 """
@@ -13,8 +17,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 
 import structlog
-from django.db import transaction
-from django.db.models import QuerySet
+from django.db import connection, transaction
+from django.db.models import F, Max, Min, QuerySet
 from django.utils import timezone
 
 from glisk.clients.chain import ChainClient, OnChainToken, Survey
@@ -22,7 +26,6 @@ from glisk.models import SystemState
 from glisk.timing import timing
 from tokens.models import MintEvent, Token
 from tokens.recovery.adoption import FACTS_AT_ONCE, adopt, adoptable
-from tokens.recovery.completeness import prove_tiling
 from tokens.recovery.gaps import missing_ranges, vanished_tokens
 from tokens.recovery.progress import load_progress
 from tokens.recovery.withdrawal import withdraw
@@ -32,7 +35,7 @@ logger = structlog.get_logger(__name__)
 
 KEY = "drift_report"
 ACTOR = "drift"
-LISTED = 100  # of each kind; the counts are complete
+LISTED = 100  # of each kind; the counts are complete, but for holes and overlaps
 # Of ids that are given out next, so many are looked at for reveals that came too early.
 _IDS_AHEAD = 100
 _NOT_REVEALED = "revealed here, not on chain"
@@ -54,6 +57,54 @@ ADVICE = {
     "revealed_unminted": "Somebody revealed ids that are not minted yet: whoever mints them gets "
     "that art. Find out who holds KEEPER_ROLE, and revoke it.",
 }
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """`holes` and `overlaps` are ranges of ids, both ends included; `faults` says it in words."""
+
+    proven_below: int  # everything below is tiled
+    holes: list[tuple[int, int]]
+    overlaps: list[tuple[int, int]]
+    faults: list[str]
+
+
+def prove_tiling(next_token_id: int, *, known_below: int = 1) -> Tiling:
+    """Return where the mint events from `known_below` on do not tile; no fault is the proof.
+
+    `known_below`: an id up to which the proof was made before. At most `LISTED` faults.
+    """
+    sql = """
+        SELECT first, reached FROM (
+            SELECT start_token_id AS first, COALESCE(max(start_token_id + quantity) OVER (
+                ORDER BY start_token_id, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ), %(known)s) AS reached
+            FROM mint_events WHERE start_token_id >= %(known)s
+        ) AS tiles WHERE first <> reached ORDER BY first LIMIT %(most)s
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(sql, {"known": known_below, "most": LISTED})
+        found: list[tuple[int, int]] = cursor.fetchall()
+    known = MintEvent.objects.filter(start_token_id__gte=known_below)
+    end = known.aggregate(end=Max(F("start_token_id") + F("quantity")))["end"] or known_below
+    holes = [(reached, first - 1) for first, reached in found if first > reached]
+    overlaps = [(first, reached - 1) for first, reached in found if first < reached]
+    if end < next_token_id and len(holes) < LISTED:
+        holes.append((end, next_token_id - 1))
+    faults = [f"ids {first} to {last} have no mint event" for first, last in holes]
+    faults += [f"ids {first} to {last} have two mint events" for first, last in overlaps]
+    if end > next_token_id:
+        given = f"mint events go up to id {end - 1}, the contract's ids up to {next_token_id - 1}"
+        faults.append(given)
+    bad = [first for first, _ in (*holes, *overlaps)]
+    return Tiling(min([*bad, end, next_token_id]), holes, overlaps, faults)
+
+
+def settled_proof(tiling: Tiling) -> int:
+    """Return the id below which the proof need not be made again: no reorg reaches there."""
+    unsettled = MintEvent.objects.filter(settled_at=None)
+    lowest = unsettled.aggregate(lowest=Min("start_token_id"))["lowest"]
+    return tiling.proven_below if lowest is None else min(tiling.proven_below, lowest)
 
 
 @dataclass
@@ -160,8 +211,8 @@ def last_report() -> DriftReport:
 def _begin(survey: Survey, *, proven_below: int) -> DriftReport:
     report = DriftReport(next_token_id=survey.next_token_id)
     tiling = prove_tiling(survey.next_token_id, known_below=proven_below)
-    report.tiled = tiling.is_exact
-    for fault in tiling.faults():
+    report.tiled = not tiling.faults
+    for fault in tiling.faults:
         report.add("not_tiled", 0, fault)
     for first, last in missing_ranges(survey.next_token_id, known_below=proven_below)[:LISTED]:
         report.add("missing", 0, f"ids {first} to {last} have no row")

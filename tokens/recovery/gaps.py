@@ -39,10 +39,11 @@ ACTOR = "contract"
 
 
 @dataclass
-class GapReport:
+class GapReport(Report):
+    """What logs told, and what the contract did."""
+
     next_token_id: int = 0
     ranges: list[tuple[int, int]] = field(default_factory=list)  # what is missing, at the start
-    mints: Report = field(default_factory=Report)  # what logs told, and who is revealed
     from_facts: list[int] = field(default_factory=list)
     vanished: list[int] = field(default_factory=list)  # known here, not to the contract
     unread: list[str] = field(default_factory=list)  # ranges whose logs could not be read
@@ -51,10 +52,6 @@ class GapReport:
     @property
     def missing(self) -> int:
         return _count(self.ranges)
-
-    @property
-    def created(self) -> int:
-        return self.mints.created + len(self.from_facts)
 
 
 def missing_ranges(next_token_id: int, *, known_below: int = 1) -> list[tuple[int, int]]:
@@ -168,7 +165,7 @@ def fill_gaps(
             reader,
             wanted,
             head=survey.head.number,
-            report=report.mints,
+            report=report,
             only_ids=None if limit is None else set(_ids(wanted)),
             until=until,
             on_piece=tell,
@@ -181,12 +178,13 @@ def fill_gaps(
         if not unexplained:
             continue
         if time.monotonic() >= until and not may_be_late:
-            report.mints.ended_early = True
+            report.ended_early = True
             break
         may_be_late = False
         created, adopted = register_from_contract(reader, unexplained, survey.head)
         report.from_facts += created
-        report.mints.adopted += adopted
+        report.created += len(created)
+        report.adopted += adopted
         tell()
     report.left = _count(_cut(missing_ranges(survey.next_token_id), wanted[-1][1]))
     return report

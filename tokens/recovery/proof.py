@@ -23,8 +23,7 @@ from tokens.models.mint import MintSource
 from tokens.recovery import withdrawal
 from tokens.recovery.adoption import adopt, revealed_facts
 from tokens.recovery.backfill import Report
-from tokens.recovery.completeness import Tiling, prove_tiling, settled_proof
-from tokens.recovery.drift import check_some
+from tokens.recovery.drift import Tiling, check_some, prove_tiling, settled_proof
 from tokens.recovery.gaps import fill_gaps, read_around
 from tokens.recovery.progress import (
     Memory,

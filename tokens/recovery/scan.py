@@ -41,23 +41,11 @@ _WATCHED_AT_ONCE = 1000  # mints
 
 
 @dataclass
-class ScanReport:
+class ScanReport(GapReport):
     head: int = 0
-    next_token_id: int = 0
-    mints: Report = field(default_factory=Report)
-    gaps: GapReport = field(default_factory=GapReport)
     reorgs: ReorgReport = field(default_factory=ReorgReport)
     lagging: bool = False  # the node is behind what we have read already
     complete: bool = False  # every id that the contract has given out has a row
-
-    @property
-    def ended_early(self) -> bool:
-        """Tell whether its time was up; the next look goes on from there."""
-        return self.mints.ended_early or self.gaps.mints.ended_early
-
-    @property
-    def created(self) -> int:
-        return self.mints.created + self.reorgs.created + self.gaps.created
 
 
 def scan_chain(reader: ChainClient, *, budget_seconds: float = math.inf) -> ScanReport:
@@ -80,14 +68,15 @@ def scan_chain(reader: ChainClient, *, budget_seconds: float = math.inf) -> Scan
     elif watched or memory.suspects:
         try:
             report.reorgs = settle_mints(reader, survey, watched, memory)
+            report.created += report.reorgs.created
         except ProviderError as error:
             fault = error  # new mints need not wait for it
     remembered, missing = asdict(memory), _count_missing(survey, memory)
     if missing and is_worth_trying(memory.gap, next=survey.next_token_id, ids=missing):
-        unread = _read_logs(reader, survey, progress, report.mints, until)
+        unread = _read_logs(reader, survey, progress, report, until)
         missing = _count_missing(survey, memory)
-        if missing and not report.mints.ended_early:
-            report.gaps = fill_gaps(reader, survey=survey, until=until, unread=unread)
+        if missing and not report.ended_early:
+            fill_gaps(reader, survey=survey, until=until, unread=unread, report=report)
             missing = _count_missing(survey, memory)
         if missing and not report.ended_early:
             _remember_gap(survey, memory, missing)

@@ -66,8 +66,9 @@ exit status:
 
     def _summarise(self, report: GapReport, reader: ChainClient, *, dry_run: bool) -> None:
         told = (
-            f" {report.mints.created} registered from logs, {len(report.from_facts)} from the "
-            f"contract's facts, {len(report.mints.adopted)} adopted as revealed by others."
+            f" {report.created - len(report.from_facts)} registered from logs, "
+            f"{len(report.from_facts)} from the contract's facts, {len(report.adopted)} adopted as "
+            "revealed by others."
         )
         self.stdout.write(
             f"The contract has given out {report.next_token_id - 1} ids; {report.missing} are "

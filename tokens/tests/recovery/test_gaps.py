@@ -83,7 +83,7 @@ def test_lost_tokens_come_back_with_their_mints(history: DemoChain, reader: Chai
     before = load_progress()
     lose(1, 4, 5, 6, 11)
     report = fill_gaps(reader)
-    assert (report.missing, report.mints.created, report.from_facts) == (5, 5, [])
+    assert (report.missing, report.created, report.from_facts) == (5, 5, [])
     assert_equal_to_chain(history)
     assert fill_gaps(reader).missing == 0
     assert load_progress() == before  # of the backfill: it has read no further
@@ -114,7 +114,7 @@ def test_revealed_tokens_come_back_as_revealed(history: DemoChain, reader: Chain
     tx_hash = history.reveal(0, [4], [URI])
     history.wait(tx_hash)
     lose(4, 5, 6)
-    assert fill_gaps(reader).mints.adopted == [4]
+    assert fill_gaps(reader).adopted == [4]
     token = Token.objects.get(pk=4)
     assert (token.status, token.adopted_uri) == (TokenStatus.REVEALED, URI)
 
@@ -130,8 +130,8 @@ def test_what_no_log_explains_is_taken_from_the_contract(
     proxy.alter = without_logs
     proxy.requests.clear()
     report = fill_gaps(bad_reader)
-    assert (report.mints.created, report.from_facts) == (0, [4, 5, 6, 11])
-    assert report.mints.adopted == [5]
+    assert (report.created, report.from_facts) == (4, [4, 5, 6, 11])
+    assert report.adopted == [5]
     facts = [methods for methods in proxy.requests if "eth_getLogs" not in methods]
     assert len(facts) == 2  # the survey, and every fact of all four tokens
     token = Token.objects.get(pk=4)
@@ -151,10 +151,10 @@ def test_what_its_time_does_not_allow_is_left(
     monkeypatch.setattr(gaps, "FACTS_AT_ONCE", 2)
     lose(4, 5, 6)
     report = fill_gaps(reader, until=0.0)
-    assert (report.created, report.mints.ended_early, report.left) == (0, True, 3)
+    assert (report.created, report.ended_early, report.left) == (0, True, 3)
     # Silence may have taken all the time: one piece is asked for all the same.
     report = fill_gaps(reader, until=0.0, unread="no answer")
-    assert (report.from_facts, report.mints.ended_early, report.left) == ([4, 5], True, 1)
+    assert (report.from_facts, report.ended_early, report.left) == ([4, 5], True, 1)
 
 
 def test_a_token_without_a_log_needs_its_confirmations(
@@ -166,7 +166,7 @@ def test_a_token_without_a_log_needs_its_confirmations(
     mint(chain)
     chain.mine(1)
     report = fill_gaps(bad_reader)
-    assert (report.created, report.left, report.mints.ended_early) == (0, 1, False)
+    assert (report.created, report.left, report.ended_early) == (0, 1, False)
     chain.mine(1)
     assert fill_gaps(bad_reader).from_facts == [1]
 

@@ -99,7 +99,7 @@ def test_revealed_tokens_are_adopted_in_the_commit_that_creates_them(
     mint(chain, quantity=3)
     tx_hash = reveal(chain, 2)
     report = look(reader)
-    assert report.mints.adopted == [2]
+    assert report.adopted == [2]
     token = Token.objects.get(pk=2)
     assert token.status == TokenStatus.REVEALED
     assert (token.adopted_uri, token.metadata_cid) == (URI, URI.removeprefix("ipfs://"))
@@ -139,7 +139,7 @@ def test_a_reveal_of_ids_that_no_column_holds_stops_nothing(
 ) -> None:
     mint(chain, quantity=2)
     revealed_by = reveal(chain, 2**31, 2**63, 2**256 - 1, 1)
-    assert scan_chain(reader).mints.adopted == [1]
+    assert scan_chain(reader).adopted == [1]
     mint(chain, LIGHTHOUSE)
     call_command("recover_events", "--from-block", "0", stdout=io.StringIO())
     assert_equal_to_chain(chain)

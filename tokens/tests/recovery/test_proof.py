@@ -12,8 +12,7 @@ from glisk.timing import timing
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token
 from tokens.recovery import proof
-from tokens.recovery.completeness import prove_tiling
-from tokens.recovery.drift import last_report
+from tokens.recovery.drift import last_report, prove_tiling
 from tokens.recovery.progress import load, save_memory
 from tokens.recovery.proof import prove
 from tokens.recovery.scan import scan_chain
@@ -151,20 +150,18 @@ def test_holes_and_overlaps_are_found(
     tile(*spans)
     tiling = prove_tiling(next_token_id)
     assert (tiling.holes, tiling.overlaps) == (holes, overlaps)
-    assert tiling.is_exact == (not holes and not overlaps)
-    assert len(tiling.faults()) == len(holes) + len(overlaps)
+    assert len(tiling.faults) == len(holes) + len(overlaps)
 
 
 def test_mints_beyond_the_contracts_ids_are_a_fault() -> None:
     tile((1, 2), (3, 4))
-    tiling = prove_tiling(3)
-    assert not tiling.is_exact
-    assert "up to id 6" in tiling.faults()[0]
+    (fault,) = prove_tiling(3).faults
+    assert "up to id 6" in fault
 
 
 def test_a_proof_goes_on_from_where_the_last_one_ended() -> None:
     tile((1, 2), (3, 2), (5, 2))
     MintEvent.objects.filter(start_token_id=1).delete()
-    assert prove_tiling(7, known_below=3).is_exact
-    assert not prove_tiling(7).is_exact
+    assert not prove_tiling(7, known_below=3).faults
+    assert prove_tiling(7).faults
     assert prove_tiling(7, known_below=3).proven_below == 7
