@@ -79,24 +79,16 @@ def chart(
             for i, name in enumerate(names)
             if (last - i) % _TICK_EVERY == 0
         ],
-        "width": round(width, 3),
-        "columns": [
-            (round(i * width, 3), _title(i, name, series, show)) for i, name in enumerate(names)
-        ],
         "bar_width": round(each * 0.92, 3),
         "bars": [
             {
                 "kind": line.kind,
                 "x": round((i + _GAP / 2) * width + place * each, 3),
                 "height": round(max(_LOWEST_BAR, 100 * value / ceiling), 3),
+                "title": f"{names[i]}, {line.name} {show(value)}",
             }
             for place, line in enumerate(series)
             for i, value in enumerate(line.values)
             if value
         ],
     }
-
-
-def _title(index: int, name: str, series: Sequence[Series], show: Callable[[float], str]) -> str:
-    known = [(line.name, line.values[index]) for line in series]
-    return ", ".join([name, *(f"{what} {show(v)}" for what, v in known if v is not None)])

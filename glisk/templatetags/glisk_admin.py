@@ -13,9 +13,3 @@ register = Library()
 def since(moment: datetime | None, now: datetime) -> str:
     """Return the time from a moment until now, as in `12 min`."""
     return "" if moment is None else duration((now - moment).total_seconds())
-
-
-@register.filter
-def until(moment: datetime | None, now: datetime) -> str:
-    """Return the time from now to a moment; empty once it has come."""
-    return "" if moment is None or moment <= now else duration((moment - now).total_seconds())

@@ -7,11 +7,9 @@ from unittest.mock import Mock
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
 from django.utils import timezone
 
 from glisk.console.management.commands import pipeline_status
-from glisk.console.overview import take_overview
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
 from tokens.recovery.progress import Progress, save_progress
@@ -81,19 +79,6 @@ def test_trouble_has_an_exit_status_of_its_own_its_cause_and_what_to_do() -> Non
     assert (
         "What is wrong, and what to do\n  No worker is alive; 1 token wait\n    Start one" in shown
     )
-
-
-def test_watching_outlives_a_database_that_is_away(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    view = take_overview()
-    looks = Mock(side_effect=[OperationalError("it is\n  starting up"), view, KeyboardInterrupt])
-    monkeypatch.setattr(pipeline_status, "take_overview", looks)
-    monkeypatch.setattr(pipeline_status.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr("glisk.management.base.connection", Mock())  # the test's own stays open
-    assert run("--watch").count("Reveals under way") == 1
-    said = capsys.readouterr().err.splitlines()
-    assert said == ["The database does not answer: it is; starting up"]
 
 
 def test_watching_goes_on_until_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

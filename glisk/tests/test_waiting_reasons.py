@@ -334,7 +334,7 @@ class TestNoWebhook:
             cursor.execute("SET LOCAL enable_bitmapscan = off")
             with CaptureQueriesContext(connection) as captured:
                 assert missing_webhooks() is not None
-            indexes = ("mint_event_backfilled", "webhook_event_newest")
+            indexes = ("webhook_event_newest", "mint_event_backfilled")
             for index, query in zip(indexes, captured.captured_queries, strict=True):
                 cursor.execute(f"EXPLAIN {query['sql']}")
                 plan = "\n".join(line for (line,) in cursor.fetchall())

@@ -195,17 +195,15 @@ def missing_webhooks() -> Trouble | None:
     if not any(settings.ALCHEMY_WEBHOOK_SECRETS):
         return None
     now = database_now()
+    events = WebhookEvent.objects.order_by("-received_at")
+    last = events.values_list("received_at", flat=True).first()
+    since = now - _NEWS if last is None else max(last, now - _NEWS)
     newest = (
         MintEvent.objects.filter(source=MintSource.BACKFILL)
         .order_by("-block_number", "-log_index")
         .values_list("block_timestamp", flat=True)[:_MOST_MINTS]
     )
-    missed = [minted_at for minted_at in newest if minted_at > now - _NEWS]
-    if not missed:
-        return None
-    events = WebhookEvent.objects.order_by("-received_at")
-    last = events.values_list("received_at", flat=True).first()
-    missed = [minted_at for minted_at in missed if last is None or minted_at > last]
+    missed = [minted_at for minted_at in newest if minted_at > since]
     if not missed or now - missed[-1] < timedelta(seconds=timing.webhook_late_after):
         return None
     more = " or more" if len(missed) == _MOST_MINTS else ""

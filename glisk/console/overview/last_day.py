@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import Aggregate, Count, DurationField, F, QuerySet
-from django.db.models.functions import TruncHour
+from django.db.models import Aggregate, Count, F, FloatField, QuerySet
+from django.db.models.functions import Extract, TruncHour
 
 from glisk.api.short_memory import ShortMemory
 from glisk.clock import database_now
@@ -49,11 +49,11 @@ class LastDay:
 class _Percentile(Aggregate):
     function = "PERCENTILE_CONT"
     template = "%(function)s(%(share)s) WITHIN GROUP (ORDER BY %(expressions)s)"
-    output_field = DurationField()
+    output_field = FloatField()
 
 
 _PACE = {
-    name: _Percentile(F("revealed_at") - F("mint_timestamp"), share=share)
+    name: _Percentile(Extract(F("revealed_at") - F("mint_timestamp"), "epoch"), share=share)
     for name, share in (("p50", 0.5), ("p95", 0.95))
 }
 _memory: ShortMemory[LastDay] = ShortMemory(seconds=REMEMBERED_SECONDS)
@@ -79,18 +79,14 @@ def _read() -> LastDay:
                 begins_at,
                 minted_then.get("number", 0),
                 revealed_then.get("number", 0),
-                _seconds(revealed_then.get("p50")),
-                _seconds(revealed_then.get("p95")),
+                revealed_then.get("p50"),
+                revealed_then.get("p95"),
             )
         )
     pace = revealed.aggregate(**_PACE)
-    return LastDay(hours, _seconds(pace["p50"]), _seconds(pace["p95"]))
+    return LastDay(hours, pace["p50"], pace["p95"])
 
 
 def _by_hour(tokens: QuerySet, moment: str, **more: Aggregate) -> dict[datetime, dict[str, Any]]:
     rows = tokens.order_by().values(hour=TruncHour(moment, tzinfo=UTC))
     return {row["hour"]: row for row in rows.annotate(number=Count("pk"), **more)}
-
-
-def _seconds(duration: timedelta | None) -> float | None:
-    return None if duration is None else duration.total_seconds()

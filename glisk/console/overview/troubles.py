@@ -87,13 +87,17 @@ def find_troubles(
     failures: Sequence[Failures],
 ) -> list[Trouble]:
     """Return the troubles by what was read, the gravest first; three queries more at most."""
-    oldest = {group.stage: group.oldest_at for group in reversed(groups) if group.cause != HELD}
+    waiting = [group for group in groups if group.cause != HELD]
+    oldest = {group.stage: group.oldest_at for group in reversed(waiting)}
     causes = [*_missing_workers(workers, oldest), *_unread_chain(chain, causes), *causes]
-    told = [replace(cause, tokens=_waiting_for(cause, groups)) for cause in causes]
+    told = [
+        replace(cause, tokens=sum(g.number for g in waiting if g.stage in cause.stages))
+        for cause in causes
+    ]
     return [
         # A limit is met all the time; it is a trouble while somebody waits for it.
         *(cause for cause in told if cause.tokens or cause.kind != "limit"),
-        *_without_progress(groups, causes),
+        *_without_progress(waiting, causes),
         *_held(groups),
         *_failed(failures),
         *filter(None, [missing_webhooks()]),
@@ -158,15 +162,11 @@ def _unread_chain(chain: ChainFacts, causes: Iterable[Trouble]) -> Iterator[Trou
         )
 
 
-def _waiting_for(cause: Trouble, groups: Iterable[Group]) -> int:
-    return sum(g.number for g in groups if g.stage in cause.stages and g.cause != HELD)
-
-
 def _without_progress(groups: Iterable[Group], known: Iterable[Trouble]) -> Iterator[Trouble]:
     """Yield the general alarm: for each cause that is the tokens' own, or that nobody knows."""
     found: dict[tuple[str, str], list[Group]] = defaultdict(list)
     for group in groups:
-        if group.stuck and group.cause != HELD and not _explains(known, group):
+        if group.stuck and not _explains(known, group):
             found[group.stage, group.cause].append(group)
     errors = _errors(same[0].oldest_id for same in found.values())
     for (stage, cause), same in found.items():
@@ -197,10 +197,9 @@ def _explains(causes: Iterable[Trouble], group: Group) -> bool:
 
 def _refusal_of(token_id: int) -> str:
     """Return why no node takes a token's open transaction; empty if one has."""
-    rows = RevealTransaction.objects.filter(
-        batch__items__token=token_id, batch__items__is_open=True
-    ).order_by("-id")
-    return rows.values_list("error", flat=True).first() or ""
+    item = {"batch__items__token": token_id, "batch__items__is_open": True}
+    newest = RevealTransaction.objects.filter(**item).order_by("-id")
+    return newest.values_list("error", flat=True).first() or ""
 
 
 def _errors(token_ids: Iterable[int]) -> dict[int, str]:

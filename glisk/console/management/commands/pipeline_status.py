@@ -9,11 +9,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import DatabaseError, InterfaceError
 
 from glisk.admin.formatting import duration
 from glisk.console.overview import Overview, take_overview
-from glisk.management.base import ExplainedCommand, counted, explain_database_error
+from glisk.management.base import ExplainedCommand, counted
 
 TROUBLE = 2
 _CLEAR = "\x1b[H\x1b[2J"
@@ -47,35 +46,23 @@ about it, stands in the answer.
     def handle(self, *args: Any, **options: Any) -> None:
         period = options["watch"]
         if period is None:
-            if self._show(take_overview(), options).troubles:
+            if self._show(options).troubles:
                 raise SystemExit(TROUBLE)
             return
         if period <= 0:
             raise CommandError("--watch needs a number of seconds above 0.")
         with suppress(KeyboardInterrupt):
             while True:
-                self._show_again(options)
+                self._show(options, before=_CLEAR if self.stdout.isatty() else "")
                 time.sleep(period)
 
-    def _show(self, view: Overview, options: dict[str, Any]) -> Overview:
+    def _show(self, options: dict[str, Any], *, before: str = "") -> Overview:
+        view = take_overview()
         if options["json"]:
             self.stdout.write(json.dumps(view.as_json(), cls=DjangoJSONEncoder))
         else:
-            self.stdout.write("\n".join(describe(view)))
+            self.stdout.write(before + "\n".join(describe(view)))
         return view
-
-    def _show_again(self, options: dict[str, Any]) -> None:
-        """Show it once more; a database that is away for a while ends nothing."""
-        try:
-            view = take_overview()
-        except (DatabaseError, InterfaceError) as error:
-            if (sentence := explain_database_error(error)) is None:
-                raise
-            self.stderr.write(sentence)
-            return
-        if self.stdout.isatty() and not options["json"]:
-            self.stdout.write(_CLEAR, ending="")
-        self._show(view, options)
 
 
 def describe(view: Overview) -> Iterator[str]:
