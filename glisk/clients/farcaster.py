@@ -28,9 +28,7 @@ _KEY_ADDED: Final = 1
 _AUTH_ADDRESS: Final = 2
 
 
-@lru_cache(maxsize=4)
-def _node(rpc_url: str) -> RpcClient:
-    return RpcClient.from_settings(rpc_url)
+_node = lru_cache(maxsize=4)(RpcClient)
 
 
 def owns_account(*, address: str, fid: int) -> bool:

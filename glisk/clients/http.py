@@ -28,6 +28,7 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 import urllib3
+from django.conf import settings
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
@@ -84,8 +85,6 @@ class HttpOptions:
     @classmethod
     def from_settings(cls, *, longest: float | None = None) -> Self:
         """Read the HTTP_* settings; `longest`: another bound of the read, in seconds."""
-        from django.conf import settings
-
         read = settings.HTTP_READ_TIMEOUT_SECONDS if longest is None else longest
         connect = min(settings.HTTP_CONNECT_TIMEOUT_SECONDS, read)
         return cls(connect, read, settings.HTTP_POOL_SIZE)

@@ -81,8 +81,8 @@ class SmartWalletClient:
 
 @lru_cache(maxsize=4)
 def client_at(rpc_url: str) -> SmartWalletClient:
-    """Return the process's client of a node, with the timeouts of the settings."""
-    return SmartWalletClient(RpcClient.from_settings(rpc_url))
+    """Return the process's client of a node."""
+    return SmartWalletClient(RpcClient(rpc_url))
 
 
 def _call_data(wallet: str, digest: bytes, signature: bytes) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from django.conf import settings
+
 from glisk.clients.chain.codec import (
     ADMIN_ROLE,
     KEEPER_ROLE,
@@ -115,10 +117,8 @@ class ChainClient:
 
     @classmethod
     def from_settings(cls) -> Self:
-        from django.conf import settings
-
         return cls(
-            RpcClient.from_settings(),
+            RpcClient(settings.RPC_URL),
             contract_address=settings.GLISK_NFT_CONTRACT_ADDRESS,
             chain_id=settings.CHAIN_ID,
         )

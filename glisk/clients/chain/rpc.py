@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.conf import settings
 
 from glisk.clients.chain.refusals import (
     VENDOR,
@@ -50,6 +52,7 @@ class RpcClient:
     """Calls to one node. Thread-safe. Results are the raw JSON values."""
 
     def __init__(self, url: str, *, options: HttpOptions | None = None) -> None:
+        """`options`: other timeouts than RPC_TIMEOUT_SECONDS and the HTTP_* settings."""
         parts = urlsplit(url)
         keys = [part for part in parts.path.split("/") if len(part) >= 16]
         keys += [value for _, value in parse_qsl(parts.query)]
@@ -58,7 +61,7 @@ class RpcClient:
         self._http = HttpClient(
             vendor=VENDOR,
             base_url=url,
-            options=options,
+            options=options or HttpOptions.from_settings(longest=settings.RPC_TIMEOUT_SECONDS),
             read_fault=read_fault,
             max_bytes=_MAX_REPLY_BYTES,
         )
@@ -68,14 +71,6 @@ class RpcClient:
         self._batch_size = CALLS_AT_ONCE
         self._size_kept_until = 0.0  # monotonic
         self._taken = 0  # the size of the largest batch that was answered
-
-    @classmethod
-    def from_settings(cls, url: str = "") -> Self:
-        """Build the client of RPC_URL, or of another node under the same timeouts."""
-        from django.conf import settings
-
-        options = HttpOptions.from_settings(longest=settings.RPC_TIMEOUT_SECONDS)
-        return cls(url or settings.RPC_URL, options=options)
 
     def call(self, method: str, *params: Any) -> Any:
         """Make one call; raise `RevertError`, `RpcError`, `TransientError` or `AccountError`."""
