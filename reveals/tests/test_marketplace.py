@@ -11,9 +11,7 @@ from pytest_django import Settings
 
 from glisk import breaker as breaker_module
 from glisk.clients.chain import ChainClient
-from glisk.clients.opensea import OpenSeaClient
 from glisk.engine.drain import Drain
-from glisk.errors import AccountError, InvalidRequestError, TransientError
 from glisk.models import SystemState
 from reveals.models import MarketplaceRefresh
 from reveals.outbox import Shared
@@ -127,7 +125,7 @@ def test_what_was_wanted_before_a_crash_is_asked_for_after_it(
     assert [number for _, _, number in opensea.refreshed] == [1, 1, 2]
 
 
-@pytest.mark.parametrize("kind", ["throttle", "server_error", "drop_before", "drop_after"])
+@pytest.mark.parametrize("kind", ["throttle", "drop_after"])
 def test_an_outage_is_waited_for_and_counts_against_nobody(
     opensea: OpenSeaEmulator, shop: Start, monkeypatch: pytest.MonkeyPatch, kind: Any
 ) -> None:
@@ -184,21 +182,3 @@ def test_the_rate_is_kept(opensea: OpenSeaEmulator, settings: Settings, shop: St
     wanted(*range(1, 8))
     shop().settle(0.5)
     assert len(opensea.calls) == 3
-
-
-@pytest.mark.parametrize("kind", ["throttle", "server_error", "drop_after"])
-def test_the_clients_failures_are_transient(opensea: OpenSeaEmulator, kind: Any) -> None:
-    client = OpenSeaClient()
-    opensea.plan_fault(kind)
-    with pytest.raises(TransientError):
-        client.refresh(1)
-    client.refresh(1)
-
-
-def test_refusals_have_their_class(opensea: OpenSeaEmulator, settings: Settings) -> None:
-    opensea.set_faults(unknown_first=1)
-    with pytest.raises(InvalidRequestError, match="not found"):
-        OpenSeaClient().refresh(1)
-    settings.OPENSEA_API_KEY = "x" * 20
-    with pytest.raises(AccountError, match="Invalid API key"):
-        OpenSeaClient().refresh(1)

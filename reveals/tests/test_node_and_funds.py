@@ -39,18 +39,6 @@ def test_while_the_node_is_down_tokens_wait(
     worker().until(lambda: scene.revealed_once(tokens))
 
 
-def test_without_funds_nothing_is_signed_until_there_are_some(worker: Start, scene: Scene) -> None:
-    scene.chain.set_balance(KEEPER.address, 1)
-    tokens = scene.mint()
-    drain = worker()
-    drain.until(is_held_back)
-    assert "Send it some" in breaker_reason()
-    drain.settle(0.4)
-    assert transactions() == []
-    scene.chain.set_balance(KEEPER.address, 10**18)
-    drain.until(lambda: scene.revealed_once(tokens))
-
-
 def most_wei(tokens: int) -> int:
     """What a batch of so many may cost at most, about."""
     history = ChainClient.from_settings().fee_history(percentile=50)
@@ -88,26 +76,6 @@ def test_the_data_of_what_is_in_flight_is_counted_too(
     drain.settle(0.5)
     assert len(transactions()) == 1
     assert "Send it some" in breaker_reason()
-    scene.chain.set_balance(KEEPER.address, 10**18)
-    drain.until(lambda: len(scene.pool()) == 2)
-    scene.chain.set_automine(True)
-    scene.chain.mine()
-    drain.until(lambda: scene.revealed_once(tokens))
-
-
-def test_what_is_in_flight_may_use_up_the_balance(
-    worker: Start, scene: Scene, settings: Settings
-) -> None:
-    """Nothing is signed that the node would refuse."""
-    settings.BATCH_REVEAL_MAX_TOKENS = 2
-    tokens = scene.mint(4)
-    scene.chain.set_balance(KEEPER.address, most_wei(4))
-    scene.chain.set_automine(False)
-    drain = worker()
-    drain.until(lambda: statuses() == ["broadcast"])
-    drain.settle(0.5)
-    assert len(transactions()) == 1
-    assert "with what is in flight" in breaker_reason()
     scene.chain.set_balance(KEEPER.address, 10**18)
     drain.until(lambda: len(scene.pool()) == 2)
     scene.chain.set_automine(True)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from glisk.clients.chain import Call, ChainClient, RevertError, RpcClient
+from glisk.clients.chain import ChainClient, RevertError
 from reveals import gate, reconcile
-from reveals.gate import Candidate, waiting_tokens
+from reveals.gate import Candidate
 from reveals.models import RevealBatch, RevealTransaction
 from reveals.pipeline import compose
-from reveals.pipeline.compose import Group, find_poison, prepare_batch
+from reveals.pipeline.compose import Group, find_poison
 from reveals.reconcile import Answer, Found, Question, reconcile_reveals
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, reveal, statuses, transactions
 from sandbox.accounts import KEEPER
@@ -58,14 +58,6 @@ def test_every_poison_token_is_found_in_few_simulations() -> None:
         assert oracle.rounds <= math.ceil(math.log2(BATCH))
 
 
-def test_if_nothing_at_all_may_be_revealed_no_token_is_blamed() -> None:
-    def refuse(groups: Sequence[Group]) -> list[RevertError | None]:
-        return [RevertError("the season is over", data="") for _ in groups]
-
-    with pytest.raises(RevertError, match="season"):
-        find_poison(candidates(4), refuse)
-
-
 def test_a_combination_blames_nobody() -> None:
     def only_all(groups: Sequence[Group]) -> list[RevertError | None]:
         return [RevertError("x", data="") if len(group) == 4 else None for group in groups]
@@ -74,45 +66,6 @@ def test_a_combination_blames_nobody() -> None:
 
 
 # -- on the chain --------------------------------------------------------------------------------
-
-
-class CountingRpc(RpcClient):
-    """Counts the simulations, and the requests that they took."""
-
-    simulations = 0
-    requests = 0
-
-    def batch(self, calls: Sequence[Call]) -> list[Any]:
-        self.requests += 1
-        self.simulations += sum(
-            "from" in params[0] for method, params in calls if method == "eth_call"
-        )
-        return super().batch(calls)
-
-
-@pytest.fixture
-def fifty(scene: Scene) -> list[Candidate]:
-    scene.mint(BATCH)
-    return waiting_tokens(BATCH)
-
-
-def test_any_number_of_jammed_tokens_is_found_on_the_real_node(
-    scene: Scene, fifty: list[Candidate]
-) -> None:
-    for k in range(0, BATCH + 1, 5):
-        poison = random.Random(k).sample([c.token_id for c in fifty], k)
-        before = scene.chain.snapshot()
-        for token_id in poison:
-            scene.jam(token_id)
-        rpc = CountingRpc(scene.chain.rpc_url)
-        chain = ChainClient(rpc, contract_address=scene.chain.contract.address)
-        prepared = prepare_batch(chain, keeper=KEEPER.address, candidates=fifty)
-        scene.chain.revert(before)
-        good = [c.token_id for c in fifty if c.token_id not in poison]
-        assert [c.token_id for c in prepared.candidates] == good
-        assert sorted(o.token_id for o in prepared.refused) == sorted(poison)
-        assert all("Panic(0x22)" in o.reason for o in prepared.refused)
-        assert rpc.simulations <= 2 * k * math.ceil(math.log2(BATCH)) + 1
 
 
 @pytest.mark.parametrize("k", [1, 25, 50])
@@ -180,22 +133,6 @@ def test_without_its_role_the_keeper_is_at_fault_and_no_token(
 
 
 # -- revealed by others --------------------------------------------------------------------------
-
-
-def test_what_others_revealed_as_we_would_is_adopted(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint(BATCH)
-    theirs = tokens[:20]
-    ids, uris = [t.token_id for t in theirs], [str(t.token_uri) for t in theirs]
-    assert scene.chain.wait(scene.chain.reveal(0, ids, uris))["status"] == 1
-    drain = worker()
-    drain.until(lambda: Token.objects.filter(status=TokenStatus.REVEALED).count() == BATCH)
-    assert statuses() == ["confirmed"]
-    adopted = Token.objects.get(pk=ids[0])
-    assert (adopted.adopted_uri, adopted.token_uri) == (uris[0], uris[0])
-    assert adopted.image_cid == theirs[0].image_cid
-    moved = TokenTransition.objects.get(token_id=ids[0], to_status="revealed")
-    assert uris[0] in moved.reason
-    assert last_report().findings == []
 
 
 def test_a_foreign_uri_fails_with_both_uris_and_is_reported_as_drift(
@@ -280,16 +217,3 @@ def test_a_node_that_contradicts_itself_is_asked_again(
     drain.until(lambda: scene.revealed_once([token]))
     (waited,) = TokenTransition.objects.filter(token=token, to_status="ready")
     assert "revealed and that it is not" in waited.reason
-
-
-def test_reconciling_by_hand_follows_the_chain_for_all_ready_tokens(scene: Scene) -> None:
-    same, foreign, waiting = scene.mint(3)
-    uris = [str(same.token_uri), "ipfs://foreign"]
-    scene.chain.wait(scene.chain.reveal(0, [same.token_id, foreign.token_id], uris))
-    chain = ChainClient.from_settings()
-    assert reconcile_reveals(chain, actor="operator") == {
-        same.token_id: Found.ADOPTED,
-        foreign.token_id: Found.FOREIGN,
-        waiting.token_id: Found.UNREVEALED,
-    }
-    assert len(reconcile_reveals(chain, actor="operator")) == 1

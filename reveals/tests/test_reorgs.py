@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
-from django.db.models import F
 
 from authors.tests.factories import AuthorFactory
 from glisk.clients.chain import ChainClient
-from glisk.errors import TransientError
-from reveals.models import RevealBatch, RevealTransaction
+from reveals.models import RevealTransaction
 from reveals.tests.stage import Scene
 from sandbox.accounts import AUTHORS
 from tokens.models import Token
@@ -51,28 +47,6 @@ def test_a_mint_that_is_gone_is_never_revealed(
     drain.settle(0.3)
     assert reveals(scene) == [kept.token_id]
     assert not Token.objects.filter(pk=gone.pk).exists()
-
-
-def test_bytes_that_no_node_took_are_looked_at_again_before_they_go(
-    worker: Start, scene: Scene, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While the node was away, a reorg took the mint."""
-    (gone,) = scene.mint()
-    drain = worker()
-    refused: list[bytes] = []
-
-    def refuse(chain: ChainClient, raw: bytes) -> None:
-        refused.append(raw)
-        raise TransientError("chain: away", vendor="chain")
-
-    with monkeypatch.context() as away:
-        away.setattr(ChainClient, "send_raw_transaction", refuse)
-        drain.until(lambda: refused)
-        scene.chain.reorg(1)
-        RevealBatch.objects.update(reviewed_at=F("reviewed_at") - timedelta(minutes=1))
-    drain.until(lambda: scene.nonce() == 1)  # by a reveal of nothing
-    assert reveals(scene) == []
-    assert not scene.chain.is_revealed(gone.token_id)
 
 
 def test_a_token_that_another_author_got_is_not_revealed_with_the_old_art(

@@ -8,10 +8,6 @@ from pytest_django import Settings
 from glisk.clients.chain import ChainClient, RpcError
 from reveals.tests.stage import (
     Scene,
-    breaker_reason,
-    in_the_pool,
-    replacement,
-    signed,
     signed_and_dead,
     statuses,
     stuck,
@@ -40,26 +36,10 @@ def test_a_dropped_transaction_is_broadcast_again(worker: Start, scene: Scene) -
     assert len(transactions()) == 1
 
 
-def test_an_unknown_refusal_that_outlasts_the_time_out_is_answered_by_a_replacement(
-    worker: Start, scene: Scene, proxy: FaultyRpc, settings: Settings
-) -> None:
-    """The pool wants a higher tip, and says it in words that no rule here knows."""
-    settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
-    tokens = scene.mint(2)
-    proxy.set_tips(0)
-    proxy.refuse_sends("E1071: not today", below_tip_wei=1_100)
-    drain = worker()
-    drain.until(lambda: scene.revealed_once(tokens))
-    old, new = transactions()[:2]
-    assert (new.nonce, new.token_ids, new.replaces_id) == (old.nonce, old.token_ids, old.pk)
-    assert (old.status, old.broadcast_at) == ("replaced", None)
-    assert old.error.endswith("E1071: not today")
-    assert scene.nonce() == 1
-
-
 @pytest.mark.parametrize(
     ("code", "words"),
     [
+        (-32000, "E1071: not today"),
         (-32000, "nonce 0 is used by another transaction of this pool"),
         (3, "execution reverted"),
     ],
@@ -67,7 +47,7 @@ def test_an_unknown_refusal_that_outlasts_the_time_out_is_answered_by_a_replacem
 def test_a_refusal_that_the_chain_does_not_bear_out_is_outbid_after_the_time_out(
     worker: Start, scene: Scene, proxy: FaultyRpc, settings: Settings, code: int, words: str
 ) -> None:
-    """A nonce that is spent in a pool only, a trial that reverts: nothing was mined."""
+    """Words that no rule knows, a nonce spent in a pool only, a trial that reverts."""
     settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
     tokens = scene.mint(2)
     proxy.set_tips(0)
@@ -76,6 +56,7 @@ def test_a_refusal_that_the_chain_does_not_bear_out_is_outbid_after_the_time_out
     drain.until(lambda: scene.revealed_once(tokens))
     old, new = transactions()[:2]
     assert (old.status, old.broadcast_at, new.replaces_id) == ("replaced", None, old.pk)
+    assert (new.nonce, new.token_ids) == (old.nonce, old.token_ids)
     assert scene.nonce() == 1
 
 
@@ -92,40 +73,6 @@ def test_an_unknown_refusal_is_borne_and_shown_until_the_time_out(
     assert [(row.status, row.error) for row in transactions()] == [("confirmed", "")]
 
 
-def test_an_unknown_refusal_at_the_ceiling_leaves_the_same_bytes_their_chance(
-    worker: Start, scene: Scene, proxy: FaultyRpc, settings: Settings
-) -> None:
-    settings.TRANSACTION_TIMEOUT_SECONDS = 0.2
-    tokens = scene.mint()
-    row = signed_and_dead(worker)
-    settings.REVEAL_MAX_GAS_PRICE_GWEI = int(row.max_fee_per_gas_wei) / GWEI
-    proxy.refuse_sends("E1071: not today")
-    second = worker()
-    second.until(lambda: proxy.seen.count("eth_feeHistory") >= 3)  # reviewed, and not replaced
-    sent = proxy.seen.count("eth_sendRawTransaction")
-    second.until(lambda: proxy.seen.count("eth_sendRawTransaction") > sent)
-    proxy.calm()
-    second.until(lambda: scene.revealed_once(tokens))
-    assert len(transactions()) == 1
-
-
-def test_a_pool_that_wants_the_markets_tip_gets_it_with_the_first_replacement(
-    worker: Start, scene: Scene, proxy: FaultyRpc
-) -> None:
-    """It was signed while nobody tipped; then everybody did."""
-    proxy.set_tips(0)
-    tokens = scene.mint()
-    first = worker()
-    assert int(signed(first).max_priority_fee_per_gas_wei) == 1_000
-    first.crash()
-    proxy.set_tips(50_000_000)
-    proxy.refuse_sends("FeeTooLowToCompete", below_tip_wei=50_000_000)
-    second = worker()
-    second.until(lambda: scene.revealed_once(tokens))
-    assert statuses() == ["replaced", "confirmed"]
-    assert int(transactions()[-1].max_priority_fee_per_gas_wei) == 50_000_000
-
-
 def test_a_pool_that_wants_more_than_anybody_tips_gets_it_far_below_the_ceiling(
     worker: Start, scene: Scene, proxy: FaultyRpc, settings: Settings
 ) -> None:
@@ -140,18 +87,6 @@ def test_a_pool_that_wants_more_than_anybody_tips_gets_it_far_below_the_ceiling(
     sent = transactions()[-1]
     assert 1_000_000 <= int(sent.max_priority_fee_per_gas_wei) < 2_100_000
     assert int(sent.max_fee_per_gas_wei) < 10 * int(row.max_fee_per_gas_wei)
-
-
-def test_a_pool_that_misses_funds_has_the_operator_told(
-    worker: Start, scene: Scene, proxy: FaultyRpc
-) -> None:
-    tokens = scene.mint()
-    proxy.refuse_sends("Upfront cost exceeds account balance")
-    drain = worker()
-    drain.until(lambda: "Send it some" in breaker_reason())
-    proxy.calm()
-    drain.until(lambda: scene.revealed_once(tokens))
-    assert statuses() == ["confirmed"]
 
 
 def test_a_stuck_transaction_is_replaced_and_one_of_them_is_mined(
@@ -236,23 +171,3 @@ def test_a_refusal_at_the_ceiling_does_not_hammer_the_node(
     monkeypatch.setattr(ChainClient, "send_raw_transaction", send)
     second.until(lambda: scene.revealed_once(tokens))
     assert len(transactions()) == 1
-
-
-def test_a_replacement_that_another_process_signed_is_found(worker: Start, scene: Scene) -> None:
-    drain, tokens = in_the_pool(worker, scene)
-    new = replacement(transactions()[0])
-    scene.chain.w3.eth.send_raw_transaction(bytes(new.raw_transaction))
-    scene.chain.mine()
-    drain.until(lambda: scene.revealed_once(tokens))
-    assert Token.objects.get().reveal_tx_hash == new.tx_hash
-    assert statuses() == ["replaced", "confirmed"]
-
-
-def test_equal_fees_give_the_stored_replacement(worker: Start, scene: Scene) -> None:
-    scene.mint()
-    scene.chain.set_automine(False)
-    drain = worker()
-    drain.until(lambda: statuses() == ["broadcast"])
-    (old,) = transactions()
-    assert replacement(old) == replacement(old)
-    assert len(transactions()) == 2

@@ -8,7 +8,6 @@ from pytest_django import Settings
 from glisk.clients.chain import ChainClient, RpcError
 from glisk.engine.step import CallResult
 from glisk.timing import timing
-from reveals import outbox
 from reveals.models import RevealBatch
 from reveals.tests.stage import Scene, reveal, statuses, transactions
 from sandbox.accounts import AUTHORS, KEEPER
@@ -56,31 +55,18 @@ def test_more_than_a_batch_goes_in_several_transactions_in_nonce_order(
     worker: Start, scene: Scene, settings: Settings
 ) -> None:
     settings.BATCH_REVEAL_MAX_TOKENS = 3
-    settings.REVEAL_MAX_IN_FLIGHT = 4
-    tokens = scene.mint(8)
-    scene.chain.set_automine(False)
-    drain = worker()
-    drain.until(lambda: len(scene.pool()) == 3)
-    assert [row.nonce for row in transactions()] == [0, 1, 2]
-    assert [len(row.token_ids) for row in transactions()] == [3, 3, 2]
-    scene.chain.mine()
-    drain.until(lambda: scene.revealed_once(tokens))
-    assert scene.nonce() == 3
-
-
-def test_no_more_are_in_flight_than_allowed(
-    worker: Start, scene: Scene, settings: Settings
-) -> None:
-    settings.BATCH_REVEAL_MAX_TOKENS = 1
     settings.REVEAL_MAX_IN_FLIGHT = 2
-    tokens = scene.mint(5)
+    tokens = scene.mint(8)
     scene.chain.set_automine(False)
     drain = worker()
     drain.until(lambda: len(scene.pool()) == 2)
     drain.settle(0.3)
-    assert len(transactions()) == 2
+    assert len(transactions()) == 2  # no more are in flight than allowed
     scene.chain.set_automine(True)
+    scene.chain.mine()
     drain.until(lambda: scene.revealed_once(tokens))
+    assert [row.nonce for row in transactions()] == [0, 1, 2]
+    assert [len(row.token_ids) for row in transactions()] == [3, 3, 2]
 
 
 def test_a_token_waits_for_company_that_is_on_its_way(
@@ -130,14 +116,14 @@ def test_confirmations_are_waited_for(worker: Start, scene: Scene, settings: Set
     drain.until(lambda: scene.revealed_once(tokens))
 
 
-@pytest.mark.parametrize(("cap", "sizes"), [(500_000, [4, 4]), (400_000, [2, 3, 3])])
 def test_a_batch_above_the_gas_cap_is_parted(
-    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch, cap: int, sizes: list[int]
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four tokens need 390,000; with the buffer they are above the lower one."""
-    monkeypatch.setattr("reveals.pipeline.compose.MAX_TRANSACTION_GAS", cap)
+    """Four tokens need 390,000; with the buffer they are above it."""
+    monkeypatch.setattr("reveals.pipeline.compose.MAX_TRANSACTION_GAS", 400_000)
     reveal(worker, scene, 8)
-    assert [len(row.token_ids) for row in transactions()] == sizes
+    assert [len(row.token_ids) for row in transactions()] == [2, 3, 3]
+    assert max(row.gas_limit for row in transactions()) <= 400_000
 
 
 def test_a_batch_that_the_node_calls_too_large_is_parted(
@@ -185,29 +171,3 @@ def test_what_the_chain_said_long_ago_is_not_signed_upon(
     assert transactions() == []
     monkeypatch.setattr(timing, "facts_last", 30.0)
     drain.until(lambda: scene.revealed_once(tokens))
-
-
-def test_what_an_ending_drain_composed_goes_with_the_next(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint()
-    ending = worker()
-    ending.until(RevealBatch.objects.exists)
-    ending.stop()
-    worker().until(lambda: scene.revealed_once(tokens))
-    assert scene.nonce() == RevealBatch.objects.count() == 1
-
-
-def test_a_token_that_changed_after_its_check_is_not_signed(
-    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (token,) = scene.mint()
-    reserve = outbox.reserve_batch
-
-    def reserve_changed(**facts: Any) -> RevealBatch | None:
-        Token.objects.filter(pk=token.pk).update(metadata_cid=token.image_cid)
-        return reserve(**facts)
-
-    monkeypatch.setattr(outbox, "reserve_batch", reserve_changed)
-    drain = worker()
-    drain.settle(0.5)
-    assert transactions() == []
-    assert not scene.chain.is_revealed(token.token_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -63,7 +62,7 @@ def test_a_node_that_keeps_no_receipts_settles_by_the_block(
     assert timeline(tokens[0]) == ["revealed"]
 
 
-def test_what_is_deep_enough_is_not_asked_about_any_more(
+def test_what_is_deep_enough_or_old_is_not_asked_about_any_more(
     worker: Start, scene: Scene, settings: Settings
 ) -> None:
     settings.REVEAL_SAFE_CONFIRMATIONS = 5
@@ -72,13 +71,8 @@ def test_what_is_deep_enough_is_not_asked_about_any_more(
     assert RevealBatch.objects.get().settled_at is None
     scene.chain.mine(4)
     drain.until(lambda: RevealBatch.objects.get().settled_at is not None)
-
-
-def test_on_a_chain_without_blocks_time_settles(worker: Start, scene: Scene) -> None:
-    drain, _ = reveal(worker, scene)
-    drain.settle(0.2)
-    assert RevealBatch.objects.get().settled_at is None
-    RevealBatch.objects.update(closed_at=timezone.now() - timedelta(hours=1))
+    settings.REVEAL_SAFE_CONFIRMATIONS = 100  # on a chain without blocks time settles
+    RevealBatch.objects.update(settled_at=None, closed_at=timezone.now() - timedelta(hours=1))
     drain.until(lambda: RevealBatch.objects.get().settled_at is not None)
 
 
@@ -94,25 +88,3 @@ def test_a_doubt_of_before_a_stop_does_not_make_one_look_enough(
     scene.chain.reorg(1)
     worker().until(lambda: RevealBatch.objects.get().doubts.get("gone", yesterday) > yesterday)
     assert timeline(tokens[0]) == ["revealed"]
-
-
-def test_a_node_that_takes_its_time_is_asked_once(worker: Start, scene: Scene) -> None:
-    """A late answer to an earlier question would open a batch that is closed again."""
-    drain, tokens = reveal(worker, scene, blocks=2)
-    submit, asked = drain.drain.submit, []
-
-    def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:
-        if kind == "watch":
-            asked.append((kind, key, function, *arguments))
-        else:
-            submit(kind, key, function, *arguments)
-
-    scene.chain.reorg(1)
-    drain.until(lambda: "gone" in RevealBatch.objects.get().doubts)
-    drain.drain.submit = hold
-    drain.until(lambda: asked)
-    drain.settle(0.5)  # five more looks
-    assert len(asked) == 1
-    drain.drain.submit = submit
-    submit(*asked[0])
-    drain.until(lambda: timeline(tokens[0]) == ["revealed", "ready", "revealed"])

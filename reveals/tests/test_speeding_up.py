@@ -55,20 +55,6 @@ def test_a_waiting_transaction_is_replaced_at_once(
     assert statuses() == ["replaced", "confirmed"]
 
 
-def test_a_request_waits_for_the_next_drain(
-    worker: Start, scene: Scene, settings: Settings
-) -> None:
-    settings.TRANSACTION_TIMEOUT_SECONDS = 3600
-    scene.mint()
-    scene.chain.set_automine(False)
-    first = worker()
-    first.until(lambda: bool(transactions()) and transactions()[0].broadcast_at is not None)
-    first.crash()
-    (result,) = request_replacement(batch_ids=[transactions()[0].batch_id], actor="maria")
-    assert result.done
-    worker().until(lambda: len(transactions()) == 2)
-
-
 def test_the_ceiling_leaves_no_room(worker: Start, scene: Scene, settings: Settings) -> None:
     settings.TRANSACTION_TIMEOUT_SECONDS = 3600
     scene.mint()
