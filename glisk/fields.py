@@ -40,7 +40,7 @@ def parse_wallet(text: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _checksummed(address: str) -> str:
-    """Return the EIP-55 form; remembered, since each takes 0.1 ms and every query asks for it."""
+    """Return the EIP-55 form; remembered, since each takes 0.1 ms."""
     from eth_utils.address import to_checksum_address
 
     return str(to_checksum_address(address))

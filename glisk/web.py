@@ -1,12 +1,8 @@
 """What every request passes through, besides Django's own; and what one web process lets wait.
 
 A thread of the web server waits until its request's body has come, as long as the sender likes. So
-requests with a body have a number of threads to themselves (gunicorn.conf.py counts them), and
-probes, pages and webhooks' answers are not behind 150 halves of a body. A proxy that takes whole
-bodies first keeps such senders away altogether (docs/deployment.md).
-
-A node that hangs, and whoever makes many requests wait for it, must take neither the database's
-connections nor the web server's threads from webhooks and pages either.
+requests with a body have a number of threads to themselves (gunicorn.conf.py counts them). A node
+that hangs must take neither the database's connections nor the threads from webhooks and pages.
 """
 
 import contextlib

@@ -51,10 +51,9 @@ class ConfigurationError(ImproperlyConfigured):
 
 
 class Environment:
-    """A fault-collecting reader over environment variables; an empty one counts as not set.
+    """A reader of variables that collects faults, which echo no value; an empty one is not set.
 
-    What was read as a secret is kept in `secrets`, by the names of the variables. No fault echoes
-    a value.
+    What was read as a secret is kept in `secrets`, by the names of the variables.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
@@ -262,13 +261,11 @@ class Environment:
 
 
 def _plain(number: float) -> str:
-    """Write a number as it would have to be given."""
-    return format(Decimal(str(number)), "f")
+    return format(Decimal(str(number)), "f")  # no exponent: it would not be taken
 
 
 def _comparable(secret: str) -> str:
-    """Return the one form of a secret that hex keys may have several of."""
-    return secret.lower().removeprefix("0x")
+    return secret.lower().removeprefix("0x")  # of the forms that a hex key may have
 
 
 def is_host_name(value: str) -> bool:
@@ -363,9 +360,5 @@ def read_environment(default_file: Path) -> dict[str, str]:
     The file is `default_file` if that exists, or the one that GLISK_ENV_FILE names, which must
     exist; empty means none.
     """
-    named = os.environ.get("GLISK_ENV_FILE")
-    if named is None:
-        from_file = read_env_file(default_file) if default_file.is_file() else {}
-    else:
-        from_file = read_env_file(Path(named)) if named else {}
-    return {**from_file, **os.environ}
+    given = os.environ.get("GLISK_ENV_FILE", str(default_file) if default_file.is_file() else "")
+    return {**(read_env_file(Path(given)) if given else {}), **os.environ}

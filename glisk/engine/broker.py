@@ -56,9 +56,8 @@ def notify(channel: str) -> None:
 class Listener:
     """A direct connection that listens on channels and may hold a slot.
 
-    It is psycopg's own, beside Django's: a wait for notifications and a session lock must not hang
-    on a connection that Django closes and opens as it likes. Both need a direct connection: a
-    pooler in transaction mode (PgBouncer) breaks them.
+    It is psycopg's own, since Django closes and opens its connection as it likes. A pooler in
+    transaction mode (PgBouncer) breaks it.
 
     Raises `psycopg.OperationalError` when the connection is lost.
     """
@@ -96,7 +95,6 @@ class Listener:
 
 
 def own_queue() -> str:
-    """Return the name of the queue that only the processes of this supervisor take from."""
     return own_prefix()[:_LONGEST_KEY]
 
 

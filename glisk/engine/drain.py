@@ -64,7 +64,7 @@ class Drain(ABC):
     def __init__(self) -> None:
         self.owner = new_owner()
         self.steps: Sequence[Step[Any, Any]] = ()
-        # Set when the drain ends: turn() must claim nothing new. Calls may read it as well.
+        # Set when the drain ends: turn() must claim nothing new.
         self.stopping = False
         self.heartbeat = Heartbeat(self.owner, os.getpid(), self.stage)
         self._renewed_at = time.monotonic()
@@ -113,7 +113,6 @@ class Drain(ABC):
 
     @property
     def in_flight(self) -> int:
-        """How many calls are under way, or not collected yet."""
         return self.calls.under_way
 
     def submit(self, kind: str, key: Any, function: Callable[..., Any], *args: Any) -> None:
@@ -257,16 +256,12 @@ def run_drain(drain_class: type[Drain], stop: Flag | None = None) -> int:
 # A slot lets one drain of a kind run at a time: a session-level advisory lock, which PostgreSQL
 # frees when its connection ends, however its process died. Advisory locks belong to the database,
 # so several installations may share one server.
-def _lock_number(text: str) -> int:
-    """Hash to a positive int4, so that pg_locks (which shows an oid) shows the same number."""
+def _lock_number(text: str) -> int:  # positive, as pg_locks shows it
     return crc32(text.encode()) & 0x7FFFFFFF
 
 
 def _slot_is_free(key: tuple[int, int]) -> bool:
-    """Say whether it is worth to open a connection for a slot.
-
-    It only looks: trying the lock for a moment could keep the rightful successor out.
-    """
+    """Say whether it is worth to open a connection: to try the lock could keep a successor out."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -93,7 +93,6 @@ def main_pid() -> int:
 
 
 def owner_prefix(host: str, main_pid: int) -> str:
-    """Return what every owner of one supervisor's processes begins with."""
     return f"{host}:{main_pid}:"
 
 
@@ -133,7 +132,6 @@ def stages_alive() -> set[str]:
 
 
 def prune_heartbeats() -> int:
-    """Delete the rows of processes that have been silent for long; return how many."""
     stale = WorkerHeartbeat.objects.filter(beat_at__lt=database_now() - PRUNE_AFTER)
     return stale.delete()[0]
 
@@ -141,8 +139,7 @@ def prune_heartbeats() -> int:
 def dead_supervisors() -> set[int]:
     """Return the pids of this host's supervisors that left heartbeats and are no more.
 
-    Their processes died with them, so what they hold can be released without waiting for the
-    leases to run out. A pid that is in use again counts as alive: the leases decide then.
+    A pid that is in use again counts as alive: the leases decide then.
     """
     pids = WorkerHeartbeat.objects.filter(host=host_name()).values_list("main_pid", flat=True)
     return {pid for pid in set(pids) if pid == main_pid() or not _is_running(pid)}
@@ -172,7 +169,6 @@ class ClockSkew:
 
 
 def machine_skew() -> ClockSkew:
-    """Return how this machine's clock differs."""
     return ClockSkew(host_name(), machine_ahead_seconds())
 
 
@@ -223,10 +219,9 @@ def raise_alarm(
     stages: Sequence[str] = (),
     lasts_seconds: float = LASTS_SECONDS,
 ) -> None:
-    """Say what is wrong, in a few words; it is over when nobody has said it again for so long.
+    """Say what is wrong; it is over when nobody has said it again for so long.
 
-    One statement: call it where something failed, not at every turn. The texts are shown to
-    operators, so they hold no secret.
+    The texts are shown to operators, so they hold no secret.
     """
     told = {
         "headline": headline,

@@ -1,7 +1,4 @@
-"""What a process asks of the kernel: to tell it of a stop, to end it in time, to leave its memory.
-
-A process never outlives its parent (`die_with`), nor a lease that it slept through (`DeadMan`).
-"""
+"""What a process asks of the kernel: to tell it of a stop, to end it in time, to keep memory."""
 
 from __future__ import annotations
 
@@ -31,10 +28,9 @@ _FROM_HEAP_BYTES = 16 * 1024 * 1024
 
 
 class Flag:
-    """A flag of a process tree: a pipe with a byte in it.
+    """A flag for all processes that inherit it by fork: a pipe with a byte in it.
 
-    Set once for all processes that inherit it by fork. Whoever waits for something else can wait
-    for this descriptor too, so that nobody polls. There is no lock, so no process that is killed
+    It can be waited for beside other descriptors. There is no lock, so no process that is killed
     can leave it locked; and setting it is safe in a signal handler, however often.
     """
 
@@ -119,15 +115,13 @@ _Itimerspec = ctypes.c_long * 4
 class DeadMan:
     """Kills this process once it has stood still for `limit_seconds`; Linux only.
 
-    A worker checks its lease before it pays, but between the check and the sending there is always
-    a moment, and a process may be stopped in it for longer than the lease lasts (SIGSTOP, a paused
-    container, a debugger). Somebody else works on the token by then, and what the thawed one sends
+    A worker checks its lease before it pays, but a process may be stopped just after that for
+    longer than the lease lasts (SIGSTOP, a paused container, a debugger): what the thawed one sends
     would be paid a second time. No check of its own can prevent that, so the kernel does: a POSIX
-    timer goes on while the process stands still, and its SIGKILL ends a stopped process, too. The
-    supervisor then does what it does after any crash.
+    timer goes on while the process stands still, and its SIGKILL ends a stopped process, too.
 
-    A thread puts the moment off again and again, so that a main thread which waits for the
-    database, or works, is not taken for a frozen process. A forked child does not inherit it.
+    A thread puts the moment off again and again, so that a main thread which waits, or works, is
+    not taken for a frozen process. A forked child does not inherit it.
     """
 
     def __init__(self, limit_seconds: float) -> None:
@@ -167,10 +161,8 @@ class DeadMan:
 def keep_freed_memory() -> None:
     """Have glibc keep up to 64 MB of freed memory, in processes that work on pictures.
 
-    A decoder asks for some megabytes for each and frees them again. By default glibc returns them
-    to the kernel each time, and the next picture pays a page fault for every 4 kB of them: 800
-    faults for 512 pixels square, half of the CPU of its decoding. Other C libraries have no such
-    option, and musl gives nothing back by itself.
+    By default glibc returns a decoder's megabytes to the kernel each time, and the next picture
+    pays a page fault for every 4 kB of them: half of the CPU of its decoding.
     """
     if _libc is not None and hasattr(_libc, "mallopt"):
         _libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)

@@ -56,10 +56,9 @@ drains: dict[str, float] = {}
 def declare(name: str, func_path: str, seconds: float, *, at_start: bool = True) -> None:
     """Declare that `func_path` runs every `seconds`, up to an hour.
 
-    The task takes no argument and returns an int or None. `at_start` runs it at the start of
-    every supervisor as well. To be called while apps load (`AppConfig.ready`); the last
-    declaration of a name counts. Declare whatever the settings say, and let a task that is
-    switched off return at once: the schedules of all machines are one table.
+    `at_start` runs it at the start of every supervisor as well. To be called while apps load
+    (`AppConfig.ready`), whatever the settings say: the schedules of all machines are one table, so
+    a task that is switched off returns at once.
     """
     _declared[name] = Declared(name, func_path, cron_of(seconds), at_start)
 
@@ -68,7 +67,7 @@ def declare_drain(func_path: str, seconds: float, *, wanted: bool) -> None:
     """Declare that this worker starts the drain every `seconds`, if it is `wanted` here.
 
     No other worker takes that task, so one that does not do a stage takes nothing from those that
-    do. To be called while apps load, as `declare`.
+    do.
     """
     if wanted:
         drains[func_path] = seconds
@@ -114,7 +113,7 @@ def write_schedules() -> None:
 
 
 def next_due() -> datetime | None:
-    """Return when the next schedule is due; None if there is none. One cheap statement."""
+    """Return when the next schedule is due; None if there is none."""
     due: datetime | None = (
         Schedule.objects.exclude(repeats=0)
         .order_by("next_run")
@@ -179,7 +178,6 @@ def declare_housekeeping() -> None:
 
 
 def release_leases(prefix: str) -> int:
-    """Release the leases of all owners that begin with `prefix`; return how many."""
     return sum(release(prefix) for release in lease_releases)
 
 

@@ -63,7 +63,6 @@ class Step(ABC, Generic[W, D]):
 
     @property
     def paused_for(self) -> float:
-        """Seconds until the step may begin again; 0 if it may now."""
         return max(0.0, self._paused_until - time.monotonic())
 
     @property
@@ -179,7 +178,6 @@ class Calls:
 
     @property
     def waiting(self) -> int:
-        """How many results wait to be collected."""
         return self._results.qsize()
 
     def finished(self) -> list[CallResult]:

@@ -1,13 +1,10 @@
 """The supervisor: keeps one tree of django-q2 processes alive, and runs the schedules.
 
-It is crash-only: whatever goes wrong in the tree ends the tree; its leases are released and a
-new one starts. Signal handlers only set the stop flag.
-
-Stock django-q2 replaces a killed child and goes on; but a child that was killed while it held
-a lock of a shared queue leaves it locked, and the cluster hangs for ever. Here the death of
-any child by a signal or an error ends the sentinel and with it the whole tree: fresh processes
-with fresh queues are 100 ms away, and the truth is in the token rows. The sentinel waits for no
-lock that a child may hold.
+It is crash-only. Stock django-q2 replaces a killed child and goes on; but a child that was killed
+while it held a lock of a shared queue leaves it locked, and the cluster hangs for ever. Here the
+death of any child by a signal or an error ends the sentinel and with it the whole tree: its leases
+are released, and a new one is 100 ms away. The sentinel waits for no lock that a child may hold.
+Signal handlers only set the stop flag.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import MutableMapping
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError
@@ -48,6 +48,8 @@ def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
         cache_logger_on_first_use=True,
     )
     logging.captureWarnings(True)
+    # A record that cannot be formatted would be reported with its arguments raw.
+    logging.raiseExceptions = False
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda args: _log_uncaught(*args[:3])
     console = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=28)
@@ -67,7 +69,7 @@ def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"structured": formatter},
-        "handlers": {"stderr": {"()": PipelineHandler, "formatter": "structured"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "django": {"handlers": [], "level": level, "propagate": True},
@@ -82,23 +84,6 @@ def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
             "django-q": {"handlers": [], "level": "WARNING", "propagate": True},
         },
     }
-
-
-class PipelineHandler(logging.StreamHandler[TextIO]):
-    """Write to stderr; a record that cannot be formatted is named without its arguments.
-
-    The standard library would print those raw, which no redaction sees.
-    """
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - its name there
-        message = f"unformattable log record: {record.msg}"
-        where = (record.name, record.levelno, record.pathname, record.lineno)
-        try:
-            named = logging.LogRecord(*where, message, None, None)
-            self.stream.write(self.format(named) + self.terminator)
-            self.flush()
-        except Exception:  # noqa: BLE001, S110 - stderr itself is gone: nowhere to tell
-            pass
 
 
 def _log_uncaught(

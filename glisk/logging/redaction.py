@@ -61,11 +61,7 @@ _registered: tuple[str, ...] = ()
 
 
 def register_secret(value: str | None) -> None:
-    """Have `redact_text` remove this value from now on, in every spelling it may take.
-
-    Values under 8 characters are ignored: they would blank out ordinary words. Called once per
-    secret setting at start; safe to call again.
-    """
+    """Have `redact_text` remove this value from now on, in every spelling it may take."""
     global _registered
     value = (value or "").strip()
     if len(value) < MIN_SECRET_LENGTH:
@@ -128,8 +124,7 @@ def redact_processor(
 ) -> MutableMapping[str, Any]:
     """Redact a structlog event in place: keys, nested values and exception text.
 
-    May stand anywhere before the renderer: an `exc_info` that nobody has formatted yet is
-    formatted here, so that no later step can print the raw exception.
+    An `exc_info` is formatted here, so that no later step can print the raw exception.
     """
     error = exception_of(event_dict.get("exc_info"))
     if error is not None:

@@ -17,8 +17,6 @@ from glisk.database import unapplied_migrations
 from glisk.errors import ProviderError
 from glisk.logging.redaction import redact_text
 
-_HELP_WIDTH = 78
-
 
 class ExplainedCommand(BaseCommand):
     """A command whose `--help` ends with its `examples`, as they are written.
@@ -49,7 +47,7 @@ class ExplainedCommand(BaseCommand):
         kwargs.setdefault("epilog", self.examples)
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.description = textwrap.fill(str(self.help), _HELP_WIDTH)
+        parser.description = textwrap.fill(str(self.help), 78)
         return parser
 
 
@@ -74,10 +72,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before what costs money or stays for ever; raise CommandError unless it is wanted.
-
-    `yes`: it was agreed to by an option, so that nobody is asked.
-    """
+    """Ask before what costs money or stays for ever; raise CommandError unless it is wanted."""
     if yes:
         return
     if not sys.stdin.isatty():
