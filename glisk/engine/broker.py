@@ -87,9 +87,6 @@ class Listener:
             return False
         return True
 
-    def stop_listening(self) -> None:
-        self.session.execute("UNLISTEN *")
-
     def close(self) -> None:
         self.session.close()
 

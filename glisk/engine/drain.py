@@ -353,7 +353,7 @@ class _Loop:
         self._drain.stopping = True
         try:
             self._drain.release()
-            self._listener.stop_listening()
+            self._listener.session.execute("UNLISTEN *")
             if not self._stop.is_set():
                 # First of all: the successor claims while the last calls of this one finish.
                 self._release_slot()

@@ -20,7 +20,6 @@ Dashboard, `pipeline_status` and the pages of the tokens in these stages show it
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import socket
@@ -33,7 +32,6 @@ from typing import Any
 
 import psutil
 import structlog
-from django.db import connection
 from django.utils import timezone
 
 from glisk.clock import database_now, machine_ahead_seconds, read_moment
@@ -185,18 +183,6 @@ def note_clock(skew: ClockSkew) -> None:
 PREFIX = "alarm:"
 LASTS_SECONDS = 120.0
 
-# The first moment of a series that goes on stays.
-_RAISE = """
-    INSERT INTO system_state (state_key, state_value, updated_at)
-    VALUES (%(key)s, %(value)s::jsonb || jsonb_build_object('since', clock_timestamp()),
-            clock_timestamp())
-    ON CONFLICT (state_key) DO UPDATE SET
-        updated_at = clock_timestamp(),
-        state_value = %(value)s::jsonb || jsonb_build_object('since', CASE
-            WHEN system_state.updated_at > clock_timestamp() - make_interval(secs => %(lasts)s)
-            THEN system_state.state_value -> 'since' ELSE to_jsonb(clock_timestamp()) END)
-"""
-
 
 @dataclass(frozen=True)
 class Alarm:
@@ -223,16 +209,18 @@ def raise_alarm(
 
     The texts are shown to operators, so they hold no secret.
     """
+    key = f"{PREFIX}{name}"
+    before = SystemState.objects.filter(pk=key).first()
+    lasting = read_alarm(before) if before else None
     told = {
         "headline": headline,
         "reason": reason,
         "advice": advice,
         "stages": list(stages),
         "lasts_seconds": lasts_seconds,
+        "since": (lasting.since if lasting else database_now()).isoformat(),
     }
-    key = f"{PREFIX}{name}"
-    with connection.cursor() as cursor:
-        cursor.execute(_RAISE, {"key": key, "value": json.dumps(told), "lasts": lasts_seconds})
+    SystemState.put(key, told)
 
 
 def end_alarm(name: str) -> None:
@@ -242,15 +230,14 @@ def end_alarm(name: str) -> None:
 
 def read_alarm(row: SystemState) -> Alarm | None:
     """Return a stored alarm; None if it is over."""
-    value = row.state_value if isinstance(row.state_value, dict) else {}
-    lasts = timedelta(seconds=value.get("lasts_seconds", LASTS_SECONDS))
-    if row.updated_at + lasts < database_now():
+    told = row.state_value
+    if row.updated_at + timedelta(seconds=told["lasts_seconds"]) < database_now():
         return None
     return Alarm(
         name=row.state_key.removeprefix(PREFIX),
-        headline=str(value.get("headline", "")),
-        reason=str(value.get("reason", "")),
-        advice=str(value.get("advice", "")),
-        stages=tuple(value.get("stages", ())),
-        since=read_moment(value.get("since")) or row.updated_at,
+        headline=told["headline"],
+        reason=told["reason"],
+        advice=told["advice"],
+        stages=tuple(told["stages"]),
+        since=read_moment(told["since"]) or row.updated_at,
     )

@@ -40,7 +40,7 @@ _PATTERNS: Final[tuple[tuple[str, re.Pattern[str], str], ...]] = (
 
 # Names under which request headers and settings carry credentials, compared in lower case.
 _SECRET_KEYS: Final = frozenset(
-    {
+    [
         "authorization",
         "cookie",
         "password",
@@ -50,7 +50,7 @@ _SECRET_KEYS: Final = frozenset(
         "pinata_secret_api_key",
         "x-alchemy-token",
         "x-pinata-gateway-token",
-    }
+    ]
 )
 
 _PLAIN_TYPES: Final = (bool, int, float, type(None), datetime, date, timedelta, Decimal, UUID)
