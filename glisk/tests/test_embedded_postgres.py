@@ -190,30 +190,24 @@ def test_a_killed_server_is_back_with_its_data(directory: Path) -> None:
         assert connection.execute("SELECT n FROM kept").fetchone() == (7,)
 
 
-def test_a_killed_watchdog_is_replaced_and_the_data_kept(directory: Path) -> None:
+@pytest.mark.parametrize("server_too", [False, True])
+def test_a_killed_watchdog_is_replaced_and_the_data_kept(directory: Path, server_too: bool) -> None:
     url = ensure_running(directory)
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True) as connection:  # outlives the server for a moment
         connection.execute("CREATE TABLE kept (n int)")
-    killed = watchdog_pid(directory)
-    os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: is_dead(killed))
-    assert answers(url)  # the server itself goes on
-    # Its lock may outlive it for a moment: then the next call replaces it.
-    wait_until(
-        lambda: ensure_running(directory) == url and watchdog_pid(directory) not in (0, killed)
-    )
+        killed, server = watchdog_pid(directory), server_pid(directory)
+        os.kill(killed, signal.SIGKILL)
+        if server_too:
+            os.kill(server, signal.SIGKILL)
+        wait_until(lambda: is_dead(killed) and is_dead(server) == server_too)
+        assert answers(url) != server_too  # the server itself goes on
+        # Its lock may outlive it for a moment: then the next call replaces it.
+        wait_until(
+            lambda: ensure_running(directory) == url and watchdog_pid(directory) not in (0, killed)
+        )
+    wait_until(lambda: answers(url))
     with psycopg.connect(url) as connection:
         connection.execute("SELECT n FROM kept")
-
-
-def test_a_killed_server_and_watchdog_are_both_replaced(directory: Path) -> None:
-    url = ensure_running(directory)
-    with psycopg.connect(url):  # a backend that outlives the server for a moment
-        watchdog, server = watchdog_pid(directory), server_pid(directory)
-        os.kill(watchdog, signal.SIGKILL)
-        os.kill(server, signal.SIGKILL)
-        wait_until(lambda: is_dead(watchdog) and is_dead(server))
-        wait_until(lambda: ensure_running(directory) == url and answers(url))
 
 
 def test_a_stale_pid_file_that_names_another_process_is_no_hindrance(directory: Path) -> None:

@@ -12,10 +12,6 @@ def documented() -> list[str]:
     return [found[1] for line in LINES if (found := VARIABLE.fullmatch(line))]
 
 
-def test_no_variable_stands_twice() -> None:
-    assert len(documented()) == len(set(documented()))
-
-
 def test_every_variable_is_explained() -> None:
     """A comment stands above it, or above the lines of variables that it belongs to."""
     for name in documented():
@@ -26,6 +22,7 @@ def test_every_variable_is_explained() -> None:
         assert not LINES[number].startswith("# ---"), name
 
 
-def test_every_line_is_a_comment_a_variable_or_blank() -> None:
+def test_every_line_is_a_comment_a_variable_or_blank_and_no_variable_stands_twice() -> None:
     for line in LINES:
         assert not line or line.startswith("#") or VARIABLE.fullmatch(line), line
+    assert len(documented()) == len(set(documented()))

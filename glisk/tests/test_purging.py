@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +9,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import connection
-from django.db.models import Model
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -66,17 +63,14 @@ def nonce(number: int, *, hours: float) -> SignInNonce:
     )
 
 
-def session(number: int, *, hours: float) -> Session:
-    return Session.objects.create(
-        session_key=f"key{number}", session_data="", expire_date=ago(hours=hours)
-    )
-
-
-def test_the_hourly_housekeeping_does_it_all() -> None:
+def test_the_hourly_housekeeping_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedules, "_declared", {})
+    schedules.declare_housekeeping()
+    assert {found.name: found.cron for found in schedules.declared()}["purge"] == "0 * * * * 0"
     event("old", EventStatus.PROCESSED, days=31)
     kept_sample = sample(days=31)
     nonce(1, hours=2)
-    session(1, hours=1)
+    Session.objects.create(session_key="key", session_data="", expire_date=ago(hours=1))
     SpentMessage.objects.create(digest="d", expires_at=ago(hours=1))
     XLinkRequest.objects.create(
         state_hash="s", browser_hash="b", wallet_address=WALLET, expires_at=ago(hours=1)
@@ -87,12 +81,6 @@ def test_the_hourly_housekeeping_does_it_all() -> None:
     kept_sample.refresh_from_db()
     assert kept_sample.data is None
     assert kept_sample.cost_usd is not None
-
-
-def test_it_runs_every_hour(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedules, "_declared", {})
-    schedules.declare_housekeeping()
-    assert {found.name: found.cron for found in schedules.declared()}["purge"] == "0 * * * * 0"
 
 
 def test_events_that_were_not_done_stay_until_they_are() -> None:
@@ -126,45 +114,16 @@ def test_what_can_still_be_used_stays(admin_client: Client) -> None:
     assert admin_client.get("/admin/").status_code == 200  # still logged in
 
 
-@contextmanager
-def deletions() -> Iterator[list[str]]:
-    found: list[str] = []
-    with CaptureQueriesContext(connection) as captured:
-        yield found
-    found += [q["sql"] for q in captured.captured_queries if q["sql"].startswith("DELETE")]
-
-
-@pytest.mark.parametrize(
-    ("make", "model"),
-    [
-        (lambda n: event(str(n), EventStatus.PROCESSED, days=31), WebhookEvent),
-        (lambda n: nonce(n, hours=2), SignInNonce),
-        (lambda n: session(n, hours=2), Session),
-    ],
-)
-def test_many_rows_go_in_portions_and_within_a_budget(
-    monkeypatch: pytest.MonkeyPatch, make: Callable[[int], Model], model: type[Model]
-) -> None:
+def test_many_rows_go_in_portions_and_within_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
-        make(number)
+        nonce(number, hours=2)
     monkeypatch.setattr(schedules.delete_in_portions, "__kwdefaults__", {"at_once": 2})
-    with deletions() as found:
+    with CaptureQueriesContext(connection) as captured:
         schedules.purge()
-    table = f'DELETE FROM "{model._meta.db_table}"'
-    assert len([sql for sql in found if sql.startswith(table)]) == 3
-    assert not model._default_manager.exists()
-
-
-def test_a_budget_that_is_used_up_leaves_the_rest_for_later() -> None:
-    asked: list[int] = []
-
-    def purge(limit: int) -> int:
-        asked.append(limit)
-        return limit
-
-    assert schedules.in_portions(purge, at_once=7, budget_seconds=0) == 0
-    assert schedules.in_portions(purge, at_once=7, budget_seconds=1e-9) in (0, 7)
-    assert asked.count(7) == len(asked)
+    table = f'DELETE FROM "{SignInNonce._meta.db_table}"'
+    assert sum(query["sql"].startswith(table) for query in captured.captured_queries) == 3
+    assert not SignInNonce.objects.exists()
+    assert schedules.in_portions(lambda limit: limit, at_once=7, budget_seconds=0) == 0
 
 
 @pytest.mark.plans
