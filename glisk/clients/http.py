@@ -256,7 +256,8 @@ class HttpClient:
         self.base_url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
         self._query = f"?{parts.query}" if parts.query else ""
         self._read_fault = read_fault
-        self.session = BoundedSession(self.base_url, options or HttpOptions(), max_bytes=max_bytes)
+        options = options or HttpOptions.from_settings()
+        self.session = BoundedSession(self.base_url, options, max_bytes=max_bytes)
         self.session.headers.update(headers or {})
         if parts.username is not None:
             self.session.auth = unquote(parts.username), unquote(parts.password or "")

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 from django.conf import settings
 
 from glisk.cid import cid_matches, is_cid
-from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply, bad_reply, seconds_until
+from glisk.clients.http import Fault, HttpClient, Reply, bad_reply, seconds_until
 from glisk.errors import (
     AccountError,
     ArtefactError,
@@ -53,7 +53,6 @@ class PinataClient:
             vendor=PINATA,
             base_url=settings.PINATA_API_URL,
             headers={"Authorization": f"Bearer {jwt}"} if jwt else pair,
-            options=HttpOptions.from_settings(),
             read_fault=_read_pinata_fault,
         )
 
@@ -139,7 +138,6 @@ class GatewayClient:
                 vendor=GATEWAY,
                 base_url=gateway_base_url(gateway),
                 headers={TOKEN_HEADER: token} if token and position == 0 else None,
-                options=HttpOptions.from_settings(),
                 read_fault=_read_gateway_fault,
             )
             for position, gateway in enumerate(settings.PINATA_GATEWAY)

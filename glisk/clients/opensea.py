@@ -11,7 +11,7 @@ from typing import Final
 
 from django.conf import settings
 
-from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply
+from glisk.clients.http import Fault, HttpClient, Reply
 
 VENDOR: Final = "opensea"
 _CHAINS: Final = {"BASE_MAINNET": "base", "BASE_SEPOLIA": "base_sepolia", "LOCAL": "base"}
@@ -27,7 +27,6 @@ class OpenSeaClient:
             vendor=VENDOR,
             base_url=settings.OPENSEA_API_URL,
             headers={"x-api-key": settings.OPENSEA_API_KEY, "Accept": "application/json"},
-            options=HttpOptions.from_settings(),
             read_fault=_read_fault,
         )
         self.close = self._http.close

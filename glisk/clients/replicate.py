@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import httpx
 from django.conf import settings
 
-from glisk.clients.http import Fault, HttpClient, HttpOptions, Reply, bad_reply, bounded_seconds
+from glisk.clients.http import Fault, HttpClient, Reply, bad_reply, bounded_seconds
 from glisk.clients.moderation import REFUSING_STATUSES, find_refusal
 from glisk.clock import ClockReading
 from glisk.errors import (
@@ -220,7 +220,6 @@ class ReplicateClient:
         self._http = HttpClient(
             vendor=VENDOR,
             base_url=settings.REPLICATE_BASE_URL.rstrip("/").removesuffix("/v1"),
-            options=HttpOptions.from_settings(),
             read_fault=_read_fault,
             max_bytes=bytes_with_image(settings.IMAGE_MAX_BYTES),
         )
