@@ -198,19 +198,16 @@ def _ended(claim: JobClaim, finding: Finding) -> Failure:
 
 def look_for(job: ImageGenerationJob, error: Exception, *, is_down: bool) -> None:
     """Have a call looked for whose reply was lost; its row keeps what it means if none is found."""
-    meant: ProviderError | None = None
+    error_class = meant = ""
     if not isinstance(error, ProviderError):
-        meant = as_provider_error(error, vendor="replicate")
+        fault = as_provider_error(error, vendor="replicate")
+        error_class, meant = fault.error_class, str(fault)
     elif error.status is not None and not is_down:
-        meant = TransientError(
-            f"{error} | The vendor's listing does not show it: nothing was paid.",
-            vendor=error.vendor,
-            status=error.status,
-            code=error.code,
-        )
+        error_class = TransientError.error_class
+        meant = f"{error} | The vendor's listing does not show it: nothing was paid."
     ImageGenerationJob.objects.filter(pk=job.pk, status=JobStatus.CREATED).update(
-        error_class=meant.error_class if meant else "",
-        error=str(meant) if meant else "",
+        error_class=error_class,
+        error=meant,
         look_at=Now() + timedelta(seconds=timing.lookup_after),
     )
 

@@ -295,13 +295,9 @@ def _find(external_id: str, job_id: int | None) -> ImageGenerationJob | None:
     by_id = Q(external_id=external_id)
     if job_id is not None:
         by_id |= Q(pk=job_id, external_id__isnull=True)
-    found = list(
-        ImageGenerationJob.objects.select_for_update()
-        .filter(by_id, service=JobService.REPLICATE)
-        .order_by("pk")
-    )
+    found = ImageGenerationJob.objects.filter(by_id, service=JobService.REPLICATE)
     # The row that has the vendor's id already wins over the one that the query named.
-    return next((job for job in found if job.external_id), found[0] if found else None)
+    return found.order_by("external_id").select_for_update().first()
 
 
 def _adopt(job: ImageGenerationJob, prediction: Prediction) -> bool:

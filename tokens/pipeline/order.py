@@ -47,10 +47,6 @@ class Ordered:
     service: ImageService
     claimed_at: float  # before the claim; boot_seconds
 
-    def has_failed(self, error: ProviderError, *, waits: bool = False) -> Failure:
-        """Return what a call means that the vendor surely did not accept."""
-        return Failure(self.claim, self.job, error, JobStatus.REJECTED, vendor_waits=waits)
-
     def is_unfinished(self, error: ProviderError) -> Failure:
         """Keep the job open for another call by the same id, until its time is over."""
         over = jobs.age_seconds(self.job.created_at) >= settings.GENERATION_TIMEOUT_SECONDS
@@ -164,10 +160,10 @@ class Order(ImageStep[Ordered, Answer]):
         """Return what a failed call means; None: perhaps paid, so it has to be looked for."""
         service = work.service
         if isinstance(error, NotSentError):
-            return work.has_failed(error, waits=True)
+            return Failure(work.claim, work.job, error, JobStatus.REJECTED, vendor_waits=True)
         if isinstance(error, ProviderError) and not isinstance(error, UnknownOutcomeError):
-            age = boot_seconds() - work.claimed_at
-            return work.has_failed(error, waits=service.refused(error, age_seconds=age))
+            waits = service.refused(error, age_seconds=boot_seconds() - work.claimed_at)
+            return Failure(work.claim, work.job, error, JobStatus.REJECTED, vendor_waits=waits)
         is_down = False
         if isinstance(error, UnknownOutcomeError):
             logger.warning("prediction_outcome_unknown", token_id=work.claim.token_id)

@@ -168,12 +168,8 @@ def give_waiting_tokens(author: Author) -> int:
 
 def attribute_token(token_id: int, *, wallet: str) -> None:
     """Attribute a token to the author whom the chain names, or to the default author."""
-    default = settings.GLISK_DEFAULT_AUTHOR_WALLET
-    authors = Author.objects.by_wallets([wallet, default])
-    author = authors.get(wallet.lower()) or authors.get(default.lower())
-    Token.objects.filter(pk=token_id).update(
-        prompt_author_wallet=wallet, author=author or Author.objects.default()
-    )
+    author = Author.objects.by_wallet(wallet).first() or Author.objects.default()
+    Token.objects.filter(pk=token_id).update(prompt_author_wallet=wallet, author=author)
 
 
 def detach_from_mint(tokens: Sequence[Token], *, reason: str, actor: str) -> None:
@@ -203,19 +199,16 @@ def take_mint_times(mint_event_ids: Sequence[int]) -> None:
 
 def name_transactions(found: Mapping[int, tuple[str | None, datetime | None]]) -> None:
     """Give tokens that others revealed, by what was not known yet, its hash and time."""
+    rows = [{"token_id": pk, "tx_hash": tx, "revealed_at": at} for pk, (tx, at) in found.items()]
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE tokens_s0 t SET reveal_tx_hash = v.tx_hash, "
             "revealed_at = COALESCE(t.revealed_at, v.revealed_at) "
-            "FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[]) "
-            "AS v(token_id, tx_hash, revealed_at) "
+            "FROM json_to_recordset(%s::json) "
+            "AS v(token_id bigint, tx_hash text, revealed_at timestamptz) "
             "WHERE t.token_id = v.token_id AND t.status = 'revealed' "
             "AND t.reveal_tx_hash IS NULL AND t.adopted_uri IS NOT NULL",
-            [
-                list(found),
-                [tx_hash for tx_hash, _ in found.values()],
-                [revealed_at for _, revealed_at in found.values()],
-            ],
+            [as_json(rows)],
         )
 
 

@@ -1,8 +1,7 @@
 """The one place where a token's state changes: map, fence, columns and timeline together.
 
-A move is one statement: a conditional UPDATE whose returned rows become the timeline. Rows
-that are not in the expected state, or whose lease somebody else holds, stay as they are and
-are missing from the answer: zero rows means that someone else owns the token.
+A move is one conditional UPDATE whose returned rows become the timeline. Rows in another state, or
+under somebody else's lease, stay as they are and are missing from the answer.
 """
 
 import json
