@@ -29,7 +29,6 @@ from rest_framework.request import Request
 from glisk.api.exceptions import TryLater
 from glisk.api.json import read_json
 from glisk.engine.heartbeat import end_alarm, raise_alarm
-from glisk.errors import GliskError
 
 logger = structlog.get_logger(__name__)
 
@@ -37,12 +36,6 @@ _ALARM_SECONDS: Final = 900.0
 # What the Standard Webhooks libraries allow; covers clock drift and a slow delivery.
 TOLERANCE_SECONDS: Final = 300
 _MAX_SIGNATURES: Final = 16
-
-
-class WebhookSignatureError(GliskError):
-    """The webhook is not proved to come from its vendor, now; its body must not be stored."""
-
-    error_class = "webhook_signature"
 
 
 class WebhookSignature(BaseAuthentication, ABC):
@@ -54,8 +47,8 @@ class WebhookSignature(BaseAuthentication, ABC):
     meanwhile: str  # how the same news comes while its webhooks are refused
 
     @abstractmethod
-    def verify(self, request: Request, body: bytes, keys: list[str]) -> None:
-        """Return if one of the keys signed the body; raise `WebhookSignatureError` if none did."""
+    def problem(self, request: Request, body: bytes, keys: list[str]) -> str:
+        """Return why the body is not proved to come from the vendor, now; nothing if it is."""
 
     def authenticate(self, request: Request) -> tuple[None, bytes]:
         keys = [key for key in getattr(settings, self.setting) if key]
@@ -64,12 +57,10 @@ class WebhookSignature(BaseAuthentication, ABC):
         if not request.META.get(HttpHeaders.to_wsgi_name(self.header)):
             raise AuthenticationFailed(f"The {self.header} header is missing.")
         body = read_body(request._request)
-        try:
-            self.verify(request, body, keys)
-        except WebhookSignatureError as error:
-            reason = f"The signature is refused: {error}."
+        if problem := self.problem(request, body, keys):
+            reason = f"The signature is refused: {problem}."
             self._note_refused(reason)
-            raise AuthenticationFailed(reason) from error
+            raise AuthenticationFailed(reason)
         if once_a_minute(f"{self.vendor}-accepted"):
             with suppress(DatabaseError, InterfaceError):  # the alarm ends by its age, too
                 end_alarm(self._alarm)
@@ -123,10 +114,10 @@ class AlchemySignature(WebhookSignature):
     setting = "ALCHEMY_WEBHOOK_SECRETS"
     meanwhile = "Mints are read from the chain meanwhile."
 
-    def verify(self, request: Request, body: bytes, keys: list[str]) -> None:
+    def problem(self, request: Request, body: bytes, keys: list[str]) -> str:
         signature = request.META["HTTP_X_ALCHEMY_SIGNATURE"]
-        if not any(constant_time_compare(signature, sign_alchemy_body(body, k)) for k in keys):
-            raise WebhookSignatureError("the X-Alchemy-Signature does not match the body")
+        matches = (constant_time_compare(signature, sign_alchemy_body(body, key)) for key in keys)
+        return "" if any(matches) else "the X-Alchemy-Signature does not match the body"
 
 
 def sign_alchemy_body(body: bytes, key: str) -> str:
@@ -148,19 +139,19 @@ class ReplicateSignature(WebhookSignature):
     setting = "REPLICATE_WEBHOOK_SECRETS"
     meanwhile = "Predictions are asked for meanwhile."
 
-    def verify(self, request: Request, body: bytes, keys: list[str]) -> None:
+    def problem(self, request: Request, body: bytes, keys: list[str]) -> str:
         timestamp = request.headers.get("webhook-timestamp", "")
         if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
-            raise WebhookSignatureError("the webhook-timestamp is not a number of seconds")
+            return "the webhook-timestamp is not a number of seconds"
         if abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
-            raise WebhookSignatureError("the webhook-timestamp is too far from our clock")
+            return "the webhook-timestamp is too far from our clock"
         signed = f"{request.headers.get('webhook-id', '')}.{timestamp}.".encode() + body
         offered = request.headers[self.header].split()[:_MAX_SIGNATURES]
         secrets = [base64.b64decode(key.removeprefix("whsec_")) for key in keys]
         digests = [hmac.digest(secret, signed, hashlib.sha256) for secret in secrets]
         wanted = [f"v1,{base64.b64encode(digest).decode()}" for digest in digests]
-        if not any(constant_time_compare(mine, given) for mine in wanted for given in offered):
-            raise WebhookSignatureError("the webhook-signature does not match")
+        matches = (constant_time_compare(mine, given) for mine in wanted for given in offered)
+        return "" if any(matches) else "the webhook-signature does not match"
 
 
 class BodyTooLarge(APIException):

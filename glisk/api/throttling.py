@@ -4,26 +4,22 @@ One statement per request; a window begins with its first request. Who sent it i
 keyed hash only.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from abc import ABC, abstractmethod
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from django.conf import settings
 from django.db import connection
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
+from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
 
 from glisk.models import RequestCount
-
-if TYPE_CHECKING:
-    from django.http import HttpRequest
-    from rest_framework.request import Request
-    from rest_framework.views import APIView
 
 _COUNT: Final = """
 INSERT INTO request_counts AS counts (key, count, ends_at)

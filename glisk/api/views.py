@@ -5,8 +5,6 @@ in `permission`; a session also needs Django's CSRF token, a script sends
 `Authorization: Token <token>` (`manage.py create_api_token`).
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from django.utils.cache import patch_cache_control

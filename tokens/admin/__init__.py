@@ -1,13 +1,5 @@
 """The admin's pages of tokens and of what the machine writes about them."""
 
-from tokens.admin.records import ImageGenerationJobAdmin, IPFSUploadRecordAdmin, MintEventAdmin
-from tokens.admin.samples import PromptSampleAdmin
-from tokens.admin.token import TokenAdmin
+from tokens.admin import records, samples, token
 
-__all__ = [
-    "IPFSUploadRecordAdmin",
-    "ImageGenerationJobAdmin",
-    "MintEventAdmin",
-    "PromptSampleAdmin",
-    "TokenAdmin",
-]
+__all__ = ["records", "samples", "token"]

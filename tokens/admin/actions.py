@@ -1,7 +1,5 @@
 """What an operator may have done with tokens: the services of tokens.repairs, with their costs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 

@@ -15,7 +15,7 @@ from glisk.admin.formatting import duration, shortened
 from glisk.clients.links import explorer_url, gateway_url
 from tokens.admin.pictures import picture_url
 from tokens.admin.records import JOB_LABELS, UPLOAD_LABELS
-from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenImage, TokenTransition
+from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.artefact import UploadStatus
 from tokens.models.job import JobStatus
 from tokens.states import TERMINAL, TokenStatus
@@ -36,9 +36,12 @@ WAITS: list[Callable[[Token], Iterable[Any]]] = []
 
 
 def token_summary(token: Token) -> dict[str, Any]:
-    """Return what the template shows; four queries, and those of others."""
-    image = TokenImage.objects.filter(pk=token.pk).defer("data").first()
+    """Return what the template shows; three queries, and those of others."""
+    image = getattr(token, "image", None)
     moves = list(token.transitions.order_by("id"))
+    entries = [*_moves(token, moves), *_jobs(token), *_uploads(token)]
+    for source in TIMELINE_SOURCES:
+        entries += source(token)
     reached = {token.status, TokenStatus.DETECTED, *(move.to_status for move in moves)}
     advice = advice_for_waiting if token.status == TokenStatus.READY else advice_for_class
     return {
@@ -52,7 +55,7 @@ def token_summary(token: Token) -> dict[str, Any]:
             for status in _WAY
         ],
         "links": [link for link in _links(token) if link["url"]],
-        "timeline": timeline(token, moves),
+        "timeline": sorted(entries, key=lambda entry: entry.at),
         "again": _again(token),
         "waits": token.status == TokenStatus.READY,
         "advice": advice(token.error_class),
@@ -104,14 +107,6 @@ class Happening:
 
 # What other apps tell of what happened to a token; added while their admin loads.
 TIMELINE_SOURCES: list[Callable[[Token], Iterable[Happening]]] = []
-
-
-def timeline(token: Token, moves: Sequence[TokenTransition]) -> list[Happening]:
-    """Return everything in the order of time; two queries, and those of other apps."""
-    entries = [*_moves(token, moves), *_jobs(token), *_uploads(token)]
-    for source in TIMELINE_SOURCES:
-        entries += source(token)
-    return sorted(entries, key=lambda entry: entry.at)
 
 
 def _moves(token: Token, moves: Sequence[TokenTransition]) -> Iterable[Happening]:

@@ -90,7 +90,15 @@ def gallery_state(before: int | None) -> dict[str, Any]:
         failed = Q(status=TokenStatus.FAILED, mint_timestamp__gte=since)
         found = Token.objects.filter(Q(status__in=ACTIVE) | failed).without_texts()
         newest = found.order_by("-mint_timestamp", "-token_id")[:UNDER_WAY_SHOWN]
-        state["under_way"] = [_on_its_way(token) for token in newest]
+        state["under_way"] = [
+            {
+                "token_id": token.pk,
+                "status": token.status,
+                "since": token.status_changed_at.isoformat(),
+                "minted_at": token.mint_timestamp.isoformat(),
+            }
+            for token in newest
+        ]
     return state
 
 
@@ -106,15 +114,6 @@ def _known_state(before: int | None) -> dict[str, Any] | None:
     except (DatabaseError, InterfaceError) as error:
         logger.warning("gallery_unknown", error=type(error).__name__)
         return None
-
-
-def _on_its_way(token: Token) -> dict[str, Any]:
-    return {
-        "token_id": token.pk,
-        "status": token.status,
-        "since": token.status_changed_at.isoformat(),
-        "minted_at": token.mint_timestamp.isoformat(),
-    }
 
 
 def _card(token: Token) -> dict[str, Any]:
