@@ -120,8 +120,8 @@ class Breaker:
     def allowed(self, wanted: int) -> int:
         """Return how many calls `places` would let start now; no probe is taken."""
         if time.monotonic() - self._read_at >= timing.breaker_refresh:
-            row = SystemState.objects.filter(pk=self.key).first()
-            self._view = BreakerState.parse(row.state_value if row else {})
+            stored = SystemState.objects.filter(pk=self.key).values_list("state_value", flat=True)
+            self._view = BreakerState.parse(stored.first() or {})
             self._read_at = time.monotonic()
         if wanted <= 0 or not self.is_open:
             return max(wanted, 0)
