@@ -6,14 +6,12 @@ is stretched to its place, so labels are HTML beside it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from glisk.admin.formatting import duration
 from glisk.console.overview.last_day import LastDay
 
-_STEPS = (1, 2, 3, 5, 10)
 _GAP = 0.28  # of a column
 _LOWEST_BAR = 1.5  # little is not nothing
 _TICK_EVERY = 4  # hours, counted from the last one
@@ -43,7 +41,8 @@ def pace_charts(day: LastDay) -> list[dict[str, Any]]:
         {
             **chart(names, numbers, show=lambda value: f"{value:,.4g}"),
             "title": "Tokens an hour",
-            "summary": f"{day.minted:,} minted, {day.revealed:,} revealed in 24 hours",
+            "summary": f"{sum(hour.minted for hour in day.hours):,} minted, "
+            f"{day.revealed:,} revealed in 24 hours",
             "nothing": "Nothing was minted in the last 24 hours.",
         },
         {
@@ -55,25 +54,17 @@ def pace_charts(day: LastDay) -> list[dict[str, Any]]:
     ]
 
 
-def nice_ceiling(value: float) -> float:
-    """Return the next of 1, 2, 3, 5, 10, 20, … that is not below a value."""
-    if value <= 0:
-        return 1.0
-    size = 10.0 ** math.floor(math.log10(value))
-    return next(step * size for step in _STEPS if step * size >= value * (1 - 1e-9))
-
-
 def chart(
     names: Sequence[str], series: Sequence[Series], *, show: Callable[[float], str]
 ) -> dict[str, Any]:
     """Return a chart of bars: those of a column, which a name stands for, beside each other."""
     most = max((value for line in series for value in line.values if value), default=0)
-    ceiling, width, last = nice_ceiling(most), 100 / len(names), len(names) - 1
+    width, last = 100 / len(names), len(names) - 1
     each = width * (1 - _GAP) / len(series)
     return {
         "is_empty": not most,
         "legend": [(line.kind, line.name) for line in series],
-        "rows": [(100 - 50 * half, show(ceiling * half / 2)) for half in range(3)],
+        "rows": [(100 - 50 * half, show(most * half / 2)) for half in range(3)],
         "ticks": [
             (round((i + 0.5) * width, 3), name)
             for i, name in enumerate(names)
@@ -84,7 +75,7 @@ def chart(
             {
                 "kind": line.kind,
                 "x": round((i + _GAP / 2) * width + place * each, 3),
-                "height": round(max(_LOWEST_BAR, 100 * value / ceiling), 3),
+                "height": round(max(_LOWEST_BAR, 100 * value / most), 3),
                 "title": f"{names[i]}, {line.name} {show(value)}",
             }
             for place, line in enumerate(series)

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from authors.tests.factories import wallet
 from glisk.api.short_memory import forget_all
-from glisk.console.charts import Series, chart, nice_ceiling
+from glisk.console.charts import Series, chart
 from glisk.console.dashboard import (
     Tile,
     chain_tile,
@@ -133,7 +133,7 @@ def test_the_last_day_by_the_hour(django_assert_num_queries: Any) -> None:
     hour = day.hours[-4]
     assert (hour.revealed, hour.p50_seconds, hour.p95_seconds) == (3, 20, 83)
     assert (day.p50_seconds, day.p95_seconds) == (20, 83)
-    assert (day.minted, day.revealed) == (4, 3)
+    assert (sum(hour.minted for hour in day.hours), day.revealed) == (4, 3)
     assert day.hours[0].p50_seconds is None
     with django_assert_num_queries(0):  # who asks again asks no database
         last_day()
@@ -263,10 +263,6 @@ def test_the_spend_and_the_failures() -> None:
 
 
 def test_a_chart_is_right_in_its_proportions() -> None:
-    values = (0, 0.04, 1, 1.1, 6, 30, 31, 1001)
-    assert [nice_ceiling(value) for value in values] == pytest.approx(
-        [1, 0.05, 1, 2, 10, 30, 50, 2000]
-    )
     minted = Series("minted", "minted", [10, 0, 5, None])
     revealed = Series("revealed", "revealed", [0.001, None, 10, 0])
     drawn = chart(["9", "10", "11", "12"], (minted, revealed), show=lambda value: f"{value:g}")

@@ -141,35 +141,31 @@ def _keeper(_: str, row: SystemState) -> Trouble | None:
 def _limit(vendor: str, row: SystemState) -> Trouble | None:
     """Return a vendor's rate limit that was met in the last minute, or is all but used up."""
     limit, now = LimitState.parse(row.state_value), database_now()
-    name, stages = name_of_breaker(vendor), _BREAKERS.get(vendor, ())
-    until = datetime.fromtimestamp(limit.until, UTC)
-    if until >= now - _LIMIT_IS_NEWS:
-        pace = limit.limit_at(now.timestamp())
-        words = f" About {pace:.0f} calls a minute are made." if pace else ""
-        return Trouble(
-            "limit",
-            vendor,
-            f"{name} limits the rate of calls",
-            reason_for_breaker(vendor, limit.reason) + words,
-            advice_for_breaker(vendor, BreakerState(status=429)),
-            since=datetime.fromtimestamp(limit.refused_at, UTC),
-            retry_at=until if until > now else None,
-            stages=stages,
-        )
+    until, news = datetime.fromtimestamp(limit.until, UTC), (now - _LIMIT_IS_NEWS).timestamp()
+    recent = {int(second): n for second, n in limit.calls.items() if int(second) >= news}
     variable = _LIMITS.get(vendor, "")
     allowed = getattr(settings, variable, 0)
-    since = (now - _LIMIT_IS_NEWS).timestamp()
-    recent = {int(second): n for second, n in limit.calls.items() if int(second) >= since}
-    if not allowed or sum(recent.values()) < allowed - 1:  # some calls need two
+    if limit.until >= news:
+        headline, since = "limits the rate of calls", limit.refused_at
+        pace = limit.limit_at(now.timestamp())
+        words = f" About {pace:.0f} calls a minute are made." if pace else ""
+        reason = reason_for_breaker(vendor, limit.reason) + words
+        advice = advice_for_breaker(vendor, BreakerState(status=429))
+    elif allowed and recent and sum(recent.values()) >= allowed - 1:  # some calls need two
+        headline, since = "is called as often as the settings allow", min(recent)
+        reason = f"The {allowed:,} calls a minute of {variable} are used up."
+        advice = f"Nothing; or raise {variable} (0: the limit is found) and restart the workers."
+    else:
         return None
     return Trouble(
         "limit",
         vendor,
-        f"{name}'s calls are limited by the settings",
-        f"The {allowed:,} calls a minute of {variable} are used up.",
-        f"Nothing; or raise {variable} (0: the limit is found) and restart the workers.",
-        since=datetime.fromtimestamp(min(recent), UTC),
-        stages=stages,
+        f"{name_of_breaker(vendor)} {headline}",
+        reason,
+        advice,
+        since=datetime.fromtimestamp(since, UTC),
+        retry_at=until if until > now else None,
+        stages=_BREAKERS.get(vendor, ()),
     )
 
 

@@ -38,10 +38,6 @@ class LastDay:
     p95_seconds: float | None
 
     @property
-    def minted(self) -> int:
-        return sum(hour.minted for hour in self.hours)
-
-    @property
     def revealed(self) -> int:
         return sum(hour.revealed for hour in self.hours)
 
