@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from glisk.breaker import BreakerState, headline_for_breaker
+from glisk.breaker import BreakerState
 from glisk.console.advice import advice_for_breaker, reason_for_breaker
 from tokens.admin.summary import ADVICE, advice_for_class, advice_for_waiting
 
@@ -35,22 +35,12 @@ def test_no_word_of_ours_decides_an_advice() -> None:
         assert "status page" in plain
 
 
-def test_a_breaker_from_before_is_read_by_its_reason_without_our_hint() -> None:
+def test_the_better_advice_stands_without_the_clients_hint() -> None:
     reason = "chain: the node is on chain 1 | Check the key, its scopes"
     refusal = BreakerState.parse({"reason": reason})
     assert "must belong together" in advice_for_breaker("rpc", refusal)
-
-
-def test_one_advice_is_given_and_it_is_the_better_one() -> None:
-    reason = "pinata: HTTP 403: API_KEY_REVOKED | Check the key, its scopes, the credit."
-    assert reason_for_breaker("pinata", reason) == "pinata: HTTP 403: API_KEY_REVOKED"
+    assert reason_for_breaker("rpc", reason) == "chain: the node is on chain 1"
     assert reason_for_breaker("odd", reason) == reason
-
-
-def test_a_headline_says_what_does_not_happen() -> None:
-    assert headline_for_breaker("pinata") == "Pinata is not called"
-    assert headline_for_breaker("chain") == "No reveal is sent"
-    assert headline_for_breaker("odd") == "Odd is not called"
 
 
 def test_a_token_that_waits_at_the_gate_has_not_failed() -> None:
