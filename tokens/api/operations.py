@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from django.db.models import Prefetch
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -32,33 +32,25 @@ class OperatorTokenQuery(TokenQuery):
     limit = limit_field(default=50, most=200)
 
 
+# How the columns are kept; what of them a script needs is shown under other names.
+_INTERNAL = (
+    "author",
+    "prompt_author_wallet",
+    "mint_event",
+    "adopted_uri",
+    "lease_number",
+    "automatic_retries",
+    "created_at",
+    "updated_at",
+)
+
+
 class OperatorTokenSerializer(ShownSerializer):
     author_address = serializers.CharField(source="prompt_author_wallet")
 
     class Meta:
         model = Token
-        fields: tuple[str, ...] = (
-            "token_id",
-            "status",
-            "status_changed_at",
-            "author_address",
-            "minter_address",
-            "mint_timestamp",
-            "generation_attempts",
-            "fallback_used",
-            "error_class",
-            "generation_error",
-            "attempts",
-            "next_attempt_at",
-            "lease_owner",
-            "lease_expires_at",
-            "held_at",
-            "hold_reason",
-            "image_cid",
-            "metadata_cid",
-            "reveal_tx_hash",
-            "revealed_at",
-        )
+        exclude: tuple[str, ...] = (*_INTERNAL, "prompt", "metadata_text", "image_url", "error_log")
 
 
 class OperatorTokenPageSerializer(serializers.Serializer):
@@ -94,18 +86,7 @@ class OperatorTokenDetailSerializer(OperatorTokenSerializer):
     uploads = UploadSerializer(source="upload_records", many=True)
 
     class Meta(OperatorTokenSerializer.Meta):
-        fields = (
-            *OperatorTokenSerializer.Meta.fields,
-            "prompt",
-            "metadata_text",
-            "image_url",
-            "token_uri",
-            "mint_tx_hash",
-            "error_log",
-            "timeline",
-            "jobs",
-            "uploads",
-        )
+        exclude = _INTERNAL
 
 
 class ReasonSerializer(serializers.Serializer):
@@ -188,16 +169,9 @@ class RetryTokenView(OperationsView):
         request=ReasonSerializer,
         responses={
             200: RepairSerializer,
-            400: ErrorSerializer,
-            404: ErrorSerializer,
-            409: ErrorSerializer,
+            **dict.fromkeys((400, 404, 409), ErrorSerializer),
             **REFUSALS,
         },
-        examples=[
-            OpenApiExample(
-                "reason", value={"reason": "Pinata's key is replaced"}, request_only=True
-            )
-        ],
     )
     def post(self, request: Request, token_id: int) -> Response:
         given = ReasonSerializer(data=request.data)
