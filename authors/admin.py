@@ -1,5 +1,6 @@
 """The author list and the author page."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -61,7 +62,7 @@ class PromptField(forms.CharField):
         return clean_prompt(text) if text.strip() else ""
 
 
-_CLEAN = {
+_CLEAN: dict[str, Callable[[str], str]] = {
     "wallet_address": clean_wallet,
     "twitter_handle": clean_x_handle,
     "farcaster_handle": clean_farcaster_name,

@@ -50,6 +50,7 @@ _CLOCK_SKEW: Final = timedelta(minutes=1)
 _REFUSED = (
     "Farcaster signature verification failed. Please try linking your Farcaster account again."
 )
+_FAILED = "Validation failed:"
 _NO_SIGN_IN = "The message is not one of Sign In With Farcaster."
 
 
@@ -58,13 +59,8 @@ class LinkRefused(GliskError):
 
     error_class = "farcaster_link"
 
-
-def _refused(hint: str) -> LinkRefused:
-    return LinkRefused(f"{_REFUSED} {hint}".rstrip())
-
-
-def _not_theirs(why: str) -> LinkRefused:
-    return LinkRefused(f"Validation failed: {why}")
+    def __init__(self, why: str, *, said: str = _REFUSED) -> None:
+        super().__init__(f"{said} {why}".rstrip())
 
 
 def link_farcaster(*, proof: Proof, message: str, signature: str, fid: int) -> str:
@@ -84,12 +80,12 @@ def link_farcaster(*, proof: Proof, message: str, signature: str, fid: int) -> s
     try:
         verify_signature(wallet=address, message=message, signature=signature, chain=chain)
     except InvalidSignature as error:
-        raise _refused(error.explanation) from None
+        raise LinkRefused(error.explanation) from None
     if not owns_account(address=address, fid=fid):
-        raise _not_theirs(f"{address} does not own the Farcaster account {fid}.")
+        raise LinkRefused(f"{address} does not own the Farcaster account {fid}.", said=_FAILED)
     name = name_of_account(fid)
     if name is None:
-        raise _not_theirs(f"the Farcaster account {fid} has no name.")
+        raise LinkRefused(f"the Farcaster account {fid} has no name.", said=_FAILED)
     lifetime = timedelta(seconds=settings.SIGN_IN_SECONDS) + 2 * _CLOCK_SKEW
     with transaction.atomic():
         proof.spend()
@@ -97,12 +93,12 @@ def link_farcaster(*, proof: Proof, message: str, signature: str, fid: int) -> s
             digest=hash_of(message), defaults={"expires_at": sign_in.issued_at + lifetime}
         )
         if not is_new:
-            raise _refused("The message was used already.")
+            raise LinkRefused("The message was used already.")
         new = NewAuthor(proof.wallet, farcaster_handle=name)
         try:
             onboard_author(new, actor="wallet", needs_prompt=False)
         except ValidationError as error:
-            raise _not_theirs(" ".join(error.messages)) from None
+            raise LinkRefused(" ".join(error.messages), said=_FAILED) from None
     logger.info("farcaster_account_linked", wallet=proof.wallet, fid=fid, username=name)
     return name
 
@@ -116,7 +112,7 @@ def check_message(message: str, *, fid: int, nonce: str | None) -> SignInMessage
     try:
         sign_in = read_sign_in_message(message)
     except ValueError:
-        raise _refused(_NO_SIGN_IN) from None
+        raise LinkRefused(_NO_SIGN_IN) from None
     now = timezone.now()
     oldest, latest = now - timedelta(seconds=settings.SIGN_IN_SECONDS), now + _CLOCK_SKEW
     fids = [found[1] for entry in sign_in.resources if (found := _FID.fullmatch(entry))]
@@ -138,7 +134,7 @@ def check_message(message: str, *, fid: int, nonce: str | None) -> SignInMessage
         ),
     ):
         if not holds:
-            raise _refused(hint)
+            raise LinkRefused(hint)
     return sign_in
 
 

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from django.core.exceptions import ValidationError
@@ -123,21 +124,16 @@ def clean_prompt(text: str) -> str:
     return prompt
 
 
-def clean_x_handle(text: str) -> str:
-    """Return a handle on X without its @; raise `ValidationError` if it is none."""
-    return _handle(text, _X_HANDLE, "X handle")
-
-
-def clean_farcaster_name(text: str) -> str:
-    """Return a Farcaster name without its @; raise `ValidationError` if it is none."""
-    return _handle(text, _FARCASTER_HANDLE, "Farcaster name")
-
-
-def _handle(text: str, pattern: re.Pattern[str], name: str) -> str:
+def _clean_handle(pattern: re.Pattern[str], name: str, text: str) -> str:
+    """Return a handle without its @; raise `ValidationError` if it is none."""
     handle = text.strip().removeprefix("@")
     if not pattern.fullmatch(handle):
         raise ValidationError(f"This is no {name}: {text}")
     return handle
+
+
+clean_x_handle = partial(_clean_handle, _X_HANDLE, "X handle")
+clean_farcaster_name = partial(_clean_handle, _FARCASTER_HANDLE, "Farcaster name")
 
 
 def check_prompt(text: str) -> None:
