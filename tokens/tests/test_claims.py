@@ -1,14 +1,13 @@
 """Claims and leases: nobody works on a token twice, and nothing is held for ever."""
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
+from glisk.tests.waiting import at_once
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.pipeline.image_vendors import OpenJobs
@@ -42,22 +41,6 @@ CLAIMS = [
 Take = Callable[..., list[Claim]]
 
 
-def in_threads(count: int, work: Callable[[int], list[Claim]]) -> list[list[Claim]]:
-    """Run `work` on connections of their own, all started by one barrier."""
-    barrier = threading.Barrier(count)
-
-    def run(number: int) -> list[Claim]:
-        try:
-            connection.ensure_connection()
-            barrier.wait(timeout=60)
-            return work(number)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(run, range(count)))
-
-
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("take", "status"), CLAIMS)
 def test_no_token_is_claimed_twice(take: Take, status: TokenStatus) -> None:
@@ -70,7 +53,7 @@ def test_no_token_is_claimed_twice(take: Take, status: TokenStatus) -> None:
             claimed += found
         return claimed
 
-    claimed = [claim.token_id for claims in in_threads(4, work) for claim in claims]
+    claimed = [claim.token_id for claims in at_once(4, work) for claim in claims]
     assert len(claimed) == len(set(claimed)) == 60
     assert TokenTransition.objects.count() == (60 if status == TokenStatus.DETECTED else 0)
 
@@ -83,7 +66,7 @@ def test_a_claim_passes_by_what_another_transaction_holds(take: Take, status: To
     with transaction.atomic():
         list(Token.objects.select_for_update().filter(pk=held.pk))
         # A claim that waited would wait for ever: the lock is held until it is through.
-        (claims,) = in_threads(1, lambda _: take(owner="w", limit=5))
+        (claims,) = at_once(1, lambda _: take(owner="w", limit=5))
     assert [claim.token_id for claim in claims] == [free.token_id]
 
 
@@ -233,7 +216,7 @@ def test_no_open_job_is_claimed_twice_and_no_token_with_one_for_a_new_image() ->
             claims += found
         return claims
 
-    claims = [claim.token_id for found in in_threads(4, work) for claim in found]
+    claims = [claim.token_id for found in at_once(4, work) for claim in found]
     assert len(claims) == len(set(claims)) == 40
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.models import WorkerHeartbeat
+from glisk.tests.waiting import at_once
 from sandbox.cog.emulator import CogEmulator
 from sandbox.http import Call
 from sandbox.paint import Painter
@@ -115,20 +114,14 @@ def test_processes_that_ask_at_once_never_take_a_place_twice(settings: Settings)
     settings.WORKER_BATCH_SIZE = 5
     numbers = [token.pk for token in TokenFactory.create_batch(32)]
     Token.objects.update(status=TokenStatus.GENERATING)
-    barrier = threading.Barrier(4)
 
     def ask(process: int) -> None:
-        try:
-            barrier.wait(timeout=60)
-            for token_id in numbers[8 * process : 8 * process + 8]:
-                with transaction.atomic():
-                    if free_places(JobService.REPLICATE, most=None) > 0:
-                        _begin(Token.objects.get(pk=token_id))
-        finally:
-            connection.close()
+        for token_id in numbers[8 * process : 8 * process + 8]:
+            with transaction.atomic():
+                if free_places(JobService.REPLICATE, most=None) > 0:
+                    _begin(Token.objects.get(pk=token_id))
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(ask, range(4)))
+    at_once(4, ask)
     assert ImageGenerationJob.objects.count() == 5
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -17,6 +16,7 @@ from authors.tests.factories import AuthorFactory
 from glisk.breaker import Breaker
 from glisk.console.roles import OPERATOR, VIEWER, give_role, make_roles
 from glisk.errors import AccountError
+from glisk.tests.waiting import at_once
 from glisk.timing import timing
 from sandbox.http import Kind
 from tokens.models import PromptSample
@@ -79,7 +79,6 @@ def test_a_sample_is_made_and_paid_once(worker: Start, vendors: Vendors, author:
 def test_two_clicks_at_once_make_one_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     author = AuthorFactory.create(prompt_text=PROMPT)
     barrier = threading.Barrier(2)
-    made: list[int] = []
     allowed = samples.allowed_by_cap
 
     def together(*given: Any) -> int:
@@ -87,21 +86,8 @@ def test_two_clicks_at_once_make_one_sample(monkeypatch: pytest.MonkeyPatch) -> 
         return allowed(*given)
 
     monkeypatch.setattr(samples, "allowed_by_cap", together)
-
-    def click() -> None:
-        try:
-            made.append(ask(author).pk)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=click) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(made) == 2
-    assert set(made) == set(PromptSample.objects.values_list("pk", flat=True))
-    assert PromptSample.objects.count() == 1
+    made = at_once(2, lambda _: ask(author).pk)
+    assert made == [PromptSample.objects.get().pk] * 2
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "error_after"])

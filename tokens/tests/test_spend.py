@@ -1,8 +1,6 @@
 """Every prediction's cost is known, and no day costs more than its cap."""
 
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,6 +10,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from glisk.tests.waiting import at_once
 from glisk.timing import timing
 from tokens import totals
 from tokens.models import DailySpend, ImageGenerationJob, Token
@@ -180,27 +179,20 @@ def test_it_goes_on_by_itself_at_midnight(
 @pytest.mark.django_db(transaction=True)
 def test_several_processes_together_keep_to_the_cap(settings: Settings) -> None:
     settings.DAILY_SPEND_CAP_USD = 0.06
-    price = Price(USD("0.003"))
-    barrier = threading.Barrier(3)
 
     def spend_it(number: int) -> int:
-        try:
-            barrier.wait(timeout=60)
-            made = 0
-            for turn in range(5):
-                with transaction.atomic():
-                    allowed = image_vendors.allowed_by_cap(3, price)
-                    time.sleep(0.005)
-                    ids = [number * 100 + turn * 10 + n for n in range(allowed)]
-                    calls = [(Claim(pk, 1, 1, "p", 0, False), JobService.REPLICATE) for pk in ids]
-                    jobs.create_jobs(calls, look_in=0)
-                made += allowed
-            return made
-        finally:
-            connection.close()
+        made = 0
+        for turn in range(5):
+            with transaction.atomic():
+                allowed = image_vendors.allowed_by_cap(3, Price(USD("0.003")))
+                time.sleep(0.005)
+                ids = [number * 100 + turn * 10 + n for n in range(allowed)]
+                calls = [(Claim(pk, 1, 1, "p", 0, False), JobService.REPLICATE) for pk in ids]
+                jobs.create_jobs(calls, look_in=0)
+            made += allowed
+        return made
 
-    with ThreadPoolExecutor(3) as pool:
-        assert sum(pool.map(spend_it, range(3))) == 20
+    assert sum(at_once(3, spend_it)) == 20
     assert image_vendors.spent_today() == USD("0.06")
 
 
