@@ -28,9 +28,7 @@ def check_deployment(
 ) -> list[checks.CheckMessage]:
     """Judge the settings together; a local chain need not pass what is for real networks."""
     found = list(_of_production()) if settings.PRODUCTION else []
-    if settings.NETWORK != "LOCAL":
-        found += [*_of_urls(), *_of_visitors()]
-    return found
+    return found if settings.NETWORK == "LOCAL" else [*found, *_of_real_networks()]
 
 
 def _of_production() -> Iterator[checks.CheckMessage]:
@@ -48,7 +46,7 @@ def _of_production() -> Iterator[checks.CheckMessage]:
         )
 
 
-def _of_urls() -> Iterator[checks.CheckMessage]:
+def _of_real_networks() -> Iterator[checks.CheckMessage]:
     for name in _VENDOR_URLS:
         url = urlsplit(getattr(settings, name))
         if url.hostname in _LOOPBACK:
@@ -74,9 +72,6 @@ def _of_urls() -> Iterator[checks.CheckMessage]:
             hint="Register FRONTEND_URL/api/authors/x/callback at X, or set X_SAME_BROWSER=false.",
             id="glisk.W004",
         )
-
-
-def _of_visitors() -> Iterator[checks.CheckMessage]:
     if settings.SIGNED_REQUESTS_PER_MINUTE and not settings.TRUSTED_PROXIES:
         yield checks.Warning(
             "TRUSTED_PROXIES is empty: behind a proxy all visitors share one limit of "

@@ -7,6 +7,7 @@ import ctypes
 import os
 import select
 import signal
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -97,21 +98,6 @@ def run_child(parent: int, target: Callable[..., Any], *args: Any) -> None:
     target(*args)
 
 
-class _Sigevent(ctypes.Structure):
-    """man 3 sigevent; 64 bytes in all."""
-
-    _fields_ = (
-        ("value", ctypes.c_void_p),
-        ("signo", ctypes.c_int),
-        ("notify", ctypes.c_int),
-        ("rest", ctypes.c_char * 48),
-    )
-
-
-# man 2 timer_settime: seconds and nanoseconds of the interval, and of the time that is left.
-_Itimerspec = ctypes.c_long * 4
-
-
 class DeadMan:
     """Kills this process once it has stood still for `limit_seconds`; Linux only.
 
@@ -131,10 +117,8 @@ class DeadMan:
         self._thread = threading.Thread(target=self._put_off, name="deadman", daemon=True)
 
     def __enter__(self) -> None:
-        event = _Sigevent(None, signal.SIGKILL, _SIGEV_SIGNAL, b"")
-        if _libc is None or _libc.timer_create(
-            _CLOCK_BOOTTIME, ctypes.byref(event), ctypes.byref(self._timer)
-        ):
+        event = struct.pack("Pii48x", 0, signal.SIGKILL, _SIGEV_SIGNAL)  # man 3 sigevent
+        if _libc is None or _libc.timer_create(_CLOCK_BOOTTIME, event, ctypes.byref(self._timer)):
             import structlog  # a fifth of a second, which emulators need not wait for
 
             structlog.get_logger(__name__).warning("deadman_missing", errno=ctypes.get_errno())
@@ -153,7 +137,8 @@ class DeadMan:
             self._set()
 
     def _set(self) -> None:
-        left = _Itimerspec(0, 0, int(self._limit), int(self._limit % 1 * 1e9))
+        # man 2 timer_settime: no interval; seconds and nanoseconds that are left
+        left = struct.pack("llll", 0, 0, int(self._limit), int(self._limit % 1 * 1e9))
         assert _libc is not None
         _libc.timer_settime(self._timer, 0, left, None)
 
