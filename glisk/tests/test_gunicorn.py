@@ -32,17 +32,6 @@ def test_each_worker_answers_many_requests_at_once(server: WebServer) -> None:
     assert len(server.workers()) == 2
 
 
-def test_connections_are_kept_alive(server: WebServer) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    for pause in (1.1, 0):  # over a turn of the worker's loop
-        connection.request("GET", "/health")
-        answer = connection.getresponse()
-        answer.read()
-        assert not answer.will_close
-        time.sleep(pause)
-    connection.close()
-
-
 def test_a_killed_worker_is_replaced(server: WebServer) -> None:
     killed = server.workers()[0]
     killed.kill()
