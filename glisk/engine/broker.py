@@ -1,8 +1,7 @@
 """django-q2's ORM broker, and the notifications that wake it and the drains.
 
 A task starts a few milliseconds after the commit that enqueued it, and an idle queue costs one
-statement per `poll` seconds instead of several a second. `broker_class` is django-q2's own way to
-name a broker.
+statement per `poll` seconds instead of several a second.
 """
 
 from __future__ import annotations
@@ -45,10 +44,7 @@ _DJANGO_ONLY = {"cursor_factory", "context", "prepare_threshold"}
 
 
 def notify(channel: str) -> None:
-    """Notify `channel` inside the caller's transaction: the listeners hear of it at its commit.
-
-    PostgreSQL sends equal notifications of one transaction once, so calling it per row is fine.
-    """
+    """Notify `channel` inside the caller's transaction: the listeners hear of it at its commit."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_notify(%s, '')", [channel])
 

@@ -171,10 +171,7 @@ class Drain(ABC):
         self._unsure = False
 
     def _give_probes_back(self) -> None:
-        """Give each probe back that no call is made for, or whose settlement told nothing of it.
-
-        The one place for this: a step may take a probe, and then find nothing or fail.
-        """
+        """Give each probe back that no call is made for, or whose settlement told nothing of it."""
         under_way = [work for step in self.steps for work in step.under_way]
         self._probes = [(b, w) for b, w in self._probes if b.probing and _holds(under_way, w)]
         used = [breaker for breaker, _ in self._probes]
@@ -232,11 +229,10 @@ def _holds(works: Sequence[Any], work: Any) -> bool:
 
 
 def run_drain(drain_class: type[Drain], stop: Flag | None = None) -> int:
-    """Run a drain to its end, if it is wanted and a slot is free; the body of a django-q2 task.
+    """Run a drain to its end, if a slot is free; the body of a django-q2 task.
 
-    Returns how many calls it finished, and 0 at once when no slot is free. `stop` replaces the
-    process's stop flag (for tests). Raises what `turn()` raised, once the calls under way are
-    saved.
+    Returns how many calls it finished. `stop` replaces the process's stop flag (for tests). Raises
+    what `turn()` raised, once the calls under way are saved.
     """
     stop = stop or process_stop_flag()
     drain = drain_class()

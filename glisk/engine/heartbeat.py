@@ -3,19 +3,12 @@
 An owner, by whose name leases are held, is `host:main pid:pid:8 hex digits`, unique per drain run.
 
 A heartbeat is a row per drain and per supervisor, written every few seconds. It proves that the
-process reaches the database, which django-q2's own status does not: it says "Idle" while its
-cluster is wedged. All ages are told by the database's clock; a clock that differs from it is shown
-to operators.
+process reaches the database; django-q2's own status says "Idle" while its cluster is wedged. All
+ages are told by the database's clock; a clock that differs from it is shown to operators.
 
-An alarm is a cause of waiting that stands in no other row (a breaker, a pause, a token's own error
-are rows already, which the console reads). The code that meets it raises it again and again while
-it lasts:
-
-    raise_alarm("listing", stages=("generation",), headline="Replicate's listing is refused",
-                reason=str(error), advice="Give the token the right to list predictions.")
-    end_alarm("listing")
-
-Dashboard, `pipeline_status` and the pages of the tokens in these stages show it, without more code.
+An alarm is a cause of waiting that stands in no other row (as breakers and pauses do). The code
+that meets it raises it again and again while it lasts; dashboard, `pipeline_status` and the pages
+of the tokens in its stages show it.
 """
 
 from __future__ import annotations

@@ -77,8 +77,7 @@ def declared() -> list[Declared]:
     return sorted(_declared.values(), key=lambda schedule: schedule.name)
 
 
-def forget_all() -> None:
-    """Forget what was declared, so that a test's own tasks run alone."""
+def forget_all() -> None:  # for tests
     _declared.clear()
     drains.clear()
 
@@ -93,10 +92,7 @@ def cron_of(seconds: float) -> str:
 
 
 def write_schedules() -> None:
-    """Make django-q2's table hold what is declared: add, mend, and remove what no longer is.
-
-    Several supervisors may do this at once; a running schedule keeps its next run.
-    """
+    """Make django-q2's table hold what is declared; a schedule that stays keeps its next run."""
     with transaction.atomic():
         with connection.cursor() as cursor:  # the table has no unique name
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_WRITE_LOCK])
@@ -126,8 +122,7 @@ def next_due() -> datetime | None:
 def mend() -> None:
     """Make the due schedules runnable again: ours as declared, an operator's switched off.
 
-    django-q2 runs all due schedules in one transaction: one whose arguments or cron expression
-    cannot be read would hold up all others for ever.
+    django-q2 runs them in one transaction: one that cannot be read would hold up all for ever.
     """
     write_schedules()
     foreign = Schedule.objects.exclude(name__startswith=_PREFIX).exclude(repeats=0)

@@ -29,16 +29,12 @@ D = TypeVar("D")  # what its call brought
 
 @dataclass(frozen=True)
 class Done(Generic[W, D]):
-    """A call that returned."""
-
     work: W
     value: D
 
 
 @dataclass(frozen=True)
 class Failed(Generic[W]):
-    """A call that raised."""
-
     work: W
     error: Exception
 
@@ -80,10 +76,7 @@ class Step(ABC, Generic[W, D]):
 
     @abstractmethod
     def claim(self, limit: int) -> Sequence[W]:
-        """Take at most `limit` pieces of work; committed when this returns.
-
-        One piece may hold many rows, if one call serves them all.
-        """
+        """Take at most `limit` pieces of work, of one row or many; committed when this returns."""
 
     @abstractmethod
     def call(self, work: W) -> D:
