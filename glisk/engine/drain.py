@@ -32,8 +32,7 @@ from glisk.timing import timing
 
 logger = structlog.get_logger(__name__)
 
-_LONGEST_BACKOFF_SECONDS = 2.0
-_BACKOFF_WHEN_STOPPING_SECONDS = 0.2
+_RECONNECT_SECONDS = 0.5
 _DATABASE_ERRORS = (
     OperationalError,
     InterfaceError,
@@ -282,7 +281,6 @@ class _Loop:
         self._holds_slot = False
         self._budget_ends = time.monotonic() + settings.DRAIN_BUDGET_SECONDS
         self._next_beat = 0.0
-        self._failures = 0
 
     def take_slot(self) -> bool:
         """Take the slot for as long as the listener's session lives; False if it is taken."""
@@ -337,7 +335,6 @@ class _Loop:
                 logger.exception("turn_failed")
                 self._salvage(undelivered)
                 raise
-            self._failures = 0
             undelivered = []
             if drain.in_flight or not drain.stopping:
                 self._wait(timing.beat if tick is None else tick)
@@ -419,7 +416,7 @@ class _Loop:
         connections.close_all()
         self._next_beat = 0.0
         while True:
-            self._pause()
+            time.sleep(_RECONNECT_SECONDS)
             if self._listener.is_alive():
                 return  # only Django's connection was lost, or a statement was refused
             self._listener.close()
@@ -436,14 +433,6 @@ class _Loop:
                 drain.stopping = True
             logger.info("database_back")
             return
-
-    def _pause(self) -> None:
-        delay = min(_LONGEST_BACKOFF_SECONDS, 0.05 * 2**self._failures)
-        self._failures = min(self._failures + 1, 10)
-        if self._stop.is_set():
-            time.sleep(min(delay, _BACKOFF_WHEN_STOPPING_SECONDS))
-        else:
-            self._stop.wait(delay)
 
     def _salvage(self, undelivered: list[CallResult]) -> None:
         """Save what is under way one by one, so that one poison result costs no other.

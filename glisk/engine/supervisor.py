@@ -74,10 +74,6 @@ class Tree:
         self.process.start()
         os.close(alive)
 
-    def fileno(self) -> int:
-        """Readable when the sentinel has ended."""
-        return self.process.sentinel
-
     def end(self, seconds: float = 10.0) -> bool:
         """Kill what is left and wait until no process of the tree lives; False if one does."""
         self.process.kill()
@@ -115,21 +111,13 @@ class Supervisor:
             started = time.monotonic()
             tree = Tree(self._stop)
             try:
-                self._watch(tree)
+                while not self._stop.is_set() and tree.process.is_alive():
+                    waiting.wait([self._stop, tree.process.sentinel], self._run_due())
             finally:
                 self._end(tree)
             if not self._stop.is_set():
                 self._back_off(time.monotonic() - started)
         logger.info("supervisor_stopped", pid=os.getpid())
-
-    # -- One tree -----------------------------------------------------------------------
-    def _watch(self, tree: Tree) -> None:
-        """Run the schedules until the tree dies or is to stop."""
-        poll = select.poll()
-        poll.register(self._stop, select.POLLIN)
-        poll.register(tree, select.POLLIN)
-        while not self._stop.is_set() and tree.process.is_alive():
-            poll.poll(self._run_due() * 1000)
 
     def _end(self, tree: Tree) -> None:
         """See the tree to its end, within the grace if it is to stop; release its leases."""
@@ -159,7 +147,6 @@ class Supervisor:
         logger.error("tree_died", lived_seconds=round(lived, 1), restart_in_seconds=delay)
         self._stop.wait(delay)
 
-    # -- Database -----------------------------------------------------------------------
     def _repeat_until_done(self, attempt: Callable[[], bool]) -> bool:
         """Try it again and again; False if to stop before."""
         while not self._stop.is_set():
