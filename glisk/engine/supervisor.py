@@ -112,7 +112,7 @@ class Supervisor:
             tree = Tree(self._stop)
             try:
                 while not self._stop.is_set() and tree.process.is_alive():
-                    waiting.wait([self._stop, tree.process.sentinel], self._run_due())
+                    waiting.wait([self._stop.fileno(), tree.process.sentinel], self._run_due())
             finally:
                 self._end(tree)
             if not self._stop.is_set():
