@@ -212,58 +212,44 @@ def test_a_waiting_reason_is_named_wherever_an_operator_looks(
         assert words in text
 
 
-def test_tokens_that_are_on_their_way_are_no_trouble(admin_client: Client) -> None:
+def test_tokens_that_are_on_their_way_are_no_trouble(
+    admin_client: Client, settings: Settings
+) -> None:
     WorkerHeartbeat.objects.exclude(stage="supervisor").delete()
-    assert ask(admin_client).status == 0  # nothing waits for a worker either
+    _limited("replicate", TokenStatus.REVEALED)
+    assert ask(admin_client).status == 0  # nothing waits for a worker, or at the limit
+    SystemState.objects.filter(pk="limit:replicate").delete()
     beat("generation", "upload", "reveal")
     for status in TokenStatus:
         if status != TokenStatus.FAILED:
             TokenFactory.create(status=status)
     add_ready_token(99)
-    told = ask(admin_client, TokenFactory.create(status=TokenStatus.UPLOADING))
-    assert told.status == 0
-    assert "It waits" not in told.page
-    assert "glisk-alert" not in told.dashboard
-
-
-def test_a_ready_token_may_wait_for_company(admin_client: Client, settings: Settings) -> None:
     settings.BATCH_REVEAL_WAIT_SECONDS = LONG.total_seconds()
-    old(TokenStatus.READY)
-    assert ask(admin_client).status == 0
+    old(TokenStatus.READY)  # it waits for company
+    told = ask(admin_client, TokenFactory.create(status=TokenStatus.UPLOADING))
+    assert told.is_well
+    assert "It waits" not in told.page
     settings.BATCH_REVEAL_WAIT_SECONDS = LONG.total_seconds() / 2
     assert "REVEAL_MAX_IN_FLIGHT" in ask(admin_client).terminal
 
 
-def test_the_tokens_of_an_alarm_are_one_click_away(admin_client: Client) -> None:
-    stuck = old(TokenStatus.UPLOADING)
-    TokenFactory.create(status=TokenStatus.UPLOADING)
-    old(TokenStatus.GENERATING)
-    held = _held()
-    links = re.findall(
-        r'href="(/admin/tokens/token/[^"]*attention=(?:stuck|held)[^"]*)"',
-        ask(admin_client).dashboard,
-    )
-    found = [
-        {token.pk for token in admin_client.get(link).context["cl"].result_list} for link in links
-    ]
-    assert {stuck.pk} in found
-    assert {held.pk} in found
-    assert len(found) == 3
-
-
-def test_the_alarm_counts_the_tokens_and_says_since_when(admin_client: Client) -> None:
-    for _ in range(2):
-        old(TokenStatus.READY, error_class="artefact", generation_error="a page of HTML")
-    old(TokenStatus.READY, error_class="unconfirmed", generation_error="1 of 5")
+def test_the_alarm_counts_its_tokens_and_they_are_one_click_away(admin_client: Client) -> None:
+    stuck = {old(TokenStatus.READY, error_class="artefact").pk for _ in range(2)}
     TokenFactory.create(status=TokenStatus.READY)  # not long enough
+    uploading = old(TokenStatus.UPLOADING)
+    held = _held()
     told = ask(admin_client)
     assert "2 tokens in reveal without progress for 7 min" in told.terminal
-    assert "1 token in reveal without progress for 7 min" in told.terminal
+    assert "1 token in upload without progress for 7 min" in told.terminal
+    address = r'href="(/admin/tokens/token/[^"]*attention=(?:stuck|held)[^"]*)"'
+    found = [
+        {token.pk for token in admin_client.get(link).context["cl"].result_list}
+        for link in re.findall(address, told.dashboard)
+    ]
+    assert found == [{uploading.pk}, stuck, {held.pk}]
 
 
 def test_a_known_cause_says_how_many_wait_for_it(admin_client: Client) -> None:
-    _limited("replicate", TokenStatus.REVEALED)
-    assert ask(admin_client).status == 0  # nobody waits for it
     _break("pinata", "HTTP 503")
     for _ in range(3):
         old(TokenStatus.UPLOADING)
@@ -290,85 +276,62 @@ def test_failed_tokens_are_counted_by_what_they_failed_of(admin_client: Client) 
     assert ask(admin_client).status == 0
 
 
-class TestNoWebhook:
-    @pytest.fixture
-    def mint(self) -> MintEvent:
-        """One that a look at the chain found, minutes ago."""
-        found: MintEvent = MintEventFactory.create(
-            source="backfill", block_timestamp=timezone.now() - LONG
-        )
-        return found
-
-    def _event(self, received: timedelta) -> None:
-        event = WebhookEvent.objects.create(event_id="e", body=b"", status="processed")
-        WebhookEvent.objects.filter(pk=event.pk).update(received_at=timezone.now() - received)
-
-    def test_mints_that_came_without_one_are_told_until_one_comes(
-        self, admin_client: Client, mint: MintEvent
-    ) -> None:
-        told = ask(admin_client)
-        assert told.status == 2
-        for text in (told.terminal, told.dashboard):
-            assert "No webhook has ever come" in text
-            assert "1 mint came from the chain" in text
-        self._event(timedelta(hours=2))
-        moment = timezone.now() - timedelta(hours=2)
-        assert f"No webhook since {moment:%d %b %H:}" in ask(admin_client).terminal
-        WebhookEvent.objects.update(received_at=timezone.now() - timedelta(minutes=1))
-        assert ask(admin_client).status == 0
-
-    def test_mints_of_this_moment_or_of_old_and_what_is_not_set_up_say_nothing(
-        self, admin_client: Client, mint: MintEvent, settings: Settings
-    ) -> None:
-        for ago in (timedelta(seconds=5), timedelta(days=3)):
-            MintEvent.objects.update(block_timestamp=timezone.now() - ago)
-            assert ask(admin_client).status == 0
-        MintEvent.objects.update(block_timestamp=timezone.now() - LONG)
-        settings.ALCHEMY_WEBHOOK_SECRETS = []
-        assert ask(admin_client).status == 0
-
-    def test_it_is_found_by_indexes_in_their_order(self, mint: MintEvent) -> None:
-        self._event(timedelta(hours=2))
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL enable_seqscan = off")  # a few rows are always read whole
-            cursor.execute("SET LOCAL enable_bitmapscan = off")
-            with CaptureQueriesContext(connection) as captured:
-                assert missing_webhooks() is not None
-            indexes = ("webhook_event_newest", "mint_event_backfilled")
-            for index, query in zip(indexes, captured.captured_queries, strict=True):
-                cursor.execute(f"EXPLAIN {query['sql']}")
-                plan = "\n".join(line for (line,) in cursor.fetchall())
-                assert index in plan
-                assert "Sort" not in plan
+def test_mints_without_a_webhook_are_told_until_one_comes(
+    admin_client: Client, settings: Settings
+) -> None:
+    MintEventFactory.create(source="backfill", block_timestamp=timezone.now() - LONG)
+    told = ask(admin_client)
+    assert told.status == 2
+    for text in (told.terminal, told.dashboard):
+        assert "No webhook has ever come" in text
+        assert "1 mint came from the chain" in text
+    WebhookEvent.objects.create(event_id="e", body=b"", status="processed")
+    assert ask(admin_client).status == 0
+    moment = timezone.now() - timedelta(hours=2)
+    WebhookEvent.objects.update(received_at=moment)
+    assert f"No webhook since {moment:%d %b %H:}" in ask(admin_client).terminal
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")  # a few rows are always read whole
+        cursor.execute("SET LOCAL enable_bitmapscan = off")
+        with CaptureQueriesContext(connection) as captured:
+            missing_webhooks()
+        indexes = ("webhook_event_newest", "mint_event_backfilled")
+        for index, query in zip(indexes, captured.captured_queries, strict=True):
+            cursor.execute(f"EXPLAIN {query['sql']}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert index in plan
+            assert "Sort" not in plan
+    for ago in (timedelta(seconds=5), timedelta(days=3)):  # of this moment, or of old
+        MintEvent.objects.update(block_timestamp=timezone.now() - ago)
+        assert missing_webhooks() is None
+    MintEvent.objects.update(block_timestamp=timezone.now() - LONG)
+    settings.ALCHEMY_WEBHOOK_SECRETS = []
+    assert missing_webhooks() is None
 
 
-class TestAlarms:
-    def test_a_series_keeps_its_beginning(self) -> None:
-        raise_alarm("clock", headline="The clocks differ", reason="by 70 s")
-        (first,) = alarms()
-        raise_alarm("clock", headline="The clocks differ", reason="by 71 s")
-        (again,) = alarms()
-        assert (again.since, again.reason) == (first.since, "by 71 s")
+def test_an_alarm_keeps_its_beginning_until_it_is_ended_or_nobody_raises_it() -> None:
+    raise_alarm("clock", headline="The clocks differ", reason="by 70 s")
+    (first,) = alarms()
+    raise_alarm("clock", headline="The clocks differ", reason="by 71 s")
+    (again,) = alarms()
+    assert (again.since, again.reason) == (first.since, "by 71 s")
+    raise_alarm("other", headline="Else")
+    end_alarm("clock")
+    assert [alarm.name for alarm in alarms()] == ["other"]
+    past = timezone.now() - timedelta(seconds=LASTS_SECONDS + 1)
+    SystemState.objects.update(updated_at=past)
+    assert not alarms()
+    raise_alarm("other", headline="Else")
+    (anew,) = alarms()
+    assert anew.since > past
 
-    def test_it_is_over_when_it_is_ended_or_nobody_raises_it(self) -> None:
-        raise_alarm("clock", headline="The clocks differ")
-        raise_alarm("other", headline="Else")
-        end_alarm("clock")
-        assert [alarm.name for alarm in alarms()] == ["other"]
-        past = timezone.now() - timedelta(seconds=LASTS_SECONDS + 1)
-        SystemState.objects.update(updated_at=past)
-        assert not alarms()
-        raise_alarm("other", headline="Else")
-        (anew,) = alarms()
-        assert anew.since > past
 
-    def test_one_that_holds_no_stage_is_told_all_the_same(self, admin_client: Client) -> None:
-        raise_alarm("clock", headline="The clocks differ", advice="Set them.")
-        token = TokenFactory.create(status=TokenStatus.UPLOADING)
-        told = ask(admin_client, token)
-        assert told.status == 2
-        assert "The clocks differ" in told.dashboard
-        assert "The clocks differ" not in told.page
+def test_an_alarm_that_holds_no_stage_is_told_all_the_same(admin_client: Client) -> None:
+    raise_alarm("clock", headline="The clocks differ", advice="Set them.")
+    told = ask(admin_client, TokenFactory.create(status=TokenStatus.UPLOADING))
+    assert told.status == 2
+    assert "The clocks differ" in told.dashboard
+    assert "The clocks differ" not in told.page
 
 
 @pytest.mark.usefixtures("table")
