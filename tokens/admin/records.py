@@ -1,5 +1,7 @@
 """Mint events, generation jobs and upload records."""
 
+from datetime import datetime
+
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
@@ -9,6 +11,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from glisk.admin.formatting import (
+    NOTHING,
     admin_link,
     age,
     block_link,
@@ -104,11 +107,14 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
 class RecordColumns:
     """What the lists and pages of generation jobs and of uploads tell alike."""
 
-    name = column("Record", lambda record: str(record.pk))
-    token_number = column("Token", lambda record: token_link(record.token_id))
+    number = column("Token", lambda record: token_link(record.token_id))
     why = column("Trouble", lambda record: clipped(record.error))
     seen = column("Age", lambda record: age(record.created_at))
     failure = column("Error", lambda record: text_block(fault(record.error_class, record.error)))
+
+
+def between(begin: datetime | None, end: datetime | None) -> str:
+    return "" if begin is None or end is None else duration((end - begin).total_seconds())
 
 
 def fault(error_class: str, error: str | None) -> str:
@@ -126,16 +132,7 @@ class UploadColumns(RecordColumns):
 
 @admin.register(ImageGenerationJob)
 class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
-    list_display = (
-        "name",
-        "token_number",
-        "state",
-        "prediction",
-        "cost_usd",
-        "took",
-        "why",
-        "seen",
-    )
+    list_display = ("id", "number", "state", "prediction", "cost_usd", "took", "why", "seen")
     list_filter = ("status", "service")
     ordering = ("-id",)
     sortable_by = ()
@@ -143,7 +140,7 @@ class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
     search_texts = ("external_id",)
     search_help_text = "Token number or prediction id"
     fields = (
-        "token_number",
+        "number",
         "state",
         "attempt_number",
         "service",
@@ -163,12 +160,7 @@ class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
     prediction = column("Prediction", lambda job: short(job.external_id))
     prompt_text = column("Prompt", lambda job: text_block(job.prompt))
     input_json = column("Input", lambda job: json_block(job.input))
-
-    @display(description="Took")
-    def took(self, job: ImageGenerationJob) -> str:
-        if job.submitted_at is None or job.completed_at is None:
-            return duration(None)
-        return duration((job.completed_at - job.submitted_at).total_seconds())
+    took = column("Took", lambda job: between(job.submitted_at, job.completed_at) or NOTHING)
 
     @display(description="Output")
     def output(self, job: ImageGenerationJob) -> SafeString | str:
@@ -180,7 +172,7 @@ class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
 
 @admin.register(IPFSUploadRecord)
 class IPFSUploadRecordAdmin(UploadColumns, ExactSearch, MachineAdmin):
-    list_display = ("name", "token_number", "upload_type", "state", "cid", "size", "why", "seen")
+    list_display = ("id", "number", "upload_type", "state", "cid", "size", "why", "seen")
     list_filter = ("status", "upload_type")
     ordering = ("-id",)
     sortable_by = ()
@@ -188,7 +180,7 @@ class IPFSUploadRecordAdmin(UploadColumns, ExactSearch, MachineAdmin):
     search_cids = ("computed_cid",)
     search_help_text = "Token number or CID"
     fields = (
-        "token_number",
+        "number",
         "upload_type",
         "state",
         "attempt_number",

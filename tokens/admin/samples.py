@@ -43,7 +43,7 @@ class SampleForm(forms.Form):
 
 @admin.register(PromptSample)
 class PromptSampleAdmin(ExactSearch, MachineAdmin):
-    list_display = ("name", "state", "author_link", "prompt_start", "cost_usd", "actor", "asked")
+    list_display = ("id", "state", "author_link", "prompt_start", "cost_usd", "actor", "asked")
     list_filter = ("status",)
     list_select_related = ("author",)
     ordering = ("-id",)
@@ -64,7 +64,6 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
         "completed_at",
     )
 
-    name = column("Sample", lambda sample: str(sample.pk))
     state = column("State", lambda sample: sample.status, label=SAMPLE_LABELS)
     author_link = column("Author", lambda sample: admin_link(sample.author))
     prompt_start = column("Prompt", lambda sample: clipped(sample.prompt))

@@ -14,7 +14,7 @@ from django.utils import timezone
 from glisk.admin.formatting import duration, shortened
 from glisk.clients.links import explorer_url, gateway_url
 from tokens.admin.pictures import picture_url
-from tokens.admin.records import JOB_LABELS, UPLOAD_LABELS
+from tokens.admin.records import JOB_LABELS, UPLOAD_LABELS, between
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
 from tokens.models.artefact import UploadStatus
 from tokens.models.job import JobStatus
@@ -123,8 +123,8 @@ def _moves(token: Token, moves: Sequence[TokenTransition]) -> Iterable[Happening
             attempt=move.attempt,
             text=move.reason,
             facts=_facts(move.detail),
-            after=_between(before.created_at, move.created_at) if before else "",
-            since=_between(move.created_at, timezone.now()) if still else "",
+            after=between(before.created_at, move.created_at) if before else "",
+            since=between(move.created_at, timezone.now()) if still else "",
         )
 
 
@@ -142,7 +142,7 @@ def _jobs(token: Token) -> Iterable[Happening]:
                 ("cost", cost),
                 ("model", job.model),
                 ("outcome", JobStatus(job.status).label.lower()),
-                ("took", _between(job.submitted_at, job.completed_at)),
+                ("took", between(job.submitted_at, job.completed_at)),
             ),
         )
 
@@ -162,10 +162,6 @@ def _uploads(token: Token) -> Iterable[Happening]:
             ),
             url=gateway_url(record.computed_cid),
         )
-
-
-def _between(begin: datetime | None, end: datetime | None) -> str:
-    return "" if begin is None or end is None else duration((end - begin).total_seconds())
 
 
 def _given(*facts: tuple[str, str | None]) -> list[tuple[str, str]]:
