@@ -44,7 +44,6 @@ logger = structlog.get_logger(__name__)
 # glisk.clients.image_download: sizes are the model's, not one picture's.
 _SIZE_CODES = frozenset({"too_large", "too_many_pixels", "too_small"})
 
-PAUSED_BY = "spend guard"
 _LOOK_BACK = 2000  # among them may be open ones, refused prompts, and those before a resume
 
 
@@ -186,7 +185,7 @@ def pause_if_wasted(problem: str) -> bool:
         (wasted,) = cursor.fetchone()
     return wasted == limit and pause_stage(
         "generation",
-        actor=PAUSED_BY,
+        actor="spend guard",
         reason=f"The last {limit} images were paid for and of no use. {problem} Mend the cause, "
         "then resume the generation and retry the failed tokens.",
     )

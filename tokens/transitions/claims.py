@@ -23,12 +23,15 @@ from django.db.models.functions import Greatest, Now
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
 from tokens.states import ACTIVE, TokenStatus
-from tokens.transitions.status import PASSING_CLASSES, Move, as_json, move_tokens
+from tokens.transitions.status import Move, as_json, move_tokens
 
 logger = structlog.get_logger(__name__)
 
 # A token that was claimed this often without any outcome kills its workers: it is set aside.
 MAX_CLAIMS = 20
+
+# Why a token failed, if only time has to pass (glisk.errors).
+PASSING_CLASSES = frozenset({"rate_limited", "transient", "unknown_outcome", "not_sent"})
 
 _OPEN = [status.value for status in OPEN_JOB_STATUSES]
 

@@ -14,16 +14,7 @@ from typing import Any
 from django.apps import apps
 from django.db import connection
 
-from glisk.errors import NotSentError, TransientError, UnknownOutcomeError
 from tokens.states import TRANSITIONS, InvalidStateTransition, Map, TokenStatus
-
-# Why a token failed, if only time has to pass.
-PASSING_CLASSES = frozenset(
-    {
-        "rate_limited",
-        *(kind.error_class for kind in (TransientError, UnknownOutcomeError, NotSentError)),
-    }
-)
 
 
 def as_json(rows: Iterable[Mapping[str, Any]]) -> str:

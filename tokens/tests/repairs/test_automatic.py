@@ -19,8 +19,7 @@ from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.repairs.stock import failed
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready
-from tokens.transitions.claims import Claim, fail_tokens
-from tokens.transitions.status import PASSING_CLASSES
+from tokens.transitions.claims import PASSING_CLASSES, Claim, fail_tokens
 
 pytestmark = pytest.mark.django_db
 
