@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from django.conf import settings
 from django.db import transaction
 
 from glisk.clients.chain import ChainClient, OnChainToken, RawLog, revealed_ids
+from glisk.errors import AccountError, ProviderError, TransientError
 from tokens.minting.mint_log import (
     LARGEST_ID,
     MalformedLog,
@@ -104,6 +105,20 @@ def backfill(
         report.blocks += end - start + 1
         on_progress(report.blocks, last - first + 1)
     report.ended_early = walker.ended_early
+
+
+def backfill_if_given(
+    reader: ChainClient, *, first: int, last: int, report: Report, **options: Any
+) -> ProviderError | None:
+    """Do so, or return why the node does not give the logs of just these blocks."""
+    try:
+        backfill(reader, first=first, last=last, report=report, **options)
+    except (TransientError, AccountError):
+        raise
+    except ProviderError as error:
+        logger.warning("logs_unread", first=first, last=last, error=str(error))
+        return error
+    return None
 
 
 def decode_logs(reader: ChainClient, logs: Sequence[RawLog]) -> Found:

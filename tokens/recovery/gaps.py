@@ -23,11 +23,10 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from glisk.clients.chain import Block, ChainClient, Survey
-from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.fields import normalise_address
 from tokens.models import Token
 from tokens.recovery.adoption import FACTS_AT_ONCE, adopt, unknown_ids
-from tokens.recovery.backfill import Report, backfill
+from tokens.recovery.backfill import Report, backfill_if_given
 from tokens.recovery.progress import load_progress
 from tokens.transitions.chain import NewTokens, create_tokens
 
@@ -207,23 +206,19 @@ def read_around(
     unread = []
     range_blocks = load_progress().range_blocks
     for low, high in _joined(block_bounds(ranges, head=head)):
-        try:
-            backfill(
-                reader,
-                first=low,
-                last=high,
-                head=head,
-                report=report,
-                range_blocks=range_blocks,
-                keep_progress=False,
-                only_ids=only_ids,
-                until=until,
-            )
-        except (TransientError, AccountError):
-            raise
-        except ProviderError as error:
+        error = backfill_if_given(
+            reader,
+            first=low,
+            last=high,
+            head=head,
+            report=report,
+            range_blocks=range_blocks,
+            keep_progress=False,
+            only_ids=only_ids,
+            until=until,
+        )
+        if error is not None:
             unread.append(f"blocks {low} to {high}: {error}")
-            logger.warning("gap_logs_unread", first=low, last=high, error=str(error))
         on_piece()
     return unread
 

@@ -71,12 +71,14 @@ def prove(reader: ChainClient, *, budget_seconds: float) -> int:
     completed = _mend_tiling(reader, survey, tiling, memory, until)
     orphans = settle_orphans() + withdraw_unknown(survey, memory)
     memory.tiled_below = max(memory.tiled_below, settled_proof(tiling))
-    adopted = _adopt_on_their_way(reader)
+    active = Token.objects.filter(status__in=ACTIVE).order_by("mint_timestamp")
+    on_their_way = list(active.values_list("token_id", flat=True)[:_ON_THEIR_WAY])
+    adopted = adopt(revealed_facts(reader, on_their_way), actor=ACTOR)
     token_ids = [*_revealed_half_an_hour_ago(memory), *_next_window(memory)]
     save_memory(memory)  # before the drift check withdraws anything, which it must not undo
     drift = check_some(reader, survey, token_ids=token_ids, proven_below=memory.tiled_below)
     repaired = sum(finding.repaired for finding in drift.findings)
-    return look.created + gaps.created + completed + orphans + adopted + repaired
+    return look.created + gaps.created + completed + orphans + len(adopted) + repaired
 
 
 def _mend_tiling(
@@ -100,13 +102,6 @@ def _mend_tiling(
     if not mended:
         wait_before_trying(memory.hole, longest_seconds=_LONGEST_RETRY_SECONDS, **what)
     return mended
-
-
-def _adopt_on_their_way(reader: ChainClient) -> int:
-    """Stop the spending on tokens that somebody else has revealed meanwhile."""
-    found = Token.objects.filter(status__in=ACTIVE).order_by("mint_timestamp")
-    ids = list(found.values_list("token_id", flat=True)[:_ON_THEIR_WAY])
-    return len(adopt(revealed_facts(reader, ids), actor=ACTOR)) if ids else 0
 
 
 def _revealed_half_an_hour_ago(memory: Memory) -> list[int]:

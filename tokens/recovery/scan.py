@@ -15,9 +15,9 @@ import structlog
 from django.conf import settings
 
 from glisk.clients.chain import ChainClient, RangeTooWideError, Survey
-from glisk.errors import AccountError, ProviderError, TransientError
+from glisk.errors import ProviderError
 from tokens.models import MintEvent, Token
-from tokens.recovery.backfill import Report, backfill
+from tokens.recovery.backfill import backfill_if_given
 from tokens.recovery.gaps import GapReport, block_bounds, fill_gaps, missing_ranges
 from tokens.recovery.progress import (
     Memory,
@@ -73,7 +73,20 @@ def scan_chain(reader: ChainClient, *, budget_seconds: float = math.inf) -> Scan
             fault = error  # new mints need not wait for it
     remembered, missing = asdict(memory), _count_missing(survey, memory)
     if missing and is_worth_trying(memory.gap, next=survey.next_token_id, ids=missing):
-        unread = _read_logs(reader, survey, progress, report, until)
+        first = int(settings.CONTRACT_DEPLOYED_AT_BLOCK)
+        if progress.block is not None:
+            first = max(first, progress.block + 1 - OVERLAP_BLOCKS)
+        error = backfill_if_given(
+            reader,
+            first=first,
+            last=report.head,
+            head=report.head,
+            report=report,
+            range_blocks=progress.range_blocks,
+            until=until,
+        )
+        # A node that gives no logs still knows the tokens; asking again would only take time.
+        unread = str(error) if isinstance(error, RangeTooWideError) and error.unanswered else ""
         missing = _count_missing(survey, memory)
         if missing and not report.ended_early:
             fill_gaps(reader, survey=survey, until=until, unread=unread, report=report)
@@ -100,35 +113,6 @@ def _count_missing(survey: Survey, memory: Memory) -> int:
         return 0
     known = Token.objects.filter(token_id__gte=first, token_id__lt=following).count()
     return following - first - known
-
-
-def _read_logs(
-    reader: ChainClient, survey: Survey, progress: Progress, report: Report, until: float
-) -> str:
-    """Read the logs since the last look; return why asking for some again would only take time.
-
-    A node that keeps no logs, or none of these blocks, still knows the tokens.
-    """
-    first, head = int(settings.CONTRACT_DEPLOYED_AT_BLOCK), survey.head.number
-    if progress.block is not None:
-        first = max(first, progress.block + 1 - OVERLAP_BLOCKS)
-    try:
-        backfill(
-            reader,
-            first=first,
-            last=head,
-            head=head,
-            report=report,
-            range_blocks=progress.range_blocks,
-            until=until,
-        )
-    except (TransientError, AccountError):
-        raise
-    except ProviderError as error:
-        logger.warning("logs_unread", first=first, last=head, error=str(error))
-        if isinstance(error, RangeTooWideError) and error.unanswered:
-            return str(error)
-    return ""
 
 
 def _remember_gap(survey: Survey, memory: Memory, missing: int) -> None:

@@ -51,9 +51,8 @@ def retire_mint(event: MintEvent, owners: Mapping[int, MintLog], revealed: Colle
     the tokens that it calls revealed. To be called under `lock_mints`.
     """
     tokens = list(Token.objects.select_for_update().filter(mint_event=event).order_by("token_id"))
-    if in_flight(token.token_id for token in tokens):
-        return False
-    if any(_is_reveal_in_doubt(token, revealed) for token in tokens):
+    ours = [t for t in tokens if t.status == TokenStatus.REVEALED and t.adopted_uri is None]
+    if in_flight(token.pk for token in tokens) or any(t.pk not in revealed for t in ours):
         return False  # our transaction may come back: the reveal's own watch decides
     reason = f"its mint {event.tx_hash} is not part of the chain any more"
     give_up(tokens, owners, revealed, reason=reason)
@@ -61,11 +60,6 @@ def retire_mint(event: MintEvent, owners: Mapping[int, MintLog], revealed: Colle
     forget_from(event.start_token_id)
     logger.warning("mint_retired", tx_hash=event.tx_hash, first=event.start_token_id)
     return True
-
-
-def _is_reveal_in_doubt(token: Token, revealed: Collection[int]) -> bool:
-    ours = token.status == TokenStatus.REVEALED and token.adopted_uri is None
-    return ours and token.token_id not in revealed
 
 
 def give_up(
@@ -79,25 +73,23 @@ def give_up(
     gone: list[Token] = []
     kept: list[Token] = []
     for token in tokens:
-        owner = owners.get(token.token_id)
-        same_author = owner is not None and owner.prompt_author == token.prompt_author_wallet
-        stays = token.status == TokenStatus.REVEALED and token.token_id in revealed
-        if same_author or (stays and (owner is not None or token.adopted_uri is None)):
+        owner = owners.get(token.pk)
+        stays = token.status == TokenStatus.REVEALED and token.pk in revealed
+        if owner is not None and owner.prompt_author == token.prompt_author_wallet:
             kept.append(token)
-            if owner is not None and not same_author:
-                attribute_token(token.token_id, wallet=owner.prompt_author)
-                logger.critical(
-                    "revealed_for_another_author",
-                    token_id=token.token_id,
-                    author=owner.prompt_author,
-                )
-            elif owner is None:
-                logger.critical(
-                    "revealed_without_a_mint",
-                    token_id=token.token_id,
-                    reason=reason,
-                    advice="A reveal cannot be taken back: whoever mints this id gets this art.",
-                )
+        elif owner is not None and stays:
+            kept.append(token)
+            wallet = owner.prompt_author
+            attribute_token(token.pk, wallet=wallet)
+            logger.critical("revealed_for_another_author", token_id=token.pk, author=wallet)
+        elif stays and token.adopted_uri is None:
+            kept.append(token)
+            logger.critical(
+                "revealed_without_a_mint",
+                token_id=token.pk,
+                reason=reason,
+                advice="A reveal cannot be taken back: whoever mints this id gets this art.",
+            )
         else:
             gone.append(token)
     detach_from_mint(kept, reason=reason, actor=ACTOR)

@@ -58,12 +58,10 @@ exit status:
             raise CommandError("Chain and database differ; see above.", returncode=DRIFT)
 
     def _write(self, report: DriftReport) -> None:
-        last = report.next_token_id - 1
         proof = "cover them exactly" if report.tiled else "do NOT cover them exactly"
-        given = f"tokens 1 to {last}" if last > 1 else "token 1" if last else "no token yet"
         self.stdout.write(
-            f"The contract has given out {given}; the mint events {proof}. "
-            f"{report.tokens_checked} tokens compared."
+            f"The contract has given out {report.next_token_id - 1} tokens; the mint events "
+            f"{proof}. {report.tokens_checked} tokens compared."
         )
         for kind, count in sorted(report.counts.items()):
             self.stdout.write(f"\n{kind}: {count}")
