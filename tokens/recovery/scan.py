@@ -76,7 +76,7 @@ def scan_chain(reader: ChainClient, *, budget_seconds: float = math.inf) -> Scan
         first = int(settings.CONTRACT_DEPLOYED_AT_BLOCK)
         if progress.block is not None:
             first = max(first, progress.block + 1 - OVERLAP_BLOCKS)
-        error = backfill_if_given(
+        refusal = backfill_if_given(
             reader,
             first=first,
             last=report.head,
@@ -86,7 +86,8 @@ def scan_chain(reader: ChainClient, *, budget_seconds: float = math.inf) -> Scan
             until=until,
         )
         # A node that gives no logs still knows the tokens; asking again would only take time.
-        unread = str(error) if isinstance(error, RangeTooWideError) and error.unanswered else ""
+        is_silent = isinstance(refusal, RangeTooWideError) and refusal.unanswered
+        unread = str(refusal) if is_silent else ""
         missing = _count_missing(survey, memory)
         if missing and not report.ended_early:
             fill_gaps(reader, survey=survey, until=until, unread=unread, report=report)
