@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from glisk.admin.actions import ranged
 from glisk.management.base import ExplainedCommand, confirm
@@ -37,17 +39,25 @@ def token_ids(text: str) -> list[int]:
 class RepairCommand(ExplainedCommand):
     """A command that repairs tokens and says of each what was done, or why not."""
 
+    actor = ""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--reason", default="", help="Stands in the timeline.")
+        parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
+        parser.add_argument("--yes", action="store_true", help="Pay for predictions unasked.")
+
     def carry_out(
-        self, service: Callable[..., list[RepairResult]], *, dry_run: bool, yes: bool
+        self, service: Callable[..., list[RepairResult]], wanted: list[int], options: dict[str, Any]
     ) -> None:
-        """Plan, ask before anything is paid for (`yes`: it is agreed to), do it and say so."""
-        results = service(dry_run=True)
-        if not dry_run:
+        """Plan, ask before anything is paid for, do it and say so."""
+        repair = partial(service, token_ids=wanted, actor=self.actor, reason=options["reason"])
+        results = repair(dry_run=True)
+        if not options["dry_run"]:
             paying = sum(result.pays for result in results)
             if paying:
-                confirm(f"{_predictions(paying)}, will be paid for.", yes=yes)
-            results = service()
-        self.summarise(results, dry_run=dry_run)
+                confirm(f"{_predictions(paying)}, will be paid for.", yes=options["yes"])
+            results = repair()
+        self.summarise(results, dry_run=options["dry_run"])
 
     def summarise(self, results: Sequence[RepairResult], *, dry_run: bool = False) -> None:
         """Write what was done; exit with 2 if something was skipped."""

@@ -1,6 +1,5 @@
 """Regenerates, holds, releases, fails or rechecks tokens by number."""
 
-from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -13,8 +12,6 @@ from tokens.repairs import (
     regenerate_tokens,
     release_tokens,
 )
-
-ACTOR = "repair_tokens"
 
 _SERVICES = {
     "regenerate": regenerate_tokens,
@@ -41,21 +38,18 @@ examples:
 exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the reason.
 """
 
+    actor = "repair_tokens"
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=[*_SERVICES, "recheck"])
         parser.add_argument("--token-ids", type=token_ids, required=True, help="As 3,7,20-25.")
-        parser.add_argument("--reason", default="", help="Stands in the timeline.")
-        parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
-        parser.add_argument("--yes", action="store_true", help="Pay for predictions unasked.")
+        super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        action, wanted, dry_run = options["action"], options["token_ids"], options["dry_run"]
+        action, wanted = options["action"], options["token_ids"]
         if action in _NEED_A_REASON and not options["reason"].strip():
             raise CommandError(f"Say why, for the timeline: --reason is needed to {action}.")
         if action == "recheck":
-            self.summarise(recheck_tokens(token_ids=wanted, actor=ACTOR))
-            return
-        service = partial(
-            _SERVICES[action], token_ids=wanted, actor=ACTOR, reason=options["reason"]
-        )
-        self.carry_out(service, dry_run=dry_run, yes=options["yes"])
+            self.summarise(recheck_tokens(token_ids=wanted, actor=self.actor))
+        else:
+            self.carry_out(_SERVICES[action], wanted, options)

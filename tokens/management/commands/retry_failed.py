@@ -1,6 +1,5 @@
 """Puts failed tokens back into the stage they failed in."""
 
-from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -10,7 +9,6 @@ from tokens.management.repairing import RepairCommand, token_ids
 from tokens.repairs import failed_token_ids, retry_tokens
 from tokens.states import REPAIRS, Repair, TokenStatus
 
-ACTOR = "retry_failed"
 FAILED_IN = REPAIRS[Repair.RETRY][TokenStatus.FAILED]
 
 
@@ -29,32 +27,23 @@ examples:
 exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the reason.
 """
 
+    actor = "retry_failed"
+
     def add_arguments(self, parser: CommandParser) -> None:
         stages = [stage.value for stage in TokenStatus if stage in FAILED_IN]
         parser.add_argument("--stage", choices=stages, help="Only those that failed there.")
         parser.add_argument("--error-class", help="Only this class, as the admin shows it.")
         parser.add_argument("--token-ids", type=token_ids, help="Only these: 3,7,20-25.")
         parser.add_argument("--limit", type=at_least(1), help="So many at most, oldest mint first.")
-        parser.add_argument("--reason", default="", help="Stands in the timeline.")
-        parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
-        parser.add_argument("--yes", action="store_true", help="Pay for predictions unasked.")
+        super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        wanted = self._wanted(options)
-        if not wanted:
-            self.stdout.write("No failed tokens of this kind.")
-            return
-        retry = partial(retry_tokens, token_ids=wanted, actor=ACTOR, reason=options["reason"])
-        self.carry_out(retry, dry_run=options["dry_run"], yes=options["yes"])
-
-    def _wanted(self, options: dict[str, Any]) -> list[int]:
         named = options["token_ids"]
-        found = failed_token_ids(
-            stage=options["stage"],
-            error_class=options["error_class"],
-            token_ids=named,
-            limit=options["limit"],
-        )
-        if named is None or options["stage"] or options["error_class"] or options["limit"]:
-            return found
-        return sorted(set(named))  # whoever names a token is told why it is skipped
+        chosen = {name: options[name] for name in ("stage", "error_class", "limit")}
+        # Whoever names tokens only is told why they are skipped.
+        only_named = named and not any(chosen.values())
+        found = named if only_named else failed_token_ids(token_ids=named, **chosen)
+        if found:
+            self.carry_out(retry_tokens, found, options)
+        else:
+            self.stdout.write("No failed tokens of this kind.")
