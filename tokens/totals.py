@@ -108,10 +108,7 @@ def _ended_lately() -> QuerySet[Token]:
 
 
 def author_figures(wallets: Iterable[str]) -> dict[str, AuthorFigures]:
-    """Return tokens and earnings of these wallets (EIP-55) by one read of an index.
-
-    Attribution goes by the wallet on chain, registered or not.
-    """
+    """Return tokens and earnings by the wallet on chain (EIP-55), registered or not."""
     found = (
         MintEvent.objects.filter(prompt_author__in=list(wallets))
         .order_by()
@@ -154,10 +151,9 @@ class Spend:
 
 
 def spend_totals() -> Spend:
-    """Return the sums of today, 7 days, 30 days and all time, by service and model.
+    """Return the sums by service and model.
 
-    Adds the closed days' rows to one range of the index `generation_job_spend`, so that its cost
-    does not grow with the ledger.
+    Closed days and one range of `generation_job_spend`: its cost does not grow with the ledger.
     """
     today = utc_midnight().date()
     with connection.cursor() as cursor:

@@ -44,17 +44,14 @@ DOUBTFUL = frozenset({MintResult.CONFLICT, MintResult.REORGED})
 
 @dataclass(frozen=True)
 class MintOutcome:
-    """What became of one log: the tokens it created, and those that another mint had first.
-
-    `completed` are tokens that were found in the contract before, and have got their mint now.
-    `mint_event_id` is given where the log agrees with what is stored of it.
-    """
+    """What became of one log, and of its tokens."""
 
     log: MintLog
     result: MintResult
     created: tuple[int, ...] = ()
-    conflicting: tuple[int, ...] = ()
-    completed: tuple[int, ...] = ()
+    conflicting: tuple[int, ...] = ()  # another mint had them first
+    completed: tuple[int, ...] = ()  # were found in the contract before, and have their mint now
+    # Where the log agrees with what is stored of it.
     mint_event_id: int | None = field(default=None, compare=False)
 
 
@@ -89,7 +86,9 @@ def register_mints(logs: Sequence[MintLog], *, source: MintSource, actor: str) -
     for log in logs:
         first = unique.get(log.key)
         mine = found.pop(log.key, None) if log == first else None
-        outcomes.append(mine or _repeated(log, first))
+        outcomes.append(
+            mine or _contradiction(log, first) or MintOutcome(log, MintResult.DUPLICATE)
+        )
     _report(outcomes)
     return outcomes
 
@@ -99,16 +98,9 @@ def _register(
 ) -> dict[LogKey, MintOutcome]:
     stored = _store_mints(logs, source)
     stored |= _known_mints([log for log in logs if log.key not in stored])
-    found: dict[LogKey, MintOutcome] = {}
-    agreed: list[tuple[_StoredMint, MintLog]] = []
-    for log in logs:
-        mint = stored.get(log.key)
-        if mint is None or (mint.facts == log.facts and mint.block_hash != log.block_hash):
-            found[log.key] = MintOutcome(log, MintResult.REORGED)  # it is in another block
-        elif mint.facts != log.facts:
-            found[log.key] = _conflict(log)
-        else:
-            agreed.append((mint, log))
+    told = {log.key: _contradiction(log, stored.get(log.key)) for log in logs}
+    found = {key: outcome for key, outcome in told.items() if outcome is not None}
+    agreed = [(stored[log.key], log) for log in logs if log.key not in found]
     short = [(mint, log) for mint, log in agreed if len(mint.token_ids) < log.quantity]
     created = create_tokens(
         [_new_tokens(mint.id, log) for mint, log in short],
@@ -135,6 +127,15 @@ def _first_of_each(logs: Sequence[MintLog]) -> dict[LogKey, MintLog]:
     return {log.key: log for log in reversed(usable)}
 
 
+def _contradiction(log: MintLog, known: MintLog | _StoredMint | None) -> MintOutcome | None:
+    """Return the outcome of a log that contradicts what is known of it; None if it does not."""
+    if known is not None and known.facts != log.facts:
+        return MintOutcome(log, MintResult.CONFLICT, conflicting=tuple(log.token_ids))
+    if known is None or known.block_hash != log.block_hash:
+        return MintOutcome(log, MintResult.REORGED)  # its transaction is in another block
+    return None
+
+
 def _outcome(
     log: MintLog, mint: _StoredMint, created: Sequence[int], completed: Sequence[int]
 ) -> MintOutcome:
@@ -147,19 +148,6 @@ def _outcome(
         result = MintResult.COMPLETED if completed else MintResult.DUPLICATE
     made, other, got = (tuple(sorted(found)) for found in (created, others, completed))
     return MintOutcome(log, result, made, other, got, mint.id)
-
-
-def _conflict(log: MintLog) -> MintOutcome:
-    return MintOutcome(log, MintResult.CONFLICT, conflicting=tuple(log.token_ids))
-
-
-def _repeated(log: MintLog, first: MintLog | None) -> MintOutcome:
-    """Return the outcome of a log whose like, or another block's, came before in the same call."""
-    if log == first:
-        return MintOutcome(log, MintResult.DUPLICATE)
-    if first is None or log.facts == first.facts:
-        return MintOutcome(log, MintResult.REORGED)
-    return _conflict(log)
 
 
 def _new_tokens(mint_event_id: int, log: MintLog) -> NewTokens:
@@ -177,8 +165,7 @@ def _new_tokens(mint_event_id: int, log: MintLog) -> NewTokens:
 def _store_mints(logs: Sequence[MintLog], source: MintSource) -> dict[LogKey, _StoredMint]:
     """Insert the mint events that are new; return them by log.
 
-    A transaction that is known from another block is none: it was mined again, and its logs may
-    have other indexes now. Stored beside the old ones, one mint would stand there twice.
+    A transaction that is known from another block is none: it was mined again.
     """
     sql = """
         INSERT INTO mint_events

@@ -117,10 +117,7 @@ def forget_from(token_id: int) -> None:
 
 
 def wait_before_trying(stuck: dict[str, float], *, longest_seconds: float, **what: float) -> float:
-    """Note a try that led to nothing, in place; return after how many seconds to try again.
-
-    Twice as long each time for the same `what`, from the beginning for anything else.
-    """
+    """Note a vain try; return after how many seconds to try again: twice as many each time."""
     tries = stuck.get("tries", 0.0) + 1 if _is_same(stuck, what) else 1.0
     wait = min(longest_seconds, timing.first_retry * 2 ** min(tries - 1, 20))
     stuck.clear()

@@ -51,10 +51,7 @@ _AT_ONCE = 200
 
 
 def prove(reader: ChainClient, *, budget_seconds: float) -> int:
-    """Mend what is missing or differs; return how many tokens that concerned.
-
-    Raises the errors of the reader.
-    """
+    """Mend what is missing or differs; return how many tokens it was. Raises as the reader."""
     until = time.monotonic() + budget_seconds
     # The gate turned their tokens away: it found the block outside the chain, or the token unknown.
     refused = Token.objects.filter(status="ready", error_class__in=["reorged", "not_minted"])
@@ -84,17 +81,14 @@ def prove(reader: ChainClient, *, budget_seconds: float) -> int:
 def _mend_tiling(
     reader: ChainClient, survey: Survey, tiling: Tiling, memory: Memory, until: float
 ) -> int:
-    """Read the blocks again where mint events are missing; return how many tokens got theirs.
-
-    Less and less often for the same holes: some nodes keep no old logs.
-    """
+    """Read the blocks again where mint events are missing; return how many tokens got theirs."""
     for first, last in tiling.overlaps:
         MintEvent.objects.claiming(first, last).unsettle()
     if not tiling.holes:
         memory.hole = {}
         return 0
     what = {"holes": len(tiling.holes), "first": tiling.holes[0][0], "last": tiling.holes[-1][1]}
-    if not is_worth_trying(memory.hole, **what):
+    if not is_worth_trying(memory.hole, **what):  # some nodes keep no old logs
         return 0
     found = Report()
     read_around(reader, tiling.holes, head=survey.head.number, report=found, until=until)
@@ -155,10 +149,7 @@ def settle_orphans() -> int:
 
 
 def withdraw_unknown(survey: Survey, memory: Memory) -> int:
-    """Withdraw tokens without a mint that the contract does not know any more; return how many.
-
-    As with mints, one answer is not enough: it must still say so some blocks later.
-    """
+    """Withdraw tokens without a mint that the contract has not known for some blocks."""
     # Those that we revealed are for a person.
     orphans = Token.objects.filter(mint_event=None).exclude(
         status=TokenStatus.REVEALED, adopted_uri=None

@@ -87,10 +87,7 @@ def compare_everything(reader: ChainClient) -> int:
 
 
 def look_soon() -> None:
-    """Have the chain looked at now, e.g. because a webhook told of a reorg.
-
-    Once a second at most: more would find the same, and the schedule comes anyway.
-    """
+    """Have the chain looked at now, once a second at most: a webhook told of a reorg, say."""
     global _nudged_at
     now = time.monotonic()
     if now - _nudged_at >= timing.nudge:

@@ -111,9 +111,8 @@ def withdraw(tokens: Sequence[Token], reason: str) -> None:
 def close_jobs_of(token_ids: Sequence[int], *, why: str) -> None:
     """End the open generation jobs of tokens; ids and costs stay in the books.
 
-    A call whose reply has not come yet is closed as rejected: should the vendor have accepted it,
-    its id and cost are entered all the same (tokens.pipeline.jobs), and nothing else
-    follows.
+    A call without a reply is closed as rejected: should the vendor have accepted it, its id and
+    cost are entered all the same (tokens.pipeline.jobs), and nothing else follows.
     """
     is_unanswered = When(status=JobStatus.CREATED, then=Value(JobStatus.REJECTED))
     ImageGenerationJob.objects.filter(token_id__in=token_ids, status__in=OPEN_JOB_STATUSES).update(
