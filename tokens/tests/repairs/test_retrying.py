@@ -54,24 +54,21 @@ def test_without_a_timeline_the_artefacts_tell_the_stage() -> None:
     assert status(token) == TokenStatus.UPLOADING
 
 
-@pytest.mark.parametrize("state", [s for s in TokenStatus if s != TokenStatus.FAILED])
-def test_what_has_not_failed_is_skipped(state: TokenStatus) -> None:
-    token = TokenFactory.create(status=state)
-    result = the_one(retry_tokens(token_ids=[token.pk], actor=ACTOR))
-    assert (result.done, result.message) == (False, f"It has not failed: it is {state}.")
-    assert not timeline(token)
-
-
 def test_each_token_is_decided_by_itself() -> None:
-    good, other = failed(TokenStatus.GENERATING), TokenFactory.create()
-    missing = other.pk + 1000
-    results = retry_tokens(token_ids=[missing, other.pk, good.pk, good.pk], actor=ACTOR)
-    assert [(r.token_id, r.done) for r in results] == [
+    good = failed(TokenStatus.GENERATING)
+    others = [TokenFactory.create(status=s) for s in TokenStatus if s != TokenStatus.FAILED]
+    missing = others[-1].pk + 1000
+    wanted = [missing, *(token.pk for token in others), good.pk, good.pk]
+    results = retry_tokens(token_ids=wanted, actor=ACTOR)
+    assert [(result.token_id, result.done) for result in results] == [
         (good.pk, True),
-        (other.pk, False),
+        *((token.pk, False) for token in others),
         (missing, False),
     ]
-    assert "no token" in results[-1].message
+    assert [result.message for result in results[1:]] == [
+        *(f"It has not failed: it is {token.status}." for token in others),
+        f"There is no token {missing} here.",
+    ]
 
 
 def test_an_upload_whose_bytes_are_gone_is_not_retried() -> None:
