@@ -4,9 +4,7 @@ from django.urls import path
 
 from webhooks.views import AlchemyWebhookView, ReplicateWebhookView
 
-PREFIX = "webhooks/"
-
 urlpatterns = [
-    path(f"{PREFIX}alchemy", AlchemyWebhookView.as_view(), name="webhook-alchemy"),
-    path(f"{PREFIX}replicate", ReplicateWebhookView.as_view(), name="webhook-replicate"),
+    path("webhooks/alchemy", AlchemyWebhookView.as_view(), name="webhook-alchemy"),
+    path("webhooks/replicate", ReplicateWebhookView.as_view(), name="webhook-replicate"),
 ]

@@ -1,8 +1,10 @@
 """A token's image as the admin shows it: from our own bytes, for staff only."""
 
 import io
+from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.cache import patch_cache_control
@@ -28,15 +30,21 @@ def picture_url(token_id: int, sha256: str, *, thumbnail: bool = False) -> str:
 @require_safe
 def picture(request: HttpRequest, token_id: int, *, thumbnail: bool = False) -> HttpResponse:
     """Answer with the image's bytes or a thumbnail of it; 403 without the right to see tokens."""
-    if not request.user.has_perm("tokens.view_token"):
-        raise PermissionDenied
-    found = TokenImage.objects.filter(pk=token_id).values_list("data", "mime_type").first()
-    if found is None or found[0] is None:
-        raise Http404("The bytes of this image are not kept (any more).")
-    data, mime_type = bytes(found[0]), found[1]
+    rows = TokenImage.objects.filter(pk=token_id)
+    data, mime_type = kept_image(rows, request.user, "tokens.view_token")
     if thumbnail:
         data, mime_type = make_thumbnail(data), "image/webp"
     return image_response(data, mime_type)
+
+
+def kept_image(rows: QuerySet[Any], user: Any, permission: str) -> tuple[bytes, str]:
+    """Return the bytes and the type of an image; raise `PermissionDenied` or `Http404`."""
+    if not user.has_perm(permission):
+        raise PermissionDenied
+    data, mime_type = rows.values_list("data", "mime_type").first() or (None, "")
+    if data is None:
+        raise Http404("The bytes of this image are not kept (any more).")
+    return bytes(data), mime_type
 
 
 def image_response(data: bytes, mime_type: str) -> HttpResponse:

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -22,7 +22,7 @@ from glisk.admin.audit import actor_of
 from glisk.admin.formatting import NOTHING, admin_link, age, clipped, text_block
 from glisk.admin.tables import ExactSearch, MachineAdmin, column
 from glisk.permissions import TRY_PROMPT
-from tokens.admin.pictures import image_response
+from tokens.admin.pictures import image_response, kept_image
 from tokens.models import PromptSample
 from tokens.models.job import SampleStatus
 from tokens.pipeline.image_vendors import cap_reason
@@ -104,7 +104,6 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
         context: dict[str, Any] = {
             **self.admin_site.each_context(request),
             "title": "Try a prompt",
-            "opts": self.model._meta,
             "form": form,
             "media": self.media + form.media,
             "author": author,
@@ -126,9 +125,5 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
 @require_safe
 def sample_picture(request: HttpRequest, sample_id: int) -> HttpResponse:
     """Answer with the sample's bytes; 403 without the right to see samples."""
-    if not request.user.has_perm("tokens.view_promptsample"):
-        raise PermissionDenied
-    row = PromptSample.objects.filter(pk=sample_id).values_list("data", "mime_type").first()
-    if row is None or row[0] is None:
-        raise Http404("There is no such picture.")
-    return image_response(bytes(row[0]), row[1])
+    rows = PromptSample.objects.filter(pk=sample_id)
+    return image_response(*kept_image(rows, request.user, "tokens.view_promptsample"))
