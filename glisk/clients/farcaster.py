@@ -34,9 +34,7 @@ _node = lru_cache(maxsize=4)(RpcClient)
 def owns_account(*, address: str, fid: int) -> bool:
     """Say whether the address is the account's custody or auth address, by OPTIMISM_RPC_URL.
 
-    Raises:
-        AccountError: the node is none of Optimism, or has no registries.
-        ProviderError: it does not answer.
+    Raises AccountError if the node is none of Optimism, or another `ProviderError`.
     """
     from eth_abi.abi import encode
 
@@ -57,11 +55,7 @@ def owns_account(*, address: str, fid: int) -> bool:
 
 
 def name_of_account(fid: int) -> str | None:
-    """Return the account's present name, or None if it has none at FARCASTER_NAME_URL.
-
-    Raises:
-        ProviderError: the registry of names does not answer, or answers nonsense.
-    """
+    """Return the account's name at FARCASTER_NAME_URL, None without one, or raise ProviderError."""
     http = HttpClient(
         vendor=VENDOR,
         base_url=settings.FARCASTER_NAME_URL,

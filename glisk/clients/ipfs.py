@@ -166,7 +166,12 @@ class GatewayClient:
                 continue
             if cid_matches(reply.body, cid):
                 return reply.body
-            failures.append(_wrong_bytes(cid, reply))
+            kind = reply.headers.get("Content-Type", "not given")
+            text = (
+                f"gateway: {len(reply.body)} bytes were served for {cid} that are not that file "
+                f"(content type {kind!r}). Check the pin and the gateway's URL and token."
+            )
+            failures.append(ArtefactError(text, vendor=GATEWAY, code="cid_mismatch"))
         # If any gateway may still deliver, the failure is transient.
         hopeful = [error for error in failures if isinstance(error, TransientError)]
         refused = [error for error in failures if isinstance(error, AccountError)]
@@ -188,14 +193,3 @@ def _read_gateway_fault(reply: Reply) -> Fault:
     if reply.status in _LATE_STATUSES:
         return Fault(detail, code="not_available", kind=TransientError)
     return Fault(detail)
-
-
-def _wrong_bytes(cid: str, reply: Reply) -> ArtefactError:
-    return ArtefactError(
-        f"gateway: {len(reply.body)} bytes were served for {cid} that are not that file "
-        f"(content type {reply.headers.get('Content-Type', 'not given')!r}). "
-        "Check the pin and the gateway's URL and token.",
-        vendor=GATEWAY,
-        status=reply.status,
-        code="cid_mismatch",
-    )

@@ -11,7 +11,7 @@ from typing import Final
 
 from django.conf import settings
 
-from glisk.clients.http import Fault, HttpClient, Reply
+from glisk.clients.http import HttpClient
 
 VENDOR: Final = "opensea"
 _CHAINS: Final = {"BASE_MAINNET": "base", "BASE_SEPOLIA": "base_sepolia", "LOCAL": "base"}
@@ -27,7 +27,6 @@ class OpenSeaClient:
             vendor=VENDOR,
             base_url=settings.OPENSEA_API_URL,
             headers={"x-api-key": settings.OPENSEA_API_KEY, "Accept": "application/json"},
-            read_fault=_read_fault,
         )
         self.close = self._http.close
 
@@ -38,11 +37,3 @@ class OpenSeaClient:
         InvalidRequestError for a token that OpenSea does not know (yet).
         """
         self._http.call("POST", f"{self._path}/{token_id}/refresh", idempotent=True)
-
-
-def _read_fault(reply: Reply) -> Fault:
-    """Read OpenSea's `{"errors": ["…"]}`; anything else is shown as it is."""
-    errors = reply.json_object().get("errors")
-    if isinstance(errors, list) and errors:
-        return Fault("; ".join(map(str, errors))[:300])
-    return Fault(reply.excerpt())

@@ -283,7 +283,11 @@ class ReplicateClient:
         out. Raises AccountError, InvalidRequestError and TransientError.
         """
         bounds = {"created_after": created_after, "created_before": created_before}
-        bound = {name: _vendor_time(moment) for name, moment in bounds.items() if moment}
+        bound = {
+            name: f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+            for name, moment in bounds.items()
+            if moment
+        }
         following: Any = "?"
         while isinstance(following, str) and following:
             # Only the query of `next` is taken: the token goes to our own base URL, nowhere else.
@@ -404,7 +408,3 @@ def _readable(items: list[Any]) -> list[Prediction]:
         with contextlib.suppress(ValueError):
             found.append(parse_prediction(item if isinstance(item, dict) else {}))
     return found
-
-
-def _vendor_time(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

@@ -41,11 +41,7 @@ class SmartWalletClient:
         self._rpc = rpc
 
     def has_contract(self, wallet: str) -> bool:
-        """Say whether there is a contract at this address.
-
-        Raises:
-            ProviderError: the node did not answer, or refuses our key.
-        """
+        """Say whether there is a contract at this address; may raise a `ProviderError`."""
         code = self._rpc.call("eth_getCode", wallet, "latest")
         if not isinstance(code, str):
             raise TransientError("chain: eth_getCode answered no text", vendor=VENDOR)
@@ -56,9 +52,7 @@ class SmartWalletClient:
 
         Not to be asked of a wallet without a contract, unless the signature names the factory
         that makes it: the validator would recover a plain key, with fewer checks than ours.
-
-        Raises:
-            ProviderError: the node did not answer, could not run the call, or refuses our key.
+        Raises a `ProviderError` if the node does not answer or cannot run the call.
         """
         data = _call_data(wallet, digest, signature)
         try:

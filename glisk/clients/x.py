@@ -58,9 +58,7 @@ class XClient:
     def exchange(self, *, code: str, code_verifier: str) -> str:
         """Exchange a code (30 s of life, one use) for an access token.
 
-        Raises:
-            InvalidRequestError: X refuses the code.
-            ProviderError: X does not answer, or refuses the application.
+        Raises InvalidRequestError if X refuses the code, or another `ProviderError`.
         """
         from oauthlib.oauth2 import OAuth2Error
 
@@ -89,11 +87,7 @@ class XClient:
         return access_token
 
     def username(self, *, access_token: str) -> str:
-        """Return the name of the user whom the token belongs to.
-
-        Raises:
-            ProviderError: X does not answer, refuses, or names nobody.
-        """
+        """Return the name of the token's user; raises a `ProviderError` if X names nobody."""
         reply = self._http.call(
             "GET",
             "/2/users/me",

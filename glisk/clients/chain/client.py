@@ -341,7 +341,13 @@ class ChainClient:
                 f"chain: the node does not know block {last} yet; it is asked again.",
                 vendor=VENDOR,
             )
-        return self._read_logs(logs, first, last)
+        if not isinstance(logs, list) or not all(
+            self.is_mint(log) or self.is_reveal(log) for log in logs
+        ):
+            raise TransientError("chain: eth_getLogs gave something else", vendor=VENDOR)
+        if any(not first <= read_number(log.get("blockNumber")) <= last for log in logs):
+            raise TransientError("chain: eth_getLogs gave logs of other blocks", vendor=VENDOR)
+        return [log for log in logs if log.get("removed") is not True]  # by a reorg
 
     def is_reveal(self, log: Any) -> bool:
         """Tell whether any log, of a receipt for example, is a reveal by this contract."""
@@ -358,16 +364,6 @@ class ChainClient:
             and str(topics[0]).lower() == topic
             and str(log.get("address")).lower() == self.contract_address.lower()
         )
-
-    def _read_logs(self, logs: Any, first: int, last: int) -> list[RawLog]:
-        """Check that an answer holds what was asked for; logs that were taken back are left out."""
-        if not isinstance(logs, list) or not all(
-            self.is_mint(log) or self.is_reveal(log) for log in logs
-        ):
-            raise TransientError("chain: eth_getLogs gave something else", vendor=VENDOR)
-        if any(not first <= read_number(log.get("blockNumber")) <= last for log in logs):
-            raise TransientError("chain: eth_getLogs gave logs of other blocks", vendor=VENDOR)
-        return [log for log in logs if log.get("removed") is not True]
 
     # -- tokens -------------------------------------------------------------------------
 
