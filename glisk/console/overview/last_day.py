@@ -23,10 +23,10 @@ class Hour:
     """One hour (UTC); the times from mint to reveal are those of its reveals, in seconds."""
 
     begins_at: datetime
-    minted: int
-    revealed: int
-    p50_seconds: float | None
-    p95_seconds: float | None
+    minted: int = 0
+    revealed: int = 0
+    p50_seconds: float | None = None
+    p95_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class _Percentile(Aggregate):
 
 _PACE = {
     name: _Percentile(Extract(F("revealed_at") - F("mint_timestamp"), "epoch"), share=share)
-    for name, share in (("p50", 0.5), ("p95", 0.95))
+    for name, share in (("p50_seconds", 0.5), ("p95_seconds", 0.95))
 }
 _memory: ShortMemory[LastDay] = ShortMemory(seconds=REMEMBERED_SECONDS)
 
@@ -65,24 +65,15 @@ def _read() -> LastDay:
     # Each is a range of an index: token_status_minted, token_ended.
     minted = Token.objects.filter(status__in=list(TokenStatus), mint_timestamp__gte=first)
     revealed = Token.objects.filter(status=TokenStatus.REVEALED, status_changed_at__gte=first)
-    mints = _by_hour(minted, "mint_timestamp")
-    reveals = _by_hour(revealed, "status_changed_at", **_PACE)
-    hours = []
-    for begins_at in (first + timedelta(hours=number) for number in range(HOURS)):
-        minted_then, revealed_then = mints.get(begins_at, {}), reveals.get(begins_at, {})
-        hours.append(
-            Hour(
-                begins_at,
-                minted_then.get("number", 0),
-                revealed_then.get("number", 0),
-                revealed_then.get("p50"),
-                revealed_then.get("p95"),
-            )
-        )
-    pace = revealed.aggregate(**_PACE)
-    return LastDay(hours, pace["p50"], pace["p95"])
+    mints = _by_hour(minted, "mint_timestamp", minted=Count("pk"))
+    reveals = _by_hour(revealed, "status_changed_at", revealed=Count("pk"), **_PACE)
+    hours = [
+        Hour(begins_at, **mints.get(begins_at, {}), **reveals.get(begins_at, {}))
+        for begins_at in (first + timedelta(hours=number) for number in range(HOURS))
+    ]
+    return LastDay(hours, **revealed.aggregate(**_PACE))
 
 
-def _by_hour(tokens: QuerySet, moment: str, **more: Aggregate) -> dict[datetime, dict[str, Any]]:
-    rows = tokens.order_by().values(hour=TruncHour(moment, tzinfo=UTC))
-    return {row["hour"]: row for row in rows.annotate(number=Count("pk"), **more)}
+def _by_hour(tokens: QuerySet, moment: str, **found: Aggregate) -> dict[datetime, dict[str, Any]]:
+    rows = tokens.order_by().values(hour=TruncHour(moment, tzinfo=UTC)).annotate(**found)
+    return {row.pop("hour"): row for row in rows}
