@@ -6,13 +6,10 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from glisk.admin.actions import ActionsAdmin, AdminAction, Forecast, Outcome
-from glisk.admin.formatting import NOTHING, admin_link, age, duration, ether, hash_link, short
+from glisk.admin.formatting import NOTHING, admin_link, age, duration, ether, short, wallet_link
 from glisk.admin.tables import (
     ExactSearch,
     MachineAdmin,
@@ -21,11 +18,11 @@ from glisk.admin.tables import (
     as_id,
     column,
 )
-from glisk.clients.links import explorer_url
 from glisk.permissions import SPEED_UP
 from reveals.admin.transactions import TransactionColumns
 from reveals.by_hand import request_replacement
 from reveals.models import BatchStatus, RevealBatch, RevealBatchToken, RevealTransaction
+from tokens.admin.records import token_link
 
 BATCH_LABELS = {
     BatchStatus.OPEN: "info",
@@ -79,10 +76,7 @@ class ItemInline(MachineInline):
     readonly_fields = fields
     ordering = ("position",)
 
-    @display(description="Token")
-    def token_link(self, item: RevealBatchToken) -> SafeString:
-        url = reverse("admin:tokens_token_change", args=[item.token_id])
-        return format_html('<a href="{}" class="glisk-link">#{}</a>', url, item.token_id)
+    token_link = column("Token", lambda item: token_link(item.token_id))
 
 
 @admin.register(RevealBatch)
@@ -154,9 +148,7 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         lambda batch: f"wanted by {batch.replace_by}" if batch.replace_at else NOTHING,
     )
     keeper_short = column("Keeper", lambda batch: short(batch.keeper))
-    keeper_link = column(
-        "Keeper", lambda batch: hash_link(batch.keeper, explorer_url("address", batch.keeper))
-    )
+    keeper_link = column("Keeper", lambda batch: wallet_link(batch.keeper))
     opened = column("Age", lambda batch: age(batch.created_at), ordering="id")
 
     @display(description="Tokens")

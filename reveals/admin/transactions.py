@@ -3,7 +3,6 @@
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
@@ -12,16 +11,18 @@ from glisk.admin.formatting import (
     NOTHING,
     admin_link,
     age,
+    block_link,
     duration,
     ether,
     gwei,
-    hash_link,
     short,
     text_block,
+    transaction_link,
+    wallet_link,
 )
 from glisk.admin.tables import ExactSearch, MachineAdmin, column, shows_list
-from glisk.clients.links import explorer_url
 from reveals.models import RevealTransaction, TransactionStatus
+from tokens.admin.records import token_link
 
 TRANSACTION_LABELS = {
     TransactionStatus.SIGNED: "default",
@@ -79,9 +80,7 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
         )
 
     name = column("Transaction", lambda row: short(row.tx_hash))
-    explorer = column(
-        "Transaction", lambda row: hash_link(row.tx_hash, explorer_url("tx", row.tx_hash))
-    )
+    explorer = column("Transaction", lambda row: transaction_link(row.tx_hash))
     batch_link = column("Batch", lambda row: admin_link(row.batch))
     replaces_link = column(
         "Replaces", lambda row: admin_link(row.replaces) if row.replaces else NOTHING
@@ -91,8 +90,11 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     priority_cap = column("Priority fee cap", lambda row: gwei(row.max_priority_fee_per_gas_wei))
     cost_wei = column("Cost in gwei", lambda row: gwei(row.cost_wei))
     l1_fee = column("L1 data fee", lambda row: ether(row.l1_fee_wei))
-    keeper_link = column(
-        "Keeper", lambda row: hash_link(row.keeper, explorer_url("address", row.keeper))
+    keeper_link = column("Keeper", lambda row: wallet_link(row.keeper))
+    block = column("Block", lambda row: block_link(row.block_number))
+    token_links = column(
+        "Tokens",
+        lambda row: format_html_join(" ", "{}", ((token_link(key),) for key in row.token_ids)),
     )
     raw_size = column("Signed transaction", lambda row: f"{len(row.raw_transaction):,} bytes")
     failure = column("Error", lambda row: text_block(row.error))
@@ -102,25 +104,10 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
         later = ((admin_link(other),) for other in transaction.replaced_by.all())
         return format_html_join(" ", "{}", later) or NOTHING
 
-    @display(description="Tokens")
-    def token_links(self, transaction: RevealTransaction) -> SafeString:
-        addresses = (
-            (reverse("admin:tokens_token_change", args=[token_id]), token_id)
-            for token_id in transaction.token_ids
-        )
-        return format_html_join(" ", '<a class="glisk-link" href="{}">#{}</a>', addresses)
-
     @display(description="Gas used of limit")
     def gas(self, transaction: RevealTransaction) -> str:
         used = NOTHING if transaction.gas_used is None else f"{transaction.gas_used:,}"
         return f"{used} of {transaction.gas_limit:,}"
-
-    @display(description="Block")
-    def block(self, transaction: RevealTransaction) -> SafeString | str:
-        number = transaction.block_number
-        if number is None:
-            return NOTHING
-        return hash_link(str(number), explorer_url("block", number))
 
     @display(description="Signed to mined")
     def took(self, transaction: RevealTransaction) -> str:
