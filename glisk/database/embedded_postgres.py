@@ -180,15 +180,11 @@ def _register_use(layout: Layout) -> None:
 
 
 def _watchdog_runs(layout: Layout) -> bool:
-    lock = os.open(layout.watchdog_lock, os.O_RDONLY)
-    try:
+    with layout.watchdog_lock.open() as lock, suppress(BlockingIOError):
         # Shared, so that two who ask at once do not take each other for the watchdog.
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+        return False
+    return True
 
 
 def _published(layout: Layout) -> tuple[int, str]:

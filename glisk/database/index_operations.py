@@ -1,7 +1,5 @@
 """Build indexes in migrations without blocking writes, and so that a second try succeeds."""
 
-from typing import Any
-
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import ProjectState
@@ -23,20 +21,15 @@ class BuildIndex(AddIndexConcurrently):
     ) -> None:
         name = schema_editor.quote_name(self.index.name)
         if not schema_editor.collect_sql:
-            stands = _is_valid(schema_editor, name)
-            if stands:
+            query = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
+            with schema_editor.connection.cursor() as cursor:
+                cursor.execute(query, [name])
+                found = cursor.fetchone()
+            if found == (True,):
                 return
-            if stands is False:
+            if found:
                 schema_editor.execute(f"DROP INDEX CONCURRENTLY {name}")
         # It waits for every transaction that is open, and nobody waits for it meanwhile.
         schema_editor.execute("SET lock_timeout = 0")
         super().database_forwards(app_label, schema_editor, from_state, to_state)
         schema_editor.execute("RESET lock_timeout")
-
-
-def _is_valid(schema_editor: Any, name: str) -> bool | None:
-    """Return whether an index can be used; None if there is none."""
-    with schema_editor.connection.cursor() as cursor:
-        cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [name])
-        row: tuple[bool] | None = cursor.fetchone()
-    return row[0] if row else None

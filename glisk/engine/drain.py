@@ -121,9 +121,8 @@ class Drain(ABC):
     def turn(self, results: list[CallResult]) -> float | None:
         """Settle the finished calls, claim rows, submit calls; all database work is done here.
 
-        Return after how many seconds at most the next turn is wanted; None for the idle tick.
-        A notification or a finished call ends the wait. If a turn fails, the next one gets the
-        same results again, so saving them must bear repetition.
+        Return after how many seconds at most the next turn is wanted; None for the idle tick. If a
+        turn fails, the next one gets the same results again.
         """
         for step in reversed(self.steps):
             self._settle(step, results)
@@ -208,10 +207,7 @@ class Drain(ABC):
         return min((wait for wait in waits if wait is not None), default=None)
 
     def release(self) -> None:
-        """Free what no call is under way for: a lost claim, and at the end what was not saved.
-
-        May be called more than once, but never before `prepare` has ended well.
-        """
+        """Free what no call is under way for: a lost claim, and at the end what was not saved."""
         if self._unsure or not self.in_flight:
             self.free_all_but(self._leased() if self.in_flight else ())
 
@@ -290,11 +286,7 @@ class _Loop:
         return self._holds_slot
 
     def work(self) -> None:
-        """Prepare, then turn until the stop flag or the budget ends it and no call is under way.
-
-        Whatever happens, give everything back; what the database does not hear of, its timeouts
-        will mend.
-        """
+        """Prepare, turn until the end, and give everything back whatever happens."""
         drain, prepared = self._drain, False
         try:
             drain.prepare()
@@ -435,10 +427,7 @@ class _Loop:
             return
 
     def _salvage(self, undelivered: list[CallResult]) -> None:
-        """Save what is under way one by one, so that one poison result costs no other.
-
-        The slot stays taken: a successor would only meet the same fault.
-        """
+        """Save what is under way one by one, so that one poison result costs no other."""
         drain = self._drain
         drain.stopping = True
         pending = list(undelivered)

@@ -50,9 +50,7 @@ _UPSERT = """
         last_claim_at = EXCLUDED.last_claim_at, last_progress_at = EXCLUDED.last_progress_at
 """
 
-
-# The inode number that Linux gives to its first PID namespace (PROC_PID_INIT_INO).
-_INITIAL_PID_NAMESPACE = 0xEFFFFFFC
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, its inode on Linux
 
 _main_pid: int | None = None
 

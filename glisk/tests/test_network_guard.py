@@ -18,16 +18,6 @@ def test_a_test_cannot_leave_this_machine() -> None:
             socket.getaddrinfo(host, 80)
 
 
-def test_loopback_and_unix_sockets_are_open(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        socket.create_connection(server.getsockname(), timeout=1).close()
-        socket.create_connection(("localhost", server.getsockname()[1]), timeout=1).close()
-    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
-        listener.bind(str(tmp_path / "s"))
-        listener.listen()
-        client.connect(str(tmp_path / "s"))
-
-
 SAMPLE = """
 import pytest
 

@@ -29,18 +29,13 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return set_to
 
 
-@pytest.fixture
-def beating(db: None) -> None:
-    WorkerHeartbeat.objects.create(
-        owner="a", host="a", main_pid=1, pid=2, stage="generation", started_at=Now(), beat_at=Now()
-    )
-
-
 @pytest.mark.parametrize("ahead", [301.0, -7200.0])
-@pytest.mark.usefixtures("beating")
 def test_workers_live_and_alarms_last_as_long_as_they_should(
     set_clock: Callable[[float], None], ahead: float
 ) -> None:
+    WorkerHeartbeat.objects.create(
+        owner="a", host="a", main_pid=1, pid=2, stage="generation", started_at=Now(), beat_at=Now()
+    )
     set_clock(ahead)
     assert machine_skew().ahead_seconds == pytest.approx(ahead, abs=5)
     assert not machine_skew().is_tolerable
