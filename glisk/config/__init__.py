@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import ipaddress
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from glisk.config.development_accounts import (
@@ -37,8 +39,8 @@ _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
     ("0", "false", "no", "off"), False
 )
-_LINE = re.compile(r"(?:export )?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
-_QUOTED = re.compile(r"""(['"])(.*?)\1(?:\s+#.*)?""")
+_LINE = re.compile(r"((?:export )?[A-Za-z_][A-Za-z0-9_]*)=(.*)")
+_QUOTED = re.compile(r"""((['"]).*?\2)(?:\s+#.*)?""")
 _COMMENT = re.compile(r"\s#.*")
 _HEX_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
@@ -319,7 +321,7 @@ def is_svix_secret(value: str) -> bool:
 
 
 def read_env_file(env_file: Path) -> dict[str, str]:
-    """Return the values of a .env file.
+    """Return the values of a .env file; the process environment stays as it is.
 
     A line is `NAME=value`, blank, or a comment. ` #` begins a comment after a value as well, but
     within quotes (to django-environ any # does, which may stand in a password).
@@ -327,6 +329,10 @@ def read_env_file(env_file: Path) -> dict[str, str]:
     Raises:
         ConfigurationError: there is no such file, it cannot be read, or a line is neither.
     """
+
+    class FileEnv(environ.Env):  # django-environ reads into its class's environment
+        ENVIRON: dict[str, str] = {}
+
     try:
         lines = env_file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -334,17 +340,18 @@ def read_env_file(env_file: Path) -> dict[str, str]:
         raise ConfigurationError(
             f"The .env file {env_file} (GLISK_ENV_FILE) cannot be read: {reason}"
         ) from error
-    values = {}
+    plain = []
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line or line.startswith("#"):
             continue
         found = _LINE.fullmatch(line)
         if found is None:
             raise ConfigurationError(f"Line {number} of {env_file} is not NAME=value.")
-        name, value = found.groups()
-        quoted = _QUOTED.fullmatch(value.strip())
-        values[name] = quoted[2] if quoted else _COMMENT.sub("", value).strip()
-    return values
+        quoted = _QUOTED.fullmatch(found[2].strip())
+        value = quoted[1] if quoted else _COMMENT.sub("", found[2]).strip()
+        plain.append(f"{found[1]}={value}")
+    FileEnv.read_env(io.StringIO("\n".join(plain)))
+    return dict(FileEnv.ENVIRON)
 
 
 def read_environment(default_file: Path) -> dict[str, str]:
