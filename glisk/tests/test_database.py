@@ -1,7 +1,6 @@
 """Connections as each kind of process has them, and migrations by one process at a time."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from django.db import connection
 
 from glisk.database import database_settings
 from glisk.management.commands.migrate import _LOCK
-from glisk.tests.database import database_url
+from glisk.tests.tcp_postgres import tcp_postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 URL = "postgres://user:p%40ss@db.example:6543/name"
@@ -48,19 +47,22 @@ def test_sessions_have_time_limits() -> None:
             assert cursor.fetchone() == (value,)
 
 
-@pytest.mark.django_db
+@pytest.mark.process
 def test_a_session_over_tcp_ends_soon_after_its_machine_is_gone() -> None:
     """The server sees to it, since the machine cannot; by a socket nothing can be lost so."""
-    by_tcp, by_socket = (
-        database_settings(url=url, embedded_dir=Path("x"), pool_size=None)["OPTIONS"]["options"]
-        for url in (URL, "postgres://postgres@:5432/glisk?host=%2Fvar%2Frun")
-    )
-    seconds = {name: int(value) for name, value in re.findall(r"tcp_(\w+)=(\d+)", by_tcp)}
-    idle, interval = seconds["keepalives_idle"], seconds["keepalives_interval"]
-    assert idle + interval * seconds["keepalives_count"] <= 30
-    assert seconds["user_timeout"] == 30
-    assert "tcp" not in by_socket
-    psycopg.connect(database_url(), options=by_tcp).close()  # the server knows them
+    with tcp_postgres() as server:
+        given = {}
+        for url in (server.url, server.socket_url):
+            options = database_settings(url=url, embedded_dir=Path("x"), pool_size=None)["OPTIONS"]
+            with psycopg.connect(url, options=options["options"]) as session:
+                names = ("idle", "interval", "count")
+                shown = [session.execute(f"SHOW tcp_keepalives_{name}") for name in names]
+                given[url] = [int(value) for cursor in shown for (value,) in cursor.fetchall()]
+                user_timeout = session.execute("SHOW tcp_user_timeout").fetchone()
+                assert user_timeout == ("30000" if url == server.url else "0",)
+        idle, interval, count = given[server.url]
+        assert idle + interval * count <= 30
+        assert given[server.socket_url] == [0, 0, 0]
 
 
 @pytest.mark.process
