@@ -121,7 +121,8 @@ class DeadMan:
         if _libc is None or _libc.timer_create(_CLOCK_BOOTTIME, event, ctypes.byref(self._timer)):
             import structlog  # a fifth of a second, which emulators need not wait for
 
-            structlog.get_logger(__name__).warning("deadman_missing", errno=ctypes.get_errno())
+            logger = structlog.get_logger(__name__)
+            logger.warning("deadman_missing", errno=ctypes.get_errno())
             return
         self._set()
         self._thread.start()
