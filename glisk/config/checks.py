@@ -89,6 +89,15 @@ def _of_real_networks() -> Iterator[checks.CheckMessage]:
             "take the name out: the health pages answer to any.",
             id="glisk.W006",
         )
+    frontend = urlsplit(settings.FRONTEND_URL).hostname
+    if all(host == frontend for host in settings.ALLOWED_HOSTS):
+        yield checks.Info(
+            "ALLOWED_HOSTS holds the frontend's name only. Requests that Next.js rewrites pass on "
+            "have the name of the rewrite's destination as Host, and no X-Forwarded-Proto.",
+            hint="With rewrites, add the destination's name to ALLOWED_HOSTS, and set "
+            "SECURE_SSL_REDIRECT=false if the destination is http://.",
+            id="glisk.I001",
+        )
 
 
 def _is_internal(host: str) -> bool:

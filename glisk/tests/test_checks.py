@@ -77,6 +77,11 @@ def test_what_would_be_dangerous_is_found(
     assert found() == ids
 
 
+def test_who_allows_the_frontends_name_only_is_told_of_rewrites(production: Settings) -> None:
+    production.ALLOWED_HOSTS = ["app.glisk.example"]
+    assert found() == {"glisk.I001"}
+
+
 @pytest.mark.process
 def test_no_redirect_is_a_choice_and_no_finding_of_djangos() -> None:
     given = {**PRODUCTION, "SECURE_SSL_REDIRECT": "false"}
