@@ -74,9 +74,9 @@ def page(signed_in: BrowserContext, world: World) -> Iterator[Page]:
     assert complaints == []
 
 
-def mint(world: World, author: str = AUTHOR) -> int:
+def mint(world: World) -> int:
     """Mint a token and return its number."""
-    receipt = world.chain.wait(world.chain.mint(1, author, 1))
+    receipt = world.chain.wait(world.chain.mint(1, AUTHOR, 1))
     (minted,) = world.chain.mints(receipt["blockNumber"])
     return minted.start_token_id
 
@@ -92,14 +92,6 @@ def see_token(page: Page, token_id: int, state: str) -> None:
             return
         assert time.monotonic() < deadline, head.inner_text() if head.count() else "no such token"
         page.wait_for_timeout(200)
-
-
-def order(page: Page, name: str, *, reason: str = "") -> None:
-    """Press a token's button, and confirm: two clicks."""
-    page.locator(".glisk-actions").get_by_role("link", name=name).click()
-    if reason:
-        page.fill("[name=reason]", reason)
-    page.locator("form.glisk-action").get_by_role("button", name=name).click()
 
 
 def control(page: Page, name: str, subject: str, reason: str) -> None:
@@ -182,7 +174,8 @@ def test_stages_are_paused_and_resumed_and_a_token_is_revealed_by_hand(
     page.wait_for_timeout(700)
     see_token(page, token_id, "ready")  # it waits for the other one's company
 
-    order(page, "Reveal now")
+    page.locator(".glisk-actions").get_by_role("link", name="Reveal now").click()
+    page.locator("form.glisk-action").get_by_role("button", name="Reveal now").click()
     expect(page.get_by_text("Its reveal is requested")).to_be_visible()
     see_token(page, token_id, "revealed")
     see_token(page, other, "detected")
