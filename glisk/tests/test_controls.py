@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -61,7 +60,6 @@ def test_a_stage_is_paused_and_resumed_once(monkeypatch: pytest.MonkeyPatch) -> 
     (pause,) = list_pauses()
     assert (pause.stage, pause.actor, pause.reason) == ("upload", "ada", "because so")
     assert pause.since is not None
-    assert abs(pause.since.timestamp() - time.time()) < 5
     assert resume_stage("upload", **BY)
     assert not resume_stage("upload", **BY)
     assert not view.is_paused("upload")
