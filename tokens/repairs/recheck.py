@@ -22,42 +22,39 @@ def recheck_tokens(*, token_ids: Iterable[int], actor: str) -> list[RepairResult
     results: list[RepairResult] = []
     for start in range(0, len(wanted), FACTS_AT_ONCE):
         part = wanted[start : start + FACTS_AT_ONCE]
-        step = partial(_compare_each, reader.tokens(part), actor)  # asked before any lock
+        step = partial(_compare, reader.tokens(part), actor)  # asked before any lock
         results += repair_each(part, step)
     return results
 
 
-def _compare_each(
+def _compare(
     facts: Mapping[int, OnChainToken], actor: str, tokens: Sequence[Token]
 ) -> list[RepairResult]:
-    return [_compare(token, facts[token.pk], actor=actor) for token in tokens]
+    return [RepairResult(token.pk, *_judge(token, facts[token.pk], actor)) for token in tokens]
 
 
-def _compare(token: Token, chain: OnChainToken, *, actor: str) -> RepairResult:
-    def differs(message: str) -> RepairResult:
-        return RepairResult(token.pk, False, message)
-
+def _judge(token: Token, chain: OnChainToken, actor: str) -> tuple[bool, str]:
     if not chain.exists:
-        return differs(
+        return False, (
             "The chain does not know it: the node lags, or a reorg took its mint. The worker "
             "withdraws it then by itself."
         )
     if chain.prompt_author != token.prompt_author_wallet.lower():
         if token.mint_event_id is not None:  # the next look at the chain asks about the mint
-            MintEvent.objects.filter(pk=token.mint_event_id).update(settled_at=None)
-        return differs(
+            MintEvent.objects.filter(pk=token.mint_event_id).unsettle()
+        return False, (
             f"On chain the author is {chain.prompt_author}, here {token.prompt_author_wallet}: "
             "the worker looks at its mint again."
         )
     if token.status == TokenStatus.REVEALED:
         if not chain.revealed:
-            return differs("It is revealed here, but not on chain: look at the transaction.")
+            return False, "It is revealed here, but not on chain: look at the transaction."
         if chain.uri != token.token_uri:
-            return differs(f"On chain its URI is {chain.uri[:200]!r}, which is not ours.")
-        return RepairResult(token.pk, True, "Revealed, here and on chain.")
+            return False, f"On chain its URI is {chain.uri[:200]!r}, which is not ours."
+        return True, "Revealed, here and on chain."
     if chain.revealed:
         if adopt({token.pk: chain}, actor=actor):
-            return RepairResult(token.pk, True, f"Adopted as revealed with {chain.uri[:200]!r}.")
-        return differs("It is revealed on chain, and a transaction of ours waits for its receipt.")
+            return True, f"Adopted as revealed with {chain.uri[:200]!r}."
+        return False, "It is revealed on chain, and a transaction of ours waits for its receipt."
     more = " It may be retried." if token.status == TokenStatus.FAILED else ""
-    return RepairResult(token.pk, True, f"Minted by this author and not revealed.{more}")
+    return True, f"Minted by this author and not revealed.{more}"

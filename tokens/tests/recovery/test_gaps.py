@@ -110,15 +110,6 @@ def test_no_more_mints_than_the_limit_takes_are_registered(
     assert_equal_to_chain(history)
 
 
-def test_revealed_tokens_come_back_as_revealed(history: DemoChain, reader: ChainClient) -> None:
-    tx_hash = history.reveal(0, [4], [URI])
-    history.wait(tx_hash)
-    lose(4, 5, 6)
-    assert fill_gaps(reader).adopted == [4]
-    token = Token.objects.get(pk=4)
-    assert (token.status, token.adopted_uri) == (TokenStatus.REVEALED, URI)
-
-
 # -- without logs -----------------------------------------------------------------------
 
 

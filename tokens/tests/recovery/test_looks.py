@@ -258,31 +258,6 @@ def test_a_node_that_does_not_know_the_newest_block_yet_is_asked_again(
     assert load_progress().block is None
 
 
-def test_a_lagging_node_changes_nothing(
-    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
-) -> None:
-    chain.mine(20)
-    mint(chain, quantity=2)
-    look(bad_reader)
-    before = load_progress()
-
-    def lagging(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
-        """It is ten blocks behind: the mint has not happened yet."""
-        if method == "eth_getBlockByNumber":
-            if params[0] != "latest":
-                return {**answer, "result": None}
-            number = int(answer["result"]["number"], 16) - 10
-            return {**answer, "result": {**answer["result"], "number": hex(number)}}
-        return {**answer, "result": f"0x{1:064x}"} if method == "eth_call" else answer
-
-    proxy.alter = lagging
-    for _ in range(5):
-        assert look(bad_reader).lagging
-    assert load_progress() == before
-    proxy.calm()
-    assert_equal_to_chain(chain)
-
-
 def test_a_count_that_no_contract_of_ours_has_is_refused(
     chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
 ) -> None:
