@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -242,15 +243,11 @@ def look_again(
 def external_ids_near(moment: datetime) -> set[str]:
     """Return the vendor's ids of the jobs and samples that were made within an hour of a moment."""
     hour = timedelta(hours=1)
-    known: set[str] = set()
-    for calls in (ImageGenerationJob.objects, PromptSample.objects):
-        found = calls.filter(
-            created_at__range=(moment - hour, moment + hour),
-            external_id__isnull=False,
-            cost_usd__isnull=False,  # as all that have an id; the index wants to be told
-        )
-        known.update(str(known_id) for known_id in found.values_list("external_id", flat=True))
-    return known
+    near = Q(created_at__range=(moment - hour, moment + hour), external_id__isnull=False)
+    paid = Q(cost_usd__isnull=False)  # as all that have an id; the index wants to be told
+    calls = (ImageGenerationJob.objects, PromptSample.objects)
+    ids = [each.filter(near, paid).values_list("external_id", flat=True) for each in calls]
+    return set(map(str, chain(*ids)))
 
 
 def error_of(job: ImageGenerationJob) -> ProviderError:
