@@ -1,8 +1,6 @@
 from django.apps import AppConfig
 from django.conf import settings
 
-KEEPER_INTERVAL_SECONDS = 60
-
 
 class RevealsConfig(AppConfig):
     name = "reveals"
@@ -14,7 +12,7 @@ class RevealsConfig(AppConfig):
         from tokens.registry import register_reveals
 
         register_reveals(in_flight=outbox.in_flight, perhaps_revealed=outbox.perhaps_revealed)
-        declare("look_at_keeper", "reveals.tasks.look_at_keeper", KEEPER_INTERVAL_SECONDS)
+        declare("look_at_keeper", "reveals.tasks.look_at_keeper", 60)
         declare_drain(
             "reveals.tasks.reveal_tokens",
             settings.POLL_INTERVAL_SECONDS,

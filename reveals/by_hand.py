@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import structlog
 from django.conf import settings
 from django.db import transaction
 
+from glisk.admin.actions import Outcome
 from glisk.clients.chain import ChainClient
 from glisk.clients.ipfs import GatewayClient
 from glisk.engine.broker import notify
@@ -27,7 +27,7 @@ from reveals.gate import Candidate, tokens_by_id
 from reveals.keeper import choose_fees, configured_ceiling_wei, least_bump
 from reveals.models import BatchStatus, RevealBatch, RevealRequest
 from reveals.outbox import Unsigned
-from reveals.pipeline.compose import l1_fee_wei, most_wei, prepare_batch
+from reveals.pipeline.compose import l1_fee_wei, most_wei, prepare_batch, without
 from reveals.pipeline.verify import CONCURRENCY
 from tokens.models import Token
 from tokens.registry import in_flight
@@ -37,9 +37,6 @@ from tokens.transitions import REVEAL_CHANNEL
 from tokens.transitions.claims import Refusal, forget_delay
 
 logger = structlog.get_logger(__name__)
-
-REQUESTED = "Its reveal is requested: it goes with the next batch."
-REPLACEMENT_REQUESTED = "A replacement with higher fees is requested: the worker signs it now."
 
 
 def request_reveal(
@@ -71,8 +68,14 @@ def _request(tokens: Sequence[Token], *, actor: str, dry_run: bool) -> list[Repa
     for token in tokens:
         refusal = _refusal(token, is_in_flight=token.pk in revealing)
         if not refusal and not dry_run:
-            _want(token, actor)
-        results.append(RepairResult(token.pk, not refusal, refusal or REQUESTED))
+            # Marked, tried at once, and the drain is woken with the commit.
+            _, is_new = RevealRequest.objects.get_or_create(token=token, defaults={"actor": actor})
+            forget_delay([token.pk], status=TokenStatus.READY)
+            if is_new:
+                note(token, reason="reveal requested", actor=actor, kind="reveal")
+            wake(TokenStatus.READY)
+        done = "Its reveal is requested: it goes with the next batch."
+        results.append(RepairResult(token.pk, not refusal, refusal or done))
     return results
 
 
@@ -89,15 +92,6 @@ def _refusal(token: Token, *, is_in_flight: bool) -> str:
     if is_in_flight:
         return "Its reveal is under way in a transaction."
     return ""
-
-
-def _want(token: Token, actor: str) -> None:
-    """Mark a locked token, let it be tried at once, and wake the drain with the commit."""
-    _, is_new = RevealRequest.objects.get_or_create(token=token, defaults={"actor": actor})
-    forget_delay([token.pk], status=TokenStatus.READY)
-    if is_new:
-        note(token, reason="reveal requested", actor=actor, kind="reveal")
-    wake(TokenStatus.READY)
 
 
 @dataclass(frozen=True)
@@ -132,15 +126,15 @@ def preview_reveal(
     Raises `GasPriceTooHighError`, `ChainSetupError`, `RevertError`, and the errors of the chain's
     client.
     """
-    plan = RevealPlan()
-    passing = _check_artefacts(gateway, tokens_by_id(token_ids), plan)
+    candidates = tokens_by_id(token_ids)
+    plan = RevealPlan(refused=_check_artefacts(gateway, candidates))
+    passing = without(candidates, plan.refused)
     while passing:
         batch = passing[: settings.BATCH_REVEAL_MAX_TOKENS]
         prepared = prepare_batch(chain, keeper=keeper, candidates=batch)
         plan.balance_wei = prepared.facts.balance_wei
         plan.refused += prepared.refused
-        done = {c.token_id for c in prepared.candidates} | {r.token_id for r in prepared.refused}
-        passing = [c for c in passing if c.token_id not in done]
+        passing = without(passing, [*prepared.refused, *prepared.candidates])
         if not prepared.candidates:
             continue
         history = prepared.history
@@ -155,11 +149,7 @@ def preview_reveal(
     return plan
 
 
-def _check_artefacts(
-    gateway: GatewayClient, candidates: Sequence[Candidate], plan: RevealPlan
-) -> list[Candidate]:
-    """Return the candidates whose files are right; note the others."""
-
+def _check_artefacts(gateway: GatewayClient, candidates: Sequence[Candidate]) -> list[Refusal]:
     def look(candidate: Candidate) -> Refusal | None:
         try:
             gate.check_artefacts(gateway, candidate)
@@ -169,38 +159,29 @@ def _check_artefacts(
         return None
 
     with ThreadPoolExecutor(CONCURRENCY) as pool:
-        refusals = list(pool.map(look, candidates))
-    plan.refused += [refusal for refusal in refusals if refusal is not None]
-    return [c for c, refusal in zip(candidates, refusals, strict=True) if refusal is None]
+        return [refusal for refusal in pool.map(look, candidates) if refusal is not None]
 
 
 # -- replacements that a person asks for ----------------------------------------------------
 
 
-class ReplacementAnswer(NamedTuple):
-    """One batch's part: `message` says what was done, or why nothing was."""
-
-    batch_id: int
-    done: bool
-    message: str
-
-
 def request_replacement(
     *, batch_ids: Iterable[int], actor: str, dry_run: bool = False
-) -> list[ReplacementAnswer]:
+) -> list[Outcome]:
     """Ask for a replacement of each batch's newest transaction; return what came of each."""
     return [_replace(pk, actor=actor, dry_run=dry_run) for pk in sorted(set(batch_ids))]
 
 
 @transaction.atomic
-def _replace(batch_id: int, *, actor: str, dry_run: bool) -> ReplacementAnswer:
+def _replace(batch_id: int, *, actor: str, dry_run: bool) -> Outcome:
     batch = RevealBatch.objects.select_for_update().filter(pk=batch_id).first()
     refusal = f"There is no batch {batch_id}." if batch is None else _no_replacement(batch)
     if not refusal and not dry_run:
         outbox.want_replacement(batch_id, actor=actor)
         notify(REVEAL_CHANNEL)
         logger.info("replacement_requested", batch_id=batch_id, actor=actor)
-    return ReplacementAnswer(batch_id, not refusal, refusal or REPLACEMENT_REQUESTED)
+    done = "A replacement with higher fees is requested: the worker signs it now."
+    return Outcome(batch_id, not refusal, refusal or done)
 
 
 def _no_replacement(batch: RevealBatch) -> str:

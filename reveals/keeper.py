@@ -110,24 +110,18 @@ class KeeperState:
     chain_id: int = 0
     balance_wei: int = 0
     cost_per_token_wei: int = 0
-    cost_is_measured: bool = False
     reveals_left: int = 0
     gas_price_wei: int = 0  # base fee and tip that a reveal would pay now
     gas_price_high_since: str | None = None
     checked_at: str | None = None
     unreachable: str = ""  # why the last look failed; the rest is from the one before
 
-    @classmethod
-    def parse(cls, value: Any) -> KeeperState:
-        """Read a stored state; what is not understood counts as absent."""
-        known = value if isinstance(value, dict) else {}
-        return cls(**{f.name: known[f.name] for f in fields(cls) if f.name in known})
-
 
 def keeper_state() -> KeeperState:
-    """Return what was last seen of the keeper; asks the database only."""
-    row = SystemState.objects.filter(state_key=KEY).values_list("state_value", flat=True).first()
-    return KeeperState.parse(row)
+    """Return what was last seen of the keeper; what is not understood counts as absent."""
+    row = SystemState.objects.filter(state_key=KEY).first()
+    known = row.state_value if row and isinstance(row.state_value, dict) else {}
+    return KeeperState(**{f.name: known[f.name] for f in fields(KeeperState) if f.name in known})
 
 
 def look_at_keeper(chain: ChainClient, *, address: str) -> KeeperState:
@@ -193,7 +187,6 @@ def _judge(facts: RevealFacts, history: FeeHistory, address: str, was: KeeperSta
         chain_id=facts.chain_id,
         balance_wei=facts.balance_wei,
         cost_per_token_wei=cost,
-        cost_is_measured=bool(costs.wei_per_token),
         reveals_left=left,
         gas_price_wei=price,
         gas_price_high_since=high_since.isoformat() if high_since else None,

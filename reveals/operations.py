@@ -12,9 +12,6 @@ from glisk.api.exceptions import ErrorSerializer
 from glisk.api.views import REFUSALS, OperationsView
 from glisk.permissions import REVEAL_NOW
 from reveals.by_hand import request_reveal
-from tokens.models import Token
-
-MOST_AT_ONCE = 500
 
 
 class RevealOrderSerializer(serializers.Serializer):
@@ -22,11 +19,11 @@ class RevealOrderSerializer(serializers.Serializer):
         child=serializers.IntegerField(min_value=1, max_value=2**63 - 1),
         required=False,
         allow_empty=False,
-        max_length=MOST_AT_ONCE,
+        max_length=500,
         help_text="These tokens.",
     )
     all_ready = serializers.BooleanField(
-        default=False, help_text=f"The {MOST_AT_ONCE} ready tokens that wait longest."
+        default=False, help_text="All ready tokens that nobody holds."
     )
     dry_run = serializers.BooleanField(default=False, help_text="Only say what would happen.")
 
@@ -67,13 +64,7 @@ class RevealView(OperationsView):
     def post(self, request: Request) -> Response:
         given = RevealOrderSerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        wanted = given.validated_data.get("token_ids")
-        if wanted is None:
-            ready = Token.objects.ready().filter(held_at=None).values_list("pk", flat=True)
-            wanted = list(ready[:MOST_AT_ONCE])
-        results = request_reveal(
-            token_ids=wanted, actor=self.actor, dry_run=given.validated_data["dry_run"]
-        )
+        results = request_reveal(actor=self.actor, **given.validated_data)
         done = sum(result.done for result in results)
         answer = {
             "requested": done,

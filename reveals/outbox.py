@@ -259,11 +259,6 @@ def review_all_now() -> None:
     RevealBatch.objects.filter(status=BatchStatus.OPEN).update(reviewed_at=None, send_at=None)
 
 
-def send_all_now() -> None:
-    """Have everything broadcast at once: a node that was away may have lost its pool."""
-    RevealBatch.objects.filter(status=BatchStatus.OPEN).update(send_at=None)
-
-
 def mark_broadcast(row: RevealTransaction) -> None:
     """Note that the node has taken the transaction."""
     RevealTransaction.objects.filter(pk=row.pk, status=TransactionStatus.SIGNED).update(

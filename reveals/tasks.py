@@ -17,10 +17,9 @@ from django.conf import settings
 
 from glisk.clients.chain import ChainClient
 from glisk.engine.drain import Drain, run_drain
-from glisk.engine.step import Step
 from glisk.pauses import Pauses
 from reveals import keeper, outbox
-from reveals.outbox import Shared
+from reveals.outbox import RevealStep, Shared
 from reveals.pipeline.after import ReadBack, Refresh
 from reveals.pipeline.compose import Compose
 from reveals.pipeline.receipts import Receipts
@@ -44,17 +43,11 @@ class RevealDrain(Drain):
         who, shared = self.owner, Shared()
         self.pauses, self.shared = Pauses(), shared
         verify = Verify(who, shared)
-        steps: list[Step[Any, Any]] = [
-            verify,
-            Compose(who, shared, verify),
-            Sign(who, shared),
-            Send(who, shared),
-            Receipts(who, shared),
-            Watch(who, shared),
-            FillGap(who, shared),
-            ReadBack(who, shared),
-        ]
-        self.steps = [*steps, Refresh(who, shared)] if settings.OPENSEA_API_KEY else steps
+        others: list[type[RevealStep[Any, Any]]] = [Sign, Send, Receipts, Watch, FillGap, ReadBack]
+        if settings.OPENSEA_API_KEY:
+            others.append(Refresh)
+        compose = Compose(who, shared, verify)
+        self.steps = [verify, compose, *(step(who, shared) for step in others)]
         # Nobody knows how long ago the drain before it ended: the chain is asked before anything
         # of it is sent, and then that is sent at once.
         outbox.review_all_now()

@@ -9,17 +9,10 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from glisk.admin.actions import ActionsAdmin, AdminAction, Forecast, Outcome
-from glisk.admin.formatting import NOTHING, admin_link, age, duration, ether, short, wallet_link
-from glisk.admin.tables import (
-    ExactSearch,
-    MachineAdmin,
-    MachineInline,
-    as_hash,
-    as_id,
-    column,
-)
+from glisk.admin.formatting import NOTHING, admin_link, age, ether, short, wallet_link
+from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, as_hash, as_id, column
 from glisk.permissions import SPEED_UP
-from reveals.admin.transactions import TransactionColumns
+from reveals.admin.transactions import TransactionColumns, elapsed
 from reveals.by_hand import request_replacement
 from reveals.models import BatchStatus, RevealBatch, RevealBatchToken, RevealTransaction
 from tokens.admin.records import token_link
@@ -32,12 +25,11 @@ BATCH_LABELS = {
 
 
 def _replace(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
-    return [Outcome(*answer) for answer in request_replacement(batch_ids=keys, actor=actor)]
+    return request_replacement(batch_ids=keys, actor=actor)
 
 
 def _forecast_replacement(keys: Sequence[Any]) -> Forecast:
-    answers = request_replacement(batch_ids=keys, actor="", dry_run=True)
-    return Forecast([Outcome(*answer) for answer in answers])
+    return Forecast(request_replacement(batch_ids=keys, actor="", dry_run=True))
 
 
 REPLACE_BATCH = AdminAction(
@@ -79,39 +71,19 @@ class ItemInline(MachineInline):
     token_link = column("Token", lambda item: token_link(item.token_id))
 
 
+_FACTS = ("nonce", "size", "hashes", "gas", "cost")
+
+
 @admin.register(RevealBatch)
 class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
-    list_display = (
-        "number",
-        "state",
-        "nonce",
-        "size",
-        "hashes",
-        "gas",
-        "cost",
-        "keeper_short",
-        "opened",
-        "took",
-    )
+    list_display = ("number", "state", *_FACTS, "keeper_short", "opened", "took")
     list_filter = ("status",)
     ordering = ("-id",)
     sortable_by = ("number", "opened")
     search_ids = ("nonce",)
     search_wallets = ("keeper",)
     search_help_text = "Nonce, token number, keeper or transaction hash"
-    fields = (
-        "state",
-        "nonce",
-        "keeper_link",
-        "size",
-        "hashes",
-        "gas",
-        "cost",
-        "wanted",
-        "created_at",
-        "closed_at",
-        "took",
-    )
+    fields = ("state", "keeper_link", *_FACTS, "wanted", "created_at", "closed_at", "took")
     inlines = (TransactionInline, ItemInline)
     list_before_template = "admin/reveals/revealbatch/above_list.html"
     change_form_before_template = "admin/action_buttons.html"
@@ -149,6 +121,8 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     )
     keeper_short = column("Keeper", lambda batch: short(batch.keeper))
     keeper_link = column("Keeper", lambda batch: wallet_link(batch.keeper))
+    cost = column("Cost", lambda batch: ether(mined.cost_wei if (mined := _mined(batch)) else None))
+    took = column("Took", lambda batch: elapsed(batch.created_at, batch.closed_at))
     opened = column("Age", lambda batch: age(batch.created_at), ordering="id")
 
     @display(description="Tokens")
@@ -163,17 +137,6 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         if mined is None or not mined.gas_used:
             return NOTHING
         return f"{mined.gas_used // max(1, len(mined.token_ids)):,}"
-
-    @display(description="Cost")
-    def cost(self, batch: RevealBatch) -> str:
-        mined = _mined(batch)
-        return NOTHING if mined is None else ether(mined.cost_wei)
-
-    @display(description="Took")
-    def took(self, batch: RevealBatch) -> str:
-        if batch.closed_at is None:
-            return NOTHING
-        return duration((batch.closed_at - batch.created_at).total_seconds())
 
 
 def _mined(batch: RevealBatch) -> RevealTransaction | None:

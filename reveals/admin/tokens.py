@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.db.models import Exists, OuterRef
 from django.urls import reverse
 
 from glisk.admin.actions import AdminAction, Forecast, Outcome
 from glisk.admin.formatting import ether, gwei
+from glisk.management.base import counted
 from glisk.permissions import REVEAL_NOW
 from reveals.admin.transactions import TRANSACTION_LABELS
 from reveals.by_hand import request_reveal
 from reveals.keeper import BLOCKED, EMPTY, keeper_state
-from reveals.models import RevealBatchToken, RevealTransaction, TransactionStatus
+from reveals.models import RevealTransaction, TransactionStatus
+from reveals.outbox import in_flight
 from tokens.admin.actions import outcomes_of
 from tokens.admin.summary import Happening
 from tokens.models import Token
@@ -27,19 +28,13 @@ def reveal_cost(tokens: int) -> str:
     keeper = keeper_state()
     if not tokens:
         return ""
-    what = "1 token" if tokens == 1 else f"{tokens} tokens"
+    what = counted(tokens, "token")
     if not keeper.cost_per_token_wei:
         return f"This spends gas on the reveal of {what}, which can never be undone."
-    about = ether(keeper.cost_per_token_wei * tokens)
-    how = "by the last reveals" if keeper.cost_is_measured else "by the price of gas now"
     return (
-        f"The reveal of {what} costs about {about}, {how}; the keeper has "
-        f"{ether(keeper.balance_wei)}. A reveal can never be undone."
+        f"The reveal of {what} costs about {ether(keeper.cost_per_token_wei * tokens)}; the keeper "
+        f"has {ether(keeper.balance_wei)}. A reveal can never be undone."
     )
-
-
-def _is_ready(token: Token) -> bool:
-    return token.status == TokenStatus.READY and token.held_at is None
 
 
 def _reveal(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
@@ -61,7 +56,7 @@ REVEAL_TOKENS = AdminAction(
     forecast=_forecast_reveal,
     reason="none",
     icon="visibility",
-    fits=_is_ready,
+    fits=lambda token: token.status == TokenStatus.READY and token.held_at is None,
 )
 
 
@@ -93,5 +88,4 @@ def waiting_for_gas(tokens: TokenQuerySet) -> TokenQuerySet:
     dear = keeper.status == BLOCKED and keeper.gas_price_high_since is not None
     if not dear and keeper.status != EMPTY:
         return tokens.none()
-    in_batch = RevealBatchToken.objects.filter(token=OuterRef("pk"), is_open=True)
-    return tokens.filter(~Exists(in_batch), status=TokenStatus.READY, held_at=None)
+    return tokens.filter(~in_flight("pk"), status=TokenStatus.READY, held_at=None)

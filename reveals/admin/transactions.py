@@ -1,5 +1,7 @@
 """The list of reveal transactions, and the page of one."""
 
+from datetime import datetime
+
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
@@ -33,6 +35,10 @@ TRANSACTION_LABELS = {
 }
 
 
+def elapsed(start: datetime, end: datetime | None) -> str:
+    return NOTHING if end is None else duration((end - start).total_seconds())
+
+
 class TransactionColumns:
     """What the page of a transaction and that of its batch both show."""
 
@@ -61,7 +67,7 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
         ("Tokens", {"fields": ("token_links", "uris")}),
         (
             "Fees",
-            {"fields": ("gas", "fee_cap", "priority_cap", "price", "cost", "cost_wei", "l1_fee")},
+            {"fields": ("gas", "fee_cap", "priority_cap", "price", "cost", "l1_fee")},
         ),
         ("Chain", {"fields": ("keeper_link", "nonce", "block", "block_hash", "raw_size")}),
         ("Times", {"fields": ("signed_at", "broadcast_at", "confirmed_at", "took")}),
@@ -88,15 +94,11 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     size = column("Tokens", lambda row: len(row.token_ids))
     uris = column("Metadata URIs", lambda row: text_block("\n".join(row.metadata_uris)))
     priority_cap = column("Priority fee cap", lambda row: gwei(row.max_priority_fee_per_gas_wei))
-    cost_wei = column("Cost in gwei", lambda row: gwei(row.cost_wei))
     l1_fee = column("L1 data fee", lambda row: ether(row.l1_fee_wei))
     keeper_link = column("Keeper", lambda row: wallet_link(row.keeper))
     block = column("Block", lambda row: block_link(row.block_number))
-    token_links = column(
-        "Tokens",
-        lambda row: format_html_join(" ", "{}", ((token_link(key),) for key in row.token_ids)),
-    )
     raw_size = column("Signed transaction", lambda row: f"{len(row.raw_transaction):,} bytes")
+    took = column("Signed to mined", lambda row: elapsed(row.signed_at, row.confirmed_at))
     failure = column("Error", lambda row: text_block(row.error))
 
     @display(description="Replaced by")
@@ -104,13 +106,11 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
         later = ((admin_link(other),) for other in transaction.replaced_by.all())
         return format_html_join(" ", "{}", later) or NOTHING
 
+    @display(description="Tokens")
+    def token_links(self, transaction: RevealTransaction) -> SafeString:
+        return format_html_join(" ", "{}", ((token_link(i),) for i in transaction.token_ids))
+
     @display(description="Gas used of limit")
     def gas(self, transaction: RevealTransaction) -> str:
         used = NOTHING if transaction.gas_used is None else f"{transaction.gas_used:,}"
         return f"{used} of {transaction.gas_limit:,}"
-
-    @display(description="Signed to mined")
-    def took(self, transaction: RevealTransaction) -> str:
-        if transaction.confirmed_at is None:
-            return NOTHING
-        return duration((transaction.confirmed_at - transaction.signed_at).total_seconds())

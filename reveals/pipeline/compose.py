@@ -63,7 +63,6 @@ _REVERTS_TO_PART = 2
 # A token whose reveal would revert, and nobody can say why, is set aside for good after so many
 # looks; nothing was sent for it.
 MAX_WOULD_REVERT = 10
-WOULD_REVERT_WAIT_SECONDS = 5.0
 # What a signed transaction holds beside its call data: nonce, fees, addresses, signature.
 _ENVELOPE_BYTES = 128
 
@@ -276,7 +275,7 @@ def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candi
     """
     facts = gate.read_facts(chain, keeper=keeper, candidates=candidates)
     refused = gate.check_tokens(candidates, facts)
-    passing = _without(candidates, refused)
+    passing = without(candidates, refused)
     while passing:
         try:
             history, estimate = chain.fees_and_gas(
@@ -291,7 +290,7 @@ def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candi
                 text = f"{error}. The next try would not: it is asked again."
                 raise TransientError(text, vendor=VENDOR) from error
             # If only the combination reverts, each half has its chance.
-            passing = _without(passing, culprits) if culprits else _halves(passing)[0]
+            passing = without(passing, culprits) if culprits else _halves(passing)[0]
             continue
         except RpcError as error:
             if len(passing) == 1 or not is_above_cap(error):
@@ -305,12 +304,14 @@ def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candi
     return Prepared(facts, [], refused)
 
 
-def _without(candidates: Sequence[Candidate], refused: Sequence[Refusal]) -> Group:
-    turned_away = {refusal.token_id for refusal in refused}
-    return [c for c in candidates if c.token_id not in turned_away]
-
-
 Group = Sequence[Candidate]
+
+
+def without(candidates: Group, others: Sequence[Refusal | Candidate]) -> Group:
+    done = {other.token_id for other in others}
+    return [c for c in candidates if c.token_id not in done]
+
+
 # Says of each group whether its reveal would revert.
 Simulate = Callable[[Sequence[Group]], Sequence[RevertError | None]]
 
@@ -349,7 +350,7 @@ def _would_revert(candidate: Candidate, error: RevertError) -> Refusal:
         f"Its reveal would revert: {revert_reason(error)}. {after}",
         WOULD_REVERT,
         final=final,
-        wait_seconds=backoff_seconds(looks + 1, base=WOULD_REVERT_WAIT_SECONDS, cap=300.0),
+        wait_seconds=backoff_seconds(looks + 1, base=5.0, cap=300.0),
         counted=True,
     )
 

@@ -66,8 +66,8 @@ class Receipts(RevealStep[list[RevealBatch], "Included"]):
         if ours:  # does the chain wait for a nonce below all of ours (see watch)?
             gap = value.transaction_counts[self.keeper.address] < ours[0].nonce
             outbox.doubt_lasts(ours[0], Doubt.GAP, gap)
-        if self.failures:
-            outbox.send_all_now()
+        if self.failures:  # a node that was away may have lost its pool
+            RevealBatch.objects.filter(status=BatchStatus.OPEN).update(send_at=None)
         self.pause(timing.receipt_poll)
 
     def _settle(self, batch: RevealBatch, found: Included) -> bool:
@@ -105,12 +105,8 @@ class Receipts(RevealStep[list[RevealBatch], "Included"]):
 # -- reading --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Revert:
-    """Why a mined transaction had no effect; `token_id` if the contract named one."""
-
-    reason: str
-    token_id: int | None = None
+# Why a mined transaction had no effect, and the token that the contract named, if it did.
+Revert = tuple[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -154,7 +150,7 @@ def look_for_receipts(
 def _explain(chain: ChainClient, row: RevealTransaction, receipt: Receipt) -> Revert:
     """Ask why; the answer is for people and for the order of the next tries, so it may lack."""
     if receipt.gas_used >= row.gas_limit:
-        return Revert(f"out of gas: all of {row.gas_limit} was used")
+        return f"out of gas: all of {row.gas_limit} was used", None
     try:
         error = chain.explain_revert(
             keeper=row.keeper,
@@ -163,10 +159,10 @@ def _explain(chain: ChainClient, row: RevealTransaction, receipt: Receipt) -> Re
             block_number=receipt.block_number,
         )
     except ProviderError as fault:
-        return Revert(f"the reason could not be read: {fault}")
+        return f"the reason could not be read: {fault}", None
     if error is None:
-        return Revert("no reason: repeated at the end of its block, it works")
-    return Revert(revert_reason(error), already_revealed_id(error))
+        return "no reason: repeated at the end of its block, it works", None
+    return revert_reason(error), already_revealed_id(error)
 
 
 # -- what a mined transaction means ---------------------------------------------------------
@@ -250,11 +246,10 @@ def release_reverted(
     those of which the contract did not complain, if it named one. A token that reverts even by
     itself, again and again, fails (see compose for how it gets to be alone).
     """
-    reason = revert.reason if revert else "the reason is not known"
+    reason, culprit = revert or ("the reason is not known", None)
     with transaction.atomic():
         if _close(row, receipt, BatchStatus.REVERTED, TransactionStatus.REVERTED):
             RevealTransaction.objects.filter(pk=row.pk).update(error=f"Reverted: {reason}")
-            culprit = revert.token_id if revert else None
             set_aside(_refusals_after_revert(row, reason, culprit), actor=actor)
     logger.error(
         "reveal_reverted",

@@ -221,7 +221,12 @@ class Send(RevealStep[Sending, Sent]):
             outbox.mark_broadcast(row)
         elif verdict is Verdict.NO_FUNDS:
             wait = timing.no_funds_wait
-            self._tell_of_funds(row)
+            if row.keeper == self.keeper.address:
+                text = (
+                    f"The keeper {row.keeper} cannot pay for {row.tx_hash}. Send it some; reveals "
+                    "go on by themselves."
+                )
+                self.breaker.failed(AccountError(text, vendor="chain", code="no_funds"))
         elif verdict is Verdict.UNDERPRICED and row.broadcast_at is None:
             outbox.want_replacement(batch.pk, actor=UNDERPRICED)
             wait = 0.0
@@ -243,16 +248,6 @@ class Send(RevealStep[Sending, Sent]):
         )
         wait = backoff_seconds(failures, base=0.5, cap=10.0)
         outbox.send_later(work.batch, wait, failures=failures, **changes)
-
-    def _tell_of_funds(self, row: RevealTransaction) -> None:
-        problem = (
-            f"The keeper {row.keeper} cannot pay for {row.tx_hash}. Send it some; reveals go on by "
-            "themselves."
-        )
-        if row.keeper == self.keeper.address:
-            self.breaker.failed(AccountError(problem, vendor="chain", code="no_funds"))
-        else:  # no reason for the keeper of today to stop
-            logger.warning("former_keeper_without_funds", error=problem)
 
 
 # -- may the bytes still be mined? ----------------------------------------------------------

@@ -23,8 +23,6 @@ from tokens.transitions.claims import Refusal, forget_refusals
 logger = structlog.get_logger(__name__)
 
 CONCURRENCY = 16
-# A token whose files a gateway does not serve is looked at again this often at least.
-LONGEST_WAIT_SECONDS = 120.0
 # A token that was refused this often is worth an operator's look: the log says so, at each try.
 ALARM_AFTER_REFUSALS = 8
 
@@ -93,7 +91,7 @@ class Verify(RevealStep[Candidate, None]):
             str(fault),
             fault.error_class,
             final=gate.is_final(fault),
-            wait_seconds=backoff_seconds(candidate.refusals + 1, cap=LONGEST_WAIT_SECONDS),
+            wait_seconds=backoff_seconds(candidate.refusals + 1, cap=120.0),
             counted=not down,
             alarming=candidate.refusals >= ALARM_AFTER_REFUSALS,
         )

@@ -24,7 +24,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
-from glisk.clients.chain import ChainClient, FeeHistory, OnChainToken, Receipt
+from glisk.clients.chain import ChainClient, FeeHistory, OnChainToken
 from glisk.clock import database_now
 from glisk.engine.broker import notify
 from glisk.timing import timing
@@ -160,10 +160,6 @@ class Sight:
     blocks: Mapping[int, str | None]
     on_chain: Mapping[int, OnChainToken] = field(default_factory=dict)
 
-    @property
-    def receipts(self) -> Mapping[str, Receipt | None]:
-        return self.included.receipts
-
 
 def look(
     chain: ChainClient,
@@ -184,8 +180,9 @@ def judge(batch: RevealBatch, sight: Sight, *, keeper: str) -> Fate:
     `keeper`: the one of today. What a former one left unspent was given up, and stays so.
     """
     mined = next((row for row in batch.signed if row.status in MINED), None)
-    receipt = None if mined is None else sight.receipts[mined.tx_hash]
-    others = any(sight.receipts[row.tx_hash] for row in batch.signed if row is not mined)
+    receipts = sight.included.receipts
+    receipt = None if mined is None else receipts[mined.tx_hash]
+    others = any(receipts[row.tx_hash] for row in batch.signed if row is not mined)
     if mined is None:  # superseded
         unspent = sight.included.transaction_counts[batch.keeper] <= batch.nonce
         if others or (unspent and batch.keeper == keeper):
@@ -218,7 +215,7 @@ def _is_old(batch: RevealBatch) -> bool:
 def follow_move(batch: RevealBatch, sight: Sight) -> None:
     """Note the new block of a transaction that a reorg kept."""
     mined = next(row for row in batch.signed if row.status in MINED)
-    if (receipt := sight.receipts[mined.tx_hash]) is not None:
+    if (receipt := sight.included.receipts[mined.tx_hash]) is not None:
         RevealTransaction.objects.filter(pk=mined.pk, status=mined.status).update(
             **mined_facts(receipt)
         )
@@ -247,7 +244,8 @@ def recall_batch(batch_id: int, sight: Sight, *, actor: str) -> bool:
         rows = list(batch.transactions.order_by("pk"))
         mined = next((row for row in rows if row.status in MINED), None)
         # The one that stands on chain now, and revealed its tokens.
-        standing = (row for row in rows if (r := sight.receipts.get(row.tx_hash)) and r.succeeded)
+        found = sight.included.receipts
+        standing = (row for row in rows if (r := found.get(row.tx_hash)) and r.succeeded)
         winner = next(standing, None)
         if mined is not None:
             RevealTransaction.objects.filter(pk=mined.pk).update(

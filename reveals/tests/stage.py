@@ -10,11 +10,10 @@ from eth_utils.crypto import keccak
 
 from authors.models import Author
 from glisk.cid import compute_cid
-from glisk.clients.chain import encode_reveal
 from glisk.models import SystemState
-from reveals.keeper import Keeper
 from reveals.models import RevealBatch, RevealTransaction
-from reveals.outbox import Unsigned, store_signed
+from reveals.outbox import Shared, Unsigned, store_signed
+from reveals.pipeline.sign import Sign
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.chain import DemoChain
 from sandbox.gateway.emulator import GatewayEmulator
@@ -150,23 +149,18 @@ def is_held_back(vendor: str = "chain") -> bool:
 
 def replacement(old: RevealTransaction) -> RevealTransaction:
     """Sign and store a call with twice the fees, as another process would."""
-    fees = {
-        "max_fee_per_gas_wei": 2 * int(old.max_fee_per_gas_wei),
-        "max_priority_fee_per_gas_wei": 2 * int(old.max_priority_fee_per_gas_wei),
-    }
-    old.batch.to_sign = asdict(
-        Unsigned(list(old.token_ids), list(old.metadata_uris), old.gas_limit, **fees)
-    )
+    fees = (2 * int(old.max_fee_per_gas_wei), 2 * int(old.max_priority_fee_per_gas_wei))
+    call = Unsigned(list(old.token_ids), list(old.metadata_uris), old.gas_limit, *fees)
+    old.batch.to_sign = asdict(call)
     old.batch.save()
-    data = encode_reveal(old.token_ids, old.metadata_uris)
-    keeper = Keeper.from_settings()
-    bytes_ = keeper.sign(nonce=old.nonce, data=data, gas_limit=old.gas_limit, **fees)
-    assert store_signed(old.batch, bytes_)
-    return RevealTransaction.objects.get(tx_hash=bytes_.tx_hash)
+    signed = Sign("another", Shared()).call(old.batch)
+    assert store_signed(old.batch, signed)
+    return RevealTransaction.objects.get(tx_hash=signed.tx_hash)
 
 
-def signed(worker: Worker) -> RevealTransaction:
-    """Turn until the first transaction is stored, and let nothing be broadcast."""
+def signed_and_dead(start: Start) -> RevealTransaction:
+    """Leave a stored transaction that no node has seen."""
+    worker = start()
     submit = worker.drain.submit
 
     def hold(kind: str, key: object, function: Callable[..., object], *arguments: object) -> None:
@@ -175,15 +169,8 @@ def signed(worker: Worker) -> RevealTransaction:
 
     worker.drain.submit = hold
     worker.until(RevealTransaction.objects.exists)
+    worker.crash()
     return transactions()[0]
-
-
-def signed_and_dead(start: Start) -> RevealTransaction:
-    """Leave a stored transaction that no node has seen."""
-    drain = start()
-    row = signed(drain)
-    drain.crash()
-    return row
 
 
 def in_the_pool(start: Start, scene: Scene, quantity: int = 1) -> tuple[Worker, list[Token]]:
@@ -193,14 +180,6 @@ def in_the_pool(start: Start, scene: Scene, quantity: int = 1) -> tuple[Worker, 
     drain = start()
     drain.until(lambda: statuses() == ["broadcast"])
     return drain, tokens
-
-
-def stuck(scene: Scene, drain: Worker) -> str:
-    """Bring a transaction into the pool that nobody mines; return its hash."""
-    scene.chain.set_automine(False)
-    drain.until(lambda: statuses() == ["broadcast"])
-    (tx_hash,) = scene.pool()
-    return tx_hash
 
 
 def timeline(token: Token) -> list[str]:

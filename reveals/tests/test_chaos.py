@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,15 +33,6 @@ def test_replies_lost_after_acceptance(worker: Start, scene: Scene, proxy: Fault
     scene.chain.mine()
     drain.until(lambda: scene.revealed_once(tokens))
     assert (len(transactions()), scene.nonce()) == (1, 1)
-
-
-def test_other_replies_that_are_lost(worker: Start, scene: Scene, proxy: FaultyRpc) -> None:
-    drain = worker()
-    for method in ("eth_feeHistory", "eth_getTransactionReceipt", "eth_getCode"):
-        tokens = scene.mint(2)
-        proxy.lose_replies(2, method)
-        drain.until(partial(scene.revealed_once, tokens))
-    assert (len(transactions()), scene.nonce()) == (3, 3)
 
 
 def test_late_receipts_are_waited_for(

@@ -17,7 +17,7 @@ from reveals.models import MarketplaceRefresh
 from reveals.outbox import Shared
 from reveals.pipeline import after
 from reveals.tests.opensea_emulator import OpenSeaEmulator
-from reveals.tests.stage import Scene, are_read_back, breaker_reason, drift, reveal
+from reveals.tests.stage import Scene, are_read_back, drift, reveal
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Worker
@@ -112,19 +112,6 @@ def test_without_a_key_nothing_is_noted_or_asked(
     assert opensea.calls == []
 
 
-def test_what_was_wanted_before_a_crash_is_asked_for_after_it(
-    opensea: OpenSeaEmulator, shop: Start
-) -> None:
-    """The process ends after the vendor's answer and before the row is written: asked again."""
-    wanted(1, 2)
-    first = shop()
-    first.step()
-    first.finished()
-    first.crash()
-    shop().until(lambda: are_refreshed(1, 2))
-    assert [number for _, _, number in opensea.refreshed] == [1, 1, 2]
-
-
 @pytest.mark.parametrize("kind", ["throttle", "drop_after"])
 def test_an_outage_is_waited_for_and_counts_against_nobody(
     opensea: OpenSeaEmulator, shop: Start, monkeypatch: pytest.MonkeyPatch, kind: Any
@@ -141,20 +128,6 @@ def test_an_outage_is_waited_for_and_counts_against_nobody(
     SystemState.objects.filter(state_key="breaker:opensea").delete()
     due()
     shop().until(lambda: are_refreshed(1, 2))
-
-
-def test_a_refused_key_stops_the_calls_and_says_so(
-    opensea: OpenSeaEmulator, settings: Settings, shop: Start
-) -> None:
-    settings.OPENSEA_API_KEY = "another-key-that-is-secret"
-    wanted(1, 2, 3)
-    drain = shop()
-    drain.until(lambda: breaker_reason("opensea"))
-    due()
-    drain.settle(0.2)
-    assert len(opensea.calls) == 1
-    assert "Invalid API key" in breaker_reason("opensea")
-    assert "another-key" not in breaker_reason("opensea")
 
 
 def test_a_token_that_is_unknown_there_is_tried_again_and_given_up_in_the_end(

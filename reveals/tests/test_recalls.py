@@ -87,17 +87,6 @@ def test_a_replacement_that_is_mined_instead_is_entered(worker: Start, scene: Sc
     assert (moved.from_status, moved.to_status) == ("revealed", "revealed")
 
 
-def test_when_somebody_else_spends_its_nonce_the_token_goes_with_another(
-    worker: Start, scene: Scene
-) -> None:
-    drain, tokens = reveal(worker, scene, blocks=2)
-    scene.chain.reorg(1)
-    scene.chain.wait(scene.chain.send_raw(KEEPER.private_key, to=ACCOUNTS[1].address, value_wei=1))
-    drain.until(lambda: statuses() == ["replaced", "confirmed"])
-    drain.until(lambda: scene.revealed_once(tokens))
-    assert [row.nonce for row in transactions()] == [0, 1]
-
-
 def test_when_somebody_else_revealed_it_instead_nothing_is_ready_again(
     worker: Start, scene: Scene
 ) -> None:
@@ -176,7 +165,7 @@ def test_a_lagging_node_recalls_nothing(
     def behind(*arguments: Any) -> watch.Sight:
         sight = look(*arguments)
         included = watch.Included(
-            sight.included.head, dict.fromkeys(sight.receipts), {KEEPER.address: 0}
+            sight.included.head, dict.fromkeys(sight.included.receipts), {KEEPER.address: 0}
         )
         return watch.Sight(included, dict.fromkeys(sight.blocks))
 

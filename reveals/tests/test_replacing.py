@@ -8,9 +8,9 @@ from pytest_django import Settings
 from glisk.clients.chain import ChainClient, RpcError
 from reveals.tests.stage import (
     Scene,
+    in_the_pool,
     signed_and_dead,
     statuses,
-    stuck,
     transactions,
 )
 from sandbox.faulty_rpc import FaultyRpc
@@ -89,33 +89,12 @@ def test_a_pool_that_wants_more_than_anybody_tips_gets_it_far_below_the_ceiling(
     assert int(sent.max_fee_per_gas_wei) < 10 * int(row.max_fee_per_gas_wei)
 
 
-def test_a_stuck_transaction_is_replaced_and_one_of_them_is_mined(
-    worker: Start, scene: Scene, settings: Settings
-) -> None:
-    settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
-    tokens = scene.mint(2)
-    drain = worker()
-    old_hash = stuck(scene, drain)
-    drain.until(lambda: scene.pool() not in ([], [old_hash]))
-    drain.until(lambda: statuses() == ["broadcast", "broadcast"])
-    settings.TRANSACTION_TIMEOUT_SECONDS = 180
-    old, new = transactions()[:2]
-    assert (new.replaces_id, new.nonce, new.token_ids) == (old.pk, old.nonce, old.token_ids)
-    assert 8 * int(new.max_fee_per_gas_wei) >= 9 * int(old.max_fee_per_gas_wei)
-    scene.chain.mine()
-    drain.until(lambda: scene.revealed_once(tokens))
-    assert scene.nonce() == 1
-    assert statuses()[-1] == "confirmed"
-    assert set(statuses()[:-1]) == {"replaced"}
-
-
 def test_the_original_may_win_over_its_replacement(
     worker: Start, scene: Scene, settings: Settings
 ) -> None:
     settings.TRANSACTION_TIMEOUT_SECONDS = 0.3
-    tokens = scene.mint()
-    drain = worker()
-    old_hash = stuck(scene, drain)
+    drain, tokens = in_the_pool(worker, scene)
+    (old_hash,) = scene.pool()
     drain.until(lambda: len(transactions()) == 2)
     settings.TRANSACTION_TIMEOUT_SECONDS = 180
     drain.until(lambda: scene.pool() not in ([], [old_hash]))
@@ -134,9 +113,8 @@ def test_at_the_ceiling_the_same_bytes_are_sent_again_with_pauses(
     worker: Start, scene: Scene, settings: Settings
 ) -> None:
     settings.TRANSACTION_TIMEOUT_SECONDS = 0.2
-    tokens = scene.mint()
-    drain = worker()
-    old_hash = stuck(scene, drain)
+    drain, tokens = in_the_pool(worker, scene)
+    (old_hash,) = scene.pool()
     settings.REVEAL_MAX_GAS_PRICE_GWEI = int(transactions()[0].max_fee_per_gas_wei) / GWEI
     turns = drain.turns
     drain.settle(0.8)

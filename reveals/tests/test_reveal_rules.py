@@ -29,12 +29,6 @@ def test_a_nonce_belongs_to_one_batch() -> None:
         RevealBatchFactory.create(nonce=3)
 
 
-def test_a_keeper_is_an_address() -> None:
-    batch = RevealBatchFactory.create()
-    with refused("reveal_batch_keeper"), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("UPDATE reveal_batches SET keeper = '0x12' WHERE id = %s", [batch.pk])
-
-
 def test_a_token_is_in_one_open_batch() -> None:
     token = TokenFactory.create(status=TokenStatus.READY)
     RevealBatchFactory.create(tokens=[token], status=BatchStatus.REVERTED)
@@ -52,16 +46,14 @@ def test_a_token_is_in_a_batch_once() -> None:
         )
 
 
-def test_a_hash_is_stored_once() -> None:
+def test_a_keeper_is_an_address_and_a_hash_has_its_form_and_is_stored_once() -> None:
     row = RevealTransactionFactory.create()
+    with refused("reveal_batch_keeper"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("UPDATE reveal_batches SET keeper = '0x12'")
+    with refused("reveal_tx_hash_form"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("UPDATE reveal_transactions SET tx_hash = '0xAB'")
     with refused("tx_hash"), transaction.atomic():
         RevealTransactionFactory.create(batch=row.batch, tx_hash=row.tx_hash)
-
-
-def test_a_hash_has_its_form() -> None:
-    row = RevealTransactionFactory.create()
-    with refused("reveal_tx_hash_form"), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("UPDATE reveal_transactions SET tx_hash = '0xAB' WHERE id = %s", [row.pk])
 
 
 def test_what_was_signed_is_not_deleted_with_its_batch() -> None:

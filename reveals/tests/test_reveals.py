@@ -9,7 +9,7 @@ from glisk.clients.chain import ChainClient, RpcError
 from glisk.engine.step import CallResult
 from glisk.timing import timing
 from reveals.models import RevealBatch
-from reveals.tests.stage import Scene, reveal, statuses, transactions
+from reveals.tests.stage import Scene, reveal, transactions
 from sandbox.accounts import AUTHORS, KEEPER
 from tokens.models import Token, TokenTransition
 from tokens.states import TokenStatus
@@ -99,21 +99,6 @@ def test_company_that_waits_itself_is_not_waited_for(worker: Start, scene: Scene
         token_id=900, status=TokenStatus.GENERATING, next_attempt_at="2090-01-01T00:00Z"
     )
     worker().until(lambda: scene.revealed_once(tokens))
-
-
-def test_confirmations_are_waited_for(worker: Start, scene: Scene, settings: Settings) -> None:
-    settings.REVEAL_CONFIRMATIONS = 3
-    tokens = scene.mint()
-    drain = worker()
-    drain.until(lambda: scene.chain.is_revealed(tokens[0].token_id))
-    drain.until(lambda: statuses() == ["broadcast"])
-    drain.settle(0.2)
-    assert statuses() == ["broadcast"]
-    scene.chain.mine()
-    drain.settle(0.1)
-    assert statuses() == ["broadcast"]
-    scene.chain.mine()
-    drain.until(lambda: scene.revealed_once(tokens))
 
 
 def test_a_batch_above_the_gas_cap_is_parted(

@@ -16,6 +16,7 @@ from reveals.pipeline import watch
 from reveals.tests.stage import (
     Scene,
     reveal,
+    statuses,
     timeline,
     transactions,
 )
@@ -36,6 +37,8 @@ def test_a_reorg_before_the_confirmations_takes_nothing_for_granted(
     scene.chain.reorg(1)
     assert not scene.chain.is_revealed(tokens[0].token_id)
     drain.until(lambda: scene.chain.is_revealed(tokens[0].token_id))
+    drain.settle(0.2)
+    assert statuses() == ["broadcast"]
     scene.chain.mine(3)
     drain.until(lambda: scene.revealed_once(tokens))
     assert len(transactions()) == 1
@@ -50,9 +53,8 @@ def test_a_node_that_keeps_no_receipts_settles_by_the_block(
 
     def without_receipts(*arguments: Any) -> watch.Sight:
         sight = look(*arguments)
-        return replace(
-            sight, included=replace(sight.included, receipts=dict.fromkeys(sight.receipts))
-        )
+        hidden = dict.fromkeys(sight.included.receipts)
+        return replace(sight, included=replace(sight.included, receipts=hidden))
 
     monkeypatch.setattr(watch, "look", without_receipts)
     drain.settle(0.3)

@@ -10,7 +10,7 @@ from glisk.permissions import SPEED_UP
 from glisk.tests.admin_actions import action_page, audit, confirmation, give, operator, send
 from reveals.by_hand import request_replacement
 from reveals.models import RevealBatch, RevealTransaction
-from reveals.tests.stage import Scene, reveal, statuses, transactions
+from reveals.tests.stage import Scene, in_the_pool, reveal, statuses, transactions
 from tokens.tests.stage import Start
 
 pytestmark = pytest.mark.django_db
@@ -21,12 +21,8 @@ def test_a_waiting_transaction_is_replaced_at_once(
     worker: Start, scene: Scene, settings: Settings, client: Client
 ) -> None:
     settings.TRANSACTION_TIMEOUT_SECONDS = 3600
-    tokens = scene.mint(2)
-    scene.chain.set_automine(False)
-    drain = worker()
-    drain.until(lambda: len(scene.pool()) == 1)
-    drain.until(lambda: transactions()[0].broadcast_at is not None)
-    old = transactions()[0]
+    drain, tokens = in_the_pool(worker, scene, 2)
+    (old,) = transactions()
 
     operator(client, "reveals.view_revealbatch", SPEED_UP)
     form, _ = confirmation(client, BATCHES, "speed_up", old.batch_id)
@@ -57,11 +53,8 @@ def test_a_waiting_transaction_is_replaced_at_once(
 
 def test_the_ceiling_leaves_no_room(worker: Start, scene: Scene, settings: Settings) -> None:
     settings.TRANSACTION_TIMEOUT_SECONDS = 3600
-    scene.mint()
-    scene.chain.set_automine(False)
-    drain = worker()
-    drain.until(lambda: bool(transactions()) and transactions()[0].broadcast_at is not None)
-    row = transactions()[0]
+    drain, _ = in_the_pool(worker, scene)
+    (row,) = transactions()
     offered = int(row.max_fee_per_gas_wei)
     settings.REVEAL_MAX_GAS_PRICE_GWEI = offered * 1.1 / 1e9
     (result,) = request_replacement(batch_ids=[row.batch_id], actor="maria")

@@ -44,13 +44,3 @@ def test_what_a_reorg_took_back_is_left_to_the_worker(worker: Start, scene: Scen
     assert compare() == {row.tx_hash: Found.DOUBTFUL}
     assert statuses() == ["confirmed"]
     worker().until(lambda: scene.chain.is_revealed(tokens[0].token_id))
-
-
-def test_what_moved_is_corrected(worker: Start, scene: Scene) -> None:
-    drain, _ = reveal(worker, scene)
-    drain.crash()
-    (row,) = transactions()
-    scene.chain.mine(2)
-    scene.chain.reorg(3, keep=[(row.tx_hash, 2)])
-    assert compare() == {row.tx_hash: Found.MOVED}
-    assert transactions()[0].block_number == int(row.block_number or 0) + 2

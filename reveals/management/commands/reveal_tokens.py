@@ -14,11 +14,9 @@ from glisk.pauses import list_pauses
 from reveals.by_hand import RevealPlan, preview_reveal, request_reveal
 from reveals.keeper import GasPriceTooHighError, keeper_address
 from tokens.management.repairing import SKIPPED, token_ids
-from tokens.repairs import RepairResult
 
 ACTOR = "reveal_tokens"
 NO_WORKER = 3
-_LISTED = 50
 
 
 class Command(ExplainedCommand):
@@ -51,14 +49,12 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
         if not planned:
             self.stdout.write("No token is ready.")
             return
-        ready = [result.token_id for result in planned if result.done]
-        plan = self._preview(ready)
+        plan = self._preview([result.token_id for result in planned if result.done])
         self._show(plan)
-        left_out = _left_out(planned, plan)
-        for token_id, reason in left_out[:_LISTED]:
+        left_out = [(result.token_id, result.message) for result in planned if not result.done]
+        left_out += [(refusal.token_id, refusal.reason) for refusal in plan.refused]
+        for token_id, reason in sorted(left_out):
             self.stdout.write(f"token {token_id} is left out: {reason}")
-        if len(left_out) > _LISTED:
-            self.stdout.write(f"… and {len(left_out) - _LISTED} more.")
         going = plan.token_ids
         if going and not options["dry_run"]:
             question = f"To be revealed: {counted(len(going), 'token')}, which can never be undone."
@@ -66,11 +62,15 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
             results = request_reveal(token_ids=going, actor=ACTOR)
             left_out += [(r.token_id, r.message) for r in results if not r.done]
             done = sum(result.done for result in results)
-            workers = stages_alive()
-            when = _when() if "reveal" in workers else ""
+            alive = "reveal" in stages_alive()
+            when = _when() if alive else ""
             self.stdout.write(f"Requested: {counted(done, 'token')}. {when}".rstrip())
-            if done and not when:
-                raise CommandError(_nobody(workers), returncode=NO_WORKER)
+            if done and not alive:
+                raise CommandError(
+                    "No living worker does the reveal: they go when one starts (make worker) with "
+                    "ENABLE_REVEAL_WORKER=true.",
+                    returncode=NO_WORKER,
+                )
         if left_out:
             status = SKIPPED if going else 1
             raise CommandError("Not every token goes; see above.", returncode=status)
@@ -110,26 +110,11 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
             )
 
 
-def _left_out(planned: list[RepairResult], plan: RevealPlan) -> list[tuple[int, str]]:
-    """Return the tokens that will not go, by their state here or by the gate, with the reason."""
-    by_state = [(result.token_id, result.message) for result in planned if not result.done]
-    by_gate = [(refusal.token_id, refusal.reason) for refusal in plan.refused]
-    return sorted(by_state + by_gate)
-
-
 def _when() -> str:
     paused = next((pause for pause in list_pauses() if pause.stage == "reveal"), None)
     if paused is None:
         return "The worker reveals them now."
     return f"Reveals are paused by {paused.actor} ({paused.reason}): they go when that is over."
-
-
-def _nobody(workers: set[str]) -> str:
-    if not workers:
-        return "No worker is alive: they go when one starts (make worker: manage.py qcluster)."
-    return (
-        "No living worker does the reveal: they go when one with ENABLE_REVEAL_WORKER=true starts."
-    )
 
 
 def _ether(wei: int) -> str:
