@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytest_plugins = [
     "glisk.tests.tiers",
     "glisk.tests.flush",
+    "glisk.tests.pace",
     "sandbox.tests.nodes",
     "tokens.tests.only_writer",
 ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from glisk.timing import timing
 
 _SHORT = {
@@ -36,6 +38,12 @@ _SHORT = {
     "recall_after": 0.2,
     "gap_after": 0.3,
 }
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every wait short."""
+    hurry(monkeypatch.setattr)
 
 
 def hurry(change: Callable[[Any, str, float], None]) -> None:

@@ -1,17 +1,15 @@
 """The breaker: opens for everybody, lets one probe through, and never stays shut by itself."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from glisk import breaker as breaker_module
 from glisk.breaker import Breaker
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.models import SystemState
+from glisk.tests.waiting import at_once
 from glisk.timing import timing
 
 pytestmark = pytest.mark.django_db
@@ -119,19 +117,10 @@ def test_a_failed_probe_waits_longer_up_to_a_limit(clock: Clock) -> None:
 def test_of_two_processes_one_gets_the_probe(clock: Clock) -> None:
     opened()
     clock.forward(20)
-    barrier = threading.Barrier(4)
-
-    def ask(_: int) -> int:
-        try:
-            breaker = Breaker("v")
-            breaker.allowed(1)  # all have seen it due
-            barrier.wait(timeout=60)
-            return breaker.places(1)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(ask, range(4))) == 1
+    breakers = [Breaker("v") for _ in range(4)]
+    for breaker in breakers:
+        breaker.allowed(1)  # all have seen it due
+    assert sum(at_once(4, lambda number: breakers[number].places(1))) == 1
 
 
 def test_a_lost_probe_is_made_by_somebody_else(clock: Clock) -> None:

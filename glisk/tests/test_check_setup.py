@@ -22,11 +22,9 @@ from sandbox.node import free_port
 from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
 from sandbox.replicate.emulator import ReplicateEmulator
-from sandbox.tests.nodes import anvil_binary, deployed_chain, running_node
+from sandbox.tests.nodes import deployed_chain, running_node
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
-
-__all__ = ["anvil_binary"]
 
 pytestmark = pytest.mark.django_db
 

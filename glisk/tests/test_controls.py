@@ -1,8 +1,6 @@
 """Operators pause stages and close breakers: by permission, once, and with a trace."""
 
 import re
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -30,15 +28,14 @@ from glisk.permissions import CHECK_DRIFT, RECONCILE, REVEAL_NOW, RUN_RECOVERY
 from glisk.rate_limit import RateLimit
 from glisk.tests.admin_actions import operator
 from glisk.tests.pipeline_world import build_world
+from glisk.tests.waiting import at_once
 from glisk.timing import timing
 from reveals.models import RevealRequest
 from sandbox.accounts import AUTHORS
-from sandbox.tests.nodes import anvil_binary, deployed_chain, running_node
+from sandbox.tests.nodes import deployed_chain, running_node
 from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
-
-__all__ = ["anvil_binary"]
 
 pytestmark = pytest.mark.django_db
 BY: dict[str, Any] = {"actor": "ada", "reason": " because\n so "}
@@ -134,17 +131,7 @@ def test_a_double_click_acts_once(action: Any) -> None:
         pause_stage("upload", **BY)
     Breaker("upload").failed(AccountError("No credit.", vendor="v"))
     OperatorAction.objects.all().delete()
-    barrier = threading.Barrier(2)
-
-    def click(_: int) -> bool:
-        try:
-            barrier.wait(timeout=60)
-            return bool(action("upload", **BY))
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(click, range(2))) == [False, True]
+    assert sorted(at_once(2, lambda _: bool(action("upload", **BY)))) == [False, True]
     assert OperatorAction.objects.count() == 1
 
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import heapq
 import math
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from glisk.console.controls import list_rate_use
 from glisk.console.overview.causes import find_causes
 from glisk.errors import TransientError
 from glisk.models import SystemState
 from glisk.rate_limit import LimitState, RateLimit
+from glisk.tests.waiting import at_once
 from sandbox.http import RateLimit as VendorsLimit
 
 ANSWER_SECONDS = 0.2
@@ -263,21 +262,15 @@ def test_processes_together_keep_to_the_pace() -> None:
     now = time.time()
     state = {"per_minute": pace, "until": now, "next_at": now}
     SystemState.objects.create(state_key="limit:v", state_value=state)
-    barrier = threading.Barrier(processes)
 
     def ask(_: int) -> tuple[int, float]:
-        try:
-            granted = 0
-            barrier.wait(timeout=60)
-            while time.time() < now + seconds:
-                with transaction.atomic():
-                    granted += RateLimit("v").take(7)
-            return granted, time.time()
-        finally:
-            connection.close()
+        granted = 0
+        while time.time() < now + seconds:
+            with transaction.atomic():
+                granted += RateLimit("v").take(7)
+        return granted, time.time()
 
-    with ThreadPoolExecutor(processes) as pool:
-        ends = list(pool.map(ask, range(processes)))
+    ends = at_once(processes, ask)
     lasted = max(end for _, end in ends) - now
     granted = sum(number for number, _ in ends)
     assert 10 <= granted <= 1.1 * pace / 60 * (lasted + 0.25) + 1

@@ -12,10 +12,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from glisk.tests.test_in_browser import HURRY, PASSWORD, watch
 from sandbox.accounts import AUTHORS
-from sandbox.tests.nodes import anvil_binary
 from sandbox.world import Ports, World, WorldOptions
 
-__all__ = ["anvil_binary"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 AUTHOR = AUTHORS[0].address

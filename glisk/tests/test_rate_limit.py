@@ -1,16 +1,15 @@
 """A rate limit holds for all processes together, in every window of 60 seconds."""
 
 import random
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from glisk.models import SystemState
 from glisk.rate_limit import LimitState, RateLimit
+from glisk.tests.waiting import at_once
 
 pytestmark = pytest.mark.django_db
 KEY = "limit:v"
@@ -78,19 +77,12 @@ def test_no_window_of_a_minute_holds_more_than_the_limit() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_two_processes_together_keep_to_the_limit() -> None:
-    barrier = threading.Barrier(4)
-
     def ask(_: int) -> int:
-        try:
-            mine, granted = limit(600), 0
-            barrier.wait(timeout=60)
-            for _ in range(40):
-                with transaction.atomic():
-                    granted += mine.take(7)
-            return granted
-        finally:
-            connection.close()
+        mine, granted = limit(600), 0
+        for _ in range(40):
+            with transaction.atomic():
+                granted += mine.take(7)
+        return granted
 
-    with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(ask, range(4))) == 600
+    assert sum(at_once(4, ask)) == 600
     assert sum(used().values()) == 600

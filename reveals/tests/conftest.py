@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from pytest_django import Settings
 
-from glisk.tests.pace import hurry
 from reveals.tasks import RevealDrain
 from reveals.tests.stage import Scene
 from sandbox.accounts import KEEPER
@@ -14,17 +12,7 @@ from sandbox.chain import DemoChain
 from sandbox.faulty_rpc import FaultyRpc
 from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.pinata.store import ContentStore
-from sandbox.tests.nodes import anvil_binary, deployed_chain, running_node
 from tokens.tests.stage import Worker
-
-__all__ = ["anvil_binary"]
-
-
-@pytest.fixture(scope="module")
-def _chain(anvil_binary: Path) -> Iterator[DemoChain]:
-    """A node that is young: it keeps the states of its last 128 blocks, those of tests included."""
-    with running_node() as node:
-        yield deployed_chain(node)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +25,7 @@ def _gateway() -> Iterator[tuple[GatewayEmulator, ContentStore]]:
 
 @pytest.fixture
 def scene(
-    _chain: DemoChain,
+    deployed: DemoChain,
     _gateway: tuple[GatewayEmulator, ContentStore],
     settings: Settings,
 ) -> Iterator[Scene]:
@@ -47,20 +35,20 @@ def scene(
     goes together.
     """
     gateway, store = _gateway
-    settings.RPC_URL = _chain.rpc_url
-    settings.GLISK_NFT_CONTRACT_ADDRESS = _chain.contract.address
+    settings.RPC_URL = deployed.rpc_url
+    settings.GLISK_NFT_CONTRACT_ADDRESS = deployed.contract.address
     settings.KEEPER_PRIVATE_KEY = KEEPER.private_key
     settings.PINATA_GATEWAY = [gateway.url]
     settings.HTTP_READ_TIMEOUT_SECONDS = 10
     settings.RPC_TIMEOUT_SECONDS = 20
     settings.BATCH_REVEAL_WAIT_SECONDS = 3600
-    before = _chain.snapshot()
-    yield Scene(_chain, gateway, store)
+    before = deployed.snapshot()
+    yield Scene(deployed, gateway, store)
     gateway.reset(state=True)
     store.clear()
-    _chain.rpc("anvil_dropAllTransactions")
-    _chain.revert(before)
-    _chain.set_automine(True)
+    deployed.rpc("anvil_dropAllTransactions")
+    deployed.revert(before)
+    deployed.set_automine(True)
 
 
 @pytest.fixture
@@ -69,12 +57,6 @@ def proxy(scene: Scene, settings: Settings) -> Iterator[FaultyRpc]:
     with FaultyRpc(scene.chain.rpc_url) as proxy:
         settings.RPC_URL = proxy.url
         yield proxy
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every wait short."""
-    hurry(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -22,12 +21,12 @@ from django.conf import settings as django_settings
 from pytest_django import DjangoDbBlocker
 
 from glisk.tests.database import database_url
+from glisk.tests.waiting import eventually
 from reveals.models import RevealBatch, RevealBatchToken
 from reveals.tests.drain_process import POINTS
 from reveals.tests.stage import Scene, transactions
 from sandbox.accounts import KEEPER
 from tokens.models import Token, TokenTransition
-from tokens.tests.stage import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
 
@@ -71,7 +70,7 @@ class Drains:
         for pid in self.pids:
             if psutil.pid_exists(pid):
                 os.kill(pid, signal.SIGTERM)
-        eventually(lambda: not any(map(psutil.pid_exists, self.pids)), "the end of the drains")
+        eventually(lambda: not any(map(psutil.pid_exists, self.pids)), what="the end of the drains")
         self.pids = []
 
     def close(self) -> None:
@@ -82,16 +81,8 @@ class Drains:
                 stream.close()
 
 
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS} s: {what}"
-        time.sleep(0.01)
-    return value
-
-
 def wait_for_the_kill(victim: int, kill_at: str) -> None:
-    eventually(lambda: not psutil.pid_exists(victim), f"the kill at '{kill_at}'")
+    eventually(lambda: not psutil.pid_exists(victim), what=f"the kill at '{kill_at}'")
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +126,7 @@ def test_one_in_flight(drains: Drains, scene: Scene, kill_at: str) -> None:
     wait_for_the_kill(victim, kill_at)
     stored = [row.tx_hash for row in transactions()]
     drains.start(scene)
-    eventually(lambda: scene.revealed_once(tokens), "the reveal")
+    eventually(lambda: scene.revealed_once(tokens), what="the reveal")
     check_books(scene, tokens, batches=1)
     # What was stored before the kill is what was mined: nothing is signed anew.
     assert stored in ([], [row.tx_hash for row in transactions()])
@@ -152,14 +143,14 @@ def test_several_in_flight(drains: Drains, scene: Scene, kill_at: str) -> None:
     nth = 1 if kill_at == "mined" else 3
     victim = drains.start(scene, kill_at=kill_at, nth=nth, settings=one_each)
     if mined_first:
-        eventually(lambda: len(scene.pool()) == IN_FLIGHT, "a full pool")
+        eventually(lambda: len(scene.pool()) == IN_FLIGHT, what="a full pool")
         scene.chain.mine()
     wait_for_the_kill(victim, kill_at)
     stored = {row.tx_hash for row in transactions()}
     drains.start(scene, settings=one_each)
     scene.chain.set_automine(True)
     scene.chain.mine()
-    eventually(lambda: scene.revealed_once(tokens), "the reveals")
+    eventually(lambda: scene.revealed_once(tokens), what="the reveals")
     check_books(scene, tokens, batches=len(tokens))
     assert stored <= {row.tx_hash for row in transactions() if row.status == "confirmed"}
 
@@ -172,5 +163,5 @@ def test_killed_again_and_again(drains: Drains, scene: Scene) -> None:
         victim = drains.start(scene, kill_at=kill_at, settings=one_each)
         wait_for_the_kill(victim, kill_at)
     drains.start(scene, settings=one_each)
-    eventually(lambda: scene.revealed_once(tokens), "the reveals")
+    eventually(lambda: scene.revealed_once(tokens), what="the reveals")
     check_books(scene, tokens, batches=len(tokens))

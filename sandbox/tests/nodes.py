@@ -19,6 +19,16 @@ def anvil_binary() -> Path:
     return ensure_anvil()
 
 
+@pytest.fixture(scope="module")
+def deployed(anvil_binary: Path) -> Iterator[DemoChain]:
+    """The demo contract on a node of the module's own, as long as tests take back what they do.
+
+    A node keeps the states of its last 128 blocks, those that a test undid included.
+    """
+    with running_node() as node:
+        yield deployed_chain(node)
+
+
 @contextmanager
 def running_node(*, block_time: float | None = 0, **options: Any) -> Iterator[Node]:
     """Run a node on a free port; by default it mines at every transaction. Options: see Node."""

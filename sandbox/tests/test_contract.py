@@ -3,7 +3,6 @@
 import json
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from sandbox.accounts import AUTHORS, COLLECTORS, KEEPER, STRANGER
 from sandbox.anvil import SANDBOX, ensure_compiler
 from sandbox.chain import ARTEFACT_FILE, KEEPER_ROLE, MINT_PRICE_WEI, DemoChain
 from sandbox.pinata.store import PLACEHOLDER_URI
-from sandbox.tests.nodes import deployed_chain, running_node
 
 AUTHOR = AUTHORS[0].address
 ZERO = "0x" + "00" * 20
@@ -60,18 +58,12 @@ REVEAL_GAS = {
 GAS_TOLERANCE = 0.002
 
 
-@pytest.fixture(scope="module")
-def shared_chain(anvil_binary: Path) -> Iterator[DemoChain]:
-    with running_node() as node:
-        yield deployed_chain(node)
-
-
 @pytest.fixture
-def chain(shared_chain: DemoChain) -> Iterator[DemoChain]:
+def chain(deployed: DemoChain) -> Iterator[DemoChain]:
     """The contract as deployed: every test's traces are taken back."""
-    snapshot = shared_chain.snapshot()
-    yield shared_chain
-    shared_chain.revert(snapshot)
+    snapshot = deployed.snapshot()
+    yield deployed
+    deployed.revert(snapshot)
 
 
 def refusal(

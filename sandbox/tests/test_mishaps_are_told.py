@@ -23,7 +23,6 @@ from glisk.tests.pace import hurry
 from glisk.timing import timing
 from reveals import tasks as reveal_tasks
 from reveals.tasks import RevealDrain
-from reveals.tests.conftest import _chain
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.alchemy.emulator import SANDBOX_SIGNING_KEY, AlchemyEmulator
 from sandbox.chain import DemoChain
@@ -36,10 +35,10 @@ from tokens.recovery import schedule
 from tokens.repairs import failed_token_ids, retry_tokens
 from tokens.states import TokenStatus
 from tokens.tasks import GenerationDrain, UploadDrain
-from tokens.tests.conftest import _vendors, quick, vendors
+from tokens.tests.conftest import _vendors, vendors
 from tokens.tests.stage import PATIENCE_SECONDS, Vendors, Worker
 
-__all__ = ["_chain", "_vendors", "quick", "vendors"]
+__all__ = ["_vendors", "vendors"]
 
 _TOKENS = 8  # at once: more than a small account may pay for in a minute
 
@@ -95,7 +94,7 @@ class Steps:
 
 @pytest.fixture
 def world(
-    _chain: DemoChain,
+    deployed: DemoChain,
     vendors: Vendors,
     quick: None,
     admin_client: Client,
@@ -107,20 +106,20 @@ def world(
     monkeypatch.setattr(timing, "webhook_late_after", 0)
     monkeypatch.setattr(timing, "lookup_shown_after", 0.5)
     settings.STUCK_AFTER_SECONDS = 1
-    settings.RPC_URL = _chain.rpc_url
-    settings.GLISK_NFT_CONTRACT_ADDRESS = _chain.contract.address
+    settings.RPC_URL = deployed.rpc_url
+    settings.GLISK_NFT_CONTRACT_ADDRESS = deployed.contract.address
     settings.KEEPER_PRIVATE_KEY = KEEPER.private_key
     settings.ALCHEMY_WEBHOOK_SECRETS = [SANDBOX_SIGNING_KEY]
     AuthorFactory.create(wallet_address=AUTHORS[0].address, prompt_text="a fox")
     AuthorFactory.create(wallet_address=settings.GLISK_DEFAULT_AUTHOR_WALLET)
     beat("supervisor", "generation", "upload", "reveal")
-    before = _chain.snapshot()
+    before = deployed.snapshot()
     with (
         Receiver() as receiver,
-        AlchemyEmulator(rpc_url=_chain.rpc_url, target=receiver.target) as alchemy,
+        AlchemyEmulator(rpc_url=deployed.rpc_url, target=receiver.target) as alchemy,
     ):
         urls = {
-            "node": _chain.rpc_url,
+            "node": deployed.rpc_url,
             "replicate": vendors.replicate.url,
             "pinata": vendors.pinata.url,
             "gateway": vendors.gateway.url,
@@ -132,7 +131,7 @@ def world(
         yield made
         made.end()
     schedule._kept_reader.cache_clear()
-    _chain.revert(before)
+    deployed.revert(before)
 
 
 @pytest.mark.django_db

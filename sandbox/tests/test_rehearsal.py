@@ -24,24 +24,17 @@ from sandbox.rehearsal.__main__ import main as rehearse
 from sandbox.rehearsal.mint import main as mint
 from sandbox.rehearsal.mishaps import MISHAPS, NEW_PINATA_JWT
 from sandbox.replicate.emulator import ReplicateEmulator
-from sandbox.tests.nodes import deployed_chain, running_node
-
-
-@pytest.fixture(scope="module")
-def chain(anvil_binary: Path) -> Iterator[DemoChain]:
-    with running_node() as node:
-        yield deployed_chain(node)
 
 
 @pytest.fixture
-def world(chain: DemoChain, tmp_path: Path) -> Iterator[Path]:
+def world(deployed: DemoChain, tmp_path: Path) -> Iterator[Path]:
     """A node and emulators in this process, found by the directory as a real world is."""
     emulators: list[Emulator[Any]] = [
         PinataEmulator(pin_seconds=0.0), ReplicateEmulator(), GatewayEmulator(store=tmp_path)
     ]  # fmt: skip
     with ExitStack() as stack:
         urls = {each.name: stack.enter_context(each).url for each in emulators}
-        urls["node"] = chain.rpc_url
+        urls["node"] = deployed.rpc_url
         Ports(**{name: urlsplit(url).port or 0 for name, url in urls.items()}).write(tmp_path)
         yield tmp_path
 
@@ -58,12 +51,12 @@ def pin_with(jwt: str, world: Path) -> int:
 
 
 def test_mints_so_many_tokens_of_an_author(
-    world: Path, chain: DemoChain, capsys: pytest.CaptureFixture[str]
+    world: Path, deployed: DemoChain, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert mint(["3", "--author", STRANGER.address, "--directory", str(world)]) == 0
     assert f"tokens 1 to 3 of {STRANGER.address}" in capsys.readouterr().out
     assert mint(["--directory", str(world)]) == 0
-    authors = [chain.token_prompt_author(token_id) for token_id in (3, 4, 5)]
+    authors = [deployed.token_prompt_author(token_id) for token_id in (3, 4, 5)]
     assert authors == [STRANGER.address, AUTHORS[0].address, "0x" + "00" * 20]
     for senseless in (["0"], ["51"], ["1", "--author", "nobody"]):
         with pytest.raises(SystemExit):

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 import pytest
 from pytest_django import Settings
 
-from glisk.tests.pace import hurry
 from sandbox.paint import Painter
 from sandbox.pinata.emulator import PinataEmulator
 from sandbox.pinata.store import ContentStore
@@ -37,12 +36,6 @@ def vendors(_vendors: Vendors, settings: Settings) -> Iterator[Vendors]:
     _vendors.reset()
     yield _vendors
     _vendors.reset()
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every wait short; what a vendor asks for is still honoured."""
-    hurry(monkeypatch.setattr)
 
 
 @pytest.fixture

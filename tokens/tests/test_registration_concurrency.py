@@ -1,16 +1,17 @@
 """Overlapping registrations at the same time end as one: no error, no deadlock, nothing lost."""
 
 import random
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
 from authors.tests.factories import AuthorFactory
+from glisk.tests.waiting import at_once
 from tokens.minting.mint_log import MintLog
 from tokens.minting.registration import MintOutcome, register_mints
 from tokens.models import MintEvent, Token, TokenTransition
@@ -22,19 +23,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def all_at_once(calls: Sequence[Sequence[MintLog]]) -> list[list[MintOutcome]]:
-    """Register each sequence on a connection of its own, all started by one barrier."""
-    barrier = threading.Barrier(len(calls))
-
-    def run(logs: Sequence[MintLog]) -> list[MintOutcome]:
-        try:
-            connection.ensure_connection()
-            barrier.wait(timeout=60)
-            return register_mints(logs, source=MintSource.WEBHOOK, actor="test")
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(run, calls))
+    """Register each sequence on a connection of its own."""
+    register = partial(register_mints, source=MintSource.WEBHOOK, actor="test")
+    return at_once(len(calls), lambda number: register(calls[number]))
 
 
 def count(outcomes: list[list[MintOutcome]], wanted: Callable[[MintOutcome], int]) -> int:

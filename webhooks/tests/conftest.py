@@ -6,11 +6,11 @@ from pytest_django import Settings
 from authors.tests.factories import AuthorFactory
 from glisk.timing import timing
 from tokens.recovery import proof
-from tokens.tests.recovery.conftest import _deployed, chain, reader
+from tokens.tests.recovery.conftest import chain, reader
 from tokens.tests.recovery.model_chain import CONTRACT
 from webhooks.tests.chain_equality import DEFAULT_AUTHOR, DEFAULT_PROMPT, REGISTERED
 
-__all__ = ["_deployed", "chain", "reader"]
+__all__ = ["chain", "reader"]
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """An event is stored before the work, done once, and done again after a failure."""
 
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +13,7 @@ from django.utils import timezone
 
 from authors.models import Author
 from glisk.tests.database import database_url
+from glisk.tests.waiting import at_once
 from tokens.models import MintEvent, Token
 from webhooks import inbox
 from webhooks.models import EventStatus, WebhookEvent
@@ -101,26 +100,15 @@ def test_a_table_that_stays_locked_asks_the_sender_to_come_again(client: Client)
         connection.close()
 
 
-def _deliver_at_once(payloads: list[dict[str, Any]]) -> list[Any]:
-    barrier = threading.Barrier(len(payloads))
-
-    def deliver(payload: dict[str, Any]) -> Any:
-        try:
-            connection.ensure_connection()
-            barrier.wait(timeout=10)
-            return post_alchemy(Client(), payload)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(payloads)) as pool:
-        return list(pool.map(deliver, payloads))
+def _deliver_at_once(payload: dict[str, Any]) -> list[Any]:
+    return at_once(4, lambda _: post_alchemy(Client(), payload))
 
 
 def test_deliveries_of_one_event_at_the_same_time_end_as_one() -> None:
     for turn in range(10):
         log = block_log(start=1 + turn * 10, quantity=10, index=turn)
         event = block_event([log], event_id=f"whevt_{turn}")
-        responses = _deliver_at_once([event] * 4)
+        responses = _deliver_at_once(event)
         assert [response.status_code for response in responses] == [200] * 4
         told = sorted(response.json()["status"] for response in responses)
         assert told == ["duplicate"] * 3 + ["processed"]

@@ -14,18 +14,17 @@ from authors.tests.factories import AuthorFactory
 from glisk.engine.drain import Drain
 from glisk.tests.pace import hurry
 from reveals.tasks import RevealDrain
-from reveals.tests.conftest import _chain
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.chain import DemoChain
 from tokens.minting.mint_log import BATCH_MINTED_TOPIC
 from tokens.models import Token, TokenTransition
 from tokens.states import TokenStatus
 from tokens.tasks import GenerationDrain, UploadDrain
-from tokens.tests.conftest import _vendors, quick, vendors
+from tokens.tests.conftest import _vendors, vendors
 from tokens.tests.stage import Vendors, Worker, has_status
 from webhooks.tests.sending import activity_event, post_alchemy
 
-__all__ = ["_chain", "_vendors", "quick", "vendors"]
+__all__ = ["_vendors", "vendors"]
 
 pytestmark = [pytest.mark.fast, pytest.mark.django_db]
 
@@ -40,11 +39,11 @@ def running(*drains: Drain) -> Iterator[Worker]:
 
 
 @pytest.fixture
-def chain(_chain: DemoChain, settings: Settings) -> DemoChain:
-    settings.RPC_URL = _chain.rpc_url
-    settings.GLISK_NFT_CONTRACT_ADDRESS = _chain.contract.address
+def chain(deployed: DemoChain, settings: Settings) -> DemoChain:
+    settings.RPC_URL = deployed.rpc_url
+    settings.GLISK_NFT_CONTRACT_ADDRESS = deployed.contract.address
     settings.KEEPER_PRIVATE_KEY = KEEPER.private_key
-    return _chain
+    return deployed
 
 
 @pytest.mark.usefixtures("quick")

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,21 +20,10 @@ from glisk.engine.drain import Drain, run_drain
 from glisk.engine.process import Flag
 from glisk.tests.database import database_url
 from glisk.tests.engine.world import jobs
+from glisk.tests.waiting import eventually
 
 # Far longer than anything takes: it costs time only where a test fails.
 PATIENCE_SECONDS = 60.0
-
-
-def eventually(condition: Callable[[], Any], *, what: str = "") -> Any:
-    """Return the first true value of `condition`; fail when there is none."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {PATIENCE_SECONDS} s: {what or condition}")
-        time.sleep(0.01)
 
 
 def query(sql: str, *parameters: Any) -> list[tuple[Any, ...]]:

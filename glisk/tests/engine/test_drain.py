@@ -17,7 +17,8 @@ from glisk.engine.drain import Drain
 from glisk.engine.heartbeat import owner_prefix
 from glisk.engine.step import CallResult
 from glisk.models import WorkerHeartbeat
-from glisk.tests.engine.conftest import Start, eventually, query
+from glisk.tests.engine.conftest import Start, query
+from glisk.tests.waiting import eventually
 from glisk.timing import timing
 
 pytestmark = pytest.mark.django_db(transaction=True)

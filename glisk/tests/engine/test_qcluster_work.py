@@ -15,10 +15,10 @@ from glisk.tests.engine.conftest import (
     claimed,
     done,
     drains,
-    eventually,
     is_running,
     query,
 )
+from glisk.tests.waiting import eventually
 
 Start = Callable[..., QCluster]
 

@@ -3,12 +3,10 @@
 import os
 import subprocess
 import sys
-import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from croniter import croniter  # type: ignore[import-untyped]  # it has no types
-from django.db import connections
 from django.utils import timezone
 from django_q.models import Failure, OrmQ, Schedule, Task
 
@@ -16,6 +14,7 @@ from glisk.engine import schedules
 from glisk.engine.heartbeat import dead_supervisors, host_name
 from glisk.engine.process import Flag
 from glisk.models import WorkerHeartbeat
+from glisk.tests.waiting import at_once
 
 pytestmark = pytest.mark.django_db
 
@@ -71,20 +70,7 @@ def test_only_what_runs_at_the_start_is_seeded() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_supervisors_that_start_at_once_write_each_schedule_once() -> None:
     schedules.declare("one", "a.one", 5)
-    barrier = threading.Barrier(4)
-
-    def write() -> None:
-        try:
-            barrier.wait()
-            schedules.write_schedules()
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=write) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(4, lambda _: schedules.write_schedules())
     assert Schedule.objects.count() == 1
 
 

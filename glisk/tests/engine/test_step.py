@@ -19,7 +19,8 @@ from glisk.engine.broker import notify
 from glisk.engine.drain import Drain
 from glisk.engine.step import Done, Failed, Step
 from glisk.models import SystemState
-from glisk.tests.engine.conftest import Start, eventually, query
+from glisk.tests.engine.conftest import Start, query
+from glisk.tests.waiting import eventually
 from glisk.timing import timing
 
 pytestmark = pytest.mark.django_db(transaction=True)

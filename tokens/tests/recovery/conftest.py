@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from pytest_django import Settings
@@ -13,7 +12,6 @@ from glisk.clients.chain import ChainClient
 from glisk.timing import timing
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
-from sandbox.tests.nodes import deployed_chain, running_node
 from tokens.models import MintEvent, Token
 from tokens.recovery.scan import scan_chain
 from tokens.tests.recovery.node_proxy import NodeProxy
@@ -22,25 +20,17 @@ from tokens.tests.recovery.stage import FOX, LIGHTHOUSE
 PROMPTS = {AUTHORS[0].address: "a fox in the snow", AUTHORS[1].address: "a lighthouse at night"}
 
 
-# A node keeps the state of its last 128 blocks, those that a test undid included: one for each
-# module is young enough for every reorg.
-@pytest.fixture(scope="module")
-def _deployed(anvil_binary: Path) -> Iterator[DemoChain]:
-    with running_node() as node:
-        yield deployed_chain(node)
-
-
 @pytest.fixture
-def chain(_deployed: DemoChain, settings: Settings) -> Iterator[DemoChain]:
+def chain(deployed: DemoChain, settings: Settings) -> Iterator[DemoChain]:
     """The chain, and settings that lead to it; a block comes with every transaction."""
-    settings.RPC_URL = _deployed.rpc_url
-    settings.GLISK_NFT_CONTRACT_ADDRESS = _deployed.contract.address
+    settings.RPC_URL = deployed.rpc_url
+    settings.GLISK_NFT_CONTRACT_ADDRESS = deployed.contract.address
     settings.CONTRACT_DEPLOYED_AT_BLOCK = 0
     settings.MINT_CONFIRMATIONS = 1
-    snapshot = _deployed.snapshot()
-    yield _deployed
-    _deployed.set_automine(True)
-    _deployed.revert(snapshot)
+    snapshot = deployed.snapshot()
+    yield deployed
+    deployed.set_automine(True)
+    deployed.revert(snapshot)
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection, transaction
 
 from glisk.engine.broker import Listener
+from glisk.tests.waiting import at_once
 from tokens.models import Token, TokenTransition
 from tokens.repairs import (
     RepairResult,
@@ -49,18 +49,12 @@ def held(state: TokenStatus) -> Token:
 def test_two_clicks_at_once_do_it_once(service: Service, make: Callable[[], Token]) -> None:
     tokens = [make() for _ in range(4)]
     ids = [token.pk for token in tokens]
-    barrier = threading.Barrier(2)
+    orders = [ids, ids[::-1]]
 
-    def click(order: list[int]) -> list[RepairResult]:
-        try:
-            connection.ensure_connection()
-            barrier.wait(timeout=60)
-            return service(token_ids=order, actor=ACTOR, reason="because")
-        finally:
-            connection.close()
+    def click(number: int) -> list[RepairResult]:
+        return service(token_ids=orders[number], actor=ACTOR, reason="because")
 
-    with ThreadPoolExecutor(2) as pool:
-        results = [r for part in pool.map(click, [ids, ids[::-1]]) for r in part]
+    results = [result for part in at_once(2, click) for result in part]
     assert sorted(r.token_id for r in results if r.done) == ids
     assert sorted(r.token_id for r in results if not r.done) == ids
     assert all(len(timeline(token)) == 1 for token in tokens)

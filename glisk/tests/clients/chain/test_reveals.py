@@ -26,9 +26,7 @@ from glisk.errors import ProviderError, TransientError
 from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer
 from sandbox.accounts import AUTHORS, DEPLOYER, KEEPER, STRANGER
 from sandbox.chain import L1_FEE_ORACLE, DemoChain, charge_for_data
-from sandbox.tests.nodes import anvil_binary, deployed_chain, running_node
-
-__all__ = ["anvil_binary"]
+from sandbox.tests.nodes import deployed_chain, running_node
 
 CONTRACT = "0x" + "11" * 20
 SIGNATURES = {
