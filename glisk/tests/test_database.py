@@ -50,19 +50,19 @@ def test_sessions_have_time_limits() -> None:
 @pytest.mark.process
 def test_a_session_over_tcp_ends_soon_after_its_machine_is_gone() -> None:
     """The server sees to it, since the machine cannot; by a socket nothing can be lost so."""
-    with tcp_postgres() as server:
+    with tcp_postgres() as (by_tcp, by_socket):
         given = {}
-        for url in (server.url, server.socket_url):
+        for url in (by_tcp, by_socket):
             options = database_settings(url=url, embedded_dir=Path("x"), pool_size=None)["OPTIONS"]
             with psycopg.connect(url, options=options["options"]) as session:
                 names = ("idle", "interval", "count")
                 shown = [session.execute(f"SHOW tcp_keepalives_{name}") for name in names]
                 given[url] = [int(value) for cursor in shown for (value,) in cursor.fetchall()]
                 user_timeout = session.execute("SHOW tcp_user_timeout").fetchone()
-                assert user_timeout == ("30000" if url == server.url else "0",)
-        idle, interval, count = given[server.url]
+                assert user_timeout == ("30000" if url == by_tcp else "0",)
+        idle, interval, count = given[by_tcp]
         assert idle + interval * count <= 30
-        assert given[server.socket_url] == [0, 0, 0]
+        assert given[by_socket] == [0, 0, 0]
 
 
 @pytest.mark.process

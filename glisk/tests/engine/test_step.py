@@ -254,18 +254,6 @@ def test_rare_work_is_found_under_load_all_the_same(
     drain.stop()
 
 
-def test_two_drains_share_the_rows(run: Start) -> None:
-    _add(*range(1, 41))
-    drains = [
-        run(type("One", (StepsDrain,), {"stage": "steps one"})),
-        run(type("Two", (StepsDrain,), {"stage": "steps two"})),
-    ]
-    eventually(lambda: _all_are("done"))
-    for drain in drains:
-        drain.stop()
-    assert query("SELECT DISTINCT settled FROM step_rows") == [(2,)]
-
-
 class Pausing(Work):
     def settle(self, done: Sequence[Done[Row, int]], failed: Sequence[Failed[Row]]) -> None:
         super().settle(done, failed)
