@@ -302,7 +302,6 @@ def is_http_url(value: str) -> bool:
 
 
 def is_origin(value: str) -> bool:
-    """Tell whether this is a URL of scheme, host and port only."""
     return is_http_url(value) and value.count("/") == 2 and "?" not in value
 
 

@@ -1,8 +1,7 @@
 """The process that keeps one embedded PostgreSQL running for as long as anybody uses it.
 
-Who uses the server holds a shared lock on `users.lock`; the kernel drops it with
-the process, however that ends, so there is no list of users that could go stale. The watchdog
-restarts a server that was killed, and stops it once it gets the exclusive lock.
+Who uses the server holds a shared lock on `users.lock`, which the kernel drops with the process.
+The watchdog restarts a server that was killed, and stops it once it gets the exclusive lock.
 """
 
 import fcntl

@@ -95,8 +95,6 @@ def new_owner() -> str:
 
 @dataclass
 class Heartbeat:
-    """What one process says of itself."""
-
     owner: str
     pid: int
     stage: str

@@ -89,8 +89,7 @@ def die_with(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
 def run_child(parent: int, target: Callable[..., Any], *args: Any) -> None:
     """Run `target(*args)` in a process forked by `parent`; for `Process(target=…)`.
 
-    Stop signals go to whole process groups (systemd, Ctrl-C). Only the supervisor heeds them:
-    a child that died of one would take the calls that it makes with it.
+    Stop signals go to whole process groups (systemd, Ctrl-C). Only the supervisor heeds them.
     """
     for stop_signal in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(stop_signal, signal.SIG_IGN)

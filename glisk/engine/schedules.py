@@ -40,8 +40,6 @@ _FIXED = {
 
 @dataclass(frozen=True)
 class Declared:
-    """A task that runs by the clock."""
-
     name: str
     func: str
     cron: str

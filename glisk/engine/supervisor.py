@@ -62,7 +62,7 @@ _REMIND_SECONDS = 60.0
 
 
 class Tree:
-    """One generation: a sentinel and its children. They die with it, and it dies with us."""
+    """A sentinel and its children. They die with it, and it dies with us."""
 
     def __init__(self, stop: Flag) -> None:
         connections.close_all()  # a connection must not be shared by a fork
@@ -216,8 +216,7 @@ def _import_before_fork() -> None:
         importlib.import_module(name)
     for func in [*(schedule.func for schedule in schedules.declared()), *schedules.drains]:
         import_string(func)
-    # What is loaded stays: the collector must neither visit it nor dirty the shared pages.
-    gc.collect()
+    gc.collect()  # what is loaded stays: nobody shall visit it, or dirty the shared pages
     gc.freeze()
 
 

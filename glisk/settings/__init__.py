@@ -1,9 +1,8 @@
 """Django settings; every value comes from the environment (see .env.example).
 
-One module per concern; all of them are read before the first fault is told. The web process and
-the worker read the same variables, but for two differences. Only the worker, which signs, gets the
-keeper's key. And psycopg's pool does not survive the forks of the task cluster, and hides why a
-database is away: the worker and every other command hold persistent connections instead.
+One module per concern; all of them are read before the first fault is told. Only the worker, which
+signs, gets the keeper's key. psycopg's pool does not survive the forks of the task cluster, and
+hides why a database is away: the worker and all commands hold persistent connections instead.
 """
 
 from glisk.logging.redaction import register_secret

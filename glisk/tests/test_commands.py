@@ -73,23 +73,18 @@ def run(
     return status, *capsys.readouterr()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_senseless_options_are_status_1_since_2_means_partly_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (
         ("recover_events", "--from-block", "x"),
         ("check_drift", "--no-such-option"),
         ("replay_webhooks",),
-    ],
-)
-def test_senseless_options_are_status_1_since_2_means_partly_done(
-    arguments: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    status, _, errors = run(monkeypatch, capsys, *arguments)
-    assert status == 1
-    assert f"usage: manage.py {arguments[0]}" in errors
-    assert "Error: " in errors
+    ):
+        status, _, errors = run(monkeypatch, capsys, *arguments)
+        assert status == 1
+        assert f"usage: manage.py {arguments[0]}" in errors
+        assert "Error: " in errors
 
 
 def test_the_help_explains_in_lines_that_fit_and_lists_the_exit_statuses(
