@@ -34,7 +34,6 @@ from reveals.keeper import (
     keeper_state,
     reveal_costs,
 )
-from tokens.admin.filters import failed_url
 from tokens.states import TokenStatus
 from tokens.totals import Spend
 
@@ -87,7 +86,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         shown |= {
             "funnel": [(count, lately.get(count.status)) for count in view.tokens],
             "charts": pace_charts(day),
-            "failures": _failures(view),
+            "failures": view.failures[:_ROWS],
         }
         shown["tiles"].append(failure_tile(failed, day.revealed))
     return shown
@@ -101,18 +100,6 @@ def _batches(view: Overview) -> list[dict[str, Any]]:
             "label": TRANSACTION_LABELS.get(batch["tx_status"], "default"),
         }
         for batch in view.batches[:_ROWS]
-    ]
-
-
-def _failures(view: Overview) -> list[dict[str, Any]]:
-    """Return the failed of the last day by class, the most frequent first."""
-    return [
-        {
-            "name": failure.error_class or "no class",
-            "url": failed_url(failure.error_class),
-            "number": failure.number,
-        }
-        for failure in view.failures[:_ROWS]
     ]
 
 
