@@ -44,18 +44,6 @@ def directory(folder: Path) -> Iterator[Path]:
     stop(place)
 
 
-@pytest.fixture(scope="module")
-def shared_directory() -> Iterator[Path]:
-    """One server for the tests that leave it as they found it."""
-    with tempfile.TemporaryDirectory(prefix="glisk-test-") as name:
-        place = Path(name).resolve() / "database"
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("KEEPER_PRIVATE_KEY", "11" * 32)
-            ensure_running(place)
-        yield place
-        stop(place)
-
-
 def start_user(directory: Path, program: str = USER) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program, str(directory)],
@@ -122,8 +110,11 @@ def setting(url: str, name: str) -> object:
         return value
 
 
-def test_settings_fit_the_project(shared_directory: Path) -> None:
-    url = ensure_running(shared_directory)
+def test_settings_fit_and_nobody_is_root_or_sees_a_secret_of_its_caller(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEPER_PRIVATE_KEY", "11" * 32)
+    url = ensure_running(directory)
     assert setting(url, "max_connections") == "200"
     assert setting(url, "TimeZone") == "UTC"
     assert setting(url, "server_encoding") == "UTF8"
@@ -131,34 +122,25 @@ def test_settings_fit_the_project(shared_directory: Path) -> None:
     sockets = Path(str(conninfo_to_dict(url)["host"]))  # for its own user only
     assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
     assert stat.S_IMODE((sockets / ".s.PGSQL.5432").stat().st_mode) == 0o700
-
-
-def test_neither_process_is_root_or_sees_a_secret_of_its_caller(shared_directory: Path) -> None:
-    for pid in (server_pid(shared_directory), watchdog_pid(shared_directory)):
+    for pid in (server_pid(directory), watchdog_pid(directory)):
         process = psutil.Process(pid)
         assert process.uids().effective != 0
         assert "KEEPER_PRIVATE_KEY" not in process.environ()
 
 
-def test_five_processes_that_start_at_once_share_one_server(directory: Path) -> None:
-    users = [start_user(directory) for _ in range(5)]
-    urls = {started(user) for user in users}
+def test_processes_share_one_server_which_stops_with_the_last_and_not_before(
+    directory: Path,
+) -> None:
+    *others, last = (start_user(directory) for _ in range(5))  # at once
+    urls = {started(user) for user in (*others, last)}
     assert len(urls) == 1
-    assert answers(urls.pop())
-    for user in users:
-        end(user)
-
-
-def test_stops_with_the_last_user_and_not_before(directory: Path) -> None:
-    first, second = start_user(directory), start_user(directory)
-    url = started(first)
-    started(second)
     pid = server_pid(directory)
-    end(first)
+    for user in others:
+        end(user)
     time.sleep(1.5)  # longer than the watchdog lingers
     assert server_pid(directory) == pid
-    assert answers(url)
-    end(second)
+    assert answers(urls.pop())
+    end(last)
     wait_until(lambda: Layout(directory).postmaster() is None)
     wait_until(lambda: is_dead(watchdog_pid(directory)))
 
