@@ -8,7 +8,6 @@ import hmac
 import json
 import secrets
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,55 +21,27 @@ from sandbox.rpc import ChainWatcher, Header, RpcClient
 BATCH_MINTED_TOPIC = "0x20c0d4a5bab7118059cf1d2fd0403c4f29a05e446d435b347f90b80778374c54"
 SANDBOX_SIGNING_KEY = "whsec_sandbox_alchemy"
 SANDBOX_WEBHOOK_ID = "wh_sandbox"
-FOREIGN_KEY = "whsec_somebody_else"
 SEQUENCE_BASE = 10_000_000_000_000_000_000
 HEAD_TIMEOUT_SECONDS = 3.0
 TIMEOUT_SECONDS = 5.0
 # Exponential, ten minutes in all, as on Alchemy's free and pay-as-you-go plans.
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
-# The one that overtakes needs a moment on the wire.
-OVERTAKING_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlchemyFaults(Faults):
-    """Set how deliveries go wrong; each rate is a probability for each notification.
-
-    lost: it is never sent, and nobody is told. duplicate: sent twice, with the same id.
-    reorder: held back until the next notification went out, or `webhook_reorder_seconds` are
-    over. delay: sent late. truncated, forged: the first attempt carries half the body, or a
-    signature of another key; the retry is right.
-    """
+    """`webhook_lost_rate`: the probability of each notification never to be sent."""
 
     webhook_lost_rate: float = 0.0
-    webhook_duplicate_rate: float = 0.0
-    webhook_reorder_rate: float = 0.0
-    webhook_reorder_seconds: tuple[float, float] = (5.0, 5.0)
-    webhook_delay_rate: float = 0.0
-    webhook_delay_seconds: tuple[float, float] = (1.0, 3.0)
-    webhook_truncated_rate: float = 0.0
-    webhook_forged_rate: float = 0.0
 
 
 @dataclass(frozen=True)
 class Notification:
-    """Hold one webhook event, which every attempt and duplicate sends unchanged."""
+    """Hold one webhook event, which every attempt sends unchanged."""
 
     event_id: str
     body: bytes
     block_number: int
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """Describe one attempt to deliver a notification; `status` is 0 when no reply came."""
-
-    event_id: str
-    block_number: int
-    attempt: int
-    sent_at: float  # Unix seconds
-    status: int
-    fault: str
 
 
 class AlchemyEmulator(Emulator[AlchemyFaults]):
@@ -107,8 +78,6 @@ class AlchemyEmulator(Emulator[AlchemyFaults]):
         self._cursor_file = cursor_file
         self._last_sequence = 0
         self._pending: dict[str, int] = {}  # block numbers by event id
-        self._overtaken = asyncio.Event()
-        self.deliveries: list[Delivery] = []
         self.watcher = ChainWatcher(rpc_url, self._on_block, from_block=self._read_cursor())
 
     def routes(self) -> list[web.RouteDef]:
@@ -139,10 +108,10 @@ class AlchemyEmulator(Emulator[AlchemyFaults]):
             event = block_event(header, logs, transactions, self._next_sequence())
             event_id = f"whevt_{secrets.token_hex(8)}"
             body = render(SANDBOX_WEBHOOK_ID, event_id, event)
-            notification, fault = Notification(event_id, body, number), self._draw()
+            notification = Notification(event_id, body, number)
             self._pending[event_id] = number
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._send, notification, fault)
+                self._loop.call_soon_threadsafe(self._send, notification)
         self._write_cursor(number)
 
     def _matching_logs(self, header: Header) -> list[dict[str, Any]]:
@@ -175,58 +144,25 @@ class AlchemyEmulator(Emulator[AlchemyFaults]):
         self._last_sequence = max(self._last_sequence + 1000, by_clock)
         return self._last_sequence
 
-    def _draw(self) -> str:
-        for fault in ("lost", "duplicate", "reorder", "delay", "truncated", "forged"):
-            if self.plan.chance(f"webhook-{fault}", getattr(self.faults, f"webhook_{fault}_rate")):
-                return fault
-        return ""
-
     # --- deliveries, in the event loop ---
 
-    def _send(self, notification: Notification, fault: str) -> None:
-        """Deliver soon, or as the fault drawn for this notification has it."""
-        if fault == "lost":
-            self._record(notification, 1, time.time(), 0, fault)
+    def _send(self, notification: Notification) -> None:
+        if self.plan.chance("webhook-lost", self.faults.webhook_lost_rate):
             del self._pending[notification.event_id]
-            return
-        for _ in range(2 if fault == "duplicate" else 1):
-            self.spawn(self._deliver(notification, fault))
-        if fault != "reorder":
-            self._overtaken.set()
-            self._overtaken = asyncio.Event()
+        else:
+            self.spawn(self._deliver(notification))
 
-    async def _deliver(self, notification: Notification, fault: str) -> None:
-        if fault == "delay":
-            await asyncio.sleep(self.plan.seconds("delay", self.faults.webhook_delay_seconds))
-        if fault == "reorder":
-            longest = self.plan.seconds("reorder", self.faults.webhook_reorder_seconds)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._overtaken.wait(), longest)
-                await asyncio.sleep(OVERTAKING_SECONDS)
-        for attempt, pause in enumerate((0.0, *self._retry_seconds), 1):
-            await asyncio.sleep(pause)
-            if await self._attempt(notification, attempt, fault if attempt == 1 else "") == 200:
-                break
-        self._pending.pop(notification.event_id, None)
-
-    async def _attempt(self, notification: Notification, attempt: int, fault: str) -> int:
-        sent_at, body = time.time(), notification.body
-        key = FOREIGN_KEY if fault == "forged" else self._signing_key
+    async def _deliver(self, notification: Notification) -> None:
         headers = {
             "Content-Type": "application/json; charset=utf-8",
-            "X-Alchemy-Signature": sign(key, body),
+            "X-Alchemy-Signature": sign(self._signing_key, notification.body),
         }
-        if fault == "truncated":
-            body = body[: len(body) // 2]
-        status = await self.post(self._target, body, headers, self._timeout_seconds)
-        self._record(notification, attempt, sent_at, status, fault)
-        return status
-
-    def _record(
-        self, notification: Notification, attempt: int, sent_at: float, status: int, fault: str
-    ) -> None:
-        event_id, number = notification.event_id, notification.block_number
-        self.deliveries.append(Delivery(event_id, number, attempt, sent_at, status, fault))
+        body, timeout = notification.body, self._timeout_seconds
+        for pause in (0.0, *self._retry_seconds):
+            await asyncio.sleep(pause)
+            if await self.post(self._target, body, headers, timeout) == 200:
+                break
+        self._pending.pop(notification.event_id, None)
 
     # --- where to go on after a restart ---
 
