@@ -76,9 +76,8 @@ exit status:
             f"{'' if dry_run else told}"
         )
         if dry_run and report.ranges:
-            spans = [f"{a}" if a == b else f"{a} to {b}" for a, b in report.ranges[:20]]
-            more = ", …" if len(report.ranges) > 20 else ""
-            self.stdout.write(f"missing: {', '.join(spans)}{more}")
+            spans = [f"{a}" if a == b else f"{a} to {b}" for a, b in report.ranges]
+            self.stdout.write(f"missing: {', '.join(spans[:20])}{', …' if spans[20:] else ''}")
         if report.left:
             self.stdout.write(
                 f"{report.left} are in no log, and too new to be taken without one: run it again "
