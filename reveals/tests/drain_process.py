@@ -18,7 +18,6 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 import django
@@ -38,59 +37,39 @@ from reveals.keeper import Keeper  # noqa: E402
 from reveals.pipeline import receipts  # noqa: E402
 from reveals.tasks import RevealDrain  # noqa: E402
 
-
-class Death:
-    """Comes at the n-th arrival."""
-
-    def __init__(self, nth: int) -> None:
-        self.left = nth
-
-    def arrive(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def before(owner: Any, name: str, death: Death) -> None:
-    original = getattr(owner, name)
-
-    def doomed(*arguments: Any, **named: Any) -> Any:
-        death.arrive()
-        return original(*arguments, **named)
-
-    setattr(owner, name, doomed)
-
-
-def after(
-    owner: Any, name: str, death: Death, *, when: Callable[[Any], bool] = lambda _: True
-) -> None:
-    original = getattr(owner, name)
-
-    def doomed(*arguments: Any, **named: Any) -> Any:
-        result = original(*arguments, **named)
-        if when(result):
-            death.arrive()
-        return result
-
-    setattr(owner, name, doomed)
-
-
-# The boundaries of the steps, each of which is a commit of its own.
-POINTS: dict[str, Callable[[Death], None]] = {
-    "before reserve": lambda death: before(outbox, "reserve_batch", death),
-    "reserved": lambda death: after(outbox, "_next_nonce", death),
-    "composed": lambda death: after(outbox, "reserve_batch", death),
-    "signed": lambda death: after(Keeper, "sign", death),
-    "stored": lambda death: after(outbox, "store_signed", death),
-    "broadcast": lambda death: after(ChainClient, "send_raw_transaction", death),
-    "broadcast noted": lambda death: after(outbox, "mark_broadcast", death),
-    "mined": lambda death: after(
-        receipts, "look_for_receipts", death, when=lambda found: any(found.receipts.values())
-    ),
-    "confirmed": lambda death: before(receipts, "confirm", death),
-    "before the final commit": lambda death: after(receipts, "move_tokens", death),
-    "after the final commit": lambda death: after(receipts, "confirm", death),
+# The boundaries of the steps, each of which is a commit of its own: by which function death comes,
+# and whether before it is called.
+POINTS: dict[str, tuple[Any, str, bool]] = {
+    "before reserve": (outbox, "reserve_batch", True),
+    "reserved": (outbox, "_next_nonce", False),
+    "composed": (outbox, "reserve_batch", False),
+    "signed": (Keeper, "sign", False),
+    "stored": (outbox, "store_signed", False),
+    "broadcast": (ChainClient, "send_raw_transaction", False),
+    "broadcast noted": (outbox, "mark_broadcast", False),
+    "mined": (receipts, "look_for_receipts", False),
+    "confirmed": (receipts, "confirm", True),
+    "before the final commit": (receipts, "move_tokens", False),
+    "after the final commit": (receipts, "confirm", False),
 }
+
+
+def doom(kill_at: str, nth: int) -> None:
+    """Have this process killed at its n-th arrival."""
+    owner, name, comes_first = POINTS[kill_at]
+    original = getattr(owner, name)
+    left = nth
+
+    def doomed(*arguments: Any, **named: Any) -> Any:
+        nonlocal left
+        result: Any = None if comes_first else original(*arguments, **named)
+        if kill_at != "mined" or any(result.receipts.values()):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **named) if comes_first else result
+
+    setattr(owner, name, doomed)
 
 
 def work(order: dict[str, Any]) -> None:
@@ -99,7 +78,7 @@ def work(order: dict[str, Any]) -> None:
         setattr(settings, name, value)
     hurry(setattr)
     if order.get("kill_at"):
-        POINTS[order["kill_at"]](Death(int(order.get("nth", 1))))
+        doom(order["kill_at"], int(order.get("nth", 1)))
     stop = Flag()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:

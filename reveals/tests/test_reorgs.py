@@ -66,20 +66,3 @@ def test_a_token_that_another_author_got_is_not_revealed_with_the_old_art(
     anew = Token.objects.get(pk=token.pk)
     assert (anew.status, anew.prompt) == (TokenStatus.DETECTED, "a lighthouse at night")
     assert anew.prompt_author_wallet == scene.chain.token_prompt_author(token.pk) == LIGHTHOUSE
-
-
-def test_a_mint_that_only_moved_is_revealed(
-    worker: Start, scene: Scene, reader: ChainClient
-) -> None:
-    (token,) = scene.mint()
-    event = token.mint_event
-    assert event is not None
-    scene.chain.mine(2)
-    scene.chain.reorg(3, keep=[(event.tx_hash, 2)])
-    drain = worker()
-    drain.settle(0.3)
-    drain.until(lambda: drain.drain.in_flight == 0)  # what it asked before would postpone it
-    assert reveals(scene) == []
-    assert scan_chain(reader).reorgs.moved == [event.tx_hash]
-    Token.objects.update(next_attempt_at=None)
-    drain.until(lambda: scene.revealed_once([token]))
