@@ -71,10 +71,8 @@ class Order(ImageStep[Ordered, Answer]):
         return self.services.offer(self.free, self.open_jobs) if self.open_jobs.is_wanted else 0
 
     def due_in(self) -> float | None:
-        waits = [
-            self.services.seconds_until_call,
-            claims.seconds_until_next_attempt(TokenStatus.DETECTED, TokenStatus.GENERATING),
-        ]
+        stages = (TokenStatus.DETECTED, TokenStatus.GENERATING)
+        waits = (self.services.seconds_until_call, claims.seconds_until_next_attempt(*stages))
         return min((wait for wait in waits if wait is not None), default=None)
 
     def claim(self, limit: int) -> Sequence[Ordered]:

@@ -130,14 +130,11 @@ class Pin(Step[Stored, list[UploadOutcome]]):
         return self.breaker.places(free)
 
     def due_in(self) -> float | None:
-        waits = [
-            seconds_until_next_attempt(TokenStatus.UPLOADING),
-            self.rate.seconds_until_free or None,
-        ]
+        waits = [seconds_until_next_attempt(TokenStatus.UPLOADING), self.rate.seconds_until_free]
         if self.breaker.is_open:
             # A probe that is due already was not wanted now: then the idle tick will do.
-            waits += [self.breaker.seconds_until_probe or None, timing.breaker_recheck]
-        return min((wait for wait in waits if wait is not None), default=None)
+            waits += [self.breaker.seconds_until_probe, timing.breaker_recheck]
+        return min((wait for wait in waits if wait), default=None)
 
     def claim(self, limit: int) -> Sequence[Stored]:
         claimed_at = time.monotonic()

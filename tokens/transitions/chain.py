@@ -214,20 +214,16 @@ def name_transactions(found: Mapping[int, tuple[str | None, datetime | None]]) -
 
 def claim_adopted(uris: Mapping[int, str], *, tx_hash: str, revealed_at: datetime) -> None:
     """Enter our transaction for tokens that were found revealed with its URI: it was ours."""
+    rows = as_json({"token_id": token_id, "uri": uri} for token_id, uri in uris.items())
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE tokens_s0 t SET reveal_tx_hash = %(hash)s, adopted_uri = NULL, "
             "revealed_at = COALESCE(t.revealed_at, %(revealed_at)s), "
             "updated_at = clock_timestamp() "
-            "FROM unnest(%(ids)s::bigint[], %(uris)s::text[]) AS v(token_id, uri) "
+            "FROM json_to_recordset(%(rows)s::json) AS v(token_id bigint, uri text) "
             "WHERE t.token_id = v.token_id AND t.status = 'revealed' AND t.adopted_uri = v.uri "
             "AND t.image_cid IS NOT NULL AND COALESCE(t.reveal_tx_hash, %(hash)s) = %(hash)s",
-            {
-                "hash": tx_hash,
-                "revealed_at": revealed_at,
-                "ids": list(uris),
-                "uris": list(uris.values()),
-            },
+            {"hash": tx_hash, "revealed_at": revealed_at, "rows": rows},
         )
 
 
