@@ -67,7 +67,7 @@ _long = pytest.mark.timeout(600)
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    # Not below pytest's own folder: see sandbox/tests/killing.py.
+    # Not below pytest's own folder: see sandbox/tests/test_kills.py.
     with TemporaryDirectory(prefix="glisk-demo-", ignore_cleanup_errors=True) as made:
         yield Path(made) / "demo"
 
