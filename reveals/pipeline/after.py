@@ -35,7 +35,6 @@ logger = structlog.get_logger(__name__)
 _AT_ONCE = 20  # transactions
 # Until then a node that shows nothing may only lag; a reorg is the business of `watch`.
 _PATIENCE = timedelta(minutes=2)
-_LONGEST_READ_WAIT_SECONDS = 60.0
 
 # The receipts of transactions, and the contract's word on their tokens.
 Shown = tuple[Mapping[str, Receipt | None], Mapping[int, OnChainToken]]
@@ -59,7 +58,7 @@ class ReadBack(RevealStep[list[RevealTransaction], Shown]):
         settled = [self._settle(row, *value) for row in work]
         self._misses = 0 if any(settled) else self._misses + 1
         if self._misses:
-            self.pause(backoff_seconds(self._misses, cap=_LONGEST_READ_WAIT_SECONDS))
+            self.pause(backoff_seconds(self._misses, cap=60.0))
 
     def _settle(
         self,
@@ -111,7 +110,6 @@ def _differences(
 
 # A token that the marketplace does not know is asked for so often: about five hours in all.
 MAX_ATTEMPTS = 10
-_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 30.0, 3600.0
 
 
 class Refresh(RevealStep[MarketplaceRefresh, None]):
@@ -161,8 +159,8 @@ class Refresh(RevealStep[MarketplaceRefresh, None]):
             work.given_up = work.attempts >= MAX_ATTEMPTS
         wait = backoff_seconds(
             max(1, work.attempts),
-            base=_FIRST_WAIT_SECONDS,
-            cap=_LONGEST_WAIT_SECONDS,
+            base=30.0,
+            cap=3600.0,
             at_least=getattr(fault, "retry_after_seconds", None),
         )
         work.next_attempt_at = timezone.now() + timedelta(seconds=wait)

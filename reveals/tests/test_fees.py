@@ -81,7 +81,7 @@ def test_a_replacement_offers_the_markets_tip_if_that_is_more(
     tips: tuple[int, ...], expected: int
 ) -> None:
     signed = choose_fees(FeeHistory(5_000_000, ()), ceiling_wei=GWEI)
-    assert signed.max_priority_fee_per_gas_wei == 1_000
+    assert signed == Fees(10_001_000, 1_000)  # it survives a doubling of the base fee
     bumped = bump_fees(signed, FeeHistory(5_000_000, tips), ceiling_wei=GWEI)
     assert bumped is not None
     assert bumped.max_priority_fee_per_gas_wei == expected
