@@ -91,7 +91,7 @@ def onboard_author(
                 if given.prompt:
                     author.record_prompt(actor=actor)
                 return author, "created"
-        changed = [name for name, value in values.items() if getattr(author, name) != value]
+        changed = [n for n, value in values.items() if not is_same(getattr(author, n), value)]
         for name in changed:
             setattr(author, name, values[name])
         if changed and not dry_run:
@@ -122,6 +122,11 @@ def clean_prompt(text: str) -> str:
     prompt = text.strip().replace("\r\n", "\n")
     check_prompt(prompt)
     return prompt
+
+
+def is_same(stored: str | None, given: str | None) -> bool:
+    """Tell whether a text, in stored form, is the stored one; older ones have other line ends."""
+    return given in (stored, (stored or "").strip().replace("\r\n", "\n"))
 
 
 def _clean_handle(pattern: re.Pattern[str], name: str, text: str) -> str:

@@ -13,7 +13,7 @@ from import_export import fields, resources
 from import_export.formats import base_formats
 
 from authors.models import Author
-from authors.onboarding import NewAuthor, write_authors
+from authors.onboarding import NewAuthor, is_same, write_authors
 from glisk.admin.audit import actor_of
 
 COLUMNS: Final = ("wallet", "prompt", "x", "farcaster")
@@ -145,9 +145,10 @@ class AuthorResource(resources.ModelResource):
         if known is None and not given.prompt:
             raise ValidationError("A new author needs a prompt.")
         stored = known or Author()  # what is left out stays as it is
+        prompt = given.prompt or stored.prompt_text
         row.update(
             wallet=given.wallet,
-            prompt=given.prompt or stored.prompt_text,
+            prompt=stored.prompt_text if is_same(stored.prompt_text, prompt) else prompt,
             x=given.twitter_handle or stored.twitter_handle,
             farcaster=given.farcaster_handle or stored.farcaster_handle,
         )

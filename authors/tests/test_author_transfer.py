@@ -142,7 +142,7 @@ PROMPTS = [
     "''=x",
     "'Tis a fox",
     'two\nlines, "x"',
-    "=two\nlines\n\nand -more",
+    "=two\r\nlines\n\nand -more",
     "a\rb",
     "\ufeffx",
 ]

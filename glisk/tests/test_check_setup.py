@@ -141,10 +141,16 @@ def test_wrong_settings_are_named_and_hide_no_other(world: World, settings: Sett
     settings.REPLICATE_API_TOKEN = "r8_of_somebody_else_00000000000000000000"
     settings.PINATA_JWT = "of-somebody-else-0000000000"
     settings.PINATA_GATEWAY = [f"http://127.0.0.1:{free_port()}"]
+    world.replicate.set_faults(clock_ahead_seconds=-120)
     TokenFactory.create(status=TokenStatus.READY)
     status, said = ask()
     assert status == NOT_WELL
-    words = {"chain": "check RPC_URL", "pinata": "Check the key", "gateway": "did not reach"}
+    words = {
+        "clocks": "Replicate's clock is 12",
+        "chain": "check RPC_URL",
+        "pinata": "Check the key",
+        "gateway": "did not reach",
+    }
     _wrong(said, {**words, "replicate": "Check the key"}, settings)
     assert said["keeper_key"].startswith("ok: ")
 

@@ -24,6 +24,7 @@ from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.http import SUBJECT, BillEntry, Emulator, FaultPlan, Faults, Kind
 from sandbox.paint import Painter
 from sandbox.pinata.emulator import SANDBOX_JWT, PinataEmulator
+from sandbox.pinata.store import PLACEHOLDER_URI, ContentStore
 from sandbox.replicate.emulator import SANDBOX_TOKEN, SANDBOX_WEBHOOK_SECRET, ReplicateEmulator
 from sandbox.tests.webhook_receiver import Receiver
 
@@ -241,3 +242,14 @@ def test_a_file_is_pinned_under_its_cid_and_served(tmp_path: Path) -> None:
             assert gateway.calls[-1].subject == cid
         assert pinata.bill.duplicates() == dict.fromkeys(CIDS.values(), 2)
         assert pinata.pins[0].name == "bild ü.png"
+
+
+def test_what_an_unrevealed_token_points_at_is_served(tmp_path: Path) -> None:
+    ContentStore(tmp_path).pin_placeholder()
+    uri = PLACEHOLDER_URI
+    with GatewayEmulator(store=tmp_path) as gateway:
+        for kind in ("application/json", "image/png"):
+            assert re.fullmatch("ipfs://[a-zA-Z0-9]+", uri)
+            served = requests.get(f"{gateway.url}/ipfs/{uri.removeprefix('ipfs://')}", timeout=60)
+            assert (served.status_code, served.headers["Content-Type"]) == (200, kind)
+            uri = served.json()["image"] if kind == "application/json" else ""

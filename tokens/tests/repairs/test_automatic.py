@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from pytest_django import Settings
 
+from glisk.engine.schedules import declared
 from glisk.pauses import pause_stage, resume_stage
 from tokens import tasks
 from tokens.models import Token, TokenTransition
@@ -81,6 +82,7 @@ def test_a_fault_of_the_vendor_needs_no_person(
     assert is_failed(token)()
 
     let_time_pass(token)
+    assert "tokens.tasks.retry_failed" in {schedule.func for schedule in declared()}
     assert tasks.retry_failed() == 1
     drain.until(is_ready(token))
     assert vendors.paid == 3 + 1
