@@ -18,7 +18,7 @@ from pytest_django import Settings
 from authors.tests.factories import wallet
 from glisk.console.roles import OPERATOR, VIEWER, give_role, make_roles
 from glisk.tests.pipeline_world import add_ready_token
-from reveals.models import RevealBatchToken, RevealRequest
+from reveals.models import RevealRequest
 from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
@@ -237,13 +237,6 @@ def test_ready_tokens_are_revealed_by_request() -> None:
     assert first.transitions.count() == 1
     post(client, REVEAL, {"all_ready": True})
     assert set(RevealRequest.objects.values_list("token", flat=True)) == {first.pk, second.pk}
-
-
-def test_a_token_that_is_being_revealed_is_left_alone() -> None:
-    token = add_ready_token(1)
-    assert RevealBatchToken.objects.get().is_open
-    (row,) = post(script(), REVEAL, {"all_ready": True}).json()["results"]
-    assert (row["token_id"], row["done"]) == (token.pk, False)
 
 
 def test_a_senseless_order_is_refused() -> None:
