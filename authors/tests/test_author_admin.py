@@ -53,14 +53,6 @@ def test_edits_a_prompt(admin_client: Client) -> None:
     assert PromptChange.objects.get() == change  # a handle is no prompt
 
 
-def test_finds_authors_by_wallet_and_handle(admin_client: Client) -> None:
-    author = AuthorFactory.create(wallet_address=CHECKSUMMED, twitter_handle="fox")
-    AuthorFactory.create(twitter_handle="owl")
-    for term in (CHECKSUMMED.lower(), "fox"):
-        found = admin_client.get("/admin/authors/author/", {"q": term}).context["cl"].queryset
-        assert list(found) == [author], term
-
-
 def test_an_author_and_their_wallet_stay(admin_client: Client) -> None:
     author = AuthorFactory.create()
     url = f"{LIST}{author.pk}"

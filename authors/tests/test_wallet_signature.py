@@ -11,7 +11,6 @@ from authors.signatures.wallet_signature import (
 from authors.tests.wallets import AUTHOR, ORDER, OTHER, changed, high_s_twin, sign
 from glisk.clients.chain import RpcClient
 from glisk.clients.smart_wallets import SmartWalletClient
-from glisk.errors import TransientError
 
 MESSAGE = "Update GLISK prompt for wallet: 0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 VECTOR = (
@@ -70,11 +69,6 @@ def test_anything_else_is_refused() -> None:
         (sign(AUTHOR, MESSAGE + " "), "other_signer"),
     ):
         assert fault_of(signature) == fault
-
-
-def test_an_empty_signature_is_a_smart_wallets_which_only_the_chain_can_judge() -> None:
-    with pytest.raises(TransientError):
-        verify_signature(wallet=AUTHOR.address, message=MESSAGE, signature="0x", chain=NO_CHAIN)
 
 
 def test_the_zero_address_signs_nothing() -> None:
