@@ -17,7 +17,6 @@ from glisk.models import WorkerHeartbeat
 from glisk.pauses import pause_stage
 from glisk.timing import timing
 from reveals.by_hand import request_reveal
-from reveals.keeper import Keeper
 from reveals.models import RevealRequest
 from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import Scene, transactions
@@ -195,7 +194,9 @@ def test_named_tokens_are_requested_and_revealed(worker: Start, scene: Scene) ->
     worker().until(lambda: scene.revealed_once(tokens))
 
 
-def test_what_does_not_go_is_named_and_the_rest_goes(scene: Scene) -> None:
+def test_what_does_not_go_is_named_and_the_rest_goes(scene: Scene, settings: Settings) -> None:
+    """On a machine without the key, which knows the keeper's address only."""
+    settings.KEEPER_ADDRESS, settings.KEEPER_PRIVATE_KEY = KEEPER.address, ""
     good, bad = scene.mint(2)
     Token.objects.filter(pk=bad.pk).update(metadata_cid=good.metadata_cid)
     unready = TokenFactory.create(token_id=500, status=TokenStatus.UPLOADING)
@@ -258,15 +259,6 @@ def test_what_forbids_every_reveal_is_told(
     assert said in str(error)
     assert error.returncode == 1
     assert not RevealRequest.objects.exists()
-
-
-def test_a_machine_without_the_key_requests_by_the_keepers_address(
-    scene: Scene, settings: Settings
-) -> None:
-    scene.mint()
-    settings.KEEPER_ADDRESS = Keeper.from_settings().address
-    settings.KEEPER_PRIVATE_KEY = ""
-    assert "Requested: 1 token." in run("reveal_tokens", "--all-ready", "--yes")
 
 
 def test_reconcile_follows_the_chain_and_names_what_is_foreign(scene: Scene) -> None:
