@@ -1,6 +1,7 @@
 """Authors set their prompts, and nobody does it for them."""
 
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -250,6 +251,17 @@ class TestThrottles:
         assert 0 < int(answer["Retry-After"]) <= 61
         other = client.post(PATH, body(), content_type="application/json", REMOTE_ADDR="10.0.0.9")
         assert other.status_code == 200
+
+    def test_behind_a_proxy_visitors_are_counted_apart_whatever_they_make_up(
+        self, client: Client, settings: Settings
+    ) -> None:
+        settings.SIGNED_REQUESTS_PER_MINUTE = 1
+        settings.TRUSTED_PROXIES = [ip_network("127.0.0.1"), ip_network("10.0.0.0/8")]
+        statuses = [
+            post(client, PATH, {}, **{"X-Forwarded-For": header}).status_code
+            for header in ("1.1.1.1, 8.8.8.8, 10.0.0.2", "2.2.2.2, 8.8.8.8", "1.1.1.1, 8.8.4.4")
+        ]
+        assert statuses == [400, 429, 400]
 
     def test_only_proven_changes_count_for_a_wallet(
         self, client: Client, settings: Settings
