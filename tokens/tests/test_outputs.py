@@ -5,7 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from pytest_django import Settings
 
+from glisk.pauses import list_pauses
 from tokens.models.job import JobStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Vendors, is_failed, is_ready, job_of
@@ -46,11 +48,15 @@ def test_an_image_inside_a_reply_may_be_larger_than_other_replies(
     worker().until(is_ready(token))
 
 
-def test_a_success_without_an_image_is_not_paid_again(worker: Start, vendors: Vendors) -> None:
+def test_a_success_without_an_image_is_not_paid_again_and_counts_as_waste(
+    worker: Start, vendors: Vendors, settings: Settings
+) -> None:
+    settings.GENERATION_PAUSE_AFTER_WASTED = 1
     vendors.replicate.set_faults(output_shape="empty")
     token = TokenFactory.create()
     worker().until(is_failed(token))
     token.refresh_from_db()
+    assert [pause.stage for pause in list_pauses()] == ["generation"]
     assert vendors.paid == 1
     assert token.error_class == "no_image"
     assert "holds no image" in (token.generation_error or "")
