@@ -49,7 +49,7 @@ from reveals.keeper import (
     is_above_cap,
     percentile,
 )
-from reveals.models import RevealTransaction
+from reveals.models import RevealBatch, RevealTransaction
 from reveals.outbox import RevealStep, Shared, Unsigned
 from reveals.pipeline.verify import Verify
 from reveals.reconcile import Answer, Found, Question
@@ -73,6 +73,7 @@ class Composition:
 
     candidates: list[Candidate]
     questions: list[Question]
+    in_flight: Sequence[RevealBatch]
     asked_at: datetime
 
 
@@ -108,7 +109,7 @@ class Compose(RevealStep[Composition, Composed]):
         if not chosen or wait or not self.breaker.places(1):
             return ()
         questions = reconcile.questions_of({c.token_id: c.metadata_uri for c in chosen})
-        return [Composition(chosen, questions, database_now())]
+        return [Composition(chosen, questions, self.shared.ours, database_now())]
 
     def _departure(self) -> tuple[list[Candidate], float]:
         """Return who goes next, and in how many seconds."""
@@ -126,7 +127,12 @@ class Compose(RevealStep[Composition, Composed]):
         return company, seconds_to_wait(company, at=database_now(), filling_since=filling_since)
 
     def call(self, work: Composition) -> Composed:
-        prepared = prepare_batch(self.chain, keeper=self.keeper.address, candidates=work.candidates)
+        prepared = prepare_batch(
+            self.chain,
+            keeper=self.keeper.address,
+            candidates=work.candidates,
+            in_flight=work.in_flight,
+        )
         revealed = [q for q in work.questions if q.token_id in prepared.revealed]
         try:
             answers = reconcile.ask_chain(self.chain, revealed) if revealed else []
@@ -154,7 +160,7 @@ class Compose(RevealStep[Composition, Composed]):
         set_aside(refused, actor=self.owner)
         if not prepared.candidates:
             self.breaker.succeeded()
-        elif problem := self._reserve(prepared, reviewed_at=work.asked_at):
+        elif problem := self._reserve(prepared, work):
             self.breaker.failed(problem)
         else:
             self.breaker.succeeded()
@@ -169,11 +175,11 @@ class Compose(RevealStep[Composition, Composed]):
             fault = AccountError(text, vendor=VENDOR)
         self.breaker.failed(fault)
 
-    def _reserve(self, prepared: Prepared, *, reviewed_at: datetime) -> ProviderError | None:
+    def _reserve(self, prepared: Prepared, work: Composition) -> ProviderError | None:
         """Give the batch a nonce and what is to be signed; or return what forbids that."""
-        facts, history, address = prepared.facts, prepared.history, self.keeper.address
+        facts, address = prepared.facts, self.keeper.address
         try:
-            fees = choose_fees(history, ceiling_wei=configured_ceiling_wei())
+            unsigned, cost_wei = plan_call(prepared, work.in_flight)
         except GasPriceTooHighError as error:
             return TransientError(
                 str(error),
@@ -181,13 +187,6 @@ class Compose(RevealStep[Composition, Composed]):
                 rate_limited=True,
                 retry_after_seconds=timing.gas_price_wait,
             )
-        unsigned = Unsigned.of(prepared.candidates, gas_limit=prepared.gas_limit, fees=fees)
-        ahead = [
-            batch.newest if batch.to_sign is None else Unsigned.read(batch)
-            for batch in self.shared.ours
-            if batch.nonce >= facts.transaction_count
-        ]
-        cost_wei = sum(most_wei(call, history) for call in (unsigned, *ahead))
         if facts.balance_wei < cost_wei:
             return AccountError(
                 f"The keeper {address} has {facts.balance_wei / 1e18:.6f} ETH, and the next reveal "
@@ -201,7 +200,7 @@ class Compose(RevealStep[Composition, Composed]):
             candidates=prepared.candidates,
             unsigned=unsigned,
             transaction_count=facts.transaction_count,
-            reviewed_at=reviewed_at,
+            reviewed_at=work.asked_at,
         )
         return None
 
@@ -253,6 +252,22 @@ class Prepared:
         return [r.token_id for r in self.refused if r.error_class == "already_revealed"]
 
 
+def plan_call(prepared: Prepared, in_flight: Sequence[RevealBatch]) -> tuple[Unsigned, int]:
+    """Return what is to be signed, and the most that it and what is in flight may cost.
+
+    Raises `GasPriceTooHighError`.
+    """
+    history = prepared.history
+    fees = choose_fees(history, ceiling_wei=configured_ceiling_wei())
+    unsigned = Unsigned.of(prepared.candidates, gas_limit=prepared.gas_limit, fees=fees)
+    ahead = [
+        batch.newest if batch.to_sign is None else Unsigned.read(batch)
+        for batch in in_flight
+        if batch.nonce >= prepared.facts.transaction_count
+    ]
+    return unsigned, sum(most_wei(call, history) for call in (unsigned, *ahead))
+
+
 def most_wei(call: Unsigned | RevealTransaction, history: FeeHistory) -> int:
     """Return what a call may cost at the very most."""
     return call.gas_limit * int(call.max_fee_per_gas_wei) + l1_fee_wei(call, history)
@@ -264,11 +279,18 @@ def l1_fee_wei(call: Unsigned | RevealTransaction, history: FeeHistory) -> int:
     return (len(data) // 2 + _ENVELOPE_BYTES) * history.l1_fee_per_byte_wei
 
 
-def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candidate]) -> Prepared:
+def prepare_batch(
+    chain: ChainClient,
+    *,
+    keeper: str,
+    candidates: Sequence[Candidate],
+    in_flight: Sequence[RevealBatch] | None = None,
+) -> Prepared:
     """Ask the chain about every candidate, simulate the reveal, and estimate its gas.
 
     Tokens that were revealed meanwhile, or that make the batch revert for any other reason, are
-    found, taken out and named; the rest goes on. A batch above the chain's gas cap is halved.
+    found, taken out and named; the rest goes on. A batch above the chain's gas cap is halved, and
+    so is one that the keeper cannot pay for beside what is `in_flight`; None: nobody asks for that.
 
     Raises `ChainSetupError`, `RevertError` for a refusal that no token explains, and the errors of
     the RPC client.
@@ -298,10 +320,21 @@ def prepare_batch(chain: ChainClient, *, keeper: str, candidates: Sequence[Candi
             passing = _halves(passing)[0]
             continue
         gas_limit = int(estimate * settings.REVEAL_GAS_BUFFER)
-        if gas_limit <= MAX_TRANSACTION_GAS or len(passing) == 1:
-            return Prepared(facts, passing, refused, min(gas_limit, MAX_TRANSACTION_GAS), history)
+        prepared = Prepared(facts, passing, refused, min(gas_limit, MAX_TRANSACTION_GAS), history)
+        fits = gas_limit <= MAX_TRANSACTION_GAS and _is_payable(prepared, in_flight)
+        if fits or len(passing) == 1:
+            return prepared
         passing = _halves(passing)[0]
     return Prepared(facts, [], refused)
+
+
+def _is_payable(prepared: Prepared, in_flight: Sequence[RevealBatch] | None) -> bool:
+    try:
+        return in_flight is None or (
+            plan_call(prepared, in_flight)[1] <= prepared.facts.balance_wei
+        )
+    except GasPriceTooHighError:
+        return True  # nothing is sent at this price
 
 
 Group = Sequence[Candidate]

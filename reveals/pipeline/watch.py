@@ -102,9 +102,10 @@ class Watch(RevealStep[list[RevealBatch], "Sight"]):
             )
 
     def _follow(self, batch: RevealBatch, fate: Fate, sight: Sight) -> None:
-        is_known = Doubt.GONE in batch.doubts  # to the call
         lasted = outbox.doubt_lasts(batch, Doubt.GONE, holds=fate is Fate.DOUBTFUL)
-        if is_known and lasted >= timing.recall_after:
+        # A doubt of this very look, settled again after an outage, has not lasted: nobody asked.
+        is_asked = sight.on_chain.keys() >= {i for row in batch.signed for i in row.token_ids}
+        if is_asked and lasted >= timing.recall_after:
             recall_batch(batch.pk, sight, actor=self.owner)
         if fate is Fate.MOVED:
             follow_move(batch, sight)

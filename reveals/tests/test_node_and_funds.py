@@ -46,6 +46,34 @@ def most_wei(tokens: int) -> int:
     return int(tokens * 110_000 * fees.max_fee_per_gas_wei)
 
 
+def test_what_the_keeper_can_pay_for_goes_the_rest_after_a_top_up(
+    worker: Start, scene: Scene
+) -> None:
+    tokens = scene.mint(16)  # what is paid in the end is about half of the most
+    scene.chain.set_balance(KEEPER.address, most_wei(5))
+    drain = worker()
+    drain.until(is_held_back)
+    assert len(transactions()[0].token_ids) in range(2, 6)
+    assert "Send it some" in breaker_reason()
+    assert Token.objects.filter(status=TokenStatus.READY).exists()
+    drain.until(lambda: set(statuses()) == {"confirmed"})
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
+def test_a_batch_shrinks_to_the_data_that_the_keeper_can_pay_for(
+    worker: Start, scene: Scene
+) -> None:
+    charge_for_data(scene.chain, 10**12)
+    tokens = scene.mint(8)
+    scene.chain.set_balance(KEEPER.address, most_wei(8) + 10**12 * 1_100)  # of some 1,700 bytes
+    drain = worker()
+    drain.until(transactions)
+    assert len(transactions()[0].token_ids) in range(2, 8)
+    scene.chain.set_balance(KEEPER.address, 10**18)
+    drain.until(lambda: scene.revealed_once(tokens))
+
+
 def test_the_price_of_data_on_ethereum_is_part_of_what_a_reveal_costs(
     worker: Start, scene: Scene
 ) -> None:

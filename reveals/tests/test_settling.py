@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from glisk.timing import timing
 from reveals.models import RevealBatch
+from reveals.outbox import Shared
 from reveals.pipeline import watch
 from reveals.tests.stage import (
     Scene,
@@ -89,4 +90,21 @@ def test_a_doubt_of_before_a_stop_does_not_make_one_look_enough(
     monkeypatch.setattr(timing, "recall_after", 60.0)
     scene.chain.reorg(1)
     worker().until(lambda: RevealBatch.objects.get().doubts.get("gone", yesterday) > yesterday)
+    assert timeline(tokens[0]) == ["revealed"]
+
+
+def test_a_look_that_is_settled_again_is_still_one_look(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was lost meanwhile, for longer than a doubt has to last."""
+    before, tokens = reveal(worker, scene, blocks=2)
+    before.crash()
+    scene.chain.reorg(1)
+    monkeypatch.setattr(timing, "recall_after", 0.0)
+    step = watch.Watch("test", Shared())
+    (work,) = step.claim(1)
+    seen = step.call(work)
+    step.done(work, seen)
+    step.done(work, seen)
+    assert "gone" in RevealBatch.objects.get().doubts
     assert timeline(tokens[0]) == ["revealed"]

@@ -4,7 +4,7 @@ So with their reveal: whose transaction it was, and what a reorg changes about t
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -88,7 +88,6 @@ def create_tokens(
     *,
     actor: str,
     detail: dict[str, Any] | None = None,
-    only_ids: Collection[int] | None = None,
 ) -> dict[int | None, list[int]]:
     """Insert tokens and the start of their timelines, in one statement.
 
@@ -103,7 +102,6 @@ def create_tokens(
         "default_wallet": settings.GLISK_DEFAULT_AUTHOR_WALLET.lower(),
         "wanted": as_json(vars(tokens) for tokens in wanted),
         "status": TokenStatus.DETECTED.value,
-        "only": None if only_ids is None else sorted(only_ids),
         "actor": actor,
         "detail": json.dumps(detail or {}),
         "channel": PIPELINE_CHANNEL,
