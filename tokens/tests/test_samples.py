@@ -151,6 +151,26 @@ def test_a_worker_that_died_in_the_call_is_followed_by_a_look(
     assert vendors.paid == vendors.creations() == 1
 
 
+def test_one_worker_at_a_time(worker: Start, vendors: Vendors, author: Author) -> None:
+    sample = ask(author)
+    PromptSample.objects.update(busy_until=timezone.now() + timedelta(seconds=60))
+    worker().settle(0.3)
+    assert vendors.replicate.calls == []
+    PromptSample.objects.update(busy_until=timezone.now() - timedelta(seconds=1))
+    assert render(worker, sample).status == SampleStatus.DONE
+
+
+def test_every_answer_may_come_twice(worker: Start, vendors: Vendors, author: Author) -> None:
+    """As after a database that was lost in the middle of a turn."""
+    sample = ask(author)
+    drain = worker()
+    while sample.is_open:
+        drain.drain.turn(drain.step())
+        sample.refresh_from_db()
+    assert sample.status == SampleStatus.DONE
+    assert vendors.paid == vendors.creations() == 1
+
+
 def test_a_refusal_is_said_and_costs_nothing(
     worker: Start, vendors: Vendors, author: Author
 ) -> None:
