@@ -143,7 +143,7 @@ def _recover(_: str, actor: str, reason: str) -> str:
 
 def _compare(_: str, actor: str, reason: str) -> str:
     async_task("tokens.tasks.compare_everything")
-    return "A worker compares every token now; the report below is replaced when it is done."
+    return "A worker compares them now; the report below is replaced when it is done."
 
 
 CONTROLS: Final = (
@@ -180,8 +180,8 @@ CONTROLS: Final = (
         "Compare everything",
         CHECK_DRIFT,
         _compare,
-        "Compares every token with the contract, and proves that no mint is missing. Changes no "
-        "token.",
+        "Proves that no mint is missing, and compares tokens with the contract, the newest first, "
+        "for four minutes; `manage.py check_drift` compares all. Changes no token.",
         "difference",
     ),
 )

@@ -14,6 +14,7 @@ from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, as_hash
 from glisk.permissions import SPEED_UP
 from reveals.admin.transactions import TransactionColumns, elapsed
 from reveals.by_hand import request_replacement
+from reveals.keeper import configured_ceiling_wei
 from reveals.models import BatchStatus, RevealBatch, RevealBatchToken, RevealTransaction
 from tokens.admin.records import token_link
 
@@ -29,7 +30,11 @@ def _replace(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
 
 
 def _forecast_replacement(keys: Sequence[Any]) -> Forecast:
-    return Forecast(request_replacement(batch_ids=keys, actor="", dry_run=True))
+    outcomes = request_replacement(batch_ids=keys, actor="", dry_run=True)
+    going = RevealBatch.objects.filter(pk__in=[each.key for each in outcomes if each.done])
+    most = sum(batch.newest.gas_limit for batch in going) * configured_ceiling_wei()
+    cost = f"At the very most {ether(most)} instead of what was offered; one of a nonce is mined."
+    return Forecast(outcomes, cost)
 
 
 REPLACE_BATCH = AdminAction(

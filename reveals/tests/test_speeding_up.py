@@ -25,7 +25,8 @@ def test_a_waiting_transaction_is_replaced_at_once(
     (old,) = transactions()
 
     operator(client, "reveals.view_revealbatch", SPEED_UP)
-    form, _ = confirmation(client, BATCHES, "speed_up", old.batch_id)
+    form, text = confirmation(client, BATCHES, "speed_up", old.batch_id)
+    assert "At the very most" in text
     said = send(client, BATCHES, "speed_up", form)
     assert len(said.done) == 1
     assert audit(BATCHES)[0][0] == str(old.batch_id)
