@@ -7,10 +7,14 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
+from glisk.errors import InvalidRequestError, TransientError
 from glisk.tests.waiting import at_once
 from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobStatus
+from tokens.pipeline.failures import Failure, settle_failures
+from tokens.pipeline.find import look_for
 from tokens.pipeline.image_vendors import OpenJobs
+from tokens.pipeline.jobs import close_jobs, record_submitted
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.transitions.claims import (
@@ -168,11 +172,12 @@ def test_what_an_owner_does_not_know_of_is_freed_and_stays_counted() -> None:
 def test_a_stale_claim_changes_nothing(stale: str) -> None:
     """The same owner may have claimed the token again, though its count of attempts is the same."""
     claim, owner = claimed(), "w:1"
+    job = add_job(Token.objects.get(), JobStatus.CREATED)
     if stale == "owner":
         owner = "w:2"
     else:
         give_back([claim], owner="w:1")
-        (again,) = claim_for_generation(owner="w:1", limit=1)
+        (again,) = claim_jobs(owner="w:1", limit=1, statuses=[JobStatus.CREATED])
         assert again.attempts == claim.attempts
     before, moves = Token.objects.values().get(), TokenTransition.objects.count()
     moved = move_tokens(
@@ -187,6 +192,10 @@ def test_a_stale_claim_changes_nothing(stale: str) -> None:
     assert moved == failed == retry_later([retry], owner=owner) == set()
     assert give_back([claim], owner=owner) == 0
     assert still_ours([claim], owner=owner) == []
+    refusal = InvalidRequestError("x", vendor="replicate")
+    settle_failures([Failure(claim, job, refusal, JobStatus.REJECTED)], owner=owner)
+    job.refresh_from_db()
+    assert job.status == JobStatus.CREATED
     assert Token.objects.values().get() == before
     assert TokenTransition.objects.count() == moves
 
@@ -202,6 +211,18 @@ def add_job(token: Token, status: JobStatus, **columns: object) -> ImageGenerati
         **columns,
     )
     return made
+
+
+def test_what_the_vendor_said_of_a_call_outlives_its_loss() -> None:
+    """The callback comes first, and then the caller says that its reply was lost or refused."""
+    job = add_job(TokenFactory.create(), JobStatus.SUCCEEDED, external_id="p", output_url="u")
+    before = ImageGenerationJob.objects.values().get()
+    look_for(job, TransientError("x", vendor="replicate", status=522), is_down=False)
+    close_jobs([job.pk], status=JobStatus.REJECTED)
+    assert record_submitted([(job.pk, "another")], look_in=1) == set()
+    assert ImageGenerationJob.objects.values().get() == before
+    ImageGenerationJob.objects.update(status=JobStatus.REJECTED, external_id=None)
+    assert record_submitted([(job.pk, "p")], look_in=1) == set()  # it is given up: see the ledger
 
 
 @pytest.mark.django_db(transaction=True)
