@@ -32,7 +32,7 @@ def test_the_schema_is_served_as_json_with_examples(client: Client) -> None:
     answer = client.get("/openapi.json")
     assert answer.status_code == 200
     assert json.loads(answer.content) == COMMITTED
-    for path in ("/api/authors/{wallet}/tokens", "/api/tokens/{token_id}"):
+    for path in ("/api/authors/{wallet}/tokens", "/api/tokens/{token_id}", "/api/mints/{tx_hash}"):
         content = COMMITTED["paths"][path]["get"]["responses"]["200"]["content"]
         assert content["application/json"]["examples"], path
     refused = COMMITTED["paths"]["/api/authors/{wallet}/tokens"]["get"]["responses"]["422"]

@@ -46,6 +46,24 @@ _DETAILED: Final[dict[str, Any]] = {
     "revealed_at": "2025-10-05T14:23:31.654321Z",
     "token_uri": "ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG",
 }
+_MINTED: Final[dict[str, Any]] = {
+    "token_id": 42,
+    "status": "generating",
+    "position": 3,
+    "estimated_seconds": 14,
+    **dict.fromkeys(("image_cid", "metadata_cid", "reveal_tx_hash", "error")),
+}
+_MINT: Final[dict[str, Any]] = {
+    "tx_hash": "0x" + "7a" * 32,
+    "block_number": 37500123,
+    "minted_at": "2025-10-05T14:23:05Z",
+    "minter_address": _MINTER,
+    "author_address": _WALLET,
+    "tokens": [_MINTED],
+    "total": 1,
+    "revealed": 0,
+    "done": False,
+}
 
 
 def _example(value: Any) -> Any:
@@ -175,6 +193,7 @@ class MintedTokenSerializer(serializers.Serializer):
     error = serializers.CharField(allow_null=True, help_text="Why it failed, for people.")
 
 
+@_example(_MINT)
 class MintSerializer(serializers.Serializer):
     tx_hash = serializers.CharField()
     block_number = serializers.IntegerField()
