@@ -18,10 +18,14 @@ from reveals import outbox
 from reveals.keeper import Fees
 from reveals.models import RevealBatch
 from reveals.outbox import Shared
+from reveals.pipeline.receipts import Receipts
 from reveals.pipeline.send import Send
+from reveals.pipeline.sign import Sign
 from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import (
     Scene,
+    in_the_pool,
+    replacement,
     signed_and_dead,
     statuses,
     transactions,
@@ -155,6 +159,55 @@ def test_what_was_seen_before_a_recall_is_void() -> None:
         recalled.newest, fees=fees, token_ids=old.token_ids, reviewed_at=database_now()
     )
     assert RevealBatch.objects.get().to_sign is not None
+
+
+def test_what_was_mined_meanwhile_is_not_sent_nor_replaced(worker: Start, scene: Scene) -> None:
+    drain, _ = in_the_pool(worker, scene)
+    drain.crash()
+    scene.chain.mine()
+    outbox.review_all_now()
+    step = Send("a drain", Shared())
+    step.shared.read()
+    (work,) = step.claim(1)
+    sent = step.call(work)
+    assert sent.review is not None and sent.review.spent
+    assert (sent.fees, sent.verdict, sent.refusal) == (None, None, "")
+
+
+def test_what_is_not_to_be_signed_any_more_is_not_stored(worker: Start, scene: Scene) -> None:
+    scene.mint()
+    signed_and_dead(worker)
+    (batch,) = outbox.open_batches()
+    old, fees = batch.newest, Fees(2 * 12_000_000, 2 * 1_000_000)
+    outbox.order_replacement(old, fees=fees, token_ids=old.token_ids, reviewed_at=database_now())
+    (batch,) = outbox.open_batches()
+    signed = Sign("a drain", Shared()).call(batch)
+    RevealBatch.objects.update(to_sign={**(batch.to_sign or {}), "gas_limit": 1})
+    assert not outbox.store_signed(batch, signed)
+    assert len(transactions()) == 1
+    RevealBatch.objects.update(to_sign=batch.to_sign)
+    assert outbox.store_signed(batch, signed)
+
+
+def test_what_was_signed_meanwhile_is_asked_for_before_a_batch_is_given_up(
+    worker: Start, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its nonce is spent: perhaps by the bytes that this look did not know of."""
+    monkeypatch.setattr(timing, "superseded_after", 0.0)
+    scene.mint()
+    row = signed_and_dead(worker)
+    step = Receipts("a drain", Shared())
+    step.shared.read()
+    (known,) = step.claim(1)
+    unmined = step.call(known)
+    spent = replace(unmined, transaction_counts={row.keeper: row.nonce + 1})
+    hashes = {row.tx_hash, replacement(row).tx_hash}
+    step.done(known, spent)
+    assert RevealBatch.objects.get().status == "open"
+    step.shared.read()
+    (known,) = step.claim(1)
+    step.done(known, replace(spent, receipts=dict.fromkeys(hashes)))
+    assert RevealBatch.objects.get().status == "superseded"
 
 
 def test_a_batch_behind_one_that_waits_wakes_nobody(scene: Scene) -> None:
