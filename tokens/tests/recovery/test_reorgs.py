@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from glisk.clients.chain import ChainClient
 from sandbox.chain import DemoChain
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.models.mint import MintSource
+from tokens.recovery.proof import _as_log as log_of
+from tokens.recovery.reorgs import _move
 from tokens.recovery.scan import scan_chain
 from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
@@ -24,6 +28,8 @@ from tokens.tests.recovery.stage import (
 )
 
 pytestmark = pytest.mark.django_db
+
+NEW_BLOCK = "0x" + "b" * 64
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -42,6 +48,27 @@ def test_a_mint_follows_its_transaction_into_another_block(
     assert_equal_to_chain(chain)
     assert states() == {1: "detected", 2: "generating", 3: "detected"}
     assert MintEvent.objects.count() == 1
+
+
+def test_mints_that_change_places_in_a_block_keep_their_events_apart(
+    chain: DemoChain, reader: ChainClient
+) -> None:
+    """Their log indexes are exchanged, which no moment may see as two of one."""
+    tx_hash = mint(chain, FOX)
+    look(reader)
+    own = MintEvent.objects.get()
+    other = MintEvent.objects.get()
+    other.pk, other.log_index = None, own.log_index + 1
+    other.start_token_id = own.start_token_id + 1
+    other.save()
+    first, second = (replace(log_of(event), block_hash=NEW_BLOCK) for event in (own, other))
+    moves = [
+        (own, replace(first, log_index=second.log_index)),
+        (other, replace(second, log_index=first.log_index)),
+    ]
+    assert _move(moves) == 2
+    moved = MintEvent.objects.filter(tx_hash=tx_hash, block_hash=NEW_BLOCK).order_by("log_index")
+    assert [event.pk for event in moved] == [other.pk, own.pk]
 
 
 def test_one_mint_that_two_deliveries_stored_becomes_one(

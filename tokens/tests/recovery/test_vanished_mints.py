@@ -7,10 +7,12 @@ from django.db import connection
 
 from glisk.clients.chain import ChainClient
 from glisk.timing import timing
+from reveals.tests.factories import RevealBatchFactory
 from sandbox.chain import DemoChain
 from tokens.models import ImageGenerationJob, MintEvent, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.recovery.progress import load
+from tokens.states import TokenStatus
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.stage import (
     DEPTHS,
@@ -25,6 +27,8 @@ from tokens.tests.recovery.stage import (
 from tokens.transitions.claims import claim_for_generation
 
 pytestmark = pytest.mark.django_db
+
+CID = "QmNv2Te3poKDS6kPeVUDbwXXsAY6FyFzC8xPxuBkJvDvdS"
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -46,6 +50,21 @@ def test_tokens_of_a_mint_that_is_gone_are_withdrawn(
     withdrawn = TokenTransition.objects.filter(to_status="").values_list("token_id", flat=True)
     assert sorted(withdrawn) == [2, 3, 4]
     assert load()[1].suspects == {}
+
+
+def test_a_token_whose_reveal_is_under_way_is_left_to_it(
+    chain: DemoChain, reader: ChainClient
+) -> None:
+    mint(chain)
+    look(reader)
+    Token.objects.update(status=TokenStatus.READY, image_cid=CID, metadata_cid=CID)
+    batch = RevealBatchFactory.create(tokens=[Token.objects.get()])
+    chain.reorg(1)
+    look_until_sure(chain, reader)
+    assert MintEvent.objects.get().pk == Token.objects.get().mint_event_id
+    batch.items.update(is_open=False)  # its transaction reverts, since nobody minted the id
+    look_until_sure(chain, reader)
+    assert not Token.objects.exists()
 
 
 def test_nothing_new_begins_for_tokens_whose_mint_is_missed(
