@@ -13,6 +13,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from authors.tests.factories import AuthorFactory, wallet
 from glisk.clients.chain import ChainClient
+from reveals.tests.factories import RevealBatchFactory
 from sandbox.chain import DemoChain
 from tokens.models import Token, TokenTransition
 from tokens.recovery import gaps
@@ -26,6 +27,8 @@ from tokens.tests.recovery.node_proxy import HttpAnswer, NodeProxy, without_logs
 from tokens.tests.recovery.stage import FOX, LIGHTHOUSE, URI, lose, mint
 
 pytestmark = pytest.mark.django_db
+
+CID = "QmNv2Te3poKDS6kPeVUDbwXXsAY6FyFzC8xPxuBkJvDvdS"
 
 
 @pytest.fixture
@@ -160,6 +163,28 @@ def test_a_token_without_a_log_needs_its_confirmations(
     assert (report.created, report.left, report.ended_early) == (0, 1, False)
     chain.mine(1)
     assert fill_gaps(bad_reader).from_facts == [1]
+
+
+def test_a_token_without_a_mint_that_a_reorg_took_is_withdrawn(
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
+) -> None:
+    """But for one whose reveal is under way."""
+    chain.mine(3)
+    proxy.alter = without_logs
+    mint(chain, FOX, 2)
+    assert scan_chain(bad_reader).created == 2
+    Token.objects.filter(pk=2).update(status=TokenStatus.READY, image_cid=CID, metadata_cid=CID)
+    batch = RevealBatchFactory.create(tokens=[Token.objects.get(pk=2)])
+    chain.reorg(1)
+    prove(bad_reader, budget_seconds=600)
+    assert Token.objects.count() == 2  # one answer is not enough
+    chain.mine(2)
+    assert prove(bad_reader, budget_seconds=600) == 1
+    batch.items.update(is_open=False)
+    for _ in range(2):
+        prove(bad_reader, budget_seconds=600)
+        chain.mine(2)
+    assert not Token.objects.exists()
 
 
 # -- the command ------------------------------------------------------------------------
