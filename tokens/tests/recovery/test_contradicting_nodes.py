@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from glisk.clients.chain import ChainClient
+from glisk.clients.chain import SELECTORS, ChainClient
 from sandbox.accounts import AUTHORS
 from sandbox.chain import DemoChain
 from tokens.minting.mint_log import MintLog
@@ -13,6 +15,7 @@ from tokens.models import MintEvent
 from tokens.models.mint import MintSource
 from tokens.recovery import backfill
 from tokens.recovery.proof import prove
+from tokens.recovery.reorgs import ReorgReport
 from tokens.recovery.scan import scan_chain
 from tokens.tests.recovery.conftest import assert_equal_to_chain
 from tokens.tests.recovery.node_proxy import NodeProxy, no_logs_at_all
@@ -50,6 +53,39 @@ def test_a_token_that_the_contract_knows_is_not_withdrawn_for_a_missing_log(
         assert look(bad_reader).retired == []
     proxy.calm()
     assert look(bad_reader).suspected == []
+    assert_equal_to_chain(chain)
+
+
+def test_a_node_that_is_stuck_on_an_old_fork_withdraws_nothing(
+    chain: DemoChain, bad_reader: ChainClient, proxy: NodeProxy
+) -> None:
+    """Everything that it says is of a chain that has long been left: only its head tells."""
+    chain.mine(20)
+    mint(chain, FOX, 2)
+    look(bad_reader)
+    stuck_at = hex(chain.block_number() - 10)
+    reverted = {"code": 3, "message": "execution reverted", "data": "0x7e273289"}
+
+    def alter(method: str, params: list[Any], answer: dict[str, Any]) -> Any:
+        if method == "eth_getBlockByNumber":
+            number = stuck_at if params[0] == "latest" else params[0]
+            block = {**answer["result"], "number": number, "hash": "0x" + "ab" * 32}
+            return {**answer, "result": block}
+        if method == "eth_call" and params[0]["data"] != SELECTORS["nextTokenId"]:
+            return {"jsonrpc": "2.0", "id": answer["id"], "error": reverted}
+        old: dict[str, Any] = {
+            "eth_getLogs": [],
+            "eth_getTransactionReceipt": None,
+            "eth_call": f"0x{1:064x}",
+        }
+        return {**answer, "result": old[method]} if method in old else answer
+
+    proxy.alter = alter
+    for _ in range(3):
+        assert look(bad_reader) == ReorgReport()
+        chain.mine(3)
+        stuck_at = hex(int(stuck_at, 16) + 1)  # it goes on, by itself
+    proxy.calm()
     assert_equal_to_chain(chain)
 
 
