@@ -141,7 +141,7 @@ class Supervisor:
     def _back_off(self, lived: float) -> None:
         """Restart a tree at once if it lived for a while, else ever later."""
         self._crashes = 0 if lived > _STABLE_SECONDS else self._crashes + 1
-        later = _FIRST_BACKOFF_SECONDS * 2 ** (self._crashes - 1)
+        later = _FIRST_BACKOFF_SECONDS * 2 ** min(self._crashes - 1, 10)
         delay = min(_LONGEST_BACKOFF_SECONDS, later) if self._crashes else 0.0
         logger.error("tree_died", lived_seconds=round(lived, 1), restart_in_seconds=delay)
         self._stop.wait(delay)

@@ -3,6 +3,7 @@
 import gc
 import socketserver
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,16 @@ _REFUSALS = {
     "hangs up": b"",
 }
 
+# Docker's client leaves its sockets open.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+@pytest.fixture(autouse=True)
+def _sockets_are_collected_here() -> Iterator[None]:
+    yield
+    gc.collect()
+
+
 @pytest.mark.parametrize("refusal", _REFUSALS.values(), ids=_REFUSALS)
 def test_an_engine_of_no_use_is_not_used(
     refusal: bytes,
@@ -37,7 +46,6 @@ def test_an_engine_of_no_use_is_not_used(
         assert postgres_url() is None
         server.shutdown()
     assert "so the embedded PostgreSQL serves" in capsys.readouterr().err
-    gc.collect()  # Docker's client leaves its sockets open
 
 
 @pytest.mark.parametrize("address", ["tcp://[::1", "tcp://127.0.0.1:port", "unix:///nowhere", "x"])

@@ -5,6 +5,7 @@ from django.db import connection
 
 from authors.tests.factories import wallet
 from reveals.gate import waiting_tokens
+from reveals.models import RevealBatch, RevealTransaction
 from tokens.tests.plans import assert_uses, plans, table
 
 __all__ = ["plans", "table"]
@@ -38,7 +39,29 @@ def batches(table: None) -> None:
             "UPDATE tokens_s0 t SET mint_event_id = m.id FROM mint_events m "
             "WHERE m.start_token_id = t.token_id"
         )
-        cursor.execute("ANALYZE tokens_s0, mint_events, reveal_batches, reveal_batch_tokens")
+        cursor.execute(
+            "INSERT INTO reveal_verifications (token_id, image_cid, metadata_cid, verified_at) "
+            "SELECT token_id, 'bafy', 'Qm', now() FROM tokens_s0"
+        )
+        RevealTransaction.objects.bulk_create(
+            RevealTransaction(
+                batch=batch,
+                tx_hash=f"0x{batch.pk:064x}",
+                raw_transaction=b"",
+                keeper=batch.keeper,
+                nonce=batch.nonce,
+                token_ids=[1],
+                metadata_uris=["ipfs://Qm"],
+                gas_limit=1,
+                max_fee_per_gas_wei=1,
+                max_priority_fee_per_gas_wei=1,
+            )
+            for batch in RevealBatch.objects.all()
+        )
+        cursor.execute(
+            "ANALYZE tokens_s0, mint_events, reveal_batches, reveal_batch_tokens, "
+            "reveal_verifications, reveal_transactions"
+        )
 
 
 @pytest.mark.usefixtures("batches")
