@@ -37,7 +37,7 @@ from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 BY: dict[str, Any] = {"actor": "ada", "reason": " because\n so "}
 
 

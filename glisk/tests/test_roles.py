@@ -16,7 +16,7 @@ from glisk.permissions import ACTIONS
 from glisk.tests.pipeline_world import build_world
 from tokens.models import Token
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
 READS = ("_changelist", "_change", "_history", "_picture", "_thumbnail")
 

@@ -37,7 +37,7 @@ from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.repairs.stock import failed, with_artefacts
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 TOKENS = "tokens_token"
 LIST = "/admin/tokens/token/"
 

@@ -38,7 +38,7 @@ from webhooks.models import WebhookEvent
 
 __all__ = ["plans", "table"]
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 LONG = timedelta(minutes=7, seconds=5)
 
 

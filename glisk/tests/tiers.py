@@ -29,7 +29,7 @@ _FIXTURES = {
     "vendors": "sandbox",
     "plans": "plans",
 }
-_TIERS = {FAST, "schema", "random", "live", *_FOLDERS.values(), *_FIXTURES.values()}
+_TIERS = {FAST, "pages", "schema", "random", "live", *_FOLDERS.values(), *_FIXTURES.values()}
 _STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
 
 _may_start_processes = True
