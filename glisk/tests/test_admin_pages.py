@@ -25,7 +25,7 @@ from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from webhooks.models import WebhookEvent
 
-pytestmark = [pytest.mark.django_db, pytest.mark.pages]
+pytestmark = pytest.mark.django_db
 MACHINE_TABLES: list[type[models.Model]] = [
     Token,
     MintEvent,

@@ -252,7 +252,6 @@ def test_each_control_needs_its_permission_and_the_page_one_of_them(client: Clie
     assert not OperatorAction.objects.exists()
 
 
-@pytest.mark.plans
 def test_the_page_takes_the_same_queries_at_any_size(admin_client: Client) -> None:
     counts = []
     for _ in range(2):
