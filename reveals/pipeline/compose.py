@@ -146,7 +146,8 @@ class Compose(RevealStep[Composition, Composed]):
             logger.info("preparation_dropped", stale=True)
             return
         prepared = value.prepared
-        found = reconcile.settle_answers(value.answers, actor=self.owner)
+        answers = value.answers  # mostly none: nobody else reveals
+        found = reconcile.settle_answers(answers, actor=self.owner) if answers else {}
         refused = [r for r in prepared.refused if r.token_id not in prepared.revealed]
         text = (
             "The chain calls it revealed, but not how: the node tells no more, or says at once "
