@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 
 from django.db import connection
 
+from glisk.timing import timing
+
 # Unlike the monotonic clock, it goes on while the machine is suspended (Linux).
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -38,8 +40,6 @@ class ClockReading:
         return self.shown - other.at(self.read_at)
 
 
-_ASK_EVERY_SECONDS = 60.0
-
 _reading: ClockReading | None = None
 
 
@@ -47,7 +47,7 @@ def database_clock() -> ClockReading:
     """Return what the database's clock showed, not longer ago than a minute."""
     global _reading
     found = _reading
-    if found is None or boot_seconds() - found.read_at > _ASK_EVERY_SECONDS:
+    if found is None or boot_seconds() - found.read_at > timing.clock_asked:
         with connection.cursor() as cursor:
             cursor.execute("SELECT EXTRACT(EPOCH FROM clock_timestamp())::float8")
             found = _reading = ClockReading(cursor.fetchone()[0], boot_seconds())

@@ -48,6 +48,7 @@ class Timing:
     # A long history is read in pieces: in between, other tasks and a shutdown have their turn.
     look_budget: float = 60.0
     comparison_budget: float = 240.0  # of everything; a task may take a minute more
+    clock_asked: float = 60.0  # the database's clock runs by ours in between
     clock_note: float = 60.0  # between two looks at how far a clock is off
     node_lag: float = 600.0  # what a node calls unrevealed so soon after a reveal proves nothing
     nudge: float = 1.0  # a look at the chain is asked for once in so long
