@@ -36,7 +36,7 @@ EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --start-interval=2s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; \
         web = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=4); \
-        web.request('GET', '/health'); sys.exit(web.getresponse().status != 200)"]
+        web.request('GET', '/health/ready'); sys.exit(web.getresponse().status != 200)"]
 CMD ["python", "-m", "gunicorn"]
 
 FROM app AS sandbox

@@ -33,6 +33,7 @@ _SAID_EVERY_SECONDS: Final = 60.0
 _BUSY: Final = json.dumps(
     {"detail": "Too many requests wait for their bodies; try again in a moment."}
 ).encode()
+_FOR_MACHINES: Final = frozenset({"/health", "/metrics"})
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -53,13 +54,14 @@ class RequestContextMiddleware:
 
 
 class CommonMiddleware(common.CommonMiddleware):
-    """Django's; but the health pages answer to any host, since they tell nobody's secrets.
+    """Django's; but the health pages and the metrics answer to any host.
 
-    Load balancers and orchestrators ask with an IP address or a container's name as Host.
+    Load balancers, orchestrators and Prometheus ask with an IP address or a container's name as
+    Host. What is not for everybody does not go by the host (glisk/metrics/access.py).
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
-        if request.path_info == "/health" or request.path_info.startswith("/health/"):
+        if request.path_info in _FOR_MACHINES or request.path_info.startswith("/health/"):
             return None
         return super().process_request(request)
 

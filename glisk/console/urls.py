@@ -8,13 +8,17 @@ from glisk.console.health import (
     health,
     health_blockchain,
     health_keeper,
+    health_live,
     health_metrics,
+    health_ready,
     health_workers,
 )
 
 urlpatterns = [
     path("admin/dashboard/", dashboard_fragment, name="admin-dashboard"),
     path("health", health, name="health"),
+    path("health/live", health_live, name="health-live"),
+    path("health/ready", health_ready, name="health-ready"),
     path("health/blockchain", health_blockchain, name="health-blockchain"),
     path("health/workers", health_workers, name="health-workers"),
     path("health/keeper", health_keeper, name="health-keeper"),

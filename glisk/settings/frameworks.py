@@ -217,7 +217,7 @@ if PRODUCTION:
     SECURE_SSL_REDIRECT = ssl_redirect
     # It is false only where somebody said so, for a proxy that redirects by itself.
     SILENCED_SYSTEM_CHECKS = [] if ssl_redirect else ["security.W008"]
-    SECURE_REDIRECT_EXEMPT = [r"^health"]  # probed inside the network, without TLS
+    SECURE_REDIRECT_EXEMPT = [r"^health", r"^metrics$"]  # probed inside the network, without TLS
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True

@@ -1,6 +1,7 @@
 """Who calls us: the vendors' webhooks, the frontend, authors and their accounts, the staff."""
 
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
 from urllib.parse import urlsplit
 
 from glisk.config import REQUIRED, is_host_pattern, is_network
@@ -43,10 +44,16 @@ CHANGES_PER_HOUR = env.integer("CHANGES_PER_HOUR", 60, low=0, high=100_000)
 OPERATIONS_REQUESTS_PER_MINUTE = env.integer(
     "OPERATIONS_REQUESTS_PER_MINUTE", 120, low=0, high=100_000
 )
-TRUSTED_PROXIES = [
-    ip_network(network)
-    for network in env.texts(
-        "TRUSTED_PROXIES", [], wanted="addresses and networks (10.0.0.0/8)", each=is_network
-    )
-    if is_network(network)
-]
+_NETWORKS: Any = {"wanted": "addresses and networks (10.0.0.0/8)", "each": is_network}
+
+
+def _networks(given: list[str]) -> list[IPv4Network | IPv6Network]:
+    return [ip_network(network) for network in given if is_network(network)]
+
+
+TRUSTED_PROXIES = _networks(env.texts("TRUSTED_PROXIES", [], **_NETWORKS))
+
+# -- Monitoring -------------------------------------------------------------------------
+METRICS_TOKEN = env.secret("METRICS_TOKEN", "", min_length=20)
+_local = [] if PRODUCTION else ["127.0.0.0/8", "::1"]
+METRICS_NETWORKS = _networks(env.texts("METRICS_NETWORKS", _local, **_NETWORKS))

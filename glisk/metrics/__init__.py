@@ -1,0 +1,1 @@
+"""What machines may ask of us: who may read figures, and what each process counts."""
