@@ -46,8 +46,12 @@ MINT_CONFIRMATIONS = env.integer(
 )
 
 # -- Reveals ----------------------------------------------------------------------------
-# Only the process that signs has the key; no other should even be able to read it.
-SIGNS = "qcluster" in sys.argv[1:2] and ENABLE_REVEAL_WORKER
+# Only the process that signs has the key; no other should even be able to read it. An emergency's
+# command takes it where it can, since it does the work of a worker that is dead.
+_by_hand = not {"reveal_tokens", "manual_reveal"}.isdisjoint(sys.argv[1:2])
+SIGNS = ("qcluster" in sys.argv[1:2] and ENABLE_REVEAL_WORKER) or (
+    _by_hand and env.key_in_reach("KEEPER_PRIVATE_KEY")
+)
 KEEPER_PRIVATE_KEY = env.private_key("KEEPER_PRIVATE_KEY", needed=SIGNS)
 KEEPER_KEY_IN_REACH = not SIGNS and env.key_in_reach("KEEPER_PRIVATE_KEY")
 KEEPER_ADDRESS = env.account("KEEPER_ADDRESS", "", is_real=IS_REAL_NETWORK)

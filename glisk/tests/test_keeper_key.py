@@ -40,7 +40,10 @@ def test_only_what_signs_needs_the_key_and_takes_it(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
     by_file = {"KEEPER_PRIVATE_KEY": "", "KEEPER_PRIVATE_KEY_FILE": str(tmp_path / "key")}
     assert shown("migrate", **by_file) == ("", True)
-    assert shown("qcluster", **by_file) == (f"0x{KEY}", False)
+    for signs in ("qcluster", "reveal_tokens", "manual_reveal"):
+        assert shown(signs, **by_file) == (f"0x{KEY}", False)
+    # The command needs it only where no worker lives.
+    assert shown("reveal_tokens", KEEPER_PRIVATE_KEY="") == ("", False)
     idle = {"KEEPER_PRIVATE_KEY": KEY, "ENABLE_REVEAL_WORKER": "false"}
     assert shown("qcluster", **idle) == ("", True)
 
