@@ -1,5 +1,5 @@
 # Needs GNU make and Python 3.11 or later (with venv); everything else is fetched into .venv
-# and sandbox/node_modules. `make` alone lists the targets.
+# and sandbox/node_modules. A .venv of `uv sync` is taken as it is. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -23,7 +23,7 @@ venv: $(STAMP) ## Create .venv with the pinned packages (done by the other targe
 	@:
 install: venv
 
-$(STAMP): requirements.txt requirements-dev.txt
+$(STAMP): requirements-dev.txt
 	@python=; for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
 		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 			python=$$candidate; break; fi; done; \
@@ -35,7 +35,11 @@ $(STAMP): requirements.txt requirements-dev.txt
 			echo "$$python cannot create a virtual environment; on Debian: apt-get install python3-venv" >&2; \
 			exit 1; }; fi
 	@echo "Installing the pinned packages into $(VENV) (once; a minute or so) …"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-input -r requirements-dev.txt
+	@if $(PY) -m pip --version >/dev/null 2>&1; then \
+		$(PY) -m pip install --quiet --disable-pip-version-check --no-input \
+			--require-hashes -r requirements-dev.txt; \
+	else \
+		PATH="$$PATH:$(VENV)/bin" VIRTUAL_ENV=$(VENV) uv pip install --quiet --require-hashes -r requirements-dev.txt; fi
 	@touch $(STAMP)
 
 # Never overwritten: it is the developer's own.
@@ -111,6 +115,43 @@ lint: $(STAMP) ## Check style, types, import direction, documents, migrations an
 .PHONY: schema
 schema: $(STAMP) ## Write the API's schema to docs/openapi.json
 	@$(LINT) GLISK_ENV_FILE=.env.example $(PY) manage.py spectacular --format openapi-json --validate --fail-on-warn --file docs/openapi.json
+
+# The lock is the same wherever and whenever it is made: pyproject.toml names each package and the
+# day after which releases do not exist (exclude-newer). What counts is what is exported from it,
+# with the hash of every file: by that pip and uv install.
+UV := $(VENV)/bin/uv
+EXPORT := $(UV) export --quiet --frozen --no-annotate --no-emit-project --no-header
+requirements = { echo "\# Exported from pyproject.toml by 'make lock', with the hash of every file."; $(EXPORT) $(1); }
+RUNTIME := --no-default-groups --extra kms --extra sentry
+COOL_DOWN_DAYS := 7
+
+.PHONY: uv
+uv:
+	@[ -x $(UV) ] || $(MAKE) --no-print-directory venv
+
+.PHONY: lock
+lock: uv ## Write requirements*.txt, with hashes, after a change of pyproject.toml's packages
+	@$(UV) lock --quiet --upgrade
+	@$(call requirements,$(RUNTIME)) > requirements.txt
+	@$(call requirements) > requirements-dev.txt
+
+.PHONY: lock-check
+lock-check: uv ## Check that requirements*.txt are what pyproject.toml asks for (asks the package index)
+	@$(UV) lock --quiet --upgrade
+	@if ! $(call requirements,$(RUNTIME)) | cmp -s - requirements.txt \
+		|| ! $(call requirements) | cmp -s - requirements-dev.txt; then \
+		echo "requirements*.txt are not what pyproject.toml asks for: run 'make lock'." >&2; exit 1; fi
+
+.PHONY: upgrade
+upgrade: uv ## Move the day of exclude-newer to a week ago, and lock
+	@day=$$($(PY) -c 'import datetime as d; print(d.datetime.now(d.UTC).date() - d.timedelta($(COOL_DOWN_DAYS)))'); \
+	sed -i.old "s/^exclude-newer = .*/exclude-newer = \"$${day}T00:00:00Z\"/" pyproject.toml && rm pyproject.toml.old
+	@$(MAKE) --no-print-directory lock
+
+.PHONY: audit
+audit: uv ## Look for known vulnerabilities of the packages (asks osv.dev)
+	@$(UV) lock --quiet --upgrade
+	@$(UV) audit --frozen $(ARGS)
 
 .PHONY: format
 format: $(STAMP) ## Sort imports, mend what can be mended, format

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from django.templatetags.static import static
 
+from glisk import __version__
 from glisk.database import database_settings
 from glisk.logging import logging_settings
 from glisk.settings.chain import NETWORK
@@ -133,7 +134,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "GLISK",
     "DESCRIPTION": "Blind-box NFT reveals: what the frontend and the vendors talk to.",
-    "VERSION": "0.1.0",
+    "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     # In the order of the pages: what frontends use comes first.
     "TAGS": [
@@ -168,7 +169,7 @@ IMPORT_EXPORT_USE_TRANSACTIONS = True
 UNFOLD = {
     "SITE_TITLE": "GLISK",
     "SITE_HEADER": "GLISK",
-    "SITE_SUBHEADER": f"NFT reveals on {NETWORK}",
+    "SITE_SUBHEADER": f"{__version__} on {NETWORK}",
     "SITE_SYMBOL": "deployed_code",
     "SITE_FAVICONS": [
         {

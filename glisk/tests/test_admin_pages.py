@@ -14,6 +14,7 @@ from django.utils.html import escape
 from django_q.models import Failure, OrmQ, Schedule, Success
 
 from authors.models import Author
+from glisk import __version__
 from glisk.admin import actions, tables
 from glisk.admin.tables import EstimatingPaginator, MachineAdmin
 from glisk.models import SystemState, WorkerHeartbeat
@@ -108,7 +109,7 @@ def test_the_task_queue_can_be_looked_at_only(admin_client: Client) -> None:
 def test_the_header_names_the_network_and_the_sidebar_leads_to_users(admin_client: Client) -> None:
     text = admin_client.get(url(User, "changelist")).content.decode()
     assert admin_client.get(url(User, "add")).status_code == 200
-    assert "NFT reveals on LOCAL" in text
+    assert f"{__version__} on LOCAL" in text
     for group in ("Pipeline", "Chain", "Authors", "System", url(Group, "changelist")):
         assert group in text
 
