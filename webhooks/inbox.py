@@ -24,6 +24,7 @@ from tokens.models.mint import MintEvent, MintSource
 from tokens.recovery.schedule import look_soon
 from webhooks.alchemy import AlchemyEvent, Finding, Verdict, read_event
 from webhooks.models import EventStatus, WebhookEvent
+from webhooks.prepared import prepared_statements
 
 ACTOR: Final = "webhook"
 # An event rarely has more than a few logs; a body of nonsense can have millions.
@@ -57,9 +58,10 @@ def receive_event(event: AlchemyEvent, body: bytes) -> Receipt:
     _warn(event)
     if event.heartbeat:
         return Receipt("ignored")
-    event_pk, status, deliveries = _store(event, body)
-    if status not in DONE:
-        return _process(event_pk, event)
+    with prepared_statements():
+        event_pk, status, deliveries = _store(event, body)
+        if status not in DONE:
+            return _process(event_pk, event)
     return _looked_into(
         Receipt("duplicate") if deliveries > 1 else Receipt("ignored", _counts(event.findings))
     )

@@ -18,6 +18,9 @@ _SERVER_KEEPALIVE = (
     "-c tcp_keepalives_idle=15s -c tcp_keepalives_interval=5s -c tcp_keepalives_count=3 "
     "-c tcp_user_timeout=30s"
 )
+# What a web process prepares (webhooks.prepared) is planned once. By itself PostgreSQL plans the
+# insert of tokens each time, since it takes 1,000 of them for likely.
+_PLAN_ONCE = "-c plan_cache_mode=force_generic_plan"
 # A network that swallows packets must not hold a process for the kernel's quarter of an hour.
 _KEEPALIVE = {
     "connect_timeout": 5,  # seconds
@@ -53,7 +56,8 @@ def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) ->
     # A web request gives up on a lock before Alchemy gives up on the request (5 s).
     lock_timeout = f"-c lock_timeout={10 if pool_size is None else 3}s"
     keepalive = "" if settings["HOST"].startswith("/") else _SERVER_KEEPALIVE
-    given = (options.get("options"), _TIMEOUTS, lock_timeout, keepalive)
+    plans = "" if pool_size is None else _PLAN_ONCE
+    given = (options.get("options"), _TIMEOUTS, lock_timeout, keepalive, plans)
     options["options"] = " ".join(filter(None, given))
     settings["OPTIONS"] = options = {**_KEEPALIVE, **options}
     settings["CONN_HEALTH_CHECKS"] = True
