@@ -14,7 +14,7 @@ class RevealsConfig(AppConfig):
         register_reveals(in_flight=outbox.in_flight, perhaps_revealed=outbox.perhaps_revealed)
         declare("look_at_keeper", "reveals.tasks.look_at_keeper", 60)
         declare_drain(
-            "reveals.tasks.reveal_tokens",
+            "reveals.tasks.RevealDrain",
             settings.POLL_INTERVAL_SECONDS,
             wanted=settings.ENABLE_REVEAL_WORKER,
         )

@@ -26,8 +26,8 @@ class TokensConfig(AppConfig):
 
         # In seconds.
         often = settings.POLL_INTERVAL_SECONDS
-        declare_drain("tokens.tasks.generate_images", often, wanted=settings.ENABLE_IMAGE_WORKER)
-        declare_drain("tokens.tasks.upload_files", often, wanted=settings.ENABLE_IPFS_WORKER)
+        declare_drain("tokens.tasks.GenerationDrain", often, wanted=settings.ENABLE_IMAGE_WORKER)
+        declare_drain("tokens.tasks.UploadDrain", often, wanted=settings.ENABLE_IPFS_WORKER)
         declare("look_at_chain", "tokens.tasks.look_at_chain", often)
         declare("prove_completeness", "tokens.tasks.prove_completeness", 180)
         declare("retry_failed", "tokens.tasks.retry_failed", 60)

@@ -94,11 +94,26 @@ class Drain(ABC):
         """How much is under way, or waited for."""
         return self.in_flight
 
-    @property
-    def slot_key(self) -> tuple[int, int]:
+    @classmethod
+    def slot_key(cls) -> tuple[int, int]:
         """What this drain holds while it claims: one lock in all, or one for each worker."""
-        worker = _lock_number(own_prefix()) if self.one_per_worker else 0
-        return _lock_number(f"glisk:slot:{self.stage}"), worker
+        worker = _lock_number(own_prefix()) if cls.one_per_worker else 0
+        return _lock_number(f"glisk:slot:{cls.stage}"), worker
+
+    @classmethod
+    def slot_is_free(cls) -> bool:
+        """Say whether it is worth to begin: to try the lock could keep a successor out."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT count(*) = 0 FROM pg_locks
+                WHERE locktype = 'advisory' AND granted AND objsubid = 2
+                  AND classid = %s AND objid = %s
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                """,
+                cls.slot_key(),
+            )
+            return bool(cursor.fetchone()[0])
 
     @property
     def threads(self) -> int:
@@ -237,7 +252,7 @@ def run_drain(
     """
     stop = stop or process_stop_flag()
     drain = make_drain()
-    if stop.is_set() or not _slot_is_free(drain.slot_key):
+    if stop.is_set() or not drain.slot_is_free():
         return 0
     limit = drain.longest_freeze_seconds
     with (
@@ -257,21 +272,6 @@ def _lock_number(text: str) -> int:  # positive, as pg_locks shows it
     return crc32(text.encode()) & 0x7FFFFFFF
 
 
-def _slot_is_free(key: tuple[int, int]) -> bool:
-    """Say whether it is worth to open a connection: to try the lock could keep a successor out."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT count(*) = 0 FROM pg_locks
-            WHERE locktype = 'advisory' AND granted AND objsubid = 2
-              AND classid = %s AND objid = %s
-              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            """,
-            key,
-        )
-        return bool(cursor.fetchone()[0])
-
-
 class _Loop:
     """A drain's turns, and the connection that holds its slot and hears what wakes it."""
 
@@ -287,7 +287,7 @@ class _Loop:
     def take_slot(self) -> bool:
         """Take the slot for as long as the listener's session lives; False if it is taken."""
         query = "SELECT pg_try_advisory_lock(%s, %s)"
-        row = self._listener.session.execute(query, self._drain.slot_key).fetchone()
+        row = self._listener.session.execute(query, self._drain.slot_key()).fetchone()
         self._holds_slot = row == (True,)
         return self._holds_slot
 
@@ -354,7 +354,7 @@ class _Loop:
 
     def _release_slot(self) -> None:
         if self._holds_slot:
-            key = self._drain.slot_key
+            key = self._drain.slot_key()
             self._listener.session.execute("SELECT pg_advisory_unlock(%s, %s)", key)
             self._holds_slot = False
 

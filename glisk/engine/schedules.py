@@ -47,7 +47,7 @@ class Declared:
 
 
 _declared: dict[str, Declared] = {}
-# Tasks that each worker starts for itself every so many seconds: they end at once if one runs.
+# The drains that each worker starts for itself if none runs, looked at every so many seconds.
 drains: dict[str, float] = {}
 
 
@@ -61,14 +61,14 @@ def declare(name: str, func_path: str, seconds: float, *, at_start: bool = True)
     _declared[name] = Declared(name, func_path, cron_of(seconds), at_start)
 
 
-def declare_drain(func_path: str, seconds: float, *, wanted: bool) -> None:
-    """Declare that this worker starts the drain every `seconds`, if it is `wanted` here.
+def declare_drain(class_path: str, seconds: float, *, wanted: bool) -> None:
+    """Declare that this worker starts the drain, if it is `wanted` here and none holds its slot.
 
     No other worker takes that task, so one that does not do a stage takes nothing from those that
     do.
     """
     if wanted:
-        drains[func_path] = seconds
+        drains[class_path] = seconds
 
 
 def declared() -> list[Declared]:

@@ -95,7 +95,7 @@ class Supervisor:
         self._stop = process_stop_flag()
         self._heartbeat = Heartbeat(f"{own_prefix()}supervisor", os.getpid(), "supervisor")
         self._next_beat = 0.0
-        self._next_starts: dict[str, float] = {}  # of drains, by function
+        self._next_starts: dict[str, float] = {}  # of drains, by class
         self._crashes = 0
         self._remind_at = 0.0  # of missing migrations
 
@@ -178,10 +178,12 @@ class Supervisor:
                 self._next_beat = now + timing.beat
                 with connection.cursor() as cursor:
                     self._heartbeat.write(cursor.execute)
-            for func, seconds in schedules.drains.items():
-                if now >= self._next_starts.get(func, 0.0):
-                    enqueue_here(func)  # where one runs already, the task ends at once
-                    self._next_starts[func] = now + seconds
+            for path, seconds in schedules.drains.items():
+                if now >= self._next_starts.get(path, 0.0):
+                    drain = import_string(path)
+                    if drain.slot_is_free():
+                        enqueue_here(drain.task)
+                    self._next_starts[path] = now + seconds
             due = schedules.next_due()
             if due is not None and due <= timezone.now():
                 scheduler(broker=get_broker())
@@ -214,8 +216,8 @@ def _import_before_fork() -> None:
     """Load the tasks and what they need; raises if a declared task does not exist."""
     for name in _HEAVY_MODULES:
         importlib.import_module(name)
-    for func in [*(schedule.func for schedule in schedules.declared()), *schedules.drains]:
-        import_string(func)
+    for name in [*(schedule.func for schedule in schedules.declared()), *schedules.drains]:
+        import_string(name)
     gc.collect()  # what is loaded stays: nobody shall visit it, or dirty the shared pages
     gc.freeze()
 

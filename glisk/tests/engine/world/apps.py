@@ -16,7 +16,7 @@ class WorldConfig(AppConfig):
                 stage, f"glisk.tests.engine.world.jobs.run_{stage}", settings.POLL_INTERVAL_SECONDS
             )
         schedules.declare_drain(
-            "glisk.tests.engine.world.jobs.run_gamma",
+            "glisk.tests.engine.world.jobs.GammaDrain",
             settings.POLL_INTERVAL_SECONDS,
             wanted=settings.DO_GAMMA,  # type: ignore[misc]  # the world's own setting
         )
