@@ -23,6 +23,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.middleware import common
 
 from glisk.errors import TransientError
+from glisk.metrics import count_request
 from glisk.timing import timing
 
 logger = structlog.get_logger(__name__)
@@ -34,11 +35,12 @@ _BUSY: Final = json.dumps(
     {"detail": "Too many requests wait for their bodies; try again in a moment."}
 ).encode()
 _FOR_MACHINES: Final = frozenset({"/health", "/metrics"})
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestContextMiddleware:
-    """Bind a request id to every log line of a request and give it back to the caller."""
+    """Bind a request id to every log line of a request and give it back; count the request."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -48,9 +50,24 @@ class RequestContextMiddleware:
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        began = time.perf_counter()
         response = self.get_response(request)
         response["X-Request-Id"] = request_id
+        count_request(
+            route=_route_of(request),
+            method=request.method if request.method in _METHODS else "other",
+            status=response.status_code,
+            seconds=time.perf_counter() - began,
+        )
         return response
+
+
+def _route_of(request: HttpRequest) -> str:
+    """Return the pattern of its URL; the admin's many pages are one, what leads nowhere another."""
+    if (match := request.resolver_match) is None:
+        return "none"
+    route = f"/{match.route}"
+    return "/admin" if route.startswith("/admin/") else route
 
 
 class CommonMiddleware(common.CommonMiddleware):
@@ -84,6 +101,7 @@ class BodyPlaces:
                 self._said_at = time.monotonic()
                 logger.warning("bodies_refused", waiting=MOST_BODIES)
             _stop_reading(connection)
+            count_request(route="none", method="other", status=503, seconds=0)
             headers = [
                 ("Content-Type", "application/json"),
                 ("Content-Length", str(len(_BUSY))),

@@ -19,6 +19,7 @@ from glisk.clients.chain import ChainClient
 from glisk.engine.drain import Drain, run_drain
 from glisk.pauses import Pauses
 from reveals import keeper, outbox
+from reveals.costs import add_up_costs
 from reveals.outbox import RevealStep, Shared
 from reveals.pipeline.after import ReadBack, Refresh
 from reveals.pipeline.compose import Compose
@@ -63,7 +64,11 @@ def reveal_tokens() -> int | None:
 
 
 def look_at_keeper() -> int:
-    """Read the keeper's role, chain, balance and gas price; return how many keepers were seen."""
+    """Read the keeper's role, chain, balance and gas price; return how many keepers were seen.
+
+    And add up what reveals have cost.
+    """
+    add_up_costs()
     if not settings.ENABLE_REVEAL_WORKER:
         return 0
     address = keeper.Keeper.from_settings().address

@@ -13,6 +13,7 @@ from glisk.console.health import (
     health_ready,
     health_workers,
 )
+from glisk.console.metrics import metrics
 
 urlpatterns = [
     path("admin/dashboard/", dashboard_fragment, name="admin-dashboard"),
@@ -23,6 +24,7 @@ urlpatterns = [
     path("health/workers", health_workers, name="health-workers"),
     path("health/keeper", health_keeper, name="health-keeper"),
     path("health/metrics", health_metrics, name="health-metrics"),
+    path("metrics", metrics, name="metrics"),
     path("api/admin/system/state", SystemStateView.as_view(), name="system-state"),
     path("admin/system/state", SystemStateView.as_view(schema=None)),
 ]

@@ -53,7 +53,7 @@ from glisk.timing import timing
 logger = structlog.get_logger(__name__)
 
 # Imported before the first fork: the workers share the pages, and start in milliseconds.
-_HEAVY_MODULES = ("replicate", "PIL.Image", "web3")
+_HEAVY_MODULES = ("replicate", "PIL.Image", "web3", "prometheus_client")
 _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0

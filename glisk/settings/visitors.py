@@ -1,11 +1,12 @@
 """Who calls us: the vendors' webhooks, the frontend, authors and their accounts, the staff."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from glisk.config import REQUIRED, is_host_pattern, is_network
-from glisk.settings.processes import PRODUCTION, env
+from glisk.settings.processes import BASE_DIR, PRODUCTION, env
 
 WEBHOOK_MAX_BYTES = env.integer("WEBHOOK_MAX_BYTES", 5_000_000, low=10_000, high=50_000_000)
 WEBHOOK_RETENTION_DAYS = env.number("WEBHOOK_RETENTION_DAYS", 30, low=1, high=3650)
@@ -54,6 +55,7 @@ def _networks(given: list[str]) -> list[IPv4Network | IPv6Network]:
 TRUSTED_PROXIES = _networks(env.texts("TRUSTED_PROXIES", [], **_NETWORKS))
 
 # -- Monitoring -------------------------------------------------------------------------
+METRICS_DIR = Path(env.text("METRICS_DIR", str(BASE_DIR / "var" / "metrics"))).resolve()
 METRICS_TOKEN = env.secret("METRICS_TOKEN", "", min_length=20)
 _local = [] if PRODUCTION else ["127.0.0.0/8", "::1"]
 METRICS_NETWORKS = _networks(env.texts("METRICS_NETWORKS", _local, **_NETWORKS))

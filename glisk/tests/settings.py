@@ -7,6 +7,7 @@ same variables.
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from glisk.config import read_env_file
 
@@ -33,6 +34,9 @@ from glisk.settings import DATABASES  # noqa: E402 - the same
 
 # Two runs at once do not meet: each has a database of its own.
 DATABASES["default"]["TEST"] = {"NAME": f"test_glisk_{os.getpid()}"}
+# The processes of a run count for themselves.
+_metrics = TemporaryDirectory(prefix="glisk-metrics-")
+METRICS_DIR = Path(_metrics.name)
 # What a crash of the machine would lose is of no use to a test.
 DATABASES["default"]["OPTIONS"]["options"] += " -c synchronous_commit=off"
 

@@ -20,6 +20,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Greatest, Now
 
+from glisk.metrics import count_retry
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
 from tokens.states import ACTIVE, TokenStatus
@@ -290,7 +291,11 @@ def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
         )
         SELECT token_id FROM released
     """
-    return {token_id for (token_id,) in _fetch(sql, [as_json(rows), owner, owner])}
+    released = {token_id for (token_id,) in _fetch(sql, [as_json(rows), owner, owner])}
+    for retry in retries:
+        if retry.claim.token_id in released:
+            count_retry(retry.error_class)
+    return released
 
 
 Result = tuple[Claim, dict[str, Any], dict[str, Any]]
