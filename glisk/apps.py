@@ -9,5 +9,6 @@ class GliskConfig(AppConfig):
         from glisk.api.throttling import purge_request_counts
         from glisk.config import checks  # noqa: F401 - registers the system checks
         from glisk.engine.schedules import purge_sessions, purges
+        from glisk.security import sessions  # noqa: F401 - hears of logins
 
         purges.extend((purge_request_counts, purge_sessions))

@@ -79,6 +79,12 @@ def _of_real_networks() -> Iterator[checks.CheckMessage]:
             hint="Give the addresses of the proxies in front of this server; docs/deployment.md.",
             id="glisk.W005",
         )
+    if not settings.SECOND_FACTOR_REQUIRED:
+        yield checks.Warning(
+            "SECOND_FACTOR_REQUIRED is false: a password alone may spend and reveal.",
+            hint="Unset it; `manage.py remove_second_factor` helps who lost theirs.",
+            id="glisk.W011",
+        )
     internal = [host for host in settings.ALLOWED_HOSTS if _is_internal(host)]
     if internal and settings.SECURE_SSL_REDIRECT:
         yield checks.Warning(

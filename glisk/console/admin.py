@@ -1,8 +1,11 @@
 """The admin's pages of the system itself: state, workers, task queue, users."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import django.contrib.auth.admin
+import django_otp.plugins.otp_static.admin
+import django_otp.plugins.otp_totp.admin  # noqa: F401 - the same
 import django_q.admin  # noqa: F401 - registers pages, which are replaced below
 import knox.admin  # noqa: F401 - the same
 from django.contrib import admin
@@ -11,22 +14,31 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_q.models import Failure, OrmQ, Schedule, Success
 from knox.models import AuthToken
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from glisk.admin.actions import ActionsAdmin, AdminAction, Outcome
 from glisk.admin.formatting import age, duration, json_block, text_block
 from glisk.admin.tables import ExactSearch, MachineAdmin, column
 from glisk.console.controls import URL_NAME as CONTROLS
 from glisk.console.controls import control_page
 from glisk.console.overview.troubles import troubles_of
 from glisk.engine.heartbeat import ALIVE_SECONDS
+from glisk.management.base import counted
 from glisk.models import SystemState, WorkerHeartbeat
+from glisk.security.lockout import lockout_end, unlock_login
+from glisk.security.sessions import has_second_factor
 from tokens.admin.summary import WAITS
 
-for _model in (Schedule, Success, Failure, OrmQ, User, Group, AuthToken):
+for _model in (
+    *(Schedule, Success, Failure, OrmQ, User, Group, AuthToken),
+    *(TOTPDevice, StaticDevice),  # they would show secrets
+):
     admin.site.unregister(_model)
 
 
@@ -34,15 +46,28 @@ WAITS.append(troubles_of)
 
 
 @admin.register(User)
-class UserAdmin(django.contrib.auth.admin.UserAdmin, ModelAdmin):
+class UserAdmin(ActionsAdmin, django.contrib.auth.admin.UserAdmin, ModelAdmin):
     """Logins. Whoever is no superuser can neither make one nor become one."""
+
+    change_form_before_template = "admin/action_buttons.html"
+    fieldsets = (
+        *(django.contrib.auth.admin.UserAdmin.fieldsets or ()),
+        ("Signing in", {"fields": ("second_factor", "lockout")}),
+    )
+    second_factor = column(
+        "Second factor", lambda user: "On" if has_second_factor(user) else "Not set up"
+    )
+    lockout = column("Login locked until", lambda user: lockout_end(user.get_username()) or "–")
 
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
+    def all_actions(self) -> Sequence[AdminAction]:
+        return (UNLOCK_LOGIN,)
+
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        fields = super().get_readonly_fields(request, obj)
+        fields = (*super().get_readonly_fields(request, obj), "second_factor", "lockout")
         beyond_roles = () if request.user.is_superuser else ("is_superuser", "user_permissions")
         return (*fields, *beyond_roles)
 
@@ -51,6 +76,26 @@ class UserAdmin(django.contrib.auth.admin.UserAdmin, ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return _may_touch(request, obj) and super().has_delete_permission(request, obj)
+
+
+def _unlock(keys: Sequence[Any], actor: str, reason: str) -> list[Outcome]:
+    users = User.objects.filter(pk__in=keys)
+    forgotten = {user.pk: unlock_login(user, actor=actor, reason=reason) for user in users}
+    return [
+        Outcome(key, True, f"{counted(number, 'wrong password')} forgotten.")
+        for key, number in forgotten.items()
+    ]
+
+
+UNLOCK_LOGIN = AdminAction(
+    name="unlock_login",
+    label="Unlock login",
+    permission="auth.change_user",
+    explanation="Forgets wrong passwords and codes, so that they may try again now.",
+    run=_unlock,
+    icon="lock_open",
+    fits=lambda user: lockout_end(user.get_username()) is not None,
+)
 
 
 def _may_touch(request: HttpRequest, user: Any) -> bool:

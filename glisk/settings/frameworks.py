@@ -7,6 +7,7 @@ import sys
 from datetime import timedelta
 
 from django.templatetags.static import static
+from django.urls import reverse_lazy
 
 from glisk import __version__
 from glisk.database import database_settings
@@ -24,8 +25,11 @@ from glisk.settings.processes import (
     LOG_LEVEL,
     PRODUCTION,
     database_url,
+    hsts_include_subdomains,
+    hsts_preload,
     ssl_redirect,
 )
+from glisk.settings.visitors import LOGIN_ATTEMPTS, LOGIN_LOCKOUT_SECONDS, SESSION_IDLE_SECONDS
 
 INSTALLED_APPS = [
     # Before django_q: its qcluster command replaces django-q2's.
@@ -46,6 +50,10 @@ INSTALLED_APPS = [
     "import_export",
     "knox",
     "django_q",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "authors",
     "tokens",
     "reveals",
@@ -53,6 +61,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "glisk.web.RequestContextMiddleware",
+    "glisk.security.content_policy.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "glisk.web.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -61,7 +70,10 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "glisk.security.sessions.StaffSessionMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    # The last: it replaces the answer to a login that is locked out.
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "glisk.urls"
 WSGI_APPLICATION = "glisk.wsgi.application"
@@ -93,15 +105,33 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The admin's login page goes here when it was not asked for another page.
 LOGIN_REDIRECT_URL = "admin:index"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # refuses who is locked out
+    "django.contrib.auth.backends.ModelBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    {"NAME": name}
     for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
+        "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "glisk.security.lockout.LengthValidator",
+        "django.contrib.auth.password_validation.CommonPasswordValidator",
+        "django.contrib.auth.password_validation.NumericPasswordValidator",
     )
 ]
+SESSION_COOKIE_AGE = SESSION_IDLE_SECONDS
+
+# Wrong passwords, counted in the database (glisk/security/lockout.py).
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "glisk.security.lockout.counted_address"
+AXES_LOCKOUT_CALLABLE = "glisk.security.lockout.refuse_locked_out"
+AXES_FAILURE_LIMIT = LOGIN_ATTEMPTS
+AXES_COOLOFF_TIME = timedelta(seconds=LOGIN_LOCKOUT_SECONDS)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # a lockout ends when it said it would
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+OTP_TOTP_ISSUER = "GLISK"
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
@@ -182,6 +212,12 @@ UNFOLD = {
     "STYLES": [lambda request: static("glisk/admin.css")],
     "SIDEBAR": {"navigation": "glisk.console.navigation.sidebar"},
     "SHOW_HISTORY": True,
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Second factor", "link": reverse_lazy("second-factor")},
+            {"title": "Change password", "link": reverse_lazy("admin:password_change")},
+        ]
+    },
 }
 
 # django-q2 as docs/adr/0002-engine.md explains: long-lived drains, no retries by the queue,
@@ -216,12 +252,18 @@ Q_CLUSTER = {
 if PRODUCTION:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = ssl_redirect
-    # It is false only where somebody said so, for a proxy that redirects by itself.
-    SILENCED_SYSTEM_CHECKS = [] if ssl_redirect else ["security.W008"]
+    # What is off by choice: a proxy may redirect by itself; other hosts of the domain, which we do
+    # not know, may have no HTTPS; and it takes months to leave the browsers' list.
+    _chosen = {
+        "security.W008": ssl_redirect,
+        "security.W005": hsts_include_subdomains,
+        "security.W021": hsts_preload,
+    }
+    SILENCED_SYSTEM_CHECKS = [check for check, is_on in _chosen.items() if not is_on]
     SECURE_REDIRECT_EXEMPT = [r"^health", r"^metrics$"]  # probed inside the network, without TLS
     SECURE_HSTS_SECONDS = 31_536_000
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    SECURE_HSTS_PRELOAD = True
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = hsts_include_subdomains
+    SECURE_HSTS_PRELOAD = hsts_preload
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
 

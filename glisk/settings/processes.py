@@ -48,6 +48,13 @@ WEB_WORKERS = env.integer("WEB_WORKERS", 2, low=1, high=64)
 WEB_THREADS = env.integer("WEB_THREADS", 8, low=1, high=256)
 WEB_STREAMS = env.integer("WEB_STREAMS", 64, low=0, high=1000)
 ssl_redirect = env.flag("SECURE_SSL_REDIRECT", True)
+hsts_include_subdomains = env.flag("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
+hsts_preload = env.flag("SECURE_HSTS_PRELOAD", False)
+if hsts_preload and not hsts_include_subdomains:
+    env.fault(
+        "SECURE_HSTS_PRELOAD",
+        "is true without SECURE_HSTS_INCLUDE_SUBDOMAINS; the browsers' list takes no such domain",
+    )
 # Where the vendors reach this server, for completion callbacks; empty: polling only.
 PUBLIC_BASE_URL = env.url("PUBLIC_BASE_URL", "")
 

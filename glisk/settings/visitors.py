@@ -13,6 +13,16 @@ WEBHOOK_RETENTION_DAYS = env.number("WEBHOOK_RETENTION_DAYS", 30, low=1, high=36
 ALCHEMY_DUPLICATE_STATUS = int(env.choice("ALCHEMY_DUPLICATE_STATUS", "200", ("200", "409")))
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBHOOK_MAX_BYTES
 
+# -- The staff --------------------------------------------------------------------------
+# Of whoever may do more than look (glisk/permissions.py).
+SECOND_FACTOR_REQUIRED = env.flag("SECOND_FACTOR_REQUIRED", PRODUCTION)
+LOGIN_ATTEMPTS = env.integer("LOGIN_ATTEMPTS", 5, low=1, high=100)
+LOGIN_LOCKOUT_SECONDS = env.integer("LOGIN_LOCKOUT_SECONDS", 900, low=1, high=86_400)
+SESSION_IDLE_SECONDS = env.integer(
+    "SESSION_IDLE_SECONDS", 3600 if PRODUCTION else 43_200, low=60, high=2_592_000
+)
+SESSION_MAX_SECONDS = env.integer("SESSION_MAX_SECONDS", 43_200, low=60, high=2_592_000)
+
 # -- Authors ----------------------------------------------------------------------------
 FRONTEND_URL = env.url("FRONTEND_URL", REQUIRED if PRODUCTION else "http://localhost:3000")
 # The sites that wallets may show as the asking one; that of FRONTEND_URL unless set.

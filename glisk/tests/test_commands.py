@@ -28,10 +28,12 @@ OURS = {
     "recover_events": (),
     "recover_tokens": (),
     "repair_tokens": ("release", "--token-ids", "1", "--yes"),
+    "remove_second_factor": ("maria", "--yes"),
     "replay_webhooks": ("--failed",),
     "retry_failed": ("--yes",),
     "manual_reveal": ("--all-ready", "--yes"),
     "reveal_tokens": ("--all-ready", "--yes"),
+    "unlock_login": ("maria",),
 }
 DJANGOS = {
     "changepassword": ("maria",),
