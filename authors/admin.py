@@ -168,6 +168,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     search_wallets = ("wallet_address",)
     search_texts = ("twitter_handle", "farcaster_handle")
     search_help_text = "Wallet or handle"
+    when_empty = "Each author stands here once they sign a prompt, or are added or imported."
     actions = None
     fieldsets = (
         (None, {"fields": ("wallet_address", "prompt_text", "sample")}),

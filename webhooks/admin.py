@@ -54,6 +54,7 @@ class WebhookEventAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     sortable_by = ("seen",)
     search_texts = ("event_id",)
     search_help_text = "Event id"
+    when_empty = "Each signed event that Alchemy sends stands here."
     change_form_before_template = "admin/action_buttons.html"
     fieldsets = (
         (None, {"fields": ("event_id", "webhook_id", "event_type", "state", "failure")}),

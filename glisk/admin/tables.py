@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import lookup_field
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
@@ -14,6 +15,7 @@ from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
+from glisk.admin.formatting import NOTHING
 from glisk.fields import is_hash, parse_wallet
 
 EXACT_LIMIT = 10_000
@@ -26,7 +28,8 @@ def column(description: str, show: Callable[[Any], Any], **options: Any) -> Any:
 
     @display(description=description, **options)
     def shown(_admin: Any, row: Any) -> Any:
-        return show(row)
+        value = show(row)
+        return None if value == NOTHING else value
 
     return shown
 
@@ -105,6 +108,9 @@ class LargeTableAdmin(ModelAdmin):
     `sortable_by` of a long table names the columns whose order an index has.
     """
 
+    # One sentence for a list that is empty: what will stand in it, and when.
+    when_empty = ""
+    empty_value_display = f'<span class="glisk-nothing">{NOTHING}</span>'
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     paginator = EstimatingPaginator
@@ -141,6 +147,19 @@ class MachineAdmin(Unwritten, LargeTableAdmin):
     """A table that the machine writes; people look at it."""
 
     actions: Sequence[Any] | None = None
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Leave out the fields in which nothing stands, and the groups of which nothing is left."""
+        groups = super().get_fieldsets(request, obj)
+        filled = [
+            (title, {**options, "fields": [f for f in options["fields"] if self._says(f, obj)]})
+            for title, options in groups
+        ]
+        return [(title, options) for title, options in filled if options["fields"]]
+
+    def _says(self, field: Any, row: Any) -> bool:
+        value = lookup_field(field, row, self)[2] if row is not None else None
+        return not (value is None or value is False or value in ("", NOTHING, [], {}))
 
 
 class MachineInline(Unwritten, TabularInline):

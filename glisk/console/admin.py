@@ -112,6 +112,7 @@ class SystemStateAdmin(ExactSearch, MachineAdmin):
     list_display = ("state_key", "value", "changed")
     ordering = ("state_key",)
     search_texts = ("state_key",)
+    when_empty = "Pauses, breakers and marks stand here once the workers have run."
     fields = ("state_key", "value", "updated_at")
 
     def get_urls(self) -> list[URLPattern]:
@@ -127,6 +128,7 @@ class WorkerHeartbeatAdmin(MachineAdmin):
     list_display = ("owner", "stage", "alive", "beat", "in_flight", "running_for", "progress")
     list_filter = ("stage",)
     ordering = ("-beat_at",)
+    when_empty = "Each worker stands here from its first heartbeat."
 
     beat = column("Last heartbeat", lambda worker: age(worker.beat_at), ordering="beat_at")
     running_for = column(
@@ -147,6 +149,7 @@ class ScheduleAdmin(MachineAdmin):
 
     list_display = ("name", "func", "schedule_type", "minutes", "next_run")
     ordering = ("name",)
+    when_empty = "The schedules stand here once a worker has started."
     fields = ("name", "func", "args", "kwargs", "schedule_type", "minutes", "cron", "next_run")
 
 
@@ -156,6 +159,7 @@ class FailureAdmin(ExactSearch, MachineAdmin):
     ordering = ("-stopped",)
     search_texts = ("id", "name", "func")
     search_help_text = "Task id, name or function"
+    when_empty = "Each task that ended with an error stands here."
     fields = ("name", "func", "started", "stopped", "took", "attempt_count", "why")
 
     took = column("Took", lambda task: duration(task.time_taken()))
@@ -175,6 +179,7 @@ class AuthTokenAdmin(MachineAdmin):
     list_display_links = ("token",)
     list_select_related = ("user",)
     ordering = ("-created",)
+    when_empty = "Each token that `manage.py create_api_token` made stands here."
     fields = ("token", "user", "created", "expiry")
 
     # How it begins: enough to know it again, useless to anybody else.

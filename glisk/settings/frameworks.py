@@ -209,7 +209,11 @@ UNFOLD = {
         }
     ],
     "DASHBOARD_CALLBACK": "glisk.console.dashboard.dashboard_context",
-    "STYLES": [lambda request: static("glisk/admin.css")],
+    "STYLES": [
+        lambda request: static("glisk/admin.css"),
+        lambda request: static("glisk/lists.css"),
+    ],
+    "SCRIPTS": [lambda request: static("glisk/admin.js")],
     "SIDEBAR": {"navigation": "glisk.console.navigation.sidebar"},
     "SHOW_HISTORY": True,
     "ACCOUNT": {

@@ -196,3 +196,33 @@ def test_a_later_page_reads_nothing_but_keys_of_the_rows_before_it() -> None:
     keys = listing.partition(" IN (SELECT ")[2]
     assert "OFFSET 2" in keys
     assert "state_value" not in keys
+
+
+def test_an_empty_list_says_what_will_stand_in_it(admin_client: Client) -> None:
+    sentences = set()
+    for model in (*TABLES, Failure):
+        sentence = getattr(admin.site.get_model_admin(model), "when_empty", "")
+        page = admin_client.get(url(model, "changelist")).content.decode()
+        assert escape(sentence) in page, model
+        sentences.add(sentence)
+    assert len(sentences) == len(TABLES) + 1
+    assert all(sentence.endswith(".") for sentence in sentences)
+    searched = admin_client.get(url(Token, "changelist"), {"q": "1"}).content.decode()
+    filtered = admin_client.get(url(Token, "changelist"), {"attention": "held"}).content.decode()
+    for page in (searched, filtered):
+        assert "Nothing matches." in page
+        assert "Clear filters" in page
+
+
+def test_a_page_shows_no_field_in_which_nothing_stands(admin_client: Client) -> None:
+    token = TokenFactory.create(status=TokenStatus.DETECTED)
+
+    def labels() -> set[str]:
+        page = admin_client.get(url(Token, "change", token.pk))
+        form = page.context["adminform"]
+        return {field for _, options in form.fieldsets for field in options["fields"]}
+
+    empty = {"hold_reason", "metadata_json", "fallback_used", "image_link", "revealed_at"}
+    assert labels() & empty == set()
+    Token.objects.update(fallback_used=True, image_cid="bafkreib", held_at=None)
+    assert labels() & empty == {"fallback_used", "image_link"}

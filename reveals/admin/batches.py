@@ -88,6 +88,7 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     search_ids = ("nonce",)
     search_wallets = ("keeper",)
     search_help_text = "Nonce, token number, keeper or transaction hash"
+    when_empty = "Each group of tokens stands here when its reveal is prepared."
     fields = ("state", "keeper_link", *_FACTS, "wanted", "created_at", "closed_at", "took")
     inlines = (TransactionInline, ItemInline)
     list_before_template = "admin/reveals/revealbatch/above_list.html"

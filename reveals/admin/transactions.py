@@ -59,6 +59,7 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     search_hashes = ("tx_hash",)
     search_wallets = ("keeper",)
     search_help_text = "Transaction hash, nonce, block or keeper"
+    when_empty = "Each transaction that the keeper signs stands here."
     fieldsets = (
         (
             None,

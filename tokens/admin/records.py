@@ -54,7 +54,15 @@ def token_link(token_id: int) -> SafeString:
 
 @admin.register(MintEvent)
 class MintEventAdmin(ExactSearch, MachineAdmin):
-    list_display = ("name", "tokens_minted", "minter_short", "author", "paid", "source", "seen")
+    list_display = (
+        "name",
+        "tokens_minted",
+        "minter_short",
+        "author_short",
+        "paid",
+        "source",
+        "seen",
+    )
     list_filter = ("source",)
     ordering = ("-block_number", "-log_index")
     sortable_by = ()
@@ -62,6 +70,7 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
     search_wallets = ("minter", "prompt_author")
     search_hashes = ("tx_hash",)
     search_help_text = "Block, first token, wallet or transaction hash"
+    when_empty = "Each mint of the contract stands here once its block is known."
     fields = (
         "transaction",
         "log_index",
@@ -78,7 +87,7 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
 
     name = column("Block", lambda event: f"{event.block_number} · {event.log_index}")
     minter_short = column("Minter", lambda event: short(event.minter))
-    author = column("Author", lambda event: short(event.prompt_author))
+    author_short = column("Author", lambda event: short(event.prompt_author))
     paid = column("Paid", lambda event: ether(event.total_paid_wei))
     seen = column("Age", lambda event: age(event.block_timestamp))
     transaction = column("Transaction", lambda event: transaction_link(event.tx_hash))
@@ -108,7 +117,7 @@ class RecordColumns:
     """What the lists and pages of generation jobs and of uploads tell alike."""
 
     number = column("Token", lambda record: token_link(record.token_id))
-    why = column("Trouble", lambda record: clipped(record.error))
+    why = column("Problem", lambda record: clipped(record.error))
     seen = column("Age", lambda record: age(record.created_at))
     failure = column("Error", lambda record: text_block(fault(record.error_class, record.error)))
 
@@ -139,6 +148,7 @@ class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
     search_ids = ("token_id",)
     search_texts = ("external_id",)
     search_help_text = "Token number or prediction id"
+    when_empty = "Each image that is ordered for a token stands here, with what it cost."
     fields = (
         "number",
         "state",
@@ -179,6 +189,7 @@ class IPFSUploadRecordAdmin(UploadColumns, ExactSearch, MachineAdmin):
     search_ids = ("token_id",)
     search_cids = ("computed_cid",)
     search_help_text = "Token number or CID"
+    when_empty = "Each attempt to pin a file of a token stands here."
     fields = (
         "number",
         "upload_type",

@@ -50,6 +50,7 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
     sortable_by = ()
     search_wallets = ("author__wallet_address",)
     search_help_text = "Author's wallet"
+    when_empty = "Each image by which an author's prompt was tried stands here."
     change_form_before_template = "admin/tokens/promptsample/waiting.html"
     fields = (
         "picture",

@@ -66,7 +66,7 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         "author_link",
         "minter",
         "tries",
-        "trouble",
+        "problem",
     )
     list_display_links = ("number",)
     list_filter = ("status", AttentionFilter, FailedTodayFilter, "fallback_used")
@@ -78,6 +78,7 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     search_hashes = ("reveal_tx_hash",)
     search_cids = ("image_cid", "metadata_cid")
     search_help_text = "Token number, wallet, transaction hash or CID"
+    when_empty = "Each token stands here seconds after its mint."
     inlines = (JobInline, UploadInline)
     change_form_before_template = "admin/tokens/token/summary.html"
     fieldsets = (
@@ -168,8 +169,8 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
             return format_html("{} <small>unregistered</small>", short(token.prompt_author_wallet))
         return admin_link(author, f"@{label}" if label else shortened(token.prompt_author_wallet))
 
-    @display(description="Trouble")
-    def trouble(self, token: Token) -> SafeString | str:
+    @display(description="Problem")
+    def problem(self, token: Token) -> SafeString | str:
         held = f"Held: {token.hold_reason}" if token.held_at is not None else ""
         error = held or _trouble(token)
         if not error:
