@@ -171,7 +171,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     when_empty = "Each author stands here once they sign a prompt, or are added or imported."
     actions = None
     fieldsets = (
-        (None, {"fields": ("wallet_address", "prompt_text", "sample")}),
+        (None, {"fields": ("wallet_address", "prompt_text", "prompt_is_public", "sample")}),
         ("Handles", {"fields": ("twitter_handle", "farcaster_handle")}),
         ("Prompt history", {"fields": ("prompt_history",)}),
         (

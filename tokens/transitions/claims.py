@@ -65,7 +65,7 @@ _CLAIM = """
 # The columns of a job that the steps go on with.
 _JOB = (
     "id", "token_id", "prompt", "input", "service", "model", "attempt_number", "status",
-    "output_url", "error_class", "error", "looks", "look_at", "created_at",
+    "external_id", "output_url", "error_class", "error", "looks", "look_at", "created_at",
 )  # fmt: skip
 
 
