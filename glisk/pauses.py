@@ -19,6 +19,7 @@ from glisk.models import SystemState
 from glisk.timing import timing
 
 STAGES = ("generation", "upload", "reveal")
+SPEND_GUARD = "spend guard"  # the actor of the pause that the pipeline makes by itself
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import django_q.admin  # noqa: F401 - registers pages, which are replaced below
 import knox.admin  # noqa: F401 - the same
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -24,13 +24,13 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from glisk.admin.actions import ActionsAdmin, AdminAction, Outcome
 from glisk.admin.formatting import age, duration, json_block, text_block
-from glisk.admin.tables import ExactSearch, MachineAdmin, column
+from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, column
 from glisk.console.controls import URL_NAME as CONTROLS
 from glisk.console.controls import control_page
 from glisk.console.overview.troubles import troubles_of
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.management.base import counted
-from glisk.models import SystemState, WorkerHeartbeat
+from glisk.models import Alert, AlertDelivery, SystemState, WorkerHeartbeat
 from glisk.security.lockout import lockout_end, unlock_login
 from glisk.security.sessions import has_second_factor
 from tokens.admin.summary import WAITS
@@ -141,6 +141,50 @@ class WorkerHeartbeatAdmin(MachineAdmin):
     def alive(self, worker: WorkerHeartbeat) -> str:
         silent_for = (timezone.now() - worker.beat_at).total_seconds()
         return "alive" if silent_for < ALIVE_SECONDS else "silent"
+
+
+class AlertDeliveryInline(MachineInline):
+    model = AlertDelivery
+    ordering = ("pk",)
+    fields = ("event", "label", "state", "written", "done", "attempts", "error")
+    readonly_fields = ("written", "done")
+
+    written = column("Written", lambda delivery: age(delivery.created_at))
+    done = column("Done", lambda delivery: age(delivery.done_at))
+
+
+@admin.register(Alert)
+class AlertAdmin(MachineAdmin):
+    """What people were told, or are about to be told."""
+
+    when_empty = "Each problem that was told, or is about to be, stands here."
+    list_display = ("headline", "shown_level", "began", "lasted", "sent")
+    list_filter = ("level", "kind")
+    ordering = ("-pk",)
+    fields = (
+        "headline", "level", "kind", "name", "reason", "advice", "tokens", "began_at", "seen_at",
+        "told_at", "gone_at", "ended_at",
+    )  # fmt: skip
+    inlines = (AlertDeliveryInline,)
+
+    began = column("Began", lambda alert: age(alert.began_at))
+    sent = column("Messages sent", lambda alert: f"{alert.sent} of {alert.messages}")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
+        sent = Count("deliveries", filter=Q(deliveries__state=AlertDelivery.State.SENT))
+        found: QuerySet[Alert] = super().get_queryset(request)
+        return found.annotate(sent=sent, messages=Count("deliveries"))
+
+    @display(description="Level", label={"page": "danger", "warn": "warning"})
+    def shown_level(self, alert: Alert) -> str:
+        return alert.level
+
+    @display(description="Lasted")
+    def lasted(self, alert: Alert) -> str:
+        until = alert.gone_at or timezone.now()
+        return duration((until - alert.began_at).total_seconds()) + (
+            "" if alert.ended_at else ", goes on"
+        )
 
 
 @admin.register(Schedule)

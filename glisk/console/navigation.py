@@ -26,6 +26,7 @@ _GROUPS: dict[str, list[tuple[str, str, str, str]]] = {
         ("Samples", "science", "tokens", "promptsample"),
     ],
     "System": [
+        ("Alerts", "notifications", "glisk", "alert"),
         ("Workers", "monitor_heart", "glisk", "workerheartbeat"),
         ("System state", "database", "glisk", "systemstate"),
         ("Schedules", "schedule", "django_q", "schedule"),

@@ -69,7 +69,10 @@ def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"structured": formatter},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "structured"},
+            "nowhere": {"class": "logging.NullHandler"},
+        },
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "django": {"handlers": [], "level": level, "propagate": True},
@@ -79,6 +82,8 @@ def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
             # It warns of every HEAD request: the server drops the body that Django gives it.
             "gunicorn.http.wsgi": {"level": "ERROR"},
             "urllib3": {"level": "WARNING"},
+            # Its warnings are read by who calls it (glisk.console.alerts).
+            "apprise": {"level": "WARNING", "handlers": ["nowhere"], "propagate": False},
             "httpx": {"level": "WARNING"},
             "web3": {"level": "WARNING"},
             "django-q": {"handlers": [], "level": "WARNING", "propagate": True},

@@ -6,6 +6,7 @@ hides why a database is away: the worker and all commands hold persistent connec
 """
 
 from glisk.logging.redaction import register_secret
+from glisk.settings.alerts import *
 from glisk.settings.chain import *
 from glisk.settings.chain import IS_REAL_NETWORK
 from glisk.settings.images import *

@@ -17,7 +17,7 @@ from authors.models import Author
 from glisk import __version__
 from glisk.admin import actions, tables
 from glisk.admin.tables import EstimatingPaginator, MachineAdmin
-from glisk.models import SystemState, WorkerHeartbeat
+from glisk.models import Alert, SystemState, WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
 from glisk.timing import timing
 from reveals.models import RevealBatch, RevealTransaction
@@ -39,6 +39,7 @@ MACHINE_TABLES: list[type[models.Model]] = [
     WebhookEvent,
     SystemState,
     WorkerHeartbeat,
+    Alert,
 ]
 TABLES: list[type[models.Model]] = [*MACHINE_TABLES, Author]
 

@@ -31,6 +31,8 @@ def production(settings: Settings) -> Settings:
     settings.FRONTEND_URL = settings.X_REDIRECT_URI = "https://app.glisk.example"
     settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
     settings.SECOND_FACTOR_REQUIRED = True
+    settings.ALERT_URLS = ["jsons://alerts.glisk.example/key"]
+    settings.HEARTBEAT_URL = "https://heartbeat.glisk.example/key"
     return settings
 
 
@@ -47,7 +49,11 @@ FINDINGS: list[tuple[dict[str, Any], set[str]]] = [
     ({"PINATA_API_URL": "https://[::1]:8545"}, {"glisk.E001"}),
     ({"RPC_URL": "http://rpc.example"}, {"glisk.W002"}),  # a vendor without TLS
     ({"PUBLIC_BASE_URL": "http://glisk.example"}, {"glisk.E004"}),
-    ({"PUBLIC_BASE_URL": ""}, set()),
+    ({"PUBLIC_BASE_URL": ""}, {"glisk.W022"}),
+    ({"PUBLIC_BASE_URL": "", "ALERT_URLS": []}, {"glisk.W020"}),
+    ({"ALERT_URLS": ["discord://no-token"]}, {"glisk.E020"}),
+    ({"ALERT_URLS": [], "ALERT_PAGE_URLS": ["json://127.0.0.1"]}, set()),
+    ({"HEARTBEAT_URL": ""}, {"glisk.W021"}),
     ({"X_CLIENT_ID": "ours", "X_REDIRECT_URI": "https://api.glisk.example/x"}, {"glisk.W004"}),
     (
         {

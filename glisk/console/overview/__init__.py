@@ -75,6 +75,17 @@ def take_overview() -> Overview:
     )
 
 
+def read_troubles() -> list[Trouble]:
+    """Return what is wrong, the gravest first; about ten queries, each by an index."""
+    return find_troubles(
+        find_causes(),
+        workers=workers(),
+        chain=chain_facts(),
+        groups=groups(),
+        failures=failures_24h(),
+    )
+
+
 def open_batches() -> list[dict[str, Any]]:
     """Return the batches whose nonce is reserved, in its order, each with its newest transaction.
 

@@ -19,7 +19,7 @@ from glisk.console.advice import advice_for_breaker, reason_for_breaker
 from glisk.engine.heartbeat import read_alarm
 from glisk.management.base import counted
 from glisk.models import SystemState
-from glisk.pauses import STAGES
+from glisk.pauses import SPEND_GUARD, STAGES
 from glisk.rate_limit import LimitState
 from glisk.timing import timing
 from reveals.keeper import BLOCKED, EMPTY
@@ -46,13 +46,31 @@ _BREAKERS = {
     "chain": ("reveal",),
 }
 
+PAGE, WARN = "page", "warn"  # it needs a person tonight; it can wait
+# Each kind of trouble has a level here, and an entry in docs/runbook.md.
+LEVELS = {
+    "worker": PAGE,
+    "chain": PAGE,
+    "keeper": PAGE,
+    "breaker": PAGE,
+    "tokens": PAGE,  # without progress, and nobody knows why
+    "pause": WARN,  # somebody wanted it so, or the daily cap
+    "limit": WARN,
+    "alarm": WARN,
+    "held": WARN,
+    "failed": WARN,
+    "webhook": WARN,
+}
+# No mint waits for these.
+_BREAKERS_THAT_CAN_WAIT = {"opensea", "replicate_listing", "selfhosted"}
+
 
 @dataclass(frozen=True)
 class Trouble:
     """One fault; `tokens` wait for it, in `stages`, or have failed by it. `url` lists them.
 
-    `kind`: worker, chain, pause, breaker, limit, keeper, alarm, tokens (no progress), held, failed,
-    webhook. `name`: what it is about, in a word.
+    `kind`: one of LEVELS. `name`: what it is about, in a word. `level`: PAGE or WARN; that of the
+    kind, unless it is given.
     """
 
     kind: str
@@ -65,6 +83,12 @@ class Trouble:
     stages: tuple[str, ...] = ()
     tokens: int = 0
     url: str = ""
+    level: str = ""
+
+    def __post_init__(self) -> None:
+        can_wait = self.kind == "breaker" and self.name in _BREAKERS_THAT_CAN_WAIT
+        known = WARN if can_wait else LEVELS[self.kind]
+        object.__setattr__(self, "level", self.level or known)
 
     @property
     def keeps_waiting(self) -> bool:
@@ -105,13 +129,14 @@ def _times(row: SystemState) -> dict[str, Any]:
 
 
 def _pause(stage: str, row: SystemState) -> Trouble:
-    return _paused(stage, str(row.state_value.get("reason", "")), **_times(row))
+    level = PAGE if row.state_value.get("actor") == SPEND_GUARD else WARN
+    return _paused(stage, str(row.state_value.get("reason", "")), level=level, **_times(row))
 
 
-def _paused(stage: str, reason: str, **times: Any) -> Trouble:
+def _paused(stage: str, reason: str, **facts: Any) -> Trouble:
     stages = (stage,) if stage in STAGES else ()
     headline = f"{stage.capitalize()} is paused"
-    return Trouble("pause", stage, headline, reason, stages=stages, **times)
+    return Trouble("pause", stage, headline, reason, stages=stages, **facts)
 
 
 def _breaker(vendor: str, row: SystemState) -> Trouble | None:

@@ -15,6 +15,7 @@ from glisk.clients.ipfs import GatewayClient, PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
 from glisk.clock import database_clock, database_now
+from glisk.console.alerts.targets import not_understood, targets
 from glisk.engine.heartbeat import ClockSkew, machine_skew
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, explain_database_error
@@ -171,6 +172,19 @@ def _gateway() -> str:
     return f"serves {cid}"
 
 
+def _alerts() -> str:
+    """Ask apprise whether it understands the targets; nothing is sent."""
+    if faulty := not_understood():
+        raise NotWellError(
+            f"{', '.join(faulty)}: apprise does not understand this. Its forms: "
+            "https://github.com/caronc/apprise/wiki."
+        )
+    if not targets():
+        return "not set up: nobody is told what goes wrong (ALERT_URLS)"
+    names = ", ".join(target.label for target in targets())
+    return f"{names}; manage.py send_test_alert tries them"
+
+
 _QUESTIONS: dict[str, Callable[[], str]] = {
     "chain": _chain,
     "logs": _logs,
@@ -183,4 +197,5 @@ _QUESTIONS: dict[str, Callable[[], str]] = {
     "selfhosted": _selfhosted,
     "pinata": _pinata,
     "gateway": _gateway,
+    "alerts": _alerts,
 }
