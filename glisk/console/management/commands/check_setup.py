@@ -43,7 +43,7 @@ to do about it.
 
     def handle(self, *args: Any, **options: Any) -> None:
         wrong = 0
-        for subject, ask in _QUESTIONS.items():  # one that fails hides no other
+        for subject, ask in QUESTIONS.items():  # one that fails hides no other
             is_well, text = _answer(ask)
             self.stdout.write(f"{'ok' if is_well else 'WRONG':<6} {subject:<11} {text}")
             wrong += not is_well
@@ -185,7 +185,7 @@ def _alerts() -> str:
     return f"{names}; manage.py send_test_alert tries them"
 
 
-_QUESTIONS: dict[str, Callable[[], str]] = {
+QUESTIONS: dict[str, Callable[[], str]] = {
     "chain": _chain,
     "logs": _logs,
     "keeper": _keeper,
