@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import difflib
 import io
 import ipaddress
 import os
@@ -15,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import environ
@@ -36,12 +37,17 @@ _HOST_NAME = re.compile(
 # Plain digits and one point: `int` and `float` take `1_000`, `1e2` and other scripts as well.
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
+# 1.000 is one to some people and a thousand to others; 0.005 is the same to all.
+_MISREADABLE = re.compile(r"-?[1-9][0-9]{0,2}\.[0-9]{3}")
 _FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
     ("0", "false", "no", "off"), False
 )
 _LINE = re.compile(r"((?:export )?[A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _QUOTED = re.compile(r"""((['"]).*?\2)(?:\s+#.*)?""")
 _COMMENT = re.compile(r"\s#.*")
+_PRICE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?(/s)?")
+# PINATA_KEY is like PINATA_API_KEY, HOSTNAME is not like HOST.
+_LIKE_OURS = 0.82
 _HEX_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
@@ -50,8 +56,17 @@ class ConfigurationError(ImproperlyConfigured):
     """The environment is faulty; the message names every fault."""
 
 
+class Variable(NamedTuple):
+    """What a setting asks of a variable: a kind in words, and what it is where it is not set."""
+
+    wanted: str
+    default: Any
+
+
 class Environment:
     """A reader of variables that collects faults, which echo no value; an empty one is not set.
+
+    What was asked for is kept in `asked`, for the reference and for names that nothing reads.
 
     What was read as a secret is kept in `secrets`, by the names of the variables.
     """
@@ -60,10 +75,12 @@ class Environment:
         self._values = {name: value.strip() for name, value in variables.items()}
         self._given_as: dict[str, str] = {}
         self.faults: list[str] = []
+        self.asked: dict[str, Variable] = {}
         self.secrets: list[tuple[str, str]] = []
 
     def also(self, other: str, name: str) -> None:
         """Let a variable be given under another name, too; its own wins where both are set."""
+        self.asked[other] = Variable(f"another name of {name}", "")
         if self._values.get(other) and not self._values.get(name):
             self._values[name] = self._values[other]
             self._given_as[name] = other
@@ -80,6 +97,15 @@ class Environment:
                 f"The environment has {len(faults)} fault(s):\n{lines}\n"
                 "Mend them in the environment or in the .env file; .env.example explains each."
             )
+
+    def misnamed(self) -> dict[str, str]:
+        """Return the variables that nothing reads and that look like ours, with what was meant."""
+        found = {}
+        for name in sorted(self._values):
+            if name.removesuffix("_FILE") not in self.asked and name not in self.asked:
+                for meant in difflib.get_close_matches(name.upper(), self.asked, 1, _LIKE_OURS):
+                    found[name] = meant
+        return found
 
     def refuse_published(self, *, example: Path) -> None:
         """Make each secret a fault that stands in the example, or is a key that everybody has."""
@@ -98,6 +124,7 @@ class Environment:
         min_length: int = 0,
         max_length: int = 1_000_000,
     ) -> str:
+        self.asked.setdefault(name, Variable(wanted, default))
         value = self._values.get(name, "")
         if not value:
             if default is REQUIRED:
@@ -120,6 +147,7 @@ class Environment:
     ) -> list[str]:
         """A comma-separated list; entries that `each` refuses are faults, told by number only."""
         wanted = f"a comma-separated list of {wanted}"
+        self.asked[name] = Variable(wanted, default)
         unset: Any = default if default is REQUIRED else ""
         given = self.text(name, unset, wanted=wanted)
         if not given:
@@ -143,6 +171,7 @@ class Environment:
         return values
 
     def flag(self, name: str, default: bool) -> bool:
+        self.asked[name] = Variable("true or false", default)
         given = self.text(name, "").lower()
         if given and given not in _FLAGS:
             self.fault(name, "is not true or false")
@@ -166,8 +195,14 @@ class Environment:
         high: N,
         wanted: str,
     ) -> N:
+        self.asked[name] = Variable(wanted, default)
         given = self.text(name, "")
         if not given:
+            return default
+        if form is _DECIMAL and _MISREADABLE.fullmatch(given):
+            self.fault(
+                name, "has three digits after the point, which some read as thousands: write 1.25"
+            )
             return default
         if not form.fullmatch(given) or not low <= (value := kind(given)) <= high:
             self.fault(name, f"is not {wanted}")
@@ -248,7 +283,7 @@ class Environment:
 
     def database_url(self, name: str) -> str:
         """A PostgreSQL URL, or empty."""
-        value = self.text(name, "")
+        value = self.text(name, "", wanted="a URL (postgres://user:password@host:5432/name)")
         try:
             parts = urlsplit(value)
             valid = parts.scheme in ("postgres", "postgresql") and len(parts.path) > 1
@@ -266,6 +301,19 @@ def _plain(number: float) -> str:
 
 def _comparable(secret: str) -> str:
     return secret.lower().removeprefix("0x")  # of the forms that a hex key may have
+
+
+def is_price(value: str) -> bool:
+    """Tell whether these are US dollars: 0.003 (an image) or 0.000725/s (a second)."""
+    return _PRICE.fullmatch(value) is not None and not _MISREADABLE.fullmatch(
+        value.removesuffix("/s")
+    )
+
+
+def is_model_price(value: str) -> bool:
+    """Tell whether this is a model with its price (owner/name=0.003)."""
+    model, _, price = value.rpartition("=")
+    return bool(model.strip()) and is_price(price.strip())
 
 
 def is_host_name(value: str) -> bool:

@@ -65,6 +65,11 @@ FINDINGS: list[tuple[dict[str, Any], set[str]]] = [
     ),
     ({"EMBEDDED_DATABASE": True}, {"glisk.W003"}),
     ({"SECOND_FACTOR_REQUIRED": False}, {"glisk.W011"}),  # a password alone spends
+    # Where images cost real money the day has a cap.
+    ({"NETWORK": "BASE_MAINNET", "DAILY_SPEND_CAP_USD": 0}, {"glisk.W007"}),
+    ({"NETWORK": "BASE_MAINNET", "DAILY_SPEND_CAP_USD": 20}, set()),
+    ({"DAILY_SPEND_CAP_USD": 0}, set()),
+    ({"MISNAMED_VARIABLES": {"LOGLEVEL": "LOG_LEVEL"}}, {"glisk.W008"}),
     ({"EMBEDDED_DATABASE": True, "NETWORK": "LOCAL"}, {"glisk.W001", "glisk.W003"}),
     ({"TRUSTED_PROXIES": []}, {"glisk.W005"}),  # all visitors share the limits
     ({"TRUSTED_PROXIES": [], "SIGNED_REQUESTS_PER_MINUTE": 0}, set()),

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
+from django.core.checks import WARNING
 from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError
 
@@ -15,6 +16,7 @@ from glisk.clients.ipfs import GatewayClient, PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
 from glisk.clock import database_clock, database_now
+from glisk.config.checks import check_deployment
 from glisk.console.alerts.targets import not_understood, targets
 from glisk.engine.heartbeat import ClockSkew, machine_skew
 from glisk.errors import ProviderError
@@ -65,6 +67,14 @@ def _answer(ask: Callable[[], str]) -> tuple[bool, str]:
         if (sentence := explain_database_error(error)) is None:
             raise
         return False, sentence
+
+
+def _settings() -> str:
+    """Tell what `check --deploy` finds of ours; what is senseless has ended the start already."""
+    found = [message for message in check_deployment(None) if message.level >= WARNING]
+    if found:
+        raise NotWellError(" ".join(f"{message.msg} {message.hint}" for message in found))
+    return "fit together"
 
 
 def _chain() -> str:
@@ -186,6 +196,7 @@ def _alerts() -> str:
 
 
 QUESTIONS: dict[str, Callable[[], str]] = {
+    "settings": _settings,
     "chain": _chain,
     "logs": _logs,
     "keeper": _keeper,
