@@ -43,6 +43,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
         "Replicate does not say how predictions end",
     ),
     "rpc": ("Chain, reading mints", "The chain is not read"),
+    "signer": ("Keeper's signer", "No reveal is signed"),
     "selfhosted": ("Self-hosted image server", "The self-hosted image server is not called"),
 }
 

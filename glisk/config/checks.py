@@ -58,6 +58,15 @@ def _of_production() -> Iterator[checks.CheckMessage]:
 
 
 def _of_real_networks() -> Iterator[checks.CheckMessage]:
+    if settings.KEEPER_KEY_IN_REACH:
+        yield checks.Warning(
+            "A process with this environment can read the keeper's private key, and signs nothing: "
+            "whoever gets into the web server has the key.",
+            hint="Give the worker alone KEEPER_PRIVATE_KEY_FILE, a file that only its user can "
+            "read, and leave KEEPER_PRIVATE_KEY empty. In the worker's own environment this check "
+            "says the same: there it is no fault.",
+            id="glisk.W010",
+        )
     for name in _VENDOR_URLS:
         url = urlsplit(getattr(settings, name))
         if url.hostname in _LOOPBACK:

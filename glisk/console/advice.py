@@ -84,6 +84,20 @@ _ADVICE: Final[dict[str, dict[str, str]]] = {
         "PINATA_GATEWAY, and restart the workers.",
         "~": "Open a file at the gateway; a second one in PINATA_GATEWAY takes over.",
     },
+    "signer": {
+        "AccessDeniedException": "Allow kms:Sign on the key to the worker's AWS identity. It is "
+        "tried again within half a minute.",
+        "DisabledException, KMSInvalidStateException": "Enable the key in AWS KMS, or cancel its "
+        "deletion; reveals go on within half a minute.",
+        "NotFoundException": "Correct KEEPER_KMS_KEY_ID or AWS_REGION and restart the workers.",
+        "wrong_key, key_spec, InvalidKeyUsageException, ValidationException": "The key must be of "
+        "the kind ECC_SECG_P256K1 for SIGN_VERIFY, and KEEPER_ADDRESS its address (manage.py "
+        "check_setup tells it): correct the settings and restart the workers.",
+        "unreadable_key": "Let the worker's user read the file of KEEPER_PRIVATE_KEY_FILE.",
+        "ThrottlingException, 429": "Nothing: it is asked more slowly.",
+        "aws_setup, ~": "Is AWS KMS up, and do the worker's AWS region and credentials hold? No "
+        "attempt is lost, and reveals go on when it answers.",
+    },
     "opensea": {
         "401, 402, 403": "Correct OPENSEA_API_KEY and restart the workers; reveals are not "
         "concerned.",

@@ -28,6 +28,9 @@ wins. A missing or senseless value stops every start with one message that names
 that nothing reads is warned of with the name that was meant; `manage.py check --deploy` finds what
 is only dangerous, `manage.py check_setup` what only the vendors and the chain can tell.
 
+What is called a secret may stand in a file of its own instead: `SECRET_KEY_FILE` is the path of
+what would be `SECRET_KEY`, and so on.
+
 Numbers have plain digits and at most one point (`1.25`). Defaults are those of `APP_ENV=production`
 on `NETWORK=BASE_MAINNET`. Written by `make configuration` from the settings and `.env.example`;
 `make lint` holds it up to date.
@@ -99,7 +102,7 @@ def _pages(env: Environment) -> Iterator[str]:
 
 
 def _kind(env: Environment, name: str) -> str:
-    secret = " (secret)" if name in dict(env.secrets) else ""
+    secret = " (secret)" if name in env.secret_names else ""
     return env.asked[name].wanted.removesuffix(" (digits and one point, as 1.25)") + secret
 
 

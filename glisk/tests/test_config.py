@@ -12,6 +12,7 @@ from glisk.config import (
     read_env_file,
     read_environment,
 )
+from glisk.config.private_key import KeyFile
 from glisk.tests.environments import (
     EXAMPLE,
     GUNICORN,
@@ -221,9 +222,9 @@ def test_addresses_are_judged_by_their_checksum() -> None:
 def test_private_keys_are_judged_by_length_and_range() -> None:
     for key in (KEY, "0x" + KEY.upper(), ORDER[:-1] + "0"):
         plain = "0x" + key.lower().removeprefix("0x")
-        assert read("private_key", key, needed=True) == (plain, 0)
+        assert read("private_key", key, needed=True) == ((plain, KeyFile()), 0)
     for wrong in (KEY + "0", "0" * 64, ORDER, "zz" + KEY[2:]):
-        assert read("private_key", wrong, needed=True) == ("", 1)
+        assert read("private_key", wrong, needed=True) == (("", KeyFile()), 1)
 
 
 NOT_A_NUMBER = [

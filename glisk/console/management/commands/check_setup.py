@@ -15,6 +15,7 @@ from glisk.clients.chain import ChainClient
 from glisk.clients.ipfs import GatewayClient, PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
+from glisk.clients.signers.kms import KmsSigner
 from glisk.clock import database_clock, database_now
 from glisk.config.checks import check_deployment
 from glisk.console.alerts.targets import not_understood, targets
@@ -114,7 +115,12 @@ def _keeper() -> str:
 
 
 def _keeper_key() -> str:
-    """Tell whether this process, which signs nothing, could read the keeper's private key."""
+    """Tell whether this process, which signs nothing, could read the keeper's private key.
+
+    A key in KMS is read by nobody; is it the keeper's?
+    """
+    if settings.KEEPER_KMS_KEY_ID:
+        return _kms_key()
     if not settings.KEEPER_KEY_IN_REACH:
         return "only the worker can read it"
     if not settings.IS_REAL_NETWORK:
@@ -124,6 +130,13 @@ def _keeper_key() -> str:
         "KEEPER_PRIVATE_KEY_FILE, a file that only the worker's user can read, and leave "
         "KEEPER_PRIVATE_KEY empty."
     )
+
+
+def _kms_key() -> str:
+    address = KmsSigner(settings.KEEPER_KMS_KEY_ID, address="").fetch_address()
+    if address != settings.KEEPER_ADDRESS:
+        raise NotWellError(f"The address of the KMS key is {address}: set KEEPER_ADDRESS to it.")
+    return f"AWS KMS has it, and its address is {address}"
 
 
 def _replicate() -> str:
