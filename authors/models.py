@@ -61,6 +61,10 @@ class Author(models.Model):
     class Meta:
         db_table = "authors"
         permissions = declared("authors")
+        indexes = [  # the admin's search by a handle, whatever the letter case
+            models.Index(Lower("twitter_handle"), name="author_x_handle"),
+            models.Index(Lower("farcaster_handle"), name="author_farcaster_handle"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 Lower("wallet_address"),

@@ -8,6 +8,7 @@ import django_otp.plugins.otp_static.admin
 import django_otp.plugins.otp_totp.admin  # noqa: F401 - the same
 import django_q.admin  # noqa: F401 - registers pages, which are replaced below
 import knox.admin  # noqa: F401 - the same
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.db.models import Count, Q, QuerySet
@@ -24,7 +25,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from glisk.admin.actions import ActionsAdmin, AdminAction, Outcome
 from glisk.admin.formatting import age, duration, json_block, text_block
-from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, column
+from glisk.admin.tables import Audited, ExactSearch, MachineAdmin, MachineInline, column
 from glisk.console.controls import URL_NAME as CONTROLS
 from glisk.console.controls import control_page
 from glisk.console.overview.troubles import troubles_of
@@ -43,10 +44,13 @@ for _model in (
 
 
 WAITS.append(troubles_of)
+# What headings call them: "Knox" and "Auth tokens" say nothing to an operator.
+apps.get_app_config("knox").verbose_name = "Access"
+AuthToken._meta.verbose_name, AuthToken._meta.verbose_name_plural = "API token", "API tokens"
 
 
 @admin.register(User)
-class UserAdmin(ActionsAdmin, django.contrib.auth.admin.UserAdmin, ModelAdmin):
+class UserAdmin(Audited, ActionsAdmin, django.contrib.auth.admin.UserAdmin, ModelAdmin):
     """Logins. Whoever is no superuser can neither make one nor become one."""
 
     change_form_before_template = "admin/action_buttons.html"
@@ -103,7 +107,7 @@ def _may_touch(request: HttpRequest, user: Any) -> bool:
 
 
 @admin.register(Group)
-class GroupAdmin(django.contrib.auth.admin.GroupAdmin, ModelAdmin):
+class GroupAdmin(Audited, django.contrib.auth.admin.GroupAdmin, ModelAdmin):
     pass
 
 

@@ -1,6 +1,7 @@
 """The controls: pauses, breakers, limits, reveals and recovery by hand, on a page of the admin.
 
-Everything done here leaves an audit row.
+Everybody who may see the system's state may look; each button needs its permission. Everything
+done here leaves an audit row.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from glisk.admin.actions import MOST_AT_ONCE, is_first
 from glisk.admin.audit import actor_of, record_action, said
 from glisk.breaker import BreakerState, name_of_breaker
 from glisk.clients.chain import ChainClient
-from glisk.console.overview.causes import Trouble, find_causes
+from glisk.console.overview.causes import Trouble, find_causes, one_for_one_cause
 from glisk.errors import ProviderError
-from glisk.models import OperatorAction, SystemState
+from glisk.management.base import counted
+from glisk.models import SystemState
 from glisk.permissions import (
     CHECK_DRIFT,
     PAUSE_STAGE,
@@ -47,7 +49,6 @@ from tokens.recovery.drift import ADVICE, last_report
 from tokens.recovery.drift import KEY as DRIFT_KEY
 
 URL_NAME = "glisk_systemstate_controls"
-_TRAIL_ROWS = 20
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Control:
     """A button of the page; `run(subject, actor, reason)` says what it did.
 
     One with an `about`, which says what it does and what that costs now, concerns the whole system:
-    it is done once, however often it is pressed.
+    it is done once, however often it is pressed. `asks_why`: not without a reason.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Control:
     run: Callable[[str, str, str], str]
     about: str | Callable[[], str] = ""
     icon: str = ""
+    asks_why: bool = False
 
 
 # -- what is done to a stage or a vendor ---------------------------------------------------
@@ -102,11 +104,20 @@ def _reset(key: str, value: dict[str, Any], *, action: str, actor: str, reason: 
     return True
 
 
-def _to_one(service: Callable[..., bool], did: str) -> Callable[[str, str, str], str]:
+def _label(subject: str) -> str:
+    """Return a stage or a vendor as people read it."""
+    return pauses.STAGE_LABELS.get(subject) or name_of_breaker(subject)
+
+
+def _to_one(
+    service: Callable[..., bool], did: str, why: str = ""
+) -> Callable[[str, str, str], str]:
+    """Return what a button does to one subject; `why` stands where a person gave no reason."""
+
     def run(subject: str, actor: str, reason: str) -> str:
-        if not service(subject, actor=actor, reason=reason):
-            raise ValueError(f"{subject.capitalize()}: there is nothing to do.")
-        return f"{subject.capitalize()} {did}"
+        if not service(subject, actor=actor, reason=reason.strip() or why):
+            raise ValueError(f"{_label(subject)}: there is nothing to do.")
+        return f"{_label(subject)}: {did}"
 
     return run
 
@@ -122,8 +133,9 @@ def _ready() -> QuerySet[Token]:
 def _reveal_all(_: str, actor: str, reason: str) -> str:
     results = request_reveal(token_ids=_ready().values_list("pk", flat=True), actor=actor)
     skipped = [result.message for result in results if not result.done]
-    left_out = f" {len(skipped)} were left out: {' '.join(sorted(set(skipped)))}"
-    return f"{len(results) - len(skipped)} reveals are requested.{left_out if skipped else ''}"
+    left_out = f" {len(skipped)} skipped: {' '.join(sorted(set(skipped)))}"
+    going = counted(len(results) - len(skipped), "reveal")
+    return f"{going} requested.{left_out if skipped else ''}"
 
 
 def _reconcile(_: str, actor: str, reason: str) -> str:
@@ -132,13 +144,14 @@ def _reconcile(_: str, actor: str, reason: str) -> str:
     found = reconcile_reveals(chain, actor=actor)
     counts = Counter([*compared.values(), *found.values()])
     told = "".join(f", {number} {what}" for what, number in counts.items())
-    return f"{len(compared)} batches, {len(found)} ready tokens compared{told}."
+    batches = f"{len(compared)} {'batch' if len(compared) == 1 else 'batches'}"
+    return f"{batches}, {counted(len(found), 'ready token')} compared{told}."
 
 
 def _recover(_: str, actor: str, reason: str) -> str:
     async_task("tokens.tasks.look_at_chain")
     async_task("tokens.tasks.prove_completeness")
-    return "A worker reads the chain now; what it finds stands in the log and below."
+    return "A worker reads the chain now; see the log and the comparison below."
 
 
 def _compare(_: str, actor: str, reason: str) -> str:
@@ -147,13 +160,25 @@ def _compare(_: str, actor: str, reason: str) -> str:
 
 
 CONTROLS: Final = (
-    Control("pause", "Pause", PAUSE_STAGE, _to_one(pauses.pause_stage, "is paused now.")),
-    Control("resume", "Resume", PAUSE_STAGE, _to_one(pauses.resume_stage, "goes on.")),
-    Control("reset_breaker", "Call again", RESET_BREAKER, _to_one(reset_breaker, "is called.")),
-    Control("reset_rate", "Count anew", RESET_BREAKER, _to_one(reset_rate_limit, "counts anew.")),
+    Control("pause", "Pause", PAUSE_STAGE, _to_one(pauses.pause_stage, "paused."), asks_why=True),
+    Control(
+        "resume", "Resume", PAUSE_STAGE, _to_one(pauses.resume_stage, "resumed."), asks_why=True
+    ),
+    Control(
+        "reset_breaker",
+        "Try now",
+        RESET_BREAKER,
+        _to_one(reset_breaker, "the next call is made now.", "Tried again by hand."),
+    ),
+    Control(
+        "reset_rate",
+        "Reset counter",
+        RESET_BREAKER,
+        _to_one(reset_rate_limit, "the counter is reset.", "Reset by hand."),
+    ),
     Control(
         "reveal_all",
-        "Reveal all that is ready",
+        "Reveal all ready tokens",
         REVEAL_NOW,
         _reveal_all,
         lambda: reveal_cost(_ready().count()) or "No token is ready.",
@@ -164,12 +189,12 @@ CONTROLS: Final = (
         "Reconcile reveals",
         RECONCILE,
         _reconcile,
-        "Compares transactions and ready tokens with the chain, and follows it.",
+        "Compares transactions and ready tokens with the chain. The chain is right.",
         "sync_alt",
     ),
     Control(
         "recover",
-        "Run the recovery",
+        "Read missing mints",
         RUN_RECOVERY,
         _recover,
         "Reads new and missing mints from the chain. The worker does so every few seconds.",
@@ -177,7 +202,7 @@ CONTROLS: Final = (
     ),
     Control(
         "check_drift",
-        "Compare everything",
+        "Compare with the chain",
         CHECK_DRIFT,
         _compare,
         "Proves that no mint is missing, and compares tokens with the contract, the newest first, "
@@ -190,23 +215,26 @@ CONTROLS: Final = (
 # -- the page ----------------------------------------------------------------------------
 
 
-def may_control(user: Any) -> bool:
-    """Tell whether somebody may use any of the controls."""
-    return any(user.has_perm(control.permission) for control in CONTROLS)
+def may_see_controls(user: Any) -> bool:
+    """Tell whether somebody may look at the controls, or use any of them."""
+    return user.has_perm("glisk.view_systemstate") or any(
+        user.has_perm(control.permission) for control in CONTROLS
+    )
 
 
 def control_page(request: HttpRequest) -> HttpResponse:
-    """Show the controls to whoever may use one of them; do what a form asks for."""
-    if not may_control(request.user):
+    """Show the controls, or ask whether to use the one of the address; do what a form asks for."""
+    if not may_see_controls(request.user):
         raise PermissionDenied
     if request.method == "POST":
-        _act(request)
-        return HttpResponseRedirect(reverse(f"admin:{URL_NAME}"))
+        return _act(request)
+    if "action" in request.GET:
+        return _ask(request)
     paused = {pause.stage: pause for pause in pauses.list_pauses()}
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": "Controls",
-        "stages": [(stage, paused.get(stage)) for stage in pauses.STAGES],
+        "stages": [(stage, _label(stage), paused.get(stage)) for stage in pauses.STAGES],
         "breakers": list_breakers(),
         "rates": list_rate_use(),
         "actions": [
@@ -216,21 +244,49 @@ def control_page(request: HttpRequest) -> HttpResponse:
         ],
         "once": secrets.token_urlsafe(16),
         "drift": drift_report(),
-        "trail": OperatorAction.objects.order_by("-at")[:_TRAIL_ROWS],
     }
     return TemplateResponse(request, "admin/controls.html", context)
 
 
-def _act(request: HttpRequest) -> None:
-    name, actor = request.POST.get("action"), actor_of(request.user)
+def _permitted(request: HttpRequest, name: str | None) -> Control:
     control = next((control for control in CONTROLS if control.name == name), None)
     if control is None or not request.user.has_perm(control.permission):
         raise PermissionDenied
+    return control
+
+
+def _ask(request: HttpRequest) -> HttpResponse:
+    """Ask before one control is used on some subjects: where a banner's button leads."""
+    control = _permitted(request, request.GET["action"])
+    subjects = request.GET.getlist("subject")
+    if control.about or not subjects:
+        raise PermissionDenied
+    labels = ", ".join(_label(subject) for subject in subjects)
+    troubles = one_for_one_cause(find_causes())
+    context = {
+        **admin.site.each_context(request),
+        "title": f"{control.label}: {labels}",
+        "control": control,
+        "subjects": subjects,
+        "troubles": [each for each in troubles if set(each.subjects) & set(subjects)],
+        "back": reverse("admin:index"),
+    }
+    return TemplateResponse(request, "admin/control_question.html", context)
+
+
+def _act(request: HttpRequest) -> HttpResponse:
+    control = _permitted(request, request.POST.get("action"))
     if control.about and not is_first(request, request.POST.get("once", "")):
         messages.warning(request, f"{control.label} was asked for already, and done once.")
-        return
-    subject = request.POST.get("subject", "")
-    reason = request.POST.get("reason", "")[:1000]
+    else:
+        for subject in request.POST.getlist("subject") or [""]:
+            _use(request, control, subject)
+    from_banner = request.POST.get("next") == "dashboard"
+    return HttpResponseRedirect(reverse("admin:index" if from_banner else f"admin:{URL_NAME}"))
+
+
+def _use(request: HttpRequest, control: Control, subject: str) -> None:
+    actor, reason = actor_of(request.user), request.POST.get("reason", "")[:1000]
     try:
         done = control.run(subject, actor, reason)
     except (ProviderError, ValueError) as error:
@@ -261,7 +317,15 @@ def list_rate_use() -> list[dict[str, Any]]:
         used = sum(n for second, n in limit.calls.items() if int(second) >= now - WINDOW_SECONDS)
         until = datetime.fromtimestamp(limit.until, UTC) if limit.until > now else None
         per_minute = limit.limit_at(now)
-        uses.append({"name": name, "used": used, "per_minute": per_minute, "until": until})
+        uses.append(
+            {
+                "name": name,
+                "label": _label(name),
+                "used": used,
+                "per_minute": per_minute,
+                "until": until,
+            }
+        )
     return uses
 
 

@@ -141,7 +141,7 @@ def health_workers() -> Facts:
     """Return it; `status` is `no_worker`, or `blocked` while a whole stage cannot go on."""
     view = take_overview()
     alive = [worker for worker in view.workers if worker.alive]
-    is_blocked = any(cause.kind in _BLOCKING and cause.stages for cause in view.obstacles)
+    is_blocked = any(cause.kind in _BLOCKING and cause.stages for cause in view.troubles)
     public = {
         "status": "no_worker" if not alive else "blocked" if is_blocked else "healthy",
         "pending_jobs": sum(load.pending for load in view.stages),

@@ -1,7 +1,8 @@
-"""Health, the dashboard's own part, and the system's state for scripts."""
+"""Health, the admin's search, audit and dashboard, and the system's state for scripts."""
 
 from django.urls import path
 
+from glisk.console.audit import audit_page
 from glisk.console.dashboard import dashboard_fragment
 from glisk.console.health import (
     SystemStateView,
@@ -14,9 +15,12 @@ from glisk.console.health import (
     health_workers,
 )
 from glisk.console.metrics import metrics
+from glisk.console.search import search_page
 
 urlpatterns = [
     path("admin/dashboard/", dashboard_fragment, name="admin-dashboard"),
+    path("admin/find/", search_page, name="admin-search"),
+    path("admin/audit/", audit_page, name="admin-audit"),
     path("health", health, name="health"),
     path("health/live", health_live, name="health-live"),
     path("health/ready", health_ready, name="health-ready"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ class ExplainedCommand(BaseCommand):
     examples = ""
 
     def execute(self, *args: Any, **options: Any) -> Any:
+        if os.environ.get("NO_COLOR") and not options.get("force_color"):  # https://no-color.org
+            options["no_color"] = True
         try:
             return super().execute(*args, **options)
         except ProviderError as error:

@@ -213,7 +213,10 @@ UNFOLD = {
         lambda request: static("glisk/admin.css"),
         lambda request: static("glisk/lists.css"),
     ],
-    "SCRIPTS": [lambda request: static("glisk/admin.js")],
+    "SCRIPTS": [
+        lambda request: static("glisk/admin.js"),
+        lambda request: static("glisk/search.js"),
+    ],
     "SIDEBAR": {"navigation": "glisk.console.navigation.sidebar"},
     "SHOW_HISTORY": True,
     "ACCOUNT": {

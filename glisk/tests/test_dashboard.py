@@ -167,8 +167,9 @@ def test_all_of_it_is_on_the_page_in_any_language(admin_client: Client, settings
     failed = ended(TokenStatus.FAILED, ago=timedelta(minutes=1), error_class="<artefact>")
     settings.DAILY_SPEND_CAP_USD = 0.004
     answer = admin_client.get(FRAGMENT, headers={"accept-language": "de"})
-    paused, _ = answer.context["dashboard"]["troubles"]
-    assert (paused.headline, paused.kind) == ("Generation is paused", "pause")
+    (paused, _), _ = answer.context["dashboard"]["troubles"]
+    assert (paused.kind, paused.name) == ("pause", "daily_cap")
+    assert paused.headline == "Image generation paused: the daily cap is reached"
     assert "0.003 USD are spent today" in paused.reason
     text = answer.content.decode()
     for part in (

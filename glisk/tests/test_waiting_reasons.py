@@ -156,10 +156,13 @@ REASONS: dict[str, tuple[Callable[[], Token], str]] = {
     "replicate's breaker": (lambda: _broken("replicate", "HTTP 402", GENERATION), "Buy credit"),
     "replicate's predictions are not read": (
         lambda: _broken("replicate_reads", "HTTP 403", GENERATION),
-        "Replicate does not say how predictions end",
+        "Image generation paused: Replicate does not say how predictions end",
     ),
     "lost reply and no listing": (_lost_without_listing, "GET /v1/predictions answered HTTP 405"),
-    "pinata's breaker": (lambda: _broken("pinata", "HTTP 503", UPLOAD), "Pinata is not called"),
+    "pinata's breaker": (
+        lambda: _broken("pinata", "HTTP 503", UPLOAD),
+        "Uploads paused: Pinata is unavailable",
+    ),
     "gas cap": (
         lambda: _broken("chain", "The chain asks for 9 gwei per gas", REVEAL),
         "REVEAL_MAX_GAS_PRICE_GWEI",
@@ -269,7 +272,7 @@ def test_failed_tokens_are_counted_by_what_they_failed_of(admin_client: Client) 
     assert told.status == 2
     for text in (told.terminal, told.dashboard):
         assert "2 tokens failed in 24 hours: content policy" in text
-        assert "operator" not in text.partition("What is wrong")[2]
+        assert "failed in 24 hours: operator" not in text
         assert "FALLBACK_CENSORED_PROMPT" in text
     assert "FALLBACK_CENSORED_PROMPT" in told.page
     Token.objects.update(status_changed_at=timezone.now() - timedelta(hours=25))

@@ -159,7 +159,7 @@ def test_maintenance_and_what_no_mint_waits_for_wake_nobody(told: Told, settings
     assert set(Alert.objects.values_list("level", flat=True)) == {WARN}
     pause_stage("generation", actor=SPEND_GUARD, reason="Ten images were of no use.")
     (woken,) = told.now()
-    assert "Generation is paused" in woken["title"]
+    assert "Image generation paused by spend guard" in woken["title"]
     resume_stage("generation", actor="operator ada", reason="mended")
     resume_stage("upload", actor="operator ada", reason="done")
     (over,) = told.now()  # who was woken may sleep on
@@ -179,5 +179,5 @@ def test_the_dashboard_shows_the_level(admin_client: Client) -> None:
     pause_stage("upload", actor="operator ada", reason="the moon is full")
     old(TokenStatus.READY)
     text = admin_client.get("/admin/dashboard/").content.decode()
-    assert 'title="It can wait until the morning">warn<' in text
-    assert 'title="Somebody has to act now">page<' in text
+    assert 'title="It can wait until the morning">can wait<' in text
+    assert 'title="Somebody has to act now">act now<' in text
