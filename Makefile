@@ -106,6 +106,7 @@ lint: $(STAMP) ## Check style, types, import direction, documents, migrations an
 	$(LINT) DATABASE_URL=postgres://lint@127.0.0.1/lint $(PY) -m mypy || failed=1; \
 	contracts=$$($(VENV)/bin/lint-imports --no-logo 2>&1) || { echo "$$contracts"; failed=1; }; \
 	$(LINT) $(PY) -m glisk.tests.lint_source || failed=1; \
+	$(LINT) $(PY) -m glisk.tests.configuration_reference --check || failed=1; \
 	$(LINT) GLISK_ENV_FILE=.env.example $(PY) manage.py makemigrations --check --dry-run || failed=1; \
 	$(LINT) DJANGO_SETTINGS_MODULE=glisk.tests.lint_settings $(PY) manage.py lintmigrations --quiet ok ignore || failed=1; \
 	$(LINT) GLISK_ENV_FILE=glisk/tests/data/production.env \
@@ -152,6 +153,10 @@ upgrade: uv ## Move the day of exclude-newer to a week ago, and lock
 audit: uv ## Look for known vulnerabilities of the packages (asks osv.dev)
 	@$(UV) lock --quiet --upgrade
 	@$(UV) audit --frozen $(ARGS)
+
+.PHONY: configuration
+configuration: $(STAMP) ## Write docs/configuration.md from the settings and .env.example
+	@$(LINT) $(PY) -m glisk.tests.configuration_reference
 
 .PHONY: format
 format: $(STAMP) ## Sort imports, mend what can be mended, format

@@ -81,6 +81,7 @@ class AuthorForm(forms.ModelForm):
     class Meta:
         model = Author
         fields = ("wallet_address", "prompt_text", "twitter_handle", "farcaster_handle")
+        labels = {"twitter_handle": "X handle", "farcaster_handle": "Farcaster name"}
 
     def clean(self) -> dict[str, Any]:
         found = super().clean() or {}
@@ -228,7 +229,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
         if result.has_errors() or result.has_validation_errors():
             messages.error(
                 request,
-                "Nothing was imported: what is stored changed after the preview. Look again.",
+                "Nothing was imported: what is stored changed after the preview. Upload it again.",
             )
             return redirect("admin:authors_author_import")
         answer: HttpResponse = super().process_result(result, request)

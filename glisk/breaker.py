@@ -42,6 +42,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "replicate_listing": ("Replicate, list of predictions", "Lost replies not found"),
     "replicate_reads": ("Replicate, reading predictions", "Image generation paused"),
     "rpc": ("Node, reading mints", "New mints not read"),
+    "signer": ("Keeper's signer", "Reveals paused"),
     "selfhosted": ("Self-hosted image server", "Self-hosted images paused"),
 }
 

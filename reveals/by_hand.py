@@ -192,7 +192,7 @@ def _no_replacement(batch: RevealBatch) -> str:
         return f"A replacement is requested already, by {batch.replace_by}."
     newest = batch.transactions.defer("raw_transaction").order_by("pk").last()
     if newest is None or newest.broadcast_at is None:
-        return "No node has taken its newest transaction yet: it goes out by itself."
+        return "No node has taken its newest transaction yet: it is sent again within seconds."
     ceiling = configured_ceiling_wei()
     offered = int(newest.max_fee_per_gas_wei)
     if least_bump(offered) > ceiling:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from glisk.breaker import BreakerState
@@ -27,6 +27,7 @@ from tokens.states import TokenStatus
 
 LOOK_SECONDS = 0.5
 _BREAKERS = ("breaker:gateway", "breaker:chain")
+_SIGNER = "breaker:signer"
 _CHECKED, _SIGNED, _MINED = "it is being checked", "it is not signed yet", "it is not mined yet"
 HERE = "No living worker reveals: this command does it now, under the worker's slot."
 
@@ -65,7 +66,8 @@ def look(token_ids: Iterable[int]) -> list[Progress]:
     hashes = [token.reveal_tx_hash for token in tokens if token.reveal_tx_hash]
     mined = RevealTransaction.objects.filter(tx_hash__in=hashes)
     blocks = dict(mined.values_list("tx_hash", "block_number"))
-    hindrance, lasts = _hindrance()
+    faults = _open_breakers()
+    hindrance, lasts = _hindrance(faults)
     found = []
     for token in tokens:
         if token.status == TokenStatus.REVEALED:
@@ -74,7 +76,7 @@ def look(token_ids: Iterable[int]) -> list[Progress]:
         elif token.pk in places:
             sent = signed.get(places[token.pk])
             tx_hash = sent[-1].tx_hash if sent else ""
-            reason = _MINED if sent else _SIGNED
+            reason = _MINED if sent else faults.get(_SIGNER, _SIGNED)
             found.append(Progress(token.pk, tx_hash, reason=reason, waits=True))
         elif refusal := refusal_of(token):
             found.append(Progress(token.pk, reason=refusal))
@@ -84,14 +86,19 @@ def look(token_ids: Iterable[int]) -> list[Progress]:
     return found
 
 
-def _hindrance() -> tuple[str, bool]:
+def _open_breakers() -> dict[str, str]:
+    """Return the reasons by the names of the rows."""
+    rows = SystemState.objects.filter(pk__in=(*_BREAKERS, _SIGNER))
+    states = {row.pk: BreakerState.parse(row.state_value) for row in rows}
+    return {pk: s.reason for pk, s in states.items() if s.state == "open" and s.reason}
+
+
+def _hindrance(faults: Mapping[str, str]) -> tuple[str, bool]:
     """Return what keeps every token from a transaction, and whether a person has to end it."""
     paused = next((pause for pause in list_pauses() if pause.stage == "reveal"), None)
     if paused:
         return f"Reveals are paused by {paused.actor} ({paused.reason})", True
-    rows = SystemState.objects.filter(pk__in=_BREAKERS).order_by("-pk")
-    states = [BreakerState.parse(row.state_value) for row in rows]
-    return next((s.reason for s in states if s.state == "open" and s.reason), ""), False
+    return next((faults[pk] for pk in (*_BREAKERS, _SIGNER) if pk in faults), ""), False
 
 
 class RevealHere(RevealDrain):

@@ -9,12 +9,14 @@ of two deliveries at the same time the first to commit writes the verdicts.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 from django.db import Error, connection, transaction
+from django.db.backends.postgresql.base import ServerBindingCursor
 from django.utils import timezone
 from rest_framework.exceptions import ParseError
 
@@ -24,7 +26,6 @@ from tokens.models.mint import MintEvent, MintSource
 from tokens.recovery.schedule import look_soon
 from webhooks.alchemy import AlchemyEvent, Finding, Verdict, read_event
 from webhooks.models import EventStatus, WebhookEvent
-from webhooks.prepared import prepared_statements
 
 ACTOR: Final = "webhook"
 # An event rarely has more than a few logs; a body of nonsense can have millions.
@@ -65,6 +66,24 @@ def receive_event(event: AlchemyEvent, body: bytes) -> Receipt:
     return _looked_into(
         Receipt("duplicate") if deliveries > 1 else Receipt("ignored", _counts(event.findings))
     )
+
+
+@contextmanager
+def prepared_statements() -> Iterator[None]:
+    """Send parameters apart from the SQL, and prepare what comes for the second time.
+
+    Django merges parameters into the SQL, so that PostgreSQL parses and plans each statement anew:
+    twice the CPU of a delivery (`single_per_s` of the benchmark `webhook_intake`). Not for a pooler
+    that knows no prepared statements (see DATABASE_URL).
+    """
+    connection.ensure_connection()
+    session = connection.connection
+    before = session.cursor_factory, session.prepare_threshold
+    session.cursor_factory, session.prepare_threshold = ServerBindingCursor, 1
+    try:
+        yield
+    finally:
+        session.cursor_factory, session.prepare_threshold = before
 
 
 def replay_event(event_pk: int) -> int:

@@ -33,16 +33,19 @@ def duration(seconds: float | None) -> str:
     return f"{max(seconds, 0):.0f} s" if seconds >= 10 or seconds < 1 else f"{seconds:.1f} s"
 
 
-def age(moment: datetime | None) -> SafeString | str:
+def moment(at: datetime) -> str:
+    """Return a moment as all pages show it: to the second, in UTC, with the zone's name."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def age(at: datetime | None) -> SafeString | str:
     """Return how long ago a moment was, with the moment itself as the tooltip."""
-    if moment is None:
+    if at is None:
         return NOTHING
-    passed = duration((timezone.now() - moment).total_seconds())
+    passed = duration((timezone.now() - at).total_seconds())
+    iso = at.isoformat(timespec="seconds")
     return format_html(
-        '<time datetime="{}" title="{}" class="glisk-nowrap">{}</time>',
-        moment.isoformat(timespec="seconds"),
-        f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        passed,
+        '<time datetime="{}" title="{}" class="glisk-nowrap">{}</time>', iso, moment(at), passed
     )
 
 

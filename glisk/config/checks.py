@@ -27,8 +27,19 @@ def check_deployment(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
     """Judge the settings together; a local chain need not pass what is for real networks."""
-    found = list(_of_production()) if settings.PRODUCTION else []
+    found = list(_of_names())
+    if settings.PRODUCTION:
+        found += _of_production()
     return found if settings.NETWORK == "LOCAL" else [*found, *_of_real_networks()]
+
+
+def _of_names() -> Iterator[checks.CheckMessage]:
+    for name, meant in settings.MISNAMED_VARIABLES.items():
+        yield checks.Warning(
+            f"{name} is not known; did you mean {meant}?",
+            hint="Rename it, or take it out; docs/configuration.md has all names.",
+            id="glisk.W008",
+        )
 
 
 def _of_production() -> Iterator[checks.CheckMessage]:
@@ -47,6 +58,15 @@ def _of_production() -> Iterator[checks.CheckMessage]:
 
 
 def _of_real_networks() -> Iterator[checks.CheckMessage]:
+    if settings.KEEPER_KEY_IN_REACH:
+        yield checks.Warning(
+            "A process with this environment can read the keeper's private key, and signs nothing: "
+            "whoever gets into the web server has the key.",
+            hint="Give the worker alone KEEPER_PRIVATE_KEY_FILE, a file that only its user can "
+            "read, and leave KEEPER_PRIVATE_KEY empty. In the worker's own environment this check "
+            "says the same: there it is no fault.",
+            id="glisk.W010",
+        )
     for name in _VENDOR_URLS:
         url = urlsplit(getattr(settings, name))
         if url.hostname in _LOOPBACK:
@@ -57,8 +77,16 @@ def _of_real_networks() -> Iterator[checks.CheckMessage]:
             )
         if url.scheme == "http":
             yield checks.Warning(
-                f"{name} is plain HTTP: its credentials can be read.", id="glisk.W002"
+                f"{name} is plain HTTP: its credentials can be read.",
+                hint="Give the vendor's https:// address.",
+                id="glisk.W002",
             )
+    if settings.NETWORK == "BASE_MAINNET" and not settings.DAILY_SPEND_CAP_USD:
+        yield checks.Warning(
+            "DAILY_SPEND_CAP_USD is 0: nothing ends what a day of images may cost.",
+            hint="Set what a busy day may cost, in US dollars; the generation pauses above it.",
+            id="glisk.W007",
+        )
     if urlsplit(settings.PUBLIC_BASE_URL).scheme not in ("", "https"):
         yield checks.Error(
             "PUBLIC_BASE_URL is not HTTPS; Replicate refuses such a webhook.",

@@ -150,6 +150,41 @@ _ADVICE: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Open a file at the gateway; a second one in PINATA_GATEWAY takes over.",
         ),
     },
+    "signer": {
+        "AccessDeniedException": (
+            "AWS KMS refuses the worker",
+            "Allow kms:Sign on the key to the worker's AWS identity. It is tried again within "
+            "half a minute.",
+        ),
+        "DisabledException, KMSInvalidStateException": (
+            "the key in AWS KMS is disabled",
+            "Enable the key in AWS KMS, or cancel its deletion; reveals go on within half a "
+            "minute.",
+        ),
+        "NotFoundException": (
+            "AWS KMS does not know the key",
+            "Correct KEEPER_KMS_KEY_ID or AWS_REGION and restart the workers.",
+        ),
+        "wrong_key, key_spec, InvalidKeyUsageException, ValidationException": (
+            "the keeper's key is of a wrong kind",
+            "The key must be of the kind ECC_SECG_P256K1 for SIGN_VERIFY, and KEEPER_ADDRESS its "
+            "address (manage.py check_setup tells it): correct the settings and restart the "
+            "workers.",
+        ),
+        "unreadable_key": (
+            "the keeper's key cannot be read",
+            "Let the worker's user read the file of KEEPER_PRIVATE_KEY_FILE.",
+        ),
+        "ThrottlingException, 429": (
+            "AWS KMS limits our calls",
+            "Nothing: it is asked more slowly.",
+        ),
+        "aws_setup, ~": (
+            "AWS KMS is unavailable",
+            "Is AWS KMS up, and do the worker's AWS region and credentials hold? No attempt is "
+            "lost, and reveals go on when it answers.",
+        ),
+    },
     "opensea": {
         "401, 402, 403": (
             "OpenSea refuses our key",

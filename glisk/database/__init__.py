@@ -18,7 +18,7 @@ _SERVER_KEEPALIVE = (
     "-c tcp_keepalives_idle=15s -c tcp_keepalives_interval=5s -c tcp_keepalives_count=3 "
     "-c tcp_user_timeout=30s"
 )
-# What a web process prepares (webhooks.prepared) is planned once. By itself PostgreSQL plans the
+# What a web process prepares (webhooks.inbox) is planned once. By itself PostgreSQL plans the
 # insert of tokens each time, since it takes 1,000 of them for likely.
 _PLAN_ONCE = "-c plan_cache_mode=force_generic_plan"
 # A network that swallows packets must not hold a process for the kernel's quarter of an hour.

@@ -84,6 +84,9 @@ def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
             "urllib3": {"level": "WARNING"},
             # Its warnings are read by who calls it (glisk.console.alerts).
             "apprise": {"level": "WARNING", "handlers": ["nowhere"], "propagate": False},
+            # By debug they tell a session's token; the breaker tells what fails.
+            "boto3": {"level": "WARNING"},
+            "botocore": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
             "web3": {"level": "WARNING"},
             "django-q": {"handlers": [], "level": "WARNING", "propagate": True},

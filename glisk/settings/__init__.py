@@ -21,5 +21,6 @@ if IS_REAL_NETWORK or PRODUCTION:
     # The secrets of sandbox/ and docker/ stand in the example, too: an image has nothing else.
     env.refuse_published(example=BASE_DIR / ".env.example")
 env.finish()
+MISNAMED_VARIABLES = env.misnamed()
 
 from glisk.settings.frameworks import *  # noqa: E402 - only a right environment sets them up

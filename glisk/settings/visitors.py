@@ -48,7 +48,7 @@ X_API_URL = env.url("X_API_URL", "https://api.x.com")
 LINK_TIMEOUT_SECONDS = env.number("LINK_TIMEOUT_SECONDS", 10, low=0.1, high=60)
 X_SAME_BROWSER = env.flag("X_SAME_BROWSER", True)
 # Without a node of Optimism Farcaster accounts cannot be linked.
-OPTIMISM_RPC_URL = env.url("OPTIMISM_RPC_URL", "")
+OPTIMISM_RPC_URL = env.secret_url("OPTIMISM_RPC_URL", "")
 FARCASTER_NAME_URL = env.url("FARCASTER_NAME_URL", "https://fnames.farcaster.xyz")
 SIGNED_REQUESTS_PER_MINUTE = env.integer("SIGNED_REQUESTS_PER_MINUTE", 120, low=0, high=100_000)
 CHANGES_PER_HOUR = env.integer("CHANGES_PER_HOUR", 60, low=0, high=100_000)

@@ -147,12 +147,12 @@ def test_rows_below_an_object_are_escaped(admin_client: Client) -> None:
 
 
 def test_only_columns_that_have_an_index_sort(admin_client: Client) -> None:
-    tokens = [TokenFactory.create(token_id=number) for number in (1, 2)]
-    jobs = [
-        ImageGenerationJob.objects.create(
-            token=token, prompt="a", input={}, service="replicate", attempt_number=1, cost_usd=cost
+    facts = {"computed_cid": "b", "size_bytes": 1, "attempt_number": 1, "status": "failed"}
+    uploads = [
+        IPFSUploadRecord.objects.create(
+            token=TokenFactory.create(token_id=number), upload_type=kind, **facts
         )
-        for token, cost in zip(tokens, ("0.003", "0.001"), strict=True)
+        for number, kind in ((1, "metadata"), (2, "image"))
     ]
 
     def order(table: str, column: str, sign: str = "") -> list[int]:
@@ -163,9 +163,9 @@ def test_only_columns_that_have_an_index_sort(admin_client: Client) -> None:
 
     assert order("token", "number") == [1, 2]
     assert order("token", "minted") == [2, 1]  # the youngest first
-    newest_first = [jobs[1].pk, jobs[0].pk]
-    assert order("imagegenerationjob", "cost_usd") == newest_first
-    assert order("imagegenerationjob", "cost_usd", "-") == newest_first
+    newest_first = [uploads[1].pk, uploads[0].pk]
+    assert order("ipfsuploadrecord", "upload_type") == newest_first
+    assert order("ipfsuploadrecord", "upload_type", "-") == newest_first
 
 
 def test_few_rows_are_counted_and_many_estimated_but_never_below_what_was_seen(
@@ -223,7 +223,7 @@ def test_a_page_shows_no_field_in_which_nothing_stands(admin_client: Client) -> 
         form = page.context["adminform"]
         return {field for _, options in form.fieldsets for field in options["fields"]}
 
-    empty = {"hold_reason", "metadata_json", "fallback_used", "image_link", "revealed_at"}
+    empty = {"hold_reason", "metadata_json", "claims", "image_link", "revealed_at"}
     assert labels() & empty == set()
-    Token.objects.update(fallback_used=True, image_cid="bafkreib", held_at=None)
-    assert labels() & empty == {"fallback_used", "image_link"}
+    Token.objects.update(attempts=1, image_cid="bafkreib", held_at=None)
+    assert labels() & empty == {"claims", "image_link"}

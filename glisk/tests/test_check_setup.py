@@ -131,7 +131,7 @@ def _wrong(said: dict[str, str], words: dict[str, str], settings: Settings) -> N
     for subject, word in words.items():
         assert said[subject].startswith("WRONG: ")
         assert word in said[subject]
-    assert len(said) == 11
+    assert len(said) == 13
     for secret in (*settings.REPLICATE_WEBHOOK_SECRETS, settings.REPLICATE_API_TOKEN):
         assert secret not in "".join(said.values())
 
@@ -183,3 +183,12 @@ def test_what_a_key_may_not_or_a_server_does_not_is_named(world: World, settings
     _wrong(said, words, settings)
     for subject in ("chain", "replicate", "gateway"):
         assert said[subject].startswith("ok: ")
+
+
+def test_it_tells_what_check_deploy_finds(world: World, settings: Settings) -> None:
+    settings.MISNAMED_VARIABLES = {"WORKER_BATCHSIZE": "WORKER_BATCH_SIZE"}
+    status, said = ask()
+    assert status == NOT_WELL
+    assert said["settings"].startswith("WRONG: WORKER_BATCHSIZE is not known; did you mean WORKER_")
+    settings.MISNAMED_VARIABLES = {}
+    assert ask()[1]["settings"] == "ok: fit together"

@@ -33,6 +33,7 @@ def production(settings: Settings) -> Settings:
     settings.SECOND_FACTOR_REQUIRED = True
     settings.ALERT_URLS = ["jsons://alerts.glisk.example/key"]
     settings.HEARTBEAT_URL = "https://heartbeat.glisk.example/key"
+    settings.KEEPER_KEY_IN_REACH = False
     return settings
 
 
@@ -54,6 +55,7 @@ FINDINGS: list[tuple[dict[str, Any], set[str]]] = [
     ({"ALERT_URLS": ["discord://no-token"]}, {"glisk.E020"}),
     ({"ALERT_URLS": [], "ALERT_PAGE_URLS": ["json://127.0.0.1"]}, set()),
     ({"HEARTBEAT_URL": ""}, {"glisk.W021"}),
+    ({"KEEPER_KEY_IN_REACH": True}, {"glisk.W010"}),
     ({"X_CLIENT_ID": "ours", "X_REDIRECT_URI": "https://api.glisk.example/x"}, {"glisk.W004"}),
     (
         {
@@ -65,6 +67,11 @@ FINDINGS: list[tuple[dict[str, Any], set[str]]] = [
     ),
     ({"EMBEDDED_DATABASE": True}, {"glisk.W003"}),
     ({"SECOND_FACTOR_REQUIRED": False}, {"glisk.W011"}),  # a password alone spends
+    # Where images cost real money the day has a cap.
+    ({"NETWORK": "BASE_MAINNET", "DAILY_SPEND_CAP_USD": 0}, {"glisk.W007"}),
+    ({"NETWORK": "BASE_MAINNET", "DAILY_SPEND_CAP_USD": 20}, set()),
+    ({"DAILY_SPEND_CAP_USD": 0}, set()),
+    ({"MISNAMED_VARIABLES": {"LOGLEVEL": "LOG_LEVEL"}}, {"glisk.W008"}),
     ({"EMBEDDED_DATABASE": True, "NETWORK": "LOCAL"}, {"glisk.W001", "glisk.W003"}),
     ({"TRUSTED_PROXIES": []}, {"glisk.W005"}),  # all visitors share the limits
     ({"TRUSTED_PROXIES": [], "SIGNED_REQUESTS_PER_MINUTE": 0}, set()),

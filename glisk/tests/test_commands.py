@@ -18,6 +18,7 @@ from glisk.tests.database import database_url
 
 AUTHOR = "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65"
 OURS = {
+    "canary": ("--yes",),
     "check_drift": (),
     "check_setup": (),
     "create_api_token": ("maria",),

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from glisk.config import Environment, read_env_file, read_environment
+from glisk.config import (
+    Environment,
+    is_model_price,
+    is_price,
+    read_env_file,
+    read_environment,
+)
+from glisk.config.private_key import KeyFile
 from glisk.tests.environments import (
     EXAMPLE,
     GUNICORN,
@@ -215,9 +222,9 @@ def test_addresses_are_judged_by_their_checksum() -> None:
 def test_private_keys_are_judged_by_length_and_range() -> None:
     for key in (KEY, "0x" + KEY.upper(), ORDER[:-1] + "0"):
         plain = "0x" + key.lower().removeprefix("0x")
-        assert read("private_key", key, needed=True) == (plain, 0)
+        assert read("private_key", key, needed=True) == ((plain, KeyFile()), 0)
     for wrong in (KEY + "0", "0" * 64, ORDER, "zz" + KEY[2:]):
-        assert read("private_key", wrong, needed=True) == ("", 1)
+        assert read("private_key", wrong, needed=True) == (("", KeyFile()), 1)
 
 
 NOT_A_NUMBER = [
@@ -230,7 +237,16 @@ def test_what_is_no_number_is_a_fault_and_never_half_read() -> None:
     for value in NOT_A_NUMBER:
         assert read("number", value, 7.5, low=0, high=100_000) == (7.5, 1)
         assert read("integer", value, 7, low=0, high=100_000) == (7, 1)
-    assert read("number", " 1.25 ", 0, low=0, high=3) == (1.25, 0)
+    # One or a thousand?
+    for value in ("1.000", "12.500", "-1.234"):
+        assert read("number", value, 7.5, low=-5000, high=100_000) == (7.5, 1)
+    for value, number in (
+        (" 1.25 ", 1.25),
+        ("0.005", 0.005),
+        ("1.0000", 1.0),
+        ("1234.567", 1234.567),
+    ):
+        assert read("number", value, 0, low=0, high=10_000) == (number, 0)
     assert read("integer", "010", 0, low=0, high=1000) == (10, 0)
     assert read("integer", "-3", 0, low=-5, high=5) == (-3, 0)
 
@@ -263,6 +279,55 @@ def test_a_comment_in_an_env_file_begins_after_a_blank(tmp_path: Path) -> None:
         "H": "#5",
         "I": "$HOME",
     }
+
+
+def test_prices_are_judged_like_numbers() -> None:
+    for price in ("0", "0.003", "0.000725/s", "12.5", "100/s"):
+        assert is_price(price)
+        assert is_model_price(f"owner/name = {price}")
+    for wrong in (
+        "",
+        "0,003",
+        "1.000",
+        "1.000/s",
+        "1e-3",
+        "1_0",
+        "$1",
+        "0.003 / s",
+        "٣",
+        "-1",
+        "1.",
+    ):
+        assert not is_price(wrong)
+    for wrong in ("0.003", "=0.003", "owner/name=", "owner/name"):
+        assert not is_model_price(wrong)
+
+
+FOREIGN = """
+PATH HOME USER HOSTNAME LOGNAME SHELL LANG LC_ALL PWD TERM MAIL TZ CI VIRTUAL_ENV DEBUG
+POSTGRES_PASSWORD POSTGRES_USER POSTGRES_DB PUBLISH COMPOSE_PROJECT_NAME HTTP_PROXY no_proxy
+WEB_CONCURRENCY GUNICORN_CMD_ARGS AWS_SECRET_ACCESS_KEY KUBERNETES_PORT GLISK_SERVICE_HOST
+GLISK_PORT_8000_TCP GLISK_ENV_FILE DJANGO_SETTINGS_MODULE PGHOST SECRET_KEY_FILE
+"""
+
+
+def test_names_that_nothing_reads_are_told_with_the_name_that_was_meant() -> None:
+    ours = {"WORKER_BATCHSIZE": "WORKER_BATCH_SIZE", "LOGLEVEL": "LOG_LEVEL", "port": "PORT"}
+    foreign = FOREIGN.split()
+    environment = Environment({**ours, **dict.fromkeys(foreign, "1"), "WORKER_BATCH_SIZE": "5"})
+    for name in (*ours.values(), "HOST", "SECRET_KEY", "DB_POOL_SIZE", "WEB_WORKERS", "APP_ENV"):
+        environment.text(name, "")
+    assert environment.misnamed() == ours
+
+
+@pytest.mark.process
+def test_the_settings_keep_them_and_a_start_says_so() -> None:
+    given = {**PRODUCTION, "WORKER_BATCHSIZE": "5", "POSTGRES_PASSWORD": "x", "PUBLISH": "8000"}
+    _, values = read_settings(given, "MISNAMED_VARIABLES")
+    assert values["MISNAMED_VARIABLES"] == {"WORKER_BATCHSIZE": "WORKER_BATCH_SIZE"}
+    said = start(given).stderr
+    assert said.count("unknown_variable") == 1
+    assert "WORKER_BATCH_SIZE" in said
 
 
 def test_flags_and_texts_are_read() -> None:

@@ -26,7 +26,7 @@ def pinned(name: str) -> dict[str, str]:
 def asked(requirements: list[Any]) -> dict[str, str]:
     """Return the versions that pyproject.toml asks for, by package."""
     texts = [text for text in requirements if isinstance(text, str) and "==" in text]
-    return dict(re.sub(r"\[.*?\]", "", text).split("==") for text in texts)
+    return dict(re.sub(r"\[.*?\]", "", text).replace("_", "-").split("==") for text in texts)
 
 
 def test_the_version_is_the_same_everywhere(

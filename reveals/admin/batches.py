@@ -33,7 +33,7 @@ def _forecast_replacement(keys: Sequence[Any]) -> Forecast:
     outcomes = request_replacement(batch_ids=keys, actor="", dry_run=True)
     going = RevealBatch.objects.filter(pk__in=[each.key for each in outcomes if each.done])
     most = sum(batch.newest.gas_limit for batch in going) * configured_ceiling_wei()
-    cost = f"At the very most {ether(most)} instead of what was offered; one of a nonce is mined."
+    cost = f"At the very most {ether(most)} instead of what was offered; only one of them is mined."
     return Forecast(outcomes, cost)
 
 
@@ -42,8 +42,8 @@ REPLACE_BATCH = AdminAction(
     label="Speed up",
     permission=SPEED_UP,
     explanation="Has a transaction that waits in the node's pool replaced now: the same nonce, "
-    "the same tokens, higher fees, never above REVEAL_MAX_GAS_PRICE_GWEI. The worker does so by "
-    "itself after TRANSACTION_TIMEOUT_SECONDS.",
+    "the same tokens, higher fees, never above REVEAL_MAX_GAS_PRICE_GWEI. The worker itself does "
+    "so after TRANSACTION_TIMEOUT_SECONDS.",
     run=_replace,
     forecast=_forecast_replacement,
     reason="none",
@@ -76,7 +76,7 @@ class ItemInline(MachineInline):
     token_link = column("Token", lambda item: token_link(item.token_id))
 
 
-_FACTS = ("nonce", "size", "hashes", "gas", "cost")
+_FACTS = ("nonce", "size", "attempts", "gas", "cost")
 
 
 @admin.register(RevealBatch)
@@ -120,7 +120,7 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     number = column("Batch", lambda batch: f"Batch {batch.pk}", ordering="id")
     state = column("State", lambda batch: batch.status, label=BATCH_LABELS)
     # The transactions that were signed for its nonce.
-    hashes = column("Hashes", lambda batch: len(batch.transactions.all()))
+    attempts = column("Attempts", lambda batch: len(batch.transactions.all()))
     wanted = column(
         "Speeding up",
         lambda batch: f"wanted by {batch.replace_by}" if batch.replace_at else NOTHING,

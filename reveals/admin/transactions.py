@@ -14,10 +14,11 @@ from glisk.admin.formatting import (
     admin_link,
     age,
     block_link,
+    copyable,
     duration,
     ether,
     gwei,
-    short,
+    shortened,
     text_block,
     transaction_link,
     wallet_link,
@@ -52,6 +53,7 @@ class TransactionColumns:
 @admin.register(RevealTransaction)
 class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     list_display = ("name", "state", "nonce", "size", "gas", "price", "cost", "signed", "took")
+    list_display_links = None  # the hash is a link, with a button beside it
     list_filter = ("status",)
     ordering = ("-signed_at",)
     sortable_by = ("signed",)
@@ -63,16 +65,33 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     fieldsets = (
         (
             None,
-            {"fields": ("explorer", "state", "batch_link", "replaces_link", "replacements")},
+            {
+                "fields": (
+                    "explorer",
+                    "state",
+                    "failure",
+                    "batch_link",
+                    "replaces_link",
+                    "replacements",
+                )
+            },
         ),
         ("Tokens", {"fields": ("token_links", "uris")}),
         (
             "Fees",
-            {"fields": ("gas", "fee_cap", "priority_cap", "price", "cost", "l1_fee")},
+            {
+                "classes": ["collapse"],
+                "fields": ("gas", "fee_cap", "priority_cap", "price", "cost", "l1_fee"),
+            },
         ),
-        ("Chain", {"fields": ("keeper_link", "nonce", "block", "block_hash", "raw_size")}),
+        (
+            "Chain",
+            {
+                "classes": ["collapse"],
+                "fields": ("keeper_link", "nonce", "block", "block_hash", "raw_size"),
+            },
+        ),
         ("Times", {"fields": ("signed_at", "broadcast_at", "confirmed_at", "took")}),
-        ("Error", {"fields": ("failure",)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealTransaction]:
@@ -86,7 +105,10 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
             .prefetch_related(Prefetch("replaced_by", queryset=later))
         )
 
-    name = column("Transaction", lambda row: short(row.tx_hash))
+    name = column(
+        "Transaction",
+        lambda row: copyable(row.tx_hash, admin_link(row, shortened(row.tx_hash))),
+    )
     explorer = column("Transaction", lambda row: transaction_link(row.tx_hash))
     batch_link = column("Batch", lambda row: admin_link(row.batch))
     replaces_link = column(

@@ -96,6 +96,8 @@ class Compose(RevealStep[Composition, Composed]):
         return (self.breaker,)
 
     def places(self) -> int:
+        if self.shared.signer_is_away:
+            return 0
         return min(super().places(), settings.REVEAL_MAX_IN_FLIGHT - len(self.shared.ours))
 
     def due_in(self) -> float | None:

@@ -1,6 +1,7 @@
 """Mint events, generation jobs and upload records."""
 
 from datetime import datetime
+from decimal import Decimal
 
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
@@ -130,18 +131,31 @@ def fault(error_class: str, error: str | None) -> str:
     return ": ".join(filter(None, (error_class, error)))
 
 
+def usd(amount: Decimal | None) -> str:
+    """Return an amount in US dollars with the digits that matter, empty if it is not known."""
+    return "" if amount is None else f"{amount.normalize():f} USD"
+
+
 class JobColumns(RecordColumns):
     state = column("State", lambda job: job.status, label=JOB_LABELS)
+    cost = column("Cost", lambda job: usd(job.cost_usd))
+    prediction = column("Prediction", lambda job: short(job.external_id))
 
 
 class UploadColumns(RecordColumns):
     state = column("State", lambda record: record.status, label=UPLOAD_LABELS)
-    cid = column("Computed CID", lambda record: cid_link(record.computed_cid))
+    size = column("Size", lambda record: f"{record.size_bytes:,} bytes")
+
+    @display(description="CID")
+    def cid(self, record: IPFSUploadRecord) -> SafeString | str:
+        """Return the CID that we computed; as a link once the file is pinned."""
+        is_pinned = record.status == UploadStatus.SUCCEEDED
+        return cid_link(record.computed_cid) if is_pinned else short(record.computed_cid)
 
 
 @admin.register(ImageGenerationJob)
 class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
-    list_display = ("id", "number", "state", "prediction", "cost_usd", "took", "why", "seen")
+    list_display = ("id", "number", "state", "prediction", "cost", "took", "why", "seen")
     list_filter = ("status", "service")
     ordering = ("-id",)
     sortable_by = ()
@@ -152,24 +166,24 @@ class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
     fields = (
         "number",
         "state",
+        "failure",
+        "prompt_text",
+        "cost",
         "attempt_number",
         "service",
         "model",
-        "external_id",
-        "prompt_text",
+        "prediction",
         "input_json",
         "output",
-        "cost_usd",
-        "predict_time_seconds",
-        "failure",
+        "prediction_time",
         "created_at",
         "submitted_at",
         "completed_at",
     )
 
-    prediction = column("Prediction", lambda job: short(job.external_id))
     prompt_text = column("Prompt", lambda job: text_block(job.prompt))
     input_json = column("Input", lambda job: json_block(job.input))
+    prediction_time = column("Prediction time", lambda job: duration(job.predict_time_seconds))
     took = column("Took", lambda job: between(job.submitted_at, job.completed_at) or NOTHING)
 
     @display(description="Output")
@@ -194,12 +208,17 @@ class IPFSUploadRecordAdmin(UploadColumns, ExactSearch, MachineAdmin):
         "number",
         "upload_type",
         "state",
+        "failure",
         "attempt_number",
         "cid",
-        "returned_cid",
+        "stored_cid",
         "size",
-        "failure",
         "created_at",
     )
 
-    size = column("Size", lambda record: f"{record.size_bytes:,} bytes")
+    stored_cid = column(
+        "CID at Pinata",
+        lambda record: (
+            short(record.returned_cid) if record.returned_cid != record.computed_cid else NOTHING
+        ),
+    )

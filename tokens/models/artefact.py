@@ -51,7 +51,7 @@ class IPFSUploadRecord(models.Model):
     token = models.ForeignKey(
         Token, on_delete=models.DO_NOTHING, db_constraint=False, related_name="upload_records"
     )
-    upload_type = models.CharField(max_length=10, choices=UploadType.choices)
+    upload_type = models.CharField("file", max_length=10, choices=UploadType.choices)
     computed_cid = models.CharField(max_length=100)
     ipfs_cid = another_name("computed_cid", models.CharField(max_length=100))
     returned_cid = models.CharField(max_length=100, blank=True, default="")

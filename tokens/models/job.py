@@ -65,6 +65,7 @@ class ImageGenerationJob(models.Model):
 
     class Meta:
         db_table = "image_generation_jobs"
+        verbose_name = "generation job"
         constraints = [
             models.UniqueConstraint(
                 fields=["service", "external_id"], name="generation_job_external_id_unique"

@@ -37,7 +37,7 @@ def _judge(token: Token, chain: OnChainToken, actor: str) -> tuple[bool, str]:
     if not chain.exists:
         return False, (
             "The chain does not know it: the node lags, or a reorg took its mint. The worker "
-            "withdraws it then by itself."
+            "withdraws it then."
         )
     if chain.prompt_author != token.prompt_author_wallet.lower():
         if token.mint_event_id is not None:  # the next look at the chain asks about the mint

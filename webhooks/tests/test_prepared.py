@@ -7,7 +7,7 @@ from django.db import connection
 from django.test import Client
 
 from tokens.models import Token
-from webhooks.prepared import prepared_statements
+from webhooks.inbox import prepared_statements
 from webhooks.tests.sending import block_event, block_log, post_alchemy
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -43,11 +43,11 @@ def test_a_failed_event_is_replayed_once_by_those_who_may(
     form, text = confirmation(client, EVENTS, "replay", event.pk)
     assert "whevt_1" in text
     said = send(client, EVENTS, "replay", {**form, "reason": "mended"})
-    assert said.done == [f"Replay, #{event.pk}: Processed again: 1 tokens created."]
+    assert said.done == [f"Replay, #{event.pk}: Processed again: 1 token created."]
     assert WebhookEvent.objects.get().status == EventStatus.PROCESSED
     again = send(client, EVENTS, "replay", {**form, "reason": "mended"})
     assert "asked for already" in again.skipped[0]
     assert Token.objects.count() == 1
     assert audit(EVENTS) == [
-        (str(event.pk), "Replay: Processed again: 1 tokens created. Reason: mended")
+        (str(event.pk), "Replay: Processed again: 1 token created. Reason: mended")
     ]

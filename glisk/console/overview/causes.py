@@ -50,6 +50,7 @@ _BREAKERS = {
     "pinata": ("upload",),
     "gateway": ("reveal",),
     "chain": ("reveal",),
+    "signer": ("reveal",),
 }
 
 PAGE, WARN = "page", "warn"  # it needs a person tonight; it can wait

@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from glisk.admin.actions import ranged
 from glisk.clients.chain import ChainClient
 from glisk.clients.ipfs import GatewayClient
+from glisk.clients.signers import can_sign
 from glisk.engine.process import Flag
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, at_least, confirm, counted
@@ -80,12 +80,11 @@ exit status: 0 all are revealed, 1 none is, 2 some are, with the reasons.
         self._sum_up(found, {i: why for i, why in skipped.items() if i not in going}, [])
 
     def _wait(self, going: Collection[int], timeout_seconds: float) -> Sequence[Progress]:
-        can_sign = bool(settings.KEEPER_PRIVATE_KEY)
         with _stopped_by_signals(self._tell) as stop:
             return wait_until_revealed(
                 going,
                 timeout_seconds=timeout_seconds,
-                can_sign=can_sign,
+                can_sign=can_sign(),
                 stop=stop,
                 tell=self._tell,
             )

@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("tokens", "0022_job_looks"),
+        ("tokens", "0023_proper_names"),
     ]
 
     operations = [
