@@ -11,6 +11,7 @@ from django.contrib.auth import SESSION_KEY, logout
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.models import Session
+from django.db import connection
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
@@ -72,6 +73,8 @@ class StaffSessionMiddleware:
             request.method not in _SAFE or request.path_info.startswith(_STAFF_PAGES)
         ):
             refusal = _refusal(request)
+            if request.method not in _SAFE and not connection.in_atomic_block:
+                connection.close()  # into the pool: the body comes when its sender likes
             if refusal is not None:
                 return refusal
         return self.get_response(request)
@@ -83,10 +86,10 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
     if _is_over(request):
         logout(request)
         return None
-    owes = request.session.get(_OWES_A_CODE) or (
-        settings.SECOND_FACTOR_REQUIRED and may_act(request.user)
-    )
-    if not owes or is_verified(request) or request.path_info.startswith(_OPEN):
+    if is_verified(request) or request.path_info.startswith(_OPEN):
+        return None
+    is_required = settings.SECOND_FACTOR_REQUIRED and may_act(request.user)
+    if not is_required and not request.session.get(_OWES_A_CODE):
         return None
     if request.path_info.startswith("/admin"):
         page = reverse("second-factor")

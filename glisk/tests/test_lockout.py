@@ -1,7 +1,5 @@
 """Wrong passwords lock a login out, for one name from one address, over all processes."""
 
-import subprocess
-import sys
 from datetime import timedelta
 from ipaddress import ip_network
 from unittest.mock import patch
@@ -17,7 +15,7 @@ from glisk.console.roles import give_role, make_roles
 from glisk.models import OperatorAction
 from glisk.tests.second_factors import PASSWORD, log_in
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 PROXY = "10.0.0.9"
 
 
@@ -123,30 +121,3 @@ def test_the_command_and_another_admin_unlock_and_the_audit_tells(
     assert "action/unlock_login/?keys" not in page  # nothing to unlock
     told = OperatorAction.objects.filter(action="unlock_login").values_list("actor", "reason")
     assert set(told) == {("unlock_login", "at the wrong keyboard"), ("operator root", "she called")}
-
-
-_GUESS = """
-import django
-django.setup()
-from django.test import Client
-for _ in range(2):
-    form = {"username": "maria", "password": "a wrong one"}
-    answer = Client(HTTP_HOST="localhost").post("/admin/login/", form)
-print(answer.status_code)
-"""
-
-
-@pytest.mark.process
-@pytest.mark.django_db(transaction=True)
-def test_two_processes_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    from glisk.tests.database import database_url
-
-    monkeypatch.setenv("DATABASE_URL", database_url())
-    monkeypatch.setenv("LOGIN_ATTEMPTS", "3")
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "glisk.settings")
-    said = [
-        subprocess.run([sys.executable, "-c", _GUESS], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    assert [done.stdout.strip() for done in said] == ["200", "429"]
-    assert log_in(Client(), "maria") == 429

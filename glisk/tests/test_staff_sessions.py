@@ -6,7 +6,9 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.core.handlers.wsgi import WSGIRequest
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -14,7 +16,7 @@ from pytest_django.fixtures import Settings
 from glisk.security import sessions
 from glisk.tests.second_factors import PASSWORD, log_in
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 AGE = 43_200  # SESSION_IDLE_SECONDS outside production
 
 
@@ -90,6 +92,25 @@ def test_a_login_has_a_session_of_its_own_and_a_new_password_ends_all_of_them(
     assert not is_in(client)
     assert not is_in(other)
     assert call_command("clearsessions") is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_connection_waits_for_a_body_whose_sender_takes_long(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+    read = WSGIRequest.read
+
+    def slowly(request: WSGIRequest, *args: int) -> bytes:
+        held.append(connection.connection is not None)
+        return read(request, *args)
+
+    monkeypatch.setattr(WSGIRequest, "read", slowly)
+    client.cookies["sessionid"] = "made-up-by-somebody"
+    client.post("/admin/login/", "csrfmiddlewaretoken=x&" * 9, "application/x-www-form-urlencoded")
+    client.post("/webhooks/replicate", "{}", "application/json")
+    assert held
+    assert not any(held)
 
 
 def test_whoever_has_no_session_is_not_looked_at(
