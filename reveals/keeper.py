@@ -171,7 +171,7 @@ def _judge(facts: RevealFacts, history: FeeHistory, address: str, was: KeeperSta
         effect = "Reveals pause" if status == EMPTY else "Reveals will soon pause"
         reason = (
             f"The keeper {address} has {facts.balance_wei / 1e18:.6f} ETH, enough for about {left} "
-            f"reveals. {effect} until it is topped up; they go on by themselves."
+            f"reveals. {effect} until it is topped up; they go on automatically."
         )
     return KeeperState(
         status=status,

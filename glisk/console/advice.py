@@ -65,7 +65,7 @@ _ADVICE: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "403": (
             "Replicate forbids our calls",
-            f"Check the token's rights and the account at Replicate. {_AGAIN}",
+            f"Replicate forbids it: check the token's rights and the account there. {_AGAIN}",
         ),
         "~": (
             "Replicate is unavailable",
@@ -111,11 +111,11 @@ _ADVICE: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "402, ~plan, ~blocked, ~usage limit": (
             "the plan at Pinata is full",
-            "Upgrade the plan or unpin files at Pinata; uploads go on automatically.",
+            "The plan is full: upgrade it or unpin files at Pinata; uploads go on automatically.",
         ),
         "403": (
             "Pinata forbids our calls",
-            f"Check the key and the plan at Pinata. {_AGAIN}",
+            f"Pinata forbids it: check the key and the plan there. {_AGAIN}",
         ),
         "~": (
             "Pinata is unavailable",

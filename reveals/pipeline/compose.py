@@ -194,7 +194,7 @@ class Compose(RevealStep[Composition, Composed]):
             return AccountError(
                 f"The keeper {address} has {facts.balance_wei / 1e18:.6f} ETH, and the next reveal "
                 f"may cost {cost_wei / 1e18:.6f} ETH, with what is in flight. Send it some; "
-                "reveals go on by themselves.",
+                "reveals go on automatically.",
                 vendor=VENDOR,
                 code="no_funds",
             )

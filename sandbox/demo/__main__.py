@@ -40,7 +40,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _EXAMPLES = """\
 examples:
   make demo                                  watch 24 tokens, then look around; Ctrl-C ends it
-  make demo ARGS="--exit --tokens 24"        end by itself; status 0 only if every token is right
+  make demo ARGS="--exit --tokens 24"        end alone; status 0 only if every token is right
   make demo ARGS="--keep --tokens 5"         five more tokens in the world of the last run
 """
 

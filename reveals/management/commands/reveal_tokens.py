@@ -103,11 +103,11 @@ exit status: 0 all are revealed, 1 none is, 2 some are, with the reasons.
             self.stdout.write(f"token {token_id}: {lines[token_id]}")
         done = [each for each in found if each.revealed]
         if would_go and skipped:
-            raise CommandError("Not every token would go; see above.", returncode=SKIPPED)
+            raise CommandError("Some tokens would be skipped; see above.", returncode=SKIPPED)
         if not done and not would_go:
             raise CommandError("No token was revealed; see above.")
         if len(done) < len(lines):
-            raise CommandError("Not every token was revealed; see above.", returncode=SKIPPED)
+            raise CommandError("Some tokens were skipped; see above.", returncode=SKIPPED)
 
     def _preview(self, ready: list[int]) -> RevealPlan:
         try:

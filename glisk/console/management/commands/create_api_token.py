@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 from knox.models import AuthToken
 
-from glisk.management.base import ExplainedCommand
+from glisk.management.base import ExplainedCommand, counted
 
 
 class Command(ExplainedCommand):
@@ -35,5 +35,5 @@ only: the database holds a digest. The admin lists the tokens of all users and r
         if not 1 <= options["days"] <= 3650:
             raise CommandError("--days must be 1 to 3650.")
         _, token = AuthToken.objects.create(user, expiry=timedelta(days=options["days"]))
-        self.stderr.write(f"Valid for {options['days']} days; it is not shown again:")
+        self.stderr.write(f"Valid for {counted(options['days'], 'day')}; it is not shown again:")
         self.stdout.write(token)
