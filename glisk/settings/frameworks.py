@@ -24,6 +24,7 @@ from glisk.settings.processes import (
     LOG_FORMAT,
     LOG_LEVEL,
     PRODUCTION,
+    SENTRY_DSN,
     database_url,
     hsts_include_subdomains,
     hsts_preload,
@@ -274,4 +275,8 @@ if PRODUCTION:
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
 
-LOGGING = logging_settings(level=LOG_LEVEL, json=LOG_FORMAT == "json")
+LOGGING = logging_settings(
+    level=LOG_LEVEL,
+    json=LOG_FORMAT == "json",
+    sentry={"dsn": SENTRY_DSN, "environment": NETWORK} if SENTRY_DSN else None,
+)
