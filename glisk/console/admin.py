@@ -84,7 +84,7 @@ class UserAdmin(Audited, ActionsAdmin, django.contrib.auth.admin.UserAdmin, Mode
 
 def _unlock(keys: Sequence[Any], actor: str, reason: str) -> list[Outcome]:
     users = User.objects.filter(pk__in=keys)
-    forgotten = {user.pk: unlock_login(user, actor=actor, reason=reason) for user in users}
+    forgotten = {user.pk: unlock_login(user) for user in users}
     return [
         Outcome(key, True, f"{counted(number, 'wrong password')} forgotten.")
         for key, number in forgotten.items()

@@ -42,6 +42,10 @@ _DEEDS: Final = {
     "reconcile": "Reconciled reveals",
     "recover": "Read missing mints",
     "check_drift": "Compared with the chain",
+    "unlock_login": "Unlocked the login",
+    "set_up_second_factor": "Set up a second factor",
+    "renew_recovery_codes": "Made new recovery codes",
+    "remove_second_factor": "Removed the second factor",
 }
 
 

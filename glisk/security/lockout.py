@@ -25,7 +25,6 @@ from django.utils import timezone
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from glisk.admin.audit import record_action
 from glisk.api.throttling import network_of, sender_address
 
 logger = structlog.get_logger(__name__)
@@ -76,7 +75,7 @@ def lockout_end(username: str, address: str | None = None) -> datetime | None:
 
 
 @transaction.atomic
-def unlock_login(user: User, *, actor: str, reason: str) -> int:
+def unlock_login(user: User) -> int:
     """Forget a user's wrong passwords and codes; return how many wrong passwords were counted."""
     attempts = AccessAttempt.objects.filter(username=user.get_username())
     counted: int = attempts.aggregate(number=Sum("failures_since_start"))["number"] or 0
@@ -85,9 +84,6 @@ def unlock_login(user: User, *, actor: str, reason: str) -> int:
         devices.filter(user=user).update(
             throttling_failure_count=0, throttling_failure_timestamp=None
         )
-    record_action(
-        actor=actor, action="unlock_login", subject=user.get_username()[:100], reason=reason
-    )
     return counted
 
 

@@ -4,7 +4,9 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
+from django.db import transaction
 
+from glisk.admin.audit import record_action
 from glisk.management.base import ExplainedCommand, counted
 from glisk.security.lockout import unlock_login
 
@@ -28,7 +30,13 @@ a new password and unlocks as well.
         user = User.objects.filter(username=options["user"]).first()
         if user is None:
             raise CommandError(f"There is no user {options['user']}.")
-        number = unlock_login(user, actor="unlock_login", reason=options["reason"])
-        self.stdout.write(
-            f"{user.get_username()} may log in: {counted(number, 'wrong password')} forgotten."
-        )
+        name = user.get_username()
+        with transaction.atomic():
+            number = unlock_login(user)
+            record_action(
+                actor="unlock_login",
+                action="unlock_login",
+                subject=name[:100],
+                reason=options["reason"],
+            )
+        self.stdout.write(f"{name} may log in: {counted(number, 'wrong password')} forgotten.")
