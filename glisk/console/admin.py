@@ -11,7 +11,7 @@ import knox.admin  # noqa: F401 - the same
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -33,7 +33,6 @@ from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.management.base import counted
 from glisk.models import Alert, AlertDelivery, SystemState, WorkerHeartbeat
 from glisk.security.lockout import lockout_end, unlock_login
-from glisk.security.sessions import has_second_factor
 from tokens.admin.summary import WAITS
 
 for _model in (
@@ -58,9 +57,8 @@ class UserAdmin(Audited, ActionsAdmin, django.contrib.auth.admin.UserAdmin, Mode
         *(django.contrib.auth.admin.UserAdmin.fieldsets or ()),
         ("Signing in", {"fields": ("second_factor", "lockout")}),
     )
-    second_factor = column(
-        "Second factor", lambda user: "On" if has_second_factor(user) else "Not set up"
-    )
+    list_display = ("username", "first_name", "last_name", "is_staff", "second_factor")
+    second_factor = column("Second factor", lambda user: "On" if user.has_factor else "Not set up")
     lockout = column("Login locked until", lambda user: lockout_end(user.get_username()) or "–")
 
     form = UserChangeForm
@@ -69,6 +67,11 @@ class UserAdmin(Audited, ActionsAdmin, django.contrib.auth.admin.UserAdmin, Mode
 
     def all_actions(self) -> Sequence[AdminAction]:
         return (UNLOCK_LOGIN,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        factors = TOTPDevice.objects.filter(user=OuterRef("pk"), confirmed=True)
+        found: QuerySet[User] = super().get_queryset(request)
+        return found.annotate(has_factor=Exists(factors))
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         fields = (*super().get_readonly_fields(request, obj), "second_factor", "lockout")
@@ -98,7 +101,6 @@ UNLOCK_LOGIN = AdminAction(
     explanation="Forgets wrong passwords and codes, so that they may try again now.",
     run=_unlock,
     icon="lock_open",
-    fits=lambda user: lockout_end(user.get_username()) is not None,
 )
 
 

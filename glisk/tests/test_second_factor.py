@@ -53,7 +53,12 @@ def test_who_has_no_second_factor_is_led_to_the_set_up_and_then_to_the_page_aske
     assert len(set(codes)) == 10
     assert client.get("/admin/tokens/token/").status_code == 200
     assert TOTPDevice.objects.get(user=maria).key == key
-    told = OperatorAction.objects.get()
+    client.force_login(User.objects.create_superuser("root"))
+    set_up(client)
+    User.objects.create_user("vera")
+    shown = client.get("/admin/auth/user/").content.decode()
+    assert (shown.count("Not set up"), len(re.findall(r">\s*On\s*<", shown))) == (1, 2)
+    told = OperatorAction.objects.order_by("pk")[0]
     assert (told.actor, told.action, told.subject) == (
         *("operator maria", "set_up_second_factor"),
         "maria",
