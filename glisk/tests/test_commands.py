@@ -26,6 +26,7 @@ OURS = {
     "onboard_author": (AUTHOR, "--prompt", "a prompt"),
     "pipeline_status": (),
     "reconcile_reveals": (),
+    "recover_after_restore": ("--since", "2026-01-01T00:00Z"),
     "recover_events": (),
     "recover_tokens": (),
     "repair_tokens": ("release", "--token-ids", "1", "--yes"),

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import structlog
 from django.conf import settings
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Now
 
 from glisk.metrics import count_retry
@@ -171,6 +171,18 @@ def count_generation_attempts(token_ids: Collection[int], *, owner: str) -> None
         "UPDATE tokens_s0 SET generation_attempts = generation_attempts + 1 "
         "WHERE token_id = ANY(%s) AND lease_owner = %s",
         [list(token_ids), owner],
+    )
+
+
+def resume_generation(token_id: int, *, paid_calls: int, prompt: str, fallback_used: bool) -> None:
+    """Have a token wait for calls that its database had forgotten, made with this prompt."""
+    Token.objects.filter(
+        pk=token_id, status__in=[TokenStatus.DETECTED, TokenStatus.GENERATING]
+    ).update(
+        generation_attempts=F("generation_attempts") + paid_calls,
+        prompt=prompt,
+        fallback_used=fallback_used,
+        next_attempt_at=None,
     )
 
 
