@@ -23,6 +23,7 @@ OURS = {
     "check_setup": (),
     "create_api_token": ("maria",),
     "create_roles": (),
+    "export_provenance": (),
     "onboard_author": (AUTHOR, "--prompt", "a prompt"),
     "pipeline_status": (),
     "reconcile_reveals": (),
