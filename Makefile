@@ -163,6 +163,10 @@ format: $(STAMP) ## Sort imports, mend what can be mended, format
 	@$(PY) -m ruff check --fix --quiet . || true
 	@$(PY) -m ruff format .
 
+.PHONY: chaos
+chaos: parts .env ## Let everything go wrong while mints flow, and judge; ARGS="--minutes 2 --seed 7"
+	@$(PY) -m sandbox.chaos $(ARGS)
+
 .PHONY: bench
 bench: $(STAMP) .env ## Measure; one benchmark: make bench ARGS="lone_mint --json out.json"
 	@$(PY) -m benchmarks $(ARGS)

@@ -50,7 +50,9 @@ def _bundles_of(tokens: Iterable[Token]) -> Iterator[Bundle]:
     ids = [token.pk for token in tokens]
     captured = ImageGenerationJob.objects.filter(token_id__in=ids, status=JobStatus.CAPTURED)
     jobs = {job.token_id: job for job in captured.order_by("pk")}  # the last one made the image
-    moves = TokenTransition.objects.filter(token_id__in=ids, to_status=TokenStatus.UPLOADING)
+    moves = TokenTransition.objects.filter(
+        token_id__in=ids, to_status=TokenStatus.UPLOADING, detail__has_key="sha256"
+    )
     details = {move.token_id: move.detail for move in moves.order_by("pk")}
     hashes = [token.reveal_tx_hash for token in tokens]
     mined = RevealTransaction.objects.filter(tx_hash__in=hashes, status=TransactionStatus.CONFIRMED)

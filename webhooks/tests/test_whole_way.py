@@ -95,6 +95,9 @@ def test_a_signed_webhook_becomes_a_revealed_token(
         assert [step.to_status for step in steps] == [
             "detected", "generating", "uploading", "ready", "revealed",
         ]  # fmt: skip
+    for token in tokens:  # what is noted later is not taken for how the image was made
+        note_uploading = {"to_status": "uploading", "actor": "test"}
+        TokenTransition.objects.create(token=token, from_status="uploading", **note_uploading)
     check_what_strangers_see(client, chain, vendors, tmp_path)
     Author.objects.filter(pk=author.pk).update(prompt_is_public=False)
     bundle = client.get(f"/api/tokens/{tokens[0].pk}/provenance").json()
