@@ -310,9 +310,10 @@ class Monkey:
         if not self._bag:
             self._bag = list(TRICKS)
             self._zoo.rng.shuffle(self._bag)
-        trick = next((trick for trick in self._bag if trick.part not in self._undo), None)
-        if trick is None:
+        free = [trick for trick in self._bag if trick.part not in self._undo]
+        if not free:
             return
+        trick = free[0]
         self._next_at = now + self._pause
         self._bag.remove(trick)
         try:
