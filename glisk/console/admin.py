@@ -164,7 +164,7 @@ class AlertAdmin(MachineAdmin):
     """What people were told, or are about to be told."""
 
     when_empty = "Each problem that was told, or is about to be, stands here."
-    list_display = ("headline", "shown_level", "began", "lasted", "sent")
+    list_display = ("headline", "shown_level", "began", "lasted", "delivered")
     list_filter = ("level", "kind")
     ordering = ("-pk",)
     fields = (
@@ -173,8 +173,8 @@ class AlertAdmin(MachineAdmin):
     )  # fmt: skip
     inlines = (AlertDeliveryInline,)
 
-    began = column("Began", lambda alert: age(alert.began_at))
-    sent = column("Messages sent", lambda alert: f"{alert.sent} of {alert.messages}")
+    began = column("Began, ago", lambda alert: age(alert.began_at))
+    delivered = column("Messages delivered", lambda alert: f"{alert.sent} of {alert.messages}")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
         sent = Count("deliveries", filter=Q(deliveries__state=AlertDelivery.State.SENT))
@@ -187,10 +187,9 @@ class AlertAdmin(MachineAdmin):
 
     @display(description="Lasted")
     def lasted(self, alert: Alert) -> str:
-        until = alert.gone_at or timezone.now()
-        return duration((until - alert.began_at).total_seconds()) + (
-            "" if alert.ended_at else ", goes on"
-        )
+        if alert.gone_at is None:
+            return "goes on"
+        return duration((alert.gone_at - alert.began_at).total_seconds())
 
 
 @admin.register(Schedule)

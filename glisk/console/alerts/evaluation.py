@@ -24,6 +24,7 @@ from glisk.clock import database_now
 from glisk.console.alerts.messages import body_of, page_of, title_of
 from glisk.console.alerts.targets import targets_of
 from glisk.console.overview import Trouble, read_troubles
+from glisk.console.overview.causes import PAGE, WARN
 from glisk.logging.redaction import redact_text
 from glisk.models import Alert, AlertDelivery
 
@@ -69,9 +70,13 @@ def note_troubles() -> int:
 
 
 def _copy(trouble: Trouble, alert: Alert) -> None:
+    if alert.level == WARN and trouble.level == PAGE:
+        alert.told_at = None  # who can be woken has not heard of it
+    if alert.level != PAGE:  # whoever was woken hears the end
+        alert.level = trouble.level
     alert.began_at = alert.began_at or trouble.since or alert.seen_at
     alert.gone_at = None
-    alert.level, alert.tokens, alert.url = trouble.level, trouble.tokens, page_of(trouble)
+    alert.tokens, alert.url = trouble.tokens, page_of(trouble)
     alert.headline, alert.reason, alert.advice = (
         redact_text(text) for text in (trouble.headline, trouble.reason, trouble.advice)
     )
@@ -114,7 +119,7 @@ def _ends(alert: Alert, now: datetime) -> bool:
 def _write(told: list[tuple[Alert, Event]], now: datetime) -> int:
     deliveries = []
     for alert, event in told:
-        logger.info("alert", event_kind=event, kind=alert.kind, name=alert.name, level=alert.level)
+        logger.info("alert", what=event, kind=alert.kind, name=alert.name, urgency=alert.level)
         message = {"title": title_of(alert, event), "body": body_of(alert, event, now)}
         deliveries += [
             AlertDelivery(

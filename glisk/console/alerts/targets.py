@@ -14,6 +14,7 @@ from glisk.console.overview.causes import PAGE
 from glisk.logging.redaction import redact_text
 
 _LONGEST_ERROR = 300
+_ANSWER_SECONDS = 20.0  # apprise waits for 4, and 4 for a connection
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def send(target: Target, *, title: str, body: str, look: str) -> str:
     """Send a message; return why it was not accepted, or an empty text. Never raises.
 
     `look`: info, success, warning or failure (apprise's NotifyType, which chooses a colour).
-    apprise says no more than yes or no; its warnings say why. It waits 4 s for a connection and 4 s
-    for each answer, unless an address says otherwise (`?cto=`, `?rto=`).
+    apprise says no more than yes or no; its warnings say why. An answer that comes too late counts
+    as no: the message is sent again. An address may say how long is waited (`?cto=`, `?rto=`).
     """
     with _Warnings() as warnings:
         try:
@@ -82,7 +83,10 @@ def send(target: Target, *, title: str, body: str, look: str) -> str:
 def _service(target: Target) -> Any:
     from apprise import Apprise  # it loads the code of all its services: half a second
 
-    return Apprise.instantiate(target.url)
+    service = Apprise.instantiate(target.url)
+    if service is not None and "rto=" not in target.url:
+        service.socket_read_timeout = _ANSWER_SECONDS
+    return service
 
 
 class _Warnings(logging.Handler):

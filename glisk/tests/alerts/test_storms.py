@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from glisk.console.alerts import evaluation
 from glisk.console.alerts.evaluation import note_troubles
-from glisk.console.overview.causes import Trouble
+from glisk.console.overview.causes import PAGE, WARN, Trouble
 from glisk.models import Alert, AlertDelivery
 
 pytestmark = pytest.mark.django_db
@@ -22,10 +22,12 @@ class World:
     def __init__(self) -> None:
         self.now = START
         self.troubles: list[Trouble] = []
+        self.level = ""  # that of the kind
 
     def run(self, seconds: float, *troubles: str, every: float = 20) -> list[str]:
         """Have these breakers open for so long; return what was written meanwhile, in order."""
-        self.troubles = [Trouble("breaker", name, f"{name} is down") for name in troubles]
+        level = self.level
+        self.troubles = [Trouble("breaker", n, f"{n} is down", level=level) for n in troubles]
         before = set(AlertDelivery.objects.values_list("pk", flat=True))
         until = self.now + timedelta(seconds=seconds)
         while self.now < until:
@@ -100,3 +102,16 @@ def test_a_calm_day_later_it_is_new(world: World) -> None:
     assert world.run(100) == ["end pinata"]
     assert world.run(24 * 3600, every=7200) == []
     assert world.run(80, "pinata") == ["begin pinata"]
+
+
+def test_what_gets_worse_wakes_somebody_who_hears_the_end_too(
+    world: World, settings: Settings
+) -> None:
+    settings.ALERT_PAGE_URLS = ["json://127.0.0.1:9/pager"]
+    world.level = WARN
+    assert world.run(80, "pinata") == ["begin pinata"]
+    world.level = PAGE
+    assert world.run(40, "pinata") == ["begin pinata"] * 2  # both targets
+    world.level = WARN
+    assert world.run(40, "pinata") == []
+    assert world.run(100) == ["end pinata"] * 2
