@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from glisk.admin.actions import ActionsAdmin, AdminAction, Outcome
-from glisk.admin.formatting import NOTHING, age, json_block, text_block
+from glisk.admin.formatting import NOTHING, age, copyable, json_block, text_block
 from glisk.admin.tables import ExactSearch, MachineAdmin, column, shows_list
 from glisk.management.base import counted
 from glisk.permissions import REPLAY_EVENT
@@ -58,7 +58,7 @@ class WebhookEventAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     when_empty = "Each signed event that Alchemy sends stands here."
     change_form_before_template = "admin/action_buttons.html"
     fieldsets = (
-        (None, {"fields": ("event_id", "webhook_id", "event_type", "state", "failure")}),
+        (None, {"fields": ("event", "state", "failure", "webhook_id", "event_type")}),
         (
             "Deliveries",
             {"fields": ("deliveries", "received_at", "last_delivery_at", "processed_at", "took")},
@@ -67,6 +67,7 @@ class WebhookEventAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         ("Body as signed", {"classes": ["collapse"], "fields": ("size", "body_json")}),
     )
 
+    event = column("Event id", lambda event: copyable(event.event_id))
     state = column("State", lambda event: event.status, label=EVENT_LABELS)
     took = column("Took", lambda event: NOTHING if event.took_ms is None else f"{event.took_ms} ms")
     seen = column("Age", lambda event: age(event.received_at), ordering="received_at")

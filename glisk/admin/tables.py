@@ -14,6 +14,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
@@ -23,6 +24,8 @@ from glisk.fields import is_hash, parse_wallet
 EXACT_LIMIT = 10_000
 _CID_LENGTHS = range(46, 101)
 _MAX_ID = 2**63 - 1
+# An empty cell, which a phone leaves out.
+_NOTHING = format_html('<span class="glisk-nothing">{}</span>', NOTHING)
 
 
 def column(description: str, show: Callable[[Any], Any], **options: Any) -> Any:
@@ -31,7 +34,7 @@ def column(description: str, show: Callable[[Any], Any], **options: Any) -> Any:
     @display(description=description, **options)
     def shown(_admin: Any, row: Any) -> Any:
         value = show(row)
-        return None if value == NOTHING else value
+        return _NOTHING if value == NOTHING else value
 
     return shown
 
@@ -124,7 +127,7 @@ class LargeTableAdmin(Audited, ModelAdmin):
 
     # One sentence for a list that is empty: what will stand in it, and when.
     when_empty = ""
-    empty_value_display = f'<span class="glisk-nothing">{NOTHING}</span>'
+    empty_value_display = _NOTHING
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     paginator = EstimatingPaginator
@@ -173,7 +176,7 @@ class MachineAdmin(Unwritten, LargeTableAdmin):
 
     def _says(self, field: Any, row: Any) -> bool:
         value = lookup_field(field, row, self)[2] if row is not None else None
-        return not (value is None or value is False or value in ("", NOTHING, [], {}))
+        return not (value is None or value is False or value in ("", NOTHING, _NOTHING, [], {}))
 
 
 class MachineInline(Unwritten, TabularInline):

@@ -18,6 +18,7 @@ from glisk.admin.formatting import (
     duration,
     ether,
     gwei,
+    short,
     shortened,
     text_block,
     transaction_link,
@@ -38,6 +39,11 @@ TRANSACTION_LABELS = {
 
 def elapsed(start: datetime, end: datetime | None) -> str:
     return NOTHING if end is None else duration((end - start).total_seconds())
+
+
+def _page_link(row: RevealTransaction) -> SafeString:
+    """Return a link to a transaction's page here, with its hash to copy."""
+    return copyable(row.tx_hash, admin_link(row, shortened(row.tx_hash)))
 
 
 class TransactionColumns:
@@ -88,7 +94,7 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
             "Chain",
             {
                 "classes": ["collapse"],
-                "fields": ("keeper_link", "nonce", "block", "block_hash", "raw_size"),
+                "fields": ("keeper_link", "nonce", "block", "hash_of_block", "raw_size"),
             },
         ),
         ("Times", {"fields": ("signed_at", "broadcast_at", "confirmed_at", "took")}),
@@ -105,14 +111,11 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
             .prefetch_related(Prefetch("replaced_by", queryset=later))
         )
 
-    name = column(
-        "Transaction",
-        lambda row: copyable(row.tx_hash, admin_link(row, shortened(row.tx_hash))),
-    )
+    name = column("Transaction", _page_link)
     explorer = column("Transaction", lambda row: transaction_link(row.tx_hash))
     batch_link = column("Batch", lambda row: admin_link(row.batch))
     replaces_link = column(
-        "Replaces", lambda row: admin_link(row.replaces) if row.replaces else NOTHING
+        "Replaces", lambda row: _page_link(row.replaces) if row.replaces else NOTHING
     )
     size = column("Tokens", lambda row: len(row.token_ids))
     uris = column("Metadata URIs", lambda row: text_block("\n".join(row.metadata_uris)))
@@ -120,13 +123,14 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     l1_fee = column("L1 data fee", lambda row: ether(row.l1_fee_wei))
     keeper_link = column("Keeper", lambda row: wallet_link(row.keeper))
     block = column("Block", lambda row: block_link(row.block_number))
+    hash_of_block = column("Block hash", lambda row: short(row.block_hash))
     raw_size = column("Signed transaction", lambda row: f"{len(row.raw_transaction):,} bytes")
     took = column("Signed to mined", lambda row: elapsed(row.signed_at, row.confirmed_at))
     failure = column("Error", lambda row: text_block(row.error))
 
     @display(description="Replaced by")
     def replacements(self, transaction: RevealTransaction) -> SafeString | str:
-        later = ((admin_link(other),) for other in transaction.replaced_by.all())
+        later = ((_page_link(other),) for other in transaction.replaced_by.all())
         return format_html_join(" ", "{}", later) or NOTHING
 
     @display(description="Tokens")

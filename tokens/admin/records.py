@@ -76,7 +76,7 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
         "transaction",
         "log_index",
         "block",
-        "block_hash",
+        "hash_of_block",
         "block_timestamp",
         "minter_link",
         "author_link",
@@ -93,6 +93,7 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
     seen = column("Age", lambda event: age(event.block_timestamp))
     transaction = column("Transaction", lambda event: transaction_link(event.tx_hash))
     block = column("Block", lambda event: block_link(event.block_number))
+    hash_of_block = column("Block hash", lambda event: short(event.block_hash))
     minter_link = column("Minter", lambda event: wallet_link(event.minter))
     author_link = column("Prompt author", lambda event: wallet_link(event.prompt_author))
 
@@ -167,7 +168,7 @@ class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
         "number",
         "state",
         "failure",
-        "prompt_text",
+        "prompt_block",
         "cost",
         "attempt_number",
         "service",
@@ -181,7 +182,7 @@ class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
         "completed_at",
     )
 
-    prompt_text = column("Prompt", lambda job: text_block(job.prompt))
+    prompt_block = column("Prompt", lambda job: text_block(job.prompt))
     input_json = column("Input", lambda job: json_block(job.input))
     prediction_time = column("Prediction time", lambda job: duration(job.predict_time_seconds))
     took = column("Took", lambda job: between(job.submitted_at, job.completed_at) or NOTHING)

@@ -16,7 +16,7 @@ from glisk.clients.links import gateway_url
 from tokens.admin.records import JOB_LABELS, UPLOAD_LABELS, between, usd
 from tokens.models import Token, TokenTransition
 from tokens.models.artefact import UploadStatus
-from tokens.models.job import JobStatus
+from tokens.models.job import JobService, JobStatus
 from tokens.states import TERMINAL, TokenStatus
 
 TOKEN_LABELS = {
@@ -133,6 +133,7 @@ def _jobs(token: Token) -> Iterable[Happening]:
             facts=_given(
                 ("cost", "nothing" if is_free else usd(job.cost_usd)),
                 ("took", between(job.submitted_at, job.completed_at)),
+                ("service", job.service if job.service == JobService.SELFHOSTED else ""),
                 ("prediction", short(job.external_id) if job.external_id else ""),
             ),
             url=reverse("admin:tokens_imagegenerationjob_change", args=[job.pk]),

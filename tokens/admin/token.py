@@ -65,8 +65,8 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         "in_state_for",
         "problem",
         "author_link",
-        "minter",
         "minted",
+        "minter",
     )
     list_display_links = ("number",)
     list_filter = ("status", AttentionFilter, FailedTodayFilter, "fallback_used")

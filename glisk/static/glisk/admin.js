@@ -6,12 +6,8 @@
   said.setAttribute("role", "status");
   document.addEventListener("DOMContentLoaded", () => document.body.append(said));
 
-  let silence;
-  const say = (text) => {
-    said.textContent = text;
-    clearTimeout(silence);
-    silence = setTimeout(() => { said.textContent = ""; }, 8000);
-  };
+  // It stays until the next click or Escape: a long hash wants time to be read.
+  const say = (text) => { said.textContent = text; };
 
   // Over plain HTTP browsers have no clipboard but the one of a selected text.
   const copyBySelection = (text) => {
@@ -44,10 +40,10 @@
     } else if (cut && !event.target.closest("a, button, input, label, select, summary")) {
       say(cut.title);
     } else if (!said.contains(event.target)) {
-      said.textContent = "";
+      say("");
     }
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") said.textContent = "";
+    if (event.key === "Escape") say("");
   });
 })();
