@@ -2,7 +2,7 @@
 
 import pytest
 from django.urls import reverse
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 from pytest_django.live_server_helper import LiveServer
 
 from glisk.tests.pipeline_world import build_world
@@ -14,7 +14,7 @@ from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-PHONE = {"width": 390, "height": 844}
+PHONE = ViewportSize(width=390, height=844)
 REFUSED = "pinata: POST /pinning answered HTTP 403: The account is over its limit"
 
 
@@ -26,7 +26,8 @@ def on_the_phone(page: Page, server: LiveServer) -> None:  # noqa: F811
 def fits(page: Page) -> bool:  # noqa: F811
     """Tell whether nothing is wider than the screen, nor than the box in which a list scrolls."""
     wide = "items => items.filter(item => item.scrollWidth > item.clientWidth).length"
-    return page.locator("html, .simplebar-content-wrapper:visible").evaluate_all(wide) == 0
+    boxes = page.locator("html, .simplebar-content-wrapper:visible")
+    return bool(boxes.evaluate_all(wide) == 0)
 
 
 def test_a_token_takes_two_lines_and_a_tap_opens_it(

@@ -18,6 +18,7 @@ from glisk.admin.formatting import (
     age,
     block_link,
     cid_link,
+    copyable,
     ether,
     external_link,
     json_block,
@@ -122,9 +123,9 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     paid_calls = column("Paid calls", lambda token: token.generation_attempts or NOTHING)
     claims = column("Attempts in this state", lambda token: token.attempts or NOTHING)
     reveal = column("Reveal", lambda token: transaction_link(token.reveal_tx_hash))
-    mint = column("Mint event", lambda t: admin_link(t.mint_event) if t.mint_event else NOTHING)
+    mint = column("Mint event", lambda t: _mint_link(t.mint_event) if t.mint_event else NOTHING)
     uri = column("Token URI", lambda token: token.token_uri)
-    source = column("Address at the vendor", lambda t: external_link(t.image_url or "", "Image"))
+    source = column("Address at the vendor", lambda token: _vendor_link(token.image_url))
     failure = column("Error", lambda t: text_block(fault(t.error_class, t.generation_error)))
     image_link = column("Image CID", lambda token: _file_link(token, token.image_cid))
     metadata_link = column("Metadata CID", lambda token: _file_link(token, token.metadata_cid))
@@ -205,6 +206,16 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         """Return the names of those who worked on it: machine, processes and stage."""
         actors = {move.actor for move in token.transitions.all() if is_worker(move.actor)}
         return text_block("\n".join(sorted(actors)))
+
+
+def _mint_link(event: MintEvent) -> SafeString:
+    return copyable(event.tx_hash, admin_link(event, shortened(event.tx_hash)))
+
+
+def _vendor_link(url: str | None) -> SafeString | str:
+    if not url or url.startswith("data:"):  # megabytes
+        return NOTHING
+    return copyable(url, external_link(url, "Image"))
 
 
 def _file_link(token: Token, cid: str | None) -> SafeString | str:
