@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from glisk.breaker import BreakerState
+from glisk.errors import ProviderError
 
 # Clients put what their caller may do about an error behind this.
 _HINT: Final = " | "
@@ -222,6 +223,16 @@ def problem_of_breaker(name: str, refusal: BreakerState) -> str:
 def advice_for_breaker(name: str, refusal: BreakerState) -> str:
     """Return what to do about an open breaker, or an empty text for one that nobody knows."""
     return _entry(name, refusal)[1]
+
+
+def explain_refusal(vendor: str, error: ProviderError) -> str:
+    """Return what a call met and what to do about it, where nothing tries it again but a person."""
+    refusal = BreakerState(
+        status=error.status, code=error.code or "", said=error.said, reason=str(error)
+    )
+    advice = advice_for_breaker(vendor, refusal).removesuffix(_AGAIN).strip()
+    met = reason_for_breaker(vendor, str(error)).rstrip()
+    return f"{met}{'' if met.endswith('.') else '.'} {advice}".strip()
 
 
 def headline_with_problem(effects: list[str], problem: str) -> str:

@@ -15,20 +15,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, InterfaceError
 
 from authors.models import Author
-from glisk.breaker import BreakerState
 from glisk.cid import compute_cid
 from glisk.clients.chain import ChainClient, encode_reveal
 from glisk.clients.image_download import inspect_image
 from glisk.clients.ipfs import GatewayClient, PinataClient
 from glisk.clock import database_now
-from glisk.console.advice import advice_for_breaker
+from glisk.console.advice import explain_refusal
 from glisk.console.management.commands.check_setup import QUESTIONS, NotWellError
 from glisk.errors import ProviderError, TransientError
 from glisk.management.base import explain_database_error
@@ -213,8 +212,8 @@ class Canary:
             farcaster_handle=None,
             model=model_of(JobService.REPLICATE),
         ).encode()
-        version = 1 if settings.METADATA_CID_VERSION else 0
-        self.metadata_cid = compute_cid(self.metadata, version=1 if version else 0)
+        version: Literal[0, 1] = 1 if settings.METADATA_CID_VERSION else 0
+        self.metadata_cid = compute_cid(self.metadata, version=version)
         return (
             f"{facts.width} x {facts.height} {facts.format}, {facts.size_bytes:,} bytes; image "
             f"{self.image_cid}, metadata {self.metadata_cid}"
@@ -271,11 +270,7 @@ def _answer(vendor: str, check: Callable[[], str]) -> tuple[bool | None, str]:
     except NotWellError as error:
         return False, str(error)
     except ProviderError as error:
-        refusal = BreakerState(
-            status=error.status, code=error.code or "", said=error.said, reason=str(error)
-        )
-        advice = advice_for_breaker(vendor, refusal)
-        return False, f"{error} {advice}".strip()
+        return False, explain_refusal(vendor, error)
     except (DatabaseError, InterfaceError) as error:
         if (sentence := explain_database_error(error)) is None:
             raise

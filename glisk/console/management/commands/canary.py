@@ -64,7 +64,7 @@ exit status: 0 all is well, 1 nothing was done, 2 something is not, and its line
             steps = mint_and_follow(payer, timeout_seconds=options["timeout"])
             answers += map(self._show, steps)
         if wrong := _wrong(answers):
-            raise CommandError(f"{wrong} of these must be mended; see above.", returncode=NOT_WELL)
+            raise CommandError(f"{wrong} of these must be fixed; see above.", returncode=NOT_WELL)
         self.stdout.write("All is well: a mint can come.")
 
     def _show(self, answer: Answer) -> Answer:
@@ -79,4 +79,4 @@ exit status: 0 all is well, 1 nothing was done, 2 something is not, and its line
 
 
 def _wrong(answers: list[Answer]) -> int:
-    return sum(answer.is_well is not True for answer in answers)
+    return sum(answer.is_well is False for answer in answers)
