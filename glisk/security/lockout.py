@@ -30,9 +30,12 @@ from glisk.api.throttling import network_of, sender_address
 logger = structlog.get_logger(__name__)
 
 
-def counted_address(request: HttpRequest) -> str:
-    """Return the address that wrong passwords are counted by; of an IPv6 sender, its /64."""
-    return network_of(sender_address(request)).partition("/")[0]
+def counted_address(request: HttpRequest) -> str | None:
+    """Return the address that wrong passwords are counted by; of an IPv6 sender, its /64.
+
+    None where the web server has none to tell (a socket without addresses).
+    """
+    return network_of(sender_address(request)).partition("/")[0] or None
 
 
 def refuse_locked_out(

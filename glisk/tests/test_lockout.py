@@ -83,6 +83,10 @@ def test_an_ipv6_sender_is_a_network() -> None:
     assert log_in(Client(), "maria", **by_proxy("2001:db8:1:3::1")) == 302
 
 
+def test_where_there_are_no_addresses_the_name_is_counted() -> None:
+    assert guess(3, REMOTE_ADDR="") == 429
+
+
 def test_right_passwords_between_wrong_ones_forget_them() -> None:
     for _ in range(2):
         guess(2)
