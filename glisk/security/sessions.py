@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 from django.conf import settings
@@ -11,7 +10,6 @@ from django.contrib.auth import SESSION_KEY, logout
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.models import Session
-from django.db import connection
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
@@ -22,8 +20,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from glisk.permissions import may_act
 
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_STAFF_PAGES: Final = ("/admin", "/api/admin")
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 # Open to somebody who has given a password only: the way on, and the way out.
 _OPEN: Final = ("/admin/second-factor/", "/admin/login/", "/admin/logout/")
 _BEGAN_AT: Final = "began_at"  # Unix time
@@ -58,29 +55,11 @@ def end_sessions(user: User, *, but: str | None = None) -> int:
     return Session.objects.filter(session_key__in=keys).delete()[0]
 
 
-class StaffSessionMiddleware:
-    """Look at the sessions of whoever opens a page of the staff or changes anything.
+def refusal_of(request: HttpRequest) -> HttpResponse | None:
+    """Return the answer to a session that may not go on: it shows no second factor; else None.
 
-    A request without the session's cookie (webhooks, the public API, API tokens) passes at once. A
-    session that has shown its second factor costs no query of its own.
+    One that is over is logged out, and goes on as nobody's.
     """
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        if settings.SESSION_COOKIE_NAME in request.COOKIES and (
-            request.method not in _SAFE or request.path_info.startswith(_STAFF_PAGES)
-        ):
-            refusal = _refusal(request)
-            if request.method not in _SAFE and not connection.in_atomic_block:
-                connection.close()  # into the pool: the body comes when its sender likes
-            if refusal is not None:
-                return refusal
-        return self.get_response(request)
-
-
-def _refusal(request: HttpRequest) -> HttpResponse | None:
     if not request.user.is_authenticated:
         return None
     if _is_over(request):
@@ -93,7 +72,7 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
         return None
     if request.path_info.startswith("/admin"):
         page = reverse("second-factor")
-        if request.method in _SAFE:
+        if request.method in SAFE:
             page = f"{page}?{urlencode({'next': request.get_full_path()})}"
         return HttpResponseRedirect(page)
     return JsonResponse(

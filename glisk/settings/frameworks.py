@@ -62,7 +62,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "glisk.web.RequestContextMiddleware",
-    "glisk.security.content_policy.ContentPolicyMiddleware",
+    "glisk.security.middleware.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "glisk.web.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -71,7 +71,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "glisk.security.sessions.StaffSessionMiddleware",
+    "glisk.security.middleware.StaffSessionMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     # The last: it replaces the answer to a login that is locked out.
     "axes.middleware.AxesMiddleware",
