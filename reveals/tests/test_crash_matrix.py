@@ -6,12 +6,16 @@ none has a second transaction, and the rows tell what happened.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from glisk.tests.clients.kms_emulator import KmsEmulator
 from glisk.tests.waiting import eventually
 from reveals.tests.drain_process import POINTS
 from reveals.tests.drains import IN_FLIGHT, Drains, check_books, wait_for_the_kill
 from reveals.tests.stage import Scene, transactions
+from sandbox.accounts import KEEPER
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
 
@@ -52,13 +56,26 @@ def test_several_in_flight(drains: Drains, scene: Scene, kill_at: str) -> None:
     assert stored <= {row.tx_hash for row in transactions() if row.status == "confirmed"}
 
 
-def test_killed_again_and_again(drains: Drains, scene: Scene) -> None:
+@pytest.mark.parametrize(("signer", "number"), [("key", 13), ("kms", 50)])
+def test_killed_again_and_again(drains: Drains, scene: Scene, signer: str, number: int) -> None:
     """At every boundary in turn, with the next one started at once."""
-    one_each = {"BATCH_REVEAL_MAX_TOKENS": 1}
-    tokens = scene.mint(2 * len(POINTS))
-    for kill_at in POINTS:
-        victim = drains.start(scene, kill_at=kill_at, settings=one_each)
-        wait_for_the_kill(victim, kill_at)
-    drains.start(scene, settings=one_each)
-    eventually(lambda: scene.revealed_once(tokens), what="the reveals")
-    check_books(scene, tokens, batches=len(tokens))
+    tokens = scene.mint(number)
+    with KmsEmulator() as kms:
+        order: dict[str, Any] = {"settings": {"BATCH_REVEAL_MAX_TOKENS": -(-number // 13)}}
+        if signer == "kms":
+            order["environment"] = kms.environment
+            order["settings"] |= {
+                "KEEPER_PRIVATE_KEY": "",
+                "KEEPER_KMS_KEY_ID": kms.create_key(KEEPER.private_key),
+                "KEEPER_ADDRESS": KEEPER.address,
+            }
+        for kill_at in POINTS:
+            victim = drains.start(scene, kill_at=kill_at, **order)
+            wait_for_the_kill(victim, kill_at)
+        drains.start(scene, **order)
+        eventually(lambda: scene.revealed_once(tokens), what="the reveals")
+        check_books(scene, tokens, batches=13)
+        # What died in memory was signed anew, and has other bytes if KMS signs.
+        signed, stored = len(kms.calls), len(transactions())
+        assert signed > stored if signer == "kms" else signed == 0
+        drains.end()
