@@ -25,6 +25,23 @@ EVENT_LABELS = {
 }
 
 
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _line(verdict: dict[str, Any]) -> str:
+    """Return what became of one log, as in `registered: log 0, tokens 5 to 9`."""
+    facts = []
+    for name, fact in verdict.items():
+        if name == "tokens" and len(fact) == 2:
+            first, last = fact
+            facts.append(f"token {first}" if first == last else f"tokens {first} to {last}")
+        elif name != "verdict":
+            words = ", ".join(map(str, fact)) if isinstance(fact, list) else fact
+            facts.append(f"{_words(name)} {words}")
+    return ": ".join(filter(None, (_words(verdict["verdict"]), ", ".join(facts))))
+
+
 def _replay(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:
     outcomes = []
     for key in keys:
@@ -72,7 +89,7 @@ class WebhookEventAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     took = column("Took", lambda event: NOTHING if event.took_ms is None else f"{event.took_ms} ms")
     seen = column("Age", lambda event: age(event.received_at), ordering="received_at")
     failure = column("Error", lambda event: text_block(event.error))
-    results = column("Results", lambda event: json_block(event.verdicts or None))
+    results = column("Results", lambda event: text_block("\n".join(map(_line, event.verdicts))))
     size = column("Size", lambda event: f"{len(event.body):,} bytes")
     body_json = column("Body", lambda event: json_block(event.body))
 
@@ -86,4 +103,4 @@ class WebhookEventAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     @display(description="Result per mint")
     def result(self, event: WebhookEvent) -> str:
         counted = Counter(verdict["verdict"] for verdict in event.verdicts)
-        return ", ".join(f"{number} {name}" for name, number in counted.most_common()) or NOTHING
+        return ", ".join(f"{number} {_words(name)}" for name, number in counted.most_common())

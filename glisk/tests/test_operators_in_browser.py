@@ -125,7 +125,7 @@ def test_an_author_is_onboarded_and_the_dashboard_follows_their_mint(
     see_token(page, token_id, "revealed")
     expect(page.get_by_text(PROMPT).first).to_be_visible()
     page.wait_for_function("document.querySelector('.glisk-picture img').naturalWidth > 0")
-    timeline = page.locator(".glisk-timeline")
+    timeline = page.locator(".glisk-story")
     for part in ("prediction", "0.003 USD", "Transaction confirmed", "Metadata pinned"):
         expect(timeline).to_contain_text(re.compile(part, re.IGNORECASE))
 

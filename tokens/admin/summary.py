@@ -23,7 +23,7 @@ from tokens.models.artefact import UploadStatus
 from tokens.states import TokenStatus
 
 _WAY = [status for status in TokenStatus if status is not TokenStatus.FAILED]
-_ENTRIES_SHOWN: Final = 8
+_ENTRIES_SHOWN: Final = 12  # more than a token without troubles has
 
 # What keeps a token from going on: sources of console.troubles.Trouble, which stands above.
 WAITS: list[Callable[[Token], Iterable[Any]]] = []

@@ -46,8 +46,7 @@ _UPLOAD_TITLES: Final = {
 class Happening:
     """One entry: `title` in the colour `label`, who, and named facts; `url` of its page.
 
-    `times` counts those of the same kind in a row of which this is the newest; they began at
-    `begun`.
+    `times` counts the equal errors in a row of which this is the newest; they began at `begun`.
     """
 
     at: datetime
@@ -65,8 +64,9 @@ class Happening:
     begun: datetime | None = None
 
     @property
-    def kind(self) -> tuple[str, str, str]:
-        return self.title, self.actor, self.text
+    def kind(self) -> tuple[str, str, str | datetime]:
+        """What entries in a row have in common if they are one error, again and again."""
+        return self.title, self.actor, self.text or self.at
 
 
 # What other apps tell of what happened to a token; added while their admin loads.
@@ -74,7 +74,7 @@ TIMELINE_SOURCES: list[Callable[[Token], Iterable[Happening]]] = []
 
 
 def timeline_of(token: Token) -> list[Happening]:
-    """Return what happened, newest first; what came several times in a row is one entry.
+    """Return what happened, newest first; an error that came again and again is one entry.
 
     No query but those of the sources, if transitions, jobs and uploads were read with the token.
     """
