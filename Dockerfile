@@ -44,6 +44,8 @@ RUN key=$(python -c "import secrets; print(secrets.token_hex(32))") \
     ALCHEMY_WEBHOOK_SECRET= REPLICATE_WEBHOOK_SECRET= KEEPER_PRIVATE_KEY= \
     python manage.py collectstatic --noinput --verbosity 0 \
     && python -m compileall -q /app
+# A volume takes its owner from here.
+RUN mkdir -p var/metrics && chown -R glisk var
 USER glisk
 EXPOSE 8000
 # Without Django, whose start takes a second of CPU, and without the proxy of the environment.

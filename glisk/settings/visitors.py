@@ -66,6 +66,7 @@ TRUSTED_PROXIES = _networks(env.texts("TRUSTED_PROXIES", [], **_NETWORKS))
 
 # -- Monitoring -------------------------------------------------------------------------
 METRICS_DIR = Path(env.text("METRICS_DIR", str(BASE_DIR / "var" / "metrics"))).resolve()
+METRICS_PORT = env.integer("METRICS_PORT", 0, low=0, high=65535)
 METRICS_TOKEN = env.secret("METRICS_TOKEN", "", min_length=20)
 _local = [] if PRODUCTION else ["127.0.0.0/8", "::1"]
 METRICS_NETWORKS = _networks(env.texts("METRICS_NETWORKS", _local, **_NETWORKS))

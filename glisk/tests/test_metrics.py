@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -21,6 +24,8 @@ from glisk.console.metrics import rows
 from glisk.errors import GliskError, TransientError
 from glisk.models import SystemState
 from glisk.tests.asking import beat
+from glisk.tests.waiting import eventually
+from glisk.tests.web_server import WebServer, web
 from reveals.costs import RevealTotals
 from tokens.models import ImageGenerationJob
 from tokens.recovery.progress import Progress, save_progress
@@ -28,6 +33,7 @@ from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.django_db
+__all__ = ["web"]
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -218,3 +224,37 @@ def test_whoever_is_counted_does_not_suffer_by_it(
     assert client.get("/health/live").status_code == 200
     assert counting._is_off
     assert client.get("/health/live").status_code == 200
+
+
+@pytest.mark.process
+def test_two_web_processes_tell_the_same_sum_and_a_killed_one_is_not_forgotten(
+    web: Callable[..., WebServer], tmp_path: Path
+) -> None:
+    """It is read while others write, and no count is lost, repeated or taken back."""
+    server = web(METRICS_DIR=str(tmp_path / "metrics"))
+    route = {"route": "/api/authors/leaderboard", "method": "GET", "status": "200"}
+    total, told = 0, [0.0]
+
+    def asked() -> float:
+        url = f"http://127.0.0.1:{server.port}/metrics"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            found = dict(_samples(answer.read().decode()))
+        number = value(found, "http_request_seconds_count", **route) or 0.0
+        assert (value(found, "http_request_seconds_bucket", le="+Inf", **route) or 0.0) == number
+        assert value(found, "database_up") == 1
+        return number
+
+    for _ in range(3):
+        with ThreadPoolExecutor(8) as pool:
+            answers = [pool.submit(server.get, "/api/authors/leaderboard") for _ in range(80)]
+            told += [asked() for _ in range(3)]
+            assert {answer.result()[0] for answer in answers} == {200}
+        total += 80
+        told += [asked() for _ in range(4)]  # by either process
+        assert set(told[-4:]) == {total}
+        killed = server.workers()[0]
+        killed.kill()
+        killed.wait(60)
+        eventually(lambda: len(server.workers()) == 2)
+    assert told == sorted(told)
+    assert len(list((tmp_path / "metrics").glob("histogram_*.db"))) <= 3
