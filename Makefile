@@ -95,17 +95,23 @@ test: parts ## Run the fast tests: the suite to run while working
 test-all: parts ## Run the tests that `make test` leaves out: nodes, processes, browser, sandbox, …
 	@$(PYTEST) -m "not fast" $(ARGS)
 
+# Where secrets are made up; and what looks like one: examples, CIDs, digests, an alphabet.
+MADE_UP := (^|/)tests/|^sandbox/|^benchmarks/|^conftest|^requirements.*\.txt$$|^docs/openapi.json$$|\.(png|jpg|svg)$$
+LIKE_SECRETS := ^((P|p)assword|Qm.{44}|sha256-.*|123456789AB.*)$$
+
 # Nothing of the developer's own environment decides about the checks.
 LINT := env -i PATH="$$PATH" HOME="$$HOME"
 
 .PHONY: lint
-lint: $(STAMP) ## Check style, types, import direction, documents, migrations and deployment settings
+lint: $(STAMP) ## Check style, types, import direction, documents, secrets, migrations and deployment settings
 	@failed=0; \
 	$(PY) -m ruff check . || failed=1; \
 	$(PY) -m ruff format --check --quiet . || { echo "Not formatted: run 'make format'."; failed=1; }; \
 	$(LINT) DATABASE_URL=postgres://lint@127.0.0.1/lint $(PY) -m mypy || failed=1; \
 	contracts=$$($(VENV)/bin/lint-imports --no-logo 2>&1) || { echo "$$contracts"; failed=1; }; \
 	$(LINT) $(PY) -m glisk.tests.lint_source || failed=1; \
+	git ls-files -z | grep -zvE '$(MADE_UP)' | xargs -0 -n 120 -P 2 \
+		$(VENV)/bin/detect-secrets-hook --exclude-secrets '$(LIKE_SECRETS)' || failed=1; \
 	$(LINT) $(PY) -m glisk.tests.configuration_reference --check || failed=1; \
 	$(LINT) GLISK_ENV_FILE=.env.example $(PY) manage.py makemigrations --check --dry-run || failed=1; \
 	$(LINT) DJANGO_SETTINGS_MODULE=glisk.tests.lint_settings $(PY) manage.py lintmigrations --quiet ok ignore || failed=1; \

@@ -85,3 +85,14 @@ def test_updates_cool_down() -> None:
     updates = yaml.safe_load(text)["updates"]
     assert {update["package-ecosystem"] for update in updates} >= {"uv", "docker", "npm"}
     assert all(update["cooldown"]["default-days"] >= 7 for update in updates)
+
+
+def test_each_threat_names_tests_that_exist() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    threats = re.split(r"\n#+ ", text.partition("\n## Threats")[2])[1:]
+    assert len(threats) >= 8
+    for threat in threats:
+        named = re.findall(r"`([\w/]+\.py)::(\w+)`", threat)
+        assert named, threat.splitlines()[0]
+        for path, name in named:
+            assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
