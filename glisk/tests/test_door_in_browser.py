@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
@@ -102,6 +103,7 @@ def test_who_is_locked_out_reads_until_when(page: Page, settings: Settings) -> N
     look(page, "locked-out")
 
 
+@pytest.mark.parametrize("page", [1280], indirect=True)
 def test_no_kind_of_page_breaks_its_policy(page: Page, live_server: LiveServer) -> None:
     token: Token = add_ready_token(1)
     user = User.objects.create_superuser("maria", password=PASSWORD)
@@ -118,6 +120,8 @@ def test_no_kind_of_page_breaks_its_policy(page: Page, live_server: LiveServer) 
         f"/admin/authors/author/{token.author_id}/change/",
         "/admin/authors/author/import/",
         "/admin/glisk/systemstate/controls/",
+        reverse("admin-audit"),
+        f"{reverse('admin-search')}?q={token.pk}",
         f"/admin/auth/user/{user.pk}/change/",
         "/admin/auth/user/add/",
         "/admin/auth/group/add/",

@@ -1,11 +1,14 @@
 """Nobody who may spend acts with a password alone; phones break, and get lost."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from django_otp.plugins.otp_static.models import StaticToken
@@ -15,6 +18,7 @@ from pytest_django.fixtures import Settings
 
 from glisk.console.roles import give_role, make_roles
 from glisk.models import OperatorAction
+from glisk.security.second_factor import check_code, make_recovery_codes
 from glisk.tests.second_factors import ASK, PASSWORD, SET_UP, code_of, log_in, with_app
 
 pytestmark = pytest.mark.django_db
@@ -117,6 +121,25 @@ def test_a_code_works_once_and_under_a_new_session(client: Client, maria: User) 
     again = other.post(ASK, {"code": code})
     assert "not right, or was used already" in again.content.decode()
     assert other.get("/admin/").status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_send_one_code_at_once_one_gets_in() -> None:
+    user = User.objects.create_user("maria")
+    device = with_app(user)
+    (recovery, *_) = make_recovery_codes(user, action="set_up_second_factor")
+    for code in (code_of(device.key), recovery.replace("-", "")):
+        barrier = Barrier(2)
+
+        def send(code: str = code, barrier: Barrier = barrier) -> bool:
+            barrier.wait(10)
+            try:
+                return check_code(user, code)[0] is not None
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(2) as pool:
+            assert sorted(pool.map(lambda _: send(), range(2))) == [False, True]
 
 
 def test_wrong_codes_are_throttled_and_the_page_says_until_when(
