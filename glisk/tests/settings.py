@@ -8,6 +8,7 @@ same variables.
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -38,8 +39,10 @@ from glisk.settings import DATABASES  # noqa: E402 - the same
 
 # Two runs at once do not meet: each has a database of its own.
 DATABASES["default"]["TEST"] = {"NAME": f"test_glisk_{os.getpid()}"}
-# The processes of a run count for themselves, unless a test says where.
+# The processes of a run count for themselves; those that tests start, where these say.
 if "METRICS_DIR" not in _metrics:
+    METRICS_DIR = _BASE_DIR / "var" / "test-metrics"
+if "pytest" in sys.modules:
     METRICS_DIR = Path(tempfile.mkdtemp(prefix="glisk-metrics-"))
     _made_by = os.getpid()
 

@@ -96,8 +96,8 @@ def test_what_rows_hold(client: Client, settings: Settings) -> None:
     assert value(found, "stage_tokens", stage="upload", activity="waiting") == 1
     assert value(found, "stage_stuck_tokens", stage="upload") == 1
     assert value(found, "failed_tokens_24h", error_class="artefact") == 1
-    assert value(found, "troubles", kind="tokens") == 1
-    assert value(found, "troubles", kind="worker") == 0
+    assert value(found, "troubles", kind="tokens", level="page") == 1
+    assert value(found, "troubles", kind="worker", level="page") == 0
     assert value(found, "workers", stage="generation") == 1
     assert value(found, "workers", stage="reveal") == 0
     assert value(found, "chain_blocks_behind") == 10

@@ -51,7 +51,7 @@ def test_each_alert_says_what_to_do_and_how_soon() -> None:
     assert len(set(names)) == len(names) >= 15
     for rule in rules():
         told = rule["annotations"]
-        assert rule["labels"]["severity"] in ("page", "ticket"), rule
+        assert rule["labels"]["severity"] in ("page", "warn"), rule
         assert told["summary"] and told["description"], rule
         file, _, anchor = told["runbook"].partition("#")
         assert (file, anchor in anchors()) == ("docs/runbook.md", True), told["runbook"]

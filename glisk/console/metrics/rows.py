@@ -25,6 +25,7 @@ from prometheus_client.utils import floatToGoString
 
 from glisk.clock import database_now
 from glisk.console.overview import Overview, take_overview
+from glisk.console.overview.causes import LEVELS, PAGE, WARN
 from glisk.console.overview.stages import HELD, STAGES
 from reveals import keeper
 from reveals.costs import reveal_totals
@@ -36,10 +37,6 @@ from webhooks.models import WebhookEvent
 logger = structlog.get_logger(__name__)
 
 _STATUSES: Final = (keeper.OK, keeper.LOW, keeper.EMPTY, keeper.BLOCKED, keeper.UNKNOWN)
-_KINDS: Final = (
-    *("worker", "chain", "pause", "breaker", "limit", "keeper", "alarm", "tokens", "held"),
-    *("failed", "webhook"),
-)
 # Rules and dashboard show these also where there is none; the first one starts the drains.
 _WORKERS: Final = ("supervisor", *STAGES)
 
@@ -117,9 +114,13 @@ def _stages(view: Overview) -> Iterator[Metric]:
 
 
 def _system(view: Overview) -> Iterator[Metric]:
-    kinds = Counter(trouble.kind for trouble in view.troubles)
-    text = "What the dashboard lists as wrong, by kind."
-    yield _many("troubles", text, "kind", {kind: kinds[kind] for kind in (*_KINDS, *kinds)})
+    listed = Counter((trouble.kind, trouble.level) for trouble in view.troubles)
+    text = "What the dashboard lists as wrong; page: it needs a person tonight, warn: it can wait."
+    troubles = _gauge("troubles", text, ("kind", "level"))
+    for kind in LEVELS:
+        for level in (PAGE, WARN):
+            troubles.add_metric([kind, level], listed[kind, level])
+    yield troubles
     alive = Counter(worker.stage for worker in view.workers if worker.alive)
     text = "Processes of workers that live, by what they do."
     yield _many("workers", text, "stage", {stage: alive[stage] for stage in (*_WORKERS, *alive)})
