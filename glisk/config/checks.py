@@ -103,7 +103,8 @@ def _of_real_networks() -> Iterator[checks.CheckMessage]:
     if settings.SIGNED_REQUESTS_PER_MINUTE and not settings.TRUSTED_PROXIES:
         yield checks.Warning(
             "TRUSTED_PROXIES is empty: behind a proxy all visitors share one limit of "
-            f"{settings.SIGNED_REQUESTS_PER_MINUTE} signed requests a minute.",
+            f"{settings.SIGNED_REQUESTS_PER_MINUTE} signed requests a minute, and anybody's wrong "
+            "passwords lock an operator out.",
             hint="Give the addresses of the proxies in front of this server; docs/deployment.md.",
             id="glisk.W005",
         )
