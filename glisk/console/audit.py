@@ -137,7 +137,9 @@ def _on_the_whole(before: datetime | None, subject: Subject | None) -> Iterator[
     for row in _page(rows, "at", before):
         about = ""
         if row.subject != "system":
-            about = STAGE_LABELS.get(row.subject) or name_of_breaker(row.subject)
+            is_vendor = row.action.startswith("reset_")
+            about = name_of_breaker(row.subject) if is_vendor else row.subject
+            about = STAGE_LABELS.get(row.subject, about)
         why = " ".join(filter(None, (row.reason, row.detail.get("said", ""))))
         yield Entry(row.at, said_by(row.actor), _DEEDS.get(row.action, str(row)), about, why=why)
 
