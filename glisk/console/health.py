@@ -21,6 +21,7 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from glisk import __version__
 from glisk.api.views import REFUSALS, OperationsView
 from glisk.clock import database_now
 from glisk.console.overview import take_overview
@@ -93,7 +94,7 @@ def page(summary: str) -> Callable[[Callable[[], Facts]], Callable[..., HttpResp
 @page("Whether the database answers")
 def health() -> Facts:
     _ask_database()
-    return {"status": "healthy"}, {}
+    return {"status": "healthy"}, {"version": __version__}
 
 
 @page("Whether this process answers; nothing else is asked")

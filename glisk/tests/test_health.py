@@ -14,6 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from authors.tests.factories import wallet
+from glisk import __version__
 from glisk.console import health
 from glisk.models import SystemState
 from glisk.tests.asking import beat
@@ -57,7 +58,8 @@ def test_unhealthy_without_an_exceptions_text(
     silent.close()
     unreachable(monkeypatch, options="-c search_path=pg_catalog")
     answer = client.get("/health")
-    assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
+    told = {"status": "healthy", "version": __version__}
+    assert (answer.status_code, answer.json()) == (200, told)
     assert "no-store" in answer["Cache-Control"]
 
 
@@ -254,6 +256,7 @@ def test_the_public_sees_no_money_no_keys_and_no_reasons(
         bearer = {"Authorization": "Bearer a token of twenty letters"}
         assert client.get(f"/health/{page}", headers=bearer).json().keys() > told
     assert client.get("/health/keeper").json() == {"status": "healthy"}
+    assert client.get("/health").json() == {"status": "healthy"}
     settings.METRICS_TOKEN = ""
     empty = client.get("/health/keeper", headers={"Authorization": "Bearer "})
     assert empty.json() == {"status": "healthy"}

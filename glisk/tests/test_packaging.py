@@ -34,6 +34,8 @@ def test_the_version_is_the_same_everywhere(
 ) -> None:
     assert PROJECT["project"]["version"] == glisk.__version__
     assert f"ARG VERSION={glisk.__version__}\n" in DOCKERFILE
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## \[(\d.*?)\]", changes, re.MULTILINE)[0] == glisk.__version__
     for option in ("--version", "version"):
         monkeypatch.setattr(sys, "argv", ["manage.py", option])
         assert manage.main() == 0
