@@ -49,6 +49,12 @@ def _of_production() -> Iterator[checks.CheckMessage]:
             hint="Set NETWORK to BASE_MAINNET or BASE_SEPOLIA.",
             id="glisk.W001",
         )
+    if not settings.METRICS_TOKEN and not settings.METRICS_NETWORKS:
+        yield checks.Info(
+            "Nobody may read /metrics, nor what the health pages tell of money and keys.",
+            hint="Set METRICS_TOKEN, or METRICS_NETWORKS; docs/deployment.md, Probes.",
+            id="glisk.I002",
+        )
     if settings.EMBEDDED_DATABASE:
         yield checks.Warning(
             "DATABASE_URL is not set, so the embedded PostgreSQL serves: one machine, no backups.",

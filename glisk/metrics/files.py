@@ -24,8 +24,8 @@ logger = structlog.get_logger(__name__)
 # is taken at the start. A series of a histogram takes about 3 kB.
 _ROOM: Final = {"counter": 1 << 16, "histogram": 1 << 20}
 _MOST_SLOTS: Final = 1000
-# What reading a file raises that a crash of the machine has damaged.
-_DAMAGED: Final = (RuntimeError, ValueError, struct.error, IndexError)
+# What reading a file raises that a crash of the machine has damaged, or that is gone.
+_DAMAGED: Final = (RuntimeError, ValueError, struct.error, IndexError, OSError)
 
 
 class Slot:
@@ -52,7 +52,8 @@ class Slot:
         """Leave the slot to the parent; its number is not taken, for the files are mapped here."""
         if self._lock is not None:
             os.close(self._lock)
-        self._parents, self._number, self._lock = self._number, "", None
+            self._parents = self._number
+        self._number, self._lock = "", None
 
     def _take(self) -> str:
         directory = settings.METRICS_DIR

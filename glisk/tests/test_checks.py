@@ -34,6 +34,7 @@ def production(settings: Settings) -> Settings:
     settings.ALERT_URLS = ["jsons://alerts.glisk.example/key"]
     settings.HEARTBEAT_URL = "https://heartbeat.glisk.example/key"
     settings.KEEPER_KEY_IN_REACH = False
+    settings.METRICS_TOKEN, settings.METRICS_NETWORKS = "a token of twenty letters", []
     return settings
 
 
@@ -56,6 +57,8 @@ FINDINGS: list[tuple[dict[str, Any], set[str]]] = [
     ({"ALERT_URLS": [], "ALERT_PAGE_URLS": ["json://127.0.0.1"]}, set()),
     ({"HEARTBEAT_URL": ""}, {"glisk.W021"}),
     ({"KEEPER_KEY_IN_REACH": True}, {"glisk.W010"}),
+    ({"METRICS_TOKEN": ""}, {"glisk.I002"}),
+    ({"METRICS_TOKEN": "", "METRICS_NETWORKS": [ip_network("10.0.0.0/8")]}, set()),
     ({"X_CLIENT_ID": "ours", "X_REDIRECT_URI": "https://api.glisk.example/x"}, {"glisk.W004"}),
     (
         {
