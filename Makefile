@@ -112,7 +112,6 @@ lint: $(STAMP) ## Check style, types, import direction, documents, secrets, migr
 	$(LINT) $(PY) -m glisk.tests.lint_source || failed=1; \
 	git ls-files -z | grep -zvE '$(MADE_UP)' | xargs -0 -n 120 -P 2 \
 		$(VENV)/bin/detect-secrets-hook --exclude-secrets '$(LIKE_SECRETS)' || failed=1; \
-	$(LINT) $(PY) -m glisk.tests.configuration_reference --check || failed=1; \
 	$(LINT) GLISK_ENV_FILE=.env.example $(PY) manage.py makemigrations --check --dry-run || failed=1; \
 	$(LINT) DJANGO_SETTINGS_MODULE=glisk.tests.lint_settings $(PY) manage.py lintmigrations --quiet ok ignore || failed=1; \
 	$(LINT) GLISK_ENV_FILE=glisk/tests/data/production.env \

@@ -1,6 +1,6 @@
-"""Writes docs/configuration.md, or checks that it is not out of date.
+"""Writes docs/configuration.md; lint_source tells whether it is out of date.
 
-    python -m glisk.tests.configuration_reference [--check]
+    python -m glisk.tests.configuration_reference
 
 The words are those of `.env.example`, kinds, bounds and defaults those that the settings ask for.
 """
@@ -46,15 +46,17 @@ class Entry(NamedTuple):
 
 
 def main() -> int:
+    REFERENCE.write_text("".join(_pages(_asked())), encoding="utf-8")
+    return 0
+
+
+def outdated() -> Iterator[str]:
+    """Yield what is wrong with the reference, and with the defaults in `.env.example`."""
     env = _asked()
-    text = "".join(_pages(env))
-    faults = list(_contradictions(env))
-    if "--check" not in sys.argv[1:]:
-        REFERENCE.write_text(text, encoding="utf-8")
-    elif not REFERENCE.is_file() or REFERENCE.read_text(encoding="utf-8") != text:
-        faults.append("docs/configuration.md is out of date: run 'make configuration'")
-    sys.stderr.writelines(f"{fault}\n" for fault in faults)
-    return bool(faults)
+    yield from _contradictions(env)
+    written = REFERENCE.read_text(encoding="utf-8") if REFERENCE.is_file() else ""
+    if written != "".join(_pages(env)):
+        yield "docs/configuration.md is out of date: run 'make configuration'"
 
 
 def _asked() -> Environment:
