@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from glisk.admin.actions import ranged
-from glisk.management.base import ExplainedCommand, confirm
+from glisk.management.base import ExplainedCommand, confirm, counted
 from tokens.pipeline.image_vendors import cost_of_new_images
 from tokens.repairs import RepairResult
 
@@ -55,7 +55,7 @@ class RepairCommand(ExplainedCommand):
         if not options["dry_run"]:
             paying = sum(result.pays for result in results)
             if paying:
-                confirm(f"{_predictions(paying)}, will be paid for.", yes=options["yes"])
+                confirm(f"This pays for {_predictions(paying)}.", yes=options["yes"])
             results = repair()
         self.summarise(results, dry_run=options["dry_run"])
 
@@ -73,12 +73,13 @@ class RepairCommand(ExplainedCommand):
         if len(skipped) > _LISTED:
             self.stdout.write(f"… and {len(skipped) - _LISTED} more.")
         self.stdout.write(
-            f"{len(done)} tokens {would}done, {len(skipped)} {would}skipped, "
+            f"{counted(len(done), 'token')} {would}done, {len(skipped)} {would}skipped, "
             f"{_predictions(paying)}."
         )
         if skipped:
-            raise CommandError("Not everything was done; see above.", returncode=SKIPPED)
+            raise CommandError("Some tokens were skipped; see above.", returncode=SKIPPED)
 
 
 def _predictions(number: int) -> str:
-    return f"{number} new predictions, about {cost_of_new_images(number):.3f} US dollars"
+    cost = f"about {cost_of_new_images(number):.3f} US dollars"
+    return f"{counted(number, 'new prediction')}, {cost}"
