@@ -280,12 +280,11 @@ def test_the_metrics_are_right_after_all_that(ring: Ring) -> None:
     }
     reveals = moves["ready", "revealed"]
     name = "glisk_transitions_total{{from_state={},to_state={}}}"
-    eventually(
-        lambda: all(scraped(ring).get(name.format(*key)) == n for key, n in moves.items()),
-        what="the totals of the timeline",
-    )
+    wanted = {name.format(*key): number for key, number in moves.items()}
+    eventually(lambda: wanted.items() <= scraped(ring).items(), what="the timeline's totals")
     found = scraped(ring)
-    assert found["glisk_tokens{state=revealed}"] == reveals
+    revealed = ring.query("SELECT count(*) FROM tokens_s0 WHERE status = 'revealed'")[0][0]
+    assert found["glisk_tokens{state=revealed}"] == revealed <= reveals
     assert found["glisk_mint_to_reveal_seconds_count{}"] == reveals
     assert found["glisk_mint_to_reveal_seconds_bucket{le=+Inf}"] == reveals
     took = ring.query(
@@ -293,7 +292,7 @@ def test_the_metrics_are_right_after_all_that(ring: Ring) -> None:
         "JOIN token_transitions m USING (token_id) WHERE m.from_status = 'ready' "
         "AND m.to_status = 'revealed'"
     )[0][0]
-    assert found["glisk_mint_to_reveal_seconds_sum{}"] == pytest.approx(float(took), rel=1e-6)
+    assert found["glisk_mint_to_reveal_seconds_sum{}"] == pytest.approx(float(took), rel=1e-3)
     for state in ("detected", "generating", "uploading", "ready"):
         left = sum(number for (source, _), number in moves.items() if source == state)
         assert found[f"glisk_state_seconds_count{{state={state}}}"] == left
@@ -305,4 +304,4 @@ def test_the_metrics_are_right_after_all_that(ring: Ring) -> None:
     told = found["glisk_vendor_call_seconds_count{outcome=ok,vendor=pinata}"]
     assert pinned[0][0] <= told <= len(calls)
     files = list((ring.world.directory / "metrics").glob("counter_*.db"))
-    assert 3 <= len(files) <= 2 + 2 * 5  # as many as processes at one time
+    assert 3 <= len(files) <= 2 + 2 * 6  # as many as processes at one time
