@@ -15,7 +15,7 @@ import structlog
 from django.conf import settings
 
 from glisk.clients.chain import ChainClient, FeeHistory, RevealFacts, RpcError
-from glisk.clients.signers import SignedTransaction, Signer, check_signer, signer_from_settings
+from glisk.clients.signers import SignedTransaction, Signer, check_signer
 from glisk.clock import read_moment
 from glisk.errors import ProviderError
 from glisk.models import SystemState
@@ -42,6 +42,25 @@ def keeper_address() -> str:
     if settings.KEEPER_PRIVATE_KEY:
         return Keeper.from_settings().address
     return settings.KEEPER_ADDRESS or keeper_state().address
+
+
+def can_sign() -> bool:
+    """Tell whether this process has a signer."""
+    key, file = settings.KEEPER_PRIVATE_KEY, settings.KEEPER_KEY_FILE.path
+    return bool(settings.KEEPER_KMS_KEY_ID or key or file)
+
+
+def signer_from_settings() -> Signer:
+    """Return the keeper's signer; no key is read and nobody is asked before it signs."""
+    if settings.KEEPER_KMS_KEY_ID:
+        from glisk.clients.signers.kms import KmsSigner
+
+        return KmsSigner(settings.KEEPER_KMS_KEY_ID, address=settings.KEEPER_ADDRESS)
+    from glisk.clients.signers.local import FileSigner, KeySigner
+
+    if settings.KEEPER_PRIVATE_KEY:
+        return KeySigner(settings.KEEPER_PRIVATE_KEY)
+    return FileSigner(settings.KEEPER_KEY_FILE.path, address=settings.KEEPER_KEY_FILE.address)
 
 
 class Keeper:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from django.conf import settings
-
 from glisk.errors import AccountError
 
 VENDOR = "signer"
@@ -32,25 +30,6 @@ class Signer(Protocol):
 
     def sign(self, transaction: dict[str, Any]) -> SignedTransaction:
         """Sign a type 2 transaction, given by the names of JSON-RPC; raises `ProviderError`."""
-
-
-def can_sign() -> bool:
-    """Tell whether this process has a signer."""
-    key, file = settings.KEEPER_PRIVATE_KEY, settings.KEEPER_KEY_FILE.path
-    return bool(settings.KEEPER_KMS_KEY_ID or key or file)
-
-
-def signer_from_settings() -> Signer:
-    """Return the keeper's signer; no key is read and nobody is asked before it signs."""
-    if settings.KEEPER_KMS_KEY_ID:
-        from glisk.clients.signers.kms import KmsSigner
-
-        return KmsSigner(settings.KEEPER_KMS_KEY_ID, address=settings.KEEPER_ADDRESS)
-    from glisk.clients.signers.local import FileSigner, KeySigner
-
-    if settings.KEEPER_PRIVATE_KEY:
-        return KeySigner(settings.KEEPER_PRIVATE_KEY)
-    return FileSigner(settings.KEEPER_KEY_FILE.path, address=settings.KEEPER_KEY_FILE.address)
 
 
 def check_signer(signed: SignedTransaction, address: str) -> None:

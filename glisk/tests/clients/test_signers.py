@@ -16,7 +16,7 @@ from hexbytes import HexBytes
 from pytest_django import Settings
 
 from glisk.breaker import BreakerState
-from glisk.clients.signers import SignedTransaction, Signer, check_signer, signer_from_settings
+from glisk.clients.signers import SignedTransaction, Signer, check_signer
 from glisk.clients.signers.kms import KmsSigner, _recoverable
 from glisk.clients.signers.local import FileSigner, KeySigner
 from glisk.config.development_accounts import SECP256K1_ORDER
@@ -25,6 +25,7 @@ from glisk.console.advice import advice_for_breaker
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.logging.redaction import redact_text
 from glisk.tests.clients.kms_emulator import REGION, KmsEmulator
+from reveals.keeper import signer_from_settings
 from sandbox.accounts import ACCOUNTS, KEEPER
 from sandbox.node import free_port
 

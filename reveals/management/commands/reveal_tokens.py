@@ -11,12 +11,11 @@ from django.core.management.base import CommandError, CommandParser
 from glisk.admin.actions import ranged
 from glisk.clients.chain import ChainClient
 from glisk.clients.ipfs import GatewayClient
-from glisk.clients.signers import can_sign
 from glisk.engine.process import Flag
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, at_least, confirm, counted
 from reveals.by_hand import RevealPlan, preview_reveal, request_reveal
-from reveals.keeper import GasPriceTooHighError, keeper_address
+from reveals.keeper import GasPriceTooHighError, can_sign, keeper_address
 from reveals.until_revealed import Progress, wait_until_revealed
 from tokens.management.repairing import SKIPPED, token_ids
 from tokens.registry import in_flight
