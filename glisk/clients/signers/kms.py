@@ -18,6 +18,7 @@ from django.conf import settings
 from glisk.clients.signers import VENDOR, SignedTransaction, wrong_key
 from glisk.config.development_accounts import SECP256K1_ORDER
 from glisk.errors import AccountError, ProviderError, TransientError
+from glisk.metrics import timed_vendor_call
 
 KEY_SPEC = "ECC_SECG_P256K1"
 # What stands before X and Y in the DER form (RFC 5280, SubjectPublicKeyInfo) of such a key:
@@ -67,6 +68,10 @@ class KmsSigner:
         return PublicKey(key.removeprefix(_SPKI_PREFIX)).to_checksum_address()
 
     def _ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        with timed_vendor_call(VENDOR):
+            return self._ask_now(operation, **parameters)
+
+    def _ask_now(self, operation: str, **parameters: Any) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
 
