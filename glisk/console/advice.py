@@ -39,6 +39,9 @@ _NODE: Final = {
     ),
 }
 
+# Whichever of its breakers it opens: one node has one fault.
+NODE_PROBLEMS: Final = {_MISFIT[0], *(problem for problem, _ in _NODE.values())}
+
 # By breaker, in order: the signs of a refusal, what is wrong, and what to do. A sign is a status, a
 # code or, after "~", a part of the words: the vendor's, and where it said nothing the client's own
 # about the node. The last one is for everything else. Breakers of which the same is wrong are told

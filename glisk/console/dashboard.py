@@ -95,6 +95,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
             "failures": view.failures[:_ROWS],
         }
         shown["tiles"].append(failure_tile(failed, day.revealed))
+    shown["is_calm"] = not any(tile.tone in ("warn", "bad") for tile in shown["tiles"])
     return shown
 
 

@@ -105,7 +105,8 @@ def test_the_first_page_shows_it_and_refreshes_it(admin_client: Client, client: 
 def test_each_part_needs_its_permission(client: Client) -> None:
     operator(client, "tokens.view_token")
     build_world(1)
-    assert board(client).keys() == {"now", "may", "tiles", "funnel", "charts", "failures"}
+    parts = {"now", "may", "tiles", "is_calm", "funnel", "charts", "failures"}
+    assert board(client).keys() == parts
     navigation = client.get(reverse("admin:index")).content.decode()
     assert reverse("admin:tokens_token_changelist") in navigation
     assert reverse("admin:webhooks_webhookevent_changelist") not in navigation

@@ -15,6 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.breaker import Breaker
+from glisk.console.overview import read_troubles
 from glisk.console.overview.causes import missing_webhooks
 from glisk.console.overview.stages import groups
 from glisk.engine.heartbeat import LASTS_SECONDS, end_alarm, raise_alarm
@@ -260,6 +261,22 @@ def test_a_known_cause_says_how_many_wait_for_it(admin_client: Client) -> None:
     assert "3 tokens wait" in told.terminal
     assert "3 tokens wait" in told.dashboard
     assert "without progress" not in told.terminal
+
+
+@pytest.mark.parametrize("order", [("chain", "rpc"), ("rpc", "chain")])
+def test_a_dead_node_is_one_problem_whichever_breaker_opens_first(
+    order: tuple[str, str], admin_client: Client
+) -> None:
+    TokenFactory.create(status=TokenStatus.READY)
+    for name in order:
+        for _ in range(3):
+            Breaker(name).failed(TransientError("No route to it.", vendor="chain"))
+        (problem,) = read_troubles()
+        assert (problem.kind, problem.name) == ("breaker", "rpc")
+    assert problem.title == (
+        "New mints not read, reveals paused: the node is unavailable · 1 token waits"
+    )
+    assert ask(admin_client).dashboard.count("the node is unavailable") == 1
 
 
 def test_failed_tokens_are_counted_by_what_they_failed_of(admin_client: Client) -> None:

@@ -17,6 +17,7 @@ from glisk.admin.audit import said_by
 from glisk.breaker import BreakerState, headline_for_breaker, name_of_breaker
 from glisk.clock import database_now, read_moment
 from glisk.console.advice import (
+    NODE_PROBLEMS,
     advice_for_breaker,
     headline_with_problem,
     problem_of_breaker,
@@ -199,11 +200,11 @@ def _breaker(vendor: str, row: SystemState) -> Trouble | None:
 def one_for_one_cause(causes: Iterable[Trouble]) -> list[Trouble]:
     """Return the causes, the open breakers of which the same is wrong as one.
 
-    A dead node opens two. The one that opens first, as a rule, gives its name: alerts begin and
-    end by it.
+    A dead node opens two, in any order. Its name is always the same: alerts begin and end by it.
     """
     told: dict[str, Trouble] = {}
-    for cause in causes:
+    for found in causes:
+        cause = replace(found, name="rpc") if found.problem in NODE_PROBLEMS else found
         key = cause.problem or f"{cause.kind}:{cause.name}"
         first = told.get(key)
         told[key] = cause if first is None else _merged(first, cause)
@@ -211,7 +212,7 @@ def one_for_one_cause(causes: Iterable[Trouble]) -> list[Trouble]:
 
 
 def _merged(one: Trouble, other: Trouble) -> Trouble:
-    first, second = sorted((one, other), key=lambda cause: cause.name == "chain")
+    first, second = sorted((one, other), key=lambda cause: "chain" in cause.subjects)
     subjects = (*first.subjects, *second.subjects)
     effects = [headline_for_breaker(name) for name in subjects]
     return replace(
