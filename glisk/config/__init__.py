@@ -107,7 +107,8 @@ class Environment:
             is_file = name.endswith("_FILE") and name.removesuffix("_FILE") in self.secret_names
             if name not in self.asked and not is_file:
                 for meant in difflib.get_close_matches(name.upper(), self.asked, 1, _LIKE_OURS):
-                    found[name] = meant
+                    if _begin_alike(name.upper(), meant):
+                        found[name] = meant
         return found
 
     def refuse_published(self, *, example: Path) -> None:
@@ -333,6 +334,13 @@ class Environment:
         if value and not valid:
             self.fault(name, "is not a database URL (postgres://user:password@host:5432/name)")
         return value
+
+
+def _begin_alike(name: str, other: str) -> bool:
+    """Tell a slip of the fingers from another program's variable (OPENAI_API_KEY, API_URL)."""
+    first, other_first = name.partition("_")[0], other.partition("_")[0]
+    alike = difflib.SequenceMatcher(None, first, other_first).ratio() >= _LIKE_OURS
+    return alike or name.replace("_", "") == other.replace("_", "")
 
 
 def _plain(number: float) -> str:

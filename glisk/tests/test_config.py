@@ -308,6 +308,7 @@ PATH HOME USER HOSTNAME LOGNAME SHELL LANG LC_ALL PWD TERM MAIL TZ CI VIRTUAL_EN
 POSTGRES_PASSWORD POSTGRES_USER POSTGRES_DB PUBLISH COMPOSE_PROJECT_NAME HTTP_PROXY no_proxy
 WEB_CONCURRENCY GUNICORN_CMD_ARGS AWS_SECRET_ACCESS_KEY KUBERNETES_PORT GLISK_SERVICE_HOST
 GLISK_PORT_8000_TCP GLISK_ENV_FILE DJANGO_SETTINGS_MODULE PGHOST SECRET_KEY_FILE
+OPENAI_API_KEY API_URL
 """
 
 
@@ -315,8 +316,10 @@ def test_names_that_nothing_reads_are_told_with_the_name_that_was_meant() -> Non
     ours = {"WORKER_BATCHSIZE": "WORKER_BATCH_SIZE", "LOGLEVEL": "LOG_LEVEL", "port": "PORT"}
     foreign = FOREIGN.split()
     environment = Environment({**ours, **dict.fromkeys(foreign, "1"), "WORKER_BATCH_SIZE": "5"})
-    for name in (*ours.values(), "HOST", "SECRET_KEY", "DB_POOL_SIZE", "WEB_WORKERS", "APP_ENV"):
+    others = ("HOST", "OPENSEA_API_KEY", "X_API_URL", "DB_POOL_SIZE", "WEB_WORKERS", "APP_ENV")
+    for name in (*ours.values(), *others):
         environment.text(name, "")
+    environment.secret("SECRET_KEY", "")
     assert environment.misnamed() == ours
 
 
