@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 
 from glisk.config import Environment
-from glisk.tests.environments import EXAMPLE, NO_DATABASE, complaint, read_settings
+from glisk.tests.environments import EXAMPLE, NO_DATABASE, complaint, read_settings, start
 from glisk.tests.test_env_example import documented
 
 # What such a variable is called. Of the second group none is secret.
@@ -89,3 +89,15 @@ def test_the_settings_take_all_secrets_from_files(tmp_path: Path) -> None:
     said = complaint(given)
     assert "  - SECRET_KEY_FILE: has 15 characters; at least 50 are needed" in said
     assert "hush" not in said
+
+
+@pytest.mark.process
+def test_no_log_shows_the_key_in_a_nodes_url() -> None:
+    key = "0123456789abcdef0123456789abcdef"
+    program = (
+        "import glisk.settings, sys; from glisk.logging.redaction import redact_text; "
+        f"sys.stdout.write(redact_text('asked https://mainnet.infura.io/v3/{key}'))"
+    )
+    given = {**EXAMPLE, **NO_DATABASE, "RPC_URL": f"https://mainnet.infura.io/v3/{key}"}
+    done = start(given, ("-c", program))
+    assert done.stdout == "asked https://mainnet.infura.io/v3/[redacted]", done.stderr
