@@ -78,11 +78,15 @@ slot = Slot()
 
 
 def _prepare(path: Path, room: int) -> None:
-    """Make a file with its room on the disk, and begin a damaged one anew."""
-    if path.exists() and not _is_sound(path):
-        path.unlink()
-    with path.open("ab") as file:
-        os.posix_fallocate(file.fileno(), 0, room)
+    """Make a file with its room on the disk, unless there is a sound one."""
+    if path.exists() and _is_sound(path):
+        return
+    made = path.with_suffix(".new")  # no scrape meets half of it
+    with made.open("wb") as file:
+        file.truncate(room)
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(file.fileno(), 0, room)
+    made.replace(path)
 
 
 def _is_sound(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from glisk import metrics as counting
 from glisk.clients.http import HttpClient
 from glisk.console.metrics import rows
 from glisk.errors import GliskError, TransientError
+from glisk.metrics import files
 from glisk.models import SystemState
 from glisk.tests.asking import beat
 from glisk.tests.waiting import eventually
@@ -224,6 +226,20 @@ def test_whoever_is_counted_does_not_suffer_by_it(
     assert client.get("/health/live").status_code == 200
     assert counting._is_off
     assert client.get("/health/live").status_code == 200
+
+
+def test_a_damaged_file_spoils_neither_a_scrape_nor_the_slot(
+    client: Client, settings: Settings
+) -> None:
+    assert client.get("/health/live").status_code == 200
+    damaged = settings.METRICS_DIR / "counter_99.db"
+    for content in (b"", b"x" * 3, struct.pack("i", 4000) + b"\xff" * 3996):
+        damaged.write_bytes(content)
+        assert value(scrape(client), "http_request_seconds_count", **route("/health/live"))
+        files._prepare(damaged, 4096)
+        assert files._is_sound(damaged)
+        assert damaged.stat().st_size == 4096
+    damaged.unlink()
 
 
 @pytest.mark.process
