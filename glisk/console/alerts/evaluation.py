@@ -60,8 +60,10 @@ def note_troubles() -> int:
             alert = alerts.pop(key, None) or Alert(
                 kind=trouble.kind, name=trouble.name, seen_at=now
             )
+            is_worse = alert.level == WARN and trouble.level == PAGE
             _copy(trouble, alert)
-            event = _due(alert, now)
+            # Whoever gets pages only has not heard of what was told as a warning.
+            event = Event.BEGIN if is_worse and alert.told_at else _due(alert, now)
             alert.told_at = now if event else alert.told_at
             alert.save()
             told += [(alert, event)] if event else []
@@ -70,8 +72,6 @@ def note_troubles() -> int:
 
 
 def _copy(trouble: Trouble, alert: Alert) -> None:
-    if alert.level == WARN and trouble.level == PAGE:
-        alert.told_at = None  # who can be woken has not heard of it
     if alert.level != PAGE:  # whoever was woken hears the end
         alert.level = trouble.level
     alert.began_at = alert.began_at or trouble.since or alert.seen_at

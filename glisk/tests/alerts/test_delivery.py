@@ -49,7 +49,7 @@ def make_due() -> None:
 def test_a_target_that_is_down_delays_no_other(
     told: Told, other: ScriptedServer, settings: Settings
 ) -> None:
-    settings.ALERT_URLS = [f"{address_of(other)}?rto=0.5", *settings.ALERT_URLS]
+    settings.ALERT_URLS = [f"{address_of(other)}?rto=0.2", *settings.ALERT_URLS]
     other.script(silence(), silence())
     wrong("clock")
     began = time.monotonic()
