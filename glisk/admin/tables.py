@@ -183,7 +183,6 @@ class MachineInline(Unwritten, TabularInline):
     """Rows of the machine below the object that they belong to."""
 
     template = "admin/machine_inline.html"
-    empty_value_display = _NOTHING
     extra = 0
     can_delete = False
     hide_title = True

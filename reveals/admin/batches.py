@@ -9,10 +9,10 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from glisk.admin.actions import ActionsAdmin, AdminAction, Forecast, Outcome
-from glisk.admin.formatting import NOTHING, admin_link, age, ether, short, wallet_link
+from glisk.admin.formatting import NOTHING, age, ether, short, wallet_link
 from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, as_hash, as_id, column
 from glisk.permissions import SPEED_UP
-from reveals.admin.transactions import TransactionColumns, elapsed
+from reveals.admin.transactions import TransactionColumns, elapsed, page_link
 from reveals.by_hand import request_replacement
 from reveals.keeper import configured_ceiling_wei
 from reveals.models import BatchStatus, RevealBatch, RevealBatchToken, RevealTransaction
@@ -55,11 +55,11 @@ REPLACE_BATCH = AdminAction(
 class TransactionInline(TransactionColumns, MachineInline):
     model = RevealTransaction
     verbose_name_plural = "Transactions"
-    fields = ("link", "state", "fee_cap", "price", "gas_used", "cost", "signed")
+    fields = ("link", "state", "fee_cap", "price", "used", "cost", "signed")
     readonly_fields = fields
     ordering = ("-id",)
 
-    link = column("Transaction", lambda row: admin_link(row, f"{row.tx_hash[:12]}…"))
+    link = column("Transaction", page_link)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealTransaction]:
         found: QuerySet[RevealTransaction] = super().get_queryset(request)

@@ -41,7 +41,7 @@ def elapsed(start: datetime, end: datetime | None) -> str:
     return NOTHING if end is None else duration((end - start).total_seconds())
 
 
-def _page_link(row: RevealTransaction) -> SafeString:
+def page_link(row: RevealTransaction) -> SafeString:
     """Return a link to a transaction's page here, with its hash to copy."""
     return copyable(row.tx_hash, admin_link(row, shortened(row.tx_hash)))
 
@@ -52,6 +52,7 @@ class TransactionColumns:
     state = column("State", lambda row: row.status, label=TRANSACTION_LABELS)
     fee_cap = column("Fee cap per gas", lambda row: gwei(row.max_fee_per_gas_wei))
     price = column("Price per gas", lambda row: gwei(row.effective_gas_price_wei))
+    used = column("Gas used", lambda row: f"{row.gas_used:,}" if row.gas_used else NOTHING)
     cost = column("Cost", lambda row: ether(row.cost_wei))
     signed = column("Signed", lambda row: age(row.signed_at), ordering="signed_at")
 
@@ -111,11 +112,11 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
             .prefetch_related(Prefetch("replaced_by", queryset=later))
         )
 
-    name = column("Transaction", _page_link)
+    name = column("Transaction", page_link)
     explorer = column("Transaction", lambda row: transaction_link(row.tx_hash))
     batch_link = column("Batch", lambda row: admin_link(row.batch))
     replaces_link = column(
-        "Replaces", lambda row: _page_link(row.replaces) if row.replaces else NOTHING
+        "Replaces", lambda row: page_link(row.replaces) if row.replaces else NOTHING
     )
     size = column("Tokens", lambda row: len(row.token_ids))
     uris = column("Metadata URIs", lambda row: text_block("\n".join(row.metadata_uris)))
@@ -130,7 +131,7 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
 
     @display(description="Replaced by")
     def replacements(self, transaction: RevealTransaction) -> SafeString | str:
-        later = ((_page_link(other),) for other in transaction.replaced_by.all())
+        later = ((page_link(other),) for other in transaction.replaced_by.all())
         return format_html_join(" ", "{}", later) or NOTHING
 
     @display(description="Tokens")
