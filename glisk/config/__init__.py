@@ -93,6 +93,13 @@ class Environment:
     def finish(self) -> None:
         """Raise `ConfigurationError` naming every fault that was found."""
         faults = sorted(set(self.faults))
+        required = [name for name, asked in self.asked.items() if asked.default is REQUIRED]
+        if faults and not any(self._values.get(name) for name in required):
+            names = ", ".join(dict.fromkeys(fault.partition(":")[0] for fault in faults))
+            raise ConfigurationError(
+                f"Nothing is configured: {names} are needed. For the local sandbox: "
+                "cp .env.example .env; for real use fill in what it explains."
+            )
         if faults:
             lines = "\n".join(f"  - {fault}" for fault in faults)
             raise ConfigurationError(
