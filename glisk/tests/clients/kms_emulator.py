@@ -10,27 +10,32 @@ from __future__ import annotations
 from typing import Any
 
 from aiohttp import web
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.core.request import Request
-from moto.kms.models import kms_backends
-from moto.kms.responses import KmsResponse
-from moto.kms.utils import ECDSAPrivateKey
 
 from sandbox.http import Emulator, Faults
 
 REGION = "eu-central-1"
 
 
-class DigestKey(ECDSAPrivateKey):
-    def __init__(self, private_key: ec.EllipticCurvePrivateKey) -> None:
-        self.private_key = private_key
+class DigestKey:
+    """Stands where moto keeps a key of its own."""
+
+    def __init__(self, private_key: str) -> None:
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        self._key = ec.derive_private_key(int(private_key, 16), ec.SECP256K1())
 
     def sign(self, message: bytes, signing_algorithm: str) -> bytes:
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
         assert signing_algorithm == "ECDSA_SHA_256"
-        return self.private_key.sign(message, ec.ECDSA(Prehashed(hashes.SHA256())))
+        return self._key.sign(message, ec.ECDSA(Prehashed(hashes.SHA256())))
+
+    def public_key(self) -> bytes:
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        return self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 class KmsEmulator(Emulator[Faults]):
@@ -40,6 +45,9 @@ class KmsEmulator(Emulator[Faults]):
     faults_class = Faults
 
     def __init__(self, **common: Any) -> None:
+        from moto.core import DEFAULT_ACCOUNT_ID  # half a second, which fast tests are spared
+        from moto.kms.models import kms_backends
+
         super().__init__(**common)
         self._backend = kms_backends[DEFAULT_ACCOUNT_ID][REGION]
 
@@ -58,10 +66,9 @@ class KmsEmulator(Emulator[Faults]):
 
     def create_key(self, private_key: str = "", *, spec: str = "ECC_SECG_P256K1") -> str:
         """Create a key, or take in this one (0x and hex), as an import does; return its id."""
-        key = self._backend.create_key("", "SIGN_VERIFY", spec, description="", tags=[])
+        key: Any = self._backend.create_key("", "SIGN_VERIFY", spec, description="", tags=[])
         if private_key:
-            own = ec.derive_private_key(int(private_key, 16), ec.SECP256K1())
-            key.private_key = DigestKey(own)
+            key.private_key = DigestKey(private_key)
         return str(key.id)
 
     def routes(self) -> list[web.RouteDef]:
@@ -72,6 +79,9 @@ class KmsEmulator(Emulator[Faults]):
         self.script("^POST /$", {"__type": code, "message": message}, status)
 
     async def _pass_on(self, request: web.Request) -> web.Response:
+        from moto.core.request import Request
+        from moto.kms.responses import KmsResponse
+
         asked = Request.from_primitives(
             request.method, str(request.url), dict(request.headers), await request.read()
         )
