@@ -24,7 +24,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from glisk.admin.actions import ActionsAdmin, AdminAction, Outcome
-from glisk.admin.formatting import age, duration, json_block, text_block
+from glisk.admin.formatting import age, duration, json_block, moment, text_block
 from glisk.admin.tables import Audited, ExactSearch, MachineAdmin, MachineInline, column
 from glisk.console.controls import URL_NAME as CONTROLS
 from glisk.console.controls import control_page
@@ -151,6 +151,7 @@ class WorkerHeartbeatAdmin(MachineAdmin):
 
 class AlertDeliveryInline(MachineInline):
     model = AlertDelivery
+    verbose_name_plural = "Messages"
     ordering = ("pk",)
     fields = ("event", "label", "state", "written", "done", "attempts", "error")
     readonly_fields = ("written", "done")
@@ -168,11 +169,13 @@ class AlertAdmin(MachineAdmin):
     list_filter = ("level", "kind")
     ordering = ("-pk",)
     fields = (
-        "headline", "level", "kind", "name", "reason", "advice", "tokens", "began_at", "seen_at",
-        "told_at", "gone_at", "ended_at",
+        "headline", "shown_level", "reason", "advice", "tokens", "began_at", "last_told",
+        "over_since", "kind", "name",
     )  # fmt: skip
     inlines = (AlertDeliveryInline,)
 
+    last_told = column("Last told", lambda a: moment(a.told_at) if a.told_at else "not yet")
+    over_since = column("Over since", lambda a: moment(a.gone_at) if a.gone_at else "it goes on")
     began = column("Began, ago", lambda alert: age(alert.began_at))
     delivered = column("Messages delivered", lambda alert: f"{alert.sent} of {alert.messages}")
 
