@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 from glisk.config import Environment
+from glisk.logging.redaction import MIN_SECRET_LENGTH
 
 # A comma may stand within an address (`?to=a@b.example,c@d.example`): the next one has a scheme.
 _BETWEEN = re.compile(r"[\s,;]+(?=[A-Za-z0-9]+://)")
@@ -55,4 +56,6 @@ def _both_spellings(word: str) -> set[str]:
 
 
 def _looks_made_up(word: str) -> bool:
+    if len(word) < MIN_SECRET_LENGTH:  # a port, and whatever else stands in .env.example as well
+        return False
     return any(c.isdigit() for c in word) or word not in (word.lower(), word.upper())

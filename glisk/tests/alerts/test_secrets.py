@@ -23,7 +23,7 @@ from glisk.logging.redaction import redact_text, register_secret
 from glisk.models import Alert, AlertDelivery
 from glisk.tests.alerts.conftest import KEY, Told, address_of
 from glisk.tests.clients.scripted_server import ScriptedServer, answer
-from glisk.tests.environments import EXAMPLE, read_settings
+from glisk.tests.environments import EXAMPLE, PRODUCTION, read_settings
 
 pytestmark = pytest.mark.django_db
 
@@ -117,6 +117,12 @@ def test_what_is_no_address_is_a_fault_that_names_its_place_only() -> None:
     assert "HEARTBEAT_URL: is not a URL" in faults
     assert KEY not in faults
     assert second not in faults
+
+
+@pytest.mark.process
+def test_a_port_that_the_example_names_too_is_no_published_secret() -> None:
+    urls = "json://alerts:8000/glisk?verify=true json://user:password@alerts:5432"
+    assert read_settings({**PRODUCTION, "ALERT_URLS": urls}) == ("", {})
 
 
 def test_the_heartbeats_address_is_a_secret_too(
