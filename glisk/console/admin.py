@@ -26,8 +26,8 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from glisk.admin.actions import ActionsAdmin, AdminAction, Outcome
 from glisk.admin.formatting import age, duration, json_block, moment, text_block
 from glisk.admin.tables import Audited, ExactSearch, MachineAdmin, MachineInline, column
+from glisk.console.control_page import control_page
 from glisk.console.controls import URL_NAME as CONTROLS
-from glisk.console.controls import control_page
 from glisk.console.overview.troubles import troubles_of
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.management.base import counted

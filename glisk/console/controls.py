@@ -1,4 +1,4 @@
-"""The controls: pauses, breakers, limits, reveals and recovery by hand, on a page of the admin.
+"""The controls: pauses, breakers, limits, reveals and recovery by hand (page: control_page).
 
 Everybody who may see the system's state may look; each button needs its permission. Everything
 done here leaves an audit row.
@@ -6,7 +6,6 @@ done here leaves an audit row.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,22 +13,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
 from django_q.tasks import async_task
 
 from glisk import pauses
-from glisk.admin.actions import MOST_AT_ONCE, is_first
-from glisk.admin.audit import actor_of, record_action, said
+from glisk.admin.actions import MOST_AT_ONCE
+from glisk.admin.audit import record_action, said
 from glisk.breaker import BreakerState, name_of_breaker
 from glisk.clients.chain import ChainClient
-from glisk.console.overview.causes import Trouble, find_causes, one_for_one_cause
-from glisk.errors import ProviderError
+from glisk.console.overview.causes import Trouble, find_causes
 from glisk.management.base import counted
 from glisk.models import SystemState
 from glisk.permissions import (
@@ -45,8 +38,6 @@ from reveals.admin.tokens import reveal_cost
 from reveals.by_hand import request_reveal
 from reveals.reconcile import compare_transactions, reconcile_reveals
 from tokens.models import Token
-from tokens.recovery.drift import ADVICE, last_report
-from tokens.recovery.drift import KEY as DRIFT_KEY
 
 URL_NAME = "glisk_systemstate_controls"
 
@@ -104,7 +95,7 @@ def _reset(key: str, value: dict[str, Any], *, action: str, actor: str, reason: 
     return True
 
 
-def _label(subject: str) -> str:
+def label_of(subject: str) -> str:
     """Return a stage or a vendor as people read it."""
     return pauses.STAGE_LABELS.get(subject) or name_of_breaker(subject)
 
@@ -116,8 +107,8 @@ def _to_one(
 
     def run(subject: str, actor: str, reason: str) -> str:
         if not service(subject, actor=actor, reason=reason.strip() or why):
-            raise ValueError(f"{_label(subject)}: there is nothing to do.")
-        return f"{_label(subject)}: {did}"
+            raise ValueError(f"{label_of(subject)}: there is nothing to do.")
+        return f"{label_of(subject)}: {did}"
 
     return run
 
@@ -212,7 +203,7 @@ CONTROLS: Final = (
 )
 
 
-# -- the page ----------------------------------------------------------------------------
+# -- what a page shows of them -------------------------------------------------------------
 
 
 def may_see_controls(user: Any) -> bool:
@@ -220,83 +211,6 @@ def may_see_controls(user: Any) -> bool:
     return user.has_perm("glisk.view_systemstate") or any(
         user.has_perm(control.permission) for control in CONTROLS
     )
-
-
-def control_page(request: HttpRequest) -> HttpResponse:
-    """Show the controls, or ask whether to use the one of the address; do what a form asks for."""
-    if not may_see_controls(request.user):
-        raise PermissionDenied
-    if request.method == "POST":
-        return _act(request)
-    if "action" in request.GET:
-        return _ask(request)
-    paused = {pause.stage: pause for pause in pauses.list_pauses()}
-    context: dict[str, Any] = {
-        **admin.site.each_context(request),
-        "title": "Controls",
-        "stages": [(stage, _label(stage), paused.get(stage)) for stage in pauses.STAGES],
-        "breakers": list_breakers(),
-        "rates": list_rate_use(),
-        "actions": [
-            control
-            for control in CONTROLS
-            if control.about and request.user.has_perm(control.permission)
-        ],
-        "once": secrets.token_urlsafe(16),
-        "drift": drift_report(),
-    }
-    return TemplateResponse(request, "admin/controls.html", context)
-
-
-def _permitted(request: HttpRequest, name: str | None) -> Control:
-    control = next((control for control in CONTROLS if control.name == name), None)
-    if control is None or not request.user.has_perm(control.permission):
-        raise PermissionDenied
-    return control
-
-
-def _ask(request: HttpRequest) -> HttpResponse:
-    """Ask before one control is used on some subjects: where a banner's button leads."""
-    control = _permitted(request, request.GET["action"])
-    subjects = request.GET.getlist("subject")
-    if control.about or not subjects:
-        raise PermissionDenied
-    labels = ", ".join(_label(subject) for subject in subjects)
-    troubles = one_for_one_cause(find_causes())
-    context = {
-        **admin.site.each_context(request),
-        "title": f"{control.label}: {labels}",
-        "control": control,
-        "subjects": subjects,
-        "troubles": [each for each in troubles if set(each.subjects) & set(subjects)],
-        "back": reverse("admin:index"),
-    }
-    return TemplateResponse(request, "admin/control_question.html", context)
-
-
-def _act(request: HttpRequest) -> HttpResponse:
-    control = _permitted(request, request.POST.get("action"))
-    if control.about and not is_first(request, request.POST.get("once", "")):
-        messages.warning(request, f"{control.label} was asked for already, and done once.")
-    else:
-        for subject in request.POST.getlist("subject") or [""]:
-            _use(request, control, subject)
-    from_banner = request.POST.get("next") == "dashboard"
-    return HttpResponseRedirect(reverse("admin:index" if from_banner else f"admin:{URL_NAME}"))
-
-
-def _use(request: HttpRequest, control: Control, subject: str) -> None:
-    actor, reason = actor_of(request.user), request.POST.get("reason", "")[:1000]
-    try:
-        done = control.run(subject, actor, reason)
-    except (ProviderError, ValueError) as error:
-        messages.error(request, f"{control.label}: {error}")
-        return
-    if control.about:
-        record_action(
-            actor=actor, action=control.name, subject="system", reason=reason, detail={"said": done}
-        )
-    messages.success(request, f"{control.label}: {done}")
 
 
 def list_breakers() -> list[tuple[str, str, Trouble | None]]:
@@ -320,7 +234,7 @@ def list_rate_use() -> list[dict[str, Any]]:
         uses.append(
             {
                 "name": name,
-                "label": _label(name),
+                "label": label_of(name),
                 "used": used,
                 "per_minute": per_minute,
                 "until": until,
@@ -333,16 +247,3 @@ def _states(prefix: str) -> list[tuple[str, Any]]:
     """Return the stored states under a prefix, by their bare names."""
     rows = SystemState.objects.filter(pk__startswith=prefix).order_by("pk")
     return [(row.state_key.removeprefix(prefix), row.state_value) for row in rows]
-
-
-def drift_report() -> dict[str, Any] | None:
-    """Return the last comparison with the chain for a page: when, what differs, what to do."""
-    stored = SystemState.objects.filter(pk=DRIFT_KEY).values_list("updated_at", flat=True)
-    if (at := stored.first()) is None:
-        return None
-    report = last_report()
-    kinds = [
-        (kind, number, ADVICE.get(kind), [each for each in report.findings if each.kind == kind])
-        for kind, number in sorted(report.counts.items())
-    ]
-    return {"at": at, "report": report, "kinds": kinds}
