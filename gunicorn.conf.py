@@ -30,7 +30,7 @@ try:
     _host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
 except ConfigurationError as error:
     print(error, file=sys.stderr)
-    sys.exit(2)
+    sys.exit(1)
 
 
 class PipelineLogger(Logger):

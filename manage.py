@@ -20,7 +20,7 @@ def main() -> int:
         settings.configured or settings.INSTALLED_APPS  # noqa: B018 - loads the settings now
     except ConfigurationError as error:
         print(error, file=sys.stderr)
-        return 2
+        return 1
     from django.db import DatabaseError, InterfaceError
 
     try:

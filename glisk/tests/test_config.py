@@ -33,7 +33,7 @@ BARE_GUNICORN = ("-m", "gunicorn", "-c", "python:glisk", "--no-control-socket", 
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("command", "status"), [(WORKER, 2), (GUNICORN, 2), (BARE_GUNICORN, 3)])
+@pytest.mark.parametrize(("command", "status"), [(WORKER, 1), (GUNICORN, 1), (BARE_GUNICORN, 3)])
 def test_every_process_says_it_once_and_ends(command: tuple[str, ...], status: int) -> None:
     done = start({**EXAMPLE, "PORT": "0", "KEEPER_PRIVATE_KEY": "x"}, command)
     assert done.returncode == status

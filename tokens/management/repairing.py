@@ -60,7 +60,7 @@ class RepairCommand(ExplainedCommand):
         self.summarise(results, dry_run=options["dry_run"])
 
     def summarise(self, results: Sequence[RepairResult], *, dry_run: bool = False) -> None:
-        """Write what was done; exit with 2 if something was skipped."""
+        """Write what was done; exit with 2 if something was skipped, with 1 if all was."""
         done = [result for result in results if result.done]
         skipped = [result for result in results if not result.done]
         paying = sum(result.pays for result in done)
@@ -76,6 +76,8 @@ class RepairCommand(ExplainedCommand):
             f"{counted(len(done), 'token')} {would}done, {len(skipped)} {would}skipped, "
             f"{_predictions(paying)}."
         )
+        if skipped and not done:
+            raise CommandError("Nothing was done: all tokens were skipped; see above.")
         if skipped:
             raise CommandError("Some tokens were skipped; see above.", returncode=SKIPPED)
 

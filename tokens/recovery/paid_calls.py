@@ -24,6 +24,7 @@ from django.db.models.functions import Now
 
 from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clock import database_now
+from glisk.database import undone_if
 from glisk.errors import TransientError
 from tokens.models import ImageGenerationJob, PromptSample, Token
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
@@ -71,10 +72,13 @@ def skip_used_numbers() -> None:
         )
 
 
-def adopt_paid_calls(client: ReplicateClient, *, since: datetime, actor: str) -> PaidCallsReport:
+def adopt_paid_calls(
+    client: ReplicateClient, *, since: datetime, actor: str, dry_run: bool = False
+) -> PaidCallsReport:
     """Find the predictions since a moment that are in no row, and enter them.
 
-    May be run again: what is entered is known. Raises the errors of the client.
+    May be run again: what is entered is known. A dry run only reports. Raises the errors of the
+    client.
     """
     report = PaidCallsReport()
     unknown = _unknown(client, since, report)
@@ -87,8 +91,11 @@ def adopt_paid_calls(client: ReplicateClient, *, since: datetime, actor: str) ->
             report.strangers += 1
         else:
             found.setdefault(place[0], {})[place[1]] = prediction
-    for token_id in sorted(found):
-        _enter(token_id, found[token_id], report, actor=actor)
+    with undone_if(dry_run):
+        for token_id in sorted(found):
+            _enter(token_id, found[token_id], report, actor=actor)
+    if dry_run:
+        return report
     logger.info(
         "paid_calls_adopted",
         listed=report.listed,

@@ -44,12 +44,16 @@ exit status:
             "adopted ones whose reveal a reorg took back.",
         )
 
+        parser.add_argument(
+            "--dry-run", action="store_true", help="With --repair: look only, mend nothing."
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         reader = ChainClient.from_settings()
         with progress_bar("token") as on_progress:
             report = check_drift(
                 reader,
-                repair=options["repair"],
+                repair=options["repair"] and not options["dry_run"],
                 since_id=options["from_id"],
                 on_progress=on_progress,
             )

@@ -121,7 +121,7 @@ def test_tokens_are_held_released_failed_and_regenerated_by_number() -> None:
     assert status(token) == TokenStatus.GENERATING
     run("repair_tokens", "fail", number, "--reason", "enough")
     assert status(token) == TokenStatus.FAILED
-    assert refused("repair_tokens", "fail", number, "--reason", "enough").returncode == 2
+    assert refused("repair_tokens", "fail", number, "--reason", "enough").returncode == 1
 
 
 def test_what_needs_a_reason_demands_it() -> None:

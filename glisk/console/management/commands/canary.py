@@ -35,6 +35,7 @@ exit status: 0 all is well, 1 nothing was done, 2 something is not, and its line
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--yes", action="store_true", help="Pay for one image unasked.")
+        parser.add_argument("--dry-run", action="store_true", help="Say what would be paid.")
         parser.add_argument("--send", action="store_true", help="Mint one token, all the way.")
         parser.add_argument(
             "--account-key-file",
@@ -55,9 +56,16 @@ exit status: 0 all is well, 1 nothing was done, 2 something is not, and its line
         known = sample_to_use()
         if known is None:
             question = f"One image will be paid for, about {sample_cost_usd():f} US dollars."
-            confirm(question, yes=options["yes"])
+            if options["dry_run"]:
+                self.stdout.write(question)
+            else:
+                confirm(question, yes=options["yes"])
         else:
             self.stdout.write(f"An image asked for at {known.created_at:%H:%M} UTC is used again.")
+        if options["dry_run"]:
+            minted = "; one token would be minted" if payer else ""
+            self.stdout.write(f"Dry run on {settings.NETWORK}: nothing was asked or paid{minted}.")
+            return
         self.stdout.write(f"{settings.NETWORK}\n")
         answers = list(map(self._show, Canary().run()))
         if payer and not _wrong(answers):

@@ -47,24 +47,27 @@ exit status: 0 database, chain and vendors agree, 1 nothing was done, 2 somethin
             metavar="TIME",
             help="When the backup was taken, or a little earlier: 2026-11-30T03:00Z.",
         )
+        parser.add_argument("--dry-run", action="store_true", help="Say it, write nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        since = _moment(options["since"])
+        since, dry_run = _moment(options["since"]), options["dry_run"]
+        look = ["--dry-run"] if dry_run else []
         if alive := stages_alive():
             raise CommandError(
                 f"Workers live ({', '.join(sorted(alive))}): stop them first, or wait a quarter of "
                 "a minute after their end. Nothing was done."
             )
         steps: list[tuple[str, Callable[[], bool]]] = [
-            ("mints since the backup", lambda: self._call("recover_events")),
-            ("tokens that no log explains", lambda: self._call("recover_tokens")),
-            ("our transactions and ready tokens", lambda: self._call("reconcile_reveals")),
-            ("tokens that are revealed already", self._adopt_revealed),
+            ("mints since the backup", lambda: self._call("recover_events", *look)),
+            ("tokens that no log explains", lambda: self._call("recover_tokens", *look)),
+            ("our transactions and ready tokens", lambda: self._call("reconcile_reveals", *look)),
+            ("tokens that are revealed already", lambda: self._adopt_revealed(look)),
             ("the keeper's transactions", self._look_for_pending),
-            ("images paid for since the backup", lambda: self._find_images(since)),
-            ("database and chain", lambda: self._call("check_drift")),
+            ("images paid for since the backup", lambda: self._find_images(since, dry_run=dry_run)),
+            ("database and chain", lambda: self._call("check_drift", *look)),
         ]
-        skip_used_numbers()
+        if not dry_run:
+            skip_used_numbers()
         left = []
         for number, (title, step) in enumerate(steps, 1):
             self.stdout.write(self.style.MIGRATE_HEADING(f"{number}/{len(steps)} {title}"))
@@ -79,7 +82,8 @@ exit status: 0 database, chain and vendors agree, 1 nothing was done, 2 somethin
                 "start.",
                 returncode=LEFT_TO_DO,
             )
-        self.stdout.write("All agrees: start web and workers.")
+        agrees = "All agrees: start web and workers."
+        self.stdout.write("Dry run: nothing was written." if dry_run else agrees)
 
     def _call(self, command: str, *arguments: str) -> bool:
         """Run one of our commands; return whether it left nothing to do."""
@@ -90,8 +94,8 @@ exit status: 0 database, chain and vendors agree, 1 nothing was done, 2 somethin
             return False
         return True
 
-    def _adopt_revealed(self) -> bool:
-        self._call("check_drift", "--repair")  # its last word is the look at the end
+    def _adopt_revealed(self, look: list[str]) -> bool:
+        self._call("check_drift", "--repair", *look)  # its last word is the look at the end
         return True
 
     def _look_for_pending(self) -> bool:
@@ -114,9 +118,9 @@ exit status: 0 database, chain and vendors agree, 1 nothing was done, 2 somethin
             self.stdout.write("Wait until they are: tokens of theirs would be sent once more.")
         return waiting <= 0
 
-    def _find_images(self, since: datetime) -> bool:
+    def _find_images(self, since: datetime, *, dry_run: bool) -> bool:
         try:
-            report = adopt_paid_calls(ReplicateClient(), since=since, actor=ACTOR)
+            report = adopt_paid_calls(ReplicateClient(), since=since, actor=ACTOR, dry_run=dry_run)
         except ProviderError as error:
             self.stdout.write(self.style.WARNING(str(error)))
             return False

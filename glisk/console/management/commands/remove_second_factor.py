@@ -19,6 +19,7 @@ Be sure who asks: from now on the password alone opens the page that sets up a n
 Have them do it at once. If you have a doubt, set a new password first (manage.py changepassword).
 """
     requires_migrations_checks = True
+    dry_run_takes_back = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", help="The user's name.")
@@ -30,7 +31,10 @@ Have them do it at once. If you have a doubt, set a new password first (manage.p
         if user is None:
             raise CommandError(f"There is no user {options['user']}.")
         name = user.get_username()
-        confirm(f"The password of {name} alone will be enough to enter.", yes=options["yes"])
+        confirm(
+            f"The password of {name} alone will be enough to enter.",
+            yes=options["yes"] or options["dry_run"],
+        )
         if not remove_second_factor(user, actor="remove_second_factor", reason=options["reason"]):
             raise CommandError(f"{name} has no second factor.")
         self.stdout.write(f"{name} has no second factor any more and is logged out everywhere.")

@@ -21,6 +21,7 @@ A lockout ends without this command, too: the page says when. `manage.py changep
 a new password and unlocks as well.
 """
     requires_migrations_checks = True
+    dry_run_takes_back = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", help="The user's name.")
