@@ -11,6 +11,7 @@ SOUND = {
     "NETWORK": "BASE_MAINNET",
     "RPC_URL": "https://rpc.example",
     "DAILY_SPEND_CAP_USD": "20",
+    "METRICS_NETWORKS": "10.0.0.0/8",
 }
 WRONG = [
     ("DAILY_SPEND_CAP_USD", "0", "Set what a busy day may cost"),
