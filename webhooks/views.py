@@ -62,7 +62,7 @@ class AlchemyWebhookView(SignedWebhookView):
     @extend_schema(
         operation_id="webhook_alchemy",
         tags=["webhooks"],
-        summary="Alchemy's events",
+        summary="Take in Alchemy's events",
         description="Signed by X-Alchemy-Signature. 200 for whatever need not come again.",
         auth=[],
         request=OpenApiTypes.OBJECT,
@@ -90,7 +90,7 @@ class ReplicateWebhookView(SignedWebhookView):
     @extend_schema(
         operation_id="webhook_replicate",
         tags=["webhooks"],
-        summary="Replicate's predictions",
+        summary="Take in Replicate's predictions",
         description="Signed as Standard Webhooks are. `job` finds a prediction whose id we miss.",
         parameters=[OpenApiParameter("job", int, description="Our id of the generation job.")],
         auth=[],

@@ -91,18 +91,18 @@ def page(summary: str) -> Callable[[Callable[[], Facts]], Callable[..., HttpResp
     return decorate
 
 
-@page("Whether the database answers")
+@page("Check whether the database answers")
 def health() -> Facts:
     _ask_database()
     return {"status": "healthy"}, {"version": __version__}
 
 
-@page("Whether this process answers; nothing else is asked")
+@page("Check whether this process answers; nothing else is asked")
 def health_live() -> Facts:
     return {"status": "healthy"}, {}
 
 
-@page("Whether requests can be served: the database answers and has its migrations")
+@page("Check whether requests can be served: the database answers and has its migrations")
 def health_ready() -> Facts:
     _ask_database()
     return ({"status": "healthy"} if _is_migrated() else _NOT_READY), {}
@@ -124,7 +124,7 @@ def _is_migrated() -> bool:
     return _has_migrations
 
 
-@page("How far the chain has been read")
+@page("Get how far the chain has been read")
 def health_blockchain() -> Facts:
     """Return the chain's facts; `status` is `stale` while nobody looks at the chain."""
     facts = chain_facts()
@@ -137,7 +137,7 @@ def health_blockchain() -> Facts:
     }, {}
 
 
-@page("The workers that are alive, what waits and moves in each stage, and what holds it back")
+@page("List the workers that are alive, what waits and moves in each stage, and what holds it back")
 def health_workers() -> Facts:
     """Return it; `status` is `no_worker`, or `blocked` while a whole stage cannot go on."""
     view = take_overview()
@@ -182,7 +182,7 @@ def health_workers() -> Facts:
     }
 
 
-@page("Whether the keeper can reveal, and why not")
+@page("Check whether the keeper can reveal, and why not")
 def health_keeper() -> Facts:
     """Return `healthy` or `blocked`; for those who may read it the keeper's whole state."""
     state = keeper_state()
@@ -190,7 +190,7 @@ def health_keeper() -> Facts:
     return public, asdict(state)
 
 
-@page("Totals since the first mint, the error rate of the last day, the spend")
+@page("Get totals since the first mint, the error rate of the last day, the spend")
 def health_metrics() -> Facts:
     """Return the totals; the error rate is the failed share of what ended in the last day."""
     numbers = {count.status: count.number for count in count_by_state()}
@@ -217,7 +217,7 @@ class SystemStateView(OperationsView):
     @extend_schema(
         operation_id="system_state",
         tags=["operations"],
-        summary="How the whole system stands",
+        summary="Get the state of the whole system",
         description="Tokens by state, stages, reveals under way, spend, workers, what holds work "
         "back, and how far the chain has been read. `manage.py pipeline_status --json` prints "
         "the same.",

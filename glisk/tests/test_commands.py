@@ -231,6 +231,7 @@ def _rows() -> dict[str, list[Any]]:
     }
 
 
+@pytest.mark.process
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", sorted(OURS.keys() - LOOK_ONLY))
 def test_each_command_that_changes_something_has_a_dry_run_that_changes_nothing(

@@ -46,6 +46,27 @@ def test_every_answer_says_what_it_means() -> None:
                 assert answer["description"], (path, status)
 
 
+VERBS = [
+    "Check",
+    "Finish",
+    "Follow",
+    "Get",
+    "Link",
+    "List",
+    "Put",
+    "Reveal",
+    "Set",
+    "Start",
+    "Take",
+]
+
+
+def test_every_summary_begins_with_a_verb() -> None:
+    for path, operations in COMMITTED["paths"].items():
+        for operation in operations.values():
+            assert operation["summary"].split()[0] in VERBS, (path, operation["summary"])
+
+
 # The health pages have a connection of their own (glisk/tests/test_health.py).
 READS = [
     path

@@ -132,4 +132,12 @@ def _card(token: Token, author: Author | None) -> dict[str, Any]:
         "metadata_url": gateway_url(token.metadata_cid),
         "explorer_url": token.explorer_url,
         "transaction_url": explorer_url("tx", token.reveal_tx_hash),
+        "provenance_url": (
+            reverse("token-provenance", args=[token.pk]) if _has_provenance(token) else ""
+        ),
     }
+
+
+def _has_provenance(token: Token) -> bool:
+    """Tell whether we revealed it and know its mint; of others there is no bundle."""
+    return token.adopted_uri is None and token.mint_event_id is not None

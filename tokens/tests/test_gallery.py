@@ -38,6 +38,13 @@ def test_shows_reveals_with_picture_metadata_and_explorer(client: Client, gatewa
     assert f'src="{gateway}/ipfs/{token.image_cid}"' in text
     assert f'href="{gateway}/ipfs/{token.metadata_cid}"' in text
     assert f"https://explorer.example/tx/{token.reveal_tx_hash}" in text
+    assert re.search(rf'href="/api/tokens/{token.pk}/provenance"[^>]*>Verify</a>', text)
+
+
+def test_what_has_no_provenance_has_no_link_to_it(client: Client) -> None:
+    TokenFactory.create(status=TokenStatus.REVEALED, mint_event=None)
+    assert "Verify" not in client.get("/").content.decode()
+    assert client.get(UPDATES).json()["revealed"][0]["provenance_url"] == ""
 
 
 def test_says_so_when_nothing_is_revealed(client: Client) -> None:
